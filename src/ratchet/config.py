@@ -1,0 +1,90 @@
+"""Which use cases there are: read from the parameter files, so that YAML alone can add one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.config import AbstractConfigLoader
+from pydantic import ValidationError
+
+from ratchet.errors import ConfigError
+from ratchet.params import SHAPE_ONLY, UseCase
+
+_config_loader: AbstractConfigLoader | None = None
+
+
+def remember(config_loader: AbstractConfigLoader) -> None:
+    """Keep the loader of the running session: it knows the environment and ``--params``."""
+    global _config_loader  # noqa: PLW0603 - Kedro calls register_pipelines() without arguments
+    _config_loader = config_loader
+
+
+def project_parameters() -> dict[str, Any]:
+    """Parameters of the running session; without one, those of the project we stand in."""
+    if _config_loader is not None:
+        return dict(_config_loader["parameters"])
+    from kedro.framework.project import settings
+    from kedro.utils import find_kedro_project
+
+    project = find_kedro_project(Path.cwd()) or Path.cwd()
+    loader = settings.CONFIG_LOADER_CLASS(
+        conf_source=str(project / settings.CONF_SOURCE),
+        env=os.environ.get("KEDRO_ENV"),
+        **settings.CONFIG_LOADER_ARGS,
+    )
+    return dict(loader["parameters"])
+
+
+def read_use_cases(parameters: Mapping[str, Any]) -> dict[str, UseCase]:
+    """Every top-level mapping of the parameters is a use case.
+
+    Args:
+        parameters: all parameters of the project.
+
+    Returns:
+        Name of the use case -> its parameters, in the order of the files.
+
+    Raises:
+        ConfigError: a key is unknown or a value has the wrong type; names the key's path.
+    """
+    use_cases = {}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            try:
+                use_cases[name] = UseCase.model_validate(value, context=SHAPE_ONLY)
+            except ValidationError as error:
+                raise ConfigError(explain(name, error)) from None
+    return use_cases
+
+
+def explain(name: str, error: ValidationError) -> str:
+    """Say what is wrong with the parameters of one use case, one line per key."""
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in (name, *problem["loc"]))
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key; allowed are {_allowed(problem['loc'])}"
+        lines.append(f"parameter {path}: {message}")
+    return "\n".join(lines)
+
+
+def _allowed(location: tuple[int | str, ...]) -> str:
+    """Keys that may stand beside the unknown one at ``location``."""
+    annotation: Any = UseCase
+    for part in location[:-1]:
+        fields = getattr(annotation, "model_fields", None)
+        if fields is not None:
+            annotation = _model_in(fields[str(part)].annotation)
+    return ", ".join(getattr(annotation, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    """The pydantic model inside an annotation such as ``dict[str, Target]`` or ``X | None``."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    inner = [_model_in(part) for part in getattr(annotation, "__args__", ())]
+    return next((part for part in inner if hasattr(part, "model_fields")), None)

@@ -1,0 +1,7 @@
+"""Kedro datasets that kedro-datasets does not have."""
+
+from ratchet.datasets.search_cache import SearchCacheDataset
+from ratchet.datasets.skops import SkopsDataset
+from ratchet.datasets.sqlite import SQLiteQueryDataset
+
+__all__ = ["SearchCacheDataset", "SkopsDataset", "SQLiteQueryDataset"]

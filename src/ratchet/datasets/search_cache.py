@@ -1,0 +1,45 @@
+"""Finished searches, so that a run that was killed does not start from nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import joblib
+from kedro.io import AbstractDataset, DatasetError
+
+
+class SearchCacheDataset(AbstractDataset[NoReturn, joblib.Memory]):
+    """A folder in which ``joblib.Memory`` keeps the results of finished searches.
+
+    A search whose rows, estimator and grid have not changed is read back instead of run again.
+    The folder holds pickles: it is scratch space of one machine and is never shared or served.
+
+    Args:
+        filepath: the folder.
+        limit: size in bytes to which the folder is cut back, oldest results first.
+        metadata: ignored here, read by plug-ins such as Kedro-Viz.
+    """
+
+    def __init__(
+        self, *, filepath: str, limit: int = 2**31, metadata: dict[str, Any] | None = None
+    ) -> None:
+        self._filepath = Path(filepath)
+        self._limit = limit
+        self.metadata = metadata
+
+    def load(self) -> joblib.Memory:
+        """Open the folder; it is made when the first result is kept."""
+        memory = joblib.Memory(self._filepath, verbose=0, compress=1)
+        memory.reduce_size(bytes_limit=self._limit)
+        return memory
+
+    def save(self, data: NoReturn) -> NoReturn:
+        """Refuse: the searches fill the folder themselves."""
+        raise DatasetError(f"{self._filepath} is filled by the searches")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

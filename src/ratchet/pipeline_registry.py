@@ -1,0 +1,39 @@
+"""The pipelines by name: one per phase, one per use case, and all of them as the default."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline
+
+from ratchet.config import project_parameters, read_use_cases
+from ratchet.pipelines import classical, evaluation, preprocessing, reporting, understanding
+
+PHASES = {
+    "understanding": understanding.create_pipeline,
+    "preprocessing": preprocessing.create_pipeline,
+    "classical": classical.create_pipeline,
+    "evaluation": evaluation.create_pipeline,
+    "reporting": reporting.create_pipeline,
+}
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Build the phases of every use case found in the parameters.
+
+    Returns:
+        Phase or use case -> pipeline; ``__default__`` runs everything.
+    """
+    use_cases = read_use_cases(project_parameters())
+    built = {
+        (phase, name): create(name, use_case)
+        for name, use_case in use_cases.items()
+        for phase, create in PHASES.items()
+    }
+    phases = {
+        phase: sum((part for (p, _), part in built.items() if p == phase), Pipeline([]))
+        for phase in PHASES
+    }
+    by_use_case = {
+        name: sum((part for (_, u), part in built.items() if u == name), Pipeline([]))
+        for name in use_cases
+    }
+    return {**phases, **by_use_case, "__default__": sum(phases.values(), Pipeline([]))}

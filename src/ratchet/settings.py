@@ -1,0 +1,21 @@
+"""Project settings, read by Kedro: https://docs.kedro.org/en/stable/configure/settings/."""
+
+from ratchet.hooks.progress import ProgressHooks
+from ratchet.hooks.project import ProjectHooks
+from ratchet.hooks.summary import SummaryHooks
+from ratchet.hooks.tracking import TrackingHooks
+
+# Kedro calls the last hook first: the summary comes after tracking has logged the run.
+HOOKS = (SummaryHooks(), TrackingHooks(), ProgressHooks(), ProjectHooks())
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "config_patterns": {
+        "globals": ["globals*"],
+        "parameters": ["parameters*", "parameters*/**"],
+        "mlflow": ["mlflow*"],
+    },
+    # An environment changes single values of a use case without repeating the rest.
+    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+}
