@@ -7,12 +7,14 @@ the whole; an unknown key or a wrong type stops either with the path of the key.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -20,6 +22,9 @@ from pydantic import (
 
 Task = Literal["classification", "regression"]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+TARGET_PREFIX = "target_"
+"""How target columns start in the model input; every other column is a feature."""
 
 SHAPE_ONLY = {"shape_only": True}
 """Validation context that skips the checks which have to import scikit-learn."""
@@ -179,6 +184,7 @@ class Target(_Params):
     """One column to predict: the search, the choice and the objectives.
 
     Attributes:
+        column: the column, of the raw file or derived.
         classes: allowed classes, for ``classification``.
         bounds: range of the values, for ``regression``: predictions stay inside.
         scoring: scikit-learn scorer that the search maximises and the choice is made by.
@@ -191,6 +197,7 @@ class Target(_Params):
         objectives: metric -> business objective.
     """
 
+    column: str
     task: Task
     classes: list[str] | None = None
     bounds: tuple[float, float] | None = None
@@ -264,7 +271,7 @@ class UseCase(_Params):
         known = {*self.data.columns, *self.data.derive}
         history = self.features.history
         named = {
-            "targets": list(self.targets),
+            "targets": [target.column for target in self.targets.values()],
             "features": self.features.columns,
             "features.history": [
                 *history.entities,
@@ -279,7 +286,15 @@ class UseCase(_Params):
             for name in names:
                 if name not in known:
                     raise ValueError(f"{place}: '{name}' is not among the columns {sorted(known)}")
-        leaking = set(self.targets) & set(self.features.columns)
+        leaking = set(named["targets"]) & set(self.features.columns)
         if leaking:
             raise ValueError(f"features: {sorted(leaking)} is a target")
+        reserved = [name for name in self.features.columns if name.startswith(TARGET_PREFIX)]
+        if reserved:
+            raise ValueError(f"features: {reserved}: the prefix '{TARGET_PREFIX}' is for targets")
         return self
+
+
+def read_targets(targets: Mapping[str, Any]) -> dict[str, Target]:
+    """Targets by name, from parameters of which Kedro may have built a part."""
+    return TypeAdapter(dict[str, Target]).validate_python(dict(targets))

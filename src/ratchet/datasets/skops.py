@@ -10,11 +10,11 @@ from zipfile import ZIP_DEFLATED
 from kedro.io import AbstractDataset, DatasetError
 
 TRUSTED = (
-    "ratchet.learning.classical.Predictions",
-    "ratchet.learning.classical.WeightedXGBClassifier",
+    "ratchet.learning.boosting.WeightedXGBClassifier",
     "ratchet.learning.conformal.ConformalRegressor",
     "ratchet.learning.features.encoders.CyclicEncoder",
     "ratchet.learning.features.encoders.MultiHotEncoder",
+    "ratchet.learning.stacking.Predictions",
     "sklearn._loss.link.HalfLogitLink",
     "sklearn._loss.link.IdentityLink",
     "sklearn._loss.link.Interval",

@@ -11,7 +11,7 @@ import pandas as pd
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.model_selection import BaseCrossValidator, GridSearchCV, ParameterGrid
+from sklearn.model_selection import BaseCrossValidator, GridSearchCV, ParameterGrid, check_cv
 
 OnProgress = Callable[[int, int, float], None]
 """Called with fits done, fits in all, best mean score so far."""
@@ -44,13 +44,12 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]
     def _run_search(self, evaluate_candidates: Callable[[list[Any]], dict[str, Any]]) -> None:
         # As many points at a time as there are workers: each batch is points x folds fits, so
         # that the workers idle at most a moment at its end.
-        points = iter(ParameterGrid(self.param_grid))
-        total = len(ParameterGrid(self.param_grid)) * self.n_splits_
-        for batch in _batches(points, max(1, effective_n_jobs(self.n_jobs))):
-            results = evaluate_candidates(batch)
+        grid = ParameterGrid(self.param_grid)
+        n_folds = check_cv(self.cv).get_n_splits()
+        for batch in _batches(iter(grid), max(1, effective_n_jobs(self.n_jobs))):
+            scores = evaluate_candidates(batch)["mean_test_score"]
             if self.on_progress:
-                scores = results["mean_test_score"]
-                self.on_progress(len(scores) * self.n_splits_, total, float(max(scores)))
+                self.on_progress(len(scores) * n_folds, len(grid) * n_folds, float(max(scores)))
 
 
 def _batches(points: Iterator[Any], size: int) -> Iterator[list[Any]]:

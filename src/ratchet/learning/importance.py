@@ -1,0 +1,67 @@
+"""Which sources of information a fitted model lives on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def grouped_permutation_importance(
+    loss: Callable[[pd.DataFrame], float],
+    X: pd.DataFrame,
+    groups: Mapping[str, Sequence[str]],
+    *,
+    n_repeats: int = 5,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Loss added when the columns of one source are shuffled together.
+
+    Breiman (2001), "Random forests", by groups of columns: one genre among twenty columns of
+    genres says little when the other nineteen stay in place. Sources that tell the same hide each
+    other.
+
+    Args:
+        loss: gives the loss of the model on rows shaped like ``X``; smaller is better.
+        X: rows of shape (n, features).
+        groups: source -> its columns.
+        n_repeats: number of shuffles.
+        seed: seed of the shuffles.
+
+    Returns:
+        One row per source, largest first: ``source``, ``importance`` (mean added loss) and
+        ``spread`` (its standard deviation over the shuffles).
+    """
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(X)) for _ in range(n_repeats)]
+    untouched = loss(X)
+    rows = []
+    for source, columns in groups.items():
+        names = list(columns)
+        added = [
+            loss(X.assign(**dict(X[names].iloc[order].reset_index(drop=True).set_axis(X.index))))
+            - untouched
+            for order in orders
+        ]
+        rows.append((source, float(np.mean(added)), float(np.std(added))))
+    table = pd.DataFrame(rows, columns=["source", "importance", "spread"])
+    return table.sort_values("importance", ascending=False, ignore_index=True)
+
+
+def group_by_source(columns: Sequence[str], sources: Sequence[str]) -> dict[str, list[str]]:
+    """Columns of each source: those called like it, or starting with its name and ``_``.
+
+    Args:
+        columns: encoded columns, such as ``genres_Drama``.
+        sources: source columns, such as ``genres``; the longest that fits wins.
+
+    Returns:
+        Source -> its columns; a column of no source stands for itself.
+    """
+    groups: dict[str, list[str]] = {}
+    for column in columns:
+        fitting: list[Any] = [s for s in sources if column == s or column.startswith(f"{s}_")]
+        groups.setdefault(max(fitting, key=len, default=column), []).append(column)
+    return groups

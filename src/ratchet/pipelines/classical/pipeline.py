@@ -1,0 +1,76 @@
+"""Train and validation -> one fitted model and one table of its search per candidate."""
+
+from kedro.pipeline import Pipeline, node
+
+from ratchet.params import Target, UseCase
+from ratchet.pipelines.classical.nodes import search_candidate, stack_candidates
+from ratchet.pipelines.model_input import candidate_datasets
+
+
+def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
+    """Build the phase for one use case."""
+    pipelines = []
+    for target_name, target in use_case.targets.items():
+        pipelines += [
+            _search_pipeline(name, target_name, candidate) for candidate in target.candidates
+        ]
+        if target.stack:
+            pipelines.append(_stack_pipeline(name, target_name, target))
+    return sum(pipelines, Pipeline([]))
+
+
+def _search_pipeline(use_case: str, target: str, candidate: str) -> Pipeline:
+    search = node(
+        search_candidate,
+        inputs=[
+            "train",
+            "validation",
+            "params:target",
+            "params:candidate",
+            "params:seed",
+            "search_cache",
+        ],
+        outputs=["model", "search"],
+        name="search",
+    )
+    parameters = f"params:{use_case}.targets.{target}"
+    return Pipeline(
+        [search],
+        namespace=f"{use_case}.{target}.{candidate}",
+        inputs=_shared_inputs(use_case),
+        parameters={
+            "params:seed": "params:seed",
+            "params:target": parameters,
+            "params:candidate": f"{parameters}.candidates.{candidate}",
+        },
+        tags="classical",
+    )
+
+
+def _stack_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
+    stackable = [candidate for candidate in target.candidates if candidate != target.baseline]
+    fitted = candidate_datasets(use_case, name, stackable)
+    stack = node(
+        stack_candidates,
+        inputs=["train", "validation", "params:target", "params:seed", "search_cache", *fitted],
+        outputs=["model", "search"],
+        name="stack",
+    )
+    return Pipeline(
+        [stack],
+        namespace=f"{use_case}.{name}.stack",
+        inputs=_shared_inputs(use_case) | fitted,
+        parameters={
+            "params:seed": "params:seed",
+            "params:target": f"params:{use_case}.targets.{name}",
+        },
+        tags="classical",
+    )
+
+
+def _shared_inputs(use_case: str) -> dict[str, str]:
+    return {
+        "train": f"{use_case}.train",
+        "validation": f"{use_case}.validation",
+        "search_cache": "search_cache",
+    }

@@ -1,0 +1,88 @@
+"""Fitted candidates -> predictions, scores, the choice, and what the winner lives on."""
+
+from kedro.pipeline import Pipeline, node
+
+from ratchet.params import Target, UseCase
+from ratchet.pipelines.evaluation.nodes import (
+    choose_best,
+    collect_evaluation,
+    collect_metrics,
+    collect_predictions,
+    explain_best,
+    score_candidates,
+)
+from ratchet.pipelines.model_input import candidate_datasets
+
+
+def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
+    """Build the phase for one use case."""
+    by_target = [_target_pipeline(name, *item) for item in use_case.targets.items()]
+    collect = Pipeline(
+        [
+            node(
+                collect_predictions,
+                inputs=["params:targets", *_per_target(use_case, "predictions")],
+                outputs="predictions",
+                name="collect_predictions",
+            ),
+            node(
+                collect_metrics,
+                inputs=["params:targets", *_per_target(use_case, "scores")],
+                outputs="metrics",
+                name="collect_metrics",
+            ),
+            node(
+                collect_evaluation,
+                inputs=["params:targets", *_per_target(use_case, "choice")],
+                outputs="evaluation",
+                name="collect_evaluation",
+            ),
+        ],
+        namespace=name,
+        inputs={
+            inside: f"{name}.{target}.{noun}"
+            for noun in ("predictions", "scores", "choice")
+            for inside, target in zip(_per_target(use_case, noun), use_case.targets, strict=True)
+        },
+        tags="evaluation",
+    )
+    return sum(by_target, Pipeline([])) + collect
+
+
+def _per_target(use_case: UseCase, noun: str) -> list[str]:
+    return [f"{target}_{noun}" for target in use_case.targets]
+
+
+def _target_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
+    fitted = candidate_datasets(use_case, name, target.contenders)
+    models = [inside for inside in fitted if inside.endswith("_model")]
+    return Pipeline(
+        [
+            node(
+                score_candidates,
+                inputs=["validation", "test", "params:target", "params:seed", *fitted],
+                outputs=["predictions", "scores"],
+                name="score_candidates",
+            ),
+            node(
+                choose_best,
+                inputs=["params:target", "scores", "predictions", *models],
+                outputs=["best_model", "choice"],
+                name="choose_best",
+            ),
+            node(
+                explain_best,
+                inputs=["best_model", "test", "params:target", "params:features", "params:seed"],
+                outputs="importance",
+                name="explain_best",
+            ),
+        ],
+        namespace=f"{use_case}.{name}",
+        inputs={part: f"{use_case}.{part}" for part in ("validation", "test")} | fitted,
+        parameters={
+            "params:seed": "params:seed",
+            "params:target": f"params:{use_case}.targets.{name}",
+            "params:features": f"params:{use_case}.features",
+        },
+        tags="evaluation",
+    )

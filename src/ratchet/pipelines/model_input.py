@@ -1,0 +1,35 @@
+"""Reading the model input: which columns are features, which rows have the target."""
+
+from __future__ import annotations
+
+from ratchet.frames import DataFrame, Series
+from ratchet.params import TARGET_PREFIX, Target
+
+
+def features_and_target(frame: DataFrame, target: Target) -> tuple[DataFrame, Series]:
+    """Features and one target of the rows that have it.
+
+    Args:
+        frame: train, validation or test.
+        target: the target; classes come as text, numbers as float.
+
+    Returns:
+        Features of shape (n, features) and targets of shape (n,), both indexed by the row key.
+    """
+    column = f"{TARGET_PREFIX}{target.column}"
+    rows = frame[frame[column].notna()]
+    y = rows[column].astype(str if target.task == "classification" else float)
+    return rows.loc[:, ~rows.columns.str.startswith(TARGET_PREFIX)], y
+
+
+def candidate_datasets(use_case: str, target: str, candidates: list[str]) -> dict[str, str]:
+    """Models of some candidates, then the tables of their searches, in this order.
+
+    Returns:
+        Name inside of a pipeline -> name in the catalog.
+    """
+    return {
+        f"{candidate}_{noun}": f"{use_case}.{target}.{candidate}.{noun}"
+        for noun in ("model", "search")
+        for candidate in candidates
+    }

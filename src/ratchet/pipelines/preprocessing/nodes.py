@@ -1,0 +1,157 @@
+"""Nodes of data preparation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratchet.errors import ConfigError, DataError
+from ratchet.frames import DataFrame, Series
+from ratchet.params import TARGET_PREFIX, Data, Derived, Features, Target, read_targets
+
+SPLITS = ("train", "validation", "test")
+
+
+def select_rows(
+    typed: DataFrame, data: Data, targets: dict[str, Any], seed: int
+) -> tuple[DataFrame, dict[str, Any]]:
+    """Leave out incomplete rows, derive columns, order the rows and split them once.
+
+    Rows are ordered by time and key and cut into successive train, validation and test; without
+    a time column they are drawn at random.
+
+    Args:
+        typed: rows that keep their contract.
+        data: required and derived columns, shares of the split.
+        targets: the columns to predict.
+        seed: seed of the random split.
+
+    Returns:
+        The rows with a column ``split``; and what was left out and why, with the size and span of
+        every part.
+
+    Raises:
+        DataError: no row is complete, a class is unknown, or a part of the split is empty.
+    """
+    complete = typed.dropna(subset=data.required)
+    dropped = {name: int(typed[name].isna().sum()) for name in data.required}
+    if complete.empty:
+        raise DataError(f"no row has values in all of {data.required}; missing: {dropped}")
+    primary = complete.assign(
+        **{name: _derive(name, derived, complete) for name, derived in data.derive.items()}
+    )
+    for name, target in read_targets(targets).items():
+        _check_target(name, primary[target.column], target)
+    primary = _split_rows(primary, data, seed)
+    selection = {
+        "rows": len(typed),
+        "kept": len(primary),
+        "missing": dropped,
+        "parts": {part: _describe(rows, data) for part, rows in primary.groupby("split")},
+    }
+    return primary, selection
+
+
+def _derive(name: str, derived: Derived, frame: DataFrame) -> Series:
+    from kedro.utils import load_obj
+
+    try:
+        function = load_obj(derived.function)
+        return function(frame, **derived.arguments)
+    except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"parameter data.derive.{name}: {derived.function}: {error}") from error
+
+
+def _check_target(name: str, values: Series, target: Target) -> None:
+    import numpy as np
+
+    present = values.dropna()
+    if present.empty:
+        raise DataError(f"target '{name}': expected at least one value, found none")
+    if target.task == "regression":
+        try:
+            finite = np.isfinite(present.astype(float))
+        except ValueError as error:
+            raise DataError(f"target '{name}': expected numbers: {error}") from error
+        if not finite.all():
+            raise DataError(f"target '{name}': {(~finite).sum()} rows are not finite")
+    elif unknown := sorted(set(present.astype(str)) - set(target.classes or [])):
+        rows = present.index[present.astype(str).isin(unknown)]
+        raise DataError(
+            f"target '{name}': unknown classes {unknown} in {len(rows)} rows (first: rows "
+            f"{list(rows[:5])}); expected {target.classes}"
+        )
+
+
+def _split_rows(frame: DataFrame, data: Data, seed: int) -> DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    if data.time:
+        ordered = frame.sort_values([data.time, data.key], ignore_index=True)
+    else:
+        ordered = frame.sample(frac=1, random_state=seed, ignore_index=True)
+    bounds = np.cumsum([1 - data.split.validation - data.split.test, data.split.validation])
+    part = np.searchsorted((bounds * len(ordered)).astype(int), np.arange(len(ordered)), "right")
+    ordered["split"] = pd.Categorical.from_codes(part, categories=list(SPLITS))
+    empty = [name for name, rows in ordered.groupby("split", observed=False) if rows.empty]
+    if empty:
+        raise DataError(f"{len(ordered)} rows are too few: nothing is left for {empty}")
+    return ordered
+
+
+def _describe(rows: DataFrame, data: Data) -> dict[str, Any]:
+    description: dict[str, Any] = {"rows": len(rows)}
+    if data.time:
+        description["span"] = [str(day.date()) for day in rows[data.time].agg(["min", "max"])]
+    return description
+
+
+HISTORY_PREFIX = "history_"
+
+
+def build_features(
+    primary: DataFrame, data: Data, features: Features, targets: dict[str, Any]
+) -> DataFrame:
+    """Gather what a model may see of each row, with the history of its people.
+
+    Returns:
+        Frame indexed by the row key: source columns of the features, history columns
+        (``history_*``), ``split``, and one column ``target_*`` per target.
+    """
+    from ratchet.learning.features.history import history_features
+
+    rows = primary.set_index(data.key)
+    gathered = rows[[*features.columns, "split"]].assign(
+        **{
+            f"{TARGET_PREFIX}{target.column}": rows[target.column]
+            for target in read_targets(targets).values()
+        }
+    )
+    if features.history is None:
+        return gathered
+    history = history_features(rows, rows, **features.history.model_dump())
+    return gathered.join(history.add_prefix(HISTORY_PREFIX))
+
+
+def encode_features(
+    features_frame: DataFrame, features: Features, seed: int
+) -> tuple[Any, DataFrame, DataFrame, DataFrame]:
+    """Turn features into numbers; what the encoder learns, it learns from the training rows.
+
+    Returns:
+        The fitted encoder, and train, validation and test: indexed by the row key, columns are
+        the encoded features and the targets.
+    """
+    from ratchet.learning.features.encoders import feature_encoder
+
+    columns = features_frame.columns
+    encoder = feature_encoder(
+        numeric=[*features.numeric, *columns[columns.str.startswith(HISTORY_PREFIX)]],
+        **features.model_dump(exclude={"numeric", "history"}),
+        seed=seed,
+    )
+    encoder.fit(features_frame[features_frame["split"] == "train"])
+    targets = features_frame.loc[:, columns.str.startswith(TARGET_PREFIX)]
+    encoded = encoder.transform(features_frame).join(targets)
+    parts = [encoded[features_frame["split"] == name] for name in SPLITS]
+    return encoder, parts[0], parts[1], parts[2]

@@ -1,0 +1,75 @@
+"""Nodes of data understanding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratchet.errors import ConfigError, DataError
+from ratchet.frames import DataFrame, Series
+from ratchet.params import Column, Data
+
+_SHOWN_VALUES = 10
+
+
+def read_rows(raw: DataFrame, data: Data, as_of: Any) -> DataFrame:
+    """Check the raw rows against their contract, type them and cut them at ``as_of``.
+
+    Args:
+        raw: rows as delivered.
+        data: contract of the columns.
+        as_of: last day whose rows are seen, or ``None`` for all.
+
+    Raises:
+        DataError: the rows break the contract, or none is left before ``as_of``.
+        ConfigError: ``as_of`` is no date, or the use case has no time column to cut at.
+    """
+    import pandas as pd
+
+    from ratchet.schemas import read_contract
+
+    typed = read_contract(raw, data.columns, data.key)
+    if as_of is None:
+        return typed
+    if data.time is None:
+        raise ConfigError("parameter as_of: the use case names no data.time column to cut at")
+    try:
+        day = pd.Timestamp(as_of)
+    except ValueError as error:
+        raise ConfigError(f"parameter as_of: expected a date, got {as_of!r}") from error
+    cut = typed[typed[data.time] <= day].reset_index(drop=True)
+    if cut.empty:
+        first = typed[data.time].min().date()
+        raise DataError(f"column '{data.time}': no row up to as_of={day.date()}, first is {first}")
+    return cut
+
+
+def profile_rows(typed: DataFrame, data: Data) -> dict[str, Any]:
+    """Describe the rows: how many, over which time, and what every column holds and lacks.
+
+    Returns:
+        ``rows``, ``span`` (first and last day, if there is time) and ``columns``: name -> type,
+        missing, distinct, and range and mean of numbers, range of dates or most frequent values.
+    """
+    profile: dict[str, Any] = {"rows": len(typed)}
+    if data.time:
+        profile["span"] = [str(day.date()) for day in typed[data.time].agg(["min", "max"])]
+    profile["columns"] = {
+        name: _profile_column(typed[name], column) for name, column in data.columns.items()
+    }
+    return profile
+
+
+def _profile_column(values: Series, column: Column) -> dict[str, Any]:
+    missing = values.map(len) == 0 if column.type == "list" else values.isna()
+    present = values[~missing]
+    profile: dict[str, Any] = {"type": column.type, "missing": int(missing.sum())}
+    if column.type in ("integer", "number"):
+        statistics = present.agg(["min", "median", "mean", "max", "std"])
+        profile |= {name: float(value) for name, value in statistics.items()}
+    elif column.type == "date":
+        profile |= {name: str(present.agg(name).date()) for name in ("min", "max")}
+    else:
+        counts = present.explode().value_counts()
+        profile["distinct"] = len(counts)
+        profile["most_frequent"] = {str(k): int(n) for k, n in counts.head(_SHOWN_VALUES).items()}
+    return profile

@@ -1,0 +1,141 @@
+"""Data contracts: what YAML says of the raw columns, as a pandera schema.
+
+The contract stands in the parameters of the use case, next to the features and targets that use
+its columns; a catalog ``validator:`` could not read it from there, so the first node applies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.errors import DataError
+from ratchet.params import Column
+
+if TYPE_CHECKING:
+    import pandera.pandas as pa
+
+_SHOWN_ROWS = 5
+_DTYPES: dict[str, Any] = {
+    "integer": "int64",
+    "number": "float64",
+    "string": "str",
+    "date": "datetime64[us]",
+    "list": "str",
+}
+
+
+def read_contract(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) -> pd.DataFrame:
+    """Check a raw frame and give it types.
+
+    Args:
+        frame: the raw rows.
+        columns: contract of each column; other columns are dropped.
+        key: column whose values must be unique.
+
+    Returns:
+        New frame with the columns of the contract; lists are lists of text, empty where the value
+        is empty or missing.
+
+    Raises:
+        DataError: a column is missing, or values break the contract: for every column the rule,
+            how many rows break it and the first of them.
+    """
+    if missing := [name for name in columns if name not in frame.columns]:
+        raise DataError(f"columns {missing} are missing; the file has {list(frame.columns)}")
+    if frame.empty:
+        raise DataError("the file has no rows")
+    typed = _validate(frame[list(columns)].reset_index(drop=True), columns, key)
+    for name, column in columns.items():
+        if column.type == "list":
+            typed[name] = [_split(text, column.separator) for text in typed[name]]
+    return typed
+
+
+def _validate(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) -> pd.DataFrame:
+    import pandera.pandas as pa
+
+    schema = pa.DataFrameSchema(
+        {name: _schema(column, unique=name == key) for name, column in columns.items()}
+    )
+    try:
+        return schema.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        raise DataError(_explain(error.failure_cases, columns, len(frame))) from None
+
+
+def _schema(column: Column, *, unique: bool) -> pa.Column:
+    import pandera.pandas as pa
+
+    checks = [pa.Check(_has_values, name="all_null", ignore_na=False)]
+    if column.type in ("integer", "number"):
+        checks.append(pa.Check(np.isfinite, name="finite"))
+    if column.low is not None:
+        checks.append(pa.Check.ge(_bound(column.type, column.low)))
+    if column.high is not None:
+        checks.append(pa.Check.le(_bound(column.type, column.high)))
+    if column.values is not None:
+        checks.append(pa.Check.isin(column.values))
+    return pa.Column(
+        _DTYPES[column.type], checks, nullable=column.nullable, unique=unique, coerce=True
+    )
+
+
+def _has_values(values: pd.Series) -> bool:
+    return bool(values.notna().any())
+
+
+def _bound(kind: str, value: Any) -> Any:
+    return pd.Timestamp(value) if kind == "date" else value
+
+
+def _rule(check: str, column: Column) -> str:
+    """What was expected, in words, of a pandera check that failed."""
+    words = {
+        "not_nullable": "a value in every row",
+        "field_uniqueness": "no value twice",
+        "all_null": "at least one value",
+        "finite": "finite numbers",
+        "greater_than_or_equal_to": f"nothing below {column.low}",
+        "less_than_or_equal_to": f"nothing above {column.high}",
+        "isin": f"one of {column.values}",
+        "coerce_dtype": f"type {column.type}",
+        "dtype": f"type {column.type}",
+    }
+    return words.get(check.split("(")[0], check)
+
+
+def _explain(failures: pd.DataFrame, columns: Mapping[str, Column], n_rows: int) -> str:
+    """One line per column and rule: how many rows break it, and the first of them."""
+    by_row = failures[failures["index"].notna()]
+    # A column that could not be converted fails its other checks only in consequence.
+    whole = failures[failures["index"].isna() & ~failures["column"].isin(by_row["column"])]
+    lines = [
+        f"column '{name}': expected {_rule(check, columns[name])}, found none in {n_rows} rows"
+        for name, check in zip(whole["column"], whole["check"], strict=True)
+    ]
+    by_row = by_row.assign(
+        rule=[
+            _rule(check, columns[name])
+            for name, check in zip(by_row["column"], by_row["check"], strict=True)
+        ]
+    ).drop_duplicates(["column", "rule", "index"])
+    for (name, rule), rows in by_row.groupby(["column", "rule"], sort=False):
+        first = ", ".join(
+            f"row {row['index']}: {row['failure_case']!r}"
+            for _, row in rows.head(_SHOWN_ROWS).iterrows()
+        )
+        lines.append(
+            f"column '{name}': expected {rule}; {len(rows)} of {n_rows} rows differ ({first})"
+        )
+    return "\n".join(lines)
+
+
+def _split(text: Any, separator: str) -> list[str]:
+    """Parts of a text without blanks; none for an empty or missing text."""
+    if not isinstance(text, str):
+        return []
+    return [part.strip() for part in text.split(separator) if part.strip()]

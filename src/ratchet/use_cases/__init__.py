@@ -1,0 +1,1 @@
+"""What is truly particular to one use case: functions that its YAML points to."""
