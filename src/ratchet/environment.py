@@ -1,8 +1,8 @@
 """What this machine lacks to run the project, and how to get it: ``make check``.
 
-Standard library only, and run as a file: it has to work where the environment is broken or not made yet.
-To add a check, write a function that takes the project folder and returns a `Finding`, and name it in
-`CHECKS`.
+Standard library only, and run as a file: it has to work where the environment is broken or not
+made yet. To add a check, write a function that takes the project folder and returns a `Finding`,
+and name it in `CHECKS`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 
@@ -59,15 +60,14 @@ def check_python(project: Path, version: tuple[int, ...] = sys.version_info[:3])
     if version[:2] == PYTHON:
         return Finding(OK, found)
     wanted = ".".join(map(str, PYTHON))
-    return Finding(
-        FAIL, f"{found}, needs {wanted}", f"install Python {wanted}, then: make setup PYTHON=python{wanted}"
-    )
+    remedy = f"install Python {wanted}, then: make setup PYTHON=python{wanted}"
+    return Finding(FAIL, f"{found}, needs {wanted}", remedy)
 
 
 def read_pins(lock: str) -> list[Pin]:
     """Name, version and marker of each package that a lock's text pins."""
-    pinned = re.compile(r"^([\w.-]+)==([^\s;]+)(?:\s*;\s*(.*?))?\s*\\?$", re.MULTILINE)
-    return [Pin(normalised(name), version, marker) for name, version, marker in pinned.findall(lock)]
+    pins = re.findall(r"^([\w.-]+)==([^\s;]+)(?:\s*;\s*(.*?))?\s*\\?$", lock, re.MULTILINE)
+    return [Pin(normalised(name), version, marker) for name, version, marker in pins]
 
 
 def normalised(name: str) -> str:
@@ -78,8 +78,8 @@ def normalised(name: str) -> str:
 def applies(marker: str) -> bool:
     """Whether a pin with this environment marker is meant for this machine.
 
-    The standard library cannot read markers. Where no installed package can either, a pin that has one
-    counts as not meant: better to miss a package than to ask for one that belongs to another system.
+    The standard library cannot read markers. Where no installed package can either, a pin that
+    has one counts as not meant: better to miss a package than to ask for another system's.
     """
     if not marker:
         return True
@@ -92,13 +92,13 @@ def applies(marker: str) -> bool:
 
 
 def installed_versions(project: Path) -> dict[str, str]:
-    """Version of each package in the project's .venv, or in this interpreter where there is no .venv."""
-    folders = [str(folder) for folder in project.glob(".venv/lib/python3*/site-packages")] or sys.path
-    return {
-        normalised(package.metadata["Name"]): package.version
-        for package in importlib.metadata.distributions(path=folders)
-        if package.metadata["Name"]
-    }
+    """Version of each package in the project's .venv; without one, in this interpreter."""
+    folders = [*map(str, project.glob(".venv/lib/python3*/site-packages"))] or sys.path
+    versions = {}
+    for package in importlib.metadata.distributions(path=folders):
+        with suppress(TypeError):  # the metadata of an install that was cut short may be None
+            versions[normalised(package.metadata["Name"])] = package.version
+    return versions
 
 
 def differences(pins: Iterable[Pin], installed: Mapping[str, str]) -> list[str]:
@@ -112,16 +112,14 @@ def differences(pins: Iterable[Pin], installed: Mapping[str, str]) -> list[str]:
 
 def check_packages(project: Path) -> Finding:
     """Every package of the run lock is installed in the pinned version."""
-    pins = [pin for pin in read_pins((project / "requirements/run.txt").read_text()) if applies(pin.marker)]
+    lock = (project / "requirements/run.txt").read_text()
+    pins = [pin for pin in read_pins(lock) if applies(pin.marker)]
     wrong = differences(pins, installed_versions(project))
     if not wrong:
         return Finding(OK, f"{len(pins)} as locked in requirements/run.txt")
-    named = ", ".join(wrong[:SHOWN]) + (" ..." if len(wrong) > SHOWN else "")
-    return Finding(
-        FAIL,
-        f"{len(wrong)} of {len(pins)} differ from requirements/run.txt: {named}",
-        "make setup; if the same comes again: rm -rf .venv && make setup",
-    )
+    shown = ", ".join(wrong[:SHOWN]) + (" ..." if len(wrong) > SHOWN else "")
+    detail = f"{len(wrong)} of {len(pins)} differ from requirements/run.txt: {shown}"
+    return Finding(FAIL, detail, "rm -rf .venv && make setup")
 
 
 def check_samples(project: Path) -> Finding:
@@ -130,9 +128,8 @@ def check_samples(project: Path) -> Finding:
     missing = [name for name in SAMPLES if not (folder / name).is_file()]
     if not missing:
         return Finding(OK, f"{len(SAMPLES)} data sets in data/01_raw/samples")
-    return Finding(
-        FAIL, f"missing in data/01_raw/samples: {', '.join(missing)}", "rm -rf data/01_raw/samples && make setup"
-    )
+    detail = f"missing in data/01_raw/samples: {', '.join(missing)}"
+    return Finding(FAIL, detail, "rm -rf data/01_raw/samples && make setup")
 
 
 def check_writable(project: Path, folder: str) -> Finding:
@@ -143,11 +140,8 @@ def check_writable(project: Path, folder: str) -> Finding:
     except FileNotFoundError:
         return Finding(FAIL, "does not exist", f"mkdir -p {folder}")
     except OSError as error:
-        return Finding(
-            FAIL,
-            f"cannot be written: {error.strerror}",
-            f'sudo chown -R "$USER" {folder}, or mount it writable',
-        )
+        remedy = f'sudo chown -R "$USER" {folder}, or mount it writable'
+        return Finding(FAIL, f"cannot be written: {error.strerror}", remedy)
 
 
 def check_disk(project: Path, needed: float = DISK_BYTES) -> Finding:
@@ -155,11 +149,8 @@ def check_disk(project: Path, needed: float = DISK_BYTES) -> Finding:
     free = shutil.disk_usage(project).free
     if free >= needed:
         return Finding(OK, f"{in_gigabytes(free)} free")
-    return Finding(
-        FAIL,
-        f"{in_gigabytes(free)} free, needs {in_gigabytes(needed)}",
-        "free some space; `make clean` removes the outputs of earlier runs",
-    )
+    detail = f"{in_gigabytes(free)} free, needs {in_gigabytes(needed)}"
+    return Finding(FAIL, detail, "free some space; make clean removes the outputs of earlier runs")
 
 
 def check_memory(project: Path, needed: float = MEMORY_BYTES) -> Finding:
@@ -167,11 +158,9 @@ def check_memory(project: Path, needed: float = MEMORY_BYTES) -> Finding:
     free = available_memory()
     if free >= needed:
         return Finding(OK, f"{in_gigabytes(free)} available")
-    return Finding(
-        WARN,
-        f"{in_gigabytes(free)} available, a full run wants {in_gigabytes(needed)}",
-        "close other programs, or run one use case at a time: make run ARGS='--namespaces films'",
-    )
+    detail = f"{in_gigabytes(free)} available, a full run wants {in_gigabytes(needed)}"
+    remedy = "close other programs, or run one use case: make run ARGS='--namespaces films'"
+    return Finding(WARN, detail, remedy)
 
 
 def available_memory() -> float:
@@ -195,15 +184,14 @@ def check_port(project: Path, port: int, variable: str) -> Finding:
         try:
             listener.bind(("127.0.0.1", port))
         except OSError as error:
-            return Finding(
-                WARN, f"busy: {error.strerror}", f"stop what listens there, or choose another: {variable}=..."
-            )
+            remedy = f"stop what listens there, or choose another: {variable}=..."
+            return Finding(WARN, f"busy: {error.strerror}", remedy)
     return Finding(OK, "free")
 
 
-def check_program(project: Path, program: str, other_names: Iterable[str] = (), *, use: str, how: str) -> Finding:
-    """A program that some jobs need can be found."""
-    for name in (program, *other_names):
+def check_program(project: Path, *, names: Iterable[str], use: str, how: str) -> Finding:
+    """A program that some jobs need can be found under one of its names."""
+    for name in names:
         if path := shutil.which(name):
             return Finding(OK, path)
     return Finding(WARN, f"not found; optional: {use}", how)
@@ -233,20 +221,19 @@ CHECKS: dict[str, Callable[[Path], Finding]] = {
     "port 5000 (MLflow)": partial(check_port, port=5000, variable="make mlflow MLFLOW_PORT"),
     "git": partial(
         check_program,
-        program="git",
+        names=["git"],
         use="names the code commit of a model",
         how="apt install git, or brew install git",
     ),
     "Chromium": partial(
         check_program,
-        program="chromium",
-        other_names=("chromium-browser", "google-chrome"),
+        names=["chromium", "chromium-browser", "google-chrome"],
         use="shows the HTML reports; any browser does",
         how="apt install chromium, or open data/08_reporting in a browser of yours",
     ),
     "Docker": partial(
         check_program,
-        program="docker",
+        names=["docker"],
         use="builds and runs the images",
         how="https://docs.docker.com/get-started/get-docker/",
     ),
@@ -271,11 +258,8 @@ def run_checks(
         try:
             findings[name] = check(project)
         except Exception as error:  # a broken machine breaks in ways nobody listed
-            findings[name] = Finding(
-                FAIL,
-                f"could not be checked: {type(error).__name__}: {error}",
-                "compare the project folder with a fresh clone",
-            )
+            detail = f"could not be checked: {type(error).__name__}: {error}"
+            findings[name] = Finding(FAIL, detail, "compare the project folder with a fresh clone")
     return findings
 
 
@@ -297,7 +281,7 @@ def as_table(findings: Mapping[str, Finding]) -> str:
 
 def as_json(findings: Mapping[str, Finding]) -> str:
     """The findings for a program."""
-    rows: list[dict[str, Any]] = [{"check": name, **found._asdict()} for name, found in findings.items()]
+    rows = [{"check": name, **finding._asdict()} for name, finding in findings.items()]
     return json.dumps({"passed": passed(findings), "findings": rows}, indent=2)
 
 
@@ -305,7 +289,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the findings; the exit code is 1 when one of them is a FAIL."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--project", type=Path, default=Path(__file__).resolve().parents[2], help="its folder")
+    here = Path(__file__).resolve().parents[2]
+    parser.add_argument("--project", type=Path, default=here, help="the project folder")
     options = parser.parse_args(arguments)
     findings = run_checks(options.project)
     print(as_json(findings) if options.json else as_table(findings))

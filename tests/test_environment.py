@@ -1,0 +1,223 @@
+"""The environment check finds what is really broken, and says how to mend it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ratchet import environment
+from ratchet.environment import FAIL, OK, WARN, Finding
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project folder that has what the check looks for, and one installed package."""
+    for folder in ("data", "conf/local", "requirements"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in environment.SAMPLES:
+        sample = tmp_path / "data/01_raw/samples" / name
+        sample.parent.mkdir(parents=True, exist_ok=True)
+        sample.touch()
+    (tmp_path / "requirements/run.txt").write_text("some-package==1.2 \\\n    --hash=sha256:00\n")
+    install(tmp_path, "Some_Package", "1.2")
+    return tmp_path
+
+
+def install(project: Path, name: str, version: str) -> Path:
+    """What an installer leaves behind of a package."""
+    info = project / f".venv/lib/python3.11/site-packages/{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    return info
+
+
+def test_whole_project_passes(project):
+    findings = environment.run_checks(project)
+    findings.pop("disk")  # how full this machine is, is not the project's doing
+
+    assert environment.passed(findings), environment.as_table(findings)
+    assert {*findings, "disk"} == environment.CHECKS.keys()
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [((3, 11, 9), OK), ((3, 10, 4), FAIL), ((3, 12), FAIL)]
+)
+def test_only_the_locked_python_is_right(project, version, status):
+    assert environment.check_python(project, version).status == status
+
+
+def test_python_is_the_one_that_pyproject_asks_for():
+    wanted = ".".join(map(str, environment.PYTHON))
+
+    assert f'requires-python = ">={wanted},' in (PROJECT / "pyproject.toml").read_text()
+
+
+def test_lock_is_read_with_names_as_compared_and_markers():
+    lock = (
+        "Typing.Extensions==4.16.0 \\\n    --hash=sha256:aa==bb\n"
+        "uvloop==0.23.0 ; sys_platform != 'win32' \\\n    --hash=sha256:cc\n"
+        "plain==1\n"
+    )
+
+    assert environment.read_pins(lock) == [
+        ("typing-extensions", "4.16.0", ""),
+        ("uvloop", "0.23.0", "sys_platform != 'win32'"),
+        ("plain", "1", ""),
+    ]
+
+
+def test_every_pin_of_our_own_lock_is_read():
+    lock = (PROJECT / "requirements/run.txt").read_text()
+
+    assert len(environment.read_pins(lock)) == sum(
+        "==" in line and line[0].isalnum() for line in lock.splitlines()
+    )
+
+
+def test_other_version_is_found(project):
+    (project / "requirements/run.txt").write_text("some-package==1.3\n")
+
+    finding = environment.check_packages(project)
+
+    assert finding.status == FAIL
+    assert "some-package 1.2 (needs 1.3)" in finding.detail
+    assert "make setup" in finding.remedy
+
+
+def test_missing_package_is_found(project):
+    (project / "requirements/run.txt").write_text("some-package==1.2\nother==2.0\n")
+
+    assert "1 of 2 differ" in environment.check_packages(project).detail
+
+
+def test_package_cut_short_counts_as_missing(project):
+    (install(project, "other", "2.0") / "METADATA").unlink()
+    (project / "requirements/run.txt").write_text("some-package==1.2\nother==2.0\n")
+
+    assert "other missing (needs 2.0)" in environment.check_packages(project).detail
+
+
+def test_package_for_another_system_is_not_asked_for(project):
+    (project / "requirements/run.txt").write_text(
+        "pywin32==312 ; sys_platform == 'no such system'\n"
+    )
+
+    assert environment.check_packages(project).status == OK
+
+
+def test_markers_without_a_library_to_read_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "packaging.markers", None)
+    monkeypatch.setitem(sys.modules, "pip._vendor.packaging.markers", None)
+
+    assert environment.applies("")
+    assert not environment.applies(f"sys_platform == '{sys.platform}'")
+
+
+def test_missing_sample_is_named(project):
+    (project / "data/01_raw/samples" / environment.SAMPLES[0]).unlink()
+
+    finding = environment.check_samples(project)
+
+    assert finding.status == FAIL
+    assert "movies.db" in finding.detail
+    assert "avocados" not in finding.detail
+
+
+def test_missing_folder_is_to_be_made(project):
+    (project / "conf/local").rmdir()
+
+    finding = environment.check_writable(project, "conf/local")
+
+    assert finding == Finding(FAIL, "does not exist", "mkdir -p conf/local")
+
+
+def test_file_in_place_of_a_folder_is_not_writable(project):
+    (project / "conf/local").rmdir()
+    (project / "conf/local").touch()
+
+    assert environment.check_writable(project, "conf/local").status == FAIL
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_write_permission(project):
+    (project / "data").chmod(0o500)
+
+    assert environment.check_writable(project, "data").status == FAIL
+
+
+def test_busy_port_is_found_and_free_again_afterwards(project):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        busy = environment.check_port(project, port, "VIZ_PORT")
+    free = environment.check_port(project, port, "VIZ_PORT")
+
+    assert busy.status == WARN
+    assert "VIZ_PORT=" in busy.remedy
+    assert free.status == OK
+
+
+@pytest.mark.parametrize(
+    ("check", "status"), [(environment.check_disk, FAIL), (environment.check_memory, WARN)]
+)
+def test_room_is_compared_with_the_need(project, check, status):
+    assert check(project, needed=1.0).status == OK
+    assert check(project, needed=1e18).status == status
+
+
+def test_program_is_found_under_any_of_its_names(project):
+    def check(*names):
+        return environment.check_program(project, names=names, use="tests", how="apt install it")
+
+    assert check("no-such-program", "sh").status == OK
+    assert check("no-such-program") == Finding(WARN, "not found; optional: tests", "apt install it")
+
+
+def test_check_that_breaks_does_not_hide_the_others(project):
+    (project / "requirements/run.txt").unlink()
+
+    findings = environment.run_checks(project)
+
+    assert findings["packages"].status == FAIL
+    assert "FileNotFoundError" in findings["packages"].detail
+    assert findings["sample data"].status == OK
+
+
+def test_whatever_is_not_well_has_a_remedy(tmp_path):
+    findings = environment.run_checks(tmp_path)
+
+    assert not environment.passed(findings)
+    assert all(finding.remedy for finding in findings.values() if finding.status != OK)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_command_prints_json_and_its_exit_code_tells(project, broken):
+    if broken:
+        (project / "conf/local").rmdir()
+
+    # As `make check` runs it: a file, in isolation, without the project's packages.
+    command = [sys.executable, "-I", "-S", environment.__file__, "--json", "--project", project]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    report = json.loads(result.stdout)
+    statuses = {row["check"]: row["status"] for row in report["findings"]}
+    assert statuses["conf/local/"] == (FAIL if broken else OK)
+    assert report["passed"] is (FAIL not in statuses.values())
+    assert result.returncode == int(FAIL in statuses.values())
+
+
+def test_table_gives_the_remedy_below_its_row(capsys, project):
+    (project / "conf/local").rmdir()
+
+    exit_code = environment.main(["--project", str(project)])
+
+    lines = capsys.readouterr().out.splitlines()
+    row = next(number for number, line in enumerate(lines) if "conf/local/" in line)
+    assert exit_code == 1
+    assert lines[row].startswith("FAIL")
+    assert lines[row + 1].strip() == "-> mkdir -p conf/local"
