@@ -11,7 +11,7 @@ from kedro.config import AbstractConfigLoader
 from pydantic import ValidationError
 
 from ratchet.errors import ConfigError
-from ratchet.params import SHAPE_ONLY, UseCase
+from ratchet.params import UseCase
 
 _config_loader: AbstractConfigLoader | None = None
 
@@ -54,10 +54,40 @@ def read_use_cases(parameters: Mapping[str, Any]) -> dict[str, UseCase]:
     for name, value in parameters.items():
         if isinstance(value, Mapping):
             try:
-                use_cases[name] = UseCase.model_validate(value, context=SHAPE_ONLY)
+                use_cases[name] = UseCase.model_validate(value)
             except ValidationError as error:
                 raise ConfigError(explain(name, error)) from None
     return use_cases
+
+
+def check_searches(use_cases: Mapping[str, UseCase]) -> None:
+    """Make sure that every search can run: estimators, grids, scorers and objectives are known.
+
+    Apart from ``read_use_cases`` because it has to import scikit-learn.
+
+    Raises:
+        ConfigError: names the key's path and what is allowed there.
+    """
+    from ratchet.learning.classical import check_candidate
+    from ratchet.learning.metrics import SCORERS, greater_is_better
+
+    for name, use_case in use_cases.items():
+        for target_name, target in use_case.targets.items():
+            path = f"parameter {name}.targets.{target_name}"
+            if target.scorer not in SCORERS:
+                raise ConfigError(
+                    f"{path}.scoring: unknown '{target.scorer}'; allowed are {list(SCORERS)}"
+                )
+            for candidate_name, candidate in target.candidates.items():
+                try:
+                    check_candidate(target.task, candidate.estimator, candidate.param_grid)
+                except ValueError as error:
+                    raise ConfigError(f"{path}.candidates.{candidate_name}.{error}") from None
+            for metric in target.objectives:
+                try:
+                    greater_is_better(metric)
+                except ValueError as error:
+                    raise ConfigError(f"{path}.objectives.{metric}: {error}") from None
 
 
 def explain(name: str, error: ValidationError) -> str:

@@ -15,7 +15,6 @@ from pydantic import (
     ConfigDict,
     Field,
     TypeAdapter,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -25,9 +24,6 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 TARGET_PREFIX = "target_"
 """How target columns start in the model input; every other column is a feature."""
-
-SHAPE_ONLY = {"shape_only": True}
-"""Validation context that skips the checks which have to import scikit-learn."""
 
 
 class _Params(BaseModel):
@@ -221,8 +217,8 @@ class Target(_Params):
         return candidates
 
     @model_validator(mode="after")
-    def _fit_the_task(self, info: ValidationInfo) -> Self:
-        if self.task == "classification" and (not self.classes or len(self.classes) < 2):  # noqa: PLR2004
+    def _fit_the_task(self) -> Self:
+        if self.task == "classification" and (not self.classes or len(self.classes) < 2):
             raise ValueError("classification needs 'classes': at least two names")
         if self.task == "regression" and self.classes:
             raise ValueError("'classes' goes with classification")
@@ -230,18 +226,7 @@ class Target(_Params):
             raise ValueError(
                 f"baseline: '{self.baseline}' is not among the candidates {list(self.candidates)}"
             )
-        if not (info.context or {}).get("shape_only"):
-            self._check_grids()
         return self
-
-    def _check_grids(self) -> None:
-        from ratchet.learning.classical import check_candidate
-
-        for name, candidate in self.candidates.items():
-            try:
-                check_candidate(self.task, candidate.estimator, candidate.param_grid)
-            except ValueError as error:
-                raise ValueError(f"candidates.{name}: {error}") from None
 
     @property
     def scorer(self) -> str:

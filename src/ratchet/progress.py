@@ -26,8 +26,14 @@ def start() -> Progress:
     """Show the bars; they share the console of Kedro's log, which scrolls above them."""
     global _shown  # noqa: PLW0603 - one terminal, one display
     from rich import get_console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     _shown = Progress(
         TextColumn("{task.description}"),

@@ -7,6 +7,7 @@ its columns; a catalog ``validator:`` could not read it from there, so the first
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def read_contract(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) 
     typed = _validate(frame[list(columns)].reset_index(drop=True), columns, key)
     for name, column in columns.items():
         if column.type == "list":
-            typed[name] = [_split(text, column.separator) for text in typed[name]]
+            typed[name] = typed[name].astype(object).map(partial(_split, column.separator))
     return typed
 
 
@@ -105,7 +106,7 @@ def _rule(check: str, column: Column) -> str:
         "coerce_dtype": f"type {column.type}",
         "dtype": f"type {column.type}",
     }
-    return words.get(check.split("(")[0], check)
+    return words.get(check.split("(", maxsplit=1)[0], check)
 
 
 def _explain(failures: pd.DataFrame, columns: Mapping[str, Column], n_rows: int) -> str:
@@ -134,8 +135,8 @@ def _explain(failures: pd.DataFrame, columns: Mapping[str, Column], n_rows: int)
     return "\n".join(lines)
 
 
-def _split(text: Any, separator: str) -> list[str]:
-    """Parts of a text without blanks; none for an empty or missing text."""
+def _split(separator: str, text: Any) -> list[str] | None:
+    """Parts of a text without blanks; an empty text has none, a missing one stays missing."""
     if not isinstance(text, str):
-        return []
+        return None
     return [part.strip() for part in text.split(separator) if part.strip()]

@@ -1,9 +1,15 @@
 """Project settings, read by Kedro: https://docs.kedro.org/en/stable/configure/settings/."""
 
+import os
+
 from ratchet.hooks.progress import ProgressHooks
 from ratchet.hooks.project import ProjectHooks
 from ratchet.hooks.summary import SummaryHooks
 from ratchet.hooks.tracking import TrackingHooks
+
+# OpenMP threads that wait for work spin by default, which slows gradient boosting down several
+# times as soon as anything else runs on the machine. Read when the first OpenMP library is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Kedro calls the last hook first: the summary comes after tracking has logged the run.
 HOOKS = (SummaryHooks(), TrackingHooks(), ProgressHooks(), ProjectHooks())

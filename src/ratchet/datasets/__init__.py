@@ -4,4 +4,4 @@ from ratchet.datasets.search_cache import SearchCacheDataset
 from ratchet.datasets.skops import SkopsDataset
 from ratchet.datasets.sqlite import SQLiteQueryDataset
 
-__all__ = ["SearchCacheDataset", "SkopsDataset", "SQLiteQueryDataset"]
+__all__ = ["SQLiteQueryDataset", "SearchCacheDataset", "SkopsDataset"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED
@@ -10,26 +9,21 @@ from zipfile import ZIP_DEFLATED
 from kedro.io import AbstractDataset, DatasetError
 
 TRUSTED = (
-    "ratchet.learning.boosting.WeightedXGBClassifier",
+    "numpy.dtype",
     "ratchet.learning.conformal.ConformalRegressor",
     "ratchet.learning.features.encoders.CyclicEncoder",
     "ratchet.learning.features.encoders.MultiHotEncoder",
+    "ratchet.learning.features.encoders.NumericEncoder",
+    "ratchet.learning.features.encoders.TextEncoder",
     "ratchet.learning.stacking.Predictions",
-    "sklearn._loss.link.HalfLogitLink",
-    "sklearn._loss.link.IdentityLink",
-    "sklearn._loss.link.Interval",
-    "sklearn._loss.link.LogitLink",
-    "sklearn._loss.link.MultinomialLogit",
-    "sklearn._loss.loss.HalfBinomialLoss",
-    "sklearn._loss.loss.HalfMultinomialLoss",
-    "sklearn._loss.loss.HalfSquaredError",
+    "ratchet.learning.weighting.WeightedClassifier",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.tree._tree.Tree",
     "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
     "xgboost.sklearn.XGBRegressor",
 )
 """Types beyond skops' own defaults that our models consist of. Nothing else is ever loaded: the
@@ -68,7 +62,7 @@ class SkopsDataset(AbstractDataset[Any, Any]):
         self._filepath.parent.mkdir(parents=True, exist_ok=True)
         partial = self._filepath.with_name(f".{self._filepath.name}.partial")
         skops.io.dump(data, partial, compression=ZIP_DEFLATED, compresslevel=1)
-        os.replace(partial, self._filepath)
+        partial.replace(self._filepath)
 
     def _exists(self) -> bool:
         return self._filepath.is_file()

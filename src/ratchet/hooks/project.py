@@ -19,6 +19,14 @@ class ProjectHooks:
         config.remember(context.config_loader)
 
     @hook_impl
+    def before_pipeline_run(self, pipeline: Any) -> None:
+        """Stop a run whose searches cannot work before anything is written."""
+        if any("classical" in node.tags for node in pipeline.nodes):
+            use_cases = config.read_use_cases(config.project_parameters())
+            running = {node.namespace.split(".")[0] for node in pipeline.nodes}
+            config.check_searches({n: u for n, u in use_cases.items() if n in running})
+
+    @hook_impl
     def on_node_error(self, error: Exception, node: Any, catalog: Any) -> None:
         """Name the files a node read when their content stopped it."""
         if isinstance(error, DataError):

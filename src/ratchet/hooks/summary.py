@@ -2,10 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import click
 from kedro.framework.hooks import hook_impl
+
+_LOG_WIDTH = 120
+COLUMNS = ("use case", "target", "best candidate", "score", "CV", "test", "baseline", "objectives")
 
 
 class SummaryHooks:
-    """Says in one table what came out."""
+    """Says in one table what came out, and where the report is."""
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Remember the project, to name reports by short paths."""
+        self._project = Path(context.project_path)
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+        """Print a row per target that was evaluated, and the reports that were written."""
+        written = {name for node in pipeline.nodes for name in node.outputs}
+        evaluated = sorted(name for name in written if name.endswith(".evaluation"))
+        if evaluated:
+            self._print_table(evaluated, catalog)
+        for name in sorted(name for name in written if name.endswith(".report")):
+            path = Path(catalog.get(name)._filepath)
+            click.echo(f"Report: {_short(path, self._project)}")
+
+    def _print_table(self, evaluated: list[str], catalog: Any) -> None:
+        from rich import get_console
+        from rich.table import Table
+
+        table = Table(*COLUMNS, title="What came out")
+        for name in evaluated:
+            use_case = name.removesuffix(".evaluation")
+            scores = catalog.load(f"{use_case}.metrics")
+            for row in summary_rows(use_case, catalog.load(name), scores):
+                table.add_row(*row)
+        console = get_console()
+        # A pipe or a log has no width of its own.
+        console.print(table, width=None if console.is_terminal else _LOG_WIDTH)
+
+
+def summary_rows(
+    use_case: str, evaluation: dict[str, Any], metrics: dict[str, Any]
+) -> Iterator[tuple[str, ...]]:
+    """One row of text per target, in the order of ``COLUMNS``."""
+    for target, best in evaluation["best"].items():
+        metric = evaluation["metric"][target]
+        baseline = evaluation["baseline"][target]
+        scores = metrics[target][best]
+        yield (
+            use_case,
+            target,
+            best,
+            metric,
+            _number(scores["cv"][metric]),
+            _number(scores["test"][metric]),
+            _number(baseline["test"][metric]),
+            "\n".join(
+                f"{name} {_number(judged)}, aim {judged['aim']:g}: "
+                f"{'met' if judged['met'] else 'not met'}"
+                for name, judged in evaluation["objectives"][target].items()
+            ),
+        )
+
+
+def _number(score: dict[str, float]) -> str:
+    return f"{score['value']:.3f}"
+
+
+def _short(path: Path, project: Path) -> Path:
+    return path.relative_to(project) if path.is_relative_to(project) else path

@@ -23,6 +23,8 @@ from sklearn.model_selection import BaseCrossValidator, KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ratchet.learning.weighting import WeightedClassifier
+
 
 def _scaled(*steps: tuple[str, BaseEstimator]) -> Pipeline:
     """Distances and penalties need columns without gaps and of one scale."""
@@ -53,10 +55,10 @@ def kernel_regressor() -> Pipeline:
 
 def xgboost_classifier() -> BaseEstimator:
     """XGBoost's trees on histograms."""
-    from ratchet.learning.boosting import WeightedXGBClassifier
+    from xgboost import XGBClassifier
 
     # One thread: the folds of the search already keep every core busy.
-    return WeightedXGBClassifier(tree_method="hist", n_jobs=1)
+    return WeightedClassifier(XGBClassifier(tree_method="hist", n_jobs=1))
 
 
 def xgboost_regressor() -> BaseEstimator:
@@ -121,5 +123,3 @@ def folds(task: str, n_splits: int, seed: int) -> BaseCrossValidator:
     """Folds in random order, stratified by class where there are classes."""
     splitter = StratifiedKFold if task == "classification" else KFold
     return splitter(n_splits, shuffle=True, random_state=seed)
-
-

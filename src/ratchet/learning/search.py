@@ -17,7 +17,7 @@ OnProgress = Callable[[int, int, float], None]
 """Called with fits done, fits in all, best mean score so far."""
 
 
-class GridSearch(GridSearchCV):  # type: ignore[misc]
+class GridSearch(GridSearchCV):
     """``GridSearchCV`` that says how far it is.
 
     Args:
@@ -57,7 +57,7 @@ def _batches(points: Iterator[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def run_search(  # noqa: PLR0913
+def run_search(
     estimator: BaseEstimator,
     param_grid: Mapping[str, Sequence[Any]],
     X: ArrayLike,
@@ -93,5 +93,5 @@ def run_search(  # noqa: PLR0913
     results = pd.DataFrame(search.cv_results_)
     # Values of one parameter can be of several types, which a column of a file cannot.
     results["params"] = [json.dumps(point) for point in results["params"]]
-    results = results.drop(columns=[name for name in results if name.startswith("param_")])
+    results = results.loc[:, ~results.columns.str.startswith("param_")]
     return search.best_estimator_, results.sort_values("rank_test_score", ignore_index=True)

@@ -19,7 +19,7 @@ from ratchet.learning.search import OnProgress, run_search
 _SMALLEST = 1e-6
 
 
-class Predictions(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Predictions(TransformerMixin, BaseEstimator):
     """Predictions of fitted models as columns: log probabilities, or values of a regression.
 
     Args:
@@ -53,11 +53,11 @@ def _columns(model: BaseEstimator, predicted: ArrayLike) -> NDArray[np.float64]:
     """Shape (n, classes) or (n, 1); logarithms, since that is where evidence adds up."""
     values = np.asarray(predicted, dtype=float)
     if is_classifier(model):
-        return np.log(np.clip(values, _SMALLEST, 1.0))
-    return values.reshape(-1, 1)
+        values = np.log(np.clip(values, _SMALLEST, 1.0))
+    return values.reshape(len(values), -1)
 
 
-def fit_stack(  # noqa: PLR0913
+def fit_stack(
     models: Sequence[BaseEstimator],
     param_grid: Mapping[str, Sequence[Any]],
     X: ArrayLike,

@@ -6,15 +6,15 @@ from typing import Any
 
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
-from ratchet.params import Candidate, Target
+from ratchet.params import Target
 from ratchet.pipelines.model_input import features_and_target
 
 
-def search_candidate(  # noqa: PLR0913
+def search_candidate(
     train: DataFrame,
     validation: DataFrame,
     target: Target,
-    candidate: Candidate,
+    candidate: Any,
     seed: int,
     search_cache: Any,
 ) -> tuple[Any, DataFrame]:
@@ -24,7 +24,8 @@ def search_candidate(  # noqa: PLR0913
         train: rows for the search.
         validation: rows for the calibration.
         target: what to predict.
-        candidate: estimator and grid.
+        candidate: estimator and grid, a ``params.Candidate``. (Kedro cannot build a model inside of
+            one that it builds, so the hint must not say so.)
         seed: the only source of randomness.
         search_cache: where finished searches are kept.
 
@@ -55,7 +56,7 @@ def search_candidate(  # noqa: PLR0913
     return _calibrate(model, validation, target), results
 
 
-def stack_candidates(  # noqa: PLR0913
+def stack_candidates(
     train: DataFrame,
     validation: DataFrame,
     target: Target,
@@ -127,9 +128,10 @@ def _calibrate(model: Any, validation: DataFrame, target: Target) -> Any:
         calibrated = CalibratedClassifierCV(FrozenEstimator(model), method=target.calibration)
     else:
         calibrated = ConformalRegressor(
-            FrozenEstimator(model), confidence=target.confidence, bounds=target.bounds
+            estimator=FrozenEstimator(model), confidence=target.confidence, bounds=target.bounds
         )
-    return calibrated.fit(X, y)
+    # CalibratedClassifierCV looks at y[0], which a Series with a row key may not have.
+    return calibrated.fit(X, y.to_numpy())
 
 
 def _uncalibrated(model: Any) -> Any:

@@ -54,9 +54,7 @@ def score_candidates(
     return pd.concat(frames), scores
 
 
-def _predict(
-    model: Any, frame: DataFrame, target: Target, seed: int, *, unseen: bool
-) -> DataFrame:
+def _predict(model: Any, frame: DataFrame, target: Target, seed: int, *, unseen: bool) -> DataFrame:
     """Truth and prediction of every row, with probabilities or the interval."""
     import pandas as pd
     from sklearn.model_selection import cross_val_predict
@@ -69,7 +67,7 @@ def _predict(
         predicted = getattr(model, method)(X)
     else:
         cv = folds(target.task, target.cv, seed)
-        predicted = cross_val_predict(model, X, y, cv=cv, method=method)
+        predicted = cross_val_predict(model, X, y.to_numpy(), cv=cv, method=method)
     if target.task == "regression":
         rows = pd.DataFrame({"truth": y, "prediction": predicted})
         if unseen:
@@ -148,9 +146,7 @@ def choose_best(
             ),
         },
         "objectives": _judge(scores[best]["test"], target),
-        "details": _describe(
-            predictions.query("candidate == @best and split == 'test'"), target
-        ),
+        "details": _describe(predictions.query("candidate == @best and split == 'test'"), target),
     }
     return dict(zip(target.contenders, models, strict=True))[best], choice
 

@@ -92,7 +92,7 @@ def _split_rows(frame: DataFrame, data: Data, seed: int) -> DataFrame:
         ordered = frame.sample(frac=1, random_state=seed, ignore_index=True)
     bounds = np.cumsum([1 - data.split.validation - data.split.test, data.split.validation])
     part = np.searchsorted((bounds * len(ordered)).astype(int), np.arange(len(ordered)), "right")
-    ordered["split"] = pd.Categorical.from_codes(part, categories=list(SPLITS))
+    ordered["split"] = pd.Categorical(np.array(SPLITS)[part], categories=SPLITS)
     empty = [name for name, rows in ordered.groupby("split", observed=False) if rows.empty]
     if empty:
         raise DataError(f"{len(ordered)} rows are too few: nothing is left for {empty}")
@@ -148,7 +148,7 @@ def encode_features(
     encoder = feature_encoder(
         numeric=[*features.numeric, *columns[columns.str.startswith(HISTORY_PREFIX)]],
         **features.model_dump(exclude={"numeric", "history"}),
-        seed=seed,
+        random_state=seed,
     )
     encoder.fit(features_frame[features_frame["split"] == "train"])
     targets = features_frame.loc[:, columns.str.startswith(TARGET_PREFIX)]

@@ -60,12 +60,14 @@ def profile_rows(typed: DataFrame, data: Data) -> dict[str, Any]:
 
 
 def _profile_column(values: Series, column: Column) -> dict[str, Any]:
-    missing = values.map(len) == 0 if column.type == "list" else values.isna()
+    missing = values.isna()
+    if column.type == "list":
+        missing |= values.str.len() == 0
     present = values[~missing]
     profile: dict[str, Any] = {"type": column.type, "missing": int(missing.sum())}
     if column.type in ("integer", "number"):
         statistics = present.agg(["min", "median", "mean", "max", "std"])
-        profile |= {name: float(value) for name, value in statistics.items()}
+        profile |= {str(name): float(value) for name, value in statistics.items()}
     elif column.type == "date":
         profile |= {name: str(present.agg(name).date()) for name in ("min", "max")}
     else:
