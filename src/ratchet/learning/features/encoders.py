@@ -1,0 +1,287 @@
+"""Columns of a table as float32 features with readable names.
+
+Each encoder takes a DataFrame and returns one with the same index; `feature_encoder` puts them
+together. They hold plain data only (no functions), so that skops stores them and loads them
+back without running code.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+UNKNOWN, OTHER = "unknown", "other"
+
+
+class _Encoder(TransformerMixin, BaseEstimator):
+    """What all encoders share: a frame comes out, its columns are known after `fit`."""
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the columns that `transform` returns."""
+        check_is_fitted(self)
+        return np.array(self._names_out(), dtype=object)
+
+    def _names_out(self) -> list[str]:
+        raise NotImplementedError
+
+    def _frame(self, X: Any, values: NDArray[Any]) -> pd.DataFrame:
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        columns = self.get_feature_names_out()
+        return pd.DataFrame(values.astype(np.float32), index=index, columns=columns)
+
+
+class _NumberEncoder(_Encoder):
+    """Encoders of numbers: any array will do, NaN is allowed, infinity is not."""
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Remember the columns of ``X`` (n, k)."""
+        self._numbers(X, reset=True)
+        return self
+
+    def _numbers(self, X: Any, *, reset: bool = False) -> NDArray[np.float64]:
+        checked = validate_data(
+            self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan"
+        )
+        return np.asarray(checked)
+
+    def _columns(self) -> list[str]:
+        numbered = [f"x{i}" for i in range(self.n_features_in_)]
+        return [str(name) for name in getattr(self, "feature_names_in_", numbered)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+class NumericEncoder(_NumberEncoder):
+    """Numbers as they are, in float32; missing ones stay NaN."""
+
+    def transform(self, X: Any) -> pd.DataFrame:
+        """Return ``X`` (n, k) as float32."""
+        check_is_fitted(self)
+        return self._frame(X, self._numbers(X))
+
+    def _names_out(self) -> list[str]:
+        return self._columns()
+
+
+class CyclicEncoder(_NumberEncoder):
+    """A place on a circle (a month, an hour) as sine and cosine, so that its ends meet.
+
+    A missing value becomes (0, 0), the centre of the circle, equally far from every place.
+    """
+
+    def __init__(self, *, period: float) -> None:
+        """Args: ``period`` is what one round measures, in the unit of the column."""
+        self.period = period
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Remember the columns of ``X`` (n, k).
+
+        Raises:
+            ValueError: The period is not above zero.
+        """
+        if not self.period > 0:
+            raise ValueError(f"period must be above 0, got {self.period}")
+        super().fit(X)
+        return self
+
+    def transform(self, X: Any) -> pd.DataFrame:
+        """Return (n, 2k): sine and cosine of each column."""
+        check_is_fitted(self)
+        angle = 2 * np.pi * self._numbers(X) / self.period
+        both = np.stack([np.sin(angle), np.cos(angle)], axis=2).reshape(len(angle), -1)
+        return self._frame(X, np.nan_to_num(both))
+
+    def _names_out(self) -> list[str]:
+        return [f"{name}_{part}" for name in self._columns() for part in ("sin", "cos")]
+
+
+class MultiHotEncoder(_Encoder):
+    """Lists of categories as one 0/1 column per category.
+
+    A category that occurs in fewer than ``min_count`` rows of the fitted data, or not at all,
+    sets ``<column>_other``; a row that lists nothing sets ``<column>_unknown``. A cell with a
+    single category counts as a list of one.
+    """
+
+    def __init__(self, *, min_count: int = 20) -> None:
+        """Args: ``min_count`` is the number of rows a category needs for a column of its own."""
+        self.min_count = min_count
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+        """Find the categories of each column of ``X`` (n, k) that are frequent enough."""
+        self.categories_ = {str(name): self._frequent(_lists(X[name])) for name in X.columns}
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Return 0/1 columns (n, all kept categories + 2 per column of ``X``)."""
+        check_is_fitted(self)
+        blocks = [_hot(_lists(X[name]), kept) for name, kept in self.categories_.items()]
+        return self._frame(X, np.hstack(blocks) if blocks else np.empty((len(X), 0)))
+
+    def _frequent(self, lists: list[set[str]]) -> list[str]:
+        counts = Counter(category for categories in lists for category in categories)
+        special = {UNKNOWN, OTHER}
+        return sorted(c for c, n in counts.items() if n >= self.min_count and c not in special)
+
+    def _names_out(self) -> list[str]:
+        return [
+            f"{name}_{_readable(category)}"
+            for name, kept in self.categories_.items()
+            for category in [*kept, OTHER, UNKNOWN]
+        ]
+
+
+class TextEncoder(_Encoder):
+    """Short texts as the main directions of their weighted words (latent semantic analysis).
+
+    TF-IDF with sublinear counts, then a truncated singular value decomposition (Deerwester et
+    al., 1990). A missing text is an empty one: zero in every direction.
+    """
+
+    def __init__(
+        self, *, n_components: int = 20, min_count: int = 8, random_state: int = 0
+    ) -> None:
+        """Set what `fit` uses.
+
+        Args:
+            n_components: Directions to keep per column; fewer where there are fewer words.
+            min_count: Rows a word or pair of words must occur in to count.
+            random_state: Seed of the randomised decomposition.
+        """
+        self.n_components = n_components
+        self.min_count = min_count
+        self.random_state = random_state
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+        """Learn words and directions of each column of ``X`` (n, k)."""
+        self.columns_ = [str(name) for name in X.columns]
+        self.words_: list[TfidfVectorizer | None] = []
+        self.directions_: list[TruncatedSVD | None] = []
+        for name in X.columns:
+            words = self._fit_words(_texts(X[name]))
+            self.words_.append(words)
+            self.directions_.append(words and self._fit_directions(words, _texts(X[name])))
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Return (n, directions kept in all)."""
+        check_is_fitted(self)
+        blocks = [np.empty((len(X), 0))]
+        for name, words, directions in zip(
+            self.columns_, self.words_, self.directions_, strict=True
+        ):
+            if words is not None and directions is not None:
+                blocks.append(directions.transform(words.transform(_texts(X[name]))))
+        return self._frame(X, np.hstack(blocks))
+
+    def _fit_words(self, texts: list[str]) -> TfidfVectorizer | None:
+        words = TfidfVectorizer(min_df=self.min_count, ngram_range=(1, 2), sublinear_tf=True)
+        try:
+            words.fit(texts)
+        except ValueError:  # scikit-learn's word for: no word is frequent enough.
+            return None
+        return words if len(words.vocabulary_) > 1 else None  # One word is no direction.
+
+    def _fit_directions(self, words: TfidfVectorizer, texts: list[str]) -> TruncatedSVD:
+        size = min(self.n_components, len(words.vocabulary_), len(texts))
+        decomposition = TruncatedSVD(size, random_state=self.random_state)
+        return decomposition.fit(words.transform(texts))
+
+    def _names_out(self) -> list[str]:
+        return [
+            f"{name}_{i}"
+            for name, directions in zip(self.columns_, self.directions_, strict=True)
+            for i in range(len(directions.components_) if directions is not None else 0)
+        ]
+
+
+def feature_encoder(
+    *,
+    numeric: Sequence[str] = (),
+    cyclic: Mapping[str, float] | None = None,
+    categorical: Sequence[str] = (),
+    lists: Sequence[str] = (),
+    text: Sequence[str] = (),
+    min_count: int = 20,
+    text_components: int = 20,
+    random_state: int = 0,
+) -> ColumnTransformer:
+    """Encode the named columns and drop all others.
+
+    Args:
+        numeric: Columns passed on as numbers; NaN stays NaN.
+        cyclic: Column -> period, encoded as sine and cosine; NaN becomes (0, 0).
+        categorical: Columns with one category per row; a missing one is ``unknown``.
+        lists: Columns with a list of categories per row; an empty one is ``unknown``.
+        text: Columns with short texts.
+        min_count: Rows a category needs in the fitted data for a column of its own.
+        text_components: Directions kept per text column.
+        random_state: Seed of the text decomposition.
+
+    Returns:
+        An unfitted transformer whose output is a DataFrame of float32 columns, indexed like its
+        input, with names such as ``runtime``, ``month_sin``, ``genres_Drama``, ``title_0``.
+
+    Raises:
+        ValueError: No column is named.
+    """
+    named = [*categorical, *lists]
+    steps: list[tuple[str, _Encoder, list[str]]] = [
+        ("numeric", NumericEncoder(), list(numeric)),
+        *((f"cyclic_{c}", CyclicEncoder(period=p), [c]) for c, p in (cyclic or {}).items()),
+        ("categories", MultiHotEncoder(min_count=min_count), named),
+        ("text", TextEncoder(n_components=text_components, random_state=random_state), list(text)),
+    ]
+    used = [step for step in steps if step[2]]
+    if not used:
+        raise ValueError("no column to encode: name at least one feature")
+    encoder = ColumnTransformer(used, verbose_feature_names_out=False)
+    return encoder.set_output(transform="pandas")
+
+
+def _hot(lists: list[set[str]], kept: list[str]) -> NDArray[np.float32]:
+    """0/1 columns of the kept categories, of all others together, and of none."""
+    place = {category: i for i, category in enumerate([*kept, OTHER, UNKNOWN])}
+    hot = np.zeros((len(lists), len(place)), dtype=np.float32)
+    for row, categories in enumerate(lists):
+        for category in categories or (UNKNOWN,):
+            hot[row, place.get(category, place[OTHER])] = 1
+    return hot
+
+
+def _lists(column: pd.Series[Any]) -> list[set[str]]:
+    """Each cell's distinct categories; missing and empty ones name none."""
+    return [{str(item) for item in _items(cell) if not _missing(item)} for cell in column]
+
+
+def _items(cell: Any) -> Iterable[Any]:
+    return cell if isinstance(cell, list | tuple | set | np.ndarray) else (cell,)
+
+
+def _missing(item: Any) -> bool:
+    return item is None or item == "" or bool(pd.isna(item))
+
+
+def _texts(column: pd.Series[Any]) -> list[str]:
+    return ["" if _missing(cell) else str(cell) for cell in column]
+
+
+def _readable(category: str) -> str:
+    """The category without the three characters that XGBoost refuses in names."""
+    return category.replace("[", "(").replace("]", ")").replace("<", "lt ")
