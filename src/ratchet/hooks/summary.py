@@ -34,6 +34,7 @@ class SummaryHooks:
 
     def _print_table(self, evaluated: list[str], catalog: Any) -> None:
         from rich import get_console
+        from rich.console import Console
         from rich.table import Table
 
         table = Table(*COLUMNS, title="What came out")
@@ -42,9 +43,9 @@ class SummaryHooks:
             scores = catalog.load(f"{use_case}.metrics")
             for row in summary_rows(use_case, catalog.load(name), scores):
                 table.add_row(*row)
-        console = get_console()
+        terminal = get_console()
         # A pipe or a log has no width of its own.
-        console.print(table, width=None if console.is_terminal else _LOG_WIDTH)
+        (terminal if terminal.is_terminal else Console(width=_LOG_WIDTH)).print(table)
 
 
 def summary_rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ratchet.frames import DataFrame
+from ratchet.frames import DataFrame, Series
 from ratchet.params import Features, Target, read_targets
 from ratchet.pipelines.model_input import features_and_target
 
@@ -12,21 +12,88 @@ CONFIDENT = 0.8
 """Probability from which a prediction is called confident in evaluation and report."""
 
 
+def choose_best(
+    validation: DataFrame, target: Target, seed: int, *models_and_searches: Any
+) -> tuple[Any, dict[str, Any], DataFrame]:
+    """Choose the candidate with the best mean of cross-validated and validation score.
+
+    Cross-validation has the many rows, validation the later ones. The test rows are no input, so
+    they have no say. The validation rows calibrated the models; here every row is predicted by a
+    calibration that has not seen it.
+
+    Args:
+        validation: rows for the choice.
+        target: what to predict.
+        seed: seed of the folds of the calibration.
+        models_and_searches: models of ``target.contenders``, then their searches.
+
+    Returns:
+        The chosen model; the choice: ``best``, ``why``, ``metric`` and ``ranking``; and the
+        predictions on the validation rows, one per candidate and row.
+    """
+    import pandas as pd
+    from sklearn.model_selection import cross_val_predict
+
+    from ratchet.learning.classical import folds
+
+    models, searches = _by_candidate(target, models_and_searches)
+    X, y = features_and_target(validation, target)
+    cv = folds(target.task, target.cv, seed)
+    frames = {
+        name: _tidy(
+            cross_val_predict(model, X, y.to_numpy(), cv=cv, method=_method(target)), y, target
+        )
+        for name, model in models.items()
+    }
+    metric = fold_scores(searches[target.baseline], target)[0]
+    ranking = {
+        name: {
+            "cv": fold_scores(searches[name], target)[1]["value"],
+            "validation": _score(rows, target, seed)[metric]["value"],
+        }
+        for name, rows in frames.items()
+    }
+    choice = {"metric": metric, **_rank(ranking, metric)}
+    return models[choice["best"]], choice, pd.concat(frames, names=["candidate"]).reset_index(0)
+
+
+def _by_candidate(
+    target: Target, models_and_searches: tuple[Any, ...]
+) -> tuple[dict[str, Any], dict[str, DataFrame]]:
+    names = target.contenders
+    models, searches = models_and_searches[: len(names)], models_and_searches[len(names) :]
+    return dict(zip(names, models, strict=True)), dict(zip(names, searches, strict=True))
+
+
+def _rank(ranking: dict[str, dict[str, float]], metric: str) -> dict[str, Any]:
+    """Order the candidates by the mean of both scores and say why the first one won."""
+    from ratchet.learning.metrics import greater_is_better
+
+    for row in ranking.values():
+        row["mean"] = (row["cv"] + row["validation"]) / 2
+    names = sorted(
+        ranking, key=lambda name: ranking[name]["mean"], reverse=greater_is_better(metric)
+    )
+    best, second = names[0], names[1]
+    why = (
+        f"mean {metric} of cross-validation and validation: {best} {ranking[best]['mean']:.4f}, "
+        f"next {second} {ranking[second]['mean']:.4f}"
+    )
+    return {"best": best, "why": why, "ranking": {name: ranking[name] for name in names}}
+
+
 def score_candidates(
-    validation: DataFrame,
     test: DataFrame,
+    validation_predictions: DataFrame,
     target: Target,
     seed: int,
     *models_and_searches: Any,
 ) -> tuple[DataFrame, dict[str, Any]]:
-    """Predict and score every candidate on the same rows.
-
-    On validation rows, which calibrated the models, every row is predicted by a calibration that
-    has not seen it.
+    """Predict the test rows with every candidate and score all of them on the same rows.
 
     Args:
-        validation: rows for the choice.
         test: rows that nothing was learned from or chosen by.
+        validation_predictions: as ``choose_best`` gives them.
         target: what to predict.
         seed: seed of the bootstrap.
         models_and_searches: models of ``target.contenders``, then their searches.
@@ -34,46 +101,39 @@ def score_candidates(
     Returns:
         Predictions, one row per candidate and row of validation and test; and the scores:
         candidate -> ``cv``, ``validation`` or ``test`` -> metric -> value, low, high. For ``cv``
-        low and high are the worst and the best fold, for the others a 95 % bootstrap interval.
+        low and high are the lowest and the highest fold, for the others a 95 % bootstrap interval.
     """
     import pandas as pd
 
-    contenders = target.contenders
-    models = dict(zip(contenders, models_and_searches[: len(contenders)], strict=True))
-    searches = dict(zip(contenders, models_and_searches[len(contenders) :], strict=True))
-    frames, scores = [], {}
+    models, searches = _by_candidate(target, models_and_searches)
+    X, y = features_and_target(test, target)
+    frames, scores = [validation_predictions.assign(split="validation")], {}
     for name, model in models.items():
-        parts = {
-            "validation": _predict(model, validation, target, seed, unseen=False),
-            "test": _predict(model, test, target, seed, unseen=True),
+        rows = _tidy(getattr(model, _method(target))(X), y, target)
+        if target.task == "regression":
+            rows[["low", "high"]] = model.predict_interval(X)
+        frames.append(rows.assign(candidate=name, split="test"))
+        metric, cv_score = fold_scores(searches[name], target)
+        of_candidate = validation_predictions[validation_predictions["candidate"] == name]
+        scores[name] = {
+            "cv": {metric: cv_score},
+            "validation": _score(of_candidate, target, seed),
+            "test": _score(rows, target, seed),
         }
-        scores[name] = {"cv": _fold_scores(searches[name], target)} | {
-            part: _score(rows, target, seed) for part, rows in parts.items()
-        }
-        frames += [rows.assign(candidate=name, split=part) for part, rows in parts.items()]
     return pd.concat(frames), scores
 
 
-def _predict(model: Any, frame: DataFrame, target: Target, seed: int, *, unseen: bool) -> DataFrame:
-    """Truth and prediction of every row, with probabilities or the interval."""
+def _method(target: Target) -> str:
+    return "predict_proba" if target.task == "classification" else "predict"
+
+
+def _tidy(predicted: Any, y: Series, target: Target) -> DataFrame:
+    """Truth and prediction of every row, and for classes the probability of each."""
     import pandas as pd
-    from sklearn.model_selection import cross_val_predict
 
-    from ratchet.learning.classical import folds
-
-    X, y = features_and_target(frame, target)
-    method = "predict_proba" if target.task == "classification" else "predict"
-    if unseen:
-        predicted = getattr(model, method)(X)
-    else:
-        cv = folds(target.task, target.cv, seed)
-        predicted = cross_val_predict(model, X, y.to_numpy(), cv=cv, method=method)
     if target.task == "regression":
-        rows = pd.DataFrame({"truth": y, "prediction": predicted})
-        if unseen:
-            rows[["low", "high"]] = model.predict_interval(X)
-        return rows
-    classes = list(model.classes_)
+        return pd.DataFrame({"truth": y, "prediction": predicted})
+    classes = sorted(target.classes or [])  # the order of scikit-learn's classes_
     rows = pd.DataFrame(predicted, columns=[f"probability_{c}" for c in classes], index=y.index)
     rows.insert(0, "truth", y)
     rows.insert(1, "prediction", [classes[i] for i in predicted.argmax(axis=1)])
@@ -93,62 +153,41 @@ def _score(rows: DataFrame, target: Target, seed: int) -> dict[str, dict[str, fl
     return score_classification(rows["truth"], probabilities, target.classes or [], seed=seed)
 
 
-def _fold_scores(search: DataFrame, target: Target) -> dict[str, dict[str, float]]:
+def fold_scores(search: DataFrame, target: Target) -> tuple[str, dict[str, float]]:
+    """Our name of the search's metric, and its mean with the lowest and the highest fold."""
     from ratchet.learning.metrics import from_scorer
 
     best = search.iloc[0]
-    per_fold = [
-        from_scorer(target.scorer, best[f"split{fold}_test_score"])[1] for fold in range(target.cv)
-    ]
-    name, value = from_scorer(target.scorer, best["mean_test_score"])
-    return {name: {"value": value, "low": min(per_fold), "high": max(per_fold)}}
+    folds = [f"split{fold}_test_score" for fold in range(target.cv)]
+    values = [from_scorer(target.scorer, best[column])[1] for column in folds]
+    name, mean = from_scorer(target.scorer, best["mean_test_score"])
+    return name, {"value": mean, "low": min(values), "high": max(values)}
 
 
-def choose_best(
-    target: Target, scores: dict[str, Any], predictions: DataFrame, *models: Any
-) -> tuple[Any, dict[str, Any]]:
-    """Choose the candidate with the best mean of cross-validated and validation score.
-
-    Cross-validation has the many rows, validation the later ones; the test rows have no say.
+def judge_best(
+    choice: dict[str, Any], scores: dict[str, Any], predictions: DataFrame, target: Target
+) -> dict[str, Any]:
+    """Hold the chosen candidate against the baseline and the business objectives, on test rows.
 
     Returns:
-        The chosen model; and ``best``, ``why``, ``ranking``, ``baseline``, ``objectives`` and
-        ``details`` (confusion and confident share, or coverage), all but the choice on test rows.
+        ``baseline``, ``objectives`` and ``details`` (confusion and confident share, or coverage).
     """
-    from ratchet.learning.metrics import SCORERS, greater_is_better, is_better
+    from ratchet.learning.metrics import is_better
 
-    metric = SCORERS[target.scorer]
-    ranking = {
-        name: {part: parts[part][metric]["value"] for part in ("cv", "validation")}
-        for name, parts in scores.items()
-    }
-    for row in ranking.values():
-        row["mean"] = (row["cv"] + row["validation"]) / 2
-    names = sorted(
-        ranking, key=lambda name: ranking[name]["mean"], reverse=greater_is_better(metric)
-    )
-    best, second = names[0], names[1]
-    choice = {
-        "best": best,
-        "why": (
-            f"mean {metric} of cross-validation and validation: {best} "
-            f"{ranking[best]['mean']:.4f}, next {second} {ranking[second]['mean']:.4f}"
-        ),
-        "metric": metric,
-        "ranking": {name: ranking[name] for name in names},
+    metric, best = choice["metric"], choice["best"]
+    baseline = scores[target.baseline]["test"]
+    rows = predictions[(predictions["candidate"] == best) & (predictions["split"] == "test")]
+    return {
         "baseline": {
             "candidate": target.baseline,
-            "test": scores[target.baseline]["test"],
+            "test": baseline,
             "beaten": is_better(
-                metric,
-                scores[best]["test"][metric]["value"],
-                scores[target.baseline]["test"][metric]["value"],
+                metric, scores[best]["test"][metric]["value"], baseline[metric]["value"]
             ),
         },
         "objectives": _judge(scores[best]["test"], target),
-        "details": _describe(predictions.query("candidate == @best and split == 'test'"), target),
+        "details": _describe(rows, target),
     }
-    return dict(zip(target.contenders, models, strict=True))[best], choice
 
 
 def _judge(scores: dict[str, dict[str, float]], target: Target) -> dict[str, Any]:
@@ -253,9 +292,23 @@ def collect_metrics(targets: dict[str, Any], *scores: dict[str, Any]) -> dict[st
     return dict(zip(targets, scores, strict=True))
 
 
-def collect_evaluation(targets: dict[str, Any], *choices: dict[str, Any]) -> dict[str, Any]:
-    """Choices of all targets, by subject: ``best``, ``why``, ``objectives`` ... -> target."""
+def collect_evaluation(
+    targets: dict[str, Any], *choices_and_judgements: dict[str, Any]
+) -> dict[str, Any]:
+    """Choices and judgements of all targets, by subject.
+
+    Args:
+        targets: the targets.
+        choices_and_judgements: the choice of every target, then the judgement of every target.
+
+    Returns:
+        ``best``, ``why``, ``metric``, ``ranking``, ``baseline``, ``objectives``, ``details``:
+        each a mapping from target.
+    """
+    half = len(targets)
+    pairs = zip(choices_and_judgements[:half], choices_and_judgements[half:], strict=True)
+    merged = [choice | judgement for choice, judgement in pairs]
     return {
-        subject: {name: choice[subject] for name, choice in zip(targets, choices, strict=True)}
-        for subject in choices[0]
+        subject: {name: each[subject] for name, each in zip(targets, merged, strict=True)}
+        for subject in merged[0]
     }

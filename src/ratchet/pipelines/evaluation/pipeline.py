@@ -9,6 +9,7 @@ from ratchet.pipelines.evaluation.nodes import (
     collect_metrics,
     collect_predictions,
     explain_best,
+    judge_best,
     score_candidates,
 )
 from ratchet.pipelines.model_input import candidate_datasets
@@ -33,7 +34,11 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
             ),
             node(
                 collect_evaluation,
-                inputs=["params:targets", *_per_target(use_case, "choice")],
+                inputs=[
+                    "params:targets",
+                    *_per_target(use_case, "choice"),
+                    *_per_target(use_case, "judgement"),
+                ],
                 outputs="evaluation",
                 name="collect_evaluation",
             ),
@@ -41,7 +46,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         namespace=name,
         inputs={
             inside: f"{name}.{target}.{noun}"
-            for noun in ("predictions", "scores", "choice")
+            for noun in ("predictions", "scores", "choice", "judgement")
             for inside, target in zip(_per_target(use_case, noun), use_case.targets, strict=True)
         },
         tags="evaluation",
@@ -55,20 +60,25 @@ def _per_target(use_case: UseCase, noun: str) -> list[str]:
 
 def _target_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
     fitted = candidate_datasets(use_case, name, target.contenders)
-    models = [inside for inside in fitted if inside.endswith("_model")]
     return Pipeline(
         [
             node(
+                choose_best,
+                inputs=["validation", "params:target", "params:seed", *fitted],
+                outputs=["best_model", "choice", "validation_predictions"],
+                name="choose_best",
+            ),
+            node(
                 score_candidates,
-                inputs=["validation", "test", "params:target", "params:seed", *fitted],
+                inputs=["test", "validation_predictions", "params:target", "params:seed", *fitted],
                 outputs=["predictions", "scores"],
                 name="score_candidates",
             ),
             node(
-                choose_best,
-                inputs=["params:target", "scores", "predictions", *models],
-                outputs=["best_model", "choice"],
-                name="choose_best",
+                judge_best,
+                inputs=["choice", "scores", "predictions", "params:target"],
+                outputs="judgement",
+                name="judge_best",
             ),
             node(
                 explain_best,
