@@ -1,0 +1,80 @@
+"""A chart described once, for drawing in the browser (plotly) and on paper (matplotlib)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ratchet.frames import DataFrame
+
+Kind = Literal["bar", "line", "points", "heatmap", "histogram"]
+
+# Told apart by most colour-blind readers, and in grey.
+COLORS = ("#2b5c8a", "#d98032", "#6a9f58", "#8d6cab", "#b5485d", "#6f6f6f")
+SCALE = ("#f5f8fb", "#2b5c8a")
+REFERENCE_COLOR = "#8a8f98"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What is drawn; how, is up to the renderers.
+
+    Attributes:
+        name: name of the data set, and of the file.
+        kind: ``bar`` (lying bars of one category each), ``line`` (with markers), ``points``,
+            ``heatmap`` (``x`` by ``y``), ``histogram`` (counts ``y`` of bins centred at ``x``).
+        title: what it shows.
+        frame: one row per mark.
+        x: column of the horizontal position; for ``bar`` the length.
+        y: column of the vertical position; for ``bar`` the category, first on top.
+        x_title: what ``x`` measures.
+        y_title: what ``y`` measures.
+        group: column whose values get a colour each.
+        low: column with the lower end of an interval of the value.
+        high: column with its upper end.
+        value: column with the colour of a cell, for ``heatmap``.
+        text: column with the words in a cell, for ``heatmap``.
+        shares: axes that show percent.
+        reference: value to compare with, drawn as a thin line.
+        reference_title: what that is.
+        diagonal: whether to draw the line x = y.
+    """
+
+    block: ClassVar[str] = "chart"
+    name: str
+    kind: Kind
+    title: str
+    frame: DataFrame
+    x: str
+    y: str
+    x_title: str = ""
+    y_title: str = ""
+    group: str | None = None
+    low: str | None = None
+    high: str | None = None
+    value: str | None = None
+    text: str | None = None
+    shares: str = ""
+    reference: float | None = None
+    reference_title: str = ""
+    diagonal: bool = False
+
+    @property
+    def measure(self) -> str:
+        """Column that intervals belong to."""
+        return self.x if self.kind == "bar" else self.y
+
+    def series(self) -> list[tuple[str, DataFrame]]:
+        """Rows of each colour, in order of appearance."""
+        if self.group is None:
+            return [("", self.frame)]
+        names = self.frame[self.group].unique()
+        return [(str(name), self.frame[self.frame[self.group] == name]) for name in names]
+
+    def errors(self, rows: DataFrame) -> tuple[list[float], list[float]] | None:
+        """Lengths of the intervals below and above the value, if there are any."""
+        if self.low is None or self.high is None:
+            return None
+        value = rows[self.measure]
+        below, above = value - rows[self.low], rows[self.high] - value
+        return below.clip(lower=0).to_list(), above.clip(lower=0).to_list()

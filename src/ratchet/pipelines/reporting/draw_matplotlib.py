@@ -1,0 +1,180 @@
+"""Charts on paper: PNG without a browser, and without pyplot's global state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from ratchet.pipelines.reporting.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
+
+_INK = "#2e3440"
+_LABEL_LENGTH = 36
+
+
+def to_matplotlib(chart: Chart) -> Figure:
+    """Draw a chart with matplotlib.
+
+    Args:
+        chart: what to draw.
+
+    Returns:
+        A figure that belongs to no window.
+    """
+    figure = Figure(figsize=(8, _height(chart)), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    _DRAW[chart.kind](chart, axes)
+    axes.set_title(chart.title, loc="left", fontsize=12, color=_INK, pad=_title_pad(chart))
+    axes.set_xlabel(chart.x_title, color=_INK)
+    axes.set_ylabel(chart.y_title, color=_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=_INK, labelsize=9)
+    _finish_axes(axes, chart)
+    return figure
+
+
+def _height(chart: Chart) -> float:
+    if chart.kind == "bar":
+        marks = len(chart.frame) if chart.group else chart.frame[chart.y].nunique()
+        return 1.5 + max(0.27 * marks, 0.8)
+    return 4.2
+
+
+def _title_pad(chart: Chart) -> float:
+    # Legend and the name of the reference line stand between title and axes.
+    lines = bool(chart.group) + (chart.reference is not None and chart.kind == "bar")
+    return 8 + 16 * lines
+
+
+def _finish_axes(axes: Axes, chart: Chart) -> None:
+    if chart.kind == "line" and pd.api.types.is_datetime64_any_dtype(chart.frame[chart.x]):
+        locator = AutoDateLocator(minticks=3, maxticks=12)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    if "x" in chart.shares:
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    if "y" in chart.shares:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    if chart.kind != "heatmap":
+        axes.grid(axis="x" if chart.kind == "bar" else "both", color="#e6e8eb", linewidth=0.8)
+        axes.set_axisbelow(True)
+    style: Any = {"color": REFERENCE_COLOR, "linewidth": 1.2, "linestyle": "--"}
+    if chart.diagonal:
+        both = pd.concat([chart.frame[chart.x], chart.frame[chart.y]])
+        axes.plot([both.min(), both.max()], [both.min(), both.max()], zorder=1, **style)
+    if chart.reference is not None and chart.kind == "bar":
+        axes.axvline(chart.reference, **style)
+        place = {"xy": (chart.reference, 1), "xycoords": axes.get_xaxis_transform()}
+        _note(axes, chart.reference_title, ha="center", **place)
+    elif chart.reference is not None:
+        axes.axhline(chart.reference, **style)
+        place = {"xy": (1, chart.reference), "xycoords": axes.get_yaxis_transform()}
+        _note(axes, chart.reference_title, ha="right", **place)
+    if chart.group:
+        offset = 1.0 if chart.reference is None or chart.kind != "bar" else 1.06
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, offset), ncols=6, frameon=False, fontsize=9
+        )
+
+
+def _note(axes: Axes, text: str, **place: Any) -> None:
+    axes.annotate(
+        text,
+        xytext=(0, 3),
+        textcoords="offset points",
+        fontsize=8,
+        color="#5c6370",
+        **place,
+    )
+
+
+def _short(label: object) -> str:
+    text = str(label)
+    return text if len(text) <= _LABEL_LENGTH else f"{text[: _LABEL_LENGTH - 1]}…"
+
+
+def _bars(chart: Chart, axes: Axes) -> None:
+    labels = list(chart.frame[chart.y].unique())
+    series = chart.series()
+    width = 0.75 / len(series)
+    for i, (name, rows) in enumerate(series):
+        shift = (i - (len(series) - 1) / 2) * width
+        axes.barh(
+            [labels.index(label) + shift for label in rows[chart.y]],
+            rows[chart.x],
+            height=width,
+            label=name,
+            color=COLORS[i % len(COLORS)],
+            xerr=chart.errors(rows),
+            error_kw={"ecolor": "#3b4252", "elinewidth": 1, "capsize": 2},
+        )
+    axes.set_yticks(range(len(labels)), [_short(label) for label in labels])
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+
+
+def _lines(chart: Chart, axes: Axes) -> None:
+    for i, (name, rows) in enumerate(chart.series()):
+        axes.errorbar(
+            rows[chart.x],
+            rows[chart.y],
+            yerr=chart.errors(rows),
+            label=name,
+            color=COLORS[i % len(COLORS)],
+            marker="o",
+            markersize=4.5,
+            linewidth=1.6,
+            elinewidth=1,
+            capsize=2,
+        )
+
+
+def _points(chart: Chart, axes: Axes) -> None:
+    for i, (name, rows) in enumerate(chart.series()):
+        color = COLORS[i % len(COLORS)]
+        axes.scatter(rows[chart.x], rows[chart.y], s=12, alpha=0.35, color=color, label=name)
+
+
+def _heatmap(chart: Chart, axes: Axes) -> None:
+    columns, index = chart.frame[chart.x].unique(), chart.frame[chart.y].unique()
+    grid = chart.frame.set_index([chart.y, chart.x])
+    cells = grid[chart.value].unstack().loc[index, columns].to_numpy(dtype=float)
+    words = grid[chart.text].unstack().loc[index, columns].to_numpy()
+    scale = LinearSegmentedColormap.from_list("scale", SCALE)
+    axes.imshow(cells, cmap=scale, aspect="auto")
+    middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
+    for (row, column), word in np.ndenumerate(words):
+        color = "white" if cells[row, column] > middle else _INK
+        plain = str(word).replace("<br>", "\n")
+        axes.text(column, row, plain, ha="center", va="center", color=color, fontsize=10)
+    axes.set_xticks(range(len(columns)), [_short(name) for name in columns])
+    axes.set_yticks(range(len(index)), [_short(name) for name in index])
+
+
+def _histogram(chart: Chart, axes: Axes) -> None:
+    centres = np.sort(chart.frame[chart.x].unique())
+    width = float(np.diff(centres).min()) * 0.95 if len(centres) > 1 else 1.0
+    for i, (name, rows) in enumerate(chart.series()):
+        axes.bar(
+            rows[chart.x],
+            rows[chart.y],
+            width=width,
+            label=name,
+            color=COLORS[i % len(COLORS)],
+            alpha=0.6 if chart.group else 1.0,
+        )
+
+
+_DRAW: dict[str, Callable[[Chart, Axes], None]] = {
+    "bar": _bars,
+    "line": _lines,
+    "points": _points,
+    "heatmap": _heatmap,
+    "histogram": _histogram,
+}

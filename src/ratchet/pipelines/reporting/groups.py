@@ -1,0 +1,206 @@
+"""Errors against time and against groups of rows."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ratchet.pipelines.reporting.blocks import Block, Table, Text
+from ratchet.pipelines.reporting.case import Case
+from ratchet.pipelines.reporting.chart import Chart
+from ratchet.pipelines.reporting.intervals import summarise
+from ratchet.pipelines.reporting.names import group_charts
+from ratchet.pipelines.reporting.periods import by_period, period_text
+from ratchet.pipelines.reporting.wording import count, counted, number, share
+
+_SHOWN_GROUPS = 12
+_FEWEST_ROWS = 20
+_BINS = 5
+_LARGER = 0.2
+
+
+def over_time(case: Case) -> list[Block]:
+    """Errors by period, on validation and test rows."""
+    if not case.data.time:
+        return []
+    parts = []
+    for name in ("validation", "test"):
+        rows = case.part(name)
+        periods, length = by_period(case.facts(rows)[case.data.time], at_most=16)
+        parts.append(_summaries(case, rows, periods.rename("period")).assign(part=name))
+    frame = pd.concat(parts, ignore_index=True)
+    chart = Chart(
+        name="error_over_time",
+        kind="line",
+        title=f"{case.name}: {case.loss_name} by {length}",
+        frame=frame,
+        x="period",
+        y="value",
+        group="part",
+        low="low",
+        high="high",
+        shares="y" if case.is_classes else "",
+        x_title=length,
+        y_title=f"{case.loss_name}, with 95% interval",
+    )
+    table = frame.assign(period=period_text(frame["period"], length))
+    title = f"{case.loss_name.capitalize()} by {length}"
+    return [chart, Table("by_time", title, _named(case, table), _formats(case))]
+
+
+def by_group(case: Case) -> list[Block]:
+    """Errors by value of the columns that group the rows."""
+    blocks: list[Block] = []
+    tables = []
+    for name, column in group_charts(case.features).items():
+        frame = group_errors(case, column)
+        blocks.append(_chart(case, name, column, frame))
+        tables.append(frame.assign(column=column))
+    if not tables:
+        return []
+    table = pd.concat(tables, ignore_index=True)
+    title = f"{case.loss_name.capitalize()} by group, test rows"
+    return [
+        Text(_introduction(case)),
+        *blocks,
+        Table("by_group", title, _named(case, table), _formats(case), shown=0),
+        *_worst(case, table),
+    ]
+
+
+def group_errors(case: Case, column: str) -> pd.DataFrame:
+    """Errors of the most frequent values of one column on the test rows.
+
+    Returns:
+        ``group``, ``rows``, ``value``, ``low``, ``high`` and, for classes, ``largest class``: the
+        share of rows right by always naming the group's most frequent class. Numbers in fifths;
+        values with few rows only where no value has many.
+    """
+    values = case.facts(case.test)[column]
+    numeric = column in case.features.numeric
+    labels = _binned(values) if numeric else values
+    frame = _summaries(case, case.test, labels.rename("group"), ordered=numeric)
+    enough = frame[frame["rows"] >= _FEWEST_ROWS]
+    frame = frame if enough.empty else enough
+    return frame if numeric else frame.head(_SHOWN_GROUPS)
+
+
+def _binned(values: pd.Series) -> pd.Series:
+    bins = pd.qcut(values.astype(float), _BINS, duplicates="drop")
+    if len(bins.cat.categories) < 2:
+        return values.map(number)
+    # By the values inside and not by the edges, which belong to two bins.
+    ends = values.astype(float).groupby(bins, observed=True).agg(["min", "max"])
+    whole = bool((values.dropna() % 1 == 0).all())
+    form = (lambda x: f"{x:.0f}") if whole else number
+    names = {bin_: f"{form(low)} to {form(high)}" for bin_, low, high in ends.itertuples()}
+    return bins.cat.rename_categories(names)
+
+
+def _summaries(
+    case: Case, rows: pd.DataFrame, labels: pd.Series, *, ordered: bool = True
+) -> pd.DataFrame:
+    """Errors by label; lists count for each of their items."""
+    name = str(labels.name)
+    long = pd.DataFrame(
+        {
+            name: labels.to_numpy(),
+            "loss": case.losses(rows).to_numpy(),
+            "truth": rows["truth"],
+        }
+    ).explode(name)
+    if not ordered:
+        long[name] = long[name].fillna("unknown")
+    found = []
+    for label, group in long.groupby(name, observed=True):
+        summary = {name: label, **summarise(group["loss"], is_share=case.is_classes)}
+        if case.is_classes:
+            summary["largest class"] = group["truth"].value_counts(normalize=True).iloc[0]
+        found.append(summary)
+    frame = pd.DataFrame(found)
+    return frame if ordered else frame.sort_values("rows", ascending=False, kind="stable")
+
+
+def _overall(case: Case) -> float:
+    return float(case.losses(case.test).mean())
+
+
+def _chart(case: Case, name: str, column: str, frame: pd.DataFrame) -> Chart:
+    labels = [
+        f"{label} ({count(n)})" for label, n in zip(frame["group"], frame["rows"], strict=True)
+    ]
+    return Chart(
+        name=name,
+        kind="bar",
+        title=f"{case.name}: {case.loss_name} by {column}",
+        frame=frame.assign(label=labels),
+        x="value",
+        y="label",
+        low="low",
+        high="high",
+        shares="x" if case.is_classes else "",
+        x_title=f"{case.loss_name} with 95% interval; number of test rows in brackets",
+        reference=_overall(case),
+        reference_title="all test rows",
+    )
+
+
+def _named(case: Case, frame: pd.DataFrame) -> pd.DataFrame:
+    first = [name for name in ("column", "part", "period", "group") if name in frame.columns]
+    return frame[[*first, *frame.columns.difference(first, sort=False)]].rename(
+        columns={"value": case.loss_name}
+    )
+
+
+def _formats(case: Case) -> dict[str, str]:
+    form = "share" if case.is_classes else "number"
+    shares = {"largest class": "share"} if case.is_classes else {}
+    return {"rows": "count", case.loss_name: form, "low": form, "high": form, **shares}
+
+
+def _introduction(case: Case) -> str:
+    if case.is_classes:
+        return (
+            f"Over all test rows {share(_overall(case))} are right. Groups differ in how hard they "
+            "are: where nearly all rows are of one class, it is easy to be right."
+        )
+    return f"Over all test rows the mean error is {number(_overall(case))}."
+
+
+def harder_groups(case: Case) -> pd.DataFrame:
+    """Groups whose whole interval is worse than the overall value, by at least a fifth.
+
+    Returns:
+        ``column``, ``group``, ``rows``, ``error`` (share wrong or mean error), ``low``, ``high``
+        and ``times`` the overall error; worst first.
+    """
+    overall = 1 - _overall(case) if case.is_classes else _overall(case)
+    frames = []
+    for column in group_charts(case.features).values():
+        frame = group_errors(case, column).assign(column=column)
+        if case.is_classes:
+            ends = {"low": 1 - frame["high"], "high": 1 - frame["low"]}
+            frame = frame.assign(value=1 - frame["value"], **ends)
+        frames.append(frame)
+    if not frames or overall <= 0:
+        return pd.DataFrame(columns=["column", "group", "rows", "error", "times"])
+    table = pd.concat(frames, ignore_index=True).rename(columns={"value": "error"})
+    table["times"] = table["error"] / overall
+    harder = table[(table["low"] > overall) & (table["times"] >= 1 + _LARGER)]
+    return harder.sort_values("times", ascending=False, ignore_index=True)
+
+
+def _worst(case: Case, table: pd.DataFrame) -> list[Block]:
+    harder = harder_groups(case)
+    if harder.empty:
+        return [
+            Text(f"None of the {counted(len(table), 'group')} is clearly harder than the rest.")
+        ]
+    shown = harder.drop(columns=["largest class"], errors="ignore")
+    columns = ["column", "group", "rows", "error", "low", "high", "times"]
+    form = "share" if case.is_classes else "number"
+    formats = {"rows": "count", **dict.fromkeys(["error", "low", "high"], form), "times": "number"}
+    title = (
+        f"Groups that are clearly harder ({'share wrong' if case.is_classes else 'mean error'}; "
+        "times: compared with all test rows)"
+    )
+    return [Table("harder_groups", title, shown[columns], formats)]

@@ -1,0 +1,117 @@
+"""Intervals of shares and means, and differences between candidates on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+_Z = 1.959964  # 95 %
+
+
+def share_interval(hits: float, n: int) -> tuple[float, float]:
+    """Interval of a share that holds for few rows, too (Wilson 1927, JASA 22).
+
+    Args:
+        hits: number of rows that count.
+        n: number of rows; 0 leaves everything open.
+
+    Returns:
+        Lower and upper end of the 95 % interval.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = hits / n, _Z**2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2)) / (1 + z2 / n)
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def mean_interval(values: npt.ArrayLike) -> tuple[float, float]:
+    """95 % interval of a mean by the normal approximation; a single value says nothing more."""
+    numbers = np.asarray(values, dtype=float)
+    if len(numbers) < 2:
+        mean = float(numbers.mean()) if len(numbers) else float("nan")
+        return mean, mean
+    half = _Z * numbers.std(ddof=1) / np.sqrt(len(numbers))
+    return float(numbers.mean() - half), float(numbers.mean() + half)
+
+
+def summarise(scores: pd.Series, *, is_share: bool) -> dict[str, float]:
+    """Rows, mean and interval of scores: shares are 0 or 1 per row, other scores any number."""
+    n = len(scores)
+    low, high = share_interval(scores.sum(), n) if is_share else mean_interval(scores)
+    return {"rows": n, "value": float(scores.mean()) if n else np.nan, "low": low, "high": high}
+
+
+def shares_differ(hits: tuple[int, int], rows: tuple[int, int]) -> bool:
+    """Whether two shares differ by more than three standard errors."""
+    if not all(rows):
+        return False
+    pooled = sum(hits) / sum(rows)
+    error = np.sqrt(pooled * (1 - pooled) * (1 / rows[0] + 1 / rows[1]))
+    return bool(abs(hits[0] / rows[0] - hits[1] / rows[1]) > 3 * error > 0)
+
+
+def differences(
+    metric: str, rows: Mapping[str, Any], best: str, *, seed: int, n_bootstrap: int = 1000
+) -> dict[str, tuple[float, float, float]]:
+    """How far each candidate is from the best one, drawing the same rows for both.
+
+    Much of what makes one draw easier than another is the same for all candidates, so that the
+    interval of a difference is narrower than the intervals of the two scores suggest.
+
+    Args:
+        metric: name of the metric.
+        rows: candidate -> truth and prediction, both (n, k) or (n,) as the metric takes them.
+        best: the candidate to compare with.
+        seed: seed of the draws.
+        n_bootstrap: number of draws.
+
+    Returns:
+        Candidate -> difference to the best, and the ends of its 95 % interval.
+    """
+    from ratchet.learning.metrics import CLASSIFICATION, REGRESSION, bootstrap_means
+
+    entry = CLASSIFICATION.get(metric) or REGRESSION[metric]
+    blocks = [entry.statistics(*pair) for pair in rows.values()]
+    table = np.hstack(blocks)
+    means = np.vstack([table.mean(axis=0), bootstrap_means(table, n_bootstrap, seed)])
+    values = dict(zip(rows, map(entry.value, np.split(means, len(blocks), axis=1)), strict=True))
+    gaps = {name: value - values[best] for name, value in values.items()}
+    return {
+        name: (
+            float(gap[0]),
+            float(np.quantile(gap[1:], 0.025)),
+            float(np.quantile(gap[1:], 0.975)),
+        )
+        for name, gap in gaps.items()
+    }
+
+
+def histogram(values: Mapping[str, pd.Series], bins: int = 30) -> pd.DataFrame:
+    """Counts of the values of each group in common bins.
+
+    Returns:
+        ``group``, ``centre`` of the bin and ``share`` of the group's rows in it.
+    """
+    present = {name: series.dropna().to_numpy(dtype=float) for name, series in values.items()}
+    together = np.concatenate(list(present.values()))
+    edges = np.histogram_bin_edges(together, bins=bins) if len(together) else np.array([0.0, 1.0])
+    centres = (edges[:-1] + edges[1:]) / 2
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "group": name,
+                    "centre": centres,
+                    "share": np.histogram(series, edges)[0] / max(len(series), 1),
+                }
+            )
+            for name, series in present.items()
+        ],
+        ignore_index=True,
+    )

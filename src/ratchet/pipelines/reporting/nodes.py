@@ -1,0 +1,122 @@
+"""Nodes of reporting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratchet.frames import DataFrame
+from ratchet.params import About, Data, Features, Target, read_targets
+
+
+def describe_data(
+    profile: dict[str, Any],
+    selection: dict[str, Any],
+    primary: DataFrame,
+    about: About,
+    data: Data,
+    features: Features,
+    targets: dict[str, Any],
+) -> Any:
+    """Say what was asked, what the data is and what was done with it.
+
+    Returns:
+        A ``blocks.Chapter``.
+    """
+    from ratchet.pipelines.reporting.data_chapter import data_chapter
+
+    return data_chapter(profile, selection, primary, about, data, features, read_targets(targets))
+
+
+def describe_target(
+    primary: DataFrame,
+    predictions: DataFrame,
+    scores: dict[str, Any],
+    choice: dict[str, Any],
+    judgement: dict[str, Any],
+    importance: DataFrame,
+    data: Data,
+    features: Features,
+    target: Target,
+    seed: int,
+    *searches: Any,
+) -> Any:
+    """Say what came out for one target, and what it can be used for.
+
+    Args:
+        primary: all rows with their columns.
+        predictions: predictions of every candidate on validation and test rows.
+        scores: candidate -> part -> metric -> value, low, high.
+        choice: the winner and why.
+        judgement: the winner against baseline and objectives, and details.
+        importance: what the winner lives on.
+        data: key and time of the rows.
+        features: columns that group the rows.
+        target: what was predicted.
+        seed: seed of the intervals.
+        searches: tables of the searches of ``target.contenders``.
+
+    Returns:
+        A ``blocks.Chapter``.
+    """
+    from ratchet.pipelines.reporting.case import Case
+    from ratchet.pipelines.reporting.target_chapter import target_chapter
+
+    case = Case(
+        target=target,
+        data=data,
+        features=features,
+        seed=seed,
+        primary=primary.set_index(data.key),
+        predictions=predictions,
+        scores=scores,
+        choice={**choice, **judgement},
+        importance=importance,
+        searches=dict(zip(target.contenders, searches, strict=True)),
+    )
+    return target_chapter(case)
+
+
+def draw_plots(chapter: Any) -> dict[str, Any]:
+    """Draw the charts of a chapter for the browser.
+
+    Returns:
+        Name of the data set -> plotly figure.
+    """
+    from ratchet.pipelines.reporting.draw_plotly import to_plotly
+    from ratchet.pipelines.reporting.names import plot
+
+    return {plot(chart.name): to_plotly(chart) for chart in chapter.charts}
+
+
+def draw_images(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> dict[str, Any]:
+    """Draw all charts on paper.
+
+    Returns:
+        Name of the file -> matplotlib figure.
+    """
+    from ratchet.pipelines.reporting.draw_matplotlib import to_matplotlib
+
+    named = {"": data_chapter, **dict(zip(targets, chapters, strict=True))}
+    return {
+        f"{name}{'_' if name else ''}{chart.name}.png": to_matplotlib(chart)
+        for name, chapter in named.items()
+        for chart in chapter.charts
+    }
+
+
+def write_tables(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> dict[str, Any]:
+    """Put every table of the report into a sheet.
+
+    Returns:
+        Name of the sheet -> frame.
+    """
+    from ratchet.pipelines.reporting.workbook import workbook
+
+    return workbook({"": data_chapter, **dict(zip(targets, chapters, strict=True))})
+
+
+def write_report(about: About, targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> str:
+    """Write the report as one HTML file that needs nothing else."""
+    from ratchet.pipelines.reporting.render import render
+
+    return render(about, data_chapter, dict(zip(targets, chapters, strict=True)))

@@ -1,0 +1,36 @@
+"""Dates in periods of a readable length."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+_LENGTHS = {"year": "Y", "quarter": "Q", "month": "M", "week": "W", "day": "D"}
+_ENOUGH = 4
+
+
+def by_period(dates: pd.Series, at_most: int = 24) -> tuple[pd.Series, str]:
+    """Put dates into periods: the longest that make at least four, if they are not too many.
+
+    Args:
+        dates: dates, shape (n,).
+        at_most: number of periods beyond which longer ones are taken.
+
+    Returns:
+        First day of the period of each row, and what a period is: ``year``, ``month`` ...
+    """
+    chosen = "year"
+    for name, code in _LENGTHS.items():
+        periods = dates.dt.to_period(code).nunique()
+        if periods > at_most and name != "year":
+            break
+        chosen = name
+        if periods >= _ENOUGH:
+            break
+    return dates.dt.to_period(_LENGTHS[chosen]).dt.start_time.rename("period"), chosen
+
+
+def period_text(starts: pd.Series, name: str) -> pd.Series:
+    """Periods as text: ``2014``, ``2014Q3``, ``2014-07`` or the first day."""
+    if name == "quarter":
+        return starts.dt.to_period("Q").astype(str)
+    return starts.dt.strftime({"year": "%Y", "month": "%Y-%m"}.get(name, "%Y-%m-%d"))

@@ -1,0 +1,101 @@
+"""What was done with the data: rows left out, the split, the features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ratchet.params import Data, Features
+from ratchet.pipelines.reporting.blocks import Block, Finding, Table, Text
+from ratchet.pipelines.reporting.wording import count, counted, listed, number, share
+
+_MANY_LEFT_OUT = 0.05
+
+
+def preparation(selection: dict[str, Any], data: Data, features: Features) -> list[Block]:
+    """Rows left out, the split, and what a model may look at."""
+    out = selection["rows"] - selection["kept"]
+    gaps = pd.DataFrame(
+        {"required column": list(selection["missing"]), "rows": selection["missing"].values()}
+    )
+    text = (
+        f"{count(selection['kept'])} of {counted(selection['rows'], 'row')} were kept; "
+        f"{count(out)} ({share(out / max(selection['rows'], 1))}) were left out because a required "
+        "column is empty."
+        if out
+        else f"All {counted(selection['rows'], 'row')} were kept."
+    )
+    blocks: list[Block] = [Text(text)]
+    if out:
+        title = "Rows left out, by the column that is empty (a row may lack several)"
+        blocks.append(Table("left_out", title, gaps, {"rows": "count"}))
+    return [*blocks, *_split(selection, data), *_features(features)]
+
+
+def _split(selection: dict[str, Any], data: Data) -> list[Block]:
+    parts = {p: selection["parts"][p] for p in ("train", "validation", "test")}
+    frame = pd.DataFrame(
+        {
+            "part": list(parts),
+            "rows": [part["rows"] for part in parts.values()],
+            "share": [part["rows"] / selection["kept"] for part in parts.values()],
+        }
+    )
+    if data.time:
+        frame["first"] = [part["span"][0] for part in parts.values()]
+        frame["last"] = [part["span"][1] for part in parts.values()]
+    how = (
+        f"The rows were ordered by {data.time} and cut into successive parts"
+        if data.time
+        else "The rows were divided at random"
+    )
+    text = (
+        f"{how}: models learned from {counted(parts['train']['rows'], 'training row')}, were "
+        f"calibrated and compared on {counted(parts['validation']['rows'], 'validation row')}, "
+        f"and all results below are from {counted(parts['test']['rows'], 'test row')} that "
+        "nothing was learned from or chosen by."
+    )
+    formats = {"rows": "count", "share": "share"}
+    return [Text(text), Table("split", "Parts of the data", frame, formats)]
+
+
+def _features(features: Features) -> list[Block]:
+    frequent = f"at least {counted(features.min_count, 'training row')}"
+    encoding = {
+        **dict.fromkeys(features.numeric, "the number as it is"),
+        **{
+            name: f"place in a cycle of {number(period)} (sine and cosine)"
+            for name, period in features.cyclic.items()
+        },
+        **dict.fromkeys(features.categorical, f"one indicator for each value with {frequent}"),
+        **dict.fromkeys(features.lists, f"one indicator for each item with {frequent}"),
+        **dict.fromkeys(
+            features.text, f"{counted(features.text_components, 'direction')} of its words"
+        ),
+    }
+    history = features.history
+    for entity in history.entities if history else []:
+        known = listed(list(history.values)) if history else ""
+        encoding[f"history of {entity}"] = (
+            f"what earlier rows with the same {entity} reached in {known}"
+        )
+    frame = pd.DataFrame({"feature": list(encoding), "how a model sees it": encoding.values()})
+    return [Table("features", "Features: what a model may look at", frame)]
+
+
+def left_out(selection: dict[str, Any]) -> list[Finding]:
+    """Many rows without a required value."""
+    out = selection["rows"] - selection["kept"]
+    part = out / max(selection["rows"], 1)
+    if part <= _MANY_LEFT_OUT:
+        return []
+    column, most = max(selection["missing"].items(), key=lambda item: item[1])
+    return [
+        Finding(
+            f"The results hold for rows with all required values; {share(part)} of the file "
+            f"({counted(out, 'row')}) lack at least one and were left out.",
+            f"Collect {column}, empty in {counted(most, 'row')}: it is the most frequent reason "
+            "for leaving a row out.",
+        )
+    ]

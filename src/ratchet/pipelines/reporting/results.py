@@ -1,0 +1,146 @@
+"""What came out for one target, whatever its task: headline, objectives, importance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ratchet.pipelines.reporting.blocks import Block, Card, Points, Table, Text
+from ratchet.pipelines.reporting.case import Case
+from ratchet.pipelines.reporting.chart import Chart
+from ratchet.pipelines.reporting.wording import (
+    between,
+    counted,
+    label,
+    listed,
+    number,
+    share,
+    unit,
+)
+
+
+def card(case: Case) -> Card:
+    """The result of the target in a few words."""
+    key = "accuracy" if case.is_classes else "r2"
+    statements = [
+        (
+            f"{label(metric)} {number(judged['value'])}, aim {number(judged['aim'])}: "
+            f"{'met' if judged['met'] else 'not met'}",
+            "doubt" if judged["in_doubt"] else "yes" if judged["met"] else "no",
+        )
+        for metric, judged in case.choice["objectives"].items()
+    ]
+    return Card(
+        headline=headline(case),
+        key_value=number(case.test_scores[key]["value"]),
+        key_label=f"{label(key)} on {counted(len(case.test), 'test row')}",
+        objectives=statements,
+    )
+
+
+def headline(case: Case) -> str:
+    """The result in two sentences, beside the baseline."""
+    scores, base = case.test_scores, case.choice["baseline"]
+    rows = counted(len(case.test), "test row")
+    if case.is_classes:
+        score, plain = scores["accuracy"], base["test"]["accuracy"]
+        return (
+            f"{case.best} puts {share(score['value'])} of {rows} into the right class "
+            f"(95% interval {share(score['low'])} to {share(score['high'])}). "
+            f"The baseline, {base['candidate']}, reaches {share(plain['value'])}."
+        )
+    mae, r2, plain = scores["mae"], scores["r2"], base["test"]["mae"]
+    return (
+        f"On {rows} {case.best} is off by {unit(mae['value'], case.target.unit)} on average "
+        f"(95% interval {number(mae['low'])} to {number(mae['high'])}) and explains "
+        f"{share(r2['value'])} of the differences between rows. The baseline, "
+        f"{base['candidate']}, is off by {number(plain['value'])}."
+    )
+
+
+def objectives(case: Case) -> list[Block]:
+    """Objectives, met or not, with the evidence."""
+    judged = case.choice["objectives"]
+    if not judged:
+        return []
+    frame = pd.DataFrame(
+        [
+            {
+                "objective": label(metric),
+                "reached": row["value"],
+                "low": row["low"],
+                "high": row["high"],
+                "aim": row["aim"],
+                "met": "met" if row["met"] else "not met",
+                "production": row.get("production", float("nan")),
+                "fit for production": {True: "yes", False: "no"}.get(
+                    row.get("fit_for_production"), "–"
+                ),
+            }
+            for metric, row in judged.items()
+        ]
+    )
+    numbers = dict.fromkeys(["reached", "low", "high", "aim", "production"], "number")
+    table = Table("objectives", "Business objectives on the test rows", frame, numbers)
+    return [table, Points([evidence(metric, row) for metric, row in judged.items()])]
+
+
+def evidence(metric: str, judged: dict[str, Any]) -> str:
+    """Whether one objective is met, and how sure that is."""
+    word = "met" if judged["met"] else "not met"
+    if judged["in_doubt"]:
+        sure = "the interval reaches across the aim, so that other test rows could turn this"
+    else:
+        side = "better" if judged["met"] else "worse"
+        sure = f"the whole interval is {side} than the aim"
+    text = f"{label(metric)}: {between(judged)} against an aim of {number(judged['aim'])}. "
+    text += f"{word.capitalize()}; {sure}."
+    if "production" in judged:
+        fit = "is" if judged["fit_for_production"] else "is not"
+        text += f" The bar for production, {number(judged['production'])}, {fit} reached."
+    return text
+
+
+def importance(case: Case) -> list[Block]:
+    """What the predictions live on."""
+    frame = case.importance.assign(
+        low=lambda rows: rows["importance"] - rows["spread"],
+        high=lambda rows: rows["importance"] + rows["spread"],
+    )
+    loss = "log loss" if case.is_classes else "RMSE"
+    chart = Chart(
+        name="importance",
+        kind="bar",
+        title=f"{case.name}: {loss} added when a source is shuffled",
+        frame=frame.head(20),
+        x="importance",
+        y="source",
+        low="low",
+        high="high",
+        x_title=f"added {loss} on the test rows, with standard deviation",
+    )
+    numbers = dict.fromkeys(["importance", "spread"], "number")
+    table = Table("importance", f"Added {loss} by source", case.importance, numbers)
+    return [Text(importance_sentence(case)), chart, table]
+
+
+def importance_sentence(case: Case) -> str:
+    """Say which source counts most, and how much of all it is."""
+    top, loss = case.importance.head(3), "log loss" if case.is_classes else "RMSE"
+    if top.empty:
+        return "No source of features was measured."
+    first = top.iloc[0]
+    total = float(case.importance["importance"].clip(lower=0).sum())
+    part = (
+        f"{share(first['importance'] / total)} of what all sources add one by one"
+        if total
+        else "nothing"
+    )
+    return (
+        "Each source of information was shuffled among the test rows to see how much worse the "
+        f"predictions become. Without {first['source']} the {loss} rises by "
+        f"{number(first['importance'])}, {part}; the first "
+        f"{'is' if len(top) == 1 else f'{len(top)} are'} {listed(list(top['source']))}. Sources "
+        "that tell the same can stand in for each other and then look less important than they are."
+    )

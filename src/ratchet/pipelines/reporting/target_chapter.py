@@ -1,0 +1,41 @@
+"""The part of the report on one target."""
+
+from __future__ import annotations
+
+from ratchet.pipelines.reporting import (
+    classes,
+    classes_use,
+    groups,
+    ranking,
+    results,
+    tried,
+    values,
+    values_use,
+)
+from ratchet.pipelines.reporting.blocks import Chapter, Text
+from ratchet.pipelines.reporting.case import Case
+from ratchet.pipelines.reporting.limits import findings
+
+
+def target_chapter(case: Case) -> Chapter:
+    """Describe search, result and use of one target."""
+    by_task = classes if case.is_classes else values
+    return Chapter(
+        sections={
+            "data": by_task.distribution(case),
+            "tried": tried.tried(case),
+            "results": [
+                Text(results.headline(case)),
+                *results.objectives(case),
+                *ranking.ranking(case),
+                *(classes.per_class(case) if case.is_classes else values.errors(case)),
+                *by_task.calibration(case),
+                *groups.over_time(case),
+                *groups.by_group(case),
+                *results.importance(case),
+            ],
+            "use": (classes_use if case.is_classes else values_use).use(case),
+        },
+        findings=findings(case),
+        card=results.card(case),
+    )

@@ -1,0 +1,121 @@
+"""How numbers and metrics are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import SupportsFloat
+
+LABELS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1_macro": "macro F1",
+    "f1_weighted": "weighted F1",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "r2": "R²",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "spread": "spread",
+}
+
+MEANINGS = {
+    "accuracy": "the share of rows put into the right class; 1 is perfect.",
+    "balanced_accuracy": "the share put right within each class, averaged over the classes, so "
+    "that a rare class counts as much as a frequent one; 1 is perfect.",
+    "f1_macro": "for each class the balance between finding its rows (recall) and being right "
+    "when naming it (precision), averaged over the classes; 1 is perfect.",
+    "f1_weighted": "the same balance, averaged by the size of the classes.",
+    "log_loss": "how much probability the model gave to what came true; 0 is perfect, and being "
+    "sure and wrong costs most.",
+    "brier": "the squared distance between the probabilities and what came true; 0 is perfect.",
+    "r2": "the share of the differences between rows that the predictions explain; 1 is perfect, "
+    "0 is no better than always naming the mean.",
+    "rmse": "the typical error, large errors counting more, in units of the target; 0 is perfect.",
+    "mae": "the mean size of the error, in units of the target; 0 is perfect.",
+    "spread": "how far the predictions differ from each other (standard deviation), in units of "
+    "the target.",
+}
+
+
+def label(metric: str) -> str:
+    """Name of a metric for readers: ``f1_macro`` is ``macro F1``."""
+    prefix, _, name = metric.partition("_")
+    if metric not in LABELS and prefix in ("precision", "recall", "f1") and name:
+        return f"{'F1' if prefix == 'f1' else prefix} of {name}"
+    return LABELS.get(metric, metric)
+
+
+def meaning(metric: str) -> str:
+    """One line on what a metric measures; empty for one that is not known."""
+    text = MEANINGS.get(metric, "")
+    return f"{label(metric)}: {text}" if text else ""
+
+
+def number(value: SupportsFloat | None) -> str:
+    """Three significant digits or so: 0.785, 2.31, 23.4, 1,585."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    value = float(value)
+    size = abs(value)
+    digits = 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3
+    if 0 < size < 0.0005:
+        return f"{value:.1e}"
+    return minus(f"{value:,.{digits}f}")
+
+
+def minus(text: str) -> str:
+    """The sign that is as wide as a digit."""
+    return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def share(value: SupportsFloat | None) -> str:
+    """Percent: 78%, below ten with one digit (6.5%)."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    value = float(value)
+    digits = 1 if 0 < abs(value) < 0.0995 or 0.9905 < value < 1 else 0
+    return minus(f"{value:.{digits}%}")
+
+
+def count(value: SupportsFloat | None) -> str:
+    """Whole numbers with thousands: 17,472."""
+    return "–" if value is None or not math.isfinite(value) else minus(f"{float(value):,.0f}")
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number with its noun: ``1 row``, ``20 rows``."""
+    return f"{count(n)} {one if n == 1 else many or f'{one}s'}"
+
+
+def between(score: Mapping[str, float]) -> str:
+    """A value with its interval: 0.785 (0.765 to 0.805)."""
+    return f"{number(score['value'])} ({number(score['low'])} to {number(score['high'])})"
+
+
+def unit(value: float, name: str) -> str:
+    """A number with its unit, if it has one."""
+    return f"{number(value)} {name}".strip()
+
+
+def listed(items: Sequence[str]) -> str:
+    """Items in a sentence: a, b and c."""
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def cell(value: object, form: str) -> str:
+    """A value of a table as text.
+
+    Args:
+        value: a number, text or nothing.
+        form: ``count``, ``number``, ``share`` or ``text``.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if form == "share" and isinstance(value, (int, float)):
+        return minus(f"{value:.1%}")
+    if form in ("count", "number") and isinstance(value, (int, float)):
+        return count(value) if form == "count" else number(value)
+    return str(value)
