@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,65 +13,109 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "data" / "01_raw" / "samples"
+FILMS_UP_TO = "1975-12-31"
 
-os.environ.setdefault("KEDRO_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("MPLBACKEND", "agg")
+os.environ["KEDRO_DISABLE_TELEMETRY"] = "1"
+os.environ["MPLBACKEND"] = "agg"
+# xdist already keeps every core busy. Read when the first OpenMP library is loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def make_project(folder: Path) -> Path:
-    """A project with our configuration and sources that writes into a folder of its own."""
+def _make_project(folder: Path) -> Path:
+    """A project with our configuration that writes into a folder of its own."""
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
     (folder / "conf" / "local").mkdir()
     shutil.copy(ROOT / "pyproject.toml", folder)
-    (folder / "src").symlink_to(ROOT / "src")
+    (folder / "src").mkdir()  # Kedro wants it; the package is the one under test
     (folder / "data" / "01_raw").mkdir(parents=True)
     (folder / "data" / "01_raw" / "samples").symlink_to(SAMPLES)
     return folder
 
 
-def run_kedro(project: Path, *pipelines: str, env: str = "test", **params: Any) -> None:
+def _run_kedro(
+    project: Path,
+    *pipelines: str,
+    env: str = "test",
+    namespaces: list[str] | None = None,
+    **params: Any,
+) -> None:
     """Run pipelines inside this process."""
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(project)
     with KedroSession.create(project, env=env, runtime_params=params) as session:
-        session.run(pipeline_names=list(pipelines) or None)
+        session.run(pipeline_names=list(pipelines) or None, namespaces=namespaces)
+
+
+def _load_catalog(project: Path, env: str = "test") -> Any:
+    """The catalog of a project."""
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(project)
+    with KedroSession.create(project, env=env) as session:
+        return session.load_context().catalog
+
+
+@pytest.fixture(autouse=True)
+def _forget_session() -> Iterator[None]:
+    """No test sees the configuration of another one's session."""
+    yield
+    import sys
+
+    if config := sys.modules.get("ratchet.config"):
+        config._config_loader = None
+
+
+@pytest.fixture(scope="session")
+def make_project() -> Callable[[Path], Path]:
+    """Make a project in an empty folder."""
+    return _make_project
+
+
+@pytest.fixture(scope="session")
+def run_kedro() -> Callable[..., None]:
+    """Run pipelines of a project inside this process, without the command line."""
+    return _run_kedro
+
+
+@pytest.fixture(scope="session")
+def load_catalog() -> Callable[..., Any]:
+    """Catalog of a project."""
+    return _load_catalog
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh project, which is also the current folder."""
-    monkeypatch.chdir(make_project(tmp_path))
-    yield tmp_path
-    from ratchet import config
-
-    config._config_loader = None
+    monkeypatch.chdir(_make_project(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
 def films_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in which everything was run on the films up to 1975, with small grids.
 
-    Tests share it: read, do not write.
+    Tests share it: read, do not write. So do the workers of xdist: the first one makes it.
     """
-    folder = make_project(tmp_path_factory.mktemp("films"))
-    here = Path.cwd()
-    os.chdir(folder)
-    try:
-        run_kedro(folder, as_of="1975-12-31")
-    finally:
-        os.chdir(here)
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = shared / "films", shared / "films.done"
+    with (shared / "films.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            _make_project(folder)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                _run_kedro(folder, as_of=FILMS_UP_TO)
+            done.touch()
     return folder
 
 
 @pytest.fixture(scope="session")
 def load(films_project: Path) -> Callable[[str], Any]:
     """Load a dataset of the shared project by its catalog name."""
-    from kedro.framework.session import KedroSession
-    from kedro.framework.startup import bootstrap_project
-
-    bootstrap_project(films_project)
-    with KedroSession.create(films_project, env="test") as session:
-        catalog = session.load_context().catalog
-    return catalog.load
+    return _load_catalog(films_project).load
