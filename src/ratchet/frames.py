@@ -7,8 +7,8 @@ time; importing pandas for that would cost 0.7 s in commands that touch no data.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import DataFrame, Index, Series
 else:
-    DataFrame = Series = Any
+    DataFrame = Index = Series = Any
 
-__all__ = ["DataFrame", "Series"]
+__all__ = ["DataFrame", "Index", "Series"]

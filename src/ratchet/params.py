@@ -188,7 +188,6 @@ class Target(_Params):
         candidates: name -> candidate.
         stack: how many of the best candidates are stacked; 0 for no stacking.
         baseline: the candidate that every other one has to beat.
-        calibration: how probabilities are calibrated on the validation rows.
         confidence: share of the rows that an interval is to cover.
         objectives: metric -> business objective.
     """
@@ -204,7 +203,6 @@ class Target(_Params):
     stack: Annotated[int, Field(ge=0)] = 3
     stack_param_grid: dict[str, list[Any]] = {}
     baseline: str = "dummy"
-    calibration: Literal["temperature", "sigmoid", "isotonic"] = "temperature"
     confidence: Share = 0.9
     objectives: dict[str, Objective] = {}
     n_jobs: int = -1

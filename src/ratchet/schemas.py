@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.errors import DataError
-from ratchet.params import Column
+from ratchet.params import Column, Target
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -54,6 +54,33 @@ def read_contract(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) 
         if column.type == "list":
             typed[name] = typed[name].astype(object).map(partial(_split, column.separator))
     return typed
+
+
+def check_target(name: str, values: pd.Series, target: Target) -> None:
+    """Make sure that a column can be predicted; missing values may be left out later.
+
+    Args:
+        name: name of the target.
+        values: the column, raw or derived.
+        target: classes or bounds of the column.
+
+    Raises:
+        DataError: no value is there, a class is unknown, or a number is not finite or out of
+            bounds: the rule, how many rows break it and the first of them.
+    """
+    present = values.dropna()
+    where = f"column '{target.column}' (target '{name}')"
+    if present.empty:
+        raise DataError(f"{where}: expected at least one value, found none in {len(values)} rows")
+    if target.task == "classification":
+        rule, right = f"one of {target.classes}", present.astype(str).isin(target.classes or [])
+    else:
+        low, high = target.bounds or (-np.inf, np.inf)
+        numbers = pd.to_numeric(present, errors="coerce")
+        rule = f"numbers from {low:g} to {high:g}" if target.bounds else "finite numbers"
+        right = np.isfinite(numbers) & numbers.between(low, high)
+    if not right.all():
+        raise DataError(f"{where}: expected {rule}; {_shown(present[~right], len(values))}")
 
 
 def _validate(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) -> pd.DataFrame:
@@ -125,14 +152,15 @@ def _explain(failures: pd.DataFrame, columns: Mapping[str, Column], n_rows: int)
         ]
     ).drop_duplicates(["column", "rule", "index"])
     for (name, rule), rows in by_row.groupby(["column", "rule"], sort=False):
-        first = ", ".join(
-            f"row {row['index']}: {row['failure_case']!r}"
-            for _, row in rows.head(_SHOWN_ROWS).iterrows()
-        )
-        lines.append(
-            f"column '{name}': expected {rule}; {len(rows)} of {n_rows} rows differ ({first})"
-        )
+        wrong = rows.set_index("index")["failure_case"]
+        lines.append(f"column '{name}': expected {rule}; {_shown(wrong, n_rows)}")
     return "\n".join(lines)
+
+
+def _shown(wrong: pd.Series, n_rows: int) -> str:
+    """How many rows are wrong, and the first of them; the first row after the header is row 0."""
+    first = ", ".join(f"row {row}: {value!r}" for row, value in wrong.head(_SHOWN_ROWS).items())
+    return f"{len(wrong)} of {n_rows} rows differ ({first})"
 
 
 def _split(separator: str, text: Any) -> list[str] | None:

@@ -10,6 +10,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 TRUSTED = (
     "numpy.dtype",
+    "ratchet.learning.calibration.TemperatureScaling",
     "ratchet.learning.conformal.ConformalRegressor",
     "ratchet.learning.features.encoders.CyclicEncoder",
     "ratchet.learning.features.encoders.MultiHotEncoder",
@@ -17,9 +18,6 @@ TRUSTED = (
     "ratchet.learning.features.encoders.TextEncoder",
     "ratchet.learning.stacking.Predictions",
     "ratchet.learning.weighting.WeightedClassifier",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.calibration._TemperatureScaling",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
     "xgboost.core.Booster",

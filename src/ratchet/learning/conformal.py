@@ -79,10 +79,31 @@ class ConformalRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
             )
         X_fit, X_calibration, y_fit, y_calibration = split
         self.estimator_ = clone(self.estimator).fit(X_fit, y_fit)
-        errors = np.abs(y_calibration - self._predict(X_calibration))
+        self._calibrate(self._predict(X_calibration), y_calibration)
+        return self
+
+    def calibrate(self, prediction: npt.ArrayLike, y: npt.ArrayLike) -> Self:
+        """Calibrate from predictions that an earlier fit of the estimator made.
+
+        For an estimator that was fitted again since, with the calibration rows: on those its
+        errors are too small now, while those of the earlier fit are, if anything, too large.
+
+        Args:
+            prediction: predictions for the calibration rows, shape (n,).
+            y: their targets, shape (n,).
+
+        Raises:
+            ValueError: as ``fit``.
+        """
+        target = self._checked_target(prediction, y)
+        self.estimator_ = clone(self.estimator)
+        self._calibrate(np.clip(column_or_1d(prediction), *self._limits()), target)
+        return self
+
+    def _calibrate(self, prediction: Array, target: Array) -> None:
+        errors = np.abs(target - prediction)
         assert_all_finite(errors, input_name="errors of the predictions")
         self.quantile_ = _conformal_quantile(errors, self.confidence)
-        return self
 
     def predict(self, X: Any) -> Array:
         """Predict the target: shape (n,), in its units, inside ``bounds``."""

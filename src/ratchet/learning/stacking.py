@@ -1,4 +1,4 @@
-"""Stacking of fitted models on their out-of-fold predictions."""
+"""Stacking: models on top of the predictions of other models."""
 
 from __future__ import annotations
 
@@ -35,29 +35,36 @@ class Predictions(TransformerMixin, BaseEstimator):
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict rows ``X`` of shape (n, features); gives (n, models x classes)."""
-        return np.hstack([_columns(model, _predict(model, X)) for model in self.models])
+        predicted = [getattr(model, prediction_method(model))(X) for model in self.models]
+        classes = is_classifier(self.models[0])
+        return np.hstack([as_columns(part, classes=classes) for part in predicted])
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
 
-def _method(model: BaseEstimator) -> str:
+def prediction_method(model: BaseEstimator) -> str:
+    """Method that gives what there is to know of a row: probabilities, or the value."""
     return "predict_proba" if is_classifier(model) else "predict"
 
 
-def _predict(model: BaseEstimator, X: ArrayLike) -> Any:
-    return getattr(model, _method(model))(X)
+def as_columns(predicted: ArrayLike, *, classes: bool) -> NDArray[np.float64]:
+    """Predictions as columns of a linear model.
 
+    Args:
+        predicted: probabilities of shape (n, classes), or values of shape (n,).
+        classes: whether they are probabilities: those become logarithms, where evidence adds up.
 
-def _columns(model: BaseEstimator, predicted: ArrayLike) -> NDArray[np.float64]:
-    """Shape (n, classes) or (n, 1); logarithms, since that is where evidence adds up."""
+    Returns:
+        Shape (n, classes) or (n, 1).
+    """
     values = np.asarray(predicted, dtype=float)
-    if is_classifier(model):
+    if classes:
         values = np.log(np.clip(values, _SMALLEST, 1.0))
     return values.reshape(len(values), -1)
 
 
-def fit_stack(
+def fit_combination(
     models: Sequence[BaseEstimator],
     param_grid: Mapping[str, Sequence[Any]],
     X: ArrayLike,
@@ -67,17 +74,17 @@ def fit_stack(
     cv: BaseCrossValidator,
     n_jobs: int = -1,
     on_progress: OnProgress | None = None,
-) -> tuple[Pipeline, pd.DataFrame]:
-    """Combine fitted models by a linear model on their out-of-fold predictions.
+) -> tuple[BaseEstimator, pd.DataFrame]:
+    """Learn how to combine models from their out-of-fold predictions.
 
-    Wolpert (1992), "Stacked generalization". The fitted models serve as they are; only copies of
-    them are fitted on the folds. The score of the combination is cross-validated on the
-    out-of-fold predictions; having computed those with the same folds flatters it a little.
+    Wolpert (1992), "Stacked generalization". Copies of the models are fitted on the folds. The
+    score of the combination is cross-validated on the out-of-fold predictions; having computed
+    those with the same folds flatters it a little.
 
     Args:
-        models: fitted estimators of one task.
+        models: estimators of one task.
         param_grid: grid for the linear model (logistic regression, or ridge with positive weights).
-        X: the rows that the models were fitted on, shape (n, features).
+        X: rows of shape (n, features).
         y: targets of shape (n,).
         scoring: scikit-learn scorer, greater is better.
         cv: the folds.
@@ -85,26 +92,27 @@ def fit_stack(
         on_progress: see ``OnProgress``.
 
     Returns:
-        The fitted combination, and its search as ``run_search`` gives it.
+        The linear model, fitted on columns such as ``Predictions`` makes, and its search as
+        ``run_search`` gives it.
     """
-    out_of_fold = np.hstack(
-        [
-            _columns(
-                model, cross_val_predict(model, X, y, cv=cv, method=_method(model), n_jobs=n_jobs)
-            )
-            for model in models
-        ]
-    )
-    linear = LogisticRegression(max_iter=300) if is_classifier(models[0]) else Ridge(positive=True)
-    combine, results = run_search(
-        linear,
+    out_of_fold = [
+        cross_val_predict(model, X, y, cv=cv, method=prediction_method(model), n_jobs=n_jobs)
+        for model in models
+    ]
+    classes = is_classifier(models[0])
+    return run_search(
+        LogisticRegression(max_iter=300) if classes else Ridge(positive=True),
         param_grid,
-        out_of_fold,
+        np.hstack([as_columns(predicted, classes=classes) for predicted in out_of_fold]),
         y,
         scoring=scoring,
         cv=cv,
         n_jobs=1,  # fits of milliseconds: starting workers would cost more
         on_progress=on_progress,
     )
+
+
+def stack(models: Sequence[BaseEstimator], combine: BaseEstimator) -> Pipeline:
+    """Put a fitted combination, or a calibration, on top of fitted models."""
     frozen = [FrozenEstimator(model) for model in models]
-    return Pipeline([("predictions", Predictions(frozen)), ("combine", combine)]), results
+    return Pipeline([("predictions", Predictions(frozen)), ("combine", combine)])

@@ -6,6 +6,10 @@ from ratchet.frames import DataFrame, Series
 from ratchet.params import TARGET_PREFIX, Target
 
 
+CANDIDATE_NOUNS = ("model", "search", "held_out")
+"""What modelling leaves of every candidate."""
+
+
 def features_and_target(frame: DataFrame, target: Target) -> tuple[DataFrame, Series]:
     """Features and one target of the rows that have it.
 
@@ -23,13 +27,13 @@ def features_and_target(frame: DataFrame, target: Target) -> tuple[DataFrame, Se
 
 
 def candidate_datasets(use_case: str, target: str, candidates: list[str]) -> dict[str, str]:
-    """Models of some candidates, then the tables of their searches, in this order.
+    """Models of some candidates, their searches and held-out predictions, in this order.
 
     Returns:
         Name inside of a pipeline -> name in the catalog.
     """
     return {
         f"{candidate}_{noun}": f"{use_case}.{target}.{candidate}.{noun}"
-        for noun in ("model", "search")
+        for noun in CANDIDATE_NOUNS
         for candidate in candidates
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ratchet.errors import DataError
-from ratchet.frames import DataFrame
+from ratchet.frames import DataFrame, Index, Series
 from ratchet.params import Target
 from ratchet.pipelines.model_input import features_and_target
 
@@ -17,12 +17,15 @@ def search_candidate(
     candidate: Any,
     seed: int,
     search_cache: Any,
-) -> tuple[Any, DataFrame]:
-    """Search the grid of one candidate on the training rows and calibrate the best point.
+) -> tuple[Any, DataFrame, DataFrame]:
+    """Search the grid of one candidate on the training rows, then fit it with the validation rows.
+
+    The best point predicts the validation rows before it is fitted with them: these predictions
+    calibrate the final model and are what the choice between candidates goes by.
 
     Args:
         train: rows for the search.
-        validation: rows for the calibration.
+        validation: later rows, for calibration and choice.
         target: what to predict.
         candidate: estimator and grid, a ``params.Candidate``. (Kedro cannot build a model inside of
             one that it builds, so the hint must not say so.)
@@ -30,10 +33,11 @@ def search_candidate(
         search_cache: where finished searches are kept.
 
     Returns:
-        The calibrated model, and the table of the search.
+        The calibrated model, fitted on train and validation; the table of the search; and the
+        predictions for the validation rows by the model fitted on train alone, not calibrated.
 
     Raises:
-        DataError: a class has fewer training rows than there are folds.
+        DataError: there are too few rows of a class for the folds, or for the calibration.
     """
     from ratchet.learning.classical import build, folds
     from ratchet.learning.search import run_search
@@ -53,7 +57,10 @@ def search_candidate(
             n_jobs=target.n_jobs,
             on_progress=on_progress,
         )
-    return _calibrate(model, validation, target), results
+    held_out, final = search_cache.cache(_fit_with)(
+        model, X, y, *features_and_target(validation, target)
+    )
+    return _calibrate(final, held_out, validation, target), results, held_out
 
 
 def stack_candidates(
@@ -62,78 +69,114 @@ def stack_candidates(
     target: Target,
     seed: int,
     search_cache: Any,
-    *models_and_searches: Any,
-) -> tuple[Any, DataFrame]:
+    *fitted: Any,
+) -> tuple[Any, DataFrame, DataFrame]:
     """Stack the candidates with the best cross-validated scores and calibrate the result.
 
     Args:
         train: rows for the stacking.
-        validation: rows for the calibration.
+        validation: later rows, for calibration and choice.
         target: what to predict, and how many candidates to stack.
         seed: the only source of randomness.
         search_cache: where finished searches are kept.
-        models_and_searches: all models, then all tables of their searches in the same order.
+        fitted: all models, then all searches, then all held-out predictions in the same order.
 
     Returns:
-        The calibrated stacking, and the table of its search.
+        As ``search_candidate``.
     """
     from ratchet.learning.classical import folds
-    from ratchet.learning.stacking import fit_stack
+    from ratchet.learning.stacking import fit_combination, stack
     from ratchet.progress import search_progress
 
-    half = len(models_and_searches) // 2
-    by_score = sorted(
-        zip(models_and_searches[:half], models_and_searches[half:], strict=True),
-        key=lambda pair: -pair[1]["mean_test_score"].max(),
-    )
-    X, y = features_and_target(train, target)
-    stack = search_cache.cache(fit_stack, ignore=["n_jobs", "on_progress"])
+    third = len(fitted) // 3
+    candidates = zip(fitted[:third], fitted[third:-third], fitted[-third:], strict=True)
+    ranked = sorted(candidates, key=lambda parts: -parts[1]["mean_test_score"].max())
+    best = ranked[: target.stack]
+    models = [_uncalibrated(model, target) for model, _, _ in best]
+    learn = search_cache.cache(fit_combination, ignore=["n_jobs", "on_progress"])
     with search_progress("stack", target.scorer) as on_progress:
-        model, results = stack(
-            [_uncalibrated(model) for model, _ in by_score[: target.stack]],
+        combine, results = learn(
+            models,
             target.stack_param_grid,
-            X,
-            y,
+            *features_and_target(train, target),
             scoring=target.scorer,
             cv=folds(target.task, target.cv, seed),
             n_jobs=target.n_jobs,
             on_progress=on_progress,
         )
-    return _calibrate(model, validation, target), results
+    held_out = _combine_held_out(combine, [rows for _, _, rows in best], target)
+    return _calibrate(stack(models, combine), held_out, validation, target), results, held_out
 
 
-def _check_folds(y: Any, target: Target) -> None:
+def _check_folds(y: Series, target: Target) -> None:
+    """Make sure that every fold has rows, of every class."""
     if target.task == "classification":
-        counts = y.value_counts()
-        few = {name: int(n) for name, n in counts.items() if n < target.cv}
-        absent = [name for name in target.classes or [] if name not in counts]
-        if few or absent:
-            raise DataError(
-                f"target '{target.column}': every class needs {target.cv} training rows, one for "
-                f"each fold; too few: {few}, absent: {absent}"
-            )
-    elif len(y) < target.cv:
-        raise DataError(f"target '{target.column}': {len(y)} training rows for {target.cv} folds")
+        counts = {name: int((y == name).sum()) for name in target.classes or []}
+    else:
+        counts = {"rows": len(y)}
+    if few := {name: n for name, n in counts.items() if n < target.cv}:
+        raise DataError(
+            f"column '{target.column}': {target.cv} folds need as many training rows (of every "
+            f"class), found {few} among {len(y)}"
+        )
 
 
-def _calibrate(model: Any, validation: DataFrame, target: Target) -> Any:
+def _fit_with(
+    model: Any, X: DataFrame, y: Series, X_new: DataFrame, y_new: Series
+) -> tuple[DataFrame, Any]:
+    """Predict new rows, then fit a copy of the model on old and new ones."""
+    import pandas as pd
+    from sklearn.base import clone
+
+    final = clone(model).fit(pd.concat([X, X_new]), pd.concat([y, y_new]))
+    return _predict(model, X_new, X_new.index), final
+
+
+def _predict(model: Any, X: Any, index: Index) -> DataFrame:
+    """Probabilities with a column per class, or values in one column."""
+    import pandas as pd
+    from sklearn.base import is_classifier
+
+    if is_classifier(model):
+        return pd.DataFrame(model.predict_proba(X), index=index, columns=list(model.classes_))
+    return pd.DataFrame({"prediction": model.predict(X)}, index=index)
+
+
+def _combine_held_out(combine: Any, parts: list[DataFrame], target: Target) -> DataFrame:
+    """Predictions of the stacking for rows that its models have predicted."""
+    import numpy as np
+
+    from ratchet.learning.stacking import as_columns
+
+    classes = target.task == "classification"
+    columns = np.hstack([as_columns(part, classes=classes) for part in parts])
+    return _predict(combine, columns, parts[0].index)
+
+
+def _calibrate(model: Any, held_out: DataFrame, validation: DataFrame, target: Target) -> Any:
     """Probabilities that mean what they say, or intervals that cover as often as they promise."""
-    from sklearn.calibration import CalibratedClassifierCV
     from sklearn.frozen import FrozenEstimator
 
+    from ratchet.learning.calibration import TemperatureScaling
     from ratchet.learning.conformal import ConformalRegressor
+    from ratchet.learning.stacking import as_columns, stack
 
-    X, y = features_and_target(validation, target)
-    if target.task == "classification":
-        calibrated = CalibratedClassifierCV(FrozenEstimator(model), method=target.calibration)
-    else:
-        calibrated = ConformalRegressor(
+    y = features_and_target(validation, target)[1]
+    try:
+        if target.task == "classification":
+            scaling = TemperatureScaling(list(held_out.columns))
+            return stack([model], scaling.fit(as_columns(held_out, classes=True), y))
+        return ConformalRegressor(
             estimator=FrozenEstimator(model), confidence=target.confidence, bounds=target.bounds
-        )
-    # CalibratedClassifierCV looks at y[0], which a Series with a row key may not have.
-    return calibrated.fit(X, y.to_numpy())
+        ).calibrate(held_out["prediction"], y)
+    except ValueError as error:
+        raise DataError(
+            f"column '{target.column}': calibration on {len(y)} rows: {error}"
+        ) from error
 
 
-def _uncalibrated(model: Any) -> Any:
-    """The fitted model inside the frozen estimator inside the calibration."""
+def _uncalibrated(model: Any, target: Target) -> Any:
+    """The fitted model inside of what ``_calibrate`` put around it."""
+    if target.task == "classification":
+        return model["predictions"].models[0].estimator
     return model.estimator.estimator

@@ -30,7 +30,7 @@ def _search_pipeline(use_case: str, target: str, candidate: str) -> Pipeline:
             "params:seed",
             "search_cache",
         ],
-        outputs=["model", "search"],
+        outputs=["model", "search", "held_out"],
         name="search",
     )
     parameters = f"params:{use_case}.targets.{target}"
@@ -53,7 +53,7 @@ def _stack_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
     stack = node(
         stack_candidates,
         inputs=["train", "validation", "params:target", "params:seed", "search_cache", *fitted],
-        outputs=["model", "search"],
+        outputs=["model", "search", "held_out"],
         name="stack",
     )
     return Pipeline(

@@ -13,37 +13,31 @@ CONFIDENT = 0.8
 
 
 def choose_best(
-    validation: DataFrame, target: Target, seed: int, *models_and_searches: Any
+    validation: DataFrame, target: Target, seed: int, *fitted: Any
 ) -> tuple[Any, dict[str, Any], DataFrame]:
     """Choose the candidate with the best mean of cross-validated and validation score.
 
     Cross-validation has the many rows, validation the later ones. The test rows are no input, so
-    they have no say. The validation rows calibrated the models; here every row is predicted by a
-    calibration that has not seen it.
+    they have no say. On the validation rows the models that were fitted without them are scored,
+    every row calibrated on the others.
 
     Args:
         validation: rows for the choice.
         target: what to predict.
         seed: seed of the folds of the calibration.
-        models_and_searches: models of ``target.contenders``, then their searches.
+        fitted: models, searches and held-out predictions of ``target.contenders``.
 
     Returns:
         The chosen model; the choice: ``best``, ``why``, ``metric`` and ``ranking``; and the
         predictions on the validation rows, one per candidate and row.
     """
     import pandas as pd
-    from sklearn.model_selection import cross_val_predict
 
-    from ratchet.learning.classical import folds
-
-    models, searches = _by_candidate(target, models_and_searches)
-    X, y = features_and_target(validation, target)
-    cv = folds(target.task, target.cv, seed)
+    models, searches, held_out = _by_candidate(target, fitted)
+    y = features_and_target(validation, target)[1]
     frames = {
-        name: _tidy(
-            cross_val_predict(model, X, y.to_numpy(), cv=cv, method=_method(target)), y, target
-        )
-        for name, model in models.items()
+        name: _tidy(_calibrate_by_folds(rows, y, target, seed), y, target)
+        for name, rows in held_out.items()
     }
     metric = fold_scores(searches[target.baseline], target)[0]
     ranking = {
@@ -57,12 +51,30 @@ def choose_best(
     return models[choice["best"]], choice, pd.concat(frames, names=["candidate"]).reset_index(0)
 
 
-def _by_candidate(
-    target: Target, models_and_searches: tuple[Any, ...]
-) -> tuple[dict[str, Any], dict[str, DataFrame]]:
+def _by_candidate(target: Target, fitted: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """Models, searches and held-out predictions, each by candidate."""
     names = target.contenders
-    models, searches = models_and_searches[: len(names)], models_and_searches[len(names) :]
-    return dict(zip(names, models, strict=True)), dict(zip(names, searches, strict=True))
+    starts = range(0, len(fitted), len(names))
+    return [dict(zip(names, fitted[i : i + len(names)], strict=True)) for i in starts]
+
+
+def _calibrate_by_folds(held_out: DataFrame, y: Series, target: Target, seed: int) -> Any:
+    """Held-out predictions, calibrated as the final models are."""
+    import numpy as np
+    from sklearn.model_selection import KFold
+
+    from ratchet.learning.calibration import TemperatureScaling
+    from ratchet.learning.stacking import as_columns
+
+    if target.task == "regression":
+        return held_out["prediction"].clip(*(target.bounds or (None, None)))
+    # Not cross_val_predict: it hands the scaling numbers for the names of the classes.
+    scaling, logs = TemperatureScaling(list(held_out.columns)), as_columns(held_out, classes=True)
+    calibrated = np.empty_like(logs)
+    for others, rows in KFold(target.cv, shuffle=True, random_state=seed).split(logs):
+        scaling.fit(logs[others], y.iloc[others])
+        calibrated[rows] = scaling.predict_proba(logs[rows])
+    return calibrated
 
 
 def _rank(ranking: dict[str, dict[str, float]], metric: str) -> dict[str, Any]:
@@ -87,7 +99,7 @@ def score_candidates(
     validation_predictions: DataFrame,
     target: Target,
     seed: int,
-    *models_and_searches: Any,
+    *fitted: Any,
 ) -> tuple[DataFrame, dict[str, Any]]:
     """Predict the test rows with every candidate and score all of them on the same rows.
 
@@ -96,7 +108,7 @@ def score_candidates(
         validation_predictions: as ``choose_best`` gives them.
         target: what to predict.
         seed: seed of the bootstrap.
-        models_and_searches: models of ``target.contenders``, then their searches.
+        fitted: models, searches and held-out predictions of ``target.contenders``.
 
     Returns:
         Predictions, one row per candidate and row of validation and test; and the scores:
@@ -105,7 +117,7 @@ def score_candidates(
     """
     import pandas as pd
 
-    models, searches = _by_candidate(target, models_and_searches)
+    models, searches, _ = _by_candidate(target, fitted)
     X, y = features_and_target(test, target)
     frames, scores = [validation_predictions.assign(split="validation")], {}
     for name, model in models.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series
-from ratchet.params import TARGET_PREFIX, Data, Derived, Features, Target, read_targets
+from ratchet.params import TARGET_PREFIX, Data, Derived, Features, read_targets
 
 SPLITS = ("train", "validation", "test")
 
@@ -32,6 +32,8 @@ def select_rows(
     Raises:
         DataError: no row is complete, a class is unknown, or a part of the split is empty.
     """
+    from ratchet.schemas import check_target
+
     complete = typed.dropna(subset=data.required)
     dropped = {name: int(typed[name].isna().sum()) for name in data.required}
     if complete.empty:
@@ -40,7 +42,7 @@ def select_rows(
         **{name: _derive(name, derived, complete) for name, derived in data.derive.items()}
     )
     for name, target in read_targets(targets).items():
-        _check_target(name, primary[target.column], target)
+        check_target(name, primary[target.column], target)
     primary = _split_rows(primary, data, seed)
     selection = {
         "rows": len(typed),
@@ -59,27 +61,6 @@ def _derive(name: str, derived: Derived, frame: DataFrame) -> Series:
         return function(frame, **derived.arguments)
     except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"parameter data.derive.{name}: {derived.function}: {error}") from error
-
-
-def _check_target(name: str, values: Series, target: Target) -> None:
-    import numpy as np
-
-    present = values.dropna()
-    if present.empty:
-        raise DataError(f"target '{name}': expected at least one value, found none")
-    if target.task == "regression":
-        try:
-            finite = np.isfinite(present.astype(float))
-        except ValueError as error:
-            raise DataError(f"target '{name}': expected numbers: {error}") from error
-        if not finite.all():
-            raise DataError(f"target '{name}': {(~finite).sum()} rows are not finite")
-    elif unknown := sorted(set(present.astype(str)) - set(target.classes or [])):
-        rows = present.index[present.astype(str).isin(unknown)]
-        raise DataError(
-            f"target '{name}': unknown classes {unknown} in {len(rows)} rows (first: rows "
-            f"{list(rows[:5])}); expected {target.classes}"
-        )
 
 
 def _split_rows(frame: DataFrame, data: Data, seed: int) -> DataFrame:

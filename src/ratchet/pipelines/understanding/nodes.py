@@ -6,28 +6,33 @@ from typing import Any
 
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series
-from ratchet.params import Column, Data
+from ratchet.params import Column, Data, read_targets
 
 _SHOWN_VALUES = 10
 
 
-def read_rows(raw: DataFrame, data: Data, as_of: Any) -> DataFrame:
+def read_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any) -> DataFrame:
     """Check the raw rows against their contract, type them and cut them at ``as_of``.
 
     Args:
         raw: rows as delivered.
         data: contract of the columns.
+        targets: the columns to predict.
         as_of: last day whose rows are seen, or ``None`` for all.
 
     Raises:
-        DataError: the rows break the contract, or none is left before ``as_of``.
+        DataError: the rows break the contract, a target cannot be predicted, or no row is left
+            before ``as_of``.
         ConfigError: ``as_of`` is no date, or the use case has no time column to cut at.
     """
     import pandas as pd
 
-    from ratchet.schemas import read_contract
+    from ratchet.schemas import check_target, read_contract
 
     typed = read_contract(raw, data.columns, data.key)
+    for name, target in read_targets(targets).items():
+        if target.column in typed:
+            check_target(name, typed[target.column], target)
     if as_of is None:
         return typed
     if data.time is None:
