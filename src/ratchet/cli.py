@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.io import DatasetError
 
-from ratchet.errors import UserError
+from ratchet.errors import UserError, root_cause
 
 
 @click.group(name="ratchet")
@@ -17,6 +19,9 @@ def cli() -> None:
 
 def run(*, verbose: bool, **options: Any) -> Any:
     """Run the pipelines; an error ends in a message, not in a traceback."""
+    nodes = logging.getLogger("kedro.pipeline.node")
+    if not verbose:
+        nodes.addFilter(_is_no_error)  # the error is told once, at the end
     try:
         return kedro_run.callback(**options)  # type: ignore[misc]
     except click.ClickException:
@@ -27,12 +32,38 @@ def run(*, verbose: bool, **options: Any) -> Any:
         raise click.ClickException(
             f"{readable(error)}\n(kedro run --verbose shows the traceback)"
         ) from error
+    finally:
+        nodes.removeFilter(_is_no_error)
+
+
+def _is_no_error(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.ERROR
 
 
 def readable(error: BaseException) -> str:
-    """What a user needs of an error: the message, and the file it is about."""
-    message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    """What a user needs of an error: the message, and the file or node it is about."""
+    if isinstance(error, UserError):
+        message = str(error)
+    elif isinstance(error, DatasetError):
+        message = _unreadable(error)
+    else:
+        message = f"{type(error).__name__}: {error}"
     return "\n".join([message, *getattr(error, "__notes__", [])])
+
+
+def _unreadable(error: DatasetError) -> str:
+    """Why a dataset cannot be loaded or saved, without Kedro's description of the dataset."""
+    name, _, message = str(error).partition(": ")
+    cause = root_cause(error)
+    if not message.startswith("Failed while"):
+        return f"{name}: {message}"
+    words = {
+        "FileNotFoundError": "no such file",
+        "IsADirectoryError": "expected a file, found a folder",
+        "UnicodeDecodeError": f"expected text in UTF-8: {cause}",
+        "EmptyDataError": "the file has no rows",
+    }
+    return f"{name}: {words.get(type(cause).__name__, str(cause).strip())}"
 
 
 cli.add_command(

@@ -60,6 +60,25 @@ def read_use_cases(parameters: Mapping[str, Any]) -> dict[str, UseCase]:
     return use_cases
 
 
+def check_functions(use_cases: Mapping[str, UseCase]) -> None:
+    """Make sure that the functions which derive columns exist.
+
+    Raises:
+        ConfigError: names the key's path and the function.
+    """
+    from kedro.utils import load_obj
+
+    for name, use_case in use_cases.items():
+        for column, derived in use_case.data.derive.items():
+            try:
+                load_obj(derived.function)
+            except (AttributeError, ImportError, ValueError) as error:
+                path = f"parameter {name}.data.derive.{column}.function"
+                raise ConfigError(
+                    f"{path}: no such function '{derived.function}': {error}"
+                ) from error
+
+
 def check_searches(use_cases: Mapping[str, UseCase]) -> None:
     """Make sure that every search can run: estimators, grids, scorers and objectives are known.
 
@@ -107,9 +126,9 @@ def _allowed(location: tuple[int | str, ...]) -> str:
     annotation: Any = UseCase
     for part in location[:-1]:
         fields = getattr(annotation, "model_fields", None)
-        if fields is not None:
-            annotation = _model_in(fields[str(part)].annotation)
-    return ", ".join(getattr(annotation, "model_fields", {}))
+        # Without fields it is a mapping such as dict[str, Target], and the part is a key of it.
+        annotation = fields[str(part)].annotation if fields else _model_in(annotation)
+    return ", ".join(_model_in(annotation).model_fields)
 
 
 def _model_in(annotation: Any) -> Any:

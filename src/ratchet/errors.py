@@ -11,3 +11,10 @@ class DataError(UserError):
 
 class ConfigError(UserError):
     """The configuration cannot be used."""
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The error at the bottom of a chain of ``raise ... from``."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

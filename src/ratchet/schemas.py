@@ -89,6 +89,8 @@ def _validate(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) -> p
     schema = pa.DataFrameSchema(
         {name: _schema(column, unique=name == key) for name, column in columns.items()}
     )
+    integers = [name for name, column in columns.items() if column.type == "integer"]
+    frame = frame.assign(**{name: _fractions_as_text(frame[name]) for name in integers})
     try:
         return schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
@@ -107,9 +109,15 @@ def _schema(column: Column, *, unique: bool) -> pa.Column:
         checks.append(pa.Check.le(_bound(column.type, column.high)))
     if column.values is not None:
         checks.append(pa.Check.isin(column.values))
-    return pa.Column(
-        _DTYPES[column.type], checks, nullable=column.nullable, unique=unique, coerce=True
-    )
+    # numpy's integers know no missing value.
+    dtype = _DTYPES["number" if column.type == "integer" and column.nullable else column.type]
+    return pa.Column(dtype, checks, nullable=column.nullable, unique=unique, coerce=True)
+
+
+def _fractions_as_text(values: pd.Series) -> pd.Series:
+    """Numbers that no integer can hold: as text they fail, as numbers they would be cut."""
+    fraction = pd.to_numeric(values, errors="coerce") % 1 > 0
+    return values.astype(object).where(~fraction, values.astype(str)) if fraction.any() else values
 
 
 def _has_values(values: pd.Series) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
+from kedro.io import DatasetError
 
 from ratchet import config
-from ratchet.errors import DataError
+from ratchet.errors import DataError, UserError, root_cause
+from ratchet.params import UseCase
 
 
 class ProjectHooks:
@@ -20,17 +23,53 @@ class ProjectHooks:
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Any) -> None:
-        """Stop a run whose searches cannot work before anything is written."""
-        if any("classical" in node.tags for node in pipeline.nodes):
-            use_cases = config.read_use_cases(config.project_parameters())
-            running = {node.namespace.split(".")[0] for node in pipeline.nodes}
-            config.check_searches({n: u for n, u in use_cases.items() if n in running})
+        """Stop a run whose configuration cannot work before anything is written."""
+        use_cases = config.read_use_cases(config.project_parameters())
+        config.check_functions(_running("preprocessing", pipeline, use_cases))
+        if searched := _running("classical", pipeline, use_cases):
+            config.check_searches(searched)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Any, catalog: Any) -> None:
-        """Name the files a node read when their content stopped it."""
+        """Name the files whose content stopped a node, or else the node."""
         if isinstance(error, DataError):
             for name in node.inputs:
-                path = getattr(catalog.get(name), "_filepath", None)
+                path = _path(catalog, name)
                 if path is not None and not name.endswith("search_cache"):
                     error.add_note(f"file: {path}")
+        elif not isinstance(error, UserError):
+            error.add_note(f"node: {node.name}")
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception, catalog: Any) -> None:
+        """Name the file that cannot be read."""
+        if not isinstance(error, DatasetError):
+            return
+        path = _path(catalog, str(error).partition(":")[0])  # Kedro puts the name first
+        if path is None:
+            return
+        error.add_note(f"file: {path}")
+        if isinstance(root_cause(error), UnicodeDecodeError):
+            error.add_note(f"first in line {_first_undecodable_line(path)}")
+
+
+def _running(phase: str, pipeline: Any, use_cases: dict[str, UseCase]) -> dict[str, UseCase]:
+    """The use cases of which a pipeline runs a phase."""
+    names = {node.namespace.split(".")[0] for node in pipeline.nodes if phase in node.tags}
+    return {name: use_case for name, use_case in use_cases.items() if name in names}
+
+
+def _path(catalog: Any, name: str) -> Path | None:
+    path = getattr(catalog.get(name), "_filepath", None)
+    return None if path is None else Path(path)
+
+
+def _first_undecodable_line(path: Path) -> int | None:
+    """Number of the first line that is not UTF-8; the header is line 1."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return None
