@@ -24,10 +24,11 @@ PHASES = {
 
 @dataclass(frozen=True)
 class Text:
-    """One paragraph."""
+    """One paragraph; a title starts a part of its own."""
 
     block: ClassVar[str] = "text"
     text: str
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,13 @@ class Card:
         objectives: statement, and whether it is met: ``yes``, ``no`` or ``doubt``.
         key_value: the number that stands out.
         key_label: what that number is.
+        use: a sentence on what it can be used for.
     """
 
     headline: str
     key_value: str
     key_label: str
+    use: str = ""
     objectives: Sequence[tuple[str, str]] = ()
 
 

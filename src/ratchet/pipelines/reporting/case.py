@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from ratchet.params import Data, Features, Target
-from ratchet.pipelines.reporting.names import text_column
 
 BORDERLINE = 0.1
 """Margin between the two most probable classes below which a row is called borderline."""
@@ -127,10 +126,21 @@ class Case:
         values = self.primary.loc[self.primary["split"] == part, self.target.column].dropna()
         return values.astype(str) if self.is_classes else values.astype(float)
 
+    @cached_property
+    def text_column(self) -> str | None:
+        """Column that names a row for readers: a text feature, or text that is mostly unique."""
+        plain = [
+            name
+            for name, column in self.data.columns.items()
+            if column.type == "string" and name in self.primary.columns
+        ]
+        unique = [name for name in plain if self.primary[name].nunique() > len(self.primary) / 2]
+        return next(iter([*self.features.text, *unique]), None)
+
     def describe(self, rows: pd.DataFrame) -> pd.DataFrame:
         """What names some rows to a reader: the key, a text and the time, as far as there are."""
         facts = self.facts(rows)
-        text = text_column(self.data, self.features)
+        text = self.text_column
         named = pd.DataFrame({self.data.key: rows.index.to_numpy()})
         if text:
             named[text] = facts[text].astype(str).to_numpy()

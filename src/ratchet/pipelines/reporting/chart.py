@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from ratchet.frames import DataFrame
 
-Kind = Literal["bar", "line", "points", "heatmap", "histogram"]
+Kind = Literal["bar", "dots", "line", "points", "heatmap", "histogram"]
 
 # Told apart by most colour-blind readers, and in grey.
 COLORS = ("#2b5c8a", "#d98032", "#6a9f58", "#8d6cab", "#b5485d", "#6f6f6f")
@@ -21,12 +21,14 @@ class Chart:
 
     Attributes:
         name: name of the data set, and of the file.
-        kind: ``bar`` (lying bars of one category each), ``line`` (with markers), ``points``,
-            ``heatmap`` (``x`` by ``y``), ``histogram`` (counts ``y`` of bins centred at ``x``).
+        kind: ``bar`` (lying bars of one category each), ``dots`` (the same as dots, so that the
+            axis need not start at 0), ``line`` (with markers), ``points``, ``heatmap`` (``x`` by
+            ``y``), ``histogram`` (counts ``y`` of bins centred at ``x``).
         title: what it shows.
         frame: one row per mark.
-        x: column of the horizontal position; for ``bar`` the length.
-        y: column of the vertical position; for ``bar`` the category, first on top.
+        x: column of the horizontal position; for ``bar`` and ``dots`` the value.
+        y: column of the vertical position; for ``bar`` and ``dots`` the
+            category, first on top.
         x_title: what ``x`` measures.
         y_title: what ``y`` measures.
         group: column whose values get a colour each.
@@ -60,9 +62,14 @@ class Chart:
     diagonal: bool = False
 
     @property
+    def lies(self) -> bool:
+        """Whether categories stand at the side and values run to the right."""
+        return self.kind in ("bar", "dots")
+
+    @property
     def measure(self) -> str:
         """Column that intervals belong to."""
-        return self.x if self.kind == "bar" else self.y
+        return self.x if self.lies else self.y
 
     def series(self) -> list[tuple[str, DataFrame]]:
         """Rows of each colour, in order of appearance."""

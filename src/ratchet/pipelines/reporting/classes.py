@@ -9,7 +9,7 @@ from ratchet.pipelines.reporting.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.case import Case
 from ratchet.pipelines.reporting.chart import Chart
 from ratchet.pipelines.reporting.intervals import share_interval
-from ratchet.pipelines.reporting.wording import count, counted, listed, share
+from ratchet.pipelines.reporting.wording import count, counted, listed, number, share
 
 
 def distribution(case: Case) -> list[Block]:
@@ -70,7 +70,7 @@ def per_class(case: Case) -> list[Block]:
         "the rows called so, the share that truly is. F1 is the balance of both."
     )
     return [
-        Text(words),
+        Text(words, title="Class by class"),
         Table("per_class", "Scores of each class on the test rows", shown, formats),
         Table("per_class_intervals", "Scores of each class", frame, formats, shown=0),
         _confusion(case),
@@ -145,7 +145,7 @@ def calibration(case: Case) -> list[Block]:
     error = case.choice["details"]["calibration_error"]
     text = (
         f"Calibration asks whether classes given 70% happen in 70% of the cases. On average the "
-        f"stated probability and what happened are {share(error)} apart."
+        f"stated probability and what happened are {number(100 * error)} percentage points apart."
     )
     chart = Chart(
         name="calibration",
@@ -164,4 +164,8 @@ def calibration(case: Case) -> list[Block]:
     )
     formats = dict.fromkeys(["mean_probability", "observed_share", "low", "high"], "share")
     formats["count"] = "count"
-    return [Text(text), chart, Table("calibration", "Calibration", table, formats, shown=0)]
+    return [
+        Text(text, title="Are the probabilities honest?"),
+        chart,
+        Table("calibration", "Calibration", table, formats, shown=0),
+    ]

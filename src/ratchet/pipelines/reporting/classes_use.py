@@ -10,7 +10,7 @@ from ratchet.pipelines.reporting.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.case import BORDERLINE, Case
 from ratchet.pipelines.reporting.chart import Chart
 from ratchet.pipelines.reporting.intervals import share_interval
-from ratchet.pipelines.reporting.wording import count, counted, listed, number, share
+from ratchet.pipelines.reporting.wording import count, counted, listed, share
 
 _SHOWN_ROWS = 15
 _WANTED_RECALL = 0.8
@@ -53,7 +53,7 @@ def use(case: Case) -> list[Block]:
     )
     formats = dict.fromkeys(frame.columns, "share") | {"rows": "count"}
     return [
-        Text(confident_sentence(case)),
+        Text(confident_sentence(case), title="Confident predictions"),
         chart,
         Table("confidence", "Rows and hits above a confidence", frame, formats),
         *_threshold(case),
@@ -113,11 +113,12 @@ def _threshold(case: Case) -> list[Block]:
     return [
         Text(
             f"Not to miss {found['class']}, look at every row whose probability of "
-            f"{found['class']} is {number(float(found['threshold']))} or more: that finds "
+            f"{found['class']} is {share(float(found['threshold']))} or more: that finds "
             f"{share(float(found['recall']))} of them instead of "
             f"{share(float(found['recall_now']))}, calls {share(float(found['called']))} of all "
             f"rows, and {share(float(found['precision']))} of those called truly are "
-            f"{found['class']}."
+            f"{found['class']}.",
+            title=f"Finding {found['class']}",
         )
     ]
 
@@ -146,4 +147,7 @@ def _borderline(case: Case) -> list[Block]:
     named["truth"] = rows["truth"].to_numpy()
     formats = {f"P({name})": "share" for name in case.classes}
     title = "Borderline rows to review by hand"
-    return [Text(text), Table("borderline", title, named, formats, shown=_SHOWN_ROWS)]
+    return [
+        Text(text, title="Borderline rows"),
+        Table("borderline", title, named, formats, shown=_SHOWN_ROWS),
+    ]

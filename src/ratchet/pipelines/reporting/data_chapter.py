@@ -13,7 +13,7 @@ from ratchet.pipelines.reporting.blocks import Block, Chapter, Finding, Table, T
 from ratchet.pipelines.reporting.chart import Chart
 from ratchet.pipelines.reporting.periods import by_period
 from ratchet.pipelines.reporting.preparation import left_out, preparation
-from ratchet.pipelines.reporting.wording import cell, count, counted, label, listed, number, share
+from ratchet.pipelines.reporting.wording import count, counted, label, listed, plain, share
 
 _SHOWN_COLUMNS = 20
 _MANY_MISSING = 0.2
@@ -47,8 +47,8 @@ def _asked(about: About, targets: Mapping[str, Target]) -> list[Block]:
             "what is predicted": _what(target),
             "judged by": label(_metric(target)),
             "objectives": "; ".join(
-                f"{label(metric)} {number(objective.aim)}"
-                + (f" (production {number(objective.production)})" if objective.production else "")
+                f"{label(metric)} {plain(objective.aim)}"
+                + (f" (production {plain(objective.production)})" if objective.production else "")
                 for metric, objective in target.objectives.items()
             )
             or "none set",
@@ -63,7 +63,7 @@ def _what(target: Target) -> str:
     if target.task == "classification":
         return f"one of {listed(target.classes or [])}"
     bounds = target.bounds
-    inside = f", {number(bounds[0])} to {number(bounds[1])}" if bounds else ""
+    inside = f", {plain(bounds[0])} to {plain(bounds[1])}" if bounds else ""
     return f"a number{inside}{f' ({target.unit})' if target.unit else ''}"
 
 
@@ -111,11 +111,11 @@ def _content(column: dict[str, Any]) -> str:
         return f"{count(column['distinct'])} different, most often {', '.join(frequent)}"
     if column["type"] == "date":
         return f"{column['min']} to {column['max']}"
-    form = _plain if column["type"] == "integer" else number
+    form = _whole if column["type"] == "integer" else plain
     return f"{form(column['min'])} to {form(column['max'])}, median {form(column['median'])}"
 
 
-def _plain(value: float) -> str:
+def _whole(value: float) -> str:
     # Without thousands: an integer may well be a year or a key.
     return f"{value:.0f}" if math.isfinite(value) else "–"
 
@@ -174,12 +174,9 @@ def _gaps(columns: pd.DataFrame) -> list[Finding]:
     if found.empty:
         return []
     shares = [f"{row['column']} {share(row['missing share'])}" for _, row in found.iterrows()]
-    worst = found.iloc[0]
     return [
         Finding(
             f"{counted(len(found), 'column')} that models look at lack{'s' * (len(found) == 1)} a "
-            f"value in more than {share(_MANY_MISSING)} of the rows: {listed(shares)}.",
-            f"Complete {worst['column']} (empty in {cell(worst['missing'], 'count')} rows) for "
-            "recent rows first, and check in the importance of the features whether it pays.",
+            f"value in more than {share(_MANY_MISSING)} of the rows: {listed(shares)}."
         )
     ]

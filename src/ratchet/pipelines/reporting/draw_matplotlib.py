@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
 from ratchet.pipelines.reporting.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
@@ -28,7 +29,9 @@ def to_matplotlib(chart: Chart) -> Figure:
     Returns:
         A figure that belongs to no window.
     """
-    figure = Figure(figsize=(8, _height(chart)), dpi=110, layout="constrained")
+    figure = Figure(
+        figsize=(8, _height(chart)), dpi=110, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    )
     axes = figure.add_subplot()
     _DRAW[chart.kind](chart, axes)
     axes.set_title(chart.title, loc="left", fontsize=12, color=_INK, pad=_title_pad(chart))
@@ -41,7 +44,7 @@ def to_matplotlib(chart: Chart) -> Figure:
 
 
 def _height(chart: Chart) -> float:
-    if chart.kind == "bar":
+    if chart.lies:
         marks = len(chart.frame) if chart.group else chart.frame[chart.y].nunique()
         return 1.5 + max(0.27 * marks, 0.8)
     return 4.2
@@ -49,7 +52,7 @@ def _height(chart: Chart) -> float:
 
 def _title_pad(chart: Chart) -> float:
     # Legend and the name of the reference line stand between title and axes.
-    lines = bool(chart.group) + (chart.reference is not None and chart.kind == "bar")
+    lines = bool(chart.group) + (chart.reference is not None and chart.lies)
     return 8 + 16 * lines
 
 
@@ -59,9 +62,9 @@ def _finish_axes(axes: Axes, chart: Chart) -> None:
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     if "x" in chart.shares:
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
     if "y" in chart.shares:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
     if chart.kind != "heatmap":
         axes.grid(axis="x" if chart.kind == "bar" else "both", color="#e6e8eb", linewidth=0.8)
         axes.set_axisbelow(True)
@@ -69,7 +72,7 @@ def _finish_axes(axes: Axes, chart: Chart) -> None:
     if chart.diagonal:
         both = pd.concat([chart.frame[chart.x], chart.frame[chart.y]])
         axes.plot([both.min(), both.max()], [both.min(), both.max()], zorder=1, **style)
-    if chart.reference is not None and chart.kind == "bar":
+    if chart.reference is not None and chart.lies:
         axes.axvline(chart.reference, **style)
         place = {"xy": (chart.reference, 1), "xycoords": axes.get_xaxis_transform()}
         _note(axes, chart.reference_title, ha="center", **place)
@@ -78,7 +81,7 @@ def _finish_axes(axes: Axes, chart: Chart) -> None:
         place = {"xy": (1, chart.reference), "xycoords": axes.get_yaxis_transform()}
         _note(axes, chart.reference_title, ha="right", **place)
     if chart.group:
-        offset = 1.0 if chart.reference is None or chart.kind != "bar" else 1.06
+        offset = 1.0 if chart.reference is None or not chart.lies else 1.06
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, offset), ncols=6, frameon=False, fontsize=9
         )
@@ -115,8 +118,30 @@ def _bars(chart: Chart, axes: Axes) -> None:
             xerr=chart.errors(rows),
             error_kw={"ecolor": "#3b4252", "elinewidth": 1, "capsize": 2},
         )
+    _name_rows(axes, labels)
+
+
+def _dots(chart: Chart, axes: Axes) -> None:
+    labels = list(chart.frame[chart.y].unique())
+    for i, (name, rows) in enumerate(chart.series()):
+        axes.errorbar(
+            rows[chart.x],
+            [labels.index(label) for label in rows[chart.y]],
+            xerr=chart.errors(rows),
+            label=name,
+            color=COLORS[i % len(COLORS)],
+            ecolor="#7b8494",
+            fmt="o",
+            markersize=7,
+            elinewidth=1.2,
+            capsize=2.5,
+        )
+    _name_rows(axes, labels)
+
+
+def _name_rows(axes: Axes, labels: list[object]) -> None:
     axes.set_yticks(range(len(labels)), [_short(label) for label in labels])
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
 
 
 def _lines(chart: Chart, axes: Axes) -> None:
@@ -173,6 +198,7 @@ def _histogram(chart: Chart, axes: Axes) -> None:
 
 _DRAW: dict[str, Callable[[Chart, Axes], None]] = {
     "bar": _bars,
+    "dots": _dots,
     "line": _lines,
     "points": _points,
     "heatmap": _heatmap,

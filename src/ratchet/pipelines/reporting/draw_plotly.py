@@ -28,7 +28,13 @@ def to_plotly(chart: Chart, *, titled: bool = True) -> go.Figure:
     figure.update_layout(
         template="none",
         font=_FONT,
-        title={"text": chart.title, "x": 0, "xref": "container", "pad": {"l": 12}}
+        title={
+            "text": chart.title,
+            "font": {"size": 16},
+            "x": 0,
+            "xref": "container",
+            "pad": {"l": 12},
+        }
         if titled
         else None,
         height=_height(chart) + (40 if titled else 0),
@@ -39,14 +45,14 @@ def to_plotly(chart: Chart, *, titled: bool = True) -> go.Figure:
         legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0},
         bargap=0.3,
     )
-    figure.update_xaxes(title={"text": chart.x_title, "standoff": 8}, **_GRID)
-    figure.update_yaxes(title={"text": chart.y_title, "standoff": 8}, **_GRID)
+    figure.update_xaxes(title={"text": chart.x_title, "standoff": 8, "font": _FONT}, **_GRID)
+    figure.update_yaxes(title={"text": chart.y_title, "standoff": 8, "font": _FONT}, **_GRID)
     _finish_axes(figure, chart)
     return figure
 
 
 def _height(chart: Chart) -> int:
-    if chart.kind == "bar":
+    if chart.lies:
         marks = len(chart.frame) if chart.group else chart.frame[chart.y].nunique()
         return 110 + max(22 * marks, 60)
     return 380
@@ -54,11 +60,11 @@ def _height(chart: Chart) -> int:
 
 def _finish_axes(figure: go.Figure, chart: Chart) -> None:
     if "x" in chart.shares:
-        figure.update_xaxes(tickformat=".0%")
+        figure.update_xaxes(tickformat=".3~%")
     if "y" in chart.shares:
-        figure.update_yaxes(tickformat=".0%")
-    if chart.kind in ("bar", "heatmap"):
-        figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
+        figure.update_yaxes(tickformat=".3~%")
+    if chart.lies or chart.kind == "heatmap":
+        figure.update_yaxes(autorange="reversed", showgrid=chart.kind == "dots", type="category")
     if chart.kind == "heatmap":
         figure.update_xaxes(type="category", side="bottom", showgrid=False)
     if chart.kind == "histogram":
@@ -68,9 +74,9 @@ def _finish_axes(figure: go.Figure, chart: Chart) -> None:
         low, high = _limits(chart)
         figure.add_shape(type="line", x0=low, y0=low, x1=high, y1=high, line=line, layer="below")
     if chart.reference is not None:
-        add = figure.add_vline if chart.kind == "bar" else figure.add_hline
+        add = figure.add_vline if chart.lies else figure.add_hline
         label = {"annotation_text": chart.reference_title, "annotation_font_size": 11}
-        place = "top" if chart.kind == "bar" else "top right"
+        place = "top" if chart.lies else "top right"
         add(chart.reference, line=line, annotation_position=place, **label)
 
 
@@ -90,9 +96,9 @@ def _error_bars(chart: Chart, rows: pd.DataFrame) -> dict[str, Any]:
         "array": lengths[1],
         "thickness": 1.2,
         "width": 4,
-        "color": "#3b4252",
+        "color": "#7b8494",
     }
-    return {"error_x" if chart.kind == "bar" else "error_y": bars}
+    return {"error_x" if chart.lies else "error_y": bars}
 
 
 def _bars(chart: Chart) -> list[go.Bar]:
@@ -122,6 +128,10 @@ def _scatter(chart: Chart, mode: str, size: int, opacity: float) -> list[go.Scat
         )
         for i, (name, rows) in enumerate(chart.series())
     ]
+
+
+def _dots(chart: Chart) -> list[go.Scatter]:
+    return _scatter(chart, "markers", 10, 1.0)
 
 
 def _lines(chart: Chart) -> list[go.Scatter]:
@@ -168,6 +178,7 @@ def _histogram(chart: Chart) -> list[go.Bar]:
 
 _DRAW: dict[str, Callable[[Chart], list[Any]]] = {
     "bar": _bars,
+    "dots": _dots,
     "line": _lines,
     "points": _points,
     "heatmap": _heatmap,

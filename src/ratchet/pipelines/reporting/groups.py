@@ -14,6 +14,7 @@ from ratchet.pipelines.reporting.wording import count, counted, number, share
 
 _SHOWN_GROUPS = 12
 _FEWEST_ROWS = 20
+_FEWEST_IN_PERIOD = 10
 _BINS = 5
 _LARGER = 0.2
 
@@ -22,17 +23,23 @@ def over_time(case: Case) -> list[Block]:
     """Errors by period, on validation and test rows."""
     if not case.data.time:
         return []
-    parts = []
-    for name in ("validation", "test"):
-        rows = case.part(name)
-        periods, length = by_period(case.facts(rows)[case.data.time], at_most=16)
-        parts.append(_summaries(case, rows, periods.rename("period")).assign(part=name))
-    frame = pd.concat(parts, ignore_index=True)
+    rows = pd.concat([case.validation.assign(part="validation"), case.test.assign(part="test")])
+    periods, length = by_period(case.facts(rows)[case.data.time], at_most=16)
+    frame = pd.concat(
+        [
+            _summaries(case, rows[rows["part"] == name], periods[rows["part"] == name]).assign(
+                part=name
+            )
+            for name in ("validation", "test")
+        ],
+        ignore_index=True,
+    )
+    shown = frame[frame["rows"] >= _FEWEST_IN_PERIOD]
     chart = Chart(
         name="error_over_time",
         kind="line",
         title=f"{case.name}: {case.loss_name} by {length}",
-        frame=frame,
+        frame=frame if shown.empty else shown,
         x="period",
         y="value",
         group="part",
@@ -44,7 +51,16 @@ def over_time(case: Case) -> list[Block]:
     )
     table = frame.assign(period=period_text(frame["period"], length))
     title = f"{case.loss_name.capitalize()} by {length}"
-    return [chart, Table("by_time", title, _named(case, table), _formats(case))]
+    text = (
+        f"The {case.loss_name} of each {length} shows whether the results hold over time; "
+        f"validation rows are shown beside the test rows, "
+        f"{counted(frame['period'].nunique(), length)} in all."
+    )
+    return [
+        Text(text, title="Over time"),
+        chart,
+        Table("by_time", title, _named(case, table), _formats(case)),
+    ]
 
 
 def by_group(case: Case) -> list[Block]:
@@ -60,7 +76,7 @@ def by_group(case: Case) -> list[Block]:
     table = pd.concat(tables, ignore_index=True)
     title = f"{case.loss_name.capitalize()} by group, test rows"
     return [
-        Text(_introduction(case)),
+        Text(_introduction(case), title="Errors by group"),
         *blocks,
         Table("by_group", title, _named(case, table), _formats(case), shown=0),
         *_worst(case, table),
@@ -78,21 +94,23 @@ def group_errors(case: Case, column: str) -> pd.DataFrame:
     values = case.facts(case.test)[column]
     numeric = column in case.features.numeric
     labels = _binned(values) if numeric else values
-    frame = _summaries(case, case.test, labels.rename("group"), ordered=numeric)
-    enough = frame[frame["rows"] >= _FEWEST_ROWS]
-    frame = frame if enough.empty else enough
-    return frame if numeric else frame.head(_SHOWN_GROUPS)
+    return _summaries(case, case.test, labels.rename("group"), ordered=numeric)
 
 
 def _binned(values: pd.Series) -> pd.Series:
+    if values.nunique() <= _BINS:
+        kinds = pd.Categorical(values.astype(float)).rename_categories(
+            lambda value: f"{value:.12g}"
+        )
+        return pd.Series(kinds, index=values.index)
     bins = pd.qcut(values.astype(float), _BINS, duplicates="drop")
-    if len(bins.cat.categories) < 2:
-        return values.map(number)
     # By the values inside and not by the edges, which belong to two bins.
     ends = values.astype(float).groupby(bins, observed=True).agg(["min", "max"])
     whole = bool((values.dropna() % 1 == 0).all())
     form = (lambda x: f"{x:.0f}") if whole else number
     names = {bin_: f"{form(low)} to {form(high)}" for bin_, low, high in ends.itertuples()}
+    if len(set(names.values())) < len(names):  # too close to be told apart when rounded
+        names = {bin_: str(bin_) for bin_ in names}
     return bins.cat.rename_categories(names)
 
 
@@ -103,13 +121,13 @@ def _summaries(
     name = str(labels.name)
     long = pd.DataFrame(
         {
-            name: labels.to_numpy(),
+            name: labels.array,
             "loss": case.losses(rows).to_numpy(),
             "truth": rows["truth"],
         }
     ).explode(name)
     if not ordered:
-        long[name] = long[name].fillna("unknown")
+        long = _frequent(long.fillna({name: "unknown"}), name)
     found = []
     for label, group in long.groupby(name, observed=True):
         summary = {name: label, **summarise(group["loss"], is_share=case.is_classes)}
@@ -118,6 +136,14 @@ def _summaries(
         found.append(summary)
     frame = pd.DataFrame(found)
     return frame if ordered else frame.sort_values("rows", ascending=False, kind="stable")
+
+
+def _frequent(long: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Rows of the most frequent values; those with few rows only where no value has many."""
+    counts = long[name].value_counts()
+    enough = counts[counts >= _FEWEST_ROWS]
+    kept = (counts if enough.empty else enough).head(_SHOWN_GROUPS).index
+    return long[long[name].isin(kept)]
 
 
 def _overall(case: Case) -> float:
@@ -130,7 +156,7 @@ def _chart(case: Case, name: str, column: str, frame: pd.DataFrame) -> Chart:
     ]
     return Chart(
         name=name,
-        kind="bar",
+        kind="dots",
         title=f"{case.name}: {case.loss_name} by {column}",
         frame=frame.assign(label=labels),
         x="value",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 from ratchet.pipelines.reporting import limits_classes, limits_values
 from ratchet.pipelines.reporting.blocks import Finding
@@ -18,10 +19,13 @@ from ratchet.pipelines.reporting.wording import (
     label,
     listed,
     number,
+    plain,
     share,
 )
 
 _FEW_KNOWN = 0.95
+_OFTEN_EMPTY = 0.2
+_CLEAR = "Look for new information"
 
 
 def findings(case: Case) -> list[Finding]:
@@ -33,6 +37,7 @@ def findings(case: Case) -> list[Finding]:
         *by_task.RULES,
         hard_groups,
         promised,
+        empty_sources,
         unknown_target,
         idle_sources,
     ]
@@ -45,7 +50,7 @@ def objectives(case: Case) -> list[Finding]:
     for metric, judged in case.choice["objectives"].items():
         gap = abs(judged["value"] - judged["aim"])
         fact = (
-            f"{label(metric)} of {case.name} is {between(judged)}, the aim {number(judged['aim'])}"
+            f"{label(metric)} of {case.name} is {between(judged)}, the aim {plain(judged['aim'])}"
         )
         if judged["in_doubt"]:
             state = "met" if judged["met"] else "missed"
@@ -53,7 +58,9 @@ def objectives(case: Case) -> list[Finding]:
                 Finding(f"{fact}: {state}, but within chance.", _more_rows(case, judged, gap))
             )
         elif not judged["met"]:
-            found.append(Finding(f"{fact}: clearly not met.", _new_information(case, metric, gap)))
+            told = any(finding.step.startswith(_CLEAR) for finding in found)
+            step = "" if told else _new_information(case, metric, gap)
+            found.append(Finding(f"{fact}: clearly not met.", step))
     return found
 
 
@@ -75,7 +82,7 @@ def _new_information(case: Case, metric: str, gap: float) -> str:
     apart = max(reached) - min(reached)
     if len(names) > 1 and apart < gap / 2:
         return (
-            f"Look for new information rather than other models for {case.name}: {len(names)} "
+            f"{_CLEAR} rather than other models for {case.name}: {len(names)} "
             f"candidates ({listed(names)}) differ by only {number(apart)} in {label(metric)}, and "
             f"the aim is {number(gap)} away."
         )
@@ -112,8 +119,8 @@ def promised(case: Case) -> list[Finding]:
     why = "later rows are harder" if case.data.time else "the search promises too much"
     return [
         Finding(
-            f"Cross-validation gave {case.name} a {label(case.metric)} of {number(cv)}, the test "
-            f"rows give {between(test)}: {why}.",
+            f"{label(case.metric)} of {case.name} was {number(cv)} in cross-validation and is "
+            f"{between(test)} on the test rows: {why}.",
             f"Plan with the {label(case.metric)} of the test rows, {number(test['value'])}, and "
             f"retrain as new rows come in.",
         )
@@ -151,7 +158,7 @@ def idle_sources(case: Case) -> list[Finding]:
     return [
         Finding(
             "",
-            f"Try {case.name} without {listed(idle)}: shuffling any of these {len(idle)} of "
+            f"Try {case.name} without {listed(idle)}: shuffling {len(idle)} of "
             f"{counted(len(table), 'source')} changes the score by no more than chance.",
         )
     ]
@@ -169,3 +176,29 @@ def unknown_target(case: Case) -> list[Finding]:
             f"Complete {case.name} for the {counted(int((~known).sum()), 'row')} that lack it.",
         )
     ]
+
+
+def empty_sources(case: Case) -> list[Finding]:
+    """A source that counts, and is often empty."""
+    counts = case.importance[case.importance["importance"] > case.importance["spread"]]
+    for rank, source in enumerate(counts["source"], start=1):
+        column = str(source).removeprefix("history_")
+        if column not in case.primary.columns:
+            continue
+        empty = _is_empty(case.primary[column])
+        if empty.mean() > _OFTEN_EMPTY:
+            return [
+                Finding(
+                    f"{column} is empty in {share(empty.mean())} of the rows, although it is "
+                    f"number {rank} of {len(case.importance)} among the sources that {case.name} "
+                    "is predicted from.",
+                    f"Complete {column} for the {counted(int(empty.sum()), 'row')} that lack it, "
+                    f"recent ones first, and see whether {case.name} gains.",
+                )
+            ]
+    return []
+
+
+def _is_empty(values: pd.Series) -> pd.Series:
+    """Missing, or a list without items."""
+    return values.isna() | values.map(lambda value: hasattr(value, "__len__") and len(value) == 0)

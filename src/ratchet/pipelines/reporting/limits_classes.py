@@ -9,7 +9,6 @@ from ratchet.pipelines.reporting.intervals import share_interval, shares_differ
 from ratchet.pipelines.reporting.wording import (
     count,
     listed,
-    number,
     share,
 )
 
@@ -47,8 +46,8 @@ def missed_class(case: Case) -> list[Finding]:
         Finding(
             f"Only {share(float(found['recall_now']))} of the true {found['class']} are "
             f"predicted as {found['class']}.{also}",
-            f"Where missing a {found['class']} is expensive, act from a probability of "
-            f"{number(float(found['threshold']))} on: that finds {share(float(found['recall']))} "
+            f"Where a missed {found['class']} is expensive, act from a probability of "
+            f"{share(float(found['threshold']))} on: that finds {share(float(found['recall']))} "
             f"of them, {share(float(found['precision']))} of those called are.",
         )
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ratchet.pipelines.reporting import values
 from ratchet.pipelines.reporting.blocks import Finding
 from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.intervals import share_interval
+from ratchet.pipelines.reporting.intervals import mean_interval, share_interval
 from ratchet.pipelines.reporting.wording import (
     number,
     share,
@@ -23,12 +23,15 @@ def value_shift(case: Case) -> list[Finding]:
     if abs(moved) < _SHIFT:
         return []
     bias = case.test["error"].mean()
+    low, high = mean_interval(case.test["error"])
     return [
         Finding(
             f"The mean of {case.name} moved from {number(train.mean())} in the training rows to "
             f"{number(test.mean())} in the test rows, {number(abs(moved))} standard deviations.",
             f"Retrain {case.name} with recent rows: on the test rows the predictions are "
-            f"{unit(abs(bias), case.target.unit)} too {'high' if bias > 0 else 'low'} on average.",
+            f"{unit(abs(bias), case.target.unit)} too {'high' if bias > 0 else 'low'} on average."
+            if not low <= 0 <= high
+            else "",
         )
     ]
 

@@ -54,13 +54,3 @@ def target_charts(target: Target, data: Data, features: Features) -> list[str]:
 def plot(chart: str) -> str:
     """Name of the data set that holds a chart."""
     return f"{chart}_plot"
-
-
-def text_column(data: Data, features: Features) -> str | None:
-    """Column that names a row for readers: a text feature, or text that is no category."""
-    plain = [
-        name
-        for name, column in data.columns.items()
-        if column.type == "string" and name != data.key and name not in features.categorical
-    ]
-    return next(iter([*features.text, *(name for name in plain if name not in data.derive)]), None)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ratchet.params import Data, Features
 from ratchet.pipelines.reporting.blocks import Block, Finding, Table, Text
-from ratchet.pipelines.reporting.wording import count, counted, listed, number, share
+from ratchet.pipelines.reporting.wording import count, counted, listed, plain, share
 
 _MANY_LEFT_OUT = 0.05
 
@@ -26,7 +26,8 @@ def preparation(selection: dict[str, Any], data: Data, features: Features) -> li
         if out
         else f"All {counted(selection['rows'], 'row')} were kept."
     )
-    blocks: list[Block] = [Text(text)]
+    gaps = gaps[gaps["rows"] > 0]
+    blocks: list[Block] = [Text(text, title="Rows")]
     if out:
         title = "Rows left out, by the column that is empty (a row may lack several)"
         blocks.append(Table("left_out", title, gaps, {"rows": "count"}))
@@ -57,7 +58,7 @@ def _split(selection: dict[str, Any], data: Data) -> list[Block]:
         "nothing was learned from or chosen by."
     )
     formats = {"rows": "count", "share": "share"}
-    return [Text(text), Table("split", "Parts of the data", frame, formats)]
+    return [Text(text, title="Split"), Table("split", "Parts of the data", frame, formats)]
 
 
 def _features(features: Features) -> list[Block]:
@@ -65,7 +66,7 @@ def _features(features: Features) -> list[Block]:
     encoding = {
         **dict.fromkeys(features.numeric, "the number as it is"),
         **{
-            name: f"place in a cycle of {number(period)} (sine and cosine)"
+            name: f"place in a cycle of {plain(period)} (sine and cosine)"
             for name, period in features.cyclic.items()
         },
         **dict.fromkeys(features.categorical, f"one indicator for each value with {frequent}"),
@@ -81,7 +82,12 @@ def _features(features: Features) -> list[Block]:
             f"what earlier rows with the same {entity} reached in {known}"
         )
     frame = pd.DataFrame({"feature": list(encoding), "how a model sees it": encoding.values()})
-    return [Table("features", "Features: what a model may look at", frame)]
+    text = (
+        f"A model may look at {counted(len(frame), 'source')} of information, all known when the "
+        "prediction is made."
+    )
+    table = Table("features", "Sources of information, and how a model sees them", frame)
+    return [Text(text, title="Features"), table]
 
 
 def left_out(selection: dict[str, Any]) -> list[Finding]:

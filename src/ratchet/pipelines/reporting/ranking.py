@@ -25,31 +25,40 @@ _MAIN = {
 def ranking(case: Case) -> list[Block]:
     """All candidates on the same test rows, and how far each is from the winner."""
     frame = ranking_table(case)
-    low, high = "test low", "test high"
     base = case.choice["baseline"]
     table = Table(
         "ranking",
-        f"Ranking by {label(case.metric)}: the mean of cross-validation and validation decides",
+        f"Ranking by {label(case.metric)}: cross-validation (cv), validation and mean; test "
+        "with interval; behind: difference to the best on the same test rows, with its interval",
         frame,
         dict.fromkeys(frame.columns[1:], "number"),
     )
     chart = Chart(
         name="ranking",
-        kind="bar",
+        kind="dots",
         title=f"{case.name}: {label(case.metric)} of all candidates on the same test rows",
         frame=frame,
         x="test",
         y="candidate",
-        low=low,
-        high=high,
+        low="low",
+        high="high",
         x_title=f"{label(case.metric)}, with 95% interval",
     )
     met = "beats" if base["beaten"] else "does not beat"
     text = (
-        f"{case.best} was chosen: {case.choice['why']}. On the test rows it {met} the baseline. "
-        f"{ties_sentence(case, frame)}"
+        f"{why_sentence(case)} On the test rows it {met} the baseline. {ties_sentence(case, frame)}"
     )
-    return [Text(text), chart, table, *_all_scores(case), _explain(case)]
+    return [Text(text, title="Ranking"), chart, table, *_all_scores(case)]
+
+
+def why_sentence(case: Case) -> str:
+    """Say why the winner was chosen."""
+    places = [(name, row["mean"]) for name, row in case.choice["ranking"].items()]
+    (best, first), (second, next_) = places[:2]
+    return (
+        f"The mean of cross-validation and validation decides, before any test row is predicted. "
+        f"{best} has the best {label(case.metric)}, {first:.4g}; next is {second} with {next_:.4g}."
+    )
 
 
 def ranking_table(case: Case) -> pd.DataFrame:
@@ -62,11 +71,13 @@ def ranking_table(case: Case) -> pd.DataFrame:
         rows.append(
             {
                 "candidate": name,
-                **{part: chosen_by[part] for part in ("cv", "validation", "mean")},
+                "cv": chosen_by["cv"],
+                "validation": chosen_by["validation"],
+                "mean": chosen_by["mean"],
                 "test": test["value"],
-                "test low": test["low"],
-                "test high": test["high"],
-                "to the best": gap[0],
+                "low": test["low"],
+                "high": test["high"],
+                "behind": gap[0],
                 "from": gap[1],
                 "to": gap[2],
             }
@@ -131,7 +142,8 @@ def _all_scores(case: Case) -> list[Block]:
     ]
 
 
-def _explain(case: Case) -> Points:
+def explain(case: Case) -> Points:
+    """What each score measures."""
     named = [case.metric, *_MAIN[case.target.task], *case.choice["objectives"]]
     shown = [meaning(m) for m in dict.fromkeys(named) if m in case.test_scores]
     return Points([text for text in shown if text], title="How to read the scores")

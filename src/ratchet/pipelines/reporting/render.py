@@ -11,7 +11,7 @@ from ratchet.params import About
 from ratchet.pipelines.reporting.blocks import PHASES, Chapter, Points, Table
 from ratchet.pipelines.reporting.chart import Chart
 from ratchet.pipelines.reporting.draw_plotly import to_plotly
-from ratchet.pipelines.reporting.wording import cell
+from ratchet.pipelines.reporting.wording import column
 
 
 def render(about: About, data_chapter: Chapter, targets: Mapping[str, Chapter]) -> str:
@@ -69,11 +69,12 @@ def _sections(
 def _table_rows(table: Table) -> list[list[tuple[str, bool]]]:
     """Cells of the rows shown: text, and whether it stands on the right as numbers do."""
     frame = table.frame if table.shown is None else table.frame.head(table.shown)
-    formats = [table.formats.get(str(name), "text") for name in frame.columns]
-    return [
-        [(cell(value, form), form != "text") for value, form in zip(row, formats, strict=True)]
-        for row in frame.itertuples(index=False)
-    ]
+    columns = []
+    for position, name in enumerate(frame.columns):
+        form = table.formats.get(str(name), "text")
+        texts = column(frame.iloc[:, position].to_list(), form)
+        columns.append([(text, form != "text") for text in texts])
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _figure_json(chart: Chart) -> str:

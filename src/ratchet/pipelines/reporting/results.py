@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ratchet.pipelines.reporting import classes_use, values
 from ratchet.pipelines.reporting.blocks import Block, Card, Points, Table, Text
 from ratchet.pipelines.reporting.case import Case
 from ratchet.pipelines.reporting.chart import Chart
@@ -15,6 +16,7 @@ from ratchet.pipelines.reporting.wording import (
     label,
     listed,
     number,
+    plain,
     share,
     unit,
 )
@@ -23,9 +25,11 @@ from ratchet.pipelines.reporting.wording import (
 def card(case: Case) -> Card:
     """The result of the target in a few words."""
     key = "accuracy" if case.is_classes else "r2"
+    key_meaning = "the share put right" if case.is_classes else "the share explained"
+    by_task = classes_use.confident_sentence if case.is_classes else values.coverage_sentence
     statements = [
         (
-            f"{label(metric)} {number(judged['value'])}, aim {number(judged['aim'])}: "
+            f"{label(metric)} {number(judged['value'])}, aim {plain(judged['aim'])}: "
             f"{'met' if judged['met'] else 'not met'}",
             "doubt" if judged["in_doubt"] else "yes" if judged["met"] else "no",
         )
@@ -34,7 +38,8 @@ def card(case: Case) -> Card:
     return Card(
         headline=headline(case),
         key_value=number(case.test_scores[key]["value"]),
-        key_label=f"{label(key)} on {counted(len(case.test), 'test row')}",
+        key_label=f"{label(key)} on {counted(len(case.test), 'test row')}: {key_meaning}",
+        use=by_task(case),
         objectives=statements,
     )
 
@@ -44,18 +49,19 @@ def headline(case: Case) -> str:
     scores, base = case.test_scores, case.choice["baseline"]
     rows = counted(len(case.test), "test row")
     if case.is_classes:
-        score, plain = scores["accuracy"], base["test"]["accuracy"]
+        score, usual = scores["accuracy"], base["test"]["accuracy"]
         return (
-            f"{case.best} puts {share(score['value'])} of {rows} into the right class "
-            f"(95% interval {share(score['low'])} to {share(score['high'])}). "
-            f"The baseline, {base['candidate']}, reaches {share(plain['value'])}."
+            f"The best candidate, {case.best}, puts {share(score['value'])} of {rows} into the "
+            f"right class (95% interval {share(score['low'])} to {share(score['high'])}). "
+            f"The baseline, {base['candidate']}, reaches {share(usual['value'])}."
         )
-    mae, r2, plain = scores["mae"], scores["r2"], base["test"]["mae"]
+    mae, r2, usual = scores["mae"], scores["r2"], base["test"]["mae"]
     return (
-        f"On {rows} {case.best} is off by {unit(mae['value'], case.target.unit)} on average "
-        f"(95% interval {number(mae['low'])} to {number(mae['high'])}) and explains "
+        f"On {rows} the best candidate, {case.best}, is off by "
+        f"{unit(mae['value'], case.target.unit)} on average (95% interval "
+        f"{number(mae['low'])} to {number(mae['high'])}) and explains "
         f"{share(r2['value'])} of the differences between rows. The baseline, "
-        f"{base['candidate']}, is off by {number(plain['value'])}."
+        f"{base['candidate']}, is off by {number(usual['value'])}."
     )
 
 
@@ -81,9 +87,17 @@ def objectives(case: Case) -> list[Block]:
             for metric, row in judged.items()
         ]
     )
+    reached = sum(row["met"] for row in judged.values())
+    goals = (
+        f"{reached} of {counted(len(judged), 'objective')} {'is' if reached == 1 else 'are'} met."
+    )
     numbers = dict.fromkeys(["reached", "low", "high", "aim", "production"], "number")
     table = Table("objectives", "Business objectives on the test rows", frame, numbers)
-    return [table, Points([evidence(metric, row) for metric, row in judged.items()])]
+    return [
+        Text(goals, title="Objectives"),
+        table,
+        Points([evidence(metric, row) for metric, row in judged.items()]),
+    ]
 
 
 def evidence(metric: str, judged: dict[str, Any]) -> str:
@@ -94,11 +108,11 @@ def evidence(metric: str, judged: dict[str, Any]) -> str:
     else:
         side = "better" if judged["met"] else "worse"
         sure = f"the whole interval is {side} than the aim"
-    text = f"{label(metric)}: {between(judged)} against an aim of {number(judged['aim'])}. "
+    text = f"{label(metric)}: {between(judged)} against an aim of {plain(judged['aim'])}. "
     text += f"{word.capitalize()}; {sure}."
     if "production" in judged:
         fit = "is" if judged["fit_for_production"] else "is not"
-        text += f" The bar for production, {number(judged['production'])}, {fit} reached."
+        text += f" The bar for production, {plain(judged['production'])}, {fit} reached."
     return text
 
 
@@ -111,7 +125,7 @@ def importance(case: Case) -> list[Block]:
     loss = "log loss" if case.is_classes else "RMSE"
     chart = Chart(
         name="importance",
-        kind="bar",
+        kind="dots",
         title=f"{case.name}: {loss} added when a source is shuffled",
         frame=frame.head(20),
         x="importance",
@@ -122,7 +136,7 @@ def importance(case: Case) -> list[Block]:
     )
     numbers = dict.fromkeys(["importance", "spread"], "number")
     table = Table("importance", f"Added {loss} by source", case.importance, numbers)
-    return [Text(importance_sentence(case)), chart, table]
+    return [Text(importance_sentence(case), title="What drives the predictions"), chart, table]
 
 
 def importance_sentence(case: Case) -> str:

@@ -26,6 +26,7 @@ def target_chapter(case: Case) -> Chapter:
             "tried": tried.tried(case),
             "results": [
                 Text(results.headline(case)),
+                ranking.explain(case),
                 *results.objectives(case),
                 *ranking.ranking(case),
                 *(classes.per_class(case) if case.is_classes else values.errors(case)),

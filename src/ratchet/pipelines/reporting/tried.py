@@ -30,7 +30,7 @@ def tried(case: Case) -> list[Block]:
                 else f"stacking of the best {case.target.stack}",
                 "grid": _grid(grid),
                 "combinations": math.prod(len(values) for values in grid.values()),
-                "chosen": _chosen(case.searches.get(name)),
+                "chosen": _chosen(case.searches.get(name), grid),
             }
         )
     frame = pd.DataFrame(rows)
@@ -56,8 +56,12 @@ def _setting(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _chosen(search: pd.DataFrame | None) -> str:
+def _chosen(search: pd.DataFrame | None, grid: dict[str, list[Any]]) -> str:
     if search is None or search.empty:
-        return ""
-    settings = json.loads(search.iloc[0]["params"])
-    return ", ".join(f"{name.split('__')[-1]} {_setting(v)}" for name, v in settings.items())
+        return "–"
+    settings = {
+        name: value
+        for name, value in json.loads(search.iloc[0]["params"]).items()
+        if len(grid.get(name, [])) > 1
+    }
+    return ", ".join(f"{name.split('__')[-1]} {_setting(v)}" for name, v in settings.items()) or "–"

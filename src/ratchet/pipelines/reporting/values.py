@@ -9,7 +9,7 @@ from ratchet.pipelines.reporting.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.case import Case
 from ratchet.pipelines.reporting.chart import Chart
 from ratchet.pipelines.reporting.intervals import histogram, mean_interval, share_interval
-from ratchet.pipelines.reporting.wording import counted, listed, number, share, unit
+from ratchet.pipelines.reporting.wording import counted, listed, number, plain, share, unit
 
 _MOST_POINTS = 2000
 
@@ -21,11 +21,12 @@ def distribution(case: Case) -> list[Block]:
         {part: values.describe(percentiles=[0.05, 0.5, 0.95]) for part, values in parts.items()}
     ).T.rename(columns={"count": "rows", "std": "standard deviation", "50%": "median"})
     known = pd.concat(list(parts.values()))
+    near = ((known - known.mean()).abs() <= known.std()).mean()
     text = (
         f"{counted(len(known), 'row')} have a {case.name}: the mean is "
-        f"{unit(known.mean(), case.target.unit)}, and two thirds of typical rows lie within "
-        f"{number(known.std())} of it. The middle 90% run from {number(known.quantile(0.05))} to "
-        f"{number(known.quantile(0.95))}."
+        f"{unit(known.mean(), case.target.unit)}, and {share(near)} of the rows lie within "
+        f"{number(known.std())} of it (one standard deviation). The middle 90% run from "
+        f"{number(known.quantile(0.05))} to {number(known.quantile(0.95))}."
     )
     chart = Chart(
         name="distribution",
@@ -76,7 +77,7 @@ def errors(case: Case) -> list[Block]:
         x_title="prediction minus truth",
         y_title="share of the rows",
     )
-    return [Text(text), scatter, bars]
+    return [Text(text, title="Errors"), scatter, bars]
 
 
 def fifths(case: Case) -> pd.DataFrame:
@@ -120,7 +121,7 @@ def calibration(case: Case) -> list[Block]:
     )
     formats = dict.fromkeys(frame.columns[2:], "number") | {"rows": "count"}
     return [
-        Text(coverage_sentence(case)),
+        Text(coverage_sentence(case), title="Are the intervals honest?"),
         chart,
         Table("fifths", "Test rows by the height of their prediction", frame, formats),
     ]
@@ -149,7 +150,7 @@ def coverage_sentence(case: Case) -> str:
     )
     cut = clipped(case)
     if case.target.bounds and cut.any():
-        ends = listed([number(end) for end in case.target.bounds])
+        ends = listed([plain(end) for end in case.target.bounds])
         text += (
             f" {counted(int(cut.sum()), 'interval')} ({share(cut.mean())}) "
             f"{'is' if cut.sum() == 1 else 'are'} cut at the ends of the range ({ends})."

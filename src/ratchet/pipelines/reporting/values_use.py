@@ -10,17 +10,22 @@ from ratchet.pipelines.reporting.values import covered
 from ratchet.pipelines.reporting.wording import counted, number, share
 
 _SHOWN_ROWS = 15
-_DISPUTED = 0.1
+_TENTH = 0.1
+_WORSE = 1.1  # times the error elsewhere
 
 
 def use(case: Case) -> list[Block]:
     """What the order of the predictions is worth, and which rows to review."""
-    return [Text(order_sentence(case)), *_disputed(case)]
+    return [
+        Text(order_sentence(case), title="Putting rows in order"),
+        _highest(case),
+        *_disputed(case),
+    ]
 
 
 def order_sentence(case: Case) -> str:
     """What picking the highest predictions would have brought."""
-    n = max(1, round(len(case.test) * 0.1))
+    n = _top(case)
     top = case.test.nlargest(n, "prediction")["truth"]
     everyone = case.test["truth"]
     upper = everyone.quantile(0.75)
@@ -35,6 +40,22 @@ def order_sentence(case: Case) -> str:
     )
 
 
+def _highest(case: Case) -> Table:
+    rows = case.test.nlargest(_top(case), "prediction")
+    return Table("highest", "Highest predictions", *_listing(case, rows), shown=10)
+
+
+def _listing(case: Case, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Rows with what names them, their prediction, interval and truth; and the formats."""
+    shown = ["prediction", *(["low", "high"] if covered(case) is not None else []), "truth"]
+    named = case.describe(rows).assign(**{name: rows[name].to_numpy() for name in shown})
+    return named, dict.fromkeys(shown, "number")
+
+
+def _top(case: Case) -> int:
+    return max(1, round(len(case.test) * _TENTH))
+
+
 def disagreement(case: Case) -> pd.Series:
     """Standard deviation of the candidates' predictions for each test row, baseline apart."""
     rows = case.predictions
@@ -45,19 +66,23 @@ def disagreement(case: Case) -> pd.Series:
 
 def _disputed(case: Case) -> list[Block]:
     apart = disagreement(case)
-    n = max(1, round(len(apart) * _DISPUTED))
+    n = _top(case)
     picked = apart.nlargest(n).index
     rows = case.test.loc[picked]
-    rest = case.test.drop(index=picked)["error"].abs().mean()
+    there, rest = rows["error"].abs().mean(), case.test.drop(index=picked)["error"].abs().mean()
+    advice = (
+        "Review such rows by hand"
+        if there > _WORSE * rest
+        else "So disagreement says little about the error here"
+    )
     text = (
         f"The candidates disagree most on {counted(n, 'test row')} ({share(n / len(apart))}); "
-        f"there the mean error is {number(rows['error'].abs().mean())}, elsewhere {number(rest)}. "
-        "Review such rows by hand; the most disputed are listed, all are in the workbook."
+        f"there the mean error is {number(there)}, elsewhere {number(rest)}. {advice}; the most "
+        "disputed are listed, all are in the workbook."
     )
-    named = case.describe(rows).assign(prediction=rows["prediction"].to_numpy())
-    if covered(case) is not None:
-        named = named.assign(low=rows["low"].to_numpy(), high=rows["high"].to_numpy())
-    named = named.assign(disagreement=apart.loc[picked].to_numpy(), truth=rows["truth"].to_numpy())
-    formats = dict.fromkeys(["prediction", "low", "high", "disagreement", "truth"], "number")
-    title = "Rows the candidates disagree on, to review by hand"
-    return [Text(text), Table("disputed", title, named, formats, shown=_SHOWN_ROWS)]
+    named, formats = _listing(case, rows)
+    named.insert(len(named.columns) - 1, "disagreement", apart.loc[picked].to_numpy())
+    formats["disagreement"] = "number"
+    title = "Rows the candidates disagree on"
+    table = Table("disputed", title, named, formats, shown=_SHOWN_ROWS)
+    return [Text(text, title="Disputed rows"), table]

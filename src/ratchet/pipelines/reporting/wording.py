@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import SupportsFloat
 
 LABELS = {
@@ -58,10 +59,22 @@ def number(value: SupportsFloat | None) -> str:
         return "–"
     value = float(value)
     size = abs(value)
-    digits = 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3
-    if 0 < size < 0.0005:
-        return f"{value:.1e}"
+    digits = _digits(size)
+    if 0 < size < 0.0095:
+        return minus(f"{value:.2g}" if size > 1e-4 else f"{value:.1e}")
     return minus(f"{value:,.{digits}f}")
+
+
+def _digits(size: float) -> int:
+    return 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3
+
+
+def plain(value: SupportsFloat | None) -> str:
+    """A number as somebody would write it down: 5, 0.75, 11,328."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    value = float(value)
+    return minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}")
 
 
 def minus(text: str) -> str:
@@ -105,17 +118,28 @@ def listed(items: Sequence[str]) -> str:
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def cell(value: object, form: str) -> str:
-    """A value of a table as text.
+def column(values: Sequence[object], form: str) -> list[str]:
+    """A column of a table as text, numbers with the same digits so that they stand in line.
 
     Args:
-        value: a number, text or nothing.
+        values: numbers, text or nothing.
         form: ``count``, ``number``, ``share`` or ``text``.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    sizes = [abs(float(v)) for v in values if isinstance(v, Real) and math.isfinite(v)]
+    digits = _digits(max(sizes, default=0.0))
+    if 0 < max(sizes, default=0.0) < 0.0995:
+        digits = 2 - math.floor(math.log10(max(sizes)))
+    return [_cell(value, form, digits) for value in values]
+
+
+def _cell(value: object, form: str, digits: int) -> str:
+    if value is None or (isinstance(value, Real) and math.isnan(value)):
         return "–"
-    if form == "share" and isinstance(value, (int, float)):
-        return minus(f"{value:.1%}")
-    if form in ("count", "number") and isinstance(value, (int, float)):
-        return count(value) if form == "count" else number(value)
-    return str(value)
+    if form == "text" or not isinstance(value, Real):
+        return str(value)
+    text = {
+        "share": f"{float(value):.1%}",
+        "count": f"{float(value):,.0f}",
+        "number": f"{float(value):,.{digits}f}",
+    }[form]
+    return text.lstrip("-") if not text.strip("-0.%") else minus(text)

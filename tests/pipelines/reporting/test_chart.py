@@ -1,0 +1,67 @@
+"""Every kind of chart can be drawn in the browser and on paper."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pytest
+
+from ratchet.pipelines.reporting.chart import Chart
+from ratchet.pipelines.reporting.draw_matplotlib import to_matplotlib
+from ratchet.pipelines.reporting.draw_plotly import to_plotly
+
+FRAME = pd.DataFrame(
+    {
+        "name": ["a", "b", "a", "b"],
+        "day": pd.to_datetime(["2020-01-01", "2021-01-01", "2022-01-01", "2023-01-01"]),
+        "x": [1.0, 2.0, 3.0, 4.0],
+        "y": [0.1, 0.4, 0.2, 0.3],
+        "low": [0.0, 0.3, 0.1, 0.2],
+        "high": [0.2, 0.5, 0.3, 0.4],
+        "group": ["one", "one", "two", "two"],
+        "text": ["1<br>2", "3", "4", "5"],
+    }
+)
+INTERVAL = {"low": "low", "high": "high"}
+CHARTS = {
+    "bar": Chart("c", "bar", "Bars", FRAME[:2], "y", "name", shares="x", reference=0.2),
+    "grouped bar": Chart("c", "bar", "Bars", FRAME, "y", "name", group="group", **INTERVAL),
+    "dots": Chart("c", "dots", "Dots", FRAME[:2], "y", "name", reference=0.2, **INTERVAL),
+    "line": Chart("c", "line", "Lines", FRAME, "day", "y", group="group", **INTERVAL),
+    "diagonal": Chart("c", "line", "Line", FRAME, "x", "y", diagonal=True, reference=0.2),
+    "points": Chart("c", "points", "Points", FRAME, "x", "y", diagonal=True),
+    "heatmap": Chart("c", "heatmap", "Cells", FRAME, "name", "group", value="y", text="text"),
+    "histogram": Chart("c", "histogram", "Counts", FRAME, "x", "y", group="group", shares="y"),
+    "nothing": Chart("c", "dots", "Empty", FRAME[:0], "y", "name"),
+}
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_chart_is_drawn_in_both_ways(name: str) -> None:
+    chart = CHARTS[name]
+    figure = to_plotly(chart)
+    assert figure.layout.title.text == chart.title
+    assert len(figure.data) == len(chart.series())
+    png = io.BytesIO()
+    to_matplotlib(chart).savefig(png, format="png")
+    assert png.getvalue().startswith(b"\x89PNG")
+
+
+def test_error_bars_reach_to_the_ends_of_the_interval() -> None:
+    trace = to_plotly(CHARTS["dots"]).data[0]
+    ends = [x + length for x, length in zip(trace.x, trace.error_x.array, strict=True)]
+    assert ends == pytest.approx(FRAME["high"][:2].to_list())
+
+
+def test_a_value_outside_of_its_interval_has_no_negative_bar() -> None:
+    frame = FRAME[:1].assign(low=0.5)
+    below, _ = Chart("c", "dots", "", frame, "y", "name", **INTERVAL).errors(frame) or ([], [])
+    assert below == [0.0]
+
+
+def test_heatmap_keeps_the_order_of_rows_and_columns() -> None:
+    frame = pd.DataFrame({"x": list("zaza"), "y": list("qqbb"), "v": [1, 2, 3, 4], "t": "."})
+    trace = to_plotly(Chart("c", "heatmap", "", frame, "x", "y", value="v", text="t")).data[0]
+    assert (trace.x, trace.y) == (("z", "a"), ("q", "b"))
+    assert [list(row) for row in trace.z] == [[1, 2], [3, 4]]
