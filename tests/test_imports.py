@@ -1,0 +1,185 @@
+"""Who may import whom, and what no command may load at start-up."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src" / "ratchet"
+
+LOOSE = {"params", "errors", "frames", "schemas", "progress", "config"}
+"""Modules at the root that name things for everybody."""
+
+ALL = {
+    *("datasets", "environment", "hooks", "learning", "monitoring", "orchestration", "pipelines"),
+    *("release", "use_cases", "pipeline_registry", "cli", "settings"),
+    *LOOSE,
+}
+"""Everything but ``serving``, which nobody imports."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "learning": set(),
+    "use_cases": {"learning"},
+    "release": {"learning", "errors", "params"},
+    "monitoring": {"learning", "errors", "params"},
+    "pipelines": {"learning", "release", "monitoring", *LOOSE} - {"config"},
+    "serving": {"learning", "release", "monitoring", "errors", "params"},
+    "datasets": {"learning", "errors"},
+    "orchestration": {"errors", "params", "config"},
+    "hooks": ALL,
+    "cli": ALL,
+    "settings": {"hooks"},
+    "pipeline_registry": {"pipelines", "config"},
+    "environment": set(),
+    "errors": set(),
+    "frames": set(),
+    "params": {"errors"},
+    "progress": {"learning"},
+    "schemas": {"errors", "params"},
+    "config": {"errors", "params", "learning"},
+}
+"""Part of the package -> the other parts of it that it may import."""
+
+
+def parts_imported(path: Path, package: tuple[str, ...]) -> Iterator[str]:
+    """Parts of our package that a module imports, at the top or inside of a function.
+
+    Args:
+        path: the module.
+        package: names of the package it lies in, ``("ratchet", "hooks")``, for relative imports.
+    """
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1]] if node.level else []
+            stem = [*base, *([node.module] if node.module else [])]
+            names = [".".join([*stem, alias.name]) for alias in node.names]
+        else:
+            continue
+        for name in names:
+            first, _, rest = name.partition(".")
+            if first == "ratchet" and rest:
+                yield rest.split(".")[0]
+
+
+def breaches(src: Path) -> list[str]:
+    """Imports that the table does not allow, and parts that it does not know."""
+    found = []
+    for path in sorted(src.rglob("*.py")):
+        inside = path.relative_to(src)
+        part = inside.parts[0].removesuffix(".py")
+        if part == "__init__":
+            continue
+        if part not in MAY_IMPORT:
+            found.append(f"{inside}: add '{part}' to MAY_IMPORT")
+            continue
+        package = ("ratchet", *inside.parts[:-1])
+        found += [
+            f"{inside}: {part} may not import {other}"
+            for other in parts_imported(path, package)
+            if other != part and other not in MAY_IMPORT[part]
+        ]
+    return found
+
+
+def test_imports_point_one_way():
+    assert breaches(SRC) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "told"),
+    [
+        (
+            "learning/search.py",
+            "import ratchet.pipelines.classical",
+            "learning may not import pipe",
+        ),
+        ("learning/deep/x.py", "from ratchet import params", "learning may not import params"),
+        ("learning/x.py", "def f():\n    from ratchet.errors import DataError", "import errors"),
+        ("learning/x.py", "from ..errors import DataError", "learning may not import errors"),
+        ("learning/x.py", "from .. import errors", "learning may not import errors"),
+        ("pipelines/x/nodes.py", "from ratchet.serving.app import app", "may not import serving"),
+        ("pipelines/x.py", "from ratchet.hooks import tracking", "may not import hooks"),
+        ("release/gate.py", "import ratchet.pipelines as p", "release may not import pipelines"),
+        ("monitoring/drift.py", "import ratchet.release", "monitoring may not import release"),
+        ("serving/app.py", "from ratchet import pipelines", "serving may not import pipelines"),
+        ("hooks/x.py", "import ratchet.serving", "hooks may not import serving"),
+        ("cli.py", "from ratchet import serving", "cli may not import serving"),
+        ("use_cases/films.py", "import ratchet.schemas", "use_cases may not import schemas"),
+        ("new/x.py", "", "add 'new' to MAY_IMPORT"),
+    ],
+)
+def test_a_forbidden_import_is_found(tmp_path, module, code, told):
+    path = tmp_path / module
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(code)
+
+    found = breaches(tmp_path)
+
+    assert len(found) == 1
+    assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("learning/x.py", "from ratchet.learning.search import run_search\nimport numpy"),
+        ("learning/deep/x.py", "from ..search import run_search"),
+        ("pipelines/x.py", "from ratchet.params import Target\nimport ratchet.learning.search"),
+        ("cli.py", "from ratchet import pipelines, release"),
+        ("__init__.py", ""),
+    ],
+)
+def test_an_allowed_import_is_not_found(tmp_path, module, code):
+    path = tmp_path / module
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(code)
+
+    assert breaches(tmp_path) == []
+
+
+HEAVY = ("pandas", "sklearn", "mlflow", "tensorflow", "xgboost", "matplotlib", "plotly")
+
+
+def loaded_by(command: list[str], folder: Path) -> set[str]:
+    """Heavy libraries in ``sys.modules`` after a kedro command."""
+    code = (
+        "import sys, atexit\n"
+        f"heavy = {HEAVY}\n"
+        "atexit.register(lambda: print('LOADED', *[m for m in heavy if m in sys.modules]))\n"
+        "from kedro.framework.cli.cli import main\n"
+        f"sys.argv[1:] = {command}\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+@pytest.mark.parametrize("command", [["--version"], ["registry", "list"]], ids=" ".join)
+def test_commands_that_touch_no_data_load_nothing_heavy(project, command):
+    assert loaded_by(command, project) == set()
+
+
+@pytest.mark.slow
+def test_a_classical_run_loads_no_tensorflow(project):
+    command = ["run", "--env", "test", "--namespaces", "films", "--params", "as_of=1950-12-31"]
+    pipelines = "understanding,preprocessing,classical"
+
+    loaded = loaded_by([*command, "--pipelines", pipelines], project)
+
+    assert "sklearn" in loaded  # the look works
+    assert "tensorflow" not in loaded
