@@ -175,6 +175,7 @@ def make_case(use_case: Callable[..., UseCase]) -> Callable[..., Case]:
         }
         search = pd.DataFrame({"params": [json.dumps({"model__alpha": 10})]})
         return Case(
+            name=name,
             target=target,
             data=parts.data,
             features=parts.features,

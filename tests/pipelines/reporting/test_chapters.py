@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.pipelines.reporting import classes, classes_use, groups, limits, results, values
+from ratchet.pipelines.reporting import (
+    classes,
+    classes_use,
+    groups,
+    limits,
+    limits_classes,
+    limits_values,
+    results,
+    values,
+)
+from ratchet.pipelines.reporting import harder as harder_
 from ratchet.pipelines.reporting import ranking as ranking_
 from ratchet.pipelines.reporting.blocks import Chapter, Text
 from ratchet.pipelines.reporting.case import BORDERLINE, Case
@@ -182,7 +193,7 @@ def test_a_hard_group_becomes_a_limit_and_a_step(make_case: Make) -> None:
 
     case = make_case("points", spoil, groups=False)
     case.primary["size"] = np.where(case.primary.index % 2 == 0, 1.0, 2.0)
-    harder = groups.harder_groups(case)
+    harder = harder_.harder_groups(case)
     assert list(harder["column"]) == ["size"]
     error = case.test["error"].abs()
     times = error[error.index % 2 == 1].mean() / error.mean()
@@ -239,3 +250,49 @@ def test_data_without_time_is_split_at_random(use_case: Any, data_inputs: dict[s
     )
     assert "divided at random" in _text(chapter)
     assert [chart.name for chart in chapter.charts] == ["missing"]
+
+
+def test_few_test_rows_are_a_limit(make_case: Make) -> None:
+    case = make_case("points")
+    few = replace(case, predictions=case.predictions[lambda rows: rows.index % 3 == 0])
+    found = limits.findings(few)[0]
+    assert f"rest on {len(few.test)} test rows" in found.fact
+    assert not any("rest on" in finding.fact for finding in limits.findings(case))
+
+
+def test_an_empty_source_that_counts_is_a_limit(make_case: Make) -> None:
+    case = make_case("points")
+    empty = (case.primary["tags"].map(len) == 0).mean()
+    importance = case.importance.assign(source=["history of tags", "size"])
+    tags = limits.empty_sources(replace(case, importance=importance))
+    assert empty < 0.2
+    assert tags == []
+    importance = case.importance.assign(source=["color", "size"])
+    (found,) = limits.empty_sources(replace(case, importance=importance))
+    assert f"color is empty in {share(case.primary['color'].isna().mean())}" in found.fact
+    assert "number 1 of 2" in found.fact
+
+
+def test_shifts_between_training_and_test_rows(make_case: Make) -> None:
+    case = make_case("points")
+    assert limits_values.value_shift(case) == []
+    late = case.primary["split"] == "test"
+    case.primary.loc[late, "points"] += 2
+    (found,) = limits_values.value_shift(case)
+    assert number(case.primary.loc[late, "points"].mean()) in found.fact
+
+    graded = make_case("grade")
+    assert limits_classes.class_shift(graded) == []
+    graded.primary.loc[graded.primary["split"] == "test", "grade"] = "good"
+    (found,) = limits_classes.class_shift(graded)
+    before = (graded.truth("train") == "good").mean()
+    assert f"good from {share(before)} to 100%" in found.fact
+
+
+def test_an_aim_within_chance_asks_for_more_rows(make_case: Make) -> None:
+    case = make_case("points")
+    judged = case.choice["objectives"]["rmse"]
+    half = (judged["high"] - judged["low"]) / 2
+    judged |= {"aim": judged["value"] - half / 1.9, "met": False, "in_doubt": True}
+    found = next(f for f in limits.objectives(case) if "within chance" in f.fact)
+    assert "about 600 test rows instead of 150" in found.step

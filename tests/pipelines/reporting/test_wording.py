@@ -27,7 +27,15 @@ def test_number(value: float | None, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.784, "78%"), (0.0652, "6.5%"), (0.0, "0%"), (1.0, "100%"), (0.997, "99.7%"), (None, "–")],
+    [
+        (0.784, "78%"),
+        (0.0652, "6.5%"),
+        (0.0, "0%"),
+        (1.0, "100%"),
+        (0.997, "99.7%"),
+        (0.99999, ">99.9%"),
+        (None, "–"),
+    ],
 )
 def test_share(value: float | None, text: str) -> None:
     assert wording.share(value) == text

@@ -11,6 +11,9 @@ import pandas as pd
 
 from ratchet.params import Data, Features, Target
 
+HISTORY = "history of "
+"""How the history of an entity is called, e.g. ``history of director``."""
+
 BORDERLINE = 0.1
 """Margin between the two most probable classes below which a row is called borderline."""
 
@@ -22,6 +25,7 @@ class Case:
     Raw columns and predictions stay in frames of their own, as their names may be the same.
 
     Attributes:
+        name: the target in a sentence.
         target: parameters of the target.
         data: parameters of the data.
         features: parameters of the features.
@@ -34,6 +38,7 @@ class Case:
         searches: candidate -> table of its search.
     """
 
+    name: str
     target: Target
     data: Data
     features: Features
@@ -44,11 +49,6 @@ class Case:
     choice: dict[str, Any]
     importance: pd.DataFrame
     searches: dict[str, pd.DataFrame]
-
-    @property
-    def name(self) -> str:
-        """The target in a sentence."""
-        return self.target.column
 
     @property
     def best(self) -> str:

@@ -119,8 +119,8 @@ def confusion_sentence(case: Case) -> str:
         return "No row was put into a wrong class."
     (truth, name), n = max(mistakes.items(), key=lambda item: item[1])
     text = (
-        f"The most frequent mistake is to call {truth} {name}: {counted(n, 'row')}, "
-        f"{share(n / sum(mistakes.values()))} of all {counted(sum(mistakes.values()), 'mistake')}."
+        f"The most frequent mistake is to call {truth} {name}: {count(n)} of "
+        f"{counted(sum(mistakes.values()), 'mistake')}."
     )
     if never := never_predicted(case):
         text += f" {listed(never)} {'is' if len(never) == 1 else 'are'} never predicted."

@@ -127,8 +127,8 @@ def _understanding(
     span = profile.get("span")
     text = (
         f"The file holds {counted(profile['rows'], 'row')} and {counted(len(columns), 'column')}"
-        f"{f', from {span[0]} to {span[1]}' if span else ''}. {complete} of the "
-        f"{counted(len(columns), 'column')} {'has' if complete == 1 else 'have'} no gap."
+        f"{f', from {span[0]} to {span[1]}' if span else ''}. "
+        f"{'All' if complete == len(columns) else complete} of the columns are complete."
     )
     gaps = columns.sort_values("missing share", ascending=False, kind="stable")
     formats = {"missing": "count", "missing share": "share"}

@@ -63,6 +63,8 @@ def _finish_axes(axes: Axes, chart: Chart) -> None:
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     if "x" in chart.shares:
         axes.xaxis.set_major_formatter(PercentFormatter(1))
+    if chart.kind == "bar" and not chart.frame[chart.x].any():
+        axes.set_xlim(0, 1)
     if "y" in chart.shares:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     if chart.kind != "heatmap":

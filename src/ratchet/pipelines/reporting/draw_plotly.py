@@ -61,8 +61,14 @@ def _height(chart: Chart) -> int:
 def _finish_axes(figure: go.Figure, chart: Chart) -> None:
     if "x" in chart.shares:
         figure.update_xaxes(tickformat=".3~%")
+    if chart.kind == "bar" and not chart.frame[chart.x].any():
+        figure.update_xaxes(range=[0, 1])
     if "y" in chart.shares:
         figure.update_yaxes(tickformat=".3~%")
+    days = chart.frame[chart.x]
+    if pd.api.types.is_datetime64_any_dtype(days) and (days.dt.dayofyear == 1).all():
+        step = f"M{12 * max(1, round(days.dt.year.nunique() / 10))}"
+        figure.update_xaxes(tickformat="%Y", dtick=step, tick0=days.min())
     if chart.lies or chart.kind == "heatmap":
         figure.update_yaxes(autorange="reversed", showgrid=chart.kind == "dots", type="category")
     if chart.kind == "heatmap":

@@ -16,7 +16,6 @@ _SHOWN_GROUPS = 12
 _FEWEST_ROWS = 20
 _FEWEST_IN_PERIOD = 10
 _BINS = 5
-_LARGER = 0.2
 
 
 def over_time(case: Case) -> list[Block]:
@@ -79,7 +78,6 @@ def by_group(case: Case) -> list[Block]:
         Text(_introduction(case), title="Errors by group"),
         *blocks,
         Table("by_group", title, _named(case, table), _formats(case), shown=0),
-        *_worst(case, table),
     ]
 
 
@@ -146,7 +144,8 @@ def _frequent(long: pd.DataFrame, name: str) -> pd.DataFrame:
     return long[long[name].isin(kept)]
 
 
-def _overall(case: Case) -> float:
+def overall_score(case: Case) -> float:
+    """Share right, or mean error, of all test rows."""
     return float(case.losses(case.test).mean())
 
 
@@ -165,7 +164,7 @@ def _chart(case: Case, name: str, column: str, frame: pd.DataFrame) -> Chart:
         high="high",
         shares="x" if case.is_classes else "",
         x_title=f"{case.loss_name} with 95% interval; number of test rows in brackets",
-        reference=_overall(case),
+        reference=overall_score(case),
         reference_title="all test rows",
     )
 
@@ -186,47 +185,7 @@ def _formats(case: Case) -> dict[str, str]:
 def _introduction(case: Case) -> str:
     if case.is_classes:
         return (
-            f"Over all test rows {share(_overall(case))} are right. Groups differ in how hard they "
-            "are: where nearly all rows are of one class, it is easy to be right."
+            f"Over all test rows {share(overall_score(case))} are right. Groups differ in how hard "
+            "they are: where nearly all rows are of one class, it is easy to be right."
         )
-    return f"Over all test rows the mean error is {number(_overall(case))}."
-
-
-def harder_groups(case: Case) -> pd.DataFrame:
-    """Groups whose whole interval is worse than the overall value, by at least a fifth.
-
-    Returns:
-        ``column``, ``group``, ``rows``, ``error`` (share wrong or mean error), ``low``, ``high``
-        and ``times`` the overall error; worst first.
-    """
-    overall = 1 - _overall(case) if case.is_classes else _overall(case)
-    frames = []
-    for column in group_charts(case.features).values():
-        frame = group_errors(case, column).assign(column=column)
-        if case.is_classes:
-            ends = {"low": 1 - frame["high"], "high": 1 - frame["low"]}
-            frame = frame.assign(value=1 - frame["value"], **ends)
-        frames.append(frame)
-    if not frames or overall <= 0:
-        return pd.DataFrame(columns=["column", "group", "rows", "error", "times"])
-    table = pd.concat(frames, ignore_index=True).rename(columns={"value": "error"})
-    table["times"] = table["error"] / overall
-    harder = table[(table["low"] > overall) & (table["times"] >= 1 + _LARGER)]
-    return harder.sort_values("times", ascending=False, ignore_index=True)
-
-
-def _worst(case: Case, table: pd.DataFrame) -> list[Block]:
-    harder = harder_groups(case)
-    if harder.empty:
-        return [
-            Text(f"None of the {counted(len(table), 'group')} is clearly harder than the rest.")
-        ]
-    shown = harder.drop(columns=["largest class"], errors="ignore")
-    columns = ["column", "group", "rows", "error", "low", "high", "times"]
-    form = "share" if case.is_classes else "number"
-    formats = {"rows": "count", **dict.fromkeys(["error", "low", "high"], form), "times": "number"}
-    title = (
-        f"Groups that are clearly harder ({'share wrong' if case.is_classes else 'mean error'}; "
-        "times: compared with all test rows)"
-    )
-    return [Table("harder_groups", title, shown[columns], formats)]
+    return f"Over all test rows the mean error is {number(overall_score(case))}."

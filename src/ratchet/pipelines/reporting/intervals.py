@@ -41,9 +41,10 @@ def mean_interval(values: npt.ArrayLike) -> tuple[float, float]:
 
 
 def summarise(scores: pd.Series, *, is_share: bool) -> dict[str, float]:
-    """Rows, mean and interval of scores: shares are 0 or 1 per row, other scores any number."""
+    """Rows, mean and interval of scores: 0 or 1 per row for shares, else sizes of errors."""
     n = len(scores)
     low, high = share_interval(scores.sum(), n) if is_share else mean_interval(scores)
+    low = max(low, 0.0) if n else low
     return {"rows": n, "value": float(scores.mean()) if n else np.nan, "low": low, "high": high}
 
 

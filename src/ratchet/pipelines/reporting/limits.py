@@ -9,8 +9,8 @@ import pandas as pd
 
 from ratchet.pipelines.reporting import limits_classes, limits_values
 from ratchet.pipelines.reporting.blocks import Finding
-from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.groups import harder_groups
+from ratchet.pipelines.reporting.case import HISTORY, Case
+from ratchet.pipelines.reporting.harder import harder_groups
 from ratchet.pipelines.reporting.ranking import ranking_table, tied
 from ratchet.pipelines.reporting.wording import (
     between,
@@ -23,6 +23,7 @@ from ratchet.pipelines.reporting.wording import (
     share,
 )
 
+_FEW_ROWS = 100
 _FEW_KNOWN = 0.95
 _OFTEN_EMPTY = 0.2
 _CLEAR = "Look for new information"
@@ -32,6 +33,7 @@ def findings(case: Case) -> list[Finding]:
     """Apply every rule to one target."""
     by_task = limits_classes if case.is_classes else limits_values
     rules = [
+        few_rows,
         baseline,
         objectives,
         *by_task.RULES,
@@ -42,6 +44,21 @@ def findings(case: Case) -> list[Finding]:
         idle_sources,
     ]
     return [finding for rule in rules for finding in rule(case)]
+
+
+def few_rows(case: Case) -> list[Finding]:
+    """So few test rows that any score may be chance."""
+    n = len(case.test)
+    if n >= _FEW_ROWS:
+        return []
+    return [
+        Finding(
+            f"All results of {case.name} rest on {counted(n, 'test row')}: its {label(case.metric)}"
+            f" is {between(case.test_scores[case.metric])}.",
+            f"Collect rows for {case.name} before relying on it: with {count(4 * n)} test rows "
+            "the intervals would be half as wide.",
+        )
+    ]
 
 
 def objectives(case: Case) -> list[Finding]:
@@ -116,7 +133,11 @@ def promised(case: Case) -> list[Finding]:
     inside = test["low"] <= cv <= test["high"]
     if inside or not np.isfinite(cv) or not is_better(case.metric, cv, test["value"]):
         return []
-    why = "later rows are harder" if case.data.time else "the search promises too much"
+    why = (
+        "these rows are later and were harder to predict"
+        if case.data.time
+        else "the search promised too much"
+    )
     return [
         Finding(
             f"{label(case.metric)} of {case.name} was {number(cv)} in cross-validation and is "
@@ -182,7 +203,7 @@ def empty_sources(case: Case) -> list[Finding]:
     """A source that counts, and is often empty."""
     counts = case.importance[case.importance["importance"] > case.importance["spread"]]
     for rank, source in enumerate(counts["source"], start=1):
-        column = str(source).removeprefix("history_")
+        column = str(source).removeprefix(HISTORY)
         if column not in case.primary.columns:
             continue
         empty = _is_empty(case.primary[column])

@@ -67,7 +67,7 @@ def confidence(case: Case) -> list[Finding]:
             Finding(
                 f"Confident predictions of {case.name} claim {share(stated)} and are right in "
                 f"{share(right)} ({share(low)} to {share(high)}).",
-                f"Calibrate {case.name} on newer rows before trusting a stated {share(stated)}.",
+                f"Calibrate {case.name} on more rows before trusting a stated {share(stated)}.",
             )
         ]
     step = (

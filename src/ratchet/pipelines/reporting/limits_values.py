@@ -50,7 +50,7 @@ def coverage(case: Case) -> list[Finding]:
             f"The intervals of {case.name} hold the truth in {share(inside.mean())} of the test "
             f"rows ({share(low)} to {share(high)}), less than the promised "
             f"{share(case.target.confidence)}.",
-            f"Calibrate the intervals of {case.name} on newer rows: ±{number(needed)} would have "
+            f"Calibrate the intervals of {case.name} on more rows: ±{number(needed)} would have "
             f"held {share(case.target.confidence)} of the test rows.",
         )
     ]

@@ -37,6 +37,7 @@ def describe_target(
     data: Data,
     features: Features,
     target: Target,
+    targets: dict[str, Any],
     seed: int,
     *searches: Any,
 ) -> Any:
@@ -52,16 +53,19 @@ def describe_target(
         data: key and time of the rows.
         features: columns that group the rows.
         target: what was predicted.
+        targets: all targets, to know what this one is called.
         seed: seed of the intervals.
         searches: tables of the searches of ``target.contenders``.
 
     Returns:
         A ``blocks.Chapter``.
     """
-    from ratchet.pipelines.reporting.case import Case
+    from ratchet.pipelines.preprocessing.nodes import HISTORY_PREFIX
+    from ratchet.pipelines.reporting.case import HISTORY, Case
     from ratchet.pipelines.reporting.target_chapter import target_chapter
 
     case = Case(
+        name=next(name for name, other in read_targets(targets).items() if other == target),
         target=target,
         data=data,
         features=features,
@@ -70,7 +74,9 @@ def describe_target(
         predictions=predictions,
         scores=scores,
         choice={**choice, **judgement},
-        importance=importance,
+        importance=importance.assign(
+            source=importance["source"].str.replace(f"^{HISTORY_PREFIX}", HISTORY, regex=True)
+        ),
         searches=dict(zip(target.contenders, searches, strict=True)),
     )
     return target_chapter(case)

@@ -78,6 +78,7 @@ def _target_pipeline(use_case: str, parameters: UseCase, name: str, target: Targ
                     "params:data",
                     "params:features",
                     "params:target",
+                    "params:targets",
                     "params:seed",
                     *searches,
                 ],
@@ -97,6 +98,7 @@ def _target_pipeline(use_case: str, parameters: UseCase, name: str, target: Targ
         parameters={
             "params:seed": "params:seed",
             "params:target": f"params:{use_case}.targets.{name}",
+            "params:targets": f"params:{use_case}.targets",
             "params:data": f"params:{use_case}.data",
             "params:features": f"params:{use_case}.features",
         },

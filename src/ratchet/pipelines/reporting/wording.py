@@ -58,6 +58,7 @@ def number(value: SupportsFloat | None) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     value = float(value)
+    value = value if abs(value) > 1e-9 else 0.0  # rounding noise
     size = abs(value)
     digits = _digits(size)
     if 0 < size < 0.0095:
@@ -87,6 +88,8 @@ def share(value: SupportsFloat | None) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     value = float(value)
+    if 0.9995 <= value < 1:
+        return ">99.9%"
     digits = 1 if 0 < abs(value) < 0.0995 or 0.9905 < value < 1 else 0
     return minus(f"{value:.{digits}%}")
 
