@@ -11,7 +11,7 @@ from kedro.config import AbstractConfigLoader
 from pydantic import ValidationError
 
 from ratchet.errors import ConfigError
-from ratchet.params import UseCase
+from ratchet.params import Target, UseCase
 
 _config_loader: AbstractConfigLoader | None = None
 
@@ -87,26 +87,41 @@ def check_searches(use_cases: Mapping[str, UseCase]) -> None:
     Raises:
         ConfigError: names the key's path and what is allowed there.
     """
-    from ratchet.learning.classical import check_candidate
-    from ratchet.learning.metrics import SCORERS, greater_is_better
-
     for name, use_case in use_cases.items():
         for target_name, target in use_case.targets.items():
-            path = f"parameter {name}.targets.{target_name}"
-            if target.scorer not in SCORERS:
-                raise ConfigError(
-                    f"{path}.scoring: unknown '{target.scorer}'; allowed are {list(SCORERS)}"
-                )
-            for candidate_name, candidate in target.candidates.items():
-                try:
-                    check_candidate(target.task, candidate.estimator, candidate.param_grid)
-                except ValueError as error:
-                    raise ConfigError(f"{path}.candidates.{candidate_name}.{error}") from None
-            for metric in target.objectives:
-                try:
-                    greater_is_better(metric)
-                except ValueError as error:
-                    raise ConfigError(f"{path}.objectives.{metric}: {error}") from None
+            try:
+                _check_metrics(target)
+                _check_grids(target)
+            except ValueError as error:
+                raise ConfigError(f"parameter {name}.targets.{target_name}.{error}") from None
+
+
+def _check_metrics(target: Target) -> None:
+    from ratchet.learning.metrics import CLASSIFICATION, PER_CLASS, REGRESSION
+
+    table = CLASSIFICATION if target.task == "classification" else REGRESSION
+    scorers = [metric.scorer for metric in table.values() if metric.scorer]
+    if target.scorer not in scorers:
+        raise ValueError(f"scoring: unknown '{target.scorer}'; allowed are {scorers}")
+    ranking = [name for name, metric in table.items() if metric.greater_is_better is not None]
+    ranking += [f"{name}_{label}" for name in PER_CLASS for label in target.classes or []]
+    for metric in target.objectives:
+        if metric not in ranking:
+            raise ValueError(f"objectives.{metric}: unknown metric; allowed are {ranking}")
+
+
+def _check_grids(target: Target) -> None:
+    from ratchet.learning.classical import check_candidate, check_grid
+    from ratchet.learning.stacking import combiner
+
+    path = "stack_param_grid"
+    try:
+        check_grid(combiner(classes=target.task == "classification"), target.stack_param_grid)
+        for name, candidate in target.candidates.items():
+            path = f"candidates.{name}"
+            check_candidate(target.task, candidate.estimator, candidate.param_grid)
+    except ValueError as error:
+        raise ValueError(f"{path}.{error}") from None
 
 
 def explain(name: str, error: ValidationError) -> str:

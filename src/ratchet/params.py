@@ -224,6 +224,8 @@ class Target(_Params):
             raise ValueError(
                 f"baseline: '{self.baseline}' is not among the candidates {list(self.candidates)}"
             )
+        if len(self.candidates) < 2:
+            raise ValueError("candidates: at least one beside the baseline is needed")
         return self
 
     @property

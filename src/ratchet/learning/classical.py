@@ -98,12 +98,24 @@ def check_candidate(task: str, estimator: str, param_grid: Mapping[str, Sequence
     table = ESTIMATORS[task]
     if estimator not in table:
         raise ValueError(f"estimator: unknown '{estimator}'; {task} has {list(table)}")
-    allowed = table[estimator]().get_params()
+    try:
+        check_grid(table[estimator](), param_grid)
+    except ValueError as error:
+        raise ValueError(f"param_grid.{error}") from None
+
+
+def check_grid(model: BaseEstimator, param_grid: Mapping[str, Sequence[Any]]) -> None:
+    """Make sure that a grid names parameters of the model, with values to try.
+
+    Raises:
+        ValueError: names the key, and the parameters that there are.
+    """
+    allowed = model.get_params()
     for name, values in param_grid.items():
         if name not in allowed:
-            raise ValueError(f"param_grid.{name}: no such parameter; allowed are {sorted(allowed)}")
+            raise ValueError(f"{name}: no such parameter; allowed are {sorted(allowed)}")
         if not values:
-            raise ValueError(f"param_grid.{name}: expected at least one value")
+            raise ValueError(f"{name}: expected at least one value")
 
 
 def build(task: str, estimator: str, seed: int) -> BaseEstimator:

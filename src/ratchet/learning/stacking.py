@@ -64,6 +64,11 @@ def as_columns(predicted: ArrayLike, *, classes: bool) -> NDArray[np.float64]:
     return values.reshape(len(values), -1)
 
 
+def combiner(*, classes: bool) -> BaseEstimator:
+    """The unfitted linear model that combines predictions."""
+    return LogisticRegression(max_iter=300) if classes else Ridge(positive=True)
+
+
 def fit_combination(
     models: Sequence[BaseEstimator],
     param_grid: Mapping[str, Sequence[Any]],
@@ -101,7 +106,7 @@ def fit_combination(
     ]
     classes = is_classifier(models[0])
     return run_search(
-        LogisticRegression(max_iter=300) if classes else Ridge(positive=True),
+        combiner(classes=classes),
         param_grid,
         np.hstack([as_columns(predicted, classes=classes) for predicted in out_of_fold]),
         y,

@@ -1,0 +1,265 @@
+"""Parameters: what is allowed, and how a mistake is told."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from ratchet import config
+from ratchet.config import check_functions, check_searches, read_use_cases
+from ratchet.errors import ConfigError
+from ratchet.params import UseCase
+
+GOOD = yaml.safe_load(
+    """
+about: {title: Bikes, question: "What is a bike worth?", source: a shop}
+data:
+  key: id
+  time: sold
+  columns:
+    id: {type: integer}
+    sold: {type: date, low: 2000-01-01}
+    size: {type: number, nullable: true}
+    type: {type: string}
+    riders: {type: list, nullable: true}
+    price: {type: number}
+  required: [size]
+  derive:
+    class: {function: ratchet.use_cases.films.rank_classes, arguments: {column: price}}
+features:
+  numeric: [size]
+  categorical: [type]
+  history: {entities: [riders], values: {price: log1p}, looked_up: sold, available: sold}
+targets:
+  price:
+    column: price
+    task: regression
+    candidates:
+      dummy: {estimator: dummy}
+      ridge: {estimator: ridge, param_grid: {model__alpha: [1]}}
+  class:
+    column: class
+    task: classification
+    classes: [high, low]
+    candidates: {dummy: {estimator: dummy}, logistic: {estimator: logistic}}
+    objectives: {accuracy: {aim: 0.8}}
+"""
+)
+
+
+def parameters(path: str = "", value: Any = None) -> dict[str, Any]:
+    """Good parameters of one use case with the value at ``path`` replaced."""
+    content = copy.deepcopy(GOOD)
+    if path:
+        *parents, last = path.split(".")
+        place = content
+        for name in parents:
+            place = place[name]
+        place[last] = value
+    return {"seed": 1, "as_of": None, "bikes": content}
+
+
+def test_good_parameters():
+    use_cases = read_use_cases(parameters())
+
+    assert list(use_cases) == ["bikes"]
+    check_functions(use_cases)
+    check_searches(use_cases)
+
+
+def test_defaults():
+    target = read_use_cases(parameters())["bikes"].targets
+
+    assert target["price"].scorer == "neg_root_mean_squared_error"
+    assert target["class"].scorer == "neg_log_loss"
+    assert target["price"].contenders == ["dummy", "ridge", "stack"]
+
+
+def test_no_stack_no_contender():
+    use_case = read_use_cases(parameters("targets.price.stack", 0))["bikes"]
+
+    assert use_case.targets["price"].contenders == ["dummy", "ridge"]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("oops", "about, data, features, targets"),
+        ("about.oops", "title, question, source"),
+        ("data.oops", "key, time, columns"),
+        ("data.split.oops", "validation, test"),
+        ("data.columns.size.oops", "type, nullable"),
+        ("data.columns.type.oops", "type, nullable"),  # a column called like a key
+        ("data.derive.class.oops", "function, arguments"),
+        ("features.oops", "numeric, cyclic"),
+        ("features.history.oops", "entities, values"),
+        ("targets.price.oops", "column, task"),
+        ("targets.price.candidates.ridge.oops", "estimator, param_grid"),
+        ("targets.class.objectives.accuracy.oops", "aim, production"),
+    ],
+)
+def test_unknown_keys_are_told_with_their_path_and_what_is_allowed(path, allowed):
+    content = parameters("data.split", {"test": 0.2})
+    *parents, last = path.split(".")
+    place = content["bikes"]
+    for name in parents:
+        place = place[name]
+    place[last] = 1
+
+    with pytest.raises(ConfigError) as error:
+        read_use_cases(content)
+
+    assert str(error.value).startswith(
+        f"parameter bikes.{path}: unknown key; allowed are {allowed}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("data", ["id"], "bikes.data: "),
+        ("data.key", 3, "bikes.data.key: Input should be a valid string"),
+        ("data.columns.size", "number", "bikes.data.columns.size: "),
+        ("data.columns.size.type", "float", "'integer', 'number', 'string', 'date' or 'list'"),
+        ("data.key", "number", "bikes.data: key: 'number' is not among the columns ['id'"),
+        ("data.time", "date", "bikes.data: time: 'date' is not among the columns"),
+        ("data.time", "size", "bikes.data: time: column 'size' must have type 'date'"),
+        ("data.required", ["sizes"], "bikes.data: required: 'sizes' is not among"),
+        ("data.split", {"test": 0.7, "validation": 0.3}, "must leave rows for training"),
+        ("data.split", {"test": 0}, "bikes.data.split.test: Input should be greater than 0"),
+        ("features", {}, "bikes.features: no feature is named"),
+        ("features.min_count", 0, "bikes.features.min_count: "),
+        ("features.numeric", ["width"], "bikes: features: 'width' is not among the columns"),
+        ("features.numeric", ["price"], "features: ['price'] is a target"),
+        ("features.history.values", {"price": "log"}, "bikes.features.history.values.price: "),
+        ("features.history.entities", ["owner"], "features.history: 'owner' is not among"),
+        ("features.history.shrinkage", -1, "bikes.features.history.shrinkage: "),
+        ("targets", {}, "bikes.targets: "),
+        ("targets.price.column", "cost", "bikes: targets: 'cost' is not among the columns"),
+        ("targets.price.task", "ranking", "'classification' or 'regression'"),
+        ("targets.price.cv", 1, "bikes.targets.price.cv: "),
+        ("targets.price.classes", ["a", "b"], "'classes' goes with classification"),
+        ("targets.class.classes", ["a"], "at least two names"),
+        ("targets.class.classes", None, "classification needs 'classes'"),
+        ("targets.price.baseline", "mean", "baseline: 'mean' is not among the candidates"),
+        ("targets.price.candidates", {"stack": {"estimator": "ridge"}}, "'stack' is kept"),
+        (
+            "targets.price.candidates.ridge.param_grid",
+            {"model__alpha": 1},
+            "param_grid.model__alpha",
+        ),
+        ("targets.price.candidates", {"dummy": {"estimator": "dummy"}}, "one beside the baseline"),
+        ("targets.price.confidence", 1, "bikes.targets.price.confidence: "),
+        ("targets.class.objectives.accuracy", 0.8, "bikes.targets.class.objectives.accuracy: "),
+    ],
+)
+def test_mistakes_are_told_with_their_path(path, value, told):
+    with pytest.raises(ConfigError) as error:
+        read_use_cases(parameters(path, value))
+
+    assert told in str(error.value)
+    assert str(error.value).startswith("parameter bikes")
+
+
+def test_missing_keys_are_told():
+    content = parameters()
+    del content["bikes"]["targets"]["price"]["column"]
+
+    with pytest.raises(ConfigError, match=r"bikes\.targets\.price\.column: Field required"):
+        read_use_cases(content)
+
+
+def test_all_mistakes_are_told_at_once():
+    content = parameters("targets.price.cv", "five")
+    content["bikes"]["about"]["oops"] = 1
+
+    with pytest.raises(ConfigError) as error:
+        read_use_cases(content)
+
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_a_feature_may_not_look_like_a_target():
+    content = parameters("data.columns.target_size", {"type": "number"})
+    content["bikes"]["features"]["numeric"] = ["target_size"]
+
+    with pytest.raises(ConfigError, match="the prefix 'target_' is for targets"):
+        read_use_cases(content)
+
+
+def test_parameters_are_frozen():
+    use_case = UseCase.model_validate(GOOD)
+
+    with pytest.raises(ValidationError, match="frozen"):
+        use_case.data.key = "sold"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (
+            "targets.price.candidates.ridge.estimator",
+            "oracle",
+            "bikes.targets.price.candidates.ridge.estimator: unknown 'oracle'; regression has",
+        ),
+        (
+            "targets.price.candidates.ridge.estimator",
+            "logistic",  # of the other task
+            "regression has ['dummy', 'ridge'",
+        ),
+        (
+            "targets.price.candidates.ridge.param_grid",
+            {"alpha": [1]},
+            "ridge.param_grid.alpha: no such parameter; allowed are",
+        ),
+        (
+            "targets.price.candidates.ridge.param_grid",
+            {"model__alpha": []},
+            "ridge.param_grid.model__alpha: expected at least one value",
+        ),
+        ("targets.price.stack_param_grid", {"C": [1]}, "targets.price.stack_param_grid.C"),
+        ("targets.price.scoring", "luck", "targets.price.scoring: unknown 'luck'; allowed are"),
+        ("targets.price.scoring", "accuracy", "targets.price.scoring"),  # of the other task
+        (
+            "targets.class.objectives",
+            {"luck": {"aim": 1}},
+            "class.objectives.luck: unknown metric; allowed are",
+        ),
+        ("targets.class.objectives", {"spread": {"aim": 1}}, "class.objectives.spread"),
+        ("targets.class.objectives", {"rmse": {"aim": 1}}, "class.objectives.rmse"),
+        ("targets.class.objectives", {"f1_middle": {"aim": 1}}, "class.objectives.f1_middle"),
+    ],
+)
+def test_searches_that_cannot_run_are_told(path, value, told):
+    use_cases = read_use_cases(parameters(path, value))
+
+    with pytest.raises(ConfigError) as error:
+        check_searches(use_cases)
+
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "function", ["nowhere.rank", "ratchet.use_cases.films.nothing", "rank", "ratchet..x", ""]
+)
+def test_functions_that_do_not_exist_are_told(function):
+    use_cases = read_use_cases(parameters("data.derive.class.function", function))
+
+    with pytest.raises(
+        ConfigError, match=r"bikes\.data\.derive\.class\.function: no such function"
+    ):
+        check_functions(use_cases)
+
+
+def test_without_a_session_the_parameters_are_those_of_the_folder(project, monkeypatch):
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(project)
+
+    assert "films" in config.project_parameters()
+    monkeypatch.setenv("KEDRO_ENV", "test")
+    assert config.project_parameters()["films"]["targets"]["rating"]["cv"] == 3
