@@ -5,7 +5,6 @@ from __future__ import annotations
 from ratchet.frames import DataFrame, Series
 from ratchet.params import TARGET_PREFIX, Target
 
-
 CANDIDATE_NOUNS = ("model", "search", "held_out")
 """What modelling leaves of every candidate."""
 
