@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandera.pandas as pa
 
 _SHOWN_ROWS = 5
-_DTYPES: dict[str, Any] = {
+_DTYPES: dict[str, str] = {
     "integer": "int64",
     "number": "float64",
     "string": "str",
@@ -89,8 +89,9 @@ def _validate(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) -> p
     schema = pa.DataFrameSchema(
         {name: _schema(column, unique=name == key) for name, column in columns.items()}
     )
-    integers = [name for name, column in columns.items() if column.type == "integer"]
-    frame = frame.assign(**{name: _fractions_as_text(frame[name]) for name in integers})
+    dtypes = {name: _dtype(column) for name, column in columns.items()}
+    cut = [name for name, dtype in dtypes.items() if dtype == "int64"]
+    frame = frame.assign(**{name: _fractions_as_text(frame[name]) for name in cut})
     try:
         return schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
@@ -103,15 +104,21 @@ def _schema(column: Column, *, unique: bool) -> pa.Column:
     checks = [pa.Check(_has_values, name="all_null", ignore_na=False)]
     if column.type in ("integer", "number"):
         checks.append(pa.Check(np.isfinite, name="finite"))
+    if column.type == "integer":
+        checks.append(pa.Check(_is_whole, name="whole"))
     if column.low is not None:
         checks.append(pa.Check.ge(_bound(column.type, column.low)))
     if column.high is not None:
         checks.append(pa.Check.le(_bound(column.type, column.high)))
     if column.values is not None:
         checks.append(pa.Check.isin(column.values))
-    # numpy's integers know no missing value.
-    dtype = _DTYPES["number" if column.type == "integer" and column.nullable else column.type]
-    return pa.Column(dtype, checks, nullable=column.nullable, unique=unique, coerce=True)
+    return pa.Column(_dtype(column), checks, nullable=column.nullable, unique=unique, coerce=True)
+
+
+def _dtype(column: Column) -> str:
+    if column.type == "integer" and column.nullable:  # numpy's integers know no missing value
+        return _DTYPES["number"]
+    return _DTYPES[column.type]
 
 
 def _fractions_as_text(values: pd.Series) -> pd.Series:
@@ -122,6 +129,10 @@ def _fractions_as_text(values: pd.Series) -> pd.Series:
 
 def _has_values(values: pd.Series) -> bool:
     return bool(values.notna().any())
+
+
+def _is_whole(values: pd.Series) -> pd.Series:
+    return values % 1 == 0
 
 
 def _bound(kind: str, value: Any) -> Any:
@@ -138,6 +149,7 @@ def _rule(check: str, column: Column) -> str:
         "greater_than_or_equal_to": f"nothing below {column.low}",
         "less_than_or_equal_to": f"nothing above {column.high}",
         "isin": f"one of {column.values}",
+        "whole": f"type {column.type}",
         "coerce_dtype": f"type {column.type}",
         "dtype": f"type {column.type}",
     }
