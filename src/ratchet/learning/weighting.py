@@ -32,10 +32,11 @@ class WeightedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.estimator_ = clone(self.estimator).fit(X, codes, sample_weight=weight)
         return self
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Probabilities of shape (n, classes), columns in the order of ``classes_``."""
         check_is_fitted(self)
-        return np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
+        # In the precision they were computed in: as float64 they would not quite add up to 1.
+        return np.asarray(self.estimator_.predict_proba(X))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Most probable class of each row, shape (n,)."""
