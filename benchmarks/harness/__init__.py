@@ -1,0 +1,1 @@
+"""What the benchmarks share: projects to measure in, and the measuring."""
