@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ratchet.learning.features import history_features
@@ -16,8 +16,8 @@ from ratchet.learning.features import history_features
 ENTITIES = ("director", "cast")
 VALUES = {"rating": None, "reviews": "log1p"}
 FIRST_DAY = pd.Timestamp("2000-01-01")
-# Small tables, but each costs tens of milliseconds in pandas.
-FEW = settings(max_examples=60, deadline=None)
+# The tables are small enough to read unshrunk; shrinking them would take minutes.
+FEW = settings(max_examples=60, deadline=None, phases=[Phase.reuse, Phase.generate])
 NAMES = st.lists(st.sampled_from("abcdef"), max_size=4)
 
 
