@@ -62,7 +62,7 @@ class BalancedXGB(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X):
-        return self.model_.predict_proba(X).astype(float)
+        return self.model_.predict_proba(X)
 
     def predict(self, X):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
