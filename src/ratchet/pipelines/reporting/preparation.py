@@ -52,10 +52,10 @@ def _split(selection: dict[str, Any], data: Data) -> list[Block]:
         else "The rows were divided at random"
     )
     text = (
-        f"{how}: models learned from {counted(parts['train']['rows'], 'training row')}, were "
-        f"calibrated and compared on {counted(parts['validation']['rows'], 'validation row')}, "
-        f"and all results below are from {counted(parts['test']['rows'], 'test row')} that "
-        "nothing was learned from or chosen by."
+        f"{how}: settings were searched on {counted(parts['train']['rows'], 'training row')}, "
+        f"models calibrated and compared on {counted(parts['validation']['rows'], 'validation row')}, "
+        "and fitted once more on both together. All results below are from "
+        f"{counted(parts['test']['rows'], 'test row')} that nothing was learned from or chosen by."
     )
     formats = {"rows": "count", "share": "share"}
     return [Text(text, title="Split"), Table("split", "Parts of the data", frame, formats)]
