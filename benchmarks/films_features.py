@@ -40,7 +40,9 @@ def completeness(primary: pd.DataFrame) -> pd.DataFrame:
 
 def score(fit: pd.DataFrame, test: pd.DataFrame, columns: list[str]) -> dict[str, float]:
     """Scores of the reference on the test rows."""
-    classifier = HistGradientBoostingClassifier(**SETTINGS).fit(fit[columns], fit["target_success"])
+    known = fit.dropna(subset="target_success")
+    classifier = HistGradientBoostingClassifier(**SETTINGS)
+    classifier.fit(known[columns], known["target_success"])
     regressor = HistGradientBoostingRegressor(**SETTINGS).fit(fit[columns], fit["target_rating"])
     truth, probabilities = test["target_success"], classifier.predict_proba(test[columns])
     predicted = classifier.classes_[probabilities.argmax(axis=1)]

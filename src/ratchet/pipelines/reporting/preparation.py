@@ -51,11 +51,14 @@ def _split(selection: dict[str, Any], data: Data) -> list[Block]:
         if data.time
         else "The rows were divided at random"
     )
+    train, validation, test = (
+        counted(parts[part]["rows"], f"{word} row")
+        for part, word in {"train": "training", "validation": "validation", "test": "test"}.items()
+    )
     text = (
-        f"{how}: settings were searched on {counted(parts['train']['rows'], 'training row')}, "
-        f"models calibrated and compared on {counted(parts['validation']['rows'], 'validation row')}, "
-        "and fitted once more on both together. All results below are from "
-        f"{counted(parts['test']['rows'], 'test row')} that nothing was learned from or chosen by."
+        f"{how}: settings were searched on {train}, models calibrated and compared on "
+        f"{validation}, and fitted once more on both together. All results below are from {test} "
+        "that nothing was learned from or chosen by."
     )
     formats = {"rows": "count", "share": "share"}
     return [Text(text, title="Split"), Table("split", "Parts of the data", frame, formats)]
