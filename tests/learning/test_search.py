@@ -1,0 +1,105 @@
+"""The search gives what scikit-learn's gives, and says how far it is."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.tree import DecisionTreeClassifier
+
+from ratchet.learning.search import GridSearch, run_search
+
+GRID = {"max_depth": [1, 2, 3], "class_weight": [None, "balanced"]}
+CV = StratifiedKFold(4, shuffle=True, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    X, y = make_classification(150, n_informative=4, n_classes=3, random_state=0)
+    return X, np.array(["a", "b", "c"])[y]
+
+
+def tree() -> DecisionTreeClassifier:
+    return DecisionTreeClassifier(random_state=0)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_results_are_those_of_scikit_learn(rows, n_jobs):
+    ours = GridSearch(tree(), GRID, scoring="neg_log_loss", cv=CV, n_jobs=n_jobs).fit(*rows)
+    theirs = GridSearchCV(tree(), GRID, scoring="neg_log_loss", cv=CV).fit(*rows)
+
+    assert ours.best_params_ == theirs.best_params_
+    assert ours.best_score_ == theirs.best_score_
+    assert ours.cv_results_.keys() == theirs.cv_results_.keys()
+    for name, values in theirs.cv_results_.items():
+        if "time" not in name:
+            np.testing.assert_array_equal(ours.cv_results_[name], values, err_msg=name)
+    np.testing.assert_array_equal(ours.predict_proba(rows[0]), theirs.predict_proba(rows[0]))
+
+
+@pytest.mark.parametrize(("n_jobs", "steps"), [(1, 6), (2, 3), (3, 2)])
+def test_progress_is_told_after_every_batch(rows, n_jobs, steps):
+    told = []
+    search = GridSearch(
+        tree(),
+        GRID,
+        scoring="accuracy",
+        cv=CV,
+        n_jobs=n_jobs,
+        on_progress=lambda *x: told.append(x),
+    )
+
+    search.fit(*rows)
+
+    done, total, best = zip(*told, strict=True)
+    assert len(told) == steps
+    assert set(total) == {6 * 4}
+    assert list(done) == [24 * (i + 1) // steps for i in range(steps)]
+    assert list(best) == sorted(best)
+    assert best[-1] == search.best_score_
+
+
+def test_table_has_a_row_per_point_best_first(rows, tmp_path):
+    model, table = run_search(tree(), GRID, *rows, scoring="neg_log_loss", cv=CV, n_jobs=1)
+
+    assert list(table["rank_test_score"]) == sorted(table["rank_test_score"])
+    assert len(table) == 6
+    best = json.loads(table["params"][0])
+    assert {name: model.get_params()[name] for name in best} == best
+    np.testing.assert_allclose(
+        table[[f"split{i}_test_score" for i in range(4)]].mean(axis=1), table["mean_test_score"]
+    )
+    table.to_parquet(tmp_path / "table.parquet")  # None beside "balanced" could not be a column
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "table.parquet"), table)
+
+
+def test_best_point_is_fitted_on_all_rows(rows):
+    model, table = run_search(tree(), GRID, *rows, scoring="accuracy", cv=CV, n_jobs=1)
+
+    again = tree().set_params(**json.loads(table["params"][0])).fit(*rows)
+    np.testing.assert_array_equal(model.predict_proba(rows[0]), again.predict_proba(rows[0]))
+
+
+def test_an_empty_grid_is_one_point(rows):
+    _, table = run_search(tree(), {}, *rows, scoring="accuracy", cv=CV, n_jobs=1)
+
+    assert list(table["params"]) == ["{}"]
+
+
+def test_a_point_that_cannot_be_fitted_stops_the_search(rows):
+    with pytest.raises(ValueError, match="'C' parameter"):
+        run_search(LogisticRegression(), {"C": [1, -1]}, *rows, scoring="accuracy", cv=CV, n_jobs=1)
+
+
+def test_rows_are_left_as_they_are(rows):
+    X, y = rows[0].copy(), rows[1].copy()
+
+    run_search(tree(), {"max_depth": [1]}, X, y, scoring="accuracy", cv=CV, n_jobs=1)
+
+    np.testing.assert_array_equal(X, rows[0])
+    np.testing.assert_array_equal(y, rows[1])
