@@ -67,12 +67,13 @@ def _split_rows(frame: DataFrame, data: Data, seed: int) -> DataFrame:
     import numpy as np
     import pandas as pd
 
-    if data.time:
-        ordered = frame.sort_values([data.time, data.key], ignore_index=True)
-    else:
-        ordered = frame.sample(frac=1, random_state=seed, ignore_index=True)
+    # By key in any case: the order of the file is no information.
+    ordered = frame.sort_values([*([data.time] if data.time else []), data.key], ignore_index=True)
+    if not data.time:
+        ordered = ordered.sample(frac=1, random_state=seed, ignore_index=True)
     bounds = np.cumsum([1 - data.split.validation - data.split.test, data.split.validation])
-    part = np.searchsorted((bounds * len(ordered)).astype(int), np.arange(len(ordered)), "right")
+    ends = (bounds * len(ordered) + 1e-9).astype(int)  # the slack is for rounding: 1 - 0.3 - 0.2
+    part = np.searchsorted(ends, np.arange(len(ordered)), "right")
     ordered["split"] = pd.Categorical(np.array(SPLITS)[part], categories=SPLITS)
     empty = [name for name, rows in ordered.groupby("split", observed=False) if rows.empty]
     if empty:

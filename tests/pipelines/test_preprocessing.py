@@ -1,0 +1,226 @@
+"""Data preparation: which rows are kept, how they are split, what the encoder may learn from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from ratchet.errors import ConfigError, DataError
+from ratchet.params import Data, Features
+from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
+
+COLUMNS = {
+    "id": {"type": "integer"},
+    "day": {"type": "date"},
+    "size": {"type": "number", "nullable": True},
+    "tags": {"type": "list", "nullable": True},
+    "price": {"type": "number", "nullable": True},
+}
+TARGETS = {
+    "price": {
+        "column": "price",
+        "task": "regression",
+        "candidates": {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}},
+    }
+}
+
+
+def data(**options: Any) -> Data:
+    return Data.model_validate({"key": "id", "time": "day", "columns": COLUMNS, **options})
+
+
+def frame(n: int = 100) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "id": rng.permutation(n),
+            "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, n // 2, n), "D"),
+            "size": rng.normal(size=n),
+            "tags": [["red"] if i % 2 else ["green"] for i in range(n)],
+            "price": rng.normal(size=n),
+        }
+    )
+
+
+def select(rows: pd.DataFrame, settings: Data, seed: int = 0):
+    return select_rows(rows, settings, TARGETS, seed)
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(100, [80, 10, 10]), (37, [29, 4, 4]), (10, [8, 1, 1])])
+@pytest.mark.parametrize("time", ["day", None])
+def test_sizes(n, sizes, time):
+    primary, selection = select(frame(n), data(time=time))
+
+    assert primary["split"].value_counts(sort=False).tolist() == pytest.approx(sizes, abs=1)
+    assert {part: about["rows"] for part, about in selection["parts"].items()} == (
+        primary["split"].value_counts().to_dict()
+    )
+
+
+def test_shares_are_a_parameter():
+    primary, _ = select(frame(), data(split={"validation": 0.3, "test": 0.2}))
+
+    assert primary["split"].value_counts().to_dict() == {"train": 50, "validation": 30, "test": 20}
+
+
+def test_parts_follow_each_other_in_time_and_ties_go_by_key():
+    primary, selection = select(frame(), data())
+
+    order = list(zip(primary["day"], primary["id"], strict=True))
+    assert order == sorted(order)
+    assert primary["split"].cat.codes.is_monotonic_increasing
+    spans = [selection["parts"][part]["span"] for part in ("train", "validation", "test")]
+    assert spans == sorted(spans)
+    assert spans[0][0] == str(primary["day"].min().date())
+
+
+@settings(max_examples=10, deadline=None, phases=[Phase.generate])
+@given(st.permutations(range(40)), st.sampled_from(["day", None]))
+def test_order_of_the_file_changes_nothing(order, time):
+    rows = frame(40)
+
+    expected, _ = select(rows, data(time=time))
+    found, _ = select(rows.iloc[order], data(time=time))
+
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_a_random_split_depends_on_the_seed_alone():
+    first, again, other = (select(frame(), data(time=None), seed)[0] for seed in (1, 1, 2))
+
+    pd.testing.assert_frame_equal(first, again)
+    assert first["id"].tolist() != other["id"].tolist()
+
+
+def test_rows_without_required_values_are_left_out_and_counted():
+    rows = frame()
+    rows.loc[:9, "size"] = np.nan
+    rows.loc[5:14, "price"] = np.nan
+
+    primary, selection = select(rows, data(required=["size", "price"]))
+
+    assert len(primary) == selection["kept"] == 85
+    assert selection["rows"] == 100
+    assert selection["missing"] == {"size": 10, "price": 10}
+    assert primary[["size", "price"]].notna().all(axis=None)
+
+
+def test_rows_are_left_as_they_are():
+    rows = frame()
+    before = rows.copy()
+
+    select(rows, data(required=["size"]))
+
+    pd.testing.assert_frame_equal(rows, before)
+
+
+def test_no_complete_row():
+    rows = frame().assign(size=np.nan)
+
+    with pytest.raises(DataError, match=r"no row has values in all of \['size'\]; missing: .*100"):
+        select(rows, data(required=["size"]))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_too_few_rows_for_three_parts(n):
+    with pytest.raises(DataError, match=f"{n} rows are too few: nothing is left for"):
+        select(frame(20).head(n), data())
+
+
+def test_derived_columns():
+    arguments = {"column": "price", "within": "day", "shares": {"top": 0.5}, "rest": "low"}
+    derive = {"class": {"function": "ratchet.use_cases.films.rank_classes", "arguments": arguments}}
+
+    primary, _ = select(frame(), data(derive=derive))
+
+    assert set(primary["class"]) == {"top", "low"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"column": "cost", "within": "day", "shares": {}, "rest": "low"}, {"oops": 1}]
+)
+def test_a_derived_column_that_fails_is_told(arguments):
+    derive = {"class": {"function": "ratchet.use_cases.films.rank_classes", "arguments": arguments}}
+
+    with pytest.raises(ConfigError, match=r"data\.derive\.class: ratchet\.use_cases\.films\.rank"):
+        select(frame(), data(derive=derive))
+
+
+def test_targets_are_checked():
+    rows = frame().assign(price=np.inf)
+
+    with pytest.raises(DataError, match="column 'price'"):
+        select(rows, data())
+
+
+FEATURES = Features(numeric=["size"], lists=["tags"], min_count=1)
+
+
+def test_features_are_the_named_columns_and_the_targets():
+    primary, _ = select(frame(), data())
+
+    built = build_features(primary, data(), FEATURES, TARGETS)
+
+    assert list(built) == ["size", "tags", "split", "target_price"]
+    assert built.index.name == "id"
+    assert built["target_price"].tolist() == primary["price"].tolist()
+
+
+def test_history_is_told_by_its_prefix():
+    history = {
+        "entities": ["tags"],
+        "values": {"price": None},
+        "looked_up": "day",
+        "available": "day",
+    }
+    features = FEATURES.model_copy(
+        update={"history": Features.model_validate({"history": history}).history}
+    )
+    primary, _ = select(frame(), data())
+
+    built = build_features(primary, data(), features, TARGETS)
+
+    assert {name for name in built if name.startswith("history_tags")}
+    first_day = primary["day"] == primary["day"].min()
+    ids = primary.loc[first_day, "id"]
+    assert (built.loc[ids].filter(like="history_") == 0).all(axis=None)
+
+
+def test_the_encoder_learns_from_training_rows_alone():
+    primary, _ = select(frame(), data())
+    later = primary["split"] != "train"
+    primary["tags"] = [["new"] if late else ["old"] for late in later]
+    built = build_features(primary, data(), FEATURES, TARGETS)
+
+    encoder, train, validation, test = encode_features(built, FEATURES, 0)
+
+    assert list(train) == ["size", "tags_old", "tags_other", "tags_unknown", "target_price"]
+    assert (train["tags_old"] == 1).all()
+    for part in (validation, test):
+        assert (part["tags_other"] == 1).all()
+    encoded = pd.concat([train, validation, test]).drop(columns="target_price")
+    pd.testing.assert_frame_equal(encoder.transform(built), encoded)
+
+
+def test_parts_hold_features_and_targets_by_key():
+    primary, _ = select(frame(), data())
+    built = build_features(primary, data(), FEATURES, TARGETS)
+
+    _, *parts = encode_features(built, FEATURES, 0)
+
+    assert [len(part) for part in parts] == [80, 10, 10]
+    for name, part in zip(("train", "validation", "test"), parts, strict=True):
+        assert part.index.tolist() == primary.loc[primary["split"] == name, "id"].tolist()
+        assert list(part) == [
+            "size",
+            "tags_green",
+            "tags_red",
+            "tags_other",
+            "tags_unknown",
+            "target_price",
+        ]
