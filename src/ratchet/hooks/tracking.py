@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ class TrackingHooks:
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
         """Open the run, so that it can be seen while it lasts."""
+        self._client = None  # a notebook has several runs in one process
         if not self._settings["enabled"]:
             return
         self._client, experiment_id = open_store(self._settings, self._project)
@@ -69,7 +71,7 @@ class TrackingHooks:
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
         """Close the run as failed, saying why."""
-        if self._client is not None and self._run_id:
+        if self._client is not None:
             self._client.set_tag(self._run_id, "error", str(error))
             self._client.set_terminated(self._run_id, "FAILED")
 
@@ -97,7 +99,8 @@ class TrackingHooks:
         )
         if f"{target}.choice" in written and catalog.load(f"{target}.choice")["best"] == candidate:
             self._client.set_tag(run.info.run_id, "best", "true")
-            log_model(run.info.run_id, catalog.load(f"{target}.best_model"))
+            with tracking_to(self._client.tracking_uri):
+                log_model(run.info.run_id, catalog.load(f"{target}.best_model"))
         self._client.set_terminated(run.info.run_id, "FINISHED")
 
 
@@ -116,7 +119,6 @@ def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, s
     uri = os.environ.get("MLFLOW_TRACKING_URI") or settings["tracking_uri"]
     if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
         uri = f"{SQLITE}{project / uri.removeprefix(SQLITE)}"
-    mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name(settings["experiment"])
     if experiment is not None:
@@ -124,6 +126,23 @@ def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, s
     local = uri.startswith(SQLITE)
     location = (project / settings["artifact_location"]).as_uri() if local else None
     return client, client.create_experiment(settings["experiment"], artifact_location=location)
+
+
+@contextmanager
+def tracking_to(uri: str) -> Iterator[None]:
+    """Let MLflow's own functions track to ``uri``.
+
+    They read a global that MLflow also puts into the environment, where it would look like the
+    user's choice to the next run of this process.
+    """
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
 
 
 def log_model(run_id: str, model: Any) -> None:
