@@ -19,7 +19,7 @@ _shown: Progress | None = None
 def wanted() -> bool:
     """Bars are for people: not for pipes, CI or Airflow."""
     automatic = any(name in os.environ for name in ("CI", "AIRFLOW_CTX_DAG_ID"))
-    return sys.stderr.isatty() and not automatic
+    return sys.stdout.isatty() and sys.stderr.isatty() and not automatic
 
 
 def start() -> Progress:

@@ -15,14 +15,14 @@ class ProgressHooks:
     @hook_impl
     def before_pipeline_run(self, pipeline: Any) -> None:
         """Show the bar, on a terminal."""
-        if progress.wanted():
-            self._bars = progress.start()
+        self._bars = progress.start() if progress.wanted() else None
+        if self._bars:
             self._nodes = self._bars.add_task("nodes", total=len(pipeline.nodes))
 
     @hook_impl
     def after_node_run(self) -> None:
         """One more done."""
-        if hasattr(self, "_bars"):
+        if self._bars:
             self._bars.advance(self._nodes)
 
     @hook_impl

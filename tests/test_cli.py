@@ -1,0 +1,67 @@
+"""Errors as a user reads them."""
+
+from __future__ import annotations
+
+import pytest
+from kedro.io import DatasetError
+
+from ratchet.cli import readable
+from ratchet.errors import DataError, root_cause
+
+
+def loading(cause: Exception, text: str = "") -> DatasetError:
+    """What Kedro raises when a dataset cannot be loaded."""
+    try:
+        try:
+            try:
+                raise cause
+            except Exception as error:
+                message = text or f"Failed while loading data from dataset X(a=1).\n{error}"
+                raise DatasetError(message) from error
+        except DatasetError as inner:
+            raise DatasetError(f"films.raw: {inner}") from inner
+    except DatasetError as outer:
+        return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (DataError("column 'x' is bad"), "column 'x' is bad"),
+        (ValueError("no"), "ValueError: no"),
+        (loading(FileNotFoundError(2, "No such file", "a.csv")), "films.raw: no such file"),
+        (loading(IsADirectoryError(21, "x")), "films.raw: expected a file, found a folder"),
+        (loading(ValueError("odd\n")), "films.raw: odd"),
+        (loading(KeyError("x"), "a.db: the query failed"), "films.raw: a.db: the query failed"),
+    ],
+)
+def test_messages(error, text):
+    assert readable(error) == text
+
+
+def test_encoding():
+    error = loading(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"))
+
+    assert readable(error).startswith("films.raw: expected text in UTF-8: 'utf-8' codec can't")
+
+
+def test_an_empty_csv():
+    from pandas.errors import EmptyDataError
+
+    error = loading(EmptyDataError("No columns to parse from file"))
+
+    assert readable(error) == "films.raw: the file has no rows"
+
+
+def test_notes_follow():
+    error = DataError("bad")
+    error.add_note("file: a.csv")
+
+    assert readable(error) == "bad\nfile: a.csv"
+
+
+def test_root_cause():
+    error = FileNotFoundError("x")
+
+    assert root_cause(loading(error)) is error
+    assert root_cause(error) is error
