@@ -150,7 +150,8 @@ def calibrate(predicted, classes, y, target):
 
         def loss(log_temperature):
             scaled = log_softmax(logs / np.exp(log_temperature), axis=1)
-            return -scaled[np.arange(len(column)), column].mean()
+            surprise = -scaled[np.arange(len(column)), column].sum()
+            return surprise + (log_temperature / 0.5) ** 2 / 2
 
         return np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x)
     errors = np.abs(y - np.clip(predicted, *(target["bounds"] or (None, None))))
