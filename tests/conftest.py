@@ -19,6 +19,7 @@ os.environ["KEDRO_DISABLE_TELEMETRY"] = "1"
 os.environ["MPLBACKEND"] = "agg"
 # xdist already keeps every core busy. Read when the first OpenMP library is loaded.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 def _make_project(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ratchet.errors import DataError
@@ -45,7 +46,7 @@ def search_candidate(
 
     X, y = features_and_target(train, target)
     _check_folds(y, target)
-    search = search_cache.cache(run_search, ignore=["n_jobs", "on_progress"])
+    search = _remember(search_cache, run_search)
     with search_progress(candidate.estimator, target.scorer) as on_progress:
         model, results = search(
             build(target.task, candidate.estimator, seed),
@@ -57,9 +58,8 @@ def search_candidate(
             n_jobs=target.n_jobs,
             on_progress=on_progress,
         )
-    held_out, final = search_cache.cache(_fit_with)(
-        model, X, y, *features_and_target(validation, target)
-    )
+    later = features_and_target(validation, target)
+    held_out, final = _remember(search_cache, _fit_with)(model, X, y, *later)
     return _calibrate(final, held_out, validation, target), results, held_out
 
 
@@ -84,6 +84,8 @@ def stack_candidates(
     Returns:
         As ``search_candidate``.
     """
+    from sklearn.base import clone
+
     from ratchet.learning.classical import folds
     from ratchet.learning.stacking import fit_combination, stack
     from ratchet.progress import search_progress
@@ -93,10 +95,10 @@ def stack_candidates(
     ranked = sorted(candidates, key=lambda parts: -parts[1]["mean_test_score"].max())
     best = ranked[: target.stack]
     models = [_uncalibrated(model, target) for model, _, _ in best]
-    learn = search_cache.cache(fit_combination, ignore=["n_jobs", "on_progress"])
+    learn = _remember(search_cache, fit_combination)
     with search_progress("stack", target.scorer) as on_progress:
         combine, results = learn(
-            models,
+            [clone(model) for model in models],
             target.stack_param_grid,
             *features_and_target(train, target),
             scoring=target.scorer,
@@ -106,6 +108,25 @@ def stack_candidates(
         )
     held_out = _combine_held_out(combine, [rows for _, _, rows in best], target)
     return _calibrate(stack(models, combine), held_out, validation, target), results, held_out
+
+
+def _remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function look up its earlier results, which do not depend on how it is run."""
+    import inspect
+
+    import pandas as pd
+
+    how = [
+        name for name in ("n_jobs", "on_progress") if name in inspect.signature(function).parameters
+    ]
+    remembered = search_cache.cache(function, ignore=how)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        # joblib writes down the repr of every argument: 50 ms for a wide frame in full.
+        with pd.option_context("display.max_rows", 4, "display.max_columns", 4):
+            return remembered(*args, **kwargs)
+
+    return call
 
 
 def _check_folds(y: Series, target: Target) -> None:
