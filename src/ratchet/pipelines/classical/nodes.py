@@ -40,6 +40,8 @@ def search_candidate(
     Raises:
         DataError: there are too few rows of a class for the folds, or for the calibration.
     """
+    from sklearn.base import clone
+
     from ratchet.learning.classical import build, folds
     from ratchet.learning.search import run_search
     from ratchet.progress import search_progress
@@ -59,7 +61,7 @@ def search_candidate(
             on_progress=on_progress,
         )
     later = features_and_target(validation, target)
-    held_out, final = _remember(search_cache, _fit_with)(model, X, y, *later)
+    held_out, final = _remember(search_cache, _fit_with)(model, clone(model), X, y, *later)
     return _calibrate(final, held_out, validation, target), results, held_out
 
 
@@ -111,15 +113,18 @@ def stack_candidates(
 
 
 def _remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function look up its earlier results, which do not depend on how it is run."""
+    """Let a function look up its earlier results, which do not depend on how it is run.
+
+    Nor on a ``fitted`` model, which follows from the other arguments: a forest that was stored and
+    read again does not look the same to the cache.
+    """
     import inspect
 
     import pandas as pd
 
-    how = [
-        name for name in ("n_jobs", "on_progress") if name in inspect.signature(function).parameters
-    ]
-    remembered = search_cache.cache(function, ignore=how)
+    parameters = inspect.signature(function).parameters
+    ignored = [name for name in ("n_jobs", "on_progress", "fitted") if name in parameters]
+    remembered = search_cache.cache(function, ignore=ignored)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         # joblib writes down the repr of every argument: 50 ms for a wide frame in full.
@@ -143,14 +148,13 @@ def _check_folds(y: Series, target: Target) -> None:
 
 
 def _fit_with(
-    model: Any, X: DataFrame, y: Series, X_new: DataFrame, y_new: Series
+    fitted: Any, unfitted: Any, X: DataFrame, y: Series, X_new: DataFrame, y_new: Series
 ) -> tuple[DataFrame, Any]:
-    """Predict new rows, then fit a copy of the model on old and new ones."""
+    """Predict new rows by the fitted model, then fit the unfitted one on old and new rows."""
     import pandas as pd
-    from sklearn.base import clone
 
-    final = clone(model).fit(pd.concat([X, X_new]), pd.concat([y, y_new]))
-    return _predict(model, X_new, X_new.index), final
+    final = unfitted.fit(pd.concat([X, X_new]), pd.concat([y, y_new]))
+    return _predict(fitted, X_new, X_new.index), final
 
 
 def _predict(model: Any, X: Any, index: Index) -> DataFrame:

@@ -1,0 +1,108 @@
+"""A run that was killed is taken up again where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = ["--env", "test", "--namespaces", "films", "--params", "as_of=1955-12-31"]
+FIRST, SECOND = "understanding,preprocessing,classical", "evaluation"
+
+
+def kedro(project: Path, pipelines: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "kedro", "run", "--pipelines", pipelines, *OPTIONS],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=(project / "log.txt").open("ab"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def finish(project: Path, pipelines: str) -> None:
+    assert kedro(project, pipelines).wait(300) == 0, (project / "log.txt").read_text()[-3000:]
+
+
+def finished_work(project: Path) -> dict[str, int]:
+    """Results that were kept -> when they were written."""
+    cache = project / "data/06_models/search_cache"
+    return {
+        str(path.parent.relative_to(cache)): path.stat().st_mtime_ns
+        for path in cache.rglob("output.pkl")
+    }
+
+
+def candidates(project: Path) -> list[Path]:
+    return list((project / "data/06_models/films").glob("*/candidates/*.skops"))
+
+
+def metrics(project: Path) -> dict[str, Any]:
+    return json.loads((project / "data/07_model_output/films/metrics.json").read_text())
+
+
+def numbers(content: Any) -> Iterator[float]:
+    if isinstance(content, dict):
+        for value in content.values():
+            yield from numbers(value)
+    else:
+        yield content
+
+
+def test_a_killed_run_is_taken_up_again(make_project, tmp_path):
+    for name in ("killed", "whole"):
+        (tmp_path / name).mkdir()
+    killed, whole = make_project(tmp_path / "killed"), make_project(tmp_path / "whole")
+    running = kedro(killed, FIRST)
+    deadline = time.monotonic() + 200
+    while len(candidates(killed)) < 3 and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+    os.killpg(running.pid, signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL  # it was in the middle of its work
+    kept, done = finished_work(killed), candidates(killed)
+    finish(killed, FIRST)
+
+    finish(whole, FIRST)
+    again = finished_work(killed)
+    assert len(done) >= 3
+    assert len(kept) >= 3
+    assert {name: again[name] for name in kept} == kept  # read, not made again
+    assert set(again) == set(finished_work(whole))  # and nothing made twice under another name
+    assert len(again) > len(kept)
+
+    finish(killed, SECOND)
+    finish(whole, SECOND)
+    assert list(numbers(metrics(killed))) == list(numbers(metrics(whole)))
+
+
+def test_finished_work_is_read_back_and_a_change_is_not(make_project, tmp_path):
+    project = make_project(tmp_path)
+    finish(project, FIRST)
+    before = finished_work(project)
+    models = {path: path.stat().st_mtime_ns for path in candidates(project)}
+
+    finish(project, "classical")
+    assert finished_work(project) == before
+    assert all(path.stat().st_mtime_ns > then for path, then in models.items())  # all ran
+
+    grids = project / "conf/test/globals_candidates.yml"
+    text = grids.read_text()
+    assert "model__alpha: [100, 1000]" in text
+    grids.write_text(text.replace("model__alpha: [100, 1000]", "model__alpha: [10, 1000]"))
+    finish(project, "classical")
+
+    after = finished_work(project)
+    assert before.items() < after.items()
+    assert len(after) - len(before) <= 4  # ridge, and what stands on it
