@@ -109,6 +109,8 @@ def _content(column: dict[str, Any]) -> str:
     if "most_frequent" in column:
         frequent = [f"{name} ({count(n)})" for name, n in column["most_frequent"].items()][:3]
         return f"{count(column['distinct'])} different, most often {', '.join(frequent)}"
+    if "min" not in column:
+        return "nothing in these rows"
     if column["type"] == "date":
         return f"{column['min']} to {column['max']}"
     form = _whole if column["type"] == "integer" else plain

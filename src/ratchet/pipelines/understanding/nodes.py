@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from contextlib import suppress
 from typing import Any
 
 from ratchet.errors import ConfigError, DataError
@@ -25,8 +27,6 @@ def read_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any) -
             before ``as_of``.
         ConfigError: ``as_of`` is no date, or the use case has no time column to cut at.
     """
-    import pandas as pd
-
     from ratchet.schemas import check_target, read_contract
 
     typed = read_contract(raw, data.columns, data.key)
@@ -37,15 +37,24 @@ def read_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any) -
         return typed
     if data.time is None:
         raise ConfigError("parameter as_of: the use case names no data.time column to cut at")
-    try:
-        day = pd.Timestamp(as_of)
-    except ValueError as error:
-        raise ConfigError(f"parameter as_of: expected a date, got {as_of!r}") from error
-    cut = typed[typed[data.time] <= day].reset_index(drop=True)
+    day = _read_day(as_of)
+    cut = typed[typed[data.time].dt.normalize() <= day].reset_index(drop=True)
     if cut.empty:
         first = typed[data.time].min().date()
         raise DataError(f"column '{data.time}': no row up to as_of={day.date()}, first is {first}")
     return cut
+
+
+def _read_day(as_of: Any) -> Any:
+    import pandas as pd
+
+    day: Any = pd.NaT
+    if isinstance(as_of, str | dt.date):  # pandas would take a number for nanoseconds since 1970
+        with suppress(ValueError):
+            day = pd.Timestamp(as_of)
+    if day is pd.NaT:
+        raise ConfigError(f"parameter as_of: expected a date such as 2020-01-31, got {as_of!r}")
+    return day.tz_localize(None).normalize()
 
 
 def profile_rows(typed: DataFrame, data: Data) -> dict[str, Any]:
@@ -70,9 +79,11 @@ def _profile_column(values: Series, column: Column) -> dict[str, Any]:
         missing |= values.str.len() == 0
     present = values[~missing]
     profile: dict[str, Any] = {"type": column.type, "missing": int(missing.sum())}
+    if present.empty and column.type in ("integer", "number", "date"):
+        return profile
     if column.type in ("integer", "number"):
         statistics = present.agg(["min", "median", "mean", "max", "std"])
-        profile |= {str(name): float(value) for name, value in statistics.items()}
+        profile |= {str(name): float(value) for name, value in statistics.dropna().items()}
     elif column.type == "date":
         profile |= {name: str(present.agg(name).date()) for name in ("min", "max")}
     else:

@@ -1,0 +1,126 @@
+"""Data understanding: typed rows up to a day, and what is in them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ratchet.errors import ConfigError, DataError
+from ratchet.params import Data
+from ratchet.pipelines.understanding.nodes import profile_rows, read_rows
+
+DATA = Data.model_validate(
+    {
+        "key": "id",
+        "time": "day",
+        "columns": {
+            "id": {"type": "integer"},
+            "day": {"type": "date"},
+            "size": {"type": "number", "nullable": True},
+            "colour": {"type": "string", "nullable": True},
+            "tags": {"type": "list", "nullable": True, "separator": "/"},
+        },
+    }
+)
+
+
+@pytest.fixture
+def raw() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "id": [3, 1, 2, 4],
+            "day": ["2020-01-02", "2020-01-01", "2020-01-03", "2020-01-03"],
+            "size": [1.0, 2.0, np.nan, 6.0],
+            "colour": ["red", "red", None, "green"],
+            "tags": ["a/b", "a", "", None],
+        }
+    )
+
+
+TARGETS: dict[str, Any] = {
+    "size": {
+        "column": "size",
+        "task": "regression",
+        "bounds": [0, 10],
+        "candidates": {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}},
+    }
+}
+
+
+def test_rows_are_typed(raw):
+    typed = read_rows(raw, DATA, TARGETS, None)
+
+    assert typed["day"].dtype.kind == "M"
+    assert typed["tags"].tolist() == [["a", "b"], ["a"], [], None]
+    assert len(typed) == 4
+
+
+@pytest.mark.parametrize(
+    ("as_of", "ids"), [("2020-01-01", [1]), ("2020-01-02", [3, 1]), ("2021-01-01", [3, 1, 2, 4])]
+)
+def test_as_of_is_the_last_day_that_is_seen(raw, as_of, ids):
+    typed = read_rows(raw, DATA, TARGETS, as_of)
+
+    assert typed["id"].tolist() == ids
+    assert typed.index.tolist() == list(range(len(ids)))
+    pd.testing.assert_frame_equal(read_rows(raw, DATA, TARGETS, pd.Timestamp(as_of).date()), typed)
+
+
+@pytest.mark.parametrize("as_of", ["soon", "2020-02-30", "", True, 20200101, ["2020-01-01"]])
+def test_as_of_must_be_a_date(raw, as_of):
+    with pytest.raises(ConfigError, match="parameter as_of: expected a date"):
+        read_rows(raw, DATA, TARGETS, as_of)
+
+
+def test_as_of_before_the_first_row(raw):
+    with pytest.raises(DataError, match="no row up to as_of=2019-12-31, first is 2020-01-01"):
+        read_rows(raw, DATA, TARGETS, "2019-12-31")
+
+
+def test_as_of_needs_a_time_column(raw):
+    with pytest.raises(ConfigError, match=r"names no data\.time column"):
+        read_rows(raw, DATA.model_copy(update={"time": None}), TARGETS, "2020-01-01")
+
+
+def test_a_target_out_of_bounds_is_told_before_anything_is_written(raw):
+    with pytest.raises(
+        DataError, match=r"column 'size' \(target 'size'\): .* from 0 to 10; 1 of 4"
+    ):
+        read_rows(raw.assign(size=[1, 2, 3, 11]), DATA, TARGETS, None)
+
+
+def test_profile(raw):
+    profile = profile_rows(read_rows(raw, DATA, TARGETS, None), DATA)
+
+    assert profile["rows"] == 4
+    assert profile["span"] == ["2020-01-01", "2020-01-03"]
+    columns = profile["columns"]
+    assert columns["size"]["missing"] == 1
+    assert (columns["size"]["min"], columns["size"]["mean"], columns["size"]["max"]) == (1, 3, 6)
+    assert columns["day"] == {
+        "type": "date",
+        "missing": 0,
+        "min": "2020-01-01",
+        "max": "2020-01-03",
+    }
+    assert columns["colour"]["distinct"] == 2
+    assert columns["colour"]["most_frequent"] == {"red": 2, "green": 1}
+    assert columns["tags"]["missing"] == 2  # an empty list is nothing
+    assert columns["tags"]["most_frequent"] == {"a": 2, "b": 1}
+    json.dumps(profile, allow_nan=False)
+
+
+@pytest.mark.parametrize(("row", "empty"), [(2, ["size", "colour", "tags"]), (3, ["tags"])])
+def test_profile_of_a_slice_in_which_a_column_is_empty(raw, row, empty):
+    """``as_of`` may leave nothing of a column that has values in the file."""
+    typed = read_rows(raw, DATA, TARGETS, None).iloc[[row]]
+
+    profile = profile_rows(typed, DATA)
+
+    missing = [name for name, column in profile["columns"].items() if column["missing"]]
+    assert missing == empty
+    json.dumps(profile, allow_nan=False)
