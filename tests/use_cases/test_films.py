@@ -66,7 +66,7 @@ def test_shares_must_leave_a_rest(shares):
         rank_classes(films([1, 2]), **{**OPTIONS, "shares": shares})
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1940, 1943), st.integers(0, 30)), min_size=1, max_size=60),
     st.randoms(use_true_random=False),
@@ -79,7 +79,6 @@ def test_more_reviews_never_lower_the_class_and_order_of_rows_is_nothing(rows, r
 
     for _, year in frame.assign(rank=classes).groupby("year"):
         assert year.sort_values("reviews")["rank"].is_monotonic_increasing
-        assert (year["rank"] == 2).mean() <= 0.1 + 1 / len(year)
     shuffled = list(frame.index)
     random.shuffle(shuffled)
     again = rank_classes(frame.loc[shuffled], **OPTIONS).map(rank)
