@@ -43,7 +43,7 @@ def measure(project: Path, use_case: str, env: str, pairs: int) -> None:
     python("-m", "kedro", "run", "--pipelines", "understanding,preprocessing", *scope, cwd=project)
     plan = write_plan(project, use_case, env)
     measured = alternate(
-        pairs, partial(run_bare, project, use_case), partial(run_kedro, project, scope)
+        pairs, partial(run_bare, project, plan), partial(run_kedro, project, plan, scope)
     )
     report(measured)
     print(
@@ -52,7 +52,7 @@ def measure(project: Path, use_case: str, env: str, pairs: int) -> None:
 
 
 def write_plan(project: Path, use_case: str, env: str) -> dict[str, Any]:
-    """Seed and targets of the use case, for the bare script.
+    """Seed and targets of the use case for the bare script, and where its files are.
 
     Importing the project's settings also sets how threads behave, here and in every process that
     is started from here: both sides are measured with the same.
@@ -74,20 +74,21 @@ def write_plan(project: Path, use_case: str, env: str) -> dict[str, Any]:
         },
     }
     (project / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
-    return plan | {"use_case": use_case}
+    paths = loader["globals"]["paths"]
+    return plan | {"use_case": use_case, "paths": {k: project / v for k, v in paths.items()}}
 
 
-def run_bare(project: Path, use_case: str) -> Costs:
+def run_bare(project: Path, plan: dict[str, Any]) -> Costs:
     output = emptied(project / "bare")
-    data = project / "data" / "05_model_input" / use_case
+    data = plan["paths"]["model_input"] / plan["use_case"]
     script = HERE / "bare" / "classical.py"
     total = python(script, project / "plan.json", data, output, cwd=project)
     return split(total, json.loads((output / "results.json").read_text(encoding="utf-8")))
 
 
-def run_kedro(project: Path, scope: list[str]) -> Costs:
+def run_kedro(project: Path, plan: dict[str, Any], scope: list[str]) -> Costs:
     """Run the pipeline with nothing left of the last time: no models, no finished searches."""
-    for folder in (project / "data" / "06_models").iterdir():
+    for folder in plan["paths"]["models"].iterdir():
         if folder.name != "encoder.skops":
             shutil.rmtree(folder)
     times = project / "times.json"
@@ -139,7 +140,7 @@ def difference(project: Path, plan: dict[str, Any]) -> float:
     import pandas as pd
 
     results = json.loads((project / "bare" / "results.json").read_text(encoding="utf-8"))
-    models = project / "data" / "06_models" / plan["use_case"]
+    models = plan["paths"]["models"] / plan["use_case"]
     return max(
         abs(
             score

@@ -189,6 +189,18 @@ GOOD = {
 }
 
 
+def test_small_grids_overwrite_no_results():
+    base, test = (
+        yaml.safe_load((ROOT / f"conf/{env}/globals.yml").read_text())["paths"]
+        for env in ("base", "test")
+    )
+    written = base.keys() - {"data", "raw", "samples"}
+
+    assert test == {"data": "data/test"} | {
+        name: base[name].replace("data/", "data/test/") for name in written
+    }
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_catalog_that_keeps_the_conventions_passes(rule):
     assert rule(GOOD) == []

@@ -41,7 +41,7 @@ def dates(load) -> pd.Series:
 
 
 def test_files_are_where_the_contract_says(films_project):
-    data = films_project / "data"
+    data = films_project / "data/test"
     for name in (
         *(f"05_model_input/films/{part}.parquet" for part in PARTS),
         *(f"06_models/films/{target}/best_model.skops" for target in TARGETS),
@@ -61,7 +61,7 @@ def test_files_are_where_the_contract_says(films_project):
 
 
 def test_models_run_no_code_when_loaded(films_project):
-    kinds = {path.suffix for path in (films_project / "data/06_models/films").rglob("*.*")}
+    kinds = {path.suffix for path in (films_project / "data/test/06_models/films").rglob("*.*")}
 
     assert kinds == {".skops", ".parquet", ".json"}
 
@@ -241,7 +241,9 @@ def leaves(metrics: Any, depth: int = 0) -> Iterator[tuple[int, dict[str, float]
 
 
 def test_metrics_are_nested_objects_of_finite_numbers(films_project):
-    metrics = json.loads((films_project / "data/07_model_output/films/metrics.json").read_text())
+    metrics = json.loads(
+        (films_project / "data/test/07_model_output/films/metrics.json").read_text()
+    )
 
     assert set(metrics) == set(TARGETS)
     for target, candidates in metrics.items():
@@ -345,7 +347,7 @@ def test_one_phase_of_one_use_case_runs_again_by_itself(
 ):
     copy: Path = shutil.copytree(films_project, tmp_path / "copy", symlinks=True)
     monkeypatch.chdir(copy)
-    outputs = copy / "data/07_model_output/films"
+    outputs = copy / "data/test/07_model_output/films"
     before = {name: (outputs / name).read_text() for name in ("metrics.json", "evaluation.json")}
     shutil.rmtree(outputs)
 

@@ -37,7 +37,7 @@ def finish(project: Path, pipelines: str) -> None:
 
 def finished_work(project: Path) -> dict[str, int]:
     """Results that were kept -> when they were written."""
-    cache = project / "data/06_models/search_cache"
+    cache = project / "data/test/06_models/search_cache"
     return {
         str(path.parent.relative_to(cache)): path.stat().st_mtime_ns
         for path in cache.rglob("output.pkl")
@@ -45,11 +45,11 @@ def finished_work(project: Path) -> dict[str, int]:
 
 
 def candidates(project: Path) -> list[Path]:
-    return list((project / "data/06_models/films").glob("*/candidates/*.skops"))
+    return list((project / "data/test/06_models/films").glob("*/candidates/*.skops"))
 
 
 def metrics(project: Path) -> dict[str, Any]:
-    return json.loads((project / "data/07_model_output/films/metrics.json").read_text())
+    return json.loads((project / "data/test/07_model_output/films/metrics.json").read_text())
 
 
 def numbers(content: Any) -> Iterator[float]:
