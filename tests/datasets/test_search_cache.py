@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from kedro.io import DatasetError
 
-from ratchet.datasets import SearchCacheDataset
+from ratchet.datasets import SearchCacheDataset, search_cache
 
 
 def make(size: int) -> np.ndarray:
@@ -38,6 +38,24 @@ def test_the_oldest_results_make_room(tmp_path):
     cached = SearchCacheDataset(filepath=str(folder), limit=40_000).load().cache(make)
 
     assert [cached.check_call_in_cache(size) for size in (30_000, 30_001)] == [False, True]
+
+
+@pytest.mark.parametrize("changed", ["learning/search.py", "numpy", "xgboost-cpu"])
+def test_other_code_or_libraries_start_anew(tmp_path, monkeypatch, changed):
+    folder = tmp_path / "cache"
+    SearchCacheDataset(filepath=str(folder)).load().cache(make)(10)
+    read, version = Path.read_bytes, search_cache.version
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: read(path) + b"#" * str(path).endswith(changed)
+    )
+    monkeypatch.setattr(
+        search_cache, "version", lambda name: version(name) + "1" * (name == changed)
+    )
+
+    found = SearchCacheDataset(filepath=str(folder)).load().cache(make)
+
+    assert not found.check_call_in_cache(10)
+    assert not list(folder.rglob("output.pkl"))  # nothing piles up
 
 
 def test_a_damaged_result_is_made_again(tmp_path):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
 import joblib
 from kedro.io import AbstractDataset, DatasetError
 
+_CODE = ("learning", "pipelines/classical")
+_LIBRARIES = ("scikit-learn", "xgboost", "xgboost-cpu", "numpy")
+
 
 class SearchCacheDataset(AbstractDataset[NoReturn, joblib.Memory]):
     """A folder in which ``joblib.Memory`` keeps the results of finished searches.
 
-    A search whose rows, estimator and grid have not changed is read back instead of run again.
+    A search whose rows, estimator and grid have not changed is read back instead of run again,
+    as long as our code and the libraries that fit have not changed either.
     The folder holds pickles: it is scratch space of one machine and is never shared or served.
 
     Args:
@@ -29,8 +36,15 @@ class SearchCacheDataset(AbstractDataset[NoReturn, joblib.Memory]):
         self.metadata = metadata
 
     def load(self) -> joblib.Memory:
-        """Open the folder; it is made when the first result is kept."""
-        memory = joblib.Memory(self._filepath, verbose=0, compress=1)
+        """Open the folder and drop what other code left there.
+
+        It is made when the first result is kept.
+        """
+        ours, code = self._filepath / "joblib", _code_version()
+        for folder in ours.glob("*"):
+            if folder.name != code:
+                shutil.rmtree(folder, ignore_errors=True)
+        memory = joblib.Memory(ours / code, verbose=0, compress=1)
         memory.reduce_size(bytes_limit=self._limit)
         return memory
 
@@ -43,3 +57,19 @@ class SearchCacheDataset(AbstractDataset[NoReturn, joblib.Memory]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+def _code_version() -> str:
+    """Short hash of what decides on a result beside its arguments; takes milliseconds."""
+    package = Path(__file__).parents[1]
+    parts = [f"{name} {_version(name)}".encode() for name in _LIBRARIES]
+    for folder in _CODE:
+        parts += [path.read_bytes() for path in sorted((package / folder).rglob("*.py"))]
+    return sha256(b"\0".join(parts)).hexdigest()[:12]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # xgboost goes by two names
+        return None
