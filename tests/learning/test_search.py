@@ -69,6 +69,7 @@ def test_table_has_a_row_per_point_best_first(rows, tmp_path):
 
     assert list(table["rank_test_score"]) == sorted(table["rank_test_score"])
     assert len(table) == 6
+    assert set(table["scoring"]) == {"neg_log_loss"}
     best = json.loads(table["params"][0])
     assert {name: model.get_params()[name] for name in best} == best
     np.testing.assert_allclose(

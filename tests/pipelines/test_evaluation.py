@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
+from ratchet.errors import ConfigError
 from ratchet.params import Features, Target
 from ratchet.pipelines.evaluation.nodes import (
     choose_best,
@@ -45,6 +46,8 @@ CLASS = Target(
 
 class Teller(RegressorMixin, BaseEstimator):
     """Tells ``size``, off by ``error``, give or take one."""
+
+    confidence = 0.9
 
     def __init__(self, error: float = 0.0) -> None:
         self.error = error
@@ -87,9 +90,9 @@ def rows(n: int, seed: int) -> pd.DataFrame:
 VALIDATION, TEST = rows(80, 1), rows(120, 2)
 
 
-def search(*folds: float) -> pd.DataFrame:
+def search(*folds: float, scoring: str = NUMBER.scorer) -> pd.DataFrame:
     scores = {f"split{i}_test_score": [score] for i, score in enumerate(folds)}
-    return pd.DataFrame({**scores, "mean_test_score": [np.mean(folds)]})
+    return pd.DataFrame({**scores, "mean_test_score": [np.mean(folds)], "scoring": scoring})
 
 
 def numbers(bad: float = 3.0) -> tuple[list[Any], list[Any], list[Any]]:
@@ -103,7 +106,7 @@ def numbers(bad: float = 3.0) -> tuple[list[Any], list[Any], list[Any]]:
 
 def classes() -> tuple[list[Any], list[Any], list[Any]]:
     models = [Guesser(0.0), Guesser(1.0)]
-    searches = [search(-0.7, -0.7), search(-0.5, -0.6)]
+    searches = [search(*folds, scoring=CLASS.scorer) for folds in [(-0.7, -0.7), (-0.5, -0.6)]]
     held_out = [
         pd.DataFrame(m.predict_proba(VALIDATION), VALIDATION.index, m.classes_) for m in models
     ]
@@ -210,6 +213,32 @@ def test_fold_scores_have_our_sign_and_the_spread_of_the_folds():
 
     assert name == "rmse"
     assert score == pytest.approx({"value": 0.3, "low": 0.2, "high": 0.4})
+
+
+def test_folds_are_those_of_the_search():
+    _, score = fold_scores(search(-0.4, -0.2, -0.9), NUMBER)
+
+    assert score["high"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [("scoring", "r2", "neg_root_mean_squared_error"), ("confidence", 0.8, "0.9")],
+)
+def test_parameters_that_changed_after_the_search_are_told(name, value, found):
+    """Else the scores of an earlier run would be labelled with today's parameters."""
+    target = NUMBER.model_copy(update={name: value})
+
+    with pytest.raises(ConfigError) as error:
+        evaluate(target, numbers())
+
+    assert f"column 'price'>.{name}: it is {value}" in str(error.value)
+    assert f"made with {found}; run the classical pipeline again" in str(error.value)
+
+
+def test_a_table_without_its_scorer_is_of_an_earlier_version():
+    with pytest.raises(ConfigError, match="made with None; run the classical pipeline again"):
+        fold_scores(search(-0.4, -0.2).drop(columns="scoring"), NUMBER)
 
 
 def test_objectives_are_judged_by_their_direction():

@@ -82,7 +82,7 @@ def run_search(
 
     Returns:
         The fitted best estimator, and ``cv_results_`` with one row per point: ``params`` as JSON,
-        rank, mean, spread and folds of the score, seconds for fit and score.
+        rank, mean, spread and folds of the score, seconds for fit and score, and ``scoring``.
 
     Raises:
         ValueError: a point of the grid cannot be fitted.
@@ -93,5 +93,5 @@ def run_search(
     results = pd.DataFrame(search.cv_results_)
     # Values of one parameter can be of several types, which a column of a file cannot.
     results["params"] = [json.dumps(point) for point in results["params"]]
-    results = results.loc[:, ~results.columns.str.startswith("param_")]
+    results = results.loc[:, ~results.columns.str.startswith("param_")].assign(scoring=scoring)
     return search.best_estimator_, results.sort_values("rank_test_score", ignore_index=True)

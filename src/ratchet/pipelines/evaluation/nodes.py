@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ratchet.errors import ConfigError
 from ratchet.frames import DataFrame, Series
 from ratchet.params import Features, Target, read_targets
 from ratchet.pipelines.model_input import features_and_target
@@ -30,6 +31,9 @@ def choose_best(
     Returns:
         The chosen model; the choice: ``best``, ``why``, ``metric`` and ``ranking``; and the
         predictions on the validation rows, one per candidate and row.
+
+    Raises:
+        ConfigError: the searches were made with another scoring.
     """
     import pandas as pd
 
@@ -114,6 +118,9 @@ def score_candidates(
         Predictions, one row per candidate and row of validation and test; and the scores:
         candidate -> ``cv``, ``validation`` or ``test`` -> metric -> value, low, high. For ``cv``
         low and high are the lowest and the highest fold, for the others a 95 % bootstrap interval.
+
+    Raises:
+        ConfigError: the models were made with another scoring or confidence.
     """
     import pandas as pd
 
@@ -123,6 +130,7 @@ def score_candidates(
     for name, model in models.items():
         rows = _tidy(getattr(model, _method(target))(X), y, target)
         if target.task == "regression":
+            _check_unchanged(target, "confidence", found=model.confidence, asked=target.confidence)
             rows[["low", "high"]] = model.predict_interval(X)
         frames.append(rows.assign(candidate=name, split="test"))
         metric, cv_score = fold_scores(searches[name], target)
@@ -166,14 +174,28 @@ def _score(rows: DataFrame, target: Target, seed: int) -> dict[str, dict[str, fl
 
 
 def fold_scores(search: DataFrame, target: Target) -> tuple[str, dict[str, float]]:
-    """Our name of the search's metric, and its mean with the lowest and the highest fold."""
+    """Our name of the search's metric, and its mean with the lowest and the highest fold.
+
+    Raises:
+        ConfigError: the search was made with another scoring.
+    """
     from ratchet.learning.metrics import from_scorer
 
     best = search.iloc[0]
-    folds = [f"split{fold}_test_score" for fold in range(target.cv)]
-    values = [from_scorer(target.scorer, best[column])[1] for column in folds]
+    _check_unchanged(target, "scoring", found=best.get("scoring"), asked=target.scorer)
+    folds = best[search.columns.str.fullmatch(r"split\d+_test_score")]
+    values = [from_scorer(target.scorer, score)[1] for score in folds]
     name, mean = from_scorer(target.scorer, best["mean_test_score"])
     return name, {"value": mean, "low": min(values), "high": max(values)}
+
+
+def _check_unchanged(target: Target, name: str, *, found: Any, asked: Any) -> None:
+    """Make sure that what was fitted, maybe in an earlier run, was fitted with a parameter."""
+    if found != asked:
+        raise ConfigError(
+            f"parameter targets.<target of column '{target.column}'>.{name}: it is {asked}, but "
+            f"the candidates were made with {found}; run the classical pipeline again"
+        )
 
 
 def judge_best(

@@ -42,16 +42,17 @@ def coverage(case: Case) -> list[Finding]:
     if inside is None:
         return []
     low, high = share_interval(inside.sum(), len(inside))
-    if high >= case.target.confidence:
+    promised = case.choice["details"]["confidence"]
+    if high >= promised:
         return []
-    needed = case.test["error"].abs().quantile(case.target.confidence)
+    needed = case.test["error"].abs().quantile(promised)
     return [
         Finding(
             f"The intervals of {case.name} hold the truth in {share(inside.mean())} of the test "
             f"rows ({share(low)} to {share(high)}), less than the promised "
-            f"{share(case.target.confidence)}.",
+            f"{share(promised)}.",
             f"Calibrate the intervals of {case.name} on more rows: ±{number(needed)} would have "
-            f"held {share(case.target.confidence)} of the test rows.",
+            f"held {share(promised)} of the test rows.",
         )
     ]
 

@@ -144,7 +144,7 @@ def coverage_sentence(case: Case) -> str:
     width = (case.test["high"] - case.test["low"]).mean()
     text = (
         f"Each prediction carries an interval that is meant to hold the truth in "
-        f"{share(case.target.confidence)} of the cases; on the test rows it does in "
+        f"{share(case.choice['details']['confidence'])} of the cases; on the test rows it does in "
         f"{share(inside.mean())} ({share(low)} to {share(high)}). The intervals are "
         f"{unit(width, case.target.unit)} wide on average."
     )
