@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kedro.config import AbstractConfigLoader
+from kedro.framework import project
 from pydantic import ValidationError
 
 from ratchet.errors import ConfigError
@@ -17,24 +18,34 @@ _config_loader: AbstractConfigLoader | None = None
 
 
 def remember(config_loader: AbstractConfigLoader) -> None:
-    """Keep the loader of the running session: it knows the environment and ``--params``."""
+    """Keep the loader of the running session: it knows the environment and ``--params``.
+
+    Kedro keeps the pipelines that an earlier session of this process made, maybe from other use
+    cases: they are made anew.
+    """
     global _config_loader  # noqa: PLW0603 - Kedro calls register_pipelines() without arguments
     _config_loader = config_loader
+    if project.PACKAGE_NAME:
+        project.pipelines.configure(f"{project.PACKAGE_NAME}.pipeline_registry")
+
+
+def loader_here(env: str | None = None) -> tuple[AbstractConfigLoader, Path]:
+    """Loader of the project we stand in, and its folder."""
+    from kedro.utils import find_kedro_project
+
+    settings = project.settings
+    folder = find_kedro_project(Path.cwd()) or Path.cwd()
+    loader = settings.CONFIG_LOADER_CLASS(
+        conf_source=str(folder / settings.CONF_SOURCE),
+        env=env or os.environ.get("KEDRO_ENV"),
+        **settings.CONFIG_LOADER_ARGS,
+    )
+    return loader, folder
 
 
 def project_parameters() -> dict[str, Any]:
     """Parameters of the running session; without one, those of the project we stand in."""
-    if _config_loader is not None:
-        return dict(_config_loader["parameters"])
-    from kedro.framework.project import settings
-    from kedro.utils import find_kedro_project
-
-    project = find_kedro_project(Path.cwd()) or Path.cwd()
-    loader = settings.CONFIG_LOADER_CLASS(
-        conf_source=str(project / settings.CONF_SOURCE),
-        env=os.environ.get("KEDRO_ENV"),
-        **settings.CONFIG_LOADER_ARGS,
-    )
+    loader = loader_here()[0] if _config_loader is None else _config_loader
     return dict(loader["parameters"])
 
 
@@ -97,12 +108,16 @@ def check_searches(use_cases: Mapping[str, UseCase]) -> None:
 
 
 def _check_metrics(target: Target) -> None:
-    from ratchet.learning.metrics import CLASSIFICATION, PER_CLASS, REGRESSION
+    from ratchet.learning.metrics import CLASSIFICATION, PER_CLASS, REGRESSION, check_class_names
 
     table = CLASSIFICATION if target.task == "classification" else REGRESSION
     scorers = [metric.scorer for metric in table.values() if metric.scorer]
     if target.scorer not in scorers:
         raise ValueError(f"scoring: unknown '{target.scorer}'; allowed are {scorers}")
+    try:
+        check_class_names(target.classes or [])
+    except ValueError as error:
+        raise ValueError(f"classes: {error}") from None
     ranking = [name for name, metric in table.items() if metric.greater_is_better is not None]
     ranking += [f"{name}_{label}" for name in PER_CLASS for label in target.classes or []]
     for metric in target.objectives:
