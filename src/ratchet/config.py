@@ -25,8 +25,7 @@ def remember(config_loader: AbstractConfigLoader) -> None:
     """
     global _config_loader  # noqa: PLW0603 - Kedro calls register_pipelines() without arguments
     _config_loader = config_loader
-    if project.PACKAGE_NAME:
-        project.pipelines.configure(f"{project.PACKAGE_NAME}.pipeline_registry")
+    project.pipelines.configure("ratchet.pipeline_registry")
 
 
 def loader_here(env: str | None = None) -> tuple[AbstractConfigLoader, Path]:

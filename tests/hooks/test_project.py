@@ -10,8 +10,8 @@ def add_use_case(project, name):
     folder.mkdir()
     use_case = {
         "about": {"title": name, "question": "?", "source": "a test"},
-        "data": {"key": "id", "columns": {"id": {"type": "integer"}, "y": {"type": "number"}}},
-        "features": {"numeric": ["y"]},
+        "data": {"key": "id", "columns": {c: {"type": "integer"} for c in ("id", "x", "y")}},
+        "features": {"numeric": ["x"]},
         "targets": {
             "y": {
                 "column": "y",
