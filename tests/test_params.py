@@ -183,12 +183,52 @@ def test_all_mistakes_are_told_at_once():
     assert len(str(error.value).splitlines()) == 2
 
 
-def test_a_feature_may_not_look_like_a_target():
-    content = parameters("data.columns.target_size", {"type": "number"})
-    content["bikes"]["features"]["numeric"] = ["target_size"]
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("target_size", "the prefix 'target_' is for targets"),
+        ("history_size", "the prefix 'history_' is for the history"),
+        ("split", "the column name 'split' is kept"),
+        ("id", "features: 'id' is the key"),
+    ],
+)
+def test_a_feature_may_not_look_like_something_else(name, told):
+    content = parameters(f"data.columns.{name}", {"type": "number"})
+    content["bikes"]["features"]["numeric"] = [name]
 
-    with pytest.raises(ConfigError, match="the prefix 'target_' is for targets"):
+    with pytest.raises(ConfigError, match=told):
         read_use_cases(content)
+
+
+def test_a_derived_column_may_not_be_called_split():
+    content = parameters("data.derive.split", {"function": "ratchet.use_cases.films.rank_classes"})
+
+    with pytest.raises(ConfigError, match="the column name 'split' is kept"):
+        read_use_cases(content)
+
+
+def test_rows_without_a_date_cannot_be_split_by_time():
+    content = parameters("data.columns.sold", {"type": "date", "nullable": True})
+
+    with pytest.raises(ConfigError, match="time: column 'sold' must not be nullable"):
+        read_use_cases(content)
+    content["bikes"]["data"]["required"] = ["sold"]
+    assert read_use_cases(content)
+
+
+def test_two_targets_may_not_be_the_same():
+    content = parameters("targets.worth", GOOD["targets"]["price"])
+
+    with pytest.raises(ConfigError, match="targets: 'price' and 'worth' are the same"):
+        read_use_cases(content)
+
+
+@pytest.mark.parametrize(("label", "clash"), [("macro", "f1_macro"), ("weighted", "f1_weighted")])
+def test_classes_that_make_a_metric_ambiguous_are_told(label, clash):
+    use_cases = read_use_cases(parameters("targets.class.classes", ["low", label]))
+
+    with pytest.raises(ConfigError, match=rf"class\.classes: .* ambiguous: \['{clash}'\]"):
+        check_searches(use_cases)
 
 
 def test_parameters_are_frozen():

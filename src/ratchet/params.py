@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -24,6 +25,9 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 TARGET_PREFIX = "target_"
 """How target columns start in the model input; every other column is a feature."""
+
+HISTORY_PREFIX = "history_"
+"""How columns computed from earlier rows start in the model input."""
 
 
 class _Params(BaseModel):
@@ -117,6 +121,11 @@ class Data(_Params):
                     )
         if self.time and self.columns[self.time].type != "date":
             raise ValueError(f"time: column '{self.time}' must have type 'date'")
+        if self.time and self.columns[self.time].nullable and self.time not in self.required:
+            raise ValueError(
+                f"time: column '{self.time}' must not be nullable, or be among the required ones: "
+                f"rows without a date have no place in the split"
+            )
         return self
 
 
@@ -254,6 +263,8 @@ class UseCase(_Params):
     @model_validator(mode="after")
     def _name_known_columns(self) -> Self:
         known = {*self.data.columns, *self.data.derive}
+        if "split" in known:
+            raise ValueError("data: the column name 'split' is kept for the part of a row")
         history = self.features.history
         named = {
             "targets": [target.column for target in self.targets.values()],
@@ -271,12 +282,22 @@ class UseCase(_Params):
             for name in names:
                 if name not in known:
                     raise ValueError(f"{place}: '{name}' is not among the columns {sorted(known)}")
+                if name == self.data.key:
+                    raise ValueError(f"{place}: '{name}' is the key, which only names a row")
         leaking = set(named["targets"]) & set(self.features.columns)
         if leaking:
             raise ValueError(f"features: {sorted(leaking)} is a target")
-        reserved = [name for name in self.features.columns if name.startswith(TARGET_PREFIX)]
-        if reserved:
-            raise ValueError(f"features: {reserved}: the prefix '{TARGET_PREFIX}' is for targets")
+        for prefix, owner in {TARGET_PREFIX: "targets", HISTORY_PREFIX: "the history"}.items():
+            reserved = [name for name in self.features.columns if name.startswith(prefix)]
+            if reserved:
+                raise ValueError(f"features: {reserved}: the prefix '{prefix}' is for {owner}")
+        return self
+
+    @model_validator(mode="after")
+    def _tell_targets_apart(self) -> Self:
+        for (one, first), (other, second) in combinations(self.targets.items(), 2):
+            if first == second:
+                raise ValueError(f"targets: '{one}' and '{other}' are the same")
         return self
 
 

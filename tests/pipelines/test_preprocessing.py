@@ -191,6 +191,18 @@ def test_history_is_told_by_its_prefix():
     assert (built.loc[ids].filter(like="history_") == 0).all(axis=None)
 
 
+def test_a_row_known_before_it_is_looked_up_is_told():
+    """Its own target would be among its features."""
+    history = {"entities": ["tags"], "values": {}, "looked_up": "day", "available": "known"}
+    features = Features.model_validate({"numeric": ["size"], "history": history})
+    primary, _ = select(frame(), data())
+    known = primary["day"].mask(primary["id"].isin([3, 7]), primary["day"] - pd.Timedelta("1D"))
+    known[primary["id"] == 5] = pd.NaT  # never known
+
+    with pytest.raises(DataError, match=r"'known' .* before 'day' .*; 2 of 100 rows differ .row"):
+        build_features(primary.assign(known=known), data(), features, TARGETS)
+
+
 def test_the_encoder_learns_from_training_rows_alone():
     primary, _ = select(frame(), data())
     later = primary["split"] != "train"

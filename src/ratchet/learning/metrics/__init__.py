@@ -10,6 +10,7 @@ from ratchet.learning.metrics.calibration import calibration_table, expected_cal
 from ratchet.learning.metrics.scores import (
     Scores,
     bootstrap_means,
+    check_class_names,
     confusion,
     score_classification,
     score_regression,
@@ -34,6 +35,7 @@ __all__ = [
     "Scores",
     "bootstrap_means",
     "calibration_table",
+    "check_class_names",
     "confusion",
     "expected_calibration_error",
     "from_scorer",

@@ -52,9 +52,7 @@ def score_classification(
             no probabilities (not finite, negative, sum not 1).
     """
     rows = classification_rows(truth, probabilities, classes)
-    taken = [f"{name}_{label}" for name in PER_CLASS for label in classes]
-    if clash := set(taken) & set(CLASSIFICATION):
-        raise ValueError(f"class names make the metrics ambiguous: {sorted(clash)}")
+    check_class_names(classes)
     metrics = [*CLASSIFICATION.values(), *PER_CLASS.values()]
     draws = _evaluate(metrics, *rows, n_bootstrap, seed)
     scores = {name: _interval(draws[name], confidence) for name in CLASSIFICATION}
@@ -62,6 +60,17 @@ def score_classification(
         for label, column in zip(classes, draws[name].T, strict=True):
             scores[f"{name}_{label}"] = _interval(column, confidence)
     return scores
+
+
+def check_class_names(classes: Sequence[str]) -> None:
+    """Make sure that no score of a class is called like a score of all classes.
+
+    Raises:
+        ValueError: such as ``macro``, whose F1 would be ``f1_macro``.
+    """
+    taken = [f"{name}_{label}" for name in PER_CLASS for label in classes]
+    if clash := set(taken) & set(CLASSIFICATION):
+        raise ValueError(f"class names make the metrics ambiguous: {sorted(clash)}")
 
 
 def score_regression(

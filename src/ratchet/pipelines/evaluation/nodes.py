@@ -6,7 +6,7 @@ from typing import Any
 
 from ratchet.errors import ConfigError
 from ratchet.frames import DataFrame, Series
-from ratchet.params import Features, Target, read_targets
+from ratchet.params import HISTORY_PREFIX, Features, Target, read_targets
 from ratchet.pipelines.model_input import features_and_target
 
 CONFIDENT = 0.8
@@ -284,7 +284,6 @@ def explain_best(
     from sklearn.metrics import log_loss, root_mean_squared_error
 
     from ratchet.learning.importance import group_by_source, grouped_permutation_importance
-    from ratchet.pipelines.preprocessing.nodes import HISTORY_PREFIX
 
     X, y = features_and_target(test, target)
 

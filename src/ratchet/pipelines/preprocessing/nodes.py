@@ -6,7 +6,15 @@ from typing import Any
 
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series
-from ratchet.params import TARGET_PREFIX, Data, Derived, Features, read_targets
+from ratchet.params import (
+    HISTORY_PREFIX,
+    TARGET_PREFIX,
+    Data,
+    Derived,
+    Features,
+    History,
+    read_targets,
+)
 
 SPLITS = ("train", "validation", "test")
 
@@ -88,9 +96,6 @@ def _describe(rows: DataFrame, data: Data) -> dict[str, Any]:
     return description
 
 
-HISTORY_PREFIX = "history_"
-
-
 def build_features(
     primary: DataFrame, data: Data, features: Features, targets: dict[str, Any]
 ) -> DataFrame:
@@ -99,6 +104,9 @@ def build_features(
     Returns:
         Frame indexed by the row key: source columns of the features, history columns
         (``history_*``), ``split``, and one column ``target_*`` per target.
+
+    Raises:
+        DataError: rows are known before they are looked up.
     """
     from ratchet.learning.features.history import history_features
 
@@ -111,8 +119,26 @@ def build_features(
     )
     if features.history is None:
         return gathered
+    _check_order(rows, features.history)
     history = history_features(rows, rows, **features.history.model_dump())
     return gathered.join(history.add_prefix(HISTORY_PREFIX))
+
+
+def _check_order(rows: DataFrame, history: History) -> None:
+    """Make sure that no row counts among its own earlier rows, with its target."""
+    early = rows[rows[history.available] < rows[history.looked_up]]
+    if not early.empty:
+        first = ", ".join(
+            f"row {key!r}: {known.date()} and {asked.date()}"
+            for key, known, asked in early[[history.available, history.looked_up]]
+            .head()
+            .itertuples()
+        )
+        raise DataError(
+            f"features.history: expected no '{history.available}' (available) before "
+            f"'{history.looked_up}' (looked_up), or a row would learn from itself; "
+            f"{len(early)} of {len(rows)} rows differ ({first})"
+        )
 
 
 def encode_features(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ratchet.frames import DataFrame
-from ratchet.params import About, Data, Features, Target, read_targets
+from ratchet.params import HISTORY_PREFIX, About, Data, Features, Target, read_targets
 
 
 def describe_data(
@@ -60,7 +60,6 @@ def describe_target(
     Returns:
         A ``blocks.Chapter``.
     """
-    from ratchet.pipelines.preprocessing.nodes import HISTORY_PREFIX
     from ratchet.pipelines.reporting.case import HISTORY, Case
     from ratchet.pipelines.reporting.target_chapter import target_chapter
 
