@@ -354,3 +354,11 @@ def test_one_phase_of_one_use_case_runs_again_by_itself(
     run_kedro(copy, "evaluation", namespaces=["films"])
 
     assert {name: (outputs / name).read_text() for name in before} == before
+
+
+def test_a_suffix_is_no_person(load):
+    primary = load("films.primary")
+    people = pd.concat([primary[column].explode() for column in sorted(PEOPLE)]).dropna()
+
+    assert people.str.contains(r"\bJr\.").any()
+    assert not people.isin(["Jr.", "Sr.", "Inc", "Inc.", "Ltd."]).any()

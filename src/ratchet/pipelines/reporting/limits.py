@@ -213,8 +213,8 @@ def empty_sources(case: Case) -> list[Finding]:
                     f"{column} is empty in {share(empty.mean())} of the rows, although it is "
                     f"number {rank} of {len(case.importance)} among the sources that {case.name} "
                     "is predicted from.",
-                    f"Complete {column} for the {counted(int(empty.sum()), 'row')} that lack it, "
-                    f"recent ones first, and see whether {case.name} gains.",
+                    f"Find out whether the gap itself goes with {case.name}: leave {column} out "
+                    f"once, and complete some of the {counted(int(empty.sum()), 'empty row')}.",
                 )
             ]
     return []

@@ -85,10 +85,7 @@ def _features(features: Features) -> list[Block]:
             f"what earlier rows with the same {entity} reached in {known}"
         )
     frame = pd.DataFrame({"feature": list(encoding), "how a model sees it": encoding.values()})
-    text = (
-        f"A model may look at {counted(len(frame), 'source')} of information, all known when the "
-        "prediction is made."
-    )
+    text = f"A model may look at {counted(len(frame), 'source')} of information."
     table = Table("features", "Sources of information, and how a model sees them", frame)
     return [Text(text, title="Features"), table]
 

@@ -1,0 +1,28 @@
+"""Kedro-Viz as a static site."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.slow
+def test_a_static_site_shows_layers_metrics_and_plots(films_project, tmp_path):
+    build = [sys.executable, "-m", "kedro", "viz", "build", "--include-previews", "--env", "test"]
+    subprocess.run(build, cwd=films_project, check=True, capture_output=True, timeout=300)
+    site = films_project / "build"
+    pipelines = json.loads((site / "api" / "main").read_text())
+    shown = {
+        node["name"]: json.loads((site / "api" / "nodes" / node["id"]).read_text())
+        for node in pipelines["nodes"]
+        if node["type"] == "data"
+    }
+
+    layers = "raw intermediate primary feature model_input models model_output reporting"
+    assert pipelines["layers"] == layers.split()
+    assert "films" in {pipeline["id"] for pipeline in pipelines["pipelines"]}
+    assert shown["films.metrics"]["preview"]
+    plots = [name for name in shown if name.endswith("_plot")]
+    assert plots
+    assert all(shown[name]["preview"]["data"] for name in plots)

@@ -1,0 +1,38 @@
+"""The documentation holds together."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    dead = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert not dead
+
+
+def test_every_page_is_in_the_index() -> None:
+    linked = set(LINK.findall((ROOT / "docs" / "README.md").read_text()))
+    pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/*/*.md")}
+    assert pages == linked
+
+
+def test_every_parameter_is_documented() -> None:
+    from ratchet import params
+
+    reference = (ROOT / "docs" / "reference" / "parameters.md").read_text()
+    models = (
+        params.About,
+        params.Data,
+        params.Column,
+        params.Features,
+        params.History,
+        params.Target,
+    )
+    named = {field for model in models for field in model.model_fields}
+    assert not {name for name in named if not re.search(rf"\b{name}\b", reference)}
