@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -105,8 +106,11 @@ def test_a_search_shows_fits_and_the_best_so_far(terminal):
     bars = progress.start()
 
     with progress.search_progress("forest", "neg_log_loss") as on_progress:
-        on_progress(5, 20, -0.51234)
+        on_progress(0, 20, math.nan)
         (task,) = bars.tasks
+        assert (task.completed, task.total) == (0, 20)
+        assert "best" not in task.description
+        on_progress(5, 20, -0.51234)
         assert (task.completed, task.total) == (5, 20)
         assert "forest" in task.description
         assert "neg_log_loss -0.5123" in task.description

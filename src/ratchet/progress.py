@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -66,9 +67,8 @@ def search_progress(name: str, scoring: str) -> Iterator[OnProgress | None]:
     task = progress.add_task(f"  {name}", total=None)
 
     def report(done: int, total: int, best: float) -> None:
-        progress.update(
-            task, completed=done, total=total, description=f"  {name} (best {scoring} {best:.4f})"
-        )
+        found = "" if math.isnan(best) else f" (best {scoring} {best:.4f})"
+        progress.update(task, completed=done, total=total, description=f"  {name}{found}")
 
     try:
         yield report

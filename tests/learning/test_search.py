@@ -43,7 +43,7 @@ def test_results_are_those_of_scikit_learn(rows, n_jobs):
 
 
 @pytest.mark.parametrize(("n_jobs", "steps"), [(1, 6), (2, 3), (3, 2)])
-def test_progress_is_told_after_every_batch(rows, n_jobs, steps):
+def test_progress_is_told_before_the_first_fit_and_after_every_batch(rows, n_jobs, steps):
     told = []
     search = GridSearch(
         tree(),
@@ -57,10 +57,10 @@ def test_progress_is_told_after_every_batch(rows, n_jobs, steps):
     search.fit(*rows)
 
     done, total, best = zip(*told, strict=True)
-    assert len(told) == steps
     assert set(total) == {6 * 4}
-    assert list(done) == [24 * (i + 1) // steps for i in range(steps)]
-    assert list(best) == sorted(best)
+    assert list(done) == [24 * i // steps for i in range(steps + 1)]
+    assert np.isnan(best[0])
+    assert list(best[1:]) == sorted(best[1:])
     assert best[-1] == search.best_score_
 
 

@@ -154,7 +154,7 @@ def test_fitting_a_stack_again_leaves_its_models(labelled):
 def test_progress_is_told(measured):
     told = []
     fit_combination(
-        [LinearRegression().fit(*measured)],
+        [LinearRegression().fit(*measured), Ridge().fit(*measured)],
         {"alpha": [1, 2, 3]},
         *measured,
         scoring="r2",
@@ -163,7 +163,11 @@ def test_progress_is_told(measured):
         on_progress=lambda *state: told.append(state),
     )
 
-    assert [done for done, _, _ in told] == [3, 6, 9]
+    done, total, best = zip(*told, strict=True)
+    assert list(done) == [0, 3, 6, 6, 9, 12, 15]  # models, then points
+    assert set(total) == {15}
+    assert np.isnan(best[:4]).all()
+    assert np.isfinite(best[4:]).all()
 
 
 def test_combiner_follows_the_task():

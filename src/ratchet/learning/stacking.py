@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import BaseCrossValidator, cross_val_predict
+from sklearn.model_selection import BaseCrossValidator, ParameterGrid, cross_val_predict
 from sklearn.pipeline import Pipeline
 
 from ratchet.learning.search import OnProgress, run_search
@@ -100,10 +101,20 @@ def fit_combination(
         The linear model, fitted on columns such as ``Predictions`` makes, and its search as
         ``run_search`` gives it.
     """
-    out_of_fold = [
-        cross_val_predict(model, X, y, cv=cv, method=prediction_method(model), n_jobs=n_jobs)
-        for model in models
-    ]
+    n_folds = cv.get_n_splits()
+    before = len(models) * n_folds
+    total = before + len(ParameterGrid(param_grid)) * n_folds
+
+    def report(done: int, best: float = math.nan) -> None:
+        if on_progress:
+            on_progress(done, total, best)
+
+    report(0)
+    out_of_fold = []
+    for i, model in enumerate(models, 1):
+        method = prediction_method(model)
+        out_of_fold.append(cross_val_predict(model, X, y, cv=cv, method=method, n_jobs=n_jobs))
+        report(i * n_folds)
     classes = is_classifier(models[0])
     return run_search(
         combiner(classes=classes),
@@ -113,7 +124,7 @@ def fit_combination(
         scoring=scoring,
         cv=cv,
         n_jobs=1,  # fits of milliseconds: starting workers would cost more
-        on_progress=on_progress,
+        on_progress=lambda done, _, best: report(before + done, best),
     )
 
 
