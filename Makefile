@@ -26,11 +26,10 @@ viz: setup ## Look at the pipelines with Kedro-Viz (VIZ_PORT=4141)
 	$(python) -m kedro viz run --host 127.0.0.1 --port $(VIZ_PORT) $(ARGS)
 
 viz-build: setup ## Write Kedro-Viz as a static site into build/
-	$(python) -m kedro viz build $(ARGS)
+	$(python) -m kedro viz build --include-previews $(ARGS)
 
 mlflow: setup ## Look at runs and models with MLflow (MLFLOW_PORT=5000)
-	$(python) -m mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
-		--host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 $(ARGS)
+	$(python) -m kedro mlflow --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 $(ARGS)
 
 # Run as a file and without a set-up: it has to work where the environment does not.
 check: ## Say what this machine lacks, and how to get it
