@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import settings
 from kedro.io import DatasetError
 
+from ratchet import progress
+from ratchet.config import loader_here
 from ratchet.errors import UserError, root_cause
+from ratchet.hooks.tracking import TrackingHooks, shown, tracking_uri
+
+INTERRUPTED = 130  # what shells report of a command that Ctrl-C ended
 
 
 @click.group(name="ratchet")
@@ -26,6 +34,10 @@ def run(*, verbose: bool, **options: Any) -> Any:
         return kedro_run.callback(**options)  # type: ignore[misc]
     except click.ClickException:
         raise
+    except KeyboardInterrupt:
+        _close_run()
+        click.echo("Interrupted; run the same command again to continue", err=True)
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         if verbose:
             raise
@@ -34,6 +46,14 @@ def run(*, verbose: bool, **options: Any) -> Any:
         ) from error
     finally:
         nodes.removeFilter(_is_no_error)
+
+
+def _close_run() -> None:
+    """Kedro calls no hook when a run is interrupted."""
+    progress.stop()
+    for hook in settings.HOOKS:
+        if isinstance(hook, TrackingHooks):
+            hook.interrupt()
 
 
 def _is_no_error(record: logging.LogRecord) -> bool:
@@ -64,6 +84,21 @@ def _unreadable(error: DatasetError) -> str:
         "EmptyDataError": "the file has no rows",
     }
     return f"{name}: {words.get(type(cause).__name__, str(cause).strip())}"
+
+
+@cli.command(
+    name="mlflow", context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
+)
+@click.option("--env", "-e", help="Environment whose mlflow.yml says where runs are tracked.")
+@click.pass_context
+def mlflow_ui(context: click.Context, env: str | None) -> None:
+    """Look at the tracked runs; other options go to `mlflow ui`."""
+    loader, project = loader_here(env)
+    uri = tracking_uri(loader["mlflow"], project)
+    if uri.startswith("http"):
+        raise click.ClickException(f"runs are tracked by a server: open {shown(uri)} in a browser")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, *context.args]
+    context.exit(subprocess.run(command, check=False).returncode)
 
 
 cli.add_command(

@@ -15,8 +15,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # logistic regression on the films cost many times the CPU time, and slower. Your own setting wins.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# Kedro calls the last hook first: the summary comes after tracking has logged the run.
-HOOKS = (SummaryHooks(), TrackingHooks(), ProgressHooks(), ProjectHooks())
+# Kedro calls the last hook first: the summary comes before tracking, which may fail or take long.
+HOOKS = (TrackingHooks(), SummaryHooks(), ProgressHooks(), ProjectHooks())
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -12,7 +12,7 @@ from ratchet import progress
 class ProgressHooks:
     """Shows how many nodes are done and how long the rest may take."""
 
-    @hook_impl
+    @hook_impl(trylast=True)  # nobody takes the bar away when another hook stops the run here
     def before_pipeline_run(self, pipeline: Any) -> None:
         """Show the bar, on a terminal."""
         self._bars = progress.start() if progress.wanted() else None

@@ -7,18 +7,23 @@ metrics and artifacts of datasets made by one pattern overwrite each other.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
+from ratchet.errors import ConfigError
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+LOGGER = logging.getLogger(__name__)
 SQLITE = "sqlite:///"
 REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "xgboost-cpu", "xgboost")
 
@@ -35,6 +40,7 @@ class TrackingHooks:
         """Read where to track."""
         self._project = Path(context.project_path)
         self._settings = context.config_loader["mlflow"]
+        self._env = context.env or "local"
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
@@ -42,6 +48,17 @@ class TrackingHooks:
         self._client = None  # a notebook has several runs in one process
         if not self._settings["enabled"]:
             return
+        try:
+            self._open_run(run_params)
+        except Exception as error:  # whatever the store and its driver raise
+            self._client = None
+            store = shown(tracking_uri(self._settings, self._project))
+            raise ConfigError(
+                f"cannot track this run in {store}: {error}\n"
+                f"(enabled: false in conf/{self._env}/mlflow.yml turns tracking off)"
+            ) from error
+
+    def _open_run(self, run_params: dict[str, Any]) -> None:
         self._client, experiment_id = open_store(self._settings, self._project)
         names = run_params["pipeline_names"] or ["__default__"]
         scope = ",".join(run_params["namespaces"] or [])
@@ -57,6 +74,42 @@ class TrackingHooks:
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Log what the nodes of this run have written."""
+        with self._last_words():
+            self._log_run(pipeline, catalog)
+            self._end("FINISHED")
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Close the run as failed, saying why."""
+        with self._last_words():
+            if self._client is not None:
+                self._client.set_tag(self._run_id, "error", str(error))
+            self._end("FAILED")
+
+    def interrupt(self) -> None:
+        """Close a run that the user has stopped."""
+        with self._last_words():
+            self._end("KILLED")
+
+    def _end(self, status: str) -> None:
+        if self._client is not None:
+            self._client.set_terminated(self._run_id, status)
+            self._client = None
+
+    @contextmanager
+    def _last_words(self) -> Iterator[None]:
+        """Let no trouble with the store hide how the run itself ended."""
+        try:
+            yield
+        except Exception as error:
+            store = shown(tracking_uri(self._settings, self._project))
+            LOGGER.warning("This run is not tracked whole in %s: %s", store, error)
+            with suppress(Exception):
+                self._end("FAILED")
+        finally:
+            self._client = None
+
+    def _log_run(self, pipeline: Any, catalog: Any) -> None:
         if self._client is None:
             return
         written = {name for node in pipeline.nodes for name in node.outputs}
@@ -66,14 +119,6 @@ class TrackingHooks:
             if name.rsplit(".", 1)[-1] in ("report", "tables", "metrics", "evaluation"):
                 folder = name.split(".")[0]
                 self._client.log_artifact(self._run_id, catalog.get(name)._filepath, folder)
-        self._client.set_terminated(self._run_id, "FINISHED")
-
-    @hook_impl
-    def on_pipeline_error(self, error: Exception) -> None:
-        """Close the run as failed, saying why."""
-        if self._client is not None:
-            self._client.set_tag(self._run_id, "error", str(error))
-            self._client.set_terminated(self._run_id, "FAILED")
 
     def _log_candidate(self, name: str, written: set[str], catalog: Any) -> None:
         """Log one candidate, ``<use_case>.<target>.<candidate>``, as a nested run."""
@@ -104,6 +149,19 @@ class TrackingHooks:
         self._client.set_terminated(run.info.run_id, "FINISHED")
 
 
+def tracking_uri(settings: dict[str, Any], project: Path) -> str:
+    """Where runs are tracked; a relative path belongs to the project."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or settings["tracking_uri"]
+    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
+        return f"{SQLITE}{project / uri.removeprefix(SQLITE)}"
+    return str(uri)
+
+
+def shown(uri: str) -> str:
+    """An address without user and password."""
+    return re.sub("//[^/@]*@", "//", uri)
+
+
 def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, str]:
     """Connect to the tracking store and make the experiment if it is new.
 
@@ -116,9 +174,7 @@ def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, s
     """
     import mlflow
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or settings["tracking_uri"]
-    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
-        uri = f"{SQLITE}{project / uri.removeprefix(SQLITE)}"
+    uri = tracking_uri(settings, project)
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name(settings["experiment"])
     if experiment is not None:
