@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import yaml
 
 
@@ -39,3 +43,26 @@ def test_every_session_sees_the_use_cases_of_its_environment(project):
             seen[env] = {"shop", "bikes"} & set(pipelines)
 
     assert seen == {"shop": {"shop"}, "bikes": {"bikes"}}
+
+
+def test_a_run_from_a_sub_folder_logs_as_the_project_wants(project):
+    """In a process of its own: Kedro looks for the file when it is imported."""
+    (project / "notes").mkdir()
+    code = f"""
+import logging
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+bootstrap_project({str(project)!r})
+KedroSession.create({str(project)!r}).load_context()
+print("LEVEL", logging.getLogger("kedro.io").level == logging.WARNING)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project / "notes",
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "LEVEL True" in done.stdout

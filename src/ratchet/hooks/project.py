@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import LOGGING, configure_logging
 from kedro.io import DatasetError
 
 from ratchet import config
@@ -20,6 +23,7 @@ class ProjectHooks:
     def after_context_created(self, context: Any) -> None:
         """Let the pipeline registry see the environment and the parameters of this session."""
         config.remember(context.config_loader)
+        _use_logging_of(Path(context.project_path))
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Any) -> None:
@@ -51,6 +55,15 @@ class ProjectHooks:
         error.add_note(f"file: {path}")
         if isinstance(root_cause(error), UnicodeDecodeError):
             error.add_note(f"first in line {_first_undecodable_line(path)}")
+
+
+def _use_logging_of(folder: Path) -> None:
+    """Apply ``conf/logging.yml``: Kedro looks for it in the current folder only."""
+    path = folder / "conf" / "logging.yml"
+    if "KEDRO_LOGGING_CONFIG" not in os.environ and path.exists():
+        wanted = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if wanted != LOGGING.data:
+            configure_logging(wanted)
 
 
 def _running(phase: str, pipeline: Any, use_cases: dict[str, UseCase]) -> dict[str, UseCase]:
