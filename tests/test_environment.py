@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -168,6 +169,25 @@ def test_busy_port_is_found_and_free_again_afterwards(project):
 def test_room_is_compared_with_the_need(project, check, status):
     assert check(project, needed=1.0).status == OK
     assert check(project, needed=1e18).status == status
+
+
+def test_room_is_not_asked_for_what_is_there(project, monkeypatch):
+    usage = type("Usage", (), {"free": 2e9})
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: usage)
+
+    whole = environment.check_disk(project)
+    shutil.rmtree(project / ".venv")
+
+    assert whole.status == OK
+    assert environment.check_disk(project).status == FAIL
+
+
+def test_files_that_a_container_has_read_are_not_used_memory(tmp_path):
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("4000\n")
+    (tmp_path / "memory.stat").write_text("anon 900\nactive_file 100\ninactive_file 3000\n")
+
+    assert environment.available_memory(tmp_path) == 4000
 
 
 def test_program_is_found_under_any_of_its_names(project):
