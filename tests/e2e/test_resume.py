@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import ratchet
 
 pytestmark = pytest.mark.slow
 
@@ -20,11 +23,20 @@ OPTIONS = ["--env", "test", "--namespaces", "films", "--params", "as_of=1955-12-
 FIRST, SECOND = "understanding,preprocessing,classical", "evaluation"
 
 
+@pytest.fixture
+def project(make_project: Callable[[Path], Path], tmp_path: Path) -> Path:
+    """A project with its own copy of the code: an edit during the test must not touch the cache."""
+    (tmp_path / "project").mkdir()
+    project = make_project(tmp_path / "project")
+    shutil.copytree(Path(ratchet.__file__).parent, project / "src/ratchet")
+    return project
+
+
 def kedro(project: Path, pipelines: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "kedro", "run", "--pipelines", pipelines, *OPTIONS],
         cwd=project,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(["src", *filter(None, sys.path)])},
         stdout=(project / "log.txt").open("ab"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -60,10 +72,8 @@ def numbers(content: Any) -> Iterator[float]:
         yield content
 
 
-def test_a_killed_run_is_taken_up_again(make_project, tmp_path):
-    for name in ("killed", "whole"):
-        (tmp_path / name).mkdir()
-    killed, whole = make_project(tmp_path / "killed"), make_project(tmp_path / "whole")
+def test_a_killed_run_is_taken_up_again(project, tmp_path):
+    killed, whole = project, shutil.copytree(project, tmp_path / "whole", symlinks=True)
     running = kedro(killed, FIRST)
     deadline = time.monotonic() + 200
     while len(candidates(killed)) < 3 and running.poll() is None and time.monotonic() < deadline:
@@ -87,8 +97,7 @@ def test_a_killed_run_is_taken_up_again(make_project, tmp_path):
     assert list(numbers(metrics(killed))) == list(numbers(metrics(whole)))
 
 
-def test_finished_work_is_read_back_and_a_change_is_not(make_project, tmp_path):
-    project = make_project(tmp_path)
+def test_finished_work_is_read_back_and_a_change_is_not(project):
     finish(project, FIRST)
     before = finished_work(project)
     models = {path: path.stat().st_mtime_ns for path in candidates(project)}
