@@ -148,25 +148,36 @@ def test_an_allowed_import_is_not_found(tmp_path, module, code):
 HEAVY = ("pandas", "sklearn", "mlflow", "tensorflow", "xgboost", "matplotlib", "plotly")
 
 
-def loaded_by(command: list[str], folder: Path) -> set[str]:
-    """Heavy libraries in ``sys.modules`` after a kedro command."""
+def loaded_by(command: list[str], folder: Path, first: str = "") -> set[str]:
+    """Heavy libraries in ``sys.modules`` after a kedro command.
+
+    TensorFlow is there in name: an attempt to import it is seen even where it is not installed.
+    """
+    stub = folder / "stub" / "tensorflow" / "__init__.py"
+    stub.parent.mkdir(parents=True)
+    stub.touch()
     code = (
-        "import sys, atexit\n"
+        f"import sys, atexit\n{first}\n"
         f"heavy = {HEAVY}\n"
         "atexit.register(lambda: print('LOADED', *[m for m in heavy if m in sys.modules]))\n"
         "from kedro.framework.cli.cli import main\n"
         f"sys.argv[1:] = {command}\n"
         "main()\n"
     )
+    path = os.pathsep.join([str(stub.parents[1]), *filter(None, sys.path)])
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=True,
     )
     return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+def test_an_import_of_tensorflow_is_seen(project):
+    assert loaded_by(["--version"], project, first="import tensorflow") == {"tensorflow"}
 
 
 @pytest.mark.parametrize("command", [["--version"], ["registry", "list"]], ids=" ".join)
