@@ -1,7 +1,7 @@
 """Type aliases for node signatures.
 
 Kedro reads the type hints of every node when it builds parameters, so the names must exist at run
-time; importing pandas for that would cost 0.7 s in commands that touch no data.
+time; importing pandas for that would slow down commands that touch no data.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
 """MLflow tracking: one run per Kedro run, with a nested run per candidate.
 
-A hook of our own instead of kedro-mlflow: that costs every command three seconds, and lets the
+A hook of our own instead of kedro-mlflow: that imports MLflow in every command, and lets the
 metrics and artifacts of datasets made by one pattern overwrite each other.
 """
 

@@ -127,7 +127,7 @@ def _remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., 
     remembered = search_cache.cache(function, ignore=ignored)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        # joblib writes down the repr of every argument: 50 ms for a wide frame in full.
+        # joblib writes down the repr of every argument, and that of a wide frame in full is slow.
         with pd.option_context("display.max_rows", 4, "display.max_columns", 4):
             return remembered(*args, **kwargs)
 
