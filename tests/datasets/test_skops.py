@@ -16,8 +16,12 @@ import pytest
 import skops.io
 from kedro.io import DatasetError
 from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.ensemble import VotingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeRegressor
 
 from ratchet.datasets import SkopsDataset
 from ratchet.learning.calibration import TemperatureScaling
@@ -65,6 +69,22 @@ def test_every_model_comes_back_as_it_was(dataset, rows, task, name):
     method = "predict_interval" if task == "regression" else "predict_proba"
     np.testing.assert_array_equal(getattr(loaded, method)(rows), getattr(model, method)(rows))
     np.testing.assert_array_equal(loaded.predict(rows), model.predict(rows))
+
+
+def test_the_mean_of_models_that_see_different_columns_comes_back(dataset, rows):
+    y = rows["a"] + rows["b"] ** 2
+    members = []
+    for name in ("a", "b"):
+        columns = ColumnTransformer([("columns", "passthrough", make_column_selector(name))])
+        member = Pipeline([("columns", columns), ("model", DecisionTreeRegressor())]).fit(rows, y)
+        members.append((name, FrozenEstimator(member)))
+    mean = VotingRegressor(members).fit(rows[:1], y[:1])  # the frozen learn nothing from it
+
+    dataset.save(mean)
+    predicted = dataset.load().predict(rows)
+
+    np.testing.assert_array_equal(predicted, mean.predict(rows))
+    np.testing.assert_allclose(predicted, sum(m.predict(rows) for _, m in members) / 2)
 
 
 def test_missing_file(dataset):

@@ -1,0 +1,113 @@
+"""Targets told relative to where each row stands, and by its own measure."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+Array = npt.NDArray[np.float64]
+
+
+def _has_intervals(model: RelativeRegressor) -> bool:
+    return hasattr(getattr(model, "estimator_", model.estimator), "predict_interval")
+
+
+class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
+    """A regressor that learns ``(y - level) / scale``, with both read from columns of the row.
+
+    With the last value as level and 1 as scale it learns the change, with the last value as both
+    the return, with 0 and the typical error of a naive forecast a target that means the same in
+    series of any size. Trees cannot leave the range of the targets they saw; relative to a level
+    they can follow a trend.
+
+    Args:
+        estimator: regressor of the relative target. It sees all columns but ``level`` and
+            ``scale``. One in a ``FrozenEstimator`` is fitted already, on relative targets.
+        level: name of the column with the level, in units of the target.
+        scale: name of the column with the scale, in units of the target, greater than 0.
+
+    Attributes:
+        estimator_: the fitted regressor of the relative target.
+        n_features_in_: number of columns of ``X``, level and scale included.
+        feature_names_in_: their names.
+    """
+
+    def __init__(self, *, estimator: BaseEstimator, level: str, scale: str) -> None:
+        self.estimator = estimator
+        self.level = level
+        self.scale = scale
+
+    def fit(self, X: pd.DataFrame, y: npt.ArrayLike) -> Self:
+        """Fit the estimator on the relative target.
+
+        Args:
+            X: rows with the columns ``level`` and ``scale``, length n.
+            y: targets, shape (n,), in their own units.
+
+        Raises:
+            ValueError: ``X`` is no frame, lacks a column or has a scale that is not positive;
+                lengths differ; or targets, levels or scales are not finite.
+        """
+        features, level, scale = self._parts(X, reset=True)
+        target: Array = column_or_1d(y, dtype=np.float64, warn=True)
+        check_consistent_length(X, target)
+        assert_all_finite(target, input_name="y")
+        self.estimator_ = clone(self.estimator).fit(features, (target - level) / scale)
+        return self
+
+    def predict(self, X: pd.DataFrame) -> Array:
+        """Predict the target: shape (n,), in its own units."""
+        check_is_fitted(self)
+        features, level, scale = self._parts(X)
+        relative: Array = column_or_1d(self.estimator_.predict(features), dtype=np.float64)
+        return level + scale * relative
+
+    @available_if(_has_intervals)  # type: ignore[untyped-decorator]
+    def predict_interval(self, X: pd.DataFrame) -> Array:
+        """Give lower and upper end for each row: shape (n, 2), in units of the target.
+
+        There only when the estimator has intervals, as a ``ConformalRegressor`` does.
+        """
+        check_is_fitted(self)
+        features, level, scale = self._parts(X)
+        relative: Array = np.asarray(self.estimator_.predict_interval(features), dtype=np.float64)
+        return level[:, None] + scale[:, None] * relative
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = get_tags(self.estimator).input_tags.allow_nan
+        return tags
+
+    def _parts(self, X: pd.DataFrame, *, reset: bool = False) -> tuple[pd.DataFrame, Array, Array]:
+        if not isinstance(X, pd.DataFrame):
+            raise ValueError(f"X must be a DataFrame, whose columns have names, not {type(X)}")
+        missing = [name for name in (self.level, self.scale) if name not in X.columns]
+        if missing:
+            raise ValueError(f"X lacks the columns {missing} that level and scale name")
+        validate_data(self, X, skip_check_array=True, reset=reset)
+        level, scale = self._values(X, self.level), self._values(X, self.scale)
+        if (scale <= 0).any():
+            first = int(np.argmax(scale <= 0))
+            raise ValueError(
+                f"column '{self.scale}' must be greater than 0: {int((scale <= 0).sum())} rows are "
+                f"not, the first one is '{X.index[first]}' with {scale[first]}"
+            )
+        return X.drop(columns=[self.level, self.scale]), level, scale
+
+    @staticmethod
+    def _values(X: pd.DataFrame, name: str) -> Array:
+        values: Array = X[name].to_numpy(dtype=np.float64)
+        assert_all_finite(values, input_name=f"column '{name}'")
+        return values
