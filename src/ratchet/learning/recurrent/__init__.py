@@ -1,0 +1,1 @@
+"""Recurrent networks: architectures, activations, and training that is compiled once per graph."""

@@ -1,0 +1,150 @@
+"""Training of recurrent networks that share a graph: one interface, whatever trains them.
+
+A *graph* is what a compiled program is made for; its *members* differ only in what a program takes
+as input. Compiling is thus paid once per graph, not once per candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What one compiled program serves.
+
+    Attributes:
+        architecture: name of an architecture.
+        units: width of a recurrent layer.
+        activation: name of the activation of the recurrent layers.
+        batch_size: windows per step.
+        lookback: time steps of a window.
+        features: values per time step.
+        horizon: values to forecast.
+    """
+
+    architecture: str
+    units: int
+    activation: str
+    batch_size: int
+    lookback: int
+    features: int
+    horizon: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """One candidate on a graph.
+
+    Attributes:
+        dropout: share of a layer's outputs set to zero in training, from 0 to below 1.
+        learning_rate: of Adam, at the start.
+        epochs: passes over the training windows at most.
+        patience: epochs without a better validation loss after which training stops.
+    """
+
+    dropout: float
+    learning_rate: float
+    epochs: int
+    patience: int
+
+
+@dataclass
+class Trained:
+    """What training gives: numbers and arrays only, so that it can be pickled.
+
+    Attributes:
+        weights: those of the best epoch, in the order of ``get_weights`` of the Keras model.
+        history: ``loss``, ``val_loss``, ``val_mae`` and ``learning_rate``, a value per epoch.
+        best_epoch: number of the epoch with the lowest validation loss, from 1; 0 for the initial
+            weights, when no epoch had a finite loss.
+        status: ``completed`` (trained as far as asked), ``stopped`` (patience) or ``diverged``.
+        state: what training needs to go on; ``None`` when it has ended or was not asked for.
+    """
+
+    weights: list[Array]
+    history: dict[str, list[float]]
+    best_epoch: int
+    status: str
+    state: State | None = None
+
+
+def train_group(
+    graph: Graph,
+    members: Sequence[Member],
+    X: Array,
+    y: Array,
+    X_val: Array,
+    y_val: Array,
+    *,
+    seed: int,
+    states: Sequence[State] | None = None,
+    until: int | None = None,
+    keep_state: bool = False,
+    compiled: bool = True,
+) -> list[Trained]:
+    """Train candidates that share a graph.
+
+    All start from the same weights and see the same shuffles and dropout draws, so a candidate
+    comes out the same whatever it is trained with.
+
+    Args:
+        graph: the program.
+        members: the candidates.
+        X: windows, shape (n, lookback, features), scaled 0-1.
+        y: targets, shape (n, horizon), scaled likewise.
+        X_val: windows that stop and rank, shape (m, lookback, features).
+        y_val: their targets, shape (m, horizon).
+        seed: of initial weights, shuffles and dropout.
+        states: where to go on, one per member, all of the same epoch.
+        until: train to this epoch at most; another call can go on from the states.
+        keep_state: whether to return states.
+        compiled: whether to compile; not worth it for an epoch or two.
+
+    Returns:
+        One result per member, in their order.
+
+    Raises:
+        ValueError: shapes that do not fit the graph, or values that are not finite.
+    """
+    _check(graph, X, y, "train")
+    _check(graph, X_val, y_val, "validation")
+    if special(graph) and compiled:
+        from ratchet.learning.recurrent import stacked as path
+    else:
+        from ratchet.learning.recurrent import trainer as path  # type: ignore[no-redef]
+    results: list[Trained] = path.train_group(
+        graph,
+        members,
+        *(np.ascontiguousarray(part, dtype=np.float32) for part in (X, y, X_val, y_val)),
+        seed=seed,
+        states=states,
+        until=until,
+        keep_state=keep_state,
+        compiled=compiled,
+    )
+    return results
+
+
+def special(graph: Graph) -> bool:
+    """Whether the path for a single GRU or LSTM layer serves this graph."""
+    return graph.architecture in {"gru", "lstm"} and graph.activation == "tanh"
+
+
+def _check(graph: Graph, X: Array, y: Array, rows: str) -> None:
+    windows, targets = (graph.lookback, graph.features), (graph.horizon,)
+    if X.shape[1:] != windows or y.shape[1:] != targets or not 0 < len(X) == len(y):
+        raise ValueError(
+            f"{rows}: expected at least one window of shape {windows} and as many targets of "
+            f"shape {targets}, got {X.shape} and {y.shape}"
+        )
+    if not (np.isfinite(X).all() and np.isfinite(y).all()):
+        raise ValueError(f"{rows}: windows or targets hold values that are not finite")
