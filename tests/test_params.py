@@ -90,7 +90,7 @@ def test_no_stack_no_contender():
     [
         ("oops", "about, data, features, targets"),
         ("about.oops", "title, question, source"),
-        ("data.oops", "key, time, columns"),
+        ("data.oops", "key, time, prepare, columns"),
         ("data.split.oops", "validation, test"),
         ("data.columns.size.oops", "type, nullable"),
         ("data.columns.type.oops", "type, nullable"),  # a column called like a key
@@ -140,7 +140,7 @@ def test_unknown_keys_are_told_with_their_path_and_what_is_allowed(path, allowed
         ("features.history.shrinkage", -1, "bikes.features.history.shrinkage: "),
         ("targets", {}, "bikes.targets: "),
         ("targets.price.column", "cost", "bikes: targets: 'cost' is not among the columns"),
-        ("targets.price.task", "ranking", "'classification' or 'regression'"),
+        ("targets.price.task", "ranking", "'classification', 'regression' or 'forecasting'"),
         ("targets.price.cv", 1, "bikes.targets.price.cv: "),
         ("targets.price.classes", ["a", "b"], "'classes' goes with classification"),
         ("targets.class.classes", ["a"], "at least two names"),

@@ -95,7 +95,7 @@ def stack_candidates(
     third = len(fitted) // 3
     candidates = zip(fitted[:third], fitted[third:-third], fitted[-third:], strict=True)
     ranked = sorted(candidates, key=lambda parts: -parts[1]["mean_test_score"].max())
-    best = ranked[: target.stack]
+    best = ranked[: target.stacked]
     models = [_uncalibrated(model, target) for model, _, _ in best]
     learn = _remember(search_cache, fit_combination)
     with search_progress("stack", target.scorer) as on_progress:

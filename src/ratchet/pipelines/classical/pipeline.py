@@ -14,7 +14,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         pipelines += [
             _search_pipeline(name, target_name, candidate) for candidate in target.candidates
         ]
-        if target.stack:
+        if target.stacked:
             pipelines.append(_stack_pipeline(name, target_name, target))
     return sum(pipelines, Pipeline([]))
 

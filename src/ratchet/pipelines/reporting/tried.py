@@ -27,7 +27,7 @@ def tried(case: Case) -> list[Block]:
                 "candidate": name,
                 "estimator": candidate.estimator
                 if candidate
-                else f"stacking of the best {case.target.stack}",
+                else f"stacking of the best {case.target.stacked}",
                 "grid": _grid(grid),
                 "combinations": math.prod(len(values) for values in grid.values()),
                 "chosen": _chosen(case.searches.get(name), grid),

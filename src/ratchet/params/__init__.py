@@ -1,0 +1,55 @@
+"""The parameters of a use case, typed: what may stand in ``conf/*/parameters/<use_case>.yml``.
+
+Kedro builds the part that a node asks for before any node runs, and the pipeline registry builds
+the whole; an unknown key or a wrong type stops either with the path of the key.
+"""
+
+from ratchet.params.base import Derived
+from ratchet.params.data import CALENDAR, SERIES_KEY, Column, Data, Series, Split
+from ratchet.params.features import (
+    HISTORY_PREFIX,
+    LAG_PREFIXES,
+    NAIVE_PREFIX,
+    SERIES_PREFIX,
+    WINDOW_PREFIX,
+    Features,
+    History,
+    Windows,
+)
+from ratchet.params.target import (
+    TARGET_PREFIX,
+    Candidate,
+    Network,
+    Objective,
+    Target,
+    ensemble_of,
+    read_targets,
+)
+from ratchet.params.use_case import About, UseCase
+
+__all__ = [
+    "CALENDAR",
+    "HISTORY_PREFIX",
+    "LAG_PREFIXES",
+    "NAIVE_PREFIX",
+    "SERIES_KEY",
+    "SERIES_PREFIX",
+    "TARGET_PREFIX",
+    "WINDOW_PREFIX",
+    "About",
+    "Candidate",
+    "Column",
+    "Data",
+    "Derived",
+    "Features",
+    "History",
+    "Network",
+    "Objective",
+    "Series",
+    "Split",
+    "Target",
+    "UseCase",
+    "Windows",
+    "ensemble_of",
+    "read_targets",
+]

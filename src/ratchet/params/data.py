@@ -1,0 +1,150 @@
+"""Parameters of the raw file and of how it becomes rows."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ratchet.params.base import Derived, Params, Share
+
+SERIES_KEY = "row"
+"""Key of a row of a series: made from the series and the time."""
+
+CALENDAR: dict[str, float] = {
+    "minute": 60,
+    "hour": 24,
+    "halfhour": 48,
+    "dayofweek": 7,
+    "day": 31,
+    "month": 12,
+    "quarter": 4,
+    "dayofyear": 366,
+    "weekend": 2,
+}
+"""Calendar columns that a use case may ask for, and how many values each can take."""
+
+
+class Column(Params):
+    """Contract of one column of the raw file.
+
+    Attributes:
+        type: what the values must be; ``list`` splits text at ``separator``.
+        nullable: whether a value may be missing.
+        low: smallest value allowed (a number, or a date for ``date``).
+        high: largest value allowed.
+        values: the only values allowed.
+    """
+
+    type: Literal["integer", "number", "string", "date", "list"]
+    nullable: bool = False
+    separator: str = ", "
+    low: float | dt.date | None = None
+    high: float | dt.date | None = None
+    values: list[str] | None = None
+
+
+class Split(Params):
+    """Shares of the rows for validation and test; the rest is for training."""
+
+    validation: Share = 0.1
+    test: Share = 0.1
+
+    @model_validator(mode="after")
+    def _leave_training_rows(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation + test must leave rows for training, got "
+                f"{self.validation} + {self.test}"
+            )
+        return self
+
+
+class Series(Params):
+    """Rows that are steps of one or several time series.
+
+    Attributes:
+        id: column that names the series of a row; without it all rows are one series.
+        frequency: distance of two steps as pandas writes it (``30min``, ``D``); without it every
+            row is a step, whatever the time between (trading days).
+        season: steps of a season, for the seasonal naive forecast and the unit of the errors.
+        absent: column -> what it holds at a step at which other series have a row and this one
+            has none: a number, or ``previous`` for the value before. A step at which no series
+            has a row is a hole, and stays one.
+    """
+
+    id: str | None = None
+    frequency: str | None = None
+    season: Annotated[int, Field(ge=1)]
+    absent: dict[str, float | Literal["previous"]] = {}
+
+
+class Data(Params):
+    """The raw file and how it becomes rows.
+
+    Attributes:
+        key: column that identifies a row; those of series are identified by series and time.
+        time: date column that orders the rows; without it the split is random.
+        prepare: function that gives the raw file its rows and columns, before the contract.
+        columns: contract of the raw columns; columns that are not named are dropped.
+        required: columns without which a row is left out.
+        derive: further columns, e.g. a target; each function returns one value per row.
+        series: makes the rows steps of time series.
+        calendar: parts of ``time`` that become columns, see ``CALENDAR``.
+    """
+
+    key: str = SERIES_KEY
+    time: str | None = None
+    prepare: Derived | None = None
+    columns: dict[str, Column]
+    required: list[str] = []
+    derive: dict[str, Derived] = {}
+    series: Series | None = None
+    calendar: list[str] = []
+    split: Split = Split()
+
+    @model_validator(mode="after")
+    def _name_known_columns(self) -> Self:
+        if not self.series and self.key == SERIES_KEY not in self.columns:
+            raise ValueError("key: expected the column that identifies a row")
+        for place, names in {
+            "key": [] if self.series else [self.key],
+            "time": [self.time] if self.time else [],
+            "required": self.required,
+            "series.id": [self.series.id] if self.series and self.series.id else [],
+            "series.absent": list(self.series.absent) if self.series else [],
+        }.items():
+            for name in names:
+                if name not in self.columns:
+                    raise ValueError(
+                        f"{place}: '{name}' is not among the columns {list(self.columns)}"
+                    )
+        if self.time and self.columns[self.time].type != "date":
+            raise ValueError(f"time: column '{self.time}' must have type 'date'")
+        if self.time and self.columns[self.time].nullable and self.time not in self.required:
+            raise ValueError(
+                f"time: column '{self.time}' must not be nullable, or be among the required ones: "
+                f"rows without a date have no place in the split"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _order_series(self) -> Self:
+        if self.series and self.key != SERIES_KEY:
+            raise ValueError("key: rows of series are named by series and time; leave it out")
+        if self.series and self.time is None:
+            raise ValueError("series: time series need a 'time' column")
+        if self.calendar and self.time is None:
+            raise ValueError("calendar: needs a 'time' column")
+        if unknown := [name for name in self.calendar if name not in CALENDAR]:
+            raise ValueError(f"calendar: unknown {unknown}; known are {list(CALENDAR)}")
+        taken = [name for name in [*self.calendar, SERIES_KEY] if name in self.columns]
+        if self.series and taken:
+            raise ValueError(f"columns: the names {taken} are taken by the calendar or the row key")
+        return self
+
+    @property
+    def known_columns(self) -> list[str]:
+        """Columns that rows have before features are made of them."""
+        return [*self.columns, *self.derive, *self.calendar]

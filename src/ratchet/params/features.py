@@ -1,0 +1,117 @@
+"""Parameters of what a model may see."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ratchet.params.base import Params
+
+HISTORY_PREFIX = "history_"
+"""How columns computed from earlier rows start in the model input."""
+
+WINDOW_PREFIX = "window_"
+"""How the columns of the look-back window start in the model input."""
+
+LAG_PREFIXES = ("lag_", "rolling_")
+"""How further columns computed from earlier values of a series start in the model input."""
+
+NAIVE_PREFIX = "naive_"
+"""How naive forecasts start in the model input."""
+
+SERIES_PREFIX = "series_"
+"""How columns start that say in what terms the target of a row is learned."""
+
+Transformation = Literal["value", "log1p", "change", "log_change"]
+
+
+class History(Params):
+    """What earlier rows of the same people (or shops, or machines) did.
+
+    Attributes:
+        entities: list columns that name them.
+        values: column to average -> None or the transformation applied first.
+        looked_up: date at which a row asks; only what was known strictly before counts.
+        available: date from which a row's own values are known to later rows.
+        shrinkage: weight of the overall mean, in rows.
+    """
+
+    entities: list[str]
+    values: dict[str, Literal["log1p"] | None]
+    looked_up: str
+    available: str
+    shrinkage: Annotated[float, Field(ge=0)] = 3.0
+
+
+class Windows(Params):
+    """What a forecast may see of its series.
+
+    Attributes:
+        lookback: steps of the window that ends at the origin of the forecast.
+        horizon: steps from the origin to the target.
+        past: column -> transformation; seen up to the origin.
+        known: columns among the features that are known ahead and that windows carry too: each
+            step shows what holds ``horizon`` steps later, the last one what holds at the target.
+        seasons: further views of the target in windows: its value so many steps before the step
+            that is to be forecast; at least ``horizon``.
+        lags: earlier values of the target as columns, counted from the target. Those shorter
+            than the horizon are not known yet and are left out.
+        rolling: lengths over which mean and spread of the target up to the origin are columns.
+    """
+
+    lookback: Annotated[int, Field(ge=1)]
+    horizon: Annotated[int, Field(ge=1)] = 1
+    past: dict[str, Transformation]
+    known: list[str] = []
+    seasons: list[Annotated[int, Field(ge=1)]] = []
+    lags: list[Annotated[int, Field(ge=1)]] = []
+    rolling: list[Annotated[int, Field(ge=2)]] = []
+
+    @model_validator(mode="after")
+    def _look_back_far_enough(self) -> Self:
+        if not self.past:
+            raise ValueError("past: at least the column to forecast is needed")
+        if early := [steps for steps in self.seasons if steps < self.horizon]:
+            raise ValueError(
+                f"seasons: {early} steps before the target are after the origin; "
+                f"expected at least the horizon, {self.horizon}"
+            )
+        return self
+
+
+class Features(Params):
+    """Columns that a model may see, by how they are encoded.
+
+    With ``windows`` these are the columns known ahead of the target time.
+    """
+
+    numeric: list[str] = []
+    cyclic: dict[str, float] = {}
+    categorical: list[str] = []
+    lists: list[str] = []
+    text: list[str] = []
+    min_count: Annotated[int, Field(ge=1)] = 20
+    text_components: Annotated[int, Field(ge=1)] = 20
+    history: History | None = None
+    windows: Windows | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not (self.columns or self.history or self.windows):
+            raise ValueError("no feature is named")
+        if self.history and self.windows:
+            raise ValueError("history: series have windows instead")
+        if self.windows:
+            unknown = [name for name in self.windows.known if name not in self.columns]
+            if unknown:
+                raise ValueError(
+                    f"windows.known: {unknown} is not among the features {self.columns}"
+                )
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """Source columns that are encoded (history and windows apart)."""
+        named = [*self.numeric, *self.cyclic, *self.categorical, *self.lists, *self.text]
+        return list(dict.fromkeys(named))

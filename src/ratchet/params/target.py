@@ -1,0 +1,198 @@
+"""Parameters of one column to predict: the search, the choice and the objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, TypeAdapter, field_validator, model_validator
+
+from ratchet.params.base import Params, Share
+
+Task = Literal["classification", "regression", "forecasting"]
+
+TARGET_PREFIX = "target_"
+"""How target columns start in the model input; every other column is a feature."""
+
+_STACKED = 3
+_DEFAULT_SCORER = {
+    "classification": "neg_log_loss",
+    "regression": "neg_root_mean_squared_error",
+    "forecasting": "neg_mean_absolute_error",
+}
+
+
+class Candidate(Params):
+    """One entry of the search: an estimator of the table and the grid to try."""
+
+    estimator: str
+    param_grid: dict[str, list[Any]] = {}
+
+
+class Network(Params):
+    """One search among recurrent networks.
+
+    Attributes:
+        architectures: names of the table, or ``all``.
+        mode: ``optimized`` searches; ``fast`` trains every architecture for one epoch with the
+            first value of each list, to see which shapes are promising.
+        strategy: ``grid``, ``random``, ``bayesian`` or ``halving``.
+        n_trials: trials of each architecture, for ``random`` and ``bayesian``.
+        param_grid: parameter of ``RecurrentRegressor`` -> values to try.
+        epochs: epochs at most.
+        patience: epochs without improvement after which a trial stops.
+        base: classical estimator of the task whose errors the networks learn to correct; without
+            it they learn the target itself.
+        base_params: parameters of the base.
+        holdout: last share of the training rows, which stops and ranks the trials.
+        top_k: trials whose weights are kept, or ``all``.
+        ensemble: how many of the best are averaged as one more candidate; 0 for none.
+        group_size: candidates of one graph that are trained together.
+    """
+
+    architectures: list[str] | Literal["all"] = ["gru"]
+    mode: Literal["optimized", "fast"] = "optimized"
+    strategy: Literal["grid", "random", "bayesian", "halving"] = "grid"
+    n_trials: Annotated[int, Field(ge=1)] = 10
+    param_grid: dict[str, list[Any]] = {}
+    epochs: Annotated[int, Field(ge=1)] = 50
+    patience: Annotated[int, Field(ge=1)] = 10
+    base: str | None = None
+    base_params: dict[str, Any] = {}
+    holdout: Share = 0.1
+    top_k: Annotated[int, Field(ge=1)] | Literal["all"] = 5
+    ensemble: Annotated[int, Field(ge=0)] = 5
+    group_size: Annotated[int, Field(ge=1)] = 3
+
+    @model_validator(mode="after")
+    def _keep_the_ensemble(self) -> Self:
+        if self.top_k != "all" and self.ensemble > self.top_k:
+            raise ValueError(
+                f"ensemble: the weights of the best {self.top_k} are kept (top_k), "
+                f"{self.ensemble} cannot be averaged"
+            )
+        return self
+
+
+class Objective(Params):
+    """Business objective for one metric: what is aimed at, what production needs at least."""
+
+    aim: float
+    production: float | None = None
+
+
+class Target(Params):
+    """One column to predict: the search, the choice and the objectives.
+
+    Attributes:
+        column: the column, of the raw file or derived.
+        classes: allowed classes, for ``classification``.
+        bounds: range of the values, for numbers: predictions stay inside; `.inf` for an open end.
+        learn: in what terms a series is learned: its ``value``, the ``change`` since the origin
+            of the forecast, or the relative change, the ``return``.
+        scoring: scikit-learn scorer that the search maximises and the choice is made by.
+        cv: number of folds.
+        candidates: name -> candidate.
+        networks: name -> search among recurrent networks, for ``forecasting``.
+        stack: how many of the best candidates are stacked; 0 for no stacking.
+        baseline: the candidate that every other one has to beat.
+        confidence: share of the rows that an interval is to cover.
+        objectives: metric -> business objective.
+        engine: where the networks are trained: ``local`` or ``dask``.
+    """
+
+    column: str
+    task: Task
+    classes: list[str] | None = None
+    bounds: tuple[float, float] | None = None
+    unit: str = ""
+    learn: Literal["value", "change", "return"] = "value"
+    scoring: str = ""
+    cv: Annotated[int, Field(ge=2)] = 5
+    candidates: dict[str, Candidate]
+    networks: dict[str, Network] = {}
+    stack: Annotated[int, Field(ge=0)] | None = None
+    stack_param_grid: dict[str, list[Any]] = {}
+    baseline: str = "dummy"
+    confidence: Share = 0.9
+    objectives: dict[str, Objective] = {}
+    n_jobs: int = -1
+    engine: Literal["local", "dask"] = "local"
+
+    @field_validator("candidates")
+    @classmethod
+    def _reserve_stack(cls, candidates: dict[str, Candidate]) -> dict[str, Candidate]:
+        if "stack" in candidates:
+            raise ValueError("the name 'stack' is kept for the stacking of the best candidates")
+        return candidates
+
+    @model_validator(mode="after")
+    def _fit_the_task(self) -> Self:
+        if self.is_classes and (not self.classes or len(self.classes) < 2):
+            raise ValueError("classification needs 'classes': at least two names")
+        if not self.is_classes and self.classes:
+            raise ValueError("'classes' goes with classification")
+        if self.task != "forecasting" and self.networks:
+            raise ValueError("'networks' goes with forecasting")
+        if self.task != "forecasting" and self.learn != "value":
+            raise ValueError("'learn' goes with forecasting")
+        if self.task == "forecasting" and self.stack:
+            raise ValueError("stack: rows of a series have no out-of-fold predictions to stack")
+        return self
+
+    @model_validator(mode="after")
+    def _name_candidates(self) -> Self:
+        if self.baseline not in self.candidates:
+            raise ValueError(
+                f"baseline: '{self.baseline}' is not among the candidates {list(self.candidates)}"
+            )
+        if len(self.candidates) < 2:
+            raise ValueError("candidates: at least one beside the baseline is needed")
+        if clash := {*self.candidates} & {*self.network_contenders}:
+            raise ValueError(f"networks: {sorted(clash)} is the name of another candidate")
+        return self
+
+    @property
+    def is_classes(self) -> bool:
+        """Whether classes are predicted, and not numbers."""
+        return self.task == "classification"
+
+    @property
+    def is_series(self) -> bool:
+        """Whether the next values of series are predicted."""
+        return self.task == "forecasting"
+
+    @property
+    def stacked(self) -> int:
+        """How many of the best candidates are stacked."""
+        default = 0 if self.is_series else _STACKED
+        return default if self.stack is None else self.stack
+
+    @property
+    def scorer(self) -> str:
+        """Scorer of the search; the default is a proper score of the task."""
+        return self.scoring or _DEFAULT_SCORER[self.task]
+
+    @property
+    def network_contenders(self) -> list[str]:
+        """Names of the recurrent candidates: the best of every search, and the ensembles."""
+        ensembles = [
+            ensemble_of(name) for name, network in self.networks.items() if network.ensemble
+        ]
+        return [*self.networks, *ensembles]
+
+    @property
+    def contenders(self) -> list[str]:
+        """Names of everything that is scored."""
+        stack = ["stack"] if self.stacked else []
+        return [*self.candidates, *self.network_contenders, *stack]
+
+
+def ensemble_of(network: str) -> str:
+    """Name of the mean of the best networks of a search."""
+    return f"{network}_ensemble"
+
+
+def read_targets(targets: Mapping[str, Any]) -> dict[str, Target]:
+    """Targets by name, from parameters of which Kedro may have built a part."""
+    return TypeAdapter(dict[str, Target]).validate_python(dict(targets))

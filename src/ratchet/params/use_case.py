@@ -1,0 +1,111 @@
+"""One parameter file: what may stand in ``conf/*/parameters/<use_case>.yml``."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from ratchet.params.base import Params
+from ratchet.params.data import Data
+from ratchet.params.features import (
+    HISTORY_PREFIX,
+    LAG_PREFIXES,
+    NAIVE_PREFIX,
+    SERIES_PREFIX,
+    WINDOW_PREFIX,
+    Features,
+)
+from ratchet.params.target import TARGET_PREFIX, Target
+
+_PREFIXES = {
+    TARGET_PREFIX: "targets",
+    HISTORY_PREFIX: "the history",
+    WINDOW_PREFIX: "windows",
+    **dict.fromkeys(LAG_PREFIXES, "earlier values"),
+    NAIVE_PREFIX: "naive forecasts",
+    SERIES_PREFIX: "the terms of a series",
+}
+
+
+class About(Params):
+    """What the report says of the use case in words."""
+
+    title: str
+    question: str
+    source: str
+    goal: str = ""
+    limits: list[str] = []
+
+
+class UseCase(Params):
+    """One parameter file."""
+
+    about: About
+    data: Data
+    features: Features
+    targets: Annotated[dict[str, Target], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _name_known_columns(self) -> Self:
+        known = set(self.data.known_columns)
+        if "split" in known:
+            raise ValueError("data: the column name 'split' is kept for the part of a row")
+        history = self.features.history
+        named = {
+            "targets": [target.column for target in self.targets.values()],
+            "features": self.features.columns,
+            "features.history": [
+                *history.entities,
+                *history.values,
+                history.looked_up,
+                history.available,
+            ]
+            if history
+            else [],
+            "features.windows.past": self.features.windows.past if self.features.windows else [],
+        }
+        for place, names in named.items():
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"{place}: '{name}' is not among the columns {sorted(known)}")
+                if name == self.data.key:
+                    raise ValueError(f"{place}: '{name}' is the key, which only names a row")
+        leaking = set(named["targets"]) & set(self.features.columns)
+        if leaking:
+            raise ValueError(f"features: {sorted(leaking)} is a target")
+        for prefix, owner in _PREFIXES.items():
+            reserved = [name for name in self.features.columns if name.startswith(prefix)]
+            if reserved:
+                raise ValueError(f"features: {reserved}: the prefix '{prefix}' is for {owner}")
+        return self
+
+    @model_validator(mode="after")
+    def _forecast_series(self) -> Self:
+        parts = {
+            "data.series": self.data.series is not None,
+            "features.windows": self.features.windows is not None,
+            "targets with task: forecasting": all(t.is_series for t in self.targets.values()),
+        }
+        if not any(parts.values()) and not any(t.is_series for t in self.targets.values()):
+            return self
+        if missing := [part for part, there in parts.items() if not there]:
+            raise ValueError(f"time series need {list(parts)}; missing: {missing}")
+        if len(self.targets) > 1:
+            raise ValueError(f"targets: a series has one target, found {list(self.targets)}")
+        (target,) = self.targets.values()
+        windows = self.features.windows
+        if windows and target.column not in windows.past:
+            raise ValueError(
+                f"features.windows.past: the target '{target.column}' is not among "
+                f"{list(windows.past)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tell_targets_apart(self) -> Self:
+        for (one, first), (other, second) in combinations(self.targets.items(), 2):
+            if first == second:
+                raise ValueError(f"targets: '{one}' and '{other}' are the same")
+        return self
