@@ -16,6 +16,7 @@ from ratchet.params.features import (
     History,
     Windows,
 )
+from ratchet.params.inventory import Inventory
 from ratchet.params.target import (
     TARGET_PREFIX,
     Candidate,
@@ -43,6 +44,7 @@ __all__ = [
     "Derived",
     "Features",
     "History",
+    "Inventory",
     "Network",
     "Objective",
     "Series",

@@ -17,6 +17,7 @@ from ratchet.params.features import (
     WINDOW_PREFIX,
     Features,
 )
+from ratchet.params.inventory import Inventory
 from ratchet.params.target import TARGET_PREFIX, Target
 
 _PREFIXES = {
@@ -46,6 +47,7 @@ class UseCase(Params):
     data: Data
     features: Features
     targets: Annotated[dict[str, Target], Field(min_length=1)]
+    inventory: Inventory | None = None
 
     @model_validator(mode="after")
     def _name_known_columns(self) -> Self:
@@ -100,6 +102,17 @@ class UseCase(Params):
             raise ValueError(
                 f"features.windows.past: the target '{target.column}' is not among "
                 f"{list(windows.past)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _order_what_is_forecast(self) -> Self:
+        if self.inventory and self.data.series is None:
+            raise ValueError("inventory: goes with the forecast of a series")
+        stock = self.inventory.stock if self.inventory else 0.0
+        if isinstance(stock, str) and stock not in self.data.known_columns:
+            raise ValueError(
+                f"inventory.stock: '{stock}' is not among the columns {self.data.known_columns}"
             )
         return self
 
