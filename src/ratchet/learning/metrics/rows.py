@@ -27,6 +27,53 @@ def classification_rows(
     return np.eye(len(classes))[codes], rows
 
 
+def forecast_rows(
+    truth: npt.ArrayLike, prediction: npt.ArrayLike, scale: npt.ArrayLike, rms: npt.ArrayLike
+) -> tuple[Array, Array]:
+    """Give forecasts as the metrics of ``FORECASTING`` take them.
+
+    Args:
+        truth: shape (n,), in units of the target.
+        prediction: shape (n,), same units.
+        scale: mean absolute naive error of the row's series, shape (n,), same units, above 0.
+        rms: root mean squared naive error of the row's series, shape (n,), same units, above 0.
+
+    Returns:
+        Truth with scale and rms (n, 3), and prediction (n,).
+
+    Raises:
+        ValueError: no rows, shapes that do not fit, values that are not finite, or a scale or rms
+            not above 0.
+    """
+    y, predicted = finite(truth, "truth", 1), finite(prediction, "prediction", 1)
+    check_same_length(y, predicted)
+    units = {"scale": finite(scale, "scale", 1), "rms": finite(rms, "rms", 1)}
+    for name, unit in units.items():
+        check_same_length(y, unit, name)
+        if (bad := unit <= 0).any():
+            raise ValueError(
+                f"{name} has {int(bad.sum())} values not above 0, first in row {int(bad.argmax())}"
+            )
+    return np.column_stack([y, *units.values()]), predicted
+
+
+def time_codes(times: npt.ArrayLike, n_rows: int) -> npt.NDArray[np.intp]:
+    """Give the place of each row's time stamp among all of them, in order of time.
+
+    Raises:
+        ValueError: another number of rows, or missing time stamps.
+    """
+    import pandas as pd
+
+    codes, _ = pd.Series(times).factorize(sort=True)
+    if len(codes) != n_rows:
+        raise ValueError(f"{n_rows} rows of truth, {len(codes)} of times")
+    if (missing := codes < 0).any():
+        first = int(missing.argmax())
+        raise ValueError(f"times has {int(missing.sum())} values missing, first in row {first}")
+    return codes
+
+
 def label_codes(labels: npt.ArrayLike, name: str, classes: Sequence[str]) -> npt.NDArray[np.intp]:
     """Give the position of each label in ``classes``; ValueError if one is not there."""
     position = {label: code for code, label in enumerate(classes)}
@@ -62,7 +109,9 @@ def _check_shape(array: npt.NDArray[np.generic], name: str, ndim: int) -> None:
         raise ValueError(f"{name} has no rows")
 
 
-def check_same_length(truth: npt.NDArray[np.generic], prediction: npt.NDArray[np.generic]) -> None:
+def check_same_length(
+    truth: npt.NDArray[np.generic], other: npt.NDArray[np.generic], name: str = "prediction"
+) -> None:
     """Raise ValueError unless both have the same number of rows."""
-    if len(truth) != len(prediction):
-        raise ValueError(f"{len(truth)} rows of truth, {len(prediction)} of prediction")
+    if len(truth) != len(other):
+        raise ValueError(f"{len(truth)} rows of truth, {len(other)} of {name}")

@@ -6,9 +6,9 @@ statistic of the rows brings a second function.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,8 @@ class Metric:
         greater_is_better: ``None`` for a metric that describes and does not rank.
         statistics: truth and prediction, one row each, -> the rows' statistics (n, k). For
             classification both have shape (n, n_classes), one-hot labels and probabilities; for
-            regression both have shape (n,).
+            regression both have shape (n,); for forecasting truth has shape (n, 3), the value
+            with its ``scale`` and ``rms``, and prediction (n,).
         value: means (..., k) -> metric (...), or (..., n_classes) in ``PER_CLASS``.
         scorer: scikit-learn's name of the same metric; ``neg_`` turns the sign.
     """
@@ -64,6 +65,17 @@ def _r2_rows(truth: Array, prediction: Array) -> Array:
 
 def _spread_rows(_truth: Array, prediction: Array) -> Array:
     return _centred_powers(prediction)
+
+
+def _scaled_error_rows(truth: Array, prediction: Array) -> Array:
+    value, scale, rms = truth.T
+    error = value - prediction
+    return np.column_stack([np.square(error / rms), np.abs(error) / scale])
+
+
+@cache  # metrics that share their statistics go on sharing them
+def _of_values(statistics: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    return lambda truth, prediction: statistics(truth[:, 0], prediction)
 
 
 def _centred_powers(values: Array) -> Array:
@@ -173,57 +185,21 @@ REGRESSION = _table(
 """Metrics of a regressor; ``rmse``, ``mae`` and ``spread`` (the standard deviation of the
 predictions) are in units of the target."""
 
-SCORERS = {
-    metric.scorer: metric.name
-    for metric in (*CLASSIFICATION.values(), *REGRESSION.values())
-    if metric.scorer
+FORECASTING = _table(
+    *(
+        replace(metric, statistics=_of_values(metric.statistics), scorer=None)
+        for metric in REGRESSION.values()
+    ),
+    Metric("mase", False, _scaled_error_rows, _mae, "neg_mean_absolute_error"),
+    Metric("rmsse", False, _scaled_error_rows, _rmse),
+)
+"""Metrics of a forecast: those of a regressor, in units of the target, and two without a unit.
+Searches learn the target divided by the scale, where the mean absolute error is ``mase`` (the
+mean squared one is not ``rmsse``, whose unit is another)."""
+
+METRICS = {
+    "classification": CLASSIFICATION,
+    "regression": REGRESSION,
+    "forecasting": FORECASTING,
 }
-"""scikit-learn scorer -> our name of the metric."""
-
-
-def greater_is_better(name: str) -> bool:
-    """Say whether a larger value of a metric, such as ``rmse`` or ``f1_Alto``, is better.
-
-    Raises:
-        ValueError: an unknown metric, or one that does not rank (``spread``).
-    """
-    prefix, _, label = name.partition("_")
-    metric = CLASSIFICATION.get(name) or REGRESSION.get(name)
-    metric = metric or (PER_CLASS.get(prefix) if label else None)
-    if metric is None:
-        known = [*CLASSIFICATION, *REGRESSION, *(f"{name}_<class>" for name in PER_CLASS)]
-        raise ValueError(f"unknown metric {name!r}; known: {', '.join(known)}")
-    if metric.greater_is_better is None:
-        raise ValueError(f"{name!r} has no better direction")
-    return metric.greater_is_better
-
-
-def is_better(name: str, a: float, b: float) -> bool:
-    """Say whether ``a`` is strictly better than ``b`` in the metric ``name``.
-
-    Raises:
-        ValueError: a value that is not finite (it would compare as "not worse"), or a metric that
-            is unknown or does not rank.
-    """
-    if not (math.isfinite(a) and math.isfinite(b)):
-        raise ValueError(f"{name}: cannot compare {a} with {b}")
-    return a > b if greater_is_better(name) else a < b
-
-
-def from_scorer(scoring: str, score: float) -> tuple[str, float]:
-    """Turn a score of scikit-learn's ``cv_results_`` into our name and sign.
-
-    Args:
-        scoring: a key of ``SCORERS``, e.g. ``neg_log_loss``.
-        score: its value; NaN, the score of a fit that failed, stays NaN.
-
-    Returns:
-        Name and value of the metric, e.g. ``("log_loss", 0.4)`` for ``("neg_log_loss", -0.4)``.
-
-    Raises:
-        ValueError: a scorer without a metric of ours.
-    """
-    if scoring not in SCORERS:
-        raise ValueError(f"unknown scoring {scoring!r}; known: {', '.join(SCORERS)}")
-    # 0.0 - score and not -score: a perfect loss is 0.0, not -0.0.
-    return SCORERS[scoring], 0.0 - score if scoring.startswith("neg_") else score
+"""Task -> its metrics."""

@@ -1,0 +1,67 @@
+"""Names of metrics: their better direction, and scikit-learn's scorers for them."""
+
+from __future__ import annotations
+
+import math
+
+from ratchet.learning.metrics.table import CLASSIFICATION, FORECASTING, METRICS, PER_CLASS
+
+
+def scorers(task: str) -> dict[str, str]:
+    """Give scikit-learn's scorers that a search of a task can use, and our name of each metric."""
+    return {metric.scorer: metric.name for metric in METRICS[task].values() if metric.scorer}
+
+
+SCORERS = scorers("classification") | scorers("regression")
+"""scikit-learn scorer -> our name of the metric, where targets are learned in their own units."""
+
+
+def greater_is_better(name: str) -> bool:
+    """Say whether a larger value of a metric, such as ``rmse`` or ``f1_Alto``, is better.
+
+    Raises:
+        ValueError: an unknown metric, or one that does not rank (``spread``).
+    """
+    prefix, _, label = name.partition("_")
+    metric = CLASSIFICATION.get(name) or FORECASTING.get(name)
+    metric = metric or (PER_CLASS.get(prefix) if label else None)
+    if metric is None:
+        known = [*CLASSIFICATION, *FORECASTING, *(f"{name}_<class>" for name in PER_CLASS)]
+        raise ValueError(f"unknown metric {name!r}; known: {', '.join(known)}")
+    if metric.greater_is_better is None:
+        raise ValueError(f"{name!r} has no better direction")
+    return metric.greater_is_better
+
+
+def is_better(name: str, a: float, b: float) -> bool:
+    """Say whether ``a`` is strictly better than ``b`` in the metric ``name``.
+
+    Raises:
+        ValueError: a value that is not finite (it would compare as "not worse"), or a metric that
+            is unknown or does not rank.
+    """
+    if not (math.isfinite(a) and math.isfinite(b)):
+        raise ValueError(f"{name}: cannot compare {a} with {b}")
+    return a > b if greater_is_better(name) else a < b
+
+
+def from_scorer(scoring: str, score: float, task: str | None = None) -> tuple[str, float]:
+    """Turn a score of scikit-learn's ``cv_results_`` into our name and sign.
+
+    Args:
+        scoring: a key of ``scorers(task)``, e.g. ``neg_log_loss``.
+        score: its value; NaN, the score of a fit that failed, stays NaN.
+        task: a key of ``METRICS``; may be left out where targets are learned in their own units.
+
+    Returns:
+        Name and value of the metric, e.g. ``("log_loss", 0.4)`` for ``("neg_log_loss", -0.4)``,
+        or ``("mase", 0.7)`` for ``("neg_mean_absolute_error", -0.7)`` of ``forecasting``.
+
+    Raises:
+        ValueError: a scorer without a metric of ours.
+    """
+    names = SCORERS if task is None else scorers(task)
+    if scoring not in names:
+        raise ValueError(f"unknown scoring {scoring!r}; known: {', '.join(names)}")
+    # 0.0 - score and not -score: a perfect loss is 0.0, not -0.0.
+    return names[scoring], 0.0 - score if scoring.startswith("neg_") else score
