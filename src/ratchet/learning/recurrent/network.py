@@ -1,0 +1,95 @@
+"""Keras models of the architectures."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ratchet.learning.recurrent.activations import keras_activation
+from ratchet.learning.recurrent.architectures import architecture as look_up
+from ratchet.learning.recurrent.architectures.blocks import Blocks
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build_network(
+    *,
+    architecture: str,
+    units: int,
+    activation: str = "tanh",
+    dropout: float = 0.0,
+    lookback: int,
+    features: int,
+    horizon: int,
+    seed: int = 0,
+) -> keras.Model:
+    """A network of plain Keras layers, with initial weights that depend on the seed alone.
+
+    Args:
+        architecture: name of an architecture.
+        units: width of its recurrent layers.
+        activation: name of the activation of its recurrent and dense layers.
+        dropout: share of outputs set to zero in training, from 0 to below 1.
+        lookback: time steps of a window.
+        features: values per time step.
+        horizon: values to forecast.
+        seed: of the initial weights, which are the same for any dropout.
+
+    Returns:
+        A model from windows (batch, lookback, features) to forecasts (batch, horizon), not
+        compiled for training.
+
+    Raises:
+        ValueError: unknown architecture or activation, or a size out of range.
+    """
+    build = look_up(architecture).build
+    keras_activation(activation)
+    sizes = {"units": units, "lookback": lookback, "features": features, "horizon": horizon}
+    _check(sizes, dropout)
+    import keras
+
+    with _initialised(seed):
+        blocks = Blocks(units=units, activation=activation, dropout=dropout, lookback=lookback)
+        windows = keras.Input((lookback, features))
+        forecast = keras.layers.Dense(horizon)(blocks.drop(build(blocks, windows)))
+    return keras.Model(windows, forecast, name=architecture)
+
+
+def count_parameters(
+    architecture: str, *, units: int, lookback: int, features: int, horizon: int
+) -> int:
+    """How many weights a network has."""
+    model = build_network(
+        architecture=architecture,
+        units=units,
+        lookback=lookback,
+        features=features,
+        horizon=horizon,
+    )
+    return int(model.count_params())
+
+
+def _check(sizes: dict[str, int], dropout: float) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}: expected at least 1, got {size}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: expected a share from 0 to below 1, got {dropout}")
+
+
+@contextmanager
+def _initialised(seed: int) -> Iterator[None]:
+    """Layers made inside take their seeds from this one.
+
+    Keras draws the seed of every initialiser that was given none from Python's own generator. It
+    is put back as it was.
+    """
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
