@@ -10,24 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.pipelines.reporting import (
-    classes,
-    classes_use,
-    groups,
-    limits,
-    limits_classes,
-    limits_values,
-    results,
-    values,
-)
-from ratchet.pipelines.reporting import harder as harder_
-from ratchet.pipelines.reporting import ranking as ranking_
-from ratchet.pipelines.reporting.blocks import Chapter, Text
 from ratchet.pipelines.reporting.case import BORDERLINE, Case
+from ratchet.pipelines.reporting.classes import limits as limits_classes
+from ratchet.pipelines.reporting.classes import results as classes
+from ratchet.pipelines.reporting.classes import use as classes_use
 from ratchet.pipelines.reporting.data_chapter import data_chapter
 from ratchet.pipelines.reporting.names import data_charts, target_charts
-from ratchet.pipelines.reporting.target_chapter import target_chapter
-from ratchet.pipelines.reporting.wording import number, share
+from ratchet.pipelines.reporting.page.blocks import Chapter, Text
+from ratchet.pipelines.reporting.page.wording import number, share
+from ratchet.pipelines.reporting.target import groups, limits, results
+from ratchet.pipelines.reporting.target import harder as harder_
+from ratchet.pipelines.reporting.target import ranking as ranking_
+from ratchet.pipelines.reporting.target.chapter import target_chapter
+from ratchet.pipelines.reporting.values import limits as limits_values
+from ratchet.pipelines.reporting.values import results as values
 
 Make = Callable[..., Case]
 

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from ratchet.pipelines.reporting import create_pipeline
-from ratchet.pipelines.reporting.blocks import Chapter, Table
 from ratchet.pipelines.reporting.case import Case
 from ratchet.pipelines.reporting.data_chapter import data_chapter
 from ratchet.pipelines.reporting.nodes import draw_images, draw_plots, write_report, write_tables
-from ratchet.pipelines.reporting.target_chapter import target_chapter
-from ratchet.pipelines.reporting.workbook import workbook
+from ratchet.pipelines.reporting.page.blocks import Chapter, Table
+from ratchet.pipelines.reporting.page.workbook import workbook
+from ratchet.pipelines.reporting.target.chapter import target_chapter
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from ratchet.params import About, Data, Features, Target
-from ratchet.pipelines.reporting.blocks import Block, Chapter, Finding, Table, Text
-from ratchet.pipelines.reporting.chart import Chart
+from ratchet.pipelines.reporting.page.blocks import Block, Chapter, Finding, Table, Text
+from ratchet.pipelines.reporting.page.chart import Chart
+from ratchet.pipelines.reporting.page.wording import count, counted, label, listed, plain, share
 from ratchet.pipelines.reporting.periods import by_period
 from ratchet.pipelines.reporting.preparation import left_out, preparation
-from ratchet.pipelines.reporting.wording import count, counted, label, listed, plain, share
 
 _SHOWN_COLUMNS = 20
 _MANY_MISSING = 0.2

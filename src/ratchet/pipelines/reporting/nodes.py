@@ -61,7 +61,7 @@ def describe_target(
         A ``blocks.Chapter``.
     """
     from ratchet.pipelines.reporting.case import HISTORY, Case
-    from ratchet.pipelines.reporting.target_chapter import target_chapter
+    from ratchet.pipelines.reporting.target.chapter import target_chapter
 
     case = Case(
         name=next(name for name, other in read_targets(targets).items() if other == target),
@@ -87,8 +87,8 @@ def draw_plots(chapter: Any) -> dict[str, Any]:
     Returns:
         Name of the data set -> plotly figure.
     """
-    from ratchet.pipelines.reporting.draw_plotly import to_plotly
     from ratchet.pipelines.reporting.names import plot
+    from ratchet.pipelines.reporting.page.draw_plotly import to_plotly
 
     return {plot(chart.name): to_plotly(chart) for chart in chapter.charts}
 
@@ -99,7 +99,7 @@ def draw_images(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> d
     Returns:
         Name of the file -> matplotlib figure.
     """
-    from ratchet.pipelines.reporting.draw_matplotlib import to_matplotlib
+    from ratchet.pipelines.reporting.page.draw_matplotlib import to_matplotlib
 
     named = {"": data_chapter, **dict(zip(targets, chapters, strict=True))}
     return {
@@ -115,13 +115,13 @@ def write_tables(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> 
     Returns:
         Name of the sheet -> frame.
     """
-    from ratchet.pipelines.reporting.workbook import workbook
+    from ratchet.pipelines.reporting.page.workbook import workbook
 
     return workbook({"": data_chapter, **dict(zip(targets, chapters, strict=True))})
 
 
 def write_report(about: About, targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> str:
     """Write the report as one HTML file that needs nothing else."""
-    from ratchet.pipelines.reporting.render import render
+    from ratchet.pipelines.reporting.page.render import render
 
     return render(about, data_chapter, dict(zip(targets, chapters, strict=True)))

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from ratchet.params import Data, Features
-from ratchet.pipelines.reporting.blocks import Block, Finding, Table, Text
-from ratchet.pipelines.reporting.wording import count, counted, listed, plain, share
+from ratchet.pipelines.reporting.page.blocks import Block, Finding, Table, Text
+from ratchet.pipelines.reporting.page.wording import count, counted, listed, plain, share
 
 _MANY_LEFT_OUT = 0.05
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ratchet.frames import DataFrame
-from ratchet.pipelines.reporting.chart import Chart
+from ratchet.pipelines.reporting.page.chart import Chart
 
 PHASES = {
     "asked": "What was asked",

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.pipelines.reporting import classes_use, values
-from ratchet.pipelines.reporting.blocks import Block, Card, Points, Table, Text
 from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.chart import Chart
-from ratchet.pipelines.reporting.wording import (
+from ratchet.pipelines.reporting.classes import use as classes_use
+from ratchet.pipelines.reporting.page.blocks import Block, Card, Points, Table, Text
+from ratchet.pipelines.reporting.page.chart import Chart
+from ratchet.pipelines.reporting.page.wording import (
     between,
     counted,
     label,
@@ -20,6 +20,7 @@ from ratchet.pipelines.reporting.wording import (
     share,
     unit,
 )
+from ratchet.pipelines.reporting.values import results as values
 
 
 def card(case: Case) -> Card:

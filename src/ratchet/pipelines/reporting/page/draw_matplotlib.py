@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
-from ratchet.pipelines.reporting.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
+from ratchet.pipelines.reporting.page.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
 
 _INK = "#2e3440"
 _LABEL_LENGTH = 36

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.pipelines.reporting.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.wording import (
+from ratchet.pipelines.reporting.page.blocks import Block, Table, Text
+from ratchet.pipelines.reporting.page.wording import (
     counted,
     label,
 )

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.pipelines.reporting.blocks import Block, Points, Table, Text
 from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.chart import Chart
 from ratchet.pipelines.reporting.intervals import differences
-from ratchet.pipelines.reporting.wording import (
+from ratchet.pipelines.reporting.page.blocks import Block, Points, Table, Text
+from ratchet.pipelines.reporting.page.chart import Chart
+from ratchet.pipelines.reporting.page.wording import (
     label,
     listed,
     meaning,

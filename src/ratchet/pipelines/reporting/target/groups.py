@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ratchet.pipelines.reporting.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.chart import Chart
 from ratchet.pipelines.reporting.intervals import summarise
 from ratchet.pipelines.reporting.names import group_charts
+from ratchet.pipelines.reporting.page.blocks import Block, Table, Text
+from ratchet.pipelines.reporting.page.chart import Chart
+from ratchet.pipelines.reporting.page.wording import count, counted, number, share
 from ratchet.pipelines.reporting.periods import by_period, period_text
-from ratchet.pipelines.reporting.wording import count, counted, number, share
 
 _SHOWN_GROUPS = 12
 _FEWEST_ROWS = 20

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from ratchet.pipelines.reporting.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
+from ratchet.pipelines.reporting.page.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
 
 _FONT = {"family": "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif", "size": 13}
 _GRID = {"gridcolor": "#e6e8eb", "zeroline": False, "linecolor": "#c9ced6", "automargin": True}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ratchet.pipelines.reporting.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.groups import group_errors, overall_score
 from ratchet.pipelines.reporting.names import group_charts
-from ratchet.pipelines.reporting.wording import listed
+from ratchet.pipelines.reporting.page.blocks import Block, Table, Text
+from ratchet.pipelines.reporting.page.wording import listed
+from ratchet.pipelines.reporting.target.groups import group_errors, overall_score
 
 _FEWEST_ROWS = 20
 _LARGER = 0.2

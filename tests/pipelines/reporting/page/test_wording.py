@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ratchet.pipelines.reporting import wording
+from ratchet.pipelines.reporting.page import wording
 
 
 @pytest.mark.parametrize(

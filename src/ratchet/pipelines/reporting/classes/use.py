@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from ratchet.pipelines.evaluation.nodes import CONFIDENT
-from ratchet.pipelines.reporting.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.case import BORDERLINE, Case
-from ratchet.pipelines.reporting.chart import Chart
 from ratchet.pipelines.reporting.intervals import share_interval
-from ratchet.pipelines.reporting.wording import count, counted, listed, share
+from ratchet.pipelines.reporting.page.blocks import Block, Table, Text
+from ratchet.pipelines.reporting.page.chart import Chart
+from ratchet.pipelines.reporting.page.wording import count, counted, listed, share
 
 _SHOWN_ROWS = 15
 _WANTED_RECALL = 0.8

@@ -7,9 +7,9 @@ import io
 import pandas as pd
 import pytest
 
-from ratchet.pipelines.reporting.chart import Chart
-from ratchet.pipelines.reporting.draw_matplotlib import to_matplotlib
-from ratchet.pipelines.reporting.draw_plotly import to_plotly
+from ratchet.pipelines.reporting.page.chart import Chart
+from ratchet.pipelines.reporting.page.draw_matplotlib import to_matplotlib
+from ratchet.pipelines.reporting.page.draw_plotly import to_plotly
 
 FRAME = pd.DataFrame(
     {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ratchet.pipelines.reporting.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.values import covered
-from ratchet.pipelines.reporting.wording import counted, number, share
+from ratchet.pipelines.reporting.page.blocks import Block, Table, Text
+from ratchet.pipelines.reporting.page.wording import counted, number, share
+from ratchet.pipelines.reporting.values.results import covered
 
 _SHOWN_ROWS = 15
 _TENTH = 0.1

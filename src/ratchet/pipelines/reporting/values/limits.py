@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ratchet.pipelines.reporting import values
-from ratchet.pipelines.reporting.blocks import Finding
 from ratchet.pipelines.reporting.case import Case
 from ratchet.pipelines.reporting.intervals import mean_interval, share_interval
-from ratchet.pipelines.reporting.wording import (
+from ratchet.pipelines.reporting.page.blocks import Finding
+from ratchet.pipelines.reporting.page.wording import (
     number,
     share,
     unit,
 )
+from ratchet.pipelines.reporting.values import results as values
 
 _SHIFT = 0.2  # standard deviations of the target
 _NARROW = 0.75  # spread of the predictions, in spreads of the truth

@@ -8,10 +8,10 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from ratchet.params import About
-from ratchet.pipelines.reporting.blocks import PHASES, Chapter, Points, Table
-from ratchet.pipelines.reporting.chart import Chart
-from ratchet.pipelines.reporting.draw_plotly import to_plotly
-from ratchet.pipelines.reporting.wording import column
+from ratchet.pipelines.reporting.page.blocks import PHASES, Chapter, Points, Table
+from ratchet.pipelines.reporting.page.chart import Chart
+from ratchet.pipelines.reporting.page.draw_plotly import to_plotly
+from ratchet.pipelines.reporting.page.wording import column
 
 
 def render(about: About, data_chapter: Chapter, targets: Mapping[str, Chapter]) -> str:
@@ -26,7 +26,7 @@ def render(about: About, data_chapter: Chapter, targets: Mapping[str, Chapter]) 
         HTML with styles, scripts and charts inside.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ratchet.pipelines.reporting"),
+        loader=jinja2.PackageLoader("ratchet.pipelines.reporting.page"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ratchet.pipelines.reporting import classes, classes_use
-from ratchet.pipelines.reporting.blocks import Finding
 from ratchet.pipelines.reporting.case import BORDERLINE, Case
+from ratchet.pipelines.reporting.classes import results as classes
+from ratchet.pipelines.reporting.classes import use as classes_use
 from ratchet.pipelines.reporting.intervals import share_interval, shares_differ
-from ratchet.pipelines.reporting.wording import (
+from ratchet.pipelines.reporting.page.blocks import Finding
+from ratchet.pipelines.reporting.page.wording import (
     count,
     listed,
     share,

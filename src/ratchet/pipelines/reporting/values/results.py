@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ratchet.pipelines.reporting.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.chart import Chart
 from ratchet.pipelines.reporting.intervals import histogram, mean_interval, share_interval
-from ratchet.pipelines.reporting.wording import counted, listed, number, plain, share, unit
+from ratchet.pipelines.reporting.page.blocks import Block, Table, Text
+from ratchet.pipelines.reporting.page.chart import Chart
+from ratchet.pipelines.reporting.page.wording import counted, listed, number, plain, share, unit
 
 _MOST_POINTS = 2000
 

@@ -7,12 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from ratchet.pipelines.reporting import limits_classes, limits_values
-from ratchet.pipelines.reporting.blocks import Finding
 from ratchet.pipelines.reporting.case import HISTORY, Case
-from ratchet.pipelines.reporting.harder import harder_groups
-from ratchet.pipelines.reporting.ranking import ranking_table, tied
-from ratchet.pipelines.reporting.wording import (
+from ratchet.pipelines.reporting.classes import limits as limits_classes
+from ratchet.pipelines.reporting.page.blocks import Finding
+from ratchet.pipelines.reporting.page.wording import (
     between,
     count,
     counted,
@@ -22,6 +20,9 @@ from ratchet.pipelines.reporting.wording import (
     plain,
     share,
 )
+from ratchet.pipelines.reporting.target.harder import harder_groups
+from ratchet.pipelines.reporting.target.ranking import ranking_table, tied
+from ratchet.pipelines.reporting.values import limits as limits_values
 
 _FEW_ROWS = 100
 _FEW_KNOWN = 0.95

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from ratchet.pipelines.reporting import (
-    classes,
-    classes_use,
-    groups,
-    harder,
-    ranking,
-    results,
-    tried,
-    values,
-    values_use,
-)
-from ratchet.pipelines.reporting.blocks import Chapter, Text
 from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.limits import findings
+from ratchet.pipelines.reporting.classes import results as classes
+from ratchet.pipelines.reporting.classes import use as classes_use
+from ratchet.pipelines.reporting.page.blocks import Chapter, Text
+from ratchet.pipelines.reporting.target import groups, harder, ranking, results, tried
+from ratchet.pipelines.reporting.target.limits import findings
+from ratchet.pipelines.reporting.values import results as values
+from ratchet.pipelines.reporting.values import use as values_use
 
 
 def target_chapter(case: Case) -> Chapter:

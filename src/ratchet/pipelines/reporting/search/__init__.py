@@ -1,0 +1,1 @@
+"""What a search among recurrent networks showed."""

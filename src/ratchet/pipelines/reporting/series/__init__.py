@@ -1,0 +1,1 @@
+"""What only the forecast of a series has."""
