@@ -1,0 +1,296 @@
+"""Recurrent networks with the manners of a scikit-learn regressor."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Self
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ratchet.learning.recurrent.parameters import check_parameters
+from ratchet.learning.recurrent.scaling import WindowScaler, count_features
+from ratchet.learning.recurrent.training import Graph, Member, Trained, train_group
+
+Array = npt.NDArray[np.float64]
+Network = Callable[[npt.NDArray[np.float32]], Any]
+
+_AT_A_TIME = 4096  # windows in one pass of prediction
+
+# Networks that predict. They are made from the weights when needed and belong to no estimator's
+# state, which so can be pickled, copied and compared.
+_NETWORKS: WeakKeyDictionary[RecurrentRegressor, Network] = WeakKeyDictionary()
+
+
+class RecurrentRegressor(RegressorMixin, BaseEstimator):
+    """A recurrent network that forecasts from windows of time steps.
+
+    Windows are scaled 0-1 per channel, and targets too, as the training rows have them. Training
+    keeps the weights of the epoch with the lowest validation loss (mean squared error), halves
+    the learning rate when that loss stays flat and ends when it has not fallen for ``patience``
+    epochs, or has run away.
+
+    Args:
+        architecture: name of the network's shape.
+        units: width of a recurrent layer.
+        dropout: share of a layer's outputs set to zero in training, from 0 to below 1.
+        activation: name of the activation of the recurrent layers.
+        learning_rate: of Adam, at the start.
+        batch_size: windows per training step.
+        epochs: passes over the training rows at most.
+        patience: epochs without a lower validation loss after which training ends.
+        lookback: time steps of a window; it divides the columns of ``X``.
+        horizon: values forecast for each window.
+        compiled: whether to compile training; not worth it for an epoch or two.
+        random_state: of initial weights, shuffles and dropout.
+
+    Attributes:
+        weights_: arrays, in the order of ``get_weights`` of the Keras model.
+        scaler_: from the units of the data to 0-1 and back.
+        history_: ``loss``, ``val_loss``, ``val_mae`` and ``learning_rate``, a value per epoch.
+        best_epoch_: number of the epoch the weights are from, counted from 1.
+        n_epochs_: epochs trained.
+        status_: how training ended: ``completed``, ``stopped`` (patience) or ``diverged``.
+        n_features_in_: columns of ``X``: lookback x features.
+        feature_names_in_: their names, where ``X`` was a frame.
+    """
+
+    def __init__(
+        self,
+        *,
+        architecture: str = "gru",
+        units: int = 64,
+        dropout: float = 0.1,
+        activation: str = "tanh",
+        learning_rate: float = 1e-3,
+        batch_size: int = 32,
+        epochs: int = 50,
+        patience: int = 10,
+        lookback: int = 1,
+        horizon: int = 1,
+        compiled: bool = True,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.architecture = architecture
+        self.units = units
+        self.dropout = dropout
+        self.activation = activation
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.patience = patience
+        self.lookback = lookback
+        self.horizon = horizon
+        self.compiled = compiled
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, y: npt.ArrayLike, validation_data: tuple[Any, npt.ArrayLike] | None = None
+    ) -> Self:
+        """Train the network.
+
+        Args:
+            X: flattened windows, shape (n, lookback x features), oldest step first, rows in the
+                order of time.
+            y: targets, shape (n,), or (n, horizon) for a horizon above 1.
+            validation_data: rows and targets that stop training and are not learned from. Without,
+                the last 10 % of the rows do so.
+
+        Raises:
+            ValueError: parameters or shapes that make no sense, values that are not finite, or
+                fewer than two rows without ``validation_data``.
+        """
+        if validation_data is not None and len(validation_data) != 2:
+            raise ValueError("validation_data must be a pair (X, y)")
+        rows = self._checked(X, y, reset=True, least=2 if validation_data is None else 1)
+        if validation_data is None:
+            stop = len(rows[0]) - max(1, len(rows[0]) // 10)
+            rows, validation = [part[:stop] for part in rows], [part[stop:] for part in rows]
+        else:
+            validation = list(self._checked(*validation_data))
+        scaler = WindowScaler.fit(*rows, self.lookback)
+        [trained] = train_group(
+            self.graph(self.n_features_in_),
+            [self.member()],
+            *_scaled(scaler, *rows),
+            *_scaled(scaler, *validation),
+            seed=self.seed(),
+            compiled=self.compiled,
+        )
+        return self._take(trained, scaler)
+
+    def predict(self, X: Any) -> Array:
+        """Forecast.
+
+        Args:
+            X: flattened windows, shape (n, lookback x features).
+
+        Returns:
+            Shape (n,), or (n, horizon) for a horizon above 1, in the units of the target.
+        """
+        check_is_fitted(self)
+        rows = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        windows, network = self.scaler_.windows(rows), self._network()
+        parts = [
+            np.asarray(network(windows[start : start + _AT_A_TIME]))
+            for start in range(0, len(windows), _AT_A_TIME)
+        ]
+        forecast: Array = self.scaler_.restore(np.concatenate(parts))
+        return forecast[:, 0] if self.horizon == 1 else forecast
+
+    def graph(self, n_features_in: int) -> Graph:
+        """Give what a program that trains this estimator is compiled for.
+
+        Args:
+            n_features_in: columns of ``X``.
+
+        Raises:
+            ValueError: parameters that make no sense.
+        """
+        check_parameters(self.get_params())
+        return Graph(
+            architecture=self.architecture,
+            units=int(self.units),
+            activation=self.activation,
+            batch_size=int(self.batch_size),
+            lookback=int(self.lookback),
+            features=count_features(n_features_in, self.lookback),
+            horizon=int(self.horizon),
+        )
+
+    def member(self) -> Member:
+        """Give what such a program takes as input for this estimator.
+
+        Raises:
+            ValueError: parameters that make no sense.
+        """
+        check_parameters(self.get_params())
+        return Member(
+            dropout=float(self.dropout),
+            learning_rate=float(self.learning_rate),
+            epochs=int(self.epochs),
+            patience=int(self.patience),
+        )
+
+    def seed(self) -> int:
+        """Give the seed of initial weights, shuffles and dropout."""
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+    def fit_scaler(self, X: Any, y: npt.ArrayLike) -> WindowScaler:
+        """Give the scaling of these training rows, without changing the estimator.
+
+        Raises:
+            ValueError: as ``fit``.
+        """
+        return WindowScaler.fit(*clone(self)._checked(X, y, reset=True), self.lookback)
+
+    def from_trained(
+        self, trained: Trained, scaler: WindowScaler, names: Sequence[str] | None = None
+    ) -> Self:
+        """Give a fitted copy of this estimator, from training done elsewhere.
+
+        Args:
+            trained: what ``train_group`` gave for ``graph`` and ``member`` of this estimator.
+            scaler: what ``fit_scaler`` gave for the training rows.
+            names: of the columns of ``X``, where it was a frame.
+        """
+        model: Self = clone(self)
+        model.n_features_in_ = scaler.lookback * scaler.features
+        if names is not None:
+            model.feature_names_in_ = np.asarray(names, dtype=object)
+        return model._take(trained, scaler)
+
+    def save(self, folder: str | Path, metrics: dict[str, float] | None = None) -> None:
+        """Write the fitted estimator into a new folder; see ``saved.save``."""
+        from ratchet.learning.recurrent.saved import save
+
+        save(self, folder, metrics)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RecurrentRegressor:
+        """Read an estimator that ``save`` wrote; see ``saved.load``."""
+        from ratchet.learning.recurrent.saved import load
+
+        return load(folder)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.single_output = self.horizon == 1
+        tags.target_tags.multi_output = self.horizon != 1
+        return tags
+
+    def _take(self, trained: Trained, scaler: WindowScaler) -> Self:
+        if trained.best_epoch == 0:
+            warnings.warn(
+                "training ran away in its first epoch, and the weights are the initial ones; a "
+                "lower learning_rate may help",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        self.weights_ = trained.weights
+        self.scaler_ = scaler
+        self.history_ = trained.history
+        self.best_epoch_ = trained.best_epoch
+        self.status_ = trained.status
+        self.n_epochs_ = len(trained.history["loss"])
+        _NETWORKS.pop(self, None)
+        return self
+
+    def _network(self) -> Network:
+        if self not in _NETWORKS:
+            _NETWORKS[self] = _predictor(self.keras_model())
+        return _NETWORKS[self]
+
+    def keras_model(self) -> Any:
+        """Give the trained network as a Keras model: from scaled windows to scaled targets."""
+        from ratchet.learning.recurrent.network import build_network
+
+        check_is_fitted(self)
+        model = build_network(self.graph(self.n_features_in_), dropout=self.dropout)
+        model.set_weights(self.weights_)
+        return model
+
+    def _checked(self, X: Any, y: npt.ArrayLike, *, reset: bool = False, least: int = 1) -> Any:
+        check_parameters(self.get_params())
+        rows, target = validate_data(
+            self,
+            X,
+            y,
+            dtype=(np.float64, np.float32),
+            ensure_min_samples=least,
+            multi_output=True,
+            y_numeric=True,
+            reset=reset,
+        )
+        if self.horizon == 1:
+            return [rows, column_or_1d(target, dtype=np.float64, warn=True)]
+        if target.shape[1:] != (self.horizon,):
+            raise ValueError(
+                f"y must have shape (n, horizon), with horizon={self.horizon}, not {target.shape}"
+            )
+        return [rows, target.astype(np.float64)]
+
+
+def _scaled(scaler: WindowScaler, X: Any, y: Any) -> tuple[Any, Any]:
+    return scaler.windows(X), scaler.targets(y)
+
+
+def _predictor(model: Any) -> Network:
+    import tensorflow as tf
+
+    # One program for any number of windows: a call of the model itself costs a hundred times more.
+    windows = tf.TensorSpec(model.input_shape, tf.float32)
+    network: Network = tf.function(
+        lambda windows: model(windows, training=False), input_signature=[windows]
+    )
+    return network

@@ -1,0 +1,136 @@
+"""A fitted recurrent regressor as a folder that runs no code when loaded.
+
+``network.keras`` is a plain Keras model from scaled windows to scaled targets, of use without this
+project; ``regressor.json`` says how to scale, what columns to give and how well it did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ratchet.learning.recurrent.scaling import WindowScaler
+from ratchet.learning.recurrent.training import Trained
+
+if TYPE_CHECKING:
+    from ratchet.learning.recurrent.regressor import RecurrentRegressor
+
+_NETWORK, _CARD = "network.keras", "regressor.json"
+
+
+def save(
+    model: RecurrentRegressor, folder: str | Path, metrics: Mapping[str, float] | None = None
+) -> None:
+    """Write a fitted regressor into a new folder, whole or not at all.
+
+    Args:
+        model: the regressor.
+        folder: where to; its parents are made.
+        metrics: what is known of its quality, kept beside it.
+
+    Raises:
+        FileExistsError: the folder holds something.
+        NotFittedError: the regressor is not fitted.
+    """
+    check_is_fitted(model)
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty; a regressor is saved into a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        partial = Path(temporary) / folder.name
+        partial.mkdir()
+        model.keras_model().save(partial / _NETWORK)
+        content = {**_card(model), "metrics": dict(metrics or {})}
+        content["sha256"] = {_NETWORK: _file_hash(partial / _NETWORK), _CARD: _hash(content)}
+        (partial / _CARD).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        partial.rename(folder)
+
+
+def load(folder: str | Path) -> RecurrentRegressor:
+    """Read a regressor that ``save`` wrote.
+
+    Raises:
+        ValueError: the folder is missing, incomplete or damaged.
+    """
+    import keras
+
+    from ratchet.learning.recurrent.regressor import RecurrentRegressor
+
+    folder = Path(folder)
+    card = read_card(folder)
+    network = keras.models.load_model(folder / _NETWORK, compile=False, safe_mode=True)
+    trained = Trained(weights=network.get_weights(), **card["training"])
+    model = RecurrentRegressor(**card["parameters"])
+    return model.from_trained(
+        trained, WindowScaler.from_dict(card["scaler"]), card["signature"]["features"]
+    )
+
+
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """Read what is written beside the network, after checking that both are as they were saved.
+
+    Returns:
+        ``parameters``, ``signature``, ``scaler``, ``training`` and ``metrics``.
+
+    Raises:
+        ValueError: the folder is missing, incomplete or damaged.
+    """
+    folder = Path(folder)
+    try:
+        card: dict[str, Any] = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        hashes = card.pop("sha256")
+        found = {_NETWORK: _file_hash(folder / _NETWORK), _CARD: _hash(card)}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{folder} holds no whole recurrent regressor: {error}") from error
+    damaged = [name for name in found if found[name] != hashes.get(name)]
+    if damaged:
+        raise ValueError(f"{folder} is damaged: {', '.join(damaged)} changed after it was saved")
+    return card
+
+
+def _card(model: RecurrentRegressor) -> dict[str, Any]:
+    names = getattr(model, "feature_names_in_", None)
+    return {
+        "parameters": _plain(model.get_params()),
+        "signature": {
+            "features": None if names is None else [str(name) for name in names],
+            "lookback": model.scaler_.lookback,
+            "features_per_step": model.scaler_.features,
+            "horizon": int(model.horizon),
+            "input_dtype": "float32",
+            "output_dtype": "float64",
+        },
+        "scaler": model.scaler_.as_dict(),
+        "training": {
+            "history": model.history_,
+            "best_epoch": model.best_epoch_,
+            "status": model.status_,
+        },
+    }
+
+
+def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in parameters.items()
+    }
+    if not isinstance(plain["random_state"], int | None):
+        raise ValueError("random_state must be a whole number or None to be saved")
+    return plain
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
