@@ -61,11 +61,14 @@ def time_codes(times: npt.ArrayLike, n_rows: int) -> npt.NDArray[np.intp]:
     """Give the place of each row's time stamp among all of them, in order of time.
 
     Raises:
-        ValueError: another number of rows, or missing time stamps.
+        ValueError: another number of rows, missing time stamps, or what is none.
     """
     import pandas as pd
 
-    codes, _ = pd.Series(times).factorize(sort=True)
+    try:
+        codes, _ = pd.Series(times).factorize(sort=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"times must be one time stamp a row: {error}") from error
     if len(codes) != n_rows:
         raise ValueError(f"{n_rows} rows of truth, {len(codes)} of times")
     if (missing := codes < 0).any():
