@@ -12,7 +12,7 @@ from kedro.framework import project
 from pydantic import ValidationError
 
 from ratchet.errors import ConfigError
-from ratchet.params import Target, UseCase
+from ratchet.params import Target, UseCase, Windows
 
 _config_loader: AbstractConfigLoader | None = None
 
@@ -71,7 +71,7 @@ def read_use_cases(parameters: Mapping[str, Any]) -> dict[str, UseCase]:
 
 
 def check_functions(use_cases: Mapping[str, UseCase]) -> None:
-    """Make sure that the functions which derive columns exist.
+    """Make sure that the functions which prepare raw files and derive columns exist.
 
     Raises:
         ConfigError: names the key's path and the function.
@@ -79,11 +79,14 @@ def check_functions(use_cases: Mapping[str, UseCase]) -> None:
     from kedro.utils import load_obj
 
     for name, use_case in use_cases.items():
-        for column, derived in use_case.data.derive.items():
+        data = use_case.data
+        named = {f"derive.{column}": derived for column, derived in data.derive.items()}
+        named |= {"prepare": data.prepare} if data.prepare else {}
+        for place, derived in named.items():
             try:
                 load_obj(derived.function)
             except (AttributeError, ImportError, ValueError) as error:
-                path = f"parameter {name}.data.derive.{column}.function"
+                path = f"parameter {name}.data.{place}.function"
                 raise ConfigError(
                     f"{path}: no such function '{derived.function}': {error}"
                 ) from error
@@ -102,14 +105,15 @@ def check_searches(use_cases: Mapping[str, UseCase]) -> None:
             try:
                 _check_metrics(target)
                 _check_grids(target)
+                _check_networks(target, use_case.features.windows)
             except ValueError as error:
                 raise ConfigError(f"parameter {name}.targets.{target_name}.{error}") from None
 
 
 def _check_metrics(target: Target) -> None:
-    from ratchet.learning.metrics import CLASSIFICATION, PER_CLASS, REGRESSION, check_class_names
+    from ratchet.learning.metrics import METRICS, PER_CLASS, check_class_names
 
-    table = CLASSIFICATION if target.task == "classification" else REGRESSION
+    table = METRICS[target.task]
     scorers = [metric.scorer for metric in table.values() if metric.scorer]
     if target.scorer not in scorers:
         raise ValueError(f"scoring: unknown '{target.scorer}'; allowed are {scorers}")
@@ -130,12 +134,30 @@ def _check_grids(target: Target) -> None:
 
     path = "stack_param_grid"
     try:
-        check_grid(combiner(classes=target.task == "classification"), target.stack_param_grid)
+        check_grid(combiner(classes=target.is_classes), target.stack_param_grid)
         for name, candidate in target.candidates.items():
             path = f"candidates.{name}"
             check_candidate(target.task, candidate.estimator, candidate.param_grid)
     except ValueError as error:
         raise ValueError(f"{path}.{error}") from None
+
+
+def _check_networks(target: Target, windows: Windows | None) -> None:
+    if not target.networks or windows is None:
+        return
+    from ratchet.learning.classical import check_candidate
+    from ratchet.pipelines.recurrent.space import check_space
+
+    for name, network in target.networks.items():
+        path = "base"
+        try:
+            if network.base is not None:
+                base = {key: [value] for key, value in network.base_params.items()}
+                check_candidate(target.task, network.base, base)
+            path = "param_grid"
+            check_space(network, windows)
+        except ValueError as error:
+            raise ValueError(f"networks.{name}.{path}: {error}") from None
 
 
 def explain(name: str, error: ValidationError) -> str:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from ratchet.config import project_parameters, read_use_cases
-from ratchet.pipelines import classical, evaluation, preprocessing, reporting, understanding
+from ratchet.pipelines import (
+    classical,
+    evaluation,
+    preprocessing,
+    recurrent,
+    reporting,
+    understanding,
+)
 
 PHASES = {
     "understanding": understanding.create_pipeline,
     "preprocessing": preprocessing.create_pipeline,
     "classical": classical.create_pipeline,
+    "recurrent": recurrent.create_pipeline,
     "evaluation": evaluation.create_pipeline,
     "reporting": reporting.create_pipeline,
 }

@@ -12,13 +12,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from ratchet.errors import ConfigError
 from ratchet.params import Features, Target
+from ratchet.pipelines.evaluation.choosing import choose_best
+from ratchet.pipelines.evaluation.fitted import fold_scores
 from ratchet.pipelines.evaluation.nodes import (
-    choose_best,
     collect_evaluation,
     collect_metrics,
     collect_predictions,
     explain_best,
-    fold_scores,
     judge_best,
     score_candidates,
 )
@@ -42,6 +42,7 @@ CLASS = Target(
     candidates={"dummy": {"estimator": "dummy"}, "good": {"estimator": "logistic"}},
     objectives={"accuracy": {"aim": 0.9}},
 )
+FEATURES = Features(numeric=["size", "idle"])
 
 
 class Teller(RegressorMixin, BaseEstimator):
@@ -118,8 +119,8 @@ CASES = pytest.mark.parametrize(("target", "make"), [(NUMBER, numbers), (CLASS, 
 
 def evaluate(target: Target, parts: tuple[list[Any], list[Any], list[Any]], test=TEST):
     fitted = [part for kind in parts for part in kind]
-    best, choice, seen = choose_best(VALIDATION, target, 0, *fitted)
-    predictions, scores = score_candidates(test, seen, target, 0, *fitted)
+    best, choice, seen = choose_best(VALIDATION, target, FEATURES, 0, *fitted)
+    predictions, scores = score_candidates(test, seen, target, FEATURES, 0, *fitted)
     return best, choice, predictions, scores
 
 
@@ -233,11 +234,11 @@ def test_parameters_that_changed_after_the_search_are_told(name, value, found):
         evaluate(target, numbers())
 
     assert f"column 'price'>.{name}: it is {value}" in str(error.value)
-    assert f"made with {found}; run the classical pipeline again" in str(error.value)
+    assert f"made with {found}; run the modelling pipelines again" in str(error.value)
 
 
 def test_a_table_without_its_scorer_is_of_an_earlier_version():
-    with pytest.raises(ConfigError, match="made with None; run the classical pipeline again"):
+    with pytest.raises(ConfigError, match="made with None; run the modelling pipelines again"):
         fold_scores(search(-0.4, -0.2).drop(columns="scoring"), NUMBER)
 
 

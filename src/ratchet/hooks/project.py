@@ -30,7 +30,9 @@ class ProjectHooks:
         """Stop a run whose configuration cannot work before anything is written."""
         use_cases = config.read_use_cases(config.project_parameters())
         config.check_functions(_running("preprocessing", pipeline, use_cases))
-        if searched := _running("classical", pipeline, use_cases):
+        searched = _running("classical", pipeline, use_cases)
+        searched |= _running("recurrent", pipeline, use_cases)
+        if searched:
             config.check_searches(searched)
 
     @hook_impl

@@ -37,6 +37,8 @@ class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
             ``scale``. One in a ``FrozenEstimator`` is fitted already, on relative targets.
         level: name of the column with the level, in units of the target.
         scale: name of the column with the scale, in units of the target, greater than 0.
+        bounds: range of the target (low, high) to which predictions and intervals are clipped;
+            ``None`` for no bounds.
 
     Attributes:
         estimator_: the fitted regressor of the relative target.
@@ -44,10 +46,18 @@ class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         feature_names_in_: their names.
     """
 
-    def __init__(self, *, estimator: BaseEstimator, level: str, scale: str) -> None:
+    def __init__(
+        self,
+        *,
+        estimator: BaseEstimator,
+        level: str,
+        scale: str,
+        bounds: tuple[float, float] | None = None,
+    ) -> None:
         self.estimator = estimator
         self.level = level
         self.scale = scale
+        self.bounds = bounds
 
     def fit(self, X: pd.DataFrame, y: npt.ArrayLike) -> Self:
         """Fit the estimator on the relative target.
@@ -72,7 +82,7 @@ class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         features, level, scale = self._parts(X)
         relative: Array = column_or_1d(self.estimator_.predict(features), dtype=np.float64)
-        return level + scale * relative
+        return self._clip(level + scale * relative)
 
     @available_if(_has_intervals)  # type: ignore[untyped-decorator]
     def predict_interval(self, X: pd.DataFrame) -> Array:
@@ -83,7 +93,10 @@ class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         features, level, scale = self._parts(X)
         relative: Array = np.asarray(self.estimator_.predict_interval(features), dtype=np.float64)
-        return level[:, None] + scale[:, None] * relative
+        return self._clip(level[:, None] + scale[:, None] * relative)
+
+    def _clip(self, values: Array) -> Array:
+        return values if self.bounds is None else np.clip(values, *self.bounds)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

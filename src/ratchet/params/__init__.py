@@ -7,6 +7,7 @@ the whole; an unknown key or a wrong type stops either with the path of the key.
 from ratchet.params.base import Derived
 from ratchet.params.data import CALENDAR, SERIES_KEY, Column, Data, Series, Split
 from ratchet.params.features import (
+    AHEAD_PREFIX,
     HISTORY_PREFIX,
     LAG_PREFIXES,
     NAIVE_PREFIX,
@@ -29,6 +30,7 @@ from ratchet.params.target import (
 from ratchet.params.use_case import About, UseCase
 
 __all__ = [
+    "AHEAD_PREFIX",
     "CALENDAR",
     "HISTORY_PREFIX",
     "LAG_PREFIXES",

@@ -12,7 +12,10 @@ HISTORY_PREFIX = "history_"
 """How columns computed from earlier rows start in the model input."""
 
 WINDOW_PREFIX = "window_"
-"""How the columns of the look-back window start in the model input."""
+"""How earlier values in the look-back window start in the model input."""
+
+AHEAD_PREFIX = "ahead_"
+"""How what is known ahead at each step of the window starts in the model input."""
 
 LAG_PREFIXES = ("lag_", "rolling_")
 """How further columns computed from earlier values of a series start in the model input."""
@@ -109,6 +112,11 @@ class Features(Params):
                     f"windows.known: {unknown} is not among the features {self.columns}"
                 )
         return self
+
+    @property
+    def horizon(self) -> int:
+        """Steps from what is known to what is predicted; 1 where there are no steps."""
+        return self.windows.horizon if self.windows else 1
 
     @property
     def columns(self) -> list[str]:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from ratchet.params.base import Params
 from ratchet.params.data import Data
 from ratchet.params.features import (
+    AHEAD_PREFIX,
     HISTORY_PREFIX,
     LAG_PREFIXES,
     NAIVE_PREFIX,
@@ -23,7 +24,7 @@ from ratchet.params.target import TARGET_PREFIX, Target
 _PREFIXES = {
     TARGET_PREFIX: "targets",
     HISTORY_PREFIX: "the history",
-    WINDOW_PREFIX: "windows",
+    **dict.fromkeys((WINDOW_PREFIX, AHEAD_PREFIX), "windows"),
     **dict.fromkeys(LAG_PREFIXES, "earlier values"),
     NAIVE_PREFIX: "naive forecasts",
     SERIES_PREFIX: "the terms of a series",

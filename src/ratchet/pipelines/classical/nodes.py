@@ -8,7 +8,8 @@ from typing import Any
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Index, Series
 from ratchet.params import Target
-from ratchet.pipelines.model_input import features_and_target
+from ratchet.pipelines.finishing import finish, unfinished
+from ratchet.pipelines.terms import learning_rows
 
 
 def search_candidate(
@@ -42,11 +43,11 @@ def search_candidate(
     """
     from sklearn.base import clone
 
-    from ratchet.learning.classical import build, folds
+    from ratchet.learning.classical import build
     from ratchet.learning.search import run_search
     from ratchet.progress import search_progress
 
-    X, y = features_and_target(train, target)
+    X, y = learning_rows(train, target)
     _check_folds(y, target)
     search = _remember(search_cache, run_search)
     with search_progress(candidate.estimator, target.scorer) as on_progress:
@@ -60,9 +61,9 @@ def search_candidate(
             n_jobs=target.n_jobs,
             on_progress=on_progress,
         )
-    later = features_and_target(validation, target)
+    later = learning_rows(validation, target)
     held_out, final = _remember(search_cache, _fit_with)(model, clone(model), X, y, *later)
-    return _calibrate(final, held_out, validation, target), results, held_out
+    return finish(final, held_out, validation, target), results, held_out
 
 
 def stack_candidates(
@@ -96,20 +97,20 @@ def stack_candidates(
     candidates = zip(fitted[:third], fitted[third:-third], fitted[-third:], strict=True)
     ranked = sorted(candidates, key=lambda parts: -parts[1]["mean_test_score"].max())
     best = ranked[: target.stacked]
-    models = [_uncalibrated(model, target) for model, _, _ in best]
+    models = [unfinished(model, target) for model, _, _ in best]
     learn = _remember(search_cache, fit_combination)
     with search_progress("stack", target.scorer) as on_progress:
         combine, results = learn(
             [clone(model) for model in models],
             target.stack_param_grid,
-            *features_and_target(train, target),
+            *learning_rows(train, target),
             scoring=target.scorer,
             cv=folds(target.task, target.cv, seed),
             n_jobs=target.n_jobs,
             on_progress=on_progress,
         )
     held_out = _combine_held_out(combine, [rows for _, _, rows in best], target)
-    return _calibrate(stack(models, combine), held_out, validation, target), results, held_out
+    return finish(stack(models, combine), held_out, validation, target), results, held_out
 
 
 def _remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -136,7 +137,7 @@ def _remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., 
 
 def _check_folds(y: Series, target: Target) -> None:
     """Make sure that every fold has rows, of every class."""
-    if target.task == "classification":
+    if target.is_classes:
         counts = {name: int((y == name).sum()) for name in target.classes or []}
     else:
         counts = {"rows": len(y)}
@@ -173,35 +174,6 @@ def _combine_held_out(combine: Any, parts: list[DataFrame], target: Target) -> D
 
     from ratchet.learning.stacking import as_columns
 
-    classes = target.task == "classification"
+    classes = target.is_classes
     columns = np.hstack([as_columns(part, classes=classes) for part in parts])
     return _predict(combine, columns, parts[0].index)
-
-
-def _calibrate(model: Any, held_out: DataFrame, validation: DataFrame, target: Target) -> Any:
-    """Probabilities that mean what they say, or intervals that cover as often as they promise."""
-    from sklearn.frozen import FrozenEstimator
-
-    from ratchet.learning.calibration import TemperatureScaling
-    from ratchet.learning.conformal import ConformalRegressor
-    from ratchet.learning.stacking import as_columns, stack
-
-    y = features_and_target(validation, target)[1]
-    try:
-        if target.task == "classification":
-            scaling = TemperatureScaling(list(held_out.columns))
-            return stack([model], scaling.fit(as_columns(held_out, classes=True), y))
-        return ConformalRegressor(
-            estimator=FrozenEstimator(model), confidence=target.confidence, bounds=target.bounds
-        ).calibrate(held_out["prediction"], y)
-    except ValueError as error:
-        raise DataError(
-            f"column '{target.column}': calibration on {len(y)} rows: {error}"
-        ) from error
-
-
-def _uncalibrated(model: Any, target: Target) -> Any:
-    """The fitted model inside of what ``_calibrate`` put around it."""
-    if target.task == "classification":
-        return model["predictions"].models[0].estimator
-    return model.estimator.estimator

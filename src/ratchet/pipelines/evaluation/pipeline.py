@@ -3,8 +3,8 @@
 from kedro.pipeline import Pipeline, node
 
 from ratchet.params import Target, UseCase
+from ratchet.pipelines.evaluation.choosing import choose_best
 from ratchet.pipelines.evaluation.nodes import (
-    choose_best,
     collect_evaluation,
     collect_metrics,
     collect_predictions,
@@ -60,17 +60,18 @@ def _per_target(use_case: UseCase, noun: str) -> list[str]:
 
 def _target_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
     fitted = candidate_datasets(use_case, name, target.contenders)
+    parameters = ["params:target", "params:features", "params:seed"]
     return Pipeline(
         [
             node(
                 choose_best,
-                inputs=["validation", "params:target", "params:seed", *fitted],
+                inputs=["validation", *parameters, *fitted],
                 outputs=["best_model", "choice", "validation_predictions"],
                 name="choose_best",
             ),
             node(
                 score_candidates,
-                inputs=["test", "validation_predictions", "params:target", "params:seed", *fitted],
+                inputs=["test", "validation_predictions", *parameters, *fitted],
                 outputs=["predictions", "scores"],
                 name="score_candidates",
             ),
@@ -82,7 +83,7 @@ def _target_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
             ),
             node(
                 explain_best,
-                inputs=["best_model", "test", "params:target", "params:features", "params:seed"],
+                inputs=["best_model", "test", *parameters],
                 outputs="importance",
                 name="explain_best",
             ),

@@ -1,0 +1,86 @@
+"""What every candidate gets at last: calibration, and answers in units of the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratchet.errors import DataError
+from ratchet.frames import DataFrame
+from ratchet.params import Target
+from ratchet.pipelines.model_input import features_and_target
+from ratchet.pipelines.terms import LEVEL, SCALE, learning_rows
+
+
+def finish(model: Any, held_out: DataFrame, validation: DataFrame, target: Target) -> Any:
+    """Probabilities that mean what they say, or intervals that cover as often as they promise.
+
+    Args:
+        model: fitted on train and validation.
+        held_out: predictions for the validation rows by the model fitted on train alone.
+        validation: the rows that calibrate.
+        target: what is predicted.
+
+    Returns:
+        The model with its calibration; that of a series takes and gives values in units of the
+        target.
+
+    Raises:
+        DataError: there are too few rows, or of one class only.
+    """
+    from sklearn.frozen import FrozenEstimator
+
+    from ratchet.learning.calibration import TemperatureScaling
+    from ratchet.learning.conformal import ConformalRegressor
+    from ratchet.learning.stacking import as_columns, stack
+
+    y = learning_rows(validation, target)[1]
+    try:
+        if target.is_classes:
+            scaling = TemperatureScaling(list(held_out.columns))
+            return stack([model], scaling.fit(as_columns(held_out, classes=True), y))
+        conformal = ConformalRegressor(
+            estimator=FrozenEstimator(model),
+            confidence=target.confidence,
+            bounds=None if target.is_series else target.bounds,
+        ).calibrate(held_out["prediction"], y)
+    except ValueError as error:
+        raise DataError(
+            f"column '{target.column}': calibration on {len(y)} rows: {error}"
+        ) from error
+    return _in_units(conformal, validation, target) if target.is_series else conformal
+
+
+def _in_units(conformal: Any, validation: DataFrame, target: Target) -> Any:
+    from sklearn.frozen import FrozenEstimator
+
+    from ratchet.learning.relative import RelativeRegressor
+
+    X, y = features_and_target(validation, target)
+    relative = RelativeRegressor(
+        estimator=FrozenEstimator(conformal), level=LEVEL, scale=SCALE, bounds=target.bounds
+    )
+    return relative.fit(X[[*conformal.feature_names_in_, LEVEL, SCALE]], y)
+
+
+def unfinished(model: Any, target: Target) -> Any:
+    """The fitted model inside of what ``finish`` put around it."""
+    if target.is_classes:
+        return model["predictions"].models[0].estimator
+    return _conformal(model).estimator.estimator
+
+
+def confidence_of(model: Any) -> float:
+    """Share of the rows that the intervals of a finished model are to cover."""
+    return float(_conformal(model).confidence)
+
+
+def inputs_of(model: Any, X: DataFrame) -> DataFrame:
+    """The columns that a finished model knows, in its order."""
+    names = getattr(model, "feature_names_in_", None)
+    return X if names is None else X[list(names)]
+
+
+def _conformal(model: Any) -> Any:
+    from ratchet.learning.relative import RelativeRegressor
+
+    return model.estimator.estimator if isinstance(model, RelativeRegressor) else model

@@ -1,0 +1,116 @@
+"""Nodes of recurrent modelling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratchet.frames import DataFrame
+from ratchet.params import Target
+from ratchet.pipelines.finishing import finish, inputs_of
+from ratchet.pipelines.model_input import features_and_target
+from ratchet.pipelines.recurrent.assembly import assemble, fit_again, fit_base, left_over
+from ratchet.pipelines.recurrent.space import hold_out, param_grids, unfitted
+from ratchet.pipelines.terms import learning_rows
+
+
+def search_networks(
+    train: DataFrame, target: Target, network: Any, windows: Any, seed: int, trials: Any
+) -> tuple[list[Any], DataFrame, DataFrame]:
+    """Search networks on the training rows, of which the last part stops and ranks the trials.
+
+    With a base, the networks learn what it leaves over.
+
+    Args:
+        train: rows for the search.
+        target: what to predict.
+        network: the search, a ``params.Network``. (Kedro cannot build a model inside of one that
+            it builds, so the hint must not say so; nor for ``windows``.)
+        windows: look-back and horizon, a ``params.Windows``.
+        seed: the only source of randomness.
+        trials: folder of finished trials, from which a search that was killed goes on.
+
+    Returns:
+        The best networks, best first; the table of the trials; and their losses by epoch.
+
+    Raises:
+        DataError: there are too few rows to hold some out.
+    """
+    from ratchet.learning.search import Search, results_table
+    from ratchet.progress import search_progress
+
+    X, _ = learning_rows(train, target, "recurrent")
+    base = fit_base(train, target, network, seed)
+    with search_progress("networks", "neg_mean_squared_error") as on_progress:
+        search = Search(
+            unfitted(network, windows, seed),
+            param_grids(network),
+            strategy=network.strategy if network.mode == "optimized" else "grid",
+            n_trials=network.n_trials,
+            cv=[hold_out(train.loc[X.index], target, network.holdout, windows.horizon)],
+            n_jobs=target.n_jobs,
+            engine=target.engine,
+            random_state=seed,
+            folder=trials,
+            top_k=network.top_k,
+            group_size=network.group_size,
+            refit=False,
+            on_progress=on_progress,
+        ).fit(X, left_over(base, train, target))
+    return search.top_estimators_, results_table(search), search.curves_
+
+
+def fit_networks(
+    train: DataFrame,
+    validation: DataFrame,
+    target: Target,
+    network: Any,
+    windows: Any,
+    seed: int,
+    top: list[Any],
+    search: DataFrame,
+) -> tuple[Any, ...]:
+    """Let the best networks predict the validation rows, then fit them with these and calibrate.
+
+    Args:
+        train: rows of the search.
+        validation: later rows, for calibration and choice.
+        target: what to predict.
+        network: as in ``search_networks``.
+        windows: as in ``search_networks``.
+        seed: the only source of randomness.
+        top: the best networks, best first.
+        search: table of the trials.
+
+    Returns:
+        The model of the best network, fitted on train and validation; the predictions for the
+        validation rows by the network that saw the training rows alone, not calibrated. With an
+        ensemble also the mean of the best few as a model, the trials it is made of, and its
+        predictions for the validation rows.
+    """
+    import pandas as pd
+
+    both = pd.concat([train, validation])
+    base, base_of_both = (fit_base(rows, target, network, seed) for rows in (train, both))
+    used = top[: max(1, network.ensemble)]
+    X, _ = learning_rows(both, target, "recurrent")
+    again = fit_again(used, X, left_over(base_of_both, both, target), target.n_jobs)
+
+    def finished(n: int) -> tuple[Any, DataFrame]:
+        first = assemble(base, used[:n], train, target)
+        held_out = _predict(first, validation, target)
+        model = assemble(base_of_both, again[:n], both, target)
+        return finish(model, held_out, validation, target), held_out
+
+    best = finished(1)
+    if not network.ensemble:
+        return best
+    model, held_out = finished(network.ensemble)
+    return (*best, model, search.head(len(used)), held_out)
+
+
+def _predict(model: Any, frame: DataFrame, target: Target) -> DataFrame:
+    """Predictions in the terms of the series, not calibrated."""
+    import pandas as pd
+
+    X, _ = features_and_target(frame, target)
+    return pd.DataFrame({"prediction": model.predict(inputs_of(model, X))}, index=X.index)

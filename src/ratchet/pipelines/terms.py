@@ -1,0 +1,63 @@
+"""The terms in which a target is learned, and what each family of models sees of a row.
+
+The next value of a series is learned relative to where the series stands and by its own measure,
+``z = (y - level) / scale``; a row of its model input brings both. Other targets are learned as they
+are.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ratchet.frames import DataFrame, Series
+from ratchet.params import AHEAD_PREFIX, SERIES_PREFIX, WINDOW_PREFIX, Target
+from ratchet.pipelines.model_input import features_and_target
+
+LEVEL, SCALE, RMS = (f"{SERIES_PREFIX}{term}" for term in ("level", "scale", "rms"))
+
+Family = Literal["classical", "recurrent"]
+
+
+def learning_rows(
+    frame: DataFrame, target: Target, family: Family = "classical"
+) -> tuple[DataFrame, Series]:
+    """Features and target of the rows that have it, as models learn them.
+
+    Args:
+        frame: train, validation or test.
+        target: the target.
+        family: of a series, recurrent candidates see the windows with what is known ahead at each
+            of their steps; classical ones see the windows of earlier values, naive forecasts, and
+            what is known of the target time. Of other rows all see all.
+
+    Returns:
+        Features of shape (n, features) and targets of shape (n,), both indexed by the row key.
+    """
+    X, y = features_and_target(frame, target)
+    if not target.is_series:
+        return X, y
+    names = X.columns.str
+    seen = (
+        names.startswith((WINDOW_PREFIX, AHEAD_PREFIX))
+        if family == "recurrent"
+        else ~names.startswith((AHEAD_PREFIX, SERIES_PREFIX))
+    )
+    return X.loc[:, seen], (y - X[LEVEL]) / X[SCALE]
+
+
+def in_units(values: Series, frame: DataFrame) -> Series:
+    """Values as models of a series tell them, in units of the target.
+
+    Args:
+        values: shape (n,), indexed like the frame.
+        frame: the rows, with the terms of each.
+    """
+    return frame[LEVEL] + frame[SCALE] * values
+
+
+def series_terms(frame: DataFrame) -> DataFrame:
+    """What scores of a series need of every row: ``series``, ``time``, ``scale`` and ``rms``."""
+    names = ["series", "time", "scale", "rms"]
+    return frame[[f"{SERIES_PREFIX}{'id' if n == 'series' else n}" for n in names]].set_axis(
+        names, axis=1
+    )
