@@ -43,7 +43,7 @@ def search_candidate(
     """
     from sklearn.base import clone
 
-    from ratchet.learning.classical import build
+    from ratchet.learning.classical import build, folds
     from ratchet.learning.search import run_search
     from ratchet.progress import search_progress
 
