@@ -29,6 +29,10 @@ CHARTS = {
     "grouped bar": Chart("c", "bar", "Bars", FRAME, "y", "name", group="group", **INTERVAL),
     "dots": Chart("c", "dots", "Dots", FRAME[:2], "y", "name", reference=0.2, **INTERVAL),
     "line": Chart("c", "line", "Lines", FRAME, "day", "y", group="group", **INTERVAL),
+    "curve": Chart("c", "curve", "Curves", FRAME, "day", "y", group="group", logs="y"),
+    "box": Chart("c", "box", "Boxes", FRAME, "name", "y", logs="y"),
+    "log": Chart("c", "points", "Points", FRAME, "x", "y", group="name", logs="xy"),
+    "no boxes": Chart("c", "box", "Boxes", FRAME[:0], "name", "y"),
     "diagonal": Chart("c", "line", "Line", FRAME, "x", "y", diagonal=True, reference=0.2),
     "points": Chart("c", "points", "Points", FRAME, "x", "y", diagonal=True),
     "heatmap": Chart("c", "heatmap", "Cells", FRAME, "name", "group", value="y", text="text"),
@@ -42,7 +46,8 @@ def test_chart_is_drawn_in_both_ways(name: str) -> None:
     chart = CHARTS[name]
     figure = to_plotly(chart)
     assert figure.layout.title.text == chart.title
-    assert len(figure.data) == len(chart.series())
+    marks = chart.boxes() if chart.kind == "box" else chart.series()
+    assert len(figure.data) == len(marks)
     png = io.BytesIO()
     to_matplotlib(chart).savefig(png, format="png")
     assert png.getvalue().startswith(b"\x89PNG")
@@ -52,6 +57,31 @@ def test_error_bars_reach_to_the_ends_of_the_interval() -> None:
     trace = to_plotly(CHARTS["dots"]).data[0]
     ends = [x + length for x, length in zip(trace.x, trace.error_x.array, strict=True)]
     assert ends == pytest.approx(FRAME["high"][:2].to_list())
+
+
+def test_a_box_holds_the_values_of_its_category() -> None:
+    traces = to_plotly(CHARTS["box"]).data
+    assert [(trace.name, list(trace.y)) for trace in traces] == [
+        ("a", [0.1, 0.2]),
+        ("b", [0.4, 0.3]),
+    ]
+
+
+def test_a_band_goes_up_and_back_where_there_is_an_interval() -> None:
+    frame = FRAME.assign(low=FRAME["low"].where(FRAME["group"] == "two"))
+    chart = Chart(
+        "c", "curve", "", frame, "x", "y", group="group", band_title="90%", low="low", high="high"
+    )
+    one, band, two = to_plotly(chart).data
+    assert [trace.name for trace in (one, band, two)] == ["one", "90%", "two"]
+    assert list(band.x) == [3, 4, 4, 3]
+    assert list(band.y) == [0.3, 0.4, 0.2, 0.1]
+    assert len(to_matplotlib(chart).axes[0].collections) == 1
+
+
+def test_values_on_a_logarithmic_axis_stand_at_its_ticks() -> None:
+    layout = to_plotly(CHARTS["log"]).layout
+    assert (layout.xaxis.type, layout.xaxis.tickvals) == ("log", (1, 2, 3, 4))
 
 
 def test_a_value_outside_of_its_interval_has_no_negative_bar() -> None:

@@ -7,12 +7,14 @@ from typing import ClassVar, Literal
 
 from ratchet.frames import DataFrame
 
-Kind = Literal["bar", "dots", "line", "points", "heatmap", "histogram"]
+Kind = Literal["bar", "dots", "line", "curve", "points", "box", "heatmap", "histogram"]
 
 # Told apart by most colour-blind readers, and in grey.
 COLORS = ("#2b5c8a", "#d98032", "#6a9f58", "#8d6cab", "#b5485d", "#6f6f6f")
 SCALE = ("#f5f8fb", "#2b5c8a")
 REFERENCE_COLOR = "#8a8f98"
+
+_MOST_TICKS = 8
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,9 @@ class Chart:
     Attributes:
         name: name of the data set, and of the file.
         kind: ``bar`` (lying bars of one category each), ``dots`` (the same as dots, so that the
-            axis need not start at 0), ``line`` (with markers), ``points``, ``heatmap`` (``x`` by
+            axis need not start at 0), ``line`` (with markers), ``curve`` (without, for many
+            values; intervals are a band), ``points``, ``box`` (a box over the values ``y`` of
+            each ``x``, in order of appearance, and the values beside it), ``heatmap`` (``x`` by
             ``y``), ``histogram`` (counts ``y`` of bins centred at ``x``).
         title: what it shows.
         frame: one row per mark.
@@ -37,6 +41,8 @@ class Chart:
         value: column with the colour of a cell, for ``heatmap``.
         text: column with the words in a cell, for ``heatmap``.
         shares: axes that show percent.
+        logs: axes on a logarithmic scale.
+        band_title: what the band of a ``curve`` is.
         reference: value to compare with, drawn as a thin line.
         reference_title: what that is.
         diagonal: whether to draw the line x = y.
@@ -57,6 +63,8 @@ class Chart:
     value: str | None = None
     text: str | None = None
     shares: str = ""
+    logs: str = ""
+    band_title: str = ""
     reference: float | None = None
     reference_title: str = ""
     diagonal: bool = False
@@ -77,6 +85,23 @@ class Chart:
             return [("", self.frame)]
         names = self.frame[self.group].unique()
         return [(str(name), self.frame[self.frame[self.group] == name]) for name in names]
+
+    def band(self, rows: DataFrame) -> DataFrame:
+        """Rows of one colour that have an interval."""
+        if self.low is None or self.high is None:
+            return rows.iloc[:0]
+        return rows[rows[self.low].notna() & rows[self.high].notna()]
+
+    def boxes(self) -> list[tuple[str, DataFrame]]:
+        """Rows of each box, in order of appearance."""
+        return [(str(name), rows) for name, rows in self.frame.groupby(self.x, sort=False)]
+
+    def tried(self, axis: str) -> list[float]:
+        """Values on a logarithmic axis that are few enough to stand at its ticks."""
+        if axis not in self.logs:
+            return []
+        values = sorted(self.frame[self.x if axis == "x" else self.y].dropna().unique())
+        return values if len(values) <= _MOST_TICKS else []
 
     def errors(self, rows: DataFrame) -> tuple[list[float], list[float]] | None:
         """Lengths of the intervals below and above the value, if there are any."""

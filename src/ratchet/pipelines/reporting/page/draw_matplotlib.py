@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from ratchet.pipelines.reporting.page.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
 
@@ -57,7 +57,18 @@ def _title_pad(chart: Chart) -> float:
 
 
 def _finish_axes(axes: Axes, chart: Chart) -> None:
-    if chart.kind == "line" and pd.api.types.is_datetime64_any_dtype(chart.frame[chart.x]):
+    for axis, set_scale, ticks in (
+        ("x", axes.set_xscale, axes.xaxis),
+        ("y", axes.set_yscale, axes.yaxis),
+    ):
+        if axis in chart.logs:
+            set_scale("log")
+            if values := chart.tried(axis):
+                ticks.set_ticks(values, labels=[f"{value:g}" for value in values])
+                ticks.set_minor_locator(NullLocator())
+    if chart.kind in ("line", "curve", "points") and pd.api.types.is_datetime64_any_dtype(
+        chart.frame[chart.x]
+    ):
         locator = AutoDateLocator(minticks=3, maxticks=12)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -162,6 +173,34 @@ def _lines(chart: Chart, axes: Axes) -> None:
         )
 
 
+def _curves(chart: Chart, axes: Axes) -> None:
+    for i, (name, rows) in enumerate(chart.series()):
+        color = COLORS[i % len(COLORS)]
+        band = chart.band(rows)
+        if len(band):
+            ends = band[chart.x], band[chart.low], band[chart.high]
+            axes.fill_between(*ends, color=color, alpha=0.2, linewidth=0, label=chart.band_title)
+        axes.plot(rows[chart.x], rows[chart.y], color=color, linewidth=1.4, label=name)
+
+
+def _boxes(chart: Chart, axes: Axes) -> None:
+    boxes = chart.boxes()
+    jitter = np.random.default_rng(0)
+    axes.boxplot(
+        [rows[chart.y] for _, rows in boxes],
+        widths=0.5,
+        showfliers=False,
+        boxprops={"color": COLORS[0]},
+        medianprops={"color": COLORS[0], "linewidth": 2},
+        whiskerprops={"color": COLORS[0]},
+        capprops={"color": COLORS[0]},
+    )
+    for place, (_, rows) in enumerate(boxes, start=1):
+        beside = place + jitter.uniform(-0.15, 0.15, len(rows))
+        axes.scatter(beside, rows[chart.y], s=10, alpha=0.5, color=COLORS[1])
+    axes.set_xticks(range(1, len(boxes) + 1), [_short(name) for name, _ in boxes])
+
+
 def _points(chart: Chart, axes: Axes) -> None:
     for i, (name, rows) in enumerate(chart.series()):
         color = COLORS[i % len(COLORS)]
@@ -202,6 +241,8 @@ _DRAW: dict[str, Callable[[Chart, Axes], None]] = {
     "bar": _bars,
     "dots": _dots,
     "line": _lines,
+    "curve": _curves,
+    "box": _boxes,
     "points": _points,
     "heatmap": _heatmap,
     "histogram": _histogram,

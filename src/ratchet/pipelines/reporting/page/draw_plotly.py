@@ -59,6 +59,11 @@ def _height(chart: Chart) -> int:
 
 
 def _finish_axes(figure: go.Figure, chart: Chart) -> None:
+    for axis, update in (("x", figure.update_xaxes), ("y", figure.update_yaxes)):
+        if axis in chart.logs:
+            update(type="log", exponentformat="power", **_ticks(chart.tried(axis)))
+    if chart.kind == "box":
+        figure.update_xaxes(type="category")
     if "x" in chart.shares:
         figure.update_xaxes(tickformat=".3~%")
     if chart.kind == "bar" and not chart.frame[chart.x].any():
@@ -84,6 +89,10 @@ def _finish_axes(figure: go.Figure, chart: Chart) -> None:
         label = {"annotation_text": chart.reference_title, "annotation_font_size": 11}
         place = "top" if chart.lies else "top right"
         add(chart.reference, line=line, annotation_position=place, **label)
+
+
+def _ticks(values: list[float]) -> dict[str, Any]:
+    return {"tickvals": values, "ticktext": [f"{value:g}" for value in values]} if values else {}
 
 
 def _limits(chart: Chart) -> tuple[float, float]:
@@ -144,6 +153,54 @@ def _lines(chart: Chart) -> list[go.Scatter]:
     return _scatter(chart, "lines+markers", 7, 1.0)
 
 
+def _curves(chart: Chart) -> list[go.Scatter]:
+    traces = []
+    for i, (name, rows) in enumerate(chart.series()):
+        color = COLORS[i % len(COLORS)]
+        band = chart.band(rows)
+        if len(band):
+            traces.append(_band(chart, band, color))
+        traces.append(
+            go.Scatter(
+                x=rows[chart.x].to_list(),
+                y=rows[chart.y].to_list(),
+                name=name,
+                mode="lines",
+                line={"width": 1.8, "color": color},
+            )
+        )
+    return traces
+
+
+def _band(chart: Chart, rows: pd.DataFrame, color: str) -> go.Scatter:
+    return go.Scatter(
+        x=[*rows[chart.x], *rows[chart.x][::-1]],
+        y=[*rows[chart.high], *rows[chart.low][::-1]],
+        name=chart.band_title,
+        fill="toself",
+        mode="none",
+        fillcolor=color,
+        opacity=0.2,
+        hoverinfo="skip",
+    )
+
+
+def _boxes(chart: Chart) -> list[go.Box]:
+    return [
+        go.Box(
+            y=rows[chart.y].to_list(),
+            name=name,
+            boxpoints="all",
+            jitter=0.35,
+            pointpos=0,
+            marker={"size": 4, "opacity": 0.5, "color": COLORS[1]},
+            line={"color": COLORS[0], "width": 1.5},
+            fillcolor="rgba(43, 92, 138, 0.15)",
+        )
+        for name, rows in chart.boxes()
+    ]
+
+
 def _points(chart: Chart) -> list[go.Scatter]:
     return _scatter(chart, "markers", 6, 0.4)
 
@@ -186,6 +243,8 @@ _DRAW: dict[str, Callable[[Chart], list[Any]]] = {
     "bar": _bars,
     "dots": _dots,
     "line": _lines,
+    "curve": _curves,
+    "box": _boxes,
     "points": _points,
     "heatmap": _heatmap,
     "histogram": _histogram,
