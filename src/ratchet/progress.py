@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ratchet import webhook
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -58,19 +60,21 @@ def stop() -> None:
 
 
 @contextmanager
-def search_progress(name: str, scoring: str) -> Iterator[OnProgress | None]:
-    """A bar for one search: fits done, best score so far, time left."""
-    if _shown is None:
-        yield None
-        return
-    progress = _shown
-    task = progress.add_task(f"  {name}", total=None)
+def search_progress(name: str, scoring: str) -> Iterator[OnProgress]:
+    """Tell of one search: a bar with fits done, best score so far and time left; the webhook."""
+    task = _shown.add_task(f"  {name}", total=None) if _shown else None
 
-    def report(done: int, total: int, best: float) -> None:
-        found = "" if math.isnan(best) else f" (best {scoring} {best:.4f})"
-        progress.update(task, completed=done, total=total, description=f"  {name}{found}")
+    def report(done: int, total: int, best: float, members: int = 1, /) -> None:
+        webhook.current().progress(name, done, total, best)
+        if _shown is None or task is None:
+            return
+        found = "" if math.isnan(best) else f", best {scoring} {best:.4g}"
+        together = f" ({members} together{found})" if members > 1 else f" ({found[2:]})"
+        text = f"  {name}{together if found else ''}"
+        _shown.update(task, completed=done, total=total, description=text)
 
     try:
         yield report
     finally:
-        progress.remove_task(task)
+        if _shown is not None and task is not None:
+            _shown.remove_task(task)

@@ -124,7 +124,7 @@ def fit_combination(
         scoring=scoring,
         cv=cv,
         n_jobs=1,  # fits of milliseconds: starting workers would cost more
-        on_progress=lambda done, _, best: report(before + done, best),
+        on_progress=lambda done, _, best, *__: report(before + done, best),
     )
 
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from ratchet.learning.search import GridSearch, run_search
+from ratchet.learning.search import Search, run_search
 
 GRID = {"max_depth": [1, 2, 3], "class_weight": [None, "balanced"]}
 CV = StratifiedKFold(4, shuffle=True, random_state=0)
@@ -30,7 +30,7 @@ def tree() -> DecisionTreeClassifier:
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_results_are_those_of_scikit_learn(rows, n_jobs):
-    ours = GridSearch(tree(), GRID, scoring="neg_log_loss", cv=CV, n_jobs=n_jobs).fit(*rows)
+    ours = Search(tree(), GRID, scoring="neg_log_loss", cv=CV, n_jobs=n_jobs).fit(*rows)
     theirs = GridSearchCV(tree(), GRID, scoring="neg_log_loss", cv=CV).fit(*rows)
 
     assert ours.best_params_ == theirs.best_params_
@@ -45,7 +45,7 @@ def test_results_are_those_of_scikit_learn(rows, n_jobs):
 @pytest.mark.parametrize(("n_jobs", "steps"), [(1, 6), (2, 3), (3, 2)])
 def test_progress_is_told_before_the_first_fit_and_after_every_batch(rows, n_jobs, steps):
     told = []
-    search = GridSearch(
+    search = Search(
         tree(),
         GRID,
         scoring="accuracy",

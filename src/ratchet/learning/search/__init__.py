@@ -1,5 +1,6 @@
-"""Search for the best hyper-parameters, one object for all families of models."""
+"""Search for the best hyper-parameters: one object for all families of models."""
 
-from ratchet.learning.search.search import GridSearch, OnProgress, run_search
+from ratchet.learning.search.search import OnProgress, Search, run_search, table
+from ratchet.learning.search.splits import Holdout
 
-__all__ = ["GridSearch", "OnProgress", "run_search"]
+__all__ = ["Holdout", "OnProgress", "Search", "run_search", "table"]

@@ -1,0 +1,81 @@
+"""Bad parameters of a search are named before anything is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ratchet.learning.search import strategies
+from ratchet.learning.search.engine import ENGINES, address
+from ratchet.learning.search.groups import at_point, is_groupable
+
+
+def check_search(search: Any, n_features: int) -> None:
+    """Make sure that a search can be run.
+
+    Args:
+        search: the object, unfitted.
+        n_features: columns of ``X``.
+
+    Raises:
+        ValueError: names the parameter, what it is, and what is allowed.
+    """
+    if search.strategy not in strategies.STRATEGIES:
+        raise ValueError(
+            f"strategy: unknown {search.strategy!r}; known are {list(strategies.STRATEGIES)}"
+        )
+    if search.strategy == "halving" and not is_groupable(search.estimator):
+        raise ValueError(
+            f"strategy: 'halving' takes estimators that train in epochs, which "
+            f"{type(search.estimator).__name__} does not; use grid, random or bayesian"
+        )
+    if search.strategy in strategies.DRAWN:
+        _at_least_1("n_trials", search.n_trials)
+    _at_least_1("group_size", search.group_size)
+    if search.top_k != "all":
+        _at_least_1("top_k", search.top_k)
+    if search.engine not in ENGINES:
+        raise ValueError(f"engine: unknown {search.engine!r}; known are {list(ENGINES)}")
+    if search.engine == "dask":
+        address()
+    for name, value in _values(search.estimator, search.param_grid):
+        _check_value(search.estimator, name, value, n_features)
+
+
+def _at_least_1(name: str, value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+
+
+def _values(estimator: Any, param_grid: Any) -> Iterator[tuple[str, Any]]:
+    """Names with each of their values, all of them known and none without."""
+    allowed = estimator.get_params()
+    for part in [param_grid] if isinstance(param_grid, Mapping) else param_grid:
+        for name, values in part.items():
+            if name not in allowed:
+                raise ValueError(
+                    f"param_grid.{name}: no such parameter; allowed are {sorted(allowed)}"
+                )
+            if hasattr(values, "rvs"):  # a distribution to draw from
+                continue
+            if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
+                raise ValueError(f"param_grid.{name}: expected a list of values, got {values!r}")
+            if not len(values):
+                raise ValueError(f"param_grid.{name}: expected at least one value, got {values!r}")
+            yield from ((name, value) for value in values)
+
+
+def _check_value(estimator: Any, name: str, value: Any, n_features: int) -> None:
+    """Have the estimator itself, or the part of it that the name leads to, judge a value."""
+    model = at_point(estimator, {name: value})
+    try:
+        if is_groupable(model):
+            model.graph(n_features)
+            model.member()
+            return
+        path = name.rpartition("__")[0]
+        owner = model.get_params()[path] if path else model
+        if hasattr(owner, "_parameter_constraints"):
+            owner._validate_params()
+    except ValueError as error:
+        raise ValueError(f"param_grid.{name}: {value!r}: {error}") from error

@@ -1,0 +1,80 @@
+"""Workers of a Dask cluster as lanes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from distributed import Client, Worker, WorkerPlugin
+
+from ratchet.learning.search.engine import ADDRESS, ONE_THREAD, Job
+from ratchet.learning.search.schedule import Lane
+
+_SECONDS = 30  # to find the scheduler, and for the first worker to be there
+
+_jobs: dict[str, Job] = {}
+
+
+class _Deliver(WorkerPlugin):
+    """Hands the job to every worker once, also to those that come later."""
+
+    def __init__(self, name: str, job: Job) -> None:
+        self.name = name
+        self._job = job
+
+    def setup(self, worker: Worker) -> None:
+        for variable, value in ONE_THREAD.items():
+            os.environ.setdefault(variable, value)
+        _jobs[self.name] = self._job
+
+    def teardown(self, worker: Worker) -> None:
+        _jobs.pop(self.name, None)
+
+
+@contextmanager
+def dask_lanes(address: str, job: Job) -> Iterator[list[Lane]]:
+    """One lane per worker that the cluster has now.
+
+    A task prefers its lane's worker. When that is lost, Dask gives the task to another one.
+
+    Args:
+        address: of the scheduler.
+        job: what the workers do; this package has to be installed there.
+
+    Raises:
+        ValueError: nobody answers, or there is no worker.
+    """
+    try:
+        client = Client(address, timeout=_SECONDS)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{ADDRESS}: no Dask scheduler answers at '{address}'") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_SECONDS)
+        except TimeoutError as error:
+            raise ValueError(f"{ADDRESS}: the scheduler at '{address}' has no worker") from error
+        name = f"ratchet-{uuid4().hex}"
+        client.register_plugin(_Deliver(name, job), name=name)
+        try:
+            yield [
+                Lane(_executor(client, worker), partial(_do, name))
+                for worker in client.scheduler_info(n_workers=-1)["workers"]
+            ]
+        finally:
+            client.unregister_worker_plugin(name)  # type: ignore[no-untyped-call]
+
+
+def _executor(client: Client, worker: str) -> Executor:
+    executor: Executor = client.get_executor(  # type: ignore[no-untyped-call]
+        pure=False, workers=[worker], allow_other_workers=True
+    )
+    return executor
+
+
+def _do(name: str, content: Any) -> Any:
+    return _jobs[name](content)

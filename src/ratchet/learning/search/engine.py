@@ -1,0 +1,155 @@
+"""Where the work is done: in this process, in one process per core, or on a Dask cluster.
+
+All are executors of ``concurrent.futures`` behind the lanes of a crew. Each worker is handed the
+job, with all data in it, once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
+from typing import Any
+
+from joblib import effective_n_jobs
+
+from ratchet.learning.search.schedule import Crew, Lane
+
+ADDRESS = "RATCHET_DASK_ADDRESS"
+"""Environment variable with the address of Dask's scheduler, such as ``tcp://10.0.0.5:8786``."""
+
+ENGINES = ("local", "dask")
+
+Job = Callable[[Any], Any]
+"""What workers do with the content of a task; it can be pickled and holds the data."""
+
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+"""Settings that the libraries read when they are loaded: processes x threads = cores."""
+
+_job: Job | None = None
+
+
+@contextmanager
+def open_crew(engine: str, job: Job, n_jobs: int | None) -> Iterator[Crew]:
+    """Get workers for a job, and send them home in the end.
+
+    Args:
+        engine: one of ``ENGINES``.
+        job: what they do.
+        n_jobs: local processes; 1 or ``None`` for this one, -1 for one per core.
+
+    Raises:
+        ValueError: Dask is asked for and no address is set, or nobody answers there.
+    """
+    if engine == "dask":
+        from ratchet.learning.search.cluster import dask_lanes
+
+        with dask_lanes(address(), job) as lanes:
+            yield Crew(lanes)
+    # More processes than cores would only be in each other's way.
+    elif (n := min(effective_n_jobs(n_jobs), os.cpu_count() or 1)) > 1:
+        with _processes(n, job) as lanes:
+            yield Crew(lanes)
+    else:
+        yield Crew([Lane(_Here(), job)])
+
+
+def address() -> str:
+    """Address of Dask's scheduler.
+
+    Raises:
+        ValueError: none is set.
+    """
+    if not (found := os.environ.get(ADDRESS)):
+        raise ValueError(
+            f"engine: 'dask' needs the scheduler's address in the environment variable {ADDRESS}, "
+            "such as tcp://10.0.0.5:8786"
+        )
+    return found
+
+
+class _Here(Executor):
+    """Works at once, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def _processes(n: int, job: Job) -> Iterator[list[Lane]]:
+    """One executor of a single process each, so that a task goes where its program is compiled."""
+    started: list[tuple[ProcessPoolExecutor, int]] = []
+
+    def start() -> Executor:
+        executor = ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(job,)
+        )
+        with _environment(ONE_THREAD):
+            started.append((executor, executor.submit(os.getpid).result()))
+        return executor
+
+    try:
+        yield [Lane(start(), _do, restart=start) for _ in range(n)]
+    except BaseException:
+        for _, pid in started:  # whatever they are doing, nobody wants it any more
+            _end(pid)
+        raise
+    finally:
+        for executor, _ in started:
+            executor.shutdown()
+
+
+def _begin(job: Job) -> None:
+    """Make a new process a worker."""
+    global _job  # noqa: PLW0603 - this is what the process is for
+    _job = job
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End with the parent, even when it is killed and can tell nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _do(content: Any) -> Any:
+    assert _job is not None
+    return _job(content)
+
+
+def _end(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,214 @@
+"""Recurrent candidates that share a graph, trained together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+
+from ratchet.learning.search.store import Record
+from ratchet.learning.search.strategies import Point
+
+if TYPE_CHECKING:
+    from ratchet.learning.recurrent.scaling import WindowScaler
+    from ratchet.learning.recurrent.training import Graph, Member, State, Trained
+
+T = TypeVar("T")
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+Scorer = Callable[[BaseEstimator, ArrayLike, ArrayLike], float]
+
+
+class Groupable(Protocol):
+    """What an estimator offers that can be trained together with others."""
+
+    epochs: int
+
+    def graph(self, n_features_in: int) -> Graph:
+        """Give what a program that trains it is compiled for."""
+
+    def member(self) -> Member:
+        """Give what such a program takes as input."""
+
+    def seed(self) -> int:
+        """Give the seed of its training."""
+
+    def fit_scaler(self, X: ArrayLike, y: ArrayLike) -> WindowScaler:
+        """Give the scaling of training rows."""
+
+    def from_trained(
+        self, trained: Trained, scaler: WindowScaler, names: Sequence[str] | None = None
+    ) -> Any:
+        """Give a fitted copy, from training done elsewhere."""
+
+
+def is_groupable(estimator: Any) -> bool:
+    """Whether an estimator can be trained together with others."""
+    return all(hasattr(estimator, name) for name in ("graph", "member", "from_trained"))
+
+
+def at_point(estimator: Any, point: Point) -> Any:
+    """Give an unfitted copy of an estimator with the values of a point."""
+    return clone(estimator).set_params(**point)
+
+
+class Group(NamedTuple):
+    """Points to train together.
+
+    Attributes:
+        points: they share a graph.
+        epochs: to train to at most; ``None`` for as many as each point says.
+        keep: whether training may have to go on later.
+        before: for each point what an earlier call gave; ``None`` to begin.
+    """
+
+    points: list[Point]
+    epochs: int | None
+    keep: bool
+    before: list[Outcome] | None = None
+
+
+class Outcome(NamedTuple):
+    """What became of a point.
+
+    Attributes:
+        record: ``folds`` with a mapping each: score, losses, epochs and times.
+        weights: of the last fold, the one with the latest rows.
+        states: what training needs to go on, per fold; ``None`` where it has ended.
+    """
+
+    record: Record
+    weights: list[NDArray[Any]]
+    states: list[State | None]
+
+
+@dataclass
+class TrainGroups:
+    """Trains groups on every fold; holds the rows, and is handed to each worker once.
+
+    Attributes:
+        estimator: whose parameters the points set.
+        X: rows, shape (n, lookback x features).
+        y: targets, shape (n,) or (n, horizon).
+        folds: rows to train on and rows that stop and rank.
+        scorer: greater is better; ``None`` for the negative validation loss, which is the mean
+            squared error of targets scaled 0-1.
+    """
+
+    estimator: Any
+    X: NDArray[Any]
+    y: NDArray[Any]
+    folds: list[Fold]
+    scorer: Scorer | None = None
+    _known: set[Graph] = field(default_factory=set)
+
+    def __call__(self, group: Group) -> list[Outcome]:
+        """Train the points of a group; one outcome each."""
+        outcomes = [Outcome({"folds": []}, [], []) for _ in group.points]
+        for number, fold in enumerate(self.folds):
+            going = list(range(len(group.points)))
+            if group.before:
+                going = [i for i in going if group.before[i].states[number] is not None]
+            parts = self._train(group, going, number, fold) if going else {}
+            for i, outcome in enumerate(outcomes):
+                part, weights, state = parts.get(i) or _from_before(group, i, number)
+                outcome.record["folds"].append(part)
+                outcome.states.append(state)
+                outcomes[i] = outcome._replace(weights=weights)
+        return outcomes
+
+    def _train(self, group: Group, going: list[int], number: int, fold: Fold) -> dict[int, Any]:
+        from ratchet.learning.recurrent.training import train_group
+
+        models: list[Groupable] = [at_point(self.estimator, group.points[i]) for i in going]
+        first, graph = models[0], models[0].graph(self.X.shape[1])
+        learn, stop = fold
+        scaler = first.fit_scaler(self.X[learn], self.y[learn])
+        states = [group.before[i].states[number] for i in going] if group.before else None
+        start, cpu = perf_counter(), process_time()
+        trained = train_group(
+            graph,
+            [model.member() for model in models],
+            scaler.windows(self.X[learn]),
+            scaler.targets(self.y[learn]),
+            scaler.windows(self.X[stop]),
+            scaler.targets(self.y[stop]),
+            seed=first.seed(),
+            states=states,  # type: ignore[arg-type]
+            until=group.epochs,
+            keep_state=group.keep,
+            compiled=getattr(first, "compiled", True),
+        )
+        times = {
+            "fit_time": (perf_counter() - start) / len(going),
+            "cpu_time": (process_time() - cpu) / len(going),
+            "compiled": graph not in self._known,
+        }
+        self._known.add(graph)
+        parts = {}
+        for i, model, one in zip(going, models, trained, strict=True):
+            part = _describe(one) | times
+            if group.before:
+                for name in ("fit_time", "cpu_time"):
+                    part[name] += group.before[i].record["folds"][number][name]
+            part["score"] = self._score(model, one, scaler, stop)
+            parts[i] = (part, one.weights, one.state)
+        return parts
+
+    def _score(
+        self, model: Groupable, one: Trained, scaler: WindowScaler, rows: NDArray[np.int64]
+    ) -> float:
+        if self.scorer is None or one.best_epoch == 0:
+            return -one.history["val_loss"][one.best_epoch - 1] if one.best_epoch else np.nan
+        return float(self.scorer(model.from_trained(one, scaler), self.X[rows], self.y[rows]))
+
+
+def _describe(one: Trained) -> Record:
+    best = one.best_epoch - 1
+    return {
+        "val_mae": one.history["val_mae"][best] if one.best_epoch else np.nan,
+        "epochs": len(one.history["loss"]),
+        "best_epoch": one.best_epoch,
+        "status": one.status,
+        "history": one.history,
+    }
+
+
+def _from_before(group: Group, i: int, number: int) -> tuple[Record, list[NDArray[Any]], None]:
+    assert group.before is not None
+    before = group.before[i]
+    return before.record["folds"][number], before.weights, None
+
+
+def in_groups(trials: Sequence[T], graphs: Sequence[Graph], size: int) -> list[list[T]]:
+    """Put what shares a graph together, in its order, at most ``size`` in a group."""
+    by_graph = defaultdict(list)
+    for trial, graph in zip(trials, graphs, strict=True):
+        by_graph[graph].append(trial)
+    return [
+        same[start : start + size]
+        for same in by_graph.values()
+        for start in range(0, len(same), size)
+    ]
+
+
+def cost(graph: Graph, n: int, members: int, epochs: int) -> float:
+    """How long a group takes, in any unit: products of matrices, and a constant per step.
+
+    Args:
+        graph: the program.
+        n: training rows.
+        members: points in the group.
+        epochs: to train.
+    """
+    per_row = graph.lookback * graph.units * (graph.units + graph.features)
+    steps = -(-n // graph.batch_size)
+    return float(members * epochs * (n * per_row + steps * _STEP))
+
+
+_STEP = 1e6  # what a step costs however small it is, in multiplications

@@ -1,0 +1,150 @@
+"""Which worker does which task, so that all are done soon and little is compiled twice."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, NamedTuple
+
+_ATTEMPTS = 3
+
+
+class Task(NamedTuple):
+    """A piece of work.
+
+    Attributes:
+        name: what the caller knows it by.
+        program: what has to be compiled for it; equal for tasks that share a program.
+        cost: how long it takes without compiling, in any unit.
+        content: what the worker is given.
+    """
+
+    name: str
+    program: Hashable
+    cost: float
+    content: Any
+
+
+@dataclass(eq=False)
+class Lane:
+    """A worker that does one task at a time.
+
+    Attributes:
+        executor: where it works.
+        work: turns the content of a task into its result.
+        restart: gives a new executor when the worker has died; ``None`` when that mends itself.
+        programs: what it has compiled.
+    """
+
+    executor: Executor
+    work: Callable[[Any], Any]
+    restart: Callable[[], Executor] | None = None
+    programs: set[Hashable] = field(default_factory=set)
+
+
+class Clock:
+    """What tasks have taken so far, with and without compiling."""
+
+    def __init__(self) -> None:
+        self._first: dict[Hashable, tuple[float, float]] = {}
+        self._rate: dict[Hashable, float] = {}
+
+    def note(self, task: Task, seconds: float, *, compiled: bool) -> None:
+        """Learn from a task that is done."""
+        if compiled:
+            self._first[task.program] = (seconds, task.cost)
+        else:
+            rate = seconds / task.cost
+            self._rate[task.program] = min(rate, self._rate.get(task.program, rate))
+
+    def pays(self, tasks: Sequence[Task]) -> bool:
+        """Whether another worker should compile the program to help with tasks that wait.
+
+        It has to be through with the longest before the worker that knows the program is through
+        with all. As long as nothing is known, it should.
+        """
+        longest = max(task.cost for task in tasks)
+        rest = sum(task.cost for task in tasks) - longest
+        program = tasks[0].program
+        if program not in self._rate or program not in self._first:
+            return rest > 0
+        rate = self._rate[program]
+        seconds, cost = self._first[program]
+        return seconds - rate * cost < rate * rest
+
+
+def choose(waiting: Sequence[Task], lane: Lane, lanes: Sequence[Lane], clock: Clock) -> Task | None:
+    """Pick a worker's next task: of a program it knows, else of one that nobody knows, else help.
+
+    Longest first, since a long task at the end would keep one worker busy while the others idle.
+    """
+    by_program = defaultdict(list)
+    for task in waiting:
+        by_program[task.program].append(task)
+    known: Counter[Hashable] = Counter(p for other in lanes for p in other.programs)
+    groups = sorted(by_program.values(), key=lambda tasks: -sum(task.cost for task in tasks))
+    choices = (
+        [tasks for tasks in groups if tasks[0].program in lane.programs]
+        or [tasks for tasks in groups if not known[tasks[0].program]]
+        or [tasks for tasks in groups if clock.pays(tasks)]
+    )
+    return max(choices[0], key=lambda task: task.cost) if choices else None
+
+
+class Crew:
+    """Workers that stay, with all they have compiled, from one list of tasks to the next."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.lanes = list(lanes)
+        self._clock = Clock()
+        self._running: dict[Future[Any], tuple[Lane, Task, bool, float]] = {}
+        self._deaths: Counter[str] = Counter()
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
+        """Give tasks and their results as they are done.
+
+        A worker gets its next task when the caller comes back for more: what the caller does with a
+        result, such as writing it to disk, comes first.
+
+        Raises:
+            RuntimeError: a worker died several times at the same task.
+        """
+        waiting = list(tasks)
+        while waiting or self._running:
+            self._hand_out(waiting)
+            done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+            for future in done:
+                lane, task, compiled, start = self._running.pop(future)
+                try:
+                    result = future.result()
+                except BrokenExecutor as error:
+                    self._replace(lane, task, error)
+                    waiting.append(task)
+                    continue
+                self._clock.note(task, perf_counter() - start, compiled=compiled)
+                yield task, result
+
+    def _hand_out(self, waiting: list[Task]) -> None:
+        busy = {lane for lane, *_ in self._running.values()}
+        for lane in self.lanes:
+            if lane in busy:
+                continue
+            if task := choose(waiting, lane, self.lanes, self._clock):
+                waiting.remove(task)
+                compiled = task.program not in lane.programs
+                lane.programs.add(task.program)
+                start = perf_counter()
+                future = lane.executor.submit(lane.work, task.content)
+                self._running[future] = (lane, task, compiled, start)
+
+    def _replace(self, lane: Lane, task: Task, error: BrokenExecutor) -> None:
+        self._deaths[task.name] += 1
+        if lane.restart is None or self._deaths[task.name] == _ATTEMPTS:
+            raise RuntimeError(
+                f"a worker process died {self._deaths[task.name]} times at {task.content}; it may "
+                "need more memory than there is"
+            ) from error
+        lane.executor, lane.programs = lane.restart(), set()

@@ -1,0 +1,225 @@
+"""Which points to try next: grid, random, Bayesian and halving.
+
+A strategy is a generator: it yields batches of points and is sent their scores. What it asks
+depends on its seed and on those scores alone, so that a search that is started again asks the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.model_selection import ParameterGrid, ParameterSampler
+
+Point = dict[str, Any]
+Place = tuple[int, ...]
+ParamGrid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
+
+_TRIES = 10
+"""Asks per point for one that is not known yet, before it is drawn at random."""
+
+
+class Batch(NamedTuple):
+    """Points to evaluate.
+
+    Attributes:
+        points: one value per parameter each.
+        epochs: to train to at most; ``None`` for as many as each point says.
+    """
+
+    points: list[Point]
+    epochs: int | None = None
+
+
+Batches = Generator[Batch, Sequence[float], None]
+
+
+class Plan(NamedTuple):
+    """How many evaluations a strategy asks for in all, and in which batches."""
+
+    total: int
+    batches: Batches
+
+
+def run(plan: Plan, evaluate: Callable[[Batch], Sequence[float]]) -> None:
+    """Evaluate the batches of a plan one after the other; greater scores are better."""
+    try:
+        batch = next(plan.batches)
+        while True:
+            batch = plan.batches.send(evaluate(batch))
+    except StopIteration:
+        pass
+
+
+def grid(param_grid: ParamGrid) -> Plan:
+    """Every point."""
+    points = list(ParameterGrid(param_grid))
+    return Plan(len(points), _once(points))
+
+
+def random(param_grid: ParamGrid, *, n_trials: int, seed: int) -> Plan:
+    """Points drawn at random, none twice; all of them when there are no more than ``n_trials``."""
+    n = min(n_trials, len(ParameterGrid(param_grid)))
+    points = list(ParameterSampler(param_grid, n, random_state=seed))
+    return Plan(n, _once(points))
+
+
+def bayesian(param_grid: ParamGrid, *, n_trials: int, seed: int, batch_size: int = 6) -> Plan:
+    """Points near the good ones found so far, none twice.
+
+    The tree-structured Parzen estimator of Optuna (Bergstra et al., 2011, "Algorithms for
+    hyper-parameter optimization"). Each batch is asked from a new study, seeded by (seed, number of
+    the batch) and filled with what is known by then. Numbers are taken in their order, other values
+    as categories.
+
+    Args:
+        param_grid: parameter -> values to try.
+        n_trials: points to try.
+        seed: of the draws.
+        batch_size: points asked at a time; more can be trained together, fewer know more.
+    """
+    if not isinstance(param_grid, Mapping):
+        raise ValueError("param_grid: the strategy 'bayesian' takes one grid, got a list of grids")
+    values = {
+        name: sorted(options) if _numbers(options) else list(options)
+        for name, options in param_grid.items()
+    }
+    n = min(n_trials, math.prod(len(options) for options in values.values()))
+    return Plan(n, _ask(values, n, seed, batch_size))
+
+
+def halving(
+    param_grid: ParamGrid,
+    *,
+    rungs: Sequence[int] = (3, 9, 27),
+    keep: float = 1 / 3,
+    fair: str = "learning_rate",
+    fair_rungs: int = 2,
+) -> Plan:
+    """Train all points a little, the better ones further, the best to the end.
+
+    Successive halving (Jamieson and Talwalkar, 2016, "Non-stochastic best arm identification"),
+    with one change: few epochs flatter high learning rates. In the first rungs points compete with
+    those of their own learning rate only, and each learning rate keeps its share.
+
+    Args:
+        param_grid: parameter -> values to try.
+        rungs: epochs after which points are dropped, rising; those that survive the last one train
+            to their own number of epochs.
+        keep: share of the points kept at each rung, rounded up.
+        fair: parameter whose values keep their share in the first rungs.
+        fair_rungs: how many rungs these are.
+    """
+    points = list(ParameterGrid(param_grid))
+    sizes = [len(points)]
+    for _ in rungs:
+        # 108 / 3 is not always 36 in floating point.
+        sizes.append(max(1, math.ceil(round(sizes[-1] * keep, 6))))
+    return Plan(sum(sizes), _halve(points, list(rungs), sizes[1:], fair, fair_rungs))
+
+
+def survivors(
+    points: Sequence[Point], scores: Sequence[float], n: int, fair: str | None
+) -> list[Point]:
+    """The ``n`` best points, in the order in which they are given.
+
+    Args:
+        points: the points that compete.
+        scores: greater is better; NaN is worst.
+        n: points to keep.
+        fair: parameter whose values keep equal numbers of points, as far as they have as many;
+            ``None`` for no such rule.
+    """
+    value = np.nan_to_num(np.asarray(scores, dtype=float), nan=-np.inf, posinf=-np.inf)
+    best_first = sorted(range(len(points)), key=lambda i: (-value[i], i))
+    place, taken = {}, defaultdict[str, int](int)
+    for i in best_first:
+        group = repr(points[i].get(fair)) if fair else ""
+        place[i] = taken[group] if fair else 0
+        taken[group] += 1
+    kept = sorted(best_first, key=lambda i: place[i])[:n]  # stable: by score among equals
+    return [points[i] for i in sorted(kept)]
+
+
+def _once(points: list[Point]) -> Batches:
+    yield Batch(points)
+
+
+def _halve(
+    points: list[Point], rungs: list[int], sizes: list[int], fair: str, fair_rungs: int
+) -> Batches:
+    for number, (epochs, n) in enumerate(zip(rungs, sizes, strict=True)):
+        scores = yield Batch(points, epochs)
+        points = survivors(points, scores, n, fair if number < fair_rungs else None)
+    yield Batch(points)
+
+
+def _numbers(options: Sequence[Any]) -> bool:
+    return all(isinstance(o, int | float) and not isinstance(o, bool) for o in options)
+
+
+def _ask(values: dict[str, list[Any]], n: int, seed: int, batch_size: int) -> Batches:
+    known: dict[Place, float] = {}
+    while len(known) < n:
+        size = min(batch_size, n - len(known))
+        places = _next_places(values, known, size, [seed, len(known) // batch_size])
+        scores = yield Batch(
+            [
+                {name: values[name][i] for name, i in zip(values, place, strict=True)}
+                for place in places
+            ]
+        )
+        known.update(zip(places, scores, strict=True))
+
+
+def _next_places(
+    values: dict[str, list[Any]], known: dict[Place, float], size: int, seed: list[int]
+) -> list[Place]:
+    """New points as places in the lists of values."""
+    from optuna import create_study
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+    from optuna.samplers import TPESampler
+    from optuna.trial import TrialState, create_trial
+
+    space: dict[str, BaseDistribution] = {
+        name: (
+            IntDistribution(0, len(options) - 1)
+            if _numbers(options)
+            else CategoricalDistribution(range(len(options)))
+        )
+        for name, options in values.items()
+    }
+    draws = np.random.default_rng(seed)
+    sampler = TPESampler(seed=int(draws.integers(2**31)), constant_liar=True)
+    study = create_study(direction="maximize", sampler=sampler)
+    worst = min(filter(math.isfinite, known.values()), default=0.0)
+    for place, score in known.items():
+        params = dict(zip(values, place, strict=True))
+        value = score if math.isfinite(score) else worst
+        study.add_trial(create_trial(params=params, distributions=space, value=value))
+    new: list[Place] = []
+    tries = 0
+    while len(new) < size:
+        trial = study.ask(space)
+        place = tuple(trial.params[name] for name in values)
+        if tries > _TRIES * size:  # the sampler has nothing new to say
+            place = tuple(int(draws.integers(len(options))) for options in values.values())
+        if place in known or place in new:
+            study.tell(trial, state=TrialState.FAIL)
+            tries += 1
+        else:
+            new.append(place)
+    return new
+
+
+STRATEGIES: dict[str, Callable[..., Plan]] = {
+    "grid": grid,
+    "random": random,
+    "bayesian": bayesian,
+    "halving": halving,
+}
+DRAWN = ("random", "bayesian")
+"""Strategies that take a number of trials and a seed."""

@@ -1,0 +1,242 @@
+"""All trials of one search: in groups, through the workers, and onto the disk one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ratchet.learning.search.groups import (
+    Group,
+    Groupable,
+    Outcome,
+    TrainGroups,
+    at_point,
+    cost,
+    in_groups,
+)
+from ratchet.learning.search.schedule import Crew, Task
+from ratchet.learning.search.store import Record, Store, digest
+from ratchet.learning.search.strategies import Batch, Point
+
+Told = Callable[[int, float, int], None]
+"""Called with the evaluations done, the best score so far, and the members of the last group."""
+
+
+@dataclass(eq=False)
+class Trial:
+    """A point and what is known of it.
+
+    Attributes:
+        point: its values.
+        key: name on disk; the same for the same training, whatever the strategy.
+        number: place in the order in which points were first asked for.
+        rung: how often it was asked for.
+        record: see ``Outcome``; ``None`` as long as it was not trained.
+        until: epochs to which it was trained; ``None`` for as many as the point says.
+        file: name of the files with its arrays, which changes as training goes on.
+    """
+
+    point: Point
+    key: str
+    number: int
+    rung: int = 0
+    record: Record | None = None
+    until: int | None = None
+    file: str = ""
+
+    @property
+    def folds(self) -> list[Record]:
+        """Score, losses, epochs and times, for each fold."""
+        return self.record["folds"] if self.record else []
+
+    @property
+    def score(self) -> float:
+        """Mean over the folds, greater is better; NaN when training ran away at once."""
+        return float(np.mean([fold["score"] for fold in self.folds])) if self.folds else math.nan
+
+
+class Trials:
+    """Evaluates points and remembers them.
+
+    Args:
+        job: trains groups.
+        store: where finished groups are; it is open.
+        crew: gives the workers, when there is something to do.
+        group_size: points trained together at most.
+        top_k: trials whose weights are kept; ``None`` for all.
+        told: called at each finished group.
+    """
+
+    def __init__(
+        self,
+        job: TrainGroups,
+        store: Store,
+        crew: Callable[[], Crew],
+        *,
+        group_size: int,
+        top_k: int | None,
+        told: Told,
+    ) -> None:
+        self._job = job
+        self._store = store
+        self._crew = crew
+        self._group_size = group_size
+        self._top_k = top_k
+        self._told = told
+        self._done = 0
+        self._trials: dict[str, Trial] = {}
+        self._groups: dict[str, list[Trial]] = {}  # by the file of each of their trials
+        self._with_weights: set[str] = set()
+
+    @property
+    def all(self) -> list[Trial]:
+        """Trials in the order in which they were first asked for."""
+        return list(self._trials.values())
+
+    def ranked(self) -> list[Trial]:
+        """Trials from best to worst; those that were taken further come first."""
+        known = [trial for trial in self.all if trial.folds]
+        return sorted(known, key=lambda trial: (-trial.rung, -_finite(trial.score), trial.number))
+
+    def evaluate(self, batch: Batch) -> list[float]:
+        """Train a batch as far as it asks, unless that is on disk; gives the scores."""
+        trials = [self._trial(point) for point in batch.points]
+        going = [trial for trial in trials if not self._has_ended(trial)]
+        for trial in trials:
+            trial.rung += trial not in going
+        self._settle({}, going_on=trials)
+        if len(going) < len(trials):
+            self._tell(len(trials) - len(going), 0)
+        waiting: dict[str, list[Trial]] = {}
+        for members in in_groups(going, [self._graph(trial) for trial in going], self._group_size):
+            key = digest([[trial.key for trial in members], batch.epochs])
+            records = self._store.read_group(key)
+            if records is None:
+                waiting[key] = members
+            else:
+                self._learn(members, records, batch.epochs)
+        self._train(waiting, batch.epochs)
+        return [trial.score for trial in trials]
+
+    def finish(self) -> list[tuple[Trial, list[NDArray[Any]]]]:
+        """Give the best trials with their weights, best first, and tidy up.
+
+        Weights that cannot be read, or were not kept as fewer were asked for, are trained again.
+        """
+        self._settle({}, going_on=self.all)
+        best = []
+        for trial in self.ranked()[: self._top_k]:
+            weights = self._store.read_arrays("weights", trial.file)
+            if weights is None:
+                members = self._groups[trial.file]
+                task = self._task("", members, trial.until, again=True)
+                [(_, outcomes)] = self._crew().run([task])
+                weights = outcomes[members.index(trial)].weights
+                self._store.write_arrays("weights", trial.file, weights)
+            best.append((trial, weights))
+        self._settle({}, going_on=[])
+        return best
+
+    def _train(self, waiting: Mapping[str, list[Trial]], epochs: int | None) -> None:
+        """Train groups; each is on disk before its worker gets the next."""
+        tasks = [self._task(key, members, epochs) for key, members in waiting.items()]
+        for task, outcomes in self._crew().run(tasks) if tasks else ():
+            members = waiting[task.name]
+            before = [trial.file for trial in members]
+            self._learn(members, [outcome.record for outcome in outcomes], epochs)
+            arrays = {t.file: o for t, o in zip(members, outcomes, strict=True)}
+            if epochs is not None:
+                for file, outcome in arrays.items():
+                    self._store.write_arrays("states", file, outcome[1:])
+            self._settle({file: outcome.weights for file, outcome in arrays.items()})
+            self._store.write_group(task.name, [outcome.record for outcome in outcomes])
+            self._store.drop_arrays("states", filter(None, before))
+
+    def _task(
+        self, name: str, members: list[Trial], epochs: int | None, *, again: bool = False
+    ) -> Task:
+        before = [] if again else [self._before(trial) for trial in members]
+        whole = [outcome for outcome in before if outcome]
+        group = Group(
+            [trial.point for trial in members],
+            epochs,
+            keep=epochs is not None,
+            before=whole if whole and len(whole) == len(members) else None,
+        )
+        most = max(self._model(trial).epochs for trial in members)
+        start = max(fold["epochs"] for fold in members[0].folds) if group.before else 0
+        n = sum(len(learn) for learn, _ in self._job.folds)
+        graph = self._graph(members[0])
+        effort = cost(graph, n, len(members), min(epochs or most, most) - start)
+        return Task(name, graph, effort, group)
+
+    def _before(self, trial: Trial) -> Outcome | None:
+        """What can be gone on from, if it is all there."""
+        kept = self._store.read_arrays("states", trial.file) if trial.file else None
+        return Outcome(trial.record, *kept) if kept and trial.record else None
+
+    def _learn(self, members: list[Trial], records: list[Record], epochs: int | None) -> None:
+        for trial, record in zip(members, records, strict=True):
+            trial.record, trial.until = record, epochs
+            trial.rung += 1
+            trial.file = f"{trial.key}-{epochs or 'end'}"
+            self._groups[trial.file] = members
+            if self._store.has_arrays("weights", trial.file):
+                self._with_weights.add(trial.file)
+        self._tell(len(members), len(members))
+
+    def _settle(
+        self, fresh: Mapping[str, list[NDArray[Any]]], going_on: list[Trial] | None = None
+    ) -> None:
+        """Keep the weights of the best trials and of no others.
+
+        Args:
+            fresh: weights of trials that have just been trained, by file.
+            going_on: trials whose states may still be needed; ``None`` leaves states alone.
+        """
+        best = {trial.file for trial in self.ranked()[: self._top_k]}
+        for file in sorted(best - self._with_weights):
+            weights = fresh.get(file) or self._weights_of_state(file)
+            if weights:
+                self._store.write_arrays("weights", file, weights)
+                self._with_weights.add(file)
+        self._store.drop_arrays("weights", self._with_weights - best)
+        self._with_weights &= best
+        if going_on is not None:
+            self._store.drop_states(keep={trial.file for trial in going_on})
+
+    def _weights_of_state(self, file: str) -> list[NDArray[Any]] | None:
+        kept = self._store.read_arrays("states", file)
+        return kept[0] if kept else None
+
+    def _trial(self, point: Point) -> Trial:
+        key = digest(self._job.estimator.get_params() | point)
+        return self._trials.setdefault(key, Trial(point, key, len(self._trials)))
+
+    def _model(self, trial: Trial) -> Groupable:
+        model: Groupable = at_point(self._job.estimator, trial.point)
+        return model
+
+    def _graph(self, trial: Trial) -> Any:
+        return self._model(trial).graph(self._job.X.shape[1])
+
+    def _has_ended(self, trial: Trial) -> bool:
+        """Whether more epochs would change nothing."""
+        most = self._model(trial).epochs
+        return bool(trial.folds) and all(
+            fold["status"] != "completed" or fold["epochs"] >= most for fold in trial.folds
+        )
+
+    def _tell(self, evaluated: int, members: int) -> None:
+        self._done += evaluated
+        best = max((_finite(trial.score) for trial in self.all), default=-math.inf)
+        self._told(self._done, best if math.isfinite(best) else math.nan, members)
+
+
+def _finite(score: float) -> float:
+    return score if math.isfinite(score) else -math.inf
