@@ -35,7 +35,7 @@ def read_contract(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) 
     Args:
         frame: the raw rows.
         columns: contract of each column; other columns are dropped.
-        key: column whose values must be unique.
+        key: column whose values must be unique, where there is one.
 
     Returns:
         New frame with the columns of the contract; lists are lists of text, empty where the value
@@ -54,6 +54,29 @@ def read_contract(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) 
         if column.type == "list":
             typed[name] = typed[name].astype(object).map(partial(_split, column.separator))
     return typed
+
+
+def check_steps(typed: pd.DataFrame, time: str, series: str | None) -> None:
+    """Make sure that no series has two rows at one time.
+
+    Args:
+        typed: rows that keep their contract.
+        time: column of the time; rows without one are left out later.
+        series: column that names the series; without it all rows are one.
+
+    Raises:
+        DataError: how many rows come again, and the first of them.
+    """
+    named = [time] if series is None else [series, time]
+    twice = typed[time].notna() & typed.duplicated(named, keep="first")
+    if not twice.any():
+        return
+    moments = typed.loc[twice, named].astype(str).agg(", ".join, axis=1)
+    of_series = f" for each '{series}'" if series else ""
+    raise DataError(
+        f"column '{time}': expected every time once{of_series}; {_shown(moments, len(typed))}. "
+        f"Local times come twice when daylight-saving time ends: give them in UTC or standard time"
+    )
 
 
 def check_target(name: str, values: pd.Series, target: Target) -> None:

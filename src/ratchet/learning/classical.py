@@ -5,9 +5,11 @@ Adding a candidate is one function that builds the unfitted estimator and one li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
@@ -19,11 +21,19 @@ from sklearn.ensemble import (
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import BaseCrossValidator, KFold, StratifiedKFold
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    KFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ratchet.learning.naive import Persistence, SeasonalNaive
 from ratchet.learning.weighting import WeightedClassifier
+
+Rows = NDArray[np.intp]
 
 
 def _scaled(*steps: tuple[str, BaseEstimator]) -> Pipeline:
@@ -68,6 +78,13 @@ def xgboost_regressor() -> BaseEstimator:
     return XGBRegressor(tree_method="hist", n_jobs=1)
 
 
+def boosted_ridge() -> BaseEstimator:
+    """Linear, and histogram boosting on what it leaves over."""
+    from ratchet.learning.residual import ResidualRegressor
+
+    return ResidualRegressor(base=ridge(), estimator=HistGradientBoostingRegressor())
+
+
 ESTIMATORS: dict[str, dict[str, Callable[[], BaseEstimator]]] = {
     "classification": {
         "dummy": DummyClassifier,
@@ -84,6 +101,16 @@ ESTIMATORS: dict[str, dict[str, Callable[[], BaseEstimator]]] = {
         "hist_gradient_boosting": HistGradientBoostingRegressor,
         "xgboost": xgboost_regressor,
         "kernel": kernel_regressor,
+    },
+    "forecasting": {
+        "persistence": Persistence,
+        "seasonal": SeasonalNaive,
+        "ridge": ridge,
+        "extra_trees": ExtraTreesRegressor,
+        "hist_gradient_boosting": HistGradientBoostingRegressor,
+        "xgboost": xgboost_regressor,
+        "kernel": kernel_regressor,
+        "boosted_ridge": boosted_ridge,
     },
 }
 
@@ -122,7 +149,7 @@ def build(task: str, estimator: str, seed: int) -> BaseEstimator:
     """Build an unfitted candidate with every source of randomness fixed.
 
     Args:
-        task: ``classification`` or ``regression``.
+        task: ``classification``, ``regression`` or ``forecasting``.
         estimator: name in the table of the task.
         seed: seed for every parameter called ``random_state``.
     """
@@ -131,7 +158,68 @@ def build(task: str, estimator: str, seed: int) -> BaseEstimator:
     return model.set_params(**seeds)
 
 
-def folds(task: str, n_splits: int, seed: int) -> BaseCrossValidator:
-    """Folds in random order, stratified by class where there are classes."""
+class TimeFolds(BaseCrossValidator):
+    """``TimeSeriesSplit`` over times that several rows may share.
+
+    Every fold learns from all rows up to one time and is scored on those of the times that follow;
+    no time is cut in two. The first half of the times is only ever learned from, so that the first
+    fold has seen half of what the last one has.
+
+    Args:
+        times: time of every row that will be split, in their order.
+        n_splits: number of folds.
+        gap: times left out before those that are scored: for a direct forecast of several steps,
+            the targets that were not known yet at the first origin.
+
+    Raises:
+        ValueError: there are too few times.
+    """
+
+    def __init__(self, times: ArrayLike, n_splits: int = 5, *, gap: int = 0) -> None:
+        self.times = np.asarray(times)
+        self.n_splits = n_splits
+        self.gap = gap
+        n_times = len(np.unique(self.times))
+        self._test_size = n_times // (2 * n_splits)
+        if n_times - n_splits * self._test_size - gap < 1 or self._test_size < 1:
+            raise ValueError(
+                f"{n_splits} folds, {gap} steps after what they learn from, need more than the "
+                f"{n_times} steps that there are"
+            )
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[Rows, Rows]]:
+        """Yield the rows to learn from and the rows to score, as positions."""
+        if len(X) != len(self.times):
+            raise ValueError(f"expected the {len(self.times)} rows with these times, got {len(X)}")
+        steps, step_of_row = np.unique(self.times, return_inverse=True)
+        over_steps = TimeSeriesSplit(self.n_splits, gap=self.gap, test_size=self._test_size)
+        for train, test in over_steps.split(steps):
+            yield (
+                np.flatnonzero(step_of_row <= train[-1]),
+                np.flatnonzero((step_of_row >= test[0]) & (step_of_row <= test[-1])),
+            )
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Give the number of folds."""
+        return self.n_splits
+
+
+def folds(
+    task: str, n_splits: int, seed: int, *, times: ArrayLike | None = None, horizon: int = 1
+) -> BaseCrossValidator:
+    """Folds of the task.
+
+    Args:
+        task: ``classification`` (in random order, stratified by class), ``regression`` (in random
+            order) or ``forecasting`` (each after the rows it learns from, see ``TimeFolds``).
+        n_splits: number of folds.
+        seed: seed of the order.
+        times: target time of every row, for ``forecasting``.
+        horizon: steps from the origin of a forecast to its target.
+    """
+    if task == "forecasting":
+        if times is None:
+            raise ValueError("times: folds of forecasts follow the time of every row")
+        return TimeFolds(times, n_splits, gap=horizon - 1)
     splitter = StratifiedKFold if task == "classification" else KFold
     return splitter(n_splits, shuffle=True, random_state=seed)

@@ -7,16 +7,35 @@ from typing import Any
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series
 from ratchet.params import (
+    AHEAD_PREFIX,
     HISTORY_PREFIX,
+    LAG_PREFIXES,
+    NAIVE_PREFIX,
+    SERIES_PREFIX,
     TARGET_PREFIX,
+    WINDOW_PREFIX,
     Data,
     Derived,
     Features,
     History,
+    Split,
     read_targets,
 )
 
+STATIC_PREFIX = "static_"
+"""How columns start that describe a series as a whole, as its training part shows it."""
+
 SPLITS = ("train", "validation", "test")
+
+COMPUTED = (
+    HISTORY_PREFIX,
+    WINDOW_PREFIX,
+    AHEAD_PREFIX,
+    *LAG_PREFIXES,
+    NAIVE_PREFIX,
+    STATIC_PREFIX,
+)
+"""How columns start that are features, but no column of the rows."""
 
 
 def select_rows(
@@ -40,25 +59,39 @@ def select_rows(
     Raises:
         DataError: no row is complete, a class is unknown, or a part of the split is empty.
     """
-    from ratchet.schemas import check_target
-
     complete = typed.dropna(subset=data.required)
     dropped = {name: int(typed[name].isna().sum()) for name in data.required}
     if complete.empty:
         raise DataError(f"no row has values in all of {data.required}; missing: {dropped}")
-    primary = complete.assign(
-        **{name: _derive(name, derived, complete) for name, derived in data.derive.items()}
-    )
-    for name, target in read_targets(targets).items():
-        check_target(name, primary[target.column], target)
-    primary = _split_rows(primary, data, seed)
+    primary = _split_rows(add_columns(complete, data, targets), data, seed)
     selection = {
         "rows": len(typed),
         "kept": len(primary),
         "missing": dropped,
-        "parts": {part: _describe(rows, data) for part, rows in primary.groupby("split")},
+        "parts": {part: describe(rows, data) for part, rows in primary.groupby("split")},
     }
     return primary, selection
+
+
+def add_columns(rows: DataFrame, data: Data, targets: dict[str, Any]) -> DataFrame:
+    """Rows with their calendar and derived columns, in which the targets are found right.
+
+    Raises:
+        ConfigError: a function that derives a column fails.
+        DataError: a target has no value, an unknown class or a number out of bounds.
+    """
+    from ratchet.schemas import check_target
+
+    if data.calendar and data.time:
+        from ratchet.learning.features.series import calendar
+
+        rows = rows.assign(**calendar(rows[data.time], data.calendar))
+    primary = rows.assign(
+        **{name: _derive(name, derived, rows) for name, derived in data.derive.items()}
+    )
+    for name, target in read_targets(targets).items():
+        check_target(name, primary[target.column], target)
+    return primary
 
 
 def _derive(name: str, derived: Derived, frame: DataFrame) -> Series:
@@ -71,25 +104,32 @@ def _derive(name: str, derived: Derived, frame: DataFrame) -> Series:
         raise ConfigError(f"parameter data.derive.{name}: {derived.function}: {error}") from error
 
 
-def _split_rows(frame: DataFrame, data: Data, seed: int) -> DataFrame:
+def part_of(n: int, split: Split) -> Any:
+    """Part of each of ``n`` rows or steps in their order, as its place in ``SPLITS``."""
     import numpy as np
+
+    bounds = np.cumsum([1 - split.validation - split.test, split.validation])
+    ends = (bounds * n + 1e-9).astype(int)  # the slack is for rounding: 1 - 0.3 - 0.2
+    return np.searchsorted(ends, np.arange(n), "right")
+
+
+def _split_rows(frame: DataFrame, data: Data, seed: int) -> DataFrame:
     import pandas as pd
 
     # By key in any case: the order of the file is no information.
     ordered = frame.sort_values([*([data.time] if data.time else []), data.key], ignore_index=True)
     if not data.time:
         ordered = ordered.sample(frac=1, random_state=seed, ignore_index=True)
-    bounds = np.cumsum([1 - data.split.validation - data.split.test, data.split.validation])
-    ends = (bounds * len(ordered) + 1e-9).astype(int)  # the slack is for rounding: 1 - 0.3 - 0.2
-    part = np.searchsorted(ends, np.arange(len(ordered)), "right")
-    ordered["split"] = pd.Categorical(np.array(SPLITS)[part], categories=SPLITS)
+    part = part_of(len(ordered), data.split)
+    ordered["split"] = pd.Categorical.from_codes(part, dtype=pd.CategoricalDtype(SPLITS))
     empty = [name for name, rows in ordered.groupby("split", observed=False) if rows.empty]
     if empty:
         raise DataError(f"{len(ordered)} rows are too few: nothing is left for {empty}")
     return ordered
 
 
-def _describe(rows: DataFrame, data: Data) -> dict[str, Any]:
+def describe(rows: DataFrame, data: Data) -> dict[str, Any]:
+    """Size and span of a part."""
     description: dict[str, Any] = {"rows": len(rows)}
     if data.time:
         description["span"] = [str(day.date()) for day in rows[data.time].agg(["min", "max"])]
@@ -148,18 +188,18 @@ def encode_features(
 
     Returns:
         The fitted encoder, and train, validation and test: indexed by the row key, columns are
-        the encoded features and the targets.
+        the encoded features, the terms of a series and the targets.
     """
     from ratchet.learning.features.encoders import feature_encoder
 
     columns = features_frame.columns
     encoder = feature_encoder(
-        numeric=[*features.numeric, *columns[columns.str.startswith(HISTORY_PREFIX)]],
-        **features.model_dump(exclude={"numeric", "history"}),
+        numeric=[*features.numeric, *columns[columns.str.startswith(COMPUTED)]],
+        **features.model_dump(exclude={"numeric", "history", "windows"}),
         random_state=seed,
     )
     encoder.fit(features_frame[features_frame["split"] == "train"])
-    targets = features_frame.loc[:, columns.str.startswith(TARGET_PREFIX)]
-    encoded = encoder.transform(features_frame).join(targets)
+    kept = features_frame.loc[:, columns.str.startswith((SERIES_PREFIX, TARGET_PREFIX))]
+    encoded = encoder.transform(features_frame).join(kept)
     parts = [encoded[features_frame["split"] == name] for name in SPLITS]
     return encoder, parts[0], parts[1], parts[2]

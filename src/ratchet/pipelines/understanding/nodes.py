@@ -8,28 +8,32 @@ from typing import Any
 
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series
-from ratchet.params import Column, Data, read_targets
+from ratchet.params import Column, Data, Derived, read_targets
 
 _SHOWN_VALUES = 10
 
 
 def read_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any) -> DataFrame:
-    """Check the raw rows against their contract, type them and cut them at ``as_of``.
+    """Prepare the raw rows, check them against their contract, type them, cut them at ``as_of``.
 
     Args:
         raw: rows as delivered.
-        data: contract of the columns.
+        data: how the raw rows become rows, and the contract of their columns.
         targets: the columns to predict.
         as_of: last day whose rows are seen, or ``None`` for all.
 
     Raises:
         DataError: the rows break the contract, a target cannot be predicted, or no row is left
             before ``as_of``.
-        ConfigError: ``as_of`` is no date, or the use case has no time column to cut at.
+        ConfigError: ``as_of`` is no date, the use case has no time column to cut at, or the
+            function that prepares the raw rows fails.
     """
-    from ratchet.schemas import check_target, read_contract
+    from ratchet.schemas import check_steps, check_target, read_contract
 
-    typed = read_contract(raw, data.columns, data.key)
+    rows = raw if data.prepare is None else _prepare(raw, data.prepare)
+    typed = read_contract(rows, data.columns, data.key)
+    if data.series and data.time:
+        check_steps(typed, data.time, data.series.id)
     for name, target in read_targets(targets).items():
         if target.column in typed:
             check_target(name, typed[target.column], target)
@@ -43,6 +47,17 @@ def read_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any) -
         first = typed[data.time].min().date()
         raise DataError(f"column '{data.time}': no row up to as_of={day.date()}, first is {first}")
     return cut
+
+
+def _prepare(raw: DataFrame, prepare: Derived) -> DataFrame:
+    from kedro.utils import load_obj
+
+    try:
+        return load_obj(prepare.function)(raw, **prepare.arguments)
+    except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"parameter data.prepare: {prepare.function}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _read_day(as_of: Any) -> Any:

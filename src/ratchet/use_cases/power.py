@@ -1,0 +1,63 @@
+"""Functions of the use case ``power``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+
+def read_load(
+    frame: pd.DataFrame,
+    *,
+    start: str | None = None,
+    frequency: str | None = None,
+    time: str = "time",
+    time_format: str | None = None,
+    rename: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Give the rows of a file of electric load their times, names and working days.
+
+    Args:
+        frame: rows as delivered, in the order of time where they have no times of their own.
+        start: time of the first row, for a file without times.
+        frequency: distance of two rows, for a file without times.
+        time: column of the times, for a file that has them.
+        time_format: how the times are written.
+        rename: name of a column -> its new name.
+
+    Returns:
+        The rows with a column ``time`` and, where the file has none, ``workday``: 1 from Monday to
+        Friday.
+
+    Raises:
+        KeyError: there is no column of times.
+        ValueError: a time cannot be read.
+    """
+    if start is None:
+        times = pd.to_datetime(frame[time], format=time_format)
+    else:
+        times = pd.Series(pd.date_range(start, periods=len(frame), freq=frequency), frame.index)
+    load = frame.rename(columns=dict(rename or {})).assign(time=times)
+    if "workday" not in load:
+        load["workday"] = (times.dt.dayofweek < 5).astype(int)
+    return load
+
+
+def earlier(frame: pd.DataFrame, *, column: str, steps: int) -> pd.Series:
+    """A column known ahead, so many steps before; after, where ``steps`` is negative.
+
+    The last value stands for what lies behind the end.
+    """
+    moved = frame[column].shift(steps)
+    return moved.ffill() if steps < 0 else moved
+
+
+def change(frame: pd.DataFrame, *, column: str, steps: int) -> pd.Series:
+    """How much a column known ahead differs from its value so many steps before."""
+    return frame[column].diff(steps)
+
+
+def recent_mean(frame: pd.DataFrame, *, column: str, steps: int) -> pd.Series:
+    """Mean of a column known ahead over so many steps, the present one included."""
+    return frame[column].rolling(steps, min_periods=1).mean()

@@ -1,0 +1,55 @@
+"""Functions of the use case ``stock``."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+
+def daily_sales(
+    receipts: pd.DataFrame,
+    *,
+    product: str,
+    date: str,
+    units: str,
+    amount: str,
+    ticket: str,
+    group: str,
+    at_least: int,
+    date_format: str | None = None,
+) -> pd.DataFrame:
+    """Lines of receipts as one row for every product and day with a sale.
+
+    Args:
+        receipts: one row per line of a receipt.
+        product: column that names the product.
+        date: column of the day.
+        units: column of the units sold.
+        amount: column of what the line cost in all.
+        ticket: column that tells the receipts of a day apart, such as the customer.
+        group: column of the product's group.
+        at_least: days on which a product has to be sold to be kept.
+        date_format: how the day is written.
+
+    Returns:
+        ``product``, ``group``, ``date``, ``units``, ``price`` (mean price of a unit) and
+        ``tickets``, ordered by product and date.
+
+    Raises:
+        KeyError: a column is missing.
+        ValueError: no product is sold on as many days, or a day cannot be read.
+    """
+    lines = receipts[[product, date, units, amount, ticket, group]]
+    lines = lines.set_axis(["product", "date", "units", "amount", "ticket", "group"], axis=1)
+    lines = lines.assign(date=pd.to_datetime(lines["date"], format=date_format))
+    days = lines.groupby("product")["date"].nunique()
+    kept = lines[lines["product"].isin(days.index[days >= at_least])]
+    if kept.empty:
+        raise ValueError(f"no product is sold on {at_least} days (at_least)")
+    daily = kept.groupby(["product", "date"], as_index=False).agg(
+        group=("group", "first"),
+        units=("units", "sum"),
+        amount=("amount", "sum"),
+        tickets=("ticket", "nunique"),
+    )
+    daily["price"] = daily["amount"] / daily["units"]
+    return daily[["product", "group", "date", "units", "price", "tickets"]]
