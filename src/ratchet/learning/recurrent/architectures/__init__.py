@@ -93,7 +93,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     for family, builds in FAMILIES.items()
     for build in builds
 }
-"""Name -> architecture; a function's name is that of its architecture, its docstring describes it."""
+"""Name -> architecture; the name is that of its function, whose docstring describes it."""
 
 
 def architecture(name: str) -> Architecture:

@@ -1,0 +1,68 @@
+"""The page of the documentation that lists the architectures.
+
+``python -m ratchet.learning.recurrent.architectures.page FILE`` makes it anew.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ratchet.learning.recurrent.activations import ACTIVATIONS
+from ratchet.learning.recurrent.architectures import ARCHITECTURES, FAMILIES
+from ratchet.learning.recurrent.network import count_parameters
+
+SIZES = {"units": 64, "lookback": 7, "features": 10, "horizon": 1}
+
+HEAD = """\
+# Architectures and activations
+
+What `architecture` and `activation` of a recurrent candidate can be. Every architecture takes
+windows of any look-back and number of features and ends in dropout and one dense layer with an
+output per step of the horizon. All are made of layers that Keras brings along, so a saved network
+opens wherever Keras is installed.
+
+`units` is the width of a recurrent layer; architectures with several layers say which of them are
+narrower. `activation` is that of the recurrent and dense layers; gates are sigmoids unless the
+description says otherwise. `dropout` works on what is read for the forecast and between the layers
+of a stack; in a sequence all time steps share what is dropped.
+
+Parameters are counted with {units} units, a look-back of {lookback}, {features} features and a
+horizon of {horizon}.
+"""
+
+FOOT = """\
+## Activations
+
+{names}.
+
+This page is made by `python -m ratchet.learning.recurrent.architectures.page`, and a test holds it
+up to date.
+"""
+
+
+def page() -> str:
+    """The page as Markdown."""
+    parts = [HEAD.format(**SIZES), *map(_family, FAMILIES)]
+    parts.append(FOOT.format(names=_wrapped([f"`{name}`" for name in ACTIVATIONS])))
+    return "\n".join(parts)
+
+
+def _family(family: str) -> str:
+    rows = [
+        f"| `{entry.name}` | {entry.description} | {count_parameters(entry.name, **SIZES):,} |"
+        for entry in ARCHITECTURES.values()
+        if entry.family == family
+    ]
+    head = (f"## {family}", "", "| Name | Network | Parameters |", "|---|---|---:|")
+    return "\n".join((*head, *rows, ""))
+
+
+def _wrapped(names: list[str]) -> str:
+    from textwrap import fill
+
+    return fill(", ".join(names), width=100)
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")

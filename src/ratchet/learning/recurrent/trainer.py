@@ -1,0 +1,307 @@
+"""Training of any architecture, a whole epoch in one compiled program.
+
+The time of a small network on a CPU goes into Python and into starting tiny kernels, not into
+arithmetic. Here Keras builds the network and TensorFlow differentiates it, but the program that XLA
+compiles runs from the first batch of an epoch to the last and then over the validation windows.
+Learning rate and dropout are its inputs, so one compilation serves all candidates of a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ratchet.learning.recurrent import schedule
+from ratchet.learning.recurrent.network import build_network
+from ratchet.learning.recurrent.training import Array, Graph, Member, State, Trained
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # of Adam, as in Keras
+VALIDATED = 1024  # validation windows at a time: bounds the memory
+
+Tensors = tuple[tf.Tensor, ...]
+
+
+def train_group(
+    graph: Graph,
+    members: Sequence[Member],
+    X: Array,
+    y: Array,
+    X_val: Array,
+    y_val: Array,
+    *,
+    seed: int,
+    states: Sequence[State] | None = None,
+    until: int | None = None,
+    keep_state: bool = False,
+    compiled: bool = True,
+) -> list[Trained]:
+    """Train candidates that share a graph, one after another.
+
+    Side by side, their weights would no longer fit the processor's caches, and nothing is gained.
+
+    For arguments and results see ``ratchet.learning.recurrent.training.train_group``.
+    """
+    program = _program(graph, compiled)
+    data = tuple(tf.constant(part) for part in (X, y, X_val, y_val))
+    starts = states or [program.start(member, seed) for member in members]
+    return [
+        _train(program, member, data, start, seed, until, keep_state)
+        for member, start in zip(members, starts, strict=True)
+    ]
+
+
+def _train(
+    program: Program,
+    member: Member,
+    data: Tensors,
+    start: State,
+    seed: int,
+    until: int | None,
+    keep_state: bool,
+) -> Trained:
+    """Train one candidate from a state on."""
+    progress = schedule.Schedule([member], [start["schedule"]])
+    variables, best = start["variables"], start["best"]
+    last = member.epochs if until is None else min(until, member.epochs)
+    while not progress.done and progress.epoch < last:
+        rate, epoch = float(progress.learning_rate[0]), progress.epoch
+        inputs = program.inputs(len(data[0]), len(data[2]), rate, member.dropout, seed, epoch)
+        variables, losses = program.epoch(variables, inputs, data)
+        if progress.update(*(np.array([float(loss)]) for loss in losses))[0]:
+            best = variables["weights"]
+    state = None
+    if keep_state and not progress.done:
+        state = {
+            "schedule": progress.state(0),
+            "variables": _arrays(variables),
+            "best": _arrays(best),
+        }
+    return Trained(
+        weights=_arrays(best),
+        history=progress.history(0),
+        best_epoch=int(progress.best_epoch[0]),
+        status=progress.status(0),
+        state=state,
+    )
+
+
+def _arrays(tensors: Any) -> Any:
+    return tf.nest.map_structure(np.asarray, tensors)
+
+
+@lru_cache(maxsize=4)
+def _program(graph: Graph, compiled: bool) -> Program:
+    return Program(graph, compiled)
+
+
+class Program:
+    """What trains the networks of a graph for an epoch.
+
+    Args:
+        graph: what it is made for.
+        compiled: whether XLA compiles it; without, TensorFlow runs the same graph by its kernels.
+    """
+
+    def __init__(self, graph: Graph, compiled: bool) -> None:
+        self._graph = graph
+        self._model = training_copy(self._network(seed=0))
+        self._dropouts = [layer for layer in self._model.layers if isinstance(layer, GivenDropout)]
+        self._fixed = [np.asarray(v) for v in self._model.non_trainable_variables]
+        self.epoch = tf.function(self._epoch, jit_compile=compiled)
+
+    def start(self, member: Member, seed: int) -> State:
+        """State of a candidate before its first epoch."""
+        weights = tuple(self._network(seed).get_weights())
+        zeros = tuple(np.zeros_like(weight) for weight in weights)
+        return {
+            "schedule": schedule.Schedule([member]).state(0),
+            "variables": {"weights": weights, "first": zeros, "second": zeros},
+            "best": weights,
+        }
+
+    def inputs(
+        self, n: int, m: int, learning_rate: float, dropout: float, seed: int, epoch: int
+    ) -> dict[str, Any]:
+        """What an epoch takes beside the data.
+
+        Args:
+            n: training windows.
+            m: validation windows.
+            learning_rate: of Adam.
+            dropout: share of outputs set to zero.
+            seed: of shuffles and dropout.
+            epoch: from 0.
+        """
+        rows, counted = schedule.batches(n, self._graph.batch_size, seed, epoch)
+        shape = rows.shape
+        step = epoch * len(rows) + np.arange(1, len(rows) + 1)
+        corrected = learning_rate * np.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)
+        return {
+            "rows": rows,
+            "counted": counted,
+            "share": np.count_nonzero(counted, axis=1).astype(np.float32) / n,
+            "learning_rate": corrected.astype(np.float32),
+            "dropout": np.array(dropout, dtype=np.float32),
+            "draws": tuple(
+                schedule.uniforms((*shape, layer.width), seed, epoch, number)
+                for number, layer in enumerate(self._dropouts)
+            ),
+            "validated": _in_order(m),
+        }
+
+    def _network(self, seed: int) -> keras.Model:
+        graph = self._graph
+        return build_network(
+            architecture=graph.architecture,
+            units=graph.units,
+            activation=graph.activation,
+            # Any rate but 0, at which Keras leaves dropout out.
+            dropout=0.5,
+            lookback=graph.lookback,
+            features=graph.features,
+            horizon=graph.horizon,
+            seed=seed,
+        )
+
+    def _epoch(
+        self, variables: dict[str, Tensors], inputs: dict[str, Any], data: Tensors
+    ) -> tuple[dict[str, Tensors], Tensors]:
+        X, y, X_val, y_val = data
+        steps = inputs["rows"].shape[0]
+
+        def step(k: tf.Tensor, loss: tf.Tensor, variables: dict[str, Tensors]) -> tuple[Any, ...]:
+            rows, counted = inputs["rows"][k], inputs["counted"][k]
+            with tf.GradientTape() as tape:
+                tape.watch(variables["weights"])
+                forecast = self._forecast(variables["weights"], tf.gather(X, rows), inputs, k)
+                squared = tf.reduce_mean(tf.square(forecast - tf.gather(y, rows)), axis=1)
+                value = tf.reduce_sum(counted * squared)
+            gradients = tape.gradient(value, variables["weights"])
+            variables = _adam(variables, gradients, inputs["learning_rate"][k])
+            return k + 1, loss + inputs["share"][k] * value, variables
+
+        start = (tf.constant(0), tf.constant(0.0), variables)
+        _, loss, variables = tf.while_loop(
+            lambda k, *_: k < steps, step, start, maximum_iterations=steps, parallel_iterations=1
+        )
+        errors = self._validate(variables["weights"], inputs["validated"], X_val, y_val)
+        return variables, (loss, *errors)
+
+    def _forecast(
+        self, weights: Tensors, X: tf.Tensor, inputs: dict[str, Any] | None, k: tf.Tensor
+    ) -> tf.Tensor:
+        """Forecasts, in training with the dropout of step ``k``."""
+        if inputs is not None:
+            for layer, draws in zip(self._dropouts, inputs["draws"], strict=True):
+                kept = tf.cast(draws[k] >= inputs["dropout"], tf.float32)
+                layer.factor = kept / (1 - inputs["dropout"])
+        forecast, _ = self._model.stateless_call(
+            list(weights), self._fixed, X, training=inputs is not None
+        )
+        return forecast
+
+    def _validate(
+        self, weights: Tensors, validated: tuple[Any, Any], X: tf.Tensor, y: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean squared and mean absolute error."""
+        rows, counted = validated
+        chunks = rows.shape[0]
+
+        def chunk(k: tf.Tensor, squared: tf.Tensor, absolute: tf.Tensor) -> tuple[Any, ...]:
+            forecast = self._forecast(weights, tf.gather(X, rows[k]), None, k)
+            error = forecast - tf.gather(y, rows[k])
+            return (
+                k + 1,
+                squared + tf.reduce_sum(counted[k] * tf.reduce_mean(tf.square(error), axis=1)),
+                absolute + tf.reduce_sum(counted[k] * tf.reduce_mean(tf.abs(error), axis=1)),
+            )
+
+        start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0))
+        _, squared, absolute = tf.while_loop(
+            lambda k, *_: k < chunks, chunk, start, maximum_iterations=chunks
+        )
+        return squared, absolute
+
+
+def _adam(
+    variables: dict[str, Tensors], gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor
+) -> dict[str, Tensors]:
+    """One step of Adam (Kingma and Ba 2015) as Keras makes it.
+
+    Args:
+        variables: weights, first and second moments.
+        gradients: of the loss, one per weight.
+        learning_rate: corrected for the bias of the young moments.
+    """
+    first = tuple(
+        m + (g - m) * (1 - BETA_1) for m, g in zip(variables["first"], gradients, strict=True)
+    )
+    second = tuple(
+        v + (g * g - v) * (1 - BETA_2) for v, g in zip(variables["second"], gradients, strict=True)
+    )
+    weights = tuple(
+        w - learning_rate * m / (tf.sqrt(v) + EPSILON)
+        for w, m, v in zip(variables["weights"], first, second, strict=True)
+    )
+    return {"weights": weights, "first": first, "second": second}
+
+
+def _in_order(m: int) -> tuple[Any, Any]:
+    """Validation windows in chunks, and what each counts; the last chunk is filled up."""
+    size = min(m, VALIDATED)
+    rows = np.zeros(-(-m // size) * size, dtype=np.int32)
+    rows[:m] = np.arange(m)
+    counted = (np.arange(len(rows)) < m).astype(np.float32) / m
+    return rows.reshape(-1, size), counted.reshape(-1, size)
+
+
+class GivenDropout(keras.layers.Layer):
+    """Dropout with factors given from outside: 0 for what is dropped, 1 / (1 - rate) for the rest.
+
+    Attributes:
+        width: channels of its input.
+        factor: tensor (batch, width), set while a program is traced.
+    """
+
+    factor: Any = None
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Learn the width."""
+        self.width = input_shape[-1]
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Multiply in training, at every time step of a sequence by the same."""
+        if not training or self.factor is None:
+            return inputs
+        return inputs * (self.factor[:, None] if len(inputs.shape) == 3 else self.factor)
+
+
+class AtAllSteps(keras.layers.TimeDistributed):
+    """A dense layer on all time steps in one product, where Keras makes one for each."""
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Apply the layer, which works on the last axis."""
+        return self.layer(inputs)
+
+
+def training_copy(model: keras.Model) -> keras.Model:
+    """The same network with the same weights' order, in layers that a program can be made of."""
+    copy = keras.models.clone_model(model, clone_function=_training_layer)
+    for layer in copy._flatten_layers():
+        if hasattr(layer, "use_cudnn"):
+            layer.use_cudnn = False  # XLA cannot compile calls of cuDNN
+    return copy
+
+
+def _training_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if isinstance(layer, keras.layers.Dropout):
+        return GivenDropout(name=layer.name)
+    kind = type(layer)
+    if isinstance(layer, keras.layers.TimeDistributed):
+        kind = AtAllSteps
+    return kind.from_config(layer.get_config())
