@@ -60,8 +60,15 @@ def stop() -> None:
 
 
 @contextmanager
-def search_progress(name: str, scoring: str) -> Iterator[OnProgress]:
-    """Tell of one search: a bar with fits done, best score so far and time left; the webhook."""
+def search_progress(name: str, scoring: str) -> Iterator[OnProgress | None]:
+    """Tell of one search, by a bar and by the webhook, as far as there is one.
+
+    Both say how many fits are done and the best score so far; the bar also how many trials are
+    trained together, and the time left.
+    """
+    if _shown is None and webhook.current().url is None:
+        yield None
+        return
     task = _shown.add_task(f"  {name}", total=None) if _shown else None
 
     def report(done: int, total: int, best: float, members: int = 1, /) -> None:

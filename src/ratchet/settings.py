@@ -2,6 +2,7 @@
 
 import os
 
+from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.progress import ProgressHooks
 from ratchet.hooks.project import ProjectHooks
 from ratchet.hooks.summary import SummaryHooks
@@ -16,7 +17,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Kedro calls the last hook first: the summary comes before tracking, which may fail or take long.
-HOOKS = (TrackingHooks(), SummaryHooks(), ProgressHooks(), ProjectHooks())
+HOOKS = (
+    NotificationHooks(),
+    TrackingHooks(),
+    SummaryHooks(),
+    ProgressHooks(),
+    ProjectHooks(),
+)
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 
 from ratchet.errors import ConfigError
+from ratchet.hooks.trials import log_trials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 SQLITE = "sqlite:///"
 REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "xgboost-cpu", "xgboost")
+NETWORK_REQUIREMENTS = ("keras", "tensorflow-cpu", "tensorflow")
 
 
 class TrackingHooks:
@@ -146,7 +148,24 @@ class TrackingHooks:
             self._client.set_tag(run.info.run_id, "best", "true")
             with tracking_to(self._client.tracking_uri):
                 log_model(run.info.run_id, catalog.load(f"{target}.best_model"))
+        if f"{name}.curves" in written:
+            self._log_trials(name, run.info.run_id, catalog)
         self._client.set_terminated(run.info.run_id, "FINISHED")
+
+    def _log_trials(self, name: str, run_id: str, catalog: Any) -> None:
+        """Log the trials of a search among networks, with the models of the best."""
+        assert self._client is not None
+        top = catalog.load(f"{name}.top")
+        tables = [catalog.load(f"{name}.{noun}") for noun in ("search", "curves")]
+        with tracking_to(self._client.tracking_uri):
+            log_trials(
+                self._client,
+                run_id,
+                name,
+                *tables,
+                log_best=lambda trial_id, place: log_model(trial_id, top[place]),
+                n_best=len(top),
+            )
 
 
 def tracking_uri(settings: dict[str, Any], project: Path) -> str:
@@ -220,7 +239,7 @@ def log_model(run_id: str, model: Any) -> None:
 def _versions() -> Iterator[tuple[str, str]]:
     from importlib.metadata import PackageNotFoundError, version
 
-    for name in REQUIREMENTS:
+    for name in (*REQUIREMENTS, *NETWORK_REQUIREMENTS):
         try:
             yield name, version(name)
         except PackageNotFoundError:  # one of the two builds of XGBoost

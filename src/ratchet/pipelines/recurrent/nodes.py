@@ -35,12 +35,12 @@ def search_networks(
     Raises:
         DataError: there are too few rows to hold some out.
     """
-    from ratchet.learning.search import Search, results_table
+    from ratchet.learning.search import Search
     from ratchet.progress import search_progress
 
     X, _ = learning_rows(train, target, "recurrent")
     base = fit_base(train, target, network, seed)
-    with search_progress("networks", "neg_mean_squared_error") as on_progress:
+    with search_progress("networks", "validation loss") as on_progress:
         search = Search(
             unfitted(network, windows, seed),
             param_grids(network),
@@ -54,9 +54,9 @@ def search_networks(
             top_k=network.top_k,
             group_size=network.group_size,
             refit=False,
-            on_progress=on_progress,
+            on_progress=_as_losses(on_progress),
         ).fit(X, left_over(base, train, target))
-    return search.top_estimators_, results_table(search), search.curves_
+    return search.top_estimators_, _table(search), search.curves_
 
 
 def fit_networks(
@@ -114,3 +114,23 @@ def _predict(model: Any, frame: DataFrame, target: Target) -> DataFrame:
 
     X, _ = features_and_target(frame, target)
     return pd.DataFrame({"prediction": model.predict(inputs_of(model, X))}, index=X.index)
+
+
+def _as_losses(on_progress: Any) -> Any:
+    """The search tells scores, of which the best is the greatest; people compare losses."""
+    if on_progress is None:
+        return None
+    return lambda done, total, best, *members: on_progress(done, total, -best, *members)
+
+
+def _table(search: Any) -> DataFrame:
+    """The trials, best first, in columns that a file can hold."""
+    import json
+
+    import pandas as pd
+
+    results = pd.DataFrame(search.cv_results_).rename(columns={"epochs": "n_epochs"})
+    results["params"] = [json.dumps(point) for point in results["params"]]
+    results = results.loc[:, ~results.columns.str.startswith("param_")]
+    results = results.assign(trial=results.index, scoring="neg_mean_squared_error")
+    return results.sort_values("rank_test_score", ignore_index=True)

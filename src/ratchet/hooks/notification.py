@@ -1,0 +1,50 @@
+"""Messages to a webhook when a run starts, ends or fails."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from kedro.config import MissingConfigException
+from kedro.framework.hooks import hook_impl
+
+from ratchet import webhook
+
+
+class NotificationHooks:
+    """Tells whoever listens; how searches get on is told by ``ratchet.progress``."""
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Read where to."""
+        try:
+            credentials = context.config_loader["credentials"]
+        except MissingConfigException:
+            credentials = {}
+        self._webhook = webhook.configure(credentials)
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any) -> None:
+        """A run starts."""
+        names = run_params["pipeline_names"] or ["everything"]
+        self._name = " ".join([",".join(names), *(run_params["namespaces"] or [])])
+        self._start = time.monotonic()
+        self._webhook.send(
+            "start", f"{self._name}: started", run=self._name, nodes=len(pipeline.nodes)
+        )
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """It is done."""
+        self._say_goodbye("end", "done")
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """It failed."""
+        self._say_goodbye("failure", f"failed: {error}")
+
+    def _say_goodbye(self, event: str, what: str) -> None:
+        seconds = round(time.monotonic() - self._start)
+        text = f"{self._name}: {what} after {seconds} s"
+        self._webhook.send(event, text, run=self._name, seconds=seconds)
+        self._webhook.wait()

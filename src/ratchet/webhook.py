@@ -1,0 +1,114 @@
+"""Tells a web address how a run goes: its start, its progress, its end or its failure.
+
+The address is that of a chat bot or of anything else that takes JSON by POST; ``text`` is what a
+person reads. Messages leave from a thread of their own, and trouble with the address is told once
+in the log and never hurts the run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import queue
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+from urllib.request import Request, urlopen
+
+LOGGER = logging.getLogger(__name__)
+ADDRESS = "RATCHET_WEBHOOK_URL"
+TIMEOUT = 5.0
+"""Seconds that a message may take, and that the end of a run waits for the last one."""
+PAUSE = 30.0
+"""Seconds between two messages on progress."""
+
+
+class Webhook:
+    """Sends messages to an address.
+
+    Args:
+        url: the address, http or https; ``None`` sends nothing.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self.url = url
+        self._messages: queue.Queue[dict[str, Any]] = queue.Queue(maxsize=100)
+        self._thread: threading.Thread | None = None
+        self._last_progress = -PAUSE
+        self._in_trouble = False
+
+    def send(self, event: str, text: str, **details: Any) -> None:
+        """Send a message; returns at once.
+
+        Args:
+            event: ``start``, ``progress``, ``end`` or ``failure``.
+            text: what happened, for a person.
+            details: the same for a program; JSON can hold it.
+        """
+        if self.url is None:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._deliver, daemon=True)
+            self._thread.start()
+        with suppress(queue.Full):  # nobody has listened to the last hundred
+            self._messages.put_nowait({"event": event, "text": text, **details})
+
+    def progress(self, name: str, done: int, total: int, best: float) -> None:
+        """Say how far a search is, not more often than every half minute."""
+        now = time.monotonic()
+        if self.url is None or now - self._last_progress < PAUSE:
+            return
+        self._last_progress = now
+        found = {} if math.isnan(best) else {"best": best}
+        text = f"{name}: {done} of {total}" + (f", best {best:.4g}" if found else "")
+        self.send("progress", text, search=name, done=done, total=total, **found)
+
+    def wait(self) -> None:
+        """Wait until all is sent, or the last message has taken too long."""
+        end = time.monotonic() + TIMEOUT
+        while self._messages.unfinished_tasks and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def _deliver(self) -> None:
+        while True:
+            message = self._messages.get()
+            try:
+                self._post(message)
+            except Exception as error:  # whatever the network comes up with
+                self._warn(error)
+            finally:
+                self._messages.task_done()
+
+    def _post(self, message: dict[str, Any]) -> None:
+        assert self.url is not None
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError("expected an address that starts with http:// or https://")
+        body = json.dumps(message, default=str).encode()
+        request = Request(self.url, body, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=TIMEOUT):
+            pass
+
+    def _warn(self, error: Exception) -> None:
+        # The address is a secret: whoever knows it can write to the chat.
+        if not self._in_trouble:
+            LOGGER.warning("The webhook does not work: %s", type(error).__name__)
+        self._in_trouble = True
+
+
+_webhook = Webhook()
+
+
+def configure(credentials: dict[str, Any]) -> Webhook:
+    """Take the address from the environment, or else from ``webhook.url`` of the credentials."""
+    global _webhook  # noqa: PLW0603 - one run, one address
+    url = os.environ.get(ADDRESS) or (credentials.get("webhook") or {}).get("url")
+    _webhook = Webhook(url or None)
+    return _webhook
+
+
+def current() -> Webhook:
+    """The webhook of this run."""
+    return _webhook
