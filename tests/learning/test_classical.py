@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.base import is_classifier, is_regressor
 from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -15,30 +17,34 @@ ALL = [(task, name) for task, table in ESTIMATORS.items() for name in table]
 
 
 @pytest.fixture(scope="module")
-def rows() -> tuple[pd.DataFrame, dict[str, pd.Series]]:
+def rows() -> dict[str, tuple[pd.DataFrame, pd.Series]]:
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(300, 5)).astype(np.float32), columns=list("abcde"))
     signal = 2 * X["a"] - X["b"] + rng.normal(scale=0.3, size=300)
     classes = pd.cut(signal, [-np.inf, -1, 1, np.inf], labels=["low", "mid", "high"]).astype(str)
-    return X, {"classification": classes, "regression": signal}
+    naive = {
+        f"naive_{name}": signal + rng.normal(size=300) / 3 for name in ("persistence", "seasonal")
+    }
+    forms = {"classification": (X, classes), "regression": (X, signal)}
+    return {**forms, "forecasting": (X.assign(**naive), signal)}
 
 
 def small(task: str, name: str, seed: int = 0):
     """The candidate in a size for tests."""
     model = build(task, name, seed)
     sizes = {"n_estimators": 15, "estimator__n_estimators": 15, "max_iter": 15}
-    sizes["kernel__n_components"] = 60
+    sizes |= {"kernel__n_components": 60, "estimator__max_iter": 15}
     known = model.get_params()
     return model.set_params(**{key: value for key, value in sizes.items() if key in known})
 
 
 @pytest.mark.parametrize(("task", "name"), ALL)
 def test_it_learns(rows, task, name):
-    X, y = rows[0], rows[1][task]
+    X, y = rows[task]
     model = small(task, name).fit(X[:200], y[:200])
 
     assert is_classifier(model) == (task == "classification")
-    assert is_regressor(model) == (task == "regression")
+    assert is_regressor(model) == (task != "classification")
     score = model.score(X[200:], y[200:])
     floor = 0.7 if name != "dummy" else -0.1
     assert score > floor
@@ -50,7 +56,7 @@ def test_it_learns(rows, task, name):
 
 @pytest.mark.parametrize(("task", "name"), ALL)
 def test_one_seed_gives_one_model(rows, task, name):
-    X, y = rows[0], rows[1][task]
+    X, y = rows[task]
     method = "predict_proba" if task == "classification" else "predict"
 
     first, again = (getattr(small(task, name).fit(X, y), method)(X) for _ in range(2))
@@ -66,13 +72,14 @@ def test_every_source_of_randomness_takes_the_seed(task, name):
         if key.endswith("random_state")
     }
 
-    assert bool(seeds) == (name != "dummy" or task == "classification")
+    learns_nothing = {"dummy": "regression", "persistence": task, "seasonal": task}
+    assert bool(seeds) == (learns_nothing.get(name) != task)
     assert set(seeds.values()) <= {77}
 
 
 @pytest.mark.parametrize("name", ["extra_trees", "kernel"])
 def test_another_seed_gives_another_model(rows, name):
-    X, y = rows[0], rows[1]["regression"]
+    X, y = rows["regression"]
     fit, ask = slice(0, 200), slice(200, 300)
 
     first, other = (
@@ -84,11 +91,11 @@ def test_another_seed_gives_another_model(rows, name):
 
 @pytest.mark.parametrize("task", ESTIMATORS)
 def test_kinds(task):
-    """Linear, forest, histogram boosting, XGBoost, kernel, and a dummy."""
+    """Linear, forest, histogram boosting, XGBoost, kernel, and something naive."""
     kinds = {type(build(task, name, 0)).__name__ for name in ESTIMATORS[task]}
 
-    assert len(ESTIMATORS[task]) == 6
-    assert len(kinds) == 5  # linear and kernel are both pipelines
+    assert len(ESTIMATORS[task]) >= 6
+    assert len(kinds) == len(ESTIMATORS[task]) - 1  # linear and kernel are both pipelines
 
 
 @pytest.mark.parametrize("environment", ["base", "test"])
@@ -98,7 +105,7 @@ def test_grids_fit_their_estimators(request, task, environment):
     candidates = yaml.safe_load(path.read_text())["candidates"][task]
 
     for name, candidate in candidates.items():
-        check_candidate(task, candidate.get("estimator", name), candidate["param_grid"])
+        check_candidate(task, candidate.get("estimator", name), candidate.get("param_grid", {}))
 
 
 def test_class_weights_are_part_of_every_grid(request):
@@ -147,3 +154,62 @@ def test_folds_are_stratified_where_there_are_classes():
         assert splitter.get_n_splits() == 4
         assert splitter.shuffle
         assert splitter.random_state == 7
+
+
+def days(n: int, series: int = 1) -> pd.Series:
+    return pd.Series(pd.date_range("2020-01-01", periods=n).repeat(series))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(20, 90), st.integers(1, 4), st.integers(2, 5), st.integers(1, 8), st.randoms())
+def test_folds_of_forecasts_follow_what_they_learn_from(n, series, n_splits, horizon, random):
+    """At the first origin of a fold, every target that it learns from is known."""
+    times = days(n, series).sample(frac=1, random_state=random.randrange(99), ignore_index=True)
+    step = (times - times.min()).dt.days.to_numpy()
+
+    splits = list(folds("forecasting", n_splits, 0, times=times, horizon=horizon).split(times))
+
+    assert len(splits) == n_splits
+    for train, test in splits:
+        assert step[train].max() == step[test].min() - horizon
+        for rows in (train, test):  # no time is cut in two
+            assert len(rows) == series * len(set(step[rows]))
+    scored = np.concatenate([test for _, test in splits])
+    assert len(set(scored)) == len(scored)
+    assert step[scored].max() == n - 1
+    assert step[scored].min() >= n // 2
+
+
+def test_folds_of_forecasts_need_their_times():
+    with pytest.raises(ValueError, match="times: folds of forecasts follow"):
+        folds("forecasting", 3, 0)
+    with pytest.raises(ValueError, match="expected the 20 rows with these times, got 19"):
+        next(folds("forecasting", 3, 0, times=days(20)).split(range(19)))
+
+
+@pytest.mark.parametrize(("n", "horizon"), [(5, 1), (12, 8)])
+def test_too_few_times_for_folds(n, horizon):
+    with pytest.raises(ValueError, match=f"3 folds, {horizon - 1} steps .* the {n} steps that"):
+        folds("forecasting", 3, 0, times=days(n), horizon=horizon)
+
+
+def test_folds_serve_a_search(rows):
+    from sklearn.model_selection import GridSearchCV
+
+    X, y = rows["forecasting"]
+    cv = folds("forecasting", 3, 0, times=days(100, 3), horizon=2)
+
+    search = GridSearchCV(build("forecasting", "ridge", 0), {"model__alpha": [1, 9]}, cv=cv)
+
+    assert search.fit(X, y).n_splits_ == 3
+
+
+def test_boosting_takes_what_the_line_leaves_over(rows):
+    X, y = rows["forecasting"]
+    bent = y + np.sign(X["c"])
+    line, both = (small("forecasting", name) for name in ("ridge", "boosted_ridge"))
+    both.set_params(estimator__max_iter=100)
+
+    scores = [model.fit(X[:200], bent[:200]).score(X[200:], bent[200:]) for model in (line, both)]
+
+    assert scores[1] > scores[0] + 0.02

@@ -20,4 +20,4 @@ def select_ticker(frame: pd.DataFrame, *, column: str, ticker: str) -> pd.DataFr
 
 def log_range(frame: pd.DataFrame, *, high: str, low: str) -> pd.Series:
     """How far the price went on a day: logarithm of the highest over the lowest price."""
-    return np.log(frame[high] / frame[low])
+    return np.log(frame[high]).sub(np.log(frame[low]))

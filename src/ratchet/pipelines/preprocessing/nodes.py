@@ -121,7 +121,7 @@ def _split_rows(frame: DataFrame, data: Data, seed: int) -> DataFrame:
     if not data.time:
         ordered = ordered.sample(frac=1, random_state=seed, ignore_index=True)
     part = part_of(len(ordered), data.split)
-    ordered["split"] = pd.Categorical.from_codes(part, dtype=pd.CategoricalDtype(SPLITS))
+    ordered["split"] = pd.Categorical.from_codes(part, dtype=pd.CategoricalDtype(list(SPLITS)))
     empty = [name for name, rows in ordered.groupby("split", observed=False) if rows.empty]
     if empty:
         raise DataError(f"{len(ordered)} rows are too few: nothing is left for {empty}")

@@ -97,9 +97,7 @@ def _lay_out(typed: DataFrame, data: Data, target: Target) -> tuple[DataFrame, A
     named = [data.time, *([data.series.id] if data.series.id else [])]
     # A row that lacks a required value is a gap in its series, and not absent: something happened.
     blank = typed[[name for name in data.required if name not in named]].isna().any(axis=1)
-    rows = typed.assign(
-        **{name: typed[name].mask(blank) for name in data.columns if name not in named}
-    )
+    rows = typed.assign(**{n: typed[n].mask(blank) for n in data.columns if n not in named})
     rows = rows.dropna(subset=[name for name in data.required if name in named])
     ids = rows[data.series.id] if data.series.id else target.column
     rows = rows.assign(**{SERIES: ids})
@@ -153,7 +151,7 @@ def _splits(part: Any, usable: Any) -> Any:
     import pandas as pd
 
     codes = np.where(usable.ravel(), part, -1)
-    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(SPLITS))
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(SPLITS)))
 
 
 def _left_out(known: Any, usable: Any, holes: Any, reach: int) -> dict[str, int]:
