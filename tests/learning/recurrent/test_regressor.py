@@ -47,14 +47,12 @@ def fitted():
     return RecurrentRegressor(**TINY).fit(*windows())
 
 
-UNCHECKED = {
-    "check_regressors_train": "two epochs are too few to learn anything",
-}
-
-
+@pytest.mark.slow
 @parametrize_with_checks(
     [RecurrentRegressor(units=4, epochs=2, compiled=False)],
-    expected_failed_checks=lambda _: UNCHECKED,
+    expected_failed_checks=lambda _: {
+        "check_regressors_train": "two epochs are too few to learn anything"
+    },
 )
 def test_manners(estimator, check):
     check(estimator)
@@ -169,13 +167,13 @@ def test_frames_and_arrays_are_one(fitted):
 def test_rows_are_forecast_one_by_one_as_together(fitted):
     X, _ = windows()
     alone = [fitted.predict(X[i : i + 1])[0] for i in range(10)]
-    np.testing.assert_allclose(alone, fitted.predict(X)[:10], rtol=1e-6)
+    np.testing.assert_array_equal(alone, fitted.predict(X)[:10])
 
 
 def test_more_rows_than_one_pass_takes(fitted):
     X, _ = windows()
     many = pd.concat([X] * 60)
-    np.testing.assert_allclose(fitted.predict(many), np.tile(fitted.predict(X), 60), rtol=1e-6)
+    np.testing.assert_array_equal(fitted.predict(many), np.tile(fitted.predict(X), 60))
 
 
 def test_scikit_learn_pickle_and_skops_round_trips(fitted):
@@ -289,6 +287,50 @@ def test_training_that_ran_away_warns(fitted):
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"compiled": True}, marks=pytest.mark.slow),
+        pytest.param({"compiled": True, "architecture": "gru_dense"}, marks=pytest.mark.slow),
+    ],
+)
+def test_refitting_goes_the_way_that_fitting_went(options):
+    X, y = windows()
+    # A learning rate at which training falters, and so is slowed down.
+    options = {**TINY, "epochs": 24, "patience": 6, "learning_rate": 0.2, **options}
+    model = RecurrentRegressor(**options)
+    model.fit(X, y, validation_data=(X[:9], y[:9]))
+    rates = model.history_["learning_rate"][: model.best_epoch_]
+    assert len(set(rates)) > 1, "the learning rate has to change for this test to tell"
+
+    again = RecurrentRegressor(**options).fit_epochs(X, y, rates)
+
+    np.testing.assert_allclose(again.predict(X), model.predict(X), rtol=1e-5)
+    assert again.history_["learning_rate"] == rates
+    np.testing.assert_allclose(again.history_["loss"], model.history_["loss"][: len(rates)], 1e-5)
+    assert again.best_epoch_ == again.n_epochs_ == len(rates)
+    assert again.feature_names_in_.tolist() == X.columns.tolist()
+
+
+def test_refitting_learns_from_all_rows_and_keeps_the_last_weights():
+    X, y = windows()
+    model = RecurrentRegressor(**TINY)
+    three, four = (model.fit_epochs(X, y, [0.05] * n).predict(X) for n in (3, 4))
+    assert not np.allclose(three, four)
+    assert model.status_ == "completed"
+    assert set(model.history_) == {"loss", "learning_rate"}
+    assert model.scaler_.target_low == y.min()
+    y[-1] += 500
+    assert not np.allclose(model.fit_epochs(X, y, [0.05] * 4).predict(X), four)
+
+
+@pytest.mark.parametrize("rates", [[], [0.01, 0.0], [np.nan], [np.inf]])
+def test_refitting_needs_a_rate_for_every_epoch(rates):
+    with pytest.raises(ValueError, match="one number greater than 0 per epoch"):
+        RecurrentRegressor(**TINY).fit_epochs(*windows(), rates)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"units": 0}, "units must be a whole number of at least 1, not 0"),
@@ -307,10 +349,10 @@ def test_training_that_ran_away_warns(fitted):
         ({"learning_rate": "fast"}, "learning_rate must be"),
         (
             {"architecture": "transformer"},
-            r"architecture 'transformer' is unknown; known are .*gru",
+            "unknown architecture 'transformer'; known: .*gru",
         ),
-        ({"architecture": None}, "architecture None is unknown"),
-        ({"activation": "step"}, "activation 'step' is unknown; known are .*tanh"),
+        ({"architecture": None}, "unknown architecture None"),
+        ({"activation": "step"}, "unknown activation 'step'; known: .*tanh"),
         ({"lookback": 4}, "X has 6 columns, which lookback=4 does not divide"),
     ],
 )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
+
+from ratchet.learning.recurrent.activations import keras_activation
+from ratchet.learning.recurrent.architectures import architecture
 
 _AT_LEAST_1 = ("units", "batch_size", "epochs", "patience", "lookback", "horizon")
 
@@ -21,27 +24,16 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     """
     for name in _AT_LEAST_1:
         value = parameters[name]
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
     _check_number("dropout", parameters["dropout"], lambda value: 0 <= value < 1, "0 <= x < 1")
     _check_number(
         "learning_rate", parameters["learning_rate"], lambda value: 0 < value < math.inf, "x > 0"
     )
-    _check_names(parameters["architecture"], parameters["activation"])
+    architecture(parameters["architecture"])
+    keras_activation(parameters["activation"])
 
 
-def _check_number(name: str, value: Any, allowed: Any, described: str) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not allowed(value):
+def _check_number(name: str, value: Any, allowed: Callable[[Any], bool], described: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not allowed(value):
         raise ValueError(f"{name} must be a number with {described}, not {value!r}")
-
-
-def _check_names(architecture: Any, activation: Any) -> None:
-    from ratchet.learning.recurrent.activations import ACTIVATIONS
-    from ratchet.learning.recurrent.architectures import ARCHITECTURES
-
-    for name, value, known in (
-        ("architecture", architecture, ARCHITECTURES),
-        ("activation", activation, ACTIVATIONS),
-    ):
-        if value not in list(known):
-            raise ValueError(f"{name} {value!r} is unknown; known are {', '.join(sorted(known))}")

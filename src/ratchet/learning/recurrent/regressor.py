@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from numbers import Integral
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 from weakref import WeakKeyDictionary
@@ -17,17 +17,16 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ratchet.learning.recurrent.parameters import check_parameters
+from ratchet.learning.recurrent.prediction import Predictor
+from ratchet.learning.recurrent.refitting import train_epochs
 from ratchet.learning.recurrent.scaling import WindowScaler, count_features
 from ratchet.learning.recurrent.training import Graph, Member, Trained, train_group
 
 Array = npt.NDArray[np.float64]
-Network = Callable[[npt.NDArray[np.float32]], Any]
-
-_AT_A_TIME = 4096  # windows in one pass of prediction
 
 # Networks that predict. They are made from the weights when needed and belong to no estimator's
 # state, which so can be pickled, copied and compared.
-_NETWORKS: WeakKeyDictionary[RecurrentRegressor, Network] = WeakKeyDictionary()
+_NETWORKS: WeakKeyDictionary[RecurrentRegressor, Predictor] = WeakKeyDictionary()
 
 
 class RecurrentRegressor(RegressorMixin, BaseEstimator):
@@ -55,7 +54,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
     Attributes:
         weights_: arrays, in the order of ``get_weights`` of the Keras model.
         scaler_: from the units of the data to 0-1 and back.
-        history_: ``loss``, ``val_loss``, ``val_mae`` and ``learning_rate``, a value per epoch.
+        history_: ``loss``, ``val_loss``, ``val_mae`` and ``learning_rate``, a value per epoch;
+            without validation rows ``loss`` and ``learning_rate``.
         best_epoch_: number of the epoch the weights are from, counted from 1.
         n_epochs_: epochs trained.
         status_: how training ended: ``completed``, ``stopped`` (patience) or ``diverged``.
@@ -112,16 +112,42 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             raise ValueError("validation_data must be a pair (X, y)")
         rows = self._checked(X, y, reset=True, least=2 if validation_data is None else 1)
         if validation_data is None:
-            stop = len(rows[0]) - max(1, len(rows[0]) // 10)
-            rows, validation = [part[:stop] for part in rows], [part[stop:] for part in rows]
+            rows, validation = _split(*rows)
         else:
-            validation = list(self._checked(*validation_data))
+            validation = self._checked(*validation_data)
         scaler = WindowScaler.fit(*rows, self.lookback)
         [trained] = train_group(
             self.graph(self.n_features_in_),
             [self.member()],
             *_scaled(scaler, *rows),
             *_scaled(scaler, *validation),
+            seed=self.seed(),
+            compiled=self.compiled,
+        )
+        return self._take(trained, scaler)
+
+    def fit_epochs(self, X: Any, y: npt.ArrayLike, learning_rates: Sequence[float]) -> Self:
+        """Train on all rows, with none held out to say when to stop.
+
+        To fit a model again on more rows, give the rates up to its best epoch:
+        ``clone(model).fit_epochs(X, y, model.history_["learning_rate"][: model.best_epoch_])``.
+
+        Args:
+            X: flattened windows, shape (n, lookback x features).
+            y: targets, shape (n,), or (n, horizon) for a horizon above 1.
+            learning_rates: of Adam, one per epoch. They stand in for ``learning_rate``,
+                ``epochs`` and ``patience``.
+
+        Raises:
+            ValueError: as ``fit``, or no learning rates.
+        """
+        rows = self._checked(X, y, reset=True)
+        scaler = WindowScaler.fit(*rows, self.lookback)
+        trained = train_epochs(
+            self.graph(self.n_features_in_),
+            self.member(),
+            *_scaled(scaler, *rows),
+            learning_rates,
             seed=self.seed(),
             compiled=self.compiled,
         )
@@ -138,12 +164,10 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        windows, network = self.scaler_.windows(rows), self._network()
-        parts = [
-            np.asarray(network(windows[start : start + _AT_A_TIME]))
-            for start in range(0, len(windows), _AT_A_TIME)
-        ]
-        forecast: Array = self.scaler_.restore(np.concatenate(parts))
+        if self not in _NETWORKS:
+            _NETWORKS[self] = Predictor(self.keras_model())
+        scaled = _NETWORKS[self](self.scaler_.windows(rows))
+        forecast = self.scaler_.restore(scaled)
         return forecast[:, 0] if self.horizon == 1 else forecast
 
     def graph(self, n_features_in: int) -> Graph:
@@ -182,7 +206,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
 
     def seed(self) -> int:
         """Give the seed of initial weights, shuffles and dropout."""
-        if isinstance(self.random_state, Integral):
+        if isinstance(self.random_state, int | np.integer):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
@@ -192,7 +216,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         Raises:
             ValueError: as ``fit``.
         """
-        return WindowScaler.fit(*clone(self)._checked(X, y, reset=True), self.lookback)
+        model: Self = clone(self)
+        return WindowScaler.fit(*model._checked(X, y, reset=True), self.lookback)
 
     def from_trained(
         self, trained: Trained, scaler: WindowScaler, names: Sequence[str] | None = None
@@ -246,21 +271,20 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         _NETWORKS.pop(self, None)
         return self
 
-    def _network(self) -> Network:
-        if self not in _NETWORKS:
-            _NETWORKS[self] = _predictor(self.keras_model())
-        return _NETWORKS[self]
-
     def keras_model(self) -> Any:
         """Give the trained network as a Keras model: from scaled windows to scaled targets."""
         from ratchet.learning.recurrent.network import build_network
 
         check_is_fitted(self)
-        model = build_network(self.graph(self.n_features_in_), dropout=self.dropout)
+        sizes = asdict(self.graph(self.n_features_in_))
+        del sizes["batch_size"]
+        model = build_network(**sizes, dropout=self.dropout)
         model.set_weights(self.weights_)
         return model
 
-    def _checked(self, X: Any, y: npt.ArrayLike, *, reset: bool = False, least: int = 1) -> Any:
+    def _checked(
+        self, X: Any, y: npt.ArrayLike, *, reset: bool = False, least: int = 1
+    ) -> tuple[Any, Array]:
         check_parameters(self.get_params())
         rows, target = validate_data(
             self,
@@ -273,24 +297,19 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             reset=reset,
         )
         if self.horizon == 1:
-            return [rows, column_or_1d(target, dtype=np.float64, warn=True)]
+            return rows, column_or_1d(target, dtype=np.float64, warn=True)
         if target.shape[1:] != (self.horizon,):
             raise ValueError(
                 f"y must have shape (n, horizon), with horizon={self.horizon}, not {target.shape}"
             )
-        return [rows, target.astype(np.float64)]
+        return rows, target.astype(np.float64)
+
+
+def _split(X: Any, y: Array) -> tuple[tuple[Any, Array], tuple[Any, Array]]:
+    """Keep the last 10 % of the rows back."""
+    stop = len(X) - max(1, len(X) // 10)
+    return (X[:stop], y[:stop]), (X[stop:], y[stop:])
 
 
 def _scaled(scaler: WindowScaler, X: Any, y: Any) -> tuple[Any, Any]:
     return scaler.windows(X), scaler.targets(y)
-
-
-def _predictor(model: Any) -> Network:
-    import tensorflow as tf
-
-    # One program for any number of windows: a call of the model itself costs a hundred times more.
-    windows = tf.TensorSpec(model.input_shape, tf.float32)
-    network: Network = tf.function(
-        lambda windows: model(windows, training=False), input_signature=[windows]
-    )
-    return network

@@ -48,13 +48,7 @@ class WindowScaler:
             ValueError: ``lookback`` does not divide the columns.
         """
         windows, target = np.asarray(X), np.asarray(y, dtype=np.float64)
-        columns = windows.shape[1]
-        if columns % lookback:
-            raise ValueError(
-                f"X has {columns} columns, which lookback={lookback} does not divide: a row is a "
-                "window of lookback x features values, oldest step first"
-            )
-        by_channel = windows.reshape(-1, columns // lookback)
+        by_channel = windows.reshape(-1, count_features(windows.shape[1], lookback))
         low = by_channel.min(axis=0).astype(np.float64)
         span = by_channel.max(axis=0).astype(np.float64) - low
         target_span = float(np.ptp(target))
@@ -116,6 +110,20 @@ class WindowScaler:
         """Make the scaler that ``as_dict`` described."""
         arrays = {name: np.asarray(state[name], dtype=np.float64) for name in ("low", "span")}
         return cls(**{**state, **arrays})
+
+
+def count_features(columns: int, lookback: int) -> int:
+    """Give the values per time step of flattened windows with so many columns.
+
+    Raises:
+        ValueError: ``lookback`` does not divide the columns.
+    """
+    if columns % lookback:
+        raise ValueError(
+            f"X has {columns} columns, which lookback={lookback} does not divide: a row is a "
+            "window of lookback x features values, oldest step first"
+        )
+    return columns // lookback
 
 
 def _divisor(span: Array) -> Array:
