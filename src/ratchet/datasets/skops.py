@@ -16,6 +16,8 @@ TRUSTED = (
     "ratchet.learning.features.encoders.MultiHotEncoder",
     "ratchet.learning.features.encoders.NumericEncoder",
     "ratchet.learning.features.encoders.TextEncoder",
+    "ratchet.learning.naive.Persistence",
+    "ratchet.learning.naive.SeasonalNaive",
     "ratchet.learning.recurrent.regressor.RecurrentRegressor",
     "ratchet.learning.recurrent.scaling.WindowScaler",
     "ratchet.learning.relative.RelativeRegressor",

@@ -156,13 +156,13 @@ class TrackingHooks:
         """Log the trials of a search among networks, with the models of the best."""
         assert self._client is not None
         top = catalog.load(f"{name}.top")
-        tables = [catalog.load(f"{name}.{noun}") for noun in ("search", "curves")]
         with tracking_to(self._client.tracking_uri):
             log_trials(
                 self._client,
                 run_id,
                 name,
-                *tables,
+                catalog.load(f"{name}.search"),
+                catalog.load(f"{name}.curves"),
                 log_best=lambda trial_id, place: log_model(trial_id, top[place]),
                 n_best=len(top),
             )

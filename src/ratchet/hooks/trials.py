@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ratchet.frames import DataFrame
+from ratchet.frames import DataFrame, Series
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,7 +47,7 @@ def log_trials(
     """
     experiment_id = client.get_run(parent_id).info.experiment_id
     by_trial = dict(list(curves.groupby("trial")))
-    for place, trial in enumerate(search.to_dict("records")):
+    for place, (_, trial) in enumerate(search.iterrows()):
         tags = {"mlflow.parentRunId": parent_id, "search": name, "status": trial["status"]}
         if place < n_best:
             tags["top"] = str(place + 1)
@@ -58,11 +58,11 @@ def log_trials(
         client.set_terminated(run.info.run_id, "FINISHED")
 
 
-def _run_name(name: str, trial: dict[str, Any]) -> str:
+def _run_name(name: str, trial: Series) -> str:
     return f"{name}.trial_{trial['trial']:03d}"
 
 
-def _log(client: MlflowClient, run_id: str, trial: dict[str, Any], curve: DataFrame) -> None:
+def _log(client: MlflowClient, run_id: str, trial: Series, curve: DataFrame) -> None:
     """Parameters, what came out, and the losses by epoch, in one request."""
     from mlflow.entities import Metric, Param
     from mlflow.utils.time import get_current_time_millis

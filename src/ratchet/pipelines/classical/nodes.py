@@ -7,15 +7,16 @@ from typing import Any
 
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Index, Series
-from ratchet.params import Target
+from ratchet.params import Features, Target
 from ratchet.pipelines.finishing import finish, unfinished
-from ratchet.pipelines.terms import learning_rows
+from ratchet.pipelines.terms import learning_rows, series_terms
 
 
 def search_candidate(
     train: DataFrame,
     validation: DataFrame,
     target: Target,
+    features: Features,
     candidate: Any,
     seed: int,
     search_cache: Any,
@@ -29,6 +30,7 @@ def search_candidate(
         train: rows for the search.
         validation: later rows, for calibration and choice.
         target: what to predict.
+        features: how far ahead it is predicted.
         candidate: estimator and grid, a ``params.Candidate``. (Kedro cannot build a model inside of
             one that it builds, so the hint must not say so.)
         seed: the only source of randomness.
@@ -43,7 +45,7 @@ def search_candidate(
     """
     from sklearn.base import clone
 
-    from ratchet.learning.classical import build, folds
+    from ratchet.learning.classical import build
     from ratchet.learning.search import run_search
     from ratchet.progress import search_progress
 
@@ -57,7 +59,7 @@ def search_candidate(
             X,
             y,
             scoring=target.scorer,
-            cv=folds(target.task, target.cv, seed),
+            cv=_folds(train.loc[y.index], target, features, seed),
             n_jobs=target.n_jobs,
             on_progress=on_progress,
         )
@@ -133,6 +135,13 @@ def _remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., 
             return remembered(*args, **kwargs)
 
     return call
+
+
+def _folds(rows: DataFrame, target: Target, features: Features, seed: int) -> Any:
+    from ratchet.learning.classical import folds
+
+    times = series_terms(rows)["time"] if target.is_series else None
+    return folds(target.task, target.cv, seed, times=times, horizon=features.horizon)
 
 
 def _check_folds(y: Series, target: Target) -> None:

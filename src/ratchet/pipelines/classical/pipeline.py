@@ -26,6 +26,7 @@ def _search_pipeline(use_case: str, target: str, candidate: str) -> Pipeline:
             "train",
             "validation",
             "params:target",
+            "params:features",
             "params:candidate",
             "params:seed",
             "search_cache",
@@ -41,6 +42,7 @@ def _search_pipeline(use_case: str, target: str, candidate: str) -> Pipeline:
         parameters={
             "params:seed": "params:seed",
             "params:target": parameters,
+            "params:features": f"params:{use_case}.features",
             "params:candidate": f"{parameters}.candidates.{candidate}",
         },
         tags="classical",
