@@ -139,13 +139,12 @@ class Program:
         """
         rows, counted = schedule.batches(n, self._graph.batch_size, seed, epoch)
         shape = rows.shape
-        step = epoch * len(rows) + np.arange(1, len(rows) + 1)
-        corrected = learning_rate * np.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)
+        step = (epoch * len(rows) + np.arange(1, len(rows) + 1)).astype(np.float32)
         return {
             "rows": rows,
             "counted": counted,
             "share": np.count_nonzero(counted, axis=1).astype(np.float32) / n,
-            "learning_rate": corrected.astype(np.float32),
+            "learning_rate": _corrected(learning_rate, step),
             "dropout": np.array(dropout, dtype=np.float32),
             "draws": tuple(
                 schedule.uniforms((*shape, layer.width), seed, epoch, number)
@@ -249,6 +248,16 @@ def _adam(
         for w, m, v in zip(variables["weights"], first, second, strict=True)
     )
     return {"weights": weights, "first": first, "second": second}
+
+
+def _corrected(learning_rate: float, step: Array) -> Array:
+    """Adam's learning rate at steps counted from 1, corrected for the bias of young moments.
+
+    In single precision, as Keras computes it: in the first steps that shows in the fifth digit.
+    """
+    first, second = (1 - np.power(np.float32(beta), step) for beta in (BETA_1, BETA_2))
+    corrected: Array = np.float32(learning_rate) * np.sqrt(second) / first
+    return corrected
 
 
 def _in_order(m: int) -> tuple[Any, Any]:
