@@ -297,7 +297,7 @@ def test_training_that_ran_away_warns(fitted):
 def test_refitting_goes_the_way_that_fitting_went(options):
     X, y = windows()
     # A learning rate at which training falters, and so is slowed down.
-    options = {**TINY, "epochs": 24, "patience": 6, "learning_rate": 0.2, **options}
+    options = {**TINY, "epochs": 12, "patience": 4, "learning_rate": 0.1, **options}
     model = RecurrentRegressor(**options)
     model.fit(X, y, validation_data=(X[:9], y[:9]))
     rates = model.history_["learning_rate"][: model.best_epoch_]
