@@ -11,7 +11,6 @@ import gzip
 import json
 import os
 import shutil
-import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
@@ -80,9 +79,10 @@ class Store:
     def read_arrays(self, kind: str, key: str) -> Any:
         """What ``write_arrays`` kept; ``None`` when it is not there or damaged."""
         try:
-            with np.load(self.folder / kind / f"{key}.npz", allow_pickle=False) as file:
+            content = (self.folder / kind / f"{key}.npz").read_bytes()
+            with np.load(BytesIO(content), allow_pickle=False) as file:
                 return unpack(file)
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        except Exception:  # a damaged archive raises whatever its broken byte leads to
             return None
 
     def write_arrays(self, kind: str, key: str, content: Any) -> None:
@@ -101,9 +101,9 @@ class Store:
             (self.folder / kind / f"{key}.npz").unlink(missing_ok=True)
 
     def drop_states(self, *, keep: Collection[str] = ()) -> None:
-        """Remove what only training in hand needs, except of these keys."""
+        """Remove what only training in hand needs; ``keep``: first parts of names, up to a dash."""
         for path in (self.folder / "states").glob("*.npz"):
-            if path.stem not in keep:
+            if path.stem.partition("-")[0] not in keep:
                 path.unlink()
 
     def _write(self, kind: str, name: str, content: bytes) -> None:

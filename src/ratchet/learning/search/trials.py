@@ -208,7 +208,8 @@ class Trials:
         self._store.drop_arrays("weights", self._with_weights - best)
         self._with_weights &= best
         if going_on is not None:
-            self._store.drop_states(keep={trial.file for trial in going_on})
+            # By trial: a search that goes on has not read yet how far each was taken.
+            self._store.drop_states(keep={trial.key for trial in going_on})
 
     def _weights_of_state(self, file: str) -> list[NDArray[Any]] | None:
         kept = self._store.read_arrays("states", file)

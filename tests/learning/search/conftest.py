@@ -1,0 +1,131 @@
+"""Recurrent candidates whose training is made up: exact, quick, and counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ratchet.learning.recurrent import training
+from ratchet.learning.recurrent.regressor import RecurrentRegressor
+from ratchet.learning.recurrent.training import Graph, Member, Trained
+from ratchet.learning.search import Holdout, Search
+
+GRID = {
+    "units": [4, 8, 16],
+    "dropout": [0.0, 0.1, 0.2],
+    "learning_rate": [1e-1, 1e-2, 1e-3],
+}
+EPOCHS = 20
+
+
+class Trainer:
+    """Stands in for ``train_group``.
+
+    A member's loss falls the faster the higher its learning rate, to a floor that is the lower the
+    wider and the slower it is. Members of 16 units and no dropout stop by themselves in epoch 7.
+
+    Attributes:
+        calls: members trained, and how often, by (units, dropout, learning rate, from, to).
+        kill_at: number of the call that does not come back, from 1.
+    """
+
+    def __init__(self) -> None:
+        self.calls: Counter[tuple[Any, ...]] = Counter()
+        self.groups: list[int] = []
+        self.kill_at = 0
+
+    def __call__(
+        self,
+        graph: Graph,
+        members: Sequence[Member],
+        X: np.ndarray,
+        y: np.ndarray,
+        X_val: np.ndarray,
+        y_val: np.ndarray,
+        *,
+        seed: int,
+        states: Sequence[Any] | None = None,
+        until: int | None = None,
+        keep_state: bool = False,
+        compiled: bool = True,
+    ) -> list[Trained]:
+        self.groups.append(len(members))
+        if self.kill_at == len(self.groups):
+            raise KeyboardInterrupt
+        given = states or [{"epoch": 0, "nested": {"w": [np.zeros(3)]}, "losses": []}] * len(
+            members
+        )
+        fold = float(len(X)) / 1e6  # folds differ
+        return [
+            self._one(graph, member, state, until, keep_state, fold)
+            for member, state in zip(members, given, strict=True)
+        ]
+
+    def _one(
+        self,
+        graph: Graph,
+        member: Member,
+        state: dict[str, Any],
+        until: int | None,
+        keep_state: bool,
+        fold: float,
+    ) -> Trained:
+        stop = 7 if graph.units == 16 and member.dropout == 0 else member.epochs + 1
+        last = min(until or member.epochs, member.epochs, stop)
+        name = (graph.units, member.dropout, member.learning_rate, state["epoch"], last)
+        self.calls[name] += 1
+        epochs = np.arange(state["epoch"] + 1, last + 1)
+        floor = member.learning_rate + 0.1 / graph.units + abs(member.dropout - 0.1) / 10 + fold
+        losses = [
+            *state["losses"],
+            *(floor + np.exp(-100 * member.learning_rate * epochs)).tolist(),
+        ]
+        weights = [state["nested"]["w"][0] + len(epochs)]
+        ended = last in {stop, member.epochs}
+        return Trained(
+            weights,
+            {
+                "loss": losses,
+                "val_loss": losses,
+                "val_mae": [loss / 2 for loss in losses],
+                "learning_rate": [member.learning_rate] * last,
+            },
+            len(losses),
+            "stopped" if last == stop else "completed",
+            {"epoch": last, "nested": {"w": weights}, "losses": losses}
+            if keep_state and not ended
+            else None,
+        )
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    made_up = Trainer()
+    monkeypatch.setattr(training, "train_group", made_up)
+    return made_up
+
+
+@pytest.fixture
+def windows() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.random((40, 6)).astype(np.float32), rng.random(40)
+
+
+def make_search(**changed: Any) -> Search:
+    """Of recurrent candidates; nothing is fitted again, as that would be real training."""
+    settings: dict[str, Any] = {
+        "estimator": RecurrentRegressor(lookback=3, epochs=EPOCHS),
+        "param_grid": GRID,
+        "cv": Holdout(0.25),
+        "refit": False,
+    }
+    return Search(**(settings | changed))
+
+
+@pytest.fixture
+def search():
+    return make_search
