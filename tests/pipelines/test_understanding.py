@@ -124,3 +124,73 @@ def test_profile_of_a_slice_in_which_a_column_is_empty(raw, row, empty):
     missing = [name for name, column in profile["columns"].items() if column["missing"]]
     assert missing == empty
     json.dumps(profile, allow_nan=False)
+
+
+def prepared(raw: pd.DataFrame, *, column: str, factor: float = 1) -> pd.DataFrame:
+    return raw.assign(size=raw[column] * factor)
+
+
+def with_prepare(**arguments: Any) -> Data:
+    prepare = {"function": "prepare_for_tests.prepared", "arguments": arguments}
+    return Data.model_validate({**DATA.model_dump(exclude={"prepare"}), "prepare": prepare})
+
+
+@pytest.fixture
+def _prepare_module(monkeypatch):
+    """A module of the user's own."""
+    import sys
+    from types import ModuleType
+
+    module = ModuleType("prepare_for_tests")
+    module.prepared = prepared
+    monkeypatch.setitem(sys.modules, "prepare_for_tests", module)
+
+
+@pytest.mark.usefixtures("_prepare_module")
+def test_raw_rows_are_prepared_before_the_contract(raw):
+    raw = raw.rename(columns={"size": "width"})
+
+    typed = read_rows(raw, with_prepare(column="width", factor=0.5), TARGETS, None)
+
+    assert typed["size"].tolist()[:2] == [0.5, 1]
+    assert "size" not in raw
+
+
+@pytest.mark.usefixtures("_prepare_module")
+@pytest.mark.parametrize(
+    ("arguments", "told"), [({"column": "width"}, "KeyError: 'width'"), ({"width": 1}, "TypeError")]
+)
+def test_a_preparation_that_fails_is_told(raw, arguments, told):
+    with pytest.raises(
+        ConfigError, match=rf"parameter data\.prepare: prepare_for_tests\.prepared: {told}"
+    ):
+        read_rows(raw, with_prepare(**arguments), TARGETS, None)
+
+
+def series(**options: Any) -> Data:
+    columns = {name: DATA.columns[name] for name in ("day", "size", "colour")}
+    settings = {"time": "day", "columns": columns, "series": {"season": 1, **options}}
+    return Data.model_validate(settings)
+
+
+def test_a_series_has_one_row_at_a_time(raw):
+    with pytest.raises(
+        DataError,
+        match=r"column 'day': expected every time once; 1 of 4 .* \(row 3: '2020-01-03'.*UTC",
+    ):
+        read_rows(raw, series(), TARGETS, None)
+
+
+def test_each_series_has_its_own_times(raw):
+    assert len(read_rows(raw, series(id="colour"), TARGETS, None)) == 4
+    again = raw.assign(colour="red")
+
+    with pytest.raises(DataError, match=r"once for each 'colour'; 1 of 4 .* 'red, 2020-01-03'"):
+        read_rows(again, series(id="colour"), TARGETS, None)
+
+
+def test_the_hour_that_daylight_saving_time_repeats_is_told(raw):
+    hours = ["2021-10-31 02:00", "2021-10-31 02:30", "2021-10-31 02:00", "2021-10-31 02:30"]
+
+    with pytest.raises(DataError, match=r"2 of 4 rows .*daylight-saving time ends: give them in U"):
+        read_rows(raw.assign(day=hours), series(), TARGETS, None)

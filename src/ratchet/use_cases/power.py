@@ -15,6 +15,7 @@ def read_load(
     time: str = "time",
     time_format: str | None = None,
     rename: Mapping[str, str] | None = None,
+    rows: int | None = None,
 ) -> pd.DataFrame:
     """Give the rows of a file of electric load their times, names and working days.
 
@@ -25,6 +26,7 @@ def read_load(
         time: column of the times, for a file that has them.
         time_format: how the times are written.
         rename: name of a column -> its new name.
+        rows: how many rows are read, from the first one; without it all.
 
     Returns:
         The rows with a column ``time`` and, where the file has none, ``workday``: 1 from Monday to
@@ -34,6 +36,7 @@ def read_load(
         KeyError: there is no column of times.
         ValueError: a time cannot be read.
     """
+    frame = frame.iloc[:rows]
     if start is None:
         times = pd.to_datetime(frame[time], format=time_format)
     else:

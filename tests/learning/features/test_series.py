@@ -1,0 +1,137 @@
+"""Series on one grid: what is absent, what is a hole, and what each is measured by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ratchet.learning.features.series import calendar, grid_of, lay_out, seasonal_change
+
+
+def day(number: int) -> pd.Timestamp:
+    return pd.Timestamp("2020-01-01") + pd.Timedelta(days=number)
+
+
+def rows(*triples: tuple[int, str, float | None]) -> pd.DataFrame:
+    frame = pd.DataFrame(triples, columns=["day", "shop", "sold"])
+    return frame.assign(day=frame["day"].map(day), price=frame["sold"] * 2)
+
+
+def laid_out(frame: pd.DataFrame, absent: dict) -> tuple[pd.DataFrame, np.ndarray]:
+    grid = grid_of(frame["day"], "D")
+    return lay_out(frame, time="day", series="shop", grid=grid, absent=absent)
+
+
+def panel(frame: pd.DataFrame, column: str) -> list[list[float]]:
+    return frame.pivot(index="day", columns="shop", values=column).to_numpy().tolist()
+
+
+def test_every_series_has_every_step():
+    frame = rows((3, "b", 4.0), (0, "a", 1.0), (0, "b", 2.0), (1, "a", 3.0))
+
+    laid, there = laid_out(frame, {})
+
+    assert list(laid) == list(frame)
+    assert laid["day"].tolist() == [day(i) for i in range(4) for _ in "ab"]
+    assert laid["shop"].tolist() == list("abababab")
+    assert there.tolist() == [[True, True], [True, False], [False, False], [False, True]]
+    np.testing.assert_array_equal(
+        panel(laid, "sold"), [[1, 2], [3, np.nan], [np.nan, np.nan], [np.nan, 4]]
+    )
+
+
+def test_absent_values_are_filled_and_holes_are_not():
+    frame = rows((0, "a", 1.0), (0, "b", 2.0), (1, "a", 3.0), (3, "b", 4.0))
+
+    laid, _ = laid_out(frame, {"sold": 0, "price": "previous"})
+
+    hole = [np.nan, np.nan]
+    np.testing.assert_array_equal(panel(laid, "sold"), [[1, 2], [3, 0], hole, [0, 4]])
+    np.testing.assert_array_equal(panel(laid, "price"), [[2, 4], [6, 4], hole, [6, 8]])
+
+
+def test_a_missing_value_of_a_row_that_is_there_stays_missing():
+    """It was not measured, which is not the same as nothing having happened."""
+    frame = rows((0, "a", 1.0), (0, "b", 2.0), (1, "a", None), (1, "b", 3.0))
+
+    laid, _ = laid_out(frame, {"sold": 0, "price": "previous"})
+
+    np.testing.assert_array_equal(panel(laid, "sold"), [[1, 2], [np.nan, 3]])
+    np.testing.assert_array_equal(panel(laid, "price"), [[2, 4], [np.nan, 6]])
+
+
+def test_before_its_first_row_a_series_has_no_previous_value():
+    frame = rows((0, "a", 1.0), (1, "a", 2.0), (1, "b", 3.0))
+
+    laid, _ = laid_out(frame, {"sold": 0, "price": "previous"})
+
+    np.testing.assert_array_equal(panel(laid, "sold"), [[1, 0], [2, 3]])
+    np.testing.assert_array_equal(panel(laid, "price"), [[2, np.nan], [4, 6]])
+
+
+def test_steps():
+    times = pd.Series([day(5), day(0), day(2)])
+
+    assert len(grid_of(times, "D")) == 6
+    assert grid_of(times, None).tolist() == [day(0), day(2), day(5)]
+    with pytest.raises(ValueError, match=r"(?i)frequency"):
+        grid_of(times, "sometimes")
+
+
+def test_calendar():
+    times = pd.Series(pd.to_datetime(["2020-02-29 23:40", "2021-12-31 00:10"]), index=[7, 9])
+    parts = ["minute", "hour", "halfhour", "dayofweek", "day", "month", "quarter", "dayofyear"]
+
+    found = calendar(times, [*parts, "weekend"])
+
+    assert found.index.tolist() == [7, 9]
+    assert found.loc[7].tolist() == [40, 23, 47, 5, 29, 2, 1, 60, 1]
+    assert found.loc[9].tolist() == [10, 0, 0, 4, 31, 12, 4, 365, 0]
+
+
+def test_every_calendar_part_that_parameters_know_can_be_made():
+    from ratchet.params import CALENDAR
+
+    times = pd.Series(pd.date_range("2020-01-01", "2021-01-01", freq="10min"))
+
+    found = calendar(times, list(CALENDAR))
+
+    counts = found.nunique()
+    expected = {**CALENDAR, "minute": 6}  # of 60, every tenth
+    assert counts.to_dict() == expected
+
+
+def test_change_over_a_season_is_the_error_of_the_seasonal_naive_forecast():
+    values = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, np.nan], [1.0, 60.0]])
+
+    mean, rms, own = seasonal_change(values, 2)
+
+    np.testing.assert_allclose(mean, [2, 40])
+    np.testing.assert_allclose(rms, [np.sqrt((9 + 1) / 2), 40])
+    assert own.all()
+
+
+def test_relative_change():
+    mean, rms, _ = seasonal_change(np.array([[1.0], [2.0], [1.0]]), 1, relative=True)
+
+    np.testing.assert_allclose(mean, [0.75])
+    np.testing.assert_allclose(rms, [np.sqrt((1 + 0.25) / 2)])
+
+
+def test_series_without_a_change_take_the_mean_of_the_others():
+    values = np.array([[0.0, 5.0, 1.0, 1.0, np.nan], [0.0, 5.0, 3.0, 5.0, 4.0]])
+
+    mean, rms, own = seasonal_change(values, 1)
+
+    assert own.tolist() == [False, False, True, True, False]
+    np.testing.assert_allclose(mean, [3, 3, 2, 4, 3])
+    np.testing.assert_allclose(rms, [3, 3, 2, 4, 3])
+
+
+@pytest.mark.parametrize("values", [np.zeros((5, 2)), np.full((5, 2), np.nan), np.ones((2, 2))])
+def test_where_no_series_changes_the_unit_is_one(values):
+    mean, rms, own = seasonal_change(values, 3)
+
+    assert mean.tolist() == rms.tolist() == [1, 1]
+    assert not own.any()

@@ -1,0 +1,415 @@
+"""Data preparation of time series: steps, holes, parts, and rows that cannot see their future."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratchet.errors import ConfigError, DataError
+from ratchet.params import Data, Features
+from ratchet.pipelines.preprocessing.nodes import encode_features
+from ratchet.pipelines.preprocessing.series import build_windows, select_series
+
+COLUMNS = {
+    "day": {"type": "date"},
+    "shop": {"type": "string", "nullable": True},
+    "sold": {"type": "number", "nullable": True},
+    "price": {"type": "number", "nullable": True},
+    "warm": {"type": "number", "nullable": True},
+}
+WINDOWS = {
+    "lookback": 3,
+    "horizon": 2,
+    "past": {"sold": "value", "price": "log_change"},
+    "known": ["warm", "dayofweek"],
+    "seasons": [7],
+    "lags": [1, 2, 9],
+    "rolling": [4],
+}
+FEATURES = {
+    "numeric": ["warm"],
+    "cyclic": {"dayofweek": 7},
+    "categorical": ["dayofweek", "shop"],
+    "min_count": 1,
+}
+
+
+def data(**options: Any) -> Data:
+    series = {"id": "shop", "frequency": "D", "season": 7, **options.pop("series", {})}
+    plain = {"time": "day", "columns": COLUMNS, "calendar": ["dayofweek"], "series": series}
+    return Data.model_validate({**plain, **options})
+
+
+def features(**windows: Any) -> Features:
+    return Features.model_validate({**FEATURES, "windows": {**WINDOWS, **windows}})
+
+
+def targets(**options: Any) -> dict[str, Any]:
+    candidates = {name: {"estimator": name} for name in ("seasonal", "ridge")}
+    target = {"column": "sold", "task": "forecasting", "candidates": candidates}
+    return {"sold": {**target, "baseline": "seasonal", **options}}
+
+
+def frame(days: int = 100, shops: str = "ab", seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    index = pd.MultiIndex.from_product(
+        [pd.date_range("2020-01-01", periods=days), list(shops)], names=["day", "shop"]
+    )
+    values = rng.uniform(1, 9, size=(len(index), 3))
+    return pd.DataFrame(values, index, columns=["sold", "price", "warm"]).reset_index()
+
+
+def select(
+    rows: pd.DataFrame, settings: Data | None = None, seen: Features | None = None, **t: Any
+):
+    return select_series(rows, settings or data(), seen or features(), targets(**t))
+
+
+def windows_of(
+    rows: pd.DataFrame, settings: Data | None = None, seen: Features | None = None, **t: Any
+) -> pd.DataFrame:
+    primary, _ = select(rows, settings, seen, **t)
+    return build_windows(primary, settings or data(), seen or features(), targets(**t))
+
+
+def test_parts_are_cut_by_time():
+    primary, selection = select(frame())
+
+    first = primary.groupby("split", observed=True)["day"].agg(["min", "max"])
+    days = (first - pd.Timestamp("2020-01-01")).apply(lambda column: column.dt.days)
+    assert days.loc["train"].tolist() == [9, 79]  # lag 9, season 7 with look-back 3
+    assert days.loc["validation"].tolist() == [80, 89]
+    assert days.loc["test"].tolist() == [90, 99]
+    sizes = {part: about["rows"] for part, about in selection["parts"].items()}
+    assert sizes == {"train": 142, "validation": 20, "test": 20}
+    assert selection["kept"] == 182
+    assert selection["series"]["left_out"] == {"beginning": 18, "holes": 0, "missing": 0}
+
+
+def test_rows_are_named_by_series_and_time_in_the_order_of_time():
+    primary, _ = select(frame().sample(frac=1, random_state=1))
+
+    assert primary["row"].head(3).tolist() == ["a@2020-01-01", "b@2020-01-01", "a@2020-01-02"]
+    assert primary["row"].is_unique
+    assert primary["dayofweek"].head(3).tolist() == [2, 2, 3]
+
+
+def test_a_single_series_is_called_by_its_target():
+    settings = data(series={"id": None, "frequency": "30min"})
+    rows = frame(shops="a").assign(day=pd.date_range("2020-01-01", periods=100, freq="30min"))
+
+    primary, selection = select(rows, settings)
+    built = build_windows(primary, settings, features(), targets())
+
+    assert primary["row"].iloc[1] == "sold@2020-01-01T00:30:00"
+    assert set(built["series_id"]) == {"sold"}
+    assert not any(name.startswith("static_") for name in built)
+    assert selection["series"]["count"] == 1
+
+
+def test_absent_rows_are_filled_and_holes_are_left():
+    rows = frame()
+    day = (rows["day"] - rows["day"].min()).dt.days
+    rows = rows[(day != 50) & ~((day == 60) & (rows["shop"] == "a"))]
+    settings = data(series={"absent": {"sold": 0, "price": "previous", "warm": "previous"}})
+
+    primary, selection = select(rows, settings)
+
+    assert selection["series"]["absent"] == 1
+    assert selection["series"]["holes"] == 1
+    by_row = primary.set_index("row")
+    assert by_row.loc["a@2020-03-01", "sold"] == 0
+    assert by_row.loc["a@2020-03-01", "price"] == by_row.loc["a@2020-02-29", "price"]
+    hole = primary[primary["day"] == pd.Timestamp("2020-02-20")]
+    assert hole[["sold", "price"]].isna().all(axis=None)
+    assert hole["split"].isna().all()
+    # The hole is seen from its own step, and from those whose views show it.
+    assert selection["series"]["left_out"]["holes"] > 2
+    assert selection["series"]["left_out"]["missing"] == 0
+
+
+def test_without_a_fill_absent_rows_are_missing():
+    rows = frame()
+    rows = rows.drop(index=100)  # day 50 of the first shop
+
+    _, selection = select(rows)
+
+    assert selection["series"]["left_out"]["missing"] > 1
+    assert selection["series"]["left_out"]["holes"] == 0
+
+
+def test_a_missing_value_leaves_out_every_row_that_looks_at_it():
+    rows = frame()
+    rows.loc[100, "sold"] = np.nan  # day 50 of the first shop
+    looked_at = {0, 2, 3, 4, 5, 7, 8, 9}  # target, window and rolling, season in three steps, lag
+
+    primary, selection = select(rows)
+
+    left = primary[primary["split"].isna() & (primary["day"] > pd.Timestamp("2020-01-20"))]
+    days = (left["day"] - pd.Timestamp("2020-01-01")).dt.days - 50
+    assert set(days) == looked_at
+    assert set(left["shop"]) == {"a"}
+    assert selection["series"]["left_out"]["missing"] == len(looked_at)
+
+
+def test_a_row_that_lacks_a_required_value_is_no_sale_of_nothing():
+    rows = frame()
+    rows.loc[100, "price"] = np.nan
+    settings = data(required=["price"], series={"absent": {"sold": 0}})
+
+    primary, selection = select(rows, settings)
+
+    assert np.isnan(primary.loc[100, "sold"])
+    assert selection["missing"] == {"price": 1}
+
+
+def test_rows_without_a_series():
+    rows = frame()
+    rows.loc[7, "shop"] = None
+
+    with pytest.raises(DataError, match=r"column 'shop': .* 1 of 200 rows have none \(row 7\)"):
+        select(rows)
+
+    _, selection = select(rows, data(required=["shop"]))
+    assert selection["missing"] == {"shop": 1}
+
+
+def test_times_off_the_grid():
+    rows = frame()
+    rows.loc[[5, 8], "day"] += pd.Timedelta(hours=3)
+
+    with pytest.raises(
+        DataError, match=r"column 'day': expected a step of D .*; 2 of 200 rows are off it \(row 5"
+    ):
+        select(rows)
+
+
+def test_without_a_frequency_every_time_is_a_step():
+    rows = frame()
+    rows = rows[rows["day"].dt.dayofweek < 5]
+
+    primary, selection = select(rows, data(series={"frequency": None}))
+
+    assert selection["series"]["holes"] == 0
+    assert len(primary) == len(rows)
+
+
+def test_a_frequency_that_there_is_not():
+    with pytest.raises(ConfigError, match=r"data\.series\.frequency: .*often"):
+        select(frame(), data(series={"frequency": "often"}))
+
+
+@pytest.mark.parametrize(("days", "empty"), [(9, "train"), (10, "train"), (12, "train")])
+def test_too_short_a_series(days, empty):
+    with pytest.raises(
+        DataError,
+        match=rf"'sold': nothing is left for \['{empty}'.*up to 9 steps.*have {days} steps",
+    ):
+        select(frame(days))
+
+
+def test_a_part_in_which_everything_is_missing():
+    rows = frame()
+    rows.loc[rows["day"] >= rows["day"].max() - pd.Timedelta(days=9), "sold"] = np.nan
+
+    with pytest.raises(DataError, match=r"nothing is left for \['test'\]"):
+        select(rows)
+
+
+def test_spring_forward_is_a_hole():
+    """The hour that daylight-saving time skips; windows that look at it are left out."""
+    times = pd.date_range("2021-03-20", periods=400, freq="h")
+    times = times[(times < "2021-03-28 02:00") | (times >= "2021-03-28 03:00")]
+    rows = frame(len(times), shops="a").assign(day=times)
+
+    primary, selection = select(rows, data(series={"id": None, "frequency": "h"}))
+
+    assert selection["series"]["holes"] == 1
+    assert selection["series"]["left_out"]["holes"] == 9  # target, window, season, lag
+    assert primary["row"].is_unique
+
+
+def test_constant_series_take_the_scale_of_the_others():
+    rows = frame(shops="abc")
+    rows.loc[rows["shop"] == "a", "sold"] = 0.0
+
+    primary, selection = select(rows)
+    built = build_windows(primary, data(), features(), targets())
+
+    assert selection["series"]["unscaled"] == ["a"]
+    scale = built.groupby("series_id")["series_scale"].first()
+    assert scale["a"] == pytest.approx((scale["b"] + scale["c"]) / 2)
+    assert (built.loc[built["series_id"] == "a", "static_zeros"] == 1).all()
+
+
+def test_where_all_series_are_constant_the_scale_is_one():
+    rows = frame().assign(sold=0.0)
+
+    primary, selection = select(rows)
+    built = build_windows(primary, data(), features(), targets())
+
+    assert selection["series"]["unscaled"] == ["a", "b"]
+    assert (built["series_scale"] == 1).all()
+    assert np.isfinite(built.filter(regex="window_|lag_|rolling_|naive_|static_")).all(axis=None)
+
+
+def test_returns_need_values_above_0():
+    rows = frame()
+    rows.loc[3, "sold"] = 0
+
+    with pytest.raises(DataError, match=r"'sold': returns .* values above 0; 1 of 200 are not"):
+        windows_of(rows, learn="return")
+
+
+def test_columns_of_the_model_input():
+    built = windows_of(frame())
+
+    steps = ["02", "01", "00"]
+    channels = ["window_sold", "window_price", "ahead_warm", "ahead_dayofweek_sin"]
+    channels += ["ahead_dayofweek_cos", "ahead_sold_season7"]
+    assert list(built) == [
+        *("warm", "dayofweek", "shop", "split"),
+        *(f"{channel}_{step}" for step in steps for channel in channels),
+        *("lag_2", "lag_9", "rolling_mean_4", "rolling_std_4"),  # lag 1 is not known yet
+        *("naive_persistence", "naive_seasonal"),
+        *("static_level", "static_change", "static_zeros"),
+        *("series_id", "series_time", "series_level", "series_scale", "series_rms"),
+        "target_sold",
+    ]
+    assert built.index.name == "row"
+
+
+@pytest.mark.parametrize("learn", ["value", "change", "return"])
+def test_values_by_hand(learn):
+    rows = frame()
+    built = windows_of(rows, learn=learn)
+    sold = rows.pivot(index="day", columns="shop", values="sold")
+    warm = rows.pivot(index="day", columns="shop", values="warm")
+    train = sold.head(80)
+    over_season = train.pct_change(7) if learn == "return" else train.diff(7)
+
+    for row in ("a@2020-02-10", "b@2020-04-05"):
+        shop, time = row.split("@")
+        y, at = sold[shop], pd.Timestamp(time)
+        back = {n: y[at - pd.Timedelta(days=n)] for n in range(1, 12)}
+        level = 0 if learn == "value" else back[2]
+        scale = over_season[shop].abs().mean() * (back[2] if learn == "return" else 1)
+        found = built.loc[row]
+        assert found["series_time"] == at
+        assert found["series_level"] == pytest.approx(level)
+        assert found["series_scale"] == pytest.approx(scale)
+        assert found["target_sold"] == y[at]
+        for name, n in {
+            **{"window_sold_00": 2, "window_sold_02": 4, "lag_9": 9},
+            **{"naive_persistence": 2, "naive_seasonal": 7},
+            **{"ahead_sold_season7_00": 7, "ahead_sold_season7_02": 9},
+        }.items():
+            assert found[name] == pytest.approx((back[n] - level) / scale, abs=1e-5)
+        mean = np.mean([back[n] for n in (2, 3, 4, 5)])
+        assert found["rolling_mean_4"] == pytest.approx((mean - level) / scale, abs=1e-5)
+        assert found["warm"] == warm.loc[at, shop]
+        assert found["ahead_warm_00"] == pytest.approx(warm.loc[at, shop])
+        assert found["ahead_warm_01"] == pytest.approx(warm[shop][at - pd.Timedelta(days=1)])
+
+
+def parts_of(rows: pd.DataFrame, **options: Any) -> pd.DataFrame:
+    _, *parts = encode_features(windows_of(rows, **options), features(), 0)
+    return pd.concat(parts)
+
+
+def test_parts_hold_numbers_and_what_evaluation_needs():
+    encoder, train, validation, test = encode_features(windows_of(frame()), features(), 0)
+
+    assert [len(part) for part in (train, validation, test)] == [142, 20, 20]
+    assert list(train) == list(validation) == list(test)
+    kept = ["series_id", "series_time", "series_level", "series_scale", "series_rms", "target_sold"]
+    assert list(train)[-6:] == kept
+    assert (train.dtypes.iloc[:-6] == np.float32).all()
+    assert {"shop_a", "shop_b", "dayofweek_0", "dayofweek_sin"} <= set(train)
+    window = [name for name in train if name.startswith(("window_", "ahead_"))]
+    assert window == [n for n in windows_of(frame()) if n.startswith(("window_", "ahead_"))]
+    assert not any(name.startswith("series_") for name in encoder.get_feature_names_out())
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 8), st.integers(0, 1), st.sampled_from(["value", "change", "return"]))
+def test_nothing_after_the_origin_changes_a_row(later, shop, learn):
+    """Two steps ahead: of the steps after the origin, only what is known ahead is seen."""
+    rows = frame()
+    row, origin = f"{'ab'[shop]}@2020-04-05", pd.Timestamp("2020-04-03")
+    changed = rows.copy()
+    after = changed["day"] > origin + pd.Timedelta(days=later)
+    changed.loc[after, ["sold", "price"]] *= 3
+    after_target = changed["day"] > pd.Timestamp("2020-04-05")
+    changed.loc[after_target, "warm"] *= 3
+
+    first, other = (parts_of(r, learn=learn).loc[row].drop("target_sold") for r in (rows, changed))
+
+    pd.testing.assert_series_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("column", "day"), [("sold", "2020-04-03"), ("price", "2020-04-03"), ("warm", "2020-04-05")]
+)
+def test_what_is_known_is_seen(column, day):
+    rows = frame()
+    changed = rows.copy()
+    changed.loc[changed["day"] == day, column] *= 3
+
+    first, other = (parts_of(r).loc["a@2020-04-05"] for r in (rows, changed))
+
+    assert (first != other).any()
+
+
+def test_what_is_fitted_knows_the_training_part_alone():
+    rows = frame()
+    changed = rows.copy()
+    changed.loc[changed["day"] >= changed["day"].min() + pd.Timedelta(days=80), "sold"] *= 9
+
+    first, other = (parts_of(r) for r in (rows, changed))
+
+    fitted = ["series_scale", "series_rms", "static_level", "static_change", "static_zeros"]
+    pd.testing.assert_frame_equal(first[fitted], other[fitted])
+
+
+def test_selection_is_json():
+    json.dumps(select(frame())[1], allow_nan=False)
+
+
+def test_rows_are_left_as_they_are():
+    rows = frame()
+    before = rows.copy()
+    primary, _ = select(rows)
+    kept = primary.copy()
+
+    build_windows(primary, data(), features(), targets())
+
+    pd.testing.assert_frame_equal(rows, before)
+    pd.testing.assert_frame_equal(primary, kept)
+
+
+def test_a_known_column_must_be_a_number_or_a_place_on_a_circle():
+    with pytest.raises(ConfigError, match=r"windows\.known: 'shop' must be among the numeric"):
+        select(frame(), seen=features(known=["shop"]))
+
+
+def test_a_past_column_must_hold_numbers():
+    with pytest.raises(ConfigError, match=r"features\.windows: column 'shop' must hold numbers"):
+        select(frame(), seen=features(past={"sold": "value", "shop": "value"}))
+
+
+def test_as_of_cuts_all_series_at_one_day():
+    from ratchet.pipelines.understanding.nodes import read_rows
+
+    typed = read_rows(frame(), data(), targets(), "2020-03-10")
+
+    primary, _ = select(typed)
+
+    assert primary["day"].max() == pd.Timestamp("2020-03-10")
+    assert primary.loc[primary["split"] == "test", "day"].max() == pd.Timestamp("2020-03-10")
