@@ -44,7 +44,7 @@ def test_differences_are_paired() -> None:
     truth = rng.normal(0, 3, 200)
     guess = truth + rng.normal(0, 1, 200)
     rows = {"a": (truth, guess), "same": (truth, guess), "b": (truth, guess + 0.5)}
-    gaps = differences("rmse", rows, "a", seed=0, n_bootstrap=100)
+    gaps = differences("rmse", rows, "a", task="regression", seed=0, n_bootstrap=100)
     assert gaps["a"] == gaps["same"] == (0.0, 0.0, 0.0)
 
     def rmse(p: np.ndarray) -> float:

@@ -122,8 +122,12 @@ def test_pipeline_names_every_plot(use_case: Any, full: bool) -> None:
 
 
 def test_columns_with_odd_names_make_plain_file_names(use_case: Any) -> None:
-    from ratchet.params import Features
+    from ratchet.params import Data, Features
     from ratchet.pipelines.reporting.names import group_charts
 
+    plain = Data.model_validate({"key": "id", "columns": {"id": {"type": "integer"}}})
     odd = Features(numeric=["od280/od315 of wine", "mean radius"])
-    assert list(group_charts(odd)) == ["error_by_od280_od315_of_wine", "error_by_mean_radius"]
+    assert list(group_charts(odd, plain)) == [
+        "error_by_od280_od315_of_wine",
+        "error_by_mean_radius",
+    ]

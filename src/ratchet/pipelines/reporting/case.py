@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ratchet.params import Data, Features, Target
+from ratchet.params import Data, Features, Inventory, Target
 
 HISTORY = "history of "
 """How the history of an entity is called, e.g. ``history of director``."""
@@ -36,6 +36,8 @@ class Case:
         choice: the winner, why, ranking, baseline, objectives, details.
         importance: source, importance, spread.
         searches: candidate -> table of its search.
+        curves: search among recurrent networks -> losses of its trials, epoch by epoch.
+        inventory: how goods are ordered, where a forecast is used for that.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Case:
     choice: dict[str, Any]
     importance: pd.DataFrame
     searches: dict[str, pd.DataFrame]
+    curves: dict[str, pd.DataFrame] = field(default_factory=dict)
+    inventory: Inventory | None = None
 
     @property
     def best(self) -> str:
@@ -63,7 +67,22 @@ class Case:
     @property
     def is_classes(self) -> bool:
         """Whether classes are predicted."""
-        return self.target.task == "classification"
+        return self.target.is_classes
+
+    @property
+    def is_series(self) -> bool:
+        """Whether the next values of series are predicted."""
+        return self.target.is_series
+
+    @property
+    def horizon(self) -> int:
+        """Steps from the origin of a forecast to its row; 1 where nothing is forecast."""
+        return self.features.windows.horizon if self.features.windows else 1
+
+    @cached_property
+    def has_many_series(self) -> bool:
+        """Whether several series are forecast, so that units differ in what they mean."""
+        return self.is_series and len(self.predictions["series"].unique()) > 1
 
     @property
     def classes(self) -> list[str]:
@@ -113,13 +132,25 @@ class Case:
         return self.primary.loc[rows.index]
 
     def losses(self, rows: pd.DataFrame) -> pd.Series:
-        """What a group is judged by: whether right (classes), or size of the error (numbers)."""
-        return rows["right"].astype(float) if self.is_classes else rows["error"].abs()
+        """What a group is judged by: whether right (classes), or size of the error (numbers).
+
+        Errors of several series are scaled by what the naive forecast errs in each, as in MASE.
+        """
+        if self.is_classes:
+            return rows["right"].astype(float)
+        return rows["error"].abs() / (rows["scale"] if self.has_many_series else 1.0)
 
     @property
     def loss_name(self) -> str:
         """What ``losses`` averages to."""
-        return "share right" if self.is_classes else "mean error"
+        if self.is_classes:
+            return "share right"
+        return "mean scaled error (MASE)" if self.has_many_series else "mean error"
+
+    @property
+    def importance_loss(self) -> str:
+        """What is added when a source of features is shuffled."""
+        return "log loss" if self.is_classes else "MASE" if self.is_series else "RMSE"
 
     def truth(self, part: str) -> pd.Series:
         """Values of the target in a part of all rows, where there is one."""

@@ -58,7 +58,15 @@ def shares_differ(hits: tuple[int, int], rows: tuple[int, int]) -> bool:
 
 
 def differences(
-    metric: str, rows: Mapping[str, Any], best: str, *, seed: int, n_bootstrap: int = 1000
+    metric: str,
+    rows: Mapping[str, Any],
+    best: str,
+    *,
+    task: str,
+    seed: int,
+    n_bootstrap: int = 1000,
+    times: Any = None,
+    horizon: int = 1,
 ) -> dict[str, tuple[float, float, float]]:
     """How far each candidate is from the best one, drawing the same rows for both.
 
@@ -69,18 +77,22 @@ def differences(
         metric: name of the metric.
         rows: candidate -> truth and prediction, both (n, k) or (n,) as the metric takes them.
         best: the candidate to compare with.
+        task: of the target.
         seed: seed of the draws.
         n_bootstrap: number of draws.
+        times: time stamp of each row of a series, to draw blocks of time; ``None`` draws rows.
+        horizon: steps from the origin of a forecast to its row.
 
     Returns:
         Candidate -> difference to the best, and the ends of its 95 % interval.
     """
-    from ratchet.learning.metrics import CLASSIFICATION, REGRESSION, bootstrap_means
+    from ratchet.learning.metrics import METRICS, bootstrap_means
 
-    entry = CLASSIFICATION.get(metric) or REGRESSION[metric]
+    entry = METRICS[task][metric]
     blocks = [entry.statistics(*pair) for pair in rows.values()]
     table = np.hstack(blocks)
-    means = np.vstack([table.mean(axis=0), bootstrap_means(table, n_bootstrap, seed)])
+    draws = bootstrap_means(table, n_bootstrap, seed, times=times, horizon=horizon)
+    means = np.vstack([table.mean(axis=0), draws])
     values = dict(zip(rows, map(entry.value, np.split(means, len(blocks), axis=1)), strict=True))
     gaps = {name: value - values[best] for name, value in values.items()}
     return {
@@ -93,14 +105,23 @@ def differences(
     }
 
 
-def histogram(values: Mapping[str, pd.Series], bins: int = 30) -> pd.DataFrame:
+def histogram(values: Mapping[str, pd.Series], bins: int = 30, trim: float = 0.0) -> pd.DataFrame:
     """Counts of the values of each group in common bins.
+
+    Args:
+        values: group -> its values.
+        bins: number of bins.
+        trim: share of all values that is left out at either end, so that a few far ones do not
+            press the others into one bin.
 
     Returns:
         ``group``, ``centre`` of the bin and ``share`` of the group's rows in it.
     """
     present = {name: series.dropna().to_numpy(dtype=float) for name, series in values.items()}
     together = np.concatenate(list(present.values()))
+    if trim and len(together):
+        low, high = np.quantile(together, [trim, 1 - trim])
+        together = together[(low <= together) & (together <= high)]
     edges = np.histogram_bin_edges(together, bins=bins) if len(together) else np.array([0.0, 1.0])
     centres = (edges[:-1] + edges[1:]) / 2
     return pd.concat(

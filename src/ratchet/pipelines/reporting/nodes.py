@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ratchet.frames import DataFrame
-from ratchet.params import HISTORY_PREFIX, About, Data, Features, Target, read_targets
+from ratchet.params import (
+    HISTORY_PREFIX,
+    About,
+    Data,
+    Features,
+    Inventory,
+    Target,
+    read_targets,
+)
 
 
 def describe_data(
@@ -39,7 +47,8 @@ def describe_target(
     target: Target,
     targets: dict[str, Any],
     seed: int,
-    *searches: Any,
+    inventory: Inventory | None = None,
+    **tables: Any,
 ) -> Any:
     """Say what came out for one target, and what it can be used for.
 
@@ -55,7 +64,9 @@ def describe_target(
         target: what was predicted.
         targets: all targets, to know what this one is called.
         seed: seed of the intervals.
-        searches: tables of the searches of ``target.contenders``.
+        inventory: how goods are ordered, where a forecast is used for that.
+        tables: ``<candidate>_search`` for each of ``target.contenders``, and ``<search>_curves``
+            for each of ``target.networks``.
 
     Returns:
         A ``blocks.Chapter``.
@@ -76,7 +87,9 @@ def describe_target(
         importance=importance.assign(
             source=importance["source"].str.replace(f"^{HISTORY_PREFIX}", HISTORY, regex=True)
         ),
-        searches=dict(zip(target.contenders, searches, strict=True)),
+        searches={name: tables[f"{name}_search"] for name in target.contenders},
+        curves={name: tables[f"{name}_curves"] for name in target.networks},
+        inventory=inventory,
     )
     return target_chapter(case)
 

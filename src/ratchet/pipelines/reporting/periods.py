@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
+
+import numpy as np
 import pandas as pd
 
 _LENGTHS = {"year": "Y", "quarter": "Q", "month": "M", "week": "W", "day": "D"}
@@ -27,6 +30,19 @@ def by_period(dates: pd.Series, at_most: int = 24) -> tuple[pd.Series, str]:
         if periods >= _ENOUGH:
             break
     return dates.dt.to_period(_LENGTHS[chosen]).dt.start_time.rename("period"), chosen
+
+
+def part_of_time(times: pd.Series, part: str) -> pd.Series:
+    """What recurs: the ``hour`` of the day, the ``weekday`` or the ``month``, in their order."""
+    codes = {"hour": times.dt.hour, "weekday": times.dt.dayofweek, "month": times.dt.month - 1}
+    names = {
+        "hour": [f"{hour:02d}:00" for hour in range(24)],
+        "weekday": list(calendar.day_name),
+        "month": list(calendar.month_name)[1:],
+    }
+    named = np.array(names[part])[codes[part].to_numpy()]
+    values = pd.Categorical(named, names[part], ordered=True)
+    return pd.Series(values, index=times.index, name=part)
 
 
 def period_text(starts: pd.Series, name: str) -> pd.Series:

@@ -3,7 +3,6 @@
 from kedro.pipeline import Pipeline, node
 
 from ratchet.params import Target, UseCase
-from ratchet.pipelines.model_input import candidate_datasets
 from ratchet.pipelines.reporting.names import data_charts, plot, target_charts
 from ratchet.pipelines.reporting.nodes import (
     describe_data,
@@ -59,48 +58,43 @@ def _draw(chapter: str, charts: list[str]):
 
 
 def _target_pipeline(use_case: str, parameters: UseCase, name: str, target: Target) -> Pipeline:
-    searches = {
-        inside: outside
-        for inside, outside in candidate_datasets(use_case, name, target.contenders).items()
-        if inside.endswith("_search")
+    tables = _tables(use_case, name, target)
+    shared = {
+        part: f"{use_case}.{name}.{part}"
+        for part in ("predictions", "scores", "choice", "judgement", "importance")
     }
+    settings = {
+        "data": f"params:{use_case}.data",
+        "features": f"params:{use_case}.features",
+        "target": f"params:{use_case}.targets.{name}",
+        "targets": f"params:{use_case}.targets",
+        "seed": "params:seed",
+    }
+    if parameters.inventory:
+        settings["inventory"] = f"params:{use_case}.inventory"
+    # In the order of the function's arguments: by their place Kedro finds the types of parameters.
+    inputs = {
+        **{part: part for part in ("primary", *shared)},
+        **{setting: f"params:{setting}" for setting in settings},
+        **{table: table for table in tables},
+    }
+    charts = target_charts(target, parameters.data, parameters.features, parameters.inventory)
     return Pipeline(
         [
-            node(
-                describe_target,
-                inputs=[
-                    "primary",
-                    "predictions",
-                    "scores",
-                    "choice",
-                    "judgement",
-                    "importance",
-                    "params:data",
-                    "params:features",
-                    "params:target",
-                    "params:targets",
-                    "params:seed",
-                    *searches,
-                ],
-                outputs="chapter",
-                name="describe_target",
-            ),
-            _draw("chapter", target_charts(target, parameters.data, parameters.features)),
+            node(describe_target, inputs=inputs, outputs="chapter", name="describe_target"),
+            _draw("chapter", charts),
         ],
         namespace=f"{use_case}.{name}",
-        inputs={"primary": f"{use_case}.primary"}
-        | {
-            part: f"{use_case}.{name}.{part}"
-            for part in ("predictions", "scores", "choice", "judgement", "importance")
-        }
-        | searches,
+        inputs={"primary": f"{use_case}.primary"} | shared | tables,
         outputs={"chapter": f"{use_case}.{name}.chapter"},
-        parameters={
-            "params:seed": "params:seed",
-            "params:target": f"params:{use_case}.targets.{name}",
-            "params:targets": f"params:{use_case}.targets",
-            "params:data": f"params:{use_case}.data",
-            "params:features": f"params:{use_case}.features",
-        },
+        parameters={f"params:{setting}": path for setting, path in settings.items()},
         tags="reporting",
     )
+
+
+def _tables(use_case: str, name: str, target: Target) -> dict[str, str]:
+    """Tables of the searches, and of the losses of networks by epoch: name -> data set."""
+    return {
+        **{f"{c}_search": f"{use_case}.{name}.{c}.search" for c in target.contenders},
+        **{f"{n}_curves": f"{use_case}.{name}.{n}.curves" for n in target.networks},
+    }

@@ -18,6 +18,8 @@ LABELS = {
     "rmse": "RMSE",
     "mae": "MAE",
     "spread": "spread",
+    "mase": "MASE",
+    "rmsse": "RMSSE",
 }
 
 MEANINGS = {
@@ -34,6 +36,9 @@ MEANINGS = {
     "0 is no better than always naming the mean.",
     "rmse": "the typical error, large errors counting more, in units of the target; 0 is perfect.",
     "mae": "the mean size of the error, in units of the target; 0 is perfect.",
+    "mase": "the mean size of the error, in mean errors of the seasonal naive forecast in the "
+    "training rows of the same series; 0 is perfect, below 1 is better than that forecast was.",
+    "rmsse": "the same with squared errors: large ones count more.",
     "spread": "how far the predictions differ from each other (standard deviation), in units of "
     "the target.",
 }

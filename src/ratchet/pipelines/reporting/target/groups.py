@@ -6,11 +6,11 @@ import pandas as pd
 
 from ratchet.pipelines.reporting.case import Case
 from ratchet.pipelines.reporting.intervals import summarise
-from ratchet.pipelines.reporting.names import group_charts
+from ratchet.pipelines.reporting.names import TIME_PARTS, group_charts
 from ratchet.pipelines.reporting.page.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.page.chart import Chart
 from ratchet.pipelines.reporting.page.wording import count, counted, number, share
-from ratchet.pipelines.reporting.periods import by_period, period_text
+from ratchet.pipelines.reporting.periods import by_period, part_of_time, period_text
 
 _SHOWN_GROUPS = 12
 _FEWEST_ROWS = 20
@@ -66,7 +66,7 @@ def by_group(case: Case) -> list[Block]:
     """Errors by value of the columns that group the rows."""
     blocks: list[Block] = []
     tables = []
-    for name, column in group_charts(case.features).items():
+    for name, column in group_charts(case.features, case.data).items():
         frame = group_errors(case, column)
         blocks.append(_chart(case, name, column, frame))
         tables.append(frame.assign(column=column))
@@ -89,6 +89,9 @@ def group_errors(case: Case, column: str) -> pd.DataFrame:
         share of rows right by always naming the group's most frequent class. Numbers in fifths;
         values with few rows only where no value has many.
     """
+    if case.is_series and column in TIME_PARTS:
+        parts = part_of_time(case.test["time"], column)
+        return _summaries(case, case.test, parts.rename("group"))
     values = case.facts(case.test)[column]
     numeric = column in case.features.numeric
     labels = _binned(values) if numeric else values
@@ -188,4 +191,4 @@ def _introduction(case: Case) -> str:
             f"Over all test rows {share(overall_score(case))} are right. Groups differ in how hard "
             "they are: where nearly all rows are of one class, it is easy to be right."
         )
-    return f"Over all test rows the mean error is {number(overall_score(case))}."
+    return f"Over all test rows the {case.loss_name} is {number(overall_score(case))}."

@@ -23,7 +23,7 @@ def harder_groups(case: Case) -> pd.DataFrame:
     """
     overall = 1 - overall_score(case) if case.is_classes else overall_score(case)
     frames = []
-    for column in group_charts(case.features).values():
+    for column in group_charts(case.features, case.data).values():
         frame = group_errors(case, column).assign(column=column)
         if case.is_classes:
             ends = {"low": 1 - frame["high"], "high": 1 - frame["low"]}
@@ -40,7 +40,7 @@ def harder_groups(case: Case) -> pd.DataFrame:
 
 def hard_blocks(case: Case) -> list[Block]:
     """The groups that are clearly harder, or that there is none."""
-    columns = group_charts(case.features).values()
+    columns = group_charts(case.features, case.data).values()
     if not columns:
         return []
     harder = harder_groups(case)
@@ -49,9 +49,7 @@ def hard_blocks(case: Case) -> list[Block]:
     shown = harder.drop(columns=["largest class"], errors="ignore")
     shown_columns = ["column", "group", "rows", "error", "low", "high", "times"]
     form = "share" if case.is_classes else "number"
+    error = "share wrong" if case.is_classes else case.loss_name
     formats = {"rows": "count", **dict.fromkeys(["error", "low", "high"], form), "times": "number"}
-    title = (
-        f"Groups that are clearly harder ({'share wrong' if case.is_classes else 'mean error'}; "
-        "times: compared with all test rows)"
-    )
+    title = f"Groups that are clearly harder ({error}; times: compared with all test rows)"
     return [Table("harder_groups", title, shown[shown_columns], formats)]

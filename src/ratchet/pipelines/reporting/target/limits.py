@@ -20,6 +20,7 @@ from ratchet.pipelines.reporting.page.wording import (
     plain,
     share,
 )
+from ratchet.pipelines.reporting.series import limits as limits_series
 from ratchet.pipelines.reporting.target.harder import harder_groups
 from ratchet.pipelines.reporting.target.ranking import ranking_table, tied
 from ratchet.pipelines.reporting.values import limits as limits_values
@@ -33,9 +34,10 @@ _CLEAR = "Look for new information"
 def findings(case: Case) -> list[Finding]:
     """Apply every rule to one target."""
     by_task = limits_classes if case.is_classes else limits_values
+    by_task = limits_series if case.is_series else by_task
     rules = [
         few_rows,
-        baseline,
+        *([] if case.is_series else [baseline]),
         objectives,
         *by_task.RULES,
         hard_groups,
@@ -129,6 +131,8 @@ def promised(case: Case) -> list[Finding]:
     """Cross-validation said better than the test rows."""
     from ratchet.learning.metrics import is_better
 
+    if "cv" not in case.scores[case.best]:
+        return []
     cv = case.scores[case.best]["cv"][case.metric]["value"]
     test = case.test_scores[case.metric]
     inside = test["low"] <= cv <= test["high"]
@@ -159,7 +163,7 @@ def hard_groups(case: Case) -> list[Finding]:
         f"{row['column']} {row['group']} {form(row['error'])} ({counted(row['rows'], 'row')})"
         for _, row in harder.head(3).iterrows()
     ]
-    what = "share wrong" if case.is_classes else "mean error"
+    what = "share wrong" if case.is_classes else case.loss_name
     worst = harder.iloc[0]
     return [
         Finding(

@@ -15,10 +15,12 @@ from ratchet.pipelines.reporting.page.wording import (
     listed,
     meaning,
 )
+from ratchet.pipelines.reporting.series.naive import kind_of
 
 _MAIN = {
     "classification": ["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "brier"],
     "regression": ["r2", "rmse", "mae", "spread"],
+    "forecasting": ["mase", "rmsse", "r2", "rmse", "mae"],
 }
 
 
@@ -28,10 +30,10 @@ def ranking(case: Case) -> list[Block]:
     base = case.choice["baseline"]
     table = Table(
         "ranking",
-        f"Ranking by {label(case.metric)}: cross-validation (cv), validation and mean; test "
-        "with interval; behind: difference to the best on the same test rows, with its interval",
+        f"Ranking by {label(case.metric)}: {_chosen_by(case)}; test with interval; behind: "
+        "difference to the best on the same test rows, with its interval",
         frame,
-        dict.fromkeys(frame.columns[1:], "number"),
+        dict.fromkeys(frame.columns[1:], "number") | {"kind": "text"},
     )
     chart = Chart(
         name="ranking",
@@ -43,6 +45,7 @@ def ranking(case: Case) -> list[Block]:
         low="low",
         high="high",
         x_title=f"{label(case.metric)}, with 95% interval",
+        group="kind" if case.is_series else None,
     )
     met = "beats" if base["beaten"] else "does not beat"
     text = (
@@ -51,19 +54,40 @@ def ranking(case: Case) -> list[Block]:
     return [Text(text, title="Ranking"), chart, table, *_all_scores(case)]
 
 
+def _chosen_by(case: Case) -> str:
+    if case.is_series:
+        return "validation"
+    return "cross-validation (cv), validation and mean"
+
+
 def why_sentence(case: Case) -> str:
     """Say why the winner was chosen."""
     places = [(name, row["mean"]) for name, row in case.choice["ranking"].items()]
     (best, first), (second, next_) = places[:2]
+    decides = (
+        "The validation rows decide, the same for every candidate"
+        if case.is_series
+        else "The mean of cross-validation and validation decides"
+    )
     return (
-        f"The mean of cross-validation and validation decides, before any test row is predicted. "
+        f"{decides}, before any test row is predicted. "
         f"{best} has the best {label(case.metric)}, {first:.4g}; next is {second} with {next_:.4g}."
     )
 
 
 def ranking_table(case: Case) -> pd.DataFrame:
     """Candidates in order of choice, with scores and the difference to the winner on test."""
-    gaps = differences(case.metric, _metric_rows(case), case.best, seed=case.seed)
+    blocks: dict[str, Any] = {}
+    if case.is_series:
+        blocks = {"times": case.test["time"], "horizon": case.horizon}
+    gaps = differences(
+        case.metric,
+        _metric_rows(case),
+        case.best,
+        task=case.target.task,
+        seed=case.seed,
+        **blocks,
+    )
     rows = []
     for name, chosen_by in case.choice["ranking"].items():
         test = case.scores[name]["test"][case.metric]
@@ -71,9 +95,8 @@ def ranking_table(case: Case) -> pd.DataFrame:
         rows.append(
             {
                 "candidate": name,
-                "cv": chosen_by["cv"],
-                "validation": chosen_by["validation"],
-                "mean": chosen_by["mean"],
+                **({"kind": kind_of(case, name)} if case.is_series else {}),
+                **{part: chosen_by[part] for part in _parts(case)},
                 "test": test["value"],
                 "low": test["low"],
                 "high": test["high"],
@@ -83,6 +106,10 @@ def ranking_table(case: Case) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _parts(case: Case) -> list[str]:
+    return ["validation"] if case.is_series else ["cv", "validation", "mean"]
 
 
 def tied(frame: pd.DataFrame, best: str) -> list[str]:
@@ -104,6 +131,8 @@ def ties_sentence(case: Case, frame: pd.DataFrame) -> str:
 
 def _metric_rows(case: Case) -> dict[str, Any]:
     """Candidate -> truth and prediction of the same test rows, as the metrics take them."""
+    from ratchet.learning.metrics import forecast_rows
+
     test = case.predictions[case.predictions["split"] == "test"]
     rows = {}
     for name in case.choice["ranking"]:
@@ -111,6 +140,8 @@ def _metric_rows(case: Case) -> dict[str, Any]:
         if case.is_classes:
             hits = pd.get_dummies(part["truth"]).reindex(columns=case.classes, fill_value=False)
             rows[name] = hits.to_numpy(dtype=float), case.probabilities(part).to_numpy()
+        elif case.is_series:
+            rows[name] = forecast_rows(*(part[c] for c in ("truth", "prediction", "scale", "rms")))
         else:
             rows[name] = part["truth"].to_numpy(), part["prediction"].to_numpy()
     return rows

@@ -20,13 +20,13 @@ from ratchet.pipelines.reporting.page.wording import (
     share,
     unit,
 )
+from ratchet.pipelines.reporting.series import naive as series
 from ratchet.pipelines.reporting.values import results as values
 
 
 def card(case: Case) -> Card:
     """The result of the target in a few words."""
-    key = "accuracy" if case.is_classes else "r2"
-    key_meaning = "the share put right" if case.is_classes else "the share explained"
+    key, key_meaning = _key(case)
     by_task = classes_use.confident_sentence if case.is_classes else values.coverage_sentence
     statements = [
         (
@@ -45,6 +45,15 @@ def card(case: Case) -> Card:
     )
 
 
+def _key(case: Case) -> tuple[str, str]:
+    """The metric that stands out, and what it is in a few words."""
+    if case.is_series:
+        return "mase", "the mean error, in mean errors of the naive forecast in the training rows"
+    if case.is_classes:
+        return "accuracy", "the share put right"
+    return "r2", "the share explained"
+
+
 def headline(case: Case) -> str:
     """The result in two sentences, beside the baseline."""
     scores, base = case.test_scores, case.choice["baseline"]
@@ -56,6 +65,8 @@ def headline(case: Case) -> str:
             f"right class (95% interval {share(score['low'])} to {share(score['high'])}). "
             f"The baseline, {base['candidate']}, reaches {share(usual['value'])}."
         )
+    if case.is_series:
+        return series.headline(case)
     mae, r2, usual = scores["mae"], scores["r2"], base["test"]["mae"]
     return (
         f"On {rows} the best candidate, {case.best}, is off by "
@@ -123,7 +134,7 @@ def importance(case: Case) -> list[Block]:
         low=lambda rows: rows["importance"] - rows["spread"],
         high=lambda rows: rows["importance"] + rows["spread"],
     )
-    loss = "log loss" if case.is_classes else "RMSE"
+    loss = case.importance_loss
     chart = Chart(
         name="importance",
         kind="dots",
@@ -142,7 +153,7 @@ def importance(case: Case) -> list[Block]:
 
 def importance_sentence(case: Case) -> str:
     """Say which source counts most, and how much of all it is."""
-    top, loss = case.importance.head(3), "log loss" if case.is_classes else "RMSE"
+    top, loss = case.importance.head(3), case.importance_loss
     if top.empty:
         return "No source of features was measured."
     first = top.iloc[0]

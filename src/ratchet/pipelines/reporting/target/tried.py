@@ -18,31 +18,48 @@ from ratchet.pipelines.reporting.page.wording import (
 
 def tried(case: Case) -> list[Block]:
     """The candidates, their grids, and the point that won each search."""
-    rows = []
-    for name in case.target.contenders:
-        candidate = case.target.candidates.get(name)
-        grid = candidate.param_grid if candidate else case.target.stack_param_grid
-        rows.append(
-            {
-                "candidate": name,
-                "estimator": candidate.estimator
-                if candidate
-                else f"stacking of the best {case.target.stacked}",
-                "grid": _grid(grid),
-                "combinations": math.prod(len(values) for values in grid.values()),
-                "chosen": _chosen(case.searches.get(name), grid),
-            }
-        )
-    frame = pd.DataFrame(rows)
-    points = int(frame["combinations"].sum())
+    target = case.target
+    frame = pd.DataFrame([_row(case, name) for name in target.contenders])
+    searched = frame[~frame["candidate"].isin(target.network_contenders)]
+    points = int(searched["combinations"].sum())
+    order = " in the order of time" if case.is_series else ""
     text = (
-        f"{counted(len(frame), 'candidate')} with {counted(points, 'combination')} of settings "
-        f"were searched by {case.target.cv}-fold cross-validation on the training rows, "
-        f"{counted(points * case.target.cv, 'fit')} in all. Each search kept the settings with "
+        f"{counted(len(searched), 'candidate')} with {counted(points, 'combination')} of settings "
+        f"were searched by {target.cv}-fold cross-validation{order} on the training rows, "
+        f"{counted(points * target.cv, 'fit')} in all. Each search kept the settings with "
         f"the best {label(case.metric)}."
     )
+    if target.networks:
+        text += (
+            f" Beside them {counted(len(target.networks), 'search', 'searches')} among recurrent "
+            "networks trained every trial once."
+        )
     table = Table("candidates", "Candidates and their grids", frame, {"combinations": "count"})
     return [Text(text), table]
+
+
+def _row(case: Case, name: str) -> dict[str, Any]:
+    target, search = case.target, case.searches.get(name)
+    candidate, network = target.candidates.get(name), target.networks.get(name)
+    if name in target.network_contenders and network is None:
+        kind, grid, points = "mean of the best networks", {}, 0
+    elif network:
+        shapes = network.architectures
+        kind = f"network: {'all' if shapes == 'all' else ', '.join(shapes)}"
+        grid, points = network.param_grid, 0 if search is None else len(search)
+    elif candidate:
+        kind, grid = candidate.estimator, candidate.param_grid
+        points = math.prod(len(values) for values in grid.values())
+    else:
+        kind, grid = f"stacking of the best {target.stacked}", target.stack_param_grid
+        points = math.prod(len(values) for values in grid.values())
+    return {
+        "candidate": name,
+        "estimator": kind,
+        "grid": _grid(grid),
+        "combinations": points,
+        "chosen": _chosen(search, grid),
+    }
 
 
 def _grid(grid: dict[str, list[Any]]) -> str:

@@ -12,6 +12,7 @@ from ratchet.pipelines.reporting.page.chart import Chart
 from ratchet.pipelines.reporting.page.wording import counted, listed, number, plain, share, unit
 
 _MOST_POINTS = 2000
+_TRIM = 0.005
 
 
 def distribution(case: Case) -> list[Block]:
@@ -32,7 +33,7 @@ def distribution(case: Case) -> list[Block]:
         name="distribution",
         kind="histogram",
         title=f"{case.name}: distribution in training and test rows",
-        frame=histogram({part: parts[part] for part in ("train", "test")}),
+        frame=histogram({part: parts[part] for part in ("train", "test")}, trim=_trim(case)),
         x="centre",
         y="share",
         group="group",
@@ -45,6 +46,11 @@ def distribution(case: Case) -> list[Block]:
     return [Text(text), chart, Table("spread", f"Spread of {case.name}", table, formats)]
 
 
+def _trim(case: Case) -> float:
+    """Share that histograms leave out at either end: series differ in height by far."""
+    return _TRIM if case.has_many_series else 0.0
+
+
 def errors(case: Case) -> list[Block]:
     """Truth against prediction, and the size of the errors."""
     test, size = case.test, case.test["error"].abs()
@@ -55,29 +61,36 @@ def errors(case: Case) -> list[Block]:
         f"{number(test['truth'].std(ddof=0))}."
     )
     points = test if len(test) <= _MOST_POINTS else test.sample(_MOST_POINTS, random_state=0)
+    unit_ = points["scale"] if case.has_many_series else pd.Series(1.0, points.index)
+    scaled = ", in mean errors of the naive forecast for the series" if case.has_many_series else ""
     scatter = Chart(
         name="truth",
         kind="points",
         title=f"{case.name}: prediction and truth, test rows",
-        frame=points[["prediction", "truth"]].round(4),
+        frame=points[["prediction", "truth"]].div(unit_, axis=0).round(4),
         x="prediction",
         y="truth",
-        x_title="predicted",
-        y_title="true",
+        x_title=f"predicted{scaled}",
+        y_title=f"true{scaled}",
         diagonal=True,
     )
     bars = Chart(
         name="errors",
         kind="histogram",
         title=f"{case.name}: errors of the test rows",
-        frame=histogram({"": test["error"]}),
+        frame=histogram({"": residuals(case)}, trim=_trim(case)),
         x="centre",
         y="share",
         shares="y",
-        x_title="prediction minus truth",
+        x_title=f"prediction minus truth{scaled}",
         y_title="share of the rows",
     )
     return [Text(text, title="Errors"), scatter, bars]
+
+
+def residuals(case: Case) -> pd.Series:
+    """Prediction minus truth of the test rows; of several series in mean naive errors of each."""
+    return case.test["error"] / (case.test["scale"] if case.has_many_series else 1.0)
 
 
 def fifths(case: Case) -> pd.DataFrame:

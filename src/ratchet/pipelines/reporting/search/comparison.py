@@ -1,0 +1,78 @@
+"""What the networks brought: the baseline against the best of each search, on the test rows."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from ratchet.params import ensemble_of
+from ratchet.pipelines.reporting.case import Case
+from ratchet.pipelines.reporting.page.blocks import Block, Table, Text
+from ratchet.pipelines.reporting.page.wording import label, minus, number
+
+_METRICS = ["mase", "rmsse", "mae", "rmse", "r2"]
+
+
+def comparisons(case: Case) -> list[Block]:
+    """Baseline against the best networks, with the change in percent."""
+    names = case.target.network_contenders
+    if not names:
+        return []
+    frame = comparison(case, names)
+    formats = dict.fromkeys([case.target.baseline, "network"], "number") | {"change": "text"}
+    table = Table(
+        "baseline_against_best",
+        f"Baseline ({case.target.baseline}) against the best networks, test rows",
+        frame.assign(change=[percent(value) for value in frame["change"]]),
+        formats,
+    )
+    said = [_sentence(case, name) for name in case.target.networks]
+    return [Text(" ".join(said), title="What the networks brought"), table]
+
+
+def comparison(case: Case, names: list[str]) -> pd.DataFrame:
+    """Scores of the baseline and of some candidates on the test rows.
+
+    Returns:
+        ``candidate``, ``score``, the baseline's value under its name, ``network``, and
+        ``change`` as part of the baseline's value; NaN where that is 0.
+    """
+    base = case.scores[case.target.baseline]["test"]
+    rows = []
+    for name in names:
+        for metric in [m for m in _METRICS if m in base]:
+            before, after = base[metric]["value"], case.scores[name]["test"][metric]["value"]
+            change = (after - before) / abs(before) if before else float("nan")
+            rows.append(
+                {
+                    "candidate": name,
+                    "score": label(metric),
+                    case.target.baseline: before,
+                    "network": after,
+                    "change": change,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def percent(change: float) -> str:
+    """A change with its sign: +12.3%, −4.0%."""
+    return "–" if math.isnan(change) else minus(f"{change:+.1%}")
+
+
+def _sentence(case: Case, name: str) -> str:
+    base = case.scores[case.target.baseline]["test"]
+    metric = case.metric if case.metric in base else "mae"
+    before = base[metric]["value"]
+    after = case.scores[name]["test"][metric]["value"]
+    text = (
+        f"The best network of {name} has a {label(metric)} of {number(after)} on the test rows, "
+        f"{case.target.baseline} {number(before)}"
+    )
+    text += f" ({percent((after - before) / abs(before))})." if before else "."
+    ensemble = ensemble_of(name)
+    if ensemble in case.target.network_contenders:
+        together = case.scores[ensemble]["test"][metric]["value"]
+        text += f" The mean of the best networks, {ensemble}, has {number(together)}."
+    return text

@@ -1,0 +1,200 @@
+"""How long the stock lasts and what to order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ratchet.params import Inventory
+from ratchet.pipelines.reporting.case import Case
+from ratchet.pipelines.reporting.intervals import share_interval
+from ratchet.pipelines.reporting.page.blocks import Block, Points, Table, Text
+from ratchet.pipelines.reporting.page.chart import Chart
+from ratchet.pipelines.reporting.page.wording import count, counted, number, plain, share
+from ratchet.pipelines.reporting.values.results import covered
+
+_SHOWN = 20
+
+
+def stock_blocks(case: Case, inventory: Inventory) -> list[Block]:
+    """Days of stock left and what to order, for each series, and how far that held."""
+    frame = orders(case, inventory)
+    step = step_name(case)
+    urgent = frame.head(_SHOWN).replace([np.inf, -np.inf], np.nan)
+    chart = Chart(
+        name="stock_left",
+        kind="dots",
+        title=f"{case.name}: {step}s of stock left, the most urgent {count(len(urgent))}",
+        frame=urgent,
+        x=f"{step}s left",
+        y="series",
+        low="fewest",
+        high="most",
+        x_title=f"{step}s until the stock is sold, with {_promised(case)} interval",
+        reference=float(inventory.lead_time),
+        reference_title=f"lead time, {counted(inventory.lead_time, step)}",
+    )
+    formats = dict.fromkeys(frame.columns[2:], "number") | {"order": "count"}
+    table = Table("orders", "Stock left and what to order", frame, formats, shown=_SHOWN)
+    return [
+        Text(orders_sentence(case, inventory, frame), title="What to order"),
+        chart,
+        table,
+        Points(assumptions(case, inventory), title="What this rests on"),
+    ]
+
+
+def step_name(case: Case) -> str:
+    """What a step of the series is called."""
+    frequency = case.data.series.frequency if case.data.series else None
+    return "day" if frequency in ("D", "1D") else "step"
+
+
+def _promised(case: Case) -> str:
+    return share(case.choice["details"]["confidence"])
+
+
+def orders(case: Case, inventory: Inventory) -> pd.DataFrame:
+    """The last forecast of each series, and what follows from it for stock and order.
+
+    Returns:
+        ``series``, ``time``, ``forecast`` with ``low`` and ``high`` for one step, ``stock``,
+        ``days left`` (or ``steps left``) with ``fewest`` and ``most``, ``demand`` over lead time
+        and review with ``demand low`` and ``demand high``, and ``order``; the first to run out
+        on top. Empty where forecasts carry no intervals.
+    """
+    from ratchet.learning.inventory import demand, order, steps_left
+
+    last = case.test.sort_values("time").groupby("series", observed=True).tail(1)
+    last = last if covered(case) is not None else last.iloc[:0].assign(low=0.0, high=0.0)
+    ends = _ends(last)
+    stock = _stock(case, inventory, last)
+    left = steps_left(*ends, stock)
+    needed = demand(*ends, inventory.lead_time + inventory.review)
+    frame = pd.DataFrame(
+        {
+            "series": last["series"].astype(str),
+            "time": last["time"].dt.strftime("%Y-%m-%d"),
+            "forecast": ends[0],
+            "low": ends[1],
+            "high": ends[2],
+            "stock": stock,
+            **dict(zip((f"{step_name(case)}s left", "fewest", "most"), left, strict=True)),
+            **dict(zip(("demand", "demand low", "demand high"), needed, strict=True)),
+            "order": order(*ends, stock, **_rules(case, inventory)),
+        }
+    )
+    return frame.sort_values("fewest", ignore_index=True)
+
+
+def _ends(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Forecast and interval, in this order of size."""
+    mean, low, high = (rows[part].to_numpy(float) for part in ("prediction", "low", "high"))
+    return mean, np.minimum(low, mean), np.maximum(high, mean)
+
+
+def _stock(case: Case, inventory: Inventory, rows: pd.DataFrame) -> np.ndarray:
+    if isinstance(inventory.stock, str):
+        return case.facts(rows)[inventory.stock].to_numpy(float)
+    return np.full(len(rows), float(inventory.stock))
+
+
+def _rules(case: Case, inventory: Inventory) -> dict[str, float]:
+    return {
+        "lead_time": inventory.lead_time,
+        "review": inventory.review,
+        "confidence": case.choice["details"]["confidence"],
+        "service_level": inventory.service_level,
+    }
+
+
+def orders_sentence(case: Case, inventory: Inventory, frame: pd.DataFrame) -> str:
+    """How many series run out before an order arrives, and how much to order in all."""
+    step = step_name(case)
+    if frame.empty:
+        return "The forecasts carry no intervals, so nothing can be said of stock and orders."
+    stock = (
+        f"column {inventory.stock}"
+        if isinstance(inventory.stock, str)
+        else f"{plain(inventory.stock)} {case.target.unit or 'units'} of each series, as set in "
+        "the parameters"
+    )
+    sure = int((frame[f"{step}s left"] < inventory.lead_time).sum())
+    maybe = int((frame["fewest"] < inventory.lead_time).sum()) - sure
+    text = (
+        f"With a stock of {stock}, an order that takes {counted(inventory.lead_time, step)} to "
+        f"arrive and another one {counted(inventory.review, step)} later, {count(sure)} of "
+        f"{counted(len(frame), 'series', 'series')} are expected to run out before an order "
+        f"placed now arrives, and {count(maybe)} more may, if demand is at the upper end of its "
+        f"interval. Filling up for a service level of {share(inventory.service_level)} takes "
+        f"{count(frame['order'].sum())} {case.target.unit or 'units'} for "
+        f"{counted(int((frame['order'] > 0).sum()), 'series', 'series')}."
+    )
+    unknown = int(frame["stock"].isna().sum())
+    return text + (
+        f" Of {counted(unknown, 'series', 'series')} the stock is not known." if unknown else ""
+    )
+
+
+def assumptions(case: Case, inventory: Inventory) -> list[str]:
+    """What the sums assume, what follows where that is wrong, and how far it held."""
+    step, steps = step_name(case), inventory.lead_time + inventory.review
+    return [
+        f"The forecast of the next {step} stands for each of the {counted(steps, step)} until the "
+        f"next order arrives: a weekday or a season that sells otherwise is not in it.",
+        f"Errors are taken as independent from {step} to {step}, so that the interval grows with "
+        f"the square root of the {step}s. Where errors go together, the interval for "
+        f"{counted(steps, step)} should be up to {number(np.sqrt(steps))} times as wide, and the "
+        "safety stock as much larger.",
+        "What was sold is taken for what was wanted; the demand that an empty shelf turned away is "
+        "not in the data.",
+        held_sentence(case, inventory),
+    ]
+
+
+def held(case: Case, inventory: Inventory) -> pd.DataFrame:
+    """Demand until the next arrival, in the test time, against what was said of it.
+
+    Returns:
+        One row for each series and test time after which there are enough test rows: ``demand``,
+        ``low`` and ``high``, ``level`` (forecast and safety stock), ``inside`` and ``enough``.
+    """
+    from ratchet.learning.inventory import demand, order
+
+    steps = inventory.lead_time + inventory.review
+    rows = case.test.sort_values(["series", "time"])
+    sums = rows.groupby("series", observed=True)["truth"].transform(
+        lambda values: values[::-1].rolling(steps).sum()[::-1]
+    )
+    rows, sums = rows[sums.notna()], sums.dropna()
+    if rows.empty:
+        return pd.DataFrame(columns=["demand", "low", "high", "level", "inside", "enough"])
+    _, low, high = demand(*_ends(rows), steps)
+    level = order(*_ends(rows), 0.0, **_rules(case, inventory))
+    frame = pd.DataFrame({"demand": sums, "low": low, "high": high, "level": level})
+    return frame.assign(
+        inside=frame["demand"].between(frame["low"], frame["high"]),
+        enough=frame["demand"] <= frame["level"],
+    )
+
+
+def held_sentence(case: Case, inventory: Inventory) -> str:
+    """How often interval and order would have been right in the test time."""
+    step, steps = step_name(case), inventory.lead_time + inventory.review
+    found = held(case, inventory) if covered(case) is not None else pd.DataFrame()
+    if found.empty:
+        return f"The test time is too short to see how far this held over {counted(steps, step)}."
+    n = len(found)
+    ends = [share_interval(found[name].sum(), n) for name in ("inside", "enough")]
+    return (
+        f"In the test time the demand of {counted(steps, step)} lay inside of the interval in "
+        f"{share(found['inside'].mean())} of {counted(n, 'case')} ({_ends_text(ends[0])}; promised "
+        f"{_promised(case)}), and the order would have been enough in "
+        f"{share(found['enough'].mean())} ({_ends_text(ends[1])}; promised "
+        f"{share(inventory.service_level)}). The cases overlap in time, so that the intervals of "
+        "these shares are too narrow."
+    )
+
+
+def _ends_text(ends: tuple[float, float]) -> str:
+    return f"{share(ends[0])} to {share(ends[1])}"
