@@ -58,6 +58,7 @@ def test_manners(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 def test_it_learns():
     X, y = windows(400)
     model = RecurrentRegressor(
@@ -198,6 +199,7 @@ def test_the_state_is_arrays_and_plain_values(fitted):
     assert all(isinstance(weight, np.ndarray) for weight in fitted.weights_)
 
 
+@pytest.mark.slow
 def test_another_process_forecasts_the_same(fitted):
     X, _ = windows()
     [there] = joblib.Parallel(n_jobs=2)([joblib.delayed(fitted.predict)(X)])
