@@ -17,6 +17,12 @@ from ratchet.learning.recurrent.training import Member, State
 DIVERGED = 1e3
 """Times the first validation loss at which training has run away."""
 
+BETAS = (0.9, 0.999)
+"""Shares of the old moments that Adam keeps in a step, as in Keras."""
+
+EPSILON = 1e-7
+"""Of Adam, as in Keras."""
+
 _SERIES = ("loss", "val_loss", "val_mae", "learning_rate")
 _SHUFFLE, _DROPOUT = 0, 1  # kinds of draws, so that none shares its numbers with another
 
@@ -56,6 +62,39 @@ def batches(
     rows[:n] = permutation(n, seed, epoch)
     weights = (np.arange(len(rows)) < n).reshape(steps, batch_size).astype(np.float32)
     return rows.reshape(steps, batch_size), weights / weights.sum(axis=1, keepdims=True)
+
+
+def in_order(m: int, at_most: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Which windows each step of a validation sees, and what each counts in the mean of all.
+
+    Args:
+        m: windows.
+        at_most: windows of a step, which bounds the memory.
+
+    Returns:
+        Indices and weights, both of shape (steps, windows of a step); all weights sum to 1, and
+        windows that fill up the last step count nothing.
+    """
+    steps = -(-m // at_most)
+    size = -(-m // steps)
+    rows = np.zeros(steps * size, dtype=np.int32)
+    rows[:m] = np.arange(m)
+    weights = (np.arange(len(rows)) < m).astype(np.float32) / np.float32(m)
+    return rows.reshape(steps, size), weights.reshape(steps, size)
+
+
+def bias_corrections(epoch: int, steps: int) -> NDArray[np.float32]:
+    """Factors of Adam's learning rate in an epoch, for the bias of its young moments.
+
+    In single precision, as Keras computes them: in the first steps that shows in the fifth digit.
+
+    Returns:
+        Shape (steps,).
+    """
+    step = (epoch * steps + np.arange(1, steps + 1)).astype(np.float32)
+    first, second = (1 - np.power(np.float32(beta), step) for beta in BETAS)
+    factors: NDArray[np.float32] = np.sqrt(second) / first
+    return factors
 
 
 class Schedule:
