@@ -94,24 +94,30 @@ class _Here(Executor):
 @contextmanager
 def _processes(n: int, job: Job) -> Iterator[list[Lane]]:
     """One executor of a single process each, so that a task goes where its program is compiled."""
-    started: list[tuple[ProcessPoolExecutor, int]] = []
+    started: list[ProcessPoolExecutor] = []
+    pids: list[int] = []
 
-    def start() -> Executor:
-        executor = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(job,)
-        )
+    def start(n: int = 1) -> list[Executor]:
+        new = [
+            ProcessPoolExecutor(
+                1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(job,)
+            )
+            for _ in range(n)
+        ]
+        started.extend(new)
         with _environment(ONE_THREAD):
-            started.append((executor, executor.submit(os.getpid).result()))
-        return executor
+            # The first task starts the process; all start side by side.
+            pids.extend([future.result() for future in [one.submit(os.getpid) for one in new]])
+        return list(new)
 
     try:
-        yield [Lane(start(), _do, restart=start) for _ in range(n)]
+        yield [Lane(one, _do, restart=lambda: start()[0]) for one in start(n)]
     except BaseException:
-        for _, pid in started:  # whatever they are doing, nobody wants it any more
+        for pid in pids:  # whatever they are doing, nobody wants it any more
             _end(pid)
         raise
     finally:
-        for executor, _ in started:
+        for executor in started:
             executor.shutdown()
 
 

@@ -1,0 +1,125 @@
+"""The same search on a Dask cluster of two workers on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ratchet
+from ratchet.learning.recurrent.regressor import RecurrentRegressor
+from ratchet.learning.search import Holdout, Search, table
+from ratchet.learning.search.engine import ADDRESS
+
+pytestmark = pytest.mark.slow
+
+HERE = ["--host", "127.0.0.1", "--no-dashboard"]
+
+
+class Cluster:
+    """A scheduler and two workers, each a process with one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._source = str(Path(ratchet.__file__).parents[1])
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._start("scheduler", "scheduler", *HERE, "--port", "0")
+        self.address = self._told("scheduler", r"Scheduler at:\s+(tcp://127\.0\.0\.1:\d+)")
+        for name in ("worker0", "worker1"):
+            options = [*HERE, "--nthreads", "1", "--no-nanny", "--name", name]
+            options += ["--local-directory", str(folder)]
+            self._start(name, "worker", self.address, *options)
+            self._told(name, r"(Registered to)")
+
+    def kill_worker(self) -> None:
+        self._processes[1].send_signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def log(self) -> str:
+        return "\n".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
+
+    def _start(self, name: str, *command: str) -> None:
+        self._processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "distributed.cli.dask_" + command[0], *command[1:]],
+                env=os.environ
+                | {"PYTHONPATH": os.pathsep.join([self._source, *filter(None, sys.path)])},
+                stdout=(self._folder / f"{name}.log").open("wb"),
+                stderr=subprocess.STDOUT,
+            )
+        )
+
+    def _told(self, name: str, pattern: str) -> str:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            if found := re.search(pattern, (self._folder / f"{name}.log").read_text()):
+                return found[1]
+            time.sleep(0.1)
+        raise AssertionError(self.log())
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    started = Cluster(tmp_path)
+    monkeypatch.setenv(ADDRESS, started.address)
+    yield started
+    started.stop()
+
+
+def search(**settings: Any) -> Search:
+    rng = np.random.default_rng(0)
+    X = rng.random((60, 8)).astype(np.float32)
+    return Search(
+        RecurrentRegressor(lookback=4, epochs=4, batch_size=16, compiled=False),
+        {"units": [3, 4, 5], "dropout": [0.0, 0.2], "learning_rate": [1e-2, 1e-3]},
+        cv=Holdout(0.2),
+        refit=False,
+        group_size=2,
+        top_k=2,
+        **settings,
+    ).fit(X, X.sum(axis=1))
+
+
+def results(fitted: Search) -> pd.DataFrame:
+    rows = table(fitted)
+    return rows.loc[:, ~rows.columns.str.contains("time")]
+
+
+def test_results_equal_the_local_ones_even_when_a_worker_is_lost(cluster, tmp_path):
+    local = search()
+    told: list[int] = []
+
+    def lose_a_worker(done: int, *_: object) -> None:
+        told.append(done)
+        if len(told) == 3:
+            cluster.kill_worker()
+
+    remote = search(engine="dask", folder=tmp_path / "kept", on_progress=lose_a_worker)
+
+    assert told == [0, 2, 4, 6, 8, 10, 12]  # every group once
+    pd.testing.assert_frame_equal(results(remote), results(local), rtol=1e-5)
+    for one, other in zip(remote.top_estimators_, local.top_estimators_, strict=True):
+        for a, b in zip(one.weights_, other.weights_, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_nobody_at_the_address_is_named(monkeypatch):
+    monkeypatch.setenv(ADDRESS, "tcp://127.0.0.1:9")
+    monkeypatch.setattr("ratchet.learning.search.cluster._SECONDS", 1)
+
+    with pytest.raises(ValueError, match=f"{ADDRESS}: no Dask scheduler answers at 'tcp://127"):
+        search(engine="dask")

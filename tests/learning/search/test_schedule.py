@@ -1,0 +1,245 @@
+"""Long groups first, programs compiled by one worker unless help pays, and no worker missed."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Executor, Future
+
+import pytest
+
+from ratchet.learning.search.engine import ONE_THREAD, open_crew
+from ratchet.learning.search.schedule import Clock, Crew, Lane, Task, choose
+
+
+def task(program, cost=1.0, name=""):
+    return Task(name or f"{program}{cost}", program, cost, (program, cost))
+
+
+def lane(*programs):
+    return Lane(Executor(), print, programs=set(programs))
+
+
+def test_a_worker_stays_with_what_it_has_compiled():
+    worker = lane("a")
+    waiting = [task("b", 9), task("a", 1), task("a", 2)]
+
+    assert choose(waiting, worker, [worker, lane()], Clock()) == task("a", 2)
+
+
+def test_else_it_takes_the_program_with_the_most_work_that_nobody_knows():
+    worker, other = lane(), lane("b")
+    waiting = [task("b", 9), task("a", 2), task("c", 4), task("a", 3)]
+
+    assert choose(waiting, worker, [worker, other], Clock()) == task("a", 3)
+
+
+def clock(compile_seconds):
+    """A task of cost 1 takes a second."""
+    known = Clock()
+    known.note(task("b", 2), 2 + compile_seconds, compiled=True)
+    known.note(task("b", 3), 3, compiled=False)
+    return known
+
+
+@pytest.mark.parametrize(
+    ("compile_seconds", "waiting", "helps"),
+    [
+        (1, [4, 4], True),  # through in 5 s instead of 8
+        (5, [4, 4], False),  # in 9 instead of 8
+        (5, [4, 4, 4], True),
+        (0, [4], False),  # the other one takes it as soon
+    ],
+)
+def test_it_helps_where_that_pays(compile_seconds, waiting, helps):
+    worker = lane()
+    tasks = [task("b", cost, str(i)) for i, cost in enumerate(waiting)]
+
+    taken = choose(tasks, worker, [worker, lane("b")], clock(compile_seconds))
+
+    assert (taken is not None) == helps
+
+
+def test_it_helps_when_nothing_is_known_yet_and_more_than_one_waits():
+    worker, other = lane(), lane("b")
+
+    assert choose([task("b", 1), task("b", 2)], worker, [worker, other], Clock()) is not None
+    assert choose([task("b", 1)], worker, [worker, other], Clock()) is None
+
+
+class Simulated:
+    """Workers with a clock of their own: what is submitted ends after compiling and its cost."""
+
+    def __init__(self, monkeypatch, n, compile_seconds):
+        self.now, self.compile = 0.0, compile_seconds
+        self.running, self.log = [], []
+        self.lanes = [Lane(self._executor(i), self._seconds) for i in range(n)]
+        monkeypatch.setattr("ratchet.learning.search.schedule.perf_counter", lambda: self.now)
+        monkeypatch.setattr("ratchet.learning.search.schedule.wait", self._wait)
+
+    def _executor(self, number):
+        known = set()
+
+        class Worker(Executor):
+            def submit(executor, work, content):  # noqa: N805
+                program, cost = content
+                seconds = cost + self.compile * (program not in known)
+                known.add(program)
+                future = Future()
+                self.log.append((number, program))
+                self.running.append((self.now + seconds, len(self.log), future))
+                return future
+
+        return Worker()
+
+    @staticmethod
+    def _seconds(content):
+        return content
+
+    def _wait(self, futures, return_when):
+        self.running.sort()
+        self.now, _, future = self.running.pop(0)
+        future.set_result(self.now)
+        return {future}, set(futures) - {future}
+
+
+@pytest.mark.parametrize("compile_seconds", [0.0, 1.0, 7.0])
+def test_all_is_done_nearly_as_soon_as_can_be(monkeypatch, compile_seconds):
+    # The grid of 108 points: 12 programs of 3 groups, costs as units and layers have them.
+    tasks = [
+        task((layer, units, batch), layer * units / 32, f"{layer}{units}{batch}{i}")
+        for layer in (3, 4)
+        for units in (32, 64, 128)
+        for batch in (32, 64)
+        for i in range(3)
+    ]
+    simulated = Simulated(monkeypatch, 2, compile_seconds)
+
+    done = list(Crew(simulated.lanes).run(tasks))
+
+    assert sorted(one.name for one, _ in done) == sorted(one.name for one in tasks)
+    compiled = len(set(simulated.log))
+    assert compiled <= 13  # at most one is compiled twice, to help in the end
+    least = (sum(one.cost for one in tasks) + 12 * compile_seconds) / 2
+    assert simulated.now <= 1.1 * least
+
+
+def test_one_program_keeps_all_workers_busy(monkeypatch):
+    simulated = Simulated(monkeypatch, 2, 1.0)
+
+    list(Crew(simulated.lanes).run([task("a", 4, str(i)) for i in range(8)]))
+
+    assert simulated.now <= 18
+
+
+class Job:
+    """Tells where it runs; dies on request, but a number of times only."""
+
+    def __init__(self, folder=None):
+        self.folder = folder
+
+    def __call__(self, content):
+        if content == "die":
+            path = self.folder / f"{time.monotonic_ns()}.died"
+            path.touch()
+            if len(list(self.folder.glob("*.died"))) <= self.deaths:
+                os.kill(os.getpid(), signal.SIGKILL)
+        if content == "bad":
+            raise ValueError("units: 0")
+        return os.getpid(), {name: os.environ.get(name) for name in ONE_THREAD}
+
+    deaths = 1
+
+
+def run(crew, contents):
+    return [out for _, out in crew.run([Task(c, c[0], len(c), c) for c in contents])]
+
+
+def test_one_job_is_done_in_this_process():
+    with open_crew("local", Job(), 1) as crew:
+        assert {pid for pid, _ in run(crew, ["a", "b"])} == {os.getpid()}
+
+
+@pytest.mark.slow
+def test_processes_have_one_thread_each_and_stay(tmp_path):
+    before = dict(os.environ)
+    with open_crew("local", Job(tmp_path), 2) as crew:
+        first, again = (run(crew, ["a", "b", "aa", "bb"]) for _ in range(2))
+
+    assert dict(os.environ) == before
+    pids = {pid for pid, _ in first}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert {pid for pid, _ in again} == pids
+    assert all(set(seen.items()) == set(ONE_THREAD.items()) for _, seen in first)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_replaced_and_its_task_done_again(tmp_path):
+    with open_crew("local", Job(tmp_path), 2) as crew:
+        assert len(run(crew, ["a", "die", "b"])) == 3
+
+
+@pytest.mark.slow
+def test_a_task_that_kills_every_worker_is_named(tmp_path):
+    job = Job(tmp_path)
+    job.deaths = math.inf
+    with (
+        pytest.raises(RuntimeError, match="died 3 times at die; it may need more memory"),
+        open_crew("local", job, 2) as crew,
+    ):
+        run(crew, ["a", "die", "b"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_in_a_task_is_raised(tmp_path, n_jobs):
+    with pytest.raises(ValueError, match="units: 0"), open_crew("local", Job(), n_jobs) as crew:
+        run(crew, ["a", "bad", "b"])
+
+
+SCRIPT = """
+import sys, time
+sys.path[:0] = {path!r}
+from ratchet.learning.search.engine import open_crew
+from ratchet.learning.search.schedule import Task
+
+if __name__ == "__main__":
+    with open_crew("local", time.sleep, 2) as crew:
+        print(*(lane.executor.submit(__import__("os").getpid).result() for lane in crew.lanes),
+              flush=True)
+        list(crew.run([Task(str(i), i, 1.0, 600) for i in range(4)]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_parent(tmp_path, how):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(path=sys.path))
+    parent = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    time.sleep(0.5)
+
+    parent.send_signal(how)
+    parent.wait(30)
+
+    assert len(pids) == 2
+    deadline = time.monotonic() + 30
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, pids))
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - as short as can be
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
