@@ -61,7 +61,7 @@ def summary_rows(
             target,
             best,
             metric,
-            _number(scores["cv"][metric]),
+            _number(scores["cv"][metric]) if "cv" in scores else "",
             _number(scores["test"][metric]),
             _number(baseline["test"][metric]),
             "\n".join(
