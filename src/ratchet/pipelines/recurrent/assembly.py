@@ -26,7 +26,7 @@ def left_over(base: Any, rows: DataFrame, target: Target) -> Series:
 
 
 def fit_again(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) -> list[Any]:
-    """Copies of fitted networks, trained on these rows for as long as they were."""
+    """Copies of fitted networks, trained on these rows for as many epochs as were best."""
     from joblib import Parallel, delayed, effective_n_jobs
 
     workers = min(len(networks), effective_n_jobs(n_jobs))
@@ -34,7 +34,10 @@ def fit_again(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) -> list
 
 
 def _fit_again(network: Any, X: DataFrame, y: Series) -> Any:
-    return network.fit_again(X, y)
+    from sklearn.base import clone
+
+    rates = network.history_["learning_rate"][: network.best_epoch_]
+    return clone(network).fit_epochs(X, y, rates)
 
 
 def assemble(base: Any, networks: list[Any], rows: DataFrame, target: Target) -> Any:

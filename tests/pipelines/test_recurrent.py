@@ -1,0 +1,190 @@
+"""What networks see, what they stop on, and how several become one model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.linear_model import LinearRegression
+
+from ratchet.errors import DataError
+from ratchet.params import Network, Target, Windows
+from ratchet.pipelines.finishing import confidence_of, finish, inputs_of, unfinished
+from ratchet.pipelines.model_input import features_and_target
+from ratchet.pipelines.recurrent.assembly import assemble, fit_base, left_over
+from ratchet.pipelines.recurrent.space import check_space, hold_out, param_grids, unfitted
+from ratchet.pipelines.terms import in_units, learning_rows, series_terms
+
+TARGET = Target(
+    column="load",
+    task="forecasting",
+    bounds=(0, np.inf),
+    candidates={"seasonal": {"estimator": "seasonal"}, "ridge": {"estimator": "ridge"}},
+    baseline="seasonal",
+)
+WINDOWS = Windows(lookback=2, horizon=3, past={"load": "value"})
+
+
+def rows(n_steps: int = 40, n_series: int = 2, seed: int = 0) -> pd.DataFrame:
+    """Rows of a model input, several series at each time."""
+    rng = np.random.default_rng(seed)
+    n = n_steps * n_series
+    frame = pd.DataFrame(
+        {
+            "hour": np.repeat(np.arange(n_steps) % 24, n_series),
+            "window_load_01": rng.normal(size=n),
+            "ahead_hour_01": rng.normal(size=n),
+            "window_load_00": rng.normal(size=n),
+            "ahead_hour_00": rng.normal(size=n),
+            "naive_seasonal": rng.normal(size=n),
+            "series_id": np.tile([f"s{i}" for i in range(n_series)], n_steps),
+            "series_time": np.repeat(pd.date_range("2024", periods=n_steps), n_series),
+            "series_level": 100.0,
+            "series_scale": np.tile([1.0, 10.0], n)[:n],
+            "series_rms": np.tile([2.0, 20.0], n)[:n],
+        },
+        index=pd.Index([f"row {i}" for i in range(n)], name="row"),
+    )
+    z = frame["window_load_00"] + 0.5 * frame["ahead_hour_00"] + 0.1 * rng.normal(size=n)
+    return frame.assign(target_load=frame["series_level"] + frame["series_scale"] * z)
+
+
+class Linear(RegressorMixin, BaseEstimator):
+    """Stands for a network: a linear model of the windows, with a constant error."""
+
+    def __init__(self, error: float = 0.0) -> None:
+        self.error = error
+
+    def fit(self, X: pd.DataFrame, y: Any) -> Linear:
+        self.model_ = LinearRegression().fit(X, y)
+        self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        return self
+
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
+        assert list(X.columns) == list(self.feature_names_in_)
+        return self.model_.predict(X) + self.error
+
+
+def test_each_family_sees_its_columns():
+    frame = rows()
+    recurrent, z = learning_rows(frame, TARGET, "recurrent")
+    classical, _ = learning_rows(frame, TARGET)
+
+    assert list(recurrent) == [
+        "window_load_01",
+        "ahead_hour_01",
+        "window_load_00",
+        "ahead_hour_00",
+    ]
+    assert list(classical) == ["hour", "window_load_01", "window_load_00", "naive_seasonal"]
+    assert in_units(z, frame).to_numpy() == pytest.approx(frame["target_load"].to_numpy())
+    assert list(series_terms(frame)) == ["series", "time", "scale", "rms"]
+
+
+def test_the_last_times_are_held_out_with_a_gap_of_the_horizon():
+    frame = rows(n_steps=40)
+    fitting, holding = hold_out(frame, TARGET, 0.25, horizon=3)
+    time = frame["series_time"].to_numpy()
+
+    assert len(set(time[holding])) == 10
+    assert time[holding].max() == time.max()
+    gap = (time[holding].min() - time[fitting].max()) / np.timedelta64(1, "D")
+    assert gap == 3  # the target of the last row that fits is known at the first origin held out
+    assert not set(time[fitting]) & set(time[holding])
+
+
+@pytest.mark.parametrize(("share", "n_steps"), [(0.9, 3), (0.01, 3), (0.5, 0)])
+def test_too_few_rows_to_hold_out_are_told(share, n_steps):
+    with pytest.raises(DataError, match=r"column 'load': .* too few to hold out"):
+        hold_out(rows(n_steps), TARGET, share, horizon=3)
+
+
+def test_every_architecture_has_its_grid():
+    network = Network(architectures=["gru", "lstm"], param_grid={"units": [8, 16]})
+
+    assert param_grids(network) == [
+        {"architecture": ["gru"], "units": [8, 16]},
+        {"architecture": ["lstm"], "units": [8, 16]},
+    ]
+
+
+def test_fast_mode_trains_every_architecture_once():
+    network = Network(architectures="all", mode="fast", param_grid={"units": [8, 16]})
+    grids = param_grids(network)
+
+    assert len(grids) == 30
+    assert all(grid["units"] == [8] for grid in grids)
+    model = unfitted(network, WINDOWS, seed=1)
+    assert (model.epochs, model.compiled, model.lookback) == (1, False, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"architectures": ["gru", "grru"]}, "unknown architecture 'grru'; known: "),
+        ({"param_grid": {"activation": ["relu", "rulu"]}}, "unknown activation 'rulu'; known: "),
+        ({"param_grid": {"dropout": [0.1, 1.0]}}, "dropout must be"),
+        ({"param_grid": {"units": []}}, "units: expected at least one value"),
+        ({"param_grid": {"width": [1]}}, "width: no such parameter; allowed are"),
+    ],
+)
+def test_values_that_cannot_be_tried_are_told(changes, words):
+    with pytest.raises(ValueError, match=words):
+        check_space(Network(**changes), WINDOWS)
+
+
+@pytest.mark.parametrize("base", [None, "ridge"])
+def test_one_network_or_several_become_one_model(base):
+    train, later = rows(), rows(seed=1)
+    network = Network(base=base)
+    fitted_base = fit_base(train, TARGET, network, seed=0)
+    X, _ = learning_rows(train, TARGET, "recurrent")
+    y = left_over(fitted_base, train, TARGET)
+    networks = [Linear(error).fit(X, y) for error in (0.0, 0.6)]
+
+    one, both = (assemble(fitted_base, networks[:n], train, TARGET) for n in (1, 2))
+
+    seen, _ = features_and_target(later, TARGET)
+    predicted = one.predict(inputs_of(one, seen))
+    windows, z = learning_rows(later, TARGET, "recurrent")
+    expected = networks[0].predict(windows)
+    if base:
+        expected = expected + fitted_base.predict(learning_rows(later, TARGET)[0])
+    assert predicted == pytest.approx(expected)
+    assert both.predict(inputs_of(both, seen)) == pytest.approx(predicted + 0.3)
+    assert np.corrcoef(predicted, z)[0, 1] > 0.9
+
+
+def test_a_finished_forecast_answers_in_units_with_intervals_to_scale():
+    train, validation, test = rows(), rows(seed=1), rows(seed=2)
+    X, z = learning_rows(train, TARGET, "recurrent")
+    fitted = Linear().fit(X, z)
+    held_out = pd.DataFrame(
+        {"prediction": fitted.predict(learning_rows(validation, TARGET, "recurrent")[0])},
+        validation.index,
+    )
+    model = finish(fitted, held_out, validation, TARGET)
+
+    seen, y = features_and_target(test, TARGET)
+    low, high = model.predict_interval(inputs_of(model, seen)).T
+    width = (high - low) / test["series_scale"]
+    assert width.to_numpy() == pytest.approx(width.iloc[0])  # ten times the scale, ten the width
+    assert ((low <= y) & (y <= high)).mean() > 0.8
+    assert confidence_of(model) == TARGET.confidence
+    assert unfinished(model, TARGET) is fitted
+
+
+def test_forecasts_stay_inside_of_their_bounds():
+    train = rows()
+    low = train.assign(series_level=-1000.0)
+    X, z = learning_rows(train, TARGET, "recurrent")
+    fitted = Linear().fit(X, z)
+    held_out = pd.DataFrame({"prediction": fitted.predict(X)}, train.index)
+    model = finish(fitted, held_out, train, TARGET)
+
+    seen, _ = features_and_target(low, TARGET)
+    assert (model.predict(inputs_of(model, seen)) == 0).all()
+    assert (model.predict_interval(inputs_of(model, seen)) == 0).all()
