@@ -9,7 +9,7 @@ Learning rate and dropout are its inputs, so one compilation serves all candidat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import keras
@@ -20,7 +20,6 @@ from ratchet.learning.recurrent import schedule
 from ratchet.learning.recurrent.network import build_network
 from ratchet.learning.recurrent.training import Array, Graph, Member, State, Trained
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # of Adam, as in Keras
 VALIDATED = 1024  # validation windows at a time: bounds the memory
 
 Tensors = tuple[tf.Tensor, ...]
@@ -112,7 +111,8 @@ class Program:
         self._model = training_copy(self._network(seed=0))
         self._dropouts = [layer for layer in self._model.layers if isinstance(layer, GivenDropout)]
         self._fixed = [np.asarray(v) for v in self._model.non_trainable_variables]
-        self.epoch = tf.function(self._epoch, jit_compile=compiled)
+        # A function of its own: TensorFlow warns of many traces of one and the same.
+        self.epoch = tf.function(partial(self._epoch), jit_compile=compiled)
 
     def start(self, member: Member, seed: int) -> State:
         """State of a candidate before its first epoch."""
@@ -139,18 +139,18 @@ class Program:
         """
         rows, counted = schedule.batches(n, self._graph.batch_size, seed, epoch)
         shape = rows.shape
-        step = (epoch * len(rows) + np.arange(1, len(rows) + 1)).astype(np.float32)
+        corrections = schedule.bias_corrections(epoch, len(rows))
         return {
             "rows": rows,
             "counted": counted,
             "share": np.count_nonzero(counted, axis=1).astype(np.float32) / n,
-            "learning_rate": _corrected(learning_rate, step),
+            "learning_rate": np.float32(learning_rate) * corrections,
             "dropout": np.array(dropout, dtype=np.float32),
             "draws": tuple(
                 schedule.uniforms((*shape, layer.width), seed, epoch, number)
                 for number, layer in enumerate(self._dropouts)
             ),
-            "validated": _in_order(m),
+            "validated": schedule.in_order(m, VALIDATED),
         }
 
     def _network(self, seed: int) -> keras.Model:
@@ -237,36 +237,18 @@ def _adam(
         gradients: of the loss, one per weight.
         learning_rate: corrected for the bias of the young moments.
     """
+    beta_1, beta_2 = schedule.BETAS
     first = tuple(
-        m + (g - m) * (1 - BETA_1) for m, g in zip(variables["first"], gradients, strict=True)
+        m + (g - m) * (1 - beta_1) for m, g in zip(variables["first"], gradients, strict=True)
     )
     second = tuple(
-        v + (g * g - v) * (1 - BETA_2) for v, g in zip(variables["second"], gradients, strict=True)
+        v + (g * g - v) * (1 - beta_2) for v, g in zip(variables["second"], gradients, strict=True)
     )
     weights = tuple(
-        w - learning_rate * m / (tf.sqrt(v) + EPSILON)
+        w - learning_rate * m / (tf.sqrt(v) + schedule.EPSILON)
         for w, m, v in zip(variables["weights"], first, second, strict=True)
     )
     return {"weights": weights, "first": first, "second": second}
-
-
-def _corrected(learning_rate: float, step: Array) -> Array:
-    """Adam's learning rate at steps counted from 1, corrected for the bias of young moments.
-
-    In single precision, as Keras computes it: in the first steps that shows in the fifth digit.
-    """
-    first, second = (1 - np.power(np.float32(beta), step) for beta in (BETA_1, BETA_2))
-    corrected: Array = np.float32(learning_rate) * np.sqrt(second) / first
-    return corrected
-
-
-def _in_order(m: int) -> tuple[Any, Any]:
-    """Validation windows in chunks, and what each counts; the last chunk is filled up."""
-    size = min(m, VALIDATED)
-    rows = np.zeros(-(-m // size) * size, dtype=np.int32)
-    rows[:m] = np.arange(m)
-    counted = (np.arange(len(rows)) < m).astype(np.float32) / m
-    return rows.reshape(-1, size), counted.reshape(-1, size)
 
 
 class GivenDropout(keras.layers.Layer):
