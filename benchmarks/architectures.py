@@ -125,7 +125,7 @@ def train(name: str, data: Data, epochs: int) -> Run:
     from ratchet.learning.recurrent import trainer
     from ratchet.learning.recurrent.training import Graph, Member
 
-    trainer._program.cache_clear()
+    trainer.program_of.cache_clear()
     start = own_cpu()
     graph = Graph(name, UNITS, "tanh", BATCH, LOOKBACK, FEATURES, 1)
     # The patience lets no candidate stop early: `fit` does not.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ratchet.learning.recurrent import schedule, trainer
+from ratchet.learning.recurrent import program, schedule, trainer
 from ratchet.learning.recurrent.architectures import ARCHITECTURES
 from ratchet.learning.recurrent.network import build_network
 from ratchet.learning.recurrent.training import Graph, Member, Trained
@@ -166,8 +166,8 @@ def test_a_candidate_comes_out_the_same_alone_and_in_a_group() -> None:
 def test_one_compilation_serves_all_candidates_of_a_graph() -> None:
     members = [MEMBER, replace(MEMBER, dropout=0.5, learning_rate=0.001, epochs=1)]
     train(members, "gru_dense")
-    program = trainer._program(replace(GRAPH, architecture="gru_dense"), False)
-    assert program.epoch.experimental_get_tracing_count() == 1
+    served = trainer.program_of(replace(GRAPH, architecture="gru_dense"), False)
+    assert served.epoch.experimental_get_tracing_count() == 1
 
 
 def test_training_goes_on_where_it_was_left() -> None:
@@ -193,7 +193,6 @@ def test_a_diverging_candidate_stops_and_spoils_no_other() -> None:
 
 def test_validation_in_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     [whole] = train([MEMBER], "skip_gru")
-    trainer._program.cache_clear()
-    monkeypatch.setattr(trainer, "VALIDATED", 8)
+    monkeypatch.setattr(program, "VALIDATED", 8)
     [chunks] = train([MEMBER], "skip_gru")
     assert_equal_history(chunks.history, whole.history)

@@ -1,28 +1,16 @@
-"""Training of any architecture, a whole epoch in one compiled program.
-
-The time of a small network on a CPU goes into Python and into starting tiny kernels, not into
-arithmetic. Here Keras builds the network and TensorFlow differentiates it, but the program that XLA
-compiles runs from the first batch of an epoch to the last and then over the validation windows.
-Learning rate and dropout are its inputs, so one compilation serves all candidates of a graph.
-"""
+"""Training of any architecture by its compiled program, one candidate after another."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from ratchet.learning.recurrent import schedule
-from ratchet.learning.recurrent.network import build_network
+from ratchet.learning.recurrent.program import Program
 from ratchet.learning.recurrent.training import Array, Graph, Member, State, Trained
-
-VALIDATED = 1024  # validation windows at a time: bounds the memory
-
-Tensors = tuple[tf.Tensor, ...]
 
 
 def train_group(
@@ -39,25 +27,25 @@ def train_group(
     keep_state: bool = False,
     compiled: bool = True,
 ) -> list[Trained]:
-    """Train candidates that share a graph, one after another.
-
-    Side by side, their weights would no longer fit the processor's caches, and nothing is gained.
+    """Train candidates that share a graph, one after another by the same program.
 
     For arguments and results see ``ratchet.learning.recurrent.training.train_group``.
     """
-    program = _program(graph, compiled)
+    program = program_of(graph, compiled)
     data = tuple(tf.constant(part) for part in (X, y, X_val, y_val))
-    starts = states or [program.start(member, seed) for member in members]
+    if states is None:
+        weights = program.initial_weights(seed)
+        states = [_start(member, weights) for member in members]
     return [
-        _train(program, member, data, start, seed, until, keep_state)
-        for member, start in zip(members, starts, strict=True)
+        _train(program, member, data, state, seed, until, keep_state)
+        for member, state in zip(members, states, strict=True)
     ]
 
 
 def _train(
     program: Program,
     member: Member,
-    data: Tensors,
+    data: tuple[tf.Tensor, ...],
     start: State,
     seed: int,
     until: int | None,
@@ -73,226 +61,28 @@ def _train(
         variables, losses = program.epoch(variables, inputs, data)
         if progress.update(*(np.array([float(loss)]) for loss in losses))[0]:
             best = variables["weights"]
-    state = None
-    if keep_state and not progress.done:
-        state = {
-            "schedule": progress.state(0),
-            "variables": _arrays(variables),
-            "best": _arrays(best),
-        }
+    variables, best = tf.nest.map_structure(np.asarray, (variables, best))
+    state = {"schedule": progress.state(0), "variables": variables, "best": best}
     return Trained(
-        weights=_arrays(best),
+        weights=list(best),
         history=progress.history(0),
         best_epoch=int(progress.best_epoch[0]),
         status=progress.status(0),
-        state=state,
+        state=state if keep_state and not progress.done else None,
     )
 
 
-def _arrays(tensors: Any) -> Any:
-    return tf.nest.map_structure(np.asarray, tensors)
+def _start(member: Member, weights: Sequence[Array]) -> State:
+    """State of a candidate before its first epoch."""
+    zeros = tuple(np.zeros_like(weight) for weight in weights)
+    return {
+        "schedule": schedule.Schedule([member]).state(0),
+        "variables": {"weights": tuple(weights), "first": zeros, "second": zeros},
+        "best": tuple(weights),
+    }
 
 
 @lru_cache(maxsize=4)
-def _program(graph: Graph, compiled: bool) -> Program:
+def program_of(graph: Graph, compiled: bool) -> Program:
+    """The program of a graph; the last few are kept, since compiling takes seconds."""
     return Program(graph, compiled)
-
-
-class Program:
-    """What trains the networks of a graph for an epoch.
-
-    Args:
-        graph: what it is made for.
-        compiled: whether XLA compiles it; without, TensorFlow runs the same graph by its kernels.
-    """
-
-    def __init__(self, graph: Graph, compiled: bool) -> None:
-        self._graph = graph
-        self._model = training_copy(self._network(seed=0))
-        self._dropouts = [layer for layer in self._model.layers if isinstance(layer, GivenDropout)]
-        self._fixed = [np.asarray(v) for v in self._model.non_trainable_variables]
-        # A function of its own: TensorFlow warns of many traces of one and the same.
-        self.epoch = tf.function(partial(self._epoch), jit_compile=compiled)
-
-    def start(self, member: Member, seed: int) -> State:
-        """State of a candidate before its first epoch."""
-        weights = tuple(self._network(seed).get_weights())
-        zeros = tuple(np.zeros_like(weight) for weight in weights)
-        return {
-            "schedule": schedule.Schedule([member]).state(0),
-            "variables": {"weights": weights, "first": zeros, "second": zeros},
-            "best": weights,
-        }
-
-    def inputs(
-        self, n: int, m: int, learning_rate: float, dropout: float, seed: int, epoch: int
-    ) -> dict[str, Any]:
-        """What an epoch takes beside the data.
-
-        Args:
-            n: training windows.
-            m: validation windows.
-            learning_rate: of Adam.
-            dropout: share of outputs set to zero.
-            seed: of shuffles and dropout.
-            epoch: from 0.
-        """
-        rows, counted = schedule.batches(n, self._graph.batch_size, seed, epoch)
-        shape = rows.shape
-        corrections = schedule.bias_corrections(epoch, len(rows))
-        return {
-            "rows": rows,
-            "counted": counted,
-            "share": np.count_nonzero(counted, axis=1).astype(np.float32) / n,
-            "learning_rate": np.float32(learning_rate) * corrections,
-            "dropout": np.array(dropout, dtype=np.float32),
-            "draws": tuple(
-                schedule.uniforms((*shape, layer.width), seed, epoch, number)
-                for number, layer in enumerate(self._dropouts)
-            ),
-            "validated": schedule.in_order(m, VALIDATED),
-        }
-
-    def _network(self, seed: int) -> keras.Model:
-        graph = self._graph
-        return build_network(
-            architecture=graph.architecture,
-            units=graph.units,
-            activation=graph.activation,
-            # Any rate but 0, at which Keras leaves dropout out.
-            dropout=0.5,
-            lookback=graph.lookback,
-            features=graph.features,
-            horizon=graph.horizon,
-            seed=seed,
-        )
-
-    def _epoch(
-        self, variables: dict[str, Tensors], inputs: dict[str, Any], data: Tensors
-    ) -> tuple[dict[str, Tensors], Tensors]:
-        X, y, X_val, y_val = data
-        steps = inputs["rows"].shape[0]
-
-        def step(k: tf.Tensor, loss: tf.Tensor, variables: dict[str, Tensors]) -> tuple[Any, ...]:
-            rows, counted = inputs["rows"][k], inputs["counted"][k]
-            with tf.GradientTape() as tape:
-                tape.watch(variables["weights"])
-                forecast = self._forecast(variables["weights"], tf.gather(X, rows), inputs, k)
-                squared = tf.reduce_mean(tf.square(forecast - tf.gather(y, rows)), axis=1)
-                value = tf.reduce_sum(counted * squared)
-            gradients = tape.gradient(value, variables["weights"])
-            variables = _adam(variables, gradients, inputs["learning_rate"][k])
-            return k + 1, loss + inputs["share"][k] * value, variables
-
-        start = (tf.constant(0), tf.constant(0.0), variables)
-        _, loss, variables = tf.while_loop(
-            lambda k, *_: k < steps, step, start, maximum_iterations=steps, parallel_iterations=1
-        )
-        errors = self._validate(variables["weights"], inputs["validated"], X_val, y_val)
-        return variables, (loss, *errors)
-
-    def _forecast(
-        self, weights: Tensors, X: tf.Tensor, inputs: dict[str, Any] | None, k: tf.Tensor
-    ) -> tf.Tensor:
-        """Forecasts, in training with the dropout of step ``k``."""
-        if inputs is not None:
-            for layer, draws in zip(self._dropouts, inputs["draws"], strict=True):
-                kept = tf.cast(draws[k] >= inputs["dropout"], tf.float32)
-                layer.factor = kept / (1 - inputs["dropout"])
-        forecast, _ = self._model.stateless_call(
-            list(weights), self._fixed, X, training=inputs is not None
-        )
-        return forecast
-
-    def _validate(
-        self, weights: Tensors, validated: tuple[Any, Any], X: tf.Tensor, y: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Mean squared and mean absolute error."""
-        rows, counted = validated
-        chunks = rows.shape[0]
-
-        def chunk(k: tf.Tensor, squared: tf.Tensor, absolute: tf.Tensor) -> tuple[Any, ...]:
-            forecast = self._forecast(weights, tf.gather(X, rows[k]), None, k)
-            error = forecast - tf.gather(y, rows[k])
-            return (
-                k + 1,
-                squared + tf.reduce_sum(counted[k] * tf.reduce_mean(tf.square(error), axis=1)),
-                absolute + tf.reduce_sum(counted[k] * tf.reduce_mean(tf.abs(error), axis=1)),
-            )
-
-        start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0))
-        _, squared, absolute = tf.while_loop(
-            lambda k, *_: k < chunks, chunk, start, maximum_iterations=chunks
-        )
-        return squared, absolute
-
-
-def _adam(
-    variables: dict[str, Tensors], gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor
-) -> dict[str, Tensors]:
-    """One step of Adam (Kingma and Ba 2015) as Keras makes it.
-
-    Args:
-        variables: weights, first and second moments.
-        gradients: of the loss, one per weight.
-        learning_rate: corrected for the bias of the young moments.
-    """
-    beta_1, beta_2 = schedule.BETAS
-    first = tuple(
-        m + (g - m) * (1 - beta_1) for m, g in zip(variables["first"], gradients, strict=True)
-    )
-    second = tuple(
-        v + (g * g - v) * (1 - beta_2) for v, g in zip(variables["second"], gradients, strict=True)
-    )
-    weights = tuple(
-        w - learning_rate * m / (tf.sqrt(v) + schedule.EPSILON)
-        for w, m, v in zip(variables["weights"], first, second, strict=True)
-    )
-    return {"weights": weights, "first": first, "second": second}
-
-
-class GivenDropout(keras.layers.Layer):
-    """Dropout with factors given from outside: 0 for what is dropped, 1 / (1 - rate) for the rest.
-
-    Attributes:
-        width: channels of its input.
-        factor: tensor (batch, width), set while a program is traced.
-    """
-
-    factor: Any = None
-
-    def build(self, input_shape: tuple[int, ...]) -> None:
-        """Learn the width."""
-        self.width = input_shape[-1]
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Multiply in training, at every time step of a sequence by the same."""
-        if not training or self.factor is None:
-            return inputs
-        return inputs * (self.factor[:, None] if len(inputs.shape) == 3 else self.factor)
-
-
-class AtAllSteps(keras.layers.TimeDistributed):
-    """A dense layer on all time steps in one product, where Keras makes one for each."""
-
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Apply the layer, which works on the last axis."""
-        return self.layer(inputs)
-
-
-def training_copy(model: keras.Model) -> keras.Model:
-    """The same network with the same weights' order, in layers that a program can be made of."""
-    copy = keras.models.clone_model(model, clone_function=_training_layer)
-    for layer in copy._flatten_layers():
-        if hasattr(layer, "use_cudnn"):
-            layer.use_cudnn = False  # XLA cannot compile calls of cuDNN
-    return copy
-
-
-def _training_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    if isinstance(layer, keras.layers.Dropout):
-        return GivenDropout(name=layer.name)
-    kind = type(layer)
-    if isinstance(layer, keras.layers.TimeDistributed):
-        kind = AtAllSteps
-    return kind.from_config(layer.get_config())
