@@ -18,7 +18,7 @@ LOOSE = {"params", "errors", "frames", "schemas", "progress", "config"}
 
 ALL = {
     *("datasets", "environment", "hooks", "learning", "monitoring", "orchestration", "pipelines"),
-    *("release", "use_cases", "pipeline_registry", "cli", "settings"),
+    *("release", "use_cases", "pipeline_registry", "cli", "settings", "webhook"),
     *LOOSE,
 }
 """Everything but ``serving``, which nobody imports."""
@@ -38,9 +38,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline_registry": {"pipelines", "config"},
     "environment": set(),
     "errors": set(),
+    "webhook": set(),
     "frames": set(),
     "params": {"errors"},
-    "progress": {"learning"},
+    "progress": {"learning", "webhook"},
     "schemas": {"errors", "params"},
     "config": {"errors", "params", "learning"},
 }

@@ -12,7 +12,7 @@ from kedro.framework import project
 from pydantic import ValidationError
 
 from ratchet.errors import ConfigError
-from ratchet.params import Target, UseCase, Windows
+from ratchet.params import Network, Target, UseCase
 
 _config_loader: AbstractConfigLoader | None = None
 
@@ -105,7 +105,7 @@ def check_searches(use_cases: Mapping[str, UseCase]) -> None:
             try:
                 _check_metrics(target)
                 _check_grids(target)
-                _check_networks(target, use_case.features.windows)
+                _check_networks(target)
             except ValueError as error:
                 raise ConfigError(f"parameter {name}.targets.{target_name}.{error}") from None
 
@@ -142,11 +142,10 @@ def _check_grids(target: Target) -> None:
         raise ValueError(f"{path}.{error}") from None
 
 
-def _check_networks(target: Target, windows: Windows | None) -> None:
-    if not target.networks or windows is None:
+def _check_networks(target: Target) -> None:
+    if not target.networks:
         return
     from ratchet.learning.classical import check_candidate
-    from ratchet.pipelines.recurrent.space import check_space
 
     for name, network in target.networks.items():
         path = "base"
@@ -155,9 +154,23 @@ def _check_networks(target: Target, windows: Windows | None) -> None:
                 base = {key: [value] for key, value in network.base_params.items()}
                 check_candidate(target.task, network.base, base)
             path = "param_grid"
-            check_space(network, windows)
+            _check_space(network)
         except ValueError as error:
             raise ValueError(f"networks.{name}.{path}: {error}") from None
+
+
+def _check_space(network: Network) -> None:
+    """Make sure that every value of a search among networks can be tried."""
+    from ratchet.learning.classical import check_grid
+    from ratchet.learning.recurrent.parameters import check_parameters
+    from ratchet.learning.recurrent.regressor import RecurrentRegressor
+
+    estimator = RecurrentRegressor()
+    architectures = [] if network.architectures == "all" else network.architectures
+    check_grid(estimator, network.param_grid)
+    for name, values in {"architecture": architectures, **network.param_grid}.items():
+        for value in values:
+            check_parameters({**estimator.get_params(), name: value})
 
 
 def explain(name: str, error: ValidationError) -> str:

@@ -15,7 +15,7 @@ from ratchet.params import Network, Target, Windows
 from ratchet.pipelines.finishing import confidence_of, finish, inputs_of, unfinished
 from ratchet.pipelines.model_input import features_and_target
 from ratchet.pipelines.recurrent.assembly import assemble, fit_base, left_over
-from ratchet.pipelines.recurrent.space import check_space, hold_out, param_grids, unfitted
+from ratchet.pipelines.recurrent.space import hold_out, param_grids, unfitted
 from ratchet.pipelines.terms import in_units, learning_rows, series_terms
 
 TARGET = Target(
@@ -119,21 +119,6 @@ def test_fast_mode_trains_every_architecture_once():
     assert all(grid["units"] == [8] for grid in grids)
     model = unfitted(network, WINDOWS, seed=1)
     assert (model.epochs, model.compiled, model.lookback) == (1, False, 2)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"architectures": ["gru", "grru"]}, "unknown architecture 'grru'; known: "),
-        ({"param_grid": {"activation": ["relu", "rulu"]}}, "unknown activation 'rulu'; known: "),
-        ({"param_grid": {"dropout": [0.1, 1.0]}}, "dropout must be"),
-        ({"param_grid": {"units": []}}, "units: expected at least one value"),
-        ({"param_grid": {"width": [1]}}, "width: no such parameter; allowed are"),
-    ],
-)
-def test_values_that_cannot_be_tried_are_told(changes, words):
-    with pytest.raises(ValueError, match=words):
-        check_space(Network(**changes), WINDOWS)
 
 
 @pytest.mark.parametrize("base", [None, "ridge"])

@@ -34,24 +34,6 @@ def param_grids(network: Network) -> list[dict[str, list[Any]]]:
     return [{"architecture": [name], **values} for name in names]
 
 
-def check_space(network: Network, windows: Windows) -> None:
-    """Make sure that every value to try can be tried.
-
-    Raises:
-        ValueError: an unknown parameter, an empty list or a value out of range; says what is
-            allowed.
-    """
-    from ratchet.learning.classical import check_grid
-    from ratchet.learning.recurrent.parameters import check_parameters
-
-    estimator = unfitted(network, windows, seed=0)
-    for grid in param_grids(network):
-        check_grid(estimator, grid)
-        for name, values in grid.items():
-            for value in values:
-                check_parameters({**estimator.get_params(), name: value})
-
-
 def hold_out(rows: DataFrame, target: Target, share: float, horizon: int) -> tuple[Any, Any]:
     """Places of the rows that fit and of the last rows, which stop and rank.
 
