@@ -158,7 +158,7 @@ class Schedule:
         first = np.array([(series["val_loss"] or [np.nan])[0] for series in self._history])
         with np.errstate(invalid="ignore"):
             diverged = ~(np.isfinite(loss) & (val_loss <= DIVERGED * first) & np.isfinite(val_loss))
-            improved = was_active & ~diverged & (val_loss < self.best)
+            improved: NDArray[np.bool_] = was_active & ~diverged & (val_loss < self.best)
         self.best = np.where(improved, val_loss, self.best)
         self.best_epoch = np.where(improved, self.epoch, self.best_epoch)
         self._wait = np.where(improved, 0, self._wait + 1)

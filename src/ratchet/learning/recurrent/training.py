@@ -6,7 +6,7 @@ as input. Compiling is thus paid once per graph, not once per candidate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,11 +117,11 @@ def train_group(
     """
     _check(graph, X, y, "train")
     _check(graph, X_val, y_val, "validation")
-    if special(graph) and compiled:
-        from ratchet.learning.recurrent import stacked as path
-    else:
-        from ratchet.learning.recurrent import trainer as path  # type: ignore[no-redef]
-    results: list[Trained] = path.train_group(
+    from ratchet.learning.recurrent import stacked, trainer
+
+    fast = special(graph) and compiled
+    train: Callable[..., list[Trained]] = stacked.train_group if fast else trainer.train_group
+    return train(
         graph,
         members,
         *(np.ascontiguousarray(part, dtype=np.float32) for part in (X, y, X_val, y_val)),
@@ -131,7 +131,6 @@ def train_group(
         keep_state=keep_state,
         compiled=compiled,
     )
-    return results
 
 
 def special(graph: Graph) -> bool:

@@ -13,6 +13,8 @@ import tensorflow as tf
 
 Tensors = tuple[tf.Tensor, ...]
 
+_SCALES = np.array([0.5, 0.5, 1, 0.5], dtype=np.float32)
+
 
 class Cell(Protocol):
     """What a program needs to know of a recurrent layer.
@@ -68,7 +70,7 @@ class LSTM:
         """One step."""
         _, memory = state
         # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: all gates in one pass, where XLA would make four.
-        scale = np.repeat(np.float32([0.5, 0.5, 1, 0.5]), memory.shape[-1])
+        scale = np.repeat(_SCALES, memory.shape[-1])
         gates = tf.tanh((projected + recurrent) * scale) * scale + (1 - scale)
         enter, forget, candidate, leave = tf.split(gates, 4, axis=-1)
         new = forget * memory + enter * candidate

@@ -32,11 +32,10 @@ def train_group(
 ) -> list[Trained]:
     """Train candidates of one GRU or LSTM layer.
 
-    For arguments and results see ``ratchet.learning.recurrent.training.train_group``.
-
-    Args:
-        stack: candidates side by side in one program; ``None`` for all on a GPU and one on a CPU,
-            where a stack is no faster: it falls out of the caches, and who has stopped still costs.
+    For arguments and results see ``ratchet.learning.recurrent.training.train_group``. ``stack`` is
+    how many are trained side by side in one program; ``None`` for all on a GPU and for one on a
+    CPU, where a stack is hardly faster: it falls out of the caches, and members that have stopped
+    go on costing.
     """
     data = Data(*(tf.constant(part) for part in (X, y, X_val, y_val)))
     starts = list(states) if states is not None else [_start(graph, seed)] * len(members)

@@ -12,7 +12,7 @@ from ratchet.learning.recurrent.stacked.cells import Cell, Tensors
 UNROLLED = 16
 """Time steps up to which a program spells them out: it runs faster, but takes longer to compile."""
 
-Steps = tf.Tensor | list[tf.Tensor]
+Steps = Any
 """A tensor for each of some time steps, as a list or stacked on a leading axis."""
 
 Step = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
@@ -65,12 +65,10 @@ def gradients(
     loss = tf.reduce_sum(error * error * share, axis=[1, 2])
     d_forecast = 2 * error * share
     d_output = tf.matmul(d_forecast, weights.dense, transpose_b=True) * drop
-    d_first, d_later = _backward(cell, weights.recurrent, d_output, first, later[1:], len(x) - 1)
-    return loss, Weights(
-        *_layer_gradients(weights, x, later[:1], d_first, d_later),
-        tf.matmul(dropped, d_forecast, transpose_a=True),
-        tf.reduce_sum(d_forecast, axis=1),
-    )
+    d_first, d_later = _backward(cell, weights, x, d_output, first, later[1:])
+    kernel, recurrent, bias = _layer_gradients(weights, x, later[:1], d_first, d_later)
+    dense = tf.matmul(dropped, d_forecast, transpose_a=True)
+    return loss, Weights(kernel, recurrent, bias, dense, tf.reduce_sum(d_forecast, axis=1))
 
 
 def _forward(
@@ -91,27 +89,27 @@ def _forward(
         after, kept = cell.forward(inputs[0], state[0] @ weights.recurrent + adding, state)
         return after, (state[0], *kept)
 
-    state, later = _scan(step, state, [by_step[1:]], range(steps - 1))
+    state, later = _scan(step, state, [by_step[1:]], range(steps - 1), _one(x))
     return state[0], first, later
 
 
 def _backward(
     cell: Cell,
-    recurrent: tf.Tensor,
+    weights: Weights,
+    x: tf.Tensor,
     d_output: tf.Tensor,
     first: Tensors,
     later: Sequence[Steps],
-    steps: int,
 ) -> tuple[Tensors, Sequence[Steps]]:
-    """Gradients by the gates of the first step, and of the ``steps`` later ones."""
+    """Gradients by the gates of the first step, and of the later ones."""
 
     def step(state: Tensors, kept: Tensors) -> tuple[Tensors, Tensors]:
         d_gates, (d_output, *others) = cell.backward(state, kept)
-        through = tf.matmul(d_gates[0], recurrent, transpose_b=True)
+        through = tf.matmul(d_gates[0], weights.recurrent, transpose_b=True)
         return (d_output + through, *others), d_gates
 
     start = (d_output, *[tf.zeros_like(d_output)] * (cell.states - 1))
-    state, d_later = _scan(step, start, later, range(steps - 1, -1, -1))
+    state, d_later = _scan(step, start, later, range(len(x) - 2, -1, -1), _one(x))
     return cell.backward(state, first)[0], d_later
 
 
@@ -121,7 +119,7 @@ def _layer_gradients(
     outputs: Sequence[Steps],
     d_first: Tensors,
     d_later: Sequence[Steps],
-) -> Tensors:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """By kernel, recurrent kernel and bias: one product for all later steps each."""
     joined = [_joined(steps) for steps in d_later]
     recurrent = tf.zeros_like(weights.recurrent)
@@ -130,22 +128,32 @@ def _layer_gradients(
     parts = [[of_first] for of_first in d_first]
     for part, of_later in zip(parts, joined, strict=False):
         part.append(of_later)
-    kernel, *last_kernel = (_by_input(x, part) for part in parts)
-    bias, *last_bias = (tf.add_n([tf.reduce_sum(d, axis=1) for d in part]) for part in parts)
-    if last_kernel:
-        units = weights.recurrent.shape[1]
-        kernel = tf.concat([kernel[..., :-units], *last_kernel], axis=-1)
-        bias = tf.stack([tf.concat([bias[..., :-units], *last_bias], axis=-1), bias], axis=1)
-    return kernel, recurrent, bias
+    # The bias is the weight of an input that is always 1: no sums beside the products.
+    ones = tf.concat([x, tf.ones_like(x[..., :1])], axis=-1)
+    by_input, *last = (_by_input(ones, part) for part in parts)
+    if not last:
+        return by_input[:, :-1], recurrent, by_input[:, -1]
+    units = weights.recurrent.shape[1]
+    projected = tf.concat([by_input[..., :-units], *last], axis=-1)
+    return (
+        projected[:, :-1],
+        recurrent,
+        tf.stack([projected[:, -1], by_input[:, -1]], axis=1),
+    )
 
 
 def _by_input(x: tf.Tensor, d_gates: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Gradient of the kernel, from those by the gates of the first step and of the later."""
+    """Products of the inputs with the gradients by the gates, of the first step and the later."""
     inputs = [tf.reshape(part, [1, -1, x.shape[-1]]) for part in (x[:1], x[1:])]
     products = [
         tf.matmul(part, d, transpose_a=True) for part, d in zip(inputs, d_gates, strict=False)
     ]
     return tf.add_n(products)
+
+
+def _one(x: tf.Tensor) -> tf.Tensor:
+    """The number 1, unknown to the compiler."""
+    return x[0, 0, 0] * 0 + 1
 
 
 def _joined(steps: Steps) -> tf.Tensor:
@@ -157,9 +165,12 @@ def _joined(steps: Steps) -> tf.Tensor:
 
 
 def _scan(
-    step: Step, state: Tensors, inputs: Sequence[Steps], order: range
+    step: Step, state: Tensors, inputs: Sequence[Steps], order: range, one: tf.Tensor
 ) -> tuple[Tensors, Sequence[Steps]]:
     """Go through time steps, spelled out or in a loop.
+
+    Spelled out, XLA would compute what is cheap again wherever it is used: at every step all the
+    sums since the first, in a time quadratic in the steps. Divisions it computes only once.
 
     Returns:
         The last state, and the outputs of all steps, by time whatever the order.
@@ -169,6 +180,7 @@ def _scan(
     found = {}
     for t in order:
         state, found[t] = step(state, tuple(part[t] for part in inputs))
+        state = tuple(part / one for part in state)
     return state, [list(steps) for steps in zip(*(found[t] for t in sorted(order)), strict=True)]
 
 

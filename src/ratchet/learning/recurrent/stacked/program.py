@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from ratchet.learning.recurrent import schedule
 from ratchet.learning.recurrent.stacked.cells import CELLS, Tensors
@@ -53,25 +54,27 @@ class Draws(NamedTuple):
         weighed: what each counts.
     """
 
-    rows: Array
+    rows: NDArray[np.int32]
     counted: Array
     share: Array
     uniforms: Array
     corrections: Array
-    validated: Array
+    validated: NDArray[np.int32]
     weighed: Array
 
 
 def draw(graph: Graph, n: int, m: int, seed: int, epoch: int) -> Draws:
     """What an epoch is told with ``n`` training and ``m`` validation windows."""
     rows, counted = schedule.batches(n, graph.batch_size, seed, epoch)
+    validated, weighed = schedule.in_order(m, VALIDATED)
     return Draws(
         rows,
         counted,
         np.count_nonzero(counted, axis=1).astype(np.float32) / np.float32(n),
         schedule.uniforms((*rows.shape, graph.units), seed, epoch, layer=0),
         schedule.bias_corrections(epoch, len(rows)),
-        *schedule.in_order(m, VALIDATED),
+        validated,
+        weighed,
     )
 
 
@@ -120,9 +123,7 @@ class Program:
             x, y = _windows(data.X, data.y, draws.rows[k])
             kept = tf.cast(draws.uniforms[k] >= dropout[:, None, None], tf.float32)
             drop = kept / (1 - dropout[:, None, None])
-            value, gradient = gradients(
-                self._cell, variables.weights, x, y, draws.counted[k], drop
-            )
+            value, gradient = gradients(self._cell, variables.weights, x, y, draws.counted[k], drop)
             after = _adam(variables, gradient, learning_rate * draws.corrections[k])
             return k + 1, loss + draws.share[k] * value, after
 
