@@ -62,15 +62,20 @@ def _asked(about: About, targets: Mapping[str, Target]) -> list[Block]:
 def _what(target: Target) -> str:
     if target.task == "classification":
         return f"one of {listed(target.classes or [])}"
-    bounds = target.bounds
-    inside = f", {plain(bounds[0])} to {plain(bounds[1])}" if bounds else ""
-    return f"a number{inside}{f' ({target.unit})' if target.unit else ''}"
+    low, high = target.bounds or (-math.inf, math.inf)
+    inside = f", {plain(low)} to {plain(high)}" if math.isfinite(high - low) else ""
+    inside = inside or (f", {plain(low)} or more" if math.isfinite(low) else "")
+    unit = f" ({target.unit})" if target.unit else ""
+    if target.is_series:
+        learned = "" if target.learn == "value" else f", learned as the {target.learn}"
+        return f"the value some steps ahead{inside}{unit}{learned}"
+    return f"a number{inside}{unit}"
 
 
 def _metric(target: Target) -> str:
-    from ratchet.learning.metrics import SCORERS
+    from ratchet.learning.metrics.names import scorers
 
-    return SCORERS.get(target.scorer, target.scorer)
+    return scorers(target.task).get(target.scorer, target.scorer)
 
 
 def _columns(
@@ -98,7 +103,9 @@ def _use(name: str, data: Data, features: Features, targets: Mapping[str, Target
         "order in time": name == data.time,
         "target": name in [target.column for target in targets.values()],
         "source of a target": name in derived_from,
+        "name of the series": data.series is not None and name == data.series.id,
         "feature": name in features.columns,
+        "feature, up to the origin": features.windows is not None and name in features.windows.past,
         "history": history is not None
         and name in [*history.entities, *history.values, history.looked_up, history.available],
     }
@@ -151,6 +158,7 @@ def _understanding(
 
 
 def _rows_over_time(primary: pd.DataFrame, time: str) -> Chart:
+    primary = primary[primary["split"].notna()]  # steps of a series that are not forecast
     periods, name = by_period(primary[time], at_most=60)
     counts = primary.groupby([periods, primary["split"].astype(str)]).size()
     frame = counts.rename("rows").rename_axis(["period", "part"]).reset_index()

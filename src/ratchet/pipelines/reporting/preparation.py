@@ -9,12 +9,22 @@ import pandas as pd
 from ratchet.params import Data, Features
 from ratchet.pipelines.reporting.page.blocks import Block, Finding, Table, Text
 from ratchet.pipelines.reporting.page.wording import count, counted, listed, plain, share
+from ratchet.pipelines.reporting.series.preparation import (
+    steps_lost,
+    steps_of_series,
+    window_sources,
+)
 
 _MANY_LEFT_OUT = 0.05
 
 
 def preparation(selection: dict[str, Any], data: Data, features: Features) -> list[Block]:
     """Rows left out, the split, and what a model may look at."""
+    rows = steps_of_series(selection, data) if data.series else _rows(selection)
+    return [*rows, *_split(selection, data), *_features(features)]
+
+
+def _rows(selection: dict[str, Any]) -> list[Block]:
     out = selection["rows"] - selection["kept"]
     gaps = pd.DataFrame(
         {"required column": list(selection["missing"]), "rows": selection["missing"].values()}
@@ -31,7 +41,7 @@ def preparation(selection: dict[str, Any], data: Data, features: Features) -> li
     if out:
         title = "Rows left out, by the column that is empty (a row may lack several)"
         blocks.append(Table("left_out", title, gaps, {"rows": "count"}))
-    return [*blocks, *_split(selection, data), *_features(features)]
+    return blocks
 
 
 def _split(selection: dict[str, Any], data: Data) -> list[Block]:
@@ -67,6 +77,7 @@ def _split(selection: dict[str, Any], data: Data) -> list[Block]:
 def _features(features: Features) -> list[Block]:
     frequent = f"at least {counted(features.min_count, 'training row')}"
     encoding = {
+        **window_sources(features),
         **dict.fromkeys(features.numeric, "the number as it is"),
         **{
             name: f"place in a cycle of {plain(period)} (sine and cosine)"
@@ -92,6 +103,8 @@ def _features(features: Features) -> list[Block]:
 
 def left_out(selection: dict[str, Any]) -> list[Finding]:
     """Many rows without a required value."""
+    if "series" in selection:
+        return steps_lost(selection)
     out = selection["rows"] - selection["kept"]
     part = out / max(selection["rows"], 1)
     if part <= _MANY_LEFT_OUT:

@@ -36,6 +36,7 @@ class Chart:
         x_title: what ``x`` measures.
         y_title: what ``y`` measures.
         group: column whose values get a colour each.
+        loose: value of ``group`` whose rows are points without a ``line``.
         low: column with the lower end of an interval of the value.
         high: column with its upper end.
         value: column with the colour of a cell, for ``heatmap``.
@@ -58,6 +59,7 @@ class Chart:
     x_title: str = ""
     y_title: str = ""
     group: str | None = None
+    loose: str | None = None
     low: str | None = None
     high: str | None = None
     value: str | None = None
@@ -85,6 +87,13 @@ class Chart:
             return [("", self.frame)]
         names = self.frame[self.group].unique()
         return [(str(name), self.frame[self.frame[self.group] == name]) for name in names]
+
+    @property
+    def labels(self) -> list[str]:
+        """What stands in the legend."""
+        if self.group is None:
+            return []
+        return [*([self.band_title] if self.band_title else []), *dict(self.series())]
 
     def band(self, rows: DataFrame) -> DataFrame:
         """Rows of one colour that have an interval."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from ratchet.pipelines.reporting.page.chart import COLORS, REFERENCE_COLOR, SCAL
 
 _INK = "#2e3440"
 _LABEL_LENGTH = 36
+_LINE_LENGTH = 88  # characters across a figure
 
 
 def to_matplotlib(chart: Chart) -> Figure:
@@ -34,7 +36,8 @@ def to_matplotlib(chart: Chart) -> Figure:
     )
     axes = figure.add_subplot()
     _DRAW[chart.kind](chart, axes)
-    axes.set_title(chart.title, loc="left", fontsize=12, color=_INK, pad=_title_pad(chart))
+    title = textwrap.fill(chart.title, _LINE_LENGTH)
+    axes.set_title(title, loc="left", fontsize=12, color=_INK, pad=_title_pad(chart))
     axes.set_xlabel(chart.x_title, color=_INK)
     axes.set_ylabel(chart.y_title, color=_INK)
     axes.spines[["top", "right"]].set_visible(False)
@@ -52,8 +55,15 @@ def _height(chart: Chart) -> float:
 
 def _title_pad(chart: Chart) -> float:
     # Legend and the name of the reference line stand between title and axes.
-    lines = bool(chart.group) + (chart.reference is not None and chart.lies)
-    return 8 + 16 * lines
+    columns = _legend_columns(chart)
+    legend = -(-len(chart.labels) // columns)
+    return 8 + 16 * (legend + (chart.reference is not None and chart.lies))
+
+
+def _legend_columns(chart: Chart) -> int:
+    """Entries side by side, so that the longest fits."""
+    longest = max(map(len, chart.labels), default=0)
+    return max(1, min(6, _LINE_LENGTH // (longest + 7)))
 
 
 def _finish_axes(axes: Axes, chart: Chart) -> None:
@@ -96,7 +106,11 @@ def _finish_axes(axes: Axes, chart: Chart) -> None:
     if chart.group:
         offset = 1.0 if chart.reference is None or not chart.lies else 1.06
         axes.legend(
-            loc="lower left", bbox_to_anchor=(0, offset), ncols=6, frameon=False, fontsize=9
+            loc="lower left",
+            bbox_to_anchor=(0, offset),
+            frameon=False,
+            fontsize=9,
+            ncols=_legend_columns(chart),
         )
 
 
@@ -167,7 +181,8 @@ def _lines(chart: Chart, axes: Axes) -> None:
             color=COLORS[i % len(COLORS)],
             marker="o",
             markersize=4.5,
-            linewidth=1.6,
+            linewidth=0 if name == chart.loose else 1.6,
+            alpha=0.6 if name == chart.loose else 1.0,
             elinewidth=1,
             capsize=2,
         )

@@ -75,7 +75,14 @@ def _finish_axes(figure: go.Figure, chart: Chart) -> None:
         step = f"M{12 * max(1, round(days.dt.year.nunique() / 10))}"
         figure.update_xaxes(tickformat="%Y", dtick=step, tick0=days.min())
     if chart.lies or chart.kind == "heatmap":
-        figure.update_yaxes(autorange="reversed", showgrid=chart.kind == "dots", type="category")
+        figure.update_yaxes(
+            autorange="reversed",
+            showgrid=chart.kind == "dots",
+            type="category",
+            # Otherwise the categories of the first colour come first.
+            categoryorder="array",
+            categoryarray=list(chart.frame[chart.y].astype(str).unique()),
+        )
     if chart.kind == "heatmap":
         figure.update_xaxes(type="category", side="bottom", showgrid=False)
     if chart.kind == "histogram":
@@ -150,7 +157,11 @@ def _dots(chart: Chart) -> list[go.Scatter]:
 
 
 def _lines(chart: Chart) -> list[go.Scatter]:
-    return _scatter(chart, "lines+markers", 7, 1.0)
+    traces = _scatter(chart, "lines+markers", 7, 1.0)
+    for trace in traces:
+        if trace.name == chart.loose:
+            trace.update(mode="markers", marker={"opacity": 0.6})
+    return traces
 
 
 def _curves(chart: Chart) -> list[go.Scatter]:
@@ -193,7 +204,7 @@ def _boxes(chart: Chart) -> list[go.Box]:
             boxpoints="all",
             jitter=0.35,
             pointpos=0,
-            marker={"size": 4, "opacity": 0.5, "color": COLORS[1]},
+            marker={"size": 5, "opacity": 0.6, "color": COLORS[1]},
             line={"color": COLORS[0], "width": 1.5},
             fillcolor="rgba(43, 92, 138, 0.15)",
         )

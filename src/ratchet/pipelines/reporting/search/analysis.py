@@ -38,7 +38,10 @@ def analysis(search: Search) -> list[Block]:
     """What was tried, what came out, and what made the difference."""
     blocks = fast(search) if search.is_fast else optimized(search)
     every = Table(
-        f"{search.name} trials", "All trials", trial_table(search, search.trials), shown=0
+        f"{search.name} trials",
+        "All trials",
+        trial_table(search, search.trials, whole=True),
+        shown=0,
     )
     return [*blocks, every]
 
@@ -49,7 +52,7 @@ def optimized(search: Search) -> list[Block]:
     top = Table(
         f"{search.name} top",
         f"{search.name}: the best {min(_TOP, len(search.best))} trials",
-        trial_table(search, search.best.head(_TOP)),
+        trial_table(search, search.best.head(_TOP), whole=False),
         _FORMATS,
     )
     return [

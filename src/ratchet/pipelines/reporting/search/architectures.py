@@ -24,9 +24,9 @@ def fast(search: Search) -> list[Block]:
         families = frame.groupby("family")[LOSS].median().sort_values()
         text += (
             f"{first[ARCHITECTURE]} has the lowest {LOSS}, {number(first[LOSS])}, "
-            f"{last[ARCHITECTURE]} the highest, {number(last[LOSS])}. By the median, the first "
-            f"family is {families.index[0]}. One epoch favours networks that learn fast; it does "
-            "not tell which are best in the end."
+            f"{last[ARCHITECTURE]} the highest, {number(last[LOSS])}. The family with "
+            f"the lowest median is {families.index[0]}. One epoch favours networks "
+            "that learn fast; it does not tell which are best in the end."
         )
     if lost:
         text += f" Without a finite loss: {listed(lost)}."

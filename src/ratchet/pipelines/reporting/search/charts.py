@@ -10,7 +10,7 @@ from ratchet.pipelines.reporting.page.chart import Chart
 from ratchet.pipelines.reporting.page.wording import number
 from ratchet.pipelines.reporting.search.trials import LOSS, Search, in_order, setting
 
-LOSS_TITLE = f"{LOSS} (mean squared error, target scaled to 0-1)"
+LOSS_TITLE = f"{LOSS} (MSE, target scaled to 0-1)"
 
 _WIDE = 10  # largest by smallest loss, from which a logarithmic axis reads better
 _DRAWN_CURVES = 3
@@ -27,7 +27,7 @@ def convergence(search: Search) -> Chart:
     losses = search.trials[LOSS]
     frame = pd.concat(
         [
-            pd.DataFrame({"number": np.arange(1, len(losses) + 1), "loss": values, "what": what})
+            pd.DataFrame({"trial": search.trials["trial"], "loss": values, "what": what})
             for what, values in (("of the trial", losses), ("best so far", losses.cummin().ffill()))
         ]
     ).dropna()
@@ -36,10 +36,11 @@ def convergence(search: Search) -> Chart:
         kind="line",
         title=f"{search.name}: best {LOSS} so far, by trial",
         frame=frame,
-        x="number",
+        x="trial",
         y="loss",
         group="what",
-        x_title="trial, in the order in which they were asked for",
+        loose="of the trial",
+        x_title="number of the trial, in the order in which they were asked for",
         y_title=LOSS_TITLE,
         logs=_logs(frame["loss"], "y"),
     )
@@ -100,14 +101,13 @@ def interaction(search: Search, first: str, second: str) -> Chart:
     return Chart(
         name=f"{search.name}_interaction",
         kind="heatmap",
-        title=f"{search.name}: median {LOSS} by {first} and {second} "
-        "(number of trials; darker is larger)",
+        title=f"{search.name}: median {LOSS} by {first} and {second}",
         frame=pd.DataFrame(rows, columns=["one", "other", "v", "text"]),
         x="other",
         y="one",
         value="v",
         text="text",
-        x_title=second,
+        x_title=f"{second} (in brackets the number of trials; darker is a larger loss)",
         y_title=first,
     )
 
@@ -147,7 +147,7 @@ def curves(search: Search) -> Chart:
         y="loss",
         group="what",
         x_title="epoch",
-        y_title="mean squared error, target scaled to 0-1",
+        y_title="loss (MSE, target scaled to 0-1)",
         logs=_logs(frame["loss"], "y"),
     )
 

@@ -19,6 +19,7 @@ to 0-1, on the rows that stop training."""
 
 DIVERGED = "diverged"
 
+_ASIDE = ("n_parameters", "mean_fit_time")
 _PARTS = ["val_mae", "n_epochs", "best_epoch", "status", "n_parameters", "mean_fit_time"]
 
 
@@ -106,10 +107,13 @@ def read(case: Case, name: str) -> Search:
     )
 
 
-def trial_table(search: Search, rows: pd.DataFrame) -> pd.DataFrame:
+def trial_table(search: Search, rows: pd.DataFrame, *, whole: bool) -> pd.DataFrame:
     """Trials with their settings and how they went, named for readers.
 
-    All trials come with every hyper-parameter, a part of them with those that vary.
+    Args:
+        search: the search.
+        rows: some of its trials.
+        whole: whether to give all that is known, and not only what tells them apart.
     """
     outcome = {
         LOSS: LOSS,
@@ -121,8 +125,10 @@ def trial_table(search: Search, rows: pd.DataFrame) -> pd.DataFrame:
         "mean_fit_time": "seconds",
     }
     names = ["trial", ARCHITECTURE, *search.parameters]
-    if len(rows) == len(search.trials):
+    if whole:
         names += [name for name in rows.columns if name not in outcome]
+    else:
+        outcome = {n: title for n, title in outcome.items() if n not in _ASIDE}
     shown = [name for name in dict.fromkeys([*names, *outcome]) if name in rows]
     return rows[shown].rename(columns=outcome)
 

@@ -49,7 +49,7 @@ def over_time(case: Case) -> list[Block]:
         y_title=f"{case.loss_name}, with 95% interval",
     )
     table = frame.assign(period=period_text(frame["period"], length))
-    title = f"{case.loss_name.capitalize()} by {length}"
+    title = f"{_capital(case.loss_name)} by {length}"
     text = (
         f"The {case.loss_name} of each {length} shows whether the results hold over time; "
         f"validation rows are shown beside the test rows, "
@@ -73,12 +73,16 @@ def by_group(case: Case) -> list[Block]:
     if not tables:
         return []
     table = pd.concat(tables, ignore_index=True)
-    title = f"{case.loss_name.capitalize()} by group, test rows"
+    title = f"{_capital(case.loss_name)} by group, test rows"
     return [
         Text(_introduction(case), title="Errors by group"),
         *blocks,
         Table("by_group", title, _named(case, table), _formats(case), shown=0),
     ]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def group_errors(case: Case, column: str) -> pd.DataFrame:

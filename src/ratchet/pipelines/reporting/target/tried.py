@@ -42,10 +42,10 @@ def _row(case: Case, name: str) -> dict[str, Any]:
     target, search = case.target, case.searches.get(name)
     candidate, network = target.candidates.get(name), target.networks.get(name)
     if name in target.network_contenders and network is None:
-        kind, grid, points = "mean of the best networks", {}, 0
+        kind, grid, points = "mean of the best networks", {}, None
     elif network:
         shapes = network.architectures
-        kind = f"network: {'all' if shapes == 'all' else ', '.join(shapes)}"
+        kind = f"network: {'all architectures' if shapes == 'all' else ', '.join(shapes)}"
         grid, points = network.param_grid, 0 if search is None else len(search)
     elif candidate:
         kind, grid = candidate.estimator, candidate.param_grid
