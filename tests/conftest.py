@@ -98,12 +98,26 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def films_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in which everything was run on the films up to 1975, with small grids.
 
-    Tests share it: read, do not write. So do the workers of xdist: the first one makes it.
+    Tests share it: read, do not write.
     """
-    base = tmp_path_factory.getbasetemp()
+    return _shared_project(tmp_path_factory, "films", as_of=FILMS_UP_TO)
+
+
+@pytest.fixture(scope="session")
+def power_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which everything was run on some weeks of electric load, with small grids.
+
+    Tests share it: read, do not write.
+    """
+    return _shared_project(tmp_path_factory, "power")
+
+
+def _shared_project(factory: pytest.TempPathFactory, use_case: str, **params: Any) -> Path:
+    """A project in which a use case was run; the first worker of xdist makes it for all."""
+    base = factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder, done = shared / "films", shared / "films.done"
-    with (shared / "films.lock").open("w") as lock:
+    folder, done = shared / use_case, shared / f"{use_case}.done"
+    with (shared / f"{use_case}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -111,7 +125,7 @@ def films_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _make_project(folder)
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(folder)
-                _run_kedro(folder, as_of=FILMS_UP_TO)
+                _run_kedro(folder, namespaces=[use_case], **params)
             done.touch()
     return folder
 

@@ -25,11 +25,11 @@ LAYERS = {
     "model_output": {"model_output"},
     "reporting": {"reporting"},
 }
-SHARED = {"search_cache"}
+SHARED = {"search_cache", "trials"}
 """Entries that belong to no use case."""
 
 VERBS = {
-    *("read", "profile", "select", "build", "encode", "search", "stack", "choose", "score"),
+    *("read", "profile", "select", "build", "encode", "search", "stack", "choose", "score", "fit"),
     *("judge", "explain", "collect", "describe", "draw", "write"),
 }
 
