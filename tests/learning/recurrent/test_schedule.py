@@ -106,7 +106,7 @@ def test_no_finite_loss_leaves_the_initial_weights():
 
 def test_members_do_not_mind_each_other():
     members = [member(2), member(50), member(3, epochs=5)]
-    losses = np.stack([LOSSES, LOSSES[::-1], np.where(LOSSES > 4, LOSSES, np.nan)], axis=1)
+    losses = np.stack([LOSSES, LOSSES[::-1], np.where(LOSSES > 4, LOSSES, np.inf)], axis=1)
 
     together = feed(Schedule(members), losses)
 
