@@ -141,6 +141,26 @@ def test_derived_columns():
     assert set(primary["class"]) == {"top", "low"}
 
 
+def test_a_derived_column_may_build_on_those_above_it():
+    step = "ratchet.use_cases.power.earlier"
+    derive = {
+        "first": {"function": step, "arguments": {"column": "price", "steps": 1}},
+        "second": {"function": step, "arguments": {"column": "first", "steps": 1}},
+    }
+    rows = frame().sort_values(["day", "id"], ignore_index=True)
+
+    primary, _ = select(rows, data(derive=derive))
+
+    assert primary["second"].tolist()[2:] == rows["price"].tolist()[:-2]
+
+
+def test_calendar_columns():
+    primary, _ = select(frame(), data(calendar=["dayofweek", "month"]))
+
+    assert (primary["dayofweek"] == primary["day"].dt.dayofweek).all()
+    assert (primary["month"] == primary["day"].dt.month).all()
+
+
 @pytest.mark.parametrize(
     "arguments", [{"column": "cost", "within": "day", "shares": {}, "rest": "low"}, {"oops": 1}]
 )

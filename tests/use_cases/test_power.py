@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.use_cases.power import change, earlier, read_load, recent_mean
+from ratchet.use_cases.power import beyond, change, earlier, read_load, recent_mean, together
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("RATCHET_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -56,6 +56,19 @@ def test_what_is_known_ahead():
     np.testing.assert_array_equal(found(earlier, -1), [3, 6, 10, 10])
     np.testing.assert_array_equal(found(change, 2), [np.nan, np.nan, 5, 7])
     np.testing.assert_array_equal(found(recent_mean, 2), [1, 2, 4.5, 8])
+
+
+def test_degrees_beyond():
+    frame = pd.DataFrame({"warm": [10.0, 18.0, 25.0, np.nan]})
+
+    np.testing.assert_array_equal(beyond(frame, column="warm", above=22), [0, 0, 3, np.nan])
+    np.testing.assert_array_equal(beyond(frame, column="warm", below=16), [6, 0, 0, np.nan])
+
+
+def test_categories_together():
+    frame = pd.DataFrame({"hour": [0, 23], "free": [1.0, np.nan]})
+
+    assert together(frame, columns=["hour", "free"]).tolist() == ["0-1", "23-?"]
 
 
 def rows_of(load_catalog, project: Path, env: str) -> dict[str, int]:

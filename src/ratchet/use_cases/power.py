@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 
@@ -64,3 +65,20 @@ def change(frame: pd.DataFrame, *, column: str, steps: int) -> pd.Series:
 def recent_mean(frame: pd.DataFrame, *, column: str, steps: int) -> pd.Series:
     """Mean of a column known ahead over so many steps, the present one included."""
     return frame[column].rolling(steps, min_periods=1).mean()
+
+
+def beyond(
+    frame: pd.DataFrame, *, column: str, above: float = np.inf, below: float = -np.inf
+) -> pd.Series:
+    """How far a column lies above one value or below another; 0 where it does not.
+
+    Of a temperature these are cooling and heating degrees: load rises on both sides.
+    """
+    values = frame[column]
+    return (values - above).clip(lower=0) + (below - values).clip(lower=0)
+
+
+def together(frame: pd.DataFrame, *, columns: list[str]) -> pd.Series:
+    """Several columns as one category, such as the half-hour of a working day after a free one."""
+    parts = [frame[column].astype("Int64").astype("string").fillna("?") for column in columns]
+    return parts[0].str.cat(parts[1:], sep="-")

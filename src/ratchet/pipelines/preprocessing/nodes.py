@@ -86,9 +86,9 @@ def add_columns(rows: DataFrame, data: Data, targets: dict[str, Any]) -> DataFra
         from ratchet.learning.features.series import calendar
 
         rows = rows.assign(**calendar(rows[data.time], data.calendar))
-    primary = rows.assign(
-        **{name: _derive(name, derived, rows) for name, derived in data.derive.items()}
-    )
+    primary = rows.copy(deep=False)
+    for name, derived in data.derive.items():  # one may build on those above it
+        primary[name] = _derive(name, derived, primary)
     for name, target in read_targets(targets).items():
         check_target(name, primary[target.column], target)
     return primary
