@@ -104,3 +104,50 @@ def test_rows_are_left_as_they_are(rows):
 
     np.testing.assert_array_equal(X, rows[0])
     np.testing.assert_array_equal(y, rows[1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"strategy": "halving"}, "'halving' takes estimators that train in epochs"),
+        ({"engine": "dask"}, "'dask' takes recurrent estimators, and DecisionTreeClassifier is"),
+        ({"param_grid": {"max_depth": []}}, "param_grid.max_depth: expected at least one value"),
+        ({"param_grid": {"deep": [1]}}, "param_grid.deep: no such parameter; .*'max_depth'"),
+        ({"param_grid": {"max_depth": [1, -1]}}, "param_grid.max_depth: -1: .* range"),
+    ],
+)
+def test_bad_parameters_are_named(rows, settings, told):
+    search = Search(**({"estimator": tree(), "param_grid": GRID} | settings))
+
+    with pytest.raises(ValueError, match=told):
+        search.fit(*rows)
+
+
+@pytest.mark.parametrize("strategy", ["random", "bayesian"])
+def test_other_strategies_try_points_of_the_grid(rows, strategy):
+    told = []
+    search = Search(
+        tree(),
+        GRID,
+        strategy=strategy,
+        n_trials=4,
+        strategy_options={"batch_size": 3} if strategy == "bayesian" else None,
+        scoring="neg_log_loss",
+        cv=CV,
+        on_progress=lambda *x: told.append(x),
+    ).fit(*rows)
+
+    tried = search.cv_results_["params"]
+    assert len(tried) == 4 == len({str(point) for point in tried})
+    assert told[-1][:2] == (16, 16)
+    full = Search(tree(), GRID, scoring="neg_log_loss", cv=CV).fit(*rows).cv_results_
+    known = dict(zip(map(str, full["params"]), full["mean_test_score"], strict=True))
+    scores = dict(
+        zip(map(str, map(in_order, tried)), search.cv_results_["mean_test_score"], strict=True)
+    )
+    assert scores.items() <= known.items()
+    assert search.best_score_ == max(scores.values())
+
+
+def in_order(point):
+    return {name: point[name] for name in sorted(point)}

@@ -24,11 +24,17 @@ def check_search(search: Any, n_features: int) -> None:
         raise ValueError(
             f"strategy: unknown {search.strategy!r}; known are {list(strategies.STRATEGIES)}"
         )
-    if search.strategy == "halving" and not is_groupable(search.estimator):
-        raise ValueError(
-            f"strategy: 'halving' takes estimators that train in epochs, which "
-            f"{type(search.estimator).__name__} does not; use grid, random or bayesian"
-        )
+    if not is_groupable(search.estimator):
+        kind = type(search.estimator).__name__
+        if search.strategy == "halving":
+            raise ValueError(
+                f"strategy: 'halving' takes estimators that train in epochs, which {kind} does "
+                "not; use grid, random or bayesian"
+            )
+        if search.engine == "dask":
+            raise ValueError(
+                f"engine: 'dask' takes recurrent estimators, and {kind} is none; use local"
+            )
     if search.strategy in strategies.DRAWN:
         _at_least_1("n_trials", search.n_trials)
     _at_least_1("group_size", search.group_size)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ratchet.learning.search.groups import TrainGroups, at_point
 from ratchet.learning.search.trials import Trial
 
 if TYPE_CHECKING:
@@ -62,3 +63,27 @@ def curves(trials: Sequence[Trial]) -> pd.DataFrame:
         for split, fold in enumerate(trial.folds)
     ]
     return pd.concat(parts).reset_index()
+
+
+def estimators(
+    job: TrainGroups, best: Sequence[tuple[Trial, list[NDArray[Any]]]], names: Sequence[str] | None
+) -> list[Any]:
+    """Fitted estimators, from trials and their weights.
+
+    Args:
+        job: has the rows.
+        best: trials with the weights of their last fold.
+        names: of the columns of ``X``, where it was a frame.
+    """
+    from ratchet.learning.recurrent.training import Trained
+
+    rows, scalers, models = job.folds[-1][0], {}, []
+    for trial, weights in best:
+        model, fold = at_point(job.estimator, trial.point), trial.folds[-1]
+        # Windows of one look-back are scaled alike.
+        lookback = getattr(model, "lookback", None)
+        if lookback not in scalers:
+            scalers[lookback] = model.fit_scaler(job.X[rows], job.y[rows])
+        trained = Trained(weights, fold["history"], fold["best_epoch"], fold["status"])
+        models.append(model.from_trained(trained, scalers[lookback], names))
+    return models

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
@@ -10,7 +9,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -28,9 +27,6 @@ from ratchet.learning.search.groups import TrainGroups, at_point, is_groupable
 from ratchet.learning.search.store import Store
 from ratchet.learning.search.strategies import Batch, ParamGrid, Plan, Point
 from ratchet.learning.search.trials import Trials
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class OnProgress(Protocol):
@@ -73,8 +69,8 @@ class Search(BaseSearchCV):
         random_state: seed of the strategy. Training has the estimator's.
         folder: where finished recurrent trials are kept, for a search that is started again;
             ``None`` for nowhere.
-        engine: ``local``, or ``dask`` for the cluster whose scheduler's address is in the
-            environment variable ``RATCHET_DASK_ADDRESS``.
+        engine: ``local``, or ``dask`` for recurrent trials on the cluster whose scheduler's address
+            is in the environment variable ``RATCHET_DASK_ADDRESS``.
         error_score: see ``GridSearchCV``; recurrent candidates always raise.
         on_progress: called while the search runs.
 
@@ -209,7 +205,7 @@ class Search(BaseSearchCV):
             strategies.run(plan, trials.evaluate)
             best = trials.finish()
         self._conclude(trials)
-        self.top_estimators_ = _estimators(job, best, names)
+        self.top_estimators_ = results.estimators(job, best, names)
         if self.refit:
             self.best_estimator_ = at_point(self.estimator, self.best_params_).fit(X, y)
 
@@ -231,69 +227,3 @@ class Search(BaseSearchCV):
 def _chunks(points: Iterator[Point], size: int) -> Iterator[list[Point]]:
     while chunk := list(islice(points, size)):
         yield chunk
-
-
-def _estimators(job: TrainGroups, best: Any, names: Any) -> list[Any]:
-    """Fitted estimators of trials and their weights."""
-    from ratchet.learning.recurrent.training import Trained
-
-    rows, scalers, models = job.folds[-1][0], {}, []
-    for trial, weights in best:
-        model, fold = at_point(job.estimator, trial.point), trial.folds[-1]
-        # Windows of one look-back are scaled alike.
-        lookback = getattr(model, "lookback", None)
-        if lookback not in scalers:
-            scalers[lookback] = model.fit_scaler(job.X[rows], job.y[rows])
-        trained = Trained(weights, fold["history"], fold["best_epoch"], fold["status"])
-        models.append(model.from_trained(trained, scalers[lookback], names))
-    return models
-
-
-def run_search(
-    estimator: BaseEstimator,
-    param_grid: Mapping[str, Sequence[Any]],
-    X: ArrayLike,
-    y: ArrayLike,
-    *,
-    scoring: str,
-    cv: BaseCrossValidator,
-    n_jobs: int = -1,
-    on_progress: OnProgress | None = None,
-) -> tuple[BaseEstimator, pd.DataFrame]:
-    """Search a grid and fit the best point on all rows.
-
-    Args:
-        estimator: unfitted estimator.
-        param_grid: parameter -> values to try.
-        X: rows of shape (n, features).
-        y: targets of shape (n,).
-        scoring: scikit-learn scorer, greater is better.
-        cv: the folds.
-        n_jobs: processes; -1 for one per core.
-        on_progress: see ``OnProgress``.
-
-    Returns:
-        The fitted best estimator, and ``cv_results_`` with one row per point: ``params`` as JSON,
-        rank, mean, spread and folds of the score, seconds for fit and score, and ``scoring``.
-
-    Raises:
-        ValueError: a point of the grid cannot be fitted.
-    """
-    search = Search(
-        estimator, param_grid, scoring=scoring, n_jobs=n_jobs, cv=cv, on_progress=on_progress
-    ).fit(X, y)
-    return search.best_estimator_, table(search).assign(scoring=scoring)
-
-
-def table(search: Search) -> pd.DataFrame:
-    """Give ``cv_results_`` as a frame that a file can hold: a row per point, the best first.
-
-    The point is in ``params``, as JSON: values of one parameter can be of several types, which a
-    column of a file cannot.
-    """
-    import pandas as pd
-
-    rows = pd.DataFrame(search.cv_results_)
-    rows["params"] = [json.dumps(point) for point in rows["params"]]
-    rows = rows.loc[:, ~rows.columns.str.startswith("param_")]
-    return rows.sort_values("rank_test_score", ignore_index=True)

@@ -1,0 +1,66 @@
+"""A search as one call, with results that files can hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import BaseCrossValidator
+
+from ratchet.learning.search.search import OnProgress, Search
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run_search(
+    estimator: BaseEstimator,
+    param_grid: Mapping[str, Sequence[Any]],
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    scoring: str,
+    cv: BaseCrossValidator,
+    n_jobs: int = -1,
+    on_progress: OnProgress | None = None,
+) -> tuple[BaseEstimator, pd.DataFrame]:
+    """Search a grid and fit the best point on all rows.
+
+    Args:
+        estimator: unfitted estimator.
+        param_grid: parameter -> values to try.
+        X: rows of shape (n, features).
+        y: targets of shape (n,).
+        scoring: scikit-learn scorer, greater is better.
+        cv: the folds.
+        n_jobs: processes; -1 for one per core.
+        on_progress: see ``OnProgress``.
+
+    Returns:
+        The fitted best estimator, and ``cv_results_`` with one row per point: ``params`` as JSON,
+        rank, mean, spread and folds of the score, seconds for fit and score, and ``scoring``.
+
+    Raises:
+        ValueError: a point of the grid cannot be fitted.
+    """
+    search = Search(
+        estimator, param_grid, scoring=scoring, n_jobs=n_jobs, cv=cv, on_progress=on_progress
+    ).fit(X, y)
+    return search.best_estimator_, table(search).assign(scoring=scoring)
+
+
+def table(search: Search) -> pd.DataFrame:
+    """Give ``cv_results_`` as a frame that a file can hold: a row per point, the best first.
+
+    The point is in ``params``, as JSON: values of one parameter can be of several types, which a
+    column of a file cannot.
+    """
+    import pandas as pd
+
+    rows = pd.DataFrame(search.cv_results_)
+    rows["params"] = [json.dumps(point) for point in rows["params"]]
+    rows = rows.loc[:, ~rows.columns.str.startswith("param_")]
+    return rows.sort_values("rank_test_score", ignore_index=True)
