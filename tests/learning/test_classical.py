@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from sklearn.base import is_classifier, is_regressor
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from ratchet.learning.classical import ESTIMATORS, build, check_candidate, check_grid, folds
+from ratchet.learning.classical import (
+    ESTIMATORS,
+    WithoutFlags,
+    build,
+    check_candidate,
+    check_grid,
+    folds,
+)
 
 ALL = [(task, name) for task, table in ESTIMATORS.items() for name in table]
 
@@ -33,7 +40,8 @@ def small(task: str, name: str, seed: int = 0):
     """The candidate in a size for tests."""
     model = build(task, name, seed)
     sizes = {"n_estimators": 15, "estimator__n_estimators": 15, "max_iter": 15}
-    sizes |= {"kernel__n_components": 60, "estimator__max_iter": 15}
+    sizes |= {f"model__{key}": size for key, size in sizes.items()}
+    sizes |= {"kernel__n_components": 60, "estimator__model__max_iter": 15}
     known = model.get_params()
     return model.set_params(**{key: value for key, value in sizes.items() if key in known})
 
@@ -92,10 +100,13 @@ def test_another_seed_gives_another_model(rows, name):
 @pytest.mark.parametrize("task", ESTIMATORS)
 def test_kinds(task):
     """Linear, forest, histogram boosting, XGBoost, kernel, and something naive."""
-    kinds = {type(build(task, name, 0)).__name__ for name in ESTIMATORS[task]}
+    models = [build(task, name, 0) for name in ESTIMATORS[task]]
 
-    assert len(ESTIMATORS[task]) >= 6
-    assert len(kinds) == len(ESTIMATORS[task]) - 1  # linear and kernel are both pipelines
+    kinds = {
+        str(list(getattr(model, "named_steps", {"model": model}).values())) for model in models
+    }
+
+    assert len(kinds) == len(models) >= 6
 
 
 @pytest.mark.parametrize("environment", ["base", "test"])
@@ -208,8 +219,28 @@ def test_boosting_takes_what_the_line_leaves_over(rows):
     X, y = rows["forecasting"]
     bent = y + np.sign(X["c"])
     line, both = (small("forecasting", name) for name in ("ridge", "boosted_ridge"))
-    both.set_params(estimator__max_iter=100)
+    both.set_params(estimator__model__max_iter=100)
 
     scores = [model.fit(X[:200], bent[:200]).score(X[200:], bent[200:]) for model in (line, both)]
 
     assert scores[1] > scores[0] + 0.02
+
+
+def test_trees_go_without_rare_flags():
+    X = pd.DataFrame(
+        {
+            "slot_1": np.arange(100) == 7,
+            "workday": np.arange(100) % 7 < 5,
+            "small": np.linspace(0, 0.01, 100),
+            "slot": np.arange(100) % 48,
+        },
+        dtype=np.float32,
+    )
+
+    found = WithoutFlags().fit(X)
+
+    assert list(found.transform(X)) == ["workday", "small", "slot"]
+    assert list(WithoutFlags(share=0.01).fit_transform(X)) == list(X)
+    assert list(found.transform(X.head(3))) == ["workday", "small", "slot"]
+    with pytest.raises(ValueError, match="feature names"):
+        found.transform(X.drop(columns="slot"))

@@ -11,6 +11,7 @@ from kedro.io import AbstractDataset, DatasetError
 TRUSTED = (
     "numpy.dtype",
     "ratchet.learning.calibration.TemperatureScaling",
+    "ratchet.learning.classical.WithoutFlags",
     "ratchet.learning.conformal.ConformalRegressor",
     "ratchet.learning.features.encoders.CyclicEncoder",
     "ratchet.learning.features.encoders.MultiHotEncoder",

@@ -6,11 +6,12 @@ Adding a candidate is one function that builds the unfitted estimator and one li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -29,6 +30,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ratchet.learning.naive import Persistence, SeasonalNaive
 from ratchet.learning.weighting import WeightedClassifier
@@ -78,11 +80,60 @@ def xgboost_regressor() -> BaseEstimator:
     return XGBRegressor(tree_method="hist", n_jobs=1)
 
 
+class WithoutFlags(TransformerMixin, BaseEstimator):
+    """Leaves out columns of 0 and 1 that are set in few rows.
+
+    A half-hour of the day or a product as a column of its own bends a line; trees cut the number
+    that stands beside it, and only pay for hundreds of such columns.
+
+    Args:
+        share: share of the rows from which on a column stays.
+
+    Attributes:
+        kept_: names of the columns that stay.
+    """
+
+    def __init__(self, *, share: float = 0.05) -> None:
+        self.share = share
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+        """Find the columns of ``X`` that stay."""
+        validate_data(self, X, skip_check_array=True)
+        rare = ((X == 0) | (X == 1)).all() & (X.mean() < self.share)
+        self.kept_ = [str(name) for name in X.columns[~rare]]
+        return self
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Return the columns that stay."""
+        check_is_fitted(self)
+        validate_data(self, X, skip_check_array=True, reset=False)
+        return X[self.kept_]
+
+
+def _trees(model: BaseEstimator) -> Pipeline:
+    return Pipeline([("columns", WithoutFlags()), ("model", model)])
+
+
+def forecasting_extra_trees() -> Pipeline:
+    """Forest of trees with random cuts."""
+    return _trees(ExtraTreesRegressor())
+
+
+def forecasting_boosting() -> Pipeline:
+    """Histogram boosting."""
+    return _trees(HistGradientBoostingRegressor())
+
+
+def forecasting_xgboost() -> Pipeline:
+    """XGBoost's trees on histograms."""
+    return _trees(xgboost_regressor())
+
+
 def boosted_ridge() -> BaseEstimator:
     """Linear, and histogram boosting on what it leaves over."""
     from ratchet.learning.residual import ResidualRegressor
 
-    return ResidualRegressor(base=ridge(), estimator=HistGradientBoostingRegressor())
+    return ResidualRegressor(base=ridge(), estimator=forecasting_boosting())
 
 
 ESTIMATORS: dict[str, dict[str, Callable[[], BaseEstimator]]] = {
@@ -106,9 +157,9 @@ ESTIMATORS: dict[str, dict[str, Callable[[], BaseEstimator]]] = {
         "persistence": Persistence,
         "seasonal": SeasonalNaive,
         "ridge": ridge,
-        "extra_trees": ExtraTreesRegressor,
-        "hist_gradient_boosting": HistGradientBoostingRegressor,
-        "xgboost": xgboost_regressor,
+        "extra_trees": forecasting_extra_trees,
+        "hist_gradient_boosting": forecasting_boosting,
+        "xgboost": forecasting_xgboost,
         "kernel": kernel_regressor,
         "boosted_ridge": boosted_ridge,
     },
