@@ -103,7 +103,7 @@ def _finish_axes(axes: Axes, chart: Chart) -> None:
         axes.axhline(chart.reference, **style)
         place = {"xy": (1, chart.reference), "xycoords": axes.get_yaxis_transform()}
         _note(axes, chart.reference_title, ha="right", **place)
-    if chart.group:
+    if chart.labels:
         offset = 1.0 if chart.reference is None or not chart.lies else 1.06
         axes.legend(
             loc="lower left",
@@ -227,6 +227,8 @@ def _heatmap(chart: Chart, axes: Axes) -> None:
     grid = chart.frame.set_index([chart.y, chart.x])
     cells = grid[chart.value].unstack().loc[index, columns].to_numpy(dtype=float)
     words = grid[chart.text].unstack().loc[index, columns].to_numpy()
+    if not np.isfinite(cells).any():
+        return
     scale = LinearSegmentedColormap.from_list("scale", SCALE)
     axes.imshow(cells, cmap=scale, aspect="auto")
     middle = (np.nanmin(cells) + np.nanmax(cells)) / 2

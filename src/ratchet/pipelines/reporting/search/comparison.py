@@ -20,12 +20,13 @@ def comparisons(case: Case) -> list[Block]:
     if not names:
         return []
     frame = comparison(case, names)
-    formats = dict.fromkeys([case.target.baseline, "network"], "number") | {"change": "text"}
+    numbers = dict.fromkeys(map(label, _METRICS), "number")
+    changes = {name: [percent(value) for value in frame[name]] for name in frame.columns[2::2]}
     table = Table(
         "baseline_against_best",
-        f"Baseline ({case.target.baseline}) against the best networks, test rows",
-        frame.assign(change=[percent(value) for value in frame["change"]]),
-        formats,
+        f"Baseline ({case.target.baseline}) against the best networks, test rows, and the change",
+        frame.assign(**changes),
+        numbers,
     )
     said = [_sentence(case, name) for name in case.target.networks]
     return [Text(" ".join(said), title="What the networks brought"), table]
@@ -35,24 +36,20 @@ def comparison(case: Case, names: list[str]) -> pd.DataFrame:
     """Scores of the baseline and of some candidates on the test rows.
 
     Returns:
-        ``candidate``, ``score``, the baseline's value under its name, ``network``, and
-        ``change`` as part of the baseline's value; NaN where that is 0.
+        ``candidate``, the baseline first; then every score, followed by its change as part of the
+        baseline's value: NaN for the baseline itself and where that value is 0.
     """
     base = case.scores[case.target.baseline]["test"]
     rows = []
-    for name in names:
+    for name in [case.target.baseline, *names]:
+        row: dict[str, object] = {"candidate": name}
         for metric in [m for m in _METRICS if m in base]:
             before, after = base[metric]["value"], case.scores[name]["test"][metric]["value"]
-            change = (after - before) / abs(before) if before else float("nan")
-            rows.append(
-                {
-                    "candidate": name,
-                    "score": label(metric),
-                    case.target.baseline: before,
-                    "network": after,
-                    "change": change,
-                }
-            )
+            known = before and name != case.target.baseline
+            row[label(metric)] = after
+            change = (after - before) / abs(before) if known else math.nan
+            row[f"change of {label(metric)}"] = change
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -19,7 +19,7 @@ to 0-1, on the rows that stop training."""
 
 DIVERGED = "diverged"
 
-_ASIDE = ("n_parameters", "mean_fit_time")
+_ASIDE = ("best_epoch", "n_parameters", "mean_fit_time")
 _PARTS = ["val_mae", "n_epochs", "best_epoch", "status", "n_parameters", "mean_fit_time"]
 
 

@@ -50,10 +50,10 @@ def worst_stretch(case: Case) -> pd.DataFrame:
     length, found, largest = stretch_length(case), case.test.iloc[:0], -1.0
     for name in case.test["series"].unique():
         rows = _of_series(case, name)
-        means = case.losses(rows).rolling(length, min_periods=min(length, len(rows))).mean()
-        if means.max() > largest:
-            end = int(means.to_numpy().argmax() if means.notna().all() else means.argmax())
-            found, largest = rows.iloc[max(0, end + 1 - length) : end + 1], float(means.max())
+        means = case.losses(rows).rolling(min(length, len(rows))).mean().fillna(-1.0)
+        end = int(means.argmax())
+        if means.iloc[end] > largest:
+            found, largest = rows.iloc[max(0, end + 1 - length) : end + 1], float(means.iloc[end])
     return found
 
 

@@ -11,6 +11,7 @@ from ratchet.pipelines.reporting.page.blocks import Block, Finding, Table, Text
 from ratchet.pipelines.reporting.page.wording import count, counted, listed, plain, share
 
 _MANY_LOST = 0.05
+_FREQUENCIES = {"D": "a day", "h": "an hour", "min": "a minute", "W": "a week"}
 _REASONS = {
     "beginning": "the window reaches back beyond the beginning of the series",
     "holes": "the window or the target falls into a hole",
@@ -46,7 +47,7 @@ def steps_of_series(selection: dict[str, Any], data: Data) -> list[Block]:
 
 def _distance(data: Data) -> str:
     frequency = data.series.frequency if data.series else None
-    return f", {frequency} apart" if frequency else ""
+    return f", {_FREQUENCIES.get(frequency, frequency)} apart" if frequency else ""
 
 
 def _absent(found: dict[str, Any], data: Data) -> str:

@@ -34,8 +34,12 @@ def stock_blocks(case: Case, inventory: Inventory) -> list[Block]:
         reference=float(inventory.lead_time),
         reference_title=f"lead time, {counted(inventory.lead_time, step)}",
     )
-    formats = dict.fromkeys(frame.columns[2:], "number") | {"order": "count"}
-    table = Table("orders", "Stock left and what to order", frame, formats, shown=_SHOWN)
+    formats = dict.fromkeys(frame.columns[1:], "number") | {"order": "count"}
+    title = (
+        f"Stock left and what to order; forecast: the next {step}; demand: until the next order "
+        f"arrives, {counted(inventory.lead_time + inventory.review, step)}"
+    )
+    table = Table("orders", title, frame, formats, shown=_SHOWN)
     return [
         Text(orders_sentence(case, inventory, frame), title="What to order"),
         chart,
@@ -58,10 +62,10 @@ def orders(case: Case, inventory: Inventory) -> pd.DataFrame:
     """The last forecast of each series, and what follows from it for stock and order.
 
     Returns:
-        ``series``, ``time``, ``forecast`` with ``low`` and ``high`` for one step, ``stock``,
-        ``days left`` (or ``steps left``) with ``fewest`` and ``most``, ``demand`` over lead time
-        and review with ``demand low`` and ``demand high``, and ``order``; the first to run out
-        on top. Empty where forecasts carry no intervals.
+        ``series``, ``stock``, ``days left`` (or ``steps left``) with ``fewest`` and ``most``,
+        ``order``, ``forecast`` with ``low`` and ``high`` for one step, and ``demand`` over lead
+        time and review with the ends ``at least`` and ``at most``; the first to run out on top.
+        Empty where forecasts carry no intervals.
     """
     from ratchet.learning.inventory import demand, order, steps_left
 
@@ -74,14 +78,11 @@ def orders(case: Case, inventory: Inventory) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "series": last["series"].astype(str),
-            "time": last["time"].dt.strftime("%Y-%m-%d"),
-            "forecast": ends[0],
-            "low": ends[1],
-            "high": ends[2],
             "stock": stock,
             **dict(zip((f"{step_name(case)}s left", "fewest", "most"), left, strict=True)),
-            **dict(zip(("demand", "demand low", "demand high"), needed, strict=True)),
             "order": order(*ends, stock, **_rules(case, inventory)),
+            **dict(zip(("forecast", "low", "high"), ends, strict=True)),
+            **dict(zip(("demand", "at least", "at most"), needed, strict=True)),
         }
     )
     return frame.sort_values("fewest", ignore_index=True)
@@ -122,8 +123,9 @@ def orders_sentence(case: Case, inventory: Inventory, frame: pd.DataFrame) -> st
     sure = int((frame[f"{step}s left"] < inventory.lead_time).sum())
     maybe = int((frame["fewest"] < inventory.lead_time).sum()) - sure
     text = (
-        f"With a stock of {stock}, an order that takes {counted(inventory.lead_time, step)} to "
-        f"arrive and another one {counted(inventory.review, step)} later, {count(sure)} of "
+        f"After the last test row, {case.test['time'].max():%Y-%m-%d}: with a stock of {stock}, "
+        f"an order that takes {counted(inventory.lead_time, step)} to arrive and another one "
+        f"{counted(inventory.review, step)} later, {count(sure)} of "
         f"{counted(len(frame), 'series', 'series')} are expected to run out before an order "
         f"placed now arrives, and {count(maybe)} more may, if demand is at the upper end of its "
         f"interval. Filling up for a service level of {share(inventory.service_level)} takes "

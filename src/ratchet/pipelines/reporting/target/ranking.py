@@ -48,9 +48,12 @@ def ranking(case: Case) -> list[Block]:
         group="kind" if case.is_series else None,
     )
     met = "beats" if base["beaten"] else "does not beat"
-    text = (
-        f"{why_sentence(case)} On the test rows it {met} the baseline. {ties_sentence(case, frame)}"
+    beats = (
+        "It is the baseline."
+        if case.best == base["candidate"]
+        else f"On the test rows it {met} the baseline."
     )
+    text = f"{why_sentence(case)} {beats} {ties_sentence(case, frame)}"
     return [Text(text, title="Ranking"), chart, table, *_all_scores(case)]
 
 

@@ -154,6 +154,7 @@ def importance(case: Case) -> list[Block]:
 def importance_sentence(case: Case) -> str:
     """Say which source counts most, and how much of all it is."""
     top, loss = case.importance.head(3), case.importance_loss
+    top = top[(top["importance"] > 0) | (top.index == top.index[:1].max())]
     if top.empty:
         return "No source of features was measured."
     first = top.iloc[0]

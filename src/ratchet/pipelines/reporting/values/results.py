@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -29,6 +31,7 @@ def distribution(case: Case) -> list[Block]:
         f"{number(known.std())} of it (one standard deviation). The middle 90% run from "
         f"{number(known.quantile(0.05))} to {number(known.quantile(0.95))}."
     )
+    unit_name = case.target.unit
     chart = Chart(
         name="distribution",
         kind="histogram",
@@ -38,7 +41,7 @@ def distribution(case: Case) -> list[Block]:
         y="share",
         group="group",
         shares="y",
-        x_title=f"{case.name}{f' ({case.target.unit})' if case.target.unit else ''}",
+        x_title=f"{case.name}{f' ({unit_name})' if unit_name not in ('', case.name) else ''}",
         y_title="share of the rows",
     )
     table = frame.rename_axis("part").reset_index()
@@ -163,7 +166,7 @@ def coverage_sentence(case: Case) -> str:
     )
     cut = clipped(case)
     if case.target.bounds and cut.any():
-        ends = listed([plain(end) for end in case.target.bounds])
+        ends = listed([plain(end) for end in case.target.bounds if math.isfinite(end)])
         text += (
             f" {counted(int(cut.sum()), 'interval')} ({share(cut.mean())}) "
             f"{'is' if cut.sum() == 1 else 'are'} cut at the ends of the range ({ends})."

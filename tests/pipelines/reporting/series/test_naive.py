@@ -1,0 +1,186 @@
+"""Whether naive forecasts are beaten, which series dominates, and what to order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ratchet.learning.inventory import demand
+from ratchet.pipelines.reporting.case import Case
+from ratchet.pipelines.reporting.page.wording import number, share
+from ratchet.pipelines.reporting.series import by_series, forecasts, limits, naive, stock
+from ratchet.pipelines.reporting.series.use import use
+from ratchet.pipelines.reporting.target.results import card
+
+Make = Callable[..., Case]
+
+
+def mase(case: Case, name: str) -> float:
+    test = case.predictions[case.predictions["split"] == "test"]
+    rows = test[test["candidate"] == name]
+    return float(((rows["truth"] - rows["prediction"]).abs() / rows["scale"]).mean())
+
+
+def test_a_clear_winner_beats_the_better_naive_forecast(make_series: Make) -> None:
+    case = make_series()
+    assert naive.naive_candidates(case) == ["persistence", "seasonal"]
+    assert naive.best_naive(case) == "seasonal"
+    frame = naive.against_naive(case).set_index("candidate")
+    assert frame.loc["net", "gain"] == pytest.approx(mase(case, "seasonal") - mase(case, "net"))
+    assert (frame["verdict"] == naive.BEATS).all()
+    text = naive.naive_sentence(case)
+    assert f"Yes, they are beaten: ridge has {number(mase(case, 'ridge'))}" in text
+    assert limits.naive_not_beaten(case) == []
+    assert "beats the best naive forecast, seasonal" in card(case).headline
+
+
+def test_a_tie_is_not_called_a_win(make_series: Make) -> None:
+    case = make_series(errors={"ridge": 0.9})
+    gain = naive.gain_over(case, "seasonal", "ridge")
+    assert gain["low"] < 0 < gain["high"]
+    assert "No, not for sure" in naive.naive_sentence(case)
+    (found,) = limits.naive_not_beaten(case)
+    assert "is not beaten for sure" in found.fact
+    assert "the difference may be chance" in card(case).headline
+
+
+def test_worse_than_naive_is_said(make_series: Make) -> None:
+    case = make_series(errors={"ridge": 2.0})
+    assert "No: ridge has" in naive.naive_sentence(case)
+    assert "is worse" in naive.naive_sentence(case)
+    assert naive.against_naive(case).set_index("candidate").loc["ridge", "verdict"] == naive.WORSE
+
+
+def test_a_naive_winner_is_said(make_series: Make) -> None:
+    case = make_series(best="seasonal")
+    assert "One of them, seasonal, is the winner" in naive.naive_sentence(case)
+    assert "It is a naive forecast" in card(case).headline
+    assert limits.naive_not_beaten(case)[0].step.startswith("Use seasonal")
+
+
+def test_r2_that_flatters_is_warned_of(make_series: Make) -> None:
+    case = make_series()
+    assert case.scores["seasonal"]["test"]["r2"]["value"] > 0.9  # one shop is ten times as large
+    assert naive.flattery(case).startswith("R² flatters here")
+    single = make_series(many=False)
+    assert single.scores["persistence"]["test"]["r2"]["value"] < 0.9
+    assert naive.flattery(single) == ""
+
+
+def test_series_that_dominates_is_found_and_left_out_once(make_series: Make) -> None:
+    case = make_series()
+    found = by_series.dominating(case)
+    assert found is not None
+    name, part = found
+    squares = (case.test["truth"] - case.test["truth"].mean()) ** 2
+    assert name == "shop 0"
+    assert part == pytest.approx(squares[case.test["series"] == name].sum() / squares.sum())
+    frame = by_series.with_and_without(case, name).set_index(["candidate", "rows used"])
+    others = case.test[case.test["series"] != name]
+    left = np.sqrt((others["error"] ** 2).mean())
+    assert frame.loc[("ridge", "without it"), "RMSE"] == pytest.approx(left)
+    assert frame.loc[("ridge", "all"), "RMSE"] == pytest.approx(case.test_scores["rmse"]["value"])
+    assert limits.one_dominates(case)[0].fact.startswith("Series shop 0 holds ")
+
+
+def test_no_series_dominates_where_all_are_alike(make_series: Make) -> None:
+    case = make_series()
+    others = case.predictions[case.predictions["series"] != "shop 0"]
+    assert by_series.dominating(replace(case, predictions=others)) is None
+    assert by_series.dominating(make_series(many=False)) is None
+
+
+def test_errors_by_series_are_those_of_the_rows(make_series: Make) -> None:
+    case = make_series()
+    frame = by_series.errors_by_series(case)
+    assert frame["MASE"].is_monotonic_decreasing
+    assert frame["MASE"].mean() == pytest.approx(mase(case, "ridge"))
+    row = frame.set_index("series").loc["shop 7"]
+    own = case.test[case.test["series"] == "shop 7"]
+    assert row["bias"] == pytest.approx((own["prediction"] - own["truth"]).mean())
+
+
+def test_worst_stretch_holds_the_largest_errors(
+    make_series: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = make_series(many=False, hourly=True)
+    assert forecasts.stretch_length(case) == 14 * 24
+    monkeypatch.setattr(forecasts, "_DAYS", 0.5)
+    assert forecasts.stretch_length(case) == 12
+    rows = case.predictions
+    disturbed = rows["time"] == rows.loc[rows["split"] == "test", "time"].iloc[5]
+    case = replace(case, predictions=rows.assign(prediction=rows["prediction"] + 100 * disturbed))
+    worst = forecasts.worst_stretch(case)
+    assert len(worst) == len(forecasts.usual_stretch(case)) == 12
+    assert worst["error"].abs().max() > 90
+
+
+def test_usual_series_is_the_median_one(make_series: Make) -> None:
+    case = make_series()
+    errors = by_series.errors_by_series(case)["MASE"]
+    rows = forecasts.usual_stretch(case)
+    own = (rows["error"].abs() / rows["scale"]).mean()
+    assert (errors > own).sum() in (9, 10)
+    assert rows["time"].is_monotonic_increasing
+
+
+def test_orders_follow_from_the_last_forecasts(make_series: Make) -> None:
+    case = make_series()
+    assert case.inventory is not None
+    frame = stock.orders(case, case.inventory).set_index("series")
+    last = case.test[case.test["time"] == case.test["time"].max()].set_index("series")
+    assert frame["forecast"].to_dict() == pytest.approx(last["prediction"].to_dict())
+    assert frame["days left"].to_dict() == pytest.approx((30 / last["prediction"]).to_dict())
+    need = demand(*(last[c] for c in ("prediction", "low", "high")), 3)
+    assert frame.loc[last.index, "at most"].to_list() == pytest.approx(need[2].tolist())
+    assert (frame["order"] >= frame["demand"] - 30).all()
+    assert frame["fewest"].is_monotonic_increasing
+    text = stock.orders_sentence(case, case.inventory, frame.reset_index())
+    assert f"{(frame['days left'] < 2).sum()} of 20 series are expected to run out" in text
+
+
+def test_stock_may_come_from_a_column(make_series: Make) -> None:
+    case = make_series(stock="shelf")
+    assert case.inventory is not None
+    frame = stock.orders(case, case.inventory).set_index("series")
+    assert frame.loc["shop 4", "stock"] == 20
+    assert np.isnan(frame.loc["shop 3", "order"])
+    text = stock.orders_sentence(case, case.inventory, frame.reset_index())
+    assert "Of 1 series the stock is not known." in text
+
+
+def test_what_was_promised_of_the_stock_is_held_against_the_test_time(make_series: Make) -> None:
+    case = make_series()
+    assert case.inventory is not None
+    frame = stock.held(case, case.inventory)
+    assert len(frame) == 20 * (40 - 2)  # of three days each
+    row = frame.iloc[5]
+    own = case.test.loc[frame.index[5]]
+    after = case.test[(case.test["series"] == own["series"]) & (case.test["time"] >= own["time"])]
+    assert row["demand"] == pytest.approx(after.sort_values("time")["truth"].head(3).sum())
+    said = stock.held_sentence(case, case.inventory)
+    assert f"{share(frame['inside'].mean())} of 760 cases" in said
+    long = case.inventory.model_copy(update={"lead_time": 90})
+    assert "too short" in stock.held_sentence(case, long)
+
+
+def test_without_intervals_nothing_is_said_of_orders(make_series: Make) -> None:
+    case = make_series()
+    bare = replace(case, predictions=case.predictions.drop(columns=["low", "high"]))
+    assert bare.inventory is not None
+    frame = stock.orders(bare, bare.inventory)
+    assert frame.empty
+    assert "no intervals" in stock.orders_sentence(bare, bare.inventory, frame)
+    assert len(use(bare)) == len(use(case))
+
+
+def test_few_time_steps_are_told(make_series: Make) -> None:
+    case = make_series()
+    assert limits.few_times(case) == []
+    days = case.test["time"].drop_duplicates().nsmallest(12)
+    kept = case.predictions["split"].ne("test") | case.predictions["time"].isin(days)
+    (found,) = limits.few_times(replace(case, predictions=case.predictions[kept]))
+    assert "are of only 12 time steps" in found.fact
