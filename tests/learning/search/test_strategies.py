@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import uniform
 
 from ratchet.learning.search.strategies import (
     STRATEGIES,
@@ -64,6 +65,21 @@ def test_random_draws_points_of_the_grid_and_none_twice(n, seed):
     assert len(points) == len(set(points)) == min(n, 18)
     assert set(points) <= set(frozen(grid(SPACE).batches.send(None).points))
     assert frozen(asked(random(SPACE, n_trials=n, seed=seed))[0].points) == points
+
+
+def test_random_draws_from_distributions():
+    [batch] = asked(
+        random({"rate": uniform(1, 2), "units": [3]}, n_trials=50, seed=0), score=int_score
+    )
+
+    rates = {point["rate"] for point in batch.points}
+    assert len(rates) == 50
+    assert 1 < min(rates) < 1.2
+    assert 2.8 < max(rates) < 3
+
+
+def int_score(point, epochs=None):
+    return 1.0
 
 
 @pytest.mark.parametrize("n", [1, 7, 18, 50])

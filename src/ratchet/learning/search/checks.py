@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from typing import Any
 
 from ratchet.learning.search import strategies
@@ -44,8 +45,20 @@ def check_search(search: Any, n_features: int) -> None:
         raise ValueError(f"engine: unknown {search.engine!r}; known are {list(ENGINES)}")
     if search.engine == "dask":
         address()
-    for name, value in _values(search.estimator, search.param_grid):
+    _check_options(search)
+    drawn = search.strategy == "random"
+    for name, value in _values(search.estimator, search.param_grid, distributions=drawn):
         _check_value(search.estimator, name, value, n_features)
+
+
+def _check_options(search: Any) -> None:
+    taken = signature(strategies.STRATEGIES[search.strategy]).parameters
+    allowed = sorted(set(taken) - {"param_grid", "n_trials", "seed"})
+    for name in search.strategy_options or {}:
+        if name not in allowed:
+            raise ValueError(
+                f"strategy_options.{name}: no such option; {search.strategy} takes {allowed}"
+            )
 
 
 def _at_least_1(name: str, value: Any) -> None:
@@ -53,7 +66,7 @@ def _at_least_1(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
 
 
-def _values(estimator: Any, param_grid: Any) -> Iterator[tuple[str, Any]]:
+def _values(estimator: Any, param_grid: Any, *, distributions: bool) -> Iterator[tuple[str, Any]]:
     """Names with each of their values, all of them known and none without."""
     allowed = estimator.get_params()
     for part in [param_grid] if isinstance(param_grid, Mapping) else param_grid:
@@ -62,7 +75,7 @@ def _values(estimator: Any, param_grid: Any) -> Iterator[tuple[str, Any]]:
                 raise ValueError(
                     f"param_grid.{name}: no such parameter; allowed are {sorted(allowed)}"
                 )
-            if hasattr(values, "rvs"):  # a distribution to draw from
+            if distributions and hasattr(values, "rvs"):
                 continue
             if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
                 raise ValueError(f"param_grid.{name}: expected a list of values, got {values!r}")

@@ -138,8 +138,10 @@ class Search(BaseSearchCV):
                 names what is, before anything is fitted.
         """
         self._validate_params()
-        check_search(self, np.shape(X)[1])
-        if not is_groupable(self.estimator):
+        together = is_groupable(self.estimator)
+        check_search(self, np.shape(X)[1] if together else 0)
+        self._plan()  # judges the options of the strategy
+        if not together:
             super().fit(X, y, **params)
         elif params:
             raise ValueError(f"fit: recurrent candidates take no {sorted(params)}")

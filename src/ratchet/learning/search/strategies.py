@@ -61,8 +61,13 @@ def grid(param_grid: ParamGrid) -> Plan:
 
 
 def random(param_grid: ParamGrid, *, n_trials: int, seed: int) -> Plan:
-    """Points drawn at random, none twice; all of them when there are no more than ``n_trials``."""
-    n = min(n_trials, len(ParameterGrid(param_grid)))
+    """Points drawn at random, none twice; all of them when there are no more than ``n_trials``.
+
+    Beside lists of values, distributions of ``scipy.stats`` serve, too.
+    """
+    grids = [param_grid] if isinstance(param_grid, Mapping) else param_grid
+    endless = any(hasattr(values, "rvs") for part in grids for values in part.values())
+    n = n_trials if endless else min(n_trials, len(ParameterGrid(param_grid)))
     points = list(ParameterSampler(param_grid, n, random_state=seed))
     return Plan(n, _once(points))
 
@@ -80,7 +85,12 @@ def bayesian(param_grid: ParamGrid, *, n_trials: int, seed: int, batch_size: int
         n_trials: points to try.
         seed: of the draws.
         batch_size: points asked at a time; more can be trained together, fewer know more.
+
+    Raises:
+        ValueError: several grids, or no batch size.
     """
+    if batch_size < 1:
+        raise ValueError(f"strategy_options: batch_size must be at least 1, not {batch_size!r}")
     if not isinstance(param_grid, Mapping):
         raise ValueError("param_grid: the strategy 'bayesian' takes one grid, got a list of grids")
     values = {
@@ -112,7 +122,15 @@ def halving(
         keep: share of the points kept at each rung, rounded up.
         fair: parameter whose values keep their share in the first rungs.
         fair_rungs: how many rungs these are.
+
+    Raises:
+        ValueError: rungs that do not rise, or a share that keeps none or all.
     """
+    if list(rungs) != sorted(set(rungs)) or any(rung < 1 for rung in rungs) or not 0 < keep < 1:
+        raise ValueError(
+            "strategy_options: rungs must be rising numbers of epochs and keep lie between 0 and "
+            f"1, not {rungs!r} and {keep!r}"
+        )
     points = list(ParameterGrid(param_grid))
     sizes = [len(points)]
     for _ in rungs:
