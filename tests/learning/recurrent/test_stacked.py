@@ -16,7 +16,7 @@ from ratchet.learning.recurrent.stacked.program import program
 from ratchet.learning.recurrent.training import Graph, Member
 
 NAMES = ("gru", "lstm")
-GRAPH = Graph("gru", units=8, activation="tanh", batch_size=16, lookback=5, features=3, horizon=2)
+GRAPH = Graph("gru", units=8, activation="tanh", batch_size=16, lookback=3, features=3, horizon=2)
 SEED = 4
 TOLERANCE = 1e-5
 
@@ -141,6 +141,7 @@ def test_twenty_epochs_are_those_of_keras(name, dropout, patience):
             assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_trains_as_the_general_trainer_does(name, loops):
     graph = replace(GRAPH, architecture=name)

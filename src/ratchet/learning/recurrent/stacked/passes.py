@@ -125,9 +125,7 @@ def _layer_gradients(
     recurrent = tf.zeros_like(weights.recurrent)
     if joined:
         recurrent = tf.matmul(_joined(outputs[0]), joined[0], transpose_a=True)
-    parts = [[of_first] for of_first in d_first]
-    for part, of_later in zip(parts, joined, strict=False):
-        part.append(of_later)
+    parts = list(zip(*([d_first, joined] if joined else [d_first]), strict=True))
     # The bias is the weight of an input that is always 1: no sums beside the products.
     ones = tf.concat([x, tf.ones_like(x[..., :1])], axis=-1)
     by_input, *last = (_by_input(ones, part) for part in parts)
@@ -135,18 +133,16 @@ def _layer_gradients(
         return by_input[:, :-1], recurrent, by_input[:, -1]
     units = weights.recurrent.shape[1]
     projected = tf.concat([by_input[..., :-units], *last], axis=-1)
-    return (
-        projected[:, :-1],
-        recurrent,
-        tf.stack([projected[:, -1], by_input[:, -1]], axis=1),
-    )
+    bias = tf.stack([projected[:, -1], by_input[:, -1]], axis=1)
+    return projected[:, :-1], recurrent, bias
 
 
 def _by_input(x: tf.Tensor, d_gates: Sequence[tf.Tensor]) -> tf.Tensor:
     """Products of the inputs with the gradients by the gates, of the first step and the later."""
-    inputs = [tf.reshape(part, [1, -1, x.shape[-1]]) for part in (x[:1], x[1:])]
+    inputs = (x[:1], x[1:])[: len(d_gates)]
     products = [
-        tf.matmul(part, d, transpose_a=True) for part, d in zip(inputs, d_gates, strict=False)
+        tf.matmul(tf.reshape(part, [1, -1, x.shape[-1]]), d, transpose_a=True)
+        for part, d in zip(inputs, d_gates, strict=True)
     ]
     return tf.add_n(products)
 
