@@ -167,6 +167,23 @@ def test_what_was_promised_of_the_stock_is_held_against_the_test_time(make_serie
     assert "too short" in stock.held_sentence(case, long)
 
 
+def test_orders_that_fall_short_are_told(make_series: Make) -> None:
+    case = make_series()
+    said = case.predictions["prediction"]
+    wide = case.predictions.assign(low=0.0, high=3 * said)
+    assert limits.orders_fall_short(replace(case, predictions=wide)) == []
+    narrow = case.predictions.assign(low=(said - 0.01).clip(0), high=said + 0.01)
+    short = replace(case, predictions=narrow)
+    assert short.inventory is not None
+    frame = stock.held(short, short.inventory)
+    (found,) = limits.orders_fall_short(short)
+    assert f"enough in {share(frame['enough'].mean())} of the cases" in found.fact
+    factor = stock.needed_safety(frame, short.inventory)
+    assert f"{number(factor)} times as large" in found.step
+    enough = frame["demand"] <= frame["mean"] + factor * (frame["level"] - frame["mean"])
+    assert frame["enough"].mean() < enough.mean() == pytest.approx(0.95, abs=0.01)
+
+
 def test_without_intervals_nothing_is_said_of_orders(make_series: Make) -> None:
     case = make_series()
     bare = replace(case, predictions=case.predictions.drop(columns=["low", "high"]))

@@ -15,6 +15,7 @@ from ratchet.pipelines.reporting.series.naive import (
     naive_candidates,
     verdict,
 )
+from ratchet.pipelines.reporting.series.stock import orders_fall_short
 from ratchet.pipelines.reporting.values import limits as limits_values
 
 _FEW_TIMES = 30
@@ -87,6 +88,7 @@ RULES = [
     flattering_r2,
     one_dominates,
     few_times,
+    orders_fall_short,
     limits_values.coverage,
     limits_values.value_shift,
 ]

@@ -8,7 +8,7 @@ import pandas as pd
 from ratchet.params import Inventory
 from ratchet.pipelines.reporting.case import Case
 from ratchet.pipelines.reporting.intervals import share_interval
-from ratchet.pipelines.reporting.page.blocks import Block, Points, Table, Text
+from ratchet.pipelines.reporting.page.blocks import Block, Finding, Points, Table, Text
 from ratchet.pipelines.reporting.page.chart import Chart
 from ratchet.pipelines.reporting.page.wording import count, counted, number, plain, share
 from ratchet.pipelines.reporting.values.results import covered
@@ -159,7 +159,8 @@ def held(case: Case, inventory: Inventory) -> pd.DataFrame:
 
     Returns:
         One row for each series and test time after which there are enough test rows: ``demand``,
-        ``low`` and ``high``, ``level`` (forecast and safety stock), ``inside`` and ``enough``.
+        ``mean``, ``low`` and ``high``, ``level`` (what is expected and a safety stock), ``inside``
+        and ``enough``.
     """
     from ratchet.learning.inventory import demand, order
 
@@ -170,10 +171,10 @@ def held(case: Case, inventory: Inventory) -> pd.DataFrame:
     )
     rows, sums = rows[sums.notna()], sums.dropna()
     if rows.empty:
-        return pd.DataFrame(columns=["demand", "low", "high", "level", "inside", "enough"])
-    _, low, high = demand(*_ends(rows), steps)
+        return pd.DataFrame(columns=["demand", "mean", "low", "high", "level", "inside", "enough"])
+    mean, low, high = demand(*_ends(rows), steps)
     level = order(*_ends(rows), 0.0, **_rules(case, inventory))
-    frame = pd.DataFrame({"demand": sums, "low": low, "high": high, "level": level})
+    frame = pd.DataFrame({"demand": sums, "mean": mean, "low": low, "high": high, "level": level})
     return frame.assign(
         inside=frame["demand"].between(frame["low"], frame["high"]),
         enough=frame["demand"] <= frame["level"],
@@ -194,8 +195,51 @@ def held_sentence(case: Case, inventory: Inventory) -> str:
         f"{_promised(case)}), and the order would have been enough in "
         f"{share(found['enough'].mean())} ({_ends_text(ends[1])}; promised "
         f"{share(inventory.service_level)}). The cases overlap in time, so that the intervals of "
-        "these shares are too narrow."
-    )
+        f"these shares are too narrow. {_needed_text(found, inventory)}"
+    ).strip()
+
+
+def needed_safety(found: pd.DataFrame, inventory: Inventory) -> float:
+    """By what the safety stock would have to be multiplied to keep the service level in the test.
+
+    Args:
+        found: as ``held`` gives it.
+        inventory: how goods are ordered.
+
+    Returns:
+        A factor; NaN where there is no safety stock.
+    """
+    safety = (found["level"] - found["mean"]).where(lambda units: units > 0)
+    return float(((found["demand"] - found["mean"]) / safety).quantile(inventory.service_level))
+
+
+def _needed_text(found: pd.DataFrame, inventory: Inventory) -> str:
+    factor = needed_safety(found, inventory)
+    if found["enough"].mean() >= inventory.service_level or not factor > 1:
+        return ""
+    return f"A safety stock {number(factor)} times as large would have kept the service level."
+
+
+def orders_fall_short(case: Case) -> list[Finding]:
+    """Orders that would not have been enough as often as asked for."""
+    if case.inventory is None or covered(case) is None:
+        return []
+    found = held(case, case.inventory)
+    if found.empty or found["enough"].mean() >= case.inventory.service_level:
+        return []
+    factor = needed_safety(found, case.inventory)
+    return [
+        Finding(
+            f"Orders by these forecasts would have been enough in "
+            f"{share(found['enough'].mean())} of the cases in the test time, not in "
+            f"{share(case.inventory.service_level)}: the forecast of the next {step_name(case)} "
+            "does not stand for those after it, or its errors go together.",
+            f"Order with a safety stock {number(factor)} times as large, or with a higher service "
+            "level, until more rows tell better."
+            if factor > 1
+            else "",
+        )
+    ]
 
 
 def _ends_text(ends: tuple[float, float]) -> str:
