@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 every_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-Execute = Callable[[Path, Path], Any]
+Execute = Callable[..., Any]
 
 
 @pytest.fixture
@@ -32,8 +32,9 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Execute:
     write_kernel_spec(tmp_path / "kernels" / "this")
     specs = KernelSpecManager(kernel_dirs=[str(tmp_path / "kernels")])
 
-    def run(path: Path, project: Path) -> Any:
+    def run(path: Path, project: Path, use_case: str = "films") -> Any:
         notebook = nbformat.read(path, as_version=4)
+        first_code(notebook).source = f'use_case = "{use_case}"'
         manager = AsyncKernelManager(kernel_name="this", kernel_spec_manager=specs)
         place = {"metadata": {"path": str(project)}}
         # Not allow_errors: Kedro prints tracebacks with rich, which leaves no output of type error.
@@ -48,9 +49,13 @@ def outputs(notebook: Any) -> list[Any]:
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
+def first_code(notebook: Any) -> Any:
+    return next(cell for cell in notebook.cells if cell.cell_type == "code")
+
+
 def test_there_are_notebooks() -> None:
     phases = [path.stem.split("_")[0] for path in NOTEBOOKS]
-    assert {"1", "2", "3", "5"} <= set(phases)
+    assert {"1", "2", "3", "4", "5"} <= set(phases)
 
 
 @every_notebook
@@ -64,15 +69,16 @@ def test_is_committed_without_outputs(notebook: Path) -> None:
 
 @every_notebook
 def test_asks_for_the_use_case_first(notebook: Path) -> None:
-    cells = nbformat.read(notebook, as_version=4).cells
-    first = next(cell for cell in cells if cell.cell_type == "code")
-    assert first.source == 'use_case = "films"'
+    assert first_code(nbformat.read(notebook, as_version=4)).source == 'use_case = "films"'
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("use_case", ["films", "power"])
 @every_notebook
-def test_runs(notebook: Path, films_project: Path, execute: Execute) -> None:
-    executed = execute(notebook, films_project)
+def test_runs(
+    notebook: Path, use_case: str, execute: Execute, request: pytest.FixtureRequest
+) -> None:
+    executed = execute(notebook, request.getfixturevalue(f"{use_case}_project"), use_case)
     assert [o for o in outputs(executed) if o.output_type == "error"] == []
     images = [o for o in outputs(executed) if "image/png" in o.get("data", {})]
     assert images, "no plot was drawn"
