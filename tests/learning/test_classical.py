@@ -42,6 +42,8 @@ def small(task: str, name: str, seed: int = 0):
     sizes = {"n_estimators": 15, "estimator__n_estimators": 15, "max_iter": 15}
     sizes |= {f"model__{key}": size for key, size in sizes.items()}
     sizes |= {"kernel__n_components": 60, "estimator__model__max_iter": 15}
+    sizes |= {"line__estimator__model__max_iter": 15, "forest__model__n_estimators": 15}
+    sizes |= {"boosting__model__max_iter": 15}
     known = model.get_params()
     return model.set_params(**{key: value for key, value in sizes.items() if key in known})
 

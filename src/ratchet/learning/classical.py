@@ -136,6 +136,22 @@ def boosted_ridge() -> BaseEstimator:
     return ResidualRegressor(base=ridge(), estimator=forecasting_boosting())
 
 
+def mixture() -> BaseEstimator:
+    """Mean of a boosted line, a forest and boosting, which err in different ways.
+
+    Bates and Granger (1969), "The combination of forecasts": what is independent in the errors of
+    several forecasts cancels in their mean.
+    """
+    from sklearn.ensemble import VotingRegressor
+
+    parts = [
+        ("line", boosted_ridge()),
+        ("forest", forecasting_extra_trees()),
+        ("boosting", forecasting_boosting()),
+    ]
+    return VotingRegressor(parts)
+
+
 ESTIMATORS: dict[str, dict[str, Callable[[], BaseEstimator]]] = {
     "classification": {
         "dummy": DummyClassifier,
@@ -162,6 +178,7 @@ ESTIMATORS: dict[str, dict[str, Callable[[], BaseEstimator]]] = {
         "xgboost": forecasting_xgboost,
         "kernel": kernel_regressor,
         "boosted_ridge": boosted_ridge,
+        "mixture": mixture,
     },
 }
 
