@@ -139,7 +139,7 @@ def test_bayesian_takes_one_grid():
 
 def test_halving_keeps_a_third_at_each_rung():
     space = SPACE | {"dropout": [0.1, 0.2, 0.3], "batch_size": [32, 64]}
-    plan = halving(space)
+    plan = halving(space, fair_rungs=2)
     batches = asked(plan)
 
     assert [(len(batch.points), batch.epochs) for batch in batches] == [
@@ -153,14 +153,16 @@ def test_halving_keeps_a_third_at_each_rung():
     assert all(best.items() <= point.items() for point in batches[-1].points)
 
 
-def test_halving_keeps_the_share_of_each_learning_rate_in_the_first_rungs():
+def test_halving_keeps_the_share_of_each_learning_rate_where_asked():
     space = SPACE | {"dropout": [0.1, 0.2, 0.3], "batch_size": [32, 64]}
-    _, second, third, _ = asked(halving(space))
+    _, by_default, _, _ = asked(halving(space))
+    _, second, third, _ = asked(halving(space, fair_rungs=2))
     unfair = asked(halving(space, fair_rungs=0))
 
     def shares(batch):
         return Counter(point["learning_rate"] for point in batch.points)
 
+    assert shares(by_default) == shares(second)
     assert shares(second) == {1e-3: 12, 5e-4: 12, 1e-4: 12}
     assert shares(third) == {1e-3: 4, 5e-4: 4, 1e-4: 4}
     assert shares(unfair[1])[1e-4] == 0  # what the rule is for

@@ -107,13 +107,14 @@ def halving(
     rungs: Sequence[int] = (3, 9, 27),
     keep: float = 1 / 3,
     fair: str = "learning_rate",
-    fair_rungs: int = 2,
+    fair_rungs: int = 1,
 ) -> Plan:
     """Train all points a little, the better ones further, the best to the end.
 
     Successive halving (Jamieson and Talwalkar, 2016, "Non-stochastic best arm identification"),
-    with one change: few epochs flatter high learning rates. In the first rungs points compete with
-    those of their own learning rate only, and each learning rate keeps its share.
+    with one change: few epochs flatter high learning rates. In the first rung points compete with
+    those of their own learning rate only, and each learning rate keeps its share. Later rungs have
+    no such rule: where a high learning rate is best, it would cost places that the winner needs.
 
     Args:
         param_grid: parameter -> values to try.
