@@ -10,11 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -191,15 +189,15 @@ def compare(name: str, seed: int, full: Result, halving: Result) -> tuple[str, .
 
 
 def per_epoch(calls: list[tuple[str, int, float]]) -> dict[str, float]:
-    """CPU seconds of an epoch of one candidate, by graph: the median over calls.
+    """CPU seconds of an epoch of one candidate, by graph: the least over calls.
 
-    The first call in a process also compiles; it is among the few above the median.
+    Calls that also compile have more, and one per graph at least has not.
     """
-    by_graph = defaultdict(list)
+    rates: dict[str, float] = {}
     for graph, epochs, cpu in calls:
         if epochs:
-            by_graph[graph].append(cpu / epochs)
-    return {graph: statistics.median_low(sorted(rates)) for graph, rates in by_graph.items()}
+            rates[graph] = min(cpu / epochs, rates.get(graph, cpu / epochs))
+    return rates
 
 
 if __name__ == "__main__":
