@@ -32,7 +32,7 @@ def data_chapter(
     columns = _columns(profile, data, features, targets)
     return Chapter(
         sections={
-            "asked": _asked(about, targets),
+            "asked": _asked(about, targets, features),
             "data": _understanding(profile, columns, primary, data),
             "done": preparation(selection, data, features),
         },
@@ -40,11 +40,11 @@ def data_chapter(
     )
 
 
-def _asked(about: About, targets: Mapping[str, Target]) -> list[Block]:
+def _asked(about: About, targets: Mapping[str, Target], features: Features) -> list[Block]:
     rows = [
         {
             "target": name,
-            "what is predicted": _what(target),
+            "what is predicted": _what(target, features),
             "judged by": label(_metric(target)),
             "objectives": "; ".join(
                 f"{label(metric)} {plain(objective.aim)}"
@@ -59,7 +59,7 @@ def _asked(about: About, targets: Mapping[str, Target]) -> list[Block]:
     return [*words, Table("targets", "Targets and business objectives", pd.DataFrame(rows))]
 
 
-def _what(target: Target) -> str:
+def _what(target: Target, features: Features) -> str:
     if target.task == "classification":
         return f"one of {listed(target.classes or [])}"
     low, high = target.bounds or (-math.inf, math.inf)
@@ -68,7 +68,8 @@ def _what(target: Target) -> str:
     unit = f" ({target.unit})" if target.unit else ""
     if target.is_series:
         learned = "" if target.learn == "value" else f", learned as the {target.learn}"
-        return f"the value some steps ahead{inside}{unit}{learned}"
+        steps = features.windows.horizon if features.windows else 1
+        return f"the value {counted(steps, 'step')} ahead{inside}{unit}{learned}"
     return f"a number{inside}{unit}"
 
 

@@ -76,19 +76,17 @@ def _split(selection: dict[str, Any], data: Data) -> list[Block]:
 
 def _features(features: Features) -> list[Block]:
     frequent = f"at least {counted(features.min_count, 'training row')}"
-    encoding = {
-        **window_sources(features),
-        **dict.fromkeys(features.numeric, "the number as it is"),
-        **{
-            name: f"place in a cycle of {plain(period)} (sine and cosine)"
-            for name, period in features.cyclic.items()
-        },
-        **dict.fromkeys(features.categorical, f"one indicator for each value with {frequent}"),
-        **dict.fromkeys(features.lists, f"one indicator for each item with {frequent}"),
-        **dict.fromkeys(
-            features.text, f"{counted(features.text_components, 'direction')} of its words"
-        ),
-    }
+    encoding = window_sources(features)
+    for names, how in (
+        (features.numeric, "the number as it is"),
+        (features.cyclic, "place in a cycle of {} (sine and cosine)"),
+        (features.categorical, f"one indicator for each value with {frequent}"),
+        (features.lists, f"one indicator for each item with {frequent}"),
+        (features.text, f"{counted(features.text_components, 'direction')} of its words"),
+    ):
+        for name in names:
+            said = how.format(plain(features.cyclic.get(name)))
+            encoding[name] = f"{encoding[name]}; {said}" if name in encoding else said
     history = features.history
     for entity in history.entities if history else []:
         known = listed(list(history.values)) if history else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -95,3 +96,18 @@ def test_heatmap_keeps_the_order_of_rows_and_columns() -> None:
     trace = to_plotly(Chart("c", "heatmap", "", frame, "x", "y", value="v", text="t")).data[0]
     assert (trace.x, trace.y) == (("z", "a"), ("q", "b"))
     assert [list(row) for row in trace.z] == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        (np.linspace(0.007, 0.09, 20), [0.01, 0.02, 0.05]),
+        (np.geomspace(1e-4, 1e4, 20), [10.0**power for power in range(-4, 5)]),
+        ([0.001, 0.01], [0.001, 0.01]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_round(values: list[float], ticks: list[float]) -> None:
+    frame = pd.DataFrame({"x": values, "y": 1.0})
+    chart = Chart("c", "points", "", frame, "x", "y", logs="x")
+    assert chart.ticks("x") == pytest.approx(ticks)
+    assert chart.ticks("y") == []

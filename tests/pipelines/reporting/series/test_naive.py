@@ -114,7 +114,7 @@ def test_worst_stretch_holds_the_largest_errors(
     disturbed = rows["time"] == rows.loc[rows["split"] == "test", "time"].iloc[5]
     case = replace(case, predictions=rows.assign(prediction=rows["prediction"] + 100 * disturbed))
     worst = forecasts.worst_stretch(case)
-    assert len(worst) == len(forecasts.usual_stretch(case)) == 12
+    assert (len(worst), len(forecasts.usual_stretch(case))) == (2, 12)
     assert worst["error"].abs().max() > 90
 
 

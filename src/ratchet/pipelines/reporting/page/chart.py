@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -105,12 +106,21 @@ class Chart:
         """Rows of each box, in order of appearance."""
         return [(str(name), rows) for name, rows in self.frame.groupby(self.x, sort=False)]
 
-    def tried(self, axis: str) -> list[float]:
-        """Values on a logarithmic axis that are few enough to stand at its ticks."""
-        if axis not in self.logs:
+    def ticks(self, axis: str) -> list[float]:
+        """Where a logarithmic axis has ticks: at its values if they are few, or at 1, 2, 5, 10.
+
+        Decades alone when there are many; none for an axis that is not logarithmic.
+        """
+        values = self.frame[self.x if axis == "x" else self.y].dropna().astype(float)
+        if axis not in self.logs or values.empty:
             return []
-        values = sorted(self.frame[self.x if axis == "x" else self.y].dropna().unique())
-        return values if len(values) <= _MOST_TICKS else []
+        few = sorted(values.unique())
+        if len(few) <= _MOST_TICKS:
+            return few
+        powers = range(math.floor(math.log10(few[0])), math.ceil(math.log10(few[-1])) + 1)
+        fine = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+        inside = [tick for tick in fine if few[0] <= tick <= few[-1]]
+        return inside if len(inside) <= _MOST_TICKS else [10.0**power for power in powers]
 
     def errors(self, rows: DataFrame) -> tuple[list[float], list[float]] | None:
         """Lengths of the intervals below and above the value, if there are any."""

@@ -73,7 +73,7 @@ def _finish_axes(axes: Axes, chart: Chart) -> None:
     ):
         if axis in chart.logs:
             set_scale("log")
-            if values := chart.tried(axis):
+            if values := chart.ticks(axis):
                 ticks.set_ticks(values, labels=[f"{value:g}" for value in values])
                 ticks.set_minor_locator(NullLocator())
     if chart.kind in ("line", "curve", "points") and pd.api.types.is_datetime64_any_dtype(

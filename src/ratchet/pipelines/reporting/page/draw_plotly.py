@@ -61,7 +61,7 @@ def _height(chart: Chart) -> int:
 def _finish_axes(figure: go.Figure, chart: Chart) -> None:
     for axis, update in (("x", figure.update_xaxes), ("y", figure.update_yaxes)):
         if axis in chart.logs:
-            update(type="log", exponentformat="power", **_ticks(chart.tried(axis)))
+            update(type="log", **_ticks(chart.ticks(axis)))
     if chart.kind == "box":
         figure.update_xaxes(type="category")
     if "x" in chart.shares:

@@ -20,16 +20,23 @@ def comparisons(case: Case) -> list[Block]:
     if not names:
         return []
     frame = comparison(case, names)
-    numbers = dict.fromkeys(map(label, _METRICS), "number")
-    changes = {name: [percent(value) for value in frame[name]] for name in frame.columns[2::2]}
-    table = Table(
-        "baseline_against_best",
-        f"Baseline ({case.target.baseline}) against the best networks, test rows, and the change",
-        frame.assign(**changes),
-        numbers,
+    scores = [label(metric) for metric in _METRICS if label(metric) in frame]
+    shown = frame[["candidate"]].assign(
+        **{
+            score: [
+                number(value) + ("" if math.isnan(change) else f" ({percent(change)})")
+                for value, change in zip(frame[score], frame[f"change of {score}"], strict=True)
+            ]
+            for score in scores
+        }
     )
+    title = f"Baseline ({case.target.baseline}) and the best networks, test rows"
     said = [_sentence(case, name) for name in case.target.networks]
-    return [Text(" ".join(said), title="What the networks brought"), table]
+    return [
+        Text(" ".join(said), title="What the networks brought"),
+        Table("baseline_against_best", f"{title}, with the change against the baseline", shown),
+        Table("network_changes", title, frame, shown=0),
+    ]
 
 
 def comparison(case: Case, names: list[str]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from ratchet.pipelines.reporting.values.results import covered, residuals
 
 _DAYS = 14  # of steps shorter than a day
 _STEPS = 60  # of longer ones
+_CLOSER = 7  # times as short is the stretch with the largest errors
 _MOST_POINTS = 3000
 
 
@@ -47,7 +48,8 @@ def usual_stretch(case: Case) -> pd.DataFrame:
 
 def worst_stretch(case: Case) -> pd.DataFrame:
     """The test rows of one series in the stretch with the largest mean error."""
-    length, found, largest = stretch_length(case), case.test.iloc[:0], -1.0
+    length = max(2, stretch_length(case) // _CLOSER)
+    found, largest = case.test.iloc[:0], -1.0
     for name in case.test["series"].unique():
         rows = _of_series(case, name)
         means = case.losses(rows).rolling(min(length, len(rows))).mean().fillna(-1.0)
