@@ -80,5 +80,9 @@ def beyond(
 
 def together(frame: pd.DataFrame, *, columns: list[str]) -> pd.Series:
     """Several columns as one category, such as the half-hour of a working day after a free one."""
-    parts = [frame[column].astype("Int64").astype("string").fillna("?") for column in columns]
-    return parts[0].str.cat(parts[1:], sep="-")
+    first, *others = (
+        frame[column].astype("Int64").astype("string").fillna("?") for column in columns
+    )
+    for other in others:
+        first = first + "-" + other
+    return first
