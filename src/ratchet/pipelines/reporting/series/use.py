@@ -47,8 +47,9 @@ def _misses(case: Case) -> Table:
     rows = case.test.loc[losses.nlargest(max(1, round(len(losses) * _TENTH))).index]
     shown = ["prediction", *(["low", "high"] if covered(case) is not None else []), "truth"]
     frame = named(case, rows).assign(**{name: rows[name] for name in shown})
-    frame[case.loss_name] = losses.loc[rows.index]
-    formats = dict.fromkeys([*shown, case.loss_name], "number")
+    error = "scaled error" if case.has_many_series else "error"
+    frame[error] = losses.loc[rows.index]
+    formats = dict.fromkeys([*shown, error], "number")
     title = f"The largest misses, {count(len(rows))} of {count(len(losses))} test rows"
     return Table("largest_misses", title, frame, formats, shown=_SHOWN_ROWS)
 

@@ -65,7 +65,7 @@ def errors(case: Case) -> list[Block]:
     )
     points = test if len(test) <= _MOST_POINTS else test.sample(_MOST_POINTS, random_state=0)
     unit_ = points["scale"] if case.has_many_series else pd.Series(1.0, points.index)
-    scaled = ", in mean errors of the naive forecast for the series" if case.has_many_series else ""
+    scaled = ", in mean naive errors of the series" if case.has_many_series else ""
     scatter = Chart(
         name="truth",
         kind="points",
