@@ -47,7 +47,8 @@ class Network(Params):
         holdout: last share of the training rows, which stops and ranks the trials.
         top_k: trials whose weights are kept, or ``all``.
         ensemble: how many of the best are averaged as one more candidate; 0 for none.
-        group_size: candidates of one graph that are trained together.
+        group_size: candidates of one graph that are trained and written down together; more pay
+            on a GPU only.
     """
 
     architectures: list[str] | Literal["all"] = ["gru"]
@@ -62,7 +63,7 @@ class Network(Params):
     holdout: Share = 0.1
     top_k: Annotated[int, Field(ge=1)] | Literal["all"] = 5
     ensemble: Annotated[int, Field(ge=0)] = 5
-    group_size: Annotated[int, Field(ge=1)] = 3
+    group_size: Annotated[int, Field(ge=1)] = 1
 
     @model_validator(mode="after")
     def _keep_the_ensemble(self) -> Self:

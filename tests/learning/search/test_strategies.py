@@ -132,9 +132,22 @@ def test_bayesian_bears_trials_that_ran_away(bad):
     assert sum(len(batch.points) for batch in batches) == 18
 
 
-def test_bayesian_takes_one_grid():
-    with pytest.raises(ValueError, match="takes one grid, got a list"):
-        bayesian([SPACE], n_trials=3, seed=0)
+@pytest.mark.parametrize("strategy", ["random", "bayesian"])
+def test_each_of_several_grids_gets_its_trials(strategy):
+    grids = [{"kind": [kind], "x": list(range(10))} for kind in ("a", "b")] + [{"kind": ["c"]}]
+    plan = STRATEGIES[strategy](grids, n_trials=8, seed=0)
+    asked = []
+
+    def evaluate(batch):
+        asked.extend(batch.points)
+        return [float(point.get("x", 0)) for point in batch.points]
+
+    run(plan, evaluate)
+
+    kinds = [point["kind"] for point in asked]
+    assert {kind: kinds.count(kind) for kind in "abc"} == {"a": 8, "b": 8, "c": 1}
+    assert plan.total == len(asked) == 17
+    assert len({repr(sorted(point.items())) for point in asked}) == 17
 
 
 def test_halving_keeps_a_third_at_each_rung():

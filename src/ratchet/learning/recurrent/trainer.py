@@ -82,7 +82,7 @@ def _start(member: Member, weights: Sequence[Array]) -> State:
     }
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def program_of(graph: Graph, compiled: bool) -> Program:
     """The program of a graph; the last few are kept, since compiling takes seconds."""
     return Program(graph, compiled)

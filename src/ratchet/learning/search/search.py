@@ -97,7 +97,7 @@ class Search(BaseSearchCV):
         cv: BaseCrossValidator | int | None = None,
         refit: bool = True,
         n_jobs: int | None = None,
-        group_size: int = 3,
+        group_size: int = 1,
         top_k: int | str = 5,
         random_state: int = 0,
         folder: str | Path | None = None,

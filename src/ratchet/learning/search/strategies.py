@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,12 +65,13 @@ def random(param_grid: ParamGrid, *, n_trials: int, seed: int) -> Plan:
     """Points drawn at random, none twice; all of them when there are no more than ``n_trials``.
 
     Beside lists of values, distributions of ``scipy.stats`` serve, too.
+
+    Args:
+        param_grid: parameter -> values to try, or several such mappings.
+        n_trials: points to try of each mapping.
+        seed: of the draws.
     """
-    grids = [param_grid] if isinstance(param_grid, Mapping) else param_grid
-    endless = any(hasattr(values, "rvs") for part in grids for values in part.values())
-    n = n_trials if endless else min(n_trials, len(ParameterGrid(param_grid)))
-    points = list(ParameterSampler(param_grid, n, random_state=seed))
-    return Plan(n, _once(points))
+    return _side_by_side([_draw(part, n_trials, seed) for part in _parts(param_grid)])
 
 
 def bayesian(param_grid: ParamGrid, *, n_trials: int, seed: int, batch_size: int = 6) -> Plan:
@@ -78,27 +80,20 @@ def bayesian(param_grid: ParamGrid, *, n_trials: int, seed: int, batch_size: int
     The tree-structured Parzen estimator of Optuna (Bergstra et al., 2011, "Algorithms for
     hyper-parameter optimization"). Each batch is asked from a new study, seeded by (seed, number of
     the batch) and filled with what is known by then. Numbers are taken in their order, other values
-    as categories.
+    as categories. Several grids are searched side by side, each by its own studies.
 
     Args:
-        param_grid: parameter -> values to try.
-        n_trials: points to try.
+        param_grid: parameter -> values to try, or several such mappings.
+        n_trials: points to try of each mapping.
         seed: of the draws.
         batch_size: points asked at a time; more can be trained together, fewer know more.
 
     Raises:
-        ValueError: several grids, or no batch size.
+        ValueError: no batch size.
     """
     if batch_size < 1:
         raise ValueError(f"strategy_options: batch_size must be at least 1, not {batch_size!r}")
-    if not isinstance(param_grid, Mapping):
-        raise ValueError("param_grid: the strategy 'bayesian' takes one grid, got a list of grids")
-    values = {
-        name: sorted(options) if _numbers(options) else list(options)
-        for name, options in param_grid.items()
-    }
-    n = min(n_trials, math.prod(len(options) for options in values.values()))
-    return Plan(n, _ask(values, n, seed, batch_size))
+    return _side_by_side([_study(part, n_trials, seed, batch_size) for part in _parts(param_grid)])
 
 
 def halving(
@@ -161,6 +156,43 @@ def survivors(
         taken[group] += 1
     kept = sorted(best_first, key=lambda i: place[i])[:n]  # stable: by score among equals
     return [points[i] for i in sorted(kept)]
+
+
+def _parts(param_grid: ParamGrid) -> list[Mapping[str, Sequence[Any]]]:
+    return [param_grid] if isinstance(param_grid, Mapping) else list(param_grid)
+
+
+def _side_by_side(plans: list[Plan]) -> Plan:
+    """Several plans as one, whose batches join those of each."""
+
+    def batches() -> Batches:
+        going = [(plan.batches, next(plan.batches)) for plan in plans]
+        while going:
+            scores = iter((yield Batch([point for _, batch in going for point in batch.points])))
+            told = [(one, [next(scores) for _ in batch.points]) for one, batch in going]
+            going = []
+            for one, found in told:
+                with suppress(StopIteration):
+                    going.append((one, one.send(found)))
+
+    return Plan(sum(plan.total for plan in plans), batches())
+
+
+def _draw(param_grid: Mapping[str, Sequence[Any]], n_trials: int, seed: int) -> Plan:
+    endless = any(hasattr(values, "rvs") for values in param_grid.values())
+    n = n_trials if endless else min(n_trials, len(ParameterGrid(param_grid)))
+    return Plan(n, _once(list(ParameterSampler(param_grid, n, random_state=seed))))
+
+
+def _study(
+    param_grid: Mapping[str, Sequence[Any]], n_trials: int, seed: int, batch_size: int
+) -> Plan:
+    values = {
+        name: sorted(options) if _numbers(options) else list(options)
+        for name, options in param_grid.items()
+    }
+    n = min(n_trials, math.prod(len(options) for options in values.values()))
+    return Plan(n, _ask(values, n, seed, batch_size))
 
 
 def _once(points: list[Point]) -> Batches:

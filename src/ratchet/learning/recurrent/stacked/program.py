@@ -78,7 +78,7 @@ def draw(graph: Graph, n: int, m: int, seed: int, epoch: int) -> Draws:
     )
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def program(graph: Graph, members: int, compiled: bool) -> Program:
     """The program of a graph for so many members, compiled when it is first used."""
     return Program(graph, compiled)
