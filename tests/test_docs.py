@@ -28,11 +28,18 @@ def test_every_parameter_is_documented() -> None:
     reference = (ROOT / "docs" / "reference" / "parameters.md").read_text()
     models = (
         params.About,
-        params.Data,
+        params.Candidate,
         params.Column,
+        params.Data,
         params.Features,
         params.History,
+        params.Inventory,
+        params.Network,
+        params.Objective,
+        params.Series,
+        params.Split,
         params.Target,
+        params.Windows,
     )
     named = {field for model in models for field in model.model_fields}
     assert not {name for name in named if not re.search(rf"\b{name}\b", reference)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ratchet.frames import DataFrame
-from ratchet.params import Target
+from ratchet.params import Network, Target, Windows
 from ratchet.pipelines.finishing import finish, inputs_of
 from ratchet.pipelines.model_input import features_and_target
 from ratchet.pipelines.recurrent.assembly import assemble, fit_again, fit_base, left_over
@@ -24,7 +24,7 @@ def search_networks(
         train: rows for the search.
         target: what to predict.
         network: the search, a ``params.Network``. (Kedro cannot build a model inside of one that
-            it builds, so the hint must not say so; nor for ``windows``.)
+            it builds, so the hint must not say so, and a mapping may arrive; so for ``windows``.)
         windows: look-back and horizon, a ``params.Windows``.
         seed: the only source of randomness.
         trials: folder of finished trials, from which a search that was killed goes on.
@@ -38,6 +38,7 @@ def search_networks(
     from ratchet.learning.search import Search
     from ratchet.progress import search_progress
 
+    network, windows = Network.model_validate(network), Windows.model_validate(windows)
     X, _ = learning_rows(train, target, "recurrent")
     base = fit_base(train, target, network, seed)
     with search_progress("networks", "validation loss") as on_progress:
@@ -64,7 +65,6 @@ def fit_networks(
     validation: DataFrame,
     target: Target,
     network: Any,
-    windows: Any,
     seed: int,
     top: list[Any],
     search: DataFrame,
@@ -76,7 +76,6 @@ def fit_networks(
         validation: later rows, for calibration and choice.
         target: what to predict.
         network: as in ``search_networks``.
-        windows: as in ``search_networks``.
         seed: the only source of randomness.
         top: the best networks, best first.
         search: table of the trials.
@@ -89,6 +88,7 @@ def fit_networks(
     """
     import pandas as pd
 
+    network = Network.model_validate(network)
     both = pd.concat([train, validation])
     base, base_of_both = (fit_base(rows, target, network, seed) for rows in (train, both))
     used = top[: max(1, network.ensemble)]

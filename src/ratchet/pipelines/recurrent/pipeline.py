@@ -23,19 +23,19 @@ def _network_pipeline(use_case: str, target: str, name: str, network: Network) -
     ensemble = f"{use_case}.{target}.{ensemble_of(name)}"
     averaged = {f"ensemble_{noun}": f"{ensemble}.{noun}" for noun in CANDIDATE_NOUNS}
     averaged = averaged if network.ensemble else {}
-    shared = ["params:target", "params:network", "params:windows", "params:seed"]
+    shared = ["params:target", "params:network"]
     parameters = f"params:{use_case}.targets.{target}"
     return Pipeline(
         [
             node(
                 search_networks,
-                inputs=["train", *shared, "trials"],
+                inputs=["train", *shared, "params:windows", "params:seed", "trials"],
                 outputs=["top", "search", "curves"],
                 name="search_networks",
             ),
             node(
                 fit_networks,
-                inputs=["train", "validation", *shared, "top", "search"],
+                inputs=["train", "validation", *shared, "params:seed", "top", "search"],
                 outputs=["model", "held_out", *averaged],
                 name="fit_networks",
             ),
