@@ -56,11 +56,11 @@ def table(search: Search) -> pd.DataFrame:
     """Give ``cv_results_`` as a frame that a file can hold: a row per point, the best first.
 
     The point is in ``params``, as JSON: values of one parameter can be of several types, which a
-    column of a file cannot.
+    column of a file cannot. ``trial`` is its place in ``cv_results_``.
     """
     import pandas as pd
 
     rows = pd.DataFrame(search.cv_results_)
     rows["params"] = [json.dumps(point) for point in rows["params"]]
-    rows = rows.loc[:, ~rows.columns.str.startswith("param_")]
+    rows = rows.loc[:, ~rows.columns.str.startswith("param_")].rename_axis("trial").reset_index()
     return rows.sort_values("rank_test_score", ignore_index=True)

@@ -12,6 +12,9 @@ from ratchet.pipelines.recurrent.assembly import assemble, fit_again, fit_base, 
 from ratchet.pipelines.recurrent.space import hold_out, param_grids, unfitted
 from ratchet.pipelines.terms import learning_rows
 
+LOSS = "neg_mean_squared_error"
+"""Score of the trials: of targets that are scaled 0-1."""
+
 
 def search_networks(
     train: DataFrame, target: Target, network: Any, windows: Any, seed: int, trials: Any
@@ -35,7 +38,7 @@ def search_networks(
     Raises:
         DataError: there are too few rows to hold some out.
     """
-    from ratchet.learning.search import Search
+    from ratchet.learning.search import Search, table
     from ratchet.progress import search_progress
 
     network, windows = Network.model_validate(network), Windows.model_validate(windows)
@@ -57,7 +60,8 @@ def search_networks(
             refit=False,
             on_progress=_as_losses(on_progress),
         ).fit(X, left_over(base, train, target))
-    return search.top_estimators_, _table(search), search.curves_
+    found = table(search).rename(columns={"epochs": "n_epochs"})
+    return search.top_estimators_, found.assign(scoring=LOSS), search.curves_
 
 
 def fit_networks(
@@ -121,16 +125,3 @@ def _as_losses(on_progress: Any) -> Any:
     if on_progress is None:
         return None
     return lambda done, total, best, *members: on_progress(done, total, -best, *members)
-
-
-def _table(search: Any) -> DataFrame:
-    """The trials, best first, in columns that a file can hold."""
-    import json
-
-    import pandas as pd
-
-    results = pd.DataFrame(search.cv_results_).rename(columns={"epochs": "n_epochs"})
-    results["params"] = [json.dumps(point) for point in results["params"]]
-    results = results.loc[:, ~results.columns.str.startswith("param_")]
-    results = results.assign(trial=results.index, scoring="neg_mean_squared_error")
-    return results.sort_values("rank_test_score", ignore_index=True)
