@@ -1,0 +1,257 @@
+"""The use cases that are time series, on some of their real data with small grids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+pytestmark = pytest.mark.slow
+
+CONTENDERS = {
+    *("persistence", "seasonal", "ridge", "extra_trees", "hist_gradient_boosting", "xgboost"),
+    *("kernel", "boosted_ridge", "mixture", "recurrent", "recurrent_ensemble"),
+}
+
+
+@pytest.fixture(scope="module")
+def load(power_project: Path, load_catalog: Callable[..., Any]) -> Callable[[str], Any]:
+    return load_catalog(power_project).load
+
+
+def outputs(project: Path) -> Path:
+    return project / "data/test"
+
+
+def test_every_family_is_ranked_on_the_same_rows(load):
+    predictions = load("power.predictions")
+    test = predictions[predictions["split"] == "test"]
+
+    assert set(test["candidate"]) == CONTENDERS
+    rows = {name: list(part["row"]) for name, part in test.groupby("candidate")}
+    assert all(keys == rows["ridge"] for keys in rows.values())
+    assert list(load("power.test").index) == rows["ridge"]
+
+
+def test_scores_follow_from_the_predictions(load):
+    predictions, metrics = load("power.predictions"), load("power.metrics")["demand"]
+
+    for name, rows in predictions[predictions["split"] == "test"].groupby("candidate"):
+        error = (rows["truth"] - rows["prediction"]).abs()
+        assert_allclose(metrics[name]["test"]["mae"]["value"], error.mean())
+        assert_allclose(metrics[name]["test"]["mase"]["value"], (error / rows["scale"]).mean())
+        ends = metrics[name]["test"]["mase"]
+        assert ends["low"] < ends["value"] < ends["high"]
+
+
+def test_the_naive_forecast_is_the_value_a_season_before(load):
+    primary = load("power.primary").set_index("row")["demand"]
+    predictions = load("power.predictions")
+    naive = predictions[predictions["candidate"] == "seasonal"].set_index("row")["prediction"]
+
+    assert_allclose(naive, primary.shift(48)[naive.index], rtol=1e-6)
+
+
+def test_the_choice_was_made_on_validation_rows(load):
+    choice, metrics = load("power.demand.choice"), load("power.metrics")["demand"]
+    validation = {name: metrics[name]["validation"]["mase"]["value"] for name in CONTENDERS}
+
+    assert choice["metric"] == "mase"
+    assert choice["best"] == min(validation, key=lambda name: validation[name])
+    assert "cv" not in metrics["recurrent"]
+
+
+def test_a_model_on_a_line_beats_the_naive_forecasts(load):
+    metrics = load("power.metrics")["demand"]
+    mase = {name: metrics[name]["test"]["mase"]["value"] for name in CONTENDERS}
+
+    assert mase["ridge"] < 0.5 * min(mase["persistence"], mase["seasonal"])
+
+
+def test_intervals_hold_the_truth(load):
+    predictions = load("power.predictions")
+    rows = predictions[
+        (predictions["split"] == "test") & (predictions["candidate"] == "boosted_ridge")
+    ]
+    inside = (rows["low"] <= rows["truth"]) & (rows["truth"] <= rows["high"])
+
+    assert 0.75 < inside.mean() <= 1
+    assert (rows["low"] >= 0).all()
+
+
+def test_stored_models_answer_in_units(load):
+    from ratchet.pipelines.finishing import inputs_of
+
+    test, predictions = load("power.test"), load("power.predictions")
+    for name in ("ridge", "recurrent", "recurrent_ensemble"):
+        model = load(f"power.demand.{name}.model")
+        stored = predictions[
+            (predictions["split"] == "test") & (predictions["candidate"] == name)
+        ].set_index("row")
+        assert_allclose(model.predict(inputs_of(model, test)), stored["prediction"], rtol=1e-6)
+
+
+def test_every_trial_is_in_the_tables(load):
+    search, curves = (load(f"power.demand.recurrent.{noun}") for noun in ("search", "curves"))
+
+    assert list(search["rank_test_score"]) == sorted(search["rank_test_score"])
+    assert set(curves["trial"]) == set(search["trial"])
+    for _, trial in search.iterrows():
+        losses = curves[curves["trial"] == trial["trial"]]["val_loss"]
+        assert len(losses) == trial["n_epochs"]
+        assert_allclose(losses.min(), -trial["mean_test_score"], rtol=1e-5)
+
+
+def test_the_report_says_what_came_out(power_project):
+    folder = outputs(power_project) / "08_reporting/power"
+    report = (folder / "report.html").read_text()
+
+    for words in ("MASE", "persistence", "recurrent", "validation loss", "RMSSE"):
+        assert words in report
+    assert (folder / "tables.xlsx").stat().st_size > 0
+    assert len(list((folder / "plots/png").glob("demand_*.png"))) > 10
+
+
+def test_models_run_no_code_when_loaded(power_project):
+    folder = outputs(power_project) / "06_models/power"
+    kinds = {path.suffix for path in folder.rglob("*.*")}
+
+    assert kinds == {".skops", ".parquet", ".json"}
+
+
+def test_the_recurrent_phase_runs_alone_and_trains_nothing_twice(
+    tmp_path, monkeypatch, make_project, run_kedro, power_project, load
+):
+    """Each node reads its parameters itself, and finished trials are read back."""
+    project = make_project(tmp_path)
+    (project / "data/test").mkdir()
+    for name in ("05_model_input", "06_models"):
+        _copy(outputs(power_project) / name, project / "data/test" / name)
+    monkeypatch.chdir(project)
+    from ratchet.learning.recurrent import training
+
+    def untrained(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a finished trial was trained again")
+
+    monkeypatch.setattr(training, "train_group", untrained)
+    run_kedro(project, "recurrent", namespaces=["power.demand.recurrent"])
+
+    again = pd.read_parquet(project / "data/test/06_models/power/demand/search/recurrent.parquet")
+    before = load("power.demand.recurrent.search")
+    columns = ["params", "mean_test_score", "val_mae", "n_epochs", "status"]
+    pd.testing.assert_frame_equal(again[columns], before[columns])
+
+
+def _copy(source: Path, target: Path) -> None:
+    import shutil
+
+    shutil.copytree(source, target)
+
+
+@pytest.mark.parametrize("use_case", ["stock", "prices"])
+def test_the_other_series_come_to_a_report(
+    tmp_path, monkeypatch, make_project, run_kedro, use_case
+):
+    project = make_project(tmp_path)
+    monkeypatch.chdir(project)
+    run_kedro(project, namespaces=[use_case])
+
+    folder = outputs(project)
+    metrics = json.loads((folder / f"07_model_output/{use_case}/metrics.json").read_text())
+    (scores,) = metrics.values()
+    assert set(scores) == CONTENDERS
+    assert all(np.isfinite(s["test"]["mase"]["value"]) for s in scores.values())
+    report = (folder / f"08_reporting/{use_case}/report.html").read_text()
+    if use_case == "stock":
+        assert "Days of stock" in report or "days of stock" in report
+        assert "4714981010038" in report  # one product holds most of the variance
+    else:
+        assert "beaten" in report
+
+
+TIDES = """
+tides:
+  about: {title: Tides, question: "How high will the water stand?", source: made for this test}
+  data:
+    time: time
+    columns:
+      harbour: {type: string}
+      time: {type: date}
+      level: {type: number}
+      wind: {type: number}
+    series: {id: harbour, frequency: h, season: 12}
+    calendar: [hour]
+  features:
+    numeric: [wind]
+    cyclic: {hour: 24}
+    windows:
+      lookback: 6
+      horizon: 2
+      past: {level: value}
+      known: [wind, hour]
+      seasons: [12]
+      lags: [13, 24]
+      rolling: [6]
+  targets:
+    level:
+      column: level
+      task: forecasting
+      cv: 2
+      n_jobs: 1
+      baseline: seasonal
+      candidates:
+        seasonal: {estimator: seasonal}
+        persistence: {estimator: persistence}
+        ridge: {estimator: ridge}
+      networks:
+        small:
+          architectures: [gru]
+          base: ridge
+          epochs: 2
+          ensemble: 0
+          param_grid: {units: [4], learning_rate: [0.01], batch_size: [64]}
+"""
+
+CATALOG = """
+tides.raw:
+  type: pandas.CSVDataset
+  filepath: ${globals:paths.raw}/tides.csv
+  metadata: {kedro-viz: {layer: raw}}
+"""
+
+
+def tides() -> pd.DataFrame:
+    """Two harbours, each with a tide of twelve hours that the wind raises."""
+    rng = np.random.default_rng(0)
+    hours = pd.date_range("2024-01-01", periods=500, freq="h")
+    parts = []
+    for harbour, height in (("north", 1.0), ("south", 5.0)):
+        wind = rng.normal(size=len(hours))
+        tide = np.sin(2 * np.pi * np.arange(len(hours)) / 12)
+        level = height * (3 + tide + 0.5 * wind + 0.05 * rng.normal(size=len(hours)))
+        parts.append(
+            pd.DataFrame({"harbour": harbour, "time": hours, "level": level, "wind": wind})
+        )
+    return pd.concat(parts)
+
+
+def test_yaml_alone_adds_a_series(tmp_path, monkeypatch, make_project, run_kedro):
+    project = make_project(tmp_path)
+    monkeypatch.chdir(project)
+    (project / "conf/base/parameters/tides.yml").write_text(TIDES)
+    (project / "conf/base/catalog/01_raw_tides.yml").write_text(CATALOG)
+    tides().to_csv(project / "data/01_raw/tides.csv", index=False)
+    run_kedro(project, namespaces=["tides"])
+
+    output = outputs(project) / "07_model_output/tides"
+    scores = json.loads((output / "metrics.json").read_text())["level"]
+    mase = {name: parts["test"]["mase"]["value"] for name, parts in scores.items()}
+    assert set(mase) == {"seasonal", "persistence", "ridge", "small"}
+    assert mase["ridge"] < 0.3 * mase["seasonal"]
+    assert (outputs(project) / "08_reporting/tides/report.html").exists()
