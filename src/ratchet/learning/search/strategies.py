@@ -71,7 +71,9 @@ def random(param_grid: ParamGrid, *, n_trials: int, seed: int) -> Plan:
         n_trials: points to try of each mapping.
         seed: of the draws.
     """
-    return _side_by_side([_draw(part, n_trials, seed) for part in _parts(param_grid)])
+    return _side_by_side(
+        [_draw(part, n_trials, seed + i) for i, part in enumerate(_parts(param_grid))]
+    )
 
 
 def bayesian(param_grid: ParamGrid, *, n_trials: int, seed: int, batch_size: int = 6) -> Plan:
@@ -93,7 +95,9 @@ def bayesian(param_grid: ParamGrid, *, n_trials: int, seed: int, batch_size: int
     """
     if batch_size < 1:
         raise ValueError(f"strategy_options: batch_size must be at least 1, not {batch_size!r}")
-    return _side_by_side([_study(part, n_trials, seed, batch_size) for part in _parts(param_grid)])
+    return _side_by_side(
+        [_study(part, n_trials, seed + i, batch_size) for i, part in enumerate(_parts(param_grid))]
+    )
 
 
 def halving(
