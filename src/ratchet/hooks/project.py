@@ -41,7 +41,7 @@ class ProjectHooks:
         if isinstance(error, DataError):
             for name in node.inputs:
                 path = _path(catalog, name)
-                if path is not None and not name.endswith("search_cache"):
+                if path is not None and not name.endswith(("search_cache", "trials")):
                     error.add_note(f"file: {path}")
         elif not isinstance(error, UserError):
             error.add_note(f"node: {node.name}")

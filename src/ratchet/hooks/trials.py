@@ -1,10 +1,11 @@
 """Trials of a search in MLflow: a run each, and the models of the best.
 
-The best trial of a search, ready to predict::
+The best trial of a search, ready to predict in the terms in which the series is learned (with a
+``base``: what the network adds to it)::
 
     runs = mlflow.search_runs(
         experiment_names=["ratchet"],
-        filter_string="tags.search = 'stock.units.networks' and tags.top = '1'",
+        filter_string="tags.search = 'stock.units.recurrent' and tags.top = '1'",
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )

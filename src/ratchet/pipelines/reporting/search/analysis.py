@@ -61,7 +61,7 @@ def optimized(search: Search) -> list[Block]:
         top,
         Text(_how_to_read(search), title=f"What made the difference ({search.name})"),
         *([Points([sentence(row) for row in found.to_dict("records")])] if len(found) else []),
-        *_effectstrial_table(search, found),
+        *_effects_table(search, found),
         *_importance(search),
         *[charts.box(search, name) for name in search.parameters],
         *([charts.rate(search)] if LEARNING_RATE in search.parameters else []),
@@ -135,7 +135,7 @@ def _how_to_read(search: Search) -> str:
     return text
 
 
-def _effectstrial_table(search: Search, found: pd.DataFrame) -> list[Block]:
+def _effects_table(search: Search, found: pd.DataFrame) -> list[Block]:
     if found.empty:
         return []
     formats = dict.fromkeys(

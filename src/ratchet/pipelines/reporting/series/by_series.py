@@ -39,7 +39,7 @@ def series_blocks(case: Case) -> list[Block]:
     title = f"Worst and best {case.data.series.id}; all are in the workbook"
     few = shown if len(shown) < len(frame) else frame
     return [
-        Text(_sentence(case, frame), title=f"Errors by {case.data.series.id}"),
+        Text(_sentence(frame), title=f"Errors by {case.data.series.id}"),
         chart,
         Table("worst_and_best", title, few, formats),
         Table("by_series", "Errors by series", frame, formats, shown=0),
@@ -77,7 +77,7 @@ def _ends(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame.head(_WORST), frame.tail(_BEST)], ignore_index=True)
 
 
-def _sentence(case: Case, frame: pd.DataFrame) -> str:
+def _sentence(frame: pd.DataFrame) -> str:
     below = (frame["MASE"] < 1).mean()
     first, last = frame.iloc[0], frame.iloc[-1]
     if len(frame) == 1:

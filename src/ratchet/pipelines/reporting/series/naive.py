@@ -116,7 +116,7 @@ def naive_blocks(case: Case) -> list[Block]:
         frame,
         numbers | {"relative": "share"},
     )
-    text = f"{naive_sentence(case)} {_others_sentence(case, frame)} {flattery(case)}"
+    text = f"{naive_sentence(case)} {_others_sentence(frame)} {flattery(case)}"
     return [Text(text.strip(), title="Are the naive forecasts beaten?"), table]
 
 
@@ -151,7 +151,7 @@ def naive_sentence(case: Case) -> str:
     )
 
 
-def _others_sentence(case: Case, frame: pd.DataFrame) -> str:
+def _others_sentence(frame: pd.DataFrame) -> str:
     if frame.empty:
         return ""
     verdicts = frame["verdict"].value_counts()
