@@ -111,7 +111,8 @@ def test_mistakes_are_told(path, value, told):
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        ("architectures", ["gru", "grru"], "param_grid: unknown architecture 'grru'; known: "),
+        ("architectures", ["gru", "grru"], "architectures: unknown architecture 'grru'; known"),
+        ("param_grid", {"lookback": [3]}, "['lookback'] cannot be searched; allowed are ['units'"),
         ("param_grid", {"activation": ["relu", "rulu"]}, "unknown activation 'rulu'; known: "),
         ("param_grid", {"dropout": [0.1, 1.0]}, "param_grid: dropout must be"),
         ("param_grid", {"learning_rate": [0]}, "param_grid: learning_rate must be"),

@@ -108,6 +108,14 @@ def test_without_an_address_nothing_happens():
     assert webhook.current()._thread is None
 
 
+def test_the_address_alone_will_do(listener):
+    told = webhook.configure({"webhook": listener.url})
+    told.send("start", "one")
+    told.wait()
+
+    assert [message["text"] for message in listener.heard] == ["one"]
+
+
 def test_missing_credentials_are_no_error():
     class NoCredentials(dict):
         def __missing__(self, key):

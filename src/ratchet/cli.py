@@ -15,6 +15,7 @@ from kedro.io import DatasetError
 from ratchet import progress
 from ratchet.config import loader_here
 from ratchet.errors import UserError, root_cause
+from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.tracking import TrackingHooks, shown, tracking_uri
 
 INTERRUPTED = 130  # what shells report of a command that Ctrl-C ended
@@ -52,7 +53,7 @@ def _close_run() -> None:
     """Kedro calls no hook when a run is interrupted."""
     progress.stop()
     for hook in settings.HOOKS:
-        if isinstance(hook, TrackingHooks):
+        if isinstance(hook, NotificationHooks | TrackingHooks):
             hook.interrupt()
 
 

@@ -14,6 +14,11 @@ from pydantic import ValidationError
 from ratchet.errors import ConfigError
 from ratchet.params import Network, Target, UseCase
 
+SEARCHABLE = (
+    *("units", "dropout", "activation", "learning_rate", "batch_size", "epochs", "patience"),
+)
+"""Parameters of networks that a grid may name; the others follow from the use case."""
+
 _config_loader: AbstractConfigLoader | None = None
 
 
@@ -153,10 +158,19 @@ def _check_networks(target: Target) -> None:
             if network.base is not None:
                 base = {key: [value] for key, value in network.base_params.items()}
                 check_candidate(target.task, network.base, base)
+            path = "architectures"
+            _check_architectures(network)
             path = "param_grid"
             _check_space(network)
         except ValueError as error:
             raise ValueError(f"networks.{name}.{path}: {error}") from None
+
+
+def _check_architectures(network: Network) -> None:
+    from ratchet.learning.recurrent.architectures import architecture
+
+    for name in [] if network.architectures == "all" else network.architectures:
+        architecture(name)
 
 
 def _check_space(network: Network) -> None:
@@ -166,9 +180,10 @@ def _check_space(network: Network) -> None:
     from ratchet.learning.recurrent.regressor import RecurrentRegressor
 
     estimator = RecurrentRegressor()
-    architectures = [] if network.architectures == "all" else network.architectures
     check_grid(estimator, network.param_grid)
-    for name, values in {"architecture": architectures, **network.param_grid}.items():
+    if taken := [name for name in network.param_grid if name not in SEARCHABLE]:
+        raise ValueError(f"{taken} cannot be searched; allowed are {list(SEARCHABLE)}")
+    for name, values in network.param_grid.items():
         for value in values:
             check_parameters({**estimator.get_params(), name: value})
 

@@ -102,10 +102,14 @@ _webhook = Webhook()
 
 
 def configure(credentials: dict[str, Any]) -> Webhook:
-    """Take the address from the environment, or else from ``webhook.url`` of the credentials."""
+    """Take the address from the environment, or else from the credentials.
+
+    There it is ``webhook``, or ``webhook.url``.
+    """
     global _webhook  # noqa: PLW0603 - one run, one address
-    url = os.environ.get(ADDRESS) or (credentials.get("webhook") or {}).get("url")
-    _webhook = Webhook(url or None)
+    entry = credentials.get("webhook")
+    url = os.environ.get(ADDRESS) or (entry.get("url") if isinstance(entry, dict) else entry)
+    _webhook = Webhook(str(url) if url else None)
     return _webhook
 
 

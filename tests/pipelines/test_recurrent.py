@@ -112,11 +112,12 @@ def test_every_architecture_has_its_grid():
 
 
 def test_fast_mode_trains_every_architecture_once():
-    network = Network(architectures="all", mode="fast", param_grid={"units": [8, 16]})
+    grid = {"units": [8, 16], "epochs": [10, 20]}
+    network = Network(architectures="all", mode="fast", param_grid=grid)
     grids = param_grids(network)
 
     assert len(grids) == 30
-    assert all(grid["units"] == [8] for grid in grids)
+    assert all(grid == {"architecture": grid["architecture"], "units": [8]} for grid in grids)
     model = unfitted(network, WINDOWS, seed=1)
     assert (model.epochs, model.compiled, model.lookback) == (1, False, 2)
 

@@ -14,6 +14,11 @@ from ratchet import webhook
 class NotificationHooks:
     """Tells whoever listens; how searches get on is told by ``ratchet.progress``."""
 
+    def __init__(self) -> None:
+        self._webhook = webhook.current()
+        self._name = "run"
+        self._start = time.monotonic()
+
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Read where to."""
@@ -42,6 +47,10 @@ class NotificationHooks:
     def on_pipeline_error(self, error: Exception) -> None:
         """It failed."""
         self._say_goodbye("failure", f"failed: {error}")
+
+    def interrupt(self) -> None:
+        """The user has stopped it."""
+        self._say_goodbye("failure", "stopped by hand")
 
     def _say_goodbye(self, event: str, what: str) -> None:
         seconds = round(time.monotonic() - self._start)

@@ -51,10 +51,10 @@ def read_load(
 def earlier(frame: pd.DataFrame, *, column: str, steps: int) -> pd.Series:
     """A column known ahead, so many steps before; after, where ``steps`` is negative.
 
-    The last value stands for what lies behind the end.
+    The last value stands for what lies behind the end. Rows are the steps of one series.
     """
-    moved = frame[column].shift(steps)
-    return moved.ffill() if steps < 0 else moved
+    values = frame[column]
+    return values.shift(steps, fill_value=values.iloc[-1]) if steps < 0 else values.shift(steps)
 
 
 def change(frame: pd.DataFrame, *, column: str, steps: int) -> pd.Series:

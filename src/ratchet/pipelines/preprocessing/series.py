@@ -60,9 +60,10 @@ def select_series(
     primary = add_columns(laid, data, targets)
     views = make_views(primary, data, features, target)
     known = panel(primary, target.column)
-    usable = complete(views) & np.isfinite(known)
-    part = part_of(len(known), data.split).repeat(known.shape[1])
-    primary["split"] = _splits(part, usable)
+    part = part_of(len(known), data.split)
+    between = _between(part, features.horizon)
+    usable = complete(views) & np.isfinite(known) & ~between[:, None]
+    primary["split"] = _splits(part.repeat(known.shape[1]), usable)
     own_scale = seasonal_change(known[: _n_train(len(known), data)], data.series.season)[2]
     selection: dict[str, Any] = {
         "rows": len(typed),
@@ -75,7 +76,7 @@ def select_series(
             "absent": int((~there & there.any(axis=1, keepdims=True)).sum()),
             "holes": int((~there.any(axis=1)).sum()),
             "unscaled": [str(name) for name in primary[SERIES].iloc[: known.shape[1]][~own_scale]],
-            "left_out": _left_out(known, usable, ~there.any(axis=1), reach(views)),
+            "left_out": _left_out(known, usable, between, ~there.any(axis=1), reach(views)),
         },
     }
     if empty := [name for name in SPLITS if name not in set(primary["split"].dropna())]:
@@ -154,11 +155,19 @@ def _splits(part: Any, usable: Any) -> Any:
     return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(SPLITS)))
 
 
-def _left_out(known: Any, usable: Any, holes: Any, reach: int) -> dict[str, int]:
+def _between(part: Any, horizon: int) -> Any:
+    """Steps whose value is not known yet at the first origin of the next part."""
+    import numpy as np
+
+    later = np.minimum(np.arange(len(part)) + horizon - 1, len(part) - 1)
+    return part[later] > part
+
+
+def _left_out(known: Any, usable: Any, between: Any, holes: Any, reach: int) -> dict[str, int]:
     """Steps of series that are not forecast, by the first reason that holds.
 
-    They lie too near the beginning of their series, a hole is among the steps they look at, or a
-    value is missing there.
+    They lie too near the beginning of their series, a hole is among the steps they look at, a value
+    is missing there, or they lie between two parts.
     """
     import numpy as np
 
@@ -167,12 +176,14 @@ def _left_out(known: Any, usable: Any, holes: Any, reach: int) -> dict[str, int]
     first = np.where(finite.any(axis=0), finite.argmax(axis=0), len(known))
     seen_before = np.concatenate([np.zeros(reach + 1, dtype=int), holes.cumsum()])
     near_hole = seen_before[reach + 1 :] > seen_before[: -(reach + 1)]
+    usable = usable | between[:, None]
     beginning = ~usable & (steps < first + reach)
     hole = ~usable & ~beginning & near_hole[:, None]
     return {
         "beginning": int(beginning.sum()),
         "holes": int(hole.sum()),
         "missing": int((~usable & ~beginning & ~hole).sum()),
+        "between": int(between.sum()) * known.shape[1],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ratchet.frames import DataFrame, Series
@@ -30,12 +31,18 @@ def fit_again(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) -> list
     from joblib import Parallel, delayed, effective_n_jobs
 
     workers = min(len(networks), effective_n_jobs(n_jobs))
-    return Parallel(n_jobs=workers)(delayed(_fit_again)(network, X, y) for network in networks)
+    return Parallel(n_jobs=workers)(
+        delayed(_fit_again)(network, X, y, alone=workers == 1) for network in networks
+    )
 
 
-def _fit_again(network: Any, X: DataFrame, y: Series) -> Any:
+def _fit_again(network: Any, X: DataFrame, y: Series, *, alone: bool) -> Any:
     from sklearn.base import clone
 
+    from ratchet.learning.search.engine import ONE_THREAD
+
+    if not alone:  # TensorFlow, which the worker has not loaded yet, reads them
+        os.environ.update(ONE_THREAD)
     rates = network.history_["learning_rate"][: network.best_epoch_]
     return clone(network).fit_epochs(X, y, rates)
 

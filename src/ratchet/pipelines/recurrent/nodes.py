@@ -43,14 +43,16 @@ def search_networks(
 
     network, windows = Network.model_validate(network), Windows.model_validate(windows)
     X, _ = learning_rows(train, target, "recurrent")
-    base = fit_base(train, target, network, seed)
+    fitting, holding = hold_out(train.loc[X.index], target, network.holdout, windows.horizon)
+    # The base of the search has not seen the rows that stop and rank either.
+    base = fit_base(train.loc[X.index[fitting]], target, network, seed)
     with search_progress("networks", "validation loss") as on_progress:
         search = Search(
             unfitted(network, windows, seed),
             param_grids(network),
             strategy=network.strategy if network.mode == "optimized" else "grid",
             n_trials=network.n_trials,
-            cv=[hold_out(train.loc[X.index], target, network.holdout, windows.horizon)],
+            cv=[(fitting, holding)],
             n_jobs=target.n_jobs,
             engine=target.engine,
             random_state=seed,

@@ -30,7 +30,7 @@ def param_grids(network: Network) -> list[dict[str, list[Any]]]:
     names = ARCHITECTURES if network.architectures == "all" else network.architectures
     values = network.param_grid
     if network.mode == "fast":
-        values = {name: options[:1] for name, options in values.items()}
+        values = {name: options[:1] for name, options in values.items() if name != "epochs"}
     return [{"architecture": [name], **values} for name in names]
 
 
