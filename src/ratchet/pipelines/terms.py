@@ -36,13 +36,11 @@ def learning_rows(
     X, y = features_and_target(frame, target)
     if not target.is_series:
         return X, y
-    names = X.columns.str
-    seen = (
-        names.startswith((WINDOW_PREFIX, AHEAD_PREFIX))
-        if family == "recurrent"
-        else ~names.startswith((AHEAD_PREFIX, SERIES_PREFIX))
-    )
-    return X.loc[:, seen], (y - X[LEVEL]) / X[SCALE]
+    z, names = (y - X[LEVEL]) / X[SCALE], X.columns.str
+    if family == "recurrent":
+        return X.loc[:, names.startswith((WINDOW_PREFIX, AHEAD_PREFIX))], z
+    # Lags say nearly the same as one another: single precision is too little for linear models.
+    return X.loc[:, ~names.startswith((AHEAD_PREFIX, SERIES_PREFIX))].astype("float64"), z
 
 
 def in_units(values: Series, frame: DataFrame) -> Series:
