@@ -12,13 +12,13 @@ Array = npt.NDArray[np.float64]
 def demand(
     forecast: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike, steps: float
 ) -> tuple[Array, Array, Array]:
-    """Demand over several steps, from the forecast of the next one with its interval.
+    """Demand over several steps, from the forecast of one of them with its interval.
 
-    Assumes that the forecast of the next step stands for each of the steps, and that its errors
-    are independent from step to step. Then the expected demand grows with the number of steps,
-    and each half of the interval with its square root. Where errors go together instead, a good
-    day followed by a good day, the halves grow up to in proportion: the interval given here is
-    too narrow by at most the square root of the number of steps.
+    Assumes that this forecast stands for each of the steps, and that its errors are independent
+    from step to step. Then the expected demand grows with the number of steps, and each half of
+    the interval with its square root. Where errors go together instead, a good day followed by a
+    good day, the halves grow up to in proportion: the interval given here is too narrow by at
+    most the square root of the number of steps.
 
     Args:
         forecast: expected demand of a step, shape (n,); below 0 counts as 0.

@@ -145,7 +145,7 @@ def test_intervals_that_cover_too_little_are_a_limit(make_case: Make) -> None:
     found = [f for f in limits.findings(case) if "less than the promised 90%" in f.fact]
     needed = case.test["error"].abs().quantile(0.9)
     assert len(found) == 1
-    assert f"±{number(needed)} would have held 90%" in found[0].step
+    assert f"±{number(needed)} points would have held 90%" in found[0].step
 
 
 def test_ranking_holds_every_candidate_on_the_same_rows(make_case: Make) -> None:

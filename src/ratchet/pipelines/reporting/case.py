@@ -148,6 +148,13 @@ class Case:
         return "mean scaled error (MASE)" if self.has_many_series else "mean error"
 
     @property
+    def naive_error(self) -> str:
+        """What a scaled error of a series is divided by."""
+        if self.target.learn == "return":
+            return "mean relative change over a season in the training rows"
+        return "mean error of the naive forecast in the training rows"
+
+    @property
     def importance_loss(self) -> str:
         """What is added when a source of features is shuffled."""
         return "log loss" if self.is_classes else "MASE" if self.is_series else "RMSE"

@@ -11,6 +11,12 @@ import pandas as pd
 
 _Z = 1.959964  # 95 %
 
+TOO_NARROW = (
+    "The intervals are a normal approximation that takes rows as independent; those of a series "
+    "are not, so that they are too narrow."
+)
+"""What is to be said of ``mean_interval`` where rows are steps of series."""
+
 
 def share_interval(hits: float, n: int) -> tuple[float, float]:
     """Interval of a share that holds for few rows, too (Wilson 1927, JASA 22).

@@ -20,7 +20,7 @@ from ratchet.pipelines.reporting.page.draw_plotly import to_plotly
 from ratchet.pipelines.reporting.search import charts
 from ratchet.pipelines.reporting.search.analysis import analysis, introduction, learning_sentence
 from ratchet.pipelines.reporting.search.effects import effect, parameter_importance, sentence
-from ratchet.pipelines.reporting.search.trials import LOSS, Search
+from ratchet.pipelines.reporting.search.trials import LOSS, Search, trial_table
 
 GRID = {"units": [8, 16, 32], "learning_rate": [0.001, 0.01], "dropout": [0.1, 0.3]}
 
@@ -178,6 +178,36 @@ def test_last_epoch_allowed_is_told() -> None:
     assert "after 2 epochs of 2" in learning_sentence(make_search())
     assert "last epoch allowed" in learning_sentence(make_search(epochs=2))
     assert "last epoch allowed" not in learning_sentence(make_search())
+
+
+def test_epochs_and_patience_are_those_of_the_trials() -> None:
+    plain = introduction(make_search(epochs=30, patience=7))
+    assert "for at most 30 epochs each; training stops after 7 epochs without" in plain
+    own = make_search(grid=GRID | {"epochs": [2, 20], "patience": [3]}, epochs=30, patience=7)
+    text = introduction(own)
+    assert "for at most 2 to 20 epochs each; training stops after 3 epochs without" in text
+    short, long = (
+        make_search(grid={"units": [8], "epochs": [epochs]}, epochs=30) for epochs in (2, 20)
+    )
+    assert "last epoch allowed" in learning_sentence(short)
+    assert "last epoch allowed" not in learning_sentence(long)
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [({"units": [8]}, "trained for 1 epoch"), ({"epochs": [3]}, "trained for at most 3 epochs")],
+)
+def test_mode_fast_says_how_long_it_trained(grid: dict[str, list[Any]], said: str) -> None:
+    text, *_ = analysis(make_search(grid=grid, mode="fast", epochs=30))
+    assert isinstance(text, Text)
+    assert said in text.text
+
+
+def test_trained_epochs_and_allowed_ones_are_two_columns() -> None:
+    search = make_search(grid=GRID | {"epochs": [2, 20]})
+    rows = search.trials.assign(n_epochs=2)
+    assert trial_table(search, rows, whole=False).columns.is_unique
+    assert {"epochs", "epochs trained"} <= {*trial_table(search, rows, whole=True).columns}
 
 
 def test_best_so_far_never_rises() -> None:

@@ -8,12 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ratchet.errors import DataError
 from ratchet.learning.inventory import demand
 from ratchet.pipelines.reporting.case import Case
+from ratchet.pipelines.reporting.intervals import TOO_NARROW
 from ratchet.pipelines.reporting.page.wording import number, share
 from ratchet.pipelines.reporting.series import by_series, forecasts, limits, naive, stock
-from ratchet.pipelines.reporting.series.use import use
+from ratchet.pipelines.reporting.series.use import trust_sentence, use
+from ratchet.pipelines.reporting.target import groups
 from ratchet.pipelines.reporting.target.results import card
+from ratchet.pipelines.reporting.values.limits import coverage
 
 Make = Callable[..., Case]
 
@@ -152,6 +156,73 @@ def test_stock_may_come_from_a_column(make_series: Make) -> None:
     assert "Of 1 series the stock is not known." in text
 
 
+def test_stock_is_that_of_the_step_at_which_the_forecast_was_made(make_series: Make) -> None:
+    """A column that counts the steps shows at which one it was read."""
+    for many in (True, False):
+        case = make_series(stock="shelf", many=many)
+        assert case.inventory is not None
+        steps = case.primary["time"].rank(method="dense")
+        case = replace(case, primary=case.primary.assign(shelf=steps))
+        assert (stock.orders(case, case.inventory)["stock"] == steps.max() - 1).all()
+        far = at_horizon(case, 3)
+        assert (stock.orders(far, case.inventory)["stock"] == steps.max() - 3).all()
+
+
+def at_horizon(case: Case, steps: int) -> Case:
+    """The same forecasts, made so many steps before."""
+    assert case.features.windows is not None
+    windows = case.features.windows.model_copy(update={"horizon": steps})
+    return replace(case, features=case.features.model_copy(update={"windows": windows}))
+
+
+def test_the_date_of_the_orders_is_that_of_the_forecast(make_series: Make) -> None:
+    case = make_series()
+    assert case.inventory is not None
+    last = case.test["time"].max()
+
+    def said(one: Case) -> str:
+        assert one.inventory is not None
+        return stock.orders_sentence(one, one.inventory, stock.orders(one, one.inventory))
+
+    assert said(case).startswith(f"By the forecast for {last:%Y-%m-%d}, made 1 day before: ")
+    assert f"{last:%Y-%m-%d}, made 3 days before: " in said(at_horizon(case, 3))
+    ended = case.predictions["series"].eq("shop 5") & case.predictions["time"].eq(last)
+    uneven = replace(case, predictions=case.predictions[~ended])
+    assert f"for times from {last - np.timedelta64(1, 'D'):%Y-%m-%d} to {last:%Y-%m-%d}, " in said(
+        uneven
+    )
+
+
+def test_the_step_that_is_forecast_is_named(make_series: Make) -> None:
+    case = make_series()
+    assert case.inventory is not None
+    near, far = (stock.assumptions(one, case.inventory)[0] for one in (case, at_horizon(case, 3)))
+    assert near.startswith("The forecast of the next day stands for each of the 3 days ")
+    assert far.startswith("The forecast of the day 3 days ahead stands for each of the 3 days ")
+
+
+def test_demand_is_counted_from_the_origin_on(make_series: Make) -> None:
+    case = at_horizon(make_series(), 3)
+    assert case.inventory is not None
+    frame = stock.held(case, case.inventory)
+    own = case.test.loc[frame.index[5]]
+    rows = case.test[case.test["series"] == own["series"]].sort_values("time")
+    until = rows[rows["time"] <= own["time"]]["truth"].tail(3)  # lead time and review are 3 days
+    assert frame.iloc[5]["demand"] == pytest.approx(until.sum())
+
+
+@pytest.mark.parametrize("wrong", [-4.0, "many"])
+def test_a_stock_that_is_none_is_named(make_series: Make, wrong: object) -> None:
+    case = make_series(stock="shelf")
+    assert case.inventory is not None
+    days = case.primary.loc[case.primary["shop"] == "shop 7"].sort_values("time").index
+    shelf = case.primary["shelf"].astype(object)
+    shelf[days[-2]] = wrong
+    case = replace(case, primary=case.primary.assign(shelf=shelf))
+    with pytest.raises(DataError, match=rf"column 'shelf'.*row {days[-2]} has {wrong}"):
+        stock.orders(case, case.inventory)
+
+
 def test_what_was_promised_of_the_stock_is_held_against_the_test_time(make_series: Make) -> None:
     case = make_series()
     assert case.inventory is not None
@@ -192,6 +263,38 @@ def test_without_intervals_nothing_is_said_of_orders(make_series: Make) -> None:
     assert frame.empty
     assert "no intervals" in stock.orders_sentence(bare, bare.inventory, frame)
     assert len(use(bare)) == len(use(case))
+
+
+def test_coverage_of_many_series_is_advised_in_their_own_naive_errors(make_series: Make) -> None:
+    for many in (True, False):
+        case = make_series(many=many)
+        said = case.predictions["prediction"]
+        case = replace(case, predictions=case.predictions.assign(low=said, high=said))
+        (found,) = coverage(case)
+        sizes = case.test["error"].abs() / (case.test["scale"] if many else 1)
+        needed = number(sizes.quantile(case.choice["details"]["confidence"]))
+        unit = "mean naive errors of the series" if many else "boxes"
+        assert f"±{needed} {unit} would have held" in found.step
+
+
+def test_scaled_errors_are_named_by_what_they_are_divided_by(make_series: Make) -> None:
+    case = make_series()
+    assert "the mean error of the naive forecast" in card(case).key_label
+    returns = replace(case, target=case.target.model_copy(update={"learn": "return"}))
+    assert "naive forecast" not in card(returns).key_label
+    for text in (card(returns).key_label, trust_sentence(returns), said_by_series(returns)):
+        assert "the mean relative change over a season in the training rows" in text
+
+
+def said_by_series(case: Case) -> str:
+    return str(getattr(by_series.series_blocks(case)[0], "text", ""))
+
+
+def test_intervals_over_rows_of_series_are_called_too_narrow(make_series: Make) -> None:
+    case = make_series()
+    parts = [by_series.series_blocks(case), groups.over_time(case), groups.by_group(case)]
+    for blocks in parts:
+        assert TOO_NARROW in getattr(blocks[0], "text", "")
 
 
 def test_few_time_steps_are_told(make_series: Make) -> None:

@@ -36,8 +36,10 @@ MEANINGS = {
     "0 is no better than always naming the mean.",
     "rmse": "the typical error, large errors counting more, in units of the target; 0 is perfect.",
     "mae": "the mean size of the error, in units of the target; 0 is perfect.",
-    "mase": "the mean size of the error, in mean errors of the seasonal naive forecast in the "
-    "training rows of the same series; 0 is perfect, below 1 is better than that forecast was.",
+    "mase": "the mean size of the error, in mean changes over a season in the training rows of the "
+    "same series, which are the errors of the seasonal naive forecast there; where returns are "
+    "learned, in mean relative changes, times the last known value; 0 is perfect, and below 1 "
+    "errors are smaller than such changes.",
     "rmsse": "the same with squared errors: large ones count more.",
     "spread": "how far the predictions differ from each other (standard deviation), in units of "
     "the target.",

@@ -16,13 +16,20 @@ from ratchet.pipelines.reporting.search.effects import (
     parameter_importance,
     sentence,
 )
-from ratchet.pipelines.reporting.search.trials import DIVERGED, LOSS, Search, read, trial_table
+from ratchet.pipelines.reporting.search.trials import (
+    DIVERGED,
+    LOSS,
+    Search,
+    epochs_text,
+    read,
+    trial_table,
+)
 
 _TOP = 10
 _FORMATS = {
     LOSS: "number",
     "validation MAE": "number",
-    "epochs": "count",
+    "epochs trained": "count",
     "best epoch": "count",
     "weights": "count",
     "seconds": "number",
@@ -77,8 +84,8 @@ def introduction(search: Search) -> str:
     diverged = int((trials["status"] == DIVERGED).sum()) if "status" in trials else 0
     text = (
         f"{counted(len(trials), 'trial')} of {shapes} were trained by the strategy "
-        f"{network.strategy}, for at most {counted(network.epochs, 'epoch')} each; training stops "
-        f"after {counted(network.patience, 'epoch')} without a better {LOSS}. The last "
+        f"{network.strategy}, for at most {epochs_text(search, 'epochs')} each; training stops "
+        f"after {epochs_text(search, 'patience')} without a better {LOSS}. The last "
         f"{share(network.holdout)} of the training rows, which no trial learned from, give this "
         "loss: the mean squared error of the target scaled to 0-1."
     )
@@ -188,6 +195,6 @@ def learning_sentence(search: Search) -> str:
         f"Trial {best['trial']} had its lowest {LOSS} after {counted(at, 'epoch')} of {trained}: "
         f"{number(lowest['val_loss'])}, while the training loss was {number(lowest['loss'])}."
     )
-    if at >= search.network.epochs:
+    if at >= search.allowed("epochs")[search.trials["trial"] == best["trial"]].item():
         text += " That was the last epoch allowed; with more epochs it might get better."
     return text

@@ -1,4 +1,4 @@
-"""Architectures after one epoch."""
+"""Architectures after the few epochs of mode ``fast``."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from ratchet.pipelines.reporting.names import ARCHITECTURE
 from ratchet.pipelines.reporting.page.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.page.wording import counted, listed, number
 from ratchet.pipelines.reporting.search import charts
-from ratchet.pipelines.reporting.search.trials import LOSS, Search
+from ratchet.pipelines.reporting.search.trials import LOSS, Search, epochs_text
 
 
 def fast(search: Search) -> list[Block]:
-    """Every architecture after one epoch."""
+    """Every architecture after one epoch, or as many as the first value of the grid says."""
+    epochs = epochs_text(search, "epochs")
+    at_most = "" if search.allowed("epochs").max() == 1 else "at most "
     frame = ranked_architectures(search)
     lost = [str(name) for name in search.trials.loc[search.trials[LOSS].isna(), ARCHITECTURE]]
     text = (
-        f"{counted(len(search.trials), 'architecture')} were trained for one epoch with the same "
-        f"settings, to see which shapes are promising. "
+        f"{counted(len(search.trials), 'architecture')} were trained for {at_most}{epochs} with "
+        f"the same settings, to see which shapes are promising. "
     )
     if len(frame):
         first, last = frame.iloc[0], frame.iloc[-1]
@@ -25,13 +27,13 @@ def fast(search: Search) -> list[Block]:
         text += (
             f"{first[ARCHITECTURE]} has the lowest {LOSS}, {number(first[LOSS])}, "
             f"{last[ARCHITECTURE]} the highest, {number(last[LOSS])}. The family with "
-            f"the lowest median is {families.index[0]}. One epoch favours networks "
-            "that learn fast; it does not tell which are best in the end."
+            f"the lowest median is {families.index[0]}. So short a training favours "
+            "networks that learn fast; it does not tell which are best in the end."
         )
     if lost:
         text += f" Without a finite loss: {listed(lost)}."
     return [
-        Text(text, title=f"Architectures after one epoch: {search.name}"),
+        Text(text, title=f"Architectures after {epochs}: {search.name}"),
         charts.architectures(search, frame),
         Table(
             f"{search.name} ranking",

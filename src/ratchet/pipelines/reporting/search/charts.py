@@ -8,7 +8,7 @@ import pandas as pd
 from ratchet.pipelines.reporting.names import ARCHITECTURE, LEARNING_RATE, loss_by
 from ratchet.pipelines.reporting.page.chart import Chart
 from ratchet.pipelines.reporting.page.wording import number
-from ratchet.pipelines.reporting.search.trials import LOSS, Search, in_order, setting
+from ratchet.pipelines.reporting.search.trials import LOSS, Search, epochs_text, in_order, setting
 
 LOSS_TITLE = f"{LOSS} (MSE, target scaled to 0-1)"
 
@@ -153,11 +153,11 @@ def curves(search: Search) -> Chart:
 
 
 def architectures(search: Search, frame: pd.DataFrame) -> Chart:
-    """Losses after one epoch, best first, coloured by family."""
+    """Losses in mode ``fast``, best first, coloured by family."""
     return Chart(
         name=f"{search.name}_architectures",
         kind="dots",
-        title=f"{search.name}: {LOSS} after one epoch",
+        title=f"{search.name}: {LOSS} after {epochs_text(search, 'epochs')}",
         frame=frame,
         x=LOSS,
         y=ARCHITECTURE,

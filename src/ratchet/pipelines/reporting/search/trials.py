@@ -12,6 +12,7 @@ import pandas as pd
 from ratchet.params import Network
 from ratchet.pipelines.reporting.case import Case
 from ratchet.pipelines.reporting.names import ARCHITECTURE, searched
+from ratchet.pipelines.reporting.page.wording import count, counted
 
 LOSS = "validation loss"
 """The lowest of a trial, by which trials are ranked: the mean squared error of the targets scaled
@@ -71,8 +72,15 @@ class Search:
 
     @property
     def is_fast(self) -> bool:
-        """Whether every architecture was trained for an epoch only."""
+        """Whether every architecture was trained once and for a short time only."""
         return self.network.mode == "fast"
+
+    def allowed(self, name: str) -> pd.Series:
+        """``epochs`` or ``patience`` of every trial: its own, or that of the search."""
+        common = 1 if self.is_fast and name == "epochs" else getattr(self.network, name)
+        if name not in self.trials:
+            return pd.Series(common, self.trials.index)
+        return pd.to_numeric(self.trials[name], errors="coerce").fillna(common).astype(int)
 
     def describe(self, trial: pd.Series) -> str:
         """The values of a trial that others have otherwise: ``units 64, dropout 0.1``."""
@@ -107,6 +115,14 @@ def read(case: Case, name: str) -> Search:
     )
 
 
+def epochs_text(search: Search, name: str) -> str:
+    """``epochs`` or ``patience`` of the trials in words: ``50 epochs``, ``20 to 50 epochs``."""
+    values = search.allowed(name)
+    if values.empty or values.min() == values.max():
+        return counted(int(values.max()) if len(values) else 0, "epoch")
+    return f"{count(values.min())} to {counted(int(values.max()), 'epoch')}"
+
+
 def trial_table(search: Search, rows: pd.DataFrame, *, whole: bool) -> pd.DataFrame:
     """Trials with their settings and how they went, named for readers.
 
@@ -118,7 +134,7 @@ def trial_table(search: Search, rows: pd.DataFrame, *, whole: bool) -> pd.DataFr
     outcome = {
         LOSS: LOSS,
         "val_mae": "validation MAE",
-        "n_epochs": "epochs",
+        "n_epochs": "epochs trained",  # "epochs" may be a hyper-parameter
         "best_epoch": "best epoch",
         "status": "ended",
         "n_parameters": "weights",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.intervals import summarise
+from ratchet.pipelines.reporting.intervals import TOO_NARROW, summarise
 from ratchet.pipelines.reporting.page.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.page.chart import Chart
 from ratchet.pipelines.reporting.page.wording import counted, label, number, share
@@ -39,7 +39,7 @@ def series_blocks(case: Case) -> list[Block]:
     title = f"Worst and best {case.data.series.id}; all are in the workbook"
     few = shown if len(shown) < len(frame) else frame
     return [
-        Text(_sentence(frame), title=f"Errors by {case.data.series.id}"),
+        Text(f"{_sentence(case, frame)} {TOO_NARROW}", title=f"Errors by {case.data.series.id}"),
         chart,
         Table("worst_and_best", title, few, formats),
         Table("by_series", "Errors by series", frame, formats, shown=0),
@@ -77,14 +77,14 @@ def _ends(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame.head(_WORST), frame.tail(_BEST)], ignore_index=True)
 
 
-def _sentence(frame: pd.DataFrame) -> str:
+def _sentence(case: Case, frame: pd.DataFrame) -> str:
     below = (frame["MASE"] < 1).mean()
     first, last = frame.iloc[0], frame.iloc[-1]
     if len(frame) == 1:
         return f"There is one series, {first['series']}, with a MASE of {number(first['MASE'])}."
     return (
         f"In {share(below)} of {counted(len(frame), 'series', 'series')} the mean error is smaller "
-        f"than that of the naive forecast in the training rows (MASE below 1). The worst is "
+        f"than the {case.naive_error} (MASE below 1). The worst is "
         f"{first['series']} with {number(first['MASE'])}, the best {last['series']} with "
         f"{number(last['MASE'])}."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ratchet.errors import DataError
 from ratchet.params import Inventory
 from ratchet.pipelines.reporting.case import Case
 from ratchet.pipelines.reporting.intervals import share_interval
@@ -36,8 +37,8 @@ def stock_blocks(case: Case, inventory: Inventory) -> list[Block]:
     )
     formats = dict.fromkeys(frame.columns[1:], "number") | {"order": "count"}
     title = (
-        f"Stock left and what to order; forecast: the next {step}; demand: until the next order "
-        f"arrives, {counted(inventory.lead_time + inventory.review, step)}"
+        f"Stock left and what to order; forecast: {_forecast_step(case)}; demand: until the next "
+        f"order arrives, {counted(inventory.lead_time + inventory.review, step)}"
     )
     table = Table("orders", title, frame, formats, shown=_SHOWN)
     return [
@@ -54,6 +55,13 @@ def step_name(case: Case) -> str:
     return "day" if frequency in ("D", "1D") else "step"
 
 
+def _forecast_step(case: Case) -> str:
+    """Which step a forecast is for, seen from the one at which it was made."""
+    step = step_name(case)
+    ahead = f"the {step} {counted(case.horizon, step)} ahead"
+    return f"the next {step}" if case.horizon == 1 else ahead
+
+
 def _promised(case: Case) -> str:
     return share(case.choice["details"]["confidence"])
 
@@ -61,11 +69,16 @@ def _promised(case: Case) -> str:
 def orders(case: Case, inventory: Inventory) -> pd.DataFrame:
     """The last forecast of each series, and what follows from it for stock and order.
 
+    Stock and order are those of the origin, the step at which the forecast was made.
+
     Returns:
         ``series``, ``stock``, ``days left`` (or ``steps left``) with ``fewest`` and ``most``,
         ``order``, ``forecast`` with ``low`` and ``high`` for one step, and ``demand`` over lead
         time and review with the ends ``at least`` and ``at most``; the first to run out on top.
         Empty where forecasts carry no intervals.
+
+    Raises:
+        DataError: a stock is no number or below 0.
     """
     from ratchet.learning.inventory import demand, order, steps_left
 
@@ -95,9 +108,28 @@ def _ends(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _stock(case: Case, inventory: Inventory, rows: pd.DataFrame) -> np.ndarray:
-    if isinstance(inventory.stock, str):
-        return case.facts(rows)[inventory.stock].to_numpy(float)
-    return np.full(len(rows), float(inventory.stock))
+    """Units at hand at the origins of some forecasts; NaN where they are not known."""
+    column = inventory.stock
+    if not isinstance(column, str):
+        return np.full(len(rows), float(column))
+    found = case.primary[column].reindex(_origins(case, rows))
+    units = pd.to_numeric(found, errors="coerce")
+    wrong = found[found.notna() & ~(units >= 0)]
+    if len(wrong):
+        raise DataError(
+            f"column '{column}' (inventory.stock): expected a number of units, 0 or more; "
+            f"{len(wrong)} of {len(found)} are not, row {wrong.index[0]} has {wrong.iloc[0]}"
+        )
+    return units.to_numpy(float)
+
+
+def _origins(case: Case, rows: pd.DataFrame) -> pd.Series:
+    """Keys of the steps at which the forecasts of some rows were made."""
+    # In order of time every series has a row for every step, forecast or not.
+    keys = case.primary.index.to_series()
+    name = case.data.series.id if case.data.series else None
+    before = keys.groupby(case.primary[name], observed=True) if name else keys
+    return before.shift(case.horizon).loc[rows.index]
 
 
 def _rules(case: Case, inventory: Inventory) -> dict[str, float]:
@@ -123,13 +155,14 @@ def orders_sentence(case: Case, inventory: Inventory, frame: pd.DataFrame) -> st
     sure = int((frame[f"{step}s left"] < inventory.lead_time).sum())
     maybe = int((frame["fewest"] < inventory.lead_time).sum()) - sure
     text = (
-        f"After the last test row, {case.test['time'].max():%Y-%m-%d}: with a stock of {stock}, "
-        f"an order that takes {counted(inventory.lead_time, step)} to arrive and another one "
+        f"{_made(case)}: with a stock of {stock} at that time, an order that takes "
+        f"{counted(inventory.lead_time, step)} to arrive and another one "
         f"{counted(inventory.review, step)} later, {count(sure)} of "
         f"{counted(len(frame), 'series', 'series')} are expected to run out before an order "
-        f"placed now arrives, and {count(maybe)} more may, if demand is at the upper end of its "
-        f"interval. Filling up for a service level of {share(inventory.service_level)} takes "
-        f"{count(frame['order'].sum())} {case.target.unit or 'units'} for "
+        f"placed at that time arrives, and {count(maybe)} more may, if demand is at the upper end "
+        "of its interval. Filling up for a service level of "
+        f"{share(inventory.service_level)} takes {count(frame['order'].sum())} "
+        f"{case.target.unit or 'units'} for "
         f"{counted(int((frame['order'] > 0).sum()), 'series', 'series')}."
     )
     unknown = int(frame["stock"].isna().sum())
@@ -138,12 +171,30 @@ def orders_sentence(case: Case, inventory: Inventory, frame: pd.DataFrame) -> st
     )
 
 
+def _made(case: Case) -> str:
+    """For when the last forecasts are, and when they were made."""
+    last = case.test.groupby("series", observed=True)["time"].max()
+    whole = (case.test["time"].dt.normalize() == case.test["time"]).all()
+    first, final = (
+        f"{time:%Y-%m-%d}" if whole else f"{time:%Y-%m-%d %H:%M}"
+        for time in (last.min(), last.max())
+    )
+    ahead = counted(case.horizon, step_name(case))
+    if first == final:
+        return f"By the forecast for {final}, made {ahead} before"
+    return (
+        f"By the last forecast of each series, for times from {first} to {final}, each made "
+        f"{ahead} before"
+    )
+
+
 def assumptions(case: Case, inventory: Inventory) -> list[str]:
     """What the sums assume, what follows where that is wrong, and how far it held."""
     step, steps = step_name(case), inventory.lead_time + inventory.review
     return [
-        f"The forecast of the next {step} stands for each of the {counted(steps, step)} until the "
-        f"next order arrives: a weekday or a season that sells otherwise is not in it.",
+        f"The forecast of {_forecast_step(case)} stands for each of the {counted(steps, step)} "
+        "from the time it was made until the next order arrives: a weekday or a season that sells "
+        "otherwise is not in it.",
         f"Errors are taken as independent from {step} to {step}, so that the interval grows with "
         f"the square root of the {step}s. Where errors go together, the interval for "
         f"{counted(steps, step)} should be up to {number(np.sqrt(steps))} times as wide, and the "
@@ -158,16 +209,17 @@ def held(case: Case, inventory: Inventory) -> pd.DataFrame:
     """Demand until the next arrival, in the test time, against what was said of it.
 
     Returns:
-        One row for each series and test time after which there are enough test rows: ``demand``,
-        ``mean``, ``low`` and ``high``, ``level`` (what is expected and a safety stock), ``inside``
-        and ``enough``.
+        One row for each forecast with enough test rows after its origin: ``demand``, ``mean``,
+        ``low`` and ``high``, ``level`` (what is expected and a safety stock), ``inside`` and
+        ``enough``.
     """
     from ratchet.learning.inventory import demand, order
 
     steps = inventory.lead_time + inventory.review
     rows = case.test.sort_values(["series", "time"])
+    # From the step after the origin, which is horizon - 1 steps before that of the forecast.
     sums = rows.groupby("series", observed=True)["truth"].transform(
-        lambda values: values[::-1].rolling(steps).sum()[::-1]
+        lambda values: values[::-1].rolling(steps).sum()[::-1].shift(case.horizon - 1)
     )
     rows, sums = rows[sums.notna()], sums.dropna()
     if rows.empty:
@@ -232,8 +284,8 @@ def orders_fall_short(case: Case) -> list[Finding]:
         Finding(
             f"Orders by these forecasts would have been enough in "
             f"{share(found['enough'].mean())} of the cases in the test time, not in "
-            f"{share(case.inventory.service_level)}: the forecast of the next {step_name(case)} "
-            "does not stand for those after it, or its errors go together.",
+            f"{share(case.inventory.service_level)}: the forecast of {_forecast_step(case)} "
+            "does not stand for the others, or its errors go together.",
             f"Order with a safety stock {number(factor)} times as large, or with a higher service "
             "level, until more rows tell better."
             if factor > 1

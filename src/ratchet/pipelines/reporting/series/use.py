@@ -37,8 +37,8 @@ def trust_sentence(case: Case) -> str:
     width = ((test["high"] - test["low"]) / test["scale"]).median()
     return (
         f"{text} The interval says how far: in {promised} of the cases the truth should lie "
-        f"inside. Half of the intervals are wider than {number(width)} mean errors of the naive "
-        "forecast; plan with their ends where being wrong is dear."
+        f"inside. Half of the intervals are wider than {number(width)} times the "
+        f"{case.naive_error}; plan with their ends where being wrong is dear."
     )
 
 

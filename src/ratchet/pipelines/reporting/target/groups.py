@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ratchet.pipelines.reporting.case import Case
-from ratchet.pipelines.reporting.intervals import summarise
+from ratchet.pipelines.reporting.intervals import TOO_NARROW, summarise
 from ratchet.pipelines.reporting.names import TIME_PARTS, group_charts
 from ratchet.pipelines.reporting.page.blocks import Block, Table, Text
 from ratchet.pipelines.reporting.page.chart import Chart
@@ -53,7 +53,7 @@ def over_time(case: Case) -> list[Block]:
     text = (
         f"The {case.loss_name} of each {length} shows whether the results hold over time; "
         f"validation rows are shown beside the test rows, "
-        f"{counted(frame['period'].nunique(), length)} in all."
+        f"{counted(frame['period'].nunique(), length)} in all.{_warning(case)}"
     )
     return [
         Text(text, title="Over time"),
@@ -195,4 +195,10 @@ def _introduction(case: Case) -> str:
             f"Over all test rows {share(overall_score(case))} are right. Groups differ in how hard "
             "they are: where nearly all rows are of one class, it is easy to be right."
         )
-    return f"Over all test rows the {case.loss_name} is {number(overall_score(case))}."
+    return (
+        f"Over all test rows the {case.loss_name} is {number(overall_score(case))}.{_warning(case)}"
+    )
+
+
+def _warning(case: Case) -> str:
+    return f" {TOO_NARROW}" if case.is_series else ""

@@ -48,7 +48,7 @@ def card(case: Case) -> Card:
 def _key(case: Case) -> tuple[str, str]:
     """The metric that stands out, and what it is in a few words."""
     if case.is_series:
-        return "mase", "the mean error, in mean errors of the naive forecast in the training rows"
+        return "mase", f"the mean error, divided by the {case.naive_error}"
     if case.is_classes:
         return "accuracy", "the share put right"
     return "r2", "the share explained"

@@ -45,14 +45,15 @@ def coverage(case: Case) -> list[Finding]:
     promised = case.choice["details"]["confidence"]
     if high >= promised:
         return []
-    needed = case.test["error"].abs().quantile(promised)
+    needed = case.losses(case.test).quantile(promised)
+    measure = "mean naive errors of the series" if case.has_many_series else case.target.unit
     return [
         Finding(
             f"The intervals of {case.name} hold the truth in {share(inside.mean())} of the test "
             f"rows ({share(low)} to {share(high)}), less than the promised "
             f"{share(promised)}.",
-            f"Calibrate the intervals of {case.name} on more rows: ±{number(needed)} would have "
-            f"held {share(promised)} of the test rows.",
+            f"Calibrate the intervals of {case.name} on more rows: ±{unit(needed, measure)} "
+            f"would have held {share(promised)} of the test rows.",
         )
     ]
 
