@@ -97,7 +97,9 @@ def test_a_killed_search_ends_as_an_undisturbed_one(tmp_path, strategy):
     whole.mkdir()
     # A copy of the code: an edit during the test would start the search anew.
     shutil.copytree(Path(ratchet.__file__).parent, tmp_path / "src" / "ratchet")
-    moments, kills, kept = random.Random(f"{strategy}{os.getpid()}"), 0, {}
+    seed = f"{strategy}{os.getpid()}"
+    told = f"moments of the kills drawn with {seed!r}"
+    moments, kills, kept = random.Random(seed), 0, {}
     while kills < 3:
         running = start(killed, strategy, n_jobs=2)
         least = len(groups(killed)) + moments.choice([0, 1, 2])
@@ -112,21 +114,24 @@ def test_a_killed_search_ends_as_an_undisturbed_one(tmp_path, strategy):
             break
         kills += 1
         now = groups(killed)
-        assert {name: now.get(name) for name in kept} == kept
+        assert {name: now.get(name) for name in kept} == kept, told
         kept = now
     log = killed / "log.txt"
-    assert kills, log.read_text()[-2000:]
-    assert start(killed, strategy, n_jobs=2).wait(300) == 0, log.read_text()[-2000:]
+    assert kills, f"{told}: {log.read_text()[-2000:]}"
+    ended = start(killed, strategy, n_jobs=2).wait(300)
+    assert ended == 0, f"{told}: {log.read_text()[-2000:]}"
 
     assert start(whole, strategy, n_jobs=1).wait(300) == 0
     after = groups(killed)
-    assert {name: after[name] for name in kept} == kept  # read, not made again
-    assert after.keys() == groups(whole).keys()  # none lost, none made under another name
-    assert set(trainings(killed)) == set(trainings(whole))
+    assert {name: after[name] for name in kept} == kept, told  # read, not made again
+    assert after.keys() == groups(whole).keys(), told  # none lost, none made under another name
+    assert set(trainings(killed)) == set(trainings(whole)), told
     # What was in hand at a kill, a group per process, is the most that is begun twice.
-    assert len(trainings(killed)) <= len(trainings(whole)) + 2 * kills
-    pd.testing.assert_frame_equal(outcome(killed), outcome(whole), rtol=1e-5, check_exact=False)
+    assert len(trainings(killed)) <= len(trainings(whole)) + 2 * kills, told
+    pd.testing.assert_frame_equal(
+        outcome(killed), outcome(whole), rtol=1e-5, check_exact=False, obj=f"table, {told}"
+    )
     forecasts = np.load(killed / "forecasts.npy")
-    np.testing.assert_allclose(forecasts, np.load(whole / "forecasts.npy"), rtol=1e-5)
-    assert not list((killed / "finished").rglob("states/*"))
-    assert len(list((killed / "finished").rglob("weights/*"))) == 3
+    np.testing.assert_allclose(forecasts, np.load(whole / "forecasts.npy"), rtol=1e-5, err_msg=told)
+    assert not list((killed / "finished").rglob("states/*")), told
+    assert len(list((killed / "finished").rglob("weights/*"))) == 3, told

@@ -30,12 +30,14 @@ class Trainer:
 
     Attributes:
         calls: members trained, and how often, by (units, dropout, learning rate, from, to).
+        kinds: (graph, seed, compiled) of each call.
         kill_at: number of the call that does not come back, from 1.
     """
 
     def __init__(self) -> None:
         self.calls: Counter[tuple[Any, ...]] = Counter()
         self.groups: list[int] = []
+        self.kinds: list[tuple[Graph, int, bool]] = []
         self.kill_at = 0
 
     def __call__(
@@ -54,6 +56,7 @@ class Trainer:
         compiled: bool = True,
     ) -> list[Trained]:
         self.groups.append(len(members))
+        self.kinds.append((graph, seed, compiled))
         if self.kill_at == len(self.groups):
             raise KeyboardInterrupt
         given = states or [{"epoch": 0, "nested": {"w": [np.zeros(3)]}, "losses": []}] * len(

@@ -42,6 +42,17 @@ def test_groups_share_a_graph_and_are_no_larger_than_asked(search, trainer, wind
     assert set(trainer.calls.values()) == {1}
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "place"), [("random_state", [3, 4], 1), ("compiled", [True, False], 2)]
+)
+def test_groups_share_seed_and_way_of_training(search, trainer, windows, name, values, place):
+    grid = {name: values, "learning_rate": [1e-1, 1e-2]}
+    search(param_grid=grid, group_size=4).fit(*windows)
+
+    assert trainer.groups == [2, 2]
+    assert sorted(kind[place] for kind in trainer.kinds) == sorted(values)
+
+
 def test_table_is_that_of_scikit_learn_with_more_columns(search, trainer, windows):
     fitted = search().fit(*windows)
     rows = fitted.cv_results_
@@ -61,6 +72,7 @@ def test_table_is_that_of_scikit_learn_with_more_columns(search, trainer, window
     assert list(rows["epochs"]) == [7 if end else 20 for end in stopped]
     np.testing.assert_allclose(rows["val_mae"], -rows["mean_test_score"] / 2)
     assert (rows["mean_fit_time"] >= 0).all()
+    assert set(rows["n_parameters"]) == {3}  # the made-up weights
 
 
 def test_curves_have_a_row_per_epoch(search, trainer, windows):
@@ -197,7 +209,7 @@ def test_what_changes_results_starts_anew(search, trainer, windows, tmp_path, ch
         y + (changed == "targets") * (np.arange(40) == 3),
     )
 
-    assert len(trainer.groups) == 9
+    assert len(trainer.groups) == 27
 
 
 @pytest.mark.parametrize("changed", ["regressor.py", "groups.py"])
@@ -215,7 +227,7 @@ def test_other_code_starts_anew(search, trainer, windows, tmp_path, monkeypatch,
     search(folder=tmp_path).fit(*windows)
 
     fingerprint._code.cache_clear()
-    assert len(trainer.groups) == 9
+    assert len(trainer.groups) == 27
 
 
 def test_a_larger_grid_trains_what_is_new(search, trainer, windows, tmp_path):
@@ -341,23 +353,53 @@ def test_predefined_split_is_a_holdout(search, trainer, windows):
     assert_same(search(cv=split).fit(*windows), search(cv=Holdout(0.25)).fit(*windows))
 
 
-def test_a_trial_that_ran_away_is_the_last(search, trainer, windows, monkeypatch):
+def diverge(monkeypatch, trainer, diverges):
+    """Let members that a rule picks run away in their first epoch."""
     one = trainer._one
 
     def some_diverge(graph, member, *rest):
         trained = one(graph, member, *rest)
-        if member.dropout == 0.1:
+        if diverges(member):
             trained.history = {name: [math.nan] for name in trained.history}
             trained.best_epoch, trained.status, trained.state = 0, "diverged", None
         return trained
 
     monkeypatch.setattr(trainer, "_one", some_diverge)
+
+
+def test_a_trial_that_ran_away_is_the_last(search, trainer, windows, monkeypatch):
+    diverge(monkeypatch, trainer, lambda member: member.dropout == 0.1)
     with pytest.warns(UserWarning, match="non-finite"):
         rows = search().fit(*windows).cv_results_
 
     diverged = rows["status"] == "diverged"
     assert diverged.sum() == 9
     assert min(rows["rank_test_score"][diverged]) == 19
+
+
+@pytest.mark.parametrize("strategy", ["grid", "halving"])
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
+def test_a_trial_that_ran_away_is_not_among_the_best(
+    search, trainer, windows, tmp_path, monkeypatch, strategy
+):
+    diverge(monkeypatch, trainer, lambda member: member.learning_rate > 1e-3)
+    fitted = search(strategy=strategy, top_k="all", folder=tmp_path).fit(*windows)
+
+    rates = [model.learning_rate for model in fitted.top_estimators_]
+    assert rates == [1e-3] * 9
+    assert len(kept(fitted, "weights")) == 9
+    assert fitted.best_params_["learning_rate"] == 1e-3
+    ran_away = ~np.isfinite(fitted.cv_results_["mean_test_score"])
+    assert min(fitted.cv_results_["rank_test_score"][ran_away]) == 10
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_search_all_of_whose_trials_ran_away_says_so(
+    search, trainer, windows, monkeypatch, strategy
+):
+    diverge(monkeypatch, trainer, lambda member: True)
+    with pytest.raises(ValueError, match=r"all \d+ trials diverged.* lower learning_rate may help"):
+        search(strategy=strategy, **STRATEGIES[strategy]).fit(*windows)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 
 import pytest
 
+from ratchet.learning.recurrent.memory import KEPT
 from ratchet.learning.search.engine import ONE_THREAD, open_crew
 from ratchet.learning.search.schedule import Clock, Crew, Lane, Task, choose
 
@@ -21,7 +22,7 @@ def task(program, cost=1.0, name=""):
 
 
 def lane(*programs):
-    return Lane(Executor(), print, programs=set(programs))
+    return Lane(Executor(), print, programs=list(programs))
 
 
 def test_a_worker_stays_with_what_it_has_compiled():
@@ -136,6 +137,47 @@ def test_one_program_keeps_all_workers_busy(monkeypatch):
     assert simulated.now <= 18
 
 
+class Here(Executor):
+    """Works at once."""
+
+    def submit(self, work, content):
+        future = Future()
+        future.set_result(work(content))
+        return future
+
+
+class Dead(Executor):
+    """Its only process died while it had nothing to do."""
+
+    def submit(self, work, content):
+        raise BrokenExecutor("terminated abruptly")
+
+
+def test_a_worker_keeps_the_programs_it_used_last():
+    worker = Lane(Here(), print)
+    list(Crew([worker]).run([task(i, KEPT + 2 - i) for i in range(KEPT + 1)]))
+
+    assert worker.programs == list(range(1, KEPT + 1))
+    list(Crew([worker]).run([task(1)]))
+    assert worker.programs == [*range(2, KEPT + 1), 1]
+    assert choose([task(0), task("new")], worker, [worker], Clock()) == task(0)  # none knows it
+
+
+def test_a_worker_that_died_idle_is_replaced():
+    worker = Lane(Dead(), str, restart=Here, programs=["a"])
+
+    done = list(Crew([worker]).run([task("b"), task("a")]))
+
+    assert sorted(one.program for one, _ in done) == ["a", "b"]
+    assert isinstance(worker.executor, Here)
+    assert sorted(worker.programs) == ["a", "b"]
+
+
+def test_workers_that_always_die_idle_are_no_endless_loop():
+    with pytest.raises(RuntimeError, match="died 3 times"):
+        list(Crew([Lane(Dead(), str, restart=Dead)]).run([task("a")]))
+
+
 class Job:
     """Tells where it runs; dies on request, but a number of times only."""
 
@@ -205,6 +247,7 @@ def test_an_error_in_a_task_is_raised(tmp_path, n_jobs):
 SCRIPT = """
 import sys, time
 sys.path[:0] = {path!r}
+from ratchet.learning.recurrent.memory import KEPT
 from ratchet.learning.search.engine import open_crew
 from ratchet.learning.search.schedule import Task
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from ratchet.learning.search import Search, run_search
+from ratchet.learning.search import Search, run_search, table
 
 GRID = {"max_depth": [1, 2, 3], "class_weight": [None, "balanced"]}
 CV = StratifiedKFold(4, shuffle=True, random_state=0)
@@ -77,6 +78,15 @@ def test_table_has_a_row_per_point_best_first(rows, tmp_path):
     )
     table.to_parquet(tmp_path / "table.parquet")  # None beside "balanced" could not be a column
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "table.parquet"), table)
+
+
+def test_equals_stay_in_the_order_in_which_they_were_tried():
+    points = [{"max_depth": i} for i in range(60)]
+    results = {"params": points, "rank_test_score": np.array([31, 1] * 30)}
+
+    rows = table(SimpleNamespace(cv_results_=results))
+
+    assert list(rows["trial"]) == [*range(1, 60, 2), *range(0, 60, 2)]
 
 
 def test_best_point_is_fitted_on_all_rows(rows):

@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,6 +112,36 @@ def test_an_open_folder_is_not_removed(tmp_path):
         store.write_arrays("weights", "a", [np.zeros(1000)])
         with Store(tmp_path, "other", limit=0):
             assert store.read_arrays("weights", "a") is not None
+
+
+@pytest.mark.parametrize("gone", ["old", "old/lock", "old/weights/a.npz"])
+def test_making_room_bears_what_another_process_removes_meanwhile(tmp_path, monkeypatch, gone):
+    with Store(tmp_path, "old") as store:
+        store.write_arrays("weights", "a", [np.zeros(1000)])
+    stat = Path.stat
+
+    def vanishing(path, **options):
+        if path == tmp_path / gone:
+            raise FileNotFoundError(path)
+        return stat(path, **options)
+
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path.name == "lock" or exists(path))
+    monkeypatch.setattr(Path, "stat", vanishing)
+    with Store(tmp_path, "other", limit=-1):
+        pass
+    monkeypatch.undo()
+
+    assert not (tmp_path / "old").exists()
+
+
+def test_making_room_bears_a_folder_that_another_process_has_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter([path / "gone", path / "rows"]))
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+
+    with Store(tmp_path, "rows", limit=0) as store:
+        assert store.folder.is_dir()
+    assert not (tmp_path / "gone").is_dir()
 
 
 def _hold(root, name, seconds):

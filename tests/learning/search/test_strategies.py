@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import uniform
+from sklearn.model_selection import ParameterSampler
 
 from ratchet.learning.search.strategies import (
     STRATEGIES,
@@ -148,6 +149,36 @@ def test_each_of_several_grids_gets_its_trials(strategy):
     assert {kind: kinds.count(kind) for kind in "abc"} == {"a": 8, "b": 8, "c": 1}
     assert plan.total == len(asked) == 17
     assert len({repr(sorted(point.items())) for point in asked}) == 17
+
+
+@pytest.mark.parametrize("strategy", ["random", "bayesian"])
+def test_a_grid_is_drawn_alike_whatever_stands_beside_it(strategy):
+    def points(*kinds, seed=0):
+        grids = [{"kind": [kind], "x": list(range(100))} for kind in kinds]
+        batches = asked(STRATEGIES[strategy](grids, n_trials=6, seed=seed), score=int_score)
+        found = [(point["kind"], point["x"]) for batch in batches for point in batch.points]
+        return {kind: [x for of, x in found if of == kind] for kind in kinds}
+
+    two, three = points("a", "b"), points("new", "b", "a")
+
+    assert {kind: three[kind] for kind in two} == two
+    assert two["a"] != two["b"]
+    assert points("a", "b", seed=1)["a"] != two["a"]
+
+
+def test_one_grid_is_drawn_by_the_seed_itself():
+    [batch] = asked(random([SPACE], n_trials=5, seed=7))
+
+    assert batch.points == list(ParameterSampler(SPACE, 5, random_state=7))
+
+
+def test_distributions_beside_other_grids_are_drawn_alike_again():
+    def points():
+        grids = [{"rate": uniform(1, 2)}, {"rate": uniform(3, 4)}]
+        [batch] = asked(random(grids, n_trials=3, seed=0), score=int_score)
+        return batch.points
+
+    assert points() == points()
 
 
 def test_halving_keeps_a_third_at_each_rung():

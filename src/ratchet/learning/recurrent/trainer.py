@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ratchet.learning.recurrent import schedule
+from ratchet.learning.recurrent.memory import KEPT
 from ratchet.learning.recurrent.program import Program
 from ratchet.learning.recurrent.training import Array, Graph, Member, State, Trained
 
@@ -82,7 +83,7 @@ def _start(member: Member, weights: Sequence[Array]) -> State:
     }
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=KEPT)
 def program_of(graph: Graph, compiled: bool) -> Program:
     """The program of a graph; the last few are kept, since compiling takes seconds."""
     return Program(graph, compiled)

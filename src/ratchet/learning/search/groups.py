@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 
+from ratchet.learning.recurrent.memory import after_use
 from ratchet.learning.search.store import Record
 from ratchet.learning.search.strategies import Point
 
@@ -57,11 +58,29 @@ def at_point(estimator: Any, point: Point) -> Any:
     return clone(estimator).set_params(**point)
 
 
+class Program(NamedTuple):
+    """What is compiled once for many candidates.
+
+    Attributes:
+        graph: what it is made for.
+        compiled: whether it is compiled at all.
+    """
+
+    graph: Graph
+    compiled: bool
+
+
+def shared(model: Groupable, n_features: int) -> tuple[Program, int]:
+    """Program and seed of an estimator: candidates of one group have both in common."""
+    compiled = getattr(model, "compiled", True)
+    return Program(model.graph(n_features), compiled), model.seed()
+
+
 class Group(NamedTuple):
     """Points to train together.
 
     Attributes:
-        points: they share a graph.
+        points: they share a program and a seed; see ``shared``.
         epochs: to train to at most; ``None`` for as many as each point says.
         keep: whether training may have to go on later.
         before: for each point what an earlier call gave; ``None`` to begin.
@@ -105,7 +124,7 @@ class TrainGroups:
     y: NDArray[Any]
     folds: list[Fold]
     scorer: Scorer | None = None
-    _known: set[Graph] = field(default_factory=set)
+    _known: list[Hashable] = field(default_factory=list)
 
     def __call__(self, group: Group) -> list[Outcome]:
         """Train the points of a group; one outcome each."""
@@ -126,30 +145,30 @@ class TrainGroups:
         from ratchet.learning.recurrent.training import train_group
 
         models: list[Groupable] = [at_point(self.estimator, group.points[i]) for i in going]
-        first, graph = models[0], models[0].graph(self.X.shape[1])
+        first, (program, seed) = models[0], shared(models[0], self.X.shape[1])
         learn, stop = fold
         scaler = first.fit_scaler(self.X[learn], self.y[learn])
         states = [group.before[i].states[number] for i in going] if group.before else None
         start, cpu = perf_counter(), process_time()
         trained = train_group(
-            graph,
+            program.graph,
             [model.member() for model in models],
             scaler.windows(self.X[learn]),
             scaler.targets(self.y[learn]),
             scaler.windows(self.X[stop]),
             scaler.targets(self.y[stop]),
-            seed=first.seed(),
+            seed=seed,
             states=states,  # type: ignore[arg-type]
             until=group.epochs,
             keep_state=group.keep,
-            compiled=getattr(first, "compiled", True),
+            compiled=program.compiled,
         )
         times = {
             "fit_time": (perf_counter() - start) / len(going),
             "cpu_time": (process_time() - cpu) / len(going),
-            "compiled": graph not in self._known,
+            "compiled": program not in self._known,
         }
-        self._known.add(graph)
+        self._known = after_use(self._known, program)
         parts = {}
         for i, model, one in zip(going, models, trained, strict=True):
             part = _describe(one) | times
@@ -172,6 +191,7 @@ def _describe(one: Trained) -> Record:
     best = one.best_epoch - 1
     return {
         "val_mae": one.history["val_mae"][best] if one.best_epoch else np.nan,
+        "n_parameters": sum(weight.size for weight in one.weights),
         "epochs": len(one.history["loss"]),
         "best_epoch": one.best_epoch,
         "status": one.status,
@@ -185,14 +205,14 @@ def _from_before(group: Group, i: int, number: int) -> tuple[Record, list[NDArra
     return before.record["folds"][number], before.weights, None
 
 
-def in_groups(trials: Sequence[T], graphs: Sequence[Graph], size: int) -> list[list[T]]:
-    """Put what shares a graph together, in its order, at most ``size`` in a group."""
-    by_graph = defaultdict(list)
-    for trial, graph in zip(trials, graphs, strict=True):
-        by_graph[graph].append(trial)
+def in_groups(trials: Sequence[T], kinds: Sequence[Hashable], size: int) -> list[list[T]]:
+    """Put what is of one kind together, in its order, at most ``size`` in a group."""
+    by_kind = defaultdict(list)
+    for trial, kind in zip(trials, kinds, strict=True):
+        by_kind[kind].append(trial)
     return [
         same[start : start + size]
-        for same in by_graph.values()
+        for same in by_kind.values()
         for start in range(0, len(same), size)
     ]
 

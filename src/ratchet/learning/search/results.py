@@ -29,8 +29,8 @@ def outcomes(trials: Sequence[Trial]) -> list[dict[str, Any]]:
 def more(trials: Sequence[Trial], ranked: Sequence[Trial]) -> dict[str, NDArray[Any]]:
     """Further columns of ``cv_results_``.
 
-    Epochs and status are those of the last fold, whose weights are kept; the error is the mean of
-    all folds; CPU seconds are their sum.
+    Epochs, status and size are those of the last fold, whose weights are kept; the error is the
+    mean of all folds; CPU seconds are their sum.
     """
     places: dict[tuple[int, str], int] = {}
     for place, trial in enumerate(ranked, 1):
@@ -41,6 +41,7 @@ def more(trials: Sequence[Trial], ranked: Sequence[Trial]) -> dict[str, NDArray[
         "epochs": [trial.folds[-1]["epochs"] for trial in trials],
         "best_epoch": [trial.folds[-1]["best_epoch"] for trial in trials],
         "status": [trial.folds[-1]["status"] for trial in trials],
+        "n_parameters": [trial.folds[-1]["n_parameters"] for trial in trials],
         "val_mae": [float(np.mean([fold["val_mae"] for fold in t.folds])) for t in trials],
         "cpu_time": [sum(fold["cpu_time"] for fold in trial.folds) for trial in trials],
     }

@@ -63,4 +63,4 @@ def table(search: Search) -> pd.DataFrame:
     rows = pd.DataFrame(search.cv_results_)
     rows["params"] = [json.dumps(point) for point in rows["params"]]
     rows = rows.loc[:, ~rows.columns.str.startswith("param_")].rename_axis("trial").reset_index()
-    return rows.sort_values("rank_test_score", ignore_index=True)
+    return rows.sort_values("rank_test_score", kind="stable", ignore_index=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from ratchet.learning.recurrent.memory import after_use
+
 _ATTEMPTS = 3
 
 
@@ -36,13 +38,13 @@ class Lane:
         executor: where it works.
         work: turns the content of a task into its result.
         restart: gives a new executor when the worker has died; ``None`` when that mends itself.
-        programs: what it has compiled.
+        programs: what it has compiled and still keeps, the last used last.
     """
 
     executor: Executor
     work: Callable[[Any], Any]
     restart: Callable[[], Executor] | None = None
-    programs: set[Hashable] = field(default_factory=set)
+    programs: list[Hashable] = field(default_factory=list)
 
 
 class Clock:
@@ -134,11 +136,20 @@ class Crew:
                 continue
             if task := choose(waiting, lane, self.lanes, self._clock):
                 waiting.remove(task)
-                compiled = task.program not in lane.programs
-                lane.programs.add(task.program)
-                start = perf_counter()
-                future = lane.executor.submit(lane.work, task.content)
-                self._running[future] = (lane, task, compiled, start)
+                self._begin(lane, task)
+
+    def _begin(self, lane: Lane, task: Task) -> None:
+        """Give a worker a task, or its successor when it died while it had nothing to do."""
+        start = perf_counter()
+        try:
+            future = lane.executor.submit(lane.work, task.content)
+        except BrokenExecutor as error:
+            self._replace(lane, task, error)
+            self._begin(lane, task)
+            return
+        compiled = task.program not in lane.programs
+        lane.programs = after_use(lane.programs, task.program)
+        self._running[future] = (lane, task, compiled, start)
 
     def _replace(self, lane: Lane, task: Task, error: BrokenExecutor) -> None:
         self._deaths[task.name] += 1
@@ -147,4 +158,4 @@ class Crew:
                 f"a worker process died {self._deaths[task.name]} times at {task.content}; it may "
                 "need more memory than there is"
             ) from error
-        lane.executor, lane.programs = lane.restart(), set()
+        lane.executor, lane.programs = lane.restart(), []

@@ -76,13 +76,14 @@ class Search(BaseSearchCV):
 
     Attributes:
         cv_results_: as of ``GridSearchCV``. For recurrent estimators also ``epochs``,
-            ``best_epoch``, ``status``, ``val_mae``, ``cpu_time`` and ``rung``; ranks go by the rung
-            of ``halving`` first, since losses after few epochs do not compare with those after
-            many.
+            ``best_epoch``, ``status``, ``n_parameters`` (weights of the network), ``val_mae``,
+            ``cpu_time`` and ``rung``; ranks go by the rung of ``halving`` first, since losses after
+            few epochs do not compare with those after many.
         curves_: of recurrent estimators: ``trial``, ``split``, ``epoch``, ``loss``, ``val_loss``,
             ``val_mae``, ``learning_rate``.
         top_estimators_: of recurrent estimators: the ``top_k`` best, as they were trained in the
-            search (on the training rows of the last split), best first.
+            search (on the training rows of the last split), best first; none that diverged in its
+            first epoch.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Search(BaseSearchCV):
 
         Raises:
             ValueError: a parameter of the search, or a key or value of the grid, is not allowed;
-                names what is, before anything is fitted.
+                names what is, before anything is fitted. Or every recurrent trial diverged.
         """
         self._validate_params()
         together = is_groupable(self.estimator)

@@ -13,6 +13,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -176,13 +177,31 @@ def _locked(path: Path) -> IO[str]:
 def _cut_back(root: Path, limit: int) -> None:
     """Remove the folders that lie unused longest, except those that somebody has open."""
     folders = [path for path in root.iterdir() if (path / "lock").exists()]
-    for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True):
-        limit -= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        if limit >= 0:
-            continue
-        with (folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in sorted(folders, key=_used, reverse=True):
+        # What vanishes meanwhile is no error: ``walk`` bears it, too.
+        limit -= sum(_size(Path(at, name)) for at, _, names in os.walk(folder) for name in names)
+        if limit < 0:
+            _remove(folder)
+
+
+def _used(folder: Path) -> float:
+    """When a folder was opened last; 0 when another process has removed it just now."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 when another process has removed or renamed it just now."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, unless somebody has it open or has removed it already."""
+    with suppress(FileNotFoundError, BlockingIOError), (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)

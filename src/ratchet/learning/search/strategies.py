@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
+from ratchet.learning.search.store import digest
+
 Point = dict[str, Any]
 Place = tuple[int, ...]
 ParamGrid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
@@ -71,9 +73,7 @@ def random(param_grid: ParamGrid, *, n_trials: int, seed: int) -> Plan:
         n_trials: points to try of each mapping.
         seed: of the draws.
     """
-    return _side_by_side(
-        [_draw(part, n_trials, seed + i) for i, part in enumerate(_parts(param_grid))]
-    )
+    return _side_by_side([_draw(part, n_trials, own) for part, own in _seeded(param_grid, seed)])
 
 
 def bayesian(param_grid: ParamGrid, *, n_trials: int, seed: int, batch_size: int = 6) -> Plan:
@@ -96,7 +96,7 @@ def bayesian(param_grid: ParamGrid, *, n_trials: int, seed: int, batch_size: int
     if batch_size < 1:
         raise ValueError(f"strategy_options: batch_size must be at least 1, not {batch_size!r}")
     return _side_by_side(
-        [_study(part, n_trials, seed + i, batch_size) for i, part in enumerate(_parts(param_grid))]
+        [_study(part, n_trials, own, batch_size) for part, own in _seeded(param_grid, seed)]
     )
 
 
@@ -162,8 +162,22 @@ def survivors(
     return [points[i] for i in sorted(kept)]
 
 
-def _parts(param_grid: ParamGrid) -> list[Mapping[str, Sequence[Any]]]:
-    return [param_grid] if isinstance(param_grid, Mapping) else list(param_grid)
+def _seeded(param_grid: ParamGrid, seed: int) -> list[tuple[Mapping[str, Sequence[Any]], int]]:
+    """Each grid with its own seed: of several, from what it holds, whatever stands beside it."""
+    parts = [param_grid] if isinstance(param_grid, Mapping) else list(param_grid)
+    if len(parts) == 1:
+        return [(parts[0], seed)]
+    return [(part, int(digest([seed, _content(part)])[:8], 16)) for part in parts]
+
+
+def _content(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A grid in plain values: the text of a distribution would name its place in memory."""
+    return {
+        name: [values.dist.name, values.args, values.kwds]
+        if hasattr(values, "rvs")
+        else list(values)
+        for name, values in part.items()
+    }
 
 
 def _side_by_side(plans: list[Plan]) -> Plan:

@@ -14,10 +14,12 @@ from ratchet.learning.search.groups import (
     Group,
     Groupable,
     Outcome,
+    Program,
     TrainGroups,
     at_point,
     cost,
     in_groups,
+    shared,
 )
 from ratchet.learning.search.schedule import Crew, Task
 from ratchet.learning.search.store import Record, Store, digest
@@ -99,9 +101,24 @@ class Trials:
         return list(self._trials.values())
 
     def ranked(self) -> list[Trial]:
-        """Trials from best to worst; those that were taken further come first."""
+        """Trials from best to worst.
+
+        Those that were taken further come first, those that ran away at once last.
+        """
         known = [trial for trial in self.all if trial.folds]
-        return sorted(known, key=lambda trial: (-trial.rung, -_finite(trial.score), trial.number))
+        return sorted(
+            known,
+            key=lambda trial: (
+                not math.isfinite(trial.score),
+                -trial.rung,
+                -_finite(trial.score),
+                trial.number,
+            ),
+        )
+
+    def best(self) -> list[Trial]:
+        """The ``top_k`` best, or as many as have a score."""
+        return [trial for trial in self.ranked() if math.isfinite(trial.score)][: self._top_k]
 
     def evaluate(self, batch: Batch) -> list[float]:
         """Train a batch as far as it asks, unless that is on disk; gives the scores."""
@@ -113,7 +130,7 @@ class Trials:
         if len(going) < len(trials):
             self._tell(len(trials) - len(going), 0)
         waiting: dict[str, list[Trial]] = {}
-        for members in in_groups(going, [self._graph(trial) for trial in going], self._group_size):
+        for members in in_groups(going, [self._shared(trial) for trial in going], self._group_size):
             key = digest([[trial.key for trial in members], batch.epochs])
             records = self._store.read_group(key)
             if records is None:
@@ -127,10 +144,18 @@ class Trials:
         """Give the best trials with their weights, best first, and tidy up.
 
         Weights that cannot be read, or were not kept as fewer were asked for, are trained again.
+
+        Raises:
+            ValueError: every trial diverged.
         """
         self._settle({}, going_on=self.all)
+        if not self.best():
+            raise ValueError(
+                f"search: all {len(self.all)} trials diverged, none has a finite score; a lower "
+                "learning_rate may help"
+            )
         best = []
-        for trial in self.ranked()[: self._top_k]:
+        for trial in self.best():
             weights = self._store.read_arrays("weights", trial.file)
             if weights is None:
                 members = self._groups[trial.file]
@@ -171,9 +196,9 @@ class Trials:
         most = max(self._model(trial).epochs for trial in members)
         start = max(fold["epochs"] for fold in members[0].folds) if group.before else 0
         n = sum(len(learn) for learn, _ in self._job.folds)
-        graph = self._graph(members[0])
-        effort = cost(graph, n, len(members), min(epochs or most, most) - start)
-        return Task(name, graph, effort, group)
+        program, _ = self._shared(members[0])
+        effort = cost(program.graph, n, len(members), min(epochs or most, most) - start)
+        return Task(name, program, effort, group)
 
     def _before(self, trial: Trial) -> Outcome | None:
         """What can be gone on from, if it is all there."""
@@ -199,7 +224,7 @@ class Trials:
             fresh: weights of trials that have just been trained, by file.
             going_on: trials whose states may still be needed; ``None`` leaves states alone.
         """
-        best = {trial.file for trial in self.ranked()[: self._top_k]}
+        best = {trial.file for trial in self.best()}
         for file in sorted(best - self._with_weights):
             weights = fresh.get(file) or self._weights_of_state(file)
             if weights:
@@ -223,8 +248,8 @@ class Trials:
         model: Groupable = at_point(self._job.estimator, trial.point)
         return model
 
-    def _graph(self, trial: Trial) -> Any:
-        return self._model(trial).graph(self._job.X.shape[1])
+    def _shared(self, trial: Trial) -> tuple[Program, int]:
+        return shared(self._model(trial), self._job.X.shape[1])
 
     def _has_ended(self, trial: Trial) -> bool:
         """Whether more epochs would change nothing."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ratchet.learning.recurrent import schedule
+from ratchet.learning.recurrent.memory import KEPT
 from ratchet.learning.recurrent.stacked.cells import CELLS, Tensors
 from ratchet.learning.recurrent.stacked.passes import Weights, forecast, gradients
 from ratchet.learning.recurrent.training import Array, Graph
@@ -78,7 +79,7 @@ def draw(graph: Graph, n: int, m: int, seed: int, epoch: int) -> Draws:
     )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=KEPT)
 def program(graph: Graph, members: int, compiled: bool) -> Program:
     """The program of a graph for so many members, compiled when it is first used."""
     return Program(graph, compiled)
