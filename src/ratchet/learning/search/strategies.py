@@ -171,13 +171,18 @@ def _seeded(param_grid: ParamGrid, seed: int) -> list[tuple[Mapping[str, Sequenc
 
 
 def _content(part: Mapping[str, Any]) -> dict[str, Any]:
-    """A grid in plain values: the text of a distribution would name its place in memory."""
+    """A grid in plain values."""
     return {
-        name: [values.dist.name, values.args, values.kwds]
-        if hasattr(values, "rvs")
-        else list(values)
+        name: _described(values) if hasattr(values, "rvs") else list(values)
         for name, values in part.items()
     }
+
+
+def _described(distribution: Any) -> list[Any]:
+    """Name and arguments of a distribution, whose own text names a place in memory."""
+    kind = getattr(distribution, "dist", distribution)
+    arguments = [getattr(distribution, name, None) for name in ("args", "kwds")]
+    return [getattr(kind, "name", type(kind).__name__), *arguments]
 
 
 def _side_by_side(plans: list[Plan]) -> Plan:
