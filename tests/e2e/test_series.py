@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+from ratchet.learning.metrics import paired_difference
+from ratchet.pipelines.reporting.page.wording import between, number, share
+
 pytestmark = pytest.mark.slow
 
 CONTENDERS = {
@@ -27,6 +30,33 @@ def load(power_project: Path, load_catalog: Callable[..., Any]) -> Callable[[str
 
 def outputs(project: Path) -> Path:
     return project / "data/test"
+
+
+def verdict(folder: Path, use_case: str, target: str) -> str:
+    """What the report has to say of the winner, by its gain over the best naive forecast."""
+    choice = json.loads((folder / f"06_models/{use_case}/{target}/choice.json").read_text())
+    metrics = json.loads((folder / f"07_model_output/{use_case}/metrics.json").read_text())[target]
+    best = choice["best"]
+    if best in ("persistence", "seasonal"):
+        return f"One of them, {best}, is the winner"
+    predictions = pd.read_parquet(folder / f"07_model_output/{use_case}/predictions.parquet")
+    test = predictions[predictions["split"] == "test"]
+    naive = min(("persistence", "seasonal"), key=lambda name: mase_of(metrics, name))
+    rows, own = (test[test["candidate"] == one].set_index("row") for one in (naive, best))
+    gain = paired_difference(
+        own["truth"],
+        rows["prediction"].reindex(own.index),
+        own["prediction"],
+        scale=own["scale"],
+        times=own["time"],
+        seed=1,
+    )
+    word = "Yes, they are beaten" if gain["low"] > 0 else "No, not for sure"
+    return f"{'No' if gain['high'] < 0 else word}: {best} has {number(mase_of(metrics, best))}"
+
+
+def mase_of(metrics: dict[str, Any], name: str) -> float:
+    return float(metrics[name]["test"]["mase"]["value"])
 
 
 def test_every_family_is_ranked_on_the_same_rows(load):
@@ -108,12 +138,19 @@ def test_every_trial_is_in_the_tables(load):
         assert_allclose(losses.min(), -trial["mean_test_score"], rtol=1e-5)
 
 
-def test_the_report_says_what_came_out(power_project):
+def test_the_report_says_what_came_out(power_project, load):
     folder = outputs(power_project) / "08_reporting/power"
     report = (folder / "report.html").read_text()
+    best, search = load("power.demand.choice")["best"], load("power.demand.recurrent.search")
+    mase = load("power.metrics")["demand"][best]["test"]["mase"]
+    first = search.sort_values("rank_test_score").iloc[0]
 
-    for words in ("MASE", "persistence", "recurrent", "validation loss", "RMSSE"):
-        assert words in report
+    assert f"the best candidate, {best}, is off by " in report
+    assert f"its MASE is {between(mase)}." in report
+    assert verdict(outputs(power_project), "power", "demand") in report
+    assert f"{len(search)} trials of 1 architecture were trained" in report
+    assert f"The best is trial {first['trial']} (" in report
+    assert f") with {number(-first['mean_test_score'])}; the median trial has " in report
     assert (folder / "tables.xlsx").stat().st_size > 0
     assert len(list((folder / "plots/png").glob("demand_*.png"))) > 10
 
@@ -164,15 +201,19 @@ def test_the_other_series_come_to_a_report(
 
     folder = outputs(project)
     metrics = json.loads((folder / f"07_model_output/{use_case}/metrics.json").read_text())
-    (scores,) = metrics.values()
+    ((target, scores),) = metrics.items()
     assert set(scores) == CONTENDERS
     assert all(np.isfinite(s["test"]["mase"]["value"]) for s in scores.values())
     report = (folder / f"08_reporting/{use_case}/report.html").read_text()
+    assert verdict(folder, use_case, target) in report
     if use_case == "stock":
-        assert "Days of stock" in report or "days of stock" in report
-        assert "4714981010038" in report  # one product holds most of the variance
-    else:
-        assert "beaten" in report
+        test = pd.read_parquet(folder / "07_model_output/stock/predictions.parquet")
+        test = test[(test["split"] == "test") & (test["candidate"] == "seasonal")]
+        squares = (test["truth"] - test["truth"].mean()) ** 2
+        parts = squares.groupby(test["series"].astype(str)).sum() / squares.sum()
+        said = f"{parts.idxmax()} alone holds {share(parts.max())} of the variance"
+        assert (said in report) is bool(parts.max() > 0.5)
+        assert f"By the forecast for {test['time'].max():%Y-%m-%d}, made 1 day before" in report
 
 
 TIDES = """
