@@ -16,6 +16,7 @@ _REASONS = {
     "beginning": "the window reaches back beyond the beginning of the series",
     "holes": "the window or the target falls into a hole",
     "missing": "a value that the forecast needs is missing",
+    "between": "not known yet at the first origin of the next part",
 }
 
 
