@@ -16,6 +16,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # logistic regression on the films cost many times the CPU time, and slower. Your own setting wins.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# What TensorFlow says of the machine, each time it is loaded, is no news to whoever runs pipelines.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 # Kedro calls the last hook first: the summary comes before tracking, which may fail or take long.
 HOOKS = (
     NotificationHooks(),

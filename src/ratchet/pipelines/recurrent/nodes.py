@@ -46,7 +46,7 @@ def search_networks(
     fitting, holding = hold_out(train.loc[X.index], target, network.holdout, windows.horizon)
     # The base of the search has not seen the rows that stop and rank either.
     base = fit_base(train.loc[X.index[fitting]], target, network, seed)
-    with search_progress("networks", "validation loss") as on_progress:
+    with search_progress(f"{target.column}: networks", "validation loss") as on_progress:
         search = Search(
             unfitted(network, windows, seed),
             param_grids(network),
