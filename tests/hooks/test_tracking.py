@@ -51,7 +51,9 @@ def write_rows(project: Path) -> None:
 
 
 def add_shop(project: Path) -> Path:
-    (project / "conf/base/parameters/films.yml").unlink()
+    for path in (project / "conf/base/parameters").glob("*.yml"):
+        if path.name != "run.yml":
+            path.unlink()
     (project / "conf/base/catalog/01_raw.yml").unlink()
     folder = project / "conf/shop"
     folder.mkdir()
