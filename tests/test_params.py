@@ -302,4 +302,4 @@ def test_without_a_session_the_parameters_are_those_of_the_folder(project, monke
 
     assert "films" in config.project_parameters()
     monkeypatch.setenv("KEDRO_ENV", "test")
-    assert config.project_parameters()["films"]["targets"]["rating"]["cv"] == 3
+    assert config.project_parameters()["films"]["targets"]["rating"]["cv"] == 2

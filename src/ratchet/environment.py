@@ -97,7 +97,9 @@ def installed_versions(project: Path) -> dict[str, str]:
     folders = [*map(str, project.glob(".venv/lib/python3*/site-packages"))] or sys.path
     versions = {}
     for package in importlib.metadata.distributions(path=folders):
-        with suppress(TypeError):  # the metadata of an install that was cut short may be None
+        # The metadata of an install that was cut short is None; the finder of the back-port, where
+        # some library has imported it, raises instead.
+        with suppress(TypeError, FileNotFoundError):
             versions[normalised(package.metadata["Name"])] = package.version
     return versions
 

@@ -98,11 +98,10 @@ class Shop:
         self.csv = folder / "data/01_raw/bikes.csv"
         self.conf = folder / "conf/shop"
         self.conf.mkdir()
-        for other in (
-            "parameters/films.yml",
-            "catalog/01_raw.yml",
-        ):  # a run per test: keep it short
-            (folder / "conf/base" / other).unlink()
+        (folder / "conf/base/catalog/01_raw.yml").unlink()
+        for other in (folder / "conf/base/parameters").glob("*.yml"):
+            if other.name != "run.yml":  # a run per test: keep it short
+                other.unlink()
         (self.conf / "mlflow.yml").write_text("enabled: false\n")
         self.repair()
 

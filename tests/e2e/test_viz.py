@@ -25,6 +25,6 @@ def test_a_static_site_shows_layers_metrics_and_plots(films_project):
     assert pipelines["layers"] == layers.split()
     assert "films" in {pipeline["id"] for pipeline in pipelines["pipelines"]}
     assert shown["films.metrics"]["preview"]
-    plots = [name for name in shown if name.endswith("_plot")]
+    plots = [n for n in shown if n.startswith("films.") and n.endswith("_plot")]
     assert plots
     assert all(shown[name]["preview"]["data"] for name in plots)

@@ -117,8 +117,18 @@ def test_summary_before_tracking_and_bars_after_the_store_is_open():
         calls = getattr(manager.hook, name).get_hookimpls()
         return [type(call.plugin).__name__ for call in reversed(calls)]
 
-    assert order("before_pipeline_run") == ["ProjectHooks", "TrackingHooks", "ProgressHooks"]
-    assert order("after_pipeline_run") == ["ProgressHooks", "SummaryHooks", "TrackingHooks"]
+    assert order("before_pipeline_run") == [
+        "ProjectHooks",
+        "TrackingHooks",
+        "NotificationHooks",
+        "ProgressHooks",
+    ]
+    assert order("after_pipeline_run") == [
+        "ProgressHooks",
+        "SummaryHooks",
+        "TrackingHooks",
+        "NotificationHooks",
+    ]
 
 
 def test_an_interrupted_run_is_closed(store, tmp_path, monkeypatch):

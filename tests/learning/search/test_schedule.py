@@ -245,7 +245,8 @@ def test_an_error_in_a_task_is_raised(tmp_path, n_jobs):
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in background
 sys.path[:0] = {path!r}
 from ratchet.learning.recurrent.memory import KEPT
 from ratchet.learning.search.engine import open_crew
