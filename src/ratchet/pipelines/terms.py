@@ -13,7 +13,7 @@ from ratchet.frames import DataFrame, Series
 from ratchet.params import AHEAD_PREFIX, SERIES_PREFIX, WINDOW_PREFIX, Target
 from ratchet.pipelines.model_input import features_and_target
 
-LEVEL, SCALE, RMS = (f"{SERIES_PREFIX}{term}" for term in ("level", "scale", "rms"))
+LEVEL, SCALE = f"{SERIES_PREFIX}level", f"{SERIES_PREFIX}scale"
 
 Family = Literal["classical", "recurrent"]
 
