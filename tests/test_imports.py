@@ -13,12 +13,12 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "ratchet"
 
-LOOSE = {"params", "errors", "frames", "schemas", "progress", "config"}
+LOOSE = {"params", "errors", "frames", "schemas", "progress", "config", "database"}
 """Modules at the root that name things for everybody."""
 
 ALL = {
     *("datasets", "environment", "hooks", "learning", "monitoring", "orchestration", "pipelines"),
-    *("release", "use_cases", "pipeline_registry", "cli", "settings", "webhook"),
+    *("preparation", "release", "use_cases", "pipeline_registry", "cli", "settings", "webhook"),
     *LOOSE,
 }
 """Everything but ``serving``, which nobody imports."""
@@ -26,11 +26,12 @@ ALL = {
 MAY_IMPORT: dict[str, set[str]] = {
     "learning": set(),
     "use_cases": {"learning"},
-    "release": {"learning", "errors", "params"},
-    "monitoring": {"learning", "errors", "params"},
-    "pipelines": {"learning", "release", "monitoring", *LOOSE} - {"config"},
-    "serving": {"learning", "release", "monitoring", "errors", "params"},
-    "datasets": {"learning", "errors"},
+    "preparation": {"learning", "errors", "frames", "params", "schemas"},
+    "release": {"learning", "preparation", "errors", "frames", "params", "database"},
+    "monitoring": {"learning", "errors", "frames", "params", "database"},
+    "pipelines": {"learning", "preparation", "release", "monitoring", *LOOSE} - {"config"},
+    "serving": {"learning", "preparation", "release", "monitoring", "errors", "params", "database"},
+    "datasets": {"learning", "release", "monitoring", "errors", "database"},
     "orchestration": {"errors", "params", "config"},
     "hooks": ALL,
     "cli": ALL,
@@ -38,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline_registry": {"pipelines", "config"},
     "environment": set(),
     "errors": set(),
+    "database": {"errors"},
     "webhook": set(),
     "frames": set(),
     "params": {"errors"},

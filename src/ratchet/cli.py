@@ -14,9 +14,10 @@ from kedro.io import DatasetError
 
 from ratchet import progress
 from ratchet.config import loader_here
+from ratchet.database import shown, tracking_uri
 from ratchet.errors import UserError, root_cause
 from ratchet.hooks.notification import NotificationHooks
-from ratchet.hooks.tracking import TrackingHooks, shown, tracking_uri
+from ratchet.hooks.tracking import TrackingHooks
 
 INTERRUPTED = 130  # what shells report of a command that Ctrl-C ended
 
@@ -95,7 +96,7 @@ def _unreadable(error: DatasetError) -> str:
 def mlflow_ui(context: click.Context, env: str | None) -> None:
     """Look at the tracked runs; other options go to `mlflow ui`."""
     loader, project = loader_here(env)
-    uri = tracking_uri(loader["mlflow"], project)
+    uri = tracking_uri(loader["mlflow"]["tracking_uri"], project)
     if uri.startswith("http"):
         raise click.ClickException(f"runs are tracked by a server: open {shown(uri)} in a browser")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, *context.args]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
+from ratchet.database import SQLITE, shown, tracking_uri
 from ratchet.errors import ConfigError
 from ratchet.hooks.trials import log_trials
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOGGER = logging.getLogger(__name__)
-SQLITE = "sqlite:///"
 REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "xgboost-cpu", "xgboost")
 NETWORK_REQUIREMENTS = ("keras", "tensorflow-cpu", "tensorflow")
 
@@ -54,7 +53,7 @@ class TrackingHooks:
             self._open_run(run_params)
         except Exception as error:  # whatever the store and its driver raise
             self._client = None
-            store = shown(tracking_uri(self._settings, self._project))
+            store = shown(tracking_uri(self._settings["tracking_uri"], self._project))
             raise ConfigError(
                 f"cannot track this run in {store}: {error}\n"
                 f"(enabled: false in conf/{self._env}/mlflow.yml turns tracking off)"
@@ -104,7 +103,7 @@ class TrackingHooks:
         try:
             yield
         except Exception as error:
-            store = shown(tracking_uri(self._settings, self._project))
+            store = shown(tracking_uri(self._settings["tracking_uri"], self._project))
             LOGGER.warning("This run is not tracked whole in %s: %s", store, error)
             with suppress(Exception):
                 self._end("FAILED")
@@ -168,19 +167,6 @@ class TrackingHooks:
             )
 
 
-def tracking_uri(settings: dict[str, Any], project: Path) -> str:
-    """Where runs are tracked; a relative path belongs to the project."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or settings["tracking_uri"]
-    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
-        return f"{SQLITE}{project / uri.removeprefix(SQLITE)}"
-    return str(uri)
-
-
-def shown(uri: str) -> str:
-    """An address without user and password."""
-    return re.sub("//[^/@]*@", "//", uri)
-
-
 def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, str]:
     """Connect to the tracking store and make the experiment if it is new.
 
@@ -193,7 +179,7 @@ def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, s
     """
     import mlflow
 
-    uri = tracking_uri(settings, project)
+    uri = tracking_uri(settings["tracking_uri"], project)
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name(settings["experiment"])
     if experiment is not None:

@@ -18,6 +18,8 @@ from ratchet.params.features import (
     Windows,
 )
 from ratchet.params.inventory import Inventory
+from ratchet.params.monitoring import Alerts, Drift, Monitoring, Scenario, Watch
+from ratchet.params.release import Release, Slices
 from ratchet.params.target import (
     TARGET_PREFIX,
     Candidate,
@@ -40,19 +42,26 @@ __all__ = [
     "TARGET_PREFIX",
     "WINDOW_PREFIX",
     "About",
+    "Alerts",
     "Candidate",
     "Column",
     "Data",
     "Derived",
+    "Drift",
     "Features",
     "History",
     "Inventory",
+    "Monitoring",
     "Network",
     "Objective",
+    "Release",
+    "Scenario",
     "Series",
+    "Slices",
     "Split",
     "Target",
     "UseCase",
+    "Watch",
     "Windows",
     "ensemble_of",
     "read_targets",

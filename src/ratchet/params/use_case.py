@@ -19,6 +19,8 @@ from ratchet.params.features import (
     Features,
 )
 from ratchet.params.inventory import Inventory
+from ratchet.params.monitoring import Monitoring
+from ratchet.params.release import Release
 from ratchet.params.target import TARGET_PREFIX, Target
 
 _PREFIXES = {
@@ -49,6 +51,8 @@ class UseCase(Params):
     features: Features
     targets: Annotated[dict[str, Target], Field(min_length=1)]
     inventory: Inventory | None = None
+    release: Release = Release()
+    monitoring: Monitoring = Monitoring()
 
     @model_validator(mode="after")
     def _name_known_columns(self) -> Self:
@@ -115,6 +119,29 @@ class UseCase(Params):
             raise ValueError(
                 f"inventory.stock: '{stock}' is not among the columns {self.data.known_columns}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _release_by_known_columns(self) -> Self:
+        if self.release.target not in (None, *self.targets):
+            raise ValueError(
+                f"release.target: '{self.release.target}' is not among the targets "
+                f"{list(self.targets)}"
+            )
+        drift = self.monitoring.drift
+        named = {
+            "release.slices.columns": self.release.slices.columns,
+            "monitoring.drift.columns": drift.columns or [],
+            **{
+                f"monitoring.drift.scenarios.{name}.columns": scenario.columns
+                for name, scenario in drift.scenarios.items()
+            },
+        }
+        for place, names in named.items():
+            if unknown := [name for name in names if name not in self.data.known_columns]:
+                raise ValueError(
+                    f"{place}: {unknown} is not among the columns {self.data.known_columns}"
+                )
         return self
 
     @model_validator(mode="after")

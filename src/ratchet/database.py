@@ -1,0 +1,71 @@
+"""Where runs, models, decisions and predictions are recorded: one database for all.
+
+SQLite in the project folder by default, any database by its URL.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ratchet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+SQLITE = "sqlite:///"
+_WAIT_FOR_LOCK = 30.0  # seconds that one process lets another finish its writing
+
+
+def tracking_uri(configured: str, project: Path) -> str:
+    """Where MLflow tracks: ``MLFLOW_TRACKING_URI`` before what is configured.
+
+    Args:
+        configured: URI of the configuration; the relative path of an SQLite file belongs to the
+            project.
+        project: the project folder.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or configured
+    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
+        return f"{SQLITE}{project / uri.removeprefix(SQLITE)}"
+    return str(uri)
+
+
+def database_url(uri: str) -> str:
+    """Database of decisions and predictions: that of MLflow, unless it is behind a server.
+
+    Args:
+        uri: where MLflow tracks.
+
+    Raises:
+        ConfigError: MLflow tracks to a server, and ``RATCHET_DATABASE_URL`` names no database.
+    """
+    url = os.environ.get("RATCHET_DATABASE_URL") or uri
+    if url.startswith(("http://", "https://", "databricks")):
+        raise ConfigError(
+            f"runs are tracked by a server ({shown(url)}); set RATCHET_DATABASE_URL to the "
+            f"database of decisions and predictions, such as postgresql://host/ratchet"
+        )
+    return url
+
+
+def connect(url: str) -> Engine:
+    """Engine of a database; nothing is opened before it is used.
+
+    Raises:
+        ConfigError: SQLAlchemy cannot use the URL, or its driver is not installed.
+    """
+    import sqlalchemy as sa
+
+    options: dict[str, Any] = {"connect_args": {"timeout": _WAIT_FOR_LOCK}}
+    try:
+        return sa.create_engine(url, **(options if url.startswith("sqlite") else {}))
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigError(f"cannot use the database {shown(url)}: {error}") from error
+
+
+def shown(uri: str) -> str:
+    """An address without user and password."""
+    return re.sub("//[^/@]*@", "//", uri)
