@@ -17,8 +17,9 @@ LOOSE = {"params", "errors", "frames", "schemas", "progress", "config", "databas
 """Modules at the root that name things for everybody."""
 
 ALL = {
-    *("datasets", "environment", "hooks", "learning", "monitoring", "orchestration", "pipelines"),
-    *("preparation", "release", "use_cases", "pipeline_registry", "cli", "settings", "webhook"),
+    *("commands", "datasets", "environment", "hooks", "learning", "monitoring", "orchestration"),
+    *("pipelines", "preparation", "release", "use_cases", "pipeline_registry", "cli", "settings"),
+    "webhook",
     *LOOSE,
 }
 """Everything but ``serving``, which nobody imports."""
@@ -35,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "orchestration": {"errors", "params", "config"},
     "hooks": ALL,
     "cli": ALL,
+    "commands": ALL,
     "settings": {"hooks"},
     "pipeline_registry": {"pipelines", "config"},
     "environment": set(),
