@@ -1,0 +1,1 @@
+"""What decides which model serves, and keeps what it decided."""
