@@ -13,7 +13,7 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "ratchet"
 
-LOOSE = {"params", "errors", "frames", "schemas", "progress", "config", "database"}
+LOOSE = {"params", "errors", "frames", "schemas", "progress", "config", "database", "provenance"}
 """Modules at the root that name things for everybody."""
 
 ALL = {
@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "monitoring": {"learning", "errors", "frames", "params", "database"},
     "pipelines": {"learning", "preparation", "release", "monitoring", *LOOSE} - {"config"},
     "serving": {"learning", "preparation", "release", "monitoring", "errors", "params", "database"},
-    "datasets": {"learning", "release", "monitoring", "errors", "database"},
+    "datasets": {"learning", "release", "monitoring", "errors", "database", "provenance"},
     "orchestration": {"errors", "params", "config"},
     "hooks": ALL,
     "cli": ALL,
@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "environment": set(),
     "errors": set(),
     "database": {"errors"},
+    "provenance": set(),
     "webhook": set(),
     "frames": set(),
     "params": {"errors"},

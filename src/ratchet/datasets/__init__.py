@@ -1,8 +1,15 @@
 """Kedro datasets that kedro-datasets does not have."""
 
 from ratchet.datasets.folder import FolderDataset
+from ratchet.datasets.run import RunDataset
 from ratchet.datasets.search_cache import SearchCacheDataset
 from ratchet.datasets.skops import SkopsDataset
 from ratchet.datasets.sqlite import SQLiteQueryDataset
 
-__all__ = ["FolderDataset", "SQLiteQueryDataset", "SearchCacheDataset", "SkopsDataset"]
+__all__ = [
+    "FolderDataset",
+    "RunDataset",
+    "SQLiteQueryDataset",
+    "SearchCacheDataset",
+    "SkopsDataset",
+]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,11 +19,13 @@ from kedro.framework.hooks import hook_impl
 from ratchet.database import SQLITE, shown, tracking_uri
 from ratchet.errors import ConfigError
 from ratchet.hooks.trials import log_trials
+from ratchet.provenance import MLFLOW_RUN, code_commit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOGGER = logging.getLogger(__name__)
+COMMIT = "mlflow.source.git.commit"
 REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "xgboost-cpu", "xgboost")
 NETWORK_REQUIREMENTS = ("keras", "tensorflow-cpu", "tensorflow")
 
@@ -63,12 +64,14 @@ class TrackingHooks:
         self._client, experiment_id = open_store(self._settings, self._project)
         names = run_params["pipeline_names"] or ["__default__"]
         scope = ",".join(run_params["namespaces"] or [])
+        commit = code_commit(self._project)
         run = self._client.create_run(
             experiment_id,
             run_name=" ".join(filter(None, [",".join(names), scope])),
-            tags={"kedro.run_id": run_params["run_id"], **_git_tags(self._project)},
+            tags={"kedro.run_id": run_params["run_id"], **({COMMIT: commit} if commit else {})},
         )
         self._run_id = run.info.run_id
+        os.environ[MLFLOW_RUN] = self._run_id
         for name in ("env", "pipeline_names", "namespaces", "runtime_params"):
             self._client.log_param(self._run_id, name, run_params[name])
 
@@ -93,6 +96,7 @@ class TrackingHooks:
             self._end("KILLED")
 
     def _end(self, status: str) -> None:
+        os.environ.pop(MLFLOW_RUN, None)
         if self._client is not None:
             self._client.set_terminated(self._run_id, status)
             self._client = None
@@ -250,13 +254,3 @@ def _flatten(scores: dict[str, Any]) -> Iterator[tuple[str, float]]:
         for metric, ends in metrics.items():
             for end, value in ends.items():
                 yield f"{split}/{metric}{'' if end == 'value' else f'_{end}'}", value
-
-
-def _git_tags(project: Path) -> dict[str, str]:
-    """Commit of the code, where the project is a git checkout."""
-    command = ["git", "-C", str(project), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"mlflow.source.git.commit": found.stdout.strip()}
