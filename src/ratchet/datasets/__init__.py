@@ -1,6 +1,7 @@
 """Kedro datasets that kedro-datasets does not have."""
 
 from ratchet.datasets.folder import FolderDataset
+from ratchet.datasets.prediction_log import PredictionLogDataset
 from ratchet.datasets.run import RunDataset
 from ratchet.datasets.search_cache import SearchCacheDataset
 from ratchet.datasets.skops import SkopsDataset
@@ -8,6 +9,7 @@ from ratchet.datasets.sqlite import SQLiteQueryDataset
 
 __all__ = [
     "FolderDataset",
+    "PredictionLogDataset",
     "RunDataset",
     "SQLiteQueryDataset",
     "SearchCacheDataset",

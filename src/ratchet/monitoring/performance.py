@@ -1,0 +1,243 @@
+"""How well a model does in production, window by window, from rows of the prediction log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from ratchet.errors import DataError
+from ratchet.learning.metrics import (
+    METRICS,
+    PER_CLASS,
+    Scores,
+    score_classification,
+    score_forecast,
+    score_regression,
+)
+from ratchet.monitoring.windows import cut_windows
+from ratchet.params import Target
+from ratchet.params.monitoring import Watch
+
+_DRAWS = 200  # a window is one of many, and its ends are read to one digit
+_REQUEST = ["row_key", "version", "arm", "source", "request", "failed"]
+_QUANTILES = {"response_p50_ms": 0.5, "response_ms": 0.95, "response_p99_ms": 0.99}
+
+
+def score(
+    rows: pd.DataFrame, target: Target, horizon: int = 1, seed: int = 0, n_bootstrap: int = 1000
+) -> Scores:
+    """Score tidy rows with every metric of the task, as they are scored at a promotion.
+
+    Args:
+        rows: ``truth`` and ``prediction``; for classes ``probability_<class>``; for series
+            ``scale``, ``rms`` and ``time``.
+        target: what is predicted.
+        horizon: steps of time between the origin of a forecast and its row.
+        seed: seed of the bootstrap.
+        n_bootstrap: number of draws.
+
+    Returns:
+        Metric -> ``value`` and the ends ``low``, ``high`` of its 95 % interval.
+
+    Raises:
+        DataError: rows that cannot be scored, such as a truth that is none of the classes.
+    """
+    draws: dict[str, Any] = {"seed": seed, "n_bootstrap": n_bootstrap}
+    try:
+        if target.is_classes:
+            classes = target.classes or []
+            odds = rows[[f"probability_{name}" for name in classes]]
+            return score_classification(rows["truth"], odds, classes, **draws)
+        pair = rows["truth"], rows["prediction"]
+        if target.is_series:
+            terms = {"scale": rows["scale"], "rms": rows["rms"], "times": rows["time"]}
+            return score_forecast(*pair, **terms, horizon=horizon, **draws)
+        return score_regression(*pair, **draws)
+    except (KeyError, ValueError) as error:
+        raise DataError(f"logged predictions of '{target.column}': {error}") from error
+
+
+def answered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that were answered and whose truth is known, as tidy rows in the order of time.
+
+    A row that was answered more than once counts once, by its latest answer.
+
+    Args:
+        rows: of one target, as ``PredictionLog.rows`` gives them.
+    """
+    known = rows[~rows["failed"].astype(bool) & rows["truth"].notna()]
+    latest = known.sort_values("predicted_at", kind="stable")
+    latest = latest[~latest.index.duplicated(keep="last")]
+    return latest.rename(columns={"row_time": "time"}).sort_values("time", kind="stable")
+
+
+def score_windows(
+    rows: pd.DataFrame,
+    target: Target,
+    watch: Watch,
+    horizon: int = 1,
+    seed: int = 0,
+    *,
+    start: datetime | None = None,
+    now: datetime | None = None,
+) -> pd.DataFrame:
+    """Score the rows of each window.
+
+    Args:
+        rows: of one target and one version, as ``PredictionLog.rows`` gives them.
+        target: what is predicted.
+        watch: length of a window, and the rows that it takes to say something.
+        horizon: steps of time between the origin of a forecast and its row.
+        seed: seed of the bootstrap.
+        start: where a window begins, see ``cut_windows``.
+        now: until when rows are known, see ``cut_windows``.
+
+    Returns:
+        One row per window with answers, in order of time: ``start``, ``end`` (both missing for
+        rows without time), ``complete``, ``answers``, ``rows`` (those with known truth), ``note``
+        (why there are no scores), and of each metric ``<metric>``, ``<metric>_low``,
+        ``<metric>_high``, which are NaN where a window has too few rows.
+
+    Raises:
+        DataError: rows that cannot be scored.
+        ConfigError: pandas cannot read the length of the windows.
+    """
+    table = []
+    for window, part in _by_window(rows, watch.window, start, now):
+        scored = answered(part)
+        enough = len(scored) >= watch.min_rows
+        scores = score(scored, target, horizon, seed, _DRAWS) if enough else {}
+        known = f"{len(scored)} rows with known truth, {watch.min_rows} are needed"
+        table.append(
+            {
+                **window,
+                "answers": int(part.index[~part["failed"].astype(bool)].nunique()),
+                "rows": len(scored),
+                "note": "" if enough else known,
+                **_flat(scores),
+            }
+        )
+    head = ["start", "end", "complete", "answers", "rows", "note"]
+    return pd.DataFrame(table, columns=[*head, *_score_columns(target)])
+
+
+def distributions(
+    rows: pd.DataFrame,
+    target: Target,
+    watch: Watch,
+    *,
+    start: datetime | None = None,
+    now: datetime | None = None,
+) -> pd.DataFrame:
+    """Compare how predictions are distributed with how truth is, over the same rows.
+
+    Args:
+        rows: of one target and one version, as ``PredictionLog.rows`` gives them.
+        target: what is predicted.
+        watch: length of a window.
+        start: where a window begins, see ``cut_windows``.
+        now: until when rows are known, see ``cut_windows``.
+
+    Returns:
+        One row per window with known truth: ``start``, ``end``, ``complete``, ``rows``; for
+        classes ``predicted_<class>`` and ``true_<class>``, shares of the rows, and ``distance``,
+        the share of rows that would have to change class for the two to agree; for numbers
+        ``predicted_mean``, ``true_mean``, ``predicted_spread``, ``true_spread`` (standard
+        deviations).
+    """
+    table = []
+    for window, part in _by_window(rows, watch.window, start, now):
+        known = answered(part)
+        if len(known):
+            compared = _class_shares if target.is_classes else _spreads
+            table.append({**window, "rows": len(known), **compared(known, target)})
+    return pd.DataFrame(table, columns=None if table else ["start", "end", "complete", "rows"])
+
+
+def operations(
+    rows: pd.DataFrame, window: str, *, start: datetime | None = None, now: datetime | None = None
+) -> pd.DataFrame:
+    """Count answers and errors, and how long answers took, by the time of the answer.
+
+    A request that asks for several targets is one request; a failed attempt and the answer after
+    it are two.
+
+    Args:
+        rows: of one use case, as ``PredictionLog.rows`` gives them.
+        window: length as pandas writes it.
+        start: where a window begins, see ``cut_windows``.
+        now: until when answers are known, see ``cut_windows``.
+
+    Returns:
+        One row per window: ``start``, ``end``, ``complete``, ``requests``, ``errors``,
+        ``error_rate``, ``error`` (the commonest one), ``response_p50_ms``, ``response_ms`` (95th
+        percentile), ``response_p99_ms``; NaN where no time was taken.
+    """
+    asked = rows.reset_index().drop_duplicates(_REQUEST)
+    table = []
+    for span, part in _by_window(asked.assign(row_time=asked["predicted_at"]), window, start, now):
+        failed = part[part["failed"].astype(bool)]
+        table.append(
+            {
+                **span,
+                "requests": len(part),
+                "errors": len(failed),
+                "error_rate": len(failed) / len(part),
+                "error": str(failed["error"].mode().iloc[0]) if len(failed) else "",
+                **{name: part["latency_ms"].quantile(at) for name, at in _QUANTILES.items()},
+            }
+        )
+    head = ["start", "end", "complete", "requests", "errors", "error_rate", "error"]
+    return pd.DataFrame(table, columns=[*head, *_QUANTILES])
+
+
+def _by_window(
+    rows: pd.DataFrame, window: str, start: datetime | None, now: datetime | None
+) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """Windows and their rows in order of time; rows without time come first."""
+    cut = cut_windows(rows["row_time"], window, start=start, now=now).reset_index(drop=True)
+    groups = cut.groupby("start", dropna=False, sort=True)
+    found = [
+        (part.iloc[0][["start", "end", "complete"]].to_dict(), rows.iloc[part.index.to_numpy()])
+        for _, part in groups
+    ]
+    return sorted(found, key=lambda group: not pd.isna(group[0]["start"]))
+
+
+def _flat(scores: Scores) -> dict[str, float]:
+    ends = {"value": "", "low": "_low", "high": "_high"}
+    return {
+        f"{name}{ending}": score[end]
+        for name, score in scores.items()
+        for end, ending in ends.items()
+    }
+
+
+def _score_columns(target: Target) -> list[str]:
+    names = list(METRICS[target.task])
+    names += [f"{name}_{label}" for name in PER_CLASS for label in target.classes or []]
+    return [f"{name}{ending}" for name in names for ending in ("", "_low", "_high")]
+
+
+def _class_shares(known: pd.DataFrame, target: Target) -> Mapping[str, float]:
+    classes = target.classes or []
+    shares = {
+        column: known[column].value_counts(normalize=True).reindex(classes, fill_value=0.0)
+        for column in ("prediction", "truth")
+    }
+    named = {f"predicted_{name}": float(shares["prediction"][name]) for name in classes}
+    named |= {f"true_{name}": float(shares["truth"][name]) for name in classes}
+    return named | {"distance": float((shares["prediction"] - shares["truth"]).abs().sum() / 2)}
+
+
+def _spreads(known: pd.DataFrame, target: Target) -> Mapping[str, float]:
+    predicted, truth = known["prediction"].astype(float), known["truth"].astype(float)
+    return {
+        "predicted_mean": float(predicted.mean()),
+        "true_mean": float(truth.mean()),
+        "predicted_spread": float(predicted.std(ddof=0)),
+        "true_spread": float(truth.std(ddof=0)),
+    }

@@ -1,0 +1,253 @@
+"""What to do about a champion that does worse than it did when it was promoted.
+
+Two steps, because the second needs predictions that only exist where the first asks for them:
+``assess`` looks at the windows of the champion, ``decide`` at the champion and the previous model
+on the same rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ratchet.learning.metrics import greater_is_better
+from ratchet.monitoring.comparison import Comparison, exceeds, jsonable, worsening
+from ratchet.monitoring.log_rows import naive_utc
+from ratchet.params.monitoring import Watch
+
+_Z = 1.96  # ends of a 95 % interval, in standard errors
+SURE = 1.645
+"""Standard errors that the windows must be worse by, before a retraining is asked for: 95 %."""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the windows of a champion say.
+
+    Attributes:
+        action: ``none``; ``retrain``; or ``compare``: score the previous model on the rows from
+            ``numbers["from"]`` to ``numbers["until"]`` and ask ``decide``.
+        reason: one sentence.
+        numbers: what it goes by.
+    """
+
+    action: Literal["none", "retrain", "compare"]
+    reason: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields; None for what is not finite."""
+        return jsonable(asdict(self))
+
+
+@dataclass(frozen=True)
+class Action:
+    """What is to be done.
+
+    Attributes:
+        action: ``none``; ``rollback``, with the failed version put into quarantine; or
+            ``retrain``.
+        reason: one sentence.
+        numbers: what it goes by.
+    """
+
+    action: Literal["none", "rollback", "retrain"]
+    reason: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields; None for what is not finite."""
+        return jsonable(asdict(self))
+
+
+def assess(
+    windows: pd.DataFrame,
+    promoted: float,
+    metric: str,
+    watch: Watch,
+    *,
+    since: datetime | None = None,
+    last_change: datetime | None = None,
+    promoted_interval: tuple[float, float] | None = None,
+) -> Assessment:
+    """Say whether a champion is worse than it was, and has been for long enough.
+
+    A window counts when it is complete, begins at ``since`` or later and has a score: one without
+    is no evidence, for or against. The rule: worse by more than the threshold in ``failing`` of
+    the last ``of`` windows that count, the latest among them. The rows without time of a use case
+    are a single window, which cannot persist: it fails alone.
+
+    Args:
+        windows: as ``score_windows`` gives them.
+        promoted: score at the promotion.
+        metric: what is looked at.
+        watch: thresholds, persistence and cool-down.
+        since: when the champion began to serve; by the time of rows, like that of windows.
+        last_change: when models last changed or a retraining was last asked for. Nothing is done
+            before more than ``cooldown`` windows that began later have passed.
+        promoted_interval: ends of the 95 % interval of ``promoted``.
+    """
+    if not math.isfinite(promoted):
+        return Assessment("none", f"there is no {metric} of the promotion to compare with")
+    counted = _counted(windows, metric, since)
+    if counted.empty:
+        return Assessment("none", f"no complete window has enough known truth for {metric} yet")
+    looked_at = counted.tail(watch.of)
+    numbers = _numbers(looked_at, promoted, metric, promoted_interval)
+    told = _told(numbers, watch)
+    if waiting := _waiting(windows, watch, last_change):
+        return Assessment("none", f"{waiting}; {told}", numbers)
+    for action, threshold in (("compare", watch.rollback_above), ("retrain", watch.retrain_above)):
+        failed = _failed(numbers, threshold, watch)
+        if failed is None:
+            continue
+        of = f"more than {threshold:.0%} worse in {len(failed)} of {len(looked_at)} windows"
+        numbers |= {"threshold": threshold, "failing": len(failed), "from": failed[0]["start"]}
+        if action == "retrain" and not numbers["sure"]:
+            return Assessment("none", f"{told}; {of}, but no more than chance makes them", numbers)
+        return Assessment(action, f"{told}; {of}", numbers)
+    return Assessment("none", told, numbers)
+
+
+def decide(
+    assessment: Assessment,
+    comparison: Comparison | None = None,
+    *,
+    min_rows: int = 1,
+    inputs: Sequence[str] = (),
+) -> Action:
+    """Say what to do after an assessment.
+
+    The previous model does better on the same rows, by more than chance: roll back. It does not:
+    the world has changed, or the inputs have; ask for a retraining. That also where there is no
+    previous model to go back to.
+
+    Args:
+        assessment: of ``assess``.
+        comparison: champion and previous model on the rows that the assessment asked for; None
+            where there is no previous model, or none that answers.
+        min_rows: rows below which the comparison says nothing.
+        inputs: what is known to have happened to the inputs, named in the reason of a retraining.
+    """
+    numbers = {**assessment.numbers}
+    if assessment.action == "none":
+        return Action("none", assessment.reason, numbers)
+    if assessment.action == "retrain":
+        return Action("retrain", _with_inputs(assessment.reason, inputs), numbers)
+    if comparison is not None:
+        numbers["comparison"] = comparison.to_json()
+    better = comparison is not None and comparison.rows >= min_rows and comparison.low > 0
+    against = _against(comparison, min_rows)
+    reason = f"{assessment.reason}; {against}"
+    if better:
+        return Action("rollback", reason, numbers)
+    if not numbers.get("sure", True):
+        return Action("none", f"{reason}, and no more than chance makes it worse", numbers)
+    return Action("retrain", _with_inputs(reason, inputs), numbers)
+
+
+def _counted(windows: pd.DataFrame, metric: str, since: datetime | None) -> pd.DataFrame:
+    if metric not in windows or windows.empty:
+        return windows.iloc[:0]
+    counts = windows["complete"].astype(bool) & np.isfinite(windows[metric].astype(float))
+    if since is not None:
+        counts &= windows["start"].isna() | (windows["start"] >= naive_utc(since))
+    return windows[counts]
+
+
+def _waiting(windows: pd.DataFrame, watch: Watch, last_change: datetime | None) -> str:
+    """Why nothing is done yet; empty when nothing speaks against it."""
+    if last_change is None or windows["start"].isna().all():
+        return ""
+    later = windows["complete"].astype(bool) & (windows["start"] >= naive_utc(last_change))
+    if (passed := int(later.sum())) > watch.cooldown:
+        return ""
+    return (
+        f"models changed {passed} complete windows ago; nothing is done in the first "
+        f"{watch.cooldown}"
+    )
+
+
+def _numbers(
+    looked_at: pd.DataFrame, promoted: float, metric: str, promoted_interval: Any
+) -> dict[str, Any]:
+    """The windows looked at, in order of time, and how sure it is that they are worse."""
+    windows = [
+        {
+            "start": jsonable(row["start"]),
+            "end": jsonable(row["end"]),
+            "rows": int(row["rows"]),
+            "value": float(row[metric]),
+            "worse_by": worsening(metric, promoted, float(row[metric])),
+        }
+        for _, row in looked_at.iterrows()
+    ]
+    errors = _standard_errors(looked_at, promoted, metric, promoted_interval)
+    return {
+        "metric": metric,
+        "promoted": promoted,
+        "windows": windows,
+        "until": windows[-1]["end"],
+        "standard_errors": errors,
+        "sure": errors is None or errors > SURE,
+    }
+
+
+def _standard_errors(
+    looked_at: pd.DataFrame, promoted: float, metric: str, promoted_interval: Any
+) -> float | None:
+    """How many standard errors the windows together are worse by; None without intervals."""
+    if f"{metric}_low" not in looked_at:
+        return None
+    rows = looked_at["rows"].to_numpy(dtype=float)
+    share = rows / rows.sum()
+    width = (looked_at[f"{metric}_high"] - looked_at[f"{metric}_low"]).to_numpy(dtype=float)
+    variance = float(np.sum((share * width / (2 * _Z)) ** 2))
+    if promoted_interval is not None:
+        variance += ((promoted_interval[1] - promoted_interval[0]) / (2 * _Z)) ** 2
+    lost = float(share @ looked_at[metric].to_numpy(dtype=float)) - promoted
+    lost = -lost if greater_is_better(metric) else lost
+    if not math.isfinite(variance):
+        return None
+    return lost / math.sqrt(variance) if variance else math.copysign(math.inf, lost)
+
+
+def _failed(numbers: dict[str, Any], threshold: float, watch: Watch) -> list[dict[str, Any]] | None:
+    """Windows that fail, if there are enough and the latest is among them; else None."""
+    windows = numbers["windows"]
+    failed = [window for window in windows if exceeds(window["worse_by"], threshold)]
+    needed = 1 if windows[-1]["start"] is None else watch.failing
+    return failed if len(failed) >= needed and failed[-1] is windows[-1] else None
+
+
+def _told(numbers: dict[str, Any], watch: Watch) -> str:
+    """The latest window beside the promotion, in words."""
+    latest, metric, promoted = numbers["windows"][-1], numbers["metric"], numbers["promoted"]
+    when = f"from {latest['start'][:10]} on" if latest["start"] else "of all rows"
+    by = latest["worse_by"]
+    how = f"{abs(by):.1%} {'worse' if by > 0 else 'better'}" if math.isfinite(by) else "no longer 0"
+    return (
+        f"{metric} was {promoted:.4g} at the promotion and {latest['value']:.4g} in the latest "
+        f"window {when} ({latest['rows']} rows): {how}"
+    )
+
+
+def _against(comparison: Comparison | None, min_rows: int) -> str:
+    if comparison is None:
+        return "there is no previous model to go back to"
+    if comparison.rows < min_rows:
+        return f"the previous model answered {comparison.rows} of these rows, {min_rows} are needed"
+    scores = f"{comparison.previous:.4g} against {comparison.champion:.4g}"
+    ends = f"gain {comparison.gain:.3g}, {comparison.low:.3g} to {comparison.high:.3g}"
+    same = f"on the same {comparison.rows} rows the previous model has {scores} ({ends})"
+    return same if comparison.low > 0 else f"{same}, which is not surely better"
+
+
+def _with_inputs(reason: str, inputs: Sequence[str]) -> str:
+    return f"{reason}; inputs moved: {'; '.join(inputs)}" if inputs else reason
