@@ -7,17 +7,27 @@ with the table of statistics, and all metrics share the draws. For series the ta
 summed by time stamp, and what is drawn is runs of consecutive time stamps.
 """
 
-from ratchet.learning.metrics.bootstrap import block_length, bootstrap_means
+from ratchet.learning.metrics.blocks import block_length, long_block_length
+from ratchet.learning.metrics.bootstrap import bootstrap_means, bounds
 from ratchet.learning.metrics.calibration import calibration_table, expected_calibration_error
-from ratchet.learning.metrics.forecasts import paired_difference, score_forecast
+from ratchet.learning.metrics.diebold import diebold_mariano
+from ratchet.learning.metrics.forecasts import score_forecast
 from ratchet.learning.metrics.names import (
     SCORERS,
+    find_metric,
     from_scorer,
     greater_is_better,
     is_better,
     scorers,
 )
-from ratchet.learning.metrics.rows import forecast_rows
+from ratchet.learning.metrics.paired import (
+    Gain,
+    gain_of,
+    paired_difference,
+    paired_gain,
+    share_of,
+)
+from ratchet.learning.metrics.rows import classification_rows, forecast_rows
 from ratchet.learning.metrics.scores import (
     Scores,
     check_class_names,
@@ -33,6 +43,7 @@ from ratchet.learning.metrics.table import (
     REGRESSION,
     Metric,
 )
+from ratchet.learning.metrics.tidy import check_same_rows, tidy_rows
 
 __all__ = [
     "CLASSIFICATION",
@@ -41,21 +52,32 @@ __all__ = [
     "PER_CLASS",
     "REGRESSION",
     "SCORERS",
+    "Gain",
     "Metric",
     "Scores",
     "block_length",
     "bootstrap_means",
+    "bounds",
     "calibration_table",
     "check_class_names",
+    "check_same_rows",
+    "classification_rows",
     "confusion",
+    "diebold_mariano",
     "expected_calibration_error",
+    "find_metric",
     "forecast_rows",
     "from_scorer",
+    "gain_of",
     "greater_is_better",
     "is_better",
+    "long_block_length",
     "paired_difference",
+    "paired_gain",
     "score_classification",
     "score_forecast",
     "score_regression",
     "scorers",
+    "share_of",
+    "tidy_rows",
 ]

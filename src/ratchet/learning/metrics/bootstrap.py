@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 import numpy.typing as npt
 
+from ratchet.learning.metrics.blocks import block_length
 from ratchet.learning.metrics.rows import time_codes
 from ratchet.learning.metrics.table import Array, Metric
 
 _DRAWS_AT_ONCE = 8  # one pass over the statistics serves 8 draws: 4-7 x faster than one by one
+_RARE = 5  # draws beyond a quantile, of which it takes so many to be one
 
 
 def bootstrap_means(
@@ -21,6 +23,7 @@ def bootstrap_means(
     *,
     times: npt.ArrayLike | None = None,
     horizon: int = 1,
+    block: int | None = None,
 ) -> Array:
     """Average the columns over rows drawn with replacement, or over blocks of time.
 
@@ -41,6 +44,7 @@ def bootstrap_means(
             decides what is drawn.
         times: time stamp of each row, shape (n,), in any order.
         horizon: steps of time between the origin of a forecast and its row.
+        block: number of time stamps drawn together, in the place of ``block_length``.
 
     Returns:
         Shape (n_bootstrap, k).
@@ -48,49 +52,19 @@ def bootstrap_means(
     Raises:
         ValueError: ``times`` of another length or with missing values, or a horizon below 1.
     """
-    sums, sizes, block = statistics, np.ones(len(statistics)), 1
+    sums, sizes, length = statistics, np.ones(len(statistics)), 1
     if times is not None:
         codes = time_codes(times, len(statistics))
         sizes = np.bincount(codes).astype(np.float64)
         sums = np.column_stack([np.bincount(codes, column) for column in statistics.T])
-        block = block_length(len(sizes), horizon)
+        length = block or block_length(len(sizes), horizon)
     rng = np.random.default_rng(seed)
     means = np.empty((n_bootstrap, statistics.shape[1]))
-    counts = np.empty((_DRAWS_AT_ONCE, len(sums)))
     for start in range(0, n_bootstrap, _DRAWS_AT_ONCE):
         batch = means[start : start + _DRAWS_AT_ONCE]
-        for draw in range(len(batch)):
-            counts[draw] = _draw(rng, len(sums), block)
-        drawn = counts[: len(batch)]
+        drawn = _draw(rng, len(batch), len(sums), length)
         batch[:] = drawn @ sums / (drawn @ sizes)[:, None]
     return means
-
-
-def block_length(n_times: int, horizon: int = 1) -> int:
-    """Give the number of consecutive time stamps that are drawn together.
-
-    The cube root of the number of time stamps, the order that suits the variance of a mean best
-    (Hall, Horowitz & Jing 1995, Biometrika 82), and at least twice the horizon: errors of
-    forecasts h steps ahead are correlated over h - 1 steps even when nothing better can be known
-    (Diebold & Mariano 1995), and if the correlation falls in a line, blocks of h would miss a
-    third of the variance, blocks of 2 h a sixth. At most the bound that goes with the rule of
-    Politis & White (2004), the smaller of 3 sqrt(n) and n / 3, so that several blocks are left to
-    draw from. That rule itself looks at the errors, and so would give each model draws of its own.
-
-    Args:
-        n_times: number of different time stamps.
-        horizon: steps of time between the origin of a forecast and its row.
-
-    Returns:
-        A number of time stamps, 1 or more.
-
-    Raises:
-        ValueError: a number below 1.
-    """
-    if n_times < 1 or horizon < 1:
-        raise ValueError(f"n_times and horizon must be at least 1, not {n_times} and {horizon}")
-    longest = math.ceil(min(3 * math.sqrt(n_times), n_times / 3))
-    return min(max(math.ceil(math.cbrt(n_times)), 2 * horizon), longest)
 
 
 def evaluate(
@@ -107,16 +81,24 @@ def evaluate(
     if n_bootstrap < 1:
         raise ValueError(f"n_bootstrap must be at least 1, not {n_bootstrap}")
     sources = list(dict.fromkeys(metric.statistics for metric in metrics))
-    with np.errstate(over="ignore"):  # said in words below
-        blocks = [source(truth, prediction) for source in sources]
+    blocks = [statistics_of(source, truth, prediction) for source in sources]
     table = np.hstack(blocks)
-    if not np.isfinite(table).all():
-        raise ValueError("values are too large to be squared")
     draws = bootstrap_means(table, n_bootstrap, seed, times=times, horizon=horizon)
     means = np.vstack([table.mean(axis=0), draws])
     ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
     parts = dict(zip(sources, np.split(means, ends, axis=1), strict=True))
     return {metric.name: metric.value(parts[metric.statistics]) for metric in metrics}
+
+
+def statistics_of(
+    source: Callable[[Array, Array], Array], truth: Array, prediction: Array
+) -> Array:
+    """Statistics of each row, shape (n, k); ValueError if one is too large for a number."""
+    with np.errstate(over="ignore"):  # said in words below
+        statistics = source(truth, prediction)
+    if not np.isfinite(statistics).all():
+        raise ValueError("values are too large to be squared")
+    return statistics
 
 
 def interval(draws: Array, confidence: float) -> dict[str, float]:
@@ -127,10 +109,44 @@ def interval(draws: Array, confidence: float) -> dict[str, float]:
     return {"value": float(draws[0]), "low": float(low), "high": float(high)}
 
 
-def _draw(rng: np.random.Generator, n: int, block: int) -> npt.NDArray[np.intp]:
-    """How often each of n places is drawn: n in all, in runs that go round the end."""
-    starts = rng.integers(n, size=-(-n // block))
-    places = (starts[:, None] + np.arange(block)).ravel()[:n]
-    counts = np.bincount(places, minlength=n + block)
-    counts[:block] += counts[n:]
-    return counts[:n]
+def bounds(draws: Array, confidence: float, pieces: float) -> tuple[Array, Array]:
+    """Give a lower and an upper bound, each of which holds with the given confidence.
+
+    Percentiles of the draws, moved outward for small samples: draws of n rows have the spread of
+    n, not of n - 1, and a normal tail in the place of that of a t distribution (Hesterberg 2015,
+    The American Statistician 69, "expanded percentiles"). Of series n is the number of runs.
+    Where the draws are too few to have such a percentile, the interval is used that it stands for:
+    the value and t standard errors, those of the draws.
+
+    Args:
+        draws: shape (1 + n_bootstrap, ...), the value over all rows first.
+        confidence: between 0 and 1, of each bound.
+        pieces: number of rows, or of runs of time stamps, that were drawn; above 1.
+
+    Returns:
+        The two bounds, each of shape (...).
+
+    Raises:
+        ValueError: fewer than two pieces.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
+    if pieces <= 1:
+        raise ValueError("a single row, or run of time stamps, has no spread to judge by")
+    width = math.sqrt(pieces / (pieces - 1)) * stdtrit(pieces - 1, confidence)
+    tail = ndtr(-width)
+    if tail * (len(draws) - 1) < _RARE:
+        spread = width * draws[1:].std(axis=0)
+        return draws[0] - spread, draws[0] + spread
+    low, high = np.quantile(draws[1:], [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def _draw(rng: np.random.Generator, n_draws: int, n: int, block: int) -> Array:
+    """How often each of n places is drawn in each draw: n in all, in runs that go round the end."""
+    starts = rng.integers(n, size=(n_draws, -(-n // block), 1))
+    places = (starts + np.arange(block)).reshape(n_draws, -1)[:, :n] % n
+    places += n * np.arange(n_draws)[:, None]
+    return np.bincount(places.ravel(), minlength=n_draws * n).reshape(n_draws, n).astype(np.float64)

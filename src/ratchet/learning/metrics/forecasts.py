@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import numpy.typing as npt
 
 from ratchet.learning.metrics.bootstrap import evaluate, interval
@@ -64,53 +63,3 @@ def score_forecast(
     metrics = FORECASTING.values()
     draws = evaluate(metrics, *rows, n_bootstrap, seed, times=times, horizon=horizon)
     return {name: interval(values, confidence) for name, values in draws.items()}
-
-
-def paired_difference(
-    truth: npt.ArrayLike,
-    baseline: npt.ArrayLike,
-    model: npt.ArrayLike,
-    *,
-    scale: npt.ArrayLike,
-    times: npt.ArrayLike,
-    horizon: int = 1,
-    n_bootstrap: int = 1000,
-    confidence: float = 0.95,
-    seed: int,
-) -> dict[str, float]:
-    """Say by how much a model's MASE is below that of a baseline, such as persistence.
-
-    Both meet the same draws (those of ``score_forecast``): what makes a time hard for both falls
-    out, and the interval is narrower than those of the two scores suggest. Above 0 the model is
-    better; when the interval holds 0, these rows do not tell the two apart.
-
-    Args:
-        truth: shape (n,), in units of the target.
-        baseline: forecasts to beat, shape (n,), same units.
-        model: forecasts, shape (n,), same units.
-        scale: mean absolute naive error of the row's series, shape (n,), same units, above 0.
-        times: time stamp of each row, shape (n,), in any order; several series may share one.
-        horizon: steps of time between the origin of a forecast and its row.
-        n_bootstrap: number of draws.
-        confidence: share of the draws inside the interval, between 0 and 1.
-        seed: seed of the draws.
-
-    Returns:
-        ``value``, MASE of the baseline minus MASE of the model, and its ends ``low``, ``high``.
-
-    Raises:
-        ValueError: as ``score_forecast``.
-    """
-    mase = [FORECASTING["mase"]]
-    first, second = (
-        evaluate(
-            mase,
-            *forecast_rows(truth, forecast, scale, np.ones_like(scale)),
-            n_bootstrap,
-            seed,
-            times=times,
-            horizon=horizon,
-        )["mase"]
-        for forecast in (baseline, model)
-    )
-    return interval(first - second, confidence)

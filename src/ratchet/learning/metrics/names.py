@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
-from ratchet.learning.metrics.table import CLASSIFICATION, FORECASTING, METRICS, PER_CLASS
+from ratchet.learning.metrics.table import (
+    CLASSIFICATION,
+    FORECASTING,
+    METRICS,
+    PER_CLASS,
+    Metric,
+)
 
 
 def scorers(task: str) -> dict[str, str]:
@@ -31,6 +39,28 @@ def greater_is_better(name: str) -> bool:
     if metric.greater_is_better is None:
         raise ValueError(f"{name!r} has no better direction")
     return metric.greater_is_better
+
+
+def find_metric(name: str, task: str, classes: Sequence[str] = ()) -> Metric:
+    """Give the metric of a name, also of one class (``recall_Alto``), with a single value.
+
+    Args:
+        name: name of the metric.
+        task: a key of ``METRICS``.
+        classes: the labels that can occur, for classification.
+
+    Raises:
+        ValueError: the task has no such metric.
+    """
+    table = METRICS.get(task, {})
+    if name in table:
+        return table[name]
+    prefix, _, label = name.partition("_")
+    if task == "classification" and prefix in PER_CLASS and label in classes:
+        metric, code = PER_CLASS[prefix], list(classes).index(label)
+        return replace(metric, name=name, value=lambda means: metric.value(means)[..., code])
+    known = [*table, *(f"{part}_<class>" for part in PER_CLASS if task == "classification")]
+    raise ValueError(f"{task} has no metric {name!r}; known: {', '.join(known)}")
 
 
 def is_better(name: str, a: float, b: float) -> bool:

@@ -1,0 +1,78 @@
+"""Tidy rows: truth and prediction of one target in a frame, indexed by the row key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ratchet.learning.metrics.rows import (
+    check_same_length,
+    classification_rows,
+    finite,
+    forecast_rows,
+)
+from ratchet.learning.metrics.table import METRICS, Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_KNOWN = {  # what two models do not predict
+    "classification": ["truth"],
+    "regression": ["truth"],
+    "forecasting": ["truth", "scale", "rms", "time"],
+}
+
+
+def tidy_rows(
+    frame: pd.DataFrame, task: str, classes: Sequence[str] | None = None
+) -> tuple[Array, Array]:
+    """Give tidy rows as the metrics of a task take them.
+
+    Args:
+        frame: ``truth``; for classes ``probability_<class>``, else ``prediction``; for
+            forecasting also ``scale`` and ``rms``.
+        task: a key of ``METRICS``.
+        classes: the labels that can occur, for classification.
+
+    Returns:
+        Truth and prediction, see ``Metric.statistics``.
+
+    Raises:
+        ValueError: an unknown task, columns that are missing, or rows that cannot be scored.
+    """
+    if task not in METRICS:
+        raise ValueError(f"unknown task {task!r}; known: {', '.join(METRICS)}")
+    predicted = [f"probability_{name}" for name in classes or []]
+    needed = [*_KNOWN[task], *(predicted if task == "classification" else ["prediction"])]
+    if missing := [name for name in needed if name not in frame.columns]:
+        raise ValueError(f"columns {missing} are missing")
+    if task == "classification":
+        return classification_rows(frame["truth"], frame[predicted], classes or [])
+    if task == "forecasting":
+        return forecast_rows(*(frame[name] for name in ("truth", "prediction", "scale", "rms")))
+    rows = finite(frame["truth"], "truth", 1), finite(frame["prediction"], "prediction", 1)
+    check_same_length(*rows)
+    return rows
+
+
+def check_same_rows(one: pd.DataFrame, other: pd.DataFrame, task: str) -> None:
+    """Make sure that two models are compared on the same rows, and on the same truth.
+
+    Args:
+        one: tidy rows of a model.
+        other: those of another model.
+        task: a key of ``METRICS``.
+
+    Raises:
+        ValueError: row keys that occur twice, that differ or stand in another order, or a truth
+            (of series: a time, a scale) that differs.
+    """
+    if not one.index.is_unique:
+        raise ValueError(f"row keys occur twice: {list(one.index[one.index.duplicated()][:3])}")
+    if not one.index.equals(other.index):
+        apart = [str(key) for key in one.index.symmetric_difference(other.index)[:3]]
+        shown = f", such as {', '.join(apart)}" if apart else " in their order"
+        raise ValueError(f"row keys of the two models differ{shown}")
+    for name in _KNOWN[task]:
+        if not (one[name] == other[name]).all():
+            raise ValueError(f"the two models have another {name} for the same row")
