@@ -10,7 +10,7 @@ summed by time stamp, and what is drawn is runs of consecutive time stamps.
 from ratchet.learning.metrics.blocks import block_length, long_block_length
 from ratchet.learning.metrics.bootstrap import bootstrap_means, bounds
 from ratchet.learning.metrics.calibration import calibration_table, expected_calibration_error
-from ratchet.learning.metrics.diebold import diebold_mariano
+from ratchet.learning.metrics.diebold import diebold_mariano, losses
 from ratchet.learning.metrics.forecasts import score_forecast
 from ratchet.learning.metrics.names import (
     SCORERS,
@@ -43,7 +43,7 @@ from ratchet.learning.metrics.table import (
     REGRESSION,
     Metric,
 )
-from ratchet.learning.metrics.tidy import check_same_rows, tidy_rows
+from ratchet.learning.metrics.tidy import check_same_rows, score_rows, tidy_rows
 
 __all__ = [
     "CLASSIFICATION",
@@ -72,11 +72,13 @@ __all__ = [
     "greater_is_better",
     "is_better",
     "long_block_length",
+    "losses",
     "paired_difference",
     "paired_gain",
     "score_classification",
     "score_forecast",
     "score_regression",
+    "score_rows",
     "scorers",
     "share_of",
     "tidy_rows",

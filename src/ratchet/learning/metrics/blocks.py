@@ -35,9 +35,9 @@ def long_block_length(n_times: int, horizon: int = 1) -> int:
     1.3 times the root of the number of time stamps, and at least twice the horizon, with the
     upper end of ``block_length``. Blocks that suit the variance of a mean best are too short for
     a decision: where errors are alike over many steps, they make a difference look surer than it
-    is. Longer ones leave few blocks, which the t distribution of the bounds makes up for
-    (Lazarus, Lewis, Stock & Watson 2018, Journal of Business & Economic Statistics 36: this
-    length, and critical values of that kind, for tests of means of series).
+    is. Longer ones leave few blocks, which the t distribution of ``bounds`` makes up for (Lazarus,
+    Lewis, Stock & Watson 2018, Journal of Business & Economic Statistics 36: this length for
+    tests of means of series, with critical values that know it).
 
     Args:
         n_times: number of different time stamps.

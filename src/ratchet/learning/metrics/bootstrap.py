@@ -109,33 +109,38 @@ def interval(draws: Array, confidence: float) -> dict[str, float]:
     return {"value": float(draws[0]), "low": float(low), "high": float(high)}
 
 
-def bounds(draws: Array, confidence: float, pieces: float) -> tuple[Array, Array]:
+def bounds(draws: Array, confidence: float, n: int, block: int = 1) -> tuple[Array, Array]:
     """Give a lower and an upper bound, each of which holds with the given confidence.
 
     Percentiles of the draws, moved outward for small samples: draws of n rows have the spread of
-    n, not of n - 1, and a normal tail in the place of that of a t distribution (Hesterberg 2015,
-    The American Statistician 69, "expanded percentiles"). Of series n is the number of runs.
-    Where the draws are too few to have such a percentile, the interval is used that it stands for:
-    the value and t standard errors, those of the draws.
+    n where n - 1 would be right, and the tail of a normal distribution where a t distribution
+    would be (Hesterberg 2015, The American Statistician 69, "expanded percentiles"). In runs of L
+    out of n time stamps a part L / n of the variance is lost, and t has 1.5 n / L degrees of
+    freedom, those of a variance whose autocovariances count less and less up to L, as runs count
+    them (Bartlett's window at frequency zero; Priestley 1981, Spectral Analysis and Time Series,
+    ch. 6). Where the draws are too few to have such a percentile, the
+    interval is used that it stands for: the value and t standard errors, those of the draws.
 
     Args:
         draws: shape (1 + n_bootstrap, ...), the value over all rows first.
         confidence: between 0 and 1, of each bound.
-        pieces: number of rows, or of runs of time stamps, that were drawn; above 1.
+        n: number of rows, or of time stamps; at least 2.
+        block: number of time stamps that were drawn together, less than n.
 
     Returns:
         The two bounds, each of shape (...).
 
     Raises:
-        ValueError: fewer than two pieces.
+        ValueError: too few rows to have a spread, or a confidence that is none.
     """
     from scipy.special import ndtr, stdtrit
 
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
-    if pieces <= 1:
-        raise ValueError("a single row, or run of time stamps, has no spread to judge by")
-    width = math.sqrt(pieces / (pieces - 1)) * stdtrit(pieces - 1, confidence)
+    if n <= block:
+        raise ValueError(f"{n} rows or times, drawn by {block}, have no spread to judge by")
+    freedom = min(n - 1, 1.5 * n / block)
+    width = stdtrit(freedom, confidence) / math.sqrt(1 - block / n)
     tail = ndtr(-width)
     if tail * (len(draws) - 1) < _RARE:
         spread = width * draws[1:].std(axis=0)

@@ -61,6 +61,34 @@ def diebold_mariano(
     return {"statistic": statistic, "p_value": p_value, "times": n, "horizon": horizon}
 
 
+def losses(metric: str, truth: Array, prediction: Array) -> Array:
+    """Give what each row adds to a metric of forecasts.
+
+    Args:
+        metric: ``mae``, ``mase``, ``rmse``, ``rmsse`` or ``r2``.
+        truth: value, scale and rms of each row, shape (n, 3), see ``forecast_rows``.
+        prediction: shape (n,).
+
+    Returns:
+        Absolute or squared errors, by the scale or the rms for ``mase`` and ``rmsse``, shape (n,).
+
+    Raises:
+        ValueError: another metric.
+    """
+    value, scale, rms = truth.T
+    error = value - prediction
+    of_rows = {
+        "mae": np.abs(error),
+        "mase": np.abs(error) / scale,
+        "rmse": np.square(error),
+        "rmsse": np.square(error / rms),
+        "r2": np.square(error),
+    }
+    if metric not in of_rows:
+        raise ValueError(f"{metric!r} is no mean of losses; known: {', '.join(of_rows)}")
+    return of_rows[metric]
+
+
 def _by_time(gap: Array, times: npt.ArrayLike | None) -> Array:
     if times is None:
         return gap

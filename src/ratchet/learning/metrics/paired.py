@@ -33,7 +33,8 @@ class Gain:
         share: the same as a share of the size of the baseline's score; ``None`` if that is 0, or
             is 0 in some of the draws.
         rows: number of rows.
-        pieces: number of rows, or of runs of time stamps, that are drawn.
+        times: of series, number of time stamps.
+        block: of series, how many consecutive time stamps were drawn together.
     """
 
     metric: str
@@ -42,7 +43,8 @@ class Gain:
     difference: dict[str, float]
     share: dict[str, float] | None
     rows: int
-    pieces: float
+    times: int | None = None
+    block: int | None = None
 
 
 def paired_gain(
@@ -122,11 +124,10 @@ def gain_of(
     """
     if metric.greater_is_better is None:
         raise ValueError(f"{metric.name!r} has no better direction")
-    pieces, block = float(len(truth)), None
+    n_times = block = None
     if times is not None:
         n_times = int(time_codes(times, len(truth)).max()) + 1
         block = long_block_length(n_times, horizon)
-        pieces = n_times / block
     first, second = _paired_draws(
         metric,
         truth,
@@ -140,14 +141,16 @@ def gain_of(
     )
     difference = second - first if metric.greater_is_better else first - second
     shares = share_of(difference, first)
+    drawn = (n_times or len(truth), block or 1)
     return Gain(
         metric=metric.name,
         baseline=interval(first, confidence),
         model=interval(second, confidence),
-        difference=_bounded(difference, confidence, pieces),
-        share=_bounded(shares, confidence, pieces) if np.isfinite(shares).all() else None,
+        difference=_bounded(difference, confidence, *drawn),
+        share=_bounded(shares, confidence, *drawn) if np.isfinite(shares).all() else None,
         rows=len(truth),
-        pieces=pieces,
+        times=n_times,
+        block=block,
     )
 
 
@@ -179,8 +182,8 @@ def _paired_draws(
     return [metric.value(half) for half in np.split(means, 2, axis=1)]
 
 
-def _bounded(draws: Array, confidence: float, pieces: float) -> dict[str, float]:
-    low, high = bounds(draws, confidence, pieces)
+def _bounded(draws: Array, confidence: float, n: int, block: int) -> dict[str, float]:
+    low, high = bounds(draws, confidence, n, block)
     return {"value": float(draws[0]), "low": float(low), "high": float(high)}
 
 

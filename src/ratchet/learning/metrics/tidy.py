@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ratchet.learning.metrics.bootstrap import evaluate, interval
+from ratchet.learning.metrics.names import find_metric
 from ratchet.learning.metrics.rows import (
     check_same_length,
     classification_rows,
@@ -16,11 +18,12 @@ from ratchet.learning.metrics.table import METRICS, Array
 if TYPE_CHECKING:
     import pandas as pd
 
-_KNOWN = {  # what two models do not predict
+KNOWN = {
     "classification": ["truth"],
     "regression": ["truth"],
     "forecasting": ["truth", "scale", "rms", "time"],
 }
+"""Task -> columns of tidy rows that no model predicts."""
 
 
 def tidy_rows(
@@ -43,7 +46,7 @@ def tidy_rows(
     if task not in METRICS:
         raise ValueError(f"unknown task {task!r}; known: {', '.join(METRICS)}")
     predicted = [f"probability_{name}" for name in classes or []]
-    needed = [*_KNOWN[task], *(predicted if task == "classification" else ["prediction"])]
+    needed = [*KNOWN[task], *(predicted if task == "classification" else ["prediction"])]
     if missing := [name for name in needed if name not in frame.columns]:
         raise ValueError(f"columns {missing} are missing")
     if task == "classification":
@@ -53,6 +56,42 @@ def tidy_rows(
     rows = finite(frame["truth"], "truth", 1), finite(frame["prediction"], "prediction", 1)
     check_same_length(*rows)
     return rows
+
+
+def score_rows(
+    metric: str,
+    task: str,
+    frame: pd.DataFrame,
+    *,
+    classes: Sequence[str] | None = None,
+    horizon: int = 1,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
+    seed: int,
+) -> dict[str, float]:
+    """Score tidy rows in one metric, also one of a class such as ``recall_Alto``.
+
+    Args:
+        metric: name of a metric of the task.
+        task: a key of ``METRICS``.
+        frame: see ``tidy_rows``; for forecasting with ``time``.
+        classes: the labels that can occur, for classification.
+        horizon: steps of time between the origin of a forecast and its row.
+        n_bootstrap: number of draws.
+        confidence: share of the draws inside the interval, between 0 and 1.
+        seed: seed of the draws.
+
+    Returns:
+        ``value``, ``low`` and ``high``.
+
+    Raises:
+        ValueError: a metric that the task does not have, or rows that cannot be scored.
+    """
+    found = find_metric(metric, task, classes or [])
+    rows = tidy_rows(frame, task, classes)
+    times = frame["time"] if task == "forecasting" else None
+    draws = evaluate([found], *rows, n_bootstrap, seed, times=times, horizon=horizon)
+    return interval(draws[metric], confidence)
 
 
 def check_same_rows(one: pd.DataFrame, other: pd.DataFrame, task: str) -> None:
@@ -73,6 +112,6 @@ def check_same_rows(one: pd.DataFrame, other: pd.DataFrame, task: str) -> None:
         apart = [str(key) for key in one.index.symmetric_difference(other.index)[:3]]
         shown = f", such as {', '.join(apart)}" if apart else " in their order"
         raise ValueError(f"row keys of the two models differ{shown}")
-    for name in _KNOWN[task]:
+    for name in KNOWN[task]:
         if not (one[name] == other[name]).all():
             raise ValueError(f"the two models have another {name} for the same row")
