@@ -16,7 +16,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeRegressor
 
-from ratchet.datasets.skops import TRUSTED
+from ratchet.learning.trusted import TRUSTED
 from ratchet.learning.conformal import ConformalRegressor, coverage
 from ratchet.learning.relative import RelativeRegressor
 

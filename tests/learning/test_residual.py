@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ratchet.datasets.skops import TRUSTED
+from ratchet.learning.trusted import TRUSTED
 from ratchet.learning.residual import ResidualRegressor
 
 

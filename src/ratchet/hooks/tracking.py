@@ -214,7 +214,7 @@ def log_model(run_id: str, model: Any) -> None:
     """Log a fitted model as skops, with its requirements given: guessing them takes 14 s."""
     import mlflow
 
-    from ratchet.datasets.skops import TRUSTED
+    from ratchet.learning.trusted import TRUSTED
 
     with mlflow.start_run(run_id=run_id):
         mlflow.sklearn.log_model(

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ratchet.datasets.skops import TRUSTED
+from ratchet.learning.trusted import TRUSTED
 from ratchet.learning.conformal import ConformalRegressor
 from ratchet.learning.recurrent import regressor as module
 from ratchet.learning.recurrent.regressor import RecurrentRegressor

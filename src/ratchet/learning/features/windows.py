@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ratchet.learning.features.series import Panel, seasonal_change
+from ratchet.learning.features.series import Panel
 
 Mask = npt.NDArray[np.bool_]
 
@@ -144,27 +144,24 @@ def take(views: Sequence[View], rows: Mask, level: Panel, scale: Panel) -> pd.Da
     return pd.DataFrame(taken.T, columns=[view.name for view in views])
 
 
-def terms(
-    target: Panel, season: int, horizon: int, learn: str, n_train: int
-) -> Mapping[str, Panel]:
+def terms(target: Panel, horizon: int, learn: str, mean: Panel, rms: Panel) -> Mapping[str, Panel]:
     """In what terms the target of each row is learned: ``z = (y - level) / scale``.
 
     Args:
         target: the values to forecast.
-        season: steps of a season.
         horizon: steps from the origin to the target.
         learn: ``value``: level 0 and the series' mean change over a season as scale, so that the
             mean error of ``z`` is MASE; ``change``: the same scale, with the value at the origin as
             level; ``return``: the value at the origin is the level, and the scale is the series'
             mean relative change over a season, times that value.
-        n_train: steps of the training part, from which scales are learned.
+        mean: mean change over a season of each series, shape (series,), see ``seasonal_change``;
+            relative for ``return``.
+        rms: root mean square of the same change, shape (series,).
 
     Returns:
         ``level``, ``scale`` and ``rms`` (scale by the root mean square), shape (steps, series).
     """
-    relative = learn == "return"
-    mean, rms, _ = seasonal_change(target[:n_train], season, relative=relative)
     origin = shift(target, horizon)
-    unit = np.abs(origin) if relative else np.ones_like(target)
+    unit = np.abs(origin) if learn == "return" else np.ones_like(target)
     level = np.zeros_like(target) if learn == "value" else origin
     return {"level": level, "scale": unit * mean, "rms": unit * rms}

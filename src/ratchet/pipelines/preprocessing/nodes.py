@@ -4,38 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ratchet.errors import ConfigError, DataError
-from ratchet.frames import DataFrame, Series
-from ratchet.params import (
-    AHEAD_PREFIX,
-    HISTORY_PREFIX,
-    LAG_PREFIXES,
-    NAIVE_PREFIX,
-    SERIES_PREFIX,
-    TARGET_PREFIX,
-    WINDOW_PREFIX,
-    Data,
-    Derived,
-    Features,
-    History,
-    Split,
-    read_targets,
-)
+from ratchet.errors import DataError
+from ratchet.frames import DataFrame
+from ratchet.params import HISTORY_PREFIX, SERIES_PREFIX, TARGET_PREFIX, Data, Features
+from ratchet.preparation import COMPUTED, SPLITS, add_columns, part_of, row_features
 
-STATIC_PREFIX = "static_"
-"""How columns start that describe a series as a whole, as its training part shows it."""
-
-SPLITS = ("train", "validation", "test")
-
-COMPUTED = (
-    HISTORY_PREFIX,
-    WINDOW_PREFIX,
-    AHEAD_PREFIX,
-    *LAG_PREFIXES,
-    NAIVE_PREFIX,
-    STATIC_PREFIX,
-)
-"""How columns start that are features, but no column of the rows."""
+__all__ = [
+    "HISTORY_PREFIX",
+    "SPLITS",
+    "build_features",
+    "describe",
+    "encode_features",
+    "select_rows",
+]
 
 
 def select_rows(
@@ -73,46 +54,6 @@ def select_rows(
     return primary, selection
 
 
-def add_columns(rows: DataFrame, data: Data, targets: dict[str, Any]) -> DataFrame:
-    """Rows with their calendar and derived columns, in which the targets are found right.
-
-    Raises:
-        ConfigError: a function that derives a column fails.
-        DataError: a target has no value, an unknown class or a number out of bounds.
-    """
-    from ratchet.schemas import check_target
-
-    if data.calendar and data.time:
-        from ratchet.learning.features.series import calendar
-
-        rows = rows.assign(**calendar(rows[data.time], data.calendar))
-    primary = rows.copy(deep=False)
-    for name, derived in data.derive.items():  # one may build on those above it
-        primary[name] = _derive(name, derived, primary)
-    for name, target in read_targets(targets).items():
-        check_target(name, primary[target.column], target)
-    return primary
-
-
-def _derive(name: str, derived: Derived, frame: DataFrame) -> Series:
-    from kedro.utils import load_obj
-
-    try:
-        function = load_obj(derived.function)
-        return function(frame, **derived.arguments)
-    except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"parameter data.derive.{name}: {derived.function}: {error}") from error
-
-
-def part_of(n: int, split: Split) -> Any:
-    """Part of each of ``n`` rows or steps in their order, as its place in ``SPLITS``."""
-    import numpy as np
-
-    bounds = np.cumsum([1 - split.validation - split.test, split.validation])
-    ends = (bounds * n + 1e-9).astype(int)  # the slack is for rounding: 1 - 0.3 - 0.2
-    return np.searchsorted(ends, np.arange(n), "right")
-
-
 def _split_rows(frame: DataFrame, data: Data, seed: int) -> DataFrame:
     import pandas as pd
 
@@ -144,41 +85,8 @@ def build_features(
     Returns:
         Frame indexed by the row key: source columns of the features, history columns
         (``history_*``), ``split``, and one column ``target_*`` per target.
-
-    Raises:
-        DataError: rows are known before they are looked up.
     """
-    from ratchet.learning.features.history import history_features
-
-    rows = primary.set_index(data.key)
-    gathered = rows[[*features.columns, "split"]].assign(
-        **{
-            f"{TARGET_PREFIX}{target.column}": rows[target.column]
-            for target in read_targets(targets).values()
-        }
-    )
-    if features.history is None:
-        return gathered
-    _check_order(rows, features.history)
-    history = history_features(rows, rows, **features.history.model_dump())
-    return gathered.join(history.add_prefix(HISTORY_PREFIX))
-
-
-def _check_order(rows: DataFrame, history: History) -> None:
-    """Make sure that no row counts among its own earlier rows, with its target."""
-    early = rows[rows[history.available] < rows[history.looked_up]]
-    if not early.empty:
-        first = ", ".join(
-            f"row {key!r}: {known.date()} and {asked.date()}"
-            for key, known, asked in early[[history.available, history.looked_up]]
-            .head()
-            .itertuples()
-        )
-        raise DataError(
-            f"features.history: expected no '{history.available}' (available) before "
-            f"'{history.looked_up}' (looked_up), or a row would learn from itself; "
-            f"{len(early)} of {len(rows)} rows differ ({first})"
-        )
+    return row_features(primary, data, features, targets)
 
 
 def encode_features(

@@ -55,7 +55,7 @@ def _of_series() -> list[Any]:
         node(
             build_windows,
             inputs=["primary", "params:data", "params:features", "params:targets"],
-            outputs="features",
+            outputs=["features", "statistics"],
             name="build_windows",
         ),
     ]

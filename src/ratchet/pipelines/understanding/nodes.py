@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from contextlib import suppress
 from typing import Any
 
-from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series
-from ratchet.params import Column, Data, Derived, read_targets
+from ratchet.params import Column, Data
+from ratchet.preparation import typed_rows
 
 _SHOWN_VALUES = 10
 
@@ -21,55 +19,8 @@ def read_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any) -
         data: how the raw rows become rows, and the contract of their columns.
         targets: the columns to predict.
         as_of: last day whose rows are seen, or ``None`` for all.
-
-    Raises:
-        DataError: the rows break the contract, a target cannot be predicted, or no row is left
-            before ``as_of``.
-        ConfigError: ``as_of`` is no date, the use case has no time column to cut at, or the
-            function that prepares the raw rows fails.
     """
-    from ratchet.schemas import check_steps, check_target, read_contract
-
-    rows = raw if data.prepare is None else _prepare(raw, data.prepare)
-    typed = read_contract(rows, data.columns, data.key)
-    if data.series and data.time:
-        check_steps(typed, data.time, data.series.id)
-    for name, target in read_targets(targets).items():
-        if target.column in typed:
-            check_target(name, typed[target.column], target)
-    if as_of is None:
-        return typed
-    if data.time is None:
-        raise ConfigError("parameter as_of: the use case names no data.time column to cut at")
-    day = _read_day(as_of)
-    cut = typed[typed[data.time].dt.normalize() <= day].reset_index(drop=True)
-    if cut.empty:
-        first = typed[data.time].min().date()
-        raise DataError(f"column '{data.time}': no row up to as_of={day.date()}, first is {first}")
-    return cut
-
-
-def _prepare(raw: DataFrame, prepare: Derived) -> DataFrame:
-    from kedro.utils import load_obj
-
-    try:
-        return load_obj(prepare.function)(raw, **prepare.arguments)
-    except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"parameter data.prepare: {prepare.function}: {type(error).__name__}: {error}"
-        ) from error
-
-
-def _read_day(as_of: Any) -> Any:
-    import pandas as pd
-
-    day: Any = pd.NaT
-    if isinstance(as_of, str | dt.date):  # pandas would take a number for nanoseconds since 1970
-        with suppress(ValueError):
-            day = pd.Timestamp(as_of)
-    if day is pd.NaT:
-        raise ConfigError(f"parameter as_of: expected a date such as 2020-01-31, got {as_of!r}")
-    return day.tz_localize(None).normalize()
+    return typed_rows(raw, data, targets, as_of)
 
 
 def profile_rows(typed: DataFrame, data: Data) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""From raw rows to features: the same code for training, scoring and answering.
+
+``typed_rows`` applies the contract of the raw file; ``row_features`` and ``window_features`` make
+features of prepared rows, as the pipelines do for training; ``features_of`` makes them of any rows,
+whether or not their targets are known yet.
+"""
+
+from ratchet.preparation.answering import features_of
+from ratchet.preparation.columns import add_columns, derive_columns
+from ratchet.preparation.contract import read_day, typed_fields, typed_rows
+from ratchet.preparation.needs import Needs
+from ratchet.preparation.parts import COMPUTED, SPLITS, STATIC_PREFIX, count_train, part_of
+from ratchet.preparation.rows import row_features
+from ratchet.preparation.steps import lay_out_steps, only_target
+from ratchet.preparation.views import SERIES, make_views, panel
+from ratchet.preparation.windows import series_statistics, window_features
+
+__all__ = [
+    "COMPUTED",
+    "SERIES",
+    "SPLITS",
+    "STATIC_PREFIX",
+    "Needs",
+    "add_columns",
+    "count_train",
+    "derive_columns",
+    "features_of",
+    "lay_out_steps",
+    "make_views",
+    "only_target",
+    "panel",
+    "part_of",
+    "read_day",
+    "row_features",
+    "series_statistics",
+    "typed_fields",
+    "typed_rows",
+    "window_features",
+]

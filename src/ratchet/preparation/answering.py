@@ -1,0 +1,98 @@
+"""Features of any rows, whether or not it is known what became of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratchet.errors import ConfigError, DataError
+from ratchet.frames import DataFrame
+from ratchet.params import UseCase
+from ratchet.preparation.columns import derive_columns
+from ratchet.preparation.needs import Needs
+from ratchet.preparation.rows import row_features
+from ratchet.preparation.steps import lay_out_steps, only_target
+from ratchet.preparation.views import SERIES, make_views
+from ratchet.preparation.windows import window_features
+
+
+def features_of(
+    typed: DataFrame,
+    use_case: UseCase,
+    statistics: DataFrame | None = None,
+    asked: Any = None,
+) -> DataFrame:
+    """Make features of every row that can be answered.
+
+    What became of a row is not looked at: neither its target nor anything that is known only after
+    the origin of its forecast. Rows that can be learned from get the features that they have in
+    training.
+
+    Args:
+        typed: all rows that are known, see ``typed_rows`` and ``typed_fields``; history and windows
+            look back at them. Of series there may be rows for steps to come, with what is known
+            ahead of them.
+        use_case: the parameters.
+        statistics: units of the series, see ``series_statistics``; needed for series.
+        asked: which rows of ``typed`` are to be answered, as booleans; all by default. Of series
+            that includes steps at which other series have a row and one has none.
+
+    Returns:
+        Frame indexed by the row key, with the columns of ``{use_case}.features`` but ``split``;
+        targets (``target_*``) are missing where they are not known. Rows without a required input,
+        and steps of series without a complete view, are left out.
+
+    Raises:
+        ConfigError: a function that derives a column fails, or statistics are missing.
+        DataError: rows cannot be laid out on steps, or are known before they are looked up.
+    """
+    import numpy as np
+
+    rows = typed.reset_index(drop=True)
+    chosen = None if asked is None else np.asarray(asked, dtype=bool)
+    if use_case.features.windows:
+        if statistics is None:
+            raise ConfigError("series are answered by their statistics, and there are none")
+        return _of_steps(rows, use_case, statistics, chosen)
+    return _of_rows(rows, use_case, chosen)
+
+
+def _of_rows(typed: DataFrame, use_case: UseCase, asked: Any) -> DataFrame:
+    data, needs = use_case.data, Needs(use_case)
+    rows = typed if asked is None else typed[asked]
+    rows = derive_columns(rows.dropna(subset=needs.required), data, needs.derived_for_targets)
+    # As in training: a row counts in history, and among those its class is told by, if it is whole.
+    whole = typed.dropna(subset=data.required)
+    if not whole.empty:
+        whole = derive_columns(whole, data)
+    for name in needs.derived_for_targets:
+        rows[name] = whole[name].reindex(rows.index) if name in whole else None
+    order = [*([data.time] if data.time else []), data.key]
+    rows, events = rows.sort_values(order), whole.sort_values(order)
+    return row_features(rows, data, use_case.features, dict(use_case.targets), events)
+
+
+def _of_steps(typed: DataFrame, use_case: UseCase, statistics: DataFrame, asked: Any) -> DataFrame:
+    from ratchet.learning.features.windows import complete
+
+    data, features, targets = use_case.data, use_case.features, dict(use_case.targets)
+    target = only_target(targets)
+    laid, there = lay_out_steps(typed, data, target, Needs(use_case).required)
+    primary = derive_columns(laid, data)
+    rows = complete(make_views(primary, data, features, target))
+    rows &= there.any(axis=1, keepdims=True)
+    if asked is not None:
+        rows &= _places(primary, typed[asked], use_case).reshape(rows.shape)
+    return window_features(primary, data, features, targets, statistics, rows)
+
+
+def _places(primary: DataFrame, asked: DataFrame, use_case: UseCase) -> Any:
+    """Which rows of the laid-out steps were asked for."""
+    import pandas as pd
+
+    data = use_case.data
+    if data.time is None or data.series is None:
+        raise DataError("data.series: expected the parameters of a time series")
+    if data.series.id is None:
+        return primary[data.time].isin(asked[data.time]).to_numpy()
+    laid = pd.MultiIndex.from_frame(primary[[data.time, SERIES]])
+    return laid.isin(pd.MultiIndex.from_frame(asked[[data.time, data.series.id]]))

@@ -1,0 +1,146 @@
+"""Raw rows under their contract."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from ratchet.errors import ConfigError, DataError
+from ratchet.frames import DataFrame
+from ratchet.params import Column, Data, Derived, UseCase, read_targets
+from ratchet.preparation.needs import Needs
+
+_EMPTY = {"date": "datetime64[us]", "integer": "float64", "number": "float64"}
+"""Types of columns without a value; all others hold objects."""
+
+
+def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any = None) -> DataFrame:
+    """Prepare the raw rows, check them against their contract, type them, cut them at ``as_of``.
+
+    Args:
+        raw: rows as delivered.
+        data: how the raw rows become rows, and the contract of their columns.
+        targets: the columns to predict.
+        as_of: last day whose rows are seen, or ``None`` for all.
+
+    Raises:
+        DataError: the rows break the contract, a target cannot be predicted, or no row is left
+            before ``as_of``.
+        ConfigError: ``as_of`` is no date, the use case has no time column to cut at, or the
+            function that prepares the raw rows fails.
+    """
+    from ratchet.schemas import check_steps, check_target, read_contract
+
+    rows = raw if data.prepare is None else _prepare(raw, data.prepare)
+    typed = read_contract(rows, data.columns, data.key)
+    if data.series and data.time:
+        check_steps(typed, data.time, data.series.id)
+    for name, target in read_targets(targets).items():
+        if target.column in typed:
+            check_target(name, typed[target.column], target)
+    if as_of is None:
+        return typed
+    if data.time is None:
+        raise ConfigError("parameter as_of: the use case names no data.time column to cut at")
+    day = read_day(as_of)
+    cut = typed[typed[data.time].dt.normalize() <= day].reset_index(drop=True)
+    if cut.empty:
+        first = typed[data.time].min().date()
+        raise DataError(f"column '{data.time}': no row up to as_of={day.date()}, first is {first}")
+    return cut
+
+
+def _prepare(raw: DataFrame, prepare: Derived) -> DataFrame:
+    from kedro.utils import load_obj
+
+    try:
+        return load_obj(prepare.function)(raw, **prepare.arguments)
+    except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"parameter data.prepare: {prepare.function}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def read_day(as_of: Any) -> Any:
+    """Read the last day whose rows are seen.
+
+    Raises:
+        ConfigError: it is no date.
+    """
+    import pandas as pd
+
+    day: Any = pd.NaT
+    if isinstance(as_of, str | dt.date):  # pandas would take a number for nanoseconds since 1970
+        with suppress(ValueError):
+            day = pd.Timestamp(as_of)
+    if day is pd.NaT:
+        raise ConfigError(f"parameter as_of: expected a date such as 2020-01-31, got {as_of!r}")
+    return day.tz_localize(None).normalize()
+
+
+def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
+    """Check and type rows that are to be answered, whose truth may not be known.
+
+    Args:
+        fields: rows with the columns of the contract, as ``data.prepare`` makes them where there is
+            one; lists as text or as lists. Columns that may be empty, and those that an answer does
+            not need, may be left out.
+        use_case: the parameters.
+
+    Returns:
+        Rows as ``typed_rows`` gives them; what is not known is missing.
+
+    Raises:
+        DataError: a column is missing, or values break the contract.
+    """
+    from ratchet.schemas import check_steps, read_contract
+
+    data, needs = use_case.data, Needs(use_case)
+    if fields.empty:
+        raise DataError("there are no rows to answer")
+    rows = fields.reset_index(drop=True)
+    columns = {
+        name: column if name in needs.columns else column.model_copy(update={"nullable": True})
+        for name, column in data.columns.items()
+    }
+    blank = [
+        name
+        for name, column in columns.items()
+        if column.nullable and name not in needs.required and _is_blank(rows, name)
+    ]
+    given = {name: column for name, column in columns.items() if name not in blank}
+    typed = read_contract(_lists_as_text(rows, given), given, data.key)
+    for name in blank:
+        typed[name] = _nothing(columns[name], len(rows))
+    if data.series and data.time:
+        check_steps(typed, data.time, data.series.id)
+    return typed[list(columns)]
+
+
+def _is_blank(rows: DataFrame, name: str) -> bool:
+    return name not in rows or bool(rows[name].isna().all())
+
+
+def _nothing(column: Column, n: int) -> Any:
+    import pandas as pd
+
+    return pd.Series([None] * n, dtype=_EMPTY.get(column.type, "object"))
+
+
+def _lists_as_text(rows: DataFrame, columns: Mapping[str, Column]) -> DataFrame:
+    """Lists as a raw file has them: text with separators."""
+    import numpy as np
+
+    def joined(cell: Any, separator: str) -> Any:
+        is_list = isinstance(cell, list | tuple | np.ndarray)
+        return separator.join(str(part) for part in cell) if is_list else cell
+
+    lists = [name for name, column in columns.items() if column.type == "list" and name in rows]
+    return rows.assign(
+        **{
+            name: rows[name].map(lambda c, s=columns[name].separator: joined(c, s))
+            for name in lists
+        }
+    )

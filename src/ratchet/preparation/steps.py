@@ -1,0 +1,91 @@
+"""Rows of time series laid out on their steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratchet.errors import ConfigError, DataError
+from ratchet.frames import DataFrame, Series
+from ratchet.params import SERIES_KEY, Data, Target, read_targets
+from ratchet.preparation.views import SERIES
+
+
+def only_target(targets: dict[str, Any]) -> Target:
+    """The target of a series, which has one."""
+    (target,) = read_targets(targets).values()  # parameters see to it that a series has one
+    return target
+
+
+def lay_out_steps(
+    typed: DataFrame, data: Data, target: Target, required: list[str]
+) -> tuple[DataFrame, Any]:
+    """One row for every step of every series.
+
+    Args:
+        typed: rows that keep their contract, at most one for a step of a series.
+        data: time and series, and what a series holds where it has no row.
+        target: the target, which names a series that has no name of its own.
+        required: columns without which a row says nothing.
+
+    Returns:
+        The rows, ordered by time and series, with their key; and which were in the file, shape
+        (steps, series).
+
+    Raises:
+        ConfigError: the use case has no series, or pandas does not know their frequency.
+        DataError: a series has no name, or a time is off the grid.
+    """
+    from ratchet.learning.features.series import lay_out
+
+    if data.series is None or data.time is None:
+        raise ConfigError("data.series: expected the parameters of a time series")
+    named = [data.time, *([data.series.id] if data.series.id else [])]
+    # A row that lacks a required value is a gap in its series, and not absent: something happened.
+    blank = typed[[name for name in required if name not in named]].isna().any(axis=1)
+    rows = typed.assign(**{n: typed[n].mask(blank) for n in data.columns if n not in named})
+    rows = rows.dropna(subset=[name for name in required if name in named])
+    ids = rows[data.series.id] if data.series.id else target.column
+    rows = rows.assign(**{SERIES: ids})
+    if (nameless := rows[SERIES].isna()).any():
+        raise DataError(
+            f"column '{data.series.id}': expected the name of a series in every row; "
+            f"{int(nameless.sum())} of {len(rows)} rows have none (row {nameless.idxmax()}); "
+            f"where they may be left out, name the column in data.required"
+        )
+    laid, there = lay_out(
+        rows.drop(columns=[data.series.id] if data.series.id else []),
+        time=data.time,
+        series=SERIES,
+        grid=_grid(rows[data.time], data.time, data.series.frequency),
+        absent=data.series.absent,
+    )
+    if data.series.id:
+        laid[data.series.id] = laid[SERIES]
+    laid.insert(0, SERIES_KEY, _keys(laid, data.time))
+    return laid, there
+
+
+def _grid(times: Series, column: str, frequency: str | None) -> Any:
+    """The steps; every time has to be one."""
+    from ratchet.learning.features.series import grid_of
+
+    try:
+        grid = grid_of(times, frequency)
+    except ValueError as error:
+        raise ConfigError(f"parameter data.series.frequency: {error}") from error
+    off = times[~times.isin(grid)]
+    if not off.empty:
+        first = ", ".join(f"row {row}: {time}" for row, time in off.head().items())
+        raise DataError(
+            f"column '{column}': expected a step of {frequency} from one time to the next, "
+            f"counted from {times.min()}; {len(off)} of {len(times)} rows are off it ({first}); "
+            f"leave out data.series.frequency where every row is a step"
+        )
+    return grid
+
+
+def _keys(laid: DataFrame, time: str) -> Series:
+    """``<series>@<time>``: the day, or with the time of day where steps are shorter."""
+    whole_days = (laid[time] == laid[time].dt.normalize()).all()
+    text = laid[time].dt.strftime("%Y-%m-%d" if whole_days else "%Y-%m-%dT%H:%M:%S")
+    return laid[SERIES].astype(str) + "@" + text

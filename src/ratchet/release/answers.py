@@ -1,0 +1,77 @@
+"""From features to answers: columns in order, and tidy rows of what a model says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.params import SERIES_PREFIX, Target
+
+_TERMS = {"id": "series", "time": "time", "scale": "scale", "rms": "rms"}
+
+
+def in_order(features: pd.DataFrame, expected: Mapping[str, str]) -> pd.DataFrame:
+    """Put features as they were in training: its columns in its order, numbers in its types.
+
+    Whether whole numbers were read as such depends on gaps in other rows, and categories are told
+    by how they are written: 1 is not 1.0.
+
+    Args:
+        features: frame with all expected columns, maybe among others.
+        expected: column -> type, as the training rows had them.
+    """
+    rows = features[list(expected)]
+    mended = {
+        name: rows[name].astype(dtype)  # type: ignore[call-overload]
+        for name, dtype in expected.items()
+        if _is_other_number(rows[name], dtype)
+    }
+    return rows.assign(**mended) if mended else rows
+
+
+def _is_other_number(values: pd.Series, dtype: str) -> bool:
+    """Whether values can be told as another kind of number without loss."""
+    kinds = values.dtype.kind, dtype[0]  # i or f, as the types are called
+    if kinds == ("i", "f"):
+        return dtype.startswith("float")
+    if kinds != ("f", "i") or not dtype.startswith("int"):
+        return False
+    return bool((np.isfinite(values) & (values % 1 == 0)).all())
+
+
+def tidy_answers(model: Any, inputs: pd.DataFrame, target: Target) -> pd.DataFrame:
+    """Predict rows.
+
+    Args:
+        model: the fitted model of the target.
+        inputs: the columns it knows.
+        target: what is predicted.
+
+    Returns:
+        ``prediction``, and ``low`` and ``high`` of a number or ``probability_<class>`` of classes.
+    """
+    if not target.is_classes:
+        rows = pd.DataFrame({"prediction": model.predict(inputs)}, index=inputs.index)
+        rows[["low", "high"]] = model.predict_interval(inputs)
+        return rows
+    classes, probabilities = list(model.classes_), model.predict_proba(inputs)
+    names = [f"probability_{name}" for name in classes]
+    rows = pd.DataFrame(probabilities, columns=names, index=inputs.index)
+    rows.insert(0, "prediction", [classes[place] for place in probabilities.argmax(axis=1)])
+    return rows
+
+
+def no_answers(target: Target) -> pd.DataFrame:
+    """Give an answer without rows."""
+    ends = [f"probability_{name}" for name in sorted(target.classes or [])] or ["low", "high"]
+    terms = list(_TERMS.values()) if target.is_series else []
+    return pd.DataFrame(columns=["prediction", *ends, *terms])
+
+
+def series_terms(features: pd.DataFrame) -> pd.DataFrame:
+    """Give what scores of a series need of every row: ``series``, ``time``, ``scale``, ``rms``."""
+    terms = features[[f"{SERIES_PREFIX}{name}" for name in _TERMS]]
+    return terms.set_axis(list(_TERMS.values()), axis=1)

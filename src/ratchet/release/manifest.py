@@ -1,0 +1,137 @@
+"""What a bundle consists of: the file that names every other one, with its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ratchet.errors import UserError
+
+FORMAT = 1
+"""Layout of a bundle; a reader refuses any other."""
+
+MANIFEST = "manifest.json"
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "format": int,
+    "use_case": str,
+    "created_at": str,
+    "as_of": (str, type(None)),
+    "candidates": dict,
+    "signature": dict,
+    "last_row": (str, type(None)),
+    "decided_until": (str, type(None)),
+    "data_hash": str,
+    "code_commit": (str, type(None)),
+    "mlflow_run": (str, type(None)),
+    "orchestrator_run": (str, type(None)),
+    "packages": dict,
+    "refit": str,
+    "files": dict,
+}
+"""What stands in a manifest, and of which type it is."""
+
+_NAME = re.compile(r"\w[\w. -]*(/\w[\w. -]*)?")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class BundleError(UserError):
+    """A bundle is incomplete, damaged or not one of ours: the message names the file."""
+
+
+def hash_of(content: bytes) -> str:
+    """SHA-256 as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of a bundle.
+
+    Raises:
+        BundleError: something is missing in it, or of another type than a reader expects.
+    """
+    _check(dict(manifest), folder / MANIFEST)
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a bundle, and nothing else.
+
+    Raises:
+        BundleError: the folder or the manifest is missing, or the manifest is not one of ours.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is no manifest of a bundle: {error}") from error
+    _check(manifest, path)
+    return dict(manifest)
+
+
+def _check(manifest: Any, path: Path) -> None:
+    if not isinstance(manifest, dict):
+        raise BundleError(f"{path} is no manifest of a bundle: expected an object")
+    found = manifest.get("format")
+    if found != FORMAT:
+        raise BundleError(f"{path}: expected format {FORMAT}, found {found!r}")
+    for name, expected in _TYPES.items():
+        if name not in manifest:
+            raise BundleError(f"{path}: '{name}' is missing")
+        if not isinstance(manifest[name], expected):
+            raise BundleError(f"{path}: '{name}' cannot be {manifest[name]!r}")
+    for name, digest in manifest["files"].items():
+        if not _NAME.fullmatch(name) or name == MANIFEST:
+            raise BundleError(f"{path}: {name!r} is no file that a bundle may have")
+        if not isinstance(digest, str) or not _HASH.fullmatch(digest):
+            raise BundleError(f"{path}: {digest!r} is no SHA-256 of {name}")
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Hash of every file of a bundle but its manifest, by its path in the folder."""
+    names = sorted(_list_files(folder) - {MANIFEST})
+    return {name: hash_of((folder / name).read_bytes()) for name in names}
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Make sure that a bundle consists of the files of its manifest, unchanged.
+
+    Nothing of them is interpreted.
+
+    Raises:
+        BundleError: a file is missing, extra or changed, or is no plain file; all that are.
+    """
+    expected = manifest["files"]
+    there = _list_files(folder) - {MANIFEST}
+    _refuse(folder, "is missing in", sorted(expected.keys() - there))
+    _refuse(folder, "is not in the manifest of", sorted(there - expected.keys()))
+    changed = [name for name, digest in hash_files(folder).items() if digest != expected[name]]
+    _refuse(folder, "was changed or cut off after it was written into", changed)
+
+
+def _refuse(folder: Path, what: str, names: Iterable[str]) -> None:
+    if listed := ", ".join(names):
+        raise BundleError(f"{listed} {what} bundle {folder}; it cannot be used")
+
+
+def _list_files(folder: Path) -> set[str]:
+    """Paths of everything in a folder that is no folder itself.
+
+    Raises:
+        BundleError: a link or a device is among them.
+    """
+    found = set()
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise BundleError(f"{name} in bundle {folder} is no plain file; it cannot be used")
+        if path.is_file():
+            found.add(name)
+    return found

@@ -1,0 +1,221 @@
+"""A bundle that is read: answers of one version of the models of a use case."""
+
+from __future__ import annotations
+
+import re
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.errors import UserError
+from ratchet.params import SERIES_PREFIX, UseCase
+from ratchet.release.answers import in_order, no_answers, series_terms, tidy_answers
+from ratchet.release.context import features_in_context
+from ratchet.release.files import Files
+from ratchet.release.golden import compare, told
+from ratchet.release.manifest import MANIFEST, BundleError, hash_of
+
+_FUNCTION = re.compile(r"ratchet\.use_cases\.[a-z]\w*\.[a-z]\w*")
+"""Functions that a bundle may name: like its models it could name any other, and have it called."""
+
+
+class Bundle:
+    """One version of the models of a use case, with all that answering takes.
+
+    Every file is compared with its hash in the manifest when it is read, which is when it is first
+    needed.
+
+    Args:
+        folder: the bundle.
+        manifest: its manifest.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._files = Files(folder, manifest["files"])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, and so of everything in the bundle."""
+        return hash_of((self.folder / MANIFEST).read_bytes())
+
+    @cached_property
+    def use_case(self) -> UseCase:
+        """The parameters that the models were made with."""
+        content = self._files.json("use_case.json")
+        try:
+            use_case = UseCase.model_validate(content)
+        except ValueError as error:
+            raise BundleError(f"{self.folder / 'use_case.json'} cannot be used: {error}") from error
+        check_functions(use_case, self.folder / "use_case.json")
+        return use_case
+
+    @cached_property
+    def encoder(self) -> Any:
+        """The fitted encoder of the features."""
+        return self._files.model("encoder.skops")
+
+    @cached_property
+    def models(self) -> dict[str, Any]:
+        """The fitted model of every target."""
+        return {name: self._files.model(f"models/{name}.skops") for name in self.use_case.targets}
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Scores of every target's model, with their intervals."""
+        return self._files.json("metrics.json")
+
+    @cached_property
+    def importance(self) -> dict[str, dict[str, float]]:
+        """How much each source of features matters to every target's model."""
+        return self._files.json("importance.json")
+
+    @cached_property
+    def golden(self) -> list[dict[str, Any]]:
+        """Rows with the answers they must get: ``key``, ``fields`` and ``answers``."""
+        return self._files.json("golden.json")
+
+    @cached_property
+    def reference(self) -> pd.DataFrame:
+        """Source columns of the latest training rows, with ``time`` where there is one."""
+        return self._files.table("reference.parquet")
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Which rows the models know: ``part``, and ``time`` where there is one, by row key."""
+        return self._files.table("rows.parquet")
+
+    @cached_property
+    def statistics(self) -> pd.DataFrame | None:
+        """Units of the series, where there are series."""
+        return (
+            self._files.table("statistics.parquet") if "statistics.parquet" in self._files else None
+        )
+
+    @cached_property
+    def context(self) -> pd.DataFrame | None:
+        """Typed rows that later rows look back at, where they do."""
+        return self._files.table("context.parquet") if "context.parquet" in self._files else None
+
+    @cached_property
+    def size_mb(self) -> float:
+        """Size of all files, in millions of bytes."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()) / 1e6
+
+    def features(self, raw: pd.DataFrame, as_of: Any = None) -> pd.DataFrame:
+        """Make features of raw fields, with the rows of ``context`` before them.
+
+        Args:
+            raw: rows with the columns of ``manifest["signature"]["inputs"]``. Of series they follow
+                upon each other and upon the context; steps that lie before the origin of a
+                forecast also need what was measured at them.
+            as_of: last day whose rows of the context are seen; all by default.
+
+        Returns:
+            Features of the rows that can be answered, indexed by row key.
+
+        Raises:
+            DataError: a column is missing, or values break the contract.
+        """
+        return features_in_context(raw, self.use_case, self.statistics, self.context, as_of)
+
+    def answer(self, raw: pd.DataFrame, as_of: Any = None) -> dict[str, pd.DataFrame]:
+        """Predict every target from raw fields: ``predict`` of ``features``."""
+        return self.predict(self.features(raw, as_of))
+
+    def predict(self, features: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Predict every target.
+
+        Args:
+            features: as ``features`` and ``preparation.features_of`` give them, columns in any
+                order.
+
+        Returns:
+            For every target a frame indexed by row key: ``prediction``, and ``low`` and ``high`` of
+            a number or ``probability_<class>`` of classes; of series also ``series``, ``time``,
+            ``scale`` and ``rms``.
+
+        Raises:
+            BundleError: columns are missing, or a model cannot take the values in them.
+        """
+        expected = self.manifest["signature"]["features"]
+        if missing := [name for name in expected if name not in features]:
+            raise BundleError(f"{self.folder}: features lack the columns {missing}")
+        if features.empty:
+            return {name: no_answers(target) for name, target in self.use_case.targets.items()}
+        rows = in_order(features, expected)
+        try:
+            encoded = self.encoder.transform(rows)
+        except ValueError as error:
+            raise BundleError(f"{self.folder}: features cannot be encoded: {error}") from error
+        terms = rows.loc[:, rows.columns.str.startswith(SERIES_PREFIX)]
+        seen = encoded if terms.empty else encoded.join(terms)
+        return {name: self._predict(name, seen) for name in self.use_case.targets}
+
+    def check_golden(self) -> None:
+        """Rehearse: answer the golden rows from their raw fields.
+
+        Raises:
+            BundleError: an answer is missing or another one than it must be.
+        """
+        place = f"{self.folder / 'golden.json'}"
+        if not self.golden:
+            raise BundleError(f"{place} has no rows: nothing can be rehearsed")
+        for case in self.golden:
+            try:
+                answers = self.answer(pd.DataFrame([case["fields"]]))
+            except (UserError, KeyError, TypeError) as error:
+                raise BundleError(f"{place}: row {case.get('key')!r}: {error}") from error
+            if any(case["key"] not in rows.index for rows in answers.values()):
+                raise BundleError(f"{place}: row {case['key']!r} gets no answer")
+            compare(case["key"], told(answers, case["key"]), case["answers"], place)
+
+    def latency_ms(self, n: int = 50) -> float:
+        """Measure how long one prediction of one row takes: the 99th percentile, in ms.
+
+        Features are given: making them is not a matter of the model. What is loaded or compiled at
+        the first prediction is not counted.
+        """
+        row = self.features(pd.DataFrame([self.golden[0]["fields"]])).iloc[:1]
+        for _ in range(3):
+            self.predict(row)
+        taken = []
+        for _ in range(n):
+            start = time.perf_counter()
+            self.predict(row)
+            taken.append(time.perf_counter() - start)
+        return float(np.percentile(taken, 99) * 1e3)
+
+    def _predict(self, name: str, seen: pd.DataFrame) -> pd.DataFrame:
+        model, target = self.models[name], self.use_case.targets[name]
+        known = getattr(model, "feature_names_in_", None)
+        if known is not None:
+            if missing := [column for column in known if column not in seen]:
+                raise BundleError(f"{self.folder}: the model of '{name}' lacks {missing}")
+            inputs = seen[list(known)]
+        else:
+            inputs = seen
+        try:
+            rows = tidy_answers(model, inputs, target)
+        except ValueError as error:
+            raise BundleError(f"{self.folder}: the model of '{name}' fails: {error}") from error
+        return rows.join(series_terms(seen)) if target.is_series else rows
+
+
+def check_functions(use_case: UseCase, place: Path) -> None:
+    """Make sure that a bundle has no function called but those of the use cases.
+
+    Raises:
+        BundleError: it names another one.
+    """
+    for name, derived in use_case.data.derive.items():
+        if not _FUNCTION.fullmatch(derived.function):
+            raise BundleError(
+                f"{place}: data.derive.{name}: '{derived.function}' is none of ours; a bundle may "
+                f"only call functions of ratchet.use_cases: put it into a module there"
+            )
