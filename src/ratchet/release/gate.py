@@ -1,18 +1,52 @@
-"""The gate: whether a challenger takes over from the champion. Pure functions of the evidence."""
+"""The gate: whether a challenger takes over from the champion.
+
+Pure functions of the evidence. The gate fails closed: what is missing, empty, no number, or cannot
+be looked at for whatever reason, is no promotion.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from ratchet.params import Release, Target
-from ratchet.release.conditions import Condition
-from ratchet.release.evidence import Evidence, Rows, hash_keys
+import numpy as np
 
-__all__ = ["Condition", "Evidence", "Rows", "Verdict", "hash_keys", "judge"]
+from ratchet.params import Release, Target
+from ratchet.release.conditions import Condition, floors, fresh_rows, latency, size, soundness
+from ratchet.release.evidence import Case, Evidence, Rows, hash_keys
+from ratchet.release.gate_gains import gain, naive, others, percent, proof, slices, smallest_gain
+
+__all__ = [
+    "Condition",
+    "Decision",
+    "Evidence",
+    "Rows",
+    "Verdict",
+    "hash_keys",
+    "judge",
+    "smallest_gain",
+]
 
 Decision = Literal["PROMOTE", "HOLD", "REJECT"]
+Check = Callable[[Case], Condition]
+
+_FIRST: dict[str, Check] = {"soundness": soundness, "rows": fresh_rows}
+_AGAINST_CHAMPION: dict[str, Check] = {
+    "gain": gain,
+    "proof": proof,
+    "slices": slices,
+    "targets": others,
+}
+_ON_ROWS: dict[str, Check] = {
+    "gain": gain,
+    "proof": proof,
+    "floors": floors,
+    "naive": naive,
+    "slices": slices,
+    "targets": others,
+}
+_MEASURED: dict[str, Check] = {"latency": latency, "size": size}
 
 
 @dataclass(frozen=True)
@@ -43,14 +77,109 @@ class Verdict:
 
 
 def judge(
-    evidence: Evidence, release: Release, targets: Mapping[str, Target], seed: int
+    evidence: Evidence,
+    release: Release,
+    targets: Mapping[str, Target],
+    seed: int,
+    *,
+    n_bootstrap: int = 2000,
 ) -> Verdict:
     """Decide whether the challenger takes over.
 
+    ``PROMOTE`` if every condition is met. ``REJECT`` if the challenger is not sound, below a
+    floor, or surely worse than the champion or the naive forecast. ``HOLD`` otherwise. Without a
+    champion only what can be said of the challenger alone is asked: soundness, rows, floors, the
+    naive forecast, time of an answer and size.
+
     Args:
-        evidence: rows scored by both models, and what else was checked and measured.
+        evidence: rows predicted by both models, and what else was found out.
         release: what is asked of a new model.
         targets: the targets of the use case.
         seed: seed of the bootstrap draws.
+        n_bootstrap: number of draws.
+
+    Returns:
+        The decision with the reason of every condition. It raises nothing: what goes wrong while
+        looking is a condition that is not met.
     """
-    raise NotImplementedError
+    case = Case(evidence, release, targets, seed, n_bootstrap)
+    first = [_look(name, check, case) for name, check in _FIRST.items()]
+    failed = next((one for one in first if not one.passed), None)
+    skipped: dict[str, str] = {}
+    if failed is not None:
+        skipped = dict.fromkeys(_ON_ROWS, failed.reason)
+    elif case.is_first:
+        skipped = dict.fromkeys(_AGAINST_CHAMPION, "there is no champion yet")
+    conditions = (
+        *first,
+        *(
+            Condition(name, None, f"not looked at: {skipped[name]}")
+            if name in skipped
+            else _look(name, check, case)
+            for name, check in _ON_ROWS.items()
+        ),
+        *(_look(name, check, case) for name, check in _MEASURED.items()),
+    )
+    decision = _decide(conditions, may_skip=set() if failed else {*skipped})
+    told = _numbers(case, conditions)
+    return Verdict(decision, _reason(decision, conditions, told), conditions, told)
+
+
+def _look(name: str, check: Check, case: Case) -> Condition:
+    try:
+        found = check(case)
+    except Exception as error:  # whatever it is: what could not be looked at is not met
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        found = Condition(name, False, f"{name} cannot be looked at: {kind}{error}")
+    return replace(found, reason=" ".join(found.reason.split()), numbers=_plain(found.numbers))
+
+
+def _decide(conditions: tuple[Condition, ...], may_skip: set[str]) -> Decision:
+    if any(one.passed is False and one.rejects for one in conditions):
+        return "REJECT"
+    needed = [one for one in conditions if one.name not in may_skip]
+    return "PROMOTE" if all(one.passed is True for one in needed) else "HOLD"
+
+
+def _numbers(case: Case, conditions: tuple[Condition, ...]) -> dict[str, Any]:
+    """What a reader looks for first, out of the numbers of the conditions."""
+    by_name = {one.name: one.numbers for one in conditions}
+    told = {**by_name["gain"], **by_name["proof"], **by_name["rows"]}
+    try:
+        found = case.gain
+        told["smallest_gain"] = smallest_gain(found, case.release.min_gain)
+    except Exception:  # no champion, or no rows that can be compared: the conditions say which
+        told["smallest_gain"] = None
+    told |= {"latency_ms": case.evidence.latency_ms, "size_mb": case.evidence.size_mb}
+    told |= {"seed": case.seed, "n_bootstrap": case.n_bootstrap}
+    return _plain(told)
+
+
+def _reason(decision: Decision, conditions: tuple[Condition, ...], told: dict[str, Any]) -> str:
+    by_name = {one.name: one for one in conditions}
+    if decision == "PROMOTE":
+        is_first = by_name["gain"].passed is None
+        said = ["rows", "floors", "naive"] if is_first else ["rows", "gain", "proof"]
+        start = "Takes over as the first model" if is_first else "Takes over"
+        return f"{start}: {'; '.join(by_name[name].reason for name in said)}."
+    missed = [one for one in conditions if one.passed is False]
+    if decision == "REJECT":
+        missed = [one for one in missed if one.rejects]
+    text = "; ".join(one.reason for one in missed)
+    smallest = told["smallest_gain"]
+    if decision == "HOLD" and smallest is not None:
+        text += f"; these rows could have shown a gain above {percent(smallest)}"
+    return f"{'Refused' if decision == 'REJECT' else 'Held back'}: {text}."
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; numbers that are not finite become ``None``."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -81,9 +81,9 @@ def paired_gain(
         ValueError: a metric that the task does not have or that does not rank, rows that differ,
             that cannot be scored, or of which there are too few for bounds.
     """
-    check_same_rows(baseline, model, task)
     truth, first = tidy_rows(baseline, task, classes)
     _, second = tidy_rows(model, task, classes)
+    check_same_rows(baseline, model, task)
     return gain_of(
         find_metric(metric, task, classes or []),
         truth,
@@ -140,6 +140,8 @@ def gain_of(
         block=block,
     )
     difference = second - first if metric.greater_is_better else first - second
+    if not np.isfinite(difference).all():
+        raise ValueError(f"{metric.name} of these rows is no number")
     shares = share_of(difference, first)
     drawn = (n_times or len(truth), block or 1)
     return Gain(

@@ -98,7 +98,7 @@ def check_same_rows(one: pd.DataFrame, other: pd.DataFrame, task: str) -> None:
     """Make sure that two models are compared on the same rows, and on the same truth.
 
     Args:
-        one: tidy rows of a model.
+        one: tidy rows of a model, as ``tidy_rows`` takes them.
         other: those of another model.
         task: a key of ``METRICS``.
 
@@ -113,5 +113,5 @@ def check_same_rows(one: pd.DataFrame, other: pd.DataFrame, task: str) -> None:
         shown = f", such as {', '.join(apart)}" if apart else " in their order"
         raise ValueError(f"row keys of the two models differ{shown}")
     for name in KNOWN[task]:
-        if not (one[name] == other[name]).all():
+        if not (one[name].astype(object).to_numpy() == other[name].astype(object).to_numpy()).all():
             raise ValueError(f"the two models have another {name} for the same row")
