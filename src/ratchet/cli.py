@@ -13,6 +13,7 @@ from kedro.framework.project import settings
 from kedro.io import DatasetError
 
 from ratchet import progress
+from ratchet.commands import ratchet
 from ratchet.config import loader_here
 from ratchet.database import shown, tracking_uri
 from ratchet.errors import UserError, root_cause
@@ -114,3 +115,4 @@ cli.add_command(
         help="Run the pipelines (all by default).",
     )
 )
+cli.add_command(ratchet)

@@ -2,6 +2,7 @@
 
 from ratchet.datasets.folder import FolderDataset
 from ratchet.datasets.prediction_log import PredictionLogDataset
+from ratchet.datasets.registry import RegistryDataset
 from ratchet.datasets.run import RunDataset
 from ratchet.datasets.search_cache import SearchCacheDataset
 from ratchet.datasets.skops import SkopsDataset
@@ -10,6 +11,7 @@ from ratchet.datasets.sqlite import SQLiteQueryDataset
 __all__ = [
     "FolderDataset",
     "PredictionLogDataset",
+    "RegistryDataset",
     "RunDataset",
     "SQLiteQueryDataset",
     "SearchCacheDataset",

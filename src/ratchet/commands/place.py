@@ -1,0 +1,72 @@
+"""Where the commands find the registry, and which use cases there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from kedro.config import AbstractConfigLoader
+
+from ratchet.config import loader_here
+from ratchet.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from ratchet.release.registry import Registry
+
+REGISTRY = "ratchet.datasets.RegistryDataset"
+
+env_option = click.option("--env", "-e", help="Environment whose configuration is used.")
+use_case_option = click.option("--use-case", "-u", required=True, help="Name of the use case.")
+
+
+def registry_here(env: str | None = None, use_case: str | None = None) -> Registry:
+    """The registry of the project we stand in, as its catalog has it.
+
+    Args:
+        env: environment; Kedro's default otherwise.
+        use_case: make sure that it exists.
+
+    Raises:
+        UserError: the catalog has no registry, its database was not made yet, or there is no such
+            use case; says what to do.
+    """
+    loader, project = loader_here(env)
+    registry = _registry(loader, project)
+    _check_database(registry, project)
+    if use_case is not None:
+        known = {name for name, value in loader["parameters"].items() if isinstance(value, Mapping)}
+        known |= set(registry.ledger.use_cases())  # one that was taken out has its history still
+        if use_case not in known:
+            raise UserError(f"no use case '{use_case}'; there are {', '.join(sorted(known))}")
+    return registry
+
+
+def _registry(loader: AbstractConfigLoader, project: Path) -> Registry:
+    from ratchet.datasets.registry import RegistryDataset
+
+    entries: dict[str, Any] = loader["catalog"]
+    found = [entry for entry in entries.values() if _type(entry) == REGISTRY]
+    if not found:
+        raise ConfigError(f"the catalog has no dataset of type {REGISTRY}: where are the versions?")
+    registry: Registry = RegistryDataset(
+        path=str(project),
+        tracking_uri=found[0]["tracking_uri"],
+        filepath=str(project / found[0]["filepath"]),
+    ).load()
+    return registry
+
+
+def _type(entry: Any) -> str | None:
+    return entry.get("type") if isinstance(entry, Mapping) else None
+
+
+def _check_database(registry: Registry, project: Path) -> None:
+    """An SQLite file that is opened would be made, empty."""
+    url = registry.ledger.engine.url
+    if url.get_backend_name() != "sqlite" or not url.database or Path(url.database).is_file():
+        return
+    path = Path(url.database)
+    name = path.relative_to(project) if path.is_relative_to(project) else path
+    raise UserError(f"nothing was decided yet, for there is no {name}: `kedro run` makes it")

@@ -1,0 +1,176 @@
+"""Decisions about what serves: look at them, and take them by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ratchet.commands.place import env_option, registry_here, use_case_option
+from ratchet.errors import UserError
+from ratchet.provenance import actor
+
+if TYPE_CHECKING:
+    from ratchet.release.ledger import Entry
+    from ratchet.release.registry import Registry
+
+to_option = click.option("--to", "version", metavar="VERSION", help="Number of the version.")
+
+
+def _said(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("say why: whoever reads the ledger later wants to know")
+    return value
+
+
+reason_option = click.option(
+    "--reason", required=True, callback=_said, help="Why; goes into the ledger."
+)
+
+
+@click.command()
+@click.option("--use-case", "-u", help="Name of the use case; all by default.")
+@click.option("--verify", is_flag=True, help="Check that nothing was changed or removed.")
+@click.option("--json", "as_json", is_flag=True, help="All fields, for other programs.")
+@env_option
+def ledger(use_case: str | None, verify: bool, as_json: bool, env: str | None) -> None:
+    """List the decisions, or verify that the list is whole."""
+    registry = registry_here(env, use_case)
+    if verify:
+        _verify(registry, use_case, as_json)
+        return
+    entries = registry.ledger.entries(use_case)
+    if as_json:
+        click.echo(json.dumps([entry.to_json() for entry in entries], indent=2))
+    elif not entries:
+        click.echo("No decision yet: `kedro run` ends with the first.")
+    else:
+        click.echo("\n".join(_lines(entries)))
+
+
+def _verify(registry: Registry, use_case: str | None, as_json: bool) -> None:
+    problems = registry.verify()
+    if use_case is not None:
+        problems = [line for line in problems if line.startswith(f"{use_case}: ")]
+    n_decisions = registry.ledger.count(use_case)
+    if as_json:
+        click.echo(json.dumps({"decisions": n_decisions, "problems": problems}, indent=2))
+    else:
+        whole = [f"{n_decisions} decision{'s' * (n_decisions != 1)}, and the chain is whole"]
+        click.echo("\n".join(problems or whole))
+    if problems:
+        raise click.exceptions.Exit(1)
+
+
+def _lines(entries: Iterable[Entry]) -> Iterator[str]:
+    """Two lines per decision: what, and why."""
+    for entry in entries:
+        version = "" if entry.version is None else f" version {entry.version}"
+        serves = f"{entry.champion or 'none'} serves, way back {entry.previous or 'none'}"
+        when = f"{entry.at:%Y-%m-%d %H:%M:%S}Z"
+        yield f"{entry.use_case} {entry.seq}  {when}  {entry.event}{version}  ({serves})"
+        yield f"    {entry.actor}: {entry.reason}"
+
+
+@click.command()
+@use_case_option
+@click.option("--at", "text", required=True, metavar="TIME", help="2026-11-25, or with a time.")
+@env_option
+def who_served(use_case: str, text: str, env: str | None) -> None:
+    """Say which version served at a moment (in UTC unless it has a zone), and why."""
+    moment = _moment(text)
+    registry = registry_here(env, use_case)
+    entry = registry.ledger.serving(use_case, moment)
+    if entry is None:
+        first = next((each for each in registry.ledger.entries(use_case) if each.champion), None)
+        since = f"the first served from {first.at:%Y-%m-%d %H:%M:%S} UTC on" if first else ""
+        raise UserError(
+            f"no version of {use_case} served at {moment:%Y-%m-%d %H:%M:%S} UTC; "
+            f"{since or 'none has served yet: `kedro run` ends with the first'}"
+        )
+    click.echo(f"version {entry.champion} served {use_case} at {moment:%Y-%m-%d %H:%M:%S} UTC")
+    click.echo("\n".join(_lines([entry])))
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"'{text}' is no time; expected 2026-11-25 or 2026-11-25T14:30", param_hint="--at"
+        ) from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@click.command()
+@use_case_option
+@to_option
+@reason_option
+@click.option(
+    "--no-way-back",
+    is_flag=True,
+    help="Also where the version that serves now could not be brought back.",
+)
+@env_option
+def promote(
+    use_case: str, version: str | None, reason: str, no_way_back: bool, env: str | None
+) -> None:
+    """Let a version serve: the newest candidate, or the one that is named."""
+    from ratchet.release import actions
+
+    registry = registry_here(env, use_case)
+    before = registry.ledger.state(use_case).seq
+    entry = actions.promote(
+        *(registry, use_case, version),
+        reason=reason,
+        actor=actor(),
+        check=_check,
+        need_way_back=not no_way_back,
+    )
+    click.echo(_outcome(entry, before))
+
+
+@click.command()
+@use_case_option
+@to_option
+@reason_option
+@env_option
+def rollback(use_case: str, version: str | None, reason: str, env: str | None) -> None:
+    """Let an earlier version serve again; the present one goes into quarantine."""
+    from ratchet.release import actions
+
+    registry = registry_here(env, use_case)
+    before = registry.ledger.state(use_case).seq
+    entry = actions.roll_back(
+        registry, use_case, version, reason=reason, actor=actor(), check=_check
+    )
+    click.echo(_outcome(entry, before))
+
+
+def _check(folder: Path) -> None:
+    from ratchet.release.bundle import open_bundle
+
+    open_bundle(folder).check_golden()
+
+
+def _outcome(entry: Entry, before: int) -> str:
+    """What has changed, if anything."""
+    when = f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"
+    if entry.seq <= before:
+        return (
+            f"version {entry.champion} of {entry.use_case} serves already (decision {entry.seq}, "
+            f"{when}); nothing was changed"
+        )
+    seconds = (datetime.now(UTC) - entry.at).total_seconds()
+    failed = (
+        f"version {entry.details['failed']} is in quarantine; " if "failed" in entry.details else ""
+    )
+    return (
+        f"version {entry.champion} of {entry.use_case} serves (decision {entry.seq}), its alias "
+        f"{seconds:.2f} s after the decision; {failed}the way back is "
+        f"{'version ' + entry.previous if entry.previous else 'none'}"
+    )

@@ -1,0 +1,204 @@
+"""Rows of the ledger, and the chain of hashes that holds them together.
+
+Each row's digest covers all of its fields and the digest of the row before it: Haber and Stornetta,
+"How to time-stamp a digital document", Journal of Cryptology 3 (1991).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any
+
+START = ""
+"""Parent of a use case's first row."""
+
+EVENTS = ("promote", "hold", "reject", "rollback", "override", "retrain")
+CHANGES = ("promote", "rollback", "override")
+"""Events after which another version serves."""
+
+Row = Mapping[str, Any]
+"""A row as it is stored: texts, and one number (``seq``)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One decision.
+
+    Attributes:
+        use_case: what it is about.
+        seq: its number, from 1, per use case.
+        at: when it was taken (UTC); later than the one before it.
+        event: one of ``EVENTS``.
+        version: the version that was judged, or serves since.
+        champion: what serves after it.
+        previous: the way back after it.
+        quarantined: versions that nothing but a person may bring back.
+        actor: ``user@host``, or the run that decided.
+        reason: one line.
+        details: all numbers.
+        parent: digest of the decision before it.
+        digest: SHA-256 of all the above.
+    """
+
+    use_case: str
+    seq: int
+    at: datetime
+    event: str
+    version: str | None
+    champion: str | None
+    previous: str | None
+    quarantined: tuple[str, ...]
+    actor: str
+    reason: str
+    details: dict[str, Any]
+    parent: str
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields in types that JSON knows."""
+        return {**vars(self), "at": moment_text(self.at), "quarantined": list(self.quarantined)}
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a use case stands after all decisions about it.
+
+    Attributes:
+        seq: number of the newest decision, 0 before the first.
+        champion: what serves.
+        previous: the way back.
+        quarantined: versions that nothing but a person may bring back.
+        since: since when the champion serves.
+        served: everything that ever served, one after the other; the last one serves.
+        rejected: versions whose newest verdict is that they are no good.
+    """
+
+    seq: int = 0
+    champion: str | None = None
+    previous: str | None = None
+    quarantined: tuple[str, ...] = ()
+    since: datetime | None = None
+    served: tuple[str, ...] = ()
+    rejected: frozenset[str] = frozenset()
+
+
+def state_of(rows: Sequence[Row]) -> State:
+    """Where all rows of one use case, in order, have led."""
+    if not rows:
+        return State()
+    served: list[str] = []
+    since, verdicts = None, {}
+    for row in rows:
+        if row["champion"] and row["champion"] != (served[-1] if served else None):
+            served.append(row["champion"])
+            since = datetime.fromisoformat(row["at"])
+        if row["event"] != "retrain":
+            verdicts[row["version"]] = row["event"]
+    newest = rows[-1]
+    return State(
+        seq=newest["seq"],
+        champion=newest["champion"],
+        previous=newest["previous"],
+        quarantined=tuple(json.loads(newest["quarantined"])),
+        since=since,
+        served=tuple(served),
+        rejected=frozenset(name for name, event in verdicts.items() if event == "reject"),
+    )
+
+
+def plain(value: Any) -> Any:
+    """A copy that JSON can say; what is no number (NaN, infinity) becomes its name."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in (sorted(value, key=str) if _is_set(value) else value)]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if hasattr(value, "tolist"):  # numpy
+        return plain(value.tolist())
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _is_set(value: Any) -> bool:
+    return isinstance(value, set | frozenset)
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: keys in order, no spaces, ASCII."""
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def moment_text(moment: datetime) -> str:
+    """UTC with microseconds always, so that texts sort as the moments do.
+
+    Args:
+        moment: with a time zone; one without is taken to be in UTC.
+    """
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def digest_of(row: Row) -> str:
+    """SHA-256 (hex) of every field of a row but its digest."""
+    fields = {name: value for name, value in row.items() if name != "digest"}
+    return sha256(canonical(fields).encode()).hexdigest()
+
+
+def faults(rows: Sequence[Row], anchors: Mapping[str, tuple[int, str]]) -> list[str]:
+    """What is wrong with the rows of a ledger.
+
+    Args:
+        rows: all of them, in any order.
+        anchors: use case -> number and digest of a row that is known to have been written.
+
+    Returns:
+        One line per fault, empty when the chain is whole.
+    """
+    found = []
+    for use_case in sorted({row["use_case"] for row in rows} | set(anchors)):
+        ours = sorted((row for row in rows if row["use_case"] == use_case), key=_number)
+        found += [f"{use_case}: {fault}" for fault in _faults_of_one(ours)]
+        if use_case in anchors:
+            found += [f"{use_case}: {fault}" for fault in _lost(ours, *anchors[use_case])]
+    return found
+
+
+def _number(row: Row) -> int:
+    return int(row["seq"])
+
+
+def _faults_of_one(rows: Sequence[Row]) -> Iterator[str]:
+    before = {"seq": 0, "digest": START, "at": ""}
+    for last, row in pairwise([before, *rows]):
+        seq = row["seq"]
+        if missing := range(last["seq"] + 1, seq):
+            yield f"decision {_span(missing)} is missing"
+        if row["digest"] != digest_of(row):
+            yield f"decision {seq} was changed"
+        elif not missing and row["parent"] != last["digest"]:
+            yield f"decision {seq} does not follow decision {last['seq']} as it is here"
+        if row["at"] <= last["at"]:
+            yield f"decision {seq} is not later than decision {last['seq']}"
+
+
+def _span(numbers: range) -> str:
+    first, last = numbers[0], numbers[-1]
+    return f"{first}" if first == last else f"{first} to {last}"
+
+
+def _lost(rows: Sequence[Row], seq: int, digest: str) -> Iterator[str]:
+    """Compare with the row that the registry remembers."""
+    known = {row["seq"]: row["digest"] for row in rows}
+    if seq > max(known, default=0):
+        last = max(known, default=0)
+        yield f"the end is missing: the registry knows decision {seq}, the ledger ends with {last}"
+    elif seq in known and known[seq] != digest:
+        yield f"decision {seq} is not the one that the registry knows"

@@ -1,0 +1,144 @@
+"""What every action on a use case begins with, and how it ends in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ratchet.release.ledger import Entry, State
+from ratchet.release.registry import Registry, RegistryError
+
+Check = Callable[[Path], None]
+"""Opens a bundle and lets it answer; raises when it cannot."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One use case as it stood when an action began, and what may be done about it."""
+
+    registry: Registry
+    use_case: str
+    actor: str
+    state: State
+
+    @classmethod
+    def open(cls, registry: Registry, use_case: str, actor: str) -> Desk:
+        """Finish what an earlier action left undone, and look where things stand."""
+        registry.repair(use_case)
+        return cls(registry, use_case, actor, registry.ledger.state(use_case))
+
+    def expect(self, event: str, seq: int) -> None:
+        """Make sure that the newest decision is the one that the caller knows of."""
+        if self.state.seq != seq:
+            raise self.registry.ledger.conflict(self.use_case, event)
+
+    def since(self) -> Entry:
+        """The decision since which the champion serves."""
+        entry = self.registry.ledger.serving(self.use_case)
+        assert entry is not None  # there is a champion
+        return entry
+
+    def rehearse(self, version: str, check: Check) -> None:
+        """Make sure that a version can answer."""
+        folder = self.registry.folder(self.use_case, version)
+        try:
+            check(folder)
+        except Exception as error:  # whatever a damaged file may raise
+            raise RegistryError(
+                f"version {version} of {self.use_case} cannot serve: {error}"
+            ) from error
+
+    def rehearse_way_back(self, check: Check) -> None:
+        """Make sure that the present champion, the way back from the next one, can answer."""
+        if self.state.champion is None:
+            return
+        try:
+            self.rehearse(self.state.champion, check)
+        except RegistryError as error:
+            raise RegistryError(
+                f"{self.use_case}: not promoted, for there would be no way back: {error}"
+            ) from error
+
+    def target(self, version: str | None) -> str:
+        """The version to go back to."""
+        state, use_case = self.state, self.use_case
+        if state.champion is None:
+            raise RegistryError(f"{use_case}: nothing serves yet, so there is no way back")
+        if version is None and state.previous is None:
+            raise RegistryError(
+                f"{use_case}: no way back from version {state.champion}, since no earlier "
+                f"champion is left outside of quarantine; {self.choices()}"
+            )
+        target = version or str(state.previous)
+        if target in state.served and target not in state.quarantined:
+            return target
+        self.registry.folder(use_case, target)
+        what = "is in quarantine" if target in state.quarantined else "never served"
+        raise RegistryError(
+            f"version {target} of {use_case} {what}; to let it serve all the same: "
+            f"kedro ratchet promote --use-case {use_case} --to {target} --reason ..."
+        )
+
+    def choices(self) -> str:
+        """What a person could name instead."""
+        known = [version.number for version in self.registry.versions(self.use_case)]
+        if not known:
+            return "nothing is registered yet: `kedro run` does it"
+        return (
+            f"name one of {', '.join(known)}: "
+            f"kedro ratchet promote --use-case {self.use_case} --to VERSION --reason ..."
+        )
+
+    def note(self, event: str, version: str | None, reason: str, details: Any) -> Entry:
+        """Write a decision after which the same version serves."""
+        entry = self.registry.ledger.append(
+            self.use_case,
+            event,
+            version=version,
+            champion=self.state.champion,
+            previous=self.state.previous,
+            actor=self.actor,
+            reason=reason,
+            details=details,
+            expect=self.state.seq,
+        )
+        self.registry.repair(self.use_case)
+        return entry
+
+    def change(
+        self, event: str, version: str, reason: str, details: Any, quarantined: Sequence[str]
+    ) -> Entry:
+        """Write a decision after which another version serves; the aliases are not moved yet."""
+        known = self.registry.versions(self.use_case)
+        there = {version.number for version in known if version.folder.is_dir()}
+        return self.registry.ledger.append(
+            self.use_case,
+            event,
+            version=version,
+            champion=version,
+            previous=way_back(self.state.served, version, quarantined, there),
+            actor=self.actor,
+            reason=reason,
+            details=details,
+            quarantined=quarantined,
+            expect=self.state.seq,
+        )
+
+
+def way_back(
+    served: Sequence[str], champion: str, quarantined: Collection[str], there: Collection[str]
+) -> str | None:
+    """The newest earlier champion that may serve again.
+
+    Args:
+        served: champions, one after the other.
+        champion: the one that serves now.
+        quarantined: those that may not.
+        there: versions whose bundles are still kept.
+    """
+    for version in reversed(served):
+        if version != champion and version not in quarantined and version in there:
+            return version
+    return None

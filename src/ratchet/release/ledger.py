@@ -1,0 +1,230 @@
+"""Every decision about what serves, in order: written once, never changed, never removed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+
+from ratchet.errors import DataError, UserError
+from ratchet.release.chain import (
+    EVENTS,
+    START,
+    Entry,
+    Row,
+    State,
+    canonical,
+    digest_of,
+    faults,
+    moment_text,
+    state_of,
+)
+from ratchet.release.ledger_table import TABLE, make
+
+__all__ = ["ConflictError", "Entry", "Ledger", "State"]
+
+
+class ConflictError(UserError):
+    """Somebody else has decided meanwhile: nothing was changed."""
+
+
+class Ledger:
+    """The table of decisions.
+
+    It is the truth about what serves; the registry's aliases follow it. A row is written in one
+    transaction, and only if the newest row is still the one that the decision was made on.
+
+    Args:
+        engine: database; the table is made before the first row is written.
+        now: clock.
+    """
+
+    def __init__(self, engine: Engine, now: Callable[[], datetime] | None = None) -> None:
+        self.engine = engine
+        self._now = now or (lambda: datetime.now(UTC))
+        self._made = False
+
+    def append(
+        self,
+        use_case: str,
+        event: str,
+        *,
+        version: str | None,
+        champion: str | None,
+        previous: str | None,
+        actor: str,
+        reason: str,
+        details: Mapping[str, Any] | None = None,
+        quarantined: Sequence[str] | None = None,
+        expect: int,
+    ) -> Entry:
+        """Write one decision.
+
+        Args:
+            use_case: what it is about.
+            event: one of ``chain.EVENTS``.
+            version: the version that was judged, or serves from now on.
+            champion: what serves from now on.
+            previous: the way back from now on.
+            actor: ``user@host``, or the run that decides.
+            reason: one line.
+            details: all numbers.
+            quarantined: all versions in quarantine from now on; by default those of before.
+            expect: number of the newest decision that this one knows of, 0 for none.
+
+        Raises:
+            ConflictError: there is a newer decision; says which.
+        """
+        if event not in EVENTS:
+            raise ValueError(f"event: unknown '{event}'; allowed are {list(EVENTS)}")
+        make(self.engine)
+        row: dict[str, Any] = {"use_case": use_case, "seq": expect + 1, "event": event}
+        row |= {"version": version, "champion": champion, "previous": previous}
+        row |= {
+            "actor": one_line(actor),
+            "reason": one_line(reason),
+            "details": canonical(details or {}),
+        }
+        try:
+            with self.engine.begin() as connection:
+                last = _newest(connection, use_case)
+                if (last["seq"] if last else 0) != expect:
+                    raise self.conflict(use_case, event)
+                row |= self._link(last, quarantined)
+                row["digest"] = digest_of(row)
+                connection.execute(TABLE.insert().values(row))
+        except sa.exc.IntegrityError:  # another process wrote this number a moment ago
+            raise self.conflict(use_case, event) from None
+        return _entry(row)
+
+    def _link(self, last: Row | None, quarantined: Sequence[str] | None) -> dict[str, Any]:
+        """What a row takes from the one before it."""
+        at = self._now()
+        if last is None:
+            return _link(at, START, canonical(quarantined or ()))
+        # The clock of another machine may be behind.
+        at = max(at, datetime.fromisoformat(last["at"]) + timedelta(microseconds=1))
+        kept = last["quarantined"] if quarantined is None else canonical(quarantined)
+        return _link(at, last["digest"], kept)
+
+    def conflict(self, use_case: str, event: str) -> ConflictError:
+        """The error of a decision that came too late; says which one came first."""
+        winner = self.newest(use_case)
+        told = "another process is writing" if winner is None else describe(winner)
+        return ConflictError(
+            f"{use_case}: no {event}, since another decision came first: {told}\n"
+            f"(kedro ratchet ledger --use-case {use_case} shows it; decide anew)"
+        )
+
+    def entries(self, use_case: str | None = None) -> list[Entry]:
+        """All decisions, oldest first within each use case."""
+        return [_entry(row) for row in self._rows(use_case)]
+
+    def newest(self, use_case: str) -> Entry | None:
+        """The last decision, if there is one."""
+        if not self._exists():
+            return None
+        with self.engine.connect() as connection:
+            row = _newest(connection, use_case)
+        return None if row is None else _entry(row)
+
+    def count(self, use_case: str | None = None) -> int:
+        """How many decisions there are."""
+        return len(self._rows(use_case, ("seq",)))
+
+    def use_cases(self) -> list[str]:
+        """Use cases about which something was decided, by name."""
+        return sorted({row["use_case"] for row in self._rows(None, ("use_case",))})
+
+    def state(self, use_case: str) -> State:
+        """What serves, the way back, and on which decision that rests."""
+        columns = ("seq", "at", "event", "version", "champion", "previous", "quarantined")
+        return state_of(self._rows(use_case, columns))
+
+    def serving(self, use_case: str, moment: datetime | None = None) -> Entry | None:
+        """The decision since which the champion of a moment served.
+
+        Args:
+            use_case: of which.
+            moment: when; now by default. Without a time zone it is taken to be in UTC.
+        """
+        brought = None
+        until = None if moment is None else moment_text(moment)
+        for row in self._rows(use_case):
+            if until is not None and row["at"] > until:
+                break
+            if brought is None or row["champion"] != brought["champion"]:
+                brought = row
+        return None if brought is None or brought["champion"] is None else _entry(brought)
+
+    def champion_at(self, use_case: str, moment: datetime) -> str | None:
+        """The version that served at a moment (UTC unless it has a time zone)."""
+        entry = self.serving(use_case, moment)
+        return None if entry is None else entry.champion
+
+    def digest(self, use_case: str, seq: int) -> str | None:
+        """Digest of one decision."""
+        rows = self._rows(use_case, ("seq", "digest"))
+        return next((row["digest"] for row in rows if row["seq"] == seq), None)
+
+    def verify(self, anchors: Mapping[str, tuple[int, str]] | None = None) -> list[str]:
+        """What is wrong with the chain: a line for each row changed, deleted, inserted or moved.
+
+        Args:
+            anchors: use case -> number and digest of a decision known to have been written, as
+                ``Registry.anchors`` gives them: without one a cut-off end cannot be seen.
+        """
+        return faults(self._rows(), anchors or {})
+
+    def _rows(self, use_case: str | None = None, columns: Sequence[str] = ()) -> list[Row]:
+        if not self._exists():
+            return []
+        query = sa.select(*(TABLE.c[name] for name in columns or TABLE.c.keys()))
+        if use_case is not None:
+            query = query.where(TABLE.c.use_case == use_case)
+        with self.engine.connect() as connection:
+            found = connection.execute(query.order_by(TABLE.c.use_case, TABLE.c.seq))
+            return [dict(row) for row in found.mappings()]
+
+    def _exists(self) -> bool:
+        self._made = self._made or sa.inspect(self.engine).has_table(TABLE.name)
+        return self._made
+
+
+def describe(entry: Entry) -> str:
+    """One line about a decision."""
+    about = "" if entry.version is None else f" version {entry.version}"
+    when = f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"decision {entry.seq}, {entry.event}{about}, {when} by {entry.actor}: {entry.reason}"
+
+
+def _link(at: datetime, parent: str, quarantined: str) -> dict[str, Any]:
+    return {"at": moment_text(at), "parent": parent, "quarantined": quarantined}
+
+
+def _newest(connection: Connection, use_case: str) -> Row | None:
+    query = sa.select(TABLE).where(TABLE.c.use_case == use_case)
+    row = connection.execute(query.order_by(TABLE.c.seq.desc()).limit(1)).mappings().first()
+    return None if row is None else dict(row)
+
+
+def _entry(row: Row) -> Entry:
+    try:
+        read = {name: json.loads(row[name]) for name in ("details", "quarantined")}
+        at = datetime.fromisoformat(row["at"])
+    except ValueError as error:
+        raise DataError(
+            f"decision {row['seq']} about {row['use_case']} cannot be read: it was changed in the "
+            f"database (kedro ratchet ledger --verify)"
+        ) from error
+    return Entry(**{**row, **read, "at": at, "quarantined": tuple(read["quarantined"])})
+
+
+def one_line(value: str) -> str:
+    """Text that every database takes: one line, valid UTF-8, no NUL."""
+    clean = value.encode("utf-8", "replace").decode()
+    return " ".join(clean.replace("\0", " ").split())

@@ -1,0 +1,194 @@
+"""The registry of model versions: MLflow's, with our bundles behind it and the ledger above it."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ratchet.database import connect, database_url
+from ratchet.errors import UserError
+from ratchet.release.aliases import anchors, challenger_of, drop_anchor, follow
+from ratchet.release.ledger import Ledger
+from ratchet.release.versions import Version, create_version, model_name, model_of, versions_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["Registry", "RegistryError", "Version"]
+
+_PRUNED = ".pruned"
+
+
+class RegistryError(UserError):
+    """A version or its bundle is not there, or cannot serve."""
+
+
+class Registry:
+    """Versions of all use cases, where their bundles are, and which of them serve.
+
+    Args:
+        uri: where MLflow tracks.
+        bundles: folder of ``<use_case>/<bundle>/``.
+        database_url: database of the ledger; by default the one that belongs to ``uri``.
+    """
+
+    def __init__(self, uri: str, bundles: Path, database_url: str | None = None) -> None:
+        self.uri = uri
+        self.bundles = Path(bundles)
+        self._database_url = database_url
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The decisions."""
+        return Ledger(connect(self._database_url or database_url(self.uri)))
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow; the first call to a new database takes seconds, in which it makes its tables."""
+        import mlflow
+
+        return mlflow.MlflowClient(self.uri, self.uri)
+
+    def champion(self, use_case: str) -> str | None:
+        """The version that serves."""
+        return self.ledger.state(use_case).champion
+
+    def previous(self, use_case: str) -> str | None:
+        """The way back."""
+        return self.ledger.state(use_case).previous
+
+    def challenger(self, use_case: str) -> str | None:
+        """The newest version, as long as it waits for a decision or was held back."""
+        return challenger_of(self.ledger.state(use_case), self.versions(use_case))
+
+    def versions(self, use_case: str) -> list[Version]:
+        """All versions that the registry has, oldest first."""
+        return versions_of(self.client, use_case, self.bundles)
+
+    def folder(self, use_case: str, version: str) -> Path:
+        """The bundle of a version.
+
+        Raises:
+            RegistryError: the version or its folder is not there; says which are.
+        """
+        known = {found.number: found for found in self.versions(use_case)}
+        if version not in known:
+            raise RegistryError(_unknown(use_case, version, list(known)))
+        folder = known[version].folder
+        if not folder.is_dir():
+            raise RegistryError(f"version {version} of {use_case}: its bundle {folder} is missing")
+        return folder
+
+    def register(
+        self,
+        use_case: str,
+        bundle_folder: Path,
+        tags: Mapping[str, Any],
+        run_id: str | None = None,
+    ) -> str:
+        """Make a bundle known as a version; the same bundle always is the same version.
+
+        Args:
+            use_case: of which.
+            bundle_folder: a folder in ``<bundles>/<use_case>/``.
+            tags: what to note about it.
+            run_id: MLflow run that made it.
+
+        Returns:
+            Number of the version, which is the challenger now.
+
+        Raises:
+            RegistryError: the folder is missing or in another place.
+        """
+        folder = Path(bundle_folder)
+        if not folder.is_dir() or folder.parent.resolve() != (self.bundles / use_case).resolve():
+            raise RegistryError(f"{folder}: expected a bundle in {self.bundles / use_case}")
+        with self.locked(use_case, exclusive=True):
+            same = [known for known in self.versions(use_case) if known.bundle == folder.name]
+            number = (
+                same[0].number
+                if same
+                else create_version(self.client, use_case, folder, tags, run_id)
+            )
+        self.repair(use_case)
+        return number
+
+    def repair(self, use_case: str) -> list[str]:
+        """Let the aliases follow the ledger; doing it twice changes nothing.
+
+        Returns:
+            One line for each alias that was moved, and for each thing that cannot be mended.
+        """
+        if model_of(self.client, use_case) is None:
+            return []
+        told: list[str] = []
+        state, seq = self.ledger.state(use_case), -1
+        while state.seq != seq:
+            told += follow(self.client, use_case, state, self.versions(use_case))
+            # Another process may have decided between our reading and our moving.
+            seq, state = state.seq, self.ledger.state(use_case)
+        return [*told, *drop_anchor(self.client, use_case, self.ledger)]
+
+    def verify(self) -> list[str]:
+        """What is wrong with the ledger, its end included; empty when it is whole."""
+        return self.ledger.verify(anchors(self.client))
+
+    def prune(self, use_case: str, keep: int) -> list[str]:
+        """Remove old versions with their bundles; the ledger keeps what it says about them.
+
+        Args:
+            use_case: of which.
+            keep: how many of the newest stay beside the champion, the way back and the challenger.
+
+        Returns:
+            Numbers of the versions removed.
+        """
+        with self.locked(use_case, exclusive=True):
+            state, versions = self.ledger.state(use_case), self.versions(use_case)
+            needed = {state.champion, state.previous, challenger_of(state, versions)}
+            others = [version for version in versions if version.number not in needed]
+            gone = others[: max(len(others) - keep, 0)]
+            for version in gone:
+                _remove(version.folder)
+                self.client.delete_model_version(model_name(use_case), version.number)
+            for left in (self.bundles / use_case).glob(f".*{_PRUNED}"):  # by a killed process
+                shutil.rmtree(left)
+        return [version.number for version in gone]
+
+    @contextmanager
+    def locked(self, use_case: str, *, exclusive: bool = False) -> Iterator[None]:
+        """Let no bundle be removed while a decision about it is taken.
+
+        The lock is the operating system's and ends with its process, however that ends.
+
+        Args:
+            use_case: whose bundles.
+            exclusive: whether nobody else may hold it: who adds or removes versions.
+        """
+        folder = self.bundles / use_case
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+            yield
+
+
+def _remove(folder: Path) -> None:
+    """Take a bundle out of sight at once, then delete it."""
+    aside = folder.with_name(f".{folder.name}{_PRUNED}")
+    with suppress(FileNotFoundError):
+        folder.rename(aside)
+        shutil.rmtree(aside)
+
+
+def _unknown(use_case: str, version: str, known: list[str]) -> str:
+    """Say which versions there are instead."""
+    if not known:
+        return f"version {version} of {use_case}: nothing is registered yet; `kedro run` does it"
+    gone = version.isdecimal() and 0 < int(version) < max(map(int, known))
+    what = "it was removed from the registry" if gone else "there is no such version"
+    return f"version {version} of {use_case}: {what}; there are {', '.join(known)}"
