@@ -54,14 +54,19 @@ def database_url(uri: str) -> str:
 def connect(url: str) -> Engine:
     """Engine of a database; nothing is opened before it is used.
 
+    The folder of an SQLite file is made: the file itself can be.
+
     Raises:
         ConfigError: SQLAlchemy cannot use the URL, or its driver is not installed.
     """
     import sqlalchemy as sa
 
-    options: dict[str, Any] = {"connect_args": {"timeout": _WAIT_FOR_LOCK}}
+    options: dict[str, Any] = {}
+    if url.startswith(SQLITE):
+        options["connect_args"] = {"timeout": _WAIT_FOR_LOCK}
+        Path(url.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
     try:
-        return sa.create_engine(url, **(options if url.startswith("sqlite") else {}))
+        return sa.create_engine(url, **options)
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(f"cannot use the database {shown(url)}: {error}") from error
 

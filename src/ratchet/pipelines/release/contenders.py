@@ -1,0 +1,92 @@
+"""What is bundled: the chosen models, and the naive ones where nothing serves yet."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ratchet.params import Target, UseCase
+
+ARTEFACTS = ("best_model", "choice", "scores", "importance")
+"""What evaluation leaves of every target."""
+
+_NAIVE = ("persistence", "seasonal", "dummy")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Models of all targets that want to serve.
+
+    Attributes:
+        candidates: target -> name of the candidate.
+        contents: what goes into the bundle, ``release.bundle.Contents``.
+    """
+
+    candidates: Mapping[str, str]
+    contents: Any
+
+
+def contenders(
+    use_case: UseCase, contents: Any, artefacts: Mapping[str, Any], *, first: bool
+) -> list[Contender]:
+    """Give the chosen models and, before anything serves, the best naive ones.
+
+    The naive ones are judged after the chosen ones were not promoted: something has to serve, and
+    what nothing beats may well do it.
+
+    Args:
+        use_case: the parameters.
+        contents: a ``Contents`` without models, metrics and importance.
+        artefacts: ``<target>_<artefact>``, see ``ARTEFACTS``, and ``<target>_<naive>_model``.
+        first: whether nothing serves yet.
+    """
+    choices = {target: artefacts[f"{target}_choice"] for target in use_case.targets}
+    chosen = {target: str(choice["best"]) for target, choice in choices.items()}
+    naive = {
+        target: best_naive(parameters, choices[target])
+        for target, parameters in use_case.targets.items()
+    }
+    found = [_contender(chosen, contents, artefacts)]
+    if first and naive != chosen:
+        found.append(_contender(naive, contents, artefacts))
+    return found
+
+
+def _contender(
+    candidates: Mapping[str, str], contents: Any, artefacts: Mapping[str, Any]
+) -> Contender:
+    def of(target: str, candidate: str) -> Any:
+        best = artefacts[f"{target}_choice"]["best"]
+        name = "best_model" if candidate == best else f"{candidate}_model"
+        return artefacts[f"{target}_{name}"]
+
+    return Contender(
+        candidates,
+        replace(
+            contents,
+            models={target: of(target, name) for target, name in candidates.items()},
+            metrics={
+                target: artefacts[f"{target}_scores"][name] for target, name in candidates.items()
+            },
+            importance={target: artefacts[f"{target}_importance"] for target in candidates},
+        ),
+    )
+
+
+def folder_name() -> str:
+    """A name for a new bundle that sorts by the time it was made."""
+    return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+
+
+def naive_candidates(target: Target) -> list[str]:
+    """Candidates that learn next to nothing: what everything else has to beat."""
+    return [name for name, one in target.candidates.items() if one.estimator in _NAIVE]
+
+
+def best_naive(target: Target, choice: Mapping[str, Any]) -> str:
+    """The best of them by the rows that the choice was made by."""
+    naive = naive_candidates(target)
+    return next(name for name in choice["ranking"] if name in naive)

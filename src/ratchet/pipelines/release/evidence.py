@@ -1,0 +1,181 @@
+"""What the gate is shown: champion and challenger on the same fresh rows, and what was checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.errors import UserError
+from ratchet.params import Target, UseCase
+from ratchet.pipelines.release.contenders import best_naive
+from ratchet.preparation import features_of, typed_rows
+from ratchet.release.bundle import Bundle, open_bundle
+from ratchet.release.evidence import Evidence, Rows, hash_keys
+from ratchet.release.slices import slices_of
+
+_TERMS = ("truth", "series", "time", "scale", "rms")
+"""What tidy rows have beside the answers."""
+
+Answers = Mapping[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The challengers of one run before the gate.
+
+    Attributes:
+        registry: versions and decisions.
+        name: name of the use case.
+        use_case: the parameters.
+        raw: rows as delivered.
+        as_of: last day whose rows are seen.
+        primary: prepared rows, indexed by row key.
+        predictions: target -> tidy rows of every candidate on validation and test.
+        choices: target -> the choice among the candidates.
+    """
+
+    registry: Any
+    name: str
+    use_case: UseCase
+    raw: pd.DataFrame
+    as_of: Any
+    primary: pd.DataFrame
+    predictions: Mapping[str, pd.DataFrame]
+    choices: Mapping[str, Mapping[str, Any]]
+
+    def evidence(self, challenger: Mapping[str, Any]) -> Evidence:
+        """Let a challenger and the champion answer the fresh rows, and check both.
+
+        What goes wrong on the way is not raised: it is what the gate has to know.
+        """
+        soundness: dict[str, str | None] = {}
+        champion = self._champion_answers(soundness)
+        folder = self.registry.folder(self.name, challenger["version"])
+        bundle = _checked("challenger", soundness, lambda: _rehearsed(folder))
+        answers = bundle and _checked("answers", soundness, lambda: self._answers(bundle))
+        rows = {
+            target: self._rows(target, parameters, challenger, answers or {}, champion)
+            for target, parameters in self.use_case.targets.items()
+        }
+        return Evidence(
+            rows=rows,
+            soundness=soundness,
+            latency_ms=bundle.latency_ms() if answers else float("nan"),
+            size_mb=bundle.size_mb if bundle else float("nan"),
+            last_seen=self._last_seen,
+            keys_hash=hash_keys(rows),
+        )
+
+    @cached_property
+    def _champion(self) -> str | None:
+        version = self.registry.champion(self.name)
+        return None if version is None else str(version)
+
+    @cached_property
+    def _opened(self) -> Bundle:
+        assert self._champion is not None
+        return _rehearsed(self.registry.folder(self.name, self._champion))
+
+    def _champion_answers(self, soundness: dict[str, str | None]) -> Answers | None:
+        """What the champion says; it is the way back, and so it has to be sound, too."""
+        if self._champion is None:
+            return None
+        return _checked("way back", soundness, lambda: self._answers(self._opened))
+
+    def _answers(self, bundle: Bundle) -> Answers:
+        features = features_now(bundle, self.raw, self.as_of)
+        return bundle.predict(features[features.index.isin(self._fresh_keys)])
+
+    @cached_property
+    def _fresh_keys(self) -> pd.Index:
+        """Test rows that the champion has not seen in any part."""
+        rows = pd.concat([rows[rows["split"] == "test"] for rows in self.predictions.values()])
+        test = rows.index.unique()
+        if self._champion is None:
+            return test
+        try:
+            known = self._opened.rows
+        except UserError:
+            return test[:0]
+        time = self.use_case.data.time
+        if time is None or self._last_seen is None:
+            return test[~test.isin(known.index)]
+        return test[self.primary.loc[test, time] > pd.Timestamp(self._last_seen)]
+
+    @cached_property
+    def _last_seen(self) -> str | None:
+        """Time of the last row by which the champion was made or chosen."""
+        if self._champion is None:
+            return None
+        try:
+            manifest = self._opened.manifest
+        except UserError:
+            return None
+        return manifest["decided_until"] or manifest["last_row"]
+
+    def _rows(
+        self,
+        name: str,
+        target: Target,
+        challenger: Mapping[str, Any],
+        answers: Answers,
+        champion: Answers | None,
+    ) -> Rows:
+        naive_name = best_naive(target, self.choices[name])
+        predictions = self.predictions[name]
+        test = predictions[predictions["split"] == "test"]
+        naive = test[(test["candidate"] == naive_name) & test.index.isin(self._fresh_keys)]
+        terms = naive[[column for column in _TERMS if column in naive]]
+        ours = _with_terms(terms, answers.get(name))
+        theirs = None if champion is None else _with_terms(terms, champion.get(name))
+        if theirs is not None:  # the same rows for both, whoever cannot answer one
+            keys = ours.index.intersection(theirs.index, sort=False)
+            ours, theirs = ours.loc[keys], theirs.loc[keys]
+        release = self.use_case.release
+        return Rows(
+            task=target.task,
+            classes=target.classes,
+            challenger=ours,
+            champion=theirs,
+            naive=None if challenger["candidates"][name] == naive_name else naive.loc[ours.index],
+            slices=slices_of(
+                self.primary.loc[ours.index], release.slices.columns, release.slices.min_rows
+            ),
+            horizon=self.use_case.features.horizon,
+        )
+
+
+def features_now(bundle: Bundle, raw: pd.DataFrame, as_of: Any) -> pd.DataFrame:
+    """Features of all rows as they are delivered now, made the way the bundle was trained."""
+    use_case = bundle.use_case
+    typed = typed_rows(raw, use_case.data, dict(use_case.targets), as_of)
+    return features_of(typed, use_case, bundle.statistics)
+
+
+def _with_terms(terms: pd.DataFrame, answers: pd.DataFrame | None) -> pd.DataFrame:
+    """Tidy rows: the answers for the rows in question, with truth and units that are the same."""
+    if answers is None:
+        return terms.iloc[:0].assign(prediction=np.array([], dtype=float))
+    own = answers.drop(columns=[column for column in _TERMS if column in answers])
+    return terms.join(own, how="inner")
+
+
+def _rehearsed(folder: Any) -> Bundle:
+    bundle = open_bundle(folder)
+    bundle.check_golden()
+    return bundle
+
+
+def _checked(what: str, soundness: dict[str, str | None], check: Callable[[], Any]) -> Any:
+    """Do something and note whether it went well."""
+    soundness[what] = None
+    try:
+        return check()
+    except UserError as error:
+        soundness[what] = str(error)
+        return None

@@ -1,0 +1,89 @@
+"""Chosen models -> bundles, registered; their verdicts; the model that serves."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline, node
+
+from ratchet.params import UseCase
+from ratchet.pipelines.release.contenders import ARTEFACTS, naive_candidates
+from ratchet.pipelines.release.nodes import (
+    judge_challengers,
+    register_challengers,
+    release_challengers,
+)
+
+
+def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
+    """Build the phase for one use case."""
+    shared = {"registry": "registry", "name": "name", "parameters": "params:use_case"}
+    rows = ["typed", "primary", "features", "encoder"]
+    rows += ["statistics"] if use_case.features.windows else []
+    artefacts, judged = _artefacts(name, use_case), _judged(name, use_case)
+    return Pipeline(
+        [
+            node(
+                register_challengers,
+                inputs={
+                    **shared,
+                    "run": "run",
+                    "as_of": "params:as_of",
+                    **{part: part for part in [*rows, *artefacts]},
+                },
+                outputs="challengers",
+                name="register_challengers",
+            ),
+            node(
+                judge_challengers,
+                inputs={
+                    **shared,
+                    "seed": "params:seed",
+                    "as_of": "params:as_of",
+                    **{part: part for part in ["raw", "primary", "challengers", *judged]},
+                },
+                outputs="verdicts",
+                name="judge_challengers",
+            ),
+            node(
+                release_challengers,
+                inputs={**shared, "run": "run", "verdicts": "verdicts"},
+                outputs="decision",
+                name="release_challengers",
+            ),
+        ],
+        namespace=name,
+        inputs={
+            "registry": "registry",
+            "run": "run",
+            "raw": f"{name}.raw",
+            "name": f"{name}.name",
+            **{part: f"{name}.{part}" for part in rows},
+            **artefacts,
+            **judged,
+        },
+        parameters={
+            "params:use_case": f"params:{name}",
+            "params:seed": "params:seed",
+            "params:as_of": "params:as_of",
+        },
+        tags="release",
+    )
+
+
+def _artefacts(name: str, use_case: UseCase) -> dict[str, str]:
+    """What evaluation left of every target, and the models of its naive candidates."""
+    found = {}
+    for target, parameters in use_case.targets.items():
+        found |= {f"{target}_{noun}": f"{name}.{target}.{noun}" for noun in ARTEFACTS}
+        found |= {
+            f"{target}_{candidate}_model": f"{name}.{target}.{candidate}.model"
+            for candidate in naive_candidates(parameters)
+        }
+    return found
+
+
+def _judged(name: str, use_case: UseCase) -> dict[str, str]:
+    return {
+        f"{target}_{noun}": f"{name}.{target}.{noun}"
+        for noun in ("predictions", "choice")
+        for target in use_case.targets
+    }
