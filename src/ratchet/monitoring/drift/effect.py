@@ -1,0 +1,172 @@
+"""What a change of the inputs does to the predictions, and what predictions alone can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.errors import DataError
+from ratchet.learning.metrics import (
+    greater_is_better,
+    score_classification,
+    score_forecast,
+    score_regression,
+)
+from ratchet.monitoring.drift.report import ErrorEvidence
+from ratchet.params import Target
+
+Answers = Mapping[str, pd.DataFrame]
+"""Target -> tidy rows: ``truth``, ``prediction`` and what else the task has."""
+
+
+def scenario_effect(
+    rows: pd.DataFrame,
+    changed: pd.DataFrame,
+    predict: Callable[[pd.DataFrame], Answers],
+    targets: Mapping[str, Target],
+    *,
+    horizon: int = 1,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Score a model on rows as they are and as a scenario leaves them.
+
+    The truth, and the unit of the errors of series, are those of the rows as they are: a scenario
+    spoils what the model sees. Both scores are over the rows that are answered in both cases, and
+    meet the same bootstrap draws.
+
+    Args:
+        rows: source columns as they are.
+        changed: the same rows after the scenario.
+        predict: gives the tidy rows of every target, indexed by the row key; rows that cannot be
+            answered are not among them.
+        targets: what is predicted.
+        horizon: steps of time between the origin of a forecast and its row.
+        seed: seed of the bootstrap.
+
+    Returns:
+        Target -> ``rows`` (answered in both cases), ``unanswered`` (only in the first), and
+        ``metrics``: metric -> ``before`` and ``after`` with ``value``, ``low``, ``high``, and
+        ``change``. Where no row is left, ``metrics`` is empty.
+
+    Raises:
+        DataError: no row with a known truth is answered as the rows are.
+    """
+    before, after = predict(rows), predict(changed)
+    effects = {}
+    for name, target in targets.items():
+        known = before[name].dropna(subset=["truth", "prediction"])
+        if known.empty:
+            raise DataError(f"target '{name}': no row with a known truth can be answered")
+        answered = after[name].dropna(subset=["prediction"])
+        keys = known.index.intersection(answered.index)
+        fixed = ["truth", *({"scale", "rms", "time"} & set(known))]
+        spoilt = answered.loc[keys].assign(**known.loc[keys, fixed])
+        pair = (known.loc[keys], spoilt)
+        metrics = _compare(*pair, target, horizon, seed) if len(keys) else {}
+        effects[name] = {
+            "rows": len(keys),
+            "unanswered": len(known) - len(keys),
+            "metrics": metrics,
+        }
+    return effects
+
+
+def _compare(
+    before: pd.DataFrame, after: pd.DataFrame, target: Target, horizon: int, seed: int
+) -> dict[str, Any]:
+    first, second = (score(rows, target, horizon, seed) for rows in (before, after))
+    return {
+        name: {
+            "before": first[name],
+            "after": second[name],
+            "change": second[name]["value"] - first[name]["value"],
+        }
+        for name in first
+    }
+
+
+def score(
+    rows: pd.DataFrame, target: Target, horizon: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Every metric of the task over tidy rows with known truth: metric -> value, low, high."""
+    if target.is_classes:
+        classes = target.classes or []
+        probabilities = rows[[f"probability_{name}" for name in classes]]
+        return score_classification(rows["truth"], probabilities, classes, seed=seed)
+    pair = rows["truth"], rows["prediction"]
+    if target.is_series:
+        return score_forecast(
+            *pair,
+            scale=rows["scale"],
+            rms=rows["rms"],
+            times=rows["time"],
+            horizon=horizon,
+            seed=seed,
+        )
+    return score_regression(*pair, seed=seed)
+
+
+def error_from_effect(effect: Mapping[str, Any], metric: str, allowed: float) -> ErrorEvidence:
+    """Whether a score is worse by more than is allowed, as measured from the truth.
+
+    Args:
+        effect: of one target, as ``scenario_effect`` gives it.
+        metric: the score that counts.
+        allowed: share of the score before, such as 0.05.
+    """
+    if not effect["metrics"]:
+        text = f"None of {effect['unanswered']} rows can be answered any more."
+        return ErrorEvidence(worse=True, kind="measured", text=text)
+    scores = effect["metrics"][metric]
+    before, after = scores["before"]["value"], scores["after"]["value"]
+    sign = 1 if greater_is_better(metric) else -1
+    fall = sign * (before - after)
+    worse = not fall <= allowed * abs(before)  # so that NaN counts as worse
+    text = f"{metric} is {after:.4g} where it was {before:.4g}, measured from the truth."
+    numbers = {"before": before, "after": after, "allowed": allowed, "rows": effect["rows"]}
+    return ErrorEvidence(worse=worse, kind="measured", text=text, numbers=numbers)
+
+
+def error_without_truth(
+    reference: pd.DataFrame, current: pd.DataFrame, target: Target, allowed: float
+) -> ErrorEvidence | None:
+    """Whether a model itself expects to be worse, where no truth is known yet.
+
+    The expected error of a classifier is the mean of 1 minus its largest probability; that of
+    numbers is the mean width of the intervals. Both only see what the model knows of its own
+    weakness: a model that is wrong and sure of it is not found. The difference has to exceed
+    what is allowed, and two standard errors (errors near in time are alike, so that those of
+    series are somewhat too small).
+
+    Args:
+        reference: tidy rows of an earlier time, such as the test rows.
+        current: tidy rows of the window.
+        target: what is predicted.
+        allowed: share of the expected error before, such as 0.05.
+
+    Returns:
+        The evidence, or None where the predictions carry no intervals or one side has no rows.
+    """
+    before, now = (_expected(rows, target) for rows in (reference, current))
+    if len(before) == 0 or len(now) == 0:
+        return None
+    first, second = float(before.mean()), float(now.mean())
+    noise = float(np.hypot(before.std() / len(before) ** 0.5, now.std() / len(now) ** 0.5))
+    worse = second - first > max(allowed * first, 2 * noise)
+    what = "chance to be wrong" if target.is_classes else "width of its intervals"
+    text = f"The model's own {what} is {second:.3g} where it was {first:.3g}: estimated, no truth."
+    numbers = {"before": first, "after": second, "allowed": allowed, "rows": float(len(now))}
+    return ErrorEvidence(worse=worse, kind="estimated", text=text, numbers=numbers)
+
+
+def _expected(rows: pd.DataFrame, target: Target) -> pd.Series:
+    """Error that the model expects, one value a row."""
+    if target.is_classes:
+        columns = [f"probability_{name}" for name in target.classes or []]
+        return (1 - rows[columns].max(axis=1)).dropna()
+    if not {"low", "high"} <= set(rows):
+        return pd.Series(dtype=float)
+    return (rows["high"] - rows["low"]).replace([np.inf, -np.inf], np.nan).dropna()
