@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ratchet.learning.metrics import greater_is_better, score_rows
-from ratchet.release.evidence import Case, check_rows
+from ratchet.release.evidence import check_rows
+from ratchet.release.gate_case import Case
 
 NOISE = 1e-9
 """Differences up to this share are rounding: 0.816 is 2 % more than 0.8, and not more than that."""
@@ -63,7 +64,7 @@ def fresh_rows(case: Case) -> Condition:
     if not (isinstance(evidence.keys_hash, str) and evidence.keys_hash):
         return Condition("rows", False, "it is not on record which rows these are", numbers)
     try:
-        check_rows(case)
+        check_rows(evidence, case.targets)
     except ValueError as error:
         return Condition("rows", False, f"rows cannot be compared: {error}", numbers)
     return Condition("rows", True, f"{found} new rows", numbers)

@@ -6,21 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ratchet.learning.metrics import (
-    Gain,
-    check_same_rows,
-    from_scorer,
-    paired_gain,
-    tidy_rows,
-)
-from ratchet.params import Release, Target
+from ratchet.learning.metrics import check_same_rows, tidy_rows
+from ratchet.params import Target
 
 Mask = npt.NDArray[np.bool_]
 
@@ -80,6 +73,11 @@ class Evidence:
     last_seen: Any
     keys_hash: str
 
+    @property
+    def is_first(self) -> bool:
+        """Whether there is no champion yet, for no target."""
+        return all(rows.champion is None for rows in self.rows.values())
+
 
 def hash_keys(rows: Mapping[str, Rows]) -> str:
     """Say by a hash which rows were looked at: SHA-256 of the targets and their row keys."""
@@ -87,97 +85,20 @@ def hash_keys(rows: Mapping[str, Rows]) -> str:
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """The evidence, and what is asked of a new model.
-
-    Attributes:
-        evidence: what the gate looks at.
-        release: what is asked.
-        targets: the targets of the use case.
-        seed: seed of the bootstrap draws.
-        n_bootstrap: number of draws.
-    """
-
-    evidence: Evidence
-    release: Release
-    targets: Mapping[str, Target]
-    seed: int
-    n_bootstrap: int
-
-    @property
-    def primary(self) -> str:
-        """The target that decides."""
-        return self.release.target or next(iter(self.targets))
-
-    @property
-    def is_first(self) -> bool:
-        """Whether there is no champion yet, for no target."""
-        return all(rows.champion is None for rows in self.evidence.rows.values())
-
-    def metric(self, target: str) -> str:
-        """The metric by which a target is judged: that of its search, unless another is named."""
-        if target == self.primary and self.release.metric:
-            return self.release.metric
-        asked = self.targets[target]
-        return from_scorer(asked.scorer, 0.0, asked.task)[0]
-
-    @cached_property
-    def gain(self) -> Gain:
-        """By how much the challenger betters the champion in the target that decides."""
-        return self.compare(self.primary)
-
-    def compare(
-        self,
-        target: str,
-        *,
-        baseline: str = "champion",
-        where: Mask | None = None,
-        confidence: float | None = None,
-    ) -> Gain:
-        """By how much the challenger is better than the champion or the naive forecast.
-
-        Args:
-            target: the target.
-            baseline: ``champion`` or ``naive``.
-            where: rows to look at; all by default.
-            confidence: level of the bounds; that of the release by default.
-
-        Raises:
-            ValueError: the rows cannot be compared.
-        """
-        rows = self.evidence.rows[target]
-        frame = dict(rows.others()).get(baseline)
-        if frame is None:
-            raise ValueError(f"{target}: there are no predictions of the {baseline}")
-        pair = (frame, rows.challenger) if where is None else (frame[where], rows.challenger[where])
-        return paired_gain(
-            self.metric(target),
-            rows.task,
-            *pair,
-            classes=rows.classes,
-            horizon=rows.horizon,
-            n_bootstrap=self.n_bootstrap,
-            confidence=confidence or self.release.confidence,
-            seed=self.seed,
-        )
-
-
-def check_rows(case: Case) -> None:
+def check_rows(evidence: Evidence, targets: Mapping[str, Target]) -> None:
     """Make sure that the rows of every target can be compared.
 
     Raises:
-        ValueError: targets, tasks or classes other than those of the use case, rows of the
-            champion for some targets only, rows that differ between the models or cannot be
-            scored, or that the models have seen.
+        ValueError: targets, tasks or classes other than those of the use case; predictions of the
+            champion for some targets only; rows that differ between the models, that cannot be
+            scored, or that the models have seen; values that are missing or not finite.
     """
-    evidence = case.evidence
-    if {*evidence.rows} != {*case.targets}:
-        raise ValueError(f"rows of {[*evidence.rows]}, expected those of {[*case.targets]}")
+    if {*evidence.rows} != {*targets}:
+        raise ValueError(f"rows of {[*evidence.rows]}, expected those of {[*targets]}")
     for name, rows in evidence.rows.items():
         try:
-            _check_target(rows, case.targets[name])
-            if rows.champion is None and not case.is_first:
+            _check_target(rows, targets[name])
+            if rows.champion is None and not evidence.is_first:
                 raise ValueError("there are no predictions of the champion")
             _check_new(rows.challenger, evidence.last_seen)
         except ValueError as error:
@@ -193,14 +114,26 @@ def _check_target(rows: Rows, target: Target) -> None:
         try:
             tidy_rows(frame, rows.task, rows.classes)
             check_same_rows(frame, rows.challenger, rows.task)
+            if who != "naive":  # which nobody is answered by, and which has no intervals
+                _check_answers(frame, rows.classes)
         except ValueError as error:
             raise ValueError(f"predictions of the {who}: {error}") from error
+
+
+def _check_answers(frame: pd.DataFrame, classes: Sequence[str] | None) -> None:
+    """What no metric looks at is part of an answer too: the label, the ends of intervals."""
+    numbers = frame.select_dtypes("number")
+    holes = frame.isna().any() | np.isinf(numbers).any().reindex(frame.columns, fill_value=False)
+    if holes.any():
+        raise ValueError(f"{list(frame.columns[holes])} have values missing or not finite")
+    if classes and not ("prediction" in frame and frame["prediction"].isin(classes).all()):
+        raise ValueError(f"predictions outside the classes {list(classes)}")
 
 
 def _check_new(frame: pd.DataFrame, last_seen: Any) -> None:
     if "time" not in frame:
         return
-    if last_seen is None or pd.isna(last_seen):
+    if pd.isna(last_seen):
         raise ValueError("it is not known up to what time the models have seen rows")
     first = pd.to_datetime(frame["time"]).min()
     if not first > pd.to_datetime(last_seen):

@@ -14,7 +14,8 @@ import numpy as np
 
 from ratchet.params import Release, Target
 from ratchet.release.conditions import Condition, floors, fresh_rows, latency, size, soundness
-from ratchet.release.evidence import Case, Evidence, Rows, hash_keys
+from ratchet.release.evidence import Evidence, Rows, hash_keys
+from ratchet.release.gate_case import Case
 from ratchet.release.gate_gains import gain, naive, others, percent, proof, slices, smallest_gain
 
 __all__ = [
@@ -108,7 +109,7 @@ def judge(
     skipped: dict[str, str] = {}
     if failed is not None:
         skipped = dict.fromkeys(_ON_ROWS, failed.reason)
-    elif case.is_first:
+    elif evidence.is_first:
         skipped = dict.fromkeys(_AGAINST_CHAMPION, "there is no champion yet")
     conditions = (
         *first,

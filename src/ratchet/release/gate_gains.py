@@ -15,7 +15,8 @@ from ratchet.learning.metrics import (
     tidy_rows,
 )
 from ratchet.release.conditions import NOISE, Condition
-from ratchet.release.evidence import Case, Mask, Rows
+from ratchet.release.evidence import Mask, Rows
+from ratchet.release.gate_case import Case
 
 
 def gain(case: Case) -> Condition:

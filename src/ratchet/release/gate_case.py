@@ -1,0 +1,82 @@
+"""A case before the gate: the evidence, what is asked of a new model, and their comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from ratchet.learning.metrics import Gain, from_scorer, paired_gain
+from ratchet.params import Release, Target
+from ratchet.release.evidence import Evidence, Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """The evidence, and what is asked of a new model.
+
+    Attributes:
+        evidence: what the gate looks at.
+        release: what is asked.
+        targets: the targets of the use case.
+        seed: seed of the bootstrap draws.
+        n_bootstrap: number of draws.
+    """
+
+    evidence: Evidence
+    release: Release
+    targets: Mapping[str, Target]
+    seed: int
+    n_bootstrap: int
+
+    @property
+    def primary(self) -> str:
+        """The target that decides."""
+        return self.release.target or next(iter(self.targets))
+
+    def metric(self, target: str) -> str:
+        """The metric by which a target is judged: that of its search, unless another is named."""
+        if target == self.primary and self.release.metric:
+            return self.release.metric
+        asked = self.targets[target]
+        return from_scorer(asked.scorer, 0.0, asked.task)[0]
+
+    @cached_property
+    def gain(self) -> Gain:
+        """By how much the challenger betters the champion in the target that decides."""
+        return self.compare(self.primary)
+
+    def compare(
+        self,
+        target: str,
+        *,
+        baseline: str = "champion",
+        where: Mask | None = None,
+        confidence: float | None = None,
+    ) -> Gain:
+        """By how much the challenger is better than the champion or the naive forecast.
+
+        Args:
+            target: the target.
+            baseline: ``champion`` or ``naive``.
+            where: rows to look at; all by default.
+            confidence: level of the bounds; that of the release by default.
+
+        Raises:
+            ValueError: the rows cannot be compared.
+        """
+        rows = self.evidence.rows[target]
+        frame = dict(rows.others()).get(baseline)
+        if frame is None:
+            raise ValueError(f"{target}: there are no predictions of the {baseline}")
+        pair = (frame, rows.challenger) if where is None else (frame[where], rows.challenger[where])
+        return paired_gain(
+            self.metric(target),
+            rows.task,
+            *pair,
+            classes=rows.classes,
+            horizon=rows.horizon,
+            n_bootstrap=self.n_bootstrap,
+            confidence=confidence or self.release.confidence,
+            seed=self.seed,
+        )
