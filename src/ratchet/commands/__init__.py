@@ -11,9 +11,12 @@ from typing import Any
 import click
 
 COMMANDS = {
+    "drift": "drift:drift",
     "ledger": "release:ledger",
     "promote": "release:promote",
+    "reproduce": "reproduce:reproduce",
     "rollback": "release:rollback",
+    "status": "status:status",
     "who-served": "release:who_served",
 }
 """Name of the command -> module of this package, and the command in it."""

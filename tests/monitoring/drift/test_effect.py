@@ -114,7 +114,7 @@ def test_no_row_left():
     assert effect == {"rows": 0, "unanswered": N, "metrics": {}}
     evidence = error_from_effect(effect, "rmse", 0.05)
     assert evidence.worse
-    assert "None of 300 rows" in evidence.text
+    assert "100.0% of the rows get no answer" in evidence.text
 
 
 def test_no_row_from_the_beginning():
@@ -143,7 +143,18 @@ def test_worse_as_measured(metric, before, after, worse):
 
     assert evidence.worse is worse
     assert evidence.kind == "measured"
-    assert "measured from the truth" in evidence.text
+    assert "measured" in evidence.text
+
+
+@pytest.mark.parametrize(("unanswered", "worse"), [(0, False), (5, False), (6, True)])
+def test_rows_without_an_answer_do_harm(unanswered, worse):
+    scores = {"before": {"value": 1.0}, "after": {"value": 1.0}}
+    effect = {"rows": 100 - unanswered, "unanswered": unanswered, "metrics": {"rmse": scores}}
+
+    evidence = error_from_effect(effect, "rmse", 0.05)
+
+    assert evidence.worse is worse
+    assert ("no answer" in evidence.text) == bool(unanswered)
 
 
 def widths(width, n=400):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ratchet.errors import DataError
-from ratchet.learning.metrics import (
-    greater_is_better,
-    score_classification,
-    score_forecast,
-    score_regression,
-)
+from ratchet.monitoring.comparison import exceeds, worsening
 from ratchet.monitoring.drift.report import ErrorEvidence
+from ratchet.monitoring.performance import score
 from ratchet.params import Target
 
 Answers = Mapping[str, pd.DataFrame]
@@ -88,45 +85,43 @@ def _compare(
     }
 
 
-def score(
-    rows: pd.DataFrame, target: Target, horizon: int, seed: int
-) -> dict[str, dict[str, float]]:
-    """Every metric of the task over tidy rows with known truth: metric -> value, low, high."""
-    if target.is_classes:
-        classes = target.classes or []
-        probabilities = rows[[f"probability_{name}" for name in classes]]
-        return score_classification(rows["truth"], probabilities, classes, seed=seed)
-    pair = rows["truth"], rows["prediction"]
-    if target.is_series:
-        return score_forecast(
-            *pair,
-            scale=rows["scale"],
-            rms=rows["rms"],
-            times=rows["time"],
-            horizon=horizon,
-            seed=seed,
-        )
-    return score_regression(*pair, seed=seed)
-
-
 def error_from_effect(effect: Mapping[str, Any], metric: str, allowed: float) -> ErrorEvidence:
-    """Whether a score is worse by more than is allowed, as measured from the truth.
+    """Whether a scenario does harm: a worse score, or rows that get no answer any more.
 
     Args:
         effect: of one target, as ``scenario_effect`` gives it.
         metric: the score that counts.
-        allowed: share of the score before, such as 0.05.
+        allowed: share of the score before, and of the rows, such as 0.05.
     """
+    lost = effect["unanswered"] / (effect["rows"] + effect["unanswered"])
+    told = f"{lost:.1%} of the rows get no answer any more." if lost else ""
     if not effect["metrics"]:
-        text = f"None of {effect['unanswered']} rows can be answered any more."
-        return ErrorEvidence(worse=True, kind="measured", text=text)
+        return ErrorEvidence(worse=True, kind="measured", text=told, numbers={"unanswered": lost})
     scores = effect["metrics"][metric]
-    before, after = scores["before"]["value"], scores["after"]["value"]
-    sign = 1 if greater_is_better(metric) else -1
-    fall = sign * (before - after)
-    worse = not fall <= allowed * abs(before)  # so that NaN counts as worse
-    text = f"{metric} is {after:.4g} where it was {before:.4g}, measured from the truth."
-    numbers = {"before": before, "after": after, "allowed": allowed, "rows": effect["rows"]}
+    found = error_from_scores(
+        metric, scores["before"]["value"], scores["after"]["value"], allowed, effect["rows"]
+    )
+    worse = found.worse or exceeds(lost, allowed)
+    text = " ".join([found.text, *([told] if told else [])])
+    return replace(found, worse=worse, text=text, numbers=found.numbers | {"unanswered": lost})
+
+
+def error_from_scores(
+    metric: str, before: float, now: float, allowed: float, rows: int
+) -> ErrorEvidence:
+    """Whether a score is worse by more than is allowed, as measured from the truth.
+
+    Args:
+        metric: name of the score.
+        before: what it was, such as at the promotion.
+        now: what it is; what is not finite counts as worse.
+        allowed: share of the score before, such as 0.05.
+        rows: rows that it was measured on.
+    """
+    by = worsening(metric, before, now)
+    worse = bool(np.isnan(by)) or exceeds(by, allowed)
+    text = f"{metric} is {now:.4g} on {rows} rows where it was {before:.4g}, measured."
+    numbers = {"before": before, "now": now, "allowed": allowed, "rows": float(rows)}
     return ErrorEvidence(worse=worse, kind="measured", text=text, numbers=numbers)
 
 
@@ -158,7 +153,7 @@ def error_without_truth(
     worse = second - first > max(allowed * first, 2 * noise)
     what = "chance to be wrong" if target.is_classes else "width of its intervals"
     text = f"The model's own {what} is {second:.3g} where it was {first:.3g}: estimated, no truth."
-    numbers = {"before": first, "after": second, "allowed": allowed, "rows": float(len(now))}
+    numbers = {"before": first, "now": second, "allowed": allowed, "rows": float(len(now))}
     return ErrorEvidence(worse=worse, kind="estimated", text=text, numbers=numbers)
 
 

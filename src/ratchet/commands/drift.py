@@ -1,0 +1,208 @@
+"""``kedro ratchet drift``: have the inputs moved, and what would it do if they did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ratchet.commands.place import env_option, registry_here, use_case_option
+from ratchet.config import loader_here, read_use_cases
+from ratchet.errors import UserError
+
+if TYPE_CHECKING:
+    from ratchet.commands.drift_rows import Rows
+    from ratchet.monitoring.drift import DriftReport, ErrorEvidence
+
+_SHOWN = 12  # columns in the table
+
+
+@click.command()
+@use_case_option
+@click.option("--scenario", metavar="NAME", help="Change the inputs as the parameters name it.")
+@env_option
+def drift(use_case: str, scenario: str | None, env: str | None) -> None:
+    """Compare the newest rows with those that the champion learned from.
+
+    With --scenario the rows of its test time are changed first, and scored with and without. The
+    report goes to data/08_reporting/<use case>/drift_<scenario>.json and .png, without scenario to
+    drift_window. Ends with 3 where the severity is MEDIUM and with 4 where it is HIGH.
+    """
+    rows, seed, folder = _rows(use_case, env)
+    content, report, current = (
+        _newest(rows, seed) if scenario is None else _simulated(rows, scenario, seed)
+    )
+    stem = folder / f"drift_{scenario or 'window'}"
+    _write(stem, {"use_case": use_case, "scenario": scenario, **content}, report, rows, current)
+    _print(use_case, scenario, content, report)
+    click.echo(f"\nMore in {stem}.json and {stem.name}.png")
+    raise SystemExit(report.exit_code)
+
+
+def _rows(name: str, env: str | None) -> tuple[Rows, int, Path]:
+    """The champion's bundle with the rows of today, the seed, and where reports go."""
+    from kedro.framework.session import KedroSession
+
+    from ratchet.commands.drift_rows import read_rows
+    from ratchet.release.bundle import open_bundle
+
+    loader, project = loader_here(env)
+    use_cases = read_use_cases(loader["parameters"])
+    if name not in use_cases:
+        raise UserError(f"--use-case: no use case '{name}'; there are {', '.join(use_cases)}")
+    registry = registry_here(env, name)
+    version = registry.champion(name)
+    if version is None:
+        raise UserError(f"{name}: no version serves; `kedro run` ends with the first")
+    bundle = open_bundle(registry.folder(name, version))
+    with KedroSession.create(project, env=env) as session:
+        context = session.load_context()
+        raw, params = context.catalog.load(f"{name}.raw"), context.params
+    reporting = project / loader["globals"]["paths"]["reporting"] / name
+    rows = read_rows(bundle, use_cases[name], raw, params.get("as_of"))
+    return rows, int(params["seed"]), reporting
+
+
+def _simulated(rows: Rows, name: str, seed: int) -> tuple[dict[str, Any], DriftReport, Any]:
+    """What a scenario does to the scores, and what is found of it."""
+    from ratchet.commands.drift_rows import deciding
+    from ratchet.monitoring.drift import detect
+    from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
+
+    known = rows.use_case.monitoring.drift.scenarios
+    if name not in known:
+        there = ", ".join(known) or "none; name some in monitoring.drift.scenarios"
+        raise UserError(f"--scenario: no scenario '{name}'; there are {there}")
+    target, metric = deciding(rows.use_case)
+    changed = rows.changed(known[name], seed)
+    effect = scenario_effect(
+        rows.typed,
+        changed,
+        rows.predict,
+        rows.use_case.targets,
+        horizon=rows.use_case.features.horizon,
+        seed=seed,
+    )
+    allowed = rows.use_case.monitoring.watch.rollback_above
+    common = _common(rows, target, seed)
+    current = rows.inputs(changed)
+    before = detect(rows.bundle.reference, rows.inputs(rows.typed), rows.drift, **common)
+    report = detect(
+        rows.bundle.reference,
+        current,
+        rows.drift,
+        **common,
+        error=error_from_effect(effect[target], metric, allowed),
+    )
+    content = {
+        "change": known[name].model_dump(),
+        "effect": effect,
+        "without": {"severity": before.severity, "moved": before.moved},
+    }
+    return content, report, current
+
+
+def _newest(rows: Rows, seed: int) -> tuple[dict[str, Any], DriftReport, Any]:
+    """What is found in the newest rows, and in the windows before them."""
+    from ratchet.commands.drift_rows import deciding, latest
+    from ratchet.monitoring.drift import detect
+
+    target, metric = deciding(rows.use_case)
+    common = _common(rows, target, seed)
+    window = rows.use_case.monitoring.watch.window
+    *before, current = latest(rows.inputs(rows.typed), window, rows.drift.persistent)
+    earlier = [detect(rows.bundle.reference, part, rows.drift, **common) for part in before]
+    report = detect(
+        rows.bundle.reference,
+        current,
+        rows.drift,
+        **common,
+        earlier=earlier,
+        error=_error(rows, current, target, metric, seed),
+    )
+    return {"before": [part.severity for part in earlier]}, report, current
+
+
+def _common(rows: Rows, target: str, seed: int) -> dict[str, Any]:
+    return {
+        "time": rows.time,
+        "period": rows.period,
+        "importance": rows.importance(target),
+        "seed": seed,
+    }
+
+
+def _error(rows: Rows, current: Any, name: str, metric: str, seed: int) -> ErrorEvidence | None:
+    """Against the truth where enough of it is known, else what the model itself expects."""
+    from ratchet.commands.drift_rows import promised
+    from ratchet.monitoring.drift.effect import error_from_scores, error_without_truth
+    from ratchet.monitoring.performance import score
+
+    watch, target = rows.use_case.monitoring.watch, rows.use_case.targets[name]
+    answers = rows.predict(rows.typed)[name]
+    mine = answers[answers.index.isin(current.index)]
+    known = mine.dropna(subset=["truth", "prediction"])
+    before = promised(rows.bundle.metrics.get(name, {}), metric)
+    if before is not None and len(known) >= watch.min_rows:
+        scores = score(known, target, rows.use_case.features.horizon, seed)
+        now = scores[metric]["value"]
+        return error_from_scores(metric, before, now, watch.rollback_above, len(known))
+    others = answers[~answers.index.isin(current.index)]
+    return error_without_truth(others, mine, target, watch.rollback_above)
+
+
+def _write(
+    stem: Path, content: Mapping[str, Any], report: DriftReport, rows: Rows, current: Any
+) -> None:
+    from ratchet.monitoring.comparison import jsonable
+    from ratchet.monitoring.drift.figures import draw
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    version = {"bundle": rows.bundle.folder.name}
+    plain = jsonable({**content, **version, "drift": report.to_json()})
+    stem.with_suffix(".json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    draw(report, rows.bundle.reference, current).savefig(stem.with_suffix(".png"), dpi=110)
+
+
+def _print(
+    use_case: str, scenario: str | None, content: Mapping[str, Any], report: DriftReport
+) -> None:
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    if "effect" in content:
+        console.print(_effect_table(scenario or "", content["effect"]))
+    console.print(_column_table(use_case, report))
+    for reason in report.reasons:
+        console.print(f"- {reason}", markup=False)
+
+
+def _effect_table(scenario: str, effect: Mapping[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table("target", "metric", "as it is", "changed", title=f"Scores with {scenario}")
+    for name, target in effect.items():
+        for metric, scores in target["metrics"].items():
+            before, after = (_interval(scores[when]) for when in ("before", "after"))
+            table.add_row(name, metric, before, after)
+        table.add_row(name, "rows without an answer", "0", str(target["unanswered"]))
+    return table
+
+
+def _interval(score: Mapping[str, float]) -> str:
+    return f"{score['value']:.4g} ({score['low']:.4g} to {score['high']:.4g})"
+
+
+def _column_table(use_case: str, report: DriftReport) -> Any:
+    from rich.table import Table
+
+    title = f"Drift of {use_case}: {report.severity}, {report.rows['current']} rows"
+    table = Table("column", "moved", "p", "what", title=title)
+    for name, column in list(report.columns.items())[:_SHOWN]:
+        table.add_row(name, "yes" if column.moved else "", f"{column.p_value:.2g}", column.text)
+    joint = report.joint
+    table.add_row("(together)", "yes" if joint.moved else "", f"{joint.p_value:.2g}", joint.text)
+    return table
