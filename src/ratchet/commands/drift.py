@@ -36,9 +36,10 @@ def drift(use_case: str, scenario: str | None, env: str | None) -> None:
         _newest(rows, seed) if scenario is None else _simulated(rows, scenario, seed)
     )
     stem = folder / f"drift_{scenario or 'window'}"
+    shown = stem.relative_to(Path.cwd()) if stem.is_relative_to(Path.cwd()) else stem
     _write(stem, {"use_case": use_case, "scenario": scenario, **content}, report, rows, current)
     _print(use_case, scenario, content, report)
-    click.echo(f"\nMore in {stem}.json and {stem.name}.png")
+    click.echo(f"\nMore in {shown}.json and {stem.name}.png")
     raise SystemExit(report.exit_code)
 
 
@@ -163,8 +164,9 @@ def _write(
     stem.parent.mkdir(parents=True, exist_ok=True)
     version = {"bundle": rows.bundle.folder.name}
     plain = jsonable({**content, **version, "drift": report.to_json()})
-    stem.with_suffix(".json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    draw(report, rows.bundle.reference, current).savefig(stem.with_suffix(".png"), dpi=110)
+    text, picture = (stem.with_name(f"{stem.name}.{end}") for end in ("json", "png"))
+    text.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    draw(report, rows.bundle.reference, current).savefig(picture, dpi=110)
 
 
 def _print(
