@@ -73,8 +73,12 @@ class Result(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--windows", type=int, default=5000, help="made windows (default: 5000)")
-    parser.add_argument("--rows", type=Path, default=STOCK, help=f"second data (default: {STOCK})")
+    parser.add_argument(
+        "--windows", type=int, default=5000, help="windows of each data set (default: 5000)"
+    )
+    parser.add_argument(
+        "--rows", type=Path, default=STOCK, help=f"second data, its latest rows (default: {STOCK})"
+    )
     parser.add_argument("--epochs", type=int, default=50, help="at most (default: 50)")
     parser.add_argument("--patience", type=int, default=10, help="(default: 10)")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="(default: 0 1 2)")
@@ -111,7 +115,7 @@ STRATEGIES = ("grid", "halving")
 def all_data(n: int, rows: Path, seed: int) -> Iterator[Data]:
     """Made windows, and those of the groceries where they are, else made ones of another shape."""
     yield made(n, 7, 10, seed)
-    yield groceries(rows) if rows.exists() else made(n, 14, 5, seed + 100)
+    yield groceries(rows, n) if rows.exists() else made(n, 14, 5, seed + 100)
 
 
 def made(n: int, lookback: int, features: int, seed: int) -> Data:
@@ -122,11 +126,11 @@ def made(n: int, lookback: int, features: int, seed: int) -> Data:
     return Data(name, both, np.concatenate([y, y_val])[:, 0], lookback)
 
 
-def groceries(path: Path) -> Data:
+def groceries(path: Path, n: int) -> Data:
     """Windows and targets as the recurrent family learns them."""
     import pandas as pd
 
-    frame = pd.read_parquet(path)
+    frame = pd.read_parquet(path).tail(n)  # in the order of time
     columns = [name for name in frame.columns if name.startswith("window_")]
     lookback = len({name.rpartition("_")[2] for name in columns})
     [target] = [name for name in frame.columns if name.startswith("target_")]
