@@ -1,4 +1,8 @@
-"""The pipelines by name: one per phase, one per use case, and all of them as the default."""
+"""The pipelines by name: one per phase, one per use case, and all of them as the default.
+
+In a run of everything the monitoring comes first: it needs raw rows alone, and so the model that
+serves has answered the new rows before another one is trained on them.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,12 @@ from ratchet.config import project_parameters, read_use_cases
 from ratchet.pipelines import (
     classical,
     evaluation,
+    monitoring,
     preprocessing,
     recurrent,
+    release,
     reporting,
+    status,
     understanding,
 )
 
@@ -21,6 +28,8 @@ PHASES = {
     "recurrent": recurrent.create_pipeline,
     "evaluation": evaluation.create_pipeline,
     "reporting": reporting.create_pipeline,
+    "release": release.create_pipeline,
+    "monitoring": monitoring.create_pipeline,
 }
 
 
@@ -44,4 +53,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         name: sum((part for (_, u), part in built.items() if u == name), Pipeline([]))
         for name in use_cases
     }
+    phases["status"] = status.create_pipeline(use_cases)
     return {**phases, **by_use_case, "__default__": sum(phases.values(), Pipeline([]))}

@@ -13,9 +13,10 @@ import pandas as pd
 from ratchet.errors import UserError
 from ratchet.params import Target, UseCase
 from ratchet.pipelines.release.contenders import best_naive
-from ratchet.preparation import features_of, typed_rows
-from ratchet.release.bundle import Bundle, open_bundle
+from ratchet.release.bundle import Bundle
+from ratchet.release.delivered import decided_until, delivered
 from ratchet.release.evidence import Evidence, Rows, hash_keys
+from ratchet.release.rehearsal import rehearse
 from ratchet.release.slices import slices_of
 
 _TERMS = ("truth", "series", "time", "scale", "rms")
@@ -56,7 +57,7 @@ class Judging:
         soundness: dict[str, str | None] = {}
         champion = self._champion_answers(soundness)
         folder = self.registry.folder(self.name, challenger["version"])
-        bundle = _checked("challenger", soundness, lambda: _rehearsed(folder))
+        bundle = _checked("challenger", soundness, lambda: rehearse(folder))
         answers = bundle and _checked("answers", soundness, lambda: self._answers(bundle))
         rows = {
             target: self._rows(target, parameters, challenger, answers or {}, champion)
@@ -67,7 +68,7 @@ class Judging:
             soundness=soundness,
             latency_ms=bundle.latency_ms() if answers else float("nan"),
             size_mb=bundle.size_mb if bundle else float("nan"),
-            last_seen=self._last_seen,
+            last_seen=self._last_seen(bundle),
             keys_hash=hash_keys(rows),
         )
 
@@ -79,7 +80,7 @@ class Judging:
     @cached_property
     def _opened(self) -> Bundle:
         assert self._champion is not None
-        return _rehearsed(self.registry.folder(self.name, self._champion))
+        return rehearse(self.registry.folder(self.name, self._champion))
 
     def _champion_answers(self, soundness: dict[str, str | None]) -> Answers | None:
         """What the champion says; it is the way back, and so it has to be sound, too."""
@@ -88,8 +89,8 @@ class Judging:
         return _checked("way back", soundness, lambda: self._answers(self._opened))
 
     def _answers(self, bundle: Bundle) -> Answers:
-        features = features_now(bundle, self.raw, self.as_of)
-        return bundle.predict(features[features.index.isin(self._fresh_keys)])
+        now = delivered(bundle, self.raw, self.as_of)
+        return now.predict(now.features.index[now.features.index.isin(self._fresh_keys)])
 
     @cached_property
     def _fresh_keys(self) -> pd.Index:
@@ -102,10 +103,44 @@ class Judging:
             known = self._opened.rows
         except UserError:
             return test[:0]
-        time = self.use_case.data.time
-        if time is None or self._last_seen is None:
+        time, until = self.use_case.data.time, decided_until(self._opened.manifest)
+        if time is None or until is None:
             return test[~test.isin(known.index)]
-        return test[self.primary.loc[test, time] > pd.Timestamp(self._last_seen)]
+        return test[self.primary.loc[test, time] > pd.Timestamp(until)]
+
+    def _last_seen(self, challenger: Bundle | None) -> str | None:
+        """Time of the last row that one of the two has used."""
+        seen = [] if challenger is None else [challenger.manifest["last_row"]]
+        if self._champion is not None and not self._fresh_keys.empty:
+            seen.append(decided_until(self._opened.manifest))
+        return max((moment for moment in seen if moment), default=None)
+
+    def _answers(self, bundle: Bundle) -> Answers:
+        now = delivered(bundle, self.raw, self.as_of)
+        return now.predict(now.features.index[now.features.index.isin(self._fresh_keys)])
+
+    @cached_property
+    def _fresh_keys(self) -> pd.Index:
+        """Test rows that the champion has not seen in any part."""
+        rows = pd.concat([rows[rows["split"] == "test"] for rows in self.predictions.values()])
+        test = rows.index.unique()
+        if self._champion is None:
+            return test
+        try:
+            known = self._opened.rows
+        except UserError:
+            return test[:0]
+        time, until = self.use_case.data.time, decided_until(self._opened.manifest)
+        if time is None or until is None:
+            return test[~test.isin(known.index)]
+        return test[self.primary.loc[test, time] > pd.Timestamp(until)]
+
+    def _last_seen(self, challenger: Bundle | None) -> str | None:
+        """Time of the last row that one of the two has used."""
+        seen = [] if challenger is None else [challenger.manifest["last_row"]]
+        if self._champion is not None and not self._fresh_keys.empty:
+            seen.append(decided_until(self._opened.manifest))
+        return max((moment for moment in seen if moment), default=None)
 
     @cached_property
     def _last_seen(self) -> str | None:
@@ -150,25 +185,12 @@ class Judging:
         )
 
 
-def features_now(bundle: Bundle, raw: pd.DataFrame, as_of: Any) -> pd.DataFrame:
-    """Features of all rows as they are delivered now, made the way the bundle was trained."""
-    use_case = bundle.use_case
-    typed = typed_rows(raw, use_case.data, dict(use_case.targets), as_of)
-    return features_of(typed, use_case, bundle.statistics)
-
-
 def _with_terms(terms: pd.DataFrame, answers: pd.DataFrame | None) -> pd.DataFrame:
     """Tidy rows: the answers for the rows in question, with truth and units that are the same."""
     if answers is None:
         return terms.iloc[:0].assign(prediction=np.array([], dtype=float))
     own = answers.drop(columns=[column for column in _TERMS if column in answers])
     return terms.join(own, how="inner")
-
-
-def _rehearsed(folder: Any) -> Bundle:
-    bundle = open_bundle(folder)
-    bundle.check_golden()
-    return bundle
 
 
 def _checked(what: str, soundness: dict[str, str | None], check: Callable[[], Any]) -> Any:

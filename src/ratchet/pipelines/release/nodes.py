@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ratchet.frames import DataFrame
@@ -165,6 +164,7 @@ def release_challengers(
         run, each ``seq``, ``event``, ``version``, ``reason``.
     """
     from ratchet.release.actions import record
+    from ratchet.release.rehearsal import rehearse
 
     entries = [
         record(
@@ -188,14 +188,3 @@ def release_challengers(
             for one in entries
         ],
     }
-
-
-def rehearse(folder: Path) -> None:
-    """Open a bundle and let it answer its golden rows.
-
-    Raises:
-        BundleError: it is damaged, or answers otherwise than it must.
-    """
-    from ratchet.release.bundle import open_bundle
-
-    open_bundle(folder).check_golden()

@@ -1,0 +1,238 @@
+"""Nodes of monitoring."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ratchet.frames import DataFrame
+from ratchet.params import UseCase
+
+LOGGER = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+"""For what the model answered whose answers count as those of production."""
+
+
+def score_period(
+    registry: Any, prediction_log: Any, name: str, raw: DataFrame, as_of: Any
+) -> dict[str, Any]:
+    """Let the champion answer every row that came since it began to serve, and log the answers.
+
+    What became of the rows is not looked at. A row that is logged is not answered again.
+
+    Args:
+        registry: versions and decisions.
+        prediction_log: the log.
+        name: name of the use case.
+        raw: rows as delivered.
+        as_of: last day whose rows are seen.
+
+    Returns:
+        ``version`` (None if nothing serves yet), ``since`` (time after which rows count as
+        production) and ``rows`` that were answered now.
+    """
+    import datetime as dt
+
+    from ratchet.pipelines.monitoring.champion import open_champion, serving_since
+    from ratchet.release.delivered import delivered
+
+    bundle, version = open_champion(registry, name)
+    if bundle is None:
+        return {"version": None, "since": None, "rows": 0}
+    since = serving_since(registry, name, bundle)
+    now = delivered(bundle, raw, as_of)
+    due = now.newer_than(since)
+    logged = prediction_log.rows(name, version=version, arm=CHAMPION)
+    due = due[~due.astype(str).isin(logged.index[~logged["failed"].astype(bool)])]
+    prediction_log.write(
+        name,
+        version,
+        now.predict(due),
+        arm=CHAMPION,
+        source="batch",
+        at=dt.datetime.now(dt.UTC),
+        times=now.times,
+    )
+    return {"version": version, "since": since, "rows": len(due)}
+
+
+def join_truth(
+    registry: Any,
+    prediction_log: Any,
+    name: str,
+    raw: DataFrame,
+    as_of: Any,
+    scored: dict[str, Any],
+) -> dict[str, Any]:
+    """Write what came true beside the logged answers.
+
+    Args:
+        registry: versions and decisions.
+        prediction_log: the log.
+        name: name of the use case.
+        raw: rows as delivered.
+        as_of: last day whose rows are seen.
+        scored: as ``score_period`` gives it.
+
+    Returns:
+        Target -> how many answers got a truth, or another one.
+    """
+    import datetime as dt
+
+    from ratchet.pipelines.monitoring.champion import open_champion
+    from ratchet.release.delivered import delivered
+
+    bundle, _ = open_champion(registry, name)
+    if bundle is None:
+        return {}
+    now, at = delivered(bundle, raw, as_of), dt.datetime.now(dt.UTC)
+    return {
+        target: prediction_log.join_truth(name, target, now.truth(parameters), at)
+        for target, parameters in bundle.use_case.targets.items()
+    }
+
+
+def check_drift(
+    registry: Any,
+    name: str,
+    parameters: dict[str, Any],
+    raw: DataFrame,
+    as_of: Any,
+    seed: int,
+    scored: dict[str, Any],
+) -> dict[str, Any]:
+    """Compare the inputs of the latest complete window with those the champion learned from.
+
+    Args:
+        registry: versions and decisions.
+        name: name of the use case.
+        parameters: the use case.
+        raw: rows as delivered.
+        as_of: last day whose rows are seen.
+        seed: seed of the draws.
+        scored: as ``score_period`` gives it.
+
+    Returns:
+        ``report``: ``DriftReport.to_json``, or None where no window is complete; ``why`` not.
+    """
+    from ratchet.pipelines.monitoring.champion import open_champion
+    from ratchet.pipelines.monitoring.inputs import latest_drift
+    from ratchet.release.delivered import delivered
+
+    bundle, _ = open_champion(registry, name)
+    if bundle is None:
+        return {"report": None, "why": "nothing serves yet"}
+    use_case = UseCase.model_validate(parameters)
+    report = latest_drift(delivered(bundle, raw, as_of), use_case, scored["since"], seed)
+    if report is None:
+        return {"report": None, "why": "no window is complete since the champion began to serve"}
+    return {"report": report.to_json(), "why": ""}
+
+
+def assess_champion(
+    registry: Any,
+    prediction_log: Any,
+    name: str,
+    parameters: dict[str, Any],
+    raw: DataFrame,
+    as_of: Any,
+    seed: int,
+    scored: dict[str, Any],
+    joined: dict[str, Any],
+    drift: dict[str, Any],
+) -> dict[str, Any]:
+    """Say how the champion does in production, and what is to be done.
+
+    Args:
+        registry: versions and decisions.
+        prediction_log: the log.
+        name: name of the use case.
+        parameters: the use case.
+        raw: rows as delivered, for the previous model where it has to be compared.
+        as_of: last day whose rows are seen.
+        seed: seed of the bootstrap.
+        scored: as ``score_period`` gives it.
+        joined: as ``join_truth`` gives it.
+        drift: as ``check_drift`` gives it.
+
+    Returns:
+        ``action`` (``none``, ``rollback`` or ``retrain``), ``reason``, ``numbers``, and ``expect``,
+        the number of the newest decision; ``windows`` and ``distributions`` by target, ``alerts``.
+    """
+    from ratchet.pipelines.monitoring.champion import open_champion
+    from ratchet.pipelines.monitoring.production import Production
+    from ratchet.release.delivered import delivered
+
+    expect = registry.ledger.state(name).seq
+    bundle, version = open_champion(registry, name)
+    if bundle is None:
+        return {
+            **{"action": "none", "reason": "nothing serves yet", "numbers": {}},
+            **{"expect": expect, "windows": {}, "distributions": {}, "alerts": []},
+        }
+    production = Production(
+        registry=registry,
+        log=prediction_log,
+        name=name,
+        use_case=UseCase.model_validate(parameters),
+        now=delivered(bundle, raw, as_of),
+        raw=raw,
+        as_of=as_of,
+        version=str(version),
+        since=scored["since"],
+        arm=CHAMPION,
+        seed=seed,
+    )
+    moved = drift["report"]["reasons"] if drift["report"] else []
+    return {**production.assessment(moved), "expect": expect}
+
+
+def act_on_assessment(
+    registry: Any,
+    prediction_log: Any,
+    run: dict[str, str | None],
+    name: str,
+    parameters: dict[str, Any],
+    scored: dict[str, Any],
+    joined: dict[str, Any],
+    drift: dict[str, Any],
+    assessment: dict[str, Any],
+) -> dict[str, Any]:
+    """Roll back or ask for a retraining where that is to be done, and say what was found.
+
+    Args:
+        registry: versions and decisions.
+        prediction_log: the log, of which old answers are forgotten.
+        run: who and what runs.
+        name: name of the use case.
+        parameters: the use case.
+        scored: as ``score_period`` gives it.
+        joined: as ``join_truth`` gives it.
+        drift: as ``check_drift`` gives it.
+        assessment: as ``assess_champion`` gives it.
+
+    Returns:
+        ``action``, ``reason``, ``numbers``, ``windows`` of the target that decides,
+        ``distributions``, ``alerts``, ``drift``, ``scored``, ``joined``, and ``decision``: the
+        number of the ledger row that was written, if any.
+    """
+    import datetime as dt
+
+    from ratchet.pipelines.monitoring.champion import carry_out
+    from ratchet.release.deciding import deciding
+
+    use_case = UseCase.model_validate(parameters)
+    entry = carry_out(registry, name, assessment, actor=str(run["mlflow_run"] or run["actor"]))
+    for alert in assessment["alerts"]:
+        LOGGER.warning("%s: %s", alert["text"], alert["advice"])
+    prediction_log.prune(name, use_case.monitoring.keep_days, dt.datetime.now(dt.UTC))
+    return {
+        **{key: assessment[key] for key in ("action", "reason", "numbers", "alerts")},
+        "windows": assessment["windows"].get(deciding(use_case)[0], []),
+        "distributions": assessment["distributions"],
+        "drift": drift["report"],
+        "scored": scored,
+        "joined": joined,
+        "decision": None if entry is None else entry.seq,
+    }
