@@ -1,0 +1,253 @@
+"""Databases, and a registry that needs no MLflow server, for tests of what serves."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from tempfile import mkdtemp
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from ratchet.database import connect
+from ratchet.release.registry import Registry
+
+
+class Page(list[Any]):
+    """One page of what a search finds."""
+
+    token: str | None = None
+
+
+class Store:
+    """The part of ``MlflowClient`` that the registry uses, in memory.
+
+    ``before`` is called before everything that writes, so that a test can stop it there.
+    """
+
+    tracking_uri = "sqlite:///memory"
+
+    def __init__(self) -> None:
+        self.models: dict[str, Any] = {}
+        self.before: Callable[[str], None] = lambda what: None
+
+    def get_registered_model(self, name: str) -> Any:
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+
+        if name not in self.models:
+            raise MlflowException(f"no {name}", RESOURCE_DOES_NOT_EXIST)
+        return self.models[name]
+
+    def search_registered_models(self, _: str, page_token: str | None = None) -> Page:
+        return _page(list(self.models.values()), page_token)
+
+    def search_model_versions(self, condition: str, page_token: str | None = None) -> Page:
+        model = self.models.get(condition.split("'")[1])
+        return _page([] if model is None else list(model.versions.values()), page_token)
+
+    def create_registered_model(self, name: str) -> None:
+        self.before("create_registered_model")
+        self.models[name] = SimpleNamespace(
+            name=name, aliases={}, tags={}, versions={}, numbers=count(1)
+        )
+
+    def create_model_version(
+        self, name: str, source: str, run_id: str | None, tags: dict[str, str]
+    ) -> Any:
+        self.before("create_model_version")
+        version = next(self.models[name].numbers)
+        made = SimpleNamespace(
+            version=version, source=source, run_id=run_id, tags=tags, creation_timestamp=version
+        )
+        self.models[name].versions[version] = made
+        return made
+
+    def delete_model_version(self, name: str, version: str) -> None:
+        self.before("delete_model_version")
+        model = self.models[name]
+        del model.versions[int(version)]
+        model.aliases = {a: at for a, at in model.aliases.items() if str(at) != version}
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+        self.before("set_registered_model_alias")
+        assert int(version) in self.models[name].versions
+        self.models[name].aliases[alias] = int(version)
+
+    def delete_registered_model_alias(self, name: str, alias: str) -> None:
+        self.before("delete_registered_model_alias")
+        del self.models[name].aliases[alias]
+
+    def set_registered_model_tag(self, name: str, key: str, value: str) -> None:
+        self.before("set_registered_model_tag")
+        self.models[name].tags[key] = value
+
+
+def _page(found: list[Any], token: str | None) -> Page:
+    """Two at a time, so that whoever forgets the next page is found out."""
+    start = int(token or 0)
+    page = Page(found[start : start + 2])
+    page.token = str(start + 2) if start + 2 < len(found) else None
+    return page
+
+
+def _make_bundle(registry: Registry, name: str, use_case: str = "films") -> Path:
+    folder = registry.bundles / use_case / name
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    return folder
+
+
+def _check(folder: Path) -> None:
+    """A bundle without a manifest does not answer."""
+    if not (folder / "manifest.json").is_file():
+        raise ValueError("manifest.json is missing")
+
+
+@pytest.fixture(scope="session")
+def make_bundle() -> Callable[..., Path]:
+    """Make a folder that looks like a bundle."""
+    return _make_bundle
+
+
+@pytest.fixture(scope="session")
+def check() -> Callable[[Path], None]:
+    """Opens a bundle."""
+    return _check
+
+
+@pytest.fixture(scope="session")
+def in_memory() -> Callable[[Path], Registry]:
+    """Make a registry in memory, with its bundles in a folder."""
+
+    def make(folder: Path) -> Registry:
+        registry = Registry(Store.tracking_uri, folder, "sqlite://")
+        registry.client = Store()  # type: ignore[assignment]
+        return registry
+
+    return make
+
+
+@pytest.fixture
+def registry(in_memory: Callable[[Path], Registry], tmp_path: Path) -> Registry:
+    """A registry in memory."""
+    return in_memory(tmp_path / "bundles")
+
+
+@pytest.fixture(scope="session")
+def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file in which MLflow has made its tables, which takes it seconds."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}", f"sqlite:///{path}").search_registered_models()
+    return path
+
+
+@pytest.fixture
+def mlflow_registry(_migrated: Path, tmp_path: Path) -> Registry:
+    """A registry in MLflow on SQLite."""
+    shutil.copy(_migrated, tmp_path / "mlflow.db")
+    return Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "bundles")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    server: Callable[[], str] = request.getfixturevalue("postgresql")
+    return server()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Callable[[], str]]:
+    """A PostgreSQL server that ends with the tests; makes an empty database when called."""
+    pytest.importorskip("psycopg", reason="the driver psycopg is not installed")
+    if (binaries := postgresql_binaries()) is None:
+        pytest.skip("no initdb and pg_ctl on the PATH or in /usr/lib/postgresql")
+    folder = Path(mkdtemp(prefix="pg-", dir="/tmp"))  # paths of sockets must be short
+    server = Server(binaries, folder)
+    server.start()
+    numbers = count()
+
+    def make() -> str:
+        name = f"ratchet{next(numbers)}"
+        engine = connect(f"{server.url}/postgres").execution_options(isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return f"{server.url}/{name}"
+
+    yield make
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def postgresql_binaries() -> Path | None:
+    """Folder of Debian's programs, the newest version first, or of those on the PATH."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    on_path = shutil.which("initdb")
+    folders += [Path(on_path).resolve().parent] if on_path else []
+    return next(
+        (path for path in folders if all((path / name).exists() for name in PROGRAMS)), None
+    )
+
+
+PROGRAMS = ("initdb", "pg_ctl", "postgres")
+
+
+class Server:
+    """PostgreSQL in a folder, on a free port of this machine."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries, self._folder = binaries, folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.url = f"postgresql+psycopg://ratchet@127.0.0.1:{self._port}"
+        self._prefix: list[str] = []
+        if os.geteuid() == 0:  # it refuses to run as root
+            user = pwd.getpwnam("postgres" if _has_user("postgres") else "nobody")
+            os.chown(folder, user.pw_uid, user.pw_gid)
+            ids = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+            self._prefix = ["setpriv", *ids, "--"]
+
+    def start(self) -> None:
+        data = str(self._folder / "data")
+        self._run("initdb", "-D", data, "-U", "ratchet", "-A", "trust", "-E", "UTF8", "-N")
+        options = f"-p {self._port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self._folder / "data"), "-w", "-m", "immediate", "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._prefix, str(self._binaries / program), *arguments]
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=(self._folder / "out").open("a"),  # a pipe would be held by the server
+            stderr=subprocess.STDOUT,
+            cwd=self._folder,
+            check=False,
+        )
+        if done.returncode:
+            pytest.skip(f"PostgreSQL: {program} fails: {(self._folder / 'out').read_text()[-500:]}")
+
+
+def _has_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True

@@ -1,0 +1,251 @@
+"""The ledger in its database: append-only, one writer wins, and what can be asked of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from ratchet.database import connect
+from ratchet.errors import DataError
+from ratchet.release.ledger import ConflictError, Entry, Ledger, State
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+class Clock:
+    """A day passes whenever someone looks."""
+
+    def __init__(self) -> None:
+        self.at = NOON
+
+    def __call__(self) -> datetime:
+        self.at += timedelta(days=1)
+        return self.at
+
+
+def write(
+    ledger: Ledger, event: str, version: str, champion: str | None = None, **more: Any
+) -> Entry:
+    """Append to whatever is newest."""
+    use_case = more.pop("use_case", "films")
+    known = {"previous": None, "actor": "ada@host", "reason": "so", "details": {"x": 1.5}}
+    known["expect"] = ledger.state(use_case).seq
+    return ledger.append(
+        use_case, event, **{"version": version, "champion": champion, **known, **more}
+    )
+
+
+@pytest.fixture
+def ledger(database: str) -> Ledger:
+    return Ledger(connect(database), now=Clock())
+
+
+def test_nothing_was_decided_yet(ledger):
+    assert ledger.entries() == []
+    assert ledger.use_cases() == []
+    assert ledger.newest("films") is None
+    assert ledger.serving("films") is None
+    assert ledger.state("films") == State()
+    assert ledger.verify() == []
+    assert not sa.inspect(ledger.engine).has_table("ratchet_ledger")  # reading makes nothing
+
+
+def test_what_was_written_is_read(ledger, database):
+    first = write(ledger, "promote", "1", "1")
+    second = write(ledger, "hold", "2", "1", reason="few\nrows \0", details={"nan": float("nan")})
+    other = write(ledger, "reject", "1", use_case="power", quarantined=["7"])
+
+    again = Ledger(connect(database))
+    assert again.entries() == [first, second, other]
+    assert again.entries("power") == [other]
+    assert again.newest("films") == second
+    assert again.use_cases() == ["films", "power"]
+    assert again.count() == 3
+    assert (first.seq, second.seq, other.seq) == (1, 2, 1)
+    assert second.parent == first.digest
+    assert second.reason == "few rows"
+    assert second.details == {"nan": "nan"}
+    assert other.quarantined == ("7",)
+    assert again.verify() == []
+
+
+def test_quarantine_stays_until_it_is_changed(ledger):
+    write(ledger, "rollback", "1", "1", quarantined=["3", "2"])
+
+    assert write(ledger, "hold", "4", "1").quarantined == ("3", "2")
+    assert write(ledger, "override", "2", "2", quarantined=["3"]).quarantined == ("3",)
+    assert write(ledger, "promote", "3", "3", quarantined=[]).quarantined == ()
+
+
+def test_who_came_first_is_said(ledger):
+    write(ledger, "promote", "1", "1")
+    write(ledger, "rollback", "9", "9", reason="errors doubled")
+
+    with pytest.raises(ConflictError) as caught:
+        write(ledger, "promote", "2", "2", expect=1)
+
+    assert str(caught.value).splitlines()[0] == (
+        "films: no promote, since another decision came first: decision 2, rollback version 9, "
+        "2026-11-27 12:00:00 UTC by ada@host: errors doubled"
+    )
+    assert ledger.state("films").champion == "9"
+
+
+def test_a_decision_on_the_future_is_refused(ledger):
+    with pytest.raises(ConflictError, match="no hold"):
+        write(ledger, "hold", "1", expect=4)
+
+    assert ledger.entries() == []
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["new table", "old table"])
+def test_of_many_at_once_one_wins(ledger, database, made):
+    if made:
+        write(ledger, "promote", "0", "0")
+    n, seq = 8, int(made)
+    barrier, outcomes = Barrier(n), []
+
+    def decide(number: int) -> None:
+        mine = Ledger(connect(database))
+        barrier.wait()
+        try:
+            write(mine, "promote", str(number), str(number), expect=seq)
+            outcomes.append(number)
+        except ConflictError as error:
+            outcomes.append(str(error))
+        mine.engine.dispose()
+
+    threads = [Thread(target=decide, args=(number,)) for number in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    winners = [outcome for outcome in outcomes if isinstance(outcome, int)]
+    assert len(outcomes) == n
+    assert len(winners) == 1
+    assert all(f"promote version {winners[0]}," in told for told in outcomes if told != winners[0])
+    assert ledger.state("films").champion == str(winners[0])
+    assert ledger.count() == seq + 1
+    assert ledger.verify() == []
+
+
+def test_time_never_stands_still(database):
+    ledger = Ledger(connect(database), now=lambda: NOON)
+
+    first, second = write(ledger, "hold", "1"), write(ledger, "hold", "1")
+
+    assert second.at - first.at == timedelta(microseconds=1)
+
+
+def test_who_served_when(ledger):
+    write(ledger, "hold", "1")  # 26 November
+    write(ledger, "promote", "2", "2")
+    write(ledger, "hold", "3", "2")
+    write(ledger, "promote", "4", "4")  # the 29th
+    write(ledger, "rollback", "2", "2")  # the 30th
+
+    served = [ledger.champion_at("films", NOON + timedelta(days=day)) for day in range(7)]
+
+    assert served == [None, None, "2", "2", "4", "2", "2"]
+    assert ledger.champion_at("films", NOON + timedelta(days=4, microseconds=-1)) == "2"
+    assert ledger.champion_at("films", datetime(2026, 11, 29, 12)) == "4"
+    assert ledger.champion_at("power", NOON) is None
+    assert ledger.serving("films").seq == 5
+    assert ledger.serving("films", NOON + timedelta(days=3)).seq == 2
+    assert ledger.state("films").since == NOON + timedelta(days=5)
+
+
+CHANGES = [
+    "UPDATE ratchet_ledger SET reason = 'because' WHERE seq = 1",
+    "DELETE FROM ratchet_ledger WHERE seq = 2",
+    "DELETE FROM ratchet_ledger",
+]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *CHANGES,
+        "TRUNCATE ratchet_ledger",
+        "INSERT OR REPLACE INTO ratchet_ledger SELECT * FROM ratchet_ledger",
+    ],
+)
+def test_the_database_refuses_to_forget(ledger, statement):
+    only = {"TRUNCATE": "postgresql", "INSERT": "sqlite"}.get(statement.split()[0])
+    if only not in (None, ledger.engine.dialect.name):
+        pytest.skip(f"{only} alone knows this statement")
+    written = [write(ledger, "promote", "1", "1"), write(ledger, "hold", "2", "1")]
+
+    with (
+        pytest.raises(sa.exc.DBAPIError, match="append-only"),
+        ledger.engine.begin() as connection,
+    ):
+        connection.exec_driver_sql(statement)
+
+    assert ledger.entries() == written
+
+
+def unguarded(ledger: Ledger) -> None:
+    """Remove the triggers, as whoever owns the table can."""
+    with ledger.engine.begin() as connection:
+        if ledger.engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("ALTER TABLE ratchet_ledger DISABLE TRIGGER USER")
+            return
+        for name in ("update", "delete", "replace"):
+            connection.exec_driver_sql(f"DROP TRIGGER ratchet_ledger_no_{name}")
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    zip(
+        CHANGES,
+        (
+            "films: decision 1 was changed",
+            "films: decision 2 is missing",
+            "films: the end is missing: the registry knows decision 3, the ledger ends with 0",
+        ),
+        strict=True,
+    ),
+)
+def test_what_was_done_without_the_triggers_is_seen(ledger, statement, told):
+    for version in "123":
+        newest = write(ledger, "hold", version)
+    unguarded(ledger)
+
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+    assert ledger.verify({"films": (3, newest.digest)}) == [told]
+
+
+def test_a_row_that_cannot_be_read_is_named(ledger):
+    write(ledger, "promote", "1", "1")
+    unguarded(ledger)
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE ratchet_ledger SET details = '{'")
+
+    with pytest.raises(DataError, match=r"decision 1 about films cannot be read.*--verify"):
+        ledger.entries()
+    assert ledger.verify() == ["films: decision 1 was changed"]
+
+
+def test_an_unknown_event(ledger):
+    with pytest.raises(ValueError, match="event: unknown 'praise'; allowed are"):
+        write(ledger, "praise", "1")
+
+
+def test_guards_lost_to_a_kill_come_back(tmp_path):
+    """SQLite commits the table before its triggers."""
+    ledger = Ledger(connect(f"sqlite:///{tmp_path / 'x.db'}"))
+    write(ledger, "promote", "1", "1")
+    unguarded(ledger)
+
+    write(ledger, "hold", "2", "1")
+
+    with pytest.raises(sa.exc.DBAPIError), ledger.engine.begin() as connection:
+        connection.exec_driver_sql(CHANGES[0])

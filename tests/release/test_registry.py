@@ -1,0 +1,252 @@
+"""The registry: bundles become versions, aliases follow the ledger, old bundles go."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.errors import ConfigError
+from ratchet.release.registry import Registry, RegistryError
+from ratchet.release.versions import models
+
+
+def aliases(registry: Registry, use_case: str = "films") -> dict[str, str]:
+    model = models(registry.client)[use_case]
+    return {alias: str(version) for alias, version in model.aliases.items()}
+
+
+def decide(registry: Registry, event: str, version: str, **state: Any) -> None:
+    """Write into the ledger alone, as a process that was killed right after it."""
+    before = registry.ledger.state("films")
+    state = {"champion": before.champion, "previous": before.previous, **state}
+    registry.ledger.append(
+        *("films", event),
+        **{"version": version, "actor": "ada@host", "reason": "so", "expect": before.seq, **state},
+    )
+
+
+@pytest.fixture(
+    params=["registry", pytest.param("mlflow_registry", marks=pytest.mark.slow)],
+    ids=["memory", "mlflow"],
+)
+def any_registry(request: pytest.FixtureRequest) -> Registry:
+    """The one in memory, and MLflow's, to which it is held."""
+    return request.getfixturevalue(request.param)
+
+
+def register(registry: Registry, make_bundle: Any, *names: str) -> list[str]:
+    return [registry.register("films", make_bundle(registry, name), {}) for name in names]
+
+
+def test_life_of_versions(any_registry, make_bundle):
+    """Everything once, on both stores."""
+    registry = any_registry
+    assert registry.versions("films") == []
+    assert registry.repair("films") == []
+    assert (registry.champion("films"), registry.challenger("films")) == (None, None)
+
+    folder = make_bundle(registry, "first")
+    assert registry.register("films", folder, {"data_hash": "x", "rows": 7}, None) == "1"
+    assert registry.register("films", folder, {"data_hash": "y"}) == "1"
+    assert register(registry, make_bundle, "second", "third") == ["2", "3"]
+    assert aliases(registry) == {"challenger": "3"}
+    first, *_ = registry.versions("films")
+    assert (first.number, first.bundle, first.folder) == ("1", "first", folder)
+    assert dict(first.tags) == {"data_hash": "x", "rows": "7", "bundle": "first"}
+
+    decide(registry, "promote", "1", champion="1")
+    decide(registry, "promote", "3", champion="3", previous="1")
+    assert registry.repair("films") == [
+        "champion of films: version none -> 3",
+        "previous of films: version none -> 1",
+        "challenger of films: version 3 -> none",
+    ]
+    assert registry.repair("films") == []
+    assert aliases(registry) == {"champion": "3", "previous": "1"}
+    assert registry.verify() == []
+
+    assert registry.prune("films", 0) == ["2"]
+    assert [version.number for version in registry.versions("films")] == ["1", "3"]
+    assert register(registry, make_bundle, "fourth") == ["4"]  # numbers do not come back
+    assert aliases(registry) == {"champion": "3", "previous": "1", "challenger": "4"}
+
+    registry.client.delete_model_version("ratchet-films", "3")  # behind our back
+    gone = "champion of films: version 3 is not in the registry any more"
+    assert registry.repair("films") == [gone]
+    with pytest.raises(RegistryError, match="version 3 of films: it was removed from the reg"):
+        registry.folder("films", "3")
+
+
+def test_use_cases_do_not_mix(any_registry, make_bundle):
+    registry = any_registry
+    for use_case in ("films", "films_2", "power"):
+        registry.register(use_case, make_bundle(registry, "one", use_case), {})
+
+    assert sorted(models(registry.client)) == ["films", "films_2", "power"]
+    assert [version.number for version in registry.versions("films")] == ["1"]
+    assert registry.folder("power", "1") == registry.bundles / "power" / "one"
+
+
+def test_a_moved_project(mlflow_registry_moved: Registry, tmp_path):
+    assert mlflow_registry_moved.folder("films", "1") == tmp_path / "moved" / "films" / "one"
+
+
+@pytest.fixture
+def mlflow_registry_moved(registry: Registry, make_bundle: Any, tmp_path: Path) -> Registry:
+    register(registry, make_bundle, "one")
+    shutil.move(registry.bundles, tmp_path / "moved")
+    registry.bundles = tmp_path / "moved"
+    return registry
+
+
+def test_a_bundle_elsewhere_is_refused(registry, make_bundle, tmp_path):
+    stray = make_bundle(Registry("", tmp_path / "stray"), "one")
+
+    for folder in (stray, registry.bundles / "films" / "none", make_bundle(registry, "x", "power")):
+        with pytest.raises(RegistryError, match="expected a bundle in"):
+            registry.register("films", folder, {})
+    assert registry.versions("films") == []
+
+
+def test_what_is_not_there_is_said(registry, make_bundle):
+    with pytest.raises(RegistryError, match="version 1 of films: nothing is registered yet"):
+        registry.folder("films", "1")
+    register(registry, make_bundle, "one", "two")
+    shutil.rmtree(registry.bundles / "films" / "one")
+
+    with pytest.raises(RegistryError, match=r"version 1 of films: its bundle .*one is missing"):
+        registry.folder("films", "1")
+    for number in ("3", "0", "x", "-1"):
+        with pytest.raises(RegistryError, match="there is no such version; there are 1, 2"):
+            registry.folder("films", number)
+
+
+def test_the_challenger_waits_until_it_is_decided(registry, make_bundle):
+    register(registry, make_bundle, "one", "two")
+    assert registry.challenger("films") == "2"
+
+    decide(registry, "hold", "2")
+    assert registry.challenger("films") == "2"
+    decide(registry, "reject", "2")
+    assert registry.challenger("films") is None  # and not the one before it
+    register(registry, make_bundle, "three")
+    assert registry.challenger("films") == "3"
+    decide(registry, "promote", "3", champion="3")
+    assert registry.challenger("films") is None
+
+
+def test_aliases_moved_by_others_come_back(registry, make_bundle):
+    register(registry, make_bundle, "one", "two", "three")
+    decide(registry, "promote", "1", champion="1")
+    registry.repair("films")
+    model = registry.client.models["ratchet-films"]
+    model.aliases.update(champion=2, previous=3)
+    del model.aliases["challenger"]
+
+    registry.repair("films")
+
+    assert aliases(registry) == {"champion": "1", "challenger": "3"}
+
+
+def test_a_decision_while_aliases_move_is_followed_too(registry, make_bundle):
+    register(registry, make_bundle, "one", "two")
+    decide(registry, "promote", "1", champion="1")
+    decisions = iter([("promote", "2")])
+
+    def another(what: str) -> None:
+        for event, version in decisions:
+            decide(registry, event, version, champion=version, previous="1")
+
+    registry.client.before = another
+    registry.repair("films")
+
+    assert aliases(registry) == {"champion": "2", "previous": "1"}
+    assert registry.verify() == []
+
+
+def test_what_the_registry_knows_of_the_ledger_is_kept_as_evidence(registry, make_bundle):
+    register(registry, make_bundle, "one")
+    for _ in range(3):
+        decide(registry, "hold", "1")
+    registry.repair("films")
+    known = dict(registry.client.models["ratchet-films"].tags)
+    with registry.ledger.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER ratchet_ledger_no_delete")
+        connection.exec_driver_sql("DELETE FROM ratchet_ledger WHERE seq > 1")
+    lost = "films: the end is missing: the registry knows decision 3, the ledger ends with 1"
+    assert registry.verify() == [lost]
+
+    told = registry.repair("films")
+
+    assert told == [
+        "the ledger of films lacks decision 3 as the registry knows it "
+        "(kedro ratchet ledger --verify)"
+    ]
+    assert registry.client.models["ratchet-films"].tags == known
+    decide(registry, "hold", "1")
+    decide(registry, "reject", "1")  # another third decision
+    registry.repair("films")
+    assert registry.verify() == ["films: decision 3 is not the one that the registry knows"]
+
+
+def test_an_anchor_that_is_none_of_ours_is_no_match(registry, make_bundle):
+    register(registry, make_bundle, "one")
+    decide(registry, "hold", "1")
+    registry.client.models["ratchet-films"].tags["ledger"] = "x"
+
+    assert registry.repair("films") != []
+    assert registry.client.models["ratchet-films"].tags["ledger"] == "x"
+
+
+def test_prune_keeps_what_is_needed_and_the_newest(registry, make_bundle):
+    register(registry, make_bundle, *"abcdefgh")
+    decide(registry, "promote", "2", champion="2")
+    decide(registry, "promote", "4", champion="4", previous="2")
+    registry.repair("films")
+
+    assert registry.prune("films", 9) == []
+    assert registry.prune("films", 2) == ["1", "3", "5"]
+    assert registry.prune("films", 2) == []
+
+    left = [version.bundle for version in registry.versions("films")]
+    assert left == ["b", "d", "f", "g", "h"]
+    assert sorted(path.name for path in registry.bundles.glob("films/[!.]*")) == left
+    assert registry.ledger.count("films") == 2
+    assert registry.prune("films", 0) == ["6", "7"]
+
+
+def test_prune_ends_what_a_killed_one_began(registry, make_bundle):
+    register(registry, make_bundle, *"abc")
+
+    def stop(what: str) -> None:
+        if what == "delete_model_version":
+            raise KeyboardInterrupt
+
+    registry.client.before = stop
+    with pytest.raises(KeyboardInterrupt):
+        registry.prune("films", 0)
+    assert not (registry.bundles / "films" / "a").exists()
+    (registry.bundles / "films" / ".z.pruned").mkdir()  # killed while it was deleting
+
+    registry.client.before = lambda what: None
+    assert registry.prune("films", 0) == ["1", "2"]
+    assert [path.name for path in (registry.bundles / "films").iterdir() if path.is_dir()] == ["c"]
+
+
+def test_a_server_without_a_database_is_said(tmp_path, monkeypatch):
+    monkeypatch.delenv("RATCHET_DATABASE_URL", raising=False)
+
+    with pytest.raises(ConfigError, match="set RATCHET_DATABASE_URL"):
+        _ = Registry("http://ada:secret@host", tmp_path).ledger
+
+
+def test_a_server_gets_no_path_of_ours(registry, make_bundle):
+    registry.client.tracking_uri = "https://host"
+
+    register(registry, make_bundle, "one")
+
+    (version,) = registry.client.models["ratchet-films"].versions.values()
+    assert version.source == "bundle://films/one"
