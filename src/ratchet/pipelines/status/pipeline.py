@@ -1,5 +1,7 @@
 """Registry, prediction log and monitoring -> status page."""
 
+import warnings
+
 from kedro.pipeline import Pipeline, node
 
 from ratchet.params import UseCase
@@ -13,16 +15,19 @@ def create_pipeline(use_cases: dict[str, UseCase]) -> Pipeline:
     }
     inputs = {part: part for part in ("registry", "prediction_log", *by_use_case)}
     parameters = {f"{name}_parameters": f"params:{name}" for name in use_cases}
-    return Pipeline(
-        [
-            node(
-                write_status,
-                inputs={**inputs, **parameters},
-                outputs="status",
-                name="write_status",
-            )
-        ],
-        inputs={"registry": "registry", "prediction_log": "prediction_log", **by_use_case},
-        parameters={name: name for name in parameters.values()},
-        tags="status",
-    )
+    with warnings.catch_warnings():
+        # Of datasets from another namespace, which a page about all of them cannot do without.
+        warnings.filterwarnings("ignore", message="One or more dataset names contain")
+        return Pipeline(
+            [
+                node(
+                    write_status,
+                    inputs={**inputs, **parameters},
+                    outputs="status",
+                    name="write_status",
+                )
+            ],
+            inputs={"registry": "registry", "prediction_log": "prediction_log", **by_use_case},
+            parameters={name: name for name in parameters.values()},
+            tags="status",
+        )
