@@ -110,6 +110,8 @@ def _check_target(rows: Rows, target: Target) -> None:
         raise ValueError(f"rows of {rows.task}, expected {target.task}")
     if {*(rows.classes or [])} != {*(target.classes or [])}:
         raise ValueError(f"classes {rows.classes}, expected {target.classes}")
+    if not (isinstance(rows.horizon, (int, np.integer)) and rows.horizon >= 1):
+        raise ValueError(f"horizon {rows.horizon}, expected a number of steps")
     for who, frame in [("challenger", rows.challenger), *rows.others()]:
         try:
             tidy_rows(frame, rows.task, rows.classes)
@@ -122,8 +124,7 @@ def _check_target(rows: Rows, target: Target) -> None:
 
 def _check_answers(frame: pd.DataFrame, classes: Sequence[str] | None) -> None:
     """What no metric looks at is part of an answer too: the label, the ends of intervals."""
-    numbers = frame.select_dtypes("number")
-    holes = frame.isna().any() | np.isinf(numbers).any().reindex(frame.columns, fill_value=False)
+    holes = frame.isna().any() | frame.isin([np.inf, -np.inf]).any()
     if holes.any():
         raise ValueError(f"{list(frame.columns[holes])} have values missing or not finite")
     if classes and not ("prediction" in frame and frame["prediction"].isin(classes).all()):

@@ -81,7 +81,11 @@ def slices(case: Case) -> Condition:
         if _much_worse(found, asked.allowance):
             worse.append(f"{name}: {_scores(case, target, found)}")
     told["too_small"] = small
-    kept = f"{len(looked)} slices, none worse by more than {percent(asked.allowance)} for sure"
+    kept = (
+        f"none of {len(looked)} slices is surely worse, by more than {percent(asked.allowance)}"
+        if looked
+        else "there are no slices to look at"
+    )
     return Condition("slices", not worse, "; ".join(worse) or kept, told)
 
 

@@ -52,8 +52,8 @@ def diebold_mariano(
     if not 1 <= horizon < n:
         raise ValueError(f"horizon must lie between 1 and the {n} times less one, not {horizon}")
     variance = _variance_of_mean(gap, horizon)
-    # Equal losses, but for rounding: no spread to judge by.
-    if not variance > (1e-12 * np.abs(gap).max()) ** 2:
+    rounding = 1e-12 * max(np.abs(first).max(), np.abs(second).max())
+    if not variance > rounding**2:
         raise ValueError("the losses differ by the same at all times")
     small = (n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n
     statistic = float(math.sqrt(small) * gap.mean() / math.sqrt(variance))
