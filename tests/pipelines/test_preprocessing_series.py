@@ -75,7 +75,7 @@ def windows_of(
     rows: pd.DataFrame, settings: Data | None = None, seen: Features | None = None, **t: Any
 ) -> pd.DataFrame:
     primary, _ = select(rows, settings, seen, **t)
-    return build_windows(primary, settings or data(), seen or features(), targets(**t))
+    return build_windows(primary, settings or data(), seen or features(), targets(**t))[0]
 
 
 def test_parts_are_cut_by_time():
@@ -108,7 +108,7 @@ def test_a_single_series_is_called_by_its_target():
     rows = frame(shops="a").assign(day=pd.date_range("2020-01-01", periods=100, freq="30min"))
 
     primary, selection = select(rows, settings)
-    built = build_windows(primary, settings, features(), targets())
+    built, _ = build_windows(primary, settings, features(), targets())
 
     assert primary["row"].iloc[1] == "sold@2020-01-01T00:30:00"
     assert set(built["series_id"]) == {"sold"}
@@ -243,7 +243,7 @@ def test_constant_series_take_the_scale_of_the_others():
     rows.loc[rows["shop"] == "a", "sold"] = 0.0
 
     primary, selection = select(rows)
-    built = build_windows(primary, data(), features(), targets())
+    built, _ = build_windows(primary, data(), features(), targets())
 
     assert selection["series"]["unscaled"] == ["a"]
     scale = built.groupby("series_id")["series_scale"].first()
@@ -255,7 +255,7 @@ def test_where_all_series_are_constant_the_scale_is_one():
     rows = frame().assign(sold=0.0)
 
     primary, selection = select(rows)
-    built = build_windows(primary, data(), features(), targets())
+    built, _ = build_windows(primary, data(), features(), targets())
 
     assert selection["series"]["unscaled"] == ["a", "b"]
     assert (built["series_scale"] == 1).all()

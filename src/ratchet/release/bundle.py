@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ratchet.release.about import hash_rows
+from ratchet.release.contents import Contents
 from ratchet.release.manifest import BundleError, check_files, read_manifest
 from ratchet.release.reading import Bundle
-from ratchet.release.writing import Contents, hash_rows, write_bundle
+from ratchet.release.writing import write_bundle
 
 __all__ = ["Bundle", "BundleError", "Contents", "hash_rows", "open_bundle", "write_bundle"]
 

@@ -80,7 +80,7 @@ def _check(manifest: Any, path: Path) -> None:
     if not isinstance(manifest, dict):
         raise BundleError(f"{path} is no manifest of a bundle: expected an object")
     found = manifest.get("format")
-    if found != FORMAT:
+    if type(found) is not int or found != FORMAT:  # true is 1, too
         raise BundleError(f"{path}: expected format {FORMAT}, found {found!r}")
     for name, expected in _TYPES.items():
         if name not in manifest:

@@ -213,9 +213,13 @@ def check_functions(use_case: UseCase, place: Path) -> None:
     Raises:
         BundleError: it names another one.
     """
-    for name, derived in use_case.data.derive.items():
+    data = use_case.data
+    named = {f"data.derive.{name}": derived for name, derived in data.derive.items()}
+    for where, derived in (
+        named | ({"data.prepare": data.prepare} if data.prepare else {})
+    ).items():
         if not _FUNCTION.fullmatch(derived.function):
             raise BundleError(
-                f"{place}: data.derive.{name}: '{derived.function}' is none of ours; a bundle may "
-                f"only call functions of ratchet.use_cases: put it into a module there"
+                f"{place}: {where}: '{derived.function}' is none of ours; a bundle may only have "
+                f"functions of ratchet.use_cases called: put it into a module there"
             )

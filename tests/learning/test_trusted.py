@@ -1,0 +1,155 @@
+"""Models come back as they were; nothing that is not on the list comes in, and nothing runs."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import pickle
+import zipfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import skops.io
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import Ridge
+
+from ratchet.learning import trusted
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "models" / "model.skops"
+
+
+def fitted() -> Ridge:
+    X = np.arange(12.0).reshape(6, 2)
+    return Ridge(alpha=0.5).fit(X, X.sum(axis=1))
+
+
+def test_a_model_comes_back(path):
+    trusted.dump(fitted(), path)
+
+    loaded = trusted.load(str(path))
+
+    X = np.ones((3, 2))
+    np.testing.assert_array_equal(loaded.predict(X), fitted().predict(X))
+    assert trusted.loads(path.read_bytes(), "m").alpha == 0.5
+    assert [file.name for file in path.parent.iterdir()] == ["model.skops"]
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("exploded",)
+
+
+class Stranger(BaseEstimator):
+    """An estimator that is not on the list, and says so when it is made."""
+
+    def __setstate__(self, state: Any) -> None:
+        Path("exploded").mkdir()
+
+
+def as_schema() -> bytes:
+    """An archive whose schema is a pickle."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("schema.json", pickle.dumps(Bomb()))
+    return archive.getvalue()
+
+
+def as_array() -> bytes:
+    """A model whose array is a pickle that NumPy would open, were it allowed to."""
+    whole = io.BytesIO(skops.io.dumps(fitted()))
+    objects = io.BytesIO()
+    np.save(objects, np.array([Bomb()], dtype=object), allow_pickle=True)
+    changed = io.BytesIO()
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(changed, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, objects.getvalue() if name.endswith(".npy") else old.read(name))
+    return changed.getvalue()
+
+
+def as_joblib() -> bytes:
+    content = io.BytesIO()
+    joblib.dump(Bomb(), content)
+    return content.getvalue()
+
+
+HOSTILE = {
+    "pickle": lambda: pickle.dumps(Bomb()),
+    "gzip": lambda: gzip.compress(pickle.dumps(Bomb())),
+    "joblib": as_joblib,
+    "schema": as_schema,
+    "array": as_array,
+    "stranger": lambda: skops.io.dumps(Stranger()),
+    "function": lambda: skops.io.dumps({"model": os.mkdir}),
+    "nothing": lambda: b"",
+    "text": lambda: b"{}",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_anything_else_is_refused_and_not_run(path, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path.parent.mkdir()
+    path.write_bytes(HOSTILE[kind]())
+
+    with pytest.raises(ValueError, match=r"model\.skops cannot be loaded"):
+        trusted.load(path)
+
+    assert not Path("exploded").exists()
+
+
+def test_the_bombs_would_go_off(tmp_path, monkeypatch):
+    """Or the test above could not fail."""
+    monkeypatch.chdir(tmp_path)
+    for kind in ("pickle", "gzip"):
+        content = HOSTILE[kind]()
+        pickle.loads(gzip.decompress(content) if kind == "gzip" else content)
+        Path("exploded").rmdir()
+    name = f"{Stranger.__module__}.Stranger"
+    skops.io.loads(HOSTILE["stranger"](), trusted=[name])
+    assert Path("exploded").exists()
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_file_is_refused(path, keep):
+    trusted.dump(fitted(), path)
+    content = path.read_bytes()
+
+    with pytest.raises(ValueError, match="half cannot be loaded"):
+        trusted.loads(content[: int(keep * len(content))], "half")
+
+
+def test_a_missing_file(path):
+    with pytest.raises(ValueError, match=r"model\.skops cannot be loaded: .*No such file"):
+        trusted.load(path)
+
+
+def test_what_cannot_be_saved_leaves_the_old_file(path):
+    trusted.dump(fitted(), path)
+
+    with pytest.raises(RuntimeError):
+        trusted.dump(Unsaveable(), path)
+
+    assert trusted.load(path).alpha == 0.5
+
+
+class Unsaveable(Ridge):
+    """A model whose state cannot be read."""
+
+    def __getstate__(self) -> Any:
+        raise RuntimeError("no")
+
+
+def test_every_type_on_the_list_is_there():
+    for name in trusted.TRUSTED:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(import_module(module), attribute)
