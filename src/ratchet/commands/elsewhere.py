@@ -1,0 +1,186 @@
+"""Runs of the project that write into a folder of their own and leave no trace outside of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kedro.config import AbstractConfigLoader
+from kedro.framework.project import settings
+
+from ratchet.errors import ConfigError, UserError
+
+_SHOWN_LINES = 20
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A copy of the configuration whose paths lead into one folder.
+
+    Attributes:
+        project: the project folder, whose code and raw data are used.
+        folder: where everything is written.
+        env: environment of the configuration.
+    """
+
+    project: Path
+    folder: Path
+    env: str
+
+    @property
+    def conf(self) -> Path:
+        """The copy of the configuration."""
+        return self.folder / "conf"
+
+    def path(self, name: str) -> Path:
+        """Where a root of ``globals.yml``, such as ``model_output``, has been moved."""
+        return self.folder / "data" / name
+
+    def command(self, use_case: str, pipelines: str, params: str) -> list[str]:
+        """The run, as Kedro's command line takes it."""
+        options = {
+            "--env": self.env,
+            "--conf-source": str(self.conf),
+            "--pipelines": pipelines,
+            "--namespaces": use_case,
+            "--params": params,
+        }
+        given = [part for option, value in options.items() if value for part in (option, value)]
+        return [sys.executable, "-m", "kedro", "run", *given]
+
+
+def copy_configuration(elsewhere: Elsewhere, loader: AbstractConfigLoader) -> AbstractConfigLoader:
+    """Copy the configuration; every path of it but those of raw data leads into the folder.
+
+    Tracking is off and no webhook hears of the runs.
+
+    Args:
+        elsewhere: where the copy is made.
+        loader: loader of the configuration of the project, in the same environment.
+
+    Returns:
+        Loader of the copy.
+    """
+    shutil.copytree(elsewhere.project / settings.CONF_SOURCE, elsewhere.conf)
+    own = elsewhere.conf / elsewhere.env
+    own.mkdir(exist_ok=True)
+    kept = _paths_of_raw_data(loader)
+    moved = {
+        name: str(elsewhere.path(name)) for name in loader["globals"]["paths"] if name not in kept
+    }
+    _put(own, "globals", {"paths": moved})
+    _put(own, "mlflow", {"enabled": False})
+    for path in elsewhere.conf.rglob("credentials*.yml"):
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content.pop("webhook", None)
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return settings.CONFIG_LOADER_CLASS(
+        conf_source=str(elsewhere.conf), env=elsewhere.env, **settings.CONFIG_LOADER_ARGS
+    )
+
+
+def check_nothing_escapes(catalog: Mapping[str, Any], elsewhere: Elsewhere) -> None:
+    """Make sure that every file but the raw ones lies in the folder.
+
+    Args:
+        catalog: the copied catalog.
+        elsewhere: where everything is to be written.
+
+    Raises:
+        ConfigError: an entry has a path of its own; names it.
+    """
+    for name, path in _files(catalog, raw=False):
+        if not (elsewhere.project / path).is_relative_to(elsewhere.folder):
+            raise ConfigError(
+                f"catalog entry {name} writes to {path}, which cannot be moved into a folder of "
+                f"its own: start it with one of the ${{globals:paths...}}"
+            )
+
+
+def raw_file(catalog: Mapping[str, Any], use_case: str, project: Path) -> Path | None:
+    """The raw file of a use case, if it is one file of this machine."""
+    path = project / dict(_files(catalog, raw=True)).get(f"{use_case}.raw", "")
+    return path if path.is_file() else None
+
+
+def run(elsewhere: Elsewhere, command: list[str], *, hash_seed: int) -> float:
+    """Run a command of Kedro in a process of its own.
+
+    Args:
+        elsewhere: where it writes.
+        command: see ``Elsewhere.command``.
+        hash_seed: Python's seed for the order of sets. Two runs with the same one would hide that
+            a result depends on it.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        UserError: it failed; with the last lines of what it said.
+    """
+    database = f"sqlite:///{elsewhere.folder / 'mlflow.db'}"
+    own = {
+        "PYTHONHASHSEED": str(hash_seed),
+        "MLFLOW_TRACKING_URI": database,
+        "RATCHET_DATABASE_URL": database,
+        "RATCHET_WEBHOOK_URL": "",
+        "KEDRO_DISABLE_TELEMETRY": "1",
+    }
+    start = time.monotonic()
+    done = subprocess.run(
+        command,
+        cwd=elsewhere.project,
+        env=os.environ | own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    (elsewhere.folder / "log.txt").write_text(done.stdout, encoding="utf-8")
+    if done.returncode:
+        last = "\n".join(done.stdout.splitlines()[-_SHOWN_LINES:])
+        raise UserError(f"the run failed: {' '.join(command[3:])}\n{last}")
+    return time.monotonic() - start
+
+
+def _paths_of_raw_data(loader: AbstractConfigLoader) -> set[str]:
+    """Names of the roots that only raw files lie under: they stay where they are."""
+    raw = [path for _, path in _files(loader["catalog"], raw=True)]
+    written = [path for _, path in _files(loader["catalog"], raw=False)]
+
+    def above(root: str, paths: list[str]) -> bool:
+        return any(Path(path).is_relative_to(root) for path in paths)
+
+    paths = loader["globals"]["paths"]
+    return {name for name, root in paths.items() if above(root, raw) and not above(root, written)}
+
+
+def _files(catalog: Mapping[str, Any], *, raw: bool) -> Iterator[tuple[str, str]]:
+    """Name and path of the entries of the raw layer, or of all others."""
+    for name, entry in catalog.items():
+        layer = entry.get("metadata", {}).get("kedro-viz", {}).get("layer")
+        if "filepath" in entry and (name.endswith(".raw") or layer == "raw") == raw:
+            yield name, str(entry["filepath"])
+
+
+def _put(folder: Path, kind: str, values: Mapping[str, Any]) -> None:
+    """Set top-level keys, in the file that has them: Kedro takes each from one file only."""
+    for key, value in values.items():
+        files = {
+            path: yaml.safe_load(path.read_text()) or {} for path in folder.glob(f"{kind}*.yml")
+        }
+        path = next((path for path, content in files.items() if key in content), None)
+        path = path or folder / f"{kind}.yml"
+        content = files.get(path, {})
+        old = content.get(key)
+        content[key] = {**old, **value} if isinstance(old, dict) else value
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
