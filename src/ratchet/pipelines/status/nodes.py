@@ -1,0 +1,35 @@
+"""The node of the status page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_WATCH, _PARAMETERS = "_watch", "_parameters"
+
+
+def write_status(registry: Any, prediction_log: Any, **by_use_case: Any) -> str:
+    """Write the status page.
+
+    Args:
+        registry: the models and the ledger.
+        prediction_log: what the models answered.
+        by_use_case: ``<use_case>_watch``, what the monitoring found, and
+            ``<use_case>_parameters``, for each use case.
+
+    Returns:
+        HTML that needs nothing else.
+    """
+    import datetime as dt
+
+    from ratchet.params import UseCase
+    from ratchet.pipelines.status.collect import collect
+    from ratchet.pipelines.status.page import render
+
+    use_cases = {
+        name.removesuffix(_PARAMETERS): UseCase.model_validate(parameters)
+        for name, parameters in by_use_case.items()
+        if name.endswith(_PARAMETERS)
+    }
+    watches = {name: by_use_case[f"{name}{_WATCH}"] for name in use_cases}
+    statuses = collect(registry, prediction_log, use_cases, watches)
+    return render(statuses, dt.datetime.now(dt.UTC))
