@@ -60,7 +60,7 @@ def _rows(name: str, env: str | None) -> tuple[Rows, int, Path]:
         raise UserError(f"{name}: no version serves; `kedro run` ends with the first")
     bundle = open_bundle(registry.folder(name, version))
     with KedroSession.create(project, env=env) as session:
-        context = session.load_context()
+        context = session.load_context()  # type: ignore[attr-defined]
         raw, params = context.catalog.load(f"{name}.raw"), context.params
     reporting = project / loader["globals"]["paths"]["reporting"] / name
     rows = read_rows(bundle, use_cases[name], raw, params.get("as_of"))

@@ -18,7 +18,7 @@ N = 300
 RNG = np.random.default_rng(0)
 ROWS = pd.DataFrame({"x": RNG.standard_normal(N)}, index=[f"r{i}" for i in range(N)])
 TRUTH = 2 * ROWS["x"] + 0.1 * RNG.standard_normal(N)
-CANDIDATES = {"line": {"estimator": "ridge"}}
+CANDIDATES = {name: {"estimator": name} for name in ("dummy", "ridge")}
 RATING = Target(column="y", task="regression", candidates=CANDIDATES)
 CLASS = Target(column="k", task="classification", classes=["lo", "hi"], candidates=CANDIDATES)
 LOAD = Target(column="z", task="forecasting", candidates=CANDIDATES)

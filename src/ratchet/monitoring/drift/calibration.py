@@ -172,8 +172,8 @@ def _in_phase(
     times: pd.Series, starts: npt.NDArray[np.intp], begin: pd.Timestamp, period: pd.Timedelta
 ) -> tuple[npt.NDArray[np.intp], str]:
     """Starts that lie whole periods before the window, if there are enough of them."""
-    apart = (begin - times.iloc[starts]) % period
-    aligned = starts[(apart == pd.Timedelta(0)).to_numpy()]
+    apart = (begin - times.iloc[starts]).to_numpy() % period.to_timedelta64()
+    aligned = starts[apart == np.timedelta64(0)]
     if len(aligned) < _MIN_CHUNKS:
         return starts, "runs begin at any phase, as too few lie at that of the window"
     return aligned, "runs begin at the phase of the window"

@@ -8,7 +8,7 @@ matrix, whatever the column holds, for hundreds of sets at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,16 +46,22 @@ class Levels:
 
 
 def kind_of(reference: pd.Series, current: pd.Series | None = None) -> Kind:
-    """What a column holds, by its type; by its first value where it can hold anything."""
+    """What a column holds, by its type; by its first value where it can hold anything.
+
+    Args:
+        reference: the column.
+        current: the same column, which tells where the reference has no value at all.
+    """
     types = pd.api.types
-    if types.is_numeric_dtype(reference) and not types.is_bool_dtype(reference):
+    is_number = types.is_numeric_dtype(reference) and not types.is_bool_dtype(reference)
+    present = reference[np.isfinite(reference)] if is_number else reference.dropna()
+    if present.empty and current is not None:
+        return kind_of(current)
+    if is_number:
         return "number"
     if types.is_datetime64_any_dtype(reference):
         return "date"
-    present = reference.dropna()
-    if present.empty:
-        return "category" if current is None else kind_of(current)
-    return _kind_of_value(present.iloc[0])
+    return "category" if present.empty else _kind_of_value(present.iloc[0])
 
 
 def _kind_of_value(value: object) -> Kind:
@@ -126,13 +132,13 @@ def _texts(values: pd.Series) -> pd.Series:
 
 def _lists(reference: pd.Series, current: pd.Series) -> Levels:
     rows = pd.concat([reference, current], ignore_index=True).astype(object)
-    names = rows.where(rows.notna(), None).map(_names_in)
+    names: pd.Series[Any] = rows.where(rows.notna(), None).map(_names_in)
     exploded = names.explode().dropna()
     codes, levels = pd.factorize(exploded)
     counts = sparse.csr_matrix(
         (np.ones(len(codes)), (exploded.index.to_numpy(), codes)), shape=(len(rows), len(levels))
     )
-    missing = (names.str.len() == 0).to_numpy(dtype=bool)
+    missing = names.map(len).to_numpy() == 0
     return Levels("list", counts, None, [str(level) for level in levels], missing)
 
 

@@ -73,7 +73,7 @@ def detect(
     chunks = _chunks(before, now, drift, time, period, seed)
     levels = {name: encode(before[name], _column(now, name)) for name in names}
     measured = {name: measure(found, chunks) for name, found in levels.items()}
-    together = measure_joint(joint.features(levels, seed), chunks)
+    together = measure_joint(joint.features(levels, len(before) + len(now), seed), chunks)
     every = [together, *(found for column in measured.values() for found in column)]
     largest = np.max([statistic.z for statistic in every], axis=0)
     usual = Usual(largest[1:], chunks.independent, drift.false_alarms)
@@ -144,8 +144,8 @@ def _columns(
             f"parameter monitoring.drift.columns: {unknown} is not among the columns of the "
             f"reference {list(before)}"
         )
-    names = [name for name in drift.columns or before if name != time]
-    left_out = {name: "not in the reference" for name in now if name not in before}
+    names = [str(name) for name in drift.columns or before if name != time]
+    left_out = {str(name): "not in the reference" for name in now if name not in before}
     kinds = {name: kind_of(before[name], now.get(name)) for name in names}
     left_out |= {name: "a date" for name in names if kinds[name] == "date"}
     if time is not None:
@@ -160,7 +160,7 @@ def _columns(
 
 def _follows_clock(values: pd.Series, times: pd.Series) -> bool:
     present = pd.Series(numbers(values))
-    if present.nunique() < 2:
+    if min(present.nunique(), times.nunique()) < 2:
         return False
     return bool(abs(present.rank().corr(times.rank())) > _CLOCK)
 

@@ -53,7 +53,7 @@ def draw(report: DriftReport, reference: pd.DataFrame, current: pd.DataFrame) ->
     for place, name in enumerate(shown):
         axes = figure.add_subplot(grid[1 + place // 2, place % 2])
         _distributions(axes, name, reference[name], current[name])
-        if place == 0:
+        if place == 0 and axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8)
     return figure
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
@@ -14,7 +15,7 @@ _FREQUENT = 10  # categories and names of a column that the joint test sees
 _FEATURES = 64  # cosines and sines; more of them find little more
 
 
-def features(columns: Mapping[str, Levels], seed: int) -> Array:
+def features(columns: Mapping[str, Levels], n_rows: int, seed: int) -> Array:
     """Random features whose means differ where the joint distributions differ.
 
     The squared distance of the means of two sets is an estimate of their maximum mean discrepancy
@@ -25,6 +26,7 @@ def features(columns: Mapping[str, Levels], seed: int) -> Array:
 
     Args:
         columns: the columns, each over the same rows.
+        n_rows: how many rows that is.
         seed: seed of the features.
 
     Returns:
@@ -34,7 +36,7 @@ def features(columns: Mapping[str, Levels], seed: int) -> Array:
     plain = [block for levels in columns.values() for block in _plain(levels)]
     half = _FEATURES // 2
     if not plain:
-        return np.full((_rows(columns), _FEATURES), 1 / np.sqrt(_FEATURES))
+        return np.full((n_rows, _FEATURES), 1 / np.sqrt(_FEATURES))
     X = np.column_stack(plain)
     # The kernel is as wide as two rows are apart: sums of as many unit variances as there are.
     directions = rng.standard_normal((X.shape[1], half)) / np.sqrt(2 * X.shape[1])
@@ -53,15 +55,11 @@ def distance(a: Array, b: Array) -> Array:
     return np.square(first - second).sum(axis=1)
 
 
-def _rows(columns: Mapping[str, Levels]) -> int:
-    return max((len(levels.missing) for levels in columns.values()), default=0)
-
-
 def _plain(levels: Levels) -> list[Array]:
     """Columns of mean 0 and variance 1; constant ones are left out."""
     if levels.kind == "number":
         codes = levels.counts @ np.arange(1, levels.counts.shape[1] + 1, dtype=np.float64)
-        found = [_scores(codes, levels.missing)]
+        found = [_scores(codes, ~levels.missing)]
     else:
         totals = np.asarray(levels.counts.sum(axis=0)).ravel()
         frequent = np.argsort(-totals, kind="stable")[:_FREQUENT]
@@ -70,9 +68,8 @@ def _plain(levels: Levels) -> list[Array]:
     return [(x - x.mean()) / x.std() for x in found if x.std() > 1e-12]
 
 
-def _scores(codes: Array, missing: Array) -> Array:
+def _scores(codes: Array, present: npt.NDArray[np.bool_]) -> Array:
     """Normal scores of the levels; 0 where there is none."""
-    present = ~missing.astype(bool)
     scores = np.zeros(len(codes))
     ranks = pd.Series(codes[present]).rank().to_numpy()
     scores[present] = stats.norm.ppf((ranks - 0.5) / max(len(ranks), 1))

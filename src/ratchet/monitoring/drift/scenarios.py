@@ -97,7 +97,8 @@ def _earlier(
         order = np.argsort(rows[time].to_numpy(), kind="stable")
     groups: dict[Hashable, npt.NDArray[np.intp]] = {None: np.arange(len(rows))}
     if series is not None:
-        groups = dict(rows.iloc[order].groupby(series, sort=False).indices)
+        found = rows.iloc[order].groupby(series, sort=False).indices
+        groups = {name: np.asarray(places) for name, places in found.items()}
     source = np.arange(len(rows))
     for places in groups.values():
         mine = order[places]
