@@ -54,7 +54,8 @@ def find_alerts(
         windows: target -> windows of the champion, as ``score_windows`` gives them.
         promoted: target -> metric -> score at the promotion.
         operations: all requests of the use case, as ``performance.operations`` gives them.
-        models: version -> its requests, likewise.
+        models: version -> its requests, likewise; a version that no longer answered in the latest
+            window of all requests is past.
 
     Returns:
         The critical ones first.
@@ -68,7 +69,7 @@ def find_alerts(
     if operations is not None and len(operations):
         found += _requests(use_case, operations.iloc[-1], alerts)
     for version, table in (models or {}).items():
-        if len(table):
+        if len(table) and not _is_past(table, operations):
             found += _failing(use_case, version, table.iloc[-1], alerts)
     return sorted(found, key=lambda alert: alert.level != "critical")
 
@@ -122,6 +123,12 @@ def _requests(use_case: str, window: pd.Series, alerts: Alerts) -> list[Alert]:
         )
         found.append(Alert("response_ms", "warning", text, advice, response, alerts.response_ms))
     return found
+
+
+def _is_past(requests: pd.DataFrame, operations: pd.DataFrame | None) -> bool:
+    if operations is None or operations.empty:
+        return False
+    return bool(requests["end"].iloc[-1] <= operations["start"].iloc[-1])
 
 
 def _failing(use_case: str, version: str, window: pd.Series, alerts: Alerts) -> list[Alert]:

@@ -9,10 +9,13 @@ from typing import Any
 import pandas as pd
 
 from ratchet.errors import DataError
-from ratchet.learning.metrics import METRICS, forecast_rows, greater_is_better
-from ratchet.learning.metrics.bootstrap import evaluate, interval
-from ratchet.learning.metrics.rows import classification_rows, finite
+from ratchet.learning.metrics import greater_is_better, paired_gain
 from ratchet.params import Target
+
+CONFIDENCE = 0.99
+"""How sure it has to be that a model is worse: it is asked again with every window."""
+
+_KNOWN = ("truth", "time", "scale", "rms")  # what models do not predict
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Comparison:
         previous: score of the previous model.
         gain: by how much the previous model is better, in units of the metric; below 0 it is
             worse.
-        low: lower end of the paired interval of the gain.
-        high: its upper end.
+        low: lower bound of the gain, paired and one-sided.
+        high: its upper bound.
         lost: rows that only one of the two answered.
     """
 
@@ -53,50 +56,46 @@ def compare(
     *,
     horizon: int = 1,
     seed: int = 0,
-    confidence: float = 0.95,
-    n_bootstrap: int = 1000,
+    confidence: float = CONFIDENCE,
 ) -> Comparison:
-    """Score both models on the rows that both answered.
+    """Score both models on the rows that both answered, with the same bootstrap draws.
 
-    Both meet the same draws, those of ``score_classification`` and its like: what makes a row
-    hard for both falls out of the difference.
+    What makes a row hard for both falls out of the difference, see ``paired_gain``.
 
     Args:
         champion: tidy rows with known truth, as ``answered`` gives them.
-        previous: tidy rows of the previous model; its ``truth``, if any, is not looked at.
+        previous: tidy rows of the previous model; the truth is taken from the champion's.
         target: what is predicted.
         metric: a metric of the task.
         horizon: steps of time between the origin of a forecast and its row.
         seed: seed of the draws.
-        confidence: share of the draws inside the interval.
-        n_bootstrap: number of draws.
+        confidence: level of each of the two bounds.
 
     Raises:
-        DataError: no row that both answered, or rows that cannot be scored.
+        DataError: rows that cannot be scored.
     """
     both = champion.index.intersection(previous.index)
-    if both.empty:
-        raise DataError(f"{target.column}: there is no row that both models answered")
-    terms = [name for name in ("truth", "time", "scale", "rms") if name in champion]
-    other = previous.loc[both].drop(columns=terms, errors="ignore")
-    other = other.join(champion.loc[both, terms])
+    lost = len(champion.index.symmetric_difference(previous.index))
+    if len(both) < 2:
+        return Comparison(metric, len(both), *(math.nan,) * 5, lost)
+    known = champion.loc[both, [name for name in _KNOWN if name in champion]]
+    other = previous.loc[both].drop(columns=list(known), errors="ignore").join(known)
     try:
-        first, second = (
-            _draws(rows, target, metric, horizon, seed, n_bootstrap)
-            for rows in (champion.loc[both], other)
+        gain = paired_gain(
+            metric,
+            target.task,
+            champion.loc[both],
+            other,
+            classes=target.classes,
+            horizon=horizon,
+            confidence=confidence,
+            seed=seed,
         )
-    except (KeyError, ValueError) as error:
+    except ValueError as error:
         raise DataError(f"logged predictions of '{target.column}': {error}") from error
-    sign = 1 if greater_is_better(metric) else -1
-    gain = interval(sign * (second - first), confidence)
-    return Comparison(
-        metric=metric,
-        rows=len(both),
-        champion=float(first[0]),
-        previous=float(second[0]),
-        **{"gain": gain["value"], "low": gain["low"], "high": gain["high"]},
-        lost=len(champion.index.symmetric_difference(previous.index)),
-    )
+    scores = gain.baseline["value"], gain.model["value"]
+    ends = gain.difference["value"], gain.difference["low"], gain.difference["high"]
+    return Comparison(metric, len(both), *scores, *ends, lost)
 
 
 def worsening(metric: str, before: float, now: float) -> float:
@@ -141,21 +140,3 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, pd.Timestamp):
         return value.isoformat()
     return value
-
-
-def _draws(
-    rows: pd.DataFrame, target: Target, metric: str, horizon: int, seed: int, n_bootstrap: int
-) -> Any:
-    """The metric over all rows (index 0) and over each draw."""
-    chosen = METRICS[target.task][metric]
-    if target.is_classes:
-        classes = target.classes or []
-        odds = rows[[f"probability_{name}" for name in classes]]
-        pair = classification_rows(rows["truth"], odds, classes)
-        return evaluate([chosen], *pair, n_bootstrap, seed)[metric]
-    if target.is_series:
-        pair = forecast_rows(rows["truth"], rows["prediction"], rows["scale"], rows["rms"])
-        times = {"times": rows["time"], "horizon": horizon}
-        return evaluate([chosen], *pair, n_bootstrap, seed, **times)[metric]
-    pair = finite(rows["truth"], "truth", 1), finite(rows["prediction"], "prediction", 1)
-    return evaluate([chosen], *pair, n_bootstrap, seed)[metric]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,7 +115,7 @@ def times_of(times: pd.Series) -> list[datetime | None]:
     return [None if pd.isna(moment) else moment for moment in moments]
 
 
-def frame_of(records: list[Mapping[str, Any]], names: list[str]) -> pd.DataFrame:
+def frame_of(records: Sequence[Record], names: list[str]) -> pd.DataFrame:
     """Rows of the table as a frame, indexed by row key.
 
     ``prediction``, ``truth`` and ``first_truth`` are numbers where no class names are among them;
@@ -131,11 +131,11 @@ def frame_of(records: list[Mapping[str, Any]], names: list[str]) -> pd.DataFrame
         frame[name] = labels.astype(object).where(labels.notna(), values)
         if labels.isna().all():
             frame[name] = values.astype(float)
-    odds = [json.loads(text) if text else {} for text in frame.pop("probabilities")]
+    odds = [json.loads(row["probabilities"] or "{}") for row in records]
     if any(odds):
         table = pd.DataFrame(odds, index=frame.index).add_prefix(_PROBABILITY)
         frame = pd.concat([frame, table.astype(float)], axis=1)
-    return frame.drop(columns="id").set_index("row_key")
+    return frame.drop(columns=["id", "probabilities"]).set_index("row_key")
 
 
 def _probabilities(rows: pd.DataFrame) -> list[str | None]:

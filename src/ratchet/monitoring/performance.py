@@ -22,7 +22,8 @@ from ratchet.params import Target
 from ratchet.params.monitoring import Watch
 
 _DRAWS = 200  # a window is one of many, and its ends are read to one digit
-_REQUEST = ["row_key", "version", "arm", "source", "request", "failed"]
+_SPAN = ("start", "end", "complete")
+_REQUEST = ["row_key", "version", "arm", "source", "request", "predicted_at"]
 _QUANTILES = {"response_p50_ms": 0.5, "response_ms": 0.95, "response_p99_ms": 0.99}
 
 
@@ -51,11 +52,11 @@ def score(
             classes = target.classes or []
             odds = rows[[f"probability_{name}" for name in classes]]
             return score_classification(rows["truth"], odds, classes, **draws)
-        pair = rows["truth"], rows["prediction"]
+        truth, predicted = rows["truth"], rows["prediction"]
         if target.is_series:
-            terms = {"scale": rows["scale"], "rms": rows["rms"], "times": rows["time"]}
-            return score_forecast(*pair, **terms, horizon=horizon, **draws)
-        return score_regression(*pair, **draws)
+            draws |= {"scale": rows["scale"], "rms": rows["rms"], "times": rows["time"]}
+            return score_forecast(truth, predicted, horizon=horizon, **draws)
+        return score_regression(truth, predicted, **draws)
     except (KeyError, ValueError) as error:
         raise DataError(f"logged predictions of '{target.column}': {error}") from error
 
@@ -162,8 +163,8 @@ def operations(
 ) -> pd.DataFrame:
     """Count answers and errors, and how long answers took, by the time of the answer.
 
-    A request that asks for several targets is one request; a failed attempt and the answer after
-    it are two.
+    A request that asks for several targets is one, and failed if one of them did; a failed
+    attempt and a later one are two.
 
     Args:
         rows: of one use case, as ``PredictionLog.rows`` gives them.
@@ -176,7 +177,8 @@ def operations(
         ``error_rate``, ``error`` (the commonest one), ``response_p50_ms``, ``response_ms`` (95th
         percentile), ``response_p99_ms``; NaN where no time was taken.
     """
-    asked = rows.reset_index().drop_duplicates(_REQUEST)
+    failed_first = rows.reset_index().sort_values("failed", ascending=False, kind="stable")
+    asked = failed_first.drop_duplicates(_REQUEST)
     table = []
     for span, part in _by_window(asked.assign(row_time=asked["predicted_at"]), window, start, now):
         failed = part[part["failed"].astype(bool)]
@@ -199,11 +201,10 @@ def _by_window(
 ) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """Windows and their rows in order of time; rows without time come first."""
     cut = cut_windows(rows["row_time"], window, start=start, now=now).reset_index(drop=True)
-    groups = cut.groupby("start", dropna=False, sort=True)
-    found = [
-        (part.iloc[0][["start", "end", "complete"]].to_dict(), rows.iloc[part.index.to_numpy()])
-        for _, part in groups
-    ]
+    found = []
+    for _, part in cut.groupby("start", dropna=False, sort=True):
+        head: dict[str, Any] = {name: part[name].iloc[0] for name in _SPAN}
+        found.append((head, rows.iloc[part.index.to_numpy()]))
     return sorted(found, key=lambda group: not pd.isna(group[0]["start"]))
 
 

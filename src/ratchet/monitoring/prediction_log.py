@@ -88,7 +88,7 @@ class PredictionLog:
         Returns:
             How many were new. An answer that is not finite is written as a failed one.
         """
-        common = {"use_case": use_case, "version": version, "arm": arm, "source": source}
+        common: Record = {"use_case": use_case, "version": version, "arm": arm, "source": source}
         common |= {"request": request, "predicted_at": naive_utc(at)}
         records = []
         for target, rows in predictions.items():
@@ -211,7 +211,8 @@ class PredictionLog:
             wanted = wanted.where(table.arm == arm)
         with self._begin() as connection:
             result = connection.execute(wanted.order_by(moment, table.id))
-            return frame_of(list(result.mappings()), list(result.keys()))
+            names = list(result.keys())
+            return frame_of([dict(row) for row in result.mappings()], names)
 
     def prune(self, use_case: str, keep_days: int, now: datetime) -> int:
         """Forget answers that were given more than ``keep_days`` days before ``now``.

@@ -11,19 +11,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ratchet.learning.metrics import greater_is_better
-from ratchet.monitoring.comparison import Comparison, exceeds, jsonable, worsening
+from ratchet.monitoring.comparison import CONFIDENCE, Comparison, exceeds, jsonable, worsening
 from ratchet.monitoring.log_rows import naive_utc
 from ratchet.params.monitoring import Watch
 
-_Z = 1.96  # ends of a 95 % interval, in standard errors
-SURE = 1.645
-"""Standard errors that the windows must be worse by, before a retraining is asked for: 95 %."""
+_ENDS = 1.96  # of a 95 % interval, in standard errors
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,9 @@ def assess(
     *,
     since: datetime | None = None,
     last_change: datetime | None = None,
+    last_request: datetime | None = None,
     promoted_interval: tuple[float, float] | None = None,
+    confidence: float = CONFIDENCE,
 ) -> Assessment:
     """Say whether a champion is worse than it was, and has been for long enough.
 
@@ -89,30 +90,39 @@ def assess(
         metric: what is looked at.
         watch: thresholds, persistence and cool-down.
         since: when the champion began to serve; by the time of rows, like that of windows.
-        last_change: when models last changed or a retraining was last asked for. Nothing is done
-            before more than ``cooldown`` windows that began later have passed.
+        last_change: when models last changed. Nothing is done in the first ``cooldown`` windows
+            that began later.
+        last_request: when a retraining was last asked for. No other one is in as many windows; a
+            rollback need not wait for them.
         promoted_interval: ends of the 95 % interval of ``promoted``.
+        confidence: how sure it has to be that these windows together are worse at all, before a
+            retraining is asked for; without intervals in ``windows`` it is not asked.
     """
     if not math.isfinite(promoted):
         return Assessment("none", f"there is no {metric} of the promotion to compare with")
     counted = _counted(windows, metric, since)
     if counted.empty:
         return Assessment("none", f"no complete window has enough known truth for {metric} yet")
-    looked_at = counted.tail(watch.of)
-    numbers = _numbers(looked_at, promoted, metric, promoted_interval)
-    told = _told(numbers, watch)
-    if waiting := _waiting(windows, watch, last_change):
-        return Assessment("none", f"{waiting}; {told}", numbers)
-    for action, threshold in (("compare", watch.rollback_above), ("retrain", watch.retrain_above)):
-        failed = _failed(numbers, threshold, watch)
-        if failed is None:
-            continue
-        of = f"more than {threshold:.0%} worse in {len(failed)} of {len(looked_at)} windows"
-        numbers |= {"threshold": threshold, "failing": len(failed), "from": failed[0]["start"]}
-        if action == "retrain" and not numbers["sure"]:
-            return Assessment("none", f"{told}; {of}, but no more than chance makes them", numbers)
-        return Assessment(action, f"{told}; {of}", numbers)
-    return Assessment("none", told, numbers)
+    numbers = _numbers(counted.tail(watch.of), promoted, metric, promoted_interval)
+    errors = numbers["standard_errors"]
+    numbers["sure"] = errors is None or errors > NormalDist().inv_cdf(confidence)
+    numbers["asked"] = _waiting(windows, watch, last_request, "a retraining was asked for")
+    if waiting := _waiting(windows, watch, last_change, "models changed"):
+        return Assessment("none", f"{waiting}; {_told(numbers)}", numbers)
+    return _by_the_rule(numbers, watch)
+
+
+def in_question(rows: pd.DataFrame, assessment: Assessment) -> pd.DataFrame:
+    """Rows on which an assessment asks to compare: from the first window that failed.
+
+    Args:
+        rows: tidy rows of the champion, as ``answered`` gives them.
+        assessment: one whose action is ``compare``.
+    """
+    start, end = assessment.numbers["from"], assessment.numbers["until"]
+    if start is None:
+        return rows[rows["time"].isna()]
+    return rows[(rows["time"] >= pd.Timestamp(start)) & (rows["time"] < pd.Timestamp(end))]
 
 
 def decide(
@@ -147,9 +157,33 @@ def decide(
     reason = f"{assessment.reason}; {against}"
     if better:
         return Action("rollback", reason, numbers)
-    if not numbers.get("sure", True):
-        return Action("none", f"{reason}, and no more than chance makes it worse", numbers)
+    if held := _held_back(numbers):
+        return Action("none", reason + held, numbers)
     return Action("retrain", _with_inputs(reason, inputs), numbers)
+
+
+def _by_the_rule(numbers: dict[str, Any], watch: Watch) -> Assessment:
+    told, looked_at = _told(numbers), len(numbers["windows"])
+    rules: list[tuple[Literal["compare", "retrain"], float]] = [
+        ("compare", watch.rollback_above),
+        ("retrain", watch.retrain_above),
+    ]
+    for action, threshold in rules:
+        failed = _failed(numbers, threshold, watch)
+        if failed is None:
+            continue
+        numbers |= {"threshold": threshold, "failing": len(failed), "from": failed[0]["start"]}
+        told += f"; more than {threshold:.0%} worse in {len(failed)} of {looked_at} windows"
+        held = _held_back(numbers) if action == "retrain" else ""
+        return Assessment("none" if held else action, told + held, numbers)
+    return Assessment("none", told, numbers)
+
+
+def _held_back(numbers: dict[str, Any]) -> str:
+    """Why no retraining is asked for although the rule says so; empty where it is."""
+    if not numbers.get("sure", True):
+        return ", but no more than chance makes it worse"
+    return f"; {asked}" if (asked := numbers.get("asked")) else ""
 
 
 def _counted(windows: pd.DataFrame, metric: str, since: datetime | None) -> pd.DataFrame:
@@ -161,16 +195,15 @@ def _counted(windows: pd.DataFrame, metric: str, since: datetime | None) -> pd.D
     return windows[counts]
 
 
-def _waiting(windows: pd.DataFrame, watch: Watch, last_change: datetime | None) -> str:
+def _waiting(windows: pd.DataFrame, watch: Watch, last: datetime | None, what: str) -> str:
     """Why nothing is done yet; empty when nothing speaks against it."""
-    if last_change is None or windows["start"].isna().all():
+    if last is None or not watch.cooldown or windows["start"].isna().all():
         return ""
-    later = windows["complete"].astype(bool) & (windows["start"] >= naive_utc(last_change))
+    later = windows["complete"].astype(bool) & (windows["start"] >= naive_utc(last))
     if (passed := int(later.sum())) > watch.cooldown:
         return ""
     return (
-        f"models changed {passed} complete windows ago; nothing is done in the first "
-        f"{watch.cooldown}"
+        f"{what} {passed} complete windows ago, and nothing is done in the first {watch.cooldown}"
     )
 
 
@@ -188,14 +221,12 @@ def _numbers(
         }
         for _, row in looked_at.iterrows()
     ]
-    errors = _standard_errors(looked_at, promoted, metric, promoted_interval)
     return {
         "metric": metric,
         "promoted": promoted,
         "windows": windows,
         "until": windows[-1]["end"],
-        "standard_errors": errors,
-        "sure": errors is None or errors > SURE,
+        "standard_errors": _standard_errors(looked_at, promoted, metric, promoted_interval),
     }
 
 
@@ -208,14 +239,16 @@ def _standard_errors(
     rows = looked_at["rows"].to_numpy(dtype=float)
     share = rows / rows.sum()
     width = (looked_at[f"{metric}_high"] - looked_at[f"{metric}_low"]).to_numpy(dtype=float)
-    variance = float(np.sum((share * width / (2 * _Z)) ** 2))
+    variance = float(np.sum((share * width / (2 * _ENDS)) ** 2))
     if promoted_interval is not None:
-        variance += ((promoted_interval[1] - promoted_interval[0]) / (2 * _Z)) ** 2
+        variance += ((promoted_interval[1] - promoted_interval[0]) / (2 * _ENDS)) ** 2
     lost = float(share @ looked_at[metric].to_numpy(dtype=float)) - promoted
     lost = -lost if greater_is_better(metric) else lost
     if not math.isfinite(variance):
         return None
-    return lost / math.sqrt(variance) if variance else math.copysign(math.inf, lost)
+    if not variance:
+        return math.copysign(math.inf, lost) if lost else 0.0
+    return lost / math.sqrt(variance)
 
 
 def _failed(numbers: dict[str, Any], threshold: float, watch: Watch) -> list[dict[str, Any]] | None:
@@ -226,7 +259,7 @@ def _failed(numbers: dict[str, Any], threshold: float, watch: Watch) -> list[dic
     return failed if len(failed) >= needed and failed[-1] is windows[-1] else None
 
 
-def _told(numbers: dict[str, Any], watch: Watch) -> str:
+def _told(numbers: dict[str, Any]) -> str:
     """The latest window beside the promotion, in words."""
     latest, metric, promoted = numbers["windows"][-1], numbers["metric"], numbers["promoted"]
     when = f"from {latest['start'][:10]} on" if latest["start"] else "of all rows"

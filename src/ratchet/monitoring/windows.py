@@ -40,7 +40,8 @@ def cut_windows(
     until = pd.Timestamp(naive_utc(now)) if now is not None else known.max() + _usual_step(known)
     length = _fixed(window)
     if length is not None:
-        starts = begin + ((times - begin) // length) * length
+        passed = (times - begin) // length  # type: ignore[operator]  # the stubs lack it
+        starts = begin + passed * length
         ends = starts + length
     else:
         starts, ends = _calendar(times, window, min(begin, known.min()))
@@ -80,4 +81,4 @@ def _calendar(times: pd.Series, window: str, first: pd.Timestamp) -> tuple[pd.Se
 
 def _usual_step(times: pd.Series) -> pd.Timedelta:
     steps = times.drop_duplicates().sort_values().diff().dropna()
-    return steps.median() if len(steps) else pd.Timedelta(0)
+    return pd.Timedelta(steps.median()) if len(steps) else pd.Timedelta(0)
