@@ -115,44 +115,6 @@ class Judging:
             seen.append(decided_until(self._opened.manifest))
         return max((moment for moment in seen if moment), default=None)
 
-    def _answers(self, bundle: Bundle) -> Answers:
-        now = delivered(bundle, self.raw, self.as_of)
-        return now.predict(now.features.index[now.features.index.isin(self._fresh_keys)])
-
-    @cached_property
-    def _fresh_keys(self) -> pd.Index:
-        """Test rows that the champion has not seen in any part."""
-        rows = pd.concat([rows[rows["split"] == "test"] for rows in self.predictions.values()])
-        test = rows.index.unique()
-        if self._champion is None:
-            return test
-        try:
-            known = self._opened.rows
-        except UserError:
-            return test[:0]
-        time, until = self.use_case.data.time, decided_until(self._opened.manifest)
-        if time is None or until is None:
-            return test[~test.isin(known.index)]
-        return test[self.primary.loc[test, time] > pd.Timestamp(until)]
-
-    def _last_seen(self, challenger: Bundle | None) -> str | None:
-        """Time of the last row that one of the two has used."""
-        seen = [] if challenger is None else [challenger.manifest["last_row"]]
-        if self._champion is not None and not self._fresh_keys.empty:
-            seen.append(decided_until(self._opened.manifest))
-        return max((moment for moment in seen if moment), default=None)
-
-    @cached_property
-    def _last_seen(self) -> str | None:
-        """Time of the last row by which the champion was made or chosen."""
-        if self._champion is None:
-            return None
-        try:
-            manifest = self._opened.manifest
-        except UserError:
-            return None
-        return manifest["decided_until"] or manifest["last_row"]
-
     def _rows(
         self,
         name: str,
