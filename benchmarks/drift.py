@@ -193,7 +193,7 @@ def sources(use_case: str) -> tuple[pd.DataFrame, str, str | None]:
     from kedro.framework.startup import bootstrap_project
 
     from ratchet.config import read_use_cases
-    from ratchet.preparation.contract import typed_rows
+    from ratchet.preparation import derive_columns, typed_rows
     from ratchet.preparation.needs import closure
 
     bootstrap_project(ROOT)
@@ -202,7 +202,7 @@ def sources(use_case: str) -> tuple[pd.DataFrame, str, str | None]:
         parameters = read_use_cases(context.params)[use_case]
         raw = context.catalog.load(f"{use_case}.raw")
     data, features = parameters.data, parameters.features
-    typed = typed_rows(raw, data, {})
+    typed = derive_columns(typed_rows(raw, data, {}), data)
     past = features.windows.past if features.windows else {}
     history = features.history.entities if features.history else []
     named = parameters.monitoring.drift.columns or closure(
@@ -214,26 +214,33 @@ def sources(use_case: str) -> tuple[pd.DataFrame, str, str | None]:
     return rows[list(dict.fromkeys([time, *kept]))], time, "7D" if data.series else None
 
 
-def forward(rows: pd.DataFrame, time: str, window: str, first: int) -> Iterator[tuple[Any, Any]]:
+def forward(
+    rows: pd.DataFrame, time: str, window: str, first: int, change: Change = lambda rows: rows
+) -> Iterator[tuple[Any, Any]]:
     """Each window against all rows before it, at most 20,000, from the ``first`` one on."""
     periods = rows[time].dt.to_period(window)
     for period in sorted(periods.unique())[first:]:
-        yield rows[periods < period].tail(20_000), rows[periods == period]
+        yield rows[periods < period].tail(20_000), change(rows[periods == period])
+
+
+def _warmer(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(temperature=rows["temperature"] + 5.7)
 
 
 def others(rows: pd.DataFrame, time: str, window: str, season: str) -> Iterator[tuple[Any, Any]]:
     """Each whole window against the others of its season."""
     periods, seasons = rows[time].dt.to_period(window), rows[time].dt.to_period(season)
-    whole = periods.value_counts().max()
+    whole = rows.groupby(periods)[time].nunique().max()
     for _, mine in rows.groupby(seasons):
         for period, now in mine.groupby(periods[mine.index]):
-            if len(now) == whole:
+            if now[time].nunique() == whole:
                 yield mine[periods[mine.index] != period], now
 
 
 REAL: list[tuple[str, str, Callable[..., Iterator[tuple[Any, Any]]], tuple[Any, ...]]] = [
     ("power: weeks, others of the quarter", "power", others, ("W", "Q")),
     ("power: weeks, all before", "power", forward, ("W", 26)),
+    ("power: the same, 1 sd warmer", "power", forward, ("W", 26, _warmer)),
     ("stock: weeks, all others", "stock", others, ("W", "2Y")),
     ("stock: weeks, all before", "stock", forward, ("W", 9)),
     ("prices: quarters, all before", "prices", forward, ("Q", 20)),

@@ -14,7 +14,7 @@ from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import UserError
 
 if TYPE_CHECKING:
-    from ratchet.commands.drift_rows import Rows
+    from ratchet.commands.drift_rows import Look
     from ratchet.monitoring.drift import DriftReport, ErrorEvidence
 
 _SHOWN = 12  # columns in the table
@@ -31,24 +31,25 @@ def drift(use_case: str, scenario: str | None, env: str | None) -> None:
     report goes to data/08_reporting/<use case>/drift_<scenario>.json and .png, without scenario to
     drift_window. Ends with 3 where the severity is MEDIUM and with 4 where it is HIGH.
     """
-    rows, seed, folder = _rows(use_case, env)
+    look, seed, folder = _look(use_case, env)
     content, report, current = (
-        _newest(rows, seed) if scenario is None else _simulated(rows, scenario, seed)
+        _newest(look, seed) if scenario is None else _simulated(look, scenario, seed)
     )
     stem = folder / f"drift_{scenario or 'window'}"
     shown = stem.relative_to(Path.cwd()) if stem.is_relative_to(Path.cwd()) else stem
-    _write(stem, {"use_case": use_case, "scenario": scenario, **content}, report, rows, current)
+    _write(stem, {"use_case": use_case, "scenario": scenario, **content}, report, look, current)
     _print(use_case, scenario, content, report)
     click.echo(f"\nMore in {shown}.json and {stem.name}.png")
     raise SystemExit(report.exit_code)
 
 
-def _rows(name: str, env: str | None) -> tuple[Rows, int, Path]:
+def _look(name: str, env: str | None) -> tuple[Look, int, Path]:
     """The champion's bundle with the rows of today, the seed, and where reports go."""
     from kedro.framework.session import KedroSession
 
-    from ratchet.commands.drift_rows import read_rows
+    from ratchet.commands.drift_rows import Look
     from ratchet.release.bundle import open_bundle
+    from ratchet.release.delivered import delivered
 
     loader, project = loader_here(env)
     use_cases = read_use_cases(loader["parameters"])
@@ -63,39 +64,40 @@ def _rows(name: str, env: str | None) -> tuple[Rows, int, Path]:
         context = session.load_context()  # type: ignore[attr-defined]
         raw, params = context.catalog.load(f"{name}.raw"), context.params
     reporting = project / loader["globals"]["paths"]["reporting"] / name
-    rows = read_rows(bundle, use_cases[name], raw, params.get("as_of"))
-    return rows, int(params["seed"]), reporting
+    look = Look(delivered(bundle, raw, params.get("as_of")), use_cases[name])
+    return look, int(params["seed"]), reporting
 
 
-def _simulated(rows: Rows, name: str, seed: int) -> tuple[dict[str, Any], DriftReport, Any]:
+def _simulated(look: Look, name: str, seed: int) -> tuple[dict[str, Any], DriftReport, Any]:
     """What a scenario does to the scores, and what is found of it."""
-    from ratchet.commands.drift_rows import deciding
     from ratchet.monitoring.drift import detect
     from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
+    from ratchet.release.deciding import deciding
 
-    known = rows.use_case.monitoring.drift.scenarios
+    known = look.use_case.monitoring.drift.scenarios
     if name not in known:
         there = ", ".join(known) or "none; name some in monitoring.drift.scenarios"
         raise UserError(f"--scenario: no scenario '{name}'; there are {there}")
-    target, metric = deciding(rows.use_case)
-    changed = rows.changed(known[name], seed)
+    use_case, reference = look.now.bundle.use_case, look.now.bundle.reference
+    target, metric = deciding(use_case)
+    unchanged, changed = look.now.typed, look.changed(known[name], seed)
     effect = scenario_effect(
-        rows.typed,
+        unchanged,
         changed,
-        rows.predict,
-        rows.use_case.targets,
-        horizon=rows.use_case.features.horizon,
+        look.predict,
+        use_case.targets,
+        horizon=use_case.features.horizon,
         seed=seed,
     )
-    allowed = rows.use_case.monitoring.watch.rollback_above
-    common = _common(rows, target, seed)
-    current = rows.inputs(changed)
-    before = detect(rows.bundle.reference, rows.inputs(rows.typed), rows.drift, **common)
+    allowed = look.use_case.monitoring.watch.rollback_above
+    options = look.options(target, seed)
+    current = look.inputs(changed)
+    before = detect(reference, look.inputs(unchanged), look.drift, **options)
     report = detect(
-        rows.bundle.reference,
+        reference,
         current,
-        rows.drift,
-        **common,
+        look.drift,
+        **options,
         error=error_from_effect(effect[target], metric, allowed),
     )
     content = {
@@ -106,67 +108,60 @@ def _simulated(rows: Rows, name: str, seed: int) -> tuple[dict[str, Any], DriftR
     return content, report, current
 
 
-def _newest(rows: Rows, seed: int) -> tuple[dict[str, Any], DriftReport, Any]:
+def _newest(look: Look, seed: int) -> tuple[dict[str, Any], DriftReport, Any]:
     """What is found in the newest rows, and in the windows before them."""
-    from ratchet.commands.drift_rows import deciding, latest
+    from ratchet.commands.drift_rows import latest
     from ratchet.monitoring.drift import detect
+    from ratchet.release.deciding import deciding
 
-    target, metric = deciding(rows.use_case)
-    common = _common(rows, target, seed)
-    window = rows.use_case.monitoring.watch.window
-    *before, current = latest(rows.inputs(rows.typed), window, rows.drift.persistent)
-    earlier = [detect(rows.bundle.reference, part, rows.drift, **common) for part in before]
+    reference = look.now.bundle.reference
+    target, metric = deciding(look.now.bundle.use_case)
+    options = look.options(target, seed)
+    window = look.use_case.monitoring.watch.window
+    *before, current = latest(look.inputs(look.now.typed), window, look.drift.persistent)
+    earlier = [detect(reference, part, look.drift, **options) for part in before]
     report = detect(
-        rows.bundle.reference,
+        reference,
         current,
-        rows.drift,
-        **common,
+        look.drift,
+        **options,
         earlier=earlier,
-        error=_error(rows, current, target, metric, seed),
+        error=_error(look, current, target, metric, seed),
     )
     return {"before": [part.severity for part in earlier]}, report, current
 
 
-def _common(rows: Rows, target: str, seed: int) -> dict[str, Any]:
-    return {
-        "time": rows.time,
-        "period": rows.period,
-        "importance": rows.importance(target),
-        "seed": seed,
-    }
-
-
-def _error(rows: Rows, current: Any, name: str, metric: str, seed: int) -> ErrorEvidence | None:
+def _error(look: Look, current: Any, name: str, metric: str, seed: int) -> ErrorEvidence | None:
     """Against the truth where enough of it is known, else what the model itself expects."""
     from ratchet.commands.drift_rows import promised
     from ratchet.monitoring.drift.effect import error_from_scores, error_without_truth
     from ratchet.monitoring.performance import score
 
-    watch, target = rows.use_case.monitoring.watch, rows.use_case.targets[name]
-    answers = rows.predict(rows.typed)[name]
+    watch, bundle = look.use_case.monitoring.watch, look.now.bundle
+    target, horizon = bundle.use_case.targets[name], bundle.use_case.features.horizon
+    answers = look.predict(look.now.typed)[name]
     mine = answers[answers.index.isin(current.index)]
     known = mine.dropna(subset=["truth", "prediction"])
-    before = promised(rows.bundle.metrics.get(name, {}), metric)
+    before = promised(bundle.metrics.get(name, {}), metric)
     if before is not None and len(known) >= watch.min_rows:
-        scores = score(known, target, rows.use_case.features.horizon, seed)
-        now = scores[metric]["value"]
+        now = score(known, target, horizon, seed)[metric]["value"]
         return error_from_scores(metric, before, now, watch.rollback_above, len(known))
     others = answers[~answers.index.isin(current.index)]
     return error_without_truth(others, mine, target, watch.rollback_above)
 
 
 def _write(
-    stem: Path, content: Mapping[str, Any], report: DriftReport, rows: Rows, current: Any
+    stem: Path, content: Mapping[str, Any], report: DriftReport, look: Look, current: Any
 ) -> None:
     from ratchet.monitoring.comparison import jsonable
     from ratchet.monitoring.drift.figures import draw
 
     stem.parent.mkdir(parents=True, exist_ok=True)
-    version = {"bundle": rows.bundle.folder.name}
+    version = {"bundle": look.now.bundle.folder.name}
     plain = jsonable({**content, **version, "drift": report.to_json()})
     text, picture = (stem.with_name(f"{stem.name}.{end}") for end in ("json", "png"))
     text.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    draw(report, rows.bundle.reference, current).savefig(picture, dpi=110)
+    draw(report, look.now.bundle.reference, current).savefig(picture, dpi=110)
 
 
 def _print(
