@@ -30,6 +30,14 @@ def test_before_anything_was_run():
     assert not Path("mlflow.db").exists()  # asking leaves nothing behind
 
 
+def test_the_page():
+    done = ask("--page")
+
+    assert done.exit_code == 0, done.output
+    page = Path("data/test/08_reporting/status.html").read_text(encoding="utf-8")
+    assert page.count("Nothing was decided yet.") >= 4
+
+
 def test_one_use_case_in_full():
     done = ask("--use-case", "films")
 

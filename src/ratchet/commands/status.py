@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import UserError
 
 if TYPE_CHECKING:
-    from ratchet.params import UseCase
     from ratchet.pipelines.status.collect import UseCaseStatus
     from ratchet.release.registry import Registry
 
@@ -25,48 +25,49 @@ _LOG_WIDTH = 140
 @click.option("--use-case", "-u", help="One use case, in full; all by default.")
 @click.option("--env", "-e", help="Environment of the configuration, as for `kedro run`.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def status(use_case: str | None, env: str | None, as_json: bool) -> None:
+@click.option("--page", is_flag=True, help="Also write the page, of all use cases.")
+def status(use_case: str | None, env: str | None, as_json: bool, page: bool) -> None:
     """Say what serves, since when, how well, and what was decided last.
 
     The same with charts is in data/08_reporting/status.html.
     """
     try:
-        statuses = _look(use_case, env)
+        statuses = _look(env, page=page)
     except MissingConfigException as error:
         raise click.ClickException(str(error)) from error
+    if use_case is not None:
+        if use_case not in statuses:
+            known = ", ".join(statuses)
+            raise UserError(f"--use-case: no use case '{use_case}'; there are {known}")
+        statuses = {use_case: statuses[use_case]}
     if as_json:
-        click.echo(json.dumps({each.name: each.to_json() for each in statuses}, indent=2))
-        return
-    _print(statuses, in_full=use_case is not None)
+        click.echo(json.dumps({name: each.to_json() for name, each in statuses.items()}, indent=2))
+    else:
+        _print(list(statuses.values()), in_full=use_case is not None)
 
 
-def _look(use_case: str | None, env: str | None) -> list[UseCaseStatus]:
+def _look(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
+    """Use case -> its status; the page is written where it is asked for."""
     from kedro.framework.session import KedroSession
 
     from ratchet.pipelines.status.collect import collect
 
     loader, project = loader_here(env)
-    use_cases = _chosen(read_use_cases(loader["parameters"]), use_case)
+    use_cases = read_use_cases(loader["parameters"])
     with KedroSession.create(project, env=env) as session:
         catalog = session.load_context().catalog
         watches = {
             name: catalog.load(f"{name}.watch") if catalog.exists(f"{name}.watch") else None
             for name in use_cases
         }
-        registry = catalog.load("registry")
-        if not _is_there(registry):
-            return collect(None, None, use_cases, watches)
-        return collect(registry, catalog.load("prediction_log"), use_cases, watches)
+        registry, log = catalog.load("registry"), catalog.load("prediction_log")
+        stores = (registry, log) if _is_there(registry) else (None, None)
+        statuses = collect(*stores, use_cases, watches)
+        if page:
+            from ratchet.pipelines.status.page import render
 
-
-def _chosen(known: Mapping[str, UseCase], use_case: str | None) -> dict[str, UseCase]:
-    if use_case is None:
-        return dict(known)
-    if use_case not in known:
-        raise UserError(
-            f"--use-case: no use case '{use_case}'; there are {', '.join(sorted(known))}"
-        )
-    return {use_case: known[use_case]}
+            catalog.save("status", render(statuses, dt.datetime.now(dt.UTC)))
+    return {status.name: status for status in statuses}
 
 
 def _is_there(registry: Registry) -> bool:

@@ -17,7 +17,7 @@ from ratchet.errors import UserError
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.params import UseCase
 from ratchet.pipelines.status.bundles import Model
-from ratchet.pipelines.status.collect import DECISIONS, Predicted, collect, primary
+from ratchet.pipelines.status.collect import DECISIONS, Predicted, collect
 from ratchet.release.ledger import Ledger
 
 PROMOTED = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)
@@ -68,7 +68,7 @@ class Registry:
         return folder
 
     def get_registered_model(self, name: str) -> Any:
-        assert name == "ratchet-shop"
+        assert name.startswith("ratchet-")
         return SimpleNamespace(aliases=self.aliases)
 
     def decide(self, event: str, version: str, previous: str | None = None) -> None:
@@ -238,16 +238,18 @@ def test_a_ledger_that_cannot_be_read(served, log, monkeypatch):
     assert status.champion is not None
 
 
-def test_the_monitoring(served, log):
-    watch = {
-        "windows": [{"rmse": 0.55, "rows": 30}, {"rmse": None, "rows": 3, "note": "few"}],
-        **{"alerts": [], "drift": None, "action": "none", "reason": ""},
-    }
+WATCH = {
+    "windows": [{"rmse": 0.55, "rows": 30}, {"rmse": None, "rows": 3, "note": "few"}],
+    **{"alerts": [], "drift": None, "action": "none", "reason": "", "scored": {"version": "2"}},
+}
 
-    status = look(served, log, watch)
+
+def test_the_monitoring(served, log):
+    status = look(served, log, WATCH)
 
     assert [window["rmse"] for window in status.windows] == [0.55]
     assert status.worse_by == pytest.approx(0.1)
+    assert status.watched is None
 
 
 def test_as_json(served, log):
@@ -260,6 +262,23 @@ def test_as_json(served, log):
     assert found["watch"] is None
 
 
-def test_the_target_and_metric_that_decide():
-    assert primary(use_case()) == ("sales", "rmse")
-    assert primary(use_case(release={"target": "other", "metric": "r2"})) == ("other", "r2")
+def test_the_monitoring_of_another_version(served, log):
+    watch = {**WATCH, "scored": {"version": "1"}}
+
+    status = look(served, log, watch)
+
+    assert status.watch is None
+    assert status.watched == "1"
+    assert not status.windows
+
+
+def test_the_monitoring_before_anything_served(served, log):
+    status = look(served, log, {**WATCH, "scored": {"version": None}})
+
+    assert status.watch is status.watched is None
+
+
+def test_use_cases_stand_by_name(served, log):
+    use_cases = {name: use_case() for name in ("shop", "b", "a")}
+
+    assert [status.name for status in collect(served, log, use_cases, {})] == ["a", "b", "shop"]

@@ -102,7 +102,7 @@ def test_windows_are_points_beside_the_interval_of_the_promotion(status):
     assert len(traces[PRODUCTION]["x"]) == 6
     assert traces[PRODUCTION]["error_y"]["array"][0] == pytest.approx(0.05)
     assert traces[PRODUCTION]["error_y"]["arrayminus"][0] == pytest.approx(0.04)
-    assert set(traces["its 95% interval"]["y"]) == {0.46, 0.54}
+    assert set(traces["its 95% interval there"]["y"]) == {0.46, 0.54}
     assert traces["at the promotion"]["y"] == [0.5, 0.5]
 
 
@@ -129,3 +129,11 @@ def test_windows_without_score_are_in_the_table_only(status, make_watch, make_wi
 
     assert len(production_chart(status(watch=some)).frame) == 3
     assert "3 rows, 20 are needed" in text_of(render([status(watch=some)], NOW))
+
+
+def test_dates_are_not_broken(status, make_entry):
+    page = render(
+        [status(decisions=[make_entry("hold", "4", 25, "<b> on 2026-10-25 & later")])], NOW
+    )
+
+    assert '&lt;b&gt; on <span class="date">2026-10-25</span> &amp; later' in page

@@ -100,6 +100,12 @@ def test_no_monitoring(status):
     assert words.verdict(status(watch=None)) == ""
 
 
+def test_the_monitoring_looked_at_another_version(status):
+    said = words.in_production(status(watch=None, watched="2"))
+
+    assert said.endswith("The monitoring has not looked at it yet, only at version 2 before it.")
+
+
 def test_no_window_has_enough_rows(status, make_watch, make_window):
     few = status(watch=make_watch(make_window(0, None, note="12 rows, 20 are needed")))
 
@@ -185,13 +191,11 @@ def test_decisions(make_entry, event, version, expected):
     assert words.decided(make_entry(event, version, 5, "why")) == expected
 
 
-def test_conditions_of_a_decision(status, make_entry):
+def test_conditions_of_a_decision(status):
     held, promoted = status().decisions
 
     assert [mark for mark, _, _ in words.conditions(held)] == ["yes", "no", "doubt"]
     assert words.conditions(promoted) == []
-    wrapped = make_entry("hold", "4", 5, "x", details={"verdict": held.details})
-    assert words.conditions(wrapped) == words.conditions(held)
 
 
 def test_what_is_urgent_comes_first(every_condition):

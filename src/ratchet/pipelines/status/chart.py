@@ -46,7 +46,7 @@ def production_chart(status: UseCaseStatus) -> Chart | None:
         group="group",
         low="low",
         high="high",
-        band_title="its 95% interval",
+        band_title="its 95% interval there",
         reference=status.fails_beyond,
         reference_title="beyond this a window fails",
     )
@@ -63,6 +63,7 @@ def figure_json(chart: Chart, status: UseCaseStatus) -> str:
         selector={"name": PRODUCTION},
     )
     figure.update_xaxes(tickformat="%Y-%m-%d", nticks=6)
+    figure.update_annotations(x=0, xanchor="left")  # the latest windows are on the right
     return str(go.Figure(figure).to_json()).replace("<", "\\u003c")
 
 

@@ -48,7 +48,9 @@ class UseCaseStatus:
         promoted: the metric at the promotion: ``value``, ``low``, ``high``.
         fails_beyond: value of the metric beyond which a window of the production fails.
         predicted: what the champion answered; ``None`` without a champion.
-        watch: what the monitoring found last; ``None`` before it has run.
+        watch: what the monitoring found last of this champion; ``None`` before it has looked at
+            it.
+        watched: the version that the monitoring looked at last, if that is another one.
         decisions: entries of the ledger, newest first.
         problems: what has to be mended, in sentences.
     """
@@ -66,6 +68,7 @@ class UseCaseStatus:
     fails_beyond: float | None = None
     predicted: Predicted | None = None
     watch: Mapping[str, Any] | None = None
+    watched: str | None = None
     decisions: Sequence[Any] = ()
     problems: Sequence[str] = ()
 
@@ -132,16 +135,6 @@ def collect(
     ]
 
 
-def primary(use_case: UseCase) -> tuple[str, str]:
-    """The target and the metric that decide which model serves."""
-    from ratchet.learning.metrics import from_scorer
-
-    release = use_case.release
-    name = release.target or next(iter(use_case.targets))
-    target = use_case.targets[name]
-    return name, release.metric or from_scorer(target.scorer, 0.0, target.task)[0]
-
-
 def _status(
     registry: Any,
     log: Any,
@@ -151,15 +144,15 @@ def _status(
     faults: Sequence[str],
 ) -> UseCaseStatus:
     from ratchet.learning.metrics import greater_is_better
+    from ratchet.release.deciding import deciding
 
-    target, metric = primary(use_case)
+    target, metric = deciding(use_case)
     status = UseCaseStatus(
         name=name,
         title=use_case.about.title,
         target=target,
         metric=metric,
         greater_is_better=greater_is_better(metric),
-        watch=watch,
     )
     if registry is None:
         return status
@@ -175,6 +168,7 @@ def _status(
     )
     if state.champion is not None:
         promoted = bundles.score(state.champion, target, metric)
+        looked_at = watch["scored"]["version"] if watch else None
         above = use_case.monitoring.watch.rollback_above
         status = replace(
             status,
@@ -182,6 +176,8 @@ def _status(
             promoted=promoted,
             fails_beyond=_worse(promoted["value"], above, status) if promoted else None,
             predicted=_predicted(log, name, target, state),
+            watch=watch if looked_at == state.champion else None,
+            watched=looked_at if looked_at != state.champion else None,
         )
     broken = [
         f"the ledger: {fault.removeprefix(f'{name}: ')}"
@@ -201,7 +197,7 @@ def _decisions(registry: Any, use_case: str) -> tuple[list[Any], list[str]]:
 
 
 def _predicted(log: Any, use_case: str, target: str, state: Any) -> Predicted:
-    rows = log.rows(use_case, target, state.champion)
+    rows = log.rows(use_case, target, state.champion, arm="champion")
     since = state.since.astimezone(dt.UTC).replace(tzinfo=None)
     answers = rows[~rows["failed"].astype(bool) & (rows["predicted_at"] >= since)]
     latest = None if answers.empty else answers["predicted_at"].max().to_pydatetime()

@@ -13,8 +13,8 @@ def write_status(registry: Any, prediction_log: Any, **by_use_case: Any) -> str:
     Args:
         registry: the models and the ledger.
         prediction_log: what the models answered.
-        by_use_case: ``<use_case>_watch``, what the monitoring found, and
-            ``<use_case>_parameters``, for each use case.
+        by_use_case: for each use case ``<use_case>_watch``, what the monitoring found;
+            ``<use_case>_decision``, which the ledger has; ``<use_case>_parameters``.
 
     Returns:
         HTML that needs nothing else.

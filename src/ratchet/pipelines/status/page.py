@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ratchet.pipelines.reporting.page.wording import column as column_texts
@@ -14,6 +17,8 @@ from ratchet.pipelines.reporting.page.wording import label
 from ratchet.pipelines.status import words
 from ratchet.pipelines.status.chart import figure_json, production_chart
 from ratchet.pipelines.status.collect import UseCaseStatus
+
+_DATE = re.compile(r"(\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC)?)")
 
 
 def render(statuses: Sequence[UseCaseStatus], written: dt.datetime) -> str:
@@ -38,6 +43,7 @@ def render(statuses: Sequence[UseCaseStatus], written: dt.datetime) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["dated"] = _dated
     chapters = [_chapter(status) for status in statuses]
     return environment.get_template("status.html.j2").render(
         words=words,
@@ -75,3 +81,12 @@ def _windows(status: UseCaseStatus) -> dict[str, Any]:
     }
     shown = {name: column for name, column in texts.items() if {*column} - {"", "–"}}
     return {"columns": list(shown), "rows": list(zip(*shown.values(), strict=True))}
+
+
+def _dated(text: str) -> Markup:
+    """Text whose dates are not broken at their hyphens."""
+    parts = _DATE.split(text)  # every second one is a date
+    spans = [Markup('<span class="date">{}</span>').format(part) for part in parts[1::2]]
+    return Markup("").join(
+        piece for pair in zip_longest(parts[::2], spans, fillvalue="") for piece in pair
+    )

@@ -128,7 +128,7 @@ def in_production(status: UseCaseStatus) -> str:
 def latest_window(status: UseCaseStatus) -> str:
     """The latest window beside the promotion, in a sentence; says what is absent."""
     if status.watch is None:
-        return "The monitoring has not run yet."
+        return not_watched(status)
     if not status.windows:
         notes = [window["note"] for window in status.watch["windows"] if window.get("note")]
         return f"No window can be scored yet{f': {notes[-1]}' if notes else ''}."
@@ -138,6 +138,13 @@ def latest_window(status: UseCaseStatus) -> str:
     changed = change(status)
     than = f": {changed} {'as' if changed == 'the same' else 'than'} at the promotion"
     return f"In the latest window{when}, it was {value}{than if changed else ''}."
+
+
+def not_watched(status: UseCaseStatus) -> str:
+    """Why nothing is known of the production, in a sentence."""
+    if status.watched is None:
+        return "The monitoring has not run yet."
+    return f"The monitoring has not looked at it yet, only at version {status.watched} before it."
 
 
 def verdict(status: UseCaseStatus) -> str:
@@ -176,7 +183,7 @@ def decided(entry: Any) -> str:
 def conditions(entry: Any) -> list[tuple[str, str, str]]:
     """Conditions of the gate: ``yes``, ``no`` or ``doubt``, name, and reason."""
     details: Mapping[str, Any] = entry.details or {}
-    found = details.get("verdict", details).get("conditions", [])
+    found = details.get("conditions", [])
     marks = {True: "yes", False: "no", None: "doubt"}
     return [(marks[each["passed"]], each["name"], each["reason"]) for each in found]
 
