@@ -33,14 +33,29 @@ def registry_here(env: str | None = None, use_case: str | None = None) -> Regist
             use case; says what to do.
     """
     loader, project = loader_here(env)
+    _check_environment(loader)
     registry = _registry(loader, project)
     _check_database(registry, project)
     if use_case is not None:
-        known = {name for name, value in loader["parameters"].items() if isinstance(value, Mapping)}
-        known |= set(registry.ledger.use_cases())  # one that was taken out has its history still
-        if use_case not in known:
-            raise UserError(f"no use case '{use_case}'; there are {', '.join(sorted(known))}")
+        _check_use_case(use_case, registry, loader)
     return registry
+
+
+def _check_environment(loader: AbstractConfigLoader) -> None:
+    conf = Path(loader.conf_source)
+    if loader.env and not (conf / loader.env).is_dir():
+        there = sorted(path.name for path in conf.glob("*") if path.is_dir())
+        raise UserError(f"no environment '{loader.env}'; there are {', '.join(there)}")
+
+
+def _check_use_case(use_case: str, registry: Registry, loader: AbstractConfigLoader) -> None:
+    # One that was taken out of the parameters has its history still.
+    known = set(registry.ledger.use_cases())
+    if use_case in known:
+        return  # reading the parameters takes longer than rolling back
+    known |= {name for name, value in loader["parameters"].items() if isinstance(value, Mapping)}
+    if use_case not in known:
+        raise UserError(f"no use case '{use_case}'; there are {', '.join(sorted(known))}")
 
 
 def _registry(loader: AbstractConfigLoader, project: Path) -> Registry:

@@ -1,0 +1,255 @@
+"""``kedro ratchet ledger``, ``who-served``, ``promote`` and ``rollback`` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ratchet.commands import COMMANDS, ratchet, release
+from ratchet.release.registry import Registry, RegistryError
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+class Store:
+    """MLflow with three versions, one of which was cut out of the registry."""
+
+    def __init__(self) -> None:
+        self.aliases: dict[str, int] = {}
+        self.tags: dict[str, str] = {}
+
+    def get_registered_model(self, name: str) -> Any:
+        return SimpleNamespace(name=name, aliases=self.aliases, tags=self.tags)
+
+    def search_registered_models(self, _: str, page_token: None) -> Any:
+        return Page([self.get_registered_model("ratchet-films")])
+
+    def search_model_versions(self, _: str, page_token: None) -> Any:
+        made = {"run_id": None, "creation_timestamp": 1}
+        return Page(
+            SimpleNamespace(version=number, tags={"bundle": f"b{number}"}, **made)
+            for number in (1, 2, 4)
+        )
+
+    def set_registered_model_alias(self, _: str, alias: str, version: str) -> None:
+        self.aliases[alias] = int(version)
+
+    def delete_registered_model_alias(self, _: str, alias: str) -> None:
+        del self.aliases[alias]
+
+    def set_registered_model_tag(self, _: str, key: str, value: str) -> None:
+        self.tags[key] = value
+
+
+class Page(list[Any]):
+    token = None
+
+
+def type_in(*words: str) -> Result:
+    return CliRunner().invoke(ratchet, words)
+
+
+def told(*words: str, exit_code: int = 1) -> str:
+    """The line that an error is told in."""
+    result = type_in(*words)
+    assert result.exit_code == exit_code, result.output
+    assert "Traceback" not in result.output
+    return result.output.strip().splitlines()[-1]
+
+
+@pytest.fixture(autouse=True)
+def standing_in_a_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `kedro` does before it runs a command."""
+    from kedro.framework.startup import bootstrap_project
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("RATCHET_DATABASE_URL", raising=False)
+    bootstrap_project(project)
+
+
+@pytest.fixture
+def registry(project: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """The registry of a project, with versions 1, 2 and 4 of films; 1 and then 2 served."""
+    bundles = project / "data" / "06_models" / "bundles"
+    for number in (1, 2, 4):
+        (bundles / "films" / f"b{number}").mkdir(parents=True)
+    registry = Registry(f"sqlite:///{project / 'mlflow.db'}", bundles)
+    store = Store()
+    monkeypatch.setattr(Registry, "client", store)
+    monkeypatch.setattr(release, "_check", lambda folder: None)
+    times = iter(NOON + timedelta(days=day) for day in range(9))
+    registry.ledger._now = lambda: next(times)
+    for seq, version in enumerate("12"):
+        registry.ledger.append(
+            *("films", "promote"),
+            version=version,
+            champion=version,
+            previous=None if seq == 0 else "1",
+            actor="run 7",
+            reason=f"better by {seq + 3} %",
+            details={"gain": 0.03},
+            expect=seq,
+        )
+    registry.repair("films")
+    return registry
+
+
+def test_the_list_of_decisions(registry):
+    assert type_in("ledger").output.splitlines() == [
+        "films 1  2026-11-25 12:00:00Z  promote version 1  (1 serves, way back none)",
+        "    run 7: better by 3 %",
+        "films 2  2026-11-26 12:00:00Z  promote version 2  (2 serves, way back 1)",
+        "    run 7: better by 4 %",
+    ]
+    (first, second) = json.loads(type_in("ledger", "--use-case", "films", "--json").output)
+    assert second["parent"] == first["digest"]
+    assert second["at"] == "2026-11-26T12:00:00.000000+00:00"
+    assert second["details"] == {"gain": 0.03}
+
+
+def test_no_decision_about_a_use_case_yet(registry):
+    assert type_in("ledger", "-u", "power").output.startswith("No decision yet: `kedro run`")
+    assert json.loads(type_in("ledger", "-u", "power", "--json").output) == []
+
+
+def test_verifying(registry):
+    assert type_in("ledger", "--verify").output == "2 decisions, and the chain is whole\n"
+    with registry.ledger.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER ratchet_ledger_no_update")
+        connection.exec_driver_sql("UPDATE ratchet_ledger SET reason = 'x' WHERE seq = 1")
+
+    assert told("ledger", "--verify") == "films: decision 1 was changed"
+    assert told("ledger", "--verify", "-u", "films") == "films: decision 1 was changed"
+    assert type_in("ledger", "--verify", "-u", "power").exit_code == 0
+    found = json.loads(type_in("ledger", "--verify", "--json").output)
+    assert found == {"decisions": 2, "problems": ["films: decision 1 was changed"]}
+
+
+@pytest.mark.parametrize(
+    ("at", "version"),
+    [
+        ("2026-11-25T12:00", "1"),
+        ("2026-11-26", "1"),
+        ("2026-11-26T12:30+01:00", "1"),
+        ("2026-11-26T13:00+01:00", "2"),
+        ("2030-01-01", "2"),
+    ],
+)
+def test_who_served(registry, at, version):
+    output = type_in("who-served", "-u", "films", "--at", at).output
+
+    assert output.startswith(f"version {version} served films at 20")
+    assert f"promote version {version}" in output
+
+
+def test_nobody_served(registry):
+    assert told("who-served", "-u", "films", "--at", "2026-11-25") == (
+        "Error: no version of films served at 2026-11-25 00:00:00 UTC; "
+        "the first served from 2026-11-25 12:00:00 UTC on"
+    )
+    assert "none has served yet" in told("who-served", "-u", "power", "--at", "2026-11-25")
+
+
+def test_promoting_and_rolling_back(registry):
+    promoted = type_in("promote", "-u", "films", "--reason", "looks good").output
+    assert promoted.startswith("version 4 of films serves (decision 3), its alias ")
+    assert promoted.endswith("s after the decision; the way back is version 2\n")
+    assert registry.client.aliases == {"champion": 4, "previous": 2}
+
+    again = type_in("promote", "-u", "films", "--to", "4", "--reason", "looks good").output
+    assert again.startswith("version 4 of films serves already (decision 3, ")
+
+    back = type_in("rollback", "-u", "films", "--reason", "it does not").output
+    assert back.endswith("version 4 is in quarantine; the way back is version 1\n")
+    assert registry.client.aliases == {"champion": 2, "previous": 1}
+    assert "serves already" in type_in("rollback", "-u", "films", "--reason", "it does not").output
+    assert registry.ledger.newest("films").actor.count("@") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("ledger -u filme", "Error: no use case 'filme'; there are films, power, pri"),
+        ("who-served -u x --at 2026-11-25", "Error: no use case 'x'; there are"),
+        ("promote -u x --reason y", "Error: no use case 'x'; there are"),
+        ("rollback -u x --reason y", "Error: no use case 'x'; there are"),
+        ("promote -u films --to 3 --reason y", "Error: version 3 of films: it was removed fr"),
+        ("promote -u films --to 7 --reason y", "Error: version 7 of films: there is no such v"),
+        ("rollback -u films --to 4 --reason y", "Error: version 4 of films never served; to let"),
+        ("rollback -u power --reason y", "Error: power: nothing serves yet"),
+        ("ledger --env nowhere", "Error: no environment 'nowhere'; there are base, local, te"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(registry, words, line):
+    assert told(*words.split()).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("promote -u films", "Error: Missing option '--reason'."),
+        ("rollback --reason x", "Error: Missing option '--use-case' / '-u'."),
+        ("who-served -u films --at soon", "'soon' is no time; expected 2026-11-25 or"),
+        ("ledger --colour", "--colour"),
+        ("praise", "Error: No such command 'praise'."),
+    ],
+)
+def test_wrong_arguments(registry, words, line):
+    assert line in told(*words.split(), exit_code=2)
+
+
+def test_an_empty_reason(registry):
+    assert "say why" in told("promote", "-u", "films", "--reason", " ", exit_code=2)
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) & {"ledger", "promote", "rollback"}))
+def test_before_the_first_run(project, command):
+    words = [] if command == "ledger" else ["-u", "films", "--reason", "x"]
+
+    assert told(command, *words) == (
+        "Error: nothing was decided yet, for there is no mlflow.db: `kedro run` makes it"
+    )
+    assert not (project / "mlflow.db").exists()
+
+
+def test_a_database_that_does_not_answer(project, monkeypatch):
+    monkeypatch.setenv("RATCHET_DATABASE_URL", "nonsense://ada:secret@host/x")
+    line = told("ledger")
+    assert line.startswith("Error: cannot use the database nonsense://host/x: ")
+
+    monkeypatch.setenv("RATCHET_DATABASE_URL", f"sqlite:///{project}")  # a folder
+    monkeypatch.setattr("ratchet.commands.place._check_database", lambda *_: None)
+    assert told("ledger").startswith("Error: the registry or its database does not answer: ")
+
+
+def test_an_error_of_ours_is_not_hidden(registry, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("ratchet.release.actions.promote", fail)
+    result = type_in("promote", "-u", "films", "--reason", "x")
+
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_a_bundle_that_does_not_answer_is_said(registry, monkeypatch):
+    def fail(folder: Path) -> None:
+        raise RegistryError(f"{folder.name}: damaged")
+
+    monkeypatch.setattr(release, "_check", fail)
+
+    line = told("promote", "-u", "films", "--reason", "x")
+    assert line == "Error: version 4 of films cannot serve: b4: damaged"
+    assert registry.champion("films") == "2"
+
+
+def test_every_command_is_there_and_helps():
+    assert type_in("--help").exit_code == 0
+    for command in COMMANDS:
+        assert type_in(command, "--help").exit_code == 0, command

@@ -1,0 +1,49 @@
+"""The registry as a dataset."""
+
+from __future__ import annotations
+
+import pytest
+from kedro.io import DataCatalog, DatasetError
+
+from ratchet.datasets import RegistryDataset
+from ratchet.release.registry import Registry
+
+
+@pytest.fixture(autouse=True)
+def no_uri_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def make(tmp_path, uri="sqlite:///mlflow.db"):
+    entry = {"type": "ratchet.datasets.RegistryDataset", "path": str(tmp_path)}
+    entry |= {"tracking_uri": uri, "filepath": str(tmp_path / "bundles")}
+    return DataCatalog.from_config({"registry": entry})
+
+
+def test_a_relative_path_belongs_to_the_project(tmp_path):
+    registry = make(tmp_path).load("registry")
+
+    assert isinstance(registry, Registry)
+    assert registry.uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert registry.bundles == tmp_path / "bundles"
+    assert list(tmp_path.iterdir()) == []  # nothing is made before it is used
+
+
+def test_another_database(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://host/x")
+
+    assert make(tmp_path).load("registry").uri == "postgresql://host/x"
+
+
+def test_it_cannot_be_saved(tmp_path):
+    with pytest.raises(DatasetError, match="filled through the registry"):
+        make(tmp_path).save("registry", 1)
+
+
+def test_it_shows_no_password(tmp_path):
+    assert "secret" not in str(make(tmp_path, "postgresql://ada:secret@host/x").get("registry"))
+
+
+def test_it_exists(tmp_path):
+    assert isinstance(make(tmp_path).get("registry"), RegistryDataset)
+    assert make(tmp_path).exists("registry")
