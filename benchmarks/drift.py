@@ -111,8 +111,8 @@ POWER: list[tuple[str, Make, int, int, Change]] = [
 
 
 def simulated(make: Make, n: int, m: int, windows: int) -> Iterator[tuple[int, Any, Any]]:
-    """Pairs of reference and window; fewer where they are large."""
-    share = 1 if n + m < 10_000 else 2 if n <= 5000 else 20
+    """Pairs of reference and window; a quarter or less of them where they are large."""
+    share = 1 if n + m < 10_000 else 4 if n <= 5000 else 20
     for seed in range(max(windows // share, 3)):
         rng = np.random.default_rng(seed)
         yield seed, make(rng, n), make(rng, m)

@@ -18,6 +18,7 @@ _COLUMNS = 20  # most unusual ones that are listed
 _SHOWN = 4  # of them, whose distributions are drawn
 _BARS = 8  # most different values of a category
 _BINS = 30
+_TICKS = (0, 0.5, 1, 2, 5, 10, 100, 1000)
 _BEFORE, _NOW, _INK = "#9aa5b8", "#c8553d", "#2e3440"
 _MARKS = {
     "psi": ("o", "stability index"),
@@ -79,7 +80,10 @@ def _thresholds(axes: Axes, report: DriftReport, listed: list[str]) -> None:
     axes.set_yticks(range(len(labels)), [_short(label) for label in labels], fontsize=8)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xscale("symlog", linthresh=2)
-    axes.set_xlim(left=-0.05)
+    axes.set_xlim(-0.05, max(2.0, axes.get_xlim()[1]))
+    ticks = [tick for tick in _TICKS if tick <= axes.get_xlim()[1]]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("statistic / threshold; right of the line it moved")
     axes.set_title(_title(report), loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))

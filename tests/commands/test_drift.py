@@ -1,0 +1,144 @@
+"""``kedro ratchet drift``: what it writes, prints and ends with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from ratchet.commands import ratchet
+from ratchet.commands.drift_rows import latest, promised
+from ratchet.monitoring.drift.inputs import importance_of
+
+
+def run(*arguments):
+    return CliRunner().invoke(ratchet, ["drift", *arguments])
+
+
+def hours(n):
+    return pd.DataFrame({"time": pd.date_range("2020-01-01", periods=n, freq="h"), "x": range(n)})
+
+
+def test_latest_windows_end_with_the_last_row():
+    before, current = latest(hours(100), "1D", 2)
+
+    assert current["x"].tolist() == list(range(76, 100))
+    assert before["x"].tolist() == list(range(52, 76))
+
+
+def test_fewer_windows_than_wanted():
+    assert [len(part) for part in latest(hours(30), "1D", 3)] == [6, 24]
+
+
+def test_windows_of_the_calendar():
+    before, current = latest(hours(24 * 40), "M", 2)
+
+    assert (len(before), len(current)) == (31 * 24, 9 * 24)
+
+
+def test_rows_without_time_are_one_window():
+    rows = pd.DataFrame({"x": range(5)})
+
+    (only,) = latest(rows, "7D", 3)
+
+    assert only is rows
+
+
+@pytest.mark.parametrize(
+    ("scores", "value"),
+    [
+        ({"test": {"rmse": {"value": 2.0, "low": 1.0}}}, 2.0),
+        ({"rmse": {"value": 2.0}}, 2.0),
+        ({"rmse": 2}, 2.0),
+        ({"test": {"mae": {"value": 2.0}}}, None),
+        ({}, None),
+    ],
+)
+def test_the_score_that_was_promised(scores, value):
+    assert promised(scores, "rmse") == value
+
+
+def test_importance_goes_to_what_sources_are_made_of():
+    made = {"cooling": {"cooling", "temperature"}, "history_director": {"director"}}
+
+    found = importance_of(
+        {"cooling": 2.0, "temperature": 1.0, "history_director": 3.0, "noise": -1.0},
+        ["temperature", "director", "noise"],
+        lambda name: made.get(name, {name}),
+    )
+
+    assert found == {"temperature": 3.0, "director": 3.0, "noise": 0.0}
+
+
+def test_before_anything_was_decided(project):
+    result = run("--use-case", "power", "--env", "test")
+
+    assert result.exit_code == 1
+    assert "kedro run" in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_an_unknown_use_case(project):
+    result = run("--use-case", "pwer")
+
+    assert result.exit_code == 1
+    assert "no use case 'pwer'; there are films" in result.output
+
+
+@pytest.fixture(scope="module")
+def finished(power_project, tmp_path_factory):
+    """A copy of the project in which everything was run: the command writes into it."""
+    folder = tmp_path_factory.mktemp("drift") / "project"
+    shutil.copytree(power_project, folder, symlinks=True)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["temperature_shift", "seasonal", "missing_features", None])
+def test_what_comes_of_it(finished, monkeypatch, scenario):
+    monkeypatch.chdir(finished)
+    named = ["--scenario", scenario] if scenario else []
+
+    result = run("--use-case", "power", "--env", "test", *named)
+
+    stem = finished / "data" / "08_reporting" / "power" / f"drift_{scenario or 'window'}"
+    report = json.loads(stem.with_suffix(".json").read_text())
+    severity = report["drift"]["severity"]
+    assert result.exit_code == {"NONE": 0, "LOW": 0, "MEDIUM": 3, "HIGH": 4}[severity]
+    assert severity in result.output
+    assert set(report["drift"]["columns"]) == {"demand", "temperature", "workday"}
+    assert stem.with_suffix(".png").stat().st_size > 10_000
+    if scenario is None:
+        assert report["drift"]["error"]["kind"] == "measured"
+        return
+    effect = report["effect"]["demand"]
+    assert effect["rows"] > 100
+    assert {"rmse", "mae", "r2", "mase"} <= set(effect["metrics"])
+    assert "temperature" in report["drift"]["moved"]
+    assert effect["metrics"]["rmse"]["change"] != 0
+
+
+@pytest.mark.slow
+def test_a_scenario_changes_nothing_but_what_the_model_sees(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+
+    before = []
+    for name in ("temperature_shift", "seasonal"):
+        run("--use-case", "power", "--env", "test", "--scenario", name)
+        path = finished / "data" / "08_reporting" / "power" / f"drift_{name}.json"
+        before.append(json.loads(path.read_text())["effect"]["demand"]["metrics"]["rmse"]["before"])
+
+    assert before[0] == before[1]
+
+
+@pytest.mark.slow
+def test_an_unknown_scenario(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+
+    result = run("--use-case", "power", "--env", "test", "--scenario", "flood")
+
+    assert result.exit_code == 1
+    assert "no scenario 'flood'; there are temperature_shift, seasonal" in result.output
