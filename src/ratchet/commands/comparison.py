@@ -176,7 +176,7 @@ def _worst(
     """The row of a column that differs most, for all rows of it that differ."""
     pairs = [(first[column].iloc[row], second[column].iloc[row]) for row in rows]
     sizes = [_distance(*pair) for pair in pairs]
-    worst = max(range(len(rows)), key=lambda i: -1.0 if sizes[i] is None else sizes[i])
+    worst = int(np.argmax([-1.0 if size is None else size for size in sizes]))
     a, b = (_plain(value) for value in pairs[worst])
     key = str(first[first.columns[0]].iloc[rows[worst]])
     return Difference(where, a, b, sizes[worst], len(rows), key)

@@ -22,10 +22,15 @@ if TYPE_CHECKING:
     from ratchet.commands.comparison import Difference, Results
 
 PIPELINES = "understanding,preprocessing,classical,recurrent,evaluation"
-FAILED = 2  # exit code where nothing could be compared
 HASH_SEEDS = (1, 2)
 
 _KEPT, _SHOWN = 200, 10  # differences in the report, and on the screen
+
+
+class NotComparedError(click.ClickException):
+    """There are no two results to compare."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,7 @@ def reproduce(
             folder = _empty(keep) if keep else Path(temporary)
             differences = run_twice(asked, folder.resolve())
     except (UserError, MissingConfigException) as error:
-        problem = click.ClickException(str(error))
-        problem.exit_code = FAILED
-        raise problem from error
+        raise NotComparedError(str(error)) from error
     raise SystemExit(1 if differences else 0)
 
 

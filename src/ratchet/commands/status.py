@@ -6,7 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.config import MissingConfigException
@@ -54,15 +54,17 @@ def _look(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
 
     loader, project = loader_here(env)
     use_cases = read_use_cases(loader["parameters"])
-    with KedroSession.create(project, env=env) as session:
+    session: Any = KedroSession.create(project, env=env)
+    with session:
         catalog = session.load_context().catalog
         watches = {
             name: catalog.load(f"{name}.watch") if catalog.exists(f"{name}.watch") else None
             for name in use_cases
         }
         registry, log = catalog.load("registry"), catalog.load("prediction_log")
-        stores = (registry, log) if _is_there(registry) else (None, None)
-        statuses = collect(*stores, use_cases, watches)
+        if not _is_there(registry):
+            registry = log = None
+        statuses = collect(registry, log, use_cases, watches)
         if page:
             from ratchet.pipelines.status.page import render
 

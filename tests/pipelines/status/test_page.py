@@ -102,7 +102,7 @@ def test_windows_are_points_beside_the_interval_of_the_promotion(status):
     assert len(traces[PRODUCTION]["x"]) == 6
     assert traces[PRODUCTION]["error_y"]["array"][0] == pytest.approx(0.05)
     assert traces[PRODUCTION]["error_y"]["arrayminus"][0] == pytest.approx(0.04)
-    assert set(traces["its 95% interval there"]["y"]) == {0.46, 0.54}
+    assert set(traces["95% interval at the promotion"]["y"]) == {0.46, 0.54}
     assert traces["at the promotion"]["y"] == [0.5, 0.5]
 
 

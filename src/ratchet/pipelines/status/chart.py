@@ -46,7 +46,7 @@ def production_chart(status: UseCaseStatus) -> Chart | None:
         group="group",
         low="low",
         high="high",
-        band_title="its 95% interval there",
+        band_title="95% interval at the promotion",
         reference=status.fails_beyond,
         reference_title="beyond this a window fails",
     )
