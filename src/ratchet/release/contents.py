@@ -58,14 +58,15 @@ def tables(contents: Contents) -> dict[str, pd.DataFrame | None]:
 def choose_context(contents: Contents) -> pd.DataFrame | None:
     """Choose the rows that have to be kept, so that raw fields give the features of the training.
 
-    They are tried on the golden rows; of series on all that are forecast at the same steps.
+    They are tried on the golden rows, each by itself: nothing is known of it then, and others may
+    have it in their history. Of series they are tried on all that are forecast at the same steps.
 
     Raises:
         BundleError: not even with all rows at hand do raw fields give these features.
     """
     use_case, features = contents.use_case, contents.features
     keys = golden_keys(features, contents.typed, use_case)
-    steps = [keys]
+    steps: list[list[Any]] = [[key] for key in keys]
     since = None
     if use_case.data.series:
         at = features[f"{SERIES_PREFIX}time"]
