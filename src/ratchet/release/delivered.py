@@ -73,6 +73,13 @@ class Delivered:
             return keys[~keys.isin(self.bundle.rows.index)]
         return keys[(self.times.reindex(keys) > pd.Timestamp(moment)).to_numpy()]
 
+    def first_after(self, moment: Any) -> Any:
+        """Time of the first row after a moment; None where there is none, or no time."""
+        if self.times is None or moment is None:
+            return None
+        later = self.times[self.times > pd.Timestamp(moment)]
+        return None if later.empty else later.min().to_pydatetime()
+
     def predict(self, keys: pd.Index) -> dict[str, pd.DataFrame]:
         """Answers of the bundle for some of the rows, by target."""
         return self.bundle.predict(self.features.loc[keys])

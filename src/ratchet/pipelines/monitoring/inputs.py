@@ -67,6 +67,6 @@ def _windows(now: Delivered, window: str, since: Any) -> list[pd.DataFrame]:
     rows = now.inputs[now.inputs["time"] > pd.Timestamp(since)]
     if rows.empty:
         return []
-    cut = cut_windows(rows["time"], window, start=pd.Timestamp(since).to_pydatetime())
+    cut = cut_windows(rows["time"], window, start=now.first_after(since))
     whole = cut[cut["complete"].astype(bool)]
     return [rows.loc[part.index] for _, part in whole.groupby("start", sort=True)]

@@ -97,7 +97,7 @@ class Production:
 
     @property
     def _span(self) -> dict[str, datetime | None]:
-        return {"start": _moment(self.since)}
+        return {"start": self.now.first_after(self.since)}
 
     @cached_property
     def _windows(self) -> dict[str, pd.DataFrame]:
