@@ -136,7 +136,7 @@ def test_there_is_no_share_of_a_score_of_zero():
 
 
 def tail(confidence, n, block=1):
-    freedom = min(n - 1, 1.5 * n / block)
+    freedom = min(n - 1, n / block)
     return stats.norm.cdf(-stats.t.ppf(confidence, freedom) / math.sqrt(1 - block / n))
 
 

@@ -50,18 +50,19 @@ def soundness(case: Case) -> Condition:
 def fresh_rows(case: Case) -> Condition:
     """There are enough rows that neither model has seen, and they can be compared."""
     evidence, least = case.evidence, case.release.min_rows
+    keys_hash: Any = evidence.keys_hash
     counts = {name: len(rows.challenger) for name, rows in evidence.rows.items()}
     numbers = {
         "rows": counts,
         "min_rows": least,
-        "keys_hash": evidence.keys_hash,
+        "keys_hash": keys_hash,
         "last_seen": None if evidence.last_seen is None else str(evidence.last_seen),
     }
     found = counts.get(case.primary, 0)
     if found < least:
         reason = f"{found} new rows, at least {least} are needed" if found else "no new rows"
         return Condition("rows", False, reason, numbers)
-    if not (isinstance(evidence.keys_hash, str) and evidence.keys_hash):
+    if not (isinstance(keys_hash, str) and keys_hash):
         return Condition("rows", False, "it is not on record which rows these are", numbers)
     try:
         check_rows(evidence, case.targets)
@@ -72,7 +73,9 @@ def fresh_rows(case: Case) -> Condition:
 
 def floors(case: Case) -> Condition:
     """Every score of the challenger reaches what production needs at least."""
-    numbers, below, reached = {}, [], []
+    numbers: dict[str, Any] = {}
+    below: list[str] = []
+    reached: list[str] = []
     for name, target in case.targets.items():
         for metric, objective in target.objectives.items():
             if objective.production is None:

@@ -110,8 +110,9 @@ def _check_target(rows: Rows, target: Target) -> None:
         raise ValueError(f"rows of {rows.task}, expected {target.task}")
     if {*(rows.classes or [])} != {*(target.classes or [])}:
         raise ValueError(f"classes {rows.classes}, expected {target.classes}")
-    if not (isinstance(rows.horizon, (int, np.integer)) and rows.horizon >= 1):
-        raise ValueError(f"horizon {rows.horizon}, expected a number of steps")
+    horizon: Any = rows.horizon
+    if not (isinstance(horizon, (int, np.integer)) and horizon >= 1):
+        raise ValueError(f"horizon {horizon}, expected a number of steps")
     for who, frame in [("challenger", rows.challenger), *rows.others()]:
         try:
             tidy_rows(frame, rows.task, rows.classes)

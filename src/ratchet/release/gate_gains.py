@@ -48,7 +48,9 @@ def proof(case: Case) -> Condition:
 def naive(case: Case) -> Condition:
     """The challenger beats the naive forecast, in every target that has one."""
     told: dict[str, Any] = {}
-    good, open_, worse = [], [], []
+    good: list[str] = []
+    undecided: list[str] = []
+    worse: list[str] = []
     for target, rows in case.evidence.rows.items():
         if rows.naive is None:
             continue
@@ -57,9 +59,9 @@ def naive(case: Case) -> Condition:
         share = _share(found, "naive forecast")
         said = f"{_scores(case, target, found, 'the naive forecast')} ({_range(share)})"
         beaten, beats = share["high"] < -NOISE, share["low"] > NOISE
-        (worse if beaten else good if beats else open_).append(said)
-    if worse or open_:
-        return Condition("naive", False, "; ".join(worse + open_), told, rejects=bool(worse))
+        (worse if beaten else good if beats else undecided).append(said)
+    if worse or undecided:
+        return Condition("naive", False, "; ".join(worse + undecided), told, rejects=bool(worse))
     return Condition("naive", True, "; ".join(good) or "there is no naive forecast to beat", told)
 
 
@@ -94,7 +96,8 @@ def others(case: Case) -> Condition:
     names = [name for name in case.targets if name != case.primary]
     allowance, confidence = case.release.allowance, _corrected(case, len(names))
     told: dict[str, Any] = {"allowance": allowance, "confidence": confidence}
-    worse, kept = [], []
+    worse: list[str] = []
+    kept: list[str] = []
     for name in names:
         found = case.compare(name, confidence=confidence)
         told[name] = numbers(found)

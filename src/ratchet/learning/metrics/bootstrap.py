@@ -115,11 +115,12 @@ def bounds(draws: Array, confidence: float, n: int, block: int = 1) -> tuple[Arr
     Percentiles of the draws, moved outward for small samples: draws of n rows have the spread of
     n where n - 1 would be right, and the tail of a normal distribution where a t distribution
     would be (Hesterberg 2015, The American Statistician 69, "expanded percentiles"). In runs of L
-    out of n time stamps a part L / n of the variance is lost, and t has 1.5 n / L degrees of
-    freedom, those of a variance whose autocovariances count less and less up to L, as runs count
-    them (Bartlett's window at frequency zero; Priestley 1981, Spectral Analysis and Time Series,
-    ch. 6). Where the draws are too few to have such a percentile, the
-    interval is used that it stands for: the value and t standard errors, those of the draws.
+    out of n time stamps a part L / n of the variance is lost, and t has as many degrees of
+    freedom as there are runs, n / L. Normal errors would leave half as many again, which comes to
+    the critical values of Kiefer & Vogelsang (2005, Econometric Theory 21), but errors have
+    outliers (measured by ``benchmarks/gate.py``). Where the draws are too few for such a
+    percentile, the interval is used that it stands for: the value and t standard errors, those
+    of the draws.
 
     Args:
         draws: shape (1 + n_bootstrap, ...), the value over all rows first.
@@ -139,7 +140,7 @@ def bounds(draws: Array, confidence: float, n: int, block: int = 1) -> tuple[Arr
         raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
     if n <= block:
         raise ValueError(f"{n} rows or times, drawn by {block}, have no spread to judge by")
-    freedom = min(n - 1, 1.5 * n / block)
+    freedom = min(n - 1, n / block)
     width = stdtrit(freedom, confidence) / math.sqrt(1 - block / n)
     tail = ndtr(-width)
     if tail * (len(draws) - 1) < _RARE:

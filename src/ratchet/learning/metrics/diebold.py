@@ -77,7 +77,7 @@ def losses(metric: str, truth: Array, prediction: Array) -> Array:
     """
     value, scale, rms = truth.T
     error = value - prediction
-    of_rows = {
+    of_rows: dict[str, Array] = {
         "mae": np.abs(error),
         "mase": np.abs(error) / scale,
         "rmse": np.square(error),
@@ -93,7 +93,8 @@ def _by_time(gap: Array, times: npt.ArrayLike | None) -> Array:
     if times is None:
         return gap
     codes = time_codes(times, len(gap))
-    return np.bincount(codes, gap) / np.bincount(codes)
+    means: Array = np.bincount(codes, gap) / np.bincount(codes)
+    return means
 
 
 def _variance_of_mean(gap: Array, horizon: int) -> float:
