@@ -72,8 +72,8 @@ def slices(case: Case) -> Condition:
     if asked.columns and not parts:
         raise ValueError(f"there are no slices of {', '.join(asked.columns)}")
     looked = [part for part in parts if _large_enough(case, *part)]
-    small = [f"{target}: {name}" for target, name, _ in parts]
-    small = [name for name in small if name not in {f"{t}: {n}" for t, n, _ in looked}]
+    large = {(target, name) for target, name, _ in looked}
+    small = [f"{target}: {name}" for target, name, _ in parts if (target, name) not in large]
     confidence = _corrected(case, len(looked))
     told: dict[str, Any] = {"allowance": asked.allowance, "confidence": confidence}
     worse = []
