@@ -12,10 +12,17 @@ from ratchet.database import connect
 from ratchet.monitoring.prediction_log import PredictionLog
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[sa.Engine]:
-    """A fresh SQLite database."""
-    engine = connect(f"sqlite:///{tmp_path / 'log.db'}")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    """A fresh database."""
+    if request.param == "sqlite":
+        engine = connect(f"sqlite:///{tmp_path / 'log.db'}")
+    else:
+        try:  # a fixture that makes empty databases on a server, where one can be started
+            make = request.getfixturevalue("postgresql")
+        except pytest.FixtureLookupError:
+            pytest.skip("no fixture starts a PostgreSQL server here")
+        engine = connect(make())
     yield engine
     engine.dispose()
 

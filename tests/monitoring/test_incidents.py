@@ -1,8 +1,8 @@
 """What goes wrong in production, made on purpose: each incident ends in the right action.
 
-Truth is ``2 a + b`` and some noise. Models are functions of the features. Each week is answered
-before its truth is known, by the champion; then its truth is joined, the windows are scored and
-assessed, and only where that asks for it the previous model answers the same rows.
+Truth is ``2 a + b`` and some noise. Models are functions of the features. Each week the champion
+answers, and its truth is joined. The windows are scored and assessed, week after week, and only
+where that asks for it the previous model answers the same rows.
 """
 
 from collections import Counter
@@ -65,18 +65,24 @@ def promotion(model, seed):
 
 
 def watched(rows, champion, previous, promoted, inputs=()) -> list[tuple[int, Action]]:
-    """What is done in production, and after which week; a rollback is the end."""
+    """What is done in production, and after which week."""
     log = PredictionLog(sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool))
-    done, asked_at = [], None
     for week in range(WEEKS):
-        now = START + timedelta(weeks=week + 1)
-        part = rows.iloc[ROWS * week : ROWS * (week + 1)]
+        now, part = START + timedelta(weeks=week + 1), rows.iloc[ROWS * week : ROWS * (week + 1)]
         answers = pd.DataFrame({"prediction": champion(part), "time": part["time"]})
         log.write("u", "2", {"y": answers}, arm="champion", source="batch", at=now)
         log.join_truth("u", "y", part["truth"], now)
-        logged = log.rows("u", "y", "2")
+    return acted(rows, log.rows("u", "y", "2"), previous, promoted, inputs)
+
+
+def acted(rows, logged, previous, promoted, inputs=()) -> list[tuple[int, Action]]:
+    """What is done with these answers, and after which week; a rollback is the end."""
+    windows = score_windows(logged, TARGET, WATCH, start=START)
+    assert len(windows) == WEEKS
+    done, asked_at = [], None
+    for week in range(WEEKS):
         found = assess(
-            score_windows(logged, TARGET, WATCH, start=START, now=now),
+            windows.iloc[: week + 1],  # windows stay, so these are what was known then
             promoted[0],
             "rmse",
             WATCH,
@@ -92,7 +98,8 @@ def watched(rows, champion, previous, promoted, inputs=()) -> list[tuple[int, Ac
             done.append((week, action))
         if action.action == "rollback":
             break
-        asked_at = now if action.action == "retrain" else asked_at
+        if action.action == "retrain":
+            asked_at = START + timedelta(weeks=week + 1)
     return done
 
 
@@ -189,14 +196,16 @@ def noisy(seed, weeks=WEEKS):
 
 @pytest.mark.slow
 def test_plain_noise_is_seldom_taken_for_anything_else():
-    champion, previous = with_own_error("one"), with_own_error("other")
-    counts = Counter()
+    # In 200 worlds in which nothing happens, within eight weeks. The previous model is as good as
+    # the champion: that is where a rollback by chance is easiest.
+    champion, previous, false = with_own_error("one"), with_own_error("other"), Counter()
     for seed in range(200):
-        before = noisy(seed + 10_000, weeks=5)
-        score = score_regression(before["truth"], champion(before), seed=0)["rmse"]
-        promoted = score["value"], (score["low"], score["high"])
-        counts.update(set(names(watched(noisy(seed), champion, previous, promoted))))
+        before, rows = noisy(seed + 10_000, weeks=5), noisy(seed)
+        score = score_regression(before["truth"], champion(before), n_bootstrap=200, seed=0)["rmse"]
+        logged = rows[["truth"]].assign(prediction=champion(rows), row_time=rows["time"])
+        logged = logged.assign(failed=False, predicted_at=START)
+        done = acted(rows, logged, previous, (score["value"], (score["low"], score["high"])))
+        false.update(set(names(done)))
 
-    print(counts)
-    assert counts["rollback"] <= 10
-    assert counts["retrain"] <= 10
+    assert false["rollback"] <= 10  # 7 when this was written: 3.5 %
+    assert false["retrain"] <= 10  # likewise
