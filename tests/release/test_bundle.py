@@ -442,7 +442,7 @@ def test_a_new_series_takes_the_units_of_the_others(written):
 
 
 def test_the_context_is_as_long_as_it_has_to_be(written, contents_of):
-    """A column derived from 60 rows before, 20 days of three shops, is further than windows look."""
+    """A column derived from 60 rows before, 20 days of three shops, looks further than windows."""
     shop_days = open_bundle(written("shops")).context["day"].nunique()
     assert 20 < shop_days < 100
     assert len(open_bundle(written("films")).context) == len(contents_of("films").typed)

@@ -24,21 +24,22 @@ def in_order(features: pd.DataFrame, expected: Mapping[str, str]) -> pd.DataFram
         expected: column -> type, as the training rows had them.
     """
     rows = features[list(expected)]
+    kinds = [dtype.kind for dtype in rows.dtypes]  # there are hundreds of columns to a series
     mended = {
         name: rows[name].astype(dtype)  # type: ignore[call-overload]
-        for name, dtype in expected.items()
-        if _is_other_number(rows[name], dtype)
+        for (name, dtype), kind in zip(expected.items(), kinds, strict=True)
+        if _is_other_number(rows, name, kind, dtype)
     }
     return rows.assign(**mended) if mended else rows
 
 
-def _is_other_number(values: pd.Series, dtype: str) -> bool:
+def _is_other_number(rows: pd.DataFrame, name: str, kind: str, dtype: str) -> bool:
     """Whether values can be told as another kind of number without loss."""
-    kinds = values.dtype.kind, dtype[0]  # i or f, as the types are called
-    if kinds == ("i", "f"):
+    if kind == "i":
         return dtype.startswith("float")
-    if kinds != ("f", "i") or not dtype.startswith("int"):
+    if kind != "f" or not dtype.startswith("int"):
         return False
+    values = rows[name]
     return bool((np.isfinite(values) & (values % 1 == 0)).all())
 
 

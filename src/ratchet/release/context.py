@@ -88,12 +88,14 @@ def differing(found: pd.DataFrame, expected: pd.DataFrame) -> list[str]:
         found: features by row key.
         expected: features of the same rows, with what else was known in training.
     """
-    columns = [name for name in expected if not name.startswith((TARGET_PREFIX, "split"))]
+    names = [str(name) for name in expected]
+    columns = [name for name in names if not name.startswith((TARGET_PREFIX, "split"))]
     if missing := [name for name in columns if name not in found]:
         return missing
     if set(expected.index) - set(found.index):
         return columns
-    pairs = {name: (found.loc[expected.index, name], expected[name]) for name in columns}
+    again = found.loc[expected.index]
+    pairs = {name: (again[name], expected[name]) for name in columns}
     return [name for name, (one, other) in pairs.items() if not _alike(one, other)]
 
 
