@@ -226,6 +226,8 @@ def test_errors_are_no_answers():
     log.join_truth("u", "rating", pd.Series({"row 9": 1.0}), START)
 
     assert "row 9" not in answered(log.rows("u")).index
+    windows = score_windows(log.rows("u"), RATING, Watch())
+    assert windows["answers"].tolist() == [5]  # and no window of rows without time
 
 
 def test_a_row_that_was_answered_twice_counts_once_by_the_later_answer():

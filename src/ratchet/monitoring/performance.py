@@ -107,7 +107,8 @@ def score_windows(
         ConfigError: pandas cannot read the length of the windows.
     """
     table = []
-    for window, part in _by_window(rows, watch.window, start, now):
+    given = rows[~rows["failed"].astype(bool)]
+    for window, part in _by_window(given, watch.window, start, now):
         scored = answered(part)
         enough = len(scored) >= watch.min_rows
         scores = score(scored, target, horizon, seed, _DRAWS) if enough else {}
@@ -115,7 +116,7 @@ def score_windows(
         table.append(
             {
                 **window,
-                "answers": int(part.index[~part["failed"].astype(bool)].nunique()),
+                "answers": int(part.index.nunique()),
                 "rows": len(scored),
                 "note": "" if enough else known,
                 **_flat(scores),
