@@ -223,24 +223,35 @@ def forward(
         yield rows[periods < period].tail(20_000), change(rows[periods == period])
 
 
-def _warmer(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(temperature=rows["temperature"] + 5.7)
+def _warmer(degrees: float) -> Change:
+    return lambda rows: rows.assign(temperature=rows["temperature"] + degrees)
 
 
-def others(rows: pd.DataFrame, time: str, window: str, season: str) -> Iterator[tuple[Any, Any]]:
+def _lacking(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(temperature=rows["temperature"].where(np.arange(len(rows)) % 20 > 0))
+
+
+def others(
+    rows: pd.DataFrame, time: str, window: str, season: str, change: Change = lambda rows: rows
+) -> Iterator[tuple[Any, Any]]:
     """Each whole window against the others of its season."""
     periods, seasons = rows[time].dt.to_period(window), rows[time].dt.to_period(season)
     whole = rows.groupby(periods)[time].nunique().max()
     for _, mine in rows.groupby(seasons):
         for period, now in mine.groupby(periods[mine.index]):
             if now[time].nunique() == whole:
-                yield mine[periods[mine.index] != period], now
+                yield mine[periods[mine.index] != period], change(now)
 
 
 REAL: list[tuple[str, str, Callable[..., Iterator[tuple[Any, Any]]], tuple[Any, ...]]] = [
-    ("power: weeks, others of the quarter", "power", others, ("W", "Q")),
+    ("power: weeks, others of their quarter", "power", others, ("W", "Q")),
     ("power: weeks, all before", "power", forward, ("W", 26)),
-    ("power: the same, 1 sd warmer", "power", forward, ("W", 26, _warmer)),
+    *(
+        (f"power: {name}, {degrees} degrees warmer", "power", pairs, (*how, _warmer(degrees)))
+        for name, pairs, how in (("quarter", others, ("W", "Q")), ("before", forward, ("W", 26)))
+        for degrees in (6, 12)
+    ),
+    ("power: before, 5 % without temperature", "power", forward, ("W", 26, _lacking)),
     ("stock: weeks, all others", "stock", others, ("W", "2Y")),
     ("stock: weeks, all before", "stock", forward, ("W", 9)),
     ("prices: quarters, all before", "prices", forward, ("Q", 20)),

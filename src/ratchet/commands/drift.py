@@ -23,28 +23,30 @@ _SHOWN = 12  # columns in the table
 @click.command()
 @use_case_option
 @click.option("--scenario", metavar="NAME", help="Change the inputs as the parameters name it.")
+@click.option("--version", metavar="VERSION", help="A version; by default the one that serves.")
 @env_option
-def drift(use_case: str, scenario: str | None, env: str | None) -> None:
+def drift(use_case: str, scenario: str | None, version: str | None, env: str | None) -> None:
     """Compare the newest rows with those that the champion learned from.
 
     With --scenario the rows of its test time are changed first, and scored with and without. The
     report goes to data/08_reporting/<use case>/drift_<scenario>.json and .png, without scenario to
     drift_window. Ends with 3 where the severity is MEDIUM and with 4 where it is HIGH.
     """
-    look, seed, folder = _look(use_case, env)
+    look, seed, folder = _look(use_case, version, env)
     content, report, current = (
         _newest(look, seed) if scenario is None else _simulated(look, scenario, seed)
     )
     stem = folder / f"drift_{scenario or 'window'}"
     shown = stem.relative_to(Path.cwd()) if stem.is_relative_to(Path.cwd()) else stem
     _write(stem, {"use_case": use_case, "scenario": scenario, **content}, report, look, current)
-    _print(use_case, scenario, content, report)
+    named = ", ".join(look.now.bundle.manifest["candidates"].values())
+    _print(f"{use_case} ({named})", scenario, content, report)
     click.echo(f"\nMore in {shown}.json and {stem.name}.png")
     raise SystemExit(report.exit_code)
 
 
-def _look(name: str, env: str | None) -> tuple[Look, int, Path]:
-    """The champion's bundle with the rows of today, the seed, and where reports go."""
+def _look(name: str, version: str | None, env: str | None) -> tuple[Look, int, Path]:
+    """Rows of today as a bundle sees them, the seed, and where reports go."""
     from kedro.framework.session import KedroSession
 
     from ratchet.commands.drift_rows import Look
@@ -56,10 +58,10 @@ def _look(name: str, env: str | None) -> tuple[Look, int, Path]:
     if name not in use_cases:
         raise UserError(f"--use-case: no use case '{name}'; there are {', '.join(use_cases)}")
     registry = registry_here(env, name)
-    version = registry.champion(name)
-    if version is None:
+    number = version or registry.champion(name)
+    if number is None:
         raise UserError(f"{name}: no version serves; `kedro run` ends with the first")
-    bundle = open_bundle(registry.folder(name, version))
+    bundle = open_bundle(registry.folder(name, number))
     with KedroSession.create(project, env=env) as session:
         context = session.load_context()  # type: ignore[attr-defined]
         raw, params = context.catalog.load(f"{name}.raw"), context.params
@@ -157,22 +159,23 @@ def _write(
     from ratchet.monitoring.drift.figures import draw
 
     stem.parent.mkdir(parents=True, exist_ok=True)
-    version = {"bundle": look.now.bundle.folder.name}
-    plain = jsonable({**content, **version, "drift": report.to_json()})
+    bundle = look.now.bundle
+    model = {"bundle": bundle.folder.name, "candidates": bundle.manifest["candidates"]}
+    plain = jsonable({**content, **model, "drift": report.to_json()})
     text, picture = (stem.with_name(f"{stem.name}.{end}") for end in ("json", "png"))
     text.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     draw(report, look.now.bundle.reference, current).savefig(picture, dpi=110)
 
 
 def _print(
-    use_case: str, scenario: str | None, content: Mapping[str, Any], report: DriftReport
+    title: str, scenario: str | None, content: Mapping[str, Any], report: DriftReport
 ) -> None:
     from rich.console import Console
 
     console = Console(soft_wrap=True)
     if "effect" in content:
         console.print(_effect_table(scenario or "", content["effect"]))
-    console.print(_column_table(use_case, report))
+    console.print(_column_table(title, report))
     for reason in report.reasons:
         console.print(f"- {reason}", markup=False)
 
@@ -193,10 +196,10 @@ def _interval(score: Mapping[str, float]) -> str:
     return f"{score['value']:.4g} ({score['low']:.4g} to {score['high']:.4g})"
 
 
-def _column_table(use_case: str, report: DriftReport) -> Any:
+def _column_table(of: str, report: DriftReport) -> Any:
     from rich.table import Table
 
-    title = f"Drift of {use_case}: {report.severity}, {report.rows['current']} rows"
+    title = f"Drift of {of}: {report.severity}, {report.rows['current']} rows"
     table = Table("column", "moved", "p", "what", title=title)
     for name, column in list(report.columns.items())[:_SHOWN]:
         table.add_row(name, "yes" if column.moved else "", f"{column.p_value:.2g}", column.text)
