@@ -69,7 +69,7 @@ def test_a_run_is_told_from_start_to_end(listener):
     with progress.search_progress("networks", "loss") as on_progress:
         on_progress(0, 108, math.nan)
         on_progress(3, 108, 0.5, 3)  # half a minute has not gone by
-    running.after_pipeline_run()
+    running.after_pipeline_run(SimpleNamespace(nodes=[]), None)
 
     assert [message["event"] for message in listener.heard] == ["start", "progress", "end"]
     start, search, end = listener.heard
@@ -78,6 +78,19 @@ def test_a_run_is_told_from_start_to_end(listener):
     assert (search["done"], search["total"]) == (0, 108)
     assert "best" not in search  # JSON knows no NaN
     assert end["text"].startswith("recurrent stock: done after")
+
+
+def test_every_alert_is_told(listener):
+    alert = {"name": "r2_drop", "level": "warning", "value": 0.2, "threshold": 0.05}
+    alert |= {"text": "R2 fell", "advice": "look"}
+    pipeline = SimpleNamespace(nodes=[SimpleNamespace(outputs=["films.watch", "films.drift"])])
+    catalog = SimpleNamespace(load={"films.watch": {"alerts": [alert]}}.__getitem__)
+
+    hooks({"webhook": listener.url}).after_pipeline_run(pipeline, catalog)
+
+    _, told, _ = listener.heard
+    assert (told["event"], told["name"], told["value"]) == ("alert", "r2_drop", 0.2)
+    assert told["text"] == "R2 fell: look"
 
 
 def test_a_failure_is_told(listener, monkeypatch):
@@ -101,7 +114,7 @@ def test_progress_is_told_again_after_a_while(listener, monkeypatch):
 
 def test_without_an_address_nothing_happens():
     running = hooks({})
-    running.after_pipeline_run()
+    running.after_pipeline_run(SimpleNamespace(nodes=[]), None)
 
     with progress.search_progress("networks", "loss") as on_progress:
         assert on_progress is None

@@ -44,7 +44,7 @@ class Webhook:
         """Send a message; returns at once.
 
         Args:
-            event: ``start``, ``progress``, ``end`` or ``failure``.
+            event: ``start``, ``progress``, ``alert``, ``end`` or ``failure``.
             text: what happened, for a person.
             details: the same for a program; JSON can hold it.
         """

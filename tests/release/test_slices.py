@@ -14,7 +14,7 @@ from ratchet.release.slices import slices_of
 def test_every_value_of_a_category_is_a_group():
     rows = pd.DataFrame({"season": ["a", "b", "a", None]}, index=list("wxyz"))
 
-    found = slices_of(rows, ["season"], 1)
+    found = slices_of(rows, ["season"])
 
     assert {name: mask.tolist() for name, mask in found.items()} == {
         "season=a": [True, False, True, False],
@@ -25,7 +25,7 @@ def test_every_value_of_a_category_is_a_group():
 def test_a_row_belongs_to_every_name_of_its_list():
     rows = pd.DataFrame({"genres": [["Drama", "War"], ["War"], [], None]}, index=list("wxyz"))
 
-    found = slices_of(rows, ["genres"], 1)
+    found = slices_of(rows, ["genres"])
 
     assert found["genres=Drama"].tolist() == [True, False, False, False]
     assert found["genres=War"].tolist() == [True, True, False, False]
@@ -35,7 +35,7 @@ def test_a_row_belongs_to_every_name_of_its_list():
     "values", [np.arange(100.0), pd.date_range("2020", periods=100)], ids=["numbers", "times"]
 )
 def test_many_values_are_cut_into_quarters(values):
-    found = slices_of(pd.DataFrame({"x": values}), ["x"], 1)
+    found = slices_of(pd.DataFrame({"x": values}), ["x"])
 
     assert [int(mask.sum()) for mask in found.values()] == [25] * 4
 
@@ -43,17 +43,17 @@ def test_many_values_are_cut_into_quarters(values):
 def test_few_numbers_are_names():
     rows = pd.DataFrame({"hour": [1, 2, 1, 3]})
 
-    assert list(slices_of(rows, ["hour"], 1)) == ["hour=1", "hour=2", "hour=3"]
+    assert list(slices_of(rows, ["hour"])) == ["hour=1", "hour=2", "hour=3"]
 
 
-def test_small_groups_and_groups_of_all_rows_are_left_out():
+def test_all_rows_together_are_no_group():
     rows = pd.DataFrame({"kind": ["a", "a", "b"], "same": ["x", "x", "x"]})
 
-    assert list(slices_of(rows, ["kind", "same"], 2)) == ["kind=a"]
+    assert list(slices_of(rows, ["kind", "same"])) == ["kind=a", "kind=b"]
 
 
 def test_a_column_without_values_makes_no_group():
-    assert slices_of(pd.DataFrame({"x": [None, np.nan]}), ["x"], 1) == {}
+    assert slices_of(pd.DataFrame({"x": [None, np.nan]}), ["x"]) == {}
 
 
 @settings(deadline=None)
@@ -61,7 +61,7 @@ def test_a_column_without_values_makes_no_group():
 def test_each_row_with_a_value_lies_in_one_group_at_most(values):
     rows = pd.DataFrame({"x": pd.Series(values, dtype=float)})
 
-    found = slices_of(rows, ["x"], 1)
+    found = slices_of(rows, ["x"])
 
     together = sum((mask.astype(int) for mask in found.values()), np.zeros(len(rows), dtype=int))
     assert (together <= rows["x"].notna().astype(int)).all()

@@ -39,8 +39,13 @@ class NotificationHooks:
         )
 
     @hook_impl
-    def after_pipeline_run(self) -> None:
-        """It is done."""
+    def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+        """It is done; what the monitoring found is told one by one."""
+        written = {name for node in pipeline.nodes for name in node.outputs}
+        for name in sorted(name for name in written if name.endswith(".watch")):
+            for alert in catalog.load(name)["alerts"]:
+                told = {key: alert[key] for key in ("name", "level", "value", "threshold")}
+                self._webhook.send("alert", f"{alert['text']}: {alert['advice']}", **told)
         self._say_goodbye("end", "done")
 
     @hook_impl

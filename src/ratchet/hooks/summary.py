@@ -14,7 +14,7 @@ COLUMNS = ("use case", "target", "best candidate", "score", "CV", "test", "basel
 
 
 class SummaryHooks:
-    """Says in one table what came out, and where the report is."""
+    """Says in one table what came out, what serves, and where the reports are."""
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -28,9 +28,12 @@ class SummaryHooks:
         evaluated = sorted(name for name in written if name.endswith(".evaluation"))
         if evaluated:
             self._print_table(evaluated, catalog)
-        for name in sorted(name for name in written if name.endswith(".report")):
+        for name in sorted(name for name in written if name.endswith(".decision")):
+            click.echo(f"{name.removesuffix('.decision')}: {_decided(catalog.load(name))}")
+        for name in sorted(name for name in written if name.endswith((".report", "status"))):
             path = Path(catalog.get(name)._filepath)
-            click.echo(f"Report: {_short(path, self._project)}")
+            what = "Status" if name == "status" else "Report"
+            click.echo(f"{what}: {_short(path, self._project)}")
 
     def _print_table(self, evaluated: list[str], catalog: Any) -> None:
         from rich import get_console
@@ -70,6 +73,14 @@ def summary_rows(
                 for name, judged in evaluation["objectives"][target].items()
             ),
         )
+
+
+def _decided(decision: dict[str, Any]) -> str:
+    """What serves now, and the last thing that was decided."""
+    champion = decision["champion"]
+    serves = "nothing serves yet" if champion is None else f"version {champion} serves"
+    last = decision["decisions"][-1]
+    return f"{serves}. Version {last['version']}: {last['reason']}"
 
 
 def _number(score: dict[str, float]) -> str:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 COMMIT = "mlflow.source.git.commit"
+KEPT = ("report", "tables", "metrics", "evaluation", "verdicts", "decision", "watch")
+"""Outputs of a use case that become artifacts of its run."""
+
 REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "xgboost-cpu", "xgboost")
 NETWORK_REQUIREMENTS = ("keras", "tensorflow-cpu", "tensorflow")
 
@@ -121,9 +124,12 @@ class TrackingHooks:
         for candidate in sorted(_candidates(written, catalog)):
             self._log_candidate(candidate, written, catalog)
         for name in sorted(written):
-            if name.rsplit(".", 1)[-1] in ("report", "tables", "metrics", "evaluation"):
-                folder = name.split(".")[0]
+            folder, _, noun = name.rpartition(".")
+            if noun in KEPT:
                 self._client.log_artifact(self._run_id, catalog.get(name)._filepath, folder)
+            if noun == "watch" and (alerts := catalog.load(name)["alerts"]):
+                told = "\n".join(f"{alert['text']}: {alert['advice']}" for alert in alerts)
+                self._client.set_tag(self._run_id, f"alerts.{folder}", told)
 
     def _log_candidate(self, name: str, written: set[str], catalog: Any) -> None:
         """Log one candidate, ``<use_case>.<target>.<candidate>``, as a nested run."""

@@ -16,16 +16,16 @@ _FEW = 12
 Mask = npt.NDArray[np.bool_]
 
 
-def slices_of(rows: pd.DataFrame, columns: Sequence[str], min_rows: int) -> dict[str, Mask]:
+def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, Mask]:
     """Cut rows into groups by the values of some columns, each column by itself.
 
     A row belongs to a group of every name that a list holds. Numbers with many values, and times,
-    are cut into quarters of equally many rows. A row without a value belongs to no group.
+    are cut into quarters of equally many rows. A row without a value belongs to no group, and all
+    rows together are none.
 
     Args:
         rows: n rows with the columns.
         columns: columns that make groups.
-        min_rows: groups of fewer rows are left out, and so are groups of all rows.
 
     Returns:
         ``<column>=<value>`` -> which rows belong to it, shape (n,).
@@ -34,7 +34,7 @@ def slices_of(rows: pd.DataFrame, columns: Sequence[str], min_rows: int) -> dict
         f"{column}={value}": mask
         for column in columns
         for value, mask in _groups(rows[column])
-        if min_rows <= mask.sum() < len(rows)
+        if mask.sum() < len(rows)
     }
     return dict(sorted(found.items()))
 

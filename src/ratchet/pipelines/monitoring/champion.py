@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from ratchet.release.actions import ask_for_retraining, roll_back
 from ratchet.release.bundle import Bundle, open_bundle
 from ratchet.release.delivered import decided_until
 from ratchet.release.rehearsal import rehearse
 
 UNTIL = "until"
-"""Number of an assessment: end of the last window that it rests on, by the time of rows."""
+"""Number of an assessment: end of the last window that it rests on, which is no part of it."""
 
 
 def open_champion(registry: Any, name: str) -> tuple[Bundle | None, str | None]:
@@ -29,20 +31,20 @@ def serving_since(registry: Any, name: str, bundle: Bundle) -> str | None:
     rests on, since what came before was answered by another model.
     """
     moments = [decided_until(bundle.manifest), last_change(registry, name, ("rollback",))]
-    return max((moment for moment in moments if moment), default=None)
+    return max((moment for moment in moments if moment), key=pd.Timestamp, default=None)
 
 
 def last_change(
     registry: Any, name: str, events: tuple[str, ...] = ("rollback", "retrain")
 ) -> str | None:
-    """Time of the last row that a decision of the watch rests on, since the last promotion."""
+    """Last moment that a decision of the watch rests on, since the last promotion."""
     moments = []
     for entry in reversed(registry.ledger.entries(name)):
         if entry.event in ("promote", "override"):
             break
         if entry.event in events and entry.details.get(UNTIL):
-            moments.append(entry.details[UNTIL])
-    return max(moments, default=None)
+            moments.append(pd.Timestamp(entry.details[UNTIL]) - pd.Timedelta("1us"))
+    return max(moments).isoformat() if moments else None
 
 
 def carry_out(registry: Any, name: str, assessment: Mapping[str, Any], *, actor: str) -> Any:

@@ -133,16 +133,13 @@ class Judging:
         if theirs is not None:  # the same rows for both, whoever cannot answer one
             keys = ours.index.intersection(theirs.index, sort=False)
             ours, theirs = ours.loc[keys], theirs.loc[keys]
-        release = self.use_case.release
         return Rows(
             task=target.task,
             classes=target.classes,
             challenger=ours,
             champion=theirs,
             naive=None if challenger["candidates"][name] == naive_name else naive.loc[ours.index],
-            slices=slices_of(
-                self.primary.loc[ours.index], release.slices.columns, release.slices.min_rows
-            ),
+            slices=slices_of(self.primary.loc[ours.index], self.use_case.release.slices.columns),
             horizon=self.use_case.features.horizon,
         )
 

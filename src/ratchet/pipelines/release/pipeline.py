@@ -71,7 +71,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
 
 def _artefacts(name: str, use_case: UseCase) -> dict[str, str]:
     """What evaluation left of every target, and the models of its naive candidates."""
-    found = {}
+    found: dict[str, str] = {}
     for target, parameters in use_case.targets.items():
         found |= {f"{target}_{noun}": f"{name}.{target}.{noun}" for noun in ARTEFACTS}
         found |= {
