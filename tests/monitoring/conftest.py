@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from ratchet.database import connect
 from ratchet.monitoring.prediction_log import PredictionLog
 
-
 # Without the driver a line for every test would say the same.
 DATABASES = ["sqlite", *(["postgresql"] if find_spec("psycopg") else [])]
 
