@@ -212,6 +212,19 @@ def finished(model: Any, target: Any, train: Any, validation: Any, family: Any) 
     return finish(model, said, validation, target)
 
 
+def stacked(target: Any, train: pd.DataFrame, validation: pd.DataFrame) -> Any:
+    """Two models, and a linear one on top of what they say."""
+    from ratchet.learning.stacking import as_columns, combiner, prediction_method, stack
+
+    X, y = learning_rows(train, target)
+    names = ["ridge", "dummy"] if not target.is_classes else ["logistic", "dummy"]
+    models = [build(target.task, name, seed=0).fit(X, y) for name in names]
+    said = [getattr(model, prediction_method(model))(X) for model in models]
+    columns = [as_columns(each, classes=target.is_classes) for each in said]
+    combine = combiner(classes=target.is_classes).fit(np.hstack(columns), y)
+    return finished(stack(models, combine), target, train, validation, "classical")
+
+
 def network(target: Any, train: pd.DataFrame, validation: pd.DataFrame) -> Any:
     from ratchet.learning.recurrent.regressor import RecurrentRegressor
 
@@ -230,6 +243,7 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[[], pd.DataFrame], Callable[...,
     "plain": (PLAIN, films, classical()),
     "shops": (SHOPS, shops, classical("ridge")),
     "naive": (SHOPS, shops, classical("seasonal")),
+    "stack": (FILMS, films, stacked),
 }
 
 
@@ -269,7 +283,7 @@ def copy(written, tmp_path) -> Callable[[str], Path]:
     return lambda kind: Path(shutil.copytree(written(kind), tmp_path / "copy" / kind))
 
 
-ALL = ["films", "plain", "shops", "naive", pytest.param("network", marks=pytest.mark.slow)]
+ALL = ["films", "plain", "shops", "naive", "stack", pytest.param("network", marks=pytest.mark.slow)]
 
 
 def pipeline_answers(contents: Contents) -> dict[str, pd.DataFrame]:
