@@ -11,6 +11,7 @@ import pandas as pd
 
 from ratchet.errors import DataError
 from ratchet.monitoring.drift.inputs import importance_of, watched
+from ratchet.monitoring.windows import cut_windows
 from ratchet.params import Drift, Scenario, UseCase
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ def latest(rows: pd.DataFrame, window: str, count: int) -> list[pd.DataFrame]:
     try:
         place = (times.max() - times) // pd.Timedelta(window)
     except ValueError:  # a month, say, is no length
-        periods = times.dt.to_period(pd.tseries.frequencies.to_offset(window))
-        place = periods.max().ordinal - periods.map(lambda period: period.ordinal)
+        starts = cut_windows(times, window)["start"]
+        place = starts.nunique() - starts.rank(method="dense").astype(int)
     found = [rows[place == back] for back in range(count - 1, -1, -1)]
     return [part for part in found if len(part)]
 

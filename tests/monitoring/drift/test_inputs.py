@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from kedro.framework.startup import bootstrap_project
 
 from ratchet.config import project_parameters, read_use_cases
 from ratchet.monitoring.drift.inputs import watched
@@ -10,8 +11,14 @@ from ratchet.params import Drift
 
 
 @pytest.fixture
-def power(project):
-    return read_use_cases(project_parameters())["power"]
+def use_cases(project):
+    bootstrap_project(project)
+    return read_use_cases(project_parameters())
+
+
+@pytest.fixture
+def power(use_cases):
+    return use_cases["power"]
 
 
 def with_drift(use_case, **options):
@@ -34,6 +41,6 @@ def test_features_by_default_but_for_the_calendar(power):
     assert drift.chunks == 50
 
 
-def test_every_use_case_has_a_scenario_of_missing_features(project):
-    for name, use_case in read_use_cases(project_parameters()).items():
+def test_every_use_case_has_a_scenario_of_missing_features(use_cases):
+    for name, use_case in use_cases.items():
         assert "missing_features" in use_case.monitoring.drift.scenarios, name
