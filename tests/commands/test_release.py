@@ -253,3 +253,14 @@ def test_every_command_is_there_and_helps():
     assert type_in("--help").exit_code == 0
     for command in COMMANDS:
         assert type_in(command, "--help").exit_code == 0, command
+
+
+def test_without_a_way_back_on_request_only(registry):
+    (registry.bundles / "films" / "b2").rmdir()
+    words = ("promote", "-u", "films", "--reason", "x")
+    assert told(*words).startswith("Error: films: not promoted, for there would be no way back: ")
+
+    output = type_in(*words, "--no-way-back").output
+
+    assert output.startswith("version 4 of films serves (decision 3)")
+    assert output.endswith("the way back is version 1\n")

@@ -118,6 +118,12 @@ def test_an_unknown_verdict(world):
         world.record("HOLD", "9")
 
 
+def test_what_has_lost_its_bundle_can_be_rejected(world):
+    shutil.rmtree(world.registry.bundles / "films" / "d")
+
+    assert world.record("REJECT", "4").event == "reject"
+
+
 @pytest.mark.parametrize("act", ["record", "promote"])
 def test_what_cannot_answer_is_not_promoted(world, act):
     world.break_bundle("d")

@@ -154,7 +154,7 @@ def test_one_champion_whatever_happens(
     Machine.check = staticmethod(check)
     case = Machine.TestCase
     case.settings = settings(
-        max_examples=60,
+        max_examples=30,
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -57,7 +57,7 @@ def record(
         return desk.since()
     desk.expect(event, expect)
     if event != "promote":
-        registry.folder(use_case, version)
+        registry.version(use_case, version)
         return desk.note(event, version, reason, verdict)
     if version in desk.state.quarantined:
         raise RegistryError(

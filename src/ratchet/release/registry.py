@@ -70,16 +70,24 @@ class Registry:
         """All versions that the registry has, oldest first."""
         return versions_of(self.client, use_case, self.bundles)
 
+    def version(self, use_case: str, number: str) -> Version:
+        """One version.
+
+        Raises:
+            RegistryError: it is not there; says which are.
+        """
+        known = {found.number: found for found in self.versions(use_case)}
+        if number not in known:
+            raise RegistryError(_unknown(use_case, number, list(known)))
+        return known[number]
+
     def folder(self, use_case: str, version: str) -> Path:
         """The bundle of a version.
 
         Raises:
             RegistryError: the version or its folder is not there; says which are.
         """
-        known = {found.number: found for found in self.versions(use_case)}
-        if version not in known:
-            raise RegistryError(_unknown(use_case, version, list(known)))
-        folder = known[version].folder
+        folder = self.version(use_case, version).folder
         if not folder.is_dir():
             raise RegistryError(f"version {version} of {use_case}: its bundle {folder} is missing")
         return folder
