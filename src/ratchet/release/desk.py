@@ -10,7 +10,7 @@ from typing import Any
 from ratchet.release.ledger import Entry, State
 from ratchet.release.registry import Registry, RegistryError
 
-Check = Callable[[Path], None]
+Check = Callable[[Path], object]
 """Opens a bundle and lets it answer; raises when it cannot."""
 
 
