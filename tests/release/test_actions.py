@@ -103,6 +103,21 @@ def test_the_same_verdict_twice_is_one_decision(world):
     assert world.record("HOLD", "4", verdict={"gain": 0.2}).seq == promoted.seq + 1
 
 
+def test_verdicts_of_a_run_that_is_repeated(world):
+    """Killed after the second of two; the first is not the newest any more."""
+
+    def run() -> list[Entry]:
+        return [
+            world.record("REJECT", "3", verdict={"gain": -0.2}, expect=3),
+            world.record("HOLD", "4", expect=4),
+        ]
+
+    assert run() == run()
+    assert len(world.events) == 5
+    with pytest.raises(ConflictError):
+        world.record("HOLD", "3", expect=3)
+
+
 def test_a_verdict_on_an_old_state_is_refused(world):
     world.promote("4")
 

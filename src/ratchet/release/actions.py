@@ -39,8 +39,9 @@ def record(
         check: opens a bundle and lets it answer.
 
     Returns:
-        The new decision; the one on record if this verdict is the newest already, or if the
-        version to promote serves already.
+        The new decision; the one on record if this verdict is the newest already, or was written
+        on the same state before (a run that was killed and is repeated), or if the version to
+        promote serves already.
 
     Raises:
         ConflictError: another decision came first.
@@ -50,9 +51,9 @@ def record(
     if event not in ("promote", "hold", "reject"):
         raise ValueError(f"decision: expected PROMOTE, HOLD or REJECT, found {verdict['decision']}")
     desk = Desk.open(registry, use_case, actor)
-    newest = registry.ledger.newest(use_case)
-    if newest and _same(newest, event, version, verdict):
-        return newest
+    for known in (registry.ledger.newest(use_case), registry.ledger.entry(use_case, expect + 1)):
+        if known and _same(known, event, version, verdict):
+            return known
     if event == "promote" and version == desk.state.champion:
         return desk.since()
     desk.expect(event, expect)

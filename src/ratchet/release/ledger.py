@@ -166,6 +166,11 @@ class Ledger:
         entry = self.serving(use_case, moment)
         return None if entry is None else entry.champion
 
+    def entry(self, use_case: str, seq: int) -> Entry | None:
+        """One decision by its number."""
+        rows = [row for row in self._rows(use_case) if row["seq"] == seq]
+        return _entry(rows[0]) if rows else None
+
     def digest(self, use_case: str, seq: int) -> str | None:
         """Digest of one decision."""
         rows = self._rows(use_case, ("seq", "digest"))
