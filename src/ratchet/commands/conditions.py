@@ -16,6 +16,9 @@ from kedro.framework.project import settings
 from ratchet.commands.elsewhere import raw_file
 from ratchet.provenance import code_commit
 
+CODE = Path(__file__).parents[1]
+"""Folder of our code."""
+
 _PACKAGES = (
     *("keras", "numpy", "pandas", "scikit-learn", "scipy", "tensorflow", "tensorflow-cpu"),
     *("xgboost", "xgboost-cpu"),
@@ -27,7 +30,7 @@ def shared(loader: AbstractConfigLoader, project: Path, use_case: str) -> dict[s
     """SHA-256 of code, configuration and raw data; ``None`` for data that are not one file."""
     data = raw_file(loader["catalog"], use_case, project)
     return {
-        "code_sha256": _hash_of(Path(__file__).parents[1], "*.py"),
+        "code_sha256": _hash_of(CODE, "*.py"),
         "configuration_sha256": _hash_of(project / settings.CONF_SOURCE, "*.yml"),
         "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest() if data else None,
     }
