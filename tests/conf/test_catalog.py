@@ -25,12 +25,13 @@ LAYERS = {
     "model_output": {"model_output"},
     "reporting": {"reporting"},
 }
-SHARED = {"search_cache", "trials"}
+SHARED = {"search_cache", "trials", "registry", "run", "prediction_log", "status"}
 """Entries that belong to no use case."""
 
 VERBS = {
     *("read", "profile", "select", "build", "encode", "search", "stack", "choose", "score", "fit"),
-    *("judge", "explain", "collect", "describe", "draw", "write"),
+    *("judge", "explain", "collect", "describe", "draw", "write", "register", "release", "join"),
+    *("check", "assess", "act"),
 }
 
 Catalog = Mapping[str, Mapping[str, Any]]

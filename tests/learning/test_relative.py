@@ -16,9 +16,9 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeRegressor
 
-from ratchet.learning.trusted import TRUSTED
 from ratchet.learning.conformal import ConformalRegressor, coverage
 from ratchet.learning.relative import RelativeRegressor
+from ratchet.learning.trusted import TRUSTED
 
 
 def rows(n=200, seed=0, noise=0.0):

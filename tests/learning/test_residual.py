@@ -16,8 +16,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ratchet.learning.trusted import TRUSTED
 from ratchet.learning.residual import ResidualRegressor
+from ratchet.learning.trusted import TRUSTED
 
 
 def rows(n=300, seed=0):

@@ -30,21 +30,21 @@ def serving_since(registry: Any, name: str, bundle: Bundle) -> str | None:
     That is the last row by which it was chosen; after a rollback the last row that the rollback
     rests on, since what came before was answered by another model.
     """
-    moments = [decided_until(bundle.manifest), last_change(registry, name, ("rollback",))]
+    moments = [decided_until(bundle.manifest), last_of(registry, name, "rollback")]
     return max((moment for moment in moments if moment), key=pd.Timestamp, default=None)
 
 
-def last_change(
-    registry: Any, name: str, events: tuple[str, ...] = ("rollback", "retrain")
-) -> str | None:
-    """Last moment that a decision of the watch rests on, since the last promotion."""
-    moments = []
+def last_of(registry: Any, name: str, event: str) -> str | None:
+    """Last moment, by the time of rows, that the newest such decision of the watch rests on.
+
+    Only decisions since the last promotion count.
+    """
     for entry in reversed(registry.ledger.entries(name)):
         if entry.event in ("promote", "override"):
             break
-        if entry.event in events and entry.details.get(UNTIL):
-            moments.append(pd.Timestamp(entry.details[UNTIL]) - pd.Timedelta("1us"))
-    return max(moments).isoformat() if moments else None
+        if entry.event == event and entry.details.get(UNTIL):
+            return (pd.Timestamp(entry.details[UNTIL]) - pd.Timedelta("1us")).isoformat()
+    return None
 
 
 def carry_out(registry: Any, name: str, assessment: Mapping[str, Any], *, actor: str) -> Any:

@@ -14,9 +14,9 @@ from ratchet.errors import UserError
 from ratchet.monitoring.alerts import find_alerts
 from ratchet.monitoring.comparison import Comparison, compare, jsonable
 from ratchet.monitoring.performance import answered, distributions, operations, score_windows
-from ratchet.monitoring.watch import Assessment, assess, decide
+from ratchet.monitoring.watch import Assessment, assess, decide, in_question
 from ratchet.params import Target, UseCase
-from ratchet.pipelines.monitoring.champion import last_change
+from ratchet.pipelines.monitoring.champion import last_of
 from ratchet.release.deciding import deciding
 from ratchet.release.delivered import Delivered, delivered
 from ratchet.release.rehearsal import rehearse
@@ -70,7 +70,8 @@ class Production:
             metric,
             self.use_case.monitoring.watch,
             since=_moment(self.since),
-            last_change=_moment(last_change(self.registry, self.name)),
+            last_change=_moment(last_of(self.registry, self.name, "rollback")),
+            last_request=_moment(last_of(self.registry, self.name, "retrain")),
             promoted_interval=(promoted["low"], promoted["high"]),
         )
         against = self._against_previous(found, target, metric)
@@ -124,8 +125,7 @@ class Production:
         try:
             bundle = rehearse(self.registry.folder(self.name, previous))
             then = delivered(bundle, self.raw, self.as_of)
-            rows = answered(self._rows(target))
-            rows = rows[_within(rows["time"], found.numbers)]
+            rows = in_question(answered(self._rows(target)), found)
             keys = then.features.index[then.features.index.astype(str).isin(rows.index)]
             theirs = then.predict(keys)[target]
         except (KeyError, UserError):  # a way back that cannot answer is none
@@ -155,14 +155,6 @@ class Production:
                 str(version): operations(rows, window) for version, rows in asked.groupby("version")
             },
         )
-
-
-def _within(times: pd.Series, numbers: dict[str, Any]) -> pd.Series:
-    """Rows of the windows that an assessment rests on; all where rows have no time."""
-    if numbers.get("from") is None:
-        return pd.Series(data=True, index=times.index)
-    first, end = pd.Timestamp(numbers["from"]), pd.Timestamp(numbers["until"])
-    return (times >= first) & (times < end)
 
 
 def _moment(time: str | None) -> datetime | None:
