@@ -108,7 +108,7 @@ def test_what_comes_of_it(finished, monkeypatch, scenario):
     # The first version is the best candidate; a naive one that serves would not mind the weather.
     result = run("--use-case", "power", "--env", "test", "--version", "1", *named)
 
-    stem = finished / "data" / "08_reporting" / "power" / f"drift_{scenario or 'window'}"
+    stem = finished / "data" / "test" / "08_reporting" / "power" / f"drift_{scenario or 'window'}"
     report = json.loads(stem.with_suffix(".json").read_text())
     severity = report["drift"]["severity"]
     assert result.exit_code == {"NONE": 0, "LOW": 0, "MEDIUM": 3, "HIGH": 4}[severity]
@@ -135,7 +135,7 @@ def test_a_scenario_changes_nothing_but_what_the_model_sees(finished, monkeypatc
     before = []
     for name in ("temperature_shift", "seasonal"):
         run("--use-case", "power", "--env", "test", "--version", "1", "--scenario", name)
-        path = finished / "data" / "08_reporting" / "power" / f"drift_{name}.json"
+        path = finished / "data" / "test" / "08_reporting" / "power" / f"drift_{name}.json"
         before.append(json.loads(path.read_text())["effect"]["demand"]["metrics"]["rmse"]["before"])
 
     assert before[0] == before[1]
