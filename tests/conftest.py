@@ -1,15 +1,21 @@
-"""Projects to run in: copies of the configuration in temporary folders."""
+"""Projects to run in, copies of the configuration in temporary folders; and a PostgreSQL server."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import shutil
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "data" / "01_raw" / "samples"
@@ -134,3 +140,90 @@ def _shared_project(factory: pytest.TempPathFactory, use_case: str, **params: An
 def load(films_project: Path) -> Callable[[str], Any]:
     """Load a dataset of the shared project by its catalog name."""
     return _load_catalog(films_project).load
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Callable[[], str]]:
+    """A PostgreSQL server that ends with the tests; makes an empty database when called."""
+    pytest.importorskip("psycopg", reason="the driver psycopg is not installed")
+    if (binaries := postgresql_binaries()) is None:
+        pytest.skip("no initdb and pg_ctl on the PATH or in /usr/lib/postgresql")
+    folder = Path(mkdtemp(prefix="pg-", dir="/tmp"))  # paths of sockets must be short
+    server = Server(binaries, folder)
+    server.start()
+    numbers = count()
+
+    def make() -> str:
+        name = f"ratchet{next(numbers)}"
+        engine = sa.create_engine(f"{server.url}/postgres").execution_options(
+            isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return f"{server.url}/{name}"
+
+    yield make
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def postgresql_binaries() -> Path | None:
+    """Folder of Debian's programs, the newest version first, or of those on the PATH."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    on_path = shutil.which("initdb")
+    folders += [Path(on_path).resolve().parent] if on_path else []
+    return next(
+        (path for path in folders if all((path / name).exists() for name in PROGRAMS)), None
+    )
+
+
+PROGRAMS = ("initdb", "pg_ctl", "postgres")
+
+
+class Server:
+    """PostgreSQL in a folder, on a free port of this machine."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries, self._folder = binaries, folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.url = f"postgresql+psycopg://ratchet@127.0.0.1:{self._port}"
+        self._prefix: list[str] = []
+        if os.geteuid() == 0:  # it refuses to run as root
+            user = pwd.getpwnam("postgres" if _has_user("postgres") else "nobody")
+            os.chown(folder, user.pw_uid, user.pw_gid)
+            ids = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+            self._prefix = ["setpriv", *ids, "--"]
+
+    def start(self) -> None:
+        data = str(self._folder / "data")
+        self._run("initdb", "-D", data, "-U", "ratchet", "-A", "trust", "-E", "UTF8", "-N")
+        options = f"-p {self._port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self._folder / "data"), "-w", "-m", "immediate", "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._prefix, str(self._binaries / program), *arguments]
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=(self._folder / "out").open("a"),  # a pipe would be held by the server
+            stderr=subprocess.STDOUT,
+            cwd=self._folder,
+            check=False,
+        )
+        if done.returncode:
+            pytest.skip(f"PostgreSQL: {program} fails: {(self._folder / 'out').read_text()[-500:]}")
+
+
+def _has_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
