@@ -9,14 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ratchet.errors import DataError
-from ratchet.learning.metrics import (
-    METRICS,
-    PER_CLASS,
-    Scores,
-    score_classification,
-    score_forecast,
-    score_regression,
-)
+from ratchet.learning.metrics import METRICS, PER_CLASS, Scores, score_all
 from ratchet.monitoring.windows import cut_windows
 from ratchet.params import Target
 from ratchet.params.monitoring import Watch
@@ -46,17 +39,9 @@ def score(
     Raises:
         DataError: rows that cannot be scored, such as a truth that is none of the classes.
     """
-    draws: dict[str, Any] = {"seed": seed, "n_bootstrap": n_bootstrap}
+    options: dict[str, Any] = {"classes": target.classes, "horizon": horizon, "seed": seed}
     try:
-        if target.is_classes:
-            classes = target.classes or []
-            odds = rows[[f"probability_{name}" for name in classes]]
-            return score_classification(rows["truth"], odds, classes, **draws)
-        truth, predicted = rows["truth"], rows["prediction"]
-        if target.is_series:
-            draws |= {"scale": rows["scale"], "rms": rows["rms"], "times": rows["time"]}
-            return score_forecast(truth, predicted, horizon=horizon, **draws)
-        return score_regression(truth, predicted, **draws)
+        return score_all(target.task, rows, **options, n_bootstrap=n_bootstrap)
     except (KeyError, ValueError) as error:
         raise DataError(f"logged predictions of '{target.column}': {error}") from error
 

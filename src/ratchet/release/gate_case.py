@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ratchet.learning.metrics import Gain, from_scorer, paired_gain
+from ratchet.learning.metrics import Gain, paired_gain
 from ratchet.params import Release, Target
+from ratchet.release.deciding import deciding_metric, deciding_target
 from ratchet.release.evidence import Evidence, Mask
 
 
@@ -32,14 +33,11 @@ class Case:
     @property
     def primary(self) -> str:
         """The target that decides."""
-        return self.release.target or next(iter(self.targets))
+        return deciding_target(self.release, self.targets)
 
     def metric(self, target: str) -> str:
         """The metric by which a target is judged: that of its search, unless another is named."""
-        if target == self.primary and self.release.metric:
-            return self.release.metric
-        asked = self.targets[target]
-        return from_scorer(asked.scorer, 0.0, asked.task)[0]
+        return deciding_metric(self.release, self.targets, target)
 
     @cached_property
     def gain(self) -> Gain:

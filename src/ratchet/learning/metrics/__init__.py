@@ -43,7 +43,7 @@ from ratchet.learning.metrics.table import (
     REGRESSION,
     Metric,
 )
-from ratchet.learning.metrics.tidy import check_same_rows, score_rows, tidy_rows
+from ratchet.learning.metrics.tidy import check_same_rows, score_all, score_rows, tidy_rows
 
 __all__ = [
     "CLASSIFICATION",
@@ -75,6 +75,7 @@ __all__ = [
     "losses",
     "paired_difference",
     "paired_gain",
+    "score_all",
     "score_classification",
     "score_forecast",
     "score_regression",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ratchet.learning.metrics.bootstrap import evaluate, interval
+from ratchet.learning.metrics.forecasts import score_forecast
 from ratchet.learning.metrics.names import find_metric
 from ratchet.learning.metrics.rows import (
     check_same_length,
@@ -13,6 +14,7 @@ from ratchet.learning.metrics.rows import (
     finite,
     forecast_rows,
 )
+from ratchet.learning.metrics.scores import Scores, score_classification, score_regression
 from ratchet.learning.metrics.table import METRICS, Array
 
 if TYPE_CHECKING:
@@ -92,6 +94,43 @@ def score_rows(
     times = frame["time"] if task == "forecasting" else None
     draws = evaluate([found], *rows, n_bootstrap, seed, times=times, horizon=horizon)
     return interval(draws[metric], confidence)
+
+
+def score_all(
+    task: str,
+    frame: pd.DataFrame,
+    *,
+    classes: Sequence[str] | None = None,
+    horizon: int = 1,
+    n_bootstrap: int = 1000,
+    seed: int,
+) -> Scores:
+    """Score tidy rows with every metric of their task.
+
+    Args:
+        task: a key of ``METRICS``.
+        frame: see ``tidy_rows``; for forecasting with ``time``.
+        classes: the labels that can occur, for classification.
+        horizon: steps of time between the origin of a forecast and its row.
+        n_bootstrap: number of draws.
+        seed: seed of the draws.
+
+    Returns:
+        Metric -> ``value`` and the ends ``low``, ``high`` of its 95 % interval.
+
+    Raises:
+        KeyError: a column is missing.
+        ValueError: rows that cannot be scored.
+    """
+    draws = {"n_bootstrap": n_bootstrap, "seed": seed}
+    if task == "classification":
+        odds = frame[[f"probability_{name}" for name in classes or []]]
+        return score_classification(frame["truth"], odds, classes or [], **draws)
+    pair = frame["truth"], frame["prediction"]
+    if task == "forecasting":
+        terms = {"scale": frame["scale"], "rms": frame["rms"], "times": frame["time"]}
+        return score_forecast(*pair, **terms, horizon=horizon, **draws)
+    return score_regression(*pair, **draws)
 
 
 def check_same_rows(one: pd.DataFrame, other: pd.DataFrame, task: str) -> None:

@@ -51,23 +51,6 @@ def score(
     rows: DataFrame, target: Target, features: Features, seed: int
 ) -> dict[str, dict[str, float]]:
     """Every metric of the task: metric -> value, low, high."""
-    from ratchet.learning.metrics import (
-        score_classification,
-        score_forecast,
-        score_regression,
-    )
+    from ratchet.learning.metrics import score_all
 
-    if target.is_classes:
-        classes = target.classes or []
-        return score_classification(rows["truth"], probabilities(rows, target), classes, seed=seed)
-    pair = rows["truth"], rows["prediction"]
-    if target.is_series:
-        return score_forecast(
-            *pair,
-            scale=rows["scale"],
-            rms=rows["rms"],
-            times=rows["time"],
-            horizon=features.horizon,
-            seed=seed,
-        )
-    return score_regression(*pair, seed=seed)
+    return score_all(target.task, rows, classes=target.classes, horizon=features.horizon, seed=seed)
