@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,12 @@ FIRST = pd.Timestamp("2024-01-01")
 PROMOTED = "2024-10-06"  # a Sunday
 
 
+DAILY = ["monitoring"]
+TRAINING = ["understanding", "preprocessing", "classical", "evaluation"]
+WEEKLY = [*DAILY, *TRAINING, "release"]
+"""Everything but the report."""
+
+
 def sales(days: int = 400, *, changed: str | None = None) -> pd.DataFrame:
     """Four products whose sales hang on the price; from a day on the other way round."""
     rng = np.random.default_rng(7)
@@ -105,10 +111,12 @@ def shop(first: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def run(folder: Path, run_kedro: Callable[..., None], as_of: str, *pipelines: str) -> None:
+def run(
+    folder: Path, run_kedro: Callable[..., None], as_of: str, pipelines: Sequence[str] = WEEKLY
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        run_kedro(folder, *(pipelines or ("shop",)), env="mine", as_of=as_of)
+        run_kedro(folder, *pipelines, env="mine", namespaces=["shop"], as_of=as_of)
 
 
 def read(folder: Path, name: str) -> Any:
@@ -186,8 +194,8 @@ def test_weeks_without_a_change_change_nothing(shop, run_kedro):
 
 
 def test_what_was_answered_is_not_answered_again(shop, run_kedro):
-    run(shop, run_kedro, "2024-10-13", "monitoring")
-    run(shop, run_kedro, "2024-10-20", "monitoring")
+    run(shop, run_kedro, "2024-10-13", DAILY)
+    run(shop, run_kedro, "2024-10-20", DAILY)
 
     assert read(shop, "watch")["scored"]["rows"] == 4 * 7
     assert sum(window["rows"] for window in read(shop, "watch")["windows"]) == 4 * 14
@@ -197,7 +205,7 @@ def test_a_champion_that_disappoints_is_rolled_back(shop, run_kedro, load_catalo
     champion = registry_of(shop).champion("shop")
     planted = plant(shop, load_catalog)
 
-    run(shop, run_kedro, "2024-11-03", "monitoring")
+    run(shop, run_kedro, "2024-11-03", DAILY)
 
     assert read(shop, "watch")["action"] == "rollback"
     state = registry_of(shop).ledger.state("shop")
@@ -205,7 +213,7 @@ def test_a_champion_that_disappoints_is_rolled_back(shop, run_kedro, load_catalo
     assert planted in state.quarantined
     assert [event for event, _ in events(shop)] == ["promote", "promote", "rollback"]
 
-    run(shop, run_kedro, "2024-11-17", "monitoring")  # the old one serves again, and does well
+    run(shop, run_kedro, "2024-11-17", DAILY)  # the old one serves again, and does well
 
     assert read(shop, "watch")["action"] == "none"
     assert read(shop, "watch")["scored"]["version"] == champion
@@ -217,13 +225,13 @@ def test_a_changed_world_asks_for_a_retraining(shop, run_kedro):
     changed = sales(changed=PROMOTED)
     changed.to_csv(shop / "data/01_raw/shop.csv", index=False)
 
-    run(shop, run_kedro, "2024-11-03", "monitoring")
+    run(shop, run_kedro, "2024-11-03", DAILY)
 
     assert read(shop, "watch")["action"] == "retrain"
     assert registry_of(shop).champion("shop") == champion
     assert [event for event, _ in events(shop)] == ["promote", "retrain"]
 
-    run(shop, run_kedro, "2024-11-03", "monitoring")  # asked for once
+    run(shop, run_kedro, "2024-11-03", DAILY)  # asked for once
 
     assert [event for event, _ in events(shop)] == ["promote", "retrain"]
 
@@ -244,8 +252,7 @@ def test_a_damaged_champion_lets_no_challenger_pass(shop, run_kedro):
     folder = registry.folder("shop", registry.champion("shop"))
     (folder / "models/units.skops").write_bytes(b"cut off")
 
-    run(shop, run_kedro, "2024-11-03", "understanding", "preprocessing", "classical", "evaluation")
-    run(shop, run_kedro, "2024-11-03", "release")
+    run(shop, run_kedro, "2024-11-03", [*TRAINING, "release"])
 
     assert [event for event, _ in events(shop)] == ["promote", "reject"]
     assert "units.skops" in read(shop, "decision")["decisions"][0]["reason"]
