@@ -184,3 +184,16 @@ def test_one_scale_for_all_statistics():
     assert (centre, width) == pytest.approx((0.5, 0.45))
     assert z[-1] == pytest.approx(0.5 / 0.45)
     assert standardise(np.zeros(5), floor=0.3)[0].tolist() == [0] * 5
+
+
+def test_a_run_is_judged_by_those_that_it_shares_no_row_with():
+    statistic = np.array([9.0, 5.0, 4.0, 1.0, 2.0, 3.0])  # of the window, then of five runs
+    apart = np.array([[abs(i - j) > 1 for j in range(5)] for i in range(5)])
+
+    z, centre, width = standardise(statistic, 0.01, apart)
+
+    assert centre == 3  # of all five runs, without the window
+    assert width == pytest.approx(np.quantile(statistic[1:], 0.95) - 3)
+    assert z[0] == pytest.approx(6 / width)
+    others = statistic[3:]  # of the first run: neither itself nor its neighbour
+    assert z[1] == pytest.approx((5 - 2) / (np.quantile(others, 0.95) - 2))

@@ -75,12 +75,15 @@ def in_time(make):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("n", "m"), [(4000, 100), (1200, 100), (400, 100)], ids=["ranks", "tail", "short"]
+    ("n", "m", "share"),
+    [(4000, 100, 0.08), (1200, 100, 0.08), (400, 100, 0.15)],
+    ids=["ranks", "tail", "short"],
 )
-def test_few_windows_alarm_where_independent_rows_have_time(n, m):
-    found = alarms(in_time(lambda rng, k: mixed(rng, k, 10)), n, m, 150, Drift(), time="time")
+def test_few_windows_alarm_where_independent_rows_have_time(n, m, share):
+    found = alarms(in_time(lambda rng, k: mixed(rng, k, 10)), n, m, 60, Drift(), time="time")
 
-    assert found <= at_most(0.08, 150)  # not exact: runs overlap and are few
+    # Not exact: runs overlap and are few; the last ones are shorter than the window.
+    assert found <= at_most(share, 60)
 
 
 @pytest.mark.slow

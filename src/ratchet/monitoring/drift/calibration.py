@@ -36,6 +36,8 @@ class Chunks:
         size: rows of a chunk.
         independent: chunks that fit side by side into the reference; drawn at random, all.
         season: how the time of the year and the phase were minded, in words.
+        apart: which chunks share no row with which, shape (chunks, chunks); None where chunks are
+            drawn at random.
     """
 
     members: sparse.csr_matrix
@@ -44,6 +46,7 @@ class Chunks:
     size: int
     independent: int
     season: str
+    apart: npt.NDArray[np.bool_] | None = None
 
     @property
     def kind(self) -> str:
@@ -127,7 +130,9 @@ def run_chunks(
     members = _members([np.arange(n, n + m), *runs], n + m)
     base = np.concatenate([usable, np.zeros(m, dtype=bool)])
     independent = max(1, min(n_usable // size, len(runs)))
-    return Chunks(members, base, False, size, independent, season)
+    first = starts[places]
+    apart = np.abs(first[:, None] - first) >= size
+    return Chunks(members, base, False, size, independent, season, apart)
 
 
 def _members(sets: list[npt.NDArray[np.intp]], n_rows: int) -> sparse.csr_matrix:
@@ -229,17 +234,46 @@ class Usual:
         return float(self.largest.mean()), max(deviation, 1e-9) * math.sqrt(1 + 1 / count)
 
 
-def standardise(statistic: Array, floor: float) -> tuple[Array, float, float]:
+def standardise(
+    statistic: Array, floor: float, apart: npt.NDArray[np.bool_] | None = None
+) -> tuple[Array, float, float]:
     """Bring a statistic to the scale that all share.
+
+    Few runs of time say little of what is usual, and each of them would look usual if it had a
+    say in that itself: a run is judged by those that it shares no row with, as the window is.
 
     Args:
         statistic: of the window and of every chunk, shape (1 + chunks,).
         floor: smallest width; what a single row can do, where hardly any chunk has any of it.
+        apart: which chunks judge which, see ``Chunks``; None for all, with the window among them.
 
     Returns:
         ``(statistic - centre) / width``, the centre (median) and the width (from there to the
-        upper 95 % quantile).
+        upper 95 % quantile) by which the window is judged.
     """
-    centre, high = np.quantile(statistic, [0.5, 0.95])
-    width = max(float(high - centre), floor)
-    return (statistic - centre) / width, float(centre), width
+    if apart is None:
+        judges = np.ones((1, len(statistic)), dtype=bool)
+        centre, high = _quantiles(statistic, judges)
+    else:
+        alone = ~apart.any(axis=1, keepdims=True)
+        judges = np.vstack([np.ones(len(apart), dtype=bool), apart | alone])
+        centre, high = _quantiles(statistic[1:], judges)
+    width = np.maximum(high - centre, floor)
+    return (statistic - centre) / width, float(centre[0]), float(width[0])
+
+
+def _quantiles(values: Array, chosen: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Median and 95 % quantile of the chosen values, row by row."""
+    ordered = np.sort(np.where(chosen, values, np.inf), axis=1)
+    count = chosen.sum(axis=1)
+    found = []
+    for share in (0.5, 0.95):
+        place = share * (count - 1)
+        low = np.floor(place).astype(int)
+        pair = (
+            np.take_along_axis(ordered, np.minimum(at, count - 1)[:, None], axis=1)[:, 0]
+            for at in (low, low + 1)
+        )
+        first, second = pair
+        found.append(first + (place - low) * (second - first))
+    return found[0], found[1]

@@ -55,13 +55,14 @@ def measure(levels: Levels, chunks: Chunks) -> list[Statistic]:
     root = np.sqrt(_effective(a.sum(axis=1), b.sum(axis=1)))
     found = [_missing(levels, chunks)]
     together = statistics.groups(a[0] + b[0], ordered=levels.points is not None)
-    found.append(_scaled("psi", statistics.psi(a @ together, b @ together), root, power=2))
+    index = statistics.psi(a @ together, b @ together)
+    found.append(_scaled("psi", index, root, chunks, power=2))
     if levels.points is not None:
-        found.append(_scaled("ks", statistics.kolmogorov_smirnov(a, b), root))
+        found.append(_scaled("ks", statistics.kolmogorov_smirnov(a, b), root, chunks))
         moved = statistics.wasserstein(a, b, levels.points / levels.spread)
-        found.append(_scaled("wasserstein", moved, root))
+        found.append(_scaled("wasserstein", moved, root, chunks))
     else:
-        found.append(_unseen(statistics.unseen(a, b), chunks.size))
+        found.append(_unseen(statistics.unseen(a, b), chunks))
     return found
 
 
@@ -74,16 +75,16 @@ def measure_joint(features: Array, chunks: Chunks) -> Statistic:
     """
     a, b = chunks.split(np.column_stack([features, np.ones(len(features))]))
     root = np.sqrt(_effective(a[:, -1], b[:, -1]))
-    return _scaled("distance", joint.distance(a, b), root, power=2)
+    return _scaled("distance", joint.distance(a, b), root, chunks, power=2)
 
 
 def _effective(a: Array, b: Array) -> Array:
     return a * b / np.maximum(a + b, 1)
 
 
-def _scaled(name: str, values: Array, root: Array, power: int = 1) -> Statistic:
+def _scaled(name: str, values: Array, root: Array, chunks: Chunks, power: int = 1) -> Statistic:
     """A statistic whose root of order ``power`` shrinks like the root of the number of rows."""
-    z, centre, width = standardise(values ** (1 / power) * root, _FLOORS[name])
+    z, centre, width = standardise(values ** (1 / power) * root, _FLOORS[name], chunks.apart)
 
     def read(limit: float) -> float:
         scaled = max(centre + width * limit, 0.0)
@@ -97,7 +98,7 @@ def _missing(levels: Levels, chunks: Chunks) -> Statistic:
     a, b = chunks.split(np.column_stack([levels.missing, np.ones(len(levels.missing))]))
     before, now = (np.arcsin(np.sqrt(np.clip(x[:, 0] / x[:, 1], 0, 1))) for x in (b, a))
     root = 2 * np.sqrt(_effective(a[:, 1], b[:, 1]))
-    z, centre, width = standardise(np.abs(now - before) * root, _FLOORS["missing"])
+    z, centre, width = standardise(np.abs(now - before) * root, _FLOORS["missing"], chunks.apart)
 
     def read(limit: float) -> float:
         return _share(before[0] + max(centre + width * limit, 0.0) / root[0])
@@ -105,9 +106,10 @@ def _missing(levels: Levels, chunks: Chunks) -> Statistic:
     return Statistic("missing", float(a[0, 0] / a[0, 1]), z, read)
 
 
-def _unseen(shares: Array, size: int) -> Statistic:
-    root = 2 * math.sqrt(size)
-    z, centre, width = standardise(np.arcsin(np.sqrt(shares)) * root, _FLOORS["unseen"])
+def _unseen(shares: Array, chunks: Chunks) -> Statistic:
+    root = 2 * math.sqrt(chunks.size)
+    scaled = np.arcsin(np.sqrt(shares)) * root
+    z, centre, width = standardise(scaled, _FLOORS["unseen"], chunks.apart)
 
     def read(limit: float) -> float:
         return _share(max(centre + width * limit, 0.0) / root)
