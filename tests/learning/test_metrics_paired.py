@@ -186,7 +186,8 @@ def test_long_block_lengths(n_times, horizon, expected):
     assert long_block_length(n_times, horizon) == expected
 
 
-@given(st.integers(2, 400), st.floats(0.6, 0.999), st.integers(0, 2**32 - 1))
+# A thousand draws have no percentile beyond 0.99 that is worth comparing with.
+@given(st.integers(2, 400), st.floats(0.6, 0.99), st.integers(0, 2**32 - 1))
 @settings(max_examples=50, deadline=None)
 def test_bounds_lie_outside_the_percentiles_and_are_wider_at_a_higher_level(n, confidence, seed):
     draws = np.random.default_rng(seed).normal(size=(1001, 3))
