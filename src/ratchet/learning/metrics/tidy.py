@@ -122,15 +122,23 @@ def score_all(
         KeyError: a column is missing.
         ValueError: rows that cannot be scored.
     """
-    draws = {"n_bootstrap": n_bootstrap, "seed": seed}
     if task == "classification":
         odds = frame[[f"probability_{name}" for name in classes or []]]
-        return score_classification(frame["truth"], odds, classes or [], **draws)
+        return score_classification(
+            frame["truth"], odds, classes or [], n_bootstrap=n_bootstrap, seed=seed
+        )
     pair = frame["truth"], frame["prediction"]
     if task == "forecasting":
-        terms = {"scale": frame["scale"], "rms": frame["rms"], "times": frame["time"]}
-        return score_forecast(*pair, **terms, horizon=horizon, **draws)
-    return score_regression(*pair, **draws)
+        return score_forecast(
+            *pair,
+            scale=frame["scale"],
+            rms=frame["rms"],
+            times=frame["time"],
+            horizon=horizon,
+            n_bootstrap=n_bootstrap,
+            seed=seed,
+        )
+    return score_regression(*pair, n_bootstrap=n_bootstrap, seed=seed)
 
 
 def check_same_rows(one: pd.DataFrame, other: pd.DataFrame, task: str) -> None:
