@@ -30,8 +30,8 @@ SHARED = {"search_cache", "trials", "registry", "run", "prediction_log", "status
 
 VERBS = {
     *("read", "profile", "select", "build", "encode", "search", "stack", "choose", "score", "fit"),
-    *("judge", "explain", "collect", "describe", "draw", "write", "register", "release", "join"),
-    *("check", "assess", "act"),
+    *("judge", "explain", "collect", "describe", "draw", "write", "register", "release", "refit"),
+    *("join", "check", "assess", "act"),
 }
 
 Catalog = Mapping[str, Mapping[str, Any]]

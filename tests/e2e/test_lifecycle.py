@@ -112,11 +112,15 @@ def shop(first: Path, tmp_path: Path) -> Path:
 
 
 def run(
-    folder: Path, run_kedro: Callable[..., None], as_of: str, pipelines: Sequence[str] = WEEKLY
+    folder: Path,
+    run_kedro: Callable[..., None],
+    as_of: str,
+    pipelines: Sequence[str] = WEEKLY,
+    **params: Any,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        run_kedro(folder, *pipelines, env="mine", namespaces=["shop"], as_of=as_of)
+        run_kedro(folder, *pipelines, env="mine", namespaces=["shop"], as_of=as_of, **params)
 
 
 def read(folder: Path, name: str) -> Any:
@@ -245,6 +249,22 @@ def test_a_model_of_the_changed_world_takes_over(shop, run_kedro):
     decision = read(shop, "decision")
     assert decision["champion"] != champion
     assert decision["previous"] == champion
+
+
+def test_what_was_promoted_is_fitted_once_more_where_that_is_asked_for(shop, run_kedro):
+    sales(changed="2024-10-20").to_csv(shop / "data/01_raw/shop.csv", index=False)
+
+    run(shop, run_kedro, "2025-02-03", shop={"release": {"refit": "all"}})
+
+    registry = registry_of(shop)
+    state = registry.ledger.state("shop")
+    assert [event for event, _ in events(shop)] == ["promote", "retrain", "promote", "promote"]
+    assert state.previous == read(shop, "decision")["champion"]
+    refits = [
+        json.loads((registry.folder("shop", version) / "manifest.json").read_text())["refit"]
+        for version in (state.previous, state.champion)
+    ]
+    assert refits == ["none", "all"]
 
 
 def test_a_damaged_champion_lets_no_challenger_pass(shop, run_kedro):

@@ -69,6 +69,37 @@ def unfinished(model: Any, target: Target) -> Any:
     return _conformal(model).estimator.estimator
 
 
+def fit_once_more(model: Any, rows: DataFrame, target: Target) -> Any:
+    """The finished model with what is inside fitted on these rows; its calibration stays.
+
+    Args:
+        model: as ``finish`` gives it.
+        rows: train, validation and test.
+        target: what is predicted.
+    """
+    from copy import deepcopy
+
+    from sklearn.frozen import FrozenEstimator
+
+    from ratchet.learning.refitting import fit_again
+
+    X, y = learning_rows(rows, target)
+    if target.is_series:  # whatever family it is from
+        windows, _ = learning_rows(rows, target, "recurrent")
+        X = X.join(windows[windows.columns.difference(X.columns, sort=False)])
+    inside = unfinished(model, target)
+    again = FrozenEstimator(fit_again(inside, inputs_of(inside, X), y))
+    finished = deepcopy(model)
+    if target.is_classes:
+        finished["predictions"].models = [again]
+        return finished
+    conformal = _conformal(finished)
+    conformal.estimator = conformal.estimator_ = again
+    if conformal is not finished:
+        finished.estimator = finished.estimator_ = FrozenEstimator(conformal)
+    return finished
+
+
 def confidence_of(model: Any) -> float:
     """Share of the rows that the intervals of a finished model are to cover."""
     return float(_conformal(model).confidence)

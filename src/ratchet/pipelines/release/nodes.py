@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ratchet.frames import DataFrame
 from ratchet.params import UseCase
-from ratchet.pipelines.release.contenders import contenders, folder_name
+from ratchet.pipelines.release.contenders import Contender, contenders, folder_name
 
 
 def register_challengers(
@@ -41,7 +42,7 @@ def register_challengers(
         Versions in the order in which they are to be judged: ``version``, ``bundle``, ``digest``,
         ``candidates``, and the number ``expect`` of the newest decision so far.
     """
-    from ratchet.release.bundle import Contents, write_bundle
+    from ratchet.release.bundle import Contents
 
     use_case = UseCase.model_validate(parameters)
     contents = Contents(
@@ -56,26 +57,40 @@ def register_challengers(
     state = registry.ledger.state(name)
     registered = []
     for contender in contenders(use_case, contents, artefacts, first=state.champion is None):
-        about = {
-            "use_case": name,
-            "candidates": dict(contender.candidates),
-            "as_of": None if as_of is None else str(as_of),
-            "refit": use_case.release.refit,
-            **{key: run[key] for key in ("code_commit", "mlflow_run", "orchestrator_run")},
-        }
-        folder = registry.bundles / name / folder_name()
-        bundle = write_bundle(folder, contender.contents, about)
-        version = registry.register(name, folder, _tags(bundle), run_id=run["mlflow_run"])
+        version, bundle = _register(registry, run, name, as_of, contender, refit="none")
         registered.append(
             {
                 "version": version,
-                "bundle": folder.name,
+                "bundle": bundle.folder.name,
                 "digest": bundle.digest,
-                "candidates": about["candidates"],
+                "candidates": dict(contender.candidates),
                 "expect": state.seq,
             }
         )
     return registered
+
+
+def _register(
+    registry: Any,
+    run: dict[str, str | None],
+    name: str,
+    as_of: Any,
+    contender: Contender,
+    *,
+    refit: str,
+) -> tuple[str, Any]:
+    """Write a bundle and make it known: the version, and the bundle."""
+    from ratchet.release.bundle import write_bundle
+
+    about = {
+        "use_case": name,
+        "candidates": dict(contender.candidates),
+        "as_of": None if as_of is None else str(as_of),
+        "refit": refit,
+        **{key: run[key] for key in ("code_commit", "mlflow_run", "orchestrator_run")},
+    }
+    bundle = write_bundle(registry.bundles / name / folder_name(), contender.contents, about)
+    return registry.register(name, bundle.folder, _tags(bundle), run_id=run["mlflow_run"]), bundle
 
 
 def _tags(bundle: Any) -> dict[str, str]:
@@ -188,3 +203,85 @@ def release_challengers(
             for one in entries
         ],
     }
+
+
+def refit_promoted(
+    registry: Any,
+    run: dict[str, str | None],
+    name: str,
+    parameters: dict[str, Any],
+    as_of: Any,
+    decision: dict[str, Any],
+    verdicts: list[dict[str, Any]],
+    typed: DataFrame,
+    primary: DataFrame,
+    features: DataFrame,
+    encoder: Any,
+    train: DataFrame,
+    validation: DataFrame,
+    test: DataFrame,
+    statistics: DataFrame | None = None,
+    **artefacts: Any,
+) -> dict[str, Any]:
+    """Fit what was promoted in this run once more, on all rows, and let that serve.
+
+    It keeps its scores and its calibration: there are no rows left to measure them on.
+
+    Args:
+        registry: versions and decisions.
+        run: who and what runs.
+        name: name of the use case.
+        parameters: the use case.
+        as_of: last day whose rows are seen.
+        decision: as ``release_challengers`` gives it.
+        verdicts: as ``judge_challengers`` gives them.
+        typed: the typed rows.
+        primary: the prepared rows.
+        features: their features.
+        encoder: the fitted encoder.
+        train: rows for training.
+        validation: rows for calibration and choice.
+        test: the rows that the gate has seen.
+        statistics: units of the series, where there are series.
+        artefacts: as ``register_challengers`` takes them.
+
+    Returns:
+        ``version`` that serves now and the version it was fitted ``after``; None for both where
+        nothing was promoted.
+    """
+    import pandas as pd
+
+    from ratchet.pipelines.finishing import fit_once_more
+    from ratchet.release.actions import promote
+    from ratchet.release.bundle import Contents
+    from ratchet.release.rehearsal import rehearse
+
+    judged = verdicts[-1]
+    if judged["verdict"]["decision"] != "PROMOTE" or judged["version"] != decision["champion"]:
+        return {"version": None, "after": None}
+    use_case = UseCase.model_validate(parameters)
+    contents = Contents(
+        use_case=use_case,
+        encoder=encoder,
+        models={},
+        typed=typed,
+        primary=primary,
+        features=features,
+        statistics=statistics,
+    )
+    chosen = next(
+        found
+        for found in contenders(use_case, contents, artefacts, first=True)
+        if dict(found.candidates) == judged["candidates"]
+    )
+    rows = pd.concat([train, validation, test])
+    models = {
+        target: fit_once_more(model, rows, use_case.targets[target])
+        for target, model in chosen.contents.models.items()
+    }
+    again = replace(chosen, contents=replace(chosen.contents, models=models))
+    version, _ = _register(registry, run, name, as_of, again, refit="all")
+    reason = f"Version {judged['version']} fitted once more on all rows after it was promoted."
+    actor = str(run["mlflow_run"] or run["actor"])
+    promote(registry, name, version, reason=reason, actor=actor, check=rehearse)
+    return {"version": version, "after": judged["version"]}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Node, Pipeline, node
 
 from ratchet.params import UseCase
 from ratchet.pipelines.release.contenders import ARTEFACTS, naive_candidates
 from ratchet.pipelines.release.nodes import (
     judge_challengers,
+    refit_promoted,
     register_challengers,
     release_challengers,
 )
@@ -19,16 +20,13 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     rows = ["typed", "primary", "features", "encoder"]
     rows += ["statistics"] if use_case.features.windows else []
     artefacts, judged = _artefacts(name, use_case), _judged(name, use_case)
+    made = {**shared, "run": "run", "as_of": "params:as_of", **_same(*rows, *artefacts)}
+    parts = ["train", "validation", "test"] if use_case.release.refit == "all" else []
     return Pipeline(
         [
             node(
                 register_challengers,
-                inputs={
-                    **shared,
-                    "run": "run",
-                    "as_of": "params:as_of",
-                    **{part: part for part in [*rows, *artefacts]},
-                },
+                inputs=made,
                 outputs="challengers",
                 name="register_challengers",
             ),
@@ -38,7 +36,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
                     **shared,
                     "seed": "params:seed",
                     "as_of": "params:as_of",
-                    **{part: part for part in ["raw", "primary", "challengers", *judged]},
+                    **_same("raw", "primary", "challengers", *judged),
                 },
                 outputs="verdicts",
                 name="judge_challengers",
@@ -49,6 +47,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
                 outputs="decision",
                 name="release_challengers",
             ),
+            *([_refit({**made, **_same(*parts, "decision", "verdicts")})] if parts else []),
         ],
         namespace=name,
         inputs={
@@ -56,7 +55,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
             "run": "run",
             "raw": f"{name}.raw",
             "name": f"{name}.name",
-            **{part: f"{name}.{part}" for part in rows},
+            **{part: f"{name}.{part}" for part in [*rows, *parts]},
             **artefacts,
             **judged,
         },
@@ -67,6 +66,15 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         },
         tags="release",
     )
+
+
+def _same(*names: str) -> dict[str, str]:
+    """Arguments that are called like their datasets."""
+    return {name: name for name in names}
+
+
+def _refit(inputs: dict[str, str]) -> Node:
+    return node(refit_promoted, inputs=inputs, outputs="refitted", name="refit_promoted")
 
 
 def _artefacts(name: str, use_case: UseCase) -> dict[str, str]:
