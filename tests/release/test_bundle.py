@@ -34,6 +34,7 @@ from ratchet.release.bundle import (
 )
 
 ABOUT = {"title": "t", "question": "q", "source": "s"}
+SCORE = {"value": 1.0, "low": 0.5, "high": 2.0}
 CANDIDATES = {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}}
 
 FILMS: dict[str, Any] = {
@@ -175,7 +176,7 @@ def made(name: str, raw: pd.DataFrame, use_case: UseCase, fit: Callable[..., Any
         built, statistics = build_features(primary, data, features, targets), None
     encoder, train, validation, _ = encode_features(built, features, 0)
     models = {name: fit(target, train, validation) for name, target in targets.items()}
-    scores = {name: {"rmse": {"value": 1.0, "low": 0.5, "high": 2.0}} for name in targets}
+    scores = {name: {"test": {"rmse": SCORE}} for name in targets}
     importance = pd.DataFrame({"source": ["runtime"], "importance": [0.25], "spread": [0.1]})
     return Contents(
         use_case=use_case,
@@ -381,6 +382,14 @@ def test_features_that_are_missing_are_named(written, contents_of, name):
 
     with pytest.raises(BundleError, match=rf"b1: features lack the columns \['{name}'\]"):
         bundle.predict(rows.drop(columns=name))
+
+
+def test_scores_it_was_released_with(written):
+    bundle = open_bundle(written("films"))
+
+    assert bundle.score("rating", "rmse") == SCORE
+    assert bundle.score("rating", "mae") is None
+    assert bundle.score("none", "rmse") is None
 
 
 def test_raw_fields_that_are_missing_are_named(written, contents_of):

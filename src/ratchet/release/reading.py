@@ -107,6 +107,20 @@ class Bundle:
         """Size of all files, in millions of bytes."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()) / 1e6
 
+    def score(self, target: str, metric: str) -> dict[str, float] | None:
+        """A score of a target's model on its test rows, which it was released with.
+
+        Args:
+            target: name of the target.
+            metric: name of the metric.
+
+        Returns:
+            ``value``, with ``low`` and ``high`` where the interval is known; ``None`` where the
+            bundle does not say.
+        """
+        found: dict[str, float] | None = self.metrics.get(target, {}).get("test", {}).get(metric)
+        return found
+
     def features(self, raw: pd.DataFrame, as_of: Any = None) -> pd.DataFrame:
         """Make features of raw fields, with the rows of ``context`` before them.
 
