@@ -14,6 +14,13 @@ Task = Literal["classification", "regression", "forecasting"]
 TARGET_PREFIX = "target_"
 """How target columns start in the model input; every other column is a feature."""
 
+NAIVE = {
+    "classification": ["dummy"],
+    "regression": ["dummy"],
+    "forecasting": ["persistence", "seasonal"],
+}
+"""Task -> estimators that learn next to nothing: what everything else has to beat."""
+
 _STACKED = 3
 _DEFAULT_SCORER = {
     "classification": "neg_log_loss",
@@ -151,6 +158,11 @@ class Target(Params):
             raise ValueError("candidates: at least one beside the baseline is needed")
         if clash := {*self.candidates} & {*self.network_contenders}:
             raise ValueError(f"networks: {sorted(clash)} is the name of another candidate")
+        if not self.naive_candidates:
+            raise ValueError(
+                f"candidates: one has to be naive, for a model that is no better does not serve; "
+                f"add one with the estimator {' or '.join(NAIVE[self.task])}"
+            )
         return self
 
     @property
@@ -173,6 +185,12 @@ class Target(Params):
     def scorer(self) -> str:
         """Scorer of the search; the default is a proper score of the task."""
         return self.scoring or _DEFAULT_SCORER[self.task]
+
+    @property
+    def naive_candidates(self) -> list[str]:
+        """Names of the candidates that learn next to nothing."""
+        known = NAIVE[self.task]
+        return [name for name, one in self.candidates.items() if one.estimator in known]
 
     @property
     def network_contenders(self) -> list[str]:

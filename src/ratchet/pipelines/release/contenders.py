@@ -13,8 +13,6 @@ from ratchet.params import Target, UseCase
 ARTEFACTS = ("best_model", "choice", "scores", "importance")
 """What evaluation leaves of every target."""
 
-_NAIVE = ("persistence", "seasonal", "dummy")
-
 
 @dataclass(frozen=True)
 class Contender:
@@ -58,9 +56,10 @@ def contenders(
 def _contender(
     candidates: Mapping[str, str], contents: Any, artefacts: Mapping[str, Any]
 ) -> Contender:
+    best = {target: artefacts[f"{target}_choice"]["best"] for target in candidates}
+
     def of(target: str, candidate: str) -> Any:
-        best = artefacts[f"{target}_choice"]["best"]
-        name = "best_model" if candidate == best else f"{candidate}_model"
+        name = "best_model" if candidate == best[target] else f"{candidate}_model"
         return artefacts[f"{target}_{name}"]
 
     return Contender(
@@ -71,7 +70,11 @@ def _contender(
             metrics={
                 target: artefacts[f"{target}_scores"][name] for target, name in candidates.items()
             },
-            importance={target: artefacts[f"{target}_importance"] for target in candidates},
+            importance={  # of the best models alone it was measured
+                target: artefacts[f"{target}_importance"]
+                for target, name in candidates.items()
+                if name == best[target]
+            },
         ),
     )
 
@@ -83,7 +86,7 @@ def folder_name() -> str:
 
 def naive_candidates(target: Target) -> list[str]:
     """Candidates that learn next to nothing: what everything else has to beat."""
-    return [name for name, one in target.candidates.items() if one.estimator in _NAIVE]
+    return target.naive_candidates
 
 
 def best_naive(target: Target, choice: Mapping[str, Any]) -> str:
