@@ -10,7 +10,13 @@ import yaml
 from pydantic import ValidationError
 
 from ratchet import config
-from ratchet.config import check_functions, check_searches, read_use_cases
+from ratchet.config import (
+    check_bundles,
+    check_functions,
+    check_metrics,
+    check_searches,
+    read_use_cases,
+)
 from ratchet.errors import ConfigError
 from ratchet.params import UseCase
 
@@ -153,6 +159,8 @@ def test_unknown_keys_are_told_with_their_path_and_what_is_allowed(path, allowed
             "param_grid.model__alpha",
         ),
         ("targets.price.candidates", {"dummy": {"estimator": "dummy"}}, "one beside the baseline"),
+        ("targets.price.candidates.dummy.estimator", "kernel", "one has to be naive"),
+        ("targets.price.candidates.dummy.estimator", "seasonal", "one with the estimator dummy"),
         ("targets.price.confidence", 1, "bikes.targets.price.confidence: "),
         ("targets.class.objectives.accuracy", 0.8, "bikes.targets.class.objectives.accuracy: "),
     ],
@@ -293,6 +301,54 @@ def test_functions_that_do_not_exist_are_told(function):
         ConfigError, match=r"bikes\.data\.derive\.class\.function: no such function"
     ):
         check_functions(use_cases)
+
+
+@pytest.mark.parametrize(
+    ("release", "told"),
+    [
+        ({"metric": "luck"}, "bikes.release.metric: 'luck' does not rank models of 'price'"),
+        ({"metric": "log_loss"}, "models of 'price'; allowed are ['"),  # of the other task
+        ({"metric": "spread"}, "'spread' does not rank"),
+        ({"metric": "rmse", "target": "class"}, "models of 'class'; allowed are ['accuracy'"),
+        ({"metric": "f1_middle", "target": "class"}, "'f1_middle' does not rank"),
+    ],
+)
+def test_metrics_that_cannot_decide_are_told(release, told):
+    use_cases = read_use_cases(parameters("release", release))
+
+    for check in (check_metrics, check_searches):
+        with pytest.raises(ConfigError) as error:
+            check(use_cases)
+        assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "release",
+    [{}, {"metric": "mae"}, *({"metric": m, "target": "class"} for m in ("accuracy", "f1_low"))],
+)
+def test_metrics_that_can_decide(release):
+    check_metrics(read_use_cases(parameters("release", release)))
+
+
+def test_metrics_are_known_where_nothing_is_searched():
+    use_cases = read_use_cases(parameters("targets.class.scoring", "luck"))
+
+    with pytest.raises(ConfigError, match=r"bikes\.targets\.class\.scoring: unknown 'luck'"):
+        check_metrics(use_cases)
+
+
+@pytest.mark.parametrize("function", ["os.getcwd", "ratchet.use_cases.films.pd.eval"])
+@pytest.mark.parametrize("place", ["derive.class", "prepare"])
+def test_functions_that_no_bundle_may_name_are_told(place, function):
+    use_cases = read_use_cases(parameters(f"data.{place}", {"function": function}))
+
+    with pytest.raises(ConfigError) as error:
+        check_bundles(use_cases)
+
+    assert str(error.value).startswith(
+        f"parameter bikes.data.{place}.function: '{function}' is none of ratchet.use_cases"
+    )
+    check_bundles(read_use_cases(parameters("data.calendar", [])))
 
 
 def test_without_a_session_the_parameters_are_those_of_the_folder(project, monkeypatch):

@@ -84,10 +84,7 @@ def check_functions(use_cases: Mapping[str, UseCase]) -> None:
     from kedro.utils import load_obj
 
     for name, use_case in use_cases.items():
-        data = use_case.data
-        named = {f"derive.{column}": derived for column, derived in data.derive.items()}
-        named |= {"prepare": data.prepare} if data.prepare else {}
-        for place, derived in named.items():
+        for place, derived in use_case.data.functions.items():
             try:
                 load_obj(derived.function)
             except (AttributeError, ImportError, ValueError) as error:
@@ -95,6 +92,23 @@ def check_functions(use_cases: Mapping[str, UseCase]) -> None:
                 raise ConfigError(
                     f"{path}: no such function '{derived.function}': {error}"
                 ) from error
+
+
+def check_bundles(use_cases: Mapping[str, UseCase]) -> None:
+    """Make sure that models which are to be bundled have only functions of ours called.
+
+    Raises:
+        ConfigError: names the key's path and the function.
+    """
+    for name, use_case in use_cases.items():
+        for place, derived in use_case.data.functions.items():
+            if not derived.is_ours:
+                raise ConfigError(
+                    f"parameter {name}.data.{place}.function: '{derived.function}' is none of "
+                    f"ratchet.use_cases, and a bundle may have no other called "
+                    f"(docs/reference/bundle.md): put it into a module there, or run without "
+                    f"the phase 'release'"
+                )
 
 
 def check_searches(use_cases: Mapping[str, UseCase]) -> None:
@@ -105,18 +119,40 @@ def check_searches(use_cases: Mapping[str, UseCase]) -> None:
     Raises:
         ConfigError: names the key's path and what is allowed there.
     """
+    check_metrics(use_cases)
     for name, use_case in use_cases.items():
         for target_name, target in use_case.targets.items():
             try:
-                _check_metrics(target)
                 _check_grids(target)
                 _check_networks(target)
             except ValueError as error:
                 raise ConfigError(f"parameter {name}.targets.{target_name}.{error}") from None
 
 
+def check_metrics(use_cases: Mapping[str, UseCase]) -> None:
+    """Make sure that models can be scored, compared and watched: all metrics are known.
+
+    Raises:
+        ConfigError: names the key's path and what is allowed there.
+    """
+    for name, use_case in use_cases.items():
+        for target_name, target in use_case.targets.items():
+            try:
+                _check_metrics(target)
+            except ValueError as error:
+                raise ConfigError(f"parameter {name}.targets.{target_name}.{error}") from None
+        release = use_case.release
+        deciding = release.target or next(iter(use_case.targets))
+        ranking = _ranking(use_case.targets[deciding])
+        if release.metric is not None and release.metric not in ranking:
+            raise ConfigError(
+                f"parameter {name}.release.metric: '{release.metric}' does not rank models of "
+                f"'{deciding}'; allowed are {ranking}"
+            )
+
+
 def _check_metrics(target: Target) -> None:
-    from ratchet.learning.metrics import METRICS, PER_CLASS, check_class_names
+    from ratchet.learning.metrics import METRICS, check_class_names
 
     table = METRICS[target.task]
     scorers = [metric.scorer for metric in table.values() if metric.scorer]
@@ -126,11 +162,19 @@ def _check_metrics(target: Target) -> None:
         check_class_names(target.classes or [])
     except ValueError as error:
         raise ValueError(f"classes: {error}") from None
-    ranking = [name for name, metric in table.items() if metric.greater_is_better is not None]
-    ranking += [f"{name}_{label}" for name in PER_CLASS for label in target.classes or []]
+    ranking = _ranking(target)
     for metric in target.objectives:
         if metric not in ranking:
             raise ValueError(f"objectives.{metric}: unknown metric; allowed are {ranking}")
+
+
+def _ranking(target: Target) -> list[str]:
+    """Metrics that have a better direction."""
+    from ratchet.learning.metrics import METRICS, PER_CLASS
+
+    table = METRICS[target.task]
+    ranking = [name for name, metric in table.items() if metric.greater_is_better is not None]
+    return ranking + [f"{name}_{label}" for name in PER_CLASS for label in target.classes or []]
 
 
 def _check_grids(target: Target) -> None:

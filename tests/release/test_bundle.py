@@ -724,6 +724,53 @@ def test_golden_rows_that_cannot_be_rehearsed_are_told(copy, change, told):
         open_bundle(folder).check_golden()
 
 
+class Upgraded:
+    """A model as it is after an upgrade of its library: it lacks what it is made of."""
+
+    classes_ = ("low", "high")
+
+    def _fail(self, *rows: Any) -> Any:
+        raise AttributeError("'Ridge' object has no attribute 'positive'")
+
+    transform = predict = predict_interval = predict_proba = _fail
+
+
+@pytest.mark.parametrize("target", ["success", "rating"])
+def test_whatever_a_model_raises_names_the_bundle(written, contents_of, target):
+    bundle = open_bundle(written("films"))
+    bundle.models[target] = Upgraded()
+    told = rf"b1: the model of '{target}' fails: AttributeError: 'Ridge' object has no attribute"
+
+    with pytest.raises(BundleError, match=told):
+        bundle.predict(contents_of("films").features.tail(1))
+    with pytest.raises(BundleError, match=rf"golden\.json: row \d+: .*{told}"):
+        bundle.check_golden()
+
+
+def test_whatever_the_encoder_raises_names_the_bundle(written, contents_of):
+    bundle = open_bundle(written("films"))
+    bundle.encoder = Upgraded()
+
+    with pytest.raises(BundleError, match="b1: features cannot be encoded: AttributeError"):
+        bundle.predict(contents_of("films").features.tail(1))
+
+
+def test_whatever_stops_the_features_stops_the_rehearsal(written):
+    bundle = open_bundle(written("films"))
+    bundle.features = Upgraded().predict
+
+    with pytest.raises(BundleError, match=r"b1/golden\.json: row \d+: AttributeError"):
+        bundle.check_golden()
+
+
+def test_a_naive_model_has_no_importance(contents_of, tmp_path):
+    contents = replaced(contents_of("plain"), importance={})
+
+    bundle = write_bundle(tmp_path / "b", contents, {"use_case": "plain", **RUN})
+
+    assert bundle.importance == {}
+
+
 # Writing.
 
 

@@ -29,11 +29,12 @@ class ProjectHooks:
     def before_pipeline_run(self, pipeline: Any) -> None:
         """Stop a run whose configuration cannot work before anything is written."""
         use_cases = config.read_use_cases(config.project_parameters())
-        config.check_functions(_running("preprocessing", pipeline, use_cases))
-        searched = _running("classical", pipeline, use_cases)
-        searched |= _running("recurrent", pipeline, use_cases)
-        if searched:
+        config.check_functions(_running(["preprocessing"], pipeline, use_cases))
+        config.check_bundles(_running(["release"], pipeline, use_cases))
+        if searched := _running(["classical", "recurrent"], pipeline, use_cases):
             config.check_searches(searched)
+        if decided := _running(["release", "monitoring", "status"], pipeline, use_cases):
+            config.check_metrics(decided)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Any, catalog: Any) -> None:
@@ -68,9 +69,12 @@ def _use_logging_of(folder: Path) -> None:
             configure_logging(wanted)
 
 
-def _running(phase: str, pipeline: Any, use_cases: dict[str, UseCase]) -> dict[str, UseCase]:
-    """The use cases of which a pipeline runs a phase."""
-    names = {node.namespace.split(".")[0] for node in pipeline.nodes if phase in node.tags}
+def _running(phases: list[str], pipeline: Any, use_cases: dict[str, UseCase]) -> dict[str, UseCase]:
+    """The use cases of which a pipeline runs one of some phases."""
+    spaces = {node.namespace for node in pipeline.nodes if node.tags.intersection(phases)}
+    if None in spaces:  # of all use cases together
+        return use_cases
+    names = {space.split(".")[0] for space in spaces}
     return {name: use_case for name, use_case in use_cases.items() if name in names}
 
 

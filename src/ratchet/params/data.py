@@ -145,6 +145,12 @@ class Data(Params):
         return self
 
     @property
+    def functions(self) -> dict[str, Derived]:
+        """What prepares the file and derives columns, by its place among these parameters."""
+        named = {f"derive.{column}": derived for column, derived in self.derive.items()}
+        return named | ({"prepare": self.prepare} if self.prepare else {})
+
+    @property
     def known_columns(self) -> list[str]:
         """Columns that rows have before features are made of them."""
         return [*self.columns, *self.derive, *self.calendar]

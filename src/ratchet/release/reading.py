@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +17,6 @@ from ratchet.release.context import features_in_context
 from ratchet.release.files import Files
 from ratchet.release.golden import compare, told
 from ratchet.release.manifest import MANIFEST, BundleError, hash_of
-
-_FUNCTION = re.compile(r"ratchet\.use_cases\.[a-z]\w*\.[a-z]\w*")
-"""Functions that a bundle may name: like its models it could name any other, and have it called."""
 
 
 class Bundle:
@@ -155,7 +151,7 @@ class Bundle:
             ``scale`` and ``rms``.
 
         Raises:
-            BundleError: columns are missing, or a model cannot take the values in them.
+            BundleError: columns are missing, a model cannot take the values in them, or fails.
         """
         expected = self.manifest["signature"]["features"]
         if missing := [name for name in expected if name not in features]:
@@ -165,8 +161,10 @@ class Bundle:
         rows = in_order(features, expected)
         try:
             encoded = self.encoder.transform(rows)
-        except ValueError as error:
-            raise BundleError(f"{self.folder}: features cannot be encoded: {error}") from error
+        except Exception as error:  # whatever the encoder raises
+            raise BundleError(
+                f"{self.folder}: features cannot be encoded: {_said(error)}"
+            ) from error
         terms = rows.loc[:, rows.columns.str.startswith(SERIES_PREFIX)]
         seen = encoded if terms.empty else encoded.join(terms)
         return {name: self._predict(name, seen) for name in self.use_case.targets}
@@ -183,8 +181,8 @@ class Bundle:
         for case in self.golden:
             try:
                 answers = self.answer(pd.DataFrame([case["fields"]]))
-            except (UserError, KeyError, TypeError) as error:
-                raise BundleError(f"{place}: row {case.get('key')!r}: {error}") from error
+            except Exception as error:  # no answer is no answer, whatever the reason
+                raise BundleError(f"{place}: row {case.get('key')!r}: {_said(error)}") from error
             if any(case["key"] not in rows.index for rows in answers.values()):
                 raise BundleError(f"{place}: row {case['key']!r} gets no answer")
             compare(case["key"], told(answers, case["key"]), case["answers"], place)
@@ -220,8 +218,10 @@ class Bundle:
             inputs = seen
         try:
             rows = tidy_answers(model, inputs, target)
-        except ValueError as error:
-            raise BundleError(f"{self.folder}: the model of '{name}' fails: {error}") from error
+        except Exception as error:  # whatever a model raises, also after an upgrade
+            raise BundleError(
+                f"{self.folder}: the model of '{name}' fails: {_said(error)}"
+            ) from error
         return rows.join(series_terms(seen)) if target.is_series else rows
 
 
@@ -231,13 +231,14 @@ def check_functions(use_case: UseCase, place: Path) -> None:
     Raises:
         BundleError: it names another one.
     """
-    data = use_case.data
-    named = {f"data.derive.{name}": derived for name, derived in data.derive.items()}
-    for where, derived in (
-        named | ({"data.prepare": data.prepare} if data.prepare else {})
-    ).items():
-        if not _FUNCTION.fullmatch(derived.function):
+    for name, derived in use_case.data.functions.items():
+        if not derived.is_ours:
             raise BundleError(
-                f"{place}: {where}: '{derived.function}' is none of ours; a bundle may only have "
-                f"functions of ratchet.use_cases called: put it into a module there"
+                f"{place}: data.{name}: '{derived.function}' is none of ours; a bundle may only "
+                f"have functions of ratchet.use_cases called: put it into a module there"
             )
+
+
+def _said(error: Exception) -> str:
+    """What an error says; of one that is not for users also what it is."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
