@@ -27,17 +27,15 @@ def tracking_uri(configured: str, project: Path) -> str:
             project.
         project: the project folder.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or configured
-    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
-        return f"{SQLITE}{project / uri.removeprefix(SQLITE)}"
-    return str(uri)
+    return _in_project(os.environ.get("MLFLOW_TRACKING_URI") or configured, project)
 
 
-def database_url(uri: str) -> str:
+def database_url(uri: str, project: Path) -> str:
     """Database of decisions and predictions: that of MLflow, unless it is behind a server.
 
     Args:
-        uri: where MLflow tracks.
+        uri: where MLflow tracks; ``RATCHET_DATABASE_URL`` goes before it.
+        project: the project folder, to which the relative path of an SQLite file belongs.
 
     Raises:
         ConfigError: MLflow tracks to a server, and ``RATCHET_DATABASE_URL`` names no database.
@@ -48,7 +46,13 @@ def database_url(uri: str) -> str:
             f"runs are tracked by a server ({shown(url)}); set RATCHET_DATABASE_URL to the "
             f"database of decisions and predictions, such as postgresql://host/ratchet"
         )
-    return url
+    return _in_project(url, project)
+
+
+def _in_project(uri: str, project: Path) -> str:
+    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
+        return f"{SQLITE}{project / uri.removeprefix(SQLITE)}"
+    return uri
 
 
 def connect(url: str) -> Engine:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +236,62 @@ def test_prune_ends_what_a_killed_one_began(registry, make_bundle):
     registry.client.before = lambda what: None
     assert registry.prune("films", 0) == ["1", "2"]
     assert [path.name for path in (registry.bundles / "films").iterdir() if path.is_dir()] == ["c"]
+
+
+DAY = 24 * 3600
+
+
+def aged(folder: Path, seconds: float) -> Path:
+    """A folder that was written some time ago, with all that is in it."""
+    folder.mkdir(exist_ok=True)
+    for path in [*folder.rglob("*"), folder]:
+        os.utime(path, (time.time() - seconds,) * 2)
+    return folder
+
+
+def test_prune_removes_what_killed_writers_have_left(registry, make_bundle):
+    register(registry, make_bundle, "a")
+    place = registry.bundles / "films"
+    gone = [
+        aged(make_bundle(registry, "never"), DAY + 60),
+        aged(place / ".never.0123456789ab", DAY + 60),
+    ]
+    kept = [
+        aged(place / "a", DAY + 60),
+        aged(make_bundle(registry, "about-to-be"), DAY - 60),
+        aged(place / ".about-to-be.0123456789ab", DAY - 60),
+        aged(place / ".mine", DAY + 60),
+        aged(place / "no-bundle", DAY + 60),
+    ]
+    growing = aged(place / ".big.0123456789ab", 2 * DAY)
+    (growing / "models").mkdir()
+    aged(growing, 2 * DAY)
+    os.utime(growing / "models")
+
+    assert registry.prune("films", 0) == []
+
+    assert sorted(place.glob("[!.]*")) == sorted(kept[i] for i in (0, 1, 4))
+    assert not [path for path in gone if path.exists()]
+    assert all(path.is_dir() for path in [*kept, growing])
+
+
+def test_prune_keeps_bundles_that_another_database_knows(registry, in_memory, make_bundle):
+    register(registry, make_bundle, "a")
+    aged(registry.bundles / "films" / "a", 2 * DAY)
+    other = in_memory(registry.bundles)
+    register(other, make_bundle, "b")
+
+    other.prune("films", 0)
+
+    assert registry.folder("films", "1").is_dir()
+    register(registry, make_bundle, "c", "d")
+    assert registry.prune("films", 0) == ["1", "2"]
+    assert not list((registry.bundles / "films").glob(".[ac].*"))
+
+
+def test_a_champion_that_there_is_not_is_said(registry):
+    with pytest.raises(RegistryError, match="films: no version is named: does any serve yet"):
+        registry.folder("films", registry.champion("films"))
 
 
 def test_a_server_without_a_database_is_said(tmp_path, monkeypatch):

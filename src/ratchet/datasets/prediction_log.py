@@ -44,7 +44,7 @@ class PredictionLogDataset(AbstractDataset[NoReturn, "PredictionLog"]):
         raise DatasetError("the prediction log is written by its own methods")
 
     def _url(self) -> str:
-        return database_url(tracking_uri(self._tracking_uri, self._path))
+        return database_url(tracking_uri(self._tracking_uri, self._path), self._path)
 
     def _exists(self) -> bool:
         return True

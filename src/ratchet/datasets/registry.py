@@ -37,7 +37,8 @@ class RegistryDataset(AbstractDataset[NoReturn, Any]):
         from ratchet.database import tracking_uri
         from ratchet.release.registry import Registry
 
-        return Registry(tracking_uri(self._tracking_uri, self._path), self._filepath)
+        uri = tracking_uri(self._tracking_uri, self._path)
+        return Registry(uri, self._filepath, project=self._path)
 
     def save(self, data: NoReturn) -> NoReturn:
         """Refuse: versions are registered by the nodes that use the registry."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +13,13 @@ from ratchet.database import connect, database_url
 from ratchet.errors import UserError
 from ratchet.release.aliases import anchors, challenger_of, drop_anchor, follow
 from ratchet.release.ledger import Ledger
+from ratchet.release.leftovers import clear, mark, remove
 from ratchet.release.versions import Version, create_version, model_name, model_of, versions_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = ["Registry", "RegistryError", "Version"]
-
-_PRUNED = ".pruned"
 
 
 class RegistryError(UserError):
@@ -35,17 +33,27 @@ class Registry:
         uri: where MLflow tracks.
         bundles: folder of ``<use_case>/<bundle>/``.
         database_url: database of the ledger; by default the one that belongs to ``uri``.
+        project: folder that the relative path of an SQLite file belongs to; by default the
+            current one.
     """
 
-    def __init__(self, uri: str, bundles: Path, database_url: str | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        bundles: Path,
+        database_url: str | None = None,
+        *,
+        project: Path | None = None,
+    ) -> None:
         self.uri = uri
         self.bundles = Path(bundles)
         self._database_url = database_url
+        self._project = project or Path.cwd()
 
     @cached_property
     def ledger(self) -> Ledger:
         """The decisions."""
-        return Ledger(connect(self._database_url or database_url(self.uri)))
+        return Ledger(connect(self._database_url or database_url(self.uri, self._project)))
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -81,12 +89,18 @@ class Registry:
             raise RegistryError(_unknown(use_case, number, list(known)))
         return known[number]
 
-    def folder(self, use_case: str, version: str) -> Path:
+    def folder(self, use_case: str, version: str | None) -> Path:
         """The bundle of a version.
+
+        Args:
+            use_case: of which.
+            version: its number; ``None``, as of a champion that there is not, is an error.
 
         Raises:
             RegistryError: the version or its folder is not there; says which are.
         """
+        if version is None:
+            raise RegistryError(f"{use_case}: no version is named: does any serve yet?")
         folder = self.version(use_case, version).folder
         if not folder.is_dir():
             raise RegistryError(f"version {version} of {use_case}: its bundle {folder} is missing")
@@ -123,6 +137,7 @@ class Registry:
                 if same
                 else create_version(self.client, use_case, folder, tags, run_id)
             )
+            mark(folder)
         self.repair(use_case)
         return number
 
@@ -149,6 +164,8 @@ class Registry:
     def prune(self, use_case: str, keep: int) -> list[str]:
         """Remove old versions with their bundles; the ledger keeps what it says about them.
 
+        What killed processes have left goes, too, see ``leftovers.clear``.
+
         Args:
             use_case: of which.
             keep: how many of the newest stay beside the champion, the way back and the challenger.
@@ -162,10 +179,9 @@ class Registry:
             others = [version for version in versions if version.number not in needed]
             gone = others[: max(len(others) - keep, 0)]
             for version in gone:
-                _remove(version.folder)
+                remove(version.folder)
                 self.client.delete_model_version(model_name(use_case), version.number)
-            for left in (self.bundles / use_case).glob(f".*{_PRUNED}"):  # by a killed process
-                shutil.rmtree(left)
+            clear(self.bundles / use_case, {version.bundle for version in versions})
         return [version.number for version in gone]
 
     @contextmanager
@@ -183,14 +199,6 @@ class Registry:
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
             yield
-
-
-def _remove(folder: Path) -> None:
-    """Take a bundle out of sight at once, then delete it."""
-    aside = folder.with_name(f".{folder.name}{_PRUNED}")
-    with suppress(FileNotFoundError):
-        folder.rename(aside)
-        shutil.rmtree(aside)
 
 
 def _unknown(use_case: str, version: str, known: list[str]) -> str:

@@ -1,0 +1,67 @@
+"""Folders of bundles that go: old versions, and what killed processes have left."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from ratchet.release.manifest import MANIFEST
+
+_OLD = 24 * 3600.0
+"""Seconds after which nobody writes a bundle any more, or is about to register it."""
+
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{12}")
+_PRUNED = ".pruned"
+_REGISTERED = ".registered"
+
+
+def mark(folder: Path) -> None:
+    """Note beside a bundle that it was registered.
+
+    Whoever tracks to another database for a while finds its versions in none: they are kept.
+    """
+    _beside(folder, _REGISTERED).touch()
+
+
+def remove(folder: Path) -> None:
+    """Take a bundle out of sight at once, then delete it."""
+    aside = _beside(folder, _PRUNED)
+    with suppress(FileNotFoundError):
+        folder.rename(aside)
+        shutil.rmtree(aside)
+    _beside(folder, _REGISTERED).unlink(missing_ok=True)
+
+
+def clear(folder: Path, known: Collection[str]) -> None:
+    """Delete what killed processes have left.
+
+    That is what they were deleting, and after a day the parts of bundles that they were writing,
+    and whole bundles that they did not come to register.
+
+    Args:
+        folder: where the bundles of a use case are.
+        known: names of the bundles that are registered.
+    """
+    for path in folder.glob(f".*{_PRUNED}"):
+        shutil.rmtree(path)
+    for path in [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]:
+        if _PARTIAL.fullmatch(path.name):
+            useless = True
+        else:
+            whole = not path.name.startswith(".") and (path / MANIFEST).is_file()
+            useless = whole and path.name not in known and not _beside(path, _REGISTERED).exists()
+        if useless and _age(path) > _OLD:
+            remove(path)
+
+
+def _beside(folder: Path, end: str) -> Path:
+    return folder.with_name(f".{folder.name}{end}")
+
+
+def _age(folder: Path) -> float:
+    """Seconds since anything in a folder was written."""
+    return time.time() - max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])

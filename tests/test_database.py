@@ -1,0 +1,58 @@
+"""Where runs, decisions and predictions are recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ratchet.database import database_url, tracking_uri
+from ratchet.errors import ConfigError
+
+PROJECT = Path("/srv/project")
+URLS = [
+    ("sqlite:///own.db", "sqlite:////srv/project/own.db"),
+    ("sqlite:///data/own.db", "sqlite:////srv/project/data/own.db"),
+    ("sqlite:////var/own.db", "sqlite:////var/own.db"),
+    ("sqlite://", "sqlite://"),  # in memory
+    ("postgresql://ada@host/ratchet", "postgresql://ada@host/ratchet"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("RATCHET_DATABASE_URL", raising=False)
+
+
+@pytest.mark.parametrize(("url", "expected"), URLS)
+def test_a_relative_file_belongs_to_the_project(monkeypatch, url, expected):
+    assert tracking_uri(url, PROJECT) == expected
+    assert database_url(url, PROJECT) == expected
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    monkeypatch.setenv("RATCHET_DATABASE_URL", url)
+
+    assert tracking_uri("sqlite:///other.db", PROJECT) == expected
+    assert database_url("http://host", PROJECT) == expected
+
+
+def test_a_server_is_no_database():
+    with pytest.raises(ConfigError, match="set RATCHET_DATABASE_URL") as error:
+        database_url("http://ada:secret@host", PROJECT)
+
+    assert "secret" not in str(error.value)
+
+
+def test_registry_and_log_find_the_file_of_the_project_from_anywhere(monkeypatch, tmp_path):
+    from ratchet.datasets import PredictionLogDataset, RegistryDataset
+
+    monkeypatch.setenv("RATCHET_DATABASE_URL", "sqlite:///own.db")
+    common = {"path": str(tmp_path / "project"), "tracking_uri": "http://host"}
+    registry = RegistryDataset(filepath=str(tmp_path / "bundles"), **common).load()
+    log = PredictionLogDataset(**common).load()
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+
+    for engine in (registry.ledger.engine, log._engine):
+        assert engine.url.database == str(tmp_path / "project" / "own.db")
