@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 import yaml
 
+from ratchet.errors import ConfigError
+from ratchet.hooks.project import ProjectHooks
 
-def add_use_case(project, name):
-    folder = project / f"conf/{name}"
-    folder.mkdir()
-    use_case = {
+
+def parameters(name: str) -> dict[str, Any]:
+    return {
         "about": {"title": name, "question": "?", "source": "a test"},
         "data": {"key": "id", "columns": {c: {"type": "integer"} for c in ("id", "x", "y")}},
         "features": {"numeric": ["x"]},
@@ -24,7 +28,12 @@ def add_use_case(project, name):
             }
         },
     }
-    (folder / "parameters.yml").write_text(yaml.safe_dump({name: use_case}))
+
+
+def add_use_case(project, name):
+    folder = project / f"conf/{name}"
+    folder.mkdir()
+    (folder / "parameters.yml").write_text(yaml.safe_dump({name: parameters(name)}))
 
 
 def test_every_session_sees_the_use_cases_of_its_environment(project):
@@ -66,3 +75,39 @@ print("LEVEL", logging.getLogger("kedro.io").level == logging.WARNING)
     )
 
     assert "LEVEL True" in done.stdout
+
+
+def start(monkeypatch: pytest.MonkeyPatch, phase: str, namespace: str | None, **changed: Any):
+    """Begin a run of one phase with the parameters of a shop, changed, and of sound bikes."""
+    shop = parameters("shop")
+    for part, value in changed.items():
+        shop[part] = {**shop.get(part, {}), **value}
+    known = {"shop": shop, "bikes": parameters("bikes")}
+    monkeypatch.setattr("ratchet.config.project_parameters", lambda: known)
+    node = SimpleNamespace(tags={phase}, namespace=namespace)
+    ProjectHooks().before_pipeline_run(SimpleNamespace(nodes=[node]))
+
+
+@pytest.mark.parametrize(
+    ("phase", "namespace"),
+    [
+        *(("classical", "shop.y"), ("recurrent", "shop.y"), ("release", "shop")),
+        *(("monitoring", "shop"), ("status", None)),
+    ],
+)
+def test_a_metric_that_cannot_decide_stops_every_run_that_needs_it(monkeypatch, phase, namespace):
+    with pytest.raises(ConfigError, match=r"shop\.release\.metric: 'luck'"):
+        start(monkeypatch, phase, namespace, release={"metric": "luck"})
+
+
+@pytest.mark.parametrize(("phase", "namespace"), [("reporting", "shop"), ("release", "bikes")])
+def test_a_metric_that_is_not_needed_stops_nothing(monkeypatch, phase, namespace):
+    start(monkeypatch, phase, namespace, release={"metric": "luck"})
+
+
+def test_a_function_that_no_bundle_may_name_stops_runs_that_release(monkeypatch):
+    mine = {"derive": {"z": {"function": "os.getcwd"}}}
+
+    start(monkeypatch, "classical", "shop.y", data=mine)
+    with pytest.raises(ConfigError, match=r"shop\.data\.derive\.z\.function: 'os\.getcwd' is none"):
+        start(monkeypatch, "release", "shop", data=mine)

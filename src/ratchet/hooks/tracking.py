@@ -29,6 +29,9 @@ COMMIT = "mlflow.source.git.commit"
 KEPT = ("report", "tables", "metrics", "evaluation", "verdicts", "decision", "watch")
 """Outputs of a use case that become artifacts of its run."""
 
+_LONGEST_TAG = 5_000
+"""Characters of a tag's value that every store of MLflow takes."""
+
 REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "xgboost-cpu", "xgboost")
 NETWORK_REQUIREMENTS = ("keras", "tensorflow-cpu", "tensorflow")
 
@@ -67,7 +70,7 @@ class TrackingHooks:
         self._client, experiment_id = open_store(self._settings, self._project)
         names = run_params["pipeline_names"] or ["__default__"]
         scope = ",".join(run_params["namespaces"] or [])
-        commit = code_commit(self._project)
+        commit = (code_commit(self._project) or "").removesuffix("-dirty")  # MLflow links to it
         run = self._client.create_run(
             experiment_id,
             run_name=" ".join(filter(None, [",".join(names), scope])),
@@ -129,7 +132,7 @@ class TrackingHooks:
                 self._client.log_artifact(self._run_id, catalog.get(name)._filepath, folder)
             if noun == "watch" and (alerts := catalog.load(name)["alerts"]):
                 told = "\n".join(f"{alert['text']}: {alert['advice']}" for alert in alerts)
-                self._client.set_tag(self._run_id, f"alerts.{folder}", told)
+                self._client.set_tag(self._run_id, f"alerts.{folder}", told[:_LONGEST_TAG])
 
     def _log_candidate(self, name: str, written: set[str], catalog: Any) -> None:
         """Log one candidate, ``<use_case>.<target>.<candidate>``, as a nested run."""
