@@ -28,17 +28,24 @@ def test_every_parameter_is_documented() -> None:
     reference = (ROOT / "docs" / "reference" / "parameters.md").read_text()
     models = (
         params.About,
+        params.Alerts,
         params.Candidate,
         params.Column,
         params.Data,
+        params.Drift,
         params.Features,
         params.History,
         params.Inventory,
+        params.Monitoring,
         params.Network,
         params.Objective,
+        params.Release,
+        params.Scenario,
         params.Series,
+        params.Slices,
         params.Split,
         params.Target,
+        params.Watch,
         params.Windows,
     )
     named = {field for model in models for field in model.model_fields}
