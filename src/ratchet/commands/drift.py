@@ -14,8 +14,8 @@ from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import UserError
 
 if TYPE_CHECKING:
-    from ratchet.commands.drift_rows import Look
-    from ratchet.monitoring.drift import DriftReport, ErrorEvidence
+    from ratchet.monitoring.drift import DriftReport
+    from ratchet.pipelines.monitoring.look import Look
 
 _SHOWN = 12  # columns in the table
 
@@ -32,10 +32,8 @@ def drift(use_case: str, scenario: str | None, version: str | None, env: str | N
     report goes to data/08_reporting/<use case>/drift_<scenario>.json and .png, without scenario to
     drift_window. Ends with 3 where the severity is MEDIUM and with 4 where it is HIGH.
     """
-    look, seed, folder = _look(use_case, version, env)
-    content, report, current = (
-        _newest(look, seed) if scenario is None else _simulated(look, scenario, seed)
-    )
+    look, folder = _look(use_case, version, env)
+    content, report, current = _newest(look) if scenario is None else _simulated(look, scenario)
     stem = folder / f"drift_{scenario or 'window'}"
     shown = stem.relative_to(Path.cwd()) if stem.is_relative_to(Path.cwd()) else stem
     _write(stem, {"use_case": use_case, "scenario": scenario, **content}, report, look, current)
@@ -45,11 +43,11 @@ def drift(use_case: str, scenario: str | None, version: str | None, env: str | N
     raise SystemExit(report.exit_code)
 
 
-def _look(name: str, version: str | None, env: str | None) -> tuple[Look, int, Path]:
-    """Rows of today as a bundle sees them, the seed, and where reports go."""
+def _look(name: str, version: str | None, env: str | None) -> tuple[Look, Path]:
+    """Rows of today as a bundle sees them, and where reports go."""
     from kedro.framework.session import KedroSession
 
-    from ratchet.commands.drift_rows import Look
+    from ratchet.pipelines.monitoring.look import Look
     from ratchet.release.bundle import open_bundle
     from ratchet.release.delivered import delivered
 
@@ -66,13 +64,13 @@ def _look(name: str, version: str | None, env: str | None) -> tuple[Look, int, P
         context = session.load_context()  # type: ignore[attr-defined]
         raw, params = context.catalog.load(f"{name}.raw"), context.params
     reporting = project / loader["globals"]["paths"]["reporting"] / name
-    look = Look(delivered(bundle, raw, params.get("as_of")), use_cases[name])
-    return look, int(params["seed"]), reporting
+    now = delivered(bundle, raw, params.get("as_of"))
+    return Look(now, use_cases[name], int(params["seed"])), reporting
 
 
-def _simulated(look: Look, name: str, seed: int) -> tuple[dict[str, Any], DriftReport, Any]:
+def _simulated(look: Look, name: str) -> tuple[dict[str, Any], DriftReport, Any]:
     """What a scenario does to the scores, and what is found of it."""
-    from ratchet.monitoring.drift import detect
+    from ratchet.commands.drift_rows import NotLearned
     from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
     from ratchet.release.deciding import deciding
 
@@ -80,28 +78,21 @@ def _simulated(look: Look, name: str, seed: int) -> tuple[dict[str, Any], DriftR
     if name not in known:
         there = ", ".join(known) or "none; name some in monitoring.drift.scenarios"
         raise UserError(f"--scenario: no scenario '{name}'; there are {there}")
-    use_case, reference = look.now.bundle.use_case, look.now.bundle.reference
+    rows, use_case = NotLearned(look.now), look.now.bundle.use_case
     target, metric = deciding(use_case)
-    unchanged, changed = look.now.typed, look.changed(known[name], seed)
+    changed = rows.changed(known[name], look.seed)
     effect = scenario_effect(
-        unchanged,
+        look.now,
         changed,
-        look.predict,
+        rows.predict,
         use_case.targets,
         horizon=use_case.features.horizon,
-        seed=seed,
+        seed=look.seed,
     )
     allowed = look.use_case.monitoring.watch.rollback_above
-    options = look.options(target, seed)
-    current = look.inputs(changed)
-    before = detect(reference, look.inputs(unchanged), look.drift, **options)
-    report = detect(
-        reference,
-        current,
-        look.drift,
-        **options,
-        error=error_from_effect(effect[target], metric, allowed),
-    )
+    current = rows.inputs(changed)
+    before = look.compare(rows.inputs(look.now))
+    report = look.compare(current, error=error_from_effect(effect[target], metric, allowed))
     content = {
         "change": known[name].model_dump(),
         "effect": effect,
@@ -110,46 +101,14 @@ def _simulated(look: Look, name: str, seed: int) -> tuple[dict[str, Any], DriftR
     return content, report, current
 
 
-def _newest(look: Look, seed: int) -> tuple[dict[str, Any], DriftReport, Any]:
+def _newest(look: Look) -> tuple[dict[str, Any], DriftReport, Any]:
     """What is found in the newest rows, and in the windows before them."""
-    from ratchet.commands.drift_rows import latest
-    from ratchet.monitoring.drift import detect
-    from ratchet.release.deciding import deciding
+    from ratchet.commands.drift_rows import NotLearned, latest
 
-    reference = look.now.bundle.reference
-    target, metric = deciding(look.now.bundle.use_case)
-    options = look.options(target, seed)
     window = look.use_case.monitoring.watch.window
-    *before, current = latest(look.inputs(look.now.typed), window, look.drift.persistent)
-    earlier = [detect(reference, part, look.drift, **options) for part in before]
-    report = detect(
-        reference,
-        current,
-        look.drift,
-        **options,
-        earlier=earlier,
-        error=_error(look, current, target, metric, seed),
-    )
-    return {"before": [part.severity for part in earlier]}, report, current
-
-
-def _error(look: Look, current: Any, name: str, metric: str, seed: int) -> ErrorEvidence | None:
-    """Against the truth where enough of it is known, else what the model itself expects."""
-    from ratchet.commands.drift_rows import promised
-    from ratchet.monitoring.drift.effect import error_from_scores, error_without_truth
-    from ratchet.monitoring.performance import score
-
-    watch, bundle = look.use_case.monitoring.watch, look.now.bundle
-    target, horizon = bundle.use_case.targets[name], bundle.use_case.features.horizon
-    answers = look.predict(look.now.typed)[name]
-    mine = answers[answers.index.isin(current.index)]
-    known = mine.dropna(subset=["truth", "prediction"])
-    before = promised(bundle.metrics.get(name, {}), metric)
-    if before is not None and len(known) >= watch.min_rows:
-        now = score(known, target, horizon, seed)[metric]["value"]
-        return error_from_scores(metric, before, now, watch.rollback_above, len(known))
-    others = answers[~answers.index.isin(current.index)]
-    return error_without_truth(others, mine, target, watch.rollback_above)
+    windows = latest(NotLearned(look.now).inputs(look.now), window, look.drift.persistent)
+    *earlier, report = look.follow(windows)
+    return {"before": [part.severity for part in earlier]}, report, windows[-1]
 
 
 def _write(
@@ -176,7 +135,8 @@ def _print(
     if "effect" in content:
         console.print(_effect_table(scenario or "", content["effect"]))
     console.print(_column_table(title, report))
-    for reason in report.reasons:
+    told = [] if report.error is None or report.error.worse else [report.error.text]
+    for reason in [*report.reasons, *told]:
         console.print(f"- {reason}", markup=False)
 
 

@@ -339,7 +339,7 @@ def test_worse_predictions_count_although_no_input_moved():
 
     assert report.severity == "HIGH"
     assert not report.alarm
-    assert "have not moved" in report.reasons[0]
+    assert "have not been found to move" in report.reasons[0]
 
 
 def test_predictions_as_good_as_before_change_nothing():

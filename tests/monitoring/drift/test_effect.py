@@ -9,6 +9,7 @@ import pytest
 from ratchet.errors import DataError
 from ratchet.monitoring.drift.effect import (
     error_from_effect,
+    error_from_scores,
     error_without_truth,
     scenario_effect,
 )
@@ -21,7 +22,8 @@ TRUTH = 2 * ROWS["x"] + 0.1 * RNG.standard_normal(N)
 CANDIDATES = {name: {"estimator": name} for name in ("dummy", "ridge")}
 RATING = Target(column="y", task="regression", candidates=CANDIDATES)
 CLASS = Target(column="k", task="classification", classes=["lo", "hi"], candidates=CANDIDATES)
-LOAD = Target(column="z", task="forecasting", candidates=CANDIDATES)
+NAIVE = {"persistence": {"estimator": "persistence"}}
+LOAD = Target(column="z", task="forecasting", candidates=CANDIDATES | NAIVE)
 
 
 def answer(rows):
@@ -144,6 +146,29 @@ def test_worse_as_measured(metric, before, after, worse):
     assert evidence.worse is worse
     assert evidence.kind == "measured"
     assert "measured" in evidence.text
+
+
+@pytest.mark.parametrize(
+    ("now", "half", "worse"),
+    [
+        (1.2, 0.0, True),
+        (1.2, 0.1, True),
+        (1.2, 0.2, False),
+        (1.04, 0.0, False),
+        (0.5, 0.0, False),
+        (float("inf"), float("nan"), True),
+    ],
+)
+def test_other_rows_have_to_be_worse_by_more_than_chance(now, half, worse):
+    before = {"value": 1.0, "low": 0.95, "high": 1.05}
+    after = {"value": now, "low": now - half, "high": now + half}
+
+    evidence = error_from_scores("rmse", before, after, 0.05, 70)
+
+    assert evidence.worse is worse
+    assert evidence.numbers["chance"] == pytest.approx(
+        2.326 / 1.96 * np.hypot(0.05, np.nan_to_num(half)), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize(("unanswered", "worse"), [(0, False), (5, False), (6, True)])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.monitoring.drift import detect
+from ratchet.monitoring.drift import ErrorEvidence, detect
 from ratchet.monitoring.drift.figures import draw
 from ratchet.params import Drift
 
@@ -51,6 +51,15 @@ def test_time_stands_in_the_title():
     figure = draw(detect(before, now, DRIFT, time="day"), before, now)
 
     assert texts(figure)[0].endswith("(30 rows, 2021-03-01 to 2021-03-30)")
+
+
+def test_what_became_of_the_errors_stands_in_the_title():
+    before, now = rows(100)[["a"]], rows(30, 1)[["a"]]
+    error = ErrorEvidence(worse=True, kind="measured", text="rmse is 2 where it was 1.")
+
+    figure = draw(detect(before, now, DRIFT, error=error), before, now)
+
+    assert texts(figure)[0] == "Drift: HIGH (30 rows)\nrmse is 2 where it was 1."
 
 
 @pytest.mark.parametrize("column", ["a", "kind", "names", "flag", "empty", "infinite"])

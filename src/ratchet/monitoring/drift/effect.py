@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from statistics import NormalDist
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from ratchet.errors import DataError
-from ratchet.monitoring.comparison import exceeds, worsening
+from ratchet.monitoring.comparison import CONFIDENCE, exceeds, worsening
 from ratchet.monitoring.drift.report import ErrorEvidence
 from ratchet.monitoring.performance import score
 from ratchet.params import Target
+
+_ENDS = 1.96  # of a 95 % interval, in standard errors
+
+Rows = TypeVar("Rows")
 
 Answers = Mapping[str, pd.DataFrame]
 """Target -> tidy rows: ``truth``, ``prediction`` and what else the task has."""
 
 
 def scenario_effect(
-    rows: pd.DataFrame,
-    changed: pd.DataFrame,
-    predict: Callable[[pd.DataFrame], Answers],
+    rows: Rows,
+    changed: Rows,
+    predict: Callable[[Rows], Answers],
     targets: Mapping[str, Target],
     *,
     horizon: int = 1,
@@ -35,7 +40,7 @@ def scenario_effect(
     meet the same bootstrap draws.
 
     Args:
-        rows: source columns as they are.
+        rows: as they are, in whatever form ``predict`` takes them.
         changed: the same rows after the scenario.
         predict: gives the tidy rows of every target, indexed by the row key; rows that cannot be
             answered are not among them.
@@ -98,31 +103,53 @@ def error_from_effect(effect: Mapping[str, Any], metric: str, allowed: float) ->
     if not effect["metrics"]:
         return ErrorEvidence(worse=True, kind="measured", text=told, numbers={"unanswered": lost})
     scores = effect["metrics"][metric]
-    found = error_from_scores(
-        metric, scores["before"]["value"], scores["after"]["value"], allowed, effect["rows"]
-    )
+    # Of the same rows, so that chance makes no difference.
+    before, after = ({"value": scores[when]["value"]} for when in ("before", "after"))
+    found = error_from_scores(metric, before, after, allowed, effect["rows"])
     worse = found.worse or exceeds(lost, allowed)
     text = " ".join([found.text, *([told] if told else [])])
     return replace(found, worse=worse, text=text, numbers=found.numbers | {"unanswered": lost})
 
 
 def error_from_scores(
-    metric: str, before: float, now: float, allowed: float, rows: int
+    metric: str,
+    before: Mapping[str, float],
+    now: Mapping[str, float],
+    allowed: float,
+    rows: int,
 ) -> ErrorEvidence:
     """Whether a score is worse by more than is allowed, as measured from the truth.
 
+    Where intervals are given the scores are of different rows, and the difference has to be more
+    than chance, too: a week that is a little harder than the test rows is no change of the world.
+
     Args:
         metric: name of the score.
-        before: what it was, such as at the promotion.
-        now: what it is; what is not finite counts as worse.
+        before: ``value`` of what it was, such as at the promotion; ``low`` and ``high`` where it
+            was not the same rows that it was measured on.
+        now: the same of what it is; a value that is not finite counts as worse.
         allowed: share of the score before, such as 0.05.
         rows: rows that it was measured on.
     """
-    by = worsening(metric, before, now)
-    worse = bool(np.isnan(by)) or exceeds(by, allowed)
-    text = f"{metric} is {now:.4g} on {rows} rows where it was {before:.4g}, measured."
-    numbers = {"before": before, "now": now, "allowed": allowed, "rows": float(rows)}
+    first, second = before["value"], now["value"]
+    by, chance = worsening(metric, first, second), _chance(before, now)
+    worse = bool(np.isnan(by)) or (exceeds(by, allowed) and abs(second - first) > chance)
+    text = f"{metric} is {second:.4g} on {rows} rows where it was {first:.4g}, measured."
+    numbers = {
+        "before": first,
+        "now": second,
+        "allowed": allowed,
+        "chance": chance,
+        "rows": float(rows),
+    }
     return ErrorEvidence(worse=worse, kind="measured", text=text, numbers=numbers)
+
+
+def _chance(*scores: Mapping[str, float]) -> float:
+    """Difference of scores that chance alone seldom makes, from their 95 % intervals."""
+    widths = [score["high"] - score["low"] for score in scores if {"low", "high"} <= set(score)]
+    errors = [width / (2 * _ENDS) for width in widths if np.isfinite(width)]
+    return float(NormalDist().inv_cdf(CONFIDENCE) * np.hypot.reduce([0.0, *errors]))
 
 
 def error_without_truth(

@@ -92,7 +92,8 @@ def _thresholds(axes: Axes, report: DriftReport, listed: list[str]) -> None:
 
 def _title(report: DriftReport) -> str:
     span = f", {report.span[0][:10]} to {report.span[1][:10]}" if report.span else ""
-    return f"Drift: {report.severity} ({report.rows['current']:,} rows{span})"
+    title = f"Drift: {report.severity} ({report.rows['current']:,} rows{span})"
+    return title if report.error is None else f"{title}\n{report.error.text}"
 
 
 def _share(value: float, threshold: float) -> float:

@@ -159,7 +159,7 @@ def judge(
             reasons.append(f"{name} carries {share} of what the model lives on.")
     if error is not None and error.worse:
         if not reasons:
-            reasons.append("The inputs have not moved: what they say of the target may have.")
+            reasons.append("Predictions are worse while inputs have not been found to move.")
         severity = "HIGH"
         reasons.append(error.text)
     return severity, reasons

@@ -1,4 +1,4 @@
-"""The inputs of the latest windows against those that the champion learned from."""
+"""The latest windows of production against what the champion learned from."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.monitoring.drift import DriftReport, detect
-from ratchet.monitoring.drift.inputs import importance_of, watched
+from ratchet.monitoring.drift import DriftReport
 from ratchet.monitoring.windows import cut_windows
 from ratchet.params import UseCase
-from ratchet.preparation.needs import closure
-from ratchet.release.deciding import deciding
+from ratchet.pipelines.monitoring.look import Look
 from ratchet.release.delivered import Delivered
-
-_PERIOD = "7D"
-"""What series of a day's step or less repeat after, beside the year."""
 
 
 def latest_drift(
     now: Delivered, use_case: UseCase, since: str | None, seed: int
 ) -> DriftReport | None:
-    """Compare the latest complete window of production with the reference.
+    """Compare the latest complete window of production with the reference, and its errors.
 
     The windows before it are looked at, too, to know whether a drift lasts.
 
@@ -34,28 +29,9 @@ def latest_drift(
     Returns:
         The report; None where no window is complete.
     """
-    bundle, data = now.bundle, now.bundle.use_case.data
-    drift = watched(use_case, bundle.reference.columns)
-    columns = set(data.known_columns)
-    importance = importance_of(
-        bundle.importance.get(deciding(bundle.use_case)[0], {}),
-        drift.columns or [],
-        lambda name: closure([name], data) if name in columns else {name},
-    )
-    reports: list[DriftReport] = []
-    for window in _windows(now, use_case.monitoring.watch.window, since)[-drift.persistent :]:
-        reports.append(
-            detect(
-                bundle.reference,
-                window,
-                drift,
-                importance=importance,
-                time="time" if data.time else None,
-                period=_PERIOD if data.series else None,
-                earlier=reports,
-                seed=seed,
-            )
-        )
+    look = Look(now, use_case, seed)
+    windows = _windows(now, use_case.monitoring.watch.window, since)
+    reports = look.follow(windows[-look.drift.persistent :])
     return reports[-1] if reports else None
 
 
