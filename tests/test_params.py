@@ -163,6 +163,12 @@ def test_unknown_keys_are_told_with_their_path_and_what_is_allowed(path, allowed
         ("targets.price.candidates.dummy.estimator", "seasonal", "one with the estimator dummy"),
         ("targets.price.confidence", 1, "bikes.targets.price.confidence: "),
         ("targets.class.objectives.accuracy", 0.8, "bikes.targets.class.objectives.accuracy: "),
+        (
+            "monitoring",
+            {"drift": {"scenarios": {"odd": {"kind": "missing", "columns": ["size", "class"]}}}},
+            "monitoring.drift.scenarios.odd.columns: ['class'] is not among the columns "
+            "['id', 'sold', 'size', 'type', 'riders', 'price']",
+        ),
     ],
 )
 def test_mistakes_are_told_with_their_path(path, value, told):

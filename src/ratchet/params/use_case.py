@@ -129,19 +129,18 @@ class UseCase(Params):
                 f"{list(self.targets)}"
             )
         drift = self.monitoring.drift
+        known, in_file = self.data.known_columns, list(self.data.columns)
         named = {
-            "release.slices.columns": self.release.slices.columns,
-            "monitoring.drift.columns": drift.columns or [],
-            **{
-                f"monitoring.drift.scenarios.{name}.columns": scenario.columns
+            "release.slices.columns": (self.release.slices.columns, known),
+            "monitoring.drift.columns": (drift.columns or [], known),
+            **{  # a change is made before anything is derived
+                f"monitoring.drift.scenarios.{name}.columns": (scenario.columns, in_file)
                 for name, scenario in drift.scenarios.items()
             },
         }
-        for place, names in named.items():
-            if unknown := [name for name in names if name not in self.data.known_columns]:
-                raise ValueError(
-                    f"{place}: {unknown} is not among the columns {self.data.known_columns}"
-                )
+        for place, (names, allowed) in named.items():
+            if unknown := [name for name in names if name not in allowed]:
+                raise ValueError(f"{place}: {unknown} is not among the columns {allowed}")
         return self
 
     @model_validator(mode="after")
