@@ -16,8 +16,10 @@ from ratchet.database import connect
 from ratchet.errors import UserError
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.params import UseCase
+from ratchet.pipelines.status import words
 from ratchet.pipelines.status.bundles import Model
 from ratchet.pipelines.status.collect import DECISIONS, Predicted, collect
+from ratchet.release.bundle import Bundle
 from ratchet.release.ledger import Ledger
 
 PROMOTED = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)
@@ -82,15 +84,16 @@ class Registry:
 
     def add_bundle(self, version: str, candidate: str) -> None:
         (self.bundles / version).mkdir()
-        content = {"candidates": {"sales": candidate}, "metrics": {"sales": {"rmse": SCORE}}}
+        content = {"candidates": {"sales": candidate}, "files": {}}
         (self.bundles / version / "bundle.json").write_text(json.dumps(content))
 
 
 @pytest.fixture
 def registry(tmp_path, monkeypatch) -> Registry:
     def open_bundle(folder: Path) -> Any:
-        content = json.loads((folder / "bundle.json").read_text())
-        return SimpleNamespace(manifest=content, metrics=content["metrics"])
+        bundle = Bundle(folder, json.loads((folder / "bundle.json").read_text()))
+        bundle.metrics = {"sales": {"test": {"rmse": SCORE}}}
+        return bundle
 
     monkeypatch.setattr("ratchet.release.bundle.open_bundle", open_bundle)
     return Registry(tmp_path)
@@ -160,6 +163,29 @@ def test_only_the_last_decisions(served, log):
     reasons = [entry.reason for entry in look(served, log).decisions]
 
     assert reasons == [f"reason {seq}" for seq in range(DECISIONS + 2, 2, -1)]
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([], None),
+        (["hold", "reject"], None),
+        (["rollback"], "rollback"),
+        (["rollback", "hold", "reject"], "rollback"),  # as after a night without a better one
+        (["rollback", "retrain"], "retrain"),
+        (["retrain", "hold"] + ["reject"] * DECISIONS, "retrain"),
+        (["rollback", "retrain", "promote"], None),
+        (["retrain", "override"], None),
+    ],
+)
+def test_what_no_promotion_has_followed_is_unsettled(served, log, events, expected):
+    for event in events:
+        served.decide(event, "2", previous="1")
+
+    status = look(served, log)
+
+    assert (status.unsettled and status.unsettled.event) == expected
+    assert (status.to_json()["unsettled"] or {}).get("event") == expected
 
 
 def test_what_was_predicted_since_the_promotion(served, log):
@@ -270,6 +296,18 @@ def test_the_monitoring_of_another_version(served, log):
     assert status.watch is None
     assert status.watched == "1"
     assert not status.windows
+
+
+def test_after_it_went_back_it_is_not_fine(served, log):
+    """The monitoring has looked at the version that does not serve any more."""
+    served.decide("rollback", "1")
+
+    status = look(served, log, {**WATCH, "action": "rollback"})
+
+    assert status.watch is None
+    assert words.state(status) == ("doubt", "look at it")
+    said = "It went back to version 1 on 2026-11-03 12:00 UTC: reason 3. No model was promoted"
+    assert any(line.startswith(said) for line in words.told(status))
 
 
 def test_the_monitoring_before_anything_served(served, log):

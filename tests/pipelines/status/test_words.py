@@ -56,6 +56,30 @@ def test_state_by_the_monitoring(status, make_watch, changed, expected):
     assert words.state(status(watch=make_watch(**changed)))[0] == expected
 
 
+@pytest.mark.parametrize("event", ["rollback", "retrain"])
+def test_state_while_something_is_unsettled(status, make_entry, event):
+    opened = make_entry(event, "3", 5, "24% worse.")
+
+    assert words.state(status(unsettled=opened, watch=None)) == ("doubt", "look at it")
+    assert words.state(status(unsettled=opened)) == ("doubt", "look at it")
+    assert words.state(status(unsettled=opened, problems=["x"]))[0] == "bad"
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [("rollback", "It went back to version 3"), ("retrain", "A new training was asked for")],
+)
+def test_what_is_unsettled(status, make_entry, make_watch, event, expected):
+    opened = make_entry(event, "4", 5, "24% worse.")
+    told = f"{expected} on 2026-10-05 04:12 UTC: 24% worse. No model was promoted since."
+
+    for watch in (None, make_watch()):
+        assert words.verdict(status(unsettled=opened, watch=watch)) == told
+    again = status(unsettled=opened, watch=make_watch(action="retrain", reason="30% worse"))
+    assert words.verdict(again) == "A new training is asked for: 30% worse."
+    assert words.unsettled(status()) == ""
+
+
 @pytest.mark.parametrize(
     ("severity", "expected"),
     [("NONE", "good"), ("LOW", "good"), ("MEDIUM", "doubt"), ("HIGH", "doubt")],

@@ -63,8 +63,7 @@ class Bundles:
         """
         if version not in self._opened:
             return None
-        scores = self._opened[version].metrics.get(target, {})
-        found: Mapping[str, float] | None = scores.get("test", scores).get(metric)
+        found: Mapping[str, float] | None = self._opened[version].score(target, metric)
         return found
 
 

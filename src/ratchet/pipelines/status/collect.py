@@ -15,6 +15,9 @@ from ratchet.pipelines.status.bundles import Bundles, Model, disagreements
 DECISIONS = 8
 """How many of the last decisions are told."""
 
+_OPENING, _CLOSING = ("rollback", "retrain"), ("promote", "override")
+"""Events that ask for a new model, and those that bring one."""
+
 
 @dataclass(frozen=True)
 class Predicted:
@@ -52,6 +55,7 @@ class UseCaseStatus:
             it.
         watched: the version that the monitoring looked at last, if that is another one.
         decisions: entries of the ledger, newest first.
+        unsettled: the way back or the request for a training that no promotion has followed yet.
         problems: what has to be mended, in sentences.
     """
 
@@ -70,6 +74,7 @@ class UseCaseStatus:
     watch: Mapping[str, Any] | None = None
     watched: str | None = None
     decisions: Sequence[Any] = ()
+    unsettled: Any = None
     problems: Sequence[str] = ()
 
     @property
@@ -102,6 +107,7 @@ class UseCaseStatus:
             **{each.name: getattr(self, each.name) for each in fields(self)},
             "worse_by": self.worse_by,
             "decisions": [entry.to_json() for entry in self.decisions],
+            "unsettled": self.unsettled and self.unsettled.to_json(),
         }
         plain: dict[str, Any] = json.loads(json.dumps(known, default=_plain))
         return plain
@@ -158,13 +164,14 @@ def _status(
         return status
     state = registry.ledger.state(name)
     bundles = Bundles(registry, name)
-    decisions, unreadable = _decisions(registry, name)
+    entries, unreadable = _entries(registry, name)
     status = replace(
         status,
         champion=bundles.model(state.champion, "champion"),
         previous=bundles.model(state.previous, "previous model"),
         challenger=bundles.model(registry.challenger(name), "challenger"),
-        decisions=decisions,
+        decisions=entries[:DECISIONS],
+        unsettled=_unsettled(entries),
     )
     if state.champion is not None:
         promoted = bundles.score(state.champion, target, metric)
@@ -188,12 +195,18 @@ def _status(
     return replace(status, problems=problems)
 
 
-def _decisions(registry: Any, use_case: str) -> tuple[list[Any], list[str]]:
-    """The last entries of the ledger, newest first, and why they cannot be read."""
+def _entries(registry: Any, use_case: str) -> tuple[list[Any], list[str]]:
+    """The entries of the ledger, newest first, and why they cannot be read."""
     try:
-        return registry.ledger.entries(use_case)[::-1][:DECISIONS], []
+        return registry.ledger.entries(use_case)[::-1], []
     except UserError as error:
         return [], [str(error)]
+
+
+def _unsettled(entries: Sequence[Any]) -> Any:
+    """The newest of the entries, if it is such, that is more than a verdict of the gate."""
+    newest = next((one for one in entries if one.event in (*_OPENING, *_CLOSING)), None)
+    return newest if newest is not None and newest.event in _OPENING else None
 
 
 def _predicted(log: Any, use_case: str, target: str, state: Any) -> Predicted:

@@ -47,7 +47,8 @@ def state(status: UseCaseStatus) -> tuple[str, str]:
     watch = status.watch or {"action": "none"}
     if watch["action"] == "rollback" or any(a["level"] == "critical" for a in status.alerts):
         return "bad", "failing"
-    if watch["action"] != "none" or status.alerts or severity(status) in ("MEDIUM", "HIGH"):
+    moved = severity(status) in ("MEDIUM", "HIGH")
+    if watch["action"] != "none" or status.alerts or moved or status.unsettled is not None:
         return "doubt", "look at it"
     return "good", "fine"
 
@@ -148,15 +149,28 @@ def not_watched(status: UseCaseStatus) -> str:
 
 
 def verdict(status: UseCaseStatus) -> str:
-    """What the monitoring makes of it, in a sentence; empty before it has run."""
-    if status.watch is None:
-        return ""
+    """What the monitoring makes of it, and what is unsettled; empty where there is neither."""
+    if status.watch is None or (status.watch["action"] == "none" and status.unsettled):
+        return unsettled(status)
     does = {
         "none": "Nothing is done",
         "rollback": "It goes back to the previous version",
         "retrain": "A new training is asked for",
     }[status.watch["action"]]
     return f"{does}: {status.watch['reason']}."
+
+
+def unsettled(status: UseCaseStatus) -> str:
+    """What was done or asked for without a new model since, in two sentences."""
+    entry = status.unsettled
+    if entry is None:
+        return ""
+    does = {
+        "rollback": f"It went back to version {entry.champion}",
+        "retrain": "A new training was asked for",
+    }[entry.event]
+    reason = entry.reason.rstrip(".")
+    return f"{does} on {moment(entry.at)}: {reason}. No model was promoted since."
 
 
 def inputs(status: UseCaseStatus) -> list[str]:
