@@ -252,27 +252,80 @@ def test_a_model_of_the_changed_world_takes_over(shop, run_kedro):
 
 
 def test_what_was_promoted_is_fitted_once_more_where_that_is_asked_for(shop, run_kedro):
+    first_champion = registry_of(shop).champion("shop")
     sales(changed="2024-10-20").to_csv(shop / "data/01_raw/shop.csv", index=False)
 
     run(shop, run_kedro, "2025-02-03", shop={"release": {"refit": "all"}})
 
     registry = registry_of(shop)
     state = registry.ledger.state("shop")
-    assert [event for event, _ in events(shop)] == ["promote", "retrain", "promote", "promote"]
-    assert state.previous == read(shop, "decision")["champion"]
-    refits = [
-        json.loads((registry.folder("shop", version) / "manifest.json").read_text())["refit"]
-        for version in (state.previous, state.champion)
-    ]
-    assert refits == ["none", "all"]
+    assert [event for event, _ in events(shop)] == ["promote", "retrain", "promote"]
+    assert state.champion == read(shop, "decision")["champion"]
+    assert state.previous == first_champion  # the way back is not its own twin
+    judged = registry.ledger.newest("shop").details["judged"]
+    known = {
+        version: json.loads((registry.folder("shop", version) / "manifest.json").read_text())
+        for version in (judged, state.champion)
+    }
+    assert [known[version]["refit"] for version in (judged, state.champion)] == ["none", "all"]
+    assert known[judged]["last_row"] < known[judged]["decided_until"]
+    assert known[state.champion]["last_row"] == known[state.champion]["decided_until"]
 
 
-def test_a_damaged_champion_lets_no_challenger_pass(shop, run_kedro):
+def test_a_damaged_champion_is_told_and_lets_no_challenger_pass(shop, run_kedro):
     registry = registry_of(shop)
     folder = registry.folder("shop", registry.champion("shop"))
     (folder / "models/units.skops").write_bytes(b"cut off")
 
-    run(shop, run_kedro, "2024-11-03", [*TRAINING, "release"])
+    run(shop, run_kedro, "2024-11-03")
 
-    assert [event for event, _ in events(shop)] == ["promote", "reject"]
+    assert [event for event, _ in events(shop)] == ["promote", "hold"]
     assert "units.skops" in read(shop, "decision")["decisions"][0]["reason"]
+    watch = read(shop, "watch")
+    assert (watch["action"], watch["scored"]["rows"]) == ("none", 0)
+    assert [(alert["name"], alert["level"]) for alert in watch["alerts"]] == [
+        ("no_answers", "critical")
+    ]
+    assert "units.skops" in watch["alerts"][0]["text"]
+
+
+def test_a_damaged_champion_gives_way_to_the_one_before(shop, run_kedro, load_catalog):
+    registry = registry_of(shop)
+    champion = registry.champion("shop")
+    planted = plant(shop, load_catalog)
+    (registry.folder("shop", planted) / "manifest.json").unlink()
+
+    run(shop, run_kedro, "2024-10-13", DAILY)
+
+    assert [event for event, _ in events(shop)] == ["promote", "promote", "rollback"]
+    assert registry_of(shop).champion("shop") == champion
+
+
+def test_a_change_by_hand_is_not_judged_on_the_time_before_it(shop, run_kedro, load_catalog):
+    """What another model answered before is no production of the one that serves now."""
+    from ratchet.release.actions import promote
+    from ratchet.release.rehearsal import rehearse
+
+    champion = registry_of(shop).champion("shop")
+    planted = plant(shop, load_catalog)
+    run(shop, run_kedro, "2024-10-13", DAILY)
+    registry = registry_of(shop)
+    promote(registry, "shop", champion, reason="by hand", actor="test", check=rehearse)
+
+    run(shop, run_kedro, "2024-10-20", DAILY)
+
+    watch = read(shop, "watch")
+    assert watch["action"] == "none"
+    assert watch["scored"] == {
+        **{"version": champion, "since": "2024-10-13T00:00:00", "rows": 4 * 7, "trouble": None}
+    }
+    assert [event for event, _ in events(shop)] == ["promote", "promote", "promote"]
+    assert planted != champion
+
+
+def test_a_run_of_an_earlier_day_sees_no_later_answers(shop, run_kedro):
+    run(shop, run_kedro, "2024-11-03", DAILY)
+
+    run(shop, run_kedro, "2024-10-20", DAILY)
+
+    assert sum(window["rows"] for window in read(shop, "watch")["windows"]) == 4 * 14

@@ -214,8 +214,17 @@ class PredictionLog:
             names = list(result.keys())
             return frame_of([dict(row) for row in result.mappings()], names)
 
-    def prune(self, use_case: str, keep_days: int, now: datetime) -> int:
+    def prune(
+        self, use_case: str, keep_days: int, now: datetime, *, but_version: str | None = None
+    ) -> int:
         """Forget answers that were given more than ``keep_days`` days before ``now``.
+
+        Args:
+            use_case: name of the use case.
+            keep_days: how long answers are kept.
+            now: the present moment.
+            but_version: a version whose answers are kept however old, such as the champion: what
+                it has answered is not to be asked again.
 
         Returns:
             How many were forgotten.
@@ -223,6 +232,8 @@ class PredictionLog:
         oldest = naive_utc(now) - timedelta(days=keep_days)
         table = PREDICTIONS.c
         old = sa.delete(PREDICTIONS).where(table.use_case == use_case, table.predicted_at < oldest)
+        if but_version is not None:
+            old = old.where(table.version != but_version)
         with self._begin() as connection:
             return connection.execute(old).rowcount
 

@@ -131,6 +131,7 @@ def decide(
     *,
     min_rows: int = 1,
     inputs: Sequence[str] = (),
+    no_way_back: str = "there is no previous model to go back to",
 ) -> Action:
     """Say what to do after an assessment.
 
@@ -144,6 +145,7 @@ def decide(
             where there is no previous model, or none that answers.
         min_rows: rows below which the comparison says nothing.
         inputs: what is known to have happened to the inputs, named in the reason of a retraining.
+        no_way_back: why there is no comparison, where there is none.
     """
     numbers = {**assessment.numbers}
     if assessment.action == "none":
@@ -153,7 +155,7 @@ def decide(
     if comparison is not None:
         numbers["comparison"] = comparison.to_json()
     better = comparison is not None and comparison.rows >= min_rows and comparison.low > 0
-    against = _against(comparison, min_rows)
+    against = no_way_back if comparison is None else _against(comparison, min_rows)
     reason = f"{assessment.reason}; {against}"
     if better:
         return Action("rollback", reason, numbers)
@@ -271,9 +273,7 @@ def _told(numbers: dict[str, Any]) -> str:
     )
 
 
-def _against(comparison: Comparison | None, min_rows: int) -> str:
-    if comparison is None:
-        return "there is no previous model to go back to"
+def _against(comparison: Comparison, min_rows: int) -> str:
     if comparison.rows < min_rows:
         return f"the previous model answered {comparison.rows} of these rows, {min_rows} are needed"
     scores = f"{comparison.previous:.4g} against {comparison.champion:.4g}"

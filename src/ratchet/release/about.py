@@ -27,8 +27,8 @@ def describe(contents: Contents) -> dict[str, Any]:
         "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "as_of": None,
         "signature": _signature(contents),
-        "last_row": _last(contents, ["train", "validation"]),
-        "decided_until": _last(contents, ["test"]),
+        "last_row": last_moment(contents, ["train", "validation"]),
+        "decided_until": last_moment(contents, ["test"]),
         "data_hash": hash_rows(contents.typed),
         "code_commit": None,
         "mlflow_run": None,
@@ -63,7 +63,8 @@ def _signature(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _last(contents: Contents, parts: list[str]) -> str | None:
+def last_moment(contents: Contents, parts: list[str]) -> str | None:
+    """Time of the last row of some parts; None without time."""
     time = contents.use_case.data.time
     if time is None:
         return None

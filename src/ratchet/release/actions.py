@@ -180,17 +180,31 @@ def ask_for_retraining(
     reason: str,
     actor: str,
     details: Mapping[str, Any] | None = None,
+    expect: int | None = None,
 ) -> Entry:
     """Write down that a new model is needed; what serves stays.
 
+    Args:
+        registry: where versions and decisions are.
+        use_case: of which.
+        reason: why.
+        actor: who, or the run that asks.
+        details: the numbers that the request rests on.
+        expect: number of the newest decision that they know of; by default the newest now.
+
     Returns:
         The request, or the one on record if it is the newest decision and the same.
+
+    Raises:
+        ConflictError: another decision came first.
     """
     reason = _given(reason)
     desk = Desk.open(registry, use_case, actor)
     newest = registry.ledger.newest(use_case)
     if newest and _repeated(newest, "retrain", newest.actor, reason):
         return newest
+    if expect is not None:
+        desk.expect("retrain", expect)
     return desk.note("retrain", desk.state.champion, reason, details or {})
 
 

@@ -2,68 +2,111 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from ratchet.errors import DataError, UserError
+from ratchet.monitoring.log_rows import naive_utc
 from ratchet.release.actions import ask_for_retraining, roll_back
 from ratchet.release.bundle import Bundle, open_bundle
 from ratchet.release.delivered import decided_until
+from ratchet.release.ledger import ConflictError
 from ratchet.release.rehearsal import rehearse
+
+LOGGER = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+"""For what the model answered whose answers count as those of production."""
 
 UNTIL = "until"
 """Number of an assessment: end of the last window that it rests on, which is no part of it."""
 
 
-def open_champion(registry: Any, name: str) -> tuple[Bundle | None, str | None]:
-    """The bundle that serves, and its version; None before the first promotion."""
-    version = registry.champion(name)
-    if version is None:
-        return None, None
-    return open_bundle(registry.folder(name, version)), str(version)
+@dataclass(frozen=True)
+class Serving:
+    """The model that serves, and where its time begins.
 
-
-def serving_since(registry: Any, name: str, bundle: Bundle) -> str | None:
-    """Time after which rows count as production of the model that serves now.
-
-    That is the last row by which it was chosen; after a rollback the last row that the rollback
-    rests on, since what came before was answered by another model.
+    Attributes:
+        version: its version.
+        bundle: its bundle.
+        since: time after which rows count as its production; None without time.
+        answered: keys of rows that were answered before it served, by whichever model did then.
     """
-    moments = [decided_until(bundle.manifest), last_of(registry, name, "rollback")]
-    return max((moment for moment in moments if moment), key=pd.Timestamp, default=None)
+
+    version: str
+    bundle: Bundle
+    since: str | None
+    answered: pd.Index
 
 
-def last_of(registry: Any, name: str, event: str) -> str | None:
-    """Last moment, by the time of rows, that the newest such decision of the watch rests on.
+def serving(registry: Any, log: Any, name: str) -> Serving | None:
+    """Open the model that serves; None before the first promotion.
 
-    Only decisions since the last promotion count.
+    Its production begins after the last row by which it was chosen, and after the last row that
+    another model answered in its place, whoever has changed the models.
+
+    Raises:
+        BundleError: its bundle is damaged.
+        RegistryError: its bundle is missing.
     """
+    entry = registry.ledger.serving(name)
+    if entry is None:
+        return None
+    bundle = open_bundle(registry.folder(name, entry.champion))
+    rows = log.rows(name, arm=CHAMPION)
+    before = rows[rows["predicted_at"] < naive_utc(entry.at)]
+    moments = [decided_until(bundle.manifest), before["row_time"].max()]
+    known = [pd.Timestamp(moment) for moment in moments if not pd.isna(moment)]
+    since = max(known).isoformat() if known else None
+    return Serving(str(entry.champion), bundle, since, before.index.unique())
+
+
+def trouble_of(error: UserError) -> str:
+    """Whether it is the ``bundle`` that fails, or the ``data`` that it is given."""
+    return "data" if isinstance(error, DataError) else "bundle"
+
+
+def last_request(registry: Any, name: str) -> tuple[bool, str | None]:
+    """Whether a retraining was asked for since models last changed.
+
+    Returns:
+        And the last moment, by the time of rows, that the newest such request rests on.
+    """
+    changed = registry.ledger.serving(name)
     for entry in reversed(registry.ledger.entries(name)):
-        if entry.event in ("promote", "override"):
+        if changed is not None and entry.seq <= changed.seq:
             break
-        if entry.event == event and entry.details.get(UNTIL):
-            return (pd.Timestamp(entry.details[UNTIL]) - pd.Timedelta("1us")).isoformat()
-    return None
+        if entry.event == "retrain":
+            until = entry.details.get(UNTIL)
+            # The end of a window is no part of it.
+            last = pd.Timestamp(until) - pd.Timedelta("1us") if until else None
+            return True, None if last is None else last.isoformat()
+    return False, None
 
 
 def carry_out(registry: Any, name: str, assessment: Mapping[str, Any], *, actor: str) -> Any:
     """Roll back, or ask for a retraining, or leave everything as it is.
 
+    Somebody else may have decided meanwhile. Then nothing is done: the next run looks again.
+
     Returns:
         The ledger's entry, or None.
     """
-    reason, numbers = assessment["reason"], assessment["numbers"]
-    if assessment["action"] == "rollback":
-        return roll_back(
-            registry,
-            name,
-            reason=reason,
-            actor=actor,
-            check=rehearse,
-            details=numbers,
-            expect=assessment["expect"],
-        )
-    if assessment["action"] == "retrain":
-        return ask_for_retraining(registry, name, reason=reason, actor=actor, details=numbers)
+    asked = {
+        "reason": assessment["reason"],
+        "actor": actor,
+        "details": assessment["numbers"],
+        "expect": assessment["expect"],
+    }
+    try:
+        if assessment["action"] == "rollback":
+            return roll_back(registry, name, check=rehearse, **asked)
+        if assessment["action"] == "retrain":
+            return ask_for_retraining(registry, name, **asked)
+    except ConflictError as error:
+        LOGGER.warning("%s: nothing is done about the champion now: %s", name, error)
     return None

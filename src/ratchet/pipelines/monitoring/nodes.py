@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ratchet.errors import UserError
 from ratchet.frames import DataFrame
 from ratchet.params import UseCase
 
 LOGGER = logging.getLogger(__name__)
-
-CHAMPION = "champion"
-"""For what the model answered whose answers count as those of production."""
 
 
 def score_period(
@@ -19,7 +17,8 @@ def score_period(
 ) -> dict[str, Any]:
     """Let the champion answer every row that came since it began to serve, and log the answers.
 
-    What became of the rows is not looked at. A row that is logged is not answered again.
+    What became of the rows is not looked at. A row that is logged is not answered again. A champion
+    that cannot answer is no error here: what follows has to know.
 
     Args:
         registry: versions and decisions.
@@ -30,31 +29,41 @@ def score_period(
 
     Returns:
         ``version`` (None if nothing serves yet), ``since`` (time after which rows count as
-        production) and ``rows`` that were answered now.
+        production), ``rows`` that were answered now; and ``trouble``, None or what is ``wrong``
+        and with what: the ``bundle`` or the ``data``.
     """
     import datetime as dt
+    import time
 
-    from ratchet.pipelines.monitoring.champion import open_champion, serving_since
+    from ratchet.pipelines.monitoring.champion import CHAMPION, serving, trouble_of
     from ratchet.release.delivered import delivered
 
-    bundle, version = open_champion(registry, name)
-    if bundle is None:
-        return {"version": None, "since": None, "rows": 0}
-    since = serving_since(registry, name, bundle)
-    now = delivered(bundle, raw, as_of)
-    due = now.newer_than(since)
-    logged = prediction_log.rows(name, version=version, arm=CHAMPION)
-    due = due[~due.astype(str).isin(logged.index[~logged["failed"].astype(bool)])]
+    nothing = {"version": registry.champion(name), "since": None, "rows": 0, "trouble": None}
+    try:
+        champion = serving(registry, prediction_log, name)
+        if champion is None:
+            return nothing
+        now = delivered(champion.bundle, raw, as_of)
+        due = now.newer_than(champion.since)
+        logged = prediction_log.rows(name, version=champion.version, arm=CHAMPION)
+        done = logged.index[~logged["failed"].astype(bool)].union(champion.answered)
+        due = due[~due.astype(str).isin(done)]
+        start = time.perf_counter()
+        answers = now.predict(due)
+        taken = (time.perf_counter() - start) * 1e3 / max(len(due), 1)
+    except UserError as error:
+        return {**nothing, "trouble": {"with": trouble_of(error), "wrong": str(error)}}
     prediction_log.write(
         name,
-        version,
-        now.predict(due),
+        champion.version,
+        answers,
         arm=CHAMPION,
         source="batch",
+        latency_ms=taken,
         at=dt.datetime.now(dt.UTC),
         times=now.times,
     )
-    return {"version": version, "since": since, "rows": len(due)}
+    return {**nothing, "since": champion.since, "rows": len(due)}
 
 
 def join_truth(
@@ -80,12 +89,12 @@ def join_truth(
     """
     import datetime as dt
 
-    from ratchet.pipelines.monitoring.champion import open_champion
+    from ratchet.release.bundle import open_bundle
     from ratchet.release.delivered import delivered
 
-    bundle, _ = open_champion(registry, name)
-    if bundle is None:
+    if _unscored(scored):
         return {}
+    bundle = open_bundle(registry.folder(name, scored["version"]))
     now, at = delivered(bundle, raw, as_of), dt.datetime.now(dt.UTC)
     return {
         target: prediction_log.join_truth(name, target, now.truth(parameters), at)
@@ -116,13 +125,13 @@ def check_drift(
     Returns:
         ``report``: ``DriftReport.to_json``, or None where no window is complete; ``why`` not.
     """
-    from ratchet.pipelines.monitoring.champion import open_champion
     from ratchet.pipelines.monitoring.inputs import latest_drift
+    from ratchet.release.bundle import open_bundle
     from ratchet.release.delivered import delivered
 
-    bundle, _ = open_champion(registry, name)
-    if bundle is None:
-        return {"report": None, "why": "nothing serves yet"}
+    if why := _unscored(scored):
+        return {"report": None, "why": why}
+    bundle = open_bundle(registry.folder(name, scored["version"]))
     use_case = UseCase.model_validate(parameters)
     report = latest_drift(delivered(bundle, raw, as_of), use_case, scored["since"], seed)
     if report is None:
@@ -160,32 +169,38 @@ def assess_champion(
         ``action`` (``none``, ``rollback`` or ``retrain``), ``reason``, ``numbers``, and ``expect``,
         the number of the newest decision; ``windows`` and ``distributions`` by target, ``alerts``.
     """
-    from ratchet.pipelines.monitoring.champion import open_champion
-    from ratchet.pipelines.monitoring.production import Production
+    from ratchet.pipelines.monitoring.champion import serving
+    from ratchet.pipelines.monitoring.production import Production, without_answers
     from ratchet.release.delivered import delivered
 
     expect = registry.ledger.state(name).seq
-    bundle, version = open_champion(registry, name)
-    if bundle is None:
-        return {
-            **{"action": "none", "reason": "nothing serves yet", "numbers": {}},
-            **{"expect": expect, "windows": {}, "distributions": {}, "alerts": []},
-        }
+    if _unscored(scored):
+        return {**without_answers(registry, name, scored), "expect": expect}
+    champion = serving(registry, prediction_log, name)
+    if champion is None or champion.version != scored["version"]:
+        why = {**scored, "trouble": {"with": "data", "wrong": "another model serves by now"}}
+        return {**without_answers(registry, name, why), "expect": expect}
     production = Production(
         registry=registry,
         log=prediction_log,
         name=name,
         use_case=UseCase.model_validate(parameters),
-        now=delivered(bundle, raw, as_of),
+        champion=champion,
+        now=delivered(champion.bundle, raw, as_of),
         raw=raw,
         as_of=as_of,
-        version=str(version),
-        since=scored["since"],
-        arm=CHAMPION,
         seed=seed,
     )
     moved = drift["report"]["reasons"] if drift["report"] else []
     return {**production.assessment(moved), "expect": expect}
+
+
+def _unscored(scored: dict[str, Any]) -> str:
+    """Why nothing was answered; empty where that could be."""
+    if scored["version"] is None:
+        return "nothing serves yet"
+    trouble = scored["trouble"]
+    return str(trouble["wrong"]) if trouble else ""
 
 
 def act_on_assessment(
@@ -220,15 +235,23 @@ def act_on_assessment(
     import datetime as dt
 
     from ratchet.pipelines.monitoring.champion import carry_out
+    from ratchet.pipelines.monitoring.production import told
     from ratchet.release.deciding import deciding
 
     use_case = UseCase.model_validate(parameters)
     entry = carry_out(registry, name, assessment, actor=str(run["mlflow_run"] or run["actor"]))
-    for alert in assessment["alerts"]:
+    alerts = [*told(name, assessment, entry), *assessment["alerts"]]
+    for alert in alerts:
         LOGGER.warning("%s: %s", alert["text"], alert["advice"])
-    prediction_log.prune(name, use_case.monitoring.keep_days, dt.datetime.now(dt.UTC))
+    prediction_log.prune(
+        name,
+        use_case.monitoring.keep_days,
+        dt.datetime.now(dt.UTC),
+        but_version=registry.champion(name),
+    )
     return {
-        **{key: assessment[key] for key in ("action", "reason", "numbers", "alerts")},
+        **{key: assessment[key] for key in ("action", "reason", "numbers")},
+        "alerts": alerts,
         "windows": assessment["windows"].get(deciding(use_case)[0], []),
         "distributions": assessment["distributions"],
         "drift": drift["report"],

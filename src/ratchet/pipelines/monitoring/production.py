@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from ratchet.errors import UserError
-from ratchet.monitoring.alerts import find_alerts
+from ratchet.errors import DataError, UserError
+from ratchet.monitoring.alerts import Alert, find_alerts
 from ratchet.monitoring.comparison import Comparison, compare, jsonable
 from ratchet.monitoring.performance import answered, distributions, operations, score_windows
 from ratchet.monitoring.watch import Assessment, assess, decide, in_question
 from ratchet.params import Target, UseCase
-from ratchet.pipelines.monitoring.champion import last_of
+from ratchet.pipelines.monitoring.champion import CHAMPION, Serving, last_request
+from ratchet.preparation import read_day
 from ratchet.release.deciding import deciding
-from ratchet.release.delivered import Delivered, delivered
+from ratchet.release.delivered import Delivered, decided_until, delivered
 from ratchet.release.rehearsal import rehearse
 
 
@@ -31,12 +33,10 @@ class Production:
         log: the prediction log.
         name: name of the use case.
         use_case: the parameters of today, which say how the champion is watched.
+        champion: the model that serves.
         now: the delivered rows, as the champion sees them.
         raw: rows as delivered, for the previous model.
         as_of: last day whose rows are seen.
-        version: version of the champion.
-        since: time after which rows count as production.
-        arm: for what the model answered.
         seed: seed of the bootstrap.
     """
 
@@ -44,12 +44,10 @@ class Production:
     log: Any
     name: str
     use_case: UseCase
+    champion: Serving
     now: Delivered
     raw: pd.DataFrame
     as_of: Any
-    version: str
-    since: str | None
-    arm: str
     seed: int
 
     def assessment(self, moved: Sequence[str] = ()) -> dict[str, Any]:
@@ -62,22 +60,31 @@ class Production:
             ``action``, ``reason``, ``numbers``; ``windows`` and ``distributions`` by target;
             ``alerts``.
         """
-        target, metric = deciding(self.now.bundle.use_case)
-        promoted = self.now.bundle.metrics[target]["test"][metric]
+        target, metric = deciding(self.champion.bundle.use_case)
+        promoted = self.champion.bundle.score(target, metric)
+        since = _moment(self.champion.since)
+        asked, until = last_request(self.registry, self.name)
         found = assess(
             self._windows[target],
-            promoted["value"],
+            promoted["value"] if promoted else math.nan,
             metric,
-            self.use_case.monitoring.watch,
-            since=_moment(self.since),
-            last_change=_moment(last_of(self.registry, self.name, "rollback")),
-            last_request=_moment(last_of(self.registry, self.name, "retrain")),
-            promoted_interval=(promoted["low"], promoted["high"]),
+            self._watch,
+            since=since,
+            last_change=since,
+            last_request=_moment(until),
+            promoted_interval=(promoted["low"], promoted["high"]) if promoted else None,
         )
-        against = self._against_previous(found, target, metric)
+        against, no_way_back = self._against_previous(found, target, metric)
         action = decide(
-            found, against, min_rows=self.use_case.monitoring.watch.min_rows, inputs=moved
+            found,
+            against,
+            min_rows=self._watch.min_rows,
+            inputs=moved,
+            no_way_back=no_way_back,
         )
+        if action.action == "retrain" and asked and since is None:
+            # Rows without time are one window, which says the same until models change.
+            action = replace(action, action="none", reason=f"asked for already: {action.reason}")
         return {
             **action.to_json(),
             "windows": {name: _records(table) for name, table in self._windows.items()},
@@ -90,7 +97,7 @@ class Production:
 
     @property
     def _targets(self) -> dict[str, Target]:
-        return dict(self.now.bundle.use_case.targets)
+        return dict(self.champion.bundle.use_case.targets)
 
     @property
     def _watch(self) -> Any:
@@ -98,11 +105,11 @@ class Production:
 
     @property
     def _span(self) -> dict[str, datetime | None]:
-        return {"start": self.now.first_after(self.since)}
+        return {"start": self.now.first_after(self.champion.since)}
 
     @cached_property
     def _windows(self) -> dict[str, pd.DataFrame]:
-        horizon = self.now.bundle.use_case.features.horizon
+        horizon = self.champion.bundle.use_case.features.horizon
         return {
             name: score_windows(
                 self._rows(name), target, self._watch, horizon, self.seed, **self._span
@@ -111,25 +118,36 @@ class Production:
         }
 
     def _rows(self, target: str) -> pd.DataFrame:
-        """Logged answers of the champion since it serves."""
-        rows = self.log.rows(self.name, target, self.version, arm=self.arm)
-        if self.since is None or self.now.times is None:
-            return rows
-        return rows[rows["row_time"].isna() | (rows["row_time"] > pd.Timestamp(self.since))]
+        """Logged answers of the champion since it serves, as far as this run sees."""
+        rows = self.log.rows(self.name, target, self.champion.version, arm=CHAMPION)
+        rows = rows[~rows.index.isin(self.champion.answered)]
+        times = rows["row_time"]
+        seen = times.isna() | (times > pd.Timestamp(self.champion.since or pd.Timestamp.min))
+        if self.as_of is not None:
+            seen &= times.isna() | (times.dt.normalize() <= read_day(self.as_of))
+        return rows[seen]
 
-    def _against_previous(self, found: Assessment, target: str, metric: str) -> Comparison | None:
-        """Champion and previous model on the rows that the assessment asks for."""
+    def _against_previous(
+        self, found: Assessment, target: str, metric: str
+    ) -> tuple[Comparison | None, str]:
+        """Champion and previous model on the rows that the assessment asks for.
+
+        Rows that the previous model was made by are left out.
+
+        Returns:
+            The comparison; or why there is none.
+        """
         previous = self.registry.previous(self.name)
         if found.action != "compare" or previous is None:
-            return None
+            return None, "there is no previous model to go back to"
         try:
             bundle = rehearse(self.registry.folder(self.name, previous))
             then = delivered(bundle, self.raw, self.as_of)
             rows = in_question(answered(self._rows(target)), found)
-            keys = then.features.index[then.features.index.astype(str).isin(rows.index)]
-            theirs = then.predict(keys)[target]
-        except (KeyError, UserError):  # a way back that cannot answer is none
-            return None
+            unseen = then.newer_than(decided_until(bundle.manifest))
+            theirs = then.predict(unseen[unseen.astype(str).isin(rows.index)])[target]
+        except (KeyError, UserError) as error:
+            return None, f"the previous model, version {previous}, cannot answer: {error}"
         return compare(
             rows,
             theirs.set_axis(theirs.index.astype(str), axis=0),
@@ -137,7 +155,7 @@ class Production:
             metric,
             horizon=bundle.use_case.features.horizon,
             seed=self.seed,
-        )
+        ), ""
 
     def _alerts(self) -> list[Any]:
         window = self._watch.window
@@ -147,14 +165,76 @@ class Production:
             self.use_case.monitoring.alerts,
             windows=self._windows,
             promoted={
-                name: {metric: score["value"] for metric, score in scores["test"].items()}
-                for name, scores in self.now.bundle.metrics.items()
+                name: {
+                    metric: score["value"]
+                    for metric in ("accuracy", "r2")
+                    if (score := self.champion.bundle.score(name, metric))
+                }
+                for name in self._targets
             },
             operations=operations(asked, window),
             models={
                 str(version): operations(rows, window) for version, rows in asked.groupby("version")
             },
         )
+
+
+def without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict[str, Any]:
+    """What is to be done where the champion did not answer.
+
+    A bundle that cannot serve is replaced by the previous model, if that can. Data that break its
+    contract are no fault of the model, and nothing is done about it.
+
+    Args:
+        registry: versions and decisions.
+        name: name of the use case.
+        scored: as ``score_period`` gives it, without answers.
+    """
+    found: dict[str, Any] = {
+        **{"action": "none", "reason": "nothing serves yet", "numbers": {}},
+        **{"windows": {}, "distributions": {}, "alerts": []},
+    }
+    if (trouble := scored["trouble"]) is None:
+        return found
+    version, previous = scored["version"], registry.previous(name)
+    reason = f"version {version} did not answer: {trouble['wrong']}"
+    if trouble["with"] == "data":
+        return {**found, "reason": reason, "alerts": [_fails(name, reason)]}
+    try:
+        if previous is None:
+            raise DataError("there is none")
+        rehearse(registry.folder(name, previous))
+    except UserError as error:
+        reason = f"{reason}; no way back: {error}"
+        return {**found, "reason": reason, "alerts": [_fails(name, reason)]}
+    return {**found, "action": "rollback", "reason": f"{reason}; version {previous} can"}
+
+
+def _fails(name: str, reason: str) -> dict[str, Any]:
+    advice = (
+        f"see kedro ratchet status --use-case {name}; where the bundle is damaged, bring it back "
+        f"from a copy, or promote another version: kedro ratchet promote --use-case {name} --to "
+        f"VERSION --no-way-back --reason ..."
+    )
+    return Alert("no_answers", "critical", f"{name}: {reason}", advice, 1.0, 0.0).to_json()
+
+
+def told(name: str, assessment: Mapping[str, Any], entry: Any) -> list[dict[str, Any]]:
+    """An alert for what was done about the champion, if anything was.
+
+    Args:
+        name: name of the use case.
+        assessment: what was to be done.
+        entry: the ledger's entry of it, or None.
+    """
+    if entry is None:
+        return []
+    text = f"{name}: {assessment['reason']}"
+    if entry.event == "rollback":
+        advice = f"version {entry.champion} serves again; look why: kedro ratchet status -u {name}"
+        return [Alert("rollback", "critical", text, advice, 1.0, 0.0).to_json()]
+    advice = f"train it anew: kedro run --pipelines {name}"
+    return [Alert("retrain", "warning", text, advice, 1.0, 0.0).to_json()]
 
 
 def _moment(time: str | None) -> datetime | None:

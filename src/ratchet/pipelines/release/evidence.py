@@ -22,6 +22,9 @@ from ratchet.release.slices import slices_of
 _TERMS = ("truth", "series", "time", "scale", "rms")
 """What tidy rows have beside the answers."""
 
+_FEW = 0.01
+"""Share of the fresh rows that a challenger need not answer."""
+
 Answers = Mapping[str, pd.DataFrame]
 
 
@@ -59,6 +62,8 @@ class Judging:
         folder = self.registry.folder(self.name, challenger["version"])
         bundle = _checked("challenger", soundness, lambda: rehearse(folder))
         answers = bundle and _checked("answers", soundness, lambda: self._answers(bundle))
+        if answers:
+            soundness["coverage"] = self._left_out(answers)
         rows = {
             target: self._rows(target, parameters, challenger, answers or {}, champion)
             for target, parameters in self.use_case.targets.items()
@@ -114,6 +119,14 @@ class Judging:
         if self._champion is not None and not self._fresh_keys.empty:
             seen.append(decided_until(self._opened.manifest))
         return max((moment for moment in seen if moment), default=None)
+
+    def _left_out(self, answers: Answers) -> str | None:
+        """Fresh rows without an answer, where they are more than a few."""
+        for target, rows in answers.items():
+            missing = len(self._fresh_keys.difference(rows.index))
+            if missing > _FEW * len(self._fresh_keys):
+                return f"{missing} of {len(self._fresh_keys)} fresh rows get no answer for {target}"
+        return None
 
     def _rows(
         self,

@@ -9,6 +9,9 @@ from ratchet.frames import DataFrame
 from ratchet.params import UseCase
 from ratchet.pipelines.release.contenders import Contender, contenders, folder_name
 
+NOTED = ("digest", "candidates", "judged")
+"""What the ledger keeps of a challenger beside its verdict."""
+
 
 def register_challengers(
     registry: Any,
@@ -39,8 +42,8 @@ def register_challengers(
         artefacts: what evaluation left of every target, and its naive models, see ``contenders``.
 
     Returns:
-        Versions in the order in which they are to be judged: ``version``, ``bundle``, ``digest``,
-        ``candidates``, and the number ``expect`` of the newest decision so far.
+        Versions in the order in which they are to be judged: ``version``, ``bundle``, ``digest``
+        and ``candidates``.
     """
     from ratchet.release.bundle import Contents
 
@@ -54,9 +57,9 @@ def register_challengers(
         features=features,
         statistics=statistics,
     )
-    state = registry.ledger.state(name)
+    first = registry.champion(name) is None
     registered = []
-    for contender in contenders(use_case, contents, artefacts, first=state.champion is None):
+    for contender in contenders(use_case, contents, artefacts, first=first):
         version, bundle = _register(registry, run, name, as_of, contender, refit="none")
         registered.append(
             {
@@ -64,7 +67,6 @@ def register_challengers(
                 "bundle": bundle.folder.name,
                 "digest": bundle.digest,
                 "candidates": dict(contender.candidates),
-                "expect": state.seq,
             }
         )
     return registered
@@ -80,6 +82,7 @@ def _register(
     refit: str,
 ) -> tuple[str, Any]:
     """Write a bundle and make it known: the version, and the bundle."""
+    from ratchet.release.about import last_moment
     from ratchet.release.bundle import write_bundle
 
     about = {
@@ -89,6 +92,8 @@ def _register(
         "refit": refit,
         **{key: run[key] for key in ("code_commit", "mlflow_run", "orchestrator_run")},
     }
+    if refit == "all":  # the test rows, too, were learned from
+        about["last_row"] = last_moment(contender.contents, ["test"])
     bundle = write_bundle(registry.bundles / name / folder_name(), contender.contents, about)
     return registry.register(name, bundle.folder, _tags(bundle), run_id=run["mlflow_run"]), bundle
 
@@ -132,7 +137,8 @@ def judge_challengers(
         predictions_and_choices: ``<target>_predictions`` and ``<target>_choice``.
 
     Returns:
-        The challengers that were judged, each with its ``verdict`` as ``Verdict.to_json`` gives it.
+        The challengers that were judged, each with its ``verdict`` as ``Verdict.to_json`` gives it,
+        and ``expect``, the number of the newest decision when the judging began.
     """
     from ratchet.pipelines.release.evidence import Judging
     from ratchet.release.gate import judge
@@ -148,11 +154,11 @@ def judge_challengers(
         predictions={t: predictions_and_choices[f"{t}_predictions"] for t in use_case.targets},
         choices={t: predictions_and_choices[f"{t}_choice"] for t in use_case.targets},
     )
-    judged = []
+    expect, judged = registry.ledger.state(name).seq, []
     for challenger in challengers:
         evidence = judging.evidence(challenger)
         verdict = judge(evidence, use_case.release, dict(use_case.targets), seed)
-        judged.append({**challenger, "verdict": verdict.to_json()})
+        judged.append({**challenger, "verdict": verdict.to_json(), "expect": expect})
         if verdict.decision == "PROMOTE":
             break
     return judged
@@ -186,7 +192,7 @@ def release_challengers(
             registry,
             name,
             judged["version"],
-            {**judged["verdict"], "digest": judged["digest"], "candidates": judged["candidates"]},
+            {**judged["verdict"], **{key: judged[key] for key in NOTED if key in judged}},
             actor=str(run["mlflow_run"] or run["actor"]),
             expect=judged["expect"] + number,
             check=rehearse,
@@ -211,7 +217,6 @@ def refit_promoted(
     name: str,
     parameters: dict[str, Any],
     as_of: Any,
-    decision: dict[str, Any],
     verdicts: list[dict[str, Any]],
     typed: DataFrame,
     primary: DataFrame,
@@ -222,8 +227,8 @@ def refit_promoted(
     test: DataFrame,
     statistics: DataFrame | None = None,
     **artefacts: Any,
-) -> dict[str, Any]:
-    """Fit what was promoted in this run once more, on all rows, and let that serve.
+) -> list[dict[str, Any]]:
+    """Fit what is to be promoted once more, on all rows, and let that be promoted in its place.
 
     It keeps its scores and its calibration: there are no rows left to measure them on.
 
@@ -233,7 +238,6 @@ def refit_promoted(
         name: name of the use case.
         parameters: the use case.
         as_of: last day whose rows are seen.
-        decision: as ``release_challengers`` gives it.
         verdicts: as ``judge_challengers`` gives them.
         typed: the typed rows.
         primary: the prepared rows.
@@ -246,19 +250,17 @@ def refit_promoted(
         artefacts: as ``register_challengers`` takes them.
 
     Returns:
-        ``version`` that serves now and the version it was fitted ``after``; None for both where
-        nothing was promoted.
+        The verdicts; one that promotes names the version that was fitted once more, and with
+        ``judged`` the one that the gate has seen.
     """
     import pandas as pd
 
     from ratchet.pipelines.finishing import fit_once_more
-    from ratchet.release.actions import promote
     from ratchet.release.bundle import Contents
-    from ratchet.release.rehearsal import rehearse
 
     judged = verdicts[-1]
-    if judged["verdict"]["decision"] != "PROMOTE" or judged["version"] != decision["champion"]:
-        return {"version": None, "after": None}
+    if judged["verdict"]["decision"] != "PROMOTE":
+        return verdicts
     use_case = UseCase.model_validate(parameters)
     contents = Contents(
         use_case=use_case,
@@ -280,8 +282,6 @@ def refit_promoted(
         for target, model in chosen.contents.models.items()
     }
     again = replace(chosen, contents=replace(chosen.contents, models=models))
-    version, _ = _register(registry, run, name, as_of, again, refit="all")
-    reason = f"Version {judged['version']} fitted once more on all rows after it was promoted."
-    actor = str(run["mlflow_run"] or run["actor"])
-    promote(registry, name, version, reason=reason, actor=actor, check=rehearse)
-    return {"version": version, "after": judged["version"]}
+    version, bundle = _register(registry, run, name, as_of, again, refit="all")
+    refitted = {"version": version, "bundle": bundle.folder.name, "digest": bundle.digest}
+    return [*verdicts[:-1], {**judged, **refitted, "judged": judged["version"]}]

@@ -43,11 +43,11 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
             ),
             node(
                 release_challengers,
-                inputs={**shared, "run": "run", "verdicts": "verdicts"},
+                inputs={**shared, "run": "run", "verdicts": "refitted" if parts else "verdicts"},
                 outputs="decision",
                 name="release_challengers",
             ),
-            *([_refit({**made, **_same(*parts, "decision", "verdicts")})] if parts else []),
+            *([_refit({**made, **_same(*parts, "verdicts")})] if parts else []),
         ],
         namespace=name,
         inputs={
