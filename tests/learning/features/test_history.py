@@ -259,3 +259,22 @@ def test_thousands_of_films_take_seconds():
     start = time.process_time()
     describe(films)
     assert time.process_time() - start < 4
+
+
+def test_a_row_by_itself_is_described_as_among_others():
+    rng = np.random.default_rng(5)
+    names = [[f"n{i}" for i in rng.integers(0, 12, rng.integers(0, 4))] for _ in range(60)]
+    rows = pd.DataFrame(
+        {
+            "cast": names,
+            "rating": rng.normal(size=60),
+            "day": pd.date_range("2020-01-01", periods=60),
+        }
+    )
+    how = {"entities": ["cast"], "values": {"rating": None}, "looked_up": "day", "available": "day"}
+
+    together = history_features(rows, rows, **how)
+
+    for place in range(60):
+        alone = history_features(rows.iloc[[place]], rows, **how)
+        pd.testing.assert_frame_equal(alone, together.iloc[[place]])

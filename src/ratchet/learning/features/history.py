@@ -123,9 +123,13 @@ class _Link:
     """The names of rows looked up among the names of events, one entry per row and name."""
 
     def __init__(self, asked: pd.Series[Any], seen: pd.Series[Any], days: _Days) -> None:
-        cell, name = _pairs([*asked, *seen], str(asked.name))
+        # Events that list nobody who is asked for say nothing: a single row looks at few.
+        wanted = {name for cell in asked for name in _listed(cell, str(asked.name))}
+        told = [not wanted.isdisjoint(_listed(cell, str(seen.name))) for cell in seen]
+        place = np.flatnonzero(told)
+        cell, name = _pairs([*asked, *seen.iloc[place]], str(asked.name))
         of_row = cell < len(asked)
-        self.row, self.event = cell[of_row], cell[~of_row] - len(asked)
+        self.row, self.event = cell[of_row], place[cell[~of_row] - len(asked)]
         self.key = name[of_row] * days.n + days.looked_up[self.row]
         self.event_key = name[~of_row] * days.n + days.available[self.event]
         self.n_rows, self.n_days = len(asked), days.n
