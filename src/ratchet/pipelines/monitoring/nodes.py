@@ -191,8 +191,13 @@ def assess_champion(
         as_of=as_of,
         seed=seed,
     )
-    moved = drift["report"]["reasons"] if drift["report"] else []
-    return {**production.assessment(moved), "expect": expect}
+    return {**production.assessment(_moved(drift["report"])), "expect": expect}
+
+
+def _moved(report: dict[str, Any] | None) -> list[str]:
+    """What is known to have happened to the inputs, in sentences."""
+    found = [*report["columns"].values(), report["joint"]] if report else []
+    return [one["text"] for one in found if one["moved"]]
 
 
 def _unscored(scored: dict[str, Any]) -> str:

@@ -20,7 +20,6 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         [
             node(
                 score_period,
-                # After the decision on the challenger, where both run.
                 inputs=_named(*rows, "prediction_log"),
                 outputs="scored",
                 name="score_period",
