@@ -159,8 +159,7 @@ def test_unknown_keys_are_told_with_their_path_and_what_is_allowed(path, allowed
             "param_grid.model__alpha",
         ),
         ("targets.price.candidates", {"dummy": {"estimator": "dummy"}}, "one beside the baseline"),
-        ("targets.price.candidates.dummy.estimator", "kernel", "one has to be naive"),
-        ("targets.price.candidates.dummy.estimator", "seasonal", "one with the estimator dummy"),
+        ("targets.price.candidates.dummy.estimator", "kernel", "one with the estimator 'dummy'"),
         ("targets.price.confidence", 1, "bikes.targets.price.confidence: "),
         ("targets.class.objectives.accuracy", 0.8, "bikes.targets.class.objectives.accuracy: "),
         (

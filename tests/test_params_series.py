@@ -98,7 +98,7 @@ def test_a_series_is_forecast():
         ("targets.load.networks.small.strategy", "luck", "'grid', 'random', 'bayesian' or 'halv"),
         ("targets.load.networks.small.top_k", 3, "the weights of the best 3 are kept (top_k), 5"),
         ("targets.load.networks.small.holdout", 1.0, "load.targets.load.networks.small.holdout: "),
-        ("targets.load.candidates.seasonal.estimator", "ridge", "persistence or seasonal"),
+        ("targets.load.candidates.seasonal.estimator", "ridge", "'persistence' or 'seasonal'"),
         ("targets.load.engine", "spark", "'local' or 'dask'"),
     ],
 )

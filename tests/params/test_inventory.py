@@ -25,7 +25,7 @@ def series(inventory: Any) -> dict[str, Any]:
                 "column": "units",
                 "task": "forecasting",
                 "baseline": "naive",
-                "candidates": {"naive": {"estimator": "a"}, "ridge": {"estimator": "b"}},
+                "candidates": {"naive": {"estimator": "seasonal"}, "ridge": {"estimator": "ridge"}},
             }
         },
         "inventory": inventory,

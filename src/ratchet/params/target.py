@@ -14,12 +14,8 @@ Task = Literal["classification", "regression", "forecasting"]
 TARGET_PREFIX = "target_"
 """How target columns start in the model input; every other column is a feature."""
 
-NAIVE = {
-    "classification": ["dummy"],
-    "regression": ["dummy"],
-    "forecasting": ["persistence", "seasonal"],
-}
-"""Task -> estimators that learn next to nothing: what everything else has to beat."""
+_NAIVE = ("dummy", "persistence", "seasonal")
+"""Estimators that learn next to nothing: what everything else has to beat."""
 
 _STACKED = 3
 _DEFAULT_SCORER = {
@@ -159,9 +155,10 @@ class Target(Params):
         if clash := {*self.candidates} & {*self.network_contenders}:
             raise ValueError(f"networks: {sorted(clash)} is the name of another candidate")
         if not self.naive_candidates:
+            naive = "'persistence' or 'seasonal'" if self.is_series else "'dummy'"
             raise ValueError(
                 f"candidates: one has to be naive, for a model that is no better does not serve; "
-                f"add one with the estimator {' or '.join(NAIVE[self.task])}"
+                f"add one with the estimator {naive}"
             )
         return self
 
@@ -189,8 +186,7 @@ class Target(Params):
     @property
     def naive_candidates(self) -> list[str]:
         """Names of the candidates that learn next to nothing."""
-        known = NAIVE[self.task]
-        return [name for name, one in self.candidates.items() if one.estimator in known]
+        return [name for name, one in self.candidates.items() if one.estimator in _NAIVE]
 
     @property
     def network_contenders(self) -> list[str]:
