@@ -9,11 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from ratchet.commands import COMMANDS, ratchet, release
 from ratchet.release.registry import Registry, RegistryError
 
+ROOT = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
@@ -70,9 +72,15 @@ def standing_in_a_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("RATCHET_DATABASE_URL", raising=False)
-    for path in (*project.glob("conf/base/catalog/*"), *project.glob("conf/base/parameters/*")):
-        if path.name not in ("06_models.yml", "films.yml", "stock.yml"):
-            path.unlink()  # reading all of it takes each test a second
+    # Of use cases the commands know the names alone; reading them takes each test a second.
+    for path in project.glob("conf/*/*/*.yml"):
+        path.unlink()
+    for path in project.glob("conf/*/globals_candidates.yml"):
+        path.unlink()
+    for name in ("films", "stock"):
+        (project / "conf/base/parameters" / f"{name}.yml").write_text(f"{name}: {{}}")
+    entry = yaml.safe_load((ROOT / "conf/base/catalog/06_models.yml").read_text())["registry"]
+    (project / "conf/base/catalog/registry.yml").write_text(yaml.safe_dump({"registry": entry}))
     bootstrap_project(project)
 
 

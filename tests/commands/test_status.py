@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,48 +18,53 @@ def _in_project(project: Path) -> None:
     bootstrap_project(project)
 
 
+@pytest.fixture
+def films_alone(project: Path, keep_only: Callable[..., None]) -> None:
+    """A project with one use case."""
+    keep_only(project, "films")
+
+
 def ask(*options: str) -> Result:
     return CliRunner().invoke(ratchet, ["status", "--env", "test", *options])
 
 
-def test_before_anything_was_run():
+def test_before_anything_was_run(films_alone):
     done = ask()
 
     assert done.exit_code == 0, done.output
-    assert done.output.count("nothing serves") >= 4
+    assert done.output.count("nothing serves") == 1
     assert "Films" in done.output
     assert not Path("mlflow.db").exists()  # asking leaves nothing behind
 
 
-def test_the_page():
-    done = ask("--page")
+def test_all_use_cases_as_json_and_as_a_page():
+    done = ask("--json", "--page")
 
     assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert set(found) == {"films", "stock", "power", "prices"}
+    assert found["power"]["metric"] == "mase"
+    assert found["power"]["champion"] is None
+    assert found["films"]["decisions"] == []
     page = Path("data/test/08_reporting/status.html").read_text(encoding="utf-8")
     assert page.count("Nothing was decided yet.") >= 4
+    assert not list(Path().rglob("mlflow.db"))
 
 
-def test_one_use_case_in_full():
+def test_one_use_case_in_full(project, keep_only):
+    keep_only(project, "films", "power")
+
     done = ask("--use-case", "films")
 
     assert "Champion: none: no model was promoted yet" in done.output
     assert "Electric" not in done.output
 
 
-def test_as_json():
-    found = json.loads(ask("--json").output)
-
-    assert set(found) == {"films", "stock", "power", "prices"}
-    assert found["power"]["metric"] == "mase"
-    assert found["power"]["champion"] is None
-    assert found["films"]["decisions"] == []
-
-
-def test_an_unknown_use_case():
+def test_an_unknown_use_case(films_alone):
     done = ask("--use-case", "fims")
 
     assert done.exit_code == 1
-    assert done.output.startswith("Error: --use-case: no use case 'fims'; there are films, ")
+    assert done.output.startswith("Error: --use-case: no use case 'fims'; there are films")
 
 
 def test_an_unknown_environment():

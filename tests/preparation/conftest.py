@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -50,25 +49,29 @@ def slice_of(
     """First rows of a shipped use case, in the small settings of the tests."""
     if not (SAMPLES / "lock.txt").exists():
         pytest.skip("there are no sample data: make setup fetches them")
+    from kedro.framework.startup import bootstrap_project
+    from kedro.io import DataCatalog
+
+    from ratchet.config import loader_here
+    from ratchet.preparation import typed_rows
+
     project = make_project(tmp_path_factory.mktemp("slices"))
+    bootstrap_project(project)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        loader, _ = loader_here("test")
+        parameters, entries = loader["parameters"], loader["catalog"]
 
     @cache
     def read(name: str) -> Slice:
-        from kedro.framework.session import KedroSession
-        from kedro.framework.startup import bootstrap_project
-
-        from ratchet.preparation import typed_rows
-
-        bootstrap_project(project)
+        if name == "stock":  # with products that are not sold on every day
+            parameters[name]["data"]["prepare"]["arguments"]["at_least"] = 112
+        use_case = UseCase.model_validate(parameters[name])
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(project)
-            with KedroSession.create(project, env="test") as session:
-                context: Any = session.load_context()
-                parameters = context.config_loader["parameters"][name]
-                if name == "stock":  # with products that are not sold on every day
-                    parameters["data"]["prepare"]["arguments"]["at_least"] = 112
-                use_case = UseCase.model_validate(parameters)
-                raw = context.catalog.load(f"{name}.raw")
+            raw = DataCatalog.from_config({f"{name}.raw": entries[f"{name}.raw"]}).load(
+                f"{name}.raw"
+            )
         targets = dict(use_case.targets)
         return Slice(use_case, typed_rows(raw, use_case.data, targets, AS_OF.get(name)))
 

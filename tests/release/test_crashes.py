@@ -141,7 +141,9 @@ class Releases(RuleBasedStateMachine):
         assert self.registry.repair("films") == []
 
 
+@pytest.mark.parametrize("examples", [8, pytest.param(60, marks=pytest.mark.slow)])
 def test_one_champion_whatever_happens(
+    examples: int,
     in_memory: Callable[[Path], Registry],
     make_bundle: Callable[..., Path],
     check: Callable[[Path], None],
@@ -154,7 +156,7 @@ def test_one_champion_whatever_happens(
     Machine.check = staticmethod(check)
     case = Machine.TestCase
     case.settings = settings(
-        max_examples=30,
+        max_examples=examples,
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -465,7 +465,7 @@ NOTHINGS = [None, math.nan, math.inf, -math.inf, 0, -1.0, "", "fast", [], pd.NaT
     st.sampled_from(["soundness", "latency_ms", "size_mb", "keys_hash", "rows"]),
     st.sampled_from(NOTHINGS),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_evidence_that_is_missing_is_no_promotion(task, field, nothing):
     if field == "keys_hash" and nothing == "fast":
         return
@@ -478,7 +478,7 @@ def test_evidence_that_is_missing_is_no_promotion(task, field, nothing):
     st.sampled_from(["task", "challenger", "slices", "horizon", "classes"]),
     st.sampled_from(NOTHINGS),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_rows_that_are_missing_are_no_promotion(task, field, nothing):
     if field == "classes" and task != "classification" and (not nothing or nothing is None):
         return  # numbers have none
@@ -529,7 +529,7 @@ def spoiled_frames(draw):
 
 
 @given(spoiled_frames())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_frames_that_are_spoiled_are_no_promotion(spoiled):
     task, rows, _ = spoiled
     verdict = assert_closed(evidence({"y": rows}), task)
@@ -614,7 +614,7 @@ def test_nothing_is_held_back_that_the_properties_start_from(task):
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.5, 1.3), st.sampled_from(["rmse", "mae", "r2"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_gain_above_the_smallest_is_shown_and_no_other(seed, size, metric):
     rng = np.random.default_rng(seed)
     own, other = rng.standard_t(5, (2, 60))

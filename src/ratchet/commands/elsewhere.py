@@ -154,8 +154,9 @@ def run(elsewhere: Elsewhere, command: list[str], *, hash_seed: int) -> float:
 
 def _paths_of_raw_data(loader: AbstractConfigLoader) -> set[str]:
     """Names of the roots that only raw files lie under: they stay where they are."""
-    raw = [path for _, path in _files(loader["catalog"], raw=True)]
-    written = [path for _, path in _files(loader["catalog"], raw=False)]
+    catalog = loader["catalog"]
+    raw = [path for _, path in _files(catalog, raw=True)]
+    written = [path for _, path in _files(catalog, raw=False)]
 
     def above(root: str, paths: list[str]) -> bool:
         return any(Path(path).is_relative_to(root) for path in paths)
