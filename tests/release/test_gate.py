@@ -243,7 +243,9 @@ def test_verdicts_survive_json():
     ("soundness", "decision", "told"),
     [
         ({"golden": "row 3 answers 4, expected 5"}, "REJECT", "golden: row 3 answers 4"),
-        ({"bundle": None, "way back": "no such folder"}, "REJECT", "way back: no such folder"),
+        ({"bundle": None, "way back": "no such folder"}, "HOLD", "way back: no such folder"),
+        ({"bundle": None, "coverage": "9 of 10 rows"}, "HOLD", "coverage: 9 of 10 rows"),
+        ({"bundle": "cut off", "way back": "no such folder"}, "REJECT", "bundle: cut off"),
         ({"bundle": ""}, "REJECT", "bundle: not said what"),
         ({"bundle": math.nan}, "REJECT", "bundle: nan"),
         ({}, "HOLD", "no check of data and bundle was made"),

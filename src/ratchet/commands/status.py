@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.config import MissingConfigException
 
-from ratchet.config import loader_here, read_use_cases
+from ratchet.config import check_metrics, loader_here, read_use_cases
 from ratchet.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def _look(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
 
     loader, project = loader_here(env)
     use_cases = read_use_cases(loader["parameters"])
+    check_metrics(use_cases)
     session: Any = KedroSession.create(project, env=env)
     with session:
         catalog = session.load_context().catalog
