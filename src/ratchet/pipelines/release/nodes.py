@@ -58,8 +58,9 @@ def register_challengers(
         statistics=statistics,
     )
     first = registry.champion(name) is None
-    registered = []
-    for contender in contenders(use_case, contents, artefacts, first=first):
+    registered: list[dict[str, Any]] = []
+    # The first to be judged is registered last: the newest version is the challenger.
+    for contender in reversed(contenders(use_case, contents, artefacts, first=first)):
         version, bundle = _register(registry, run, name, as_of, contender, refit="none")
         registered.append(
             {
@@ -69,7 +70,7 @@ def register_challengers(
                 "candidates": dict(contender.candidates),
             }
         )
-    return registered
+    return registered[::-1]
 
 
 def _register(
