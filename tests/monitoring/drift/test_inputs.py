@@ -10,10 +10,13 @@ from ratchet.monitoring.drift.inputs import watched
 from ratchet.params import Drift
 
 
-@pytest.fixture
-def use_cases(project):
+@pytest.fixture(scope="module")
+def use_cases(tmp_path_factory, make_project):
+    project = make_project(tmp_path_factory.mktemp("inputs"))
     bootstrap_project(project)
-    return read_use_cases(project_parameters())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        return read_use_cases(project_parameters())
 
 
 @pytest.fixture
