@@ -34,7 +34,7 @@ def _columns(time: bool, text: bool) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def use_case() -> Callable[..., UseCase]:
     """Parameters of a use case with a target of each task, or of fewer columns."""
 
@@ -134,7 +134,7 @@ def _score(rows: pd.DataFrame, is_classes: bool) -> dict[str, Any]:
     return score_classification(rows["truth"], chances, CLASSES, n_bootstrap=50, seed=0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make_case(use_case: Callable[..., UseCase]) -> Callable[..., Case]:
     """One target with its results; ``change`` edits the predictions before they are scored."""
 
@@ -199,7 +199,7 @@ def without_intervals() -> Callable[[Case], Case]:
     return lambda case: replace(case, predictions=case.predictions.drop(columns=["low", "high"]))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data_inputs() -> dict[str, Any]:
     """Profile, selection and primary rows as the phases before leave them."""
     primary = make_primary().reset_index()

@@ -236,9 +236,9 @@ def test_data_chapter(use_case: Any, data_inputs: dict[str, Any]) -> None:
 
 def test_data_without_time_is_split_at_random(use_case: Any, data_inputs: dict[str, Any]) -> None:
     parts = use_case(time=False)
-    data_inputs["profile"].pop("span")
+    profile = {name: value for name, value in data_inputs["profile"].items() if name != "span"}
     chapter = data_chapter(
-        **data_inputs,
+        **data_inputs | {"profile": profile},
         about=parts.about,
         data=parts.data,
         features=parts.features,

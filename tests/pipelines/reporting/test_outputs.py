@@ -20,7 +20,7 @@ from ratchet.pipelines.reporting.page.workbook import workbook
 from ratchet.pipelines.reporting.target.chapter import target_chapter
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chapters(
     use_case: Any, data_inputs: dict[str, Any], make_case: Callable[..., Case]
 ) -> dict[str, Any]:
