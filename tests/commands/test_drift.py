@@ -91,8 +91,8 @@ def test_what_comes_of_it(finished, monkeypatch, scenario):
     monkeypatch.chdir(finished)
     named = ["--scenario", scenario] if scenario else []
 
-    # The first version is the best candidate; a naive one that serves would not mind the weather.
-    result = run("--use-case", "power", "--env", "test", "--version", "1", *named)
+    # The second version is the best candidate; a naive one that serves would not mind the weather.
+    result = run("--use-case", "power", "--env", "test", "--version", "2", *named)
 
     stem = finished / "data" / "test" / "08_reporting" / "power" / f"drift_{scenario or 'window'}"
     report = json.loads(stem.with_suffix(".json").read_text())
@@ -120,7 +120,7 @@ def test_a_scenario_changes_nothing_but_what_the_model_sees(finished, monkeypatc
 
     before = []
     for name in ("temperature_shift", "seasonal"):
-        run("--use-case", "power", "--env", "test", "--version", "1", "--scenario", name)
+        run("--use-case", "power", "--env", "test", "--version", "2", "--scenario", name)
         path = finished / "data" / "test" / "08_reporting" / "power" / f"drift_{name}.json"
         before.append(json.loads(path.read_text())["effect"]["demand"]["metrics"]["rmse"]["before"])
 

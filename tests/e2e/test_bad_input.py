@@ -273,8 +273,8 @@ BAD_CONFIGURATION: dict[str, tuple[Spoil, list[str]]] = {
         ["bikes.targets.price.candidates.ridge.param_grid.model__alpha", "at least one value"],
     ),
     "unknown estimator": (
-        parameter("targets.grade.candidates.dummy.estimator", "oracle"),
-        ["bikes.targets.grade.candidates.dummy.estimator", "'oracle'", "logistic"],
+        parameter("targets.grade.candidates.logistic.estimator", "oracle"),
+        ["bikes.targets.grade.candidates.logistic.estimator", "'oracle'", "extra_trees"],
     ),
     "unknown scorer": (
         parameter("targets.grade.scoring", "guesswork"),
