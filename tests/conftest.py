@@ -102,11 +102,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def films_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which everything was run on the films up to 1975, with small grids.
+    """A project in which the films up to 1975 were learned and reported, with small grids.
 
     Tests share it: read, do not write.
     """
-    return _shared_project(tmp_path_factory, "films", as_of=FILMS_UP_TO)
+    phases = ("understanding", "preprocessing", "classical", "evaluation", "reporting")
+    return _shared_project(tmp_path_factory, "films", *phases, as_of=FILMS_UP_TO)
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +119,9 @@ def power_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _shared_project(tmp_path_factory, "power")
 
 
-def _shared_project(factory: pytest.TempPathFactory, use_case: str, **params: Any) -> Path:
+def _shared_project(
+    factory: pytest.TempPathFactory, use_case: str, *phases: str, **params: Any
+) -> Path:
     """A project in which a use case was run; the first worker of xdist makes it for all."""
     base = factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -131,7 +134,7 @@ def _shared_project(factory: pytest.TempPathFactory, use_case: str, **params: An
             _make_project(folder)
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(folder)
-                _run_kedro(folder, namespaces=[use_case], **params)
+                _run_kedro(folder, *phases, namespaces=[use_case], **params)
             done.touch()
     return folder
 

@@ -124,8 +124,7 @@ def run(
 
 
 def read(folder: Path, name: str) -> Any:
-    layer = "07_model_output" if name == "watch" else "06_models"
-    return json.loads((folder / f"data/{layer}/shop/{name}.json").read_text())
+    return json.loads((folder / f"data/07_model_output/shop/{name}.json").read_text())
 
 
 def registry_of(folder: Path) -> Any:
