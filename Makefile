@@ -59,27 +59,37 @@ bench: setup ## Run the benchmarks
 	@set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(python) $$benchmark $(ARGS); done
 
 # No index address may enter a lock, and pins stay as they are unless ARGS=--upgrade.
-# The run pins bind the development lock, which therefore contains the run lock.
+# Each lock binds the next, which therefore contains it.
 compile := .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
 lock: setup ## Write the locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(compile) $(ARGS) requirements/uv.in -o requirements/uv.txt
 	$(compile) $(ARGS) --no-deps requirements/samples.in -o requirements/samples.txt
 	$(compile) $(ARGS) pyproject.toml -o requirements/run.txt
-	$(compile) $(ARGS) pyproject.toml --group dev --constraints requirements/run.txt -o requirements/dev.txt
+	$(compile) $(ARGS) pyproject.toml --group airflow --constraints requirements/run.txt -o requirements/airflow.txt
+	$(compile) $(ARGS) pyproject.toml --group dev --constraints requirements/airflow.txt -o requirements/dev.txt
 
 ## ------------------------------------------------------------------------------------------- set-up
 
-.PHONY: setup setup-dev FORCE
+.PHONY: setup setup-airflow setup-dev FORCE
 setup: .venv/run.txt $(samples)/lock.txt ## Make .venv and fetch the sample data (second time: nothing to do)
+setup-airflow: .venv/airflow.txt $(samples)/lock.txt ## The same with Airflow
 setup-dev: .venv/dev.txt $(samples)/lock.txt ## The same with what development needs
 
 # A finished set-up leaves a copy of its lock behind. Contents are compared, not times: git sets those
 # anew on every checkout. A copy that differs is remade.
 stale = $(shell cmp -s requirements/$(1).txt $(2) || echo FORCE)
 
-# The development lock contains the run lock: once there, it stays.
+# A lock contains those before it. The largest that was ever asked for stays.
+run_holds := run
+airflow_holds := run airflow
+dev_holds := run airflow dev
+there = $(patsubst .venv/%.txt,%,$(wildcard .venv/dev.txt .venv/airflow.txt))
+
 .venv/run.txt: $(call stale,run,.venv/run.txt)
-	@$(call install,$(if $(wildcard .venv/dev.txt),dev,run))
+	@$(call install,$(firstword $(there) run))
+
+.venv/airflow.txt: $(call stale,airflow,.venv/airflow.txt)
+	@$(call install,$(firstword $(there) airflow))
 
 .venv/dev.txt: $(call stale,dev,.venv/dev.txt)
 	@$(call install,dev)
@@ -110,7 +120,7 @@ fi; \
 rm -f .venv/*.txt; \
 .venv/bin/uv pip sync --quiet --python $(python) --require-hashes --compile-bytecode requirements/$(1).txt; \
 echo ../../../../src > .venv/lib/python3.11/site-packages/ratchet.pth; \
-cp $(foreach lock,$(sort uv run $(1)),requirements/$(lock).txt) .venv
+cp $(foreach lock,uv $($(1)_holds),requirements/$(lock).txt) .venv
 endef
 
 # Two makes at once in one folder: the second waits here, and then finds the work done. The lock ends
