@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
 
-from ratchet.cli import readable
+from ratchet.cli import cli, readable
 from ratchet.errors import DataError, root_cause
 
 
@@ -65,3 +67,33 @@ def test_root_cause():
 
     assert root_cause(loading(error)) is error
     assert root_cause(error) is error
+
+
+@pytest.fixture
+def settled(project):
+    """A project whose settings this process has read, as the command line does."""
+    bootstrap_project(project)
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_run_of_some_candidates(monkeypatch):
+    seen = {}
+    monkeypatch.setattr("ratchet.cli.kedro_run.callback", lambda **options: seen.update(options))
+    arguments = ["run", "--env", "test", "--candidates", "ridge, recurrent"]
+
+    done = CliRunner().invoke(cli, [*arguments, "--params", "power.targets.demand.cv=3"])
+
+    assert done.exit_code == 0, done.output
+    target = seen["params"]["power"]["targets"]["demand"]
+    assert target["cv"] == 3
+    assert target["candidates"]["xgboost"] is None
+    assert "ridge" not in target["candidates"]
+    assert target["networks"] == {}
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_run_of_unknown_candidates():
+    done = CliRunner().invoke(cli, ["run", "--env", "test", "--candidates", "oops"])
+
+    assert done.exit_code == 1
+    assert "candidates: unknown ['oops']; there are ['boosted_ridge', " in done.output

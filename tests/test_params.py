@@ -15,6 +15,7 @@ from ratchet.config import (
     check_functions,
     check_metrics,
     check_searches,
+    only_candidates,
     read_use_cases,
 )
 from ratchet.errors import ConfigError
@@ -89,6 +90,34 @@ def test_no_stack_no_contender():
     use_case = read_use_cases(parameters("targets.price.stack", 0))["bikes"]
 
     assert use_case.targets["price"].contenders == ["dummy", "ridge"]
+
+
+def test_a_candidate_that_is_null_is_left_out():
+    use_case = read_use_cases(
+        parameters(
+            "targets.price.candidates", {**GOOD["targets"]["price"]["candidates"], "x": None}
+        )
+    )["bikes"]
+
+    assert list(use_case.targets["price"].candidates) == ["dummy", "ridge"]
+
+
+def test_only_some_candidates():
+    more = {**GOOD["targets"]["price"]["candidates"], "xgboost": {"estimator": "xgboost"}}
+    given = parameters("targets.price.candidates", more)
+
+    only = only_candidates(read_use_cases(given), ["xgboost"])
+
+    left_out = only["bikes"]["targets"]["price"]["candidates"]
+    given["bikes"]["targets"]["price"]["candidates"] |= left_out
+    targets = read_use_cases(given)["bikes"].targets
+    assert list(targets["price"].candidates) == ["dummy", "xgboost"]
+    assert list(only["bikes"]["targets"]) == ["price"]  # the other one has no xgboost
+
+
+def test_candidates_that_nobody_has():
+    with pytest.raises(ConfigError, match=r"unknown \['dummy', 'oops'\]; there are \['logistic', "):
+        only_candidates(read_use_cases(parameters()), ["dummy", "ridge", "oops"])
 
 
 @pytest.mark.parametrize(

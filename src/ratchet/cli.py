@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import split_string
 from kedro.framework.project import settings
 from kedro.io import DatasetError
 
 from ratchet import progress
 from ratchet.commands import ratchet
-from ratchet.config import loader_here
+from ratchet.config import loader_here, only_candidates, read_use_cases
 from ratchet.database import shown, tracking_uri
 from ratchet.errors import UserError, root_cause
 from ratchet.hooks.notification import NotificationHooks
@@ -28,8 +29,10 @@ def cli() -> None:
     """Commands of the project."""
 
 
-def run(*, verbose: bool, **options: Any) -> Any:
+def run(*, verbose: bool, candidates: str, **options: Any) -> Any:
     """Run the pipelines; an error ends in a message, not in a traceback."""
+    if names := split_string(None, None, candidates):
+        options["params"] = _restricted(options["params"], names, options["env"])
     nodes = logging.getLogger("kedro.pipeline.node")
     if not verbose:
         nodes.addFilter(_is_no_error)  # the error is told once, at the end
@@ -49,6 +52,17 @@ def run(*, verbose: bool, **options: Any) -> Any:
         ) from error
     finally:
         nodes.removeFilter(_is_no_error)
+
+
+def _restricted(params: dict[str, Any], names: list[str], env: str | None) -> Any:
+    """Parameters of a run that tries some candidates only."""
+    from omegaconf import OmegaConf
+
+    try:
+        only = only_candidates(read_use_cases(loader_here(env)[0]["parameters"]), names)
+    except UserError as error:
+        raise click.ClickException(str(error)) from error
+    return OmegaConf.to_container(OmegaConf.merge(params, only))
 
 
 def _close_run() -> None:
@@ -110,6 +124,11 @@ cli.add_command(
         callback=run,
         params=[
             *kedro_run.params,
+            click.Option(
+                ["--candidates"],
+                default="",
+                help="Candidates and networks that are tried, instead of all: ridge,xgboost",
+            ),
             click.Option(["--verbose", "-v"], is_flag=True, help="Show the traceback of an error."),
         ],
         help="Run the pipelines (all by default).",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,48 @@ def read_use_cases(parameters: Mapping[str, Any]) -> dict[str, UseCase]:
             except ValidationError as error:
                 raise ConfigError(explain(name, error)) from None
     return use_cases
+
+
+def only_candidates(use_cases: Mapping[str, UseCase], names: Collection[str]) -> dict[str, Any]:
+    """Parameters that leave out every candidate and network but some.
+
+    Naive ones and the baseline always stay: they are what the others have to beat.
+    A target that has none of those named keeps all of its own.
+
+    Args:
+        use_cases: name -> parameters.
+        names: candidates and networks that are tried.
+
+    Returns:
+        Nested parameters for ``kedro run --params`` and ``KedroSession.create``.
+
+    Raises:
+        ConfigError: no target has a candidate of that name; says which there are.
+    """
+    targets = [
+        (use_case, target, parameters, _trained(parameters))
+        for use_case, found in use_cases.items()
+        for target, parameters in found.targets.items()
+    ]
+    known = sorted({name for *_, trained in targets for name in trained})
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f"candidates: unknown {unknown}; there are {known}")
+    only: dict[str, Any] = {}
+    for use_case, target, parameters, trained in targets:
+        if trained.isdisjoint(names):
+            continue
+        out = trained.difference(names)
+        only.setdefault(use_case, {}).setdefault("targets", {})[target] = {
+            "candidates": {name: None for name in parameters.candidates if name in out},
+            "networks": {name: None for name in parameters.networks if name in out},
+        }
+    return only
+
+
+def _trained(target: Target) -> set[str]:
+    """Candidates and networks of a target that can be left out."""
+    kept = {*target.naive_candidates, target.baseline}
+    return {*target.candidates, *target.networks}.difference(kept)
 
 
 def check_functions(use_cases: Mapping[str, UseCase]) -> None:

@@ -96,8 +96,8 @@ class Target(Params):
             of the forecast, or the relative change, the ``return``.
         scoring: scikit-learn scorer that the search maximises and the choice is made by.
         cv: number of folds.
-        candidates: name -> candidate.
-        networks: name -> search among recurrent networks, for ``forecasting``.
+        candidates: name -> candidate; one that is null is left out.
+        networks: name -> search among recurrent networks, for ``forecasting``; likewise.
         stack: how many of the best candidates are stacked; 0 for no stacking.
         baseline: the candidate that every other one has to beat.
         confidence: share of the rows that an interval is to cover.
@@ -122,6 +122,14 @@ class Target(Params):
     objectives: dict[str, Objective] = {}
     n_jobs: int = -1
     engine: Literal["local", "dask"] = "local"
+
+    @field_validator("candidates", "networks", mode="before")
+    @classmethod
+    def _leave_out(cls, named: Any) -> Any:
+        """An environment cannot take a key away, but it can make it null."""
+        if not isinstance(named, Mapping):
+            return named
+        return {name: one for name, one in named.items() if one is not None}
 
     @field_validator("candidates")
     @classmethod
