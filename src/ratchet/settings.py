@@ -35,7 +35,8 @@ CONFIG_LOADER_ARGS = {
         "globals": ["globals*"],
         "parameters": ["parameters*", "parameters*/**"],
         "mlflow": ["mlflow*"],
+        "airflow": ["airflow*"],
     },
     # An environment changes single values of a use case without repeating the rest.
-    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+    "merge_strategy": {"parameters": "soft", "globals": "soft", "airflow": "soft"},
 }

@@ -11,12 +11,20 @@ from typing import Any
 import click
 
 COMMANDS = {
+    "close-run": "orchestrated:close_run",
     "drift": "drift:drift",
+    "fresh": "landing:fresh",
+    "hold": "verdict:hold",
+    "land": "landing:land",
     "ledger": "release:ledger",
+    "manifest": "manifest:manifest",
     "promote": "release:promote",
     "reproduce": "reproduce:reproduce",
     "rollback": "release:rollback",
     "status": "status:status",
+    "tell": "orchestrated:tell",
+    "verdict": "verdict:verdict",
+    "watch": "verdict:watch",
     "who-served": "release:who_served",
 }
 """Name of the command -> module of this package, and the command in it."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.config import AbstractConfigLoader
 
-from ratchet.config import loader_here
+from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
+    from ratchet.params import UseCase
     from ratchet.release.registry import Registry
 
 REGISTRY = "ratchet.datasets.RegistryDataset"
@@ -33,7 +34,7 @@ def registry_here(env: str | None = None, use_case: str | None = None) -> Regist
             use case; says what to do.
     """
     loader, project = loader_here(env)
-    _check_environment(loader)
+    check_environment(loader)
     registry = _registry(loader, project)
     _check_database(registry, project)
     if use_case is not None:
@@ -41,7 +42,30 @@ def registry_here(env: str | None = None, use_case: str | None = None) -> Regist
     return registry
 
 
-def _check_environment(loader: AbstractConfigLoader) -> None:
+def catalog_here(env: str | None, use_case: str) -> tuple[Any, UseCase]:
+    """The catalog of the project we stand in, and the parameters of a use case.
+
+    Raises:
+        UserError: there is no such environment or use case.
+    """
+    from kedro.framework.session import KedroSession
+
+    loader, project = loader_here(env)
+    check_environment(loader)
+    use_cases = read_use_cases(loader["parameters"])
+    if use_case not in use_cases:
+        raise UserError(f"no use case '{use_case}'; there are {', '.join(sorted(use_cases))}")
+    session: Any = KedroSession.create(project, env=env)
+    with session:
+        return session.load_context().catalog, use_cases[use_case]
+
+
+def check_environment(loader: AbstractConfigLoader) -> None:
+    """Make sure that the environment exists.
+
+    Raises:
+        UserError: it does not; says which there are.
+    """
     conf = Path(loader.conf_source)
     if loader.env and not (conf / loader.env).is_dir():
         there = sorted(path.name for path in conf.glob("*") if path.is_dir())

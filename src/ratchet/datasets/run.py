@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
-from ratchet.provenance import MLFLOW_RUN, ORCHESTRATOR_RUN, actor, code_commit
+from ratchet.provenance import MLFLOW_RUN, actor, code_commit, orchestrator_run
 
 
 class RunDataset(AbstractDataset[NoReturn, dict[str, str | None]]):
@@ -27,12 +27,11 @@ class RunDataset(AbstractDataset[NoReturn, dict[str, str | None]]):
 
     def load(self) -> dict[str, str | None]:
         """Look at the environment and the checkout."""
-        orchestrator = os.environ.get(ORCHESTRATOR_RUN)
         return {
-            "actor": orchestrator or actor(),
+            "actor": actor(),
             "code_commit": code_commit(self._path),
             "mlflow_run": os.environ.get(MLFLOW_RUN),
-            "orchestrator_run": orchestrator,
+            "orchestrator_run": orchestrator_run(),
         }
 
     def save(self, data: NoReturn) -> NoReturn:

@@ -1,4 +1,4 @@
-"""MLflow tracking: one run per Kedro run, with a nested run per candidate.
+"""MLflow tracking: one run per Kedro run, or per DAG run, with a nested run per candidate.
 
 A hook of our own instead of kedro-mlflow: that imports MLflow in every command, and lets the
 metrics and artifacts of datasets made by one pattern overwrite each other.
@@ -18,8 +18,9 @@ from kedro.framework.hooks import hook_impl
 
 from ratchet.database import SQLITE, shown, tracking_uri
 from ratchet.errors import ConfigError
+from ratchet.hooks import dag_run
 from ratchet.hooks.trials import log_trials
-from ratchet.provenance import MLFLOW_RUN, code_commit
+from ratchet.provenance import MLFLOW_RUN, code_commit, orchestrator_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,18 +69,26 @@ class TrackingHooks:
 
     def _open_run(self, run_params: dict[str, Any]) -> None:
         self._client, experiment_id = open_store(self._settings, self._project)
-        names = run_params["pipeline_names"] or ["__default__"]
-        scope = ",".join(run_params["namespaces"] or [])
-        commit = (code_commit(self._project) or "").removesuffix("-dirty")  # MLflow links to it
-        run = self._client.create_run(
-            experiment_id,
-            run_name=" ".join(filter(None, [",".join(names), scope])),
-            tags={"kedro.run_id": run_params["run_id"], **({COMMIT: commit} if commit else {})},
-        )
+        run = dag_run.find(self._client, experiment_id)
+        if run is None:
+            run = self._client.create_run(
+                experiment_id, run_name=_run_name(run_params), tags=self._tags(run_params)
+            )
+        else:
+            self._client.update_run(run.info.run_id, status="RUNNING")
         self._run_id = run.info.run_id
         os.environ[MLFLOW_RUN] = self._run_id
-        for name in ("env", "pipeline_names", "namespaces", "runtime_params"):
-            self._client.log_param(self._run_id, name, run_params[name])
+        names = ("env", "pipeline_names", "namespaces", "runtime_params")
+        dag_run.note(self._client, run, {name: run_params[name] for name in names})
+
+    def _tags(self, run_params: dict[str, Any]) -> dict[str, str]:
+        commit = (code_commit(self._project) or "").removesuffix("-dirty")  # MLflow links to it
+        tags = {
+            "kedro.run_id": run_params["run_id"],
+            COMMIT: commit,
+            dag_run.DAG_RUN: orchestrator_run() or "",
+        }
+        return {name: value for name, value in tags.items() if value}
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
@@ -103,9 +112,13 @@ class TrackingHooks:
 
     def _end(self, status: str) -> None:
         os.environ.pop(MLFLOW_RUN, None)
-        if self._client is not None:
+        if self._client is None:
+            return
+        if orchestrator_run():  # other tasks may follow, or this one be tried again
+            self._client.set_tag(self._run_id, f"task.{dag_run.task()}", status)
+        else:
             self._client.set_terminated(self._run_id, status)
-            self._client = None
+        self._client = None
 
     @contextmanager
     def _last_words(self) -> Iterator[None]:
@@ -133,34 +146,44 @@ class TrackingHooks:
             if noun == "watch" and (alerts := catalog.load(name)["alerts"]):
                 told = "\n".join(f"{alert['text']}: {alert['advice']}" for alert in alerts)
                 self._client.set_tag(self._run_id, f"alerts.{folder}", told[:_LONGEST_TAG])
+            if noun == "decision":
+                self._tag_decision(folder, catalog.load(name)["decisions"])
+
+    def _tag_decision(self, use_case: str, decisions: list[dict[str, Any]]) -> None:
+        assert self._client is not None
+        told = "\n".join(f"{one['event'].upper()}: {one['reason']}" for one in decisions)
+        self._client.set_tag(self._run_id, f"decision.{use_case}", told[:_LONGEST_TAG])
 
     def _log_candidate(self, name: str, written: set[str], catalog: Any) -> None:
         """Log one candidate, ``<use_case>.<target>.<candidate>``, as a nested run."""
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Metric
         from mlflow.utils.time import get_current_time_millis
 
         assert self._client is not None
         target, candidate = name.rsplit(".", 1)
-        run = self._client.create_run(
-            self._client.get_run(self._run_id).info.experiment_id,
+        parent = self._client.get_run(self._run_id)
+        known = dag_run.child(self._client, parent, name)
+        run = known or self._client.create_run(
+            parent.info.experiment_id,
             run_name=name,
             tags={"mlflow.parentRunId": self._run_id, "candidate": candidate},
         )
         params = json.loads(catalog.load(f"{name}.search")["params"].iloc[0])
+        dag_run.note(self._client, run, params)
         metrics = {}
         if f"{target}.scores" in written:
             metrics = dict(_flatten(catalog.load(f"{target}.scores")[candidate]))
         now = get_current_time_millis()
         self._client.log_batch(
-            run.info.run_id,
-            metrics=[Metric(key, value, now, 0) for key, value in metrics.items()],
-            params=[Param(key, str(value)) for key, value in params.items()],
+            run.info.run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()]
         )
         if f"{target}.choice" in written and catalog.load(f"{target}.choice")["best"] == candidate:
             self._client.set_tag(run.info.run_id, "best", "true")
             with tracking_to(self._client.tracking_uri):
                 log_model(run.info.run_id, catalog.load(f"{target}.best_model"))
         if f"{name}.curves" in written:
+            if known:
+                dag_run.forget_children(self._client, known)
             self._log_trials(name, run.info.run_id, catalog)
         self._client.set_terminated(run.info.run_id, "FINISHED")
 
@@ -178,6 +201,12 @@ class TrackingHooks:
                 log_best=lambda trial_id, place: log_model(trial_id, top[place]),
                 n_best=len(top),
             )
+
+
+def _run_name(run_params: dict[str, Any]) -> str:
+    names = run_params["pipeline_names"] or ["__default__"]
+    scope = ",".join(run_params["namespaces"] or [])
+    return orchestrator_run() or " ".join(filter(None, [",".join(names), scope]))
 
 
 def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, str]:

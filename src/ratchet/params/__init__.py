@@ -18,6 +18,7 @@ from ratchet.params.features import (
     Windows,
 )
 from ratchet.params.inventory import Inventory
+from ratchet.params.landing import Landing
 from ratchet.params.monitoring import Alerts, Drift, Monitoring, Scenario, Watch
 from ratchet.params.release import Release, Slices
 from ratchet.params.target import (
@@ -51,6 +52,7 @@ __all__ = [
     "Features",
     "History",
     "Inventory",
+    "Landing",
     "Monitoring",
     "Network",
     "Objective",

@@ -19,6 +19,7 @@ from ratchet.params.features import (
     Features,
 )
 from ratchet.params.inventory import Inventory
+from ratchet.params.landing import Landing
 from ratchet.params.monitoring import Monitoring
 from ratchet.params.release import Release
 from ratchet.params.target import TARGET_PREFIX, Target
@@ -51,6 +52,7 @@ class UseCase(Params):
     features: Features
     targets: Annotated[dict[str, Target], Field(min_length=1)]
     inventory: Inventory | None = None
+    landing: Landing | None = None
     release: Release = Release()
     monitoring: Monitoring = Monitoring()
 

@@ -208,6 +208,42 @@ def ask_for_retraining(
     return desk.note("retrain", desk.state.champion, reason, details or {})
 
 
+def hold(
+    registry: Registry,
+    use_case: str,
+    version: str | None = None,
+    *,
+    reason: str,
+    actor: str,
+    details: Mapping[str, Any] | None = None,
+) -> Entry:
+    """Write down that everything stays as it is, without a verdict of the gate.
+
+    Args:
+        registry: where versions and decisions are.
+        use_case: of which.
+        version: the version that does not get to serve; by default it is about the champion.
+        reason: why.
+        actor: who, or the run that decides.
+        details: the numbers that the decision rests on.
+
+    Returns:
+        The new decision, or the one on record if it is the newest and the same.
+
+    Raises:
+        ConflictError: another decision came first.
+        RegistryError: there is no such version.
+    """
+    reason = _given(reason)
+    desk = Desk.open(registry, use_case, actor)
+    newest = registry.ledger.newest(use_case)
+    if newest and _repeated(newest, "hold", actor, reason):
+        return newest
+    if version is not None:
+        registry.version(use_case, version)
+    return desk.note("hold", version or desk.state.champion, reason, details or {})
+
+
 def _same(entry: Entry, event: str, version: str, details: Mapping[str, Any]) -> bool:
     known = (entry.event, entry.version, canonical(entry.details))
     return known == (event, version, canonical(details))

@@ -1,0 +1,78 @@
+"""DAGs ``monitor_<use_case>``: every day the model that serves is held against what came true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.python import BranchPythonOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG, Asset, Param, TriggerRule
+
+from ratchet_dags.commands import Commands, read, together
+from ratchet_dags.drawing import dag_options
+from ratchet_dags.manifest import manifest
+from ratchet_dags.tasks import command_task
+from ratchet_dags.words import AS_OF, monitor_page
+
+_BRANCHES = {"none": "quiet", "rollback": "rolled_back", "retrain": "retrain"}
+
+
+class Retrain(TriggerDagRunOperator):
+    """Starts a retraining, and notes why at its run."""
+
+    template_fields = (*TriggerDagRunOperator.template_fields, "note")
+
+
+def choose_by_watch(ti: Any) -> str:
+    """Show what the monitoring has done."""
+    return _BRANCHES[read(ti.xcom_pull(task_ids="monitor"))["action"]]
+
+
+def draw(commands: Commands) -> DAG:
+    """Draw the DAG of one use case."""
+    name, job = commands.name, commands.job
+    with DAG(
+        f"monitor_{name}",
+        params={
+            "as_of": Param(
+                None,
+                type=["null", "string"],
+                format="date",
+                description=AS_OF,
+            )
+        },
+        doc_md=monitor_page(commands),
+        **dag_options(commands, job["monitor"], "monitor"),
+    ) as dag:
+        monitor = command_task(
+            "monitor",
+            together(commands.run("monitoring"), commands.ratchet("watch", "--json")),
+            answers=True,
+        )
+        act = BranchPythonOperator(task_id="act", python_callable=choose_by_watch)
+        why = "{{ read(ti.xcom_pull(task_ids='monitor'))['reason'] }}"
+        outcomes = [
+            EmptyOperator(task_id="quiet"),
+            EmptyOperator(task_id="rolled_back", outlets=[Asset(f"{name}.champion")]),
+            Retrain(
+                task_id="retrain",
+                trigger_dag_id=f"retrain_{name}",
+                trigger_run_id="{{ dag.dag_id }}__{{ run_id }}",
+                conf={"as_of": "{{ as_of(dag_run, params) or '' }}", "reason": why},
+                note=why,
+                skip_when_already_exists=True,
+            ),
+        ]
+        status = command_task("status", commands.status(), trigger_rule=TriggerRule.NONE_FAILED)
+        close = command_task(
+            "close_run", commands.ratchet("close-run", "--status {{ outcome(ti) }}")
+        ).as_teardown()
+        monitor >> act >> outcomes >> status >> close
+    return dag
+
+
+DAGS = {
+    dag.dag_id: dag
+    for dag in (draw(Commands(name, about)) for name, about in manifest()["use_cases"].items())
+}

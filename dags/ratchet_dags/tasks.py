@@ -1,0 +1,115 @@
+"""Tasks that run a command of the project, wherever the manifest says."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.providers.standard.operators.bash import BashOperator
+
+from ratchet_dags.manifest import PROJECT, manifest
+
+_CONTEXT = {
+    "AIRFLOW_CTX_DAG_ID": "{{ dag.dag_id }}",
+    "AIRFLOW_CTX_TASK_ID": "{{ task.task_id }}",
+    "AIRFLOW_CTX_DAG_RUN_ID": "{{ run_id }}",
+    "AIRFLOW_CTX_TRY_NUMBER": "{{ ti.try_number }}",
+}
+"""What a process is told of the task it runs for; BashOperator gives it by itself."""
+
+_XCOM_OF_PODS = "/airflow/xcom/return.json"
+
+
+def command_task(task_id: str, command: str, *, answers: bool = False, **options: Any) -> Any:
+    """A task that runs a command in a process, container or pod of its own.
+
+    Args:
+        task_id: name of the task.
+        command: for bash; may be a template.
+        answers: whether the last line of its output is JSON that other tasks need.
+        options: of every operator.
+    """
+    runner = manifest()["runner"]
+    make = {"local": _process, "docker": _container, "kubernetes": _pod}[runner["kind"]]
+    return make(runner, task_id, command, answers, {**options, "do_xcom_push": answers})
+
+
+def nodes_page(nodes: Sequence[str]) -> str:
+    """The nodes that a task runs, in Markdown."""
+    return "Nodes of Kedro, in order:\n\n" + "\n".join(f"- `{node}`" for node in nodes)
+
+
+def _process(
+    runner: Mapping[str, Any], task_id: str, command: str, answers: bool, options: Mapping[str, Any]
+) -> Any:
+    if answers:
+        options = {**options, "output_processor": json.loads}
+    return BashOperator(
+        task_id=task_id,
+        bash_command=command,
+        cwd=str(PROJECT),
+        env=_environment(runner),
+        append_env=True,
+        **options,
+    )
+
+
+def _container(
+    runner: Mapping[str, Any], task_id: str, command: str, answers: bool, options: Mapping[str, Any]
+) -> Any:
+    from airflow.providers.docker.operators.docker import DockerOperator
+    from docker.types import Mount
+
+    return DockerOperator(
+        task_id=task_id,
+        image=runner["image"],
+        command=["bash", "-c", command],
+        working_dir=runner["project"],
+        environment={**_environment(runner), **_CONTEXT},
+        mounts=[
+            Mount(target=inside, source=outside, type="bind")
+            for outside, inside in (volume.split(":", 1) for volume in runner["volumes"])
+        ],
+        mount_tmp_dir=False,
+        network_mode=runner["network"],
+        auto_remove="success",
+        **options,
+    )
+
+
+def _pod(
+    runner: Mapping[str, Any], task_id: str, command: str, answers: bool, options: Mapping[str, Any]
+) -> Any:
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+
+    if answers:
+        # The side-car reads the answer from this file.
+        command = f"set -o pipefail; {{ {command}; }} | tee >(tail -n 1 > {_XCOM_OF_PODS})"
+    return KubernetesPodOperator(
+        task_id=task_id,
+        name=task_id.replace("_", "-"),
+        namespace=runner["namespace"],
+        image=runner["image"],
+        cmds=["bash", "-c"],
+        arguments=[f"cd {runner['project']} && {command}"],
+        env_vars={**_environment(runner), **_CONTEXT},
+        pod_template_file=runner["pod_template_file"],
+        **options,
+    )
+
+
+def _environment(runner: Mapping[str, Any]) -> dict[str, str]:
+    return {"KEDRO_DISABLE_TELEMETRY": "1", **runner["environment"]}
+
+
+def job_options(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that all tasks of a use case share."""
+    return {
+        "owner": job["owner"],
+        "retries": job["retries"],
+        "retry_delay": dt.timedelta(minutes=job["retry_minutes"]),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": dt.timedelta(minutes=job["max_retry_minutes"]),
+    }

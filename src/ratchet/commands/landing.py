@@ -1,0 +1,42 @@
+"""New raw rows: ``kedro ratchet land`` brings them in, ``fresh`` says whether there are any."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from ratchet.commands.place import catalog_here, env_option, use_case_option
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+
+
+@click.command()
+@use_case_option
+@env_option
+@json_option
+def land(use_case: str, env: str | None, as_json: bool) -> None:
+    """Bring a new raw file in, if it can be read and keeps its contract.
+
+    Where it comes from is the parameter `landing.source` of the use case.
+    """
+    from ratchet.commands.landed import land_file
+
+    landed = land_file(use_case, env)
+    click.echo(json.dumps(landed) if as_json else landed["text"])
+
+
+@click.command()
+@use_case_option
+@click.option("--as-of", metavar="DATE", help="Last day whose rows are seen; all by default.")
+@env_option
+@json_option
+def fresh(use_case: str, as_of: str | None, env: str | None, as_json: bool) -> None:
+    """Say whether there are rows that the version that serves does not know."""
+    from ratchet.release.unseen import unseen_rows
+
+    catalog, parameters = catalog_here(env, use_case)
+    raw = catalog.load(f"{use_case}.raw")
+    found = unseen_rows(catalog.load("registry"), use_case, parameters, raw, as_of)
+    answer = {**found.to_json(), "as_of": as_of}
+    click.echo(json.dumps(answer) if as_json else found.reason)

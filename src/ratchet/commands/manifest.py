@@ -1,0 +1,60 @@
+"""``kedro ratchet manifest``: what the DAGs of Airflow are drawn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from kedro.config import MissingConfigException
+
+from ratchet.commands.place import env_option
+from ratchet.config import loader_here, read_use_cases, remember
+from ratchet.errors import ConfigError, UserError
+
+MANIFEST = Path("dags") / "manifest.json"
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; say whether the file is up to date.")
+@env_option
+def manifest(check: bool, env: str | None) -> None:
+    """Write dags/manifest.json, from which Airflow draws the DAGs, anew.
+
+    Needed after a change of use cases, of candidates or of airflow.yml.
+    """
+    text, project = _text(env)
+    path = project / MANIFEST
+    there = path.read_text(encoding="utf-8") if path.exists() else None
+    if there == text:
+        click.echo(f"{MANIFEST} is up to date")
+    elif check:
+        raise UserError(f"{MANIFEST} is stale: write it anew with `kedro ratchet manifest`")
+    else:
+        path.parent.mkdir(exist_ok=True)
+        # Airflow may be reading it: the new one takes the place of the old one when it is whole.
+        part = path.with_suffix(".part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+        click.echo(f"{MANIFEST} is written")
+
+
+def _text(env: str | None) -> tuple[str, Path]:
+    from ratchet.orchestration import build_manifest, manifest_text, read_settings
+    from ratchet.pipeline_registry import register_pipelines
+
+    loader, project = loader_here(env)
+    try:
+        config = loader["airflow"]
+    except MissingConfigException:
+        raise ConfigError("there is no airflow.yml in conf/: docs/reference/dags.md") from None
+    use_cases = read_use_cases(loader["parameters"])
+    settings = read_settings(config, use_cases)
+    remember(loader)
+    catalog = {
+        name: str(entry["filepath"])
+        for name, entry in loader["catalog"].items()
+        if isinstance(entry, dict) and "filepath" in entry
+    }
+    return manifest_text(
+        build_manifest(settings, use_cases, register_pipelines(), catalog)
+    ), project

@@ -1,0 +1,125 @@
+"""What the gate and the watch said last, and a decision to leave everything as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.io import DatasetError
+
+from ratchet.commands.landing import json_option
+from ratchet.commands.place import catalog_here, env_option, use_case_option
+from ratchet.commands.release import reason_option
+from ratchet.errors import UserError
+from ratchet.provenance import actor
+
+
+@click.command()
+@use_case_option
+@env_option
+@json_option
+def verdict(use_case: str, env: str | None, as_json: bool) -> None:
+    """Say what the gate thinks of the newest challenger, before it is carried out."""
+    catalog, _ = catalog_here(env, use_case)
+    judged = _load(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
+    said = judged["verdict"]
+    answer = {
+        **{key: said[key] for key in ("decision", "reason", "numbers")},
+        "version": judged["version"],
+        "candidates": judged["candidates"],
+        "champion": catalog.load("registry").champion(use_case),
+        "conditions": [
+            {key: one[key] for key in ("name", "passed", "reason")} for one in said["conditions"]
+        ],
+        "report": _path(catalog, f"{use_case}.report"),
+        **_tracked(env),
+    }
+    if as_json:
+        click.echo(json.dumps(answer))
+        return
+    click.echo(f"{said['decision']} version {judged['version']} of {use_case}: {said['reason']}")
+    for one in answer["conditions"]:
+        met = {True: "met", False: "NOT MET", None: "not looked at"}[one["passed"]]
+        click.echo(f"    {one['name']}: {met}; {one['reason']}")
+
+
+@click.command()
+@use_case_option
+@env_option
+@json_option
+def watch(use_case: str, env: str | None, as_json: bool) -> None:
+    """Say what the monitoring found last, and what it did."""
+    catalog, _ = catalog_here(env, use_case)
+    found = _load(catalog, f"{use_case}.watch", "act_on_assessment")
+    # Without a row in the ledger nothing was done: somebody else had decided meanwhile.
+    action = found["action"] if found["decision"] is not None else "none"
+    answer = {
+        "action": action,
+        "reason": found["reason"],
+        "decision": found["decision"],
+        "alerts": [alert["text"] for alert in found["alerts"]],
+        **_tracked(env),
+    }
+    if as_json:
+        click.echo(json.dumps(answer))
+        return
+    click.echo("\n".join([f"{action}: {found['reason']}", *answer["alerts"]]))
+
+
+@click.command()
+@use_case_option
+@reason_option
+@click.option("--judged", is_flag=True, help="About the challenger that the gate has just judged.")
+@env_option
+def hold(use_case: str, reason: str, judged: bool, env: str | None) -> None:
+    """Write down that everything stays as it is, and why."""
+    from ratchet.release import actions
+
+    catalog, _ = catalog_here(env, use_case)
+    version, details = None, {}
+    if judged:
+        one = _load(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
+        version = one["version"]
+        details = {key: one[key] for key in ("verdict", "digest", "candidates")}
+    entry = actions.hold(
+        catalog.load("registry"),
+        use_case,
+        version,
+        reason=reason,
+        actor=actor(),
+        details=details,
+    )
+    _note_decision(use_case, env, f"HOLD: {entry.reason}")
+    click.echo(
+        f"hold (decision {entry.seq}): version {entry.champion or 'none'} of {use_case} serves"
+    )
+
+
+def _load(catalog: Any, name: str, node: str) -> Any:
+    try:
+        return catalog.load(name)
+    except DatasetError as error:
+        raise UserError(f"{name} cannot be read; the node {node} writes it: {error}") from error
+
+
+def _path(catalog: Any, name: str) -> str:
+    path = Path(catalog.get(name)._filepath)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _tracked(env: str | None) -> dict[str, str]:
+    """The MLflow run of the DAG run that we work for, if there is one."""
+    from ratchet.hooks.dag_run import find_here
+
+    found = find_here(env)
+    return {} if found is None else {"mlflow_run": found.run_id, "mlflow_url": found.url}
+
+
+def _note_decision(use_case: str, env: str | None, text: str) -> None:
+    """Let the MLflow run of the DAG run say what was decided; there may be none yet."""
+    from ratchet.hooks.dag_run import find_here
+
+    if found := find_here(env, make=True):
+        found.client.set_tag(found.run_id, f"decision.{use_case}", text)

@@ -1,0 +1,70 @@
+"""Runs DAGs of a project with ``dag.test()``, in a process of its own, for the tests.
+
+Reads scenarios as JSON from the standard input and writes what became of each, as JSON, into the
+file it is given. A scenario: ``file`` and ``dag_id``, ``conf`` of the run, ``environment`` of the
+commands, ``approval`` (the option that is chosen, or null for no answer in time), ``date`` and
+``run_type``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(dags: Path, output: Path) -> None:
+    """Run all scenarios."""
+    sys.path.insert(0, str(dags))
+    scenarios = json.load(sys.stdin)
+    output.write_text(json.dumps([run(dags, scenario) for scenario in scenarios]))
+
+
+def run(dags: Path, scenario: dict[str, Any]) -> dict[str, Any]:
+    """Run one scenario: states of the tasks, what they answered, and the state of the run."""
+    from airflow.providers.standard.operators.hitl import HITLOperator
+
+    os.environ.update(scenario.get("environment", {}))
+    answer = scenario.get("approval")
+    HITLOperator.execute = lambda self, context: self.execute_complete(context, _event(answer))
+    dag = load(dags / scenario["file"], scenario["dag_id"])
+    date = scenario.get("date")
+    run = dag.test(
+        logical_date=date and dt.datetime.fromisoformat(date), run_conf=scenario.get("conf")
+    )
+    tasks = run.get_task_instances()
+    return {
+        "state": str(run.state),
+        "run_id": run.run_id,
+        "tasks": {task.task_id: str(task.state) for task in tasks},
+        "answers": {task.task_id: task.xcom_pull(task_ids=task.task_id) for task in tasks},
+    }
+
+
+def load(path: Path, dag_id: str) -> Any:
+    """A DAG of a file."""
+    spec = importlib.util.spec_from_file_location(f"drawn_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.DAGS[dag_id]
+
+
+def _event(option: str | None) -> dict[str, Any]:
+    user = None if option is None else {"id": "ann", "name": "Ann"}
+    return {
+        "chosen_options": [option or "Reject"],
+        "params_input": {},
+        "responded_at": dt.datetime.now(dt.UTC),
+        "responded_by_user": user,
+        "timedout": option is None,
+    }
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
