@@ -3,6 +3,7 @@
 ARGS ?=
 VIZ_PORT ?= 4141
 MLFLOW_PORT ?= 5000
+export AIRFLOW_PORT ?= 8080
 
 export KEDRO_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := true
@@ -18,7 +19,7 @@ help: ## List what can be made
 
 ## ---------------------------------------------------------------------------------------------- use
 
-.PHONY: run viz viz-build mlflow check
+.PHONY: run viz viz-build mlflow airflow check
 run: setup ## Run the pipelines and print the result table
 	$(python) -m kedro run $(ARGS)
 
@@ -30,6 +31,9 @@ viz-build: setup ## Write Kedro-Viz as a static site into build/
 
 mlflow: setup ## Look at runs and models with MLflow (MLFLOW_PORT=5000)
 	$(python) -m kedro mlflow --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 $(ARGS)
+
+airflow: setup-airflow ## Start Airflow with the DAGs of the project, until Ctrl-C (AIRFLOW_PORT=8080)
+	$(python) -m ratchet.orchestration.standalone
 
 # Run as a file and without a set-up: it has to work where the environment does not.
 check: ## Say what this machine lacks, and how to get it
@@ -153,5 +157,5 @@ clean: ## Remove outputs (data/02 to 08, data/test) and caches
 	@find . -path ./.venv -prune -o -path ./data -prune -o -type d -name __pycache__ -exec rm -rf {} +
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov build .viz info.log
 
-clean-all: clean ## Also remove .venv, the samples and MLflow's record of all runs and models
-	rm -rf .venv $(samples) $(samples).part mlflow.db mlruns mlartifacts
+clean-all: clean ## Also remove .venv, the samples and the records of MLflow and Airflow
+	rm -rf .venv $(samples) $(samples).part mlflow.db mlruns mlartifacts .airflow
