@@ -7,6 +7,7 @@ from ratchet.hooks.progress import ProgressHooks
 from ratchet.hooks.project import ProjectHooks
 from ratchet.hooks.summary import SummaryHooks
 from ratchet.hooks.tracking import TrackingHooks
+from ratchet.hooks.versioning import VersioningHooks
 
 # OpenMP threads that wait for work spin by default, which slows gradient boosting down several
 # times as soon as anything else runs on the machine. Read when the first OpenMP library is loaded.
@@ -19,8 +20,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What TensorFlow says of the machine, each time it is loaded, is no news to whoever runs pipelines.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-# Kedro calls the last hook first: the summary comes before tracking, which may fail or take long.
+# Kedro calls the last hook first: the summary comes before what may fail or take long.
 HOOKS = (
+    VersioningHooks(),
     NotificationHooks(),
     TrackingHooks(),
     SummaryHooks(),
@@ -35,6 +37,7 @@ CONFIG_LOADER_ARGS = {
         "globals": ["globals*"],
         "parameters": ["parameters*", "parameters*/**"],
         "mlflow": ["mlflow*"],
+        "versioning": ["versioning*"],
         "airflow": ["airflow*"],
     },
     # An environment changes single values of a use case without repeating the rest.

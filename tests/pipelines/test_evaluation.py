@@ -15,6 +15,7 @@ from ratchet.params import Features, Target
 from ratchet.pipelines.evaluation.choosing import choose_best
 from ratchet.pipelines.evaluation.fitted import fold_scores
 from ratchet.pipelines.evaluation.nodes import (
+    collect_best_scores,
     collect_evaluation,
     collect_metrics,
     collect_predictions,
@@ -345,6 +346,9 @@ def test_tables_of_all_targets_are_put_together():
     assert predictions.loc[predictions["target"] == "price", "truth_class"].isna().all()
     assert metrics["price"]["good"] == parts[0][3]["good"]
     assert evaluation["best"] == {"price": "good", "grade": "good"}
+    best = collect_best_scores(metrics, evaluation)
+    assert best["price"]["rmse"] == metrics["price"]["good"]["test"]["rmse"]["value"]
+    assert set(best["grade"]) == set(metrics["grade"]["good"]["test"])
     assert set(evaluation) == {
         *("best", "why", "metric", "ranking", "baseline", "objectives", "details"),
     }

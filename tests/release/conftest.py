@@ -70,6 +70,10 @@ class Store:
         del model.versions[int(version)]
         model.aliases = {a: at for a, at in model.aliases.items() if str(at) != version}
 
+    def set_model_version_tag(self, name: str, version: str, key: str, value: str) -> None:
+        self.before("set_model_version_tag")
+        self.models[name].versions[int(version)].tags[key] = value
+
     def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
         self.before("set_registered_model_alias")
         assert int(version) in self.models[name].versions

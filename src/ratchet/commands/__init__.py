@@ -11,14 +11,17 @@ from typing import Any
 import click
 
 COMMANDS = {
+    "checkout": "versions:checkout",
     "close-run": "orchestrated:close_run",
     "drift": "drift:drift",
+    "dvc": "dvc:dvc",
     "fresh": "landing:fresh",
     "hold": "verdict:hold",
     "land": "landing:land",
     "ledger": "release:ledger",
     "manifest": "manifest:manifest",
     "promote": "release:promote",
+    "push": "versions:push",
     "reproduce": "reproduce:reproduce",
     "rollback": "release:rollback",
     "status": "status:status",

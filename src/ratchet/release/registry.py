@@ -141,6 +141,11 @@ class Registry:
         self.repair(use_case)
         return number
 
+    def note(self, use_case: str, version: str, tags: Mapping[str, str]) -> None:
+        """Note something about a version, in place of what was noted under the same names."""
+        for name, value in tags.items():
+            self.client.set_model_version_tag(model_name(use_case), version, name, value)
+
     def repair(self, use_case: str) -> list[str]:
         """Let the aliases follow the ledger; doing it twice changes nothing.
 

@@ -225,3 +225,21 @@ def collect_evaluation(
         subject: {name: each[subject] for name, each in zip(targets, merged, strict=True)}
         for subject in merged[0]
     }
+
+
+def collect_best_scores(
+    metrics: dict[str, Any], evaluation: dict[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Scores of the best candidates on the test rows, few enough to be compared at a glance.
+
+    Args:
+        metrics: as ``collect_metrics`` gives them.
+        evaluation: as ``collect_evaluation`` gives it.
+
+    Returns:
+        Target -> metric -> value.
+    """
+    return {
+        target: {metric: score["value"] for metric, score in metrics[target][best]["test"].items()}
+        for target, best in evaluation["best"].items()
+    }

@@ -5,6 +5,7 @@ from kedro.pipeline import Pipeline, node
 from ratchet.params import Target, UseCase
 from ratchet.pipelines.evaluation.choosing import choose_best
 from ratchet.pipelines.evaluation.nodes import (
+    collect_best_scores,
     collect_evaluation,
     collect_metrics,
     collect_predictions,
@@ -41,6 +42,12 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
                 ],
                 outputs="evaluation",
                 name="collect_evaluation",
+            ),
+            node(
+                collect_best_scores,
+                inputs=["metrics", "evaluation"],
+                outputs="best_scores",
+                name="collect_best_scores",
             ),
         ],
         namespace=name,

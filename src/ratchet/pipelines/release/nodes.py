@@ -193,7 +193,11 @@ def release_challengers(
             registry,
             name,
             judged["version"],
-            {**judged["verdict"], **{key: judged[key] for key in NOTED if key in judged}},
+            {
+                **judged["verdict"],
+                **{key: judged[key] for key in NOTED if key in judged},
+                **_kept(registry, name, judged["version"]),
+            },
             actor=str(run["mlflow_run"] or run["actor"]),
             expect=judged["expect"] + number,
             check=rehearse,
@@ -210,6 +214,14 @@ def release_challengers(
             for one in entries
         ],
     }
+
+
+def _kept(registry: Any, name: str, version: str) -> dict[str, str]:
+    """The hash by which DVC has data and model, where it has them."""
+    from ratchet.release.kept import TAG
+
+    tags = registry.version(name, version).tags
+    return {TAG: tags[TAG]} if TAG in tags else {}
 
 
 def refit_promoted(

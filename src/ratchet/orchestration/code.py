@@ -1,0 +1,73 @@
+"""Which code a phase runs: the modules that its own import, one after the other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+SPLIT = ("datasets", "learning", "pipelines")
+"""Parts of the package whose own parts are told apart; of the others the whole folder counts."""
+
+
+def used_code(project: Path, modules: Iterable[str]) -> list[str]:
+    """Folders and files of ours that some modules need.
+
+    Imports inside of functions count, too.
+
+    Args:
+        project: the project folder.
+        modules: dotted names; those of other packages are left out.
+
+    Returns:
+        Paths relative to the project, in order.
+    """
+    source = project / "src"
+    seen: set[Path] = set()
+    to_read = [_file(source, module) for module in modules]
+    while to_read:
+        path = to_read.pop()
+        if path is not None and path not in seen:
+            seen.add(path)
+            to_read += [_file(source, name) for name in _imported(source, path)]
+    places = {_place(path.relative_to(source)) for path in seen}
+    return sorted(f"src/{place.as_posix()}" for place in places if place is not None)
+
+
+@cache
+def _file(source: Path, name: str) -> Path | None:
+    """The module that a dotted name leads to; it may go on with something inside of it."""
+    parts = name.split(".")
+    while parts[0] == "ratchet" and len(parts) > 1:
+        stem = source.joinpath(*parts)
+        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if path.is_file():
+                return path
+        parts.pop()
+    return None
+
+
+@cache
+def _imported(source: Path, path: Path) -> tuple[str, ...]:
+    package = path.relative_to(source).parent.parts
+    return tuple(_names(ast.parse(path.read_text(encoding="utf-8")), package))
+
+
+def _names(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
+    """Dotted names of everything that a module imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{stem}.{alias.name}" for alias in node.names)
+
+
+def _place(module: Path) -> Path | None:
+    """What stands for a module in the list; None of those that only name their package."""
+    parts = module.parts
+    depth = 3 if len(parts) > 1 and parts[1] in SPLIT else 2
+    place = Path(*parts[:depth])
+    return None if place.name == "__init__.py" else place
