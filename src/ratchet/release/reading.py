@@ -187,7 +187,7 @@ class Bundle:
                 raise BundleError(f"{place}: row {case['key']!r} gets no answer")
             compare(case["key"], told(answers, case["key"]), case["answers"], place)
 
-    def latency_ms(self, n: int = 50) -> float:
+    def latency_ms(self, n: int = 24) -> float:
         """Measure how long one prediction of one row takes: the 99th percentile, in ms.
 
         Features are given: making them is not a matter of the model. What is loaded or compiled at

@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from joblib import parallel_config
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator
 
+from ratchet.learning.search.groups import at_point
 from ratchet.learning.search.search import OnProgress, Search
 
 if TYPE_CHECKING:
@@ -47,9 +49,34 @@ def run_search(
         ValueError: a point of the grid cannot be fitted.
     """
     search = Search(
-        estimator, param_grid, scoring=scoring, n_jobs=n_jobs, cv=cv, on_progress=on_progress
+        estimator,
+        param_grid,
+        scoring=scoring,
+        n_jobs=n_jobs,
+        cv=cv,
+        refit=False,
+        on_progress=on_progress,
     ).fit(X, y)
-    return search.best_estimator_, table(search).assign(scoring=scoring)
+    best = fit_in_threads(at_point(estimator, search.best_params_), X, y, n_jobs=n_jobs)
+    return best, table(search).assign(scoring=scoring)
+
+
+def fit_in_threads(
+    estimator: BaseEstimator, X: ArrayLike, y: ArrayLike, *, n_jobs: int
+) -> BaseEstimator:
+    """Fit one estimator with as many threads as it has parts: trees, models of a mixture.
+
+    The processes of a search idle meanwhile. Predictions are left to one thread: several add up
+    the trees of a forest in any order, and so their last digits differ from run to run.
+
+    Args:
+        estimator: unfitted estimator.
+        X: rows of shape (n, features).
+        y: targets of shape (n,).
+        n_jobs: threads; -1 for one per core.
+    """
+    with parallel_config(backend="threading", n_jobs=n_jobs):
+        return estimator.fit(X, y)
 
 
 def table(search: Search) -> pd.DataFrame:

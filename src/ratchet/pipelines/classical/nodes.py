@@ -64,7 +64,8 @@ def search_candidate(
             on_progress=on_progress,
         )
     later = learning_rows(validation, target)
-    held_out, final = _remember(search_cache, _fit_with)(model, clone(model), X, y, *later)
+    fit_with = _remember(search_cache, _fit_with)
+    held_out, final = fit_with(model, clone(model), X, y, *later, n_jobs=target.n_jobs)
     return finish(final, held_out, validation, target), results, held_out
 
 
@@ -158,12 +159,22 @@ def _check_folds(y: Series, target: Target) -> None:
 
 
 def _fit_with(
-    fitted: Any, unfitted: Any, X: DataFrame, y: Series, X_new: DataFrame, y_new: Series
+    fitted: Any,
+    unfitted: Any,
+    X: DataFrame,
+    y: Series,
+    X_new: DataFrame,
+    y_new: Series,
+    *,
+    n_jobs: int,
 ) -> tuple[DataFrame, Any]:
     """Predict new rows by the fitted model, then fit the unfitted one on old and new rows."""
     import pandas as pd
 
-    final = unfitted.fit(pd.concat([X, X_new]), pd.concat([y, y_new]))
+    from ratchet.learning.search import fit_in_threads
+
+    X_all, y_all = pd.concat([X, X_new]), pd.concat([y, y_new])
+    final = fit_in_threads(unfitted, X_all, y_all, n_jobs=n_jobs)
     return _predict(fitted, X_new, X_new.index), final
 
 
