@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from kedro.io import DatasetError
 
-from ratchet.datasets import SearchCacheDataset, search_cache
+from ratchet import provenance
+from ratchet.datasets import SearchCacheDataset
 
 
 def make(size: int) -> np.ndarray:
@@ -44,13 +45,11 @@ def test_the_oldest_results_make_room(tmp_path):
 def test_other_code_or_libraries_start_anew(tmp_path, monkeypatch, changed):
     folder = tmp_path / "cache"
     SearchCacheDataset(filepath=str(folder)).load().cache(make)(10)
-    read, version = Path.read_bytes, search_cache.version
+    read, version = Path.read_bytes, provenance.version
     monkeypatch.setattr(
         Path, "read_bytes", lambda path: read(path) + b"#" * str(path).endswith(changed)
     )
-    monkeypatch.setattr(
-        search_cache, "version", lambda name: version(name) + "1" * (name == changed)
-    )
+    monkeypatch.setattr(provenance, "version", lambda name: version(name) + "1" * (name == changed))
 
     found = SearchCacheDataset(filepath=str(folder)).load().cache(make)
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "manifest": "manifest:manifest",
     "promote": "release:promote",
     "push": "versions:push",
+    "replay": "replay:replay",
     "reproduce": "reproduce:reproduce",
     "rollback": "release:rollback",
     "status": "status:status",

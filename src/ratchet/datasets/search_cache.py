@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
 import joblib
 from kedro.io import AbstractDataset, DatasetError
+
+from ratchet.provenance import code_version
 
 _CODE = ("learning", "pipelines/classical")
 _LIBRARIES = ("scikit-learn", "xgboost", "xgboost-cpu", "numpy")
@@ -40,7 +40,7 @@ class SearchCacheDataset(AbstractDataset[NoReturn, joblib.Memory]):
 
         It is made when the first result is kept.
         """
-        ours, code = self._filepath / "joblib", _code_version()
+        ours, code = self._filepath / "joblib", code_version(_CODE, _LIBRARIES)
         for folder in ours.glob("*"):
             if folder.name != code:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -57,19 +57,3 @@ class SearchCacheDataset(AbstractDataset[NoReturn, joblib.Memory]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
-
-
-def _code_version() -> str:
-    """Short hash of what decides on a result beside its arguments; takes milliseconds."""
-    package = Path(__file__).parents[1]
-    parts = [f"{name} {_version(name)}".encode() for name in _LIBRARIES]
-    for folder in _CODE:
-        parts += [path.read_bytes() for path in sorted((package / folder).rglob("*.py"))]
-    return sha256(b"\0".join(parts)).hexdigest()[:12]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # xgboost goes by two names
-        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,8 +13,9 @@ import pandas as pd
 from ratchet.errors import DataError, UserError
 from ratchet.monitoring.alerts import Alert, find_alerts
 from ratchet.monitoring.comparison import Comparison, compare, jsonable
+from ratchet.monitoring.oversight import oversee
 from ratchet.monitoring.performance import answered, distributions, operations, score_windows
-from ratchet.monitoring.watch import Assessment, assess, decide, in_question
+from ratchet.monitoring.watch import Assessment, in_question
 from ratchet.params import Target, UseCase
 from ratchet.pipelines.monitoring.champion import CHAMPION, Serving, last_request
 from ratchet.preparation import read_day
@@ -64,23 +64,15 @@ class Production:
         promoted = self.champion.bundle.score(target, metric)
         since = _moment(self.champion.since)
         asked, until = last_request(self.registry, self.name)
-        found = assess(
+        action = oversee(
             self._windows[target],
-            promoted["value"] if promoted else math.nan,
+            promoted,
             metric,
             self._watch,
+            lambda found: self._against_previous(found, target, metric),
             since=since,
-            last_change=since,
             last_request=_moment(until),
-            promoted_interval=(promoted["low"], promoted["high"]) if promoted else None,
-        )
-        against, no_way_back = self._against_previous(found, target, metric)
-        action = decide(
-            found,
-            against,
-            min_rows=self._watch.min_rows,
             inputs=moved,
-            no_way_back=no_way_back,
         )
         if action.action == "retrain" and asked and since is None:
             # Rows without time are one window, which says the same until models change.
@@ -138,7 +130,7 @@ class Production:
             The comparison; or why there is none.
         """
         previous = self.registry.previous(self.name)
-        if found.action != "compare" or previous is None:
+        if previous is None:
             return None, "there is no previous model to go back to"
         try:
             bundle = rehearse(self.registry.folder(self.name, previous))

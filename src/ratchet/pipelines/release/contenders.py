@@ -93,3 +93,15 @@ def best_naive(target: Target, choice: Mapping[str, Any]) -> str:
     """The best of them by the rows that the choice was made by."""
     naive = naive_candidates(target)
     return next(name for name in choice["ranking"] if name in naive)
+
+
+def naive_rows(target: Target, choice: Mapping[str, Any], predictions: Any) -> Any:
+    """Tidy test rows of the best naive candidate.
+
+    Args:
+        target: the target.
+        choice: the choice among its candidates.
+        predictions: tidy rows of every candidate on validation and test.
+    """
+    is_its = predictions["candidate"] == best_naive(target, choice)
+    return predictions[is_its & (predictions["split"] == "test")]

@@ -7,25 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ratchet.errors import UserError
-from ratchet.params import Target, UseCase
-from ratchet.pipelines.release.contenders import best_naive
+from ratchet.params import UseCase
+from ratchet.pipelines.release.contenders import naive_rows
 from ratchet.release.bundle import Bundle
 from ratchet.release.delivered import decided_until, delivered
-from ratchet.release.evidence import Evidence, Rows, hash_keys
+from ratchet.release.evidence import Evidence
+from ratchet.release.fresh import Answers, Fresh, fresh_keys
 from ratchet.release.rehearsal import rehearse
-from ratchet.release.slices import slices_of
-
-_TERMS = ("truth", "series", "time", "scale", "rms")
-"""What tidy rows have beside the answers."""
-
-_FEW = 0.01
-"""Share of the fresh rows that a challenger need not answer."""
-
-Answers = Mapping[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -62,19 +53,14 @@ class Judging:
         folder = self.registry.folder(self.name, challenger["version"])
         bundle = _checked("challenger", soundness, lambda: rehearse(folder))
         answers = bundle and _checked("answers", soundness, lambda: self._answers(bundle))
-        if answers:
-            soundness["coverage"] = self._left_out(answers)
-        rows = {
-            target: self._rows(target, parameters, challenger, answers or {}, champion)
-            for target, parameters in self.use_case.targets.items()
-        }
-        return Evidence(
-            rows=rows,
+        return Fresh(self.use_case, self._fresh_keys, self._naive, self.primary).evidence(
+            challenger["candidates"],
+            answers,
+            champion,
             soundness=soundness,
             latency_ms=bundle.latency_ms() if answers else float("nan"),
             size_mb=bundle.size_mb if bundle else float("nan"),
             last_seen=self._last_seen(bundle),
-            keys_hash=hash_keys(rows),
         )
 
     @cached_property
@@ -98,6 +84,13 @@ class Judging:
         return now.predict(now.features.index[now.features.index.isin(self._fresh_keys)])
 
     @cached_property
+    def _naive(self) -> dict[str, pd.DataFrame]:
+        return {
+            name: naive_rows(target, self.choices[name], self.predictions[name])
+            for name, target in self.use_case.targets.items()
+        }
+
+    @cached_property
     def _fresh_keys(self) -> pd.Index:
         """Test rows that the champion has not seen in any part."""
         rows = pd.concat([rows[rows["split"] == "test"] for rows in self.predictions.values()])
@@ -108,10 +101,9 @@ class Judging:
             known = self._opened.rows
         except UserError:
             return test[:0]
-        time, until = self.use_case.data.time, decided_until(self._opened.manifest)
-        if time is None or until is None:
-            return test[~test.isin(known.index)]
-        return test[self.primary.loc[test, time] > pd.Timestamp(until)]
+        time = self.use_case.data.time
+        times = self.primary.loc[test, time] if time else pd.Series(pd.NaT, index=test)
+        return fresh_keys(times, known.index, decided_until(self._opened.manifest))
 
     def _last_seen(self, challenger: Bundle | None) -> str | None:
         """Time of the last row that one of the two has used."""
@@ -119,50 +111,6 @@ class Judging:
         if self._champion is not None and not self._fresh_keys.empty:
             seen.append(decided_until(self._opened.manifest))
         return max((moment for moment in seen if moment), default=None)
-
-    def _left_out(self, answers: Answers) -> str | None:
-        """Fresh rows without an answer, where they are more than a few."""
-        for target, rows in answers.items():
-            missing = len(self._fresh_keys.difference(rows.index))
-            if missing > _FEW * len(self._fresh_keys):
-                return f"{missing} of {len(self._fresh_keys)} fresh rows get no answer for {target}"
-        return None
-
-    def _rows(
-        self,
-        name: str,
-        target: Target,
-        challenger: Mapping[str, Any],
-        answers: Answers,
-        champion: Answers | None,
-    ) -> Rows:
-        naive_name = best_naive(target, self.choices[name])
-        predictions = self.predictions[name]
-        test = predictions[predictions["split"] == "test"]
-        naive = test[(test["candidate"] == naive_name) & test.index.isin(self._fresh_keys)]
-        terms = naive[[column for column in _TERMS if column in naive]]
-        ours = _with_terms(terms, answers.get(name))
-        theirs = None if champion is None else _with_terms(terms, champion.get(name))
-        if theirs is not None:  # the same rows for both, whoever cannot answer one
-            keys = ours.index.intersection(theirs.index, sort=False)
-            ours, theirs = ours.loc[keys], theirs.loc[keys]
-        return Rows(
-            task=target.task,
-            classes=target.classes,
-            challenger=ours,
-            champion=theirs,
-            naive=None if challenger["candidates"][name] == naive_name else naive.loc[ours.index],
-            slices=slices_of(self.primary.loc[ours.index], self.use_case.release.slices.columns),
-            horizon=self.use_case.features.horizon,
-        )
-
-
-def _with_terms(terms: pd.DataFrame, answers: pd.DataFrame | None) -> pd.DataFrame:
-    """Tidy rows: the answers for the rows in question, with truth and units that are the same."""
-    if answers is None:
-        return terms.iloc[:0].assign(prediction=np.array([], dtype=float))
-    own = answers.drop(columns=[column for column in _TERMS if column in answers])
-    return terms.join(own, how="inner")
 
 
 def _checked(what: str, soundness: dict[str, str | None], check: Callable[[], Any]) -> Any:

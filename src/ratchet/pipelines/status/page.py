@@ -21,6 +21,27 @@ from ratchet.pipelines.status.collect import UseCaseStatus
 _DATE = re.compile(r"(\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC)?)")
 
 
+def environment_of(*packages: str) -> jinja2.Environment:
+    """Templates of some packages, behind which those of the report are found.
+
+    The filter ``dated`` keeps dates from being broken.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.PackageLoader(package)
+                for package in (*packages, "ratchet.pipelines.reporting.page")
+            ]
+        ),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["dated"] = _dated
+    return environment
+
+
 def render(statuses: Sequence[UseCaseStatus], written: dt.datetime) -> str:
     """Write the page.
 
@@ -31,19 +52,7 @@ def render(statuses: Sequence[UseCaseStatus], written: dt.datetime) -> str:
     Returns:
         HTML with styles, scripts and charts inside.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [
-                jinja2.PackageLoader("ratchet.pipelines.status"),
-                jinja2.PackageLoader("ratchet.pipelines.reporting.page"),
-            ]
-        ),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["dated"] = _dated
+    environment = environment_of("ratchet.pipelines.status")
     chapters = [_chapter(status) for status in statuses]
     return environment.get_template("status.html.j2").render(
         words=words,

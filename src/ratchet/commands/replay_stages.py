@@ -1,0 +1,156 @@
+"""The stages of a replay: kept on disk, trained where they are missing, several at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ratchet.commands.replay_training import ROLES, Place, Work, make
+from ratchet.provenance import code_version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ratchet.params import UseCase
+    from ratchet.replay import Model, Stage
+
+_CODE = (
+    *("learning", "preparation", "release", "use_cases"),
+    *(f"pipelines/{phase}" for phase in ("preprocessing", "classical", "recurrent", "evaluation")),
+)
+_LIBRARIES = (
+    *("scikit-learn", "xgboost", "xgboost-cpu", "numpy", "pandas", "scipy", "skops"),
+    *("keras", "tensorflow", "tensorflow-cpu"),
+)
+_TRAINED_BY = {"data", "features", "targets"}
+"""Parts of the parameters that decide what is trained; a policy is made of the others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """The stages of one use case.
+
+    Attributes:
+        place: whose models, and how they are trained.
+        use_case: the parameters.
+        typed: all typed rows.
+        folder: where everything is kept.
+        seed: the only source of randomness.
+        jobs: stages that are trained at the same time, each by a process of its own.
+    """
+
+    place: Place
+    use_case: UseCase
+    typed: pd.DataFrame
+    folder: Path
+    seed: int
+    jobs: int
+
+    def work(self, day: pd.Timestamp) -> Work:
+        """Where the stage of a day is kept: by everything that decides what comes out."""
+        name = str(day.date())
+        time = self.typed[self.use_case.data.time]
+        stage = _digest(self._trained_by, name, _hash(self.typed[time.dt.normalize() <= day]))
+        answers = _digest(stage, self._all_rows)
+        return Work(
+            name,
+            self.folder / "stages" / f"{name}-{stage}",
+            self.folder / "answers" / f"{name}-{answers}",
+        )
+
+    def bring(self, days: Iterable[pd.Timestamp]) -> Iterator[tuple[int, int, str]]:
+        """Train and answer what is missing.
+
+        Yields:
+            How many are done, of how many, and the day of the last one, whenever one is.
+        """
+        works = [self.work(day) for day in days]
+        missing = [work for work in works if not work.is_done]
+        done = len(works) - len(missing)
+        if done or not works:
+            yield done, len(works), ""
+        for number, day in enumerate(self._made(missing), done + 1):
+            yield number, len(works), day
+
+    def _made(self, missing: list[Work]) -> Iterator[str]:
+        if self.jobs == 1 or len(missing) < 2:
+            yield from (make(self.place, work, self.typed) for work in missing)
+            return
+        from joblib import Parallel, delayed, parallel_config
+
+        # Two trainings of one thread each are done sooner than one after the other of two.
+        with parallel_config("loky", inner_max_num_threads=1):
+            yield from Parallel(n_jobs=self.jobs, return_as="generator_unordered")(
+                delayed(make)(self.place, work, self.typed) for work in missing
+            )
+
+    def load(self, day: pd.Timestamp) -> Stage:
+        """Read a stage that is there."""
+        import pandas as pd
+
+        from ratchet.replay import Stage
+
+        work = self.work(day)
+        told = json.loads((work.stage / "stage.json").read_text(encoding="utf-8"))
+        if told["trouble"] is not None:
+            return Stage.failed(day, told["trouble"])
+        return Stage(
+            as_of=day,
+            challengers=tuple(
+                self._model(day, work, role, told["latency_ms"][role])
+                for role in ROLES
+                if role in told["latency_ms"]
+            ),
+            naive={
+                target: pd.read_parquet(work.stage / f"naive_{target}.parquet")
+                for target in self.use_case.targets
+            },
+            primary=pd.read_parquet(work.stage / "primary.parquet"),
+        )
+
+    def _model(self, day: pd.Timestamp, work: Work, role: str, latency_ms: float) -> Model:
+        import pandas as pd
+
+        from ratchet.release.bundle import open_bundle
+        from ratchet.replay import Model
+
+        bundle = open_bundle(work.stage / role)
+        return Model(
+            version=work.day if role == ROLES[0] else f"{work.day} {role}",
+            as_of=day,
+            candidates=bundle.manifest["candidates"],
+            last_row=bundle.manifest["last_row"],
+            decided_until=bundle.manifest["decided_until"],
+            scores={name: bundle.metrics[name]["test"] for name in self.use_case.targets},
+            answers={
+                name: pd.read_parquet(work.answers / f"{role}_{name}.parquet")
+                for name in self.use_case.targets
+            },
+            latency_ms=latency_ms,
+            size_mb=bundle.size_mb,
+        )
+
+    @cached_property
+    def _trained_by(self) -> str:
+        parameters = self.use_case.model_dump(mode="json", include=_TRAINED_BY)
+        return _digest(self.place.name, self.seed, parameters, code_version(_CODE, _LIBRARIES))
+
+    @cached_property
+    def _all_rows(self) -> str:
+        return _hash(self.typed)
+
+
+def _hash(rows: pd.DataFrame) -> str:
+    from ratchet.release.bundle import hash_rows
+
+    return hash_rows(rows.reset_index(drop=True))
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,257 @@
+"""The work of one stage of a replay: train as of a day, and answer everything that came later."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ratchet.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ratchet.params import UseCase
+    from ratchet.release.bundle import Bundle
+
+ROLES = ("chosen", "naive")
+"""What a stage has bundles of; the second only where it is another model than the first."""
+
+_ANSWERS = 9
+"""Answers that are timed; more of them would take longer than the training."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Whose models are trained, and how.
+
+    Attributes:
+        project: the project folder.
+        env: environment of its configuration.
+        name: name of the use case.
+        params: parameters that differ from the configuration, as JSON.
+    """
+
+    project: str
+    env: str
+    name: str
+    params: str = "{}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One stage.
+
+    Attributes:
+        day: last day whose rows are seen.
+        stage: folder of what is trained.
+        answers: folder of what that answers.
+    """
+
+    day: str
+    stage: Path
+    answers: Path
+
+    @property
+    def is_done(self) -> bool:
+        """Whether both are there; each is whole if it is there."""
+        return self.stage.is_dir() and self.answers.is_dir()
+
+
+def make(place: Place, work: Work, typed: pd.DataFrame) -> str:
+    """Do what is still missing of a stage.
+
+    Args:
+        place: whose models.
+        work: what is wanted.
+        typed: all typed rows.
+
+    Returns:
+        The day, once it is done.
+    """
+    if not work.stage.is_dir():
+        _write(work.stage, lambda folder: _train(place, work.day, typed, folder))
+    if not work.answers.is_dir():
+        _write(work.answers, lambda folder: _answer(work.stage, typed, folder))
+    return work.day
+
+
+def _write(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a folder under another name; it gets its own when it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}")
+    partial.mkdir()
+    try:
+        fill(partial)
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # another process was faster
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _train(place: Place, day: str, typed: pd.DataFrame, folder: Path) -> None:
+    """Write bundles of the chosen and of the naive models, and what the gate needs beside them.
+
+    A training that ends in an error of the user's is a stage, too: its Sunday has brought nothing.
+    """
+    told: dict[str, Any] = {"as_of": day, "trouble": None, "latency_ms": {}}
+    try:
+        use_case, data = _run(place, day, typed)
+        told["latency_ms"] = _bundle(place, use_case, data, day, folder)
+        _keep_test_rows(place, use_case, data, folder)
+    except UserError as error:
+        told["trouble"] = str(error)
+    (folder / "stage.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+
+
+def _run(place: Place, day: str, typed: pd.DataFrame) -> tuple[UseCase, dict[str, Any]]:
+    """Run the phases from the typed rows to the choice, with everything in memory.
+
+    Returns:
+        The use case, and dataset -> content.
+    """
+    import joblib
+
+    from ratchet.preparation import read_day
+
+    context, use_case, pipeline = _prepared(place)
+    name, catalog = place.name, context.catalog
+    seen = typed[use_case.data.time].dt.normalize() <= read_day(day)
+    data: dict[str, Any] = {
+        f"{name}.typed": typed[seen].reset_index(drop=True),
+        "search_cache": joblib.Memory(None, verbose=0),
+        "trials": _trials(context, name),
+    }
+    for node in pipeline.nodes:
+        given = {one: data[one] if one in data else catalog.load(one) for one in node.inputs}
+        data |= node.run(given)
+    return use_case, data
+
+
+@cache
+def _prepared(place: Place) -> tuple[Any, UseCase, Any]:
+    """Context, use case and pipeline: read once in each process."""
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+    from kedro.pipeline import Pipeline
+
+    from ratchet.params import UseCase
+    from ratchet.pipeline_registry import PHASES
+
+    bootstrap_project(Path(place.project))
+    session: Any = KedroSession.create(
+        Path(place.project), env=place.env, runtime_params=json.loads(place.params)
+    )
+    context = session.load_context()
+    logging.getLogger("kedro").setLevel(logging.WARNING)  # a line for each node of each Sunday
+    use_case = UseCase.model_validate(context.config_loader["parameters"][place.name])
+    phases = ("preprocessing", "classical", "recurrent", "evaluation")
+    whole = sum((PHASES[phase](place.name, use_case) for phase in phases), Pipeline([]))
+    return context, use_case, whole.to_outputs(*_wanted(place.name, use_case))
+
+
+def _wanted(name: str, use_case: UseCase) -> list[str]:
+    """Datasets that bundles are made of, and that the gate looks at."""
+    nouns = ["primary", "features", "encoder"]
+    nouns += ["statistics"] if use_case.features.windows else []
+    for target, parameters in use_case.targets.items():
+        nouns += [f"{target}.{noun}" for noun in ("best_model", "choice", "scores", "predictions")]
+        nouns += [f"{target}.{candidate}.model" for candidate in parameters.naive_candidates]
+    return [f"{name}.{noun}" for noun in nouns]
+
+
+def _trials(context: Any, name: str) -> Path:
+    """Where searches among networks keep their trials, so that they go on in their middle."""
+    paths = context.config_loader["globals"]["paths"]
+    folder = Path(context.project_path) / paths["replay"] / name / "trials"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _bundle(
+    place: Place, use_case: UseCase, data: Mapping[str, Any], day: str, folder: Path
+) -> dict[str, float]:
+    """Write the bundles; say how long one answer of each takes."""
+    import pandas as pd
+
+    from ratchet.pipelines.release.contenders import contenders
+    from ratchet.release.bundle import Contents, write_bundle
+
+    def of(noun: str) -> Any:
+        return data.get(f"{place.name}.{noun}")
+
+    contents = Contents(
+        use_case=use_case,
+        encoder=of("encoder"),
+        models={},
+        typed=of("typed"),
+        primary=of("primary"),
+        features=of("features"),
+        statistics=of("statistics"),
+    )
+    # What models live on is looked at nowhere in a replay, and costs as much as to train them.
+    unknown = pd.DataFrame({"source": [], "importance": []})
+    artefacts: dict[str, Any] = {}
+    for target, parameters in use_case.targets.items():
+        nouns = ("best_model", "choice", "scores")
+        artefacts |= {f"{target}_{noun}": of(f"{target}.{noun}") for noun in nouns}
+        artefacts |= {
+            f"{target}_{candidate}_model": of(f"{target}.{candidate}.model")
+            for candidate in parameters.naive_candidates
+        }
+        artefacts[f"{target}_importance"] = unknown
+    latency = {}
+    found = contenders(use_case, contents, artefacts, first=True)
+    for role, contender in zip(ROLES, found, strict=False):
+        about = {"use_case": place.name, "candidates": dict(contender.candidates), "as_of": day}
+        latency[role] = write_bundle(folder / role, contender.contents, about).latency_ms(_ANSWERS)
+    return latency
+
+
+def _keep_test_rows(place: Place, use_case: UseCase, data: Mapping[str, Any], folder: Path) -> None:
+    """Write what the gate compares a challenger with, and the rows that slices are cut from."""
+    from ratchet.pipelines.release.contenders import naive_rows
+
+    for target, parameters in use_case.targets.items():
+        choice, predictions = (
+            data[f"{place.name}.{target}.{noun}"] for noun in ("choice", "predictions")
+        )
+        naive_rows(parameters, choice, predictions).to_parquet(folder / f"naive_{target}.parquet")
+    primary = data[f"{place.name}.primary"].set_index(use_case.data.key)
+    primary[primary["split"] == "test"].to_parquet(folder / "primary.parquet")
+
+
+def _answer(stage: Path, typed: pd.DataFrame, folder: Path) -> None:
+    """Let the bundles of a stage answer their test rows and all later ones, from raw fields."""
+    from ratchet.release.bundle import open_bundle
+    from ratchet.release.delivered import Delivered
+
+    seen = None
+    for role in ROLES:
+        if not (stage / role).is_dir():
+            continue
+        bundle = open_bundle(stage / role)
+        # Both have the same encoder and units, and so their features are the same.
+        seen = seen or Delivered(bundle, typed)
+        for target, rows in _answers(bundle, seen).items():
+            rows.to_parquet(folder / f"{role}_{target}.parquet")
+
+
+def _answers(bundle: Bundle, seen: Any) -> dict[str, pd.DataFrame]:
+    keys = seen.newer_than(bundle.manifest["last_row"])
+    found = bundle.predict(seen.features.loc[keys])
+    return {
+        target: rows.assign(
+            time=seen.times.reindex(rows.index),
+            truth=seen.truth(bundle.use_case.targets[target]).reindex(rows.index),
+        )
+        for target, rows in found.items()
+    }

@@ -1,0 +1,174 @@
+"""A replay in plain words, the same in the table and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ratchet.pipelines.reporting.page.wording import count, counted, label, minus, number, share
+
+Found = Mapping[str, Any]
+"""The report, as ``report.json`` has it."""
+
+EVENTS = {
+    "promote": "promoted",
+    "hold": "held back",
+    "reject": "rejected",
+    "rollback": "rolled back to",
+    "retrain": "asked for a training; champion is",
+    "failed": "no new model",
+}
+"""Event -> what is said of its version."""
+
+
+def title(found: Found) -> str:
+    """Of what and over which time."""
+    weeks = counted(len(found["weeks"]), "Sunday")
+    return f"{found['title']}: {weeks} from {found['from']} to {found['to']}"
+
+
+def columns(found: Found) -> tuple[str, ...]:
+    """Head of the overview."""
+    return (
+        *("policy", label(found["metric"]), "against configured (95 %)", "regret", "switches"),
+        *("false", "rolled back", "asked", "trained"),
+    )
+
+
+def overview(found: Found, policy: Found) -> list[str]:
+    """One row of the overview, in the order of ``columns``."""
+    return [
+        policy["name"],
+        score(policy["total"]["value"]),
+        against(found, policy),
+        percent(policy["regret_share"]),
+        count(policy["switches"]),
+        count(len(policy["false_promotions"])) if policy["is_rule"] else "–",
+        count(policy["rollbacks"]),
+        count(policy["requests"]),
+        count(policy["trainings"]),
+    ]
+
+
+def against(found: Found, policy: Found) -> str:
+    """Mean difference of a week with its interval: above 0 the policy is worse."""
+    compared = policy["against_first"]
+    if policy is found["policies"][0] or compared["value"] is None:
+        return "–"
+    if not compared["differ"]:
+        return "the same"
+    value = signed(compared["value"])
+    if compared["low"] is None:
+        return value
+    return f"{value} ({signed(compared['low'])} to {signed(compared['high'])})"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def score(value: float | None) -> str:
+    """Four digits: policies often differ by a percent."""
+    return "–" if value is None else minus(f"{value:,.4g}")
+
+
+def percent(value: float | None) -> str:
+    """A share that may be large."""
+    return "–" if value is None else minus(f"{100 * value:.1f} %")
+
+
+def verdict(found: Found) -> str:
+    """Which policy would have been best, by how much, and whether that may be chance."""
+    if found["best"] is None:
+        return "No policy let a model serve, so there is nothing to compare."
+    policies = {policy["name"]: policy for policy in found["policies"]}
+    first, best = found["policies"][0], policies[found["best"]]
+    name = label(found["metric"])
+    if best is first:
+        return f"No other policy would have been better than the configured one. {_rest(found)}"
+    gap = abs(best["total"]["value"] - first["total"]["value"])
+    by = share(gap / abs(first["total"]["value"])) if first["total"]["value"] else number(gap)
+    return (
+        f"“{best['name']}” would have been best: {name} {score(best['total']['value'])} against "
+        f"{score(first['total']['value'])} of the configured policy, {by} better. "
+        f"{_chance(best['against_first'])}"
+    )
+
+
+def _chance(compared: Found) -> str:
+    """Whether the weeks tell two policies apart."""
+    weeks = f"{counted(compared['differ'], 'week')} of {compared['weeks']}"
+    if compared["low"] is None:
+        return f"They differ in {weeks}: too few weeks to tell that from chance."
+    if compared["low"] <= 0 <= compared["high"]:
+        return f"They differ in {weeks}, by no more than chance."
+    return f"They differ in {weeks}, by more than chance alone would."
+
+
+def _rest(found: Found) -> str:
+    """How far the configured policy is from the others."""
+    others = [one for one in found["policies"][1:] if one["is_rule"]]
+    sure = [one for one in others if (one["against_first"]["low"] or 0) > 0]
+    named = ", ".join(f"“{one['name']}”" for one in sure)
+    more = f"{named}: worse by more than chance. " if named else ""
+    return f"{more}{regret(found, found['policies'][0])}"
+
+
+def regret(found: Found, policy: Found) -> str:
+    """How far a policy is from what could be known only later."""
+    if policy["regret_share"] is None:
+        return ""
+    return (
+        f"The best in hindsight would have had {score(hindsight(found)['total']['value'])}, and "
+        f"“{policy['name']}” had {score(policy['total']['value'])}: "
+        f"{percent(policy['regret_share'])} worse."
+    )
+
+
+def hindsight(found: Found) -> Found:
+    """The policy that nobody can have."""
+    last: Found = found["policies"][-1]
+    return last
+
+
+def happened(event: Found) -> str:
+    """``2014-07-06 promoted``."""
+    version = f" {event['version']}" if event["version"] else ""
+    return f"{EVENTS[event['event']]}{version}"
+
+
+def candidates(chosen: Mapping[str, str]) -> str:
+    """``ridge``; of several targets ``stack for success, ridge for rating``."""
+    if len(chosen) == 1:
+        return next(iter(chosen.values()))
+    return ", ".join(f"{candidate} for {target}" for target, candidate in chosen.items())
+
+
+def wrong_promotion(found: Found, one: Found) -> str:
+    """A promotion that turned out wrong, in a sentence."""
+    name = label(found["metric"])
+    sure = "more than chance" if one["sure"] else "which may be chance"
+    return (
+        f"{one['version']} had {name} {score(one['value'])} on the {count(one['rows'])} rows that "
+        f"it answered, and {one['instead']} would have had {score(one['instead_value'])}: {sure}"
+    )
+
+
+def incident(one: Found) -> str:
+    """An incident in a line."""
+    when = f"{one['from']} to {one['to']}"
+    what = {
+        "drift": lambda: (
+            f"{', '.join(one['change']['columns'])}: {one['change']['kind']} by "
+            f"{one['change']['amount']:g}"
+        ),
+        "bad_data": lambda: "the delivered file breaks its contract",
+        "latency": lambda: f"models trained then take {one['ms']:g} ms for an answer",
+        "broken_model": lambda: (
+            "models trained then do not answer"
+            if one["factor"] is None
+            else f"models trained then answer {one['factor']:g} times what they should"
+        ),
+    }[one["kind"]]()
+    return f"{when}: {what}" + (f" ({one['note']})" if one["note"] else "")

@@ -1,0 +1,26 @@
+"""Replay of a policy on past Sundays: what the gate, the watch and the rollback would have done.
+
+No model is trained here: stages bring the models and what they answer, and a walk through the days
+asks the production code what it would have done. See ``docs/explanation/replay.md``.
+"""
+
+from ratchet.replay.incidents import Incident, read_incidents
+from ratchet.replay.outcome import report
+from ratchet.replay.policies import Policy, policies
+from ratchet.replay.stage import Model, Stage
+from ratchet.replay.walk import MissingStageError, Walk, walk
+from ratchet.replay.world import World
+
+__all__ = [
+    "Incident",
+    "MissingStageError",
+    "Model",
+    "Policy",
+    "Stage",
+    "Walk",
+    "World",
+    "policies",
+    "read_incidents",
+    "report",
+    "walk",
+]

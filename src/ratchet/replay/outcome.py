@@ -1,0 +1,228 @@
+"""What came of every policy: errors week by week, regret, switches and false promotions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.errors import DataError
+from ratchet.learning.metrics import greater_is_better
+from ratchet.monitoring.comparison import compare, jsonable, worsening
+from ratchet.replay.state import Span
+from ratchet.replay.walk import Walk
+from ratchet.replay.world import World, is_number
+
+CONFIDENCE = 0.95
+_FEW = 3
+"""Weeks below which nothing is said of chance."""
+
+
+def report(world: World, walks: Sequence[Walk]) -> dict[str, Any]:
+    """Compare what policies have done.
+
+    Args:
+        world: the past.
+        walks: what each has done; the first is the one that the others are compared with, and the
+            last is the best in hindsight.
+
+    Returns:
+        ``metric``, ``target``, ``greater_is_better``; ``weeks``, each with ``start`` and ``end``
+        (days) and whether it is ``compared``; ``policies``, see ``_told``; ``best``, the name of
+        the best that could have been used; ``stages`` and ``incidents``. Plain values, for JSON.
+    """
+    weekly = {walk.policy.name: _weekly(world, walk) for walk in walks}
+    answered = np.isfinite(np.array(list(weekly.values())))
+    compared = answered[answered.any(axis=1)].all(axis=0)  # who never answers bars nobody
+    totals = {walk.policy.name: _total(world, walk, compared) for walk in walks}
+    least = totals[walks[-1].policy.name]["value"]
+    first = weekly[walks[0].policy.name]
+    told = []
+    for walk in walks:
+        name = walk.policy.name
+        total = totals[name]
+        told.append(
+            {
+                **_told(world, walk),
+                "total": total,
+                "weekly": weekly[name],
+                "regret": world.loss(total["value"]) - world.loss(least),
+                "regret_share": worsening(world.metric, least, total["value"]),
+                "against_first": difference(world, weekly[name], first, compared),
+            }
+        )
+    rules = [one for one in told if one["is_rule"] and is_number(one["total"]["value"])]
+    best = min(rules, key=lambda one: world.loss(one["total"]["value"]), default=None)
+    return jsonable(
+        {
+            "target": world.target,
+            "metric": world.metric,
+            "greater_is_better": greater_is_better(world.metric),
+            "weeks": [
+                {"start": _day(start + pd.Timedelta("1us")), "end": _day(end), "compared": bool(ok)}
+                for (start, end), ok in zip(world.weeks, compared, strict=True)
+            ],
+            "policies": told,
+            "best": best and best["name"],
+            "stages": [_stage(world, day) for day in sorted(world.stages)],
+            "incidents": [one.model_dump(mode="json", by_alias=True) for one in world.incidents],
+        }
+    )
+
+
+def difference(
+    world: World, mine: Sequence[float], other: Sequence[float], compared: Any
+) -> dict[str, Any]:
+    """By how much a policy is worse than another, paired by week.
+
+    Args:
+        world: says which way the metric goes.
+        mine: score of every week.
+        other: the same of the other policy.
+        compared: which weeks count.
+
+    Returns:
+        ``value``, the mean difference of a week, above 0 where it is worse; ``low`` and ``high``,
+        the ends of its 95 % interval by Student's t; ``weeks``, and in how many of them the two
+        differ. The ends are missing where there are too few weeks, and take weeks for
+        independent: models that serve for several of them make them alike, and the interval too
+        narrow.
+    """
+    pairs = [(world.loss(a), world.loss(b)) for a, b in zip(mine, other, strict=True)]
+    by_week = np.array([a - b for (a, b), ok in zip(pairs, compared, strict=True) if ok])
+    told = {"weeks": len(by_week), "differ": int(np.sum(by_week != 0))}
+    if not len(by_week):
+        return {**told, "value": math.nan, "low": math.nan, "high": math.nan}
+    value = float(by_week.mean())
+    return {**told, "value": value, **_ends(by_week, value)}
+
+
+def _ends(by_week: Any, value: float) -> dict[str, float]:
+    from scipy import stats
+
+    if len(by_week) < _FEW:
+        return {"low": math.nan, "high": math.nan}
+    error = float(by_week.std(ddof=1)) / math.sqrt(len(by_week))
+    width = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(by_week) - 1)) * error
+    return {"low": value - width, "high": value + width}
+
+
+def _told(world: World, walk: Walk) -> dict[str, Any]:
+    """What a policy has done: counts, switches with their reasons, and what served when."""
+    happened = [event.event for event in walk.events]
+    changes = list(_changes(walk.spans))
+    return {
+        "name": walk.policy.name,
+        "meaning": walk.policy.meaning,
+        "is_rule": walk.policy.is_rule,
+        "trainings": len(walk.trained),
+        "promotions": happened.count("promote"),
+        "rollbacks": happened.count("rollback"),
+        "requests": happened.count("retrain"),
+        "switches": len(changes),
+        "false_promotions": _false_promotions(world, walk, changes),
+        "events": [
+            {
+                "day": _day(event.day),
+                "event": event.event,
+                "version": event.version,
+                "champion": event.champion,
+                "reason": event.reason,
+                "numbers": dict(event.numbers),
+            }
+            for event in walk.events
+        ],
+        "served": [
+            {
+                "version": span.model.version,
+                "candidates": dict(span.model.candidates),
+                "after": span.after,
+                "until": span.until,
+            }
+            for span in walk.spans
+        ],
+    }
+
+
+def _changes(spans: Sequence[Span]) -> list[tuple[Span, Span]]:
+    return [(old, new) for old, new in pairwise(spans) if old.model is not new.model]
+
+
+def _false_promotions(
+    world: World, walk: Walk, changes: Sequence[tuple[Span, Span]]
+) -> list[dict[str, Any]]:
+    """New models that did worse than the one they replaced, on the rows that they then answered.
+
+    ``sure`` says whether that is more than chance (one-sided, 95 %, paired by row).
+    """
+    seen = {walk.spans[0].model.version} if walk.spans else set()
+    found = []
+    for old, new in changes:
+        is_new = new.model.version not in seen
+        seen.add(new.model.version)
+        worse = _worse_than(world, new, old) if is_new else None
+        if worse is not None:
+            found.append({"version": new.model.version, "instead": old.model.version, **worse})
+    return found
+
+
+def _worse_than(world: World, new: Span, old: Span) -> dict[str, Any] | None:
+    ours, theirs = (world.rows(span.model, new.after, new.until) for span in (new, old))
+    try:
+        found = compare(
+            ours,
+            theirs,
+            world.use_case.targets[world.target],
+            world.metric,
+            horizon=world.use_case.features.horizon,
+            seed=world.seed,
+            confidence=CONFIDENCE,
+        )
+    except DataError:  # too few rows to say anything
+        return None
+    if not found.gain > 0:
+        return None
+    return {
+        "rows": found.rows,
+        "value": found.champion,
+        "instead_value": found.previous,
+        "sure": found.low > 0,
+    }
+
+
+def _weekly(world: World, walk: Walk) -> list[float]:
+    return [world.score(_rows(world, walk.spans, *week)) for week in world.weeks]
+
+
+def _total(world: World, walk: Walk, compared: Any) -> dict[str, Any]:
+    """Score over all rows of the weeks in which every policy has answered."""
+    weeks = [week for week, ok in zip(world.weeks, compared, strict=True) if ok]
+    parts = [_rows(world, walk.spans, *week) for week in weeks]
+    rows = pd.concat(parts) if parts else pd.DataFrame()
+    return {"value": world.score(rows), "rows": len(rows)}
+
+
+def _rows(world: World, spans: Sequence[Span], after: Any, until: Any) -> pd.DataFrame:
+    """What was answered in a week, by whichever model served."""
+    parts = [
+        world.rows(span.model, max(after, span.after), min(until, span.until))
+        for span in spans
+        if span.after < until and span.until > after
+    ]
+    return pd.concat(parts) if parts else pd.DataFrame()
+
+
+def _stage(world: World, day: pd.Timestamp) -> dict[str, Any]:
+    stage = world.stages[day]
+    told: Mapping[str, Any] = {"as_of": _day(day), "trouble": stage.trouble, "candidates": {}}
+    if not stage.challengers:
+        return dict(told)
+    return {**told, "candidates": dict(stage.challengers[0].candidates)}
+
+
+def _day(moment: Any) -> str:
+    return str(pd.Timestamp(moment).date())

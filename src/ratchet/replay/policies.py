@@ -1,0 +1,262 @@
+"""Policies: the production code with its YAML, and what it has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from ratchet.learning.metrics import greater_is_better
+from ratchet.monitoring.comparison import Comparison, compare, exceeds, worsening
+from ratchet.monitoring.oversight import oversee
+from ratchet.monitoring.performance import answered
+from ratchet.monitoring.watch import Action, Assessment, in_question
+from ratchet.params import UseCase
+from ratchet.release.deciding import deciding
+from ratchet.release.evidence import Evidence
+from ratchet.release.fresh import Fresh, fresh_keys
+from ratchet.release.gate import Decision, judge
+from ratchet.replay.stage import Model, Stage
+from ratchet.replay.state import State
+from ratchet.replay.world import World, is_number
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What becomes of a challenger."""
+
+    model: Model
+    decision: Decision
+    reason: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+Choose = Callable[["Policy", World, State, Stage], Iterator[Judged]]
+Look = Callable[["Policy", World, State], "Action | None"]
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """What is done with new models, and with the one that serves.
+
+    Attributes:
+        name: how it is called.
+        meaning: what it does, in a sentence.
+        use_case: the parameters, with the policy's own ``release`` and ``monitoring``.
+        choose: judges what a training has brought.
+        watch: looks at the champion every day; ``None`` if nobody does.
+        quarantines: whether what was rolled back may not come back.
+        trains: whether models are trained after there is one.
+        is_rule: whether it could be used: only hindsight knows what is to come.
+    """
+
+    name: str
+    meaning: str
+    use_case: UseCase
+    choose: Choose
+    watch: Look | None = None
+    quarantines: bool = True
+    trains: bool = True
+    is_rule: bool = True
+
+
+def policies(use_case: UseCase, others: Mapping[str, UseCase]) -> list[Policy]:
+    """The configured policy, others to be tried, and what all of them have to beat.
+
+    Args:
+        use_case: the parameters as they are configured.
+        others: name -> the parameters of another policy.
+    """
+    release, watch = use_case.release, use_case.monitoring.watch
+    numbers = [release.min_gain, watch.retrain_above, watch.rollback_above]
+    bare = " / ".join(f"{100 * number:g}" for number in numbers)
+    return [
+        Policy("configured", "as the parameters say", use_case, by_the_gate, by_the_watch),
+        *(
+            Policy(name, "as its file says", other, by_the_gate, by_the_watch)
+            for name, other in others.items()
+        ),
+        Policy(
+            "never retrain", "the first model serves for ever", use_case, every_one, trains=False
+        ),
+        Policy("always promote", "every new model serves, whatever it does", use_case, every_one),
+        Policy(
+            f"bare {bare} %",
+            f"a new model serves if its score on the fresh rows is more than "
+            f"{100 * release.min_gain:g} % better; a window more than "
+            f"{100 * watch.retrain_above:g} % worse asks for a training, one more than "
+            f"{100 * watch.rollback_above:g} % worse brings the previous model back; no more is "
+            f"asked",
+            use_case,
+            by_the_bare_gain,
+            by_the_bare_window,
+            quarantines=False,
+        ),
+        Policy(
+            "best in hindsight",
+            "in every week the model that turned out best among those trained by then",
+            use_case,
+            with_hindsight,
+            is_rule=False,
+        ),
+    ]
+
+
+def by_the_gate(policy: Policy, world: World, state: State, stage: Stage) -> Iterator[Judged]:
+    """The gate of production: the chosen model; where nothing serves yet, then the naive one."""
+    champion, release = state.champion, policy.use_case.release
+    for model in stage.challengers[: None if champion is None else 1]:
+        shown = evidence_of(policy.use_case, champion, stage, model)
+        verdict = judge(shown, release, dict(policy.use_case.targets), world.seed)
+        yield Judged(model, verdict.decision, verdict.reason, verdict.numbers)
+        if verdict.decision == "PROMOTE":
+            return
+
+
+def evidence_of(
+    use_case: UseCase, champion: Model | None, stage: Stage, challenger: Model
+) -> Evidence:
+    """What the gate would have been shown on the day of a stage."""
+    time = use_case.data.time
+    times: pd.Series = stage.primary[time]
+    keys, seen = times.index, [challenger.last_row]
+    soundness: dict[str, str | None] = {"challenger": None, "answers": None}
+    if champion is not None:
+        keys = fresh_keys(times, times.index[:0], champion.decided_until)
+        seen += [champion.decided_until] if len(keys) else []
+        trouble = champion.trouble
+        soundness["way back"] = trouble and f"version {champion.version}: {trouble}"
+    return Fresh(use_case, keys, stage.naive, stage.primary).evidence(
+        challenger.candidates,
+        challenger.of(keys),
+        None if champion is None or champion.trouble else champion.of(keys),
+        soundness=soundness,
+        latency_ms=challenger.latency_ms,
+        size_mb=challenger.size_mb,
+        last_seen=max((moment for moment in seen if moment), default=None),
+    )
+
+
+def by_the_watch(policy: Policy, world: World, state: State) -> Action | None:
+    """The watch of production; nothing where no further window is over."""
+    assert state.champion is not None
+    if state.champion.trouble:
+        return _without_answers(state, state.champion)
+    watch = policy.use_case.monitoring.watch
+    if not _is_news(world, state, watch):
+        return None
+    target, metric = deciding(policy.use_case)
+    return oversee(
+        world.windows(state.champion, target, watch, state.since, state.answered),
+        state.champion.scores[target].get(metric),
+        metric,
+        watch,
+        lambda found: _against_previous(policy, world, state, found),
+        since=None if state.since is None else state.since.to_pydatetime(),
+        last_request=None if state.asked is None else state.asked.to_pydatetime(),
+    )
+
+
+def _is_news(world: World, state: State, watch: Any) -> bool:
+    """Whether a window is over that the watch has not looked at: else it would say the same."""
+    if state.answered is None or state.since is None or not state.answered > state.since:
+        return False
+    assert state.champion is not None
+    complete = world.complete_windows(state.champion, watch, state.since, state.answered)
+    news, state.seen = complete > state.seen, complete
+    return news
+
+
+def _without_answers(state: State, champion: Model) -> Action | None:
+    """A champion that cannot answer is replaced at once, if the previous model can."""
+    previous = state.previous
+    if previous is None or previous.trouble:
+        return None
+    reason = f"version {champion.version} did not answer: {champion.trouble}"
+    return Action("rollback", f"{reason}; version {previous.version} can")
+
+
+def _against_previous(
+    policy: Policy, world: World, state: State, found: Assessment
+) -> tuple[Comparison | None, str]:
+    """Champion and previous model on the rows that the assessment asks for."""
+    previous, champion = state.previous, state.champion
+    assert champion is not None
+    if previous is None:
+        return None, "there is no previous model to go back to"
+    if previous.trouble:
+        return None, f"the previous model, version {previous.version}: {previous.trouble}"
+    target, metric = deciding(policy.use_case)
+    rows = in_question(answered(champion.logged(target, state.since, state.answered)), found)
+    theirs = previous.logged(target, previous.decided_until, state.answered)
+    return compare(
+        rows,
+        theirs[~theirs["failed"] & theirs.index.isin(rows.index)],
+        policy.use_case.targets[target],
+        metric,
+        horizon=policy.use_case.features.horizon,
+        seed=world.seed,
+    ), ""
+
+
+def every_one(policy: Policy, world: World, state: State, stage: Stage) -> Iterator[Judged]:
+    """Every new model."""
+    first = state.champion is None
+    yield Judged(stage.challengers[0], "PROMOTE", f"the {'first' if first else 'newest'} model")
+
+
+def by_the_bare_gain(policy: Policy, world: World, state: State, stage: Stage) -> Iterator[Judged]:
+    """A model whose score on the fresh rows is better by more than the least gain."""
+    model, champion, least = stage.challengers[0], state.champion, policy.use_case.release.min_gain
+    if champion is None:
+        yield Judged(model, "PROMOTE", "the first model")
+        return
+    after, until = champion.decided_until, model.decided_until
+    was, now = (world.error(one, after, until) for one in (champion, model))
+    gain = -worsening(world.metric, was, now)
+    reason = f"{world.metric} {now:.4g} against {was:.4g}: {100 * gain:.3g} % better"
+    better = is_number(gain) and exceeds(gain, least)
+    yield Judged(model, "PROMOTE" if better else "HOLD", reason, {"gain": {"value": gain}})
+
+
+def by_the_bare_window(policy: Policy, world: World, state: State) -> Action | None:
+    """The latest window alone, against thresholds alone."""
+    watch, champion = policy.use_case.monitoring.watch, state.champion
+    assert champion is not None
+    if not _is_news(world, state, watch):
+        return None
+    target, metric = deciding(policy.use_case)
+    windows = world.windows(champion, target, watch, state.since, state.answered)
+    latest = windows[windows["complete"].astype(bool)].iloc[-1]
+    promoted = champion.scores[target].get(metric)
+    worse = worsening(metric, promoted["value"], float(latest[metric])) if promoted else 0.0
+    reason = f"{metric} {latest[metric]:.4g} is {100 * worse:.3g} % worse than at the promotion"
+    if not is_number(worse):
+        return None
+    if exceeds(worse, watch.rollback_above) and state.previous is not None:
+        return Action("rollback", reason, {"worse_by": worse})
+    if exceeds(worse, watch.retrain_above):
+        return Action("retrain", reason, {"worse_by": worse})
+    return None
+
+
+def with_hindsight(policy: Policy, world: World, state: State, stage: Stage) -> Iterator[Judged]:
+    """What turns out best until the next Sunday, among all models trained by then."""
+    after, until = next(week for week in world.weeks if week[0].date() == stage.as_of.date())
+    models = [
+        model
+        for day, known in world.stages.items()
+        if day <= stage.as_of and day in world.sundays
+        for model in known.challengers
+    ]
+    scored = [(world.error(model, after, until), model) for model in models]
+    scored = [(score, model) for score, model in scored if is_number(score)]
+    if not scored:
+        return
+    sign = -1 if greater_is_better(world.metric) else 1
+    score, best = min(scored, key=lambda pair: sign * pair[0])
+    if best is not state.champion:
+        reason = f"{world.metric} will be {score:.4g}, the least of {len(scored)} models"
+        yield Judged(best, "PROMOTE", reason.replace("least", "most" if sign < 0 else "least"))
