@@ -12,8 +12,10 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from ratchet.commands import ratchet
+from ratchet.config import loader_here
+from ratchet.errors import ConfigError
 from ratchet.orchestration.code import used_code
-from ratchet.orchestration.settings_used import Configuration
+from ratchet.orchestration.settings_used import Configuration, overrides_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,14 +61,15 @@ def test_a_stage_is_a_phase_of_a_use_case_and_hangs_on_its_code_and_keys(stages)
     stage = stages["evaluation_power"]
     keys = {file: names for entry in stage["params"] for file, names in entry.items()}
 
-    assert stage["cmd"].split()[1:] == (
-        ["-m", "kedro", "run", "--pipelines", "evaluation", "--namespaces", "power"]
+    assert stage["cmd"] == (
+        ".venv/bin/python -m kedro run --env dvc --pipelines evaluation --namespaces power"
     )
     assert {"src/ratchet/pipelines/evaluation", "src/ratchet/learning/metrics"} <= set(
         stage["deps"]
     )
     assert not any("release" in path or "/classical" in path for path in stage["deps"])
     assert "power.targets" in keys["conf/base/parameters/power.yml"]
+    assert "power.targets" in keys["params.yaml"]
     assert stage["metrics"] == [{"data/07_model_output/power/best_scores.json": {"cache": False}}]
     assert stages["reporting_power"]["plots"] == ["data/08_reporting/power/plots/png"]
     assert not any(name.startswith(("release", "monitoring")) for name in stages)
@@ -92,6 +95,7 @@ def test_a_changed_configuration_makes_the_file_stale(project, monkeypatch):
     assert first.exit_code == same.exit_code == 0
     assert "up to date" in same.output
     assert stale.exit_code == 1
+    assert (project / "params.yaml").read_text().count("{}") == 4  # about, data, features, targets
     assert "dvc.yaml is stale: write it anew with `kedro ratchet dvc`" in stale.output
 
 
@@ -119,6 +123,14 @@ def test_imports_are_followed_also_inside_of_functions(tmp_path):
     ]
 
 
+def configuration(folder: Path, files: dict[str, str]) -> Configuration:
+    for name, text in files.items():
+        path = folder / "conf/base" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Configuration(folder)
+
+
 def test_keys_behind_globals_are_tracked_where_they_are_written(tmp_path):
     files = {
         "parameters/shop.yml": """
@@ -127,17 +139,12 @@ def test_keys_behind_globals_are_tracked_where_they_are_written(tmp_path):
               targets: {units: {cv: 2, candidates: "${globals:candidates.few}"}}
             """,
         "parameters/run.yml": "seed: ${globals:seed}",
-        "globals.yml": "{seed: 1, paths: {raw: data}, until: 2020-01-01}",
+        "globals.yml": "{seed: 1, paths: {raw: data}, until: '2020-01-01'}",
         "globals_candidates.yml": "candidates: {few: {ridge: {}}, many: {}}",
         "catalog/01_raw.yml": "shop.raw: {filepath: '${globals:paths.raw}/${globals:until}'}",
     }
-    for name, text in files.items():
-        path = tmp_path / "conf/base" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    configuration = Configuration(tmp_path)
 
-    assert configuration.tracked(
+    assert configuration(tmp_path, files).tracked(
         ["shop.targets.units.candidates.ridge", "shop.data", "shop.data.key", "seed"], "shop.raw"
     ) == [
         {"conf/base/globals.yml": ["seed", "until"]},
@@ -145,3 +152,34 @@ def test_keys_behind_globals_are_tracked_where_they_are_written(tmp_path):
         {"conf/base/parameters/run.yml": ["seed"]},
         {"conf/base/parameters/shop.yml": ["shop.data", "shop.targets.units.candidates"]},
     ]
+
+
+def test_what_experiments_have_changed_is_kept():
+    parameters = {"seed": 1, "shop": {"data": {}, "targets": {}, "release": {}, "about": {}}}
+    now = "shop: {data: {rows: 5}}"
+
+    text = overrides_text(parameters, now)
+
+    assert yaml.safe_load(text) == {
+        "as_of": None,
+        "shop": {"data": {"rows": 5}, "targets": {}, "about": {}},
+    }
+    assert overrides_text(parameters, text) == text
+
+
+def test_runs_of_dvc_take_what_experiments_have_changed(project, monkeypatch):
+    (project / "params.yaml").write_text("power: {features: {min_count: 7}}")
+    link = project / "conf/dvc/parameters.yml"
+    link.unlink()  # the copy of it
+    link.symlink_to((ROOT / "conf/dvc/parameters.yml").readlink())
+    bootstrap_project(project)
+    monkeypatch.chdir(project)
+
+    assert loader_here("dvc")[0]["parameters"]["power"]["features"]["min_count"] == 7
+
+
+def test_a_date_that_dvc_would_fail_at_is_named(tmp_path):
+    found = configuration(tmp_path, {"parameters.yml": "shop: {data: {days: [1, 2020-02-01]}}"})
+
+    with pytest.raises(ConfigError, match=r"parameters.yml: shop.data.days\[1\]: .* quotes"):
+        found.tracked(["shop.data"], None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from kedro.config import AbstractConfigLoader
 
 from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import UserError
@@ -15,33 +16,43 @@ MEMORY = {"{default}": {"type": "MemoryDataset"}}
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Write nothing; say whether the file is up to date.")
+@click.option("--check", is_flag=True, help="Write nothing; say whether the files are up to date.")
 def dvc(check: bool) -> None:
     """Write dvc.yaml, which says what `dvc repro` runs, anew.
 
     Needed after a change of use cases, candidates, the catalog, or of what a phase imports. It goes
-    by conf/base alone, so that it is the same for everybody.
+    by conf/base alone, so that it is the same for everybody. What experiments change is kept.
     """
-    text, project = _text()
-    path = project / STAGES
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        click.echo(f"{STAGES} is up to date")
+    from ratchet.orchestration.settings_used import OVERRIDES, overrides_text
+
+    loader, folder = loader_here("base")
+    overrides = _now(folder / OVERRIDES)
+    _write(folder / OVERRIDES, overrides_text(loader["parameters"], overrides), check)
+    _write(folder / STAGES, _text(loader, folder), check)
+
+
+def _now(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _write(path: Path, text: str, check: bool) -> None:
+    if _now(path) == text:
+        click.echo(f"{path.name} is up to date")
     elif check:
-        raise UserError(f"{STAGES} is stale: write it anew with `kedro ratchet dvc`")
+        raise UserError(f"{path.name} is stale: write it anew with `kedro ratchet dvc`")
     else:
         part = path.with_suffix(".part")
         part.write_text(text, encoding="utf-8")
         part.replace(path)
-        click.echo(f"{STAGES} is written")
+        click.echo(f"{path.name} is written")
 
 
-def _text() -> tuple[str, Path]:
+def _text(loader: AbstractConfigLoader, folder: Path) -> str:
     from kedro.io import CatalogConfigResolver
 
     from ratchet.orchestration.stages import Project, dvc_text
     from ratchet.pipeline_registry import PHASES
 
-    loader, folder = loader_here("base")
     use_cases = read_use_cases(loader["parameters"])
     project = Project(
         folder=folder,
@@ -52,4 +63,4 @@ def _text() -> tuple[str, Path]:
         },
         catalog=CatalogConfigResolver(loader["catalog"], default_runtime_patterns=MEMORY),
     )
-    return dvc_text(project), folder
+    return dvc_text(project)

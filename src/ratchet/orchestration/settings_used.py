@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -9,13 +10,31 @@ from typing import Any
 
 import yaml
 
+from ratchet.errors import ConfigError
+
 _GLOBALS = re.compile(r"\$\{globals:\s*([\w.]+)")
 
 
-class Configuration:
-    """The files of ``conf/base`` without anything put in for ``${globals:...}``.
+ACTING = ("release", "monitoring")
+"""Phases, and their parameters, that are no stages: what they decide depends on what serves, and so
+on more than files; and it must not be decided again because a file has changed."""
 
-    DVC reads them like this, and compares single keys of them.
+OVERRIDES = "params.yaml"
+"""What experiments change: DVC's own name for it. ``conf/dvc/parameters.yml`` leads there."""
+
+_HEADER = """\
+# What experiments change: `dvc exp run -S +films.features.min_count=40` writes it here, and runs
+# of DVC take it in place of what conf/base says (docs/how-to/version-data-and-models.md). Empty
+# sections have to stay: DVC compares them.
+
+"""
+
+
+class Configuration:
+    """The files of ``conf/base``, and what experiments change of them, as they are written.
+
+    Nothing is put in for ``${globals:...}``: DVC reads them like this, and compares single keys.
+    For the same reason ``-S`` cannot write into them: it would put something in.
 
     Args:
         project: the project folder.
@@ -26,6 +45,8 @@ class Configuration:
         self._parameters = _read(
             project, [*base.rglob("parameters*.yml"), *base.glob("parameters*/**/*.yml")]
         )
+        overrides = project / OVERRIDES
+        self._parameters |= _read(project, [overrides] if overrides.exists() else [])
         self._globals = _read(project, base.glob("globals*.yml"))
         self._catalog = _read(project, base.glob("catalog/*.yml"))
 
@@ -38,6 +59,9 @@ class Configuration:
 
         Returns:
             As ``params`` of a stage takes it. Of a value that a global stands for, both are named.
+
+        Raises:
+            ConfigError: a value is a date, which DVC cannot compare; names its place.
         """
         found: set[tuple[str, str]] = set()
         for name in parameters:
@@ -56,7 +80,9 @@ class Configuration:
             value, depth = content, 0
             while depth < len(parts) and isinstance(value, dict) and parts[depth] in value:
                 value, depth = value[parts[depth]], depth + 1
-            yield file, ".".join(parts[:depth])
+            key = ".".join(parts[:depth])
+            _check_dates(value, key, file)
+            yield file, key
             rest = parts[depth:] if isinstance(value, str) else []
             yield from self._named_in(value, rest)
 
@@ -66,11 +92,45 @@ class Configuration:
                 yield from self._follow(self._globals, ".".join([name, *rest]))
 
 
+def overrides_text(parameters: Mapping[str, Any], now: str) -> str:
+    """The file of what experiments change, with a section for everything that a stage compares.
+
+    Args:
+        parameters: those of the project.
+        now: the file as it is; returned as it is if nothing is missing there.
+    """
+    found: dict[str, Any] = yaml.safe_load(now) or {}
+    missing = "as_of" not in found
+    found.setdefault("as_of", None)
+    for name in sorted(name for name, value in parameters.items() if isinstance(value, dict)):
+        own = found.setdefault(name, {})
+        sections = [
+            key
+            for key, value in parameters[name].items()
+            if isinstance(value, dict) and key not in ACTING
+        ]
+        missing |= bool(set(sections) - set(own))
+        own |= {section: own.get(section, {}) for section in sections}
+    return _HEADER + yaml.safe_dump(found, sort_keys=False) if missing else now
+
+
 def _read(project: Path, paths: Iterable[Path]) -> dict[str, Any]:
     return {
         path.relative_to(project).as_posix(): yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         for path in sorted(set(paths))
     }
+
+
+def _check_dates(value: Any, key: str, file: str) -> None:
+    """Refuse what DVC would fail at, without saying where."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_dates(inner, f"{key}.{name}", file)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            _check_dates(inner, f"{key}[{place}]", file)
+    elif isinstance(value, dt.date):
+        raise ConfigError(f'{file}: {key}: DVC takes a date only in quotes: "{value}"')
 
 
 def _outermost(keys: Iterable[str]) -> list[str]:

@@ -11,18 +11,15 @@ import yaml
 from kedro.utils import load_obj
 
 from ratchet.orchestration.code import used_code
-from ratchet.orchestration.settings_used import Configuration
+from ratchet.orchestration.settings_used import ACTING, Configuration
 from ratchet.params import UseCase
 
 if TYPE_CHECKING:
     from kedro.io import CatalogConfigResolver
     from kedro.pipeline import Pipeline
 
-ACTING = ("release", "monitoring")
-"""Phases that are no stages: what they decide depends on what serves, and so on more than files;
-and it must not be decided again because a file has changed."""
-
 PYTHON = ".venv/bin/python"  # as a module, and not by .venv/bin/kedro: see the Makefile
+ENV = "dvc"  # conf/local, which git does not have, would change results unseen
 LIBRARIES = "requirements/run.txt"
 RAW_ENTRIES = "conf/base/catalog/01_raw.yml"
 
@@ -80,7 +77,7 @@ def _stage(project: Project, configuration: Configuration, phase: str, name: str
     code = used_code(project.folder, _modules(project, phase, name))
     return {
         "desc": f"{project.use_cases[name].about.title}: {phase}",
-        "cmd": f"{PYTHON} -m kedro run --pipelines {phase} --namespaces {name}",
+        "cmd": f"{PYTHON} -m kedro run --env {ENV} --pipelines {phase} --namespaces {name}",
         "deps": [
             *sorted(path for d in inputs if (path := project.path(d))),
             *([RAW_ENTRIES] if raw in inputs else []),
