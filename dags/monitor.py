@@ -9,10 +9,12 @@ from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Asset, Param, TriggerRule
 
-from ratchet_dags.commands import Commands, read, together
+from ratchet_dags.commands import BACKFILL, Commands, read, together
 from ratchet_dags.drawing import dag_options
 from ratchet_dags.manifest import manifest
+from ratchet_dags.notes import note
 from ratchet_dags.tasks import command_task
+from ratchet_dags.waiting import earlier_run
 from ratchet_dags.words import AS_OF, monitor_page
 
 _BRANCHES = {"none": "quiet", "rollback": "rolled_back", "retrain": "retrain"}
@@ -24,9 +26,15 @@ class Retrain(TriggerDagRunOperator):
     template_fields = (*TriggerDagRunOperator.template_fields, "note")
 
 
-def choose_by_watch(ti: Any) -> str:
-    """Show what the monitoring has done."""
-    return _BRANCHES[read(ti.xcom_pull(task_ids="monitor"))["action"]]
+def choose_by_watch(ti: Any, dag_run: Any) -> str:
+    """Show what the monitoring has done. A look at the past starts no retraining of today."""
+    found = read(ti.xcom_pull(task_ids="monitor"))
+    branch = _BRANCHES[found["action"]]
+    if branch == "retrain" and dag_run.run_type == BACKFILL:
+        branch = "quiet"
+    told = "\n".join([found["reason"], *(f"- {alert}" for alert in found["alerts"])])
+    note(ti, f"**{found['action']}**: {told}", "monitor")
+    return branch
 
 
 def draw(commands: Commands) -> DAG:
@@ -59,17 +67,20 @@ def draw(commands: Commands) -> DAG:
                 task_id="retrain",
                 trigger_dag_id=f"retrain_{name}",
                 trigger_run_id="{{ dag.dag_id }}__{{ run_id }}",
-                conf={"as_of": "{{ as_of(dag_run, params) or '' }}", "reason": why},
+                conf={"reason": why, **_as_of(commands)},
                 note=why,
                 skip_when_already_exists=True,
             ),
         ]
         status = command_task("status", commands.status(), trigger_rule=TriggerRule.NONE_FAILED)
-        close = command_task(
-            "close_run", commands.ratchet("close-run", "--status {{ outcome(ti) }}")
-        ).as_teardown()
-        monitor >> act >> outcomes >> status >> close
+        close = command_task("close_run", commands.close()).as_teardown()
+        earlier_run() >> monitor >> act >> outcomes >> status >> close
     return dag
+
+
+def _as_of(commands: Commands) -> dict[str, str]:
+    """The day that is looked at, for rows that have one."""
+    return {"as_of": "{{ as_of(dag_run, params) }}"} if commands.about["time"] else {}
 
 
 DAGS = {

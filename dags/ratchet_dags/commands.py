@@ -65,6 +65,10 @@ class Commands:
         """Write the status page, of all use cases."""
         return f"{_kedro()} ratchet status --page{{{{ env_option(dag_run) }}}}"
 
+    def close(self) -> str:
+        """Close the MLflow run of this DAG run, when all other tasks are done."""
+        return self.ratchet("close-run", "--status {{ outcome(ti) }}")
+
     def macros(self) -> dict[str, Callable[..., Any]]:
         """What the templates above call."""
         return {

@@ -22,8 +22,7 @@ _SECONDS = 60
 def failed(context: Mapping[str, Any]) -> None:
     """A DAG run has failed. Airflow calls it, in a process of its own."""
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
-    why = context.get("reason") or "a task failed"
-    tell("failure", f"{dag_id}: run {run_id} failed ({why}); what serves has not changed")
+    tell("failure", f"{dag_id}: run {run_id} failed; what serves has not changed")
 
 
 def late(dag_id: str, hours: float, context: Mapping[str, Any] | None = None) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
 
+from ratchet_dags.commands import Commands
 from ratchet_dags.manifest import PROJECT, manifest
 
 _CONTEXT = {
@@ -36,9 +37,11 @@ def command_task(task_id: str, command: str, *, answers: bool = False, **options
     return make(runner, task_id, command, answers, {**options, "do_xcom_push": answers})
 
 
-def nodes_page(nodes: Sequence[str]) -> str:
-    """The nodes that a task runs, in Markdown."""
-    return "Nodes of Kedro, in order:\n\n" + "\n".join(f"- `{node}`" for node in nodes)
+def phase_task(commands: Commands, task_id: str, *phases: str, **options: Any) -> Any:
+    """A task that runs phases of a use case; its page names their nodes."""
+    nodes = [node for phase in phases for node in commands.about["phases"][phase]]
+    page = "Nodes of Kedro, in order:\n\n" + "\n".join(f"- `{node}`" for node in nodes)
+    return command_task(task_id, commands.run(*phases), doc_md=page, **options)
 
 
 def _process(

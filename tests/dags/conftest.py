@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 
-pytest.importorskip("airflow.sdk", reason="Airflow is not installed: make setup-airflow")
+if find_spec("airflow") is None:  # make setup-airflow; to import it takes seconds
+    collect_ignore = ["test_branches.py", "test_integrity.py"]
 
 
 def airflow_environment(home: Path, dags: Path) -> dict[str, str]:
@@ -40,6 +42,12 @@ def airflow_environment(home: Path, dags: Path) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+@pytest.fixture(scope="session")
+def airflow_variables() -> Callable[[Path, Path], dict[str, str]]:
+    """Environment of a process that parses or runs DAGs."""
+    return airflow_environment
 
 
 @pytest.fixture(scope="session")
@@ -84,9 +92,24 @@ def drive(airflow_database: Path) -> Callable[..., list[dict[str, Any]]]:
     return run
 
 
-def draw_from(folder: Path, manifest: dict[str, Any]) -> Path:
-    """A project folder with the DAGs and a manifest of its own: the folder of the DAGs."""
-    dags = folder / "dags"
-    shutil.copytree(ROOT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
-    (dags / "manifest.json").write_text(json.dumps(manifest))
-    return dags
+@pytest.fixture(scope="session")
+def draw_from() -> Callable[[Path, dict[str, Any]], Path]:
+    """Make a folder with the DAGs and a manifest of its own: the folder of the DAGs."""
+
+    def make(folder: Path, manifest: dict[str, Any]) -> Path:
+        dags = folder / "dags"
+        shutil.copytree(ROOT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
+        (dags / "manifest.json").write_text(json.dumps(manifest))
+        return dags
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_manifest() -> dict[str, Any]:
+    """Two use cases, one with networks; no retries and no deadlines, which `dag.test()` lacks."""
+    manifest: dict[str, Any] = json.loads((ROOT / "dags" / "manifest.json").read_text())
+    manifest["use_cases"] = {name: manifest["use_cases"][name] for name in ("films", "power")}
+    for about in manifest["use_cases"].values():
+        about["job"] |= {"retries": 0, "deadline_hours": None}
+    return manifest

@@ -98,10 +98,12 @@ def hold(use_case: str, reason: str, judged: bool, env: str | None) -> None:
 
 
 def _load(catalog: Any, name: str, node: str) -> Any:
+    if not catalog.exists(name):
+        raise UserError(f"there is no {name} yet: the node {node} writes it in a `kedro run`")
     try:
         return catalog.load(name)
     except DatasetError as error:
-        raise UserError(f"{name} cannot be read; the node {node} writes it: {error}") from error
+        raise UserError(f"{name} cannot be read: {error}") from error
 
 
 def _path(catalog: Any, name: str) -> str:

@@ -166,6 +166,29 @@ class Registry:
         """What is wrong with the ledger, its end included; empty when it is whole."""
         return self.ledger.verify(anchors(self.client))
 
+    def withdraw(self, use_case: str, orchestrator_run: str) -> list[str]:
+        """Remove what an earlier try of a DAG run has registered and nothing was decided about.
+
+        Args:
+            use_case: of which.
+            orchestrator_run: the DAG run, as its versions are tagged.
+
+        Returns:
+            Numbers of the versions removed.
+        """
+        with self.locked(use_case, exclusive=True):
+            decided = {entry.version for entry in self.ledger.entries(use_case)}
+            gone = [
+                version
+                for version in self.versions(use_case)
+                if version.tags.get("orchestrator_run") == orchestrator_run
+                and version.number not in decided
+            ]
+            for version in gone:
+                remove(version.folder)
+                self.client.delete_model_version(model_name(use_case), version.number)
+        return [version.number for version in gone]
+
     def prune(self, use_case: str, keep: int) -> list[str]:
         """Remove old versions with their bundles; the ledger keeps what it says about them.
 

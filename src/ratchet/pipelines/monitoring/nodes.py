@@ -244,7 +244,8 @@ def act_on_assessment(
     from ratchet.release.deciding import deciding
 
     use_case = UseCase.model_validate(parameters)
-    entry = carry_out(registry, name, assessment, actor=str(run["mlflow_run"] or run["actor"]))
+    actor = str(run["orchestrator_run"] or run["mlflow_run"] or run["actor"])
+    entry = carry_out(registry, name, assessment, actor=actor)
     alerts = [*told(name, assessment, entry), *assessment["alerts"]]
     for alert in alerts:
         LOGGER.warning("%s: %s", alert["text"], alert["advice"])

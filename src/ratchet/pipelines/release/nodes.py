@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ratchet.frames import DataFrame
 from ratchet.params import UseCase
 from ratchet.pipelines.release.contenders import Contender, contenders, folder_name
+
+REFIT_OF = "refit_of"
+"""Tag of a version that was fitted once more: digest of the bundle that the gate has seen."""
 
 NOTED = ("digest", "candidates", "judged")
 """What the ledger keeps of a challenger beside its verdict."""
@@ -57,6 +61,8 @@ def register_challengers(
         features=features,
         statistics=statistics,
     )
+    if run["orchestrator_run"]:  # which may try this again after it was killed
+        registry.withdraw(name, run["orchestrator_run"])
     first = registry.champion(name) is None
     registered: list[dict[str, Any]] = []
     # The first to be judged is registered last: the newest version is the challenger.
@@ -81,6 +87,7 @@ def _register(
     contender: Contender,
     *,
     refit: str,
+    tags: Mapping[str, str] | None = None,
 ) -> tuple[str, Any]:
     """Write a bundle and make it known: the version, and the bundle."""
     from ratchet.release.about import last_moment
@@ -96,7 +103,8 @@ def _register(
     if refit == "all":  # the test rows, too, were learned from
         about["last_row"] = last_moment(contender.contents, ["test"])
     bundle = write_bundle(registry.bundles / name / folder_name(), contender.contents, about)
-    return registry.register(name, bundle.folder, _tags(bundle), run_id=run["mlflow_run"]), bundle
+    noted = _tags(bundle) | dict(tags or {})
+    return registry.register(name, bundle.folder, noted, run_id=run["mlflow_run"]), bundle
 
 
 def _tags(bundle: Any) -> dict[str, str]:
@@ -198,7 +206,7 @@ def release_challengers(
                 **{key: judged[key] for key in NOTED if key in judged},
                 **_kept(registry, name, judged["version"]),
             },
-            actor=str(run["mlflow_run"] or run["actor"]),
+            actor=str(run["orchestrator_run"] or run["mlflow_run"] or run["actor"]),
             expect=judged["expect"] + number,
             check=rehearse,
         )
@@ -274,6 +282,8 @@ def refit_promoted(
     judged = verdicts[-1]
     if judged["verdict"]["decision"] != "PROMOTE":
         return verdicts
+    if known := _refitted(registry, name, judged["digest"]):
+        return [*verdicts[:-1], {**judged, **known, "judged": judged["version"]}]
     use_case = UseCase.model_validate(parameters)
     contents = Contents(
         use_case=use_case,
@@ -295,6 +305,16 @@ def refit_promoted(
         for target, model in chosen.contents.models.items()
     }
     again = replace(chosen, contents=replace(chosen.contents, models=models))
-    version, bundle = _register(registry, run, name, as_of, again, refit="all")
+    tags = {REFIT_OF: judged["digest"]}
+    version, bundle = _register(registry, run, name, as_of, again, refit="all", tags=tags)
     refitted = {"version": version, "bundle": bundle.folder.name, "digest": bundle.digest}
     return [*verdicts[:-1], {**judged, **refitted, "judged": judged["version"]}]
+
+
+def _refitted(registry: Any, name: str, digest: str) -> dict[str, str] | None:
+    """What an earlier, killed try has fitted once more already."""
+    for version in registry.versions(name):
+        if version.tags.get(REFIT_OF) == digest and version.folder.is_dir():
+            found = {"version": version.number, "bundle": version.bundle}
+            return {**found, "digest": version.tags["digest"]}
+    return None
