@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,12 +128,10 @@ def read_days(first: str, last: str, every: str) -> tuple[tuple[pd.Timestamp, ..
         except ValueError:
             raise UserError(f"{option}: expected a date such as 2014-07-06, got {text!r}") from None
 
-    try:
-        step = pd.Timedelta(every)
-    except ValueError:
-        step = pd.Timedelta(0)
-    if step < pd.Timedelta(days=1) or step % pd.Timedelta(days=1):
+    days = re.fullmatch(r"([1-9]\d*)d", every.strip().lower())
+    if days is None:
         raise UserError(f"--every: expected whole days such as 7d, got {every!r}")
+    step = pd.Timedelta(days=int(days[1]))
     start, end = day("--from", first), day("--to", last)
     sundays = pd.date_range(start, end - step, freq=step)
     if sundays.empty:

@@ -11,11 +11,11 @@ Found = Mapping[str, Any]
 """The report, as ``report.json`` has it."""
 
 EVENTS = {
-    "promote": "promoted",
-    "hold": "held back",
-    "reject": "rejected",
-    "rollback": "rolled back to",
-    "retrain": "asked for a training; champion is",
+    "promote": "promoted the",
+    "hold": "held back the",
+    "reject": "rejected the",
+    "rollback": "rolled back to the",
+    "retrain": "asked for a training, instead of the",
     "failed": "no new model",
 }
 """Event -> what is said of its version."""
@@ -30,8 +30,8 @@ def title(found: Found) -> str:
 def columns(found: Found) -> tuple[str, ...]:
     """Head of the overview."""
     return (
-        *("policy", label(found["metric"]), "against configured (95 %)", "regret", "switches"),
-        *("false", "rolled back", "asked", "trained"),
+        *("policy", label(found["metric"]), "against configured", "regret", "switches"),
+        *("false", "rollbacks", "requests", "trained"),
     )
 
 
@@ -51,21 +51,24 @@ def overview(found: Found, policy: Found) -> list[str]:
 
 
 def against(found: Found, policy: Found) -> str:
-    """Mean difference of a week with its interval: above 0 the policy is worse."""
-    compared = policy["against_first"]
-    if policy is found["policies"][0] or compared["value"] is None:
+    """Mean difference of a week with its interval, in percent: above 0 the policy is worse."""
+    first, compared = found["policies"][0], policy["against_first"]
+    size = abs(first["total"]["value"] or 0)
+    if policy is first or compared["value"] is None or not size:
         return "–"
     if not compared["differ"]:
         return "the same"
-    value = signed(compared["value"])
-    if compared["low"] is None:
-        return value
-    return f"{value} ({signed(compared['low'])} to {signed(compared['high'])})"
+    value, low, high = (
+        None if compared[end] is None else compared[end] / size for end in ("value", "low", "high")
+    )
+    if low is None or high is None:
+        return signed(value)
+    return f"{signed(value)} ({signed(low)} to {signed(high)})"
 
 
-def signed(value: float) -> str:
-    """A difference with its sign."""
-    return f"+{number(value)}" if value > 0 else number(value)
+def signed(value: float | None) -> str:
+    """A share with its sign."""
+    return f"+{percent(value)}" if value is not None and value > 0 else percent(value)
 
 
 def score(value: float | None) -> str:
@@ -133,25 +136,25 @@ def hindsight(found: Found) -> Found:
 
 
 def happened(event: Found) -> str:
-    """``2014-07-06 promoted``."""
-    version = f" {event['version']}" if event["version"] else ""
+    """``promoted the model of 2014-07-06``."""
+    version = f" {model(event['version'])}" if event["version"] else ""
     return f"{EVENTS[event['event']]}{version}"
 
 
-def candidates(chosen: Mapping[str, str]) -> str:
-    """``ridge``; of several targets ``stack for success, ridge for rating``."""
-    if len(chosen) == 1:
-        return next(iter(chosen.values()))
-    return ", ".join(f"{candidate} for {target}" for target, candidate in chosen.items())
+def model(version: str) -> str:
+    """``model of 2014-07-06``, ``naive model of 2014-07-06``."""
+    day, _, role = version.partition(" ")
+    return f"{role} model of {day}".strip()
 
 
 def wrong_promotion(found: Found, one: Found) -> str:
     """A promotion that turned out wrong, in a sentence."""
-    name = label(found["metric"])
+    new, old = model(one["version"]), model(one["instead"])
+    scores = f"{label(found['metric'])} {score(one['value'])}", score(one["instead_value"])
     sure = "more than chance" if one["sure"] else "which may be chance"
     return (
-        f"{one['version']} had {name} {score(one['value'])} on the {count(one['rows'])} rows that "
-        f"it answered, and {one['instead']} would have had {score(one['instead_value'])}: {sure}"
+        f"The {new} had {scores[0]} on the {count(one['rows'])} rows that it answered, and the "
+        f"{old} would have had {scores[1]}: {sure}"
     )
 
 

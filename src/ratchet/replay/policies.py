@@ -204,19 +204,19 @@ def _against_previous(
 def every_one(policy: Policy, world: World, state: State, stage: Stage) -> Iterator[Judged]:
     """Every new model."""
     first = state.champion is None
-    yield Judged(stage.challengers[0], "PROMOTE", f"the {'first' if first else 'newest'} model")
+    yield Judged(stage.challengers[0], "PROMOTE", f"The {'first' if first else 'newest'} model.")
 
 
 def by_the_bare_gain(policy: Policy, world: World, state: State, stage: Stage) -> Iterator[Judged]:
     """A model whose score on the fresh rows is better by more than the least gain."""
     model, champion, least = stage.challengers[0], state.champion, policy.use_case.release.min_gain
     if champion is None:
-        yield Judged(model, "PROMOTE", "the first model")
+        yield Judged(model, "PROMOTE", "The first model.")
         return
     after, until = champion.decided_until, model.decided_until
     was, now = (world.error(one, after, until) for one in (champion, model))
     gain = -worsening(world.metric, was, now)
-    reason = f"{world.metric} {now:.4g} against {was:.4g}: {100 * gain:.3g} % better"
+    reason = f"{world.metric} {now:.4g} against {was:.4g}: {100 * gain:.3g} % better."
     better = is_number(gain) and exceeds(gain, least)
     yield Judged(model, "PROMOTE" if better else "HOLD", reason, {"gain": {"value": gain}})
 
@@ -232,7 +232,7 @@ def by_the_bare_window(policy: Policy, world: World, state: State) -> Action | N
     latest = windows[windows["complete"].astype(bool)].iloc[-1]
     promoted = champion.scores[target].get(metric)
     worse = worsening(metric, promoted["value"], float(latest[metric])) if promoted else 0.0
-    reason = f"{metric} {latest[metric]:.4g} is {100 * worse:.3g} % worse than at the promotion"
+    reason = f"{metric} {latest[metric]:.4g} is {100 * worse:.3g} % worse than at the promotion."
     if not is_number(worse):
         return None
     if exceeds(worse, watch.rollback_above) and state.previous is not None:
@@ -258,5 +258,5 @@ def with_hindsight(policy: Policy, world: World, state: State, stage: Stage) -> 
     sign = -1 if greater_is_better(world.metric) else 1
     score, best = min(scored, key=lambda pair: sign * pair[0])
     if best is not state.champion:
-        reason = f"{world.metric} will be {score:.4g}, the least of {len(scored)} models"
+        reason = f"{world.metric} will be {score:.4g}, the least of {len(scored)} models."
         yield Judged(best, "PROMOTE", reason.replace("least", "most" if sign < 0 else "least"))

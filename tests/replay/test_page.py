@@ -1,0 +1,30 @@
+"""The page, and the words on it."""
+
+from __future__ import annotations
+
+import json
+
+from ratchet.commands.replay_page import render
+from ratchet.commands.replay_words import overview, verdict
+from ratchet.replay import policies, report, walk
+
+
+def test_the_page_shows_what_the_report_holds(made):
+    past = made({1: 0.9, 2: 0.895}, weeks=3)
+    world = past.world
+    walks = [walk(world, policy) for policy in policies(past.use_case, {"<b>": past.use_case})]
+    found = {
+        **{"use_case": "made", "title": "Made", "from": "2024-01-07", "to": "2024-01-28"},
+        **{"trained": ["ridge"], "files": {"<b>": {"release": {}}}, **report(world, walks)},
+    }
+    found = json.loads(json.dumps(found))  # as it is read again
+
+    page = render(found)
+
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page.partition("</script>")[2]
+    for policy_told in found["policies"]:
+        for text in overview(found, policy_told):
+            assert text.replace("<b>", "&lt;b&gt;") in page
+    assert verdict(found).startswith("“always promote” would have been best: RMSE ")
+    assert "promoted the model of" in page
