@@ -122,6 +122,16 @@ def test_fast_mode_trains_every_architecture_once():
     assert (model.epochs, model.compiled, model.lookback) == (1, False, 2)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "grid", "compiled"),
+    [(50, {}, True), (5, {}, True), (4, {}, False), (4, {"epochs": [2, 10]}, True)],
+)
+def test_short_training_is_not_compiled(epochs, grid, compiled):
+    network = Network(epochs=epochs, param_grid=grid)
+
+    assert unfitted(network, WINDOWS, seed=1).compiled == compiled
+
+
 @pytest.mark.parametrize("base", [None, "ridge"])
 def test_one_network_or_several_become_one_model(base):
     train, later = rows(), rows(seed=1)

@@ -9,16 +9,21 @@ from ratchet.frames import DataFrame
 from ratchet.params import SERIES_PREFIX, Network, Target, Windows
 
 
+_SHORT = 4
+"""Epochs of a training that takes less time than compiling it would."""
+
+
 def unfitted(network: Network, windows: Windows, seed: int) -> Any:
     """The estimator whose parameters are searched."""
     from ratchet.learning.recurrent.regressor import RecurrentRegressor
 
     fast = network.mode == "fast"
+    longest = 1 if fast else max([network.epochs, *network.param_grid.get("epochs", [])])
     return RecurrentRegressor(
         lookback=windows.lookback,
         epochs=1 if fast else network.epochs,
         patience=network.patience,
-        compiled=not fast,
+        compiled=longest > _SHORT,
         random_state=seed,
     )
 
