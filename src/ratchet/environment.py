@@ -230,6 +230,7 @@ CHECKS: dict[str, Callable[[Path], Finding]] = {
     "memory": check_memory,
     "port 4141 (Kedro-Viz)": partial(check_port, port=4141, variable="make viz VIZ_PORT"),
     "port 5000 (MLflow)": partial(check_port, port=5000, variable="make mlflow MLFLOW_PORT"),
+    "port 8080 (Airflow)": partial(check_port, port=8080, variable="make airflow AIRFLOW_PORT"),
     "git": partial(
         check_program,
         names=["git"],

@@ -26,6 +26,7 @@ def in_an_empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["standalone"])
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -121,3 +122,19 @@ def test_the_login_is_shown_where_airflow_has_made_one(tmp_path):
 
     (tmp_path / "simple_auth_manager_passwords.json.generated").write_text('{"admin": "s3cret"}')
     assert standalone._greeting(environ) == f"{address}\n  user admin, password s3cret"
+
+
+def test_a_command_of_airflow_is_given_the_same_settings(tmp_path, monkeypatch):
+    called = {}
+
+    def execve(program, words, environ):
+        called.update(words=words, home=environ["AIRFLOW_HOME"])
+        raise KeyboardInterrupt  # it does not come back
+
+    monkeypatch.setattr("os.execve", execve)
+    monkeypatch.setattr("sys.argv", ["standalone", "dags", "list"])
+
+    standalone.main()
+
+    assert called["words"][1:] == ["-m", "airflow", "dags", "list"]
+    assert called["home"] == str(tmp_path / ".airflow")

@@ -1,4 +1,4 @@
-"""Airflow on this machine, until Ctrl-C: ``make airflow``.
+"""Airflow on this machine, until Ctrl-C: ``make airflow``. With arguments, a command of Airflow.
 
 Airflow's own ``airflow standalone`` serves logs on all addresses of the machine, insists on the
 local executor, and leaves its processes behind when it is ended by a TERM. So its parts are started
@@ -75,12 +75,14 @@ def settings(project: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def main() -> None:
-    """Start Airflow, say where it is, and stop it on Ctrl-C or TERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Start Airflow, say where it is, and stop it on Ctrl-C or TERM; or run a command of it."""
     environ = settings(Path.cwd(), os.environ)
     home = Path(environ["AIRFLOW_HOME"])
     try:
         _check_installed()
+        if command := sys.argv[1:]:
+            os.execve(sys.executable, [*AIRFLOW, *command], environ)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds keys and passwords
         with (home / "lock").open("w") as lock:
             _take(lock, home)
