@@ -88,9 +88,11 @@ def first(
     tmp_path_factory: pytest.TempPathFactory,
     make_project: Callable[[Path], Path],
     run_kedro: Callable[..., None],
+    empty_mlflow: Callable[[Path], Path],
 ) -> Path:
     """A project in which the first champion was promoted; tests copy it."""
     folder = make_project(tmp_path_factory.mktemp("shop"))
+    empty_mlflow(folder / "mlflow.db")
     (folder / "conf/mine").mkdir()
     for name, text in {
         "mlflow": "enabled: false",

@@ -193,9 +193,10 @@ def _copy(source: Path, target: Path) -> None:
 
 @pytest.mark.parametrize("use_case", ["stock", "prices"])
 def test_the_other_series_come_to_a_report(
-    tmp_path, monkeypatch, make_project, run_kedro, use_case
+    tmp_path, monkeypatch, make_project, run_kedro, empty_mlflow, use_case
 ):
     project = make_project(tmp_path)
+    empty_mlflow(project / "data/test/mlflow.db")
     monkeypatch.chdir(project)
     run_kedro(project, namespaces=[use_case])
 
@@ -282,8 +283,9 @@ def tides() -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def test_yaml_alone_adds_a_series(tmp_path, monkeypatch, make_project, run_kedro):
+def test_yaml_alone_adds_a_series(tmp_path, monkeypatch, make_project, run_kedro, empty_mlflow):
     project = make_project(tmp_path)
+    empty_mlflow(project / "data/test/mlflow.db")
     monkeypatch.chdir(project)
     (project / "conf/base/parameters/tides.yml").write_text(TIDES)
     (project / "conf/base/catalog/01_raw_tides.yml").write_text(CATALOG)

@@ -73,9 +73,11 @@ def first(
     tmp_path_factory: pytest.TempPathFactory,
     make_project: Callable[[Path], Path],
     run_kedro: Callable[..., None],
+    empty_mlflow: Callable[[Path], Path],
 ) -> Path:
     """A project in which a champion was promoted and served for three weeks; tests copy it."""
     folder = make_project(tmp_path_factory.mktemp("status"))
+    empty_mlflow(folder / "mlflow.db")
     shutil.rmtree(folder / "conf/base/parameters")
     for name, text in {
         "mine/mlflow": "enabled: false",

@@ -117,8 +117,10 @@ def project(
     tmp_path_factory: pytest.TempPathFactory,
     make_project: Callable[[Path], Path],
     run_kedro: Callable[..., None],
+    empty_mlflow: Callable[[Path], Path],
 ) -> Path:
     folder = make_project(tmp_path_factory.mktemp("yaml_only"))
+    empty_mlflow(folder / "mlflow.db")
     for name, text in {
         "mlflow": "enabled: false",
         "catalog": CATALOG,

@@ -12,8 +12,6 @@ import pytest
 from ratchet.hooks.tracking import log_model, tracking_to
 from ratchet.hooks.trials import log_trials
 
-pytestmark = pytest.mark.slow  # MLflow takes five seconds to make a store
-
 NAME = "stock.units.networks"
 SEARCH = pd.DataFrame(
     {
@@ -40,13 +38,13 @@ CURVES = pd.DataFrame(
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory):
+def store(tmp_path_factory: pytest.TempPathFactory, empty_mlflow):
     """A store with one search of three trials, of which one model is kept."""
     from mlflow import MlflowClient
     from sklearn.linear_model import Ridge
 
     folder: Path = tmp_path_factory.mktemp("mlflow")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = f"sqlite:///{empty_mlflow(folder / 'mlflow.db')}"
     client = MlflowClient(uri)
     experiment = client.create_experiment("ratchet", artifact_location=folder.as_uri())
     parent = client.create_run(experiment, run_name=NAME).info.run_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -139,21 +138,10 @@ def registry(in_memory: Callable[[Path], Registry], tmp_path: Path) -> Registry:
     return in_memory(tmp_path / "bundles")
 
 
-@pytest.fixture(scope="session")
-def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file in which MLflow has made its tables, which takes it seconds."""
-    import mlflow
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}", f"sqlite:///{path}").search_registered_models()
-    return path
-
-
 @pytest.fixture
-def mlflow_registry(_migrated: Path, tmp_path: Path) -> Registry:
+def mlflow_registry(empty_mlflow: Callable[[Path], Path], tmp_path: Path) -> Registry:
     """A registry in MLflow on SQLite."""
-    shutil.copy(_migrated, tmp_path / "mlflow.db")
-    return Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "bundles")
+    return Registry(f"sqlite:///{empty_mlflow(tmp_path / 'mlflow.db')}", tmp_path / "bundles")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
