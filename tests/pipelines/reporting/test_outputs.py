@@ -14,7 +14,13 @@ import pytest
 from ratchet.pipelines.reporting import create_pipeline
 from ratchet.pipelines.reporting.case import Case
 from ratchet.pipelines.reporting.data_chapter import data_chapter
-from ratchet.pipelines.reporting.nodes import draw_images, draw_plots, write_report, write_tables
+from ratchet.pipelines.reporting.nodes import (
+    describe_plots,
+    draw_images,
+    draw_plots,
+    write_report,
+    write_tables,
+)
 from ratchet.pipelines.reporting.page.blocks import Chapter, Table
 from ratchet.pipelines.reporting.page.workbook import workbook
 from ratchet.pipelines.reporting.target.chapter import target_chapter
@@ -111,11 +117,22 @@ def test_plots_and_images_show_the_same_charts(chapters: dict[str, Any]) -> None
     assert {"missing.png", "grade_confusion.png", "points_truth.png"} <= set(images)
 
 
+def test_every_plot_is_in_the_index_with_its_title(chapters: dict[str, Any]) -> None:
+    drawn = draw_plots(chapters["all"][0])
+
+    index = describe_plots(**drawn)
+
+    assert set(index) == set(drawn)
+    assert all(title and title == drawn[name].layout.title.text for name, title in index.items())
+
+
 @pytest.mark.parametrize("full", [True, False])
 def test_pipeline_names_every_plot(use_case: Any, full: bool) -> None:
     pipeline = create_pipeline("things", use_case(time=full, text=full, groups=full))
-    outputs = pipeline.outputs()
-    assert {"things.report", "things.tables", "things.images"} <= outputs
+    outputs = pipeline.all_outputs()
+    # The plots go into their index: Kedro-Viz draws what nothing takes outside of its use case.
+    loose = {"things.report", "things.tables", "things.images", "things.plots"}
+    assert pipeline.outputs() == loose
     assert ("things.rows_over_time_plot" in outputs) is full
     assert ("things.grade.error_by_tags_plot" in outputs) is full
     assert all(re.fullmatch(r"things\.(\w+\.)?\w+", name) for name in outputs)

@@ -106,6 +106,15 @@ def draw_plots(chapter: Any) -> dict[str, Any]:
     return {plot(chart.name): to_plotly(chart) for chart in chapter.charts}
 
 
+def describe_plots(**plots: Any) -> dict[str, str]:
+    """Say what each plot shows, for pages and programs that offer them.
+
+    Returns:
+        Name of the plot -> its title.
+    """
+    return {name: figure.layout.title.text or "" for name, figure in plots.items()}
+
+
 def draw_images(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> dict[str, Any]:
     """Draw all charts on paper.
 

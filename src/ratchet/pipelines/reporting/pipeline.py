@@ -6,6 +6,7 @@ from ratchet.params import Target, UseCase
 from ratchet.pipelines.reporting.names import data_charts, plot, target_charts
 from ratchet.pipelines.reporting.nodes import (
     describe_data,
+    describe_plots,
     describe_target,
     draw_images,
     draw_plots,
@@ -19,6 +20,12 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     by_target = [_target_pipeline(name, use_case, *item) for item in use_case.targets.items()]
     chapters = {f"{target}_chapter": f"{name}.{target}.chapter" for target in use_case.targets}
     everything = ["params:targets", "data_chapter", *chapters]
+    shown = {
+        plot(f"{target}_{chart}"): f"{name}.{target}.{plot(chart)}"
+        for target, parameters in use_case.targets.items()
+        for chart in _charts(parameters, use_case)
+    }
+    plots = [*map(plot, data_charts(use_case.data)), *shown]
     together = Pipeline(
         [
             node(
@@ -36,6 +43,12 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
                 name="describe_data",
             ),
             _draw("data_chapter", data_charts(use_case.data)),
+            node(
+                describe_plots,
+                inputs={each.removesuffix("_plot"): each for each in plots},
+                outputs="plots",
+                name="describe_plots",
+            ),
             node(draw_images, inputs=everything, outputs="images", name="draw_images"),
             node(write_tables, inputs=everything, outputs="tables", name="write_tables"),
             node(
@@ -46,10 +59,18 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
             ),
         ],
         namespace=name,
-        inputs={part: f"{name}.{part}" for part in ("profile", "selection", "primary")} | chapters,
+        inputs={
+            **{part: f"{name}.{part}" for part in ("profile", "selection", "primary")},
+            **chapters,
+            **shown,
+        },
         tags="reporting",
     )
     return sum(by_target, Pipeline([])) + together
+
+
+def _charts(target: Target, use_case: UseCase) -> list[str]:
+    return target_charts(target, use_case.data, use_case.features, use_case.inventory)
 
 
 def _draw(chapter: str, charts: list[str]):
@@ -78,11 +99,10 @@ def _target_pipeline(use_case: str, parameters: UseCase, name: str, target: Targ
         **{setting: f"params:{setting}" for setting in settings},
         **{table: table for table in tables},
     }
-    charts = target_charts(target, parameters.data, parameters.features, parameters.inventory)
     return Pipeline(
         [
             node(describe_target, inputs=inputs, outputs="chapter", name="describe_target"),
-            _draw("chapter", charts),
+            _draw("chapter", _charts(target, parameters)),
         ],
         namespace=f"{use_case}.{name}",
         inputs={"primary": f"{use_case}.primary"} | shared | tables,

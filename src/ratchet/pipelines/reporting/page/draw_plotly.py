@@ -11,6 +11,7 @@ from ratchet.pipelines.reporting.page.chart import REFERENCE_COLOR, Chart
 from ratchet.pipelines.reporting.page.marks_plotly import MARKS
 
 _FONT = {"family": "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif", "size": 13}
+_FEW = 12  # names that fit beside each other in a small plot
 _GRID = {"gridcolor": "#e6e8eb", "zeroline": False, "linecolor": "#c9ced6", "automargin": True}
 
 
@@ -75,13 +76,16 @@ def _finish_axes(figure: go.Figure, chart: Chart) -> None:
         step = f"M{12 * max(1, round(days.dt.year.nunique() / 10))}"
         figure.update_xaxes(tickformat="%Y", dtick=step, tick0=days.min())
     if chart.lies or chart.kind == "heatmap":
+        names = list(chart.frame[chart.y].astype(str).unique())
         figure.update_yaxes(
             autorange="reversed",
+            # All names also where there is little room, as in the previews of Kedro-Viz.
+            dtick=1 if len(names) <= _FEW else None,
             showgrid=chart.kind == "dots",
             type="category",
             # Otherwise the categories of the first colour come first.
             categoryorder="array",
-            categoryarray=list(chart.frame[chart.y].astype(str).unique()),
+            categoryarray=names,
         )
     if chart.kind == "heatmap":
         figure.update_xaxes(type="category", side="bottom", showgrid=False)
