@@ -62,18 +62,20 @@ def _answer(command: list[str]) -> str:
     return done.stdout.strip()
 
 
-def code_version(folders: Sequence[str], libraries: Sequence[str]) -> str:
+def code_version(parts: Sequence[str], libraries: Sequence[str]) -> str:
     """Short hash of code that decides on a result beside its arguments; takes milliseconds.
 
     Args:
-        folders: parts of our package.
+        parts: folders and files of our package.
         libraries: distributions whose versions count; one that is not installed does, too.
     """
     package = Path(__file__).parent
-    parts = [f"{name} {_version(name)}".encode() for name in libraries]
-    for folder in folders:
-        parts += [path.read_bytes() for path in sorted((package / folder).rglob("*.py"))]
-    return sha256(b"\0".join(parts)).hexdigest()[:12]
+    found = [f"{name} {_version(name)}".encode() for name in libraries]
+    for part in parts:
+        path = package / part
+        files = [path] if path.is_file() else sorted(path.rglob("*.py"))
+        found += [file.read_bytes() for file in files]
+    return sha256(b"\0".join(found)).hexdigest()[:12]
 
 
 def _version(name: str) -> str | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.replay import policies, report, walk
+from ratchet.replay import policies, read_incidents, report, walk
 from ratchet.replay.outcome import difference
 
 START = pd.Timestamp("2024-01-07")
@@ -96,3 +96,16 @@ def test_a_few_weeks_say_nothing_of_chance(made):
     found = difference(made(weeks=2).world, [1.0, 2.0], [2.0, 2.0], [True, True])
 
     assert math.isnan(found["low"])
+
+
+def test_rows_that_one_policy_leaves_unanswered_are_counted(made):
+    silent = read_incidents(
+        [{"kind": "broken_model", "from": "2024-01-14", "to": "2024-01-14"}], "here"
+    )
+
+    found = told(made({1: 0.5, 2: 5.0}, incidents=silent, weeks=3))
+
+    assert of(found, "always")["unanswered"] == 168  # until the next model came
+    assert of(found, "always")["weekly"][1] is None
+    assert of(found, "configured")["unanswered"] == 0  # answered a day late, by the one before
+    assert not found["weeks"][1]["compared"]

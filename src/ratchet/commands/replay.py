@@ -206,13 +206,15 @@ def _place(asked: Asked, loader: AbstractConfigLoader, project: Path) -> tuple[A
 
 def _only(names: Sequence[str], known: Mapping[str, UseCase], use_case: str) -> dict[str, Any]:
     """Parameters that leave out all candidates but some; by default the quick ones."""
-    mine = {use_case: known[use_case]}
-    there = {
+    targets = known[use_case].targets.values()
+    there = [
         name
-        for target in known[use_case].targets.values()
-        for name in (*target.candidates, *target.networks)
-    }
-    return config.only_candidates(mine, names or [one for one in CANDIDATES if one in there])
+        for target in targets
+        for name in target.candidates
+        if name not in (*target.naive_candidates, target.baseline)
+    ]
+    quick = [name for name in CANDIDATES if name in there]
+    return config.only_candidates({use_case: known[use_case]}, names or quick or there)
 
 
 def _merged(first: Any, second: Any) -> dict[str, Any]:

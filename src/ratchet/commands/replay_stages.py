@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from ratchet.replay import Model, Stage
 
 _CODE = (
-    *("learning", "preparation", "release", "use_cases"),
+    *("learning", "preparation", "use_cases"),
+    *(f"release/{name}.py" for name in ("answers", "contents", "context", "delivered")),
+    *(f"release/{name}.py" for name in ("reading", "writing")),
     *(f"pipelines/{phase}" for phase in ("preprocessing", "classical", "recurrent", "evaluation")),
 )
+"""What decides how models are trained and what they answer; the gate and the watch do not."""
+
 _LIBRARIES = (
     *("scikit-learn", "xgboost", "xgboost-cpu", "numpy", "pandas", "scipy", "skops"),
     *("keras", "tensorflow", "tensorflow-cpu"),
@@ -50,9 +54,15 @@ class Stages:
     folder: Path
     seed: int
     jobs: int
+    _works: dict[pd.Timestamp, Work] = field(default_factory=dict, repr=False)
 
     def work(self, day: pd.Timestamp) -> Work:
         """Where the stage of a day is kept: by everything that decides what comes out."""
+        if day not in self._works:
+            self._works[day] = self._work(day)
+        return self._works[day]
+
+    def _work(self, day: pd.Timestamp) -> Work:
         name = str(day.date())
         time = self.typed[self.use_case.data.time]
         stage = _digest(self._trained_by, name, _hash(self.typed[time.dt.normalize() <= day]))

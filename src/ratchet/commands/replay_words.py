@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ratchet.pipelines.reporting.page.wording import count, counted, label, minus, number, share
+from ratchet.pipelines.reporting.page.wording import (
+    count,
+    counted,
+    label,
+    listed,
+    minus,
+    number,
+    share,
+)
 
 Found = Mapping[str, Any]
 """The report, as ``report.json`` has it."""
@@ -32,6 +40,7 @@ def columns(found: Found) -> tuple[str, ...]:
     return (
         *("policy", label(found["metric"]), "against configured", "regret", "switches"),
         *("false", "rollbacks", "requests", "trained"),
+        *(("unanswered",) if _left_rows(found) else ()),
     )
 
 
@@ -47,7 +56,13 @@ def overview(found: Found, policy: Found) -> list[str]:
         count(policy["rollbacks"]),
         count(policy["requests"]),
         count(policy["trainings"]),
+        *([count(policy["unanswered"])] if _left_rows(found) else []),
     ]
+
+
+def _left_rows(found: Found) -> bool:
+    """Whether a policy had no answer where another had one."""
+    return any(policy["unanswered"] for policy in found["policies"])
 
 
 def against(found: Found, policy: Found) -> str:
@@ -68,7 +83,8 @@ def against(found: Found, policy: Found) -> str:
 
 def signed(value: float | None) -> str:
     """A share with its sign."""
-    return f"+{percent(value)}" if value is not None and value > 0 else percent(value)
+    text = percent(value)
+    return f"+{text}" if value is not None and value > 0 and text != percent(0.0) else text
 
 
 def score(value: float | None) -> str:
@@ -78,7 +94,10 @@ def score(value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     """A share that may be large."""
-    return "–" if value is None else minus(f"{100 * value:.1f} %")
+    if value is None:
+        return "–"
+    text = f"{100 * value:.1f} %"
+    return text.lstrip("-") if not text.strip("-0. %") else minus(text)
 
 
 def verdict(found: Found) -> str:
@@ -87,15 +106,20 @@ def verdict(found: Found) -> str:
         return "No policy let a model serve, so there is nothing to compare."
     policies = {policy["name"]: policy for policy in found["policies"]}
     first, best = found["policies"][0], policies[found["best"]]
-    name = label(found["metric"])
-    if best is first:
+    name, (least, ours) = label(found["metric"]), (one["total"]["value"] for one in (best, first))
+    tied = [
+        f"“{one['name']}”"
+        for one in found["policies"]
+        if one["is_rule"] and one["total"]["value"] == least
+    ]
+    if ours == least:
         return f"No other policy would have been better than the configured one. {_rest(found)}"
-    gap = abs(best["total"]["value"] - first["total"]["value"])
-    by = share(gap / abs(first["total"]["value"])) if first["total"]["value"] else number(gap)
+    if ours is None:
+        return f"{listed(tied)} would have been best; the configured policy let no model serve."
+    by = share(abs(least - ours) / abs(ours)) if ours else number(abs(least))
     return (
-        f"“{best['name']}” would have been best: {name} {score(best['total']['value'])} against "
-        f"{score(first['total']['value'])} of the configured policy, {by} better. "
-        f"{_chance(best['against_first'])}"
+        f"{listed(tied)} would have been best: {name} {score(least)} against {score(ours)} of the "
+        f"configured policy, {by} better. {_chance(best['against_first'])}"
     )
 
 

@@ -41,14 +41,16 @@ def report(world: World, walks: Sequence[Walk]) -> dict[str, Any]:
     totals = {walk.policy.name: _total(world, walk, compared) for walk in walks}
     least = totals[walks[-1].policy.name]["value"]
     first = weekly[walks[0].policy.name]
+    counts = [sum(len(_rows(world, walk.spans, *week)) for week in world.weeks) for walk in walks]
     told = []
-    for walk in walks:
+    for walk, count in zip(walks, counts, strict=True):
         name = walk.policy.name
         total = totals[name]
         told.append(
             {
                 **_told(world, walk),
                 "total": total,
+                "unanswered": max(counts) - count,
                 "weekly": weekly[name],
                 "regret": world.loss(total["value"]) - world.loss(least),
                 "regret_share": worsening(world.metric, least, total["value"]),

@@ -94,13 +94,14 @@ class World:
     def rows(self, model: Model, after: Any, until: Any) -> pd.DataFrame:
         """Tidy rows of a span of time with known truth, in units that are those of all models.
 
-        Of series every training has units of its own; here those of the first one count.
+        Of series every training has units of its own; here those of the first one count, which has
+        answered all rows that are served.
         """
         rows = model.logged(self.target, after, until).rename(columns={"row_time": "time"})
         rows = rows[~rows["failed"] & rows["truth"].notna()]
         if not self.use_case.targets[self.target].is_series:
             return rows
-        units = self._units.reindex(rows["series"]).set_axis(rows.index, axis=0)
+        units = self._units.reindex(rows.index)
         return rows.assign(**{name: units[name].fillna(rows[name]) for name in _UNITS})
 
     def error(self, model: Model, after: Any, until: Any) -> float:
@@ -133,8 +134,7 @@ class World:
     @cached_property
     def _units(self) -> pd.DataFrame:
         first = next(stage for stage in self.stages.values() if stage.challengers)
-        rows = first.challengers[0].answers[self.target]
-        return rows.drop_duplicates("series").set_index("series")[list(_UNITS)]
+        return first.challengers[0].answers[self.target][list(_UNITS)]
 
 
 def end_of(day: Any) -> pd.Timestamp:
