@@ -358,3 +358,31 @@ def test_a_pruned_champion_is_no_way_back(world):
 )
 def test_the_way_back(served, champion, quarantined, there, expected):
     assert way_back(served, champion, quarantined, there) == expected
+
+
+def test_hold_says_why_everything_stays(registry, make_bundle, check):
+    for name in ("one", "two"):
+        registry.register("shop", make_bundle(registry, name, "shop"), {})
+    actions.promote(registry, "shop", "1", reason="so", actor="ada@host", check=check)
+    known = {"reason": "no new rows", "actor": "dag/1"}
+
+    entry = actions.hold(registry, "shop", **known)
+
+    assert (entry.event, entry.version, entry.champion) == ("hold", "1", "1")
+    assert actions.hold(registry, "shop", **known) == entry  # a run that is repeated
+    later = actions.hold(registry, "shop", **{**known, "actor": "dag/2"})
+    assert later.seq == entry.seq + 1
+    refused = actions.hold(registry, "shop", "2", reason="not approved", actor="dag/3")
+    assert (refused.version, refused.champion) == ("2", "1")
+    assert registry.challenger("shop") == "2"
+
+
+def test_hold_before_anything_serves(registry):
+    entry = actions.hold(registry, "shop", reason="no new rows", actor="dag/1")
+
+    assert (entry.version, entry.champion) == (None, None)
+
+
+def test_hold_names_a_version_that_there_is(registry):
+    with pytest.raises(RegistryError, match="version 9 of shop: nothing is registered yet"):
+        actions.hold(registry, "shop", "9", reason="so", actor="dag/1")

@@ -308,3 +308,16 @@ def test_a_server_gets_no_path_of_ours(registry, make_bundle):
 
     (version,) = registry.client.models["ratchet-films"].versions.values()
     assert version.source == "bundle://films/one"
+
+
+def test_a_repeated_run_leaves_no_second_version(registry, make_bundle):
+    for name, run in {"a": "dag/1", "b": "dag/2", "c": "dag/2"}.items():
+        registry.register("films", make_bundle(registry, name), {"orchestrator_run": run})
+    decide(registry, "hold", "2")
+
+    assert registry.withdraw("films", "dag/2") == ["3"]  # of 2 it is known what became of it
+    assert registry.withdraw("films", "dag/2") == []
+
+    assert [version.number for version in registry.versions("films")] == ["1", "2"]
+    assert not (registry.bundles / "films" / "c").exists()
+    assert registry.withdraw("stock", "dag/2") == []
