@@ -36,6 +36,7 @@ def test_every_parameter_is_documented() -> None:
         params.Features,
         params.History,
         params.Inventory,
+        params.Landing,
         params.Monitoring,
         params.Network,
         params.Objective,
