@@ -152,10 +152,10 @@ export no_venv := This Python comes without its venv module.\
 # Raw data, .venv and the record of runs and models stay; so do the files git keeps in the data folders.
 clean: ## Remove outputs (data/02 to 08, data/test) and caches
 	@rm -rf data/test
-	@find data/0[2-8]_* -type f ! -name .gitkeep ! -name .gitignore ! -name '*.dvc' -delete 2>/dev/null || true
+	@find data/0[2-8]_* -type f ! -name .gitkeep ! -name .gitignore ! -name '*.dvc' ! -name best_scores.json -delete 2>/dev/null || true
 	@find data/0[2-8]_* -mindepth 1 -type d -empty -delete 2>/dev/null || true
 	@find . -path ./.venv -prune -o -path ./data -prune -o -type d -name __pycache__ -exec rm -rf {} +
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov build .viz info.log
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov build dvc_plots .viz info.log
 
 clean-all: clean ## Also remove .venv, the samples and the records of MLflow and Airflow
 	rm -rf .venv $(samples) $(samples).part mlflow.db mlruns mlartifacts .airflow

@@ -108,6 +108,22 @@ def test_a_version_comes_back_in_a_fresh_clone(versions, registry, files, tmp_pa
     assert (remote / "versions/files/md5").is_dir()
 
 
+def test_clean_ups_of_dvc_see_the_pointers(versions, registry, files, tmp_path):
+    """What `.gitignore` hides from DVC, `dvc gc` would delete."""
+    from dvc.repo import Repo
+
+    register(registry, "one")
+    keep_versions(versions, registry, "films", TARGETS, files)
+    with Repo(str(versions.folder)) as own, Repo(str(tmp_path / "project")) as outer:
+        assert [stage.relpath.rpartition("/")[2] for stage in own.index.stages] == ["one.dvc"]
+        assert outer.index.stages == []  # where `dvc pull` and `dvc status` work
+        own.gc(workspace=True)
+    shutil.rmtree(tmp_path / "project/data/remote", ignore_errors=True)
+
+    versions.bring(versions.pointers("films")[0], tmp_path / "back")
+    assert (tmp_path / "back/05_model_input/train.parquet").exists()
+
+
 def test_what_is_kept_is_not_kept_again(versions, registry, files, monkeypatch):
     register(registry, "one")
     keep_versions(versions, registry, "films", TARGETS, files)

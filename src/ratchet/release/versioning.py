@@ -199,7 +199,6 @@ class Versions:
 
         try:
             with self._locked(), Repo(str(self.folder), config=self._config()) as repository:
-                repository.scm_context.quiet = True
                 yield repository
         except Exception as error:
             raise VersioningError(f"DVC in {self.folder}: {error}") from error
@@ -221,8 +220,8 @@ class Versions:
 
         own = Config(str(self.folder / ".dvc"))
         shared = Config(str(self._project / ".dvc"))
-        places = [self._project, *self._project.resolve().parents]
-        core: dict[str, Any] = {"no_scm": not any((place / ".git").exists() for place in places)}
+        # Without git DVC neither writes a .gitignore beside every pointer nor advises to add it.
+        core: dict[str, Any] = {"no_scm": True}
         name = shared["core"].get("remote")
         if own["core"].get("remote") or not name:
             return {"core": core}
