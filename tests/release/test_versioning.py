@@ -188,6 +188,8 @@ def test_a_push_that_fails_is_told_and_done_later(versions, registry, files, tmp
 
     assert "'storage' has a copy" in str(push_versions(versions, registry, "films"))
     assert push_versions(versions, registry, "films") is None  # nothing is left to do
+    shutil.rmtree(versions.folder / ".dvc/cache")
+    assert versions.push(versions.pointers("films")) == ("storage", [])  # not told to be there
 
 
 def test_versions_may_have_a_remote_of_their_own_or_none(versions, registry, files, tmp_path):

@@ -75,16 +75,18 @@ def push(use_case: str | None, env: str | None) -> None:
     pointers = [pointer for pointer in found if use_case in (None, pointer.use_case)]
     if not pointers:
         raise UserError(f"there are no versions in {versions.folder}: `kedro run` makes them")
-    remote = versions.push(pointers)
+    remote, pushed = versions.push(pointers)
     if remote is None:
         raise UserError("no remote is configured: `dvc remote add --default NAME URL`")
     if (registry := _registry(env)) is not None:
-        for name in {pointer.use_case for pointer in pointers}:
-            bundles = {p.bundle for p in pointers if p.use_case == name}
+        for name in {pointer.use_case for pointer in pushed}:
+            bundles = {p.bundle for p in pushed if p.use_case == name}
             for version in registry.versions(name):
                 if version.bundle in bundles:
                     registry.note(name, version.number, {PUSHED: remote})
-    click.echo(f"the remote '{remote}' has {len(pointers)} versions")
+    others = len(pointers) - len(pushed)
+    told = f"; {others} were made elsewhere, and are not in the cache here" if others else ""
+    click.echo(f"the remote '{remote}' has a copy of {len(pushed)} versions{told}")
 
 
 def _versions(loader: AbstractConfigLoader, project: Path) -> Versions:

@@ -125,14 +125,15 @@ def push_versions(versions: Versions, registry: Registry, name: str) -> str | No
         What was done, in words; None if there was nothing to do, or no remote.
     """
     known = [v for v in registry.versions(name) if TAG in v.tags and PUSHED not in v.tags]
-    found = {version.number: versions.pointer(name, version.bundle) for version in known}
-    pointers = {number: pointer for number, pointer in found.items() if pointer is not None}
-    remote = versions.push(pointers.values()) if pointers else None
-    if remote is None:
+    found = {version.bundle: version.number for version in known}
+    pointers = [p for p in (versions.pointer(name, bundle) for bundle in found) if p is not None]
+    remote, pushed = versions.push(pointers) if pointers else (None, [])
+    if remote is None or not pushed:
         return None
-    for number in pointers:
+    numbers = [found[pointer.bundle] for pointer in pushed]
+    for number in numbers:
         registry.note(name, number, {PUSHED: remote})
-    return f"DVC has version {', '.join(pointers)}, and the remote '{remote}' has a copy"
+    return f"DVC has version {', '.join(numbers)}, and the remote '{remote}' has a copy"
 
 
 def find_version(versions: Versions, registry: Registry | None, name: str, version: str) -> Pointer:

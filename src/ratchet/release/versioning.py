@@ -132,19 +132,21 @@ class Versions:
         assert pointer is not None
         return pointer
 
-    def push(self, pointers: Iterable[Pointer]) -> str | None:
+    def push(self, pointers: Iterable[Pointer]) -> tuple[str | None, list[Pointer]]:
         """Copy versions to the remote.
 
         Returns:
-            Name of the remote; None where none is configured.
+            Name of the remote, None where none is configured; and the versions that it has now.
+            Those are left out that are not in the cache here, as in a clone that did not make them.
         """
         with self._repository() as repository:
             name = repository.config["core"].get("remote")
             if not name:
-                return None
-            targets = [str(self._path(each.use_case, each.bundle)) for each in pointers]
-            repository.push(targets=targets)
-            return str(name)
+                return None, []
+            here = [each for each in pointers if repository.cache.local.exists(each.hash)]
+            if here:
+                repository.push(targets=[str(self._path(p.use_case, p.bundle)) for p in here])
+            return str(name), here
 
     def bring(self, pointer: Pointer, to: Path) -> None:
         """Write the files of a version into a folder, from the cache or else from the remote.
