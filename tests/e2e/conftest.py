@@ -1,0 +1,178 @@
+"""Airflow, started as `make airflow` starts it, and spoken to through its REST API."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+T = TypeVar("T")
+
+STANDALONE = [sys.executable, "-u", "-m", "ratchet.orchestration.standalone"]
+
+PARTS = ("AIRFLOW", "RATCHET_", "MLFLOW_")
+"""What in the environment of the tests must not reach Airflow."""
+
+
+class Airflow:
+    """Airflow in a project, on a free port of this machine.
+
+    Args:
+        project: the project; its folder ``.airflow`` is the home.
+        settings: environment beyond that, such as ``AIRFLOW__DATABASE__SQL_ALCHEMY_CONN``.
+    """
+
+    def __init__(self, project: Path, **settings: str) -> None:
+        self.project = project
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(PARTS)}
+        self.environ = {**kept, "AIRFLOW_PORT": str(self.port), **settings}
+        self._output = project / "airflow.out"
+        self._token = ""
+
+    def start(self, within: float = 600) -> str:
+        """Start it, and wait until it says that it is ready; what it has printed."""
+        with self._output.open("w") as out:
+            self.process = subprocess.Popen(
+                STANDALONE,
+                cwd=self.project,
+                env=self.environ,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        self.wait_for(lambda: self.process.poll() is not None or "password" in self.said(), within)
+        assert self.process.poll() is None, self.said()
+        user, password = self.said().split("user ")[1].split(", password ")
+        login = {"username": user, "password": password.split()[0]}
+        self._token = self.call("POST", "/auth/token", login)["access_token"]
+        return self.said()
+
+    def said(self) -> str:
+        """What it has printed so far."""
+        return self._output.read_text()
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        """Stop it; its exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(120)
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask the REST API."""
+        import requests
+
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy stands before this machine
+            answer = session.request(
+                method,
+                f"http://127.0.0.1:{self.port}{path}",
+                json=body,
+                headers={"Authorization": f"Bearer {self._token}"},
+                timeout=60,
+            )
+        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def command(self, *words: str) -> str:
+        """Output of a command of Airflow."""
+        done = subprocess.run(
+            [*STANDALONE, *words],
+            cwd=self.project,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    def unpause(self, dag: str) -> None:
+        """Let a DAG run, once it has been read."""
+        dags = "/api/v2/dags"
+        self.wait_for(
+            lambda: any(one["dag_id"] == dag for one in self.call("GET", dags)["dags"]),
+        )
+        self.call("PATCH", f"{dags}/{dag}", {"is_paused": False})
+
+    def trigger(self, dag: str, **conf: Any) -> str:
+        """Start a run; its id."""
+        body = {"logical_date": None, "conf": conf}
+        return self.call("POST", f"/api/v2/dags/{dag}/dagRuns", body)["dag_run_id"]
+
+    def finished(self, dag: str, run: str, within: float = 1800) -> dict[str, dict[str, Any]]:
+        """Wait for a run; its tasks by name. Fails if the run does."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{run}"
+        self.wait_for(lambda: self.call("GET", path)["state"] in ("success", "failed"), within)
+        state, tasks = self.call("GET", path)["state"], self.tasks(dag, run)
+        assert state == "success", {name: task["state"] for name, task in tasks.items()}
+        return tasks
+
+    def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
+        """Tasks of a run by name."""
+        found = self.call("GET", f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances")
+        return {task["task_id"]: task for task in found["task_instances"]}
+
+    def xcom(self, dag: str, run: str, task: str) -> Any:
+        """What a task has answered."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
+        return self.call("GET", f"{path}?deserialize=true")["value"]
+
+    @staticmethod
+    def wait_for(find: Callable[[], T], within: float = 300) -> T:
+        """Wait for something to be there; it."""
+        end = time.monotonic() + within
+        while not (found := find()):
+            assert time.monotonic() < end, f"not within {within} s"
+            time.sleep(0.5)
+        return found
+
+    def members(self) -> list[psutil.Process]:
+        """Everything that runs from this home."""
+        from ratchet.orchestration.processes import MARK
+
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == str((self.project / ".airflow").resolve()):
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+
+@pytest.fixture(scope="module")
+def start_airflow() -> Iterator[Callable[..., Airflow]]:
+    """Start Airflow in a project; it is stopped after the tests of the module."""
+    pytest.importorskip("airflow", reason="Airflow is not installed")
+    started = []
+
+    def start(project: Path, **settings: str) -> Airflow:
+        started.append(Airflow(project, **settings))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for airflow in started:
+        if airflow.process.poll() is None:
+            airflow.stop()
+
+
+@pytest.fixture(scope="module")
+def airflow_project(tmp_path_factory: pytest.TempPathFactory, make_project: Any) -> Path:
+    """A project with the DAGs and an interpreter."""
+    project = make_project(tmp_path_factory.mktemp("airflow"))
+    shutil.copytree(ROOT / "dags", project / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    (project / ".venv").symlink_to(Path(sys.executable).parents[1])
+    return project
