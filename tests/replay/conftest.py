@@ -1,4 +1,4 @@
-"""Made pasts: an hourly series whose models err by exactly as much as a test says."""
+"""Made pasts: a series of eight values a day whose models err by exactly as much as a test says."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ratchet.replay import Model, Stage, World
 
 START = pd.Timestamp("2024-01-07")  # a Sunday
 WEEKS = 8
-HOURS = pd.date_range("2023-12-01", START + pd.Timedelta(weeks=WEEKS + 1), freq="h")
+HOURS = pd.date_range("2023-12-01", START + pd.Timedelta(weeks=WEEKS + 1), freq="3h")
 CHANCE = np.random.default_rng(1)
 SIGNS = CHANCE.choice([-1.0, 1.0], len(HOURS))
-"""Every model errs by its size on every hour, all of them in the same direction."""
+"""Every model errs by its size on every row, all of them in the same direction."""
 TRUTH = pd.Series(CHANCE.normal(10, 3, len(HOURS)), name="truth")
 
 Size = float | Callable[[pd.DatetimeIndex], Any]
@@ -144,3 +144,13 @@ def make_stage(day: pd.Timestamp, model: Model) -> Stage:
 def made() -> type[Made]:
     """Make a past."""
     return Made
+
+
+@pytest.fixture(autouse=True)
+def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors are exact, and so every draw says the same."""
+    from ratchet.monitoring import performance
+    from ratchet.release.gate import judge
+
+    monkeypatch.setitem(judge.__kwdefaults__, "n_bootstrap", 100)
+    monkeypatch.setattr(performance, "_DRAWS", 50)

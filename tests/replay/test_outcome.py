@@ -38,7 +38,7 @@ def test_errors_by_week_and_in_total(made):
     assert of(found, "never")["weekly"] == pytest.approx([1.0, 1.0, 1.0])
     assert of(found, "always")["weekly"] == pytest.approx([1.0, 0.5, 4.0])
     assert of(found, "configured")["total"]["value"] == pytest.approx(math.sqrt(1.5 / 3))
-    assert of(found, "configured")["total"]["rows"] == 3 * 168
+    assert of(found, "configured")["total"]["rows"] == 3 * 56
     assert of(found, "configured")["regret"] == pytest.approx(0)
     assert found["best"] == "configured"
 
@@ -78,7 +78,7 @@ def test_weeks_without_a_model_are_compared_for_nobody(made):
     assert of(found, "configured")["weekly"] == [None] * 3
     assert of(found, "configured")["total"]["value"] is None
     assert found["best"] is not None
-    assert of(found, "never")["total"]["rows"] == 3 * 168
+    assert of(found, "never")["total"]["rows"] == 3 * 56
 
 
 def test_the_difference_is_paired_by_week(made):
@@ -105,7 +105,7 @@ def test_rows_that_one_policy_leaves_unanswered_are_counted(made):
 
     found = told(made({1: 0.5, 2: 5.0}, incidents=silent, weeks=3))
 
-    assert of(found, "always")["unanswered"] == 168  # until the next model came
+    assert of(found, "always")["unanswered"] == 56  # until the next model came
     assert of(found, "always")["weekly"][1] is None
     assert of(found, "configured")["unanswered"] == 0  # answered a day late, by the one before
     assert not found["weeks"][1]["compared"]
