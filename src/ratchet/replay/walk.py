@@ -55,14 +55,13 @@ def walk(world: World, policy: Policy) -> Walk:
     """
     state = State(policy.use_case.release.keep)
     for day in pd.date_range(world.sundays[0], world.until, freq="D"):
-        is_sunday = day in world.sundays
+        due = day in world.sundays and (policy.trains or state.champion is None)
         if file_is_bad(world.incidents, day):
-            if is_sunday:
+            if due:
                 state.note(day, "failed", None, "the delivered file breaks its contract")
             continue
         _answer(state, policy, day)
         asked = _watch(world, state, policy, day)
-        due = is_sunday and (policy.trains or state.champion is None)
         if due or (asked and day < world.until):
             _train(world, state, policy, day)
     return Walk(policy, tuple(state.events), tuple(state.spans), tuple(state.trained))
