@@ -29,10 +29,10 @@ def cli() -> None:
     """Commands of the project."""
 
 
-def run(*, verbose: bool, candidates: str, **options: Any) -> Any:
+def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
     """Run the pipelines; an error ends in a message, not in a traceback."""
-    if names := split_string(None, None, candidates):
-        options["params"] = _restricted(options["params"], names, options["env"])
+    if candidates:
+        options["params"] = _restricted(options["params"], candidates, options["env"])
     nodes = logging.getLogger("kedro.pipeline.node")
     if not verbose:
         nodes.addFilter(_is_no_error)  # the error is told once, at the end
@@ -127,6 +127,7 @@ cli.add_command(
             click.Option(
                 ["--candidates"],
                 default="",
+                callback=split_string,
                 help="Candidates and networks that are tried, instead of all: ridge,xgboost",
             ),
             click.Option(["--verbose", "-v"], is_flag=True, help="Show the traceback of an error."),
