@@ -28,3 +28,17 @@ def test_the_page_shows_what_the_report_holds(made):
             assert text.replace("<b>", "&lt;b&gt;") in page
     assert verdict(found).startswith("“always promote” would have been best: RMSE ")
     assert "promoted the model of" in page
+
+
+def test_a_policy_that_never_lets_a_model_serve_has_a_page_too(made):
+    past = made(release={"min_rows": 500}, weeks=3)
+    world = past.world
+    walks = [walk(world, policy) for policy in policies(past.use_case, {})]
+    found = {
+        **{"use_case": "made", "title": "Made", "from": "2024-01-07", "to": "2024-01-28"},
+        **{"trained": ["ridge"], "files": {}, **report(world, walks)},
+    }
+
+    assert "Nothing was ever let serve." in render(found)
+    assert "the configured policy let no model serve" in verdict(found)
+    assert overview(found, found["policies"][0])[1:4] == ["–", "–", "–"]

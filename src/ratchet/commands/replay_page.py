@@ -63,7 +63,7 @@ def regrets(found: words.Found) -> Chart | None:
     for policy in found["policies"][:-1]:
         summed = 0.0
         for week, value, least in zip(found["weeks"], policy["weekly"], best, strict=True):
-            if week["compared"]:
+            if week["compared"] and value is not None:  # it may never have answered
                 summed += sign * (value - least)
                 rows.append({"policy": policy["name"], "week": week["end"], "value": summed})
     name = label(found["metric"])
