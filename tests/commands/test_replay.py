@@ -203,3 +203,25 @@ def test_examples_of_the_documentation_can_be_used(tmp_path):
         policy(tmp_path, yaml.safe_dump(content))
     kinds = {one.kind for content in incidents for one in read_incidents(content, "docs")}
     assert kinds == {"drift", "bad_data", "latency", "broken_model"}
+
+
+def test_test_rows_of_the_day_that_learning_ended_are_answered():
+    from types import SimpleNamespace
+
+    from ratchet.commands.replay_training import _answers
+
+    times = pd.Series(pd.to_datetime(["2014-01-01", "2014-01-01", "2014-01-02"]), index=[1, 2, 3])
+    bundle = SimpleNamespace(
+        rows=pd.DataFrame({"part": ["validation", "test"]}, index=[1, 2]),
+        manifest={"last_row": "2014-01-01"},
+        use_case=SimpleNamespace(targets={"load": None}),
+        predict=lambda features: {"load": pd.DataFrame({"prediction": 0.0}, index=features.index)},
+    )
+    seen = SimpleNamespace(
+        features=pd.DataFrame(index=times.index),
+        times=times,
+        newer_than=lambda moment: times.index[times > moment],
+        truth=lambda target: pd.Series(dtype=float),
+    )
+
+    assert list(_answers(bundle, seen)["load"].index) == [2, 3]

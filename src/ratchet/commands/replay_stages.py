@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ratchet.replay import Model, Stage
 
 _CODE = (
+    "commands/replay_training.py",
     *("learning", "preparation", "use_cases"),
     *(f"release/{name}.py" for name in ("answers", "contents", "context", "delivered")),
     *(f"release/{name}.py" for name in ("reading", "writing")),
