@@ -8,7 +8,6 @@ from ratchet.errors import DataError
 from ratchet.frames import DataFrame
 from ratchet.params import SERIES_PREFIX, Network, Target, Windows
 
-
 _SHORT = 4
 """Epochs of a training that takes less time than compiling it would."""
 
