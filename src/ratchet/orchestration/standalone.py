@@ -86,7 +86,9 @@ def main() -> None:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds keys and passwords
         with (home / "lock").open("w") as lock:
             _take(lock, home)
-            with (home / "airflow.log").open("w") as log:
+            path = home / "airflow.log"
+            path.unlink(missing_ok=True)  # what a kill -9 left behind still writes to the old one
+            with path.open("a") as log:
                 _serve(processes.Family(home, environ, log), environ)
     except UserError as error:
         raise SystemExit(f"Error: {error}") from None
