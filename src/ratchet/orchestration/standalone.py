@@ -67,6 +67,8 @@ def settings(project: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "2",  # the local executor forks as many at the start
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        # A training keeps all cores busy, and the API server then answers late.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
     }
     database = environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "")
     if database.startswith("postgresql+psycopg:"):  # one driver for both; Airflow expects asyncpg
