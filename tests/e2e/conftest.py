@@ -41,10 +41,11 @@ class Airflow:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(PARTS)}
         self.environ = {**kept, "AIRFLOW_PORT": str(self.port), **settings}
         self._output = project / "airflow.out"
+        self.process: subprocess.Popen[bytes] | None = None
         self._token = ""
 
-    def start(self, within: float = 600) -> str:
-        """Start it, and wait until it says that it is ready; what it has printed."""
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
         with self._output.open("w") as out:
             self.process = subprocess.Popen(
                 STANDALONE,
@@ -53,12 +54,15 @@ class Airflow:
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
+
+    def start(self, within: float = 600) -> None:
+        """Start it, wait until it says that it is ready, and log in."""
+        self.launch()
         self.wait_for(lambda: self.process.poll() is not None or "password" in self.said(), within)
         assert self.process.poll() is None, self.said()
         user, password = self.said().split("user ")[1].split(", password ")
         login = {"username": user, "password": password.split()[0]}
         self._token = self.call("POST", "/auth/token", login)["access_token"]
-        return self.said()
 
     def said(self) -> str:
         """What it has printed so far."""
@@ -153,19 +157,18 @@ class Airflow:
 
 
 @pytest.fixture(scope="module")
-def start_airflow() -> Iterator[Callable[..., Airflow]]:
-    """Start Airflow in a project; it is stopped after the tests of the module."""
+def airflow_in() -> Iterator[Callable[..., Airflow]]:
+    """Airflow in a project, not yet started; it is stopped after the tests of the module."""
     pytest.importorskip("airflow", reason="Airflow is not installed")
-    started = []
+    made = []
 
-    def start(project: Path, **settings: str) -> Airflow:
-        started.append(Airflow(project, **settings))
-        started[-1].start()
-        return started[-1]
+    def make(project: Path, **settings: str) -> Airflow:
+        made.append(Airflow(project, **settings))
+        return made[-1]
 
-    yield start
-    for airflow in started:
-        if airflow.process.poll() is None:
+    yield make
+    for airflow in made:
+        if airflow.process and airflow.process.poll() is None:
             airflow.stop()
 
 

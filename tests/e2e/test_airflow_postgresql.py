@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,15 @@ greet()
 
 
 def test_a_run_is_kept_in_postgresql(
-    tmp_path: Path, postgresql: Any, start_airflow: Any, make_project: Any
+    tmp_path: Path, postgresql: Any, airflow_in: Any, make_project: Any
 ) -> None:
     make_project(tmp_path)
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "greet.py").write_text(DAG)
     url = postgresql()
 
-    airflow = start_airflow(tmp_path, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url)
+    airflow = airflow_in(tmp_path, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url)
+    airflow.start()
     airflow.unpause("greet")
     run = airflow.trigger("greet")
     airflow.finished("greet", run)
@@ -42,4 +44,4 @@ def test_a_run_is_kept_in_postgresql(
         kept = connection.execute(sa.text("SELECT run_id, state FROM dag_run")).all()
     engine.dispose()
     assert kept == [(run, "success")]
-    airflow.stop()  # before the server of its database
+    assert airflow.stop(signal.SIGINT) == 0  # before the server of its database; a Ctrl-C
