@@ -115,6 +115,17 @@ def test_deliveries_from_elsewhere(shop):
     assert raw(shop).read_text() == "day,units\n2026-10-31,3\n"
 
 
+def test_storage_that_cannot_be_reached_is_named(shop):
+    (shop / "conf/base/parameters/shop.yml").write_text(
+        PARAMETERS.format(source="nowhere://sales/shop-*.csv")
+    )
+
+    done = land()
+
+    assert done.exit_code == 1
+    assert "landing.source nowhere://sales/shop-*.csv cannot be read: Protocol not" in done.output
+
+
 def test_a_raw_file_elsewhere_cannot_be_put_into_place(shop):
     deliver(shop, "shop-1.csv", "day,units\n2026-10-31,3\n")
     (shop / "conf/base/catalog/01_raw.yml").write_text(

@@ -74,27 +74,32 @@ def _newest(landing: Landing, project: Path, place: Path) -> Iterator[tuple[str 
 
     The copy has the ending of the place, by which some readers know what they read.
     """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    copy = place.with_name(f".landing-{os.getpid()}-{place.name}")
+    try:
+        yield _fetch(landing, project, copy), copy
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _fetch(landing: Landing, project: Path, copy: Path) -> str | None:
+    """Copy the last file by name; give its name, or None where there is none."""
     from fsspec.core import url_to_fs
 
     remote = "://" in landing.source
     source = landing.source if remote else str(project / landing.source)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    copy = place.with_name(f".landing-{os.getpid()}-{place.name}")
     try:
         files, path = url_to_fs(source, **landing.storage_options)
         found = [one for one in sorted(files.glob(path)) if files.isfile(one)]
         if not found:
-            yield None, copy
-            return
+            return None
         with files.open(found[-1], "rb") as there, copy.open("wb") as here:
             shutil.copyfileobj(there, here)
             here.flush()
             os.fsync(here.fileno())
-        yield str(found[-1]) if remote else _shown(Path(found[-1]), project), copy
-    except OSError as error:
+    except Exception as error:  # each kind of storage has its own, and one may not be installed
         raise DataError(f"landing.source {landing.source} cannot be read: {error}") from error
-    finally:
-        copy.unlink(missing_ok=True)
+    return str(found[-1]) if remote else _shown(Path(found[-1]), project)
 
 
 def _check(name: str, use_case: UseCase, entry: Mapping[str, Any], source: str, copy: Path) -> int:
