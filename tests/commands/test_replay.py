@@ -10,16 +10,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from ratchet.commands.replay import read_days, read_policy
-from ratchet.commands.replay_stages import Stages
+from ratchet.commands.replay import check_names, read_days, read_policy
+from ratchet.commands.replay_stages import _CODE, Stages
 from ratchet.commands.replay_training import Place
 from ratchet.errors import ConfigError, UserError
+from ratchet.orchestration.code import used_code
 from ratchet.params import UseCase
-from ratchet.replay import read_incidents
+from ratchet.replay import policies, read_incidents
 from ratchet.replay.incidents import changed_rows
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "replay-a-policy.md"
+LEARNING = "src/ratchet/learning"
 POWER = UseCase.model_validate(
     yaml.safe_load((ROOT / "conf/base/parameters/power.yml").read_text())["power"]
     | {
@@ -118,6 +120,13 @@ def test_an_incident_that_cannot_be_read(text, told):
     assert told in str(raised.value)
 
 
+def test_a_policy_may_not_have_the_name_of_another():
+    check_names(policies(POWER, {"cautious": POWER}))
+
+    with pytest.raises(UserError, match=r"named \['configured'\] already: rename the file"):
+        check_names(policies(POWER, {"configured": POWER}))
+
+
 def rows(n: int = 48 * 20) -> pd.DataFrame:
     times = pd.date_range("2014-01-01", periods=n, freq="30min")
     numbers = np.arange(n, dtype=float)
@@ -166,6 +175,21 @@ def test_a_stage_is_kept_by_what_decides_what_comes_out(tmp_path):
     assert stages(tmp_path, typed, seed=2).work(day).stage != work.stage
     earlier = typed.assign(demand=typed["demand"].where(typed.index > 0, 5.0))
     assert stages(tmp_path, earlier).work(day).stage != work.stage
+
+
+def test_all_code_that_trains_decides_where_a_stage_is_kept():
+    phases = ("preprocessing", "classical", "recurrent", "evaluation")
+    modules = [f"ratchet.pipelines.{phase}.pipeline" for phase in phases]
+
+    used = used_code(ROOT, [*modules, "ratchet.pipelines.release.contenders"])
+
+    trains = [path for path in used if path.startswith(("src/ratchet/pipelines", LEARNING))]
+    kept = tuple(f"src/ratchet/{part}" for part in _CODE)
+    assert f"{LEARNING}/classical.py" in trains
+    of_release = "src/ratchet/pipelines/release"  # of which a stage takes one module alone
+    assert [path for path in trains if not path.startswith(kept)] == [of_release]
+    assert "pipelines/release/contenders.py" in _CODE
+    assert all((ROOT / "src/ratchet" / part).exists() for part in _CODE)
 
 
 def test_a_stage_that_was_cut_short_is_made_again(tmp_path, monkeypatch):

@@ -157,9 +157,11 @@ def run(asked: Asked) -> Path:
     others = {path.stem: read_policy(path, asked.use_case, use_case) for path in asked.policies}
     if len(others) < len(asked.policies):
         raise UserError("--policy: two files of the same name cannot be told apart")
+    rivals = policies(use_case, others)
+    check_names(rivals)
     incidents = _read_incidents(asked.incidents)
     stages = _stages(asked, loader, project, place, use_case, incidents)
-    world, walks = walk_through(asked, stages, policies(use_case, others), incidents)
+    world, walks = walk_through(asked, stages, rivals, incidents)
     found = {
         **{"use_case": asked.use_case, "title": use_case.about.title, "env": asked.env},
         **{"from": str(asked.sundays[0].date()), "to": str(asked.until.date())},
@@ -257,6 +259,17 @@ def read_policy(path: Path, name: str, use_case: UseCase) -> UseCase:
     if found.release.refit != "none":
         raise ConfigError(f"{path}: release.refit: a replay judges models as they were trained")
     return found
+
+
+def check_names(policies: Sequence[Policy]) -> None:
+    """Make sure that every policy has a name of its own, by which its numbers are kept.
+
+    Raises:
+        UserError: a file is named like a policy that is always there.
+    """
+    names = [policy.name for policy in policies]
+    if taken := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"--policy: there is a policy named {taken} already: rename the file")
 
 
 def _part(parameters: Mapping[str, Any]) -> dict[str, Any]:

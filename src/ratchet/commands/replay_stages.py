@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 _CODE = (
     "commands/replay_training.py",
     *("learning", "preparation", "use_cases"),
-    *(f"release/{name}.py" for name in ("answers", "contents", "context", "delivered")),
+    *(f"release/{name}.py" for name in ("about", "answers", "contents", "context", "delivered")),
     *(f"release/{name}.py" for name in ("reading", "writing")),
     *(f"pipelines/{phase}" for phase in ("preprocessing", "classical", "recurrent", "evaluation")),
+    *(f"pipelines/{name}.py" for name in ("finishing", "model_input", "terms")),
+    "pipelines/release/contenders.py",
 )
 """What decides how models are trained and what they answer; the gate and the watch do not."""
 

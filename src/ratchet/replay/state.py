@@ -85,7 +85,7 @@ class State:
         return None if version is None else self.known[version]
 
     def register(self, model: Model) -> None:
-        """Make a version known, and forget those that nobody keeps a bundle of any more."""
+        """Make a version known."""
         self.known[model.version] = model
 
     def prune(self) -> None:
