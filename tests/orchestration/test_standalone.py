@@ -7,12 +7,14 @@ import os
 import signal
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ratchet.orchestration import standalone
+from ratchet.orchestration import pool, standalone
 
 PORT = "AIRFLOW__API__PORT"
 ADDRESS = "AIRFLOW__API__BASE_URL"
@@ -122,6 +124,20 @@ def test_the_login_is_shown_where_airflow_has_made_one(tmp_path):
 
     (tmp_path / "simple_auth_manager_passwords.json.generated").write_text('{"admin": "s3cret"}')
     assert standalone._greeting(environ) == f"{address}\n  user admin, password s3cret"
+
+
+@pytest.mark.parametrize("there", [None, "a pool that somebody gave five slots"])
+def test_a_pool_that_is_there_keeps_its_slots(monkeypatch, there):
+    made = []
+    pools = SimpleNamespace(
+        get_pool=lambda name: there,
+        create_or_update_pool=lambda name, slots, *_, **__: made.append((name, slots)),
+    )
+    monkeypatch.setitem(sys.modules, "airflow.models.pool", SimpleNamespace(Pool=pools))
+
+    pool.main()
+
+    assert made == ([] if there else [("cores", 2)])
 
 
 def test_a_command_of_airflow_is_given_the_same_settings(tmp_path, monkeypatch):

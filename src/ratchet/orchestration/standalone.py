@@ -31,8 +31,8 @@ AIRFLOW = [sys.executable, "-m", "airflow"]
 """As a module: the script names the folder that the environment was made in."""
 
 PREPARATIONS = {
-    "database": ["db", "migrate"],
-    "pool": ["pools", "set", "cores", "2", "Trainings at once, of all DAGs"],
+    "database": [*AIRFLOW, "db", "migrate"],
+    "pool": [sys.executable, "-m", "ratchet.orchestration.pool"],
 }
 
 PARTS = {
@@ -118,7 +118,7 @@ def _serve(family: processes.Family, environ: Mapping[str, str]) -> None:
     click.echo(f"Starting Airflow, which takes about a minute (log: {family.log})")
     try:
         for name, command in PREPARATIONS.items():
-            family.run(name, [*AIRFLOW, *command])
+            family.run(name, command)
         for name, command in PARTS.items():
             family.start(name, [*AIRFLOW, *command])
         _wait_until_ready(family, environ)
