@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ratchet.commands.landing import json_option
 from ratchet.commands.place import catalog_here, env_option, use_case_option
 from ratchet.commands.release import reason_option
 from ratchet.errors import UserError
-from ratchet.provenance import actor
+from ratchet.provenance import actor, orchestrator_run
 
 
 @click.command()
@@ -53,19 +54,15 @@ def watch(use_case: str, env: str | None, as_json: bool) -> None:
     """Say what the monitoring found last, and what it did."""
     catalog, _ = catalog_here(env, use_case)
     found = _load(catalog, f"{use_case}.watch", "act_on_assessment")
-    # Without a row in the ledger nothing was done: somebody else had decided meanwhile.
-    action = found["action"] if found["decision"] is not None else "none"
     answer = {
-        "action": action,
-        "reason": found["reason"],
-        "decision": found["decision"],
+        **_done(found, catalog.load("registry"), use_case),
         "alerts": [alert["text"] for alert in found["alerts"]],
         **_tracked(env),
     }
     if as_json:
         click.echo(json.dumps(answer))
         return
-    click.echo("\n".join([f"{action}: {found['reason']}", *answer["alerts"]]))
+    click.echo("\n".join([f"{answer['action']}: {answer['reason']}", *answer["alerts"]]))
 
 
 @click.command()
@@ -95,6 +92,21 @@ def hold(use_case: str, reason: str, judged: bool, env: str | None) -> None:
     click.echo(
         f"hold (decision {entry.seq}): version {entry.champion or 'none'} of {use_case} serves"
     )
+
+
+def _done(found: Mapping[str, Any], registry: Any, use_case: str) -> dict[str, Any]:
+    """What the monitoring did.
+
+    A task that was killed after it had decided is tried again, and then finds nothing more to do:
+    the decision of its DAG run stands in the ledger.
+    """
+    if found["decision"] is None and orchestrator_run():
+        for entry in reversed(registry.ledger.entries(use_case)):
+            if entry.actor == actor() and entry.event in ("rollback", "retrain"):
+                return {"action": entry.event, "reason": entry.reason, "decision": entry.seq}
+    # Without a row in the ledger nothing was done: somebody else had decided meanwhile.
+    action = "none" if found["decision"] is None else found["action"]
+    return {"action": action, "reason": found["reason"], "decision": found["decision"]}
 
 
 def _load(catalog: Any, name: str, node: str) -> Any:
