@@ -13,7 +13,7 @@ from ratchet_dags.commands import Commands, evidence, read, refusal, together
 from ratchet_dags.drawing import dag_options, hours
 from ratchet_dags.manifest import manifest
 from ratchet_dags.notes import note
-from ratchet_dags.tasks import command_task, phase_task
+from ratchet_dags.tasks import SKIPPED, command_task, phase_task
 from ratchet_dags.waiting import earlier_run
 from ratchet_dags.words import AS_OF, retrain_page
 
@@ -193,9 +193,8 @@ def carry_out(commands: Commands, decide: Any) -> list[Any]:
 
 def _recurrent(commands: Commands) -> str:
     """Train networks; skipped where candidates are named and none of these is among them."""
-    among = f"params.candidates | select('in', {commands.networks}) | list"
-    none = f"{{% if params.candidates and not {among} %}}exit 99"
-    return f"{none}{{% else %}}{commands.run('recurrent')}{{% endif %}}"
+    train = commands.run("recurrent")
+    return f"{{% if trains_networks(params) %}}{train}{{% else %}}exit {SKIPPED}{{% endif %}}"
 
 
 DAGS = {

@@ -76,6 +76,7 @@ class Commands:
             "env_option": self._env_option,
             "as_of": self._as_of,
             "as_of_option": self._as_of_option,
+            "trains_networks": self._trains_networks,
             "quoted": shlex.quote,
             "read": read,
             "outcome": outcome,
@@ -117,6 +118,15 @@ class Commands:
         if candidates := params.get("candidates"):
             options += f" --candidates {shlex.quote(','.join(candidates))}"
         return options
+
+    def _trains_networks(self, params: Mapping[str, Any]) -> bool:
+        """Whether a network is tried: a target of which nothing is named keeps all of its own."""
+        named = set(params.get("candidates") or ())
+        return any(
+            bool(named & {*found["networks"]}) or named.isdisjoint(found["candidates"])
+            for found in self.about["targets"].values()
+            if found["networks"]
+        )
 
 
 def replay() -> str:

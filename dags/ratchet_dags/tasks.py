@@ -21,6 +21,10 @@ _CONTEXT = {
 """What a process is told of the task it runs for; BashOperator gives it by itself."""
 
 _XCOM_OF_PODS = "/airflow/xcom/return.json"
+_OUTPUT_OF_PODS = "/tmp/output"
+
+SKIPPED = 99
+"""Exit code of a command that had nothing to do: its task counts as skipped."""
 
 
 def command_task(task_id: str, command: str, *, answers: bool = False, **options: Any) -> Any:
@@ -55,6 +59,7 @@ def _process(
         cwd=str(PROJECT),
         env=_environment(runner),
         append_env=True,
+        skip_on_exit_code=SKIPPED,
         **options,
     )
 
@@ -78,6 +83,7 @@ def _container(
         mount_tmp_dir=False,
         network_mode=runner["network"],
         auto_remove="success",
+        skip_on_exit_code=SKIPPED,
         **options,
     )
 
@@ -88,8 +94,9 @@ def _pod(
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 
     if answers:
-        # The side-car reads the answer from this file.
-        command = f"set -o pipefail; {{ {command}; }} | tee >(tail -n 1 > {_XCOM_OF_PODS})"
+        # The side-car reads the answer from this file, which has to be there before bash ends.
+        shown = f"set -o pipefail; {{ {command}; }} | tee {_OUTPUT_OF_PODS}"
+        command = f"{shown} && tail -n 1 {_OUTPUT_OF_PODS} > {_XCOM_OF_PODS}"
     return KubernetesPodOperator(
         task_id=task_id,
         name=task_id.replace("_", "-"),
@@ -99,6 +106,7 @@ def _pod(
         arguments=[f"cd {runner['project']} && {command}"],
         env_vars={**_environment(runner), **_CONTEXT},
         pod_template_file=runner["pod_template_file"],
+        skip_on_exit_code=SKIPPED,
         **options,
     )
 

@@ -176,6 +176,8 @@ def test_use_cases_runners_and_deadlines_come_from_the_manifest(
     assert given["environment"]["AIRFLOW_CTX_DAG_RUN_ID"] == "{{ run_id }}"
     assert given["command"][:2] == ["bash", "-c"]
     assert given["do_xcom_push"] is True
+    recurrent = found["retrain_power"]["tasks"]["recurrent"]["given"]
+    assert f"exit {recurrent['skip_on_exit_code']}" in recurrent["command"][2]
 
 
 @pytest.mark.slow
@@ -189,5 +191,8 @@ def test_pods(look, draw_from, small_manifest, tmp_path):
     assert given["namespace"] == "models"
     assert given["name"] == "gate"
     assert given["arguments"][0].startswith("cd /app && set -o pipefail; { ")
-    assert given["arguments"][0].endswith("| tee >(tail -n 1 > /airflow/xcom/return.json)")
+    assert given["arguments"][0].endswith(
+        "; } | tee /tmp/output && tail -n 1 /tmp/output > /airflow/xcom/return.json"
+    )
+    assert given["skip_on_exit_code"] == 99
     assert "tee" not in tasks["classical"]["given"]["arguments"][0]

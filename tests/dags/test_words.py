@@ -74,6 +74,22 @@ def commands(**job: Any) -> Any:
     return Commands("power", {"time": True, "job": given, "targets": {"demand": networks}})
 
 
+def test_networks_are_trained_where_a_target_keeps_them():
+    from ratchet_dags.commands import Commands
+
+    targets = {
+        "demand": {"candidates": ["ridge"], "networks": ["recurrent"]},
+        "peak": {"candidates": ["logistic"], "networks": []},
+    }
+    trains = Commands("power", {"targets": targets}).macros()["trains_networks"]
+
+    assert trains({"candidates": []})
+    assert trains({"candidates": ["ridge", "recurrent"]})
+    assert not trains({"candidates": ["ridge"]})
+    # Nothing of demand is named, and so it is trained as a whole.
+    assert trains({"candidates": ["logistic"]})
+
+
 def test_a_back_fill_has_an_environment_of_its_own():
     macros = commands(env="live").macros()
 
