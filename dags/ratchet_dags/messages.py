@@ -22,7 +22,7 @@ _SECONDS = 60
 def failed(context: Mapping[str, Any]) -> None:
     """A DAG run has failed. Airflow calls it, in a process of its own."""
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
-    tell("failure", f"{dag_id}: run {run_id} failed; what serves has not changed")
+    tell("failure", f"{dag_id}: run {run_id} failed; `kedro ratchet ledger` says what serves")
 
 
 def late(dag_id: str, hours: float, context: Mapping[str, Any] | None = None) -> None:

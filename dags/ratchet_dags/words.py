@@ -24,9 +24,9 @@ serves only if it is better than what serves, by more than chance, on rows that 
 **Parameters** (Trigger): `as_of`, the last day whose rows are seen; `candidates`, what is
 tried;{strategy} `dry_run`, stop after the gate; `require_approval`, ask a person.
 
-**If it fails.** What serves has not changed: only `promote` changes it, in one step. The log of the
-task that failed ends with what is wrong and where. Mend it and clear the task: what is finished is
-kept, and doing it twice gives the same.
+**If it fails.** Only `promote` changes what serves, in one step: a run that fails before it has
+changed nothing. The log of the task that failed ends with what is wrong and where. Mend it and
+clear the task: what is finished is kept, and doing it twice gives the same.
 
 | Trouble | Do |
 |---|---|
@@ -47,8 +47,9 @@ _MONITOR = """\
 scores and drift are looked at. `rolled_back`: the previous model serves again. `retrain`:
 `retrain_{name}` is started. `quiet`: neither.
 
-**If it fails**, what serves has not changed. The log of `monitor` ends with what is wrong; mend it
-and clear the task.
+**If it fails.** Only a rollback changes what serves, in one step; `kedro ratchet ledger --use-case
+{name}` says whether there was one. The log of `monitor` ends with what is wrong; mend it and clear
+the task.
 """
 
 REPLAY = """\

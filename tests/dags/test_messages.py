@@ -74,7 +74,7 @@ def test_a_failure_is_told_by_the_command_of_the_project(monkeypatch):
     failed, late = called
     assert failed[1:] == [
         *("-m", "kedro", "ratchet", "tell", "--event", "failure"),
-        "retrain_films: run r1 failed; what serves has not changed",
+        "retrain_films: run r1 failed; `kedro ratchet ledger` says what serves",
     ]
     assert late[-1] == "retrain_films: run r2 is not done after 6 hours"
 
