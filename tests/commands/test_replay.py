@@ -51,6 +51,8 @@ def test_sundays_have_a_full_week_each():
     ("days", "told"),
     [
         (("soon", "2014-07-06", "7d"), "--from: expected a date such as 2014-07-06, got 'soon'"),
+        (("", "2014-07-06", "7d"), "--from: expected a date such as 2014-07-06, got ''"),
+        (("2014-07-06", "2014-08-06T00:00Z", "7d"), "--to: expected a date"),
         (("2014-07-06", "2014-07-12", "7d"), "--to: 2014-07-12 is less than 7 days after"),
         (("2014-07-06", "2014-08-06", "36h"), "--every: expected whole days such as 7d"),
         (("2014-07-06", "2014-08-06", "-7d"), "--every: expected whole days"),

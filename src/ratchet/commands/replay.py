@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -124,7 +125,7 @@ def read_days(first: str, last: str, every: str) -> tuple[tuple[pd.Timestamp, ..
 
     def day(option: str, text: str) -> pd.Timestamp:
         try:
-            return pd.Timestamp(text).normalize()
+            return pd.Timestamp(dt.date.fromisoformat(text))
         except ValueError:
             raise UserError(f"{option}: expected a date such as 2014-07-06, got {text!r}") from None
 
