@@ -194,7 +194,7 @@ def test_promoting_and_rolling_back(registry):
         ("promote -u films --to 7 --reason y", "Error: version 7 of films: there is no such v"),
         ("rollback -u films --to 4 --reason y", "Error: version 4 of films never served; to let"),
         ("rollback -u stock --reason y", "Error: stock: nothing serves yet"),
-        ("ledger --env nowhere", "Error: no environment 'nowhere'; there are base, local, te"),
+        ("ledger --env nowhere", "Error: no environment 'nowhere'; there are backfill, base"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(registry, words, line):

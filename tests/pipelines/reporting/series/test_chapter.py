@@ -58,7 +58,7 @@ def test_pipeline_reads_what_the_phases_leave(
     assert curves == {"shops.units.net.curves", "shops.units.shapes.curves"}
     assert "shops.units.net_ensemble.search" in pipeline.inputs()
     assert ("params:shops.inventory" in pipeline.inputs()) is (parts.inventory is not None)
-    assert ("shops.units.error_by_hour_plot" in pipeline.outputs()) is bool(kind.get("hourly"))
+    assert ("shops.units.error_by_hour_plot" in pipeline.all_outputs()) is bool(kind.get("hourly"))
 
 
 def test_node_puts_the_tables_in_their_places(make_series: Make) -> None:
