@@ -9,7 +9,7 @@ from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG, Asset, Param, TriggerRule
 
-from ratchet_dags.commands import Commands, evidence, read, refusal, together
+from ratchet_dags.commands import Commands, evidence, has_to_ask, read, refusal, together
 from ratchet_dags.drawing import dag_options, hours
 from ratchet_dags.manifest import manifest
 from ratchet_dags.notes import note
@@ -44,14 +44,14 @@ def choose_by_rows(ti: Any, params: dict[str, Any]) -> str:
     return "hold_no_new_rows"
 
 
-def choose_by_verdict(ti: Any, params: dict[str, Any]) -> str:
+def choose_by_verdict(ti: Any, params: dict[str, Any], dag_run: Any) -> str:
     """Do what the gate says, or ask first."""
     verdict = read(ti.xcom_pull(task_ids="gate"))
     note(ti, evidence(verdict), "gate")
     if params["dry_run"]:
         return "dry_run"
     decision = verdict["decision"].lower()
-    return "approve" if decision == "promote" and params["require_approval"] else decision
+    return "approve" if decision == "promote" and has_to_ask(dag_run, params) else decision
 
 
 def parameters(commands: Commands) -> dict[str, Param]:

@@ -169,6 +169,11 @@ def outcome(ti: Any) -> str:
     return "FAILED" if any(state in _FAILED for state in states.values()) else "FINISHED"
 
 
+def has_to_ask(dag_run: Any, params: Mapping[str, Any]) -> bool:
+    """Whether a person has to approve a promotion; nobody is asked about the past."""
+    return bool(params["require_approval"]) and dag_run.run_type != BACKFILL
+
+
 def evidence(verdict: Mapping[str, Any]) -> str:
     """The verdict of the gate as a person reads it, in Markdown."""
     marks = {True: "yes", False: "**no**", None: "not looked at"}

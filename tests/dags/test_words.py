@@ -169,3 +169,18 @@ def test_evidence_is_a_table():
     assert "| gain | yes | 3 % / sure |" in text
     assert "| floors | not looked at | later |" in text
     assert text.endswith("MLflow: http://127.0.0.1:5000/#/x\nReport: data/report.html")
+
+
+@pytest.mark.parametrize(
+    ("kind", "required", "asked"),
+    [
+        ("manual", True, True),
+        ("scheduled", True, True),
+        ("backfill", True, False),
+        ("manual", False, False),
+    ],
+)
+def test_nobody_is_asked_about_the_past(kind, required, asked):
+    from ratchet_dags.commands import has_to_ask
+
+    assert has_to_ask(run(kind=kind), {"require_approval": required}) is asked
