@@ -46,12 +46,12 @@ def register_pipelines() -> dict[str, Pipeline]:
         for phase, create in PHASES.items()
     }
     phases = {
-        phase: sum((part for (p, _), part in built.items() if p == phase), Pipeline([]))
+        phase: Pipeline([part for (p, _), part in built.items() if p == phase])
         for phase in PHASES
     }
     by_use_case = {
-        name: sum((part for (_, u), part in built.items() if u == name), Pipeline([]))
+        name: Pipeline([part for (_, u), part in built.items() if u == name])
         for name in use_cases
     }
     phases["status"] = status.create_pipeline(use_cases)
-    return {**phases, **by_use_case, "__default__": sum(phases.values(), Pipeline([]))}
+    return {**phases, **by_use_case, "__default__": Pipeline(list(phases.values()))}

@@ -16,7 +16,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         ]
         if target.stacked:
             pipelines.append(_stack_pipeline(name, target_name, target))
-    return sum(pipelines, Pipeline([]))
+    return Pipeline(pipelines)
 
 
 def _search_pipeline(use_case: str, target: str, candidate: str) -> Pipeline:

@@ -58,7 +58,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         },
         tags="evaluation",
     )
-    return sum(by_target, Pipeline([])) + collect
+    return Pipeline([*by_target, collect])
 
 
 def _per_target(use_case: UseCase, noun: str) -> list[str]:

@@ -9,13 +9,12 @@ from ratchet.pipelines.recurrent.nodes import fit_networks, search_networks
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     """Build the phase for one use case."""
-    return sum(
-        (
+    return Pipeline(
+        [
             _network_pipeline(name, target_name, *item)
             for target_name, target in use_case.targets.items()
             for item in target.networks.items()
-        ),
-        Pipeline([]),
+        ]
     )
 
 

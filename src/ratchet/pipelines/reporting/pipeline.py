@@ -66,7 +66,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         },
         tags="reporting",
     )
-    return sum(by_target, Pipeline([])) + together
+    return Pipeline([*by_target, together])
 
 
 def _charts(target: Target, use_case: UseCase) -> list[str]:
