@@ -92,7 +92,7 @@ def only_candidates(use_cases: Mapping[str, UseCase], names: Collection[str]) ->
         ConfigError: no target has a candidate of that name; says which there are.
     """
     targets = [
-        (use_case, target, parameters, _trained(parameters))
+        (use_case, target, parameters, {*parameters.trained_candidates, *parameters.networks})
         for use_case, found in use_cases.items()
         for target, parameters in found.targets.items()
     ]
@@ -109,12 +109,6 @@ def only_candidates(use_cases: Mapping[str, UseCase], names: Collection[str]) ->
             "networks": {name: None for name in parameters.networks if name in out},
         }
     return only
-
-
-def _trained(target: Target) -> set[str]:
-    """Candidates and networks of a target that can be left out."""
-    kept = {*target.naive_candidates, target.baseline}
-    return {*target.candidates, *target.networks}.difference(kept)
 
 
 def check_functions(use_cases: Mapping[str, UseCase]) -> None:

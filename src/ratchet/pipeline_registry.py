@@ -46,12 +46,10 @@ def register_pipelines() -> dict[str, Pipeline]:
         for phase, create in PHASES.items()
     }
     phases = {
-        phase: Pipeline([part for (p, _), part in built.items() if p == phase])
-        for phase in PHASES
+        phase: Pipeline([part for (p, _), part in built.items() if p == phase]) for phase in PHASES
     }
     by_use_case = {
-        name: Pipeline([part for (_, u), part in built.items() if u == name])
-        for name in use_cases
+        name: Pipeline([part for (_, u), part in built.items() if u == name]) for name in use_cases
     }
     phases["status"] = status.create_pipeline(use_cases)
     return {**phases, **by_use_case, "__default__": Pipeline(list(phases.values()))}

@@ -210,12 +210,7 @@ def _place(asked: Asked, loader: AbstractConfigLoader, project: Path) -> tuple[A
 def _only(names: Sequence[str], known: Mapping[str, UseCase], use_case: str) -> dict[str, Any]:
     """Parameters that leave out all candidates but some; by default the quick ones."""
     targets = known[use_case].targets.values()
-    there = [
-        name
-        for target in targets
-        for name in target.candidates
-        if name not in (*target.naive_candidates, target.baseline)
-    ]
+    there = [name for target in targets for name in target.trained_candidates]
     quick = [name for name in CANDIDATES if name in there]
     return config.only_candidates({use_case: known[use_case]}, names or quick or there)
 

@@ -162,10 +162,19 @@ def _wanted(name: str, use_case: UseCase) -> list[str]:
     """Datasets that bundles are made of, and that the gate looks at."""
     nouns = ["primary", "features", "encoder"]
     nouns += ["statistics"] if use_case.features.windows else []
-    for target, parameters in use_case.targets.items():
-        nouns += [f"{target}.{noun}" for noun in ("best_model", "choice", "scores", "predictions")]
-        nouns += [f"{target}.{candidate}.model" for candidate in parameters.naive_candidates]
-    return [f"{name}.{noun}" for noun in nouns]
+    nouns += [f"{target}.predictions" for target in use_case.targets]
+    return [*(f"{name}.{noun}" for noun in nouns), *_artefacts(name, use_case).values()]
+
+
+def _artefacts(name: str, use_case: UseCase) -> dict[str, str]:
+    """What evaluation leaves, and where; not what models live on.
+
+    That is looked at nowhere in a replay, and costs as much as to train them.
+    """
+    from ratchet.pipelines.release.contenders import artefact_datasets
+
+    found = artefact_datasets(name, use_case)
+    return {one: dataset for one, dataset in found.items() if not dataset.endswith(".importance")}
 
 
 def _trials(context: Any, name: str) -> Path:
@@ -197,17 +206,9 @@ def _bundle(
         features=of("features"),
         statistics=of("statistics"),
     )
-    # What models live on is looked at nowhere in a replay, and costs as much as to train them.
     unknown = pd.DataFrame({"source": [], "importance": []})
-    artefacts: dict[str, Any] = {}
-    for target, parameters in use_case.targets.items():
-        nouns = ("best_model", "choice", "scores")
-        artefacts |= {f"{target}_{noun}": of(f"{target}.{noun}") for noun in nouns}
-        artefacts |= {
-            f"{target}_{candidate}_model": of(f"{target}.{candidate}.model")
-            for candidate in parameters.naive_candidates
-        }
-        artefacts[f"{target}_importance"] = unknown
+    artefacts = {f"{target}_importance": unknown for target in use_case.targets}
+    artefacts |= {one: data[dataset] for one, dataset in _artefacts(place.name, use_case).items()}
     latency = {}
     found = contenders(use_case, contents, artefacts, first=True)
     for role, contender in zip(ROLES, found, strict=False):

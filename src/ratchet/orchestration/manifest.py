@@ -108,8 +108,4 @@ def _gate(name: str, release: Pipeline) -> dict[str, str]:
 
 def _candidates(target: Target) -> dict[str, list[str]]:
     """What may be chosen from: naive candidates are always there."""
-    naive = {*target.naive_candidates, target.baseline}
-    return {
-        "candidates": [name for name in target.candidates if name not in naive],
-        "networks": list(target.networks),
-    }
+    return {"candidates": target.trained_candidates, "networks": list(target.networks)}

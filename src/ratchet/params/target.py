@@ -197,6 +197,12 @@ class Target(Params):
         return [name for name, one in self.candidates.items() if one.estimator in _NAIVE]
 
     @property
+    def trained_candidates(self) -> list[str]:
+        """Names of the other candidates but the baseline: those that can be left out."""
+        kept = {*self.naive_candidates, self.baseline}
+        return [name for name in self.candidates if name not in kept]
+
+    @property
     def network_contenders(self) -> list[str]:
         """Names of the recurrent candidates: the best of every search, and the ensembles."""
         ensembles = [

@@ -53,6 +53,26 @@ def contenders(
     return found
 
 
+def artefact_datasets(name: str, use_case: UseCase) -> dict[str, str]:
+    """Where the artefacts of ``contenders`` are.
+
+    Args:
+        name: name of the use case.
+        use_case: the parameters.
+
+    Returns:
+        Name of the artefact -> dataset.
+    """
+    found: dict[str, str] = {}
+    for target, parameters in use_case.targets.items():
+        found |= {f"{target}_{noun}": f"{name}.{target}.{noun}" for noun in ARTEFACTS}
+        found |= {
+            f"{target}_{candidate}_model": f"{name}.{target}.{candidate}.model"
+            for candidate in parameters.naive_candidates
+        }
+    return found
+
+
 def _contender(
     candidates: Mapping[str, str], contents: Any, artefacts: Mapping[str, Any]
 ) -> Contender:
@@ -84,15 +104,9 @@ def folder_name() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
 
-def naive_candidates(target: Target) -> list[str]:
-    """Candidates that learn next to nothing: what everything else has to beat."""
-    return target.naive_candidates
-
-
 def best_naive(target: Target, choice: Mapping[str, Any]) -> str:
     """The best of them by the rows that the choice was made by."""
-    naive = naive_candidates(target)
-    return next(name for name in choice["ranking"] if name in naive)
+    return next(name for name in choice["ranking"] if name in target.naive_candidates)
 
 
 def naive_rows(target: Target, choice: Mapping[str, Any], predictions: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline, node
 
 from ratchet.params import UseCase
-from ratchet.pipelines.release.contenders import ARTEFACTS, naive_candidates
+from ratchet.pipelines.release.contenders import artefact_datasets
 from ratchet.pipelines.release.nodes import (
     judge_challengers,
     refit_promoted,
@@ -19,7 +19,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     shared = {"registry": "registry", "name": "name", "parameters": "params:use_case"}
     rows = ["typed", "primary", "features", "encoder"]
     rows += ["statistics"] if use_case.features.windows else []
-    artefacts, judged = _artefacts(name, use_case), _judged(name, use_case)
+    artefacts, judged = artefact_datasets(name, use_case), _judged(name, use_case)
     made = {**shared, "run": "run", "as_of": "params:as_of", **_same(*rows, *artefacts)}
     parts = ["train", "validation", "test"] if use_case.release.refit == "all" else []
     return Pipeline(
@@ -75,18 +75,6 @@ def _same(*names: str) -> dict[str, str]:
 
 def _refit(inputs: dict[str, str]) -> Node:
     return node(refit_promoted, inputs=inputs, outputs="refitted", name="refit_promoted")
-
-
-def _artefacts(name: str, use_case: UseCase) -> dict[str, str]:
-    """What evaluation left of every target, and the models of its naive candidates."""
-    found: dict[str, str] = {}
-    for target, parameters in use_case.targets.items():
-        found |= {f"{target}_{noun}": f"{name}.{target}.{noun}" for noun in ARTEFACTS}
-        found |= {
-            f"{target}_{candidate}_model": f"{name}.{target}.{candidate}.model"
-            for candidate in naive_candidates(parameters)
-        }
-    return found
 
 
 def _judged(name: str, use_case: UseCase) -> dict[str, str]:
