@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,15 @@ def airflow_environment(home: Path, dags: Path) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+@pytest.fixture
+def dags_on_the_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the DAGs are made with can be imported, as in Airflow's own processes."""
+    monkeypatch.syspath_prepend(ROOT / "dags")
+    yield
+    for name in [name for name in sys.modules if name.startswith("ratchet_dags")]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

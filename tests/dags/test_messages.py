@@ -8,21 +8,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _dags_on_the_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.syspath_prepend(ROOT / "dags")
-    yield
-    for name in [name for name in sys.modules if name.startswith("ratchet_dags")]:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("dags_on_the_path")
 
 
 class Server(HTTPServer):
@@ -107,7 +98,10 @@ def configured(monkeypatch: pytest.MonkeyPatch, server: Server) -> dict[tuple[st
     """Settings of Airflow, whose API is the server."""
     given: dict[tuple[str, str], Any] = {("api", "base_url"): server.url}
     module = ModuleType("airflow.sdk.configuration")
-    read = lambda section, key, fallback=None: given.get((section, key), fallback)  # noqa: E731
+
+    def read(section: str, key: str, fallback: Any = None) -> Any:
+        return given.get((section, key), fallback)
+
     module.conf = SimpleNamespace(get=read, getboolean=read)  # type: ignore[attr-defined]
     for name in ("airflow", "airflow.sdk"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import shlex
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("dags_on_the_path")
+
 SUNDAY = dt.datetime(2026, 11, 1, 2, tzinfo=dt.UTC)
 CLOCK = {"run": "2026-11-01", "data": "2014-10-05"}
-
-
-@pytest.fixture(autouse=True)
-def _dags_on_the_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.syspath_prepend(ROOT / "dags")
-    yield
-    for name in [name for name in sys.modules if name.startswith("ratchet_dags")]:
-        del sys.modules[name]
 
 
 def run(moment: dt.datetime | None = SUNDAY, kind: str = "scheduled", **more: Any) -> Any:
