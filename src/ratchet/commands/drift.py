@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ratchet.commands.files import write_text
 from ratchet.commands.place import env_option, registry_here, use_case_option
 from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import UserError
@@ -117,12 +118,11 @@ def _write(
     from ratchet.monitoring.comparison import jsonable
     from ratchet.monitoring.drift.figures import draw
 
-    stem.parent.mkdir(parents=True, exist_ok=True)
     bundle = look.now.bundle
     model = {"bundle": bundle.folder.name, "candidates": bundle.manifest["candidates"]}
     plain = jsonable({**content, **model, "drift": report.to_json()})
     text, picture = (stem.with_name(f"{stem.name}.{end}") for end in ("json", "png"))
-    text.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    write_text(text, json.dumps(plain, indent=2) + "\n")
     draw(report, look.now.bundle.reference, current).savefig(picture, dpi=110)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 from kedro.config import AbstractConfigLoader
 
+from ratchet.commands.files import bring_up_to_date, text_of
 from ratchet.config import loader_here, read_use_cases
-from ratchet.errors import UserError
 
-STAGES = "dvc.yaml"
+STAGES, COMMAND = "dvc.yaml", "kedro ratchet dvc"
 MEMORY = {"{default}": {"type": "MemoryDataset"}}
 """What Kedro takes for a dataset that the catalog does not name."""
 
@@ -26,25 +26,9 @@ def dvc(check: bool) -> None:
     from ratchet.orchestration.settings_used import OVERRIDES, overrides_text
 
     loader, folder = loader_here("base")
-    overrides = _now(folder / OVERRIDES)
-    _write(folder / OVERRIDES, overrides_text(loader["parameters"], overrides), check)
-    _write(folder / STAGES, _text(loader, folder), check)
-
-
-def _now(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
-def _write(path: Path, text: str, check: bool) -> None:
-    if _now(path) == text:
-        click.echo(f"{path.name} is up to date")
-    elif check:
-        raise UserError(f"{path.name} is stale: write it anew with `kedro ratchet dvc`")
-    else:
-        part = path.with_suffix(".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-        click.echo(f"{path.name} is written")
+    overrides = overrides_text(loader["parameters"], text_of(folder / OVERRIDES) or "")
+    bring_up_to_date(folder, OVERRIDES, overrides, check=check, command=COMMAND)
+    bring_up_to_date(folder, STAGES, _text(loader, folder), check=check, command=COMMAND)
 
 
 def _text(loader: AbstractConfigLoader, folder: Path) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 from kedro.config import MissingConfigException
 
+from ratchet.commands.files import bring_up_to_date
 from ratchet.commands.place import env_option
 from ratchet.config import loader_here, read_use_cases, remember
-from ratchet.errors import ConfigError, UserError
+from ratchet.errors import ConfigError
 
-MANIFEST = Path("dags") / "manifest.json"
+MANIFEST = "dags/manifest.json"
 
 
 @click.command()
@@ -23,19 +24,7 @@ def manifest(check: bool, env: str | None) -> None:
     Needed after a change of use cases, of candidates or of airflow.yml.
     """
     text, project = _text(env)
-    path = project / MANIFEST
-    there = path.read_text(encoding="utf-8") if path.exists() else None
-    if there == text:
-        click.echo(f"{MANIFEST} is up to date")
-    elif check:
-        raise UserError(f"{MANIFEST} is stale: write it anew with `kedro ratchet manifest`")
-    else:
-        path.parent.mkdir(exist_ok=True)
-        # Airflow may be reading it: the new one takes the place of the old one when it is whole.
-        part = path.with_suffix(".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-        click.echo(f"{MANIFEST} is written")
+    bring_up_to_date(project, MANIFEST, text, check=check, command="kedro ratchet manifest")
 
 
 def _text(env: str | None) -> tuple[str, Path]:
@@ -49,7 +38,7 @@ def _text(env: str | None) -> tuple[str, Path]:
         raise ConfigError("there is no airflow.yml in conf/: docs/reference/dags.md") from None
     use_cases = read_use_cases(loader["parameters"])
     settings = read_settings(config, use_cases)
-    remember(loader)
+    remember(loader, project)
     catalog = {
         name: str(entry["filepath"])
         for name, entry in loader["catalog"].items()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ratchet import config, progress
+from ratchet.commands.files import write_text
 from ratchet.commands.place import use_case_option
 from ratchet.errors import ConfigError, DataError, UserError
 
@@ -171,8 +172,8 @@ def run(asked: Asked) -> Path:
         **report(world, walks),
     }
     page = stages.folder / "report.html"
-    _write(page.with_suffix(".json"), json.dumps(found, indent=2) + "\n")
-    _write(page, render(found))
+    write_text(page.with_suffix(".json"), json.dumps(found, indent=2) + "\n")
+    write_text(page, render(found))
     _show(found)
     return page
 
@@ -381,14 +382,6 @@ def _bring(stages: Stages, days: Sequence[pd.Timestamp]) -> None:
                 click.echo(f"trained as of {day} ({done} of {total})")
     finally:
         progress.stop()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def _show(found: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.config import MissingConfigException
 
+from ratchet.commands.files import write_text
 from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import UserError
 
@@ -147,7 +148,6 @@ def _described(results: Results) -> dict[str, Any]:
 
 
 def _write(path: Path, content: dict[str, Any], differences: list[Difference]) -> None:
-    """Write the report, whole or not at all."""
     report = {
         "equal": not differences,
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -155,10 +155,7 @@ def _write(path: Path, content: dict[str, Any], differences: list[Difference]) -
         "n_differences": len(differences),
         "differences": [difference.to_json() for difference in differences[:_KEPT]],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(report, indent=2), encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(report, indent=2))
 
 
 def _show(use_case: str, runs: list[dict[str, Any]], differences: list[Difference]) -> None:
