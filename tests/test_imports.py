@@ -19,7 +19,7 @@ LOOSE = {"params", "errors", "frames", "schemas", "progress", "config", "databas
 ALL = {
     *("commands", "datasets", "environment", "hooks", "learning", "monitoring", "orchestration"),
     *("pipelines", "preparation", "release", "use_cases", "pipeline_registry", "cli", "settings"),
-    *("replay", "webhook"),
+    *("replay", "webhook", "runner"),
     *LOOSE,
 }
 """Everything but ``serving``, which nobody imports."""
@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": ALL,
     "commands": ALL,
     "settings": {"hooks"},
+    "runner": {"config", "progress", "webhook"},
     "pipeline_registry": {"pipelines", "config"},
     "environment": set(),
     "errors": set(),

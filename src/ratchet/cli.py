@@ -21,6 +21,7 @@ from ratchet.errors import UserError, root_cause
 from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.tracking import TrackingHooks
 
+USE_CASE_RUNNER = "ratchet.runner.UseCaseRunner"
 INTERRUPTED = 130  # what shells report of a command that Ctrl-C ended
 
 
@@ -33,9 +34,12 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
     """Run the pipelines; an error ends in a message, not in a traceback."""
     if candidates:
         options["params"] = _restricted(options["params"], candidates, options["env"])
-    nodes = logging.getLogger("kedro.pipeline.node")
+    if not options["load_versions"]:
+        options["runner"] = options["runner"] or USE_CASE_RUNNER
+    talkers = [logging.getLogger(name) for name in ("kedro.pipeline.node", "ratchet.runner")]
     if not verbose:
-        nodes.addFilter(_is_no_error)  # the error is told once, at the end
+        for talker in talkers:
+            talker.addFilter(_is_no_error)  # the error is told once, at the end
     try:
         return kedro_run.callback(**options)  # type: ignore[misc]
     except click.ClickException:
@@ -51,7 +55,8 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
             f"{readable(error)}\n(kedro run --verbose shows the traceback)"
         ) from error
     finally:
-        nodes.removeFilter(_is_no_error)
+        for talker in talkers:
+            talker.removeFilter(_is_no_error)
 
 
 def _restricted(params: dict[str, Any], names: list[str], env: str | None) -> Any:

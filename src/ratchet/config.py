@@ -20,17 +20,30 @@ SEARCHABLE = (
 """Parameters of networks that a grid may name; the others follow from the use case."""
 
 _config_loader: AbstractConfigLoader | None = None
+_project_path = Path()
 
 
-def remember(config_loader: AbstractConfigLoader) -> None:
+def remember(config_loader: AbstractConfigLoader, project_path: Path) -> None:
     """Keep the loader of the running session: it knows the environment and ``--params``.
 
     Kedro keeps the pipelines that an earlier session of this process made, maybe from other use
     cases: they are made anew.
     """
-    global _config_loader  # noqa: PLW0603 - Kedro calls register_pipelines() without arguments
-    _config_loader = config_loader
+    global _config_loader, _project_path  # Kedro calls register_pipelines() without arguments
+    _config_loader, _project_path = config_loader, project_path
     project.pipelines.configure("ratchet.pipeline_registry")
+
+
+def like_this_session() -> dict[str, Any]:
+    """Arguments of ``KedroSession.create`` for another session like the running one."""
+    loader = _config_loader
+    assert loader is not None
+    return {
+        "project_path": _project_path,
+        "conf_source": loader.conf_source,
+        "env": loader.env,
+        "runtime_params": loader.runtime_params,
+    }
 
 
 def loader_here(env: str | None = None) -> tuple[AbstractConfigLoader, Path]:

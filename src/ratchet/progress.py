@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ratchet import webhook
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from ratchet.learning.search import OnProgress
 
 _shown: Progress | None = None
+_bars: dict[str, TaskID] = {}
+_send: Callable[[tuple[Any, ...]], None] | None = None
 
 
 def wanted() -> bool:
@@ -57,6 +59,48 @@ def stop() -> None:
     if _shown is not None:
         _shown.stop()
     _shown = None
+    _bars.clear()
+
+
+def shown() -> bool:
+    """Whether there is somebody who sees bars."""
+    return _shown is not None or _send is not None
+
+
+def forward(send: Callable[[tuple[Any, ...]], None]) -> None:
+    """Let another process, which has the terminal, show the bars of this one.
+
+    Args:
+        send: takes a function and its arguments, which that process calls.
+    """
+    global _send  # noqa: PLW0603
+    _send = send
+
+
+def show(name: str, text: str, done: int | None = None, total: int | None = None) -> None:
+    """Show a bar, or how far it is by now."""
+    if _send is not None:
+        _send((show, name, text, done, total))
+    elif _shown is not None:
+        if name not in _bars:
+            _bars[name] = _shown.add_task(text, total=None)
+        _shown.update(_bars[name], description=text, completed=done, total=total)
+
+
+def advance(name: str) -> None:
+    """One more is done."""
+    if _send is not None:
+        _send((advance, name))
+    elif _shown is not None and name in _bars:
+        _shown.advance(_bars[name])
+
+
+def hide(name: str) -> None:
+    """Take a bar away."""
+    if _send is not None:
+        _send((hide, name))
+    elif _shown is not None and name in _bars:
+        _shown.remove_task(_bars.pop(name))
 
 
 @contextmanager
@@ -66,22 +110,19 @@ def search_progress(name: str, scoring: str) -> Iterator[OnProgress | None]:
     Both say how many fits are done and the best score so far; the bar also how many trials are
     trained together, and the time left.
     """
-    if _shown is None and webhook.current().url is None:
+    if not shown() and webhook.current().url is None:
         yield None
         return
-    task = _shown.add_task(f"  {name}", total=None) if _shown else None
+    bar = f"{os.getpid()} {name}"
+    show(bar, f"  {name}")
 
     def report(done: int, total: int, best: float, members: int = 1, /) -> None:
         webhook.current().progress(name, done, total, best)
-        if _shown is None or task is None:
-            return
         found = "" if math.isnan(best) else f", best {scoring} {best:.4g}"
         together = f" ({members} together{found})" if members > 1 else f" ({found[2:]})"
-        text = f"  {name}{together if found else ''}"
-        _shown.update(task, completed=done, total=total, description=text)
+        show(bar, f"  {name}{together if found else ''}", done, total)
 
     try:
         yield report
     finally:
-        if _shown is not None and task is not None:
-            _shown.remove_task(task)
+        hide(bar)

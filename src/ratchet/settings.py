@@ -20,6 +20,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What TensorFlow says of the machine, each time it is loaded, is no news to whoever runs pipelines.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+# A use case that is ended leaves semaphores to the resource tracker of loky. It removes them, which
+# is its work, and warns.
+os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+
 # Kedro calls the last hook first: the summary comes before what may fail or take long.
 HOOKS = (
     VersioningHooks(),

@@ -15,15 +15,14 @@ class ProgressHooks:
     @hook_impl(trylast=True)  # nobody takes the bar away when another hook stops the run here
     def before_pipeline_run(self, pipeline: Any) -> None:
         """Show the bar, on a terminal."""
-        self._bars = progress.start() if progress.wanted() else None
-        if self._bars:
-            self._nodes = self._bars.add_task("nodes", total=len(pipeline.nodes))
+        if progress.wanted():
+            progress.start()
+            progress.show("nodes", "nodes", 0, len(pipeline.nodes))
 
     @hook_impl
     def after_node_run(self) -> None:
         """One more done."""
-        if self._bars:
-            self._bars.advance(self._nodes)
+        progress.advance("nodes")
 
     @hook_impl
     def after_pipeline_run(self) -> None:

@@ -22,7 +22,7 @@ class ProjectHooks:
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Let the pipeline registry see the environment and the parameters of this session."""
-        config.remember(context.config_loader)
+        config.remember(context.config_loader, Path(context.project_path))
         _use_logging_of(Path(context.project_path))
 
     @hook_impl
