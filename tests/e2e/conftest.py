@@ -117,11 +117,15 @@ class Airflow:
 
     def finished(self, dag: str, run: str, within: float = 1800) -> dict[str, dict[str, Any]]:
         """Wait for a run; its tasks by name. Fails if the run does."""
-        path = f"/api/v2/dags/{dag}/dagRuns/{run}"
-        self.wait_for(lambda: self.call("GET", path)["state"] in ("success", "failed"), within)
-        state, tasks = self.call("GET", path)["state"], self.tasks(dag, run)
-        assert state == "success", {name: task["state"] for name, task in tasks.items()}
-        return tasks
+        self.wait_for(lambda: self.succeeded(dag, run), within)
+        return self.tasks(dag, run)
+
+    def succeeded(self, dag: str, run: str) -> bool:
+        """Whether a run has ended well. If it has ended otherwise, fail with what it logged."""
+        state = self.call("GET", f"/api/v2/dags/{dag}/dagRuns/{run}")["state"]
+        logs = self.project.glob(f".airflow/logs/dag_id={dag}/run_id={run}/*/*.log")
+        assert state != "failed", "\n".join(f"{log}:\n{log.read_text()[-4000:]}" for log in logs)
+        return bool(state == "success")
 
     def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
         """Tasks of a run by name."""
@@ -178,4 +182,6 @@ def airflow_project(tmp_path_factory: pytest.TempPathFactory, make_project: Any)
     project = make_project(tmp_path_factory.mktemp("airflow"))
     shutil.copytree(ROOT / "dags", project / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     (project / ".venv").symlink_to(Path(sys.executable).parents[1])
+    # The interpreter takes the package from the project that its environment stands in.
+    (project / "src" / "ratchet").symlink_to(ROOT / "src" / "ratchet")
     return project

@@ -101,13 +101,14 @@ def states(tasks: dict[str, dict[str, Any]]) -> dict[str, str]:
     return {name: task["state"] for name, task in tasks.items()}
 
 
-def training(airflow: Any) -> psutil.Process | None:
-    """The process of Kedro that trains, if one runs."""
+def training(airflow: Any, run: str) -> psutil.Process | None:
+    """The process of Kedro that trains, once there is one."""
     for process in airflow.members():
         with suppress(psutil.Error):
             words = process.cmdline()
             if words[1:4] == ["-m", "kedro", "run"] and "classical" in words:
                 return process
+    assert not airflow.succeeded(RETRAIN, run), "it has trained unseen"
     return None
 
 
@@ -115,7 +116,7 @@ def training(airflow: Any) -> psutil.Process | None:
 def first(airflow, project) -> dict[str, Any]:
     """A run whose training is killed at its first try."""
     run = airflow.trigger(RETRAIN, as_of=AS_OF, **SMALL)
-    airflow.wait_for(lambda: training(airflow), within=300).kill()
+    airflow.wait_for(lambda: training(airflow, run)).kill()
     tasks = airflow.finished(RETRAIN, run)
     note = airflow.call("GET", f"/api/v2/dags/{RETRAIN}/dagRuns/{run}")["note"]
     found = {

@@ -57,8 +57,9 @@ def settings(project: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """
     port = environ.get("AIRFLOW__API__PORT") or environ.get("AIRFLOW_PORT") or "8080"
     address = f"http://127.0.0.1:{port}"
+    home = environ.get("AIRFLOW_HOME") or str(project / ".airflow")
     defaults = {
-        "AIRFLOW_HOME": str(project / ".airflow"),
+        "AIRFLOW_HOME": home,
         "AIRFLOW__API__BASE_URL": address,
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": port,
@@ -66,6 +67,8 @@ def settings(project: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "2",  # the local executor forks as many at the start
+        # SQLite has one writer at a time; the others wait 5 seconds unless told otherwise.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         # A training keeps all cores busy, and the API server then answers late.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
