@@ -27,6 +27,8 @@ os.environ["MPLBACKEND"] = "agg"
 # xdist already keeps every core busy. Read when the first OpenMP library is loaded.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# Programs that train on a few rows take longer to compile than to run.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 
 
 def _make_project(folder: Path) -> Path:
