@@ -7,15 +7,15 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import DAG, Asset, Param, TriggerRule
+from airflow.sdk import DAG, Asset, TriggerRule
 
 from ratchet_dags.commands import BACKFILL, Commands, read, together
-from ratchet_dags.drawing import dag_options
+from ratchet_dags.drawing import as_of_param, dag_options
 from ratchet_dags.manifest import manifest
 from ratchet_dags.notes import note
 from ratchet_dags.tasks import command_task
 from ratchet_dags.waiting import earlier_run
-from ratchet_dags.words import AS_OF, monitor_page
+from ratchet_dags.words import monitor_page
 
 _BRANCHES = {"none": "quiet", "rollback": "rolled_back", "retrain": "retrain"}
 
@@ -42,14 +42,7 @@ def draw(commands: Commands) -> DAG:
     name, job = commands.name, commands.job
     with DAG(
         f"monitor_{name}",
-        params={
-            "as_of": Param(
-                None,
-                type=["null", "string"],
-                format="date",
-                description=AS_OF,
-            )
-        },
+        params={"as_of": as_of_param()},
         doc_md=monitor_page(commands),
         **dag_options(commands, job["monitor"], "monitor"),
     ) as dag:

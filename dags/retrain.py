@@ -10,12 +10,12 @@ from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG, Asset, Param, TriggerRule
 
 from ratchet_dags.commands import Commands, evidence, has_to_ask, read, refusal, together
-from ratchet_dags.drawing import dag_options, hours
+from ratchet_dags.drawing import as_of_param, dag_options, hours
 from ratchet_dags.manifest import manifest
 from ratchet_dags.notes import note
 from ratchet_dags.tasks import SKIPPED, command_task, phase_task
 from ratchet_dags.waiting import earlier_run
-from ratchet_dags.words import AS_OF, retrain_page
+from ratchet_dags.words import retrain_page
 
 _ANY = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
 _STRATEGIES = ("grid", "random", "bayesian", "halving")
@@ -57,12 +57,7 @@ def choose_by_verdict(ti: Any, params: dict[str, Any], dag_run: Any) -> str:
 def parameters(commands: Commands) -> dict[str, Param]:
     """What a person may choose when they start a run."""
     found = {
-        "as_of": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            description=AS_OF,
-        ),
+        "as_of": as_of_param(),
         "candidates": Param(
             [],
             type="array",

@@ -5,7 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, DeadlineAlert, DeadlineReference, SyncCallback
+from airflow.sdk import (
+    CronTriggerTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+    Param,
+    SyncCallback,
+)
 
 from ratchet_dags import messages
 from ratchet_dags.commands import Commands
@@ -19,6 +25,16 @@ _JUST_MISSED = dt.timedelta(minutes=10)
 def hours(number: float) -> dt.timedelta:
     """A number of hours."""
     return dt.timedelta(hours=number)
+
+
+def as_of_param() -> Param:
+    """The day of the data, which a person may choose when they start a run."""
+    return Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="Last day whose rows are seen; the day before the run's own by default.",
+    )
 
 
 def dag_options(commands: Commands, cron: str | None, kind: str) -> dict[str, Any]:

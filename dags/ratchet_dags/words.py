@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ratchet_dags.commands import Commands
 
-AS_OF = "Last day whose rows are seen; the day before the run's own by default."
-
 _ABOUT = """\
 ### {title}
 
