@@ -6,58 +6,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-pytestmark = pytest.mark.slow  # MLflow takes five seconds to make a store
+pytestmark = pytest.mark.slow  # five runs of Kedro
 
-PARAMETERS = """
-shop:
-  about: {title: Shop, question: "What is it worth?", source: a test}
-  data:
-    key: id
-    columns: {id: {type: integer}, size: {type: number}, price: {type: number}}
-  features: {numeric: [size]}
-  targets:
-    price:
-      column: price
-      task: regression
-      cv: 2
-      n_jobs: 1
-      stack: 0
-      candidates:
-        dummy: {estimator: dummy}
-        ridge: {estimator: ridge, param_grid: {model__alpha: [1, 1000]}}
-"""
-CATALOG = "shop.raw: {type: pandas.CSVDataset, filepath: data/01_raw/shop.csv}\n"
 CONTEXT = {"AIRFLOW_CTX_DAG_ID": "retrain_shop", "AIRFLOW_CTX_DAG_RUN_ID": "scheduled__2026-11-01"}
 NAME = "retrain_shop/scheduled__2026-11-01"
 
 
 @pytest.fixture
 def task(
-    project: Path, run_kedro: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    project: Path,
+    add_shop: Callable[[Path], Path],
+    empty_mlflow: Callable[[Path], Path],
+    run_kedro: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., None]:
     """Run phases as a task of the DAG run."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for path in [
-        *project.glob("conf/*/parameters/*.yml"),
-        project / "conf/base/catalog/01_raw.yml",
-    ]:
-        if path.name != "run.yml":
-            path.unlink()
-    (project / "conf/base/parameters/shop.yml").write_text(PARAMETERS)
-    (project / "conf/base/catalog/01_raw.yml").write_text(CATALOG)
-    size = np.random.default_rng(0).normal(size=120)
-    rows = pd.DataFrame({"id": range(120), "size": size, "price": 3 * size + size**2 / 9})
-    rows.to_csv(project / "data/01_raw/shop.csv", index=False)
+    add_shop(project)
+    empty_mlflow(project / "mlflow.db")
 
     def run(name: str, *phases: str, **params: Any) -> None:
         for key, value in {**CONTEXT, "AIRFLOW_CTX_TASK_ID": name}.items():
             monkeypatch.setenv(key, value)
-        run_kedro(project, *phases, env="local", namespaces=["shop"], **params)
+        run_kedro(project, *phases, env="shop", namespaces=["shop"], **params)
 
     return run
 
@@ -105,7 +79,8 @@ def test_tasks_and_retries_share_a_run(task, project):
     assert by_name["shop.price.ridge"].data.params == {"model__alpha": "1"}
     assert "test/r2" in by_name["shop.price.ridge"].data.metrics
 
-    closed = CliRunner().invoke(ratchet, ["close-run", "-u", "shop", "--status", "FINISHED"])
+    command = ["close-run", "--use-case", "shop", "--env", "shop", "--status", "FINISHED"]
+    closed = CliRunner().invoke(ratchet, command)
 
     assert closed.exit_code == 0, closed.output
     assert runs(project)[0][0].info.status == "FINISHED"

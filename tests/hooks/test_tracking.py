@@ -14,53 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.slow  # MLflow takes five seconds to make a store
 
-CONFIGURATION = {
-    "catalog": """
-        shop.raw:
-          type: pandas.CSVDataset
-          filepath: data/01_raw/shop.csv
-          metadata: {kedro-viz: {layer: raw}}
-        """,
-    "parameters": """
-        shop:
-          about: {title: Shop, question: "What is it worth?", source: a test}
-          data:
-            key: id
-            columns: {id: {type: integer}, size: {type: number}, price: {type: number}}
-          features: {numeric: [size]}
-          targets:
-            price:
-              column: price
-              task: regression
-              cv: 2
-              n_jobs: 1
-              stack: 0
-              candidates:
-                dummy: {estimator: dummy}
-                ridge: {estimator: ridge, param_grid: {model__alpha: [1, 1000]}}
-        """,
-    "mlflow": "enabled: true",
-}
 PIPELINES = ["understanding", "preprocessing", "classical", "evaluation"]
-
-
-def write_rows(project: Path) -> None:
-    size = np.random.default_rng(0).normal(size=120)
-    rows = pd.DataFrame({"id": range(120), "size": size, "price": 3 * size + size**2 / 9})
-    rows.to_csv(project / "data/01_raw/shop.csv", index=False)
-
-
-def add_shop(project: Path) -> Path:
-    for path in (project / "conf/base/parameters").glob("*.yml"):
-        if path.name != "run.yml":
-            path.unlink()
-    (project / "conf/base/catalog/01_raw.yml").unlink()
-    folder = project / "conf/shop"
-    folder.mkdir()
-    for name, text in CONFIGURATION.items():
-        (folder / f"{name}.yml").write_text(text)
-    write_rows(project)
-    return project
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +26,7 @@ def no_uri_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def shop(
     tmp_path_factory: pytest.TempPathFactory,
     make_project: Callable[[Path], Path],
+    add_shop: Callable[[Path], Path],
     run_kedro: Callable[..., None],
 ) -> Path:
     """A project that was run once, starting from an empty folder."""
@@ -177,7 +132,10 @@ def test_no_path_of_this_machine_is_needed_to_find_the_store(shop):
 
 
 @pytest.fixture
-def other(project: Path) -> Path:
+def other(
+    project: Path, add_shop: Callable[[Path], Path], empty_mlflow: Callable[[Path], Path]
+) -> Path:
+    empty_mlflow(project / "mlflow.db")
     return add_shop(project)
 
 
@@ -195,14 +153,15 @@ def test_a_failed_run_is_marked_and_says_why(other, run_kedro):
     assert not nested
 
 
-def test_the_environment_variable_wins(other, run_kedro, monkeypatch, tmp_path):
+def test_the_environment_variable_wins(project, add_shop, run_kedro, monkeypatch, tmp_path):
+    add_shop(project)
     elsewhere = tmp_path / "elsewhere.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
 
-    run_kedro(other, "understanding", env="shop", namespaces=["shop"])
+    run_kedro(project, "understanding", env="shop", namespaces=["shop"])
 
     assert elsewhere.is_file()
-    assert not (other / "mlflow.db").exists()
+    assert not (project / "mlflow.db").exists()
 
 
 def test_runs_follow_each_other_in_one_process(other, shop, run_kedro):
