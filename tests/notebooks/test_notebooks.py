@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,41 @@ every_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path:
 Execute = Callable[..., Any]
 
 
-@pytest.fixture
-def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Execute:
-    """Run a notebook in a project, with the interpreter of the tests as its kernel."""
+@pytest.fixture(scope="module")
+def execute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Execute]:
+    """Run a notebook in a project, with the interpreter of the tests as its kernel.
+
+    A kernel per project, emptied before each notebook: to load Kedro and pandas takes seconds.
+    """
     from ipykernel.kernelspec import write_kernel_spec
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
+    from jupyter_core.utils import run_sync
     from nbclient import NotebookClient
 
-    monkeypatch.setenv("KEDRO_ENV", "test")
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # plots are drawn into the notebook
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    write_kernel_spec(tmp_path / "kernels" / "this")
-    specs = KernelSpecManager(kernel_dirs=[str(tmp_path / "kernels")])
+    folder = tmp_path_factory.mktemp("notebooks")
+    write_kernel_spec(folder / "kernels" / "this")
+    specs = KernelSpecManager(kernel_dirs=[str(folder / "kernels")])
+    kernels: dict[Path, AsyncKernelManager] = {}
 
     def run(path: Path, project: Path, use_case: str = "films") -> Any:
         notebook = nbformat.read(path, as_version=4)
-        first_code(notebook).source = f'use_case = "{use_case}"'
-        manager = AsyncKernelManager(kernel_name="this", kernel_spec_manager=specs)
+        first_code(notebook).source = f'%reset -f\nuse_case = "{use_case}"'
+        if project not in kernels:
+            kernels[project] = AsyncKernelManager(kernel_name="this", kernel_spec_manager=specs)
         place = {"metadata": {"path": str(project)}}
         # Not allow_errors: Kedro prints tracebacks with rich, which leaves no output of type error.
-        return NotebookClient(notebook, km=manager, resources=place, timeout=300).execute(
-            cleanup_kc=True
-        )
+        client = NotebookClient(notebook, km=kernels[project], resources=place, timeout=300)
+        return client.execute()
 
-    return run
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KEDRO_ENV", "test")
+        environment.delenv("MPLBACKEND", raising=False)  # plots are drawn into the notebook
+        environment.setenv("IPYTHONDIR", str(folder / "ipython"))
+        environment.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
+        yield run
+    for kernel in kernels.values():
+        run_sync(kernel.shutdown_kernel)(now=True)
 
 
 def outputs(notebook: Any) -> list[Any]:
@@ -84,12 +93,20 @@ def test_runs(
     assert images, "no plot was drawn"
 
 
+@pytest.fixture(scope="module")
+def empty_project(
+    tmp_path_factory: pytest.TempPathFactory, make_project: Callable[[Path], Path]
+) -> Path:
+    """A project in which nothing was run."""
+    return make_project(tmp_path_factory.mktemp("empty"))
+
+
 @pytest.mark.slow
 @every_notebook
-def test_names_the_pipeline_to_run(notebook: Path, project: Path, execute: Execute) -> None:
+def test_names_the_pipeline_to_run(notebook: Path, empty_project: Path, execute: Execute) -> None:
     from nbclient.exceptions import CellExecutionError
 
     with pytest.raises(CellExecutionError) as stopped:
-        execute(notebook, project)
+        execute(notebook, empty_project)
     assert stopped.value.ename == "FileNotFoundError"
     assert re.search("has not been made yet.*ARGS='--pipelines [a-z]+ --", stopped.value.evalue)
