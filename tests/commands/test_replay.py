@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from ratchet.commands.replay import check_names, read_days, read_policy
-from ratchet.commands.replay_stages import _CODE, Stages
-from ratchet.commands.replay_training import Place
+from ratchet.commands.replay import work as working
+from ratchet.commands.replay.asked import read_days
+from ratchet.commands.replay.policies import check_names, read_policy
+from ratchet.commands.replay.stages import _CODE, Stages
+from ratchet.commands.replay.training import Place
 from ratchet.errors import ConfigError, UserError
 from ratchet.orchestration.code import used_code
 from ratchet.params import UseCase
@@ -195,26 +197,24 @@ def test_all_code_that_trains_decides_where_a_stage_is_kept():
 
 
 def test_a_stage_that_was_cut_short_is_made_again(tmp_path, monkeypatch):
-    import ratchet.commands.replay_training as training
-
     work = stages(tmp_path, rows()).work(pd.Timestamp("2014-01-10"))
 
     def killed(place, day, typed, folder):
         (folder / "half").touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_train", killed)
+    monkeypatch.setattr(working, "train", killed)
     with pytest.raises(KeyboardInterrupt):
-        training.make(Place("here", "test", "power"), work, rows())
+        working.make(Place("here", "test", "power"), work, rows())
     assert not work.is_done
 
-    monkeypatch.setattr(training, "_train", lambda *args: (args[-1] / "stage.json").touch())
-    training.make(Place("here", "test", "power"), work, rows())
+    monkeypatch.setattr(working, "train", lambda *args: (args[-1] / "stage.json").touch())
+    working.make(Place("here", "test", "power"), work, rows())
     assert [path.name for path in work.stage.iterdir()] == ["stage.json"]
     assert work.is_done
 
-    monkeypatch.setattr(training, "_train", killed)
-    training.make(Place("here", "test", "power"), work, rows())  # is there: nothing is done
+    monkeypatch.setattr(working, "train", killed)
+    working.make(Place("here", "test", "power"), work, rows())  # is there: nothing is done
 
 
 def test_examples_of_the_documentation_can_be_used(tmp_path):
@@ -234,8 +234,6 @@ def test_examples_of_the_documentation_can_be_used(tmp_path):
 def test_test_rows_of_the_day_that_learning_ended_are_answered():
     from types import SimpleNamespace
 
-    from ratchet.commands.replay_training import _answers
-
     times = pd.Series(pd.to_datetime(["2014-01-01", "2014-01-01", "2014-01-02"]), index=[1, 2, 3])
     bundle = SimpleNamespace(
         rows=pd.DataFrame({"part": ["validation", "test"]}, index=[1, 2]),
@@ -250,4 +248,4 @@ def test_test_rows_of_the_day_that_learning_ended_are_answered():
         truth=lambda target: pd.Series(dtype=float),
     )
 
-    assert list(_answers(bundle, seen)["load"].index) == [2, 3]
+    assert list(working._answers(bundle, seen)["load"].index) == [2, 3]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from ratchet.commands.replay_page import render
-from ratchet.commands.replay_words import overview, verdict
+from ratchet.commands.replay.page import render
+from ratchet.commands.replay.words import overview, verdict
 from ratchet.replay import policies, report, walk
 
 

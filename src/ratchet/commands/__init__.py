@@ -22,7 +22,7 @@ COMMANDS = {
     "manifest": "manifest:manifest",
     "promote": "release:promote",
     "push": "versions:push",
-    "replay": "replay:replay",
+    "replay": "replay.command:replay",
     "reproduce": "reproduce:reproduce",
     "rollback": "release:rollback",
     "status": "status:status",

@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratchet.commands.replay_training import ROLES, Place, Work, make
+from ratchet.commands.replay.training import ROLES, Place
+from ratchet.commands.replay.work import Work, make
 from ratchet.provenance import code_version
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ratchet.replay import Model, Stage
 
 _CODE = (
-    "commands/replay_training.py",
+    *(f"commands/replay/{name}.py" for name in ("training", "work")),
     *("learning", "preparation", "use_cases"),
     *(f"release/{name}.py" for name in ("about", "answers", "contents", "context", "delivered")),
     *(f"release/{name}.py" for name in ("reading", "writing")),

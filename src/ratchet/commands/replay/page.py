@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 from plotly.offline import get_plotlyjs
 
-from ratchet.commands import replay_words as words
+from ratchet.commands.replay import words
 from ratchet.pipelines.reporting.page.chart import COLORS, Chart
 from ratchet.pipelines.reporting.page.draw_plotly import to_plotly
 from ratchet.pipelines.reporting.page.wording import column, label
@@ -29,7 +29,7 @@ def render(found: words.Found) -> str:
     Returns:
         HTML with styles, scripts and charts inside.
     """
-    environment = environment_of("ratchet.commands", "ratchet.pipelines.status")
+    environment = environment_of("ratchet.commands.replay", "ratchet.pipelines.status")
     return environment.get_template("replay.html.j2").render(
         words=words,
         found=found,

@@ -1,0 +1,1 @@
+"""``kedro ratchet replay``: what a policy would have done on past Sundays."""
