@@ -62,7 +62,7 @@ def _answer(command: list[str]) -> str:
     return done.stdout.strip()
 
 
-def code_version(parts: Sequence[str], libraries: Sequence[str]) -> str:
+def code_version(parts: Sequence[str | Path], libraries: Sequence[str]) -> str:
     """Short hash of code that decides on a result beside its arguments; takes milliseconds.
 
     Args:

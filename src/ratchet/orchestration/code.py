@@ -1,4 +1,4 @@
-"""Which code a phase runs: the modules that its own import, one after the other."""
+"""Which code something runs: the modules that its own import, one after the other."""
 
 from __future__ import annotations
 
@@ -12,18 +12,30 @@ SPLIT = ("datasets", "learning", "pipelines")
 
 
 def used_code(project: Path, modules: Iterable[str]) -> list[str]:
-    """Folders and files of ours that some modules need.
-
-    Imports inside of functions count, too.
+    """Folders and files of ours that some modules need, as a list that people can read.
 
     Args:
         project: the project folder.
-        modules: dotted names; those of other packages are left out.
+        modules: see ``used_modules``.
 
     Returns:
         Paths relative to the project, in order.
     """
     source = project / "src"
+    seen = used_modules(source, modules)
+    places = {_place(path.relative_to(source)) for path in seen}
+    return sorted(f"src/{place.as_posix()}" for place in places if place is not None)
+
+
+def used_modules(source: Path, modules: Iterable[str]) -> set[Path]:
+    """Files of ours that some modules need, with their own.
+
+    Imports inside of functions count, too.
+
+    Args:
+        source: the folder that our package lies in.
+        modules: dotted names; those of other packages are left out.
+    """
     seen: set[Path] = set()
     to_read = [_file(source, module) for module in modules]
     while to_read:
@@ -31,8 +43,7 @@ def used_code(project: Path, modules: Iterable[str]) -> list[str]:
         if path is not None and path not in seen:
             seen.add(path)
             to_read += [_file(source, name) for name in _imported(source, path)]
-    places = {_place(path.relative_to(source)) for path in seen}
-    return sorted(f"src/{place.as_posix()}" for place in places if place is not None)
+    return seen
 
 
 @cache

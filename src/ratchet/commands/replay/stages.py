@@ -10,8 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ratchet
 from ratchet.commands.replay.training import ROLES, Place
 from ratchet.commands.replay.work import Work, make
+from ratchet.orchestration.code import used_modules
 from ratchet.provenance import code_version
 
 if TYPE_CHECKING:
@@ -20,16 +22,7 @@ if TYPE_CHECKING:
     from ratchet.params import UseCase
     from ratchet.replay import Model, Stage
 
-_CODE = (
-    *(f"commands/replay/{name}.py" for name in ("training", "work")),
-    *("learning", "preparation", "use_cases"),
-    *(f"release/{name}.py" for name in ("about", "answers", "contents", "context", "delivered")),
-    *(f"release/{name}.py" for name in ("reading", "writing")),
-    *(f"pipelines/{phase}" for phase in ("preprocessing", "classical", "recurrent", "evaluation")),
-    *(f"pipelines/{name}.py" for name in ("finishing", "model_input", "terms")),
-    "pipelines/release/contenders.py",
-)
-"""What decides how models are trained and what they answer; the gate and the watch do not."""
+_SOURCE = Path(ratchet.__file__).parents[1]
 
 _LIBRARIES = (
     *("scikit-learn", "xgboost", "xgboost-cpu", "numpy", "pandas", "scipy", "skops"),
@@ -152,11 +145,18 @@ class Stages:
     @cached_property
     def _trained_by(self) -> str:
         parameters = self.use_case.model_dump(mode="json", include=_TRAINED_BY)
-        return _digest(self.place.name, self.seed, parameters, code_version(_CODE, _LIBRARIES))
+        code = code_version(code_of(self.use_case), _LIBRARIES)
+        return _digest(self.place.name, self.seed, parameters, code)
 
     @cached_property
     def _all_rows(self) -> str:
         return _hash(self.typed)
+
+
+def code_of(use_case: UseCase) -> list[Path]:
+    """What decides how models are trained and what they answer; the gate and the watch do not."""
+    called = [one.function.rpartition(".")[0] for one in use_case.data.functions.values()]
+    return sorted(used_modules(_SOURCE, [make.__module__, *called]))
 
 
 def _hash(rows: pd.DataFrame) -> str:

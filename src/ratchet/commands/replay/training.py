@@ -88,7 +88,7 @@ def _prepared(place: Place) -> tuple[Any, UseCase, Any]:
     from kedro.pipeline import Pipeline
 
     from ratchet.params import UseCase
-    from ratchet.pipeline_registry import PHASES
+    from ratchet.pipelines import classical, evaluation, preprocessing, recurrent
 
     bootstrap_project(Path(place.project))
     session: Any = KedroSession.create(
@@ -97,8 +97,8 @@ def _prepared(place: Place) -> tuple[Any, UseCase, Any]:
     context = session.load_context()
     logging.getLogger("kedro").setLevel(logging.WARNING)  # a line for each node of each Sunday
     use_case = UseCase.model_validate(context.config_loader["parameters"][place.name])
-    phases = ("preprocessing", "classical", "recurrent", "evaluation")
-    whole = sum((PHASES[phase](place.name, use_case) for phase in phases), Pipeline([]))
+    phases = (preprocessing, classical, recurrent, evaluation)
+    whole = sum((phase.create_pipeline(place.name, use_case) for phase in phases), Pipeline([]))
     return context, use_case, whole.to_outputs(*_wanted(place.name, use_case))
 
 
