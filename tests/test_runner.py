@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
+from joblib import Parallel, delayed
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import node, pipeline
 from kedro_datasets.json import JSONDataset
@@ -110,6 +114,30 @@ def run(project: Any, **how: Any) -> Any:
         session.run(pipeline_names=["understanding"], namespaces=["films", "prices"], **how)
     with KedroSession.create(project, env="test") as session:
         return session.load_context().catalog
+
+
+def start_processes() -> int:
+    """What searches do: those of networks start processes of Python, all others of joblib."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pids = {pool.submit(os.getpid).result()}
+    pids.update(Parallel(n_jobs=2)(delayed(os.getpid)() for _ in range(2)))
+    assert os.getpid() not in pids
+    return len(pids)
+
+
+@pytest.mark.slow
+def test_a_use_case_starts_processes_of_its_own(make_project, tmp_path):
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    names = ("films", "power")
+    nodes = [node(start_processes, None, f"{name}.found", namespace=name) for name in names]
+    project = make_project(tmp_path)
+    bootstrap_project(project)
+    with KedroSession.create(project, env="test") as session:
+        session.load_context()
+        parts = runner.use_cases_of(pipeline(nodes))
+        runner.UseCaseRunner()._run_side_by_side(parts, "a run")
 
 
 @pytest.mark.slow

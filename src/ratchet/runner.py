@@ -11,12 +11,13 @@ nothing with this one but what it sends: log records and the state of its bars.
 from __future__ import annotations
 
 import logging
-import os
+import multiprocessing
 import pickle
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from itertools import pairwise
 from logging.handlers import QueueHandler
 from typing import Any
@@ -26,6 +27,7 @@ from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 
 from ratchet import config, progress, webhook
+from ratchet.learning.search import processes
 
 LOGGER = logging.getLogger(__name__)
 
@@ -66,17 +68,11 @@ class UseCaseRunner(SequentialRunner):
             super()._run(rest, catalog, hook_manager, run_id)
 
     def _run_side_by_side(self, parts: dict[str, Pipeline], run_id: str | None) -> None:
-        from concurrent.futures import as_completed
-
-        from joblib.externals.loky import ProcessPoolExecutor
-        from joblib.externals.loky.backend import get_context
-
-        context = get_context("loky")
+        context = multiprocessing.get_context("spawn")
         calls = context.SimpleQueue()
-        start = (os.getpid(), calls, progress.shown(), config.like_this_session())
-        pool = ProcessPoolExecutor(
-            self._at_a_time, context=context, initializer=_begin, initargs=start
-        )
+        start = (calls, progress.shown(), config.like_this_session())
+        others = set(multiprocessing.active_children())
+        pool = ProcessPoolExecutor(self._at_a_time, context, initializer=_begin, initargs=start)
         with _answering(calls):
             try:
                 runs = [
@@ -87,7 +83,11 @@ class UseCaseRunner(SequentialRunner):
                     if errors := run.result():
                         raise _chained(errors)
             finally:
-                pool.shutdown(kill_workers=True)
+                # Whether done or not wanted any more: each would wait minutes for processes of
+                # joblib that have nothing to do.
+                for process in set(multiprocessing.active_children()) - others:
+                    processes.kill(process.pid)
+                pool.shutdown()
 
 
 def use_cases_of(pipeline: Pipeline) -> dict[str, Pipeline]:
@@ -141,14 +141,14 @@ _catalog: Any = None
 _hook_manager: Any = None
 
 
-def _begin(parent: int, calls: Any, bars: bool, session: dict[str, Any]) -> None:
+def _begin(calls: Any, bars: bool, session: dict[str, Any]) -> None:
     """Open a session of Kedro like that of the parent, for its catalog and its hooks."""
     global _catalog, _hook_manager  # for `_run_part`, which is called later
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    processes.follow_parent()
     bootstrap_project(session["project_path"])
     opened = KedroSession.create(**session)
     _catalog, _hook_manager = opened.load_context().catalog, opened._hook_manager
@@ -191,15 +191,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         else:
             yield error
         error = cause
-
-
-def _end_with(parent: int) -> None:
-    """End this process, and those that it has started, when its parent is no more."""
-    import psutil
-
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(parent).wait()
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
-    os._exit(1)

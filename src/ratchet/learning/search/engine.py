@@ -9,15 +9,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import wait
 from typing import Any
 
 from joblib import effective_n_jobs
 
+from ratchet.learning.search.processes import follow_parent
 from ratchet.learning.search.schedule import Crew, Lane
 
 ADDRESS = "RATCHET_DASK_ADDRESS"
@@ -126,15 +125,7 @@ def _begin(job: Job) -> None:
     global _job  # noqa: PLW0603 - this is what the process is for
     _job = job
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    """End with the parent, even when it is killed and can tell nobody."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    follow_parent()
 
 
 def _do(content: Any) -> Any:
