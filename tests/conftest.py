@@ -8,7 +8,7 @@ import pwd
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -31,9 +31,19 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 
 
-def _make_project(folder: Path) -> Path:
-    """A project with our configuration that writes into a folder of its own."""
+def _make_project(folder: Path, use_cases: Collection[str] | None = None) -> Path:
+    """A project with our configuration that writes into a folder of its own.
+
+    Args:
+        folder: where.
+        use_cases: those that it knows, all by default. To read the parameters of all and to build
+            their pipelines takes every session and every command a second.
+    """
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
+    if use_cases is not None:
+        for path in (folder / "conf").glob("*/parameters/*.yml"):
+            if path.stem not in (*use_cases, "run"):
+                path.unlink()
     (folder / "conf" / "local").mkdir()
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "src").mkdir()  # Kedro wants it; the package is the one under test
@@ -79,8 +89,8 @@ def _forget_session() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def make_project() -> Callable[[Path], Path]:
-    """Make a project in an empty folder."""
+def make_project() -> Callable[..., Path]:
+    """Make a project in an empty folder, with all use cases or with those that are named."""
     return _make_project
 
 
@@ -164,7 +174,7 @@ def _shared_project(
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            _make_project(folder)
+            _make_project(folder, [use_case])
             if prepare is not None:
                 prepare(folder / "data/test/mlflow.db")
             with pytest.MonkeyPatch.context() as patch:

@@ -179,7 +179,7 @@ def airflow_in() -> Iterator[Callable[..., Airflow]]:
 @pytest.fixture(scope="module")
 def airflow_project(tmp_path_factory: pytest.TempPathFactory, make_project: Any) -> Path:
     """A project with the DAGs and an interpreter."""
-    project = make_project(tmp_path_factory.mktemp("airflow"))
+    project = make_project(tmp_path_factory.mktemp("airflow"), ["films"])
     shutil.copytree(ROOT / "dags", project / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     (project / ".venv").symlink_to(Path(sys.executable).parents[1])
     # The interpreter takes the package from the project that its environment stands in.

@@ -99,9 +99,6 @@ class Shop:
         self.conf = folder / "conf/shop"
         self.conf.mkdir()
         (folder / "conf/base/catalog/01_raw.yml").unlink()
-        for other in (folder / "conf/base/parameters").glob("*.yml"):
-            if other.name != "run.yml":  # a run per test: keep it short
-                other.unlink()
         (self.conf / "mlflow.yml").write_text("enabled: false\n")
         self.repair()
 
@@ -137,7 +134,7 @@ class Shop:
 def after_good_run(
     tmp_path_factory: pytest.TempPathFactory, make_project: Callable[[Path], Path]
 ) -> Iterator[Shop]:
-    folder = make_project(tmp_path_factory.mktemp("shop"))
+    folder = make_project(tmp_path_factory.mktemp("shop"), [])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         shop = Shop(folder)

@@ -85,7 +85,7 @@ def put_dvc_into(folder: Path, versions: str) -> None:
 @pytest.fixture
 def few_films(tmp_path: Path, make_project: Callable[[Path], Path]) -> Path:
     """A project whose conf/base knows the films to 1950 and two candidates."""
-    project = make_project(tmp_path / "project")
+    project = make_project(tmp_path / "project", ["films"])
     put_dvc_into(project, "data/versions")
     (project / "src").rmdir()
     shutil.copytree(ROOT / "src", project / "src", ignore=shutil.ignore_patterns("__pycache__"))
@@ -97,9 +97,6 @@ def few_films(tmp_path: Path, make_project: Callable[[Path], Path]) -> Path:
     python.chmod(0o755)
 
     base = project / "conf/base"
-    for path in base.glob("parameters/*.yml"):
-        if path.stem not in ("films", "run"):
-            path.unlink()
     (base / "globals_candidates.yml").write_text(yaml.safe_dump({"candidates": CANDIDATES}))
     for path, before, after in (
         (base / "globals.yml", '"9999-12-31"', '"1950-12-31"'),

@@ -91,7 +91,7 @@ def first(
     empty_mlflow: Callable[[Path], Path],
 ) -> Path:
     """A project in which the first champion was promoted; tests copy it."""
-    folder = make_project(tmp_path_factory.mktemp("shop"))
+    folder = make_project(tmp_path_factory.mktemp("shop"), [])
     empty_mlflow(folder / "mlflow.db")
     (folder / "conf/mine").mkdir()
     for name, text in {

@@ -28,11 +28,8 @@ TRAINING = "understanding,preprocessing,classical,evaluation,release"
 @pytest.fixture(scope="module")
 def project(make_project: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with electric load alone, and its own copy of the code: nobody edits that."""
-    project = make_project(tmp_path_factory.mktemp("replay"))
+    project = make_project(tmp_path_factory.mktemp("replay"), ["power"])
     shutil.copytree(Path(ratchet.__file__).parent, project / "src/ratchet")
-    for path in project.glob("conf/*/parameters/*.yml"):
-        if path.stem not in ("power", "run"):
-            path.unlink()
     return project
 
 

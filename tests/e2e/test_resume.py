@@ -27,7 +27,7 @@ FIRST, SECOND = "understanding,preprocessing,classical", "evaluation"
 def project(make_project: Callable[[Path], Path], tmp_path: Path) -> Path:
     """A project with its own copy of the code: an edit during the test must not touch the cache."""
     (tmp_path / "project").mkdir()
-    project = make_project(tmp_path / "project")
+    project = make_project(tmp_path / "project", ["films"])
     shutil.copytree(Path(ratchet.__file__).parent, project / "src/ratchet")
     return project
 

@@ -166,7 +166,7 @@ def test_the_recurrent_phase_runs_alone_and_trains_nothing_twice(
     tmp_path, monkeypatch, make_project, run_kedro, power_project, load
 ):
     """Each node reads its parameters itself, and finished trials are read back."""
-    project = make_project(tmp_path)
+    project = make_project(tmp_path, ["power"])
     (project / "data/test").mkdir()
     for name in ("05_model_input", "06_models"):
         _copy(outputs(power_project) / name, project / "data/test" / name)
@@ -195,7 +195,7 @@ def _copy(source: Path, target: Path) -> None:
 def test_the_other_series_come_to_a_report(
     tmp_path, monkeypatch, make_project, run_kedro, empty_mlflow, use_case
 ):
-    project = make_project(tmp_path)
+    project = make_project(tmp_path, [use_case])
     empty_mlflow(project / "data/test/mlflow.db")
     monkeypatch.chdir(project)
     run_kedro(project, namespaces=[use_case])
@@ -284,7 +284,7 @@ def tides() -> pd.DataFrame:
 
 
 def test_yaml_alone_adds_a_series(tmp_path, monkeypatch, make_project, run_kedro, empty_mlflow):
-    project = make_project(tmp_path)
+    project = make_project(tmp_path, [])
     empty_mlflow(project / "data/test/mlflow.db")
     monkeypatch.chdir(project)
     (project / "conf/base/parameters/tides.yml").write_text(TIDES)

@@ -119,7 +119,7 @@ def project(
     run_kedro: Callable[..., None],
     empty_mlflow: Callable[[Path], Path],
 ) -> Path:
-    folder = make_project(tmp_path_factory.mktemp("yaml_only"))
+    folder = make_project(tmp_path_factory.mktemp("yaml_only"), [])
     empty_mlflow(folder / "mlflow.db")
     for name, text in {
         "mlflow": "enabled: false",

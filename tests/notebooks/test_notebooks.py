@@ -98,7 +98,7 @@ def empty_project(
     tmp_path_factory: pytest.TempPathFactory, make_project: Callable[[Path], Path]
 ) -> Path:
     """A project in which nothing was run."""
-    return make_project(tmp_path_factory.mktemp("empty"))
+    return make_project(tmp_path_factory.mktemp("empty"), ["films"])
 
 
 @pytest.mark.slow
