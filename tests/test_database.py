@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from ratchet.database import database_url, tracking_uri
+from ratchet.database import database_url, mlflow_client, tracking_uri
 from ratchet.errors import ConfigError
 
 PROJECT = Path("/srv/project")
@@ -56,3 +58,22 @@ def test_registry_and_log_find_the_file_of_the_project_from_anywhere(monkeypatch
 
     for engine in (registry.ledger.engine, log._engine):
         assert engine.url.database == str(tmp_path / "project" / "own.db")
+
+
+def test_two_clients_do_not_make_the_tables_at_once(monkeypatch, tmp_path):
+    started, ended = [], []
+
+    def client(*_):
+        started.append(len(ended))
+        time.sleep(0.1)
+        ended.append(1)
+
+    monkeypatch.setattr("mlflow.MlflowClient", client)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    threads = [threading.Thread(target=mlflow_client, args=["sqlite:///own.db"]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert started == [0, 1]

@@ -5,14 +5,18 @@ SQLite in the project folder by default, any database by its URL.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratchet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from sqlalchemy import Engine
 
 SQLITE = "sqlite:///"
@@ -73,6 +77,20 @@ def connect(url: str) -> Engine:
         return sa.create_engine(url, **options)
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(f"cannot use the database {shown(url)}: {error}") from error
+
+
+def mlflow_client(uri: str) -> MlflowClient:
+    """MLflow's client of runs and models; the first of a new database makes its tables, in seconds.
+
+    One process of this machine after the other: of two that find no tables, MLflow would let both
+    make them, and one fail.
+    """
+    import mlflow
+
+    name = f"ratchet-{os.getuid()}-{sha256(uri.encode()).hexdigest()[:16]}.lock"
+    with (Path(tempfile.gettempdir()) / name).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return mlflow.MlflowClient(uri, uri)
 
 
 def shown(uri: str) -> str:

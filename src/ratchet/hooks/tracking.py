@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
-from ratchet.database import SQLITE, shown, tracking_uri
+from ratchet.database import SQLITE, mlflow_client, shown, tracking_uri
 from ratchet.errors import ConfigError
 from ratchet.hooks import dag_run
 from ratchet.hooks.trials import log_trials
@@ -219,10 +219,8 @@ def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, s
     Returns:
         Client and id of the experiment.
     """
-    import mlflow
-
     uri = tracking_uri(settings["tracking_uri"], project)
-    client = mlflow.MlflowClient(uri)
+    client = mlflow_client(uri)
     experiment = client.get_experiment_by_name(settings["experiment"])
     if experiment is not None:
         return client, experiment.experiment_id

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratchet.database import connect, database_url
+from ratchet.database import connect, database_url, mlflow_client
 from ratchet.errors import UserError
 from ratchet.release.aliases import anchors, challenger_of, drop_anchor, follow
 from ratchet.release.ledger import Ledger
@@ -58,9 +58,7 @@ class Registry:
     @cached_property
     def client(self) -> MlflowClient:
         """MLflow; the first call to a new database takes seconds, in which it makes its tables."""
-        import mlflow
-
-        return mlflow.MlflowClient(self.uri, self.uri)
+        return mlflow_client(self.uri)
 
     def champion(self, use_case: str) -> str | None:
         """The version that serves."""
