@@ -124,7 +124,6 @@ def _begin(job: Job) -> None:
     """Make a new process a worker."""
     global _job  # noqa: PLW0603 - this is what the process is for
     _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     follow_parent()
 
 
