@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": ALL,
     "commands": ALL,
     "settings": {"hooks"},
-    "runner": {"learning", "config", "progress", "webhook"},
+    "runner": {"learning", "config", "errors", "progress", "webhook"},
     "pipeline_registry": {"pipelines", "config"},
     "environment": set(),
     "errors": set(),

@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
+import psutil
 import pytest
 from joblib import Parallel, delayed
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import node, pipeline
 from kedro_datasets.json import JSONDataset
 
-from ratchet import progress, runner
-from ratchet.errors import DataError
+from ratchet import progress
+from ratchet.errors import ConfigError, DataError, UserError
+from ratchet.learning.search import processes
+from ratchet.runner import UseCaseRunner, calls, part, use_cases
 
 
 def one(value: Any) -> Any:
     return value
 
 
-def part(name: str, inputs: str = "raw", outputs: str = "typed") -> Any:
+def one_node(name: str, inputs: str = "raw", outputs: str = "typed") -> Any:
     """A use case of one node."""
     return pipeline([node(one, f"{name}.{inputs}", f"{name}.{outputs}", namespace=name)])
 
 
-APART = part("films") + part("power")
+APART = one_node("films") + one_node("power")
 STATUS = pipeline([node(lambda *_: 1, ["films.typed", "power.typed"], "status", name="status")])
 
 
 def test_a_use_case_is_its_namespace_with_all_below():
     deeper = pipeline([node(one, "films.typed", "films.success.best", namespace="films.success")])
 
-    parts = runner.use_cases_of(APART + deeper + STATUS)
+    parts = use_cases.use_cases_of(APART + deeper + STATUS)
 
     assert {name: len(one.nodes) for name, one in parts.items()} == {"films": 2, "power": 1}
 
@@ -56,7 +63,7 @@ def test_use_cases_that_need_each_other_run_one_after_the_other(more, stored, ex
         for name in ("films.typed", "power.typed"):
             catalog[name] = JSONDataset(filepath=str(tmp_path / name))
 
-    assert runner._entangled(whole, runner.use_cases_of(whole), catalog) is expected
+    assert use_cases._entangled(whole, use_cases.use_cases_of(whole), catalog) is expected
 
 
 class PickyError(Exception):
@@ -71,14 +78,114 @@ def test_an_error_is_sent_with_its_notes_and_causes():
         try:
             raise PickyError("row 3", "no number")
         except PickyError as picky:
+            picky.add_note("node: films.type_columns")
             raise DataError("films.csv is bad") from picky
     except DataError as raised:
         raised.add_note("file: films.csv")
-        error = runner._chained([*runner._causes(raised)])
+        error = use_cases._chained([*part.causes_of(raised)])
 
     assert isinstance(error, DataError)
     assert error.__notes__ == ["file: films.csv"]
     assert str(error.__cause__) == "PickyError: row 3: no number"
+    assert error.__cause__.__notes__ == ["node: films.type_columns"]
+
+
+class UnknownError(Exception):
+    """An error of which pickle makes another one, without a word."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"unknown: {name}")
+
+
+def test_an_error_says_the_same_after_it_was_sent():
+    (error,) = part.causes_of(UnknownError("films"))
+
+    assert str(error) == "UnknownError: unknown: films"
+
+
+@pytest.mark.parametrize("at_a_time", [0, "x", 1.5])
+def test_how_many_at_a_time_is_a_number_of_use_cases(at_a_time):
+    with pytest.raises(ConfigError, match="at_a_time: expected how many"):
+        UseCaseRunner(at_a_time=at_a_time)
+
+
+def test_an_error_does_not_advise_to_go_on_with_its_use_case_alone(caplog):
+    def fail(_: Any) -> None:
+        raise DataError("no")
+
+    pipes = pipeline(
+        [
+            node(one, "films.raw", "films.typed", name="first"),
+            node(fail, "films.typed", "films.primary", name="second"),
+        ]
+    )
+    catalog = DataCatalog({"films.raw": MemoryDataset(1)})
+
+    with pytest.raises(DataError):
+        part._PartRunner().run(pipes, catalog)
+
+    assert "Completed node: first" in caplog.text
+    assert "resume" not in caplog.text
+
+
+told: list[Any] = []
+"""What calls have left here."""
+
+
+def test_calls_are_made_to_the_last_whatever_comes_between(caplog):
+    def send_and_stop() -> None:
+        with calls.answering(get_context("spawn")) as (writer, lock):
+            send = calls.sender(writer, lock)
+            send((int, "no number"))
+            writer.send_bytes(b"nothing that pickle knows")
+            send((tell, "the last"))
+            raise KeyboardInterrupt
+
+    told.clear()
+    with pytest.raises(KeyboardInterrupt):
+        send_and_stop()
+
+    assert told == ["the last"]
+    assert caplog.text.count("is lost") == 2
+
+
+def tell(what: str) -> None:
+    told.append(what)
+
+
+def test_half_a_call_of_a_process_that_was_killed_holds_nobody_up():
+    told.clear()
+    with calls.answering(get_context("spawn")) as (writer, lock):
+        calls.sender(writer, lock)((tell, "whole"))
+        lock.acquire()  # for ever
+        os.write(writer.fileno(), b"\0\0\0\x63half")
+
+    assert told == ["whole"]
+
+
+@pytest.fixture
+def other_log() -> Iterator[logging.Logger]:
+    """A logger with a handler of its own; all of logging is afterwards as before."""
+    logger, root = logging.getLogger("ratchet.other"), logging.getLogger()
+    everything = [
+        one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger)
+    ]
+    before = [(one, one.handlers, one.propagate) for one in [root, *everything]]
+    logger.addHandler(logging.StreamHandler())
+    logger.propagate = False
+    yield logger
+    for one_of_all, handlers, propagate in before:
+        one_of_all.handlers, one_of_all.propagate = handlers, propagate
+    logger.handlers = []
+
+
+def test_handlers_of_single_loggers_are_left_to_the_parent(other_log, capsys):
+    sent: list[Any] = []
+    calls.send_logs(sent.append)
+    other_log.error("by %s", "name")
+
+    assert capsys.readouterr().err == ""
+    assert [record.getMessage() for _, record in sent] == ["by name"]
 
 
 def test_bars_of_another_process_are_shown_here(monkeypatch):
@@ -104,6 +211,28 @@ def test_bars_of_another_process_are_shown_here(monkeypatch):
         progress.stop()
 
 
+def test_an_interrupt_passes_by_a_process_that_is_starting():
+    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    command = [sys.executable, "-S", "-c", code]
+    with use_cases._without_interrupts():
+        inside = subprocess.run(command, check=True, capture_output=True, text=True)
+    outside = subprocess.run(command, check=True, capture_output=True, text=True)
+
+    assert (inside.stdout, outside.stdout) == ("True\n", "False\n")
+
+
+def test_a_process_that_is_killed_starts_no_other_in_place_of_those_it_loses(tmp_path):
+    restarts = f"while :; do echo >> {tmp_path}/started; sleep 98765; done"
+    with subprocess.Popen(["/bin/sh", "-c", restarts]) as shell:
+        while not (children := psutil.Process(shell.pid).children()):
+            pass
+        processes.kill(shell.pid)
+
+    psutil.wait_procs(children, timeout=10)
+    assert (tmp_path / "started").read_text() == "\n"
+    assert not children[0].is_running() or children[0].status() == psutil.STATUS_ZOMBIE
+
+
 def run(project: Any, **how: Any) -> Any:
     """Run the understanding of two use cases; the catalog."""
     from kedro.framework.session import KedroSession
@@ -125,6 +254,11 @@ def start_processes() -> int:
     return len(pids)
 
 
+def end_at_once() -> None:
+    """What the system does to a process when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.slow
 def test_a_use_case_starts_processes_of_its_own(make_project, tmp_path):
     from kedro.framework.session import KedroSession
@@ -136,8 +270,11 @@ def test_a_use_case_starts_processes_of_its_own(make_project, tmp_path):
     bootstrap_project(project)
     with KedroSession.create(project, env="test") as session:
         session.load_context()
-        parts = runner.use_cases_of(pipeline(nodes))
-        runner.UseCaseRunner()._run_side_by_side(parts, "a run")
+        parts = use_cases.use_cases_of(pipeline(nodes))
+        UseCaseRunner()._run_side_by_side(parts, "a run")
+        dying = pipeline([node(end_at_once, None, "power.found", namespace="power")])
+        with pytest.raises(UserError, match="killed, as happens when memory runs out"):
+            UseCaseRunner()._run_side_by_side({"power": dying}, "a run")
 
 
 @pytest.mark.slow
@@ -145,20 +282,28 @@ def test_it_leaves_the_same_and_logs_here(make_project, tmp_path, monkeypatch, c
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     for name in ("beside", "after"):
         (tmp_path / name).mkdir()
+        make_project(tmp_path / name)
+    profiles = tmp_path / "beside/profiles"
+    (tmp_path / "beside/conf/test/catalog.yml").write_text(
+        "'{use_case}.profile':\n  type: json.JSONDataset\n"
+        f"  filepath: {profiles}/{{use_case}}.json\n  versioned: true\n"
+    )
     with caplog.at_level(logging.INFO):
-        beside = run(make_project(tmp_path / "beside"), runner=runner.UseCaseRunner())
+        beside = run(tmp_path / "beside", runner=UseCaseRunner())
     logged = [(record.process, record.getMessage()) for record in caplog.records]
-    after = run(make_project(tmp_path / "after"))
+    after = run(tmp_path / "after")
 
     for name in ("films", "prices"):
         assert beside.load(f"{name}.profile") == after.load(f"{name}.profile")
+    kept = [path.parent.name for path in profiles.glob("*/*/*.json")]
+    assert (len(kept), len(set(kept))) == (2, 1)  # versions of datasets are those of the run
     done = {text: process for process, text in logged if text.startswith("Completed node")}
     assert len({done[f"Completed node: {name}.profile_rows"] for name in ("films", "prices")}) == 2
 
 
 @pytest.mark.slow
 def test_an_error_in_one_use_case_names_its_file_and_ends_the_run(
-    make_project, tmp_path, monkeypatch
+    make_project, tmp_path, monkeypatch, caplog
 ):
     from kedro.io import DatasetError
 
@@ -171,6 +316,9 @@ def test_an_error_in_one_use_case_names_its_file_and_ends_the_run(
     )
 
     with pytest.raises(DatasetError) as caught:
-        run(project, runner=runner.UseCaseRunner())
+        run(project, runner=UseCaseRunner())
 
     assert caught.value.__notes__ == [f"file: {bad}", "first in line 2"]
+    (told,) = [one for one in caplog.records if one.getMessage().startswith("prices failed")]
+    assert (told.name, told.levelname) == ("ratchet.runner.part", "ERROR")  # `kedro run` mutes it
+    assert "Traceback" in told.getMessage()

@@ -1,0 +1,132 @@
+"""The runner: which use cases run side by side, and their processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+from kedro.io import MemoryDataset
+from kedro.pipeline import Pipeline
+from kedro.runner import SequentialRunner
+
+from ratchet import config, progress
+from ratchet.errors import ConfigError, UserError
+from ratchet.learning.search import processes
+from ratchet.runner.calls import answering
+from ratchet.runner.part import begin, run_part
+
+
+class UseCaseRunner(SequentialRunner):
+    """Runs use cases side by side, and afterwards the nodes that belong to none of them.
+
+    Where there is one use case or one core, or where use cases need something of each other, nodes
+    run one after the other, as in Kedro's `SequentialRunner`. The first error ends all use cases.
+
+    It is for `KedroSession.run`: each process makes the catalog of that session anew.
+
+    Args:
+        is_async: load and save with threads.
+        at_a_time: use cases that run at the same time.
+
+    Raises:
+        ConfigError: `at_a_time` is no number of use cases.
+    """
+
+    def __init__(self, is_async: bool = False, at_a_time: int = 2) -> None:
+        super().__init__(is_async=is_async)
+        if type(at_a_time) is not int or at_a_time < 1:
+            raise ConfigError(
+                f"--runner-params at_a_time: expected how many use cases, 1 or more, "
+                f"found {at_a_time!r}"
+            )
+        self._at_a_time = at_a_time
+
+    def _run(
+        self,
+        pipeline: Pipeline,
+        catalog: Any,
+        hook_manager: Any = None,
+        run_id: str | None = None,
+    ) -> None:
+        from joblib import cpu_count
+
+        parts = use_cases_of(pipeline)
+        if min(len(parts), self._at_a_time, cpu_count()) < 2 or _entangled(
+            pipeline, parts, catalog
+        ):
+            super()._run(pipeline, catalog, hook_manager, run_id)
+            return
+        self._run_side_by_side(parts, run_id)
+        rest = pipeline - sum(parts.values(), Pipeline([]))
+        if rest.nodes:
+            super()._run(rest, catalog, hook_manager, run_id)
+
+    def _run_side_by_side(self, parts: dict[str, Pipeline], run_id: str | None) -> None:
+        context = multiprocessing.get_context("spawn")
+        others = set(multiprocessing.active_children())
+        with answering(context) as line:
+            start = (*line, progress.shown(), config.like_this_session(), run_id)
+            pool = ProcessPoolExecutor(self._at_a_time, context, initializer=begin, initargs=start)
+            try:
+                with _without_interrupts():
+                    runs = [
+                        pool.submit(run_part, name, part, self._is_async, run_id)
+                        for name, part in parts.items()
+                    ]
+                for run in as_completed(runs):
+                    if errors := run.result():
+                        raise _chained(errors)
+            except BrokenProcessPool as error:
+                raise UserError(
+                    "the process of a use case has ended in the middle; where nothing above says "
+                    "why, it was killed, as happens when memory runs out\n"
+                    "(kedro run --runner SequentialRunner takes one use case at a time)"
+                ) from error
+            finally:
+                # Whether done or not wanted any more: each would wait minutes for processes of
+                # joblib that have nothing to do.
+                for process in set(multiprocessing.active_children()) - others:
+                    processes.kill(process.pid)
+                pool.shutdown()
+
+
+def use_cases_of(pipeline: Pipeline) -> dict[str, Pipeline]:
+    """Use case -> its part of a pipeline: the nodes whose namespace begins with its name."""
+    names = dict.fromkeys(n.namespace.split(".")[0] for n in pipeline.nodes if n.namespace)
+    return {name: pipeline.filter(node_namespaces=[name]) for name in names}
+
+
+def _entangled(pipeline: Pipeline, parts: dict[str, Pipeline], catalog: Any) -> bool:
+    """Whether a part needs what another makes, or leaves in memory what others need."""
+    made = pipeline.all_outputs()
+    for part in parts.values():
+        others = pipeline - part
+        if part.inputs() & (made - part.all_outputs()):
+            return True
+        taken = part.all_outputs() & others.inputs()
+        if any(isinstance(catalog.get(name), MemoryDataset) for name in taken):
+            return True
+    return False
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let Ctrl-C wait here, and pass by processes that start here and cannot ignore it yet."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _chained(errors: list[BaseException]) -> BaseException:
+    """An error with its causes."""
+    for error, cause in pairwise(errors):
+        error.__cause__ = cause
+    return errors[0]
