@@ -9,6 +9,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import pairwise
+from multiprocessing.reduction import ForkingPickler
+from pickle import PicklingError
 from typing import Any
 
 from kedro.io import MemoryDataset
@@ -25,24 +27,26 @@ from ratchet.runner.part import begin, run_part
 class UseCaseRunner(SequentialRunner):
     """Runs use cases side by side, and afterwards the nodes that belong to none of them.
 
-    Where there is one use case or one core, or where use cases need something of each other, nodes
-    run one after the other, as in Kedro's `SequentialRunner`. The first error ends all use cases.
+    Where there is one use case or one core, where use cases need something of each other, or where
+    nodes cannot be pickled, nodes run one after the other, as in Kedro's `SequentialRunner`. The
+    first error ends all use cases.
 
     It is for `KedroSession.run`: each process makes the catalog of that session anew.
 
     Args:
         is_async: load and save with threads.
-        at_a_time: use cases that run at the same time.
+        at_a_time: nodes that run at the same time, each of another use case. Twice as many use
+            cases are under way and take turns: so the longest one has begun when the others end.
 
     Raises:
-        ConfigError: `at_a_time` is no number of use cases.
+        ConfigError: `at_a_time` is no number of nodes.
     """
 
     def __init__(self, is_async: bool = False, at_a_time: int = 2) -> None:
         super().__init__(is_async=is_async)
         if type(at_a_time) is not int or at_a_time < 1:
             raise ConfigError(
-                f"--runner-params at_a_time: expected how many use cases, 1 or more, "
+                f"--runner-params at_a_time: expected how many nodes, 1 or more, "
                 f"found {at_a_time!r}"
             )
         self._at_a_time = at_a_time
@@ -57,9 +61,8 @@ class UseCaseRunner(SequentialRunner):
         from joblib import cpu_count
 
         parts = use_cases_of(pipeline)
-        if min(len(parts), self._at_a_time, cpu_count()) < 2 or _entangled(
-            pipeline, parts, catalog
-        ):
+        alone = min(len(parts), self._at_a_time, cpu_count()) < 2
+        if alone or _entangled(pipeline, parts, catalog) or not _can_be_sent(parts):
             super()._run(pipeline, catalog, hook_manager, run_id)
             return
         self._run_side_by_side(parts, run_id)
@@ -71,8 +74,10 @@ class UseCaseRunner(SequentialRunner):
         context = multiprocessing.get_context("spawn")
         others = set(multiprocessing.active_children())
         with answering(context) as line:
-            start = (*line, progress.shown(), config.like_this_session(), run_id)
-            pool = ProcessPoolExecutor(self._at_a_time, context, initializer=begin, initargs=start)
+            turns = context.Semaphore(self._at_a_time)
+            start = (*line, turns, progress.shown(), config.like_this_session(), run_id)
+            n = min(len(parts), 2 * self._at_a_time)
+            pool = ProcessPoolExecutor(n, context, initializer=begin, initargs=start)
             try:
                 with _without_interrupts():
                     runs = [
@@ -113,6 +118,15 @@ def _entangled(pipeline: Pipeline, parts: dict[str, Pipeline], catalog: Any) -> 
         if any(isinstance(catalog.get(name), MemoryDataset) for name in taken):
             return True
     return False
+
+
+def _can_be_sent(parts: dict[str, Pipeline]) -> bool:
+    """Whether another process can have the nodes; not those made of a lambda."""
+    try:
+        ForkingPickler.dumps(parts)
+    except (AttributeError, TypeError, PicklingError):
+        return False
+    return True
 
 
 @contextmanager
