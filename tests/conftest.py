@@ -6,6 +6,7 @@ import fcntl
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Collection, Iterator
@@ -21,6 +22,10 @@ import sqlalchemy as sa
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "data" / "01_raw" / "samples"
 FILMS_UP_TO = "1975-12-31"
+
+# Where tests run in the background Ctrl-C is ignored, also by all processes that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["KEDRO_DISABLE_TELEMETRY"] = "1"
 os.environ["MPLBACKEND"] = "agg"
