@@ -7,21 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
 import psutil
 import pytest
 from joblib import Parallel, delayed
-from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import node, pipeline
-from kedro.runner import SequentialRunner
 from kedro_datasets.json import JSONDataset
 
 from ratchet import progress
@@ -115,37 +110,6 @@ def test_nodes_that_cannot_be_sent():
     assert use_cases._can_be_sent(use_cases.use_cases_of(APART))
     made = pipeline([node(lambda rows: rows, "films.raw", "films.x", namespace="films")])
     assert not use_cases._can_be_sent(use_cases.use_cases_of(made))
-
-
-def test_nodes_take_turns_also_after_an_error():
-    free = threading.Semaphore(2)
-    busy: list[Any] = []
-    most: list[int] = []
-
-    def work(rows: Any) -> Any:
-        busy.append(rows)
-        most.append(len(busy))
-        time.sleep(0.02)
-        busy.remove(rows)
-        if rows == 3:
-            raise DataError("no")
-        return rows
-
-    def run_use_case(name: int) -> None:
-        hooks = _create_hook_manager()
-        hooks.register(part._Turns(free))
-        steps = pipeline([node(work, "a", "b", name="first"), node(work, "b", "c", name="second")])
-        catalog = DataCatalog({"a": MemoryDataset(name)})
-        with suppress(DataError):
-            SequentialRunner().run(steps, catalog, hooks)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(run_use_case, range(4)))
-
-    assert max(most) == 2
-    assert len(most) == 7
-    assert free.acquire(blocking=False)
-    assert free.acquire(blocking=False)
 
 
 def test_an_error_does_not_advise_to_go_on_with_its_use_case_alone(caplog):

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 
@@ -23,12 +22,7 @@ _hook_manager: Any = None
 
 
 def begin(
-    writer: Connection,
-    lock: Any,
-    turns: Any,
-    bars: bool,
-    session: dict[str, Any],
-    run_id: str | None,
+    writer: Connection, lock: Any, bars: bool, session: dict[str, Any], run_id: str | None
 ) -> None:
     """Open a session of Kedro like that of the parent, for its catalog and its hooks."""
     global _catalog, _hook_manager  # for `run_part`, which is called later
@@ -41,34 +35,10 @@ def begin(
     # Versions of datasets are named after the run, as in KedroSession.run.
     catalog = opened.load_context()._get_catalog(save_version=run_id)
     _catalog, _hook_manager = catalog, opened._hook_manager
-    _hook_manager.register(_Turns(turns))
     send = sender(writer, lock)
     send_logs(send)
     if bars:
         progress.forward(send)
-
-
-class _Turns:
-    """Lets a node wait until one of another use case has ended, if as many run as may.
-
-    Args:
-        free: semaphore that all use cases share.
-    """
-
-    def __init__(self, free: Any) -> None:
-        self._free = free
-
-    @hook_impl
-    def before_node_run(self) -> None:
-        self._free.acquire()
-
-    @hook_impl
-    def after_node_run(self) -> None:
-        self._free.release()
-
-    @hook_impl
-    def on_node_error(self) -> None:
-        self._free.release()
 
 
 class _PartRunner(SequentialRunner):

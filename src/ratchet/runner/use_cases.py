@@ -35,18 +35,17 @@ class UseCaseRunner(SequentialRunner):
 
     Args:
         is_async: load and save with threads.
-        at_a_time: nodes that run at the same time, each of another use case. Twice as many use
-            cases are under way and take turns: so the longest one has begun when the others end.
+        at_a_time: use cases that run at the same time.
 
     Raises:
-        ConfigError: `at_a_time` is no number of nodes.
+        ConfigError: `at_a_time` is no number of use cases.
     """
 
     def __init__(self, is_async: bool = False, at_a_time: int = 2) -> None:
         super().__init__(is_async=is_async)
         if type(at_a_time) is not int or at_a_time < 1:
             raise ConfigError(
-                f"--runner-params at_a_time: expected how many nodes, 1 or more, "
+                f"--runner-params at_a_time: expected how many use cases, 1 or more, "
                 f"found {at_a_time!r}"
             )
         self._at_a_time = at_a_time
@@ -74,10 +73,8 @@ class UseCaseRunner(SequentialRunner):
         context = multiprocessing.get_context("spawn")
         others = set(multiprocessing.active_children())
         with answering(context) as line:
-            turns = context.Semaphore(self._at_a_time)
-            start = (*line, turns, progress.shown(), config.like_this_session(), run_id)
-            n = min(len(parts), 2 * self._at_a_time)
-            pool = ProcessPoolExecutor(n, context, initializer=begin, initargs=start)
+            start = (*line, progress.shown(), config.like_this_session(), run_id)
+            pool = ProcessPoolExecutor(self._at_a_time, context, initializer=begin, initargs=start)
             try:
                 with _without_interrupts():
                     runs = [
