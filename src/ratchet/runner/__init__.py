@@ -1,7 +1,7 @@
 """Use cases side by side: how ``kedro run`` runs several of them.
 
 Most nodes of a use case keep all cores busy and some only one, such as those that draw, choose and
-release. Two use cases at a time fill each other's gaps. More would take memory and no less time.
+release. Two use cases at a time fill each other's gaps.
 
 Each use case runs in a process of its own, node after node in the usual order: nothing that a node
 sees is different, and what it leaves in memory is there for the next one. That process shares
