@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from joblib import Parallel, delayed
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import node, pipeline
 from kedro_datasets.json import JSONDataset
+from tblib.pickling_support import pickle_exception
 
 from ratchet import progress
 from ratchet.errors import ConfigError, DataError, UserError
@@ -66,7 +68,13 @@ def test_use_cases_that_need_each_other_run_one_after_the_other(more, stored, ex
     assert use_cases._entangled(whole, use_cases.use_cases_of(whole), catalog) is expected
 
 
-def test_an_error_is_sent_with_its_notes_and_causes():
+@pytest.mark.parametrize("with_distributed", [False, True])
+def test_an_error_is_sent_with_its_notes_and_causes(monkeypatch, with_distributed):
+    if with_distributed:  # which makes pickle take causes along, for all classes it finds loaded
+        monkeypatch.setitem(copyreg.dispatch_table, DataError, pickle_exception)
+    else:
+        monkeypatch.delitem(copyreg.dispatch_table, DataError, raising=False)
+
     class PickyError(Exception):
         """An error that cannot be pickled: nobody else knows its class."""
 
