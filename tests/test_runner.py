@@ -23,7 +23,7 @@ from tblib.pickling_support import pickle_exception
 
 from ratchet import progress
 from ratchet.errors import ConfigError, DataError, UserError
-from ratchet.learning.search import processes
+from ratchet.learning import processes
 from ratchet.runner import UseCaseRunner, calls, part, use_cases
 
 

@@ -54,6 +54,28 @@ def test_every_session_sees_the_use_cases_of_its_environment(project):
     assert seen == {"shop": {"shop"}, "bikes": {"bikes"}}
 
 
+def test_a_session_reads_its_parameters_once(project, monkeypatch):
+    from kedro.config import OmegaConfigLoader
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    read, asked = OmegaConfigLoader._read_raw_config, []
+    monkeypatch.setattr(
+        OmegaConfigLoader,
+        "_read_raw_config",
+        lambda self, key: asked.append(key) or read(self, key),
+    )
+    bootstrap_project(project)
+
+    with KedroSession.create(project, runtime_params={"seed": 7}) as session:
+        context = session.load_context()
+        assert list(pipelines)
+        assert context.params["seed"] == 7
+
+    assert asked.count("parameters") == 1
+
+
 def test_a_run_from_a_sub_folder_logs_as_the_project_wants(project):
     """In a process of its own: Kedro looks for the file when it is imported."""
     (project / "notes").mkdir()

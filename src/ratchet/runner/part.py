@@ -12,7 +12,7 @@ from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 
 from ratchet import progress, webhook
-from ratchet.learning.search.processes import follow_parent
+from ratchet.learning.processes import follow_parent
 from ratchet.runner.calls import send_logs, sender
 
 LOGGER = logging.getLogger(__name__)

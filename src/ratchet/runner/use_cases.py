@@ -19,7 +19,7 @@ from kedro.runner import SequentialRunner
 
 from ratchet import config, progress
 from ratchet.errors import ConfigError, UserError
-from ratchet.learning.search import processes
+from ratchet.learning import processes
 from ratchet.runner.calls import answering
 from ratchet.runner.part import begin, run_part
 

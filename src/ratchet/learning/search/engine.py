@@ -16,7 +16,7 @@ from typing import Any
 
 from joblib import effective_n_jobs
 
-from ratchet.learning.search.processes import follow_parent
+from ratchet.learning.processes import follow_parent
 from ratchet.learning.search.schedule import Crew, Lane
 
 ADDRESS = "RATCHET_DASK_ADDRESS"
