@@ -7,6 +7,8 @@ export AIRFLOW_PORT ?= 8080
 
 export KEDRO_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := true
+# Images for containers often forbid byte code: each of many processes would compile our sources anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 # Tools are started as modules: their scripts name the folder .venv was made in, and break when it is moved.
 python := .venv/bin/python
