@@ -54,14 +54,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=120, help="at random moments (default: 120)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
+    parser.add_argument("--timed", type=int, default=40, help="promotions timed (default: 40)")
     options = parser.parse_args()
     with TemporaryDirectory() as temporary:
         calm = Path(temporary, "calm")
         calm.mkdir()
         in_child(victim.begin, calm)
+        # Once here, so that no child has to: SQLAlchemy takes half a second for its first questions.
+        victim.faults(shutil.copytree(calm, Path(temporary, "warm")))
         at_random = random_kills(shutil.copytree(calm, Path(temporary, "random")), options)
         at_writes = {action: kills_at_writes(calm, action) for action in victim.ACTIONS}
-        seconds = in_child(victim.time_of_going_back, calm, 40)
+        seconds = in_child(victim.time_of_going_back, calm, options.timed)
     rows = [row("random moments", at_random)]
     rows += [row(f"each write of {action}", tally) for action, tally in at_writes.items()]
     print_table(("killed at", "kills", "alias behind", "faults"), rows)
@@ -102,16 +105,21 @@ def random_kills(folder: Path, options: argparse.Namespace) -> Tally:
 def kills_at_writes(calm: Path, action: str) -> Tally:
     """Kill an action before its first write, before its second, until it comes to its end."""
     tally = Tally()
-    for moment in count():
-        with TemporaryDirectory() as temporary:
-            folder = shutil.copytree(calm, Path(temporary, "project"))
-            worker = start(work_until, folder, action, moment)
-            if not (code := worker.end()):
-                return tally
+    with TemporaryDirectory() as temporary:
+        for moment in count():
+            folder = shutil.copytree(calm, Path(temporary, str(moment)))
+            if not (code := start(work_until, folder, action, moment).end()):
+                break
             if code != -signal.SIGKILL:
                 raise SystemExit(f"{action}: a process ended before it was killed")
-            tally.add(1, in_child(victim.faults, folder))
+        for seen in in_child(faults_of_each, [Path(temporary, str(n)) for n in range(moment)]):
+            tally.add(1, seen)
     return tally
+
+
+def faults_of_each(folders: list[Path]) -> list[dict[str, Any]]:
+    """What does not hold in each folder."""
+    return [victim.faults(folder) for folder in folders]
 
 
 @dataclass
@@ -147,7 +155,7 @@ def start(function: Callable[..., None], *arguments: Any) -> Worker:
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns in a child process: the parent opens no database."""
+    """What a function returns in a child process: the parent opens none of its databases."""
 
     def report(pipe: int) -> None:
         with os.fdopen(pipe, "w") as out:

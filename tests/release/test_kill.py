@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_no_kill_costs_a_champion():
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "kill.py", "--kills", "10"],
+        [sys.executable, ROOT / "benchmarks" / "kill.py", "--kills", "10", "--timed", "4"],
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
