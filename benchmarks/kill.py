@@ -60,7 +60,7 @@ def main() -> None:
         calm = Path(temporary, "calm")
         calm.mkdir()
         in_child(victim.begin, calm)
-        # Once here, so that no child has to: SQLAlchemy takes half a second for its first questions.
+        # Once here for all children: SQLAlchemy takes half a second for its first questions.
         victim.faults(shutil.copytree(calm, Path(temporary, "warm")))
         at_random = random_kills(shutil.copytree(calm, Path(temporary, "random")), options)
         at_writes = {action: kills_at_writes(calm, action) for action in victim.ACTIONS}
