@@ -32,8 +32,9 @@ os.environ["MPLBACKEND"] = "agg"
 # xdist already keeps every core busy. Read when the first OpenMP library is loaded.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
-# Programs that train on a few rows take longer to compile than to run.
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+# Programs that train on a few rows take longer to compile than to run: no optimisation, and the
+# older generator of kernels, which takes a third of the time.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
 def _make_project(folder: Path, use_cases: Collection[str] | None = None) -> Path:
@@ -62,15 +63,17 @@ def _run_kedro(
     *pipelines: str,
     env: str = "test",
     namespaces: list[str] | None = None,
+    to_outputs: list[str] | None = None,
     **params: Any,
 ) -> None:
-    """Run pipelines inside this process."""
+    """Run pipelines inside this process; no node that ``to_outputs`` do not need."""
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(project)
     with KedroSession.create(project, env=env, runtime_params=params) as session:
-        session.run(pipeline_names=list(pipelines) or None, namespaces=namespaces)
+        names = list(pipelines) or None
+        session.run(pipeline_names=names, namespaces=namespaces, to_outputs=to_outputs)
 
 
 def _load_catalog(project: Path, env: str = "test") -> Any:
@@ -143,13 +146,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def films_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def films_project(
+    tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Callable[[Path], Path]
+) -> Path:
     """A project in which the films up to 1975 were learned and reported, with small grids.
 
     Tests share it: read, do not write.
     """
     phases = ("understanding", "preprocessing", "classical", "evaluation", "reporting")
-    return _shared_project(tmp_path_factory, "films", *phases, as_of=FILMS_UP_TO)
+    params = {"prepare": empty_mlflow, "as_of": FILMS_UP_TO}
+    return _shared_project(tmp_path_factory, "films", *phases, **params)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -85,22 +86,36 @@ def finished(power_project, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def asked(finished):
+    """What comes of a scenario: result and report; each is asked for once."""
+
+    @cache
+    def ask(scenario):
+        named = ["--scenario", scenario] if scenario else []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(finished)
+            # The second version is the best candidate; a naive one would not mind the weather.
+            result = run("--use-case", "power", "--env", "test", "--version", "2", *named)
+        return result, json.loads(stem(finished, scenario).with_suffix(".json").read_text())
+
+    return ask
+
+
+def stem(project, scenario):
+    return project / "data" / "test" / "08_reporting" / "power" / f"drift_{scenario or 'window'}"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["temperature_shift", "seasonal", "missing_features", None])
-def test_what_comes_of_it(finished, monkeypatch, scenario):
-    monkeypatch.chdir(finished)
-    named = ["--scenario", scenario] if scenario else []
+def test_what_comes_of_it(finished, asked, scenario):
+    result, report = asked(scenario)
 
-    # The second version is the best candidate; a naive one that serves would not mind the weather.
-    result = run("--use-case", "power", "--env", "test", "--version", "2", *named)
-
-    stem = finished / "data" / "test" / "08_reporting" / "power" / f"drift_{scenario or 'window'}"
-    report = json.loads(stem.with_suffix(".json").read_text())
     severity = report["drift"]["severity"]
     assert result.exit_code == {"NONE": 0, "LOW": 0, "MEDIUM": 3, "HIGH": 4}[severity]
     assert severity in result.output
     assert set(report["drift"]["columns"]) == {"demand", "temperature", "workday"}
-    assert stem.with_suffix(".png").stat().st_size > 10_000
+    assert stem(finished, scenario).with_suffix(".png").stat().st_size > 10_000
     if scenario is None:
         assert report["drift"]["error"] is None  # no row came after those that chose the model
         return
@@ -115,16 +130,11 @@ def test_what_comes_of_it(finished, monkeypatch, scenario):
 
 
 @pytest.mark.slow
-def test_a_scenario_changes_nothing_but_what_the_model_sees(finished, monkeypatch):
-    monkeypatch.chdir(finished)
+def test_a_scenario_changes_nothing_but_what_the_model_sees(asked):
+    reports = [asked(name)[1] for name in ("temperature_shift", "seasonal")]
 
-    before = []
-    for name in ("temperature_shift", "seasonal"):
-        run("--use-case", "power", "--env", "test", "--version", "2", "--scenario", name)
-        path = finished / "data" / "test" / "08_reporting" / "power" / f"drift_{name}.json"
-        before.append(json.loads(path.read_text())["effect"]["demand"]["metrics"]["rmse"]["before"])
-
-    assert before[0] == before[1]
+    one, other = (report["effect"]["demand"]["metrics"]["rmse"]["before"] for report in reports)
+    assert one == other
 
 
 @pytest.mark.slow

@@ -133,7 +133,9 @@ def project(
     write_diabetes(folder / "data/01_raw/diabetes.parquet")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        run_kedro(folder, "wine", "diabetes", env="mine")
+        wanted = ("metrics", "evaluation", "predictions", "report", "decision")
+        outputs = [f"{use_case}.{noun}" for use_case in ("wine", "diabetes") for noun in wanted]
+        run_kedro(folder, "wine", "diabetes", env="mine", to_outputs=outputs)
     return folder
 
 
