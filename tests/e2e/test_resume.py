@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,17 +19,39 @@ import ratchet
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = ["--env", "test", "--namespaces", "films", "--params", "as_of=1955-12-31"]
+OPTIONS = [
+    *("--env", "test", "--namespaces", "films", "--params", "as_of=1955-12-31"),
+    *("--candidates", "logistic,ridge,extra_trees,xgboost"),
+]
 FIRST, SECOND = "understanding,preprocessing,classical", "evaluation"
 
 
-@pytest.fixture
-def project(make_project: Callable[[Path], Path], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def fresh(
+    make_project: Callable[..., Path],
+    empty_mlflow: Callable[[Path], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """A project with its own copy of the code: an edit during the test must not touch the cache."""
-    (tmp_path / "project").mkdir()
-    project = make_project(tmp_path / "project", ["films"])
+    project = make_project(tmp_path_factory.mktemp("fresh"), ["films"])
+    empty_mlflow(project / "data/test/mlflow.db")
     shutil.copytree(Path(ratchet.__file__).parent, project / "src/ratchet")
     return project
+
+
+class Whole(NamedTuple):
+    """A project in which everything was run without a break, and what there was then."""
+
+    project: Path
+    work: dict[str, int]
+    numbers: list[float]
+
+
+@pytest.fixture(scope="module")
+def whole(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    project = shutil.copytree(fresh, tmp_path_factory.mktemp("whole") / "project", symlinks=True)
+    finish(project, f"{FIRST},{SECOND}")
+    return Whole(project, finished_work(project), list(numbers(metrics(project))))
 
 
 def kedro(project: Path, pipelines: str) -> subprocess.Popen[bytes]:
@@ -72,8 +94,8 @@ def numbers(content: Any) -> Iterator[float]:
         yield content
 
 
-def test_a_killed_run_is_taken_up_again(project, tmp_path):
-    killed, whole = project, shutil.copytree(project, tmp_path / "whole", symlinks=True)
+def test_a_killed_run_is_taken_up_again(fresh, whole, tmp_path):
+    killed = shutil.copytree(fresh, tmp_path / "killed", symlinks=True)
     running = kedro(killed, FIRST)
     deadline = time.monotonic() + 200
     while len(candidates(killed)) < 3 and running.poll() is None and time.monotonic() < deadline:
@@ -82,24 +104,19 @@ def test_a_killed_run_is_taken_up_again(project, tmp_path):
     os.killpg(running.pid, signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL  # it was in the middle of its work
     kept, done = finished_work(killed), candidates(killed)
-    finish(killed, FIRST)
+    finish(killed, f"{FIRST},{SECOND}")
 
-    finish(whole, FIRST)
     again = finished_work(killed)
     assert len(done) >= 3
     assert len(kept) >= 3
     assert {name: again[name] for name in kept} == kept  # read, not made again
-    assert set(again) == set(finished_work(whole))  # and nothing made twice under another name
+    assert set(again) == set(whole.work)  # and nothing made twice under another name
     assert len(again) > len(kept)
-
-    finish(killed, SECOND)
-    finish(whole, SECOND)
-    assert list(numbers(metrics(killed))) == list(numbers(metrics(whole)))
+    assert list(numbers(metrics(killed))) == whole.numbers
 
 
-def test_finished_work_is_read_back_and_a_change_is_not(project):
-    finish(project, FIRST)
-    before = finished_work(project)
+def test_finished_work_is_read_back_and_a_change_is_not(whole):
+    project, before = whole.project, whole.work
     models = {path: path.stat().st_mtime_ns for path in candidates(project)}
 
     finish(project, "classical")

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -817,21 +819,28 @@ def test_features_that_raw_fields_do_not_give_are_told(contents_of, tmp_path):
 
 @pytest.mark.slow
 def test_a_writer_that_is_killed_leaves_a_whole_bundle_or_none(contents_of, tmp_path):
-    """Killed at every single opening, making and renaming of a file, one after the other."""
+    """Killed at any opening, making and renaming of a file.
+
+    What there is at each is copied while one writer works; every sixth time another writer is
+    killed there for good, and leaves the same.
+    """
     contents, seen = contents_of("plain"), {"none": 0, "whole": 0}
-    for step in range(200):
-        folder = tmp_path / str(step) / "b"
-        if not dies_at(step, folder, contents):
-            break
-        if folder.exists():
-            open_bundle(folder).check_golden()
+    steps = copy_each_step(tmp_path / "calm" / "b", contents, tmp_path / "copies")
+
+    for step, copied in enumerate(steps):
+        place = copied
+        if step % 6 == 0 or step == len(steps) - 1:
+            place = tmp_path / str(step)
+            assert dies_at(step, place / "b", contents)
+            assert shape(place) == shape(copied)
+        if (place / "b").exists():
+            open_bundle(place / "b").check_golden()
             seen["whole"] += 1
         else:
             seen["none"] += 1
-            left = folder.parent
-    else:
-        pytest.fail("the writer never came to an end")
+            left = place
 
+    assert not dies_at(len(steps), tmp_path / "whole" / "b", contents)
     assert seen["none"] > 20
     assert seen["whole"] > 0
     assert [path.name[:3] for path in left.iterdir()] == [".b."]
@@ -839,25 +848,57 @@ def test_a_writer_that_is_killed_leaves_a_whole_bundle_or_none(contents_of, tmp_
     open_bundle(left / "b").check_golden()
 
 
+def shape(folder: Path) -> dict[str, bool]:
+    """Whether each file has content; a folder whose name starts with a dot has a random one."""
+    return {
+        re.sub(r"\.b\.\w+", ".b", str(path.relative_to(folder))): path.stat().st_size > 0
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def copy_each_step(folder: Path, contents: Contents, copies: Path) -> list[Path]:
+    """Write in a child that copies what there is before each step; the copies in their order."""
+
+    def copy(step: int) -> None:
+        shutil.copytree(folder.parent, copies / str(step))
+
+    assert in_child(copy, folder, contents) == 0
+    return sorted(copies.iterdir(), key=lambda path: int(path.name))
+
+
 def dies_at(step: int, folder: Path, contents: Contents) -> bool:
     """Write in a child that is killed at a step; whether it was."""
+
+    def kill(now: int) -> None:
+        if now == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return os.WIFSIGNALED(in_child(kill, folder, contents))
+
+
+def in_child(act: Callable[[int], None], folder: Path, contents: Contents) -> int:
+    """Write in a child that does something before each step; how it ended."""
     child = os.fork()
     if child == 0:
-        count = 0
+        steps, busy, code = count(), False, 1
 
         def watch(event: str, arguments: Any) -> None:
-            nonlocal count
-            if event in ("open", "os.mkdir", "os.rename") and str(folder.parent) in str(arguments):
-                if count == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                count += 1
+            nonlocal busy
+            watched = event in ("open", "os.mkdir", "os.rename")
+            if watched and not busy and str(folder.parent) in str(arguments):
+                busy = True
+                act(next(steps))
+                busy = False
 
+        folder.parent.mkdir()
         sys.addaudithook(watch)
         try:
             write_bundle(folder, contents, {"use_case": "plain", **RUN})
+            code = 0
         finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+            os._exit(code)
+    return os.waitpid(child, 0)[1]
 
 
 def test_targets_are_read_as_they_were(contents_of, written):
