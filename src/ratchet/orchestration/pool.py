@@ -14,7 +14,3 @@ def main() -> None:
 
     if Pool.get_pool(NAME) is None:
         Pool.create_or_update_pool(NAME, SLOTS, ABOUT, include_deferred=False)
-
-
-if __name__ == "__main__":
-    main()

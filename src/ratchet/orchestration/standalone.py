@@ -30,10 +30,7 @@ from ratchet.orchestration import processes
 AIRFLOW = [sys.executable, "-m", "airflow"]
 """As a module: the script names the folder that the environment was made in."""
 
-PREPARATIONS = {
-    "database": [*AIRFLOW, "db", "migrate"],
-    "pool": [sys.executable, "-m", "ratchet.orchestration.pool"],
-}
+DATABASE = [sys.executable, "-m", "ratchet.orchestration.database"]
 
 PARTS = {
     "scheduler": ["scheduler", "--skip-serve-logs"],  # logs are read from their files
@@ -120,8 +117,7 @@ def _serve(family: processes.Family, environ: Mapping[str, str]) -> None:
     _check_port(environ)
     click.echo(f"Starting Airflow, which takes about a minute (log: {family.log})")
     try:
-        for name, command in PREPARATIONS.items():
-            family.run(name, command)
+        family.run("database", DATABASE)
         for name, command in PARTS.items():
             family.start(name, [*AIRFLOW, *command])
         _wait_until_ready(family, environ)
