@@ -13,7 +13,9 @@ import importlib.util
 import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
@@ -31,11 +33,12 @@ def run(dags: Path, scenario: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(scenario.get("environment", {}))
     answer = scenario.get("approval")
     HITLOperator.execute = lambda self, context: self.execute_complete(context, _event(answer))
-    dag = load(dags / scenario["file"], scenario["dag_id"])
+    dag = load(dags / scenario["file"]).DAGS[scenario["dag_id"]]
     date = scenario.get("date")
     run = dag.test(
         logical_date=date and dt.datetime.fromisoformat(date), run_conf=scenario.get("conf")
     )
+    keep_the_folder()
     tasks = run.get_task_instances()
     return {
         "state": str(run.state),
@@ -45,14 +48,25 @@ def run(dags: Path, scenario: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def load(path: Path, dag_id: str) -> Any:
-    """A DAG of a file."""
+def keep_the_folder() -> None:
+    """Let no further ``dag.test()`` read the whole folder and write its DAGs into the database.
+
+    They stay as the first one has written them, and all that takes as long as to run a DAG.
+    """
+    from airflow.dag_processing import dagbag
+
+    dagbag.BundleDagBag = dagbag.sync_bag_to_db = lambda *_, **__: None
+
+
+@cache
+def load(path: Path) -> ModuleType:
+    """A file with DAGs."""
     spec = importlib.util.spec_from_file_location(f"drawn_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.DAGS[dag_id]
+    return module
 
 
 def _event(option: str | None) -> dict[str, Any]:
