@@ -187,11 +187,13 @@ def test_what_the_runs_wrote_can_be_kept(monkeypatch, tmp_path):
     ("options", "told"),
     [
         (["--use-case", "fims"], "no use case 'fims'; there are films"),
-        (["--pipelines", "clasical"], "the run failed"),
+        (["--pipelines", "clasical"], "Failed to find the pipeline named 'clasical'"),
         (["--env", "tset"], "conf/tset"),
     ],
 )
 def test_wrong_arguments(options, told):
+    _simplify(Path("conf"))
+
     done = ask(*options)
 
     assert done.exit_code == 2
