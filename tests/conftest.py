@@ -146,16 +146,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def films_project(
-    tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Callable[[Path], Path]
-) -> Path:
+def films_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in which the films up to 1975 were learned and reported, with small grids.
 
     Tests share it: read, do not write.
     """
     phases = ("understanding", "preprocessing", "classical", "evaluation", "reporting")
-    params = {"prepare": empty_mlflow, "as_of": FILMS_UP_TO}
-    return _shared_project(tmp_path_factory, "films", *phases, **params)
+    return _shared_project(tmp_path_factory, "films", *phases, as_of=FILMS_UP_TO)
 
 
 @pytest.fixture(scope="session")

@@ -27,14 +27,9 @@ FIRST, SECOND = "understanding,preprocessing,classical", "evaluation"
 
 
 @pytest.fixture(scope="module")
-def fresh(
-    make_project: Callable[..., Path],
-    empty_mlflow: Callable[[Path], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+def fresh(make_project: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with its own copy of the code: an edit during the test must not touch the cache."""
     project = make_project(tmp_path_factory.mktemp("fresh"), ["films"])
-    empty_mlflow(project / "data/test/mlflow.db")
     shutil.copytree(Path(ratchet.__file__).parent, project / "src/ratchet")
     return project
 

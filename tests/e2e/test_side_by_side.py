@@ -31,9 +31,8 @@ def lanes(process: subprocess.Popen[bytes], log: Path) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_no_process_is_left_behind(make_project, empty_mlflow, tmp_path, how):
+def test_no_process_is_left_behind(make_project, tmp_path, how):
     project, log = make_project(tmp_path, ["films", "power"]), tmp_path / "log.txt"
-    empty_mlflow(project / "data/test/mlflow.db")
     process = subprocess.Popen(
         [sys.executable, "-m", "kedro", *RUN, "--namespaces", "films,power"],
         cwd=project,
