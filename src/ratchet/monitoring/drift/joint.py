@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
-from scipy import stats
+from scipy import special
 
 from ratchet.monitoring.drift.columns import Array, Levels
 
@@ -58,8 +56,7 @@ def distance(a: Array, b: Array) -> Array:
 def _plain(levels: Levels) -> list[Array]:
     """Columns of mean 0 and variance 1; constant ones are left out."""
     if levels.kind == "number":
-        codes = levels.counts @ np.arange(1, levels.counts.shape[1] + 1, dtype=np.float64)
-        found = [_scores(codes, ~levels.missing)]
+        found = [levels.counts @ _scores(np.asarray(levels.counts.sum(axis=0)).ravel())]
     else:
         totals = np.asarray(levels.counts.sum(axis=0)).ravel()
         frequent = np.argsort(-totals, kind="stable")[:_FREQUENT]
@@ -68,9 +65,7 @@ def _plain(levels: Levels) -> list[Array]:
     return [(x - x.mean()) / x.std() for x in found if x.std() > 1e-12]
 
 
-def _scores(codes: Array, present: npt.NDArray[np.bool_]) -> Array:
-    """Normal scores of the levels; 0 where there is none."""
-    scores = np.zeros(len(codes))
-    ranks = pd.Series(codes[present]).rank().to_numpy()
-    scores[present] = stats.norm.ppf((ranks - 0.5) / max(len(ranks), 1))
-    return scores
+def _scores(rows: Array) -> Array:
+    """Normal scores of levels in ascending order, by the rows that have them; ties share a rank."""
+    ranks = np.cumsum(rows) - (rows - 1) / 2
+    return special.ndtri((ranks - 0.5) / max(rows.sum(), 1))
