@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,16 @@ from ratchet.learning.recurrent.network import build_network
 from ratchet.learning.recurrent.training import Graph, Member, Trained
 
 GRAPH = Graph("gru", units=8, activation="tanh", batch_size=16, lookback=4, features=3, horizon=2)
-MEMBER = Member(dropout=0.0, learning_rate=0.01, epochs=3, patience=5)
+MEMBER = Member(dropout=0.0, learning_rate=0.01, epochs=2, patience=5)
 ONE_PER_FAMILY = [
-    *("gru", "lstm", "bidirectional_mixed", "pyramid_gru"),
+    *("gru", "lstm", "bidirectional_mixed", "stacked_gru"),
     *("highway_gru", "time_distributed_lstm"),
 ]
 SEED = 5
 TOLERANCE = 1e-5
 
 
-def data(n: int = 70, m: int = 21) -> list[Any]:
+def data(n: int = 40, m: int = 9) -> list[Any]:
     """Training and validation windows and targets; neither number fills its last batch."""
     rng = np.random.default_rng(1)
     X = rng.random((n + m, GRAPH.lookback, GRAPH.features), dtype=np.float32)
@@ -50,6 +51,7 @@ def network(name: str, dropout: float) -> Any:
     )
 
 
+@cache
 def keras_fit(name: str, member: Member) -> dict[str, list[float]]:
     """History of Keras' own ``fit`` on windows in our order."""
     import keras
@@ -91,12 +93,11 @@ def test_training_equals_that_of_keras(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_compiled_training_equals_that_of_keras_in_every_architecture(name: str) -> None:
-    member = replace(MEMBER, epochs=2)
-    [trained] = train([member], name, compiled=True)
-    assert_equal_history(trained.history, keras_fit(name, member))
+    [trained] = train([MEMBER], name, compiled=True)
+    assert_equal_history(trained.history, keras_fit(name, MEMBER))
 
 
-@pytest.mark.parametrize("name", ["gru", "stacked_mixed"])
+@pytest.mark.parametrize("name", ["gru", "bidirectional_mixed"])
 def test_compiled_equals_not_compiled(name: str) -> None:
     members = [replace(MEMBER, dropout=0.3)]
     [plain], [compiled] = train(members, name), train(members, name, compiled=True)
@@ -112,7 +113,7 @@ def test_dropout_equals_that_of_keras_with_the_same_masks(
     import keras
     import tensorflow as tf
 
-    member = replace(MEMBER, dropout=0.4, epochs=2)
+    member = replace(MEMBER, dropout=0.4)
     X, y, X_val, y_val = data()
     model = network(name, member.dropout)
     layers = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
@@ -144,11 +145,11 @@ def test_dropout_equals_that_of_keras_with_the_same_masks(
 
 def test_the_weights_are_those_of_the_best_epoch_in_the_order_of_keras() -> None:
     member = replace(MEMBER, learning_rate=0.1, epochs=30, patience=2)
-    [trained] = train([member], "residual_lstm")
+    [trained] = train([member], "bidirectional_mixed")
     assert trained.status == "stopped"
     losses = trained.history["val_loss"]
     assert trained.best_epoch == 1 + int(np.argmin(losses)) == len(losses) - member.patience
-    model = network("residual_lstm", 0.0)
+    model = network("bidirectional_mixed", 0.0)
     model.set_weights(trained.weights)
     _, _, X_val, y_val = data()
     error = np.mean((np.asarray(model(X_val)) - y_val) ** 2)
@@ -193,7 +194,7 @@ def test_a_diverging_candidate_stops_and_spoils_no_other() -> None:
 
 
 def test_validation_in_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    [whole] = train([MEMBER], "skip_gru")
+    [whole] = train([MEMBER], "highway_gru")
     monkeypatch.setattr(program, "VALIDATED", 8)
-    [chunks] = train([MEMBER], "skip_gru")
+    [chunks] = train([MEMBER], "highway_gru")
     assert_equal_history(chunks.history, whole.history)
