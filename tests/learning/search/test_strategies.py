@@ -181,27 +181,30 @@ def test_distributions_beside_other_grids_are_drawn_alike_again():
     assert points() == points()
 
 
-def test_halving_keeps_a_third_at_each_rung():
+def test_halving_keeps_half_at_each_rung():
     space = SPACE | {"dropout": [0.1, 0.2, 0.3], "batch_size": [32, 64]}
-    plan = halving(space, fair_rungs=2)
+    plan = halving(space, fair_rungs=3)  # from 10 epochs on the lowest rate looks best
     batches = asked(plan)
 
     assert [(len(batch.points), batch.epochs) for batch in batches] == [
-        (108, 3),
-        (36, 9),
-        (12, 27),
+        (108, 2),
+        (54, 4),
+        (27, 8),
+        (14, 16),
+        (7, 32),
         (4, None),
     ]
-    assert plan.total == 160
+    assert plan.total == 214
     best = {"units": 64, "learning_rate": 1e-4, "layer": "gru"}
     assert all(best.items() <= point.items() for point in batches[-1].points)
 
 
 def test_halving_keeps_the_share_of_each_learning_rate_where_asked():
     space = SPACE | {"dropout": [0.1, 0.2, 0.3], "batch_size": [32, 64]}
-    _, by_default, _, _ = asked(halving(space))
-    _, second, third, _ = asked(halving(space, fair_rungs=2))
-    unfair = asked(halving(space, fair_rungs=0))
+    thirds = {"rungs": (3, 9, 27), "keep": 1 / 3}
+    _, by_default, _, _ = asked(halving(space, **thirds))
+    _, second, third, _ = asked(halving(space, **thirds, fair_rungs=2))
+    unfair = asked(halving(space, **thirds, fair_rungs=0))
 
     def shares(batch):
         return Counter(point["learning_rate"] for point in batch.points)
@@ -214,6 +217,14 @@ def test_halving_keeps_the_share_of_each_learning_rate_where_asked():
 
 def test_halving_without_rungs_is_the_grid():
     assert asked(halving(SPACE, rungs=())) == asked(grid(SPACE))
+
+
+def test_a_rung_that_could_drop_nobody_is_left_out():
+    plan = halving({"units": [8, 16, 32]})
+    batches = asked(plan, lambda point, _: point["units"])
+
+    assert [(len(batch.points), batch.epochs) for batch in batches] == [(3, 2), (2, 4), (1, None)]
+    assert plan.total == 6
 
 
 POINTS = st.lists(

@@ -103,8 +103,8 @@ def bayesian(param_grid: ParamGrid, *, n_trials: int, seed: int, batch_size: int
 def halving(
     param_grid: ParamGrid,
     *,
-    rungs: Sequence[int] = (3, 9, 27),
-    keep: float = 1 / 3,
+    rungs: Sequence[int] = (2, 4, 8, 16, 32),
+    keep: float = 1 / 2,
     fair: str = "learning_rate",
     fair_rungs: int = 1,
 ) -> Plan:
@@ -115,10 +115,13 @@ def halving(
     those of their own learning rate only, and each learning rate keeps its share. Later rungs have
     no such rule: where a high learning rate is best, it would cost places that the winner needs.
 
+    Many rungs that drop half suit networks that stop early: few that drop two thirds take more
+    epochs in all, and decide about most points at once (docs/explanation/speed.md).
+
     Args:
         param_grid: parameter -> values to try.
-        rungs: epochs after which points are dropped, rising; those that survive the last one train
-            to their own number of epochs.
+        rungs: epochs after which points are dropped, rising, as long as there are several; those
+            that survive the last one train to their own number of epochs.
         keep: share of the points kept at each rung, rounded up.
         fair: parameter whose values keep their share in the first rungs.
         fair_rungs: how many rungs these are.
@@ -135,8 +138,12 @@ def halving(
     sizes = [len(points)]
     for _ in rungs:
         # 108 / 3 is not always 36 in floating point.
-        sizes.append(max(1, math.ceil(round(sizes[-1] * keep, 6))))
-    return Plan(sum(sizes), _halve(points, list(rungs), sizes[1:], fair, fair_rungs))
+        left = max(1, math.ceil(round(sizes[-1] * keep, 6)))
+        if left == sizes[-1]:
+            break
+        sizes.append(left)
+    drops = [*zip(rungs, sizes[1:], strict=False)]
+    return Plan(sum(sizes), _halve(points, drops, fair, fair_rungs))
 
 
 def survivors(
@@ -223,9 +230,9 @@ def _once(points: list[Point]) -> Batches:
 
 
 def _halve(
-    points: list[Point], rungs: list[int], sizes: list[int], fair: str, fair_rungs: int
+    points: list[Point], drops: list[tuple[int, int]], fair: str, fair_rungs: int
 ) -> Batches:
-    for number, (epochs, n) in enumerate(zip(rungs, sizes, strict=True)):
+    for number, (epochs, n) in enumerate(drops):
         scores = yield Batch(points, epochs)
         points = survivors(points, scores, n, fair if number < fair_rungs else None)
     yield Batch(points)
