@@ -105,9 +105,10 @@ def test_few_windows_alarm_where_independent_rows_have_time(n, m, share):
     ids=["0.09 sd at 50,000", "0.3 sd at 500", "60 % missing at 100"],
 )
 def test_drifts_are_found(n, m, change):
-    windows = 4 if n > 5000 else 20
+    # With fewer chunks it is as hard to be more extreme than almost all of them.
+    windows, chunks = (4, 39) if n > 5000 else (20, 100)
 
-    found = sum(alarm(normal, n, m, seed, Drift(chunks=100), change) for seed in range(windows))
+    found = sum(alarm(normal, n, m, seed, Drift(chunks=chunks), change) for seed in range(windows))
 
     assert found >= 0.9 * windows
 
