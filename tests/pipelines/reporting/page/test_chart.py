@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from plotly.io.json import to_json_plotly
 
 from ratchet.pipelines.reporting.page.chart import Chart
 from ratchet.pipelines.reporting.page.draw_matplotlib import to_matplotlib
-from ratchet.pipelines.reporting.page.draw_plotly import to_plotly
+from ratchet.pipelines.reporting.page.draw_plotly import to_dict, to_plotly
 
 FRAME = pd.DataFrame(
     {
@@ -52,6 +54,13 @@ def test_chart_is_drawn_in_both_ways(name: str) -> None:
     png = io.BytesIO()
     to_matplotlib(chart).savefig(png, format="png")
     assert png.getvalue().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_report_shows_what_plotly_has_checked(name: str) -> None:
+    checked = to_plotly(CHARTS[name], titled=False).to_json()
+    shown = to_json_plotly(to_dict(CHARTS[name], titled=False))
+    assert json.loads(shown) == json.loads(checked)
 
 
 def test_error_bars_reach_to_the_ends_of_the_interval() -> None:

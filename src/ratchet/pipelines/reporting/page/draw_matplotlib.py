@@ -27,9 +27,7 @@ def to_matplotlib(chart: Chart) -> Figure:
     Returns:
         A figure that belongs to no window.
     """
-    figure = Figure(
-        figsize=(8, _height(chart)), dpi=110, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
-    )
+    figure = Figure(figsize=(8, _height(chart)), dpi=110)
     axes = figure.add_subplot()
     MARKS[chart.kind](chart, axes)
     title = textwrap.fill(chart.title, _LINE_LENGTH)
@@ -39,6 +37,8 @@ def to_matplotlib(chart: Chart) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     _finish_axes(axes, chart)
+    # Here and not while it is saved, where the figure would be drawn twice.
+    ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12).execute(figure)
     return figure
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from ratchet.pipelines.reporting.page.chart import COLORS, SCALE, Chart
+
+Trace = dict[str, Any]
 
 
 def _error_bars(chart: Chart, rows: pd.DataFrame) -> dict[str, Any]:
@@ -27,48 +28,50 @@ def _error_bars(chart: Chart, rows: pd.DataFrame) -> dict[str, Any]:
     return {"error_x" if chart.lies else "error_y": bars}
 
 
-def _bars(chart: Chart) -> list[go.Bar]:
+def _bars(chart: Chart) -> list[Trace]:
     return [
-        go.Bar(
-            x=rows[chart.x].to_list(),
-            y=rows[chart.y].astype(str).to_list(),
-            name=name,
-            orientation="h",
-            marker={"color": COLORS[i % len(COLORS)]},
+        {
+            "type": "bar",
+            "x": rows[chart.x].to_list(),
+            "y": rows[chart.y].astype(str).to_list(),
+            "name": name,
+            "orientation": "h",
+            "marker": {"color": COLORS[i % len(COLORS)]},
             **_error_bars(chart, rows),
-        )
+        }
         for i, (name, rows) in enumerate(chart.series())
     ]
 
 
-def _scatter(chart: Chart, mode: str, size: int, opacity: float) -> list[go.Scatter]:
+def _scatter(chart: Chart, mode: str, size: int, opacity: float) -> list[Trace]:
     return [
-        go.Scatter(
-            x=rows[chart.x].to_list(),
-            y=rows[chart.y].to_list(),
-            name=name,
-            mode=mode,
-            marker={"color": COLORS[i % len(COLORS)], "size": size, "opacity": opacity},
-            line={"width": 2},
+        {
+            "type": "scatter",
+            "x": rows[chart.x].to_list(),
+            "y": rows[chart.y].to_list(),
+            "name": name,
+            "mode": mode,
+            "marker": {"color": COLORS[i % len(COLORS)], "size": size, "opacity": opacity},
+            "line": {"width": 2},
             **_error_bars(chart, rows),
-        )
+        }
         for i, (name, rows) in enumerate(chart.series())
     ]
 
 
-def _dots(chart: Chart) -> list[go.Scatter]:
+def _dots(chart: Chart) -> list[Trace]:
     return _scatter(chart, "markers", 10, 1.0)
 
 
-def _lines(chart: Chart) -> list[go.Scatter]:
+def _lines(chart: Chart) -> list[Trace]:
     traces = _scatter(chart, "lines+markers", 7, 1.0)
     for trace in traces:
-        if trace.name == chart.loose:
-            trace.update(mode="markers", marker={"opacity": 0.6})
+        if trace["name"] == chart.loose:
+            trace |= {"mode": "markers", "marker": {**trace["marker"], "opacity": 0.6}}
     return traces
 
 
-def _curves(chart: Chart) -> list[go.Scatter]:
+def _curves(chart: Chart) -> list[Trace]:
     traces = []
     for i, (name, rows) in enumerate(chart.series()):
         color = COLORS[i % len(COLORS)]
@@ -76,85 +79,90 @@ def _curves(chart: Chart) -> list[go.Scatter]:
         if len(band):
             traces.append(_band(chart, band, color))
         traces.append(
-            go.Scatter(
-                x=rows[chart.x].to_list(),
-                y=rows[chart.y].to_list(),
-                name=name,
-                mode="lines",
-                line={"width": 1.8, "color": color},
-            )
+            {
+                "type": "scatter",
+                "x": rows[chart.x].to_list(),
+                "y": rows[chart.y].to_list(),
+                "name": name,
+                "mode": "lines",
+                "line": {"width": 1.8, "color": color},
+            }
         )
     return traces
 
 
-def _band(chart: Chart, rows: pd.DataFrame, color: str) -> go.Scatter:
-    return go.Scatter(
-        x=[*rows[chart.x], *rows[chart.x][::-1]],
-        y=[*rows[chart.high], *rows[chart.low][::-1]],
-        name=chart.band_title,
-        fill="toself",
-        mode="none",
-        fillcolor=color,
-        opacity=0.2,
-        hoverinfo="skip",
-    )
+def _band(chart: Chart, rows: pd.DataFrame, color: str) -> Trace:
+    return {
+        "type": "scatter",
+        "x": [*rows[chart.x], *rows[chart.x][::-1]],
+        "y": [*rows[chart.high], *rows[chart.low][::-1]],
+        "name": chart.band_title,
+        "fill": "toself",
+        "mode": "none",
+        "fillcolor": color,
+        "opacity": 0.2,
+        "hoverinfo": "skip",
+    }
 
 
-def _boxes(chart: Chart) -> list[go.Box]:
+def _boxes(chart: Chart) -> list[Trace]:
     return [
-        go.Box(
-            y=rows[chart.y].to_list(),
-            name=name,
-            boxpoints="all",
-            jitter=0.35,
-            pointpos=0,
-            marker={"size": 5, "opacity": 0.6, "color": COLORS[1]},
-            line={"color": COLORS[0], "width": 1.5},
-            fillcolor="rgba(43, 92, 138, 0.15)",
-        )
+        {
+            "type": "box",
+            "y": rows[chart.y].to_list(),
+            "name": name,
+            "boxpoints": "all",
+            "jitter": 0.35,
+            "pointpos": 0,
+            "marker": {"size": 5, "opacity": 0.6, "color": COLORS[1]},
+            "line": {"color": COLORS[0], "width": 1.5},
+            "fillcolor": "rgba(43, 92, 138, 0.15)",
+        }
         for name, rows in chart.boxes()
     ]
 
 
-def _points(chart: Chart) -> list[go.Scatter]:
+def _points(chart: Chart) -> list[Trace]:
     return _scatter(chart, "markers", 6, 0.4)
 
 
-def _heatmap(chart: Chart) -> list[go.Heatmap]:
+def _heatmap(chart: Chart) -> list[Trace]:
     columns, index = chart.frame[chart.x].unique(), chart.frame[chart.y].unique()
     grid = chart.frame.set_index([chart.y, chart.x])
     cells = grid[chart.value].unstack().loc[index, columns]
     words = grid[chart.text].unstack().loc[index, columns]
     return [
-        go.Heatmap(
-            x=[str(name) for name in columns],
-            y=[str(name) for name in index],
-            z=cells.to_numpy().tolist(),
-            text=words.to_numpy().tolist(),
-            texttemplate="%{text}",
-            hovertemplate="%{y} / %{x}: %{text}<extra></extra>",
-            colorscale=[[0, SCALE[0]], [1, SCALE[1]]],
-            showscale=False,
-            xgap=2,
-            ygap=2,
-        )
+        {
+            "type": "heatmap",
+            "x": [str(name) for name in columns],
+            "y": [str(name) for name in index],
+            "z": cells.to_numpy().tolist(),
+            "text": words.to_numpy().tolist(),
+            "texttemplate": "%{text}",
+            "hovertemplate": "%{y} / %{x}: %{text}<extra></extra>",
+            "colorscale": [[0, SCALE[0]], [1, SCALE[1]]],
+            "showscale": False,
+            "xgap": 2,
+            "ygap": 2,
+        }
     ]
 
 
-def _histogram(chart: Chart) -> list[go.Bar]:
+def _histogram(chart: Chart) -> list[Trace]:
     return [
-        go.Bar(
-            x=rows[chart.x].to_list(),
-            y=rows[chart.y].to_list(),
-            name=name,
-            opacity=0.6 if chart.group else 1.0,
-            marker={"color": COLORS[i % len(COLORS)]},
-        )
+        {
+            "type": "bar",
+            "x": rows[chart.x].to_list(),
+            "y": rows[chart.y].to_list(),
+            "name": name,
+            "opacity": 0.6 if chart.group else 1.0,
+            "marker": {"color": COLORS[i % len(COLORS)]},
+        }
         for i, (name, rows) in enumerate(chart.series())
     ]
 
 
-MARKS: dict[str, Callable[[Chart], list[Any]]] = {
+MARKS: dict[str, Callable[[Chart], list[Trace]]] = {
     "bar": _bars,
     "dots": _dots,
     "line": _lines,
