@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import ExtraTreesRegressor, VotingRegressor
 from sklearn.frozen import FrozenEstimator
@@ -37,43 +38,60 @@ def ridge(*columns: str) -> Ridge:
     return Ridge().fit(X[list(columns)], Y)
 
 
-def models() -> dict[str, Any]:
-    trees = ExtraTreesRegressor(5, random_state=0)
-    base, mean = picking(ridge("a"), "a"), [("b", picking(ridge("b"), "b"))]
-    left_over = Y - ridge("a").predict(X[["a"]])
-    network = RecurrentRegressor(
+def network() -> RecurrentRegressor:
+    untrained = RecurrentRegressor(
         units=4, lookback=2, epochs=3, patience=3, compiled=False, random_state=1
     )
-    network = clone(network).fit_epochs(X, Y, [0.01, 0.01, 0.005])
-    return {
-        "estimator": trees.fit(X, Y),
-        "frozen": FrozenEstimator(ridge(*"abcd")),
-        "pipeline": make_pipeline(StandardScaler(), Ridge()).fit(X, Y),
-        "picking": base.fit(X, Y),
-        "mean": VotingRegressor([("trees", clone(trees)), ("line", LinearRegression())]).fit(X, Y),
-        "mean of frozen": VotingRegressor([*mean, ("a", picking(ridge("a"), "a"))]).fit(X, Y),
-        "residual": ResidualRegressor(base=Ridge(), estimator=clone(trees)).fit(X, Y),
-        "residual of frozen": ResidualRegressor(
-            base=base, estimator=picking(Ridge().fit(X[["b"]], left_over), "b")
-        ).fit(X, Y),
-        "network": network,
-        "stack": stack(
-            [ridge(*"abcd"), clone(trees).fit(X, Y)],
-            LinearRegression().fit([[0, 1], [1, 0], [0, 0]], [0.5, 0.5, 0]),
-        ),
-    }
+    return untrained.fit_epochs(X, Y, [0.01, 0.01, 0.005])
 
 
-@pytest.mark.parametrize("name", list(models()))
+def residual_of_frozen() -> ResidualRegressor:
+    left_over = Y - ridge("a").predict(X[["a"]])
+    return ResidualRegressor(
+        base=picking(ridge("a"), "a").fit(X, Y),
+        estimator=picking(Ridge().fit(X[["b"]], left_over), "b"),
+    ).fit(X, Y)
+
+
+def mean_of_frozen() -> VotingRegressor:
+    return VotingRegressor([(name, picking(ridge(name), name)) for name in "ba"]).fit(X, Y)
+
+
+def a_stack() -> Any:
+    return stack(
+        [ridge(*"abcd"), trees().fit(X, Y)],
+        LinearRegression().fit([[0, 1], [1, 0], [0, 0]], [0.5, 0.5, 0]),
+    )
+
+
+def trees() -> ExtraTreesRegressor:
+    return ExtraTreesRegressor(5, random_state=0)
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "estimator": lambda: trees().fit(X, Y),
+    "frozen": lambda: FrozenEstimator(ridge(*"abcd")),
+    "pipeline": lambda: make_pipeline(StandardScaler(), Ridge()).fit(X, Y),
+    "picking": lambda: picking(ridge("a"), "a").fit(X, Y),
+    "mean": lambda: VotingRegressor([("trees", trees()), ("line", LinearRegression())]).fit(X, Y),
+    "mean of frozen": mean_of_frozen,
+    "residual": lambda: ResidualRegressor(base=Ridge(), estimator=trees()).fit(X, Y),
+    "residual of frozen": residual_of_frozen,
+    "network": network,
+    "stack": a_stack,
+}
+
+
+@pytest.mark.parametrize("name", list(MODELS))
 def test_the_same_rows_give_the_same_model(name):
-    model = models()[name]
+    model = MODELS[name]()
 
     assert_allclose(fit_again(model, X, Y).predict(X), model.predict(X), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", list(models()))
+@pytest.mark.parametrize("name", list(MODELS))
 def test_other_rows_give_another_model_and_leave_the_first_one(name):
-    model = models()[name]
+    model = MODELS[name]()
     before = model.predict(X)
 
     again = fit_again(model, X, Y * 3 + 5)
@@ -83,7 +101,7 @@ def test_other_rows_give_another_model_and_leave_the_first_one(name):
 
 
 def test_a_stack_keeps_how_it_combines():
-    model = models()["stack"]
+    model = a_stack()
 
     again = fit_again(model, X, Y * 2)
 

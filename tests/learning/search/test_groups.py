@@ -21,7 +21,7 @@ STRATEGIES = {
     "grid": {},
     "random": {"n_trials": 10},
     "bayesian": {"n_trials": 14, "strategy_options": {"batch_size": 5}},
-    "halving": {"strategy_options": {"rungs": [3, 9]}},
+    "halving": {"strategy_options": {"rungs": [3, 9], "keep": 1 / 3}},
 }
 
 
@@ -266,7 +266,10 @@ def test_a_damaged_group_is_trained_again(search, trainer, windows, tmp_path):
 
 def test_halving_goes_on_where_it_was_and_keeps_what_it_needs(search, trainer, windows, tmp_path):
     fitted = search(
-        strategy="halving", strategy_options={"rungs": [3, 9]}, folder=tmp_path, top_k=5
+        strategy="halving",
+        strategy_options={"rungs": [3, 9], "keep": 1 / 3},
+        folder=tmp_path,
+        top_k=5,
     ).fit(*windows)
 
     steps = Counter((start, stop) for *_, start, stop in trainer.calls.elements())
@@ -286,9 +289,9 @@ def test_halving_goes_on_where_it_was_and_keeps_what_it_needs(search, trainer, w
 def test_halving_keeps_states_for_those_that_go_on_only(search, trainer, windows, tmp_path):
     trainer.kill_at = 10  # 9 groups in the first rung
     with pytest.raises(KeyboardInterrupt):
-        search(strategy="halving", strategy_options={"rungs": [3, 9]}, folder=tmp_path).fit(
-            *windows
-        )
+        search(
+            strategy="halving", strategy_options={"rungs": [3, 9], "keep": 1 / 3}, folder=tmp_path
+        ).fit(*windows)
 
     assert len(list(tmp_path.glob("*/states/*"))) == 9
 
