@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+pytestmark = pytest.mark.slow  # the run that they look at
+
 TARGETS = {"success": "log_loss", "rating": "rmse"}  # both smaller is better
 CLASSES = ["Alto", "Medio", "Bajo"]
 SEARCHED = ["dummy", "extra_trees", "hist_gradient_boosting", "xgboost", "kernel", "stack"]

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_wine
 
+pytestmark = pytest.mark.slow  # the run that they look at
+
 WINE = """
 wine:
   about:
