@@ -51,7 +51,7 @@ pytest := $(python) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-load
 test: lint ## Lint, check types and run every test
 	$(pytest) $(ARGS)
 
-test-fast: lint ## The same without the slow tests
+test-fast: lint ## The same without the slow tests, which run whole use cases
 	$(pytest) -m "not slow" $(ARGS)
 
 lint: setup-dev ## Check style and types

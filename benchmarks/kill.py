@@ -60,7 +60,7 @@ def main() -> None:
         calm = Path(temporary, "calm")
         calm.mkdir()
         in_child(victim.begin, calm)
-        # Once here for all children: SQLAlchemy takes half a second for its first questions.
+        # Children inherit what is loaded: SQLAlchemy takes half a second for its first questions.
         victim.faults(shutil.copytree(calm, Path(temporary, "warm")))
         at_random = random_kills(shutil.copytree(calm, Path(temporary, "random")), options)
         at_writes = {action: kills_at_writes(calm, action) for action in victim.ACTIONS}
@@ -155,7 +155,7 @@ def start(function: Callable[..., None], *arguments: Any) -> Worker:
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns in a child process: the parent opens none of its databases."""
+    """What a function returns in a child process: the parent opens no database that is judged."""
 
     def report(pipe: int) -> None:
         with os.fdopen(pipe, "w") as out:

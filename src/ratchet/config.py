@@ -26,8 +26,8 @@ _project_path = Path()
 def remember(config_loader: AbstractConfigLoader, project_path: Path) -> None:
     """Keep the loader of the running session: it knows the environment and ``--params``.
 
-    It would read and merge all parameter files whenever it is asked, which is three times per run
-    and a fifth of what starting one takes: it keeps what it has read.
+    A loader reads and merges all parameter files each time it is asked, which is several times per
+    run: this one is told to keep what it has read. All callers share the nested mappings.
 
     Kedro keeps the pipelines that an earlier session of this process made, maybe from other use
     cases: they are made anew.

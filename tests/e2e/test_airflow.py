@@ -218,7 +218,7 @@ def test_nothing_new_is_held_without_a_training(airflow, project, first):
 def back_filled(airflow: Any) -> bool:
     """Ask for the runs of the past; not if another process has just written into the SQLite file.
 
-    Airflow then takes back what it has made, so that one may ask again.
+    Airflow then tries to take back what it has made, so that one may ask again.
     """
     try:
         airflow.command(

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-pytestmark = pytest.mark.slow  # the run that they look at
+pytestmark = pytest.mark.slow  # a whole run comes first
 
 TARGETS = {"success": "log_loss", "rating": "rmse"}  # both smaller is better
 CLASSES = ["Alto", "Medio", "Bajo"]

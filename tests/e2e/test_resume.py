@@ -93,7 +93,7 @@ def test_a_killed_run_is_taken_up_again(fresh, whole, tmp_path):
     killed = shutil.copytree(fresh, tmp_path / "killed", symlinks=True)
     running = kedro(killed, FIRST)
     deadline = time.monotonic() + 200
-    while len(candidates(killed)) < 3 and running.poll() is None and time.monotonic() < deadline:
+    while len(candidates(killed)) < 2 and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
 
     os.killpg(running.pid, signal.SIGKILL)
@@ -102,8 +102,8 @@ def test_a_killed_run_is_taken_up_again(fresh, whole, tmp_path):
     finish(killed, f"{FIRST},{SECOND}")
 
     again = finished_work(killed)
-    assert len(done) >= 3
-    assert len(kept) >= 3
+    assert len(done) >= 2
+    assert len(kept) >= 2
     assert {name: again[name] for name in kept} == kept  # read, not made again
     assert set(again) == set(whole.work)  # and nothing made twice under another name
     assert len(again) > len(kept)

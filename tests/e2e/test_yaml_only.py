@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_wine
 
-pytestmark = pytest.mark.slow  # the run that they look at
+pytestmark = pytest.mark.slow  # a whole run comes first
 
 WINE = """
 wine:

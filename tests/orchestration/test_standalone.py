@@ -135,7 +135,7 @@ def test_a_pool_that_is_there_keeps_its_slots(monkeypatch, there):
     )
     monkeypatch.setitem(sys.modules, "airflow.models.pool", SimpleNamespace(Pool=pools))
 
-    pool.main()
+    pool.make_if_absent()
 
     assert made == ([] if there else [("cores", 2)])
 

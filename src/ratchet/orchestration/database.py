@@ -9,11 +9,11 @@ from ratchet.orchestration import pool
 
 def main() -> None:
     """Do ``airflow db migrate``, then make the pool of training tasks."""
-    from airflow.__main__ import main as airflow
+    from airflow.__main__ import main as airflow_command
 
-    sys.argv[1:] = ["db", "migrate"]
-    airflow()
-    pool.main()
+    sys.argv[1:] = ["db", "migrate"]  # where it looks for its words
+    airflow_command()
+    pool.make_if_absent()
 
 
 if __name__ == "__main__":

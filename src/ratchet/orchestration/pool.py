@@ -8,7 +8,7 @@ from __future__ import annotations
 NAME, SLOTS, ABOUT = "cores", 2, "Trainings at once, of all DAGs"
 
 
-def main() -> None:
+def make_if_absent() -> None:
     """Make the pool if it is not there."""
     from airflow.models.pool import Pool
 

@@ -61,10 +61,10 @@ def run_part(name: str, part: Pipeline, is_async: bool, run_id: str | None) -> l
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and its causes, each by itself and as far as it can be sent."""
+    """An error and its causes, taken apart: each without its trace and as far as it can be sent."""
     while error is not None:
         cause = error.__cause__
-        # Once distributed is loaded, pickle takes these along, and fails where one cannot be sent.
+        # Once distributed is loaded, pickle takes causes and traces along, and fails at any.
         error.__cause__ = error.__context__ = error.__traceback__ = None
         yield error if _survives(error) else _stand_in(error)
         error = cause

@@ -11,7 +11,10 @@ from ratchet.learning.recurrent.architectures import ARCHITECTURES, FAMILIES, ar
 from ratchet.learning.recurrent.architectures.page import page
 from ratchet.learning.recurrent.network import build_network
 
-SHAPES = [(1, 1, 1), (7, 10, 4)]  # look-back, features, horizon: one each, and more than units
+SHAPES = [
+    (1, 1, 1),
+    (7, 10, 4),
+]  # look-back, features, horizon: the least, and more features than units
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "architectures.md"
 
 
@@ -55,8 +58,8 @@ def test_each_builds_trains_a_step_and_depends_on_every_time_step(name: str) -> 
             forecast = model(x, training=True)
             loss = tf.reduce_mean(tf.square(forecast - 1.0))
         assert forecast.shape == (6, horizon)
-        by_window, *gradients = tape.gradient(loss, [x, *model.trainable_variables])
-        by_step = np.abs(by_window).max(axis=(0, 2))
+        by_input, *gradients = tape.gradient(loss, [x, *model.trainable_variables])
+        by_step = np.abs(by_input).max(axis=(0, 2))
         assert (by_step > 0).all(), f"at {sizes} the steps count {by_step}"
         before = model.get_weights()
         keras.optimizers.Adam(0.01).apply_gradients(

@@ -75,7 +75,12 @@ def test_halving_goes_on_as_if_it_had_not_stopped(rows, architecture):
     split = PredefinedSplit([-1] * 96 + [0] * 24)
     full = Search(network, grid, cv=split, refit=False).fit(*rows)
     halved = Search(
-        network, grid, cv=split, refit=False, strategy="halving", strategy_options={"rungs": [2]}
+        network,
+        grid,
+        cv=split,
+        refit=False,
+        strategy="halving",
+        strategy_options={"rungs": [2], "keep": 1 / 3},
     ).fit(*rows)
 
     assert halved.best_params_ == full.best_params_

@@ -225,6 +225,7 @@ def test_a_rung_that_could_drop_nobody_is_left_out():
 
     assert [(len(batch.points), batch.epochs) for batch in batches] == [(3, 2), (2, 4), (1, None)]
     assert plan.total == 6
+    assert asked(halving(SPACE, keep=0.99)) == asked(grid(SPACE))
 
 
 POINTS = st.lists(

@@ -115,13 +115,13 @@ def halving(
     those of their own learning rate only, and each learning rate keeps its share. Later rungs have
     no such rule: where a high learning rate is best, it would cost places that the winner needs.
 
-    Many rungs that drop half suit networks that stop early: few that drop two thirds take more
-    epochs in all, and decide about most points at once (docs/explanation/speed.md).
+    Half is dropped at each of many rungs: to drop two thirds at few takes more epochs in all, and
+    decides about most points at once (docs/explanation/speed.md).
 
     Args:
         param_grid: parameter -> values to try.
-        rungs: epochs after which points are dropped, rising, as long as there are several; those
-            that survive the last one train to their own number of epochs.
+        rungs: epochs after which points are dropped, rising; those from which rounding up would
+            drop none are left out. What remains trains to its own number of epochs.
         keep: share of the points kept at each rung, rounded up.
         fair: parameter whose values keep their share in the first rungs.
         fair_rungs: how many rungs these are.
@@ -137,13 +137,13 @@ def halving(
     points = list(ParameterGrid(param_grid))
     sizes = [len(points)]
     for _ in rungs:
-        # 108 / 3 is not always 36 in floating point.
+        # 108 * (1 / 3) is not always 36 in floating point.
         left = max(1, math.ceil(round(sizes[-1] * keep, 6)))
         if left == sizes[-1]:
             break
         sizes.append(left)
-    drops = [*zip(rungs, sizes[1:], strict=False)]
-    return Plan(sum(sizes), _halve(points, drops, fair, fair_rungs))
+    kept_after = [*zip(rungs, sizes[1:], strict=False)]
+    return Plan(sum(sizes), _halve(points, kept_after, fair, fair_rungs))
 
 
 def survivors(
@@ -230,11 +230,11 @@ def _once(points: list[Point]) -> Batches:
 
 
 def _halve(
-    points: list[Point], drops: list[tuple[int, int]], fair: str, fair_rungs: int
+    points: list[Point], kept_after: list[tuple[int, int]], fair: str, fair_rungs: int
 ) -> Batches:
-    for number, (epochs, n) in enumerate(drops):
+    for number, (epochs, kept) in enumerate(kept_after):
         scores = yield Batch(points, epochs)
-        points = survivors(points, scores, n, fair if number < fair_rungs else None)
+        points = survivors(points, scores, kept, fair if number < fair_rungs else None)
     yield Batch(points)
 
 

@@ -65,7 +65,7 @@ def _plain(levels: Levels) -> list[Array]:
     return [(x - x.mean()) / x.std() for x in found if x.std() > 1e-12]
 
 
-def _scores(rows: Array) -> Array:
-    """Normal scores of levels in ascending order, by the rows that have them; ties share a rank."""
-    ranks = np.cumsum(rows) - (rows - 1) / 2
-    return special.ndtri((ranks - 0.5) / max(rows.sum(), 1))
+def _scores(rows_per_level: Array) -> Array:
+    """Normal scores of levels in ascending order; rows of one level share a rank."""
+    ranks = np.cumsum(rows_per_level) - (rows_per_level - 1) / 2
+    return special.ndtri((ranks - 0.5) / max(rows_per_level.sum(), 1))

@@ -12,7 +12,7 @@ from plotly.io.json import to_json_plotly
 
 from ratchet.pipelines.reporting.page.chart import Chart
 from ratchet.pipelines.reporting.page.draw_matplotlib import to_matplotlib
-from ratchet.pipelines.reporting.page.draw_plotly import to_dict, to_plotly
+from ratchet.pipelines.reporting.page.draw_plotly import figure_dict, to_plotly
 
 FRAME = pd.DataFrame(
     {
@@ -40,6 +40,16 @@ CHARTS = {
     "points": Chart("c", "points", "Points", FRAME, "x", "y", diagonal=True),
     "heatmap": Chart("c", "heatmap", "Cells", FRAME, "name", "group", value="y", text="text"),
     "histogram": Chart("c", "histogram", "Counts", FRAME, "x", "y", group="group", shares="y"),
+    "zeros": Chart("c", "bar", "Bars", FRAME[:2].assign(y=0.0), "y", "name"),
+    "loose": Chart("c", "line", "Lines", FRAME, "x", "y", group="group", loose="two"),
+    "many": Chart(
+        "c",
+        "dots",
+        "Dots",
+        pd.DataFrame({"y": range(13), "name": [*map(chr, range(97, 110))]}),
+        "y",
+        "name",
+    ),
     "nothing": Chart("c", "dots", "Empty", FRAME[:0], "y", "name"),
 }
 
@@ -59,7 +69,7 @@ def test_chart_is_drawn_in_both_ways(name: str) -> None:
 @pytest.mark.parametrize("name", CHARTS)
 def test_report_shows_what_plotly_has_checked(name: str) -> None:
     checked = to_plotly(CHARTS[name], titled=False).to_json()
-    shown = to_json_plotly(to_dict(CHARTS[name], titled=False))
+    shown = to_json_plotly(figure_dict(CHARTS[name], titled=False))
     assert json.loads(shown) == json.loads(checked)
 
 

@@ -37,7 +37,7 @@ def to_matplotlib(chart: Chart) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     _finish_axes(axes, chart)
-    # Here and not while it is saved, where the figure would be drawn twice.
+    # Places are found once: an engine that stays would draw all a second time when it is saved.
     ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12).execute(figure)
     return figure
 

@@ -26,10 +26,10 @@ def to_plotly(chart: Chart, *, titled: bool = True) -> go.Figure:
     Returns:
         The figure, with fonts and colours of its own and no template.
     """
-    return go.Figure(to_dict(chart, titled=titled))
+    return go.Figure(figure_dict(chart, titled=titled))
 
 
-def to_dict(chart: Chart, *, titled: bool = True) -> dict[str, Any]:
+def figure_dict(chart: Chart, *, titled: bool = True) -> dict[str, Any]:
     """Describe a chart as plotly does in JSON; quicker than a figure, which checks all it is given.
 
     Args:
@@ -78,16 +78,16 @@ def _axis(chart: Chart, axis: str, title: str) -> dict[str, Any]:
 
 
 def _x_axis(chart: Chart) -> dict[str, Any]:
-    days = chart.frame[chart.x]
+    values = chart.frame[chart.x]
     if chart.kind == "heatmap":
         return {"type": "category", "side": "bottom", "showgrid": False}
     if chart.kind == "box":
         return {"type": "category"}
-    if chart.kind == "bar" and not days.any():
+    if chart.kind == "bar" and not values.any():
         return {"range": [0, 1]}
-    if pd.api.types.is_datetime64_any_dtype(days) and (days.dt.dayofyear == 1).all():
-        step = f"M{12 * max(1, round(days.dt.year.nunique() / 10))}"
-        return {"tickformat": "%Y", "dtick": step, "tick0": days.min()}
+    if pd.api.types.is_datetime64_any_dtype(values) and (values.dt.dayofyear == 1).all():
+        step = f"M{12 * max(1, round(values.dt.year.nunique() / 10))}"
+        return {"tickformat": "%Y", "dtick": step, "tick0": values.min()}
     return {}
 
 

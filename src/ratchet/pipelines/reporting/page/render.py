@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 from ratchet.params import About
 from ratchet.pipelines.reporting.page.blocks import PHASES, Chapter, Points, Table
 from ratchet.pipelines.reporting.page.chart import Chart
-from ratchet.pipelines.reporting.page.draw_plotly import to_dict
+from ratchet.pipelines.reporting.page.draw_plotly import figure_dict
 from ratchet.pipelines.reporting.page.wording import column
 
 
@@ -80,4 +80,4 @@ def _table_rows(table: Table) -> list[list[tuple[str, bool]]]:
 
 def _figure_json(chart: Chart) -> str:
     """The figure for a script element: no character that could end it."""
-    return str(to_json_plotly(to_dict(chart, titled=False))).replace("<", "\\u003c")
+    return str(to_json_plotly(figure_dict(chart, titled=False))).replace("<", "\\u003c")
