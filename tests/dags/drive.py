@@ -60,7 +60,7 @@ def keep_the_folder() -> None:
 
 @cache
 def load(path: Path) -> ModuleType:
-    """A file with DAGs."""
+    """A file with DAGs, read once: none may depend on the environment of a scenario meanwhile."""
     spec = importlib.util.spec_from_file_location(f"drawn_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None

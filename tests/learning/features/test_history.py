@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ratchet.learning.features import history_features
 
 ENTITIES = ("director", "cast")
-ONE = ("director",)  # entities are described one by one: where two say no more than one
+ONE = ("director",)  # each entity is described by itself, and so one tells all
 VALUES = {"rating": None, "reviews": "log1p"}
 FIRST_DAY = pd.Timestamp("2000-01-01")
 # The tables are small enough to read unshrunk; shrinking them would take minutes.
