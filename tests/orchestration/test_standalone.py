@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ratchet.orchestration import pool, standalone
+from ratchet.orchestration import database, standalone
 
 PORT = "AIRFLOW__API__PORT"
 ADDRESS = "AIRFLOW__API__BASE_URL"
@@ -135,7 +135,7 @@ def test_a_pool_that_is_there_keeps_its_slots(monkeypatch, there):
     )
     monkeypatch.setitem(sys.modules, "airflow.models.pool", SimpleNamespace(Pool=pools))
 
-    pool.make_if_absent()
+    database.make_pool_if_absent()
 
     assert made == ([] if there else [("cores", 2)])
 

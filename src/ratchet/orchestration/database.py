@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ratchet.orchestration import pool
+NAME, SLOTS, ABOUT = "cores", 2, "Trainings at once, of all DAGs"
 
 
 def main() -> None:
@@ -13,7 +13,18 @@ def main() -> None:
 
     sys.argv[1:] = ["db", "migrate"]  # where it looks for its words
     airflow_command()
-    pool.make_if_absent()
+    make_pool_if_absent()
+
+
+def make_pool_if_absent() -> None:
+    """Make the pool where there is none: one that somebody changed stays.
+
+    ``airflow pools set`` would undo their change at every start.
+    """
+    from airflow.models.pool import Pool
+
+    if Pool.get_pool(NAME) is None:
+        Pool.create_or_update_pool(NAME, SLOTS, ABOUT, include_deferred=False)
 
 
 if __name__ == "__main__":
