@@ -19,6 +19,9 @@ SEARCHABLE = (
 )
 """Parameters of networks that a grid may name; the others follow from the use case."""
 
+RUN_PARAMETERS = ("seed", "as_of")
+"""Parameters that belong to no use case."""
+
 _config_loader: AbstractConfigLoader | None = None
 _project_path = Path()
 
@@ -31,11 +34,41 @@ def remember(config_loader: AbstractConfigLoader, project_path: Path) -> None:
 
     Kedro keeps the pipelines that an earlier session of this process made, maybe from other use
     cases: they are made anew.
+
+    Raises:
+        ConfigError: ``--params`` puts a single value in the place of a use case.
     """
     global _config_loader, _project_path  # Kedro calls register_pipelines() without arguments
+    _check_replaced(config_loader)
     config_loader["parameters"] = config_loader["parameters"]
     _config_loader, _project_path = config_loader, project_path
     project.pipelines.configure("ratchet.pipeline_registry")
+
+
+def _check_replaced(loader: AbstractConfigLoader) -> None:
+    """Make sure that every use case of the files is one still after ``--params``.
+
+    One that became a number or nothing would be no use case, and a run of it would do nothing.
+    """
+    given = loader.runtime_params or {}
+    single = [
+        name
+        for name, value in given.items()
+        if not isinstance(value, Mapping) and name not in RUN_PARAMETERS
+    ]
+    if not single:
+        return  # reading the files a second time takes a while
+    files = type(loader)(
+        conf_source=loader.conf_source, env=loader.env, **project.settings.CONFIG_LOADER_ARGS
+    )["parameters"]
+    for name in single:
+        if isinstance(files.get(name), Mapping):
+            value = "nothing" if given[name] is None else repr(given[name])
+            raise ConfigError(
+                f"--params: '{name}' is a use case, and {value} cannot take the place of all its "
+                f"parameters; set one of them, such as --params {name}.release.min_rows=50, or "
+                f"leave the use case out of the run: --namespaces names those that run"
+            )
 
 
 def like_this_session() -> dict[str, Any]:

@@ -76,6 +76,26 @@ def test_a_session_reads_its_parameters_once(project, monkeypatch):
     assert asked.count("parameters") == 1
 
 
+@pytest.mark.parametrize(("value", "shown"), [(1, "1"), (None, "nothing"), ("off", "'off'")])
+def test_a_single_value_cannot_take_the_place_of_a_use_case(project, value, shown):
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    for path in (project / "conf/base/parameters").glob("*.yml"):
+        if path.stem != "run":
+            path.unlink()
+    (project / "conf/base/parameters/bikes.yml").write_text(
+        yaml.safe_dump({"bikes": parameters("bikes")})
+    )
+    bootstrap_project(project)
+
+    with (
+        KedroSession.create(project, runtime_params={"bikes": value, "mine": 1}) as session,
+        pytest.raises(ConfigError, match=f"'bikes' is a use case, and {shown} cannot take"),
+    ):
+        session.load_context()
+
+
 def test_a_run_from_a_sub_folder_logs_as_the_project_wants(project):
     """In a process of its own: Kedro looks for the file when it is imported."""
     (project / "notes").mkdir()
@@ -99,12 +119,18 @@ print("LEVEL", logging.getLogger("kedro.io").level == logging.WARNING)
     assert "LEVEL True" in done.stdout
 
 
-def start(monkeypatch: pytest.MonkeyPatch, phase: str, namespace: str | None, **changed: Any):
+def start(
+    monkeypatch: pytest.MonkeyPatch,
+    phase: str,
+    namespace: str | None,
+    as_of: Any = None,
+    **changed: Any,
+):
     """Begin a run of one phase with the parameters of a shop, changed, and of sound bikes."""
     shop = parameters("shop")
     for part, value in changed.items():
         shop[part] = {**shop.get(part, {}), **value}
-    known = {"shop": shop, "bikes": parameters("bikes")}
+    known = {"as_of": as_of, "shop": shop, "bikes": parameters("bikes")}
     monkeypatch.setattr("ratchet.config.project_parameters", lambda: known)
     node = SimpleNamespace(tags={phase}, namespace=namespace)
     ProjectHooks().before_pipeline_run(SimpleNamespace(nodes=[node]))
@@ -133,3 +159,15 @@ def test_a_function_that_no_bundle_may_name_stops_runs_that_release(monkeypatch)
     start(monkeypatch, "classical", "shop.y", data=mine)
     with pytest.raises(ConfigError, match=r"shop\.data\.derive\.z\.function: 'os\.getcwd' is none"):
         start(monkeypatch, "release", "shop", data=mine)
+
+
+@pytest.mark.parametrize("phase", ["understanding", "release", "monitoring"])
+def test_rows_are_cut_at_a_day_and_by_their_time(monkeypatch, phase):
+    columns = parameters("shop")["data"]["columns"] | {"day": {"type": "date"}}
+    timed = {"data": {"time": "day", "columns": columns}}
+
+    start(monkeypatch, phase, "shop", as_of="2020-01-31", **timed)
+    with pytest.raises(ConfigError, match="parameter as_of: expected a date such as 2020-01-31"):
+        start(monkeypatch, phase, "shop", as_of="nov 2020", **timed)
+    with pytest.raises(ConfigError, match=r"parameter as_of: shop names no data\.time column"):
+        start(monkeypatch, phase, "shop", as_of="2020-01-31")

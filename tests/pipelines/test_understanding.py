@@ -70,7 +70,9 @@ def test_as_of_is_the_last_day_that_is_seen(raw, as_of, ids):
     pd.testing.assert_frame_equal(read_rows(raw, DATA, TARGETS, pd.Timestamp(as_of).date()), typed)
 
 
-@pytest.mark.parametrize("as_of", ["soon", "2020-02-30", "", True, 20200101, ["2020-01-01"]])
+@pytest.mark.parametrize(
+    "as_of", ["soon", "now", "12:00", "2020", "2020-02-30", "", True, 20200101, ["2020-01-01"]]
+)
 def test_as_of_must_be_a_date(raw, as_of):
     with pytest.raises(ConfigError, match="parameter as_of: expected a date"):
         read_rows(raw, DATA, TARGETS, as_of)

@@ -12,7 +12,7 @@ from kedro.framework.project import LOGGING, configure_logging
 from kedro.io import DatasetError
 
 from ratchet import config
-from ratchet.errors import DataError, UserError, root_cause
+from ratchet.errors import ConfigError, DataError, UserError, root_cause
 from ratchet.params import UseCase
 
 
@@ -28,7 +28,10 @@ class ProjectHooks:
     @hook_impl
     def before_pipeline_run(self, pipeline: Any) -> None:
         """Stop a run whose configuration cannot work before anything is written."""
-        use_cases = config.read_use_cases(config.project_parameters())
+        parameters = config.project_parameters()
+        use_cases = config.read_use_cases(parameters)
+        read = _running(["understanding", "release", "monitoring"], pipeline, use_cases)
+        _check_as_of(parameters.get("as_of"), read)
         config.check_functions(_running(["preprocessing"], pipeline, use_cases))
         config.check_bundles(_running(["release"], pipeline, use_cases))
         if searched := _running(["classical", "recurrent"], pipeline, use_cases):
@@ -76,6 +79,28 @@ def _running(phases: list[str], pipeline: Any, use_cases: dict[str, UseCase]) ->
         return use_cases
     names = {space.split(".")[0] for space in spaces}
     return {name: use_case for name, use_case in use_cases.items() if name in names}
+
+
+def _check_as_of(as_of: Any, use_cases: dict[str, UseCase]) -> None:
+    """Make sure that the rows of every use case can be cut at a day.
+
+    Args:
+        as_of: last day whose rows are seen, or ``None`` for all.
+        use_cases: name -> parameters of those whose rows are read.
+
+    Raises:
+        ConfigError: it is no date, or a use case has no time.
+    """
+    if as_of is None:
+        return
+    from ratchet.preparation import read_day
+
+    read_day(as_of)
+    if timeless := [name for name, found in use_cases.items() if found.data.time is None]:
+        raise ConfigError(
+            f"parameter as_of: {', '.join(timeless)} names no data.time column to cut at; leave "
+            f"as_of out, or run the others alone with --namespaces"
+        )
 
 
 def _path(catalog: Any, name: str) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,9 @@ from ratchet.preparation.needs import Needs
 
 _EMPTY = {"date": "datetime64[us]", "integer": "float64", "number": "float64"}
 """Types of columns without a value; all others hold objects."""
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}(\D.*)?", re.DOTALL)
+"""A date that is written out: pandas would read ``5`` as a day of this month, and ``now``."""
 
 
 def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any = None) -> DataFrame:
@@ -72,7 +76,8 @@ def read_day(as_of: Any) -> Any:
     import pandas as pd
 
     day: Any = pd.NaT
-    if isinstance(as_of, str | dt.date):  # pandas would take a number for nanoseconds since 1970
+    # pandas would take a number for nanoseconds since 1970.
+    if isinstance(as_of, dt.date) or (isinstance(as_of, str) and _DAY.fullmatch(as_of)):
         with suppress(ValueError):
             day = pd.Timestamp(as_of)
     if day is pd.NaT:

@@ -36,8 +36,11 @@ def score_period(
     import time
 
     from ratchet.pipelines.monitoring.champion import CHAMPION, serving, trouble_of
+    from ratchet.preparation import read_day
     from ratchet.release.delivered import delivered
 
+    if as_of is not None:
+        read_day(as_of)  # a day that is none is no fault of the champion
     nothing = {"version": registry.champion(name), "since": None, "rows": 0, "trouble": None}
     try:
         champion = serving(registry, prediction_log, name)
