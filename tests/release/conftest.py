@@ -98,7 +98,7 @@ def _page(found: list[Any], token: str | None) -> Page:
 def _make_bundle(registry: Registry, name: str, use_case: str = "films") -> Path:
     folder = registry.bundles / use_case / name
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text("{}")
+    (folder / "manifest.json").write_text(f'{{"name": "{name}"}}')
     return folder
 
 

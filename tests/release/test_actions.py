@@ -13,6 +13,7 @@ from ratchet.errors import UserError
 from ratchet.release import actions
 from ratchet.release.desk import way_back
 from ratchet.release.ledger import ConflictError, Entry
+from ratchet.release.manifest import bundle_digest
 from ratchet.release.registry import Registry, RegistryError
 
 
@@ -43,6 +44,10 @@ class World:
     def ask(self, **more: Any) -> Entry:
         known = {"reason": "worse", "actor": "run 1"}
         return actions.ask_for_retraining(self.registry, "films", **{**known, **more})
+
+    def replace_bundle(self, name: str) -> None:
+        """Files and manifest together: the bundle still opens, and answers."""
+        (self.registry.bundles / "films" / name / "manifest.json").write_text("[]")
 
     def break_bundle(self, name: str) -> None:
         (self.registry.bundles / "films" / name / "manifest.json").unlink()
@@ -75,7 +80,9 @@ def test_the_first_champion(registry, make_bundle, check):
     entry = world.record("PROMOTE", "1", expect=0)
 
     assert (entry.seq, entry.champion, entry.previous, entry.actor) == (1, "1", None, "run 1")
-    assert entry.details == {"decision": "PROMOTE", "reason": "so", "gain": 0.1}
+    digest = bundle_digest(registry.folder("films", "1"))
+    verdict = {"decision": "PROMOTE", "reason": "so", "gain": 0.1}
+    assert entry.details == {**verdict, "digest": digest}
     assert world.aliases == {"champion": "1"}
 
 
@@ -143,7 +150,7 @@ def test_what_has_lost_its_bundle_can_be_rejected(world):
 def test_what_cannot_answer_is_not_promoted(world, act):
     world.break_bundle("d")
 
-    with pytest.raises(RegistryError, match=r"version 4 of films cannot serve: manifest.json is m"):
+    with pytest.raises(RegistryError, match=r"version 4 of films: manifest.json is missing"):
         world.record("PROMOTE", "4") if act == "record" else world.promote("4")
     assert world.aliases["champion"] == "2"
     assert len(world.events) == 3
@@ -212,7 +219,8 @@ def test_rolling_back(world):
 
     assert (entry.event, entry.version, entry.champion) == ("rollback", "1", "1")
     assert (entry.previous, entry.quarantined) == (None, ("2",))
-    assert entry.details == {"rmse": 3.5, "failed": "2"}
+    digest = bundle_digest(world.registry.folder("films", "1"))
+    assert entry.details == {"rmse": 3.5, "failed": "2", "digest": digest}
     assert world.aliases == {"champion": "1", "challenger": "4"}
 
 
@@ -264,10 +272,39 @@ def test_where_one_cannot_go_back_to(world, version, told):
 def test_a_way_back_that_does_not_answer_changes_nothing(world):
     world.break_bundle("a")
 
-    with pytest.raises(RegistryError, match=r"version 1 of films cannot serve: manifest.json"):
+    with pytest.raises(RegistryError, match=r"version 1 of films: manifest.json is missing"):
         world.roll_back()
     assert world.aliases["champion"] == "2"
     assert world.registry.ledger.state("films").quarantined == ()
+
+
+def test_what_was_replaced_serves_nowhere(world):
+    """Its files and its manifest fit together, and are not those that were decided about."""
+    world.promote("4")
+    world.replace_bundle("b")
+
+    entry = world.roll_back()
+
+    assert (entry.champion, entry.previous) == ("1", None)  # 2 is passed over
+    assert "version 2 of films is not what was judged" in entry.details["passed_over"]["2"]
+    for act in (world.roll_back, world.promote):
+        with pytest.raises(RegistryError, match="version 2 of films is not what was judged"):
+            act("2", reason="all the same")
+    world.register("e")
+    world.replace_bundle("e")
+    with pytest.raises(RegistryError, match="version 5 of films is not what was judged"):
+        world.record("PROMOTE", "5")
+
+
+def test_a_verdict_is_about_what_was_judged(world):
+    """The registry's own note was changed too; what the judge saw was not."""
+    judged = bundle_digest(world.registry.folder("films", "4"))
+    world.replace_bundle("d")
+    tags = world.registry.client.models["ratchet-films"].versions[4].tags
+    tags["digest"] = bundle_digest(world.registry.bundles / "films" / "d")
+
+    with pytest.raises(RegistryError, match=r"version 4 of films is not what was judged.*again"):
+        world.record("PROMOTE", "4", verdict={"digest": judged})
 
 
 def test_a_champion_that_is_gone_can_be_left(world):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ratchet.errors import ConfigError
+from ratchet.release.manifest import bundle_digest
 from ratchet.release.registry import Registry, RegistryError
 from ratchet.release.versions import models
 
@@ -57,7 +58,8 @@ def test_life_of_versions(any_registry, make_bundle):
     assert aliases(registry) == {"challenger": "3"}
     first, *_ = registry.versions("films")
     assert (first.number, first.bundle, first.folder) == ("1", "first", folder)
-    assert dict(first.tags) == {"data_hash": "x", "rows": "7", "bundle": "first"}
+    digest = bundle_digest(folder)
+    assert dict(first.tags) == {"data_hash": "x", "rows": "7", "bundle": "first", "digest": digest}
 
     decide(registry, "promote", "1", champion="1")
     decide(registry, "promote", "3", champion="3", previous="1")
@@ -111,6 +113,78 @@ def test_a_bundle_elsewhere_is_refused(registry, make_bundle, tmp_path):
         with pytest.raises(RegistryError, match="expected a bundle in"):
             registry.register("films", folder, {})
     assert registry.versions("films") == []
+
+
+EVIL = ["../../evil", "../power/two", "/etc", "two/..", ".", "..", "a b/c", ".hidden", "two\n"]
+
+
+@pytest.mark.parametrize("tag", EVIL)
+def test_a_tag_that_leads_out_of_the_bundles_leads_nowhere(registry, make_bundle, tmp_path, tag):
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    register(registry, make_bundle, "one")
+    registry.client.models["ratchet-films"].versions[1].tags["bundle"] = tag
+
+    with pytest.raises(RegistryError, match=r"version 1 of films: its tag 'bundle' (is|names) '"):
+        registry.folder("films", "1")
+    assert registry.prune("films", 0) == []  # it is the challenger
+    register(registry, make_bundle, "three")
+    assert registry.prune("films", 0) == ["1"]
+    assert evil.is_dir()
+    assert (registry.bundles / "films" / "one").is_dir()
+
+
+def test_a_tag_that_names_the_bundle_of_another_version_leads_nowhere(registry, make_bundle):
+    register(registry, make_bundle, "one", "two")
+    versions = registry.client.models["ratchet-films"].versions
+    versions[1].tags["bundle"] = "two"
+
+    with pytest.raises(RegistryError, match="names 'two', and it was registered from 'one'"):
+        registry.folder("films", "1")
+    versions[1].source = versions[2].source
+    for number in "12":  # nothing says whose it is
+        with pytest.raises(RegistryError, match="names 'two', as that of another version does"):
+            registry.folder("films", number)
+
+
+def test_a_link_is_no_bundle(registry, make_bundle, tmp_path):
+    register(registry, make_bundle, "one")
+    folder = registry.bundles / "films" / "one"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(RegistryError, match=r"its bundle .* is a link, and no folder"):
+        registry.folder("films", "1")
+
+
+def test_what_was_replaced_after_its_registration_is_refused(registry, make_bundle):
+    register(registry, make_bundle, "one")
+    (registry.bundles / "films" / "one" / "manifest.json").write_text("[]")
+
+    told = "version 1 of films is not what was judged: .*, the registry recorded [0-9a-f]{12}"
+    with pytest.raises(RegistryError, match=told):
+        registry.folder("films", "1")
+    assert not registry.holds("films", "1")
+
+
+def test_the_ledger_is_believed_before_the_registry(registry, make_bundle):
+    register(registry, make_bundle, "one")
+    folder = registry.folder("films", "1")
+    decide(registry, "hold", "1", details={"digest": bundle_digest(folder)})
+    (folder / "manifest.json").write_text("[]")
+    tags = registry.client.models["ratchet-films"].versions[1].tags
+    tags["digest"] = bundle_digest(folder)
+
+    with pytest.raises(RegistryError, match="the ledger recorded"):
+        registry.folder("films", "1")
+
+
+def test_a_version_from_before_digests_were_recorded_is_opened(registry, make_bundle):
+    register(registry, make_bundle, "one")
+    decide(registry, "promote", "1", champion="1")
+    del registry.client.models["ratchet-films"].versions[1].tags["digest"]
+
+    assert registry.folder("films", "1").name == "one"
 
 
 def test_what_is_not_there_is_said(registry, make_bundle):

@@ -15,6 +15,7 @@ from ratchet.release.chain import canonical
 from ratchet.release.desk import Check, Desk
 from ratchet.release.ledger import Entry, one_line
 from ratchet.release.registry import Registry, RegistryError
+from ratchet.release.versions import DIGEST
 
 
 def record(
@@ -66,7 +67,7 @@ def record(
             f"(kedro ratchet promote --use-case {use_case} --to {version} --reason ...)"
         )
     with registry.locked(use_case):
-        desk.rehearse(version, check)
+        desk.rehearse(version, check, verdict.get(DIGEST))
         desk.rehearse_way_back(check)
         entry = desk.change(event, version, reason, verdict, desk.state.quarantined)
     registry.repair(use_case)
@@ -138,7 +139,8 @@ def roll_back(
     Args:
         registry: where versions and decisions are.
         use_case: of which.
-        version: which one; the way back by default.
+        version: which one; by default the way back or, where that cannot serve, the newest
+            champion before it that can.
         reason: why.
         actor: who, or the run that decides.
         check: opens a bundle and lets it answer.
@@ -163,11 +165,12 @@ def roll_back(
     if expect is not None:
         desk.expect("rollback", expect)
     with registry.locked(use_case):
-        target = desk.target(version)
-        desk.rehearse(target, check)
+        target, refused = desk.go_back(version, check)
         failed = str(desk.state.champion)
         kept = [name for name in desk.state.quarantined if name != failed]
         numbers = {**(details or {}), "failed": failed}
+        if refused:
+            numbers["passed_over"] = refused
         entry = desk.change("rollback", target, reason, numbers, [*kept, failed])
     registry.repair(use_case)
     return entry

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ratchet.errors import UserError
 from ratchet.release.ledger import Entry, State
+from ratchet.release.manifest import bundle_digest
 from ratchet.release.registry import Registry, RegistryError
+from ratchet.release.versions import DIGEST
 
 Check = Callable[[Path], object]
 """Opens a bundle and lets it answer; raises when it cannot."""
@@ -40,9 +43,20 @@ class Desk:
         assert entry is not None  # there is a champion
         return entry
 
-    def rehearse(self, version: str, check: Check) -> None:
-        """Make sure that a version can answer."""
+    def rehearse(self, version: str, check: Check, digest: str | None = None) -> None:
+        """Make sure that a version is what was judged, and can answer.
+
+        Args:
+            version: which.
+            check: lets it answer.
+            digest: what the judge saw, where the decision rests on a verdict.
+        """
         folder = self.registry.folder(self.use_case, version)
+        if digest is not None and bundle_digest(folder) != digest:
+            raise RegistryError(
+                f"version {version} of {self.use_case} is not what was judged: bundle {folder} was "
+                f"changed since; judge it again: kedro run"
+            )
         try:
             check(folder)
         except Exception as error:  # whatever a damaged file may raise
@@ -61,17 +75,34 @@ class Desk:
                 f"{self.use_case}: not promoted, for there would be no way back: {error}"
             ) from error
 
+    def go_back(self, version: str | None, check: Check) -> tuple[str, dict[str, str]]:
+        """The version to go back to: the one named, or else the newest that can answer.
+
+        Returns:
+            The version; and the newer ones that were passed over, with the reason.
+        """
+        target, refused = self.target(version), dict[str, str]()
+        for candidate in [target] if version else earlier_champions(self.state):
+            try:
+                self.rehearse(candidate, check)
+            except UserError as error:
+                refused[candidate] = str(error)
+            else:
+                return candidate, refused
+        raise RegistryError("; ".join(refused.values()))
+
     def target(self, version: str | None) -> str:
-        """The version to go back to."""
+        """The version to go back to, if it may serve at all."""
         state, use_case = self.state, self.use_case
         if state.champion is None:
             raise RegistryError(f"{use_case}: nothing serves yet, so there is no way back")
-        if version is None and state.previous is None:
+        earlier = earlier_champions(state)
+        if version is None and not earlier:
             raise RegistryError(
                 f"{use_case}: no way back from version {state.champion}, since no earlier "
                 f"champion is left outside of quarantine; {self.choices()}"
             )
-        target = version or str(state.previous)
+        target = version or earlier[0]
         if target in state.served and target not in state.quarantined:
             return target
         self.registry.folder(use_case, target)
@@ -111,8 +142,9 @@ class Desk:
         self, event: str, version: str, reason: str, details: Any, quarantined: Sequence[str]
     ) -> Entry:
         """Write a decision after which another version serves; the aliases are not moved yet."""
-        known = self.registry.versions(self.use_case)
-        there = {version.number for version in known if version.folder.is_dir()}
+        served = set(self.state.served)
+        there = {one for one in served if self.registry.holds(self.use_case, one)}
+        digest = bundle_digest(self.registry.folder(self.use_case, version))
         return self.registry.ledger.append(
             self.use_case,
             event,
@@ -121,10 +153,16 @@ class Desk:
             previous=way_back(self.state.served, version, quarantined, there),
             actor=self.actor,
             reason=reason,
-            details=details,
+            details={**details, DIGEST: digest},
             quarantined=quarantined,
             expect=self.state.seq,
         )
+
+
+def earlier_champions(state: State) -> list[str]:
+    """Versions that served before and may serve again, newest first."""
+    barred = {state.champion, *state.quarantined}
+    return [version for version in dict.fromkeys(reversed(state.served)) if version not in barred]
 
 
 def way_back(

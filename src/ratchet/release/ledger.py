@@ -176,6 +176,12 @@ class Ledger:
         rows = self._rows(use_case, ("seq", "digest"))
         return next((row["digest"] for row in rows if row["seq"] == seq), None)
 
+    def noted(self, use_case: str, version: str, name: str) -> Any:
+        """A detail as it was first written down about a version; None where none has it."""
+        rows = self._rows(use_case)
+        entries = (_entry(row) for row in rows if row["version"] == version)
+        return next((found for each in entries if (found := each.details.get(name))), None)
+
     def verify(self, anchors: Mapping[str, tuple[int, str]] | None = None) -> list[str]:
         """What is wrong with the chain: a line for each row changed, deleted, inserted or moved.
 

@@ -48,6 +48,18 @@ def hash_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def bundle_digest(folder: Path) -> str:
+    """SHA-256 of a bundle's manifest, and so of everything that the manifest names.
+
+    Raises:
+        BundleError: there is no manifest.
+    """
+    try:
+        return hash_of((folder / MANIFEST).read_bytes())
+    except OSError as error:
+        raise BundleError(f"{MANIFEST} is missing in bundle {folder}: {error.strerror}") from error
+
+
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest of a bundle.
 

@@ -16,7 +16,7 @@ from ratchet.release.answers import in_order, no_answers, series_terms, tidy_ans
 from ratchet.release.context import features_in_context
 from ratchet.release.files import Files
 from ratchet.release.golden import compare, told
-from ratchet.release.manifest import MANIFEST, BundleError, hash_of
+from ratchet.release.manifest import BundleError, bundle_digest
 
 
 class Bundle:
@@ -38,7 +38,7 @@ class Bundle:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the manifest, and so of everything in the bundle."""
-        return hash_of((self.folder / MANIFEST).read_bytes())
+        return bundle_digest(self.folder)
 
     @cached_property
     def use_case(self) -> UseCase:

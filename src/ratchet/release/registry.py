@@ -14,7 +14,15 @@ from ratchet.errors import UserError
 from ratchet.release.aliases import anchors, challenger_of, drop_anchor, follow
 from ratchet.release.ledger import Ledger
 from ratchet.release.leftovers import clear, mark, remove
-from ratchet.release.versions import Version, create_version, model_name, model_of, versions_of
+from ratchet.release.manifest import BundleError, bundle_digest
+from ratchet.release.versions import (
+    DIGEST,
+    Version,
+    create_version,
+    model_name,
+    model_of,
+    versions_of,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,21 +96,55 @@ class Registry:
         return known[number]
 
     def folder(self, use_case: str, version: str | None) -> Path:
-        """The bundle of a version.
+        """The bundle of a version, after making sure that it is the one that was judged.
 
         Args:
             use_case: of which.
             version: its number; ``None``, as of a champion that there is not, is an error.
 
         Raises:
-            RegistryError: the version or its folder is not there; says which are.
+            RegistryError: the version or its folder is not there; says which are. Or the manifest
+                has another digest than the ledger recorded, so that files may have been replaced.
         """
         if version is None:
             raise RegistryError(f"{use_case}: no version is named: does any serve yet?")
-        folder = self.version(use_case, version).folder
-        if not folder.is_dir():
-            raise RegistryError(f"version {version} of {use_case}: its bundle {folder} is missing")
-        return folder
+        known = self.version(use_case, version)
+        if known.fault:
+            raise RegistryError(f"version {version} of {use_case}: {known.fault}")
+        if not known.folder.is_dir() or known.folder.is_symlink():
+            what = "a link, and no folder" if known.folder.is_symlink() else "missing"
+            raise RegistryError(
+                f"version {version} of {use_case}: its bundle {known.folder} is {what}"
+            )
+        self._compare_digest(use_case, known)
+        return known.folder
+
+    def holds(self, use_case: str, version: str) -> bool:
+        """Whether the bundle of a version is there and is the one that was judged."""
+        try:
+            self.folder(use_case, version)
+        except UserError:
+            return False
+        return True
+
+    def _compare_digest(self, use_case: str, version: Version) -> None:
+        """Compare with what was recorded at the first decision, or else at the registration.
+
+        Versions from before digests were recorded have neither.
+        """
+        recorded = self.ledger.noted(use_case, version.number, DIGEST)
+        by = "the ledger recorded" if recorded else "the registry recorded"
+        recorded = recorded or version.tags.get(DIGEST)
+        try:
+            found = bundle_digest(version.folder)
+        except BundleError as error:
+            raise RegistryError(f"version {version.number} of {use_case}: {error}") from error
+        if recorded is not None and found != recorded:
+            raise RegistryError(
+                f"version {version.number} of {use_case} is not what was judged: the digest of "
+                f"bundle {version.folder} is {found[:12]}..., {by} {str(recorded)[:12]}...; bring "
+                f"the bundle back from a copy (kedro ratchet checkout)"
+            )
 
     def register(
         self,
@@ -133,7 +175,9 @@ class Registry:
             number = (
                 same[0].number
                 if same
-                else create_version(self.client, use_case, folder, tags, run_id)
+                else create_version(
+                    self.client, use_case, folder, {DIGEST: bundle_digest(folder), **tags}, run_id
+                )
             )
             mark(folder)
         self.repair(use_case)

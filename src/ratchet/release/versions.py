@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
 PREFIX = "ratchet-"
 BUNDLE = "bundle"
 """Tag of a version: name of its folder."""
+DIGEST = "digest"
+"""Tag of a version, and detail of a decision: SHA-256 of the bundle's manifest."""
+
+_FOLDER_NAME = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,12 @@ class Version:
 
     Attributes:
         number: its number in the registry, as text.
-        bundle: name of its folder.
+        bundle: name of its folder; empty where ``fault`` says that the tag cannot be followed.
         folder: its folder, which may be missing.
         created: when it was registered (UTC).
         run_id: MLflow run that made it.
         tags: what was noted about it.
+        fault: why its bundle cannot be found by the tag; empty where it can.
     """
 
     number: str
@@ -36,6 +44,7 @@ class Version:
     created: datetime
     run_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    fault: str = ""
 
 
 def model_name(use_case: str) -> str:
@@ -64,16 +73,23 @@ def model_of(client: MlflowClient, use_case: str) -> RegisteredModel | None:
 def versions_of(client: MlflowClient, use_case: str, bundles: Path) -> list[Version]:
     """All versions of a use case, oldest first.
 
-    The folder is found by its name, so that it is found after the project has moved.
+    The folder is found by its name, so that it is found after the project has moved. A tag can be
+    edited: one that is no name of a folder, is not where the version was registered from, or is
+    shared with another version leads nowhere.
     """
     found = _pages(client.search_model_versions, f"name = '{model_name(use_case)}'")
     known = [_version(made, bundles / use_case) for made in found]
+    claims = Counter(version.bundle for version in known)
+    for place, version in enumerate(known):
+        if version.bundle and claims[version.bundle] > 1:
+            fault = f"its tag '{BUNDLE}' names {version.bundle!r}, as that of another version does"
+            known[place] = _astray(version, fault)
     return sorted(known, key=lambda version: int(version.number))
 
 
 def _version(made: Any, bundles: Path) -> Version:
     bundle = made.tags.get(BUNDLE, "")
-    return Version(
+    version = Version(
         number=str(made.version),
         bundle=bundle,
         folder=bundles / (bundle or "unknown"),
@@ -81,6 +97,19 @@ def _version(made: Any, bundles: Path) -> Version:
         run_id=made.run_id or None,
         tags=made.tags,
     )
+    if bundle and not _FOLDER_NAME.fullmatch(bundle):
+        return _astray(version, f"its tag '{BUNDLE}' is {bundle!r}, which is no bundle's name")
+    origin = unquote((made.source or bundle).rstrip("/").rpartition("/")[2])
+    if bundle != origin:
+        told = f"its tag '{BUNDLE}' names {bundle!r}, and it was registered from {origin!r}"
+        return _astray(version, told)
+    return version
+
+
+def _astray(version: Version, fault: str) -> Version:
+    """The version without a way to any folder: what it names may belong to somebody else."""
+    nowhere = version.folder.parent / f".no-bundle-{version.number}"
+    return replace(version, bundle="", folder=nowhere, fault=fault)
 
 
 def create_version(

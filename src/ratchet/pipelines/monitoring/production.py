@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.errors import DataError, UserError
+from ratchet.errors import UserError
 from ratchet.monitoring.alerts import Alert, find_alerts
 from ratchet.monitoring.comparison import Comparison, compare, jsonable
 from ratchet.monitoring.oversight import oversee
@@ -21,6 +21,7 @@ from ratchet.pipelines.monitoring.champion import CHAMPION, Serving, last_reques
 from ratchet.preparation import read_day
 from ratchet.release.deciding import deciding
 from ratchet.release.delivered import Delivered, decided_until, delivered
+from ratchet.release.desk import earlier_champions
 from ratchet.release.rehearsal import rehearse
 
 
@@ -174,8 +175,8 @@ class Production:
 def without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict[str, Any]:
     """What is to be done where the champion did not answer.
 
-    A bundle that cannot serve is replaced by the previous model, if that can. Data that break its
-    contract are no fault of the model, and nothing is done about it.
+    A bundle that cannot serve is replaced by the newest earlier champion that can. Data that break
+    its contract are no fault of the model, and nothing is done about it.
 
     Args:
         registry: versions and decisions.
@@ -188,18 +189,20 @@ def without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict
     }
     if (trouble := scored["trouble"]) is None:
         return found
-    version, previous = scored["version"], registry.previous(name)
+    version = scored["version"]
     reason = f"version {version} did not answer: {trouble['wrong']}"
     if trouble["with"] == "data":
         return {**found, "reason": reason, "alerts": [_fails(name, reason)]}
-    try:
-        if previous is None:
-            raise DataError("there is none")
-        rehearse(registry.folder(name, previous))
-    except UserError as error:
-        reason = f"{reason}; no way back: {error}"
-        return {**found, "reason": reason, "alerts": [_fails(name, reason)]}
-    return {**found, "action": "rollback", "reason": f"{reason}; version {previous} can"}
+    refused = []
+    for previous in earlier_champions(registry.ledger.state(name)):
+        try:
+            rehearse(registry.folder(name, previous))
+        except UserError as error:
+            refused.append(str(error))
+        else:
+            return {**found, "action": "rollback", "reason": f"{reason}; version {previous} can"}
+    reason = f"{reason}; no way back: {'; '.join(refused) or 'there is none'}"
+    return {**found, "reason": reason, "alerts": [_fails(name, reason)]}
 
 
 def _fails(name: str, reason: str) -> dict[str, Any]:
