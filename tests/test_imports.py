@@ -13,7 +13,17 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "ratchet"
 
-LOOSE = {"params", "errors", "frames", "schemas", "progress", "config", "database", "provenance"}
+LOOSE = {
+    "params",
+    "errors",
+    "frames",
+    "dates",
+    "schemas",
+    "progress",
+    "config",
+    "database",
+    "provenance",
+}
 """Modules at the root that name things for everybody."""
 
 ALL = {
@@ -27,10 +37,13 @@ ALL = {
 MAY_IMPORT: dict[str, set[str]] = {
     "learning": set(),
     "use_cases": {"learning"},
-    "preparation": {"learning", "errors", "frames", "params", "schemas"},
-    "release": {"learning", "preparation", "errors", "frames", "params", "database"},
-    "monitoring": {"learning", "errors", "frames", "params", "database"},
-    "replay": {"learning", "preparation", "release", "monitoring", "errors", "params", "frames"},
+    "preparation": {"learning", "errors", "frames", "dates", "params", "schemas"},
+    "release": {"learning", "preparation", "errors", "frames", "dates", "params", "database"},
+    "monitoring": {"learning", "errors", "frames", "dates", "params", "database"},
+    "replay": {
+        *("learning", "preparation", "release", "monitoring"),
+        *("errors", "params", "frames", "dates"),
+    },
     "pipelines": {"learning", "preparation", "release", "monitoring", *LOOSE} - {"config"},
     "serving": {"learning", "preparation", "release", "monitoring", "errors", "params", "database"},
     "datasets": {"learning", "release", "monitoring", "errors", "database", "provenance"},
@@ -49,7 +62,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "frames": set(),
     "params": {"errors"},
     "progress": {"learning", "webhook"},
-    "schemas": {"errors", "params"},
+    "dates": {"errors", "params"},
+    "schemas": {"errors", "dates", "params"},
     "config": {"errors", "params", "learning"},
 }
 """Part of the package -> the other parts of it that it may import."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ratchet.dates import read_dates
 from ratchet.errors import DataError
 from ratchet.params import Column, Target
 
@@ -29,13 +30,21 @@ _DTYPES: dict[str, str] = {
 }
 
 
-def read_contract(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) -> pd.DataFrame:
+def read_contract(
+    frame: pd.DataFrame,
+    columns: Mapping[str, Column],
+    key: str,
+    *,
+    steps: tuple[str, str | None] | None = None,
+) -> pd.DataFrame:
     """Check a raw frame and give it types.
 
     Args:
         frame: the raw rows.
         columns: contract of each column; other columns are dropped.
         key: column whose values must be unique, where there is one.
+        steps: where rows are steps, the column of their time and the one that names their series,
+            ``None`` where all are one.
 
     Returns:
         New frame with the columns of the contract; lists are lists of text, empty where the value
@@ -49,11 +58,36 @@ def read_contract(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) 
         raise DataError(f"columns {missing} are missing; the file has {list(frame.columns)}")
     if frame.empty:
         raise DataError("the file has no rows")
-    typed = _validate(frame[list(columns)].reset_index(drop=True), columns, key)
+    frame = frame[list(columns)].reset_index(drop=True)
+    dates, unread = _read_dates(frame, columns, steps)
+    rest = {name: column for name, column in columns.items() if name not in unread}
+    try:
+        typed = _validate(frame[list(rest)].assign(**dates), rest, key)
+    except DataError as error:
+        raise DataError("\n".join([*unread.values(), str(error)])) from None
+    if unread:
+        raise DataError("\n".join(unread.values()))
     for name, column in columns.items():
         if column.type == "list":
             typed[name] = typed[name].astype(object).map(partial(_split, column.separator))
     return typed
+
+
+def _read_dates(
+    frame: pd.DataFrame, columns: Mapping[str, Column], steps: tuple[str, str | None] | None
+) -> tuple[dict[str, pd.Series], dict[str, str]]:
+    """Columns of dates, and by name what is wrong with those that cannot be read."""
+    dates: dict[str, pd.Series] = {}
+    unread: dict[str, str] = {}
+    time, series = steps or (None, None)
+    one = pd.Series(0, index=frame.index)
+    for name in [name for name, column in columns.items() if column.type == "date"]:
+        of_steps = (frame[series] if series else one) if name == time else None
+        try:
+            dates[name] = read_dates(frame[name], columns[name], name, of_steps)
+        except DataError as error:
+            unread[name] = str(error)
+    return dates, unread
 
 
 def check_steps(typed: pd.DataFrame, time: str, series: str | None) -> None:
@@ -130,9 +164,9 @@ def _schema(column: Column, *, unique: bool) -> pa.Column:
     if column.type == "integer":
         checks.append(pa.Check(_is_whole, name="whole"))
     if column.low is not None:
-        checks.append(pa.Check.ge(_bound(column.type, column.low)))
+        checks.append(pa.Check.ge(_bound(column, column.low)))
     if column.high is not None:
-        checks.append(pa.Check.le(_bound(column.type, column.high)))
+        checks.append(pa.Check.le(_bound(column, column.high)))
     if column.values is not None:
         checks.append(pa.Check.isin(column.values))
     return pa.Column(_dtype(column), checks, nullable=column.nullable, unique=unique, coerce=True)
@@ -141,6 +175,8 @@ def _schema(column: Column, *, unique: bool) -> pa.Column:
 def _dtype(column: Column) -> str:
     if column.type == "integer" and column.nullable:  # numpy's integers know no missing value
         return _DTYPES["number"]
+    if column.timezone is not None:
+        return f"datetime64[us, {column.timezone}]"
     return _DTYPES[column.type]
 
 
@@ -158,8 +194,8 @@ def _is_whole(values: pd.Series) -> pd.Series:
     return values % 1 == 0
 
 
-def _bound(kind: str, value: Any) -> Any:
-    return pd.Timestamp(value) if kind == "date" else value
+def _bound(column: Column, value: Any) -> Any:
+    return pd.Timestamp(value, tz=column.timezone) if column.type == "date" else value
 
 
 def _rule(check: str, column: Column) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ratchet.params.base import Derived, Params, Share
 
@@ -35,6 +37,11 @@ class Column(Params):
         low: smallest value allowed (a number, or a date for ``date``).
         high: largest value allowed.
         values: the only values allowed.
+        format: how dates are written, as ``strptime`` reads it, or ``ISO8601``.
+        unit: what dates given as numbers count, since 1970; ``excel`` for its day numbers.
+        dayfirst: whether the day stands before the month.
+        timezone: whose clock dates show, a name such as ``Europe/Berlin``; without it the clock
+            stands as it is in the file.
     """
 
     type: Literal["integer", "number", "string", "date", "list"]
@@ -43,6 +50,37 @@ class Column(Params):
     low: float | dt.date | None = None
     high: float | dt.date | None = None
     values: list[str] | None = None
+    format: str | None = None
+    unit: Literal["s", "ms", "us", "ns", "D", "excel"] | None = None
+    dayfirst: bool | None = None
+    timezone: str | None = None
+
+    @model_validator(mode="after")
+    def _say_once_how_dates_are_written(self) -> Self:
+        said = [name for name in ("format", "unit", "dayfirst") if getattr(self, name) is not None]
+        of_dates = [*said, *(["timezone"] if self.timezone is not None else [])]
+        if self.type != "date" and of_dates:
+            raise ValueError(f"{of_dates}: for columns of type date only, this is a {self.type}")
+        if len(said) > 1:
+            raise ValueError(
+                f"{said}: one of them says how dates are written, leave out the others"
+            )
+        if self.format not in (None, "ISO8601") and not re.search(r"%[YyGcxD]", self.format or ""):
+            raise ValueError(
+                f"format: expected ISO8601 or what strptime reads, with a year (%Y or %y), such as "
+                f"%d.%m.%Y; got {self.format!r}"
+            )
+        return self
+
+    @field_validator("timezone")
+    @classmethod
+    def _name_a_known_zone(cls, name: str | None) -> str | None:
+        try:
+            return name if name is None else ZoneInfo(name).key
+        except (OSError, ValueError, ZoneInfoNotFoundError):
+            raise ValueError(
+                f"expected the name of a time zone such as Europe/Berlin or UTC, got {name!r}"
+            ) from None
 
 
 class Split(Params):

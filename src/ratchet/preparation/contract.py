@@ -38,7 +38,7 @@ def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any =
     from ratchet.schemas import check_steps, check_target, read_contract
 
     rows = raw if data.prepare is None else _prepare(raw, data.prepare)
-    typed = read_contract(rows, data.columns, data.key)
+    typed = read_contract(rows, data.columns, data.key, steps=_steps(data))
     if data.series and data.time:
         check_steps(typed, data.time, data.series.id)
     for name, target in read_targets(targets).items():
@@ -54,6 +54,11 @@ def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any =
         first = typed[data.time].min().date()
         raise DataError(f"column '{data.time}': no row up to as_of={day.date()}, first is {first}")
     return cut
+
+
+def _steps(data: Data) -> tuple[str, str | None] | None:
+    """Columns that tell steps apart: their time, and their series where there are several."""
+    return (data.time, data.series.id) if data.series and data.time else None
 
 
 def _prepare(raw: DataFrame, prepare: Derived) -> DataFrame:
@@ -116,7 +121,7 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
         if column.nullable and name not in needs.required and _is_blank(rows, name)
     ]
     given = {name: column for name, column in columns.items() if name not in blank}
-    typed = read_contract(_lists_as_text(rows, given), given, data.key)
+    typed = read_contract(_lists_as_text(rows, given), given, data.key, steps=_steps(data))
     for name in blank:
         typed[name] = _nothing(columns[name], len(rows))
     if data.series and data.time:

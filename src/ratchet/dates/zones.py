@@ -1,0 +1,134 @@
+"""Local clocks and moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ratchet.errors import DataError
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A column, for messages."""
+
+    name: str
+    values: pd.Series
+
+    @property
+    def parameter(self) -> str:
+        """Where its contract stands."""
+        return f"data.columns.{self.name}"
+
+    def error(self, wrong: Any, expected: str, way_out: str) -> DataError:
+        """Name the rows that are wrong; the first row after the header is row 0."""
+        rows = self.values[np.asarray(wrong, dtype=bool)]
+        first = ", ".join(f"row {row}: {_shown(value)}" for row, value in rows.head(_SHOWN).items())
+        return DataError(
+            f"column '{self.name}': expected {expected}; {len(rows)} of {len(self.values)} rows "
+            f"differ ({first}); {way_out}"
+        )
+
+
+def _shown(value: Any) -> str:
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def local(times: Any) -> Any:
+    """Times as their local clock shows them, without time zone."""
+    return (times.dt if isinstance(times, pd.Series) else times).tz_localize(None)
+
+
+def utc(times: Any) -> Any:
+    """Times in UTC and without time zone; those without one are taken to be in UTC."""
+    access = times.dt if isinstance(times, pd.Series) else times
+    return times if access.tz is None else local(access.tz_convert("UTC"))
+
+
+def without_zone(times: pd.Series, offset: npt.NDArray[np.float64], place: Place) -> pd.Series:
+    """The clock as it stands, where all values are of one clock.
+
+    Args:
+        times: the clock of each value.
+        offset: minutes by which it is ahead of UTC; NaN where a value does not say.
+        place: the column.
+
+    Raises:
+        DataError: values have offsets other than that of UTC, or only some have one.
+    """
+    said = ~np.isnan(offset)
+    if not said.any() or (not offset[said].any() and said.sum() == times.notna().sum()):
+        return times
+    offsets = [_offset(minutes) for minutes in np.unique(offset[said])]
+    raise place.error(
+        said,
+        f"times without an offset from UTC, or a time zone whose days are meant (there is "
+        f"{', '.join(offsets[:_SHOWN])}{'' if said.sum() == times.notna().sum() else ' or none'})",
+        f"write {place.parameter}.timezone: the name of the place whose clock it is "
+        f"(Europe/Berlin), {_fixed(offset[said])}or UTC",
+    )
+
+
+def _offset(minutes: float) -> str:
+    whole = int(minutes)
+    return f"{'-' if whole < 0 else '+'}{abs(whole) // 60:02d}:{abs(whole) % 60:02d}"
+
+
+def _fixed(offsets: npt.NDArray[np.float64]) -> str:
+    """The zone of a clock that is never put forward or back, where the offsets are of one."""
+    if len(np.unique(offsets)) > 1 or offsets[0] % 60 or not offsets[0]:
+        return ""
+    hours = int(offsets[0] // 60)  # the sign is that of POSIX
+    return f"Etc/GMT{-hours:+d} for the clock as it stands, "
+
+
+def in_zone(
+    times: pd.Series,
+    offset: npt.NDArray[np.float64],
+    zone: str,
+    place: Place,
+    series: pd.Series | None = None,
+) -> pd.Series:
+    """Moments that show the clock of a time zone.
+
+    Args:
+        times: the clock of each value.
+        offset: minutes by which it is ahead of UTC; a value that does not say shows the local one.
+        zone: the time zone.
+        place: the column.
+        series: see ``read_dates``.
+
+    Raises:
+        DataError: there is no such local time, as clocks were put forward.
+    """
+    said = ~np.isnan(offset)
+    ahead = pd.to_timedelta(np.where(said, offset, 0), unit="m").as_unit("us")
+    moments = (times - ahead).dt.tz_localize("UTC").dt.tz_convert(zone)
+    clock = times[~said]
+    again = ~_is_first(clock, None if series is None else series[~said])
+    there = clock.dt.tz_localize(zone, ambiguous=~again, nonexistent="shift_forward")
+    moved = (local(there) != clock) & clock.notna() & (clock != clock.dt.normalize())
+    if moved.any():
+        raise place.error(
+            moved.reindex(times.index, fill_value=False),
+            f"times of the clock of {zone}, which is put forward over these",
+            f"where the clock is never put forward, name that one in {place.parameter}.timezone "
+            f"(Etc/GMT-1 is an hour ahead of UTC)",
+        )
+    moments[~said] = there
+    return moments
+
+
+def _is_first(clock: pd.Series, series: pd.Series | None) -> npt.NDArray[np.bool_]:
+    """Rows that are the first of their series at their local time; all where there are no steps."""
+    if series is None or clock.empty:
+        return np.ones(len(clock), dtype=bool)
+    named = pd.DataFrame({"series": series, "clock": clock})
+    newest_first = clock.iloc[0] > clock.iloc[-1]
+    return ~named.duplicated(keep="last" if newest_first else "first").to_numpy()
