@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from ratchet.use_cases.power import beyond, change, earlier, read_load, recent_mean, together
 
@@ -33,6 +34,25 @@ def test_a_file_with_times():
 
     assert load["time"].tolist() == list(pd.to_datetime(["2017-01-06 00:10", "2017-01-07 00:10"]))
     assert load["workday"].tolist() == [1, 0]  # a Friday and a Saturday
+
+
+@pytest.mark.parametrize(
+    ("time", "zone", "written"),
+    [
+        ("DateTime", "Zone 2  Power Consumption", "1/13/2017 0:10"),
+        ("DateTime", "Zone 2 Power Consumption", "1/13/2017 0:10"),
+        ("Date", "Zone2", "1/13/17 0:10"),
+    ],
+)
+def test_tetouan_as_published_and_as_copied(time, zone, written):
+    conf = yaml.safe_load((ROOT / "conf/tetouan/parameters/power.yml").read_text("utf-8"))
+    arguments = conf["power"]["data"]["prepare"]["arguments"]
+    frame = pd.DataFrame({time: [written, written], "Wind Speed": 1.0, zone: [5.0, 6.0]})
+
+    load = read_load(frame, **arguments)
+
+    assert load["time"].tolist() == [pd.Timestamp("2017-01-13 00:10")] * 2
+    assert load[["wind", "demand"]].to_numpy().tolist() == [[1, 5], [1, 6]]
 
 
 def test_only_the_first_rows():
@@ -85,9 +105,17 @@ def test_embedded_data(project, run_kedro, load_catalog):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not TETOUAN.exists(), reason=f"there is no {TETOUAN}: set RATCHET_SHARED_DATA")
-@pytest.mark.parametrize(("horizon", "steps"), [(1, {"00", "01"}), (144, {"00", "01"})])
-def test_the_same_pipelines_on_another_file(project, run_kedro, load_catalog, horizon, steps):
-    (project / "data/01_raw/tetouan.csv").symlink_to(TETOUAN)
+@pytest.mark.parametrize(("horizon", "published"), [(1, False), (144, True)])
+def test_the_same_pipelines_on_another_file(project, run_kedro, load_catalog, horizon, published):
+    steps = {"00", "01"}
+    place = project / "data/01_raw/tetouan.csv"
+    place.symlink_to(TETOUAN)
+    if published:
+        copy = pd.read_csv(TETOUAN).rename(columns={"Date": "DateTime"})
+        copy["DateTime"] = copy["DateTime"].str.replace("/17 ", "/2017 ")
+        zones = {f"Zone{n}": f"Zone {n}{' ' * (1 + (n > 1))}Power Consumption" for n in (1, 2, 3)}
+        place.unlink()
+        copy.rename(columns=zones).to_csv(place, index=False)
     windows = {"horizon": horizon, "lookback": 2, "seasons": [144], "rolling": [6], "known": []}
     power = {"features": {"windows": windows}}
 

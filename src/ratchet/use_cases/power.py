@@ -14,7 +14,7 @@ def read_load(
     start: str | None = None,
     frequency: str | None = None,
     time: str = "time",
-    time_format: str | None = None,
+    time_format: str | list[str] | None = None,
     rename: Mapping[str, str] | None = None,
     rows: int | None = None,
 ) -> pd.DataFrame:
@@ -24,9 +24,10 @@ def read_load(
         frame: rows as delivered, in the order of time where they have no times of their own.
         start: time of the first row, for a file without times.
         frequency: distance of two rows, for a file without times.
-        time: column of the times, for a file that has them.
-        time_format: how the times are written.
-        rename: name of a column -> its new name.
+        time: column of the times, for a file that has them, after renaming.
+        time_format: how the times are written; of several the first that reads all of them.
+        rename: name of a column -> its new name, of those that are there; several blanks in a name
+            count as one.
         rows: how many rows are read, from the first one; without it all.
 
     Returns:
@@ -37,15 +38,29 @@ def read_load(
         KeyError: there is no column of times.
         ValueError: a time cannot be read.
     """
-    frame = frame.iloc[:rows]
+    frame = frame.iloc[:rows].rename(columns=lambda name: " ".join(str(name).split()))
+    frame = frame.rename(
+        columns={" ".join(old.split()): new for old, new in (rename or {}).items()}
+    )
     if start is None:
-        times = pd.to_datetime(frame[time], format=time_format)
+        if time not in frame:
+            raise KeyError(f"no column '{time}'; after renaming there are {list(frame.columns)}")
+        times = _read_times(frame[time], time_format)
     else:
         times = pd.Series(pd.date_range(start, periods=len(frame), freq=frequency), frame.index)
-    load = frame.rename(columns=dict(rename or {})).assign(time=times)
+    load = frame.assign(time=times)
     if "workday" not in load:
         load["workday"] = (times.dt.dayofweek < 5).astype(int)
     return load
+
+
+def _read_times(values: pd.Series, formats: str | list[str] | None) -> pd.Series:
+    *others, last = formats if isinstance(formats, list) else [formats]
+    for form in others:
+        times = pd.to_datetime(values, format=form, errors="coerce")
+        if times.notna().all():
+            return times
+    return pd.to_datetime(values, format=last)
 
 
 def earlier(frame: pd.DataFrame, *, column: str, steps: int) -> pd.Series:
