@@ -1,13 +1,11 @@
-"""``kedro ratchet land`` and ``fresh``: new raw files, and whether they bring new rows."""
+"""``kedro ratchet land``: new raw files, and what is refused."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
@@ -133,58 +131,3 @@ def test_a_raw_file_elsewhere_cannot_be_put_into_place(shop):
     )
 
     assert "it needs a filepath on this machine, found s3://bucket/shop.csv" in land().output
-
-
-def unseen(until: str | None, rows: list[tuple[str, float | None]], tmp_path: Path) -> Any:
-    """What is new beside a champion that was chosen by rows up to a moment."""
-    import yaml
-
-    from ratchet.params import UseCase
-    from ratchet.release.unseen import unseen_rows
-
-    use_case = UseCase.model_validate(yaml.safe_load(PARAMETERS.format(source="x"))["shop"])
-    registry: Any = SimpleNamespace(
-        champion=lambda name: None if until is None else "3", folder=lambda name, version: tmp_path
-    )
-    frame = pd.DataFrame(rows, columns=["day", "units"])
-    return unseen_rows(registry, "shop", use_case, frame, "2026-11-10")
-
-
-ROWS = [("2026-11-01", 1.0), ("2026-11-08", 2.0), ("2026-11-09", None), ("2026-11-15", 3.0)]
-
-
-@pytest.mark.parametrize(
-    ("until", "n", "told"),
-    [
-        ("2026-11-01T00:00:00", 1, "1 new rows since 2026-11-01T00:00:00, the last that version 3"),
-        # The truth of the 9th is not known yet, and the 15th is after the day that is looked at.
-        (
-            "2026-11-08T00:00:00",
-            0,
-            "no new rows since 2026-11-08T00:00:00, the last that version 3",
-        ),
-        (None, 2, "nothing serves yet; there are 2 rows"),
-    ],
-)
-def test_new_rows(until, n, told, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "ratchet.release.unseen.read_manifest", lambda _: {"decided_until": until, "last_row": None}
-    )
-
-    found = unseen(until, ROWS, tmp_path)
-
-    assert (found.rows, found.fresh) == (n, n > 0)
-    assert found.reason.startswith(told)
-
-
-def test_new_rows_without_time_are_those_the_champion_does_not_know(tmp_path, monkeypatch):
-    from ratchet.release import unseen as module
-
-    monkeypatch.setattr(
-        module, "read_manifest", lambda _: {"decided_until": None, "last_row": None}
-    )
-    monkeypatch.setattr(module, "_known", lambda folder, typed, key: 1)
-
-    found = unseen("2026-11-01", ROWS, tmp_path)
-
-    assert found.reason == "1 new rows beside those that version 3 knows"

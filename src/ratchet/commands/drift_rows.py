@@ -53,7 +53,9 @@ class NotLearned:
         """
         if self.now.times is None:
             return rows.inputs.loc[rows.inputs.index.isin(self.keys)]
-        return rows.inputs[rows.inputs["time"] >= self.now.times.loc[self.keys].min()]
+        later = rows.inputs["time"] >= self.now.times.loc[self.keys].min()
+        new = self.now.new_inputs(self.now.bundle.manifest["last_row"])
+        return rows.inputs[later & rows.inputs.index.isin(new.index)]
 
     def predict(self, rows: Delivered) -> dict[str, pd.DataFrame]:
         """Tidy rows of every target, with the truth where it is known, of those answered."""

@@ -17,6 +17,9 @@ from ratchet.release.manifest import BundleError
 REFERENCE_ROWS = 20_000
 """Training rows that drift is measured against; more of them say nothing more."""
 
+GIVEN = "given"
+"""Of series, column of the known rows: whether the file had the row, or its step was empty."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
@@ -125,6 +128,10 @@ def _rows(contents: Contents) -> pd.DataFrame:
     data = contents.use_case.data
     rows = contents.primary[contents.primary["split"].notna()].set_index(data.key)
     known = pd.DataFrame({"part": rows["split"].astype(str)})
+    if data.series and data.time:
+        names = [data.time, *([data.series.id] if data.series.id else [])]
+        there = pd.MultiIndex.from_frame(contents.typed[names])
+        known[GIVEN] = pd.MultiIndex.from_frame(rows[names]).isin(there)
     return known.assign(time=rows[data.time]) if data.time else known
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ratchet.params import TARGET_PREFIX, Target
@@ -18,6 +19,7 @@ from ratchet.preparation import (
     only_target,
     typed_rows,
 )
+from ratchet.release.contents import GIVEN
 from ratchet.release.reading import Bundle
 
 
@@ -50,34 +52,54 @@ class Delivered:
             rows = derive_columns(self.typed, data, needs.derived_for_targets)
             rows = rows.dropna(subset=needs.required)
         else:
-            target = only_target(dict(use_case.targets))
-            laid, there = lay_out_steps(self.typed, data, target, needs.required)
-            rows = derive_columns(laid, data)[there.any(axis=1).repeat(there.shape[1])]
+            laid, given = self._laid
+            rows = derive_columns(laid, data)[given.any(axis=1).repeat(given.shape[1])]
         rows = rows.set_index(data.key)
         if data.time is None:
             return rows
         return rows.assign(time=rows[data.time]).sort_values("time", kind="stable")
+
+    @cached_property
+    def given(self) -> pd.Index:
+        """Keys of the rows that are in the file; of series there are others, where it has none."""
+        data = self.bundle.use_case.data
+        if data.series is None:
+            return pd.Index(self.typed[data.key])
+        laid, given = self._laid
+        return pd.Index(laid.loc[given.ravel(), data.key])
+
+    @cached_property
+    def _laid(self) -> tuple[pd.DataFrame, Any]:
+        use_case = self.bundle.use_case
+        target = only_target(dict(use_case.targets))
+        return lay_out_steps(self.typed, use_case.data, target, Needs(use_case).required)
 
     @property
     def times(self) -> pd.Series | None:
         """Time of every row, by row key, where rows have one."""
         return self.inputs["time"] if self.bundle.use_case.data.time else None
 
-    def newer_than(self, moment: Any) -> pd.Index:
-        """Keys of the rows that can be answered and are newer than a moment.
+    def new_inputs(self, moment: Any) -> pd.DataFrame:
+        """``inputs`` of the rows that are new after a moment, see ``new_rows``."""
+        times = pd.Series(pd.NaT, self.inputs.index) if self.times is None else self.times
+        # A step of a series that was empty is no new row before the file has one for it.
+        late = self.given.difference(given_rows(self.bundle).index)
+        known = self.bundle.rows
+        return self.inputs[new_rows(times, moment, known[~known.index.isin(late)])]
 
-        Rows without time are new when the bundle does not know them.
-        """
+    def newer_than(self, moment: Any) -> pd.Index:
+        """Keys of the rows that can be answered and are new after a moment, see ``new_rows``."""
         keys = self.features.index
-        if self.times is None or moment is None:
-            return keys[~keys.isin(self.bundle.rows.index)]
-        return keys[(self.times.reindex(keys) > pd.Timestamp(moment)).to_numpy()]
+        return keys[keys.isin(self.new_inputs(moment).index)]
 
     def first_after(self, moment: Any) -> Any:
-        """Time of the first row after a moment; None where there is none, or no time."""
+        """Time of the first row that is new after a moment; None where there is none, or no time.
+
+        See ``new_rows``.
+        """
         if self.times is None or moment is None:
             return None
-        later = self.times[self.times > pd.Timestamp(moment)]
+        later = self.new_inputs(moment)["time"]
         return None if later.empty else later.min().to_pydatetime()
 
     def predict(self, keys: pd.Index) -> dict[str, pd.DataFrame]:
@@ -103,6 +125,37 @@ def delivered(bundle: Bundle, raw: pd.DataFrame, as_of: Any = None) -> Delivered
     """
     use_case = bundle.use_case
     return Delivered(bundle, typed_rows(raw, use_case.data, dict(use_case.targets), as_of))
+
+
+def given_rows(bundle: Bundle) -> pd.DataFrame:
+    """Rows that a bundle knows and that were in its file: of series, some steps were empty."""
+    known = bundle.rows
+    return known[known[GIVEN]] if GIVEN in known else known
+
+
+def new_rows(times: pd.Series, moment: Any, known: pd.DataFrame | None) -> np.ndarray:
+    """Which rows a model does not know: one rule for new rows, monitoring and the gate.
+
+    Rows after the moment are new, and those of the moment itself whose keys the model does not
+    know: a day that was delivered in two halves ends with rows of the same time.
+
+    Args:
+        times: time of every row by its key; missing values where rows have no time.
+        moment: time of the last row by which the model was made or chosen; None without time:
+            then every row that the model does not know is new.
+        known: rows that the model knows, by row key; None if they are all of the moment's.
+
+    Returns:
+        Of every row whether it is new.
+    """
+    unknown = np.ones(len(times), dtype=bool)
+    if known is not None:
+        unknown = ~times.index.isin(known.index)
+    if moment is None or times.isna().all():
+        return unknown
+    at = pd.Timestamp(moment)
+    late = (times == at).to_numpy() & unknown if known is not None else False
+    return (times > at).to_numpy() | late
 
 
 def decided_until(manifest: Mapping[str, Any]) -> str | None:

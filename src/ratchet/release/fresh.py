@@ -26,19 +26,6 @@ Answers = Mapping[str, pd.DataFrame]
 """Target -> answers, indexed by row key."""
 
 
-def fresh_keys(times: pd.Series, known: pd.Index, until: Any) -> pd.Index:
-    """Keys of the rows that a champion has not seen in any part.
-
-    Args:
-        times: time of every test row, by row key; missing values where rows have no time.
-        known: keys of the rows that the champion knows, which tell where rows have no time.
-        until: time of the last row by which it was made or chosen; ``None`` without time.
-    """
-    if until is None or times.isna().all():
-        return times.index[~times.index.isin(known)]
-    return times.index[times > pd.Timestamp(until)]
-
-
 @dataclass(frozen=True, eq=False)
 class Fresh:
     """Fresh rows, and how they are looked at.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ratchet.params import UseCase
 from ratchet.preparation import typed_rows
-from ratchet.release.delivered import decided_until
+from ratchet.release.delivered import decided_until, delivered, new_rows
 from ratchet.release.manifest import read_manifest
 from ratchet.release.registry import Registry
 
@@ -45,7 +46,8 @@ def unseen_rows(
 ) -> Unseen:
     """Count the rows that the model that serves does not know.
 
-    Rows whose targets are not known yet do not count: nothing can be learned from them.
+    Rows whose targets are not known yet do not count, nor those that lack a required value:
+    nothing can be learned from them.
 
     Args:
         registry: versions and decisions.
@@ -60,22 +62,39 @@ def unseen_rows(
     """
     typed = typed_rows(raw, use_case.data, dict(use_case.targets), as_of)
     targets = [t.column for t in use_case.targets.values() if t.column in typed]
-    known = typed.dropna(subset=targets)
+    known = typed.dropna(subset=[*targets, *use_case.data.required])
     champion = registry.champion(name)
     if champion is None:
         return Unseen(len(known), None, None, f"nothing serves yet; there are {len(known)} rows")
     folder = registry.folder(name, champion)
-    time, until = use_case.data.time, decided_until(read_manifest(folder))
-    if time is None or until is None:
-        rows, until = len(known) - _known(folder, known, use_case.data.key), None
-    else:
-        rows = int((known[time] > pd.Timestamp(until)).sum())
+    until = decided_until(read_manifest(folder)) if use_case.data.time else None
+    rows = _count_new(known, use_case, until, folder, raw, as_of)
     told = f"{rows} new rows" if rows else "no new rows"
     since = f"since {until}, the last that" if until else "beside those that"
     return Unseen(rows, champion, until, f"{told} {since} version {champion} knows")
 
 
-def _known(folder: Any, typed: pd.DataFrame, key: str) -> int:
+def _count_new(
+    rows: pd.DataFrame, use_case: UseCase, until: str | None, folder: Path, raw: Any, as_of: Any
+) -> int:
+    """How many of some rows are new to a bundle; it is opened where their times do not say so.
+
+    Args:
+        rows: typed rows whose truth is known.
+        use_case: the parameters.
+        until: time of the last row by which the bundle was made or chosen.
+        folder: the bundle.
+        raw: rows as delivered.
+        as_of: last day whose rows are seen.
+    """
+    data = use_case.data
+    if until is not None and not (rows[data.time] == pd.Timestamp(until)).any():
+        return int(new_rows(rows[data.time], until, None).sum())
     from ratchet.release.bundle import open_bundle
 
-    return int(typed[key].isin(open_bundle(folder).rows.index).sum())
+    now = delivered(open_bundle(folder), raw, as_of)
+    new = now.new_inputs(until)
+    if data.series is None:
+        return int(new.index.isin(rows[data.key]).sum())
+    (target,) = use_case.targets.values()
+    return int((new[target.column].notna() & new.index.isin(now.given)).sum())

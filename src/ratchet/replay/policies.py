@@ -15,8 +15,9 @@ from ratchet.monitoring.performance import answered
 from ratchet.monitoring.watch import Action, Assessment, in_question
 from ratchet.params import UseCase
 from ratchet.release.deciding import deciding
+from ratchet.release.delivered import new_rows
 from ratchet.release.evidence import Evidence
-from ratchet.release.fresh import Fresh, fresh_keys
+from ratchet.release.fresh import Fresh
 from ratchet.release.gate import Decision, judge
 from ratchet.replay.stage import Model, Stage
 from ratchet.replay.state import State
@@ -124,7 +125,8 @@ def evidence_of(
     keys, seen = times.index, [challenger.last_row]
     soundness: dict[str, str | None] = {"challenger": None, "answers": None}
     if champion is not None:
-        keys = fresh_keys(times, times.index[:0], champion.decided_until)
+        # Whole days are seen, and so every row of the champion's last moment was.
+        keys = keys[new_rows(times, champion.decided_until, None)]
         seen += [champion.decided_until] if len(keys) else []
         trouble = champion.trouble
         soundness["way back"] = trouble and f"version {champion.version}: {trouble}"

@@ -59,7 +59,9 @@ def serving(registry: Any, log: Any, name: str) -> Serving | None:
     bundle = open_bundle(registry.folder(name, entry.champion))
     rows = log.rows(name, arm=CHAMPION)
     before = rows[rows["predicted_at"] < naive_utc(entry.at)]
-    moments = [decided_until(bundle.manifest), before["row_time"].max()]
+    # Answers about the future say nothing of how far the rows have come.
+    reached = before["row_time"][before["row_time"] <= before["predicted_at"]]
+    moments = [decided_until(bundle.manifest), reached.max()]
     known = [pd.Timestamp(moment) for moment in moments if not pd.isna(moment)]
     since = max(known).isoformat() if known else None
     return Serving(str(entry.champion), bundle, since, before.index.unique())

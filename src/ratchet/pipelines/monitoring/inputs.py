@@ -37,12 +37,11 @@ def latest_drift(
 
 def _windows(now: Delivered, window: str, since: Any) -> list[pd.DataFrame]:
     """Complete windows of the rows of production, oldest first."""
-    if now.times is None or since is None:
-        fresh = now.inputs[~now.inputs.index.isin(now.bundle.rows.index)]
-        return [fresh] if len(fresh) else []
-    rows = now.inputs[now.inputs["time"] > pd.Timestamp(since)]
+    rows = now.new_inputs(since)
     if rows.empty:
         return []
+    if now.times is None or since is None:
+        return [rows]
     cut = cut_windows(rows["time"], window, start=now.first_after(since))
     whole = cut[cut["complete"].astype(bool)]
     return [rows.loc[part.index] for _, part in whole.groupby("start", sort=True)]

@@ -20,7 +20,7 @@ from ratchet.params import Target, UseCase
 from ratchet.pipelines.monitoring.champion import CHAMPION, Serving, last_request
 from ratchet.preparation import read_day
 from ratchet.release.deciding import deciding
-from ratchet.release.delivered import Delivered, decided_until, delivered
+from ratchet.release.delivered import Delivered, decided_until, delivered, given_rows, new_rows
 from ratchet.release.desk import earlier_champions
 from ratchet.release.rehearsal import rehearse
 
@@ -114,8 +114,9 @@ class Production:
         """Logged answers of the champion since it serves, as far as this run sees."""
         rows = self.log.rows(self.name, target, self.champion.version, arm=CHAMPION)
         rows = rows[~rows.index.isin(self.champion.answered)]
-        times = rows["row_time"]
-        seen = times.isna() | (times > pd.Timestamp(self.champion.since or pd.Timestamp.min))
+        times, known = rows["row_time"], given_rows(self.champion.bundle)
+        seen = times.isna()
+        seen |= new_rows(times, self.champion.since, known.set_axis(known.index.astype(str)))
         if self.as_of is not None:
             seen &= times.isna() | (times.dt.normalize() <= read_day(self.as_of))
         return rows[seen]

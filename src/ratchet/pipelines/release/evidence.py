@@ -13,9 +13,9 @@ from ratchet.errors import UserError
 from ratchet.params import UseCase
 from ratchet.pipelines.release.contenders import naive_rows
 from ratchet.release.bundle import Bundle
-from ratchet.release.delivered import decided_until, delivered
+from ratchet.release.delivered import decided_until, delivered, new_rows
 from ratchet.release.evidence import Evidence
-from ratchet.release.fresh import Answers, Fresh, fresh_keys
+from ratchet.release.fresh import Answers, Fresh
 from ratchet.release.rehearsal import rehearse
 
 
@@ -92,18 +92,22 @@ class Judging:
 
     @cached_property
     def _fresh_keys(self) -> pd.Index:
-        """Test rows that the champion has not seen in any part."""
+        """Test rows that the champion has not seen in any part.
+
+        Of series whole steps only: a late row has much in common with its step, which was seen.
+        """
         rows = pd.concat([rows[rows["split"] == "test"] for rows in self.predictions.values()])
         test = rows.index.unique()
         if self._champion is None:
             return test
         try:
-            known = self._opened.rows
+            champion = self._opened
+            known = None if self.use_case.data.series else champion.rows
         except UserError:
             return test[:0]
         time = self.use_case.data.time
         times = self.primary.loc[test, time] if time else pd.Series(pd.NaT, index=test)
-        return fresh_keys(times, known.index, decided_until(self._opened.manifest))
+        return test[new_rows(times, decided_until(champion.manifest), known)]
 
     def _last_seen(self, challenger: Bundle | None) -> str | None:
         """Time of the last row that one of the two has used."""

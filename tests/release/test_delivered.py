@@ -1,0 +1,174 @@
+"""Which delivered rows are new to a model: one rule for new rows, monitoring and the gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ratchet.params import UseCase
+from ratchet.release.delivered import delivered, new_rows
+from ratchet.release.unseen import unseen_rows
+
+ABOUT = {"title": "t", "question": "q", "source": "s"}
+TARGET = {"column": "y", "task": "regression"}
+RIDGE = {"candidates": {n: {"estimator": n} for n in ("dummy", "ridge")}}
+TABLE: dict[str, Any] = {
+    "about": ABOUT,
+    "data": {
+        "key": "id",
+        "time": "day",
+        "required": ["x"],
+        "columns": {
+            "id": {"type": "string"},
+            "day": {"type": "date"},
+            "x": {"type": "number", "nullable": True},
+            "y": {"type": "number", "nullable": True},
+        },
+    },
+    "features": {"numeric": ["x"]},
+    "targets": {"y": TARGET | RIDGE},
+}
+SERIES = {
+    "about": ABOUT,
+    "data": {
+        "time": "day",
+        "columns": {
+            "shop": {"type": "string"},
+            "day": {"type": "date"},
+            "y": {"type": "number", "nullable": True},
+        },
+        "series": {"id": "shop", "season": 2, "absent": {"y": 0}},
+    },
+    "features": {"windows": {"lookback": 2, "past": {"y": "value"}}},
+    "targets": {
+        "y": {
+            "column": "y",
+            "task": "forecasting",
+            "baseline": "persistence",
+            "candidates": {n: {"estimator": n} for n in ("persistence", "ridge")},
+        }
+    },
+}
+LAST = "2020-03-11"
+OF_TABLE = UseCase.model_validate(TABLE)
+
+
+def bundle(use_case: dict[str, Any], *keys: str, **known: Any) -> Any:
+    """A model that knows some rows of the last day."""
+    rows = pd.DataFrame({"part": "test", "time": pd.Timestamp(LAST), **known}, index=list(keys))
+    return SimpleNamespace(use_case=UseCase.model_validate(use_case), rows=rows, statistics=None)
+
+
+def table(*rows: tuple[str, str, float | None]) -> pd.DataFrame:
+    """Id, day and truth; where an id begins with ``?`` the row lacks what it has to have."""
+    frame = pd.DataFrame(rows, columns=["id", "day", "y"])
+    return frame.assign(x=[None if key.startswith("?") else 1.0 for key in frame["id"]])
+
+
+HALF = [("s350", LAST, 1.0), ("s351", LAST, 1.0)]
+"""What the champion knows of its last day."""
+
+REST = [("s352", LAST, 1.0), ("s353", LAST, None), ("?354", LAST, 1.0), ("s355", "2020-03-12", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("moment", "known", "new"),
+    [
+        (LAST, ["a", "b"], ["c", "d"]),  # d is of the last moment, and was not there
+        (LAST, ["a", "b", "d"], ["c"]),
+        (LAST, None, ["c"]),
+        ("2020-03-10", ["a"], ["b", "c", "d"]),
+        (None, ["a", "c"], ["b", "d"]),
+    ],
+)
+def test_rows_after_the_last_moment_and_those_of_it_that_were_not_there(moment, known, new):
+    days = {"a": "2020-03-10", "b": LAST, "c": "2020-03-12", "d": LAST}
+    times = pd.to_datetime(pd.Series(days))
+
+    found = new_rows(times, moment, None if known is None else pd.DataFrame(index=known))
+
+    assert list(times.index[found]) == new
+
+
+def test_rows_without_time_are_new_where_they_are_not_known():
+    times = pd.Series(pd.NaT, index=["a", "b"])
+
+    assert new_rows(times, LAST, pd.DataFrame(index=["a"])).tolist() == [False, True]
+
+
+def test_a_day_that_comes_in_two_halves():
+    raw = table(("s0", "2020-03-10", 1.0), *HALF, *REST)
+
+    now = delivered(bundle(TABLE, "s350", "s351"), raw)
+
+    assert list(now.new_inputs(LAST).index) == ["s352", "s353", "s355"]
+    assert list(now.newer_than(LAST)) == ["s352", "s353", "s355"]
+    assert now.first_after(LAST) == pd.Timestamp(LAST)
+
+
+def test_a_step_that_came_for_one_shop_first():
+    made = bundle(SERIES, f"a@{LAST}", f"b@{LAST}", given=[True, False])
+    first = [("a", "2020-03-10", 1.0), ("b", "2020-03-10", 1.0), ("a", LAST, 2.0)]
+    columns = ["shop", "day", "y"]
+
+    before = delivered(made, pd.DataFrame(first, columns=columns))
+    after = delivered(made, pd.DataFrame([*first, ("b", LAST, 3.0)], columns=columns))
+
+    assert before.new_inputs(LAST).empty
+    assert after.new_inputs(LAST)["y"].to_dict() == {f"b@{LAST}": 3.0}
+
+
+def unseen(
+    raw: pd.DataFrame, champion: Any, monkeypatch: Any, until: str | None = LAST, as_of: Any = None
+) -> Any:
+    """What is new beside a champion that was chosen by rows up to a moment."""
+    manifest = {"decided_until": until, "last_row": None}
+    monkeypatch.setattr("ratchet.release.unseen.read_manifest", lambda _: manifest)
+    monkeypatch.setattr("ratchet.release.bundle.open_bundle", lambda _: champion)
+    version = None if champion is None else "3"
+    registry: Any = SimpleNamespace(champion=lambda _: version, folder=lambda *_: Path())
+    return unseen_rows(registry, "shop", champion.use_case if champion else OF_TABLE, raw, as_of)
+
+
+@pytest.mark.parametrize(
+    ("rows", "n", "reason"),
+    [
+        (HALF, 0, f"no new rows since {LAST}, the last that version 3 knows"),
+        # One has no truth yet, and one lacks a value without which no row is learned from.
+        ([*HALF, *REST], 2, f"2 new rows since {LAST}, the last that version 3 knows"),
+        ([("s349", "2020-03-10", 1.0)], 0, f"no new rows since {LAST}, the last that"),
+        ([("s349", "2020-03-15", 1.0), ("s356", "2020-03-16", 1.0)], 1, "1 new rows since"),
+    ],
+)
+def test_new_rows_are_counted(rows, n, reason, monkeypatch):
+    found = unseen(table(*rows), bundle(TABLE, "s350", "s351"), monkeypatch, as_of="2020-03-15")
+
+    assert (found.rows, found.fresh) == (n, n > 0)
+    assert found.reason.startswith(reason)
+
+
+def test_new_steps_are_counted_where_they_are_in_the_file(monkeypatch):
+    rows = [("a", LAST, 2.0), ("b", LAST, 3.0), ("b", "2020-03-12", 4.0), ("a", "2020-03-13", None)]
+    champion = bundle(SERIES, f"a@{LAST}", f"b@{LAST}", given=[True, False])
+
+    found = unseen(pd.DataFrame(rows, columns=["shop", "day", "y"]), champion, monkeypatch)
+
+    assert found.rows == 2
+
+
+def test_new_rows_without_time_are_those_the_champion_does_not_know(monkeypatch):
+    timeless = TABLE | {"data": {k: v for k, v in TABLE["data"].items() if k != "time"}}
+
+    found = unseen(table(*HALF, *REST), bundle(timeless, "s350", "s355"), monkeypatch, None)
+
+    assert found.reason == "2 new rows beside those that version 3 knows"
+
+
+def test_everything_is_new_before_there_is_a_champion(monkeypatch):
+    found = unseen(table(*HALF, *REST), None, monkeypatch)
+
+    assert found.reason == "nothing serves yet; there are 4 rows"
