@@ -14,13 +14,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "ratchet"
 
 LOOSE = {
-    "params",
-    "errors",
-    "frames",
-    "dates",
-    "schemas",
-    "progress",
-    "config",
+    *("params", "errors", "frames", "dates", "schemas", "values", "progress", "config"),
     "database",
     "provenance",
 }
@@ -37,8 +31,10 @@ ALL = {
 MAY_IMPORT: dict[str, set[str]] = {
     "learning": set(),
     "use_cases": {"learning"},
-    "preparation": {"learning", "errors", "frames", "dates", "params", "schemas"},
-    "release": {"learning", "preparation", "errors", "frames", "dates", "params", "database"},
+    "preparation": {"learning", "errors", "frames", "dates", "params", "schemas", "values"},
+    "release": {
+        *("learning", "preparation", "errors", "frames", "dates", "params", "database", "values"),
+    },
     "monitoring": {"learning", "errors", "frames", "dates", "params", "database"},
     "replay": {
         *("learning", "preparation", "release", "monitoring"),
@@ -46,7 +42,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "pipelines": {"learning", "preparation", "release", "monitoring", *LOOSE} - {"config"},
     "serving": {"learning", "preparation", "release", "monitoring", "errors", "params", "database"},
-    "datasets": {"learning", "release", "monitoring", "errors", "database", "provenance"},
+    "datasets": {
+        *("learning", "release", "monitoring", "errors", "database", "provenance", "params"),
+    },
     "orchestration": {"errors", "params", "config"},
     "hooks": ALL,
     "cli": ALL,
@@ -63,7 +61,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "params": {"errors"},
     "progress": {"learning", "webhook"},
     "dates": {"errors", "params"},
-    "schemas": {"errors", "dates", "params"},
+    "schemas": {"errors", "dates", "params", "values"},
+    "values": set(),
     "config": {"errors", "params", "learning"},
 }
 """Part of the package -> the other parts of it that it may import."""

@@ -73,8 +73,9 @@ def test_good_frames_keep_their_values(raw):
     assert list(typed) == list(COLUMNS)
     assert list(typed.index) == list(range(len(raw)))
     assert typed["id"].tolist() == raw["id"].tolist()
-    for name in ("amount", "rank"):
-        np.testing.assert_array_equal(typed[name], raw[name])
+    np.testing.assert_array_equal(typed["amount"], raw["amount"])
+    np.testing.assert_array_equal(typed["rank"].to_numpy(float), raw["rank"])
+    assert str(typed["rank"].dtype) == "Int64"
     for name in ("name", "colour"):
         assert typed[name].isna().tolist() == raw[name].isna().tolist()
         assert typed[name].dropna().tolist() == raw[name].dropna().tolist()
@@ -203,6 +204,32 @@ def test_lists_lose_blanks_and_empty_parts(raw):
     assert tags[:4].tolist() == [["a", "b", "c"], [], [], None]
 
 
+def test_lists_may_come_as_lists_with_separators_of_their_own(raw):
+    raw["tags"] = [["a; b", "c"]] * len(raw)
+    assert read_contract(raw, COLUMNS, key="id")["tags"][0] == ["a; b", "c"]
+    allowed = COLUMNS | {"tags": Column(type="list", values=["a; b"])}
+    with pytest.raises(DataError, match=r"expected one of \['a; b'\]; 20 of 20 rows differ"):
+        read_contract(raw, allowed, key="id")
+
+
+def test_floats_that_may_have_been_rounded_are_no_integers(raw):
+    raw["rank"] = [2.0**53, *range(19)]
+    with pytest.raises(DataError, match=r"'rank': expected type integer; 1 of 20 .* rounded"):
+        read_contract(raw, COLUMNS, key="id")
+
+
+@pytest.mark.parametrize("name", ["day", None])
+def test_a_column_may_be_in_the_index(raw, name):
+    indexed = raw.set_index(pd.DatetimeIndex(raw["day"], name=name)).drop(columns="day")
+    assert read_contract(indexed, COLUMNS, key="id")["day"].dt.year.unique().tolist() == [2020]
+
+
+def test_a_column_that_is_there_twice_is_told(raw):
+    twice = pd.concat([raw, raw[["name"]]], axis=1)
+    with pytest.raises(DataError, match=r"columns \['name'\] are there more than once"):
+        read_contract(twice, COLUMNS, key="id")
+
+
 def test_dates_may_come_as_dates(raw):
     raw["day"] = pd.Timestamp("2020-01-01")
 
@@ -211,13 +238,8 @@ def test_dates_may_come_as_dates(raw):
 
 def classes(**options: Any) -> Target:
     candidates = {"dummy": {"estimator": "dummy"}, "logistic": {"estimator": "logistic"}}
-    return Target(
-        column="grade",
-        task="classification",
-        classes=["good", "bad"],
-        candidates=candidates,
-        **options,
-    )
+    options = {"classes": ["good", "bad"]} | options
+    return Target(column="grade", task="classification", candidates=candidates, **options)
 
 
 def numbers(**options: Any) -> Target:
@@ -259,6 +281,7 @@ def test_targets_that_cannot_be_predicted_are_told(values, target, told):
         (["good", None, "bad"], classes()),
         ([1.0, np.nan, -3.0], numbers()),
         ([0.0, 5.0], numbers(bounds=(0, 5))),
+        ([0.0, None, 1.0], classes(classes=["0", "1"])),
     ],
 )
 def test_good_targets_may_have_gaps(values, target):

@@ -16,6 +16,7 @@ import pandas as pd
 from ratchet.dates import read_dates
 from ratchet.errors import DataError
 from ratchet.params import Column, Target
+from ratchet.values import EXACT, as_integers, as_lists, as_numbers, as_text
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -26,8 +27,12 @@ _DTYPES: dict[str, str] = {
     "number": "float64",
     "string": "str",
     "date": "datetime64[us]",
-    "list": "str",
+    "list": "object",
 }
+_ROUNDED = (
+    ". A float of 2**53 or more may have been another whole number, rounded: deliver the column as "
+    "64-bit integers or as text"
+)
 
 
 def read_contract(
@@ -54,23 +59,37 @@ def read_contract(
         DataError: a column is missing, or values break the contract: for every column the rule,
             how many rows break it and the first of them.
     """
+    frame = _with_index(frame, columns)
     if missing := [name for name in columns if name not in frame.columns]:
         raise DataError(f"columns {missing} are missing; the file has {list(frame.columns)}")
+    if twice := [name for name in columns if (frame.columns == name).sum() > 1]:
+        raise DataError(f"columns {twice} are there more than once: which one is meant?")
     if frame.empty:
         raise DataError("the file has no rows")
     frame = frame[list(columns)].reset_index(drop=True)
     dates, unread = _read_dates(frame, columns, steps)
-    rest = {name: column for name, column in columns.items() if name not in unread}
+    values, wrong = _read_values(frame, columns)
+    read, errors = dates | values, list((unread | wrong).values())
+    sound = {name: column for name, column in columns.items() if name in read}
     try:
-        typed = _validate(frame[list(rest)].assign(**dates), rest, key)
+        typed = _validate(pd.DataFrame({name: read[name] for name in sound}), sound, key)
     except DataError as error:
-        raise DataError("\n".join([*unread.values(), str(error)])) from None
-    if unread:
-        raise DataError("\n".join(unread.values()))
-    for name, column in columns.items():
-        if column.type == "list":
-            typed[name] = typed[name].astype(object).map(partial(_split, column.separator))
+        errors.append(str(error))
+    if errors:
+        raise DataError("\n".join(errors))
     return typed
+
+
+def _with_index(frame: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """Rows whose index holds a column of the contract, as a Parquet file may have them."""
+    missing = [name for name in columns if name not in frame.columns]
+    levels = [name for name in missing if name in frame.index.names]
+    if levels:
+        return frame.reset_index(level=levels)
+    unnamed = isinstance(frame.index, pd.DatetimeIndex) and frame.index.name is None
+    if unnamed and len(missing) == 1 and columns[missing[0]].type == "date":
+        return frame.rename_axis(missing[0]).reset_index()
+    return frame
 
 
 def _read_dates(
@@ -88,6 +107,33 @@ def _read_dates(
         except DataError as error:
             unread[name] = str(error)
     return dates, unread
+
+
+def _read_values(
+    frame: pd.DataFrame, columns: Mapping[str, Column]
+) -> tuple[dict[str, pd.Series], dict[str, str]]:
+    """Other columns by what their values mean, and by name what is wrong with those of others."""
+    read: dict[str, pd.Series] = {}
+    unread: dict[str, str] = {}
+    for name, column in columns.items():
+        given, wrong = frame[name], pd.Series(False, index=frame.index)
+        if column.type == "string":
+            read[name] = as_text(given)
+        elif column.type == "list":
+            read[name] = as_lists(given, column.separator)
+        elif column.type == "number":
+            read[name], wrong = as_numbers(given)
+        elif column.type == "integer":
+            read[name], wrong = as_integers(given)
+            wrong |= False if column.nullable else given.isna()
+        if wrong.any():
+            del read[name]
+            rounded = any(isinstance(c, float) and abs(c) >= EXACT for c in given[wrong])
+            unread[name] = (
+                f"column '{name}': expected type {column.type}; {_shown(given[wrong], len(given))}"
+                f"{_ROUNDED if rounded else ''}"
+            )
+    return read, unread
 
 
 def check_steps(typed: pd.DataFrame, time: str, series: str | None) -> None:
@@ -130,7 +176,7 @@ def check_target(name: str, values: pd.Series, target: Target) -> None:
     if present.empty:
         raise DataError(f"{where}: expected at least one value, found none in {len(values)} rows")
     if target.task == "classification":
-        rule, right = f"one of {target.classes}", present.astype(str).isin(target.classes or [])
+        rule, right = f"one of {target.classes}", as_text(present).isin(target.classes or [])
     else:
         low, high = target.bounds or (-np.inf, np.inf)
         numbers = pd.to_numeric(present, errors="coerce")
@@ -146,9 +192,6 @@ def _validate(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) -> p
     schema = pa.DataFrameSchema(
         {name: _schema(column, unique=name == key) for name, column in columns.items()}
     )
-    dtypes = {name: _dtype(column) for name, column in columns.items()}
-    cut = [name for name, dtype in dtypes.items() if dtype == "int64"]
-    frame = frame.assign(**{name: _fractions_as_text(frame[name]) for name in cut})
     try:
         return schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
@@ -159,39 +202,34 @@ def _schema(column: Column, *, unique: bool) -> pa.Column:
     import pandera.pandas as pa
 
     checks = [pa.Check(_has_values, name="all_null", ignore_na=False)]
-    if column.type in ("integer", "number"):
+    if column.type == "number":
         checks.append(pa.Check(np.isfinite, name="finite"))
-    if column.type == "integer":
-        checks.append(pa.Check(_is_whole, name="whole"))
     if column.low is not None:
         checks.append(pa.Check.ge(_bound(column, column.low)))
     if column.high is not None:
         checks.append(pa.Check.le(_bound(column, column.high)))
     if column.values is not None:
-        checks.append(pa.Check.isin(column.values))
+        checks.append(pa.Check(partial(_among, column.values), name="isin"))
     return pa.Column(_dtype(column), checks, nullable=column.nullable, unique=unique, coerce=True)
 
 
 def _dtype(column: Column) -> str:
     if column.type == "integer" and column.nullable:  # numpy's integers know no missing value
-        return _DTYPES["number"]
+        return "Int64"
     if column.timezone is not None:
         return f"datetime64[us, {column.timezone}]"
     return _DTYPES[column.type]
 
 
-def _fractions_as_text(values: pd.Series) -> pd.Series:
-    """Numbers that no integer can hold: as text they fail, as numbers they would be cut."""
-    fraction = pd.to_numeric(values, errors="coerce") % 1 > 0
-    return values.astype(object).where(~fraction, values.astype(str)) if fraction.any() else values
+def _among(allowed: list[str], values: pd.Series) -> pd.Series:
+    """Which values, or of lists which in all their parts, are allowed."""
+    if values.dtype == object:
+        return values.map(lambda parts: set(parts) <= set(allowed))
+    return as_text(values).isin(allowed)
 
 
 def _has_values(values: pd.Series) -> bool:
     return bool(values.notna().any())
-
-
-def _is_whole(values: pd.Series) -> pd.Series:
-    return values % 1 == 0
 
 
 def _bound(column: Column, value: Any) -> Any:
@@ -208,7 +246,6 @@ def _rule(check: str, column: Column) -> str:
         "greater_than_or_equal_to": f"nothing below {column.low}",
         "less_than_or_equal_to": f"nothing above {column.high}",
         "isin": f"one of {column.values}",
-        "whole": f"type {column.type}",
         "coerce_dtype": f"type {column.type}",
         "dtype": f"type {column.type}",
     }
@@ -240,10 +277,3 @@ def _shown(wrong: pd.Series, n_rows: int) -> str:
     """How many rows are wrong, and the first of them; the first row after the header is row 0."""
     first = ", ".join(f"row {row}: {value!r}" for row, value in wrong.head(_SHOWN_ROWS).items())
     return f"{len(wrong)} of {n_rows} rows differ ({first})"
-
-
-def _split(separator: str, text: Any) -> list[str] | None:
-    """Parts of a text without blanks; an empty text has none, a missing one stays missing."""
-    if not isinstance(text, str):
-        return None
-    return [part.strip() for part in text.split(separator) if part.strip()]

@@ -106,11 +106,17 @@ def _check(name: str, use_case: UseCase, entry: Mapping[str, Any], source: str, 
     """Read a file the way the catalog would, and hold it to the contract: its rows."""
     from kedro.io import AbstractDataset, DatasetError
 
+    from ratchet.datasets.raw import RawDataset, is_guessed
     from ratchet.errors import root_cause
     from ratchet.preparation import typed_rows
 
     config = {key: value for key, value in entry.items() if key not in ("metadata", "credentials")}
-    dataset: Any = AbstractDataset.from_config(f"{name}.raw", {**config, "filepath": str(copy)})
+    config["filepath"] = str(copy)
+    dataset: Any = (
+        RawDataset(name=f"{name}.raw", config=config, data=use_case.data)
+        if is_guessed(config)
+        else AbstractDataset.from_config(f"{name}.raw", config)
+    )
     try:
         typed = typed_rows(dataset.load(), use_case.data, dict(use_case.targets))
     except (DatasetError, ConfigError) as error:

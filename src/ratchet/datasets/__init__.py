@@ -2,6 +2,7 @@
 
 from ratchet.datasets.folder import FolderDataset
 from ratchet.datasets.prediction_log import PredictionLogDataset
+from ratchet.datasets.raw import RawDataset
 from ratchet.datasets.registry import RegistryDataset
 from ratchet.datasets.run import RunDataset
 from ratchet.datasets.search_cache import SearchCacheDataset
@@ -11,6 +12,7 @@ from ratchet.datasets.sqlite import SQLiteQueryDataset
 __all__ = [
     "FolderDataset",
     "PredictionLogDataset",
+    "RawDataset",
     "RegistryDataset",
     "RunDataset",
     "SQLiteQueryDataset",

@@ -20,12 +20,21 @@ class SQLiteQueryDataset(AbstractDataset[NoReturn, pd.DataFrame]):
     Args:
         filepath: the SQLite file.
         sql: the query.
+        load_args: further arguments of ``pandas.read_sql_query``.
         metadata: ignored here, read by plug-ins such as Kedro-Viz.
     """
 
-    def __init__(self, *, filepath: str, sql: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        sql: str,
+        load_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         self._filepath = Path(filepath)
         self._sql = sql
+        self._load_args = load_args or {}
         self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
@@ -38,7 +47,7 @@ class SQLiteQueryDataset(AbstractDataset[NoReturn, pd.DataFrame]):
             raise DatasetError(f"{self._filepath}: no such file")
         connection = sqlite3.connect(f"{self._filepath.resolve().as_uri()}?mode=ro", uri=True)
         try:
-            return pd.read_sql_query(self._sql, connection)
+            return pd.read_sql_query(self._sql, connection, **self._load_args)
         except (pd.errors.DatabaseError, sqlite3.DatabaseError) as error:
             reason = str(error).splitlines()[-1]
             raise DatasetError(f"{self._filepath}: the query failed: {reason}") from error

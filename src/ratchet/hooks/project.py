@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,32 @@ class ProjectHooks:
         """Let the pipeline registry see the environment and the parameters of this session."""
         config.remember(context.config_loader, Path(context.project_path))
         _use_logging_of(Path(context.project_path))
+
+    @hook_impl
+    def after_catalog_created(
+        self, catalog: Any, parameters: Any, save_version: Any, load_versions: Any
+    ) -> None:
+        """Have the raw rows of every use case read as its contract says."""
+        from ratchet.datasets.raw import RawDataset, is_guessed
+
+        for name, value in parameters["parameters"].items():
+            entry = f"{name}.raw"
+            if not isinstance(value, Mapping) or entry not in catalog:
+                continue
+            found = catalog.config_resolver.resolve_pattern(entry)
+            if is_guessed(found):
+                version = (load_versions or {}).get(entry)
+                specs = catalog.validator_specs.get(entry)
+                catalog._lazy_datasets.pop(entry, None)  # or Kedro warns that it is replaced
+                catalog[entry] = RawDataset(
+                    name=entry,
+                    config=found,
+                    data=value.get("data", {}),
+                    load_version=version,
+                    save_version=save_version,
+                )
+                if specs is not None:
+                    catalog._validator_specs[entry] = specs
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Any) -> None:

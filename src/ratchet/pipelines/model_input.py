@@ -19,9 +19,11 @@ def features_and_target(frame: DataFrame, target: Target) -> tuple[DataFrame, Se
     Returns:
         Features of shape (n, features) and targets of shape (n,), both indexed by the row key.
     """
+    from ratchet.values import as_text
+
     column = f"{TARGET_PREFIX}{target.column}"
     rows = frame[frame[column].notna()]
-    y = rows[column].astype(str if target.task == "classification" else float)
+    y = as_text(rows[column]) if target.is_classes else rows[column].astype(float)
     return rows.loc[:, ~rows.columns.str.startswith(TARGET_PREFIX)], y
 
 

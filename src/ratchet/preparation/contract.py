@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +12,7 @@ from ratchet.frames import DataFrame
 from ratchet.params import Column, Data, Derived, UseCase, read_targets
 from ratchet.preparation.needs import Needs
 
-_EMPTY = {"date": "datetime64[us]", "integer": "float64", "number": "float64"}
+_EMPTY = {"date": "datetime64[us]", "integer": "Int64", "number": "float64", "string": "str"}
 """Types of columns without a value; all others hold objects."""
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(\D.*)?", re.DOTALL)
@@ -121,7 +120,7 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
         if column.nullable and name not in needs.required and _is_blank(rows, name)
     ]
     given = {name: column for name, column in columns.items() if name not in blank}
-    typed = read_contract(_lists_as_text(rows, given), given, data.key, steps=_steps(data))
+    typed = read_contract(rows, given, data.key, steps=_steps(data))
     for name in blank:
         typed[name] = _nothing(columns[name], len(rows))
     if data.series and data.time:
@@ -137,20 +136,3 @@ def _nothing(column: Column, n: int) -> Any:
     import pandas as pd
 
     return pd.Series([None] * n, dtype=_EMPTY.get(column.type, "object"))
-
-
-def _lists_as_text(rows: DataFrame, columns: Mapping[str, Column]) -> DataFrame:
-    """Lists as a raw file has them: text with separators."""
-    import numpy as np
-
-    def joined(cell: Any, separator: str) -> Any:
-        is_list = isinstance(cell, list | tuple | np.ndarray)
-        return separator.join(str(part) for part in cell) if is_list else cell
-
-    lists = [name for name, column in columns.items() if column.type == "list" and name in rows]
-    return rows.assign(
-        **{
-            name: rows[name].map(lambda c, s=columns[name].separator: joined(c, s))
-            for name in lists
-        }
-    )

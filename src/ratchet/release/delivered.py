@@ -21,6 +21,7 @@ from ratchet.preparation import (
 )
 from ratchet.release.contents import GIVEN
 from ratchet.release.reading import Bundle
+from ratchet.values import as_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,7 @@ class Delivered:
     def truth(self, target: Target) -> pd.Series:
         """What is known of a target by row key: numbers, or names of classes."""
         known = self.features[f"{TARGET_PREFIX}{target.column}"].dropna()
-        return known.astype(str if target.is_classes else float)
+        return as_text(known) if target.is_classes else known.astype(float)
 
 
 def delivered(bundle: Bundle, raw: pd.DataFrame, as_of: Any = None) -> Delivered:

@@ -275,7 +275,7 @@ def _items(cell: Any) -> Iterable[Any]:
 
 
 def _missing(item: Any) -> bool:
-    return item is None or item == "" or bool(pd.isna(item))
+    return item is None or bool(pd.isna(item)) or item == ""
 
 
 def _texts(column: pd.Series[Any]) -> list[str]:

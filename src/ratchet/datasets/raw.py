@@ -1,0 +1,203 @@
+"""The raw rows of a use case, read as the contract of its columns says.
+
+pandas guesses what a value means: ``NA`` would be missing, ``01`` the number 1, a long number of a
+column with gaps another number. What was guessed away before the contract sees the rows cannot be
+brought back, so the reader is told first.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NoReturn
+
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+from pandas._libs.parsers import STR_NA_VALUES  # type: ignore[import-not-found]
+
+from ratchet.errors import DataError
+from ratchet.params import Data
+
+# STR_NA_VALUES, what pandas takes for missing by default, has no public name.
+
+LOGGER = logging.getLogger(__name__)
+
+_TEXT = ("csv", "excel", "table", "fwf")
+_TYPED = ("json", "sqlquery", "sqltable", "sqlitequery")
+_NUMBER_OPTIONS = ("thousands", "decimal", "true_values", "false_values")
+_NUMBERED = re.compile(r"(.+)\.(\d+)")
+_OF_THE_FORMAT = {
+    *("sep", "delimiter", "encoding", "encoding_errors", "compression", "engine", "skiprows"),
+    *("comment", "quotechar", "quoting", "doublequote", "escapechar", "lineterminator"),
+    *("skip_blank_lines", "skipinitialspace", "sheet_name", "storage_options"),
+}
+"""Arguments of a reader that say how a file is written, and not what its columns hold."""
+
+
+def is_guessed(config: Mapping[str, Any]) -> bool:
+    """Whether pandas guesses types when it reads a catalog entry."""
+    return _format(config) in (*_TEXT, *_TYPED)
+
+
+def _format(config: Mapping[str, Any]) -> str:
+    """What is read: ``csv``, ``excel``, ``json`` ..."""
+    kind = str(config.get("type", "")).rpartition(".")[2].lower().removesuffix("dataset")
+    return str(config.get("file_format", "")).lower() if kind == "generic" else kind
+
+
+class RawDataset(AbstractDataset[NoReturn, Any]):
+    """The catalog entry ``<use_case>.raw``, and the contract that its columns are read by.
+
+    Of text files (CSV, Excel), columns that the contract declares as text or lists are read as they
+    stand, and only empty cells are missing; so are whole numbers, which the contract then reads
+    exactly, where no function prepares the rows; databases then give nullable types. ``load_args``
+    of the entry win.
+
+    Args:
+        name: name of the entry.
+        config: the entry, as Kedro resolves it.
+        data: parameters ``data`` of the use case.
+        load_version: version to load, where the entry is versioned.
+        save_version: version of this run.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        config: Mapping[str, Any],
+        data: Mapping[str, Any] | Data,
+        load_version: str | None = None,
+        save_version: str | None = None,
+    ) -> None:
+        self._name = name
+        self._config = {key: value for key, value in config.items() if key != "validator"}
+        self._data = data
+        self._versions = (load_version, save_version)
+        self.metadata = config.get("metadata")
+
+    def load(self) -> Any:
+        """Read the rows.
+
+        Raises:
+            DataError: a column of the contract stands more than once in the header.
+        """
+        data, given = Data.model_validate(self._data), dict(self._config.get("load_args") or {})
+        if (form := _format(self._config)) in _TYPED:
+            return self._dataset(typed_arguments(form, given, data)).load()
+        header = self._dataset({**_of_the_header(given), "nrows": 0}).load()
+        if not isinstance(header, pd.DataFrame):  # several sheets
+            return self._dataset(given).load()
+        names = [*header.columns, *(name for name in header.index.names if name is not None)]
+        self._check_header(names, given, data)
+        return self._dataset(text_arguments(names, given, data)).load()
+
+    def save(self, data: NoReturn) -> NoReturn:
+        """Refuse: raw data stay as delivered."""
+        raise DatasetError(f"{self._name} is read only")
+
+    @property
+    def _filepath(self) -> Any:
+        return getattr(self._as_given, "_filepath", None)
+
+    @cached_property
+    def _as_given(self) -> Any:
+        return self._dataset(self._config.get("load_args"))
+
+    def _dataset(self, load_args: Mapping[str, Any] | None) -> Any:
+        config = dict(self._config)
+        if load_args:
+            config["load_args"] = dict(load_args)
+        return AbstractDataset.from_config(self._name, config, *self._versions)
+
+    def _check_header(self, names: Sequence[Any], given: Mapping[str, Any], data: Data) -> None:
+        """Tell columns that stand more than once, which pandas numbers: ``size``, ``size.1``."""
+        numbered = [_NUMBERED.fullmatch(str(name)) for name in names]
+        doubtful = {match[1] for match in numbered if match and match[1] in names}
+        if not doubtful or "names" in given or given.get("header", 0) not in (0, "infer"):
+            return
+        form = {key: value for key, value in given.items() if key in _OF_THE_FORMAT}
+        first = self._dataset({**form, "header": None, "nrows": 1, "dtype": "str"}).load()
+        header = first.iloc[0].tolist()
+        twice = [name for name in dict.fromkeys(header) if header.count(name) > 1]
+        if meant := [name for name in twice if name in data.columns]:
+            raise DataError(
+                f"columns {meant} stand more than once in the header: which one is meant? Rename "
+                f"the others in the file, or name all columns in load_args of {self._name} in the "
+                f"catalog (header: 0, names: [...])"
+            )
+        for name in set(twice) & doubtful:
+            LOGGER.warning("%s: '%s' stands more than once in the header", self._name, name)
+
+    def _exists(self) -> bool:
+        return bool(self._as_given.exists())
+
+    def _describe(self) -> dict[str, Any]:
+        shown = ("type", "filepath", "load_args")
+        return {key: self._config[key] for key in shown if key in self._config}
+
+
+def _of_the_header(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments without those that do not go with reading the header alone."""
+    left_out = ("nrows", "skipfooter", "chunksize", "iterator", "dtype", "converters")
+    return {key: value for key, value in given.items() if key not in left_out}
+
+
+def text_arguments(names: Sequence[Any], given: Mapping[str, Any], data: Data) -> dict[str, Any]:
+    """Arguments of a reader of text, so that it leaves to the contract what the contract declares.
+
+    Args:
+        names: columns of the file.
+        given: arguments of the catalog entry; what they say of a column wins.
+        data: the contract, and whether a function prepares the rows first.
+
+    Returns:
+        The arguments with ``dtype`` and ``na_values`` by column.
+    """
+    kinds = {name: data.columns[name].type for name in names if name in data.columns}
+    text = {name for name, kind in kinds.items() if kind in ("string", "list")}
+    kept = {name for name, kind in kinds.items() if kind == "integer"}
+    if data.prepare or any(option in given for option in _NUMBER_OPTIONS):
+        kept = set()
+    arguments, types = dict(given), given.get("dtype") or {}
+    if isinstance(types, Mapping):
+        free = (text | kept).difference(given.get("converters") or {})
+        arguments["dtype"] = {name: object for name in names if name in free} | dict(types)
+    if "keep_default_na" not in given and "na_filter" not in given:
+        arguments["keep_default_na"] = False
+        arguments["na_values"] = {
+            name: [*({""} if name in text else STR_NA_VALUES), *_missing(given, name)]
+            for name in names
+        }
+    return arguments
+
+
+def _missing(given: Mapping[str, Any], name: Any) -> list[Any]:
+    """What else the catalog entry says is missing in a column."""
+    values = given.get("na_values")
+    if isinstance(values, Mapping):
+        values = values.get(name)
+    if values is None:
+        return []
+    return list(values) if isinstance(values, list | tuple | set) else [values]
+
+
+def typed_arguments(form: str, given: Mapping[str, Any], data: Data) -> dict[str, Any]:
+    """Arguments of a reader of typed values, so that it makes no floats of what was none.
+
+    A function that prepares the rows gets them as ever, but for text that JSON would read as
+    numbers. Long numbers of JSON become floats where there are gaps, which the contract refuses.
+
+    Args:
+        form: the format, such as ``json``.
+        given: arguments of the catalog entry, which win.
+        data: the contract, and whether a function prepares the rows first.
+    """
+    if form == "json":
+        kinds = ("string",) if data.prepare else ("string", "integer")
+        kept = [name for name, column in data.columns.items() if column.type in kinds]
+        return {"dtype": dict.fromkeys(kept, object)} | dict(given) if kept else dict(given)
+    exact = {"coerce_float": False, "dtype_backend": "numpy_nullable"}
+    return dict(given) if data.prepare else exact | dict(given)

@@ -1,0 +1,149 @@
+"""Raw rows are read as their contract declares them, not as pandas guesses."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+
+from ratchet.datasets.raw import RawDataset, is_guessed
+from ratchet.errors import DataError
+from ratchet.params import Data
+from ratchet.schemas import read_contract
+
+CODES = ["NA", "01", "1", "1E5", "9007199254740993", "null", ""]
+
+DATA: dict[str, Any] = {
+    "key": "id",
+    "columns": {
+        "id": {"type": "integer"},
+        "code": {"type": "string", "nullable": True},
+        "tags": {"type": "list", "nullable": True, "separator": ";"},
+        "units": {"type": "integer", "nullable": True},
+        "size": {"type": "number", "nullable": True},
+    },
+}
+COLUMNS = Data.model_validate(DATA).columns
+N = len(CODES)
+FRAME = pd.DataFrame(
+    {
+        "id": range(N),
+        "code": CODES,
+        "tags": ["NA;1"] * N,
+        "units": [None, 2**53 + 1, *range(N - 2)],
+        "size": ["NA", "", "n/a", *("1.5",) * (N - 3)],
+        "extra": ["NA", *range(N - 1)],
+    },
+    dtype=object,
+)
+
+
+def read(path: Path, form: str, data: dict[str, Any] = DATA, **entry: Any) -> pd.DataFrame:
+    kind = {
+        **{"csv": "pandas.CSVDataset", "xlsx": "pandas.ExcelDataset", "json": "pandas.JSONDataset"},
+        "db": "ratchet.datasets.SQLiteQueryDataset",
+    }
+    config = {"type": kind[form], "filepath": str(path), **entry}
+    assert is_guessed(config)
+    return RawDataset(name="bug.raw", config=config, data=data).load()
+
+
+def written(folder: Path, form: str) -> Path:
+    path = folder / f"raw.{form}"
+    if form == "csv":
+        FRAME.to_csv(path, index=False)
+    elif form == "xlsx":  # where numbers have 53 bits, but for those that are text
+        FRAME.assign(units=FRAME["units"].astype("str")).to_excel(path, index=False)
+    else:
+        long = FRAME["units"].map(str, na_action="ignore")
+        rows = FRAME.assign(size=[None] * 3 + [1.5] * (N - 3), units=long).to_dict("records")
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("form", ["csv", "xlsx", "json"])
+def test_values_come_as_they_stand(tmp_path, form):
+    typed = read_contract(read(written(tmp_path, form), form), COLUMNS, "id")
+
+    present = [code for code in CODES if code or form == "json"]
+    assert typed["code"].dropna().tolist() == present
+    assert typed["units"].isna().tolist() == [True, *[False] * (N - 1)]
+    assert typed["units"].dropna().tolist() == [2**53 + 1, *range(N - 2)]
+    assert typed["size"].isna().tolist() == [True] * 3 + [False] * (N - 3)
+    assert typed["tags"].tolist() == [["NA", "1"]] * N
+
+
+def test_long_numbers_of_a_database_are_exact(tmp_path):
+    path = tmp_path / "raw.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (id INTEGER, code TEXT, tags, units INTEGER, size REAL)")
+        rows = [(1, "01", "a;b", 2**53 + 1, 0.5), (2, "", None, None, None)]
+        connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?)", rows)
+    connection.close()
+
+    raw = read(path, "db", sql="SELECT * FROM t")
+    typed = read_contract(raw, COLUMNS, "id")
+    assert typed["units"].tolist() == [2**53 + 1, pd.NA]
+    assert typed["code"].tolist() == ["01", ""]
+
+    data = DATA | {"prepare": {"function": "pandas.DataFrame.copy"}}
+    guessed = read(path, "db", data, sql="SELECT * FROM t")
+    assert guessed["units"].dtype == "float64"
+    with pytest.raises(DataError, match="may have been another whole number, rounded"):
+        read_contract(guessed, COLUMNS, "id")
+
+
+def test_a_function_that_prepares_the_rows_gets_numbers_and_gaps_as_ever(tmp_path):
+    prepared = DATA | {"prepare": {"function": "pandas.DataFrame.copy"}}
+    raw = read(written(tmp_path, "csv"), "csv", prepared)
+    guessed = pd.read_csv(written(tmp_path, "csv"))
+    others = ["id", "units", "size", "extra"]
+    pd.testing.assert_frame_equal(raw[others], guessed[others])
+    assert raw["code"].tolist()[:-1] == CODES[:-1]
+
+
+def test_arguments_of_the_entry_win(tmp_path):
+    path = tmp_path / "raw.csv"
+    path.write_text("id;code;units\n1;01;1.000\n2;-;2\n3;NA;\n", encoding="utf-8")
+    given = {"sep": ";", "thousands": ".", "na_values": ["-"]}
+
+    raw = read(path, "csv", load_args=given)
+    assert raw["code"].tolist()[::2] == ["01", "NA"]
+    assert pd.isna(raw["code"][1])
+    assert raw["units"].tolist()[:2] == [1000, 2]
+
+    assert read(path, "csv", load_args=given | {"dtype": {"code": "category"}})[
+        "code"
+    ].cat.categories.tolist() == ["01", "NA"]
+    assert read(path, "csv", load_args=given | {"keep_default_na": True})["code"][2:].isna().all()
+
+
+def test_a_header_that_stands_twice_is_told(tmp_path, caplog):
+    path = tmp_path / "raw.csv"
+    path.write_text("id,code,size,other,other,size\n1,a,1,2,3,4\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"columns \['size'\] stand more than once"):
+        read(path, "csv")
+
+    path.write_text("id,code,size,other,other,size.1\n1,a,1,2,3,4\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        assert read(path, "csv")["size"].tolist() == [1]
+    assert "'other' stands more than once" in caplog.text
+    assert "size" not in caplog.text
+
+
+def test_a_missing_file_is_told_as_ever(tmp_path):
+    with pytest.raises(DatasetError) as error:
+        read(tmp_path / "none.csv", "csv")
+    assert isinstance(error.value.__cause__, FileNotFoundError)
+
+
+def test_formats_with_types_are_left_alone():
+    assert not is_guessed({"type": "pandas.ParquetDataset", "filepath": "x"})
+    assert not is_guessed({"type": "pandas.GenericDataset", "file_format": "pickle"})
+    assert is_guessed({"type": "pandas.GenericDataset", "file_format": "csv"})
