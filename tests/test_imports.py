@@ -23,7 +23,7 @@ LOOSE = {
 ALL = {
     *("commands", "datasets", "environment", "hooks", "learning", "monitoring", "orchestration"),
     *("pipelines", "preparation", "release", "use_cases", "pipeline_registry", "cli", "settings"),
-    *("replay", "webhook", "runner"),
+    *("replay", "webhook", "runner", "catalog"),
     *LOOSE,
 }
 """Everything but ``serving``, which nobody imports."""
@@ -49,7 +49,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hooks": ALL,
     "cli": ALL,
     "commands": ALL,
-    "settings": {"hooks"},
+    "settings": {"hooks", "catalog"},
+    "catalog": {"learning"},
     "runner": {"learning", "config", "errors", "progress", "webhook"},
     "pipeline_registry": {"pipelines", "config"},
     "environment": set(),

@@ -2,6 +2,7 @@
 
 import os
 
+from ratchet.catalog import AtomicCatalog
 from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.progress import ProgressHooks
 from ratchet.hooks.project import ProjectHooks
@@ -33,6 +34,8 @@ HOOKS = (
     ProgressHooks(),
     ProjectHooks(),
 )
+
+DATA_CATALOG_CLASS = AtomicCatalog
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

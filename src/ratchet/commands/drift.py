@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ratchet.commands.files import write_text
 from ratchet.commands.place import env_option, registry_here, use_case_option
 from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import UserError
+from ratchet.learning.files import atomic_write, write_text
 
 if TYPE_CHECKING:
     from ratchet.monitoring.drift import DriftReport
@@ -123,7 +123,8 @@ def _write(
     plain = jsonable({**content, **model, "drift": report.to_json()})
     text, picture = (stem.with_name(f"{stem.name}.{end}") for end in ("json", "png"))
     write_text(text, json.dumps(plain, indent=2) + "\n")
-    draw(report, look.now.bundle.reference, current).savefig(picture, dpi=110)
+    with atomic_write(picture) as partial:
+        draw(report, look.now.bundle.reference, current).savefig(partial, dpi=110)
 
 
 def _print(

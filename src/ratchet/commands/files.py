@@ -1,4 +1,4 @@
-"""Text that the commands write: a file is there whole, or as it was before."""
+"""Files that are made of others, such as those of Airflow and DVC."""
 
 from __future__ import annotations
 
@@ -7,21 +7,7 @@ from pathlib import Path
 import click
 
 from ratchet.errors import UserError
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place, then move it there; its folder is made.
-
-    Whoever reads it meanwhile, as Airflow may, reads the old one.
-
-    Args:
-        path: the file.
-        text: what will be in it, in UTF-8.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+from ratchet.learning.files import write_text
 
 
 def text_of(path: Path) -> str | None:

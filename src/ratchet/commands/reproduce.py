@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.config import MissingConfigException
 
-from ratchet.commands.files import write_text
 from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import UserError
+from ratchet.learning.files import write_text
 
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader

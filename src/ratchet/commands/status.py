@@ -48,6 +48,7 @@ def status(use_case: str | None, env: str | None, as_json: bool, page: bool) -> 
 
 def _look(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
     """Use case -> its status; the page is written where it is asked for."""
+    from kedro.framework.project import settings
     from kedro.framework.session import KedroSession
 
     from ratchet.pipelines.status.collect import collect
@@ -57,7 +58,7 @@ def _look(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
     check_metrics(use_cases)
     session: Any = KedroSession.create(project, env=env)
     with session:
-        catalog = session.load_context().catalog
+        catalog = session.load_context()._get_catalog(settings.DATA_CATALOG_CLASS)
         watches = {
             name: catalog.load(f"{name}.watch") if catalog.exists(f"{name}.watch") else None
             for name in use_cases

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import click
 from ratchet.commands.place import env_option, registry_here, use_case_option
 from ratchet.config import loader_here
 from ratchet.errors import UserError
+from ratchet.learning.files import atomic_write
 
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader
@@ -54,10 +54,8 @@ def checkout(use_case: str, version: str, to: Path | None, env: str | None) -> N
         if to is None:
             placed = _put_into_project(folder, about, loader, project)
         else:
-            to.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):
-                to.rmdir()
-            shutil.move(folder, to)
+            with atomic_write(to, replace=False) as partial:
+                shutil.move(folder, partial)
             placed = [str(to)]
     click.echo("\n".join([_told(about), *placed, *_raw_told(about, loader, project)]))
 
@@ -144,11 +142,8 @@ def _put_into_project(
     if bundles is not None and not (bundles / about["use_case"] / about["bundle"]).exists():
         targets[BUNDLE] = bundles / about["use_case"] / about["bundle"]
     for place, target in targets.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.move(folder / place, part)  # maybe from another disk
-        part.replace(target)
+        with atomic_write(target) as partial:
+            shutil.move(folder / place, partial)  # maybe from another disk
     return [f"  {os.path.relpath(target)}" for target in targets.values()]
 
 

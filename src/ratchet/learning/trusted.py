@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED
 
+from ratchet.learning.files import atomic_write
+
 TRUSTED = (
     "numpy.dtype",
     "ratchet.learning.calibration.TemperatureScaling",
@@ -41,7 +43,7 @@ list stands in the code, not in the file, because a file could vouch for itself.
 
 
 def dump(model: Any, path: str | Path) -> None:
-    """Write a model next to its place, then move it there: it is there whole or not at all.
+    """Write a model, whole or not at all.
 
     Args:
         model: a fitted estimator, or a list of some.
@@ -49,11 +51,8 @@ def dump(model: Any, path: str | Path) -> None:
     """
     import skops.io
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    skops.io.dump(model, partial, compression=ZIP_DEFLATED, compresslevel=1)
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        skops.io.dump(model, partial, compression=ZIP_DEFLATED, compresslevel=1)
 
 
 def load(path: str | Path) -> Any:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from ratchet.learning.files import sweep
 from ratchet.release.manifest import MANIFEST
 
 _OLD = 24 * 3600.0
-"""Seconds after which nobody writes a bundle any more, or is about to register it."""
+"""Seconds after which nobody is about to register a bundle any more."""
 
-_PARTIAL = re.compile(r"\..+\.[0-9a-f]{12}")
 _PRUNED = ".pruned"
 _REGISTERED = ".registered"
 
@@ -39,8 +38,8 @@ def remove(folder: Path) -> None:
 def clear(folder: Path, known: Collection[str]) -> None:
     """Delete what killed processes have left.
 
-    That is what they were deleting, and after a day the parts of bundles that they were writing,
-    and whole bundles that they did not come to register.
+    That is what they were deleting or writing, and after a day whole bundles that they did not
+    come to register.
 
     Args:
         folder: where the bundles of a use case are.
@@ -48,13 +47,10 @@ def clear(folder: Path, known: Collection[str]) -> None:
     """
     for path in folder.glob(f".*{_PRUNED}"):
         shutil.rmtree(path)
-    for path in [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]:
-        if _PARTIAL.fullmatch(path.name):
-            useless = True
-        else:
-            whole = not path.name.startswith(".") and (path / MANIFEST).is_file()
-            useless = whole and path.name not in known and not _beside(path, _REGISTERED).exists()
-        if useless and _age(path) > _OLD:
+    sweep(folder)
+    for path in [path for path in folder.glob("[!.]*") if not path.is_symlink()]:
+        unregistered = path.name not in known and not _beside(path, _REGISTERED).exists()
+        if unregistered and (path / MANIFEST).is_file() and _age(path) > _OLD:
             remove(path)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ratchet.errors import UserError
+from ratchet.learning.files import write_text
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -161,9 +162,8 @@ class Versions:
         path = self._path(pointer.use_case, pointer.bundle)
         known = self.pointer(pointer.use_case, pointer.bundle) is not None
         if not known:
-            path.parent.mkdir(parents=True, exist_ok=True)
             content = {"outs": [dict(pointer.out)], "meta": dict(pointer.meta)}
-            path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+            write_text(path, yaml.safe_dump(content, sort_keys=False))
         try:
             with self._repository() as repository:
                 repository.pull(targets=[str(path)], force=True)

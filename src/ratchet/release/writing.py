@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.learning import trusted
+from ratchet.learning.files import atomic_write
 from ratchet.release.about import describe
 from ratchet.release.contents import Contents, importance_of, tables
 from ratchet.release.golden import as_json, fields_of, golden_keys, told
@@ -22,7 +20,7 @@ from ratchet.release.reading import Bundle, check_functions
 
 
 def write_bundle(folder: Path, contents: Contents, about: Mapping[str, Any]) -> Bundle:
-    """Write a bundle under another name beside its place, and move it there when it is on disk.
+    """Write a bundle beside its place, and move it there when it is on disk.
 
     Killed at any moment, there is a whole bundle or none; what is left then is a folder whose name
     starts with a dot. The golden rows are answered by what was written, from raw fields, after
@@ -42,25 +40,13 @@ def write_bundle(folder: Path, contents: Contents, about: Mapping[str, Any]) -> 
     if folder.exists():
         raise BundleError(f"{folder} is there already; a bundle is written once")
     check_functions(contents.use_case, folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}")
-    partial.mkdir()
     try:
-        _fill(partial, contents, about)
-        _flush(partial)
-        _move(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return Bundle(folder, read_manifest(folder))
-
-
-def _move(partial: Path, folder: Path) -> None:
-    try:
-        partial.rename(folder)
+        with atomic_write(folder, durable=True, replace=False) as partial:
+            partial.mkdir()
+            _fill(partial, contents, about)
     except OSError as error:
-        raise BundleError(f"{folder} cannot be put into its place: {error.strerror}") from error
-    _sync(folder.parent)
+        raise BundleError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return Bundle(folder, read_manifest(folder))
 
 
 def _fill(folder: Path, contents: Contents, about: Mapping[str, Any]) -> None:
@@ -96,17 +82,3 @@ def _write_json(path: Path, content: Any) -> None:
 
 def _as_text(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else str(value)
-
-
-def _flush(folder: Path) -> None:
-    """Have everything in a folder on disk before its name says that it is there."""
-    for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,6 +26,7 @@ def begin(
 ) -> None:
     """Open a session of Kedro like that of the parent, for its catalog and its hooks."""
     global _catalog, _hook_manager  # for `run_part`, which is called later
+    from kedro.framework.project import settings
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
@@ -33,7 +34,7 @@ def begin(
     bootstrap_project(session["project_path"])
     opened = KedroSession.create(**session)
     # Versions of datasets are named after the run, as in KedroSession.run.
-    catalog = opened.load_context()._get_catalog(save_version=run_id)
+    catalog = opened.load_context()._get_catalog(settings.DATA_CATALOG_CLASS, save_version=run_id)
     _catalog, _hook_manager = catalog, opened._hook_manager
     send = sender(writer, lock)
     send_logs(send)

@@ -82,7 +82,9 @@ def test_nothing_is_pickled(store):
 def test_what_a_killed_process_was_writing_is_swept_up(tmp_path):
     with Store(tmp_path, "rows") as store:
         store.write_group("a", RECORDS)
-        (store.folder / "groups" / "b.json.gz.tmp").write_bytes(b"half")
+        partial = store.folder / "groups" / ".b.json.gz.0123456789ab"
+        partial.mkdir()
+        (partial / "b.json.gz").write_bytes(b"half")
 
     with Store(tmp_path, "rows") as store:
         assert [path.name for path in (store.folder / "groups").iterdir()] == ["a.json.gz"]

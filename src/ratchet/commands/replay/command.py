@@ -12,13 +12,13 @@ import click
 from kedro.framework.cli.utils import split_string
 
 from ratchet import progress
-from ratchet.commands.files import write_text
 from ratchet.commands.place import use_case_option
 from ratchet.commands.replay.asked import Asked, read_days
 from ratchet.commands.replay.past import CANDIDATES, find_place, stages_of
 from ratchet.commands.replay.policies import incidents_of, policies_of, read_yaml
 from ratchet.commands.replay.walking import walk_through
 from ratchet.config import loader_here
+from ratchet.learning.files import write_text
 
 ENV = "replay"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratchet.commands.replay.training import ROLES, Place, train
+from ratchet.learning.files import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,17 +56,13 @@ def make(place: Place, work: Work, typed: pd.DataFrame) -> str:
 
 def _write(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fill a folder under another name; it gets its own when it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}")
-    partial.mkdir()
     try:
-        fill(partial)
-        partial.rename(folder)
+        with atomic_write(folder, replace=False) as partial:
+            partial.mkdir()
+            fill(partial)
     except OSError:
         if not folder.is_dir():  # another process was faster
             raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _answer(stage: Path, typed: pd.DataFrame, folder: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ratchet.learning.files import atomic_write
 from ratchet.learning.recurrent.scaling import WindowScaler
 from ratchet.learning.recurrent.training import Trained
 
@@ -43,15 +43,12 @@ def save(
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; a regressor is saved into a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        partial = Path(temporary) / folder.name
+    with atomic_write(folder, replace=False) as partial:
         partial.mkdir()
         model.keras_model().save(partial / _NETWORK)
         content = {**_card(model), "metrics": dict(metrics or {})}
         content["sha256"] = {_NETWORK: _file_hash(partial / _NETWORK), _CARD: _hash(content)}
         (partial / _CARD).write_text(json.dumps(content, indent=1), encoding="utf-8")
-        partial.rename(folder)
 
 
 def load(folder: str | Path) -> RecurrentRegressor:

@@ -22,6 +22,8 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ratchet.learning.files import atomic_write, sweep
+
 Record = dict[str, Any]
 """What is known of a trial besides arrays; JSON can hold it."""
 
@@ -54,8 +56,7 @@ class Store:
         self._lock = _locked(self.folder / "lock")
         for kind in _KINDS:
             (self.folder / kind).mkdir(exist_ok=True)
-        for path in self.folder.glob("*/*.tmp"):
-            path.unlink()
+            sweep(self.folder / kind)
         os.utime(self.folder)
         _cut_back(self.folder.parent, self._limit)
         return self
@@ -108,18 +109,8 @@ class Store:
                 path.unlink()
 
     def _write(self, kind: str, name: str, content: bytes) -> None:
-        path = self.folder / kind / name
-        temporary = path.with_name(f"{name}.tmp")
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the name, too, is on disk
-        finally:
-            os.close(folder)
+        with atomic_write(self.folder / kind / name, durable=True) as partial:
+            partial.write_bytes(content)
 
 
 def pack(content: Any) -> dict[str, NDArray[Any]]:

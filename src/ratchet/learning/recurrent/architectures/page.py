@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
+from ratchet.learning.files import write_text
 from ratchet.learning.recurrent.activations import ACTIVATIONS
 from ratchet.learning.recurrent.architectures import ARCHITECTURES, FAMILIES
 from ratchet.learning.recurrent.network import count_parameters
@@ -65,4 +65,4 @@ def _wrapped(names: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
+    write_text(sys.argv[1], page())
