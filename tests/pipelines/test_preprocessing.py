@@ -11,8 +11,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ratchet.errors import ConfigError, DataError
-from ratchet.params import Data, Features
+from ratchet.params import Data, Features, Split
 from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
+from ratchet.preparation import part_of
 
 COLUMNS = {
     "id": {"type": "integer"},
@@ -26,6 +27,7 @@ TARGETS = {
         "column": "price",
         "task": "regression",
         "candidates": {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}},
+        "confidence": 0.5,
     }
 }
 
@@ -47,8 +49,25 @@ def frame(n: int = 100) -> pd.DataFrame:
     )
 
 
-def select(rows: pd.DataFrame, settings: Data, seed: int = 0):
-    return select_rows(rows, settings, TARGETS, seed)
+GRADE = {
+    "column": "grade",
+    "task": "classification",
+    "classes": ["good", "bad"],
+    "cv": 2,
+    "candidates": {"dummy": {"estimator": "dummy"}, "logistic": {"estimator": "logistic"}},
+}
+
+
+def select(rows: pd.DataFrame, settings: Data, seed: int = 0, **targets: Any):
+    return select_rows(rows, settings, targets or TARGETS, seed)
+
+
+def graded(n: int = 100, **options: Any) -> tuple[pd.DataFrame, Data]:
+    """Rows with a class, a row a day, and their contract."""
+    rows = frame(n).assign(id=range(n), day=pd.date_range("2020-01-01", periods=n))
+    rows["grade"] = ["good" if i % 3 else "bad" for i in range(n)]
+    columns = {**COLUMNS, "grade": {"type": "string", "nullable": True}}
+    return rows, data(columns=columns, **options)
 
 
 @pytest.mark.parametrize(("n", "sizes"), [(100, [80, 10, 10]), (37, [29, 4, 4]), (10, [8, 1, 1])])
@@ -128,7 +147,7 @@ def test_no_complete_row():
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_too_few_rows_for_three_parts(n):
-    with pytest.raises(DataError, match=f"{n} rows are too few: nothing is left for"):
+    with pytest.raises(DataError, match=rf"'price'.*: {n} of {n} rows have truth, and nothing is"):
         select(frame(20).head(n), data())
 
 
@@ -176,6 +195,104 @@ def test_targets_are_checked():
 
     with pytest.raises(DataError, match="column 'price'"):
         select(rows, data())
+
+
+@pytest.mark.parametrize("time", ["day", None])
+def test_parts_are_counted_over_rows_with_truth(time):
+    rows, contract = graded(time=time)
+    rows.loc[70:, "price"] = np.nan
+
+    primary, selection = select(rows, contract)
+
+    waiting = primary["price"].isna()
+    assert primary["split"].isna().tolist() == waiting.tolist()
+    assert primary["split"].value_counts().to_dict() == {"train": 56, "validation": 7, "test": 7}
+    assert selection["truth"] == {"price": {"train": 56, "validation": 7, "test": 7, "unknown": 30}}
+    if time:
+        assert selection["parts"]["test"]["span"] == ["2020-03-04", "2020-03-10"]
+
+
+def test_gaps_in_the_truth_are_in_no_part():
+    rows, contract = graded()
+    rows.loc[::2, "price"] = np.nan
+
+    primary, _ = select(rows, contract)
+
+    assert primary.loc[primary["split"].isna(), "id"].tolist() == list(range(0, 100, 2))
+    assert primary["split"].value_counts().to_dict() == {"train": 40, "validation": 5, "test": 5}
+
+
+def test_targets_whose_truth_comes_at_different_times_share_the_parts():
+    """Counted by the one that comes last: 60 grades are 48, 6 and 6; prices are known longer."""
+    rows, contract = graded()
+    rows.loc[60:, "grade"] = None
+    rows.loc[90:, "price"] = np.nan
+
+    primary, selection = select(rows, contract, **TARGETS, grade=GRADE)
+
+    parts = primary.groupby("split", observed=True)["id"].agg(["min", "max"])
+    assert parts.to_numpy().tolist() == [[0, 47], [48, 53], [54, 89]]
+    assert primary.loc[primary["split"].isna(), "id"].tolist() == list(range(90, 100))
+    assert selection["truth"] == {
+        "price": {"train": 48, "validation": 6, "test": 36, "unknown": 10},
+        "grade": {"train": 48, "validation": 6, "test": 6, "unknown": 40},
+    }
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=40, max_size=120))
+def test_every_target_has_at_least_its_share_in_the_test_part(truth):
+    known = np.array(truth)
+    if (known.sum(axis=0) < 10).any():
+        return
+
+    part = part_of(known, Split(validation=0.2, test=0.2))
+
+    assert (np.diff(part) >= 0).all()
+    for column in known.T:
+        assert (part[column] == 2).sum() >= int(0.2 * column.sum())
+    alone = part_of(known[:, :1], Split(validation=0.2, test=0.2))[known[:, 0]]
+    n = known[:, 0].sum()
+    np.testing.assert_array_equal(alone, part_of(np.ones((n, 1)), Split(validation=0.2, test=0.2)))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "told"),
+    [
+        (
+            lambda rows: rows.assign(grade=rows["grade"].mask(rows["id"] < 90, "good")),
+            {},
+            r"found 0 of 'bad' \(4 in all parts\): leave the class out .*targets\.grade\.cv",
+        ),
+        (
+            lambda rows: rows.assign(grade=rows["grade"].where(rows["id"] >= 85)),
+            {"cv": 3},
+            r"calibration in 3 folds needs at least 3 validation rows with truth, found 1: raise",
+        ),
+        (
+            lambda rows: rows.assign(grade=rows["grade"].where(rows["id"] >= 98)),
+            {},
+            r"2 of 100 rows have truth, and nothing is left for \['validation'\]",
+        ),
+    ],
+)
+def test_what_the_search_would_lack_is_told_before_it(change, options, told):
+    rows, contract = graded()
+
+    with pytest.raises(DataError, match=rf"column 'grade' \(target 'grade'\): .*{told}"):
+        select(change(rows), contract, grade={**GRADE, **options})
+
+
+def test_intervals_need_rows_that_calibrate():
+    rows, contract = graded(80)
+    target = {**TARGETS["price"], "confidence": 0.9}
+
+    with pytest.raises(
+        DataError,
+        match=r"hold 0\.9 of the truth need at least 9 validation rows with truth, found 8: raise "
+        r"data\.split\.validation, or lower targets\.cost\.confidence",
+    ):
+        select(rows, contract, cost=target)
 
 
 FEATURES = Features(numeric=["size"], lists=["tags"], min_count=1)

@@ -219,10 +219,31 @@ def test_too_short_a_series(days, empty):
 
 def test_a_part_in_which_everything_is_missing():
     rows = frame()
-    rows.loc[rows["day"] >= rows["day"].max() - pd.Timedelta(days=9), "sold"] = np.nan
+    rows.loc[rows["day"] > rows["day"].max() - pd.Timedelta(days=13), "price"] = np.nan
 
     with pytest.raises(DataError, match=r"nothing is left for \['test'\]"):
         select(rows)
+
+
+def test_too_few_steps_for_the_folds():
+    with pytest.raises(
+        DataError, match=r"'sold': 40 folds of forecasts 2 ahead need at least 80 .*, found 70: low"
+    ):
+        select(frame(), cv=40)
+
+
+def test_parts_are_counted_over_steps_with_truth():
+    """Days to come, of which the weather is known, are in no part; nor is what was not measured."""
+    rows = frame(120)
+    day = (rows["day"] - rows["day"].min()).dt.days
+    rows.loc[(day < 10) | (day >= 110), "sold"] = np.nan
+
+    primary, selection = select(rows)
+
+    first = primary.groupby("split", observed=True)["day"].agg(["min", "max"])
+    days = (first - pd.Timestamp("2020-01-01")).apply(lambda column: column.dt.days)
+    assert days.to_numpy().tolist() == [[19, 88], [90, 98], [100, 109]]
+    assert selection["parts"]["test"]["rows"] == 20
 
 
 def test_spring_forward_is_a_hole():

@@ -172,3 +172,16 @@ def test_everything_is_new_before_there_is_a_champion(monkeypatch):
     found = unseen(table(*HALF, *REST), None, monkeypatch)
 
     assert found.reason == "nothing serves yet; there are 4 rows"
+
+
+def test_a_row_is_new_from_its_first_truth_on(monkeypatch):
+    column, target = {"type": "number", "nullable": True}, {**TARGET, "column": "late"} | RIDGE
+    two = {
+        **TABLE,
+        "data": {**TABLE["data"], "columns": {**TABLE["data"]["columns"], "late": column}},
+        "targets": {**TABLE["targets"], "late": target},
+    }
+    rows = table(*HALF, ("s352", "2020-03-12", 1.0), ("s353", "2020-03-13", None))
+    rows["late"] = [2.0, None, None, None]
+
+    assert unseen(rows, bundle(two, "s350", "s351"), monkeypatch).rows == 1

@@ -9,7 +9,16 @@ from ratchet.preparation.answering import features_of
 from ratchet.preparation.columns import add_columns, derive_columns
 from ratchet.preparation.contract import read_day, typed_fields, typed_rows
 from ratchet.preparation.needs import Needs
-from ratchet.preparation.parts import COMPUTED, SPLITS, STATIC_PREFIX, count_train, part_of
+from ratchet.preparation.parts import (
+    COMPUTED,
+    SPLITS,
+    STATIC_PREFIX,
+    check_parts,
+    count_train,
+    count_truth,
+    part_of,
+    truth_of,
+)
 from ratchet.preparation.rows import row_features
 from ratchet.preparation.steps import lay_out_steps, only_target
 from ratchet.preparation.views import SERIES, make_views, panel
@@ -22,7 +31,9 @@ __all__ = [
     "STATIC_PREFIX",
     "Needs",
     "add_columns",
+    "check_parts",
     "count_train",
+    "count_truth",
     "derive_columns",
     "features_of",
     "lay_out_steps",
@@ -33,6 +44,7 @@ __all__ = [
     "read_day",
     "row_features",
     "series_statistics",
+    "truth_of",
     "typed_fields",
     "typed_rows",
     "window_features",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ratchet.errors import DataError
+from ratchet.frames import DataFrame, Series
 from ratchet.params import (
     AHEAD_PREFIX,
     HISTORY_PREFIX,
     LAG_PREFIXES,
     NAIVE_PREFIX,
     WINDOW_PREFIX,
-    Data,
     Split,
+    Target,
 )
 
 STATIC_PREFIX = "static_"
@@ -30,15 +33,131 @@ COMPUTED = (
 """How columns start that are features, but no column of the rows."""
 
 
-def part_of(n: int, split: Split) -> Any:
-    """Part of each of ``n`` rows or steps in their order, as its place in ``SPLITS``."""
+def part_of(truth: Any, split: Split) -> Any:
+    """Part of each row or step, with the shares counted over those whose truth is known.
+
+    Truth that comes late would otherwise leave the last part short of it, or empty. Targets share
+    the parts: each begins where the first of the targets has its share behind it, so that every
+    target has at least its share in the test part.
+
+    Args:
+        truth: whether the truth of each target is known, of rows in their order; boolean, shape (n,
+            targets).
+        split: the shares.
+
+    Returns:
+        Place in ``SPLITS`` of every row, whether its truth is known or not, shape (n,).
+    """
     import numpy as np
 
-    bounds = np.cumsum([1 - split.validation - split.test, split.validation])
-    ends = (bounds * n + 1e-9).astype(int)  # the slack is for rounding: 1 - 0.3 - 0.2
-    return np.searchsorted(ends, np.arange(n), "right")
+    shares = np.cumsum([1 - split.validation - split.test, split.validation])
+    starts = []
+    for known in map(np.flatnonzero, np.asarray(truth).T):
+        if len(known):  # the slack is for rounding: 1 - 0.3 - 0.2
+            starts.append(known[(shares * len(known) + 1e-9).astype(int)])
+    return np.searchsorted(np.min(starts, axis=0), np.arange(len(truth)), "right")
 
 
-def count_train(steps: int, data: Data) -> int:
-    """How many of the first steps are for training."""
-    return int((part_of(steps, data.split) == 0).sum())
+def count_train(values: Any, split: Split) -> int:
+    """How many of the first steps of series are for training.
+
+    Args:
+        values: the target, missing where it is not known, shape (steps, series).
+        split: the shares, counted over the steps at which it is known of any series.
+    """
+    import numpy as np
+
+    known = np.isfinite(values).any(axis=1, keepdims=True)
+    return int((part_of(known, split) == 0).sum())
+
+
+def truth_of(rows: DataFrame, targets: Mapping[str, Target]) -> DataFrame:
+    """Whether the truth of each target is known, a column for every target."""
+    import pandas as pd
+
+    return pd.DataFrame({name: rows[target.column].notna() for name, target in targets.items()})
+
+
+def count_truth(rows: DataFrame, targets: Mapping[str, Target]) -> dict[str, dict[str, int]]:
+    """Rows with truth by target and part, and those without it.
+
+    Args:
+        rows: rows with ``split``, missing where no target is known.
+        targets: the targets by name.
+
+    Returns:
+        Target -> ``train``, ``validation``, ``test`` and ``unknown`` (rows without its truth).
+    """
+    counts = {}
+    for name, target in targets.items():
+        known = rows[target.column].notna()
+        parts = {part: int((known & (rows["split"] == part)).sum()) for part in SPLITS}
+        counts[name] = {**parts, "unknown": int((~known).sum())}
+    return counts
+
+
+def check_parts(rows: DataFrame, targets: Mapping[str, Target]) -> None:
+    """Make sure that every part has the truth that search, calibration and test will ask for.
+
+    Args:
+        rows: rows with the targets and ``split``.
+        targets: the targets by name.
+
+    Raises:
+        DataError: a part has too few rows with truth, or the training too few of a class: for every
+            target what is missing, and what would help.
+    """
+    wrong = [line for name, target in targets.items() for line in _lacking(name, target, rows)]
+    if wrong:
+        raise DataError("\n".join(wrong))
+
+
+def _lacking(name: str, target: Target, rows: DataFrame) -> Iterator[str]:
+    where, values = f"column '{target.column}' (target '{name}')", rows[target.column]
+    known = rows["split"].where(values.notna())
+    counts = {part: int((known == part).sum()) for part in SPLITS}
+    if empty := [part for part, count in counts.items() if not count]:
+        yield (
+            f"{where}: {sum(counts.values())} of {len(rows)} rows have truth, and nothing is left "
+            f"for {empty}: more rows are needed, or other shares (data.split); a target that is "
+            f"known at quite other times than the others needs a use case of its own"
+        )
+        return
+    least, why, way_out = _least_validation(name, target)
+    if counts["validation"] < least:
+        yield (
+            f"{where}: {why} at least {least} validation rows with truth, found "
+            f"{counts['validation']}: raise data.split.validation, or lower {way_out}"
+        )
+    if target.is_classes:
+        yield from _rare_classes(name, target, values[known.notna()].astype(str), known.dropna())
+    elif counts["train"] < target.cv:
+        yield (
+            f"{where}: {target.cv} folds need at least as many training rows with truth, found "
+            f"{counts['train']}: lower targets.{name}.cv"
+        )
+
+
+def _least_validation(name: str, target: Target) -> tuple[int, str, str]:
+    """Validation rows that calibration takes, why, and the parameter that says so."""
+    import math
+
+    if target.is_classes:
+        return target.cv, f"calibration in {target.cv} folds needs", f"targets.{name}.cv"
+    share = target.confidence
+    least = math.ceil(share / (1 - share) - 1e-9)
+    why = f"intervals that hold {share:g} of the truth need"
+    return least, why, f"targets.{name}.confidence"
+
+
+def _rare_classes(name: str, target: Target, classes: Series, parts: Series) -> Iterator[str]:
+    train = classes[parts == "train"]
+    for label in target.classes or []:
+        count, in_all = int((train == label).sum()), int((classes == label).sum())
+        if count < target.cv:
+            yield (
+                f"column '{target.column}' (target '{name}'): {target.cv} folds need as many "
+                f"training rows of every class, found {count} of '{label}' ({in_all} in all "
+                f"parts): leave the class out or put it together with another one "
+                f"(targets.{name}.classes), or lower targets.{name}.cv"
+            )

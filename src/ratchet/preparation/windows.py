@@ -41,7 +41,7 @@ def series_statistics(primary: DataFrame, data: Data, targets: dict[str, Any]) -
     target = only_target(targets)
     values = panel(primary, target.column)
     _check_returns(values, target)
-    known, season = values[: count_train(len(values), data)], data.series.season
+    known, season = values[: count_train(values, data.split)], data.series.season
     mean, rms, _ = seasonal_change(known, season, relative=target.learn == "return")
     columns = {"mean": mean, "rms": rms} | (_static(known, season) if data.series.id else {})
     names = pd.Index(primary[SERIES].iloc[: values.shape[1]], name=SERIES)

@@ -46,8 +46,9 @@ def unseen_rows(
 ) -> Unseen:
     """Count the rows that the model that serves does not know.
 
-    Rows whose targets are not known yet do not count, nor those that lack a required value:
-    nothing can be learned from them.
+    Rows of which no target is known yet do not count, nor those that lack a required value:
+    nothing can be learned from them. Where targets become known at different times, a row counts
+    from the first on, as in the training.
 
     Args:
         registry: versions and decisions.
@@ -62,7 +63,8 @@ def unseen_rows(
     """
     typed = typed_rows(raw, use_case.data, dict(use_case.targets), as_of)
     targets = [t.column for t in use_case.targets.values() if t.column in typed]
-    known = typed.dropna(subset=[*targets, *use_case.data.required])
+    known = typed.dropna(subset=targets, how="all") if targets else typed
+    known = known.dropna(subset=use_case.data.required)
     champion = registry.champion(name)
     if champion is None:
         return Unseen(len(known), None, None, f"nothing serves yet; there are {len(known)} rows")

@@ -240,6 +240,7 @@ def data_inputs() -> dict[str, Any]:
                 part: {"rows": n, "span": [str(day.date()) for day in spans.loc[part]]}
                 for part, n in SIZES.items()
             },
+            "truth": {"price": {**SIZES, "unknown": 0}, "grade": {**SIZES, "unknown": 24}},
         },
         "primary": primary,
     }

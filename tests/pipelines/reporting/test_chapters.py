@@ -231,6 +231,7 @@ def test_data_chapter(use_case: Any, data_inputs: dict[str, Any]) -> None:
     assert "650 of 700 rows were kept; 50 (7.1%) were left out" in text
     assert "color 30%" in text
     assert "400 training rows" in text
+    assert "grade of 24 rows (known of 400 in train, 100 in validation and 150 in test)" in text
     assert [chart.name for chart in chapter.charts] == data_charts(parts.data)
 
 

@@ -6,8 +6,25 @@ from typing import Any
 
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
-from ratchet.params import HISTORY_PREFIX, SERIES_PREFIX, TARGET_PREFIX, Data, Features
-from ratchet.preparation import COMPUTED, SPLITS, add_columns, part_of, row_features
+from ratchet.params import (
+    HISTORY_PREFIX,
+    SERIES_PREFIX,
+    TARGET_PREFIX,
+    Data,
+    Features,
+    Target,
+    read_targets,
+)
+from ratchet.preparation import (
+    COMPUTED,
+    SPLITS,
+    add_columns,
+    check_parts,
+    count_truth,
+    part_of,
+    row_features,
+    truth_of,
+)
 
 __all__ = [
     "HISTORY_PREFIX",
@@ -25,7 +42,8 @@ def select_rows(
     """Leave out incomplete rows, derive columns, order the rows and split them once.
 
     Rows are ordered by time and key and cut into successive train, validation and test; without
-    a time column they are drawn at random.
+    a time column they are drawn at random. Parts are counted over rows with truth; a row without
+    the truth of any target is in none, and waits for it.
 
     Args:
         typed: rows that keep their contract.
@@ -34,38 +52,41 @@ def select_rows(
         seed: seed of the random split.
 
     Returns:
-        The rows with a column ``split``; and what was left out and why, with the size and span of
-        every part.
+        The rows with a column ``split``, missing where no target is known; and what was left out
+        and why, with the size and span of every part, and of every target how many rows have
+        truth.
 
     Raises:
-        DataError: no row is complete, a class is unknown, or a part of the split is empty.
+        DataError: no row is complete, a class is unknown, or a part has too few rows with truth.
     """
     complete = typed.dropna(subset=data.required)
     dropped = {name: int(typed[name].isna().sum()) for name in data.required}
     if complete.empty:
         raise DataError(f"no row has values in all of {data.required}; missing: {dropped}")
-    primary = _split_rows(add_columns(complete, data, targets), data, seed)
+    known = read_targets(targets)
+    primary = _split_rows(add_columns(complete, data, targets), data, known, seed)
+    check_parts(primary, known)
     selection = {
         "rows": len(typed),
         "kept": len(primary),
         "missing": dropped,
         "parts": {part: describe(rows, data) for part, rows in primary.groupby("split")},
+        "truth": count_truth(primary, known),
     }
     return primary, selection
 
 
-def _split_rows(frame: DataFrame, data: Data, seed: int) -> DataFrame:
+def _split_rows(frame: DataFrame, data: Data, targets: dict[str, Target], seed: int) -> DataFrame:
+    import numpy as np
     import pandas as pd
 
     # By key in any case: the order of the file is no information.
     ordered = frame.sort_values([*([data.time] if data.time else []), data.key], ignore_index=True)
     if not data.time:
         ordered = ordered.sample(frac=1, random_state=seed, ignore_index=True)
-    part = part_of(len(ordered), data.split)
+    truth = truth_of(ordered, targets).to_numpy()
+    part = np.where(truth.any(axis=1), part_of(truth, data.split), -1)
     ordered["split"] = pd.Categorical.from_codes(part, dtype=pd.CategoricalDtype(list(SPLITS)))
-    empty = [name for name, rows in ordered.groupby("split", observed=False) if rows.empty]
-    if empty:
-        raise DataError(f"{len(ordered)} rows are too few: nothing is left for {empty}")
     return ordered
 
 

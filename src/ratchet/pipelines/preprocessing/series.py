@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ratchet.errors import ConfigError, DataError
-from ratchet.frames import DataFrame
-from ratchet.params import Data, Features, Target
+from ratchet.frames import DataFrame, Series
+from ratchet.params import Data, Features, Target, read_targets
 from ratchet.pipelines.preprocessing.nodes import describe
 from ratchet.preparation import (
     SERIES,
     SPLITS,
     add_columns,
-    count_train,
+    check_parts,
     lay_out_steps,
     make_views,
     only_target,
@@ -44,7 +44,8 @@ def select_series(
         size and span of every part.
 
     Raises:
-        DataError: a time is off the grid, a series has no name, or a part of the split is empty.
+        DataError: a time is off the grid, a series has no name, or a part has too few steps with
+            all that a forecast needs.
     """
     import numpy as np
 
@@ -58,11 +59,11 @@ def select_series(
     primary = add_columns(laid, data, targets)
     views = make_views(primary, data, features, target)
     known = panel(primary, target.column)
-    part = part_of(len(known), data.split)
+    part = part_of(np.isfinite(known).any(axis=1, keepdims=True), data.split)
     between = _between(part, features.horizon)
     usable = complete(views) & np.isfinite(known) & ~between[:, None]
     primary["split"] = _splits(part.repeat(known.shape[1]), usable)
-    own_scale = seasonal_change(known[: count_train(len(known), data)], data.series.season)[2]
+    own_scale = seasonal_change(known[part == 0], data.series.season)[2]
     selection: dict[str, Any] = {
         "rows": len(typed),
         "kept": int(usable.sum()),
@@ -79,7 +80,20 @@ def select_series(
     }
     if empty := [name for name in SPLITS if name not in set(primary["split"].dropna())]:
         raise DataError(_too_short(empty, selection["series"], reach(views), target))
+    check_parts(primary, read_targets(targets))
+    _check_steps(primary.loc[primary["split"] == "train", data.time], target, features.horizon)
     return primary, selection
+
+
+def _check_steps(times: Series, target: Target, horizon: int) -> None:
+    """Make sure that there are steps for the folds, half of which is only ever learned from."""
+    steps, least = times.nunique(), 2 * max(target.cv, horizon)
+    if steps < least:
+        raise DataError(
+            f"column '{target.column}': {target.cv} folds of forecasts {horizon} ahead need at "
+            f"least {least} training steps with all that a forecast looks at, found {steps}: lower "
+            f"targets.*.cv or features.windows.horizon, or let forecasts look back less far"
+        )
 
 
 def _splits(part: Any, usable: Any) -> Any:

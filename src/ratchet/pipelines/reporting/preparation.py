@@ -46,11 +46,12 @@ def _rows(selection: dict[str, Any]) -> list[Block]:
 
 def _split(selection: dict[str, Any], data: Data) -> list[Block]:
     parts = {p: selection["parts"][p] for p in ("train", "validation", "test")}
+    total = sum(part["rows"] for part in parts.values())
     frame = pd.DataFrame(
         {
             "part": list(parts),
             "rows": [part["rows"] for part in parts.values()],
-            "share": [part["rows"] / selection["kept"] for part in parts.values()],
+            "share": [part["rows"] / total for part in parts.values()],
         }
     )
     if data.time:
@@ -71,7 +72,26 @@ def _split(selection: dict[str, Any], data: Data) -> list[Block]:
         "that nothing was learned from or chosen by."
     )
     formats = {"rows": "count", "share": "share"}
-    return [Text(text, title="Split"), Table("split", "Parts of the data", frame, formats)]
+    table = Table("split", "Parts of the data", frame, formats)
+    return [Text(text, title="Split"), table, *_truth(selection.get("truth", {}))]
+
+
+def _truth(truth: dict[str, dict[str, int]]) -> list[Block]:
+    """Rows whose truth is not known, by target."""
+    shown = [
+        f"{name} of {counted(counts['unknown'], 'row')} (known of "
+        f"{listed([f'{count(counts[part])} in {part}' for part in counts if part != 'unknown'])})"
+        for name, counts in truth.items()
+        if counts["unknown"]
+    ]
+    if not shown:
+        return []
+    text = (
+        f"Truth that is not known yet: {'; '.join(shown)}. Parts are counted "
+        "over rows with truth. Rows without teach and test nothing; the model that serves answers "
+        "those that are newer than what it was chosen by, and is scored when their truth arrives."
+    )
+    return [Text(text)]
 
 
 def _features(features: Features) -> list[Block]:
