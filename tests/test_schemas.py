@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ratchet.errors import DataError
 from ratchet.params import Column, Target
-from ratchet.schemas import check_target, read_contract
+from ratchet.schemas import check_steps, check_target, read_contract
 
 COLUMNS = {
     "id": Column(type="integer"),
@@ -286,3 +286,34 @@ def test_targets_that_cannot_be_predicted_are_told(values, target, told):
 )
 def test_good_targets_may_have_gaps(values, target):
     check_target("worth", pd.Series(values), target)
+
+
+def test_rows_of_one_time_are_told_apart_by_a_column():
+    hours = {"when": pd.to_datetime(["2020-01-01"] * 2 + ["2020-01-02"] * 2), "hr": [0, 1, 0, 1]}
+    typed = pd.DataFrame({**hours, "sold": [1.0, 2.0, 3.0, 4.0]})
+
+    with pytest.raises(DataError, match=r"Column 'hr' tells them apart: .*common\.join_hour"):
+        check_steps(typed, "when", None)
+    with pytest.raises(DataError, match="Leave out what is there twice"):
+        check_steps(typed.assign(hr=0), "when", None)
+
+
+def test_bounds_of_dates_are_days_of_their_clock():
+    column = Column(type="date", timezone="Asia/Tokyo", low=dt.date(2020, 1, 1))
+
+    typed = read_contract(pd.DataFrame({"day": ["2019-12-31T15:00Z"]}), {"day": column}, "")
+
+    assert typed["day"].tolist() == [pd.Timestamp("2020-01-01", tz="Asia/Tokyo")]
+    with pytest.raises(DataError, match="nothing below 2020-01-01; 1 of 1 rows differ"):
+        read_contract(pd.DataFrame({"day": ["2019-12-31T14:59Z"]}), {"day": column}, "")
+
+
+def test_what_is_wrong_with_dates_and_with_other_columns_is_told_at_once():
+    columns = {"day": Column(type="date"), "size": Column(type="number", high=5)}
+
+    with pytest.raises(DataError) as error:
+        read_contract(pd.DataFrame({"day": [20200101], "size": [9]}), columns, "")
+
+    first, second = str(error.value).splitlines()
+    assert "column 'day'" in first
+    assert "column 'size': expected nothing above 5" in second

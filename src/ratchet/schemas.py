@@ -155,8 +155,36 @@ def check_steps(typed: pd.DataFrame, time: str, series: str | None) -> None:
     of_series = f" for each '{series}'" if series else ""
     raise DataError(
         f"column '{time}': expected every time once{of_series}; {_shown(moments, len(typed))}. "
-        f"Local times come twice when daylight-saving time ends: give them in UTC or standard time"
+        f"{_told_apart(typed, named)}"
     )
+
+
+def _told_apart(typed: pd.DataFrame, named: list[str]) -> str:
+    """What may tell apart the rows of one time, and what to do about it."""
+    plain = [name for name in typed if name not in named and _is_plain(typed[name])]
+    apart = [name for name in plain if not typed.duplicated([*named, name]).any()]
+    ways_out = [
+        f"Column '{name}' tells them apart: where it names the series, write data.series.id: "
+        f"{name}; where it is the hour of the day, have it joined to the time by "
+        f"data.prepare.function: ratchet.use_cases.common.join_hour"
+        for name in apart[:1]
+    ]
+    clock = typed[named[-1]]
+    if clock.dt.tz is None and (clock != clock.dt.normalize()).any():
+        ways_out.append(
+            f"A local time comes twice when daylight-saving time ends: name the place whose clock "
+            f"it is in data.columns.{named[-1]}.timezone (Europe/Berlin), or give times in UTC"
+        )
+    return ". ".join(ways_out) or (
+        "Leave out what is there twice, or name the column of the series in data.series.id"
+    )
+
+
+def _is_plain(values: pd.Series) -> bool:
+    """Whether a column can name something: text, or few whole numbers that come again."""
+    if pd.api.types.is_float_dtype(values):
+        return False
+    return values.dtype != object and values.nunique() < len(values)
 
 
 def check_target(name: str, values: pd.Series, target: Target) -> None:

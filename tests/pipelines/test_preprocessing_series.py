@@ -15,6 +15,7 @@ from ratchet.errors import ConfigError, DataError
 from ratchet.params import Data, Features
 from ratchet.pipelines.preprocessing.nodes import encode_features
 from ratchet.pipelines.preprocessing.series import build_windows, select_series
+from ratchet.preparation import typed_rows
 
 COLUMNS = {
     "day": {"type": "date"},
@@ -257,6 +258,63 @@ def test_spring_forward_is_a_hole():
     assert selection["series"]["holes"] == 1
     assert selection["series"]["left_out"]["holes"] == 9  # target, window, season, lag
     assert primary["row"].is_unique
+
+
+def zoned(frequency: str, zone: str = "Europe/Berlin") -> Data:
+    columns = {**COLUMNS, "day": {"type": "date", "timezone": zone}}
+    return data(columns=columns, series={"frequency": frequency})
+
+
+@pytest.mark.parametrize("written", ["local", "offset"])
+def test_the_hour_that_comes_twice_is_two_steps(written):
+    """In local time, or with offsets: the steps are the same, an hour apart, with keys apart."""
+    times = pd.date_range("2020-10-20", periods=240, freq="h", tz="Europe/Berlin")
+    local = times.strftime("%Y-%m-%d %H:%M") if written == "local" else times.map(str)
+    rows = frame(240).assign(day=np.repeat(local, 2))
+
+    primary, selection = select(typed_rows(rows, zoned("h"), {}), zoned("h"))
+
+    assert selection["series"]["holes"] == 0
+    assert primary["row"].is_unique
+    twice = primary.loc[primary["row"].str.startswith("a@2020-10-25T02"), "row"].tolist()
+    assert twice == ["a@2020-10-25T02:00:00+0200", "a@2020-10-25T02:00:00+0100"]
+    assert primary["sold"].tolist() == rows["sold"].tolist()
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Sao_Paulo", "Asia/Tokyo"])
+def test_days_are_those_of_the_local_clock(zone):
+    """Over the ends of daylight-saving time, also where it begins at midnight: no such moment."""
+    days = pd.date_range("2018-10-01", periods=150, freq="D")
+    rows = frame(150).assign(day=np.repeat(days.strftime("%Y-%m-%d"), 2))
+    settings = zoned("D", zone)
+    typed = typed_rows(rows, settings, {})
+
+    primary, selection = select(typed, settings)
+
+    assert primary["row"].tolist() == [f"{s}@{d:%Y-%m-%d}" for d in days for s in "ab"]
+    assert primary["dayofweek"].tolist() == np.repeat(days.dayofweek, 2).tolist()
+    assert selection["series"]["holes"] == 0
+    assert selection["parts"]["test"]["span"][1] == "2019-02-27"
+    assert len(typed_rows(rows, settings, {}, "2018-10-31")) == 62
+    moments = build_windows(primary, settings, features(), targets())[0]["series_time"]
+    assert moments.dt.tz is None
+    assert moments.iloc[-1].tz_localize("UTC").tz_convert(zone) == primary["day"].iloc[-1]
+
+
+@pytest.mark.parametrize(
+    ("frequency", "last"),
+    [("100ms", "00:00:09.900"), ("250us", "00:00:00.024750"), ("s", "00:01:39")],
+)
+def test_keys_are_as_fine_as_the_times(frequency, last):
+    rows = frame().assign(
+        day=np.repeat(pd.date_range("2020-01-01", periods=100, freq=frequency), 2)
+    )
+
+    primary, _ = select(rows, data(series={"frequency": frequency}))
+
+    assert primary["row"].is_unique
+    assert primary["row"].iloc[0] == "a@2020-01-01T00:00:00"
+    assert primary["row"].iloc[-1] == f"b@2020-01-01T{last}"
 
 
 def test_constant_series_take_the_scale_of_the_others():

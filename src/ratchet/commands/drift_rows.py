@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ratchet.dates import utc
 from ratchet.errors import DataError
 from ratchet.monitoring.windows import cut_windows
 from ratchet.params import Scenario
@@ -70,7 +71,7 @@ class NotLearned:
         series = data.series.id if data.series else None
         everywhere = apply(typed, scenario, seed=seed, time=data.time, series=series)
         if data.series and data.time and self.now.times is not None:
-            mine = typed[data.time] >= self.now.times.loc[self.keys].min()
+            mine = utc(typed[data.time]) >= self.now.times.loc[self.keys].min()
         else:
             mine = typed[data.key].isin(self.keys)
         columns = {name: everywhere[name].where(mine, typed[name]) for name in scenario.columns}

@@ -5,6 +5,6 @@ that show the local clock of that zone, so that days, hours and keys are local o
 """
 
 from ratchet.dates.reading import read_dates
-from ratchet.dates.zones import local, utc
+from ratchet.dates.zones import local, midnight, on_clock, utc
 
-__all__ = ["local", "read_dates", "utc"]
+__all__ = ["local", "midnight", "on_clock", "read_dates", "utc"]

@@ -51,6 +51,20 @@ def utc(times: Any) -> Any:
     return times if access.tz is None else local(access.tz_convert("UTC"))
 
 
+def on_clock(times: pd.Series, zone: str | None) -> pd.Series:
+    """Times in UTC and without time zone as the clock of a zone shows them, without time zone."""
+    return times if zone is None else local(times.dt.tz_localize("UTC").dt.tz_convert(zone))
+
+
+def midnight(times: pd.Series) -> pd.Series:
+    """The first moment of each day of the local clock, which need not be 00:00."""
+    days = local(times).dt.normalize()
+    if times.dt.tz is None:
+        return days
+    first = np.ones(len(days), dtype=bool)
+    return days.dt.tz_localize(times.dt.tz, ambiguous=first, nonexistent="shift_forward")
+
+
 def without_zone(times: pd.Series, offset: npt.NDArray[np.float64], place: Place) -> pd.Series:
     """The clock as it stands, where all values are of one clock.
 

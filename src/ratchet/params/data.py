@@ -183,6 +183,11 @@ class Data(Params):
         return self
 
     @property
+    def timezone(self) -> str | None:
+        """Whose clock the time of the rows shows; ``None`` where it stands as in the file."""
+        return self.columns[self.time].timezone if self.time else None
+
+    @property
     def functions(self) -> dict[str, Derived]:
         """What prepares the file and derives columns, by its place among these parameters."""
         named = {f"derive.{column}": derived for column, derived in self.derive.items()}

@@ -34,6 +34,7 @@ def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any =
         ConfigError: ``as_of`` is no date, the use case has no time column to cut at, or the
             function that prepares the raw rows fails.
     """
+    from ratchet.dates import local
     from ratchet.schemas import check_steps, check_target, read_contract
 
     rows = raw if data.prepare is None else _prepare(raw, data.prepare)
@@ -48,7 +49,7 @@ def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any =
     if data.time is None:
         raise ConfigError("parameter as_of: the use case names no data.time column to cut at")
     day = read_day(as_of)
-    cut = typed[typed[data.time].dt.normalize() <= day].reset_index(drop=True)
+    cut = typed[local(typed[data.time]).dt.normalize() <= day].reset_index(drop=True)
     if cut.empty:
         first = typed[data.time].min().date()
         raise DataError(f"column '{data.time}': no row up to as_of={day.date()}, first is {first}")
@@ -135,4 +136,5 @@ def _is_blank(rows: DataFrame, name: str) -> bool:
 def _nothing(column: Column, n: int) -> Any:
     import pandas as pd
 
-    return pd.Series([None] * n, dtype=_EMPTY.get(column.type, "object"))
+    blank: Any = pd.Series([None] * n, dtype=_EMPTY.get(column.type, "object"))
+    return blank.dt.tz_localize(column.timezone) if column.timezone else blank

@@ -85,7 +85,18 @@ def _grid(times: Series, column: str, frequency: str | None) -> Any:
 
 
 def _keys(laid: DataFrame, time: str) -> Series:
-    """``<series>@<time>``: the day, or with the time of day where steps are shorter."""
-    whole_days = (laid[time] == laid[time].dt.normalize()).all()
-    text = laid[time].dt.strftime("%Y-%m-%d" if whole_days else "%Y-%m-%dT%H:%M:%S")
+    """``<series>@<time>``: the local day, or the exact moment where steps are shorter."""
+    from ratchet.dates import midnight
+
+    times = laid[time]
+    whole_days = (times == midnight(times)).all()
+    text = times.dt.strftime("%Y-%m-%d") if whole_days else _moments(times)
     return laid[SERIES].astype(str) + "@" + text
+
+
+def _moments(times: Series) -> Series:
+    """ISO 8601, with the fraction of a second if there is one, and the offset of a time zone."""
+    text = times.dt.strftime("%Y-%m-%dT%H:%M:%S")
+    if (fraction := times.dt.microsecond > 0).any():
+        text += times.dt.strftime(".%f").str.removesuffix("000").where(fraction, "")
+    return text if times.dt.tz is None else text + times.dt.strftime("%z").str[:5]

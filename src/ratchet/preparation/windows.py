@@ -102,6 +102,7 @@ def window_features(
     """
     import pandas as pd
 
+    from ratchet.dates import utc
     from ratchet.learning.features.windows import take, terms
 
     if data.series is None or data.time is None or features.windows is None:
@@ -118,7 +119,7 @@ def window_features(
     chosen = primary[rows.ravel()].set_index(SERIES_KEY)
     views = make_views(primary, data, features, target)
     seen = take(views, rows, row_terms["level"], row_terms["scale"]).set_index(chosen.index)
-    about: dict[str, Any] = {SERIES: chosen[SERIES], f"{SERIES_PREFIX}time": chosen[data.time]}
+    about: dict[str, Any] = {SERIES: chosen[SERIES], f"{SERIES_PREFIX}time": utc(chosen[data.time])}
     about |= {f"{SERIES_PREFIX}{name}": term[rows] for name, term in row_terms.items()}
     about[f"{TARGET_PREFIX}{target.column}"] = chosen[target.column].astype(float)
     named = [*features.columns, *(["split"] if "split" in chosen else [])]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ratchet.dates import utc
 from ratchet.params import TARGET_PREFIX
 from ratchet.preparation import Needs
 from ratchet.release.contents import Contents
@@ -64,12 +65,12 @@ def _signature(contents: Contents) -> dict[str, Any]:
 
 
 def last_moment(contents: Contents, parts: list[str]) -> str | None:
-    """Time of the last row of some parts; None without time."""
+    """Time of the last row of some parts, in UTC; None without time."""
     time = contents.use_case.data.time
     if time is None:
         return None
     rows = contents.primary[contents.primary["split"].isin(parts)]
-    return str(rows[time].max().isoformat())
+    return str(utc(rows[time]).max().isoformat())
 
 
 def hash_rows(typed: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ratchet.dates import utc
 from ratchet.params import SERIES_PREFIX, UseCase
 from ratchet.preparation import SERIES
 from ratchet.release.context import contexts, differing, features_in_context
@@ -94,7 +95,7 @@ def _there(keys: pd.Index, contents: Contents) -> list[Any]:
         return list(keys)
     at = contents.features.loc[keys]
     rows = contents.typed[
-        contents.typed[contents.use_case.data.time] == at[f"{SERIES_PREFIX}time"].iloc[0]
+        utc(contents.typed[contents.use_case.data.time]) == at[f"{SERIES_PREFIX}time"].iloc[0]
     ]
     return list(keys[at[SERIES].isin(rows[series.id])])
 
@@ -121,7 +122,7 @@ def _reference(contents: Contents) -> pd.DataFrame:
     rows = rows.set_index(use_case.data.key)
     reference = rows[[name for name in dict.fromkeys(named) if name in rows]]
     time = use_case.data.time
-    return reference.assign(time=rows[time]) if time else reference
+    return reference.assign(time=utc(rows[time])) if time else reference
 
 
 def _rows(contents: Contents) -> pd.DataFrame:
@@ -132,7 +133,7 @@ def _rows(contents: Contents) -> pd.DataFrame:
         names = [data.time, *([data.series.id] if data.series.id else [])]
         there = pd.MultiIndex.from_frame(contents.typed[names])
         known[GIVEN] = pd.MultiIndex.from_frame(rows[names]).isin(there)
-    return known.assign(time=rows[data.time]) if data.time else known
+    return known.assign(time=utc(rows[data.time])) if data.time else known
 
 
 def importance_of(contents: Contents) -> dict[str, dict[str, float]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet.dates import local, utc
 from ratchet.params import TARGET_PREFIX, UseCase
 from ratchet.preparation import features_of, make_views, only_target, read_day, typed_fields
 
@@ -37,7 +38,7 @@ def features_in_context(
         return features_of(rows, use_case, statistics)
     known, data = context, use_case.data
     if as_of is not None and data.time:
-        known = known[known[data.time].dt.normalize() <= read_day(as_of)]
+        known = known[local(known[data.time]).dt.normalize() <= read_day(as_of)]
     names = [data.time, data.series.id] if data.series else [data.key]
     named = [name for name in names if name]
     again = pd.MultiIndex.from_frame(known[named]).isin(pd.MultiIndex.from_frame(rows[named]))
@@ -59,17 +60,18 @@ def contexts(
         typed: all typed rows.
         primary: the same rows as they were prepared.
         use_case: the parameters.
-        since: time of the first step that has to be answered, of series.
+        since: time of the first step that has to be answered, of series, in UTC.
     """
     if use_case.data.series is None or use_case.data.time is None:
         if use_case.features.history is None:
             yield None
         yield typed
         return
-    times = np.sort(primary[use_case.data.time].unique())
+    seen = utc(typed[use_case.data.time])
+    times = np.sort(utc(primary[use_case.data.time]).unique())
     steps = _reach(primary, use_case) + int((times >= np.datetime64(since)).sum()) + 1
     while steps < len(times):
-        yield typed[typed[use_case.data.time] >= times[-steps]]
+        yield typed[seen >= times[-steps]]
         steps *= 2
     yield typed
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet.dates import utc
 from ratchet.params import TARGET_PREFIX, Target
 from ratchet.preparation import (
     Needs,
@@ -45,7 +46,7 @@ class Delivered:
     def inputs(self) -> pd.DataFrame:
         """Source columns of the rows by row key, as ``Bundle.reference`` has them.
 
-        With ``time``, in its order, where rows have one.
+        With ``time`` in UTC, in its order, where rows have one.
         """
         use_case = self.bundle.use_case
         data, needs = use_case.data, Needs(use_case)
@@ -58,7 +59,7 @@ class Delivered:
         rows = rows.set_index(data.key)
         if data.time is None:
             return rows
-        return rows.assign(time=rows[data.time]).sort_values("time", kind="stable")
+        return rows.assign(time=utc(rows[data.time])).sort_values("time", kind="stable")
 
     @cached_property
     def given(self) -> pd.Index:
@@ -141,7 +142,7 @@ def new_rows(times: pd.Series, moment: Any, known: pd.DataFrame | None) -> np.nd
     know: a day that was delivered in two halves ends with rows of the same time.
 
     Args:
-        times: time of every row by its key; missing values where rows have no time.
+        times: time of every row by its key, in UTC; missing values where rows have no time.
         moment: time of the last row by which the model was made or chosen; None without time:
             then every row that the model does not know is new.
         known: rows that the model knows, by row key; None if they are all of the moment's.

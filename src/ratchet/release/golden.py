@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet.dates import utc
 from ratchet.params import SERIES_PREFIX, UseCase
 from ratchet.preparation import SERIES, Needs
 from ratchet.release.manifest import BundleError
@@ -33,12 +34,17 @@ def golden_keys(features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase) 
     time, series = use_case.data.time, use_case.data.series.id
     step = f"{SERIES_PREFIX}time"
     if series:
-        there = pd.MultiIndex.from_frame(typed[[time, series]])
+        there = _places(typed, time, series)
         test = test[pd.MultiIndex.from_frame(test[[step, SERIES]]).isin(there)]
     else:
-        test = test[test[step].isin(typed[time])]
+        test = test[test[step].isin(utc(typed[time]))]
     last = np.sort(test[step].unique())[-_STEPS:]
     return [key for at in last for key in _spread(test.index[test[step] == at], ROWS - _STEPS)]
+
+
+def _places(typed: pd.DataFrame, time: Any, *series: Any) -> pd.MultiIndex:
+    """Time, in UTC, and series of every row."""
+    return pd.MultiIndex.from_frame(typed[[time, *series]].assign(**{time: utc(typed[time])}))
 
 
 def _spread(keys: pd.Index, n: int) -> list[Any]:
@@ -60,7 +66,7 @@ def fields_of(
         return typed.set_index(data.key).loc[keys].reset_index()[needed].set_axis(keys, axis=0)
     names = [data.time, data.series.id] if data.series.id else [data.time]
     wanted = features.loc[keys, [f"{SERIES_PREFIX}time", SERIES][: len(names)]]
-    places = pd.MultiIndex.from_frame(typed[names]).get_indexer(
+    places = _places(typed, *names).get_indexer(
         pd.MultiIndex.from_frame(wanted.set_axis(names, axis=1))
     )
     return typed.iloc[places][needed].set_axis(keys, axis=0)

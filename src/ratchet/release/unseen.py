@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ratchet.dates import utc
 from ratchet.params import UseCase
 from ratchet.preparation import typed_rows
 from ratchet.release.delivered import decided_until, delivered, new_rows
@@ -90,8 +91,10 @@ def _count_new(
         as_of: last day whose rows are seen.
     """
     data = use_case.data
-    if until is not None and not (rows[data.time] == pd.Timestamp(until)).any():
-        return int(new_rows(rows[data.time], until, None).sum())
+    if until is not None and data.time is not None:
+        times = utc(rows[data.time])
+        if not (times == pd.Timestamp(until)).any():
+            return int(new_rows(times, until, None).sum())
     from ratchet.release.bundle import open_bundle
 
     now = delivered(open_bundle(folder), raw, as_of)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from ratchet.dates import local
 from ratchet.errors import ConfigError
 from ratchet.monitoring.drift.scenarios import apply
 from ratchet.params import Data, Scenario, Target
@@ -127,7 +128,7 @@ def changed_rows(
     for incident in incidents:
         if not isinstance(incident, DriftIncident):
             continue
-        days = rows[data.time].dt.normalize()
+        days = local(rows[data.time]).dt.normalize()
         mine = (days >= pd.Timestamp(incident.first)) & (days <= pd.Timestamp(incident.last))
         series = data.series.id if data.series else None
         everywhere = apply(rows, incident.change, seed=seed, time=data.time, series=series)

@@ -81,6 +81,7 @@ def stages_of(
     """
     from kedro.framework.session import KedroSession
 
+    from ratchet.dates import local
     from ratchet.preparation import typed_rows
     from ratchet.replay.incidents import changed_rows
 
@@ -88,7 +89,7 @@ def stages_of(
     with session:
         raw = session.load_context().catalog.load(f"{asked.use_case}.raw")
     typed = typed_rows(raw, use_case.data, dict(use_case.targets))
-    days = typed[use_case.data.time].dt.normalize()
+    days = local(typed[use_case.data.time]).dt.normalize()
     if not days.min() < asked.sundays[0] < asked.until <= days.max():
         raise DataError(
             f"--from, --to: the rows of {asked.use_case} are from {days.min().date()} to "

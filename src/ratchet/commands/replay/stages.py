@@ -60,9 +60,11 @@ class Stages:
         return self._works[day]
 
     def _work(self, day: pd.Timestamp) -> Work:
+        from ratchet.dates import local
+
         name = str(day.date())
-        time = self.typed[self.use_case.data.time]
-        stage = _digest(self._trained_by, name, _hash(self.typed[time.dt.normalize() <= day]))
+        seen = local(self.typed[self.use_case.data.time]).dt.normalize() <= day
+        stage = _digest(self._trained_by, name, _hash(self.typed[seen]))
         answers = _digest(stage, self._all_rows)
         return Work(
             name,

@@ -64,11 +64,12 @@ def _run(place: Place, day: str, typed: pd.DataFrame) -> tuple[UseCase, dict[str
     """
     import joblib
 
+    from ratchet.dates import local
     from ratchet.preparation import read_day
 
     context, use_case, pipeline = _prepared(place)
     name, catalog = place.name, context.catalog
-    seen = typed[use_case.data.time].dt.normalize() <= read_day(day)
+    seen = local(typed[use_case.data.time]).dt.normalize() <= read_day(day)
     data: dict[str, Any] = {
         f"{name}.typed": typed[seen].reset_index(drop=True),
         "search_cache": joblib.Memory(None, verbose=0),

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.tseries.frequencies import to_offset
 
 Panel = npt.NDArray[np.float64]
 """Values of shape (steps, series); NaN where nothing is known."""
@@ -29,8 +30,21 @@ def grid_of(times: pd.Series, frequency: str | None) -> pd.DatetimeIndex:
         ValueError: pandas does not know the frequency.
     """
     if frequency is None:
-        return pd.DatetimeIndex(np.sort(times.unique()))
-    return pd.date_range(times.min(), times.max(), freq=frequency)
+        return pd.DatetimeIndex(times.drop_duplicates().sort_values(), name=None)
+    first, last = times.min(), times.max()
+    if first.tzinfo is None or isinstance(to_offset(frequency), pd.offsets.Tick):
+        return pd.date_range(first, last, freq=frequency)
+    # Days and longer are those of the local clock: not all of them have 24 hours, or a midnight.
+    clock = pd.date_range(_day_or_time(first), last.tz_localize(None), freq=frequency)
+    earlier = np.ones(len(clock), dtype=bool)  # of an hour that comes twice
+    return clock.tz_localize(times.dt.tz, ambiguous=earlier, nonexistent="shift_forward")
+
+
+def _day_or_time(moment: pd.Timestamp) -> pd.Timestamp:
+    """The local clock, at 00:00 where the day begins later than that."""
+    clock = moment.tz_localize(None)
+    begin = clock.normalize().tz_localize(moment.tz, ambiguous=True, nonexistent="shift_forward")
+    return clock.normalize() if begin == moment else clock
 
 
 def lay_out(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ratchet.dates import on_clock
 from ratchet.errors import UserError
 from ratchet.monitoring.alerts import Alert, find_alerts
 from ratchet.monitoring.comparison import Comparison, compare, jsonable
@@ -118,7 +119,8 @@ class Production:
         seen = times.isna()
         seen |= new_rows(times, self.champion.since, known.set_axis(known.index.astype(str)))
         if self.as_of is not None:
-            seen &= times.isna() | (times.dt.normalize() <= read_day(self.as_of))
+            days = on_clock(times, self.champion.bundle.use_case.data.timezone).dt.normalize()
+            seen &= days.isna() | (days <= read_day(self.as_of))
         return rows[seen]
 
     def _against_previous(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ratchet.dates import utc
 from ratchet.errors import UserError
 from ratchet.params import UseCase
 from ratchet.pipelines.release.contenders import naive_rows
@@ -106,7 +107,7 @@ class Judging:
         except UserError:
             return test[:0]
         time = self.use_case.data.time
-        times = self.primary.loc[test, time] if time else pd.Series(pd.NaT, index=test)
+        times = utc(self.primary.loc[test, time]) if time else pd.Series(pd.NaT, index=test)
         return test[new_rows(times, decided_until(champion.manifest), known)]
 
     def _last_seen(self, challenger: Bundle | None) -> str | None:

@@ -71,9 +71,12 @@ def describe_target(
     Returns:
         A ``blocks.Chapter``.
     """
+    from ratchet.dates import on_clock
     from ratchet.pipelines.reporting.case import HISTORY, Case
     from ratchet.pipelines.reporting.target.chapter import target_chapter
 
+    if "time" in predictions:
+        predictions = predictions.assign(time=on_clock(predictions["time"], data.timezone))
     case = Case(
         name=next(name for name, other in read_targets(targets).items() if other == target),
         target=target,

@@ -7,6 +7,8 @@ import calendar
 import numpy as np
 import pandas as pd
 
+from ratchet.dates import local
+
 _LENGTHS = {"year": "Y", "quarter": "Q", "month": "M", "week": "W", "day": "D"}
 _ENOUGH = 4
 
@@ -21,7 +23,7 @@ def by_period(dates: pd.Series, at_most: int = 24) -> tuple[pd.Series, str]:
     Returns:
         First day of the period of each row, and what a period is: ``year``, ``month`` ...
     """
-    chosen = "year"
+    dates, chosen = local(dates), "year"
     for name, code in _LENGTHS.items():
         periods = dates.dt.to_period(code).nunique()
         if periods > at_most and name != "year":

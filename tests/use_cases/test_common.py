@@ -1,0 +1,25 @@
+"""What raw files may need before their contract."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from ratchet.dates import read_dates
+from ratchet.params import Column
+from ratchet.use_cases.common import join_hour
+
+
+@pytest.mark.parametrize("days", [["1/13/2011", "1/14/2011"], pd.to_datetime(["2011-01-13"] * 2)])
+def test_an_hour_in_its_own_column_is_joined(days):
+    rows = join_hour(pd.DataFrame({"day": days, "hr": ["5", "23"]}), date="day", hour="hr")
+
+    times = read_dates(rows["day"], Column(type="date"), "day")
+
+    assert times.dt.hour.tolist() == [5, 23]
+    assert times.iloc[0] == pd.Timestamp("2011-01-13 05:00")
+
+
+def test_an_hour_that_there_is_not_is_named():
+    with pytest.raises(ValueError, match=r"expected hours from 0 to 23 \(row 1: 24\)"):
+        join_hour(pd.DataFrame({"day": ["2011-01-13"] * 2, "hr": [0, 24]}), date="day", hour="hr")
