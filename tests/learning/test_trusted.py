@@ -153,3 +153,108 @@ def test_every_type_on_the_list_is_there():
     for name in trusted.TRUSTED:
         module, _, attribute = name.rpartition(".")
         assert hasattr(import_module(module), attribute)
+
+
+def archive(*sizes: int, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An archive with parts of zeros."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", compression) as made:
+        for number, size in enumerate(sizes):
+            made.writestr(f"{number}.npy", bytes(size))
+    return content.getvalue()
+
+
+def test_what_grows_beyond_measure_is_refused_before_it_is_unpacked(monkeypatch):
+    trusted.check_sizes(archive(40_000_000), "m")  # small enough, however well it is packed
+    trusted.check_sizes(archive(60_000_000, compression=zipfile.ZIP_STORED), "m")
+
+    with pytest.raises(ValueError, match="m cannot be loaded: it unpacks to 60 MB, more than 200"):
+        trusted.loads(archive(30_000_000, 30_000_000), "m")
+    monkeypatch.setattr(trusted, "UNPACKED_MB", 30)
+    with pytest.raises(ValueError, match="m cannot be loaded: 40 MB unpacked; 30 are allowed"):
+        trusted.loads(archive(40_000_000), "m")
+    monkeypatch.setattr(trusted, "PARTS", 2)
+    with pytest.raises(ValueError, match="m cannot be loaded: 3 parts; 2 are allowed"):
+        trusted.loads(archive(1, 1, 1), "m")
+
+
+X = np.random.default_rng(0).normal(size=(80, 3))
+
+
+def forest() -> Any:
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    return ExtraTreesRegressor(2, random_state=0).fit(X, X[:, 0])
+
+
+def histogram() -> Any:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    return HistGradientBoostingRegressor(max_iter=2, min_samples_leaf=5).fit(X, X[:, 0])
+
+
+def boosted() -> Any:
+    from xgboost import XGBRegressor
+
+    return XGBRegressor(n_estimators=2, n_jobs=1).fit(X, X[:, 0])
+
+
+def spoil_forest(model: Any, name: str, value: int) -> None:
+    getattr(model.estimators_[1].tree_, name)[0] = value
+
+
+def spoil_histogram(model: Any, name: str, value: int) -> None:
+    names = {"children_left": "left", "children_right": "right", "feature": "feature_idx"}
+    model._predictors[1][0].nodes[names[name]][0] = value
+
+
+def spoil_boosted(model: Any, name: str, value: int) -> None:
+    import json
+
+    names = {"children_left": "left_children", "children_right": "right_children"}
+    content = json.loads(bytes(model.get_booster().save_raw("json")))
+    tree = content["learner"]["gradient_booster"]["model"]["trees"][1]
+    tree[names.get(name, "split_indices")][0] = value
+    model.get_booster().load_model(bytearray(json.dumps(content).encode()))
+
+
+KINDS = {"forest": spoil_forest, "histogram": spoil_histogram, "boosted": spoil_boosted}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("children_left", 10**6, "a child that is not there"),
+        ("children_right", 0, "a child that is not there"),  # round in circles
+        ("children_left", 1, "is the child of two"),
+        ("feature", 3, "a feature that is not there"),
+    ],
+)
+def test_trees_that_lead_astray_are_told(kind, name, value, told):
+    from sklearn.pipeline import make_pipeline
+
+    model = {"forest": forest, "histogram": histogram, "boosted": boosted}[kind]()
+    chain = make_pipeline(model)
+    trusted.check_trees([chain])
+    if told == "is the child of two":
+        spoil_twice(kind, model)
+    else:
+        KINDS[kind](model, name, value)
+
+    with pytest.raises(ValueError, match=told):
+        trusted.check_trees([chain])
+
+
+def spoil_twice(kind: str, model: Any) -> None:
+    """Both children of the root are the same one."""
+    for side in ("children_left", "children_right"):
+        KINDS[kind](model, side, 1)
+
+
+def test_a_tree_of_more_features_than_its_rows_have():
+    model = forest()
+    model.estimators_[0].n_features_in_ = 2
+
+    with pytest.raises(ValueError, match="a tree of 3 features"):
+        trusted.check_trees(model)

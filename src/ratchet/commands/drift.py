@@ -49,8 +49,8 @@ def _look(name: str, version: str | None, env: str | None) -> tuple[Look, Path]:
     from kedro.framework.session import KedroSession
 
     from ratchet.pipelines.monitoring.look import Look
-    from ratchet.release.bundle import open_bundle
     from ratchet.release.delivered import delivered
+    from ratchet.release.rehearsal import open_version
 
     loader, project = loader_here(env)
     use_cases = read_use_cases(loader["parameters"])
@@ -60,7 +60,7 @@ def _look(name: str, version: str | None, env: str | None) -> tuple[Look, Path]:
     number = version or registry.champion(name)
     if number is None:
         raise UserError(f"{name}: no version serves; `kedro run` ends with the first")
-    bundle = open_bundle(registry.folder(name, number))
+    bundle = open_version(registry, name, number)
     with KedroSession.create(project, env=env) as session:
         context = session.load_context()  # type: ignore[attr-defined]
         raw, params = context.catalog.load(f"{name}.raw"), context.params

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -121,6 +120,7 @@ def promote(
 ) -> None:
     """Let a version serve: the newest candidate, or the one that is named."""
     from ratchet.release import actions
+    from ratchet.release.rehearsal import rehearse
 
     registry = registry_here(env, use_case)
     before = registry.ledger.state(use_case).seq
@@ -128,7 +128,7 @@ def promote(
         *(registry, use_case, version),
         reason=reason,
         actor=actor(),
-        check=_check,
+        check=rehearse,
         need_way_back=not no_way_back,
     )
     click.echo(_outcome(entry, before))
@@ -142,19 +142,14 @@ def promote(
 def rollback(use_case: str, version: str | None, reason: str, env: str | None) -> None:
     """Let an earlier version serve again; the present one goes into quarantine."""
     from ratchet.release import actions
+    from ratchet.release.rehearsal import rehearse
 
     registry = registry_here(env, use_case)
     before = registry.ledger.state(use_case).seq
     entry = actions.roll_back(
-        registry, use_case, version, reason=reason, actor=actor(), check=_check
+        registry, use_case, version, reason=reason, actor=actor(), check=rehearse
     )
     click.echo(_outcome(entry, before))
-
-
-def _check(folder: Path) -> None:
-    from ratchet.release.bundle import open_bundle
-
-    open_bundle(folder).check_golden()
 
 
 def _outcome(entry: Entry, before: int) -> str:

@@ -6,10 +6,14 @@ that are known: skops' own defaults and ``TRUSTED``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from ratchet.learning.files import atomic_write
 
@@ -40,6 +44,15 @@ TRUSTED = (
 )
 """Types beyond skops' own defaults that our models consist of. Nothing else is ever loaded: the
 list stands in the code, not in the file, because a file could vouch for itself."""
+
+UNPACKED_MB = 2_000
+"""Size that the parts of a file may have, unpacked; a forest of 500 MB is one of few."""
+
+RATIO, _SMALL_MB = 200, 50
+"""How much smaller a file may be than its parts, once these are not small: trees give 3 to 10."""
+
+PARTS = 200_000
+"""Parts that a file may have: each array of each tree is one."""
 
 
 def dump(model: Any, path: str | Path) -> None:
@@ -81,7 +94,138 @@ def loads(content: bytes, name: str) -> Any:
     """
     import skops.io
 
+    check_sizes(content, name)
     try:
         return skops.io.load(BytesIO(content), trusted=list(TRUSTED))
     except Exception as error:  # whatever the archive, the schema and the types in it raise
+        # XGBoost adds a trace of its own to what it says.
+        raise ValueError(
+            f"{name} cannot be loaded: {str(error).partition('Stack trace')[0]}"
+        ) from error
+
+
+def check_sizes(content: bytes, name: str) -> None:
+    """Make sure that a file does not grow beyond measure when it is unpacked.
+
+    What its parts will measure stands in the directory of the archive, beyond which Python's
+    reader reads of none.
+
+    Args:
+        content: the file.
+        name: how errors call it.
+
+    Raises:
+        ValueError: it is no archive, or has too many parts, or too large ones.
+    """
+    try:
+        with ZipFile(BytesIO(content)) as archive:
+            sizes = [part.file_size for part in archive.infolist()]
+    except (BadZipFile, ValueError, NotImplementedError) as error:
         raise ValueError(f"{name} cannot be loaded: {error}") from error
+    unpacked = sum(sizes) / 1e6
+    if len(sizes) > PARTS:
+        raise ValueError(f"{name} cannot be loaded: {len(sizes)} parts; {PARTS} are allowed")
+    if unpacked > UNPACKED_MB:
+        raise ValueError(
+            f"{name} cannot be loaded: {unpacked:.0f} MB unpacked; {UNPACKED_MB} are allowed"
+        )
+    if unpacked > _SMALL_MB and unpacked * 1e6 > RATIO * len(content):
+        raise ValueError(
+            f"{name} cannot be loaded: it unpacks to {unpacked:.0f} MB, more than {RATIO} times "
+            f"its own size"
+        )
+
+
+def check_trees(model: Any) -> None:
+    """Make sure that every tree in a fitted model stays within its arrays and comes to an end.
+
+    Compiled code follows the numbers without looking. Trees of scikit-learn, of its histogram
+    boosting, and of XGBoost are looked at, wherever in the model they are.
+
+    Raises:
+        ValueError: a node has a child that is not there or is another node's, or asks for a
+            feature that is not there.
+    """
+    for part in _parts_of(model):
+        kind = type(part).__name__
+        if kind == "Tree" and type(part).__module__ == "sklearn.tree._tree":
+            _check_tree(part)
+        elif kind == "Booster" and type(part).__module__.startswith("xgboost"):
+            _check_booster(part)
+        elif hasattr(part, "tree_") and part.tree_.n_features != part.n_features_in_:
+            raise ValueError(f"a tree of {part.tree_.n_features} features, not of those it gets")
+        elif hasattr(part, "_predictors"):
+            _check_histogram_trees(part)
+
+
+def _parts_of(model: Any) -> Iterator[Any]:
+    """A model and everything in it, each thing once."""
+    seen, left = set(), [model]
+    while left:
+        part = left.pop()
+        if id(part) in seen or isinstance(part, str | bytes | int | float | type(None)):
+            continue
+        seen.add(id(part))
+        yield part
+        if isinstance(part, np.ndarray):
+            left += list(part.flat) if part.dtype == object else []
+        elif isinstance(part, Mapping):
+            left += part.values()
+        elif isinstance(part, list | tuple | set | frozenset):
+            left += part
+        elif type(part).__module__.startswith(("sklearn", "ratchet", "xgboost")):
+            left += getattr(part, "__dict__", {}).values()
+
+
+def _check_nodes(
+    left: ArrayLike, right: ArrayLike, leaf: ArrayLike, feature: ArrayLike, n_features: int
+) -> None:
+    """The children of a tree are nodes of it, and no node is anybody's child twice."""
+    inner = ~np.asarray(leaf, bool)
+    children = np.concatenate([np.asarray(left)[inner], np.asarray(right)[inner]]).astype(np.int64)
+    asked = np.asarray(feature)[inner].astype(np.int64)
+    if ((children < 1) | (children >= len(inner))).any():
+        raise ValueError("a node of a tree has a child that is not there")
+    if len(np.unique(children)) != len(children):
+        raise ValueError("a node of a tree is the child of two")
+    if ((asked < 0) | (asked >= n_features)).any():
+        raise ValueError("a node of a tree asks for a feature that is not there")
+
+
+def _check_tree(tree: Any) -> None:
+    if not 0 < tree.node_count <= tree.capacity:
+        raise ValueError(f"a tree of {tree.node_count} nodes has {tree.capacity}")
+    left, right = tree.children_left, tree.children_right
+    if ((left == -1) != (right == -1)).any():
+        raise ValueError("a node of a tree has one child only")
+    _check_nodes(left, right, left == -1, tree.feature, tree.n_features)
+
+
+def _check_histogram_trees(model: Any) -> None:
+    for tree in (tree for round_ in model._predictors for tree in round_):
+        nodes, sets = tree.nodes, tree.raw_left_cat_bitsets
+        if not len(nodes):
+            raise ValueError("a tree has no nodes")
+        leaf = nodes["is_leaf"] != 0
+        _check_nodes(
+            nodes["left"], nodes["right"], leaf, nodes["feature_idx"], model.n_features_in_
+        )
+        sorted_by_set = nodes[(nodes["is_categorical"] != 0) & ~leaf]
+        if sets.ndim != 2 or (sorted_by_set["bitset_idx"] >= len(sets)).any():
+            raise ValueError("a node of a tree asks for a set of categories that is not there")
+
+
+def _check_booster(booster: Any) -> None:
+    import json
+
+    learner = json.loads(bytes(booster.save_raw("json")))["learner"]
+    n_features = int(learner["learner_model_param"]["num_feature"])
+    model = learner["gradient_booster"].get("model", {})
+    for tree in model.get("trees", []):
+        left, right = np.array(tree["left_children"]), np.array(tree["right_children"])
+        sizes = {len(tree[name]) for name in ("split_indices", "split_conditions", "default_left")}
+        if not len(left) or sizes != {len(left)} or len(right) != len(left):
+            raise ValueError("a tree of XGBoost has arrays of several lengths")
+        if tree["categories"] or any(tree["split_type"]):
+            raise ValueError("a tree of XGBoost sorts by categories, which none of ours does")
+        _check_nodes(left, right, left == -1, tree["split_indices"], n_features)

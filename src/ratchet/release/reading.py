@@ -187,6 +187,20 @@ class Bundle:
                 raise BundleError(f"{place}: row {case['key']!r} gets no answer")
             compare(case["key"], told(answers, case["key"]), case["answers"], place)
 
+    def check_numbers(self) -> None:
+        """Make sure that compiled code can follow the numbers in the models.
+
+        Raises:
+            BundleError: a tree leads out of its arrays, or in circles.
+        """
+        from ratchet.learning.trusted import check_trees
+
+        for name, model in {"the encoder": self.encoder, **self.models}.items():
+            try:
+                check_trees(model)
+            except ValueError as error:
+                raise BundleError(f"{self.folder}: the model of '{name}': {error}") from error
+
     def latency_ms(self, n: int = 24) -> float:
         """Measure how long one prediction of one row takes: the 99th percentile, in ms.
 

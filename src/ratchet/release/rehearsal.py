@@ -1,10 +1,67 @@
-"""Opening a bundle and letting it answer, before it serves."""
+"""Opening a version and letting it answer, before it serves.
+
+Compiled code believes the numbers in a model: a child of a tree that is out of range ends the
+process, a length makes it take all memory. So what this process has not written itself is opened
+and asked by a child process first, within limits, once per digest; its death is a refusal.
+"""
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import ratchet
 from ratchet.release.bundle import Bundle, open_bundle
+from ratchet.release.manifest import BundleError
+from ratchet.release.writing import WRITTEN
+
+if TYPE_CHECKING:
+    from ratchet.release.registry import Registry
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a bundle may take while it is tried.
+
+    Attributes:
+        memory_mb: memory for data; TensorFlow alone asks for 1.5 GB, most of it never touched.
+        cpu_seconds: of all its threads.
+        seconds: by the clock, also on a busy machine.
+    """
+
+    memory_mb: int = 6_000
+    cpu_seconds: int = 240
+    seconds: int = 600
+
+
+LIMITS = Limits()
+
+_HELD: set[str] = set()
+"""Digests of bundles that a child of this process has tried."""
+
+_LONGEST = 1_000
+"""Characters of a reason; libraries add traces to theirs."""
+
+_REFUSED = 3
+"""Exit code of a child that says why in its last line."""
+
+
+def open_version(registry: Registry, use_case: str, version: str | None) -> Bundle:
+    """Open a version that is to answer: what was judged, whole, and tried before.
+
+    Raises:
+        RegistryError: it is not there, or is not what was judged.
+        BundleError: it is damaged, or answers otherwise than it must.
+    """
+    return try_out(registry.folder(use_case, version))
 
 
 def rehearse(folder: Path) -> Bundle:
@@ -13,6 +70,97 @@ def rehearse(folder: Path) -> Bundle:
     Raises:
         BundleError: it is damaged, or answers otherwise than it must.
     """
-    bundle = open_bundle(folder)
-    bundle.check_golden()
+    bundle = try_out(folder)
+    if bundle.digest in WRITTEN:
+        bundle.check_golden()
     return bundle
+
+
+def try_out(folder: Path, limits: Limits = LIMITS) -> Bundle:
+    """Open a bundle after a child process has, and has let it answer its golden rows.
+
+    What this process has written, or has had tried before, is only opened.
+
+    Raises:
+        BundleError: it is damaged, answers otherwise than it must, or takes more than it may.
+    """
+    bundle = open_bundle(folder)
+    if bundle.digest not in WRITTEN | _HELD:
+        _in_child(folder, limits)
+        _HELD.add(bundle.digest)
+    return bundle
+
+
+def _in_child(folder: Path, limits: Limits) -> None:
+    command = [sys.executable, "-m", __name__, str(folder), *map(str, asdict(limits).values())]
+    source = str(Path(ratchet.__file__).parents[1])
+    paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    try:
+        child = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            text=True,
+            errors="replace",
+            timeout=limits.seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        told = f"{folder}: it did not open and answer within {limits.seconds} s"
+        raise BundleError(told) from None
+    if child.returncode:
+        raise BundleError(_reason(folder, child.returncode, child.stdout, limits))
+
+
+def _reason(folder: Path, code: int, said: str, limits: Limits) -> str:
+    if code == _REFUSED:
+        return said.strip().rpartition("\n")[2][:_LONGEST]
+    if -code == signal.SIGXCPU:
+        return f"{folder}: it took more than {limits.cpu_seconds} s of CPU to open and answer"
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"{folder}: the process that tried it has died ({how}): numbers in it are damaged"
+
+
+def _limit(limits: Limits) -> None:
+    memory = limits.memory_mb * 1_000_000
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _follow_parent() -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _main(folder: str, *numbers: str) -> int:
+    """Try a bundle in this process; 0 when it holds, else the reason is the last line."""
+    limits = Limits(*map(int, numbers))
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    try:
+        _limit(limits)
+        bundle = open_bundle(folder)
+        bundle.check_numbers()
+        bundle.check_golden()
+    except BundleError as error:
+        reason = str(error)
+    except MemoryError as error:
+        reason = f"{folder}: it takes more than {limits.memory_mb} MB to open and answer: {error}"
+    except Exception as error:
+        reason = f"{folder}: it cannot be tried: {type(error).__name__}: {error}"
+    else:
+        return 0
+    print(" ".join(reason.split()))  # noqa: T201 - what the parent reads
+    return _REFUSED
+
+
+if __name__ == "__main__":
+    # Without the ends of threads and libraries, which may hang or fail for their own reasons.
+    _code = _main(*sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(_code)

@@ -18,6 +18,9 @@ from ratchet.release.golden import as_json, fields_of, golden_keys, told
 from ratchet.release.manifest import BundleError, hash_files, read_manifest, write_manifest
 from ratchet.release.reading import Bundle, check_functions
 
+WRITTEN: set[str] = set()
+"""Digests of bundles that this process has written, of models that it had at hand."""
+
 
 def write_bundle(folder: Path, contents: Contents, about: Mapping[str, Any]) -> Bundle:
     """Write a bundle beside its place, and move it there when it is on disk.
@@ -46,7 +49,9 @@ def write_bundle(folder: Path, contents: Contents, about: Mapping[str, Any]) -> 
             _fill(partial, contents, about)
     except OSError as error:
         raise BundleError(f"{folder} cannot be written: {error.strerror or error}") from error
-    return Bundle(folder, read_manifest(folder))
+    bundle = Bundle(folder, read_manifest(folder))
+    WRITTEN.add(bundle.digest)
+    return bundle
 
 
 def _fill(folder: Path, contents: Contents, about: Mapping[str, Any]) -> None:

@@ -12,10 +12,10 @@ import pandas as pd
 from ratchet.errors import DataError, UserError
 from ratchet.monitoring.log_rows import naive_utc
 from ratchet.release.actions import ask_for_retraining, roll_back
-from ratchet.release.bundle import Bundle, open_bundle
+from ratchet.release.bundle import Bundle
 from ratchet.release.delivered import decided_until
 from ratchet.release.ledger import ConflictError
-from ratchet.release.rehearsal import rehearse
+from ratchet.release.rehearsal import open_version, rehearse
 
 LOGGER = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def serving(registry: Any, log: Any, name: str) -> Serving | None:
     entry = registry.ledger.serving(name)
     if entry is None:
         return None
-    bundle = open_bundle(registry.folder(name, entry.champion))
+    bundle = open_version(registry, name, entry.champion)
     rows = log.rows(name, arm=CHAMPION)
     before = rows[rows["predicted_at"] < naive_utc(entry.at)]
     # Answers about the future say nothing of how far the rows have come.

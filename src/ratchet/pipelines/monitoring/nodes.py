@@ -92,12 +92,12 @@ def join_truth(
     """
     import datetime as dt
 
-    from ratchet.release.bundle import open_bundle
     from ratchet.release.delivered import delivered
+    from ratchet.release.rehearsal import open_version
 
     if _unscored(scored):
         return {}
-    bundle = open_bundle(registry.folder(name, scored["version"]))
+    bundle = open_version(registry, name, scored["version"])
     now, at = delivered(bundle, raw, as_of), dt.datetime.now(dt.UTC)
     return {
         target: prediction_log.join_truth(name, target, now.truth(parameters), at)
@@ -129,12 +129,12 @@ def check_drift(
         ``report``: ``DriftReport.to_json``, or None where no window is complete; ``why`` not.
     """
     from ratchet.pipelines.monitoring.inputs import latest_drift
-    from ratchet.release.bundle import open_bundle
     from ratchet.release.delivered import delivered
+    from ratchet.release.rehearsal import open_version
 
     if why := _unscored(scored):
         return {"report": None, "why": why}
-    bundle = open_bundle(registry.folder(name, scored["version"]))
+    bundle = open_version(registry, name, scored["version"])
     use_case = UseCase.model_validate(parameters)
     report = latest_drift(delivered(bundle, raw, as_of), use_case, scored["since"], seed)
     if report is None:
