@@ -99,9 +99,8 @@ def loads(content: bytes, name: str) -> Any:
         return skops.io.load(BytesIO(content), trusted=list(TRUSTED))
     except Exception as error:  # whatever the archive, the schema and the types in it raise
         # XGBoost adds a trace of its own to what it says.
-        raise ValueError(
-            f"{name} cannot be loaded: {str(error).partition('Stack trace')[0]}"
-        ) from error
+        told = str(error).partition("Stack trace")[0]
+        raise ValueError(f"{name} cannot be loaded: {told}") from error
 
 
 def check_sizes(content: bytes, name: str) -> None:
