@@ -93,7 +93,7 @@ def spoil(path: Path) -> None:
 
 @pytest.mark.slow
 def test_garbage_does_not_reach_this_process(boosted, elsewhere, tmp_path, in_memory):
-    """Sealed and registered anew, so that every hash fits. Some of it XGBoost sees, some kills it."""
+    """Sealed and registered anew, so that every hash fits; XGBoost sees it, or dies of it."""
     registry, folder = in_memory(tmp_path), tmp_path / "films" / "b1"
     shutil.copytree(boosted, folder)
     spoil(folder / "models" / "rating.skops")
@@ -119,7 +119,7 @@ def test_the_death_of_the_child_is_a_refusal(boosted, elsewhere, tmp_path, monke
 def test_limits(boosted, elsewhere):
     with pytest.raises(BundleError, match="b1: it did not open and answer within 1 s"):
         try_out(boosted, Limits(seconds=1))
-    with pytest.raises(BundleError, match="b1: it (takes more than 60 MB|cannot be tried)"):
+    with pytest.raises(BundleError, match=r"b1: it (takes more than 60 MB|cannot be tried)"):
         try_out(boosted, Limits(memory_mb=60))
 
 
