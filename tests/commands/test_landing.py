@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,96 @@ def test_a_bad_delivery_leaves_the_old_file(shop, text, told):
     assert told in done.output
     assert raw(shop).read_text() == "day,units\n2026-10-31,3\n"
     assert [path.name for path in raw(shop).parent.iterdir() if path.is_file()] == ["shop.csv"]
+
+
+KNOWN = "day,units\n2026-10-29,1\n2026-10-30,2\n2026-10-31,3\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "told"),
+    [
+        (
+            "day,units\n2026-10-31,3\n2026-11-01,4\n",
+            "fewer_rows",
+            "2 of 3 known rows are gone, and there are 2 rows now (gone: 2026-10-29, 2026-10-30)",
+        ),
+        (
+            KNOWN.replace(",2", ",5"),
+            "changed_rows",
+            "1 of 3 known rows have other values, in units (2026-10-30: units 2.0 -> 5.0)",
+        ),
+        (
+            KNOWN + "2026-11-01",
+            "cut_line",
+            "the last line has 1 values, and the line before it 2 ('2026-11-01')",
+        ),
+        (
+            KNOWN + "2026-11-01,4",
+            "cut_line",
+            "the last line has no end ('2026-11-01,4'), and that of the file in place has one",
+        ),
+    ],
+)
+def test_a_delivery_that_changes_the_past_is_refused_unless_it_is_meant(shop, text, word, told):
+    raw(shop).write_text(KNOWN)
+    deliver(shop, "shop-2026-11-08.csv", text)
+
+    refused = land()
+
+    assert refused.exit_code == 1
+    assert f"{told} [{word}]" in refused.output
+    assert f"`kedro ratchet land --use-case shop --allow {word}` takes it" in refused.output
+    assert raw(shop).read_text() == KNOWN
+    done = land("--allow", word, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)["changes"] == {word: told}
+    assert raw(shop).read_text() == text
+
+
+def test_what_the_parameters_allow_is_landed_and_told(shop):
+    landing = "{source: deliveries/shop-*.csv, allow: [fewer_rows]}"
+    parameters = (shop / "conf/base/parameters/shop.yml").read_text()
+    (shop / "conf/base/parameters/shop.yml").write_text(
+        parameters.replace("{source: deliveries/shop-*.csv}", landing)
+    )
+    raw(shop).write_text(KNOWN)
+    deliver(shop, "shop-1.csv", "day,units\n2026-10-31,3\n2026-11-01,4\n")
+
+    assert "- 2 of 3 known rows are gone" in land().output
+    assert raw(shop).read_text().endswith("2026-11-01,4\n")
+
+
+def test_a_file_in_place_that_cannot_be_read_gives_way(shop):
+    raw(shop).write_text("day\n2026-10-31\n")
+    deliver(shop, "shop-1.csv", KNOWN)
+
+    assert "the file that was there cannot be read: columns ['units'] are missing" in land().output
+    assert raw(shop).read_text() == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "told"),
+    [
+        ('a,b\n1,"x\ny"\n2,"z\n', {}, ""),  # the reader says that a quote is open
+        ('a,b\n1,"x\ny"\n', {}, ""),
+        ('a,b\n1,"x\ny"\n2\n', {}, "the last line has 1 values, and the line before it 2 ('2')"),
+        ("a;b\r\n1;2\r\n3\r\n", {"sep": ";"}, "the last line has 1 values"),
+        ("a,b\n1,\n\n\n", {}, ""),  # a value that is missing is there
+        ("a b\n1\n", {"sep": r"\s+"}, ""),
+        ("a,b\n1,2\nthe end\n", {"skipfooter": 1}, ""),
+        ("", {}, ""),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_says_that_the_last_line_was_cut_off(tmp_path, text, options, told, packed):
+    from ratchet.commands.landed import _cut_off
+
+    file = tmp_path / ("new.csv.gz" if packed else "new.csv")
+    file.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    entry = {"type": "pandas.CSVDataset", "load_args": options}
+
+    assert _cut_off(file, tmp_path / "none.csv", entry).startswith(told)
+    assert bool(_cut_off(file, tmp_path / "none.csv", entry)) == bool(told)
 
 
 def test_nothing_was_delivered(shop):

@@ -7,22 +7,31 @@ import json
 import click
 
 from ratchet.commands.place import catalog_here, env_option, use_case_option
+from ratchet.params import FINDINGS
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 
 
 @click.command()
 @use_case_option
+@click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(FINDINGS),
+    help="What the file may do to known rows, this once; may be repeated.",
+)
 @env_option
 @json_option
-def land(use_case: str, env: str | None, as_json: bool) -> None:
-    """Bring a new raw file in, if it can be read and keeps its contract.
+def land(use_case: str, allow: tuple[str, ...], env: str | None, as_json: bool) -> None:
+    """Bring a new raw file in, if it is whole, keeps its contract and the rows that are known.
 
-    Where it comes from is the parameter `landing.source` of the use case.
+    Where it comes from is the parameter `landing.source` of the use case. A file that lacks known
+    rows, has other values for them or gives their keys to rows of another time is refused, and so
+    is one whose last line was cut off, unless `landing.allow` or --allow say that it is meant.
     """
     from ratchet.commands.landed import land_file
 
-    landed = land_file(use_case, env)
+    landed = land_file(use_case, env, allow)
     click.echo(json.dumps(landed) if as_json else landed["text"])
 
 

@@ -56,7 +56,7 @@ def build_manifest(
             name: {
                 **_about(use_case),
                 "time": use_case.data.time is not None,
-                "landing": use_case.landing is not None,
+                "landing": use_case.landing is not None and use_case.landing.source is not None,
                 "job": settings.job(name).model_dump(mode="json"),
                 "phases": _phases(name, pipelines),
                 "gate": _gate(name, pipelines["release"]),

@@ -18,7 +18,7 @@ from ratchet.params.features import (
     Windows,
 )
 from ratchet.params.inventory import Inventory
-from ratchet.params.landing import Landing
+from ratchet.params.landing import FINDINGS, Landing
 from ratchet.params.monitoring import Alerts, Drift, Monitoring, Scenario, Watch
 from ratchet.params.release import Release, Slices
 from ratchet.params.target import (
@@ -35,6 +35,7 @@ from ratchet.params.use_case import About, UseCase
 __all__ = [
     "AHEAD_PREFIX",
     "CALENDAR",
+    "FINDINGS",
     "HISTORY_PREFIX",
     "LAG_PREFIXES",
     "NAIVE_PREFIX",

@@ -42,6 +42,7 @@ class Column(Params):
         dayfirst: whether the day stands before the month.
         timezone: whose clock dates show, a name such as ``Europe/Berlin``; without it the clock
             stands as it is in the file.
+        revised: whether a later file may hold another value for a row that is known.
     """
 
     type: Literal["integer", "number", "string", "date", "list"]
@@ -54,6 +55,7 @@ class Column(Params):
     unit: Literal["s", "ms", "us", "ns", "D", "excel"] | None = None
     dayfirst: bool | None = None
     timezone: str | None = None
+    revised: bool = False
 
     @model_validator(mode="after")
     def _say_once_how_dates_are_written(self) -> Self:

@@ -19,6 +19,7 @@ from ratchet.preparation.parts import (
     part_of,
     truth_of,
 )
+from ratchet.preparation.past import PastChanges, compare_past
 from ratchet.preparation.rows import row_features
 from ratchet.preparation.steps import lay_out_steps, only_target
 from ratchet.preparation.views import SERIES, make_views, panel
@@ -30,8 +31,10 @@ __all__ = [
     "SPLITS",
     "STATIC_PREFIX",
     "Needs",
+    "PastChanges",
     "add_columns",
     "check_parts",
+    "compare_past",
     "count_train",
     "count_truth",
     "derive_columns",

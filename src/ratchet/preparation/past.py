@@ -1,0 +1,141 @@
+"""What a new file says otherwise of rows that were known before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ratchet.frames import DataFrame, Index, Series
+
+if TYPE_CHECKING:
+    from ratchet.params import Column, Data
+
+_SHOWN = 5
+
+_RTOL = 1e-9
+"""What two writers of the same number may differ by."""
+
+
+@dataclass(frozen=True, eq=False)
+class PastChanges:
+    """Known rows that a new file lacks or has otherwise.
+
+    Attributes:
+        known: how many rows were known.
+        new: how many rows the new file has.
+        gone: names of known rows that it lacks.
+        values: name of the row, and of each value that is another one now ``column``, ``before``
+            and ``after``. Where the time of a key is another one, no other value is looked at.
+        time: column of the time, whose change makes the key name another row.
+    """
+
+    known: int
+    new: int
+    gone: Index
+    values: DataFrame
+    time: str | None
+
+    @property
+    def findings(self) -> dict[str, str]:
+        """What is found, by the word of ``landing.allow``: how many rows, and the first of them."""
+        moved = self.values["column"] == self.time
+        told = {
+            "fewer_rows": self._gone(),
+            "reused_keys": self._changed(self.values[moved], "keys name rows of another time"),
+            "changed_rows": self._changed(self.values[~moved], "rows have other values"),
+        }
+        return {word: text for word, text in told.items() if text}
+
+    def _gone(self) -> str:
+        if self.gone.empty:
+            return ""
+        first = _first(str(name) for name in self.gone[:_SHOWN])
+        return (
+            f"{len(self.gone)} of {self.known} known rows are gone, and there are {self.new} rows "
+            f"now (gone: {first})"
+        )
+
+    def _changed(self, values: DataFrame, what: str) -> str:
+        if values.empty:
+            return ""
+        first = _first(
+            f"{name}: {column} {_text(before)} -> {_text(after)}"
+            for name, column, before, after in values.head(_SHOWN).itertuples()
+        )
+        columns = ", ".join(values["column"].unique())
+        return f"{values.index.nunique()} of {self.known} known {what}, in {columns} ({first})"
+
+
+def compare_past(known: DataFrame, new: DataFrame, data: Data) -> PastChanges:
+    """Compare the rows of a new file with those that were known before.
+
+    A value that was missing and is known now is no change: truth comes late. Nor is one of a column
+    whose values may be ``revised``. Rows that came are none either, whatever their time.
+
+    Args:
+        known: typed rows.
+        new: typed rows under the same contract.
+        data: what names a row, and which columns may be revised.
+    """
+    import pandas as pd
+
+    before, after = _by_name(known, data), _by_name(new, data)
+    both = before.index.intersection(after.index, sort=False)
+    one, other = before.loc[both], after.loc[both]
+    moves = None if data.series or data.time is None else data.time
+    compared = [n for n, c in data.columns.items() if n in one and not c.revised]
+    found = []
+    for name in sorted(compared, key=lambda name: name != moves):  # the time is the first
+        differs = _differs(one[name], other[name], data.columns[name])
+        pair = {"column": name, "before": one[name], "after": other[name]}
+        found.append(pd.DataFrame(pair)[differs])
+        if name == moves:
+            one, other = one[~differs], other[~differs]
+    nothing = pd.DataFrame({"column": [], "before": [], "after": []}, dtype=object)
+    return PastChanges(
+        known=len(before),
+        new=len(after),
+        gone=before.index.difference(after.index, sort=False),
+        values=pd.concat([nothing, *(part.astype(object) for part in found if len(part))]),
+        time=moves,
+    )
+
+
+def _by_name(rows: DataFrame, data: Data) -> DataFrame:
+    """Rows by what names them: their key, or of series their series and time."""
+    if data.series is None:
+        return rows.set_index(data.key)
+    assert data.time is not None
+    named = [*([data.series.id] if data.series.id else []), data.time]
+    rows = rows.dropna(subset=named)
+    names = rows[named].astype(str).agg(" at ".join, axis=1)
+    return rows.drop(columns=named).set_axis(names, axis=0)
+
+
+def _differs(before: Series, after: Series, column: Column) -> Series:
+    """Where a value that was known is another one, or missing now."""
+    import numpy as np
+
+    if column.type == "integer":  # exact, where floats would not tell long ones apart
+        same = (before.astype("Int64") == after.astype("Int64")).fillna(False).to_numpy(dtype=bool)
+    elif column.type == "number":
+        pair = (values.to_numpy(dtype=float, na_value=np.nan) for values in (before, after))
+        same = np.isclose(*pair, rtol=_RTOL, atol=0, equal_nan=True)
+    elif column.type == "list":
+        same = before.map(_text).to_numpy() == after.map(_text).to_numpy()
+    else:
+        same = (before.astype(object) == after.astype(object)).to_numpy()
+    return before.notna() & ~same
+
+
+def _text(value: Any) -> str:
+    """A value as a message shows it."""
+    import pandas as pd
+
+    if isinstance(value, pd.Timestamp) and value == value.normalize():
+        return str(value.date())
+    return str(value)
+
+
+def _first(texts: Any) -> str:
+    return ", ".join(texts)
