@@ -119,8 +119,8 @@ def _differs(before: Series, after: Series, column: Column) -> Series:
     if column.type == "integer":  # exact, where floats would not tell long ones apart
         same = (before.astype("Int64") == after.astype("Int64")).fillna(False).to_numpy(dtype=bool)
     elif column.type == "number":
-        pair = (values.to_numpy(dtype=float, na_value=np.nan) for values in (before, after))
-        same = np.isclose(*pair, rtol=_RTOL, atol=0, equal_nan=True)
+        one, other = (v.to_numpy(dtype=float, na_value=np.nan) for v in (before, after))
+        same = np.isclose(one, other, rtol=_RTOL, atol=0, equal_nan=True)
     elif column.type == "list":
         same = before.map(_text).to_numpy() == after.map(_text).to_numpy()
     else:
