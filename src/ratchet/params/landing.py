@@ -24,11 +24,8 @@ class Landing(Params):
         allow: findings that are no reason to refuse a file: ``fewer_rows`` (known rows are gone),
             ``reused_keys`` (a key names a row of another time), ``changed_rows`` (known values are
             others now) and ``cut_line`` (the last line of a CSV file seems to be cut off).
-        by_hand: what is done where a raw file that nobody has landed does to the rows of the
-            champion what is not allowed: ``warn``, ``refuse`` it, or ``ignore`` that.
     """
 
     source: str | None = None
     storage_options: dict[str, str | int | float | bool] = {}
     allow: list[Finding] = []
-    by_hand: Literal["warn", "refuse", "ignore"] = "warn"
