@@ -147,3 +147,45 @@ def test_formats_with_types_are_left_alone():
     assert not is_guessed({"type": "pandas.ParquetDataset", "filepath": "x"})
     assert not is_guessed({"type": "pandas.GenericDataset", "file_format": "pickle"})
     assert is_guessed({"type": "pandas.GenericDataset", "file_format": "csv"})
+
+
+MONTHS = ["2020.01", "2020.10", "", "2021.02"]
+
+
+@pytest.mark.parametrize("form", ["csv", "xlsx", "json"])
+def test_dates_come_as_they_are_written(tmp_path, form):
+    """Of 2020.10 a number would be 2020.1; and pandas reads numbers of JSON called date as such."""
+    path, rows = tmp_path / f"raw.{form}", pd.DataFrame({"date": MONTHS, "id": range(4)})
+    if form == "csv":
+        rows.to_csv(path, index=False)
+    elif form == "xlsx":
+        rows.to_excel(path, index=False)
+    else:
+        path.write_text(rows.to_json(orient="records"), encoding="utf-8")
+    column = {"type": "date", "format": "%Y.%m", "nullable": True}
+    data = {"key": "id", "columns": {"id": {"type": "integer"}, "date": column}}
+
+    typed = read_contract(read(path, form, data), Data.model_validate(data).columns, "id")
+
+    assert typed["date"].dt.month.tolist()[:2] == [1, 10]
+    assert typed["date"].isna().tolist() == [False, False, True, False]
+
+
+def test_numbers_of_json_are_no_dates(tmp_path):
+    path = tmp_path / "raw.json"
+    path.write_text('[{"date": 1577836800, "id": 1}]', encoding="utf-8")
+    data = {"key": "id", "columns": {"id": {"type": "integer"}, "date": {"type": "date"}}}
+
+    with pytest.raises(DataError, match=r"row 0: 1577836800\); write data.columns.date.unit: s"):
+        read_contract(read(path, "json", data), Data.model_validate(data).columns, "id")
+
+
+def test_dates_that_the_entry_has_read_stay_dates(tmp_path):
+    path = tmp_path / "raw.csv"
+    path.write_text("day,id\n01/02/2020,1\n", encoding="utf-8")
+    data = {"key": "id", "columns": {"id": {"type": "integer"}, "day": {"type": "date"}}}
+
+    raw = read(path, "csv", data, load_args={"parse_dates": ["day"], "dayfirst": True})
+
+    typed = read_contract(raw, Data.model_validate(data).columns, "id")
+    assert typed["day"].tolist() == [pd.Timestamp("2020-02-01")]

@@ -121,7 +121,7 @@ def frame_hash(frame: pd.DataFrame) -> str:
 
 
 def _canonical(column: pd.Series) -> np.ndarray:
-    """Numbers by their 64 bits, dates by their nanoseconds, everything else as text."""
+    """Numbers by their 64 bits, dates by their microseconds, everything else as text."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biu":
         return column.to_numpy().astype(np.int64)
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
@@ -129,7 +129,7 @@ def _canonical(column: pd.Series) -> np.ndarray:
         values[np.isnan(values)] = np.nan  # NaN has many patterns of bits
         return values.view(np.int64)
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "M":
-        return column.to_numpy().astype("datetime64[ns]").view(np.int64)
+        return column.to_numpy().astype("datetime64[us]").view(np.int64)
     pairs = zip(column, column.isna(), strict=True)
     return np.array(["" if missing else f"={value}" for value, missing in pairs], dtype=object)
 

@@ -51,9 +51,9 @@ class RawDataset(AbstractDataset[NoReturn, Any]):
     """The catalog entry ``<use_case>.raw``, and the contract that its columns are read by.
 
     Of text files (CSV, Excel), columns that the contract declares as text or lists are read as they
-    stand, and only empty cells are missing; so are whole numbers, which the contract then reads
-    exactly, where no function prepares the rows; databases then give nullable types. ``load_args``
-    of the entry win.
+    stand, and only empty cells are missing; so are whole numbers and dates, which the contract then
+    reads exactly, where no function prepares the rows; databases then give nullable types.
+    ``load_args`` of the entry win.
 
     Args:
         name: name of the entry.
@@ -158,7 +158,7 @@ def text_arguments(names: Sequence[Any], given: Mapping[str, Any], data: Data) -
     """
     kinds = {name: data.columns[name].type for name in names if name in data.columns}
     text = {name for name, kind in kinds.items() if kind in ("string", "list")}
-    kept = {name for name, kind in kinds.items() if kind == "integer"}
+    kept = {name for name, kind in kinds.items() if kind in ("integer", "date")}
     if data.prepare or any(option in given for option in _NUMBER_OPTIONS):
         kept = set()
     arguments, types = dict(given), given.get("dtype") or {}
@@ -196,8 +196,10 @@ def typed_arguments(form: str, given: Mapping[str, Any], data: Data) -> dict[str
         data: the contract, and whether a function prepares the rows first.
     """
     if form == "json":
-        kinds = ("string",) if data.prepare else ("string", "integer")
+        kinds = ("string",) if data.prepare else ("string", "integer", "date")
         kept = [name for name, column in data.columns.items() if column.type in kinds]
-        return {"dtype": dict.fromkeys(kept, object)} | dict(given) if kept else dict(given)
+        # JSON knows no dates: pandas would make some of numbers in columns called "date" and so on.
+        read = {} if data.prepare else {"convert_dates": False}
+        return read | ({"dtype": dict.fromkeys(kept, object)} if kept else {}) | dict(given)
     exact = {"coerce_float": False, "dtype_backend": "numpy_nullable"}
     return dict(given) if data.prepare else exact | dict(given)
