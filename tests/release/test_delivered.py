@@ -6,10 +6,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from ratchet.params import UseCase
+from ratchet.pipelines.preprocessing.series import build_windows, select_series
+from ratchet.preparation import typed_rows
+from ratchet.release.context import differing, features_in_context
 from ratchet.release.delivered import delivered, new_rows
 from ratchet.release.unseen import unseen_rows
 
@@ -185,3 +189,59 @@ def test_a_row_is_new_from_its_first_truth_on(monkeypatch):
     rows["late"] = [2.0, None, None, None]
 
     assert unseen(rows, bundle(two, "s350", "s351"), monkeypatch).rows == 1
+
+
+def local_series(frequency: str) -> UseCase:
+    """Sales by the clock of Berlin."""
+    candidates = {name: {"estimator": name} for name in ("persistence", "ridge")}
+    return UseCase.model_validate(
+        {
+            "about": {"title": "t", "question": "q", "source": "s"},
+            "data": {
+                "time": "when",
+                "columns": {
+                    "when": {"type": "date", "timezone": "Europe/Berlin"},
+                    "sold": {"type": "number", "nullable": True},
+                },
+                "series": {"frequency": frequency, "season": 7},
+                "calendar": ["dayofweek", "hour"],
+            },
+            "features": {
+                "numeric": ["dayofweek", "hour"],
+                "windows": {"lookback": 3, "past": {"sold": "value"}},
+            },
+            "targets": {
+                "sold": {
+                    "column": "sold",
+                    "task": "forecasting",
+                    "candidates": candidates,
+                    "baseline": "persistence",
+                }
+            },
+        }
+    )
+
+
+@pytest.mark.parametrize("frequency", ["D", "h"])
+def test_local_days_are_answered_as_they_were_learned(frequency):
+    """Rows over the end of daylight-saving time, asked for in UTC and in local time."""
+    use_case = local_series(frequency)
+    data, targets = use_case.data, dict(use_case.targets)
+    times = pd.date_range(end="2020-10-26", periods=90, freq=frequency, tz="Europe/Berlin")
+    rows = pd.DataFrame({"when": times.map(str), "sold": np.arange(90.0) % 7})
+    typed = typed_rows(rows, data, targets)
+    primary, _ = select_series(typed, data, use_case.features, targets)
+    learned, statistics = build_windows(primary, data, use_case.features, targets)
+    last = learned.index[-25:]
+    asked = typed.tail(25)
+
+    for when in (asked["when"].dt.tz_convert("UTC").map(str), asked["when"].dt.tz_localize(None)):
+        found = features_in_context(
+            asked.assign(when=when), use_case, statistics, typed.head(65), as_of="2020-10-25"
+        )
+
+        assert found.index.tolist() == last.tolist()
+        assert differing(found, learned.loc[last]) == []
+    known = typed.assign(when=typed["when"].dt.tz_convert("UTC").map(str))
+    day = typed_rows(known, data, targets, "2020-10-24")["when"].iloc[-1]
+    assert day.isoformat() in ("2020-10-24T00:00:00+02:00", "2020-10-24T23:00:00+02:00")
