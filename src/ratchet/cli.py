@@ -90,6 +90,8 @@ def readable(error: BaseException) -> str:
         message = _unreadable(error)
     else:
         message = f"{type(error).__name__}: {error}"
+    if type(error).__module__ == "omegaconf.errors":
+        message += "\nWhere the parameters are to hold the text ${...}, write \\${...}"
     return "\n".join([message, *getattr(error, "__notes__", [])])
 
 

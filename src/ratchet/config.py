@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -322,12 +323,30 @@ def explain(name: str, error: ValidationError) -> str:
     """Say what is wrong with the parameters of one use case, one line per key."""
     lines = []
     for problem in error.errors():
-        path = ".".join(str(part) for part in (name, *problem["loc"]))
+        location = problem["loc"]
+        if location[-1:] == ("[key]",):  # what is wrong is a key: tell it as YAML has read it
+            location = (*location[:-2], str(problem["input"]).lower())
+        path = ".".join(str(part) for part in (name, *location))
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "string_type":
+            message += _unquoted(problem["input"])
         if problem["type"] == "extra_forbidden":
             message = f"unknown key; allowed are {_allowed(problem['loc'])}"
         lines.append(f"parameter {path}: {message}")
     return "\n".join(lines)
+
+
+def _unquoted(value: Any) -> str:
+    """What YAML makes of a word without quotes that was to be a text."""
+    if isinstance(value, bool):
+        word, others = ("Yes", "yes, On and True") if value else ("No", "no, Off and False")
+        return f"; YAML reads {word}, {others} as {str(value).lower()}: write '{word}', in quotes"
+    if value is None:
+        return "; YAML reads Null, ~ and nothing as no value: write 'Null', in quotes"
+    kinds = {int: "number", float: "number", dt.date: "date", dt.datetime: "time"}
+    if type(value) in kinds:
+        return f"; YAML reads {value} as a {kinds[type(value)]}: write '{value}', in quotes"
+    return ""
 
 
 def _allowed(location: tuple[int | str, ...]) -> str:

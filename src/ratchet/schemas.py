@@ -129,10 +129,8 @@ def _read_values(
         if wrong.any():
             del read[name]
             rounded = any(isinstance(c, float) and abs(c) >= EXACT for c in given[wrong])
-            unread[name] = (
-                f"column '{name}': expected type {column.type}; {_shown(given[wrong], len(given))}"
-                f"{_ROUNDED if rounded else ''}"
-            )
+            told = show_rows(given[wrong], len(given)) + (_ROUNDED if rounded else "")
+            unread[name] = f"column '{name}': expected type {column.type}; {told}"
     return read, unread
 
 
@@ -154,7 +152,7 @@ def check_steps(typed: pd.DataFrame, time: str, series: str | None) -> None:
     moments = typed.loc[twice, named].astype(str).agg(", ".join, axis=1)
     of_series = f" for each '{series}'" if series else ""
     raise DataError(
-        f"column '{time}': expected every time once{of_series}; {_shown(moments, len(typed))}. "
+        f"column '{time}': expected every time once{of_series}; {show_rows(moments, len(typed))}. "
         f"{_told_apart(typed, named)}"
     )
 
@@ -211,7 +209,7 @@ def check_target(name: str, values: pd.Series, target: Target) -> None:
         rule = f"numbers from {low:g} to {high:g}" if target.bounds else "finite numbers"
         right = np.isfinite(numbers) & numbers.between(low, high)
     if not right.all():
-        raise DataError(f"{where}: expected {rule}; {_shown(present[~right], len(values))}")
+        raise DataError(f"{where}: expected {rule}; {show_rows(present[~right], len(values))}")
 
 
 def _validate(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) -> pd.DataFrame:
@@ -297,11 +295,11 @@ def _explain(failures: pd.DataFrame, columns: Mapping[str, Column], n_rows: int)
     ).drop_duplicates(["column", "rule", "index"])
     for (name, rule), rows in by_row.groupby(["column", "rule"], sort=False):
         wrong = rows.set_index("index")["failure_case"]
-        lines.append(f"column '{name}': expected {rule}; {_shown(wrong, n_rows)}")
+        lines.append(f"column '{name}': expected {rule}; {show_rows(wrong, n_rows)}")
     return "\n".join(lines)
 
 
-def _shown(wrong: pd.Series, n_rows: int) -> str:
+def show_rows(wrong: pd.Series, n_rows: int) -> str:
     """How many rows are wrong, and the first of them; the first row after the header is row 0."""
     first = ", ".join(f"row {row}: {value!r}" for row, value in wrong.head(_SHOWN_ROWS).items())
     return f"{len(wrong)} of {n_rows} rows differ ({first})"

@@ -34,6 +34,10 @@ _PREFIXES = {
 }
 
 
+_ENCODED = ("features.numeric", "features.cyclic")
+_ELSEWHERE = "; text goes among the categorical, lists or text features"
+
+
 class About(Params):
     """What the report says of the use case in words."""
 
@@ -150,4 +154,37 @@ class UseCase(Params):
         for (one, first), (other, second) in combinations(self.targets.items(), 2):
             if first == second:
                 raise ValueError(f"targets: '{one}' and '{other}' are the same")
+        return self
+
+    @model_validator(mode="after")
+    def _fit_types(self) -> Self:
+        """Derived columns have no type yet: they are checked when there are rows."""
+        history, windows = self.features.history, self.features.windows
+        numbers = ("integer", "number")
+        for place, names, allowed in [
+            ("features.numeric", self.features.numeric, numbers),
+            ("features.cyclic", self.features.cyclic, numbers),
+            ("features.windows.past", windows.past if windows else [], numbers),
+            ("features.history.values", history.values if history else [], numbers),
+            (
+                "features.history",
+                [history.looked_up, history.available] if history else [],
+                ("date",),
+            ),
+            *(
+                (
+                    f"targets.{name}.column",
+                    [target.column],
+                    (*numbers, "string") if target.is_classes else numbers,
+                )
+                for name, target in self.targets.items()
+            ),
+        ]:
+            for name in names:
+                column = self.data.columns.get(name)
+                if column is not None and column.type not in allowed:
+                    raise ValueError(
+                        f"{place}: column '{name}' has type {column.type}, expected one of "
+                        f"{list(allowed)}{_ELSEWHERE if place in _ENCODED else ''}"
+                    )
         return self

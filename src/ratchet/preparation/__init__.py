@@ -6,6 +6,7 @@ whether or not their targets are known yet.
 """
 
 from ratchet.preparation.answering import features_of
+from ratchet.preparation.checks import check_numbers, check_training
 from ratchet.preparation.columns import add_columns, derive_columns
 from ratchet.preparation.contract import read_day, typed_fields, typed_rows
 from ratchet.preparation.needs import Needs
@@ -33,7 +34,9 @@ __all__ = [
     "Needs",
     "PastChanges",
     "add_columns",
+    "check_numbers",
     "check_parts",
+    "check_training",
     "compare_past",
     "count_train",
     "count_truth",

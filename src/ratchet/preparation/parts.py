@@ -113,6 +113,8 @@ def check_parts(rows: DataFrame, targets: Mapping[str, Target]) -> None:
 
 
 def _lacking(name: str, target: Target, rows: DataFrame) -> Iterator[str]:
+    from ratchet.values import as_text
+
     where, values = f"column '{target.column}' (target '{name}')", rows[target.column]
     known = rows["split"].where(values.notna())
     counts = {part: int((known == part).sum()) for part in SPLITS}
@@ -130,7 +132,7 @@ def _lacking(name: str, target: Target, rows: DataFrame) -> Iterator[str]:
             f"{counts['validation']}: raise data.split.validation, or lower {way_out}"
         )
     if target.is_classes:
-        yield from _rare_classes(name, target, values[known.notna()].astype(str), known.dropna())
+        yield from _rare_classes(name, target, as_text(values[known.notna()]), known.dropna())
     elif counts["train"] < target.cv:
         yield (
             f"{where}: {target.cv} folds need at least as many training rows with truth, found "

@@ -7,6 +7,7 @@ from typing import Any
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
 from ratchet.params import HISTORY_PREFIX, TARGET_PREFIX, Data, Features, History, read_targets
+from ratchet.preparation.checks import check_numbers
 
 
 def row_features(
@@ -31,7 +32,8 @@ def row_features(
         it, one column ``target_*`` per target, and history columns (``history_*``).
 
     Raises:
-        DataError: events are known before they are looked up.
+        ConfigError: a column that is to be a number is none.
+        DataError: events are known before they are looked up, or a number cannot be held.
     """
     from ratchet.learning.features.history import history_features
 
@@ -44,11 +46,14 @@ def row_features(
         }
     )
     if features.history is None:
+        check_numbers(gathered, features)
         return gathered
     known = rows if events is None else events.set_index(data.key)
     _check_order(known, features.history)
     history = history_features(rows, known, **features.history.model_dump())
-    return gathered.join(history.add_prefix(HISTORY_PREFIX))
+    gathered = gathered.join(history.add_prefix(HISTORY_PREFIX))
+    check_numbers(gathered, features)
+    return gathered
 
 
 def _check_order(rows: DataFrame, history: History) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
 from ratchet.params import SERIES_KEY, SERIES_PREFIX, TARGET_PREFIX, Data, Features, Target
+from ratchet.preparation.checks import check_numbers
 from ratchet.preparation.parts import STATIC_PREFIX, count_train
 from ratchet.preparation.steps import only_target
 from ratchet.preparation.views import SERIES, make_views, panel
@@ -125,7 +126,9 @@ def window_features(
     named = [*features.columns, *(["split"] if "split" in chosen else [])]
     static = units.loc[:, units.columns.str.startswith(STATIC_PREFIX)]
     described = static.iloc[rows.nonzero()[1]].set_index(chosen.index)
-    return pd.concat([chosen[named], seen, described, pd.DataFrame(about)], axis=1)
+    frame = pd.concat([chosen[named], seen, described, pd.DataFrame(about)], axis=1)
+    check_numbers(frame, features)
+    return frame
 
 
 def _units(statistics: DataFrame, names: Any) -> DataFrame:

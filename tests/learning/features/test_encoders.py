@@ -189,3 +189,18 @@ def test_pickle_and_clone(encoder, films):
     again = pickle.loads(pickle.dumps(encoder))
     pd.testing.assert_frame_equal(again.transform(films), encoded)
     pd.testing.assert_frame_equal(clone(encoder).fit_transform(films), encoded)
+
+
+def test_numbers_that_float32_would_merge_are_told_apart():
+    seconds = pd.DataFrame({"at": 1577836800.0 + np.arange(192), "year": 2000.0 + np.arange(192)})
+
+    encoder = NumericEncoder().fit(seconds)
+    found = encoder.transform(seconds)
+
+    assert found["at"].nunique() == 192
+    assert found["at"].diff().dropna().eq(1).all()
+    assert found["year"].tolist() == seconds["year"].tolist()
+    later = encoder.transform(seconds + 1000)
+    assert (later["at"] - found["at"]).eq(1000).all()
+    del encoder.offset_  # as one that was saved before there were offsets
+    assert encoder.transform(seconds)["year"].tolist() == seconds["year"].tolist()

@@ -22,6 +22,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 UNKNOWN, OTHER = "unknown", "other"
 
+_COARSE = 1e-5
+"""Share of the range of a column that float32 may round its values by."""
+
 
 class _Encoder(TransformerMixin, BaseEstimator):
     """What all encoders share: a frame comes out, its columns are known after `fit`."""
@@ -66,15 +69,39 @@ class _NumberEncoder(_Encoder):
 
 
 class NumericEncoder(_NumberEncoder):
-    """Numbers as they are, in float32; missing ones stay NaN."""
+    """Numbers in float32; missing ones stay NaN.
+
+    float32 has seven digits: of seconds since 1970 it leaves one in 128 apart. A column whose
+    values differ by less than it can tell is given as the difference from its middle.
+
+    Attributes:
+        offset_: what is taken away from each column, shape (k,); 0 where float32 tells all apart.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn which columns of ``X`` (n, k) float32 does not tell apart."""
+        self.offset_ = np.array([_offset(values) for values in self._numbers(X, reset=True).T])
+        return self
 
     def transform(self, X: Any) -> pd.DataFrame:
         """Return ``X`` (n, k) as float32."""
         check_is_fitted(self)
-        return self._frame(X, self._numbers(X))
+        # Encoders that were fitted before there were offsets are loaded without.
+        return self._frame(X, self._numbers(X) - getattr(self, "offset_", 0.0))
 
     def _names_out(self) -> list[str]:
         return self._columns()
+
+
+def _offset(values: NDArray[np.float64]) -> float:
+    """Middle of numbers that float32 rounds by much of their spread; 0 for others."""
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounding = np.abs(present.astype(np.float32) - present).max()
+        spread = np.ptp(present)
+    return float(np.median(present)) if rounding > _COARSE * spread else 0.0
 
 
 class CyclicEncoder(_NumberEncoder):

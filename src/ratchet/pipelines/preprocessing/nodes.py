@@ -20,6 +20,7 @@ from ratchet.preparation import (
     SPLITS,
     add_columns,
     check_parts,
+    check_training,
     count_truth,
     part_of,
     row_features,
@@ -111,16 +112,24 @@ def build_features(
 
 
 def encode_features(
-    features_frame: DataFrame, features: Features, seed: int
+    features_frame: DataFrame,
+    features: Features,
+    seed: int,
+    targets: dict[str, Any] | None = None,
 ) -> tuple[Any, DataFrame, DataFrame, DataFrame]:
     """Turn features into numbers; what the encoder learns, it learns from the training rows.
 
     Returns:
         The fitted encoder, and train, validation and test: indexed by the row key, columns are
         the encoded features, the terms of a series and the targets.
+
+    Raises:
+        DataError: there is too little to learn ``targets`` from; whatever the family of models.
     """
     from ratchet.learning.features.encoders import feature_encoder
 
+    if targets is not None:
+        check_training(features_frame, features, targets)
     columns = features_frame.columns
     encoder = feature_encoder(
         numeric=[*features.numeric, *columns[columns.str.startswith(COMPUTED)]],

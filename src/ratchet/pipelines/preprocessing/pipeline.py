@@ -16,7 +16,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
             *(_of_series() if use_case.features.windows else _of_rows()),
             node(
                 encode_features,
-                inputs=["features", "params:features", "params:seed"],
+                inputs=["features", "params:features", "params:seed", "params:targets"],
                 outputs=["encoder", "train", "validation", "test"],
                 name="encode_features",
             ),

@@ -1,0 +1,116 @@
+"""What can be known of features and targets before any search: whether they can be learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ratchet.errors import ConfigError, DataError
+from ratchet.frames import DataFrame, Series
+from ratchet.params import SERIES_PREFIX, Features, Target, read_targets
+from ratchet.preparation.parts import COMPUTED
+
+LARGEST = 3.4028234663852886e38
+"""Largest number of single precision, in which models hold features."""
+
+
+def check_numbers(frame: DataFrame, features: Features) -> None:
+    """Make sure that features which are to be numbers are finite ones that models can hold.
+
+    Args:
+        frame: features of some rows, indexed by the row key.
+        features: which columns are numbers; computed ones always are.
+
+    Raises:
+        ConfigError: a column holds no numbers.
+        DataError: a number is infinite or too large: which rows, and the first of them.
+    """
+    from ratchet.schemas import show_rows
+    from ratchet.values import as_numbers
+
+    lines = []
+    for name in _doubtful(frame, _numeric(frame, features)):
+        values, (numbers, wrong) = frame[name], as_numbers(frame[name])
+        if wrong.any():
+            raise ConfigError(
+                f"parameter features: column '{name}' is among the numeric or cyclic ones and has "
+                f"to hold numbers; {show_rows(values[wrong], len(values))}; name it among the "
+                f"categorical, lists or text features"
+            )
+        if (large := numbers.abs() > LARGEST).any():
+            lines.append(
+                f"column '{name}': expected finite numbers up to {LARGEST:.2g}, the largest that "
+                f"models hold; {show_rows(values[large], len(values))}"
+            )
+    if lines:
+        lines.append(
+            "Where such a number stands for a missing value, say so: na_values in load_args of the "
+            "catalog; where it is derived, mend data.derive"
+        )
+        raise DataError("\n".join(lines))
+
+
+def _doubtful(frame: DataFrame, names: list[str]) -> list[str]:
+    """Columns that are worth a look one by one: a row of a series has hundreds."""
+    import numpy as np
+
+    kinds = frame.dtypes
+    quick = [name for name in names if kinds[name].kind in "biuf"]
+    large = np.abs(frame[quick].to_numpy(dtype=float, na_value=np.nan)) > LARGEST
+    sound = {name for name, is_large in zip(quick, large.any(axis=0), strict=True) if not is_large}
+    return [name for name in names if name not in sound]
+
+
+def _numeric(frame: DataFrame, features: Features) -> list[str]:
+    return list(dict.fromkeys([*features.numeric, *features.cyclic, *_computed(frame)]))
+
+
+def check_training(frame: DataFrame, features: Features, targets: dict[str, Any]) -> None:
+    """Make sure that every family of models has something to learn from.
+
+    ``check_parts`` has counted the rows with truth; here are the features of them.
+
+    Args:
+        frame: features and targets of all rows, with ``split``.
+        features: the columns that a model may see.
+        targets: the columns to predict.
+
+    Raises:
+        DataError: a feature has no value in the training rows, or there are too few steps for the
+            folds of a series; a line for each.
+    """
+    train = frame["split"] == "train"
+    lines = [
+        f"column '{name}': none of the {train.sum()} training rows has a value, {present.sum()} of "
+        f"the other rows have; leave it out of the features until there is something to learn from"
+        for name in [*features.columns, *_computed(frame)]
+        if not (present := _present(frame[name]))[train].any()
+    ]
+    for name, target in read_targets(targets).items():
+        lines += _too_few_steps(name, target, frame[train], features.horizon)
+    if lines:
+        raise DataError("\n".join(lines))
+
+
+def _computed(frame: DataFrame) -> list[str]:
+    return list(frame.columns[frame.columns.str.startswith(COMPUTED)])
+
+
+def _present(values: Series) -> Series:
+    """Which rows have a value; an empty list is none."""
+    present = values.notna()
+    return present & (values.str.len() != 0) if values.dtype == object else present
+
+
+def _too_few_steps(name: str, target: Target, train: DataFrame, horizon: int) -> Iterator[str]:
+    from ratchet.learning.classical import folds
+
+    if not target.is_series:
+        return
+    try:
+        folds(target.task, target.cv, 0, times=train[f"{SERIES_PREFIX}time"], horizon=horizon)
+    except ValueError as error:
+        yield (
+            f"column '{target.column}' (target '{name}'): {error}: lower targets.{name}.cv or "
+            f"features.windows.horizon, or gather more"
+        )
