@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,11 @@ GOOD: dict[str, Any] = {
     "created_at": "2026-01-01T00:00:00+00:00",
     "as_of": None,
     "candidates": {"rating": "ridge"},
-    "signature": {},
+    "signature": {
+        "inputs": {"runtime": {"type": "number", "nullable": True}},
+        "features": {"runtime": "float64"},
+        "outputs": {"rating": ["prediction", "low", "high"]},
+    },
     "last_row": "2020-01-01T00:00:00",
     "decided_until": None,
     "data_hash": "0" * 64,
@@ -155,3 +160,27 @@ def test_nothing_is_written_that_cannot_be_read(tmp_path):
         write_manifest(tmp_path, {**GOOD, "refit": None})
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        *((name, "now", f"'{name}' cannot be 'now'") for name in ("decided_until", "last_row")),
+        ("decided_until", "NaT", "'decided_until' cannot be 'NaT'"),
+        ("decided_until", "2020-13-01", "'decided_until' cannot be '2020-13-01'"),
+        ("signature", {}, "'signature.inputs' is missing"),
+        ("signature", {**GOOD["signature"], "features": {}}, "'signature.features' cannot be {}"),
+        (
+            "signature",
+            {**GOOD["signature"], "inputs": {"a": {"type": 3, "nullable": True}}},
+            r"'signature.inputs.a.type' cannot be 3",
+        ),
+        ("candidates", {"rating": 1}, "'candidates.rating' cannot be 1"),
+        ("refit", "some", "'refit' cannot be 'some'"),
+    ],
+)
+def test_what_is_said_has_to_make_sense(folder, name, value, told):
+    change(folder, **{name: value})
+
+    with pytest.raises(BundleError, match=re.escape(f"manifest.json: {told}")):
+        read_manifest(folder)

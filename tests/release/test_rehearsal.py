@@ -6,16 +6,24 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
+import pandas as pd
 import pytest
 
+from ratchet.database import connect
 from ratchet.learning.classical import build
+from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.params import UseCase
-from ratchet.release import rehearsal, writing
+from ratchet.pipelines.monitoring import nodes
+from ratchet.pipelines.monitoring.champion import serving
+from ratchet.release import actions, rehearsal, writing
 from ratchet.release.bundle import BundleError, write_bundle
-from ratchet.release.manifest import MANIFEST, hash_files, read_manifest
+from ratchet.release.manifest import MANIFEST, bundle_digest, hash_files, read_manifest
+from ratchet.release.registry import Registry
 from ratchet.release.rehearsal import Limits, open_version, rehearse, try_out
 from tests.release.test_bundle import FILMS, RUN, films, finished, made
 
@@ -138,3 +146,149 @@ def test_a_child_says_why(boosted, tmp_path, monkeypatch, capsys):
     assert "golden.json: row" in capsys.readouterr().out
     assert rehearsal._main(str(boosted), "1", "1", "1") == 0
     assert capsys.readouterr().out == ""
+
+
+def change(folder: Path, name: str, content: object) -> None:
+    (folder / name).write_text(json.dumps(content))
+    seal(folder)
+
+
+SCORE = {"value": 0.5, "low": 0.4, "high": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("metrics.json", [], r"'the whole' cannot be \[\]"),
+        ("metrics.json", {"rating": [1]}, r"'rating' cannot be \[1\]"),
+        ("metrics.json", {"rating": {"test": {"rmse": {"low": 1}}}}, "'rating.test.rmse.value' is"),
+        (
+            "metrics.json",
+            {"rating": {"test": {"rmse": {**SCORE, "value": float("nan")}}}},
+            "rating.test.rmse cannot be nan",
+        ),
+        ("importance.json", {"rating": {"runtime": "much"}}, "'rating.runtime' cannot be 'much'"),
+        ("golden.json", {"key": 1}, "'the whole' cannot be {'key': 1}"),
+    ],
+)
+def test_files_of_other_contents_are_named(boosted, tmp_path, name, content, told):
+    folder = tmp_path / "b1"
+    shutil.copytree(boosted, folder)
+    change(folder, name, content)
+
+    with pytest.raises(BundleError, match=rf"b1/{name}: {told}"):
+        try_out(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"), [("reference", ["year"]), ("reference", ["time"]), ("rows", ["part"])]
+)
+def test_a_table_of_something_else_is_named(boosted, tmp_path, name, columns):
+    folder = tmp_path / "b1"
+    shutil.copytree(boosted, folder)
+    path = folder / f"{name}.parquet"
+    pd.read_parquet(path).drop(columns=columns).to_parquet(path)
+    seal(folder)
+
+    with pytest.raises(BundleError, match=rf"{name}\.parquet: the columns \['{columns[0]}'\] are"):
+        try_out(folder)
+
+
+def test_a_bundle_without_its_last_moment_is_told(boosted, tmp_path):
+    folder = tmp_path / "b1"
+    shutil.copytree(boosted, folder)
+    manifest = {**read_manifest(folder), "decided_until": None}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+    with pytest.raises(BundleError, match="'decided_until' cannot be null"):
+        try_out(folder)
+
+
+class Watched:
+    """Two versions of which the second serves, and the nodes of monitoring."""
+
+    def __init__(self, registry: Registry, boosted: Path, log: PredictionLog) -> None:
+        self.registry, self.log = registry, log
+        for name in ("b1", "b2"):
+            folder = registry.bundles / "films" / name
+            shutil.copytree(boosted, folder)
+            manifest = {**read_manifest(folder), "created_at": f"2026-01-0{name[1]}"}
+            (folder / MANIFEST).write_text(json.dumps(manifest))
+            writing.WRITTEN.add(bundle_digest(folder))
+            number = registry.register("films", folder, {})
+            known = {"reason": "so", "actor": "ada@host", "check": rehearse}
+            actions.promote(registry, "films", number, **known)
+
+    def watch(self, raw: object) -> dict[str, Any]:
+        name, settings = "films", SETTINGS
+        scored = nodes.score_period(self.registry, self.log, name, raw, None)
+        rows = (name, raw, None)
+        joined = nodes.join_truth(self.registry, self.log, *rows, scored)
+        drift = nodes.check_drift(self.registry, name, settings, raw, None, 0, scored)
+        assessment = nodes.assess_champion(
+            self.registry, self.log, name, settings, raw, None, 0, scored, joined, drift
+        )
+        run = {"orchestrator_run": None, "mlflow_run": None, "actor": "test"}
+        return nodes.act_on_assessment(
+            self.registry, self.log, run, name, settings, scored, joined, drift, assessment
+        )
+
+
+@pytest.fixture
+def watched(boosted, tmp_path, in_memory, monkeypatch) -> Watched:
+    monkeypatch.setattr(rehearsal, "WRITTEN", writing.WRITTEN)
+    log = PredictionLog(connect(f"sqlite:///{tmp_path / 'log.db'}"))
+    return Watched(in_memory(tmp_path / "bundles"), boosted, log)
+
+
+def test_monitoring_leaves_a_champion_that_was_replaced(watched):
+    """Poisoned with better metrics, golden answers and hashes that fit."""
+    folder = watched.registry.folder("films", "2")
+    change(folder, "metrics.json", {"rating": {"test": {"rmse": SCORE}}})
+
+    found = watched.watch(films())
+
+    assert watched.registry.champion("films") == "1"
+    assert [alert["name"] for alert in found["alerts"]] == ["rollback"]
+    assert "version 2 of films is not what was judged" in found["alerts"][0]["text"]
+    assert found["action"] == "rollback"
+
+
+def test_monitoring_without_a_way_back_says_so(watched):
+    for number in "12":
+        folder = watched.registry.folder("films", number)
+        change(folder, "metrics.json", {"rating": {"test": {"rmse": SCORE}}})
+
+    found = watched.watch(films())
+
+    assert watched.registry.champion("films") == "2"
+    (alert,) = found["alerts"]
+    assert (alert["name"], alert["level"]) == ("no_answers", "critical")
+    assert "no way back: version 1 of films is not what was judged" in alert["text"]
+
+
+def test_what_nobody_foresaw_is_an_alert_and_no_rollback(watched):
+    found = watched.watch(None)
+
+    assert watched.registry.champion("films") == "2"
+    (alert,) = found["alerts"]
+    assert alert["name"] == "no_answers"
+    assert "version 2 did not answer: " in alert["text"]
+
+
+def test_monitoring_goes_on_after_a_clock_that_was_ahead(watched):
+    """A decision of 2099 does not make the answers since then somebody else's."""
+    ahead = datetime(2099, 1, 1, tzinfo=UTC)
+    watched.registry.ledger._now = lambda: ahead
+    folder = watched.registry.folder("films", "1")
+    actions.promote(
+        watched.registry, "films", "1", reason="so", actor="ada@host", check=lambda _: folder
+    )
+    champion = serving(watched.registry, watched.log, "films")
+    later = films().assign(date=lambda rows: rows["date"] + pd.Timedelta(days=3000))
+
+    assert watched.watch(later)["scored"]["rows"] > 0
+    again = serving(watched.registry, watched.log, "films")
+
+    assert (again.version, again.since) == (champion.version, champion.since)
+    assert again.answered.empty

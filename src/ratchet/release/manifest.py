@@ -7,7 +7,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ratchet.errors import UserError
 
@@ -16,24 +19,51 @@ FORMAT = 1
 
 MANIFEST = "manifest.json"
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "format": int,
-    "use_case": str,
-    "created_at": str,
-    "as_of": (str, type(None)),
-    "candidates": dict,
-    "signature": dict,
-    "last_row": (str, type(None)),
-    "decided_until": (str, type(None)),
-    "data_hash": str,
-    "code_commit": (str, type(None)),
-    "mlflow_run": (str, type(None)),
-    "orchestrator_run": (str, type(None)),
-    "packages": dict,
-    "refit": str,
-    "files": dict,
-}
-"""What stands in a manifest, and of which type it is."""
+
+def _is_moment(text: str) -> str:
+    # Not a word such as "now", which pandas knows as well.
+    if not re.match(r"\d{4,}-\d\d-\d\d", text) or pd.isna(pd.Timestamp(text)):
+        raise ValueError("expected a date or a time")
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_is_moment)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Input(_Strict):
+    type: str
+    nullable: bool
+
+
+class _Signature(_Strict):
+    inputs: Annotated[dict[str, _Input], Field(min_length=1)]
+    features: Annotated[dict[str, str], Field(min_length=1)]
+    outputs: Annotated[dict[str, list[str]], Field(min_length=1)]
+
+
+class _Manifest(_Strict):
+    """What stands in a manifest, and of which type it is."""
+
+    format: Literal[1]
+    use_case: str
+    created_at: Moment
+    as_of: str | None
+    candidates: dict[str, str]
+    signature: _Signature
+    last_row: Moment | None
+    decided_until: Moment | None
+    data_hash: str
+    code_commit: str | None
+    mlflow_run: str | None
+    orchestrator_run: str | None
+    packages: dict[str, str]
+    refit: Literal["none", "all"]
+    files: dict[str, Any]
+
 
 _NAME = re.compile(r"\w[\w. -]*(/\w[\w. -]*)?")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -94,16 +124,29 @@ def _check(manifest: Any, path: Path) -> None:
     found = manifest.get("format")
     if type(found) is not int or found != FORMAT:  # true is 1, too
         raise BundleError(f"{path}: expected format {FORMAT}, found {found!r}")
-    for name, expected in _TYPES.items():
-        if name not in manifest:
-            raise BundleError(f"{path}: '{name}' is missing")
-        if not isinstance(manifest[name], expected):
-            raise BundleError(f"{path}: '{name}' cannot be {manifest[name]!r}")
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        raise BundleError(f"{path}: {told_of(error)}") from error
     for name, digest in manifest["files"].items():
         if not _NAME.fullmatch(name) or name == MANIFEST:
             raise BundleError(f"{path}: {name!r} is no file that a bundle may have")
         if not isinstance(digest, str) or not _HASH.fullmatch(digest):
             raise BundleError(f"{path}: {digest!r} is no SHA-256 of {name}")
+
+
+def told_of(error: ValidationError) -> str:
+    """The first thing that is wrong with what was read, and where."""
+    first = error.errors(include_url=False)[0]
+    name = ".".join(map(str, first["loc"])) or "the whole"
+    if first["type"] == "missing":
+        return f"'{name}' is missing"
+    return f"'{name}' cannot be {_shortened(first['input'])}: {first['msg']}"
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 100 else f"{text[:100]}..."
 
 
 def hash_files(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import cached_property
 from pathlib import Path
@@ -9,14 +10,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ratchet.errors import UserError
 from ratchet.params import SERIES_PREFIX, UseCase
 from ratchet.release.answers import in_order, no_answers, series_terms, tidy_answers
 from ratchet.release.context import features_in_context
+from ratchet.release.deciding import deciding
 from ratchet.release.files import Files
 from ratchet.release.golden import compare, told
-from ratchet.release.manifest import BundleError, bundle_digest
+from ratchet.release.manifest import MANIFEST, BundleError, bundle_digest, told_of
+
+
+class Score(BaseModel):
+    """A score, and the ends of its interval where it is known."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+_METRICS = TypeAdapter(dict[str, dict[str, dict[str, Score]]])
+"""Target -> part -> metric -> score. A metric that some rows do not have is NaN."""
+_IMPORTANCE = TypeAdapter(dict[str, dict[str, float]])
+_GOLDEN = TypeAdapter(list[dict[str, Any]])
 
 
 class Bundle:
@@ -63,18 +80,61 @@ class Bundle:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """Scores of every target's model, with their intervals."""
-        return self._files.json("metrics.json")
+        """Scores of every target's model, with their intervals.
+
+        The score by which the gate decides is a finite number, or is not there.
+        """
+        found: dict[str, Any] = self._read("metrics.json", _METRICS)
+        target, metric = deciding(self.use_case)
+        score = found.get(target, {}).get("test", {}).get(metric)
+        if score is not None and not np.isfinite(score["value"]):
+            place = self.folder / "metrics.json"
+            raise BundleError(f"{place}: {target}.test.{metric} cannot be {score['value']}")
+        return found
 
     @cached_property
     def importance(self) -> dict[str, dict[str, float]]:
         """How much each source of features matters to every target's model."""
-        return self._files.json("importance.json")
+        found: dict[str, dict[str, float]] = self._read("importance.json", _IMPORTANCE)
+        return found
 
     @cached_property
     def golden(self) -> list[dict[str, Any]]:
         """Rows with the answers they must get: ``key``, ``fields`` and ``answers``."""
-        return self._files.json("golden.json")
+        found: list[dict[str, Any]] = self._read("golden.json", _GOLDEN)
+        return found
+
+    def _read(self, name: str, schema: TypeAdapter[Any]) -> Any:
+        """Content of a JSON file, of the types that it must have."""
+        content = self._files.json(name)
+        try:
+            schema.validate_python(content)
+        except ValidationError as error:
+            raise BundleError(f"{self.folder / name}: {told_of(error)}") from error
+        return content
+
+    def check_contents(self) -> None:
+        """Make sure that all but the models is what the parameters of the bundle lead to expect.
+
+        Raises:
+            BundleError: a file has another content than it must have, or belongs elsewhere.
+        """
+        data, features = self.use_case.data, self.use_case.features
+        if {*self.manifest["signature"]["outputs"]} != {*self.use_case.targets}:
+            raise BundleError(f"{self.folder}: the manifest has other targets than use_case.json")
+        if data.time and self.manifest["decided_until"] is None:
+            raise BundleError(f"{self.folder / MANIFEST}: 'decided_until' cannot be null")
+        time = ["time"] if data.time else []
+        sources = [name for name in features.columns if name in data.columns]
+        for name, table, columns in (
+            ("reference.parquet", self.reference, [*sources, *time]),
+            ("rows.parquet", self.rows, ["part", *time]),
+        ):
+            if missing := [column for column in columns if column not in table]:
+                raise BundleError(f"{self.folder / name}: the columns {missing} are missing")
+        if data.series and self.statistics is None:
+            raise BundleError(f"{self.folder}: statistics.parquet is missing")
+        _ = self.metrics, self.importance, self.golden, self.context
 
     @cached_property
     def reference(self) -> pd.DataFrame:

@@ -85,6 +85,7 @@ def try_out(folder: Path, limits: Limits = LIMITS) -> Bundle:
         BundleError: it is damaged, answers otherwise than it must, or takes more than it may.
     """
     bundle = open_bundle(folder)
+    bundle.check_contents()
     if bundle.digest not in WRITTEN | _HELD:
         _in_child(folder, limits)
         _HELD.add(bundle.digest)
@@ -145,6 +146,7 @@ def _main(folder: str, *numbers: str) -> int:
     try:
         _limit(limits)
         bundle = open_bundle(folder)
+        bundle.check_contents()
         bundle.check_numbers()
         bundle.check_golden()
     except BundleError as error:

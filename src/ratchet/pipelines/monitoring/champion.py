@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -58,7 +61,12 @@ def serving(registry: Any, log: Any, name: str) -> Serving | None:
         return None
     bundle = open_version(registry, name, entry.champion)
     rows = log.rows(name, arm=CHAMPION)
-    before = rows[rows["predicted_at"] < naive_utc(entry.at)]
+    # Answers of others came before, whatever clocks say. One that was ahead when this model was
+    # promoted cannot tell which of its own answers did.
+    earlier = rows["version"] != entry.champion
+    if entry.at <= datetime.now(UTC):
+        earlier |= rows["predicted_at"] < naive_utc(entry.at)
+    before = rows[earlier]
     # Answers about the future say nothing of how far the rows have come.
     reached = before["row_time"][before["row_time"] <= before["predicted_at"]]
     moments = [decided_until(bundle.manifest), reached.max()]
@@ -67,9 +75,22 @@ def serving(registry: Any, log: Any, name: str) -> Serving | None:
     return Serving(str(entry.champion), bundle, since, before.index.unique())
 
 
-def trouble_of(error: UserError) -> str:
-    """Whether it is the ``bundle`` that fails, or the ``data`` that it is given."""
-    return "data" if isinstance(error, DataError) else "bundle"
+def trouble_of(error: Exception) -> str:
+    """Whether it is the ``bundle`` that fails, or the ``data`` that it is given.
+
+    What nobody has foreseen says nothing against the bundle.
+    """
+    foreseen = isinstance(error, UserError) and not isinstance(error, DataError)
+    return "bundle" if foreseen else "data"
+
+
+def told_of(error: Exception) -> str:
+    """What an error says; of one that nobody has foreseen also what it is and where."""
+    if isinstance(error, UserError):
+        return str(error)
+    LOGGER.debug("Not foreseen in monitoring", exc_info=error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
 
 
 def last_request(registry: Any, name: str) -> tuple[bool, str | None]:

@@ -35,14 +35,15 @@ def score_period(
     import datetime as dt
     import time
 
-    from ratchet.pipelines.monitoring.champion import CHAMPION, serving, trouble_of
+    from ratchet.pipelines.monitoring.champion import CHAMPION, serving, told_of, trouble_of
     from ratchet.preparation import read_day
     from ratchet.release.delivered import delivered
 
     if as_of is not None:
         read_day(as_of)  # a day that is none is no fault of the champion
-    nothing = {"version": registry.champion(name), "since": None, "rows": 0, "trouble": None}
+    nothing = {"version": None, "since": None, "rows": 0, "trouble": None}
     try:
+        nothing["version"] = registry.champion(name)
         champion = serving(registry, prediction_log, name)
         if champion is None:
             return nothing
@@ -54,8 +55,8 @@ def score_period(
         start = time.perf_counter()
         answers = now.predict(due)
         taken = (time.perf_counter() - start) * 1e3 / max(len(due), 1)
-    except UserError as error:
-        return {**nothing, "trouble": {"with": trouble_of(error), "wrong": str(error)}}
+    except Exception as error:  # whatever rows and models raise: other use cases go on
+        return {**nothing, "trouble": {"with": trouble_of(error), "wrong": told_of(error)}}
     prediction_log.write(
         name,
         champion.version,
@@ -92,17 +93,22 @@ def join_truth(
     """
     import datetime as dt
 
+    from ratchet.pipelines.monitoring.champion import told_of
     from ratchet.release.delivered import delivered
     from ratchet.release.rehearsal import open_version
 
     if _unscored(scored):
         return {}
-    bundle = open_version(registry, name, scored["version"])
-    now, at = delivered(bundle, raw, as_of), dt.datetime.now(dt.UTC)
-    return {
-        target: prediction_log.join_truth(name, target, now.truth(parameters), at)
-        for target, parameters in bundle.use_case.targets.items()
-    }
+    try:
+        bundle = open_version(registry, name, scored["version"])
+        now, at = delivered(bundle, raw, as_of), dt.datetime.now(dt.UTC)
+        return {
+            target: prediction_log.join_truth(name, target, now.truth(parameters), at)
+            for target, parameters in bundle.use_case.targets.items()
+        }
+    except Exception as error:  # other use cases go on
+        LOGGER.warning("%s: what came true was not joined: %s", name, told_of(error))
+        return {}
 
 
 def check_drift(
@@ -126,20 +132,26 @@ def check_drift(
         scored: as ``score_period`` gives it.
 
     Returns:
-        ``report``: ``DriftReport.to_json``, or None where no window is complete; ``why`` not.
+        ``report``: ``DriftReport.to_json``, or None where no window is complete; ``why`` not; and
+        ``failed``, whether the comparison did.
     """
+    from ratchet.pipelines.monitoring.champion import told_of
     from ratchet.pipelines.monitoring.inputs import latest_drift
     from ratchet.release.delivered import delivered
     from ratchet.release.rehearsal import open_version
 
     if why := _unscored(scored):
-        return {"report": None, "why": why}
-    bundle = open_version(registry, name, scored["version"])
-    use_case = UseCase.model_validate(parameters)
-    report = latest_drift(delivered(bundle, raw, as_of), use_case, scored["since"], seed)
-    if report is None:
-        return {"report": None, "why": "no window is complete since the champion began to serve"}
-    return {"report": report.to_json(), "why": ""}
+        return {"report": None, "why": why, "failed": False}
+    try:
+        bundle = open_version(registry, name, scored["version"])
+        use_case = UseCase.model_validate(parameters)
+        report = latest_drift(delivered(bundle, raw, as_of), use_case, scored["since"], seed)
+    except Exception as error:  # other use cases go on
+        why = f"inputs could not be compared: {told_of(error)}"
+        return {"report": None, "why": why, "failed": True}
+    none = "no window is complete since the champion began to serve"
+    why = "" if report else none
+    return {"report": report.to_json() if report else None, "why": why, "failed": False}
 
 
 def assess_champion(
@@ -172,29 +184,32 @@ def assess_champion(
         ``action`` (``none``, ``rollback`` or ``retrain``), ``reason``, ``numbers``, and ``expect``,
         the number of the newest decision; ``windows`` and ``distributions`` by target, ``alerts``.
     """
-    from ratchet.pipelines.monitoring.champion import serving
+    from ratchet.pipelines.monitoring.champion import serving, told_of
     from ratchet.pipelines.monitoring.production import Production, without_answers
     from ratchet.release.delivered import delivered
 
     expect = registry.ledger.state(name).seq
     if _unscored(scored):
         return {**without_answers(registry, name, scored), "expect": expect}
-    champion = serving(registry, prediction_log, name)
-    if champion is None or champion.version != scored["version"]:
-        why = {**scored, "trouble": {"with": "data", "wrong": "another model serves by now"}}
+    try:
+        champion = serving(registry, prediction_log, name)
+        if champion is None or champion.version != scored["version"]:
+            raise UserError("another model serves by now")
+        production = Production(
+            registry=registry,
+            log=prediction_log,
+            name=name,
+            use_case=UseCase.model_validate(parameters),
+            champion=champion,
+            now=delivered(champion.bundle, raw, as_of),
+            raw=raw,
+            as_of=as_of,
+            seed=seed,
+        )
+        return {**production.assessment(_moved(drift["report"])), "expect": expect}
+    except Exception as error:  # other use cases go on
+        why = {**scored, "trouble": {"with": "data", "wrong": told_of(error)}}
         return {**without_answers(registry, name, why), "expect": expect}
-    production = Production(
-        registry=registry,
-        log=prediction_log,
-        name=name,
-        use_case=UseCase.model_validate(parameters),
-        champion=champion,
-        now=delivered(champion.bundle, raw, as_of),
-        raw=raw,
-        as_of=as_of,
-        seed=seed,
-    )
-    return {**production.assessment(_moved(drift["report"])), "expect": expect}
 
 
 def _moved(report: dict[str, Any] | None) -> list[str]:
@@ -205,10 +220,9 @@ def _moved(report: dict[str, Any] | None) -> list[str]:
 
 def _unscored(scored: dict[str, Any]) -> str:
     """Why nothing was answered; empty where that could be."""
-    if scored["version"] is None:
-        return "nothing serves yet"
-    trouble = scored["trouble"]
-    return str(trouble["wrong"]) if trouble else ""
+    if trouble := scored["trouble"]:
+        return str(trouble["wrong"])
+    return "nothing serves yet" if scored["version"] is None else ""
 
 
 def act_on_assessment(
@@ -243,13 +257,19 @@ def act_on_assessment(
     import datetime as dt
 
     from ratchet.pipelines.monitoring.champion import carry_out
-    from ratchet.pipelines.monitoring.production import told
+    from ratchet.pipelines.monitoring.production import fails, told
     from ratchet.release.deciding import deciding
 
     use_case = UseCase.model_validate(parameters)
     actor = str(run["orchestrator_run"] or run["mlflow_run"] or run["actor"])
-    entry = carry_out(registry, name, assessment, actor=actor)
-    alerts = [*told(name, assessment, entry), *assessment["alerts"]]
+    entry, alerts = None, list(assessment["alerts"])
+    try:
+        entry = carry_out(registry, name, assessment, actor=actor)
+    except UserError as error:  # such as a model to go back to that cannot serve
+        alerts.insert(0, fails(name, f"{assessment['reason']}; nothing was done: {error}"))
+    alerts = [*told(name, assessment, entry), *alerts]
+    if drift.get("failed"):
+        alerts.append(fails(name, drift["why"]))
     for alert in alerts:
         LOGGER.warning("%s: %s", alert["text"], alert["advice"])
     prediction_log.prune(

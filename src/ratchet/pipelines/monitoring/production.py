@@ -195,7 +195,7 @@ def without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict
     version = scored["version"]
     reason = f"version {version} did not answer: {trouble['wrong']}"
     if trouble["with"] == "data":
-        return {**found, "reason": reason, "alerts": [_fails(name, reason)]}
+        return {**found, "reason": reason, "alerts": [fails(name, reason)]}
     refused = []
     for previous in earlier_champions(registry.ledger.state(name)):
         try:
@@ -205,10 +205,11 @@ def without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict
         else:
             return {**found, "action": "rollback", "reason": f"{reason}; version {previous} can"}
     reason = f"{reason}; no way back: {'; '.join(refused) or 'there is none'}"
-    return {**found, "reason": reason, "alerts": [_fails(name, reason)]}
+    return {**found, "reason": reason, "alerts": [fails(name, reason)]}
 
 
-def _fails(name: str, reason: str) -> dict[str, Any]:
+def fails(name: str, reason: str) -> dict[str, Any]:
+    """An alert for a champion that did not answer, or cannot be watched."""
     advice = (
         f"see kedro ratchet status --use-case {name}; where the bundle is damaged, bring it back "
         f"from a copy, or promote another version: kedro ratchet promote --use-case {name} --to "

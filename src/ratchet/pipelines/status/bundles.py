@@ -49,6 +49,7 @@ class Bundles:
             return None
         try:
             bundle = open_bundle(self._registry.folder(self._use_case, version))
+            _ = bundle.metrics  # which are read later, and may be damaged
         except UserError as error:
             self.problems.append(f"the {role} cannot be used: {error}")
             return Model(version)
