@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -22,7 +26,7 @@ from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.tracking import TrackingHooks
 
 USE_CASE_RUNNER = "ratchet.runner.UseCaseRunner"
-INTERRUPTED = 130  # what shells report of a command that Ctrl-C ended
+SIGNAL_CODE = 128  # shells add this to the number of the signal that ended a command
 
 
 @click.group(name="ratchet")
@@ -41,13 +45,14 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
         for talker in talkers:
             talker.addFilter(_is_no_error)  # the error is told once, at the end
     try:
-        return kedro_run.callback(**options)  # type: ignore[misc]
+        with _sigterm_interrupts() as received:
+            return kedro_run.callback(**options)  # type: ignore[misc]
     except click.ClickException:
         raise
     except KeyboardInterrupt:
         _close_run()
         click.echo("Interrupted; run the same command again to continue", err=True)
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(SIGNAL_CODE + next(iter(received), signal.SIGINT)) from None
     except Exception as error:
         if verbose:
             raise
@@ -57,6 +62,33 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
     finally:
         for talker in talkers:
             talker.removeFilter(_is_no_error)
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[list[int]]:
+    """Let SIGTERM end a run as Ctrl-C does: with its processes, and closed in MLflow.
+
+    It is what Airflow, systemd and Docker send, and what ends a run in the background of a script:
+    the shell lets that ignore SIGINT, so that Ctrl-C is for the script alone, and so do we.
+
+    Yields:
+        The signal, once it has come.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _: Any) -> None:
+        received.append(number)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends at once
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _restricted(params: dict[str, Any], names: list[str], env: str | None) -> Any:

@@ -30,11 +30,14 @@ def lanes(process: subprocess.Popen[bytes], log: Path) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_is_left_behind(make_project, tmp_path, how):
     project, log = make_project(tmp_path, ["films", "power"]), tmp_path / "log.txt"
+    kedro = [sys.executable, "-m", "kedro", *RUN, "--namespaces", "films,power"]
+    if how == signal.SIGTERM:  # as in the background of a script
+        kedro = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *kedro]
     process = subprocess.Popen(
-        [sys.executable, "-m", "kedro", *RUN, "--namespaces", "films,power"],
+        kedro,
         cwd=project,
         stdout=log.open("wb"),
         stderr=subprocess.STDOUT,
@@ -50,6 +53,6 @@ def test_no_process_is_left_behind(make_project, tmp_path, how):
     process.wait(30)
     _, left = psutil.wait_procs(started, timeout=30)
     assert [one for one in left if one.status() != psutil.STATUS_ZOMBIE] == []
-    if how == signal.SIGINT:
-        assert process.returncode == 130
+    if how != signal.SIGKILL:
+        assert process.returncode == 128 + how
         assert log.read_text().rstrip().endswith("run the same command again to continue")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,20 +133,23 @@ def test_summary_before_tracking_and_bars_after_the_store_is_open():
     ]
 
 
-def test_an_interrupted_run_is_closed(store, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_is_closed(store, tmp_path, monkeypatch, how, code):
     hooks = hooks_in(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
 
     def interrupted(**_: Any) -> None:
         hooks.before_pipeline_run(RUN)
         progress.start()
-        raise KeyboardInterrupt
+        signal.raise_signal(how)
 
     monkeypatch.setattr(cli.kedro_run, "callback", interrupted)
     monkeypatch.setattr(cli, "settings", SimpleNamespace(HOOKS=(hooks,)))
 
     result = CliRunner().invoke(cli.cli, ["run"])
 
-    assert result.exit_code == 130
+    assert result.exit_code == code
+    assert signal.getsignal(signal.SIGTERM) == before
     assert result.stderr == "Interrupted; run the same command again to continue\n"
     assert store.statuses == ["KILLED"]
     assert progress._shown is None

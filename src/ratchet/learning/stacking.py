@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import BaseCrossValidator, ParameterGrid, cross_val_predict
 from sklearn.pipeline import Pipeline
 
+from ratchet.learning.processes import joblib_follows
 from ratchet.learning.search import OnProgress, run_search
 
 _SMALLEST = 1e-6
@@ -113,7 +114,8 @@ def fit_combination(
     out_of_fold = []
     for i, model in enumerate(models, 1):
         method = prediction_method(model)
-        out_of_fold.append(cross_val_predict(model, X, y, cv=cv, method=method, n_jobs=n_jobs))
+        with joblib_follows():
+            out_of_fold.append(cross_val_predict(model, X, y, cv=cv, method=method, n_jobs=n_jobs))
         report(i * n_folds)
     classes = is_classifier(models[0])
     return run_search(

@@ -22,7 +22,12 @@ _hook_manager: Any = None
 
 
 def begin(
-    writer: Connection, lock: Any, bars: bool, session: dict[str, Any], run_id: str | None
+    writer: Connection,
+    lock: Any,
+    bars: bool,
+    session: dict[str, Any],
+    run_id: str | None,
+    parent: int,
 ) -> None:
     """Open a session of Kedro like that of the parent, for its catalog and its hooks."""
     global _catalog, _hook_manager  # for `run_part`, which is called later
@@ -30,7 +35,7 @@ def begin(
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
-    follow_parent()
+    follow_parent(parent)
     bootstrap_project(session["project_path"])
     opened = KedroSession.create(**session)
     # Versions of datasets are named after the run, as in KedroSession.run.

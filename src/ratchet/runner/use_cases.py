@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -73,7 +74,8 @@ class UseCaseRunner(SequentialRunner):
         context = multiprocessing.get_context("spawn")
         others = set(multiprocessing.active_children())
         with answering(context) as line:
-            start = (*line, progress.shown(), config.like_this_session(), run_id)
+            session = config.like_this_session()
+            start = (*line, progress.shown(), session, run_id, os.getpid())
             pool = ProcessPoolExecutor(self._at_a_time, context, initializer=begin, initargs=start)
             try:
                 with _without_interrupts():

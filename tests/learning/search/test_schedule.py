@@ -260,11 +260,31 @@ if __name__ == "__main__":
 """
 
 
+JOBLIB = """
+import os, sys, time
+sys.path[:0] = {path!r}
+from joblib import Parallel, delayed
+from ratchet.learning.processes import joblib_follows
+
+def tell_and_sleep():
+    os.write(1, f"{{os.getpid()}} ".encode())
+    time.sleep(1)
+    os.write(1, b"\\n")
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with joblib_follows():
+        Parallel(n_jobs=2)(delayed(tell_and_sleep)() for _ in range(2))
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_their_parent(tmp_path, how):
+@pytest.mark.parametrize(
+    ("code", "how"), [(SCRIPT, signal.SIGKILL), (SCRIPT, signal.SIGINT), (JOBLIB, signal.SIGKILL)]
+)
+def test_workers_end_with_their_parent(tmp_path, code, how):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(path=sys.path))
+    script.write_text(code.format(path=sys.path))
     parent = subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

@@ -90,10 +90,12 @@ class Stages:
         if self.jobs == 1 or len(missing) < 2:
             yield from (make(self.place, work, self.typed) for work in missing)
             return
-        from joblib import Parallel, delayed, parallel_config
+        from joblib import Parallel, delayed
+
+        from ratchet.learning.processes import joblib_follows
 
         # Two trainings of one thread each are done sooner than one after the other of two.
-        with parallel_config("loky", inner_max_num_threads=1):
+        with joblib_follows(inner_max_num_threads=1):
             yield from Parallel(n_jobs=self.jobs, return_as="generator_unordered")(
                 delayed(make)(self.place, work, self.typed) for work in missing
             )

@@ -99,7 +99,10 @@ def _processes(n: int, job: Job) -> Iterator[list[Lane]]:
     def start(n: int = 1) -> list[Executor]:
         new = [
             ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(job,)
+                1,
+                multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=(job, os.getpid()),
             )
             for _ in range(n)
         ]
@@ -120,11 +123,11 @@ def _processes(n: int, job: Job) -> Iterator[list[Lane]]:
             executor.shutdown()
 
 
-def _begin(job: Job) -> None:
+def _begin(job: Job, parent: int) -> None:
     """Make a new process a worker."""
     global _job  # noqa: PLW0603 - this is what the process is for
+    follow_parent(parent)
     _job = job
-    follow_parent()
 
 
 def _do(content: Any) -> Any:

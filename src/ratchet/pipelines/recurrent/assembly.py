@@ -30,10 +30,13 @@ def fit_again(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) -> list
     """Copies of fitted networks, trained on these rows for as many epochs as were best."""
     from joblib import Parallel, delayed, effective_n_jobs
 
+    from ratchet.learning.processes import joblib_follows
+
     workers = min(len(networks), effective_n_jobs(n_jobs))
-    return Parallel(n_jobs=workers)(
-        delayed(_fit_again)(network, X, y, alone=workers == 1) for network in networks
-    )
+    with joblib_follows():
+        return Parallel(n_jobs=workers)(
+            delayed(_fit_again)(network, X, y, alone=workers == 1) for network in networks
+        )
 
 
 def _fit_again(network: Any, X: DataFrame, y: Series, *, alone: bool) -> Any:
