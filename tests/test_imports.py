@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": ALL,
     "settings": {"hooks", "catalog"},
     "catalog": {"learning"},
-    "runner": {"learning", "config", "errors", "progress", "webhook"},
+    "runner": {"learning", "config", "errors", "params", "progress", "webhook"},
     "pipeline_registry": {"pipelines", "config"},
     "environment": set(),
     "errors": set(),

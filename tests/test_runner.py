@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import json
 import logging
 import os
 import signal
@@ -11,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -19,11 +22,14 @@ from joblib import Parallel, delayed
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import node, pipeline
 from kedro_datasets.json import JSONDataset
+from kedro_viz.api.rest.responses.run_events import transform_events_to_structured_format
+from kedro_viz.api.rest.responses.utils import RunEventStatus
 from tblib.pickling_support import pickle_exception
 
 from ratchet import progress
 from ratchet.errors import ConfigError, DataError, UserError
 from ratchet.learning import processes
+from ratchet.params import Target
 from ratchet.runner import UseCaseRunner, calls, part, use_cases
 
 
@@ -46,6 +52,45 @@ def test_a_use_case_is_its_namespace_with_all_below():
     parts = use_cases.use_cases_of(APART + deeper + STATUS)
 
     assert {name: len(one.nodes) for name, one in parts.items()} == {"films": 2, "power": 1}
+
+
+@pytest.mark.parametrize(
+    ("at_a_time", "expected"), [(2, ["d", "b", "c", "a"]), (3, ["d", "c", "b", "a"]), (4, "dcab")]
+)
+def test_the_longest_use_cases_begin_and_the_shortest_beside_them(at_a_time, expected, monkeypatch):
+    grids = {"a": 3, "b": 2, "c": 4}
+    known = {name: SimpleNamespace(targets={"y": target(n)}) for name, n in grids.items()}
+    known["d"] = SimpleNamespace(targets={"y": target(1), "z": target(9)})
+    monkeypatch.setattr(use_cases.config, "project_parameters", dict)
+    monkeypatch.setattr(use_cases.config, "read_use_cases", lambda _: known)
+    parts = {name: one_node(name) for name in "abcd"}
+
+    assert [*use_cases._longest_first(parts, at_a_time)] == [*expected]
+
+
+def target(points: int, **network: Any) -> Target:
+    """Two candidates, one with a grid of so many points, and maybe a network of two shapes."""
+    candidates = {
+        "seasonal": {"estimator": "seasonal"},
+        "ridge": {"estimator": "ridge", "param_grid": {"alpha": [1.0] * points}},
+    }
+    networks = {"net": {"architectures": ["gru", "lstm"], **network}} if network else {}
+    common = {"column": "y", "task": "forecasting", "baseline": "seasonal", "cv": 3}
+    return Target(**common, candidates=candidates, networks=networks)
+
+
+@pytest.mark.parametrize(
+    ("network", "size"),
+    [
+        ({}, 3 * (1 + 5)),
+        ({"param_grid": {"units": [1, 2]}, "epochs": 10}, 18 + 2 * 2 * 10),
+        ({"strategy": "random", "n_trials": 4, "epochs": 10}, 18 + 2 * 4 * 10),
+        ({"strategy": "halving", "param_grid": {"units": [1, 2]}, "epochs": 10}, 18 + 2 * 2 * 2),
+        ({"mode": "fast", "param_grid": {"units": [1, 2]}}, 18 + 2),
+    ],
+)
+def test_the_size_of_a_search_is_its_fits_and_epochs(network, size):
+    assert use_cases._search_size(target(5, **network)) == size
 
 
 @pytest.mark.parametrize(
@@ -256,6 +301,12 @@ def run(project: Any, **how: Any) -> Any:
         return session.load_context().catalog
 
 
+def workflow(project: Path) -> Any:
+    """What Kedro-Viz shows of the last run."""
+    events = json.loads((project / ".viz/kedro_pipeline_events.json").read_text())
+    return transform_events_to_structured_format(events)
+
+
 def start_processes() -> int:
     """What searches do: those of networks start processes of Python, all others of joblib."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
@@ -302,8 +353,20 @@ def test_it_leaves_the_same_and_logs_here(make_project, tmp_path, monkeypatch, c
     with caplog.at_level(logging.INFO):
         beside = run(tmp_path / "beside", runner=UseCaseRunner())
     logged = [(record.process, record.getMessage()) for record in caplog.records]
+    monkeypatch.chdir(tmp_path / "after")  # Kedro-Viz itself records where we stand
     after = run(tmp_path / "after")
 
+    shown, usual = workflow(tmp_path / "beside"), workflow(tmp_path / "after")
+    assert {name: node.status for name, node in shown.nodes.items()} == {
+        name: node.status for name, node in usual.nodes.items()
+    }
+    assert all(node.duration > 0 for node in shown.nodes.values())
+    sizes = [
+        {one.name: one.size for one in each.datasets.values() if "profile" not in one.name}
+        for each in (shown, usual)
+    ]
+    assert sizes[0] == sizes[1]
+    assert (shown.pipeline.status, len(shown.nodes)) == (RunEventStatus.SUCCESS, 4)
     for name in ("films", "prices"):
         assert beside.load(f"{name}.profile") == after.load(f"{name}.profile")
     kept = [path.parent.name for path in profiles.glob("*/*/*.json")]
@@ -333,3 +396,8 @@ def test_an_error_in_one_use_case_names_its_file_and_ends_the_run(
     (told,) = [one for one in caplog.records if one.getMessage().startswith("prices failed")]
     assert (told.name, told.levelname) == ("ratchet.runner.part", "ERROR")  # `kedro run` mutes it
     assert "Traceback" in told.getMessage()
+    shown = workflow(project)
+    assert shown.pipeline.status == RunEventStatus.FAILED
+    (failed,) = [one for one in shown.datasets.values() if one.error]
+    assert (failed.name, failed.error.error_operation) == ("prices.raw", "loading")
+    assert failed.error.error_node.startswith("prices.")

@@ -9,6 +9,7 @@ from ratchet.hooks.project import ProjectHooks
 from ratchet.hooks.summary import SummaryHooks
 from ratchet.hooks.tracking import TrackingHooks
 from ratchet.hooks.versioning import VersioningHooks
+from ratchet.hooks.workflow import WorkflowHooks
 
 # OpenMP threads that wait for work spin by default, which slows gradient boosting down several
 # times as soon as anything else runs on the machine. Read when the first OpenMP library is loaded.
@@ -32,6 +33,7 @@ HOOKS = (
     TrackingHooks(),
     SummaryHooks(),
     ProgressHooks(),
+    WorkflowHooks(),
     ProjectHooks(),
 )
 

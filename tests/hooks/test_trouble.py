@@ -120,11 +120,13 @@ def test_summary_before_tracking_and_bars_after_the_store_is_open():
 
     assert order("before_pipeline_run") == [
         "ProjectHooks",
+        "WorkflowHooks",
         "TrackingHooks",
         "NotificationHooks",
         "ProgressHooks",
     ]
     assert order("after_pipeline_run") == [
+        "WorkflowHooks",
         "ProgressHooks",
         "SummaryHooks",
         "TrackingHooks",

@@ -18,6 +18,12 @@ LAST_WORDS = 10.0
 Call = tuple[Any, ...]
 """A function and its arguments; all can be pickled."""
 
+to_parent: Callable[[Call], None] | None = None
+"""In the process of a use case: sends calls to the process that has started it."""
+
+on_failure: Callable[[], None] | None = None
+"""In the process of a use case: what is done once it has failed."""
+
 
 @contextmanager
 def answering(context: Any) -> Iterator[tuple[Connection, Any]]:

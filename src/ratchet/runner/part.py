@@ -13,7 +13,7 @@ from kedro.runner import SequentialRunner
 
 from ratchet import progress, webhook
 from ratchet.learning.processes import follow_parent
-from ratchet.runner.calls import send_logs, sender
+from ratchet.runner import calls
 
 LOGGER = logging.getLogger(__name__)
 
@@ -37,12 +37,12 @@ def begin(
 
     follow_parent(parent)
     bootstrap_project(session["project_path"])
+    calls.to_parent = send = calls.sender(writer, lock)
     opened = KedroSession.create(**session)
     # Versions of datasets are named after the run, as in KedroSession.run.
     catalog = opened.load_context()._get_catalog(settings.DATA_CATALOG_CLASS, save_version=run_id)
     _catalog, _hook_manager = catalog, opened._hook_manager
-    send = sender(writer, lock)
-    send_logs(send)
+    calls.send_logs(send)
     if bars:
         progress.forward(send)
 
@@ -60,6 +60,8 @@ def run_part(name: str, part: Pipeline, is_async: bool, run_id: str | None) -> l
         _PartRunner(is_async).run(part, _catalog, _hook_manager, run_id)
     except Exception as error:
         LOGGER.error("%s failed", name, exc_info=True)
+        if calls.on_failure is not None:
+            calls.on_failure()
         return [*causes_of(error)]
     finally:
         webhook.current().wait()

@@ -1,0 +1,72 @@
+"""What ran, how long and what failed, for the workflow view of Kedro-Viz.
+
+Kedro-Viz records events of runs with Kedro's own sequential runner alone. This records those of
+our runner in the same form: processes of use cases build their events and send them to the first
+process, which alone writes the file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro_viz.integrations.kedro.hooks_utils import (
+    EVENTS_DIR,
+    EVENTS_FILE,
+    is_sequential_runner,
+)
+from kedro_viz.integrations.kedro.run_hooks import PipelineRunStatusHook
+
+from ratchet.learning.files import write_text
+from ratchet.runner import calls
+
+
+class WorkflowHooks(PipelineRunStatusHook):
+    """Records the events of a run, and writes them when it ends."""
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Remember the project, and whether this is the process of a use case."""
+        global _recorder  # noqa: PLW0603 - what other processes send is for the one of this run
+        _recorder = self
+        self._path = Path(context.project_path, EVENTS_DIR, EVENTS_FILE)
+        self._should_collect_events = calls.to_parent is not None
+        calls.on_failure = self._send_blame
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any) -> None:
+        """Begin anew, unless Kedro-Viz records this run itself or would record no such run."""
+        self._should_collect_events = False
+        self._events.clear()
+        if not is_sequential_runner(run_params):
+            super().before_pipeline_run({**run_params, "runner": None}, pipeline)
+            self._all_nodes.clear()  # of those that did not start none is to blame
+
+    def _send_blame(self) -> None:
+        """Say at which node and dataset this use case has stopped."""
+        assert calls.to_parent is not None
+        context = (self._current_dataset, self._current_operation, self._current_node)
+        calls.to_parent((_blame, context))
+
+    def _add_event(self, event: dict[str, Any], flush: bool = False) -> None:
+        if calls.to_parent is not None:
+            calls.to_parent((_record, event))
+            return
+        self._events.append(event)
+        if flush:
+            write_text(self._path, json.dumps(self._events, indent=2))
+
+
+_recorder: WorkflowHooks | None = None
+
+
+def _record(event: dict[str, Any]) -> None:
+    if _recorder is not None and _recorder._should_collect_events:
+        _recorder._add_event(event)
+
+
+def _blame(context: tuple[str | None, str | None, Any]) -> None:
+    if _recorder is not None:
+        _recorder._current_dataset, _recorder._current_operation, _recorder._current_node = context
