@@ -115,6 +115,19 @@ def test_only_some_candidates():
     assert list(only["bikes"]["targets"]) == ["price"]  # the other one has no xgboost
 
 
+def test_dates_that_are_compared_are_of_one_kind_of_clock():
+    history = {**GOOD["features"]["history"], "available": "known"}
+    columns = {**GOOD["data"]["columns"], "known": {"type": "date", "timezone": "Europe/Berlin"}}
+    given = parameters("features.history", history)
+    given["bikes"]["data"]["columns"] = columns
+
+    with pytest.raises(ConfigError, match=r"all or none of them need a timezone"):
+        read_use_cases(given)
+
+    columns["sold"] = {"type": "date", "timezone": "UTC"}
+    assert read_use_cases(given)
+
+
 def test_candidates_that_nobody_has():
     with pytest.raises(ConfigError, match=r"unknown \['dummy', 'oops'\]; there are \['logistic', "):
         only_candidates(read_use_cases(parameters()), ["dummy", "ridge", "oops"])

@@ -119,9 +119,10 @@ def _day(moment: Any) -> str:
 
 def _as_text(values: pd.Series) -> pd.Series:
     """Values as text without blanks, empty where they are missing."""
-    if not isinstance(values.dtype, pd.StringDtype):
+    plain = pd.api.types.infer_dtype(values, skipna=True) == "string"
+    if not (plain or isinstance(values.dtype, pd.StringDtype)):
         values = values.astype(object).map(_cell_as_text, na_action="ignore").astype("str")
-    return values.str.strip().fillna("")
+    return values.astype("str").str.strip().fillna("")
 
 
 def _cell_as_text(value: Any) -> str:

@@ -85,6 +85,14 @@ class UseCase(Params):
                     raise ValueError(f"{place}: '{name}' is not among the columns {sorted(known)}")
                 if name == self.data.key:
                     raise ValueError(f"{place}: '{name}' is the key, which only names a row")
+        dates = [history.looked_up, history.available] if history else []
+        columns = self.data.columns
+        zones = {name: columns[name].timezone for name in dates if name in columns}
+        if None in zones.values() and any(zones.values()):
+            raise ValueError(
+                f"features.history: {list(zones)} are compared, so all or none of them need a "
+                f"timezone in data.columns, got {zones}"
+            )
         leaking = set(named["targets"]) & set(self.features.columns)
         if leaking:
             raise ValueError(f"features: {sorted(leaking)} is a target")

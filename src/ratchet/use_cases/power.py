@@ -25,7 +25,8 @@ def read_load(
         start: time of the first row, for a file without times.
         frequency: distance of two rows, for a file without times.
         time: column of the times, for a file that has them, after renaming.
-        time_format: how the times are written; of several the first that reads all of them.
+        time_format: how the times are written, ISO 8601 by default; of several the first that
+            reads all of them.
         rename: name of a column -> its new name, of those that are there; several blanks in a name
             count as one.
         rows: how many rows are read, from the first one; without it all.
@@ -55,7 +56,7 @@ def read_load(
 
 
 def _read_times(values: pd.Series, formats: str | list[str] | None) -> pd.Series:
-    *others, last = formats if isinstance(formats, list) else [formats]
+    *others, last = formats if isinstance(formats, list) else [formats or "ISO8601"]
     for form in others:
         times = pd.to_datetime(values, format=form, errors="coerce")
         if times.notna().all():

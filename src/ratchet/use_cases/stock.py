@@ -28,7 +28,7 @@ def daily_sales(
         ticket: column that tells the receipts of a day apart, such as the customer.
         group: column of the product's group.
         at_least: days on which a product has to be sold to be kept.
-        date_format: how the day is written.
+        date_format: how the day is written, ISO 8601 by default.
 
     Returns:
         ``product``, ``group``, ``date``, ``units``, ``price`` (mean price of a unit) and
@@ -40,7 +40,7 @@ def daily_sales(
     """
     lines = receipts[[product, date, units, amount, ticket, group]]
     lines = lines.set_axis(["product", "date", "units", "amount", "ticket", "group"], axis=1)
-    lines = lines.assign(date=pd.to_datetime(lines["date"], format=date_format))
+    lines = lines.assign(date=pd.to_datetime(lines["date"], format=date_format or "ISO8601"))
     days = lines.groupby("product")["date"].nunique()
     kept = lines[lines["product"].isin(days.index[days >= at_least])]
     if kept.empty:
