@@ -308,6 +308,18 @@ def test_bounds_of_dates_are_days_of_their_clock():
         read_contract(pd.DataFrame({"day": ["2019-12-31T14:59Z"]}), {"day": column}, "")
 
 
+def test_dates_may_lie_beyond_the_nanoseconds():
+    days = [dt.date(1, 1, 1), dt.date(1492, 10, 12), dt.date(9999, 12, 31)]
+    column = Column(type="date", low=days[0], high=days[2])
+
+    typed = read_contract(pd.DataFrame({"day": [*map(str, days)]}), {"day": column}, "day")
+
+    assert typed["day"].dt.date.tolist() == days
+    lower = {"day": column.model_copy(update={"high": days[1]})}
+    with pytest.raises(DataError, match=r"nothing above 1492-10-12; 1 of 3 rows differ \(row 2: "):
+        read_contract(pd.DataFrame({"day": [*map(str, days)]}), lower, "day")
+
+
 def test_what_is_wrong_with_dates_and_with_other_columns_is_told_at_once():
     columns = {"day": Column(type="date"), "size": Column(type="number", high=5)}
 

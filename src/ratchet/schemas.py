@@ -26,7 +26,6 @@ _DTYPES: dict[str, str] = {
     "integer": "int64",
     "number": "float64",
     "string": "str",
-    "date": "datetime64[us]",
     "list": "object",
 }
 _ROUNDED = (
@@ -236,14 +235,14 @@ def _schema(column: Column, *, unique: bool) -> pa.Column:
         checks.append(pa.Check.le(_bound(column, column.high)))
     if column.values is not None:
         checks.append(pa.Check(partial(_among, column.values), name="isin"))
-    return pa.Column(_dtype(column), checks, nullable=column.nullable, unique=unique, coerce=True)
+    # Dates are read already; pandera would count them in nanoseconds, which end in 2262.
+    dtype = None if column.type == "date" else _dtype(column)
+    return pa.Column(dtype, checks, nullable=column.nullable, unique=unique, coerce=True)
 
 
 def _dtype(column: Column) -> str:
     if column.type == "integer" and column.nullable:  # numpy's integers know no missing value
         return "Int64"
-    if column.timezone is not None:
-        return f"datetime64[us, {column.timezone}]"
     return _DTYPES[column.type]
 
 
