@@ -495,3 +495,18 @@ def test_as_of_cuts_all_series_at_one_day():
 
     assert primary["day"].max() == pd.Timestamp("2020-03-10")
     assert primary.loc[primary["split"] == "test", "day"].max() == pd.Timestamp("2020-03-10")
+
+
+@pytest.mark.parametrize("column", ["sold", "warm"])
+def test_values_that_windows_cannot_tell_apart_are_told(column):
+    rows = frame()
+    rows[column] += 1e9  # a meter that has run for long
+    told = f"column '{column}' holds numbers so large that windows .*past: {{{column}: change}}"
+    with pytest.raises(ConfigError, match=told):
+        windows_of(rows)
+    if column == "sold":
+        windows_of(rows, learn="change")
+
+
+def test_values_that_never_change_are_told_apart_from_nothing():
+    windows_of(frame().assign(warm=[0.1 + 0.2, 0.3] * 100))

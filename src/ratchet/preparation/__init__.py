@@ -6,7 +6,7 @@ whether or not their targets are known yet.
 """
 
 from ratchet.preparation.answering import features_of
-from ratchet.preparation.checks import check_numbers, check_training
+from ratchet.preparation.checks import check_numbers, check_training, check_windows
 from ratchet.preparation.columns import add_columns, derive_columns
 from ratchet.preparation.contract import read_day, typed_fields, typed_rows
 from ratchet.preparation.needs import Needs
@@ -37,6 +37,7 @@ __all__ = [
     "check_numbers",
     "check_parts",
     "check_training",
+    "check_windows",
     "compare_past",
     "count_train",
     "count_truth",

@@ -65,6 +65,35 @@ def _numeric(frame: DataFrame, features: Features) -> list[str]:
     return list(dict.fromkeys([*features.numeric, *features.cyclic, *_computed(frame)]))
 
 
+def check_windows(primary: DataFrame, features: Features, target: Target) -> None:
+    """Make sure that windows, which are single precision, tell the values of a series apart.
+
+    Args:
+        primary: one row per step and series.
+        features: the windows.
+        target: what is forecast.
+
+    Raises:
+        ConfigError: values are too large for their differences.
+    """
+    from ratchet.learning.features.encoders import is_coarse
+
+    windows = features.windows
+    if windows is None:
+        return
+    shown = [name for name, transformation in windows.past.items() if transformation == "value"]
+    known = [name for name in windows.known if name in features.numeric]
+    for name in [*shown, *known]:
+        relative = name == target.column and target.learn != "value"
+        if not relative and is_coarse(primary[name].to_numpy(dtype=float, na_value=float("nan"))):
+            raise ConfigError(
+                f"parameter features.windows: column '{name}' holds numbers so large that windows, "
+                f"in single precision, do not tell them apart; give its change "
+                f"(past: {{{name}: change}}; of a target also learn: change), or derive a column "
+                f"that counts from a nearer beginning"
+            )
+
+
 def check_training(frame: DataFrame, features: Features, targets: dict[str, Any]) -> None:
     """Make sure that every family of models has something to learn from.
 

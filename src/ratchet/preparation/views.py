@@ -90,7 +90,7 @@ def _past(primary: DataFrame, windows: Windows, target: Target) -> list[Any]:
 
 def _known(primary: DataFrame, features: Features, windows: Windows) -> list[Any]:
     """What is known of the step that lies ``horizon`` ahead of each step of the window."""
-    from ratchet.learning.features.encoders import CyclicEncoder, NumericEncoder
+    from ratchet.learning.features.encoders import CyclicEncoder
     from ratchet.learning.features.windows import View
 
     views = []
@@ -98,7 +98,8 @@ def _known(primary: DataFrame, features: Features, windows: Windows) -> list[Any
         if column in features.cyclic:
             encoder = CyclicEncoder(period=features.cyclic[column])
         elif column in features.numeric:
-            encoder = NumericEncoder()
+            views.append(View(f"{AHEAD_PREFIX}{column}", panel(primary, column), 0))
+            continue
         else:
             raise ConfigError(
                 f"parameter features.windows.known: '{column}' must be among the numeric or cyclic "

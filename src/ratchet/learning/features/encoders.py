@@ -25,6 +25,9 @@ UNKNOWN, OTHER = "unknown", "other"
 _COARSE = 1e-5
 """Share of the range of a column that float32 may round its values by."""
 
+_NOISE = 1e-12
+"""Range of a column, as a share of its values, that float64 leaves of equal ones."""
+
 
 class _Encoder(TransformerMixin, BaseEstimator):
     """What all encoders share: a frame comes out, its columns are known after `fit`."""
@@ -94,14 +97,22 @@ class NumericEncoder(_NumberEncoder):
 
 
 def _offset(values: NDArray[np.float64]) -> float:
-    """Middle of numbers that float32 rounds by much of their spread; 0 for others."""
+    """Middle of numbers that float32 does not tell apart; 0 for others."""
+    return float(np.nanmedian(values)) if is_coarse(values) else 0.0
+
+
+def is_coarse(values: NDArray[np.float64]) -> bool:
+    """Whether float32 rounds numbers, NaN apart, by much of their range.
+
+    Numbers that differ by the rounding of float64 alone are taken to be one.
+    """
     present = values[~np.isnan(values)]
     if not len(present):
-        return 0.0
+        return False
     with np.errstate(over="ignore", invalid="ignore"):
+        span, largest = np.ptp(present), np.abs(present).max()
         rounding = np.abs(present.astype(np.float32) - present).max()
-        spread = np.ptp(present)
-    return float(np.median(present)) if rounding > _COARSE * spread else 0.0
+    return bool(span > _NOISE * largest and rounding > _COARSE * span)
 
 
 class CyclicEncoder(_NumberEncoder):

@@ -13,6 +13,7 @@ from ratchet.preparation import (
     SPLITS,
     add_columns,
     check_parts,
+    check_windows,
     lay_out_steps,
     make_views,
     only_target,
@@ -154,6 +155,10 @@ def build_windows(
         the target time; windows, lags, rolling and naive columns; ``static_*`` where there are
         several series; ``split``; the terms of the row (``series_*``) and ``target_*``. And the
         units of every series, as its training steps show them.
+
+    Raises:
+        ConfigError: windows cannot hold what they are to show.
     """
+    check_windows(primary, features, only_target(targets))
     statistics = series_statistics(primary, data, targets)
     return window_features(primary, data, features, targets, statistics), statistics
