@@ -216,6 +216,7 @@ def test_unknown_keys_are_told_with_their_path_and_what_is_allowed(path, allowed
             "monitoring.drift.scenarios.odd.columns: ['class'] is not among the columns "
             "['id', 'sold', 'size', 'type', 'riders', 'price']",
         ),
+        ("data.ahead", "soon", "data.ahead: expected a length of time such as 1D"),
     ],
 )
 def test_mistakes_are_told_with_their_path(path, value, told):

@@ -211,6 +211,28 @@ def check_target(name: str, values: pd.Series, target: Target) -> None:
         raise DataError(f"{where}: expected {rule}; {show_rows(present[~right], len(values))}")
 
 
+def check_future(times: pd.Series, wrong: pd.Series, limit: pd.Timestamp, ahead: str) -> None:
+    """Make sure that no truth is known before its time.
+
+    Args:
+        times: time of every row.
+        wrong: whether a row lies beyond the limit and has a truth.
+        limit: now, and how far ahead of it a row may lie.
+        ahead: how far that is.
+
+    Raises:
+        DataError: how many rows are wrong, and the first of them.
+    """
+    if wrong.any():
+        raise DataError(
+            f"column '{times.name}': expected no row after {limit:%Y-%m-%d %H:%M} whose truth is "
+            f"known, for nothing is known of a time to come; "
+            f"{_shown(times[wrong].astype(str), len(times))}. Correct the times, or leave the "
+            f"truth empty where they are plans; where the clock of the data is ahead of the "
+            f"world's, data.ahead says how far (now {ahead}; null: any)"
+        )
+
+
 def _validate(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) -> pd.DataFrame:
     import pandera.pandas as pa
 

@@ -78,6 +78,38 @@ def test_as_of_must_be_a_date(raw, as_of):
         read_rows(raw, DATA, TARGETS, as_of)
 
 
+@pytest.mark.parametrize("day", ["2200-01-01", "9999-12-31"])
+def test_truth_of_a_time_to_come_is_refused(raw, day):
+    """One such row would be the last that a model knows, and none that follows would be new."""
+    wrong = raw.assign(day=[*raw["day"].iloc[:-1], day])
+
+    with pytest.raises(DataError, match=r"column 'day': expected no row after .* known") as error:
+        read_rows(wrong, DATA, TARGETS, "2020-01-01")  # whatever the run sees of it
+
+    assert f"1 of 4 rows differ (row 3: '{day}" in str(error.value)
+    assert "data.ahead says how far (now 1D; null: any)" in str(error.value)
+    assert len(read_rows(wrong, DATA.model_copy(update={"ahead": None}), TARGETS, None)) == 4
+
+
+@pytest.mark.parametrize(("ahead", "hours", "right"), [("1D", 20, True), ("1D", 28, False)])
+def test_how_far_ahead_the_clock_of_the_data_may_be(raw, ahead, hours, right):
+    moment = pd.Timestamp.now("UTC").tz_localize(None) + pd.Timedelta(hours=hours)
+    rows = raw.assign(day=[*raw["day"].iloc[:-1], moment.isoformat()])
+    data = DATA.model_copy(update={"ahead": ahead})
+
+    if right:
+        assert len(read_rows(rows, data, TARGETS, None)) == 4
+    else:
+        with pytest.raises(DataError, match="expected no row after"):
+            read_rows(rows, data, TARGETS, None)
+
+
+def test_plans_are_rows_without_truth(raw):
+    plans = raw.assign(day=[*raw["day"].iloc[:-1], "2200-01-01"], size=[1, 2, 3, None])
+
+    assert len(read_rows(plans, DATA, TARGETS, None)) == 4
+
+
 def test_as_of_before_the_first_row(raw):
     with pytest.raises(DataError, match="no row up to as_of=2019-12-31, first is 2020-01-01"):
         read_rows(raw, DATA, TARGETS, "2019-12-31")

@@ -132,6 +132,8 @@ class Data(Params):
         derive: further columns, e.g. a target; each function returns one value per row.
         series: makes the rows steps of time series.
         calendar: parts of ``time`` that become columns, see ``CALENDAR``.
+        ahead: how far after now a row may lie whose truth is known, as pandas writes it; ``None``
+            for any, where the clock of the data is not that of the world.
     """
 
     key: str = SERIES_KEY
@@ -143,6 +145,7 @@ class Data(Params):
     series: Series | None = None
     calendar: list[str] = []
     split: Split = Split()
+    ahead: str | None = "1D"
 
     @model_validator(mode="after")
     def _name_known_columns(self) -> Self:
@@ -168,6 +171,19 @@ class Data(Params):
                 f"rows without a date have no place in the split"
             )
         return self
+
+    @field_validator("ahead")
+    @classmethod
+    def _read_a_length(cls, length: str | None) -> str | None:
+        import pandas as pd
+
+        try:
+            right = length is None or pd.Timedelta(length) >= pd.Timedelta(0)
+        except ValueError:
+            right = False
+        if not right:
+            raise ValueError(f"expected a length of time such as 1D or 12h, got {length!r}")
+        return length
 
     @model_validator(mode="after")
     def _order_series(self) -> Self:

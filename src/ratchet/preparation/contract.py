@@ -29,8 +29,8 @@ def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any =
         as_of: last day whose rows are seen, or ``None`` for all.
 
     Raises:
-        DataError: the rows break the contract, a target cannot be predicted, or no row is left
-            before ``as_of``.
+        DataError: the rows break the contract, a target cannot be predicted or is known of a time
+            to come, or no row is left before ``as_of``.
         ConfigError: ``as_of`` is no date, the use case has no time column to cut at, or the
             function that prepares the raw rows fails.
     """
@@ -44,6 +44,7 @@ def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any =
     for name, target in read_targets(targets).items():
         if target.column in typed:
             check_target(name, typed[target.column], target)
+    _check_future(typed, data, targets)
     if as_of is None:
         return typed
     if data.time is None:
@@ -54,6 +55,36 @@ def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any =
         first = typed[data.time].min().date()
         raise DataError(f"column '{data.time}': no row up to as_of={day.date()}, first is {first}")
     return cut
+
+
+def _check_future(typed: DataFrame, data: Data, targets: dict[str, Any]) -> None:
+    """Make sure that no truth is known before its time.
+
+    A single row of the year 2200 would be the last one that a model knows, and none that follows
+    would be new. Rows of the future whose truth is not known are plans: they are answered.
+
+    Raises:
+        DataError: how many rows lie too far ahead and have a truth, and the first of them.
+    """
+    import pandas as pd
+
+    from ratchet.preparation.columns import derive_columns
+    from ratchet.schemas import check_future
+
+    if data.time is None or data.ahead is None:
+        return
+    zone = typed[data.time].dt.tz
+    now = pd.Timestamp.now(zone or "UTC")
+    limit = (now if zone else now.tz_localize(None)) + pd.Timedelta(data.ahead)
+    late = typed[data.time] > limit
+    if not late.any():
+        return
+    columns, rows = [target.column for target in read_targets(targets).values()], typed
+    if data.series is None and not set(columns) <= set(typed.columns):
+        rows = derive_columns(typed.dropna(subset=data.required), data)
+    known = rows[[name for name in columns if name in rows]].notna().any(axis=1)
+    wrong = late & known.reindex(typed.index, fill_value=False)
+    check_future(typed[data.time], wrong, limit, data.ahead)
 
 
 def _steps(data: Data) -> tuple[str, str | None] | None:
