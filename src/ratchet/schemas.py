@@ -227,7 +227,7 @@ def check_future(times: pd.Series, wrong: pd.Series, limit: pd.Timestamp, ahead:
         raise DataError(
             f"column '{times.name}': expected no row after {limit:%Y-%m-%d %H:%M} whose truth is "
             f"known, for nothing is known of a time to come; "
-            f"{_shown(times[wrong].astype(str), len(times))}. Correct the times, or leave the "
+            f"{show_rows(times[wrong].astype(str), len(times))}. Correct the times, or leave the "
             f"truth empty where they are plans; where the clock of the data is ahead of the "
             f"world's, data.ahead says how far (now {ahead}; null: any)"
         )
