@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from ratchet.database import database_url, mlflow_client, tracking_uri
 from ratchet.errors import ConfigError
+from ratchet.locks import LockedError, locked
 
 PROJECT = Path("/srv/project")
 URLS = [
@@ -69,11 +71,29 @@ def test_two_clients_do_not_make_the_tables_at_once(monkeypatch, tmp_path):
         ended.append(1)
 
     monkeypatch.setattr("mlflow.MlflowClient", client)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    threads = [threading.Thread(target=mlflow_client, args=["sqlite:///own.db"]) for _ in range(2)]
+    uri = f"sqlite:///{tmp_path / 'own.db'}"
+    threads = [threading.Thread(target=mlflow_client, args=[uri]) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
     assert started == [0, 1]
+
+
+def test_once_tables_are_there_nobody_waits_for_a_lock(monkeypatch, tmp_path):
+    path = tmp_path / "own.db"
+
+    def client(*_):
+        with sqlite3.connect(path) as database:
+            database.execute("CREATE TABLE IF NOT EXISTS alembic_version AS SELECT 'a' AS version")
+
+    monkeypatch.setattr("mlflow.MlflowClient", client)
+    monkeypatch.setattr("ratchet.locks.SECONDS", 0.1)
+    mlflow_client(f"sqlite:///{path}")
+
+    with locked(tmp_path / "own.db.lock", "a test"):
+        mlflow_client(f"sqlite:///{path}")
+        path.write_bytes(b"")  # lost: tables are made anew, one process after the other
+        with pytest.raises(LockedError, match=r"making the tables of .*own\.db: process \d+ \("):
+            mlflow_client(f"sqlite:///{path}")

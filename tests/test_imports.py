@@ -23,7 +23,7 @@ LOOSE = {
 ALL = {
     *("commands", "datasets", "environment", "hooks", "learning", "monitoring", "orchestration"),
     *("pipelines", "preparation", "release", "use_cases", "pipeline_registry", "cli", "settings"),
-    *("replay", "webhook", "runner", "catalog"),
+    *("replay", "webhook", "runner", "catalog", "locks"),
     *LOOSE,
 }
 """Everything but ``serving``, which nobody imports."""
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preparation": {"learning", "errors", "frames", "dates", "params", "schemas", "values"},
     "release": {
         *("learning", "preparation", "errors", "frames", "dates", "params", "database", "values"),
+        "locks",
     },
     "monitoring": {"learning", "errors", "frames", "dates", "params", "database"},
     "replay": {
@@ -55,9 +56,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline_registry": {"pipelines", "config"},
     "environment": set(),
     "errors": set(),
-    "database": {"errors"},
+    "database": {"errors", "locks"},
+    "locks": {"errors"},
     "provenance": set(),
-    "webhook": set(),
+    "webhook": {"errors"},
     "frames": set(),
     "params": {"errors"},
     "progress": {"learning", "webhook"},

@@ -23,13 +23,16 @@ class Listener:
 
     def __init__(self, status: int) -> None:
         self.heard: list[dict[str, Any]] = []
-        heard = self.heard
+        self.location = ""
+        heard, outer = self.heard, self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
                 heard.append(json.loads(self.rfile.read(length)))
                 self.send_response(status)
+                if outer.location:
+                    self.send_header("Location", outer.location)
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
@@ -175,3 +178,23 @@ def test_whoever_does_not_listen_is_not_waited_for(monkeypatch):
     blocked.set()
 
     assert told._messages.unfinished_tasks > 0
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirection_is_followed(listener, status, caplog):
+    """An address that sends us on could make this machine ask what only it reaches."""
+    sender = Listener(status)
+    sender.location = listener.url
+    caplog.set_level(logging.WARNING)
+    hook = webhook.Webhook(sender.url)
+
+    hook.send("start", "x: started")
+    hook.wait()
+
+    assert len(sender.heard) == 1
+    assert listener.heard == []
+    assert [r.getMessage() for r in caplog.records] == [
+        f"The webhook does not work: HTTPError {status}"
+    ]
+    sender.server.shutdown()
+    sender.server.server_close()

@@ -21,7 +21,7 @@ from ratchet import progress
 from ratchet.commands import ratchet
 from ratchet.config import loader_here, only_candidates, read_use_cases
 from ratchet.database import shown, tracking_uri
-from ratchet.errors import UserError, root_cause
+from ratchet.errors import UserError, hide_secrets, root_cause
 from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.tracking import TrackingHooks
 
@@ -124,7 +124,7 @@ def readable(error: BaseException) -> str:
         message = f"{type(error).__name__}: {error}"
     if type(error).__module__ == "omegaconf.errors":
         message += "\nWhere the parameters are to hold the text ${...}, write \\${...}"
-    return "\n".join([message, *getattr(error, "__notes__", [])])
+    return hide_secrets("\n".join([message, *getattr(error, "__notes__", [])]))
 
 
 def _unreadable(error: DatasetError) -> str:

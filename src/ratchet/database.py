@@ -5,21 +5,24 @@ SQLite in the project folder by default, any database by its URL.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
-import tempfile
-from hashlib import sha256
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratchet.errors import ConfigError
+from ratchet.errors import ConfigError, hide_secrets
+from ratchet.locks import SECONDS, locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from sqlalchemy import Engine
 
 SQLITE = "sqlite:///"
+_MADE = b"made"
+"""Content of the lock's file once MLflow's tables are there."""
+_POSTGRESQL_LOCK = "SELECT pg_advisory_lock(7262746369)"
+"""Any number of our own would do; the session ends with the block."""
 _WAIT_FOR_LOCK = 30.0  # seconds that one process lets another finish its writing
 
 
@@ -82,17 +85,43 @@ def connect(url: str) -> Engine:
 def mlflow_client(uri: str) -> MlflowClient:
     """MLflow's client of runs and models; the first of a new database makes its tables, in seconds.
 
-    One process of this machine after the other: of two that find no tables, MLflow would let both
-    make them, and one fail.
+    One process after the other: of two that find no tables, MLflow would let both make them, and
+    one fail. Once they are there, nobody waits.
+
+    Raises:
+        LockedError: another process is at it, and does not end.
     """
     import mlflow
 
-    name = f"ratchet-{os.getuid()}-{sha256(uri.encode()).hexdigest()[:16]}.lock"
-    with (Path(tempfile.gettempdir()) / name).open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    if uri.startswith("postgresql"):
+        with connect(uri).connect() as connection:
+            connection.exec_driver_sql(f"SET lock_timeout = '{SECONDS:.0f}s'")
+            connection.exec_driver_sql(_POSTGRESQL_LOCK)
+            return mlflow.MlflowClient(uri, uri)
+    if not uri.startswith(SQLITE):  # a server makes its own
         return mlflow.MlflowClient(uri, uri)
+    path = Path(uri.removeprefix(SQLITE).partition("?")[0])
+    lock = path.with_name(f"{path.name}.lock")
+    if _is_made(path, lock):
+        return mlflow.MlflowClient(uri, uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(lock, f"making the tables of {path}") as descriptor:
+        client = mlflow.MlflowClient(uri, uri)
+        os.write(descriptor, _MADE)
+        return client
+
+
+def _is_made(path: Path, lock: Path) -> bool:
+    """Whether a database has the tables of MLflow, and nobody is still making them."""
+    try:
+        if not lock.is_file() or not lock.read_bytes().startswith(_MADE):
+            return False
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return bool(database.execute("SELECT count(*) FROM alembic_version").fetchone()[0])
+    except (OSError, sqlite3.Error):
+        return False
 
 
 def shown(uri: str) -> str:
-    """An address without user and password."""
-    return re.sub("//[^/@]*@", "//", uri)
+    """An address without user, password and tokens."""
+    return hide_secrets(uri)

@@ -16,7 +16,10 @@ import threading
 import time
 from contextlib import suppress
 from typing import Any
-from urllib.request import Request, urlopen
+from urllib.error import HTTPError
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from ratchet.errors import hide_secrets
 
 LOGGER = logging.getLogger(__name__)
 ADDRESS = "RATCHET_WEBHOOK_URL"
@@ -24,6 +27,13 @@ TIMEOUT = 5.0
 """Seconds that a message may take, and that the end of a run waits for the last one."""
 PAUSE = 30.0
 """Seconds between two messages on progress."""
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Follows none: whoever answers could send us to addresses that only this machine reaches."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Nowhere: the redirection is an error."""
 
 
 class Webhook:
@@ -54,7 +64,7 @@ class Webhook:
             self._thread = threading.Thread(target=self._deliver, daemon=True)
             self._thread.start()
         with suppress(queue.Full):  # nobody has listened to the last hundred
-            self._messages.put_nowait({"event": event, "text": text, **details})
+            self._messages.put_nowait({"event": event, "text": hide_secrets(text), **details})
 
     def progress(self, name: str, done: int, total: int, best: float) -> None:
         """Say how far a search is, not more often than every half minute."""
@@ -88,13 +98,14 @@ class Webhook:
             raise ValueError("expected an address that starts with http:// or https://")
         body = json.dumps(message, default=str).encode()
         request = Request(self.url, body, {"Content-Type": "application/json"})
-        with urlopen(request, timeout=TIMEOUT):
+        with build_opener(_NoRedirects).open(request, timeout=TIMEOUT):
             pass
 
     def _warn(self, error: Exception) -> None:
         # The address is a secret: whoever knows it can write to the chat.
         if not self._in_trouble:
-            LOGGER.warning("The webhook does not work: %s", type(error).__name__)
+            code = f" {error.code}" if isinstance(error, HTTPError) else ""
+            LOGGER.warning("The webhook does not work: %s%s", type(error).__name__, code)
         self._in_trouble = True
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ratchet.errors import hide_secrets
 from ratchet.provenance import ORCHESTRATOR_TASK, orchestrator_run
 
 if TYPE_CHECKING:
@@ -88,10 +89,11 @@ def note(client: MlflowClient, run: Run, params: Mapping[str, Any]) -> None:
     """
     known = run.data.params if orchestrator_run() else {}
     for name, value in params.items():
-        if known.get(name, str(value)) == str(value):
-            client.log_param(run.info.run_id, name, value)
+        text = hide_secrets(str(value))
+        if known.get(name, text) == text:
+            client.log_param(run.info.run_id, name, text)
         else:
-            client.set_tag(run.info.run_id, f"{name}.{task()}", str(value))
+            client.set_tag(run.info.run_id, f"{name}.{task()}", text)
 
 
 def child(client: MlflowClient, parent: Run, name: str) -> Run | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 
 from ratchet.database import SQLITE, mlflow_client, shown, tracking_uri
-from ratchet.errors import ConfigError
+from ratchet.errors import ConfigError, hide_secrets
 from ratchet.hooks import dag_run
 from ratchet.hooks.trials import log_trials
 from ratchet.provenance import MLFLOW_RUN, code_commit, orchestrator_run
@@ -46,7 +46,8 @@ class TrackingHooks:
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Read where to track."""
+        """Read where to track; from now on nothing that is logged has secrets of addresses."""
+        _hide_secrets_in_logs()
         self._project = Path(context.project_path)
         self._settings = context.config_loader["mlflow"]
         self._env = context.env or "local"
@@ -102,7 +103,7 @@ class TrackingHooks:
         """Close the run as failed, saying why."""
         with self._last_words():
             if self._client is not None:
-                self._client.set_tag(self._run_id, "error", str(error))
+                self._client.set_tag(self._run_id, "error", hide_secrets(str(error)))
             self._end("FAILED")
 
     def interrupt(self) -> None:
@@ -127,7 +128,8 @@ class TrackingHooks:
             yield
         except Exception as error:
             store = shown(tracking_uri(self._settings["tracking_uri"], self._project))
-            LOGGER.warning("This run is not tracked whole in %s: %s", store, error)
+            told = hide_secrets(str(error))
+            LOGGER.warning("This run is not tracked whole in %s: %s", store, told)
             with suppress(Exception):
                 self._end("FAILED")
         finally:
@@ -201,6 +203,23 @@ class TrackingHooks:
                 log_best=lambda trial_id, place: log_model(trial_id, top[place]),
                 n_best=len(top),
             )
+
+
+def _hide_secrets_in_logs() -> None:
+    """Also in what libraries log: of an address that does not answer they print all."""
+    made = logging.getLogRecordFactory()
+    if getattr(made, "hides_secrets", False):
+        return
+
+    def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = made(*args, **kwargs)
+        with suppress(Exception):  # arguments that do not fit are for the handlers to tell
+            if "://" in (text := record.getMessage()):
+                record.msg, record.args = hide_secrets(text), None
+        return record
+
+    make.hides_secrets = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(make)
 
 
 def _run_name(run_params: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ratchet.errors import UserError
+from ratchet.errors import UserError, hide_secrets
 from ratchet.release.chain import canonical
 from ratchet.release.desk import Check, Desk
 from ratchet.release.ledger import Entry, one_line
@@ -257,6 +257,6 @@ def _repeated(entry: Entry, event: str, actor: str, reason: str) -> bool:
 
 
 def _given(reason: str) -> str:
-    if not (line := one_line(reason)):
+    if not (line := hide_secrets(one_line(reason))):
         raise UserError("a reason is needed: whoever reads the ledger later wants to know why")
     return line

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from ratchet.errors import DataError, UserError
+from ratchet.errors import DataError, UserError, hide_secrets
 from ratchet.release.chain import (
     EVENTS,
     START,
@@ -86,7 +86,7 @@ class Ledger:
         row |= {"version": version, "champion": champion, "previous": previous}
         row |= {
             "actor": one_line(actor),
-            "reason": one_line(reason),
+            "reason": hide_secrets(one_line(reason)),
             "details": canonical(details or {}),
         }
         try:

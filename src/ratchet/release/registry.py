@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratchet.database import connect, database_url, mlflow_client
 from ratchet.errors import UserError
+from ratchet.locks import LockedError, locked
 from ratchet.release.aliases import anchors, challenger_of, drop_anchor, follow
 from ratchet.release.ledger import Ledger
 from ratchet.release.leftovers import clear, mark, remove
@@ -26,6 +27,8 @@ from ratchet.release.versions import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+LOGGER = logging.getLogger(__name__)
 
 __all__ = ["Registry", "RegistryError", "Version"]
 
@@ -234,7 +237,8 @@ class Registry:
     def prune(self, use_case: str, keep: int) -> list[str]:
         """Remove old versions with their bundles; the ledger keeps what it says about them.
 
-        What killed processes have left goes, too, see ``leftovers.clear``.
+        What killed processes have left goes, too, see ``leftovers.clear``. Where another process
+        decides all the time, the next release tidies up.
 
         Args:
             use_case: of which.
@@ -243,6 +247,13 @@ class Registry:
         Returns:
             Numbers of the versions removed.
         """
+        try:
+            return self._prune(use_case, keep)
+        except LockedError as error:
+            LOGGER.warning("Old versions are kept for now. %s", error)
+            return []
+
+    def _prune(self, use_case: str, keep: int) -> list[str]:
         with self.locked(use_case, exclusive=True):
             state, versions = self.ledger.state(use_case), self.versions(use_case)
             needed = {state.champion, state.previous, challenger_of(state, versions)}
@@ -258,16 +269,16 @@ class Registry:
     def locked(self, use_case: str, *, exclusive: bool = False) -> Iterator[None]:
         """Let no bundle be removed while a decision about it is taken.
 
-        The lock is the operating system's and ends with its process, however that ends.
-
         Args:
             use_case: whose bundles.
             exclusive: whether nobody else may hold it: who adds or removes versions.
+
+        Raises:
+            LockedError: another process holds it, and does not end.
         """
         folder = self.bundles / use_case
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        with locked(folder / ".lock", f"the bundles of {use_case}", shared=not exclusive):
             yield
 
 

@@ -7,7 +7,6 @@ pipeline neither fetch nor list nor delete them.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ import yaml
 
 from ratchet.errors import UserError
 from ratchet.learning.files import write_text
+from ratchet.locks import locked
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -209,8 +209,7 @@ class Versions:
     def _locked(self) -> Iterator[None]:
         folder = self.folder / ".dvc" / "tmp"
         folder.mkdir(exist_ok=True)
-        with (folder / "ratchet.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(folder / "ratchet.lock", f"DVC in {self.folder}"):
             yield
 
     def _config(self) -> dict[str, Any]:
