@@ -501,7 +501,7 @@ def test_as_of_cuts_all_series_at_one_day():
 def test_values_that_windows_cannot_tell_apart_are_told(column):
     rows = frame()
     rows[column] += 1e9  # a meter that has run for long
-    told = f"column '{column}' holds numbers so large that windows .*past: {{{column}: change}}"
+    told = f"column '{column}' holds numbers so large that windows.*past: {{{column}: change}}"
     with pytest.raises(ConfigError, match=told):
         windows_of(rows)
     if column == "sold":
