@@ -248,9 +248,7 @@ def test_all_mistakes_are_told_at_once():
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("target_size", "the prefix 'target_' is for targets"),
-        ("history_size", "the prefix 'history_' is for the history"),
-        ("split", "the column name 'split' is kept"),
+        ("split", "columns: the column name 'split' is kept for the part of a row; leave"),
         ("id", "features: 'id' is the key"),
     ],
 )
@@ -260,6 +258,15 @@ def test_a_feature_may_not_look_like_something_else(name, told):
 
     with pytest.raises(ConfigError, match=told):
         read_use_cases(content)
+
+
+@pytest.mark.parametrize("name", ["target_size", "history_size", "time", "candidate", "a.b/[c]"])
+def test_other_names_of_features_are_free(name):
+    content = parameters("data.columns.x", {"type": "number"})
+    content["bikes"]["data"]["columns"][name] = {"type": "number"}
+    content["bikes"]["features"]["numeric"] = [name]
+
+    assert read_use_cases(content)["bikes"].features.numeric == [name]
 
 
 def test_a_derived_column_may_not_be_called_split():

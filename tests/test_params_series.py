@@ -77,11 +77,13 @@ def test_a_series_is_forecast():
         ("data.key", "zone", "rows of series are named by series and time"),
         ("data.time", None, "series: time series need a 'time' column"),
         ("data.series.id", "zon", "series.id: 'zon' is not among the columns"),
+        ("data.columns.row", {"type": "integer"}, "'row' is kept for the key of a row"),
+        ("data.columns.series_id", {"type": "string"}, "'series_id' is kept for the name of a"),
         ("data.series.season", 0, "load.data.series.season: "),
         ("data.series.absent", {"rain": 0}, "series.absent: 'rain' is not among the columns"),
         ("data.series.absent", {"load": "next"}, "load.data.series.absent.load"),
         ("data.calendar", ["fortnight"], "calendar: unknown ['fortnight']; known are"),
-        ("data.columns.hour", {"type": "integer"}, "['hour'] are taken by the calendar"),
+        ("data.columns.hour", {"type": "integer"}, "the column name 'hour' is kept for a part of"),
         ("features.windows.lookback", 0, "load.features.windows.lookback: "),
         ("features.windows.horizon", 25, "seasons: [24] steps before the target are after"),
         ("features.windows.past", {}, "past: at least the column to forecast"),
@@ -140,12 +142,11 @@ def test_the_function_that_prepares_has_to_exist():
         check_functions(read_use_cases(changed("data.prepare", prepare)))
 
 
-def test_names_of_computed_columns_are_kept():
-    content = changed("features.numeric", ["window_heat"])
-    content["load"]["data"]["columns"]["window_heat"] = {"type": "number"}
+def test_the_column_that_names_a_series_may_be_called_so():
+    content = changed("data.series.id", "series_id")
+    content["load"]["data"]["columns"]["series_id"] = {"type": "string"}
 
-    with pytest.raises(ConfigError, match="the prefix 'window_' is for windows"):
-        read_use_cases(content)
+    assert read_use_cases(content)["load"].data.row_time == "time"
 
 
 def test_defaults_of_other_tasks_stay():

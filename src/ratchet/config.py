@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ratchet.errors import ConfigError
 from ratchet.params import Network, Target, UseCase
+from ratchet.params.names import check_chosen, check_use_case
 
 SEARCHABLE = (
     *("units", "dropout", "activation", "learning_rate", "batch_size", "epochs", "patience"),
@@ -114,16 +115,37 @@ def read_use_cases(parameters: Mapping[str, Any]) -> dict[str, UseCase]:
         Name of the use case -> its parameters, in the order of the files.
 
     Raises:
-        ConfigError: a key is unknown or a value has the wrong type; names the key's path.
+        ConfigError: a key is unknown, a value has the wrong type, or a name cannot be used; names
+            the key's path.
     """
     use_cases = {}
-    for name, value in parameters.items():
-        if isinstance(value, Mapping):
-            try:
-                use_cases[name] = UseCase.model_validate(value)
-            except ValidationError as error:
-                raise ConfigError(explain(name, error)) from None
+    named = {name: value for name, value in parameters.items() if isinstance(value, Mapping)}
+    for name, value in named.items():
+        try:
+            check_use_case(name, named)
+            use_cases[name] = UseCase.model_validate(value)
+            _check_names(use_cases[name])
+        except ValidationError as error:
+            raise ConfigError(explain(name, error)) from None
+        except ValueError as error:
+            raise ConfigError(f"parameter {name}: {error}") from None
     return use_cases
+
+
+def _check_names(use_case: UseCase) -> None:
+    """Make sure that names which were chosen can be folders, catalog entries, tasks and tags.
+
+    Not a part of the model: bundles of other versions keep the names that they were made with.
+    """
+    if taken := [name for name in use_case.data.calendar if name in use_case.data.columns]:
+        raise ValueError(
+            f"data.calendar: {taken} would take the place of the columns of the file that are "
+            f"called so; leave one of the two out"
+        )
+    check_chosen("targets", use_case.targets)
+    for name, target in use_case.targets.items():
+        check_chosen(f"targets.{name}: candidate", target.contenders)
+    check_chosen("monitoring.drift.scenarios", use_case.monitoring.drift.scenarios)
 
 
 def only_candidates(use_cases: Mapping[str, UseCase], names: Collection[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.learning.importance import group_by_source, grouped_permutation_importance
+from ratchet.learning.importance import grouped_permutation_importance
 
 
 @pytest.fixture(name="X")
@@ -61,20 +61,3 @@ def test_seed_decides_and_rows_stay(X):
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(other)
     pd.testing.assert_frame_equal(X, before)
-
-
-def test_columns_go_to_the_longest_source_that_fits():
-    columns = ["genres_Drama", "genres_other", "year", "year_sin", "history_cast_mean", "history_x"]
-
-    groups = group_by_source(columns, ["genres", "year", "history", "history_cast", "unused"])
-
-    assert groups == {
-        "genres": ["genres_Drama", "genres_other"],
-        "year": ["year", "year_sin"],
-        "history_cast": ["history_cast_mean"],
-        "history": ["history_x"],
-    }
-
-
-def test_a_column_of_no_source_stands_for_itself():
-    assert group_by_source(["yearly", "b"], ["year"]) == {"yearly": ["yearly"], "b": ["b"]}

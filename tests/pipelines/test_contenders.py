@@ -36,11 +36,11 @@ def found(first: bool, **ranking: list[str]) -> list[Any]:
     for target, names in ranking.items():
         artefacts |= {
             f"{target}_best_model": f"best of {target}",
-            f"{target}_choice": {"best": names[0], "ranking": names},
-            f"{target}_scores": {name: f"scores of {name}" for name in names},
-            f"{target}_importance": f"importance of {names[0]}",
+            f"{target}/choice": {"best": names[0], "ranking": names},
+            f"{target}/scores": {name: f"scores of {name}" for name in names},
+            f"{target}/importance": f"importance of {names[0]}",
         }
-        artefacts |= {f"{target}_{name}_model": f"{name} of {target}" for name in names}
+        artefacts |= {f"{target}/{name}/model": f"{name} of {target}" for name in names}
     return contenders(use_case, Contents(), artefacts, first=first)
 
 

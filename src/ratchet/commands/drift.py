@@ -107,7 +107,9 @@ def _newest(look: Look) -> tuple[dict[str, Any], DriftReport, Any]:
     from ratchet.commands.drift_rows import NotLearned, latest
 
     window = look.use_case.monitoring.watch.window
-    windows = latest(NotLearned(look.now).inputs(look.now), window, look.drift.persistent)
+    data, rows = look.now.bundle.use_case.data, NotLearned(look.now).inputs(look.now)
+    time = data.row_time if data.time else None
+    windows = latest(rows, window, look.drift.persistent, time)
     *earlier, report = look.follow(windows)
     return {"before": [part.severity for part in earlier]}, report, windows[-1]
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ratchet.dates import utc
 from ratchet.errors import DataError
+from ratchet.frames import with_columns
 from ratchet.monitoring.windows import cut_windows
 from ratchet.params import Scenario
 from ratchet.pipelines.monitoring.look import answers
@@ -54,7 +55,7 @@ class NotLearned:
         """
         if self.now.times is None:
             return rows.inputs.loc[rows.inputs.index.isin(self.keys)]
-        later = rows.inputs["time"] >= self.now.times.loc[self.keys].min()
+        later = rows.times >= self.now.times.loc[self.keys].min()
         new = self.now.new_inputs(self.now.bundle.manifest["last_row"])
         return rows.inputs[later & rows.inputs.index.isin(new.index)]
 
@@ -75,20 +76,23 @@ class NotLearned:
         else:
             mine = typed[data.key].isin(self.keys)
         columns = {name: everywhere[name].where(mine, typed[name]) for name in scenario.columns}
-        return Delivered(self.now.bundle, typed.assign(**columns))
+        return Delivered(self.now.bundle, with_columns(typed, columns))
 
 
-def latest(rows: pd.DataFrame, window: str, count: int) -> list[pd.DataFrame]:
+def latest(
+    rows: pd.DataFrame, window: str, count: int, time: str | None = "time"
+) -> list[pd.DataFrame]:
     """The latest windows of rows, oldest first; all rows where they have no time.
 
     Args:
-        rows: with ``time`` where they have one, in its order.
+        rows: in the order of their time, where they have one.
         window: length of a window, of time or of the calendar.
         count: most windows that are wanted; empty ones are left out.
+        time: column of the time.
     """
-    if "time" not in rows:
+    if time is None or time not in rows:
         return [rows]
-    times = rows["time"]
+    times = rows[time]
     try:
         place = (times.max() - times) // pd.Timedelta(window)
     except ValueError:  # a month, say, is no length

@@ -20,6 +20,7 @@ from ratchet.database import SQLITE, mlflow_client, shown, tracking_uri
 from ratchet.errors import ConfigError, hide_secrets
 from ratchet.hooks import dag_run
 from ratchet.hooks.trials import log_trials
+from ratchet.params import rewritten
 from ratchet.provenance import MLFLOW_RUN, code_commit, orchestrator_run
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class TrackingHooks:
         dag_run.note(self._client, run, params)
         metrics = {}
         if f"{target}.scores" in written:
-            metrics = dict(_flatten(catalog.load(f"{target}.scores")[candidate]))
+            metrics = tracked_metrics(catalog.load(f"{target}.scores")[candidate])
         now = get_current_time_millis()
         self._client.log_batch(
             run.info.run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()]
@@ -237,15 +238,29 @@ def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, s
 
     Returns:
         Client and id of the experiment.
+
+    Raises:
+        ConfigError: the experiment was deleted; says how it comes back.
     """
     uri = tracking_uri(settings["tracking_uri"], project)
     client = mlflow_client(uri)
     experiment = client.get_experiment_by_name(settings["experiment"])
+    if experiment is not None and experiment.lifecycle_stage != "active":
+        raise ConfigError(_deleted(experiment, uri))
     if experiment is not None:
         return client, experiment.experiment_id
     local = uri.startswith(SQLITE)
     location = (project / settings["artifact_location"]).as_uri() if local else None
     return client, client.create_experiment(settings["experiment"], artifact_location=location)
+
+
+def _deleted(experiment: Any, uri: str) -> str:
+    restore = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+    return (
+        f"the experiment '{experiment.name}' was deleted, and its name stays taken; restore it "
+        f"(MLFLOW_TRACKING_URI='{shown(uri)}' {restore}), or write another name to `experiment` in "
+        f"mlflow.yml"
+    )
 
 
 @contextmanager
@@ -303,9 +318,15 @@ def _candidates(written: set[str], catalog: Any) -> set[str]:
     return searched | scored
 
 
-def _flatten(scores: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """``{"test": {"r2": {"value": 0.4}}}`` -> ``("test/r2", 0.4)``; ends as ``test/r2_low``."""
-    for split, metrics in scores.items():
-        for metric, ends in metrics.items():
-            for end, value in ends.items():
-                yield f"{split}/{metric}{'' if end == 'value' else f'_{end}'}", value
+def tracked_metrics(scores: dict[str, Any]) -> dict[str, float]:
+    """Scores under names that MLflow takes, whatever the classes are called.
+
+    ``{"test": {"r2": {"value": 0.4}}}`` -> ``{"test/r2": 0.4}``; ends as ``test/r2_low``.
+    """
+    written = {split: rewritten(metrics, r"[^\w.\- ]") for split, metrics in scores.items()}
+    return {
+        f"{split}/{written[split][metric]}{'' if end == 'value' else f'_{end}'}": value
+        for split, metrics in scores.items()
+        for metric, ends in metrics.items()
+        for end, value in ends.items()
+    }

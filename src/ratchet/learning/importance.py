@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 
@@ -40,28 +40,14 @@ def grouped_permutation_importance(
     rows = []
     for source, columns in groups.items():
         names = list(columns)
-        added = [
-            loss(X.assign(**dict(X[names].iloc[order].reset_index(drop=True).set_axis(X.index))))
-            - untouched
-            for order in orders
-        ]
+        added = [loss(_shuffled(X, names, order)) - untouched for order in orders]
         rows.append((source, float(np.mean(added)), float(np.std(added))))
     table = pd.DataFrame(rows, columns=["source", "importance", "spread"])
     return table.sort_values("importance", ascending=False, ignore_index=True)
 
 
-def group_by_source(columns: Sequence[str], sources: Sequence[str]) -> dict[str, list[str]]:
-    """Columns of each source: those called like it, or starting with its name and ``_``.
-
-    Args:
-        columns: encoded columns, such as ``genres_Drama``.
-        sources: source columns, such as ``genres``; the longest that fits wins.
-
-    Returns:
-        Source -> its columns; a column of no source stands for itself.
-    """
-    groups: dict[str, list[str]] = {}
-    for column in columns:
-        fitting: list[Any] = [s for s in sources if column == s or column.startswith(f"{s}_")]
-        groups.setdefault(max(fitting, key=len, default=column), []).append(column)
-    return groups
+def _shuffled(X: pd.DataFrame, names: list[str], order: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """The rows with some columns in another order; ``assign`` knows no column called ``self``."""
+    shuffled = X.copy(deep=False)
+    shuffled[names] = X[names].iloc[order].set_axis(X.index)
+    return shuffled

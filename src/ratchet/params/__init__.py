@@ -5,24 +5,29 @@ the whole; an unknown key or a wrong type stops either with the path of the key.
 """
 
 from ratchet.params.base import Derived
-from ratchet.params.data import CALENDAR, SERIES_KEY, Column, Data, Series, Split
-from ratchet.params.features import (
-    AHEAD_PREFIX,
-    HISTORY_PREFIX,
-    LAG_PREFIXES,
-    NAIVE_PREFIX,
-    SERIES_PREFIX,
-    WINDOW_PREFIX,
-    Features,
-    History,
-    Windows,
-)
+from ratchet.params.data import CALENDAR, SERIES_ID, SERIES_KEY, Column, Data, Series, Split
+from ratchet.params.features import Features, History, Windows
 from ratchet.params.inventory import Inventory
 from ratchet.params.landing import FINDINGS, Landing
 from ratchet.params.monitoring import Alerts, Drift, Monitoring, Scenario, Watch
+from ratchet.params.names import (
+    AHEAD_PREFIX,
+    COMPUTED,
+    HISTORY_PREFIX,
+    LAG_PREFIXES,
+    NAIVE_PREFIX,
+    RESERVED,
+    SERIES_PREFIX,
+    STATIC_PREFIX,
+    TARGET_PREFIX,
+    WINDOW_PREFIX,
+    apart,
+    in_table,
+    plain,
+    rewritten,
+)
 from ratchet.params.release import Release, Slices
 from ratchet.params.target import (
-    TARGET_PREFIX,
     Candidate,
     Network,
     Objective,
@@ -35,12 +40,16 @@ from ratchet.params.use_case import About, UseCase
 __all__ = [
     "AHEAD_PREFIX",
     "CALENDAR",
+    "COMPUTED",
     "FINDINGS",
     "HISTORY_PREFIX",
     "LAG_PREFIXES",
     "NAIVE_PREFIX",
+    "RESERVED",
+    "SERIES_ID",
     "SERIES_KEY",
     "SERIES_PREFIX",
+    "STATIC_PREFIX",
     "TARGET_PREFIX",
     "WINDOW_PREFIX",
     "About",
@@ -66,6 +75,10 @@ __all__ = [
     "UseCase",
     "Watch",
     "Windows",
+    "apart",
     "ensemble_of",
+    "in_table",
+    "plain",
     "read_targets",
+    "rewritten",
 ]

@@ -10,9 +10,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from ratchet.params.base import Derived, Params, Share
+from ratchet.params.names import SERIES_PREFIX
 
 SERIES_KEY = "row"
 """Key of a row of a series: made from the series and the time."""
+
+SERIES_ID = f"{SERIES_PREFIX}id"
+"""Column that names the series of a row."""
 
 CALENDAR: dict[str, float] = {
     "minute": 60,
@@ -195,9 +199,22 @@ class Data(Params):
             raise ValueError("calendar: needs a 'time' column")
         if unknown := [name for name in self.calendar if name not in CALENDAR]:
             raise ValueError(f"calendar: unknown {unknown}; known are {list(CALENDAR)}")
-        taken = [name for name in [*self.calendar, SERIES_KEY] if name in self.columns]
-        if self.series and taken:
-            raise ValueError(f"columns: the names {taken} are taken by the calendar or the row key")
+        return self
+
+    @model_validator(mode="after")
+    def _tell_columns_apart(self) -> Self:
+        ours = {"split": "the part of a row"}
+        if self.series:
+            ours |= dict.fromkeys(self.calendar, "a part of the time (data.calendar)")
+            ours |= {SERIES_KEY: "the key of a row", SERIES_ID: "the name of a series"}
+            ours.pop(self.series.id or "", None)
+        for place, names in (("columns", self.columns), ("derive", self.derive)):
+            for name in names:
+                if name in ours:
+                    raise ValueError(
+                        f"{place}: the column name '{name}' is kept for {ours[name]}; leave the "
+                        f"column out, or call it otherwise in the file or in data.prepare"
+                    )
         return self
 
     @property
@@ -210,6 +227,14 @@ class Data(Params):
         """What prepares the file and derives columns, by its place among these parameters."""
         named = {f"derive.{column}": derived for column, derived in self.derive.items()}
         return named | ({"prepare": self.prepare} if self.prepare else {})
+
+    @property
+    def row_time(self) -> str:
+        """Column with the time of a row in tables of ours: ``time``, if no other is called so."""
+        label, others = "time", {*self.known_columns} - {self.time}
+        while label in others:
+            label = f"_{label}"
+        return label
 
     @property
     def known_columns(self) -> list[str]:

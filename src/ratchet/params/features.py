@@ -8,24 +8,6 @@ from pydantic import Field, model_validator
 
 from ratchet.params.base import Params
 
-HISTORY_PREFIX = "history_"
-"""How columns computed from earlier rows start in the model input."""
-
-WINDOW_PREFIX = "window_"
-"""How earlier values in the look-back window start in the model input."""
-
-AHEAD_PREFIX = "ahead_"
-"""How what is known ahead at each step of the window starts in the model input."""
-
-LAG_PREFIXES = ("lag_", "rolling_")
-"""How further columns computed from earlier values of a series start in the model input."""
-
-NAIVE_PREFIX = "naive_"
-"""How naive forecasts start in the model input."""
-
-SERIES_PREFIX = "series_"
-"""How columns start that say in what terms the target of a row is learned."""
-
 Transformation = Literal["value", "log1p", "change", "log_change"]
 
 

@@ -11,9 +11,6 @@ from ratchet.params.base import Params, Share
 
 Task = Literal["classification", "regression", "forecasting"]
 
-TARGET_PREFIX = "target_"
-"""How target columns start in the model input; every other column is a feature."""
-
 _NAIVE = ("dummy", "persistence", "seasonal")
 """Estimators that learn next to nothing: what everything else has to beat."""
 

@@ -9,29 +9,12 @@ from pydantic import Field, model_validator
 
 from ratchet.params.base import Params
 from ratchet.params.data import Data
-from ratchet.params.features import (
-    AHEAD_PREFIX,
-    HISTORY_PREFIX,
-    LAG_PREFIXES,
-    NAIVE_PREFIX,
-    SERIES_PREFIX,
-    WINDOW_PREFIX,
-    Features,
-)
+from ratchet.params.features import Features
 from ratchet.params.inventory import Inventory
 from ratchet.params.landing import Landing
 from ratchet.params.monitoring import Monitoring
 from ratchet.params.release import Release
-from ratchet.params.target import TARGET_PREFIX, Target
-
-_PREFIXES = {
-    TARGET_PREFIX: "targets",
-    HISTORY_PREFIX: "the history",
-    **dict.fromkeys((WINDOW_PREFIX, AHEAD_PREFIX), "windows"),
-    **dict.fromkeys(LAG_PREFIXES, "earlier values"),
-    NAIVE_PREFIX: "naive forecasts",
-    SERIES_PREFIX: "the terms of a series",
-}
+from ratchet.params.target import Target
 
 
 _ENCODED = ("features.numeric", "features.cyclic")
@@ -63,8 +46,6 @@ class UseCase(Params):
     @model_validator(mode="after")
     def _name_known_columns(self) -> Self:
         known = set(self.data.known_columns)
-        if "split" in known:
-            raise ValueError("data: the column name 'split' is kept for the part of a row")
         history = self.features.history
         named = {
             "targets": [target.column for target in self.targets.values()],
@@ -96,10 +77,6 @@ class UseCase(Params):
         leaking = set(named["targets"]) & set(self.features.columns)
         if leaking:
             raise ValueError(f"features: {sorted(leaking)} is a target")
-        for prefix, owner in _PREFIXES.items():
-            reserved = [name for name in self.features.columns if name.startswith(prefix)]
-            if reserved:
-                raise ValueError(f"features: {reserved}: the prefix '{prefix}' is for {owner}")
         return self
 
     @model_validator(mode="after")

@@ -31,10 +31,11 @@ def candidate_datasets(use_case: str, target: str, candidates: list[str]) -> dic
     """Models of some candidates, their searches and held-out predictions, in this order.
 
     Returns:
-        Name inside of a pipeline -> name in the catalog.
+        Name inside of a pipeline, with a sign that no candidate has in its name -> name in the
+        catalog.
     """
     return {
-        f"{candidate}_{noun}": f"{use_case}.{target}.{candidate}.{noun}"
+        f"{candidate}/{noun}": f"{use_case}.{target}.{candidate}.{noun}"
         for noun in CANDIDATE_NOUNS
         for candidate in candidates
     }

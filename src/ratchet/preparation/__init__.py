@@ -11,9 +11,7 @@ from ratchet.preparation.columns import add_columns, derive_columns
 from ratchet.preparation.contract import read_day, typed_fields, typed_rows
 from ratchet.preparation.needs import Needs
 from ratchet.preparation.parts import (
-    COMPUTED,
     SPLITS,
-    STATIC_PREFIX,
     check_parts,
     count_train,
     count_truth,
@@ -27,10 +25,8 @@ from ratchet.preparation.views import SERIES, make_views, panel
 from ratchet.preparation.windows import series_statistics, window_features
 
 __all__ = [
-    "COMPUTED",
     "SERIES",
     "SPLITS",
-    "STATIC_PREFIX",
     "Needs",
     "PastChanges",
     "add_columns",

@@ -7,8 +7,15 @@ from typing import Any
 
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series
-from ratchet.params import SERIES_PREFIX, Features, Target, read_targets
-from ratchet.preparation.parts import COMPUTED
+from ratchet.params import (
+    COMPUTED,
+    SERIES_PREFIX,
+    Features,
+    Target,
+    apart,
+    plain,
+    read_targets,
+)
 
 LARGEST = 3.4028234663852886e38
 """Largest number of single precision, in which models hold features."""
@@ -33,13 +40,13 @@ def check_numbers(frame: DataFrame, features: Features) -> None:
         values, (numbers, wrong) = frame[name], as_numbers(frame[name])
         if wrong.any():
             raise ConfigError(
-                f"parameter features: column '{name}' is among the numeric or cyclic ones and has "
+                f"parameter features: column '{plain(name)}' is among the numeric or cyclic ones and has "
                 f"to hold numbers; {show_rows(values[wrong], len(values))}; name it among the "
                 f"categorical, lists or text features"
             )
         if (large := numbers.abs() > LARGEST).any():
             lines.append(
-                f"column '{name}': expected finite numbers up to {LARGEST:.2g}, the largest that "
+                f"column '{plain(name)}': expected finite numbers up to {LARGEST:.2g}, the largest that "
                 f"models hold; {show_rows(values[large], len(values))}"
             )
     if lines:
@@ -62,7 +69,8 @@ def _doubtful(frame: DataFrame, names: list[str]) -> list[str]:
 
 
 def _numeric(frame: DataFrame, features: Features) -> list[str]:
-    return list(dict.fromkeys([*features.numeric, *features.cyclic, *_computed(frame)]))
+    named = map(apart, [*features.numeric, *features.cyclic])
+    return list(dict.fromkeys([*named, *_computed(frame)]))
 
 
 def check_windows(primary: DataFrame, features: Features, target: Target) -> None:
@@ -110,9 +118,9 @@ def check_training(frame: DataFrame, features: Features, targets: dict[str, Any]
     """
     train = frame["split"] == "train"
     lines = [
-        f"column '{name}': none of the {train.sum()} training rows has a value, {present.sum()} of "
+        f"column '{plain(name)}': none of the {train.sum()} training rows has a value, {present.sum()} of "
         f"the other rows have; leave it out of the features until there is something to learn from"
-        for name in [*features.columns, *_computed(frame)]
+        for name in [*map(apart, features.columns), *_computed(frame)]
         if not (present := _present(frame[name]))[train].any()
     ]
     for name, target in read_targets(targets).items():

@@ -1,4 +1,4 @@
-"""The parts of the rows, and how the columns start that are made of them."""
+"""The parts of the rows."""
 
 from __future__ import annotations
 
@@ -7,30 +7,9 @@ from typing import Any
 
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Series
-from ratchet.params import (
-    AHEAD_PREFIX,
-    HISTORY_PREFIX,
-    LAG_PREFIXES,
-    NAIVE_PREFIX,
-    WINDOW_PREFIX,
-    Split,
-    Target,
-)
-
-STATIC_PREFIX = "static_"
-"""How columns start that describe a series as a whole, as its training part shows it."""
+from ratchet.params import Split, Target
 
 SPLITS = ("train", "validation", "test")
-
-COMPUTED = (
-    HISTORY_PREFIX,
-    WINDOW_PREFIX,
-    AHEAD_PREFIX,
-    *LAG_PREFIXES,
-    NAIVE_PREFIX,
-    STATIC_PREFIX,
-)
-"""How columns start that are features, but no column of the rows."""
 
 
 def part_of(truth: Any, split: Split) -> Any:

@@ -6,7 +6,16 @@ from typing import Any
 
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
-from ratchet.params import HISTORY_PREFIX, TARGET_PREFIX, Data, Features, History, read_targets
+from ratchet.params import (
+    HISTORY_PREFIX,
+    TARGET_PREFIX,
+    Data,
+    Features,
+    History,
+    apart,
+    in_table,
+    read_targets,
+)
 from ratchet.preparation.checks import check_numbers
 
 
@@ -37,13 +46,17 @@ def row_features(
     """
     from ratchet.learning.features.history import history_features
 
-    rows = primary.set_index(data.key)
+    rows = primary.set_index(data.key).rename_axis(in_table(data.key))
     named = [*features.columns, *(["split"] if "split" in rows else [])]
-    gathered = rows[named].assign(
-        **{
-            f"{TARGET_PREFIX}{target.column}": rows[target.column]
-            for target in read_targets(targets).values()
-        }
+    gathered = (
+        rows[named]
+        .rename(columns=apart)
+        .assign(
+            **{
+                f"{TARGET_PREFIX}{target.column}": rows[target.column]
+                for target in read_targets(targets).values()
+            }
+        )
     )
     if features.history is None:
         check_numbers(gathered, features)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ratchet.errors import ConfigError, DataError
-from ratchet.frames import DataFrame, Series
+from ratchet.frames import DataFrame, Series, with_columns
 from ratchet.params import SERIES_KEY, Data, Target, read_targets
 from ratchet.preparation.views import SERIES
 
@@ -42,7 +42,7 @@ def lay_out_steps(
     named = [data.time, *([data.series.id] if data.series.id else [])]
     # A row that lacks a required value is a gap in its series, and not absent: something happened.
     blank = typed[[name for name in required if name not in named]].isna().any(axis=1)
-    rows = typed.assign(**{n: typed[n].mask(blank) for n in data.columns if n not in named})
+    rows = with_columns(typed, {n: typed[n].mask(blank) for n in data.columns if n not in named})
     rows = rows.dropna(subset=[name for name in required if name in named])
     ids = rows[data.series.id] if data.series.id else target.column
     rows = rows.assign(**{SERIES: ids})
@@ -53,13 +53,13 @@ def lay_out_steps(
             f"where they may be left out, name the column in data.required"
         )
     laid, there = lay_out(
-        rows.drop(columns=[data.series.id] if data.series.id else []),
+        rows.drop(columns=[] if data.series.id in (None, SERIES) else [data.series.id]),
         time=data.time,
         series=SERIES,
         grid=_grid(rows[data.time], data.time, data.series.frequency),
         absent=data.series.absent,
     )
-    if data.series.id:
+    if data.series.id not in (None, SERIES):
         laid[data.series.id] = laid[SERIES]
     laid.insert(0, SERIES_KEY, _keys(laid, data.time))
     return laid, there

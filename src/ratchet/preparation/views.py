@@ -8,7 +8,7 @@ from ratchet.errors import ConfigError
 from ratchet.frames import DataFrame
 from ratchet.params import (
     AHEAD_PREFIX,
-    SERIES_PREFIX,
+    SERIES_ID,
     WINDOW_PREFIX,
     Data,
     Features,
@@ -16,7 +16,7 @@ from ratchet.params import (
     Windows,
 )
 
-SERIES = f"{SERIES_PREFIX}id"
+SERIES = SERIES_ID
 """Column that names the series of a row."""
 
 

@@ -6,9 +6,18 @@ from typing import Any
 
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
-from ratchet.params import SERIES_KEY, SERIES_PREFIX, TARGET_PREFIX, Data, Features, Target
+from ratchet.params import (
+    SERIES_KEY,
+    SERIES_PREFIX,
+    STATIC_PREFIX,
+    TARGET_PREFIX,
+    Data,
+    Features,
+    Target,
+    apart,
+)
 from ratchet.preparation.checks import check_numbers
-from ratchet.preparation.parts import STATIC_PREFIX, count_train
+from ratchet.preparation.parts import count_train
 from ratchet.preparation.steps import only_target
 from ratchet.preparation.views import SERIES, make_views, panel
 
@@ -124,9 +133,10 @@ def window_features(
     about |= {f"{SERIES_PREFIX}{name}": term[rows] for name, term in row_terms.items()}
     about[f"{TARGET_PREFIX}{target.column}"] = chosen[target.column].astype(float)
     named = [*features.columns, *(["split"] if "split" in chosen else [])]
+    sources = chosen[named].rename(columns=apart)
     static = units.loc[:, units.columns.str.startswith(STATIC_PREFIX)]
     described = static.iloc[rows.nonzero()[1]].set_index(chosen.index)
-    frame = pd.concat([chosen[named], seen, described, pd.DataFrame(about)], axis=1)
+    frame = pd.concat([sources, seen, described, pd.DataFrame(about)], axis=1)
     check_numbers(frame, features)
     return frame
 

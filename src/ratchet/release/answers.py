@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet.frames import with_columns
 from ratchet.params import SERIES_PREFIX, Target
 
 _TERMS = {"id": "series", "time": "time", "scale": "scale", "rms": "rms"}
@@ -30,7 +31,7 @@ def in_order(features: pd.DataFrame, expected: Mapping[str, str]) -> pd.DataFram
         for (name, dtype), kind in zip(expected.items(), kinds, strict=True)
         if _is_other_number(rows, name, kind, dtype)
     }
-    return rows.assign(**mended) if mended else rows
+    return with_columns(rows, mended) if mended else rows
 
 
 def _is_other_number(rows: pd.DataFrame, name: str, kind: str, dtype: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ratchet.dates import utc
-from ratchet.params import SERIES_PREFIX, UseCase
+from ratchet.params import SERIES_PREFIX, UseCase, in_table
 from ratchet.preparation import SERIES
 from ratchet.release.context import contexts, differing, features_in_context
 from ratchet.release.golden import fields_of, golden_keys
@@ -119,15 +119,16 @@ def _reference(contents: Contents) -> pd.DataFrame:
         *(target.column for target in use_case.targets.values()),
     ]
     rows = contents.primary[contents.primary["split"] == "train"].tail(REFERENCE_ROWS)
-    rows = rows.set_index(use_case.data.key)
+    rows = rows.set_index(use_case.data.key).rename_axis(in_table(use_case.data.key))
     reference = rows[[name for name in dict.fromkeys(named) if name in rows]]
-    time = use_case.data.time
-    return reference.assign(time=utc(rows[time])) if time else reference
+    data = use_case.data
+    return reference.assign(**{data.row_time: utc(rows[data.time])}) if data.time else reference
 
 
 def _rows(contents: Contents) -> pd.DataFrame:
     data = contents.use_case.data
     rows = contents.primary[contents.primary["split"].notna()].set_index(data.key)
+    rows = rows.rename_axis(in_table(data.key))
     known = pd.DataFrame({"part": rows["split"].astype(str)})
     if data.series and data.time:
         names = [data.time, *([data.series.id] if data.series.id else [])]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.dates import utc
-from ratchet.params import TARGET_PREFIX, Target
+from ratchet.params import TARGET_PREFIX, Target, in_table
 from ratchet.preparation import (
     Needs,
     derive_columns,
@@ -46,7 +46,7 @@ class Delivered:
     def inputs(self) -> pd.DataFrame:
         """Source columns of the rows by row key, as ``Bundle.reference`` has them.
 
-        With ``time`` in UTC, in its order, where rows have one.
+        With their time in UTC, in its order, where rows have one: in ``Data.row_time``.
         """
         use_case = self.bundle.use_case
         data, needs = use_case.data, Needs(use_case)
@@ -59,7 +59,8 @@ class Delivered:
         rows = rows.set_index(data.key)
         if data.time is None:
             return rows
-        return rows.assign(time=utc(rows[data.time])).sort_values("time", kind="stable")
+        timed = rows.rename_axis(in_table(data.key)).assign(**{data.row_time: utc(rows[data.time])})
+        return timed.sort_values(data.row_time, kind="stable")
 
     @cached_property
     def given(self) -> pd.Index:
@@ -79,7 +80,8 @@ class Delivered:
     @property
     def times(self) -> pd.Series | None:
         """Time of every row, by row key, where rows have one."""
-        return self.inputs["time"] if self.bundle.use_case.data.time else None
+        data = self.bundle.use_case.data
+        return self.inputs[data.row_time] if data.time else None
 
     def new_inputs(self, moment: Any) -> pd.DataFrame:
         """``inputs`` of the rows that are new after a moment, see ``new_rows``."""
@@ -101,7 +103,7 @@ class Delivered:
         """
         if self.times is None or moment is None:
             return None
-        later = self.new_inputs(moment)["time"]
+        later = self.new_inputs(moment)[self.bundle.use_case.data.row_time]
         return None if later.empty else later.min().to_pydatetime()
 
     def predict(self, keys: pd.Index) -> dict[str, pd.DataFrame]:

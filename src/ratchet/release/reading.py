@@ -138,8 +138,11 @@ class Bundle:
 
     @cached_property
     def reference(self) -> pd.DataFrame:
-        """Source columns of the latest training rows, with ``time`` where there is one."""
-        return self._files.table("reference.parquet")
+        """Source columns of the latest training rows; their time is in ``Data.row_time``."""
+        table, data = self._files.table("reference.parquet"), self.use_case.data
+        if data.time is None or data.row_time in table:
+            return table
+        return table.rename(columns={"time": data.row_time})  # as it was called whatever came
 
     @cached_property
     def rows(self) -> pd.DataFrame:

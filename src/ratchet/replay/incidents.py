@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from ratchet.dates import local
 from ratchet.errors import ConfigError
+from ratchet.frames import with_columns
 from ratchet.monitoring.drift.scenarios import apply
 from ratchet.params import Data, Scenario, Target
 from ratchet.params.base import Params
@@ -133,7 +134,8 @@ def changed_rows(
         series = data.series.id if data.series else None
         everywhere = apply(rows, incident.change, seed=seed, time=data.time, series=series)
         columns = incident.change.columns
-        rows = rows.assign(**{name: everywhere[name].where(mine, rows[name]) for name in columns})
+        changed = {name: everywhere[name].where(mine, rows[name]) for name in columns}
+        rows = with_columns(rows, changed)
     return rows
 
 

@@ -152,7 +152,7 @@ def _bundle(
         statistics=of("statistics"),
     )
     unknown = pd.DataFrame({"source": [], "importance": []})
-    artefacts = {f"{target}_importance": unknown for target in use_case.targets}
+    artefacts = {f"{target}/importance": unknown for target in use_case.targets}
     artefacts |= {one: data[dataset] for one, dataset in _artefacts(place.name, use_case).items()}
     latency = {}
     found = contenders(use_case, contents, artefacts, first=True)

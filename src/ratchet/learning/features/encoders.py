@@ -28,14 +28,25 @@ _COARSE = 1e-5
 _NOISE = 1e-12
 """Range of a column, as a share of its values, that float64 leaves of equal ones."""
 
+MARK = "column:"
+"""How a name starts that would be taken for one of other columns."""
+
 
 class _Encoder(TransformerMixin, BaseEstimator):
-    """What all encoders share: a frame comes out, its columns are known after `fit`."""
+    """What all encoders share: a frame comes out, its columns are known after `fit`.
+
+    Their names are found in `fit` and kept: encoders stored before they were have the plain ones.
+    """
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the columns that `transform` returns."""
         check_is_fitted(self)
-        return np.array(self._names_out(), dtype=object)
+        names = getattr(self, "names_", None)
+        return np.array(self._names_out() if names is None else names, dtype=object)
+
+    def sources(self) -> list[str]:
+        """For each column that `transform` returns, the one that it was made of."""
+        raise NotImplementedError
 
     def _names_out(self) -> list[str]:
         raise NotImplementedError
@@ -49,9 +60,13 @@ class _Encoder(TransformerMixin, BaseEstimator):
 class _NumberEncoder(_Encoder):
     """Encoders of numbers: any array will do, NaN is allowed, infinity is not."""
 
+    taken: Sequence[str] = ()
+    reserved: Sequence[str] = ()
+
     def fit(self, X: Any, y: Any = None) -> Self:
         """Remember the columns of ``X`` (n, k)."""
         self._numbers(X, reset=True)
+        self.names_ = tell_apart(self._names_out(), self.taken, self.reserved)
         return self
 
     def _numbers(self, X: Any, *, reset: bool = False) -> NDArray[np.float64]:
@@ -83,7 +98,8 @@ class NumericEncoder(_NumberEncoder):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn which columns of ``X`` (n, k) float32 does not tell apart."""
-        self.offset_ = np.array([_offset(values) for values in self._numbers(X, reset=True).T])
+        super().fit(X)
+        self.offset_ = np.array([_offset(values) for values in self._numbers(X).T])
         return self
 
     def transform(self, X: Any) -> pd.DataFrame:
@@ -91,6 +107,10 @@ class NumericEncoder(_NumberEncoder):
         check_is_fitted(self)
         # Encoders that were fitted before there were offsets are loaded without.
         return self._frame(X, self._numbers(X) - getattr(self, "offset_", 0.0))
+
+    def sources(self) -> list[str]:
+        """For each column that `transform` returns, the one that it was made of."""
+        return self._columns()
 
     def _names_out(self) -> list[str]:
         return self._columns()
@@ -121,9 +141,19 @@ class CyclicEncoder(_NumberEncoder):
     A missing value becomes (0, 0), the centre of the circle, equally far from every place.
     """
 
-    def __init__(self, *, period: float) -> None:
-        """Args: ``period`` is what one round measures, in the unit of the column."""
+    def __init__(
+        self, *, period: float, taken: Sequence[str] = (), reserved: Sequence[str] = ()
+    ) -> None:
+        """Set what `fit` uses.
+
+        Args:
+            period: What one round measures, in the unit of the column.
+            taken: See ``tell_apart``.
+            reserved: See ``tell_apart``.
+        """
         self.period = period
+        self.taken = taken
+        self.reserved = reserved
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Remember the columns of ``X`` (n, k).
@@ -143,6 +173,10 @@ class CyclicEncoder(_NumberEncoder):
         both = np.stack([np.sin(angle), np.cos(angle)], axis=2).reshape(len(angle), -1)
         return self._frame(X, np.nan_to_num(both))
 
+    def sources(self) -> list[str]:
+        """For each column that `transform` returns, the one that it was made of."""
+        return [name for name in self._columns() for _ in ("sin", "cos")]
+
     def _names_out(self) -> list[str]:
         return [f"{name}_{part}" for name in self._columns() for part in ("sin", "cos")]
 
@@ -155,14 +189,25 @@ class MultiHotEncoder(_Encoder):
     single category counts as a list of one.
     """
 
-    def __init__(self, *, min_count: int = 20) -> None:
-        """Args: ``min_count`` is the number of rows a category needs for a column of its own."""
+    def __init__(
+        self, *, min_count: int = 20, taken: Sequence[str] = (), reserved: Sequence[str] = ()
+    ) -> None:
+        """Set what `fit` uses.
+
+        Args:
+            min_count: Rows a category needs for a column of its own.
+            taken: See ``tell_apart``.
+            reserved: See ``tell_apart``.
+        """
         self.min_count = min_count
+        self.taken = taken
+        self.reserved = reserved
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
         """Find the categories of each column of ``X`` (n, k) that are frequent enough."""
         self.categories_ = {str(name): self._frequent(_lists(X[name])) for name in X.columns}
         self.n_features_in_ = X.shape[1]
+        self.names_ = tell_apart(self._names_out(), self.taken, self.reserved)
         return self
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
@@ -175,6 +220,10 @@ class MultiHotEncoder(_Encoder):
         counts = Counter(category for categories in lists for category in categories)
         special = {UNKNOWN, OTHER}
         return sorted(c for c, n in counts.items() if n >= self.min_count and c not in special)
+
+    def sources(self) -> list[str]:
+        """For each column that `transform` returns, the one that it was made of."""
+        return [name for name, kept in self.categories_.items() for _ in [*kept, OTHER, UNKNOWN]]
 
     def _names_out(self) -> list[str]:
         return [
@@ -192,7 +241,13 @@ class TextEncoder(_Encoder):
     """
 
     def __init__(
-        self, *, n_components: int = 20, min_count: int = 8, random_state: int = 0
+        self,
+        *,
+        n_components: int = 20,
+        min_count: int = 8,
+        random_state: int = 0,
+        taken: Sequence[str] = (),
+        reserved: Sequence[str] = (),
     ) -> None:
         """Set what `fit` uses.
 
@@ -200,10 +255,14 @@ class TextEncoder(_Encoder):
             n_components: Directions to keep per column; fewer where there are fewer words.
             min_count: Rows a word or pair of words must occur in to count.
             random_state: Seed of the randomised decomposition.
+            taken: See ``tell_apart``.
+            reserved: See ``tell_apart``.
         """
         self.n_components = n_components
         self.min_count = min_count
         self.random_state = random_state
+        self.taken = taken
+        self.reserved = reserved
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
         """Learn words and directions of each column of ``X`` (n, k)."""
@@ -215,6 +274,7 @@ class TextEncoder(_Encoder):
             self.words_.append(words)
             self.directions_.append(words and self._fit_directions(words, _texts(X[name])))
         self.n_features_in_ = X.shape[1]
+        self.names_ = tell_apart(self._names_out(), self.taken, self.reserved)
         return self
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
@@ -241,9 +301,16 @@ class TextEncoder(_Encoder):
         decomposition = TruncatedSVD(size, random_state=self.random_state)
         return decomposition.fit(words.transform(texts))
 
+    def sources(self) -> list[str]:
+        """For each column that `transform` returns, the one that it was made of."""
+        return [name for name, _ in self._directions()]
+
     def _names_out(self) -> list[str]:
+        return [f"{name}_{i}" for name, i in self._directions()]
+
+    def _directions(self) -> list[tuple[str, int]]:
         return [
-            f"{name}_{i}"
+            (name, i)
             for name, directions in zip(self.columns_, self.directions_, strict=True)
             for i in range(len(directions.components_) if directions is not None else 0)
         ]
@@ -259,6 +326,7 @@ def feature_encoder(
     min_count: int = 20,
     text_components: int = 20,
     random_state: int = 0,
+    reserved: Sequence[str] = (),
 ) -> ColumnTransformer:
     """Encode the named columns and drop all others.
 
@@ -271,26 +339,70 @@ def feature_encoder(
         min_count: Rows a category needs in the fitted data for a column of its own.
         text_components: Directions kept per text column.
         random_state: Seed of the text decomposition.
+        reserved: How no column may start that is made of another one: readers of the output know
+            columns of theirs by it. Those of ``numeric`` keep their names.
 
     Returns:
         An unfitted transformer whose output is a DataFrame of float32 columns, indexed like its
-        input, with names such as ``runtime``, ``month_sin``, ``genres_Drama``, ``title_0``.
+        input, with names such as ``runtime``, ``month_sin``, ``genres_Drama``, ``title_0``; no two
+        are called the same, whatever columns and categories are called.
 
     Raises:
         ValueError: No column is named.
     """
-    named = [*categorical, *lists]
-    steps: list[tuple[str, _Encoder, list[str]]] = [
-        ("numeric", NumericEncoder(), list(numeric)),
-        *((f"cyclic_{c}", CyclicEncoder(period=p), [c]) for c, p in (cyclic or {}).items()),
-        ("categories", MultiHotEncoder(min_count=min_count), named),
-        ("text", TextEncoder(n_components=text_components, random_state=random_state), list(text)),
-    ]
+    taken, avoid = list(tell_apart(numeric)), list(reserved)
+    steps: list[tuple[str, _Encoder, list[str]]] = [("numeric", NumericEncoder(), list(numeric))]
+    for place, (name, period) in enumerate((cyclic or {}).items()):
+        encoder = CyclicEncoder(period=period, taken=list(taken), reserved=avoid)
+        steps.append((f"cyclic_{place}", encoder, [name]))
+        taken += tell_apart([f"{name}_sin", f"{name}_cos"], taken, avoid)
+    texts = TextEncoder(
+        n_components=text_components, random_state=random_state, taken=list(taken), reserved=avoid
+    )
+    taken += tell_apart((f"{t}_{i}" for t in text for i in range(text_components)), taken, avoid)
+    hot = MultiHotEncoder(min_count=min_count, taken=taken, reserved=avoid)
+    steps += [("categories", hot, [*categorical, *lists]), ("text", texts, list(text))]
     used = [step for step in steps if step[2]]
     if not used:
         raise ValueError("no column to encode: name at least one feature")
     encoder = ColumnTransformer(used, verbose_feature_names_out=False)
     return encoder.set_output(transform="pandas")
+
+
+def sources_of(encoder: ColumnTransformer) -> dict[str, str]:
+    """Column of a fitted ``feature_encoder`` -> the column that it was made of."""
+    return {
+        str(name): source
+        for _, part, _ in encoder.transformers_
+        if isinstance(part, _Encoder)
+        for name, source in zip(part.get_feature_names_out(), part.sources(), strict=True)
+    }
+
+
+def tell_apart(
+    names: Iterable[str], taken: Iterable[str] = (), reserved: Iterable[str] = ()
+) -> list[str]:
+    """Names that XGBoost takes, no two alike.
+
+    Args:
+        names: What they are called.
+        taken: Names of other columns beside them.
+        reserved: How none may start; one that does is marked.
+
+    Returns:
+        The names in their order: as they are where that can be, else marked or numbered.
+    """
+    used, starts = set(taken), tuple(reserved)
+    found = []
+    for name in map(_readable, names):
+        wanted = f"{MARK}{name}" if name.startswith(starts) else name
+        free, n = wanted, 1
+        while free in used:
+            n += 1
+            free = f"{wanted} ({n})"
+        used.add(free)
+        found.append(free)
+    return found
 
 
 def _hot(lists: list[set[str]], kept: list[str]) -> NDArray[np.float32]:
@@ -321,5 +433,5 @@ def _texts(column: pd.Series[Any]) -> list[str]:
 
 
 def _readable(category: str) -> str:
-    """The category without the three characters that XGBoost refuses in names."""
+    """The name without the three characters that XGBoost refuses in names."""
     return category.replace("[", "(").replace("]", ")").replace("<", "lt ")

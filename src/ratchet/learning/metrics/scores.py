@@ -62,14 +62,23 @@ def score_classification(
 
 
 def check_class_names(classes: Sequence[str]) -> None:
-    """Make sure that no score of a class is called like a score of all classes.
+    """Make sure that the scores of every class have names of their own.
 
     Raises:
-        ValueError: such as ``macro``, whose F1 would be ``f1_macro``.
+        ValueError: such as ``macro``, whose F1 would be ``f1_macro``; or ``a`` beside ``a_low``,
+            whose scores would be called like the lower ends of the others.
     """
-    taken = [f"{name}_{label}" for name in PER_CLASS for label in classes]
-    if clash := set(taken) & set(CLASSIFICATION):
-        raise ValueError(f"class names make the metrics ambiguous: {sorted(clash)}")
+    if nameless := [label for label in classes if not label.strip()]:
+        raise ValueError(f"{nameless}: a class without a name is no better than a missing value")
+    if twice := {label for label in classes if list(classes).count(label) > 1}:
+        raise ValueError(f"{sorted(twice)} stand among them more than once")
+    taken = {f"{name}_{label}" for name in PER_CLASS for label in classes}
+    ends = {f"{name}_{end}" for name in taken for end in ("low", "high")}
+    if clash := taken & (set(CLASSIFICATION) | ends):
+        raise ValueError(
+            f"class names make the metrics ambiguous: {sorted(clash)}; call the classes otherwise, "
+            f"in the file or in data.prepare"
+        )
 
 
 def score_regression(

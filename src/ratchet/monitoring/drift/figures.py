@@ -41,6 +41,13 @@ def draw(report: DriftReport, reference: pd.DataFrame, current: pd.DataFrame) ->
     Returns:
         A figure that belongs to no window.
     """
+    from matplotlib import rc_context
+
+    with rc_context({"text.parse_math": False}):  # two dollars in a name are no formula
+        return _draw(report, reference, current)
+
+
+def _draw(report: DriftReport, reference: pd.DataFrame, current: pd.DataFrame) -> Figure:
     from matplotlib.figure import Figure
 
     listed = list(report.columns)[:_COLUMNS]

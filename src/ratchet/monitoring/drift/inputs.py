@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from ratchet.params import HISTORY_PREFIX, Drift, UseCase
+from ratchet.params import HISTORY_PREFIX, Drift, UseCase, plain
 
 
 def watched(use_case: UseCase, available: Iterable[str]) -> Drift:
@@ -42,7 +42,7 @@ def importance_of(
         Column -> importance of all sources that are made of it.
     """
     sources = {
-        source.removeprefix(HISTORY_PREFIX): max(float(value), 0.0)
+        plain(source.removeprefix(HISTORY_PREFIX)): max(float(value), 0.0)
         for source, value in importance.items()
     }
     made = {source: set(made_of(source)) for source in sources}

@@ -151,9 +151,17 @@ def _describe(rows: DataFrame, target: Target) -> dict[str, Any]:
 
 
 def explain_best(
-    best_model: Any, test: DataFrame, target: Target, features: Features, seed: int
+    best_model: Any, test: DataFrame, encoder: Any, target: Target, features: Features, seed: int
 ) -> DataFrame:
     """Permutation importance of every source of features for the chosen model, on test rows.
+
+    Args:
+        best_model: the chosen model.
+        test: rows that nothing was learned from or chosen by.
+        encoder: tells which column of the rows a feature was made of.
+        target: what is predicted.
+        features: what the features were made of.
+        seed: seed of the shuffles.
 
     Returns:
         ``source``, ``importance`` (added log loss, RMSE or, for series, MASE) and ``spread``,
@@ -161,6 +169,7 @@ def explain_best(
     """
     from sklearn.metrics import log_loss, root_mean_squared_error
 
+    from ratchet.learning.features.encoders import sources_of
     from ratchet.learning.importance import grouped_permutation_importance
 
     X, y = features_and_target(test, target)
@@ -175,7 +184,7 @@ def explain_best(
             return float((errors.abs() / series_terms(test)["scale"]).mean())
         return float(root_mean_squared_error(y, y - errors))
 
-    groups = by_source(list(seen.columns), features, target)
+    groups = by_source(list(seen.columns), sources_of(encoder), features, target)
     return grouped_permutation_importance(loss, seen, groups, seed=seed)
 
 

@@ -62,7 +62,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
 
 
 def _per_target(use_case: UseCase, noun: str) -> list[str]:
-    return [f"{target}_{noun}" for target in use_case.targets]
+    return [f"{target}/{noun}" for target in use_case.targets]
 
 
 def _target_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
@@ -90,13 +90,13 @@ def _target_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
             ),
             node(
                 explain_best,
-                inputs=["best_model", "test", *parameters],
+                inputs=["best_model", "test", "encoder", *parameters],
                 outputs="importance",
                 name="explain_best",
             ),
         ],
         namespace=f"{use_case}.{name}",
-        inputs={part: f"{use_case}.{part}" for part in ("validation", "test")} | fitted,
+        inputs=fitted | {part: f"{use_case}.{part}" for part in ("validation", "test", "encoder")},
         parameters={
             "params:seed": "params:seed",
             "params:target": f"params:{use_case}.targets.{name}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ratchet.params import (
     AHEAD_PREFIX,
@@ -14,12 +14,15 @@ from ratchet.params import (
     WINDOW_PREFIX,
     Features,
     Target,
+    apart,
 )
 
 _STEP = re.compile(r"_\d+$")
 
 
-def by_source(columns: Sequence[str], features: Features, target: Target) -> dict[str, list[str]]:
+def by_source(
+    columns: Sequence[str], made_of: Mapping[str, str], features: Features, target: Target
+) -> dict[str, list[str]]:
     """Columns of each source, for an importance that shuffles them together.
 
     All that was computed from earlier values of the target counts as one source, called like the
@@ -27,31 +30,42 @@ def by_source(columns: Sequence[str], features: Features, target: Target) -> dic
 
     Args:
         columns: columns that a model sees.
-        features: what they were made of.
+        made_of: column -> the column of the features that it was encoded from.
+        features: what those were made of.
         target: what is predicted.
 
     Returns:
-        Source -> its columns. The terms in which a series is told are no source.
+        Source, as ``params.apart`` calls it -> its columns. The terms in which a series is told are
+        no source.
     """
-    from ratchet.learning.importance import group_by_source
-
-    entities = features.history.entities if features.history else []
-    past = list(features.windows.past) if features.windows else []
-    sources = [*features.columns, *past, *(f"{HISTORY_PREFIX}{entity}" for entity in entities)]
-    plain = {column: _plain(column, target) for column in columns}
-    kept = [column for column in columns if not column.startswith(SERIES_PREFIX)]
-    groups = group_by_source(list(dict.fromkeys(plain[column] for column in kept)), sources)
-    return {
-        source: [column for column in kept if plain[column] in names]
-        for source, names in groups.items()
-    }
+    groups: dict[str, list[str]] = {}
+    for column in columns:
+        if not column.startswith(SERIES_PREFIX):
+            source = _source(made_of.get(column, column), features, target)
+            groups.setdefault(source, []).append(column)
+    return groups
 
 
-def _plain(column: str, target: Target) -> str:
-    """A column without what says at which step it was seen."""
+def _source(column: str, features: Features, target: Target) -> str:
+    """Source of a column of the features; a column of no other source stands for itself."""
     if column.startswith((*LAG_PREFIXES, NAIVE_PREFIX)):
-        return target.column
-    for prefix in (WINDOW_PREFIX, AHEAD_PREFIX):
+        return apart(target.column)
+    entities = features.history.entities if features.history else []
+    past = [*features.windows.past, target.column] if features.windows else []
+    for prefix, sources in (
+        (WINDOW_PREFIX, past),
+        (AHEAD_PREFIX, [*features.columns, *past]),
+        (HISTORY_PREFIX, entities),
+    ):
         if column.startswith(prefix):
-            return _STEP.sub("", column.removeprefix(prefix))
+            rest = _STEP.sub("", column.removeprefix(prefix))
+            found = _longest(rest, sources)
+            if found is not None:
+                return f"{prefix}{found}" if prefix == HISTORY_PREFIX else apart(found)
     return column
+
+
+def _longest(name: str, sources: Sequence[str]) -> str | None:
+    """The longest source that a name is, or starts with before a ``_``."""
+    fitting = [s for s in sources if name == s or name.startswith(f"{s}_")]
+    return max(fitting, key=len, default=None)

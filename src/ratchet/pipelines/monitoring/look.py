@@ -72,7 +72,7 @@ class Look:
             window,
             self.drift,
             importance=self.importance,
-            time="time" if data.time else None,
+            time=data.row_time if data.time else None,
             period=_PERIOD if data.series else None,
             earlier=earlier,
             error=error,

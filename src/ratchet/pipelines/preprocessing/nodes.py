@@ -7,16 +7,18 @@ from typing import Any
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
 from ratchet.params import (
+    COMPUTED,
     HISTORY_PREFIX,
+    RESERVED,
     SERIES_PREFIX,
     TARGET_PREFIX,
     Data,
     Features,
     Target,
+    apart,
     read_targets,
 )
 from ratchet.preparation import (
-    COMPUTED,
     SPLITS,
     add_columns,
     check_parts,
@@ -132,9 +134,15 @@ def encode_features(
         check_training(features_frame, features, targets)
     columns = features_frame.columns
     encoder = feature_encoder(
-        numeric=[*features.numeric, *columns[columns.str.startswith(COMPUTED)]],
-        **features.model_dump(exclude={"numeric", "history", "windows"}),
+        numeric=[*map(apart, features.numeric), *columns[columns.str.startswith(COMPUTED)]],
+        cyclic={apart(name): period for name, period in features.cyclic.items()},
+        categorical=[apart(name) for name in features.categorical],
+        lists=[apart(name) for name in features.lists],
+        text=[apart(name) for name in features.text],
+        min_count=features.min_count,
+        text_components=features.text_components,
         random_state=seed,
+        reserved=RESERVED,
     )
     encoder.fit(features_frame[features_frame["split"] == "train"])
     kept = features_frame.loc[:, columns.str.startswith((SERIES_PREFIX, TARGET_PREFIX))]

@@ -38,10 +38,10 @@ def contenders(
     Args:
         use_case: the parameters.
         contents: a ``Contents`` without models, metrics and importance.
-        artefacts: ``<target>_<artefact>``, see ``ARTEFACTS``, and ``<target>_<naive>_model``.
+        artefacts: ``<target>/<artefact>``, see ``ARTEFACTS``, and ``<target>/<naive>/model``.
         first: whether nothing serves yet.
     """
-    choices = {target: artefacts[f"{target}_choice"] for target in use_case.targets}
+    choices = {target: artefacts[f"{target}/choice"] for target in use_case.targets}
     chosen = {target: str(choice["best"]) for target, choice in choices.items()}
     naive = {
         target: best_naive(parameters, choices[target])
@@ -65,9 +65,9 @@ def artefact_datasets(name: str, use_case: UseCase) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for target, parameters in use_case.targets.items():
-        found |= {f"{target}_{noun}": f"{name}.{target}.{noun}" for noun in ARTEFACTS}
+        found |= {f"{target}/{noun}": f"{name}.{target}.{noun}" for noun in ARTEFACTS}
         found |= {
-            f"{target}_{candidate}_model": f"{name}.{target}.{candidate}.model"
+            f"{target}/{candidate}/model": f"{name}.{target}.{candidate}.model"
             for candidate in parameters.naive_candidates
         }
     return found
@@ -76,11 +76,11 @@ def artefact_datasets(name: str, use_case: UseCase) -> dict[str, str]:
 def _contender(
     candidates: Mapping[str, str], contents: Any, artefacts: Mapping[str, Any]
 ) -> Contender:
-    best = {target: artefacts[f"{target}_choice"]["best"] for target in candidates}
+    best = {target: artefacts[f"{target}/choice"]["best"] for target in candidates}
 
     def of(target: str, candidate: str) -> Any:
-        name = "best_model" if candidate == best[target] else f"{candidate}_model"
-        return artefacts[f"{target}_{name}"]
+        name = "best_model" if candidate == best[target] else f"{candidate}/model"
+        return artefacts[f"{target}/{name}"]
 
     return Contender(
         candidates,
@@ -88,10 +88,10 @@ def _contender(
             contents,
             models={target: of(target, name) for target, name in candidates.items()},
             metrics={
-                target: artefacts[f"{target}_scores"][name] for target, name in candidates.items()
+                target: artefacts[f"{target}/scores"][name] for target, name in candidates.items()
             },
             importance={  # of the best models alone it was measured
-                target: artefacts[f"{target}_importance"]
+                target: artefacts[f"{target}/importance"]
                 for target, name in candidates.items()
                 if name == best[target]
             },

@@ -160,8 +160,8 @@ def judge_challengers(
         raw=raw,
         as_of=as_of,
         primary=primary.set_index(use_case.data.key),
-        predictions={t: predictions_and_choices[f"{t}_predictions"] for t in use_case.targets},
-        choices={t: predictions_and_choices[f"{t}_choice"] for t in use_case.targets},
+        predictions={t: predictions_and_choices[f"{t}/predictions"] for t in use_case.targets},
+        choices={t: predictions_and_choices[f"{t}/choice"] for t in use_case.targets},
     )
     expect, judged = registry.ledger.state(name).seq, []
     for challenger in challengers:

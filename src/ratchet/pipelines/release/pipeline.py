@@ -79,7 +79,7 @@ def _refit(inputs: dict[str, str]) -> Node:
 
 def _judged(name: str, use_case: UseCase) -> dict[str, str]:
     return {
-        f"{target}_{noun}": f"{name}.{target}.{noun}"
+        f"{target}/{noun}": f"{name}.{target}.{noun}"
         for noun in ("predictions", "choice")
         for target in use_case.targets
     }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.params import Data, Features, Inventory, Target
+from ratchet.params import Data, Features, Inventory, Target, in_table
 
 HISTORY = "history of "
 """How the history of an entity is called, e.g. ``history of director``."""
@@ -184,4 +184,4 @@ class Case:
             named[text] = facts[text].astype(str).to_numpy()
         if self.data.time:
             named[self.data.time] = facts[self.data.time].dt.strftime("%Y-%m-%d").to_numpy()
-        return named
+        return named.rename(columns=in_table)

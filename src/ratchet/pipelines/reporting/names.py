@@ -5,9 +5,7 @@ The pipeline has to know the names before there is any data.
 
 from __future__ import annotations
 
-import re
-
-from ratchet.params import Data, Features, Inventory, Network, Target
+from ratchet.params import Data, Features, Inventory, Network, Target, rewritten
 
 ARCHITECTURE = "architecture"
 LEARNING_RATE = "learning_rate"
@@ -39,14 +37,10 @@ def _series_columns(features: Features, data: Data) -> list[str]:
     return [*parts, *categories[:_MOST_SERIES_CATEGORIES], *numbers[:1]]
 
 
-def slug(name: str) -> str:
-    """A column as part of a file name: letters, digits and underscores."""
-    return re.sub(r"\W+", "_", name)
-
-
 def group_charts(features: Features, data: Data) -> dict[str, str]:
     """Chart -> column of the errors by group."""
-    return {f"error_by_{slug(column)}": column for column in group_columns(features, data)}
+    files = rewritten(group_columns(features, data))
+    return {f"error_by_{file}": column for column, file in files.items()}
 
 
 def data_charts(data: Data) -> list[str]:
@@ -105,7 +99,7 @@ def search_charts(name: str, network: Network) -> list[str]:
 
 def loss_by(parameter: str) -> str:
     """Chart of the loss by the values of a hyper-parameter, without the name of the search."""
-    return f"loss_by_{slug(parameter)}"
+    return f"loss_by_{parameter}"
 
 
 def plot(chart: str) -> str:

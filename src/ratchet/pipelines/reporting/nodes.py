@@ -12,6 +12,7 @@ from ratchet.params import (
     Features,
     Inventory,
     Target,
+    plain,
     read_targets,
 )
 
@@ -88,7 +89,9 @@ def describe_target(
         scores=scores,
         choice={**choice, **judgement},
         importance=importance.assign(
-            source=importance["source"].str.replace(f"^{HISTORY_PREFIX}", HISTORY, regex=True)
+            source=importance["source"]
+            .str.replace(f"^{HISTORY_PREFIX}", HISTORY, regex=True)
+            .map(plain)
         ),
         searches={name: tables[f"{name}_search"] for name in target.contenders},
         curves={name: tables[f"{name}_curves"] for name in target.networks},

@@ -1,7 +1,10 @@
 """Profile, predictions and scores -> report, workbook and plots."""
 
+from collections import Counter
+
 from kedro.pipeline import Pipeline, node
 
+from ratchet.errors import ConfigError
 from ratchet.params import Target, UseCase
 from ratchet.pipelines.reporting.names import data_charts, plot, target_charts
 from ratchet.pipelines.reporting.nodes import (
@@ -18,7 +21,7 @@ from ratchet.pipelines.reporting.nodes import (
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     """Build the phase for one use case."""
     by_target = [_target_pipeline(name, use_case, *item) for item in use_case.targets.items()]
-    chapters = {f"{target}_chapter": f"{name}.{target}.chapter" for target in use_case.targets}
+    chapters = {f"{target}/chapter": f"{name}.{target}.chapter" for target in use_case.targets}
     everything = ["params:targets", "data_chapter", *chapters]
     shown = {
         plot(f"{target}_{chart}"): f"{name}.{target}.{plot(chart)}"
@@ -26,6 +29,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         for chart in _charts(parameters, use_case)
     }
     plots = [*map(plot, data_charts(use_case.data)), *shown]
+    _check_files(name, use_case)
     together = Pipeline(
         [
             node(
@@ -67,6 +71,24 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         tags="reporting",
     )
     return Pipeline([*by_target, together])
+
+
+def _check_files(name: str, use_case: UseCase) -> None:
+    """Make sure that no two plots are one file, as names of targets and charts put together can be.
+
+    Raises:
+        ConfigError: two are.
+    """
+    plots = data_charts(use_case.data) + [
+        f"{target}_{chart}"
+        for target, parameters in use_case.targets.items()
+        for chart in _charts(parameters, use_case)
+    ]
+    if twice := [one for one, n in Counter(map(str.casefold, plots)).items() if n > 1]:
+        raise ConfigError(
+            f"parameter {name}.targets: the plots {twice} would be drawn twice into one file; "
+            f"call a target or network otherwise"
+        )
 
 
 def _charts(target: Target, use_case: UseCase) -> list[str]:

@@ -6,6 +6,7 @@ import textwrap
 from typing import Any
 
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
@@ -27,6 +28,12 @@ def to_matplotlib(chart: Chart) -> Figure:
     Returns:
         A figure that belongs to no window.
     """
+    # What a user calls columns and classes is no formula, though it may hold two dollars.
+    with rc_context({"text.parse_math": False}):
+        return _draw(chart)
+
+
+def _draw(chart: Chart) -> Figure:
     figure = Figure(figsize=(8, _height(chart)), dpi=110)
     axes = figure.add_subplot()
     MARKS[chart.kind](chart, axes)

@@ -19,6 +19,11 @@ def _short(label: object) -> str:
     return text if len(text) <= _LABEL_LENGTH else f"{text[: _LABEL_LENGTH - 1]}…"
 
 
+def _entry(name: str) -> str:
+    """Name in a legend, which leaves out those that start with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
 def _bars(chart: Chart, axes: Axes) -> None:
     labels = list(chart.frame[chart.y].unique())
     series = chart.series()
@@ -29,7 +34,7 @@ def _bars(chart: Chart, axes: Axes) -> None:
             [labels.index(label) + shift for label in rows[chart.y]],
             rows[chart.x],
             height=width,
-            label=name,
+            label=_entry(name),
             color=COLORS[i % len(COLORS)],
             xerr=chart.errors(rows),
             error_kw={"ecolor": "#3b4252", "elinewidth": 1, "capsize": 2},
@@ -44,7 +49,7 @@ def _dots(chart: Chart, axes: Axes) -> None:
             rows[chart.x],
             [labels.index(label) for label in rows[chart.y]],
             xerr=chart.errors(rows),
-            label=name,
+            label=_entry(name),
             color=COLORS[i % len(COLORS)],
             ecolor="#7b8494",
             fmt="o",
@@ -66,7 +71,7 @@ def _lines(chart: Chart, axes: Axes) -> None:
             rows[chart.x],
             rows[chart.y],
             yerr=chart.errors(rows),
-            label=name,
+            label=_entry(name),
             color=COLORS[i % len(COLORS)],
             marker="o",
             markersize=4.5,
@@ -84,7 +89,7 @@ def _curves(chart: Chart, axes: Axes) -> None:
         if len(band):
             ends = band[chart.x], band[chart.low], band[chart.high]
             axes.fill_between(*ends, color=color, alpha=0.2, linewidth=0, label=chart.band_title)
-        axes.plot(rows[chart.x], rows[chart.y], color=color, linewidth=1.4, label=name)
+        axes.plot(rows[chart.x], rows[chart.y], color=color, linewidth=1.4, label=_entry(name))
 
 
 def _boxes(chart: Chart, axes: Axes) -> None:
@@ -108,7 +113,9 @@ def _boxes(chart: Chart, axes: Axes) -> None:
 def _points(chart: Chart, axes: Axes) -> None:
     for i, (name, rows) in enumerate(chart.series()):
         color = COLORS[i % len(COLORS)]
-        axes.scatter(rows[chart.x], rows[chart.y], s=12, alpha=0.35, color=color, label=name)
+        axes.scatter(
+            rows[chart.x], rows[chart.y], s=12, alpha=0.35, color=color, label=_entry(name)
+        )
 
 
 def _heatmap(chart: Chart, axes: Axes) -> None:
@@ -137,7 +144,7 @@ def _histogram(chart: Chart, axes: Axes) -> None:
             rows[chart.x],
             rows[chart.y],
             width=width,
-            label=name,
+            label=_entry(name),
             color=COLORS[i % len(COLORS)],
             alpha=0.6 if chart.group else 1.0,
         )

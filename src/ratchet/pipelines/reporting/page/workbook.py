@@ -27,7 +27,7 @@ def workbook(chapters: Mapping[str, Chapter]) -> dict[str, pd.DataFrame]:
     for heading, chapter in chapters.items():
         for table in chapter.tables:
             name = _sheet_name(f"{heading} {table.name}".strip(), sheets)
-            sheets[name] = table.frame.map(_safe)
+            sheets[name] = table.frame.map(_safe).rename(columns=_safe)
     return sheets
 
 
