@@ -112,7 +112,7 @@ def rewritten(names: Iterable[str], unfit: str = r"\W+") -> dict[str, str]:
     Returns:
         Name -> as it is written.
     """
-    short = {name: re.sub(unfit, "_", name)[:_SLUG] for name in names}
+    short = {name: re.sub(unfit, "_", _spelled(name, unfit))[:_SLUG] for name in names}
     alike = Counter(map(_folded, short.values()))
     taken: set[str] = set()
     written: dict[str, str] = {}
@@ -126,6 +126,17 @@ def rewritten(names: Iterable[str], unfit: str = r"\W+") -> dict[str, str]:
         taken.add(_folded(found))
         written[name] = found
     return {name: written[name] for name in short}
+
+
+def _spelled(name: str, unfit: str) -> str:
+    """A name with comparisons in letters, where their signs cannot stand: ``<=50K`` as ``le_50K``.
+
+    ``_50K`` alone would not say which.
+    """
+    for sign, letters in {"<=": "le_", ">=": "ge_", "<": "lt_", ">": "gt_"}.items():
+        if re.search(unfit, sign):
+            name = name.replace(sign, letters)
+    return name
 
 
 def check_chosen(kind: str, names: Collection[str]) -> None:

@@ -42,7 +42,6 @@ def describe(contents: Contents) -> dict[str, Any]:
 def _signature(contents: Contents) -> dict[str, Any]:
     use_case, features = contents.use_case, contents.features
     columns, needed = use_case.data.columns, Needs(use_case)
-    told_apart = (TARGET_PREFIX, "split")
     return {
         "inputs": {
             name: {
@@ -54,7 +53,7 @@ def _signature(contents: Contents) -> dict[str, Any]:
         "features": {
             str(name): str(dtype)
             for name, dtype in features.dtypes.items()
-            if not str(name).startswith(told_apart)
+            if name != "split" and not str(name).startswith(TARGET_PREFIX)
         },
         "outputs": {
             name: [f"probability_{c}" for c in sorted(target.classes or [])]

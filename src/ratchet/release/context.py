@@ -91,7 +91,7 @@ def differing(found: pd.DataFrame, expected: pd.DataFrame) -> list[str]:
         expected: features of the same rows, with what else was known in training.
     """
     names = [str(name) for name in expected]
-    columns = [name for name in names if not name.startswith((TARGET_PREFIX, "split"))]
+    columns = [name for name in names if name != "split" and not name.startswith(TARGET_PREFIX)]
     if missing := [name for name in columns if name not in found]:
         return missing
     if set(expected.index) - set(found.index):
