@@ -142,6 +142,9 @@ def _check_names(use_case: UseCase) -> None:
             f"data.calendar: {taken} would take the place of the columns of the file that are "
             f"called so; leave one of the two out"
         )
+    classes = [label for target in use_case.targets.values() for label in target.classes or []]
+    if unfit := [name for name in [*use_case.data.known_columns, *classes] if "\0" in name]:
+        raise ValueError(f"{unfit}: no name of a column or class may hold the character of code 0")
     check_chosen("targets", use_case.targets)
     for name, target in use_case.targets.items():
         check_chosen(f"targets.{name}: candidate", target.contenders)

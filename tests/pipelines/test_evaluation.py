@@ -11,7 +11,8 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from ratchet.errors import ConfigError
-from ratchet.params import Features, Target
+from ratchet.learning.features import feature_encoder
+from ratchet.params import Features, History, Target, Windows
 from ratchet.pipelines.evaluation.choosing import choose_best
 from ratchet.pipelines.evaluation.fitted import fold_scores
 from ratchet.pipelines.evaluation.nodes import (
@@ -23,6 +24,7 @@ from ratchet.pipelines.evaluation.nodes import (
     judge_best,
     score_candidates,
 )
+from ratchet.pipelines.evaluation.sources import by_source
 
 CANDIDATES = {"dummy": {"estimator": "dummy"}, "good": {"estimator": "ridge"}}
 NUMBER = Target(
@@ -44,6 +46,7 @@ CLASS = Target(
     objectives={"accuracy": {"aim": 0.9}},
 )
 FEATURES = Features(numeric=["size", "idle"])
+HISTORY = History(entities=["cast", "cast_x"], values={}, looked_up="day", available="day")
 
 
 class Teller(RegressorMixin, BaseEstimator):
@@ -322,11 +325,41 @@ def test_nobody_confident_is_no_number():
 def test_importance_is_of_sources_on_test_rows(target, model):
     features = Features(numeric=["size", "idle"])
 
-    table = explain_best(model, TEST, target, features, 0)
+    encoder = feature_encoder(numeric=["size", "idle"]).fit(TEST)
+    table = explain_best(model, TEST, encoder, target, features, 0)
 
     assert table["source"].tolist() == ["size", "idle"]
     assert table["importance"][0] > 0.1
     assert table["importance"][1] == 0
+
+
+def test_columns_belong_to_what_they_were_made_of():
+    features = Features(categorical=["a", "a_b"], numeric=["static_x"], history=HISTORY)
+    columns = ["a_b_c", "column:static_x", "history_cast_x_events", "history_cast_mean", "series_a"]
+    made_of = dict(zip(columns, ["a", *columns[1:]], strict=True))
+
+    assert by_source(columns, made_of, features, NUMBER) == {
+        "a": ["a_b_c"],
+        "column:static_x": ["column:static_x"],
+        "history_cast_x": ["history_cast_x_events"],
+        "history_cast": ["history_cast_mean"],
+    }
+
+
+def test_windows_belong_to_the_column_that_they_follow():
+    windows = Windows(lookback=2, past={"load": "value", "a_1": "value"}, known=["hour"])
+    features = Features(numeric=["history_x"], cyclic={"hour": 24}, windows=windows)
+    load = NUMBER.model_copy(update={"column": "load"})
+    columns = ["window_load_00", "lag_7", "naive_seasonal", "ahead_load_season7_01"]
+    columns += ["window_a_1_01", "ahead_hour_sin_00", "column:history_x", "static_level"]
+
+    assert by_source(columns, dict(zip(columns, columns, strict=True)), features, load) == {
+        "load": columns[:4],
+        "a_1": ["window_a_1_01"],
+        "hour": ["ahead_hour_sin_00"],
+        "column:history_x": ["column:history_x"],
+        "static_level": ["static_level"],
+    }
 
 
 def test_tables_of_all_targets_are_put_together():

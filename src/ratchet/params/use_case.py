@@ -16,7 +16,6 @@ from ratchet.params.monitoring import Monitoring
 from ratchet.params.release import Release
 from ratchet.params.target import Target
 
-
 _ENCODED = ("features.numeric", "features.cyclic")
 _ELSEWHERE = "; text goes among the categorical, lists or text features"
 

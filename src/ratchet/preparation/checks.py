@@ -38,15 +38,16 @@ def check_numbers(frame: DataFrame, features: Features) -> None:
     lines = []
     for name in _doubtful(frame, _numeric(frame, features)):
         values, (numbers, wrong) = frame[name], as_numbers(frame[name])
+        column = f"column '{plain(name)}'"
         if wrong.any():
             raise ConfigError(
-                f"parameter features: column '{plain(name)}' is among the numeric or cyclic ones and has "
+                f"parameter features: {column} is among the numeric or cyclic ones and has "
                 f"to hold numbers; {show_rows(values[wrong], len(values))}; name it among the "
                 f"categorical, lists or text features"
             )
         if (large := numbers.abs() > LARGEST).any():
             lines.append(
-                f"column '{plain(name)}': expected finite numbers up to {LARGEST:.2g}, the largest that "
+                f"{column}: expected finite numbers up to {LARGEST:.2g}, the largest that "
                 f"models hold; {show_rows(values[large], len(values))}"
             )
     if lines:
@@ -118,8 +119,8 @@ def check_training(frame: DataFrame, features: Features, targets: dict[str, Any]
     """
     train = frame["split"] == "train"
     lines = [
-        f"column '{plain(name)}': none of the {train.sum()} training rows has a value, {present.sum()} of "
-        f"the other rows have; leave it out of the features until there is something to learn from"
+        f"column '{plain(name)}': none of the {train.sum()} training rows has a value, "
+        f"{present.sum()} of the other rows have; leave it out of the features until there is something to learn from"
         for name in [*map(apart, features.columns), *_computed(frame)]
         if not (present := _present(frame[name]))[train].any()
     ]

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -18,6 +20,7 @@ from ratchet.learning.features import (
     TextEncoder,
     feature_encoder,
 )
+from ratchet.learning.features.encoders import sources_of
 
 TRUSTED = [
     f"ratchet.learning.features.encoders.{name}"
@@ -204,3 +207,63 @@ def test_numbers_that_float32_would_merge_are_told_apart():
     assert (later["at"] - found["at"]).eq(1000).all()
     del encoder.offset_  # as one that was saved before there were offsets
     assert encoder.transform(seconds)["year"].tolist() == seconds["year"].tolist()
+
+
+NAMES = st.one_of(
+    st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=6),
+    st.sampled_from(
+        ["a", "a_b", "b", "b_c", "c", "a[", "a(", "target", "target_a", "a_sin", "a_0"]
+    ),
+)
+
+
+@pytest.mark.slow
+@given(
+    st.lists(NAMES, min_size=5, max_size=7, unique=True),
+    st.lists(NAMES.filter(bool), min_size=3, max_size=3, unique=True),
+)
+@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
+def test_no_two_features_are_called_the_same_whatever_columns_and_categories_are(names, categories):
+    first, second, cyclic, text, *numeric = names
+    rows = pd.DataFrame({name: np.arange(9.0) for name in names})
+    rows[first], rows[second] = categories * 3, categories[::-1] * 3
+    rows[text] = ["way home", "long way", "home"] * 3
+    encoder = feature_encoder(
+        numeric=numeric,
+        cyclic={cyclic: 12},
+        categorical=[first, second],
+        text=[text],
+        min_count=1,
+        text_components=3,
+        reserved=["target_"],
+    )
+
+    encoded = encoder.fit_transform(rows)
+
+    assert encoded.columns.is_unique
+    assert not [name for name in encoded if set(name) & set("[]<")]
+    made = sources_of(encoder)
+    assert list(made) == list(encoded)
+    assert not [n for n in encoded if n.startswith("target_") and made[n] not in numeric]
+    assert [made[name] for name in encoded][: len(numeric)] == numeric
+    for column in (first, second):
+        own = encoded[[name for name in encoded if made[name] == column]]
+        assert (own.sum(axis=1) == 1).all()  # one category a row, in columns of its own
+
+
+def test_names_of_features_stay_where_nothing_is_in_their_way(encoder, films):
+    made = sources_of(encoder.fit(films))
+
+    assert made["runtime"] == "runtime"
+    assert made["month_sin"] == "month"
+    assert made["genres_Drama"] == "genres"
+
+
+def test_an_encoder_that_was_stored_without_its_names_has_the_plain_ones(encoder, films):
+    expected = encoder.fit_transform(films)
+    for _, part, _ in encoder.transformers_:
+        if part != "drop":
+            for name in ("names_", "taken", "reserved"):
+                part.__dict__.pop(name, None)
+
+    pd.testing.assert_frame_equal(encoder.transform(films), expected)
