@@ -120,7 +120,8 @@ def check_training(frame: DataFrame, features: Features, targets: dict[str, Any]
     train = frame["split"] == "train"
     lines = [
         f"column '{plain(name)}': none of the {train.sum()} training rows has a value, "
-        f"{present.sum()} of the other rows have; leave it out of the features until there is something to learn from"
+        f"{present.sum()} of the other rows have; leave it out of the features until there is "
+        f"something to learn from"
         for name in [*map(apart, features.columns), *_computed(frame)]
         if not (present := _present(frame[name]))[train].any()
     ]
