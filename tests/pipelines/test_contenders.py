@@ -35,7 +35,7 @@ def found(first: bool, **ranking: list[str]) -> list[Any]:
     artefacts: dict[str, Any] = {}
     for target, names in ranking.items():
         artefacts |= {
-            f"{target}_best_model": f"best of {target}",
+            f"{target}/best_model": f"best of {target}",
             f"{target}/choice": {"best": names[0], "ranking": names},
             f"{target}/scores": {name: f"scores of {name}" for name in names},
             f"{target}/importance": f"importance of {names[0]}",

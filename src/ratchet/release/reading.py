@@ -124,11 +124,14 @@ class Bundle:
             raise BundleError(f"{self.folder}: the manifest has other targets than use_case.json")
         if data.time and self.manifest["decided_until"] is None:
             raise BundleError(f"{self.folder / MANIFEST}: 'decided_until' cannot be null")
-        time = ["time"] if data.time else []
         sources = [name for name in features.columns if name in data.columns]
         for name, table, columns in (
-            ("reference.parquet", self.reference, [*sources, *time]),
-            ("rows.parquet", self.rows, ["part", *time]),
+            (
+                "reference.parquet",
+                self.reference,
+                [*sources, *([data.row_time] if data.time else [])],
+            ),
+            ("rows.parquet", self.rows, ["part", *(["time"] if data.time else [])]),
         ):
             if missing := [column for column in columns if column not in table]:
                 raise BundleError(f"{self.folder / name}: the columns {missing} are missing")
@@ -142,7 +145,7 @@ class Bundle:
         table, data = self._files.table("reference.parquet"), self.use_case.data
         if data.time is None or data.row_time in table:
             return table
-        return table.rename(columns={"time": data.row_time})  # as it was called whatever came
+        return table.assign(**{data.row_time: table["time"]})  # once called so whatever came
 
     @cached_property
     def rows(self) -> pd.DataFrame:
