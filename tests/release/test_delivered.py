@@ -13,8 +13,9 @@ import pytest
 from ratchet.params import UseCase
 from ratchet.pipelines.preprocessing.series import build_windows, select_series
 from ratchet.preparation import typed_rows
-from ratchet.release.context import differing, features_in_context
+from ratchet.release.context import contexts, differing, features_in_context
 from ratchet.release.delivered import delivered, new_rows
+from ratchet.release.reading import _with_spans
 from ratchet.release.unseen import unseen_rows
 
 ABOUT = {"title": "t", "question": "q", "source": "s"}
@@ -245,3 +246,40 @@ def test_local_days_are_answered_as_they_were_learned(frequency):
     known = typed.assign(when=typed["when"].dt.tz_convert("UTC").map(str))
     day = typed_rows(known, data, targets, "2020-10-24")["when"].iloc[-1]
     assert day.isoformat() in ("2020-10-24T00:00:00+02:00", "2020-10-24T23:00:00+02:00")
+
+
+def test_a_shop_that_has_closed_or_not_opened_is_no_input():
+    """Drift would see their zeros, and a model would be asked about them."""
+    days = [str(day.date()) for day in pd.date_range("2020-03-01", periods=20)]
+    raw = [("a", day, 1.0) for day in days]
+    raw += [("b", day, 1.0) for day in days[:4]] + [("c", day, 1.0) for day in days[15:]]
+
+    now = delivered(bundle(SERIES), pd.DataFrame(raw, columns=["shop", "day", "y"]))
+
+    assert now.inputs.groupby("shop").size().to_dict() == {"a": 20, "b": 4, "c": 5}
+
+
+def test_series_of_a_bundle_from_before_they_began_and_ended_go_on_throughout():
+    plain = {"data": {"series": {"season": 7}, "time": "day"}, "about": {}}
+
+    spans = {"begins": "first_step", "ends_after": 10**9}
+    series = {"season": 7, **spans}
+    assert _with_spans(plain) == {"data": {"series": series, "time": "day"}, "about": {}}
+    named = {"data": {"series": {"begins": "first_row"}}}
+    for content in (named, {"data": {"series": None}}, {"data": 1}, {}, [], None):
+        assert _with_spans(content) == content
+
+
+def test_the_context_tells_that_a_series_had_begun():
+    days = pd.date_range("2020-03-01", periods=40)
+    typed = pd.DataFrame({"shop": "a", "day": days, "y": 1.0})
+    rare = pd.DataFrame({"shop": "b", "day": days[[2, 9, 38]], "y": 1.0})
+    rows = pd.concat([typed, rare], ignore_index=True)
+
+    context = next(
+        contexts(rows, typed.assign(series_id="a"), UseCase.model_validate(SERIES), days[-3])
+    )
+
+    assert context is not None
+    assert context.loc[context["shop"] == "b", "day"].tolist() == list(days[[9, 38]])
+    assert context.loc[context["shop"] == "a", "day"].min() > days[30]

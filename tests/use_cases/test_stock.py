@@ -45,3 +45,15 @@ def test_products_that_sell_too_rarely_are_left_out():
 def test_a_day_that_cannot_be_read():
     with pytest.raises(ValueError, match="13/13/2001"):
         daily_sales(LINES.assign(day="13/13/2001"), **NAMES, at_least=1)
+
+
+def test_what_is_brought_back_is_no_sale():
+    """Nor is it less of a sale on the day on which it was bought."""
+    back = pd.DataFrame(
+        [("1/2/2001", 7, "tea", 1, -2, -10), ("1/4/2001", 8, "salt", 1, -4, -4)],
+        columns=LINES.columns,
+    )
+
+    sales = daily_sales(pd.concat([LINES, back]), **NAMES, at_least=1)
+
+    pd.testing.assert_frame_equal(sales, daily_sales(LINES, **NAMES, at_least=1))

@@ -113,15 +113,22 @@ class Series(Params):
         frequency: distance of two steps as pandas writes it (``30min``, ``D``); without it every
             row is a step, whatever the time between (trading days).
         season: steps of a season, for the seasonal naive forecast and the unit of the errors.
-        absent: column -> what it holds at a step at which other series have a row and this one
-            has none: a number, or ``previous`` for the value before. A step at which no series
-            has a row is a hole, and stays one.
+        absent: column -> what it holds at a step at which other series have a value and this one
+            has no row: a number, or ``previous`` for the value before. A step at which no series
+            has a row is a hole, and stays one; so do the steps before a series begins and after it
+            has ended.
+        begins: ``first_row``: a series begins with its first row; ``first_step``: all begin with
+            the first step of the file, as where it starts in the middle of their life.
+        ends_after: steps without a row after which a series has ended with its last row; by default
+            more than two seasons, and more than twice the longest time that it had no row before.
     """
 
     id: str | None = None
     frequency: str | None = None
     season: Annotated[int, Field(ge=1)]
     absent: dict[str, float | Literal["previous"]] = {}
+    begins: Literal["first_row", "first_step"] = "first_row"
+    ends_after: Annotated[int, Field(ge=0)] | None = None
 
 
 class Data(Params):

@@ -76,10 +76,9 @@ def _of_steps(typed: DataFrame, use_case: UseCase, statistics: DataFrame, asked:
 
     data, features, targets = use_case.data, use_case.features, dict(use_case.targets)
     target = only_target(targets)
-    laid, there = lay_out_steps(typed, data, target, Needs(use_case).required)
-    primary = derive_columns(laid, data)
-    rows = complete(make_views(primary, data, features, target))
-    rows &= there.any(axis=1, keepdims=True)
+    layout = lay_out_steps(typed, data, target, Needs(use_case).required)
+    primary = derive_columns(layout.rows, data)
+    rows = complete(make_views(primary, data, features, target)) & layout.under_way
     if asked is not None:
         rows &= _places(primary, typed[asked], use_case).reshape(rows.shape)
     return window_features(primary, data, features, targets, statistics, rows)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series, with_columns
 from ratchet.params import SERIES_KEY, Data, Target, read_targets
 from ratchet.preparation.views import SERIES
+
+if TYPE_CHECKING:
+    from ratchet.learning.features.series import Layout
 
 
 def only_target(targets: dict[str, Any]) -> Target:
@@ -16,9 +19,7 @@ def only_target(targets: dict[str, Any]) -> Target:
     return target
 
 
-def lay_out_steps(
-    typed: DataFrame, data: Data, target: Target, required: list[str]
-) -> tuple[DataFrame, Any]:
+def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[str]) -> Layout:
     """One row for every step of every series.
 
     Args:
@@ -28,8 +29,8 @@ def lay_out_steps(
         required: columns without which a row says nothing.
 
     Returns:
-        The rows, ordered by time and series, with their key; and which were in the file, shape
-        (steps, series).
+        The rows, ordered by time and series, with their key; which were in the file, and from when
+        to when each series goes.
 
     Raises:
         ConfigError: the use case has no series, or pandas does not know their frequency.
@@ -52,17 +53,19 @@ def lay_out_steps(
             f"{int(nameless.sum())} of {len(rows)} rows have none (row {nameless.idxmax()}); "
             f"where they may be left out, name the column in data.required"
         )
-    laid, there = lay_out(
+    layout = lay_out(
         rows.drop(columns=[] if data.series.id in (None, SERIES) else [data.series.id]),
         time=data.time,
         series=SERIES,
         grid=_grid(rows[data.time], data.time, data.series.frequency),
-        absent=data.series.absent,
+        target=target.column,
+        **data.series.model_dump(include={"absent", "season", "begins", "ends_after"}),
     )
+    laid = layout.rows
     if data.series.id not in (None, SERIES):
         laid[data.series.id] = laid[SERIES]
     laid.insert(0, SERIES_KEY, _keys(laid, data.time))
-    return laid, there
+    return layout
 
 
 def _grid(times: Series, column: str, frequency: str | None) -> Any:
@@ -79,9 +82,18 @@ def _grid(times: Series, column: str, frequency: str | None) -> Any:
         raise DataError(
             f"column '{column}': expected a step of {frequency} from one time to the next, "
             f"counted from {times.min()}; {len(off)} of {len(times)} rows are off it ({first}); "
-            f"leave out data.series.frequency where every row is a step"
+            f"{_way_out(times, len(off))}"
         )
     return grid
+
+
+def _way_out(times: Series, off: int) -> str:
+    from ratchet.learning.features.series import fitting_frequency
+
+    leave_out = "leave out data.series.frequency where every row is a step"
+    if (fits := fitting_frequency(times)) is not None:
+        return f"all times fit {fits}: set data.series.frequency to it, or {leave_out}"
+    return f"correct these times, or {leave_out}" if off < len(times) / 2 else leave_out
 
 
 def _keys(laid: DataFrame, time: str) -> Series:

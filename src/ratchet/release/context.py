@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.dates import local, utc
-from ratchet.params import TARGET_PREFIX, UseCase
+from ratchet.params import TARGET_PREFIX, Data, UseCase
 from ratchet.preparation import features_of, make_views, only_target, read_day, typed_fields
 
 
@@ -71,9 +71,18 @@ def contexts(
     times = np.sort(utc(primary[use_case.data.time]).unique())
     steps = _reach(primary, use_case) + int((times >= np.datetime64(since)).sum()) + 1
     while steps < len(times):
-        yield typed[seen >= times[-steps]]
+        yield _since(typed, use_case.data, seen, times[-steps])
         steps *= 2
     yield typed
+
+
+def _since(typed: pd.DataFrame, data: Data, times: pd.Series, first: Any) -> pd.DataFrame:
+    """Rows from a step on, and before it the last row of every series: it had begun by then."""
+    kept = times >= first
+    if data.series and data.series.id:
+        before = typed.loc[times[~kept].sort_values(kind="stable").index]
+        kept |= typed.index.isin(before.drop_duplicates(data.series.id, keep="last").index)
+    return typed[kept]
 
 
 def _reach(primary: pd.DataFrame, use_case: UseCase) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.dates import utc
+from ratchet.learning.features.series import Layout
 from ratchet.params import TARGET_PREFIX, Target, in_table
 from ratchet.preparation import (
     Needs,
@@ -54,8 +55,7 @@ class Delivered:
             rows = derive_columns(self.typed, data, needs.derived_for_targets)
             rows = rows.dropna(subset=needs.required)
         else:
-            laid, given = self._laid
-            rows = derive_columns(laid, data)[given.any(axis=1).repeat(given.shape[1])]
+            rows = derive_columns(self._laid.rows, data)[self._laid.under_way.ravel()]
         rows = rows.set_index(data.key)
         if data.time is None:
             return rows
@@ -68,11 +68,10 @@ class Delivered:
         data = self.bundle.use_case.data
         if data.series is None:
             return pd.Index(self.typed[data.key])
-        laid, given = self._laid
-        return pd.Index(laid.loc[given.ravel(), data.key])
+        return pd.Index(self._laid.rows.loc[self._laid.given.ravel(), data.key])
 
     @cached_property
-    def _laid(self) -> tuple[pd.DataFrame, Any]:
+    def _laid(self) -> Layout:
         use_case = self.bundle.use_case
         target = only_target(dict(use_case.targets))
         return lay_out_steps(self.typed, use_case.data, target, Needs(use_case).required)

@@ -62,7 +62,7 @@ class Bundle:
         """The parameters that the models were made with."""
         content = self._files.json("use_case.json")
         try:
-            use_case = UseCase.model_validate(content)
+            use_case = UseCase.model_validate(_with_spans(content))
         except ValueError as error:
             raise BundleError(f"{self.folder / 'use_case.json'} cannot be used: {error}") from error
         check_functions(use_case, self.folder / "use_case.json")
@@ -304,6 +304,16 @@ class Bundle:
                 f"{self.folder}: the model of '{name}' fails: {_said(error)}"
             ) from error
         return rows.join(series_terms(seen)) if target.is_series else rows
+
+
+def _with_spans(content: Any) -> Any:
+    """Parameters of a bundle from before series began and ended: there all went on throughout."""
+    try:
+        data, series = content["data"], content["data"]["series"]
+        spans = {} if "begins" in series else {"begins": "first_step", "ends_after": 10**9}
+        return {**content, "data": {**data, "series": {**series, **spans}}}
+    except (KeyError, TypeError):  # no series, or no parameters at all
+        return content
 
 
 def check_functions(use_case: UseCase, place: Path) -> None:

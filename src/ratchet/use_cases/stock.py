@@ -19,6 +19,9 @@ def daily_sales(
 ) -> pd.DataFrame:
     """Lines of receipts as one row for every product and day with a sale.
 
+    Lines without units, or with fewer than none, are no sales: goods that are brought back were
+    wanted on the day on which they were sold, and no less on the day on which they return.
+
     Args:
         receipts: one row per line of a receipt.
         product: column that names the product.
@@ -40,6 +43,7 @@ def daily_sales(
     """
     lines = receipts[[product, date, units, amount, ticket, group]]
     lines = lines.set_axis(["product", "date", "units", "amount", "ticket", "group"], axis=1)
+    lines = lines[pd.to_numeric(lines["units"]) > 0]
     lines = lines.assign(date=pd.to_datetime(lines["date"], format=date_format or "ISO8601"))
     days = lines.groupby("product")["date"].nunique()
     kept = lines[lines["product"].isin(days.index[days >= at_least])]

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.learning.features.series import calendar, grid_of, lay_out, seasonal_change
+from ratchet.learning.features.series import (
+    calendar,
+    find_closed,
+    fitting_frequency,
+    grid_of,
+    lay_out,
+    seasonal_change,
+)
 
 
 def day(number: int) -> pd.Timestamp:
@@ -18,9 +27,11 @@ def rows(*triples: tuple[int, str, float | None]) -> pd.DataFrame:
     return frame.assign(day=frame["day"].map(day), price=frame["sold"] * 2)
 
 
-def laid_out(frame: pd.DataFrame, absent: dict) -> tuple[pd.DataFrame, np.ndarray]:
+def laid_out(frame: pd.DataFrame, absent: dict, **spans: Any) -> tuple[pd.DataFrame, np.ndarray]:
     grid = grid_of(frame["day"], "D")
-    return lay_out(frame, time="day", series="shop", grid=grid, absent=absent)
+    named = {"time": "day", "series": "shop", "target": "sold", "season": 2}
+    layout = lay_out(frame, grid=grid, absent=absent, **{**named, **spans})
+    return layout.rows, layout.given
 
 
 def panel(frame: pd.DataFrame, column: str) -> list[list[float]]:
@@ -61,13 +72,88 @@ def test_a_missing_value_of_a_row_that_is_there_stays_missing():
     np.testing.assert_array_equal(panel(laid, "price"), [[2, 4], [np.nan, 6]])
 
 
-def test_before_its_first_row_a_series_has_no_previous_value():
-    frame = rows((0, "a", 1.0), (1, "a", 2.0), (1, "b", 3.0))
+def test_a_series_begins_with_its_first_row():
+    frame = rows((0, "a", 1.0), (1, "a", 2.0), (1, "b", 3.0), (2, "a", 4.0))
+    absent = {"sold": 0, "price": "previous"}
 
-    laid, _ = laid_out(frame, {"sold": 0, "price": "previous"})
+    laid, _ = laid_out(frame, absent)
 
-    np.testing.assert_array_equal(panel(laid, "sold"), [[1, 0], [2, 3]])
-    np.testing.assert_array_equal(panel(laid, "price"), [[2, np.nan], [4, 6]])
+    np.testing.assert_array_equal(panel(laid, "sold"), [[1, np.nan], [2, 3], [4, 0]])
+    np.testing.assert_array_equal(panel(laid, "price"), [[2, np.nan], [4, 6], [8, 6]])
+    laid, _ = laid_out(frame, absent, begins="first_step")
+    np.testing.assert_array_equal(panel(laid, "sold"), [[1, 0], [2, 3], [4, 0]])
+    np.testing.assert_array_equal(panel(laid, "price"), [[2, np.nan], [4, 6], [8, 6]])
+
+
+@pytest.mark.parametrize(
+    ("last", "steps", "after", "sold"),
+    [
+        ((0, 1), 6, None, [1, 1, 0, 0, 0, 0]),  # four steps are two seasons
+        ((0, 1), 7, None, [1, 1, *[np.nan] * 5]),
+        ((0, 4), 11, None, [1, 0, 0, 0, 1, *[0] * 6]),  # three were missed before: six may be
+        ((0, 4), 12, None, [1, 0, 0, 0, 1, *[np.nan] * 7]),
+        ((0, 1), 4, 1, [1, 1, np.nan, np.nan]),
+        ((0, 1), 4, 2, [1, 1, 0, 0]),
+        ((0, 1, 9), 10, 0, [1, 1, *[0] * 7, 1]),  # rows follow
+    ],
+)
+def test_a_series_ends_with_its_last_row(last, steps, after, sold):
+    frame = rows(*((i, "a", 5.0) for i in range(steps)), *((i, "b", 1.0) for i in last))
+
+    laid, _ = laid_out(frame, {"sold": 0}, ends_after=after)
+
+    np.testing.assert_array_equal(laid.loc[laid["shop"] == "b", "sold"].to_numpy(), sold)
+
+
+def test_steps_to_come_and_holes_end_no_series():
+    """Of a step to come nobody knows what is sold, so that a series without a row has not ended."""
+    frame = rows((0, "a", 1.0), (0, "b", 1.0), (1, "a", 2.0), *((i, "a", None) for i in (8, 9)))
+
+    laid, _ = laid_out(frame, {"sold": 0, "price": "previous"}, ends_after=1)
+
+    np.testing.assert_array_equal(panel(laid, "sold"), [[1, 1], [2, 0], *[[np.nan] * 2] * 8])
+    assert laid.loc[laid["day"] > day(1), "price"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("start", "freq", "periods", "fits"),
+    [
+        ("2018-01-01", "W-MON", 50, "W-MON"),
+        ("2018-01-01", "MS", 50, "MS"),
+        ("2018-01-31", "ME", 50, "ME"),
+        ("2018-02-01", "QS-FEB", 20, "QS-FEB"),
+        ("2018-01-01", "YS", 9, "YS"),
+        ("2018-01-01 06:00", "D", 50, "D"),
+        ("2018-01-01", "B", 50, "B"),
+        ("2018-01-01", "30min", 90, "30min"),
+        ("2018-01-15", "MS", 20, "MS"),
+        ("2018-01-01", "7s", 90, None),
+    ],
+)
+def test_the_longest_step_that_fits(start, freq, periods, fits):
+    times = pd.Series(pd.date_range(start, periods=periods, freq=freq))
+
+    assert fitting_frequency(times) == fits
+    assert fitting_frequency(times.drop(index=[3, 7]).sample(frac=1, random_state=0)) == fits
+
+
+def test_the_middle_of_the_months_fits_nothing():
+    times = pd.Series(pd.date_range("2018-01-01", periods=30, freq="MS") + pd.Timedelta(days=14))
+
+    assert fitting_frequency(times) is None
+
+
+def test_closed_days_and_hours():
+    days = pd.date_range("2020-01-01", periods=70)
+    hours = pd.date_range("2020-01-01", periods=240, freq="h")
+
+    sundays = find_closed(days, days.dayofweek < 6)
+    nights = find_closed(hours, (hours.hour > 1) & (hours.hour < 23))
+
+    assert sundays == (["Sundays"], 7)
+    assert nights == (["0:00", "1:00", "23:00"], 24)
+    assert find_closed(days, np.arange(70) % 10 > 0) is None
+    assert find_closed(days, np.ones(70, dtype=bool)) is None
 
 
 def test_steps():

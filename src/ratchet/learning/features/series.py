@@ -6,8 +6,10 @@ order of a frame sorted by time and then by series.
 
 from __future__ import annotations
 
+from calendar import day_name
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,20 @@ from pandas.tseries.frequencies import to_offset
 
 Panel = npt.NDArray[np.float64]
 """Values of shape (steps, series); NaN where nothing is known."""
+
+Mask = npt.NDArray[np.bool_]
+"""Whether something holds, of shape (steps, series)."""
+
+_FREQUENCIES = (
+    *("YE", "YS", "QE", "QS", "QS-FEB", "QS-MAR", "ME", "MS"),
+    *(f"W-{day}" for day in ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")),
+    *("B", "D", "12h", "8h", "6h", "4h", "3h", "2h", "h"),
+    *("30min", "15min", "10min", "5min", "min", "s"),
+)
+"""Steps that series usually have, the longest first."""
+
+_RARELY = 0.1
+"""Share of the steps with a row below which a day of the week or an hour counts as closed."""
 
 
 def grid_of(times: pd.Series, frequency: str | None) -> pd.DatetimeIndex:
@@ -47,6 +63,78 @@ def _day_or_time(moment: pd.Timestamp) -> pd.Timestamp:
     return clock.normalize() if begin == moment else clock
 
 
+def fitting_frequency(times: pd.Series) -> str | None:
+    """The longest step that all times keep and at least half of whose steps have a row, if any.
+
+    Args:
+        times: when there are rows, in any order.
+    """
+    distinct = times.drop_duplicates().sort_values()
+    first, last = distinct.iloc[0], distinct.iloc[-1]
+    for name in _FREQUENCIES:
+        offset = pd.tseries.frequencies.to_offset(name)
+        length = pd.Timedelta(offset) if isinstance(offset, pd.offsets.Tick) else None
+        if length and (last - first) / length > 2 * len(distinct):
+            continue  # most steps would be empty, and there may be too many of them
+        steps = pd.date_range(first, last, freq=offset)
+        if len(steps) <= 2 * len(distinct) and distinct.isin(steps).all():
+            return name
+    return None
+
+
+class Closed(NamedTuple):
+    """Times at which there is never a row, such as the Sundays of a shop.
+
+    Attributes:
+        names: what they are called.
+        period: into how many such times a week or a day is divided.
+    """
+
+    names: list[str]
+    period: int
+
+
+def find_closed(grid: Any, filled: npt.ArrayLike) -> Closed | None:
+    """Days of the week, or hours of the day, at which nearly every step lacks a row.
+
+    Args:
+        grid: the steps, in order.
+        filled: at which of them there is a row.
+    """
+    steps, filled = pd.DatetimeIndex(grid), np.asarray(filled)
+    if len(steps) < 2 or filled.all():
+        return None
+    daily = steps[1] - steps[0] >= pd.Timedelta("1D")
+    share = pd.Series(filled).groupby((steps.dayofweek if daily else steps.hour).to_numpy()).mean()
+    closed = share.index[share < _RARELY]
+    if closed.empty or len(closed) == len(share):
+        return None
+    names = [f"{day_name[day]}s" if daily else f"{day}:00" for day in closed]
+    return Closed(names, 7 if daily else 24)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Rows of series laid out on their steps.
+
+    Attributes:
+        rows: one row for every step of every series, ordered by time and series.
+        given: which of them were in the file.
+        begun: steps at which a series has begun.
+        ended: steps at which it has ended.
+    """
+
+    rows: pd.DataFrame
+    given: Mask
+    begun: Mask
+    ended: Mask
+
+    @property
+    def under_way(self) -> Mask:
+        """Steps of the file at which a series has begun and has not ended."""
+        return self.begun & ~self.ended & self.given.any(axis=1, keepdims=True)
+
+
 def lay_out(
     rows: pd.DataFrame,
     *,
@@ -54,7 +142,11 @@ def lay_out(
     series: str,
     grid: pd.DatetimeIndex,
     absent: Mapping[str, float | Literal["previous"]],
-) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    target: str,
+    season: int,
+    begins: Literal["first_row", "first_step"] = "first_row",
+    ends_after: int | None = None,
+) -> Layout:
     """One row for every step of every series.
 
     Args:
@@ -62,23 +154,57 @@ def lay_out(
         time: column of the step.
         series: column that names the series.
         grid: the steps.
-        absent: column -> what it holds where other series have a row and this one has none; a
-            number, or ``previous`` for the last value before, if there is one. Other columns, and
-            all columns at steps at which no series has a row, stay missing.
-
-    Returns:
-        The columns of ``rows``, ordered by time and series; and which rows were there, a panel.
+        absent: column -> what it holds at a step at which a series is under way, has no row, and
+            another one has a value; a number, or ``previous`` for the last value before, if there
+            is one. Other columns, and all columns at other steps, stay missing.
+        target: column of the truth; what it does not reach is still to come.
+        season: steps of a season.
+        begins: whether a series begins with its ``first_row``, or with the ``first_step`` of all.
+        ends_after: see ``ends``.
     """
     names = pd.Index(rows[series].unique(), name=series).sort_values()
     full = pd.MultiIndex.from_product([grid, names], names=[time, series])
     keyed = rows.set_index([time, series])
     laid = keyed.reindex(full)
-    there = full.isin(keyed.index).reshape(len(grid), len(names))
-    absent_here = (~there & there.any(axis=1, keepdims=True)).ravel()
+    given = full.isin(keyed.index).reshape(len(grid), len(names))
+    # A derived target is not there yet; then every row counts as known.
+    known = laid[target].notna().to_numpy().reshape(given.shape) if target in laid else given
+    is_past = np.maximum.accumulate(np.asarray(known.any(axis=1))[::-1])[::-1]
+    open_ = np.asarray(given.any(axis=1)) & is_past
+    begun = np.ones_like(given) if begins == "first_step" else given
+    layout = Layout(
+        rows=laid,
+        given=given,
+        begun=np.maximum.accumulate(begun, axis=0),
+        ended=ends(given, open_, season, ends_after),
+    )
     for column, held in absent.items():
+        has = laid[column].notna().to_numpy().reshape(given.shape).any(axis=1, keepdims=True)
         values = laid.groupby(level=series)[column].ffill() if held == "previous" else held
-        laid[column] = laid[column].mask(absent_here, values)
-    return laid.reset_index()[list(rows.columns)], there
+        laid[column] = laid[column].mask((layout.under_way & ~given & has).ravel(), values)
+    return replace(layout, rows=laid.reset_index()[list(rows.columns)])
+
+
+def ends(given: Mask, open_: npt.NDArray[np.bool_], season: int, after: int | None = None) -> Mask:
+    """Steps at which a series has ended: those after its last row, where too many lack one.
+
+    Args:
+        given: steps at which a series has a row, shape (steps, series).
+        open_: steps that count: those at which any series has a row and the truth is known, shape
+            (steps,).
+        season: steps of a season.
+        after: how many steps after its last row may lack one; by default two seasons, or twice as
+            many as it ever lacked between two rows, whichever is more.
+    """
+    passed = open_.cumsum()[:, None]
+    at_row = np.maximum.accumulate(np.where(given, passed, -1), axis=0)
+    lacked = np.where(given[1:] & (at_row[:-1] >= 0), passed[1:] - at_row[:-1] - 1, 0)
+    usual = 2 * np.maximum(lacked.max(axis=0, initial=0), season)
+    limit = usual if after is None else np.full_like(usual, after)
+    last = len(given) - 1 - given[::-1].argmax(axis=0)
+    too_many = passed[-1] - at_row[-1] > limit
+    ended: Mask = too_many & (np.arange(len(given))[:, None] > last)
+    return ended
 
 
 def calendar(times: pd.Series, parts: Sequence[str]) -> pd.DataFrame:

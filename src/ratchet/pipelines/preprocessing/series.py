@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 from ratchet.errors import ConfigError, DataError
-from ratchet.frames import DataFrame, Series
+from ratchet.frames import DataFrame
 from ratchet.params import Data, Features, Target, read_targets
 from ratchet.pipelines.preprocessing.nodes import describe
 from ratchet.preparation import (
@@ -22,6 +23,9 @@ from ratchet.preparation import (
     series_statistics,
     window_features,
 )
+
+if TYPE_CHECKING:
+    from ratchet.learning.features.series import Layout
 
 
 def select_series(
@@ -50,14 +54,14 @@ def select_series(
     """
     import numpy as np
 
-    from ratchet.learning.features.series import seasonal_change
+    from ratchet.learning.features.series import find_closed, seasonal_change
     from ratchet.learning.features.windows import complete, reach
 
     if data.series is None or data.time is None:
         raise ConfigError("data.series: expected the parameters of a time series")
     target = only_target(targets)
-    laid, there = lay_out_steps(typed, data, target, data.required)
-    primary = add_columns(laid, data, targets)
+    layout = lay_out_steps(typed, data, target, data.required)
+    primary = add_columns(layout.rows, data, targets)
     views = make_views(primary, data, features, target)
     known = panel(primary, target.column)
     part = part_of(np.isfinite(known).any(axis=1, keepdims=True), data.split)
@@ -65,6 +69,7 @@ def select_series(
     usable = complete(views) & np.isfinite(known) & ~between[:, None]
     primary["split"] = _splits(part.repeat(known.shape[1]), usable)
     own_scale = seasonal_change(known[part == 0], data.series.season)[2]
+    names = primary[SERIES].iloc[: known.shape[1]].astype(str).to_numpy()
     selection: dict[str, Any] = {
         "rows": len(typed),
         "kept": int(usable.sum()),
@@ -73,28 +78,19 @@ def select_series(
         "series": {
             "count": known.shape[1],
             "steps": len(known),
-            "absent": int((~there & there.any(axis=1, keepdims=True)).sum()),
-            "holes": int((~there.any(axis=1)).sum()),
-            "unscaled": [str(name) for name in primary[SERIES].iloc[: known.shape[1]][~own_scale]],
-            "left_out": _left_out(known, usable, between, ~there.any(axis=1), reach(views)),
+            "absent": int((layout.under_way & ~layout.given).sum()),
+            "holes": int((~layout.given.any(axis=1)).sum()),
+            "unscaled": names[~own_scale].tolist(),
+            "ended": names[layout.ended[-1]].tolist(),
+            "left_out": _left_out(known, usable, between, layout, reach(views)),
         },
     }
     if empty := [name for name in SPLITS if name not in set(primary["split"].dropna())]:
-        raise DataError(_too_short(empty, selection["series"], reach(views), target))
+        closed = find_closed(layout.rows[data.time].unique(), layout.given.any(axis=1))
+        way_out = _way_out(closed, data, features, selection["series"], int((part == 0).sum()))
+        raise DataError(_too_short(empty, selection["series"], reach(views), target) + way_out)
     check_parts(primary, read_targets(targets))
-    _check_steps(primary.loc[primary["split"] == "train", data.time], target, features.horizon)
     return primary, selection
-
-
-def _check_steps(times: Series, target: Target, horizon: int) -> None:
-    """Make sure that there are steps for the folds, half of which is only ever learned from."""
-    steps, least = times.nunique(), 2 * max(target.cv, horizon)
-    if steps < least:
-        raise DataError(
-            f"column '{target.column}': {target.cv} folds of forecasts {horizon} ahead need at "
-            f"least {least} training steps with all that a forecast looks at, found {steps}: lower "
-            f"targets.*.cv or features.windows.horizon, or let forecasts look back less far"
-        )
 
 
 def _splits(part: Any, usable: Any) -> Any:
@@ -113,36 +109,78 @@ def _between(part: Any, horizon: int) -> Any:
     return part[later] > part
 
 
-def _left_out(known: Any, usable: Any, between: Any, holes: Any, reach: int) -> dict[str, int]:
+def _left_out(known: Any, usable: Any, between: Any, layout: Layout, reach: int) -> dict[str, int]:
     """Steps of series that are not forecast, by the first reason that holds.
 
-    They lie too near the beginning of their series, a hole is among the steps they look at, a value
-    is missing there, or they lie between two parts.
+    Their series has not begun or has ended, they lie too near its beginning, a hole is among the
+    steps they look at, their truth is still to come, or a value is missing; or they lie between
+    two parts.
     """
     import numpy as np
 
     steps = np.arange(len(known))[:, None]
-    finite = np.isfinite(known)
+    finite, holes = np.isfinite(known), ~layout.given.any(axis=1)
     first = np.where(finite.any(axis=0), finite.argmax(axis=0), len(known))
+    last = len(known) - 1 - finite[::-1].argmax(axis=0)
     seen_before = np.concatenate([np.zeros(reach + 1, dtype=int), holes.cumsum()])
     near_hole = seen_before[reach + 1 :] > seen_before[: -(reach + 1)]
-    usable = usable | between[:, None]
-    beginning = ~usable & (steps < first + reach)
-    hole = ~usable & ~beginning & near_hole[:, None]
-    return {
-        "beginning": int(beginning.sum()),
-        "holes": int(hole.sum()),
-        "missing": int((~usable & ~beginning & ~hole).sum()),
-        "between": int(between.sum()) * known.shape[1],
+    reasons = {
+        "not_begun": ~layout.begun,
+        "ended": layout.ended,
+        "beginning": steps < first + reach,
+        "waiting": ~finite & (steps > last),
+        "holes": near_hole[:, None],
+        "missing": np.ones_like(usable),
     }
+    left, counts = ~(usable | between[:, None]), {}
+    for reason, holds in reasons.items():
+        counts[reason] = int((left & holds).sum())
+        left = left & ~holds
+    return {**counts, "between": int(between.sum()) * known.shape[1]}
 
 
 def _too_short(empty: list[str], series: dict[str, Any], reach: int, target: Target) -> str:
+    left_out = {reason: count for reason, count in series["left_out"].items() if count}
     return (
         f"column '{target.column}': nothing is left for {empty}: a forecast looks at up to {reach} "
         f"steps before its target (features.windows), and the series have {series['steps']} steps "
-        f"in all; left out: {series['left_out']}"
+        f"in all; left out: {left_out}"
     )
+
+
+def _way_out(
+    closed: Any, data: Data, features: Features, series: dict[str, Any], train: int
+) -> str:
+    """What to change, where steps are empty at regular times, or a forecast looks back too far."""
+    season = data.series.season if data.series else 1
+    if closed is not None:
+        shorter = season - season // closed.period * len(closed.names)
+        fits = f" and set data.series.season to {shorter}" if 0 < shorter < season else ""
+        return (
+            f"; there are no rows on {', '.join(closed.names)}: leave out data.series.frequency, "
+            f"so that every row is a step,{fits}"
+        )
+    if series["left_out"]["holes"] > series["left_out"]["beginning"]:
+        return "; most of them look into a hole: see data.series.frequency, or look back less far"
+    name, steps = max(_looks_back(season, features).items(), key=lambda item: item[1])
+    return (
+        f"; {name} makes it look back {steps} steps, which have to be fewer than the {train} "
+        f"training steps: lower it, or bring more rows"
+    )
+
+
+def _looks_back(season: int, features: Features) -> dict[str, int]:
+    """Steps that a forecast looks back, by the parameter that says so."""
+    windows = features.windows
+    assert windows is not None
+    horizon, window = windows.horizon, windows.lookback - 1
+    return {
+        "features.windows.lookback": horizon + window,
+        "data.series.season": season * math.ceil(horizon / season),
+        "features.windows.seasons": max(windows.seasons, default=-window) + window,
+        "features.windows.lags": max(windows.lags, default=0),
+        "features.windows.rolling": max(windows.rolling, default=0) + horizon - 1,
+    }
 
 
 def build_windows(

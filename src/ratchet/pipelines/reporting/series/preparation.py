@@ -13,6 +13,9 @@ from ratchet.pipelines.reporting.page.wording import count, counted, listed, pla
 _MANY_LOST = 0.05
 _FREQUENCIES = {"D": "a day", "h": "an hour", "min": "a minute", "W": "a week"}
 _REASONS = {
+    "not_begun": "the series has not begun",
+    "ended": "the series has ended",
+    "waiting": "what comes true is not known yet",
     "beginning": "the window reaches back beyond the beginning of the series",
     "holes": "the window or the target falls into a hole",
     "missing": "a value that the forecast needs is missing",
@@ -35,6 +38,11 @@ def steps_of_series(selection: dict[str, Any], data: Data) -> list[Block]:
             f" {_first(found['unscaled'])} did not change over a season in the training rows; the "
             "errors there are measured by what is usual in the other series."
         )
+    if ended := found.get("ended"):
+        text += (
+            f" {_first(ended)} {'has' if len(ended) == 1 else 'have'} ended: no row follows for "
+            f"longer than {'is usual there' if _usual(data) else 'data.series.ends_after says'}."
+        )
     lost = pd.DataFrame(
         {
             "steps not forecast, because": [_REASONS.get(r, r) for r in found["left_out"]],
@@ -44,6 +52,10 @@ def steps_of_series(selection: dict[str, Any], data: Data) -> list[Block]:
     lost = lost[lost["steps"] > 0]
     table = Table("left_out", "Steps that are not forecast", lost, {"steps": "count"})
     return [Text(text.strip(), title="Series"), *([table] if len(lost) else [])]
+
+
+def _usual(data: Data) -> bool:
+    return data.series is None or data.series.ends_after is None
 
 
 def _distance(data: Data) -> str:
