@@ -146,7 +146,9 @@ def test_a_missing_file_is_told_as_ever(tmp_path):
 def test_formats_with_types_are_left_alone():
     assert not is_guessed({"type": "pandas.ParquetDataset", "filepath": "x"})
     assert not is_guessed({"type": "pandas.GenericDataset", "file_format": "pickle"})
+    assert not is_guessed({"type": "polars.CSVDataset", "filepath": "x"})
     assert is_guessed({"type": "pandas.GenericDataset", "file_format": "csv"})
+    assert is_guessed({"type": "kedro_datasets.pandas.CSVDataset", "filepath": "x"})
 
 
 MONTHS = ["2020.01", "2020.10", "", "2021.02"]

@@ -43,7 +43,10 @@ def is_guessed(config: Mapping[str, Any]) -> bool:
 
 def _format(config: Mapping[str, Any]) -> str:
     """What is read: ``csv``, ``excel``, ``json`` ..."""
-    kind = str(config.get("type", "")).rpartition(".")[2].lower().removesuffix("dataset")
+    package, _, kind = str(config.get("type", "")).rpartition(".")
+    if package.rpartition(".")[2] not in ("pandas", "datasets"):
+        return ""  # polars, say, takes other arguments
+    kind = kind.lower().removesuffix("dataset")
     return str(config.get("file_format", "")).lower() if kind == "generic" else kind
 
 

@@ -118,6 +118,8 @@ def _modules(project: Project, phase: str, name: str) -> set[str]:
     pipeline = project.pipelines[name][phase]
     modules = {f"ratchet.pipelines.{phase}.pipeline"}
     modules |= {node.func.__module__ for node in pipeline.nodes}
+    if f"{name}.raw" in pipeline.inputs():  # which a hook has read by the contract
+        modules.add("ratchet.datasets.raw")
     types = {str(project.entry(dataset).get("type")) for dataset in _data(pipeline.datasets())}
     ours = {load_obj(kind) for kind in types if kind.startswith("ratchet.")}
     called = [derived.function for derived in project.use_cases[name].data.functions.values()]
