@@ -145,6 +145,10 @@ def _check_names(use_case: UseCase) -> None:
     classes = [label for target in use_case.targets.values() for label in target.classes or []]
     if unfit := [name for name in [*use_case.data.known_columns, *classes] if "\0" in name]:
         raise ValueError(f"{unfit}: no name of a column or class may hold the character of code 0")
+    if history := use_case.features.history:
+        pairs = [f"{entity}_{value}" for entity in history.entities for value in history.values]
+        if len(set(pairs)) < len(pairs):
+            raise ValueError(f"features.history: of the columns {pairs} two are called the same")
     check_chosen("targets", use_case.targets)
     for name, target in use_case.targets.items():
         check_chosen(f"targets.{name}: candidate", target.contenders)

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.errors import ConfigError
+
 pytestmark = pytest.mark.slow  # MLflow takes five seconds to make a store
 
 PIPELINES = ["understanding", "preprocessing", "classical", "evaluation"]
@@ -196,3 +198,32 @@ def test_one_phase_alone_is_tracked(other, run_kedro):
         f"tags.mlflow.parentRunId = '{parents[0].info.run_id}' and tags.best = 'true'",
     )
     assert [run.info.run_name for run in evaluated] == ["shop.price.ridge"]
+
+
+def test_an_experiment_that_was_deleted_is_told_with_the_way_back(tmp_path, empty_mlflow):
+    from ratchet.hooks.tracking import open_store
+
+    empty_mlflow(tmp_path / "mlflow.db")
+    given = {
+        "tracking_uri": "sqlite:///mlflow.db",
+        "experiment": "ratchet",
+        "artifact_location": "artifacts",
+    }
+    store, number = open_store(given, tmp_path)
+    store.delete_experiment(number)
+
+    told = rf"'ratchet' was deleted.*mlflow experiments restore --experiment-id {number}\)"
+    with pytest.raises(ConfigError, match=told):
+        open_store(given, tmp_path)
+    store.restore_experiment(number)
+    assert open_store(given, tmp_path)[1] == number
+
+
+def test_metrics_of_every_class_have_a_name_of_their_own():
+    from ratchet.hooks.tracking import tracked_metrics
+
+    score = {"value": 0.5, "low": 0.4}
+    names = tracked_metrics({"test": dict.fromkeys(["f1_<=5", "f1_a/b", "f1_a?b", "f1_ok"], score)})
+
+    assert {"test/f1_le_5", "test/f1_le_5_low", "test/f1_ok", "test/f1_ok_low"} < set(names)
+    assert len([name for name in names if name.startswith("test/f1_a_b_")]) == 4

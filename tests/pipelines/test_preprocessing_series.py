@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.errors import ConfigError, DataError
-from ratchet.params import Data, Features
+from ratchet.params import Data, Features, Target
 from ratchet.pipelines.preprocessing.nodes import encode_features
 from ratchet.pipelines.preprocessing.series import build_windows, select_series
+from ratchet.pipelines.terms import learning_rows
 from ratchet.preparation import typed_rows
 
 COLUMNS = {
@@ -578,3 +579,46 @@ def test_values_that_windows_cannot_tell_apart_are_told(column):
 
 def test_values_that_never_change_are_told_apart_from_nothing():
     windows_of(frame().assign(warm=[0.1 + 0.2, 0.3] * 100))
+
+
+@pytest.mark.parametrize(
+    "called",
+    [
+        {
+            "shop": "series_id",
+            "sold": "static_level",
+            "price": "window_sold",
+            "warm": "split_ratio",
+        },
+        {"shop": "series", "sold": "dayofweek_sin", "price": "naive_[x]<", "warm": "target_sold"},
+        {"shop": "window", "sold": "time", "price": "lag_1", "warm": "dayofweek_sin"},
+        {"shop": "truth", "sold": "self", "price": "ahead_x", "warm": "self_season7"},
+    ],
+)
+def test_what_columns_are_called_changes_nothing_of_what_a_model_sees(called):
+    def encoded(names: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        def name(column: str) -> str:
+            return names.get(column, column)
+
+        settings = data(
+            columns={name(column): contract for column, contract in COLUMNS.items()},
+            series={"id": name("shop")},
+        )
+        windows = {"past": {name(c): how for c, how in WINDOWS["past"].items()}}
+        seen = Features.model_validate(
+            {
+                **FEATURES,
+                "numeric": [name("warm")],
+                "categorical": ["dayofweek", name("shop")],
+                "windows": {**WINDOWS, **windows, "known": [name("warm"), "dayofweek"]},
+            }
+        )
+        rows = frame().rename(columns=names)
+        features_frame = windows_of(rows, settings, seen, column=name("sold"))
+        train = encode_features(features_frame, seen, 0)[1]
+        target = Target.model_validate(targets(column=name("sold"))["sold"])
+        return learning_rows(train, target)[0], learning_rows(train, target, "recurrent")[0]
+
+    for odd, plain in zip(encoded(called), encoded({}), strict=True):
+        assert odd.columns.is_unique
+        np.testing.assert_array_equal(odd.to_numpy(), plain.to_numpy())

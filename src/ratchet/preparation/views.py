@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ratchet.errors import ConfigError
@@ -44,6 +45,7 @@ def make_views(primary: DataFrame, data: Data, features: Features, target: Targe
         features: the windows, and how columns that are known ahead are encoded.
         target: what is forecast.
     """
+    from ratchet.learning.features.encoders import numbered
     from ratchet.learning.features.windows import (
         View,
         naive_views,
@@ -63,6 +65,8 @@ def make_views(primary: DataFrame, data: Data, features: Features, target: Targe
             for season in windows.seasons
         ),
     ]
+    names = numbered(channel.name for channel in channels)  # `hour_sin` may be a column, too
+    channels = [replace(one, name=name) for one, name in zip(channels, names, strict=True)]
     lags = [View(f"lag_{n}", values, n, "level") for n in windows.lags if n >= windows.horizon]
     return [
         *window_views(channels, windows.lookback),

@@ -392,14 +392,19 @@ def tell_apart(
     Returns:
         The names in their order: as they are where that can be, else marked or numbered.
     """
-    used, starts = set(taken), tuple(reserved)
-    found = []
-    for name in map(_readable, names):
-        wanted = f"{MARK}{name}" if name.startswith(starts) else name
-        free, n = wanted, 1
+    starts = tuple(reserved)
+    plain = map(_readable, names)
+    return numbered((f"{MARK}{n}" if n.startswith(starts) else n for n in plain), taken)
+
+
+def numbered(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """Names as they are, with a number where they are taken."""
+    used, found = set(taken), []
+    for name in names:
+        free, n = name, 1
         while free in used:
             n += 1
-            free = f"{wanted} ({n})"
+            free = f"{name} ({n})"
         used.add(free)
         found.append(free)
     return found
