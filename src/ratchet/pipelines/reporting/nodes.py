@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Any
 
 from ratchet.frames import DataFrame
@@ -118,7 +119,7 @@ def describe_plots(**plots: Any) -> dict[str, str]:
     Returns:
         Name of the plot -> its title.
     """
-    return {name: figure.layout.title.text or "" for name, figure in plots.items()}
+    return {name: unescape(figure.layout.title.text or "") for name, figure in plots.items()}
 
 
 def draw_images(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> dict[str, Any]:

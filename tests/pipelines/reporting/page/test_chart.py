@@ -130,3 +130,23 @@ def test_ticks_of_a_logarithmic_axis_are_round(values: list[float], ticks: list[
     chart = Chart("c", "points", "", frame, "x", "y", logs="x")
     assert chart.ticks("x") == pytest.approx(ticks)
     assert chart.ticks("y") == []
+
+
+@pytest.mark.parametrize("kind", ["bar", "dots", "line"])
+def test_names_are_drawn_as_they_stand(kind: str) -> None:
+    names = ["$10 & $20", "a_$b^$", "<none>", "_hidden"]
+    frame = FRAME.assign(name=names)
+    ends = {"x": "x", "y": "y", "group": "name"} if kind == "line" else {"x": "y", "y": "name"}
+    chart = Chart("c", kind, "How much is $5 & $6 <b>", frame, **ends)
+
+    figure = to_matplotlib(chart)
+    figure.savefig(io.BytesIO(), format="png")
+    axes = figure.axes[0]
+    legend = axes.get_legend()
+    drawn = legend.get_texts() if legend else axes.get_yticklabels()
+    assert [text.get_text().strip() for text in drawn] == names
+    assert not any(text.get_parse_math() for text in [*drawn, axes._left_title])
+    told = to_plotly(chart)
+    shown = [trace.name for trace in told.data] if legend else list(told.data[0].y)
+    assert shown == ["$10 & $20", "a_$b^$", "&lt;none>", "_hidden"]
+    assert told.layout.title.text == "How much is $5 & $6 &lt;b>"

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ratchet.pipelines.reporting.page.chart import REFERENCE_COLOR, Chart
-from ratchet.pipelines.reporting.page.marks_plotly import MARKS
+from ratchet.pipelines.reporting.page.marks_plotly import MARKS, literal
 
 _FONT = {"family": "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif", "size": 13}
 _FEW = 12  # names that fit beside each other in a small plot
@@ -54,7 +54,7 @@ def figure_dict(chart: Chart, *, titled: bool = True) -> dict[str, Any]:
     }
     if titled:
         place = {"x": 0, "xref": "container", "pad": {"l": 12}}
-        layout["title"] = {"text": chart.title, "font": {"size": 16}, **place}
+        layout["title"] = {"text": literal(chart.title), "font": {"size": 16}, **place}
     if chart.kind == "histogram":
         layout |= {"barmode": "overlay", "bargap": 0.05}
     return {"data": MARKS[chart.kind](chart), "layout": layout | _references(chart)}
@@ -69,7 +69,10 @@ def _height(chart: Chart) -> int:
 
 def _axis(chart: Chart, axis: str, title: str) -> dict[str, Any]:
     """What both axes have in common."""
-    found: dict[str, Any] = {"title": {"text": title, "standoff": 8, "font": _FONT}, **_GRID}
+    found: dict[str, Any] = {
+        "title": {"text": literal(title), "standoff": 8, "font": _FONT},
+        **_GRID,
+    }
     if axis in chart.logs:
         found |= {"type": "log", **_ticks(chart.ticks(axis))}
     if axis in chart.shares:
@@ -94,7 +97,7 @@ def _x_axis(chart: Chart) -> dict[str, Any]:
 def _y_axis(chart: Chart) -> dict[str, Any]:
     if not chart.lies and chart.kind != "heatmap":
         return {}
-    names = list(chart.frame[chart.y].astype(str).unique())
+    names = [literal(name) for name in chart.frame[chart.y].astype(str).unique()]
     return {
         "autorange": "reversed",
         # All names also where there is little room, as in the previews of Kedro-Viz.
@@ -119,7 +122,7 @@ def _references(chart: Chart) -> dict[str, Any]:
         axes = {f"{at}ref": at, f"{along}ref": f"{along} domain"}
         ends = {f"{at}{end}": chart.reference for end in (0, 1)} | {f"{along}0": 0, f"{along}1": 1}
         shapes.append({**line, **axes, **ends})
-        name = {"text": chart.reference_title, "font": {"size": 11}, "showarrow": False}
+        name = {"text": literal(chart.reference_title), "font": {"size": 11}, "showarrow": False}
         place = {at: chart.reference, along: 1, "yanchor": "bottom"}
         notes.append({**name, **axes, **place, "xanchor": "center" if chart.lies else "right"})
     drawn = {"shapes": shapes, "annotations": notes}

@@ -12,6 +12,11 @@ from ratchet.pipelines.reporting.page.chart import COLORS, SCALE, Chart
 Trace = dict[str, Any]
 
 
+def literal(text: Any) -> Any:
+    """Text that plotly shows as it stands: of what looks like a tag it shows nothing."""
+    return text.replace("<", "&lt;") if isinstance(text, str) else text
+
+
 def _error_bars(chart: Chart, rows: pd.DataFrame) -> dict[str, Any]:
     lengths = chart.errors(rows)
     if lengths is None:
@@ -33,8 +38,8 @@ def _bars(chart: Chart) -> list[Trace]:
         {
             "type": "bar",
             "x": rows[chart.x].to_list(),
-            "y": rows[chart.y].astype(str).to_list(),
-            "name": name,
+            "y": [literal(str(value)) for value in rows[chart.y]],
+            "name": literal(name),
             "orientation": "h",
             "marker": {"color": COLORS[i % len(COLORS)]},
             **_error_bars(chart, rows),
@@ -48,8 +53,8 @@ def _scatter(chart: Chart, mode: str, size: int, opacity: float) -> list[Trace]:
         {
             "type": "scatter",
             "x": rows[chart.x].to_list(),
-            "y": rows[chart.y].to_list(),
-            "name": name,
+            "y": [literal(value) for value in rows[chart.y]],
+            "name": literal(name),
             "mode": mode,
             "marker": {"color": COLORS[i % len(COLORS)], "size": size, "opacity": opacity},
             "line": {"width": 2},
@@ -66,7 +71,7 @@ def _dots(chart: Chart) -> list[Trace]:
 def _lines(chart: Chart) -> list[Trace]:
     traces = _scatter(chart, "lines+markers", 7, 1.0)
     for trace in traces:
-        if trace["name"] == chart.loose:
+        if chart.loose is not None and trace["name"] == literal(chart.loose):
             trace |= {"mode": "markers", "marker": {**trace["marker"], "opacity": 0.6}}
     return traces
 
@@ -83,7 +88,7 @@ def _curves(chart: Chart) -> list[Trace]:
                 "type": "scatter",
                 "x": rows[chart.x].to_list(),
                 "y": rows[chart.y].to_list(),
-                "name": name,
+                "name": literal(name),
                 "mode": "lines",
                 "line": {"width": 1.8, "color": color},
             }
@@ -110,7 +115,7 @@ def _boxes(chart: Chart) -> list[Trace]:
         {
             "type": "box",
             "y": rows[chart.y].to_list(),
-            "name": name,
+            "name": literal(name),
             "boxpoints": "all",
             "jitter": 0.35,
             "pointpos": 0,
@@ -134,8 +139,8 @@ def _heatmap(chart: Chart) -> list[Trace]:
     return [
         {
             "type": "heatmap",
-            "x": [str(name) for name in columns],
-            "y": [str(name) for name in index],
+            "x": [literal(str(name)) for name in columns],
+            "y": [literal(str(name)) for name in index],
             "z": cells.to_numpy().tolist(),
             "text": words.to_numpy().tolist(),
             "texttemplate": "%{text}",
@@ -154,7 +159,7 @@ def _histogram(chart: Chart) -> list[Trace]:
             "type": "bar",
             "x": rows[chart.x].to_list(),
             "y": rows[chart.y].to_list(),
-            "name": name,
+            "name": literal(name),
             "opacity": 0.6 if chart.group else 1.0,
             "marker": {"color": COLORS[i % len(COLORS)]},
         }
