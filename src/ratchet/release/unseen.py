@@ -73,8 +73,16 @@ def unseen_rows(
     until = decided_until(read_manifest(folder)) if use_case.data.time else None
     rows = _count_new(known, use_case, until, folder, raw, as_of)
     told = f"{rows} new rows" if rows else "no new rows"
-    since = f"since {until}, the last that" if until else "beside those that"
+    since = f"since {_on_clock(until, use_case)}, the last that" if until else "beside those that"
     return Unseen(rows, champion, until, f"{told} {since} version {champion} knows")
+
+
+def _on_clock(until: str, use_case: UseCase) -> str:
+    """A moment as the clock of the data shows it."""
+    zone = use_case.data.timezone
+    if zone is None:
+        return until
+    return str(pd.Timestamp(until, tz="UTC").tz_convert(zone).isoformat())
 
 
 def _count_new(
