@@ -132,8 +132,9 @@ def _text(value: Any) -> str:
     """A value as a message shows it."""
     import pandas as pd
 
-    if isinstance(value, pd.Timestamp) and value == value.normalize():
-        return str(value.date())
+    if isinstance(value, pd.Timestamp):
+        clock = value.tz_localize(None)
+        return str(clock.date() if clock == clock.normalize() else value)
     return str(value)
 
 
