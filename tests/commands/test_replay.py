@@ -180,6 +180,21 @@ def test_a_stage_is_kept_by_what_decides_what_comes_out(tmp_path):
     assert stages(tmp_path, earlier).work(day).stage != work.stage
 
 
+def test_days_of_a_replay_are_those_of_the_local_clock(tmp_path):
+    column = POWER.data.columns["time"].model_copy(update={"timezone": "Asia/Tokyo"})
+    columns = {**POWER.data.columns, "time": column}
+    local = POWER.model_copy(update={"data": POWER.data.model_copy(update={"columns": columns})})
+    typed = rows()
+    zoned = typed.assign(time=typed["time"].dt.tz_localize("Asia/Tokyo"))
+    known, later = (pd.Timestamp(day) for day in ("2014-01-10", "2014-01-10 23:30"))
+
+    place = stages(tmp_path, zoned, local)
+
+    told = place._on_clock(pd.DataFrame({"time": [pd.Timestamp("2014-01-09 15:00")]}))
+    assert place._moment("2014-01-10T14:30:00") == later.isoformat()
+    assert told["time"].tolist() == [known]
+
+
 def test_all_code_that_trains_decides_where_a_stage_is_kept():
     source = Path(ratchet.__file__).parent
 

@@ -118,11 +118,27 @@ class Stages:
                 if role in told["latency_ms"]
             ),
             naive={
-                target: pd.read_parquet(work.stage / f"naive_{target}.parquet")
+                target: self._on_clock(pd.read_parquet(work.stage / f"naive_{target}.parquet"))
                 for target in self.use_case.targets
             },
             primary=pd.read_parquet(work.stage / "primary.parquet"),
         )
+
+    def _on_clock(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Rows by the clock that tells the days of the replay; they are kept in UTC."""
+        from ratchet.dates import on_clock
+
+        if "time" not in rows:
+            return rows
+        return rows.assign(time=on_clock(rows["time"], self.use_case.data.timezone))
+
+    def _moment(self, moment: str | None) -> str | None:
+        import pandas as pd
+
+        if moment is None or self.use_case.data.timezone is None:
+            return moment
+        at = self._on_clock(pd.DataFrame({"time": [pd.Timestamp(moment)]}))["time"]
+        return str(at.iloc[0].isoformat())
 
     def _model(self, day: pd.Timestamp, work: Work, role: str, latency_ms: float) -> Model:
         import pandas as pd
@@ -135,11 +151,11 @@ class Stages:
             version=work.day if role == ROLES[0] else f"{work.day} {role}",
             as_of=day,
             candidates=bundle.manifest["candidates"],
-            last_row=bundle.manifest["last_row"],
-            decided_until=bundle.manifest["decided_until"],
+            last_row=self._moment(bundle.manifest["last_row"]),
+            decided_until=self._moment(bundle.manifest["decided_until"]),
             scores={name: bundle.metrics[name]["test"] for name in self.use_case.targets},
             answers={
-                name: pd.read_parquet(work.answers / f"{role}_{name}.parquet")
+                name: self._on_clock(pd.read_parquet(work.answers / f"{role}_{name}.parquet"))
                 for name in self.use_case.targets
             },
             latency_ms=latency_ms,
