@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from ratchet.database import connect
 from ratchet.errors import DataError
+from ratchet.release.chain import digest_of
 from ratchet.release.ledger import ConflictError, Entry, Ledger, State
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -200,6 +201,101 @@ def unguarded(ledger: Ledger) -> None:
             connection.exec_driver_sql(f"DROP TRIGGER ratchet_ledger_no_{name}")
 
 
+def of_rows(findings: list[str]) -> list[str]:
+    """Findings about rows; those about triggers are of another test."""
+    return [line for line in findings if not line.startswith("the ledger: ")]
+
+
+def test_triggers_that_are_gone_are_a_finding(ledger):
+    write(ledger, "promote", "1", "1")
+    assert ledger.verify() == []
+
+    unguarded(ledger)
+
+    found = ledger.verify()
+    assert {line.split()[4] for line in found} >= {
+        "sqlite": {f"ratchet_ledger_no_{name}" for name in ("update", "delete", "replace")},
+        "postgresql": {"ratchet_ledger_no_change", "ratchet_ledger_no_truncate"},
+    }[ledger.engine.dialect.name]
+    assert all("is gone or changed" in line for line in found)
+
+
+def test_a_trigger_that_does_nothing_is_a_finding(tmp_path, caplog):
+    ledger = Ledger(connect(f"sqlite:///{tmp_path / 'x.db'}"))
+    write(ledger, "promote", "1", "1")
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER ratchet_ledger_no_update")
+        connection.exec_driver_sql(
+            "CREATE TRIGGER ratchet_ledger_no_update BEFORE UPDATE ON ratchet_ledger "
+            "BEGIN SELECT 1; END"
+        )
+
+    (found,) = ledger.verify()
+    assert found.startswith("the ledger: the trigger ratchet_ledger_no_update is gone or changed")
+    write(ledger, "hold", "2", "1")  # makes it anew, and says so
+    assert ledger.verify() == []
+    assert "ratchet_ledger_no_update" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("seq = 'x'", ["films: a decision has the number 'x'", "films: decision 2 is missing"]),
+        ("seq = 1.5", ["films: a decision has the number 1.5", "films: decision 2 is missing"]),
+        ("seq = -2", ["films: a decision has the number -2", "films: decision 2 is missing"]),
+        ("details = 'no JSON'", ["films: decision 2 was changed"]),
+        ("details = x'00ff'", ["films: decision 2 was changed"]),
+        ("details = CAST(x'ff' AS TEXT)", ["films: decision 2 was changed"]),
+        ("at = 7", ["films: decision 2 was changed"]),
+    ],
+)
+def test_whatever_was_written_into_a_row_is_a_finding(tmp_path, change, told):
+    ledger = Ledger(connect(f"sqlite:///{tmp_path / 'x.db'}"))
+    for version in "123":
+        write(ledger, "hold", version)
+    unguarded(ledger)
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE ratchet_ledger SET {change} WHERE seq = 2")
+
+    found = of_rows(ledger.verify())
+
+    assert [line for line in found if "not later" not in line] == told
+
+
+@pytest.mark.parametrize("details", ["no JSON", "[]", "7"])
+def test_a_row_that_nobody_can_read_is_a_finding_though_its_digest_fits(tmp_path, details):
+    ledger = Ledger(connect(f"sqlite:///{tmp_path / 'x.db'}"))
+    write(ledger, "hold", "1")
+    unguarded(ledger)
+    row = {**ledger._rows()[0], "details": details}
+    with ledger.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE ratchet_ledger SET details = :details, digest = :digest"),
+            {"details": details, "digest": digest_of(row)},
+        )
+
+    (found,) = of_rows(ledger.verify())
+    assert found.startswith("films: decision 1 cannot be read: ")
+    with pytest.raises(DataError, match="decision 1 about films"):
+        ledger.entries()
+
+
+def test_a_clock_that_was_ahead_is_told_and_keeps_the_order(tmp_path, caplog):
+    times = [datetime(2026, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)]
+    times += [datetime(2026, 1, 2, tzinfo=UTC)] * 3
+    clock = iter(times)
+    ledger = Ledger(connect(f"sqlite:///{tmp_path / 'x.db'}"), now=lambda: next(clock))
+    write(ledger, "promote", "1", "1")
+    write(ledger, "promote", "2", "2")
+    assert "decision 2 is dated 2099-01-01 00:00 UTC, which is yet" in ledger.ahead("films")
+
+    write(ledger, "promote", "3", "3")
+
+    assert ledger.state("films").champion == "3"
+    assert ledger.verify() == []
+    assert "is behind decision 2 (2099-01-01" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("statement", "told"),
     zip(
@@ -220,7 +316,7 @@ def test_what_was_done_without_the_triggers_is_seen(ledger, statement, told):
     with ledger.engine.begin() as connection:
         connection.exec_driver_sql(statement)
 
-    assert ledger.verify({"films": (3, newest.digest)}) == [told]
+    assert of_rows(ledger.verify({"films": (3, newest.digest)})) == [told]
 
 
 def test_a_row_that_cannot_be_read_is_named(ledger):
@@ -231,7 +327,7 @@ def test_a_row_that_cannot_be_read_is_named(ledger):
 
     with pytest.raises(DataError, match=r"decision 1 about films cannot be read.*--verify"):
         ledger.entries()
-    assert ledger.verify() == ["films: decision 1 was changed"]
+    assert of_rows(ledger.verify()) == ["films: decision 1 was changed"]
 
 
 def test_an_unknown_event(ledger):

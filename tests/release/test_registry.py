@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from ratchet.database import connect
 from ratchet.errors import ConfigError
 from ratchet.learning.files import atomic_write
+from ratchet.release.ledger import Ledger
 from ratchet.release.manifest import bundle_digest
 from ratchet.release.registry import Registry, RegistryError
 from ratchet.release.versions import models
@@ -254,7 +256,9 @@ def test_what_the_registry_knows_of_the_ledger_is_kept_as_evidence(registry, mak
         connection.exec_driver_sql("DROP TRIGGER ratchet_ledger_no_delete")
         connection.exec_driver_sql("DELETE FROM ratchet_ledger WHERE seq > 1")
     lost = "films: the end is missing: the registry knows decision 3, the ledger ends with 1"
-    assert registry.verify() == [lost]
+    guard, *found = registry.verify()
+    assert "the trigger ratchet_ledger_no_delete is gone" in guard
+    assert found == [lost]
 
     told = registry.repair("films")
 
@@ -394,3 +398,62 @@ def test_a_repeated_run_leaves_no_second_version(registry, make_bundle):
     assert [version.number for version in registry.versions("films")] == ["1", "2"]
     assert not (registry.bundles / "films" / "c").exists()
     assert registry.withdraw("stock", "dag/2") == []
+
+
+@pytest.fixture
+def on_disk(in_memory, tmp_path) -> Registry:
+    """A registry whose decisions are in a file."""
+    registry = in_memory(tmp_path / "bundles")
+    registry.ledger = Ledger(connect(f"sqlite:///{tmp_path / 'mlflow.db'}"))
+    return registry
+
+
+def again(registry: Registry, in_memory: Any) -> Registry:
+    """As another process finds it, after its models were deleted in MLflow."""
+    other: Registry = in_memory(registry.bundles)
+    other.ledger = Ledger(connect(str(registry.ledger.engine.url)))
+    return other
+
+
+def test_an_emptied_database_is_seen(on_disk, in_memory, make_bundle, tmp_path):
+    register(on_disk, make_bundle, "one")
+    for _ in range(2):
+        decide(on_disk, "hold", "1")
+    on_disk.repair("films")
+    assert on_disk.verify() == []
+    (tmp_path / "mlflow.db").write_bytes(b"")
+
+    lost = again(on_disk, in_memory)
+
+    told = "films: the end is missing: the checkpoint knows decision 2, the ledger ends with 0"
+    assert lost.verify() == [told]
+    decide(lost, "hold", "1")
+    (line,) = lost.repair("films")
+    assert line.startswith("the ledger of films lacks decision 2 as the checkpoint knows it")
+    assert lost.verify() == [told.replace("ends with 0", "ends with 1")]  # the evidence stays
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"decisions": {"films": {"seq": 1}}}'])
+def test_a_checkpoint_that_is_none_is_a_finding(on_disk, make_bundle, content):
+    register(on_disk, make_bundle, "one")
+    decide(on_disk, "hold", "1")
+    on_disk.repair("films")
+    on_disk.checkpoint.path.write_text(content)
+
+    (found,) = on_disk.verify()
+
+    assert found.startswith("the ledger: the checkpoint ")
+    assert "cannot be read" in found
+    on_disk.repair("films")
+    assert on_disk.checkpoint.path.read_text() == content
+
+
+def test_each_database_has_a_checkpoint_of_its_own(on_disk, in_memory, make_bundle, tmp_path):
+    register(on_disk, make_bundle, "one")
+    decide(on_disk, "hold", "1")
+    on_disk.repair("films")
+    other: Registry = in_memory(on_disk.bundles)
+    other.ledger = Ledger(connect(f"sqlite:///{tmp_path / 'other.db'}"))
+
+    assert other.verify() == []
+    assert on_disk.checkpoint.read()["films"].seq == 1

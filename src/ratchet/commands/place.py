@@ -108,4 +108,10 @@ def _check_database(registry: Registry, project: Path) -> None:
         return
     path = Path(url.database)
     name = path.relative_to(project) if path.is_relative_to(project) else path
+    if known := registry.checkpoint.read():
+        lost = ", ".join(f"{use_case} to decision {each.seq}" for use_case, each in known.items())
+        raise UserError(
+            f"the database {name} is gone; {registry.checkpoint.path} knows of {lost}: bring the "
+            f"database back from a copy, or delete that file to begin anew"
+        )
     raise UserError(f"nothing was decided yet, for there is no {name}: `kedro run` makes it")

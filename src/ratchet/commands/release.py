@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ratchet.commands.place import env_option, registry_here, use_case_option
+from ratchet.config import loader_here
 from ratchet.errors import UserError
 from ratchet.provenance import actor
 
 if TYPE_CHECKING:
     from ratchet.release.ledger import Entry
     from ratchet.release.registry import Registry
+    from ratchet.release.versioning import Pointer
+
+_HOUR = 3600
 
 to_option = click.option("--to", "version", metavar="VERSION", help="Number of the version.")
 
@@ -40,7 +44,7 @@ def ledger(use_case: str | None, verify: bool, as_json: bool, env: str | None) -
     """List the decisions, or verify that the list is whole."""
     registry = registry_here(env, use_case)
     if verify:
-        _verify(registry, use_case, as_json)
+        _verify(registry, use_case, as_json, env)
         return
     entries = registry.ledger.entries(use_case)
     if as_json:
@@ -51,18 +55,61 @@ def ledger(use_case: str | None, verify: bool, as_json: bool, env: str | None) -
         click.echo("\n".join(_lines(entries)))
 
 
-def _verify(registry: Registry, use_case: str | None, as_json: bool) -> None:
-    problems = registry.verify()
+def _verify(registry: Registry, use_case: str | None, as_json: bool, env: str | None) -> None:
+    from ratchet.release.ledger import GUARDS
+
+    problems = [*registry.verify(), *_by_pointers(registry, env)]
+    doubts = [registry.ledger.ahead(name) for name in registry.ledger.use_cases()]
+    notes = [*filter(None, doubts), *_emptied(registry, env)]
     if use_case is not None:
-        problems = [line for line in problems if line.startswith(f"{use_case}: ")]
+        ours = (f"{use_case}: ", f"{GUARDS}: ")
+        problems = [line for line in problems if line.startswith(ours)]
+        notes = [line for line in notes if line.startswith(ours)]
     n_decisions = registry.ledger.count(use_case)
     if as_json:
-        click.echo(json.dumps({"decisions": n_decisions, "problems": problems}, indent=2))
+        told = {"decisions": n_decisions, "problems": problems, "notes": notes}
+        click.echo(json.dumps(told, indent=2))
     else:
         whole = [f"{n_decisions} decision{'s' * (n_decisions != 1)}, and the chain is whole"]
-        click.echo("\n".join(problems or whole))
+        click.echo("\n".join([*(problems or whole), *notes]))
     if problems:
         raise click.exceptions.Exit(1)
+
+
+def _by_pointers(registry: Registry, env: str | None) -> Iterator[str]:
+    """Decisions that pointers of DVC know of this ledger, and that it does not contain."""
+    for pointer, known in _known(env):
+        name, ledger = pointer.use_case, registry.ledger
+        same = ledger.digest(name, 1) == known["first"]
+        if same and ledger.digest(name, known["seq"]) != known["digest"]:
+            yield (
+                f"{name}: decision {known['seq']} is not the one that the pointer of version "
+                f"{pointer.version} in DVC knows, or is missing"
+            )
+
+
+def _emptied(registry: Registry, env: str | None) -> Iterator[str]:
+    """Versions that were registered on this machine, where nothing is decided about them."""
+    for name in {pointer.use_case for pointer, _ in _known(env)}:
+        last = [(p, k) for p, k in _known(env) if p.use_case == name][-1]
+        folder = registry.bundles / name / last[0].bundle
+        if registry.ledger.count(name) == 0 and folder.is_dir():
+            yield (
+                f"{name}: nothing is decided, but version {last[0].version}, whose bundle is here, "
+                f"was made after decision {last[1]['seq']}: of another database, or this one was "
+                f"emptied"
+            )
+
+
+def _known(env: str | None) -> list[tuple[Pointer, Mapping[str, Any]]]:
+    """Pointers of DVC, and what each knows of the ledger that its version was decided in."""
+    from ratchet.release.versioning import Versions
+
+    loader, project = loader_here(env)
+    versions = Versions(project / loader["versioning"]["folder"], project)
+    pointers = [each for name in versions.use_cases() for each in versions.pointers(name)]
+    known = [(pointer, pointer.meta.get("ledger")) for pointer in pointers]
+    return [(pointer, each) for pointer, each in known if isinstance(each, Mapping)]
 
 
 def _lines(entries: Iterable[Entry]) -> Iterator[str]:
@@ -161,11 +208,13 @@ def _outcome(entry: Entry, before: int) -> str:
             f"{when}); nothing was changed"
         )
     seconds = (datetime.now(UTC) - entry.at).total_seconds()
+    # Where the clock of an earlier decision was ahead, this one's time is no time.
+    lag = f", its alias {seconds:.2f} s after the decision" if 0 <= seconds < _HOUR else ""
     failed = (
         f"version {entry.details['failed']} is in quarantine; " if "failed" in entry.details else ""
     )
     return (
-        f"version {entry.champion} of {entry.use_case} serves (decision {entry.seq}), its alias "
-        f"{seconds:.2f} s after the decision; {failed}the way back is "
+        f"version {entry.champion} of {entry.use_case} serves (decision {entry.seq}){lag}; "
+        f"{failed}the way back is "
         f"{'version ' + entry.previous if entry.previous else 'none'}"
     )

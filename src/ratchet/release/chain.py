@@ -162,9 +162,14 @@ def faults(rows: Sequence[Row], anchors: Mapping[str, tuple[int, str]]) -> list[
     Returns:
         One line per fault, empty when the chain is whole.
     """
-    found = []
-    for use_case in sorted({row["use_case"] for row in rows} | set(anchors)):
-        ours = sorted((row for row in rows if row["use_case"] == use_case), key=_number)
+    found, numbered = [], []
+    for row in rows:
+        if isinstance(row["use_case"], str) and type(row["seq"]) is int and row["seq"] > 0:
+            numbered.append(row)
+        else:
+            found.append(f"{row['use_case']}: a decision has the number {row['seq']!r}")
+    for use_case in sorted({row["use_case"] for row in numbered} | set(anchors)):
+        ours = sorted((row for row in numbered if row["use_case"] == use_case), key=_number)
         found += [f"{use_case}: {fault}" for fault in _faults_of_one(ours)]
         if use_case in anchors:
             found += [f"{use_case}: {fault}" for fault in _lost(ours, *anchors[use_case])]
@@ -183,10 +188,24 @@ def _faults_of_one(rows: Sequence[Row]) -> Iterator[str]:
             yield f"decision {_span(missing)} is missing"
         if row["digest"] != digest_of(row):
             yield f"decision {seq} was changed"
+        elif fault := _unreadable(row):
+            yield f"decision {seq} cannot be read: {fault}"
         elif not missing and row["parent"] != last["digest"]:
             yield f"decision {seq} does not follow decision {last['seq']} as it is here"
-        if row["at"] <= last["at"]:
+        if str(row["at"]) <= str(last["at"]):
             yield f"decision {seq} is not later than decision {last['seq']}"
+
+
+def _unreadable(row: Row) -> str:
+    """What nobody can read of a row whose digest fits: it was written by somebody else."""
+    try:
+        details, quarantined = json.loads(row["details"]), json.loads(row["quarantined"])
+        datetime.fromisoformat(row["at"])
+    except (ValueError, TypeError, RecursionError) as error:
+        return str(error)
+    if not (isinstance(details, dict) and isinstance(quarantined, list)):
+        return "details are no object, or those in quarantine no list"
+    return "" if row["event"] in EVENTS else f"there is no event {row['event']!r}"
 
 
 def _span(numbers: range) -> str:
@@ -195,7 +214,7 @@ def _span(numbers: range) -> str:
 
 
 def _lost(rows: Sequence[Row], seq: int, digest: str) -> Iterator[str]:
-    """Compare with the row that the registry remembers."""
+    """Compare with the row that is remembered elsewhere."""
     known = {row["seq"]: row["digest"] for row in rows}
     if seq > max(known, default=0):
         last = max(known, default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from ratchet.release.ledger import Entry, State
 from ratchet.release.manifest import bundle_digest
 from ratchet.release.registry import Registry, RegistryError
 from ratchet.release.versions import DIGEST
+
+LOGGER = logging.getLogger(__name__)
 
 Check = Callable[[Path], object]
 """Opens a bundle and lets it answer; raises when it cannot."""
@@ -30,6 +33,9 @@ class Desk:
     def open(cls, registry: Registry, use_case: str, actor: str) -> Desk:
         """Finish what an earlier action left undone, and look where things stand."""
         registry.repair(use_case)
+        for doubt in [*registry.checkpoint.update(use_case), registry.ledger.ahead(use_case)]:
+            if doubt:
+                LOGGER.warning("%s", doubt)
         return cls(registry, use_case, actor, registry.ledger.state(use_case))
 
     def expect(self, event: str, seq: int) -> None:

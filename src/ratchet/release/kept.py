@@ -8,6 +8,7 @@ from importlib.metadata import PathDistribution
 from pathlib import Path
 from typing import Any
 
+from ratchet.release.checkpoint import Known, known_of
 from ratchet.release.manifest import read_manifest
 from ratchet.release.registry import Registry, Version
 from ratchet.release.versioning import Pointer, VersioningError, Versions
@@ -75,7 +76,8 @@ def keep_versions(
         pointer = versions.pointer(name, version.bundle)
         if pointer is None:
             mine = files if _is_of_one_run(version, known[-1]) else {}
-            pointer = _keep(versions, version, name, targets, mine)
+            decided = known_of(registry.ledger, name)
+            pointer = _keep(versions, version, name, targets, mine, decided)
         registry.note(name, version.number, {TAG: pointer.hash})
     return [version.number for version in left]
 
@@ -95,6 +97,7 @@ def _keep(
     name: str,
     targets: Collection[str],
     files: Mapping[str, Path],
+    decided: Known | None,
 ) -> Pointer:
     manifest = read_manifest(version.folder)
     raw = files.get(f"{name}.raw")
@@ -113,6 +116,7 @@ def _keep(
         **{key: manifest[key] for key in _NOTED},
         "raw": origin,
         "files": kept,
+        "ledger": decided.model_dump() if decided else None,
     }
     sources = {BUNDLE: version.folder, **{place: files[d] for d, place in kept.items()}}
     return versions.add(name, version.bundle, sources, meta)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +25,15 @@ from ratchet.release.chain import (
     moment_text,
     state_of,
 )
-from ratchet.release.ledger_table import TABLE, make
+from ratchet.release.ledger_table import TABLE, make, missing_guards
+
+LOGGER = logging.getLogger(__name__)
+
+GUARDS = "the ledger"
+"""What a finding is about that is about all use cases."""
+
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""By which clocks of machines may differ without a word."""
 
 __all__ = ["ConflictError", "Entry", "Ledger", "State"]
 
@@ -106,8 +116,14 @@ class Ledger:
         at = self._now()
         if last is None:
             return _link(at, START, canonical(quarantined or ()))
-        # The clock of another machine may be behind.
-        at = max(at, datetime.fromisoformat(last["at"]) + timedelta(microseconds=1))
+        # The clock of another machine may be behind, or have been ahead: the order counts.
+        before = datetime.fromisoformat(last["at"])
+        if before > at + CLOCKS_DIFFER:
+            LOGGER.warning(
+                "%s: this machine's clock (%s) is behind decision %d (%s): one of the two is wrong",
+                *(last["use_case"], moment_text(at), last["seq"], last["at"]),
+            )
+        at = max(at, before + timedelta(microseconds=1))
         kept = last["quarantined"] if quarantined is None else canonical(quarantined)
         return _link(at, last["digest"], kept)
 
@@ -138,12 +154,20 @@ class Ledger:
 
     def use_cases(self) -> list[str]:
         """Use cases about which something was decided, by name."""
-        return sorted({row["use_case"] for row in self._rows(None, ("use_case",))})
+        found = {row["use_case"] for row in self._rows(None, ("use_case",), lenient=True)}
+        return sorted(name for name in found if isinstance(name, str))
 
     def state(self, use_case: str) -> State:
         """What serves, the way back, and on which decision that rests."""
         columns = ("seq", "at", "event", "version", "champion", "previous", "quarantined")
-        return state_of(self._rows(use_case, columns))
+        rows = self._rows(use_case, columns)
+        try:
+            return state_of(rows)
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"the decisions about {use_case} cannot be read: they were changed in the database "
+                f"(kedro ratchet ledger --verify)"
+            ) from error
 
     def serving(self, use_case: str, moment: datetime | None = None) -> Entry | None:
         """The decision since which the champion of a moment served.
@@ -189,21 +213,65 @@ class Ledger:
             anchors: use case -> number and digest of a decision known to have been written, as
                 ``Registry.anchors`` gives them: without one a cut-off end cannot be seen.
         """
-        return faults(self._rows(), anchors or {})
+        guards = [
+            f"{GUARDS}: the trigger {name} is gone or changed: rows could be changed since"
+            for name in missing_guards(self.engine)
+        ]
+        return [*guards, *faults(self._rows(lenient=True), anchors or {})]
 
-    def _rows(self, use_case: str | None = None, columns: Sequence[str] = ()) -> list[Row]:
+    def ahead(self, use_case: str) -> str:
+        """What is wrong with the clocks of those that decided; empty where nothing is."""
+        try:
+            newest = self.newest(use_case)
+        except DataError:  # which is told elsewhere
+            return ""
+        if newest is None or newest.at <= self._now() + CLOCKS_DIFFER:
+            return ""
+        return (
+            f"{use_case}: decision {newest.seq} is dated {newest.at:%Y-%m-%d %H:%M} UTC, which is "
+            f"yet to come: the clock of {newest.actor} was ahead, or that of this machine is behind"
+        )
+
+    def _rows(
+        self,
+        use_case: str | None = None,
+        columns: Sequence[str] = (),
+        *,
+        lenient: bool = False,
+    ) -> list[Row]:
+        """Rows in their order.
+
+        Args:
+            use_case: of which; all by default.
+            columns: which; all by default.
+            lenient: also those with text that is none, as somebody may have written it.
+        """
         if not self._exists():
             return []
         query = sa.select(*(TABLE.c[name] for name in columns or TABLE.c.keys()))
         if use_case is not None:
             query = query.where(TABLE.c.use_case == use_case)
-        with self.engine.connect() as connection:
-            found = connection.execute(query.order_by(TABLE.c.use_case, TABLE.c.seq))
-            return [dict(row) for row in found.mappings()]
+        query = query.order_by(TABLE.c.use_case, TABLE.c.seq)
+        with self.engine.connect() as connection, _any_text(connection, lenient=lenient):
+            return [dict(row) for row in connection.execute(query).mappings()]
 
     def _exists(self) -> bool:
         self._made = self._made or sa.inspect(self.engine).has_table(TABLE.name)
         return self._made
+
+
+@contextmanager
+def _any_text(connection: Connection, *, lenient: bool) -> Iterator[None]:
+    """Let SQLite give text that is not UTF-8, too."""
+    raw: Any = connection.connection.driver_connection
+    if not lenient or connection.dialect.name != "sqlite":
+        yield
+        return
+    raw.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
+    try:
+        yield
+    finally:
+        raw.text_factory = str
 
 
 def describe(entry: Entry) -> str:
@@ -227,11 +295,16 @@ def _entry(row: Row) -> Entry:
     try:
         read = {name: json.loads(row[name]) for name in ("details", "quarantined")}
         at = datetime.fromisoformat(row["at"])
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise DataError(
             f"decision {row['seq']} about {row['use_case']} cannot be read: it was changed in the "
             f"database (kedro ratchet ledger --verify)"
         ) from error
+    if not isinstance(read["details"], dict):
+        raise DataError(
+            f"decision {row['seq']} about {row['use_case']} has no details: it was changed in the "
+            f"database (kedro ratchet ledger --verify)"
+        )
     return Entry(**{**row, **read, "at": at, "quarantined": tuple(read["quarantined"])})
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import re
+
 import sqlalchemy as sa
 from sqlalchemy import Engine
+
+LOGGER = logging.getLogger(__name__)
 
 TABLE = sa.Table(
     "ratchet_ledger",
@@ -60,7 +65,12 @@ def make(engine: Engine) -> None:
     dialect = engine.dialect.name
     if dialect != "sqlite" and sa.inspect(engine).has_table(TABLE.name):
         return
+    gone = missing_guards(engine)
+    if gone:
+        LOGGER.warning("triggers of the ledger are gone and made anew: %s", ", ".join(gone))
     with engine.begin() as connection:
+        for name in gone:
+            connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
         if dialect == "postgresql":
             connection.exec_driver_sql(_POSTGRESQL_LOCK)
             if sa.inspect(connection).has_table(TABLE.name):
@@ -68,3 +78,36 @@ def make(engine: Engine) -> None:
         connection.execute(sa.schema.CreateTable(TABLE, if_not_exists=True))
         for statement in _GUARDS.get(dialect, ()):
             connection.exec_driver_sql(statement)
+
+
+def missing_guards(engine: Engine) -> list[str]:
+    """Names of the triggers that are gone, switched off, or other than they were made."""
+    dialect = engine.dialect.name
+    if dialect not in _GUARDS or not sa.inspect(engine).has_table(TABLE.name):
+        return []
+    expected = {name: text for text in _GUARDS[dialect] if (name := _trigger(text))}
+    query = _TRIGGERS[dialect]
+    with engine.connect() as connection:
+        found = {str(row[0]): row[1] for row in connection.exec_driver_sql(query)}
+    return [
+        name
+        for name, text in expected.items()
+        if name not in found or (dialect == "sqlite" and _body(found[name]) != _body(text))
+    ]
+
+
+_TRIGGERS = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'",
+    "postgresql": "SELECT tgname, '' FROM pg_trigger WHERE tgenabled <> 'D' "
+    f"AND tgrelid = '{TABLE.name}'::regclass",
+}
+
+
+def _trigger(statement: str) -> str:
+    """Name of the trigger that a statement makes; empty where it makes something else."""
+    found = re.match(r"CREATE TRIGGER (?:IF NOT EXISTS )?(\w+)", statement)
+    return found[1] if found else ""
+
+
+def _body(statement: str) -> str:
+    return statement.partition(" BEFORE ")[2]

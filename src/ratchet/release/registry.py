@@ -13,7 +13,8 @@ from ratchet.database import connect, database_url, mlflow_client
 from ratchet.errors import UserError
 from ratchet.locks import LockedError, locked
 from ratchet.release.aliases import anchors, challenger_of, drop_anchor, follow
-from ratchet.release.ledger import Ledger
+from ratchet.release.checkpoint import Checkpoint
+from ratchet.release.ledger import GUARDS, Ledger
 from ratchet.release.leftovers import clear, mark, remove
 from ratchet.release.manifest import BundleError, bundle_digest
 from ratchet.release.versions import (
@@ -197,9 +198,9 @@ class Registry:
         Returns:
             One line for each alias that was moved, and for each thing that cannot be mended.
         """
+        told = [*self.checkpoint.update(use_case)]
         if model_of(self.client, use_case) is None:
-            return []
-        told: list[str] = []
+            return told
         state, seq = self.ledger.state(use_case), -1
         while state.seq != seq:
             told += follow(self.client, use_case, state, self.versions(use_case))
@@ -208,8 +209,35 @@ class Registry:
         return [*told, *drop_anchor(self.client, use_case, self.ledger)]
 
     def verify(self) -> list[str]:
-        """What is wrong with the ledger, its end included; empty when it is whole."""
-        return self.ledger.verify(anchors(self.client))
+        """What is wrong with the ledger, its end included; empty when it is whole.
+
+        Its end is compared with the registered models, and with the checkpoint beside the bundles.
+        """
+        found = self.ledger.verify(self._anchors())
+        try:
+            known = self.checkpoint.read()
+        except UserError as error:
+            return [*found, f"{GUARDS}: {error}"]
+        noted = {name: (each.seq, each.digest) for name, each in known.items()}
+        more = [line for line in self.ledger.verify(noted) if line not in found]
+        return [
+            *found,
+            *(line.replace("the registry knows", "the checkpoint knows") for line in more),
+        ]
+
+    def _anchors(self) -> dict[str, tuple[int, str]]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return anchors(self.client)
+        except MlflowException as error:  # of a database that was emptied or damaged
+            LOGGER.warning("MLflow's registry cannot be read: %s", str(error).splitlines()[0])
+            return {}
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """What is known of the decisions outside of their database."""
+        return Checkpoint(self.bundles, self.ledger)
 
     def withdraw(self, use_case: str, orchestrator_run: str) -> list[str]:
         """Remove what an earlier try of a DAG run has registered and nothing was decided about.

@@ -135,6 +135,8 @@ def collect(
         One status per use case, by name: Kedro reads parameter files in any order.
     """
     faults = [] if registry is None else registry.verify()
+    if registry is not None:
+        faults = [*faults, *(registry.ledger.ahead(name) for name in use_cases)]
     return [
         _status(registry, log, name, use_case, watches.get(name), faults)
         for name, use_case in sorted(use_cases.items())
@@ -187,9 +189,9 @@ def _status(
             watched=looked_at if looked_at != state.champion else None,
         )
     broken = [
-        f"the ledger: {fault.removeprefix(f'{name}: ')}"
+        f"the ledger: {fault.removeprefix(f'{name}: ').removeprefix('the ledger: ')}"
         for fault in faults
-        if fault.startswith(f"{name}: ")
+        if fault.startswith((f"{name}: ", "the ledger: "))
     ]
     problems = [*broken, *unreadable, *bundles.problems, *disagreements(registry, name, state)]
     return replace(status, problems=problems)
@@ -212,6 +214,8 @@ def _unsettled(entries: Sequence[Any]) -> Any:
 def _predicted(log: Any, use_case: str, target: str, state: Any) -> Predicted:
     rows = log.rows(use_case, target, state.champion, arm="champion")
     since = state.since.astimezone(dt.UTC).replace(tzinfo=None)
+    if state.since > dt.datetime.now(dt.UTC):  # a clock was ahead: all are its own
+        since = dt.datetime.min
     answers = rows[~rows["failed"].astype(bool) & (rows["predicted_at"] >= since)]
     latest = None if answers.empty else answers["predicted_at"].max().to_pydatetime()
     known = answers.index[answers["truth"].notna()]
