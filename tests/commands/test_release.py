@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from ratchet.commands import COMMANDS, ratchet, release
+from ratchet.commands import COMMANDS, ratchet
 from ratchet.release.registry import Registry, RegistryError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ class Store:
         return Page([self.get_registered_model("ratchet-films")])
 
     def search_model_versions(self, _: str, page_token: None) -> Any:
-        made = {"run_id": None, "creation_timestamp": 1}
+        made = {"run_id": None, "creation_timestamp": 1, "source": None}
         return Page(
             SimpleNamespace(version=number, tags={"bundle": f"b{number}"}, **made)
             for number in (1, 2, 4)
@@ -90,10 +91,11 @@ def registry(project: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     bundles = project / "data" / "06_models" / "bundles"
     for number in (1, 2, 4):
         (bundles / "films" / f"b{number}").mkdir(parents=True)
+        (bundles / "films" / f"b{number}" / "manifest.json").write_text(f"[{number}]")
     registry = Registry(f"sqlite:///{project / 'mlflow.db'}", bundles)
     store = Store()
     monkeypatch.setattr(Registry, "client", store)
-    monkeypatch.setattr(release, "_check", lambda folder: None)
+    monkeypatch.setattr("ratchet.release.rehearsal.rehearse", lambda folder: None)
     times = iter(NOON + timedelta(days=day) for day in range(9))
     registry.ledger._now = lambda: next(times)
     for seq, version in enumerate("12"):
@@ -137,9 +139,61 @@ def test_verifying(registry):
 
     assert told("ledger", "--verify") == "films: decision 1 was changed"
     assert told("ledger", "--verify", "-u", "films") == "films: decision 1 was changed"
-    assert type_in("ledger", "--verify", "-u", "stock").exit_code == 0
+    guard = "the ledger: the trigger ratchet_ledger_no_update is gone or changed"
+    assert told("ledger", "--verify", "-u", "stock").startswith(guard)  # of all use cases
     found = json.loads(type_in("ledger", "--verify", "--json").output)
-    assert found == {"decisions": 2, "problems": ["films: decision 1 was changed"]}
+    assert (found["decisions"], found["notes"]) == (2, [])
+    assert found["problems"][0].startswith(guard)
+    assert found["problems"][1:] == ["films: decision 1 was changed"]
+
+
+def test_a_database_that_was_emptied_is_told(registry, project):
+    (project / "mlflow.db").write_bytes(b"")
+    registry.client.tags.clear()  # as its model was deleted, too
+    lost = "films: the end is missing: the checkpoint knows decision 2, the ledger ends with 0"
+    assert lost in type_in("ledger", "--verify").output.splitlines()
+
+    (project / "mlflow.db").unlink()
+
+    assert "the database mlflow.db is gone; " in told("ledger", "--verify")
+    assert "knows of films to decision 2: bring the database back" in told("ledger")
+
+
+def test_a_clock_that_was_ahead_is_told(registry):
+    registry.ledger._now = lambda: datetime(2099, 1, 1, tzinfo=UTC)
+    registry.ledger.append(
+        *("films", "hold"),
+        **{"version": "4", "champion": "2", "previous": "1", "actor": "ada", "reason": "x"},
+        expect=registry.ledger.state("films").seq,
+    )
+
+    whole, note = type_in("ledger", "--verify").output.splitlines()
+
+    assert whole.endswith("and the chain is whole")
+    assert "is dated 2099-01-01 00:00 UTC, which is yet to come: the clock of ada was" in note
+    assert "alias" not in type_in("promote", "-u", "films", "--to", "1", "--reason", "x").output
+
+
+def test_a_pointer_of_dvc_knows_decisions_too(registry, project):
+    entries = registry.ledger.entries("films")
+    known = {"first": entries[0].digest, "seq": 2, "digest": "0" * 64}
+    pointer = {
+        "outs": [{"md5": "1", "path": "b2"}],
+        "meta": {"version": "2", "ledger": known},
+    }
+    place = project / "data" / "versions" / "films" / "b2.dvc"
+    place.parent.mkdir(parents=True)
+    place.write_text(yaml.safe_dump(pointer))
+
+    lost = "films: decision 2 is not the one that the pointer of version 2 in DVC knows, or is "
+    assert told("ledger", "--verify").startswith(lost)
+    pointer["meta"]["ledger"]["digest"] = entries[1].digest  # type: ignore[index]
+    place.write_text(yaml.safe_dump(pointer))
+    assert type_in("ledger", "--verify").exit_code == 0
+    known["first"] = "0" * 64  # of another ledger, such as that of a colleague
+    known["digest"] = "1" * 64
+    place.write_text(yaml.safe_dump(pointer))
+    assert type_in("ledger", "--verify").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -253,7 +307,7 @@ def test_a_bundle_that_does_not_answer_is_said(registry, monkeypatch):
     def fail(folder: Path) -> None:
         raise RegistryError(f"{folder.name}: damaged")
 
-    monkeypatch.setattr(release, "_check", fail)
+    monkeypatch.setattr("ratchet.release.rehearsal.rehearse", fail)
 
     line = told("promote", "-u", "films", "--reason", "x")
     assert line == "Error: version 4 of films cannot serve: b4: damaged"
@@ -267,7 +321,7 @@ def test_every_command_is_there_and_helps():
 
 
 def test_without_a_way_back_on_request_only(registry):
-    (registry.bundles / "films" / "b2").rmdir()
+    shutil.rmtree(registry.bundles / "films" / "b2")
     words = ("promote", "-u", "films", "--reason", "x")
     assert told(*words).startswith("Error: films: not promoted, for there would be no way back: ")
 

@@ -64,7 +64,12 @@ def register(registry: Registry, name: str, **facts: Any) -> str:
     (folder / "use_case.json").write_text("{}")
     manifest = {
         **{"format": FORMAT, "use_case": "films", "created_at": "2026-11-25", "refit": "none"},
-        **{"candidates": {}, "signature": {}, "packages": {}, "data_hash": "same"},
+        **{"candidates": {}, "packages": {}, "data_hash": "same"},
+        "signature": {
+            "inputs": {"a": {"type": "number", "nullable": False}},
+            "features": {"a": "float64"},
+            "outputs": {"rating": ["prediction"]},
+        },
         **dict.fromkeys((*NOTHING_KNOWN, "orchestrator_run")),
         **facts,
     }
@@ -213,7 +218,7 @@ def test_a_version_is_found_by_number_bundle_registry_and_ledger(
     register(registry, "one")
     keep_versions(versions, registry, "films", TARGETS, files)
     later = in_memory(tmp_path / "later")  # a database that was made anew counts from 1 again
-    register(later, "two", created_at="later")
+    register(later, "two", created_at="2026-11-26")
     keep_versions(versions, later, "films", TARGETS, files)
 
     with pytest.raises(VersioningError, match="name its bundle, one, two"):

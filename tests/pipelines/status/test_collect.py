@@ -247,8 +247,10 @@ def test_a_ledger_that_was_changed(served, log):
             connection.execute(sa.text(f"DROP TRIGGER {trigger[0]}"))
         connection.execute(sa.text("UPDATE ratchet_ledger SET reason = 'better' WHERE seq = 1"))
 
-    (problem, *_) = look(served, log).problems
+    *guards, problem = [x for x in look(served, log).problems if x.startswith("the ledger: ")]
 
+    assert len(guards) == 3
+    assert "the trigger ratchet_ledger_no_update is gone" in guards[0]
     assert problem == "the ledger: decision 1 was changed"
 
 
