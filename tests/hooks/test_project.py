@@ -171,3 +171,29 @@ def test_rows_are_cut_at_a_day_and_by_their_time(monkeypatch, phase):
         start(monkeypatch, phase, "shop", as_of="nov 2020", **timed)
     with pytest.raises(ConfigError, match=r"parameter as_of: shop names no data\.time column"):
         start(monkeypatch, phase, "shop", as_of="2020-01-31")
+
+
+def refuse(rows):
+    raise ValueError(f"a validator has seen {rows['code'].tolist()}")
+
+
+@pytest.mark.parametrize("entry", ["shop.raw", "{use_case}.raw"])
+def test_raw_rows_are_read_as_their_contract_says(tmp_path, entry, caplog):
+    from kedro.io import DataCatalog
+
+    (tmp_path / "raw.csv").write_text("id,code\n1,NA\n2,01\n", encoding="utf-8")
+    config = {"type": "pandas.CSVDataset", "filepath": str(tmp_path / "raw.csv")}
+    checked = {**config, "validator": f"{__name__}.refuse"}
+    catalog = DataCatalog.from_config({entry: config, "checked.raw": checked, "other": config})
+    columns = {"id": {"type": "integer"}, "code": {"type": "string"}}
+    content = {"seed": 1, "shop": {"data": {"key": "id", "columns": columns}}}
+    content |= {"checked": content["shop"], "without": content["shop"]}
+
+    ProjectHooks().after_catalog_created(catalog, {"parameters": content}, None, None)
+
+    assert "Replacing" not in caplog.text
+    assert catalog.load("shop.raw")["code"].tolist() == ["NA", "01"]
+    assert str(catalog.get("shop.raw")._filepath) == config["filepath"]
+    assert catalog.load("other")["code"].isna().any()
+    with pytest.raises(Exception, match=r"\['NA', '01'\]"):
+        catalog.load("checked.raw")

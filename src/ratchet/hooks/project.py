@@ -39,18 +39,14 @@ class ProjectHooks:
                 continue
             found = catalog.config_resolver.resolve_pattern(entry)
             if is_guessed(found):
-                version = (load_versions or {}).get(entry)
-                specs = catalog.validator_specs.get(entry)
                 catalog._lazy_datasets.pop(entry, None)  # or Kedro warns that it is replaced
                 catalog[entry] = RawDataset(
                     name=entry,
                     config=found,
                     data=value.get("data", {}),
-                    load_version=version,
+                    load_version=(load_versions or {}).get(entry),
                     save_version=save_version,
                 )
-                if specs is not None:
-                    catalog._validator_specs[entry] = specs
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Any) -> None:
