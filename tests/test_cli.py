@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
@@ -97,3 +99,30 @@ def test_a_run_of_unknown_candidates():
 
     assert done.exit_code == 1
     assert "candidates: unknown ['oops']; there are ['boosted_ridge', " in done.output
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "no space is left on the disk; make"),
+        (OSError(errno.EROFS, "Read-only file system"), "the disk is mounted read-only"),
+        (PermissionError(errno.EACCES, "Permission denied"), "no permission"),
+        (MemoryError("Unable to allocate 9 GiB"), "memory has run out; fewer candidates"),
+        (
+            RuntimeError("(sqlite3.OperationalError) database or disk is full\n[SQL: ...]"),
+            "the database of the project cannot be written (database or disk is full): make room",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_told_without_a_library(cause, told):
+    assert readable(cause).startswith(told)
+    if not isinstance(cause, RuntimeError):
+        error = DatasetError("films.typed: Failed while saving data to dataset Parquet(x).\nno")
+        error.__cause__ = cause
+        assert readable(error).startswith(f"films.typed: {told}")
+
+
+def test_the_file_that_cannot_be_written_is_named():
+    error = PermissionError(errno.EACCES, "Permission denied", "data/a.json")
+
+    assert readable(error) == "data/a.json: no permission"

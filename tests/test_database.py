@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from ratchet.database import database_url, mlflow_client, tracking_uri
-from ratchet.errors import ConfigError
+from ratchet.database import connect, database_url, mlflow_client, tracking_uri
+from ratchet.errors import ConfigError, DatabaseError
 from ratchet.locks import LockedError, locked
 
 PROJECT = Path("/srv/project")
@@ -97,3 +98,62 @@ def test_once_tables_are_there_nobody_waits_for_a_lock(monkeypatch, tmp_path):
         path.write_bytes(b"")  # lost: tables are made anew, one process after the other
         with pytest.raises(LockedError, match=r"making the tables of .*own\.db: process \d+ \("):
             mlflow_client(f"sqlite:///{path}")
+
+
+def damaged(path: Path, how: str) -> sa.Engine:
+    """An SQLite file with a table that something has happened to, and what opens it."""
+    url = f"sqlite:///{path}"
+    engine = connect(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (x TEXT UNIQUE)")
+        rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION SELECT i + 1 FROM n WHERE i < 2000)"
+        connection.exec_driver_sql(f"INSERT INTO t {rows} SELECT hex(i * 1e9) FROM n")
+    engine.dispose()
+    whole = path.read_bytes()
+    if how == "garbage":
+        path.write_bytes(b"garbage" * 1000)
+    elif how == "truncated":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif how == "emptied":
+        path.write_bytes(b"")
+    setting = {"full": "max_page_count = 1", "read-only": "query_only = 1"}.get(how)
+    if setting:
+        sa.event.listen(engine, "connect", lambda raw, _: raw.execute(f"PRAGMA {setting}"))
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("garbage", "is damaged (file is not a database): put a copy of it back, or move it away"),
+        ("truncated", "is damaged (database disk image is malformed): put a copy of it back, or"),
+        ("emptied", "is damaged (no such table): put a copy of it back, or move it away"),
+        ("full", "cannot be written (database or disk is full): make room on its disk"),
+        ("read-only", "cannot be written (attempt to write a readonly database): look at the perm"),
+    ],
+)
+def test_a_database_in_trouble_is_named_with_a_way_out(tmp_path, how, told):
+    engine = damaged(tmp_path / "a.db", how)
+
+    with pytest.raises(DatabaseError) as error, engine.begin() as connection:  # noqa: PT012
+        connection.exec_driver_sql("INSERT INTO t SELECT 'a' || hex(zeroblob(9000))")
+        connection.exec_driver_sql("SELECT count(*), max(x) FROM t WHERE x > ''").all()
+        connection.exec_driver_sql("SELECT * FROM t NOT INDEXED").all()
+
+    assert str(error.value).startswith(f"the database sqlite:///{tmp_path}/a.db {told}")
+
+
+def test_an_ordinary_error_of_the_database_stays(tmp_path):
+    engine = connect(f"sqlite:///{tmp_path}/a.db")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (x UNIQUE)")
+        connection.exec_driver_sql("INSERT INTO t VALUES (1)")
+        with pytest.raises(sa.exc.IntegrityError):
+            connection.exec_driver_sql("INSERT INTO t VALUES (1)")
+
+
+def test_a_store_of_mlflow_that_is_damaged_is_named(tmp_path):
+    (tmp_path / "a.db").write_bytes(b"garbage" * 1000)
+
+    with pytest.raises(DatabaseError, match=r"a\.db is damaged \(file is not a database\)"):
+        mlflow_client(f"sqlite:///{tmp_path}/a.db")

@@ -20,8 +20,8 @@ from kedro.io import DatasetError
 from ratchet import progress
 from ratchet.commands import ratchet
 from ratchet.config import loader_here, only_candidates, read_use_cases
-from ratchet.database import shown, tracking_uri
-from ratchet.errors import UserError, hide_secrets, root_cause
+from ratchet.database import shown, tracking_uri, trouble
+from ratchet.errors import UserError, hide_secrets, root_cause, system_trouble
 from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.tracking import TrackingHooks
 
@@ -120,6 +120,9 @@ def readable(error: BaseException) -> str:
         message = str(error)
     elif isinstance(error, DatasetError):
         message = _unreadable(error)
+    elif reason := system_trouble(error) or trouble(error):
+        name = getattr(error, "filename", None)
+        message = f"{name}: {reason}" if name else reason
     else:
         message = f"{type(error).__name__}: {error}"
     if type(error).__module__ == "omegaconf.errors":
@@ -131,6 +134,8 @@ def _unreadable(error: DatasetError) -> str:
     """Why a dataset cannot be loaded or saved, without Kedro's description of the dataset."""
     name, _, message = str(error).partition(": ")
     cause = root_cause(error)
+    if reason := system_trouble(error):
+        return f"{name}: {reason}"
     if not message.startswith("Failed while"):
         return f"{name}: {message}"
     words = {

@@ -11,18 +11,36 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratchet.errors import ConfigError, hide_secrets
+from ratchet.errors import ConfigError, DatabaseError, hide_secrets
 from ratchet.locks import SECONDS, locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, ExceptionContext
 
 SQLITE = "sqlite:///"
 _MADE = b"made"
 """Content of the lock's file once MLflow's tables are there."""
 _POSTGRESQL_LOCK = "SELECT pg_advisory_lock(7262746369)"
 """Any number of our own would do; the session ends with the block."""
+_DAMAGED = (
+    "is damaged",
+    "put a copy of it back, or move it away: the next run begins a new one, in which nothing "
+    "serves yet",
+)
+_FULL = ("cannot be written", "make room on its disk and run the same command again")
+_READ_ONLY = ("cannot be written", "look at the permissions of the file and of its folder")
+_TROUBLE = {
+    "file is not a database": _DAMAGED,
+    "database disk image is malformed": _DAMAGED,
+    "no such table": _DAMAGED,
+    "database or disk is full": _FULL,
+    "disk I/O error": _FULL,
+    "attempt to write a readonly database": _READ_ONLY,
+    "unable to open database file": ("cannot be opened", _READ_ONLY[1]),
+}
+"""What SQLite says -> what it means, and the way out."""
+
 _WAIT_FOR_LOCK = 30.0  # seconds that one process lets another finish its writing
 
 
@@ -77,9 +95,37 @@ def connect(url: str) -> Engine:
         options["connect_args"] = {"timeout": _WAIT_FOR_LOCK}
         Path(url.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
     try:
-        return sa.create_engine(url, **options)
+        engine = sa.create_engine(url, **options)
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(f"cannot use the database {shown(url)}: {error}") from error
+    sa.event.listen(engine, "handle_error", _explain)
+    return engine
+
+
+def _explain(context: ExceptionContext) -> None:
+    """Raise what a user can mend, in place of the error of a driver."""
+    if context.engine is not None:
+        url = context.engine.url.render_as_string(hide_password=True)
+        if reason := trouble(context.original_exception, shown(url)):
+            raise DatabaseError(reason) from context.original_exception
+
+
+def trouble(error: BaseException, name: str = "of the project") -> str | None:
+    """What is wrong with a file of SQLite that cannot be read or written, and what to do.
+
+    Args:
+        error: what SQLite, SQLAlchemy or MLflow has raised.
+        name: how the message calls the database.
+
+    Returns:
+        ``None`` where it is another error, such as a value that is there already.
+    """
+    if "sqlite3." not in f"{type(error).__module__}.{error}":
+        return None
+    for text, (state, way_out) in _TROUBLE.items():
+        if text in str(error):
+            return f"the database {name} {state} ({text}): {way_out}"
+    return None
 
 
 def mlflow_client(uri: str) -> MlflowClient:
@@ -90,7 +136,17 @@ def mlflow_client(uri: str) -> MlflowClient:
 
     Raises:
         LockedError: another process is at it, and does not end.
+        DatabaseError: the file is damaged, full or may not be written.
     """
+    try:
+        return _mlflow_client(uri)
+    except Exception as error:  # of MLflow, and of SQLAlchemy
+        if reason := trouble(error, shown(uri)):
+            raise DatabaseError(reason) from error
+        raise
+
+
+def _mlflow_client(uri: str) -> MlflowClient:
     import mlflow
 
     if uri.startswith("postgresql"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 _USER = re.compile(r"(?<=://)(?:[^\s/@]+@(?:[^\s/@]+@)*|[^\s/:@]+:(?!\d+/)[^\s@]*@)")
@@ -29,6 +30,41 @@ class DataError(UserError):
 
 class ConfigError(UserError):
     """The configuration cannot be used."""
+
+
+class DatabaseError(UserError):
+    """The database is damaged, full or may not be written."""
+
+
+_SYSTEM = {
+    errno.ENOSPC: "no space is left on the disk; make room and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; make room and run the same command again",
+    errno.EFBIG: "the file is larger than this process may write (ulimit -f)",
+    errno.EROFS: "the disk is mounted read-only",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.EMFILE: "too many open files (ulimit -n)",
+}
+_MEMORY = (
+    "memory has run out; fewer candidates (--candidates) or one use case at a time "
+    "(--runner SequentialRunner) take less"
+)
+
+
+def system_trouble(error: BaseException) -> str | None:
+    """What the system refuses, where that is the cause of an error: disk, permission, memory.
+
+    Returns:
+        ``None`` where it is another error.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError):
+            return _MEMORY
+        if isinstance(cause, OSError) and cause.errno in _SYSTEM:
+            return _SYSTEM[cause.errno]
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def root_cause(error: BaseException) -> BaseException:

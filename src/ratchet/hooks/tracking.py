@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
-from ratchet.database import SQLITE, mlflow_client, shown, tracking_uri
-from ratchet.errors import ConfigError, hide_secrets
+from ratchet.database import SQLITE, mlflow_client, shown, tracking_uri, trouble
+from ratchet.errors import ConfigError, DatabaseError, hide_secrets
 from ratchet.hooks import dag_run
 from ratchet.hooks.trials import log_trials
 from ratchet.params import rewritten
@@ -64,6 +64,10 @@ class TrackingHooks:
         except Exception as error:  # whatever the store and its driver raise
             self._client = None
             store = shown(tracking_uri(self._settings["tracking_uri"], self._project))
+            if isinstance(error, DatabaseError):
+                raise
+            if reason := trouble(error, store):
+                raise DatabaseError(reason) from error
             raise ConfigError(
                 f"cannot track this run in {store}: {error}\n"
                 f"(enabled: false in conf/{self._env}/mlflow.yml turns tracking off)"
