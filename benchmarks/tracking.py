@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 from harness.measure import print_table
 
-from ratchet.hooks.tracking import log_model, tracking_to
-from ratchet.hooks.trials import log_trials
+from ratchet.hooks.tracking import tracking_to
+from ratchet.hooks.trials import log_model, log_trials
 from ratchet.learning import trusted
 
 MODELS = Path("data", "06_models")

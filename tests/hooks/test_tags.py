@@ -45,7 +45,7 @@ def test_many_alerts_fit_into_their_tag(hooks):
         load=lambda name: {"alerts": alerts}, get=lambda name: SimpleNamespace(_filepath="")
     )
 
-    hooks._log_run(SimpleNamespace(nodes=[SimpleNamespace(outputs=["shop.watch"])]), catalog)
+    hooks._log_outputs({"shop.watch"}, catalog)
 
     told = hooks._client.tags["alerts.shop"]
     assert len(told) == 5000

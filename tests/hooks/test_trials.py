@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.hooks.tracking import log_model, tracking_to
-from ratchet.hooks.trials import log_trials
+from ratchet.hooks.tracking import tracking_to
+from ratchet.hooks.trials import log_model, log_trials
 
 NAME = "stock.units.networks"
 SEARCH = pd.DataFrame(

@@ -49,7 +49,7 @@ class Catalog:
         return SimpleNamespace(_filepath="x")
 
 
-REPORT = SimpleNamespace(nodes=[SimpleNamespace(outputs=["films.report"])])
+REPORT = SimpleNamespace(nodes=[SimpleNamespace(outputs=["films.report"], namespace="films")])
 
 
 @pytest.fixture
@@ -70,10 +70,10 @@ def hooks_in(folder: Path) -> TrackingHooks:
 
 def test_a_store_that_fails_after_a_run_is_a_warning(store, tmp_path, caplog):
     hooks = hooks_in(tmp_path)
-    hooks.before_pipeline_run(RUN)
+    hooks.before_pipeline_run(RUN, REPORT, Catalog())
     store.full = True
 
-    hooks.after_pipeline_run(REPORT, Catalog())
+    hooks.after_pipeline_run(Catalog())
 
     assert "postgresql://store/runs: disk full" in caplog.text
     assert "secret" not in caplog.text
@@ -82,7 +82,7 @@ def test_a_store_that_fails_after_a_run_is_a_warning(store, tmp_path, caplog):
 
 def test_a_store_that_fails_does_not_hide_why_the_run_failed(store, tmp_path, caplog):
     hooks = hooks_in(tmp_path)
-    hooks.before_pipeline_run(RUN)
+    hooks.before_pipeline_run(RUN, REPORT, Catalog())
     store.full = True
 
     hooks.on_pipeline_error(ValueError("no"))
@@ -98,7 +98,7 @@ def test_a_store_that_cannot_be_opened_says_how_to_go_on(store, tmp_path, monkey
     monkeypatch.setattr(tracking, "open_store", refuse)
 
     with pytest.raises(ConfigError) as error:
-        hooks_in(tmp_path).before_pipeline_run(RUN)
+        hooks_in(tmp_path).before_pipeline_run(RUN, REPORT, Catalog())
 
     assert str(error.value) == (
         "cannot track this run in postgresql://store/runs: refused\n"
@@ -141,7 +141,7 @@ def test_an_interrupted_run_is_closed(store, tmp_path, monkeypatch, how, code):
     before = signal.getsignal(signal.SIGTERM)
 
     def interrupted(**_: Any) -> None:
-        hooks.before_pipeline_run(RUN)
+        hooks.before_pipeline_run(RUN, REPORT, Catalog())
         progress.start()
         signal.raise_signal(how)
 
@@ -190,3 +190,46 @@ def test_mlflow_names_the_server_that_tracks(project, monkeypatch):
 
     assert result.exit_code == 1
     assert "open http://tracking:5000 in a browser" in result.stderr
+
+
+def node(name: str, *outputs: str) -> Any:
+    return SimpleNamespace(namespace=name, outputs=list(outputs))
+
+
+def test_what_other_processes_have_written_is_logged_while_they_go_on(store, tmp_path, monkeypatch):
+    hooks, logged = hooks_in(tmp_path), []
+    monkeypatch.setattr(hooks, "_log_trials", lambda name, _: logged.append(name))
+    monkeypatch.setattr(hooks, "_log_outputs", lambda written, _: logged.append(written))
+    stock = [node("stock.units", "stock.net.curves"), node("stock", "stock.report")]
+    nodes = [node("films", "films.report"), *stock]
+    hooks.before_pipeline_run(RUN, SimpleNamespace(nodes=nodes), Catalog())
+
+    for each in (stock[0], nodes[0]):
+        tracking._node_done(each.outputs)
+    hooks._early.finish()
+
+    assert logged == ["stock.net", {"films.report"}]
+    hooks.after_pipeline_run(Catalog())
+    assert logged[2:] == [{"stock.net.curves", "stock.report"}]
+    assert store.statuses == ["FINISHED"]
+
+
+def test_what_cannot_be_logged_meanwhile_is_told_in_the_end(store, tmp_path, caplog):
+    hooks = hooks_in(tmp_path)
+    hooks.before_pipeline_run(RUN, REPORT, Catalog())
+    store.full = True
+
+    tracking._node_done(["films.report"])
+    hooks.after_pipeline_run(Catalog())
+
+    assert "postgresql://store/runs: disk full" in caplog.text
+    assert store.statuses == ["FAILED"]
+
+
+def test_the_process_of_a_use_case_tells_the_first_one(tmp_path, monkeypatch):
+    sent: list[Any] = []
+    monkeypatch.setattr(tracking.calls, "to_parent", sent.append)
+
+    hooks_in(tmp_path).after_node_run(node("films", "films.report"))
+
+    assert sent == [(tracking._node_done, ["films.report"])]

@@ -19,12 +19,15 @@ from kedro.framework.hooks import hook_impl
 from ratchet.database import SQLITE, mlflow_client, shown, tracking_uri, trouble
 from ratchet.errors import ConfigError, DatabaseError, hide_secrets
 from ratchet.hooks import dag_run
-from ratchet.hooks.trials import log_trials
+from ratchet.hooks.early_log import EarlyLog, outputs_by_use_case
+from ratchet.hooks.trials import log_model, log_trials
 from ratchet.params import rewritten
 from ratchet.provenance import MLFLOW_RUN, code_commit, orchestrator_run
+from ratchet.runner import calls
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 LOGGER = logging.getLogger(__name__)
 COMMIT = "mlflow.source.git.commit"
@@ -34,9 +37,6 @@ KEPT = ("report", "tables", "metrics", "evaluation", "verdicts", "decision", "wa
 _LONGEST_TAG = 5_000
 """Characters of a tag's value that every store of MLflow takes."""
 
-REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "xgboost-cpu", "xgboost")
-NETWORK_REQUIREMENTS = ("keras", "tensorflow-cpu", "tensorflow")
-
 
 class TrackingHooks:
     """Logs parameters, metrics, reports and the chosen models of a run."""
@@ -44,6 +44,7 @@ class TrackingHooks:
     def __init__(self) -> None:
         self._client: MlflowClient | None = None
         self._run_id = ""
+        self._early: EarlyLog | None = None
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -54,9 +55,15 @@ class TrackingHooks:
         self._env = context.env or "local"
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         """Open the run, so that it can be seen while it lasts."""
+        global _current  # noqa: PLW0603 - processes of use cases tell the run that goes on
+        _current = self
         self._client = None  # a notebook has several runs in one process
+        self._nested: dict[str, Run] = {}
+        self._searches: set[str] = set()
+        self._left = outputs_by_use_case(pipeline)
+        self._early = EarlyLog(lambda outputs: self._log_soon(outputs, catalog))
         if not self._settings["enabled"]:
             return
         try:
@@ -97,10 +104,25 @@ class TrackingHooks:
         return {name: value for name, value in tags.items() if value}
 
     @hook_impl
-    def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """Log what the nodes of this run have written."""
+    def after_node_run(self, node: Any) -> None:
+        """In the process of a use case: tell the first one, which has nothing else to do."""
+        if calls.to_parent is not None:
+            calls.to_parent((_node_done, node.outputs))
+
+    def node_done(self, outputs: list[str]) -> None:
+        """Log what another process has written, as far as it can be, while that goes on."""
+        if self._client is not None and self._early is not None:
+            self._early.put(outputs)
+
+    @hook_impl
+    def after_pipeline_run(self, catalog: Any) -> None:
+        """Log what the nodes of this run have written, unless it is logged already."""
         with self._last_words():
-            self._log_run(pipeline, catalog)
+            if self._client is not None:
+                assert self._early is not None
+                self._early.finish()
+                for part in self._left.values():
+                    self._log_outputs(part.written, catalog)
             self._end("FINISHED")
 
     @hook_impl
@@ -140,10 +162,19 @@ class TrackingHooks:
         finally:
             self._client = None
 
-    def _log_run(self, pipeline: Any, catalog: Any) -> None:
-        if self._client is None:
-            return
-        written = {name for node in pipeline.nodes for name in node.outputs}
+    def _log_soon(self, outputs: list[str], catalog: Any) -> None:
+        """Log the trials of a search that is done, and a use case when all of it is written."""
+        for name in outputs:
+            if name.endswith(".curves"):
+                self._log_trials(name.removesuffix(".curves"), catalog)
+        for use_case, part in [*self._left.items()]:
+            part.missing.difference_update(outputs)
+            if not part.missing:
+                del self._left[use_case]
+                self._log_outputs(part.written, catalog)
+
+    def _log_outputs(self, written: set[str], catalog: Any) -> None:
+        assert self._client is not None
         for candidate in sorted(_candidates(written, catalog)):
             self._log_candidate(candidate, written, catalog)
         for name in sorted(written):
@@ -168,13 +199,7 @@ class TrackingHooks:
 
         assert self._client is not None
         target, candidate = name.rsplit(".", 1)
-        parent = self._client.get_run(self._run_id)
-        known = dag_run.child(self._client, parent, name)
-        run = known or self._client.create_run(
-            parent.info.experiment_id,
-            run_name=name,
-            tags={"mlflow.parentRunId": self._run_id, "candidate": candidate},
-        )
+        run = self._nested_run(name)
         params = json.loads(catalog.load(f"{name}.search")["params"].iloc[0])
         dag_run.note(self._client, run, params)
         metrics = {}
@@ -189,14 +214,31 @@ class TrackingHooks:
             with tracking_to(self._client.tracking_uri):
                 log_model(run.info.run_id, catalog.load(f"{target}.best_model"))
         if f"{name}.curves" in written:
-            if known:
-                dag_run.forget_children(self._client, known)
-            self._log_trials(name, run.info.run_id, catalog)
+            self._log_trials(name, catalog)
         self._client.set_terminated(run.info.run_id, "FINISHED")
 
-    def _log_trials(self, name: str, run_id: str, catalog: Any) -> None:
-        """Log the trials of a search among networks, with the models of the best."""
+    def _nested_run(self, name: str) -> Run:
+        """The run of a candidate: of this run, or of an earlier try or task of a DAG run."""
         assert self._client is not None
+        if name not in self._nested:
+            parent = self._client.get_run(self._run_id)
+            known = dag_run.child(self._client, parent, name)
+            self._nested[name] = known or self._client.create_run(
+                parent.info.experiment_id,
+                run_name=name,
+                tags={"mlflow.parentRunId": self._run_id, "candidate": name.rpartition(".")[2]},
+            )
+        return self._nested[name]
+
+    def _log_trials(self, name: str, catalog: Any) -> None:
+        """Log the trials of a search among networks once, with the models of the best."""
+        assert self._client is not None
+        if name in self._searches:
+            return
+        self._searches.add(name)
+        run_id = self._nested_run(name).info.run_id
+        if orchestrator_run():  # an earlier try may have left some
+            dag_run.forget_children(self._client, self._nested[name])
         top = catalog.load(f"{name}.top")
         with tracking_to(self._client.tracking_uri):
             log_trials(
@@ -225,6 +267,14 @@ def _hide_secrets_in_logs() -> None:
 
     make.hides_secrets = True  # type: ignore[attr-defined]
     logging.setLogRecordFactory(make)
+
+
+_current: TrackingHooks | None = None
+
+
+def _node_done(outputs: list[str]) -> None:
+    if _current is not None:
+        _current.node_done(outputs)
 
 
 def _run_name(run_params: dict[str, Any]) -> str:
@@ -282,32 +332,6 @@ def tracking_to(uri: str) -> Iterator[None]:
         yield
     finally:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
-
-
-def log_model(run_id: str, model: Any) -> None:
-    """Log a fitted model as skops, with its requirements given: guessing them takes 14 s."""
-    import mlflow
-
-    from ratchet.learning.trusted import TRUSTED
-
-    with mlflow.start_run(run_id=run_id):
-        mlflow.sklearn.log_model(
-            model,
-            name="model",
-            serialization_format="skops",
-            skops_trusted_types=list(TRUSTED),
-            pip_requirements=[f"{name}=={version}" for name, version in _versions()],
-        )
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    for name in (*REQUIREMENTS, *NETWORK_REQUIREMENTS):
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:  # one of the two builds of XGBoost
-            continue
 
 
 def _candidates(written: set[str], catalog: Any) -> set[str]:

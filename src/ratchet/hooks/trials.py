@@ -15,14 +15,16 @@ The best trial of a search, ready to predict in the terms in which the series is
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from ratchet.frames import DataFrame, Series
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "xgboost-cpu", "xgboost")
+NETWORK_REQUIREMENTS = ("keras", "tensorflow-cpu", "tensorflow")
 CURVES = ("loss", "val_loss", "val_mae", "learning_rate")
 
 
@@ -82,3 +84,29 @@ def _log(client: MlflowClient, run_id: str, trial: Series, curve: DataFrame) -> 
         metrics += [Metric(key, float(value), now, int(epoch)) for epoch, value in values]
     params = [Param(key, str(value)) for key, value in json.loads(trial["params"]).items()]
     client.log_batch(run_id, metrics=metrics, params=params)
+
+
+def log_model(run_id: str, model: Any) -> None:
+    """Log a fitted model as skops, with its requirements given: guessing them takes 14 s."""
+    import mlflow
+
+    from ratchet.learning.trusted import TRUSTED
+
+    with mlflow.start_run(run_id=run_id):
+        mlflow.sklearn.log_model(
+            model,
+            name="model",
+            serialization_format="skops",
+            skops_trusted_types=list(TRUSTED),
+            pip_requirements=[f"{name}=={version}" for name, version in _versions()],
+        )
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in (*REQUIREMENTS, *NETWORK_REQUIREMENTS):
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:  # one of the two builds of XGBoost
+            continue
