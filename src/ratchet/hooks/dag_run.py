@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ratchet.errors import hide_secrets
+from ratchet.hooks.store import open_store
 from ratchet.provenance import ORCHESTRATOR_TASK, orchestrator_run
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ def find_here(env: str | None, *, make: bool = False) -> Found | None:
     from kedro.config import MissingConfigException
 
     from ratchet.config import loader_here
-    from ratchet.hooks.tracking import open_store
 
     name = orchestrator_run()
     loader, project = loader_here(env)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
-from ratchet.database import SQLITE, mlflow_client, shown, tracking_uri, trouble
+from ratchet.database import shown, tracking_uri, trouble
 from ratchet.errors import ConfigError, DatabaseError, hide_secrets
 from ratchet.hooks import dag_run
 from ratchet.hooks.early_log import EarlyLog, outputs_by_use_case
+from ratchet.hooks.store import open_store, tracking_to
 from ratchet.hooks.trials import log_model, log_trials
 from ratchet.params import rewritten
 from ratchet.provenance import MLFLOW_RUN, code_commit, orchestrator_run
@@ -281,57 +282,6 @@ def _run_name(run_params: dict[str, Any]) -> str:
     names = run_params["pipeline_names"] or ["__default__"]
     scope = ",".join(run_params["namespaces"] or [])
     return orchestrator_run() or " ".join(filter(None, [",".join(names), scope]))
-
-
-def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, str]:
-    """Connect to the tracking store and make the experiment if it is new.
-
-    Args:
-        settings: ``conf/*/mlflow.yml``.
-        project: folder that relative paths belong to.
-
-    Returns:
-        Client and id of the experiment.
-
-    Raises:
-        ConfigError: the experiment was deleted; says how it comes back.
-    """
-    uri = tracking_uri(settings["tracking_uri"], project)
-    client = mlflow_client(uri)
-    experiment = client.get_experiment_by_name(settings["experiment"])
-    if experiment is not None and experiment.lifecycle_stage != "active":
-        raise ConfigError(_deleted(experiment, uri))
-    if experiment is not None:
-        return client, experiment.experiment_id
-    local = uri.startswith(SQLITE)
-    location = (project / settings["artifact_location"]).as_uri() if local else None
-    return client, client.create_experiment(settings["experiment"], artifact_location=location)
-
-
-def _deleted(experiment: Any, uri: str) -> str:
-    restore = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
-    return (
-        f"the experiment '{experiment.name}' was deleted, and its name stays taken; restore it "
-        f"(MLFLOW_TRACKING_URI='{shown(uri)}' {restore}), or write another name to `experiment` in "
-        f"mlflow.yml"
-    )
-
-
-@contextmanager
-def tracking_to(uri: str) -> Iterator[None]:
-    """Let MLflow's own functions track to ``uri``.
-
-    They read a global that MLflow also puts into the environment, where it would look like the
-    user's choice to the next run of this process.
-    """
-    import mlflow
-
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
 
 
 def _candidates(written: set[str], catalog: Any) -> set[str]:
