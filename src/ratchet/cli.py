@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from ratchet.database import shown, tracking_uri, trouble
 from ratchet.errors import UserError, hide_secrets, root_cause, system_trouble
 from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.tracking import TrackingHooks
+from ratchet.learning.processes import PARENT, follow_parent
 
 USE_CASE_RUNNER = "ratchet.runner.UseCaseRunner"
 SIGNAL_CODE = 128  # shells add this to the number of the signal that ended a command
@@ -44,6 +46,8 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
     if not verbose:
         for talker in talkers:
             talker.addFilter(_is_no_error)  # the error is told once, at the end
+    if parent := os.environ.pop(PARENT, None):
+        follow_parent(int(parent))
     try:
         with _sigterm_interrupts() as received:
             return kedro_run.callback(**options)  # type: ignore[misc]

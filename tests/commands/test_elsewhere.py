@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -111,12 +112,12 @@ def test_a_command_names_only_what_was_asked(place):
 
 def test_a_run_that_fails_says_why(place):
     place.folder.mkdir()
-    code = "import os; print('the seed is', os.environ['PYTHONHASHSEED']); exit(3)"
+    code = "from os import environ as e; print(e['PYTHONHASHSEED'], e['RATCHET_PARENT']); exit(3)"
 
-    with pytest.raises(UserError, match="the seed is 7"):
+    with pytest.raises(UserError, match=f"7 {os.getpid()}"):
         run(place, [_python(), "-c", code], hash_seed=7)
 
-    assert (place.folder / "log.txt").read_text() == "the seed is 7\n"
+    assert (place.folder / "log.txt").read_text() == f"7 {os.getpid()}\n"
 
 
 def _python() -> str:

@@ -233,3 +233,15 @@ def test_the_process_of_a_use_case_tells_the_first_one(tmp_path, monkeypatch):
     hooks_in(tmp_path).after_node_run(node("films", "films.report"))
 
     assert sent == [(tracking._node_done, ["films.report"])]
+
+
+def test_a_run_that_another_command_has_started_ends_with_it(monkeypatch):
+    followed: list[int] = []
+    monkeypatch.setenv("RATCHET_PARENT", "42")
+    monkeypatch.setattr(cli, "follow_parent", followed.append)
+    monkeypatch.setattr(cli.kedro_run, "callback", lambda **_: None)
+
+    for _ in range(2):
+        assert CliRunner().invoke(cli.cli, ["run"]).exit_code == 0
+
+    assert followed == [42]

@@ -17,6 +17,7 @@ from kedro.config import AbstractConfigLoader
 from kedro.framework.project import settings
 
 from ratchet.errors import ConfigError, UserError
+from ratchet.learning.processes import PARENT
 
 _SHOWN_LINES = 20
 
@@ -133,6 +134,7 @@ def run(elsewhere: Elsewhere, command: list[str], *, hash_seed: int) -> float:
         "RATCHET_DATABASE_URL": database,
         "RATCHET_WEBHOOK_URL": "",
         "KEDRO_DISABLE_TELEMETRY": "1",
+        PARENT: str(os.getpid()),
     }
     start = time.monotonic()
     done = subprocess.run(

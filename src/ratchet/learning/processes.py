@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+PARENT = "RATCHET_PARENT"
+"""Environment variable of a run that is to end with the process of this id."""
+
 _PAUSE = 0.5
 """Seconds between two looks at who the parent is."""
 
