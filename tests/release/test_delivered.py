@@ -283,3 +283,21 @@ def test_the_context_tells_that_a_series_had_begun():
     assert context is not None
     assert context.loc[context["shop"] == "b", "day"].tolist() == list(days[[9, 38]])
     assert context.loc[context["shop"] == "a", "day"].min() > days[30]
+
+
+def test_rows_that_wait_longer_than_newer_ones_are_answered():
+    """No part has them, and the champion was chosen by a row that is newer."""
+    raw = table(
+        ("s1", "2020-03-09", None),  # older than the test part: not late, but never labelled
+        ("s2", "2020-03-10", None),
+        ("s3", "2020-03-10", 1.0),  # was late, and nobody has answered it in time
+        ("?4", "2020-03-10", None),
+        *HALF,
+        ("s5", "2020-03-12", None),
+    )
+    times = pd.to_datetime(["2020-03-10", LAST, LAST])
+
+    now = delivered(bundle(TABLE, "s0", "s350", "s351", time=times), raw)
+
+    assert list(now.waiting()) == ["s2", "s5"]
+    assert list(now.newer_than(LAST)) == ["s5"]

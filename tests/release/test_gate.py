@@ -431,6 +431,15 @@ def test_other_targets_have_an_allowance():
         assert missed(verdict) == ([] if decision == "PROMOTE" else ["targets"])
 
 
+def test_a_target_whose_truth_is_still_to_come_holds_back_and_is_named():
+    late = rows_of("regression", n=0)
+
+    verdict = decide({"y": rows_of("classification"), "z": late})
+
+    assert (verdict.decision, missed(verdict)) == ("HOLD", ["rows"])
+    assert "none of the new rows has the truth of z yet" in verdict.reason
+
+
 def test_a_named_target_decides():
     rows = {"y": rows_of("classification", challenger=1.0), "z": rows_of("regression")}
     assert decide(rows).decision == "HOLD"

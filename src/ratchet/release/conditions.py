@@ -67,6 +67,9 @@ def fresh_rows(case: Case) -> Condition:
     if found < least:
         reason = f"{found} new rows, at least {least} are needed" if found else "no new rows"
         return Condition("rows", False, reason, numbers)
+    if waiting := [name for name, count in counts.items() if not count]:
+        reason = f"none of the new rows has the truth of {', '.join(waiting)} yet"
+        return Condition("rows", False, reason, numbers)
     if not (isinstance(keys_hash, str) and keys_hash):
         return Condition("rows", False, "it is not on record which rows these are", numbers)
     try:

@@ -95,6 +95,21 @@ class Delivered:
         keys = self.features.index
         return keys[keys.isin(self.new_inputs(moment).index)]
 
+    def waiting(self) -> pd.Index:
+        """Keys of rows from the test part on that the bundle does not know and that have no truth.
+
+        Truth does not always come in the order of the rows: a row may wait for it longer than newer
+        ones, by which the bundle was chosen.
+        """
+        known, use_case = self.bundle.rows, self.bundle.use_case
+        if self.times is None:  # all that are not known are new
+            return self.features.index[:0]
+        columns = [f"{TARGET_PREFIX}{target.column}" for target in use_case.targets.values()]
+        waits = self.features.index[self.features[columns].isna().all(axis=1)]
+        waits = waits[waits.isin(self.given) & ~waits.isin(known.index)]
+        first = known.loc[known["part"] == "test", "time"].min()
+        return waits[(self.times.reindex(waits) >= first).to_numpy()]
+
     def first_after(self, moment: Any) -> Any:
         """Time of the first row that is new after a moment; None where there is none, or no time.
 

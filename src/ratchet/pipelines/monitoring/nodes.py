@@ -17,6 +17,7 @@ def score_period(
 ) -> dict[str, Any]:
     """Let the champion answer every row that came since it began to serve, and log the answers.
 
+    So are rows from the time of its test part that wait for their truth and so are in no part.
     What became of the rows is not looked at. A row that is logged is not answered again. A champion
     that cannot answer is no error here: what follows has to know.
 
@@ -48,7 +49,7 @@ def score_period(
         if champion is None:
             return nothing
         now = delivered(champion.bundle, raw, as_of)
-        due = now.newer_than(champion.since)
+        due = now.newer_than(champion.since).union(now.waiting(), sort=False)
         logged = prediction_log.rows(name, version=champion.version, arm=CHAMPION)
         done = logged.index[~logged["failed"].astype(bool)].union(champion.answered)
         due = due[~due.astype(str).isin(done)]
