@@ -143,6 +143,15 @@ def test_the_middle_of_the_months_fits_nothing():
     assert fitting_frequency(times) is None
 
 
+def test_days_of_a_clock_that_skips_a_midnight_fit():
+    days = pd.Series(pd.date_range("2018-10-01", periods=60, freq="D"))
+    local = days.dt.tz_localize("America/Sao_Paulo", nonexistent="shift_forward")
+
+    assert local.dt.hour.sum() == 1  # of 4 November, which begins at 1:00
+    assert fitting_frequency(local) == "D"
+    assert grid_of(local, "D").tolist() == local.tolist()
+
+
 def test_closed_days_and_hours():
     days = pd.date_range("2020-01-01", periods=70)
     hours = pd.date_range("2020-01-01", periods=240, freq="h")

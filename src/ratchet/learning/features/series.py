@@ -76,7 +76,7 @@ def fitting_frequency(times: pd.Series) -> str | None:
         length = pd.Timedelta(offset) if isinstance(offset, pd.offsets.Tick) else None
         if length and (last - first) / length > 2 * len(distinct):
             continue  # most steps would be empty, and there may be too many of them
-        steps = pd.date_range(first, last, freq=offset)
+        steps = grid_of(distinct, name)
         if len(steps) <= 2 * len(distinct) and distinct.isin(steps).all():
             return name
     return None
