@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("learning", "preparation", "errors", "frames", "dates", "params", "database", "values"),
         "locks",
     },
-    "monitoring": {"learning", "errors", "frames", "dates", "params", "database"},
+    "monitoring": {"learning", "errors", "frames", "dates", "params", "database", "values"},
     "replay": {
         *("learning", "preparation", "release", "monitoring"),
         *("errors", "params", "frames", "dates"),

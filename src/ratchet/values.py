@@ -178,3 +178,36 @@ def _parts(value: Any, separator: str) -> list[str] | None:
 
 def _is_missing(value: Any) -> bool:
     return value is None or (is_scalar(value) and bool(pd.isna(value)))
+
+
+HASH_HEAD = 5
+"""Characters of a row's hash that name its columns: hashes of other columns do not compare."""
+
+
+def is_other(before: pd.Series, after: pd.Series) -> np.ndarray:
+    """Where the hashes of rows, see ``preparation.row_hashes``, say that they are two.
+
+    Args:
+        before: hashes of some rows, missing where they are not known.
+        after: hashes of the rows that have the same keys later, in the same order.
+
+    Returns:
+        Boolean array; false where a hash is missing or of other columns.
+    """
+    one, other = before.astype("str"), after.astype("str").set_axis(before.index)
+    alike = one.str[:HASH_HEAD] == other.str[:HASH_HEAD]
+    return (one.notna() & other.notna() & alike & (one != other)).to_numpy(dtype=bool)
+
+
+def is_among(hashes: pd.Series, earlier: pd.Series) -> np.ndarray:
+    """Which rows are among earlier ones: the key is, and no hash says that it named another row.
+
+    Args:
+        hashes: key, as text -> hash, missing where it is not known.
+        earlier: the same of the earlier rows; a key may come again, for one row after another.
+    """
+    one = pd.DataFrame({"key": hashes.index, "after": hashes.to_numpy(), "n": range(len(hashes))})
+    other = pd.DataFrame({"key": earlier.index, "before": earlier.to_numpy()})
+    pairs = one.merge(other, on="key")
+    same = pairs["n"][~is_other(pairs["before"], pairs["after"])]
+    return np.isin(np.arange(len(hashes)), same.to_numpy())

@@ -18,7 +18,8 @@ from sqlalchemy.dialects import postgresql
 from ratchet.database import connect
 from ratchet.errors import ConfigError
 from ratchet.monitoring import prediction_log
-from ratchet.monitoring.log_rows import PREDICTIONS
+from ratchet.monitoring.log_rows import KEY, PREDICTIONS
+from ratchet.monitoring.performance import answered
 from ratchet.monitoring.prediction_log import PredictionLog
 
 NOW = datetime(2024, 5, 6, 12)
@@ -385,3 +386,66 @@ def test_two_logs_of_one_database_see_the_same(engine):
 )
 def test_statements_are_postgresql_too(statement, told):
     assert told in str(statement.compile(dialect=postgresql.dialect()))
+
+
+# A key that was given to another row.
+
+
+def test_a_key_that_names_another_row_gets_no_truth_of_it_and_is_answered_again(log, caplog):
+    before = pd.Series({"row 0": "abcd:1", "row 1": "abcd:2", "row 2": "abcd:3"})
+    log.write("films", "3", {"rating": numbers()}, hashes=before, **HOW)
+    log.join_truth("films", "rating", pd.Series({"row 2": 9.0}), NOW, before)
+    anew = before.replace({"abcd:2": "abcd:7", "abcd:3": "abcd:8"})
+    truth = pd.Series({"row 0": 0.5, "row 1": 1.5, "row 2": 2.5})
+
+    with caplog.at_level(logging.WARNING):
+        assert log.join_truth("films", "rating", truth, NOW, anew) == 1
+    assert (
+        "2 keys of logged predictions of rating name other rows now (row 1, row 2)" in caplog.text
+    )
+    for _ in range(2):  # written again it is left as it stands
+        log.write("films", "3", {"rating": numbers() + 10}, hashes=anew, **HOW)
+    log.join_truth("films", "rating", truth, NOW, anew)
+
+    read = log.rows("films").sort_values(["row_key", "prediction"])
+    assert list(zip(read.index, read["prediction"], read["truth"].fillna(-1), strict=True)) == [
+        ("row 0", 0.0, 0.5),  # the same row is answered once
+        ("row 1", 1.0, -1.0),
+        ("row 1", 11.0, 1.5),
+        ("row 2", 2.0, 9.0),  # the truth of the row that it was
+        ("row 2", 12.0, 2.5),
+    ]
+    assert answered(read)["truth"].tolist() == [0.5, 1.5, 9.0, 2.5]
+
+
+def test_answers_without_a_hash_or_with_that_of_other_columns_get_their_truth(log):
+    hashes = pd.Series({"row 0": "abcd:1"})
+    log.write("films", "3", {"rating": numbers(2)}, hashes=hashes, **HOW)
+    truth = pd.Series({"row 0": 1.0, "row 1": 1.0})
+
+    assert (
+        log.join_truth("films", "rating", truth.iloc[:1], NOW, pd.Series({"row 0": "efgh:2"})) == 1
+    )
+    assert log.join_truth("films", "rating", truth + 1, NOW) == 2
+
+
+def test_a_log_of_an_earlier_release_gets_the_column(tmp_path):
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    old = sa.MetaData()
+    columns = [column.copy() for column in PREDICTIONS.columns if column.name != "row_hash"]
+    sa.Table(PREDICTIONS.name, old, *columns, sa.UniqueConstraint(*KEY))
+    old.create_all(engine := sa.create_engine(url))
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                f"INSERT INTO {PREDICTIONS.name} (use_case, target, row_key, version, arm, source, "
+                "request, failed, predicted_at, prediction_value) VALUES ('films', 'rating', "
+                "'row 0', '3', 'champion', 'batch', '', 0, '2024-05-06 00:00:00.000000', 4.0)"
+            )
+        )
+    log = PredictionLog(connect(url))
+
+    log.write("films", "3", {"rating": numbers(2)}, hashes=pd.Series({"row 0": "abcd:1"}), **HOW)
+
+    assert log.rows("films")["prediction"].tolist() == [4.0, 1.0]
+    assert log.join_truth("films", "rating", pd.Series({"row 0": 5.0}), NOW) == 1

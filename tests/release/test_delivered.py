@@ -12,7 +12,7 @@ import pytest
 
 from ratchet.params import UseCase
 from ratchet.pipelines.preprocessing.series import build_windows, select_series
-from ratchet.preparation import typed_rows
+from ratchet.preparation import row_hashes, typed_rows
 from ratchet.release.context import contexts, differing, features_in_context
 from ratchet.release.delivered import delivered, new_rows
 from ratchet.release.reading import _with_spans
@@ -94,7 +94,7 @@ def test_rows_after_the_last_moment_and_those_of_it_that_were_not_there(moment, 
     days = {"a": "2020-03-10", "b": LAST, "c": "2020-03-12", "d": LAST}
     times = pd.to_datetime(pd.Series(days))
 
-    found = new_rows(times, moment, None if known is None else pd.DataFrame(index=known))
+    found = new_rows(times, moment, None if known is None else times.index.isin(known))
 
     assert list(times.index[found]) == new
 
@@ -102,7 +102,7 @@ def test_rows_after_the_last_moment_and_those_of_it_that_were_not_there(moment, 
 def test_rows_without_time_are_new_where_they_are_not_known():
     times = pd.Series(pd.NaT, index=["a", "b"])
 
-    assert new_rows(times, LAST, pd.DataFrame(index=["a"])).tolist() == [False, True]
+    assert new_rows(times, LAST, np.array([True, False])).tolist() == [False, True]
 
 
 def test_a_day_that_comes_in_two_halves():
@@ -113,6 +113,20 @@ def test_a_day_that_comes_in_two_halves():
     assert list(now.new_inputs(LAST).index) == ["s352", "s353", "s355"]
     assert list(now.newer_than(LAST)) == ["s352", "s353", "s355"]
     assert now.first_after(LAST) == pd.Timestamp(LAST)
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_known_key_that_names_another_row_is_new(timed):
+    data = TABLE["data"] if timed else {k: v for k, v in TABLE["data"].items() if k != "time"}
+    use_case = TABLE | {"data": data}
+    rows, model = table(*HALF), UseCase.model_validate(use_case)
+    hashes = row_hashes(typed_rows(rows, model.data, dict(model.targets)), model)
+    champion = bundle(use_case, *hashes.index, row_hash=hashes.tolist())
+
+    now = delivered(champion, rows.assign(x=[1.0, 2.0]))
+
+    assert list(now.new_inputs(LAST if timed else None).index) == ["s351"]
+    assert delivered(champion, rows.assign(y=9.0)).new_inputs(LAST if timed else None).empty
 
 
 def test_a_step_that_came_for_one_shop_first():

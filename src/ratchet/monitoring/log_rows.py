@@ -47,6 +47,7 @@ PREDICTIONS = sa.Table(
     sa.Column("truth_at", sa.DateTime),
     sa.Column("first_truth_value", sa.Double),
     sa.Column("first_truth_label", sa.Text),
+    sa.Column("row_hash", sa.Text),
     sa.UniqueConstraint(*KEY, name="ratchet_predictions_once"),
 )
 
@@ -70,8 +71,9 @@ def records_of(rows: pd.DataFrame, latency_ms: float | pd.Series | None) -> list
     An answer that is no finite number, or whose probabilities are not, becomes a failed one.
 
     Args:
-        rows: tidy rows of the target; the column ``time``, where there is one, is that of the row.
-            The truth, if it should be there, is left out: it is joined later.
+        rows: tidy rows of the target; the column ``time``, where there is one, is that of the row,
+            and ``row_hash`` and ``request`` are what the log has of these names. The truth, if it
+            should be there, is left out: it is joined later.
         latency_ms: time of one answer, or of each by row key.
     """
     size = len(rows)
@@ -82,7 +84,10 @@ def records_of(rows: pd.DataFrame, latency_ms: float | pd.Series | None) -> list
         "probabilities": _probabilities(rows),
         "series": [str(name) for name in rows["series"]] if "series" in rows else [None] * size,
         **{name: _column(rows, name) for name in ("low", "high", "scale", "rms")},
+        "row_hash": _texts(rows, "row_hash"),
     }
+    if "request" in rows:
+        columns["request"] = rows["request"].tolist()
     values, labels = split_values(rows["prediction"])
     records = []
     for value, label, *others in zip(values, labels, *columns.values(), strict=True):
@@ -148,6 +153,13 @@ def _probabilities(rows: pd.DataFrame) -> list[str | None]:
         json.dumps(dict(zip(classes, odds, strict=True))) if all(map(math.isfinite, odds)) else ""
         for odds in rows[columns].to_numpy(dtype=float).tolist()
     ]
+
+
+def _texts(rows: pd.DataFrame, name: str) -> list[str | None]:
+    """Text of a column that may be absent."""
+    if name not in rows:
+        return [None] * len(rows)
+    return [None if pd.isna(value) else str(value) for value in rows[name]]
 
 
 def _column(rows: pd.DataFrame, name: str) -> list[float | None]:

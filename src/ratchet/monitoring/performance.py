@@ -56,7 +56,9 @@ def answered(rows: pd.DataFrame) -> pd.DataFrame:
     """
     known = rows[~rows["failed"].astype(bool) & rows["truth"].notna()]
     latest = known.sort_values("predicted_at", kind="stable")
-    latest = latest[~latest.index.duplicated(keep="last")]
+    # A key that was given to another row names two, which the log tells apart by their hashes.
+    named = [latest.index, *([latest["row_hash"]] if "row_hash" in latest else [])]
+    latest = latest[~pd.MultiIndex.from_arrays(named).duplicated(keep="last")]
     return latest.rename(columns={"row_time": "time"}).sort_values("time", kind="stable")
 
 

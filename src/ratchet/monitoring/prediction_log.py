@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -28,6 +29,7 @@ from ratchet.monitoring.log_rows import (
     records_of,
     split_values,
 )
+from ratchet.values import HASH_HEAD, is_among, is_other
 
 LOGGER = logging.getLogger(__name__)
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -69,6 +71,7 @@ class PredictionLog:
         at: datetime,
         times: pd.Series | None = None,
         request: str = "",
+        hashes: pd.Series | None = None,
     ) -> int:
         """Write answers of a model down, each once.
 
@@ -84,6 +87,8 @@ class PredictionLog:
             at: when the answers were given.
             times: row key -> time of the row, for rows without a column ``time``.
             request: tells requests for the same row apart; ``""`` where a row is asked once.
+            hashes: row key, as text -> hash of the row, see ``preparation.row_hashes``. Where the
+                version has answered another row of the same key, the hash is the request.
 
         Returns:
             How many were new. An answer that is not finite is written as a failed one.
@@ -92,9 +97,16 @@ class PredictionLog:
         common |= {"request": request, "predicted_at": naive_utc(at)}
         records = []
         for target, rows in predictions.items():
-            timed = rows if times is None else rows.assign(time=times.reindex(rows.index))
+            told = rows if times is None else rows.assign(time=times.reindex(rows.index))
+            if hashes is not None and len(hashes):
+                keys = rows.index.astype(str)
+                told = told.assign(row_hash=hashes.reindex(keys).to_numpy())
+                earlier = self._hashes(use_case, target, version=version)
+                new = ~is_among(told["row_hash"].set_axis(keys), earlier)
+                again = new & keys.isin(earlier.index)
+                told = told.assign(request=np.where(again, told["row_hash"], request))
             records += [
-                common | {"target": target} | record for record in records_of(timed, latency_ms)
+                common | {"target": target} | record for record in records_of(told, latency_ms)
             ]
         return self._insert(records)
 
@@ -139,8 +151,18 @@ class PredictionLog:
         }
         return self._insert([record])
 
-    def join_truth(self, use_case: str, target: str, truth: pd.Series, at: datetime) -> int:
+    def join_truth(
+        self,
+        use_case: str,
+        target: str,
+        truth: pd.Series,
+        at: datetime,
+        hashes: pd.Series | None = None,
+    ) -> int:
         """Write down what came true, beside every answer for these rows.
+
+        An answer whose row was another one, by its hash, gets no truth: its key was given to a row
+        that it was not asked about. That is told as a warning.
 
         A truth that differs from the one that stands there is a correction: it replaces it, with
         its own ``truth_at``; the first one is kept as ``first_truth``, and a warning is logged.
@@ -151,18 +173,26 @@ class PredictionLog:
             truth: row key -> truth, a number or the name of a class. Missing and infinite values
                 are left out.
             at: when it was learned.
+            hashes: row key, as text -> hash of the row, see ``preparation.row_hashes``.
 
         Returns:
             How many answers got a truth, or another one.
         """
+        logged = self._hashes(use_case, target)
+        truth = truth.set_axis(truth.index.astype(str))
+        truth = truth[truth.index.isin(logged.index)]
+        now = (pd.Series(dtype="str") if hashes is None else hashes).reindex(truth.index)
         values, labels = split_values(truth)
         params = [
-            {"of": str(key), "value": value, "label": label, "at": naive_utc(at)}
-            for key, value, label in zip(truth.index, values, labels, strict=True)
+            {"of": key, "value": value, "label": label, "at": naive_utc(at), "hash": text}
+            for key, value, label, text in zip(
+                truth.index, values, labels, now.fillna(""), strict=True
+            )
             if value is not None or label is not None
         ]
         if not params:
             return 0
+        self._tell_renamed(use_case, target, logged, now)
         with self._begin() as connection:
             new = connection.execute(_first_truth(use_case, target), params).rowcount
             mended = connection.execute(_other_truth(use_case, target), params).rowcount
@@ -173,6 +203,29 @@ class PredictionLog:
                 *(use_case, mended, target),
             )
         return new + mended
+
+    def _hashes(self, use_case: str, target: str, version: str | None = None) -> pd.Series:
+        """Hashes of the rows that were answered, by row key, each pair once."""
+        table = PREDICTIONS.c
+        wanted = sa.select(table.row_key, table.row_hash).distinct()
+        wanted = wanted.where(table.use_case == use_case, table.target == target, ~table.failed)
+        if version is not None:
+            wanted = wanted.where(table.version == version)
+        with self._begin() as connection:
+            pairs = connection.execute(wanted).all()
+        return pd.Series([text for _, text in pairs], [key for key, _ in pairs], dtype="str")
+
+    def _tell_renamed(self, use_case: str, target: str, logged: pd.Series, now: pd.Series) -> None:
+        """Warn of answers whose keys name other rows now."""
+        same = logged[logged.index.isin(now.index)]
+        other = same.index[is_other(same, now.reindex(same.index))].unique()
+        if len(other):
+            LOGGER.warning(
+                "%s: %d keys of logged predictions of %s name other rows now (%s): these answers "
+                "get no truth of the new rows; where values of a row are revised later, "
+                "data.columns.<name>.revised says so",
+                *(use_case, len(other), target, ", ".join(other[:5])),
+            )
 
     def rows(
         self,
@@ -267,15 +320,36 @@ class PredictionLog:
             # PostgreSQL: two that make it at once both find it missing.
             if not sa.inspect(self._engine).has_table(PREDICTIONS.name):
                 raise
+        self._add_columns()
         self._made = True
+
+    def _add_columns(self) -> None:
+        """Add the columns that a table of an earlier release lacks."""
+        known = {
+            column["name"] for column in sa.inspect(self._engine).get_columns(PREDICTIONS.name)
+        }
+        for column in [column for column in PREDICTIONS.columns if column.name not in known]:
+            kind = column.type.compile(self._engine.dialect)
+            add = sa.text(f"ALTER TABLE {PREDICTIONS.name} ADD COLUMN {column.name} {kind}")
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(add)
+            except (sa.exc.OperationalError, sa.exc.ProgrammingError):  # another was quicker
+                found = sa.inspect(self._engine).get_columns(PREDICTIONS.name)
+                if column.name not in {one["name"] for one in found}:
+                    raise
 
 
 def _of_row(use_case: str, target: str) -> sa.Update:
-    table = PREDICTIONS.c
+    table, text = PREDICTIONS.c, sa.bindparam("hash", type_=sa.Text)
+    before = sa.func.coalesce(table.row_hash, text)
+    heads = [sa.func.substr(of, 1, HASH_HEAD) for of in (before, text)]
     return sa.update(PREDICTIONS).where(
         table.use_case == use_case,
         table.target == target,
         table.row_key == sa.bindparam("of"),
+        # Hashes of other columns say nothing of the row, see ``is_other``.
+        sa.or_(before == text, heads[0] != heads[1]),
     )
 
 

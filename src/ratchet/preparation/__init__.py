@@ -9,6 +9,7 @@ from ratchet.preparation.answering import features_of
 from ratchet.preparation.checks import check_numbers, check_training, check_windows
 from ratchet.preparation.columns import add_columns, derive_columns
 from ratchet.preparation.contract import read_day, typed_fields, typed_rows
+from ratchet.preparation.fingerprints import row_hashes
 from ratchet.preparation.needs import Needs
 from ratchet.preparation.parts import (
     SPLITS,
@@ -46,6 +47,7 @@ __all__ = [
     "part_of",
     "read_day",
     "row_features",
+    "row_hashes",
     "series_statistics",
     "truth_of",
     "typed_fields",

@@ -10,13 +10,16 @@ import pandas as pd
 
 from ratchet.dates import utc
 from ratchet.params import SERIES_PREFIX, UseCase, in_table
-from ratchet.preparation import SERIES
+from ratchet.preparation import SERIES, row_hashes
 from ratchet.release.context import contexts, differing, features_in_context
 from ratchet.release.golden import fields_of, golden_keys
 from ratchet.release.manifest import BundleError
 
 REFERENCE_ROWS = 20_000
 """Training rows that drift is measured against; more of them say nothing more."""
+
+ROW_HASH = "row_hash"
+"""Column of the known rows that says which row a key names; of series there is none."""
 
 GIVEN = "given"
 """Of series, column of the known rows: whether the file had the row, or its step was empty."""
@@ -130,6 +133,9 @@ def _rows(contents: Contents) -> pd.DataFrame:
     rows = contents.primary[contents.primary["split"].notna()].set_index(data.key)
     rows = rows.rename_axis(in_table(data.key))
     known = pd.DataFrame({"part": rows["split"].astype(str)})
+    hashes = row_hashes(contents.typed, contents.use_case)
+    if len(hashes):
+        known[ROW_HASH] = hashes.reindex(rows.index.astype(str)).to_numpy()
     if data.series and data.time:
         names = [data.time, *([data.series.id] if data.series.id else [])]
         there = pd.MultiIndex.from_frame(contents.typed[names])

@@ -19,11 +19,12 @@ from ratchet.preparation import (
     features_of,
     lay_out_steps,
     only_target,
+    row_hashes,
     typed_rows,
 )
-from ratchet.release.contents import GIVEN
+from ratchet.release.contents import GIVEN, ROW_HASH
 from ratchet.release.reading import Bundle
-from ratchet.values import as_text
+from ratchet.values import as_text, is_other
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +86,25 @@ class Delivered:
     def new_inputs(self, moment: Any) -> pd.DataFrame:
         """``inputs`` of the rows that are new after a moment, see ``new_rows``."""
         times = pd.Series(pd.NaT, self.inputs.index) if self.times is None else self.times
+        return self.inputs[new_rows(times, moment, self.knows(self.inputs.index))]
+
+    def knows(self, keys: pd.Index) -> np.ndarray:
+        """Which of some rows the bundle knows: by their keys, unless these name other rows now."""
+        rows = self.bundle.rows
+        known = keys.isin(rows.index)
         # A step of a series that was empty is no new row before the file has one for it.
-        late = self.given.difference(given_rows(self.bundle).index)
-        known = self.bundle.rows
-        return self.inputs[new_rows(times, moment, known[~known.index.isin(late)])]
+        known &= ~keys.isin(self.given.difference(given_rows(self.bundle).index))
+        if ROW_HASH in rows:
+            now = self.hashes(keys[known]).reindex(keys[known].astype(str))
+            known[known] = ~is_other(rows[ROW_HASH].reindex(keys[known]), now)
+        return known
+
+    def hashes(self, keys: pd.Index) -> pd.Series:
+        """What tells whether a key names the row that it named: row key, as text -> its hash."""
+        data = self.bundle.use_case.data
+        if data.series is not None:
+            return pd.Series(dtype="str")
+        return row_hashes(self.typed[self.typed[data.key].isin(keys)], self.bundle.use_case)
 
     def newer_than(self, moment: Any) -> pd.Index:
         """Keys of the rows that can be answered and are new after a moment, see ``new_rows``."""
@@ -151,29 +167,27 @@ def given_rows(bundle: Bundle) -> pd.DataFrame:
     return known[known[GIVEN]] if GIVEN in known else known
 
 
-def new_rows(times: pd.Series, moment: Any, known: pd.DataFrame | None) -> np.ndarray:
-    """Which rows a model does not know: one rule for new rows, monitoring and the gate.
+def new_rows(times: pd.Series, moment: Any, known: np.ndarray | None) -> np.ndarray:
+    """Which rows are new to a model: one rule for new rows, monitoring and the gate.
 
-    Rows after the moment are new, and those of the moment itself whose keys the model does not
-    know: a day that was delivered in two halves ends with rows of the same time.
+    Rows after the moment are new, and those of the moment itself that the model does not know: a
+    day that was delivered in two halves ends with rows of the same time.
 
     Args:
         times: time of every row by its key, in UTC; missing values where rows have no time.
         moment: time of the last row by which the model was made or chosen; None without time:
             then every row that the model does not know is new.
-        known: rows that the model knows, by row key; None if they are all of the moment's.
+        known: of every row whether the model knows it; None where it knows all of the moment's.
 
     Returns:
         Of every row whether it is new.
     """
-    unknown = np.ones(len(times), dtype=bool)
-    if known is not None:
-        unknown = ~times.index.isin(known.index)
+    if known is None:
+        known = np.full(len(times), moment is not None)
     if moment is None or times.isna().all():
-        return unknown
+        return ~known
     at = pd.Timestamp(moment)
-    late = (times == at).to_numpy() & unknown if known is not None else False
-    return (times > at).to_numpy() | late
+    return (times > at).to_numpy() | ((times == at).to_numpy() & ~known)
 
 
 def decided_until(manifest: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,8 @@ from ratchet.errors import DataError, UserError
 from ratchet.monitoring.log_rows import naive_utc
 from ratchet.release.actions import ask_for_retraining, roll_back
 from ratchet.release.bundle import Bundle
-from ratchet.release.delivered import decided_until
+from ratchet.release.contents import ROW_HASH
+from ratchet.release.delivered import decided_until, given_rows
 from ratchet.release.ledger import ConflictError
 from ratchet.release.rehearsal import open_version, rehearse
 
@@ -37,13 +38,21 @@ class Serving:
         version: its version.
         bundle: its bundle.
         since: time after which rows count as its production; None without time.
-        answered: keys of rows that were answered before it served, by whichever model did then.
+        answered: hashes by key of the rows that were answered before it served, by whichever model
+            did then.
     """
 
     version: str
     bundle: Bundle
     since: str | None
-    answered: pd.Index
+    answered: pd.Series
+
+    @property
+    def known(self) -> pd.Series:
+        """Hashes of the rows that it was made and chosen by, by row key."""
+        rows = given_rows(self.bundle)
+        hashes = rows[ROW_HASH] if ROW_HASH in rows else pd.Series(None, rows.index, dtype="str")
+        return hashes.set_axis(rows.index.astype(str))
 
 
 def serving(registry: Any, log: Any, name: str) -> Serving | None:
@@ -72,7 +81,7 @@ def serving(registry: Any, log: Any, name: str) -> Serving | None:
     moments = [decided_until(bundle.manifest), reached.max()]
     known = [pd.Timestamp(moment) for moment in moments if not pd.isna(moment)]
     since = max(known).isoformat() if known else None
-    return Serving(str(entry.champion), bundle, since, before.index.unique())
+    return Serving(str(entry.champion), bundle, since, before["row_hash"])
 
 
 def trouble_of(error: Exception) -> str:

@@ -36,9 +36,12 @@ def score_period(
     import datetime as dt
     import time
 
+    import pandas as pd
+
     from ratchet.pipelines.monitoring.champion import CHAMPION, serving, told_of, trouble_of
     from ratchet.preparation import read_day
     from ratchet.release.delivered import delivered
+    from ratchet.values import is_among
 
     if as_of is not None:
         read_day(as_of)  # a day that is none is no fault of the champion
@@ -51,8 +54,11 @@ def score_period(
         now = delivered(champion.bundle, raw, as_of)
         due = now.newer_than(champion.since).union(now.waiting(), sort=False)
         logged = prediction_log.rows(name, version=champion.version, arm=CHAMPION)
-        done = logged.index[~logged["failed"].astype(bool)].union(champion.answered)
-        due = due[~due.astype(str).isin(done)]
+        done = pd.concat(
+            [logged.loc[~logged["failed"].astype(bool), "row_hash"], champion.answered]
+        )
+        hashes = now.hashes(due)
+        due = due[~is_among(hashes.reindex(due.astype(str)), done)]
         start = time.perf_counter()
         answers = now.predict(due)
         taken = (time.perf_counter() - start) * 1e3 / max(len(due), 1)
@@ -67,6 +73,7 @@ def score_period(
         latency_ms=taken,
         at=dt.datetime.now(dt.UTC),
         times=now.times,
+        hashes=hashes,
     )
     return {**nothing, "since": champion.since, "rows": len(due)}
 
@@ -103,8 +110,10 @@ def join_truth(
     try:
         bundle = open_version(registry, name, scored["version"])
         now, at = delivered(bundle, raw, as_of), dt.datetime.now(dt.UTC)
+        logged = prediction_log.rows(name).index
+        hashes = now.hashes(now.given[now.given.astype(str).isin(logged)])
         return {
-            target: prediction_log.join_truth(name, target, now.truth(parameters), at)
+            target: prediction_log.join_truth(name, target, now.truth(parameters), at, hashes)
             for target, parameters in bundle.use_case.targets.items()
         }
     except Exception as error:  # other use cases go on

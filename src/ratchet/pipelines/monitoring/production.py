@@ -21,9 +21,10 @@ from ratchet.params import Target, UseCase
 from ratchet.pipelines.monitoring.champion import CHAMPION, Serving, last_request
 from ratchet.preparation import read_day
 from ratchet.release.deciding import deciding
-from ratchet.release.delivered import Delivered, decided_until, delivered, given_rows, new_rows
+from ratchet.release.delivered import Delivered, decided_until, delivered, new_rows
 from ratchet.release.desk import earlier_champions
 from ratchet.release.rehearsal import rehearse
+from ratchet.values import is_among, is_other
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,20 @@ class Production:
     def _rows(self, target: str) -> pd.DataFrame:
         """Logged answers of the champion since it serves, as far as this run sees."""
         rows = self.log.rows(self.name, target, self.champion.version, arm=CHAMPION)
-        rows = rows[~rows.index.isin(self.champion.answered)]
-        times, known = rows["row_time"], given_rows(self.champion.bundle)
+        rows = rows[~is_among(rows["row_hash"], self.champion.answered)]
+        times, known = rows["row_time"], self.champion.known
         seen = times.isna()
-        seen |= new_rows(times, self.champion.since, known.set_axis(known.index.astype(str)))
+        seen |= new_rows(times, self.champion.since, is_among(rows["row_hash"], known))
         if self.as_of is not None:
             days = on_clock(times, self.champion.bundle.use_case.data.timezone).dt.normalize()
             seen &= days.isna() | (days <= read_day(self.as_of))
         return rows[seen]
+
+    def _renamed(self, rows: pd.DataFrame) -> Any:
+        """Which answered rows no model can be asked about again: other rows have their keys now."""
+        keys = self.now.given
+        hashes = self.now.hashes(keys[keys.astype(str).isin(rows.index)])
+        return is_other(rows["row_hash"], hashes.reindex(rows.index))
 
     def _against_previous(
         self, found: Assessment, target: str, metric: str
@@ -140,6 +147,7 @@ class Production:
             bundle = rehearse(self.registry.folder(self.name, previous))
             then = delivered(bundle, self.raw, self.as_of)
             rows = in_question(answered(self._rows(target)), found)
+            rows = rows[~self._renamed(rows)]
             unseen = then.newer_than(decided_until(bundle.manifest))
             theirs = then.predict(unseen[unseen.astype(str).isin(rows.index)])[target]
         except (KeyError, UserError) as error:

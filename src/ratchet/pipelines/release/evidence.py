@@ -14,7 +14,7 @@ from ratchet.errors import UserError
 from ratchet.params import UseCase
 from ratchet.pipelines.release.contenders import naive_rows
 from ratchet.release.bundle import Bundle
-from ratchet.release.delivered import decided_until, delivered, new_rows
+from ratchet.release.delivered import Delivered, decided_until, delivered, new_rows
 from ratchet.release.evidence import Evidence
 from ratchet.release.fresh import Answers, Fresh
 from ratchet.release.rehearsal import rehearse
@@ -74,6 +74,10 @@ class Judging:
         assert self._champion is not None
         return rehearse(self.registry.folder(self.name, self._champion))
 
+    @cached_property
+    def _champion_rows(self) -> Delivered:
+        return delivered(self._opened, self.raw, self.as_of)
+
     def _champion_answers(self, soundness: dict[str, str | None]) -> Answers | None:
         """What the champion says; it is the way back, and so it has to be sound, too."""
         if self._champion is None:
@@ -81,7 +85,11 @@ class Judging:
         return _checked("way back", soundness, lambda: self._answers(self._opened))
 
     def _answers(self, bundle: Bundle) -> Answers:
-        now = delivered(bundle, self.raw, self.as_of)
+        now = (
+            self._champion_rows
+            if self._champion is not None and bundle is self._opened
+            else delivered(bundle, self.raw, self.as_of)
+        )
         return now.predict(now.features.index[now.features.index.isin(self._fresh_keys)])
 
     @cached_property
@@ -103,7 +111,7 @@ class Judging:
             return test
         try:
             champion = self._opened
-            known = None if self.use_case.data.series else champion.rows
+            known = None if self.use_case.data.series else self._champion_rows.knows(test)
         except UserError:
             return test[:0]
         time = self.use_case.data.time

@@ -1,0 +1,58 @@
+"""Whether a key still names the row that it named: a short hash of what each row says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from ratchet.frames import DataFrame, Series
+from ratchet.params import Column, UseCase
+from ratchet.preparation.needs import Needs
+
+
+def row_hashes(typed: DataFrame, use_case: UseCase) -> Series:
+    """Hash every row by what an answer is asked with: its time and the columns of its features.
+
+    Neither truth nor a column whose values may be ``revised`` counts: they come or change later,
+    and the row is the same. Rows of series are named by what they are, and need no hash.
+
+    Args:
+        typed: typed rows.
+        use_case: the parameters.
+
+    Returns:
+        Row key, as text -> the hash; empty for series.
+    """
+    import pandas as pd
+
+    data = use_case.data
+    if data.series is not None:
+        return pd.Series(dtype="str")
+    columns = {
+        name: data.columns[name]
+        for name in Needs(use_case).columns
+        if name != data.key and not data.columns[name].revised
+    }
+    head = _digest("\x1e".join(columns), 2)
+    cells = [_as_text(typed[name], column) for name, column in columns.items()]
+    rows = zip(*cells, strict=True) if cells else [()] * len(typed)
+    hashes = [f"{head}:{_digest(chr(0x1E).join(row), 8)}" for row in rows]
+    return pd.Series(hashes, index=typed[data.key].astype(str).to_numpy(), dtype="str")
+
+
+def _as_text(values: Series, column: Column) -> Iterable[str]:
+    """Values as text, the same whatever type and whichever other rows a file gives them."""
+    from ratchet.values import as_text
+
+    if column.type == "number":
+        return [format(float(value), ".17g") for value in values.astype("float64")]
+    if column.type == "date":
+        utc = values if values.dt.tz is None else values.dt.tz_convert("UTC").dt.tz_localize(None)
+        return [str(moment) for moment in utc.astype("datetime64[us]").astype("int64")]
+    if column.type == "list":
+        return ["\x1f".join(map(str, parts)) if parts is not None else "\x00" for parts in values]
+    return as_text(values).fillna("\x00").tolist()
+
+
+def _digest(text: str, size: int) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
