@@ -57,8 +57,9 @@ def answered(rows: pd.DataFrame) -> pd.DataFrame:
     known = rows[~rows["failed"].astype(bool) & rows["truth"].notna()]
     latest = known.sort_values("predicted_at", kind="stable")
     # A key that was given to another row names two, which the log tells apart by their hashes.
-    named = [latest.index, *([latest["row_hash"]] if "row_hash" in latest else [])]
-    latest = latest[~pd.MultiIndex.from_arrays(named).duplicated(keep="last")]
+    names = ["row_key", *(["row_hash"] if "row_hash" in latest else [])]
+    again = latest.rename_axis("row_key").reset_index().duplicated(names, keep="last")
+    latest = latest[~again.to_numpy()]
     return latest.rename(columns={"row_time": "time"}).sort_values("time", kind="stable")
 
 
