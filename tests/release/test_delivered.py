@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.params import UseCase
+from ratchet.errors import DataError
+from ratchet.params import Landing, UseCase
 from ratchet.pipelines.preprocessing.series import build_windows, select_series
 from ratchet.preparation import row_hashes, typed_rows
 from ratchet.release.context import contexts, differing, features_in_context
-from ratchet.release.delivered import delivered, new_rows
+from ratchet.release.delivered import delivered, new_rows, told_past
 from ratchet.release.reading import _with_spans
 from ratchet.release.unseen import unseen_rows
 
@@ -65,7 +66,8 @@ OF_TABLE = UseCase.model_validate(TABLE)
 def bundle(use_case: dict[str, Any], *keys: str, **known: Any) -> Any:
     """A model that knows some rows of the last day."""
     rows = pd.DataFrame({"part": "test", "time": pd.Timestamp(LAST), **known}, index=list(keys))
-    return SimpleNamespace(use_case=UseCase.model_validate(use_case), rows=rows, statistics=None)
+    model = UseCase.model_validate(use_case)
+    return SimpleNamespace(use_case=model, rows=rows, statistics=None, context=None)
 
 
 def table(*rows: tuple[str, str, float | None]) -> pd.DataFrame:
@@ -129,6 +131,69 @@ def test_a_known_key_that_names_another_row_is_new(timed):
     assert delivered(champion, rows.assign(y=9.0)).new_inputs(LAST if timed else None).empty
 
 
+KNOWN = [("s1", "2020-03-09", 1.0), ("s2", "2020-03-10", 1.0), *HALF]
+
+
+def learned(**more: Any) -> Any:
+    """A model that was made by the known rows, and keeps the first two for comparison."""
+    use_case = TABLE | more
+    model, rows = UseCase.model_validate(use_case), table(*KNOWN)
+    typed = typed_rows(rows, model.data, dict(model.targets))
+    hashes = row_hashes(typed, model)
+    made = bundle(use_case, *hashes.index, row_hash=hashes.tolist())
+    made.rows["time"] = typed["day"].to_numpy()
+    made.reference = typed.set_index("id")[["x", "y"]].head(2)
+    return made
+
+
+def test_a_file_that_was_put_in_place_by_hand_is_held_to_the_rows_of_the_champion():
+    champion, grown = learned(), table(*KNOWN, *REST)
+
+    assert delivered(champion, grown).past_changes().findings == {}
+    cut = delivered(champion, table(*KNOWN[:2]), "2020-03-10")
+    assert cut.past_changes("2020-03-10").findings == {}  # a replay misses no later row
+    half = delivered(champion, table(*KNOWN[:2]))
+    assert half.past_changes().findings == {
+        "fewer_rows": "2 of 4 known rows are gone, and there are 2 rows now (gone: s350, s351)"
+    }
+    anew = delivered(champion, table(("s1", "2020-03-10", 1.0), *KNOWN[1:]))
+    assert anew.past_changes().findings == {
+        "reused_keys": (
+            "1 of 4 known keys name rows of another time, in day (s1: day 2020-03-09 -> 2020-03-10)"
+        )
+    }
+    other = delivered(champion, table(*KNOWN).assign(x=[1.0, 2.0, 1.0, 3.0]))
+    assert other.past_changes().findings == {
+        "changed_rows": "2 of 4 known rows have other values, in x (s2: x 1.0 -> 2.0, s351)"
+    }
+
+
+def test_what_is_done_about_a_file_that_was_put_in_place_by_hand():
+    half = delivered(learned(), table(*KNOWN[:2]))
+    told = "differs from the rows that the model that serves was made by: fewer_rows: 2 of 4 known"
+
+    assert told in told_past(half, None)
+    assert told_past(half, Landing(allow=["fewer_rows"])) == ""
+    assert told_past(half, Landing(by_hand="ignore")) == ""
+    with pytest.raises(DataError, match=told):
+        told_past(half, Landing(by_hand="refuse"))
+
+
+def test_steps_that_are_gone_or_others():
+    rows = pd.DataFrame({"shop": "a", "day": ["2020-03-10", LAST], "y": [1.0, 2.0]})
+    champion = bundle(SERIES, f"a@{LAST}", given=True)
+    champion.context = delivered(champion, rows).typed
+
+    assert delivered(champion, rows).past_changes().findings == {}
+    found = delivered(champion, rows.iloc[:1].assign(y=9.0)).past_changes().findings
+    assert found == {
+        "fewer_rows": f"1 of 1 known rows are gone, and there are 1 rows now (gone: a@{LAST})",
+        "changed_rows": (
+            "1 of 1 known rows have other values, in y (a at 2020-03-10: y 1.0 -> 9.0)"
+        ),
+    }
+
+
 def test_a_step_that_came_for_one_shop_first():
     made = bundle(SERIES, f"a@{LAST}", f"b@{LAST}", given=[True, False])
     first = [("a", "2020-03-10", 1.0), ("b", "2020-03-10", 1.0), ("a", LAST, 2.0)]
@@ -145,9 +210,9 @@ def unseen(
     raw: pd.DataFrame, champion: Any, monkeypatch: Any, until: str | None = LAST, as_of: Any = None
 ) -> Any:
     """What is new beside a champion that was chosen by rows up to a moment."""
-    manifest = {"decided_until": until, "last_row": None}
-    monkeypatch.setattr("ratchet.release.unseen.read_manifest", lambda _: manifest)
-    monkeypatch.setattr("ratchet.release.bundle.open_bundle", lambda _: champion)
+    if champion is not None:
+        champion.manifest = {"decided_until": until, "last_row": None}
+    monkeypatch.setattr("ratchet.release.unseen.open_bundle", lambda _: champion)
     version = None if champion is None else "3"
     registry: Any = SimpleNamespace(champion=lambda _: version, folder=lambda *_: Path())
     return unseen_rows(registry, "shop", champion.use_case if champion else OF_TABLE, raw, as_of)

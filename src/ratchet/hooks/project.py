@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from kedro.io import DatasetError
 from ratchet import config
 from ratchet.errors import ConfigError, DataError, UserError, root_cause
 from ratchet.params import UseCase
+
+LOGGER = logging.getLogger(__name__)
 
 
 class ProjectHooks:
@@ -63,6 +66,23 @@ class ProjectHooks:
             config.check_metrics(decided)
 
     @hook_impl
+    def after_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> None:
+        """Tell a raw file that lacks rows of the champion or has others, before it is trained on.
+
+        Raises:
+            DataError: such a file is to be refused.
+        """
+        if node.namespace is None or node.name != f"{node.namespace}.read_rows":
+            return
+        parameters = config.project_parameters()
+        use_case = config.read_use_cases({node.namespace: parameters[node.namespace]})
+        raw = inputs[f"{node.namespace}.raw"]
+        landing = use_case[node.namespace].landing
+        told = _told_past(node.namespace, landing, raw, catalog, parameters.get("as_of"))
+        if told:
+            LOGGER.warning("%s: %s", node.namespace, told)
+
+    @hook_impl
     def on_node_error(self, error: Exception, node: Any, catalog: Any) -> None:
         """Name the files whose content stopped a node, or else the node."""
         if isinstance(error, DataError):
@@ -102,6 +122,31 @@ def _running(phases: list[str], pipeline: Any, use_cases: dict[str, UseCase]) ->
         return use_cases
     names = {space.split(".")[0] for space in spaces}
     return {name: use_case for name, use_case in use_cases.items() if name in names}
+
+
+def _told_past(name: str, landing: Any, raw: Any, catalog: Any, as_of: Any) -> str:
+    """What the raw file does to the rows of the champion; empty where that is not known."""
+    from ratchet.release.bundle import open_bundle
+    from ratchet.release.delivered import delivered, told_past
+
+    if landing is not None and landing.by_hand == "ignore":
+        return ""
+    try:
+        registry = catalog.load("registry")
+        url = registry.ledger.engine.url
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+            return ""  # one that is opened would be made
+        if (champion := registry.champion(name)) is None:
+            return ""
+        now = delivered(open_bundle(registry.folder(name, champion)), raw, as_of)
+    except Exception as error:  # whether there is a champion is no matter of reading rows
+        LOGGER.debug("%s: rows are not compared with those of the champion: %s", name, error)
+        return ""
+    try:
+        return told_past(now, landing, as_of)
+    except DataError as error:
+        error.add_note(f"file: {_path(catalog, f'{name}.raw')}")
+        raise
 
 
 def _check_as_of(as_of: Any, use_cases: dict[str, UseCase]) -> None:

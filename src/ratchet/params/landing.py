@@ -24,8 +24,12 @@ class Landing(Params):
         allow: findings that are no reason to refuse a file: ``fewer_rows`` (known rows are gone),
             ``reused_keys`` (a key names a row of another time), ``changed_rows`` (known values are
             others now) and ``cut_line`` (the last line of a CSV file seems to be cut off).
+        by_hand: what is done where a raw file that was put in place without landing does what is
+            not allowed to the rows that the champion was made by: ``warn``, ``refuse`` to run, or
+            ``ignore`` it.
     """
 
     source: str | None = None
     storage_options: dict[str, str | int | float | bool] = {}
     allow: list[Finding] = []
+    by_hand: Literal["warn", "refuse", "ignore"] = "warn"

@@ -19,7 +19,7 @@ from ratchet.preparation.parts import (
     part_of,
     truth_of,
 )
-from ratchet.preparation.past import PastChanges, compare_past
+from ratchet.preparation.past import PastChanges, changed_values, compare_past
 from ratchet.preparation.rows import row_features
 from ratchet.preparation.steps import lay_out_steps, only_target
 from ratchet.preparation.views import SERIES, make_views, panel
@@ -31,6 +31,7 @@ __all__ = [
     "Needs",
     "PastChanges",
     "add_columns",
+    "changed_values",
     "check_numbers",
     "check_parts",
     "check_training",

@@ -25,7 +25,8 @@ class PastChanges:
         new: how many rows the new file has.
         gone: names of known rows that it lacks.
         values: name of the row, and of each value that is another one now ``column``, ``before``
-            and ``after``. Where the time of a key is another one, no other value is looked at.
+            and ``after``; the column is missing where it is only known that the row has changed.
+            Where the time of a key is another one, no other value is looked at.
         time: column of the time, whose change makes the key name another row.
     """
 
@@ -59,11 +60,12 @@ class PastChanges:
         if values.empty:
             return ""
         first = _first(
-            f"{name}: {column} {_text(before)} -> {_text(after)}"
+            f"{name}: {column} {_text(before)} -> {_text(after)}" if column else str(name)
             for name, column, before, after in values.head(_SHOWN).itertuples()
         )
-        columns = ", ".join(values["column"].unique())
-        return f"{values.index.nunique()} of {self.known} known {what}, in {columns} ({first})"
+        columns = ", ".join(name for name in values["column"].unique() if name)
+        place = f", in {columns}" if columns else ""
+        return f"{values.index.nunique()} of {self.known} known {what}{place} ({first})"
 
 
 def compare_past(known: DataFrame, new: DataFrame, data: Data) -> PastChanges:
@@ -91,14 +93,21 @@ def compare_past(known: DataFrame, new: DataFrame, data: Data) -> PastChanges:
         found.append(pd.DataFrame(pair)[differs])
         if name == moves:
             one, other = one[~differs], other[~differs]
-    nothing = pd.DataFrame({"column": [], "before": [], "after": []}, dtype=object)
     return PastChanges(
         known=len(before),
         new=len(after),
         gone=before.index.difference(after.index, sort=False),
-        values=pd.concat([nothing, *(part.astype(object) for part in found if len(part))]),
+        values=changed_values(*found),
         time=moves,
     )
+
+
+def changed_values(*parts: DataFrame) -> DataFrame:
+    """Tables of changes, ``column``, ``before`` and ``after`` by the name of the row, as one."""
+    import pandas as pd
+
+    nothing = pd.DataFrame({"column": [], "before": [], "after": []}, dtype=object)
+    return pd.concat([nothing, *(part.astype(object) for part in parts if len(part))])
 
 
 def _by_name(rows: DataFrame, data: Data) -> DataFrame:

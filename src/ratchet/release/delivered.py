@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.dates import utc
+from ratchet.dates import on_clock, utc
+from ratchet.errors import DataError
 from ratchet.learning.features.series import Layout
-from ratchet.params import TARGET_PREFIX, Target, in_table
+from ratchet.params import TARGET_PREFIX, Landing, Target, in_table
 from ratchet.preparation import (
     Needs,
+    PastChanges,
+    changed_values,
+    compare_past,
     derive_columns,
     features_of,
     lay_out_steps,
     only_target,
+    read_day,
     row_hashes,
     typed_rows,
 )
@@ -106,6 +111,58 @@ class Delivered:
             return pd.Series(dtype="str")
         return row_hashes(self.typed[self.typed[data.key].isin(keys)], self.bundle.use_case)
 
+    def past_changes(self, as_of: Any = None) -> PastChanges:
+        """What the file does to the rows that the bundle was made by.
+
+        Other values are told as far as the bundle has them: of rows by a hash of each, and by the
+        training rows that it keeps; of series by the steps that it keeps as context.
+
+        Args:
+            as_of: last day whose rows are seen; later ones are not missed.
+        """
+        data, known = self.bundle.use_case.data, given_rows(self.bundle)
+        if as_of is not None and data.time:
+            days = on_clock(known["time"], data.timezone).dt.normalize()
+            known = known[days <= read_day(as_of)]
+        return PastChanges(
+            known=len(known),
+            new=len(self.typed),
+            gone=known.index.difference(self.given, sort=False),
+            values=self._changed_steps(as_of) if data.series else self._changed_rows(known),
+            time=None if data.series else data.time,
+        )
+
+    def _changed_rows(self, known: pd.DataFrame) -> pd.DataFrame:
+        data = self.bundle.use_case.data
+        now = self.typed.set_index(data.key)
+        now = now.loc[known.index.intersection(now.index, sort=False)]
+        known, moved = known.loc[now.index], np.zeros(len(now), dtype=bool)
+        times = changed_values()
+        if data.time and not data.columns[data.time].revised:
+            pair = {"before": known["time"], "after": utc(now[data.time])}
+            moved = (pair["before"] != pair["after"]).to_numpy()
+            times = pd.DataFrame({"column": data.time, **pair})[moved]
+        if ROW_HASH not in known:
+            return times
+        hashes = self.hashes(now.index).reindex(now.index.astype(str))
+        other = known.index[is_other(known[ROW_HASH], hashes) & ~moved]
+        kept = self.bundle.reference.reindex(columns=Needs(self.bundle.use_case).columns)
+        kept = kept.drop(columns=data.key, errors="ignore").dropna(axis=1, how="all")
+        kept = kept.loc[kept.index.intersection(other)].rename_axis(data.key).reset_index()
+        few = data.model_copy(update={"time": None})
+        same = now[now.index.isin(other)].rename_axis(data.key).reset_index()
+        found = compare_past(kept, same, few).values
+        plain = pd.DataFrame({"column": None}, index=other.difference(found.index, sort=False))
+        return changed_values(times, found, plain.assign(before=None, after=None))
+
+    def _changed_steps(self, as_of: Any) -> pd.DataFrame:
+        data, kept = self.bundle.use_case.data, self.bundle.context
+        if kept is None or data.time is None:
+            return changed_values()
+        if as_of is not None:
+            kept = kept[kept[data.time].dt.tz_localize(None).dt.normalize() <= read_day(as_of)]
+        return compare_past(kept, self.typed, data).values
+
     def newer_than(self, moment: Any) -> pd.Index:
         """Keys of the rows that can be answered and are new after a moment, see ``new_rows``."""
         keys = self.features.index
@@ -159,6 +216,38 @@ def delivered(bundle: Bundle, raw: pd.DataFrame, as_of: Any = None) -> Delivered
     """
     use_case = bundle.use_case
     return Delivered(bundle, typed_rows(raw, use_case.data, dict(use_case.targets), as_of))
+
+
+def told_past(now: Delivered, landing: Landing | None, as_of: Any = None) -> str:
+    """What a raw file that was put in place by hand does to known rows and is not allowed.
+
+    Args:
+        now: the rows, as the champion sees them.
+        landing: what is allowed, and what is done about the rest.
+        as_of: last day whose rows are seen.
+
+    Returns:
+        A sentence with the numbers; empty where nothing is told.
+
+    Raises:
+        DataError: it is found, and files that do this are to be refused.
+    """
+    landing = landing or Landing()
+    if landing.by_hand == "ignore":
+        return ""
+    findings = now.past_changes(as_of).findings
+    found = {word: text for word, text in findings.items() if word not in landing.allow}
+    if not found:
+        return ""
+    # Without brackets, which a log would take for its markup.
+    listed = "; ".join(f"{word}: {text}" for word, text in found.items())
+    told = (
+        f"the raw file differs from the rows that the model that serves was made by: {listed}. Put "
+        f"the whole file back, or name {', '.join(found)} in landing.allow where this is meant"
+    )
+    if landing.by_hand == "refuse":
+        raise DataError(told)
+    return told
 
 
 def given_rows(bundle: Bundle) -> pd.DataFrame:

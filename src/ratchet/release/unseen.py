@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,8 +10,8 @@ import pandas as pd
 from ratchet.dates import utc
 from ratchet.params import UseCase
 from ratchet.preparation import typed_rows
-from ratchet.release.delivered import decided_until, delivered, new_rows
-from ratchet.release.manifest import read_manifest
+from ratchet.release.bundle import open_bundle
+from ratchet.release.delivered import Delivered, decided_until, delivered, new_rows, told_past
 from ratchet.release.registry import Registry
 
 
@@ -59,7 +58,7 @@ def unseen_rows(
         as_of: last day whose rows are seen.
 
     Raises:
-        DataError: the rows break their contract.
+        DataError: the rows break their contract, or do to known rows what is to be refused.
         BundleError: the bundle of the model that serves cannot be read.
     """
     typed = typed_rows(raw, use_case.data, dict(use_case.targets), as_of)
@@ -69,12 +68,15 @@ def unseen_rows(
     champion = registry.champion(name)
     if champion is None:
         return Unseen(len(known), None, None, f"nothing serves yet; there are {len(known)} rows")
-    folder = registry.folder(name, champion)
-    until = decided_until(read_manifest(folder)) if use_case.data.time else None
-    rows = _count_new(known, use_case, until, folder, raw, as_of)
+    bundle = open_bundle(registry.folder(name, champion))
+    until = decided_until(bundle.manifest) if use_case.data.time else None
+    now = delivered(bundle, raw, as_of)
+    rows = _count_new(known, use_case, until, now)
     told = f"{rows} new rows" if rows else "no new rows"
     since = f"since {_on_clock(until, use_case)}, the last that" if until else "beside those that"
-    return Unseen(rows, champion, until, f"{told} {since} version {champion} knows")
+    past = told_past(now, use_case.landing, as_of)
+    reason = f"{told} {since} version {champion} knows" + (f"; {past}" if past else "")
+    return Unseen(rows, champion, until, reason)
 
 
 def _on_clock(until: str, use_case: UseCase) -> str:
@@ -85,27 +87,20 @@ def _on_clock(until: str, use_case: UseCase) -> str:
     return str(pd.Timestamp(until, tz="UTC").tz_convert(zone).isoformat())
 
 
-def _count_new(
-    rows: pd.DataFrame, use_case: UseCase, until: str | None, folder: Path, raw: Any, as_of: Any
-) -> int:
-    """How many of some rows are new to a bundle; it is opened where their times do not say so.
+def _count_new(rows: pd.DataFrame, use_case: UseCase, until: str | None, now: Delivered) -> int:
+    """How many of some rows are new to a bundle.
 
     Args:
         rows: typed rows whose truth is known.
         use_case: the parameters.
         until: time of the last row by which the bundle was made or chosen.
-        folder: the bundle.
-        raw: rows as delivered.
-        as_of: last day whose rows are seen.
+        now: all rows, as the bundle sees them.
     """
     data = use_case.data
     if until is not None and data.time is not None:
         times = utc(rows[data.time])
         if not (times == pd.Timestamp(until)).any():
             return int(new_rows(times, until, None).sum())
-    from ratchet.release.bundle import open_bundle
-
-    now = delivered(open_bundle(folder), raw, as_of)
     new = now.new_inputs(until)
     if data.series is None:
         return int(new.index.isin(rows[data.key]).sum())

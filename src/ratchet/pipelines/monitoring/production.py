@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ratchet.dates import on_clock
-from ratchet.errors import UserError
+from ratchet.errors import DataError, UserError
 from ratchet.monitoring.alerts import Alert, find_alerts
 from ratchet.monitoring.comparison import Comparison, compare, jsonable
 from ratchet.monitoring.oversight import oversee
@@ -21,7 +21,7 @@ from ratchet.params import Target, UseCase
 from ratchet.pipelines.monitoring.champion import CHAMPION, Serving, last_request
 from ratchet.preparation import read_day
 from ratchet.release.deciding import deciding
-from ratchet.release.delivered import Delivered, decided_until, delivered, new_rows
+from ratchet.release.delivered import Delivered, decided_until, delivered, new_rows, told_past
 from ratchet.release.desk import earlier_champions
 from ratchet.release.rehearsal import rehearse
 from ratchet.values import is_among, is_other
@@ -87,7 +87,7 @@ class Production:
                 name: _records(distributions(self._rows(name), one, self._watch, **self._span))
                 for name, one in self._targets.items()
             },
-            "alerts": [alert.to_json() for alert in self._alerts()],
+            "alerts": [alert.to_json() for alert in [*self._past(), *self._alerts()]],
         }
 
     @property
@@ -160,6 +160,16 @@ class Production:
             horizon=bundle.use_case.features.horizon,
             seed=self.seed,
         ), ""
+
+    def _past(self) -> list[Alert]:
+        """An alert where the raw file does to known rows what is not allowed."""
+        try:
+            told = told_past(self.now, self.use_case.landing, self.as_of)
+        except DataError as error:
+            told = str(error)
+        advice = f"look at the raw file; kedro ratchet fresh --use-case {self.name} says it again"
+        text = f"{self.name}: {told}"
+        return [Alert("changed_past", "warning", text, advice, 1.0, 0.0)] if told else []
 
     def _alerts(self) -> list[Any]:
         window = self._watch.window
