@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from ratchet.cli import cli, readable
 from ratchet.errors import DataError, root_cause
@@ -41,6 +43,17 @@ def loading(cause: Exception, text: str = "") -> DatasetError:
 )
 def test_messages(error, text):
     assert readable(error) == text
+
+
+def test_dollars_that_were_to_be_text():
+    config = OmegaConf.create({"classes": ["${EUR}"]})
+    with pytest.raises(InterpolationKeyError) as error:
+        OmegaConf.to_container(config, resolve=True)
+
+    assert "'EUR' not found" in readable(error.value)
+    assert readable(error.value).endswith(r"to hold the text ${...}, write \${...}")
+    meant = OmegaConf.create({"classes": [r"\${EUR}"]})
+    assert OmegaConf.to_container(meant, resolve=True) == {"classes": ["${EUR}"]}
 
 
 def test_encoding():
