@@ -21,7 +21,7 @@ from ratchet.params import UseCase
 from ratchet.pipelines.monitoring import nodes
 from ratchet.pipelines.monitoring.champion import serving
 from ratchet.release import actions, rehearsal, writing
-from ratchet.release.bundle import BundleError, write_bundle
+from ratchet.release.bundle import BundleError, open_bundle, write_bundle
 from ratchet.release.manifest import MANIFEST, bundle_digest, hash_files, read_manifest
 from ratchet.release.registry import Registry
 from ratchet.release.rehearsal import Limits, open_version, rehearse, try_out
@@ -177,7 +177,7 @@ def test_files_of_other_contents_are_named(boosted, tmp_path, name, content, tol
     change(folder, name, content)
 
     with pytest.raises(BundleError, match=rf"b1/{name}: {told}"):
-        try_out(folder)
+        open_bundle(folder).check_contents()
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_table_of_something_else_is_named(boosted, tmp_path, name, columns):
     seal(folder)
 
     with pytest.raises(BundleError, match=rf"{name}\.parquet: the columns \['{columns[0]}'\] are"):
-        try_out(folder)
+        open_bundle(folder).check_contents()
 
 
 def test_a_bundle_without_its_last_moment_is_told(boosted, tmp_path):
@@ -201,7 +201,7 @@ def test_a_bundle_without_its_last_moment_is_told(boosted, tmp_path):
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
     with pytest.raises(BundleError, match="'decided_until' cannot be null"):
-        try_out(folder)
+        open_bundle(folder).check_contents()
 
 
 class Watched:

@@ -143,7 +143,7 @@ class Bundle:
     def reference(self) -> pd.DataFrame:
         """Source columns of the latest training rows; their time is in ``Data.row_time``."""
         table, data = self._files.table("reference.parquet"), self.use_case.data
-        if data.time is None or data.row_time in table:
+        if data.time is None or data.row_time in table or "time" not in table:
             return table
         return table.assign(**{data.row_time: table["time"]})  # once called so whatever came
 
