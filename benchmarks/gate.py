@@ -3,11 +3,20 @@
 A champion and a challenger whose errors (t with 5 degrees of freedom, so with outliers) are
 correlated, as those of two models on the same rows are. Counted is how often the challenger is
 promoted when it is exactly as good, and when it is truly 10 % better: by the bare rule "more than
-2 % better", and by the gate. The bar: of equally good challengers at most 8 %.
+2 % better", by the rule of version 0 ("before": rows of a regression one by one, blocks that know
+nothing of the errors), and by the gate. The bar: of equally good challengers at most 8 %.
 
-    regression      RMSE of independent rows
-    classification  log loss of three classes; the logits of both models have correlated noise
-    series          RMSE of a series, whose errors follow an autoregression
+    rows        RMSE of independent rows
+    log loss    of three classes; the logits of both models have correlated noise
+    time        RMSE of rows with a time, whose errors follow an autoregression
+    clusters    RMSE of rows of which ten belong to the same customer
+    series      RMSE of a series, whose errors follow an autoregression
+    ahead       RMSE of forecasts 48 steps ahead, whose errors are sums of 48 shocks
+    season      RMSE of a series whose errors are alike after 24 steps
+    unseen      the same, but the gate is not told of the season: what cannot be had
+
+Then ten equally good challengers, one after the other: before the same 200 rows, and before rows
+that grow by 50 with each of them. The bar: at least one promoted in at most 10 %.
 
 Many repetitions of a case are drawn and bounded at once, by the functions that the gate calls; the
 first ones also go through the gate itself, which has to decide the same.
@@ -17,29 +26,41 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the products are too small to share
 
 import numpy as np
 import pandas as pd
 from harness.measure import own_cpu, print_table
+from scipy.signal import lfilter
 
-from ratchet.learning.metrics import bootstrap_means, bounds, long_block_length, share_of
+from ratchet.learning.metrics import (
+    Units,
+    bootstrap_means,
+    bounds,
+    find_metric,
+    influence_of,
+    long_block_length,
+    share_of,
+    units_of,
+)
 from ratchet.params import Release, Target
 from ratchet.release.conditions import NOISE
+from ratchet.release.evidence import confidence_after, earlier_looks
 from ratchet.release.gate import Evidence, Rows, hash_keys, judge
 
-BAR = 0.08
+BAR, BAR_OF_TEN = 0.08, 0.10
 GAIN = 0.10
 SIZES = (50, 200, 1000)
 CLASSES = ["a", "b", "c"]
+CLUSTER = 10
 SEED = 20260
 RELEASE = Release()
 AT_ONCE = 100  # repetitions whose losses stay in the cache
 Array = np.ndarray
-Pair = Callable[[np.random.Generator, int, int, float], tuple[Array, Array]]
 
 
 @dataclass(frozen=True)
@@ -54,42 +75,79 @@ class Simulated:
 
 @dataclass(frozen=True)
 class Case:
-    task: str
+    kind: str
     rows: int
-    correlation: float
+    correlation: float = 0.8
     memory: float = 0.0
+    horizon: int = 1
+    season: int = 1
 
     @property
     def name(self) -> str:
         memory = f", memory {self.memory:g}" if self.memory else ""
-        return f"{self.task}, correlation {self.correlation:g}{memory}, {self.rows} rows"
+        return f"{self.kind}, correlation {self.correlation:g}{memory}, {self.rows} rows"
+
+    @property
+    def task(self) -> str:
+        if self.kind == "log loss":
+            return "classification"
+        return "regression" if self.kind in ("rows", "time", "clusters") else "forecasting"
+
+    @property
+    def has_time(self) -> bool:
+        return self.task == "forecasting" or self.kind == "time"
+
+    @property
+    def clusters(self) -> Array | None:
+        return np.arange(self.rows) // CLUSTER if self.kind == "clusters" else None
+
+    @property
+    def told(self) -> int:
+        """The season that the gate is told."""
+        return 1 if self.kind == "unseen" else self.season
 
 
 def cases() -> Iterator[Case]:
-    for task in ("regression", "classification"):
+    for kind in ("rows", "log loss"):
+        for correlation in (0.8, 0.95):
+            for rows in SIZES:
+                yield Case(kind, rows, correlation)
+    others = [("time", {"memory": 0.8}), ("clusters", {})]
+    others += [("series", {"memory": memory}) for memory in (0.5, 0.8, 0.95)]
+    others += [("ahead", {"horizon": 48})]
+    others += [(kind, {"memory": 0.8, "season": 24}) for kind in ("season", "unseen")]
+    for kind, options in others:
         for rows in SIZES:
-            for correlation in (0.8, 0.95):
-                yield Case(task, rows, correlation)
-    for rows in SIZES:
-        for memory in (0.5, 0.8):
-            yield Case("series", rows, 0.8, memory)
+            yield Case(kind, rows, **options)
 
 
-def errors(case: Case, repetitions: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Errors of two equally good models, (repetitions, rows): correlated, perhaps with memory."""
-    warm = 100 if case.memory else 0
-    shocks = rng.standard_t(5, (2, repetitions, case.rows + warm))
-    for step in range(1, shocks.shape[2] if case.memory else 0):
-        shocks[:, :, step] += case.memory * shocks[:, :, step - 1]
-    own, other = shocks[:, :, warm:]
-    return own, case.correlation * own + np.sqrt(1 - case.correlation**2) * other
+def shocks(case: Case, repetitions: int, rng: np.random.Generator) -> Array:
+    """Errors of one model, (repetitions, rows)."""
+    if case.kind == "clusters":
+        size = repetitions, -(-case.rows // CLUSTER)
+        common = rng.standard_t(5, size).repeat(CLUSTER, axis=1)[:, : case.rows]
+        return common + 0.5 * rng.standard_t(5, (repetitions, case.rows))
+    warm = 100 * case.season if case.memory else case.horizon - 1
+    made = rng.standard_t(5, (repetitions, warm + case.rows))
+    if case.memory:
+        weights = np.zeros(1 + case.season)
+        weights[[0, -1]] = 1, -case.memory
+        made = lfilter([1.0], weights, made)
+    elif case.horizon > 1:
+        made = lfilter(np.ones(case.horizon), [1.0], made)
+    return made[:, warm:]
 
 
 def numbers(case: Case, gain: float, repetitions: int, rng: np.random.Generator) -> Simulated:
-    first, second = errors(case, repetitions, rng)
-    second *= 1 - gain
+    first, other = shocks(case, repetitions, rng), shocks(case, repetitions, rng)
+    second = beside(case, first, other) * (1 - gain)
     losses = np.square(first).T, np.square(second).T
     return Simulated(np.zeros_like(first), -first, -second, losses)
+
+
+def beside(case: Case, own: Array, other: Array) -> Array:
+    """Errors of a model as good as another, and correlated with it."""
+    return case.correlation * own + np.sqrt(1 - case.correlation**2) * other
 
 
 def classes(case: Case, gain: float, repetitions: int, rng: np.random.Generator) -> Simulated:
@@ -105,6 +163,7 @@ def classes(case: Case, gain: float, repetitions: int, rng: np.random.Generator)
     return Simulated(truth, *seen, (losses[0], losses[1]))
 
 
+@cache
 def quieter(gain: float) -> float:
     """Spread of the noise at which the log loss is lower by ``gain`` than at a spread of 1."""
     if gain == 0:
@@ -130,40 +189,110 @@ def softmax(logits: Array) -> Array:
 
 
 def simulate(case: Case, gain: float, repetitions: int) -> Simulated:
-    rng = np.random.default_rng([SEED, case.rows, *case.task.encode(), int(1000 * gain)])
+    rng = np.random.default_rng([SEED, case.rows, *case.kind.encode(), int(1000 * gain)])
     return (classes if case.task == "classification" else numbers)(case, gain, repetitions, rng)
 
 
-def promoted(case: Case, simulated: Simulated, n_bootstrap: int) -> tuple[Array, Array]:
-    """Who is promoted, of all repetitions: by the bare rule, and by the gate."""
+def promoted(case: Case, simulated: Simulated, n_bootstrap: int) -> tuple[Array, Array, Array]:
+    """Who is promoted, of all repetitions: by the bare rule, the former one, and the gate."""
     repetitions = simulated.losses[0].shape[1]
     parts = np.array_split(np.arange(repetitions), -(-repetitions // AT_ONCE))
     of_parts = [
         _promoted(case, [p[:, part] for p in simulated.losses], n_bootstrap) for part in parts
     ]
-    bare, gate = (np.concatenate(found) for found in zip(*of_parts, strict=True))
-    return bare, gate
+    bare, before, gate = (np.concatenate(found) for found in zip(*of_parts, strict=True))
+    return bare, before, gate
 
 
-def _promoted(case: Case, losses: list[Array], n_bootstrap: int) -> tuple[Array, Array]:
-    times, block = None, 1
-    if case.task == "series":
-        times, block = np.arange(case.rows), long_block_length(case.rows)
+def _promoted(case: Case, losses: list[Array], n_bootstrap: int) -> tuple[Array, Array, Array]:
+    units = [units_in(case, *pair) for pair in zip(losses[0].T, losses[1].T, strict=True)]
+    shares = drawn_shares(case, losses, n_bootstrap, units[0])
+    better = shares[0] - RELEASE.min_gain > NOISE
+    # Bounds of challengers that are not better need not be known.
+    gate = np.array(
+        [sure(part, one) for part, one, b in zip(shares.T, units, better, strict=True) if b]
+    )
+    former = formerly(case)
+    if (former.by, former.block) != (units[0].by, units[0].block):
+        shares = drawn_shares(case, losses, n_bootstrap, former)
+    before = np.array([sure(part, former) for part in shares.T[better]])
+    return better, _spread_out(before, better), _spread_out(gate, better)
+
+
+def _spread_out(found: Array, where: Array) -> Array:
+    whole = np.zeros(len(where), dtype=bool)
+    whole[where] = found
+    return whole
+
+
+def units_in(case: Case, champion: Array, challenger: Array) -> Units:
+    """What the gate draws together, as it says itself, by the losses of one repetition."""
+    if case.task == "classification":
+        metric, table = find_metric("log_loss", case.task, CLASSES), [champion, challenger]
+    else:
+        metric = find_metric("rmse", "regression")
+        table = [champion, champion, challenger, challenger]
+    return units_of(
+        influence_of(metric, np.column_stack(table)),
+        times=np.arange(case.rows) if case.has_time else None,
+        groups=case.clusters,
+        horizon=case.horizon,
+        season=case.told,
+    )
+
+
+def formerly(case: Case) -> Units:
+    """What was drawn together before: the time stamps of series, other rows one by one."""
+    n = case.rows
+    if case.task != "forecasting":
+        return Units("row", None, n, freedom=n - 1, captured=1 - 1 / n)
+    block = long_block_length(n, case.horizon)
+    share = 1 - block / n
+    return Units("time", np.arange(n), n, block, freedom=min(n - 1, n / block), captured=share)
+
+
+def drawn_shares(case: Case, losses: list[Array], n_bootstrap: int, units: Units) -> Array:
+    """Gains over all rows (index 0) and over draws, (1 + draws, repetitions)."""
     table = np.hstack(losses)
-    drawn = bootstrap_means(table, n_bootstrap, SEED, times=times, block=block)
+    drawn = bootstrap_means(table, n_bootstrap, SEED, times=units.codes, block=units.block)
     means = np.vstack([table.mean(axis=0), drawn])
     scores = means if case.task == "classification" else np.sqrt(means)
     champion, challenger = np.split(scores, 2, axis=1)
-    shares = share_of(champion - challenger, champion)
-    low, _ = bounds(shares, RELEASE.confidence, case.rows, block)
-    bare = shares[0] - RELEASE.min_gain > NOISE
-    return bare, bare & (low > NOISE)
+    return share_of(champion - challenger, champion)
+
+
+def sure(shares: Array, units: Units, confidence: float = RELEASE.confidence) -> bool:
+    return bool(bounds(shares, units.width(confidence))[0] > NOISE)
+
+
+def ten_in_a_row(repetitions: int, n_bootstrap: int, *, growing: bool) -> tuple[float, float]:
+    """How often one of ten equally good challengers is promoted: before, and by the gate."""
+    rng = np.random.default_rng([SEED, 10, growing])
+    case, lengths = Case("rows", 200), [50 * k for k in range(1, 11)] if growing else [200] * 10
+    own = rng.standard_t(5, (repetitions, max(lengths)))
+    wins = np.zeros((2, repetitions), dtype=bool)
+    seen: list[dict[str, object]] = []
+    for n in lengths:
+        other = rng.standard_t(5, (repetitions, max(lengths)))
+        losses = [np.square(e[:, :n]).T for e in (own, beside(case, own, other))]
+        earlier = earlier_looks(seen, "y", str(n), n, None)
+        seen.append({"gain": {}, "keys_hash": str(n), "rows": {"y": n}})
+        units = formerly(Case("rows", n))
+        levels = RELEASE.confidence, confidence_after(earlier, RELEASE.confidence)
+        for part in np.array_split(np.arange(repetitions), -(-repetitions // AT_ONCE)):
+            shares = drawn_shares(case, [loss[:, part] for loss in losses], n_bootstrap, units)
+            better = shares[0] - RELEASE.min_gain > NOISE
+            for which, level in enumerate(levels):
+                low, _ = bounds(shares, units.width(level))
+                wins[which, part] |= better & (low > NOISE)
+    return float(wins[0].mean()), float(wins[1].mean())
 
 
 def by_the_gate(case: Case, simulated: Simulated, number: int, n_bootstrap: int) -> bool:
     """Whether the gate itself promotes the challenger of one repetition."""
-    task = "forecasting" if case.task == "series" else case.task
+    task = case.task
     keys = pd.Index([f"row {place}" for place in range(case.rows)])
+    moments = pd.date_range("2026-01-01", periods=case.rows, freq="h")
     truth = simulated.truth[number]
     frames = []
     for predicted in (simulated.challenger[number], simulated.champion[number]):
@@ -174,11 +303,22 @@ def by_the_gate(case: Case, simulated: Simulated, number: int, n_bootstrap: int)
         else:
             frame = pd.DataFrame({"truth": truth, "prediction": predicted})
         if task == "forecasting":
-            moments = pd.date_range("2026-01-01", periods=case.rows, freq="h")
             frame = frame.assign(time=moments, scale=1.0, rms=1.0)
         frames.append(frame.set_index(keys))
     named = CLASSES if task == "classification" else None
-    rows = {"y": Rows(task, named, *frames, None, {})}
+    rows = {
+        "y": Rows(
+            task,
+            named,
+            *frames,
+            None,
+            {},
+            horizon=case.horizon,
+            season=case.told,
+            times=moments.to_numpy() if case.kind == "time" else None,
+            groups=case.clusters,
+        )
+    }
     evidence = Evidence(rows, {"bundle": None}, 1.0, 1.0, "2025-12-31", hash_keys(rows))
     target = Target(
         column="y",
@@ -192,27 +332,45 @@ def by_the_gate(case: Case, simulated: Simulated, number: int, n_bootstrap: int)
     return verdict.decision == "PROMOTE"
 
 
+def row_of(case: Case, options: argparse.Namespace) -> list[float]:
+    """Shares promoted: of equal ones bare, before, gate; of better ones the same."""
+    shares: list[float] = []
+    for gain in (0.0, GAIN):
+        simulated = simulate(case, gain, options.repetitions)
+        bare, before, gate = promoted(case, simulated, options.draws)
+        for number in range(min(options.judged, options.repetitions)):
+            if by_the_gate(case, simulated, number, options.draws) != gate[number]:
+                raise SystemExit(f"{case.name}: the gate decides otherwise in {number}")
+        shares += [found.mean() for found in (bare, before, gate)]
+    return shares
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repetitions", type=int, default=2000, help="of each case (2000)")
     parser.add_argument("--draws", type=int, default=2000, help="bootstrap draws (2000)")
     parser.add_argument("--judged", type=int, default=5, help="by the gate itself (5)")
+    parser.add_argument("--only", default="", help="kinds of cases, such as 'time,clusters'")
     options = parser.parse_args()
+    kinds = options.only.split(",") if options.only else None
     rows, worst = [], 0.0
     for case in cases():
-        shares = []
-        for gain in (0.0, GAIN):
-            simulated = simulate(case, gain, options.repetitions)
-            bare, gate = promoted(case, simulated, options.draws)
-            for number in range(min(options.judged, options.repetitions)):
-                if by_the_gate(case, simulated, number, options.draws) != gate[number]:
-                    raise SystemExit(f"{case.name}: the gate decides otherwise in {number}")
-            shares += [bare.mean(), gate.mean()]
-        worst = max(worst, shares[1])
-        rows.append([case.name, *(f"{share:.1%}" for share in shares)])
+        if kinds is None or case.kind in kinds:
+            shares = row_of(case, options)
+            worst = max(worst, 0.0 if case.kind == "unseen" else shares[2])
+            rows.append([case.name, *(f"{share:.1%}" for share in shares)])
     print(f"Promoted of {options.repetitions} challengers, in percent\n")
-    print_table(["", "equal: > 2 %", "equal: gate", "10 % better: > 2 %", "gate"], rows)
-    print(f"\nMost of the equal ones: {worst:.1%} (bar: {BAR:.0%}); {own_cpu():.0f} s of CPU")
+    head = ["equal: > 2 %", "before", "gate", "10 % better: > 2 %", "before", "gate"]
+    print_table(["", *head], rows)
+    print(f"\nMost of the equal ones, unseen seasons apart: {worst:.1%} (bar: {BAR:.0%})")
+    if kinds is None or "ten" in kinds:
+        for growing, where in ((False, "the same 200 rows"), (True, "50, 100, ... 500 rows")):
+            before, gate = ten_in_a_row(options.repetitions, options.draws, growing=growing)
+            print(
+                f"Ten equal ones before {where}, at least one promoted: before {before:.1%}, "
+                f"gate {gate:.1%} (bar: {BAR_OF_TEN:.0%})"
+            )
+    print(f"{own_cpu():.0f} s of CPU")
 
 
 if __name__ == "__main__":

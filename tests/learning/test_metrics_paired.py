@@ -8,20 +8,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.signal import lfilter
 
 from ratchet.learning.metrics import (
     METRICS,
     PER_CLASS,
     bootstrap_means,
     bounds,
+    captured_share,
+    entities_in,
     find_metric,
+    gain_of,
     greater_is_better,
+    influence_of,
     long_block_length,
+    memory_of,
     paired_gain,
     score_classification,
     score_forecast,
     score_regression,
     score_rows,
+    tidy_rows,
+    units_of,
 )
 
 CLASSES = ["Alto", "Bajo", "Medio"]
@@ -135,9 +143,15 @@ def test_there_is_no_share_of_a_score_of_zero():
 # Draws.
 
 
-def tail(confidence, n, block=1):
-    freedom = min(n - 1, n / block)
-    return stats.norm.cdf(-stats.t.ppf(confidence, freedom) / math.sqrt(1 - block / n))
+def tail(found, confidence):
+    return stats.norm.cdf(-found.drawn.width(confidence))
+
+
+def test_rows_by_themselves_have_the_width_of_t():
+    found = gain("rmse", "regression", tidy("regression", 1), tidy("regression", 2))
+    expected = stats.t.ppf(0.9, 59) / math.sqrt(1 - 1 / 60)
+    assert found.drawn.width(0.9) == pytest.approx(expected)
+    assert found.drawn.by == "row"
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "f1_macro", "recall_Bajo"])
@@ -153,7 +167,7 @@ def test_bounds_of_rows_equal_those_of_a_plain_loop(metric):
         )
         draws.append(sign * (after - before))
     found = gain(metric, "classification", *pair, seed=7, n_bootstrap=100, confidence=0.8)
-    expected = np.quantile(draws, [tail(0.8, 60), 1 - tail(0.8, 60)])
+    expected = np.quantile(draws, [tail(found, 0.8), 1 - tail(found, 0.8)])
     assert [found.difference["low"], found.difference["high"]] == pytest.approx(expected)
 
 
@@ -173,9 +187,28 @@ def test_bounds_of_series_equal_those_of_a_plain_loop(horizon):
         draws.append((before - after) / before)
     options = {"seed": 7, "n_bootstrap": 100, "confidence": 0.8, "horizon": horizon}
     found = gain("mase", "forecasting", *pair, **options)
-    expected = np.quantile(draws, [tail(0.8, 50, block), 1 - tail(0.8, 50, block)])
+    expected = np.quantile(draws, [tail(found, 0.8), 1 - tail(found, 0.8)])
     assert [found.share["low"], found.share["high"]] == pytest.approx(expected)
-    assert (found.times, found.block) == (50, block)
+    assert (found.drawn.by, found.drawn.number, found.drawn.block) == ("time", 50, block)
+
+
+def test_bounds_of_groups_equal_those_of_a_plain_loop():
+    pair, groups = (tidy("regression", 1), tidy("regression", 2)), np.arange(60) // 4
+    draws, rng = [], np.random.default_rng(7)
+    for _ in range(100):
+        drawn = rng.integers(15, size=(15, 1)).ravel()
+        rows = [4 * group + which for group in drawn for which in range(4)]
+        before, after = (
+            scores("regression", frame.iloc[rows], n_bootstrap=1)["rmse"]["value"] for frame in pair
+        )
+        draws.append(before - after)
+    options = {"seed": 7, "n_bootstrap": 100, "confidence": 0.8, "groups": groups}
+    found = gain("rmse", "regression", *pair, **options)
+    expected = np.quantile(draws, [tail(found, 0.8), 1 - tail(found, 0.8)])
+    assert [found.difference["low"], found.difference["high"]] == pytest.approx(expected)
+    assert found.drawn.to_json() | {"captured": 0} == {
+        **{"by": "group", "number": 15, "block": 1, "freedom": 14, "captured": 0, "memory": 0}
+    }
 
 
 @pytest.mark.parametrize(
@@ -186,67 +219,243 @@ def test_long_block_lengths(n_times, horizon, expected):
     assert long_block_length(n_times, horizon) == expected
 
 
-# A thousand draws have no percentile beyond 0.99 that is worth comparing with.
-@given(st.integers(2, 400), st.floats(0.6, 0.99), st.integers(0, 2**32 - 1))
+@given(st.floats(0.1, 20), st.integers(1, 400), st.integers(0, 2**32 - 1))
 @settings(max_examples=50, deadline=None)
-def test_bounds_lie_outside_the_percentiles_and_are_wider_at_a_higher_level(n, confidence, seed):
-    draws = np.random.default_rng(seed).normal(size=(1001, 3))
+def test_bounds_are_further_apart_the_wider_they_are_asked_for(width, n, seed):
+    draws = np.random.default_rng(seed).normal(size=(n + 1, 3))
     draws[0] = 0
-    low, high = bounds(draws, confidence, n)
-    plain = np.quantile(draws[1:], [1 - confidence, confidence], axis=0)
-    slack = 0.5  # where the percentiles run out, t standard errors are not exactly as wide
-    assert (low <= plain[0] + slack).all()
-    assert (high >= plain[1] - slack).all()
-    wider = bounds(draws, 1 - (1 - confidence) / 10, n)
-    assert (wider[0] <= low + slack).all()
-    assert (wider[1] >= high - slack).all()
+    low, high = bounds(draws, width)
+    further = bounds(draws, 1.1 * width)
+    assert (further[0] <= low).all()
+    assert (further[1] >= high).all()
+    turned = bounds(-draws, width)
+    assert np.stack(turned) == pytest.approx(np.stack([-high, -low]))
 
 
-def test_bounds_of_many_rows_are_the_percentiles():
-    draws = np.random.default_rng(0).normal(size=(5001, 2))
-    low, high = bounds(draws, 0.9, 10**6)
-    expected = np.quantile(draws[1:], [0.1, 0.9], axis=0)
-    assert np.stack([low, high]) == pytest.approx(expected, abs=0.005)
+@pytest.mark.parametrize("width", [1.3, 2.5, 6.0])
+def test_bounds_of_normal_draws_are_so_many_deviations_away(width):
+    draws = np.random.default_rng(0).normal(3, 2, size=(20001, 2))
+    draws[0] = 3
+    low, high = bounds(draws, width)
+    expected = np.array([[3 - 2 * width] * 2, [3 + 2 * width] * 2])
+    assert np.stack([low, high]) == pytest.approx(expected, rel=0.15)
 
 
 def coverage(values, **options):
     """Share of the columns whose lower bound, at 95 %, lies below the true mean of 0."""
-    times = options.get("times")
-    block = 1 if times is None else long_block_length(len(values))
-    drawn = bootstrap_means(values, 1000, 0, block=block, **options)
-    low, _ = bounds(np.vstack([values.mean(axis=0), drawn]), 0.95, len(values), block)
-    return np.mean(low <= 0)
+    units = [units_of(column - column.mean(), **options) for column in values.T]
+    drawn = bootstrap_means(values, 400, 0, times=units[0].codes, block=units[0].block)
+    draws = np.vstack([values.mean(axis=0), drawn])
+    if "times" not in options:  # as wide for all of them
+        return np.mean(bounds(draws, units[0].width(0.95))[0] <= 0)
+    pairs = zip(draws.T, units, strict=True)
+    return np.mean([bounds(one, unit.width(0.95))[0] <= 0 for one, unit in pairs])
 
 
 @pytest.mark.parametrize("n", [5, 10, 40])
 def test_a_bound_holds_as_often_as_it_says_for_few_rows(n):
-    values = np.random.default_rng(n).normal(size=(n, 3000))
+    values = np.random.default_rng(n).normal(size=(n, 1000))
     assert coverage(values) == pytest.approx(0.95, abs=0.02)
-    drawn = bootstrap_means(values, 1000, 0)
-    if n < 40:
-        assert np.mean(np.quantile(drawn, 0.05, axis=0) <= 0) < 0.93
 
 
-@pytest.mark.parametrize(("n", "memory"), [(20, 0.0), (50, 0.3), (200, 0.6), (200, 0.0)])
+def autoregression(memory, n, repetitions, seed=0):
+    noise = np.random.default_rng([seed, n]).normal(size=(repetitions, n + 200))
+    return lfilter([1.0], [1.0, -memory], noise)[:, 200:].T
+
+
+@pytest.mark.parametrize(
+    ("n", "memory"), [(20, 0.0), (50, 0.3), (200, 0.6), (200, 0.0), (50, 0.9), (200, 0.95)]
+)
 def test_a_bound_holds_about_as_often_as_it_says_for_series(n, memory):
-    noise = np.random.default_rng(n).normal(size=(n + 50, 2000))
-    for step in range(1, len(noise)):
-        noise[step] += memory * noise[step - 1]
-    assert 0.925 < coverage(noise[50:], times=np.arange(n)) < 0.985
+    values = autoregression(memory, n, 400)
+    assert 0.91 < coverage(values, times=np.arange(n)) < 0.995
+
+
+@pytest.mark.parametrize("sizes", [[10] * 20, [30] * 4 + [5] * 16])
+def test_a_bound_holds_about_as_often_as_it_says_for_groups(sizes):
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(len(sizes), 500))[groups] + rng.normal(size=(len(groups), 500))
+    assert 0.92 < coverage(values, groups=groups) < 0.99
+    assert coverage(values) < 0.8
+
+
+def errors(kind, n, repetitions):
+    """Errors of two equally good models of one kind, (repetitions, n, 2)."""
+    rng = np.random.default_rng([n, len(kind)])
+    shocks = rng.standard_t(5, (2, repetitions, n + 200))
+    if kind == "time":
+        made = lfilter([1.0], [1.0, -0.8], shocks)[..., 200:]
+    elif kind == "ahead":
+        made = lfilter(np.ones(48), [1.0], shocks)[..., 200:]
+    else:
+        made = shocks[..., : n // 10].repeat(10, axis=2) + 0.5 * shocks[..., n : 2 * n][..., :n]
+    return np.stack([made[0], 0.8 * made[0] + 0.6 * made[1]], axis=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("time", {"times": np.arange(100)}),
+        pytest.param("groups", {"groups": np.arange(100) // 10}, marks=pytest.mark.slow),
+        pytest.param("ahead", {"times": np.arange(100), "horizon": 48}, marks=pytest.mark.slow),
+    ],
+)
+def test_equally_good_models_are_rarely_called_better(kind, options):
+    metric, nothing, called = find_metric("rmse", "regression"), np.zeros(100), {}
+    for told in ({}, options):
+        found = [
+            gain_of(metric, nothing, *pair.T, **told, n_bootstrap=200, seed=0)
+            for pair in errors(kind, 100, 200)
+        ]
+        called[bool(told)] = np.mean(
+            [min(g.share["value"] - 0.02, g.share["low"]) > 0 for g in found]
+        )
+    assert called[bool(options)] < 0.1
+    assert called[False] > 0.15  # as rows by themselves
 
 
 @pytest.mark.parametrize("n", [50, 200])
-def test_equally_good_models_are_rarely_called_better(n):
-    rng = np.random.default_rng(n)
-    own, other = rng.standard_t(5, (2, n, 2000))
+def test_equally_good_models_are_rarely_called_better_by_rows_either(n):
+    own, other = np.random.default_rng(n).standard_t(5, (2, n, 2000))
     table = np.hstack([own**2, (0.8 * own + 0.6 * other) ** 2])
     means = np.vstack([table.mean(axis=0), bootstrap_means(table, 1000, 0)])
     first, second = np.split(np.sqrt(means), 2, axis=1)
     shares = 1 - second / first
-    low, _ = bounds(shares, 0.95, n)
+    low, _ = bounds(shares, units_of(own[:, 0]).width(0.95))
     better = shares[0] > 0.02
     assert np.mean(better) > 0.3
     assert np.mean(better & (low > 0)) < 0.08
+
+
+# What is drawn together.
+
+
+@given(
+    st.lists(st.integers(-100, 100), min_size=1, max_size=60).map(lambda v: np.array(v) / 8),
+    st.integers(1, 70),
+)
+@settings(deadline=None)
+def test_memory_is_a_correlation(values, season):
+    found = memory_of(values, season)
+    assert 0 <= found <= max(1 - 1 / len(values), 0)
+    assert found >= memory_of(values) - 1e-12
+    assert memory_of(3 - 2 * values, season) == pytest.approx(found, abs=1e-6)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+def test_memory_is_the_upper_end_of_what_values_show(memory):
+    found = np.array([memory_of(one) for one in autoregression(memory, 200, 400).T])
+    assert np.mean(found >= memory) > 0.8
+    assert np.mean(found) < memory + 0.15
+
+
+def test_memory_knows_the_season():
+    values = np.random.default_rng(0).normal(size=(30, 12))
+    for step in range(1, 30):
+        values[step] += 0.8 * values[step - 1]
+    assert memory_of(values.ravel()) < 0.3
+    assert memory_of(values.ravel(), 12) > 0.9
+
+
+@given(st.integers(2, 300), st.data())
+@settings(deadline=None)
+def test_blocks_capture_a_part_of_the_variance(n, data):
+    block = data.draw(st.integers(1, n - 1))
+    memory = data.draw(st.floats(0, 1 - 1 / n))
+    assert captured_share(n, block, 0.0) == pytest.approx(1 - block / n)
+    assert 0 < captured_share(n, block, memory) <= 1 - block / n + 1e-9
+
+
+@pytest.mark.parametrize(("memory", "block"), [(0.0, 5), (0.7, 5), (0.9, 16)])
+def test_what_blocks_capture_is_what_draws_of_them_show(memory, block):
+    values = autoregression(memory, 50, 2000)
+    drawn = bootstrap_means(values, 400, 0, times=np.arange(50), block=block)
+    shown = drawn.var(axis=0).mean() / values.mean(axis=0).var()
+    assert captured_share(50, block, memory) == pytest.approx(shown, rel=0.12)
+
+
+codes = st.lists(st.integers(0, 5), min_size=6, max_size=40).map(
+    lambda c: np.unique(c, return_inverse=True)[1]
+)
+
+
+@given(codes, st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_groups_are_told_by_who_shares_them_and_not_by_their_names(groups, seed):
+    influence = np.random.default_rng(seed).normal(size=len(groups))
+    order = np.random.default_rng(seed).permutation(len(groups))
+    found = units_of(influence, groups=groups)
+    again = units_of(influence[order], groups=groups.max() - groups[order])
+    assert again.to_json() == pytest.approx(found.to_json())
+    alone = units_of(influence, groups=np.arange(len(groups)))
+    rows = units_of(influence)
+    assert alone.width(0.95) == pytest.approx(rows.width(0.95))
+
+
+def test_where_nothing_is_estimated_blocks_have_to_do():
+    values = autoregression(0.9, 200, 1).ravel()
+    found = units_of(values, times=np.arange(200), season=None)
+    assert (found.memory, found.block) == (0, 19)
+    assert found.width(0.95) < units_of(values, times=np.arange(200)).width(0.95)
+
+
+def test_of_time_and_groups_the_one_counts_that_gives_the_wider_bound():
+    rng, customer, day = np.random.default_rng(0), np.arange(200) % 20, np.arange(200)
+    alike = rng.normal(size=20)[customer]
+    assert units_of(alike, times=day, groups=customer).by == "group"
+    slow = autoregression(0.95, 200, 1).ravel()
+    assert units_of(slow, times=day, groups=customer).by == "time"
+
+
+def test_a_single_large_group_leaves_little_to_go_by():
+    influence = np.random.default_rng(0).normal(size=100)
+    equal = units_of(influence, groups=np.arange(100) // 10)
+    large = units_of(influence, groups=np.maximum(np.arange(100) - 80, 0) // 2)
+    assert equal.freedom == 9
+    assert large.number == 10
+    assert large.freedom < 1
+
+
+@given(st.sampled_from(ALL), st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_the_influence_of_rows_adds_up_to_how_the_gain_moves(which, place):
+    task, name = which
+    metric = find_metric(name, task, CLASSES if task == "classification" else [])
+    frames = [tidy(task, seed, skill=1 + seed) for seed in (1, 2)]
+    truth, first = tidy_rows(frames[0], task, CLASSES if task == "classification" else None)
+    _, second = tidy_rows(frames[1], task, CLASSES if task == "classification" else None)
+    table = np.hstack([metric.statistics(truth, part) for part in (first, second)])
+    weight = np.full(60, 1 / 60)
+    weight[place % 60] += 1e-4
+    scores_of = [metric.value(half) for half in np.split(weight / weight.sum() @ table, 2)]
+    before = [metric.value(half) for half in np.split(table.mean(axis=0), 2)]
+    moved = (scores_of[1] - scores_of[0]) / abs(scores_of[0])
+    moved -= (before[1] - before[0]) / abs(before[0])
+    expected = influence_of(metric, table)[place % 60] * 1e-4
+    assert moved == pytest.approx(expected, rel=0.05, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("keys", "entities"),
+    [
+        ([f"C{i // 3}-{i % 3}" for i in range(60)], [f"C{i // 3}" for i in range(60)]),
+        (
+            [f"2024-01-{1 + i % 3:02d}|C{i // 3}" for i in range(60)],
+            [f"C{i // 3}" for i in range(60)],
+        ),
+        ([f"row {i}" for i in range(60)], None),  # a single kind
+        ([f"shop-{i % 2}-{i}" for i in range(60)], None),  # two kinds of rows
+        ([f"2024-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(300)], None),
+        ([f"tt{i:07d}" for i in range(60)], None),
+        ([f"{i:04x}-{i:04x}" for i in range(60)], None),  # all different
+        (list(range(60)), None),
+        ([*(f"C{i // 3}-{i % 3}" for i in range(60)), "other"], None),
+    ],
+)
+def test_entities_in_keys(keys, entities):
+    found = entities_in(pd.Index(keys))
+    assert found is None if entities is None else list(found) == entities
 
 
 # Names, and scores of tidy rows.
@@ -332,5 +541,5 @@ def test_comparisons_that_are_none(options, message):
 
 def test_a_single_row_says_nothing():
     rows = tidy("regression", 1).iloc[:1]
-    with pytest.raises(ValueError, match="1 rows or times, drawn by 1, have no spread"):
+    with pytest.raises(ValueError, match="1 rows, drawn by 1, have no spread"):
         gain("rmse", "regression", rows, rows)

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.learning.metrics import paired_gain
+from ratchet.learning.metrics import bootstrap_means, bounds, paired_gain, units_of
 from ratchet.params import Release, Target
+from ratchet.pipelines.release.evidence import Judging
+from ratchet.release.evidence import confidence_after, earlier_looks
 from ratchet.release.gate import Evidence, Rows, Verdict, hash_keys, judge, smallest_gain
 
 N = 120
@@ -97,7 +100,8 @@ def test_a_better_challenger_takes_over(task):
     assert verdict.numbers["rows"] == {"y": N}
     assert verdict.reason.startswith("Takes over: 120 new rows; ")
     assert "of the champion" in verdict.reason
-    assert "% better with 95 % confidence." in verdict.reason
+    assert "% better with 95 % confidence" in verdict.reason
+    assert verdict.numbers["drawn"]["by"] == ("time" if task == "forecasting" else "row")
 
 
 def test_the_reason_holds_the_numbers():
@@ -486,7 +490,7 @@ def test_evidence_that_is_missing_is_no_promotion(task, field, nothing):
 
 @given(
     st.sampled_from([*TARGETS]),
-    st.sampled_from(["task", "challenger", "slices", "horizon", "classes"]),
+    st.sampled_from(["task", "challenger", "slices", "horizon", "season", "classes"]),
     st.sampled_from(NOTHINGS),
 )
 @settings(max_examples=40, deadline=None)
@@ -497,6 +501,7 @@ def test_rows_that_are_missing_are_no_promotion(task, field, nothing):
 
 
 @given(st.sampled_from([None, pd.NaT, math.nan, "", "never", []]))
+@settings(deadline=None)
 def test_series_of_unknown_freshness_are_no_promotion(last_seen):
     assert_closed(evidence(rows_of("forecasting"), last_seen=last_seen), "forecasting")
 
@@ -619,6 +624,156 @@ def assert_closed(found, task):
 @pytest.mark.parametrize("task", TARGETS)
 def test_nothing_is_held_back_that_the_properties_start_from(task):
     assert decide(evidence(rows_of(task))).decision == "PROMOTE"
+
+
+# Rows that belong together, and challengers that come one after the other.
+
+
+def alike(kind, n=200, seed=0):
+    """A challenger that is as good, looks better by chance, and errs in the same way for long."""
+    rng = np.random.default_rng(seed)
+    own, other = rng.standard_t(5, (2, n // 10)).repeat(10, axis=1)
+    keys = pd.Index([f"C{place // 10}-{place}" for place in range(n)])
+    champion = pd.DataFrame({"truth": 0.0, "prediction": own}, index=keys)
+    challenger = champion.assign(prediction=0.8 * own + 0.6 * other)
+    units = {"times": pd.date_range("2026-01-01", periods=n).to_numpy(), "groups": keys.str[:3]}
+    rows = Rows("regression", None, challenger, champion, None, {})
+    return replace(rows, **({} if kind is None else {kind: np.asarray(units[kind])}))
+
+
+@pytest.mark.parametrize(("kind", "by"), [("times", "time"), ("groups", "group")])
+def test_rows_that_belong_together_prove_less(kind, by):
+    seed = next(s for s in range(100) if decide(alike(None, seed=s)).decision == "PROMOTE")
+    verdict = decide(alike(kind, seed=seed))
+    assert verdict.decision == "HOLD"
+    assert missed(verdict) == ["proof"]
+    assert verdict.numbers["drawn"]["by"] == by
+    told = {"time": "(in blocks of 19 of 200 times, worth ", "group": "(by 20 groups)"}[by]
+    assert told in condition(verdict, "proof").reason
+
+
+def test_times_and_groups_that_are_not_one_a_row_are_no_promotion():
+    good = rows_of("regression")
+    for field in ("times", "groups"):
+        for wrong in (np.arange(N - 1), np.ones((N, 2)), "all"):
+            verdict = decide(replace(good, **{field: wrong}))
+            assert verdict.decision == "HOLD"
+            assert f"{field}: expected one for each of the 120 rows" in verdict.reason
+
+
+def test_rows_of_a_single_moment_prove_nothing():
+    times = np.full(N, np.datetime64("2026-01-01"))
+    verdict = decide(replace(rows_of("regression"), times=times, naive=None))
+    assert verdict.decision == "HOLD"
+    assert "1 times, drawn by 1, have no spread to judge by" in verdict.reason
+
+
+def test_what_was_looked_at_stands_in_the_verdict():
+    numbers = decide(rows_of("forecasting")).numbers
+    assert (numbers["first_row"], numbers["last_row"]) == (
+        "2026-01-01 00:00:00",
+        "2026-01-03 11:00:00",
+    )
+    assert (numbers["confidence"], numbers["earlier"]) == (0.95, 0.0)
+    assert {*numbers["drawn"]} == {"by", "number", "block", "freedom", "captured", "memory"}
+
+
+def test_the_chance_of_error_is_spent_over_challengers():
+    rng = np.random.default_rng(1)
+    own, other = rng.normal(size=(2, N))
+    rows = rows_of("regression", naive=None)
+    truth = rows.champion["truth"]
+    better = 0.84 * (0.8 * own + 0.6 * other)
+    rows = replace(
+        rows,
+        champion=rows.champion.assign(prediction=truth + own),
+        challenger=rows.challenger.assign(prediction=truth + better),
+    )
+    verdicts = [decide(rows, earlier=earlier) for earlier in (0, 1, 9)]
+    assert [one.decision for one in verdicts] == ["PROMOTE", "PROMOTE", "HOLD"]
+    assert [one.numbers["confidence"] for one in verdicts] == pytest.approx(
+        [0.95, 1 - 0.05 / 2**2.5, 1 - 0.05 / 10**2.5]
+    )
+    assert "as 9 challengers were judged on these rows before" in verdicts[2].reason
+    lows = [one.numbers["gain"]["low"] for one in verdicts]
+    assert lows == sorted(lows, reverse=True)
+    assert verdicts[2].numbers["smallest_gain"] > verdicts[0].numbers["smallest_gain"]
+
+
+@pytest.mark.parametrize("earlier", [None, math.nan, -1, -0.5, "two"])
+def test_a_number_of_earlier_challengers_that_is_none_is_no_promotion(earlier):
+    verdict = decide(rows_of("regression"), earlier=earlier)
+    assert verdict.decision == "HOLD"
+    assert missed(verdict)[:2] == ["gain", "proof"]
+
+
+@given(st.integers(1, 300), st.floats(0.5, 0.999))
+def test_over_any_number_of_challengers_the_chances_add_up_to_little(count, confidence):
+    spent = [1 - confidence_after(k, confidence) for k in range(count)]
+    assert spent[0] == pytest.approx(1 - confidence)
+    assert sum(spent) < 1.35 * (1 - confidence)
+    assert spent == sorted(spent, reverse=True)
+
+
+def test_of_ten_equally_good_challengers_before_the_same_rows_one_rarely_wins():
+    rng, n, wins = np.random.default_rng(0), 100, np.zeros((2, 200), dtype=bool)
+    own, units = rng.standard_t(5, (n, 200)), units_of(np.arange(100.0))
+    for earlier in range(10):
+        challenger = 0.8 * own + 0.6 * rng.standard_t(5, (n, 200))
+        table = np.hstack([own**2, challenger**2])
+        means = np.vstack([table.mean(axis=0), bootstrap_means(table, 1000, 0)])
+        first, second = np.split(np.sqrt(means), 2, axis=1)
+        shares = 1 - second / first
+        for which, spent in enumerate((0, earlier)):
+            low, _ = bounds(shares, units.width(confidence_after(spent, 0.95)))
+            wins[which] |= (shares[0] > 0.02) & (low > 0)
+    assert wins[0].mean() > 0.25  # each at the level of the first one
+    assert wins[1].mean() < 0.13
+
+
+def test_the_ledger_says_who_was_judged_before_with_the_same_champion():
+    numbers = {"gain": {"value": 0.1}, "keys_hash": "x"}
+    entries = [
+        SimpleNamespace(event=event, champion=champion, version=version, details=details)
+        for event, champion, version, details in [
+            ("promote", "1", "1", {"numbers": numbers}),
+            ("hold", "1", "2", {"numbers": numbers | {"rows": {"y": 2}}}),
+            ("reject", "1", "3", {"numbers": numbers | {"rows": {"y": 3}}}),
+            ("hold", "0", "0", {"numbers": numbers}),  # before another champion
+            ("hold", "1", "4", {}),  # by a person
+            ("retrain", "1", "1", {"numbers": numbers}),
+            ("hold", "1", "5", {"numbers": numbers}),  # itself, in a run that was killed
+        ]
+    ]
+    ledger = SimpleNamespace(entries=lambda name: entries)
+    registry = SimpleNamespace(ledger=ledger, champion=lambda name: "1")
+    judging = Judging(registry, "u", None, None, None, None, {}, {})
+    found = judging._verdicts({"version": "5"})
+    assert [one["rows"]["y"] for one in found] == [2, 3]
+
+
+DAYS = pd.date_range("2026-01-01", periods=100).to_numpy()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "expected"),
+    [
+        ({"keys_hash": "these"}, 1),
+        ({"first_row": "2026-01-01", "last_row": "2026-01-25"}, 0.5),  # a quarter of the rows
+        ({"first_row": "2025-01-01", "last_row": "2025-12-31"}, 0),
+        ({"rows": {"y": 36, "z": 1}}, 0.6),  # written before times were
+        ({"rows": {"y": 400}}, 1),
+        ({"rows": 36}, 1),
+        ({}, 1),
+        ({"keys_hash": "these", "gain": None}, 0),  # nothing was compared
+    ],
+)
+def test_earlier_challengers_count_by_the_rows_that_they_share(earlier, expected):
+    verdict = {"gain": {"value": 0.1}, "keys_hash": "others"} | earlier
+    assert earlier_looks([verdict], "y", "these", 100, DAYS) == pytest.approx(expected)
+    assert earlier_looks([verdict] * 3, "y", "these", 100, DAYS) == pytest.approx(3 * expected)
+    assert earlier_looks([], "y", "these", 100, DAYS) == 0
+    assert earlier_looks([verdict], "y", "these", 0, DAYS[:0]) == 0
 
 
 # The smallest gain.

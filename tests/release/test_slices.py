@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.release.slices import slices_of
+from ratchet.params import UseCase
+from ratchet.release.slices import groups_of, slices_of
 
 
 def test_every_value_of_a_category_is_a_group():
@@ -65,3 +66,43 @@ def test_each_row_with_a_value_lies_in_one_group_at_most(values):
 
     together = sum((mask.astype(int) for mask in found.values()), np.zeros(len(rows), dtype=int))
     assert (together <= rows["x"].notna().astype(int)).all()
+
+
+def test_rows_belong_together_by_the_parameter_or_by_their_keys():
+    use_case = UseCase.model_validate(
+        {
+            "about": {"title": "t", "question": "q", "source": "s"},
+            "data": {
+                "key": "visit",
+                "time": "day",
+                "columns": {
+                    "visit": {"type": "string"},
+                    "day": {"type": "date"},
+                    "shop": {"type": "string"},
+                    "size": {"type": "number"},
+                    "y": {"type": "number"},
+                },
+            },
+            "features": {"numeric": ["size"]},
+            "targets": {
+                "y": {
+                    "column": "y",
+                    "task": "regression",
+                    "candidates": {n: {"estimator": n} for n in ("dummy", "ridge")},
+                }
+            },
+        }
+    )
+    rows = pd.DataFrame({"shop": ["a", "b", "b", None]}, index=[f"C-{i}" for i in range(4)])
+    by_key = pd.DataFrame(index=[f"C{i // 2}-{i}" for i in range(40)])
+
+    def grouped(name, frame=rows):
+        release = use_case.release.model_copy(update={"groups": name})
+        return groups_of(frame, use_case.model_copy(update={"release": release}))
+
+    assert list(grouped("shop")[:3]) == ["a", "b", "b"]
+    assert grouped(None) is None
+    assert list(grouped(None, by_key)) == [f"C{i // 2}" for i in range(40)]
+    assert grouped("visit", by_key) is None
+    with pytest.raises(ValueError, match=r"release.groups: \['store'\] is not among the columns"):
+        UseCase.model_validate(use_case.model_dump() | {"release": {"groups": "store"}})

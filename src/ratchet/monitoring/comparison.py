@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ratchet.errors import DataError
-from ratchet.learning.metrics import greater_is_better, paired_gain
+from ratchet.learning.metrics import NoSpreadError, entities_in, greater_is_better, paired_gain
 from ratchet.params import Target
 
 CONFIDENCE = 0.99
@@ -32,6 +34,7 @@ class Comparison:
         low: lower bound of the gain, paired and one-sided.
         high: its upper bound.
         lost: rows that only one of the two answered.
+        drawn: what was drawn together for the bounds, see ``Units``.
     """
 
     metric: str
@@ -42,6 +45,7 @@ class Comparison:
     low: float
     high: float
     lost: int = 0
+    drawn: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The fields; None for what is not finite."""
@@ -54,19 +58,24 @@ def compare(
     target: Target,
     metric: str,
     *,
+    groups: pd.Series | None = None,
     horizon: int = 1,
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Comparison:
     """Score both models on the rows that both answered, with the same bootstrap draws.
 
-    What makes a row hard for both falls out of the difference, see ``paired_gain``.
+    What makes a row hard for both falls out of the difference, and rows whose errors may be alike
+    are drawn together, as the gate does it: see ``paired_gain``. Other than there it is not
+    estimated for how long errors are alike: a champion that breaks in the middle of the rows looks
+    as if they were for ever, and that is when the previous model has to come back.
 
     Args:
         champion: tidy rows with known truth, as ``answered`` gives them.
         previous: tidy rows of the previous model; the truth is taken from the champion's.
         target: what is predicted.
         metric: a metric of the task.
+        groups: what a row belongs to, by row key; by default an entity that is found in the keys.
         horizon: steps of time between the origin of a forecast and its row.
         seed: seed of the draws.
         confidence: level of each of the two bounds.
@@ -80,22 +89,33 @@ def compare(
         return Comparison(metric, len(both), *(math.nan,) * 5, lost)
     known = champion.loc[both, [name for name in _KNOWN if name in champion]]
     other = previous.loc[both].drop(columns=list(known), errors="ignore").join(known)
+    pair = partial(
+        paired_gain,
+        metric,
+        target.task,
+        champion.loc[both],
+        other,
+        classes=target.classes,
+        confidence=confidence,
+        seed=seed,
+    )
+    together = _groups(both, target) if groups is None else groups.reindex(both)
     try:
-        gain = paired_gain(
-            metric,
-            target.task,
-            champion.loc[both],
-            other,
-            classes=target.classes,
-            horizon=horizon,
-            confidence=confidence,
-            seed=seed,
-        )
+        gain = pair(groups=together, horizon=horizon, season=None)
+        low, high = gain.difference["low"], gain.difference["high"]
+    except NoSpreadError:  # as of rows of a single moment: they say how much, and not how surely
+        gain, low, high = pair(times=np.arange(len(both))), -math.inf, math.inf
     except ValueError as error:
         raise DataError(f"logged predictions of '{target.column}': {error}") from error
     scores = gain.baseline["value"], gain.model["value"]
-    ends = gain.difference["value"], gain.difference["low"], gain.difference["high"]
-    return Comparison(metric, len(both), *scores, *ends, lost)
+    return Comparison(
+        metric, len(both), *scores, gain.difference["value"], low, high, lost, gain.drawn.to_json()
+    )
+
+
+def _groups(keys: pd.Index, target: Target) -> Any:
+    """Entities in the keys; steps of series are drawn with all series of their time."""
+    return None if target.is_series else entities_in(keys)
 
 
 def worsening(metric: str, before: float, now: float) -> float:

@@ -38,6 +38,9 @@ class Release(Params):
         confidence: level of the one-sided bounds of the gain.
         allowance: how much worse the other targets may be, as a share of the champion's score.
         slices: groups of rows in which the new model must not be much worse.
+        groups: column whose value several rows share that may be wrong in the same way, such as a
+            customer or a machine; by default an entity that is found in the key. The key itself
+            says that every row stands by itself, also in time.
         max_latency_ms: time of one answer, 99th percentile.
         max_size_mb: size of the bundle.
         refit: whether the model is fitted once more, on all rows, after it was promoted.
@@ -51,6 +54,7 @@ class Release(Params):
     confidence: Share = 0.95
     allowance: NotNegative = 0.05
     slices: Slices = Slices()
+    groups: str | None = None
     max_latency_ms: Positive = 500.0
     max_size_mb: Positive = 500.0
     refit: Literal["none", "all"] = "none"

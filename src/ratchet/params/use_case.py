@@ -122,6 +122,7 @@ class UseCase(Params):
         known, in_file = self.data.known_columns, list(self.data.columns)
         named = {
             "release.slices.columns": (self.release.slices.columns, known),
+            "release.groups": ([self.release.groups] if self.release.groups else [], known),
             "monitoring.drift.columns": (drift.columns or [], known),
             **{  # a change is made before anything is derived
                 f"monitoring.drift.scenarios.{name}.columns": (scenario.columns, in_file)

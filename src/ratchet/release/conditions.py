@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
+
 from ratchet.learning.metrics import greater_is_better, score_rows
-from ratchet.release.evidence import check_rows
+from ratchet.release.evidence import Rows, check_rows
 from ratchet.release.gate_case import Case
 
 NOT_ITS_FAULT = ("way back", "coverage")
@@ -76,7 +78,16 @@ def fresh_rows(case: Case) -> Condition:
         check_rows(evidence, case.targets)
     except ValueError as error:
         return Condition("rows", False, f"rows cannot be compared: {error}", numbers)
+    numbers |= _span(evidence.rows[case.primary])
     return Condition("rows", True, f"{found} new rows", numbers)
+
+
+def _span(rows: Rows) -> dict[str, str]:
+    """First and last time of the rows, by which it is known later which ones they were."""
+    times = rows.moments()
+    if times is None:
+        return {}
+    return {"first_row": str(pd.Series(times).min()), "last_row": str(pd.Series(times).max())}
 
 
 def floors(case: Case) -> Condition:

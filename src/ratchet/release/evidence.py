@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from ratchet.learning.metrics import check_same_rows, tidy_rows
 from ratchet.params import Target
 
 Mask = npt.NDArray[np.bool_]
+
+_SPENDING = 2.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,9 @@ class Rows:
         slices: name of a group of rows -> which rows belong to it, shape (n,), boolean, in the
             order of the frames. Small groups may be among them, see ``Slices.min_rows``.
         horizon: steps of time between the origin of a forecast and its row.
+        season: steps of time of a season; 1 for none.
+        times: time stamp of each row, shape (n,), where rows have one that is no column.
+        groups: what each row belongs to, such as a customer, shape (n,); ``None`` if nothing.
     """
 
     task: str
@@ -44,6 +50,15 @@ class Rows:
     naive: pd.DataFrame | None
     slices: Mapping[str, Mask]
     horizon: int = 1
+    season: int = 1
+    times: npt.NDArray[Any] | None = None
+    groups: npt.NDArray[Any] | None = None
+
+    def moments(self) -> npt.NDArray[Any] | None:
+        """Time stamp of each row, shape (n,); ``None`` where rows have none."""
+        if self.times is None and "time" in self.challenger:
+            return self.challenger["time"].to_numpy()
+        return self.times
 
     def others(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """What the challenger is compared with, by name."""
@@ -64,6 +79,7 @@ class Evidence:
         size_mb: size of its bundle.
         last_seen: time of the last row that either model has used; ``None`` for rows without time.
         keys_hash: hash of the row keys, see ``hash_keys``.
+        earlier: challengers that were judged before on the same rows, see ``earlier_looks``.
     """
 
     rows: Mapping[str, Rows]
@@ -72,6 +88,7 @@ class Evidence:
     size_mb: float
     last_seen: Any
     keys_hash: str
+    earlier: float = 0.0
 
     @property
     def is_first(self) -> bool:
@@ -83,6 +100,69 @@ def hash_keys(rows: Mapping[str, Rows]) -> str:
     """Say by a hash which rows were looked at: SHA-256 of the targets and their row keys."""
     keys = {name: [str(key) for key in part.challenger.index] for name, part in rows.items()}
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
+
+
+def confidence_after(earlier: float, confidence: float) -> float:
+    """Level at which a challenger has to be better after others were judged on the same rows.
+
+    The chance of error is spent over the challengers: the k-th gets 1 / k^2.5 of what the first
+    one gets. Over any number of them that adds up to 1.35 times that.
+
+    Args:
+        earlier: how many were judged before, see ``earlier_looks``.
+        confidence: level for the first one.
+
+    Raises:
+        ValueError: a number that is none.
+    """
+    if not earlier >= 0:
+        raise ValueError(f"it is not known how many were judged on these rows: {earlier}")
+    return float(1 - (1 - confidence) / (1 + earlier) ** _SPENDING)
+
+
+def earlier_looks(
+    verdicts: Iterable[Mapping[str, Any]],
+    target: str,
+    keys_hash: str,
+    n: int,
+    times: npt.ArrayLike | None,
+) -> float:
+    """Count the challengers that were judged on rows before, as far as these were the same rows.
+
+    Each counts by the root of the share of the rows that it was judged on, the correlation of the
+    two results if both are no better: 1 for the same rows, 0 for others. Of rows without a
+    recorded time it is only known how many there were: they are taken to be among the rows in
+    question.
+
+    Args:
+        verdicts: numbers of the verdicts, ``Verdict.numbers``, that kept the same champion.
+        target: the target that decides.
+        keys_hash: hash of the rows in question.
+        n: their number.
+        times: time of each, shape (n,); ``None`` without time.
+    """
+    moments = None if times is None else pd.DatetimeIndex(np.asarray(times))
+    return sum(_share_seen(one, target, keys_hash, n, moments) for one in verdicts)
+
+
+def _share_seen(
+    numbers: Mapping[str, Any],
+    target: str,
+    keys_hash: str,
+    n: int,
+    moments: pd.DatetimeIndex | None,
+) -> float:
+    if numbers.get("gain") is None or n == 0:  # nothing was compared
+        return 0.0
+    if numbers.get("keys_hash") == keys_hash:
+        return 1.0
+    first, last = numbers.get("first_row"), numbers.get("last_row")
+    if moments is not None and first and last:
+        seen = (moments >= pd.Timestamp(first)) & (moments <= pd.Timestamp(last))
+        return math.sqrt(seen.mean())
+    rows = numbers.get("rows")
+    count = rows.get(target, n) if isinstance(rows, Mapping) else n
+    return math.sqrt(min(count / n, 1.0))
 
 
 def check_rows(evidence: Evidence, targets: Mapping[str, Target]) -> None:
@@ -110,9 +190,13 @@ def _check_target(rows: Rows, target: Target) -> None:
         raise ValueError(f"rows of {rows.task}, expected {target.task}")
     if {*(rows.classes or [])} != {*(target.classes or [])}:
         raise ValueError(f"classes {rows.classes}, expected {target.classes}")
-    horizon: Any = rows.horizon
-    if not (isinstance(horizon, (int, np.integer)) and horizon >= 1):
-        raise ValueError(f"horizon {horizon}, expected a number of steps")
+    steps: dict[str, Any] = {"horizon": rows.horizon, "season": rows.season}
+    for name, value in steps.items():
+        if not (isinstance(value, (int, np.integer)) and value >= 1):
+            raise ValueError(f"{name} {value}, expected a number of steps")
+    for name, values in {"times": rows.times, "groups": rows.groups}.items():
+        if values is not None and np.shape(values) != (len(rows.challenger),):
+            raise ValueError(f"{name}: expected one for each of the {len(rows.challenger)} rows")
     for who, frame in [("challenger", rows.challenger), *rows.others()]:
         try:
             tidy_rows(frame, rows.task, rows.classes)

@@ -5,7 +5,7 @@ The pipelines let bundles answer, the replay looks answers up; both put them tog
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ratchet.params import Target, UseCase
-from ratchet.release.evidence import Evidence, Rows, hash_keys
-from ratchet.release.slices import slices_of
+from ratchet.release.deciding import deciding_target
+from ratchet.release.evidence import Evidence, Rows, earlier_looks, hash_keys
+from ratchet.release.slices import groups_of, slices_of
 
 _TERMS = ("truth", "series", "time", "scale", "rms")
 """What tidy rows have beside the answers."""
@@ -52,6 +53,7 @@ class Fresh:
         latency_ms: float,
         size_mb: float,
         last_seen: Any,
+        verdicts: Iterable[Mapping[str, Any]] = (),
     ) -> Evidence:
         """Put the answers of both side by side.
 
@@ -63,6 +65,7 @@ class Fresh:
             latency_ms: time of one answer of the challenger.
             size_mb: size of its bundle.
             last_seen: time of the last row that one of the two has used.
+            verdicts: numbers of earlier verdicts that kept the same champion.
         """
         checks = dict(soundness)
         if answers:
@@ -71,13 +74,17 @@ class Fresh:
             name: self._rows(name, target, candidates[name], answers or {}, champion)
             for name, target in self.use_case.targets.items()
         }
+        keys_hash = hash_keys(rows)
+        decides = deciding_target(self.use_case.release, self.use_case.targets)
+        times, n = rows[decides].moments(), len(rows[decides].challenger)
         return Evidence(
             rows=rows,
             soundness=checks,
             latency_ms=latency_ms,
             size_mb=size_mb,
             last_seen=last_seen,
-            keys_hash=hash_keys(rows),
+            keys_hash=keys_hash,
+            earlier=earlier_looks(verdicts, decides, keys_hash, n, times),
         )
 
     def _left_out(self, answers: Answers) -> str | None:
@@ -104,15 +111,31 @@ class Fresh:
         if theirs is not None:  # the same rows for both, whoever cannot answer one
             keys = ours.index.intersection(theirs.index, sort=False)
             ours, theirs = ours.loc[keys], theirs.loc[keys]
+        primary, data = self.primary.loc[ours.index], self.use_case.data
+        release = self.use_case.release
         return Rows(
             task=target.task,
             classes=target.classes,
             challenger=ours,
             champion=theirs,
             naive=None if is_naive else naive.loc[ours.index],
-            slices=slices_of(self.primary.loc[ours.index], self.use_case.release.slices.columns),
+            slices=slices_of(primary, release.slices.columns),
             horizon=self.use_case.features.horizon,
+            season=data.series.season if data.series else 1,
+            times=_times(primary, self.use_case),
+            groups=groups_of(primary, self.use_case),
         )
+
+
+def _times(primary: pd.DataFrame, use_case: UseCase) -> Any:
+    """Time stamps of rows that are no steps of a series; those are told by their own column.
+
+    ``release.groups`` may say that rows are independent of each other by naming the key.
+    """
+    data = use_case.data
+    if data.time is None or data.series or use_case.release.groups == data.key:
+        return None
+    return primary[data.time].to_numpy()
 
 
 def _with_terms(terms: pd.DataFrame, answers: pd.DataFrame | None) -> pd.DataFrame:

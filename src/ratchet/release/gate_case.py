@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from ratchet.learning.metrics import Gain, paired_gain
 from ratchet.params import Release, Target
 from ratchet.release.deciding import deciding_metric, deciding_target
-from ratchet.release.evidence import Evidence, Mask
+from ratchet.release.evidence import Evidence, Mask, confidence_after
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +41,18 @@ class Case:
         """The metric by which a target is judged: that of its search, unless another is named."""
         return deciding_metric(self.release, self.targets, target)
 
+    @property
+    def confidence(self) -> float:
+        """Level at which the challenger has to be better than the champion.
+
+        It grows with the challengers that were judged on the same rows, see ``confidence_after``.
+        """
+        return confidence_after(self.evidence.earlier, self.release.confidence)
+
     @cached_property
     def gain(self) -> Gain:
         """By how much the challenger betters the champion in the target that decides."""
-        return self.compare(self.primary)
+        return self.compare(self.primary, confidence=self.confidence)
 
     def compare(
         self,
@@ -67,13 +77,18 @@ class Case:
         frame = dict(rows.others()).get(baseline)
         if frame is None:
             raise ValueError(f"{target}: there are no predictions of the {baseline}")
-        pair = (frame, rows.challenger) if where is None else (frame[where], rows.challenger[where])
+        kept = np.ones(len(frame), dtype=bool) if where is None else where
+        times = rows.moments()
         return paired_gain(
             self.metric(target),
             rows.task,
-            *pair,
+            frame[kept],
+            rows.challenger[kept],
             classes=rows.classes,
+            times=None if times is None else times[kept],
+            groups=None if rows.groups is None else rows.groups[kept],
             horizon=rows.horizon,
+            season=rows.season,
             n_bootstrap=self.n_bootstrap,
             confidence=confidence or self.release.confidence,
             seed=self.seed,

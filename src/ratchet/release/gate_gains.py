@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ratchet.learning.metrics import (
     Gain,
@@ -30,19 +31,23 @@ def gain(case: Case) -> Condition:
 
 def proof(case: Case) -> Condition:
     """The lower bound of the gain is above 0; a challenger that is worse for sure is refused."""
-    found = case.gain
-    share, sure = _share(found), percent(case.release.confidence)
-    told = {**numbers(found), "confidence": case.release.confidence, **_diebold_mariano(case)}
+    found, earlier = case.gain, case.evidence.earlier
+    share, sure = _share(found), f"{percent(case.confidence)} confidence"
+    if earlier > 0:
+        sure += f", as {earlier:.3g} challengers were judged on these rows before"
+    told = {**numbers(found), "confidence": case.confidence, "earlier": earlier}
+    told |= _diebold_mariano(case)
     if share["low"] > NOISE:
-        reason = f"at least {percent(share['low'])} better with {sure} confidence"
+        reason = f"at least {percent(share['low'])} better with {sure}{_drawn(found)}"
         return Condition("proof", True, reason, told)
     if share["high"] < -NOISE:
         reason = (
             f"{_scores(case, case.primary, found)}, at least {percent(-share['high'])} worse "
-            f"with {sure} confidence"
+            f"with {sure}{_drawn(found)}"
         )
         return Condition("proof", False, reason, told, rejects=True)
-    return Condition("proof", False, f"{_range(share)}, each end with {sure} confidence", told)
+    reason = f"{_range(share)}, each end with {sure}{_drawn(found)}"
+    return Condition("proof", False, reason, told)
 
 
 def naive(case: Case) -> Condition:
@@ -57,7 +62,9 @@ def naive(case: Case) -> Condition:
         found = case.compare(target, baseline="naive")
         told[target] = numbers(found, "naive")
         share = _share(found, "naive forecast")
-        said = f"{_scores(case, target, found, 'the naive forecast')} ({_range(share)})"
+        said = (
+            f"{_scores(case, target, found, 'the naive forecast')} ({_range(share)}{_drawn(found)})"
+        )
         beaten, beats = share["high"] < -NOISE, share["low"] > NOISE
         (worse if beaten else good if beats else undecided).append(said)
     if worse or undecided:
@@ -138,8 +145,11 @@ def numbers(found: Gain, baseline: str = "champion") -> dict[str, Any]:
         "difference": found.difference,
         "gain": found.share,
         "rows": found.rows,
+        "drawn": found.drawn.to_json(),
     }
-    return told if found.times is None else {**told, "times": found.times, "block": found.block}
+    if found.drawn.by == "time":
+        told |= {"times": found.drawn.number, "block": found.drawn.block}
+    return told
 
 
 def percent(share: float) -> str:
@@ -184,9 +194,10 @@ def _slices(case: Case) -> Iterator[tuple[str, str, Mask]]:
 def _large_enough(case: Case, target: str, _name: str, where: Mask) -> bool:
     if where.sum() < max(case.release.slices.min_rows, 2):
         return False
-    frame = case.evidence.rows[target].challenger
-    # Rows of a single moment have no spread over time.
-    return "time" not in frame or frame["time"][where].nunique() > 1
+    rows = case.evidence.rows[target]
+    units = [values for values in (rows.moments(), rows.groups) if values is not None]
+    # Rows of a single moment have no spread over time, those of one customer none over customers.
+    return all(len(pd.unique(values[where])) > 1 for values in units)
 
 
 def _scores(case: Case, target: str, found: Gain, baseline: str = "the champion") -> str:
@@ -198,6 +209,19 @@ def _scores(case: Case, target: str, found: Gain, baseline: str = "the champion"
         return text
     value = found.share["value"]
     return f"{text}, {percent(abs(value))} {'better' if value >= 0 else 'worse'}"
+
+
+def _drawn(found: Gain) -> str:
+    """What was drawn together, in words; nothing where rows were drawn one by one."""
+    drawn = found.drawn
+    if drawn.by == "group":
+        return f" (by {drawn.number} groups)"
+    if drawn.by == "time":
+        return (
+            f" (in blocks of {drawn.block} of {drawn.number} times, worth "
+            f"{drawn.freedom + 1:.3g} independent ones)"
+        )
+    return ""
 
 
 def _range(share: dict[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Groups of rows in which a new model must not be much worse."""
+"""Groups of rows: where a model must not be much worse, and what may be wrong together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+from ratchet.learning.metrics import entities_in
+from ratchet.params import UseCase
 
 _QUARTERS = 4
 _FEW = 12
@@ -37,6 +40,24 @@ def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, Mask]:
         if mask.sum() < len(rows)
     }
     return dict(sorted(found.items()))
+
+
+def groups_of(rows: pd.DataFrame, use_case: UseCase) -> npt.NDArray[Any] | None:
+    """Say which rows belong together: by ``release.groups``, else by an entity in their keys.
+
+    Steps of series need none: all series of one time are drawn together.
+
+    Args:
+        rows: prepared rows, indexed by row key.
+        use_case: the parameters.
+
+    Returns:
+        A name for each row, shape (n,); ``None`` where every row stands alone.
+    """
+    named = use_case.release.groups
+    if named is not None:
+        return None if named == use_case.data.key else rows[named].to_numpy()
+    return None if use_case.data.series else entities_in(rows.index)
 
 
 def _groups(values: pd.Series) -> Iterator[tuple[Any, Mask]]:

@@ -180,6 +180,7 @@ def _worse_than(world: World, new: Span, old: Span) -> dict[str, Any] | None:
             theirs,
             world.use_case.targets[world.target],
             world.metric,
+            groups=world.groups,
             horizon=world.use_case.features.horizon,
             seed=world.seed,
             confidence=CONFIDENCE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from ratchet.release.evidence import Evidence
 from ratchet.release.fresh import Fresh
 from ratchet.release.gate import Decision, judge
 from ratchet.replay.stage import Model, Stage
-from ratchet.replay.state import State
+from ratchet.replay.state import Event, State
 from ratchet.replay.world import World, is_number
 
 
@@ -109,7 +109,7 @@ def by_the_gate(policy: Policy, world: World, state: State, stage: Stage) -> Ite
     """The gate of production: the chosen model; where nothing serves yet, then the naive one."""
     champion, release = state.champion, policy.use_case.release
     for model in stage.challengers[: None if champion is None else 1]:
-        shown = evidence_of(policy.use_case, champion, stage, model)
+        shown = evidence_of(policy.use_case, champion, stage, model, state.events)
         verdict = judge(shown, release, dict(policy.use_case.targets), world.seed)
         yield Judged(model, verdict.decision, verdict.reason, verdict.numbers)
         if verdict.decision == "PROMOTE":
@@ -117,9 +117,13 @@ def by_the_gate(policy: Policy, world: World, state: State, stage: Stage) -> Ite
 
 
 def evidence_of(
-    use_case: UseCase, champion: Model | None, stage: Stage, challenger: Model
+    use_case: UseCase,
+    champion: Model | None,
+    stage: Stage,
+    challenger: Model,
+    events: Iterable[Event] = (),
 ) -> Evidence:
-    """What the gate would have been shown on the day of a stage."""
+    """What the gate would have been shown on the day of a stage, after what was decided before."""
     time = use_case.data.time
     times: pd.Series = stage.primary[time]
     keys, seen = times.index, [challenger.last_row]
@@ -138,6 +142,14 @@ def evidence_of(
         latency_ms=challenger.latency_ms,
         size_mb=challenger.size_mb,
         last_seen=max((moment for moment in seen if moment), default=None),
+        verdicts=[
+            event.numbers
+            for event in events
+            if event.event in ("hold", "reject")
+            and champion is not None
+            and event.champion == champion.version
+            and event.version != challenger.version
+        ],
     )
 
 
@@ -198,6 +210,7 @@ def _against_previous(
         theirs[~theirs["failed"] & theirs.index.isin(rows.index)],
         policy.use_case.targets[target],
         metric,
+        groups=world.groups,
         horizon=policy.use_case.features.horizon,
         seed=world.seed,
     ), ""

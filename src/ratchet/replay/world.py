@@ -18,6 +18,7 @@ from ratchet.monitoring.windows import cut_windows
 from ratchet.params import Target, UseCase
 from ratchet.params.monitoring import Watch
 from ratchet.release.deciding import deciding
+from ratchet.release.slices import groups_of
 from ratchet.replay.incidents import Incident
 from ratchet.replay.stage import Model, Stage
 
@@ -126,6 +127,14 @@ class World:
             seed=self.seed,
         )
         return found["value"]
+
+    @cached_property
+    def groups(self) -> pd.Series | None:
+        """What each row belongs to, by row key, as the gate is shown it."""
+        rows = pd.concat([stage.primary for stage in self.stages.values()])
+        rows = rows[~rows.index.duplicated()]
+        groups = groups_of(rows, self.use_case)
+        return None if groups is None else pd.Series(groups, rows.index)
 
     def loss(self, score: float) -> float:
         """A score turned so that less is better."""

@@ -7,7 +7,15 @@ with the table of statistics, and all metrics share the draws. For series the ta
 summed by time stamp, and what is drawn is runs of consecutive time stamps.
 """
 
-from ratchet.learning.metrics.blocks import block_length, long_block_length
+from ratchet.learning.metrics.blocks import (
+    NoSpreadError,
+    Units,
+    block_length,
+    captured_share,
+    long_block_length,
+    memory_of,
+    units_of,
+)
 from ratchet.learning.metrics.bootstrap import bootstrap_means, bounds
 from ratchet.learning.metrics.calibration import calibration_table, expected_calibration_error
 from ratchet.learning.metrics.diebold import diebold_mariano, losses
@@ -23,11 +31,12 @@ from ratchet.learning.metrics.names import (
 from ratchet.learning.metrics.paired import (
     Gain,
     gain_of,
+    influence_of,
     paired_difference,
     paired_gain,
     share_of,
 )
-from ratchet.learning.metrics.rows import classification_rows, forecast_rows
+from ratchet.learning.metrics.rows import classification_rows, entities_in, forecast_rows
 from ratchet.learning.metrics.scores import (
     Scores,
     check_class_names,
@@ -54,25 +63,31 @@ __all__ = [
     "SCORERS",
     "Gain",
     "Metric",
+    "NoSpreadError",
     "Scores",
+    "Units",
     "block_length",
     "bootstrap_means",
     "bounds",
     "calibration_table",
+    "captured_share",
     "check_class_names",
     "check_same_rows",
     "classification_rows",
     "confusion",
     "diebold_mariano",
+    "entities_in",
     "expected_calibration_error",
     "find_metric",
     "forecast_rows",
     "from_scorer",
     "gain_of",
     "greater_is_better",
+    "influence_of",
     "is_better",
     "long_block_length",
     "losses",
+    "memory_of",
     "paired_difference",
     "paired_gain",
     "score_all",
@@ -83,4 +98,5 @@ __all__ = [
     "scorers",
     "share_of",
     "tidy_rows",
+    "units_of",
 ]

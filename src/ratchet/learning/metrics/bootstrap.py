@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection
 
 import numpy as np
@@ -109,45 +108,33 @@ def interval(draws: Array, confidence: float) -> dict[str, float]:
     return {"value": float(draws[0]), "low": float(low), "high": float(high)}
 
 
-def bounds(draws: Array, confidence: float, n: int, block: int = 1) -> tuple[Array, Array]:
-    """Give a lower and an upper bound, each of which holds with the given confidence.
+def bounds(draws: Array, width: float) -> tuple[Array, Array]:
+    """Give a lower and an upper bound so many standard deviations of the draws from the value.
 
-    Percentiles of the draws, moved outward for small samples: draws of n rows have the spread of
-    n where n - 1 would be right, and the tail of a normal distribution where a t distribution
-    would be (Hesterberg 2015, The American Statistician 69, "expanded percentiles"). In runs of L
-    out of n time stamps a part L / n of the variance is lost, and t has as many degrees of
-    freedom as there are runs, n / L. Normal errors would leave half as many again, which comes to
-    the critical values of Kiefer & Vogelsang (2005, Econometric Theory 21), but errors have
-    outliers (measured by ``benchmarks/gate.py``). Where the draws are too few for such a
-    percentile, the interval is used that it stands for: the value and t standard errors, those
-    of the draws.
+    Percentiles of the draws, those that lie so far out in a normal distribution (Hesterberg 2015,
+    The American Statistician 69, "expanded percentiles"): draws of n rows have the spread of n
+    where n - 1 would be right, and the tail of a normal distribution where a t distribution would
+    be, which ``Units.width`` makes up for. Where the draws are too few for such a percentile, the
+    last one that they have is moved outward in proportion.
 
     Args:
         draws: shape (1 + n_bootstrap, ...), the value over all rows first.
-        confidence: between 0 and 1, of each bound.
-        n: number of rows, or of time stamps; at least 2.
-        block: number of time stamps that were drawn together, less than n.
+        width: see ``Units.width``.
 
     Returns:
         The two bounds, each of shape (...).
-
-    Raises:
-        ValueError: too few rows to have a spread, or a confidence that is none.
     """
-    from scipy.special import ndtr, stdtrit
+    from scipy.special import ndtr, ndtri
 
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
-    if n <= block:
-        raise ValueError(f"{n} rows or times, drawn by {block}, have no spread to judge by")
-    freedom = min(n - 1, n / block)
-    width = stdtrit(freedom, confidence) / math.sqrt(1 - block / n)
-    tail = ndtr(-width)
-    if tail * (len(draws) - 1) < _RARE:
-        spread = width * draws[1:].std(axis=0)
-        return draws[0] - spread, draws[0] + spread
-    low, high = np.quantile(draws[1:], [tail, 1 - tail], axis=0)
-    return low, high
+    tail, last = float(ndtr(-width)), min(_RARE / (len(draws) - 1), 0.25)
+    if tail >= last:
+        low, high = np.quantile(draws[1:], [tail, 1 - tail], axis=0)
+        return low, high
+    value, further = draws[0], width / -float(ndtri(last))
+    low, high = np.quantile(draws[1:], [last, 1 - last], axis=0)
+    return value - further * np.maximum(value - low, 0), value + further * np.maximum(
+        high - value, 0
+    )
 
 
 def _draw(rng: np.random.Generator, n_draws: int, n: int, block: int) -> Array:

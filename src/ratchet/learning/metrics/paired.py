@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ratchet.learning.metrics.blocks import long_block_length
+from ratchet.learning.metrics.blocks import Units, units_of
 from ratchet.learning.metrics.bootstrap import bootstrap_means, bounds, interval, statistics_of
 from ratchet.learning.metrics.names import find_metric
-from ratchet.learning.metrics.rows import forecast_rows, time_codes
+from ratchet.learning.metrics.rows import forecast_rows, group_codes, time_codes
 from ratchet.learning.metrics.table import FORECASTING, Array, Metric
 from ratchet.learning.metrics.tidy import check_same_rows, tidy_rows
 
@@ -33,8 +33,7 @@ class Gain:
         share: the same as a share of the size of the baseline's score; ``None`` if that is 0, or
             is 0 in some of the draws.
         rows: number of rows.
-        times: of series, number of time stamps.
-        block: of series, how many consecutive time stamps were drawn together.
+        drawn: what was drawn together for the bounds.
     """
 
     metric: str
@@ -43,8 +42,7 @@ class Gain:
     difference: dict[str, float]
     share: dict[str, float] | None
     rows: int
-    times: int | None = None
-    block: int | None = None
+    drawn: Units
 
 
 def paired_gain(
@@ -54,7 +52,10 @@ def paired_gain(
     model: pd.DataFrame,
     *,
     classes: Sequence[str] | None = None,
+    times: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
     horizon: int = 1,
+    season: int | None = 1,
     n_bootstrap: int = 2000,
     confidence: float = 0.95,
     seed: int,
@@ -62,8 +63,8 @@ def paired_gain(
     """Say by how much a model is better than a baseline, on the same rows.
 
     Both meet the same draws: what makes a row hard for both falls out, and the bounds are closer
-    than the two scores suggest. Series are drawn in runs of ``long_block_length`` time stamps.
-    The bounds are those of ``bounds``.
+    than the two scores suggest. Rows whose errors may be alike are drawn together, and the bounds
+    are wider for it, see ``units_of`` and ``bounds``.
 
     Args:
         metric: name of a metric of the task, also of one class.
@@ -71,7 +72,10 @@ def paired_gain(
         baseline: tidy rows of the model to beat, see ``tidy_rows``; for forecasting with ``time``.
         model: tidy rows of the model.
         classes: the labels that can occur, for classification.
+        times: time stamp of each row; by default those of the column ``time``, where rows have it.
+        groups: what each row belongs to, such as a customer; a row without one stands alone.
         horizon: steps of time between the origin of a forecast and its row.
+        season: steps of time of a season; 1 for none, ``None`` as in ``units_of``.
         n_bootstrap: number of draws.
         confidence: level of each of the two one-sided bounds of the gain, and of the interval of
             the two scores.
@@ -81,6 +85,9 @@ def paired_gain(
         ValueError: a metric that the task does not have or that does not rank, rows that differ,
             that cannot be scored, or of which there are too few for bounds.
     """
+    if times is None and "time" in baseline:
+        known = task == "forecasting" or baseline["time"].notna().all()
+        times = baseline["time"] if known else None
     truth, first = tidy_rows(baseline, task, classes)
     _, second = tidy_rows(model, task, classes)
     check_same_rows(baseline, model, task)
@@ -89,8 +96,10 @@ def paired_gain(
         truth,
         first,
         second,
-        times=baseline["time"] if task == "forecasting" else None,
+        times=times,
+        groups=groups,
         horizon=horizon,
+        season=season,
         n_bootstrap=n_bootstrap,
         confidence=confidence,
         seed=seed,
@@ -104,7 +113,9 @@ def gain_of(
     model: Array,
     *,
     times: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
     horizon: int = 1,
+    season: int | None = 1,
     n_bootstrap: int = 2000,
     confidence: float = 0.95,
     seed: int,
@@ -116,44 +127,66 @@ def gain_of(
         truth: see ``Metric.statistics``.
         baseline: predictions of the model to beat, in the same form.
         model: predictions of the model.
-        times: time stamp of each row, shape (n,), of series.
+        times: time stamp of each row, shape (n,), where rows have one.
+        groups: what each row belongs to, shape (n,).
         horizon: steps of time between the origin of a forecast and its row.
+        season: steps of time of a season; 1 for none, ``None`` as in ``units_of``.
         n_bootstrap: number of draws.
         confidence: level of each bound.
         seed: seed of the draws.
     """
     if metric.greater_is_better is None:
         raise ValueError(f"{metric.name!r} has no better direction")
-    n_times = block = None
-    if times is not None:
-        n_times = int(time_codes(times, len(truth)).max()) + 1
-        block = long_block_length(n_times, horizon)
-    first, second = _paired_draws(
-        metric,
-        truth,
-        baseline,
-        model,
-        n_bootstrap,
-        seed,
-        times=times,
+    both = np.hstack([statistics_of(metric.statistics, truth, p) for p in (baseline, model)])
+    units = units_of(
+        influence_of(metric, both),
+        times=None if times is None else time_codes(times, len(truth)),
+        groups=None if groups is None else group_codes(groups, len(truth)),
         horizon=horizon,
-        block=block,
+        season=season,
+    )
+    width = units.width(confidence)
+    first, second = _paired_draws(
+        metric, both, n_bootstrap, seed, times=units.codes, block=units.block
     )
     difference = second - first if metric.greater_is_better else first - second
     if not np.isfinite(difference).all():
         raise ValueError(f"{metric.name} of these rows is no number")
     shares = share_of(difference, first)
-    drawn = (n_times or len(truth), block or 1)
     return Gain(
         metric=metric.name,
         baseline=interval(first, confidence),
         model=interval(second, confidence),
-        difference=_bounded(difference, confidence, *drawn),
-        share=_bounded(shares, confidence, *drawn) if np.isfinite(shares).all() else None,
+        difference=_bounded(difference, width),
+        share=_bounded(shares, width) if np.isfinite(shares).all() else None,
         rows=len(truth),
-        times=n_times,
-        block=block,
+        drawn=units,
     )
+
+
+def influence_of(metric: Metric, statistics: Array) -> Array:
+    """Say what each row adds to the gain of a model over a baseline.
+
+    The gain is a function of means; its derivatives, by differences, tell how it moves with each
+    row.
+
+    Args:
+        metric: a metric with one number.
+        statistics: those of the baseline beside those of the model, shape (n, 2k).
+
+    Returns:
+        Shape (n,), of mean 0; the share of the baseline's score, or the difference where that is 0.
+    """
+    means, steps = statistics.mean(axis=0), 1e-4 * statistics.std(axis=0)
+    moved = np.vstack([means, means + np.diag(steps), means - np.diag(steps)])
+    first, second = (metric.value(half) for half in np.split(moved, 2, axis=1))
+    with np.errstate(divide="ignore", invalid="ignore"):  # said in words below
+        gain = (second - first) / np.abs(first) if first[0] else second - first
+    up, down = np.split(gain[1:], 2)
+    slopes = np.divide(up - down, 2 * steps, out=np.zeros_like(steps), where=steps > 0)
+    if not np.isfinite(slopes).all():
+        raise ValueError(f"{metric.name} of these rows is no number")
+    return np.asarray((statistics - means) @ slopes)
 
 
 def share_of(difference: Array, baseline: Array) -> Array:
@@ -165,27 +198,24 @@ def share_of(difference: Array, baseline: Array) -> Array:
 
 def _paired_draws(
     metric: Metric,
-    truth: Array,
-    baseline: Array,
-    model: Array,
+    both: Array,
     n_bootstrap: int,
     seed: int,
     *,
     times: npt.ArrayLike | None,
-    horizon: int,
+    horizon: int = 1,
     block: int | None = None,
 ) -> list[Array]:
     """Scores of both over all rows (index 0) and over the same draws (index 1 and up)."""
     if n_bootstrap < 1:
         raise ValueError(f"n_bootstrap must be at least 1, not {n_bootstrap}")
-    both = np.hstack([statistics_of(metric.statistics, truth, p) for p in (baseline, model)])
     draws = bootstrap_means(both, n_bootstrap, seed, times=times, horizon=horizon, block=block)
     means = np.vstack([both.mean(axis=0), draws])
     return [metric.value(half) for half in np.split(means, 2, axis=1)]
 
 
-def _bounded(draws: Array, confidence: float, n: int, block: int) -> dict[str, float]:
-    low, high = bounds(draws, confidence, n, block)
+def _bounded(draws: Array, width: float) -> dict[str, float]:
+    low, high = bounds(draws, width)
     return {"value": float(draws[0]), "low": float(low), "high": float(high)}
 
 
@@ -226,7 +256,7 @@ def paired_difference(
     """
     y, first = forecast_rows(truth, baseline, scale, np.ones_like(scale))
     _, second = forecast_rows(truth, model, scale, np.ones_like(scale))
-    pair = _paired_draws(
-        FORECASTING["mase"], y, first, second, n_bootstrap, seed, times=times, horizon=horizon
-    )
+    mase = FORECASTING["mase"]
+    both = np.hstack([statistics_of(mase.statistics, y, p) for p in (first, second)])
+    pair = _paired_draws(mase, both, n_bootstrap, seed, times=times, horizon=horizon)
     return interval(pair[0] - pair[1], confidence)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ratchet.learning.metrics.table import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_FEWEST_ENTITIES = 10
+"""Parts of a key with fewer values are taken for kinds of rows."""
+
+_LAST_PART = r"^(?P<first>.*[^\W_])[\W_]+(?P<last>[^\W_]+)$"
 
 
 def classification_rows(
@@ -75,6 +85,56 @@ def time_codes(times: npt.ArrayLike, n_rows: int) -> npt.NDArray[np.intp]:
         first = int(missing.argmax())
         raise ValueError(f"times has {int(missing.sum())} values missing, first in row {first}")
     return codes
+
+
+def group_codes(groups: npt.ArrayLike, n_rows: int) -> npt.NDArray[np.intp]:
+    """Give the number of each row's group, from 0; a row without one is a group by itself.
+
+    Raises:
+        ValueError: another number of rows, or values that name no group.
+    """
+    import pandas as pd
+
+    try:
+        codes, names = pd.factorize(pd.Series(groups))
+    except TypeError as error:
+        raise ValueError(f"groups must be one name a row: {error}") from error
+    if len(codes) != n_rows:
+        raise ValueError(f"{n_rows} rows of truth, {len(codes)} of groups")
+    alone = codes < 0
+    codes[alone] = len(names) + np.arange(alone.sum())
+    return codes
+
+
+def entities_in(keys: pd.Index) -> npt.NDArray[Any] | None:
+    """Find what several keys have in common, such as the customer in ``C17-001`` and ``C17-002``.
+
+    Keys are cut at their last punctuation mark. The part before it, or else the part after it, is
+    an entity if it is no date, has at least 10 values, and fewer values than there are keys. Rows
+    of entities that do not matter lose little by it: few groups alone make a bound much wider.
+
+    Args:
+        keys: of n rows.
+
+    Returns:
+        Entity of each key, shape (n,), or ``None``.
+    """
+    import pandas as pd
+
+    texts = pd.Series(keys.astype(str))
+    if pd.api.types.is_numeric_dtype(keys) or _are_dates(texts):
+        return None
+    parts = texts.str.extract(_LAST_PART)
+    if parts.isna().to_numpy().any():
+        return None
+    for _, part in parts.items():
+        if _FEWEST_ENTITIES <= part.nunique() < len(part) and not _are_dates(part):
+            return part.to_numpy()
+    return None
+
+
+def _are_dates(texts: pd.Series) -> bool:
+    return bool(texts.str.fullmatch(r"\d{4}[-/.]\d\d?([-/.]\d\d?)?([T ][\d:.+Z-]*)?").all())
 
 
 def label_codes(labels: npt.ArrayLike, name: str, classes: Sequence[str]) -> npt.NDArray[np.intp]:

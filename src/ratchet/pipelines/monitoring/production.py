@@ -24,6 +24,7 @@ from ratchet.release.deciding import deciding
 from ratchet.release.delivered import Delivered, decided_until, delivered, new_rows, told_past
 from ratchet.release.desk import earlier_champions
 from ratchet.release.rehearsal import rehearse
+from ratchet.release.slices import groups_of
 from ratchet.values import is_among, is_other
 
 
@@ -152,11 +153,13 @@ class Production:
             theirs = then.predict(unseen[unseen.astype(str).isin(rows.index)])[target]
         except (KeyError, UserError) as error:
             return None, f"the previous model, version {previous}, cannot answer: {error}"
+        groups = groups_of(then.inputs, bundle.use_case)
         return compare(
             rows,
             theirs.set_axis(theirs.index.astype(str), axis=0),
             self._targets[target],
             metric,
+            groups=None if groups is None else pd.Series(groups, then.inputs.index.astype(str)),
             horizon=bundle.use_case.features.horizon,
             seed=self.seed,
         ), ""

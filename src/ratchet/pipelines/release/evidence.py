@@ -62,7 +62,19 @@ class Judging:
             latency_ms=bundle.latency_ms() if answers else float("nan"),
             size_mb=bundle.size_mb if bundle else float("nan"),
             last_seen=self._last_seen(bundle),
+            verdicts=self._verdicts(challenger),
         )
+
+    def _verdicts(self, challenger: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Numbers of the verdicts on other challengers that kept the present champion."""
+        return [
+            entry.details["numbers"]
+            for entry in self.registry.ledger.entries(self.name)
+            if entry.event in ("hold", "reject")
+            and entry.champion == self._champion
+            and entry.version != challenger["version"]
+            and isinstance(entry.details.get("numbers"), Mapping)
+        ]
 
     @cached_property
     def _champion(self) -> str | None:
