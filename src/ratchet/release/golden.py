@@ -44,7 +44,7 @@ def golden_keys(features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase) 
 
 def _places(typed: pd.DataFrame, time: Any, *series: Any) -> pd.MultiIndex:
     """Time, in UTC, and series of every row."""
-    return pd.MultiIndex.from_frame(typed[[time, *series]].assign(**{time: utc(typed[time])}))
+    return pd.MultiIndex.from_arrays([utc(typed[time]), *(typed[name] for name in series)])
 
 
 def _spread(keys: pd.Index, n: int) -> list[Any]:
