@@ -193,9 +193,9 @@ def write_diabetes(path: Path) -> None:
     table.to_parquet(path)
 
 
-def odd_rows(n: int) -> pd.DataFrame:
+def odd_rows(first: int) -> pd.DataFrame:
     """Columns that are called like ours, like each other, or as no file may be called."""
-    rng = np.random.default_rng(0)
+    rng, n = np.random.default_rng(0), 300
     rows = pd.DataFrame({"candidate": np.arange(n), "day": pd.date_range("2020-01-01", periods=n)})
     parameters = yaml.safe_load(ODD)["odd-names"]["features"]
     for name in [*parameters["numeric"], "hour"]:
@@ -207,7 +207,7 @@ def odd_rows(n: int) -> pd.DataFrame:
     rows["truth"] = 3 * rows["time"] + 2 * rows["static_pressure"] + (rows["target"] == "price")
     fast = pd.qcut(rows["time"], 4, labels=["<=50K", ">50K", "1, 2", "True"])
     rows["income/year.usd"] = fast.astype(str)
-    return rows
+    return rows.head(first)
 
 
 @pytest.fixture(scope="module")
