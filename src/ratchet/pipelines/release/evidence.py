@@ -99,7 +99,7 @@ class Judging:
     def _answers(self, bundle: Bundle) -> Answers:
         now = (
             self._champion_rows
-            if self._champion is not None and bundle is self._opened
+            if bundle is vars(self).get("_opened")  # a damaged champion is not opened again
             else delivered(bundle, self.raw, self.as_of)
         )
         return now.predict(now.features.index[now.features.index.isin(self._fresh_keys)])
