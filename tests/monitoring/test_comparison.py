@@ -196,22 +196,19 @@ def test_what_json_has_no_word_for_is_none():
     assert jsonable(odd) == {"a": None, "b": [None, [None, 1.5]], "c": "2024-01-01T00:00:00"}
 
 
-def test_rows_of_the_same_time_or_customer_are_drawn_together():
+def test_rows_of_one_customer_are_drawn_together():
     champion, previous = numbers(1, previous=0.5)
-    assert compare(champion, previous, RATING, "rmse").drawn["by"] == "time"
-    untimed = champion.drop(columns="time")
-    assert compare(untimed, previous, RATING, "rmse").drawn["by"] == "row"
+    assert compare(champion, previous, RATING, "rmse").drawn["by"] == "row"
     keys = [f"C{i // 5}-{i}" for i in range(200)]
-    by_key = compare(untimed.set_axis(keys), previous.set_axis(keys), RATING, "rmse")
+    by_key = compare(champion.set_axis(keys), previous.set_axis(keys), RATING, "rmse")
     assert (by_key.drawn["by"], by_key.drawn["number"]) == ("group", 40)
     named = pd.Series(np.arange(200) // 20, index=champion.index)
-    assert compare(untimed, previous, RATING, "rmse", groups=named).drawn["number"] == 10
+    assert compare(champion, previous, RATING, "rmse", groups=named).drawn["number"] == 10
 
 
-def test_rows_of_a_single_moment_are_scored_and_decide_nothing():
+def test_rows_of_a_single_customer_are_scored_and_decide_nothing():
     champion, previous = numbers(1, previous=0.5)
-    champion["time"] = pd.Timestamp("2024-01-01")
-    found = compare(champion, previous, RATING, "rmse")
+    found = compare(champion, previous, RATING, "rmse", groups=pd.Series("C1", champion.index))
     assert found.gain == pytest.approx(found.champion - found.previous)
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert found.to_json()["low"] is None

@@ -65,10 +65,11 @@ def compare(
 ) -> Comparison:
     """Score both models on the rows that both answered, with the same bootstrap draws.
 
-    What makes a row hard for both falls out of the difference, and rows whose errors may be alike
-    are drawn together, as the gate does it: see ``paired_gain``. Other than there it is not
-    estimated for how long errors are alike: a champion that breaks in the middle of the rows looks
-    as if they were for ever, and that is when the previous model has to come back.
+    What makes a row hard for both falls out of the difference. Steps of series are drawn in blocks
+    of time, rows of a group together, other rows one by one: see ``paired_gain``. Unlike the gate,
+    which takes blocks of time for these too and estimates for how long errors are alike: a champion
+    that breaks in the middle of the rows looks as if they were for ever, and that is when the
+    previous model has to come back.
 
     Args:
         champion: tidy rows with known truth, as ``answered`` gives them.
@@ -89,11 +90,14 @@ def compare(
         return Comparison(metric, len(both), *(math.nan,) * 5, lost)
     known = champion.loc[both, [name for name in _KNOWN if name in champion]]
     other = previous.loc[both].drop(columns=list(known), errors="ignore").join(known)
+    ours = champion.loc[both]
+    if not target.is_series:
+        ours, other = (rows.drop(columns="time", errors="ignore") for rows in (ours, other))
     pair = partial(
         paired_gain,
         metric,
         target.task,
-        champion.loc[both],
+        ours,
         other,
         classes=target.classes,
         confidence=confidence,
