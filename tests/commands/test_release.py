@@ -290,6 +290,9 @@ def test_a_database_that_does_not_answer(project, monkeypatch):
 
     monkeypatch.setenv("RATCHET_DATABASE_URL", f"sqlite:///{project}")  # a folder
     monkeypatch.setattr("ratchet.commands.place._check_database", lambda *_: None)
+    assert "cannot be opened" in told("ledger")
+
+    monkeypatch.setenv("RATCHET_DATABASE_URL", "postgresql+psycopg://127.0.0.1:1/x")
     assert told("ledger").startswith("Error: the registry or its database does not answer: ")
 
 
