@@ -191,3 +191,36 @@ def test_dates_that_the_entry_has_read_stay_dates(tmp_path):
 
     typed = read_contract(raw, Data.model_validate(data).columns, "id")
     assert typed["day"].tolist() == [pd.Timestamp("2020-02-01")]
+
+
+def test_points_of_dates_are_no_thousands(tmp_path):
+    path = tmp_path / "raw.csv"
+    path.write_text("day;id;size\n01.02.2020;1.000;1.234,5\n", encoding="utf-8")
+    columns = {"day": {"type": "date", "format": "%d.%m.%Y"}, "id": {"type": "integer"}}
+    data = {"key": "id", "columns": {**columns, "size": {"type": "number"}}}
+
+    raw = read(path, "csv", data, load_args={"sep": ";", "decimal": ",", "thousands": "."})
+
+    typed = read_contract(raw, Data.model_validate(data).columns, "id")
+    assert typed.loc[0].tolist() == [pd.Timestamp("2020-02-01"), 1000, 1234.5]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_rows_that_are_longer_than_the_header_shift_no_columns(tmp_path, first):
+    """pandas would take the first value of each row for its name, and the second for `id`."""
+    path = tmp_path / "raw.csv"
+    path.write_text(f"id,code,size\n{first},a,2,\n{first + 1},b,4,\n", encoding="utf-8")
+
+    with pytest.raises(DatasetError, match="1 value more than the header has names"):
+        read(path, "csv")
+    plain = read(path, "csv", load_args={"index_col": False})
+    assert plain["id"].astype(int).tolist() == [first, first + 1]
+    assert read(path, "csv", load_args={"index_col": 0})["id"].tolist() == ["a", "b"]
+    path.write_text("id,code,size\n", encoding="utf-8")
+    assert read(path, "csv").empty
+
+
+def test_an_engine_that_guesses_by_itself_is_not_used(tmp_path):
+    path = written(tmp_path, "csv")
+    expected = read(path, "csv")
+    pd.testing.assert_frame_equal(read(path, "csv", load_args={"engine": "pyarrow"}), expected)

@@ -85,16 +85,21 @@ class RawDataset(AbstractDataset[NoReturn, Any]):
         """Read the rows.
 
         Raises:
-            DataError: a column of the contract stands more than once in the header.
+            DataError: a column of the contract stands more than once in the header, or rows have
+                more values than the header has names.
         """
         data, given = Data.model_validate(self._data), dict(self._config.get("load_args") or {})
         if (form := _format(self._config)) in _TYPED:
             return self._dataset(typed_arguments(form, given, data)).load()
-        header = self._dataset({**_of_the_header(given), "nrows": 0}).load()
+        if given.get("engine") == "pyarrow":  # it infers types and takes no na_values by column
+            del given["engine"]
+        header = self._dataset({**_of_the_header(given), "nrows": 1, "dtype": "str"}).load()
         if not isinstance(header, pd.DataFrame):  # several sheets
             return self._dataset(given).load()
         names = [*header.columns, *(name for name in header.index.names if name is not None)]
         self._check_header(names, given, data)
+        if given.get("index_col") is None:
+            self._check_width(header)
         return self._dataset(text_arguments(names, given, data)).load()
 
     def save(self, data: NoReturn) -> NoReturn:
@@ -134,6 +139,18 @@ class RawDataset(AbstractDataset[NoReturn, Any]):
         for name in set(twice) & doubtful:
             LOGGER.warning("%s: '%s' stands more than once in the header", self._name, name)
 
+    def _check_width(self, head: pd.DataFrame) -> None:
+        """Tell rows that are longer than the header: pandas takes their first values for names."""
+        if head.empty or isinstance(head.index, pd.RangeIndex):
+            return
+        more = head.index.nlevels
+        raise DataError(
+            f"the rows have {more} value{'s' if more > 1 else ''} more than the header has names "
+            f"(row 0 begins with {head.index[0]!r}). Say by load_args of {self._name} in the "
+            f"catalog what is meant: index_col: false, where rows end with a separator; index_col: "
+            f"0, where the first column has no name; or all names (header: 0, names: [...])"
+        )
+
     def _exists(self) -> bool:
         return bool(self._as_given.exists())
 
@@ -162,8 +179,10 @@ def text_arguments(names: Sequence[Any], given: Mapping[str, Any], data: Data) -
     kinds = {name: data.columns[name].type for name in names if name in data.columns}
     text = {name for name, kind in kinds.items() if kind in ("string", "list")}
     kept = {name for name, kind in kinds.items() if kind in ("integer", "date")}
-    if data.prepare or any(option in given for option in _NUMBER_OPTIONS):
+    if data.prepare:
         kept = set()
+    elif any(option in given for option in _NUMBER_OPTIONS):  # which are of no use to dates
+        kept = {name for name in kept if kinds[name] == "date"}
     arguments, types = dict(given), given.get("dtype") or {}
     if isinstance(types, Mapping):
         free = (text | kept).difference(given.get("converters") or {})
