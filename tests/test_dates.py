@@ -180,6 +180,32 @@ def test_a_time_zone_keeps_local_days_however_they_are_delivered(values):
     ]
 
 
+@pytest.mark.parametrize("zone", ["UTC", "+00:00"])
+def test_utc_by_any_name_stays_in_utc(zone):
+    arrow = pd.Series([dt.datetime(2020, 1, 6)], dtype=pd.ArrowDtype(pa.timestamp("us", zone)))
+
+    assert read(arrow).tolist() == [pd.Timestamp("2020-01-06")]
+
+
+def test_times_of_a_fixed_offset_are_offered_a_zone_that_there_is():
+    text = message(pd.Series(pd.to_datetime(["2020-01-06T00:00:00+02:00"])))
+
+    assert "data.columns.day.timezone: the name of the place" in text
+    assert "Etc/GMT-2" in text
+    assert "data.columns.day.timezone: Europe/Berlin, or UTC" in message(
+        pd.Series(pd.to_datetime(["2020-01-06"])).dt.tz_localize(BERLIN)
+    )
+
+
+@pytest.mark.parametrize(
+    ("frequency", "day"), [("W", "2019-12-30"), ("Y", "2020-01-01"), ("Q", "2020-01-01")]
+)
+def test_periods_are_read_by_their_first_day(frequency, day):
+    periods = pd.Series(pd.period_range("2020-01-01", periods=2, freq=frequency))
+
+    assert read(periods)[0] == pd.Timestamp(day)
+
+
 AUTUMN = ["2020-10-25 01:30", "2020-10-25 02:30", "2020-10-25 02:30", "2020-10-25 03:30"]
 
 
@@ -233,6 +259,10 @@ def test_what_is_written_is_read_back_or_asked_about(moments, form):
         ({"type": "number", "timezone": "UTC"}, "for columns of type date only"),
         ({"type": "date", "format": "mixed"}, "expected ISO8601 or what strptime reads"),
         ({"type": "date", "format": ""}, "expected ISO8601 or what strptime reads"),
+        ({"type": "date", "format": "%D"}, "'D' is a bad directive"),
+        ({"type": "date", "format": "%Y-%W"}, "without day and year"),
+        ({"type": "date", "format": "%Y %Y"}, "expected ISO8601 or what strptime reads"),
+        ({"type": "date", "format": "%Y-%m-%d %Z"}, "names of time zones"),
         ({"type": "date", "format": "%Y", "unit": "s"}, "leave out the others"),
         ({"type": "date", "unit": "s", "dayfirst": True}, "leave out the others"),
         ({"type": "date", "timezone": "CET/Nowhere"}, "expected the name of a time zone"),

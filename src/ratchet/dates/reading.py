@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from ratchet.dates.written import Clock, or_iso, read_format, read_numbers, read_shapes
-from ratchet.dates.zones import Place, in_zone, without_zone
+from ratchet.dates.zones import Place, in_zone, local, utc, without_zone
 from ratchet.params import Column
 
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
@@ -39,6 +40,8 @@ def read_dates(
             what to write into the parameters.
     """
     place = Place(name, values)
+    if isinstance(values.dtype, pd.PeriodDtype):
+        values = values.dt.to_timestamp()
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return _from_times(values, column, place, series)
     text = _as_text(values)
@@ -74,10 +77,11 @@ def _from_times(
     times = values.astype(pd.DatetimeTZDtype("us", zone))
     if column.timezone:
         return times.dt.tz_convert(column.timezone)
-    if str(zone) not in ("UTC", "Etc/UTC"):
+    if isinstance(times.dt.tz, ZoneInfo) and str(zone) not in ("UTC", "Etc/UTC"):
         way_out = f"write {place.parameter}.timezone: {zone}, or UTC"
         raise place.error(values.notna(), "times without a time zone", way_out)
-    return times.dt.tz_localize(None)
+    offset = (local(times) - utc(times)) / pd.Timedelta("1min")
+    return without_zone(local(times), offset.to_numpy(), place)
 
 
 def _read(text: pd.Series, column: Column, place: Place) -> Clock:

@@ -58,13 +58,12 @@ _SHAPES: dict[str, str] = {
 }
 """How dates without a ``format`` may be written; all values of a column fit one shape."""
 
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_FULL_MONTHS = (
+_MONTHS = (
     *("january", "february", "march", "april", "may", "june", "july"),
     *("august", "september", "october", "november", "december"),
 )
 _MONTH_NUMBERS = {
-    name: number for names in (_MONTHS, _FULL_MONTHS) for number, name in enumerate(names, start=1)
+    name: number for number, month in enumerate(_MONTHS, start=1) for name in (month, month[:3])
 } | {"sept": 9}
 
 

@@ -71,12 +71,31 @@ class Column(Params):
             raise ValueError(
                 f"{said}: one of them says how dates are written, leave out the others"
             )
-        if self.format not in (None, "ISO8601") and not re.search(r"%[YyGcxD]", self.format or ""):
-            raise ValueError(
-                f"format: expected ISO8601 or what strptime reads, with a year (%Y or %y), such as "
-                f"%d.%m.%Y; got {self.format!r}"
-            )
         return self
+
+    @field_validator("format")
+    @classmethod
+    def _read_a_format(cls, form: str | None) -> str | None:
+        if form is None or form == "ISO8601":
+            return form
+        import pandas as pd
+
+        try:
+            pd.to_datetime(pd.Series([], dtype="str"), format=form)
+            wrong = "" if re.search(r"%[YyGcx]", form) else ": there is no year"
+        except (ValueError, re.error) as error:
+            wrong = f": {error}"
+        if "%Z" in form:
+            wrong = (
+                ": names of time zones (%Z) do not tell which is meant; write the name itself into "
+                "the format where all dates have the same (%Y-%m-%d CET), and give timezone"
+            )
+        if wrong:
+            raise ValueError(
+                f"expected ISO8601 or what strptime reads, with a year (%Y or %y), such as "
+                f"%d.%m.%Y; got {form!r}{wrong}"
+            )
+        return form
 
     @field_validator("timezone")
     @classmethod
