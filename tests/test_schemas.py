@@ -218,6 +218,18 @@ def test_floats_that_may_have_been_rounded_are_no_integers(raw):
         read_contract(raw, COLUMNS, key="id")
 
 
+def test_blank_text_is_a_missing_number(raw):
+    blank = raw.astype({"rank": object, "amount": object})
+    blank.loc[[0, 1], "rank"] = ["", " "]
+    assert (
+        read_contract(blank, COLUMNS, key="id")["rank"].isna().tolist() == [True] * 2 + [False] * 18
+    )
+
+    blank["id"] = ["", *range(1, 20)]
+    with pytest.raises(DataError, match=r"'id': expected type integer; 1 of 20 .*row 0: ''"):
+        read_contract(blank, COLUMNS, key="id")
+
+
 @pytest.mark.parametrize("name", ["day", None])
 def test_a_column_may_be_in_the_index(raw, name):
     indexed = raw.set_index(pd.DatetimeIndex(raw["day"], name=name)).drop(columns="day")

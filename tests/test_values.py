@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from decimal import Decimal
 
 import numpy as np
@@ -64,6 +65,15 @@ def test_what_is_no_whole_number_is_told():
     numbers, wrong = as_integers(pd.Series(cells))
     assert numbers[:5].tolist() == [7, 8, 9, 1000, 1]
     assert wrong.tolist() == [False] * 5 + [True] * 5 + [False]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_of_any_width_are_read(dtype):
+    values = pd.Series([1, 38.5, None], dtype=dtype)
+    with warnings.catch_warnings(action="error"):
+        numbers, wrong = as_integers(values)
+    assert (numbers.tolist(), wrong.tolist()) == ([1, pd.NA, pd.NA], [False, True, False])
+    assert as_text(values).tolist()[:2] == ["1", "38.5"]
 
 
 def test_floats_that_may_have_been_rounded_are_no_whole_numbers():

@@ -16,7 +16,7 @@ import pandas as pd
 from ratchet.dates import read_dates
 from ratchet.errors import DataError
 from ratchet.params import Column, Target
-from ratchet.values import EXACT, as_integers, as_lists, as_numbers, as_text
+from ratchet.values import EXACT, as_integers, as_lists, as_numbers, as_text, without_blanks
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -121,10 +121,10 @@ def _read_values(
         elif column.type == "list":
             read[name] = as_lists(given, column.separator)
         elif column.type == "number":
-            read[name], wrong = as_numbers(given)
+            read[name], wrong = as_numbers(without_blanks(given))
         elif column.type == "integer":
-            read[name], wrong = as_integers(given)
-            wrong |= False if column.nullable else given.isna()
+            read[name], wrong = as_integers(without_blanks(given))
+            wrong |= False if column.nullable else read[name].isna()
         if wrong.any():
             del read[name]
             rounded = any(isinstance(c, float) and abs(c) >= EXACT for c in given[wrong])

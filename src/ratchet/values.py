@@ -82,6 +82,7 @@ def as_integers(values: pd.Series) -> tuple[pd.Series, pd.Series]:
     if is_integer_dtype(values) and not arrow and "uint64" not in str(values.dtype).lower():
         return values.astype("Int64"), pd.Series(False, index=values.index)
     if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f":
+        values = values.astype("float64")
         whole = (values % 1 == 0) & (values.abs() < EXACT)
         return values.where(whole).astype("Int64"), values.notna() & ~whole
     if infer_dtype(values, skipna=True) == "string":
@@ -104,6 +105,14 @@ def as_numbers(values: pd.Series) -> tuple[pd.Series, pd.Series]:
         cells = values.to_numpy(dtype="float64", na_value=np.nan)
         return _series(values, cells, "float64"), pd.Series(False, index=values.index)
     return _converted(values, _number, "float64")
+
+
+def without_blanks(values: pd.Series) -> pd.Series:
+    """Values in which text of nothing but blanks is missing, as it is where it is no text."""
+    if is_numeric_dtype(values):
+        return values
+    blank = np.array([isinstance(v, str) and not v.strip() for v in values.tolist()], dtype=bool)
+    return values.mask(blank) if blank.any() else values
 
 
 def _converted(

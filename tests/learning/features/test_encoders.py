@@ -95,6 +95,18 @@ def test_rare_and_new_categories_are_other_and_none_is_unknown():
     np.testing.assert_array_equal(encoded, expected)
 
 
+def test_whole_numbers_are_one_category_with_and_without_a_gap():
+    """A derived month is 3.0 where another row has none, and 3 where one row is answered."""
+    fitted = MultiHotEncoder(min_count=1).fit(pd.DataFrame({"month": [3.0, 4.5, None]}))
+    answered = fitted.transform(pd.DataFrame({"month": [3]}))
+    assert answered.columns[answered.iloc[0] == 1].tolist() == ["month_3"]
+    assert "month_4.5" in answered
+
+    del fitted.whole_  # as encoders were stored before
+    fitted.categories_, fitted.names_ = {"month": ["3.0"]}, None
+    assert fitted.transform(pd.DataFrame({"month": [3.0]}))["month_3.0"].tolist() == [1]
+
+
 def test_a_category_counts_once_per_row_and_its_order_does_not_matter():
     frame = pd.DataFrame({"genres": [["a", "a", "b"], ["b", "a"]]})
     encoded = MultiHotEncoder(min_count=2).fit_transform(frame)

@@ -186,7 +186,8 @@ class MultiHotEncoder(_Encoder):
 
     A category that occurs in fewer than ``min_count`` rows of the fitted data, or not at all,
     sets ``<column>_other``; a row that lists nothing sets ``<column>_unknown``. A cell with a
-    single category counts as a list of one.
+    single category counts as a list of one. A whole number is one category whether it is held as
+    an integer or, as beside a gap, as a float.
     """
 
     def __init__(
@@ -205,6 +206,7 @@ class MultiHotEncoder(_Encoder):
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
         """Find the categories of each column of ``X`` (n, k) that are frequent enough."""
+        self.whole_ = True
         self.categories_ = {str(name): self._frequent(_lists(X[name])) for name in X.columns}
         self.n_features_in_ = X.shape[1]
         self.names_ = tell_apart(self._names_out(), self.taken, self.reserved)
@@ -213,7 +215,8 @@ class MultiHotEncoder(_Encoder):
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return 0/1 columns (n, all kept categories + 2 per column of ``X``)."""
         check_is_fitted(self)
-        blocks = [_hot(_lists(X[name]), kept) for name, kept in self.categories_.items()]
+        whole = getattr(self, "whole_", False)  # encoders that were stored before know 1.0 and 1
+        blocks = [_hot(_lists(X[name], whole), kept) for name, kept in self.categories_.items()]
         return self._frame(X, np.hstack(blocks) if blocks else np.empty((len(X), 0)))
 
     def _frequent(self, lists: list[set[str]]) -> list[str]:
@@ -420,9 +423,17 @@ def _hot(lists: list[set[str]], kept: list[str]) -> NDArray[np.float32]:
     return hot
 
 
-def _lists(column: pd.Series[Any]) -> list[set[str]]:
+def _lists(column: pd.Series[Any], whole: bool = True) -> list[set[str]]:
     """Each cell's distinct categories; missing and empty ones name none."""
-    return [{str(item) for item in _items(cell) if not _missing(item)} for cell in column]
+    return [
+        {_category(item, whole) for item in _items(cell) if not _missing(item)} for cell in column
+    ]
+
+
+def _category(item: Any, whole: bool) -> str:
+    if whole and isinstance(item, float | np.floating) and float(item).is_integer():
+        return str(int(item))
+    return str(item)
 
 
 def _items(cell: Any) -> Iterable[Any]:
