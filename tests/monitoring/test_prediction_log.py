@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
 from ratchet.database import connect
-from ratchet.errors import ConfigError
+from ratchet.errors import ConfigError, DatabaseError
 from ratchet.monitoring import prediction_log
 from ratchet.monitoring.log_rows import KEY, PREDICTIONS
 from ratchet.monitoring.performance import answered
@@ -358,7 +358,7 @@ def test_the_age_of_an_answer_and_not_of_its_row_counts(log):
 def test_a_database_that_cannot_be_opened_is_told(tmp_path):
     log = PredictionLog(connect(f"sqlite:///{tmp_path}"))
 
-    with pytest.raises(ConfigError, match=r"cannot log predictions in sqlite.*unable to open"):
+    with pytest.raises(DatabaseError, match=r"cannot be opened .unable to open.*permissions"):
         log.rows("films")
 
 

@@ -48,7 +48,8 @@ class PredictionLog:
         engine: of SQLite or PostgreSQL, see ``ratchet.database.connect``.
 
     Raises:
-        ConfigError: another database; or, by any method, one that cannot be used.
+        ConfigError: another database; or, by any method, one that cannot be reached or changed.
+        DatabaseError: by any method: a file of SQLite that cannot be opened, read or written.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
