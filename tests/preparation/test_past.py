@@ -119,6 +119,21 @@ def test_rows_of_series_are_named_by_series_and_time(shop):
     }
 
 
+@pytest.mark.parametrize("shop", [None, "size"])
+def test_a_step_within_a_day_does_not_rename_the_days(shop):
+    season = {"season": 2, **({"id": shop} if shop else {})}
+    columns = {"day": {"type": "date"}, "size": {"type": "string"}, "price": {"type": "number"}}
+    of_series = Data.model_validate({"time": "day", "columns": columns, "series": season})
+    known = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=3), "size": "s", "price": 1.0})
+    new = pd.concat([known, known.tail(1).assign(day=pd.Timestamp("2020-01-03 06:00"))])
+
+    assert findings(known, new, of_series) == {}
+    name = "s at " if shop else ""
+    assert findings(new, known, of_series)["fewer_rows"].endswith(
+        f"(gone: {name}2020-01-03 06:00:00)"
+    )
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.sets(st.integers(0, 5)), st.sets(st.integers(0, 5)))
 def test_every_row_is_counted_once(gone, changed):

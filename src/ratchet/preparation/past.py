@@ -50,7 +50,7 @@ class PastChanges:
     def _gone(self) -> str:
         if self.gone.empty:
             return ""
-        first = _first(str(name) for name in self.gone[:_SHOWN])
+        first = ", ".join(map(_text, self.gone[:_SHOWN]))
         return (
             f"{len(self.gone)} of {self.known} known rows are gone, and there are {self.new} rows "
             f"now (gone: {first})"
@@ -59,8 +59,8 @@ class PastChanges:
     def _changed(self, values: DataFrame, what: str) -> str:
         if values.empty:
             return ""
-        first = _first(
-            f"{name}: {column} {_text(before)} -> {_text(after)}" if column else str(name)
+        first = ", ".join(
+            f"{_text(name)}: {column} {_text(before)} -> {_text(after)}" if column else _text(name)
             for name, column, before, after in values.head(_SHOWN).itertuples()
         )
         columns = ", ".join(name for name in values["column"].unique() if name)
@@ -116,9 +116,7 @@ def _by_name(rows: DataFrame, data: Data) -> DataFrame:
         return rows.set_index(data.key)
     assert data.time is not None
     named = [*([data.series.id] if data.series.id else []), data.time]
-    rows = rows.dropna(subset=named)
-    names = rows[named].astype(str).agg(" at ".join, axis=1)
-    return rows.drop(columns=named).set_axis(names, axis=0)
+    return rows.dropna(subset=named).set_index(named)
 
 
 def _differs(before: Series, after: Series, column: Column) -> Series:
@@ -138,14 +136,12 @@ def _differs(before: Series, after: Series, column: Column) -> Series:
 
 
 def _text(value: Any) -> str:
-    """A value as a message shows it."""
+    """A value, or the name of a row, as a message shows it: of a step its series and its time."""
     import pandas as pd
 
+    if isinstance(value, tuple):
+        return " at ".join(map(_text, value))
     if isinstance(value, pd.Timestamp):
         clock = value.tz_localize(None)
         return str(clock.date() if clock == clock.normalize() else value)
     return str(value)
-
-
-def _first(texts: Any) -> str:
-    return ", ".join(texts)
