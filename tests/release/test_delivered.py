@@ -207,7 +207,12 @@ def test_a_step_that_came_for_one_shop_first():
 
 
 def unseen(
-    raw: pd.DataFrame, champion: Any, monkeypatch: Any, until: str | None = LAST, as_of: Any = None
+    raw: pd.DataFrame,
+    champion: Any,
+    monkeypatch: Any,
+    until: str | None = LAST,
+    as_of: Any = None,
+    today: UseCase | None = None,
 ) -> Any:
     """What is new beside a champion that was chosen by rows up to a moment."""
     if champion is not None:
@@ -215,7 +220,8 @@ def unseen(
     monkeypatch.setattr("ratchet.release.unseen.open_bundle", lambda _: champion)
     version = None if champion is None else "3"
     registry: Any = SimpleNamespace(champion=lambda _: version, folder=lambda *_: Path())
-    return unseen_rows(registry, "shop", champion.use_case if champion else OF_TABLE, raw, as_of)
+    use_case = today or (champion.use_case if champion else OF_TABLE)
+    return unseen_rows(registry, "shop", use_case, raw, as_of)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +256,28 @@ def test_new_rows_without_time_are_those_the_champion_does_not_know(monkeypatch)
     found = unseen(table(*HALF, *REST), bundle(timeless, "s350", "s355"), monkeypatch, None)
 
     assert found.reason == "2 new rows beside those that version 3 knows"
+
+
+@pytest.mark.parametrize(("until", "n"), [(LAST, 2), (None, 3)])
+def test_new_rows_are_counted_where_the_champion_was_made_under_another_contract(
+    until, n, monkeypatch
+):
+    more = TABLE["data"]["columns"] | {"gone": {"type": "number"}}
+    data = {k: v for k, v in TABLE["data"].items() if k != "time" or until}
+    then, today = (TABLE | {"data": data | extra} for extra in ({"columns": more}, {}))
+    rows = table(*HALF, *REST, ("s349", "2020-03-10", 1.0))
+
+    found = unseen(
+        rows,
+        bundle(then, "s350", "s351"),
+        monkeypatch,
+        until,
+        today=UseCase.model_validate(today),
+    )
+
+    assert found.rows == n  # one of the last day, one later; without time also the earlier one
+    assert "version 3 cannot read these rows: " in found.reason
+    assert "gone" in found.reason
 
 
 def test_everything_is_new_before_there_is_a_champion(monkeypatch):

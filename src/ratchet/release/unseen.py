@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ratchet.dates import utc
+from ratchet.errors import UserError
 from ratchet.params import UseCase
 from ratchet.preparation import typed_rows
 from ratchet.release.bundle import open_bundle
@@ -70,12 +71,16 @@ def unseen_rows(
         return Unseen(len(known), None, None, f"nothing serves yet; there are {len(known)} rows")
     bundle = open_bundle(registry.folder(name, champion))
     until = decided_until(bundle.manifest) if use_case.data.time else None
-    now = delivered(bundle, raw, as_of)
-    rows = _count_new(known, use_case, until, now)
+    now, note = None, ""
+    try:
+        now = delivered(bundle, raw, as_of)
+    except UserError as error:  # the contract is another one today: training goes on under it
+        note = f"version {champion} cannot read these rows: {str(error).partition(chr(10))[0]}"
+    rows = _count_new(known, use_case, until, bundle.rows.index, now)
     told = f"{rows} new rows" if rows else "no new rows"
     since = f"since {_on_clock(until, use_case)}, the last that" if until else "beside those that"
-    past = told_past(now, use_case.landing, as_of)
-    reason = f"{told} {since} version {champion} knows" + (f"; {past}" if past else "")
+    note = told_past(now, use_case.landing, as_of) if now else note
+    reason = f"{told} {since} version {champion} knows" + (f"; {note}" if note else "")
     return Unseen(rows, champion, until, reason)
 
 
@@ -87,20 +92,27 @@ def _on_clock(until: str, use_case: UseCase) -> str:
     return str(pd.Timestamp(until, tz="UTC").tz_convert(zone).isoformat())
 
 
-def _count_new(rows: pd.DataFrame, use_case: UseCase, until: str | None, now: Delivered) -> int:
+def _count_new(
+    rows: pd.DataFrame,
+    use_case: UseCase,
+    until: str | None,
+    known: pd.Index,
+    now: Delivered | None,
+) -> int:
     """How many of some rows are new to a bundle.
 
     Args:
         rows: typed rows whose truth is known.
         use_case: the parameters.
         until: time of the last row by which the bundle was made or chosen.
-        now: all rows, as the bundle sees them.
+        known: keys of the rows that the bundle knows.
+        now: all rows, as the bundle sees them; None where it cannot read them.
     """
     data = use_case.data
-    if until is not None and data.time is not None:
-        times = utc(rows[data.time])
-        if not (times == pd.Timestamp(until)).any():
-            return int(new_rows(times, until, None).sum())
+    times = utc(rows[data.time]) if until and data.time else pd.Series(pd.NaT, rows.index)
+    if now is None or (until and not (times == pd.Timestamp(until)).any()):
+        same = None if data.series else rows[data.key].isin(known).to_numpy()
+        return int(new_rows(times, until, same).sum())
     new = now.new_inputs(until)
     if data.series is None:
         return int(new.index.isin(rows[data.key]).sum())
