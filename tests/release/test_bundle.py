@@ -525,6 +525,16 @@ def test_the_hash_of_rows_goes_by_what_they_hold():
     assert hash_rows(changed) != hash_rows(rows)
 
 
+def test_the_hash_of_rows_tells_microseconds_apart():
+    one, other = (
+        pd.DataFrame({"at": pd.to_datetime([f"2020-01-01 00:00:00.00000{n}"])}) for n in (1, 2)
+    )
+
+    assert hash_rows(one) != hash_rows(other)
+    days = pd.DataFrame({"at": pd.to_datetime(["2020-01-01"])})
+    assert hash_rows(days).startswith("4c0c0ba8e102")  # as bundles of earlier releases have it
+
+
 def test_latency_is_measured(written):
     assert 0 < open_bundle(written("plain")).latency_ms(n=5) < 60_000
 

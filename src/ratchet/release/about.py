@@ -74,7 +74,15 @@ def last_moment(contents: Contents, parts: list[str]) -> str | None:
 
 def hash_rows(typed: pd.DataFrame) -> str:
     """SHA-256 of rows by what they hold, whatever the file they came from."""
-    lines = typed.to_json(orient="split", index=False, date_format="iso", double_precision=15)
+    moments = typed.select_dtypes(["datetime", "datetimetz"])
+    fine = any((times.dt.microsecond % 1000).any() for _, times in moments.items())
+    lines = typed.to_json(
+        orient="split",
+        index=False,
+        date_format="iso",
+        date_unit="us" if fine else "ms",  # as most rows were always hashed
+        double_precision=15,
+    )
     return hash_of(str(lines).encode())
 
 

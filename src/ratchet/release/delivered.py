@@ -90,15 +90,21 @@ class Delivered:
 
     def new_inputs(self, moment: Any) -> pd.DataFrame:
         """``inputs`` of the rows that are new after a moment, see ``new_rows``."""
-        times = pd.Series(pd.NaT, self.inputs.index) if self.times is None else self.times
-        return self.inputs[new_rows(times, moment, self.knows(self.inputs.index))]
+        keys = self.inputs.index
+        times = pd.Series(pd.NaT, keys) if self.times is None else self.times
+        known = np.ones(len(keys), dtype=bool)
+        timeless = moment is None or times.isna().all()
+        # Hashes take a while, and times alone tell which of the other rows are new.
+        at_moment = known.copy() if timeless else (times == pd.Timestamp(moment)).to_numpy()
+        known[at_moment] = self.knows(keys[at_moment])
+        return self.inputs[new_rows(times, moment, known)]
 
     def knows(self, keys: pd.Index) -> np.ndarray:
         """Which of some rows the bundle knows: by their keys, unless these name other rows now."""
         rows = self.bundle.rows
         known = keys.isin(rows.index)
-        # A step of a series that was empty is no new row before the file has one for it.
-        known &= ~keys.isin(self.given.difference(given_rows(self.bundle).index))
+        if GIVEN in rows:  # a step that was empty is known until the file has a row for it
+            known &= ~keys.isin(self.given.difference(given_rows(self.bundle).index))
         if ROW_HASH in rows:
             now = self.hashes(keys[known]).reindex(keys[known].astype(str))
             known[known] = ~is_other(rows[ROW_HASH].reindex(keys[known]), now)
@@ -109,7 +115,8 @@ class Delivered:
         data = self.bundle.use_case.data
         if data.series is not None:
             return pd.Series(dtype="str")
-        return row_hashes(self.typed[self.typed[data.key].isin(keys)], self.bundle.use_case)
+        places = pd.Index(self.typed[data.key]).get_indexer(keys)
+        return row_hashes(self.typed.iloc[places[places >= 0]], self.bundle.use_case)
 
     def past_changes(self, as_of: Any = None) -> PastChanges:
         """What the file does to the rows that the bundle was made by.
