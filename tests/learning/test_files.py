@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -118,3 +119,47 @@ def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
 
     with pytest.raises(IsADirectoryError, match=r"/a\.json'$"):
         write_text(tmp_path / "a.json", "x")
+
+
+def test_a_lock_that_somebody_holds_on_the_folder_stops_nobody(tmp_path):
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    signal.alarm(20)  # instead of waiting for ever
+    try:
+        write_text(tmp_path / "a", "new")
+        assert sweep(tmp_path) == []
+    finally:
+        signal.alarm(0)
+        os.close(held)
+
+    assert (tmp_path / "a").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127])
+def test_a_name_may_be_as_long_as_the_file_system_takes_it(tmp_path, name):
+    write_text(tmp_path / name, "x")
+
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o600, 0o600), (0o664, 0o664), (0o440, 0o640)])
+def test_a_file_keeps_its_permissions(tmp_path, before, after):
+    path = tmp_path / "a"
+    path.write_text("old")
+    path.chmod(before)
+
+    write_text(path, "new")
+
+    assert path.stat().st_mode & 0o777 == after
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    cache = tmp_path / "cache"
+    cache.write_text("old")
+    cache.chmod(0o444)
+    (tmp_path / "a").symlink_to(cache)
+
+    write_text(tmp_path / "a", "new")
+
+    assert (cache.read_text(), (tmp_path / "a").read_text()) == ("old", "new")
+    assert (tmp_path / "a").stat().st_mode & 0o200

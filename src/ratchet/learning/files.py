@@ -4,8 +4,9 @@ Everything is written into a folder of its own beside its place, and moved there
 complete. Whoever reads meanwhile, or after ``kill -9``, sees the old content or the new one; two
 processes that write the same file do not meet.
 
-The folder is locked while its writer lives. The system lets go of the lock however that ends, and
-so the next process that writes there knows what to delete.
+The folder is locked while its writer lives, and gets its name after that. The system lets go of the
+lock however the writer ends, and so the next process that writes there knows what to delete. Nobody
+waits for a lock: whoever may read a folder could hold one on it for ever.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -29,8 +31,9 @@ def atomic_write(
 ) -> Iterator[Path]:
     """Give a path to write a file or a folder to; it becomes ``path`` when the block is done.
 
-    After an error in the block ``path`` is as it was. A folder that is replaced is absent for a
-    moment: only Linux could exchange two.
+    After an error in the block ``path`` is as it was. A file keeps its permissions; a link is
+    replaced, and what it leads to stays, as DVC's cache must. A folder that is replaced is absent
+    for a moment: only Linux could exchange two.
 
     Args:
         path: where it will be; its folder is made.
@@ -55,6 +58,7 @@ def atomic_write(
             for each in [*written.rglob("*"), written]:
                 _sync(each)
         with _naming(path):
+            _keep_permissions(path, written)
             if replace and written.is_dir() and path.is_dir():
                 path.rename(folder / "old")
             written.replace(path)
@@ -79,15 +83,14 @@ def sweep(folder: Path) -> list[Path]:
     """
     with ExitStack() as locks:
         stale = []
-        with suppress(FileNotFoundError), _locked(folder):  # nobody begins meanwhile
-            for path in sorted(folder.glob(".*")):
-                if not _PARTIAL.fullmatch(path.name) or path.is_symlink():
-                    continue
-                with suppress(OSError):  # in use, just gone, or no folder
-                    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-                    locks.callback(os.close, descriptor)
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    stale.append(path)
+        for path in sorted(folder.glob(".*")):
+            if not _PARTIAL.fullmatch(path.name) or path.is_symlink():
+                continue
+            with suppress(OSError):  # in use, just gone, or no folder
+                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+                locks.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stale.append(path)
         for path in stale:
             shutil.rmtree(path, ignore_errors=True)
     return stale
@@ -101,24 +104,23 @@ def sweep_once(folder: Path) -> None:
 
 def _own_folder(path: Path) -> tuple[Path, int]:
     """Make the folder of a writer and lock it; the folder, and what holds the lock."""
-    folder = path.with_name(f".{path.name}.{uuid4().hex[:12]}")
-    with _locked(path.parent):
-        folder.mkdir()
-        descriptor = os.open(folder, os.O_RDONLY)
-        with suppress(OSError):  # a file system without locks for folders; nothing is swept there
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Of a long name only the beginning: file systems take 255 bytes.
+    folder = path.with_name(f".{path.name[:50]}.{uuid4().hex[:12]}")
+    unlocked = folder.with_name(f"{folder.name}.new")  # which nobody sweeps
+    unlocked.mkdir()
+    descriptor = os.open(unlocked, os.O_RDONLY)
+    with suppress(OSError):  # a file system without locks for folders; nothing is swept there
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    unlocked.rename(folder)
     return folder, descriptor
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _keep_permissions(old: Path, new: Path) -> None:
+    """Whoever could read a file can read the new one, and nobody else; its owner can write it."""
+    with suppress(FileNotFoundError):
+        mode = old.lstat().st_mode
+        if stat.S_ISREG(mode) and new.is_file():
+            new.chmod(stat.S_IMODE(mode) | stat.S_IWUSR)
 
 
 @contextmanager
