@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import queue
+from logging.handlers import QueueHandler
 
 import pytest
+from rich.console import Console
+from rich.logging import RichHandler
 
 from ratchet.errors import DataError, hide_secrets
 from ratchet.hooks.tracking import _hide_secrets_in_logs
@@ -17,6 +22,12 @@ from ratchet.hooks.tracking import _hide_secrets_in_logs
         ("to http://ada:s@cret@host/x: refused", "to http://host/x: refused"),
         ("http://ada:s3/cr:et@host/x", "http://host/x"),
         ("http://ada@host", "http://host"),
+        ("postgresql://ada:s@cr/et@host/x", "postgresql://host/x"),
+        ("redis://:s3/cret@host", "redis://host"),
+        ("http://ada:s@a, http://bob:t@b", "http://a, http://b"),
+        ("http://ada:s@a,http://bob:t@b", "http://a,http://b"),
+        ("http://host:8080?x=a@b", "http://host:8080?x=a@b"),
+        ("mssql://?odbc_connect=UID%3Dada%3BPWD%3Ds3cret", "mssql://?odbc_connect=..."),
         ("http://host:8080/x@y", "http://host:8080/x@y"),
         ("see http://a/x and write to ada@host", "see http://a/x and write to ada@host"),
         ("https://h/p?a=1&access_token=s3cret&b=2", "https://h/p?a=1&access_token=...&b=2"),
@@ -42,3 +53,41 @@ def test_what_is_logged(caplog):
         logging.setLogRecordFactory(before)
 
     assert [record.getMessage() for record in caplog.records] == ["to http://host/x: 7", "7"]
+
+
+WITH_AND_WITHOUT = ("http://ada:s3cret@host/x", "nothing")
+
+
+@pytest.mark.parametrize("handler", ["plain", "queue", "rich"])
+def test_traces_that_are_logged(handler):
+    """Libraries put addresses into their errors, and loggers their traces into files."""
+    before, out = logging.getLogRecordFactory(), io.StringIO()
+    logger = logging.Logger("mlflow")
+    if handler == "rich":
+        console = Console(file=out, width=500)
+        logger.addHandler(RichHandler(console=console, rich_tracebacks=True))
+    else:
+        logger.addHandler(logging.StreamHandler(out))
+    if handler == "queue":
+        records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        logger.handlers = [QueueHandler(records)]
+    try:
+        _hide_secrets_in_logs()
+        for text in WITH_AND_WITHOUT:  # rich also prints this line
+            try:
+                try:
+                    raise OSError(text)
+                except OSError as error:
+                    raise ValueError("no answer") from error
+            except ValueError:
+                logger.exception("failed")
+    finally:
+        logging.setLogRecordFactory(before)
+    if handler == "queue":
+        while not records.empty():
+            out.write(records.get().getMessage())
+
+    assert "s3cret" not in out.getvalue()
+    assert "OSError: http://host/x" in out.getvalue()
+    assert "OSError: nothing" in out.getvalue()
+    assert out.getvalue().count("ValueError: no answer") == 2

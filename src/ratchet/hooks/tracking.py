@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -261,6 +262,10 @@ def _hide_secrets_in_logs() -> None:
 
     def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = made(*args, **kwargs)
+        if isinstance(record.exc_info, tuple):
+            told = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            if (hidden := hide_secrets(told)) != told:  # a text, from which nobody makes another
+                record.exc_info, record.exc_text = None, hidden
         with suppress(Exception):  # arguments that do not fit are for the handlers to tell
             if "://" in (text := record.getMessage()):
                 record.msg, record.args = hide_secrets(text), None
