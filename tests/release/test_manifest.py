@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,19 @@ def test_what_is_said_has_to_make_sense(folder, name, value, told):
 
     with pytest.raises(BundleError, match=re.escape(f"manifest.json: {told}")):
         read_manifest(folder)
+
+
+def test_a_huge_file_is_refused_without_being_held_in_memory(tmp_path):
+    content = tmp_path / "model"
+    content.write_bytes(b"small")
+    manifest = {**GOOD, "files": hash_files(tmp_path)}
+    with content.open("ab") as file:
+        file.truncate(64_000_000)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleError, match="model was changed or cut off"):
+            check_files(tmp_path, manifest)
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()

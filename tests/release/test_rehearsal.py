@@ -63,7 +63,7 @@ def children(monkeypatch) -> list[str]:
     run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run
 
     def count(command: list[str], **more: object) -> subprocess.CompletedProcess[str]:
-        tried.append(command[3])
+        tried.append(command[4])
         return run(command, **more)
 
     monkeypatch.setattr(rehearsal.subprocess, "run", count)
@@ -121,6 +121,14 @@ def test_the_death_of_the_child_is_a_refusal(boosted, elsewhere, tmp_path, monke
     for _ in range(2):  # nothing is remembered of it
         with pytest.raises(BundleError, match=r"b1: the process .* has died \(signal SIGSEGV\)"):
             rehearse(boosted)
+
+
+@pytest.mark.slow
+def test_modules_in_the_current_folder_are_not_taken(boosted, elsewhere, tmp_path, monkeypatch):
+    (tmp_path / "resource.py").write_text("raise SystemExit(0)")  # all would hold
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError, match="takes more than 60 MB|cannot be tried"):
+        try_out(boosted, Limits(memory_mb=60))
 
 
 @pytest.mark.slow

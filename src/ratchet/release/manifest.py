@@ -85,7 +85,7 @@ def bundle_digest(folder: Path) -> str:
         BundleError: there is no manifest.
     """
     try:
-        return hash_of((folder / MANIFEST).read_bytes())
+        return _hash_of_file(folder / MANIFEST)
     except OSError as error:
         raise BundleError(f"{MANIFEST} is missing in bundle {folder}: {error.strerror}") from error
 
@@ -152,7 +152,13 @@ def _shortened(value: Any) -> str:
 def hash_files(folder: Path) -> dict[str, str]:
     """Hash of every file of a bundle but its manifest, by its path in the folder."""
     names = sorted(_list_files(folder) - {MANIFEST})
-    return {name: hash_of((folder / name).read_bytes()) for name in names}
+    return {name: _hash_of_file(folder / name) for name in names}
+
+
+def _hash_of_file(path: Path) -> str:
+    """Hash of a file that need not fit into memory: one that somebody has put there."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -93,7 +93,9 @@ def try_out(folder: Path, limits: Limits = LIMITS) -> Bundle:
 
 
 def _in_child(folder: Path, limits: Limits) -> None:
-    command = [sys.executable, "-m", __name__, str(folder), *map(str, asdict(limits).values())]
+    # -P: without modules of the current folder, which the parent has not either.
+    options = ["-P", "-m", __name__, str(folder), *map(str, asdict(limits).values())]
+    command = [sys.executable, *options]
     source = str(Path(ratchet.__file__).parents[1])
     paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
