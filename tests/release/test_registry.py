@@ -457,3 +457,18 @@ def test_each_database_has_a_checkpoint_of_its_own(on_disk, in_memory, make_bund
 
     assert other.verify() == []
     assert on_disk.checkpoint.read()["films"].seq == 1
+
+
+def test_a_link_in_place_of_a_bundle_goes_without_what_it_leads_to(registry, make_bundle, tmp_path):
+    register(registry, make_bundle, "one", "two")
+    folder = registry.bundles / "films" / "one"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    (folder.parent / ".old.pruned").symlink_to(tmp_path / "elsewhere")
+
+    assert registry.prune("films", 0) == ["1"]
+
+    assert (tmp_path / "elsewhere" / "manifest.json").is_file()
+    assert sorted(each.name for each in folder.parent.iterdir()) == [
+        *(".lock", ".two.registered", "two")
+    ]

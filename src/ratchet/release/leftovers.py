@@ -31,7 +31,7 @@ def remove(folder: Path) -> None:
     aside = _beside(folder, _PRUNED)
     with suppress(FileNotFoundError):
         folder.rename(aside)
-        shutil.rmtree(aside)
+        _delete(aside)
     _beside(folder, _REGISTERED).unlink(missing_ok=True)
 
 
@@ -46,12 +46,20 @@ def clear(folder: Path, known: Collection[str]) -> None:
         known: names of the bundles that are registered.
     """
     for path in folder.glob(f".*{_PRUNED}"):
-        shutil.rmtree(path)
+        _delete(path)
     sweep(folder)
     for path in [path for path in folder.glob("[!.]*") if not path.is_symlink()]:
         unregistered = path.name not in known and not _beside(path, _REGISTERED).exists()
         if unregistered and (path / MANIFEST).is_file() and _age(path) > _OLD:
             remove(path)
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder; of a link in its place the link alone."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
 
 
 def _beside(folder: Path, end: str) -> Path:
