@@ -8,7 +8,7 @@ import re
 _USER = re.compile(r"(?<=://)(?:[^\s/:@]*:(?!\d+[/?#])(?:(?!://)\S)*@|[^\s/:@]+@)")
 """User and password up to the last ``@``: rather too much is hidden than the end of a password."""
 _SECRET = re.compile(
-    r"([?&][^=&\s]*(?:token|key|secret|passw|pwd|odbc|auth|signature|sig)[^=&\s]*=)[^&\s#'\")]+", re.I
+    r"([?&][^=&\s]*(?:token|key|secret|passw|pwd|odbc|auth|sig)[^=&\s]*=)[^&\s#'\")]+", re.I
 )
 
 

@@ -127,7 +127,7 @@ def test_the_death_of_the_child_is_a_refusal(boosted, elsewhere, tmp_path, monke
 def test_modules_in_the_current_folder_are_not_taken(boosted, elsewhere, tmp_path, monkeypatch):
     (tmp_path / "resource.py").write_text("raise SystemExit(0)")  # all would hold
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BundleError, match="takes more than 60 MB|cannot be tried"):
+    with pytest.raises(BundleError, match=r"takes more than 60 MB|cannot be tried"):
         try_out(boosted, Limits(memory_mb=60))
 
 
