@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ratchet.database import connect
 from ratchet.errors import DataError
 from ratchet.release.chain import digest_of
+from ratchet.release.checkpoint import Checkpoint
 from ratchet.release.ledger import ConflictError, Entry, Ledger, State
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -278,6 +279,53 @@ def test_a_row_that_nobody_can_read_is_a_finding_though_its_digest_fits(tmp_path
     assert found.startswith("films: decision 1 cannot be read: ")
     with pytest.raises(DataError, match="decision 1 about films"):
         ledger.entries()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seq = 'x'",
+        "seq = 2.5",
+        "seq = CAST(x'ff' AS TEXT)",
+        "at = '2026-01-01'",  # of no zone, so that it cannot be compared
+        "at = CAST(x'ff' AS TEXT)",
+        "at = '9999-12-31T23:59:59.999999+00:00'",  # nothing can come after it
+        "quarantined = '5'",
+        "quarantined = 'null'",
+        "quarantined = printf('%.*c', 100000, '[')",
+        "details = printf('%.*c', 100000, '[')",
+        "details = CAST(x'ff' AS TEXT)",
+        "digest = CAST(x'ff' AS TEXT)",
+        "reason = CAST(x'ff' AS TEXT)",
+    ],
+)
+def test_no_row_ends_in_anything_but_a_message(tmp_path, change):
+    ledger = Ledger(connect(f"sqlite:///{tmp_path / 'x.db'}"))
+    for version in "12":
+        write(ledger, "promote", version, version)
+    unguarded(ledger)
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE ratchet_ledger SET {change} WHERE seq = 2")
+    serving = {"version": "3", "champion": "3", "previous": None, "actor": "a", "reason": "so"}
+
+    unreadable = 0
+    for ask in (
+        lambda: ledger.state("films"),
+        lambda: ledger.newest("films"),
+        lambda: ledger.serving("films"),
+        lambda: ledger.ahead("films"),
+        lambda: ledger.noted("films", "2", "digest"),
+        lambda: [entry.to_json() for entry in ledger.entries()],
+        lambda: [*Checkpoint(tmp_path, ledger).update("films")],
+        lambda: ledger.append("films", "promote", **serving, expect=2),
+    ):
+        try:
+            ask()
+        except (DataError, ConflictError):
+            unreadable += 1
+
+    assert unreadable >= (0 if change.startswith("reason") else 1)
+    assert of_rows(ledger.verify())
 
 
 def test_a_clock_that_was_ahead_is_told_and_keeps_the_order(tmp_path, caplog):

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -97,19 +97,60 @@ def state_of(rows: Sequence[Row]) -> State:
     for row in rows:
         if row["champion"] and row["champion"] != (served[-1] if served else None):
             served.append(row["champion"])
-            since = datetime.fromisoformat(row["at"])
+            since = moment_of(row)
         if row["event"] != "retrain":
             verdicts[row["version"]] = row["event"]
     newest = rows[-1]
     return State(
-        seq=newest["seq"],
+        seq=number_of(newest),
         champion=newest["champion"],
         previous=newest["previous"],
-        quarantined=tuple(json.loads(newest["quarantined"])),
+        quarantined=quarantined_of(newest),
         since=since,
         served=tuple(served),
         rejected=frozenset(name for name, event in verdicts.items() if event == "reject"),
     )
+
+
+def number_of(row: Row) -> int:
+    """Number of a decision; ValueError where it is none."""
+    if type(row["seq"]) is not int or row["seq"] < 1:
+        raise ValueError(f"a decision has the number {row['seq']!r}")
+    return int(row["seq"])
+
+
+def moment_of(row: Row) -> datetime:
+    """When a decision was taken; ValueError where it is not written as ``moment_text`` does."""
+    try:
+        at = datetime.fromisoformat(row["at"])
+        if moment_text(at) == row["at"] < moment_text(at + timedelta(microseconds=1)):
+            return at
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"{row['at']!r} is no time") from error
+    raise ValueError(f"{row['at']!r} is no time in UTC with microseconds")
+
+
+def quarantined_of(row: Row) -> tuple[str, ...]:
+    """Versions in quarantine after a decision; ValueError where they are no list of names."""
+    names = _json_of(row, "quarantined")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("those in quarantine are no list of versions")
+    return tuple(names)
+
+
+def details_of(row: Row) -> dict[str, Any]:
+    """All numbers of a decision; ValueError where they are no object of JSON."""
+    details = _json_of(row, "details")
+    if not isinstance(details, dict):
+        raise ValueError("details are no object")
+    return details
+
+
+def _json_of(row: Row, name: str) -> Any:
+    try:
+        return json.loads(row[name])
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def plain(value: Any) -> Any:
@@ -199,12 +240,9 @@ def _faults_of_one(rows: Sequence[Row]) -> Iterator[str]:
 def _unreadable(row: Row) -> str:
     """What nobody can read of a row whose digest fits: it was written by somebody else."""
     try:
-        details, quarantined = json.loads(row["details"]), json.loads(row["quarantined"])
-        datetime.fromisoformat(row["at"])
-    except (ValueError, TypeError, RecursionError) as error:
+        _ = moment_of(row), details_of(row), quarantined_of(row)
+    except ValueError as error:
         return str(error)
-    if not (isinstance(details, dict) and isinstance(quarantined, list)):
-        return "details are no object, or those in quarantine no list"
     return "" if row["event"] in EVENTS else f"there is no event {row['event']!r}"
 
 

@@ -97,8 +97,18 @@ class Checkpoint:
 
 
 def known_of(ledger: Ledger, use_case: str) -> Known | None:
-    """What is to be known of a ledger elsewhere; None before the first decision."""
+    """What is to be known of a ledger elsewhere; None before the first decision.
+
+    Raises:
+        DataError: the digests in it are none.
+    """
     newest, first = ledger.newest(use_case), ledger.digest(use_case, 1)
     if newest is None or first is None:
         return None
-    return Known(first=first, seq=newest.seq, digest=newest.digest)
+    try:
+        return Known(first=first, seq=newest.seq, digest=newest.digest)
+    except ValidationError as error:
+        raise DataError(
+            f"the decisions about {use_case} cannot be read: a digest was changed in the database "
+            f"(kedro ratchet ledger --verify)"
+        ) from error

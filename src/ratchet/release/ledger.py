@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,9 +19,13 @@ from ratchet.release.chain import (
     Row,
     State,
     canonical,
+    details_of,
     digest_of,
     faults,
+    moment_of,
     moment_text,
+    number_of,
+    quarantined_of,
     state_of,
 )
 from ratchet.release.ledger_table import TABLE, make, missing_guards
@@ -100,7 +103,7 @@ class Ledger:
             "details": canonical(details or {}),
         }
         try:
-            with self.engine.begin() as connection:
+            with self.engine.begin() as connection, _any_text(connection):
                 last = _newest(connection, use_case)
                 if (last["seq"] if last else 0) != expect:
                     raise self.conflict(use_case, event)
@@ -117,7 +120,7 @@ class Ledger:
         if last is None:
             return _link(at, START, canonical(quarantined or ()))
         # The clock of another machine may be behind, or have been ahead: the order counts.
-        before = datetime.fromisoformat(last["at"])
+        before = _entry(last).at
         if before > at + CLOCKS_DIFFER:
             LOGGER.warning(
                 "%s: this machine's clock (%s) is behind decision %d (%s): one of the two is wrong",
@@ -144,7 +147,7 @@ class Ledger:
         """The last decision, if there is one."""
         if not self._exists():
             return None
-        with self.engine.connect() as connection:
+        with self.engine.connect() as connection, _any_text(connection):
             row = _newest(connection, use_case)
         return None if row is None else _entry(row)
 
@@ -154,7 +157,7 @@ class Ledger:
 
     def use_cases(self) -> list[str]:
         """Use cases about which something was decided, by name."""
-        found = {row["use_case"] for row in self._rows(None, ("use_case",), lenient=True)}
+        found = {row["use_case"] for row in self._rows(None, ("use_case",))}
         return sorted(name for name in found if isinstance(name, str))
 
     def state(self, use_case: str) -> State:
@@ -163,10 +166,10 @@ class Ledger:
         rows = self._rows(use_case, columns)
         try:
             return state_of(rows)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise DataError(
                 f"the decisions about {use_case} cannot be read: they were changed in the database "
-                f"(kedro ratchet ledger --verify)"
+                f"(kedro ratchet ledger --verify): {error}"
             ) from error
 
     def serving(self, use_case: str, moment: datetime | None = None) -> Entry | None:
@@ -217,7 +220,7 @@ class Ledger:
             f"{GUARDS}: the trigger {name} is gone or changed: rows could be changed since"
             for name in missing_guards(self.engine)
         ]
-        return [*guards, *faults(self._rows(lenient=True), anchors or {})]
+        return [*guards, *faults(self._rows(), anchors or {})]
 
     def ahead(self, use_case: str) -> str:
         """What is wrong with the clocks of those that decided; empty where nothing is."""
@@ -232,27 +235,15 @@ class Ledger:
             f"yet to come: the clock of {newest.actor} was ahead, or that of this machine is behind"
         )
 
-    def _rows(
-        self,
-        use_case: str | None = None,
-        columns: Sequence[str] = (),
-        *,
-        lenient: bool = False,
-    ) -> list[Row]:
-        """Rows in their order.
-
-        Args:
-            use_case: of which; all by default.
-            columns: which; all by default.
-            lenient: also those with text that is none, as somebody may have written it.
-        """
+    def _rows(self, use_case: str | None = None, columns: Sequence[str] = ()) -> list[Row]:
+        """Rows in their order; by default all, with all columns."""
         if not self._exists():
             return []
         query = sa.select(*(TABLE.c[name] for name in columns or TABLE.c.keys()))
         if use_case is not None:
             query = query.where(TABLE.c.use_case == use_case)
         query = query.order_by(TABLE.c.use_case, TABLE.c.seq)
-        with self.engine.connect() as connection, _any_text(connection, lenient=lenient):
+        with self.engine.connect() as connection, _any_text(connection):
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def _exists(self) -> bool:
@@ -261,10 +252,10 @@ class Ledger:
 
 
 @contextmanager
-def _any_text(connection: Connection, *, lenient: bool) -> Iterator[None]:
-    """Let SQLite give text that is not UTF-8, too."""
+def _any_text(connection: Connection) -> Iterator[None]:
+    """Let SQLite give text that is not UTF-8, too, as somebody may have written it."""
     raw: Any = connection.connection.driver_connection
-    if not lenient or connection.dialect.name != "sqlite":
+    if connection.dialect.name != "sqlite":
         yield
         return
     raw.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
@@ -293,19 +284,13 @@ def _newest(connection: Connection, use_case: str) -> Row | None:
 
 def _entry(row: Row) -> Entry:
     try:
-        read = {name: json.loads(row[name]) for name in ("details", "quarantined")}
-        at = datetime.fromisoformat(row["at"])
-    except (ValueError, TypeError) as error:
+        read = {"seq": number_of(row), "at": moment_of(row), "details": details_of(row)}
+        return Entry(**{**row, **read, "quarantined": quarantined_of(row)})
+    except ValueError as error:
         raise DataError(
             f"decision {row['seq']} about {row['use_case']} cannot be read: it was changed in the "
-            f"database (kedro ratchet ledger --verify)"
+            f"database (kedro ratchet ledger --verify): {error}"
         ) from error
-    if not isinstance(read["details"], dict):
-        raise DataError(
-            f"decision {row['seq']} about {row['use_case']} has no details: it was changed in the "
-            f"database (kedro ratchet ledger --verify)"
-        )
-    return Entry(**{**row, **read, "at": at, "quarantined": tuple(read["quarantined"])})
 
 
 def one_line(value: str) -> str:
