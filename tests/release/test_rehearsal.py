@@ -23,7 +23,7 @@ from ratchet.pipelines.monitoring.champion import serving
 from ratchet.release import actions, rehearsal, writing
 from ratchet.release.bundle import BundleError, open_bundle, write_bundle
 from ratchet.release.manifest import MANIFEST, bundle_digest, hash_files, read_manifest
-from ratchet.release.registry import Registry
+from ratchet.release.registry import Registry, RegistryError
 from ratchet.release.rehearsal import Limits, open_version, rehearse, try_out
 from tests.release.test_bundle import FILMS, RUN, films, finished, made
 
@@ -109,6 +109,27 @@ def test_garbage_does_not_reach_this_process(boosted, elsewhere, tmp_path, in_me
     registry.register("films", folder, {})
 
     with pytest.raises(BundleError, match=r"b1.*(has died|rating\.skops cannot be loaded)"):
+        open_version(registry, "films", "1")
+
+
+def test_a_folder_exchanged_after_its_digest_was_compared_is_refused(
+    boosted, tmp_path, in_memory, monkeypatch
+):
+    registry, folder = in_memory(tmp_path), tmp_path / "films" / "b1"
+    shutil.copytree(boosted, folder)
+    registry.register("films", folder, {})
+    assert open_version(registry, "films", "1").digest == bundle_digest(boosted)
+    compared = registry.folder
+
+    def exchange(use_case: str, version: str) -> Path:
+        found = compared(use_case, version)
+        change(found, "metrics.json", {})
+        return found
+
+    monkeypatch.setattr(registry, "folder", exchange)
+    monkeypatch.setattr(rehearsal, "_in_child", lambda *_: None)  # it holds
+
+    with pytest.raises(RegistryError, match="version 1 of films is not what was judged"):
         open_version(registry, "films", "1")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ratchet.release.about import hash_rows
 from ratchet.release.contents import Contents
-from ratchet.release.manifest import BundleError, check_files, read_manifest
+from ratchet.release.manifest import BundleError, check_files, read_with_digest
 from ratchet.release.reading import Bundle
 from ratchet.release.writing import write_bundle
 
@@ -28,6 +28,6 @@ def open_bundle(folder: str | Path) -> Bundle:
             not one of ours.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    manifest, digest = read_with_digest(folder)
     check_files(folder, manifest)
-    return Bundle(folder, manifest)
+    return Bundle(folder, manifest, digest)

@@ -107,15 +107,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         BundleError: the folder or the manifest is missing, or the manifest is not one of ours.
     """
+    return read_with_digest(folder)[0]
+
+
+def read_with_digest(folder: Path) -> tuple[dict[str, Any], str]:
+    """Read the manifest of a bundle; the digest is that of what was read, whatever comes later.
+
+    Raises:
+        BundleError: see ``read_manifest``.
+    """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        manifest = json.loads(content.decode("utf-8"))
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is no manifest of a bundle: {error}") from error
     _check(manifest, path)
-    return dict(manifest)
+    return dict(manifest), hash_of(content)
 
 
 def _check(manifest: Any, path: Path) -> None:

@@ -45,17 +45,19 @@ class Bundle:
     Args:
         folder: the bundle.
         manifest: its manifest.
+        digest: SHA-256 of the file that the manifest was read from.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: dict[str, Any], digest: str | None = None) -> None:
         self.folder = folder
         self.manifest = manifest
+        self._digest = digest
         self._files = Files(folder, manifest["files"])
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the manifest, and so of everything in the bundle."""
-        return bundle_digest(self.folder)
+        return self._digest or bundle_digest(self.folder)
 
     @cached_property
     def use_case(self) -> UseCase:

@@ -120,7 +120,11 @@ class Registry:
             raise RegistryError(
                 f"version {version} of {use_case}: its bundle {known.folder} is {what}"
             )
-        self._compare_digest(use_case, known)
+        try:
+            digest = bundle_digest(known.folder)
+        except BundleError as error:
+            raise RegistryError(f"version {version} of {use_case}: {error}") from error
+        self._compare_digest(use_case, known, digest)
         return known.folder
 
     def holds(self, use_case: str, version: str) -> bool:
@@ -131,22 +135,24 @@ class Registry:
             return False
         return True
 
-    def _compare_digest(self, use_case: str, version: Version) -> None:
+    def compare_digest(self, use_case: str, version: str, digest: str) -> None:
         """Compare with what was recorded at the first decision, or else at the registration.
 
         Versions from before digests were recorded have neither.
+
+        Raises:
+            RegistryError: it is another one.
         """
+        self._compare_digest(use_case, self.version(use_case, version), digest)
+
+    def _compare_digest(self, use_case: str, version: Version, digest: str) -> None:
         recorded = self.ledger.noted(use_case, version.number, DIGEST)
         by = "the ledger recorded" if recorded else "the registry recorded"
         recorded = recorded or version.tags.get(DIGEST)
-        try:
-            found = bundle_digest(version.folder)
-        except BundleError as error:
-            raise RegistryError(f"version {version.number} of {use_case}: {error}") from error
-        if recorded is not None and found != recorded:
+        if recorded is not None and digest != recorded:
             raise RegistryError(
                 f"version {version.number} of {use_case} is not what was judged: the digest of "
-                f"bundle {version.folder} is {found[:12]}..., {by} {str(recorded)[:12]}...; bring "
+                f"bundle {version.folder} is {digest[:12]}..., {by} {str(recorded)[:12]}...; bring "
                 f"the bundle back from a copy (kedro ratchet checkout)"
             )
 

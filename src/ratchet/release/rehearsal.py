@@ -45,7 +45,7 @@ class Limits:
 LIMITS = Limits()
 
 _HELD: set[str] = set()
-"""Digests of bundles that a child of this process has tried."""
+"""Digests of bundles that a child of this process has tried, or this process of its own."""
 
 _LONGEST = 1_000
 """Characters of a reason; libraries add traces to theirs."""
@@ -61,18 +61,22 @@ def open_version(registry: Registry, use_case: str, version: str | None) -> Bund
         RegistryError: it is not there, or is not what was judged.
         BundleError: it is damaged, or answers otherwise than it must.
     """
-    return try_out(registry.folder(use_case, version))
+    bundle = rehearse(registry.folder(use_case, version))
+    # Of what is open now: the folder may have been exchanged since its digest was compared.
+    registry.compare_digest(use_case, str(version), bundle.digest)
+    return bundle
 
 
 def rehearse(folder: Path) -> Bundle:
-    """Open a bundle and let it answer its golden rows.
+    """Open a bundle and let it answer its golden rows, once in this process.
 
     Raises:
         BundleError: it is damaged, or answers otherwise than it must.
     """
     bundle = try_out(folder)
-    if bundle.digest in WRITTEN:
+    if bundle.digest not in _HELD:  # written here
         bundle.check_golden()
+        _HELD.add(bundle.digest)
     return bundle
 
 

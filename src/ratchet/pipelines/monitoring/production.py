@@ -23,7 +23,7 @@ from ratchet.preparation import read_day
 from ratchet.release.deciding import deciding
 from ratchet.release.delivered import Delivered, decided_until, delivered, new_rows, told_past
 from ratchet.release.desk import earlier_champions
-from ratchet.release.rehearsal import rehearse
+from ratchet.release.rehearsal import open_version
 from ratchet.release.slices import groups_of
 from ratchet.values import is_among, is_other
 
@@ -145,7 +145,7 @@ class Production:
         if previous is None:
             return None, "there is no previous model to go back to"
         try:
-            bundle = rehearse(self.registry.folder(self.name, previous))
+            bundle = open_version(self.registry, self.name, previous)
             then = delivered(bundle, self.raw, self.as_of)
             rows = in_question(answered(self._rows(target)), found)
             rows = rows[~self._renamed(rows)]
@@ -220,7 +220,7 @@ def without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict
     refused = []
     for previous in earlier_champions(registry.ledger.state(name)):
         try:
-            rehearse(registry.folder(name, previous))
+            open_version(registry, name, previous)
         except UserError as error:
             refused.append(str(error))
         else:

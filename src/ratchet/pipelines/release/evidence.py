@@ -17,7 +17,7 @@ from ratchet.release.bundle import Bundle
 from ratchet.release.delivered import Delivered, decided_until, delivered, new_rows
 from ratchet.release.evidence import Evidence
 from ratchet.release.fresh import Answers, Fresh
-from ratchet.release.rehearsal import rehearse
+from ratchet.release.rehearsal import open_version, rehearse
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Judging:
     @cached_property
     def _opened(self) -> Bundle:
         assert self._champion is not None
-        return rehearse(self.registry.folder(self.name, self._champion))
+        return open_version(self.registry, self.name, self._champion)
 
     @cached_property
     def _champion_rows(self) -> Delivered:
