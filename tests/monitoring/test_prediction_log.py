@@ -5,6 +5,8 @@ import math
 import multiprocessing
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
@@ -431,10 +433,7 @@ def test_answers_without_a_hash_or_with_that_of_other_columns_get_their_truth(lo
 
 def test_a_log_of_an_earlier_release_gets_the_column(tmp_path):
     url = f"sqlite:///{tmp_path / 'log.db'}"
-    old = sa.MetaData()
-    columns = [column.copy() for column in PREDICTIONS.columns if column.name != "row_hash"]
-    sa.Table(PREDICTIONS.name, old, *columns, sa.UniqueConstraint(*KEY))
-    old.create_all(engine := sa.create_engine(url))
+    old_table(engine := sa.create_engine(url))
     with engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -449,3 +448,45 @@ def test_a_log_of_an_earlier_release_gets_the_column(tmp_path):
 
     assert log.rows("films")["prediction"].tolist() == [4.0, 1.0]
     assert log.join_truth("films", "rating", pd.Series({"row 0": 5.0}), NOW) == 1
+
+
+def old_table(engine):
+    """The table as a release made it that had no hashes of rows."""
+    columns = [column.copy() for column in PREDICTIONS.columns if column.name != "row_hash"]
+    unique = sa.UniqueConstraint(*KEY, name="ratchet_predictions_once")
+    sa.Table(PREDICTIONS.name, sa.MetaData(), *columns, unique).create(engine)
+    return sa.insert(sa.table(PREDICTIONS.name, *(sa.column(one.name) for one in columns)))
+
+
+def test_many_that_find_a_table_of_an_earlier_release_at_once_and_that_release_go_on(engine):
+    insert = old_table(engine)
+    start = threading.Barrier(4)
+
+    def write(number):
+        log = PredictionLog(engine)
+        start.wait()
+        hashes = pd.Series({f"row {number}": "abcd:1"})
+        return log.write("films", "3", {"rating": numbers(1, number)}, hashes=hashes, **HOW)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, range(4))) == [1] * 4
+    old = {"use_case": "films", "target": "rating", "row_key": "old", "version": "3"}
+    old |= {"arm": "champion", "source": "batch", "request": "", "failed": False}
+    with engine.begin() as connection:  # the earlier release names its columns
+        connection.execute(insert.values(id=99, predicted_at=NOW, prediction_value=1.0, **old))
+
+    assert PredictionLog(engine).rows("films")["row_hash"].isna().sum() == 1
+
+
+@pytest.mark.slow
+def test_who_may_not_change_the_table_is_told_what_its_owner_has_to_run(postgresql):
+    url = postgresql()
+    engine = connect(url)
+    old_table(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE ROLE writer LOGIN"))
+        connection.execute(sa.text(f"GRANT ALL ON {PREDICTIONS.name} TO writer"))
+    log = PredictionLog(connect(url.replace("//ratchet@", "//writer@")))
+
+    with pytest.raises(ConfigError, match=r"owner.*ALTER TABLE .* ADD COLUMN row_hash"):
+        log.rows("films")

@@ -335,10 +335,16 @@ class PredictionLog:
             try:
                 with self._engine.begin() as connection:
                     connection.execute(add)
-            except (sa.exc.OperationalError, sa.exc.ProgrammingError):  # another was quicker
+            except (sa.exc.OperationalError, sa.exc.ProgrammingError) as error:
                 found = sa.inspect(self._engine).get_columns(PREDICTIONS.name)
-                if column.name not in {one["name"] for one in found}:
+                if column.name in {one["name"] for one in found}:
+                    continue  # another process was quicker
+                if isinstance(error, sa.exc.OperationalError):  # such as one that is locked
                     raise
+                raise ConfigError(
+                    f"the table {PREDICTIONS.name} is of an earlier release, and cannot be "
+                    f"changed: {error.orig}; let its owner run `{add}`"
+                ) from error
 
 
 def _of_row(use_case: str, target: str) -> sa.Update:
