@@ -280,6 +280,20 @@ def test_without_a_frequency_every_time_is_a_step():
     assert len(primary) == len(rows)
 
 
+def test_a_time_far_from_the_others_is_named_before_memory_ends():
+    rows = frame()
+    rows.loc[7, "day"] = pd.Timestamp("1970-01-01")
+    told = r"'day': .* steps of min from 1970-01-01 00:00:00 \(row 7\) to .* for 200 rows; correct"
+    with pytest.raises(DataError, match=told):
+        select(rows, data(series={"frequency": "min"}))
+
+
+@pytest.mark.parametrize("frequency", ["0h", "0D", "-1D", "-1h"])
+def test_a_step_goes_forward(frequency):
+    with pytest.raises(ConfigError, match=r"data\.series\.frequency: expected a step above 0"):
+        select(frame(), data(series={"frequency": frequency}))
+
+
 def test_a_frequency_that_there_is_not():
     with pytest.raises(ConfigError, match=r"data\.series\.frequency: .*often"):
         select(frame(), data(series={"frequency": "often"}))

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ratchet.learning.features.series import Layout
 
 
+_MOST_ROWS = 10**7
+"""Rows of all steps and series, some ten gigabytes, up to which nearly all may be empty."""
+
+
 def only_target(targets: dict[str, Any]) -> Target:
     """The target of a series, which has one."""
     (target,) = read_targets(targets).values()  # parameters see to it that a series has one
@@ -57,7 +61,7 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
         rows.drop(columns=[] if data.series.id in (None, SERIES) else [data.series.id]),
         time=data.time,
         series=SERIES,
-        grid=_grid(rows[data.time], data.time, data.series.frequency),
+        grid=_grid(rows[data.time], data.time, data.series.frequency, rows[SERIES].nunique()),
         target=target.column,
         **data.series.model_dump(include={"absent", "season", "begins", "ends_after"}),
     )
@@ -68,11 +72,13 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
     return layout
 
 
-def _grid(times: Series, column: str, frequency: str | None) -> Any:
+def _grid(times: Series, column: str, frequency: str | None, n_series: int) -> Any:
     """The steps; every time has to be one."""
-    from ratchet.learning.features.series import grid_of
+    from ratchet.learning.features.series import count_steps, grid_of
 
     try:
+        if frequency:
+            _check_size(times, column, count_steps(times, frequency), n_series, frequency)
         grid = grid_of(times, frequency)
     except ValueError as error:
         raise ConfigError(f"parameter data.series.frequency: {error}") from error
@@ -85,6 +91,17 @@ def _grid(times: Series, column: str, frequency: str | None) -> Any:
             f"{_way_out(times, len(off))}"
         )
     return grid
+
+
+def _check_size(times: Series, column: str, steps: int, n_series: int, frequency: str) -> None:
+    """Tell a time that lies far from all others before memory ends."""
+    if steps * n_series > max(_MOST_ROWS, 100 * len(times)):
+        raise DataError(
+            f"column '{column}': there would be {steps} steps of {frequency} from {times.min()} "
+            f"(row {times.idxmin()}) to {times.max()} (row {times.idxmax()}) for {len(times)} "
+            f"rows; correct a time that lies far from the others, or set data.series.frequency to "
+            f"a longer step"
+        )
 
 
 def _way_out(times: Series, off: int) -> str:

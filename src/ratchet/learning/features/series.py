@@ -43,10 +43,12 @@ def grid_of(times: pd.Series, frequency: str | None) -> pd.DatetimeIndex:
             themselves are the steps.
 
     Raises:
-        ValueError: pandas does not know the frequency.
+        ValueError: pandas does not know the frequency, or it is not above 0.
     """
     if frequency is None:
         return pd.DatetimeIndex(times.drop_duplicates().sort_values(), name=None)
+    if to_offset(frequency).n < 1:
+        raise ValueError(f"expected a step above 0, got {frequency}")
     first, last = times.min(), times.max()
     if first.tzinfo is None or isinstance(to_offset(frequency), pd.offsets.Tick):
         return pd.date_range(first, last, freq=frequency)
@@ -61,6 +63,24 @@ def _day_or_time(moment: pd.Timestamp) -> pd.Timestamp:
     clock = moment.tz_localize(None)
     begin = clock.normalize().tz_localize(moment.tz, ambiguous=True, nonexistent="shift_forward")
     return clock.normalize() if begin == moment else clock
+
+
+def count_steps(times: pd.Series, frequency: str) -> int:
+    """How many steps there are at most from the first to the last time.
+
+    Args:
+        times: when there are rows, in any order.
+        frequency: distance of two steps as pandas writes it; all but those of fixed length are a
+            day or longer.
+
+    Raises:
+        ValueError: pandas does not know the frequency.
+    """
+    offset = to_offset(frequency)
+    length = pd.Timedelta("1D")
+    if isinstance(offset, pd.offsets.Tick) and offset.n > 0:
+        length = pd.Timedelta(offset)
+    return int((times.max() - times.min()) / length) + 1
 
 
 def fitting_frequency(times: pd.Series) -> str | None:
