@@ -45,7 +45,8 @@ def _as_text(values: Series, column: Column) -> Iterable[str]:
     from ratchet.values import as_text
 
     if column.type == "number":
-        return [format(float(value), ".17g") for value in values.astype("float64")]
+        # Two writers of a number may differ in its last digits, and in the sign of a zero.
+        return [format(value + 0.0, ".10g") for value in values.astype("float64").tolist()]
     if column.type == "date":
         utc = values if values.dt.tz is None else values.dt.tz_convert("UTC").dt.tz_localize(None)
         return [str(moment) for moment in utc.astype("datetime64[us]").astype("int64")]
