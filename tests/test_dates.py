@@ -230,6 +230,12 @@ def test_a_local_time_that_does_not_exist_is_named():
     )
 
 
+def test_a_moment_that_no_year_of_utc_holds_is_named():
+    assert "row 1: '9999-12-31T23:59:59'" in message(
+        ["2020-01-01", "9999-12-31T23:59:59"], timezone="America/New_York"
+    )
+
+
 def test_a_day_without_a_midnight_begins_when_it_begins():
     (day,) = read(["2018-11-04"], timezone="America/Sao_Paulo")
 
@@ -263,6 +269,9 @@ def test_what_is_written_is_read_back_or_asked_about(moments, form):
         ({"type": "date", "format": "%Y-%W"}, "without day and year"),
         ({"type": "date", "format": "%Y %Y"}, "expected ISO8601 or what strptime reads"),
         ({"type": "date", "format": "%Y-%m-%d %Z"}, "names of time zones"),
+        ({"type": "date", "low": 2024}, "low: expected a date such as 2020-01-31, got 2024"),
+        ({"type": "number", "high": "2024-01-31"}, "high: expected a number"),
+        ({"type": "string", "low": 1}, "low: for numbers and dates only, this is a string"),
         ({"type": "date", "format": "%Y", "unit": "s"}, "leave out the others"),
         ({"type": "date", "unit": "s", "dayfirst": True}, "leave out the others"),
         ({"type": "date", "timezone": "CET/Nowhere"}, "expected the name of a time zone"),

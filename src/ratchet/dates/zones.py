@@ -119,14 +119,21 @@ def in_zone(
         series: see ``read_dates``.
 
     Raises:
-        DataError: there is no such local time, as clocks were put forward.
+        DataError: there is no such local time, as clocks were put forward, or no such year in UTC.
     """
     said = ~np.isnan(offset)
     ahead = pd.to_timedelta(np.where(said, offset, 0), unit="m").as_unit("us")
     moments = (times - ahead).dt.tz_localize("UTC").dt.tz_convert(zone)
     clock = times[~said]
     again = ~_is_first(clock, None if series is None else series[~said])
-    there = clock.dt.tz_localize(zone, ambiguous=~again, nonexistent="shift_forward")
+    try:
+        there = clock.dt.tz_localize(zone, ambiguous=~again, nonexistent="shift_forward")
+    except (NotImplementedError, OverflowError):  # so pandas says that Python has no such year
+        raise place.error(
+            times.dt.year.isin([1, 9999]),
+            "moments that UTC has in the years 1 to 9999, too",
+            "write the day alone, or leave the cell empty",
+        ) from None
     moved = (local(there) != clock) & clock.notna() & (clock != clock.dt.normalize())
     if moved.any():
         raise place.error(

@@ -73,6 +73,19 @@ class Column(Params):
             )
         return self
 
+    @model_validator(mode="after")
+    def _bound_by_values_of_the_type(self) -> Self:
+        for name, bound in (("low", self.low), ("high", self.high)):
+            if bound is None:
+                continue
+            if self.type in ("string", "list"):
+                raise ValueError(f"{name}: for numbers and dates only, this is a {self.type}")
+            if isinstance(bound, dt.date) != (self.type == "date"):
+                kind = "date such as 2020-01-31" if self.type == "date" else "number"
+                given = f"{bound:g}" if isinstance(bound, float) else bound
+                raise ValueError(f"{name}: expected a {kind}, got {given}")
+        return self
+
     @field_validator("format")
     @classmethod
     def _read_a_format(cls, form: str | None) -> str | None:
