@@ -94,9 +94,9 @@ class Delivered:
         times = pd.Series(pd.NaT, keys) if self.times is None else self.times
         known = np.ones(len(keys), dtype=bool)
         timeless = moment is None or times.isna().all()
-        # Hashes take a while, and times alone tell which of the other rows are new.
-        at_moment = known.copy() if timeless else (times == pd.Timestamp(moment)).to_numpy()
-        known[at_moment] = self.knows(keys[at_moment])
+        # Keys and hashes take a while, and of all other rows the time tells enough.
+        doubtful = known.copy() if timeless else (times == pd.Timestamp(moment)).to_numpy()
+        known[doubtful] = self.knows(keys[doubtful])
         return self.inputs[new_rows(times, moment, known)]
 
     def knows(self, keys: pd.Index) -> np.ndarray:
