@@ -42,14 +42,14 @@ def row_hashes(typed: DataFrame, use_case: UseCase) -> Series:
 
 def _as_text(values: Series, column: Column) -> Iterable[str]:
     """Values as text, the same whatever type and whichever other rows a file gives them."""
+    from ratchet.dates import utc
     from ratchet.values import as_text
 
     if column.type == "number":
         # Two writers of a number may differ in its last digits, and in the sign of a zero.
         return [format(value + 0.0, ".10g") for value in values.astype("float64").tolist()]
     if column.type == "date":
-        utc = values if values.dt.tz is None else values.dt.tz_convert("UTC").dt.tz_localize(None)
-        return [str(moment) for moment in utc.astype("datetime64[us]").astype("int64")]
+        return [str(moment) for moment in utc(values).astype("datetime64[us]").astype("int64")]
     if column.type == "list":
         return ["\x1f".join(map(str, parts)) if parts is not None else "\x00" for parts in values]
     return as_text(values).fillna("\x00").tolist()

@@ -92,7 +92,7 @@ def fitting_frequency(times: pd.Series) -> str | None:
     distinct = times.drop_duplicates().sort_values()
     first, last = distinct.iloc[0], distinct.iloc[-1]
     for name in _FREQUENCIES:
-        offset = pd.tseries.frequencies.to_offset(name)
+        offset = to_offset(name)
         length = pd.Timedelta(offset) if isinstance(offset, pd.offsets.Tick) else None
         if length and (last - first) / length > 2 * len(distinct):
             continue  # most steps would be empty, and there may be too many of them
