@@ -35,7 +35,8 @@ def shop(project: Path, add_shop: Callable[[Path], Path]) -> Iterator[Path]:
         (project / "conf/shop/mlflow.yml").write_text("enabled: false")
         yield project
     finally:
-        subprocess.run(["umount", data], check=True)
+        # Out of sight at once, also while something in it is still open.
+        subprocess.run(["umount", "--lazy", data], check=True)
 
 
 def files(folder: Path) -> dict[Path, bytes]:
