@@ -15,7 +15,7 @@ from ratchet.params import Landing, UseCase
 from ratchet.pipelines.preprocessing.series import build_windows, select_series
 from ratchet.preparation import row_hashes, typed_rows
 from ratchet.release.context import contexts, differing, features_in_context
-from ratchet.release.delivered import delivered, new_rows, told_past
+from ratchet.release.delivered import delivered, describe_changed_past, new_rows
 from ratchet.release.reading import _with_spans
 from ratchet.release.unseen import unseen_rows
 
@@ -172,11 +172,11 @@ def test_what_is_done_about_a_file_that_was_put_in_place_by_hand():
     half = delivered(learned(), table(*KNOWN[:2]))
     told = "differs from the rows that the model that serves was made by: fewer_rows: 2 of 4 known"
 
-    assert told in told_past(half, None)
-    assert told_past(half, Landing(allow=["fewer_rows"])) == ""
-    assert told_past(half, Landing(by_hand="ignore")) == ""
+    assert told in describe_changed_past(half, None)
+    assert describe_changed_past(half, Landing(allow=["fewer_rows"])) == ""
+    assert describe_changed_past(half, Landing(by_hand="ignore")) == ""
     with pytest.raises(DataError, match=told):
-        told_past(half, Landing(by_hand="refuse"))
+        describe_changed_past(half, Landing(by_hand="refuse"))
 
 
 def test_steps_that_are_gone_or_others():

@@ -293,7 +293,7 @@ def test_monitoring_without_a_way_back_says_so(watched):
     assert watched.registry.champion("films") == "2"
     (alert,) = found["alerts"]
     assert (alert["name"], alert["level"]) == ("no_answers", "critical")
-    assert "no way back: version 1 of films is not what was judged" in alert["text"]
+    assert "no rollback target: version 1 of films is not what was judged" in alert["text"]
 
 
 def test_what_nobody_foresaw_is_an_alert_and_no_rollback(watched):

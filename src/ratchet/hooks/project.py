@@ -78,7 +78,7 @@ class ProjectHooks:
         use_case = config.read_use_cases({node.namespace: parameters[node.namespace]})
         raw = inputs[f"{node.namespace}.raw"]
         landing = use_case[node.namespace].landing
-        told = _told_past(node.namespace, landing, raw, catalog, parameters.get("as_of"))
+        told = _changed_past(node.namespace, landing, raw, catalog, parameters.get("as_of"))
         if told:
             LOGGER.warning("%s: %s", node.namespace, told)
 
@@ -124,10 +124,10 @@ def _running(phases: list[str], pipeline: Any, use_cases: dict[str, UseCase]) ->
     return {name: use_case for name, use_case in use_cases.items() if name in names}
 
 
-def _told_past(name: str, landing: Any, raw: Any, catalog: Any, as_of: Any) -> str:
+def _changed_past(name: str, landing: Any, raw: Any, catalog: Any, as_of: Any) -> str:
     """What the raw file does to the rows of the champion; empty where that is not known."""
     from ratchet.release.bundle import open_bundle
-    from ratchet.release.delivered import delivered, told_past
+    from ratchet.release.delivered import delivered, describe_changed_past
 
     if landing is not None and landing.by_hand == "ignore":
         return ""
@@ -143,7 +143,7 @@ def _told_past(name: str, landing: Any, raw: Any, catalog: Any, as_of: Any) -> s
         LOGGER.debug("%s: rows are not compared with those of the champion: %s", name, error)
         return ""
     try:
-        return told_past(now, landing, as_of)
+        return describe_changed_past(now, landing, as_of)
     except DataError as error:
         error.add_note(f"file: {_path(catalog, f'{name}.raw')}")
         raise

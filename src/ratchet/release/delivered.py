@@ -225,7 +225,7 @@ def delivered(bundle: Bundle, raw: pd.DataFrame, as_of: Any = None) -> Delivered
     return Delivered(bundle, typed_rows(raw, use_case.data, dict(use_case.targets), as_of))
 
 
-def told_past(now: Delivered, landing: Landing | None, as_of: Any = None) -> str:
+def describe_changed_past(now: Delivered, landing: Landing | None, as_of: Any = None) -> str:
     """What a raw file that was put in place by hand does to known rows and is not allowed.
 
     Args:

@@ -137,7 +137,7 @@ def _check(manifest: Any, path: Path) -> None:
     try:
         _Manifest.model_validate(manifest)
     except ValidationError as error:
-        raise BundleError(f"{path}: {told_of(error)}") from error
+        raise BundleError(f"{path}: {first_problem(error)}") from error
     for name, digest in manifest["files"].items():
         if not _NAME.fullmatch(name) or name == MANIFEST:
             raise BundleError(f"{path}: {name!r} is no file that a bundle may have")
@@ -145,7 +145,7 @@ def _check(manifest: Any, path: Path) -> None:
             raise BundleError(f"{path}: {digest!r} is no SHA-256 of {name}")
 
 
-def told_of(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
     """The first thing that is wrong with what was read, and where."""
     first = error.errors(include_url=False)[0]
     name = ".".join(map(str, first["loc"])) or "the whole"

@@ -19,7 +19,7 @@ from ratchet.release.context import features_in_context
 from ratchet.release.deciding import deciding
 from ratchet.release.files import Files
 from ratchet.release.golden import compare, told
-from ratchet.release.manifest import MANIFEST, BundleError, bundle_digest, told_of
+from ratchet.release.manifest import MANIFEST, BundleError, bundle_digest, first_problem
 
 
 class Score(BaseModel):
@@ -112,7 +112,7 @@ class Bundle:
         try:
             schema.validate_python(content)
         except ValidationError as error:
-            raise BundleError(f"{self.folder / name}: {told_of(error)}") from error
+            raise BundleError(f"{self.folder / name}: {first_problem(error)}") from error
         return content
 
     def check_contents(self) -> None:

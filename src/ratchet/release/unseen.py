@@ -12,7 +12,13 @@ from ratchet.errors import UserError
 from ratchet.params import UseCase
 from ratchet.preparation import typed_rows
 from ratchet.release.bundle import open_bundle
-from ratchet.release.delivered import Delivered, decided_until, delivered, new_rows, told_past
+from ratchet.release.delivered import (
+    Delivered,
+    decided_until,
+    delivered,
+    describe_changed_past,
+    new_rows,
+)
 from ratchet.release.registry import Registry
 
 
@@ -79,7 +85,7 @@ def unseen_rows(
     rows = _count_new(known, use_case, until, bundle.rows.index, now)
     told = f"{rows} new rows" if rows else "no new rows"
     since = f"since {_on_clock(until, use_case)}, the last that" if until else "beside those that"
-    note = told_past(now, use_case.landing, as_of) if now else note
+    note = describe_changed_past(now, use_case.landing, as_of) if now else note
     reason = f"{told} {since} version {champion} knows" + (f"; {note}" if note else "")
     return Unseen(rows, champion, until, reason)
 

@@ -93,7 +93,7 @@ def trouble_of(error: Exception) -> str:
     return "bundle" if foreseen else "data"
 
 
-def told_of(error: Exception) -> str:
+def summarize(error: Exception) -> str:
     """What an error says; of one that nobody has foreseen also what it is and where."""
     if isinstance(error, UserError):
         return str(error)

@@ -38,7 +38,7 @@ def score_period(
 
     import pandas as pd
 
-    from ratchet.pipelines.monitoring.champion import CHAMPION, serving, told_of, trouble_of
+    from ratchet.pipelines.monitoring.champion import CHAMPION, serving, summarize, trouble_of
     from ratchet.preparation import read_day
     from ratchet.release.delivered import delivered
     from ratchet.values import is_among
@@ -63,7 +63,7 @@ def score_period(
         answers = now.predict(due)
         taken = (time.perf_counter() - start) * 1e3 / max(len(due), 1)
     except Exception as error:  # whatever rows and models raise: other use cases go on
-        return {**nothing, "trouble": {"with": trouble_of(error), "wrong": told_of(error)}}
+        return {**nothing, "trouble": {"with": trouble_of(error), "wrong": summarize(error)}}
     prediction_log.write(
         name,
         champion.version,
@@ -101,7 +101,7 @@ def join_truth(
     """
     import datetime as dt
 
-    from ratchet.pipelines.monitoring.champion import told_of
+    from ratchet.pipelines.monitoring.champion import summarize
     from ratchet.release.delivered import delivered
     from ratchet.release.rehearsal import open_version
 
@@ -117,7 +117,7 @@ def join_truth(
             for target, parameters in bundle.use_case.targets.items()
         }
     except Exception as error:  # other use cases go on
-        LOGGER.warning("%s: what came true was not joined: %s", name, told_of(error))
+        LOGGER.warning("%s: what came true was not joined: %s", name, summarize(error))
         return {}
 
 
@@ -145,7 +145,7 @@ def check_drift(
         ``report``: ``DriftReport.to_json``, or None where no window is complete; ``why`` not; and
         ``failed``, whether the comparison did.
     """
-    from ratchet.pipelines.monitoring.champion import told_of
+    from ratchet.pipelines.monitoring.champion import summarize
     from ratchet.pipelines.monitoring.inputs import latest_drift
     from ratchet.release.delivered import delivered
     from ratchet.release.rehearsal import open_version
@@ -157,7 +157,7 @@ def check_drift(
         use_case = UseCase.model_validate(parameters)
         report = latest_drift(delivered(bundle, raw, as_of), use_case, scored["since"], seed)
     except Exception as error:  # other use cases go on
-        why = f"inputs could not be compared: {told_of(error)}"
+        why = f"inputs could not be compared: {summarize(error)}"
         return {"report": None, "why": why, "failed": True}
     none = "no window is complete since the champion began to serve"
     why = "" if report else none
@@ -194,7 +194,7 @@ def assess_champion(
         ``action`` (``none``, ``rollback`` or ``retrain``), ``reason``, ``numbers``, and ``expect``,
         the number of the newest decision; ``windows`` and ``distributions`` by target, ``alerts``.
     """
-    from ratchet.pipelines.monitoring.champion import serving, told_of
+    from ratchet.pipelines.monitoring.champion import serving, summarize
     from ratchet.pipelines.monitoring.production import Production, without_answers
     from ratchet.release.delivered import delivered
 
@@ -218,7 +218,7 @@ def assess_champion(
         )
         return {**production.assessment(_moved(drift["report"])), "expect": expect}
     except Exception as error:  # other use cases go on
-        why = {**scored, "trouble": {"with": "data", "wrong": told_of(error)}}
+        why = {**scored, "trouble": {"with": "data", "wrong": summarize(error)}}
         return {**without_answers(registry, name, why), "expect": expect}
 
 

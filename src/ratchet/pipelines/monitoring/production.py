@@ -21,7 +21,13 @@ from ratchet.params import Target, UseCase
 from ratchet.pipelines.monitoring.champion import CHAMPION, Serving, last_request
 from ratchet.preparation import read_day
 from ratchet.release.deciding import deciding
-from ratchet.release.delivered import Delivered, decided_until, delivered, new_rows, told_past
+from ratchet.release.delivered import (
+    Delivered,
+    decided_until,
+    delivered,
+    describe_changed_past,
+    new_rows,
+)
 from ratchet.release.desk import earlier_champions
 from ratchet.release.rehearsal import open_version
 from ratchet.release.slices import groups_of
@@ -167,7 +173,7 @@ class Production:
     def _past(self) -> list[Alert]:
         """An alert where the raw file does to known rows what is not allowed."""
         try:
-            told = told_past(self.now, self.use_case.landing, self.as_of)
+            told = describe_changed_past(self.now, self.use_case.landing, self.as_of)
         except DataError as error:
             told = str(error)
         advice = f"look at the raw file; kedro ratchet fresh --use-case {self.name} says it again"
@@ -225,7 +231,7 @@ def without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict
             refused.append(str(error))
         else:
             return {**found, "action": "rollback", "reason": f"{reason}; version {previous} can"}
-    reason = f"{reason}; no way back: {'; '.join(refused) or 'there is none'}"
+    reason = f"{reason}; no rollback target: {'; '.join(refused) or 'there is none'}"
     return {**found, "reason": reason, "alerts": [fails(name, reason)]}
 
 
