@@ -102,7 +102,7 @@ class Case:
         return np.arange(self.rows) // CLUSTER if self.kind == "clusters" else None
 
     @property
-    def told(self) -> int:
+    def known_season(self) -> int:
         """The season that the gate is told."""
         return 1 if self.kind == "unseen" else self.season
 
@@ -237,7 +237,7 @@ def units_in(case: Case, champion: Array, challenger: Array) -> Units:
         times=np.arange(case.rows) if case.has_time else None,
         groups=case.clusters,
         horizon=case.horizon,
-        season=case.told,
+        season=case.known_season,
     )
 
 
@@ -314,7 +314,7 @@ def by_the_gate(case: Case, simulated: Simulated, number: int, n_bootstrap: int)
             None,
             {},
             horizon=case.horizon,
-            season=case.told,
+            season=case.known_season,
             times=moments.to_numpy() if case.kind == "time" else None,
             groups=case.clusters,
         )

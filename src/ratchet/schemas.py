@@ -152,11 +152,11 @@ def check_steps(typed: pd.DataFrame, time: str, series: str | None) -> None:
     of_series = f" for each '{series}'" if series else ""
     raise DataError(
         f"column '{time}': expected every time once{of_series}; {show_rows(moments, len(typed))}. "
-        f"{_told_apart(typed, named)}"
+        f"{_distinguishing_columns(typed, named)}"
     )
 
 
-def _told_apart(typed: pd.DataFrame, named: list[str]) -> str:
+def _distinguishing_columns(typed: pd.DataFrame, named: list[str]) -> str:
     """What may tell apart the rows of one time, and what to do about it."""
     plain = [name for name in typed if name not in named and _is_plain(typed[name])]
     apart = [name for name in plain if not typed.duplicated([*named, name]).any()]
