@@ -23,7 +23,7 @@ LOOSE = {
 ALL = {
     *("commands", "datasets", "environment", "hooks", "learning", "monitoring", "orchestration"),
     *("pipelines", "preparation", "release", "use_cases", "pipeline_registry", "cli", "settings"),
-    *("replay", "webhook", "runner", "catalog", "locks"),
+    *("replay", "webhook", "runner", "catalog", "locks", "compiled"),
     *LOOSE,
 }
 """Everything but ``serving``, which nobody imports."""
@@ -33,8 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "use_cases": {"learning"},
     "preparation": {"learning", "errors", "frames", "dates", "params", "schemas", "values"},
     "release": {
-        *("learning", "preparation", "errors", "frames", "dates", "params", "database", "values"),
-        "locks",
+        *("learning", "preparation", "compiled", "errors", "frames", "dates", "params"),
+        *("database", "values", "locks"),
     },
     "monitoring": {"learning", "errors", "frames", "dates", "params", "database", "values"},
     "replay": {
@@ -42,14 +42,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "params", "frames", "dates"),
     },
     "pipelines": {"learning", "preparation", "release", "monitoring", *LOOSE} - {"config"},
-    "serving": {"learning", "preparation", "release", "monitoring", "errors", "params", "database"},
+    "compiled": {"learning", "preparation", "errors", "frames", "dates", "params", "values"},
+    "serving": {"compiled", "learning", "preparation", "release", "monitoring", *LOOSE, "locks"},
     "datasets": {
         *("learning", "release", "monitoring", "errors", "database", "provenance", "params"),
     },
     "orchestration": {"errors", "params", "config"},
     "hooks": ALL,
     "cli": ALL,
-    "commands": ALL,
+    "commands": ALL | {"serving"},
     "settings": {"hooks", "catalog"},
     "catalog": {"learning"},
     "runner": {"learning", "config", "errors", "params", "progress", "webhook"},
