@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.logging import RichHandler
 
-from ratchet.errors import DataError, hide_secrets
+from ratchet.errors import DataError, hide_secrets, system_trouble
 from ratchet.hooks.tracking import _hide_secrets_in_logs
 
 
@@ -91,3 +91,28 @@ def test_traces_that_are_logged(handler):
     assert "OSError: http://host/x" in out.getvalue()
     assert "OSError: nothing" in out.getvalue()
     assert out.getvalue().count("ValueError: no answer") == 2
+
+
+class TerminatedWorkerError(Exception):
+    """As joblib's is called."""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "memory has run out"),
+        (OSError(12, "Cannot allocate memory"), "memory has run out"),
+        (RuntimeError("can't start new thread"), "memory has run out"),
+        (ImportError("x.so: failed to map segment from shared object"), "memory has run out"),
+        (ValueError("[12:00] x.cc:7: std::bad_alloc"), "memory has run out"),
+        (TerminatedWorkerError("The exit codes are {SIGKILL(-9)}"), "memory has run out"),
+        (TerminatedWorkerError("The exit codes are {SIGSEGV(-11)}"), "None"),
+        (OSError(28, "No space left on device"), "no space is left on the disk"),
+        (ValueError("no"), "None"),
+    ],
+)
+def test_what_the_system_refuses(error, told):
+    outer = DataError("films cannot be read")
+    outer.__cause__ = error
+
+    assert str(system_trouble(outer)).startswith(told)

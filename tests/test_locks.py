@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,55 @@ def test_one_after_the_other_and_any_number_that_share(tmp_path):
     with locked(path, "c"), pytest.raises(LockedError, match="d: process"):
         take(path, "d")
     take(path, "d")
-    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("folder", "file"), [(0o755, 0o600), (0o775, 0o660), (0o777, 0o666), (0o1777, 0o660)]
+)
+def test_whoever_can_write_into_the_folder_can_take_the_lock(tmp_path, folder, file):
+    tmp_path.chmod(folder)
+    (tmp_path / "lock").touch(0o600)  # of an earlier release
+
+    take(tmp_path / "lock", "a")
+
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == file
+    assert (tmp_path / "lock").stat().st_gid == tmp_path.stat().st_gid
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two users")
+def test_two_users_of_a_group_take_turns_and_a_stranger_is_told(tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    os.chown(shared, 1001, 2000)
+    shared.chmod(0o770)
+    for parent in (tmp_path, *tmp_path.parents[:-1]):
+        if parent.stat().st_mode & 0o055 != 0o055 and parent.is_relative_to("/tmp"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+
+    assert as_user(1001, 2000, lambda: take(shared / "lock", "a")) == 0
+    assert as_user(1002, 2000, lambda: take(shared / "lock", "a")) == 0
+    shared.chmod(0o777)
+    assert as_user(1003, 3000, lambda: refused(shared / "lock")) == 0
+
+
+def refused(path: Path) -> None:
+    with pytest.raises(LockedError, match=r"cannot be opened .* takes the permission to write"):
+        take(path, "a")
+
+
+def as_user(user: int, group: int, act: Callable[[], None]) -> int:
+    """Do something in a child as a user; its exit code."""
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setresgid(group, group, group)
+            os.setresuid(user, user, user)
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_waiting_is_said_and_ends(tmp_path, monkeypatch, caplog):

@@ -217,6 +217,8 @@ def test_unknown_keys_are_told_with_their_path_and_what_is_allowed(path, allowed
             "['id', 'sold', 'size', 'type', 'riders', 'price']",
         ),
         ("data.ahead", "soon", "data.ahead: expected a length of time such as 1D"),
+        ("data.ahead", "3", "data.ahead: expected a length of time with its unit, such as 3D or"),
+        ("monitoring", {"watch": {"window": "1e3"}}, "monitoring.watch.window: expected a length"),
     ],
 )
 def test_mistakes_are_told_with_their_path(path, value, told):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -59,7 +60,8 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
         raise SystemExit(SIGNAL_CODE + next(iter(received), signal.SIGINT)) from None
     except Exception as error:
         if verbose:
-            raise
+            click.echo(hide_secrets(traceback.format_exc()), err=True)
+            raise click.ClickException(readable(error)) from error
         raise click.ClickException(
             f"{readable(error)}\n(kedro run --verbose shows the traceback)"
         ) from error

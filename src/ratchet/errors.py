@@ -46,6 +46,13 @@ _SYSTEM = {
     errno.EPERM: "no permission",
     errno.EMFILE: "too many open files (ulimit -n)",
 }
+_NO_MEMORY = (
+    "can't start new thread",
+    "failed to map segment from shared object",
+    "cannot allocate memory",
+    "bad_alloc",
+)
+"""What libraries say, in errors of any class, when they get no memory."""
 _MEMORY = (
     "memory has run out; fewer candidates (--candidates) or one use case at a time "
     "(--runner SequentialRunner) take less"
@@ -60,12 +67,21 @@ def system_trouble(error: BaseException) -> str | None:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError):
+        if _lacks_memory(cause):
             return _MEMORY
         if isinstance(cause, OSError) and cause.errno in _SYSTEM:
             return _SYSTEM[cause.errno]
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    if type(error).__name__ == "TerminatedWorkerError":  # of joblib
+        return "SIGKILL" in str(error)
+    text = str(error).lower()
+    return any(sign in text for sign in _NO_MEMORY)
 
 
 def root_cause(error: BaseException) -> BaseException:

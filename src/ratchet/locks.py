@@ -1,6 +1,8 @@
 """Locks between processes: files beside what they protect, whose waiting has words and an end.
 
-The lock is the operating system's: it ends with its process, however that ends.
+The lock is the operating system's: it ends with its process, however that ends. Whoever may open
+its file could hold it for ever, so only those may who can write into its folder. A project that a
+group shares is one whose folders the group may write.
 """
 
 from __future__ import annotations
@@ -62,13 +64,36 @@ def _open(path: Path) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:
+        if error.errno == errno.EACCES:
+            raise LockedError(
+                f"{path} cannot be opened ({error.strerror}): it takes the permission to write "
+                f"into {path.parent}, and to its file once its owner has run a command again"
+            ) from error
         known = {errno.ELOOP: "is a link", errno.EISDIR: "is a folder"}
         what = known.get(error.errno or 0, f"cannot be opened ({error.strerror})")
         raise LockedError(f"{path} {what}; expected a file for a lock: remove it") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise LockedError(f"{path} is no plain file; expected a file for a lock: remove it")
+    with suppress(OSError):  # a file system without permissions
+        _share(descriptor, path.parent)
     return descriptor
+
+
+def _share(descriptor: int, folder: Path) -> None:
+    """Let those open a lock's file who can write into its folder; only its owner can do that."""
+    file, place = os.fstat(descriptor), folder.stat()
+    if file.st_uid != os.geteuid():
+        return
+    wanted = 0o600
+    if place.st_mode & stat.S_IWGRP:
+        if file.st_gid != place.st_gid:
+            os.fchown(descriptor, -1, place.st_gid)
+        wanted |= 0o060
+    if place.st_mode & stat.S_IWOTH and not place.st_mode & stat.S_ISVTX:
+        wanted |= 0o006
+    if stat.S_IMODE(file.st_mode) != wanted:
+        os.fchmod(descriptor, wanted)
 
 
 def _wait(descriptor: int, path: Path, what: str, seconds: float, *, shared: bool) -> None:

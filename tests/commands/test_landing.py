@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from ratchet.commands import ratchet
+from ratchet.commands import landed, ratchet
+from ratchet.learning import files
 
 PARAMETERS = """
 shop:
@@ -72,6 +75,24 @@ def test_the_last_delivery_by_name_is_landed(shop):
     assert raw(shop).read_text().endswith("2026-11-07,4\n")
     assert json.loads(land("--json").output)["landed"] is False  # it is there already
     assert [path.name for path in raw(shop).parent.iterdir() if path.is_file()] == ["shop.csv"]
+
+
+def test_what_a_killed_landing_has_left_goes_with_the_next_one(shop, monkeypatch):
+    deliver(shop, "shop-1.csv", KNOWN)
+    if (child := os.fork()) == 0:
+        monkeypatch.setattr(landed, "put_in_place", lambda *_, **__: os.kill(os.getpid(), 9))
+        try:
+            land()
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    folder = raw(shop).parent
+    assert not raw(shop).exists()
+    assert [path for path in folder.iterdir() if path.name.startswith(".shop.csv.")]
+    files.sweep_once.cache_clear()  # as in a new process
+
+    assert land().exit_code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["samples", "shop.csv"]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
+from pandas._libs.parsers import STR_NA_VALUES  # type: ignore[import-not-found]
 
-from ratchet.datasets.raw import RawDataset, is_guessed
+from ratchet.datasets.raw import DEFAULT_MISSING, RawDataset, is_guessed
 from ratchet.errors import DataError
 from ratchet.params import Data
 from ratchet.schemas import read_contract
@@ -52,6 +53,11 @@ def read(path: Path, form: str, data: dict[str, Any] = DATA, **entry: Any) -> pd
     config = {"type": kind[form], "filepath": str(path), **entry}
     assert is_guessed(config)
     return RawDataset(name="bug.raw", config=config, data=data).load()
+
+
+def test_what_is_missing_by_default_is_what_pandas_takes_for_it():
+    """Which has no public name: if it changes, ours has to."""
+    assert {*DEFAULT_MISSING} == STR_NA_VALUES
 
 
 def written(folder: Path, form: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.learning import files
-from ratchet.learning.files import atomic_write, sweep, write_text
+from ratchet.learning.files import atomic_write, beside, sweep, write_text
 
 
 def killed_child(act: Callable[[], None]) -> None:
@@ -86,6 +86,13 @@ def test_after_an_error_the_file_is_as_it_was(tmp_path):
 
     assert (tmp_path / "a").read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_is_not_put_in_place_is_deleted(tmp_path):
+    with beside(tmp_path / "a") as partial:
+        partial.write_text("ha")
+
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_what_a_killed_writer_has_left_goes_and_what_is_being_written_stays(tmp_path):

@@ -405,9 +405,13 @@ def test_a_key_that_names_another_row_gets_no_truth_of_it_and_is_answered_again(
     assert (
         "2 keys of logged predictions of rating name other rows now (row 1, row 2)" in caplog.text
     )
+    caplog.clear()
     for _ in range(2):  # written again it is left as it stands
         log.write("films", "3", {"rating": numbers() + 10}, hashes=anew, **HOW)
     log.join_truth("films", "rating", truth, NOW, anew)
+    assert "name other rows now" not in caplog.text  # which was told
+    log.join_truth("films", "rating", truth, NOW, anew.replace({"abcd:8": "abcd:9"}))
+    assert "1 keys of logged predictions of rating name other rows now (row 2)" in caplog.text
 
     read = log.rows("films").sort_values(["row_key", "prediction"])
     assert list(zip(read.index, read["prediction"], read["truth"].fillna(-1), strict=True)) == [

@@ -63,6 +63,9 @@ class Store:
         self.models[name].versions[version] = made
         return made
 
+    def delete_registered_model(self, name: str) -> None:
+        del self.models[name]
+
     def delete_model_version(self, name: str, version: str) -> None:
         self.before("delete_model_version")
         model = self.models[name]

@@ -13,6 +13,7 @@ import pytest
 from ratchet.database import connect
 from ratchet.errors import ConfigError
 from ratchet.learning.files import atomic_write
+from ratchet.release.actions import promote
 from ratchet.release.ledger import Ledger
 from ratchet.release.manifest import bundle_digest
 from ratchet.release.registry import Registry, RegistryError
@@ -85,6 +86,27 @@ def test_life_of_versions(any_registry, make_bundle):
     assert registry.repair("films") == [gone]
     with pytest.raises(RegistryError, match="version 3 of films: it was removed from the reg"):
         registry.folder("films", "3")
+
+
+def test_a_model_that_was_made_anew_takes_no_number_of_the_ledger(
+    any_registry, make_bundle, check, caplog
+):
+    registry = any_registry
+    register(registry, make_bundle, "first", "second", "third")
+    known = {"reason": "so", "actor": "ada@host", "check": check}
+    promote(registry, "films", "1", **known)
+    promote(registry, "films", "2", **known)
+    registry.client.delete_registered_model("ratchet-films")
+
+    assert register(registry, make_bundle, "anew") == ["3"]
+    assert "the numbers 1 to 2 are those of earlier versions in the ledger" in caplog.text
+    with pytest.raises(RegistryError, match=r"no way back: version 2 of films: .*--no-way-back"):
+        promote(registry, "films", "3", **known)
+    promote(registry, "films", "3", need_way_back=False, **known)
+
+    assert registry.champion("films") == "3"
+    assert registry.folder("films", "3").name == "anew"
+    assert registry.verify() == []
 
 
 def test_use_cases_do_not_mix(any_registry, make_bundle):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import filecmp
-import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from kedro.io import DatasetError
 
 from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import ConfigError, DataError, UserError, root_cause
+from ratchet.learning.files import beside, put_in_place
 from ratchet.params import FINDINGS, Landing, UseCase
 
 if TYPE_CHECKING:
@@ -57,14 +56,15 @@ def land_file(name: str, env: str | None, allow: Collection[str] = ()) -> dict[s
         return _nothing(f"{name}: no landing.source is set; the raw file stays as it is")
     entry = loader["catalog"].get(f"{name}.raw", {})
     place = _place(name, entry, project)
-    with _newest(landing.source, landing, project, place) as (source, copy):
+    with beside(place) as copy:  # of the same name: by its ending some readers know what they read
+        source = _fetch(landing.source, landing, project, copy)
         if source is None:
             return _nothing(f"{name}: nothing lies at {landing.source}")
         if place.exists() and filecmp.cmp(copy, place, shallow=False):
             return _nothing(f"{name}: {source} is what is there already", source)
         file = _RawFile(name, use_case, entry)
         rows, changes = file.check(source, copy, place, {*landing.allow, *allow})
-        copy.replace(place)
+        put_in_place(copy, place, durable=True)
     told = [f"{name}: {source} with {rows} rows is in its place, {_shown(place, project)}"]
     return {
         "landed": True,
@@ -89,22 +89,6 @@ def _place(name: str, entry: Mapping[str, Any], project: Path) -> Path:
     return project / path
 
 
-@contextmanager
-def _newest(
-    pattern: str, landing: Landing, project: Path, place: Path
-) -> Iterator[tuple[str | None, Path]]:
-    """The last file by name, and a copy of it beside its place.
-
-    The copy has the ending of the place, by which some readers know what they read.
-    """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    copy = place.with_name(f".landing-{os.getpid()}-{place.name}")
-    try:
-        yield _fetch(pattern, landing, project, copy), copy
-    finally:
-        copy.unlink(missing_ok=True)
-
-
 def _fetch(pattern: str, landing: Landing, project: Path, copy: Path) -> str | None:
     """Copy the last file by name; give its name, or None where there is none."""
     from fsspec.core import url_to_fs
@@ -118,8 +102,6 @@ def _fetch(pattern: str, landing: Landing, project: Path, copy: Path) -> str | N
             return None
         with files.open(found[-1], "rb") as there, copy.open("wb") as here:
             shutil.copyfileobj(there, here)
-            here.flush()
-            os.fsync(here.fileno())
     except Exception as error:  # each kind of storage has its own, and one may not be installed
         raise DataError(f"landing.source {pattern} cannot be read: {error}") from error
     return str(found[-1]) if remote else _shown(Path(found[-1]), project)

@@ -15,14 +15,17 @@ from typing import Any, NoReturn
 
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
-from pandas._libs.parsers import STR_NA_VALUES  # type: ignore[import-not-found]
 
 from ratchet.errors import DataError
 from ratchet.params import Data
 
-# STR_NA_VALUES, what pandas takes for missing by default, has no public name.
-
 LOGGER = logging.getLogger(__name__)
+
+DEFAULT_MISSING = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
+"""What ``pandas.read_csv`` takes for missing by default; it has no public name for it."""
 
 _TEXT = ("csv", "excel", "table", "fwf")
 _TYPED = ("json", "sqlquery", "sqltable", "sqlitequery")
@@ -190,7 +193,7 @@ def text_arguments(names: Sequence[Any], given: Mapping[str, Any], data: Data) -
     if "keep_default_na" not in given and "na_filter" not in given:
         arguments["keep_default_na"] = False
         arguments["na_values"] = {
-            name: [*({""} if name in text else STR_NA_VALUES), *_missing(given, name)]
+            name: [*(("",) if name in text else DEFAULT_MISSING), *_missing(given, name)]
             for name in names
         }
     return arguments

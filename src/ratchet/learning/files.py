@@ -46,27 +46,55 @@ def atomic_write(
     Raises:
         OSError: nothing can be written or moved there; names ``path``.
     """
+    with beside(path) as written:
+        yield written
+        put_in_place(written, path, durable=durable, replace=replace)
+
+
+@contextmanager
+def beside(path: str | Path) -> Iterator[Path]:
+    """Give a path to write what may become ``path`` (``put_in_place``), or is deleted in the end.
+
+    Args:
+        path: where it may be; its folder is made.
+
+    Yields:
+        A path with the same name, in an empty folder on the same disk.
+
+    Raises:
+        OSError: nothing can be written there; names ``path``.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _naming(path):
         sweep_once(path.parent)
         folder, lock = _own_folder(path)
-    written = folder / path.name
     try:
-        yield written
-        if durable:
-            for each in [*written.rglob("*"), written]:
-                _sync(each)
-        with _naming(path):
-            _keep_permissions(path, written)
-            if replace and written.is_dir() and path.is_dir():
-                path.rename(folder / "old")
-            written.replace(path)
-        if durable:
-            _sync(path.parent)
+        yield folder / path.name
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def put_in_place(
+    written: Path, path: str | Path, *, durable: bool = False, replace: bool = True
+) -> None:
+    """Move what was written ``beside`` a path there; for the arguments see ``atomic_write``.
+
+    Raises:
+        OSError: it cannot be moved there; names ``path``.
+    """
+    path = Path(path)
+    if durable:
+        for each in [*written.rglob("*"), written]:
+            _sync(each)
+    with _naming(path):
+        _keep_permissions(path, written)
+        if replace and written.is_dir() and path.is_dir():
+            path.rename(written.with_name(".old"))
+        written.replace(path)
+    if durable:
+        _sync(path.parent)
 
 
 def write_text(path: str | Path, text: str) -> None:

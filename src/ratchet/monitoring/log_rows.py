@@ -48,6 +48,7 @@ PREDICTIONS = sa.Table(
     sa.Column("first_truth_value", sa.Double),
     sa.Column("first_truth_label", sa.Text),
     sa.Column("row_hash", sa.Text),
+    sa.Column("renamed_hash", sa.Text),
     sa.UniqueConstraint(*KEY, name="ratchet_predictions_once"),
 )
 

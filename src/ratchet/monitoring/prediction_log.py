@@ -163,7 +163,8 @@ class PredictionLog:
         """Write down what came true, beside every answer for these rows.
 
         An answer whose row was another one, by its hash, gets no truth: its key was given to a row
-        that it was not asked about. That is told as a warning.
+        that it was not asked about. A warning tells that once, and ``renamed_hash`` keeps the hash
+        of the row that the key names now.
 
         A truth that differs from the one that stands there is a correction: it replaces it, with
         its own ``truth_at``; the first one is kept as ``first_truth``, and a warning is logged.
@@ -217,15 +218,27 @@ class PredictionLog:
         return pd.Series([text for _, text in pairs], [key for key, _ in pairs], dtype="str")
 
     def _tell_renamed(self, use_case: str, target: str, logged: pd.Series, now: pd.Series) -> None:
-        """Warn of answers whose keys name other rows now."""
+        """Warn of answers whose keys name other rows now, once of each such row."""
         same = logged[logged.index.isin(now.index)]
         other = same.index[is_other(same, now.reindex(same.index))].unique()
-        if len(other):
+        if not len(other):
+            return
+        table = PREDICTIONS.c
+        of_target = sa.and_(table.use_case == use_case, table.target == target)
+        told = sa.select(table.row_key, table.renamed_hash).distinct().where(of_target)
+        rename = sa.update(PREDICTIONS).values(renamed_hash=sa.bindparam("hash", type_=sa.Text))
+        rename = rename.where(of_target, table.row_key == sa.bindparam("of"))
+        with self._begin() as connection:
+            known = {tuple(pair) for pair in connection.execute(told)}
+            new = [{"of": key, "hash": now[key]} for key in other if (key, now[key]) not in known]
+            if new:
+                connection.execute(rename, new)
+        if new:
             LOGGER.warning(
                 "%s: %d keys of logged predictions of %s name other rows now (%s): these answers "
                 "get no truth of the new rows; where values of a row are revised later, "
                 "data.columns.<name>.revised says so",
-                *(use_case, len(other), target, ", ".join(other[:5])),
+                *(use_case, len(new), target, ", ".join(each["of"] for each in new[:5])),
             )
 
     def rows(

@@ -5,11 +5,27 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _OURS = re.compile(r"ratchet\.use_cases\.[a-z]\w*\.[a-z]\w*")
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+_NUMBER = re.compile(r"\s*[+-]?[\d._]+(e[+-]?\d+)?\s*", re.IGNORECASE)
+
+
+def _with_unit(length: str) -> str:
+    """A length of time, of which pandas would take a mere number for nanoseconds, or for days."""
+    if _NUMBER.fullmatch(length):
+        raise ValueError(
+            f"expected a length of time with its unit, such as {length.strip()}D or "
+            f"{length.strip()}h, got {length!r}"
+        )
+    return length
+
+
+Length = Annotated[str, AfterValidator(_with_unit)]
+"""A length of time as pandas writes it, with its unit."""
 
 
 class Params(BaseModel):

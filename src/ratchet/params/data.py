@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
-from ratchet.params.base import Derived, Params, Share
+from ratchet.params.base import Derived, Length, Params, Share
 from ratchet.params.names import SERIES_PREFIX
 
 SERIES_KEY = "row"
@@ -156,7 +156,7 @@ class Series(Params):
     """
 
     id: str | None = None
-    frequency: str | None = None
+    frequency: Length | None = None
     season: Annotated[int, Field(ge=1)]
     absent: dict[str, float | Literal["previous"]] = {}
     begins: Literal["first_row", "first_step"] = "first_row"
@@ -188,7 +188,7 @@ class Data(Params):
     series: Series | None = None
     calendar: list[str] = []
     split: Split = Split()
-    ahead: str | None = "1D"
+    ahead: Length | None = "1D"
 
     @model_validator(mode="after")
     def _name_known_columns(self) -> Self:

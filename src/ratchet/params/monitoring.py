@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ratchet.params.base import Params, Share
+from ratchet.params.base import Length, Params, Share
 from ratchet.params.release import NotNegative, Positive
 
 
@@ -24,7 +24,7 @@ class Watch(Params):
         cooldown: windows after a change of models in which nothing is done.
     """
 
-    window: str = "7D"
+    window: Length = "7D"
     min_rows: Annotated[int, Field(ge=1)] = 20
     rollback_above: NotNegative = 0.05
     retrain_above: NotNegative = 0.03

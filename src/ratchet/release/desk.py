@@ -32,10 +32,9 @@ class Desk:
     @classmethod
     def open(cls, registry: Registry, use_case: str, actor: str) -> Desk:
         """Finish what an earlier action left undone, and look where things stand."""
-        registry.repair(use_case)
-        for doubt in [*registry.checkpoint.update(use_case), registry.ledger.ahead(use_case)]:
-            if doubt:
-                LOGGER.warning("%s", doubt)
+        for told in [*registry.repair(use_case), registry.ledger.ahead(use_case)]:
+            if told:
+                LOGGER.warning("%s", told)
         return cls(registry, use_case, actor, registry.ledger.state(use_case))
 
     def expect(self, event: str, seq: int) -> None:
@@ -78,7 +77,8 @@ class Desk:
             self.rehearse(self.state.champion, check)
         except RegistryError as error:
             raise RegistryError(
-                f"{self.use_case}: not promoted, for there would be no way back: {error}"
+                f"{self.use_case}: not promoted, for there would be no way back: {error} "
+                f"(kedro ratchet promote --no-way-back does without)"
             ) from error
 
     def go_back(self, version: str | None, check: Check) -> tuple[str, dict[str, str]]:

@@ -185,12 +185,30 @@ class Registry:
             number = (
                 same[0].number
                 if same
-                else create_version(
-                    self.client, use_case, folder, {DIGEST: bundle_digest(folder), **tags}, run_id
-                )
+                else self._create(use_case, folder, {DIGEST: bundle_digest(folder), **tags}, run_id)
             )
             mark(folder)
         self.repair(use_case)
+        return number
+
+    def _create(
+        self, use_case: str, folder: Path, tags: Mapping[str, Any], run_id: str | None
+    ) -> str:
+        """Make a version whose number no decision is about.
+
+        A model that somebody has deleted in MLflow counts from 1 again: what the ledger says of the
+        earlier versions, their digests and quarantine, must not be taken for theirs.
+        """
+        decided, passed = {entry.version for entry in self.ledger.entries(use_case)}, list[str]()
+        while (number := create_version(self.client, use_case, folder, tags, run_id)) in decided:
+            self.client.delete_model_version(model_name(use_case), number)
+            passed.append(number)
+        if passed:
+            LOGGER.warning(
+                "%s: the model was made anew in MLflow; the numbers %s are those of earlier "
+                "versions in the ledger and are left out (docs/how-to/promote-and-roll-back.md)",
+                *(use_case, f"{passed[0]} to {passed[-1]}"),
+            )
         return number
 
     def note(self, use_case: str, version: str, tags: Mapping[str, str]) -> None:
