@@ -1,0 +1,252 @@
+"""Rows to answers, and answers to JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import Request
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.params import Target
+from ratchet.serving.calls import Call, call_of
+from ratchet.serving.errors import Problem, of_row
+from ratchet.serving.keys import Keys
+from ratchet.serving.metrics import Metrics
+from ratchet.serving.models import (
+    Answered,
+    AnswerLog,
+    Measurements,
+    Models,
+    QueueFullError,
+    Serving,
+    Truths,
+)
+from ratchet.serving.settings import Settings
+
+LOGGER = logging.getLogger(__name__)
+FAILED = "the model has failed on this row; whoever runs the service finds the reason in its log"
+SCALE_DIGITS = 12  # of probabilities: what lies beyond is rounding
+
+
+@dataclass
+class Service:
+    """All that routes need.
+
+    Attributes:
+        settings: the settings.
+        models: what serves.
+        metrics: what is counted.
+        keys: who may do what.
+        log: where answers go; without one they are not written down.
+        measurements: where measurements go.
+        truths: where it goes what came true.
+        slow: requests that wait for a version that is not compiled.
+    """
+
+    settings: Settings
+    models: Models
+    metrics: Metrics
+    keys: Keys
+    log: AnswerLog | None = None
+    measurements: Measurements | None = None
+    truths: Truths | None = None
+    slow: int = 0
+
+    def champion(self, use_case: str) -> Serving:
+        """What answers for a use case.
+
+        Raises:
+            Problem: there is no such use case, or nothing serves yet; says what to do.
+        """
+        serving = self.models.champion(use_case)
+        if serving is not None:
+            return serving
+        names = list(self.models.use_cases())
+        if use_case not in names:
+            there = ", ".join(sorted(names)) or "none yet"
+            raise Problem(
+                404,
+                "unknown-use-case",
+                f"there is no use case '{use_case[:60]}'; there are: {there}",
+            )
+        why = self.models.problems().get(use_case)
+        detail = why or (
+            f"no version of {use_case} serves yet: `kedro run` trains one and lets it serve, "
+            f"`kedro ratchet status` says how it stands"
+        )
+        raise Problem(503, "nothing-serves", detail, headers={"retry-after": "5"})
+
+    async def answer(
+        self,
+        request: Request,
+        serving: Serving,
+        rows: Sequence[Row],
+        names: Mapping[str, str] | None = None,
+    ) -> list[Answer]:
+        """Answer the rows of a request by one version, and write the answers down.
+
+        Args:
+            request: the request.
+            serving: the version.
+            rows: raw fields.
+            names: column -> how the request called it, for errors.
+
+        Raises:
+            Problem: a row cannot be answered, the model fails, or too much waits already.
+        """
+        call, started = call_of(request), time.perf_counter()
+        if serving.degraded is not None and self.slow >= self.settings.limits.slow_answers:
+            raise _busy("this version answers slowly, and too many requests wait for it")
+        self.slow += serving.degraded is not None
+        try:
+            answers = await self._in_chunks(serving, rows, names)
+        except Problem:
+            raise
+        except Exception as error:
+            raise self._failed(serving, rows, call, error) from None
+        finally:
+            self.slow -= serving.degraded is not None
+            spent = call.span("answer", started)
+        self._write(serving, rows, answers, call, spent)
+        self.metrics.answered(serving, answers, spent / 1e3)
+        return answers
+
+    async def _in_chunks(
+        self, serving: Serving, rows: Sequence[Row], names: Mapping[str, str] | None
+    ) -> list[Answer]:
+        """Some rows at a time, so that other requests do not wait for a large batch."""
+        size, answers = self.settings.limits.chunk_rows, list[Answer]()
+        for first in range(0, len(rows), size):
+            if first:
+                await asyncio.sleep(0)
+            try:
+                found = serving.answerer.answer(rows[first : first + size])
+                part = await found if inspect.isawaitable(found) else found
+            except RequestError as error:
+                self.metrics.refused.labels(serving.name).inc()
+                raise of_row(error, names, first) from None
+            _check_finite(part)
+            answers += part
+        return answers
+
+    def _failed(
+        self, serving: Serving, rows: Sequence[Row], call: Call, error: Exception
+    ) -> Problem:
+        LOGGER.error(
+            "Request %s: version %s of %s has failed",
+            *(call.request_id, serving.version, serving.name),
+            exc_info=error,
+        )
+        self.metrics.failures.labels(serving.name).inc()
+        if self.log is not None:
+            self.log.write_error(serving, rows, call.request_id, type(error).__name__)
+        return Problem(500, "failed", FAILED)
+
+    def _write(
+        self,
+        serving: Serving,
+        rows: Sequence[Row],
+        answers: Sequence[Answer],
+        call: Call,
+        spent: float,
+    ) -> None:
+        if self.log is None:
+            return
+        started = time.perf_counter()
+        now = datetime.now(UTC)
+        try:
+            self.log.write(
+                Answered(serving, rows, answers, call.request_id, now, spent, call.actor)
+            )
+        except QueueFullError:
+            raise _busy("answers come faster than they can be written down") from None
+        call.span("log", started)
+
+
+def _busy(why: str) -> Problem:
+    return Problem(503, "busy", f"{why}; try again in a moment", headers={"retry-after": "1"})
+
+
+def _check_finite(answers: Sequence[Answer]) -> None:
+    """An answer that is no number is none."""
+    for answer in answers:
+        for target, said in answer.predictions.items():
+            numbers = [said.value, said.low, said.high, *(said.probabilities or {}).values()]
+            if any(isinstance(each, float) and math.isnan(each) for each in numbers):
+                raise ArithmeticError(f"{target} of row {answer.key} is not a number")
+            if isinstance(said.value, float) and math.isinf(said.value):
+                raise ArithmeticError(f"{target} of row {answer.key} is infinite")
+
+
+def about(serving: Serving, call: Call) -> dict[str, Any]:
+    """What every answer says of itself."""
+    return {
+        "use_case": serving.name,
+        "model_version": serving.version,
+        "predicted_at": moment(datetime.now(UTC)),
+        "request_id": call.request_id,
+    }
+
+
+def as_json(answer: Answer, targets: Mapping[str, Target]) -> dict[str, Any]:
+    """An answer as clients get it."""
+    return {
+        "key": answer.key,
+        "time": None if answer.time is None else moment(answer.time),
+        "series": answer.series,
+        "predictions": {
+            name: prediction_json(said, targets[name]) for name, said in answer.predictions.items()
+        },
+        "not_given": list(answer.not_given),
+        "basis": answer.basis,
+    }
+
+
+def prediction_json(said: Prediction, target: Target) -> dict[str, Any]:
+    """What is said of one target: a class with its probability, or a number with its interval."""
+    if said.probabilities is not None:
+        shown = {name: round(float(p), SCALE_DIGITS) for name, p in said.probabilities.items()}
+        return {
+            "value": said.value,
+            "probability": shown.get(str(said.value)),
+            "probabilities": shown,
+        }
+    return {
+        "value": said.value,
+        "low": _finite(said.low),
+        "high": _finite(said.high),
+        "confidence": None if said.low is None else target.confidence,
+        "unit": target.unit or None,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    """An end of an interval; where it is open there is none."""
+    return None if value is None or math.isinf(value) else value
+
+
+def moment(value: datetime) -> str:
+    """A time in UTC, as ISO 8601 writes it."""
+    plain = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+    return plain.isoformat(timespec="milliseconds" if plain.microsecond else "seconds") + "Z"
+
+
+def json_response(content: Any, status: int = 200) -> Response:
+    """A response of JSON."""
+    return Response(to_json(content, inf_nan_mode="null"), status, media_type="application/json")
+
+
+def service_of(request: Request) -> Service:
+    """The service that a request is for."""
+    service: Service = request.app.state.service
+    return service

@@ -1,0 +1,104 @@
+"""The application: routes, and what is done around them.
+
+Further pages and routes are a module with a router each, and a line in ``ROUTERS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+import ratchet
+from ratchet.serving import pages
+from ratchet.serving.answering import Service
+from ratchet.serving.errors import add_handlers
+from ratchet.serving.keys import Keys
+from ratchet.serving.metrics import Metrics
+from ratchet.serving.middleware import Bodies, Requests
+from ratchet.serving.models import AnswerLog, Measurements, Models, Truths
+from ratchet.serving.openapi import OpenApi
+from ratchet.serving.replays import Replays
+from ratchet.serving.routes import films, handing_in, health, home, load, metrics, predict
+from ratchet.serving.security import Guard, check_exposure
+from ratchet.serving.settings import Settings
+
+ROUTERS = (
+    home.router,
+    health.router,
+    metrics.router,
+    films.router,  # before those with any use case in the path
+    load.router,
+    predict.router,
+    handing_in.router,
+)
+
+DESCRIPTION = """\
+Answers of the models that serve, from raw fields. Each has a calibrated probability or a conformal
+interval, the version of the model, and the id of the request.
+
+What is wrong with a request is told as problem details (RFC 9457) that name the row and the field.
+"""
+
+
+def create_app(
+    settings: Settings,
+    models: Models,
+    *,
+    log: AnswerLog | None = None,
+    measurements: Measurements | None = None,
+    truths: Truths | None = None,
+    worker: int = 0,
+) -> FastAPI:
+    """Make the application.
+
+    Args:
+        settings: the settings.
+        models: what serves.
+        log: where answers are written down.
+        measurements: where measurements go.
+        truths: where it goes what came true.
+        worker: number of this process, of several behind the same port.
+
+    Raises:
+        ConfigError: others than this machine could reach it without a key.
+    """
+    keys = Keys(settings.keys_file)
+    check_exposure(settings, keys)
+    service = Service(
+        settings, models, Metrics(models, log), keys, log, measurements=measurements, truths=truths
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(models.stop)
+            await models.start()
+            if ports := settings.metrics_ports:
+                server = service.metrics.serve(settings.metrics_host, ports[worker])
+                stack.callback(server.server_close)
+                stack.callback(server.shutdown)
+            yield
+
+    app = FastAPI(
+        title="Ratchet",
+        version=ratchet.__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # made of our own assets, see ``pages``
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.state.replays = Replays()
+    for router in ROUTERS:
+        app.include_router(router)
+    pages.mount(app)
+    add_handlers(app)
+    app.openapi = OpenApi(app, service)  # type: ignore[method-assign]
+    # The last one is the outermost.
+    app.add_middleware(Bodies, limits=settings.limits)
+    app.add_middleware(Guard, settings=settings, keys=keys)
+    app.add_middleware(Requests, metrics=service.metrics)
+    return app

@@ -1,0 +1,75 @@
+"""What belongs to one request: its id, who asks, and how long each part has taken."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ratchet.serving.keys import Key
+
+_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+SCOPE = "ratchet.call"
+"""Where the call stands in the scope of ASGI."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One request.
+
+    Attributes:
+        request_id: its id: that of the client, if it gave one.
+        key: key of the client; ``None`` without one.
+        local: whether it comes from this machine.
+        started: when it began, by the clock of ``time.perf_counter``.
+        spans: part of the work -> milliseconds, for ``Server-Timing``.
+    """
+
+    request_id: str
+    key: Key | None = None
+    local: bool = False
+    started: float = field(default_factory=time.perf_counter)
+    spans: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def actor(self) -> str | None:
+        """Name of the key."""
+        return None if self.key is None else self.key.name
+
+    @property
+    def milliseconds(self) -> float:
+        """Time since it began."""
+        return (time.perf_counter() - self.started) * 1e3
+
+    def span(self, name: str, started: float) -> float:
+        """Note that a part of the work has ended; milliseconds that it took in all."""
+        self.spans[name] = self.spans.get(name, 0.0) + (time.perf_counter() - started) * 1e3
+        return self.spans[name]
+
+    def server_timing(self) -> str:
+        """Value of the header ``Server-Timing``."""
+        parts = [*self.spans.items(), ("total", self.milliseconds)]
+        return ", ".join(f"{name};dur={spent:.2f}" for name, spent in parts)
+
+
+def call_of(request: Any) -> Call:
+    """The call that a request is."""
+    call: Call = request.scope[SCOPE]
+    return call
+
+
+def id_of(given: str | None) -> str:
+    """Id of a request: what the client gave, where that is fit for logs; otherwise a new one."""
+    return given if given is not None and _ID.fullmatch(given) else new_id()
+
+
+def new_id() -> str:
+    """A version 7 UUID (RFC 9562): such ids sort by time, which indexes of databases like."""
+    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))

@@ -1,0 +1,175 @@
+"""What a client is told when there is no answer: problem details of RFC 9457, in JSON.
+
+Nothing of models, files or traces is in them. Each has the id of its request, by which the log of
+the service tells the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ratchet.compiled.answers import RequestError
+
+MEDIA_TYPE = "application/problem+json"
+
+TITLES = {
+    "invalid-rows": "A row cannot be answered",
+    "conflict": "Something is missing that may come",
+    "malformed": "The body cannot be read",
+    "too-large": "The request is too large",
+    "media-type": "The body is not JSON",
+    "unknown-use-case": "There is no such use case",
+    "nothing-serves": "Nothing serves yet",
+    "busy": "Too much is waiting already",
+    "key-needed": "A key is needed",
+    "not-allowed": "This is not allowed",
+    "wrong-host": "The service has another name",
+    "too-many-requests": "Too many requests",
+    "too-slow": "The request took too long",
+    "reused-key": "The Idempotency-Key was used for another request",
+    "failed": "The service has failed",
+}
+"""Kind of a problem -> what it is called."""
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    row: int | None = None
+    """Number of the row in the request, from 0."""
+    field: str | None = None
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """Why there is no answer (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] = []
+    request_id: str | None = None
+
+
+class Problem(HTTPException):
+    """A request that gets no answer.
+
+    Args:
+        status: HTTP status.
+        kind: one of ``TITLES``.
+        detail: what was found, what was expected, and the way out.
+        errors: the same by row and field.
+        headers: further headers of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, detail, dict(headers or {}))
+        self.kind = kind
+        self.errors = errors
+
+    def response(self, request_id: str | None) -> Response:
+        """The answer that tells it."""
+        content = ProblemDetails(
+            type=f"urn:ratchet:{self.kind}" if self.kind in TITLES else "about:blank",
+            title=TITLES.get(self.kind, self.kind),
+            status=self.status_code,
+            detail=str(self.detail),
+            errors=list(self.errors),
+            request_id=request_id,
+        )
+        body = to_json(content)
+        return Response(body, self.status_code, dict(self.headers or {}), MEDIA_TYPE)
+
+
+def of_row(error: RequestError, names: Mapping[str, str] | None = None, first: int = 0) -> Problem:
+    """The problem of a row that cannot be answered.
+
+    Args:
+        error: what is wrong.
+        names: column -> how the request called it.
+        first: number of the row that the error counts from.
+    """
+    name = (names or {}).get(error.field or "", error.field)
+    message = str(error)
+    if error.field and name and name != error.field:
+        message = message.replace(f"'{error.field}'", f"'{name}'")
+    found = FieldProblem(row=first + error.row, field=name, message=message)
+    place = f"row {found.row}" + (f", {name}" if name else "")
+    status, kind = (409, "conflict") if error.kind == "conflict" else (422, "invalid-rows")
+    return Problem(status, kind, f"{place}: {message}", errors=[found])
+
+
+def of_validation(
+    error: ValidationError | RequestValidationError, row: int | None = None
+) -> Problem:
+    """The problem of a body that is not as its schema says."""
+    found = [_field(problem, row) for problem in error.errors()]
+    first = found[0]
+    detail = f"{first.field}: {first.message}" if first.field else first.message
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return Problem(422, "invalid-rows", f"{detail}{more}", errors=found)
+
+
+def _field(problem: Mapping[str, Any], row: int | None) -> FieldProblem:
+    place = [str(part) for part in problem["loc"] if part not in ("body", "query", "path")]
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message = "there is no such field"
+    return FieldProblem(row=row, field=".".join(place) or None, message=message)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Let every error of a route become a problem."""
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return as_problem(error, request.url.path).response(request_id(request.scope))
+
+    async def row(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestError)
+        return of_row(error).response(request_id(request.scope))
+
+    async def validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return of_validation(error).response(request_id(request.scope))
+
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestError, row)
+    app.add_exception_handler(RequestValidationError, validation)
+
+
+def as_problem(error: HTTPException, path: str) -> Problem:
+    """The problem that an error of the framework stands for."""
+    if isinstance(error, Problem):
+        return error
+    details = {
+        404: f"nothing is at {path[:200]}; /docs lists what there is",
+        405: f"{path[:200]} does not take this method; /docs lists what there is",
+    }
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = details.get(error.status_code, str(error.detail))
+    return Problem(error.status_code, phrase, detail, headers=error.headers)
+
+
+def request_id(scope: Mapping[str, Any]) -> str | None:
+    """Id of the request, where the middleware has given one."""
+    call = scope.get("ratchet.call")
+    return None if call is None else str(call.request_id)

@@ -1,0 +1,111 @@
+"""OpenAPI of what serves at the moment: made anew when another contract takes over."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from ratchet.serving import schemas
+from ratchet.serving.answering import Service
+from ratchet.serving.errors import ProblemDetails
+from ratchet.serving.models import Serving
+
+_REFERENCE = "#/components/schemas/{model}"
+
+Schema = dict[str, Any]
+
+
+class OpenApi:
+    """Makes the description of an application, and keeps it as long as the same versions serve.
+
+    Args:
+        app: the application.
+        service: what serves.
+    """
+
+    def __init__(self, app: FastAPI, service: Service) -> None:
+        self._app, self._service = app, service
+        self._general: Schema | None = None
+        self._made: tuple[tuple[tuple[str, str], ...], Schema] | None = None
+
+    def __call__(self) -> Schema:
+        """The description."""
+        models = self._service.models
+        serving = [found for name in models.use_cases() if (found := models.champion(name))]
+        state = tuple((each.name, each.digest) for each in serving)
+        if self._made is None or self._made[0] != state:
+            self._made = (state, self._describe(serving))
+        return self._made[1]
+
+    def _describe(self, serving: list[Serving]) -> Schema:
+        if self._general is None:
+            self._general = self._of_routes()
+        made: Schema = copy.deepcopy(self._general)
+        for each in serving:
+            for path, describe in _BY_ROUTE.items():
+                general = made["paths"].get(path, {}).get("post")
+                if general and (operation := describe(general, each, self._rows)):
+                    made["paths"][path.replace("{use_case}", each.name)] = {"post": operation}
+        return made
+
+    def _of_routes(self) -> Schema:
+        app = self._app
+        made: Schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+        )
+        schema = ProblemDetails.model_json_schema(ref_template=_REFERENCE)
+        components = made.setdefault("components", {}).setdefault("schemas", {})
+        components |= {**schema.pop("$defs", {}), "ProblemDetails": schema}
+        # What FastAPI adds by itself: errors here have another shape.
+        for name in ("HTTPValidationError", "ValidationError"):
+            components.pop(name, None)
+        for path in made["paths"].values():
+            for operation in path.values():
+                _mend_validation(operation)
+        return made
+
+    @property
+    def _rows(self) -> int:
+        return self._service.settings.limits.batch_rows
+
+
+def _mend_validation(operation: Schema) -> None:
+    found = operation["responses"].get("422", {}).get("content", {})
+    if "HTTPValidationError" in str(found.get("application/json", "")):
+        operation["responses"]["422"] = schemas.problems(422)[422]
+
+
+def _predict(general: Schema, serving: Serving, rows: int) -> Schema | None:
+    body = schemas.one_or_many(schemas.row_schema(serving), rows)
+    answer = schemas.response_schema(schemas.answer_schema(serving))
+    title = serving.use_case.about.title
+    return schemas.operation(general, serving, body, answer, f"Predict: {title}")
+
+
+def _observe(general: Schema, serving: Serving, rows: int) -> Schema | None:
+    if serving.use_case.data.series is None:
+        return None
+    body = schemas.one_or_many(schemas.measurement_schema(serving), rows)
+    title = serving.use_case.about.title
+    return schemas.operation(general, serving, body, None, f"Hand in measurements: {title}")
+
+
+def _truth(general: Schema, serving: Serving, rows: int) -> Schema | None:
+    body = schemas.one_or_many(schemas.truth_schema(serving), rows)
+    title = serving.use_case.about.title
+    return schemas.operation(general, serving, body, None, f"Hand in what came true: {title}")
+
+
+_BY_ROUTE: dict[str, Callable[[Schema, Serving, int], Schema | None]] = {
+    "/predict/{use_case}": _predict,
+    "/observe/{use_case}": _observe,
+    "/truth/{use_case}": _truth,
+}
+"""Route with a use case in it -> what describes it for one of them."""

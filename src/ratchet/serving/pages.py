@@ -1,0 +1,78 @@
+"""Pages for people: templates and static files of all routes, in one place."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+import ratchet
+from ratchet.serving.security import DOCS_POLICY
+
+STATIC = "/static"
+_DAY = "public, max-age=86400"
+
+
+class _Files(StaticFiles):
+    """Files that browsers may keep for a day."""
+
+    def file_response(self, *args: Any, **options: Any) -> Any:
+        """A file, which is no secret and seldom changes."""
+        response = super().file_response(*args, **options)
+        response.headers["cache-control"] = _DAY
+        return response
+
+
+def mount(app: FastAPI) -> None:
+    """Let an application serve our static files, and those of the pages of its documentation."""
+    folder = Path(str(files("ratchet.serving") / "static"))
+    vendored = Path(str(files("fastapi_offline") / "static"))
+    app.mount(f"{STATIC}/docs", _Files(directory=vendored), name="docs-assets")
+    app.mount(STATIC, _Files(directory=folder), name="static")
+    for path, template in (("/docs", "docs.html.j2"), ("/redoc", "redoc.html.j2")):
+        app.add_route(path, _documentation(template), include_in_schema=False)
+
+
+def _documentation(template: str) -> Any:
+    async def show(request: Request) -> HTMLResponse:
+        response = page(request, template)
+        response.headers["content-security-policy"] = DOCS_POLICY
+        return response
+
+    return show
+
+
+def wants_html(request: Request) -> bool:
+    """Whether a browser asks: it names HTML before anything else."""
+    return request.headers.get("accept", "").lstrip().startswith(("text/html", "application/xhtml"))
+
+
+def page(request: Request, template: str, **content: Any) -> HTMLResponse:
+    """A page.
+
+    Args:
+        request: what asks for it.
+        template: file in ``templates``.
+        content: what the template shows.
+    """
+    made = _templates().get_template(template)
+    return HTMLResponse(
+        made.render(**content, ratchet_version=ratchet.__version__, path=request.url.path)
+    )
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("ratchet.serving", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

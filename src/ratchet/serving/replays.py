@@ -1,0 +1,108 @@
+"""Requests that are sent again with the same ``Idempotency-Key``: the same response, once the work.
+
+Kept in memory, for a day at most: after a restart, and at another process, what is handed in again
+is told apart by the stores themselves, which know each row.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from fastapi import Request
+from starlette.responses import Response
+
+from ratchet.serving.calls import call_of
+from ratchet.serving.errors import Problem
+
+HEADER = "idempotency-key"
+_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_SECONDS = 24 * 3600.0
+_MOST = 10_000
+_LARGEST = 64 * 1024  # bytes of a response that is kept
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A request: the hash of its body, and its response as soon as there is one."""
+
+    digest: bytes
+    at: float
+    response: Response | None = None
+
+
+class Replays:
+    """Responses by client, route and key.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kept: OrderedDict[tuple[str, str, str], _Kept] = OrderedDict()
+
+    async def once(self, request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
+        """The response of the work, which is not done again for the same key.
+
+        Args:
+            request: the request; without the header everything is done.
+            work: makes the response.
+
+        Raises:
+            Problem: the key was used for another body, or its first request is not done yet.
+        """
+        given = request.headers.get(HEADER)
+        if given is None:
+            return await work()
+        if not _KEY.fullmatch(given):
+            raise Problem(
+                422, "reused-key", "Idempotency-Key: expected up to 200 visible ASCII characters"
+            )
+        key = (call_of(request).actor or "", request.url.path, given)
+        digest = sha256(await request.body()).digest()
+        if (response := self._known(key, digest)) is not None:
+            return response
+        kept = self._kept[key] = _Kept(digest, self._clock())
+        try:
+            response = await work()
+        except BaseException:
+            self._kept.pop(key, None)  # what has failed may be tried again
+            raise
+        if len(bytes(response.body)) <= _LARGEST:
+            kept.response = response
+        else:
+            self._kept.pop(key, None)
+        return response
+
+    def _known(self, key: tuple[str, str, str], digest: bytes) -> Response | None:
+        self._forget()
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        if kept.digest != digest:
+            raise Problem(
+                422, "reused-key", "Idempotency-Key: this key came with another body before"
+            )
+        if kept.response is None:
+            raise Problem(
+                409,
+                "conflict",
+                "the first request with this Idempotency-Key is still being worked on",
+                headers={"retry-after": "1"},
+            )
+        response = Response(kept.response.body, kept.response.status_code)
+        response.raw_headers = [*kept.response.raw_headers, (b"idempotent-replayed", b"true")]
+        return response
+
+    def _forget(self) -> None:
+        now = self._clock()
+        while self._kept:
+            key, kept = next(iter(self._kept.items()))
+            if len(self._kept) < _MOST and now - kept.at < _SECONDS:
+                return
+            del self._kept[key]

@@ -1,0 +1,68 @@
+"""``GET /health``: whether the service lives, whether it can answer, and how well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ratchet.serving.answering import Service, json_response, service_of
+from ratchet.serving.metrics import age_of
+from ratchet.serving.routes.home import version_json
+
+router = APIRouter(prefix="/health", tags=["health"])
+_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "it cannot answer yet"}}
+
+
+@router.get("", response_model=None, responses=_NOT_READY)
+async def health(request: Request) -> Response:
+    """Say how the service is: 200 where it answers for every use case with a champion, 503 else."""
+    content = state_of(service_of(request))
+    return json_response(content, 200 if content["ready"] else 503)
+
+
+@router.get("/live", response_model=None)
+async def live() -> Response:
+    """Say that the process works: for whoever would start it again otherwise."""
+    return json_response({"live": True})
+
+
+@router.get("/ready", response_model=None, responses=_NOT_READY)
+async def ready(request: Request) -> Response:
+    """Say whether requests may be sent here: for load balancers."""
+    found = state_of(service_of(request))
+    content = {"ready": found["ready"], "problems": found["problems"]}
+    return json_response(content, 200 if found["ready"] else 503)
+
+
+def state_of(service: Service) -> dict[str, Any]:
+    """How the service is."""
+    models = service.models
+    served = {
+        name: serving
+        for name in models.use_cases()
+        if (serving := models.champion(name)) is not None
+    }
+    problems = dict(models.problems())
+    unserved = [name for name in problems if name not in served]
+    is_ready = bool(served) and not unserved
+    if not served and not problems:
+        problems["service"] = "nothing serves yet: `kedro run` trains models and lets them serve"
+    slow = [name for name, serving in served.items() if serving.degraded is not None]
+    status = "degraded" if slow or problems else "ok"
+    return {
+        "status": status if is_ready else "not ready",
+        "live": True,
+        "ready": is_ready,
+        "degraded": slow,
+        "problems": problems,
+        "use_cases": {
+            name: {
+                **version_json(serving),
+                "age_seconds": round(age_of(serving.since)),
+            }
+            for name, serving in served.items()
+        },
+        "waiting_for_log": None if service.log is None else service.log.waiting,
+    }

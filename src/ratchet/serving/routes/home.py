@@ -1,0 +1,93 @@
+"""``GET /``: what serves, for programs and for people; ``GET /models-info``: the networks."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+import ratchet
+from ratchet.serving.answering import Service, json_response, moment, service_of
+from ratchet.serving.models import Serving
+from ratchet.serving.pages import page, wants_html
+
+router = APIRouter(tags=["what serves"])
+
+ARCHITECTURES = "learning/recurrent/architectures/architectures.json"
+"""Made by ``ratchet.learning.recurrent.architectures.page``: to make it takes Keras."""
+
+LINKS = {
+    "documentation": "/docs",
+    "openapi": "/openapi.json",
+    "health": "/health",
+    "metrics": "/metrics",
+    "models": "/models-info",
+}
+
+
+@router.get("/", response_model=None)
+async def what_serves(request: Request) -> Response:
+    """Say what serves: use cases, versions, targets and where to ask."""
+    service = service_of(request)
+    content = {
+        "service": "ratchet",
+        "version": ratchet.__version__,
+        "use_cases": [use_case_json(service, name) for name in service.models.use_cases()],
+        "links": LINKS,
+    }
+    return (
+        page(request, "home.html.j2", **content) if wants_html(request) else json_response(content)
+    )
+
+
+def use_case_json(service: Service, name: str) -> dict[str, Any]:
+    """A use case, and the version that answers for it."""
+    serving = service.models.champion(name)
+    if serving is None:
+        why = service.models.problems().get(name, "nothing serves yet")
+        return {"name": name, "serves": None, "why": why}
+    about = serving.use_case.about
+    return {
+        "name": name,
+        "title": about.title,
+        "question": " ".join(about.question.split()),
+        "serves": version_json(serving),
+        "targets": [
+            {
+                "name": target,
+                "task": each.task,
+                "classes": each.classes,
+                "unit": each.unit or None,
+            }
+            for target, each in serving.use_case.targets.items()
+        ],
+        "predict": f"/predict/{name}",
+    }
+
+
+def version_json(serving: Serving) -> dict[str, Any]:
+    """A version that answers."""
+    until = serving.trained_until
+    return {
+        "model_version": serving.version,
+        "digest": serving.digest,
+        "since": moment(serving.since),
+        "trained_until": None if until is None else moment(until),
+        "degraded": serving.degraded,
+    }
+
+
+@router.get("/models-info", response_model=None)
+async def models_info() -> Response:
+    """List the thirty recurrent architectures by family, with what can be searched."""
+    return Response(_architectures(), media_type="application/json")
+
+
+@cache
+def _architectures() -> bytes:
+    content = files("ratchet").joinpath(ARCHITECTURES).read_bytes()
+    return json.dumps(json.loads(content)).encode()

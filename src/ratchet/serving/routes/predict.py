@@ -1,0 +1,42 @@
+"""``POST /predict/{use_case}``: answers from raw fields."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from ratchet.serving.answering import about, as_json, json_response, service_of
+from ratchet.serving.bodies import read_rows
+from ratchet.serving.calls import call_of
+from ratchet.serving.schemas import problems
+from ratchet.serving.security import needs
+
+router = APIRouter(tags=["predictions"])
+
+
+@router.post(
+    "/predict/{use_case}",
+    dependencies=[Depends(needs("predict"))],
+    responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": ["object", "array"]}}},
+        }
+    },
+)
+async def predict(use_case: str, request: Request) -> Response:
+    """Answer one row or many of a use case by the version that serves.
+
+    A body is a row, a list of rows, or an object with a list in `rows`. Either all rows are
+    answered by the same version, or none.
+    """
+    service = service_of(request)
+    serving = service.champion(use_case)
+    columns = serving.use_case.data.columns
+    asked = await read_rows(request, service.settings.limits, list(columns))
+    answers = await service.answer(request, serving, asked.rows)
+    targets = serving.use_case.targets
+    said = [as_json(answer, targets) for answer in answers]
+    head = about(serving, call_of(request))
+    return json_response({**head, "answers": said} if asked.many else {**head, **said[0]})

@@ -1,0 +1,200 @@
+"""Settings of the service: where it listens, what it reads, and how much it takes at once.
+
+``kedro ratchet serve`` makes them of ``conf/*/serving.yml`` and of what Kedro's configuration says
+of the registry; the serving process gets them as JSON and so needs no Kedro.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ratchet.errors import ConfigError
+
+METRICS_PORT = 9464
+"""Where the metrics of several workers are, if nothing else is set: one port per worker."""
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "::1")
+"""How a browser on the same machine may call us."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Group(BaseModel):
+    """Unknown keys are refused, values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Group):
+    """How much a request, and a client, may ask for.
+
+    Attributes:
+        row_bytes: size of the body of a request about one row.
+        batch_bytes: size of a body with many rows.
+        batch_rows: rows of one request.
+        chunk_rows: rows that are answered before other requests get their turn.
+        rate: requests per second of one key, or of one address without a key; 0 for any number.
+            This machine itself is not counted as long as no keys are needed.
+        burst: requests that may come at once.
+        slow_answers: requests that may wait for a version that is not compiled.
+        body_seconds: time a client has to send its request, headers included.
+        idle_seconds: time after which a connection is closed on which nothing is asked.
+    """
+
+    row_bytes: Count = 64 * 1024
+    batch_bytes: Count = 8 * 1024 * 1024
+    batch_rows: Count = 10_000
+    chunk_rows: Count = 128
+    rate: Annotated[float, Field(ge=0)] = 100.0
+    burst: Count = 200
+    slow_answers: Count = 20
+    body_seconds: Positive = 10.0
+    idle_seconds: Positive = 30.0
+
+
+class Settings(_Group):
+    """Settings of a serving process.
+
+    Attributes:
+        host: address to listen on. Others than this machine's own need keys.
+        port: port to listen on.
+        workers: processes behind that port, each with one thread.
+        metrics_port: a port of its own for the metrics, of several workers the first of as many
+            ports; without one they are at ``/metrics`` of the service.
+        metrics_host: address of the metrics' port.
+        database_url: database of decisions and predictions.
+        bundles: folder of the versions.
+        state: folder of the service's own files: the journal of answers, and the like.
+        keys_file: who may do what, see ``kedro ratchet keys``.
+        public_predictions: let everybody ask for predictions, where there are keys.
+        allowed_hosts: names by which clients may call the service, beside this machine's own.
+        use_cases: names of all use cases, whether or not something serves.
+        films: use case behind ``/predict/classification`` and ``/predict/regression``.
+        power: use case behind ``/predict``.
+        poll_seconds: how often the ledger is looked at.
+        shadow: let a challenger answer the same rows beside the champion, unseen.
+        compiled: answer by compiled models where that is possible.
+        queue_rows: answers that may wait for the prediction log; beyond that requests get a 503.
+        stop_seconds: time that requests have to end after SIGTERM.
+        limits: how much may be asked for.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    metrics_port: Port | None = None
+    metrics_host: str = "127.0.0.1"
+    database_url: str = "sqlite:///mlflow.db"
+    bundles: Path = Path("data/06_models/bundles")
+    state: Path = Path("data/serving")
+    keys_file: Path = Path("conf/local/api_keys.json")
+    public_predictions: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    use_cases: tuple[str, ...] = ()
+    films: str = "films"
+    power: str = "power"
+    poll_seconds: Positive = 1.0
+    shadow: bool = True
+    compiled: bool = True
+    queue_rows: Count = 20_000
+    stop_seconds: Annotated[float, Field(gt=0, le=60)] = 4.0
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _keep_ports_apart(self) -> Self:
+        if self.port in self.metrics_ports:
+            raise ValueError(f"metrics_port: {self.port} is the port of the service itself")
+        if self.metrics_ports and self.metrics_ports[-1] > 65535:
+            raise ValueError(f"metrics_port: {self.workers} workers need as many ports from there")
+        return self
+
+    @property
+    def metrics_ports(self) -> list[int]:
+        """Ports of the metrics, one per worker; none where they are at ``/metrics``.
+
+        A counter of one of several processes behind a port would seem to jump with every scrape.
+        """
+        first = self.metrics_port
+        if first is None and self.workers == 1:
+            return []
+        first = METRICS_PORT if first is None else first
+        return [first + number for number in range(self.workers)]
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody but this machine can reach the service."""
+        return is_loopback(self.host)
+
+    @property
+    def address(self) -> str:
+        """Where a person on this machine finds the service."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{self.port}"
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether an address is one of this machine that others cannot reach."""
+    if host in LOOPBACK_NAMES:
+        return True
+    try:
+        found = ipaddress.ip_address(host or "")
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+def read_settings(content: Mapping[str, Any], place: str) -> Settings:
+    """Settings from what was configured.
+
+    Args:
+        content: their values.
+        place: where they stand, for messages.
+
+    Raises:
+        ConfigError: a key is unknown or a value cannot be used; one line for each.
+    """
+    try:
+        return Settings.model_validate(dict(content))
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        raise ConfigError("\n".join(f"{place}: {line}" for line in lines)) from error
+
+
+def load_settings(text: str) -> Settings:
+    """Settings from JSON, or from a file that holds it.
+
+    Raises:
+        ConfigError: there is no such file, it holds no JSON, or a value cannot be used.
+    """
+    place = "--settings"
+    if not text.lstrip().startswith("{"):
+        place, path = text, Path(text)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}; expected a file of settings") from error
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{place}: expected JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{place}: expected a JSON object of settings")
+    return read_settings(content, place)
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    path = ".".join(map(str, problem["loc"]))
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        group = Limits if problem["loc"][:1] == ("limits",) else Settings
+        message = f"unknown key; allowed are {', '.join(group.model_fields)}"
+    return f"{path}: {message}" if path else message

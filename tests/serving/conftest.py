@@ -1,0 +1,221 @@
+"""A service with versions that answer by rule, called without a network."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.params import UseCase
+from ratchet.serving.app import create_app
+from ratchet.serving.models import Answered, Fixed, QueueFullError, Serving, Taken
+from ratchet.serving.settings import Settings
+
+FILM = {
+    "film": 7,
+    "title": "A day",
+    "runtime": 95,
+    "released": "2012-06-08",
+    "date": "2012-06-08",
+    "year": 2012,
+    "month": 6,
+    "genres": ["Drama"],
+    "countries": ["USA"],
+}
+OPTIONAL = ("month", "languages", "certificate", "director", "writer", "cast", "studio")
+
+
+@pytest.fixture(scope="session")
+def use_cases() -> dict[str, UseCase]:
+    """Those of this project, as its parameters have them."""
+    from kedro.config import OmegaConfigLoader
+
+    from ratchet.config import read_use_cases
+    from ratchet.settings import CONFIG_LOADER_ARGS
+
+    conf = Path(__file__).parents[2] / "conf"
+    arguments: dict[str, Any] = {**CONFIG_LOADER_ARGS, "default_run_env": "base"}
+    return read_use_cases(OmegaConfigLoader(conf_source=str(conf), **arguments)["parameters"])
+
+
+class Ruled:
+    """Answers rows by a rule, and refuses those that are not as they should be."""
+
+    def __init__(self, serving: Callable[[], Serving]) -> None:
+        self._serving = serving
+        self.observed: list[Row] = []
+        self.asked: list[Row] = []
+
+    def answer(self, rows: Sequence[Row]) -> list[Answer]:
+        self.asked += rows
+        return [self._one(number, row) for number, row in enumerate(rows)]
+
+    def _one(self, number: int, row: Row) -> Answer:
+        serving = self._serving()
+        self._check(number, row, serving)
+        data = serving.use_case.data
+        key = str(row.get(data.key) or f"{serving.name}@{row.get(data.time or '')}")
+        predictions = {
+            name: Prediction("Bajo", probabilities={"Alto": 0.1, "Medio": 0.2, "Bajo": 0.7})
+            if target.is_classes
+            else Prediction(3.5, low=2.5, high=4.25)
+            for name, target in serving.use_case.targets.items()
+        }
+        missing = [name for name in serving.inputs if row.get(name) is None]
+        series = serving.name if data.series else None
+        time = dt.datetime(2015, 1, 1) if data.series else None
+        return Answer(key, predictions, time=time, series=series, not_given=missing)
+
+    def _check(self, number: int, row: Row, serving: Serving) -> None:
+        kinds: dict[str, Any] = {"list": list, "string": str, "date": str}
+        for name in row:
+            if name not in serving.inputs:
+                raise RequestError(f"there is no field '{name}'", field=name, row=number)
+        for name, optional in serving.inputs.items():
+            value = row.get(name)
+            if value is None and optional:
+                continue
+            kind = kinds.get(serving.use_case.data.columns[name].type, int | float)
+            if isinstance(value, bool) or not isinstance(value, kind):
+                raise RequestError(f"expected another type in '{name}'", field=name, row=number)
+            if name == "time" and str(value) >= "2016":
+                raise RequestError("measurements are missing", kind="conflict", row=number)
+
+    def observe(self, rows: Sequence[Row]) -> None:
+        self.observed += rows
+
+
+class Store:
+    """Keeps what is handed in, and knows a row again."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.actors: list[str | None] = []
+
+    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> Taken:
+        for number, row in enumerate(rows):
+            if "refuse" in row:
+                raise RequestError("cannot be taken", field="refuse", row=number)
+        new = [row for row in rows if row not in self.rows]
+        self.rows += new
+        self.actors.append(actor)
+        return Taken(len(new), same=len(rows) - len(new))
+
+
+class Log:
+    """Keeps answers; full when it is told so."""
+
+    def __init__(self) -> None:
+        self.written: list[Answered] = []
+        self.errors: list[str] = []
+        self.full = False
+
+    @property
+    def waiting(self) -> int:
+        return len(self.written)
+
+    def write(self, answered: Answered) -> None:
+        if self.full:
+            raise QueueFullError
+        self.written.append(answered)
+
+    def write_error(self, serving: Serving, rows: Sequence[Row], request: str, why: str) -> None:
+        self.errors.append(request)
+
+
+class Stand:
+    """A service under test, and what stands behind it."""
+
+    def __init__(self, use_cases: dict[str, UseCase], folder: Path, **options: Any) -> None:
+        self.log, self.measurements, self.truths = Log(), Store(), Store()
+        self.serving = [serving(name, use_cases[name]) for name in ("films", "power")]
+        self.settings = Settings(
+            keys_file=folder / "keys.json", state=folder, **{"films": "films", **options}
+        )
+        self.models = Fixed(self.serving, ["prices"])
+        self.app = create_app(
+            self.settings,
+            self.models,
+            log=self.log,
+            measurements=self.measurements,
+            truths=self.truths,
+        )
+
+    @property
+    def films(self) -> Ruled:
+        answerer: Any = self.serving[0].answerer
+        return answerer
+
+    @asynccontextmanager
+    async def client(
+        self, address: str = "127.0.0.1", **options: Any
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        transport = httpx.ASGITransport(self.app, client=(address, 50_000))
+        base = "http://127.0.0.1:8000"
+        async with httpx.AsyncClient(transport=transport, base_url=base, **options) as client:
+            yield client
+
+    def ask(self, method: str, path: str, address: str = "127.0.0.1", **options: Any) -> Any:
+        """One request, from its beginning to its end."""
+        import asyncio
+
+        async def ask() -> httpx.Response:
+            async with self.client(address) as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(ask())
+
+    def post(self, path: str, body: Any, **options: Any) -> Any:
+        return self.ask("POST", path, json=body, **options)
+
+
+def serving(name: str, use_case: UseCase, version: str = "3") -> Serving:
+    """A version of a use case that answers by a rule."""
+    data = use_case.data
+    if data.series:
+        inputs = {"time": False, "temperature": True, "workday": False}
+    else:
+        names = [column for column in data.columns if column not in TRUTH]
+        inputs = {column: column in OPTIONAL for column in names}
+    made: list[Serving] = []
+    made.append(
+        Serving(
+            use_case=use_case,
+            name=name,
+            version=version,
+            digest=f"{version:0>4}" * 16,
+            since=dt.datetime(2026, 11, 1, tzinfo=dt.UTC),
+            trained_until=dt.datetime(2014, 12, 31),
+            answerer=Ruled(lambda: made[0]),
+            inputs=inputs,
+            examples=[] if data.series else [FILM],
+        )
+    )
+    return made[0]
+
+
+TRUTH = ("rating", "reviews", "box_office")
+
+
+@pytest.fixture
+def stand(use_cases: dict[str, UseCase], tmp_path: Path) -> Stand:
+    """A service without keys, on this machine."""
+    return Stand(use_cases, tmp_path)
+
+
+@pytest.fixture
+def make_stand(use_cases: dict[str, UseCase], tmp_path: Path) -> Callable[..., Stand]:
+    """Make a service with settings of one's own."""
+    return lambda **options: Stand(use_cases, tmp_path, **options)
+
+
+@pytest.fixture
+def film() -> dict[str, Any]:
+    """A film, in the fields of the table."""
+    return dict(FILM)
