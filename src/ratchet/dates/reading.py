@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ratchet.dates.shapes import NUMBER
 from ratchet.dates.written import Clock, or_iso, read_format, read_numbers, read_shapes
 from ratchet.dates.zones import Place, in_zone, local, utc, without_zone
 from ratchet.params import Column
-
-_NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 
 
 def read_dates(
@@ -90,7 +89,7 @@ def _read(text: pd.Series, column: Column, place: Place) -> Clock:
         return or_iso(read_numbers(text, column.unit), text)
     if column.format is not None and column.format != "ISO8601":
         return or_iso(read_format(text, column.format), text)
-    numbers = text[text.str.fullmatch(_NUMBER)]
+    numbers = text[text.str.fullmatch(NUMBER)]
     if column.format is None and not numbers.empty:
         raise place.error(
             _as_text(place.values).isin(numbers),

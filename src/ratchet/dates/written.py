@@ -12,59 +12,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-_DAY_LENGTH = 86_400 * 10**6
-_MICROSECONDS: dict[str, float] = {
-    **{"s": 10**6, "ms": 10**3, "us": 1, "ns": 1e-3},
-    **{"D": _DAY_LENGTH, "excel": _DAY_LENGTH},
-}
-_EXCEL_EPOCH = int(np.datetime64("1899-12-30", "us").astype(np.int64))
-_FIRST, _LAST = (
-    int(np.datetime64(moment, "us").astype(np.int64))
-    for moment in ("0001-01-01", "9999-12-31T23:59:59.999999")
+from ratchet.dates.shapes import (
+    EXCEL_EPOCH,
+    FIRST,
+    ISO,
+    LAST,
+    MICROSECONDS,
+    MONTH_NUMBERS,
+    OFFSET,
+    SHAPES,
+    TIME,
+    full_year,
+    is_allowed,
+    offset_minutes,
 )
+
 _NOT_READ = np.datetime64("NaT", "us")
-
-_OFFSET = r"[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?"
-_TIME = (
-    r"(?:(?:[Tt]|,?\s+)(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})"
-    r"(?:[.,](?P<fraction>\d+))?)?)?(?:\s*(?P<half>[AaPp])\.?[Mm]\.?)?"
-    rf"(?:\s*(?P<offset>{_OFFSET}))?)?"
-)
-_WEEKDAY, _NAME = r"(?:[A-Za-z]{3,9}\.?,?\s+)?", r"(?P<name>[A-Za-z]{3,9})\.?"
-_DAY, _MONTH, _MARK, _SAME = (
-    r"(?P<day>\d{1,2})",
-    r"(?P<month>\d{1,2})",
-    r"(?P<mark>[-/.])",
-    "(?P=mark)",
-)
-_LONG, _SHORT = r"(?P<year>\d{4})", r"(?P<year>\d{2})"
-ISO = "year-month-day"
-_SHAPES: dict[str, str] = {
-    ISO: rf"{_LONG}{_MARK}{_MONTH}(?:{_SAME}{_DAY})?",
-    "YYYYMMDD": r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?=[Tt ]|$)",
-    "day first": rf"{_DAY}{_MARK}{_MONTH}{_SAME}{_LONG}",
-    "month first": rf"{_MONTH}{_MARK}{_DAY}{_SAME}{_LONG}",
-    "day first, short year": rf"{_DAY}{_MARK}{_MONTH}{_SAME}{_SHORT}",
-    "month first, short year": rf"{_MONTH}{_MARK}{_DAY}{_SAME}{_SHORT}",
-    "short year first": rf"{_SHORT}{_MARK}{_MONTH}{_SAME}{_DAY}",
-    "name of the month after the day": (
-        rf"{_WEEKDAY}{_DAY}\.?[\s-]*{_NAME}[\s,-]*(?P<year>\d{{4}}|\d{{2}})"
-    ),
-    "name of the month before the day": (
-        rf"{_WEEKDAY}{_NAME}[\s-]*{_DAY}(?:st|nd|rd|th)?,?\s+{_LONG}"
-    ),
-    "name of the month and year": rf"{_NAME}[\s,-]*{_LONG}",
-    "quarter": rf"{_LONG}[\s-]?[Qq](?P<quarter>[1-4])",
-}
-"""How dates without a ``format`` may be written; all values of a column fit one shape."""
-
-_MONTHS = (
-    *("january", "february", "march", "april", "may", "june", "july"),
-    *("august", "september", "october", "november", "december"),
-)
-_MONTH_NUMBERS = {
-    name: number for number, month in enumerate(_MONTHS, start=1) for name in (month, month[:3])
-} | {"sept": 9}
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +57,12 @@ def read_numbers(text: pd.Series, unit: str) -> Clock:
     """
     days = unit in ("D", "excel")
     numbers = pd.to_numeric(text, errors="coerce", dtype_backend="numpy_nullable")
-    first = _EXCEL_EPOCH if unit == "excel" else 0
-    passed = numbers.to_numpy(dtype=float, na_value=np.nan) * _MICROSECONDS[unit]
-    within = (passed + first >= _FIRST) & (passed + first <= _LAST)
+    first = EXCEL_EPOCH if unit == "excel" else 0
+    passed = numbers.to_numpy(dtype=float, na_value=np.nan) * MICROSECONDS[unit]
+    within = (passed + first >= FIRST) & (passed + first <= LAST)
     if numbers.dtype == "Int64" and not days:  # exact beyond 2^53
         exact = numbers.where(within, 0).to_numpy(dtype=np.int64)
-        whole = exact // 1000 if unit == "ns" else exact * int(_MICROSECONDS[unit])
+        whole = exact // 1000 if unit == "ns" else exact * int(MICROSECONDS[unit])
     else:  # a share of a day is exact to about a microsecond: 10:10 would become 10:09:59.999999
         step = 1000 if days else 1
         whole = (np.round(np.where(within, passed, 0) / step) * step).astype(np.int64)
@@ -153,9 +116,9 @@ def read_shapes(text: pd.Series, *, iso: bool, dayfirst: bool | None) -> list[Cl
         iso: nothing but ISO 8601 is looked for.
         dayfirst: whether the day stands before the month; ``None`` where it is not known.
     """
-    shapes = [name for name in _SHAPES if _is_allowed(name, iso, dayfirst)]
+    shapes = [name for name in SHAPES if is_allowed(name, iso, dayfirst)]
     some = text.iloc[:: max(1, len(text) // 1000)].astype(object)
-    shapes = [name for name in shapes if some.str.fullmatch(_SHAPES[name] + _TIME).any()]
+    shapes = [name for name in shapes if some.str.fullmatch(SHAPES[name] + TIME).any()]
     if shapes == [ISO] and not (clock := _read_iso(text)).unread.any():
         return [clock]
     clocks = [_read_shape(text, name) for name in shapes or [ISO]]
@@ -163,28 +126,20 @@ def read_shapes(text: pd.Series, *, iso: bool, dayfirst: bool | None) -> list[Cl
     return whole or [min(clocks, key=lambda clock: int(clock.unread.sum()))]
 
 
-def _is_allowed(shape: str, iso: bool, dayfirst: bool | None) -> bool:
-    if iso:
-        return shape in (ISO, "YYYYMMDD")
-    if dayfirst is None or not shape.startswith(("day", "month", "short")):
-        return True
-    return shape.startswith("day" if dayfirst else "month")
-
-
 def _read_iso(text: pd.Series) -> Clock:
     """ISO 8601 the fast way; not all that ``_read_shape`` reads is read."""
     moments = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
     read = moments.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
     offset = np.full(len(text), np.nan)
-    if text.str.contains(rf":.*(?:{_OFFSET})|[Tt ]\d+(?:{_OFFSET})").any():
-        offset = _minutes(text.str.extract(rf"[Tt ][\d:.,]*\s*({_OFFSET})$")[0])
+    if text.str.contains(rf":.*(?:{OFFSET})|[Tt ]\d+(?:{OFFSET})").any():
+        offset = _minutes(text.str.extract(rf"[Tt ][\d:.,]*\s*({OFFSET})$")[0])
         read += np.nan_to_num(offset * 60 * 10**6).astype("timedelta64[us]")
     return Clock(read, offset, ISO)
 
 
 def _read_shape(text: pd.Series, shape: str) -> Clock:
     """Text in one shape; unread where it does not fit, or where there is no such day or hour."""
-    parts = text.astype(object).str.extract(f"^(?:{_SHAPES[shape]}){_TIME}$")
+    parts = text.astype(object).str.extract(f"^(?:{SHAPES[shape]}){TIME}$")
     day, day_exists = _read_day(parts)
     time, time_exists = _read_time(parts)
     read = np.where(day_exists & time_exists, day + time, _NOT_READ)
@@ -193,23 +148,17 @@ def _read_shape(text: pd.Series, shape: str) -> Clock:
 
 def _read_day(parts: pd.DataFrame) -> tuple[Any, Any]:
     """Midnight of each day, and whether there is such a day."""
-    year = _each(parts["year"], _full_year)
+    year = _each(parts["year"], full_year)
     month = _each(parts["month"], int, 1) if "month" in parts else np.ones(len(parts), dtype=int)
     if "quarter" in parts:
         month = _each(parts["quarter"], int) * 3 - 2
     if "name" in parts:
-        month = _each(parts["name"], lambda name: _MONTH_NUMBERS.get(name.lower(), 0))
+        month = _each(parts["name"], lambda name: MONTH_NUMBERS.get(name.lower(), 0))
     day = _each(parts["day"], int, 1) if "day" in parts else np.ones(len(parts), dtype=int)
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     days = months.astype("datetime64[D]") + (day - 1)
     exists = (year > 0) & (month >= 1) & (month <= 12) & (day >= 1)
     return days.astype("datetime64[us]"), exists & (days.astype("datetime64[M]") == months)
-
-
-def _full_year(digits: str) -> int:
-    """A year of two digits is taken as POSIX takes ``%y``."""
-    year = int(digits)
-    return year if len(digits) > 2 else year + (2000 if year < 69 else 1900)
 
 
 def _read_time(parts: pd.DataFrame) -> tuple[Any, Any]:
@@ -226,14 +175,7 @@ def _read_time(parts: pd.DataFrame) -> tuple[Any, Any]:
 
 def _minutes(offset: pd.Series) -> npt.NDArray[np.float64]:
     """Offsets from UTC; NaN where there is none."""
-
-    def read(text: str) -> int:
-        if text.upper() in ("Z", "UTC", "GMT"):
-            return 0
-        digits = text[1:].replace(":", "").ljust(4, "0")
-        return int(f"{text[0]}1") * (int(digits[:2]) * 60 + int(digits[2:]))
-
-    return np.where(offset.isna(), np.nan, _each(offset, read))
+    return np.where(offset.isna(), np.nan, _each(offset, offset_minutes))
 
 
 def _each(part: pd.Series, read: Callable[[str], int], default: int = 0) -> npt.NDArray[np.int64]:

@@ -149,7 +149,7 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
     blank = [
         name
         for name, column in columns.items()
-        if column.nullable and name not in needs.required and _is_blank(rows, name)
+        if column.nullable and name not in needs.required and _is_blank(rows, name, column)
     ]
     given = {name: column for name, column in columns.items() if name not in blank}
     typed = read_contract(rows, given, data.key, steps=_steps(data))
@@ -160,8 +160,13 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
     return typed[list(columns)]
 
 
-def _is_blank(rows: DataFrame, name: str) -> bool:
-    return name not in rows or bool(rows[name].isna().all())
+def _is_blank(rows: DataFrame, name: str, column: Column) -> bool:
+    if name not in rows:
+        return True
+    from ratchet.values import without_blanks
+
+    values = rows[name] if column.type in ("string", "list") else without_blanks(rows[name])
+    return bool(values.isna().all())
 
 
 def _nothing(column: Column, n: int) -> Any:

@@ -1,0 +1,416 @@
+"""Raw fields of a row under the contract of the use case, without pandas.
+
+A value means what it means in a file, see ``preparation.typed_fields``; what is asked of a request
+beyond that is said in ``Contract.read_row``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import math
+import re
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ratchet.compiled.answers import RequestError, Row
+from ratchet.compiled.dates import Written
+
+if TYPE_CHECKING:
+    from ratchet.params import Column, UseCase
+
+Values = dict[str, Any]
+"""Typed values of a row by column of the contract; ``None`` where one is not known.
+
+``integer`` is an ``int``, ``number`` a ``float``, ``string`` a ``str``, ``list`` a list of ``str``,
+``date`` a ``datetime``: with the time zone of the column, or as the clock stands without one.
+"""
+
+LONGEST_TEXT = 1_000
+"""Characters of a text, and of a part of a list."""
+LONGEST_LIST = 100
+"""Parts of a list."""
+
+_EXACT = 2**53
+_INT64 = 2**63
+_NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+_TRUTHS = {"true": 1, "false": 0}
+_SHOWN = 60
+
+
+class _UnfitError(ValueError):
+    """A value that breaks the contract; says why where it is more than ``expected``."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Contract of one field of a row, see ``params.Column``.
+
+    Attributes:
+        type: ``integer``, ``number``, ``string``, ``date`` or ``list``.
+        required: whether a row has to have a value.
+        seen: whether a model looks at it, or at what is made of it.
+        separator: between the parts of a list that comes as text.
+        low: smallest number.
+        high: largest number.
+        first: first day of a date, ISO 8601.
+        last: last day of a date.
+        values: the only values, or parts of a list, that are allowed.
+        format: see ``params.Column``, as ``unit``, ``dayfirst`` and ``timezone``.
+    """
+
+    type: str
+    required: bool = True
+    seen: bool = True
+    separator: str = ", "
+    low: float | None = None
+    high: float | None = None
+    first: str | None = None
+    last: str | None = None
+    values: list[str] | None = None
+    format: str | None = None
+    unit: str | None = None
+    dayfirst: bool | None = None
+    timezone: str | None = None
+
+    @cached_property
+    def expected(self) -> str:
+        """What a value has to be, in words."""
+        if self.values is not None:
+            return f"{'a list of' if self.type == 'list' else 'one of'} {self.values}"
+        words = {
+            "integer": "a whole number",
+            "number": "a finite number",
+            "string": "text",
+            "list": "a list of text",
+            "date": f"a date ({self._written.how or 'such as 2020-01-31'})",
+        }[self.type]
+        low, high = (self.first, self.last) if self.type == "date" else (self.low, self.high)
+        shown = [f"{end:.15g}" if isinstance(end, float) else end for end in (low, high)]
+        if low is not None and high is not None:
+            return f"{words} from {shown[0]} to {shown[1]}"
+        if low is not None:
+            return f"{words}, {shown[0]} or {'later' if self.type == 'date' else 'more'}"
+        if high is not None:
+            return f"{words}, {shown[1]} or {'earlier' if self.type == 'date' else 'less'}"
+        return words
+
+    def read(self, value: Any) -> Any:
+        """Read a value as its type.
+
+        Args:
+            value: as JSON has it.
+
+        Returns:
+            As in ``Values``; ``None`` where there is none: null, and text of nothing but blanks
+            where no text is expected.
+
+        Raises:
+            ValueError: it breaks the contract; says why where that is more than ``expected``.
+        """
+        if value is None or (self._blank_is_nothing and isinstance(value, str) and _blank(value)):
+            return None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _UnfitError("leave out what is not known")
+        read = self._reader(value)
+        self._check(read)
+        return read
+
+    @cached_property
+    def _blank_is_nothing(self) -> bool:
+        return self.type in ("integer", "number", "date")
+
+    @cached_property
+    def _written(self) -> Written:
+        return Written(self.format, self.unit, self.dayfirst, self.timezone)
+
+    @cached_property
+    def _reader(self) -> Callable[[Any], Any]:
+        readers: dict[str, Callable[[Any], Any]] = {
+            "integer": _integer,
+            "number": _number,
+            "string": _text,
+            "list": self._list,
+            "date": self._date,
+        }
+        return readers[self.type]
+
+    @cached_property
+    def _allowed(self) -> frozenset[str]:
+        return frozenset(self.values or ())
+
+    @cached_property
+    def _days(self) -> tuple[dt.datetime, dt.datetime]:
+        low, high = self.first, self.last
+        return (
+            dt.datetime.fromisoformat(low) if low else dt.datetime.min,
+            dt.datetime.fromisoformat(high) if high else dt.datetime.max,
+        )
+
+    def _list(self, value: Any) -> list[str]:
+        if isinstance(value, str) and len(value) > LONGEST_LIST * LONGEST_TEXT:
+            raise _UnfitError(f"at most {LONGEST_LIST} parts")
+        if isinstance(value, list | tuple):
+            if len(value) > LONGEST_LIST:
+                raise _UnfitError(f"at most {LONGEST_LIST} parts")
+            texts = [_text(part) for part in value if part is not None]
+        elif isinstance(value, str):
+            texts = [_sound(part) for part in value.split(self.separator, LONGEST_LIST)]
+        else:
+            texts = _text(value).split(self.separator)
+        if len(texts) > LONGEST_LIST:
+            raise _UnfitError(f"at most {LONGEST_LIST} parts")
+        return [part.strip() for part in texts if part.strip()]
+
+    def _date(self, value: Any) -> dt.datetime | None:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise _UnfitError
+        if isinstance(value, str):
+            _sound(value)
+        return self._written.read(value)
+
+    def _check(self, value: Any) -> None:
+        if value is None or not (self._is_within(value) and self._is_among(value)):
+            raise _UnfitError
+
+    def _is_within(self, value: Any) -> bool:
+        if self.type == "date":
+            low, high = self._days
+            return bool(low <= value.replace(tzinfo=None) <= high)
+        return (self.low is None or bool(value >= self.low)) and (
+            self.high is None or bool(value <= self.high)
+        )
+
+    def _is_among(self, value: Any) -> bool:
+        if self.values is None:
+            return True
+        return self._allowed.issuperset(value if self.type == "list" else [_told(value)])
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a row to be answered may and has to have.
+
+    Attributes:
+        fields: by name of the column.
+        names_row: columns that no two rows of a request have in common: the key, or the time and
+            the name of the series.
+        time: column of the row's time.
+    """
+
+    fields: dict[str, Field]
+    names_row: list[str]
+    time: str | None = None
+
+    def read_rows(self, rows: Sequence[Row]) -> list[Values]:
+        """Read the rows of a request, see ``read_row``.
+
+        Raises:
+            RequestError: the first row that breaks the contract, or is there twice.
+        """
+        read = [self.read_row(row, number) for number, row in enumerate(rows)]
+        seen: dict[Hashable, int] = {}
+        for number, values in enumerate(read):
+            name = tuple(values[column] for column in self.names_row)
+            if (other := seen.setdefault(name, number)) != number:
+                columns = " and ".join(f"'{column}'" for column in self.names_row)
+                raise RequestError(
+                    f"row {number}: expected no two rows of one {columns}, row {other} has the "
+                    f"same: {', '.join(map(str, name))}",
+                    field=self.names_row[-1],
+                    row=number,
+                )
+        return read
+
+    def read_row(self, row: Row, number: int = 0) -> Values:
+        """Read the fields of a row: types, bounds and allowed values.
+
+        More is asked than of a file, for a mistake in a request is better said than guessed:
+        unknown fields, NaN, and lists or objects where text is expected are refused, as are texts
+        of more than 1,000 characters and lists of more than 100 parts.
+
+        Args:
+            row: fields by name, values as JSON has them.
+            number: place of the row in the request, from 0.
+
+        Raises:
+            RequestError: names the row and the field, and says what was expected.
+        """
+        if not row.keys() <= self.fields.keys():
+            raise self._unknown(next(name for name in row if name not in self.fields), number)
+        values: Values = {}
+        for name, field in self._fields:
+            given = row.get(name)
+            try:
+                value = None if given is None else field.read(given)
+            except ValueError as error:
+                raise _refused(name, field, given, number, str(error)) from None
+            if value is None and field.required:
+                why = "it cannot be empty" if name in row else "it is missing"
+                raise _refused(name, field, None, number, why)
+            values[name] = value
+        return values
+
+    def not_given(self, values: Values) -> list[str]:
+        """Fields that a model looks at and the row does not have."""
+        return [name for name in self._optional if values[name] is None]
+
+    @cached_property
+    def _fields(self) -> list[tuple[str, Field]]:
+        return list(self.fields.items())
+
+    @cached_property
+    def _optional(self) -> list[str]:
+        return [name for name, field in self.fields.items() if field.seen and not field.required]
+
+    def _unknown(self, name: Any, number: int) -> RequestError:
+        text = str(name)[:_SHOWN]
+        near = difflib.get_close_matches(text, self.fields, n=1)
+        hint = f"; is '{near[0]}' meant?" if near else ""
+        return RequestError(
+            f"row {number}: unknown field '{text}'{hint} Known are {list(self.fields)}",
+            field=text,
+            row=number,
+        )
+
+
+def contract_of(use_case: UseCase, *, measured: bool = False) -> Contract:
+    """What rows of a use case may and have to have.
+
+    Args:
+        use_case: the parameters.
+        measured: rows whose truth is known, as in the raw file, instead of rows to be answered.
+    """
+    from ratchet.preparation.needs import Needs, closure
+
+    data, needs, features = use_case.data, Needs(use_case), use_case.features
+    asked = list(data.columns) if measured else needs.columns
+    history = features.history
+    looked = [*features.columns, *([*history.entities, history.looked_up] if history else [])]
+    seen = closure(looked, data)
+    fields = {
+        name: _field(
+            column,
+            required=name in asked and (not column.nullable or name in needs.required),
+            seen=name in seen,
+        )
+        for name, column in data.columns.items()
+    }
+    names = [data.series.id, data.time] if data.series else [data.key]
+    return Contract(fields, [name for name in names if name], data.time)
+
+
+def _field(column: Column, *, required: bool, seen: bool) -> Field:
+    dates = column.type == "date"
+    low, high = (None if isinstance(end, dt.date) else end for end in (column.low, column.high))
+    first, last = (str(end) if dates and end else None for end in (column.low, column.high))
+    return Field(
+        type=column.type,
+        required=required,
+        seen=seen,
+        separator=column.separator,
+        low=low,
+        high=high,
+        first=first,
+        last=last,
+        values=column.values,
+        format=column.format,
+        unit=column.unit,
+        dayfirst=column.dayfirst,
+        timezone=column.timezone,
+    )
+
+
+def _refused(name: str, field: Field, given: Any, number: int, why: str) -> RequestError:
+    told = "" if given is None else f", got {_shown(given)}"
+    return RequestError(
+        f"row {number}, field '{name}': expected {field.expected}{told}{f'; {why}' if why else ''}",
+        field=name,
+        row=number,
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        value = value[: _SHOWN + 1]
+    elif isinstance(value, list | tuple | dict):
+        return f"a list of {len(value)}" if not isinstance(value, dict) else "an object"
+    elif isinstance(value, int) and abs(value) > 10**_SHOWN:
+        return "a number of many digits"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _blank(text: str) -> bool:
+    return not text or text.isspace()
+
+
+def _sound(text: str) -> str:
+    """Text that is short enough and that files and databases can hold."""
+    if len(text) > LONGEST_TEXT:
+        raise _UnfitError(f"at most {LONGEST_TEXT} characters")
+    if "\0" in text or not (text.isascii() or _is_unicode(text)):
+        raise _UnfitError("it has characters that no text can have")
+    return text
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(value: Any) -> str:
+    """A value as text: whole numbers without a point, as in a column without gaps."""
+    if isinstance(value, str):
+        return _sound(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _UnfitError("leave out what is not known")
+        return str(int(value)) if value.is_integer() and abs(value) < _INT64 else str(value)
+    if isinstance(value, int):  # and truth values
+        if abs(value) >= 10**LONGEST_TEXT:
+            raise _UnfitError(f"at most {LONGEST_TEXT} characters")
+        return str(value)
+    raise _UnfitError
+
+
+def _told(value: Any) -> str:
+    """A typed value as allowed values are written."""
+    if isinstance(value, dt.datetime):
+        return value.isoformat(sep=" ").removesuffix(" 00:00:00")
+    return _text(value)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, str):
+        text = _sound(value).strip()
+        number = Decimal(text) if _NUMERAL.fullmatch(text) else _TRUTHS.get(text.lower())
+    elif isinstance(value, float) and abs(value) >= _EXACT:
+        raise _UnfitError("a float of 2**53 or more may have been another whole number")
+    else:
+        number = Decimal(value) if isinstance(value, int | float) else None
+    if number is None or number != int(number):
+        raise _UnfitError
+    if not -_INT64 <= number < _INT64:
+        raise _UnfitError("at most 64 bits")
+    return int(number)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str):
+        value = _TRUTHS.get(value.strip().lower(), _sound(value).replace("_", "?"))
+    elif not isinstance(value, int | float):
+        raise _UnfitError
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise _UnfitError from None
+    if not math.isfinite(number):
+        raise _UnfitError("leave out what is not known")
+    return number
