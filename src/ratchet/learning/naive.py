@@ -18,7 +18,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 class _Naive(RegressorMixin, BaseEstimator):
     """Picks a column of the rows."""
 
-    def _column(self) -> str:
+    def column(self) -> str:
+        """Name of the column that it picks."""
         raise NotImplementedError
 
     def fit(self, X: pd.DataFrame, y: npt.ArrayLike) -> Self:
@@ -43,7 +44,7 @@ class _Naive(RegressorMixin, BaseEstimator):
     def _pick(self, X: Any) -> npt.NDArray[np.float64]:
         if not isinstance(X, pd.DataFrame):
             raise ValueError(f"X must be a DataFrame, whose columns have names, not {type(X)}")
-        name = self._column()
+        name = self.column()
         if name not in X.columns:
             naive = [column for column in X.columns if str(column).startswith("naive_")]
             raise ValueError(f"there is no naive forecast '{name}'; the rows have {naive}")
@@ -54,7 +55,8 @@ class _Naive(RegressorMixin, BaseEstimator):
 class Persistence(_Naive):
     """The last value that is known: the forecast of a random walk."""
 
-    def _column(self) -> str:
+    def column(self) -> str:
+        """Name of the column that it picks."""
         return "naive_persistence"
 
 
@@ -69,5 +71,6 @@ class SeasonalNaive(_Naive):
     def __init__(self, *, season: int | None = None) -> None:
         self.season = season
 
-    def _column(self) -> str:
+    def column(self) -> str:
+        """Name of the column that it picks."""
         return "naive_seasonal" if self.season is None else f"naive_seasonal_{self.season}"

@@ -18,7 +18,8 @@ from sklearn.pipeline import Pipeline
 from ratchet.learning.processes import joblib_follows
 from ratchet.learning.search import OnProgress, run_search
 
-_SMALLEST = 1e-6
+SMALLEST = 1e-6
+"""Probability below which the logarithm of none is taken: a model is never quite sure."""
 
 
 class Predictions(TransformerMixin, BaseEstimator):
@@ -62,7 +63,7 @@ def as_columns(predicted: ArrayLike, *, classes: bool) -> NDArray[np.float64]:
     """
     values = np.asarray(predicted, dtype=float)
     if classes:
-        values = np.log(np.clip(values, _SMALLEST, 1.0))
+        values = np.log(np.clip(values, SMALLEST, 1.0))
     return values.reshape(len(values), -1)
 
 

@@ -1,0 +1,416 @@
+"""From fitted estimators to programs of NumPy.
+
+Every estimator that a bundle may hold has a line in ``_COMPILERS``; what has none, or was fitted in
+a way that none of ours is, raises ``NotCompilable``. Names of columns are followed from step to
+step, as estimators pick theirs by name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ratchet.compiled import models, trees
+from ratchet.compiled.models import Array, Program
+from ratchet.compiled.store import NotCompilable
+from ratchet.compiled.trees import Tree
+
+Names = Sequence[str] | None
+"""Columns of the rows that a program will get; ``None`` where they have no names any more."""
+
+__all__ = ["NotCompilable", "compile_estimator"]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program, and what its columns are called where they have names."""
+
+    program: Program
+    names: Names = None
+
+
+def compile_estimator(model: Any, columns: Sequence[str]) -> Program:
+    """Compile a fitted model.
+
+    Args:
+        model: a classifier, or a regressor with or without intervals.
+        columns: of the rows that the program will be called with, in their order: all that the
+            model knows, maybe among others.
+
+    Returns:
+        A program: from rows of shape (n, columns) to (n,), to (n, 3) of a regressor with intervals
+        (value, lower and upper end), or to probabilities (n, classes); a classifier's has
+        ``classes``.
+
+    Raises:
+        NotCompilable: the model, or a part of it, has no compiled form.
+    """
+    compiled = _compile(model, list(columns)).program
+    if not hasattr(model, "predict_proba"):
+        return compiled
+    return models.Classifier(compiled, tuple(str(name) for name in model.classes_))
+
+
+def _compile(model: Any, names: Names) -> Compiled:
+    compiler = _COMPILERS.get(_full_name(model))
+    if compiler is None:
+        raise NotCompilable(f"{_full_name(model)} has no compiled form")
+    known = getattr(model, "feature_names_in_", None)
+    if known is None or names is None or list(known) == list(names):
+        return compiler(model, names)
+    try:
+        pick = models.Pick(models.places(list(known), names))
+    except ValueError as error:
+        raise NotCompilable(f"{type(model).__name__}: {error}") from error
+    inner = compiler(model, list(known))
+    return Compiled(_chain(pick, inner.program), inner.names)
+
+
+def _full_name(model: Any) -> str:
+    return f"{type(model).__module__.split('.')[0]}.{type(model).__name__}"
+
+
+def _chain(*steps: Program) -> Program:
+    flat: list[Program] = []
+    for step in steps:
+        flat += step.steps if isinstance(step, models.Chain) else [step]
+    return flat[0] if len(flat) == 1 else models.Chain(tuple(flat))
+
+
+def _require(condition: Any, model: Any, reason: str) -> None:
+    if not condition:
+        raise NotCompilable(f"{type(model).__name__} {reason}")
+
+
+def _named(names: Names, model: Any) -> Sequence[str]:
+    if names is None:
+        raise NotCompilable(f"{type(model).__name__} picks from columns that have no names")
+    return names
+
+
+# ------------------------------------------------------------------------------------ composition
+
+
+def _frozen(model: Any, names: Names) -> Compiled:
+    return _compile(model.estimator, names)
+
+
+def _pipeline(model: Any, names: Names) -> Compiled:
+    steps: list[Program] = []
+    for _, step in model.steps:
+        if step is None or step == "passthrough":
+            continue
+        compiled = _compile(step, names)
+        steps.append(compiled.program)
+        names = compiled.names
+    _require(steps, model, "has no steps")
+    return Compiled(_chain(*steps), names)
+
+
+def _column_transformer(model: Any, names: Names) -> Compiled:
+    names = _named(names, model)
+    parts: list[Program] = []
+    found: list[str] | None = []
+    for _, step, columns in model.transformers_:
+        if step == "drop" or not len(columns):
+            continue
+        wanted = [column if isinstance(column, str) else names[column] for column in columns]
+        pick = models.Pick(models.places(wanted, names))
+        made = Compiled(models.Chain(()), wanted)
+        if step != "passthrough":
+            made = _compile(step, wanted)
+        parts.append(_chain(pick, made.program))
+        # Names that it makes up where two parts bear the same ones nobody asks for.
+        found = None if found is None or made.names is None else [*found, *made.names]
+    return Compiled(parts[0] if len(parts) == 1 else models.Beside(tuple(parts)), found)
+
+
+def _voting(model: Any, names: Names) -> Compiled:
+    parts = tuple(_compile(part, names).program for part in model.estimators_)
+    weights = model._weights_not_none
+    return Compiled(models.Mean(parts, None if weights is None else np.asarray(weights, float)))
+
+
+def _residual(model: Any, names: Names) -> Compiled:
+    parts = (_compile(part, names).program for part in (model.base_, model.estimator_))
+    return Compiled(models.Sum(tuple(parts)))
+
+
+def _weighted(model: Any, names: Names) -> Compiled:
+    return _compile(model.estimator_, names)
+
+
+def _predictions(model: Any, names: Names) -> Compiled:
+    from sklearn.base import is_classifier
+
+    from ratchet.learning.stacking import SMALLEST
+
+    parts = tuple(_compile(part, names).program for part in model.models)
+    return Compiled(models.Stacked(parts, SMALLEST if is_classifier(model.models[0]) else None))
+
+
+def _conformal(model: Any, names: Names) -> Compiled:
+    low, high = model.bounds or (None, None)
+    inner = _compile(model.estimator_, names).program
+    ends = -math.inf if low is None else float(low), math.inf if high is None else float(high)
+    return Compiled(models.Interval(inner, float(model.quantile_), *ends))
+
+
+def _relative(model: Any, names: Names) -> Compiled:
+    names = _named(names, model)
+    others = [name for name in names if name not in (model.level, model.scale)]
+    level, scale = (int(place) for place in models.places([model.level, model.scale], names))
+    bounds = None if model.bounds is None else (float(model.bounds[0]), float(model.bounds[1]))
+    inner = _compile(model.estimator_, others).program
+    return Compiled(models.Relative(inner, models.places(others, names), level, scale, bounds))
+
+
+def _temperature(model: Any, names: Names) -> Compiled:
+    return Compiled(models.Softmax(temperature=float(model.temperature_)))
+
+
+# ---------------------------------------------------------------------------------------- columns
+
+
+def _without_flags(model: Any, names: Names) -> Compiled:
+    names = _named(names, model)
+    return Compiled(models.Pick(models.places(model.kept_, names)), list(model.kept_))
+
+
+def _function(model: Any, names: Names) -> Compiled:
+    _require(model.func is None, model, "calls a function")  # without, it passes columns through
+    return Compiled(models.Chain(()), names)
+
+
+def _imputer(model: Any, names: Names) -> Compiled:
+    missing = model.missing_values
+    _require(isinstance(missing, float) and np.isnan(missing), model, f"fills {missing!r}")
+    _require(not model.add_indicator, model, "adds columns that say what is missing")
+    dtype = model._fit_dtype if model._fit_dtype.kind == "f" else np.dtype(np.float64)
+    values = np.asarray(model.statistics_, dtype)
+    kept = np.flatnonzero(~np.isnan(values))
+    fill = models.Fill(values[kept])
+    if len(kept) == len(values):
+        return Compiled(fill, names)
+    found = None if names is None else [names[int(place)] for place in kept]
+    return Compiled(_chain(models.Pick(kept.astype(np.intp)), fill), found)
+
+
+def _scaler(model: Any, names: Names) -> Compiled:
+    return Compiled(models.Scale(model.mean_ if model.with_mean else None, model.scale_), names)
+
+
+def _nystroem(model: Any, names: Names) -> Compiled:
+    _require(
+        model.kernel == "rbf" and not model.kernel_params, model, "has another kernel than rbf"
+    )
+    components = np.asarray(model.components_, np.float64)
+    gamma = 1 / components.shape[1] if model.gamma is None else float(model.gamma)
+    return Compiled(
+        models.RadialBasis(
+            centres=components,
+            squares=(components * components).sum(axis=1),
+            mixing=np.ascontiguousarray(model.normalization_.T),
+            gamma=gamma,
+            dtype=model.components_.dtype.str,
+        )
+    )
+
+
+# ---------------------------------------------------------------------------------- simple models
+
+
+def _ridge(model: Any, names: Names) -> Compiled:
+    weights, intercept = np.asarray(model.coef_), np.asarray(model.intercept_)
+    _require(weights.ndim == 1 or len(weights) == 1, model, "has several targets")
+    return Compiled(models.Linear(weights.reshape(-1), intercept.reshape(())))
+
+
+def _logistic(model: Any, names: Names) -> Compiled:
+    weights, intercept = np.asarray(model.coef_), np.asarray(model.intercept_)
+    linear = models.Linear(np.ascontiguousarray(weights.T), intercept)
+    return Compiled(models.Odds(linear) if len(weights) == 1 else models.Softmax(linear))
+
+
+def _dummy_classifier(model: Any, names: Names) -> Compiled:
+    _require(model.n_outputs_ == 1, model, "has several targets")
+    _require(model._strategy != "stratified", model, "answers at random")
+    return Compiled(models.Constant(np.asarray(model.predict_proba(np.zeros((1, 1))))[0]))
+
+
+def _dummy_regressor(model: Any, names: Names) -> Compiled:
+    _require(model.n_outputs_ == 1, model, "has several targets")
+    return Compiled(models.Constant(np.asarray(model.constant_, float).reshape(())))
+
+
+def _naive(model: Any, names: Names) -> Compiled:
+    names = _named(names, model)
+    [place] = models.places([model.column()], names)
+    return Compiled(models.PickOne(int(place)))
+
+
+# ------------------------------------------------------------------------------------------ trees
+
+
+def _forest(model: Any, names: Names) -> Compiled:
+    _require(model.n_outputs_ == 1, model, "has several targets")
+    fitted = [estimator.tree_ for estimator in model.estimators_]
+    parts = [
+        Tree(
+            feature=tree.feature,
+            threshold=tree.threshold,
+            left=tree.children_left,
+            right=tree.children_right,
+            missing_left=np.asarray(tree.missing_go_to_left, bool),
+        )
+        for tree in fitted
+    ]
+    leaves, nodes = trees.compile_trees(parts, model.n_features_in_, dtype=np.float32)
+    values = np.concatenate([tree.value[:, 0, :] for tree in fitted])[nodes]
+    classes = hasattr(model, "classes_")
+    return Compiled(trees.Forest(leaves, np.ascontiguousarray(values if classes else values[:, 0])))
+
+
+def _histogram_boosting(model: Any, names: Names) -> Compiled:
+    raw = _histogram_trees(model)
+    if not hasattr(model, "classes_"):
+        link = type(model._loss.link).__name__
+        functions = {"IdentityLink": "identity", "LogLink": "exp"}
+        _require(link in functions, model, f"has the link {link}")
+        return Compiled(models.Value(raw, functions[link]))
+    one = model.n_trees_per_iteration_ == 1
+    return Compiled(models.Odds(raw) if one else models.Softmax(raw))
+
+
+def _histogram_trees(model: Any) -> Program:
+    _require(model._preprocessor is None, model, "recodes categories")
+    fitted = [tree.nodes for round_ in model._predictors for tree in round_]
+    categories = any(nodes["is_categorical"].any() for nodes in fitted)
+    _require(not categories, model, "sorts by categories")
+    start = np.asarray(model._baseline_prediction, np.float64).reshape(-1)
+    if not fitted:
+        return models.Constant(start)
+    parts = []
+    for nodes in fitted:
+        leaf = nodes["is_leaf"].astype(bool)
+        parts.append(
+            Tree(
+                feature=nodes["feature_idx"].astype(np.intp),
+                threshold=nodes["num_threshold"],
+                left=np.where(leaf, -1, nodes["left"].astype(np.intp)),
+                right=np.where(leaf, -1, nodes["right"].astype(np.intp)),
+                missing_left=nodes["missing_go_to_left"].astype(bool),
+            )
+        )
+    leaves, nodes = trees.compile_trees(parts, model.n_features_in_)
+    values = np.concatenate([nodes["value"] for nodes in fitted])[nodes]
+    return trees.Boosting(leaves, values.astype(np.float64), start)
+
+
+_LINKS: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    "reg:squarederror": ("identity", lambda base: base),
+    "reg:absoluteerror": ("identity", lambda base: base),
+    "reg:pseudohubererror": ("identity", lambda base: base),
+    "reg:quantileerror": ("identity", lambda base: base),
+    "reg:tweedie": ("exp", np.log),
+    "reg:gamma": ("exp", np.log),
+    "count:poisson": ("exp", np.log),
+    "binary:logistic": ("odds", lambda base: -np.log(1 / base - 1)),
+    "multi:softprob": ("softmax", lambda base: base),
+}
+"""Objective of XGBoost -> what makes predictions of sums, and what makes a start of its score."""
+
+
+def _xgboost(model: Any, names: Names) -> Compiled:
+    missing = model.missing
+    _require(missing is None or np.isnan(missing), model, f"takes {missing!r} for missing")
+    booster = model.get_booster()
+    if (best := booster.attr("best_iteration")) is not None:
+        booster = booster[: int(best) + 1]
+    learner = json.loads(bytes(booster.save_raw("json")))["learner"]
+    objective = learner["objective"]["name"]
+    _require(objective in _LINKS, model, f"has the objective {objective}")
+    link, to_start = _LINKS[objective]
+    raw = _boosted_trees(model, learner, to_start)
+    if link == "softmax":
+        return Compiled(models.Softmax(raw))
+    return Compiled(models.Odds(raw) if link == "odds" else models.Value(raw, link))
+
+
+def _boosted_trees(model: Any, learner: Any, to_start: Callable[[Array], Array]) -> Program:
+    kind, fitted = learner["gradient_booster"]["name"], learner["gradient_booster"].get("model")
+    _require(kind == "gbtree", model, f"boosts {kind}")
+    sizes = learner["learner_model_param"]
+    outputs = max(1, int(sizes["num_class"]))
+    _require(int(sizes["num_target"]) <= 1, model, "has several targets")
+    base = np.asarray(json.loads(sizes["base_score"]), np.float64).reshape(-1)
+    start = np.broadcast_to(to_start(base), outputs).astype(np.float32)
+    order = np.argsort(fitted["tree_info"], kind="stable").reshape(outputs, -1).T.ravel()
+    in_order = [fitted["trees"][place] for place in order]
+    _require(
+        not any(tree["categories"] or any(tree["split_type"]) for tree in in_order),
+        model,
+        "sorts by categories",
+    )
+    if not in_order:
+        return models.Constant(start)
+    parts = [
+        Tree(
+            feature=np.array(tree["split_indices"], np.intp),
+            threshold=np.array(tree["split_conditions"], np.float32),
+            left=np.array(tree["left_children"], np.intp),
+            right=np.array(tree["right_children"], np.intp),
+            missing_left=np.array(tree["default_left"], bool),
+        )
+        for tree in in_order
+    ]
+    width = int(sizes["num_feature"])
+    leaves, nodes = trees.compile_trees(parts, width, strict=True, dtype=np.float32)
+    # A leaf keeps its value where other nodes keep their threshold.
+    return trees.Boosting(leaves, np.concatenate([tree.threshold for tree in parts])[nodes], start)
+
+
+def _recurrent(model: Any, names: Names) -> Compiled:
+    from ratchet.compiled.networks import compile_network
+
+    return Compiled(compile_network(model))
+
+
+_COMPILERS: dict[str, Callable[[Any, Names], Compiled]] = {
+    "ratchet.ConformalRegressor": _conformal,
+    "ratchet.Persistence": _naive,
+    "ratchet.Predictions": _predictions,
+    "ratchet.RecurrentRegressor": _recurrent,
+    "ratchet.RelativeRegressor": _relative,
+    "ratchet.ResidualRegressor": _residual,
+    "ratchet.SeasonalNaive": _naive,
+    "ratchet.TemperatureScaling": _temperature,
+    "ratchet.WeightedClassifier": _weighted,
+    "ratchet.WithoutFlags": _without_flags,
+    "sklearn.ColumnTransformer": _column_transformer,
+    "sklearn.DummyClassifier": _dummy_classifier,
+    "sklearn.DummyRegressor": _dummy_regressor,
+    "sklearn.ExtraTreesClassifier": _forest,
+    "sklearn.ExtraTreesRegressor": _forest,
+    "sklearn.FrozenEstimator": _frozen,
+    "sklearn.FunctionTransformer": _function,
+    "sklearn.HistGradientBoostingClassifier": _histogram_boosting,
+    "sklearn.HistGradientBoostingRegressor": _histogram_boosting,
+    "sklearn.LogisticRegression": _logistic,
+    "sklearn.Nystroem": _nystroem,
+    "sklearn.Pipeline": _pipeline,
+    "sklearn.RandomForestClassifier": _forest,
+    "sklearn.RandomForestRegressor": _forest,
+    "sklearn.Ridge": _ridge,
+    "sklearn.SimpleImputer": _imputer,
+    "sklearn.StandardScaler": _scaler,
+    "sklearn.VotingRegressor": _voting,
+    "xgboost.XGBClassifier": _xgboost,
+    "xgboost.XGBRegressor": _xgboost,
+}
+"""Library and name of a class -> what compiles it."""

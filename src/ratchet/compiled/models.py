@@ -1,0 +1,396 @@
+"""What fitted estimators compute, as programs: each maps rows (n, columns) to predictions.
+
+A regressor gives (n,), or (n, 3) with an interval: value, lower and upper end. A classifier gives
+probabilities (n, classes). Programs compute in the precision in which the libraries do, so that
+their answers differ in the last digits at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ratchet.compiled.store import program
+
+Array = NDArray[Any]
+Places = NDArray[np.intp]
+
+
+class Program(Protocol):
+    """A compiled model, or a part of one."""
+
+    def __call__(self, X: Array) -> Array:
+        """Map rows of shape (n, columns)."""
+        ...
+
+
+@program
+@dataclass(frozen=True)
+class Classifier:
+    """Probabilities with the names of their classes.
+
+    Attributes:
+        model: gives probabilities, shape (n, classes).
+        classes: name of each column.
+    """
+
+    model: Program
+    classes: tuple[str, ...]
+
+    def __call__(self, X: Array) -> Array:
+        """Probabilities of shape (n, classes)."""
+        return self.model(X)
+
+
+@program
+@dataclass(frozen=True)
+class Chain:
+    """One program after another."""
+
+    steps: tuple[Program, ...]
+
+    def __call__(self, X: Array) -> Array:
+        """Give what the last one makes of what those before it made."""
+        for step in self.steps:
+            X = step(X)
+        return X
+
+
+@program
+@dataclass(frozen=True)
+class Pick:
+    """Columns by their places."""
+
+    places: Places
+
+    def __call__(self, X: Array) -> Array:
+        """Columns of shape (n, places)."""
+        return X.take(self.places, axis=1)
+
+
+@program
+@dataclass(frozen=True)
+class PickOne:
+    """One column, as a prediction."""
+
+    place: int
+
+    def __call__(self, X: Array) -> Array:
+        """Its values, shape (n,)."""
+        return X[:, self.place]
+
+
+@program
+@dataclass(frozen=True)
+class Beside:
+    """What several programs make of the same rows, side by side."""
+
+    parts: tuple[Program, ...]
+
+    def __call__(self, X: Array) -> Array:
+        """All columns of all parts."""
+        return np.concatenate([part(X) for part in self.parts], axis=1)
+
+
+@program
+@dataclass(frozen=True)
+class Fill:
+    """Put a value into the gaps of each column.
+
+    Attributes:
+        values: of each column, in the precision of the rows that it was fitted on.
+    """
+
+    values: Array
+
+    def __call__(self, X: Array) -> Array:
+        """Rows without gaps, in the precision of the values."""
+        X = X.astype(self.values.dtype, copy=False)
+        gaps = np.isnan(X)
+        return np.where(gaps, self.values, X) if gaps.any() else X
+
+
+@program
+@dataclass(frozen=True)
+class Scale:
+    """Less a mean, and divided by a scale, of each column."""
+
+    mean: Array | None
+    scale: Array | None
+
+    def __call__(self, X: Array) -> Array:
+        """Rows of one scale, in the precision they come in."""
+        if self.mean is not None:
+            X = X - self.mean.astype(X.dtype, copy=False)
+        if self.scale is not None:
+            X = X / self.scale.astype(X.dtype, copy=False)
+        return X
+
+
+@program
+@dataclass(frozen=True)
+class RadialBasis:
+    """Columns whose products approximate the kernel ``exp(-gamma |x - y|²)`` (Nyström).
+
+    Attributes:
+        centres: some training rows, shape (components, columns).
+        squares: their squared lengths.
+        mixing: from values of the kernel at the centres to columns, shape (components, columns).
+        gamma: of the kernel.
+        dtype: precision of what it was fitted on.
+    """
+
+    centres: Array
+    squares: Array
+    mixing: Array
+    gamma: float
+    dtype: str
+
+    def __call__(self, X: Array) -> Array:
+        """Columns of shape (n, components)."""
+        rows = X.astype(np.float64, copy=False)
+        distances = rows @ self.centres.T
+        distances *= -2
+        distances += np.einsum("ij,ij->i", rows, rows)[:, None]
+        distances += self.squares
+        kernel = np.maximum(distances, 0, out=distances).astype(self.dtype, copy=False)
+        kernel *= -self.gamma
+        np.exp(kernel, out=kernel)
+        result: Array = kernel @ self.mixing
+        return result
+
+
+@program
+@dataclass(frozen=True)
+class Linear:
+    """Weighted sums.
+
+    Attributes:
+        weights: shape (columns,), or (columns, outputs).
+        intercept: shape () or (outputs,).
+    """
+
+    weights: Array
+    intercept: Array
+
+    def __call__(self, X: Array) -> Array:
+        """Sums of shape (n,) or (n, outputs)."""
+        result: Array = X @ self.weights + self.intercept
+        return result
+
+
+@program
+@dataclass(frozen=True)
+class Constant:
+    """The same for every row.
+
+    Attributes:
+        value: a number, or probabilities of shape (classes,).
+    """
+
+    value: Array
+
+    def __call__(self, X: Array) -> Array:
+        """Shape (n,) or (n, classes)."""
+        return np.repeat(self.value[None], len(X), axis=0)
+
+
+@program
+@dataclass(frozen=True)
+class Value:
+    """The only column of what another gives, put through a function.
+
+    Attributes:
+        model: gives shape (n, 1).
+        function: ``identity``, ``exp`` or ``logistic``.
+    """
+
+    model: Program
+    function: str
+
+    def __call__(self, X: Array) -> Array:
+        """Values of shape (n,)."""
+        found = self.model(X)[:, 0]
+        if self.function == "identity":
+            return found
+        return np.exp(found) if self.function == "exp" else logistic(found)
+
+
+@program
+@dataclass(frozen=True)
+class Odds:
+    """Probabilities of two classes.
+
+    Attributes:
+        model: gives the log odds of the second, shape (n,) or (n, 1).
+    """
+
+    model: Program
+
+    def __call__(self, X: Array) -> Array:
+        """Probabilities of shape (n, 2)."""
+        odds = self.model(X)
+        second = logistic(odds.reshape(len(odds)))
+        return np.stack([1 - second, second], axis=1)
+
+
+@program
+@dataclass(frozen=True)
+class Softmax:
+    """Probabilities of several classes.
+
+    Attributes:
+        model: gives log probabilities up to a constant, shape (n, classes).
+        temperature: what they are divided by.
+    """
+
+    model: Program | None = None
+    temperature: float = 1.0
+
+    def __call__(self, X: Array) -> Array:
+        """Probabilities of shape (n, classes)."""
+        logs = X if self.model is None else self.model(X)
+        if self.temperature != 1:
+            logs = logs / self.temperature
+        powers = np.exp(logs - logs.max(axis=1, keepdims=True))
+        result: Array = powers / powers.sum(axis=1, keepdims=True)
+        return result
+
+
+@program
+@dataclass(frozen=True)
+class Stacked:
+    """Predictions of several models as columns.
+
+    Attributes:
+        models: all classifiers, or all regressors.
+        smallest: probability below which none is taken for less, of classifiers, whose
+            probabilities become logarithms; ``None`` for regressors.
+    """
+
+    models: tuple[Program, ...]
+    smallest: float | None
+
+    def __call__(self, X: Array) -> Array:
+        """Columns of shape (n, models x classes)."""
+        found = [model(X) for model in self.models]
+        if self.smallest is None:
+            return np.stack(found, axis=1).astype(np.float64, copy=False)
+        joined = np.concatenate(found, axis=1, dtype=np.float64)
+        return np.log(joined.clip(self.smallest, 1.0))
+
+
+@program
+@dataclass(frozen=True)
+class Sum:
+    """A regressor and one of what it leaves over."""
+
+    parts: tuple[Program, ...]
+
+    def __call__(self, X: Array) -> Array:
+        """Values of shape (n,)."""
+        found = [part(X).astype(np.float64, copy=False) for part in self.parts]
+        result: Array = np.add.reduce(found)
+        return result
+
+
+@program
+@dataclass(frozen=True)
+class Mean:
+    """The weighted mean of regressors.
+
+    Attributes:
+        parts: the regressors.
+        weights: of each; ``None`` for equal ones.
+    """
+
+    parts: tuple[Program, ...]
+    weights: Array | None
+
+    def __call__(self, X: Array) -> Array:
+        """Values of shape (n,)."""
+        found = np.stack([part(X) for part in self.parts], axis=1)
+        if self.weights is None:
+            return found.mean(axis=1)
+        return np.average(found, axis=1, weights=self.weights)
+
+
+@program
+@dataclass(frozen=True)
+class Interval:
+    """A value with a conformal interval around it.
+
+    Attributes:
+        model: gives shape (n,).
+        half: half the width.
+        low: least value there is.
+        high: greatest.
+    """
+
+    model: Program
+    half: float
+    low: float
+    high: float
+
+    def __call__(self, X: Array) -> Array:
+        """Value, lower and upper end, shape (n, 3)."""
+        value = self.model(X).astype(np.float64, copy=False)[:, None].clip(self.low, self.high)
+        return (value + np.array([0.0, -self.half, self.half])).clip(self.low, self.high)
+
+
+@program
+@dataclass(frozen=True)
+class Relative:
+    """A value told relative to a level and by a scale, in its own units.
+
+    Attributes:
+        model: gives shape (n,) or (n, 3), from the other columns.
+        others: their places.
+        level: place of the level.
+        scale: place of the scale.
+        bounds: least and greatest value; ``None`` for none.
+    """
+
+    model: Program
+    others: Places
+    level: int
+    scale: int
+    bounds: tuple[float, float] | None
+
+    def __call__(self, X: Array) -> Array:
+        """Shape (n,) or (n, 3).
+
+        Raises:
+            ValueError: a level that is not finite, or a scale that is not greater than 0.
+        """
+        level, scale = X[:, self.level], X[:, self.scale]
+        if not (np.isfinite(level) & (scale > 0) & np.isfinite(scale)).all():
+            raise ValueError("levels must be finite, and scales finite and greater than 0")
+        found = self.model(X.take(self.others, axis=1)).astype(np.float64, copy=False)
+        if found.ndim == 2:
+            level, scale = level[:, None], scale[:, None]
+        values: Array = level + scale * found
+        return values if self.bounds is None else values.clip(*self.bounds)
+
+
+def logistic(x: Array) -> Array:
+    """``1 / (1 + exp(-x))`` in the precision of ``x``, without overflow."""
+    power = np.exp(-np.abs(x))
+    result: Array = np.where(x >= 0, x.dtype.type(1), power) / (1 + power)
+    return result
+
+
+def places(wanted: Sequence[str], columns: Sequence[str]) -> Places:
+    """Places of some columns among all.
+
+    Raises:
+        ValueError: some are not there; names them.
+    """
+    place = {name: number for number, name in enumerate(columns)}
+    if missing := [name for name in wanted if name not in place]:
+        raise ValueError(f"the columns {missing} are not among the {len(columns)} given")
+    return np.array([place[name] for name in wanted], np.intp)

@@ -1,0 +1,664 @@
+"""Recurrent networks as forward passes of NumPy, in single precision as Keras computes them.
+
+The Keras model is translated layer by layer, whichever architecture it is: a layer that has no line
+in ``_LAYERS`` makes it ``NotCompilable``. What serves needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ratchet.compiled.store import NotCompilable, program
+
+Array = NDArray[Any]
+Function = Callable[[Array], Array]
+
+_AT_ONCE = 512  # windows in one pass: bounds the memory
+
+
+class Layer(Protocol):
+    """A layer without its place in the network."""
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Map tensors (n, steps, channels) or (n, channels)."""
+        ...
+
+
+@program
+@dataclass(frozen=True)
+class Step:
+    """A layer in its place.
+
+    Attributes:
+        layer: what is computed.
+        inputs: numbers of the tensors that go in: 0 is the windows, the others count the steps.
+    """
+
+    layer: Layer
+    inputs: tuple[int, ...]
+
+
+@program
+@dataclass(frozen=True)
+class Network:
+    """A network with its scaling: from flattened windows to forecasts in units of the target.
+
+    Attributes:
+        steps: the layers, each after those that it needs.
+        lookback: time steps of a window.
+        low: what is taken off each channel, shape (features,).
+        span: what each is divided by then.
+        target_low: what is added to forecasts.
+        target_span: what they are multiplied by before.
+        one: whether there is one value for each window, as shape (n,).
+    """
+
+    steps: tuple[Step, ...]
+    lookback: int
+    low: Array
+    span: Array
+    target_low: float
+    target_span: float
+    one: bool
+
+    def __call__(self, X: Array) -> Array:
+        """Forecast from windows of shape (n, lookback x features); gives (n,) or (n, horizon)."""
+        starts = range(0, max(1, len(X)), _AT_ONCE)
+        scaled = np.concatenate([self._pass(X[start : start + _AT_ONCE]) for start in starts])
+        forecast = scaled.astype(np.float64) * self.target_span + self.target_low
+        return forecast[:, 0] if self.one else forecast
+
+    def _pass(self, X: Array) -> Array:
+        windows = X.reshape(len(X), self.lookback, len(self.low)) - self.low
+        windows /= self.span
+        tensors = [windows.astype(np.float32)]
+        for step in self.steps:
+            tensors.append(step.layer(*[tensors[number] for number in step.inputs]))
+        return tensors[-1]
+
+
+# ------------------------------------------------------------------------------------- activations
+
+
+def _sigmoid(x: Array) -> Array:
+    half = np.tanh(x * np.float32(0.5))
+    half *= np.float32(0.5)
+    half += np.float32(0.5)
+    return half
+
+
+def _error_function(x: Array) -> Array:
+    """Abramowitz and Stegun (1964), 7.1.26: off by 1.5e-7 at most, as single precision is."""
+    size = np.abs(x)
+    t = 1 / (1 + np.float32(0.3275911) * size)
+    series: Array = np.float32(1.061405429) * np.ones_like(t)
+    for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        series = series * t + np.float32(factor)
+    return np.copysign(1 - series * t * np.exp(-size * size), x)
+
+
+def _softplus(x: Array) -> Array:
+    return np.logaddexp(x, np.float32(0))
+
+
+def _elu(x: Array) -> Array:
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def _hard_sigmoid(x: Array) -> Array:
+    return ((x + np.float32(3)) / np.float32(6)).clip(0, 1)
+
+
+def _selu(x: Array) -> Array:
+    return np.float32(1.0507009873554805) * np.where(
+        x > 0, x, np.float32(1.6732632423543772) * np.expm1(np.minimum(x, 0))
+    )
+
+
+ACTIVATIONS: dict[str, Function] = {
+    "elu": _elu,
+    "exponential": np.exp,
+    "gelu": lambda x: (
+        x * (np.float32(0.5) + np.float32(0.5) * _error_function(x * np.float32(0.5**0.5)))
+    ),
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_silu": lambda x: x * _hard_sigmoid(x),
+    "leaky_relu": lambda x: np.where(x > 0, x, x * np.float32(0.2)),
+    "linear": lambda x: x,
+    "mish": lambda x: x * np.tanh(_softplus(x)),
+    "relu": lambda x: np.maximum(x, 0),
+    "selu": _selu,
+    "sigmoid": _sigmoid,
+    "silu": lambda x: x * _sigmoid(x),
+    "softplus": _softplus,
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "tanh": np.tanh,
+}
+"""Name in Keras -> function of an array in single precision."""
+
+
+# -------------------------------------------------------------------------------- recurrent layers
+
+
+@program
+@dataclass(frozen=True)
+class Gru:
+    """Gates in the order update, reset, candidate; reset after the product (Cho et al. 2014).
+
+    Attributes:
+        kernel: shape (channels, 3 x units).
+        recurrent: shape (units, 3 x units).
+        bias: what is added to the projected input, shape (3 x units,).
+        inner: what is added to the projected state, the same.
+        activation: name of the activation.
+        gates: name of that of the gates.
+        every_step: whether all outputs are wanted, not only the last.
+        backwards: whether the last step is read first.
+    """
+
+    kernel: Array
+    recurrent: Array
+    bias: Array
+    inner: Array
+    activation: str
+    gates: str
+    every_step: bool
+    backwards: bool
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Read a sequence (n, steps, channels)."""
+        [x] = inputs
+        n, units = len(x), len(self.recurrent)
+        two = 2 * units
+        activation, gates = ACTIVATIONS[self.activation], ACTIVATIONS[self.gates]
+        added = self.bias.copy()
+        added[:two] += self.inner[:two]
+        projected = _by_step(x, self.kernel, added, self.backwards)
+        candidate_bias = self.inner[two:]
+        state = np.zeros((n, units), np.float32)
+        outputs = []
+        for step in projected:
+            recurrent = state @ self.recurrent
+            gate = gates(step[:, :two] + recurrent[:, :two])
+            candidate = recurrent[:, two:]
+            candidate += candidate_bias
+            candidate *= gate[:, units:]
+            candidate += step[:, two:]
+            candidate = activation(candidate)
+            # candidate + update * (before - candidate)
+            state = state - candidate
+            state *= gate[:, :units]
+            state += candidate
+            if self.every_step:
+                outputs.append(state)
+        return np.stack(outputs, axis=1) if self.every_step else state
+
+
+@program
+@dataclass(frozen=True)
+class Lstm:
+    """Gates in the order input, forget, candidate, output (Hochreiter and Schmidhuber 1997).
+
+    Attributes:
+        kernel: shape (channels, 4 x units).
+        recurrent: shape (units, 4 x units).
+        bias: shape (4 x units,).
+        activation: name of the activation.
+        gates: name of that of the gates.
+        every_step: whether all outputs are wanted, not only the last.
+        backwards: whether the last step is read first.
+    """
+
+    kernel: Array
+    recurrent: Array
+    bias: Array
+    activation: str
+    gates: str
+    every_step: bool
+    backwards: bool
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Read a sequence (n, steps, channels)."""
+        [x] = inputs
+        n, units = len(x), len(self.recurrent)
+        one, two, three = units, 2 * units, 3 * units
+        activation, gates = ACTIVATIONS[self.activation], ACTIVATIONS[self.gates]
+        projected = _by_step(x, self.kernel, self.bias, self.backwards)
+        state = memory = np.zeros((n, units), np.float32)
+        outputs = []
+        for step in projected:
+            sums = state @ self.recurrent
+            sums += step
+            first, last = gates(sums[:, :two]), gates(sums[:, three:])
+            memory = first[:, one:] * memory
+            memory += first[:, :one] * activation(sums[:, two:three])
+            state = last * activation(memory)
+            if self.every_step:
+                outputs.append(state)
+        return np.stack(outputs, axis=1) if self.every_step else state
+
+
+def _by_step(x: Array, kernel: Array, bias: Array, backwards: bool) -> Array:
+    """Projected inputs, steps leading: (steps, n, width)."""
+    n, steps, channels = x.shape
+    turned = x.transpose(1, 0, 2)
+    if backwards:
+        turned = turned[::-1]
+    projected = turned.reshape(steps * n, channels) @ kernel
+    projected += bias
+    return projected.reshape(steps, n, -1)
+
+
+@program
+@dataclass(frozen=True)
+class Bidirectional:
+    """A layer that reads forwards and one that reads backwards.
+
+    Attributes:
+        forwards: the first.
+        backwards: the second.
+        merge: how their outputs become one: ``concat``, ``sum``, ``ave`` or ``mul``.
+        every_step: whether they give an output for each step.
+    """
+
+    forwards: Layer
+    backwards: Layer
+    merge: str
+    every_step: bool
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Read a sequence (n, steps, channels) both ways."""
+        one, other = self.forwards(*inputs), self.backwards(*inputs)
+        if self.every_step:
+            other = other[:, ::-1]
+        if self.merge == "concat":
+            return np.concatenate([one, other], axis=-1)
+        if self.merge == "mul":
+            return one * other
+        return one + other if self.merge == "sum" else (one + other) / np.float32(2)
+
+
+# ------------------------------------------------------------------------------------ other layers
+
+
+@program
+@dataclass(frozen=True)
+class Dense:
+    """Weighted sums of the channels, at every step the same.
+
+    Attributes:
+        kernel: shape (channels, units).
+        bias: shape (units,).
+        activation: name of the activation.
+    """
+
+    kernel: Array
+    bias: Array
+    activation: str
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Shape (..., channels) to (..., units)."""
+        [x] = inputs
+        sums = x.reshape(-1, x.shape[-1]) @ self.kernel
+        sums += self.bias
+        return ACTIVATIONS[self.activation](sums).reshape(*x.shape[:-1], -1)
+
+
+@program
+@dataclass(frozen=True)
+class Convolution:
+    """Weighted sums over neighbouring steps, as many as come in.
+
+    Attributes:
+        kernel: shape (steps, channels, units).
+        bias: shape (units,).
+        before: steps of zeros put before the first.
+        after: and after the last.
+        activation: name of the activation.
+    """
+
+    kernel: Array
+    bias: Array
+    before: int
+    after: int
+    activation: str
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Shape (n, steps, channels) to (n, steps, units)."""
+        [x] = inputs
+        padded = np.pad(x, ((0, 0), (self.before, self.after), (0, 0)))
+        steps = padded.shape[1] - len(self.kernel) + 1
+        beside = np.concatenate([padded[:, i : i + steps] for i in range(len(self.kernel))], axis=2)
+        sums = beside.reshape(-1, beside.shape[2]) @ self.kernel.reshape(-1, self.kernel.shape[2])
+        sums += self.bias
+        return ACTIVATIONS[self.activation](sums).reshape(len(x), steps, -1)
+
+
+@program
+@dataclass(frozen=True)
+class Normalisation:
+    """Channels of each step brought to mean 0 and variance 1, then stretched and shifted."""
+
+    stretch: Array
+    shift: Array
+    epsilon: float
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Same shape."""
+        [x] = inputs
+        centred = x - x.mean(axis=-1, keepdims=True)
+        variance = np.square(centred).mean(axis=-1, keepdims=True)
+        centred /= np.sqrt(variance + np.float32(self.epsilon))
+        result: Array = centred * self.stretch + self.shift
+        return result
+
+
+@program
+@dataclass(frozen=True)
+class Attention:
+    """Means of a sequence, weighted by how each of its steps answers a query.
+
+    Attributes:
+        scale: what products are multiplied by.
+    """
+
+    scale: float
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Query (n, queries, channels) and sequence (n, steps, channels)."""
+        query, steps = inputs[0], inputs[1]
+        key = inputs[2] if len(inputs) > 2 else steps
+        return _softmax(query @ key.swapaxes(1, 2) * np.float32(self.scale)) @ steps
+
+
+@program
+@dataclass(frozen=True)
+class Heads:
+    """Attention several times over, each in a projection of its own (Vaswani et al. 2017).
+
+    Attributes:
+        query: kernel, shape (channels, heads, width), already divided by the root of the width.
+        query_bias: shape (heads, width), likewise.
+        key: kernel, shape (channels, heads, width).
+        key_bias: shape (heads, width).
+        value: kernel, shape (channels, heads, width).
+        value_bias: shape (heads, width).
+        output: kernel, shape (heads, width, channels).
+        output_bias: shape (channels,).
+    """
+
+    query: Array
+    query_bias: Array
+    key: Array
+    key_bias: Array
+    value: Array
+    value_bias: Array
+    output: Array
+    output_bias: Array
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Query, value and maybe key, each (n, steps, channels)."""
+        asked, told = inputs[0], inputs[1]
+        named = inputs[2] if len(inputs) > 2 else told
+        query = _projected(asked, self.query, self.query_bias)
+        key = _projected(named, self.key, self.key_bias)
+        value = _projected(told, self.value, self.value_bias)
+        answers = (_softmax(query @ key.swapaxes(2, 3)) @ value).transpose(0, 2, 1, 3)
+        flat = answers.reshape(-1, self.output.shape[0] * self.output.shape[1])
+        result: Array = flat @ self.output.reshape(flat.shape[1], -1) + self.output_bias
+        return result.reshape(*answers.shape[:2], -1)
+
+
+def _projected(x: Array, kernel: Array, bias: Array) -> Array:
+    """Steps by head: (n, heads, steps, width)."""
+    flat = x.reshape(-1, x.shape[-1]) @ kernel.reshape(len(kernel), -1) + bias.reshape(-1)
+    return flat.reshape(*x.shape[:2], *bias.shape).transpose(0, 2, 1, 3)
+
+
+def _softmax(x: Array) -> Array:
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    result: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return result
+
+
+@program
+@dataclass(frozen=True)
+class Crop:
+    """Leave out steps at both ends."""
+
+    before: int
+    after: int
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Shape (n, steps, channels)."""
+        [x] = inputs
+        return x[:, self.before : x.shape[1] - self.after]
+
+
+@program
+@dataclass(frozen=True)
+class Pad:
+    """Put steps of zeros at both ends."""
+
+    before: int
+    after: int
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Shape (n, steps, channels)."""
+        return np.pad(inputs[0], ((0, 0), (self.before, self.after), (0, 0)))
+
+
+@program
+@dataclass(frozen=True)
+class Pool:
+    """Means of so many neighbouring steps; the last of them may have fewer."""
+
+    steps: int
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Shape (n, steps, channels)."""
+        [x] = inputs
+        starts = np.arange(0, x.shape[1], self.steps)
+        counts = np.diff(starts, append=x.shape[1]).astype(np.float32)
+        result: Array = np.add.reduceat(x, starts, axis=1) / counts[:, None]
+        return result
+
+
+@program
+@dataclass(frozen=True)
+class Simple:
+    """A layer without weights or settings.
+
+    Attributes:
+        name: of the layer in Keras.
+    """
+
+    name: str
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Apply it to all inputs."""
+        return SIMPLE[self.name](inputs)
+
+
+def _flatten(inputs: Sequence[Array]) -> Array:
+    return inputs[0].reshape(len(inputs[0]), -1)
+
+
+def _average(inputs: Sequence[Array]) -> Array:
+    return np.add.reduce(inputs) / np.float32(len(inputs))
+
+
+SIMPLE: dict[str, Callable[[Sequence[Array]], Array]] = {
+    "Add": np.add.reduce,
+    "Average": _average,
+    "Concatenate": lambda inputs: np.concatenate(inputs, axis=-1),
+    "Dropout": lambda inputs: inputs[0],
+    "Flatten": _flatten,
+    "GlobalAveragePooling1D": lambda inputs: inputs[0].mean(axis=1),
+    "GlobalMaxPooling1D": lambda inputs: inputs[0].max(axis=1),
+    "Maximum": np.maximum.reduce,
+    "Multiply": np.multiply.reduce,
+    "Subtract": lambda inputs: inputs[0] - inputs[1],
+}
+"""Name of a layer in Keras -> what it does with its inputs."""
+
+
+# --------------------------------------------------------------------------------------- compiling
+
+
+def compile_network(model: Any) -> Network:
+    """Compile a fitted ``RecurrentRegressor``; builds its Keras model, and so loads TensorFlow.
+
+    Raises:
+        NotCompilable: a layer, or a setting of one, has no compiled form.
+    """
+    scaler = model.scaler_
+    return Network(
+        steps=tuple(_steps(model.keras_model())),
+        lookback=scaler.lookback,
+        low=np.asarray(scaler.low, np.float64),
+        span=np.asarray(scaler.span, np.float64),
+        target_low=float(scaler.target_low),
+        target_span=float(scaler.target_span),
+        one=model.horizon == 1,
+    )
+
+
+def _steps(model: Any) -> list[Step]:
+    """Layers of a functional Keras model, each after those that it needs."""
+    [windows], [forecast] = model.inputs, model.outputs
+    numbers = {id(windows): 0}
+    steps: list[Step] = []
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            inputs = tuple(numbers[id(tensor)] for tensor in node.input_tensors)
+            steps.append(Step(_layer(node.operation), inputs))
+            [output] = node.outputs
+            numbers[id(output)] = len(steps)
+    if numbers[id(forecast)] != len(steps):
+        raise NotCompilable("the last layer of a network is not its forecast")
+    return steps
+
+
+def _layer(layer: Any) -> Layer:
+    name = type(layer).__name__
+    if type(layer).__module__.split(".")[0] != "keras" or name not in _LAYERS | SIMPLE:
+        raise NotCompilable(f"the layer {name} has no compiled form")
+    if name == "Concatenate" and layer.axis != -1:
+        raise NotCompilable(f"the layer {name} works on axis {layer.axis}")
+    return _LAYERS[name](layer) if name in _LAYERS else Simple(name)
+
+
+def _weights(layer: Any) -> list[Array]:
+    return [np.ascontiguousarray(weight, np.float32) for weight in layer.get_weights()]
+
+
+def _activation(function: Any) -> str:
+    name = getattr(function, "__name__", str(function))
+    if name not in ACTIVATIONS:
+        raise NotCompilable(f"the activation {name} has no compiled form")
+    return name
+
+
+def _require(condition: Any, layer: Any, reason: str) -> None:
+    if not condition:
+        raise NotCompilable(f"the layer {type(layer).__name__} {reason}")
+
+
+def _recurrent_settings(layer: Any) -> dict[str, Any]:
+    _require(not (layer.return_state or layer.stateful), layer, "keeps or gives its state")
+    _require(layer.use_bias, layer, "has no bias")
+    return {
+        "activation": _activation(layer.activation),
+        "gates": _activation(layer.recurrent_activation),
+        "every_step": bool(layer.return_sequences),
+        "backwards": bool(layer.go_backwards),
+    }
+
+
+def _gru(layer: Any) -> Gru:
+    _require(layer.reset_after, layer, "resets before the product")
+    kernel, recurrent, bias = _weights(layer)
+    return Gru(kernel, recurrent, bias[0], bias[1], **_recurrent_settings(layer))
+
+
+def _lstm(layer: Any) -> Lstm:
+    kernel, recurrent, bias = _weights(layer)
+    return Lstm(kernel, recurrent, bias, **_recurrent_settings(layer))
+
+
+def _bidirectional(layer: Any) -> Bidirectional:
+    merge = str(layer.merge_mode)
+    _require(merge in ("concat", "sum", "ave", "mul"), layer, f"merges by {merge}")
+    return Bidirectional(
+        forwards=_layer(layer.forward_layer),
+        backwards=_layer(layer.backward_layer),
+        merge=merge,
+        every_step=bool(layer.return_sequences),
+    )
+
+
+def _dense(layer: Any) -> Dense:
+    _require(layer.use_bias, layer, "has no bias")
+    kernel, bias = _weights(layer)
+    return Dense(kernel, bias, _activation(layer.activation))
+
+
+def _convolution(layer: Any) -> Convolution:
+    plain = layer.use_bias and layer.groups == 1 and layer.padding in ("same", "valid")
+    _require(plain and layer.strides == layer.dilation_rate == (1,), layer, "is no plain one")
+    kernel, bias = _weights(layer)
+    around = len(kernel) - 1 if layer.padding == "same" else 0
+    before = around // 2
+    return Convolution(kernel, bias, before, around - before, _activation(layer.activation))
+
+
+def _normalisation(layer: Any) -> Normalisation:
+    plain = layer.center and layer.scale and not layer.rms_scaling
+    _require(plain, layer, "is no plain one")
+    stretch, shift = _weights(layer)
+    _require(stretch.ndim == 1, layer, "works on several axes")
+    return Normalisation(stretch, shift, float(layer.epsilon))
+
+
+def _attention(layer: Any) -> Attention:
+    _require(layer.score_mode == "dot", layer, f"scores by {layer.score_mode}")
+    return Attention(float(_weights(layer)[0][0]) if layer.use_scale else 1.0)
+
+
+def _heads(layer: Any) -> Heads:
+    weights = _weights(layer)
+    _require(len(weights) == 8, layer, "has other weights than kernels and biases")
+    root = np.float32(1 / np.sqrt(layer.key_dim))
+    query, query_bias, *others = weights
+    return Heads(query * root, query_bias * root, *others)
+
+
+def _pool(layer: Any) -> Pool:
+    same = layer.padding == "same" and layer.strides == layer.pool_size
+    _require(same, layer, "pads or overlaps in another way")
+    return Pool(int(layer.pool_size[0]))
+
+
+_LAYERS: dict[str, Callable[[Any], Layer]] = {
+    "Attention": _attention,
+    "AveragePooling1D": _pool,
+    "Bidirectional": _bidirectional,
+    "Conv1D": _convolution,
+    "Cropping1D": lambda layer: Crop(*layer.cropping),
+    "Dense": _dense,
+    "GRU": _gru,
+    "LSTM": _lstm,
+    "LayerNormalization": _normalisation,
+    "MultiHeadAttention": _heads,
+    "TimeDistributed": lambda layer: _layer(layer.layer),
+    "ZeroPadding1D": lambda layer: Pad(*layer.padding),
+}
+"""Name of a layer in Keras -> what compiles it; ``SIMPLE`` has those without settings."""
