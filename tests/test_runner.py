@@ -55,13 +55,16 @@ def test_a_use_case_is_its_namespace_with_all_below():
 
 
 @pytest.mark.parametrize(
-    ("at_a_time", "expected"), [(2, ["d", "b", "c", "a"]), (3, ["d", "c", "b", "a"]), (4, "dcab")]
+    ("at_a_time", "first", "expected"),
+    [(2, None, "bdca"), (3, "a", "adcb"), (3, "missing", "bdca"), (4, "a", "dcab")],
 )
-def test_the_longest_use_cases_begin_and_the_shortest_beside_them(at_a_time, expected, monkeypatch):
+def test_the_longest_use_cases_begin_beside_the_first_report(
+    at_a_time, first, expected, monkeypatch
+):
     grids = {"a": 3, "b": 2, "c": 4}
     known = {name: SimpleNamespace(targets={"y": target(n)}) for name, n in grids.items()}
     known["d"] = SimpleNamespace(targets={"y": target(1), "z": target(9)})
-    monkeypatch.setattr(use_cases.config, "project_parameters", dict)
+    monkeypatch.setattr(use_cases.config, "project_parameters", lambda: {"first_report": first})
     monkeypatch.setattr(use_cases.config, "read_use_cases", lambda _: known)
     parts = {name: one_node(name) for name in "abcd"}
 

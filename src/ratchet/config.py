@@ -21,7 +21,7 @@ SEARCHABLE = (
 )
 """Parameters of networks that a grid may name; the others follow from the use case."""
 
-RUN_PARAMETERS = ("seed", "as_of")
+RUN_PARAMETERS = ("seed", "as_of", "first_report")
 """Parameters that belong to no use case."""
 
 _config_loader: AbstractConfigLoader | None = None

@@ -200,17 +200,19 @@ def test_what_other_processes_have_written_is_logged_while_they_go_on(store, tmp
     hooks, logged = hooks_in(tmp_path), []
     monkeypatch.setattr(hooks, "_log_trials", lambda name, _: logged.append(name))
     monkeypatch.setattr(hooks, "_log_outputs", lambda written, _: logged.append(written))
-    stock = [node("stock.units", "stock.net.curves"), node("stock", "stock.report")]
+    searched = [f"stock.net.{noun}" for noun in ("top", "search", "curves")]
+    stock = [node("stock.units", *searched), node("stock", "stock.report")]
     nodes = [node("films", "films.report"), *stock]
     hooks.before_pipeline_run(RUN, SimpleNamespace(nodes=nodes), Catalog())
 
-    for each in (stock[0], nodes[0]):
-        tracking._node_done(each.outputs)
+    for name in ("stock.net.curves", "films.report", "stock.net.top", "stock.net.search"):
+        tracking._saved(name)
     hooks._early.finish()
 
-    assert logged == ["stock.net", {"films.report"}]
+    # A search is read when all of it is written: its node has not ended with the first output.
+    assert logged == [{"films.report"}, "stock.net"]
     hooks.after_pipeline_run(Catalog())
-    assert logged[2:] == [{"stock.net.curves", "stock.report"}]
+    assert logged[2:] == [{*searched, "stock.report"}]
     assert store.statuses == ["FINISHED"]
 
 
@@ -219,7 +221,7 @@ def test_what_cannot_be_logged_meanwhile_is_told_in_the_end(store, tmp_path, cap
     hooks.before_pipeline_run(RUN, REPORT, Catalog())
     store.full = True
 
-    tracking._node_done(["films.report"])
+    tracking._saved("films.report")
     hooks.after_pipeline_run(Catalog())
 
     assert "postgresql://store/runs: disk full" in caplog.text
@@ -230,9 +232,9 @@ def test_the_process_of_a_use_case_tells_the_first_one(tmp_path, monkeypatch):
     sent: list[Any] = []
     monkeypatch.setattr(tracking.calls, "to_parent", sent.append)
 
-    hooks_in(tmp_path).after_node_run(node("films", "films.report"))
+    hooks_in(tmp_path).after_dataset_saved("films.report")
 
-    assert sent == [(tracking._node_done, ["films.report"])]
+    assert sent == [(tracking._saved, "films.report")]
 
 
 def test_a_run_that_another_command_has_started_ends_with_it(monkeypatch):

@@ -33,21 +33,21 @@ class EarlyLog:
     """Logs in a thread, one thing after the other; it ends with this process, done or not.
 
     Args:
-        log: is given outputs of a node.
+        log: is given the name of each dataset that is written.
     """
 
-    def __init__(self, log: Callable[[list[str]], None]) -> None:
+    def __init__(self, log: Callable[[str], None]) -> None:
         self._log = log
-        self._queue: queue.Queue[list[str] | None] = queue.Queue()
+        self._queue: queue.Queue[str | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
-    def put(self, outputs: list[str]) -> None:
-        """Have outputs logged; returns at once."""
+    def put(self, name: str) -> None:
+        """Have a dataset logged; returns at once."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
-        self._queue.put(outputs)
+        self._queue.put(name)
 
     def finish(self) -> None:
         """Wait until everything is logged; raises the error of the first that could not be."""
@@ -58,9 +58,9 @@ class EarlyLog:
             raise self._error
 
     def _work(self) -> None:
-        while (outputs := self._queue.get()) is not None:
+        while (name := self._queue.get()) is not None:
             try:
                 if self._error is None:
-                    self._log(outputs)
+                    self._log(name)
             except Exception as error:  # whatever the store and its driver raise
                 self._error = error

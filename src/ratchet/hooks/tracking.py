@@ -36,6 +36,9 @@ COMMIT = "mlflow.source.git.commit"
 KEPT = ("report", "tables", "metrics", "evaluation", "verdicts", "decision", "watch")
 """Outputs of a use case that become artifacts of its run."""
 
+SEARCHED = ("search", "top", "curves")
+"""Outputs of a search among networks, which are logged together."""
+
 _LONGEST_TAG = 5_000
 """Characters of a tag's value that every store of MLflow takes."""
 
@@ -65,7 +68,8 @@ class TrackingHooks:
         self._nested: dict[str, Run] = {}
         self._searches: set[str] = set()
         self._left = outputs_by_use_case(pipeline)
-        self._early = EarlyLog(lambda outputs: self._log_soon(outputs, catalog))
+        self._saved: set[str] = set()
+        self._early = EarlyLog(lambda name: self._log_soon(name, catalog))
         if not self._settings["enabled"]:
             return
         try:
@@ -106,15 +110,15 @@ class TrackingHooks:
         return {name: value for name, value in tags.items() if value}
 
     @hook_impl
-    def after_node_run(self, node: Any) -> None:
+    def after_dataset_saved(self, dataset_name: str) -> None:
         """In the process of a use case: tell the first one, which has nothing else to do."""
         if calls.to_parent is not None:
-            calls.to_parent((_node_done, node.outputs))
+            calls.to_parent((_saved, dataset_name))
 
-    def node_done(self, outputs: list[str]) -> None:
+    def dataset_saved(self, name: str) -> None:
         """Log what another process has written, as far as it can be, while that goes on."""
         if self._client is not None and self._early is not None:
-            self._early.put(outputs)
+            self._early.put(name)
 
     @hook_impl
     def after_pipeline_run(self, catalog: Any) -> None:
@@ -164,13 +168,14 @@ class TrackingHooks:
         finally:
             self._client = None
 
-    def _log_soon(self, outputs: list[str], catalog: Any) -> None:
+    def _log_soon(self, name: str, catalog: Any) -> None:
         """Log the trials of a search that is done, and a use case when all of it is written."""
-        for name in outputs:
-            if name.endswith(".curves"):
-                self._log_trials(name.removesuffix(".curves"), catalog)
+        self._saved.add(name)
+        search = name.rpartition(".")[0]
+        if {f"{search}.{noun}" for noun in SEARCHED} <= self._saved:
+            self._log_trials(search, catalog)
         for use_case, part in [*self._left.items()]:
-            part.missing.difference_update(outputs)
+            part.missing.discard(name)
             if not part.missing:
                 del self._left[use_case]
                 self._log_outputs(part.written, catalog)
@@ -278,9 +283,9 @@ def _hide_secrets_in_logs() -> None:
 _current: TrackingHooks | None = None
 
 
-def _node_done(outputs: list[str]) -> None:
+def _saved(name: str) -> None:
     if _current is not None:
-        _current.node_done(outputs)
+        _current.dataset_saved(name)
 
 
 def _run_name(run_params: dict[str, Any]) -> str:

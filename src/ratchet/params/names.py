@@ -66,8 +66,9 @@ _TABLE_PREFIXES = ("probability_", "P(", OWN)
 USE_CASES_TAKEN = frozenset(
     (
         *("understanding", "preprocessing", "classical", "recurrent", "evaluation", "reporting"),
-        *("release", "monitoring", "status", "parameters", "seed", "as_of", "name"),
-        *("registry", "run", "search_cache", "trials", "prediction_log", "bundles", "replay"),
+        *("release", "monitoring", "status", "parameters", "seed", "as_of", "first_report"),
+        *("name", "registry", "run", "search_cache", "trials", "prediction_log", "bundles"),
+        "replay",
     )
 )
 """Pipelines, parameters, datasets and folders that a use case would stand in the place of."""

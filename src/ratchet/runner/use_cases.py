@@ -114,14 +114,17 @@ def use_cases_of(pipeline: Pipeline) -> dict[str, Pipeline]:
 def _longest_first(parts: dict[str, Pipeline], at_a_time: int) -> dict[str, Pipeline]:
     """Put use cases into the order in which they start.
 
-    The longest begin, or the last one would run on alone. But one lane begins with the shortest
-    use case, so that the first report is there soon.
+    The longest begin, or the last one would run on alone. But ``first_report`` goes before them: by
+    default the use case with the least to search, so that the first report is there soon.
     """
-    known = config.read_use_cases(config.project_parameters())
+    parameters = config.project_parameters()
+    known = config.read_use_cases(parameters)
     size = {name: sum(map(_search_size, known[name].targets.values())) for name in known}
     names = sorted(parts, key=lambda name: -size.get(name, 0))
     if len(names) > at_a_time:
-        names.insert(at_a_time - 1, names.pop())
+        first = parameters.get("first_report")
+        first = first if first in parts else names[-1]
+        names = [first, *(name for name in names if name != first)]
     return {name: parts[name] for name in names}
 
 
