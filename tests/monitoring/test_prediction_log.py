@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
+from ratchet import values
 from ratchet.database import connect
 from ratchet.errors import ConfigError, DatabaseError
-from ratchet.monitoring import prediction_log
-from ratchet.monitoring.log_rows import KEY, PREDICTIONS
+from ratchet.monitoring import log_table
+from ratchet.monitoring.log_table import HASH_HEAD, KEY, PREDICTIONS
 from ratchet.monitoring.performance import answered
 from ratchet.monitoring.prediction_log import PredictionLog
 
@@ -164,7 +165,7 @@ def test_rows_are_those_that_were_asked_for(log, wanted, found):
     write("3", "1", "success", "champion", NOW)
     log.write_error("films", "1", "4", "broken", **HOW)
     write("5", "1", "rating", "champion", NOW)
-    with log._engine.begin() as connection:  # of another use case
+    with log._table.engine.begin() as connection:  # of another use case
         connection.execute(sa.text("UPDATE ratchet_predictions SET use_case='x' WHERE row_key='5'"))
 
     assert sorted(log.rows("films", **wanted).index) == found
@@ -382,8 +383,8 @@ def test_two_logs_of_one_database_see_the_same(engine):
     ("statement", "told"),
     [
         (sa.schema.CreateTable(PREDICTIONS, if_not_exists=True), "id BIGSERIAL NOT NULL"),
-        (prediction_log._first_truth("films", "rating"), "truth_value IS NULL"),
-        (prediction_log._other_truth("films", "rating"), "IS DISTINCT FROM"),
+        (log_table.first_truth("films", "rating"), "truth_value IS NULL"),
+        (log_table.other_truth("films", "rating"), "IS DISTINCT FROM"),
     ],
 )
 def test_statements_are_postgresql_too(statement, told):
@@ -422,6 +423,10 @@ def test_a_key_that_names_another_row_gets_no_truth_of_it_and_is_answered_again(
         ("row 2", 12.0, 2.5),
     ]
     assert answered(read)["truth"].tolist() == [0.5, 1.5, 9.0, 2.5]
+
+
+def test_the_table_and_frames_compare_the_same_part_of_a_hash():
+    assert HASH_HEAD == values.HASH_HEAD
 
 
 def test_answers_without_a_hash_or_with_that_of_other_columns_get_their_truth(log):

@@ -1,4 +1,4 @@
-"""The table of predictions, and how frames become its rows and its rows frames."""
+"""How frames become rows of the table of predictions, and its rows frames."""
 
 from __future__ import annotations
 
@@ -9,54 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
-import sqlalchemy as sa
 
-Record = dict[str, Any]
-
-KEY = ("use_case", "target", "row_key", "version", "arm", "source", "request", "failed")
-"""What an answer is told by: the same one is kept once."""
-
-METADATA = sa.MetaData()
-PREDICTIONS = sa.Table(
-    "ratchet_predictions",
-    METADATA,
-    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-    sa.Column("use_case", sa.Text, nullable=False),
-    sa.Column("target", sa.Text, nullable=False),
-    sa.Column("row_key", sa.Text, nullable=False),
-    sa.Column("row_time", sa.DateTime),
-    sa.Column("version", sa.Text, nullable=False),
-    sa.Column("arm", sa.Text, nullable=False),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("request", sa.Text, nullable=False),
-    sa.Column("failed", sa.Boolean, nullable=False),
-    sa.Column("predicted_at", sa.DateTime, nullable=False),
-    # Numbers and class names stand in columns of their own, so that a database can average.
-    sa.Column("prediction_value", sa.Double),
-    sa.Column("prediction_label", sa.Text),
-    sa.Column("low", sa.Double),
-    sa.Column("high", sa.Double),
-    sa.Column("probabilities", sa.Text),
-    sa.Column("series", sa.Text),
-    sa.Column("scale", sa.Double),
-    sa.Column("rms", sa.Double),
-    sa.Column("latency_ms", sa.Double),
-    sa.Column("error", sa.Text),
-    sa.Column("truth_value", sa.Double),
-    sa.Column("truth_label", sa.Text),
-    sa.Column("truth_at", sa.DateTime),
-    sa.Column("first_truth_value", sa.Double),
-    sa.Column("first_truth_label", sa.Text),
-    sa.Column("row_hash", sa.Text),
-    sa.Column("renamed_hash", sa.Text),
-    sa.UniqueConstraint(*KEY, name="ratchet_predictions_once"),
-)
+from ratchet.monitoring.log_table import NO_ANSWER, Record
 
 _MOMENTS = ("row_time", "predicted_at", "truth_at")
 _NUMBERS = ("low", "high", "scale", "rms", "latency_ms")
 _MERGED = ("prediction", "truth", "first_truth")
 _PROBABILITY = "probability_"
-_NO_ANSWER = "the model gave no finite answer"
 
 
 def naive_utc(moment: datetime | pd.Timestamp) -> datetime:
@@ -96,7 +55,7 @@ def records_of(rows: pd.DataFrame, latency_ms: float | pd.Series | None) -> list
         odds = record["probabilities"]
         failed = (value is None and label is None) or odds == ""
         record |= {"prediction_value": value, "prediction_label": label, "failed": failed}
-        record |= {"error": _NO_ANSWER if failed else None, "probabilities": odds or None}
+        record |= {"error": NO_ANSWER if failed else None, "probabilities": odds or None}
         records.append(record)
     return records
 

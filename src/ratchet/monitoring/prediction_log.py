@@ -7,32 +7,18 @@ the status page read it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateTable
 
-from ratchet.database import shown
-from ratchet.errors import ConfigError
-from ratchet.monitoring.log_rows import (
-    KEY,
-    PREDICTIONS,
-    Record,
-    frame_of,
-    naive_utc,
-    records_of,
-    split_values,
-)
-from ratchet.values import HASH_HEAD, is_among, is_other
+from ratchet.monitoring.log_rows import frame_of, naive_utc, records_of, split_values
+from ratchet.monitoring.log_table import PREDICTIONS, LogTable, Record, Truth
+from ratchet.values import is_among, is_other
 
 LOGGER = logging.getLogger(__name__)
-_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class PredictionLog:
@@ -53,12 +39,7 @@ class PredictionLog:
     """
 
     def __init__(self, engine: sa.Engine) -> None:
-        if engine.dialect.name not in _INSERTS:
-            raise ConfigError(
-                f"predictions are logged in SQLite or PostgreSQL, not in {engine.dialect.name}"
-            )
-        self._engine = engine
-        self._made = False
+        self._table = LogTable(engine)
 
     def write(
         self,
@@ -109,7 +90,7 @@ class PredictionLog:
             records += [
                 common | {"target": target} | record for record in records_of(told, latency_ms)
             ]
-        return self._insert(records)
+        return self._table.insert(records)
 
     def write_error(
         self,
@@ -150,7 +131,7 @@ class PredictionLog:
             **{"error": error, "latency_ms": latency_ms, "predicted_at": naive_utc(at)},
             "row_time": None if time is None else naive_utc(time),
         }
-        return self._insert([record])
+        return self._table.insert([record])
 
     def join_truth(
         self,
@@ -185,19 +166,17 @@ class PredictionLog:
         truth = truth[truth.index.isin(logged.index)]
         now = (pd.Series(dtype="str") if hashes is None else hashes).reindex(truth.index)
         values, labels = split_values(truth)
-        params = [
-            {"of": key, "value": value, "label": label, "at": naive_utc(at), "hash": text}
+        truths = [
+            Truth(key, value, label, text)
             for key, value, label, text in zip(
                 truth.index, values, labels, now.fillna(""), strict=True
             )
             if value is not None or label is not None
         ]
-        if not params:
+        if not truths:
             return 0
         self._tell_renamed(use_case, target, logged, now)
-        with self._begin() as connection:
-            new = connection.execute(_first_truth(use_case, target), params).rowcount
-            mended = connection.execute(_other_truth(use_case, target), params).rowcount
+        new, mended = self._table.join_truth(use_case, target, truths, naive_utc(at))
         if mended:
             LOGGER.warning(
                 "%s: the truth of %d logged predictions of %s was corrected; the first one is "
@@ -213,7 +192,7 @@ class PredictionLog:
         wanted = wanted.where(table.use_case == use_case, table.target == target, ~table.failed)
         if version is not None:
             wanted = wanted.where(table.version == version)
-        with self._begin() as connection:
+        with self._table.begin() as connection:
             pairs = connection.execute(wanted).all()
         return pd.Series([text for _, text in pairs], [key for key, _ in pairs], dtype="str")
 
@@ -228,7 +207,7 @@ class PredictionLog:
         told = sa.select(table.row_key, table.renamed_hash).distinct().where(of_target)
         rename = sa.update(PREDICTIONS).values(renamed_hash=sa.bindparam("hash", type_=sa.Text))
         rename = rename.where(of_target, table.row_key == sa.bindparam("of"))
-        with self._begin() as connection:
+        with self._table.begin() as connection:
             known = {tuple(pair) for pair in connection.execute(told)}
             new = [{"of": key, "hash": now[key]} for key in other if (key, now[key]) not in known]
             if new:
@@ -276,7 +255,7 @@ class PredictionLog:
             wanted = wanted.where(moment >= naive_utc(since))
         if arm is not None:
             wanted = wanted.where(table.arm == arm)
-        with self._begin() as connection:
+        with self._table.begin() as connection:
             result = connection.execute(wanted.order_by(moment, table.id))
             names = list(result.keys())
             return frame_of([dict(row) for row in result.mappings()], names)
@@ -301,111 +280,5 @@ class PredictionLog:
         old = sa.delete(PREDICTIONS).where(table.use_case == use_case, table.predicted_at < oldest)
         if but_version is not None:
             old = old.where(table.version != but_version)
-        with self._begin() as connection:
+        with self._table.begin() as connection:
             return connection.execute(old).rowcount
-
-    def _insert(self, records: list[Record]) -> int:
-        if not records:
-            return 0
-        insert = _INSERTS[self._engine.dialect.name](PREDICTIONS)
-        # RETURNING gives the rows that were new, which no row count of a driver does reliably.
-        once = insert.on_conflict_do_nothing(index_elements=KEY).returning(PREDICTIONS.c.id)
-        with self._begin() as connection:
-            return len(connection.execute(once, records).all())
-
-    @contextmanager
-    def _begin(self) -> Iterator[sa.Connection]:
-        """A transaction, in a database that has the table."""
-        try:
-            self._make_table()
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.OperationalError as error:
-            where = shown(self._engine.url.render_as_string(hide_password=True))
-            raise ConfigError(f"cannot log predictions in {where}: {error.orig}") from error
-
-    def _make_table(self) -> None:
-        if self._made:
-            return
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(CreateTable(PREDICTIONS, if_not_exists=True))
-        except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
-            # PostgreSQL: two that make it at once both find it missing.
-            if not sa.inspect(self._engine).has_table(PREDICTIONS.name):
-                raise
-        self._add_columns()
-        self._made = True
-
-    def _add_columns(self) -> None:
-        """Add the columns that a table of an earlier release lacks."""
-        known = {
-            column["name"] for column in sa.inspect(self._engine).get_columns(PREDICTIONS.name)
-        }
-        for column in [column for column in PREDICTIONS.columns if column.name not in known]:
-            kind = column.type.compile(self._engine.dialect)
-            add = sa.text(f"ALTER TABLE {PREDICTIONS.name} ADD COLUMN {column.name} {kind}")
-            try:
-                with self._engine.begin() as connection:
-                    connection.execute(add)
-            except (sa.exc.OperationalError, sa.exc.ProgrammingError) as error:
-                found = sa.inspect(self._engine).get_columns(PREDICTIONS.name)
-                if column.name in {one["name"] for one in found}:
-                    continue  # another process was quicker
-                if isinstance(error, sa.exc.OperationalError):  # such as one that is locked
-                    raise
-                raise ConfigError(
-                    f"the table {PREDICTIONS.name} is of an earlier release, and cannot be "
-                    f"changed: {error.orig}; let its owner run `{add}`"
-                ) from error
-
-
-def _of_row(use_case: str, target: str) -> sa.Update:
-    table, text = PREDICTIONS.c, sa.bindparam("hash", type_=sa.Text)
-    before = sa.func.coalesce(table.row_hash, text)
-    heads = [sa.func.substr(of, 1, HASH_HEAD) for of in (before, text)]
-    return sa.update(PREDICTIONS).where(
-        table.use_case == use_case,
-        table.target == target,
-        table.row_key == sa.bindparam("of"),
-        # Hashes of other columns say nothing of the row, see ``is_other``.
-        sa.or_(before == text, heads[0] != heads[1]),
-    )
-
-
-def _first_truth(use_case: str, target: str) -> sa.Update:
-    table = PREDICTIONS.c
-    return _with_truth(_of_row(use_case, target)).where(
-        table.truth_value.is_(None), table.truth_label.is_(None)
-    )
-
-
-def _other_truth(use_case: str, target: str) -> sa.Update:
-    table = PREDICTIONS.c
-    differs = sa.or_(
-        table.truth_value.is_distinct_from(_value()), table.truth_label.is_distinct_from(_label())
-    )
-    # The right sides are the values from before the update.
-    first = {
-        f"first_{name}": sa.func.coalesce(table[f"first_{name}"], table[name])
-        for name in ("truth_value", "truth_label")
-    }
-    return (
-        _with_truth(_of_row(use_case, target))
-        .values(first)
-        .where(sa.or_(table.truth_value.is_not(None), table.truth_label.is_not(None)), differs)
-    )
-
-
-def _with_truth(update: sa.Update) -> sa.Update:
-    return update.values(
-        truth_value=_value(), truth_label=_label(), truth_at=sa.bindparam("at", type_=sa.DateTime)
-    )
-
-
-def _value() -> sa.BindParameter[float]:
-    return sa.bindparam("value", type_=sa.Double)
-
-
-def _label() -> sa.BindParameter[str]:
-    return sa.bindparam("label", type_=sa.Text)

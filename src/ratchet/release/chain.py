@@ -77,6 +77,7 @@ class State:
         since: since when the champion serves.
         served: everything that ever served, one after the other; the last one serves.
         rejected: versions whose newest verdict is that they are no good.
+        held: the newest version that was judged, where the verdict is to wait.
     """
 
     seq: int = 0
@@ -86,6 +87,7 @@ class State:
     since: datetime | None = None
     served: tuple[str, ...] = ()
     rejected: frozenset[str] = frozenset()
+    held: str | None = None
 
 
 def state_of(rows: Sequence[Row]) -> State:
@@ -109,7 +111,14 @@ def state_of(rows: Sequence[Row]) -> State:
         since=since,
         served=tuple(served),
         rejected=frozenset(name for name, event in verdicts.items() if event == "reject"),
+        held=_held(verdicts),
     )
+
+
+def _held(verdicts: Mapping[str | None, str]) -> str | None:
+    """The newest version that was judged, if it was held back and nothing was decided since."""
+    newest = max((name for name in verdicts if name and name.isdecimal()), key=int, default=None)
+    return newest if verdicts.get(newest) == "hold" else None
 
 
 def number_of(row: Row) -> int:

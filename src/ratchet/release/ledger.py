@@ -155,6 +155,14 @@ class Ledger:
         """How many decisions there are."""
         return len(self._rows(use_case, ("seq",)))
 
+    def newest_numbers(self) -> dict[str, int]:
+        """Number of the newest decision about each use case: a cheap look for what has moved."""
+        if not self._exists():
+            return {}
+        query = sa.select(TABLE.c.use_case, sa.func.max(TABLE.c.seq)).group_by(TABLE.c.use_case)
+        with self.engine.connect() as connection, _any_text(connection):
+            return {str(name): seq for name, seq in connection.execute(query)}
+
     def use_cases(self) -> list[str]:
         """Use cases about which something was decided, by name."""
         found = {row["use_case"] for row in self._rows(None, ("use_case",))}

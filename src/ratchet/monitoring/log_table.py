@@ -1,0 +1,252 @@
+"""The table of predictions: its columns, and how rows are written once and get their truth.
+
+Without pandas: the service writes to it as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateTable
+
+from ratchet.database import shown
+from ratchet.errors import ConfigError
+
+Record = dict[str, Any]
+"""A row of the table, by column."""
+
+HASH_HEAD = 5
+"""Characters of a row's hash that name its columns: hashes of other columns do not compare."""
+
+NO_ANSWER = "the model gave no finite answer"
+"""Error of an answer that is no finite number, or whose probabilities are not."""
+
+KEY = ("use_case", "target", "row_key", "version", "arm", "source", "request", "failed")
+"""What an answer is told by: the same one is kept once."""
+
+METADATA = sa.MetaData()
+PREDICTIONS = sa.Table(
+    "ratchet_predictions",
+    METADATA,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("use_case", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("row_key", sa.Text, nullable=False),
+    sa.Column("row_time", sa.DateTime),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("arm", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("failed", sa.Boolean, nullable=False),
+    sa.Column("predicted_at", sa.DateTime, nullable=False),
+    # Numbers and class names stand in columns of their own, so that a database can average.
+    sa.Column("prediction_value", sa.Double),
+    sa.Column("prediction_label", sa.Text),
+    sa.Column("low", sa.Double),
+    sa.Column("high", sa.Double),
+    sa.Column("probabilities", sa.Text),
+    sa.Column("series", sa.Text),
+    sa.Column("scale", sa.Double),
+    sa.Column("rms", sa.Double),
+    sa.Column("latency_ms", sa.Double),
+    sa.Column("error", sa.Text),
+    sa.Column("truth_value", sa.Double),
+    sa.Column("truth_label", sa.Text),
+    sa.Column("truth_at", sa.DateTime),
+    sa.Column("first_truth_value", sa.Double),
+    sa.Column("first_truth_label", sa.Text),
+    sa.Column("row_hash", sa.Text),
+    sa.Column("renamed_hash", sa.Text),
+    sa.UniqueConstraint(*KEY, name="ratchet_predictions_once"),
+)
+
+_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class Truth(NamedTuple):
+    """What came true of one target of one row.
+
+    Attributes:
+        row_key: the row.
+        value: a number, or
+        label: the name of a class.
+        row_hash: hash of the row, see ``preparation.row_hashes``; empty where it is not known.
+    """
+
+    row_key: str
+    value: float | None
+    label: str | None
+    row_hash: str = ""
+
+
+class LogTable:
+    """The table in a database; it is made, or gets the columns that it lacks, when first used.
+
+    Args:
+        engine: of SQLite or PostgreSQL.
+
+    Raises:
+        ConfigError: another database.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        if engine.dialect.name not in _INSERTS:
+            raise ConfigError(
+                f"predictions are logged in SQLite or PostgreSQL, not in {engine.dialect.name}"
+            )
+        self.engine = engine
+        self._made = False
+
+    def insert(self, records: Sequence[Record]) -> int:
+        """Write rows in one transaction, each once.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            ConfigError: the database cannot be reached or changed, or is locked.
+        """
+        if not records:
+            return 0
+        insert = _INSERTS[self.engine.dialect.name](PREDICTIONS)
+        # RETURNING gives the rows that were new, which no row count of a driver does reliably.
+        once = insert.on_conflict_do_nothing(index_elements=KEY).returning(PREDICTIONS.c.id)
+        with self.begin() as connection:
+            return len(connection.execute(once, list(records)).all())
+
+    def join_truth(
+        self, use_case: str, target: str, truths: Sequence[Truth], at: datetime
+    ) -> tuple[int, int]:
+        """Write truth beside every answer for these rows, in one transaction.
+
+        A truth that differs from the one that stands there replaces it; the first one is kept.
+
+        Args:
+            use_case: name of the use case.
+            target: name of the target.
+            truths: of the rows; each has a value or a label.
+            at: when it was learned, in UTC, without zone.
+
+        Returns:
+            How many answers got a truth, and how many another one.
+        """
+        if not truths:
+            return 0, 0
+        params = [
+            {"of": one.row_key, "value": one.value, "label": one.label, "at": at}
+            | {"hash": one.row_hash}
+            for one in truths
+        ]
+        with self.begin() as connection:
+            new = connection.execute(first_truth(use_case, target), params).rowcount
+            mended = connection.execute(other_truth(use_case, target), params).rowcount
+        return new, mended
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction, in a database that has the table."""
+        try:
+            self._make()
+            with self.engine.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            where = shown(self.engine.url.render_as_string(hide_password=True))
+            raise ConfigError(f"cannot log predictions in {where}: {error.orig}") from error
+
+    def _make(self) -> None:
+        if self._made:
+            return
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(CreateTable(PREDICTIONS, if_not_exists=True))
+        except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
+            # PostgreSQL: two that make it at once both find it missing.
+            if not sa.inspect(self.engine).has_table(PREDICTIONS.name):
+                raise
+        self._add_columns()
+        self._made = True
+
+    def _add_columns(self) -> None:
+        """Add the columns that a table of an earlier release lacks."""
+        existing = self._columns()
+        for column in [column for column in PREDICTIONS.columns if column.name not in existing]:
+            kind = column.type.compile(self.engine.dialect)
+            add = sa.text(f"ALTER TABLE {PREDICTIONS.name} ADD COLUMN {column.name} {kind}")
+            try:
+                with self.engine.begin() as connection:
+                    connection.execute(add)
+            except (sa.exc.OperationalError, sa.exc.ProgrammingError) as error:
+                if column.name in self._columns():
+                    continue  # another process was quicker
+                if isinstance(error, sa.exc.OperationalError):  # such as one that is locked
+                    raise
+                raise ConfigError(
+                    f"the table {PREDICTIONS.name} is of an earlier release, and cannot be "
+                    f"changed: {error.orig}; let its owner run `{add}`"
+                ) from error
+
+    def _columns(self) -> set[str]:
+        return {one["name"] for one in sa.inspect(self.engine).get_columns(PREDICTIONS.name)}
+
+
+def as_naive_utc(moment: datetime) -> datetime:
+    """A moment without time zone, in UTC; one without is taken to be in UTC."""
+    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def first_truth(use_case: str, target: str) -> sa.Update:
+    """Statement that gives answers without a truth theirs."""
+    table = PREDICTIONS.c
+    return _with_truth(_of_row(use_case, target)).where(
+        table.truth_value.is_(None), table.truth_label.is_(None)
+    )
+
+
+def other_truth(use_case: str, target: str) -> sa.Update:
+    """Statement that corrects a truth that differs, and keeps the first one."""
+    table = PREDICTIONS.c
+    differs = sa.or_(
+        table.truth_value.is_distinct_from(_value()), table.truth_label.is_distinct_from(_label())
+    )
+    # The right sides are the values from before the update.
+    first = {
+        f"first_{name}": sa.func.coalesce(table[f"first_{name}"], table[name])
+        for name in ("truth_value", "truth_label")
+    }
+    return (
+        _with_truth(_of_row(use_case, target))
+        .values(first)
+        .where(sa.or_(table.truth_value.is_not(None), table.truth_label.is_not(None)), differs)
+    )
+
+
+def _of_row(use_case: str, target: str) -> sa.Update:
+    table, text = PREDICTIONS.c, sa.bindparam("hash", type_=sa.Text)
+    before = sa.func.coalesce(table.row_hash, text)
+    heads = [sa.func.substr(of, 1, HASH_HEAD) for of in (before, text)]
+    return sa.update(PREDICTIONS).where(
+        table.use_case == use_case,
+        table.target == target,
+        table.row_key == sa.bindparam("of"),
+        # Hashes of other columns say nothing of the row, see ``values.is_other``.
+        sa.or_(before == text, heads[0] != heads[1]),
+    )
+
+
+def _with_truth(update: sa.Update) -> sa.Update:
+    return update.values(
+        truth_value=_value(), truth_label=_label(), truth_at=sa.bindparam("at", type_=sa.DateTime)
+    )
+
+
+def _value() -> sa.BindParameter[float]:
+    return sa.bindparam("value", type_=sa.Double)
+
+
+def _label() -> sa.BindParameter[str]:
+    return sa.bindparam("label", type_=sa.Text)

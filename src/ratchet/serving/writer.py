@@ -1,0 +1,308 @@
+"""Process that brings journals into the prediction log: ``python -m ratchet.serving.writer``.
+
+It is a child of the process that serves, so that a slow or locked database takes nothing from
+answers. It reads the journals from their files, and tells by lines of JSON how far it has come.
+Killed at any moment it, or whoever follows, begins the file again: the log takes nothing twice.
+When its parent is gone it writes down what is left, and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ratchet.database import connect
+from ratchet.errors import UserError
+from ratchet.monitoring.log_table import PREDICTIONS, LogTable, Record, Truth, as_naive_utc
+from ratchet.serving import journal
+from ratchet.serving.journal import Line, Place
+from ratchet.serving.records import of_line, records_of, truths_of
+
+LOGGER = logging.getLogger(__name__)
+
+BATCH_BYTES = 400_000
+"""Bytes of a journal that are written in one transaction."""
+
+PAUSE = 0.5
+"""Seconds between two looks at the journal."""
+
+ADOPT_EVERY = 60.0
+"""Seconds between two looks for journals of dead processes."""
+
+LAST_TRY = 60.0
+"""Seconds for which what is left is tried to be written when the parent is gone."""
+
+_KEYS_AT_ONCE = 500  # databases limit the values of one statement
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far the journal of the parent is written.
+
+    Attributes:
+        segment: the file.
+        size: bytes of it that are in the database.
+        lines: lines of it.
+        error: why it does not go on at present.
+        lost: lines that were damaged, or that the database refused.
+    """
+
+    segment: int
+    size: int
+    lines: int
+    error: str | None
+    lost: int
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What became of the truth of one target.
+
+    Attributes:
+        joined: answers that got a truth.
+        corrected: answers whose truth was another one.
+        unknown: rows that no answer in the log is about.
+    """
+
+    joined: int = 0
+    corrected: int = 0
+    unknown: Sequence[str] = field(default=())
+
+
+class Writer:
+    """Brings journals into the table.
+
+    Args:
+        folder: folder of the journals.
+        table: where to.
+    """
+
+    def __init__(self, folder: Path, table: LogTable) -> None:
+        self.folder = folder
+        self.table = table
+        self.lost = 0
+        self._places: dict[str, Place] = {}
+
+    def place(self, owner: str) -> Place:
+        """How far the journal of an owner is written."""
+        return self._places.get(owner, Place())
+
+    def write_all(self, owner: str, told: Callable[[], None] = lambda: None) -> None:
+        """Write what there is of a journal, batch by batch, and remove what is done with.
+
+        Args:
+            owner: whose.
+            told: called after each batch.
+
+        Raises:
+            UserError: the database cannot be reached or changed, or is locked.
+        """
+        numbers = journal.segments(self.folder, owner)
+        for number in numbers:
+            if number > self.place(owner).segment:
+                self._places[owner] = Place(number)
+            while batch := self._batch(owner):
+                self._write(batch)
+                place = self.place(owner)
+                size = place.size + sum(line.size for line in batch)
+                self._places[owner] = Place(number, size, place.lines + len(batch))
+                told()
+            if number != numbers[-1]:  # complete, since another one was begun
+                journal.segment_of(self.folder, owner, number).unlink(missing_ok=True)
+
+    def adopt(self) -> int:
+        """Write and remove the journals of processes that are dead.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            UserError: see ``write_all``.
+        """
+        count = 0
+        for owner in journal.owners(self.folder):
+            with journal.adopted(self.folder, owner) as is_dead:
+                if is_dead:
+                    self.write_all(owner)
+                    journal.remove(self.folder, owner)
+                    self._places.pop(owner, None)
+                    count += 1
+        return count
+
+    def join_truth(
+        self, use_case: str, rows: Sequence[Mapping[str, Any]], at: datetime
+    ) -> dict[str, Joined]:
+        """Write down what came true beside the answers.
+
+        Args:
+            use_case: of which.
+            rows: as ``records.truths_of`` takes them.
+            at: when it was learned.
+
+        Returns:
+            Target -> what became of it.
+
+        Raises:
+            UserError: see ``write_all``.
+        """
+        found = {}
+        for target, truths in truths_of(rows).items():
+            unknown = self._unknown(use_case, target, truths)
+            new, mended = self.table.join_truth(use_case, target, truths, as_naive_utc(at))
+            found[target] = Joined(new, mended, unknown)
+        return found
+
+    def _unknown(self, use_case: str, target: str, truths: Sequence[Truth]) -> list[str]:
+        keys, table = list(dict.fromkeys(one.row_key for one in truths)), PREDICTIONS.c
+        known: set[str] = set()
+        with self.table.begin() as connection:
+            for start in range(0, len(keys), _KEYS_AT_ONCE):
+                wanted = sa.select(table.row_key).where(
+                    *(table.use_case == use_case, table.target == target),
+                    table.row_key.in_(keys[start : start + _KEYS_AT_ONCE]),
+                )
+                known |= set(connection.execute(wanted).scalars())
+        return [key for key in keys if key not in known]
+
+    def _batch(self, owner: str) -> list[Line]:
+        place = self.place(owner)
+        path = journal.segment_of(self.folder, owner, place.segment)
+        try:
+            return list(journal.read_lines(path, place.size, BATCH_BYTES))
+        except FileNotFoundError:  # whoever followed a dead process has written it meanwhile
+            return []
+
+    def _write(self, batch: Sequence[Line]) -> None:
+        records = [record for line in batch for record in self._records(line)]
+        try:
+            self.table.insert(records)
+        except sa.exc.StatementError as error:  # some value in it is none for the database
+            LOGGER.warning("a batch is written row by row, since it was refused: %s", error.orig)
+            for record in records:
+                self._write_one(record)
+
+    def _write_one(self, record: Record) -> None:
+        try:
+            self.table.insert([record])
+        except sa.exc.StatementError as error:
+            self.lost += 1
+            LOGGER.error("an answer was refused by the database: %s: %s", error.orig, record)
+
+    def _records(self, line: Line) -> list[Record]:
+        try:
+            if line.content is None:
+                raise ValueError("its checksum is wrong")
+            return records_of(of_line(line.content))
+        except ValueError as error:
+            self.lost += 1
+            LOGGER.error("a line of a journal is damaged and left out: %s", error)
+            return []
+
+
+class _Service:
+    """What the process does until its parent is gone."""
+
+    def __init__(self, writer: Writer, owner: str) -> None:
+        self._writer, self._owner = writer, owner
+        self._error: str | None = None
+        self._adopted_at = -ADOPT_EVERY
+        self._input = b""
+
+    def run(self) -> None:
+        """Write and answer questions until standard input ends; then write what is left."""
+        is_open = True
+        while is_open:
+            self._try(self._write)
+            self._tell()
+            is_open = self._listen()
+        end = time.monotonic() + LAST_TRY
+        while not self._try(self._write_last) and time.monotonic() < end:
+            time.sleep(PAUSE)
+
+    def _write(self) -> None:
+        self._writer.write_all(self._owner, self._tell)
+        if time.monotonic() - self._adopted_at >= ADOPT_EVERY:
+            self._writer.adopt()
+            self._adopted_at = time.monotonic()
+
+    def _write_last(self) -> None:
+        self._writer.write_all(self._owner)
+        self._writer.adopt()
+
+    def _try(self, write: Callable[[], None]) -> bool:
+        """Whether the database has taken it."""
+        try:
+            write()
+        except UserError as error:
+            if self._error is None:
+                LOGGER.warning("answers wait in the journal: %s", error)
+            self._error = str(error)
+            return False
+        self._error = None
+        return True
+
+    def _listen(self) -> bool:
+        """Wait for a moment, or for a question; false when nobody will ask any more."""
+        ready, _, _ = select.select([0], [], [], PAUSE)
+        if not ready:
+            return True
+        content = os.read(0, 1 << 20)
+        *lines, self._input = (self._input + content).split(b"\n")
+        for line in lines:
+            self._answer(json.loads(line))
+        return bool(content)
+
+    def _answer(self, question: dict[str, Any]) -> None:
+        try:
+            self._writer.write_all(self._owner)  # answers first, for truth is about them
+            rows, at = question["rows"], datetime.now(UTC)
+            joined = self._writer.join_truth(question["use_case"], rows, at)
+        except Exception as error:  # told to who has asked; the process goes on
+            if not isinstance(error, UserError):
+                LOGGER.exception("truth could not be joined")
+            _say({"id": question["id"], "error": str(error)})
+        else:
+            told = {target: asdict(one) for target, one in joined.items()}
+            _say({"id": question["id"], "joined": told})
+
+    def _tell(self) -> None:
+        place = self._writer.place(self._owner)
+        _say(asdict(Report(**asdict(place), error=self._error, lost=self._writer.lost)))
+
+
+def _say(content: dict[str, Any]) -> None:
+    with suppress(BrokenPipeError):  # the parent is gone, which standard input says as well
+        os.write(1, json.dumps(content).encode() + b"\n")
+
+
+def main(folder: str, owner: str) -> None:
+    """Serve a parent; the URL of the database is the first line of standard input.
+
+    There it is not seen by other users of the machine, as arguments are.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s ratchet writer: %(message)s")
+    url = b""
+    while not url.endswith(b"\n"):
+        if not (byte := os.read(0, 1)):
+            return
+        url += byte
+    table = LogTable(connect(url.decode().strip()))
+    _Service(Writer(Path(folder), table), owner).run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

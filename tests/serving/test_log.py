@@ -1,0 +1,296 @@
+"""The log of the service: nothing that was sent is lost, nothing is written twice."""
+
+import asyncio
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+
+from ratchet.compiled.answers import Answer, Prediction
+from ratchet.database import connect
+from ratchet.monitoring.prediction_log import PredictionLog
+from ratchet.serving import log as log_module
+from ratchet.serving.log import AnswerLog, Entry, LogFullError
+from ratchet.serving.records import as_line, of_line, records_of
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+RATING = Prediction(6.5, 5.0, math.inf)
+SUCCESS = Prediction("hit", probabilities={"hit": 0.75, "flop": 0.25})
+
+
+def entry(request="r1", key="tt1", version="3", value=RATING, **other):
+    answers = [Answer(key, {"rating": value, "success": SUCCESS}, not_given=["people"])]
+    return Entry("films", version, "champion", request, NOW, 1.5, answers, **other)
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'ratchet.db'}"
+
+
+@asynccontextmanager
+async def running(tmp_path, url, **options):
+    log = AnswerLog(tmp_path / "journal", url, **options)
+    await log.start()
+    try:
+        yield log
+    finally:
+        await log.stop()
+
+
+async def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        await asyncio.sleep(0.02)
+
+
+def logged(url):
+    return PredictionLog(connect(url)).rows("films")
+
+
+# What an answer becomes.
+
+
+def test_an_entry_comes_back_from_its_line():
+    made = entry(error="it failed", row_key="tt2")
+
+    line = as_line(made)
+
+    assert b"\n" not in line
+    assert of_line(line) == made
+
+
+def test_an_answer_is_written_as_batch_scoring_writes_it(url):
+    """The same answers, from a frame and from the service, become the same rows."""
+    time_of_row = datetime(2026, 11, 30, 10)
+    answer = Answer(
+        "a@10",
+        {"rating": RATING, "success": SUCCESS},
+        time=time_of_row,
+        series="a",
+        scale=2.0,
+        rms=3.0,
+    )
+    terms = {"time": pd.Timestamp(time_of_row), "series": "a", "scale": 2.0, "rms": 3.0}
+    ratings = pd.DataFrame([{"prediction": 6.5, "low": 5.0, "high": math.inf} | terms], ["a@10"])
+    odds = {"probability_hit": 0.75, "probability_flop": 0.25}
+    successes = pd.DataFrame([{"prediction": "hit"} | odds | terms], ["a@10"])
+    log = PredictionLog(connect(url))
+    log.write(
+        *("films", "3", {"rating": ratings, "success": successes}),
+        **{"arm": "champion", "source": "batch", "latency_ms": 1.5, "at": NOW, "request": "r1"},
+    )
+
+    log._table.insert(records_of(Entry("films", "3", "champion", "r1", NOW, 1.5, [answer])))
+
+    rows = log.rows("films")
+    of_batch = rows[rows["source"] == "batch"].drop(columns="source")
+    of_service = rows[rows["source"] == "service"].drop(columns="source")
+    pd.testing.assert_frame_equal(of_batch, of_service)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Prediction(math.nan, 1.0, 2.0),
+        Prediction(math.inf, 1.0, 2.0),
+        Prediction("hit", probabilities={"hit": math.nan, "flop": 0.5}),
+    ],
+)
+def test_an_answer_that_is_not_finite_is_a_failed_one(value):
+    record = records_of(of_line(as_line(entry(value=value))))[0]
+
+    assert record["failed"]
+    assert record["error"] == "the model gave no finite answer"
+
+
+def test_a_row_that_comes_twice_in_a_request_is_written_twice(url):
+    answers = [Answer("tt1", {"rating": Prediction(float(n))}) for n in range(3)]
+    log = PredictionLog(connect(url))
+
+    log._table.insert(records_of(Entry("films", "3", "champion", "r", NOW, 1.0, answers)))
+
+    assert log.rows("films")["request"].tolist() == ["r", "r#2", "r#3"]
+
+
+def test_text_that_no_database_takes_is_made_one_that_all_take():
+    record = records_of(entry(request="r\0", key="\ud800"))[0]
+
+    assert (record["request"], record["row_key"]) == ("r\N{REPLACEMENT CHARACTER}", "?")
+
+
+# The way into the database.
+
+
+def test_answers_reach_the_database_and_the_journal_goes(tmp_path, url):
+    async def serve():
+        async with running(tmp_path, url) as log:
+            for number in range(50):
+                log.write(entry(f"r{number}"))
+            assert log.pending == 50
+            await until(lambda: log.pending == 0)
+            assert log.status().state == "ok"
+
+    asyncio.run(serve())
+
+    assert len(logged(url)) == 100
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
+def test_a_writer_that_dies_is_followed_by_another_one(tmp_path, url):
+    async def serve():
+        async with running(tmp_path, url) as log:
+            for number in range(60):
+                log.write(entry(f"r{number}"))
+                if number % 20 == 10:
+                    await until(lambda: log._process and log._process.returncode is None)
+                    os.kill(log._process.pid, signal.SIGKILL)
+                await asyncio.sleep(0.01)
+            await until(lambda: log.pending == 0)
+
+    asyncio.run(serve())
+
+    rows = logged(url)
+    assert sorted(rows["request"].unique()) == sorted(f"r{number}" for number in range(60))
+    assert len(rows) == 120
+
+
+SENDER = """
+import asyncio, os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from ratchet.compiled.answers import Answer, Prediction
+from ratchet.serving.log import AnswerLog, Entry
+
+async def main():
+    log = AnswerLog(Path(sys.argv[1]), sys.argv[2])
+    await log.start()
+    number = 0
+    while True:
+        answers = [Answer("tt1", {"rating": Prediction(1.0)})]
+        log.write(Entry("films", "3", "champion", str(number), datetime.now(UTC), 1.0, answers))
+        os.write(1, b"%d\\n" % number)
+        number += 1
+        await asyncio.sleep(0.001)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.9])
+def test_what_was_sent_is_in_the_database_after_a_kill(tmp_path, url, seconds):
+    program = [sys.executable, "-c", SENDER, str(tmp_path / "journal"), url]
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as sender:
+        first = sender.stdout.readline()
+        time.sleep(seconds)
+        sender.kill()
+        sent = (first + sender.stdout.read()).decode().split()
+    assert sent
+
+    async def start_again():
+        async with running(tmp_path, url):
+            await until(lambda: len(list((tmp_path / "journal").glob("*.lock"))) == 1)
+
+    asyncio.run(start_again())
+
+    rows = logged(url)
+    assert set(sent) <= set(rows["request"])
+    assert not rows["request"].duplicated().any()
+
+
+def test_while_the_database_is_locked_answers_go_on_until_too_many_wait(tmp_path, url, monkeypatch):
+    monkeypatch.setattr(log_module, "QUIET_SECONDS", 0.3)
+
+    async def serve():
+        async with running(tmp_path, url, limit_bytes=2_000) as log:
+            log.write(entry("first"))
+            await until(lambda: log.pending == 0)
+            with closing(sqlite3.connect(tmp_path / "ratchet.db", isolation_level=None)) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                log.write(entry("second"))
+                await until(lambda: log.status().state == "behind")
+                while log.pending_bytes <= 2_000:
+                    log.write(entry(f"r{log.pending}"))
+                with pytest.raises(LogFullError, match="wait for the database"):
+                    log.write(entry("too much"))
+                assert log.status().state == "full"
+                other.execute("ROLLBACK")
+            await until(lambda: log.pending == 0)
+            log.write(entry("last"))
+            await until(lambda: log.pending == 0)
+            assert log.status().state == "ok"
+
+    asyncio.run(serve())
+
+    assert {"first", "second", "last"} <= set(logged(url)["request"])
+
+
+def test_a_line_that_is_damaged_is_counted_and_the_others_are_written(tmp_path, url):
+    async def serve():
+        async with running(tmp_path, url) as log:
+            log._journal.append(b"no entry")
+            log.write(entry())
+            await until(lambda: log.pending == 0)
+            assert log.status().lost == 1
+
+    asyncio.run(serve())
+
+    assert len(logged(url)) == 2
+
+
+# What came true.
+
+
+def truth(key="tt1", **values):
+    return {"key": key, "values": values}
+
+
+def test_truth_is_joined_to_answers_that_were_given_a_moment_ago(tmp_path, url):
+    async def serve():
+        async with running(tmp_path, url) as log:
+            log.write(entry("r1"))
+            log.write(entry("r2"))
+            first = await log.join_truth("films", [truth(rating=7.0), truth("tt9", rating=1.0)])
+            again = await log.join_truth("films", [truth(rating=7.0)])
+            other = await log.join_truth("films", [truth(rating=6.0, success="hit")])
+            return first, again, other
+
+    first, again, other = asyncio.run(serve())
+
+    assert (first["rating"].joined, first["rating"].unknown) == (2, ["tt9"])
+    assert (again["rating"].joined, again["rating"].corrected) == (0, 0)
+    assert (other["rating"].corrected, other["success"].joined) == (2, 2)
+    rows = logged(url)
+    ratings = rows[rows["target"] == "rating"]
+    assert ratings["truth"].tolist() == [6.0, 6.0]
+    assert ratings["first_truth"].tolist() == [7.0, 7.0]
+
+
+def test_truth_waits_for_a_process_that_has_died(tmp_path, url):
+    async def serve():
+        async with running(tmp_path, url) as log:
+            log.write(entry())
+            await until(lambda: log.pending == 0)
+            log._process.kill()
+            return await log.join_truth("films", [truth(rating=7.0)])
+
+    assert asyncio.run(serve())["rating"].joined == 1
+
+
+def test_the_writer_loads_nothing_heavy(tmp_path):
+    heavy = ("pandas", "sklearn", "scipy", "mlflow", "kedro", "tensorflow", "pandera", "skops")
+    code = "import sys, ratchet.serving.writer, ratchet.serving.log\n"
+    code += f"print([name for name in {heavy} if name in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
