@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from ratchet.compiled import store
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.fields import Contract, contract_of
 from ratchet.errors import DataError
@@ -226,3 +227,9 @@ def test_optional_fields_that_a_model_looks_at_are_named():
 
     assert contract.not_given(contract.read_row({"key": "k"})) == ["x"]
     assert contract.not_given(contract.read_row({"key": "k", "x": "a"})) == []
+
+
+def test_a_contract_is_kept_as_a_program():
+    contract = CONTRACTS["date"]
+
+    assert store.loads(store.dumps(contract)) == contract

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratchet.compiled.answers import RequestError, Row
 from ratchet.compiled.dates import Written
+from ratchet.compiled.store import program
 
 if TYPE_CHECKING:
     from ratchet.params import Column, UseCase
@@ -45,6 +46,7 @@ class _UnfitError(ValueError):
     """A value that breaks the contract; says why where it is more than ``expected``."""
 
 
+@program
 @dataclass(frozen=True)
 class Field:
     """Contract of one field of a row, see ``params.Column``.
@@ -190,6 +192,7 @@ class Field:
         return self._allowed.issuperset(value if self.type == "list" else [_told(value)])
 
 
+@program
 @dataclass(frozen=True)
 class Contract:
     """What a row to be answered may and has to have.

@@ -75,7 +75,7 @@ def history_features(
         raise ValueError(f"shrinkage must be above 0, got {shrinkage}")
     events = events[events[available].notna()]
     days = _rank_days(rows[looked_up], events[available])
-    known = {name: _transform(events[name], how) for name, how in values.items()}
+    known = {name: transform(events[name], how) for name, how in values.items()}
     priors = {name: _prior(value, days) for name, value in known.items()}
     columns: dict[str, Floats] = {}
     for entity in entities:
@@ -196,7 +196,16 @@ def _listed(cell: Any, column: str) -> Sequence[Any] | NDArray[Any]:
     raise TypeError(f"column {column!r} must hold lists of names, got {cell!r}")
 
 
-def _transform(values: pd.Series[Any], how: str | None) -> Floats:
+def transform(values: pd.Series[Any], how: str | None) -> Floats:
+    """Numbers of a column, NaN where there is none.
+
+    Args:
+        values: the column.
+        how: ``"log1p"`` for their logarithm, or None.
+
+    Raises:
+        ValueError: the transformation is unknown or impossible, or a number is infinite.
+    """
     numbers = values.to_numpy(dtype=float, na_value=np.nan)
     if how not in (None, "log1p"):
         raise ValueError(f"column {values.name!r}: unknown transformation {how!r}, use log1p")

@@ -1,0 +1,113 @@
+"""From a bundle to an answerer: all that it takes to answer, as arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from ratchet.compiled.answers import Answer, Answerer, Prediction
+from ratchet.compiled.store import NotCompilable
+
+__all__ = ["NotCompilable", "Version", "check_golden", "compile_bundle"]
+
+TOLERANCE = 1e-6
+"""Share by which compiled answers may differ from those of the libraries; they round otherwise."""
+
+
+class Version(Protocol):
+    """What compiling needs of a bundle, see ``release.bundle.Bundle``."""
+
+    manifest: dict[str, Any]
+
+    @property
+    def use_case(self) -> Any:
+        """The parameters."""
+
+    @property
+    def encoder(self) -> Any:
+        """The fitted encoder of the features."""
+
+    @property
+    def models(self) -> dict[str, Any]:
+        """The fitted model of every target."""
+
+    @property
+    def context(self) -> Any:
+        """Typed rows that later rows look back at, where they do."""
+
+    @property
+    def statistics(self) -> Any:
+        """Units of the series, where there are series."""
+
+
+def compile_bundle(bundle: Version) -> Answerer:
+    """Compile a version.
+
+    Args:
+        bundle: one that was verified; what is in it is believed.
+
+    Raises:
+        NotCompilable: something in it has no compiled form: says what.
+    """
+    use_case = bundle.use_case
+    if use_case.data.series is not None:
+        raise NotCompilable("series have no compiled form yet")
+    from ratchet.compiled.rows import compile_rows
+
+    types = bundle.manifest["signature"]["features"]
+    return compile_rows(use_case, bundle.encoder, bundle.models, bundle.context, types)
+
+
+def check_golden(answerer: Answerer, golden: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that a compiled version gives the golden rows their answers.
+
+    Args:
+        answerer: the compiled version.
+        golden: rows of ``Bundle.golden``: ``key``, ``fields`` and ``answers``.
+
+    Raises:
+        NotCompilable: an answer is another one: says which.
+    """
+    for case in golden:
+        try:
+            (answer,) = answerer.answer([case["fields"]])
+        except Exception as error:  # no answer is no answer, whatever the reason
+            raise NotCompilable(f"row {case['key']!r}: {type(error).__name__}: {error}") from error
+        check_answer(answer, case["key"], case["answers"])
+
+
+def check_answer(answer: Answer, key: Any, expected: Mapping[str, Mapping[str, Any]]) -> None:
+    """Hold an answer against what the libraries say.
+
+    Args:
+        answer: of the compiled version.
+        key: key of the row.
+        expected: target -> ``prediction``, and ``low`` and ``high`` or ``probability_<class>``.
+
+    Raises:
+        NotCompilable: they differ by more than rounding.
+    """
+    if answer.key != str(key):
+        raise NotCompilable(f"row {key!r} is called {answer.key!r}")
+    for target, values in expected.items():
+        told = as_row(answer.predictions[target])
+        for name, value in values.items():
+            if not _same(told.get(name), value):
+                raise NotCompilable(
+                    f"row {key!r} must get {name} {value!r} for '{target}', got {told.get(name)!r}"
+                )
+
+
+def as_row(prediction: Prediction) -> dict[str, Any]:
+    """A prediction as a row of ``Bundle.answer`` has it."""
+    if prediction.probabilities is None:
+        return {"prediction": prediction.value, "low": prediction.low, "high": prediction.high}
+    shares = prediction.probabilities.items()
+    return {"prediction": prediction.value} | {f"probability_{name}": p for name, p in shares}
+
+
+def _same(given: Any, value: Any) -> bool:
+    if isinstance(given, float | int) and isinstance(value, float | int):
+        return math.isclose(given, value, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return bool(given == value)

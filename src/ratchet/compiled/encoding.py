@@ -1,0 +1,276 @@
+"""The fitted encoder of the features as a program of arrays: typed values to float32 columns."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ratchet.compiled.store import NotCompilable, program
+
+Columns = Mapping[str, Sequence[Any]]
+"""Values of ``n`` rows by column; ``None`` or NaN where one is not known."""
+Matrix = npt.NDArray[np.float32]
+
+_WORD = re.compile(r"(?u)\b\w\w+\b")
+"""What scikit-learn takes for a word, unless told otherwise."""
+
+OTHER, UNKNOWN = "other", "unknown"
+
+
+@program
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers, less what is taken away so that float32 tells them apart.
+
+    Attributes:
+        columns: which ones, k.
+        offset: what is taken away, shape (k,).
+    """
+
+    columns: list[str]
+    offset: npt.NDArray[np.float64]
+
+    @property
+    def size(self) -> int:
+        """Number of columns that come out."""
+        return len(self.columns)
+
+    def fill(self, block: Matrix, columns: Columns) -> None:
+        """Write the encoded columns, shape (n, ``size``)."""
+        for place, name in enumerate(self.columns):
+            block[:, place] = np.asarray(columns[name], dtype=np.float64) - self.offset[place]
+
+
+@program
+@dataclass(frozen=True)
+class Cycle:
+    """Places on a circle as sine and cosine; (0, 0) where one is not known.
+
+    Attributes:
+        columns: which ones, k.
+        period: what one round measures.
+    """
+
+    columns: list[str]
+    period: float
+
+    @property
+    def size(self) -> int:
+        """Number of columns that come out."""
+        return 2 * len(self.columns)
+
+    def fill(self, block: Matrix, columns: Columns) -> None:
+        """Write the encoded columns, shape (n, ``size``)."""
+        for place, name in enumerate(self.columns):
+            angle = 2 * np.pi * np.asarray(columns[name], dtype=np.float64) / self.period
+            block[:, 2 * place] = np.nan_to_num(np.sin(angle))
+            block[:, 2 * place + 1] = np.nan_to_num(np.cos(angle))
+
+
+@program
+@dataclass(frozen=True)
+class Categories:
+    """A category, or a list of categories, as 0/1 columns.
+
+    Attributes:
+        column: which one.
+        kept: categories with a column of their own; two more are for others and for none.
+        number: ``int`` or ``float``, where numbers are told as such; else as they come.
+        whole: whether 5.0 is told as 5.
+    """
+
+    column: str
+    kept: list[str]
+    number: str | None = None
+    whole: bool = True
+
+    @property
+    def size(self) -> int:
+        """Number of columns that come out."""
+        return len(self.kept) + 2
+
+    def fill(self, block: Matrix, columns: Columns) -> None:
+        """Write the encoded column, shape (n, ``size``)."""
+        place, other = self._place, len(self.kept)
+        block[:] = 0
+        for row, cell in zip(block, columns[self.column], strict=True):
+            found = False
+            for item in cell if isinstance(cell, list) else (cell,):
+                if not _is_missing(item):
+                    row[place.get(self._told(item), other)] = found = True
+            if not found:
+                row[other + 1] = 1
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        # A category called like one of the two further columns is told by that one.
+        places = [*self.kept, OTHER, UNKNOWN]
+        return {category: place for place, category in enumerate(places)}
+
+    def _told(self, item: Any) -> str:
+        if isinstance(item, str):
+            return item
+        if self.number == "float" and isinstance(item, int):
+            item = float(item)
+        elif self.number == "int" and isinstance(item, float) and item.is_integer():
+            item = int(item)
+        if self.whole and isinstance(item, float) and item.is_integer():
+            return str(int(item))
+        return str(item)
+
+
+@program
+@dataclass(frozen=True)
+class Words:
+    """A short text by the main directions of its weighted words and pairs of words.
+
+    Attributes:
+        column: which one.
+        words: the words, and pairs of words with a blank between, w.
+        weights: inverse document frequency, shape (w,).
+        directions: shape (w, ``size``).
+    """
+
+    column: str
+    words: list[str]
+    weights: npt.NDArray[np.float64]
+    directions: npt.NDArray[np.float64]
+
+    @property
+    def size(self) -> int:
+        """Number of columns that come out."""
+        return self.directions.shape[1]
+
+    def fill(self, block: Matrix, columns: Columns) -> None:
+        """Write the encoded column, shape (n, ``size``)."""
+        for row, cell in zip(block, columns[self.column], strict=True):
+            row[:] = 0 if _is_missing(cell) else self._project(str(cell))
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {word: place for place, word in enumerate(self.words)}
+
+    def _project(self, text: str) -> npt.NDArray[np.float64] | int:
+        words = _WORD.findall(text.lower())
+        pairs = (f"{one} {other}" for one, other in pairwise(words))
+        place = self._place
+        found = Counter(place[word] for word in chain(words, pairs) if word in place)
+        if not found:
+            return 0
+        places = list(found)
+        counts = [1 + math.log(count) for count in found.values()]
+        weighted = np.array(counts) * self.weights[places]
+        projected: npt.NDArray[np.float64] = weighted @ self.directions[places]
+        return projected / math.sqrt(weighted @ weighted)
+
+
+Part = Numbers | Cycle | Categories | Words
+
+
+@program
+@dataclass(frozen=True)
+class Encoding:
+    """All features that a model sees, as float32.
+
+    Attributes:
+        parts: one after the other.
+        names: names of the columns that come out, as the fitted encoder calls them.
+    """
+
+    parts: list[Part]
+    names: list[str]
+
+    def __call__(self, columns: Columns, n: int) -> Matrix:
+        """Encode rows.
+
+        Args:
+            columns: values of every column that the parts name, ``n`` each.
+            n: number of rows.
+
+        Returns:
+            Shape (n, names); infinite where a number is larger than float32 holds.
+        """
+        encoded = np.empty((n, len(self.names)), dtype=np.float32)
+        at = 0
+        with np.errstate(over="ignore"):
+            for part in self.parts:
+                part.fill(encoded[:, at : at + part.size], columns)
+                at += part.size
+        return encoded
+
+
+def compile_encoder(encoder: Any, types: Mapping[str, str] | None = None) -> Encoding:
+    """Turn a fitted ``feature_encoder`` into a program.
+
+    Args:
+        encoder: the ``ColumnTransformer``.
+        types: column -> type that the training rows had; numbers among categories are told as it.
+
+    Raises:
+        NotCompilable: it holds something that there is no program for.
+    """
+    parts: list[Part] = []
+    for _, part, columns in encoder.transformers_:
+        if part != "drop":
+            parts += _compile_part(part, [str(name) for name in columns], types or {})
+    encoding = Encoding(parts, [str(name) for name in encoder.get_feature_names_out()])
+    if sum(part.size for part in parts) != len(encoding.names):
+        raise NotCompilable("the encoder gives other columns than its parts do")
+    return encoding
+
+
+def _compile_part(part: Any, columns: list[str], types: Mapping[str, str]) -> list[Part]:
+    from ratchet.learning.features.encoders import (
+        CyclicEncoder,
+        MultiHotEncoder,
+        NumericEncoder,
+        TextEncoder,
+    )
+
+    if isinstance(part, NumericEncoder):
+        offset = getattr(part, "offset_", np.zeros(len(columns)))
+        return [Numbers(columns, np.asarray(offset, dtype=np.float64))]
+    if isinstance(part, CyclicEncoder):
+        return [Cycle(columns, float(part.period))]
+    if isinstance(part, MultiHotEncoder):
+        whole = getattr(part, "whole_", False)
+        return [
+            Categories(name, list(kept), _number_type(types.get(name, "")), whole)
+            for name, kept in part.categories_.items()
+        ]
+    if isinstance(part, TextEncoder):
+        found = zip(part.columns_, part.words_, part.directions_, strict=True)
+        return [_compile_text(*one) for one in found if one[1] is not None]
+    raise NotCompilable(f"there is no program for the encoder {type(part).__name__}")
+
+
+def _number_type(dtype: str) -> str | None:
+    return next((kind for kind in ("int", "float") if dtype.startswith(kind)), None)
+
+
+def _compile_text(column: str, words: Any, directions: Any) -> Words:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    usual = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).get_params()
+    given = words.get_params()
+    if differing := [name for name in usual if name != "min_df" and usual[name] != given[name]]:
+        raise NotCompilable(f"the words of '{column}' are told apart in another way: {differing}")
+    ordered = sorted(words.vocabulary_, key=words.vocabulary_.get)
+    components = np.asarray(directions.components_, dtype=np.float64)
+    weights = np.asarray(words.idf_, dtype=np.float64)
+    return Words(
+        column, [str(word) for word in ordered], weights, np.ascontiguousarray(components.T)
+    )
+
+
+def _is_missing(item: Any) -> bool:
+    return item is None or item == "" or (isinstance(item, float) and math.isnan(item))

@@ -1,0 +1,184 @@
+"""Answers for rows that stand for themselves: fields, history, encoding, models."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.compiled.encoding import Encoding, compile_encoder
+from ratchet.compiled.fields import Contract, Values, contract_of
+from ratchet.compiled.history import History, compile_history
+from ratchet.compiled.models import Array, Program
+from ratchet.compiled.store import NotCompilable, program
+from ratchet.params import plain
+
+_EPOCH = dt.datetime(1970, 1, 1)
+_MICROSECOND = dt.timedelta(microseconds=1)
+_LARGEST = 3.4028234663852886e38
+"""Largest number of single precision, in which models hold features."""
+
+
+@program
+@dataclass(frozen=True)
+class RowAnswerer:
+    """One version of the models of a use case without series.
+
+    Attributes:
+        contract: what rows may and have to have.
+        features: columns of the rows -> what they are called among the features.
+        history: what earlier rows tell, where models look at it.
+        prefix: how columns of the history start among the features.
+        encoding: features as numbers.
+        models: target -> its model.
+    """
+
+    contract: Contract
+    features: dict[str, str]
+    history: History | None
+    prefix: str
+    encoding: Encoding
+    models: dict[str, Program]
+
+    def answer(self, rows: Sequence[Row]) -> list[Answer]:
+        """Answer rows, each by itself: those of one request do not see each other.
+
+        Raises:
+            RequestError: the first row that cannot be answered.
+        """
+        if not rows:
+            return []
+        read = self.contract.read_rows(rows)
+        encoded = self.encoding(self._columns(read), len(read))
+        _check_size(encoded, self.encoding)
+        told = {name: predictions(model, encoded) for name, model in self.models.items()}
+        (key,), time = self.contract.names_row, self.contract.time
+        return [
+            Answer(
+                key=str(values[key]),
+                predictions={name: column[number] for name, column in told.items()},
+                time=None if time is None or values[time] is None else in_utc(values[time]),
+                not_given=self.contract.not_given(values),
+            )
+            for number, values in enumerate(read)
+        ]
+
+    def observe(self, rows: Sequence[Row]) -> None:
+        """Take nothing: what became of rows is seen by the next version only."""
+
+    def _columns(self, read: Sequence[Values]) -> dict[str, Any]:
+        """Values by feature."""
+        columns: dict[str, Any] = {
+            feature: [values[name] for values in read] for name, feature in self.features.items()
+        }
+        history = self.history
+        if history is not None:
+            asked = [self._looked_up(values, row) for row, values in enumerate(read)]
+            lists = {name: [values[name] for values in read] for name in history.entities}
+            (key,) = self.contract.names_row
+            told = history(lists, np.array(asked), [values[key] for values in read])
+            columns |= {
+                f"{self.prefix}{name}": told[:, place] for place, name in enumerate(history.names)
+            }
+        return columns
+
+    def _looked_up(self, values: Values, row: int) -> int:
+        name = self.history.looked_up if self.history else ""
+        if values[name] is None:
+            raise RequestError(
+                f"row {row}, field '{name}': expected {self.contract.fields[name].expected}; "
+                f"without it, it is not known what came before the row",
+                field=name,
+                row=row,
+            )
+        return (in_utc(values[name]) - _EPOCH) // _MICROSECOND
+
+
+def in_utc(moment: dt.datetime) -> dt.datetime:
+    """A moment in UTC without zone; the clock as it stands where it has none."""
+    return moment if moment.tzinfo is None else moment.astimezone(dt.UTC).replace(tzinfo=None)
+
+
+def predictions(model: Program, encoded: Array) -> list[Prediction]:
+    """What a model says of rows.
+
+    Args:
+        model: gives value and ends of an interval, shape (n, 3), or probabilities of ``classes``.
+        encoded: shape (n, columns).
+    """
+    found = model(encoded)
+    classes: Sequence[str] | None = getattr(model, "classes", None)
+    if classes is None:
+        return [Prediction(value, low, high) for value, low, high in found.tolist()]
+    best = found.argmax(axis=1).tolist()
+    return [
+        Prediction(classes[place], probabilities=dict(zip(classes, shares, strict=True)))
+        for place, shares in zip(best, found.tolist(), strict=True)
+    ]
+
+
+def _check_size(encoded: Array, encoding: Encoding) -> None:
+    """Make sure that numbers are finite ones that models can hold."""
+    if np.isinf(encoded).any():
+        row, place = np.argwhere(np.isinf(encoded))[0]
+        name = plain(encoding.names[place])
+        raise RequestError(
+            f"row {row}, field '{name}': expected a finite number up to {_LARGEST:.2g}, the "
+            f"largest that models hold",
+            field=name,
+            row=int(row),
+        )
+
+
+def compile_rows(
+    use_case: Any, encoder: Any, models: Mapping[str, Any], context: Any, types: Mapping[str, str]
+) -> RowAnswerer:
+    """Compile a version of a use case without series.
+
+    Args:
+        use_case: the parameters.
+        encoder: the fitted encoder of the features.
+        models: target -> its fitted model.
+        context: typed rows that later rows look back at; ``None`` where they do not.
+        types: feature -> type that the training rows had.
+
+    Raises:
+        NotCompilable: something in it has no compiled form.
+    """
+    from ratchet.compiled.estimators import compile_estimator
+    from ratchet.params import HISTORY_PREFIX, apart
+
+    contract = contract_of(use_case)
+    derived = [name for name in use_case.features.columns if name not in contract.fields]
+    if derived:
+        raise NotCompilable(f"the derived columns {derived} have no compiled form")
+    encoding = compile_encoder(encoder, types)
+    return RowAnswerer(
+        contract=contract,
+        features={name: apart(name) for name in use_case.features.columns},
+        history=_compile_history(use_case, context),
+        prefix=HISTORY_PREFIX,
+        encoding=encoding,
+        models={name: compile_estimator(models[name], encoding.names) for name in models},
+    )
+
+
+def _compile_history(use_case: Any, context: Any) -> History | None:
+    from ratchet.preparation import derive_columns
+
+    history, data = use_case.features.history, use_case.data
+    if history is None:
+        return None
+    if context is None:
+        raise NotCompilable("rows with history need the rows before them, and there are none")
+    asked = [*history.entities, history.looked_up]
+    if derived := [name for name in asked if name not in data.columns]:
+        raise NotCompilable(f"history of the derived columns {derived} has no compiled form")
+    whole = derive_columns(context.dropna(subset=data.required), data)
+    return compile_history(
+        whole.sort_values([*([data.time] if data.time else []), data.key]), history, data.key
+    )

@@ -1,0 +1,226 @@
+"""Compiled versions of rows answer as the bundle does."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratchet.compiled import store
+from ratchet.compiled.answers import RequestError
+from ratchet.compiled.bundle import as_row, check_answer, check_golden, compile_bundle
+from ratchet.compiled.rows import compile_rows
+from ratchet.compiled.store import NotCompilable
+from ratchet.params import UseCase
+from ratchet.release.bundle import Bundle, write_bundle
+from ratchet.release.golden import told as told_by
+from tests.release.test_bundle import CANDIDATES, FILMS, RUN, classical, films, made, stacked
+
+EVERYTHING: dict[str, Any] = {
+    "about": {"title": "t", "question": "q", "source": "s"},
+    "data": {
+        "key": "id",
+        "time": "seen",
+        "required": ["price"],
+        "columns": {
+            "id": {"type": "string"},
+            "seen": {"type": "date", "timezone": "Europe/Berlin", "nullable": False},
+            "size": {"type": "number", "nullable": True, "low": 0},
+            "serial": {"type": "integer"},
+            "rooms": {"type": "integer", "nullable": True},
+            "hour": {"type": "number", "nullable": True},
+            "kind": {"type": "string", "values": ["flat", "house", "tent"]},
+            "extras": {"type": "list", "nullable": True, "separator": ";"},
+            "note": {"type": "string", "nullable": True},
+            "history_length": {"type": "number"},
+            "owner": {"type": "list", "nullable": True},
+            "sold": {"type": "date", "timezone": "Europe/Berlin"},
+            "price": {"type": "number", "nullable": True},
+        },
+    },
+    "features": {
+        "numeric": ["size", "serial", "history_length"],
+        "cyclic": {"hour": 24},
+        "categorical": ["kind", "rooms"],
+        "lists": ["extras"],
+        "text": ["note"],
+        "min_count": 3,
+        "text_components": 3,
+        "history": {
+            "entities": ["owner", "extras"],
+            "values": {"price": "log1p", "size": None},
+            "looked_up": "seen",
+            "available": "sold",
+        },
+    },
+    "targets": {
+        "price": {"column": "price", "task": "regression", "candidates": CANDIDATES},
+        "kind of price": {
+            "column": "kind",
+            "task": "classification",
+            "classes": ["flat", "house", "tent"],
+            "candidates": {**CANDIDATES, "forest": {"estimator": "extra_trees"}},
+        },
+    },
+}
+EVERYTHING["features"]["categorical"] = ["rooms"]  # the kind is a target
+
+WORDS = ["old mill", "at the old sea", "Sea view", "ground floor, view", "", "x", "mill at sea"]
+OWNERS = ["Ann", "Bob", "Cho", "Dan"]
+
+
+def houses(n: int = 240) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    seen = pd.Timestamp("2015-01-01") + pd.to_timedelta(np.sort(rng.integers(0, 900, n)), "D")
+
+    def gaps(values: Any, share: float = 0.2) -> list[Any]:
+        blank = rng.random(n) < share
+        return [None if gap else value for value, gap in zip(values, blank, strict=True)]
+
+    owners = [", ".join(rng.choice(OWNERS, rng.integers(0, 3))) for _ in range(n)]
+    extras = [";".join(rng.choice(["lift", "pool", "sea"], rng.integers(0, 3))) for _ in range(n)]
+    return pd.DataFrame(
+        {
+            "id": [f"h{i}" for i in range(n)],
+            "seen": seen,
+            "size": gaps(rng.uniform(20, 300, n).round(1)),
+            "serial": 10**9 + np.arange(n),
+            "rooms": pd.array(gaps(rng.integers(1, 4, n).tolist()), "Int64"),
+            "hour": gaps(rng.integers(0, 24, n).astype(float)),
+            "kind": rng.choice(["flat", "house", "tent"], n),
+            "extras": extras,
+            "note": gaps(rng.choice(WORDS, n)),
+            "history_length": rng.normal(size=n),
+            "owner": gaps(owners),
+            "sold": seen + pd.to_timedelta(rng.integers(0, 60, n), "D"),
+            "price": gaps(rng.uniform(1, 9, n), 0.05),
+        }
+    )
+
+
+KINDS: dict[str, tuple[dict[str, Any], Callable[[], pd.DataFrame], Callable[..., Any]]] = {
+    "films": (FILMS, films, classical()),
+    "stack": (FILMS, films, stacked),
+    "everything": (EVERYTHING, houses, classical()),
+}
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory) -> Callable[[str], tuple[Bundle, Any]]:
+    base = tmp_path_factory.mktemp("bundles")
+
+    @cache
+    def get(kind: str) -> tuple[Bundle, Any]:
+        parameters, raw, fit = KINDS[kind]
+        contents = made(kind, raw(), UseCase.model_validate(parameters), fit)
+        folder: Path = base / kind
+        bundle = write_bundle(folder, contents, {"use_case": kind, **RUN})
+        return bundle, store.loads(store.dumps(compile_bundle(bundle)))
+
+    return get
+
+
+def hold(bundle: Bundle, answerer: Any, row: dict[str, Any], key: Any) -> None:
+    """Hold the answer for a row against that of the bundle."""
+    (answer,) = answerer.answer([row])
+    check_answer(answer, key, told_by(bundle.answer(pd.DataFrame([row])), key))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_golden_rows_get_their_answers(version, kind):
+    bundle, answerer = version(kind)
+
+    check_golden(answerer, bundle.golden)
+
+
+names = st.lists(st.sampled_from([*OWNERS, "Eve", "lift"]), max_size=5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {
+            "id": st.sampled_from(["h1", "h30", "h200", "new"]),
+            "seen": st.dates(dt.date(2014, 1, 1), dt.date(2019, 1, 1)).map(str),
+            "serial": st.integers(10**9 - 5, 10**9 + 500),
+            "history_length": st.floats(-1e30, 1e30),
+        },
+        optional={
+            "size": st.one_of(st.none(), st.floats(0, 1e6), st.integers(0, 50)),
+            "rooms": st.one_of(st.none(), st.integers(-1, 5), st.sampled_from(["2", 3.0, "9"])),
+            "hour": st.one_of(st.none(), st.floats(-50, 50)),
+            "extras": st.one_of(st.none(), names, names.map(";".join)),
+            "note": st.one_of(
+                st.none(),
+                st.sampled_from(WORDS),
+                st.text(alphabet="sea mil vOLDÄß-_1", max_size=30),
+            ),
+            "owner": st.one_of(st.none(), names, names.map(", ".join)),
+        },
+    )
+)
+def test_any_row_is_answered_as_by_the_bundle(version, row):
+    hold(*version("everything"), row, row["id"])
+
+
+def test_rows_of_a_request_are_answered_each_by_itself(version):
+    bundle, answerer = version("everything")
+    rows = [case["fields"] for case in bundle.golden]
+
+    together = answerer.answer(rows)
+
+    assert [answer.key for answer in together] == [case["key"] for case in bundle.golden]
+    for answer, row in zip(together, rows, strict=True):
+        (alone,) = answerer.answer([row])
+        told = {name: as_row(prediction) for name, prediction in alone.predictions.items()}
+        check_answer(answer, alone.key, told)
+    assert answerer.answer([]) == []
+
+
+def test_an_answer_tells_its_time_in_utc_and_what_was_not_given(version):
+    bundle, answerer = version("everything")
+    row = dict(bundle.golden[0]["fields"]) | {"seen": "2016-06-01T12:00:00", "note": None}
+    del row["hour"]
+
+    (answer,) = answerer.answer([row])
+
+    assert answer.time == dt.datetime(2016, 6, 1, 10)
+    assert {"hour", "note"} <= set(answer.not_given)
+    assert "price" not in answer.not_given
+    (full,) = answerer.answer([row | {"hour": 3, "note": "x", "size": 9, "rooms": 2, "owner": "A"}])
+    assert not {"hour", "note", "size", "rooms", "owner"} & set(full.not_given)
+
+
+def test_a_number_that_models_cannot_hold_is_refused(version):
+    bundle, answerer = version("everything")
+    row = dict(bundle.golden[0]["fields"]) | {"history_length": 1e39}
+
+    with pytest.raises(RequestError, match="the largest that models hold") as refused:
+        answerer.answer([row])
+
+    assert refused.value.field == "history_length"
+
+
+def test_another_answer_is_not_taken_for_the_golden_one(version):
+    bundle, answerer = version("films")
+    case = bundle.golden[0]
+    answers = case["answers"] | {"rating": case["answers"]["rating"] | {"low": 0.1234}}
+
+    with pytest.raises(NotCompilable, match=r"must get low 0.1234 for 'rating'"):
+        check_golden(answerer, [case | {"answers": answers}])
+
+
+def test_a_derived_feature_without_a_compiled_form_is_named():
+    use_case = UseCase.model_validate(FILMS | {"features": {"categorical": ["success"]},
+        "targets": {"rating": FILMS["targets"]["rating"]}})  # fmt: skip
+
+    with pytest.raises(NotCompilable, match="success"):
+        compile_rows(use_case, None, {}, None, {})
