@@ -3,6 +3,7 @@
 ARGS ?=
 VIZ_PORT ?= 4141
 MLFLOW_PORT ?= 5000
+SERVE_PORT ?= 8000
 export AIRFLOW_PORT ?= 8080
 
 export KEDRO_DISABLE_TELEMETRY := 1
@@ -21,9 +22,12 @@ help: ## List what can be made
 
 ## ---------------------------------------------------------------------------------------------- use
 
-.PHONY: run viz viz-build mlflow airflow check
+.PHONY: run serve viz viz-build mlflow airflow check
 run: setup ## Run the pipelines and print the result table
 	$(python) -m kedro run $(ARGS)
+
+serve: setup ## Let the models answer over HTTP, until Ctrl-C (SERVE_PORT=8000)
+	$(python) -m kedro ratchet serve --port $(SERVE_PORT) $(ARGS)
 
 viz: setup ## Look at the pipelines with Kedro-Viz (VIZ_PORT=4141)
 	$(python) -m kedro viz run --host 127.0.0.1 --port $(VIZ_PORT) $(ARGS)

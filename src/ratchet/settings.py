@@ -48,7 +48,13 @@ CONFIG_LOADER_ARGS = {
         "mlflow": ["mlflow*"],
         "versioning": ["versioning*"],
         "airflow": ["airflow*"],
+        "serving": ["serving*"],
     },
     # An environment changes single values of a use case without repeating the rest.
-    "merge_strategy": {"parameters": "soft", "globals": "soft", "airflow": "soft"},
+    "merge_strategy": {
+        "parameters": "soft",
+        "globals": "soft",
+        "airflow": "soft",
+        "serving": "soft",
+    },
 }

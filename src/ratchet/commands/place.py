@@ -82,17 +82,27 @@ def _check_use_case(use_case: str, registry: Registry, loader: AbstractConfigLoa
         raise UserError(f"no use case '{use_case}'; there are {', '.join(sorted(known))}")
 
 
-def _registry(loader: AbstractConfigLoader, project: Path) -> Registry:
-    from ratchet.datasets.registry import RegistryDataset
+def registry_entry(loader: AbstractConfigLoader) -> dict[str, Any]:
+    """What the catalog says of the registry: ``tracking_uri``, and the ``filepath`` of bundles.
 
+    Raises:
+        ConfigError: there is none.
+    """
     entries: dict[str, Any] = loader["catalog"]
     found = [entry for entry in entries.values() if _type(entry) == REGISTRY]
     if not found:
         raise ConfigError(f"the catalog has no dataset of type {REGISTRY}: where are the versions?")
+    return dict(found[0])
+
+
+def _registry(loader: AbstractConfigLoader, project: Path) -> Registry:
+    from ratchet.datasets.registry import RegistryDataset
+
+    entry = registry_entry(loader)
     registry: Registry = RegistryDataset(
         path=str(project),
-        tracking_uri=found[0]["tracking_uri"],
-        filepath=str(project / found[0]["filepath"]),
+        tracking_uri=entry["tracking_uri"],
+        filepath=str(project / entry["filepath"]),
     ).load()
     return registry
 

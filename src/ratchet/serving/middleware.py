@@ -11,6 +11,7 @@ import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ratchet.serving.calls import SCOPE, Call, id_of
@@ -56,6 +57,8 @@ class Requests:
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            pass  # nobody listens any more
         except Exception as error:
             problem = self._problem(error, scope, call)
             if status:  # half an answer was sent already: the connection has to end

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from ratchet.learning.recurrent.architectures import ARCHITECTURES, FAMILIES, architecture
-from ratchet.learning.recurrent.architectures.page import page
+from ratchet.learning.recurrent.architectures.page import page, table_text
 from ratchet.learning.recurrent.network import build_network
 
 SHAPES = [
     (1, 1, 1),
     (7, 10, 4),
 ]  # look-back, features, horizon: the least, and more features than units
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "architectures.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "reference" / "architectures.md"
+TABLE = ROOT / "src/ratchet/learning/recurrent/architectures/architectures.json"
 
 
 def windows(n: int, lookback: int, features: int) -> Any:
@@ -38,8 +40,9 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
         architecture("grue")
 
 
-def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), (
+@pytest.mark.parametrize(("path", "make"), [(PAGE, page), (TABLE, table_text)])
+def test_the_lists_are_up_to_date(path: Path, make: Any) -> None:
+    assert path.read_text(encoding="utf-8") == make(), (
         "make it anew: python -m ratchet.learning.recurrent.architectures.page FILE"
     )
 

@@ -1,11 +1,16 @@
-"""The page of the documentation that lists the architectures.
+"""The list of the architectures: a page of the documentation, and JSON for the service.
 
-``python -m ratchet.learning.recurrent.architectures.page FILE`` makes it anew.
+``python -m ratchet.learning.recurrent.architectures.page FILE`` makes the page anew, or the JSON
+where the name of the file ends so. The service ships the JSON, since counting takes Keras.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from ratchet.learning.files import write_text
 from ratchet.learning.recurrent.activations import ACTIVATIONS
@@ -48,9 +53,14 @@ def page() -> str:
     return "\n".join(parts)
 
 
+@cache
+def _parameters(name: str) -> int:
+    return count_parameters(name, **SIZES)
+
+
 def _family(family: str) -> str:
     rows = [
-        f"| `{entry.name}` | {entry.description} | {count_parameters(entry.name, **SIZES):,} |"
+        f"| `{entry.name}` | {entry.description} | {_parameters(entry.name):,} |"
         for entry in ARCHITECTURES.values()
         if entry.family == family
     ]
@@ -64,5 +74,37 @@ def _wrapped(names: list[str]) -> str:
     return fill(", ".join(names), width=100)
 
 
+def table() -> dict[str, Any]:
+    """The same for programs: architectures by family, with the numbers they are called by."""
+    numbers = {name: number for number, name in enumerate(ARCHITECTURES, start=1)}
+    return {
+        "total": len(ARCHITECTURES),
+        "families": [
+            {
+                "family": family,
+                "architectures": [
+                    {
+                        "id": numbers[entry.name],
+                        "name": entry.name,
+                        "description": entry.description,
+                        "parameters": _parameters(entry.name),
+                    }
+                    for entry in ARCHITECTURES.values()
+                    if entry.family == family
+                ],
+            }
+            for family in FAMILIES
+        ],
+        "activations": list(ACTIVATIONS),
+        "parameters_counted_with": SIZES,
+    }
+
+
+def table_text() -> str:
+    """``table`` as it stands in the file."""
+    return json.dumps(table(), indent=2, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
-    write_text(sys.argv[1], page())
+    file = sys.argv[1]
+    write_text(file, table_text() if Path(file).suffix == ".json" else page())

@@ -1,0 +1,86 @@
+"""``kedro ratchet serve``: models that answer over HTTP."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from kedro.config import AbstractConfigLoader, MissingConfigException
+
+from ratchet.commands.place import check_environment, env_option, registry_entry
+from ratchet.config import loader_here
+
+if TYPE_CHECKING:
+    from ratchet.serving.settings import Settings
+
+_PATHS = ("state", "keys_file")
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; others than 127.0.0.1 need keys.")
+@click.option("--port", type=int, help="Port to listen on.")
+@click.option("--workers", type=int, help="Processes behind that port.")
+@click.option("--metrics-port", type=int, help="A port of its own for the metrics.")
+@env_option
+def serve(
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    metrics_port: int | None,
+    env: str | None,
+) -> None:
+    """Serve the models that the ledger says serve, until Ctrl-C.
+
+    Settings are in conf/*/serving.yml. The process that serves holds neither Kedro nor pandas.
+    """
+    from ratchet.serving.__main__ import SETTINGS
+
+    given = {"host": host, "port": port, "workers": workers, "metrics_port": metrics_port}
+    settings = settings_here(env, {name: value for name, value in given.items() if value})
+    environ = {**os.environ, SETTINGS: settings.model_dump_json()}
+    os.execve(sys.executable, [sys.executable, "-m", "ratchet.serving"], environ)
+
+
+def settings_here(env: str | None, given: Mapping[str, Any] | None = None) -> Settings:
+    """Settings of the service of the project we stand in.
+
+    Args:
+        env: environment; Kedro's default otherwise.
+        given: settings that go before those of the files.
+
+    Raises:
+        UserError: there is no such environment, the catalog has no registry, or a setting cannot
+            be used.
+    """
+    from ratchet.serving.settings import read_settings
+
+    loader, project = loader_here(env)
+    check_environment(loader)
+    configured = {**_of_project(loader, project), **_of_file(loader), **(given or {})}
+    settings = read_settings(configured, "serving")
+    places = {name: project / getattr(settings, name) for name in _PATHS}
+    return settings.model_copy(update=places)
+
+
+def _of_file(loader: AbstractConfigLoader) -> dict[str, Any]:
+    try:
+        return dict(loader["serving"])
+    except MissingConfigException:  # the defaults do
+        return {}
+
+
+def _of_project(loader: AbstractConfigLoader, project: Path) -> dict[str, Any]:
+    """Where versions and decisions are, and which use cases there may be."""
+    from ratchet.database import database_url, tracking_uri
+
+    entry = registry_entry(loader)
+    parameters = loader["parameters"]
+    return {
+        "database_url": database_url(tracking_uri(entry["tracking_uri"], project), project),
+        "bundles": project / entry["filepath"],
+        "use_cases": [name for name, value in parameters.items() if isinstance(value, Mapping)],
+    }

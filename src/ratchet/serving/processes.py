@@ -1,0 +1,194 @@
+"""Processes of a service: one, or several behind the same port.
+
+The first process opens the port before it starts workers, and keeps it: while a worker is started
+anew, its connections wait in the port instead of being refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import uvicorn
+
+from ratchet.errors import ConfigError
+from ratchet.serving.protocol import protocol
+from ratchet.serving.settings import Settings
+
+LOGGER = logging.getLogger(__name__)
+
+WORKER = "RATCHET_SERVING_WORKER"
+"""Environment variable of a worker: its number, and the file descriptor of its socket."""
+
+_BACKLOG = 2048
+_MOST_FILES = 65_536  # of a process: every connection is one
+_QUICK_END = 5.0  # seconds; a worker that ends before that will do so again
+_PAUSE = 1.0
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or Ctrl-C, as the first process or as a worker of it.
+
+    Raises:
+        ConfigError: the port is taken, or others could reach it without a key.
+    """
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    _raise_limit_of_files()
+    if place := os.environ.pop(WORKER, None):
+        number, descriptor = map(int, place.split(":"))
+        _run(settings, socket.socket(fileno=descriptor), number)
+    elif settings.workers == 1:
+        _run(settings, _listen(settings), 0)
+    else:
+        _Workers(settings).run()
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, message: str) -> None:
+        super().__init__(config)
+        self._message = message
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(self._message, flush=True)  # noqa: T201 - for whoever has started it
+
+
+def _run(settings: Settings, listener: socket.socket, number: int) -> None:
+    """Serve in this process."""
+    from ratchet.serving.parts import application
+
+    config = uvicorn.Config(
+        application(settings, number),
+        http=protocol(settings.limits),
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=max(1, round(settings.limits.idle_seconds)),
+        timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
+    )
+    name = f"Worker {number + 1} of {settings.workers}" if settings.workers > 1 else "Ratchet"
+    message = f"{name} serves at {settings.address} (process {os.getpid()})"
+    server = _Server(config, message)
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again when all is done
+        server.run([listener])
+
+
+def _listen(settings: Settings, *, shared: bool = False) -> socket.socket:
+    """Open the port.
+
+    Args:
+        settings: host and port.
+        shared: let further sockets of ours have the same port.
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); choose another "
+            f"port: kedro ratchet serve --port, or make serve SERVE_PORT=..."
+        ) from None
+    return listener
+
+
+class _Workers:
+    """Several processes, each with a socket of its own on the same port.
+
+    Args:
+        settings: the settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        _listen(settings).close()  # nobody else's port: sockets that share one would not tell
+        self._sockets = [_listen(settings, shared=True) for _ in range(settings.workers)]
+        self._started = [0.0] * settings.workers
+        self._processes: list[subprocess.Popen[bytes] | None] = [None] * settings.workers
+        self._ends = False
+
+    def run(self) -> None:
+        """Keep the workers running until a signal comes, then let them end."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        try:
+            while not self._ends:
+                self._start_those_that_are_not_there()
+                time.sleep(0.1)
+        finally:
+            self._stop()
+
+    def _end(self, *_: object) -> None:
+        self._ends = True
+
+    def _start_those_that_are_not_there(self) -> None:
+        for number, process in enumerate(self._processes):
+            if process is not None and process.poll() is None:
+                continue
+            if process is not None:
+                LOGGER.error("Worker %d has ended (%s)", number + 1, process.returncode)
+                if time.monotonic() - self._started[number] < _QUICK_END:
+                    time.sleep(_PAUSE)
+            self._started[number] = time.monotonic()
+            self._processes[number] = self._start(number)
+
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        descriptor = self._sockets[number].fileno()
+        from ratchet.serving.__main__ import SETTINGS
+
+        environ = {
+            **os.environ,
+            SETTINGS: self._settings.model_dump_json(),
+            WORKER: f"{number}:{descriptor}",
+        }
+        command = [sys.executable, "-m", "ratchet.serving"]
+        # A session of its own: Ctrl-C goes to this process, which tells the workers.
+        return subprocess.Popen(command, env=environ, pass_fds=[descriptor], start_new_session=True)
+
+    def _stop(self) -> None:
+        alive = [each for each in self._processes if each is not None and each.poll() is None]
+        for process in alive:
+            process.terminate()
+        _wait(alive, self._settings.stop_seconds + 1)
+        for process in alive:
+            if process.poll() is None:
+                process.kill()
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(each.poll() is None for each in processes):
+        time.sleep(0.05)
+
+
+def _raise_limit_of_files() -> None:
+    """Let as many connections in as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft < most:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

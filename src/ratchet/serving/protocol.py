@@ -1,0 +1,66 @@
+"""HTTP/1.1 with an end to waiting: for the first request, and for the rest of one that has begun.
+
+uvicorn waits for ever for a client that opens a connection and says nothing, or half of a request.
+Each such connection holds a file of the process, of which there are not many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from ratchet.serving.settings import Limits
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection that is closed when its client is silent for too long."""
+
+    limits = Limits()
+    """Seconds; a subclass has its own, see ``protocol``."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._close_after(self.limits.idle_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; what is no request yet does not count as one."""
+        super().data_received(data)
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._end is None and (cycle is None or cycle.response_complete):
+            self._close_after(self.limits.idle_seconds)
+
+    def on_message_begin(self) -> None:
+        """A request has begun: its headers have to follow."""
+        super().on_message_begin()
+        self._close_after(self.limits.body_seconds)
+
+    def on_headers_complete(self) -> None:
+        """From here on the application minds the time."""
+        self._stop_clock()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the clock with the connection."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def _close_after(self, seconds: float) -> None:
+        self._stop_clock()
+        self._end = self.loop.call_later(seconds, self.transport.close)
+
+    def _stop_clock(self) -> None:
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
+
+
+def protocol(limits: Limits) -> type[BoundedProtocol]:
+    """The protocol with the limits of a service."""
+    return type("Protocol", (BoundedProtocol,), {"limits": limits})

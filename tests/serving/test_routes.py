@@ -1,0 +1,370 @@
+"""Films, load, measurements and truth, health, metrics, and what serves."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ratchet.serving.routes.films import released
+
+CLIENT_FILM = {"minute": 117, "date": "2012-06-08", "genres": ["Drama"], "countries": ["USA"]}
+WEATHER = {
+    "Temperature": 14.2,
+    "Humidity": 71.5,
+    "WindSpeed": 0.083,
+    "GeneralDiffuseFlows": 0.07,
+    "DiffuseFlows": 0.085,
+    "Timestamp": "2015-01-01T00:30:00",
+}
+
+
+def test_a_film_gets_its_success_level(stand):
+    said = stand.post("/predict/classification", CLIENT_FILM).json()
+
+    assert (said["success_level"], said["probability"]) == ("Bajo", 0.7)
+    assert said["probabilities"] == {"Alto": 0.1, "Medio": 0.2, "Bajo": 0.7}
+    assert said["model_version"] == "3"
+    assert "director" in said["not_given"]
+    (row,) = stand.films.asked
+    assert row["runtime"] == 117
+    assert (row["released"], row["year"], row["month"]) == ("2012-06-08", 2012, 6)
+
+
+def test_a_film_gets_its_rating(stand):
+    film = {"runtime": 90, **CLIENT_FILM, "film": 12}
+    del film["minute"]
+
+    said = stand.post("/predict/regression", film).json()
+
+    assert (said["rating"], said["low"], said["high"]) == (3.5, 2.5, 4.25)
+    assert said["confidence"] == 0.9
+    assert said["key"] == "12"
+
+
+def test_films_without_a_number_get_different_keys(stand):
+    keys = {stand.post("/predict/regression", CLIENT_FILM).json()["key"] for _ in range(3)}
+
+    assert len(keys) == 3
+    assert all(int(key) < 0 for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "month"),
+    [
+        ("2012-06-08", "2012-06-08", "2012-06-08", 6),
+        ("2012-02", "2012-02-01", "2012-02-29", 2),
+        ("2012-01", "2012-01-01", "2012-01-31", 1),
+        ("2012", "2012-01-01", "2012-12-31", None),
+        ("2012-01-01", "2012-01-01", "2012-12-31", None),  # as in the data: the year alone
+    ],
+)
+def test_a_date_says_as_much_as_is_known(text, start, end, month):
+    assert released(text) == {"released": start, "date": end, "year": 2012, "month": month}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"date": "2012-02-30"}, "date"),
+        ({"date": "soon"}, "date"),
+        ({"date": "1700"}, "date"),
+        ({"genres": []}, "genres"),
+        ({"genres": "Drama"}, "genres"),
+        ({"countries": ["x" * 201]}, "countries.0"),
+        ({"minute": "long"}, "minute"),
+        ({"minute": 0}, "minute"),
+        ({"budget": 1}, "budget"),
+        ({"film": -3}, "film"),
+    ],
+    ids=str,
+)
+def test_a_bad_field_of_a_film_is_named(stand, change, field):
+    response = stand.post("/predict/classification", {**CLIENT_FILM, **change})
+
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize("minutes", [{}, {"minute": 90, "runtime": 90}])
+def test_the_running_time_is_given_once(stand, minutes):
+    film = {name: value for name, value in CLIENT_FILM.items() if name != "minute"}
+
+    response = stand.post("/predict/classification", {**film, **minutes})
+
+    assert response.status_code == 422
+    assert "as minute or as runtime" in response.json()["detail"]
+
+
+def test_errors_of_the_contract_name_the_field_of_the_client(stand):
+    from ratchet.compiled.answers import RequestError
+
+    def refuse(rows):
+        raise RequestError("'runtime' is out of range", field="runtime")
+
+    stand.films.answer = refuse
+
+    told = stand.post("/predict/classification", CLIENT_FILM).json()
+
+    assert told["errors"] == [{"row": 0, "field": "minute", "message": "'minute' is out of range"}]
+
+
+def test_a_moment_gets_its_load_and_says_which_file_it_is_from(stand):
+    said = stand.post("/predict", WEATHER).json()
+
+    assert said["predicted_power_consumption_zone2"] == 3.5
+    assert said["model_version"] == "3"
+    assert said["prediction_timestamp"].endswith("Z")
+    assert said["is_zone2_of_tetouan"] is False
+    assert said["data"] == "Electric load"
+    assert said["not_used"] == ["Humidity", "WindSpeed", "GeneralDiffuseFlows", "DiffuseFlows"]
+    assert said["input_features"] == {
+        **WEATHER,
+        "Day": 1,
+        "Month": 1,
+        "Hour": 0,
+        "Minute": 30,
+        "DayWeek": 3,
+        "QuarterYear": 1,
+        "DayYear": 1,
+    }
+    (row,) = stand.serving[1].answerer.asked
+    assert row == {"time": "2015-01-01T00:30:00", "temperature": 14.2, "workday": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"Humidity": 300}, 422),
+        ({"Temperature": None}, 422),
+        ({"Timestamp": "never"}, 422),
+        ({"Wind": 1}, 422),
+        ({"Timestamp": "2100-01-01T00:00:00"}, 409),
+    ],
+    ids=str,
+)
+def test_a_moment_that_cannot_be_answered_names_the_field(stand, change, status):
+    response = stand.post("/predict", {**WEATHER, **change})
+
+    assert response.status_code == status
+    if status == 422:
+        assert response.json()["errors"][0]["field"] == next(iter(change))
+
+
+def test_measurements_are_taken_once(stand):
+    rows = [{"time": "2015-01-01T00:00:00", "demand": 4.1}]
+
+    first = stand.post("/observe/power", {"rows": rows}).json()
+    second = stand.post("/observe/power", {"rows": rows}).json()
+
+    assert (first["new"], first["same"]) == (1, 0)
+    assert (second["new"], second["same"]) == (0, 1)
+    assert stand.measurements.rows == rows
+
+
+def test_a_measurement_that_breaks_the_contract_is_named(stand):
+    response = stand.post("/observe/power", [{"time": "2015"}, {"refuse": 1}])
+
+    assert response.status_code == 422
+    assert response.json()["errors"] == [
+        {"row": 1, "field": "refuse", "message": "cannot be taken"}
+    ]
+
+
+def test_truth_is_taken(stand):
+    said = stand.post("/truth/films", {"key": "7", "rating": 3.5}).json()
+
+    assert said["new"] == 1
+    assert stand.truths.rows == [{"key": "7", "rating": 3.5}]
+
+
+def test_the_same_idempotency_key_gets_the_same_response(stand):
+    headers = {"idempotency-key": "once"}
+
+    first = stand.post("/truth/films", {"key": "7", "rating": 3.5}, headers=headers)
+    again = stand.post("/truth/films", {"key": "7", "rating": 3.5}, headers=headers)
+    other = stand.post("/truth/films", {"key": "8", "rating": 3.5}, headers=headers)
+
+    assert first.json() == again.json()
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.headers["x-request-id"] != first.headers["x-request-id"]
+    assert len(stand.truths.actors) == 1
+    assert other.status_code == 422
+
+
+def test_what_has_failed_may_be_sent_again_with_the_same_key(stand):
+    headers = {"idempotency-key": "twice"}
+    store = stand.truths.take
+
+    async def fail(*_):
+        raise RuntimeError
+
+    stand.truths.take = fail
+    assert (
+        stand.post("/truth/films", {"key": "7", "rating": 3.5}, headers=headers).status_code == 500
+    )
+    stand.truths.take = store
+
+    assert (
+        stand.post("/truth/films", {"key": "7", "rating": 3.5}, headers=headers).status_code == 200
+    )
+
+
+def test_health_says_what_serves(stand):
+    response = stand.ask("GET", "/health")
+
+    said = response.json()
+    assert response.status_code == 200
+    assert (said["status"], said["ready"]) == ("ok", True)
+    assert said["use_cases"]["films"]["model_version"] == "3"
+    assert said["use_cases"]["films"]["trained_until"] == "2014-12-31T00:00:00Z"
+    assert said["use_cases"]["films"]["age_seconds"] > 0
+    assert stand.ask("GET", "/health/live").status_code == 200
+    assert stand.ask("GET", "/health/ready").json()["ready"] is True
+
+
+def test_health_is_degraded_where_a_version_is_not_compiled(stand):
+    from dataclasses import replace
+
+    stand.models._champions["films"] = replace(stand.serving[0], degraded="no rule for a kernel")
+
+    said = stand.ask("GET", "/health").json()
+
+    assert (said["status"], said["ready"], said["degraded"]) == ("degraded", True, ["films"])
+    assert said["use_cases"]["films"]["degraded"] == "no rule for a kernel"
+
+
+def test_a_champion_that_does_not_open_is_not_ready(stand):
+    stand.models._troubles["prices"] = "version 2 does not open"
+
+    response = stand.ask("GET", "/health/ready")
+
+    assert response.status_code == 503
+    assert response.json()["problems"] == {"prices": "version 2 does not open"}
+    assert stand.post("/predict/prices", {}).json()["detail"] == "version 2 does not open"
+
+
+def test_home_is_json_for_programs_and_a_page_for_people(stand):
+    said = stand.ask("GET", "/").json()
+    page = stand.ask("GET", "/", headers={"accept": "text/html,*/*"})
+
+    films, power, prices = said["use_cases"]
+    assert films["serves"]["model_version"] == "3"
+    assert films["targets"][0]["classes"] == ["Alto", "Medio", "Bajo"]
+    assert power["targets"][0]["unit"] == "GW"
+    assert prices["serves"] is None
+    assert page.headers["content-type"].startswith("text/html")
+    assert "POST /predict/films" in page.text
+
+
+def test_metrics_count_requests_rows_classes_and_versions(stand, film):
+    stand.post("/predict/films", [film, film])
+    stand.post("/predict/films", {})
+    stand.ask("GET", "/nowhere")
+
+    told = stand.ask("GET", "/metrics").text
+
+    for line in (
+        'ratchet_requests_total{method="POST",route="/predict/{use_case}",status="200"} 1.0',
+        'ratchet_requests_total{method="POST",route="/predict/{use_case}",status="422"} 1.0',
+        'ratchet_requests_total{method="GET",route="none",status="404"} 1.0',
+        'ratchet_rows_total{use_case="films",version="3"} 2.0',
+        'ratchet_predicted_classes_total{label="Bajo",target="success",use_case="films"} 2.0',
+        'ratchet_predicted_values_sum{target="rating",use_case="films"} 7.0',
+        'ratchet_refused_total{use_case="films"} 1.0',
+        'ratchet_model_info{digest="000300030003",use_case="films",version="3"} 1.0',
+        "ratchet_log_waiting_rows 1.0",
+    ):
+        assert line in told
+    assert 'ratchet_answer_seconds_bucket{le="0.005",use_case="films"}' in told
+
+
+def test_metrics_of_several_workers_are_not_behind_one_port(make_stand):
+    stand = make_stand(workers=2)
+
+    response = stand.ask("GET", "/metrics")
+
+    assert response.status_code == 404
+    assert "9464, 9465" in response.json()["detail"]
+
+
+def test_models_info_lists_thirty_networks_by_family(stand):
+    said = stand.ask("GET", "/models-info").json()
+
+    assert said["total"] == 30
+    ids = [each["id"] for family in said["families"] for each in family["architectures"]]
+    assert ids == list(range(1, 31))
+    assert len(said["families"]) == 6
+    assert len(said["activations"]) == 15
+
+
+def test_the_pages_of_the_api_need_nothing_from_elsewhere(stand):
+    for path in ("/docs", "/redoc", "/"):
+        response = stand.ask("GET", path, headers={"accept": "text/html"})
+        assert response.status_code == 200
+        assert "http://" not in response.text
+        assert "https://" not in response.text
+        for script in re.findall(r"<script[^>]*>", response.text):
+            assert "src=" in script
+        for source in re.findall(r'(?:src|href)="(/static[^"]+)"', response.text):
+            assert stand.ask("GET", source).status_code == 200, source
+        assert "script-src 'self';" in response.headers["content-security-policy"]
+
+
+def test_openapi_shows_the_fields_of_the_contract(stand):
+    paths = stand.ask("GET", "/openapi.json").json()["paths"]
+
+    body = paths["/predict/films"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    row = body["anyOf"][0]
+    assert row["properties"]["runtime"] == {"type": "number", "minimum": 1, "maximum": 1000}
+    assert row["properties"]["certificate"]["type"] == ["string", "null"]
+    assert row["properties"]["released"]["description"].startswith("a date or time")
+    assert row["examples"][0]["title"] == "A day"
+    assert "runtime" in row["required"]
+    assert "certificate" not in row["required"]
+    assert "rating" not in row["properties"]
+    told = json.dumps(paths["/predict/films"])
+    assert "Alto" in told
+    assert "points of 5" in told
+    assert "/observe/films" not in paths  # rows that are no series have no measurements
+    assert "demand" in json.dumps(paths["/observe/power"])
+    assert "/predict/prices" not in paths
+
+
+def test_openapi_follows_a_new_contract(stand, use_cases):
+    from dataclasses import replace
+
+    before = stand.ask("GET", "/openapi.json").json()
+    inputs = {name: False for name in stand.serving[0].inputs if name != "month"}
+    stand.models._champions["films"] = replace(stand.serving[0], inputs=inputs, digest="1" * 64)
+
+    after = stand.ask("GET", "/openapi.json").json()
+
+    def fields(described):
+        post = described["paths"]["/predict/films"]["post"]
+        return post["requestBody"]["content"]["application/json"]["schema"]["anyOf"][0][
+            "properties"
+        ]
+
+    assert "month" in fields(before)
+    assert "month" not in fields(after)
+
+
+def test_files_of_the_code_are_not_served(stand):
+    for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py"):
+        assert stand.ask("GET", path).status_code == 404
+
+
+def test_what_is_nowhere_is_a_problem(stand):
+    for method, path, status in (("GET", "/nowhere", 404), ("GET", "/predict/films", 405)):
+        response = stand.ask(method, path)
+        assert response.status_code == status
+        assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_the_shipped_list_is_where_the_package_says() -> None:
+    from ratchet.serving.routes.home import ARCHITECTURES
+
+    assert (Path(__file__).parents[2] / "src" / "ratchet" / ARCHITECTURES).is_file()
