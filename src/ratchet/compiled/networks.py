@@ -68,7 +68,9 @@ class Network:
 
     def __call__(self, X: Array) -> Array:
         """Forecast from windows of shape (n, lookback x features); gives (n,) or (n, horizon)."""
-        starts = range(0, max(1, len(X)), _AT_ONCE)
+        if not len(X):
+            return self(np.zeros((1, X.shape[1])))[:0]
+        starts = range(0, len(X), _AT_ONCE)
         scaled = np.concatenate([self._pass(X[start : start + _AT_ONCE]) for start in starts])
         forecast = scaled.astype(np.float64) * self.target_span + self.target_low
         return forecast[:, 0] if self.one else forecast
@@ -531,6 +533,8 @@ def compile_network(model: Any) -> Network:
 
 def _steps(model: Any) -> list[Step]:
     """Layers of a functional Keras model, each after those that it needs."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise NotCompilable("a network has several inputs or outputs")
     [windows], [forecast] = model.inputs, model.outputs
     numbers = {id(windows): 0}
     steps: list[Step] = []
@@ -540,8 +544,9 @@ def _steps(model: Any) -> list[Step]:
                 continue
             inputs = tuple(numbers[id(tensor)] for tensor in node.input_tensors)
             steps.append(Step(_layer(node.operation), inputs))
-            [output] = node.outputs
-            numbers[id(output)] = len(steps)
+            if len(node.outputs) != 1:
+                raise NotCompilable(f"the layer {node.operation.name} gives several outputs")
+            numbers[id(node.outputs[0])] = len(steps)
     if numbers[id(forecast)] != len(steps):
         raise NotCompilable("the last layer of a network is not its forecast")
     return steps

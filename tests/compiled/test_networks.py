@@ -1,0 +1,163 @@
+"""Networks without TensorFlow forecast what Keras forecasts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.frozen import FrozenEstimator
+
+from ratchet.compiled.estimators import NotCompilable, compile_estimator
+from ratchet.compiled.networks import ACTIVATIONS, compile_network
+from ratchet.compiled.store import dumps, loads
+from ratchet.learning.classical import build
+from ratchet.learning.conformal import ConformalRegressor
+from ratchet.learning.recurrent import activations
+from ratchet.learning.recurrent.architectures import ARCHITECTURES
+from ratchet.learning.recurrent.network import build_network
+from ratchet.learning.recurrent.regressor import RecurrentRegressor
+from ratchet.learning.recurrent.scaling import WindowScaler
+from ratchet.learning.relative import RelativeRegressor
+
+LOOKBACK, FEATURES, UNITS = 5, 3, 7
+COLUMNS = [f"window_{i}" for i in range(LOOKBACK * FEATURES)]
+
+
+def windows(n: int, seed: int) -> pd.DataFrame:
+    values = np.random.default_rng(seed).normal(20, 5, size=(n, len(COLUMNS)))
+    return pd.DataFrame(values, columns=COLUMNS).astype("float32")
+
+
+def network(architecture: str, *, seed: int = 0, **options: Any) -> RecurrentRegressor:
+    """As if trained: biases and scales that start at 0 or 1 are others, too."""
+    sizes = {"units": UNITS, "lookback": LOOKBACK, "horizon": 1, **options}
+    model = RecurrentRegressor(architecture=architecture, **sizes)
+    rng = np.random.default_rng(seed)
+    initial = build_network(architecture=architecture, features=FEATURES, seed=seed, **sizes)
+    model.weights_ = [
+        weight + rng.normal(0, 0.1, weight.shape).astype(np.float32)
+        for weight in initial.get_weights()
+    ]
+    X = windows(50, seed)
+    model.scaler_ = WindowScaler.fit(X, rng.normal(3, 2, size=(50, sizes["horizon"])), LOOKBACK)
+    model.n_features_in_, model.feature_names_in_ = len(COLUMNS), np.array(COLUMNS, object)
+    return model
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture(architecture):
+    """One that is added to the table has to compile, too."""
+    model, X = network(architecture), windows(20, 1)
+    run = loads(dumps(compile_network(model)))
+
+    scaled = model.keras_model()(model.scaler_.windows(X), training=False)
+    expected = model.scaler_.restore(scaled)[:, 0]
+
+    values = X.to_numpy(np.float64)
+    assert_allclose(run(values), expected, rtol=1e-5, atol=1e-6)
+    assert_allclose(run(values[3:4]), expected[3:4], rtol=1e-5, atol=1e-6)
+    assert run(values[:0]).shape == (0,)
+
+
+def test_several_values_ahead_and_more_windows_than_in_one_pass():
+    model, X = network("gru_coarse", horizon=3), windows(1100, 1)
+    run = compile_estimator(model, COLUMNS)
+    expected = model.predict(X)
+    assert expected.shape == (1100, 3)
+    assert_allclose(run(X.to_numpy(float)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(set(activations.ACTIVATIONS.values())))
+def test_every_activation(name):
+    from keras import activations as keras_activations
+
+    values = np.concatenate([np.linspace(-12, 12, 2001), [0, -0.0, 60, -60]]).astype(np.float32)
+    expected = np.asarray(keras_activations.get(name)(values))
+    found = ACTIVATIONS[name](values)
+    assert found.dtype == np.float32
+    assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_an_ensemble_on_a_ridge_in_units_of_its_target():
+    """As a search with ``base: ridge`` and ``ensemble: 3`` leaves it."""
+    from ratchet.params import Target
+    from ratchet.pipelines.recurrent.assembly import assemble
+
+    X = windows(60, 2).assign(known=np.arange(60.0), naive_seasonal=1.0)
+    y = pd.Series(np.random.default_rng(0).normal(size=60))
+    base = build("forecasting", "ridge", 0).fit(X[["known", "window_3", "naive_seasonal"]], y)
+    networks = [network(name, seed=i) for i, name in enumerate(("gru", "gru_differenced", "lstm"))]
+    candidates = {name: {"estimator": name} for name in ("ridge", "seasonal")}
+    target = Target(column="y", task="forecasting", candidates=candidates, baseline="seasonal")
+    wide = X.assign(target_y=y, series_level=2.0, series_scale=0.5)
+    model = assemble(base, networks, wide, target)
+    conformal = ConformalRegressor(estimator=FrozenEstimator(model))
+    conformal.calibrate(model.predict(X), y)
+    terms = {"level": "series_level", "scale": "series_scale"}
+    relative = RelativeRegressor(estimator=FrozenEstimator(conformal), bounds=(0, 9), **terms)
+    relative.fit(wide[[*conformal.feature_names_in_, *terms.values()]], y)
+
+    rows = wide[relative.feature_names_in_]
+    run = loads(dumps(compile_estimator(relative, list(wide.drop(columns="target_y")))))
+    found = run(wide.drop(columns="target_y").to_numpy(np.float64))
+    assert_allclose(found[:, 0], relative.predict(rows), rtol=1e-5, atol=1e-5)
+    assert_allclose(found[:, 1:], relative.predict_interval(rows), rtol=1e-5, atol=1e-5)
+
+
+READ = """
+import sys
+import numpy as np
+from ratchet.compiled.store import loads
+print(loads(sys.stdin.buffer.read())(np.full((1, 15), 20.0)).tolist())
+heavy = {"pandas", "sklearn", "scipy", "keras", "tensorflow"}
+sys.exit(", ".join(heavy & set(sys.modules)) or None)
+"""
+
+
+def test_forecasts_need_no_tensorflow():
+    run = compile_estimator(network("multi_head_gru"), COLUMNS)
+    done = subprocess.run(
+        [sys.executable, "-c", READ], input=dumps(run), capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert_allclose(float(done.stdout.strip(b"[]\n")), run(np.full((1, 15), 20.0))[0], rtol=1e-6)
+
+
+def _networks() -> dict[str, Any]:
+    import keras
+    from keras import layers
+
+    x = keras.Input((4, 2))
+    other = keras.Input((4, 2))
+    first = layers.GRU(2)
+    return {
+        "the layer SimpleRNN": (x, layers.SimpleRNN(2)(x)),
+        "resets before": (x, layers.GRU(2, reset_after=False)(x)),
+        "keeps or gives its state": (x, layers.LSTM(2, return_state=True)(x)[0]),
+        "has no bias": (x, layers.Dense(2, use_bias=False)(layers.Flatten()(x))),
+        "no plain one": (x, layers.Conv1D(2, 3, padding="causal")(x)),
+        "pads or overlaps": (x, layers.AveragePooling1D(2, strides=1)(x)),
+        "scores by concat": (x, layers.Attention(score_mode="concat")([x, x])),
+        "other weights": (x, layers.MultiHeadAttention(2, 2, use_bias=False)(x, x)),
+        "works on axis 1": (x, layers.Concatenate(axis=1)([x, x])),
+        "the activation celu": (x, layers.Dense(2, activation="celu")(x)),
+        "several inputs": ([x, other], layers.Add()([x, other])),
+        "merges by None": (x, layers.Bidirectional(first, merge_mode=None)(x)[0]),
+    }
+
+
+def test_what_has_no_compiled_form_says_so():
+    import keras
+
+    scaler = WindowScaler.fit(np.zeros((2, 8)), np.zeros(2), 4)
+    for message, (inputs, output) in _networks().items():
+        model = keras.Model(inputs, output)
+        fitted = SimpleNamespace(scaler_=scaler, horizon=1, keras_model=lambda m=model: m)
+        with pytest.raises(NotCompilable, match=message):
+            compile_network(fitted)
