@@ -240,3 +240,22 @@ def test_a_version_that_is_not_compiled_is_waited_for(stand, film):
     stand.films.answer = slowly
 
     assert stand.post("/predict/films", film).status_code == 200
+
+
+def test_messages_that_name_their_place_are_told_once(make_stand, film):
+    from ratchet.compiled.answers import RequestError
+
+    stand = make_stand(limits={"chunk_rows": 1})
+    answer = stand.films.answer
+
+    def refuse(rows: Any) -> Any:
+        if rows[0]["film"] == 2:
+            told = "row 0, field 'runtime': expected a finite number, got 'long'"
+            raise RequestError(told, field="runtime", row=0)
+        return answer(rows)
+
+    stand.films.answer = refuse
+    told = stand.post("/predict/films", [film, {**film, "film": 2}]).json()
+
+    assert told["detail"] == "row 1, runtime: expected a finite number, got 'long'"
+    assert told["errors"][0]["message"] == "expected a finite number, got 'long'"

@@ -88,8 +88,8 @@ class Column(Params):
 
     @field_validator("format")
     @classmethod
-    def _read_a_format(cls, form: str | None) -> str | None:
-        if form is None or form == "ISO8601":
+    def _read_a_format(cls, form: str | None, info: ValidationInfo) -> str | None:
+        if form is None or form == "ISO8601" or info.context == CHECKED:
             return form
         import pandas as pd
 
@@ -217,7 +217,9 @@ class Data(Params):
 
     @field_validator("ahead")
     @classmethod
-    def _read_a_length(cls, length: str | None) -> str | None:
+    def _read_a_length(cls, length: str | None, info: ValidationInfo) -> str | None:
+        if info.context == CHECKED:
+            return length
         import pandas as pd
 
         try:
