@@ -4,7 +4,7 @@ Kedro builds the part that a node asks for before any node runs, and the pipelin
 the whole; an unknown key or a wrong type stops either with the path of the key.
 """
 
-from ratchet.params.base import Derived
+from ratchet.params.base import CHECKED, Derived
 from ratchet.params.data import CALENDAR, SERIES_ID, SERIES_KEY, Column, Data, Series, Split
 from ratchet.params.features import Features, History, Windows
 from ratchet.params.inventory import Inventory
@@ -40,6 +40,7 @@ from ratchet.params.use_case import About, UseCase
 __all__ = [
     "AHEAD_PREFIX",
     "CALENDAR",
+    "CHECKED",
     "COMPUTED",
     "FINDINGS",
     "HISTORY_PREFIX",

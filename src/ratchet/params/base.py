@@ -9,6 +9,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _OURS = re.compile(r"ratchet\.use_cases\.[a-z]\w*\.[a-z]\w*")
 
+CHECKED = {"checked": True}
+"""Context in which parameters are read that were checked before, such as those of a bundle by the
+process that opened it: nothing that takes pandas is checked again, and none is loaded."""
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 _NUMBER = re.compile(r"\s*[+-]?[\d._]+(e[+-]?\d+)?\s*", re.IGNORECASE)

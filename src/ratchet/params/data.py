@@ -7,9 +7,9 @@ import re
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ratchet.params.base import Derived, Length, Params, Share
+from ratchet.params.base import CHECKED, Derived, Length, Params, Share
 from ratchet.params.names import SERIES_PREFIX
 
 SERIES_KEY = "row"

@@ -6,6 +6,7 @@ the service tells the rest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -39,6 +40,10 @@ TITLES = {
     "failed": "The service has failed",
 }
 """Kind of a problem -> what it is called."""
+
+
+_PLACE = re.compile(r"^row \d+(, field '[^']*')?: ")
+"""What a message begins with that says itself where it is; numbers there count within a chunk."""
 
 
 class FieldProblem(BaseModel):
@@ -108,7 +113,7 @@ def of_row(error: RequestError, names: Mapping[str, str] | None = None, first: i
         first: number of the row that the error counts from.
     """
     name = (names or {}).get(error.field or "", error.field)
-    message = str(error)
+    message = _PLACE.sub("", str(error))
     if error.field and name and name != error.field:
         message = message.replace(f"'{error.field}'", f"'{name}'")
     found = FieldProblem(row=first + error.row, field=name, message=message)
