@@ -10,6 +10,7 @@ import datetime as dt
 import difflib
 import math
 import re
+import sys
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -32,11 +33,12 @@ Values = dict[str, Any]
 
 LONGEST_TEXT = 1_000
 """Characters of a text, and of a part of a list."""
-LONGEST_LIST = 100
+LONGEST_LIST = 1_000
 """Parts of a list."""
 
 _EXACT = 2**53
 _INT64 = 2**63
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2})?")
 _NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _TRUTHS = {"true": 1, "false": 0}
 _SHOWN = 60
@@ -113,17 +115,64 @@ class Field:
         Raises:
             ValueError: it breaks the contract; says why where that is more than ``expected``.
         """
-        if value is None or (self._blank_is_nothing and isinstance(value, str) and _blank(value)):
+        quick = self._quick(value)
+        return self._read(value) if quick is None else quick
+
+    @cached_property
+    def _quick(self) -> Callable[[Any], Any]:
+        """Reads what a value usually is, and gives ``None`` for all else."""
+        if self.values is not None:
+            return lambda _: None
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        largest = sys.float_info.max
+
+        def number(value: Any) -> float | None:
+            if isinstance(value, float) and low <= value <= high and abs(value) <= largest:
+                return value
+            return None
+
+        def integer(value: Any) -> int | None:
+            is_one = type(value) is int and -_INT64 <= value < _INT64 and low <= value <= high
+            return value if is_one else None
+
+        def text(value: Any) -> str | None:
+            return value if isinstance(value, str) and _is_plain(value) else None
+
+        def parts(value: Any) -> list[str] | None:
+            try:
+                whole = "".join(value) if isinstance(value, list) else "\0"
+            except TypeError:
+                return None
+            if not _is_plain(whole) or len(value) > LONGEST_LIST:
+                return None
+            return [part.strip() for part in value if part and not part.isspace()]
+
+        readers = {"number": number, "integer": integer, "string": text, "list": parts}
+        return readers.get(self.type, self._quick_date)
+
+    def _quick_date(self, value: Any) -> dt.datetime | None:
+        """Reads ``2020-01-31`` and ``2020-01-31T10:00:00``."""
+        if self.format or self.unit or self.timezone or not isinstance(value, str):
+            return None
+        if not _ISO.fullmatch(value):
+            return None
+        try:
+            moment = dt.datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        low, high = self._days
+        return moment if low <= moment <= high else None
+
+    def _read(self, value: Any) -> Any:
+        blank = isinstance(value, str) and (not value or value.isspace())
+        if value is None or (blank and self.type in ("integer", "number", "date")):
             return None
         if isinstance(value, float) and not math.isfinite(value):
             raise _UnfitError("leave out what is not known")
         read = self._reader(value)
         self._check(read)
         return read
-
-    @cached_property
-    def _blank_is_nothing(self) -> bool:
-        return self.type in ("integer", "number", "date")
 
     @cached_property
     def _written(self) -> Written:
@@ -233,7 +282,7 @@ class Contract:
 
         More is asked than of a file, for a mistake in a request is better said than guessed:
         unknown fields, NaN, and lists or objects where text is expected are refused, as are texts
-        of more than 1,000 characters and lists of more than 100 parts.
+        of more than 1,000 characters and lists of more than 1,000 parts.
 
         Args:
             row: fields by name, values as JSON has them.
@@ -347,8 +396,9 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _blank(text: str) -> bool:
-    return not text or text.isspace()
+def _is_plain(text: str) -> bool:
+    """Whether a text is nothing to look at twice."""
+    return len(text) <= LONGEST_TEXT and text.isascii() and "\0" not in text
 
 
 def _sound(text: str) -> str:

@@ -6,11 +6,10 @@ once, so that a row takes a few binary searches. Both give the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
-from itertools import chain
+from hashlib import md5
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -45,7 +44,7 @@ class _Found(NamedTuple):
 @program
 @dataclass(frozen=True)
 class Names:
-    """What events told of the names of one entity, a row per name and day with an event.
+    """What events told of names, a row per name and day with an event.
 
     Attributes:
         hashes: of the names, in order, shape (m,).
@@ -64,13 +63,6 @@ class Names:
     sums: Floats
     counts: npt.NDArray[np.int32]
     last: Floats
-
-    def places(self, names: Hashes) -> Ints:
-        """Place of each name; -1 where nothing is known of it."""
-        if not len(self.hashes):
-            return np.full(len(names), -1, dtype=np.int64)
-        at = np.minimum(np.searchsorted(self.hashes, names), len(self.hashes) - 1)
-        return np.where(self.hashes[at] == names, at, -1)
 
     def before(self, places: Ints, days: Ints) -> _Found:
         """What is known of names before days, each of shape (names,)."""
@@ -120,23 +112,19 @@ class Events:
         hashes: of the keys, in order, shape (n,).
         days: when each is known, shape (n,).
         values: shape (values, n).
-        names: entity -> places of the names of all events, one event after the other.
-        starts: entity -> where those of each event start, shape (n + 1,).
+        names: places of the names of all events, one event after the other.
+        starts: where those of each event start, shape (n + 1,).
     """
 
     hashes: Hashes
     days: npt.NDArray[np.int32]
     values: Floats
-    names: dict[str, npt.NDArray[np.int32]]
-    starts: dict[str, npt.NDArray[np.int32]]
+    names: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int32]
 
-    def find(self, key: Any) -> int | None:
-        """Number of the event with a key."""
-        if not len(self.hashes):
-            return None
-        found = hash_of(str(key))
-        at = int(np.searchsorted(self.hashes, found))
-        return at if at < len(self.hashes) and self.hashes[at] == found else None
+    def find(self, keys: Sequence[Any]) -> Ints:
+        """Number of the event with each key; -1 where there is none."""
+        return _find(self.hashes, hashes_of(map(str, keys)))
 
 
 @program
@@ -145,10 +133,11 @@ class History:
     """What earlier rows tell about the names that a row lists.
 
     Attributes:
-        entities: columns that list names -> what is known of them.
+        entities: columns that list names.
         values: names of the values.
         looked_up: column with the date before which an event has to be known.
         shrinkage: weight of the prior, in events.
+        names: what is known of the names of all entities.
         calendar: moments at which events became known, microseconds since 1970 in UTC or of the
             clock, shape (days,).
         sums: sum of each value up to each of them, shape (values, days).
@@ -156,49 +145,44 @@ class History:
         events: the events themselves.
     """
 
-    entities: dict[str, Names]
+    entities: list[str]
     values: list[str]
     looked_up: str
     shrinkage: float
+    names: Names
     calendar: Ints
     sums: Floats
     counts: Ints
     events: Events
 
     @cached_property
-    def names(self) -> list[str]:
+    def columns(self) -> list[str]:
         """Names of the columns that come out."""
-        return list(_column_names(self.entities, self.values))
+        return [
+            f"{entity}_{column}"
+            for entity in self.entities
+            for column in ["events", *(f"{v}_{s}" for v in self.values for s in STATISTICS)]
+        ]
 
     def __call__(
-        self, lists: Mapping[str, Sequence[Sequence[str] | None]], asked: Ints, keys: Sequence[Any]
+        self, lists: Sequence[Sequence[Sequence[str] | None]], asked: Ints, keys: Sequence[Any]
     ) -> Floats:
         """Describe rows.
 
         Args:
-            lists: entity -> the names that each of ``n`` rows lists.
+            lists: of each entity the names that each of ``n`` rows lists.
             asked: when each row looks, as in ``calendar``, shape (n,).
             keys: of the rows.
 
         Returns:
-            Shape (n, names).
+            Shape (n, columns).
         """
         days = np.searchsorted(self.calendar, asked)
-        own = self._own(keys, days)
+        event = self.events.find(keys)
+        own = {row: int(event[row]) for row in np.flatnonzero(event >= 0).tolist()}
+        own = {row: one for row, one in own.items() if self.events.days[one] < days[row]}
         prior = self._prior(days, own)
-        described = [
-            self._describe(entity, lists[entity], days, prior, own) for entity in self.entities
-        ]
-        return np.concatenate(described, axis=1)
-
-    def _own(self, keys: Sequence[Any], days: Ints) -> dict[int, int]:
-        """Row -> the event that it is itself, where it would see that one."""
-        found = ((row, self.events.find(key)) for row, key in enumerate(keys))
-        return {
-            row: event
-            for row, event in found
-            if event is not None and self.events.days[event] < days[row]
-        }
+        return self._describe(lists, days, prior, own)
 
     def _prior(self, days: Ints, own: Mapping[int, int]) -> Floats:
         """Mean of all values known before each look-up, shape (values, n); 0 before the first."""
@@ -214,62 +198,66 @@ class History:
 
     def _describe(
         self,
-        entity: str,
-        lists: Sequence[Sequence[str] | None],
+        lists: Sequence[Sequence[Sequence[str] | None]],
         days: Ints,
         prior: Floats,
         own: Mapping[int, int],
     ) -> Floats:
-        """The columns of an entity, shape (n, 1 + 3 values)."""
-        names = self.entities[entity]
-        distinct = [dict.fromkeys(cell or ()) for cell in lists]
-        row = np.repeat(np.arange(len(lists)), [len(cell) for cell in distinct])
-        hashes = np.array([hash_of(name) for name in chain.from_iterable(distinct)], np.uint64)
-        places = names.places(hashes)
-        found = names.before(places, days[row])
-        for number in np.flatnonzero(np.isin(row, list(own))) if own else ():
-            self._leave_out(
-                found, entity, int(number), places, int(days[row[number]]), own[row[number]]
-            )
+        # A cell is what a row lists of one entity; they are numbered by row, then by entity.
+        n, size = len(days), len(self.entities)
+        distinct = [dict.fromkeys(lists[e][row] or ()) for row in range(n) for e in range(size)]
+        cell = np.repeat(np.arange(n * size), [len(names) for names in distinct])
+        texts = (f"{number % size}:{name}" for number, d in enumerate(distinct) for name in d)
+        places, row = _find(self.names.hashes, hashes_of(texts)), cell // size
+        found = self.names.before(places, days[row])
+        for number in np.flatnonzero(np.isin(row, list(own))).tolist() if own else ():
+            one = int(row[number])
+            self._leave_out(found, number, int(places[number]), int(days[one]), own[one])
         known = found.counts > 0
         expected = prior[:, row]
         excess = (found.sums - found.counts * expected) / (found.counts + self.shrinkage)
-        listed = np.maximum(np.bincount(row, minlength=len(lists)), 1)
-        columns = [np.bincount(row, found.events, len(lists)) / listed]
+        told = [found.events]
         for one, other, is_known in zip(excess, found.last - expected, known, strict=True):
-            size = np.maximum(np.bincount(row, is_known, len(lists)), 1)
-            columns += [
-                np.bincount(row, one, len(lists)) / listed,
-                np.bincount(row, one * is_known, len(lists)) / size,
-                np.bincount(row, other * is_known, len(lists)) / size,
-            ]
-        return np.stack(columns, axis=1)
+            told += [one, one * is_known, other * is_known, is_known]
+        summed = np.array([np.bincount(cell, column, n * size) for column in told])
+        listed = np.maximum(np.bincount(cell, minlength=n * size), 1)
+        return self._averages(summed, listed).reshape(n, -1)
 
-    def _leave_out(
-        self, found: _Found, entity: str, number: int, places: Ints, day: int, event: int
-    ) -> None:
+    def _averages(self, summed: Floats, listed: Ints) -> Floats:
+        """Means over names of every cell, shape (cells, 1 + 3 values)."""
+        means = np.empty((len(listed), 1 + 3 * len(self.values)))
+        means[:, 0] = summed[0] / listed
+        if len(self.values):
+            excess, seen, last, known = (summed[start::4] for start in (1, 2, 3, 4))
+            size = np.maximum(known, 1)
+            means[:, 1::3] = (excess / listed).T
+            means[:, 2::3] = (seen / size).T
+            means[:, 3::3] = (last / size).T
+        return means
+
+    def _leave_out(self, found: _Found, number: int, place: int, day: int, event: int) -> None:
         """Describe a name without an event that lists it."""
-        start, end = self.events.starts[entity][event : event + 2]
-        place = int(places[number])
-        if place not in self.events.names[entity][start:end]:
+        start, end = self.events.starts[event : event + 2]
+        if place not in self.events.names[start:end]:
             return
-        without = self.entities[entity].without(
-            place, day, int(self.events.days[event]), self.events.values[:, event]
-        )
+        own = int(self.events.days[event])
+        without = self.names.without(place, day, own, self.events.values[:, event])
         for array, value in zip(found, without, strict=True):
             array[..., number] = value[..., 0]
 
 
-def hash_of(text: str) -> int:
-    """64 bits of a name: of a million names two are alike once in 40 million times."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+def hashes_of(texts: Iterable[str]) -> Hashes:
+    """64 bits of each text: of a million texts two are alike once in 40 million times."""
+    digests = [md5(text.encode(), usedforsecurity=False).digest() for text in texts]
+    return np.frombuffer(b"".join(digests), dtype="<u8")[::2].astype(np.uint64)
 
 
-def _column_names(entities: Mapping[str, Any], values: Sequence[str]) -> Iterator[str]:
-    for entity in entities:
-        yield f"{entity}_events"
-        for value in values:
-            yield from (f"{entity}_{value}_{statistic}" for statistic in STATISTICS)
+def _find(hashes: Hashes, wanted: Hashes) -> Ints:
+    """Place of each among hashes in order; -1 where it is not."""
+    if not len(hashes):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    at = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
+    return np.where(hashes[at] == wanted, at, -1)
 
 
 def compile_history(events: pd.DataFrame, parameters: Parameters, key: str) -> History:
@@ -290,28 +278,29 @@ def compile_history(events: pd.DataFrame, parameters: Parameters, key: str) -> H
     calendar, days = np.unique(moments, return_inverse=True)
     columns = [transform(events[name], how) for name, how in parameters.values.items()]
     values = np.array(columns, dtype=np.float64).reshape(len(columns), len(events))
-    summed = _cumulated(days, values)
-    own = _hashes([str(value) for value in events[key]], key)
+    sums, counts = _cumulated(days, values)
+    own = _distinct_hashes([str(value) for value in events[key]])
     order = np.argsort(own)
-    entities, names, starts = {}, {}, {}
-    for entity in parameters.entities:
-        event, place, hashes = _pairs(events[entity].tolist(), entity)
-        entities[entity] = _sum_up(hashes, place, event, days, values, len(calendar) + 1)
-        rank = np.argsort(order)[event]
-        by_event = np.argsort(rank, kind="stable")
-        names[entity] = place[by_event].astype(np.int32)
-        bounds = np.searchsorted(rank[by_event], np.arange(len(events) + 1))
-        starts[entity] = bounds.astype(np.int32)
-    found = Events(own[order], days[order].astype(np.int32), values[:, order], names, starts)
+    days, values = days[order], values[:, order]
+    lists = [events[entity].to_numpy()[order].tolist() for entity in parameters.entities]
+    event, place, hashes = _pairs(lists)
+    starts = np.searchsorted(event, np.arange(len(events) + 1))
     return History(
-        entities=entities,
+        entities=list(parameters.entities),
         values=list(parameters.values),
         looked_up=parameters.looked_up,
         shrinkage=float(parameters.shrinkage),
+        names=_sum_up(hashes, place, days[event], values[:, event], len(calendar) + 1),
         calendar=calendar,
-        sums=summed[0],
-        counts=summed[1].astype(np.int64),
-        events=found,
+        sums=sums,
+        counts=counts.astype(np.int64),
+        events=Events(
+            hashes=own[order],
+            days=days.astype(np.int32),
+            values=values,
+            names=place.astype(np.int32),
+            starts=starts.astype(np.int32),
+        ),
     )
 
 
@@ -322,26 +311,29 @@ def microseconds(times: pd.Series) -> Ints:
     return np.asarray(utc(times).to_numpy(), dtype="datetime64[us]").astype(np.int64)
 
 
-def _pairs(cells: list[Any], entity: str) -> tuple[Ints, Ints, Hashes]:
-    """Each event and the place of each name that it lists, and the hashes of the names."""
+def _pairs(lists: Sequence[Sequence[Any]]) -> tuple[Ints, Ints, Hashes]:
+    """Each event and the place of each name that it lists, by event; and hashes of the names."""
     import pandas as pd
 
-    lists = [() if isinstance(cell, float) or cell is None else cell for cell in cells]
-    event = np.repeat(np.arange(len(lists)), [len(cell) for cell in lists])
-    flat = np.fromiter(chain.from_iterable(lists), dtype=object, count=len(event))
-    code, distinct = pd.factorize(flat)
-    hashes = _hashes([str(name) for name in distinct], entity)
+    event, texts = [], []
+    for entity, cells in enumerate(lists):
+        for number, cell in enumerate(cells):
+            names = () if cell is None or isinstance(cell, float) else cell
+            found = [f"{entity}:{name}" for name in names if name is not None]
+            texts += found
+            event += [number] * len(found)
+    code, distinct = pd.factorize(np.array(texts, dtype=object))
+    hashes = _distinct_hashes([str(text) for text in distinct])
     order = np.argsort(hashes)
-    listed = code >= 0
     size = max(len(distinct), 1)
-    pair = pd.unique(event[listed] * size + np.argsort(order)[code[listed]])
+    pair = np.unique(np.array(event, dtype=np.int64) * size + np.argsort(order)[code])
     return pair // size, pair % size, hashes[order]
 
 
-def _hashes(texts: list[str], column: str) -> Hashes:
-    hashes = np.array([hash_of(text) for text in texts], dtype=np.uint64)
+def _distinct_hashes(texts: list[str]) -> Hashes:
+    hashes = hashes_of(texts)
     if len(np.unique(hashes)) != len(set(texts)):
-        raise NotCompilable(f"column '{column}': two names have one hash")
+        raise NotCompilable("two names of the history have one hash")
     return hashes
 
 
@@ -353,14 +345,10 @@ def _cumulated(days: Ints, values: Floats) -> tuple[Floats, Floats]:
     return table.sum().cumsum().to_numpy().T, table.count().cumsum().to_numpy().T
 
 
-def _sum_up(
-    hashes: Hashes, place: Ints, event: Ints, days: Ints, values: Floats, n_days: int
-) -> Names:
+def _sum_up(hashes: Hashes, place: Ints, days: Ints, values: Floats, n_days: int) -> Names:
     import pandas as pd
 
-    key = place * n_days + days[event]
-    table = pd.DataFrame(values[:, event].T)
-    per_day = table.groupby(key)
+    per_day = pd.DataFrame(values.T).groupby(place * n_days + days)
     size, sums, counts = per_day.size(), per_day.sum(), per_day.count()
     name = sums.index.to_numpy() // n_days
     last = (sums / counts).groupby(name).ffill().fillna(0)

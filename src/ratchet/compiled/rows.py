@@ -78,11 +78,11 @@ class RowAnswerer:
         history = self.history
         if history is not None:
             asked = [self._looked_up(values, row) for row, values in enumerate(read)]
-            lists = {name: [values[name] for values in read] for name in history.entities}
+            lists = [[values[name] for values in read] for name in history.entities]
             (key,) = self.contract.names_row
             told = history(lists, np.array(asked), [values[key] for values in read])
             columns |= {
-                f"{self.prefix}{name}": told[:, place] for place, name in enumerate(history.names)
+                f"{self.prefix}{name}": told[:, place] for place, name in enumerate(history.columns)
             }
         return columns
 
