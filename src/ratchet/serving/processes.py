@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import uvicorn
+from fastapi import FastAPI
 
 from ratchet.errors import ConfigError
 from ratchet.serving.protocol import protocol
@@ -45,9 +46,9 @@ def serve(settings: Settings) -> None:
     _raise_limit_of_files()
     if place := os.environ.pop(WORKER, None):
         number, descriptor = map(int, place.split(":"))
-        _run(settings, socket.socket(fileno=descriptor), number)
+        _run_worker(settings, socket.socket(fileno=descriptor), number)
     elif settings.workers == 1:
-        _run(settings, _listen(settings), 0)
+        _run_worker(settings, listen(settings), 0)
     else:
         _Workers(settings).run()
 
@@ -65,12 +66,23 @@ class _Server(uvicorn.Server):
             print(self._message, flush=True)  # noqa: T201 - for whoever has started it
 
 
-def _run(settings: Settings, listener: socket.socket, number: int) -> None:
-    """Serve in this process."""
+def _run_worker(settings: Settings, listener: socket.socket, number: int) -> None:
     from ratchet.serving.parts import application
 
+    run(settings, application(settings, number), listener, number)
+
+
+def run(settings: Settings, app: FastAPI, listener: socket.socket, number: int = 0) -> None:
+    """Let this process serve an application until a signal comes.
+
+    Args:
+        settings: the settings.
+        app: what answers.
+        listener: the open port.
+        number: that of this process among the workers.
+    """
     config = uvicorn.Config(
-        application(settings, number),
+        app,
         http=protocol(settings.limits),
         loop="uvloop",
         ws="none",
@@ -89,7 +101,7 @@ def _run(settings: Settings, listener: socket.socket, number: int) -> None:
         server.run([listener])
 
 
-def _listen(settings: Settings, *, shared: bool = False) -> socket.socket:
+def listen(settings: Settings, *, shared: bool = False) -> socket.socket:
     """Open the port.
 
     Args:
@@ -125,8 +137,8 @@ class _Workers:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        _listen(settings).close()  # nobody else's port: sockets that share one would not tell
-        self._sockets = [_listen(settings, shared=True) for _ in range(settings.workers)]
+        listen(settings).close()  # nobody else's port: sockets that share one would not tell
+        self._sockets = [listen(settings, shared=True) for _ in range(settings.workers)]
         self._started = [0.0] * settings.workers
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * settings.workers
         self._ends = False
