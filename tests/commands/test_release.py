@@ -9,11 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from ratchet.commands import COMMANDS, ratchet
+from ratchet.params import Release, Target
 from ratchet.release.registry import Registry, RegistryError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -332,3 +335,40 @@ def test_without_a_way_back_on_request_only(registry):
 
     assert output.startswith("version 4 of films serves (decision 3)")
     assert output.endswith("the way back is version 1\n")
+
+
+def shadowed(registry, n_days=30):
+    """Answers of the champion and of version 4 in its shadow, which errs half as much."""
+    from ratchet.monitoring.prediction_log import PredictionLog
+
+    log, random = PredictionLog(registry.ledger.engine), np.random.default_rng(0)
+    for day in range(n_days):
+        truth = pd.Series(random.normal(5, 1, 8), [f"{day}-{i}" for i in range(8)])
+        for version, arm, error in (("2", "champion", 1.0), ("4", "shadow", 0.5)):
+            rows = pd.DataFrame({"prediction": truth + random.normal(0, error, 8)})
+            log.write(
+                *("films", version, {"rating": rows}),
+                **{"arm": arm, "source": "service", "at": NOON + timedelta(days=day)},
+                latency_ms=3.0,
+            )
+        log.join_truth("films", "rating", truth, NOON + timedelta(days=day + 1))
+
+
+def test_a_trial_says_whether_the_challenger_is_better(registry, monkeypatch):
+    rating = {"column": "rating", "task": "regression", "candidates": {"a": {"estimator": "ridge"}}}
+    known = SimpleNamespace(
+        targets={"rating": Target(**rating)}, release=Release(target="rating", metric="rmse")
+    )
+    monkeypatch.setattr("ratchet.commands.trial.read_use_cases", lambda _: {"films": known})
+    assert "no challenger has answered beside version 2" in told("trial", "-u", "films")
+    shadowed(registry)
+
+    first, second, *_ = type_in("trial", "-u", "films").output.splitlines()
+    found = json.loads(type_in("trial", "-u", "films", "--planned", "30", "--json").output)
+
+    assert first == "version 4 beside version 2, on the same rows: the challenger is better"
+    assert "240 and 240 rows with truth" in second
+    assert found["verdict"] == "better"
+    assert found["loss"]["days"] == 30
+    assert "version 1 has answered" in told("trial", "-u", "films", "--version", "1")
+    assert "at least 10 days" in told("trial", "-u", "films", "--planned", "5", exit_code=2)

@@ -29,6 +29,7 @@ COMMANDS = {
     "serve": "serve:serve",
     "status": "status:status",
     "tell": "orchestrated:tell",
+    "trial": "trial:trial",
     "verdict": "verdict:verdict",
     "watch": "verdict:watch",
     "who-served": "release:who_served",

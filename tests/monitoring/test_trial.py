@@ -1,0 +1,135 @@
+"""A challenger beside the champion, by rows of a prediction log."""
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ratchet.errors import DataError
+from ratchet.monitoring import trial as trials
+from ratchet.params import Target
+
+TWO = {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}}
+RATING = Target(column="rating", task="regression", candidates=TWO)
+SUCCESS = Target(column="success", task="classification", classes=["yes", "no"], candidates=TWO)
+
+
+def compare_arms(champion, challenger, target, **options):
+    return trials.compare_arms(
+        champion, challenger, target, name="y", versions=("1", "2"), **options
+    )
+
+
+START = pd.Timestamp(2026, 1, 1)
+DAYS, PER_DAY = 40, 20
+
+
+def logged(error: float, *, seed: int, every: int = 1, latency: float = 3.0) -> pd.DataFrame:
+    """Rows of a log: numbers whose answers are wrong by about so much, 20 on each of 40 days."""
+    truth = np.random.default_rng(0).normal(5, 2, DAYS * PER_DAY)
+    noise = np.random.default_rng(seed).normal(0, error, len(truth))
+    at = START + pd.to_timedelta(np.arange(len(truth)) // PER_DAY, unit="D") + timedelta(hours=9)
+    frame = pd.DataFrame(
+        {
+            **{"truth": truth, "prediction": truth + noise, "failed": False, "latency_ms": latency},
+            **{"predicted_at": at, "row_time": pd.NaT},
+        },
+        index=[f"row {i}" for i in range(len(truth))],
+    )
+    return frame.iloc[every - 1 :: every]
+
+
+def test_a_better_shadow_is_told_from_the_champion_and_an_equal_one_is_not():
+    champion, options = logged(1.0, seed=1), {"metric": "rmse", "kind": "shadow"}
+
+    better = compare_arms(champion, logged(0.7, seed=2), RATING, **options)
+    equal = compare_arms(champion, logged(1.0, seed=3), RATING, **options)
+    worse = compare_arms(champion, logged(1.4, seed=4), RATING, **options)
+
+    assert [each.verdict for each in (better, equal, worse)] == ["better", "undecided", "worse"]
+    assert better.rows == (800, 800)
+    assert better.loss.gain == pytest.approx(1 - 0.49, abs=0.1)
+    assert 10 <= (better.loss.decided_after or 0) <= better.loss.days == DAYS
+
+
+def test_only_rows_that_both_have_answered_since_the_trial_began_count():
+    champion, shadow = logged(1.0, seed=1), logged(0.7, seed=2, every=2)
+    shadow = shadow[shadow["predicted_at"] >= START + timedelta(days=20)]
+
+    trial = compare_arms(champion, shadow, RATING, metric="mae", kind="shadow")
+
+    assert trial.rows == (200, 200)
+    assert trial.loss.days == 20
+
+
+def test_few_days_decide_nothing():
+    shadow = logged(0.1, seed=2)
+    shadow = shadow[shadow["predicted_at"] < START + timedelta(days=9)]
+
+    trial = compare_arms(logged(1.0, seed=1), shadow, RATING, metric="rmse", kind="shadow")
+
+    assert (trial.loss.days, trial.loss.low, trial.verdict) == (9, None, "undecided")
+
+
+def test_without_answers_nothing_is_said():
+    trial = compare_arms(
+        logged(1.0, seed=1), logged(1.0, seed=2)[:0], RATING, metric="rmse", kind="shadow"
+    )
+
+    assert (trial.rows, trial.verdict, trial.loss.days) == ((0, 0), "undecided", 0)
+
+
+def test_a_split_compares_other_rows_and_finds_a_broken_assignment():
+    champion, half = logged(1.0, seed=1), logged(0.5, seed=2, every=2)
+    rest = champion.drop(half.index)
+
+    fair = compare_arms(rest, half, RATING, metric="rmse", kind="split")
+    broken = compare_arms(rest, half, RATING, metric="rmse", kind="split", share=0.1)
+
+    assert fair.verdict == "better"
+    assert fair.rows == (400, 400)
+    assert fair.sample_ratio == 1
+    assert broken.sample_ratio is not None
+    assert broken.sample_ratio < 1e-6
+    assert broken.loss.verdict == "better"
+    assert broken.verdict == "undecided"
+
+
+@pytest.mark.parametrize(("latency", "verdict"), [(3.5, "better"), (8.0, "undecided")])
+def test_a_better_challenger_that_is_much_slower_is_not_called_better(latency, verdict):
+    champion, shadow = logged(1.0, seed=1), logged(0.5, seed=2, latency=latency)
+
+    trial = compare_arms(champion, shadow, RATING, metric="rmse", kind="shadow")
+
+    assert trial.loss.verdict == "better"
+    assert trial.verdict == verdict
+
+
+def classes(sure: float, seed: int) -> pd.DataFrame:
+    """Answers that give the true class about so much."""
+    rows = logged(1.0, seed=seed)
+    truth = np.where(rows["truth"] > 5, "yes", "no")
+    odds = np.clip(np.random.default_rng(seed).normal(sure, 0.1, len(rows)), 0.05, 0.95)
+    yes = np.where(truth == "yes", odds, 1 - odds)
+    return rows.assign(
+        truth=truth,
+        prediction=np.where(yes > 0.5, "yes", "no"),
+        probability_yes=yes,
+        probability_no=1 - yes,
+    )
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "accuracy", "f1_macro"])
+def test_classes_are_compared_by_their_probabilities_or_by_hits(metric):
+    trial = compare_arms(classes(0.55, 1), classes(0.75, 2), SUCCESS, metric=metric, kind="shadow")
+
+    assert trial.verdict == "better"
+
+
+def test_a_truth_that_is_no_class_is_named():
+    rows = classes(0.6, 1)
+    rows.loc["row 3", "truth"] = "maybe"
+
+    with pytest.raises(DataError, match="logged truth of 'success': 'maybe' is none of"):
+        compare_arms(rows, rows, SUCCESS, metric="log_loss", kind="shadow")
