@@ -7,7 +7,9 @@ day, and the bounds may be looked at every day, see ``learning.metrics.sequentia
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +20,14 @@ from ratchet.errors import DataError
 from ratchet.learning.metrics import losses
 from ratchet.learning.metrics.sequential import (
     LEAST_UNITS,
+    ConfidenceSequence,
     confidence_sequence,
     sample_ratio_p_values,
 )
 from ratchet.monitoring.performance import answered
 from ratchet.params import Target
 
+Array = npt.NDArray[np.float64]
 Kind = Literal["shadow", "split"]
 Verdict = Literal["better", "worse", "undecided"]
 
@@ -148,13 +152,14 @@ def compare_arms(
     """
     began = challenger["predicted_at"].min()
     champion = champion[champion["predicted_at"] >= began] if len(challenger) else champion[:0]
-    options = {"alpha": alpha, "planned": planned}
+    bounds = partial(confidence_sequence, alpha=alpha, planned=planned)
     scored = [_losses(answered(rows), target, metric) for rows in (champion, challenger)]
     if kind == "shadow":
         common = scored[0].index.intersection(scored[1].index)
         scored = [each.loc[common] for each in scored]
+    first, second = (one.groupby("day")["loss"].mean() for one in scored)
     guards = [
-        _compare(what, *(_by_day(rows, what) for rows in (champion, challenger)), slack, **options)
+        _compare(what, _by_day(champion, what), _by_day(challenger, what), bounds, slack)
         for what, slack in (("latency_ms", SLOWER), ("failed", 0.0))
     ]
     return Trial(
@@ -163,7 +168,7 @@ def compare_arms(
         metric=metric,
         versions=versions,
         rows=(len(scored[0]), len(scored[1])),
-        loss=_compare("loss", *(one.groupby("day")["loss"].mean() for one in scored), **options),
+        loss=_compare("loss", first, second, bounds),
         guards=guards,
         sample_ratio=_sample_ratio(champion, challenger, share) if kind == "split" else None,
     )
@@ -177,7 +182,7 @@ def _losses(rows: pd.DataFrame, target: Target, metric: str) -> pd.DataFrame:
     return table[~table.index.duplicated(keep="last")]
 
 
-def _loss(rows: pd.DataFrame, target: Target, metric: str) -> npt.NDArray[np.float64]:
+def _loss(rows: pd.DataFrame, target: Target, metric: str) -> Array:
     if rows.empty:
         return np.empty(0)
     if not target.is_classes:
@@ -187,15 +192,14 @@ def _loss(rows: pd.DataFrame, target: Target, metric: str) -> npt.NDArray[np.flo
         of_rows = metric if metric in _OF_ROWS else "mae"
         return losses(of_rows, table, rows["prediction"].to_numpy(dtype=float))
     if metric == "accuracy":
-        return (rows["prediction"].astype(str) != rows["truth"].astype(str)).to_numpy(dtype=float)
+        wrong = rows["prediction"].astype(str) != rows["truth"].astype(str)
+        return wrong.astype(float).to_numpy()
     odds = rows[[f"probability_{label}" for label in target.classes or []]].to_numpy(dtype=float)
-    column = pd.Index(target.classes or []).get_indexer(rows["truth"].astype(str))
+    column = pd.Index(target.classes or []).get_indexer(pd.Index(rows["truth"].astype(str)))
     if (column < 0).any():
-        wrong = rows["truth"][column < 0].iloc[0]
-        raise DataError(f"logged truth of '{target.column}': {wrong!r} is none of {target.classes}")
-    found: npt.NDArray[np.float64] = -np.log(
-        np.maximum(odds[np.arange(len(rows)), column], _SMALLEST)
-    )
+        other = rows["truth"][column < 0].iloc[0]
+        raise DataError(f"logged truth of '{target.column}': {other!r} is none of {target.classes}")
+    found: Array = -np.log(np.maximum(odds[np.arange(len(rows)), column], _SMALLEST))
     return found
 
 
@@ -213,16 +217,14 @@ def _compare(
     name: str,
     champion: pd.Series,
     challenger: pd.Series,
+    bound: Callable[[Array], ConfidenceSequence],
     slack: float = 0.0,
-    *,
-    alpha: float,
-    planned: int | None,
 ) -> Compared:
     """Compare days; the challenger may be higher by ``slack``, as a share of the champion's."""
     days = champion.index.intersection(challenger.index).sort_values()
     first, second = (each.loc[days].to_numpy(dtype=float) for each in (champion, challenger))
     gains = first * (1 + slack) - second
-    bounds = confidence_sequence(gains, alpha=alpha, planned=planned)
+    bounds = bound(gains)
     return Compared(
         name=name,
         champion=_mean(first),
@@ -235,11 +237,11 @@ def _compare(
     )
 
 
-def _mean(values: npt.NDArray[np.float64]) -> float:
+def _mean(values: Array) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _end(bound: npt.NDArray[np.float64]) -> float | None:
+def _end(bound: Array) -> float | None:
     return float(bound[-1]) if len(bound) and np.isfinite(bound[-1]) else None
 
 
