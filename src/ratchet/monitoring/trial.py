@@ -193,7 +193,7 @@ def _loss(rows: pd.DataFrame, target: Target, metric: str) -> Array:
         return losses(of_rows, table, rows["prediction"].to_numpy(dtype=float))
     if metric == "accuracy":
         wrong = rows["prediction"].astype(str) != rows["truth"].astype(str)
-        return wrong.astype(float).to_numpy()
+        return np.asarray(wrong, dtype=np.float64)
     odds = rows[[f"probability_{label}" for label in target.classes or []]].to_numpy(dtype=float)
     column = pd.Index(target.classes or []).get_indexer(pd.Index(rows["truth"].astype(str)))
     if (column < 0).any():
