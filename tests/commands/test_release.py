@@ -355,7 +355,8 @@ def shadowed(registry, n_days=30):
 
 
 def test_a_trial_says_whether_the_challenger_is_better(registry, monkeypatch):
-    rating = {"column": "rating", "task": "regression", "candidates": {"a": {"estimator": "ridge"}}}
+    two = {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}}
+    rating = {"column": "rating", "task": "regression", "candidates": two}
     known = SimpleNamespace(
         targets={"rating": Target(**rating)}, release=Release(target="rating", metric="rmse")
     )
