@@ -115,6 +115,13 @@ class Log:
         self.written: list[Answered] = []
         self.errors: list[str] = []
         self.full = False
+        self.problem: str | None = None
+
+    async def start(self) -> None:
+        """Nothing was left by anybody."""
+
+    async def stop(self) -> None:
+        """Nothing waits."""
 
     @property
     def waiting(self) -> int:

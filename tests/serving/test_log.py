@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
-from ratchet.compiled.answers import Answer, Prediction
+from ratchet.compiled.answers import Answer, Prediction, RequestError
 from ratchet.database import connect
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.serving import log as log_module
-from ratchet.serving.log import AnswerLog, Entry, LogFullError
-from ratchet.serving.records import as_line, of_line, records_of
+from ratchet.serving.log import JoinedTruths, JournaledLog, read_truth
+from ratchet.serving.models import Answered, Fixed, QueueFullError, Serving
+from ratchet.serving.records import Entry, as_line, of_line, records_of
+from ratchet.serving.writer import Joined
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 RATING = Prediction(6.5, 5.0, math.inf)
@@ -38,7 +40,7 @@ def url(tmp_path):
 
 @asynccontextmanager
 async def running(tmp_path, url, **options):
-    log = AnswerLog(tmp_path / "journal", url, **options)
+    log = JournaledLog(tmp_path / "journal", url, **options)
     await log.start()
     try:
         yield log
@@ -135,9 +137,9 @@ def test_answers_reach_the_database_and_the_journal_goes(tmp_path, url):
     async def serve():
         async with running(tmp_path, url) as log:
             for number in range(50):
-                log.write(entry(f"r{number}"))
-            assert log.pending == 50
-            await until(lambda: log.pending == 0)
+                log.append(entry(f"r{number}"))
+            assert log.waiting == 50
+            await until(lambda: log.waiting == 0)
             assert log.status().state == "ok"
 
     asyncio.run(serve())
@@ -150,12 +152,12 @@ def test_a_writer_that_dies_is_followed_by_another_one(tmp_path, url):
     async def serve():
         async with running(tmp_path, url) as log:
             for number in range(60):
-                log.write(entry(f"r{number}"))
+                log.append(entry(f"r{number}"))
                 if number % 20 == 10:
                     await until(lambda: log._process and log._process.returncode is None)
                     os.kill(log._process.pid, signal.SIGKILL)
                 await asyncio.sleep(0.01)
-            await until(lambda: log.pending == 0)
+            await until(lambda: log.waiting == 0)
 
     asyncio.run(serve())
 
@@ -169,15 +171,16 @@ import asyncio, os, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from ratchet.compiled.answers import Answer, Prediction
-from ratchet.serving.log import AnswerLog, Entry
+from ratchet.serving.log import JournaledLog
+from ratchet.serving.records import Entry
 
 async def main():
-    log = AnswerLog(Path(sys.argv[1]), sys.argv[2])
+    log = JournaledLog(Path(sys.argv[1]), sys.argv[2])
     await log.start()
     number = 0
     while True:
         answers = [Answer("tt1", {"rating": Prediction(1.0)})]
-        log.write(Entry("films", "3", "champion", str(number), datetime.now(UTC), 1.0, answers))
+        log.append(Entry("films", "3", "champion", str(number), datetime.now(UTC), 1.0, answers))
         os.write(1, b"%d\\n" % number)
         number += 1
         await asyncio.sleep(0.001)
@@ -211,22 +214,22 @@ def test_while_the_database_is_locked_answers_go_on_until_too_many_wait(tmp_path
     monkeypatch.setattr(log_module, "QUIET_SECONDS", 0.3)
 
     async def serve():
-        async with running(tmp_path, url, limit_bytes=2_000) as log:
-            log.write(entry("first"))
-            await until(lambda: log.pending == 0)
+        async with running(tmp_path, url, queue_rows=20) as log:
+            log.append(entry("first"))
+            await until(lambda: log.waiting == 0)
             with closing(sqlite3.connect(tmp_path / "ratchet.db", isolation_level=None)) as other:
                 other.execute("BEGIN EXCLUSIVE")
-                log.write(entry("second"))
+                log.append(entry("second"))
                 await until(lambda: log.status().state == "behind")
-                while log.pending_bytes <= 2_000:
-                    log.write(entry(f"r{log.pending}"))
-                with pytest.raises(LogFullError, match="wait for the database"):
-                    log.write(entry("too much"))
+                while log.waiting < 20:
+                    log.append(entry(f"r{log.waiting}"))
+                with pytest.raises(QueueFullError, match="wait for the database"):
+                    log.append(entry("too much"))
                 assert log.status().state == "full"
                 other.execute("ROLLBACK")
-            await until(lambda: log.pending == 0)
-            log.write(entry("last"))
-            await until(lambda: log.pending == 0)
+            await until(lambda: log.waiting == 0)
+            log.append(entry("last"))
+            await until(lambda: log.waiting == 0)
             assert log.status().state == "ok"
 
     asyncio.run(serve())
@@ -238,8 +241,8 @@ def test_a_line_that_is_damaged_is_counted_and_the_others_are_written(tmp_path, 
     async def serve():
         async with running(tmp_path, url) as log:
             log._journal.append(b"no entry")
-            log.write(entry())
-            await until(lambda: log.pending == 0)
+            log.append(entry())
+            await until(lambda: log.waiting == 0)
             assert log.status().lost == 1
 
     asyncio.run(serve())
@@ -257,38 +260,92 @@ def truth(key="tt1", **values):
 def test_truth_is_joined_to_answers_that_were_given_a_moment_ago(tmp_path, url):
     async def serve():
         async with running(tmp_path, url) as log:
-            log.write(entry("r1"))
-            log.write(entry("r2"))
+            log.append(entry("r1"))
+            log.append(entry("r2"))
             first = await log.join_truth("films", [truth(rating=7.0), truth("tt9", rating=1.0)])
             again = await log.join_truth("films", [truth(rating=7.0)])
+            log.append(entry("r3"))
             other = await log.join_truth("films", [truth(rating=6.0, success="hit")])
-            return first, again, other
+            corrected = await log.join_truth("films", [truth(rating=5.0)])
+            return first, again, other, corrected
 
-    first, again, other = asyncio.run(serve())
+    first, again, other, corrected = asyncio.run(serve())
 
-    assert (first["rating"].joined, first["rating"].unknown) == (2, ["tt9"])
-    assert (again["rating"].joined, again["rating"].corrected) == (0, 0)
-    assert (other["rating"].corrected, other["success"].joined) == (2, 2)
+    assert first == Joined(new=1, unknown=1)
+    assert again == Joined(same=1)
+    assert other == Joined(new=1)  # an answer had none, whatever the others had
+    assert corrected == Joined(changed=1)
     rows = logged(url)
     ratings = rows[rows["target"] == "rating"]
-    assert ratings["truth"].tolist() == [6.0, 6.0]
-    assert ratings["first_truth"].tolist() == [7.0, 7.0]
+    assert ratings["truth"].tolist() == [5.0, 5.0, 5.0]
+    assert ratings["first_truth"].tolist() == [7.0, 7.0, 6.0]
 
 
 def test_truth_waits_for_a_process_that_has_died(tmp_path, url):
     async def serve():
         async with running(tmp_path, url) as log:
-            log.write(entry())
-            await until(lambda: log.pending == 0)
+            log.append(entry())
+            await until(lambda: log.waiting == 0)
             log._process.kill()
             return await log.join_truth("films", [truth(rating=7.0)])
 
-    assert asyncio.run(serve())["rating"].joined == 1
+    assert asyncio.run(serve()).new == 1
+
+
+@pytest.fixture
+def films(use_cases):
+    films = use_cases["films"]
+    return Serving(films, "films", "3", "0" * 64, NOW, answerer=None, inputs={})
+
+
+def test_what_a_request_got_is_written_down_with_its_share_of_the_time(tmp_path, url, films):
+    answers = [Answer(key, {"rating": RATING}) for key in ("7", "8")]
+
+    async def serve():
+        async with running(tmp_path, url) as log:
+            log.write(Answered(films, [], answers, "r1", NOW, 3.0))
+            log.write(Answered(films, [], answers, "r1", NOW, 3.0), arm="shadow")
+            log.write_error(films, [{films.use_case.data.key: 9}], "r2", "ValueError")
+            assert log.waiting == 5
+            joined = JoinedTruths(log, Fixed([films]))
+            return await joined.take("films", [{"key": 7, "rating": 6}], None)
+
+    taken = asyncio.run(serve())
+
+    assert (taken.new, taken.unknown) == (1, 0)
+    rows = logged(url)
+    assert rows["latency_ms"].tolist() == [1.5] * 4 + [0.0]
+    assert rows["arm"].tolist() == ["champion"] * 2 + ["shadow"] * 2 + ["champion"]
+    assert rows["error"].tolist()[-1] == "ValueError"
+    assert rows.index.tolist() == ["7", "8", "7", "8", "9"]
+    assert rows["truth"].tolist()[:3:2] == [6.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "told"),
+    [
+        ({"rating": 6.0}, "key", "expected the key of the answer"),
+        ({"key": True, "rating": 6.0}, "key", "expected the key of the answer"),
+        ({"key": "7"}, None, "expected what came true: success, rating"),
+        ({"key": "7", "rating": None}, None, "expected what came true"),
+        ({"key": "7", "rating": "6"}, "rating", "expected a finite number"),
+        ({"key": "7", "rating": True}, "rating", "expected a finite number"),
+        ({"key": "7", "rating": math.nan}, "rating", "expected a finite number"),
+        ({"key": "7", "success": "hit"}, "success", "expected one of Alto, Medio, Bajo"),
+        ({"key": "7", "success": 1}, "success", "expected one of"),
+        ({"key": "7", "ratings": 1}, "ratings", "there are key, success, rating"),
+    ],
+)
+def test_truth_that_cannot_be_one_is_refused(films, row, field, told):
+    with pytest.raises(RequestError, match=told) as caught:
+        read_truth(row, films.use_case.targets, 3)
+
+    assert (caught.value.field, caught.value.row) == (field, 3)
 
 
 def test_the_writer_loads_nothing_heavy(tmp_path):
     heavy = ("pandas", "sklearn", "scipy", "mlflow", "kedro", "tensorflow", "pandera", "skops")
-    code = "import sys, ratchet.serving.writer, ratchet.serving.log\n"
+    code = "import sys, ratchet.serving.writer, ratchet.serving.log, ratchet.serving.watcher\n"
     code += f"print([name for name in {heavy} if name in sys.modules])"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -73,6 +73,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            if log is not None:
+                stack.push_async_callback(log.stop)
+                await log.start()
             stack.push_async_callback(models.stop)
             await models.start()
             if ports := settings.metrics_ports:

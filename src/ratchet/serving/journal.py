@@ -37,12 +37,12 @@ class Place:
     Attributes:
         segment: number of the file, from 1.
         size: bytes in it.
-        lines: lines in it.
+        rows: answers in it.
     """
 
     segment: int = 1
     size: int = 0
-    lines: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,12 @@ class Journal:
         new.rename(lock_of(folder, self.owner))
         self._file = self._open()
 
-    def append(self, content: bytes) -> None:
+    def append(self, content: bytes, rows: int = 1) -> None:
         """Write one line, by one call of the system; all of it or nothing.
 
         Args:
             content: without a line break.
+            rows: how many answers it holds.
 
         Raises:
             LogFullError: the disk is full, or the file cannot be written.
@@ -104,8 +105,8 @@ class Journal:
         if written < len(line):
             os.ftruncate(self._file, self.place.size)
             raise LogFullError(f"{self.folder}: no space is left on the disk")
-        size, lines = self.place.size + written, self.place.lines + 1
-        self.place = Place(self.place.segment, size, lines)
+        place = self.place
+        self.place = Place(place.segment, place.size + written, place.rows + rows)
         self._is_synced = False
 
     def start_segment(self) -> None:

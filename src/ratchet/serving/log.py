@@ -5,25 +5,37 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ratchet.errors import UserError
+from ratchet.compiled.answers import RequestError, Row
+from ratchet.params import Target
 from ratchet.serving.children import command, environment
 from ratchet.serving.journal import Journal, LogFullError, Place
+from ratchet.serving.models import (
+    Answered,
+    Models,
+    QueueFullError,
+    Serving,
+    Taken,
+    UnavailableError,
+)
 from ratchet.serving.records import Entry, as_line
 from ratchet.serving.writer import Joined
 
 LOGGER = logging.getLogger(__name__)
 
-__all__ = ["AnswerLog", "Entry", "Joined", "LogFullError", "LogStatus", "LogUnavailableError"]
+CHAMPION = "champion"
+"""Arm of the answers that somebody gets."""
 
-LIMIT_BYTES = 256_000_000
-"""Bytes that may wait for the database; beyond that no answer is given any more."""
+QUEUE_ROWS = 20_000
+"""Answers that may wait for the database; beyond that none is given any more."""
 
 SYNC_SECONDS = 0.05
 """How often the disk is waited for: what a power cut can take."""
@@ -37,10 +49,6 @@ TRUTH_SECONDS = 20.0
 _LARGEST_LINE = 64_000_000
 
 
-class LogUnavailableError(UserError):
-    """The database cannot take truth at present; nothing of it was kept."""
-
-
 @dataclass(frozen=True)
 class LogStatus:
     """How the log is.
@@ -48,32 +56,32 @@ class LogStatus:
     Attributes:
         state: ``ok``; ``behind`` where the database does not take what waits; ``full`` where
             nothing is answered any more.
-        pending: requests that were answered and are not in the database yet.
-        pending_bytes: their size in the journal.
-        error: why the database does not take them.
+        waiting: answers that are not in the database yet.
+        waiting_bytes: their size in the journal.
+        problem: why the database does not take them.
         lost: answers that were damaged in the journal, or that the database refused.
     """
 
     state: str
-    pending: int
-    pending_bytes: int
-    error: str | None
+    waiting: int
+    waiting_bytes: int
+    problem: str | None
     lost: int
 
 
-class AnswerLog:
+class JournaledLog:
     """The prediction log as the service writes it: a journal, and a process that empties it.
 
     Args:
         folder: folder of the journals, shared by all processes of a project.
         database_url: database of the prediction log.
-        limit_bytes: bytes that may wait for it.
+        queue_rows: answers that may wait for it.
     """
 
-    def __init__(self, folder: Path, database_url: str, *, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(self, folder: Path, database_url: str, *, queue_rows: int = QUEUE_ROWS) -> None:
         self._folder = folder
         self._url = database_url
-        self._limit = limit_bytes
+        self._limit = queue_rows
         self._journal: Journal | None = None
         self._sizes: dict[int, Place] = {}
         self._written = Place()
@@ -105,45 +113,76 @@ class AnswerLog:
         if self._process is not None:
             await _end(self._process, seconds)
 
-    def write(self, entry: Entry) -> None:
-        """Write an answer down; it may be sent afterwards.
+    def write(self, answered: Answered, arm: str = CHAMPION) -> None:
+        """Write the answers of a request down; they may be sent afterwards.
+
+        Args:
+            answered: the answers.
+            arm: for what they were given: ``champion``, or ``shadow`` where nobody sees them.
 
         Raises:
-            LogFullError: it cannot be, and must not be sent.
+            QueueFullError: they cannot be, and must not be sent.
+        """
+        share = answered.latency_ms / max(len(answered.answers), 1)
+        serving = answered.serving
+        self.append(
+            Entry(
+                *(serving.name, serving.version, arm, answered.request, answered.at, share),
+                answered.answers,
+            )
+        )
+
+    def write_error(self, serving: Serving, rows: Sequence[Row], request: str, why: str) -> None:
+        """Write down that a version has failed on rows; where that cannot be, only say so."""
+        key = str(rows[0].get(serving.use_case.data.key) or "") if rows else ""
+        now = datetime.now(UTC)
+        head = (serving.name, serving.version, CHAMPION, request, now, 0.0)
+        try:
+            self.append(Entry(*head, error=why, row_key=key))
+        except QueueFullError as error:
+            LOGGER.error("Request %s: its failure is not in the log: %s", request, error)
+
+    def append(self, entry: Entry) -> None:
+        """Write an entry to the journal.
+
+        Raises:
+            QueueFullError: too much waits for the database, or the disk is full.
         """
         if self._journal is None:
-            raise LogFullError("the log of predictions is not open")
-        if self.pending_bytes > self._limit:
-            raise LogFullError(
-                f"{self.pending_bytes / 1e6:.0f} MB of answers wait for the database, "
-                f"{self._limit / 1e6:.0f} MB may: {self._error or 'it is too slow'}"
+            raise QueueFullError("the log of predictions is not open")
+        if self.waiting >= self._limit:
+            raise QueueFullError(
+                f"{self.waiting:,} answers wait for the database, {self._limit:,} may: "
+                f"{self._error or 'it is too slow'}"
             )
-        self._journal.append(as_line(entry))
+        try:
+            self._journal.append(as_line(entry), entry.rows)
+        except LogFullError as error:
+            self._error = str(error)
+            raise QueueFullError(str(error)) from error
         self._sizes[self._journal.place.segment] = self._journal.place
 
     @property
-    def pending(self) -> int:
-        """Requests that were answered and are not in the database yet."""
-        return sum(place.lines for place in self._sizes.values()) - self._written.lines
+    def waiting(self) -> int:
+        """Answers that are not in the database yet."""
+        return sum(place.rows for place in self._sizes.values()) - self._written.rows
 
     @property
-    def pending_bytes(self) -> int:
-        """Their size."""
-        return sum(place.size for place in self._sizes.values()) - self._written.size
+    def problem(self) -> str | None:
+        """Why answers do not reach the database; ``None`` where they do."""
+        return self.status().problem
 
     def status(self) -> LogStatus:
         """How the log is."""
-        error = self._error
+        problem, waiting = self._error, self.waiting
         silence = time.monotonic() - self._told_at
-        if error is None and self.pending and silence > QUIET_SECONDS:
-            error = f"the database has taken nothing for {silence:.0f} s"
-        is_full = self.pending_bytes > self._limit
-        state = "full" if is_full else "behind" if error else "ok"
-        return LogStatus(state, self.pending, self.pending_bytes, error, self._lost)
+        if problem is None and waiting and silence > QUIET_SECONDS:
+            problem = f"the database has taken nothing for {silence:.0f} s"
+        state = "full" if waiting >= self._limit else "behind" if problem else "ok"
+        size = sum(place.size for place in self._sizes.values()) - self._written.size
+        return LogStatus(state, waiting, size, problem, self._lost)
 
-    async def join_truth(
-        self, use_case: str, rows: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Joined]:
+    async def join_truth(self, use_case: str, rows: Sequence[Mapping[str, Any]]) -> Joined:
         """Write down what came true; when this returns, the database has it.
 
         Answers that were given before are written first. Handed in again it changes nothing.
@@ -152,11 +191,8 @@ class AnswerLog:
             use_case: of which.
             rows: ``key``, and ``values``: target -> a number, or the name of a class.
 
-        Returns:
-            Target -> how many answers got it.
-
         Raises:
-            LogUnavailableError: the database cannot be reached, or is locked.
+            UnavailableError: the database cannot be reached, or is locked.
         """
         question = {"use_case": use_case, "rows": list(rows)}
         end = time.monotonic() + TRUTH_SECONDS
@@ -164,7 +200,7 @@ class AnswerLog:
             try:
                 told = await asyncio.wait_for(self._ask(question), end - time.monotonic())
             except TimeoutError:
-                raise LogUnavailableError(
+                raise UnavailableError(
                     f"the database did not take the truth within {TRUTH_SECONDS:.0f} s; hand it "
                     f"in again later"
                 ) from None
@@ -172,8 +208,8 @@ class AnswerLog:
                 await asyncio.sleep(0.1)
                 continue
             if "error" in told:
-                raise LogUnavailableError(f"{told['error']}; hand it in again later")
-            return {target: Joined(**one) for target, one in told["joined"].items()}
+                raise UnavailableError(f"{told['error']}; hand it in again later")
+            return Joined(**told["joined"])
 
     async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         process = self._process
@@ -241,7 +277,7 @@ class AnswerLog:
             return
         self._told_at = time.monotonic()
         self._error, self._lost = told["error"], told["lost"]
-        self._written = Place(told["segment"], told["size"], told["lines"])
+        self._written = Place(told["segment"], told["size"], told["rows"])
         for number in [one for one in self._sizes if one < told["segment"]]:
             del self._sizes[number]
 
@@ -256,3 +292,73 @@ async def _end(process: asyncio.subprocess.Process, seconds: float) -> None:
         LOGGER.warning("answers that wait in the journal are written at the next start")
         process.kill()
         await process.wait()
+
+
+class JoinedTruths:
+    """Takes what came true of rows that were answered.
+
+    Args:
+        log: where their answers are.
+        models: what serves, with the targets.
+    """
+
+    def __init__(self, log: JournaledLog, models: Models) -> None:
+        self._log = log
+        self._models = models
+
+    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> Taken:
+        """Take the truth of rows: each with its ``key`` and the targets that are known.
+
+        Raises:
+            RequestError: the first row that cannot be used. None of the rows is taken then.
+            UnavailableError: the database cannot take it at present.
+        """
+        serving = self._models.champion(use_case)
+        targets = serving.use_case.targets if serving is not None else {}
+        read = [read_truth(row, targets, number) for number, row in enumerate(rows)]
+        joined = await self._log.join_truth(use_case, read)
+        LOGGER.info("%s: truth of %d rows by %s: %s", use_case, len(rows), actor, joined)
+        return Taken(joined.new, joined.changed, joined.same, joined.unknown)
+
+
+def read_truth(row: Row, targets: Mapping[str, Target], number: int = 0) -> dict[str, Any]:
+    """The key and the truths of a row.
+
+    Args:
+        row: as it was handed in.
+        targets: what may be true, by name.
+        number: number of the row in the request.
+
+    Raises:
+        RequestError: the key or a value is missing or wrong.
+    """
+    key = row.get("key")
+    if not isinstance(key, str | int) or isinstance(key, bool) or key == "":
+        raise _wrong("key", number, f"expected the key of the answer, as text; got {key!r:.60}")
+    if unknown := [name for name in row if name != "key" and name not in targets]:
+        there = ", ".join(["key", *targets])
+        raise _wrong(unknown[0], number, f"there is no such field; there are {there}")
+    values = {
+        name: _value(value, name, targets[name], number)
+        for name, value in row.items()
+        if name != "key" and value is not None
+    }
+    if not values:
+        raise _wrong(None, number, f"expected what came true: {', '.join(targets)}")
+    return {"key": str(key), "values": values}
+
+
+def _value(value: Any, name: str, target: Target, number: int) -> float | str:
+    if target.classes is not None:
+        if value in target.classes:
+            return str(value)
+        raise _wrong(
+            name, number, f"expected one of {', '.join(target.classes)}; got {value!r:.60}"
+        )
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _wrong(name, number, f"expected a finite number; got {value!r:.60}")
+    return float(value)
+
+
+def _wrong(field: str | None, number: int, message: str) -> RequestError:
+    return RequestError(message, field=field, row=number)

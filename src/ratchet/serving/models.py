@@ -107,8 +107,25 @@ class QueueFullError(Exception):
     """Answers come faster than they can be written down."""
 
 
+class UnavailableError(Exception):
+    """What was handed in cannot be kept at present; the message says why, and what to do."""
+
+
 class AnswerLog(Protocol):
     """Takes answers for the prediction log, without making the caller wait."""
+
+    async def start(self) -> None:
+        """Begin to take answers, and to write what earlier processes have left."""
+        ...
+
+    async def stop(self) -> None:
+        """Write what waits, and end."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why answers do not reach the database; ``None`` where they do."""
+        ...
 
     @property
     def waiting(self) -> int:
@@ -136,11 +153,13 @@ class Taken:
         new: rows that were not known.
         changed: rows that were known with other values.
         same: rows that were known as they are.
+        unknown: rows whose truth was handed in and that no answer is about.
     """
 
     new: int
     changed: int = 0
     same: int = 0
+    unknown: int = 0
 
 
 class Measurements(Protocol):
@@ -163,6 +182,7 @@ class Truths(Protocol):
 
         Raises:
             RequestError: the first row that cannot be used. None of the rows is taken then.
+            UnavailableError: the database cannot take it at present.
         """
         ...
 

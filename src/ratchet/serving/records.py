@@ -45,6 +45,11 @@ class Entry:
     error: str | None = None
     row_key: str = ""
 
+    @property
+    def rows(self) -> int:
+        """How many rows it is about."""
+        return max(len(self.answers), 1)
+
 
 _ENTRY = TypeAdapter(Entry)
 
@@ -130,7 +135,7 @@ def truths_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Truth]]:
         for target, value in row["values"].items():
             is_label = isinstance(value, str)
             number = None if is_label else float(value)
-            truth = Truth(clean(str(row["key"])), number, clean(value) if is_label else None)
+            truth = Truth(clean(row["key"]), number, clean(value) if is_label else None)
             found.setdefault(target, []).append(truth)
     return found
 

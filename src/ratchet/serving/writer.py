@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from ratchet.errors import UserError
 from ratchet.monitoring.log_table import PREDICTIONS, LogTable, Record, Truth, as_naive_utc
 from ratchet.serving import journal
 from ratchet.serving.journal import Line, Place
-from ratchet.serving.records import of_line, records_of, truths_of
+from ratchet.serving.records import Entry, clean, of_line, records_of, truths_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -55,31 +55,33 @@ class Report:
     Attributes:
         segment: the file.
         size: bytes of it that are in the database.
-        lines: lines of it.
+        rows: answers of it.
         error: why it does not go on at present.
         lost: lines that were damaged, or that the database refused.
     """
 
     segment: int
     size: int
-    lines: int
+    rows: int
     error: str | None
     lost: int
 
 
 @dataclass(frozen=True)
 class Joined:
-    """What became of the truth of one target.
+    """What became of the truth of rows.
 
     Attributes:
-        joined: answers that got a truth.
-        corrected: answers whose truth was another one.
+        new: rows of which some answer had no truth yet.
+        changed: other rows of which some answer had another truth.
+        same: other rows that were answered.
         unknown: rows that no answer in the log is about.
     """
 
-    joined: int = 0
-    corrected: int = 0
-    unknown: Sequence[str] = field(default=())
+    new: int = 0
+    changed: int = 0
+    same: int = 0
+    unknown: int = 0
 
 
 class Writer:
@@ -115,10 +117,7 @@ class Writer:
             if number > self.place(owner).segment:
                 self._places[owner] = Place(number)
             while batch := self._batch(owner):
-                self._write(batch)
-                place = self.place(owner)
-                size = place.size + sum(line.size for line in batch)
-                self._places[owner] = Place(number, size, place.lines + len(batch))
+                self._write(owner, batch)
                 told()
             if number != numbers[-1]:  # complete, since another one was begun
                 journal.segment_of(self.folder, owner, number).unlink(missing_ok=True)
@@ -142,9 +141,7 @@ class Writer:
                     count += 1
         return count
 
-    def join_truth(
-        self, use_case: str, rows: Sequence[Mapping[str, Any]], at: datetime
-    ) -> dict[str, Joined]:
+    def join_truth(self, use_case: str, rows: Sequence[Mapping[str, Any]], at: datetime) -> Joined:
         """Write down what came true beside the answers.
 
         Args:
@@ -152,30 +149,36 @@ class Writer:
             rows: as ``records.truths_of`` takes them.
             at: when it was learned.
 
-        Returns:
-            Target -> what became of it.
-
         Raises:
             UserError: see ``write_all``.
         """
-        found = {}
+        found: dict[str, set[str]] = {"new": set(), "changed": set(), "same": set()}
         for target, truths in truths_of(rows).items():
-            unknown = self._unknown(use_case, target, truths)
-            new, mended = self.table.join_truth(use_case, target, truths, as_naive_utc(at))
-            found[target] = Joined(new, mended, unknown)
-        return found
+            for state, keys in self._states(use_case, target, truths).items():
+                found[state] |= keys
+            self.table.join_truth(use_case, target, truths, as_naive_utc(at))
+        new = found["new"]
+        changed = found["changed"] - new
+        same = found["same"] - new - changed
+        keys = {clean(row["key"]) for row in rows}
+        unknown = keys - new - changed - same
+        return Joined(len(new), len(changed), len(same), len(unknown))
 
-    def _unknown(self, use_case: str, target: str, truths: Sequence[Truth]) -> list[str]:
-        keys, table = list(dict.fromkeys(one.row_key for one in truths)), PREDICTIONS.c
-        known: set[str] = set()
+    def _states(self, use_case: str, target: str, truths: Sequence[Truth]) -> dict[str, set[str]]:
+        """Keys of rows that were answered, by what the truth is to their answers."""
+        given = {one.row_key: (one.value, one.label) for one in truths}
+        keys, table = list(given), PREDICTIONS.c
+        found: dict[str, set[str]] = {"new": set(), "changed": set(), "same": set()}
         with self.table.begin() as connection:
             for start in range(0, len(keys), _KEYS_AT_ONCE):
-                wanted = sa.select(table.row_key).where(
+                wanted = sa.select(table.row_key, table.truth_value, table.truth_label).where(
                     *(table.use_case == use_case, table.target == target),
                     table.row_key.in_(keys[start : start + _KEYS_AT_ONCE]),
                 )
-                known |= set(connection.execute(wanted).scalars())
-        return [key for key in keys if key not in known]
+                for key, *known in connection.execute(wanted.distinct()):
+                    is_new, is_same = known == [None, None], tuple(known) == given[key]
+                    found["new" if is_new else "same" if is_same else "changed"].add(key)
+        return found
 
     def _batch(self, owner: str) -> list[Line]:
         place = self.place(owner)
@@ -185,14 +188,19 @@ class Writer:
         except FileNotFoundError:  # whoever followed a dead process has written it meanwhile
             return []
 
-    def _write(self, batch: Sequence[Line]) -> None:
-        records = [record for line in batch for record in self._records(line)]
+    def _write(self, owner: str, batch: Sequence[Line]) -> None:
+        entries = [(line, self._entry(line)) for line in batch]
+        records = [record for _, entry in entries if entry for record in records_of(entry)]
         try:
             self.table.insert(records)
         except sa.exc.StatementError as error:  # some value in it is none for the database
             LOGGER.warning("a batch is written row by row, since it was refused: %s", error.orig)
             for record in records:
                 self._write_one(record)
+        place = self.place(owner)
+        size = place.size + sum(line.size for line in batch)
+        rows = place.rows + sum(entry.rows if entry else 1 for _, entry in entries)
+        self._places[owner] = Place(place.segment, size, rows)
 
     def _write_one(self, record: Record) -> None:
         try:
@@ -201,15 +209,15 @@ class Writer:
             self.lost += 1
             LOGGER.error("an answer was refused by the database: %s: %s", error.orig, record)
 
-    def _records(self, line: Line) -> list[Record]:
+    def _entry(self, line: Line) -> Entry | None:
         try:
             if line.content is None:
                 raise ValueError("its checksum is wrong")
-            return records_of(of_line(line.content))
+            return of_line(line.content)
         except ValueError as error:
             self.lost += 1
             LOGGER.error("a line of a journal is damaged and left out: %s", error)
-            return []
+            return None
 
 
 class _Service:
@@ -275,8 +283,7 @@ class _Service:
                 LOGGER.exception("truth could not be joined")
             _say({"id": question["id"], "error": str(error)})
         else:
-            told = {target: asdict(one) for target, one in joined.items()}
-            _say({"id": question["id"], "joined": told})
+            _say({"id": question["id"], "joined": asdict(joined)})
 
     def _tell(self) -> None:
         place = self._writer.place(self._owner)

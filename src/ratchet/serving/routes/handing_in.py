@@ -14,7 +14,7 @@ from ratchet.serving.answering import Service, json_response, service_of
 from ratchet.serving.bodies import read_rows
 from ratchet.serving.calls import call_of
 from ratchet.serving.errors import Problem, of_row
-from ratchet.serving.models import Measurements, Truths
+from ratchet.serving.models import Measurements, Truths, UnavailableError
 from ratchet.serving.replays import Replays
 from ratchet.serving.schemas import problems
 from ratchet.serving.security import needs
@@ -46,6 +46,8 @@ class TakenRows(BaseModel):
     """Rows that were known with other values."""
     same: int
     """Rows that were known as they are."""
+    unknown: int
+    """Rows whose truth was handed in and that no answer is about."""
     request_id: str
 
 
@@ -92,7 +94,10 @@ async def _take(
         except RequestError as error:
             service.metrics.refused.labels(use_case).inc()
             raise of_row(error) from None
+        except UnavailableError as error:
+            raise Problem(503, "busy", str(error), headers={"retry-after": "5"}) from None
         counts = {"new": taken.new, "changed": taken.changed, "same": taken.same}
+        counts["unknown"] = taken.unknown
         for state, count in counts.items():
             service.metrics.handed_in.labels(use_case, what, state).inc(count)
         return json_response({"use_case": use_case, **counts, "request_id": call.request_id})

@@ -49,6 +49,8 @@ def state_of(service: Service) -> dict[str, Any]:
     is_ready = bool(served) and not unserved
     if not served and not problems:
         problems["service"] = "nothing serves yet: `kedro run` trains models and lets them serve"
+    if service.log is not None and (problem := service.log.problem):
+        problems["log"] = problem
     slow = [name for name, serving in served.items() if serving.degraded is not None]
     status = "degraded" if slow or problems else "ok"
     return {

@@ -1,0 +1,256 @@
+"""Process that opens, verifies and compiles versions: ``python -m ratchet.serving.loader``.
+
+The libraries that a bundle takes are imported once; each version is opened in a fork of its own,
+within limits, and handed over when it is complete. One that ends its process takes no other with
+it. What is asked for is the first line of standard input, see ``Request``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ratchet.serving.children import Limits, follow_parent, own_output
+from ratchet.serving.handover import Description, Source, as_json
+
+LONGEST = 1_000
+"""Characters of a reason; libraries add traces to theirs."""
+
+Opened = tuple[Description, bytes]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        source: where versions come from.
+        versions: use case and number of each version, the most urgent first.
+        parallel: how many are opened at a time.
+        limits: what each may take.
+        niceness: by how much others go first.
+    """
+
+    source: Source
+    versions: Sequence[tuple[str, str]]
+    parallel: int = 1
+    limits: Limits = field(default=Limits())
+    niceness: int = 0
+
+    def as_line(self) -> bytes:
+        """The request as a line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def of_line(cls, line: str) -> Request:
+        """The request of a line."""
+        told = json.loads(line)
+        return cls(
+            Source(**told["source"]),
+            [(name, version) for name, version in told["versions"]],
+            told["parallel"],
+            Limits(**told["limits"]),
+            told["niceness"],
+        )
+
+
+def open_version(source: Source, use_case: str, version: str) -> Opened:
+    """Open a version as it was judged, compile it, and let it answer its golden rows.
+
+    Raises:
+        UserError: it is not there, damaged, or answers otherwise than it must.
+    """
+    from ratchet.compiled.bundle import check_golden, compile_bundle
+    from ratchet.compiled.store import NotCompilable, dumps
+    from ratchet.release.manifest import BundleError
+
+    bundle = find(source, use_case, version)
+    bundle.check_contents()
+    bundle.check_numbers()
+    known: dict[str, Any] = {
+        "digest": bundle.digest,
+        "manifest": bundle.manifest,
+        "parameters": bundle.use_case.model_dump(mode="json"),
+        "golden": [case["fields"] for case in bundle.golden],
+    }
+    if not bundle.golden:
+        raise BundleError(f"{bundle.folder} has no golden rows: nothing can be tried")
+    try:
+        answerer = compile_bundle(bundle)
+        # The smoke test, by what is to answer.
+        check_golden(answerer, bundle.golden)
+        return Description("compiled", **known), dumps(answerer)
+    except NotCompilable as error:
+        bundle.check_golden()
+        return Description("slow", str(error), **known), b""
+
+
+def find(source: Source, use_case: str, version: str) -> Any:
+    """Open the bundle of a version after comparing it with what the ledger recorded.
+
+    MLflow knows its folder; so does the ledger, which recorded its digest, without seconds of
+    imports.
+
+    Raises:
+        UserError: it is missing, damaged, or not what was judged.
+    """
+    from ratchet.release.bundle import open_bundle
+    from ratchet.release.registry import Registry
+    from ratchet.release.versions import DIGEST
+
+    registry = Registry(source.tracking_uri, Path(source.bundles), source.database_url)
+    digest = registry.ledger.noted(use_case, version, DIGEST)
+    folder = _folder_with(Path(source.bundles) / use_case, digest) if digest else None
+    if folder is None:  # MLflow says better what is wrong, and knows versions without a digest
+        bundle = open_bundle(registry.folder(use_case, version))
+        registry.compare_digest(use_case, version, bundle.digest)
+        return bundle
+    bundle = open_bundle(folder)
+    if bundle.digest != digest:  # exchanged a moment ago
+        registry.compare_digest(use_case, version, bundle.digest)
+    return bundle
+
+
+def _folder_with(bundles: Path, digest: str) -> Path | None:
+    from ratchet.release.manifest import BundleError, bundle_digest
+
+    for folder in sorted(bundles.iterdir(), reverse=True) if bundles.is_dir() else []:
+        try:
+            if not folder.is_symlink() and bundle_digest(folder) == digest:
+                return folder
+        except BundleError:  # no bundle
+            continue
+    return None
+
+
+def import_libraries() -> None:
+    """Import what every bundle takes, once for all forks."""
+    import ratchet.compiled.bundle
+    import ratchet.learning.trusted
+    import ratchet.release.registry  # noqa: F401
+
+
+class Forks:
+    """Opens versions in forks of this process, and hands over what they give.
+
+    Args:
+        request: which.
+        open_one: opens one.
+        output: descriptor that they are handed over by.
+    """
+
+    def __init__(self, request: Request, open_one: Callable[..., Opened], output: int) -> None:
+        self._request = request
+        self._open = open_one
+        self._output = output
+        self._running: dict[int, tuple[int, int]] = {}
+
+    def run(self) -> None:
+        """Open all of them."""
+        waiting = list(enumerate(self._request.versions))
+        while waiting or self._running:
+            while waiting and len(self._running) < self._request.parallel:
+                number, (use_case, version) = waiting.pop(0)
+                self._fork(number, use_case, version)
+            self._take_one()
+
+    def _fork(self, number: int, use_case: str, version: str) -> None:
+        memory = os.memfd_create(f"{use_case}-{version}")
+        if pid := os.fork():
+            self._running[pid] = (number, memory)
+            return
+        try:
+            follow_parent()
+            self._request.limits.apply()
+            sys.stdin.close()
+            write(memory, *opened(self._open, self._request.source, use_case, version))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)  # without the ends of threads and libraries, which may hang or fail
+
+    def _take_one(self) -> None:
+        pid, status = os.wait()
+        number, memory = self._running.pop(pid)
+        if not is_complete(memory):
+            os.ftruncate(memory, 0)
+            write(memory, Description("refused", self._death(status)), b"")
+        hand_over(self._output, number, memory)
+        os.close(memory)
+
+    def _death(self, status: int) -> str:
+        code = os.waitstatus_to_exitcode(status)
+        if -code == signal.SIGXCPU:
+            return f"it took more than {self._request.limits.cpu_seconds} s of CPU to open"
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"the process that opened it has died ({how}): numbers in it are damaged"
+
+
+_HEAD = b"%016d %016d\n"
+_HEAD_SIZE = len(_HEAD % (0, 0))
+
+
+def opened(open_one: Callable[..., Opened], source: Source, use_case: str, version: str) -> Opened:
+    """Open a version; whatever is wrong with it is a refusal."""
+    try:
+        return open_one(source, use_case, version)
+    except MemoryError as error:
+        reason = f"it takes more memory than it may: {error}"
+    except Exception as error:  # whatever files raise that may be damaged
+        from ratchet.errors import UserError
+
+        is_ours = isinstance(error, UserError)
+        reason = str(error) if is_ours else f"{type(error).__name__}: {error}"
+    return Description("refused", " ".join(reason.split())[:LONGEST]), b""
+
+
+def write(memory: int, description: Description, content: bytes) -> None:
+    """Write a version into a file in memory, its head last, so that a head says it is complete."""
+    told = as_json(description)
+    head = _HEAD % (len(told), len(content))
+    place = len(head)
+    for piece in (told, content):
+        view = memoryview(piece)
+        while view:
+            written = os.pwrite(memory, view, place)
+            view, place = view[written:], place + written
+    os.pwrite(memory, head, 0)
+
+
+def is_complete(memory: int) -> bool:
+    """Whether a fork has written all of its version."""
+    return bool(os.pread(memory, _HEAD_SIZE, 0).strip(b"\0"))
+
+
+def hand_over(output: int, number: int, memory: int) -> None:
+    """Send what a fork has written on."""
+    view = memoryview(b"%d %b" % (number, os.pread(memory, _HEAD_SIZE, 0)))
+    while view:
+        view = view[os.write(output, view) :]
+    place, size = _HEAD_SIZE, os.fstat(memory).st_size
+    while place < size:
+        place += os.sendfile(output, memory, place, size - place)
+
+
+def main(open_one: Callable[..., Opened] = open_version) -> None:
+    """Serve one request."""
+    follow_parent()
+    output = own_output()
+    request = Request.of_line(sys.stdin.readline())
+    os.nice(request.niceness)
+    if open_one is open_version:
+        import_libraries()
+    Forks(request, open_one, output).run()
+
+
+if __name__ == "__main__":
+    main()
+    sys.stdout.flush()
+    os._exit(0)

@@ -1,0 +1,329 @@
+"""What serves follows the ledger, without a failed answer, whatever happens to processes."""
+
+import asyncio
+import bisect
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from ratchet.database import connect
+from ratchet.release.ledger import Ledger
+from ratchet.serving.handover import Source
+from ratchet.serving.watcher import Watcher
+from ratchet.serving.worker import WorkerError
+
+PROGRAM = str(Path(__file__).with_name("tiny.py"))
+TINY = [sys.executable, "-P", PROGRAM]
+Tiny = runpy.run_path(PROGRAM)["Tiny"]
+POLL = 0.05
+
+
+class Decisions:
+    """A ledger, and the files that say how versions behave."""
+
+    def __init__(self, folder, parameters):
+        self.folder = folder
+        self.url = f"sqlite:///{folder / 'ledger.db'}"
+        self.ledger = Ledger(connect(self.url))
+        self.moments, self.champions = [], []
+        (folder / "bundles").mkdir()
+        (folder / "bundles" / "parameters.json").write_text(parameters.model_dump_json())
+
+    def decide(self, event, version, use_case="films"):
+        state = self.ledger.state(use_case)
+        champion = version if event in ("promote", "rollback", "override") else state.champion
+        previous = state.champion if champion != state.champion else state.previous
+        self.ledger.append(
+            *(use_case, event),
+            **{"version": version, "champion": champion, "previous": previous},
+            **{"actor": "test", "reason": "test", "expect": state.seq},
+            quarantined=[state.champion] if event == "rollback" else state.quarantined,
+        )
+        self.moments.append(time.monotonic())
+        self.champions.append(champion)
+
+    def behave(self, version, how):
+        (self.folder / "bundles" / version).write_text(how)
+
+    def served(self, moment):
+        """What the ledger named at a moment."""
+        place = bisect.bisect_right(self.moments, moment)
+        return self.champions[place - 1] if place else None
+
+
+@pytest.fixture
+def decisions(tmp_path, use_cases):
+    return Decisions(tmp_path, use_cases["films"])
+
+
+@asynccontextmanager
+async def watching(decisions, **options):
+    source = Source("", str(decisions.folder / "bundles"), decisions.url)
+    notices = []
+    watcher = Watcher(
+        Ledger(connect(decisions.url)),
+        source,
+        Tiny,
+        **{"poll_seconds": POLL, "loader": TINY, "worker": [*TINY, "worker"]},
+        tell=notices.append,
+        **options,
+    )
+    watcher.notices = notices
+    await watcher.start()
+    try:
+        yield watcher
+    finally:
+        await watcher.stop()
+
+
+async def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        await asyncio.sleep(0.01)
+
+
+def version(watcher, use_case="films"):
+    serving = watcher.champion(use_case)
+    return None if serving is None else serving.version
+
+
+def said(serving):
+    [answer] = serving.answerer.answer([{"film": 1}])
+    return str(int(answer.predictions["rating"].value))
+
+
+def test_what_the_ledger_names_serves_and_a_rollback_takes_a_moment(decisions):
+    decisions.decide("promote", "1")
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            await until(lambda: version(watcher) == "1")
+            assert watcher.champion("films").since == decisions.ledger.state("films").since
+            decisions.decide("promote", "2")
+            await until(lambda: version(watcher) == "2")
+            await until(lambda: watcher.models("films").previous is not None)
+            decisions.behave("1", "broken")  # it is held ready, and not opened again
+            started = time.monotonic()
+            decisions.decide("rollback", "1")
+            await until(lambda: version(watcher) == "1")
+            assert time.monotonic() - started < 2
+            assert said(watcher.champion("films")) == "1"
+            assert watcher.problems() == {}
+
+    asyncio.run(watch())
+
+
+def test_answers_go_on_while_versions_take_over(decisions):
+    """2,000 answers, 10 promotions, 3 rollbacks: none fails, each is of the ledger's version."""
+    decisions.decide("promote", "1")
+    answers, failed = [], []
+
+    async def ask(watcher):
+        while len(answers) < 2_000 or len(decisions.champions) < 14:
+            serving = watcher.champion("films")
+            try:
+                answers.append((time.monotonic(), serving.version, said(serving)))
+            except Exception as error:  # counted
+                failed.append(error)
+            await asyncio.sleep(0.001)
+
+    async def decide(watcher):
+        for number in range(2, 12):
+            decisions.decide("promote", str(number))
+            await until(lambda number=number: version(watcher) == str(number))
+            if number % 4 == 3:
+                await until(lambda: watcher.models("films").previous is not None)
+                decisions.decide("rollback", str(number - 1))
+                await until(lambda number=number: version(watcher) == str(number - 1))
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            await until(lambda: version(watcher) == "1")
+            await asyncio.gather(ask(watcher), decide(watcher))
+            return watcher.swaps
+
+    swaps = asyncio.run(watch())
+
+    assert failed == []
+    assert swaps == 14
+    assert len(answers) >= 2_000
+    # Opening one takes a process a second or two; before that the one before it answers.
+    late = 10.0
+    for moment, named, told in answers:
+        assert named == told
+        earlier = bisect.bisect_right(decisions.moments, moment - late)
+        assert named in decisions.champions[max(earlier - 1, 0) :]
+        assert named in decisions.champions[: bisect.bisect_right(decisions.moments, moment)]
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("broken", "version 2 is damaged"),
+        ("dies", "has died (signal SIGKILL)"),
+        ("lies", "it opens, and does not answer"),
+    ],
+)
+def test_a_version_that_does_not_open_never_serves_and_somebody_is_told(decisions, how, why):
+    decisions.decide("promote", "1")
+    decisions.behave("2", how)
+    seen = set()
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            await until(lambda: version(watcher) == "1")
+            decisions.decide("promote", "2")
+            while not watcher.notices:
+                seen.add(version(watcher))
+                await asyncio.sleep(0.005)
+            assert version(watcher) == "1"
+            assert why in watcher.notices[0].text
+            assert "version 1 serves" in watcher.problems()["films"]
+            decisions.behave("2", "")
+            decisions.decide("override", "2")  # somebody has mended it
+            await until(lambda: version(watcher) == "2")
+            assert watcher.problems() == {}
+            assert len(watcher.notices) == 1
+
+    asyncio.run(watch())
+    assert seen == {"1"}
+
+
+def test_at_the_start_the_rollback_target_stands_in_for_a_champion_that_does_not_open(decisions):
+    decisions.decide("promote", "1")
+    decisions.decide("promote", "2")
+    decisions.behave("2", "broken")
+    decisions.decide("promote", "3", "power")
+
+    async def watch():
+        async with watching(decisions, use_cases=["films", "stock"]) as watcher:
+            await until(lambda: version(watcher) == "1" and version(watcher, "power") == "3")
+            assert watcher.use_cases() == ["films", "stock", "power"]
+            assert [*watcher.problems()] == ["films"]
+
+    asyncio.run(watch())
+
+
+def children_of(pid):
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()]
+
+
+def test_a_loader_that_is_killed_is_followed_by_another_one(decisions):
+    decisions.decide("promote", "1")
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            for _ in range(3):
+                await until(lambda: children_of(os.getpid()))
+                for child in children_of(os.getpid()):
+                    os.kill(child, signal.SIGKILL)
+            await until(lambda: version(watcher) == "1", 30)
+
+    asyncio.run(watch())
+
+
+def test_what_no_longer_serves_is_let_go_of(decisions):
+    for number in ("1", "2", "3"):
+        decisions.decide("promote", number)
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            await until(lambda: {one.version for one in watcher.ready("films")} == {"2", "3"})
+            decisions.decide("promote", "4")
+            await until(lambda: {one.version for one in watcher.ready("films")} == {"3", "4"})
+
+    asyncio.run(watch())
+
+
+def test_a_challenger_is_held_ready_where_it_is_wanted(decisions):
+    decisions.decide("promote", "1")
+    decisions.decide("hold", "2")
+
+    async def watch(shadows):
+        async with watching(decisions, shadows=lambda _: shadows) as watcher:
+            await until(lambda: version(watcher) == "1")
+            if not shadows:
+                assert watcher.challenger("films") is None
+                return
+            await until(lambda: watcher.challenger("films") is not None)
+            assert said(watcher.challenger("films")) == "2"
+            decisions.decide("reject", "2")
+            await until(lambda: watcher.challenger("films") is None)
+
+    asyncio.run(watch(False))
+    asyncio.run(watch(True))
+
+
+def test_without_the_ledger_what_serves_goes_on(decisions, monkeypatch):
+    decisions.decide("promote", "1")
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            await until(lambda: version(watcher) == "1")
+            numbers = watcher._ledger.newest_numbers
+            monkeypatch.setattr(watcher._ledger, "newest_numbers", lambda: 1 / 0)
+            await until(lambda: watcher.ledger_error is not None)
+            assert said(watcher.champion("films")) == "1"
+            monkeypatch.setattr(watcher._ledger, "newest_numbers", numbers)
+            decisions.decide("promote", "2")
+            await until(lambda: version(watcher) == "2")
+            assert watcher.ledger_error is None
+
+    asyncio.run(watch())
+
+
+def test_a_version_that_cannot_be_compiled_answers_slowly_and_says_so(decisions):
+    decisions.decide("promote", "1")
+    decisions.behave("1", "slow")
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            await until(lambda: version(watcher) == "1")
+            serving = watcher.champion("films")
+            assert serving.degraded == "it is too odd"
+            answers = await asyncio.gather(
+                *(serving.answerer.answer([{"film": number}]) for number in range(5))
+            )
+            assert [answer.key for [answer] in answers] == ["0", "1", "2", "3", "4"]
+            os.kill(serving.answerer._process.pid, signal.SIGKILL)
+            with suppress(WorkerError):  # it may be asked before its death is seen
+                await serving.answerer.answer([{"film": 1}])
+            [answer] = await serving.answerer.answer([{"film": 6}])
+            assert answer.key == "6"
+
+    asyncio.run(watch())
+
+
+def test_processes_end_with_the_one_that_started_them(decisions, tmp_path):
+    """A loader that waits, when its parent is killed."""
+    decisions.behave("1", "waits")
+    decisions.decide("promote", "1")
+    code = (
+        "import asyncio, sys\n"
+        "from tests.serving.test_watcher import *\n"
+        "from types import SimpleNamespace\n"
+        "async def main():\n"
+        f"    folder, url = Path({str(tmp_path)!r}), {decisions.url!r}\n"
+        "    async with watching(SimpleNamespace(folder=folder, url=url)):\n"
+        "        await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    root = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", code], cwd=root) as parent:
+        end = time.monotonic() + 20
+        while not (loaders := children_of(parent.pid)) or not (forks := children_of(loaders[0])):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        parent.kill()
+    while any(Path(f"/proc/{pid}").exists() for pid in [*loaders, *forks]):
+        assert time.monotonic() < end
+        time.sleep(0.05)
