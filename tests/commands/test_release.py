@@ -373,3 +373,8 @@ def test_a_trial_says_whether_the_challenger_is_better(registry, monkeypatch):
     assert found["loss"]["days"] == 30
     assert "version 1 has answered" in told("trial", "-u", "films", "--version", "1")
     assert "at least 10 days" in told("trial", "-u", "films", "--planned", "5", exit_code=2)
+
+    assert "version 4 of films serves" in type_in("trial", "-u", "films", "--promote").output
+    assert registry.ledger.entries("films")[-1].reason.startswith(
+        "better in a trial beside version 2"
+    )

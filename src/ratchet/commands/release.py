@@ -178,7 +178,7 @@ def promote(
         check=rehearse,
         need_way_back=not no_way_back,
     )
-    click.echo(_outcome(entry, before))
+    click.echo(outcome(entry, before))
 
 
 @click.command()
@@ -196,10 +196,10 @@ def rollback(use_case: str, version: str | None, reason: str, env: str | None) -
     entry = actions.roll_back(
         registry, use_case, version, reason=reason, actor=actor(), check=rehearse
     )
-    click.echo(_outcome(entry, before))
+    click.echo(outcome(entry, before))
 
 
-def _outcome(entry: Entry, before: int) -> str:
+def outcome(entry: Entry, before: int) -> str:
     """What has changed, if anything."""
     when = f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"
     if entry.seq <= before:

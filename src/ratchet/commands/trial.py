@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ratchet.commands.place import env_option, registry_here, use_case_option
+from ratchet.commands.release import outcome
 from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import UserError
+from ratchet.provenance import actor
 
 if TYPE_CHECKING:
     from ratchet.monitoring.trial import Compared, Trial
@@ -28,6 +30,7 @@ _WORDS = {
 @click.option("--share", default=0.5, help="Share of a split that the challenger should answer.")
 @click.option("--planned", type=int, help="Days after which the trial ends; by default any day.")
 @click.option("--json", "as_json", is_flag=True, help="All figures, for other programs.")
+@click.option("--promote", is_flag=True, help="Let the challenger serve if it is better.")
 @env_option
 def trial(
     use_case: str,
@@ -35,6 +38,7 @@ def trial(
     share: float,
     planned: int | None,
     as_json: bool,
+    promote: bool,
     env: str | None,
 ) -> None:
     """Compare a challenger with the champion, by answers whose truth is known.
@@ -54,6 +58,8 @@ def trial(
         click.echo(json.dumps(found.to_json(), indent=2))
     else:
         click.echo("\n".join(_lines(found)))
+    if promote and found.verdict == "better":
+        click.echo(_promote(registry, use_case, found), err=as_json)
 
 
 def look(
@@ -123,3 +129,18 @@ def _told(one: Compared) -> str:
     if one.low is None or one.high is None:
         return f"{told}; {one.days} days, too few to say more"
     return f"{told}; gain {one.gain:.3g} ({one.low:.3g} to {one.high:.3g}) over {one.days} days"
+
+
+def _promote(registry: Registry, use_case: str, found: Trial) -> str:
+    """Let the challenger serve, after a smoke test of both versions."""
+    from ratchet.release import actions
+    from ratchet.release.rehearsal import rehearse
+
+    before = registry.ledger.state(use_case).seq
+    entry = actions.promote(
+        *(registry, use_case, found.versions[1]),
+        reason=f"better in a trial beside version {found.versions[0]}: {_told(found.loss)}",
+        actor=actor(),
+        check=rehearse,
+    )
+    return outcome(entry, before)
