@@ -51,11 +51,16 @@ def compile_bundle(bundle: Version) -> Answerer:
         NotCompilable: something in it has no compiled form: says what.
     """
     use_case = bundle.use_case
+    types = bundle.manifest["signature"]["features"]
     if use_case.data.series is not None:
-        raise NotCompilable("series have no compiled form yet")
+        from ratchet.compiled.series_compiler import compile_series
+
+        (model,) = bundle.models.values()
+        return compile_series(
+            use_case, bundle.statistics, bundle.context, bundle.encoder, model, types
+        )
     from ratchet.compiled.rows import compile_rows
 
-    types = bundle.manifest["signature"]["features"]
     return compile_rows(use_case, bundle.encoder, bundle.models, bundle.context, types)
 
 

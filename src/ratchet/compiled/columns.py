@@ -88,7 +88,10 @@ def clock_of(moments: Sequence[int] | npt.NDArray[np.int64], zone: str | None) -
 
 def offset_of(moment: int, zone: str) -> int:
     """By how many microseconds the clock of a zone is ahead of UTC at a moment."""
-    at = (_EPOCH + timedelta(microseconds=moment)).astimezone(ZoneInfo(zone))
+    try:
+        at = (_EPOCH + timedelta(microseconds=moment)).astimezone(ZoneInfo(zone))
+    except OverflowError:  # at the ends of the years that Python knows
+        return 0
     return (at.utcoffset() or timedelta()) // timedelta(microseconds=1)
 
 

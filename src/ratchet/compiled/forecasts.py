@@ -1,0 +1,339 @@
+"""What forecasts of a row see: the row itself, and the steps before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ratchet.compiled.answers import RequestError
+from ratchet.compiled.columns import DerivedColumn, Values, calendar, clock_of
+from ratchet.compiled.steps import Kept, Measured, Panel, Steps, is_known, off_grid
+from ratchet.compiled.store import program
+
+LARGEST = 3.4028234663852886e38
+"""Largest number of single precision, in which models hold features."""
+
+LEVEL, SCALE = 1, 2
+"""Views in units of the target, told from the level of the row, or by its scale alone."""
+
+
+@program
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Columns of a forecast that look at a panel, so many steps before the target.
+
+    Attributes:
+        names: names of the columns.
+        shown: number of the panel of each, see ``Kept.shown``.
+        steps: how many steps before the target it looks.
+        told: ``LEVEL``, ``SCALE``, or 0 for what is no value of the target.
+    """
+
+    names: Sequence[str]
+    shown: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+    told: npt.NDArray[np.int64]
+
+
+@program
+@dataclass(frozen=True, eq=False)
+class Past:
+    """Rows that are known when a version is taken over.
+
+    Attributes:
+        times: moments of the steps.
+        names: names of the series.
+        given: where there is a row, shape (steps, series).
+        numbers: column -> numbers, of that shape.
+        texts: column -> lists of texts, likewise.
+    """
+
+    times: npt.NDArray[np.int64]
+    names: Sequence[str]
+    given: npt.NDArray[np.bool_]
+    numbers: Mapping[str, Panel]
+    texts: Mapping[str, Sequence[Sequence[str | None]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a forecast sees of some rows.
+
+    Attributes:
+        sources: columns of the rows themselves, by name, shape (rows,) each.
+        views: single precision, shape (rows, views).
+        static: shape (rows, columns that describe a series).
+        level: what their target is told from, shape (rows,).
+        scale: and by what.
+        rms: the same as a root mean square.
+    """
+
+    sources: Mapping[str, Values]
+    views: npt.NDArray[np.float32]
+    static: npt.NDArray[np.float64]
+    level: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
+    rms: npt.NDArray[np.float64]
+
+
+@program
+@dataclass(frozen=True, eq=False)
+class Forecasts:
+    """What forecasts see, with the steps that they see it of.
+
+    Attributes:
+        kept: what is kept of the steps.
+        past: the rows that are known at first.
+        views: columns that look at the steps.
+        horizon: steps from the last known one to the target.
+        learn: in what terms the target is learned.
+        mean: mean change of every series over a season; the last is that of an unknown one.
+        rms: the same as a root mean square.
+        static: columns that describe a series, shape (series + 1, columns).
+        static_names: what they are called.
+        calendar: parts of the time that the rows have.
+        derived: derived columns of the rows.
+        sources: columns of the rows themselves that models see.
+        required: columns of the contract that a row to be answered must have.
+        series: column that names the series, where there are several.
+    """
+
+    kept: Kept
+    past: Past
+    views: Views
+    horizon: int
+    learn: str
+    mean: npt.NDArray[np.float64]
+    rms: npt.NDArray[np.float64]
+    static: npt.NDArray[np.float64]
+    static_names: Sequence[str]
+    calendar: Sequence[str]
+    derived: Sequence[DerivedColumn]
+    sources: Sequence[str]
+    required: Sequence[str]
+    series: str | None
+
+    def steps(self) -> Steps:
+        """The steps that are known at first."""
+        values: dict[str, Panel] = dict(self.past.numbers)
+        for name, rows in self.past.texts.items():
+            panel = np.empty(self.past.given.shape, dtype=object)
+            for place, row in enumerate(rows):
+                panel[place] = row
+            values[name] = panel
+        return Steps(self.kept, self.past.times, self.past.names, self.past.given, values)
+
+    @cached_property
+    def looks_ahead(self) -> bool:
+        """Whether what is kept of a step depends on later ones."""
+        return any(column.ahead for column in self.kept.derived)
+
+    @cached_property
+    def _own(self) -> list[tuple[int, int]]:
+        """Views of the target's step itself, with the panel of each."""
+        places = np.flatnonzero(self.views.steps == 0)
+        return [(int(place), int(self.views.shown[place])) for place in places]
+
+    @cached_property
+    def _levels(self) -> npt.NDArray[np.bool_]:
+        return self.views.told == LEVEL
+
+    @cached_property
+    def _scaled(self) -> npt.NDArray[np.bool_]:
+        return self.views.told > 0
+
+    def with_rows(self, steps: Steps, rows: Sequence[Measured]) -> Steps:
+        """The steps with rows that are to be answered, where these depend on each other."""
+        there = [steps.place(row.moment) for row in rows]
+        alone = len({row.moment for row in rows}) == 1
+        between = steps.kept.grid.is_open and any(
+            not known and place < len(steps) for place, known in there
+        )
+        ahead = any(column.ahead for column in self.derived)
+        if alone and not self.looks_ahead and not (between and ahead):
+            return steps
+        tried = steps.copy()
+        tried.take(rows)
+        return tried
+
+    def see(self, steps: Steps, rows: Sequence[Measured]) -> Seen:
+        """What forecasts of some rows of one time see.
+
+        Args:
+            steps: the steps, see ``with_rows``.
+            rows: the rows, with all columns of the contract.
+
+        Raises:
+            RequestError: the first of them that cannot be answered, and what is missing.
+        """
+        moment = rows[0].moment
+        place, there = steps.place(moment)
+        if not there and not steps.kept.grid.is_open:
+            raise RequestError(off_grid(steps, moment), row=rows[0].row)
+        if place < 0:
+            raise RequestError(self._too_early(steps, rows[0]), row=rows[0].row, kind="conflict")
+        series = np.array([steps.series(row.series) for row in rows])
+        sources = self._sources(steps, rows, place)
+        views, known = self._views(steps, place, series, sources)
+        if not known.all():
+            first = int(np.argmin(known.all(axis=1)))
+            raise self._lacking(steps, rows[first], place, known[first])
+        unit = np.minimum(series, len(self.mean) - 1)
+        level, scale, rms = self._terms(steps, place, series, unit)
+        views[:, self._levels] -= level[:, None]
+        views[:, self._scaled] /= scale[:, None]
+        if not (np.abs(views) <= LARGEST).all():
+            raise RequestError(f"numbers above {LARGEST:.2g} are more than models hold")
+        return Seen(
+            {name: sources[name] for name in self.sources},
+            views.astype(np.float32),
+            self.static[unit],
+            level,
+            scale,
+            rms,
+        )
+
+    def _sources(self, steps: Steps, rows: Sequence[Measured], place: int) -> dict[str, Values]:
+        """Columns of the rows themselves."""
+        own: dict[str, Values] = {}
+        for name in rows[0].values:
+            values = [row.values[name] for row in rows]
+            plain = all(isinstance(value, float | int) for value in values)
+            own[name] = np.array(values, dtype=float if plain else object)
+        if self.series is not None:
+            own[self.series] = np.array([row.series for row in rows], dtype=object)
+        for name in self.required:
+            known = is_known(own[name])
+            if not known.all():
+                row = rows[int(np.argmin(known))]
+                raise RequestError("expected a value", field=name, row=row.row)
+        clock = clock_of([rows[0].moment], self.kept.grid.zone)
+        for part in self.calendar:
+            own[part] = np.repeat(calendar(clock, part), len(rows))
+        for column in self.derived:
+            if column.back or column.ahead:
+                own[column.name] = self._of_steps(steps, column, own, place)
+            else:
+                own[column.name] = column(own)
+        return own
+
+    def _of_steps(
+        self, steps: Steps, column: DerivedColumn, own: Mapping[str, Values], place: int
+    ) -> Values:
+        """A derived column of a row that looks at the steps around it."""
+        low = max(place - column.back, 0)
+        high = min(place + column.ahead, max(len(steps) - 1, place)) + 1
+        around = {}
+        for name in column.sources:
+            values, laid = own[name], steps.laid[name][low:high, 0]
+            window = np.full(high - low, None if values.dtype == object else np.nan, values.dtype)
+            window[: len(laid)] = laid
+            window[place - low] = values[0]
+            around[name] = window
+        found: Values = column(around)[place - low : place - low + 1]
+        return found
+
+    def _views(
+        self, steps: Steps, place: int, series: npt.NDArray[np.int64], own: Mapping[str, Values]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Values that the views show, and which are known, shape (rows, views)."""
+        at = place - self.views.steps
+        within = (at >= 0) & (at < len(steps))
+        found = steps.shown[self.views.shown, np.where(within, at, 0), series[:, None]]
+        found[:, ~within] = np.nan
+        for view, number in self._own:
+            shown = self.kept.shown[number]
+            found[:, view] = shown.of(own[shown.column])
+        return found, np.isfinite(found)
+
+    def _terms(
+        self,
+        steps: Steps,
+        place: int,
+        series: npt.NDArray[np.int64],
+        unit: npt.NDArray[np.int64],
+    ) -> tuple[Values, Values, Values]:
+        """Level, scale and root mean square of rows, see ``learning.features.windows.terms``."""
+        origin = steps.laid[self.kept.target][place - self.horizon, series]
+        size = np.abs(origin) if self.learn == "return" else np.ones_like(origin)
+        level = np.zeros_like(origin) if self.learn == "value" else origin
+        return level, size * self.mean[unit], size * self.rms[unit]
+
+    def _lacking(
+        self, steps: Steps, row: Measured, place: int, known: npt.NDArray[np.bool_]
+    ) -> RequestError:
+        """Why a row cannot be answered: a value of its own is missing, or measurements are."""
+        grid = self.kept.grid
+        missing: dict[str, tuple[int, int]] = {}
+        for view in np.flatnonzero(~known):
+            shown = self.kept.shown[self.views.shown[view]]
+            last = place - int(self.views.steps[view])
+            for column, first in self._made_of(shown.column, last - shown.depth).items():
+                if last == place and row.values.get(column, 0.0) != row.values.get(column, 0.0):
+                    return RequestError(
+                        f"a forecast of {grid.text(row.moment)} needs it", field=column, row=row.row
+                    )
+                low, high = missing.get(column, (first, last))
+                missing[column] = min(low, first), max(high, last)
+        gaps = self._gaps(steps, steps.series(row.series), missing)
+        return RequestError(self._told(steps, row, gaps), row=row.row, kind="conflict")
+
+    def _made_of(self, column: str, first: int) -> dict[str, int]:
+        """Columns of the contract that a column is made of, and from which step on."""
+        for derived in self.kept.derived:
+            if derived.name == column:
+                found: dict[str, int] = {}
+                for source in derived.sources:
+                    for name, step in self._made_of(source, first - derived.back).items():
+                        found[name] = min(step, found.get(name, step))
+                return found
+        return {} if column in self.kept.calendar else {column: first}
+
+    def _gaps(
+        self, steps: Steps, series: int, wanted: Mapping[str, tuple[int, int]]
+    ) -> dict[str, tuple[int, int]]:
+        """Of every column the first and the last step that is missing among the wanted."""
+        gaps = {}
+        for column, (first, last) in wanted.items():
+            lacking = np.flatnonzero(
+                ~is_known(steps.laid[column][max(first, 0) : last + 1, series])
+            ) + max(first, 0)
+            ends = [*lacking[:1].tolist(), *lacking[-1:].tolist()]
+            ends += [min(first, -1)] if first < 0 else []
+            ends += [max(first, len(steps)), last] if last >= len(steps) else []
+            if ends:
+                gaps[column] = min(ends), max(ends)
+        return gaps
+
+    def _told(self, steps: Steps, row: Measured, gaps: Mapping[str, tuple[int, int]]) -> str:
+        grid = self.kept.grid
+        of = f"{grid.text(row.moment)}" + (f" of '{row.series}'" if self.kept.several else "")
+        known = "" if steps.is_known(row.series) else f"series '{row.series}' is not known; "
+        last = grid.text(steps.moment(len(steps) - 1))
+        if any(low < 0 for low, _ in gaps.values()) and not known:
+            return self._too_early(steps, row)
+        told = "; ".join(
+            f"{column} from {self._text(steps, low)} to {self._text(steps, high)}"
+            for column, (low, high) in gaps.items()
+        )
+        return (
+            f"{known}a forecast of {of} needs measurements that are missing: {told}. Hand them in "
+            f"first; the last step with a row is {last}, and forecasts reach {self.horizon} "
+            f"step{'s' if self.horizon > 1 else ''} ahead"
+        )
+
+    def _too_early(self, steps: Steps, row: Measured) -> str:
+        grid = self.kept.grid
+        return (
+            f"a forecast of {grid.text(row.moment)} would look at steps before "
+            f"{grid.text(steps.moment(0))}, where the past begins that is known"
+        )
+
+    def _text(self, steps: Steps, place: int) -> str:
+        if self.kept.grid.is_open and place >= len(steps):
+            return "the steps in between"
+        return self.kept.grid.text(steps.moment(max(place, 0)))

@@ -1,0 +1,107 @@
+"""Which moment is which step of a series, without pandas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from ratchet.compiled.store import program
+
+Moments = npt.NDArray[np.int64]
+"""Microseconds since 1970 in UTC; without a time zone what the clock shows. Shape (steps,)."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = 86_400 * 10**6
+
+
+@program
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Steps in the order of time, counted from a first one.
+
+    Steps of one length need no more than that; those of a calendar (working days, months, days of
+    a local clock) are laid out ahead. Without either every row is a step, whatever lies between.
+
+    Attributes:
+        zone: time zone whose clock the times show; ``None`` where they stand as they are.
+        first: moment of the first step.
+        length: microseconds from one step to the next, where that is always the same.
+        times: moments of the steps, where it is not.
+        name: the frequency, for messages.
+    """
+
+    zone: str | None
+    first: int
+    length: int | None = None
+    times: Moments | None = None
+    name: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every row is a step."""
+        return self.length is None and self.times is None
+
+    def step(self, moment: int) -> int | None:
+        """Number of the step at a moment, below 0 before the first; ``None`` off the steps."""
+        if self.length is not None:
+            number, off = divmod(moment - self.first, self.length)
+            return None if off else number
+        assert self.times is not None
+        if moment < self.first:
+            return -1
+        number = int(np.searchsorted(self.times, moment))
+        there = number < len(self.times) and self.times[number] == moment
+        return number if there else None
+
+    def moment(self, step: int) -> int:
+        """Moment of a step; of one that lies behind the last that is laid out, that of the last."""
+        if self.length is not None:
+            return self.first + step * self.length
+        assert self.times is not None
+        return int(self.times[min(max(step, 0), len(self.times) - 1)])
+
+    def moments(self, first: int, last: int) -> Moments:
+        """Moments of the steps from one up to, and without, another."""
+        if self.length is not None:
+            return self.first + np.arange(first, last, dtype=np.int64) * self.length
+        assert self.times is not None
+        return self.times[first:last]
+
+    def clock(self, moment: int) -> datetime:
+        """What the clock shows at a moment, with the time zone where there is one."""
+        at = _EPOCH + timedelta(microseconds=moment)
+        if self.zone is None:
+            return at.replace(tzinfo=None)
+        try:
+            return at.astimezone(ZoneInfo(self.zone))
+        except OverflowError:  # at the ends of the years that Python knows
+            return at
+
+    def moment_of(self, time: datetime) -> int:
+        """Moment of a time that shows the clock of the grid."""
+        at = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+        return (at - _EPOCH) // timedelta(microseconds=1)
+
+    def is_midnight(self, moment: int) -> bool:
+        """Whether a day of the clock begins, be it at 00:00 or later."""
+        if self.zone is None:
+            return moment % _DAY == 0
+        return self.clock(moment).date() != self.clock(moment - 1).date()
+
+    def text(self, moment: int, *, day_only: bool = False) -> str:
+        """A moment as the keys of rows write it: the day, or ISO 8601 with the offset of a zone."""
+        at = self.clock(moment)
+        if day_only:
+            return f"{at:%Y-%m-%d}"
+        text = f"{at:%Y-%m-%dT%H:%M:%S}"
+        if at.microsecond:
+            text += f".{at.microsecond:06d}".removesuffix("000")
+        return text if self.zone is None else text + f"{at:%z}"[:5]
+
+    def naive_utc(self, moment: int) -> datetime:
+        """A moment in UTC and without time zone."""
+        return (_EPOCH + timedelta(microseconds=moment)).replace(tzinfo=None)

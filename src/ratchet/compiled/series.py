@@ -1,0 +1,197 @@
+"""Forecasts by arrays: answers of one version, and measurements that bring it up to date."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.compiled.encoding import Encoding
+from ratchet.compiled.fields import Contract, Values
+from ratchet.compiled.forecasts import Forecasts, Seen
+from ratchet.compiled.models import Program
+from ratchet.compiled.steps import Measured, Steps, check_measured
+from ratchet.compiled.store import program
+
+
+@program
+@dataclass(frozen=True)
+class Encoded:
+    """From what a forecast sees to the columns of the models, in single precision.
+
+    Attributes:
+        places: of the numbers, where each stands among sources, views and static columns.
+        sources: columns of the rows among the numbers, in that order.
+        offset: what is taken away from each number.
+        others: the columns that are no numbers.
+        marked: name of a column among the features -> its own, where they differ.
+    """
+
+    places: npt.NDArray[np.int64]
+    sources: Sequence[str]
+    offset: npt.NDArray[np.float64]
+    others: Encoding
+    marked: Mapping[str, str]
+
+    def __call__(self, seen: Seen) -> npt.NDArray[np.float32]:
+        """Shape (rows, columns)."""
+        size = len(seen.level)
+        numbers = np.empty((size, len(self.sources)))
+        for place, name in enumerate(self.sources):
+            numbers[:, place] = seen.sources[name]
+        known = np.concatenate([numbers, seen.views, seen.static], axis=1)
+        found = (known.take(self.places, axis=1) - self.offset).astype(np.float32)
+        if not self.others.parts:
+            return found
+        sources = {**seen.sources, **{name: seen.sources[own] for name, own in self.marked.items()}}
+        return np.concatenate([found, self.others(sources, size)], axis=1)
+
+
+@program
+@dataclass(frozen=True)
+class InUnits:
+    """A model of what is told from a level and by a scale, in units of the target.
+
+    Attributes:
+        model: from encoded columns in single precision to value and ends of the interval, shape
+            (n, 3), relative to the level and in scales.
+        bounds: least and greatest value; ``None`` for none.
+    """
+
+    model: Program
+    bounds: tuple[float, float] | None
+
+    def __call__(self, encoded: npt.NDArray[np.float32], seen: Seen) -> npt.NDArray[np.float64]:
+        """Value, lower and upper end, shape (n, 3)."""
+        told = self.model(encoded).astype(np.float64, copy=False)
+        found: npt.NDArray[np.float64] = seen.level[:, None] + seen.scale[:, None] * told
+        return found if self.bounds is None else found.clip(*self.bounds)
+
+
+@program
+@dataclass(frozen=True, eq=False)
+class SeriesAnswerer:
+    """One version of the model of series: it holds their last steps, and answers the next.
+
+    Attributes:
+        asked: contract of rows to be answered.
+        measured: contract of measurements.
+        forecasts: what forecasts see.
+        encoded: the columns of the model.
+        model: the model.
+        target: name of the target.
+        column: column of the target.
+        time: column of the time.
+        series: column that names the series, where there are several.
+        ahead: microseconds after now up to which something may be known; ``None`` for any.
+    """
+
+    asked: Contract
+    measured: Contract
+    forecasts: Forecasts
+    encoded: Encoded
+    model: InUnits
+    target: str
+    column: str
+    time: str
+    series: str | None
+    ahead: int | None
+
+    def answer(self, rows: Sequence[Row]) -> list[Answer]:
+        """Answer rows, in their order; see ``Answerer``.
+
+        Rows of several times follow upon each other: what the earlier ones hold is known to the
+        later ones.
+        """
+        values = self.asked.read_rows(rows)
+        typed = [self._typed(row, number) for number, row in enumerate(values)]
+        if not typed:
+            return []
+        steps = self.forecasts.with_rows(self.steps, typed)
+        groups: dict[int, list[int]] = {}
+        for number, row in enumerate(typed):
+            groups.setdefault(row.moment, []).append(number)
+        answers: list[Answer | None] = [None] * len(typed)
+        for numbers in groups.values():
+            asked = [typed[number] for number in numbers]
+            told = self._answer(steps, asked, [values[number] for number in numbers])
+            for number, answer in zip(numbers, told, strict=True):
+                answers[number] = answer
+        return [answer for answer in answers if answer is not None]
+
+    def observe(self, rows: Sequence[Row]) -> None:
+        """Take measurements; see ``Answerer``."""
+        if not rows:
+            return
+        taken = self.read_measured(rows)
+        now = None if self.ahead is None else time.time_ns() // 1_000 + self.ahead
+        check_measured(self.steps, taken, now)
+        self.steps.take(taken)
+
+    def read_measured(self, rows: Sequence[Row]) -> list[Measured]:
+        """Read measurements under their contract; columns that are left out are not there.
+
+        Raises:
+            RequestError: the first row that breaks the contract.
+        """
+        values = self.measured.read_rows(rows)
+        read = [self._typed(row, number) for number, row in enumerate(values)]
+        return [
+            Measured(
+                one.moment,
+                one.series,
+                {name: value for name, value in one.values.items() if name in given},
+                one.row,
+            )
+            for one, given in zip(read, rows, strict=True)
+        ]
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The steps that are known by now."""
+        return self.forecasts.steps()
+
+    @cached_property
+    def _numbers(self) -> frozenset[str]:
+        kinds = ("integer", "number")
+        return frozenset(n for n, field in self.asked.fields.items() if field.type in kinds)
+
+    def _typed(self, values: Values, number: int) -> Measured:
+        at = values[self.time]
+        if at is None:
+            raise RequestError("expected a time", field=self.time, row=number)
+        kept = {
+            name: (np.nan if value is None else float(value)) if name in self._numbers else value
+            for name, value in values.items()
+            if name not in (self.time, self.series)
+        }
+        series = None if self.series is None else str(values[self.series])
+        return Measured(self.forecasts.kept.grid.moment_of(at), series, kept, number)
+
+    def _answer(
+        self, steps: Steps, rows: Sequence[Measured], values: Sequence[Values]
+    ) -> list[Answer]:
+        seen = self.forecasts.see(steps, rows)
+        found = self.model(self.encoded(seen), seen)
+        grid = self.forecasts.kept.grid
+        moment = rows[0].moment
+        text = grid.text(moment, day_only=steps.whole_days and grid.is_midnight(moment))
+        return [
+            Answer(
+                key=f"{row.series if self.series else self.column}@{text}",
+                predictions={self.target: Prediction(value, low, high)},
+                time=grid.naive_utc(moment),
+                series=row.series if self.series else self.column,
+                scale=scale,
+                rms=rms,
+                not_given=self.asked.not_given(given),
+            )
+            for row, given, (value, low, high), scale, rms in zip(
+                rows, values, found.tolist(), seen.scale.tolist(), seen.rms.tolist(), strict=True
+            )
+        ]

@@ -1,0 +1,372 @@
+"""From a bundle to what forecasts see, as arrays: the compiling side of ``forecasts``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.tseries.frequencies import to_offset
+
+from ratchet.compiled.columns import DerivedColumn, derived_columns
+from ratchet.compiled.encoding import Encoding, Numbers, compile_encoder
+from ratchet.compiled.estimators import compile_estimator
+from ratchet.compiled.fields import contract_of
+from ratchet.compiled.forecasts import LEVEL, SCALE, Forecasts, Past, Views
+from ratchet.compiled.grid import Grid
+from ratchet.compiled.series import Encoded, InUnits, SeriesAnswerer
+from ratchet.compiled.steps import Kept, Shown
+from ratchet.compiled.store import NotCompilable
+from ratchet.dates import utc
+from ratchet.learning.features.encoders import CyclicEncoder, numbered
+from ratchet.learning.features.series import grid_of
+from ratchet.learning.features.windows import View
+from ratchet.learning.relative import RelativeRegressor
+from ratchet.params import (
+    AHEAD_PREFIX,
+    SERIES_PREFIX,
+    STATIC_PREFIX,
+    WINDOW_PREFIX,
+    Data,
+    Features,
+    Target,
+    UseCase,
+    Windows,
+    apart,
+)
+from ratchet.preparation import derive_columns, lay_out_steps, make_views, only_target
+from ratchet.preparation.needs import Needs, closure
+
+_LAID_OUT = (10_000, 1_000, 100, 10)
+"""Steps of a calendar that are laid out ahead; fewer where that is beyond all years."""
+
+_NUMBERS = ("integer", "number")
+
+
+def compile_series(
+    use_case: UseCase,
+    statistics: pd.DataFrame,
+    context: pd.DataFrame,
+    encoder: Any,
+    model: Any,
+    types: Mapping[str, str],
+) -> SeriesAnswerer:
+    """Compile one version of the model of series.
+
+    Args:
+        use_case: the parameters.
+        statistics: units of the series.
+        context: typed rows that are known.
+        encoder: the fitted encoder of the features.
+        model: the fitted model of the target.
+        types: column of the features -> type that the training rows had.
+
+    Raises:
+        NotCompilable: a part of it has no compiled form.
+    """
+    data = use_case.data
+    ((target, parameters),) = use_case.targets.items()
+    assert data.time is not None
+    forecasts = compile_forecasts(use_case, statistics, context)
+    encoding = compile_encoder(encoder, types)
+    ahead = None if data.ahead is None else pd.Timedelta(data.ahead) // pd.Timedelta("1us")
+    return SeriesAnswerer(
+        asked=contract_of(use_case),
+        measured=contract_of(use_case, measured=True),
+        forecasts=forecasts,
+        encoded=_encoded(forecasts, encoding),
+        model=_in_units(model, encoding.names),
+        target=target,
+        column=parameters.column,
+        time=data.time,
+        series=data.series.id if data.series else None,
+        ahead=ahead if ahead is None else int(ahead),
+    )
+
+
+def _encoded(forecasts: Forecasts, encoding: Encoding) -> Encoded:
+    """The encoder, with its numbers taken from views at once."""
+    numbers, others = [], []
+    for part in encoding.parts:
+        (numbers if isinstance(part, Numbers) else others).append(part)
+    if encoding.parts[: len(numbers)] != numbers:
+        raise NotCompilable("the encoder does not begin with its numbers")
+    names = [name for part in numbers for name in part.columns]
+    rows = {apart(name): name for name in forecasts.sources}
+    sources = [name for name in names if name in rows]
+    places = [*sources, *forecasts.views.names, *forecasts.static_names]
+    if missing := [name for name in names if name not in places]:
+        raise NotCompilable(f"the encoder knows columns that no forecast has: {missing[:5]}")
+    at = {name: place for place, name in enumerate(places)}
+    return Encoded(
+        places=np.array([at[name] for name in names], dtype=np.int64),
+        sources=[rows[name] for name in sources],
+        offset=np.concatenate([part.offset for part in numbers]) if numbers else np.zeros(0),
+        others=Encoding(others, encoding.names[len(names) :]),
+        marked={name: rows[name] for name in rows if name != rows[name]},
+    )
+
+
+def _in_units(model: Any, names: Sequence[str]) -> InUnits:
+    terms = (f"{SERIES_PREFIX}level", f"{SERIES_PREFIX}scale")
+    if type(model) is not RelativeRegressor or (model.level, model.scale) != terms:
+        raise NotCompilable(f"{type(model).__name__}: expected a target told by {terms}")
+    bounds = None if model.bounds is None else (float(model.bounds[0]), float(model.bounds[1]))
+    return InUnits(compile_estimator(model.estimator_, names), bounds)
+
+
+def compile_forecasts(
+    use_case: UseCase, statistics: pd.DataFrame, context: pd.DataFrame
+) -> Forecasts:
+    """Compile what the forecasts of a use case see.
+
+    Args:
+        use_case: the parameters.
+        statistics: units of the series.
+        context: typed rows that are known.
+
+    Raises:
+        NotCompilable: a column is made or read in a way that arrays do not know.
+    """
+    data, features = use_case.data, use_case.features
+    target = only_target(dict(use_case.targets))
+    windows = features.windows
+    if data.series is None or data.time is None or windows is None:
+        raise NotCompilable("data.series: expected the parameters of a time series")
+    views, shown = _views(data, features, windows, target)
+    _check_views(views, context, use_case, target)
+    seen = closure(features.columns, data)
+    needed = derived_columns(data, closure([*features.columns, *_columns(shown)], data))
+    kept = _kept(use_case, needed, shown, views, context)
+    past = _past(context, data, kept)
+    units = statistics.set_axis(statistics.index.map(str)).reindex(past.names)
+    means = statistics.mean()
+    units = pd.concat([units.fillna(means), means.to_frame().T])
+    static = units.loc[:, units.columns.str.startswith(STATIC_PREFIX)]
+    return Forecasts(
+        kept=kept,
+        past=past,
+        views=views,
+        horizon=windows.horizon,
+        learn=target.learn,
+        mean=units["mean"].to_numpy(dtype=float),
+        rms=units["rms"].to_numpy(dtype=float),
+        static=static.to_numpy(dtype=float),
+        static_names=list(static.columns),
+        calendar=[part for part in data.calendar if part in {*seen, *_columns(shown)}],
+        derived=needed,
+        sources=list(features.columns),
+        required=[n for n in Needs(use_case).required if n not in (data.time, data.series.id)],
+        series=data.series.id,
+    )
+
+
+def _columns(shown: Iterable[Shown]) -> list[str]:
+    return list(dict.fromkeys(one.column for one in shown))
+
+
+def _views(
+    data: Data, features: Features, windows: Windows, target: Target
+) -> tuple[Views, list[Shown]]:
+    """The views that ``preparation.make_views`` makes, and the panels that they show."""
+    assert data.series is not None
+    column, horizon = target.column, windows.horizon
+    value = Shown(column)
+    channels: list[tuple[str, Shown, int, int]] = [
+        (
+            f"{WINDOW_PREFIX}{name}",
+            Shown(name, form),
+            horizon,
+            LEVEL if name == column and form == "value" else 0,
+        )
+        for name, form in windows.past.items()
+    ]
+    for name in windows.known:
+        if name in features.cyclic:
+            period = features.cyclic[name]
+            names = CyclicEncoder(period=period).fit(pd.DataFrame({name: [0.0]}))
+            channels += [
+                (f"{AHEAD_PREFIX}{part}", Shown(name, form, period), 0, 0)
+                for part, form in zip(names.get_feature_names_out(), ("sin", "cos"), strict=True)
+            ]
+        else:
+            channels.append((f"{AHEAD_PREFIX}{name}", Shown(name), 0, 0))
+    channels += [
+        (f"{AHEAD_PREFIX}{column}_season{season}", value, season, LEVEL)
+        for season in windows.seasons
+    ]
+    names = numbered(channel[0] for channel in channels)
+    found = [
+        (f"{name}_{step:02d}", shown, steps + step, told)
+        for step in reversed(range(windows.lookback))
+        for name, (_, shown, steps, told) in zip(names, channels, strict=True)
+    ]
+    found += [(f"lag_{n}", value, n, LEVEL) for n in windows.lags if n >= horizon]
+    for length in windows.rolling:
+        found += [
+            (f"rolling_mean_{length}", Shown(column, "mean", length), horizon, LEVEL),
+            (f"rolling_std_{length}", Shown(column, "std", length), horizon, SCALE),
+        ]
+    found.append(("naive_persistence", value, horizon, LEVEL))
+    for i, season in enumerate(dict.fromkeys([data.series.season, *windows.seasons])):
+        name = "naive_seasonal" if i == 0 else f"naive_seasonal_{season}"
+        found.append((name, value, season * -(-horizon // season), LEVEL))
+    panels = list(dict.fromkeys(shown for _, shown, _, _ in found))
+    places = {shown: place for place, shown in enumerate(panels)}
+    views = Views(
+        names=[name for name, _, _, _ in found],
+        shown=np.array([places[shown] for _, shown, _, _ in found], dtype=np.int64),
+        steps=np.array([steps for _, _, steps, _ in found], dtype=np.int64),
+        told=np.array([told for _, _, _, told in found], dtype=np.int64),
+    )
+    return views, panels
+
+
+def _check_views(views: Views, context: pd.DataFrame, use_case: UseCase, target: Target) -> None:
+    """Make sure that the views are those of the preparation."""
+    data = use_case.data
+    some = context.sort_values(data.time).tail(2)
+    layout = lay_out_steps(some, data, target, Needs(use_case).required)
+    primary = derive_columns(layout.rows, data)
+    expected: list[View] = make_views(primary, data, use_case.features, target)
+    told = {None: 0, "level": LEVEL, "scale": SCALE}
+    ours = list(zip(views.names, views.steps.tolist(), views.told.tolist(), strict=True))
+    if ours != [(view.name, view.steps, told[view.told]) for view in expected]:
+        raise NotCompilable("features.windows: the compiled views are not those of the preparation")
+
+
+def _kept(
+    use_case: UseCase,
+    needed: Sequence[DerivedColumn],
+    shown: Sequence[Shown],
+    views: Views,
+    context: pd.DataFrame,
+) -> Kept:
+    data, target = use_case.data, only_target(dict(use_case.targets))
+    assert data.series is not None
+    assert data.time is not None
+    over_steps = [column for column in needed if column.back or column.ahead]
+    if over_steps and data.series.id:
+        raise NotCompilable(
+            f"data.derive.{over_steps[0].name}: {over_steps[0].function} looks at other rows, and "
+            f"these are of other series, too"
+        )
+    sources = [name for column in over_steps for name in column.sources]
+    required = [n for n in Needs(use_case).required if n not in (data.time, data.series.id)]
+    held = closure([target.column, *_columns(shown), *sources, *required], data)
+    held -= {data.time, data.series.id or data.time}
+    kinds = {name: data.columns[name].type for name in data.columns if name in held}
+    for name, kind in kinds.items():
+        if kind not in (*_NUMBERS, "string"):
+            raise NotCompilable(
+                f"data.columns.{name}: values of type {kind} are not kept as arrays"
+            )
+    derived = [column for column in needed if column.name in held]
+    steps = _reach(derived, needed, shown, views, use_case.features.horizon)
+    return Kept(
+        grid=_grid(context[data.time], data),
+        numbers=[name for name, kind in kinds.items() if kind in _NUMBERS],
+        texts=[name for name, kind in kinds.items() if kind not in _NUMBERS],
+        required=required,
+        absent={name: held_ for name, held_ in data.series.absent.items() if name in kinds},
+        begins_first=data.series.begins == "first_step",
+        calendar=[part for part in data.calendar if part in held],
+        derived=derived,
+        shown=list(shown),
+        target=target.column,
+        above_zero=target.learn == "return",
+        several=data.series.id is not None,
+        steps=max(steps, _count(context[data.time], data)),
+    )
+
+
+def _reach(
+    kept: Sequence[DerivedColumn],
+    needed: Sequence[DerivedColumn],
+    shown: Sequence[Shown],
+    views: Views,
+    horizon: int,
+) -> int:
+    """How many steps have to be kept so that the next ones can be answered."""
+    depth: dict[str, int] = {}
+    for column in needed:
+        depth[column.name] = column.back + max((depth.get(n, 0) for n in column.sources), default=0)
+    looks = [
+        int(steps) + shown[place].depth + depth.get(shown[place].column, 0)
+        for place, steps in zip(views.shown, views.steps, strict=True)
+    ]
+    ahead = sum(column.ahead for column in kept)
+    return max(*looks, *depth.values(), 0) + horizon + ahead + 1
+
+
+def _grid(times: pd.Series, data: Data) -> Grid:
+    """The steps of the known rows, and of those to come."""
+    assert data.series is not None
+    frequency, zone = data.series.frequency, data.timezone
+    first = _moments(times).min()
+    if frequency is None:
+        return Grid(zone, int(first))
+    offset = to_offset(frequency)
+    if isinstance(offset, pd.offsets.Tick):
+        length = pd.Timedelta(offset) // pd.Timedelta("1us")
+        return Grid(zone, int(first), length=int(length), name=frequency)
+    for ahead in _LAID_OUT:
+        try:
+            last = times.max().tz_localize(None) + ahead * offset
+            ends = pd.Series([times.min(), last.tz_localize(zone) if zone else last])
+            laid = _moments(pd.Series(grid_of(ends, frequency)))
+        except (OverflowError, ValueError):  # beyond the years that pandas or Python know
+            continue
+        gaps = np.diff(laid)
+        if zone is None and (gaps == gaps[0]).all():
+            return Grid(zone, int(first), length=int(gaps[0]), name=frequency)
+        return Grid(zone, int(first), times=laid, name=frequency)
+    raise NotCompilable(f"data.series.frequency: no step of {frequency} can be laid out ahead")
+
+
+def _moments(times: pd.Series) -> Any:
+    return utc(times).to_numpy().astype("M8[us]").astype(np.int64)
+
+
+def _count(times: pd.Series, data: Data) -> int:
+    """Steps from the first known row to the last."""
+    grid, moments = _grid(times, data), np.unique(_moments(times))
+    if grid.is_open:
+        return len(moments)
+    last = grid.step(int(moments[-1]))
+    assert last is not None
+    return last + 1
+
+
+def _past(context: pd.DataFrame, data: Data, kept: Kept) -> Past:
+    """The known rows, laid out on steps and series."""
+    assert data.series is not None
+    assert data.time is not None
+    series = data.series.id
+    rows = context.dropna(subset=[data.time, *([series] if series else [])])
+    moments = _moments(rows[data.time])
+    grid = kept.grid
+    if grid.is_open:
+        times = np.unique(moments)
+        at = np.searchsorted(times, moments)
+    else:
+        steps = [grid.step(int(moment)) for moment in moments]
+        if None in steps:
+            raise NotCompilable("the context of the bundle has rows that are no steps")
+        at = np.array(steps, dtype=np.int64)
+        times = grid.moments(0, int(at.max()) + 1)
+    ids = rows[series].astype(str) if series else pd.Series(kept.target, index=rows.index)
+    names = sorted(ids.unique())
+    of = pd.Index(names).get_indexer(ids)
+    given = np.zeros((len(times), len(names)), dtype=bool)
+    given[at, of] = True
+    numbers = {name: np.full(given.shape, np.nan) for name in kept.numbers}
+    for name, panel in numbers.items():
+        panel[at, of] = rows[name].to_numpy(dtype=float, na_value=np.nan)
+    texts = {}
+    for name in kept.texts:
+        table = np.full(given.shape, None, dtype=object)
+        table[at, of] = rows[name].astype(object).where(rows[name].notna(), None).to_numpy()
+        texts[name] = table.tolist()
+    return Past(times, names, given, numbers, texts)

@@ -1,0 +1,447 @@
+"""The last steps of series as arrays: what is known of them, and what forecasts see of it.
+
+Everything that does not depend on who asks is computed when a measurement arrives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ratchet.compiled.answers import RequestError
+from ratchet.compiled.columns import DerivedColumn, Values, calendar, clock_of
+from ratchet.compiled.grid import Grid, Moments
+from ratchet.compiled.store import program
+
+Panel = npt.NDArray[Any]
+"""A column of all series, shape (steps, series); NaN, or ``None``, where nothing is known."""
+
+
+@program
+@dataclass(frozen=True)
+class Shown:
+    """A panel that columns of a forecast look at.
+
+    Attributes:
+        column: column of the steps.
+        form: the ``value`` itself; ``log1p``, ``change`` or ``log_change``; ``sin`` or ``cos`` of
+            its place on a circle; ``mean`` or ``std`` over so many steps.
+        length: of the circle, or the steps.
+    """
+
+    column: str
+    form: str = "value"
+    length: float = 0.0
+
+    @property
+    def depth(self) -> int:
+        """How many steps before its own a value looks."""
+        if self.form in ("mean", "std"):
+            return int(self.length) - 1
+        return int(self.form.endswith("change"))
+
+    def of(self, values: Panel) -> Panel:
+        """What is shown of steps that follow upon each other; the first ``depth`` do not count."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.form in ("sin", "cos"):
+                angle = 2 * np.pi * values / self.length
+                place = np.sin(angle) if self.form == "sin" else np.cos(angle)
+                return np.nan_to_num(place).astype(np.float32).astype(np.float64)
+            if self.form in ("mean", "std"):
+                return self._rolling(values)
+            if self.form == "log1p":
+                found = np.log1p(values)
+            elif self.form == "change":
+                found = values - _before(values)
+            elif self.form == "log_change":
+                found = np.log(values) - np.log(_before(values))
+            else:
+                found = values
+        return np.where(np.isfinite(found), found, np.nan)
+
+    def _rolling(self, values: Panel) -> Panel:
+        found = np.full_like(values, np.nan)
+        if len(values) > self.depth:
+            windows = np.lib.stride_tricks.sliding_window_view(values, self.depth + 1, axis=0)
+            measure = np.mean if self.form == "mean" else np.std
+            found[self.depth :] = measure(windows, axis=-1)
+        return found
+
+
+def _before(values: Panel) -> Panel:
+    return np.concatenate([np.full_like(values[:1], np.nan), values[:-1]])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row of a series, typed.
+
+    Attributes:
+        moment: its time, see ``Grid``.
+        series: name of its series; ``None`` where there is one.
+        values: column -> number (NaN where it is missing) or text (``None``); columns that are
+            not there stay as they are.
+        row: number of the row in the request.
+    """
+
+    moment: int
+    series: str | None
+    values: Mapping[str, Any]
+    row: int = 0
+
+
+@program
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of the steps.
+
+    Attributes:
+        grid: which moment is which step.
+        numbers: columns of the contract that hold numbers.
+        texts: those that hold something else.
+        required: those without which a row says nothing.
+        absent: column -> what it holds where a series has no row and another one has a value.
+        begins_first: whether all series begin with the first step.
+        calendar: parts of the time.
+        derived: derived columns, each after those that it is made of.
+        shown: what forecasts see of all these.
+        target: the column that is forecast.
+        above_zero: whether it has to be above 0.
+        several: whether there are several series.
+        steps: how many steps have to be kept, at least.
+    """
+
+    grid: Grid
+    numbers: Sequence[str]
+    texts: Sequence[str]
+    required: Sequence[str]
+    absent: Mapping[str, float | str]
+    begins_first: bool
+    calendar: Sequence[str]
+    derived: Sequence[DerivedColumn]
+    shown: Sequence[Shown]
+    target: str
+    above_zero: bool
+    several: bool
+    steps: int
+
+
+class Steps:
+    """The last steps of all series.
+
+    Where there are several, one more series stands for those without any row.
+
+    Args:
+        kept: what is kept.
+        times: moments of the steps, shape (steps,).
+        names: names of the series.
+        given: where there is a row, shape (steps, series).
+        values: column of the contract -> panel.
+    """
+
+    def __init__(
+        self,
+        kept: Kept,
+        times: Moments,
+        names: Sequence[str],
+        given: Panel,
+        values: Mapping[str, Panel],
+    ) -> None:
+        self.kept = kept
+        self.times = np.asarray(times, dtype=np.int64)
+        self.names = list(names)
+        self.first = 0  # number of the first step on the grid
+        self.whole_days = all(map(kept.grid.is_midnight, self.times.tolist()))
+        more = (given[:, :1] & False,) if kept.several else ()
+        self.given = np.concatenate([given, *more], axis=1)
+        self.raw = {c: _with_blank(values[c], kept.several) for c in (*kept.numbers, *kept.texts)}
+        width = self.given.shape[1]
+        self.laid: dict[str, Panel] = {}
+        for name in [*self.raw, *kept.calendar, *(column.name for column in kept.derived)]:
+            self.laid[name] = np.full(self.given.shape, np.nan)
+        for name in kept.texts:
+            self.laid[name] = np.full(self.given.shape, None, dtype=object)
+        for column in kept.derived:
+            if column.is_text:
+                self.laid[column.name] = np.full(self.given.shape, None, dtype=object)
+        self.shown = np.full((len(kept.shown), *self.given.shape), np.nan)
+        # What is known from before the first step.
+        self.begun = np.full(width, kept.begins_first)
+        self.held = {c: self.raw[c][:1].copy() for c in kept.absent}
+        for c, values_before in self.held.items():
+            values_before[:] = None if c in kept.texts else np.nan
+        self._places = {name: place for place, name in enumerate(self.names)}
+        self.refresh(0)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def series(self, name: str | None) -> int:
+        """Place of a series; the last one, of none, for a name that is not known."""
+        return 0 if not self.kept.several else self._places.get(str(name), len(self.names))
+
+    def is_known(self, name: str | None) -> bool:
+        """Whether a series has rows."""
+        return not self.kept.several or str(name) in self._places
+
+    def copy(self) -> Self:
+        """The same steps, to try something on."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.given, other.shown, other.begun = (
+            self.given.copy(),
+            self.shown.copy(),
+            self.begun.copy(),
+        )
+        other.names, other._places = [*self.names], {**self._places}
+        for part in ("raw", "laid", "held"):
+            setattr(other, part, {c: panel.copy() for c, panel in getattr(self, part).items()})
+        return other
+
+    def place(self, moment: int) -> tuple[int, bool]:
+        """Where a moment stands among the steps, and whether it is one of them or of those to come.
+
+        Where every row is a step, a moment between two of them would be a new one.
+        """
+        if self.kept.grid.is_open:
+            at = int(np.searchsorted(self.times, moment))
+            return at, at < len(self) and self.times[at] == moment
+        number = self.kept.grid.step(moment)
+        return (0, False) if number is None else (number - self.first, True)
+
+    def moment(self, place: int) -> int:
+        """Moment of a step, also of one to come."""
+        if self.kept.grid.is_open:
+            return int(self.times[min(max(place, 0), len(self) - 1)])
+        return self.kept.grid.moment(self.first + place)
+
+    def take(self, rows: Sequence[Measured]) -> None:
+        """Take rows of steps: new ones, and other values of known ones; order does not matter.
+
+        Rows from before the steps that are kept are left out: nothing looks back at them.
+        """
+        if not rows:
+            return
+        for name in dict.fromkeys(row.series for row in rows if not self.is_known(row.series)):
+            self._add_series(str(name))
+        dirty = len(self)
+        if self.kept.grid.is_open:
+            for moment in sorted({row.moment for row in rows}):
+                at, there = self.place(moment)
+                if not there:
+                    self.times = np.insert(self.times, at, moment)
+                    self.whole_days &= self.kept.grid.is_midnight(moment)
+                    self._open(at, 1)
+                    dirty = min(dirty, at)
+        else:
+            last = max(self.place(row.moment)[0] for row in rows)
+            first, dirty = self.first, self._reach_out_to(last + 1)
+            dirty = dirty if self.first == first else 0
+        for row in rows:
+            at, _ = self.place(row.moment)
+            if at < 0:
+                continue
+            series = self.series(row.series)
+            self.given[at, series] = True
+            for column in self.raw.keys() & row.values.keys():
+                self.raw[column][at, series] = row.values[column]
+            dirty = min(dirty, at)
+        self.refresh(dirty)
+        if len(self) > 2 * self.kept.steps:
+            self._drop(len(self) - self.kept.steps)
+
+    def _add_series(self, name: str) -> None:
+        """A series more, which so far has no row."""
+        self._places[name] = len(self.names)
+        self.names.append(name)
+
+        def wider(panel: Panel) -> Panel:
+            return np.concatenate([panel, panel[..., -1:]], axis=-1)
+
+        self.given, self.shown, self.begun = map(wider, (self.given, self.shown, self.begun))
+        for part in (self.raw, self.laid, self.held):
+            part.update({column: wider(panel) for column, panel in part.items()})
+
+    def _reach_out_to(self, end: int) -> int:
+        """Let the steps go on up to one; gives the first that is new."""
+        if (skipped := end - self.kept.steps) > len(self):  # nothing looks back over such a gap
+            self._skip(skipped)
+            end -= skipped
+        size = len(self)
+        if end > size:
+            more = self.kept.grid.moments(self.first + size, self.first + end)
+            self.times = np.concatenate([self.times, more])
+            self.whole_days &= all(map(self.kept.grid.is_midnight, more.tolist()))
+            self._open(size, len(more))
+        return size
+
+    def _skip(self, steps: int) -> None:
+        """Forget all steps, and begin so many later with an empty one."""
+        self._remember(len(self))
+        self.first += steps
+        self.times = self.kept.grid.moments(self.first, self.first + 1)
+        self.given = self.given[:1] & False
+        self.raw = {c: _blank(panel[:1]) for c, panel in self.raw.items()}
+        self.laid = {c: _blank(panel[:1]) for c, panel in self.laid.items()}
+        self.shown = np.full_like(self.shown[:, :1], np.nan)
+
+    def _open(self, at: int, count: int) -> None:
+        """Make room for steps without rows."""
+
+        def longer(panel: Panel, axis: int = 0) -> Panel:
+            head, tail = np.split(panel, [at], axis=axis)
+            empty = _blank(np.repeat(panel.take([0], axis=axis), count, axis=axis))
+            return np.concatenate([head, empty, tail], axis=axis)
+
+        self.given, self.shown = longer(self.given), longer(self.shown, 1)
+        for part in (self.raw, self.laid):
+            part.update({column: longer(panel) for column, panel in part.items()})
+
+    def _remember(self, count: int) -> None:
+        """Keep what has to be known of the first steps when they are forgotten."""
+        self.begun = self.begun | self.given[:count].any(axis=0)
+        for column in self.held:
+            filled = _forward(self._measured(0)[column][:count], self.held[column])
+            self.held[column] = filled[-1:].copy()
+
+    def _drop(self, count: int) -> None:
+        """Forget the first steps."""
+        self._remember(count)
+        self.first += count
+        self.times, self.given = self.times[count:], self.given[count:]
+        self.shown = self.shown[:, count:]
+        for part in (self.raw, self.laid):
+            part.update({column: panel[count:] for column, panel in part.items()})
+
+    def refresh(self, first: int) -> None:
+        """Compute what follows from the rows of the steps from one on."""
+        size, kept = len(self), self.kept
+        dirty = dict.fromkeys(self.laid, first)
+        for column, values in self._filled(first).items():
+            self.laid[column][first:] = values
+        if kept.calendar:
+            clock = clock_of(self.times[first:], kept.grid.zone)
+            for part in kept.calendar:
+                self.laid[part][first:] = calendar(clock, part)[:, None]
+        for column in kept.derived:
+            start = max(min((dirty[name] for name in column.sources), default=0) - column.ahead, 0)
+            dirty[column.name] = start
+            low = max(start - column.back, 0)
+            rows = {name: self.laid[name][low:].ravel() for name in column.sources}
+            found = column(rows).reshape(size - low, -1)
+            self.laid[column.name][start:] = found[start - low :]
+        for number, shown in enumerate(kept.shown):
+            start = dirty[shown.column]
+            low = max(start - shown.depth, 0)
+            found = shown.of(self.laid[shown.column][low:])
+            self.shown[number, start:] = found[start - low :]
+
+    def _measured(self, first: int) -> dict[str, Panel]:
+        """Rows from a step on; one that lacks a required value says nothing."""
+        rows = {column: panel[first:] for column, panel in self.raw.items()}
+        if not self.kept.required:
+            return rows
+        blank = ~np.logical_and.reduce([is_known(rows[name]) for name in self.kept.required])
+        return {
+            column: np.where(blank, None if panel.dtype == object else np.nan, panel)
+            for column, panel in rows.items()
+        }
+
+    def _filled(self, first: int) -> dict[str, Panel]:
+        """Rows from a step on, with what series hold where only others have a row."""
+        rows, kept = self._measured(first), self.kept
+        if not kept.absent or not kept.several:
+            return rows
+        given = self.given[first:]
+        begun = np.logical_or.accumulate(given, axis=0) | self.begun
+        begun |= self.given[:first].any(axis=0)
+        open_ = begun & ~given & given.any(axis=1, keepdims=True)
+        for column, held in kept.absent.items():
+            panel = rows[column]
+            there = open_ & is_known(panel).any(axis=1, keepdims=True)
+            if held == "previous":
+                whole = _forward(self._measured(0)[column], self.held[column])
+                rows[column] = np.where(there, whole[first:], panel)
+            else:
+                rows[column] = np.where(there, held, panel)
+        return rows
+
+
+def is_known(values: Values) -> npt.NDArray[np.bool_]:
+    """Where there is a value."""
+    if values.dtype == object:
+        return np.not_equal(values, None).astype(bool)
+    return ~np.isnan(values)
+
+
+def _forward(panel: Panel, before: Panel) -> Panel:
+    """A panel with the last value in place of missing ones."""
+    known = is_known(panel)
+    last = np.maximum.accumulate(np.where(known, np.arange(len(panel))[:, None], -1), axis=0)
+    found = np.take_along_axis(panel, np.maximum(last, 0), axis=0)
+    return np.where(last < 0, before, found)
+
+
+def _blank(panel: Panel) -> Panel:
+    """A panel of the same shape without any value."""
+    if panel.dtype == bool:
+        return np.zeros_like(panel)
+    return np.full_like(panel, None if panel.dtype == object else np.nan)
+
+
+def _with_blank(panel: Panel, more: bool) -> Panel:
+    """A panel with one series more, without any value."""
+    return np.concatenate([panel, _blank(panel[:, :1])], axis=1) if more else panel.copy()
+
+
+def check_measured(steps: Steps, rows: Sequence[Measured], now: int | None) -> None:
+    """Make sure that rows can be taken.
+
+    Args:
+        steps: the steps.
+        rows: the rows.
+        now: the moment after which nothing can be known; ``None`` where any is right.
+
+    Raises:
+        RequestError: a time is no step, lies too far ahead, or a value is not above 0.
+    """
+    grid, target = steps.kept.grid, steps.kept.target
+    last = len(steps) - 1 + steps.kept.steps
+    for row in rows:
+        at, there = steps.place(row.moment)
+        if not grid.is_open and not there:
+            raise RequestError(off_grid(steps, row.moment), row=row.row)
+        value = row.values.get(target)
+        known = value is not None and not math.isnan(value)
+        if known and now is not None and row.moment > now:
+            raise RequestError(
+                f"{grid.text(row.moment)} is still to come: '{target}' cannot be known yet",
+                field=target,
+                row=row.row,
+            )
+        if not known and at > last:
+            raise RequestError(
+                f"{grid.text(row.moment)} lies more than {steps.kept.steps} steps after "
+                f"{grid.text(steps.moment(len(steps) - 1))}, the last one with a row",
+                row=row.row,
+            )
+        if known and steps.kept.above_zero and value <= 0:
+            raise RequestError(
+                f"expected a number above 0, got {value:g}", field=target, row=row.row
+            )
+
+
+def off_grid(steps: Steps, moment: int) -> str:
+    """Why a moment is no step."""
+    grid = steps.kept.grid
+    if grid.times is not None and moment > grid.times[-1]:
+        return f"{grid.text(moment)} is after {grid.text(int(grid.times[-1]))}, the last step"
+    return (
+        f"{grid.text(moment)} is no step of {grid.name} from "
+        f"{grid.text(steps.moment(len(steps) - 1))} on"
+    )

@@ -1,0 +1,298 @@
+"""What compiled forecasts see is what the preparation makes of the same rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratchet.compiled.answers import RequestError
+from ratchet.compiled.forecasts import Forecasts
+from ratchet.compiled.series_compiler import compile_forecasts
+from ratchet.compiled.steps import Measured
+from ratchet.params import UseCase
+from ratchet.preparation import derive_columns, lay_out_steps, only_target, series_statistics
+from ratchet.release.context import features_in_context
+
+POWER = "ratchet.use_cases.power."
+
+
+def use_case_of(
+    *,
+    frequency: str | None = "h",
+    horizon: int = 1,
+    learn: str = "value",
+    several: bool = False,
+    zone: str | None = None,
+    known: bool = True,
+    **series: Any,
+) -> UseCase:
+    """A use case with a target, a column of the past and, where it is known ahead, one more."""
+    columns: dict[str, Any] = {
+        "time": {"type": "date", "timezone": zone},
+        "load": {"type": "number", "nullable": True},
+        "flow": {"type": "number", "nullable": True},
+        "warmth": {"type": "number", "nullable": True},
+        "kind": {"type": "string", "nullable": True},
+    }
+    derive: dict[str, Any] = {
+        "cold": {"function": f"{POWER}beyond", "arguments": {"column": "warmth", "below": 0}}
+    }
+    if several:
+        columns["shop"] = {"type": "string"}
+        series["id"] = "shop"
+    else:
+        derive |= {
+            "recent": {
+                "function": f"{POWER}recent_mean",
+                "arguments": {"column": "cold", "steps": 3},
+            },
+            "before": {
+                "function": f"{POWER}earlier",
+                "arguments": {"column": "recent", "steps": 2},
+            },
+            "after": {
+                "function": f"{POWER}earlier",
+                "arguments": {"column": "warmth", "steps": -2},
+            },
+            "change": {"function": f"{POWER}change", "arguments": {"column": "warmth", "steps": 4}},
+        }
+    seen = ["warmth", "dayofweek", *derive] if known else ["dayofweek"]
+    return UseCase.model_validate(
+        {
+            "about": dict.fromkeys(("title", "question", "source"), "-"),
+            "data": {
+                "time": "time",
+                "columns": columns,
+                "series": {"frequency": frequency, "season": 3, **series},
+                "calendar": ["hour", "dayofweek"],
+                "derive": derive if known else {},
+            },
+            "features": {
+                "numeric": seen,
+                "cyclic": {"hour": 24},
+                "categorical": ["kind", "dayofweek"],
+                "windows": {
+                    "lookback": 2,
+                    "horizon": horizon,
+                    "past": {"load": "value", "flow": "log_change"},
+                    "known": (["warmth", "cold"] if known else []) + ["hour"],
+                    "seasons": [5],
+                    "lags": [1, 4, 6],
+                    "rolling": [2, 3],
+                },
+            },
+            "targets": {
+                "load": {
+                    "column": "load",
+                    "task": "forecasting",
+                    "learn": learn,
+                    "candidates": {
+                        name: {"estimator": name} for name in ("persistence", "seasonal")
+                    },
+                    "baseline": "seasonal",
+                }
+            },
+        }
+    )
+
+
+def rows_of(use_case: UseCase, size: int, seed: int, shops: int = 1) -> pd.DataFrame:
+    """Made rows, typed; the last steps of each shop, in the order of time."""
+    draw = np.random.default_rng(seed)
+    series = use_case.data.series
+    assert series is not None
+    zone = use_case.data.timezone
+    frequency = series.frequency or "B"
+    times = pd.date_range("2020-03-20", periods=size, freq=frequency, tz=zone).as_unit("us")
+    parts = []
+    for shop in range(shops if series.id else 1):
+        part = pd.DataFrame(
+            {
+                "time": times,
+                "load": draw.uniform(1, 9, size),
+                "flow": draw.uniform(1, 9, size),
+                "warmth": draw.normal(0, 5, size),
+                "kind": draw.choice(["a", "b"], size),
+            }
+        )
+        parts.append(part.assign(shop=f"s{shop}") if series.id else part)
+    rows = pd.concat(parts, ignore_index=True)
+    return rows.sort_values("time", kind="stable").reset_index(drop=True)
+
+
+def statistics_of(use_case: UseCase, rows: pd.DataFrame) -> pd.DataFrame:
+    target = only_target(dict(use_case.targets))
+    primary = derive_columns(lay_out_steps(rows, use_case.data, target, []).rows, use_case.data)
+    return series_statistics(primary, use_case.data, dict(use_case.targets))
+
+
+def measured(rows: pd.DataFrame, use_case: UseCase, forecasts: Forecasts) -> list[Measured]:
+    """Typed rows as the steps take them."""
+    series = use_case.data.series
+    assert series is not None
+    names = [name for name in use_case.data.columns if name not in ("time", "shop")]
+    grid = forecasts.kept.grid
+    return [
+        Measured(
+            moment=grid.moment_of(row["time"].to_pydatetime()),
+            series=row["shop"] if series.id else None,
+            values={
+                name: (None if row[name] is None or row[name] != row[name] else row[name])
+                if name == "kind"
+                else float(row[name])
+                for name in names
+            },
+            row=number,
+        )
+        for number, row in enumerate(rows.to_dict("records"))
+    ]
+
+
+def check(
+    use_case: UseCase,
+    statistics: pd.DataFrame,
+    context: pd.DataFrame,
+    later: pd.DataFrame,
+    asked: pd.DataFrame,
+    order: Any = None,
+) -> int:
+    """Compare what is seen of the asked rows on both ways; gives how many were answered.
+
+    Args:
+        use_case: the parameters.
+        statistics: units of the series.
+        context: rows that the bundle has.
+        later: rows that are handed in later.
+        asked: rows of one time.
+        order: in which the later rows come.
+    """
+    forecasts = compile_forecasts(use_case, statistics, context)
+    steps = forecasts.steps()
+    handed = measured(later, use_case, forecasts)
+    for place in range(len(handed)) if order is None else order:
+        steps.take([handed[place]])
+    named = ["time", *(["shop"] if use_case.data.series.id else [])]
+    before = pd.concat([context, later]).drop_duplicates(named, keep="last")
+    rows = measured(asked, use_case, forecasts)
+    expected = features_in_context(asked, use_case, statistics, before)
+    answered = 0
+    for row in rows:
+        name = f"{row.series or 'load'}@"
+        alone = expected[expected.index.str.startswith(name)]
+        try:
+            seen = forecasts.see(forecasts.with_rows(steps, [row]), [row])
+        except RequestError:
+            assert alone.empty
+            continue
+        assert len(alone) == 1
+        compare(seen, alone, forecasts, 0)
+        answered += 1
+    if 1 < answered == len(rows):
+        seen = forecasts.see(forecasts.with_rows(steps, rows), rows)
+        for place, row in enumerate(rows):
+            name = f"{row.series}@"
+            compare(seen, expected[expected.index.str.startswith(name)], forecasts, place)
+    return answered
+
+
+def compare(seen: Any, expected: pd.DataFrame, forecasts: Forecasts, place: int) -> None:
+    (row,) = expected.to_dict("records")
+    for name, value in zip(forecasts.views.names, seen.views[place], strict=True):
+        assert value == pytest.approx(row[name], rel=1e-6, abs=1e-6, nan_ok=True), name
+    for name, value in zip(forecasts.static_names, seen.static[place], strict=True):
+        assert value == pytest.approx(row[name], rel=1e-12), name
+    for name in ("level", "scale", "rms"):
+        assert getattr(seen, name)[place] == pytest.approx(row[f"series_{name}"], rel=1e-12), name
+    for name in forecasts.sources:
+        value, wanted = seen.sources[name][place], row[name]
+        if isinstance(value, str):
+            assert value == wanted, name
+        elif pd.isna(value):
+            assert pd.isna(wanted), name
+        else:
+            assert float(value) == pytest.approx(float(wanted), rel=1e-9, abs=1e-12), name
+
+
+CASES: list[dict[str, Any]] = [
+    {},
+    {"horizon": 3},
+    {"learn": "return"},
+    {"learn": "change", "frequency": "30min", "zone": "Europe/Berlin"},
+    {"frequency": "D", "zone": "Europe/Berlin"},
+    {"frequency": "B"},
+    {"frequency": "W-MON", "horizon": 2},
+    {"frequency": "MS"},
+    {"frequency": None},
+    {"frequency": None, "horizon": 3, "zone": "America/Sao_Paulo"},
+    {"several": True, "absent": {"load": 0, "flow": "previous", "kind": "previous"}},
+    {"several": True, "begins": "first_step", "absent": {"load": 0, "flow": 1, "warmth": 0}},
+    {"several": True, "horizon": 2, "frequency": None},
+    {"several": True, "known": False, "frequency": "D", "absent": {"flow": 2}},
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values())) or "h")
+def test_whole_series_are_seen_alike(case):
+    use_case = use_case_of(**case)
+    rows = rows_of(use_case, 40, 0, shops=3)
+    times = rows["time"].drop_duplicates()
+    statistics = statistics_of(use_case, rows)
+    horizon = use_case.features.horizon
+
+    def until(step: int) -> pd.DataFrame:
+        return rows[rows["time"] <= times.iloc[step]]
+
+    answered = 0
+    for last, handed in ((39, 0), (30, 5)):
+        start = last - horizon - handed
+        context = until(start)
+        later = rows[(rows["time"] > times.iloc[start]) & (rows["time"] < times.iloc[last])]
+        ahead = later["time"] > times.iloc[last - horizon]
+        later = later.assign(load=later["load"].mask(ahead), flow=later["flow"].mask(ahead))
+        asked = rows[rows["time"] == times.iloc[last]].assign(load=np.nan, flow=np.nan)
+        order = np.random.default_rng(last).permutation(len(later))
+        if use_case.data.series.frequency is None:
+            order = None  # a time in between would be another step
+        answered += check(use_case, statistics, context, later, asked, order)
+    assert answered == 2 * (3 if case.get("several") else 1)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.sampled_from(
+        [
+            {"horizon": 3},
+            {"frequency": "B"},
+            {"frequency": None, "learn": "change"},
+            {"several": True, "absent": {"load": 0, "flow": "previous"}},
+            {"several": True, "begins": "first_step", "absent": {"load": 0, "flow": 1}},
+        ]
+    ),
+    st.integers(0, 10**6),
+    st.sampled_from([0.0, 0.02, 0.1]),
+    st.integers(0, 6),
+    st.integers(0, 4),
+)
+def test_gaps_and_missing_values_are_seen_alike(case, seed, share, handed, ahead):
+    """Rows that lack are no rows, values that lack are none, whoever looks."""
+    use_case = use_case_of(**case)
+    draw = np.random.default_rng(seed)
+    rows = rows_of(use_case, 30, seed, shops=3)
+    times = rows["time"].drop_duplicates()
+    statistics = statistics_of(use_case, rows)
+    last = times.iloc[24]
+    asked = rows[rows["time"] == times.iloc[min(24 + ahead, 29)]].assign(load=np.nan, flow=np.nan)
+    for name in ("load", "flow", "warmth"):
+        rows[name] = rows[name].mask(draw.uniform(size=len(rows)) < share)
+    rows = rows[draw.uniform(size=len(rows)) >= share]
+    start = times.iloc[24 - handed]
+    context = rows[rows["time"] < start]
+    later = rows[(rows["time"] >= start) & (rows["time"] <= last)]
+    order = draw.permutation(len(later)) if use_case.data.series.frequency else None
+
+    check(use_case, statistics, context, later, asked, order)
