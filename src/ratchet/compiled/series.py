@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +50,8 @@ class Encoded:
         found = (known.take(self.places, axis=1) - self.offset).astype(np.float32)
         if not self.others.parts:
             return found
-        sources = {**seen.sources, **{name: seen.sources[own] for name, own in self.marked.items()}}
+        sources: dict[str, Any] = dict(seen.sources)
+        sources |= {name: seen.sources[own] for name, own in self.marked.items()}
         return np.concatenate([found, self.others(sources, size)], axis=1)
 
 
@@ -125,13 +128,28 @@ class SeriesAnswerer:
         return [answer for answer in answers if answer is not None]
 
     def observe(self, rows: Sequence[Row]) -> None:
-        """Take measurements; see ``Answerer``."""
+        """Take measurements; see ``Answerer``.
+
+        Answers of other threads see all of them or none.
+        """
         if not rows:
             return
+        with self._turn:
+            taken = self.check_measured(rows)
+            steps = self.steps.copy()
+            steps.take(taken)
+            self.__dict__["steps"] = steps
+
+    def check_measured(self, rows: Sequence[Row]) -> list[Measured]:
+        """Make sure that measurements can be taken, and read them.
+
+        Raises:
+            RequestError: the first row that cannot.
+        """
         taken = self.read_measured(rows)
         now = None if self.ahead is None else time.time_ns() // 1_000 + self.ahead
         check_measured(self.steps, taken, now)
-        self.steps.take(taken)
+        return taken
 
     def read_measured(self, rows: Sequence[Row]) -> list[Measured]:
         """Read measurements under their contract; columns that are left out are not there.
@@ -155,6 +173,10 @@ class SeriesAnswerer:
     def steps(self) -> Steps:
         """The steps that are known by now."""
         return self.forecasts.steps()
+
+    @cached_property
+    def _turn(self) -> Lock:
+        return Lock()
 
     @cached_property
     def _numbers(self) -> frozenset[str]:

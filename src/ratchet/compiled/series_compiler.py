@@ -10,7 +10,7 @@ import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
 from ratchet.compiled.columns import DerivedColumn, derived_columns
-from ratchet.compiled.encoding import Encoding, Numbers, compile_encoder
+from ratchet.compiled.encoding import Encoding, Numbers, Part, compile_encoder
 from ratchet.compiled.estimators import compile_estimator
 from ratchet.compiled.fields import contract_of
 from ratchet.compiled.forecasts import LEVEL, SCALE, Forecasts, Past, Views
@@ -87,9 +87,13 @@ def compile_series(
 
 def _encoded(forecasts: Forecasts, encoding: Encoding) -> Encoded:
     """The encoder, with its numbers taken from views at once."""
-    numbers, others = [], []
+    numbers: list[Numbers] = []
+    others: list[Part] = []
     for part in encoding.parts:
-        (numbers if isinstance(part, Numbers) else others).append(part)
+        if isinstance(part, Numbers):
+            numbers.append(part)
+        else:
+            others.append(part)
     if encoding.parts[: len(numbers)] != numbers:
         raise NotCompilable("the encoder does not begin with its numbers")
     names = [name for part in numbers for name in part.columns]
@@ -140,7 +144,7 @@ def compile_forecasts(
     needed = derived_columns(data, closure([*features.columns, *_columns(shown)], data))
     kept = _kept(use_case, needed, shown, views, context)
     past = _past(context, data, kept)
-    units = statistics.set_axis(statistics.index.map(str)).reindex(past.names)
+    units = statistics.set_axis(statistics.index.map(str)).reindex(list(past.names))
     means = statistics.mean()
     units = pd.concat([units.fillna(means), means.to_frame().T])
     static = units.loc[:, units.columns.str.startswith(STATIC_PREFIX)]
@@ -185,10 +189,10 @@ def _views(
     for name in windows.known:
         if name in features.cyclic:
             period = features.cyclic[name]
-            names = CyclicEncoder(period=period).fit(pd.DataFrame({name: [0.0]}))
+            encoder = CyclicEncoder(period=period).fit(pd.DataFrame({name: [0.0]}))
             channels += [
                 (f"{AHEAD_PREFIX}{part}", Shown(name, form, period), 0, 0)
-                for part, form in zip(names.get_feature_names_out(), ("sin", "cos"), strict=True)
+                for part, form in zip(encoder.get_feature_names_out(), ("sin", "cos"), strict=True)
             ]
         else:
             channels.append((f"{AHEAD_PREFIX}{name}", Shown(name), 0, 0))
@@ -226,6 +230,7 @@ def _views(
 def _check_views(views: Views, context: pd.DataFrame, use_case: UseCase, target: Target) -> None:
     """Make sure that the views are those of the preparation."""
     data = use_case.data
+    assert data.time is not None
     some = context.sort_values(data.time).tail(2)
     layout = lay_out_steps(some, data, target, Needs(use_case).required)
     primary = derive_columns(layout.rows, data)

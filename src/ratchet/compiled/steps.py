@@ -322,8 +322,8 @@ class Steps:
         """Compute what follows from the rows of the steps from one on."""
         size, kept = len(self), self.kept
         dirty = dict.fromkeys(self.laid, first)
-        for column, values in self._filled(first).items():
-            self.laid[column][first:] = values
+        for name, values in self._filled(first).items():
+            self.laid[name][first:] = values
         if kept.calendar:
             clock = clock_of(self.times[first:], kept.grid.zone)
             for part in kept.calendar:
@@ -332,7 +332,7 @@ class Steps:
             start = max(min((dirty[name] for name in column.sources), default=0) - column.ahead, 0)
             dirty[column.name] = start
             low = max(start - column.back, 0)
-            rows = {name: self.laid[name][low:].ravel() for name in column.sources}
+            rows = {source: self.laid[source][low:].ravel() for source in column.sources}
             found = column(rows).reshape(size - low, -1)
             self.laid[column.name][start:] = found[start - low :]
         for number, shown in enumerate(kept.shown):
@@ -347,10 +347,7 @@ class Steps:
         if not self.kept.required:
             return rows
         blank = ~np.logical_and.reduce([is_known(rows[name]) for name in self.kept.required])
-        return {
-            column: np.where(blank, None if panel.dtype == object else np.nan, panel)
-            for column, panel in rows.items()
-        }
+        return {column: np.where(blank, _blank(panel), panel) for column, panel in rows.items()}
 
     def _filled(self, first: int) -> dict[str, Panel]:
         """Rows from a step on, with what series hold where only others have a row."""
@@ -375,7 +372,8 @@ class Steps:
 def is_known(values: Values) -> npt.NDArray[np.bool_]:
     """Where there is a value."""
     if values.dtype == object:
-        return np.not_equal(values, None).astype(bool)
+        there: npt.NDArray[np.bool_] = (values != np.array(None)).astype(bool)
+        return there
     return ~np.isnan(values)
 
 
@@ -430,10 +428,8 @@ def check_measured(steps: Steps, rows: Sequence[Measured], now: int | None) -> N
                 f"{grid.text(steps.moment(len(steps) - 1))}, the last one with a row",
                 row=row.row,
             )
-        if known and steps.kept.above_zero and value <= 0:
-            raise RequestError(
-                f"expected a number above 0, got {value:g}", field=target, row=row.row
-            )
+        if known and steps.kept.above_zero and float(value or 0) <= 0:
+            raise RequestError(f"expected a number above 0, got {value}", field=target, row=row.row)
 
 
 def off_grid(steps: Steps, moment: int) -> str:

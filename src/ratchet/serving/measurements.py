@@ -1,0 +1,135 @@
+"""Measurements that are handed in: written down once, and seen by every version that is ready.
+
+A measurement is checked by the version that serves, written to the database, and then taken by all
+versions in the order of the database's changes, so that champion, rollback target and challenger,
+of this process and of others, see the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ratchet.compiled.answers import Answerer, RequestError, Row
+from ratchet.compiled.fields import Contract, contract_of
+from ratchet.compiled.series import SeriesAnswerer
+from ratchet.monitoring.measurements import Measurement, Measurements
+from ratchet.params import UseCase
+from ratchet.serving.models import Models, Serving, Taken
+
+LOGGER = logging.getLogger(__name__)
+
+_AT_ONCE = 5_000
+"""Measurements that are taken in one go."""
+
+
+class StoredMeasurements:
+    """Where ``POST /observe`` hands measurements to.
+
+    Args:
+        store: the table of them.
+        models: what serves.
+        ready: gives all versions of a use case that are held ready.
+    """
+
+    def __init__(
+        self, store: Measurements, models: Models, ready: Callable[[str], Sequence[Serving]]
+    ) -> None:
+        self._store = store
+        self._models = models
+        self._ready = ready
+        self._seen: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._turn = threading.Lock()
+
+    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> Taken:
+        """Take measurements of steps that are over; the same ones again change nothing.
+
+        Raises:
+            RequestError: the use case has no series, or the first row that breaks the contract.
+                None of the rows is taken then.
+        """
+        serving = self._models.champion(use_case)
+        if serving is None or serving.use_case.data.series is None:
+            raise RequestError(
+                f"{use_case} has no series that go on: its rows come with the raw file, and what "
+                f"came true of answers by POST /truth/{use_case}"
+            )
+        measured = measurements_of(rows, serving.use_case)
+        if isinstance(serving.answerer, SeriesAnswerer):
+            serving.answerer.check_measured(rows)
+        written = await asyncio.to_thread(self._write, use_case, measured, actor)
+        return Taken(written.new, written.changed, written.same)
+
+    def _write(self, use_case: str, rows: Sequence[Measurement], actor: str | None) -> Any:
+        written = self._store.write(use_case, rows, at=datetime.now(UTC), source=actor or "service")
+        self.catch_up(use_case)
+        return written
+
+    def prepare(self, serving: Serving) -> None:
+        """Bring a version up to date before it serves."""
+        with self._turn:
+            self._catch_up(serving)
+
+    def catch_up(self, use_case: str) -> None:
+        """Let all versions of a use case see what was handed in since, here or elsewhere."""
+        with self._turn:
+            for serving in self._ready(use_case):
+                self._catch_up(serving)
+
+    def _catch_up(self, serving: Serving) -> None:
+        answerer = serving.answerer
+        if not isinstance(answerer, SeriesAnswerer):
+            return
+        while found := self._store.since(serving.name, self._seen.get(answerer, 0), _AT_ONCE):
+            take(answerer, [row_of(one, serving.use_case) for one in found])
+            self._seen[answerer] = found[-1].change
+
+
+def take(answerer: Answerer, rows: Sequence[Row]) -> None:
+    """Let a version take measurements; those that it cannot take are left out and told.
+
+    They were right when they were handed in, by the contract of another version.
+    """
+    try:
+        answerer.observe(rows)
+    except RequestError as error:
+        wrong = rows[error.row]
+        LOGGER.warning("a measurement is left out: %s: %s", wrong, error)
+        take(answerer, rows[: error.row])
+        take(answerer, rows[error.row + 1 :])
+
+
+def measurements_of(rows: Sequence[Row], use_case: UseCase) -> list[Measurement]:
+    """Rows that are handed in as they are written down.
+
+    Raises:
+        RequestError: the first row that breaks the contract.
+    """
+    data = use_case.data
+    contract: Contract = contract_of(use_case, measured=True)
+    assert data.series is not None
+    assert data.time is not None
+    names = (data.time, data.series.id)
+    return [
+        Measurement(
+            time=values[data.time],
+            series="" if data.series.id is None else str(values[data.series.id]),
+            fields={name: value for name, value in row.items() if name not in names},
+        )
+        for row, values in zip(rows, contract.read_rows(rows), strict=True)
+    ]
+
+
+def row_of(measurement: Measurement, use_case: UseCase) -> Row:
+    """A measurement as it was handed in, with its time in UTC where it has a time zone."""
+    data = use_case.data
+    assert data.series is not None
+    assert data.time is not None
+    zone = "" if data.timezone is None else "+00:00"
+    row = {data.time: f"{measurement.time.isoformat()}{zone}", **measurement.fields}
+    return row if data.series.id is None else {data.series.id: measurement.series, **row}

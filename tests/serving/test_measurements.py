@@ -1,0 +1,141 @@
+"""Measurements that are handed in are written down, and seen by every version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.compiled.answers import RequestError
+from ratchet.compiled.bundle import compile_bundle
+from ratchet.compiled.series import SeriesAnswerer
+from ratchet.database import connect
+from ratchet.monitoring.measurements import Measurements
+from ratchet.release.reading import Bundle
+from ratchet.serving.measurements import StoredMeasurements
+from ratchet.serving.models import Fixed, Serving, Taken
+from tests.compiled.test_series import as_rows, days, hours, made, parameters, shops
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return made(parameters(), hours(360), tmp_path_factory.mktemp("bundles") / "hours")
+
+
+def serving_of(bundle: Bundle, version: str = "1") -> Serving:
+    answerer = compile_bundle(bundle)
+    since = datetime(2024, 1, 1, tzinfo=UTC)
+    return Serving(bundle.use_case, "power", version, "", since, answerer, {})
+
+
+class Place:
+    """A serving process: its versions, and the store that it shares with others."""
+
+    def __init__(self, folder: Path, versions: Sequence[Serving]) -> None:
+        self.versions = list(versions)
+        self.table = Measurements(connect(f"sqlite:///{folder / 'store.db'}"))
+        self.store = StoredMeasurements(self.table, Fixed(versions[:1]), lambda _: self.versions)
+
+    def take(self, rows: Sequence[dict[str, Any]]) -> Taken:
+        return asyncio.run(self.store.take("power", rows, "key of the meter"))
+
+    def answers(self, row: dict[str, Any]) -> list[float | str]:
+        return [
+            version.answerer.answer([row])[0].predictions["demand"].value  # type: ignore[union-attr,index]
+            for version in self.versions
+        ]
+
+
+ROWS = as_rows(hours(400)[360:370])
+ASKED = {"at": ROWS[8]["at"], "warmth": 9.0}
+PLAN = {"at": ROWS[7]["at"], "warmth": 9.0}
+
+
+def test_every_version_of_every_process_sees_them(bundle, tmp_path):
+    here = Place(tmp_path, [serving_of(bundle), serving_of(bundle, "2")])
+    there = Place(tmp_path, [serving_of(bundle)])
+
+    assert here.take(ROWS[:4]) == Taken(new=4)
+    assert there.take([*ROWS[2:7], PLAN]) == Taken(new=4, same=2)
+    here.store.catch_up("power")
+
+    first, second = here.answers(ASKED)
+    assert first == second == there.answers(ASKED)[0]
+    (row, *_) = here.table.rows("power")
+    assert row.source == "key of the meter"
+    assert row.fields == {"load": ROWS[0]["load"], "warmth": ROWS[0]["warmth"]}
+
+
+def test_a_version_that_comes_later_is_brought_up_to_date(bundle, tmp_path):
+    place = Place(tmp_path, [serving_of(bundle)])
+    place.take([*ROWS[:7], PLAN])
+    later = serving_of(bundle, "2")
+    with pytest.raises(RequestError, match="measurements that are missing"):
+        later.answerer.answer([ASKED])  # type: ignore[union-attr]
+
+    place.store.prepare(later)
+    place.versions.append(replace(later, since=datetime(2025, 1, 1, tzinfo=UTC)))
+
+    first, second = place.answers(ASKED)
+    assert first == second
+
+
+def test_a_correction_is_seen(bundle, tmp_path):
+    place = Place(tmp_path, [serving_of(bundle)])
+    place.take([*ROWS[:7], PLAN])
+    before = place.answers(ASKED)
+
+    assert place.take([{**ROWS[6], "load": 99.0}]) == Taken(new=0, changed=1)
+
+    assert place.answers(ASKED) != before
+
+
+def test_nothing_is_written_where_a_row_is_wrong(bundle, tmp_path):
+    place = Place(tmp_path, [serving_of(bundle)])
+    wrong = [{**ROWS[1], "load": -1}, {**ROWS[1], "at": "2020-04-04T03:30+02:00"}, {"load": 1}]
+
+    for row in wrong:
+        with pytest.raises(RequestError) as caught:
+            place.take([ROWS[0], row])
+        assert caught.value.row == 1
+
+    assert place.table.rows("power") == []
+
+
+def test_what_a_version_cannot_take_is_left_out(bundle, tmp_path, caplog):
+    """It was handed in under another contract."""
+    place = Place(tmp_path, [serving_of(bundle)])
+    data = bundle.use_case.data
+    free = data.columns["load"].model_copy(update={"low": None})
+    other = bundle.use_case.model_copy(
+        update={"data": data.model_copy(update={"columns": {**data.columns, "load": free}})}
+    )
+    slow = replace(place.versions[0], use_case=other, answerer=object())  # type: ignore[arg-type]
+    store = StoredMeasurements(place.table, Fixed([slow]), lambda _: place.versions)
+
+    asyncio.run(store.take("power", [ROWS[0], {**ROWS[1], "load": -1}, *ROWS[2:7], PLAN], None))
+
+    assert "a measurement is left out" in caplog.text
+    answerer = place.versions[0].answerer
+    assert isinstance(answerer, SeriesAnswerer)
+    assert len(answerer.steps) > 0
+    known = answerer.steps.laid["load"][-8:, 0]
+    assert known[0] == ROWS[0]["load"]
+    assert known[1] != known[1]
+
+
+def test_series_are_told_apart_by_name(tmp_path):
+    bundle = made(shops(), days(140), tmp_path / "shops")
+    place = Place(tmp_path, [replace(serving_of(bundle), name="power")])
+    rows = as_rows(days(150))
+    later = [row for row in rows if row["day"] >= "2020-05-20"]
+
+    assert place.take(later) == Taken(new=len(later))
+
+    assert {row.series for row in place.table.rows("power")} == {"a", "b", "c"}
+    assert place.take(later) == Taken(new=0, same=len(later))
