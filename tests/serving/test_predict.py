@@ -39,7 +39,7 @@ def test_the_answer_is_written_down_with_its_request_and_row(stand, film):
     stand.post("/predict/films", film, headers={"x-request-id": "mine-2"})
 
     (written,) = stand.log.written
-    assert written.request == "mine-2"
+    assert written.request.startswith("mine-2.")  # an id may come twice, and is another request
     assert written.rows == [film]
     assert [answer.key for answer in written.answers] == ["7"]
     assert written.serving.version == "3"
@@ -259,3 +259,13 @@ def test_messages_that_name_their_place_are_told_once(make_stand, film):
 
     assert told["detail"] == "row 1, runtime: expected a finite number, got 'long'"
     assert told["errors"][0]["message"] == "expected a finite number, got 'long'"
+
+
+def test_the_log_tells_requests_apart_by_their_idempotency_key(stand, film):
+    for _ in range(2):
+        stand.post("/predict/films", film, headers={"x-request-id": "a", "idempotency-key": "b"})
+        stand.post("/predict/films", film, headers={"x-request-id": "a"})
+
+    requests = [written.request for written in stand.log.written]
+    assert requests[0] == requests[2] == "b"
+    assert len({*requests}) == 3

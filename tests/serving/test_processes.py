@@ -91,6 +91,13 @@ def test_a_client_that_says_nothing_more_is_left(stand, sent):
         assert time.monotonic() - started < 5
 
 
+def test_a_head_without_end_is_refused(stand):
+    with running(stand) as port, connect(port, HALF_A_HEAD) as connection:
+        connection.sendall(b"X-Much: " + b"x" * 70_000)
+
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400")
+
+
 def test_a_body_that_does_not_come_is_a_408(make_stand):
     stand = make_stand(limits={"body_seconds": 0.2})
     with running(stand) as port, connect(port, HALF_A_BODY) as connection:

@@ -149,7 +149,7 @@ class Service:
         )
         self.metrics.failures.labels(serving.name).inc()
         if self.log is not None:
-            self.log.write_error(serving, rows, call.request_id, type(error).__name__)
+            self.log.write_error(serving, rows, call.log_id, type(error).__name__)
         return Problem(500, "failed", FAILED)
 
     def _write(
@@ -165,9 +165,7 @@ class Service:
         started = time.perf_counter()
         now = datetime.now(UTC)
         try:
-            self.log.write(
-                Answered(serving, rows, answers, call.request_id, now, spent, call.actor)
-            )
+            self.log.write(Answered(serving, rows, answers, call.log_id, now, spent, call.actor))
         except QueueFullError:
             raise _busy("answers come faster than they can be written down") from None
         call.span("log", started)
@@ -244,6 +242,20 @@ def moment(value: datetime) -> str:
 def json_response(content: Any, status: int = 200) -> Response:
     """A response of JSON."""
     return Response(to_json(content, inf_nan_mode="null"), status, media_type="application/json")
+
+
+async def list_response(
+    head: Mapping[str, Any], answers: Sequence[Answer], targets: Mapping[str, Target], size: int
+) -> Response:
+    """A response of many answers, some of which are written at a time."""
+    parts = []
+    for first in range(0, len(answers), size):
+        if first:
+            await asyncio.sleep(0)
+        part = [as_json(answer, targets) for answer in answers[first : first + size]]
+        parts.append(to_json(part, inf_nan_mode="null")[1:-1])
+    body = to_json(head)[:-1] + b',"answers":[' + b",".join(parts) + b"]}"
+    return Response(body, media_type="application/json")
 
 
 def service_of(request: Request) -> Service:

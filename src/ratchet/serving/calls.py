@@ -23,6 +23,7 @@ class Call:
 
     Attributes:
         request_id: its id: that of the client, if it gave one.
+        log_id: the same for the prediction log, where no two requests may have one.
         key: key of the client; ``None`` without one.
         local: whether it comes from this machine.
         started: when it began, by the clock of ``time.perf_counter``.
@@ -30,6 +31,7 @@ class Call:
     """
 
     request_id: str
+    log_id: str
     key: Key | None = None
     local: bool = False
     started: float = field(default_factory=time.perf_counter)
@@ -62,9 +64,20 @@ def call_of(request: Any) -> Call:
     return call
 
 
-def id_of(given: str | None) -> str:
-    """Id of a request: what the client gave, where that is fit for logs; otherwise a new one."""
-    return given if given is not None and _ID.fullmatch(given) else new_id()
+def new_call(given: str | None, idempotency_key: str | None) -> Call:
+    """The call of a request that has just come.
+
+    Args:
+        given: id of the client, which is taken over where it is fit for logs.
+        idempotency_key: by which the client tells its requests apart. An id alone may come twice,
+            and the log would take the second request for the first one.
+    """
+    if idempotency_key is not None and not _ID.fullmatch(idempotency_key):
+        idempotency_key = None
+    if given is None or not _ID.fullmatch(given):
+        request_id = new_id()
+        return Call(request_id, idempotency_key or request_id)
+    return Call(given, idempotency_key or f"{given}.{secrets.token_hex(4)}")
 
 
 def new_id() -> str:

@@ -7,6 +7,7 @@ port each for their metrics, and whoever scrapes them adds up.
 from __future__ import annotations
 
 import time
+from collections import Counter as CountOf
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from wsgiref.simple_server import WSGIServer
@@ -89,12 +90,15 @@ class Metrics:
         name = serving.name
         self.answer_seconds.labels(name).observe(seconds)
         self.rows.labels(name, serving.version).inc(len(answers))
-        for answer in answers:
-            for target, said in answer.predictions.items():
-                if isinstance(said.value, str):
-                    self.classes.labels(name, target, said.value).inc()
-                else:
-                    self.values.labels(name, target).observe(said.value)
+        for target in answers[0].predictions if answers else ():
+            values = [answer.predictions[target].value for answer in answers]
+            classes = CountOf(value for value in values if isinstance(value, str))
+            for label, count in classes.items():
+                self.classes.labels(name, target, label).inc(count)
+            numbers = self.values.labels(name, target) if len(classes) == 0 else None
+            for value in values:
+                if numbers is not None and not isinstance(value, str):
+                    numbers.observe(value)
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """All metrics, and their media type.

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ratchet.serving.calls import SCOPE, Call, id_of
+from ratchet.serving.calls import SCOPE, Call, new_call
 from ratchet.serving.errors import Problem, as_problem
 from ratchet.serving.metrics import NOWHERE, Metrics
 from ratchet.serving.security import HEADERS
@@ -41,7 +41,9 @@ class Requests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        call = scope[SCOPE] = Call(id_of(Headers(scope=scope).get("x-request-id")))
+        given = Headers(scope=scope)
+        call = new_call(given.get("x-request-id"), given.get("idempotency-key"))
+        scope[SCOPE] = call
         status = 0
 
         async def send_with_headers(message: Message) -> None:

@@ -46,6 +46,8 @@ class OpenApi:
             self._general = self._of_routes()
         made: Schema = copy.deepcopy(self._general)
         for each in serving:
+            components = _components(each)
+            made["components"]["schemas"] |= components
             for path, describe in _BY_ROUTE.items():
                 general = made["paths"].get(path, {}).get("post")
                 if general and (operation := describe(general, each, self._rows)):
@@ -82,9 +84,25 @@ def _mend_validation(operation: Schema) -> None:
         operation["responses"]["422"] = schemas.problems(422)[422]
 
 
+def _components(serving: Serving) -> Schema:
+    """Schemas that operations refer to."""
+    made = {
+        "row": schemas.row_schema(serving),
+        "answer": schemas.answer_schema(serving),
+        "truth": schemas.truth_schema(serving),
+    }
+    if serving.use_case.data.series is not None:
+        made["measurement"] = schemas.measurement_schema(serving)
+    return {f"{serving.name}.{kind}": schema for kind, schema in made.items()}
+
+
+def _ref(serving: Serving, kind: str) -> Schema:
+    return {"$ref": _REFERENCE.format(model=f"{serving.name}.{kind}")}
+
+
 def _predict(general: Schema, serving: Serving, rows: int) -> Schema | None:
-    body = schemas.one_or_many(schemas.row_schema(serving), rows)
-    answer = schemas.response_schema(schemas.answer_schema(serving))
+    body = schemas.one_or_many(_ref(serving, "row"), rows)
+    answer = schemas.response_schema(schemas.answer_schema(serving), _ref(serving, "answer"))
     title = serving.use_case.about.title
     return schemas.operation(general, serving, body, answer, f"Predict: {title}")
 
@@ -92,13 +110,13 @@ def _predict(general: Schema, serving: Serving, rows: int) -> Schema | None:
 def _observe(general: Schema, serving: Serving, rows: int) -> Schema | None:
     if serving.use_case.data.series is None:
         return None
-    body = schemas.one_or_many(schemas.measurement_schema(serving), rows)
+    body = schemas.one_or_many(_ref(serving, "measurement"), rows)
     title = serving.use_case.about.title
     return schemas.operation(general, serving, body, None, f"Hand in measurements: {title}")
 
 
 def _truth(general: Schema, serving: Serving, rows: int) -> Schema | None:
-    body = schemas.one_or_many(schemas.truth_schema(serving), rows)
+    body = schemas.one_or_many(_ref(serving, "truth"), rows)
     title = serving.use_case.about.title
     return schemas.operation(general, serving, body, None, f"Hand in what came true: {title}")
 

@@ -13,6 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from ratchet.serving.settings import Limits
 
+LARGEST_HEAD = 64 * 1024
+"""Bytes of a request before its body."""
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """A connection that is closed when its client is silent for too long."""
@@ -23,6 +26,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._end: asyncio.TimerHandle | None = None
+        self._is_in_head = False
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -32,6 +37,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on; what is no request yet does not count as one."""
         super().data_received(data)
+        self._head_bytes += len(data)
+        if self._is_in_head and self._head_bytes > LARGEST_HEAD:
+            self.send_400_response(f"The head of a request may have {LARGEST_HEAD} bytes.")
+            return
         cycle: RequestResponseCycle | None = self.cycle
         if self._end is None and (cycle is None or cycle.response_complete):
             self._close_after(self.limits.idle_seconds)
@@ -39,10 +48,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request has begun: its headers have to follow."""
         super().on_message_begin()
+        self._is_in_head, self._head_bytes = True, 0
         self._close_after(self.limits.body_seconds)
 
     def on_headers_complete(self) -> None:
         """From here on the application minds the time."""
+        self._is_in_head = False
         self._stop_clock()
         super().on_headers_complete()
 

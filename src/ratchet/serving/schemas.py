@@ -222,8 +222,13 @@ _ABOUT: Schema = {
 }
 
 
-def response_schema(answer: Schema) -> Schema:
-    """Schema of the response to one row, or to many."""
+def response_schema(answer: Schema, reference: Schema) -> Schema:
+    """Schema of the response to one row, or to many.
+
+    Args:
+        answer: schema of an answer.
+        reference: the same by its name.
+    """
     needed = [*_ABOUT]
     one = {
         **answer,
@@ -233,7 +238,7 @@ def response_schema(answer: Schema) -> Schema:
     many = {
         "title": "answers",
         "type": "object",
-        "properties": {**_ABOUT, "answers": {"type": "array", "items": answer}},
+        "properties": {**_ABOUT, "answers": {"type": "array", "items": reference}},
         "required": [*needed, "answers"],
     }
     return {"anyOf": [one, many]}

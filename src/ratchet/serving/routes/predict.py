@@ -5,7 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from ratchet.serving.answering import about, as_json, json_response, service_of
+from ratchet.serving.answering import (
+    about,
+    as_json,
+    json_response,
+    list_response,
+    service_of,
+)
 from ratchet.serving.bodies import read_rows
 from ratchet.serving.calls import call_of
 from ratchet.serving.schemas import problems
@@ -36,7 +42,7 @@ async def predict(use_case: str, request: Request) -> Response:
     columns = serving.use_case.data.columns
     asked = await read_rows(request, service.settings.limits, list(columns))
     answers = await service.answer(request, serving, asked.rows)
-    targets = serving.use_case.targets
-    said = [as_json(answer, targets) for answer in answers]
-    head = about(serving, call_of(request))
-    return json_response({**head, "answers": said} if asked.many else {**head, **said[0]})
+    head, targets = about(serving, call_of(request)), serving.use_case.targets
+    if not asked.many:
+        return json_response({**head, **as_json(answers[0], targets)})
+    return await list_response(head, answers, targets, service.settings.limits.chunk_rows)
