@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -23,12 +25,21 @@ from ratchet import progress
 from ratchet.commands import ratchet
 from ratchet.config import loader_here, only_candidates, read_use_cases
 from ratchet.database import shown, tracking_uri, trouble
-from ratchet.errors import UserError, hide_secrets, root_cause, system_trouble
+from ratchet.errors import (
+    OUT_OF_MEMORY,
+    ConfigError,
+    UserError,
+    hide_secrets,
+    root_cause,
+    system_trouble,
+)
 from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.tracking import TrackingHooks
 from ratchet.learning.processes import PARENT, follow_parent
 
 USE_CASE_RUNNER = "ratchet.runner.UseCaseRunner"
+SMALLEST_LIMIT = 1.2e9
+"""Bytes of addresses that a run of one small use case takes, most of them by libraries."""
 SIGNAL_CODE = 128  # shells add this to the number of the signal that ended a command
 
 
@@ -50,6 +61,7 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
     if parent := os.environ.pop(PARENT, None):
         follow_parent(int(parent))
     try:
+        _check_memory_limit()
         with _sigterm_interrupts() as received:
             return kedro_run.callback(**options)  # type: ignore[misc]
     except click.ClickException:
@@ -59,6 +71,9 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
         click.echo("Interrupted; run the same command again to continue", err=True)
         raise SystemExit(SIGNAL_CODE + next(iter(received), signal.SIGINT)) from None
     except Exception as error:
+        if system_trouble(error) == OUT_OF_MEMORY:
+            # What libraries do at the end would fail as well, each with a message of its own.
+            atexit.register(os._exit, 1)
         if verbose:
             click.echo(hide_secrets(traceback.format_exc()), err=True)
             raise click.ClickException(readable(error)) from error
@@ -68,6 +83,21 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
     finally:
         for talker in talkers:
             talker.removeFilter(_is_no_error)
+
+
+def _check_memory_limit() -> None:
+    """Say so at once where libraries could not even be loaded: some abort, which nothing catches.
+
+    Raises:
+        ConfigError: the limit is too low.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < SMALLEST_LIMIT:
+        raise ConfigError(
+            f"this process may take {limit / 1e9:.1f} GB of memory (ulimit -v), and a small run "
+            f"takes {SMALLEST_LIMIT / 1e9:.1f} GB; raise the limit, or limit what is in use by a "
+            f"cgroup (systemd-run --user --scope -p MemoryMax=...)"
+        )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import sys
@@ -184,7 +185,8 @@ def available_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
             line.split() for line in (cgroup / "memory.stat").read_text().splitlines()
         )
         free = min(free, float(text) - used + float(statistics["inactive_file"]))
-    return free
+    own, _ = resource.getrlimit(resource.RLIMIT_AS)  # of addresses: ulimit -v
+    return free if own == resource.RLIM_INFINITY else min(free, float(own))
 
 
 def check_port(project: Path, port: int, variable: str) -> Finding:

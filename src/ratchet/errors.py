@@ -53,7 +53,7 @@ _NO_MEMORY = (
     "bad_alloc",
 )
 """What libraries say, in errors of any class, when they get no memory."""
-_MEMORY = (
+OUT_OF_MEMORY = (
     "memory has run out; fewer candidates (--candidates) or one use case at a time "
     "(--runner SequentialRunner) take less"
 )
@@ -68,7 +68,7 @@ def system_trouble(error: BaseException) -> str | None:
     cause: BaseException | None = error
     while cause is not None:
         if _lacks_memory(cause):
-            return _MEMORY
+            return OUT_OF_MEMORY
         if isinstance(cause, OSError) and cause.errno in _SYSTEM:
             return _SYSTEM[cause.errno]
         cause = cause.__cause__ or cause.__context__
