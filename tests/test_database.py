@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -157,3 +160,23 @@ def test_a_store_of_mlflow_that_is_damaged_is_named(tmp_path):
 
     with pytest.raises(DatabaseError, match=r"a\.db is damaged \(file is not a database\)"):
         mlflow_client(f"sqlite:///{tmp_path}/a.db")
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_tables_of_a_postgresql_once(postgresql):
+    """MLflow's own client would let both make them, and one of them fail."""
+    url = postgresql()
+    look = f"print(mlflow_client({url!r}).search_registered_models())"
+    command = [sys.executable, "-c", f"from ratchet.database import mlflow_client; {look}"]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ)
+        for _ in range(2)
+    ]
+
+    said = [one.communicate() for one in started]
+
+    assert [(one.returncode, out) for one, (out, _) in zip(started, said, strict=True)] == [
+        (0, b"[]\n")
+    ] * 2, said
+    assert sum(b"Creating initial MLflow database tables" in trace for _, trace in said) == 1
