@@ -194,7 +194,7 @@ class Watcher:
         self._loading: set[tuple[str, str]] = set()
         self._failures: dict[tuple[str, str], Failure] = {}
         self._models: dict[str, UseCaseModels] = {}
-        self._ends: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._loaders: set[asyncio.Task[None]] = set()
         self._main: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -211,7 +211,9 @@ class Watcher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*self._ends, return_exceptions=True)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         for loaded in self._ready.values():
             await _end(loaded.serving)
 
@@ -341,8 +343,8 @@ class Watcher:
 
     def _in_background(self, what: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(what)
-        self._ends.add(task)
-        task.add_done_callback(self._ends.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def _start_loader(self, versions: list[tuple[str, str]]) -> None:
         self._loading |= set(versions)
@@ -364,11 +366,13 @@ class Watcher:
         try:
             async for frame in self._frames(request):
                 key = waiting.pop(frame.number)
-                await self._take(key, frame, request, started)
+                take = self._take(key, frame, request, started)
+                if frame.description.status == "slow":  # another process opens it, in its own time
+                    self._in_background(take)
+                else:
+                    await take
         except (EOFError, ValueError, OSError, KeyError) as error:
             reason = f"{reason}: {error}"
-        finally:
-            self._loading -= set(versions)
         for key in waiting.values():
             self._fail(key, reason, is_refused=False)
 
