@@ -132,8 +132,6 @@ def _folder_with(bundles: Path, digest: str) -> Path | None:
 
 def import_libraries() -> None:
     """Import what every bundle takes, once for all forks."""
-    import skops.io
-
     import ratchet.compiled.bundle
     import ratchet.compiled.estimators
     import ratchet.learning.trusted

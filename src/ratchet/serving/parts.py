@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 
 from fastapi import FastAPI
+from sqlalchemy import Engine
 
 from ratchet.compiled.store import loads
 from ratchet.database import connect
+from ratchet.monitoring.measurements import Measurements
 from ratchet.release.ledger import Ledger
 from ratchet.serving.app import create_app
 from ratchet.serving.handover import Source
 from ratchet.serving.log import JoinedTruths, JournaledLog
+from ratchet.serving.measurements import StoredMeasurements
 from ratchet.serving.settings import Settings
 from ratchet.serving.watcher import Watcher
 
@@ -26,19 +29,38 @@ def application(settings: Settings, worker: int = 0) -> FastAPI:
         settings: the settings.
         worker: number of this process, of several behind the same port.
     """
-    models = watcher_of(settings)
     folder, url = settings.state / JOURNAL, settings.database_url
+    engine = connect(url)
+    models = watcher_of(settings, engine)
+    measurements = StoredMeasurements(Measurements(engine), models, models.ready)
+    models.on_prepare(measurements.prepare)
+    models.on_poll(lambda: catch_up(models, measurements))
     log = JournaledLog(folder, url, queue_rows=settings.queue_rows)
-    return create_app(settings, models, log=log, truths=JoinedTruths(log, models), worker=worker)
+    return create_app(
+        settings,
+        models,
+        log=log,
+        measurements=measurements,
+        truths=JoinedTruths(log, models),
+        worker=worker,
+    )
 
 
-def watcher_of(settings: Settings) -> Watcher:
+def catch_up(models: Watcher, measurements: StoredMeasurements) -> None:
+    """Let forecasts see what other processes were handed."""
+    for name in models.use_cases():
+        serving = models.champion(name)
+        if serving is not None and serving.use_case.data.series is not None:
+            measurements.catch_up(name)
+
+
+def watcher_of(settings: Settings, engine: Engine) -> Watcher:
     """What follows the ledger of a project."""
     url = settings.database_url
     # MLflow is asked for versions only that the ledger has no digest of.
     tracking = os.environ.get("MLFLOW_TRACKING_URI") or url
     return Watcher(
-        Ledger(connect(url)),
+        Ledger(engine),
         Source(tracking, str(settings.bundles), url),
         loads,
         use_cases=settings.use_cases,

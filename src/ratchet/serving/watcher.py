@@ -157,9 +157,6 @@ class Watcher:
         loader: command of the process that opens versions.
         worker: command of the process that answers slowly.
         tell: told of what somebody has to know.
-        prepare: called in a thread with each version before it serves, such as to bring the
-            state of its series up to date.
-        on_poll: called in a thread after each look at the ledger.
     """
 
     def __init__(
@@ -174,8 +171,6 @@ class Watcher:
         loader: Sequence[str] = (),
         worker: Sequence[str] = (),
         tell: Callable[[Notice], None] = log_notice,
-        prepare: Callable[[Serving], None] = lambda _: None,
-        on_poll: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._source = source
@@ -186,8 +181,8 @@ class Watcher:
         self._loader = loader or command("ratchet.serving.loader")
         self._worker = worker
         self._tell = tell
-        self._prepare = prepare
-        self._on_poll = on_poll
+        self._prepare: Callable[[Serving], None] = lambda _: None
+        self._after_poll: Callable[[], None] = lambda: None
         self._seen: dict[str, int] = {}
         self._states: dict[str, State] = {}
         self._ready: dict[tuple[str, str], Loaded] = {}
@@ -200,6 +195,17 @@ class Watcher:
         self._wake = asyncio.Event()
         self.ledger_error: str | None = None
         self.swaps = 0
+
+    def on_prepare(self, prepare: Callable[[Serving], None]) -> None:
+        """Call a function in a thread with each version before it serves.
+
+        It may bring the state of its series up to date.
+        """
+        self._prepare = prepare
+
+    def on_poll(self, after_poll: Callable[[], None]) -> None:
+        """Call a function in a thread after each look at the ledger."""
+        self._after_poll = after_poll
 
     async def start(self) -> None:
         """Begin to follow the ledger."""
@@ -256,7 +262,7 @@ class Watcher:
                 moved = await asyncio.to_thread(self._look, dict(self._seen))
                 self._take_states(moved)
                 self._converge()
-                await asyncio.to_thread(self._on_poll)
+                await asyncio.to_thread(self._after_poll)
             except Exception as error:  # a database may be away for any reason; what serves serves
                 if self.ledger_error is None:
                     LOGGER.warning("the ledger cannot be followed, what serves stays: %s", error)
