@@ -19,6 +19,7 @@ Array = NDArray[Any]
 Function = Callable[[Array], Array]
 
 _AT_ONCE = 512  # windows in one pass: bounds the memory
+_HALF = np.float32(0.5)
 
 
 class Layer(Protocol):
@@ -88,9 +89,8 @@ class Network:
 
 
 def _sigmoid(x: Array) -> Array:
-    half = np.tanh(x * np.float32(0.5))
-    half *= np.float32(0.5)
-    half += np.float32(0.5)
+    half = x * _HALF
+    _halved_sigmoid(half, half)
     return half
 
 
@@ -152,11 +152,12 @@ ACTIVATIONS: dict[str, Function] = {
 class Gru:
     """Gates in the order update, reset, candidate; reset after the product (Cho et al. 2014).
 
+    Sigmoids are hyperbolic tangents of half their argument: those halves are in the weights.
+
     Attributes:
         kernel: shape (channels, 3 x units).
-        recurrent: shape (units, 3 x units).
         bias: what is added to the projected input, shape (3 x units,).
-        inner: what is added to the projected state, the same.
+        recurrent: shape (units + 1, 3 x units); its last row is added to the projected state.
         activation: name of the activation.
         gates: name of that of the gates.
         every_step: whether all outputs are wanted, not only the last.
@@ -164,9 +165,8 @@ class Gru:
     """
 
     kernel: Array
-    recurrent: Array
     bias: Array
-    inner: Array
+    recurrent: Array
     activation: str
     gates: str
     every_step: bool
@@ -175,41 +175,45 @@ class Gru:
     def __call__(self, *inputs: Array) -> Array:
         """Read a sequence (n, steps, channels)."""
         [x] = inputs
-        n, units = len(x), len(self.recurrent)
-        two = 2 * units
-        activation, gates = ACTIVATIONS[self.activation], ACTIVATIONS[self.gates]
-        added = self.bias.copy()
-        added[:two] += self.inner[:two]
-        projected = _by_step(x, self.kernel, added, self.backwards)
-        candidate_bias = self.inner[two:]
-        state = np.zeros((n, units), np.float32)
-        outputs = []
-        for step in projected:
-            recurrent = state @ self.recurrent
-            gate = gates(step[:, :two] + recurrent[:, :two])
-            candidate = recurrent[:, two:]
-            candidate += candidate_bias
-            candidate *= gate[:, units:]
-            candidate += step[:, two:]
-            candidate = activation(candidate)
+        n, units, two = len(x), len(self.recurrent) - 1, 2 * (len(self.recurrent) - 1)
+        projected = _by_step(x, self.kernel, self.bias, self.backwards)
+        to_gates = np.ascontiguousarray(projected[:, :, :two])
+        to_candidate = np.ascontiguousarray(projected[:, :, two:])
+        states = _states(n, units, len(projected) if self.every_step else 1)
+        before = _states(n, units, 1)[0]
+        sums = np.empty((n, 3 * units), np.float32)
+        gates, inner = sums[:, :two], sums[:, two:]
+        update, reset = sums[:, :units], sums[:, units:two]
+        open_gates, activate = _into(self.gates, halved=True), _into(self.activation)
+        for t, (gate, candidate) in enumerate(zip(to_gates, to_candidate, strict=True)):
+            state = states[t if self.every_step else 0]
+            np.matmul(before, self.recurrent, sums)
+            np.add(gates, gate, gates)
+            open_gates(gates, gates)
+            np.multiply(inner, reset, inner)
+            np.add(candidate, inner, candidate)
+            activate(candidate, candidate)
             # candidate + update * (before - candidate)
-            state = state - candidate
-            state *= gate[:, :units]
-            state += candidate
-            if self.every_step:
-                outputs.append(state)
-        return np.stack(outputs, axis=1) if self.every_step else state
+            after = state[:, :units]
+            np.subtract(before[:, :units], candidate, after)
+            np.multiply(after, update, after)
+            np.add(after, candidate, after)
+            before = state
+        return _outputs(states, self.every_step)
 
 
 @program
 @dataclass(frozen=True)
 class Lstm:
-    """Gates in the order input, forget, candidate, output (Hochreiter and Schmidhuber 1997).
+    """Gates in the order input, forget, output, candidate (Hochreiter and Schmidhuber 1997).
+
+    Keras has the last two the other way round. Sigmoids are hyperbolic tangents of half their
+    argument: those halves are in the weights.
 
     Attributes:
         kernel: shape (channels, 4 x units).
-        recurrent: shape (units, 4 x units).
         bias: shape (4 x units,).
+        recurrent: shape (units + 1, 4 x units); its last row is 0.
         activation: name of the activation.
         gates: name of that of the gates.
         every_step: whether all outputs are wanted, not only the last.
@@ -217,8 +221,8 @@ class Lstm:
     """
 
     kernel: Array
-    recurrent: Array
     bias: Array
+    recurrent: Array
     activation: str
     gates: str
     every_step: bool
@@ -227,22 +231,30 @@ class Lstm:
     def __call__(self, *inputs: Array) -> Array:
         """Read a sequence (n, steps, channels)."""
         [x] = inputs
-        n, units = len(x), len(self.recurrent)
-        one, two, three = units, 2 * units, 3 * units
-        activation, gates = ACTIVATIONS[self.activation], ACTIVATIONS[self.gates]
+        n, units = len(x), len(self.recurrent) - 1
         projected = _by_step(x, self.kernel, self.bias, self.backwards)
-        state = memory = np.zeros((n, units), np.float32)
-        outputs = []
-        for step in projected:
-            sums = state @ self.recurrent
-            sums += step
-            first, last = gates(sums[:, :two]), gates(sums[:, three:])
-            memory = first[:, one:] * memory
-            memory += first[:, :one] * activation(sums[:, two:three])
-            state = last * activation(memory)
-            if self.every_step:
-                outputs.append(state)
-        return np.stack(outputs, axis=1) if self.every_step else state
+        states = _states(n, units, len(projected) if self.every_step else 1)
+        before = _states(n, units, 1)[0]
+        # Side by side: gates, candidate, memory.
+        work = np.zeros((n, 5 * units), np.float32)
+        sums, gates, ways = work[:, : 4 * units], work[:, : 3 * units], work[:, : 2 * units]
+        leave, candidate = work[:, 2 * units : 3 * units], work[:, 3 * units : 4 * units]
+        contents, memory = work[:, 3 * units :], work[:, 4 * units :]
+        kept, squashed = (np.empty((n, width), np.float32) for width in (2 * units, units))
+        entered, remembered = kept[:, :units], kept[:, units:]
+        open_gates, activate = _into(self.gates, halved=True), _into(self.activation)
+        for t, step in enumerate(projected):
+            state = states[t if self.every_step else 0]
+            np.matmul(before, self.recurrent, sums)
+            np.add(sums, step, sums)
+            open_gates(gates, gates)
+            activate(candidate, candidate)
+            np.multiply(ways, contents, kept)
+            np.add(entered, remembered, memory)
+            activate(memory, squashed)
+            np.multiply(squashed, leave, state[:, :units])
+            before = state
+        return _outputs(states, self.every_step)
 
 
 def _by_step(x: Array, kernel: Array, bias: Array, backwards: bool) -> Array:
@@ -254,6 +266,39 @@ def _by_step(x: Array, kernel: Array, bias: Array, backwards: bool) -> Array:
     projected = turned.reshape(steps * n, channels) @ kernel
     projected += bias
     return projected.reshape(steps, n, -1)
+
+
+def _states(n: int, units: int, steps: int) -> Array:
+    """Zeros (steps, n, units), and a 1 behind each, which the last row of weights is for."""
+    states = np.zeros((steps, n, units + 1), np.float32)
+    states[:, :, units] = 1
+    return states
+
+
+def _outputs(states: Array, every_step: bool) -> Array:
+    outputs = states[:, :, :-1]
+    return outputs.transpose(1, 0, 2) if every_step else outputs[0]
+
+
+def _into(name: str, *, halved: bool = False) -> Callable[[Array, Array], object]:
+    """An activation as a function of its argument and of where its values go.
+
+    Args:
+        name: of the activation.
+        halved: whether the argument of a sigmoid was halved before.
+    """
+    if name == "tanh":
+        return np.tanh
+    if name == "sigmoid" and halved:
+        return _halved_sigmoid
+    function = ACTIVATIONS[name]
+    return lambda x, out: np.copyto(out, function(x))
+
+
+def _halved_sigmoid(x: Array, out: Array) -> None:
+    np.tanh(x, out)
+    np.multiply(out, _HALF, out)
+    np.add(out, _HALF, out)
 
 
 @program
@@ -590,13 +635,32 @@ def _recurrent_settings(layer: Any) -> dict[str, Any]:
 
 def _gru(layer: Any) -> Gru:
     _require(layer.reset_after, layer, "resets before the product")
-    kernel, recurrent, bias = _weights(layer)
-    return Gru(kernel, recurrent, bias[0], bias[1], **_recurrent_settings(layer))
+    settings = _recurrent_settings(layer)
+    kernel, recurrent, (bias, inner) = _weights(layer)
+    two = 2 * len(recurrent)
+    beside = np.where(np.arange(len(bias)) < two, bias + inner, bias)
+    recurrent = np.vstack([recurrent, np.where(np.arange(len(bias)) < two, 0, inner)])
+    scale = _gate_scale(len(bias), two, settings["gates"])
+    return Gru(kernel * scale, beside * scale, recurrent * scale, **settings)
 
 
 def _lstm(layer: Any) -> Lstm:
+    settings = _recurrent_settings(layer)
     kernel, recurrent, bias = _weights(layer)
-    return Lstm(kernel, recurrent, bias, **_recurrent_settings(layer))
+    units = len(recurrent)
+    enter, forget, candidate, leave = np.arange(4 * units).reshape(4, units)
+    order = np.concatenate([enter, forget, leave, candidate])
+    scale = _gate_scale(4 * units, 3 * units, settings["gates"])
+    recurrent = np.vstack([recurrent, np.zeros((1, 4 * units), np.float32)])
+    return Lstm(
+        kernel[:, order] * scale, bias[order] * scale, recurrent[:, order] * scale, **settings
+    )
+
+
+def _gate_scale(width: int, gates: int, function: str) -> Array:
+    """Half for the columns of the gates where they are sigmoids, and else 1."""
+    halved = (np.arange(width) < gates) & (function == "sigmoid")
+    return np.where(halved, _HALF, np.float32(1))
 
 
 def _bidirectional(layer: Any) -> Bidirectional:
