@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,26 @@ def hide(name: str) -> None:
         _shown.remove_task(_bars.pop(name))
 
 
+def tell_trials(
+    name: str,
+    done: int,
+    total: int,
+    best: float,
+    finished: Sequence[tuple[dict[str, Any], float]],
+) -> None:
+    """Tell whoever follows this process which trials of a search are done; bars show none.
+
+    Args:
+        name: the search.
+        done: trials done so far.
+        total: trials in all.
+        best: best score so far, NaN as long as there is none.
+        finished: parameters and score of those that were done last.
+    """
+    if _send is not None:
+        _send((tell_trials, name, done, total, best, finished))
+
+
 @contextmanager
 def search_progress(name: str, scoring: str) -> Iterator[OnProgress | None]:
     """Tell of one search, by a bar and by the webhook, as far as there is one.
@@ -116,7 +136,15 @@ def search_progress(name: str, scoring: str) -> Iterator[OnProgress | None]:
     bar = f"{os.getpid()} {name}"
     show(bar, f"  {name}")
 
-    def report(done: int, total: int, best: float, members: int = 1, /) -> None:
+    def report(
+        done: int,
+        total: int,
+        best: float,
+        members: int = 1,
+        finished: Sequence[tuple[dict[str, Any], float]] = (),
+        /,
+    ) -> None:
+        tell_trials(name, done, total, best, finished)
         webhook.current().progress(name, done, total, best)
         found = "" if math.isnan(best) else f", best {scoring} {best:.4g}"
         together = f" ({members} together{found})" if members > 1 else f" ({found[2:]})"

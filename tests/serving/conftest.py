@@ -139,19 +139,27 @@ class Log:
 class Stand:
     """A service under test, and what stands behind it."""
 
-    def __init__(self, use_cases: dict[str, UseCase], folder: Path, **options: Any) -> None:
+    def __init__(
+        self,
+        use_cases: dict[str, UseCase],
+        folder: Path,
+        runner: Callable[[Settings], Any] | None = None,
+        **options: Any,
+    ) -> None:
         self.log, self.measurements, self.truths = Log(), Store(), Store()
         self.serving = [serving(name, use_cases[name]) for name in ("films", "power")]
         self.settings = Settings(
             keys_file=folder / "keys.json", state=folder, **{"films": "films", **options}
         )
         self.models = Fixed(self.serving, ["prices"])
+        self.runner = runner and runner(self.settings)
         self.app = create_app(
             self.settings,
             self.models,
             log=self.log,
             measurements=self.measurements,
             truths=self.truths,
+            runner=self.runner,
         )
 
     @property

@@ -26,6 +26,7 @@ COMMANDS = {
     "replay": "replay.command:replay",
     "reproduce": "reproduce:reproduce",
     "rollback": "release:rollback",
+    "run-job": "run_job:run_job",
     "serve": "serve:serve",
     "status": "status:status",
     "tell": "orchestrated:tell",

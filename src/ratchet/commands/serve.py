@@ -17,7 +17,7 @@ from ratchet.config import loader_here
 if TYPE_CHECKING:
     from ratchet.serving.settings import Settings
 
-_PATHS = ("state", "keys_file")
+_PATHS = ("state", "keys_file", "model_output")
 
 
 @click.command()
@@ -63,7 +63,8 @@ def settings_here(env: str | None, given: Mapping[str, Any] | None = None) -> Se
     configured = {**_of_project(loader, project), **_of_file(loader), **(given or {})}
     settings = read_settings(configured, "serving")
     places = {name: project / getattr(settings, name) for name in _PATHS}
-    return settings.model_copy(update=places)
+    jobs = settings.jobs.model_copy(update={"folder": project / settings.jobs.folder})
+    return settings.model_copy(update={**places, "jobs": jobs, "env": env})
 
 
 def _of_file(loader: AbstractConfigLoader) -> dict[str, Any]:
@@ -81,6 +82,8 @@ def _of_project(loader: AbstractConfigLoader, project: Path) -> dict[str, Any]:
     parameters = loader["parameters"]
     return {
         "database_url": database_url(tracking_uri(entry["tracking_uri"], project), project),
+        "project": project,
+        "model_output": loader["globals"]["paths"]["model_output"],
         "bundles": project / entry["filepath"],
         "use_cases": [name for name, value in parameters.items() if isinstance(value, Mapping)],
     }

@@ -20,6 +20,7 @@ from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.params import Target
 from ratchet.serving.calls import Call, call_of
 from ratchet.serving.errors import Problem, of_row
+from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.keys import Keys
 from ratchet.serving.metrics import Metrics
 from ratchet.serving.models import (
@@ -50,6 +51,7 @@ class Service:
         log: where answers go; without one they are not written down.
         measurements: where measurements go.
         truths: where it goes what came true.
+        jobs: lets searches run.
         slow: requests that wait for a version that is not compiled.
     """
 
@@ -60,6 +62,7 @@ class Service:
     log: AnswerLog | None = None
     measurements: Measurements | None = None
     truths: Truths | None = None
+    jobs: Runner | None = None
     slow: int = 0
 
     def champion(self, use_case: str) -> Serving:

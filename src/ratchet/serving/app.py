@@ -5,6 +5,7 @@ Further pages and routes are a module with a router each, and a line in ``ROUTER
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -14,13 +15,14 @@ import ratchet
 from ratchet.serving import pages
 from ratchet.serving.answering import Service
 from ratchet.serving.errors import add_handlers
+from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.keys import Keys
 from ratchet.serving.metrics import Metrics
 from ratchet.serving.middleware import Bodies, Requests
 from ratchet.serving.models import AnswerLog, Measurements, Models, Truths
 from ratchet.serving.openapi import OpenApi
 from ratchet.serving.replays import Replays
-from ratchet.serving.routes import films, handing_in, health, home, load, metrics, predict
+from ratchet.serving.routes import films, handing_in, health, home, jobs, load, metrics, predict
 from ratchet.serving.security import Guard, check_exposure
 from ratchet.serving.settings import Settings
 
@@ -32,6 +34,7 @@ ROUTERS = (
     load.router,
     predict.router,
     handing_in.router,
+    jobs.router,
 )
 
 DESCRIPTION = """\
@@ -49,6 +52,7 @@ def create_app(
     log: AnswerLog | None = None,
     measurements: Measurements | None = None,
     truths: Truths | None = None,
+    runner: Runner | None = None,
     worker: int = 0,
 ) -> FastAPI:
     """Make the application.
@@ -59,6 +63,7 @@ def create_app(
         log: where answers are written down.
         measurements: where measurements go.
         truths: where it goes what came true.
+        runner: lets searches run.
         worker: number of this process, of several behind the same port.
 
     Raises:
@@ -67,7 +72,14 @@ def create_app(
     keys = Keys(settings.keys_file)
     check_exposure(settings, keys)
     service = Service(
-        settings, models, Metrics(models, log), keys, log, measurements=measurements, truths=truths
+        settings,
+        models,
+        Metrics(models, log),
+        keys,
+        log,
+        measurements=measurements,
+        truths=truths,
+        jobs=runner,
     )
 
     @asynccontextmanager
@@ -78,6 +90,9 @@ def create_app(
                 await log.start()
             stack.push_async_callback(models.stop)
             await models.start()
+            if runner is not None:
+                stack.push_async_callback(runner.stop)
+                await runner.begin()
             if ports := settings.metrics_ports:
                 server = service.metrics.serve(settings.metrics_host, ports[worker])
                 stack.callback(server.server_close)
@@ -95,6 +110,7 @@ def create_app(
     )
     app.state.service = service
     app.state.replays = Replays()
+    app.state.stopping = asyncio.Event()  # set when streams have to end
     for router in ROUTERS:
         app.include_router(router)
     pages.mount(app)

@@ -29,6 +29,7 @@ TITLES = {
     "too-large": "The request is too large",
     "media-type": "The body is not JSON",
     "unknown-use-case": "There is no such use case",
+    "unknown-job": "There is no such job",
     "nothing-serves": "Nothing serves yet",
     "busy": "Too much is waiting already",
     "key-needed": "A key is needed",

@@ -13,6 +13,8 @@ from ratchet.monitoring.measurements import Measurements
 from ratchet.release.ledger import Ledger
 from ratchet.serving.app import create_app
 from ratchet.serving.handover import Source
+from ratchet.serving.jobs.runner import Runner
+from ratchet.serving.jobs.store import JobStore
 from ratchet.serving.log import JoinedTruths, JournaledLog
 from ratchet.serving.measurements import StoredMeasurements
 from ratchet.serving.settings import Settings
@@ -42,6 +44,7 @@ def application(settings: Settings, worker: int = 0) -> FastAPI:
         log=log,
         measurements=measurements,
         truths=JoinedTruths(log, models),
+        runner=Runner(settings, JobStore(url)),
         worker=worker,
     )
 

@@ -54,16 +54,21 @@ def serve(settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready."""
+    """Says when it is ready, and lets streams end when it stops."""
 
-    def __init__(self, config: uvicorn.Config, message: str) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, message: str) -> None:
         super().__init__(config)
-        self._message = message
+        self._application, self._message = app, message
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             print(self._message, flush=True)  # noqa: T201 - for whoever has started it
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A stream of events ends when it is told so, and not before: we would wait for it.
+        self._application.state.stopping.set()
+        await super().shutdown(sockets)
 
 
 def _run_worker(settings: Settings, listener: socket.socket, number: int) -> None:
@@ -96,7 +101,7 @@ def run(settings: Settings, app: FastAPI, listener: socket.socket, number: int =
     )
     name = f"Worker {number + 1} of {settings.workers}" if settings.workers > 1 else "Ratchet"
     message = f"{name} serves at {settings.address} (process {os.getpid()})"
-    server = _Server(config, message)
+    server = _Server(config, app, message)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again when all is done
         server.run([listener])
 

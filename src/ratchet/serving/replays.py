@@ -35,6 +35,20 @@ class _Kept:
     response: Response | None = None
 
 
+def idempotency_key(request: Request) -> str | None:
+    """The key of a request, where it has one.
+
+    Raises:
+        Problem: it is none.
+    """
+    given = request.headers.get(HEADER)
+    if given is not None and not _KEY.fullmatch(given):
+        raise Problem(
+            422, "reused-key", "Idempotency-Key: expected up to 200 visible ASCII characters"
+        )
+    return given
+
+
 class Replays:
     """Responses by client, route and key.
 
@@ -56,13 +70,9 @@ class Replays:
         Raises:
             Problem: the key was used for another body, or its first request is not done yet.
         """
-        given = request.headers.get(HEADER)
+        given = idempotency_key(request)
         if given is None:
             return await work()
-        if not _KEY.fullmatch(given):
-            raise Problem(
-                422, "reused-key", "Idempotency-Key: expected up to 200 visible ASCII characters"
-            )
         key = (call_of(request).actor or "", request.url.path, given)
         digest = sha256(await request.body()).digest()
         if (response := self._known(key, digest)) is not None:

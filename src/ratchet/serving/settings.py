@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -60,6 +61,31 @@ class Limits(_Group):
     idle_seconds: Positive = 30.0
 
 
+class Jobs(_Group):
+    """How searches are run that are asked for over HTTP.
+
+    Attributes:
+        folder: where each has a folder of its own.
+        at_a_time: how many run at the same time; others wait.
+        budget: trials of all networks together that one may ask for.
+        processes: how many processes of one train side by side; by default a core is left free.
+        promote: let a winner serve at once that the gate promotes; a person decides otherwise.
+        wait_seconds: how long ``?wait=1`` waits at most.
+    """
+
+    folder: Path = Path("data/jobs")
+    at_a_time: Count = 1
+    budget: Count = 600
+    processes: Annotated[int, Field(ge=1)] | None = None
+    promote: bool = False
+    wait_seconds: Positive = 3600.0
+
+    @property
+    def training_processes(self) -> int:
+        """How many processes of a job train side by side."""
+        return self.processes or max(1, (os.cpu_count() or 2) - 1)
+
+
 class Settings(_Group):
     """Settings of a serving process.
 
@@ -85,6 +111,10 @@ class Settings(_Group):
         queue_rows: answers that may wait for the prediction log; beyond that requests get a 503.
         stop_seconds: time that requests have to end after SIGTERM.
         limits: how much may be asked for.
+        project: folder of the project, whose code and configuration searches run with.
+        env: environment of that configuration; Kedro's default otherwise.
+        model_output: folder with what the monitoring has found.
+        jobs: how searches are run.
     """
 
     host: str = "127.0.0.1"
@@ -107,6 +137,10 @@ class Settings(_Group):
     queue_rows: Count = 20_000
     stop_seconds: Annotated[float, Field(gt=0, le=60)] = 4.0
     limits: Limits = Limits()
+    project: Path = Path()
+    env: str | None = None
+    model_output: Path = Path("data/07_model_output")
+    jobs: Jobs = Jobs()
 
     @model_validator(mode="after")
     def _keep_ports_apart(self) -> Self:
@@ -195,6 +229,6 @@ def _explain(problem: Mapping[str, Any]) -> str:
     path = ".".join(map(str, problem["loc"]))
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        group = Limits if problem["loc"][:1] == ("limits",) else Settings
+        group = {"limits": Limits, "jobs": Jobs}.get(str(problem["loc"][0]), Settings)
         message = f"unknown key; allowed are {', '.join(group.model_fields)}"
     return f"{path}: {message}" if path else message

@@ -51,6 +51,39 @@ def save(
         (partial / _CARD).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+def save_files(model: RecurrentRegressor, stem: Path, about: Mapping[str, Any]) -> dict[str, Path]:
+    """Write a fitted regressor as files beside each other, for use without this project.
+
+    Args:
+        model: the regressor.
+        stem: path of the files without their endings; its folder is made.
+        about: what else is known of it.
+
+    Returns:
+        ``network`` (``<stem>.keras``, from scaled windows to scaled targets), ``scaler``
+        (``<stem>_scaler.json``) and ``card`` (``<stem>.json``, with the hashes of the two).
+
+    Raises:
+        NotFittedError: the regressor is not fitted.
+    """
+    check_is_fitted(model)
+    files = {
+        "network": stem.with_name(f"{stem.name}.keras"),
+        "scaler": stem.with_name(f"{stem.name}_scaler.json"),
+        "card": stem.with_name(f"{stem.name}.json"),
+    }
+    card = _card(model)
+    with atomic_write(files["network"]) as partial:
+        model.keras_model().save(partial)
+    with atomic_write(files["scaler"]) as partial:
+        partial.write_text(json.dumps(card.pop("scaler"), indent=1), encoding="utf-8")
+    hashes = {files[kind].name: _file_hash(files[kind]) for kind in ("network", "scaler")}
+    with atomic_write(files["card"]) as partial:
+        content = {**card, **about, "sha256": hashes}
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return files
+
+
 def load(folder: str | Path) -> RecurrentRegressor:
     """Read a regressor that ``save`` wrote.
 

@@ -32,7 +32,15 @@ from ratchet.learning.search.trials import Trials
 class OnProgress(Protocol):
     """Called while a search runs."""
 
-    def __call__(self, done: int, total: int, best: float, members: int = 1, /) -> None:
+    def __call__(
+        self,
+        done: int,
+        total: int,
+        best: float,
+        members: int = 1,
+        finished: Sequence[tuple[Point, float]] = (),
+        /,
+    ) -> None:
         """Take the state of a search.
 
         Args:
@@ -40,6 +48,7 @@ class OnProgress(Protocol):
             total: fits, or trials, in all.
             best: best mean score so far, NaN as long as there is none.
             members: trials trained together in what was done last.
+            finished: of recurrent candidates these trials: the point, and its score.
         """
 
 
@@ -202,7 +211,7 @@ class Search(BaseSearchCV):
                 cache(lambda: stack.enter_context(open_crew(self.engine, job, self.n_jobs))),
                 group_size=self.group_size,
                 top_k=None if self.top_k == "all" else int(self.top_k),
-                told=lambda done, best, members: self._tell(done, plan.total, best, members),
+                told=lambda done, *rest: self._tell(done, plan.total, *rest),
             )
             self._tell(0, plan.total, math.nan)
             strategies.run(plan, trials.evaluate)
@@ -222,7 +231,7 @@ class Search(BaseSearchCV):
         self.best_params_ = points[self.best_index_]
         self.best_score_ = self.cv_results_["mean_test_score"][self.best_index_]
 
-    def _tell(self, done: int, total: int, best: float, *members: int) -> None:
+    def _tell(self, done: int, total: int, best: float, *members: Any) -> None:
         if self.on_progress:
             self.on_progress(done, total, best, *members)
 

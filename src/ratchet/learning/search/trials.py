@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,9 @@ from ratchet.learning.search.schedule import Crew, Task
 from ratchet.learning.search.store import Record, Store, digest
 from ratchet.learning.search.strategies import Batch, Point
 
-Told = Callable[[int, float, int], None]
-"""Called with the evaluations done, the best score so far, and the members of the last group."""
+Told = Callable[[int, float, int, Sequence[tuple[Point, float]]], None]
+"""Called with the evaluations done, the best score so far, the members of the last group, and these
+with their scores."""
 
 
 @dataclass(eq=False)
@@ -128,7 +129,7 @@ class Trials:
             trial.rung += trial not in going
         self._settle({}, going_on=trials)
         if len(going) < len(trials):
-            self._tell(len(trials) - len(going), 0)
+            self._tell(len(trials) - len(going), [])
         waiting: dict[str, list[Trial]] = {}
         for members in in_groups(going, [self._shared(trial) for trial in going], self._group_size):
             key = digest([[trial.key for trial in members], batch.epochs])
@@ -213,7 +214,7 @@ class Trials:
             self._groups[trial.file] = members
             if self._store.has_arrays("weights", trial.file):
                 self._with_weights.add(trial.file)
-        self._tell(len(members), len(members))
+        self._tell(len(members), members)
 
     def _settle(
         self, fresh: Mapping[str, list[NDArray[Any]]], going_on: list[Trial] | None = None
@@ -258,10 +259,11 @@ class Trials:
             fold["status"] != "completed" or fold["epochs"] >= most for fold in trial.folds
         )
 
-    def _tell(self, evaluated: int, members: int) -> None:
+    def _tell(self, evaluated: int, members: Sequence[Trial]) -> None:
         self._done += evaluated
         best = max((_finite(trial.score) for trial in self.all), default=-math.inf)
-        self._told(self._done, best if math.isfinite(best) else math.nan, members)
+        finished = [(trial.point, trial.score) for trial in members]
+        self._told(self._done, best if math.isfinite(best) else math.nan, len(members), finished)
 
 
 def _finite(score: float) -> float:

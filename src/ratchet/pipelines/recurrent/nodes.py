@@ -103,7 +103,7 @@ def fit_networks(
 
     def finished(n: int) -> tuple[Any, DataFrame]:
         first = assemble(base, used[:n], train, target)
-        held_out = _predict(first, validation, target)
+        held_out = predict_held_out(first, validation, target)
         model = assemble(base_of_both, again[:n], both, target)
         return finish(model, held_out, validation, target), held_out
 
@@ -114,7 +114,7 @@ def fit_networks(
     return (*best, model, search.head(len(used)), held_out)
 
 
-def _predict(model: Any, frame: DataFrame, target: Target) -> DataFrame:
+def predict_held_out(model: Any, frame: DataFrame, target: Target) -> DataFrame:
     """Predictions in the terms of the series, not calibrated."""
     import pandas as pd
 
@@ -126,4 +126,9 @@ def _as_losses(on_progress: Any) -> Any:
     """The search tells scores, of which the best is the greatest; people compare losses."""
     if on_progress is None:
         return None
-    return lambda done, total, best, *members: on_progress(done, total, -best, *members)
+
+    def report(done: int, total: int, best: float, members: int = 1, finished: Any = (), /) -> None:
+        losses = [(point, -score) for point, score in finished]
+        on_progress(done, total, -best, members, losses)
+
+    return report

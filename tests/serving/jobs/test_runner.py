@@ -1,0 +1,247 @@
+"""One job runs at a time, its end is noted whoever watches, and a cancelled one ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, Order, TrainRequest
+from ratchet.serving.jobs.runner import LOG, Runner, SystemProcess, start_process
+from ratchet.serving.jobs.store import JobStore
+from ratchet.serving.settings import Jobs, Settings
+
+FAST = TrainRequest(mode="fast", model_ids=[1]).model_dump(mode="json")
+
+
+class FakeProcess:
+    def __init__(self, pid: int, started: str | None = "1") -> None:
+        self.pid, self.started, self.alive = pid, started, True
+        self.signals: list[int] = []
+
+    def is_alive(self) -> bool:
+        return self.alive
+
+    def kill(self, number: int) -> None:
+        self.signals.append(number)
+        if number == signal.SIGKILL:
+            self.alive = False
+
+
+class Bench:
+    """A runner whose processes are made up."""
+
+    def __init__(self, folder: Path, **options: object) -> None:
+        self.settings = Settings(jobs=Jobs(folder=folder / "jobs", **options))
+        self.store = JobStore(f"sqlite:///{folder / 'jobs.db'}")
+        self.processes: list[FakeProcess] = []
+        self.orders: list[Order] = []
+        self.now = 0.0
+        self.runner = self.another()
+
+    def another(self) -> Runner:
+        """Like one of a service that was started again."""
+        return Runner(
+            self.settings, self.store, start=self._start, find=self._find, clock=lambda: self.now
+        )
+
+    def _start(self, folder: Path, order: Order) -> FakeProcess:
+        assert (folder / ORDER).is_file()
+        self.orders.append(order)
+        self.processes.append(FakeProcess(1000 + len(self.processes)))
+        return self.processes[-1]
+
+    def _find(self, pid: int, started: str | None) -> FakeProcess:
+        return next(each for each in self.processes if (each.pid, each.started) == (pid, started))
+
+    def add(self) -> str:
+        return self.store.add(FAST, "ann")[0].id
+
+    def state(self, *jobs: str) -> list[str]:
+        return [self.store.get(job).status for job in jobs]
+
+    def leave(self, job: str, name: str, content: object) -> None:
+        (self.runner.folder(job) / name).write_text(json.dumps(content))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_one_runs_and_the_next_when_it_has_ended(bench):
+    first, second = bench.add(), bench.add()
+
+    bench.runner.once()
+    assert bench.state(first, second) == ["running", "queued"]
+    bench.runner.once()
+    assert len(bench.processes) == 1
+    bench.leave(first, RESULT, {"result": {"winner": {}}})
+    bench.processes[0].alive = False
+    bench.runner.once()
+
+    assert bench.state(first, second) == ["completed", "running"]
+    assert bench.store.get(first).result == {"result": {"winner": {}}}
+    assert [order.actor for order in bench.orders] == ["ann", "ann"]
+
+
+def test_several_run_where_that_is_set(tmp_path):
+    bench = Bench(tmp_path, at_a_time=2)
+    jobs = [bench.add() for _ in range(3)]
+
+    bench.runner.once()
+
+    assert bench.state(*jobs) == ["running", "running", "queued"]
+
+
+def test_a_service_that_was_started_again_goes_on_watching(bench):
+    job, waiting = bench.add(), bench.add()
+    bench.runner.once()
+
+    later = bench.another()
+    later.once()
+    assert bench.state(job, waiting) == ["running", "queued"]
+    bench.leave(job, RESULT, {"result": {}})
+    bench.processes[0].alive = False
+    later.once()
+
+    assert bench.state(job, waiting) == ["completed", "running"]
+
+
+def test_a_job_whose_process_was_never_started_waits_again(bench):
+    job = bench.add()
+    bench.store.start(job, bench.runner._host)  # and the service ends here
+
+    bench.runner.once()
+
+    assert bench.state(job) == ["running"]
+    assert len(bench.processes) == 1
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        ({FAILURE: {"error": "no use case 'x'"}}, "no use case 'x'"),
+        ({}, "was killed"),
+        ({RESULT: "half"}, "was killed"),
+    ],
+)
+def test_why_a_process_has_failed_is_told(bench, left, told):
+    job = bench.add()
+    bench.runner.once()
+    for name, content in left.items():
+        bench.leave(job, name, content)
+        if content == "half":
+            (bench.runner.folder(job) / name).write_text('{"resul')
+    (bench.runner.folder(job) / LOG).write_text("it was\n\nat work\n")
+    bench.processes[0].alive = False
+
+    bench.runner.once()
+
+    assert bench.state(job) == ["failed"]
+    error = bench.store.get(job).error
+    assert told in error
+    assert left.keys() == {FAILURE} or "it was / at work" in error
+
+
+def test_a_cancelled_job_is_told_to_end_and_then_killed(bench):
+    job = bench.add()
+    bench.runner.once()
+    bench.store.cancel(job)
+
+    bench.runner.once()
+    bench.now = 1.0
+    bench.runner.once()
+    assert bench.processes[0].signals == [signal.SIGTERM]
+    bench.now = 20.0
+    bench.runner.once()
+    bench.runner.once()
+
+    assert signal.SIGKILL in bench.processes[0].signals
+    assert bench.state(job) == ["cancelled"]
+
+
+def test_one_that_was_done_before_it_could_be_cancelled_is_done(bench):
+    job = bench.add()
+    bench.runner.once()
+    bench.store.cancel(job)
+    bench.leave(job, RESULT, {"result": {}})
+    bench.processes[0].alive = False
+
+    bench.runner.once()
+
+    assert bench.state(job) == ["completed"]
+
+
+def test_jobs_of_another_machine_are_left_alone(bench):
+    job = bench.add()
+    bench.store.start(job, "elsewhere")
+    bench.store.note_process(job, 1, "1")
+
+    bench.runner.once()
+
+    assert bench.state(job) == ["running"]
+
+
+def test_a_process_that_cannot_be_started_fails_its_job(bench):
+    def start(*_: object) -> FakeProcess:
+        raise OSError("no memory")
+
+    job = bench.add()
+
+    Runner(bench.settings, bench.store, start=start).once()
+
+    assert "no memory" in bench.store.get(job).error
+
+
+def test_a_process_is_ended_with_its_group(tmp_path):
+    code = "import subprocess,sys,time; c=subprocess.Popen([sys.executable,'-c','import time; time.sleep(60)']); print(c.pid, flush=True); time.sleep(60)"  # noqa: E501
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    )
+    inner = int(child.stdout.readline())
+    found = SystemProcess(child.pid, None)
+    assert found.is_alive()
+
+    found.kill(signal.SIGTERM)
+
+    assert child.wait(timeout=10) == -signal.SIGTERM
+    assert _ends(inner)
+    child.stdout.close()
+
+
+def test_another_process_with_the_same_id_is_not_ours():
+    assert not SystemProcess(os.getpid(), "some other moment").is_alive()
+
+
+def test_the_process_that_is_started_is_that_of_the_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("RATCHET_SERVING", "secret settings")
+    order = Order(job="j", request=TrainRequest(use_case="nothing", model_ids=[1]))
+    (tmp_path / ORDER).write_text(order.model_dump_json())
+
+    process = start_process(tmp_path, order, tmp_path)  # no project is here
+
+    deadline = time.monotonic() + 60
+    while process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not process.is_alive()
+    assert "No such command" in (tmp_path / LOG).read_text()
+
+
+def _ends(pid: int) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
