@@ -257,9 +257,9 @@ class Job:
         from ratchet.pipelines.recurrent.ranking import rank_networks
 
         catalog, name = self._catalog, self.order.request.use_case
-        rows = [catalog.load(f"{name}.{part}") for part in ("train", "validation")]
-        found = [catalog.load(f"{self._network_at}.{noun}") for noun in ("top", "search")]
-        return rank_networks(*rows, *self._parameters(), *found)
+        train, validation = (catalog.load(f"{name}.{part}") for part in ("train", "validation"))
+        top, search = (catalog.load(f"{self._network_at}.{noun}") for noun in ("top", "search"))
+        return rank_networks(train, validation, *self._parameters(), top, search)
 
     def _keep_winner(self, winner: Ranked) -> None:
         """Put the winner before the others, so that it is what is fitted and scored."""
@@ -376,7 +376,7 @@ def network_params(order: Order, network: Network | None) -> dict[str, Any]:
     request = order.request
     known = network.param_grid if network else {}
     epochs = network.epochs if network else 50
-    grid = {
+    grid: dict[str, list[Any]] = {
         "units": [32, 64],
         "dropout": [0.1, 0.2, 0.3],
         "learning_rate": [0.001, 0.0005],

@@ -229,6 +229,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
     path = ".".join(map(str, problem["loc"]))
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        group = {"limits": Limits, "jobs": Jobs}.get(str(problem["loc"][0]), Settings)
+        groups: dict[str, type[_Group]] = {"limits": Limits, "jobs": Jobs}
+        group = groups.get(str(problem["loc"][0]), Settings)
         message = f"unknown key; allowed are {', '.join(group.model_fields)}"
     return f"{path}: {message}" if path else message
