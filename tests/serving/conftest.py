@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.compiled.fields import Contract, contract_of
 from ratchet.params import UseCase
 from ratchet.serving.app import create_app
 from ratchet.serving.models import Answered, Fixed, QueueFullError, Serving, Taken
@@ -54,11 +56,17 @@ class Ruled:
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
         self.asked += rows
+        self.contract.read_rows(rows)
         return [self._one(number, row) for number, row in enumerate(rows)]
+
+    @cached_property
+    def contract(self) -> Contract:
+        return contract_of(self._serving().use_case)
 
     def _one(self, number: int, row: Row) -> Answer:
         serving = self._serving()
-        self._check(number, row, serving)
+        if str(row.get("time", "")) >= "2016":
+            raise RequestError("measurements are missing", kind="conflict", row=number)
         data = serving.use_case.data
         key = str(row.get(data.key) or f"{serving.name}@{row.get(data.time or '')}")
         predictions = {
@@ -71,21 +79,6 @@ class Ruled:
         series = serving.name if data.series else None
         time = dt.datetime(2015, 1, 1) if data.series else None
         return Answer(key, predictions, time=time, series=series, not_given=missing)
-
-    def _check(self, number: int, row: Row, serving: Serving) -> None:
-        kinds: dict[str, Any] = {"list": list, "string": str, "date": str}
-        for name in row:
-            if name not in serving.inputs:
-                raise RequestError(f"there is no field '{name}'", field=name, row=number)
-        for name, optional in serving.inputs.items():
-            value = row.get(name)
-            if value is None and optional:
-                continue
-            kind = kinds.get(serving.use_case.data.columns[name].type, int | float)
-            if isinstance(value, bool) or not isinstance(value, kind):
-                raise RequestError(f"expected another type in '{name}'", field=name, row=number)
-            if name == "time" and str(value) >= "2016":
-                raise RequestError("measurements are missing", kind="conflict", row=number)
 
     def observe(self, rows: Sequence[Row]) -> None:
         self.observed += rows

@@ -260,7 +260,7 @@ def test_home_is_json_for_programs_and_a_page_for_people(stand):
 
 
 def test_metrics_count_requests_rows_classes_and_versions(stand, film):
-    stand.post("/predict/films", [film, film])
+    stand.post("/predict/films", [film, {**film, "film": 8}])
     stand.post("/predict/films", {})
     stand.ask("GET", "/nowhere")
 
