@@ -79,9 +79,11 @@ def _of_project(loader: AbstractConfigLoader, project: Path) -> dict[str, Any]:
     from ratchet.database import database_url, tracking_uri
 
     entry = registry_entry(loader)
+    uri = tracking_uri(entry["tracking_uri"], project)
     parameters = loader["parameters"]
     return {
-        "database_url": database_url(tracking_uri(entry["tracking_uri"], project), project),
+        "database_url": database_url(uri, project),
+        "tracking_uri": uri,
         "project": project,
         "model_output": loader["globals"]["paths"]["model_output"],
         "bundles": project / entry["filepath"],

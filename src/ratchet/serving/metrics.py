@@ -19,6 +19,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     Summary,
+    disable_created_metrics,
     start_http_server,
 )
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
@@ -27,6 +28,8 @@ from prometheus_client.registry import Collector
 
 from ratchet.compiled.answers import Answer
 from ratchet.serving.models import AnswerLog, Models, Serving
+
+disable_created_metrics()  # a series more for each, which nobody asks for
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 """Seconds: the bars of the service are 5 and 20 ms, the alerts of the use cases 500 ms."""

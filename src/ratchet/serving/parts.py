@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
@@ -61,7 +59,7 @@ def watcher_of(settings: Settings, engine: Engine) -> Watcher:
     """What follows the ledger of a project."""
     url = settings.database_url
     # MLflow is asked for versions only that the ledger has no digest of.
-    tracking = os.environ.get("MLFLOW_TRACKING_URI") or url
+    tracking = settings.tracking_uri or url
     return Watcher(
         Ledger(engine),
         Source(tracking, str(settings.bundles), url),

@@ -97,6 +97,7 @@ class Settings(_Group):
             ports; without one they are at ``/metrics`` of the service.
         metrics_host: address of the metrics' port.
         database_url: database of decisions and predictions.
+        tracking_uri: where MLflow tracks; that database by default.
         bundles: folder of the versions.
         state: folder of the service's own files: the journal of answers, and the like.
         keys_file: who may do what, see ``kedro ratchet keys``.
@@ -123,6 +124,7 @@ class Settings(_Group):
     metrics_port: Port | None = None
     metrics_host: str = "127.0.0.1"
     database_url: str = "sqlite:///mlflow.db"
+    tracking_uri: str | None = None
     bundles: Path = Path("data/06_models/bundles")
     state: Path = Path("data/serving")
     keys_file: Path = Path("conf/local/api_keys.json")
