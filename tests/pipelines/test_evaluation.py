@@ -60,8 +60,8 @@ class Teller(RegressorMixin, BaseEstimator):
     def predict(self, X: pd.DataFrame) -> np.ndarray:
         return np.clip(X["size"].to_numpy() + self.error, 0, 10)
 
-    def predict_interval(self, X: pd.DataFrame) -> np.ndarray:
-        return np.clip(self.predict(X)[:, None] + [-1, 1], 0, 10)
+    def predict_with_interval(self, X: pd.DataFrame) -> np.ndarray:
+        return np.clip(self.predict(X)[:, None] + [0, -1, 1], 0, 10)
 
 
 class Guesser(ClassifierMixin, BaseEstimator):

@@ -744,7 +744,7 @@ class Upgraded:
     def _fail(self, *rows: Any) -> Any:
         raise AttributeError("'Ridge' object has no attribute 'positive'")
 
-    transform = predict = predict_interval = predict_proba = _fail
+    transform = predict = predict_with_interval = predict_proba = _fail
 
 
 @pytest.mark.parametrize("target", ["success", "rating"])

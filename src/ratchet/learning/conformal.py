@@ -112,8 +112,17 @@ class ConformalRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
 
     def predict_interval(self, X: Any) -> Array:
         """Give lower and upper end for each row: shape (n, 2), in units of the target."""
+        return self.predict_with_interval(X)[:, 1:]
+
+    def predict_with_interval(self, X: Any) -> Array:
+        """Give prediction, lower and upper end for each row by asking the estimator once.
+
+        Returns:
+            Shape (n, 3), in units of the target.
+        """
         prediction = self.predict(X)
-        ends = np.column_stack([prediction - self.quantile_, prediction + self.quantile_])
+        width = self.quantile_
+        ends = np.column_stack([prediction, prediction - width, prediction + width])
         return np.clip(ends, *self._limits())
 
     @property

@@ -21,7 +21,7 @@ Array = npt.NDArray[np.float64]
 
 
 def _has_intervals(model: RelativeRegressor) -> bool:
-    return hasattr(getattr(model, "estimator_", model.estimator), "predict_interval")
+    return hasattr(getattr(model, "estimator_", model.estimator), "predict_with_interval")
 
 
 class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
@@ -90,9 +90,19 @@ class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
 
         There only when the estimator has intervals, as a ``ConformalRegressor`` does.
         """
+        return self.predict_with_interval(X)[:, 1:]
+
+    @available_if(_has_intervals)  # type: ignore[untyped-decorator]
+    def predict_with_interval(self, X: pd.DataFrame) -> Array:
+        """Give prediction, lower and upper end for each row by asking the estimator once.
+
+        Returns:
+            Shape (n, 3), in units of the target.
+        """
         check_is_fitted(self)
         features, level, scale = self._parts(X)
-        relative: Array = np.asarray(self.estimator_.predict_interval(features), dtype=np.float64)
+        told = self.estimator_.predict_with_interval(features)
+        relative: Array = np.asarray(told, dtype=np.float64)
         return self._clip(level[:, None] + scale[:, None] * relative)
 
     def _clip(self, values: Array) -> Array:

@@ -78,10 +78,11 @@ def _of_steps(typed: DataFrame, use_case: UseCase, statistics: DataFrame, asked:
     target = only_target(targets)
     layout = lay_out_steps(typed, data, target, Needs(use_case).required)
     primary = derive_columns(layout.rows, data)
-    rows = complete(make_views(primary, data, features, target)) & layout.under_way
+    views = make_views(primary, data, features, target)
+    rows = complete(views) & layout.under_way
     if asked is not None:
         rows &= _places(primary, typed[asked], use_case).reshape(rows.shape)
-    return window_features(primary, data, features, targets, statistics, rows)
+    return window_features(primary, data, features, targets, statistics, rows, views)
 
 
 def _places(primary: DataFrame, asked: DataFrame, use_case: UseCase) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ratchet.errors import ConfigError, DataError
@@ -88,6 +89,7 @@ def window_features(
     targets: dict[str, Any],
     statistics: DataFrame,
     rows: Any = None,
+    views: Sequence[Any] | None = None,
 ) -> DataFrame:
     """Gather what a forecast may see, for every step that is forecast.
 
@@ -99,6 +101,7 @@ def window_features(
         statistics: units of the series, see ``series_statistics``; a series that they do not know
             takes the mean of the others.
         rows: steps that are forecast, shape (steps, series); by default those with a ``split``.
+        views: what ``make_views`` gives for these rows, where they were made before.
 
     Returns:
         Frame indexed by the row key, ordered by time and series: source columns of the features at
@@ -127,7 +130,7 @@ def window_features(
         values, features.windows.horizon, target.learn, *units[["mean", "rms"]].to_numpy().T
     )
     chosen = primary[rows.ravel()].set_index(SERIES_KEY)
-    views = make_views(primary, data, features, target)
+    views = views or make_views(primary, data, features, target)
     seen = take(views, rows, row_terms["level"], row_terms["scale"]).set_index(chosen.index)
     about: dict[str, Any] = {SERIES: chosen[SERIES], f"{SERIES_PREFIX}time": utc(chosen[data.time])}
     about |= {f"{SERIES_PREFIX}{name}": term[rows] for name, term in row_terms.items()}

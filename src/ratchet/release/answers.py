@@ -56,9 +56,8 @@ def tidy_answers(model: Any, inputs: pd.DataFrame, target: Target) -> pd.DataFra
         ``prediction``, and ``low`` and ``high`` of a number or ``probability_<class>`` of classes.
     """
     if not target.is_classes:
-        rows = pd.DataFrame({"prediction": model.predict(inputs)}, index=inputs.index)
-        rows[["low", "high"]] = model.predict_interval(inputs)
-        return rows
+        told = model.predict_with_interval(inputs)
+        return pd.DataFrame(told, columns=["prediction", "low", "high"], index=inputs.index)
     classes, probabilities = list(model.classes_), model.predict_proba(inputs)
     names = [f"probability_{name}" for name in classes]
     rows = pd.DataFrame(probabilities, columns=names, index=inputs.index)

@@ -125,9 +125,9 @@ class _Link:
     def __init__(self, asked: pd.Series[Any], seen: pd.Series[Any], days: _Days) -> None:
         # Events that list nobody who is asked for say nothing: a single row looks at few.
         wanted = {name for cell in asked for name in _listed(cell, str(asked.name))}
-        told = [not wanted.isdisjoint(_listed(cell, str(seen.name))) for cell in seen]
-        place = np.flatnonzero(told)
-        cell, name = _pairs([*asked, *seen.iloc[place]], str(asked.name))
+        lists = _all_listed(seen)
+        place = _listing(lists, wanted)
+        cell, name = _pairs([*asked, *(lists[at] for at in place)], str(asked.name))
         of_row = cell < len(asked)
         self.row, self.event = cell[of_row], place[cell[~of_row] - len(asked)]
         self.key = name[of_row] * days.n + days.looked_up[self.row]
@@ -170,10 +170,17 @@ def _rank_days(looked_up: pd.Series[Any], available: pd.Series[Any]) -> _Days:
     if looked_up.isna().any():
         first = looked_up.index[looked_up.isna()][0]
         raise ValueError(f"column {looked_up.name!r} has no date in row {first!r}")
-    dates = pd.concat([pd.to_datetime(looked_up), pd.to_datetime(available)])
+    dates = pd.concat([_dates(looked_up), _dates(available)])
     rank, calendar = pd.factorize(dates, sort=True)
     rank = rank.astype(np.int64)
     return _Days(rank[: len(looked_up)], rank[len(looked_up) :], max(len(calendar), 1))
+
+
+def _dates(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Dates; pandas would look through those that are dates already."""
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return values
+    return pd.to_datetime(values)
 
 
 def _pairs(cells: Sequence[Any], column: str) -> tuple[Ints, Ints]:
@@ -186,6 +193,22 @@ def _pairs(cells: Sequence[Any], column: str) -> tuple[Ints, Ints]:
     size = max(len(names), 1)
     pair = pd.unique(position[listed] * size + code[listed])
     return pair // size, pair % size
+
+
+def _listing(lists: Sequence[Sequence[Any]], wanted: set[Any]) -> Ints:
+    """Places of the lists that hold one of the wanted names."""
+    sizes = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+    names = map(wanted.__contains__, chain.from_iterable(lists))
+    is_wanted = np.fromiter(names, dtype=bool, count=int(sizes.sum()))
+    return np.unique(np.repeat(np.arange(len(lists)), sizes)[is_wanted])
+
+
+def _all_listed(cells: pd.Series[Any]) -> list[Sequence[Any]]:
+    """What each cell lists; there are many, and few kinds of them."""
+    given = cells.tolist()
+    if {*map(type, given)} <= {list, tuple, np.ndarray, type(None)}:
+        return [() if cell is None else cell for cell in given]
+    return [_listed(cell, str(cells.name)) for cell in given]
 
 
 def _listed(cell: Any, column: str) -> Sequence[Any] | NDArray[Any]:

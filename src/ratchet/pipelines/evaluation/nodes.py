@@ -70,9 +70,8 @@ def _predict(model: Any, frame: DataFrame, target: Target) -> DataFrame:
         return tidy(model.predict_proba(seen), y, frame, target)
     found = confidence_of(model)
     check_unchanged(target, "confidence", found=found, asked=target.confidence)
-    rows = tidy(model.predict(seen), y, frame, target)
-    rows[["low", "high"]] = model.predict_interval(seen)
-    return rows
+    prediction, low, high = model.predict_with_interval(seen).T
+    return tidy(prediction, y, frame, target).assign(low=low, high=high)
 
 
 def judge_best(
