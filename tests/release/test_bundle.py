@@ -353,7 +353,7 @@ def test_raw_fields_and_features_give_the_same_answers(written, contents_of, kin
         pd.testing.assert_frame_equal(rows, expected[name], rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["films", "shops"])
+@pytest.mark.parametrize("kind", ["films", "stack"])
 def test_neither_the_order_of_columns_nor_other_columns_change_an_answer(
     written, contents_of, kind
 ):
@@ -408,7 +408,7 @@ def test_values_that_a_model_cannot_take_are_told(written, contents_of):
         open_bundle(written("films")).predict(rows)
 
 
-@pytest.mark.parametrize("kind", ["films", "shops"])
+@pytest.mark.parametrize("kind", ["films", "stack"])
 def test_no_rows_get_no_answers(written, contents_of, kind):
     bundle, features = open_bundle(written(kind)), contents_of(kind).features
 
@@ -535,8 +535,24 @@ def test_the_hash_of_rows_tells_microseconds_apart():
     assert hash_rows(days).startswith("4c0c0ba8e102")  # as bundles of earlier releases have it
 
 
-def test_latency_is_measured(written):
-    assert 0 < open_bundle(written("plain")).latency_ms(n=5) < 60_000
+@pytest.mark.parametrize("kind", ["films", "stack"])
+def test_latency_is_that_of_the_compiled_answer(written, monkeypatch, kind):
+    bundle = open_bundle(written(kind))
+    monkeypatch.setattr(Bundle, "answer", lambda *_: pytest.fail("pandas is asked"))
+
+    assert 0 < bundle.latency_ms(n=5) < 60_000
+
+
+def test_latency_of_what_does_not_compile_is_that_of_pandas(written, monkeypatch):
+    bundle = open_bundle(written("plain"))
+    bundle.golden[0]["answers"]["rating"]["prediction"] = 99.0  # so that it is refused
+    asked = []
+    answer = Bundle.answer
+    monkeypatch.setattr(Bundle, "answer", lambda *given: asked.append(1) or answer(*given))
+
+    assert bundle.compiled is None
+    assert 0 < bundle.latency_ms(n=3) < 60_000
+    assert len(asked) == 6
 
 
 def test_nothing_is_loaded_before_it_is_needed(written, monkeypatch):

@@ -221,13 +221,13 @@ def incidents(text):
 
 
 def test_a_slow_model_does_not_serve(made):
-    slow = incidents("[{kind: latency, from: 2024-01-14, to: 2024-01-14, ms: 501}]")
-    quick = incidents("[{kind: latency, from: 2024-01-14, to: 2024-01-14, ms: 499}]")
+    slow = incidents("[{kind: latency, from: 2024-01-14, to: 2024-01-14, ms: 101}]")
+    quick = incidents("[{kind: latency, from: 2024-01-14, to: 2024-01-14, ms: 99}]")
 
     assert happened(made({1: 0.5}, incidents=quick, weeks=2))[-1] == (7, "promote", v(1))
     event = walked(made({1: 0.5}, incidents=slow, weeks=2)).events[-1]
     assert (event.event, event.champion) == ("hold", v(0))
-    assert "an answer takes 501 ms" in event.reason
+    assert "an answer takes 101 ms" in event.reason
 
 
 def test_on_a_day_with_a_bad_file_nothing_is_done(made):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.compiled.columns import DerivedColumn, add_columns, derived_columns
 from ratchet.compiled.encoding import Encoding, compile_encoder
 from ratchet.compiled.fields import Contract, Values, contract_of
 from ratchet.compiled.history import History, compile_history
@@ -30,6 +31,8 @@ class RowAnswerer:
 
     Attributes:
         contract: what rows may and have to have.
+        parts: calendar columns that features are made of.
+        derived: derived columns that features are made of.
         features: columns of the rows -> what they are called among the features.
         history: what earlier rows tell, where models look at it.
         prefix: how columns of the history start among the features.
@@ -38,6 +41,8 @@ class RowAnswerer:
     """
 
     contract: Contract
+    parts: list[str]
+    derived: list[DerivedColumn]
     features: dict[str, str]
     history: History | None
     prefix: str
@@ -72,8 +77,10 @@ class RowAnswerer:
 
     def _columns(self, read: Sequence[Values]) -> dict[str, Any]:
         """Values by feature."""
+        made = self._made(read) if self.parts or self.derived else {}
         columns: dict[str, Any] = {
-            feature: [values[name] for values in read] for name, feature in self.features.items()
+            feature: made[name] if name in made else [values[name] for values in read]
+            for name, feature in self.features.items()
         }
         history = self.history
         if history is not None:
@@ -85,6 +92,23 @@ class RowAnswerer:
                 f"{self.prefix}{name}": told[:, place] for place, name in enumerate(history.columns)
             }
         return columns
+
+    def _made(self, read: Sequence[Values]) -> Mapping[str, Any]:
+        """Calendar and derived columns."""
+        fields, time = self.contract.fields, self.contract.time
+        sources = {name for column in self.derived for name in column.sources if name in fields}
+        given = {
+            name: np.array(
+                [values[name] for values in read],
+                dtype=np.float64 if fields[name].type in ("integer", "number") else object,
+            )
+            for name in sources
+        }
+        clock = None
+        if time is not None:
+            shown = [values[time].replace(tzinfo=None) for values in read]
+            clock = np.array(shown, dtype="datetime64[us]")
+        return add_columns(given, clock, self.parts, self.derived)
 
     def _looked_up(self, values: Values, row: int) -> int:
         name = self.history.looked_up if self.history else ""
@@ -151,15 +175,20 @@ def compile_rows(
     """
     from ratchet.compiled.estimators import compile_estimator
     from ratchet.params import HISTORY_PREFIX, apart
+    from ratchet.preparation.needs import closure
 
+    data, features = use_case.data, use_case.features
     contract = contract_of(use_case)
-    derived = [name for name in use_case.features.columns if name not in contract.fields]
-    if derived:
-        raise NotCompilable(f"the derived columns {derived} have no compiled form")
+    needed = closure(features.columns, data)
+    derived = derived_columns(data, needed)
+    if apart_from := [column.name for column in derived if column.back or column.ahead]:
+        raise NotCompilable(f"the derived columns {apart_from} look at other rows")
     encoding = compile_encoder(encoder, types)
     return RowAnswerer(
         contract=contract,
-        features={name: apart(name) for name in use_case.features.columns},
+        parts=[part for part in data.calendar if part in needed],
+        derived=derived,
+        features={name: apart(name) for name in features.columns},
         history=_compile_history(use_case, context),
         prefix=HISTORY_PREFIX,
         encoding=encoding,

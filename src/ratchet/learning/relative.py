@@ -90,7 +90,8 @@ class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
 
         There only when the estimator has intervals, as a ``ConformalRegressor`` does.
         """
-        return self.predict_with_interval(X)[:, 1:]
+        ends: Array = self.predict_with_interval(X)[:, 1:]
+        return ends
 
     @available_if(_has_intervals)  # type: ignore[untyped-decorator]
     def predict_with_interval(self, X: pd.DataFrame) -> Array:

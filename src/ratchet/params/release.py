@@ -41,7 +41,7 @@ class Release(Params):
         groups: column whose value several rows share that may be wrong in the same way, such as a
             customer or a machine; by default an entity that is found in the key. The key itself
             says that every row stands by itself, also in time.
-        max_latency_ms: time of one answer, 99th percentile.
+        max_latency_ms: time of one answer from raw fields, as it is served, 99th percentile.
         max_size_mb: size of the bundle.
         refit: whether the model is fitted once more, on all rows, after it was promoted.
         keep: bundles kept beside those that serve, served last, or wait for a decision.
@@ -55,7 +55,7 @@ class Release(Params):
     allowance: NotNegative = 0.05
     slices: Slices = Slices()
     groups: str | None = None
-    max_latency_ms: Positive = 500.0
+    max_latency_ms: Positive = 100.0
     max_size_mb: Positive = 500.0
     refit: Literal["none", "all"] = "none"
     keep: Annotated[int, Field(ge=0)] = 5

@@ -195,7 +195,7 @@ def _pairs(cells: Sequence[Any], column: str) -> tuple[Ints, Ints]:
     return pair // size, pair % size
 
 
-def _listing(lists: Sequence[Sequence[Any]], wanted: set[Any]) -> Ints:
+def _listing(lists: Sequence[Sequence[Any] | NDArray[Any]], wanted: set[Any]) -> Ints:
     """Places of the lists that hold one of the wanted names."""
     sizes = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
     names = map(wanted.__contains__, chain.from_iterable(lists))
@@ -203,7 +203,7 @@ def _listing(lists: Sequence[Sequence[Any]], wanted: set[Any]) -> Ints:
     return np.unique(np.repeat(np.arange(len(lists)), sizes)[is_wanted])
 
 
-def _all_listed(cells: pd.Series[Any]) -> list[Sequence[Any]]:
+def _all_listed(cells: pd.Series[Any]) -> list[Sequence[Any] | NDArray[Any]]:
     """What each cell lists; there are many, and few kinds of them."""
     given = cells.tolist()
     if {*map(type, given)} <= {list, tuple, np.ndarray, type(None)}:
