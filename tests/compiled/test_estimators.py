@@ -25,6 +25,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ratchet.compiled import estimators
 from ratchet.compiled.estimators import NotCompilable, compile_estimator
 from ratchet.compiled.store import dumps, loads
 from ratchet.learning.calibration import TemperatureScaling
@@ -34,7 +35,7 @@ from ratchet.learning.naive import SeasonalNaive
 from ratchet.learning.refitting import fit_again
 from ratchet.learning.relative import RelativeRegressor
 from ratchet.learning.stacking import as_columns, combiner, stack
-from ratchet.learning.trusted import dump, load
+from ratchet.learning.trusted import TRUSTED, dump, load
 
 CANDIDATES = [(task, name) for task, table in ESTIMATORS.items() for name in table]
 CLASSES = ["Alto", "Bajo", "Medio"]
@@ -273,6 +274,23 @@ def test_seasonal_forecasts_of_another_season():
     X = rows(40, 0, "forecasting").assign(naive_seasonal_7=2.0)
     run = check(SeasonalNaive(season=7).fit(X, truth(X)), X)
     assert run(X.to_numpy(float)).tolist() == [2.0] * 40
+
+
+def test_what_a_file_may_hold_compiles():
+    """All types on the allow-list, but for parts of others and those of the encoder."""
+    parts = {"dtype", "WindowScaler", "make_column_selector", "TreePredictor", "Tree", "Bunch"}
+    models = {
+        f"{name.partition('.')[0]}.{name.rpartition('.')[2]}"
+        for name in TRUSTED
+        if ".features." not in name and name.rpartition(".")[2] not in {*parts, "Booster"}
+    }
+    assert models <= set(estimators._COMPILERS)
+
+
+def test_what_is_not_fitted_does_not_compile():
+    for model in (Ridge(), ConformalRegressor(estimator=Ridge()), SimpleImputer()):
+        with pytest.raises(NotCompilable, match="is not fitted"):
+            compile_estimator(model, ["a"])
 
 
 def _categorical() -> Any:

@@ -50,7 +50,13 @@ def compile_estimator(model: Any, columns: Sequence[str]) -> Program:
     Raises:
         NotCompilable: the model, or a part of it, has no compiled form.
     """
-    compiled = _compile(model, list(columns)).program
+    try:
+        compiled = _compile(model, list(columns)).program
+    except (AttributeError, KeyError) as error:
+        # What was fitted stands in attributes that the libraries do not promise to keep.
+        raise NotCompilable(
+            f"{type(model).__name__} is not fitted, or by another version: {error}"
+        ) from error
     if not hasattr(model, "predict_proba"):
         return compiled
     return models.Classifier(compiled, tuple(str(name) for name in model.classes_))
