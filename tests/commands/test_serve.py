@@ -1,0 +1,100 @@
+"""``kedro ratchet serve`` and ``keys``: what they make of the configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ratchet.commands import ratchet
+from ratchet.commands.serve import settings_here
+from ratchet.serving.keys import Keys
+from ratchet.serving.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_the_project(project):
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(project)
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(ratchet, list(arguments))
+
+
+def test_settings_follow_from_the_configuration(project):
+    settings = settings_here("test", {"port": 8123})
+
+    assert settings.port == 8123
+    assert settings.database_url == f"sqlite:///{project}/data/test/mlflow.db"
+    assert settings.tracking_uri == settings.database_url
+    assert settings.bundles == project / "data/test/06_models/bundles"
+    assert settings.state == project / "data/test/serving"
+    assert settings.keys_file == project / "conf/local/api_keys.json"
+    assert "films" in settings.use_cases
+    assert load_settings(settings.model_dump_json()) == settings
+
+
+def test_an_environment_changes_single_settings(project):
+    (project / "conf/test/serving.yml").write_text("workers: 2\nlimits: {batch_rows: 5}\n")
+
+    settings = settings_here("test")
+
+    assert (settings.workers, settings.limits.batch_rows) == (2, 5)
+    assert (settings.port, settings.limits.row_bytes) == (8000, 64 * 1024)
+
+
+def test_an_unknown_setting_is_named(project):
+    (project / "conf/local/serving.yml").write_text("prot: 1\n")
+
+    result = run("serve")
+
+    assert result.exit_code == 1
+    assert "serving: prot: unknown key; allowed are host, port" in result.output
+
+
+def test_the_process_gets_its_settings_where_others_do_not_see_them(project, monkeypatch):
+    started: list[Any] = []
+    monkeypatch.setattr("os.execve", lambda *given: started.append(given))
+
+    result = run("serve", "--port", "8124", "--workers", "2", "--env", "test")
+
+    assert result.exit_code == 0, result.output
+    ((_, command, environ),) = started
+    assert command[1:] == ["-m", "ratchet.serving"]
+    settings = json.loads(environ["RATCHET_SERVING"])
+    assert (settings["port"], settings["workers"]) == (8124, 2)
+
+
+def test_keys_are_made_listed_and_revoked(project: Path):
+    made = CliRunner().invoke(ratchet, ["keys", "add", "shop", "-s", "predict", "-s", "observe"])
+    token = made.stdout.strip()
+    path = project / "conf/local/api_keys.json"
+
+    assert made.exit_code == 0
+    assert Keys(path).find(token)
+    listed = run("keys", "list")
+    assert listed.output.startswith("shop  predict,observe  ")
+    assert token not in listed.output
+    assert json.loads(run("keys", "list", "--json").output)[0]["name"] == "shop"
+    assert "no key any more" in run("keys", "revoke", "shop").output
+    assert len(Keys(path)) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("add", "shop", "--scope", "root"), "no scope root; there are predict, observe"),
+        (("add", "a b", "--scope", "predict"), "a key's name may hold"),
+        (("revoke", "shop"), "there is no key 'shop'; there are: none"),
+    ],
+)
+def test_what_cannot_be_done_with_keys_is_told(project, arguments, told):
+    result = run("keys", *arguments)
+
+    assert result.exit_code == 1
+    assert told in result.output
