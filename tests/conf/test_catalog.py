@@ -111,7 +111,8 @@ def badly_named(catalog: Catalog) -> list[str]:
 def flat(catalog: Catalog) -> dict[str, Any]:
     """Name -> entry, with the paths of globals.yml filled in."""
     text = yaml.safe_dump({name: entry for _, name, entry in entries(catalog)})
-    return yaml.safe_load(re.sub(r"\$\{globals:paths\.([a-z_]+)\}", r"data/\1", text))
+    text = re.sub(r"\$\{globals:paths\.([a-z_]+)\}", r"data/\1", text)
+    return yaml.safe_load(re.sub(r"\$\{globals:([a-z_]+)\}", r"\1", text))
 
 
 def resolve(names: set[str], catalog: Catalog) -> dict[str, Mapping[str, Any]]:

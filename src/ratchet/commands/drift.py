@@ -64,8 +64,9 @@ def _look(name: str, version: str | None, env: str | None) -> tuple[Look, Path]:
     with KedroSession.create(project, env=env) as session:
         context = session.load_context()  # type: ignore[attr-defined]
         raw, params = context.catalog.load(f"{name}.raw"), context.params
+        measured = context.catalog.load(f"{name}.measured")
     reporting = project / loader["globals"]["paths"]["reporting"] / name
-    now = delivered(bundle, raw, params.get("as_of"))
+    now = delivered(bundle, raw, params.get("as_of"), measured)
     return Look(now, use_cases[name], int(params["seed"])), reporting
 
 

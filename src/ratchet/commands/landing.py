@@ -45,7 +45,8 @@ def fresh(use_case: str, as_of: str | None, env: str | None, as_json: bool) -> N
     from ratchet.release.unseen import unseen_rows
 
     catalog, parameters = catalog_here(env, use_case)
-    raw = catalog.load(f"{use_case}.raw")
-    found = unseen_rows(catalog.load("registry"), use_case, parameters, raw, as_of)
+    raw, measured = catalog.load(f"{use_case}.raw"), catalog.load(f"{use_case}.measured")
+    registry = catalog.load("registry")
+    found = unseen_rows(registry, use_case, parameters, raw, as_of, measured)
     answer = {**found.to_json(), "as_of": as_of}
     click.echo(json.dumps(answer) if as_json else found.reason)

@@ -1,6 +1,7 @@
 """Kedro datasets that kedro-datasets does not have."""
 
 from ratchet.datasets.folder import FolderDataset
+from ratchet.datasets.measurements import MeasurementsDataset
 from ratchet.datasets.prediction_log import PredictionLogDataset
 from ratchet.datasets.raw import RawDataset
 from ratchet.datasets.registry import RegistryDataset
@@ -11,6 +12,7 @@ from ratchet.datasets.sqlite import SQLiteQueryDataset
 
 __all__ = [
     "FolderDataset",
+    "MeasurementsDataset",
     "PredictionLogDataset",
     "RawDataset",
     "RegistryDataset",

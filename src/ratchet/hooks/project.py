@@ -78,7 +78,8 @@ class ProjectHooks:
         use_case = config.read_use_cases({node.namespace: parameters[node.namespace]})
         raw = inputs[f"{node.namespace}.raw"]
         landing = use_case[node.namespace].landing
-        told = _changed_past(node.namespace, landing, raw, catalog, parameters.get("as_of"))
+        rows = raw, inputs[f"{node.namespace}.measured"]
+        told = _changed_past(node.namespace, landing, rows, catalog, parameters.get("as_of"))
         if told:
             LOGGER.warning("%s: %s", node.namespace, told)
 
@@ -124,8 +125,8 @@ def _running(phases: list[str], pipeline: Any, use_cases: dict[str, UseCase]) ->
     return {name: use_case for name, use_case in use_cases.items() if name in names}
 
 
-def _changed_past(name: str, landing: Any, raw: Any, catalog: Any, as_of: Any) -> str:
-    """What the raw file does to the rows of the champion; empty where that is not known."""
+def _changed_past(name: str, landing: Any, rows: Any, catalog: Any, as_of: Any) -> str:
+    """What raw file and measurements do to the rows of the champion; empty if it is not known."""
     from ratchet.release.bundle import open_bundle
     from ratchet.release.delivered import delivered, describe_changed_past
 
@@ -138,7 +139,8 @@ def _changed_past(name: str, landing: Any, raw: Any, catalog: Any, as_of: Any) -
             return ""  # one that is opened would be made
         if (champion := registry.champion(name)) is None:
             return ""
-        now = delivered(open_bundle(registry.folder(name, champion)), raw, as_of)
+        raw, measured = rows
+        now = delivered(open_bundle(registry.folder(name, champion)), raw, as_of, measured)
     except Exception as error:  # whether there is a champion is no matter of reading rows
         LOGGER.debug("%s: rows are not compared with those of the champion: %s", name, error)
         return ""

@@ -10,6 +10,7 @@ from ratchet.preparation.checks import check_numbers, check_training, check_wind
 from ratchet.preparation.columns import add_columns, derive_columns
 from ratchet.preparation.contract import read_day, typed_fields, typed_rows
 from ratchet.preparation.fingerprints import row_hashes
+from ratchet.preparation.measured import Measured, join_measured
 from ratchet.preparation.needs import Needs
 from ratchet.preparation.parts import (
     SPLITS,
@@ -28,6 +29,7 @@ from ratchet.preparation.windows import series_statistics, window_features
 __all__ = [
     "SERIES",
     "SPLITS",
+    "Measured",
     "Needs",
     "PastChanges",
     "add_columns",
@@ -41,6 +43,7 @@ __all__ = [
     "count_truth",
     "derive_columns",
     "features_of",
+    "join_measured",
     "lay_out_steps",
     "make_views",
     "only_target",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
 from ratchet.params import Column, Data, Derived, UseCase, read_targets
+from ratchet.preparation.measured import Measured, join_measured
 from ratchet.preparation.needs import Needs
 
 _EMPTY = {"date": "datetime64[us]", "integer": "Int64", "number": "float64", "string": "str"}
@@ -19,7 +21,13 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(\D.*)?", re.DOTALL)
 """A date that is written out: pandas would read ``5`` as a day of this month, and ``now``."""
 
 
-def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any = None) -> DataFrame:
+def typed_rows(
+    raw: DataFrame,
+    data: Data,
+    targets: dict[str, Any],
+    as_of: Any = None,
+    measured: Sequence[Measured] = (),
+) -> DataFrame:
     """Prepare the raw rows, check them against their contract, type them, cut them at ``as_of``.
 
     Args:
@@ -27,6 +35,7 @@ def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any =
         data: how the raw rows become rows, and the contract of their columns.
         targets: the columns to predict.
         as_of: last day whose rows are seen, or ``None`` for all.
+        measured: what the service was handed in since, see ``join_measured``.
 
     Raises:
         DataError: the rows break the contract, a target cannot be predicted or is known of a time
@@ -41,6 +50,7 @@ def typed_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any =
     typed = read_contract(rows, data.columns, data.key, steps=_steps(data))
     if data.series and data.time:
         check_steps(typed, data.time, data.series.id)
+    typed = join_measured(typed, measured, data)
     for name, target in read_targets(targets).items():
         if target.column in typed:
             check_target(name, typed[target.column], target)
@@ -154,7 +164,7 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
     given = {name: column for name, column in columns.items() if name not in blank}
     typed = read_contract(rows, given, data.key, steps=_steps(data))
     for name in blank:
-        typed[name] = _nothing(columns[name], len(rows))
+        typed[name] = nothing(columns[name], len(rows))
     if data.series and data.time:
         check_steps(typed, data.time, data.series.id)
     return typed[list(columns)]
@@ -169,7 +179,8 @@ def _is_blank(rows: DataFrame, name: str, column: Column) -> bool:
     return bool(values.isna().all())
 
 
-def _nothing(column: Column, n: int) -> Any:
+def nothing(column: Column, n: int) -> Any:
+    """A column of the contract without any value, ``n`` rows long."""
     import pandas as pd
 
     blank: Any = pd.Series([None] * n, dtype=_EMPTY.get(column.type, "object"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -210,19 +210,22 @@ class Delivered:
         return as_text(known) if target.is_classes else known.astype(float)
 
 
-def delivered(bundle: Bundle, raw: pd.DataFrame, as_of: Any = None) -> Delivered:
+def delivered(
+    bundle: Bundle, raw: pd.DataFrame, as_of: Any = None, measured: Sequence[Any] = ()
+) -> Delivered:
     """Put rows under the contract of a bundle.
 
     Args:
         bundle: the bundle.
         raw: rows as delivered.
         as_of: last day whose rows are seen.
+        measured: what the service was handed in since, see ``preparation.join_measured``.
 
     Raises:
         DataError: the rows break the contract that the bundle was made under.
     """
-    use_case = bundle.use_case
-    return Delivered(bundle, typed_rows(raw, use_case.data, dict(use_case.targets), as_of))
+    data, targets = bundle.use_case.data, dict(bundle.use_case.targets)
+    return Delivered(bundle, typed_rows(raw, data, targets, as_of, measured))
 
 
 def describe_changed_past(now: Delivered, landing: Landing | None, as_of: Any = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,7 +50,12 @@ class Unseen:
 
 
 def unseen_rows(
-    registry: Registry, name: str, use_case: UseCase, raw: pd.DataFrame, as_of: Any = None
+    registry: Registry,
+    name: str,
+    use_case: UseCase,
+    raw: pd.DataFrame,
+    as_of: Any = None,
+    measured: Sequence[Any] = (),
 ) -> Unseen:
     """Count the rows that the model that serves does not know.
 
@@ -63,12 +69,13 @@ def unseen_rows(
         use_case: its parameters.
         raw: rows as delivered.
         as_of: last day whose rows are seen.
+        measured: what the service was handed in since.
 
     Raises:
         DataError: the rows break their contract, or do to known rows what is to be refused.
         BundleError: the bundle of the model that serves cannot be read.
     """
-    typed = typed_rows(raw, use_case.data, dict(use_case.targets), as_of)
+    typed = typed_rows(raw, use_case.data, dict(use_case.targets), as_of, measured)
     targets = [t.column for t in use_case.targets.values() if t.column in typed]
     known = typed.dropna(subset=targets, how="all") if targets else typed
     known = known.dropna(subset=use_case.data.required)
@@ -79,7 +86,7 @@ def unseen_rows(
     until = decided_until(bundle.manifest) if use_case.data.time else None
     now, note = None, ""
     try:
-        now = delivered(bundle, raw, as_of)
+        now = delivered(bundle, raw, as_of, measured)
     except UserError as error:  # the contract is another one today: training goes on under it
         note = f"version {champion} cannot read these rows: {str(error).partition(chr(10))[0]}"
     rows = _count_new(known, use_case, until, bundle.rows.index, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from ratchet.errors import UserError
@@ -13,7 +14,12 @@ LOGGER = logging.getLogger(__name__)
 
 
 def score_period(
-    registry: Any, prediction_log: Any, name: str, raw: DataFrame, as_of: Any
+    registry: Any,
+    prediction_log: Any,
+    name: str,
+    raw: DataFrame,
+    as_of: Any,
+    measured: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Let the champion answer every row that came since it began to serve, and log the answers.
 
@@ -27,6 +33,7 @@ def score_period(
         name: name of the use case.
         raw: rows as delivered.
         as_of: last day whose rows are seen.
+        measured: what the service was handed in since.
 
     Returns:
         ``version`` (None if nothing serves yet), ``since`` (time after which rows count as
@@ -51,7 +58,7 @@ def score_period(
         champion = serving(registry, prediction_log, name)
         if champion is None:
             return nothing
-        now = delivered(champion.bundle, raw, as_of)
+        now = delivered(champion.bundle, raw, as_of, measured)
         due = now.newer_than(champion.since).union(now.waiting(), sort=False)
         logged = prediction_log.rows(name, version=champion.version, arm=CHAMPION)
         done = pd.concat(
@@ -85,6 +92,7 @@ def join_truth(
     raw: DataFrame,
     as_of: Any,
     scored: dict[str, Any],
+    measured: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Write what came true beside the logged answers.
 
@@ -95,6 +103,7 @@ def join_truth(
         raw: rows as delivered.
         as_of: last day whose rows are seen.
         scored: as ``score_period`` gives it.
+        measured: what the service was handed in since.
 
     Returns:
         Target -> how many answers got a truth, or another one.
@@ -109,7 +118,7 @@ def join_truth(
         return {}
     try:
         bundle = open_version(registry, name, scored["version"])
-        now, at = delivered(bundle, raw, as_of), dt.datetime.now(dt.UTC)
+        now, at = delivered(bundle, raw, as_of, measured), dt.datetime.now(dt.UTC)
         logged = prediction_log.rows(name).index
         hashes = now.hashes(now.given[now.given.astype(str).isin(logged)])
         return {
@@ -129,6 +138,7 @@ def check_drift(
     as_of: Any,
     seed: int,
     scored: dict[str, Any],
+    measured: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Compare the inputs of the latest complete window with those the champion learned from.
 
@@ -140,6 +150,7 @@ def check_drift(
         as_of: last day whose rows are seen.
         seed: seed of the draws.
         scored: as ``score_period`` gives it.
+        measured: what the service was handed in since.
 
     Returns:
         ``report``: ``DriftReport.to_json``, or None where no window is complete; ``why`` not; and
@@ -155,7 +166,8 @@ def check_drift(
     try:
         bundle = open_version(registry, name, scored["version"])
         use_case = UseCase.model_validate(parameters)
-        report = latest_drift(delivered(bundle, raw, as_of), use_case, scored["since"], seed)
+        now = delivered(bundle, raw, as_of, measured)
+        report = latest_drift(now, use_case, scored["since"], seed)
     except Exception as error:  # other use cases go on
         why = f"inputs could not be compared: {summarize(error)}"
         return {"report": None, "why": why, "failed": True}
@@ -175,6 +187,7 @@ def assess_champion(
     scored: dict[str, Any],
     joined: dict[str, Any],
     drift: dict[str, Any],
+    measured: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Say how the champion does in production, and what is to be done.
 
@@ -189,6 +202,7 @@ def assess_champion(
         scored: as ``score_period`` gives it.
         joined: as ``join_truth`` gives it.
         drift: as ``check_drift`` gives it.
+        measured: what the service was handed in since.
 
     Returns:
         ``action`` (``none``, ``rollback`` or ``retrain``), ``reason``, ``numbers``, and ``expect``,
@@ -211,8 +225,9 @@ def assess_champion(
             name=name,
             use_case=UseCase.model_validate(parameters),
             champion=champion,
-            now=delivered(champion.bundle, raw, as_of),
+            now=delivered(champion.bundle, raw, as_of, measured),
             raw=raw,
+            measured=measured,
             as_of=as_of,
             seed=seed,
         )

@@ -15,7 +15,7 @@ from ratchet.pipelines.monitoring.nodes import (
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     """Build the phase for one use case."""
     del use_case  # every use case is watched alike
-    rows = ["registry", "name", "raw", "params:as_of"]
+    rows = ["registry", "name", "raw", "measured", "params:as_of"]
     return Pipeline(
         [
             node(
@@ -58,7 +58,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         namespace=name,
         inputs={
             **{shared: shared for shared in ("registry", "prediction_log", "run")},
-            **{part: f"{name}.{part}" for part in ("raw", "name")},
+            **{part: f"{name}.{part}" for part in ("raw", "measured", "name")},
         },
         parameters={
             "params:parameters": f"params:{name}",

@@ -48,6 +48,7 @@ class Production:
         raw: rows as delivered, for the previous model.
         as_of: last day whose rows are seen.
         seed: seed of the bootstrap.
+        measured: what the service was handed in since, for the previous model.
     """
 
     registry: Any
@@ -59,6 +60,7 @@ class Production:
     raw: pd.DataFrame
     as_of: Any
     seed: int
+    measured: Sequence[Any] = ()
 
     def assessment(self, moved: Sequence[str] = ()) -> dict[str, Any]:
         """Score the windows, and say what is to be done.
@@ -152,7 +154,7 @@ class Production:
             return None, "there is no previous model to go back to"
         try:
             bundle = open_version(self.registry, self.name, previous)
-            then = delivered(bundle, self.raw, self.as_of)
+            then = delivered(bundle, self.raw, self.as_of, self.measured)
             rows = in_question(answered(self._rows(target)), found)
             rows = rows[~self._renamed(rows)]
             unseen = then.newer_than(decided_until(bundle.manifest))

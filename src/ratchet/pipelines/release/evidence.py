@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,7 @@ class Judging:
         primary: prepared rows, indexed by row key.
         predictions: target -> tidy rows of every candidate on validation and test.
         choices: target -> the choice among the candidates.
+        measured: what the service was handed in since the raw file.
     """
 
     registry: Any
@@ -43,6 +44,7 @@ class Judging:
     primary: pd.DataFrame
     predictions: Mapping[str, pd.DataFrame]
     choices: Mapping[str, Mapping[str, Any]]
+    measured: Sequence[Any] = ()
 
     def evidence(self, challenger: Mapping[str, Any]) -> Evidence:
         """Let a challenger and the champion answer the fresh rows, and check both.
@@ -88,7 +90,7 @@ class Judging:
 
     @cached_property
     def _champion_rows(self) -> Delivered:
-        return delivered(self._opened, self.raw, self.as_of)
+        return delivered(self._opened, self.raw, self.as_of, self.measured)
 
     def _champion_answers(self, soundness: dict[str, str | None]) -> Answers | None:
         """What the champion says; it is the way back, and so it has to be sound, too."""
@@ -100,7 +102,7 @@ class Judging:
         now = (
             self._champion_rows
             if bundle is vars(self).get("_opened")  # a damaged champion is not opened again
-            else delivered(bundle, self.raw, self.as_of)
+            else delivered(bundle, self.raw, self.as_of, self.measured)
         )
         return now.predict(now.features.index[now.features.index.isin(self._fresh_keys)])
 

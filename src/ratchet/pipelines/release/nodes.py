@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -127,6 +127,7 @@ def judge_challengers(
     as_of: Any,
     primary: DataFrame,
     challengers: list[dict[str, Any]],
+    measured: Sequence[Any] = (),
     **predictions_and_choices: Any,
 ) -> list[dict[str, Any]]:
     """Put the challengers before the gate, one after the other until one is promoted.
@@ -143,6 +144,7 @@ def judge_challengers(
         as_of: last day whose rows are seen.
         primary: the prepared rows, for the slices.
         challengers: as ``register_challengers`` gives them.
+        measured: what the service was handed in since.
         predictions_and_choices: ``<target>_predictions`` and ``<target>_choice``.
 
     Returns:
@@ -162,6 +164,7 @@ def judge_challengers(
         primary=primary.set_index(use_case.data.key),
         predictions={t: predictions_and_choices[f"{t}/predictions"] for t in use_case.targets},
         choices={t: predictions_and_choices[f"{t}/choice"] for t in use_case.targets},
+        measured=measured,
     )
     expect, judged = registry.ledger.state(name).seq, []
     for challenger in challengers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ratchet.frames import DataFrame, Series
@@ -11,7 +12,13 @@ from ratchet.preparation import typed_rows
 _SHOWN_VALUES = 10
 
 
-def read_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any) -> DataFrame:
+def read_rows(
+    raw: DataFrame,
+    data: Data,
+    targets: dict[str, Any],
+    as_of: Any,
+    measured: Sequence[Any] = (),
+) -> DataFrame:
     """Prepare the raw rows, check them against their contract, type them, cut them at ``as_of``.
 
     Args:
@@ -19,8 +26,9 @@ def read_rows(raw: DataFrame, data: Data, targets: dict[str, Any], as_of: Any) -
         data: how the raw rows become rows, and the contract of their columns.
         targets: the columns to predict.
         as_of: last day whose rows are seen, or ``None`` for all.
+        measured: what the service was handed in since.
     """
-    return typed_rows(raw, data, targets, as_of)
+    return typed_rows(raw, data, targets, as_of, measured)
 
 
 def profile_rows(typed: DataFrame, data: Data) -> dict[str, Any]:

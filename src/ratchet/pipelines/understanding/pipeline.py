@@ -12,7 +12,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         [
             node(
                 read_rows,
-                inputs=["raw", "params:data", "params:targets", "params:as_of"],
+                inputs=["raw", "params:data", "params:targets", "params:as_of", "measured"],
                 outputs="typed",
                 name="read_rows",
             ),

@@ -1,0 +1,140 @@
+"""Rows that the service was handed in, beside those of the raw file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ratchet.errors import DataError
+from ratchet.frames import DataFrame
+
+if TYPE_CHECKING:
+    from ratchet.params import Data
+
+LOGGER = logging.getLogger(__name__)
+
+
+class Measured(Protocol):
+    """What was observed of a series at a time, see ``monitoring.measurements.Measurement``."""
+
+    @property
+    def time(self) -> datetime:
+        """The time, in UTC and without zone."""
+        ...
+
+    @property
+    def series(self) -> str:
+        """Name of the series; empty where the use case has one."""
+        ...
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Column of the contract -> value, but for time and series."""
+        ...
+
+    @property
+    def first(self) -> Mapping[str, Any]:
+        """Column -> the value that was handed in first, where it was corrected."""
+        ...
+
+
+def join_measured(typed: DataFrame, measured: Sequence[Measured], data: Data) -> DataFrame:
+    """Add what was measured to the rows of the raw file.
+
+    Of a row that is in both, the file is right, but for values that it lacks, and for those that
+    were corrected after they had been handed in as the file has them.
+
+    Args:
+        typed: typed rows of the file.
+        measured: measurements.
+        data: the contract of the columns.
+
+    Returns:
+        The typed rows of the file, and after them those that it does not have.
+    """
+    import pandas as pd
+
+    if data.series is None or data.time is None or not measured:
+        return typed
+    try:
+        rows = _typed([_row(one, one.fields, data) for one in measured], data)
+        first = _typed([_row(one, one.first, data) for one in measured], data)
+    except DataError as error:
+        LOGGER.warning(
+            "%d rows that the service was handed in are left out, for they break the contract of "
+            "today: %s",
+            *(len(measured), error),
+        )
+        return typed
+    names = [data.time, *([data.series.id] if data.series.id else [])]
+    rows, first = rows.set_index(names), first.set_index(names)
+    filed = pd.MultiIndex.from_frame(typed[names]) if len(names) > 1 else pd.Index(typed[data.time])
+    both = rows.index.isin(filed)
+    mended = _mend(typed.set_index(names), rows[both], first[both]).reset_index()[list(typed)]
+    more = _whole(rows[~both].reset_index()[list(typed)], data)
+    LOGGER.info(
+        "%d rows of the raw file, and %d more that the service was handed in", len(typed), len(more)
+    )
+    if more.empty:
+        return mended
+    return pd.concat([mended, more.astype(typed.dtypes.to_dict())], ignore_index=True)
+
+
+def _whole(rows: DataFrame, data: Data) -> DataFrame:
+    """Rows that have a value in every column that must have one."""
+    demanded = [name for name, column in data.columns.items() if not column.nullable]
+    lacking = rows[demanded].isna().any(axis=1)
+    if lacking.any():
+        LOGGER.warning(
+            "%d rows that the service was handed in are left out, for they lack one of %s",
+            *(int(lacking.sum()), demanded),
+        )
+    return rows[~lacking]
+
+
+def _row(one: Measured, fields: Mapping[str, Any], data: Data) -> dict[str, Any]:
+    assert data.series is not None
+    assert data.time is not None
+    zone = "" if data.timezone is None else "+00:00"
+    named = {data.time: f"{one.time.isoformat()}{zone}"}
+    if data.series.id is not None:
+        named[data.series.id] = one.series
+    return {**{name: value for name, value in fields.items() if name in data.columns}, **named}
+
+
+def _typed(rows: list[dict[str, Any]], data: Data) -> DataFrame:
+    """Rows under the contract, in which any value may be missing but time and series."""
+    import pandas as pd
+
+    from ratchet.preparation.contract import nothing
+    from ratchet.schemas import read_contract
+
+    frame = pd.DataFrame(rows).reindex(columns=list(data.columns))
+    named = [data.time, data.series.id if data.series else None]
+    columns = {
+        name: column if name in named else column.model_copy(update={"nullable": True})
+        for name, column in data.columns.items()
+    }
+    blank = [name for name in columns if frame[name].isna().all()]
+    given = {name: column for name, column in columns.items() if name not in blank}
+    typed = read_contract(frame, given, data.key)
+    for name in blank:
+        typed[name] = nothing(columns[name], len(frame))
+    return typed[list(columns)]
+
+
+def _mend(filed: DataFrame, rows: DataFrame, first: DataFrame) -> DataFrame:
+    """Rows of the file with the values that they lack, and with corrections."""
+    if rows.empty:
+        return filed
+    mended = filed.copy(deep=False)
+    now, before = rows.reindex(filed.index), first.reindex(filed.index)
+    for name in filed:
+        known = now[name].notna()
+        same = (before[name] == filed[name]).fillna(False).astype(bool) & before[name].notna()
+        taken = known & (filed[name].isna() | same)
+        if taken.any():
+            mended[name] = filed[name].where(~taken, now[name]).astype(filed[name].dtype)
+    return mended
