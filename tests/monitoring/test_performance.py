@@ -231,14 +231,44 @@ def test_errors_are_no_answers():
 
 
 def test_a_row_that_was_answered_twice_counts_once_by_the_later_answer():
-    log = logged({"rating": numbers(2)})
+    log = PredictionLog(sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool))
+    log.write("u", "1", {"rating": numbers(2)}, arm="champion", source="batch", at=START)
     again = numbers(2).assign(prediction=99.0).iloc[:1]
     log.write("u", "1", {"rating": again}, arm="champion", source="service", at=START + DAY)
-    log.join_truth("u", "rating", again["truth"], START)
+    log.join_truth("u", "rating", numbers(2)["truth"], START + 2 * DAY)
 
     rows = answered(log.rows("u"))
     assert len(rows) == 2
     assert rows.loc["row 0", "prediction"] == 99.0
+
+
+def test_an_answer_from_after_the_truth_was_known_does_not_count_beside_one_from_before():
+    log = PredictionLog(sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool))
+    rows = numbers(1)
+    how = {"arm": "champion", "source": "service"}
+    log.write("u", "1", {"rating": rows.assign(prediction=1.0)}, request="a", at=START, **how)
+    log.write("u", "1", {"rating": rows.assign(prediction=2.0)}, request="b", at=START + DAY, **how)
+    log.join_truth("u", "rating", rows["truth"], START + 2 * DAY)
+    late = {"request": "c", "at": START + 3 * DAY, **how}
+    log.write("u", "1", {"rating": rows.assign(prediction=3.0)}, **late)
+    log.join_truth("u", "rating", rows["truth"], START + 4 * DAY)
+
+    assert answered(log.rows("u"))["prediction"].tolist() == [2.0]
+
+
+def test_a_row_that_service_and_batch_have_answered_counts_once():
+    log = PredictionLog(sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool))
+    rows = numbers(2)
+    log.write("u", "1", {"rating": rows}, arm="champion", source="service", request="a", at=START)
+    hashes = pd.Series({"row 0": "abcd:1", "row 1": "abcd:2"})
+    batch = {"arm": "champion", "source": "batch", "at": START + DAY, "hashes": hashes}
+    log.write("u", "1", {"rating": rows.assign(prediction=9.0)}, **batch)
+    log.join_truth("u", "rating", rows["truth"], START + 2 * DAY, hashes)
+
+    scored = answered(log.rows("u"))
+
+    assert scored["prediction"].tolist() == [9.0, 9.0]
+    assert scored.index.tolist() == ["row 0", "row 1"]
 
 
 def test_a_truth_that_is_none_of_the_classes_is_told():

@@ -19,6 +19,7 @@ from ratchet.serving.handover import Source
 from ratchet.serving.watcher import Watcher
 from ratchet.serving.worker import WorkerError
 
+ROOT = Path(__file__).parents[2]
 PROGRAM = str(Path(__file__).with_name("tiny.py"))
 TINY = [sys.executable, "-P", PROGRAM]
 Tiny = runpy.run_path(PROGRAM)["Tiny"]
@@ -303,22 +304,39 @@ def test_a_version_that_cannot_be_compiled_answers_slowly_and_says_so(decisions)
     asyncio.run(watch())
 
 
-def test_processes_end_with_the_one_that_started_them(decisions, tmp_path):
-    """A loader that waits, when its parent is killed."""
-    decisions.behave("1", "waits")
-    decisions.decide("promote", "1")
-    code = (
+HEAVY = ("pandas", "sklearn", "scipy", "skops", "pandera", "mlflow", "kedro", "xgboost", "keras")
+
+
+def in_another_process(decisions, then):
+    """Python code that watches these decisions, and does something."""
+    return (
         "import asyncio, sys\n"
         "from tests.serving.test_watcher import *\n"
         "from types import SimpleNamespace\n"
         "async def main():\n"
-        f"    folder, url = Path({str(tmp_path)!r}), {decisions.url!r}\n"
-        "    async with watching(SimpleNamespace(folder=folder, url=url)):\n"
-        "        await asyncio.sleep(60)\n"
+        f"    folder, url = Path({str(decisions.folder)!r}), {decisions.url!r}\n"
+        "    async with watching(SimpleNamespace(folder=folder, url=url)) as watcher:\n"
+        f"        {then}\n"
         "asyncio.run(main())\n"
     )
-    root = Path(__file__).parents[2]
-    with subprocess.Popen([sys.executable, "-c", code], cwd=root) as parent:
+
+
+def test_the_process_that_answers_loads_nothing_heavy(decisions):
+    decisions.decide("promote", "1")
+    then = f"await until(lambda: version(watcher)); print([m for m in {HEAVY} if m in sys.modules])"
+    command = [sys.executable, "-c", in_another_process(decisions, then)]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_processes_end_with_the_one_that_started_them(decisions):
+    """A loader that waits, when its parent is killed."""
+    decisions.behave("1", "waits")
+    decisions.decide("promote", "1")
+    command = [sys.executable, "-c", in_another_process(decisions, "await asyncio.sleep(60)")]
+    with subprocess.Popen(command, cwd=ROOT) as parent:
         end = time.monotonic() + 20
         while not (loaders := children_of(parent.pid)) or not (forks := children_of(loaders[0])):
             assert time.monotonic() < end

@@ -41,7 +41,7 @@ class Tiny:
         """Nothing is looked back at."""
 
 
-def opened(source, use_case, version):
+def opened(source, use_case, version, digest):
     place = Path(source.bundles)
     behaves = (place / version).read_text() if (place / version).is_file() else ""
     if behaves == "broken":
@@ -66,7 +66,7 @@ def main():
     if sys.argv[1:] == ["worker"]:
         worker.main(lambda request: Tiny(json.dumps([request.versions[0][1], False]).encode()))
     else:
-        loader.main(opened)
+        loader.main(opened, *sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ratchet.errors import DataError
@@ -49,18 +50,37 @@ def score(
 def answered(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows that were answered and whose truth is known, as tidy rows in the order of time.
 
-    A row that was answered more than once counts once, by its latest answer.
+    A row that was answered more than once, in a batch or for several requests, counts once: by the
+    latest answer that was given before its truth was known, or else by the latest of all.
 
     Args:
         rows: of one target, as ``PredictionLog.rows`` gives them.
     """
     known = rows[~rows["failed"].astype(bool) & rows["truth"].notna()]
-    latest = known.sort_values("predicted_at", kind="stable")
-    # A key that was given to another row names two, which the log tells apart by their hashes.
-    names = ["row_key", *(["row_hash"] if "row_hash" in latest else [])]
-    again = latest.rename_axis("row_key").reset_index().duplicated(names, keep="last")
-    latest = latest[~again.to_numpy()]
+    names = _names_of_rows(known)
+    if "truth_at" in known:
+        first_known = known["truth_at"].groupby(names.to_numpy()).transform("min")
+        in_time = (known["predicted_at"] <= first_known).to_numpy()
+    else:
+        in_time = np.ones(len(known), dtype=bool)
+    order = np.lexsort([known["predicted_at"].to_numpy(), in_time])
+    again = names.iloc[order].duplicated(keep="last").to_numpy()
+    latest = known.iloc[order[~again]]
     return latest.rename(columns={"row_time": "time"}).sort_values("time", kind="stable")
+
+
+def _names_of_rows(rows: pd.DataFrame) -> pd.Series:
+    """What tells rows apart: a key that was given to another row names two, told by their hashes.
+
+    An answer without a hash is about the row of its key, where that names only one.
+    """
+    keys = pd.Series(rows.index.astype(str), index=range(len(rows)))
+    if "row_hash" not in rows:
+        return keys
+    hashes = rows["row_hash"].reset_index(drop=True).astype("str")
+    pairs = pd.DataFrame({"key": keys, "hash": hashes}).dropna().drop_duplicates()
+    only = pairs.drop_duplicates("key", keep=False).set_index("key")["hash"]
+    return keys + "\0" + hashes.fillna(keys.map(only)).fillna("")
 
 
 def score_windows(

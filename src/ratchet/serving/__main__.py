@@ -11,6 +11,7 @@ import os
 import sys
 
 from ratchet.errors import UserError
+from ratchet.serving.children import LOADER, WORKER, start_ahead
 from ratchet.serving.settings import load_settings
 
 SETTINGS = "RATCHET_SERVING"
@@ -28,6 +29,9 @@ def main() -> None:
         os.environ.setdefault(name, "1")
     try:
         settings = load_settings(given)
+        if settings.workers == 1 or WORKER in os.environ:
+            # It imports its libraries while this process imports others.
+            start_ahead(LOADER)
         from ratchet.serving.processes import serve
 
         serve(settings)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import ratchet
+
+WORKER = "RATCHET_SERVING_WORKER"
+"""Environment variable of a process of several behind a port: its number, and the file descriptor
+of its socket."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,44 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
+LOADER = command("ratchet.serving.loader")
+"""Opens versions, see ``loader``."""
+
+
 def environment() -> dict[str, str]:
     """Environment of a child: our sources, and one thread, for the parent answers meanwhile."""
     source = str(Path(ratchet.__file__).parents[1])
     paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     return {**os.environ, **quiet, "PYTHONPATH": paths}
+
+
+def start(program: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a child that is talked to over pipes."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(program, stdin=pipe, stdout=pipe, bufsize=0, env=environment())
+
+
+_AHEAD: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
+
+
+def start_ahead(program: Sequence[str]) -> None:
+    """Start a child that will be needed, so that it imports its libraries meanwhile."""
+    _AHEAD[tuple(program)] = start(program)
+
+
+def take_or_start(program: Sequence[str]) -> subprocess.Popen[bytes]:
+    """The child that was started ahead by the same command, or else a new one."""
+    ahead = _AHEAD.pop(tuple(program), None)
+    return ahead if ahead is not None and ahead.poll() is None else start(program)
+
+
+def end_ahead() -> None:
+    """End what was started ahead and is not needed after all."""
+    while _AHEAD:
+        _, process = _AHEAD.popitem()
+        process.kill()
+        process.wait()
 
 
 def own_output() -> int:

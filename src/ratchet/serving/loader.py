@@ -32,17 +32,16 @@ class Request:
 
     Attributes:
         source: where versions come from.
-        versions: use case and number of each version, the most urgent first.
+        versions: use case, number, and digest as the ledger recorded it of each version, the most
+            urgent first.
         parallel: how many are opened at a time.
         limits: what each may take.
-        niceness: by how much others go first.
     """
 
     source: Source
-    versions: Sequence[tuple[str, str]]
+    versions: Sequence[tuple[str, str, str | None]]
     parallel: int = 1
     limits: Limits = field(default=Limits())
-    niceness: int = 0
 
     def as_line(self) -> bytes:
         """The request as a line."""
@@ -54,14 +53,13 @@ class Request:
         told = json.loads(line)
         return cls(
             Source(**told["source"]),
-            [(name, version) for name, version in told["versions"]],
+            [(name, version, digest) for name, version, digest in told["versions"]],
             told["parallel"],
             Limits(**told["limits"]),
-            told["niceness"],
         )
 
 
-def open_version(source: Source, use_case: str, version: str) -> Opened:
+def open_version(source: Source, use_case: str, version: str, digest: str | None) -> Opened:
     """Open a version as it was judged, compile it, and let it answer its golden rows.
 
     Raises:
@@ -71,7 +69,7 @@ def open_version(source: Source, use_case: str, version: str) -> Opened:
     from ratchet.compiled.store import NotCompilable, dumps
     from ratchet.release.manifest import BundleError
 
-    bundle = find(source, use_case, version)
+    bundle = find(source, use_case, version, digest)
     bundle.check_contents()
     bundle.check_numbers()
     known: dict[str, Any] = {
@@ -92,29 +90,33 @@ def open_version(source: Source, use_case: str, version: str) -> Opened:
         return Description("slow", str(error), **known), b""
 
 
-def find(source: Source, use_case: str, version: str) -> Any:
-    """Open the bundle of a version after comparing it with what the ledger recorded.
+def find(source: Source, use_case: str, version: str, digest: str | None) -> Any:
+    """Open the bundle of a version that is what was judged.
 
-    MLflow knows its folder; so does the ledger, which recorded its digest, without seconds of
-    imports.
+    MLflow knows its folder. So does whoever knows its digest, without seconds of imports.
+
+    Args:
+        source: where versions come from.
+        use_case: of which.
+        version: its number.
+        digest: what the ledger recorded, where it did.
 
     Raises:
         UserError: it is missing, damaged, or not what was judged.
     """
     from ratchet.release.bundle import open_bundle
-    from ratchet.release.registry import Registry
-    from ratchet.release.versions import DIGEST
 
-    registry = Registry(source.tracking_uri, Path(source.bundles), source.database_url)
-    digest = registry.ledger.noted(use_case, version, DIGEST)
     folder = _folder_with(Path(source.bundles) / use_case, digest) if digest else None
-    if folder is None:  # MLflow says better what is wrong, and knows versions without a digest
-        bundle = open_bundle(registry.folder(use_case, version))
-        registry.compare_digest(use_case, version, bundle.digest)
-        return bundle
-    bundle = open_bundle(folder)
-    if bundle.digest != digest:  # exchanged a moment ago
-        registry.compare_digest(use_case, version, bundle.digest)
+    if folder is not None:
+        bundle = open_bundle(folder)
+        if bundle.digest == digest:  # and was not exchanged a moment ago
+            return bundle
+    from ratchet.release.registry import Registry
+
+    # It says best what is wrong, and knows versions without a digest.
+    registry = Registry(source.tracking_uri, Path(source.bundles), source.database_url)
+    bundle = open_bundle(registry.folder(use_case, version))
+    registry.compare_digest(use_case, version, bundle.digest)
     return bundle
 
 
@@ -135,7 +137,7 @@ def import_libraries() -> None:
     import ratchet.compiled.bundle
     import ratchet.compiled.estimators
     import ratchet.learning.trusted
-    import ratchet.release.registry  # noqa: F401
+    import ratchet.release.bundle  # noqa: F401
 
 
 class Forks:
@@ -158,12 +160,11 @@ class Forks:
         waiting = list(enumerate(self._request.versions))
         while waiting or self._running:
             while waiting and len(self._running) < self._request.parallel:
-                number, (use_case, version) = waiting.pop(0)
-                self._fork(number, use_case, version)
+                self._fork(*waiting.pop(0))
             self._take_one()
 
-    def _fork(self, number: int, use_case: str, version: str) -> None:
-        memory = os.memfd_create(f"{use_case}-{version}")
+    def _fork(self, number: int, version: tuple[str, str, str | None]) -> None:
+        memory = os.memfd_create("-".join(version[:2]))
         if pid := os.fork():
             self._running[pid] = (number, memory)
             return
@@ -171,7 +172,7 @@ class Forks:
             follow_parent()
             self._request.limits.apply()
             sys.stdin.close()
-            write(memory, *opened(self._open, self._request.source, use_case, version))
+            write(memory, *opened(self._open, self._request.source, *version))
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -198,10 +199,10 @@ _HEAD = b"%016d %016d\n"
 _HEAD_SIZE = len(_HEAD % (0, 0))
 
 
-def opened(open_one: Callable[..., Opened], source: Source, use_case: str, version: str) -> Opened:
+def opened(open_one: Callable[..., Opened], *version: Any) -> Opened:
     """Open a version; whatever is wrong with it is a refusal."""
     try:
-        return open_one(source, use_case, version)
+        return open_one(*version)
     except MemoryError as error:
         reason = f"it takes more memory than it may: {error}"
     except Exception as error:  # whatever files raise that may be damaged
@@ -240,18 +241,18 @@ def hand_over(output: int, number: int, memory: int) -> None:
         place += os.sendfile(output, memory, place, size - place)
 
 
-def main(open_one: Callable[..., Opened] = open_version) -> None:
-    """Serve one request."""
+def main(open_one: Callable[..., Opened] = open_version, niceness: str = "0") -> None:
+    """Serve one request, after importing what it takes."""
     follow_parent()
+    os.nice(int(niceness))
     output = own_output()
-    request = Request.of_line(sys.stdin.readline())
-    os.nice(request.niceness)
     if open_one is open_version:
         import_libraries()
-    Forks(request, open_one, output).run()
+    if line := sys.stdin.readline():
+        Forks(Request.of_line(line), open_one, output).run()
 
 
 if __name__ == "__main__":
-    main()
+    main(open_version, *sys.argv[1:])
     sys.stdout.flush()
     os._exit(0)

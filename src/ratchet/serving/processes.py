@@ -21,13 +21,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from ratchet.errors import ConfigError
+from ratchet.serving.children import WORKER
 from ratchet.serving.protocol import protocol
 from ratchet.serving.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
-
-WORKER = "RATCHET_SERVING_WORKER"
-"""Environment variable of a worker: its number, and the file descriptor of its socket."""
 
 _BACKLOG = 2048
 _MOST_FILES = 65_536  # of a process: every connection is one

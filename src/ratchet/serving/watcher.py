@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.compiled.answers import Answerer
-from ratchet.params import UseCase
+from ratchet.errors import UserError
+from ratchet.params import CHECKED, UseCase
 from ratchet.release.ledger import Ledger, State
-from ratchet.serving.children import command, environment
+from ratchet.release.versions import DIGEST
+from ratchet.serving.children import LOADER, end_ahead, take_or_start
 from ratchet.serving.handover import Description, Frame, Source, read_frames
 from ratchet.serving.loader import Request
 from ratchet.serving.models import Serving
@@ -178,7 +180,7 @@ class Watcher:
         self._names = tuple(use_cases)
         self._shadows = shadows
         self._poll_seconds = poll_seconds
-        self._loader = loader or command("ratchet.serving.loader")
+        self._loader = loader or LOADER
         self._worker = worker
         self._tell = tell
         self._prepare: Callable[[Serving], None] = lambda _: None
@@ -262,6 +264,8 @@ class Watcher:
                 moved = await asyncio.to_thread(self._look, dict(self._seen))
                 self._take_states(moved)
                 self._converge()
+                if not self._loaders:
+                    end_ahead()
                 await asyncio.to_thread(self._after_poll)
             except Exception as error:  # a database may be away for any reason; what serves serves
                 if self.ledger_error is None:
@@ -365,11 +369,12 @@ class Watcher:
     async def _take_over(self, versions: list[tuple[str, str]]) -> None:
         """Have versions opened by a child process, and take each when it comes."""
         started = time.monotonic()
-        niceness = NICENESS if self._ready else 0
-        request = Request(self._source, versions, parallel_of(len(versions)), niceness=niceness)
         waiting = dict(enumerate(versions))
         reason = "the process that opens versions has died"
         try:
+            digests = await asyncio.to_thread(self._digests, versions)
+            known = [(*key, digest) for key, digest in zip(versions, digests, strict=True)]
+            request = Request(self._source, known, parallel_of(len(versions)))
             async for frame in self._frames(request):
                 key = waiting.pop(frame.number)
                 take = self._take(key, frame, request, started)
@@ -377,31 +382,32 @@ class Watcher:
                     self._in_background(take)
                 else:
                     await take
-        except (EOFError, ValueError, OSError, KeyError) as error:
+        except (EOFError, ValueError, OSError, KeyError, UserError) as error:
             reason = f"{reason}: {error}"
         for key in waiting.values():
             self._fail(key, reason, is_refused=False)
 
+    def _digests(self, versions: list[tuple[str, str]]) -> list[str | None]:
+        return [self._ledger.noted(name, version, DIGEST) for name, version in versions]
+
     async def _frames(self, request: Request) -> AsyncIterator[Frame]:
-        process = await asyncio.create_subprocess_exec(
-            *self._loader,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=environment(),
-        )
+        niceness = [str(NICENESS)] if self._ready else []
+        process = take_or_start([*self._loader, *niceness])
         assert process.stdin is not None
         assert process.stdout is not None
+        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), process.stdout
+        )
         try:
             process.stdin.write(request.as_line())
-            await process.stdin.drain()
-            async for frame in read_frames(process.stdout):
+            async for frame in read_frames(reader):
                 yield frame
         finally:
-            if process.returncode is None:
-                process.stdin.close()
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+            transport.close()
+            process.stdin.close()
+            process.kill()
+            await asyncio.to_thread(process.wait)
 
     async def _take(
         self, key: tuple[str, str], frame: Frame, request: Request, started: float
@@ -429,7 +435,9 @@ class Watcher:
         if told.status == "compiled":
             with _short_turns():
                 return await asyncio.to_thread(self._warm, key, frame)
-        slow = SlowAnswerer(Request(request.source, [key]), self._worker)
+        slow = SlowAnswerer(
+            replace(request, versions=[request.versions[frame.number]]), self._worker
+        )
         await slow.start()
         return serving_of(key, told, slow)
 
@@ -504,7 +512,7 @@ def serving_of(
     name, version = key
     inputs = told.manifest["signature"]["inputs"]
     return Serving(
-        UseCase.model_validate(told.parameters),
+        UseCase.model_validate(told.parameters, context=CHECKED),
         name,
         version,
         told.digest,

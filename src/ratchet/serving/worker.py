@@ -214,8 +214,7 @@ def open_bundle_of(request: Request) -> Any:
     """Open the one version of a request, whole and smoke-tested."""
     from ratchet.serving.loader import find
 
-    use_case, version = request.versions[0]
-    bundle = find(request.source, use_case, version)
+    bundle = find(request.source, *request.versions[0])
     bundle.check_contents()
     bundle.check_numbers()
     bundle.check_golden()
