@@ -73,6 +73,15 @@ def test_several_values_ahead_and_more_windows_than_in_one_pass():
     assert_allclose(run(X.to_numpy(float)), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("gap", [np.nan, np.inf])
+def test_windows_with_gaps_are_refused_as_the_network_refuses_them(gap):
+    model, X = network("gru"), windows(3, 1).astype("float64")
+    X.iloc[1, 4] = gap
+    for forecast in (model.predict, lambda rows: compile_network(model)(rows.to_numpy())):
+        with pytest.raises(ValueError, match=r"finite|NaN|infinity"):
+            forecast(X)
+
+
 @pytest.mark.parametrize("name", sorted(set(activations.ACTIVATIONS.values())))
 def test_every_activation(name):
     from keras import activations as keras_activations

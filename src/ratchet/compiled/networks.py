@@ -68,7 +68,19 @@ class Network:
     one: bool
 
     def __call__(self, X: Array) -> Array:
-        """Forecast from windows of shape (n, lookback x features); gives (n,) or (n, horizon)."""
+        """Forecast.
+
+        Args:
+            X: flattened windows, shape (n, lookback x features).
+
+        Returns:
+            Shape (n,), or (n, horizon) for a horizon above 1.
+
+        Raises:
+            ValueError: a window has a gap, of which networks make nothing but gaps.
+        """
+        if not np.isfinite(X).all():
+            raise ValueError("windows must be finite: a network forecasts from all of its steps")
         if not len(X):
             return self(np.zeros((1, X.shape[1])))[:0]
         starts = range(0, len(X), _AT_ONCE)
