@@ -107,6 +107,8 @@ class Log:
     def __init__(self) -> None:
         self.written: list[Answered] = []
         self.errors: list[str] = []
+        self.arms: list[str] = []
+        self.failed_arms: list[str] = []
         self.full = False
         self.problem: str | None = None
 
@@ -120,13 +122,22 @@ class Log:
     def waiting(self) -> int:
         return len(self.written)
 
-    def write(self, answered: Answered) -> None:
+    def write(self, answered: Answered, arm: str = "champion") -> None:
         if self.full:
             raise QueueFullError
         self.written.append(answered)
+        self.arms.append(arm)
 
-    def write_error(self, serving: Serving, rows: Sequence[Row], request: str, why: str) -> None:
+    def write_error(
+        self,
+        serving: Serving,
+        rows: Sequence[Row],
+        request: str,
+        why: str,
+        arm: str = "champion",
+    ) -> None:
         self.errors.append(request)
+        self.failed_arms.append(arm)
 
 
 class Stand:
@@ -137,6 +148,7 @@ class Stand:
         use_cases: dict[str, UseCase],
         folder: Path,
         runner: Callable[[Settings], Any] | None = None,
+        beside: str | None = None,
         **options: Any,
     ) -> None:
         self.log, self.measurements, self.truths = Log(), Store(), Store()
@@ -144,7 +156,8 @@ class Stand:
         self.settings = Settings(
             keys_file=folder / "keys.json", state=folder, **{"films": "films", **options}
         )
-        self.models = Fixed(self.serving, ["prices"])
+        self.challengers = [serving("films", use_cases["films"], beside)] if beside else []
+        self.models = Fixed(self.serving, ["prices"], challengers=self.challengers)
         self.runner = runner and runner(self.settings)
         self.app = create_app(
             self.settings,

@@ -33,6 +33,7 @@ from ratchet.serving.models import (
     Truths,
 )
 from ratchet.serving.settings import Settings
+from ratchet.serving.trials import CHALLENGER, CHAMPION, Shadow, is_challengers
 
 LOGGER = logging.getLogger(__name__)
 FAILED = "the model has failed on this row; whoever runs the service finds the reason in its log"
@@ -52,7 +53,9 @@ class Service:
         measurements: where measurements go.
         truths: where it goes what came true.
         jobs: lets searches run.
+        shadow: lets challengers answer the same rows, unseen.
         slow: requests that wait for a version that is not compiled.
+        answering: requests that are being answered.
     """
 
     settings: Settings
@@ -63,7 +66,9 @@ class Service:
     measurements: Measurements | None = None
     truths: Truths | None = None
     jobs: Runner | None = None
+    shadow: Shadow | None = None
     slow: int = 0
+    answering: int = 0
 
     def champion(self, use_case: str) -> Serving:
         """What answers for a use case.
@@ -89,6 +94,22 @@ class Service:
         )
         raise Problem(503, "nothing-serves", detail, headers={"retry-after": "5"})
 
+    def chosen(self, use_case: str, request: Request) -> Serving:
+        """What answers a request: the champion, or in a split maybe the challenger.
+
+        Whom the answer is for is told by the header ``X-Subject``; without it every request is
+        somebody else's.
+
+        Raises:
+            Problem: as ``champion``.
+        """
+        champion = self.champion(use_case)
+        challenger, share = self.models.challenger(use_case), self.settings.split.get(use_case)
+        if challenger is None or share is None:
+            return champion
+        subject = request.headers.get("x-subject") or call_of(request).log_id
+        return challenger if is_challengers(subject, champion, challenger, share) else champion
+
     async def answer(
         self,
         request: Request,
@@ -111,6 +132,7 @@ class Service:
         if serving.degraded is not None and self.slow >= self.settings.limits.slow_answers:
             raise _busy("this version answers slowly, and too many requests wait for it")
         self.slow += serving.degraded is not None
+        self.answering += 1
         try:
             answers = await self._in_chunks(serving, rows, names)
         except Problem:
@@ -119,6 +141,7 @@ class Service:
             raise self._failed(serving, rows, call, error) from None
         finally:
             self.slow -= serving.degraded is not None
+            self.answering -= 1
             spent = call.span("answer", started)
         self._write(serving, rows, answers, call, spent)
         self.metrics.answered(serving, answers, spent / 1e3)
@@ -152,7 +175,8 @@ class Service:
         )
         self.metrics.failures.labels(serving.name).inc()
         if self.log is not None:
-            self.log.write_error(serving, rows, call.log_id, type(error).__name__)
+            why = type(error).__name__
+            self.log.write_error(serving, rows, call.log_id, why, self._arm(serving))
         return Problem(500, "failed", FAILED)
 
     def _write(
@@ -168,10 +192,23 @@ class Service:
         started = time.perf_counter()
         now = datetime.now(UTC)
         try:
-            self.log.write(Answered(serving, rows, answers, call.log_id, now, spent, call.actor))
+            answered = Answered(serving, rows, answers, call.log_id, now, spent, call.actor)
+            self.log.write(answered, self._arm(serving))
         except QueueFullError:
             raise _busy("answers come faster than they can be written down") from None
+        self._offer(serving, rows, call)
         call.span("log", started)
+
+    def _arm(self, serving: Serving) -> str:
+        is_champion = self.models.challenger(serving.name) is not serving
+        return CHAMPION if is_champion else CHALLENGER
+
+    def _offer(self, serving: Serving, rows: Sequence[Row], call: Call) -> None:
+        """Let a challenger answer the same rows, unless it has a share of its own."""
+        challenger = self.models.challenger(serving.name)
+        if self.shadow is None or challenger is None or serving.name in self.settings.split:
+            return
+        self.shadow.offer(challenger, rows, call.log_id, call.actor)
 
 
 def _busy(why: str) -> Problem:

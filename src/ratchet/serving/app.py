@@ -25,6 +25,7 @@ from ratchet.serving.replays import Replays
 from ratchet.serving.routes import films, handing_in, health, home, jobs, load, metrics, predict
 from ratchet.serving.security import Guard, check_exposure
 from ratchet.serving.settings import Settings
+from ratchet.serving.trials import Shadow
 
 ROUTERS = (
     home.router,
@@ -82,6 +83,13 @@ def create_app(
         jobs=runner,
     )
 
+    if log is not None:
+        service.shadow = Shadow(
+            log,
+            lambda: service.answering == 0,
+            lambda name, rows: service.metrics.not_shadowed.labels(name).inc(rows),
+        )
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -90,6 +98,9 @@ def create_app(
                 await log.start()
             stack.push_async_callback(models.stop)
             await models.start()
+            if service.shadow is not None:
+                stack.push_async_callback(service.shadow.stop)
+                await service.shadow.start()
             if runner is not None:
                 stack.push_async_callback(runner.stop)
                 await runner.begin()

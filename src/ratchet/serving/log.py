@@ -27,12 +27,10 @@ from ratchet.serving.models import (
     UnavailableError,
 )
 from ratchet.serving.records import Entry, as_line
+from ratchet.serving.trials import CHAMPION
 from ratchet.serving.writer import Joined
 
 LOGGER = logging.getLogger(__name__)
-
-CHAMPION = "champion"
-"""Arm of the answers that somebody gets."""
 
 QUEUE_ROWS = 20_000
 """Answers that may wait for the database; beyond that none is given any more."""
@@ -132,11 +130,18 @@ class JournaledLog:
             )
         )
 
-    def write_error(self, serving: Serving, rows: Sequence[Row], request: str, why: str) -> None:
+    def write_error(
+        self,
+        serving: Serving,
+        rows: Sequence[Row],
+        request: str,
+        why: str,
+        arm: str = CHAMPION,
+    ) -> None:
         """Write down that a version has failed on rows; where that cannot be, only say so."""
         key = str(rows[0].get(serving.use_case.data.key) or "") if rows else ""
         now = datetime.now(UTC)
-        head = (serving.name, serving.version, CHAMPION, request, now, 0.0)
+        head = (serving.name, serving.version, arm, request, now, 0.0)
         try:
             self.append(Entry(*head, error=why, row_key=key))
         except QueueFullError as error:

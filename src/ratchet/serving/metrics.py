@@ -76,6 +76,11 @@ class Metrics:
         self.failures = self._counter(
             "failures", "Requests on which a version has failed.", "use_case"
         )
+        self.not_shadowed = self._counter(
+            "not_shadowed_rows",
+            "Rows that a challenger was not asked, for want of time.",
+            "use_case",
+        )
         self.handed_in = self._counter(
             "handed_in_rows", "Measurements and truths.", "use_case", "what", "state"
         )

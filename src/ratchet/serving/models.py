@@ -67,6 +67,10 @@ class Models(Protocol):
         """What answers; ``None`` where nothing serves yet."""
         ...
 
+    def challenger(self, use_case: str) -> Serving | None:
+        """What answers beside it, where something does."""
+        ...
+
     def problems(self) -> Mapping[str, str]:
         """Use case -> why what should serve does not, in words for anybody to read."""
         ...
@@ -132,15 +136,26 @@ class AnswerLog(Protocol):
         """Answers that are not in the database yet."""
         ...
 
-    def write(self, answered: Answered) -> None:
+    def write(self, answered: Answered, arm: str = "champion") -> None:
         """Take the answers of a request before they are sent.
+
+        Args:
+            answered: the answers.
+            arm: for what they were given, see ``trials``.
 
         Raises:
             QueueFullError: too many wait already; nothing was taken.
         """
         ...
 
-    def write_error(self, serving: Serving, rows: Sequence[Row], request: str, why: str) -> None:
+    def write_error(
+        self,
+        serving: Serving,
+        rows: Sequence[Row],
+        request: str,
+        why: str,
+        arm: str = "champion",
+    ) -> None:
         """Note that a version has failed on rows that are as they should be."""
         ...
 
@@ -194,6 +209,7 @@ class Fixed:
         serving: the champion of each use case.
         others: names of use cases in which nothing serves.
         troubles: use case -> why what should serve does not.
+        challengers: versions that answer beside them.
     """
 
     def __init__(
@@ -201,8 +217,10 @@ class Fixed:
         serving: Sequence[Serving],
         others: Sequence[str] = (),
         troubles: Mapping[str, str] | None = None,
+        challengers: Sequence[Serving] = (),
     ) -> None:
         self._champions = {each.name: each for each in serving}
+        self._challengers = {each.name: each for each in challengers}
         self._others, self._troubles = others, dict(troubles or {})
 
     def use_cases(self) -> Sequence[str]:
@@ -212,6 +230,10 @@ class Fixed:
     def champion(self, use_case: str) -> Serving | None:
         """The version that was given."""
         return self._champions.get(use_case)
+
+    def challenger(self, use_case: str) -> Serving | None:
+        """The version that was given beside it."""
+        return self._challengers.get(use_case)
 
     def problems(self) -> Mapping[str, str]:
         """Those that were given."""

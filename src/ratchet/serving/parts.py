@@ -65,6 +65,6 @@ def watcher_of(settings: Settings, engine: Engine) -> Watcher:
         Source(tracking, str(settings.bundles), url),
         loads,
         use_cases=settings.use_cases,
-        shadows=lambda _: settings.shadow,
+        shadows=lambda name: settings.shadow or name in settings.split,
         poll_seconds=settings.poll_seconds,
     )

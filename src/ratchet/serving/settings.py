@@ -108,6 +108,8 @@ class Settings(_Group):
         power: use case behind ``/predict``.
         poll_seconds: how often the ledger is looked at.
         shadow: let a challenger answer the same rows beside the champion, unseen.
+        split: use case -> share of the requests that a challenger answers in the champion's place,
+            for questions whose answer changes what happens; its requests have no shadow.
         compiled: answer by compiled models where that is possible.
         queue_rows: answers that may wait for the prediction log; beyond that requests get a 503.
         stop_seconds: time that requests have to end after SIGTERM.
@@ -135,6 +137,7 @@ class Settings(_Group):
     power: str = "power"
     poll_seconds: Positive = 1.0
     shadow: bool = True
+    split: Mapping[str, Annotated[float, Field(gt=0, lt=1)]] = {}
     compiled: bool = True
     queue_rows: Count = 20_000
     stop_seconds: Annotated[float, Field(gt=0, le=60)] = 4.0

@@ -208,7 +208,7 @@ def _rest(serving: Serving, request: Request, answer: Answer) -> dict[str, Any]:
 async def _ask(request: Request, *, classes: bool) -> tuple[Serving, str, Answer]:
     """The version, the target that is asked for, and the answer."""
     service = service_of(request)
-    serving, target = _films(service, classes=classes)
+    serving, target = _films(service, request, classes=classes)
     asked = await read_rows(request, service.settings.limits, ["rows"])
     if asked.many:
         raise Problem(
@@ -226,9 +226,9 @@ async def _ask(request: Request, *, classes: bool) -> tuple[Serving, str, Answer
     return serving, target, answer
 
 
-def _films(service: Service, *, classes: bool) -> tuple[Serving, str]:
+def _films(service: Service, request: Request, *, classes: bool) -> tuple[Serving, str]:
     name = service.settings.films
-    serving = service.champion(name)
+    serving = service.chosen(name, request)
     target = _target(serving.use_case.targets, classes=classes)
     if target is None or not {"runtime", "released", "genres"} <= {*serving.inputs}:
         raise Problem(

@@ -126,7 +126,7 @@ _BODY = {
 async def predict_load(request: Request) -> Response:
     """Say what the load of a step will be, by its weather and by what was measured before."""
     service = service_of(request)
-    serving, target = _load(service)
+    serving, target = _load(service, request)
     asked = await read_rows(request, service.settings.limits, ["rows"])
     if asked.many:
         raise Problem(
@@ -185,9 +185,9 @@ def features_of(weather: Weather) -> dict[str, Any]:
     }
 
 
-def _load(service: Service) -> tuple[Serving, str]:
+def _load(service: Service, request: Request) -> tuple[Serving, str]:
     name = service.settings.power
-    serving = service.champion(name)
+    serving = service.chosen(name, request)
     if not {"time", "temperature"} <= {*serving.inputs}:
         raise Problem(
             404,

@@ -38,7 +38,7 @@ async def predict(use_case: str, request: Request) -> Response:
     answered by the same version, or none.
     """
     service = service_of(request)
-    serving = service.champion(use_case)
+    serving = service.chosen(use_case, request)
     columns = serving.use_case.data.columns
     asked = await read_rows(request, service.settings.limits, list(columns))
     answers = await service.answer(request, serving, asked.rows)
