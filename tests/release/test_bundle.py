@@ -555,6 +555,17 @@ def test_latency_of_what_does_not_compile_is_that_of_pandas(written, monkeypatch
     assert len(asked) == 6
 
 
+@pytest.mark.parametrize("day", ["9999-12-31", "2120-01-01", "0001-01-01"])
+def test_a_time_far_from_all_that_is_known_is_refused_at_once(written, monkeypatch, day):
+    bundle = open_bundle(written("shops"))
+    monkeypatch.setattr("ratchet.release.context.features_of", lambda *_: pytest.fail("laid out"))
+
+    with pytest.raises(DataError, match=rf"column 'day': expected times .* row 1: {day}"):
+        bundle.answer(
+            pd.DataFrame({"day": ["2020-07-18", day], "shop": ["x", "x"], "warm": [1.0, 1.0]})
+        )
+
+
 def test_nothing_is_loaded_before_it_is_needed(written, monkeypatch):
     monkeypatch.setattr(Bundle, "models", property(lambda self: pytest.fail("models are loaded")))
     bundle = open_bundle(written("films"))

@@ -9,8 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ratchet.dates import local, utc
+from ratchet.errors import DataError
+from ratchet.learning.features.series import count_steps
 from ratchet.params import TARGET_PREFIX, Data, UseCase
 from ratchet.preparation import features_of, make_views, only_target, read_day, typed_fields
+
+_EMPTY_STEPS = 20_000
+"""Steps without a row that are laid out for a single row: a second of CPU time."""
 
 
 def features_in_context(
@@ -32,11 +37,15 @@ def features_in_context(
 
     Returns:
         Features as ``preparation.features_of`` gives them, of the given rows that can be answered.
+
+    Raises:
+        DataError: values break the contract, or a time lies far from all that are known.
     """
     rows = typed_fields(fields, use_case)
     if context is None:
         return features_of(rows, use_case, statistics)
     known, data = context, use_case.data
+    _check_times(rows, known, data)
     if as_of is not None and data.time:
         known = known[local(known[data.time]).dt.normalize() <= read_day(as_of)]
     names = [data.time, data.series.id] if data.series else [data.key]
@@ -45,6 +54,28 @@ def features_in_context(
     together = pd.concat([known[~again], rows], ignore_index=True)
     asked = np.arange(len(together)) >= len(together) - len(rows)
     return features_of(together, use_case, statistics, asked)
+
+
+def _check_times(rows: pd.DataFrame, known: pd.DataFrame, data: Data) -> None:
+    """Refuse a time far from all others: every step in between would be laid out, for nothing.
+
+    Raises:
+        DataError: which row, and what is known.
+    """
+    if data.series is None or data.time is None or data.series.frequency is None:
+        return
+    asked, there = utc(rows[data.time]), utc(known[data.time])
+    times = pd.concat([there, asked], ignore_index=True)
+    steps = count_steps(times, data.series.frequency)
+    if steps <= _EMPTY_STEPS + 10 * len(rows) + 2 * len(known):
+        return
+    apart = np.maximum(asked - there.max(), there.min() - asked)
+    row, far = apart.idxmax(), rows[data.time][apart.idxmax()]
+    raise DataError(
+        f"column '{data.time}': expected times that follow upon those that are known, "
+        f"{there.min()} to {there.max()}; row {row}: {far} lies some {steps} steps of "
+        f"{data.series.frequency} from them, and nothing is known of what is in between"
+    )
 
 
 def contexts(
