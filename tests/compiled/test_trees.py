@@ -122,3 +122,10 @@ def test_small_trees_are_asked_at_once_and_others_are_followed():
     assert isinstance(compile_trees([grown(rng, 15)] * 3, WIDTH)[0], Masks)
     assert isinstance(compile_trees([grown(rng, 200)], WIDTH)[0], Walk)
     assert isinstance(compile_trees([grown(rng, 1)], WIDTH)[0], Walk)
+
+
+def test_rows_of_another_width_are_refused():
+    rng = np.random.default_rng(0)
+    for leaves in (15, 200):
+        with pytest.raises(ValueError, match="expected rows of 4 columns, got 3"):
+            compile_trees([grown(rng, leaves)], WIDTH)[0](np.zeros((1, WIDTH - 1)))

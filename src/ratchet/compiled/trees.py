@@ -84,7 +84,7 @@ class Walk:
 
     def __call__(self, X: Array) -> Places:
         """Give the leaf of each row in each tree, shape (n, trees), as a number of a node."""
-        rows = _with_missing(X, self.threshold.dtype)
+        rows = _with_missing(X, self.threshold.dtype, self.width)
         return self._one(rows[0])[None] if len(rows) == 1 else self._many(rows)
 
     @property
@@ -105,16 +105,12 @@ class Walk:
 
     def _many(self, rows: Array) -> Places:
         n, width = rows.shape
-        node = np.tile(self.roots, n)
-        first = np.repeat(np.arange(0, n * width, width), len(self.roots))
-        flat = rows.ravel()
-        under_way, at, offset = None, node, first
+        node = at = np.tile(self.roots, n)
+        offset = np.repeat(np.arange(0, n * width, width), len(self.roots))
+        flat, under_way = rows.ravel(), np.arange(len(node))
         for step in range(0, self.depth, _ROUNDS):
             at = self._steps(flat, at, offset, min(_ROUNDS, self.depth - step))
-            if under_way is None:
-                under_way, node = np.arange(len(at)), at
-            else:
-                node[under_way] = at
+            node[under_way] = at
             left = np.flatnonzero(self.child.take(at) != at)
             under_way, at, offset = under_way.take(left), at.take(left), offset.take(left)
         return node.reshape(n, len(self.roots))
@@ -158,7 +154,7 @@ class Masks:
 
     def __call__(self, X: Array) -> Places:
         """Give the leaf of each row in each tree, shape (n, trees), counted over all trees."""
-        rows = _with_missing(X, self.threshold.dtype)
+        rows = _with_missing(X, self.threshold.dtype, self.width)
         if len(rows) == 1:
             return self._leaves(self._one(rows[0]))[None]
         return self._leaves(self._many(np.ascontiguousarray(rows.T)).T)
@@ -275,8 +271,10 @@ def _in_parts(function: Callable[[Array], Array], X: Array, trees: int) -> Array
     return np.concatenate([function(X[start : start + at_once]) for start in starts])
 
 
-def _with_missing(X: Array, dtype: Any) -> Array:
+def _with_missing(X: Array, dtype: Any, width: int) -> Array:
     """Rows in a precision, and once more with minus infinity for what is missing."""
+    if X.shape[1] != width:
+        raise ValueError(f"expected rows of {width} columns, got {X.shape[1]}")
     rows = X.astype(dtype, copy=False)
     missing = np.isnan(rows)
     return np.concatenate([rows, np.where(missing, dtype.type(-np.inf), rows)], axis=1)
