@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import shutil
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.compiled.fields import Contract, contract_of
@@ -240,3 +245,100 @@ def make_stand(use_cases: dict[str, UseCase], tmp_path: Path) -> Callable[..., S
 def film() -> dict[str, Any]:
     """A film, in the fields of the table."""
     return dict(FILM)
+
+
+@contextmanager
+def serving_at(app: Any) -> Iterator[str]:
+    """A server in a thread of this process, with all that an application starts; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    config = uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 20
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        app.state.stopping.set()
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[[Any], Any]:
+    """Serve an application to a browser."""
+    return serving_at
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window; skipped where there is none.
+
+    As long as it runs, its event loop does, and `asyncio.run` cannot: browsers have modules of
+    their own.
+    """
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    with playwright.sync_playwright() as driver:
+        try:
+            # Containers often allow no sandbox; what is opened here is ours.
+            found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except playwright.Error as error:
+            pytest.skip(f"no browser: {str(error).splitlines()[0]}")
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open an address; what goes wrong in a script fails the test."""
+    contexts, errors = [], []
+
+    def open_page(address: str, **options: Any) -> Any:
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    # Chromium counts a page that answers with 422 as a resource that was not loaded.
+    assert [error for error in errors if "status of 422" not in error] == []
+
+
+LOOKS = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "narrow": {"viewport": {"width": 360, "height": 800}},
+}
+
+
+@pytest.fixture(params=LOOKS)
+def look(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """How a page is looked at: light, dark, or on a telephone."""
+    return LOOKS[request.param]
+
+
+@pytest.fixture(scope="session")
+def barriers() -> Callable[[Any], list[str]]:
+    """What axe-core finds on a page, and whether all of it can be seen without moving sideways."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    def find(page: Any) -> list[str]:
+        report = Axe().run(page).response["violations"]
+        found = [
+            f"{each['id']} ({each['impact']}): {each['nodes'][0]['html'][:200]}" for each in report
+        ]
+        wide, shown = page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        return [*found, *([f"{wide} pixels wide, {shown} shown"] if wide > shown else [])]
+
+    return find

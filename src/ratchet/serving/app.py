@@ -22,7 +22,17 @@ from ratchet.serving.middleware import Bodies, Requests
 from ratchet.serving.models import AnswerLog, Measurements, Models, Truths
 from ratchet.serving.openapi import OpenApi
 from ratchet.serving.replays import Replays
-from ratchet.serving.routes import films, handing_in, health, home, jobs, load, metrics, predict
+from ratchet.serving.routes import (
+    films,
+    handing_in,
+    health,
+    home,
+    jobs,
+    load,
+    metrics,
+    predict,
+    training,
+)
 from ratchet.serving.security import Guard, check_exposure
 from ratchet.serving.settings import Settings
 from ratchet.serving.trials import Shadow
@@ -36,6 +46,7 @@ ROUTERS = (
     predict.router,
     handing_in.router,
     jobs.router,
+    training.router,
 )
 
 DESCRIPTION = """\

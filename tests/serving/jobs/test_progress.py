@@ -82,4 +82,4 @@ def test_the_summary_has_what_is_newest(folder):
 
 def test_a_job_that_has_not_begun_has_no_events(tmp_path):
     assert read_all(tmp_path) == []
-    assert summary(tmp_path) == {"stage": None, "trials": None, "log": []}
+    assert summary(tmp_path) == {"stage": None, "trials": None, "log": [], "position": 0}

@@ -111,8 +111,9 @@ def read_all(folder: Path, after: int = 0) -> list[Event]:
 
 def summary(folder: Path) -> dict[str, Any]:
     """How far a job is by now: its stage, the last trial, and the end of its log."""
-    state: dict[str, Any] = {"stage": None, "trials": None, "log": []}
+    state: dict[str, Any] = {"stage": None, "trials": None, "log": [], "position": 0}
     for event in read_all(folder):
+        state["position"] = event.position
         if event.kind == "stage":
             state["stage"] = event.values.get("name")
         elif event.kind == "trial":

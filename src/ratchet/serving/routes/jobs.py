@@ -104,7 +104,9 @@ async def _job(job_id: str, request: Request) -> JobRow:
 
 
 def _after(request: Request) -> int:
-    given = request.headers.get("last-event-id", "0").strip() or "0"
+    # A browser names the event only when it asks again; a page names what it was drawn with.
+    first = request.query_params.get("after", "0")
+    given = request.headers.get("last-event-id", first).strip() or "0"
     if not given.isascii() or not given.isdecimal() or len(given) > 15:
         raise Problem(422, "invalid-rows", "Last-Event-ID: expected the id of an event")
     return int(given)

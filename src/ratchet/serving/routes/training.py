@@ -1,0 +1,145 @@
+"""``/advanced-training``: a page to start a search, watch it, and read its ranking."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import ValidationError
+from starlette.responses import RedirectResponse, Response
+
+from ratchet.serving.errors import Problem, of_validation
+from ratchet.serving.forms import first, read_form
+from ratchet.serving.jobs.asking import (
+    add_job,
+    cancel_job,
+    find_job,
+    job_json,
+    runner_of,
+    seconds_of,
+    state_of,
+)
+from ratchet.serving.jobs.order import Architecture, TrainRequest, architectures
+from ratchet.serving.jobs.store import ENDED, JobRow
+from ratchet.serving.pages import page
+from ratchet.serving.security import needs
+
+router = APIRouter(
+    prefix="/advanced-training",
+    include_in_schema=False,
+    dependencies=[Depends(needs("train"))],
+)
+
+_NUMBERS = ("n_trials", "lookback", "horizon")
+_WORDS = ("mode", "optimization_strategy", "use_case")
+_SHOWN = 20
+MEDALS = {1: ("gold", "1st"), 2: ("silver", "2nd"), 3: ("bronze", "3rd")}
+"""Place -> its medal, and the same in letters."""
+
+
+@router.get("")
+async def show(request: Request, job: str | None = None) -> Response:
+    """The page: the form, one job, and those before it."""
+    return await _page(request, job, TrainRequest().model_dump())
+
+
+@router.post("")
+async def start(request: Request) -> Response:
+    """Start what the form asks for; what is wrong with it is told on the page."""
+    form = await read_form(request)
+    values = _values(form)
+    try:
+        job, _ = await add_job(request, TrainRequest.model_validate(values), None)
+    except (ValidationError, Problem) as error:
+        problem = of_validation(error) if isinstance(error, ValidationError) else error
+        response = await _page(request, None, TrainRequest().model_dump() | values, problem)
+        response.status_code = problem.status_code
+        return response
+    return RedirectResponse(f"/advanced-training?job={job.id}#job", 303)
+
+
+@router.post("/{job_id}/cancel")
+async def cancel(job_id: str, request: Request) -> Response:
+    """End a job."""
+    job = await cancel_job(request, job_id)
+    return RedirectResponse(f"/advanced-training?job={job.id}#job", 303)
+
+
+def _values(form: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Fields of the form as a request has them."""
+    values: dict[str, Any] = {name: first(form, name) for name in _WORDS if name in form}
+    for name in _NUMBERS:
+        text = first(form, name)
+        values[name] = int(text) if text.isascii() and text.isdecimal() else text
+    chosen = [int(each) for each in form.get("model_ids", []) if each.isdecimal()]
+    values["model_ids"] = None if len(chosen) == len(architectures()) else chosen
+    return values
+
+
+async def _page(
+    request: Request, job: str | None, values: Mapping[str, Any], problem: Problem | None = None
+) -> Response:
+    runner = runner_of(request)
+    service = request.app.state.service
+    jobs = await asyncio.to_thread(runner.store.newest, _SHOWN)
+    if job is not None:
+        found = await find_job(request, job)
+    else:
+        found = next((each for each in jobs if each.status not in ENDED), None)
+    state = await asyncio.to_thread(state_of, runner, found) if found else None
+    series = [name for name in service.models.use_cases() if _has_series(service, name)]
+    chosen = values["model_ids"]
+    return page(
+        request,
+        "training.html.j2",
+        families=_families(),
+        chosen=set(architectures()) if chosen is None else set(chosen),
+        values=values,
+        use_cases=series,
+        budget=service.settings.jobs.budget,
+        problem=problem,
+        job=_shown(found) if found else None,
+        state=state,
+        history=[_shown(each) for each in jobs],
+    )
+
+
+def _has_series(service: Any, name: str) -> bool:
+    """Whether networks can forecast it; of what does not serve yet it is not known."""
+    serving = service.models.champion(name)
+    return serving is None or any(t.is_series for t in serving.use_case.targets.values())
+
+
+def _families() -> dict[str, list[Architecture]]:
+    found: dict[str, list[Architecture]] = {}
+    for each in architectures().values():
+        found.setdefault(each.family, []).append(each)
+    return found
+
+
+def _shown(job: JobRow) -> dict[str, Any]:
+    """A job as the page has it: with its ranking, best first."""
+    content, known = job_json(job), architectures()
+    rows = content.get("results") or content.get("all_results") or []
+    name = "rmse" if content["mode"] == "fast" else "best_rmse"
+    worst = max((row[name] for row in rows if row[name] is not None), default=0.0)
+    ranking = [
+        {
+            **row,
+            "place": place,
+            "medal": MEDALS.get(place),
+            "value": row[name],
+            "share": 100 * row[name] / worst if worst and row[name] is not None else None,
+            "family": known[row["model_id"]].family,
+        }
+        for place, row in enumerate(rows, 1)
+    ]
+    return {
+        **content,
+        "seconds": seconds_of(job),
+        "ended": job.status in ENDED,
+        "ranking": ranking,
+        "unit": None,
+    }

@@ -1,0 +1,95 @@
+// The page of searches: follows the job that runs, and counts what the form asks for.
+// Without this script the page works as well: it is loaded anew every few seconds.
+
+const byId = (id) => document.getElementById(id);
+
+function say(text) {
+  byId("live").textContent = text;
+}
+
+function time(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+const number = (value) => (value === null ? "–" : String(Number(value.toPrecision(4))));
+
+function follow(job) {
+  const source = new EventSource(`/jobs/${job.dataset.job}/events?after=${job.dataset.after}`);
+  const log = byId("log");
+  const lines = log.textContent.split("\n").filter(Boolean);
+  let tenth = -1;
+
+  source.addEventListener("stage", (event) => {
+    byId("stage").textContent = JSON.parse(event.data).name;
+  });
+  source.addEventListener("trial", (event) => {
+    const { done, total, best, params, seconds_left: left } = JSON.parse(event.data);
+    const bar = byId("bar");
+    bar.max = total;
+    bar.value = done;
+    byId("trials").textContent = `${done} of ${total}`;
+    byId("best").textContent = number(best);
+    byId("left").textContent = time(left);
+    const named = Object.entries(params).sort().map(([name, value]) => `${name} ${value}`);
+    byId("last").textContent = named.join(", ") || "–";
+    const now = Math.floor((10 * done) / total);
+    if (now > tenth && done > 0) say(`${done} of ${total} trials, best loss ${number(best)}`);
+    tenth = Math.max(now, tenth);
+  });
+  source.addEventListener("log", (event) => {
+    lines.push(JSON.parse(event.data).text);
+    log.textContent = lines.slice(-12).join("\n");
+    log.scrollTop = log.scrollHeight;
+  });
+  source.addEventListener("status", (event) => {
+    const badge = job.querySelector(".badge");
+    badge.textContent = JSON.parse(event.data).status;
+    badge.className = `badge ${badge.textContent}`;
+  });
+  source.addEventListener("end", async (event) => {
+    source.close(); // or the browser would ask again
+    await replace(`/advanced-training?job=${job.dataset.job}`);
+    say(`The search is over: ${JSON.parse(event.data).status}`);
+  });
+}
+
+// Shows what the server says by now, without losing what was filled in.
+async function replace(address) {
+  const response = await fetch(address);
+  const made = new DOMParser().parseFromString(await response.text(), "text/html");
+  for (const id of ["job", "history"]) {
+    const [old, fresh] = [byId(id), made.getElementById(id)];
+    if (old && fresh) old.replaceWith(document.adoptNode(fresh));
+  }
+}
+
+function count(form) {
+  const networks = form.querySelectorAll("[name=model_ids]:checked").length;
+  const fast = form.elements.mode.value === "fast";
+  const each = fast ? 1 : Number(form.elements.n_trials.value) || 0;
+  const budget = Number(form.dataset.budget);
+  const trials = networks * each;
+  for (const id of ["strategy", "n_trials"]) byId(id).closest("div").hidden = fast;
+  const beyond = trials > budget ? `, more than the ${budget} that one search may have` : "";
+  byId("size").textContent = `${networks} networks, ${trials} trials in all${beyond}`;
+}
+
+const form = byId("search");
+form.addEventListener("input", () => count(form));
+for (const choice of form.querySelectorAll(".choose")) {
+  choice.hidden = false;
+  choice.addEventListener("click", (event) => {
+    const which = event.target.closest("[data-choose]");
+    if (!which) return;
+    for (const box of choice.closest("fieldset").querySelectorAll("[type=checkbox]")) {
+      box.checked = which.dataset.choose === "all";
+    }
+    count(form);
+  });
+}
+count(form);
+
+const job = byId("job");
+if (job && ["queued", "running"].includes(job.dataset.status)) follow(job);
