@@ -84,10 +84,9 @@ async def _page(
     runner = runner_of(request)
     service = request.app.state.service
     jobs = await asyncio.to_thread(runner.store.newest, _SHOWN)
+    found = next((each for each in jobs if each.status not in ENDED), None)
     if job is not None:
         found = await find_job(request, job)
-    else:
-        found = next((each for each in jobs if each.status not in ENDED), None)
     state = await asyncio.to_thread(state_of, runner, found) if found else None
     series = [name for name in service.models.use_cases() if _has_series(service, name)]
     chosen = values["model_ids"]
