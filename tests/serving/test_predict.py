@@ -272,3 +272,15 @@ def test_the_log_tells_requests_apart_by_their_idempotency_key(stand, film):
     requests = [written.request for written in stand.log.written]
     assert requests[0] == requests[2] == "b"
     assert len({*requests}) == 3
+
+
+def test_a_batch_is_written_down_in_pieces(stand, film, monkeypatch):
+    monkeypatch.setattr("ratchet.serving.answering._WRITTEN_AT_ONCE", 2)
+    rows = [{**film, "film": number} for number in range(1, 6)]
+
+    assert stand.post("/predict/films", rows).status_code == 200
+
+    pieces = [[answer.key for answer in written.answers] for written in stand.log.written]
+    assert pieces == [["1", "2"], ["3", "4"], ["5"]]
+    assert len({written.request for written in stand.log.written}) == 1
+    assert [list(written.rows) for written in stand.log.written] == [rows[:2], rows[2:4], rows[4:]]

@@ -243,7 +243,22 @@ def test_a_champion_that_does_not_open_is_not_ready(stand):
 
     assert response.status_code == 503
     assert response.json()["problems"] == {"prices": "version 2 does not open"}
-    assert stand.post("/predict/prices", {}).json()["detail"] == "version 2 does not open"
+    assert "version 2 does not open" in stand.post("/predict/prices", {}).json()["detail"]
+
+
+def test_reasons_are_for_whoever_runs_the_service(stand, film):
+    from dataclasses import replace
+
+    stand.models._troubles["prices"] = "version 2 does not open: /srv/bundles/x/encoder.skops"
+    stand.models._champions["films"] = replace(stand.serving[0], degraded="KernelRidge of sklearn")
+
+    for path in ("/", "/health", "/health/ready"):
+        assert "skops" in stand.ask("GET", path).text
+        told = stand.ask("GET", path, address="192.0.2.7").text
+        assert "version 2 does not open" in told
+        assert "skops" not in told
+        assert "KernelRidge" not in told
+    assert "skops" not in stand.post("/predict/prices", {}).text
 
 
 def test_home_is_json_for_programs_and_a_page_for_people(stand):

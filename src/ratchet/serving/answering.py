@@ -37,6 +37,7 @@ from ratchet.serving.trials import CHALLENGER, CHAMPION, Shadow, is_challengers
 
 LOGGER = logging.getLogger(__name__)
 FAILED = "the model has failed on this row; whoever runs the service finds the reason in its log"
+_WRITTEN_AT_ONCE = 1_000
 SCALE_DIGITS = 12  # of probabilities: what lies beyond is rounding
 
 
@@ -88,9 +89,13 @@ class Service:
                 f"there is no use case '{use_case[:60]}'; there are: {there}",
             )
         why = self.models.problems().get(use_case)
-        detail = why or (
-            f"no version of {use_case} serves yet: `kedro run` trains one and lets it serve, "
-            f"`kedro ratchet status` says how it stands"
+        detail = (
+            f"{for_anybody(why)}; /health says more"
+            if why
+            else (
+                f"no version of {use_case} serves yet: `kedro run` trains one and lets it serve, "
+                f"`kedro ratchet status` says how it stands"
+            )
         )
         raise Problem(503, "nothing-serves", detail, headers={"retry-after": "5"})
 
@@ -109,6 +114,19 @@ class Service:
             return champion
         subject = request.headers.get("x-subject") or call_of(request).log_id
         return challenger if is_challengers(subject, champion, challenger, share) else champion
+
+    def problems(self, call: Call) -> dict[str, str]:
+        """Use case -> why what should serve does not: in full for whoever runs the service."""
+        found = self.models.problems()
+        if self.shows_all(call):
+            return dict(found)
+        return {name: for_anybody(why) for name, why in found.items()}
+
+    def shows_all(self, call: Call) -> bool:
+        """Whether a client may see reasons, which name files and types."""
+        if self.keys.needed:
+            return call.key is not None and call.key.allows("operate")
+        return call.local
 
     async def answer(
         self,
@@ -143,7 +161,7 @@ class Service:
             self.slow -= serving.degraded is not None
             self.answering -= 1
             spent = call.span("answer", started)
-        self._write(serving, rows, answers, call, spent)
+        await self._write(serving, rows, answers, call, spent)
         self.metrics.answered(serving, answers, spent / 1e3)
         return answers
 
@@ -179,7 +197,7 @@ class Service:
             self.log.write_error(serving, rows, call.log_id, why, self._arm(serving))
         return Problem(500, "failed", FAILED)
 
-    def _write(
+    async def _write(
         self,
         serving: Serving,
         rows: Sequence[Row],
@@ -187,15 +205,22 @@ class Service:
         call: Call,
         spent: float,
     ) -> None:
+        """Write answers down before they are sent, some at a time."""
         if self.log is None:
             return
-        started = time.perf_counter()
-        now = datetime.now(UTC)
-        try:
-            answered = Answered(serving, rows, answers, call.log_id, now, spent, call.actor)
-            self.log.write(answered, self._arm(serving))
-        except QueueFullError:
-            raise _busy("answers come faster than they can be written down") from None
+        arm, started, now = self._arm(serving), time.perf_counter(), datetime.now(UTC)
+        for first in range(0, len(answers), _WRITTEN_AT_ONCE):
+            if first:
+                await asyncio.sleep(0)
+            part = slice(first, first + _WRITTEN_AT_ONCE)
+            share = spent * len(answers[part]) / len(answers)
+            written = Answered(
+                serving, rows[part], answers[part], call.log_id, now, share, call.actor
+            )
+            try:
+                self.log.write(written, arm)
+            except QueueFullError:
+                raise _busy("answers come faster than they can be written down") from None
         self._offer(serving, rows, call)
         call.span("log", started)
 
@@ -209,6 +234,11 @@ class Service:
         if self.shadow is None or challenger is None or serving.name in self.settings.split:
             return
         self.shadow.offer(challenger, rows, call.log_id, call.actor)
+
+
+def for_anybody(reason: str) -> str:
+    """What happened, without the reason behind it."""
+    return reason.partition(": ")[0]
 
 
 def _busy(why: str) -> Problem:

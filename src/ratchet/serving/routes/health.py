@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ratchet.serving.answering import Service, json_response, service_of
+from ratchet.serving.answering import Service, for_anybody, json_response, service_of
+from ratchet.serving.calls import Call, call_of
 from ratchet.serving.metrics import age_of
 from ratchet.serving.routes.home import version_json
 
@@ -18,7 +19,7 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "it cannot a
 @router.get("", response_model=None, responses=_NOT_READY)
 async def health(request: Request) -> Response:
     """Say how the service is: 200 where it answers for every use case with a champion, 503 else."""
-    content = state_of(service_of(request))
+    content = state_of(service_of(request), call_of(request))
     return json_response(content, 200 if content["ready"] else 503)
 
 
@@ -31,26 +32,26 @@ async def live() -> Response:
 @router.get("/ready", response_model=None, responses=_NOT_READY)
 async def ready(request: Request) -> Response:
     """Say whether requests may be sent here: for load balancers."""
-    found = state_of(service_of(request))
+    found = state_of(service_of(request), call_of(request))
     content = {"ready": found["ready"], "problems": found["problems"]}
     return json_response(content, 200 if found["ready"] else 503)
 
 
-def state_of(service: Service) -> dict[str, Any]:
-    """How the service is."""
+def state_of(service: Service, call: Call) -> dict[str, Any]:
+    """How the service is, as far as a client may know."""
     models = service.models
     served = {
         name: serving
         for name in models.use_cases()
         if (serving := models.champion(name)) is not None
     }
-    problems = dict(models.problems())
+    problems = service.problems(call)
     unserved = [name for name in problems if name not in served]
     is_ready = bool(served) and not unserved
     if not served and not problems:
         problems["service"] = "nothing serves yet: `kedro run` trains models and lets them serve"
     if service.log is not None and (problem := service.log.problem):
-        problems["log"] = problem
+        problems["log"] = problem if service.shows_all(call) else for_anybody(problem)
     slow = [name for name, serving in served.items() if serving.degraded is not None]
     status = "degraded" if slow or problems else "ok"
     return {
@@ -61,7 +62,7 @@ def state_of(service: Service) -> dict[str, Any]:
         "problems": problems,
         "use_cases": {
             name: {
-                **version_json(serving),
+                **version_json(serving, in_full=service.shows_all(call)),
                 "age_seconds": round(age_of(serving.since)),
             }
             for name, serving in served.items()

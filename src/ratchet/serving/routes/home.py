@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 import ratchet
 from ratchet.serving.answering import Service, json_response, moment, service_of
+from ratchet.serving.calls import Call, call_of
 from ratchet.serving.models import Serving
 from ratchet.serving.pages import page, wants_html
 
@@ -32,11 +33,11 @@ LINKS = {
 @router.get("/", response_model=None)
 async def what_serves(request: Request) -> Response:
     """Say what serves: use cases, versions, targets and where to ask."""
-    service = service_of(request)
+    service, call = service_of(request), call_of(request)
     content = {
         "service": "ratchet",
         "version": ratchet.__version__,
-        "use_cases": [use_case_json(service, name) for name in service.models.use_cases()],
+        "use_cases": [use_case_json(service, name, call) for name in service.models.use_cases()],
         "links": LINKS,
     }
     return (
@@ -44,18 +45,18 @@ async def what_serves(request: Request) -> Response:
     )
 
 
-def use_case_json(service: Service, name: str) -> dict[str, Any]:
+def use_case_json(service: Service, name: str, call: Call) -> dict[str, Any]:
     """A use case, and the version that answers for it."""
     serving = service.models.champion(name)
     if serving is None:
-        why = service.models.problems().get(name, "nothing serves yet")
+        why = service.problems(call).get(name, "nothing serves yet")
         return {"name": name, "serves": None, "why": why}
     about = serving.use_case.about
     return {
         "name": name,
         "title": about.title,
         "question": " ".join(about.question.split()),
-        "serves": version_json(serving),
+        "serves": version_json(serving, in_full=service.shows_all(call)),
         "targets": [
             {
                 "name": target,
@@ -69,15 +70,15 @@ def use_case_json(service: Service, name: str) -> dict[str, Any]:
     }
 
 
-def version_json(serving: Serving) -> dict[str, Any]:
-    """A version that answers."""
-    until = serving.trained_until
+def version_json(serving: Serving, *, in_full: bool) -> dict[str, Any]:
+    """A version that answers, and why it is slow where that may be seen."""
+    until, degraded = serving.trained_until, serving.degraded
     return {
         "model_version": serving.version,
         "digest": serving.digest,
         "since": moment(serving.since),
         "trained_until": None if until is None else moment(until),
-        "degraded": serving.degraded,
+        "degraded": degraded if in_full or degraded is None else "it is not compiled",
     }
 
 
