@@ -279,12 +279,15 @@ def say(text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("project", type=Path)
+    parser.add_argument("project", type=Path, nargs="?")
     parser.add_argument("--use-case", default="films")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=50.0)
     parser.add_argument("--kills", type=int, default=0)
     given = parser.parse_args()
+    if given.project is None:
+        say("no project is named: python benchmarks/serving_swap.py PROJECT; nothing measured")
+        return
     with staged(given.project, given.use_case) as stage:
         if given.kills:
             asyncio.run(kills(stage, given.kills, given.rate))

@@ -43,7 +43,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "pipelines": {"learning", "preparation", "release", "monitoring", *LOOSE} - {"config"},
     "compiled": {"learning", "preparation", "errors", "frames", "dates", "params", "values"},
-    "serving": {"compiled", "learning", "preparation", "release", "monitoring", *LOOSE, "locks"},
+    "serving": {
+        *("compiled", "learning", "preparation", "release", "monitoring", *LOOSE, "locks"),
+        "webhook",
+    },
     "datasets": {
         *("learning", "release", "monitoring", "errors", "database", "provenance", "params"),
     },

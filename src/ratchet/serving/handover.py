@@ -28,11 +28,13 @@ class Source:
         tracking_uri: where MLflow tracks.
         bundles: folder of the bundles.
         database_url: database of the ledger.
+        compiled: whether versions are compiled where that is possible.
     """
 
     tracking_uri: str
     bundles: str
     database_url: str
+    compiled: bool = True
 
 
 @dataclass(frozen=True)

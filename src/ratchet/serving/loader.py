@@ -81,6 +81,8 @@ def open_version(source: Source, use_case: str, version: str, digest: str | None
     if not bundle.golden:
         raise BundleError(f"{bundle.folder} has no golden rows: nothing can be tried")
     try:
+        if not source.compiled:
+            raise NotCompilable("the settings say that nothing is compiled")
         answerer = compile_bundle(bundle)
         # The smoke test, by what is to answer.
         check_golden(answerer, bundle.golden)

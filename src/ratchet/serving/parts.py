@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
@@ -16,7 +19,8 @@ from ratchet.serving.jobs.store import JobStore
 from ratchet.serving.log import JoinedTruths, JournaledLog
 from ratchet.serving.measurements import StoredMeasurements
 from ratchet.serving.settings import Settings
-from ratchet.serving.watcher import Watcher
+from ratchet.serving.watcher import Notice, Watcher, log_notice
+from ratchet.webhook import ADDRESS, Webhook
 
 JOURNAL = "journal"
 """Folder of the journals, in that of the service's own files."""
@@ -62,9 +66,21 @@ def watcher_of(settings: Settings, engine: Engine) -> Watcher:
     tracking = settings.tracking_uri or url
     return Watcher(
         Ledger(engine),
-        Source(tracking, str(settings.bundles), url),
+        Source(tracking, str(settings.bundles), url, settings.compiled),
         loads,
         use_cases=settings.use_cases,
         shadows=lambda name: settings.shadow or name in settings.split,
         poll_seconds=settings.poll_seconds,
+        tell=tell_by(Webhook(os.environ.get(ADDRESS))),
     )
+
+
+def tell_by(webhook: Webhook) -> Callable[[Notice], None]:
+    """Tell somebody by the log, and by a message where there is an address for it."""
+
+    def tell(notice: Notice) -> None:
+        log_notice(notice)
+        about = {"use_case": notice.use_case, "version": notice.version, "advice": notice.advice}
+        webhook.send("alert", f"{notice.text}: {notice.advice}", **about)
+
+    return tell
