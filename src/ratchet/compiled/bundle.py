@@ -14,8 +14,7 @@ __all__ = ["NotCompilable", "Version", "check_golden", "compile_bundle"]
 TOLERANCE = 1e-5
 """Share by which compiled answers may differ from those of the libraries.
 
-Networks and boosted trees add up in single precision, in another order; all else is the same to
-1e-9, see the tests.
+Features, networks and boosted trees are in single precision, and are added up in another order.
 """
 
 

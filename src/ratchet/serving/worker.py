@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.compiled.fields import Values, contract_of
 from ratchet.errors import UserError
 from ratchet.monitoring.log_table import as_naive_utc
 from ratchet.serving.children import Limits, command, environment, follow_parent, own_output
@@ -155,6 +156,7 @@ class BundleAnswerer:
 
     def __init__(self, bundle: Any) -> None:
         self._bundle = bundle
+        self._contract = contract_of(bundle.use_case)
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer rows, in their order.
@@ -162,9 +164,13 @@ class BundleAnswerer:
         Raises:
             RequestError: the first row that cannot be answered.
         """
-        return [self._one(number, row) for number, row in enumerate(rows)]
+        read = self._contract.read_rows(rows)  # which names the field that is wrong
+        return [
+            self._one(number, row, values)
+            for number, (row, values) in enumerate(zip(rows, read, strict=True))
+        ]
 
-    def _one(self, number: int, row: Row) -> Answer:
+    def _one(self, number: int, row: Row, values: Values) -> Answer:
         import pandas as pd
 
         from ratchet.errors import DataError
@@ -180,7 +186,13 @@ class BundleAnswerer:
                 row=number,
                 kind="conflict",
             )
-        return _answer(found)
+        time = self._contract.time
+        moment = None if time is None else values[time]
+        return replace(
+            _answer(found),
+            time=None if moment is None else as_naive_utc(moment),
+            not_given=self._contract.not_given(values),
+        )
 
 
 def _answer(found: dict[str, Any]) -> Answer:
@@ -199,11 +211,10 @@ def _answer(found: dict[str, Any]) -> Answer:
             if odds
             else Prediction(float(value), float(row["low"]), float(row["high"]))
         )
-    terms = {name: row[name] for name in ("time", "series", "scale", "rms") if name in row}
+    terms = {name: row[name] for name in ("series", "scale", "rms") if name in row}
     return Answer(
         str(rows.index[0]),
         predictions,
-        time=as_naive_utc(terms["time"].to_pydatetime()) if "time" in terms else None,
         series=str(terms["series"]) if "series" in terms else None,
         scale=float(terms["scale"]) if "scale" in terms else None,
         rms=float(terms["rms"]) if "rms" in terms else None,

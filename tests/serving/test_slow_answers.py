@@ -1,0 +1,60 @@
+"""The slow path answers as compiled models do, and refuses in the same words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ratchet.compiled.answers import RequestError
+from ratchet.compiled.bundle import as_row, check_answer, compile_bundle
+from ratchet.params import UseCase
+from ratchet.release.bundle import Bundle, write_bundle
+from ratchet.serving.worker import BundleAnswerer
+from tests.release.test_bundle import FILMS, RUN, SHOPS, classical, films, made, shops
+
+STEADY = {
+    **SHOPS,
+    "data": {**SHOPS["data"], "derive": {}},
+    "features": {**SHOPS["features"], "numeric": ["warm"]},
+}
+
+
+@pytest.fixture(scope="module", params=["films", "shops"])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    parameters, raw = {"films": (FILMS, films()), "shops": (STEADY, shops())}[request.param]
+    use_case = UseCase.model_validate(parameters)
+    contents = made(
+        request.param, raw, use_case, classical("ridge" if use_case.data.series else None)
+    )
+    folder = tmp_path_factory.mktemp("bundles") / "b1"
+    return write_bundle(folder, contents, {"use_case": request.param, **RUN})
+
+
+def test_both_paths_say_the_same(bundle):
+    slow, quick = BundleAnswerer(bundle), compile_bundle(bundle)
+    for case in bundle.golden:
+        (one,), (other,) = (answerer.answer([case["fields"]]) for answerer in (slow, quick))
+        told = {name: as_row(prediction) for name, prediction in other.predictions.items()}
+
+        check_answer(one, case["key"], told, 1e-6)
+        assert replace(one, predictions={}, scale=None, rms=None) == replace(
+            other, predictions={}, scale=None, rms=None
+        )
+        assert (one.scale, one.rms) == pytest.approx((other.scale, other.rms))
+
+
+@pytest.mark.parametrize(
+    "change", [{"new": 1}, {"film": "x", "day": "x"}, {"runtime": [1], "warm": "hot"}], ids=str
+)
+def test_both_paths_refuse_in_the_same_words(bundle, change):
+    fields: dict[str, Any] = dict(bundle.golden[0]["fields"])
+    fields |= {name: v for name, v in change.items() if name in fields or name == "new"}
+    said = []
+    for answerer in (BundleAnswerer(bundle), compile_bundle(bundle)):
+        with pytest.raises(RequestError) as refused:
+            answerer.answer([fields])
+        said.append((str(refused.value), refused.value.field, refused.value.row))
+
+    assert said[0] == said[1]
