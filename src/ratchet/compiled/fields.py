@@ -321,7 +321,7 @@ class Contract:
     def _unknown(self, name: Any, number: int) -> RequestError:
         text = str(name)[:_SHOWN]
         near = difflib.get_close_matches(text, self.fields, n=1)
-        hint = f"; is '{near[0]}' meant?" if near else ""
+        hint = f"; is '{near[0]}' meant?" if near else "."
         return RequestError(
             f"row {number}: unknown field '{text}'{hint} Known are {list(self.fields)}",
             field=text,
