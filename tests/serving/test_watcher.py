@@ -15,6 +15,7 @@ import pytest
 
 from ratchet.database import connect
 from ratchet.release.ledger import Ledger
+from ratchet.serving import watcher as watcher_module
 from ratchet.serving.handover import Source
 from ratchet.serving.watcher import Watcher
 from ratchet.serving.worker import WorkerError
@@ -302,6 +303,19 @@ def test_a_version_that_cannot_be_compiled_answers_slowly_and_says_so(decisions)
             assert answer.key == "6"
 
     asyncio.run(watch())
+
+
+def test_a_version_that_takes_for_ever_to_open_is_given_up(decisions, monkeypatch):
+    monkeypatch.setattr(watcher_module, "LONGEST_SECONDS", 0.5)
+    decisions.behave("1", "waits")
+    decisions.decide("promote", "1")
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            await until(lambda: "did not open within" in watcher.problems().get("films", ""))
+
+    asyncio.run(watch())
+    assert children_of(os.getpid()) == []
 
 
 HEAVY = ("pandas", "sklearn", "scipy", "skops", "pandera", "mlflow", "kedro", "xgboost", "keras")

@@ -13,8 +13,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +41,9 @@ NICENESS = 10
 
 MEMORY_EACH = 1_500_000_000
 """Free memory, in bytes, that opening one more version at the same time takes."""
+
+LONGEST_SECONDS = 600.0
+"""How long a version may take to open, on a busy machine, before its process is ended."""
 
 _SWITCH_SECONDS = 0.0005
 """How long a thread that takes a version over may keep answers waiting."""
@@ -375,13 +378,15 @@ class Watcher:
             digests = await asyncio.to_thread(self._digests, versions)
             known = [(*key, digest) for key, digest in zip(versions, digests, strict=True)]
             request = Request(self._source, known, parallel_of(len(versions)))
-            async for frame in self._frames(request):
-                key = waiting.pop(frame.number)
-                take = self._take(key, frame, request, started)
-                if frame.description.status == "slow":  # another process opens it, in its own time
-                    self._in_background(take)
-                else:
-                    await take
+            async with asyncio.timeout(LONGEST_SECONDS), aclosing(self._frames(request)) as frames:
+                async for frame in frames:
+                    take = self._take(waiting.pop(frame.number), frame, request, started)
+                    if frame.description.status == "slow":  # in another process, in its own time
+                        self._in_background(take)
+                    else:
+                        await take
+        except TimeoutError:
+            reason = f"it did not open within {LONGEST_SECONDS:.0f} s"
         except (EOFError, ValueError, OSError, KeyError, UserError) as error:
             reason = f"{reason}: {error}"
         for key in waiting.values():
@@ -390,7 +395,7 @@ class Watcher:
     def _digests(self, versions: list[tuple[str, str]]) -> list[str | None]:
         return [self._ledger.noted(name, version, DIGEST) for name, version in versions]
 
-    async def _frames(self, request: Request) -> AsyncIterator[Frame]:
+    async def _frames(self, request: Request) -> AsyncGenerator[Frame, None]:
         niceness = [str(NICENESS)] if self._ready else []
         process = take_or_start([*self._loader, *niceness])
         assert process.stdin is not None

@@ -1,0 +1,118 @@
+"""Real bundles, opened by real child processes: what was judged serves, and nothing else."""
+
+import asyncio
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from ratchet.compiled.bundle import check_answer, check_golden
+from ratchet.compiled.store import loads
+from ratchet.database import connect
+from ratchet.errors import UserError
+from ratchet.params import UseCase
+from ratchet.release.bundle import write_bundle
+from ratchet.release.ledger import Ledger
+from ratchet.release.versions import DIGEST
+from ratchet.serving import loader
+from ratchet.serving.handover import Source
+from ratchet.serving.watcher import Watcher
+from tests.release.test_bundle import FILMS, RUN, classical, films, made
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    contents = made("films", films(), UseCase.model_validate(FILMS), classical())
+    return write_bundle(tmp_path_factory.mktemp("made") / "one", contents, {"use_case": "f", **RUN})
+
+
+class Project:
+    """A bundle that the ledger says serves."""
+
+    def __init__(self, folder, bundle):
+        self.bundle = folder / "bundles" / "films" / "one"
+        shutil.copytree(bundle.folder, self.bundle)
+        url = f"sqlite:///{folder / 'ledger.db'}"
+        self.source = Source(url, str(folder / "bundles"), url)
+        self.ledger, self.digest, self.notices = Ledger(connect(url)), bundle.digest, []
+        self.ledger.append(
+            *("films", "promote"),
+            **{"version": "1", "champion": "1", "previous": None, "actor": "a", "reason": "r"},
+            details={DIGEST: bundle.digest},
+            expect=0,
+        )
+
+    async def watch(self, source, then):
+        watcher = Watcher(self.ledger, source, loads, poll_seconds=0.1, tell=self.notices.append)
+        await watcher.start()
+        try:
+            async with asyncio.timeout(120):
+                while not watcher.champion("films") and not self.notices:
+                    await asyncio.sleep(0.02)
+            return await then(watcher.champion("films"))
+        finally:
+            await watcher.stop()
+
+
+@pytest.fixture
+def project(tmp_path, written):
+    return Project(tmp_path, written)
+
+
+def test_what_was_judged_serves_by_arrays(project, written):
+    async def then(serving):
+        check_golden(serving.answerer, written.golden)
+        assert serving.degraded is None
+        assert serving.digest == written.digest
+        assert serving.use_case == written.use_case
+        assert {*serving.inputs} == {*written.manifest["signature"]["inputs"]}
+
+    asyncio.run(project.watch(project.source, then))
+
+
+def test_what_is_not_compiled_answers_by_its_bundle(project, written):
+    source = replace(project.source, compiled=False)
+
+    async def then(serving):
+        assert "nothing is compiled" in serving.degraded
+        for case in written.golden[:2]:
+            [answer] = await serving.answerer.answer([case["fields"]])
+            check_answer(answer, case["key"], case["answers"])
+
+    asyncio.run(project.watch(source, then))
+
+
+def test_a_bundle_whose_file_was_changed_never_serves(project):
+    [model, *_] = sorted((project.bundle / "models").iterdir())
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+
+    async def then(serving):
+        assert serving is None
+        assert "version 1 does not open" in project.notices[0].text
+        assert model.name in project.notices[0].text
+
+    asyncio.run(project.watch(project.source, then))
+
+
+def test_the_folder_is_found_by_what_is_in_it(project):
+    shutil.copytree(project.bundle, project.bundle.with_name("another"))
+    (project.bundle.with_name("another") / "manifest.json").write_text("{}")
+    project.bundle.with_name("link").symlink_to(project.bundle)
+    (project.bundle.parent / ".lock").touch()
+
+    bundle = loader.find(project.source, "films", "1", project.digest)
+
+    assert bundle.folder == project.bundle
+
+
+def test_a_reason_is_one_line_of_bounded_length(project):
+    def fails(*_):
+        raise UserError("it is\nbroken " + "x" * 2_000)
+
+    told, content = loader.opened(fails, project.source, "films", "1", None)
+
+    assert (told.status, content) == ("refused", b"")
+    assert told.reason.startswith("it is broken x")
+    assert len(told.reason) == loader.LONGEST
