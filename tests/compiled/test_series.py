@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ratchet.preparation import typed_rows
 from ratchet.release.bundle import open_bundle
 from ratchet.release.contents import Contents
 from ratchet.release.reading import Bundle
+from ratchet.release.without_past import columns_of_the_row, fit_without_past
 from ratchet.release.writing import write_bundle
 
 POWER = "ratchet.use_cases.power."
@@ -134,6 +136,7 @@ def made(settings: dict[str, Any], raw: pd.DataFrame, folder: Path) -> Bundle:
         metrics={"demand": {"test": {"rmse": {"value": 1.0}}}},
         importance={"demand": pd.DataFrame({"source": ["a"], "importance": [1], "spread": [0]})},
     )
+    contents = replace(contents, without_past=fit_without_past(contents))
     write_bundle(folder, contents, {"use_case": "made", "candidates": {"demand": "ridge"}})
     return open_bundle(folder)
 
@@ -260,6 +263,50 @@ def test_a_new_shop_is_answered_once_it_has_a_past(bundles, compiled):
     answers = answerer.answer(as_rows(asked))
 
     expect(bundles("shops"), pd.concat([later, new, asked]), answers)
+
+
+@pytest.mark.parametrize("kind", ["hours", "shops"])
+def test_without_a_past_the_row_itself_is_answered(bundles, compiled, kind):
+    bundle, answerer = bundles(kind), compiled(kind)
+    second = answerer.without_past()
+    column = next(iter(bundle.without_past.values())).feature_names_in_
+    assert "before" not in columns_of_the_row(bundle.use_case)
+    assert not [name for name in column if name.startswith(("window_", "lag_", "before"))]
+
+    for case in bundle.golden:
+        (answer,) = second.answer([case["fields"]])
+
+        features = bundle.features(pd.DataFrame([case["fields"]]))
+        rows = bundle.encoder.transform(features).join(features[["series_level", "series_scale"]])
+        said = answer.predictions["demand"]
+        expected = bundle.without_past["demand"].predict(rows[column])[0]
+        assert said.value == pytest.approx(expected, rel=1e-6, abs=1e-6)
+        ends = bundle.without_past["demand"].predict_interval(rows[column])[0]
+        assert (said.low, said.high) == pytest.approx(tuple(ends), rel=1e-6, abs=1e-6)
+        assert answer.key == case["key"]
+        assert answer.basis.startswith("the row itself, without a past: ")
+
+
+def test_far_ahead_and_long_ago_there_is_an_answer_without_a_past(compiled):
+    answerer = compiled("hours")
+    second = answerer.without_past()
+
+    for at in ("2031-05-05T12:00+02:00", "2010-05-05T12:00+02:00"):
+        (answer,) = second.answer([{"at": at, "warmth": 20.0}])
+        assert answer.predictions["demand"].low < answer.predictions["demand"].high
+    second.observe([{"at": "2031-05-05T12:00+02:00"}])
+    with pytest.raises(RequestError, match="no step of h"):
+        second.answer([{"at": "2031-05-05T12:30+02:00", "warmth": 20.0}])
+
+
+def test_a_version_that_learns_changes_has_no_second_model(tmp_path):
+    settings = parameters()
+    settings["targets"]["demand"] = {**settings["targets"]["demand"], "learn": "change"}
+
+    bundle = made(settings, hours(360), tmp_path / "changes")
+
+    assert bundle.without_past == {}
+    assert compile_bundle(bundle).without_past() is None
 
 
 def asks(answerer: SeriesAnswerer, at: str, **fields: Any) -> RequestError:

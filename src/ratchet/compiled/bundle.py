@@ -40,6 +40,10 @@ class Version(Protocol):
         """Typed rows that later rows look back at, where they do."""
 
     @property
+    def without_past(self) -> dict[str, Any]:
+        """Models that need nothing of the past of their series."""
+
+    @property
     def statistics(self) -> Any:
         """Units of the series, where there are series."""
 
@@ -60,7 +64,8 @@ def compile_bundle(bundle: Version) -> Answerer:
 
         (model,) = bundle.models.values()
         return compile_series(
-            use_case, bundle.statistics, bundle.context, bundle.encoder, model, types
+            *(use_case, bundle.statistics, bundle.context, bundle.encoder, model, types),
+            *bundle.without_past.values(),
         )
     from ratchet.compiled.rows import compile_rows
 

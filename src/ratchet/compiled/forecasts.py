@@ -197,8 +197,33 @@ class Forecasts:
             rms,
         )
 
-    def _sources(self, steps: Steps, rows: Sequence[Measured], place: int) -> dict[str, Values]:
-        """Columns of the rows themselves."""
+    def see_alone(self, steps: Steps, rows: Sequence[Measured]) -> Seen:
+        """What can be said of some rows of one time without the steps before them.
+
+        Views are missing, and columns that look at other steps, too; the level is 0.
+
+        Raises:
+            RequestError: their time is no step, or a value is missing that must be there.
+        """
+        moment = rows[0].moment
+        if not steps.kept.grid.is_open and not steps.place(moment)[1]:
+            raise RequestError(off_grid(steps, moment), row=rows[0].row)
+        own = self._sources(steps, rows, None)
+        series = np.array([steps.series(row.series) for row in rows])
+        unit = np.minimum(series, len(self.mean) - 1)
+        return Seen(
+            {name: own[name] for name in self.sources},
+            np.full((len(rows), len(self.views.names)), np.nan, dtype=np.float32),
+            self.static[unit],
+            np.zeros(len(rows)),
+            self.mean[unit],
+            self.rms[unit],
+        )
+
+    def _sources(
+        self, steps: Steps, rows: Sequence[Measured], place: int | None
+    ) -> dict[str, Values]:
+        """Columns of the rows themselves; without a place none that look at other steps."""
         own: dict[str, Values] = {}
         for name in rows[0].values:
             values = [row.values[name] for row in rows]
@@ -215,8 +240,10 @@ class Forecasts:
         for part in self.calendar:
             own[part] = np.repeat(calendar(clock, part), len(rows))
         for column in self.derived:
-            if column.back or column.ahead:
-                own[column.name] = self._of_steps(steps, column, own, place)
+            if (column.back or column.ahead) and place is None:
+                own[column.name] = np.full(len(rows), np.nan)
+            elif column.back or column.ahead:
+                own[column.name] = self._of_steps(steps, column, own, place or 0)
             else:
                 own[column.name] = column(own)
         return own

@@ -92,6 +92,8 @@ class SeriesAnswerer:
         time: column of the time.
         series: column that names the series, where there are several.
         ahead: microseconds after now up to which something may be known; ``None`` for any.
+        second: a model that sees the row itself alone; ``None`` where there is none.
+        basis: what that one sees, in words.
     """
 
     asked: Contract
@@ -104,6 +106,8 @@ class SeriesAnswerer:
     time: str
     series: str | None
     ahead: int | None
+    second: InUnits | None = None
+    basis: str = ""
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer rows, in their order; see ``Answerer``.
@@ -126,6 +130,26 @@ class SeriesAnswerer:
             for number, answer in zip(numbers, told, strict=True):
                 answers[number] = answer
         return [answer for answer in answers if answer is not None]
+
+    def without_past(self) -> WithoutPast | None:
+        """The same version, answering by its second model; ``None`` where it has none."""
+        return None if self.second is None else WithoutPast(self)
+
+    def answer_alone(self, rows: Sequence[Row]) -> list[Answer]:
+        """Answer rows by what they say themselves, without the steps before them.
+
+        Raises:
+            RequestError: the first row that cannot be answered.
+        """
+        values = self.asked.read_rows(rows)
+        answers = []
+        for number, given in enumerate(values):
+            row = self._typed(given, number)
+            assert self.second is not None
+            seen = self.forecasts.see_alone(self.steps, [row])
+            found = self.second(self.encoded(seen), seen)
+            answers += self._told(self.steps, [row], [given], seen, found, self.basis)
+        return answers
 
     def observe(self, rows: Sequence[Row]) -> None:
         """Take measurements; see ``Answerer``.
@@ -199,7 +223,18 @@ class SeriesAnswerer:
         self, steps: Steps, rows: Sequence[Measured], values: Sequence[Values]
     ) -> list[Answer]:
         seen = self.forecasts.see(steps, rows)
-        found = self.model(self.encoded(seen), seen)
+        return self._told(steps, rows, values, seen, self.model(self.encoded(seen), seen))
+
+    def _told(
+        self,
+        steps: Steps,
+        rows: Sequence[Measured],
+        values: Sequence[Values],
+        seen: Seen,
+        found: npt.NDArray[np.float64],
+        basis: str | None = None,
+    ) -> list[Answer]:
+        """Answers of some rows of one time."""
         grid = self.forecasts.kept.grid
         moment = rows[0].moment
         text = grid.text(moment, day_only=steps.whole_days and grid.is_midnight(moment))
@@ -212,8 +247,27 @@ class SeriesAnswerer:
                 scale=scale,
                 rms=rms,
                 not_given=self.asked.not_given(given),
+                basis=basis,
             )
             for row, given, (value, low, high), scale, rms in zip(
                 rows, values, found.tolist(), seen.scale.tolist(), seen.rms.tolist(), strict=True
             )
         ]
+
+
+class WithoutPast:
+    """A version that answers series by what rows say themselves; measurements change nothing.
+
+    Args:
+        answerer: the version; it has a second model.
+    """
+
+    def __init__(self, answerer: SeriesAnswerer) -> None:
+        self._answerer = answerer
+
+    def answer(self, rows: Sequence[Row]) -> list[Answer]:
+        """Answer rows, in their order; see ``Answerer``."""
+        return self._answerer.answer_alone(rows)
+
+    def observe(self, rows: Sequence[Row]) -> None:
+        """Take nothing."""

@@ -19,7 +19,7 @@ from ratchet.compiled.series import Encoded, InUnits, SeriesAnswerer
 from ratchet.compiled.steps import Kept, Shown
 from ratchet.compiled.store import NotCompilable
 from ratchet.dates import utc
-from ratchet.learning.features.encoders import CyclicEncoder, numbered
+from ratchet.learning.features.encoders import CyclicEncoder, numbered, sources_of
 from ratchet.learning.features.series import grid_of
 from ratchet.learning.features.windows import View
 from ratchet.learning.relative import RelativeRegressor
@@ -34,6 +34,7 @@ from ratchet.params import (
     UseCase,
     Windows,
     apart,
+    plain,
 )
 from ratchet.preparation import derive_columns, lay_out_steps, make_views, only_target
 from ratchet.preparation.needs import Needs, closure
@@ -51,6 +52,7 @@ def compile_series(
     encoder: Any,
     model: Any,
     types: Mapping[str, str],
+    second: Any = None,
 ) -> SeriesAnswerer:
     """Compile one version of the model of series.
 
@@ -61,6 +63,7 @@ def compile_series(
         encoder: the fitted encoder of the features.
         model: the fitted model of the target.
         types: column of the features -> type that the training rows had.
+        second: the fitted model of the target that needs nothing of the past, where there is one.
 
     Raises:
         NotCompilable: a part of it has no compiled form.
@@ -82,7 +85,18 @@ def compile_series(
         time=data.time,
         series=data.series.id if data.series else None,
         ahead=ahead if ahead is None else int(ahead),
+        second=None if second is None else _in_units(second, encoding.names),
+        basis=_basis(second, encoder),
     )
+
+
+def _basis(second: Any, encoder: Any) -> str:
+    """What a second model sees, in words."""
+    if second is None:
+        return ""
+    sources, terms = sources_of(encoder), (second.level, second.scale)
+    seen = [sources[name] for name in second.feature_names_in_ if name not in terms]
+    return f"the row itself, without a past: {', '.join(map(plain, dict.fromkeys(seen)))}"
 
 
 def _encoded(forecasts: Forecasts, encoding: Encoding) -> Encoded:

@@ -38,6 +38,7 @@ class Contents:
         features: their features before encoding, with ``split``.
         statistics: units of the series, where there are series.
         metrics: scores of every target's model, with intervals.
+        without_past: of targets of series, a second model that needs nothing of their past.
         importance: of every target ``source`` and ``importance``, as ``explain_best`` gives them.
     """
 
@@ -50,6 +51,7 @@ class Contents:
     statistics: pd.DataFrame | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     importance: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    without_past: Mapping[str, Any] = field(default_factory=dict)
 
 
 def tables(contents: Contents) -> dict[str, pd.DataFrame | None]:

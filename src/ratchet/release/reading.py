@@ -35,6 +35,9 @@ class Score(BaseModel):
     high: float = math.nan
 
 
+WITHOUT_PAST = "without_past"
+"""What the file of a second model of a target is called beside that of the first."""
+
 _METRICS = TypeAdapter(dict[str, dict[str, dict[str, Score]]])
 """Target -> part -> metric -> score. A metric that some rows do not have is NaN."""
 _IMPORTANCE = TypeAdapter(dict[str, dict[str, float]])
@@ -84,6 +87,12 @@ class Bundle:
     def models(self) -> dict[str, Any]:
         """The fitted model of every target."""
         return {name: self._files.model(f"models/{name}.skops") for name in self.use_case.targets}
+
+    @cached_property
+    def without_past(self) -> dict[str, Any]:
+        """Models that need nothing of the past of their series, of the targets that have one."""
+        files = {name: f"models/{name}.{WITHOUT_PAST}.skops" for name in self.use_case.targets}
+        return {name: self._files.model(f) for name, f in files.items() if f in self._files}
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -268,7 +277,8 @@ class Bundle:
         """
         from ratchet.learning.trusted import check_trees
 
-        for name, model in {"the encoder": self.encoder, **self.models}.items():
+        others = {f"{name}, {WITHOUT_PAST}": model for name, model in self.without_past.items()}
+        for name, model in {"the encoder": self.encoder, **self.models, **others}.items():
             try:
                 check_trees(model)
             except ValueError as error:

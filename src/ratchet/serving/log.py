@@ -32,6 +32,8 @@ from ratchet.serving.writer import Joined
 
 LOGGER = logging.getLogger(__name__)
 
+WITHOUT_PAST = "without_past"
+"""Arm of answers that say of the row itself alone what they can; they are not scored as usual."""
 QUEUE_ROWS = 20_000
 """Answers that may wait for the database; beyond that none is given any more."""
 
@@ -123,6 +125,8 @@ class JournaledLog:
         """
         share = answered.latency_ms / max(len(answered.answers), 1)
         serving = answered.serving
+        if any(answer.basis for answer in answered.answers):  # which is not its usual self
+            arm = WITHOUT_PAST
         self.append(
             Entry(
                 *(serving.name, serving.version, arm, answered.request, answered.at, share),

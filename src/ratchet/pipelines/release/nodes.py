@@ -50,6 +50,7 @@ def register_challengers(
         and ``candidates``.
     """
     from ratchet.release.bundle import Contents
+    from ratchet.release.without_past import fit_without_past
 
     use_case = UseCase.model_validate(parameters)
     contents = Contents(
@@ -61,6 +62,7 @@ def register_challengers(
         features=features,
         statistics=statistics,
     )
+    contents = replace(contents, without_past=fit_without_past(contents))
     if run["orchestrator_run"]:  # which may try this again after it was killed
         registry.withdraw(name, run["orchestrator_run"])
     first = registry.champion(name) is None
@@ -281,6 +283,7 @@ def refit_promoted(
 
     from ratchet.pipelines.finishing import fit_once_more
     from ratchet.release.bundle import Contents
+    from ratchet.release.without_past import fit_without_past
 
     judged = verdicts[-1]
     if judged["verdict"]["decision"] != "PROMOTE":
@@ -297,6 +300,7 @@ def refit_promoted(
         features=features,
         statistics=statistics,
     )
+    contents = replace(contents, without_past=fit_without_past(contents))
     chosen = next(
         found
         for found in contenders(use_case, contents, artefacts, first=True)

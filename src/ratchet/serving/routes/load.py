@@ -1,19 +1,23 @@
 """``POST /predict``: electric load, in the words of the data of Tetouan (UCI 849).
 
 The body has the weather of a moment and no earlier load: that is what the service has been told by
-``/observe``. Where another file of load serves than that of Tetouan, the answer says so.
+``/observe``. Without it the second model of the bundle answers, which sees weather and calendar
+alone: ``basis`` says so, and the interval is wider. Where another file of load serves than that of
+Tetouan, the answer says so.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
+from ratchet.compiled.series import SeriesAnswerer
 from ratchet.serving.answering import (
     Service,
     about,
@@ -28,6 +32,8 @@ from ratchet.serving.errors import Problem, of_validation
 from ratchet.serving.models import Serving
 from ratchet.serving.schemas import problems
 from ratchet.serving.security import needs
+
+_MISSING = 409
 
 router = APIRouter(
     tags=["predictions"],
@@ -138,7 +144,12 @@ async def predict_load(request: Request) -> Response:
         raise of_validation(error) from None
     row = row_of(weather, serving.inputs)
     names = {**FIELDS, "workday": "Timestamp"}
-    (answer,) = await service.answer(request, serving, [row], names)
+    try:
+        (answer,) = await service.answer(request, serving, [row], names)
+    except Problem as problem:
+        if problem.status_code != _MISSING or (other := _without_past(serving)) is None:
+            raise
+        (answer,) = await service.answer(request, other, [row], names)
     said = prediction_json(answer.predictions[target], serving.use_case.targets[target])
     head = about(serving, call_of(request))
     unused = [field for column, field in FIELDS.items() if column not in serving.inputs]
@@ -156,6 +167,13 @@ async def predict_load(request: Request) -> Response:
             "input_features": features_of(weather),
         }
     )
+
+
+def _without_past(serving: Serving) -> Serving | None:
+    """The version answering without what was measured before; ``None`` where it cannot."""
+    answerer = serving.answerer
+    other = answerer.without_past() if isinstance(answerer, SeriesAnswerer) else None
+    return None if other is None else replace(serving, answerer=other)
 
 
 def row_of(weather: Weather, inputs: Mapping[str, bool]) -> dict[str, Any]:

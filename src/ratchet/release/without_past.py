@@ -1,0 +1,76 @@
+"""A second, small model of series, for questions that nothing was measured for.
+
+It sees the columns of the row to be answered alone, such as weather and calendar, and says less:
+its interval is wider. It stands beside the model of the target in the bundle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ratchet.compiled.columns import FUNCTIONS
+from ratchet.params import SERIES_PREFIX, TARGET_PREFIX, UseCase, apart
+from ratchet.preparation.needs import closure
+
+if TYPE_CHECKING:
+    from ratchet.release.contents import Contents
+
+LEVEL, SCALE = f"{SERIES_PREFIX}level", f"{SERIES_PREFIX}scale"
+
+_SETTINGS = {"max_iter": 200, "learning_rate": 0.05, "early_stopping": False, "random_state": 0}
+
+
+def columns_of_the_row(use_case: UseCase) -> list[str]:
+    """Columns of the features that are known by their row alone: no other step is looked at."""
+    data = use_case.data
+    over_steps = set()
+    for name, derived in data.derive.items():
+        function = FUNCTIONS.get(derived.function)
+        if (
+            function is None
+            or function.back(derived.arguments)
+            or function.ahead(derived.arguments)
+        ):
+            over_steps.add(name)
+    return [name for name in use_case.features.columns if not closure([name], data) & over_steps]
+
+
+def fit_without_past(contents: Contents) -> dict[str, Any]:
+    """Fit it on the training rows, and calibrate its interval on the validation rows.
+
+    Args:
+        contents: rows, features and encoder of a version.
+
+    Returns:
+        Target -> the model; none where the target is told as the change from its last value, where
+        the rows have no columns of their own, or a part has too few of them.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.frozen import FrozenEstimator
+
+    from ratchet.learning.conformal import ConformalRegressor
+    from ratchet.learning.features.encoders import sources_of
+    from ratchet.learning.relative import RelativeRegressor
+
+    use_case, features = contents.use_case, contents.features
+    if use_case.data.series is None:
+        return {}
+    ((name, target),) = use_case.targets.items()
+    seen = {apart(column) for column in columns_of_the_row(use_case)}
+    chosen = [n for n, source in sources_of(contents.encoder).items() if source in seen]
+    if target.learn != "value" or not chosen:
+        return {}
+    truth = features[f"{TARGET_PREFIX}{target.column}"]
+    known = features[truth.notna()]
+    encoded = contents.encoder.transform(known)[chosen]
+    told = truth[known.index] / known[SCALE]
+    train, held = known["split"] == "train", known["split"] == "validation"
+    model = HistGradientBoostingRegressor(**_SETTINGS).fit(encoded[train], told[train])
+    conformal = ConformalRegressor(
+        estimator=FrozenEstimator(model), confidence=target.confidence, bounds=None
+    )
+    conformal = conformal.calibrate(model.predict(encoded[held]), told[held])
+    relative = RelativeRegressor(
+        estimator=FrozenEstimator(conformal), level=LEVEL, scale=SCALE, bounds=target.bounds
+    )
+    return {name: relative.fit(encoded.join(known[[LEVEL, SCALE]])[held], truth[known.index][held])}
