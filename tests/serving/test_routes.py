@@ -153,6 +153,27 @@ def test_a_moment_that_cannot_be_answered_names_the_field(stand, change, status)
         assert response.json()["errors"][0]["field"] == next(iter(change))
 
 
+def test_without_measurements_a_moment_is_answered_by_its_weather(stand):
+    from ratchet.compiled.answers import Answer, Prediction
+
+    class Alone:
+        def answer(self, rows):
+            said = Prediction(4.5, 1.0, 8.0)
+            (target,) = stand.serving[1].use_case.targets
+            return [Answer("demand@then", {target: said}, basis="weather") for _ in rows]
+
+    far = {**WEATHER, "Timestamp": "2100-01-01T00:00:00"}
+    stand.serving[1].answerer.without_past = lambda: None
+    assert stand.post("/predict", far).status_code == 409
+    stand.serving[1].answerer.without_past = Alone
+
+    said = stand.post("/predict", far).json()
+
+    assert said["predicted_power_consumption_zone2"] == 4.5
+    assert (said["low"], said["high"], said["basis"]) == (1.0, 8.0, "weather")
+    assert stand.post("/predict", WEATHER).json()["basis"] is None
+
+
 def test_measurements_are_taken_once(stand):
     rows = [{"time": "2015-01-01T00:00:00", "demand": 4.1}]
 

@@ -34,6 +34,7 @@ LOGGER = logging.getLogger(__name__)
 
 WITHOUT_PAST = "without_past"
 """Arm of answers that say of the row itself alone what they can; they are not scored as usual."""
+
 QUEUE_ROWS = 20_000
 """Answers that may wait for the database; beyond that none is given any more."""
 

@@ -17,7 +17,6 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
-from ratchet.compiled.series import SeriesAnswerer
 from ratchet.serving.answering import (
     Service,
     about,
@@ -171,8 +170,8 @@ async def predict_load(request: Request) -> Response:
 
 def _without_past(serving: Serving) -> Serving | None:
     """The version answering without what was measured before; ``None`` where it cannot."""
-    answerer = serving.answerer
-    other = answerer.without_past() if isinstance(answerer, SeriesAnswerer) else None
+    without_past = getattr(serving.answerer, "without_past", None)
+    other = without_past() if without_past is not None else None
     return None if other is None else replace(serving, answerer=other)
 
 
