@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LEVEL, SCALE = f"{SERIES_PREFIX}level", f"{SERIES_PREFIX}scale"
 
-_SETTINGS = {"max_iter": 200, "learning_rate": 0.05, "early_stopping": False, "random_state": 0}
+_SETTINGS = {"max_iter": 100, "learning_rate": 0.1, "early_stopping": False, "random_state": 0}
 
 
 def columns_of_the_row(use_case: UseCase) -> list[str]:
@@ -35,6 +35,14 @@ def columns_of_the_row(use_case: UseCase) -> list[str]:
     return [name for name in use_case.features.columns if not closure([name], data) & over_steps]
 
 
+def _has_own(use_case: UseCase) -> bool:
+    """Whether rows say more of themselves than their time and series, such as the weather."""
+    data = use_case.data
+    named = {data.time, data.series.id if data.series else None}
+    own = closure(columns_of_the_row(use_case), data) & data.columns.keys()
+    return bool(own - named)
+
+
 def fit_without_past(contents: Contents) -> dict[str, Any]:
     """Fit it on the training rows, and calibrate its interval on the validation rows.
 
@@ -42,8 +50,8 @@ def fit_without_past(contents: Contents) -> dict[str, Any]:
         contents: rows, features and encoder of a version.
 
     Returns:
-        Target -> the model; none where the target is told as the change from its last value, where
-        the rows have no columns of their own, or a part has too few of them.
+        Target -> the model; none where the target is told as the change from its last value, or
+        where rows say nothing of themselves but their time and series.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.frozen import FrozenEstimator
@@ -53,7 +61,7 @@ def fit_without_past(contents: Contents) -> dict[str, Any]:
     from ratchet.learning.relative import RelativeRegressor
 
     use_case, features = contents.use_case, contents.features
-    if use_case.data.series is None:
+    if use_case.data.series is None or not _has_own(use_case):
         return {}
     ((name, target),) = use_case.targets.items()
     seen = {apart(column) for column in columns_of_the_row(use_case)}
