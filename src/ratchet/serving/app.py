@@ -21,6 +21,7 @@ from ratchet.serving.metrics import Metrics
 from ratchet.serving.middleware import Bodies, Requests
 from ratchet.serving.models import AnswerLog, Measurements, Models, Truths
 from ratchet.serving.openapi import OpenApi
+from ratchet.serving.overview import Overview
 from ratchet.serving.replays import Replays
 from ratchet.serving.routes import (
     films,
@@ -30,11 +31,14 @@ from ratchet.serving.routes import (
     jobs,
     load,
     metrics,
+    monitoring,
     predict,
     training,
+    trying,
 )
 from ratchet.serving.security import Guard, check_exposure
 from ratchet.serving.settings import Settings
+from ratchet.serving.traffic import Traffic
 from ratchet.serving.trials import Shadow
 
 ROUTERS = (
@@ -47,6 +51,8 @@ ROUTERS = (
     handing_in.router,
     jobs.router,
     training.router,
+    monitoring.router,
+    trying.router,
 )
 
 DESCRIPTION = """\
@@ -65,6 +71,7 @@ def create_app(
     measurements: Measurements | None = None,
     truths: Truths | None = None,
     runner: Runner | None = None,
+    overview: Overview | None = None,
     worker: int = 0,
 ) -> FastAPI:
     """Make the application.
@@ -76,6 +83,7 @@ def create_app(
         measurements: where measurements go.
         truths: where it goes what came true.
         runner: lets searches run.
+        overview: tells of the models what the page of the monitoring shows.
         worker: number of this process, of several behind the same port.
 
     Raises:
@@ -101,6 +109,8 @@ def create_app(
             lambda name, rows: service.metrics.not_shadowed.labels(name).inc(rows),
         )
 
+    traffic = Traffic(service.metrics)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -115,6 +125,8 @@ def create_app(
             if runner is not None:
                 stack.push_async_callback(runner.stop)
                 await runner.begin()
+            watching = asyncio.create_task(traffic.watch())
+            stack.callback(watching.cancel)
             if ports := settings.metrics_ports:
                 server = service.metrics.serve(settings.metrics_host, ports[worker])
                 stack.callback(server.server_close)
@@ -132,11 +144,14 @@ def create_app(
     )
     app.state.service = service
     app.state.replays = Replays()
+    app.state.overview = overview
+    app.state.traffic = traffic
     app.state.stopping = asyncio.Event()  # set when streams have to end
     for router in ROUTERS:
         app.include_router(router)
     pages.mount(app)
     add_handlers(app)
+    pages.show_problems(app)
     app.openapi = OpenApi(app, service)  # type: ignore[method-assign]
     # The last one is the outermost.
     app.add_middleware(Bodies, limits=settings.limits)

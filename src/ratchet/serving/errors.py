@@ -91,11 +91,16 @@ class Problem(HTTPException):
         self.kind = kind
         self.errors = errors
 
+    @property
+    def title(self) -> str:
+        """What this kind of problem is called."""
+        return TITLES.get(self.kind, self.kind)
+
     def response(self, request_id: str | None) -> Response:
         """The answer that tells it."""
         content = ProblemDetails(
             type=f"urn:ratchet:{self.kind}" if self.kind in TITLES else "about:blank",
-            title=TITLES.get(self.kind, self.kind),
+            title=self.title,
             status=self.status_code,
             detail=str(self.detail),
             errors=list(self.errors),

@@ -9,10 +9,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 import ratchet
+from ratchet.serving.errors import as_problem
 from ratchet.serving.security import DOCS_POLICY
 
 STATIC = "/static"
@@ -46,6 +48,22 @@ def _documentation(template: str) -> Any:
         return response
 
     return show
+
+
+def show_problems(app: FastAPI) -> None:
+    """Let browsers be told in a page why there is no answer, and everybody else in JSON."""
+    told = app.exception_handlers[HTTPException]
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if not wants_html(request):
+            return await told(request, error)  # type: ignore[misc]
+        problem = as_problem(error, request.url.path)
+        response = page(request, "problem.html.j2", problem=problem, problem_title=problem.title)
+        response.status_code = problem.status_code
+        return response
+
+    app.add_exception_handler(HTTPException, http)
 
 
 def wants_html(request: Request) -> bool:

@@ -18,6 +18,7 @@ from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.jobs.store import JobStore
 from ratchet.serving.log import JoinedTruths, JournaledLog
 from ratchet.serving.measurements import StoredMeasurements
+from ratchet.serving.overview import Overview
 from ratchet.serving.settings import Settings
 from ratchet.serving.watcher import Notice, Watcher, log_notice
 from ratchet.webhook import ADDRESS, Webhook
@@ -47,6 +48,7 @@ def application(settings: Settings, worker: int = 0) -> FastAPI:
         measurements=measurements,
         truths=JoinedTruths(log, models),
         runner=Runner(settings, JobStore(url)),
+        overview=Overview(url, settings.model_output),
         worker=worker,
     )
 

@@ -27,6 +27,9 @@ LINKS = {
     "health": "/health",
     "metrics": "/metrics",
     "models": "/models-info",
+    "monitoring": "/monitoring",
+    "advanced_training": "/advanced-training",
+    "jobs": "/jobs",
 }
 
 

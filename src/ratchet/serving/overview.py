@@ -1,0 +1,244 @@
+"""What the database and the files of the monitoring tell of the models that serve.
+
+Read without pandas, by sums that the database makes, and kept for some seconds: many people may
+look at the same page.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ratchet.database import connect
+from ratchet.monitoring.log_table import PREDICTIONS as P
+from ratchet.release.ledger_table import TABLE as LEDGER
+
+DAYS_OF_ANSWERS, DAYS_OF_TRUTH = 7, 30
+DECISIONS = 12
+_KEPT_SECONDS = 5.0
+_DRIFTED = 6
+
+
+@dataclass(frozen=True)
+class Classes:
+    """How often each class was predicted.
+
+    Attributes:
+        use_case: of which use case.
+        target: of which target.
+        counts: class -> rows, the most frequent first.
+    """
+
+    use_case: str
+    target: str
+    counts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """Rows of all classes."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a version has answered rows whose truth is known.
+
+    Attributes:
+        use_case: of which use case.
+        target: of which target.
+        version: of which version.
+        arm: what it answered as.
+        rows: how many.
+        accuracy: share that was right, of classes.
+        error: mean absolute error, of numbers.
+        covered: share inside of the intervals, of numbers.
+    """
+
+    use_case: str
+    target: str
+    version: str
+    arm: str
+    rows: int
+    accuracy: float | None
+    error: float | None
+    covered: float | None
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the monitoring found last in a use case.
+
+    Attributes:
+        use_case: its name.
+        at: when (UTC).
+        action: what it did.
+        reason: why.
+        alerts: what somebody has to be told: ``level``, ``text`` and ``advice``.
+        drifted: sentences about inputs that have moved.
+        compared: whether inputs were compared at all.
+    """
+
+    use_case: str
+    at: datetime
+    action: str
+    reason: str
+    alerts: list[dict[str, str]]
+    drifted: list[str]
+    compared: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """All of it.
+
+    Attributes:
+        classes: predictions by class.
+        scores: scores with truth.
+        watched: what the monitoring found last.
+        decisions: the newest rows of the ledger.
+        trouble: why the database told nothing.
+    """
+
+    classes: list[Classes] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+    watched: list[Watched] = field(default_factory=list)
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    trouble: str | None = None
+
+
+class Overview:
+    """Reads it, at most every few seconds.
+
+    Args:
+        url: of the database.
+        folder: ``<use_case>/watch.json``, as the monitoring writes them.
+        clock: seconds.
+    """
+
+    def __init__(self, url: str, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine, self._folder, self._clock = connect(url), folder, clock
+        self._known: tuple[float, Found] | None = None
+
+    def read(self, use_cases: Sequence[str]) -> Found:
+        """What is known by now; it may take as long as the database does."""
+        now = self._clock()
+        if self._known is None or now - self._known[0] > _KEPT_SECONDS:
+            self._known = (now, self._read(use_cases))
+        return self._known[1]
+
+    def _read(self, use_cases: Sequence[str]) -> Found:
+        watched = [found for name in use_cases if (found := self._watched(name))]
+        try:
+            with self._engine.connect() as connection:
+                tables = sa.inspect(connection).get_table_names()
+                answered = P.name in tables
+                return Found(
+                    classes=_classes(connection) if answered else [],
+                    scores=_scores(connection) if answered else [],
+                    watched=watched,
+                    decisions=_decisions(connection) if LEDGER.name in tables else [],
+                )
+        except Exception as error:  # the page shows what else there is
+            return Found(watched=watched, trouble=f"the database does not answer: {_kind(error)}")
+
+    def _watched(self, use_case: str) -> Watched | None:
+        """What the monitoring wrote; ``None`` where it wrote nothing that can be read."""
+        path = self._folder / use_case / "watch.json"
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            report = content.get("drift")
+            looks = [*report["columns"].values(), report["joint"]] if report else []
+            return Watched(
+                use_case,
+                datetime.fromtimestamp(path.stat().st_mtime, UTC),
+                str(content["action"]),
+                str(content["reason"]),
+                [
+                    {key: str(alert[key]) for key in ("level", "text", "advice")}
+                    for alert in content["alerts"]
+                ],
+                [str(one["text"]) for one in looks if one["moved"]][:_DRIFTED],
+                report is not None,
+            )
+        return None
+
+
+def _kind(error: Exception) -> str:
+    """What went wrong, without addresses and passwords."""
+    return type(error).__name__
+
+
+def _since(days: int) -> datetime:
+    return (datetime.now(UTC) - timedelta(days=days)).replace(tzinfo=None)
+
+
+def _classes(connection: sa.Connection) -> list[Classes]:
+    names = (P.c.use_case, P.c.target, P.c.prediction_label)
+    query = (
+        sa.select(*names, sa.func.count())
+        .where(P.c.prediction_label.is_not(None), P.c.predicted_at >= _since(DAYS_OF_ANSWERS))
+        .group_by(*names)
+        .order_by(P.c.use_case, P.c.target, sa.func.count().desc(), P.c.prediction_label)
+    )
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for use_case, target, label, count in connection.execute(query):
+        found.setdefault((use_case, target), {})[label] = int(count)
+    return [Classes(*key, counts) for key, counts in found.items()]
+
+
+def _scores(connection: sa.Connection) -> list[Score]:
+    columns = (P.c.use_case, P.c.target, P.c.version, P.c.arm)
+
+    def share(condition: Any, among: Any) -> Any:
+        return sa.func.avg(sa.case((sa.not_(among), None), (condition, 1.0), else_=0.0))
+
+    right = P.c.prediction_label == P.c.truth_label
+    bounded = sa.and_(P.c.low.is_not(None), P.c.high.is_not(None), P.c.truth_value.is_not(None))
+    query = (
+        sa.select(
+            *columns,
+            sa.func.count().label("rows"),
+            share(right, P.c.truth_label.is_not(None)).label("accuracy"),
+            sa.func.avg(sa.func.abs(P.c.prediction_value - P.c.truth_value)).label("error"),
+            share(P.c.truth_value.between(P.c.low, P.c.high), bounded).label("covered"),
+        )
+        .where(P.c.truth_at.is_not(None), P.c.predicted_at >= _since(DAYS_OF_TRUTH))
+        .group_by(*columns)
+        .order_by(P.c.use_case, P.c.target, P.c.version.desc(), P.c.arm)
+    )
+    return [
+        Score(
+            use_case=row["use_case"],
+            target=row["target"],
+            version=row["version"],
+            arm=row["arm"],
+            rows=int(row["rows"]),
+            accuracy=_number(row["accuracy"]),
+            error=_number(row["error"]),
+            covered=_number(row["covered"]),
+        )
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def _number(value: Any) -> float | None:
+    """A number as Python's own: databases have kinds of their own for means."""
+    return None if value is None else float(value)
+
+
+def _decisions(connection: sa.Connection) -> list[dict[str, Any]]:
+    names = ("at", "use_case", "event", "version", "actor", "reason")
+    query = (
+        sa.select(*(LEDGER.c[name] for name in names))
+        .order_by(LEDGER.c.at.desc(), LEDGER.c.seq.desc())
+        .limit(DECISIONS)
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,102 @@
+"""``/monitoring``: what serves, how it answers, and what is known of how well."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from ratchet.serving.answering import Service, service_of
+from ratchet.serving.charts import line_chart, top_of
+from ratchet.serving.overview import DAYS_OF_ANSWERS, DAYS_OF_TRUTH, Found, Overview
+from ratchet.serving.pages import page
+from ratchet.serving.routes.health import state_of
+from ratchet.serving.routes.home import use_case_json
+from ratchet.serving.security import needs
+from ratchet.serving.traffic import Point, Traffic
+
+router = APIRouter(
+    prefix="/monitoring", include_in_schema=False, dependencies=[Depends(needs("operate"))]
+)
+
+_TABLE_ROWS = 12
+
+
+@router.get("")
+async def show(request: Request) -> Response:
+    """The page."""
+    return page(request, "monitoring.html.j2", **await _content(request))
+
+
+@router.get("/live")
+async def live(request: Request) -> Response:
+    """The part of the page that changes, for the script that asks for it again and again."""
+    return page(request, "_monitoring.html.j2", **await _content(request))
+
+
+async def _content(request: Request) -> dict[str, Any]:
+    service, overview = service_of(request), overview_of(request)
+    names = list(service.models.use_cases())
+    found = await asyncio.to_thread(overview.read, names) if overview else Found()
+    traffic: Traffic = request.app.state.traffic
+    points = traffic.points()
+    rates, failed = [one.rate for one in points], [one.failed for one in points]
+    medians, slow = [one.median for one in points], [one.slow for one in points]
+    tops = {"rate": top_of(rates), "latency": top_of(medians, slow)}
+    return {
+        "found": found,
+        "health": state_of(service),
+        "use_cases": [use_case_json(service, name) for name in names],
+        "challengers": _challengers(service, names),
+        "whole": traffic.whole(),
+        "errors": sum(failed),
+        "minutes": len(points) and round((points[-1].at - points[0].at) / 60) + 1,
+        "rate_chart": line_chart(rates, top=tops["rate"], label="Requests per second"),
+        "latency_chart": line_chart(
+            medians, slow, top=tops["latency"], label="Milliseconds of a prediction"
+        ),
+        "tops": tops,
+        "table": [_row(one) for one in points[::-1][:_TABLE_ROWS]],
+        "days": {"answers": DAYS_OF_ANSWERS, "truth": DAYS_OF_TRUTH},
+        "workers": service.settings.workers,
+        "now": datetime.now(UTC),
+    }
+
+
+def overview_of(request: Request) -> Overview | None:
+    """What reads the database; ``None`` in a service that was started without."""
+    found: Overview | None = request.app.state.overview
+    return found
+
+
+def _challengers(service: Service, names: list[str]) -> list[dict[str, Any]]:
+    """Versions that answer beside a champion: unseen, or a share of the requests."""
+    found = []
+    for name in names:
+        champion, beside = service.models.champion(name), service.models.challenger(name)
+        if champion is not None and beside is not None:
+            share = service.settings.split.get(name)
+            how = "unseen" if share is None else f"{share:.0%} of the requests"
+            found.append(
+                {
+                    "use_case": name,
+                    "champion": champion.version,
+                    "challenger": beside.version,
+                    "how": how,
+                }
+            )
+    return found
+
+
+def _row(one: Point) -> dict[str, Any]:
+    return {
+        "at": datetime.fromtimestamp(one.at, UTC),
+        "rate": one.rate,
+        "refused": one.refused,
+        "failed": one.failed,
+        "median": one.median,
+        "slow": one.slow,
+    }
