@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from ratchet.serving.answering import Service, service_of
+from ratchet.serving.calls import call_of
 from ratchet.serving.charts import line_chart, top_of
 from ratchet.serving.overview import DAYS_OF_ANSWERS, DAYS_OF_TRUTH, Found, Overview
 from ratchet.serving.pages import page
@@ -39,7 +40,7 @@ async def live(request: Request) -> Response:
 
 async def _content(request: Request) -> dict[str, Any]:
     service, overview = service_of(request), overview_of(request)
-    names = list(service.models.use_cases())
+    call, names = call_of(request), list(service.models.use_cases())
     found = await asyncio.to_thread(overview.read, names) if overview else Found()
     traffic: Traffic = request.app.state.traffic
     points = traffic.points()
@@ -48,8 +49,8 @@ async def _content(request: Request) -> dict[str, Any]:
     tops = {"rate": top_of(rates), "latency": top_of(medians, slow)}
     return {
         "found": found,
-        "health": state_of(service),
-        "use_cases": [use_case_json(service, name) for name in names],
+        "health": state_of(service, call),
+        "use_cases": [use_case_json(service, name, call) for name in names],
         "challengers": _challengers(service, names),
         "whole": traffic.whole(),
         "errors": sum(failed),

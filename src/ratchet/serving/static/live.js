@@ -9,6 +9,12 @@ let last = Date.now();
 
 const state = () => document.getElementById("state")?.dataset.state;
 
+// What can have the focus is told by its link, its name or what it opens.
+const key = (each) =>
+  each.getAttribute("href") || each.getAttribute("aria-label") || each.parentElement.id;
+const find = (wanted) =>
+  [...place.querySelectorAll("a, summary, [tabindex]")].find((each) => key(each) === wanted);
+
 async function refresh() {
   const response = await fetch(place.dataset.from);
   if (!response.ok) throw new Error(response.statusText);
@@ -17,9 +23,9 @@ async function refresh() {
   const open = new Set([...place.querySelectorAll("details[open]")].map((each) => each.id));
   for (const each of made.querySelectorAll("details")) each.open = open.has(each.id);
   const before = state();
-  const focused = document.activeElement?.closest?.("#live") ? document.activeElement : null;
-  if (focused) return; // whoever reads there is not thrown out
+  const focused = place.contains(document.activeElement) ? key(document.activeElement) : null;
   place.replaceChildren(...made.childNodes);
+  if (focused) find(focused)?.focus({ preventScroll: true });
   if (state() !== before) said.textContent = `The service is ${state()} now`;
   last = Date.now();
 }
