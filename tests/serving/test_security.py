@@ -193,6 +193,15 @@ def test_whoever_asks_too_often_waits(make_stand, tmp_path, film):
     assert int(found[-1].headers["retry-after"]) >= 1
 
 
+def test_guessing_keys_is_slow(make_stand, tmp_path, film):
+    add_key(tmp_path / "keys.json", "shop", ["predict"])
+    stand = make_stand(limits={"rate": 0.5, "burst": 2})
+
+    found = [stand.post("/predict/films", film, headers=bearer(f"rk_{n}")) for n in range(3)]
+
+    assert [response.status_code for response in found] == [401, 401, 429]
+
+
 def test_a_bucket_fills_with_time_and_is_one_per_client():
     now = [0.0]
     buckets = Buckets(2.0, 1, clock=lambda: now[0])

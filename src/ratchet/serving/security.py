@@ -21,7 +21,7 @@ from starlette.types import Scope as AsgiScope
 from ratchet.errors import ConfigError
 from ratchet.serving.calls import SCOPE, Call, call_of
 from ratchet.serving.errors import Problem
-from ratchet.serving.keys import SCOPES, Key, Keys, Scope
+from ratchet.serving.keys import SCOPES, Keys, Scope
 from ratchet.serving.settings import LOOPBACK_NAMES, Settings, is_loopback
 
 HOW = "kedro ratchet keys add NAME --scope {scope}"
@@ -135,11 +135,22 @@ class Guard:
         client = scope.get("client")
         call.local = client is not None and is_loopback(client[0])
         self._check_names(scope["method"], headers)
-        call.key = self._key(headers)
-        if call.key is None and call.local and not self._keys.needed:
+        address = f"at {client[0] if client else '?'}"
+        token = token_of(headers)
+        call.key = None if token is None else self._keys.find(token)
+        if token is None and call.local and not self._keys.needed:
             return
-        name = f"key {call.key.name}" if call.key else f"at {client[0] if client else '?'}"
-        if wait := self._buckets.wait(name):
+        self._count(f"key {call.key.name}" if call.key else address)
+        if token is not None and call.key is None:
+            raise Problem(
+                401,
+                "key-needed",
+                "there is no such key; it may have been revoked",
+                headers={"www-authenticate": "Bearer"},
+            )
+
+    def _count(self, client: str) -> None:
+        if wait := self._buckets.wait(client):
             raise Problem(
                 429,
                 "too-many-requests",
@@ -160,20 +171,6 @@ class Guard:
         if method in _SAFE or origin is None or urlsplit(origin).netloc == host:
             return
         raise Problem(403, "not-allowed", "pages of other sites may not ask the service")
-
-    def _key(self, headers: Headers) -> Key | None:
-        token = token_of(headers)
-        if token is None:
-            return None
-        key = self._keys.find(token)
-        if key is None:
-            raise Problem(
-                401,
-                "key-needed",
-                "there is no such key; it may have been revoked",
-                headers={"www-authenticate": "Bearer"},
-            )
-        return key
 
 
 def token_of(headers: Headers) -> str | None:
