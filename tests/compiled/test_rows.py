@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -239,3 +242,25 @@ def test_a_derived_feature_without_a_compiled_form_is_named():
 
     with pytest.raises(NotCompilable, match="success"):
         compile_rows(use_case, None, {}, None, {})
+
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from ratchet.compiled.store import loads
+answerer = loads(Path(sys.argv[1]).read_bytes())
+(answer,) = answerer.answer([json.loads(sys.argv[2])])
+heavy = ("pandas", "sklearn", "scipy", "xgboost", "pandera", "keras", "tensorflow")
+print(answer.key, *(name for name in heavy if name in sys.modules))
+"""
+
+
+def test_answering_loads_none_of_the_libraries(version, tmp_path):
+    bundle, answerer = version("everything")
+    (tmp_path / "version").write_bytes(store.dumps(answerer))
+    case = bundle.golden[0]
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "version"), json.dumps(case["fields"])]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == [case["key"]]
