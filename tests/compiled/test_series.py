@@ -396,9 +396,9 @@ def test_measurements_after_a_long_time_are_enough(bundles, compiled):
     answerer = compiled("hours")
     rows = hours(60, "2021-07-01")
 
-    answerer.observe(as_rows(rows[:58]))
     asked = rows.iloc[[58]].drop(columns="load")
     ahead = rows.iloc[[59]].drop(columns="load")
+    answerer.observe(as_rows(pd.concat([ahead, rows[:58]])))
     answers = answerer.answer(as_rows(pd.concat([asked, ahead])))
 
     expect(bundles("hours"), pd.concat([rows[:58], asked, ahead]), answers)

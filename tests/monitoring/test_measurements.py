@@ -104,6 +104,9 @@ def test_everybody_catches_up_in_the_order_of_changes(engine):
     assert store.since("power", more[-1].change) == []
     assert store.last_change("power") == more[-1].change
     assert store.last_change("stock") == 0
+    store.write("power", [of(2, load=-2)], at=NOW, source="")
+    assert store.last_change("power") > more[-1].change  # which was nothing new
+    assert store.since("power", more[-1].change) == []
     assert told(store.since("power", limit=2)) == told(seen[:2])
 
 

@@ -409,13 +409,14 @@ def check_measured(steps: Steps, rows: Sequence[Measured], now: int | None) -> N
         RequestError: a time is no step, lies too far ahead, or a value is not above 0.
     """
     grid, target = steps.kept.grid, steps.kept.target
-    last = len(steps) - 1 + steps.kept.steps
+    derived = target not in steps.raw  # nobody hands it in
+    measured = [steps.place(row.moment)[0] for row in rows if derived or _is_measured(row, target)]
+    last = max([len(steps) - 1, *measured]) + steps.kept.steps
     for row in rows:
         at, there = steps.place(row.moment)
         if not grid.is_open and not there:
             raise RequestError(off_grid(steps, row.moment), row=row.row)
-        value = row.values.get(target)
-        known = value is not None and not math.isnan(value)
+        known = _is_measured(row, target)
         if known and now is not None and row.moment > now:
             raise RequestError(
                 f"{grid.text(row.moment)} is still to come: '{target}' cannot be known yet",
@@ -428,8 +429,15 @@ def check_measured(steps: Steps, rows: Sequence[Measured], now: int | None) -> N
                 f"{grid.text(steps.moment(len(steps) - 1))}, the last one with a row",
                 row=row.row,
             )
+        value = row.values.get(target)
         if known and steps.kept.above_zero and float(value or 0) <= 0:
             raise RequestError(f"expected a number above 0, got {value}", field=target, row=row.row)
+
+
+def _is_measured(row: Measured, target: str) -> bool:
+    """Whether a row has the target; otherwise it says what is known ahead."""
+    value = row.values.get(target)
+    return value is not None and not math.isnan(value)
 
 
 def off_grid(steps: Steps, moment: int) -> str:

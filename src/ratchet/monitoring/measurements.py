@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ratchet.database import shown
 from ratchet.errors import ConfigError
@@ -40,6 +40,9 @@ MEASUREMENTS = sa.Table(
     sa.Column("changed_at", sa.DateTime),
     sa.Column("source", sa.Text, nullable=False),
     sa.UniqueConstraint("use_case", "series", "row_time", name="ratchet_measurements_once"),
+)
+BY_CHANGE = sa.Index(
+    "ratchet_measurements_by_change", MEASUREMENTS.c.use_case, MEASUREMENTS.c.change
 )
 CHANGES = sa.Table(
     "ratchet_measurement_changes",
@@ -192,10 +195,12 @@ class Measurements:
         return bool(sa.inspect(self._engine).has_table(MEASUREMENTS.name))
 
     def last_change(self, use_case: str) -> int:
-        """Number of the last change; 0 where nothing was ever observed."""
-        wanted = sa.select(sa.func.max(MEASUREMENTS.c.change)).where(
-            MEASUREMENTS.c.use_case == use_case
-        )
+        """Up to which number there may be changes; 0 where nothing was ever observed.
+
+        All changes up to it can be seen. Numbers of measurements that said nothing new are left
+        out among them.
+        """
+        wanted = sa.select(CHANGES.c.last).where(CHANGES.c.use_case == use_case)
         with self._begin() as connection:
             return int(connection.execute(wanted).scalar() or 0)
 
@@ -225,6 +230,8 @@ class Measurements:
             try:
                 with self._engine.begin() as connection:
                     connection.execute(CreateTable(table, if_not_exists=True))
+                    for index in table.indexes:
+                        connection.execute(CreateIndex(index, if_not_exists=True))
             except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
                 # PostgreSQL: two that make it at once both find it missing.
                 if not sa.inspect(self._engine).has_table(table.name):

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from ratchet.compiled.answers import Answerer, RequestError, Row
 from ratchet.compiled.fields import Contract, contract_of
 from ratchet.compiled.series import SeriesAnswerer
-from ratchet.monitoring.measurements import Measurement, Measurements
+from ratchet.monitoring.measurements import Measurement, Measurements, Written
 from ratchet.params import UseCase
 from ratchet.serving.models import Models, Serving, Taken
 
@@ -59,15 +59,16 @@ class StoredMeasurements:
                 f"{use_case} has no series that go on: its rows come with the raw file, and what "
                 f"came true of answers by POST /truth/{use_case}"
             )
+        written = await asyncio.to_thread(self._take, serving, rows, actor)
+        return Taken(written.new, written.changed, written.same)
+
+    def _take(self, serving: Serving, rows: Sequence[Row], actor: str | None) -> Written:
         measured = measurements_of(rows, serving.use_case)
         if isinstance(serving.answerer, SeriesAnswerer):
             serving.answerer.check_measured(rows)
-        written = await asyncio.to_thread(self._write, use_case, measured, actor)
-        return Taken(written.new, written.changed, written.same)
-
-    def _write(self, use_case: str, rows: Sequence[Measurement], actor: str | None) -> Any:
-        written = self._store.write(use_case, rows, at=datetime.now(UTC), source=actor or "service")
-        self.catch_up(use_case)
+        name, now = serving.name, datetime.now(UTC)
+        written = self._store.write(name, measured, at=now, source=actor or "service")
+        self.catch_up(name)
         return written
 
     def prepare(self, serving: Serving) -> None:
@@ -78,16 +79,20 @@ class StoredMeasurements:
     def catch_up(self, use_case: str) -> None:
         """Let all versions of a use case see what was handed in since, here or elsewhere."""
         with self._turn:
+            last = self._store.last_change(use_case)
             for serving in self._ready(use_case):
-                self._catch_up(serving)
+                if self._seen.get(serving.answerer, 0) < last:
+                    self._catch_up(serving)
 
     def _catch_up(self, serving: Serving) -> None:
         answerer = serving.answerer
         if not isinstance(answerer, SeriesAnswerer):
             return
+        last = self._store.last_change(serving.name)  # all up to it can be seen
         while found := self._store.since(serving.name, self._seen.get(answerer, 0), _AT_ONCE):
             take(answerer, [row_of(one, serving.use_case) for one in found])
             self._seen[answerer] = found[-1].change
+        self._seen[answerer] = max(last, self._seen.get(answerer, 0))
 
 
 def take(answerer: Answerer, rows: Sequence[Row]) -> None:
