@@ -23,7 +23,9 @@ from ratchet.compiled.bundle import as_row, check_answer, check_golden, compile_
 from ratchet.compiled.rows import compile_rows
 from ratchet.compiled.store import NotCompilable
 from ratchet.params import UseCase
+from ratchet.preparation import row_hashes, typed_fields
 from ratchet.release.bundle import Bundle, write_bundle
+from ratchet.release.contents import ROW_HASH
 from ratchet.release.golden import told as told_by
 from tests.release.test_bundle import CANDIDATES, FILMS, RUN, classical, films, made, stacked
 
@@ -142,8 +144,10 @@ def version(tmp_path_factory) -> Callable[[str], tuple[Bundle, Any]]:
 
 
 def hold(bundle: Bundle, answerer: Any, row: dict[str, Any], key: Any) -> None:
-    """Hold the answer for a row against that of the bundle."""
+    """Hold the answer for a row, and the hash of the row, against those of the bundle."""
     (answer,) = answerer.answer([row])
+    typed = typed_fields(pd.DataFrame([row]), bundle.use_case)
+    assert answer.row_hash == row_hashes(typed, bundle.use_case)[str(key)]
     check_answer(answer, key, told_by(bundle.answer(pd.DataFrame([row])), key), 1e-9)
 
 
@@ -152,6 +156,10 @@ def test_golden_rows_get_their_answers(version, kind):
     bundle, answerer = version(kind)
 
     check_golden(answerer, bundle.golden)
+    known = bundle.rows[ROW_HASH].set_axis(bundle.rows.index.astype(str))
+    for case in bundle.golden:
+        (answer,) = answerer.answer([case["fields"]])
+        assert answer.row_hash == known[str(case["key"])]
 
 
 def _readable(moment: dt.datetime) -> str:

@@ -13,6 +13,7 @@ from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.compiled.columns import DerivedColumn, add_columns, derived_columns
 from ratchet.compiled.encoding import Encoding, compile_encoder
 from ratchet.compiled.fields import Contract, Values, contract_of
+from ratchet.compiled.hashes import row_hash
 from ratchet.compiled.history import History, compile_history
 from ratchet.compiled.models import Array, Program
 from ratchet.compiled.store import NotCompilable, program
@@ -38,6 +39,7 @@ class RowAnswerer:
         prefix: how columns of the history start among the features.
         encoding: features as numbers.
         models: target -> its model.
+        hashed: columns by which a row is told from others -> their types.
     """
 
     contract: Contract
@@ -48,6 +50,7 @@ class RowAnswerer:
     prefix: str
     encoding: Encoding
     models: dict[str, Program]
+    hashed: dict[str, str]
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer rows, each by itself: those of one request do not see each other.
@@ -68,6 +71,7 @@ class RowAnswerer:
                 predictions={name: column[number] for name, column in told.items()},
                 time=None if time is None or values[time] is None else in_utc(values[time]),
                 not_given=self.contract.not_given(values),
+                row_hash=row_hash(values, self.hashed),
             )
             for number, values in enumerate(read)
         ]
@@ -175,6 +179,7 @@ def compile_rows(
     """
     from ratchet.compiled.estimators import compile_estimator
     from ratchet.params import HISTORY_PREFIX, apart
+    from ratchet.preparation.fingerprints import hashed_columns
     from ratchet.preparation.needs import closure
 
     data, features = use_case.data, use_case.features
@@ -193,6 +198,7 @@ def compile_rows(
         prefix=HISTORY_PREFIX,
         encoding=encoding,
         models={name: compile_estimator(models[name], encoding.names) for name in models},
+        hashed={name: column.type for name, column in hashed_columns(use_case).items()},
     )
 
 

@@ -25,19 +25,26 @@ def row_hashes(typed: DataFrame, use_case: UseCase) -> Series:
     """
     import pandas as pd
 
-    data = use_case.data
+    data, columns = use_case.data, hashed_columns(use_case)
     if data.series is not None:
         return pd.Series(dtype="str")
-    columns = {
-        name: data.columns[name]
-        for name in Needs(use_case).columns
-        if name != data.key and not data.columns[name].revised
-    }
     head = _digest("\x1e".join(columns), 2)
     cells = [_as_text(typed[name], column) for name, column in columns.items()]
     rows = zip(*cells, strict=True) if cells else [()] * len(typed)
     hashes = [f"{head}:{_digest(chr(0x1E).join(row), 8)}" for row in rows]
     return pd.Series(hashes, index=typed[data.key].astype(str).to_numpy(), dtype="str")
+
+
+def hashed_columns(use_case: UseCase) -> dict[str, Column]:
+    """Columns by which a row is told from others; none of series."""
+    data = use_case.data
+    if data.series is not None:
+        return {}
+    return {
+        name: data.columns[name]
+        for name in Needs(use_case).columns
+        if name != data.key and not data.columns[name].revised
+    }
 
 
 def _as_text(values: Series, column: Column) -> Iterable[str]:

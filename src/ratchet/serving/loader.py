@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -251,7 +252,8 @@ def main(open_one: Callable[..., Opened] = open_version, niceness: str = "0") ->
     if open_one is open_version:
         import_libraries()
     if line := sys.stdin.readline():
-        Forks(Request.of_line(line), open_one, output).run()
+        with suppress(BrokenPipeError):  # whoever has asked is gone
+            Forks(Request.of_line(line), open_one, output).run()
 
 
 if __name__ == "__main__":

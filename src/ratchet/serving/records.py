@@ -96,7 +96,7 @@ def _told_apart(entry: Entry) -> Iterator[tuple[str, Answer]]:
 
 def _records(answer: Answer) -> Iterator[Record]:
     row: Record = {
-        **{"row_key": answer.key, "series": answer.series},
+        **{"row_key": answer.key, "series": answer.series, "row_hash": answer.row_hash},
         "row_time": None if answer.time is None else as_naive_utc(answer.time),
         **{"scale": _number(answer.scale), "rms": _number(answer.rms)},
     }
@@ -121,7 +121,7 @@ def _of_target(prediction: Prediction) -> Record:
 
 def _nothing() -> Record:
     names = ("row_time", "prediction_value", "prediction_label", "low", "high", "probabilities")
-    return dict.fromkeys((*names, "series", "scale", "rms", "error"))
+    return dict.fromkeys((*names, "series", "scale", "rms", "row_hash", "error"))
 
 
 def truths_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Truth]]:

@@ -1,0 +1,48 @@
+"""Hashes of rows that were asked for, as those of delivered rows: the same row has the same.
+
+They are made as ``preparation.row_hashes`` makes them, of typed values and without pandas. By them
+the log tells whether what came true under a key came true of the row that was asked about.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_NOTHING = "\x00"
+_NO_TIME = str(-(2**63))  # what pandas has for a time that is missing
+_EPOCH = dt.datetime(1970, 1, 1)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def row_hash(values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    """Hash of a row.
+
+    Args:
+        values: its typed values, see ``compiled.fields.Values``.
+        columns: columns that name a row -> their types, in the order of the contract.
+    """
+    cells = [_as_text(values.get(name), kind) for name, kind in columns.items()]
+    return f"{_digest(chr(0x1E).join(columns), 2)}:{_digest(chr(0x1E).join(cells), 8)}"
+
+
+def _as_text(value: Any, kind: str) -> str:
+    if kind == "number":
+        return format((math.nan if value is None else float(value)) + 0.0, ".10g")
+    if kind == "date":
+        return _NO_TIME if value is None else str(_microseconds(value))
+    if value is None:
+        return _NOTHING
+    return "\x1f".join(map(str, value)) if kind == "list" else str(value)
+
+
+def _microseconds(moment: dt.datetime) -> int:
+    plain = moment if moment.tzinfo is None else moment.astimezone(dt.UTC).replace(tzinfo=None)
+    return (plain - _EPOCH) // _MICROSECOND
+
+
+def _digest(text: str, size: int) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
