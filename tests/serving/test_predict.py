@@ -284,3 +284,14 @@ def test_a_batch_is_written_down_in_pieces(stand, film, monkeypatch):
     assert pieces == [["1", "2"], ["3", "4"], ["5"]]
     assert len({written.request for written in stand.log.written}) == 1
     assert [list(written.rows) for written in stand.log.written] == [rows[:2], rows[2:4], rows[4:]]
+
+
+@pytest.mark.parametrize("chunk", [1, 10])
+def test_no_two_rows_of_a_request_have_one_key(make_stand, film, chunk):
+    stand = make_stand(limits={"chunk_rows": chunk})
+
+    told = stand.post("/predict/films", [film, {**film, "film": 8}, film]).json()
+
+    assert told["status"] == 422
+    assert told["errors"][0]["row"] == 2
+    assert stand.log.written == []

@@ -181,6 +181,7 @@ class Service:
                 raise of_row(error, names, first) from None
             _check_finite(part)
             answers += part
+        _check_distinct(answers)
         return answers
 
     def _failed(
@@ -254,6 +255,15 @@ def _check_finite(answers: Sequence[Answer]) -> None:
                 raise ArithmeticError(f"{target} of row {answer.key} is not a number")
             if isinstance(said.value, float) and math.isinf(said.value):
                 raise ArithmeticError(f"{target} of row {answer.key} is infinite")
+
+
+def _check_distinct(answers: Sequence[Answer]) -> None:
+    """Two rows of one key in a request are a mistake, also where they come in different chunks."""
+    seen: dict[str, int] = {}
+    for number, answer in enumerate(answers):
+        if (other := seen.setdefault(answer.key, number)) != number:
+            told = f"expected no two rows of one key, row {other} has the same: {answer.key}"
+            raise of_row(RequestError(told, row=number))
 
 
 def about(serving: Serving, call: Call) -> dict[str, Any]:
