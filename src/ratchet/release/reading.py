@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ratchet.compiled.answers import Answerer
 from ratchet.errors import UserError
+from ratchet.frames import with_columns
 from ratchet.params import SERIES_PREFIX, UseCase
 from ratchet.release.answers import in_order, no_answers, series_terms, tidy_answers
 from ratchet.release.context import features_in_context
@@ -178,7 +179,11 @@ class Bundle:
     @cached_property
     def context(self) -> pd.DataFrame | None:
         """Typed rows that later rows look back at, where they do."""
-        return self._files.table("context.parquet") if "context.parquet" in self._files else None
+        if "context.parquet" not in self._files:
+            return None
+        rows = self._files.table("context.parquet")
+        lists = [n for n, c in self.use_case.data.columns.items() if c.type == "list"]
+        return with_columns(rows, {n: _as_lists(rows[n]) for n in lists if n in rows})
 
     @cached_property
     def size_mb(self) -> float:
@@ -341,6 +346,12 @@ class Bundle:
                 f"{self.folder}: the model of '{name}' fails: {_said(error)}"
             ) from error
         return rows.join(series_terms(seen)) if target.is_series else rows
+
+
+def _as_lists(cells: pd.Series) -> pd.Series:
+    """Lists as lists: Parquet gives arrays, over which every answer would go more slowly."""
+    given = [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells]
+    return pd.Series(given, index=cells.index, dtype=object)
 
 
 def _with_spans(content: Any) -> Any:
