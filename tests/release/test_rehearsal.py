@@ -321,3 +321,15 @@ def test_monitoring_goes_on_after_a_clock_that_was_ahead(watched):
 
     assert (again.version, again.since) == (champion.version, champion.since)
     assert again.answered.empty
+
+
+def test_what_was_asked_of_the_service_begins_no_production_until_its_truth_is_known(watched):
+    now = datetime.now(UTC)
+    before = serving(watched.registry, watched.log, "films").since
+    asked = pd.DataFrame({"prediction": [3.0], "time": [pd.Timestamp("2026-01-01")]}, ["made up"])
+    how = {"arm": "champion", "source": "service", "at": now, "request": "r"}
+    watched.log.write("films", "1", {"rating": asked}, **how)
+
+    assert serving(watched.registry, watched.log, "films").since == before
+    watched.log.join_truth("films", "rating", pd.Series({"made up": 4.0}), now)
+    assert serving(watched.registry, watched.log, "films").since == "2026-01-01T00:00:00"

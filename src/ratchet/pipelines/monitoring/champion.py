@@ -76,8 +76,10 @@ def serving(registry: Any, log: Any, name: str) -> Serving | None:
     if entry.at <= datetime.now(UTC):
         earlier |= rows["predicted_at"] < naive_utc(entry.at)
     before = rows[earlier]
-    # Answers about the future say nothing of how far the rows have come.
-    reached = before["row_time"][before["row_time"] <= before["predicted_at"]]
+    # Answers about the future say nothing of how far the rows have come; nor does what somebody
+    # has asked of the service, before it is known that such a row came.
+    came = before[(before["source"] == "batch") | before["truth"].notna()]
+    reached = came["row_time"][came["row_time"] <= came["predicted_at"]]
     moments = [decided_until(bundle.manifest), reached.max()]
     known = [pd.Timestamp(moment) for moment in moments if not pd.isna(moment)]
     since = max(known).isoformat() if known else None
