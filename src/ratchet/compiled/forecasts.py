@@ -296,14 +296,18 @@ class Forecasts:
         """Why a row cannot be answered: a value of its own is missing, or measurements are."""
         grid = self.kept.grid
         missing: dict[str, tuple[int, int]] = {}
-        for view in np.flatnonzero(~known):
-            shown = self.kept.shown[self.views.shown[view]]
-            last = place - int(self.views.steps[view])
-            for column, first in self._made_of(shown.column, last - shown.depth).items():
-                if last == place and row.values.get(column, 0.0) != row.values.get(column, 0.0):
+        panels, looks = self.views.shown[~known], self.views.steps[~known]
+        for number in dict.fromkeys(panels.tolist()):
+            shown, steps_back = self.kept.shown[number], looks[panels == number]
+            for column in self._made_of(shown.column, 0) if steps_back.min() == 0 else {}:
+                value = row.values.get(column, 0.0)
+                if value is None or (isinstance(value, float) and np.isnan(value)):
                     return RequestError(
                         f"a forecast of {grid.text(row.moment)} needs it", field=column, row=row.row
                     )
+            last = place - max(int(steps_back.min()), 1)
+            begin = place - int(steps_back.max()) - shown.depth
+            for column, first in self._made_of(shown.column, begin).items():
                 low, high = missing.get(column, (first, last))
                 missing[column] = min(low, first), max(high, last)
         gaps = self._gaps(steps, steps.series(row.series), missing)
