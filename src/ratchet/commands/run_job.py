@@ -79,8 +79,8 @@ class Job:
         """Search, rank, fit the winner, and put it before the gate.
 
         Returns:
-            ``result``, as ``GET /jobs/{id}`` gives it; ``winner``, its files and what else is known
-            of it; and ``challenger``, what became of it in the registry.
+            ``result``, as ``GET /jobs/{id}`` gives it; of the winner its ``files`` and ``units``;
+            and ``challenger``, what became of it in the registry.
 
         Raises:
             UserError: the search cannot be done like that; says why.
@@ -105,7 +105,8 @@ class Job:
         challenger = self._challenge()
         return {
             "result": result_of(self.order, ranked, total),
-            "winner": {"files": files, "units": ranked[0].params.get("units")},
+            "files": files,
+            "units": ranked[0].params.get("units"),
             "challenger": challenger,
         }
 

@@ -33,10 +33,12 @@ from ratchet.serving.routes import (
     metrics,
     monitoring,
     predict,
+    signing_in,
     training,
     trying,
 )
 from ratchet.serving.security import Guard, check_exposure
+from ratchet.serving.sessions import Sessions
 from ratchet.serving.settings import Settings
 from ratchet.serving.traffic import Traffic
 from ratchet.serving.trials import Shadow
@@ -53,6 +55,7 @@ ROUTERS = (
     training.router,
     monitoring.router,
     trying.router,
+    signing_in.router,
 )
 
 DESCRIPTION = """\
@@ -144,6 +147,7 @@ def create_app(
     )
     app.state.service = service
     app.state.replays = Replays()
+    app.state.sessions = sessions = Sessions(settings.state, keys)
     app.state.overview = overview
     app.state.traffic = traffic
     app.state.stopping = asyncio.Event()  # set when streams have to end
@@ -155,6 +159,6 @@ def create_app(
     app.openapi = OpenApi(app, service)  # type: ignore[method-assign]
     # The last one is the outermost.
     app.add_middleware(Bodies, limits=settings.limits)
-    app.add_middleware(Guard, settings=settings, keys=keys)
+    app.add_middleware(Guard, settings=settings, keys=keys, sessions=sessions)
     app.add_middleware(Requests, metrics=service.metrics)
     return app

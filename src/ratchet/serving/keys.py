@@ -106,6 +106,11 @@ class Keys:
                 found = key
         return found
 
+    def named(self, name: str) -> Key | None:
+        """The key of that name."""
+        self._refresh()
+        return next((key for key in self._keys if key.name == name), None)
+
     def __len__(self) -> int:
         self._refresh()
         return len(self._keys)

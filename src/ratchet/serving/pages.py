@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 import ratchet
+from ratchet.serving.calls import call_of
 from ratchet.serving.errors import as_problem
 from ratchet.serving.security import DOCS_POLICY
 
@@ -81,7 +82,13 @@ def page(request: Request, template: str, **content: Any) -> HTMLResponse:
     """
     made = _templates().get_template(template)
     return HTMLResponse(
-        made.render(**content, ratchet_version=ratchet.__version__, path=request.url.path)
+        made.render(
+            **content,
+            ratchet_version=ratchet.__version__,
+            path=request.url.path,
+            signed_in=call_of(request).actor,
+            keys_needed=request.app.state.service.keys.needed,
+        )
     )
 
 

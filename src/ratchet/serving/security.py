@@ -15,13 +15,15 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from ratchet.errors import ConfigError
 from ratchet.serving.calls import SCOPE, Call, call_of
 from ratchet.serving.errors import Problem
-from ratchet.serving.keys import SCOPES, Keys, Scope
+from ratchet.serving.keys import SCOPES, Key, Keys, Scope
+from ratchet.serving.sessions import COOKIE, Sessions
 from ratchet.serving.settings import LOOPBACK_NAMES, Settings, is_loopback
 
 HOW = "kedro ratchet keys add NAME --scope {scope}"
@@ -106,10 +108,12 @@ class Guard:
         app: what is guarded.
         settings: names of the host and limits.
         keys: keys of the clients.
+        sessions: browsers that have shown one.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, sessions: Sessions) -> None:
         self._app, self._settings, self._keys = app, settings, keys
+        self._sessions = sessions
         self._buckets = Buckets(settings.limits.rate, settings.limits.burst)
         named = {name.lower() for name in settings.allowed_hosts}
         # Who listens on all addresses may be called by any name; without a key nobody gets in.
@@ -137,8 +141,8 @@ class Guard:
         self._check_names(scope["method"], headers)
         address = f"at {client[0] if client else '?'}"
         token = token_of(headers)
-        call.key = None if token is None else self._keys.find(token)
-        if token is None and call.local and not self._keys.needed:
+        call.key = self._session(headers) if token is None else self._keys.find(token)
+        if call.key is None and token is None and call.local and not self._keys.needed:
             return
         self._count(f"key {call.key.name}" if call.key else address)
         if token is not None and call.key is None:
@@ -171,6 +175,11 @@ class Guard:
         if method in _SAFE or origin is None or urlsplit(origin).netloc == host:
             return
         raise Problem(403, "not-allowed", "pages of other sites may not ask the service")
+
+    def _session(self, headers: Headers) -> Key | None:
+        """The key that a browser has shown before."""
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+        return None if cookie is None else self._sessions.find(cookie)
 
 
 def token_of(headers: Headers) -> str | None:

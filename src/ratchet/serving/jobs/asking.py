@@ -163,7 +163,7 @@ def job_json(job: JobRow) -> dict[str, Any]:
         "error": job.error,
         "links": {"self": f"/jobs/{job.id}", "events": f"/jobs/{job.id}/events"},
         **left.get("result", {}),
-        **{name: left[name] for name in ("files", "challenger") if name in left},
+        **{name: left[name] for name in ("files", "units", "challenger") if name in left},
     }
 
 
