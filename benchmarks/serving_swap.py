@@ -38,7 +38,7 @@ from ratchet.release.versions import DIGEST
 from ratchet.serving.__main__ import SETTINGS
 
 PROMOTIONS, ROLLBACKS = 20, 5
-LONGEST = 120.0  # seconds until a decision has to be seen
+LONGEST = 300.0  # seconds until a decision has to be seen
 
 
 @dataclass

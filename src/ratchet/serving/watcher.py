@@ -36,7 +36,7 @@ LOGGER = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 """How often the ledger is asked."""
 
-NICENESS = 10
+NICENESS = 5
 """By how much answers go before the opening of a version, once something serves."""
 
 MEMORY_EACH = 1_500_000_000
