@@ -21,7 +21,7 @@ Execute = Callable[..., Any]
 def execute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Execute]:
     """Run a notebook in a project, with the interpreter of the tests as its kernel.
 
-    A kernel per project, emptied before each notebook: to load Kedro and pandas takes seconds.
+    All in one kernel, emptied before each notebook: to load Kedro and pandas takes seconds.
     """
     from ipykernel.kernelspec import write_kernel_spec
     from jupyter_client.kernelspec import KernelSpecManager
@@ -32,16 +32,13 @@ def execute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Execute]:
     folder = tmp_path_factory.mktemp("notebooks")
     write_kernel_spec(folder / "kernels" / "this")
     specs = KernelSpecManager(kernel_dirs=[str(folder / "kernels")])
-    kernels: dict[Path, AsyncKernelManager] = {}
+    kernel = AsyncKernelManager(kernel_name="this", kernel_spec_manager=specs)
 
     def run(path: Path, project: Path, use_case: str = "films") -> Any:
         notebook = nbformat.read(path, as_version=4)
-        first_code(notebook).source = f'%reset -f\nuse_case = "{use_case}"'
-        if project not in kernels:
-            kernels[project] = AsyncKernelManager(kernel_name="this", kernel_spec_manager=specs)
-        place = {"metadata": {"path": str(project)}}
+        first_code(notebook).source = f'%reset -f\n%cd -q {project}\nuse_case = "{use_case}"'
         # Not allow_errors: Kedro prints tracebacks with rich, which leaves no output of type error.
-        client = NotebookClient(notebook, km=kernels[project], resources=place, timeout=300)
+        client = NotebookClient(notebook, km=kernel, timeout=300)
         return client.execute()
 
     with pytest.MonkeyPatch.context() as environment:
@@ -50,8 +47,7 @@ def execute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Execute]:
         environment.setenv("IPYTHONDIR", str(folder / "ipython"))
         environment.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
         yield run
-    for kernel in kernels.values():
-        run_sync(kernel.shutdown_kernel)(now=True)
+    run_sync(kernel.shutdown_kernel)(now=True)
 
 
 def outputs(notebook: Any) -> list[Any]:

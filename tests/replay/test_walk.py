@@ -292,7 +292,7 @@ def test_the_bare_rule_asks_for_a_gain_alone(made, size, expected):
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.floats(0.5, 2.0), min_size=4, max_size=4), st.floats(0.5, 2.0))
 def test_nobody_is_better_than_hindsight(made, sizes, later):
     past = made({n: errs(size, later * size, week(n + 1)) for n, size in enumerate(sizes)}, weeks=4)
