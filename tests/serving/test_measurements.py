@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,9 +17,13 @@ from ratchet.compiled.bundle import compile_bundle
 from ratchet.compiled.series import SeriesAnswerer
 from ratchet.database import connect
 from ratchet.monitoring.measurements import Measurements
+from ratchet.release.bundle import open_bundle
 from ratchet.release.reading import Bundle
+from ratchet.serving.handover import Source
+from ratchet.serving.loader import Request
 from ratchet.serving.measurements import StoredMeasurements
 from ratchet.serving.models import Fixed, Serving, Taken
+from ratchet.serving.worker import BundleAnswerer, SlowAnswerer
 from tests.compiled.test_series import as_rows, days, hours, made, parameters, shops
 
 
@@ -139,3 +144,46 @@ def test_series_are_told_apart_by_name(tmp_path):
 
     assert {row.series for row in place.table.rows("power")} == {"a", "b", "c"}
     assert place.take(later) == Taken(new=0, same=len(later))
+
+
+def test_a_version_on_the_slow_path_sees_them_too(bundle, tmp_path):
+    compiled = serving_of(bundle)
+    place = Place(tmp_path, [compiled])
+    place.take([*ROWS[:7], PLAN])
+    slow = BundleAnswerer(open_bundle(bundle.folder))
+    with pytest.raises(RequestError, match="gets no answer"):
+        slow.answer([ASKED])
+
+    slow.observe([{**ROWS[0], "load": 99.0}])
+    slow.observe([*ROWS[:7], PLAN])
+
+    (answer,) = slow.answer([ASKED])
+    assert answer.predictions["demand"].value == pytest.approx(place.answers(ASKED)[0], rel=1e-6)
+
+
+def test_a_process_that_answers_is_told_once(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import json, sys\n"
+        "from ratchet.compiled.answers import Answer, Prediction\n"
+        "from ratchet.serving import worker\n"
+        "class Counts:\n"
+        "    seen = 0\n"
+        "    def observe(self, rows): self.seen += len(rows)\n"
+        "    def answer(self, rows): return [Answer('a', {'t': Prediction(float(self.seen))})]\n"
+        "worker.main(lambda request: Counts())\n"
+    )
+    request = Request(Source("", "", ""), [("power", "1", None)])
+
+    async def ask() -> list[Any]:
+        slow = SlowAnswerer(request, [sys.executable, str(program)])
+        slow.observe(ROWS[:3])
+        first = await slow.answer([ASKED])
+        slow.observe(ROWS[3:5])
+        second = await slow.answer([ASKED])
+        await slow.stop()  # another process has to be told all of it
+        third = await slow.answer([ASKED])
+        await slow.stop()
+        return [answers[0].predictions["t"].value for answers in (first, second, third)]
+
+    assert asyncio.run(ask()) == [3.0, 5.0, 5.0]

@@ -21,6 +21,7 @@ from ratchet.compiled.series import SeriesAnswerer
 from ratchet.monitoring.measurements import Measurement, Measurements, Written
 from ratchet.params import UseCase
 from ratchet.serving.models import Models, Serving, Taken
+from ratchet.serving.worker import SlowAnswerer
 
 LOGGER = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class StoredMeasurements:
 
     def _catch_up(self, serving: Serving) -> None:
         answerer = serving.answerer
-        if not isinstance(answerer, SeriesAnswerer):
+        if not isinstance(answerer, SeriesAnswerer | SlowAnswerer):
             return
         last = self._store.last_change(serving.name)  # all up to it can be seen
         while found := self._store.since(serving.name, self._seen.get(answerer, 0), _AT_ONCE):
@@ -95,7 +96,7 @@ class StoredMeasurements:
         self._seen[answerer] = max(last, self._seen.get(answerer, 0))
 
 
-def take(answerer: Answerer, rows: Sequence[Row]) -> None:
+def take(answerer: Answerer | SlowAnswerer, rows: Sequence[Row]) -> None:
     """Let a version take measurements; those that it cannot take are left out and told.
 
     They were right when they were handed in, by the contract of another version.

@@ -63,6 +63,7 @@ class SlowAnswerer:
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._observed: list[Row] = []
+        self._told = 0  # how many of them the process that runs knows
 
     async def start(self) -> None:
         """Have the version opened.
@@ -95,12 +96,25 @@ class SlowAnswerer:
             )
         return _ANSWERS.validate_python(told["answers"])
 
+    def observe(self, rows: Sequence[Row]) -> None:
+        """Take measurements of series; the process is told before it answers next."""
+        self._observed = [*self._observed, *rows]
+
+    async def _tell(self, process: asyncio.subprocess.Process) -> None:
+        """Tell a process what was measured that it does not know yet."""
+        if rows := self._observed[self._told :]:
+            told = await _exchange(process, to_json({"observe": rows}) + b"\n")
+            self._told += len(rows)
+            if "failed" in told:
+                LOGGER.warning("%d measurements are left out: %s", len(rows), told["failed"])
+
     async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         line = to_json(question) + b"\n"
         async with self._turn:
             process = await self._running()
             try:
                 async with asyncio.timeout(self._seconds):
+                    await self._tell(process)
                     told = await _exchange(process, line)
             except (TimeoutError, asyncio.CancelledError) as error:
                 await self.stop()  # what it says later would be taken for another answer
@@ -124,6 +138,7 @@ class SlowAnswerer:
             env=environment(),
             limit=_LARGEST_LINE,
         )
+        self._told = 0
         try:
             async with asyncio.timeout(START_SECONDS):
                 told = await _exchange(process, self._request.as_line())
@@ -169,6 +184,26 @@ class BundleAnswerer:
             self._one(number, row, values)
             for number, (row, values) in enumerate(zip(rows, read, strict=True))
         ]
+
+    def observe(self, rows: Sequence[Row]) -> None:
+        """Take measurements of series: later rows look back at them.
+
+        Raises:
+            DataError: they break the contract; none is taken then.
+        """
+        import pandas as pd
+
+        from ratchet.preparation import typed_fields
+
+        use_case, known = self._bundle.use_case, self._bundle.context
+        data = use_case.data
+        if data.series is None or known is None:
+            return
+        names = [name for name in (data.time, data.series.id) if name]
+        told = pd.DataFrame([dict(row) for row in rows]).drop_duplicates(names, keep="last")
+        taken = typed_fields(told, use_case).set_index(names)
+        both = taken.combine_first(known.set_index(names)).reset_index()
+        self._bundle.__dict__["context"] = both[list(known)]
 
     def _one(self, number: int, row: Row, values: Values) -> Answer:
         import pandas as pd
@@ -245,12 +280,15 @@ def main(open_one: Callable[[Request], Any] = open_bundle_of) -> None:
         return
     _say(output, {"open": True})
     for line in sys.stdin:
-        _say(output, _reply(answerer, json.loads(line)["rows"]))
+        _say(output, _reply(answerer, json.loads(line)))
 
 
-def _reply(answerer: Any, rows: list[Row]) -> dict[str, Any]:
+def _reply(answerer: Any, question: dict[str, Any]) -> dict[str, Any]:
     try:
-        return {"answers": answerer.answer(rows)}
+        if "observe" in question:
+            answerer.observe(question["observe"])
+            return {"taken": len(question["observe"])}
+        return {"answers": answerer.answer(question["rows"])}
     except RequestError as error:
         place = {"field": error.field, "row": error.row, "kind": error.kind}
         return {"error": str(error), **place}
