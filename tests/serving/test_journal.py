@@ -112,3 +112,19 @@ def test_on_a_full_disk_nothing_of_a_line_stays(tmp_path, monkeypatch):
 
     assert all_lines(tmp_path, made.owner) == [b"one", b"three"]
     made.close()
+
+
+def test_without_another_file_nothing_is_taken_and_this_one_goes_on(tmp_path, monkeypatch):
+    made = Journal(tmp_path, segment_bytes=5)
+    made.append(b"one")
+    monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(OSError(24, "too many")))
+
+    with pytest.raises(LogFullError, match="too many"):
+        made.append(b"two")
+    made.sync()  # which closes files that are done with
+    monkeypatch.undo()
+    made.append(b"three")
+
+    assert all_lines(tmp_path, made.owner) == [b"one", b"three"]
+    assert made.place.segment == 2
+    made.close()

@@ -83,7 +83,7 @@ class Journal:
         new = folder / f".{self.owner}.new"
         self._held.enter_context(locked(new, "a new journal"))
         new.rename(lock_of(folder, self.owner))
-        self._file = self._open()
+        self._file = self._open(self.place.segment)
 
     def append(self, content: bytes, rows: int = 1) -> None:
         """Write one line, by one call of the system; all of it or nothing.
@@ -95,25 +95,31 @@ class Journal:
         Raises:
             LogFullError: the disk is full, or the file cannot be written.
         """
-        if self.place.size >= self._segment_bytes:
-            self.start_segment()
         line = b"%08x %b\n" % (zlib.crc32(content), content)
         try:
+            if self.place.size >= self._segment_bytes:
+                self.start_segment()
             written = os.write(self._file, line)
+            if written < len(line):
+                os.ftruncate(self._file, self.place.size)
         except OSError as error:
             raise LogFullError(f"{self.folder}: cannot be written: {error.strerror}") from error
         if written < len(line):
-            os.ftruncate(self._file, self.place.size)
             raise LogFullError(f"{self.folder}: no space is left on the disk")
         place = self.place
         self.place = Place(place.segment, place.size + written, place.rows + rows)
         self._is_synced = False
 
     def start_segment(self) -> None:
-        """Go on in another file, so that this one can be removed."""
+        """Go on in another file, so that this one can be removed.
+
+        Raises:
+            OSError: there can be no other one at present; this one goes on.
+        """
+        number = self.place.segment + 1
+        following = self._open(number)
         self._finished.append(self._file)
-        self.place = Place(self.place.segment + 1)
-        self._file = self._open()
+        self._file, self.place = following, Place(number)
 
     def sync(self) -> None:
         """Wait until the disk has everything, as after a power cut nothing else would be there.
@@ -134,9 +140,9 @@ class Journal:
         os.close(self._file)
         self._held.close()
 
-    def _open(self) -> int:
+    def _open(self, number: int) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL | os.O_NOFOLLOW
-        return os.open(segment_of(self.folder, self.owner, self.place.segment), flags, 0o600)
+        return os.open(segment_of(self.folder, self.owner, number), flags, 0o600)
 
 
 def lock_of(folder: Path, owner: str) -> Path:

@@ -29,7 +29,7 @@ from ratchet.errors import UserError
 from ratchet.monitoring.log_table import PREDICTIONS, LogTable, Record, Truth, as_naive_utc
 from ratchet.serving import journal
 from ratchet.serving.journal import Line, Place
-from ratchet.serving.records import Entry, clean, of_line, records_of, truths_of
+from ratchet.serving.records import clean, of_line, records_of, truths_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -189,8 +189,8 @@ class Writer:
             return []
 
     def _write(self, owner: str, batch: Sequence[Line]) -> None:
-        entries = [(line, self._entry(line)) for line in batch]
-        records = [record for _, entry in entries if entry for record in records_of(entry)]
+        read = [self._read(line) for line in batch]
+        records = [record for _, made in read for record in made]
         try:
             self.table.insert(records)
         except sa.exc.StatementError as error:  # some value in it is none for the database
@@ -199,7 +199,7 @@ class Writer:
                 self._write_one(record)
         place = self.place(owner)
         size = place.size + sum(line.size for line in batch)
-        rows = place.rows + sum(entry.rows if entry else 1 for _, entry in entries)
+        rows = place.rows + sum(count for count, _ in read)
         self._places[owner] = Place(place.segment, size, rows)
 
     def _write_one(self, record: Record) -> None:
@@ -209,15 +209,17 @@ class Writer:
             self.lost += 1
             LOGGER.error("an answer was refused by the database: %s: %s", error.orig, record)
 
-    def _entry(self, line: Line) -> Entry | None:
+    def _read(self, line: Line) -> tuple[int, list[Record]]:
+        """Answers of a line, as they were counted, and what they become in the table."""
         try:
             if line.content is None:
                 raise ValueError("its checksum is wrong")
-            return of_line(line.content)
-        except ValueError as error:
+            entry = of_line(line.content)
+            return entry.rows, records_of(entry)
+        except Exception as error:  # one line, whatever is in it, must not keep all others
             self.lost += 1
             LOGGER.error("a line of a journal is damaged and left out: %s", error)
-            return None
+            return 1, []
 
 
 class _Service:
