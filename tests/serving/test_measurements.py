@@ -22,7 +22,7 @@ from ratchet.release.reading import Bundle
 from ratchet.serving.handover import Source
 from ratchet.serving.loader import Request
 from ratchet.serving.measurements import StoredMeasurements
-from ratchet.serving.models import Fixed, Serving, Taken
+from ratchet.serving.models import Fixed, Serving, Taken, UnavailableError
 from ratchet.serving.worker import BundleAnswerer, SlowAnswerer
 from tests.compiled.test_series import as_rows, days, hours, made, parameters, shops
 
@@ -187,3 +187,13 @@ def test_a_process_that_answers_is_told_once(tmp_path):
         return [answers[0].predictions["t"].value for answers in (first, second, third)]
 
     assert asyncio.run(ask()) == [3.0, 5.0, 5.0]
+
+
+def test_without_the_database_they_can_be_handed_in_again_later(bundle, tmp_path):
+    place = Place(tmp_path, [serving_of(bundle)])
+    (tmp_path / "store.db").write_text("something else than a database, and long enough for it")
+
+    with pytest.raises(UnavailableError, match="again later") as caught:
+        place.take(ROWS[:4])
+
+    assert str(tmp_path) not in str(caught.value)

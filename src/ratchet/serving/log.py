@@ -218,7 +218,8 @@ class JournaledLog:
                 await asyncio.sleep(0.1)
                 continue
             if "error" in told:
-                raise UnavailableError(f"{told['error']}; hand it in again later")
+                LOGGER.error("%s: truth is not taken: %s", use_case, told["error"])
+                raise UnavailableError("the database takes no truth at present; hand it in later")
             return Joined(**told["joined"])
 
     async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from weakref import WeakKeyDictionary
 from ratchet.compiled.answers import Answerer, RequestError, Row
 from ratchet.compiled.fields import Contract, contract_of
 from ratchet.compiled.series import SeriesAnswerer
+from ratchet.errors import ConfigError, DatabaseError
 from ratchet.monitoring.measurements import Measurement, Measurements, Written
 from ratchet.params import UseCase
-from ratchet.serving.models import Models, Serving, Taken
+from ratchet.serving.models import Models, Serving, Taken, UnavailableError
 from ratchet.serving.worker import SlowAnswerer
 
 LOGGER = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class StoredMeasurements:
         Raises:
             RequestError: the use case has no series, or the first row that breaks the contract.
                 None of the rows is taken then.
+            UnavailableError: the database cannot take them at present.
         """
         serving = self._models.champion(use_case)
         if serving is None or serving.use_case.data.series is None:
@@ -60,7 +62,13 @@ class StoredMeasurements:
                 f"{use_case} has no series that go on: its rows come with the raw file, and what "
                 f"came true of answers by POST /truth/{use_case}"
             )
-        written = await asyncio.to_thread(self._take, serving, rows, actor)
+        try:
+            written = await asyncio.to_thread(self._take, serving, rows, actor)
+        except (ConfigError, DatabaseError) as error:
+            LOGGER.error("%s: measurements are not taken: %s", use_case, error)
+            raise UnavailableError(
+                "the database takes no measurements at present; hand them in again later"
+            ) from error
         return Taken(written.new, written.changed, written.same)
 
     def _take(self, serving: Serving, rows: Sequence[Row], actor: str | None) -> Written:

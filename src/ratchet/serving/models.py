@@ -185,6 +185,7 @@ class Measurements(Protocol):
 
         Raises:
             RequestError: the first row that breaks the contract. None of the rows is taken then.
+            UnavailableError: the database cannot take them at present.
         """
         ...
 
