@@ -10,8 +10,10 @@ import sys
 import time
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import sqlalchemy as sa
 
 from ratchet.database import connect
 from ratchet.release.ledger import Ledger
@@ -279,6 +281,20 @@ def test_without_the_ledger_what_serves_goes_on(decisions, monkeypatch):
             decisions.decide("promote", "2")
             await until(lambda: version(watcher) == "2")
             assert watcher.ledger_error is None
+
+    asyncio.run(watch())
+
+
+def test_a_database_that_goes_away_while_a_version_is_opened_holds_it_up_for_a_moment(
+    decisions, monkeypatch
+):
+    decisions.decide("promote", "1")
+    away = sa.exc.OperationalError("SELECT", {}, ConnectionError("gone"))
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            monkeypatch.setattr(watcher._ledger, "noted", Mock(side_effect=[away, None]))
+            await until(lambda: version(watcher) == "1")
 
     asyncio.run(watch())
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.compiled.answers import Answerer
-from ratchet.errors import UserError
 from ratchet.params import CHECKED, UseCase
 from ratchet.release.ledger import Ledger, State
 from ratchet.release.versions import DIGEST
@@ -387,8 +386,8 @@ class Watcher:
                         await take
         except TimeoutError:
             reason = f"it did not open within {LONGEST_SECONDS:.0f} s"
-        except (EOFError, ValueError, OSError, KeyError, UserError) as error:
-            reason = f"{reason}: {error}"
+        except Exception as error:  # of a child, a pipe or the database: it is tried again
+            reason = f"what opens versions has failed: {type(error).__name__}: {error}"
         for key in waiting.values():
             self._fail(key, reason, is_refused=False)
 
