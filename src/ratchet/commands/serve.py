@@ -37,7 +37,7 @@ def serve(
 
     Settings are in conf/*/serving.yml. The process that serves holds neither Kedro nor pandas.
     """
-    from ratchet.serving.__main__ import SETTINGS
+    from ratchet.serving.children import SETTINGS
 
     given = {"host": host, "port": port, "workers": workers, "metrics_port": metrics_port}
     settings = settings_here(env, {name: value for name, value in given.items() if value})

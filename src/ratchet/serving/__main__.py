@@ -11,11 +11,8 @@ import os
 import sys
 
 from ratchet.errors import UserError
-from ratchet.serving.children import LOADER, WORKER, start_ahead
+from ratchet.serving.children import LOADER, SETTINGS, WORKER, start_ahead
 from ratchet.serving.settings import load_settings
-
-SETTINGS = "RATCHET_SERVING"
-"""Environment variable with the settings: unlike arguments, others do not see it."""
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import ratchet
 
+SETTINGS = "RATCHET_SERVING"
+"""Environment variable with the settings: unlike arguments, others do not see it."""
+
 WORKER = "RATCHET_SERVING_WORKER"
 """Environment variable of a process of several behind a port: its number, and the file descriptor
 of its socket."""

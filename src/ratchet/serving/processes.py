@@ -22,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ratchet.errors import ConfigError
-from ratchet.serving.children import WORKER
+from ratchet.serving.children import SETTINGS, WORKER
 from ratchet.serving.protocol import protocol
 from ratchet.serving.settings import Settings
 
@@ -178,8 +178,6 @@ class _Workers:
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         descriptor = self._sockets[number].fileno()
-        from ratchet.serving.__main__ import SETTINGS
-
         environ = {
             **os.environ,
             SETTINGS: self._settings.model_dump_json(),
