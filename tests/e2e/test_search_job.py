@@ -128,7 +128,7 @@ def _check_decision(settings: Settings, done: JobRow) -> None:
         newest = ledger.newest("prices")
         assert (newest.version, newest.actor) == (challenger["version"], "ann")
         assert newest.event == challenger["decision"].lower()
-        assert newest.details["numbers"]["rows"] > 0
+        assert newest.details["numbers"]["rows"]["price"] > 0
     engine.dispose()
 
 

@@ -24,7 +24,7 @@ import click
 
 from ratchet.errors import UserError
 from ratchet.learning.files import write_text
-from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, Order, architectures
+from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, WORK, Order, architectures
 from ratchet.serving.jobs.progress import Writer
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 ACTIVATIONS = ["tanh", "relu", "elu"]
 """Tried where the use case names none."""
 
-_WORK = "work"
 _NICE = 10
 
 
@@ -57,7 +56,6 @@ def run_job(folder: Path) -> None:
         write_text(folder / FAILURE, json.dumps({"error": readable(error)}))
         raise SystemExit(1) from None
     write_text(folder / RESULT, json.dumps(found, allow_nan=False))
-    shutil.rmtree(folder / _WORK, ignore_errors=True)  # all that it leaves is elsewhere by now
     writer.write("stage", name="done")
 
 
@@ -150,7 +148,7 @@ class Job:
         loader, project = self._project
         check_environment(loader)
         entry = registry_entry(loader)  # before the copy, whose globals then stand for all loaders
-        own = Elsewhere(project, self.folder / _WORK, self.order.env or "local")
+        own = Elsewhere(project, self.folder / WORK, self.order.env or "local")
         shutil.rmtree(own.conf, ignore_errors=True)
         copied = copy_configuration(own, loader)
         check_nothing_escapes(copied["catalog"], own)

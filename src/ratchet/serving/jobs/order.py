@@ -23,6 +23,10 @@ RESULT, FAILURE = "result.json", "failure.json"
 """What its process leaves there: one of the two, unless it was killed."""
 
 
+WORK = "work"
+"""Folder in it that the process works in; nothing of it is needed afterwards."""
+
+
 class Architecture(NamedTuple):
     """A recurrent network of the table.
 

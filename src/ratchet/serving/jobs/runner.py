@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from ratchet.locks import LockedError, locked
-from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, Order, TrainRequest
+from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, WORK, Order, TrainRequest
 from ratchet.serving.jobs.progress import Writer
 from ratchet.serving.jobs.store import JobRow, JobStore, State
 from ratchet.serving.settings import Settings
@@ -237,6 +238,7 @@ class Runner:
             status = "cancelled"
         else:
             error = str((_read(folder / FAILURE) or {}).get("error") or _killed(folder))
+        shutil.rmtree(folder / WORK, ignore_errors=True)
         self.store.end(job.id, status, result=result, error=error)
         self._processes.pop(job.id, None)
         self._told.pop(job.id, None)

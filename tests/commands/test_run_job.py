@@ -1,0 +1,134 @@
+"""What a search is made of, and how it is told: without training anything."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratchet import progress
+from ratchet.commands.run_job import Job, _ToProgress, cut_grid, network_params, result_of
+from ratchet.params import Network
+from ratchet.pipelines.recurrent.ranking import Ranked
+from ratchet.serving.jobs.order import Order, TrainRequest
+from ratchet.serving.jobs.progress import Writer, read_all
+
+GRID = {"units": [8, 16], "learning_rate": [0.001]}
+
+
+def order(**wanted) -> Order:
+    return Order(job="j", request=TrainRequest(**wanted))
+
+
+@settings(max_examples=50)
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdef"), st.lists(st.integers(), min_size=1, max_size=5), min_size=1
+    ),
+    st.integers(1, 50),
+)
+def test_a_grid_is_cut_to_its_first_values(grid, most):
+    cut = cut_grid(grid, most)
+
+    assert 1 <= math.prod(map(len, cut.values())) <= most
+    assert all(values == grid[name][: len(values)] for name, values in cut.items())
+    if math.prod(map(len, grid.values())) <= most:
+        assert cut == grid
+
+
+def test_the_grid_of_the_use_case_goes_before_ours():
+    wanted = order(mode="optimized", model_ids=[6, 1], optimization_strategy="random", n_trials=5)
+
+    found = network_params(wanted, Network(param_grid=GRID, epochs=20))
+
+    assert found["param_grid"]["units"] == [8, 16]
+    assert found["param_grid"]["activation"] == ["tanh", "relu", "elu"]
+    assert found["param_grid"]["epochs"] == [20, 10]
+    assert (found["architectures"], found["n_trials"]) == (["lstm", "gru"], 5)
+    assert Network.model_validate(found).ensemble == 0
+
+
+@pytest.mark.parametrize("strategy", ["grid", "halving"])
+def test_strategies_that_try_all_points_get_so_many(strategy):
+    wanted = order(mode="optimized", optimization_strategy=strategy, n_trials=7)
+
+    grid = network_params(wanted, None)["param_grid"]
+
+    assert math.prod(map(len, grid.values())) <= 7
+
+
+def ranked(name: str, rmse: float | None, row: int) -> Ranked:
+    params = {"architecture": name, "units": 16, "dropout": 0.1, "learning_rate": 0.001}
+    params |= {"batch_size": 64, "activation": "tanh", "epochs": 5}
+    return Ranked(name, row, rmse, params, 3, 1.5, "completed", 0.1)
+
+
+FOUND = [ranked("gru", 2.5, 1), ranked("lstm", 3.5, 0), ranked("dense_gru", None, 5)]
+
+
+def test_a_fast_search_is_told_by_network():
+    told = result_of(order(mode="fast"), FOUND, 10.0)
+
+    assert told["winner"] == {"model_id": 6, "model_name": "gru", "rmse": 2.5}
+    assert told["total_models"] == 3
+    assert [each["rmse"] for each in told["results"]] == [2.5, 3.5, None]
+
+
+def test_an_optimised_search_is_told_with_its_parameters():
+    told = result_of(order(mode="optimized"), FOUND, 10.0)
+
+    assert told["winner"] == {
+        "model_id": 6,
+        "model_name": "gru",
+        "best_rmse": 2.5,
+        "best_params": {
+            "learning_rate": 0.001,
+            "batch_size": 64,
+            "dropout_rate": 0.1,
+            "epochs": 5,
+            "activation": "tanh",
+        },
+        "n_trials": 3,
+        "elapsed_time": 1.5,
+    }
+    assert set(told) == {
+        *("mode", "winner", "total_models_tested", "total_time", "avg_time_per_model"),
+        *("optimization_strategy", "all_results"),
+    }
+    assert (told["total_models_tested"], told["avg_time_per_model"]) == (3, 3.333)
+
+
+def test_trials_of_the_search_alone_are_told(tmp_path):
+    writer = Writer(tmp_path)
+    job = Job(order(), tmp_path, writer)
+
+    def trial(done: int, *finished: object) -> None:
+        job._take((progress.tell_trials, "networks", done, 2, 0.25, finished))
+
+    trial(1, ({"alpha": 1}, 9.0))  # of the naive forecasts
+    job._take((progress.show, "bar", "text", 1, 2))
+    job._stage("search", trials=2)
+    trial(0)
+    trial(1, ({"units": 8}, 0.25))
+    job._stage("fit")
+    trial(2, ({"alpha": 1}, 9.0))
+
+    events = read_all(tmp_path)
+
+    assert [each.kind for each in events] == ["stage", "trial", "trial", "stage"]
+    assert events[1].values["seconds_left"] is None
+    assert events[2].values["params"] == {"units": 8}
+    assert events[2].values["seconds_left"] >= 0
+
+
+def test_the_log_is_told_in_short_lines(tmp_path):
+    handler = _ToProgress(Writer(tmp_path))
+    for text in ("Running node: a: f([x;y]) -> [z]", "", "x" * 999, "two\nlines"):
+        handler.emit(logging.LogRecord("kedro", logging.INFO, "", 0, text, None, None))
+
+    told = [each.values["text"] for each in read_all(tmp_path)]
+
+    assert told == ["Running node: a: f", "x" * 200, "two"]
