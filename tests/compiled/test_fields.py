@@ -159,6 +159,9 @@ def test_a_value_means_what_it_means_in_a_file(name, value):
     row = {"key": "k", "x": value}
 
     found, expected = fast(CONTRACTS[name], row), slow(CASES[name], row)
+    # Before there were time zones, the clock of pandas is minutes off that of other libraries.
+    dates = [one for one in (found, expected) if isinstance(one, dt.datetime)]
+    assume(not any(one.tzinfo is not None and one.year < 1900 for one in dates))
 
     assert found == expected
     assert type(found) is type(expected)
@@ -233,3 +236,15 @@ def test_a_contract_is_kept_as_a_program():
     contract = CONTRACTS["date"]
 
     assert store.loads(store.dumps(contract)) == contract
+
+
+def test_an_hour_that_comes_twice_is_no_row_that_comes_twice():
+    at = {"type": "date", "timezone": "Europe/Berlin"}
+    contract = Contract({"at": contract_of(use_case(at)).fields["x"]}, ["at"], "at")
+    summer, winter = "2024-10-27T02:30+02:00", "2024-10-27T02:30+01:00"
+
+    read = contract.read_rows([{"at": summer}, {"at": winter}])
+
+    assert [values["at"].utcoffset().total_seconds() / 3_600 for values in read] == [2, 1]
+    with pytest.raises(RequestError, match="row 2: expected no two rows of one 'at', row 1 has"):
+        contract.read_rows([{"at": summer}, {"at": winter}, {"at": "2024-10-27T01:30Z"}])

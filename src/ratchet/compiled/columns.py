@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
+from ratchet.compiled.dates import clock_at
 from ratchet.compiled.store import NotCompilable, program
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ Values = npt.NDArray[Any]
 
 Columns = Mapping[str, Values]
 """Name -> column, all of the same rows."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def calendar(clock: npt.NDArray[np.datetime64], part: str) -> Values:
@@ -88,11 +86,7 @@ def clock_of(moments: Sequence[int] | npt.NDArray[np.int64], zone: str | None) -
 
 def offset_of(moment: int, zone: str) -> int:
     """By how many microseconds the clock of a zone is ahead of UTC at a moment."""
-    try:
-        at = (_EPOCH + timedelta(microseconds=moment)).astimezone(ZoneInfo(zone))
-    except OverflowError:  # at the ends of the years that Python knows
-        return 0
-    return (at.utcoffset() or timedelta()) // timedelta(microseconds=1)
+    return (clock_at(moment, zone).utcoffset() or timedelta()) // timedelta(microseconds=1)
 
 
 def earlier(rows: Columns, /, *, column: str, steps: int) -> Values:

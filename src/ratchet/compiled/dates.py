@@ -1,6 +1,6 @@
-"""One date of a row, read as a whole column of dates would be, without pandas.
+"""One date of a row, read as a whole column of dates would be, and moments as numbers.
 
-``ratchet.dates`` reads columns; here is what it makes of a column with a single value.
+``ratchet.dates`` reads columns, with pandas; here is what it makes of a single value, without.
 """
 
 from __future__ import annotations
@@ -31,6 +31,33 @@ from ratchet.dates.shapes import (
 _NUMBER = re.compile(NUMBER)
 _DIGITS = re.compile(r"(%[YymdHMSj])+")
 _EPOCH = dt.datetime(1970, 1, 1)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def in_utc(moment: dt.datetime) -> dt.datetime:
+    """A moment in UTC without zone; the clock as it stands where it has none."""
+    return moment if moment.tzinfo is None else moment.astimezone(dt.UTC).replace(tzinfo=None)
+
+
+def as_microseconds(moment: dt.datetime) -> int:
+    """Microseconds since 1970 in UTC, or of the clock as it stands where it has no zone."""
+    return (in_utc(moment) - _EPOCH) // _MICROSECOND
+
+
+def clock_at(moment: int, zone: str | None) -> dt.datetime:
+    """What the clock of a zone shows so many microseconds after 1970.
+
+    Args:
+        moment: in UTC; without a zone what the clock shows already.
+        zone: name of the time zone.
+    """
+    shown = _EPOCH + dt.timedelta(microseconds=moment)
+    if zone is None:
+        return shown
+    try:
+        return shown.replace(tzinfo=dt.UTC).astimezone(ZoneInfo(zone))
+    except OverflowError:  # at the ends of the years that Python knows
+        return shown.replace(tzinfo=dt.UTC)
 
 
 class _Clock(NamedTuple):

@@ -25,6 +25,9 @@ _WORD = re.compile(r"(?u)\b\w\w+\b")
 
 OTHER, UNKNOWN = "other", "unknown"
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Largest number of single precision, in which models hold features."""
+
 
 @program
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ratchet.compiled.answers import RequestError, Row
-from ratchet.compiled.dates import Written
+from ratchet.compiled.dates import Written, in_utc
 from ratchet.compiled.store import program
 
 if TYPE_CHECKING:
@@ -266,8 +266,10 @@ class Contract:
         read = [self.read_row(row, number) for number, row in enumerate(rows)]
         seen: dict[Hashable, int] = {}
         for number, values in enumerate(read):
-            name = tuple(values[column] for column in self.names_row)
-            if (other := seen.setdefault(name, number)) != number:
+            name = [values[column] for column in self.names_row]
+            # Times of one zone are compared by their clock, which shows an hour twice in autumn.
+            moments = tuple(in_utc(v) if isinstance(v, dt.datetime) else v for v in name)
+            if (other := seen.setdefault(moments, number)) != number:
                 columns = " and ".join(f"'{column}'" for column in self.names_row)
                 raise RequestError(
                     f"row {number}: expected no two rows of one {columns}, row {other} has the "

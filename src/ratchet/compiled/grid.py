@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
+from ratchet.compiled.dates import as_microseconds, clock_at
 from ratchet.compiled.store import program
 
 Moments = npt.NDArray[np.int64]
 """Microseconds since 1970 in UTC; without a time zone what the clock shows. Shape (steps,)."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400 * 10**6
 
 
@@ -73,24 +72,20 @@ class Grid:
 
     def clock(self, moment: int) -> datetime:
         """What the clock shows at a moment, with the time zone where there is one."""
-        at = _EPOCH + timedelta(microseconds=moment)
-        if self.zone is None:
-            return at.replace(tzinfo=None)
-        try:
-            return at.astimezone(ZoneInfo(self.zone))
-        except OverflowError:  # at the ends of the years that Python knows
-            return at
+        return clock_at(moment, self.zone)
 
     def moment_of(self, time: datetime) -> int:
         """Moment of a time that shows the clock of the grid."""
-        at = time.replace(tzinfo=UTC) if time.tzinfo is None else time
-        return (at - _EPOCH) // timedelta(microseconds=1)
+        return as_microseconds(time)
 
     def is_midnight(self, moment: int) -> bool:
         """Whether a day of the clock begins, be it at 00:00 or later."""
         if self.zone is None:
             return moment % _DAY == 0
-        return self.clock(moment).date() != self.clock(moment - 1).date()
+        try:
+            return self.clock(moment).date() != self.clock(moment - 1).date()
+        except OverflowError:  # the first moment of the year 1
+            return True
 
     def text(self, moment: int, *, day_only: bool = False) -> str:
         """A moment as the keys of rows write it: the day, or ISO 8601 with the offset of a zone."""
@@ -104,4 +99,4 @@ class Grid:
 
     def naive_utc(self, moment: int) -> datetime:
         """A moment in UTC and without time zone."""
-        return (_EPOCH + timedelta(microseconds=moment)).replace(tzinfo=None)
+        return clock_at(moment, None)

@@ -6,16 +6,15 @@ the log tells whether what came true under a key came true of the row that was a
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from ratchet.compiled.dates import as_microseconds
+
 _NOTHING = "\x00"
 _NO_TIME = str(-(2**63))  # what pandas has for a time that is missing
-_EPOCH = dt.datetime(1970, 1, 1)
-_MICROSECOND = dt.timedelta(microseconds=1)
 
 
 def row_hash(values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
@@ -33,15 +32,10 @@ def _as_text(value: Any, kind: str) -> str:
     if kind == "number":
         return format((math.nan if value is None else float(value)) + 0.0, ".10g")
     if kind == "date":
-        return _NO_TIME if value is None else str(_microseconds(value))
+        return _NO_TIME if value is None else str(as_microseconds(value))
     if value is None:
         return _NOTHING
     return "\x1f".join(map(str, value)) if kind == "list" else str(value)
-
-
-def _microseconds(moment: dt.datetime) -> int:
-    plain = moment if moment.tzinfo is None else moment.astimezone(dt.UTC).replace(tzinfo=None)
-    return (plain - _EPOCH) // _MICROSECOND
 
 
 def _digest(text: str, size: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +10,14 @@ import numpy as np
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.compiled.columns import DerivedColumn, add_columns, derived_columns
-from ratchet.compiled.encoding import Encoding, compile_encoder
+from ratchet.compiled.dates import as_microseconds, in_utc
+from ratchet.compiled.encoding import LARGEST, Encoding, compile_encoder
 from ratchet.compiled.fields import Contract, Values, contract_of
 from ratchet.compiled.hashes import row_hash
 from ratchet.compiled.history import History, compile_history
 from ratchet.compiled.models import Array, Program
 from ratchet.compiled.store import NotCompilable, program
 from ratchet.params import plain
-
-_EPOCH = dt.datetime(1970, 1, 1)
-_MICROSECOND = dt.timedelta(microseconds=1)
-_LARGEST = 3.4028234663852886e38
-"""Largest number of single precision, in which models hold features."""
 
 
 @program
@@ -123,12 +118,7 @@ class RowAnswerer:
                 field=name,
                 row=row,
             )
-        return (in_utc(values[name]) - _EPOCH) // _MICROSECOND
-
-
-def in_utc(moment: dt.datetime) -> dt.datetime:
-    """A moment in UTC without zone; the clock as it stands where it has none."""
-    return moment if moment.tzinfo is None else moment.astimezone(dt.UTC).replace(tzinfo=None)
+        return as_microseconds(values[name])
 
 
 def predictions(model: Program, encoded: Array) -> list[Prediction]:
@@ -155,7 +145,7 @@ def _check_size(encoded: Array, encoding: Encoding) -> None:
         row, place = np.argwhere(np.isinf(encoded))[0]
         name = plain(encoding.names[place])
         raise RequestError(
-            f"row {row}, field '{name}': expected a finite number up to {_LARGEST:.2g}, the "
+            f"row {row}, field '{name}': expected a finite number up to {LARGEST:.2g}, the "
             f"largest that models hold",
             field=name,
             row=int(row),

@@ -15,10 +15,10 @@ from ratchet.compiled.estimators import compile_estimator
 from ratchet.compiled.fields import contract_of
 from ratchet.compiled.forecasts import LEVEL, SCALE, Forecasts, Past, Views
 from ratchet.compiled.grid import Grid
+from ratchet.compiled.history import microseconds
 from ratchet.compiled.series import Encoded, InUnits, SeriesAnswerer
 from ratchet.compiled.steps import Kept, Shown
 from ratchet.compiled.store import NotCompilable
-from ratchet.dates import utc
 from ratchet.learning.features.encoders import CyclicEncoder, numbered, sources_of
 from ratchet.learning.features.series import grid_of
 from ratchet.learning.features.windows import View
@@ -323,7 +323,7 @@ def _grid(times: pd.Series, data: Data) -> Grid:
     """The steps of the known rows, and of those to come."""
     assert data.series is not None
     frequency, zone = data.series.frequency, data.timezone
-    first = _moments(times).min()
+    first = microseconds(times).min()
     if frequency is None:
         return Grid(zone, int(first))
     offset = to_offset(frequency)
@@ -334,7 +334,7 @@ def _grid(times: pd.Series, data: Data) -> Grid:
         try:
             last = times.max().tz_localize(None) + ahead * offset
             ends = pd.Series([times.min(), last.tz_localize(zone) if zone else last])
-            laid = _moments(pd.Series(grid_of(ends, frequency)))
+            laid = microseconds(pd.Series(grid_of(ends, frequency)))
         except (OverflowError, ValueError):  # beyond the years that pandas or Python know
             continue
         gaps = np.diff(laid)
@@ -344,13 +344,9 @@ def _grid(times: pd.Series, data: Data) -> Grid:
     raise NotCompilable(f"data.series.frequency: no step of {frequency} can be laid out ahead")
 
 
-def _moments(times: pd.Series) -> Any:
-    return utc(times).to_numpy().astype("M8[us]").astype(np.int64)
-
-
 def _count(times: pd.Series, data: Data) -> int:
     """Steps from the first known row to the last."""
-    grid, moments = _grid(times, data), np.unique(_moments(times))
+    grid, moments = _grid(times, data), np.unique(microseconds(times))
     if grid.is_open:
         return len(moments)
     last = grid.step(int(moments[-1]))
@@ -364,7 +360,7 @@ def _past(context: pd.DataFrame, data: Data, kept: Kept) -> Past:
     assert data.time is not None
     series = data.series.id
     rows = context.dropna(subset=[data.time, *([series] if series else [])])
-    moments = _moments(rows[data.time])
+    moments = microseconds(rows[data.time])
     grid = kept.grid
     if grid.is_open:
         times = np.unique(moments)
