@@ -286,6 +286,17 @@ def test_without_a_past_the_row_itself_is_answered(bundles, compiled):
         assert answer.basis.startswith("the row itself, without a past: ")
 
 
+def test_a_number_that_models_cannot_hold_is_refused(bundles, tmp_path):
+    settings = parameters()
+    settings["data"]["columns"]["warmth"] = {"type": "number", "nullable": True}
+    answerer = compile_bundle(made(settings, hours(360), tmp_path / "unbounded"))
+
+    for ask in (answerer, answerer.without_past()):
+        with pytest.raises(RequestError, match="the largest that models hold") as caught:
+            ask.answer([{"at": "2020-04-04T01:00+02:00", "warmth": 1e39}])
+        assert (caught.value.field, caught.value.row) == ("warmth", 0)
+
+
 def test_far_ahead_and_long_ago_there_is_an_answer_without_a_past(compiled):
     answerer = compiled("hours")
     second = answerer.without_past()

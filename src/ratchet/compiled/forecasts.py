@@ -11,11 +11,9 @@ import numpy.typing as npt
 
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.columns import DerivedColumn, Values, calendar, clock_of
+from ratchet.compiled.encoding import LARGEST
 from ratchet.compiled.steps import Kept, Measured, Panel, Steps, is_known, off_grid
 from ratchet.compiled.store import program
-
-LARGEST = 3.4028234663852886e38
-"""Largest number of single precision, in which models hold features."""
 
 LEVEL, SCALE = 1, 2
 """Views in units of the target, told from the level of the row, or by its scale alone."""
@@ -187,7 +185,8 @@ class Forecasts:
         views[:, self._levels] -= level[:, None]
         views[:, self._scaled] /= scale[:, None]
         if not (np.abs(views) <= LARGEST).all():
-            raise RequestError(f"numbers above {LARGEST:.2g} are more than models hold")
+            row = rows[int(np.argmin((np.abs(views) <= LARGEST).all(axis=1)))].row
+            raise RequestError(f"numbers above {LARGEST:.2g} are more than models hold", row=row)
         return Seen(
             {name: sources[name] for name in self.sources},
             views.astype(np.float32),
@@ -246,7 +245,21 @@ class Forecasts:
                 own[column.name] = self._of_steps(steps, column, own, place or 0)
             else:
                 own[column.name] = column(own)
+        self._check_size(own, rows)
         return own
+
+    def _check_size(self, own: Mapping[str, Values], rows: Sequence[Measured]) -> None:
+        """Make sure that models can hold the numbers that they see of the rows themselves."""
+        for name in self.sources:
+            values = own[name]
+            if values.dtype == object or not (beyond := np.abs(values) > LARGEST).any():
+                continue
+            row = rows[int(np.argmax(beyond))].row
+            raise RequestError(
+                f"expected a number up to {LARGEST:.2g}, the largest that models hold",
+                field=name,
+                row=row,
+            )
 
     def _of_steps(
         self, steps: Steps, column: DerivedColumn, own: Mapping[str, Values], place: int

@@ -141,14 +141,13 @@ class SeriesAnswerer:
         Raises:
             RequestError: the first row that cannot be answered.
         """
-        values = self.asked.read_rows(rows)
-        answers = []
-        for number, given in enumerate(values):
+        assert self.second is not None
+        answers, steps = [], self.steps
+        for number, given in enumerate(self.asked.read_rows(rows)):
             row = self._typed(given, number)
-            assert self.second is not None
-            seen = self.forecasts.see_alone(self.steps, [row])
+            seen = self.forecasts.see_alone(steps, [row])
             found = self.second(self.encoded(seen), seen)
-            answers += self._told(self.steps, [row], [given], seen, found, self.basis)
+            answers += self._told(steps, [row], [given], seen, found, self.basis)
         return answers
 
     def observe(self, rows: Sequence[Row]) -> None:
