@@ -6,7 +6,7 @@ its columns; a catalog ``validator:`` could not read it from there, so the first
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ def read_contract(
     key: str,
     *,
     steps: tuple[str, str | None] | None = None,
+    blank: Collection[str] = (),
 ) -> pd.DataFrame:
     """Check a raw frame and give it types.
 
@@ -49,15 +50,21 @@ def read_contract(
         key: column whose values must be unique, where there is one.
         steps: where rows are steps, the column of their time and the one that names their series,
             ``None`` where all are one.
+        blank: columns of which no value is known; they need not be there.
 
     Returns:
-        New frame with the columns of the contract; lists are lists of text, empty where the value
-        is empty or missing.
+        New frame with the columns of the contract, in its order; lists are lists of text, empty
+        where the value is empty or missing.
 
     Raises:
         DataError: a column is missing, or values break the contract: for every column the rule,
             how many rows break it and the first of them.
     """
+    if blank:
+        known = {name: column for name, column in columns.items() if name not in blank}
+        typed = read_contract(frame, known, key, steps=steps)
+        nothing = {name: _without_values(columns[name], len(typed)) for name in blank}
+        return typed.assign(**nothing)[list(columns)]
     frame = _with_index(frame, columns)
     if missing := [name for name in columns if name not in frame.columns]:
         raise DataError(f"columns {missing} are missing; the file has {list(frame.columns)}")
@@ -77,6 +84,13 @@ def read_contract(
     if errors:
         raise DataError("\n".join(errors))
     return typed
+
+
+def _without_values(column: Column, n: int) -> pd.Series:
+    """A column of the contract without any value, ``n`` rows long."""
+    dtypes = {"date": "datetime64[us]", "integer": "Int64", "number": "float64", "string": "str"}
+    blank = pd.Series([None] * n, dtype=dtypes.get(column.type, "object"))
+    return blank.dt.tz_localize(column.timezone) if column.timezone else blank
 
 
 def _with_index(frame: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:

@@ -14,9 +14,6 @@ from ratchet.params import Column, Data, Derived, UseCase, read_targets
 from ratchet.preparation.measured import Measured, join_measured
 from ratchet.preparation.needs import Needs
 
-_EMPTY = {"date": "datetime64[us]", "integer": "Int64", "number": "float64", "string": "str"}
-"""Types of columns without a value; all others hold objects."""
-
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(\D.*)?", re.DOTALL)
 """A date that is written out: pandas would read ``5`` as a day of this month, and ``now``."""
 
@@ -161,13 +158,10 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
         for name, column in columns.items()
         if column.nullable and name not in needs.required and _is_blank(rows, name, column)
     ]
-    given = {name: column for name, column in columns.items() if name not in blank}
-    typed = read_contract(rows, given, data.key, steps=_steps(data))
-    for name in blank:
-        typed[name] = nothing(columns[name], len(rows))
+    typed = read_contract(rows, columns, data.key, steps=_steps(data), blank=blank)
     if data.series and data.time:
         check_steps(typed, data.time, data.series.id)
-    return typed[list(columns)]
+    return typed
 
 
 def _is_blank(rows: DataFrame, name: str, column: Column) -> bool:
@@ -177,11 +171,3 @@ def _is_blank(rows: DataFrame, name: str, column: Column) -> bool:
 
     values = rows[name] if column.type in ("string", "list") else without_blanks(rows[name])
     return bool(values.isna().all())
-
-
-def nothing(column: Column, n: int) -> Any:
-    """A column of the contract without any value, ``n`` rows long."""
-    import pandas as pd
-
-    blank: Any = pd.Series([None] * n, dtype=_EMPTY.get(column.type, "object"))
-    return blank.dt.tz_localize(column.timezone) if column.timezone else blank

@@ -108,7 +108,6 @@ def _typed(rows: list[dict[str, Any]], data: Data) -> DataFrame:
     """Rows under the contract, in which any value may be missing but time and series."""
     import pandas as pd
 
-    from ratchet.preparation.contract import nothing
     from ratchet.schemas import read_contract
 
     frame = pd.DataFrame(rows).reindex(columns=list(data.columns))
@@ -118,11 +117,7 @@ def _typed(rows: list[dict[str, Any]], data: Data) -> DataFrame:
         for name, column in data.columns.items()
     }
     blank = [name for name in columns if frame[name].isna().all()]
-    given = {name: column for name, column in columns.items() if name not in blank}
-    typed = read_contract(frame, given, data.key)
-    for name in blank:
-        typed[name] = nothing(columns[name], len(frame))
-    return typed[list(columns)]
+    return read_contract(frame, columns, data.key, blank=blank)
 
 
 def _mend(filed: DataFrame, rows: DataFrame, first: DataFrame) -> DataFrame:
