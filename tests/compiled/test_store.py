@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from ratchet.compiled.models import Chain, Linear, Pick
-from ratchet.compiled.store import dumps, loads, program
+from ratchet.compiled.store import dumps, loads, narrow, program
 
 LEAD = struct.Struct("<8sIQ")
 
@@ -100,6 +100,15 @@ def test_arrays_in_any_order_of_memory():
     values = np.arange(12.0).reshape(3, 4)
     for view in (values.T, values[::-1], values[:, ::2]):
         assert np.array_equal(loads(dumps(view)), view)
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-(2**16), 2**16), max_size=4))
+def test_whole_numbers_take_no_more_room_than_they_need(values):
+    found = narrow(np.array(values, dtype=np.int64))
+
+    assert found.tolist() == values
+    fits = [bits for bits in (16, 32, 64) if all(-(2**bits) <= 2 * v < 2**bits for v in values)]
+    assert found.itemsize * 8 == fits[0]
 
 
 def test_numbers_of_numpy_stay_what_they_are():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ratchet.compiled.store import NotCompilable, program
+from ratchet.compiled.store import NotCompilable, narrow, program
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.signedinteger[Any]]
 Hashes = npt.NDArray[np.uint64]
 
 STATISTICS = ("mean", "known", "last")
@@ -59,9 +60,9 @@ class Names:
     hashes: Hashes
     keys: Ints
     n_days: int
-    events: npt.NDArray[np.int32]
+    events: Counts
     sums: Floats
-    counts: npt.NDArray[np.int32]
+    counts: Counts
     last: Floats
 
     def before(self, places: Ints, days: Ints) -> _Found:
@@ -356,8 +357,8 @@ def _sum_up(hashes: Hashes, place: Ints, days: Ints, values: Floats, n_days: int
         hashes=hashes,
         keys=sums.index.to_numpy(dtype=np.int64),
         n_days=n_days,
-        events=np.asarray(size.groupby(name).cumsum(), dtype=np.int32),
+        events=narrow(size.groupby(name).cumsum().to_numpy()),
         sums=np.ascontiguousarray(sums.groupby(name).cumsum().to_numpy().T),
-        counts=np.ascontiguousarray(counts.groupby(name).cumsum().to_numpy(dtype=np.int32).T),
+        counts=narrow(np.ascontiguousarray(counts.groupby(name).cumsum().to_numpy().T)),
         last=np.ascontiguousarray(last.to_numpy().T),
     )

@@ -45,6 +45,15 @@ def program(cls: Class) -> Class:
     return cls
 
 
+def narrow(values: np.ndarray) -> np.ndarray:
+    """Whole numbers in the smallest type that holds them: of 16 bits, of 32, or as they are."""
+    ends = values.min(initial=0), values.max(initial=0)
+    for kind in (np.int16, np.int32):
+        if np.iinfo(kind).min <= ends[0] and ends[1] <= np.iinfo(kind).max:
+            return values.astype(kind)
+    return values
+
+
 def dumps(tree: Any) -> bytes:
     """Give a program as bytes.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.compiled.store import program
+from ratchet.compiled.store import narrow, program
 
 Array = NDArray[Any]
 Places = NDArray[np.intp]
@@ -64,19 +64,19 @@ class Walk:
     and an addition. A leaf is its own child, and what it asks is never so.
 
     Attributes:
-        feature: column that a node asks for; those of ``width`` and more count what is missing
-            as minus infinity, so that it answers yes.
+        feature: column that a node asks for, see ``store.narrow``; those of ``width`` and more
+            count what is missing as minus infinity, so that it answers yes.
         threshold: what it compares with, in the precision in which the library compares.
-        child: first child.
+        child: first child, likewise.
         roots: of the trees.
         depth: questions on the longest way.
         width: columns of a row.
         strict: whether yes is below the threshold, and not at it.
     """
 
-    feature: Places
+    feature: Array
     threshold: Array
-    child: Places
+    child: Array
     roots: Places
     depth: int
     width: int
@@ -99,8 +99,7 @@ class Walk:
         for _ in range(self.depth):
             asked = row.take(feature.take(node))
             answer = yes(asked, threshold.take(node))
-            node = child.take(node)
-            node += answer
+            node = np.add(child.take(node), answer, dtype=np.intp)
         return node
 
     def _many(self, rows: Array) -> Places:
@@ -118,11 +117,9 @@ class Walk:
     def _steps(self, flat: Array, node: Places, offset: Places, steps: int) -> Places:
         yes = np.less if self.strict else np.less_equal
         for _ in range(steps):
-            column = self.feature.take(node)
-            column += offset
+            column = self.feature.take(node) + offset
             answer = yes(flat.take(column), self.threshold.take(node))
-            node = self.child.take(node)
-            node += answer
+            node = np.add(self.child.take(node), answer, dtype=np.intp)
         return node
 
 
@@ -310,9 +307,9 @@ def _walk(
         np.concatenate(part) for part in zip(*parts, strict=True)
     )
     found = Walk(
-        feature=columns.astype(np.intp),
+        feature=narrow(columns),
         threshold=thresholds.astype(dtype),
-        child=children.astype(np.intp),
+        child=narrow(children),
         roots=np.array(roots, np.intp),
         depth=depth,
         width=width,
