@@ -42,6 +42,7 @@ from ratchet.serving.sessions import Sessions
 from ratchet.serving.settings import Settings
 from ratchet.serving.traffic import Traffic
 from ratchet.serving.trials import Shadow
+from ratchet.serving.verdicts import TrialVerdicts
 
 ROUTERS = (
     home.router,
@@ -112,7 +113,7 @@ def create_app(
             lambda name, rows: service.metrics.not_shadowed.labels(name).inc(rows),
         )
 
-    traffic = Traffic(service.metrics)
+    traffic, verdicts = Traffic(service.metrics), TrialVerdicts(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -128,6 +129,7 @@ def create_app(
             if runner is not None:
                 stack.push_async_callback(runner.stop)
                 await runner.begin()
+            stack.push_async_callback(verdicts.stop)
             watching = asyncio.create_task(traffic.watch())
             stack.callback(watching.cancel)
             if ports := settings.metrics_ports:
@@ -148,6 +150,7 @@ def create_app(
     app.state.service = service
     app.state.replays = Replays()
     app.state.sessions = sessions = Sessions(settings.state, keys)
+    app.state.verdicts = verdicts
     app.state.overview = overview
     app.state.traffic = traffic
     app.state.stopping = asyncio.Event()  # set when streams have to end

@@ -83,8 +83,11 @@ class SystemProcess:
         return True
 
     def kill(self, number: int) -> None:
-        """Send a signal to its group."""
-        if self.is_alive() or number == signal.SIGKILL:
+        """Send a signal to its group, also to what is left of it.
+
+        Where another process has got the id by now, the group is not ours any more.
+        """
+        if self.is_alive() or _started(self.pid) is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 

@@ -212,7 +212,8 @@ class JobStore:
 
     def _begin(self) -> Any:
         if not self._made:
-            METADATA.create_all(self._engine)
+            with self._engine.begin() as connection:
+                connection.execute(sa.schema.CreateTable(JOBS, if_not_exists=True))
             self._made = True
         return self._engine.begin()
 

@@ -18,6 +18,7 @@ from ratchet.serving.routes.health import state_of
 from ratchet.serving.routes.home import use_case_json
 from ratchet.serving.security import needs
 from ratchet.serving.traffic import Point, Traffic
+from ratchet.serving.verdicts import TrialVerdicts
 
 router = APIRouter(
     prefix="/monitoring", include_in_schema=False, dependencies=[Depends(needs("operate"))]
@@ -51,7 +52,7 @@ async def _content(request: Request) -> dict[str, Any]:
         "found": found,
         "health": state_of(service, call),
         "use_cases": [use_case_json(service, name, call) for name in names],
-        "challengers": _challengers(service, names),
+        "challengers": _challengers(service, names, request.app.state.verdicts),
         "whole": traffic.whole(),
         "errors": sum(failed),
         "minutes": len(points) and round((points[-1].at - points[0].at) / 60) + 1,
@@ -73,8 +74,10 @@ def overview_of(request: Request) -> Overview | None:
     return found
 
 
-def _challengers(service: Service, names: list[str]) -> list[dict[str, Any]]:
-    """Versions that answer beside a champion: unseen, or a share of the requests."""
+def _challengers(
+    service: Service, names: list[str], verdicts: TrialVerdicts
+) -> list[dict[str, Any]]:
+    """Versions that answer beside a champion, and what is known of their trials."""
     found = []
     for name in names:
         champion, beside = service.models.champion(name), service.models.challenger(name)
@@ -87,6 +90,7 @@ def _challengers(service: Service, names: list[str]) -> list[dict[str, Any]]:
                     "champion": champion.version,
                     "challenger": beside.version,
                     "how": how,
+                    "trial": verdicts.look(name, champion.version, beside.version),
                 }
             )
     return found
