@@ -22,6 +22,7 @@ from pydantic_core import to_json
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.compiled.fields import Values, contract_of
+from ratchet.compiled.hashes import row_hash
 from ratchet.errors import UserError
 from ratchet.monitoring.log_table import as_naive_utc
 from ratchet.serving.children import Limits, command, environment, follow_parent, own_output
@@ -170,8 +171,13 @@ class BundleAnswerer:
     """
 
     def __init__(self, bundle: Any) -> None:
+        from ratchet.preparation.fingerprints import hashed_columns
+
+        use_case = bundle.use_case
+        hashed = hashed_columns(use_case) if use_case.data.series is None else {}
         self._bundle = bundle
-        self._contract = contract_of(bundle.use_case)
+        self._contract = contract_of(use_case)
+        self._hashed = {name: column.type for name, column in hashed.items()}
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer rows, in their order.
@@ -227,6 +233,7 @@ class BundleAnswerer:
             _answer(found),
             time=None if moment is None else as_naive_utc(moment),
             not_given=self._contract.not_given(values),
+            row_hash=row_hash(values, self._hashed) if self._hashed else None,
         )
 
 
