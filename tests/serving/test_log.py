@@ -115,15 +115,6 @@ def test_an_answer_that_is_not_finite_is_a_failed_one(value):
     assert record["error"] == "the model gave no finite answer"
 
 
-def test_a_row_that_comes_twice_in_a_request_is_written_twice(url):
-    answers = [Answer("tt1", {"rating": Prediction(float(n))}) for n in range(3)]
-    log = PredictionLog(connect(url))
-
-    log._table.insert(records_of(Entry("films", "3", "champion", "r", NOW, 1.0, answers)))
-
-    assert log.rows("films")["request"].tolist() == ["r", "r#2", "r#3"]
-
-
 def test_text_that_no_database_takes_is_made_one_that_all_take():
     record = records_of(entry(request="r\0", key="\ud800"))[0]
 

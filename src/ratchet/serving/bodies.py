@@ -46,13 +46,14 @@ async def read_json(request: Request) -> tuple[Any, int]:
             f"expected Content-Type: application/json, got {kind[:100] or 'none'}",
             headers={"accept-post": "application/json"},
         )
-    started = time.perf_counter()
+    call, started = call_of(request), time.perf_counter()
     body = await request.body()
+    call.read(body)
     try:
         content = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise Problem(400, "malformed", f"expected JSON: {error}") from None
-    call_of(request).span("read", started)
+    call.span("read", started)
     return content, len(body)
 
 

@@ -7,6 +7,7 @@ import secrets
 import time
 import uuid
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Call:
     Attributes:
         request_id: its id: that of the client, if it gave one.
         log_id: the same for the prediction log, where no two requests may have one.
+        is_repeatable: whether the client has given an ``Idempotency-Key``.
         key: key of the client; ``None`` without one.
         local: whether it comes from this machine.
         started: when it began, by the clock of ``time.perf_counter``.
@@ -32,6 +34,7 @@ class Call:
 
     request_id: str
     log_id: str
+    is_repeatable: bool = False
     key: Key | None = None
     local: bool = False
     started: float = field(default_factory=time.perf_counter)
@@ -46,6 +49,12 @@ class Call:
     def milliseconds(self) -> float:
         """Time since it began."""
         return (time.perf_counter() - self.started) * 1e3
+
+    def read(self, body: bytes) -> None:
+        """Tell requests apart that come with one ``Idempotency-Key``, and are not the same."""
+        if self.is_repeatable:
+            digest = sha256(f"{self.actor}\n".encode() + body).hexdigest()
+            self.log_id = f"{self.log_id}.{digest[:12]}"
 
     def span(self, name: str, started: float) -> float:
         """Note that a part of the work has ended; milliseconds that it took in all."""
@@ -75,9 +84,10 @@ def new_call(given: str | None, idempotency_key: str | None) -> Call:
     if idempotency_key is not None and not _ID.fullmatch(idempotency_key):
         idempotency_key = None
     if given is None or not _ID.fullmatch(given):
-        request_id = new_id()
-        return Call(request_id, idempotency_key or request_id)
-    return Call(given, idempotency_key or f"{given}.{secrets.token_hex(4)}")
+        request_id = log_id = new_id()
+    else:
+        request_id, log_id = given, f"{given}.{secrets.token_hex(4)}"
+    return Call(request_id, idempotency_key or log_id, idempotency_key is not None)
 
 
 def new_id() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -79,19 +78,10 @@ def records_of(entry: Entry) -> list[Record]:
         nothing = _nothing() | {"request": entry.request, "target": "", "row_key": entry.row_key}
         return [_clean(common | nothing | {"failed": True, "error": entry.error})]
     return [
-        _clean(common | {"request": request} | record)
-        for request, answer in _told_apart(entry)
+        _clean(common | {"request": entry.request} | record)
+        for answer in entry.answers
         for record in _records(answer)
     ]
-
-
-def _told_apart(entry: Entry) -> Iterator[tuple[str, Answer]]:
-    """Answers with the request that the log has: a row may come twice in one."""
-    seen: Counter[str] = Counter()
-    for answer in entry.answers:
-        seen[answer.key] += 1
-        number = seen[answer.key]
-        yield entry.request if number == 1 else f"{entry.request}#{number}", answer
 
 
 def _records(answer: Answer) -> Iterator[Record]:
