@@ -335,6 +335,7 @@ def test_what_is_missing_is_told(compiled):
 
     assert (error.kind, error.row) == ("conflict", 0)
     text = str(error)
+    assert "between" not in text
     assert "load from 2020-04-04T01:00:00+0200 to 2020-04-04T02:00:00+0200" in text
     assert "warmth from 2020-04-04T02:00:00+0200 to 2020-04-04T03:00:00+0200" in text
 
@@ -348,6 +349,7 @@ def test_a_time_far_away_is_told_at_once(compiled, year):
 
     assert error.kind == "conflict"
     assert f"load from {year}-12-3" in str(error)
+    assert "what lies between that and them may stay missing" in str(error)
     assert len(answerer.steps) == before
 
 

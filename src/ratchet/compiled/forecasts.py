@@ -364,10 +364,12 @@ class Forecasts:
             f"{column} from {self._text(steps, low)} to {self._text(steps, high)}"
             for column, (low, high) in gaps.items()
         )
+        is_far = min((low for low, _ in gaps.values()), default=0) > len(steps)
+        between = "; what lies between that and them may stay missing" if is_far else ""
         return (
             f"{known}a forecast of {of} needs measurements that are missing: {told}. Hand them in "
-            f"first; the last step with a row is {last}, and forecasts reach {self.horizon} "
-            f"step{'s' if self.horizon > 1 else ''} ahead"
+            f"first; the last step with a row is {last}{between}, and forecasts reach "
+            f"{self.horizon} step{'s' if self.horizon > 1 else ''} ahead"
         )
 
     def _too_early(self, steps: Steps, row: Measured) -> str:
