@@ -315,6 +315,7 @@ def test_metrics_count_requests_rows_classes_and_versions(stand, film):
     ):
         assert line in told
     assert 'ratchet_answer_seconds_bucket{le="0.005",use_case="films"}' in told
+    assert "_created" not in told
 
 
 def test_metrics_of_several_workers_are_not_behind_one_port(make_stand):

@@ -176,11 +176,21 @@ def test_pages_of_other_sites_may_not_ask(stand, film, origin, status):
     assert stand.post("/predict/films", film, headers={"origin": origin}).status_code == status
 
 
-def test_names_of_a_proxy_can_be_allowed(make_stand, film):
+def test_names_of_a_proxy_can_be_allowed_where_there_are_keys(make_stand, tmp_path, film):
+    with pytest.raises(ConfigError, match=r"models\.example can be reached from other machines"):
+        make_stand(allowed_hosts=["models.example"])
+    token = add_key(tmp_path / "keys.json", "shop", ["predict"])
     stand = make_stand(allowed_hosts=["models.example"])
 
-    assert stand.post("/predict/films", film, headers={"host": "models.example"}).is_success
-    assert stand.post("/predict/films", film, headers={"host": "x.example"}).status_code == 421
+    for name, status in (("models.example", 200), ("x.example", 421)):
+        headers = {**bearer(token), "host": name}
+        assert stand.post("/predict/films", film, headers=headers).status_code == status
+
+
+def test_a_request_with_two_hosts_is_refused(stand, film):
+    hosts = [("host", "127.0.0.1"), ("host", "evil.example")]
+
+    assert stand.post("/predict/films", film, headers=hosts).status_code == 400
 
 
 def test_whoever_asks_too_often_waits(make_stand, tmp_path, film):

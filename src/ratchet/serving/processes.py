@@ -98,6 +98,7 @@ def run(settings: Settings, app: FastAPI, listener: socket.socket, number: int =
         log_config=None,
         access_log=False,
         server_header=False,
+        forwarded_allow_ips=["127.0.0.1", "::1"],  # proxies on this machine
         backlog=_BACKLOG,
         timeout_keep_alive=max(1, round(settings.limits.idle_seconds)),
         timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),

@@ -60,16 +60,16 @@ def check_exposure(settings: Settings, keys: Keys) -> None:
     Raises:
         ConfigError: others could; says how to make a key.
     """
-    for host, what in (
-        (settings.host, "host"),
-        *([(settings.metrics_host, "metrics_host")] if settings.metrics_ports else []),
-    ):
-        if what == "host" and not is_loopback(host) and not len(keys):
-            raise ConfigError(
-                f"{what}: {host} can be reached from other machines, and there are no keys in "
-                f"{keys.path}: make one first ({HOW.format(scope='predict')}), or listen on "
-                f"127.0.0.1"
-            )
+    if len(keys):
+        return
+    # Through a proxy on this machine that does not tell for whom it asks, all seem to be here.
+    named = [name for name in settings.allowed_hosts if not is_loopback(name)]
+    if named or not settings.is_loopback:
+        what = f"allowed_hosts: {named[0]}" if settings.is_loopback else f"host: {settings.host}"
+        raise ConfigError(
+            f"{what} can be reached from other machines, and there are no keys in {keys.path}: "
+            f"make one first ({HOW.format(scope='predict')}), or serve 127.0.0.1 alone"
+        )
 
 
 class Buckets:
@@ -163,7 +163,10 @@ class Guard:
             )
 
     def _check_names(self, method: str, headers: Headers) -> None:
-        host = headers.get("host", "")
+        hosts = headers.getlist("host")
+        if len(hosts) > 1:  # a proxy may have heeded another one
+            raise Problem(400, "malformed", "expected one Host header, got several")
+        host = hosts[0] if hosts else ""
         if self._names is not None and _name(host) not in self._names:
             raise Problem(
                 421,

@@ -102,7 +102,8 @@ class Settings(_Group):
         state: folder of the service's own files: the journal of answers, and the like.
         keys_file: who may do what, see ``kedro ratchet keys``.
         public_predictions: let everybody ask for predictions, where there are keys.
-        allowed_hosts: names by which clients may call the service, beside this machine's own.
+        allowed_hosts: names by which clients may call the service, beside this machine's own;
+            they need keys.
         use_cases: names of all use cases, whether or not something serves.
         films: use case behind ``/predict/classification`` and ``/predict/regression``.
         power: use case behind ``/predict``.
