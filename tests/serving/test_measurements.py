@@ -20,7 +20,7 @@ from ratchet.monitoring.measurements import Measurements
 from ratchet.release.bundle import open_bundle
 from ratchet.release.reading import Bundle
 from ratchet.serving.handover import Source
-from ratchet.serving.loader import Request
+from ratchet.serving.loader import LoadRequest
 from ratchet.serving.measurements import StoredMeasurements
 from ratchet.serving.models import Fixed, Serving, Taken, UnavailableError
 from ratchet.serving.worker import BundleAnswerer, SlowAnswerer
@@ -173,7 +173,7 @@ def test_a_process_that_answers_is_told_once(tmp_path):
         "    def answer(self, rows): return [Answer('a', {'t': Prediction(float(self.seen))})]\n"
         "worker.main(lambda request: Counts())\n"
     )
-    request = Request(Source("", "", ""), [("power", "1", None)])
+    request = LoadRequest(Source("", "", ""), [("power", "1", None)])
 
     async def ask() -> list[Any]:
         slow = SlowAnswerer(request, [sys.executable, str(program)])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ratchet.compiled.answers import Answer, Prediction
 from ratchet.errors import DataError
-from ratchet.serving import loader, worker
+from ratchet.serving import loader
 from ratchet.serving.handover import Description
 
 
@@ -64,6 +64,8 @@ def opened(source, use_case, version, digest):
 
 def main():
     if sys.argv[1:] == ["worker"]:
+        from ratchet.serving import worker  # which takes six times as long as all else here
+
         worker.main(lambda request: Tiny(json.dumps([request.versions[0][1], False]).encode()))
     else:
         loader.main(opened, *sys.argv[1:])

@@ -23,7 +23,7 @@ of its socket."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProcessLimits:
     """What a process may take that opens a bundle.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 The libraries that a bundle takes are imported once; each version is opened in a fork of its own,
 within limits, and handed over when it is complete. One that ends its process takes no other with
-it. What is asked for is the first line of standard input, see ``Request``.
+it. What is asked for is the first line of standard input, see ``LoadRequest``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ratchet.serving.children import Limits, follow_parent, own_output
+from ratchet.serving.children import ProcessLimits, follow_parent, own_output
 from ratchet.serving.handover import Description, Source, as_json
 
 LONGEST = 1_000
@@ -28,7 +28,7 @@ Opened = tuple[Description, bytes]
 
 
 @dataclass(frozen=True)
-class Request:
+class LoadRequest:
     """What is asked for.
 
     Attributes:
@@ -42,21 +42,21 @@ class Request:
     source: Source
     versions: Sequence[tuple[str, str, str | None]]
     parallel: int = 1
-    limits: Limits = field(default=Limits())
+    limits: ProcessLimits = field(default=ProcessLimits())
 
     def as_line(self) -> bytes:
         """The request as a line."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
     @classmethod
-    def of_line(cls, line: str) -> Request:
+    def of_line(cls, line: str) -> LoadRequest:
         """The request of a line."""
         told = json.loads(line)
         return cls(
             Source(**told["source"]),
             [(name, version, digest) for name, version, digest in told["versions"]],
             told["parallel"],
-            Limits(**told["limits"]),
+            ProcessLimits(**told["limits"]),
         )
 
 
@@ -152,7 +152,7 @@ class Forks:
         output: descriptor that they are handed over by.
     """
 
-    def __init__(self, request: Request, open_one: Callable[..., Opened], output: int) -> None:
+    def __init__(self, request: LoadRequest, open_one: Callable[..., Opened], output: int) -> None:
         self._request = request
         self._open = open_one
         self._output = output
@@ -253,7 +253,7 @@ def main(open_one: Callable[..., Opened] = open_version, niceness: str = "0") ->
         import_libraries()
     if line := sys.stdin.readline():
         with suppress(BrokenPipeError):  # whoever has asked is gone
-            Forks(Request.of_line(line), open_one, output).run()
+            Forks(LoadRequest.of_line(line), open_one, output).run()
 
 
 if __name__ == "__main__":

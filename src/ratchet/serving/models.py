@@ -15,7 +15,7 @@ from ratchet.compiled.answers import Answer, Answerer, Row
 from ratchet.params import UseCase
 
 
-class SlowAnswerer(Protocol):
+class AsyncAnswerer(Protocol):
     """A version that cannot be compiled: another process answers in its place."""
 
     def answer(self, rows: Sequence[Row]) -> Awaitable[list[Answer]]:
@@ -49,7 +49,7 @@ class Serving:
     version: str
     digest: str
     since: datetime
-    answerer: Answerer | SlowAnswerer
+    answerer: Answerer | AsyncAnswerer
     inputs: Mapping[str, bool]
     trained_until: datetime | None = None
     examples: Sequence[Row] = field(default=())

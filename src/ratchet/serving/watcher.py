@@ -26,7 +26,7 @@ from ratchet.release.ledger import Ledger, State
 from ratchet.release.versions import DIGEST
 from ratchet.serving.children import LOADER, end_ahead, take_or_start
 from ratchet.serving.handover import Description, Frame, Source, read_frames
-from ratchet.serving.loader import Request
+from ratchet.serving.loader import LoadRequest
 from ratchet.serving.models import Serving
 from ratchet.serving.worker import SlowAnswerer
 
@@ -376,7 +376,7 @@ class Watcher:
         try:
             digests = await asyncio.to_thread(self._digests, versions)
             known = [(*key, digest) for key, digest in zip(versions, digests, strict=True)]
-            request = Request(self._source, known, parallel_of(len(versions)))
+            request = LoadRequest(self._source, known, parallel_of(len(versions)))
             async with asyncio.timeout(LONGEST_SECONDS), aclosing(self._frames(request)) as frames:
                 async for frame in frames:
                     take = self._take(waiting.pop(frame.number), frame, request, started)
@@ -394,7 +394,7 @@ class Watcher:
     def _digests(self, versions: list[tuple[str, str]]) -> list[str | None]:
         return [self._ledger.noted(name, version, DIGEST) for name, version in versions]
 
-    async def _frames(self, request: Request) -> AsyncGenerator[Frame, None]:
+    async def _frames(self, request: LoadRequest) -> AsyncGenerator[Frame, None]:
         niceness = [str(NICENESS)] if self._ready else []
         process = take_or_start([*self._loader, *niceness])
         assert process.stdin is not None
@@ -414,7 +414,7 @@ class Watcher:
             await asyncio.to_thread(process.wait)
 
     async def _take(
-        self, key: tuple[str, str], frame: Frame, request: Request, started: float
+        self, key: tuple[str, str], frame: Frame, request: LoadRequest, started: float
     ) -> None:
         told = frame.description
         if told.status == "refused":
@@ -434,7 +434,9 @@ class Watcher:
         self._ready[key] = Loaded(serving, now, seconds, len(frame.content))
         self._converge()
 
-    async def _serving_of(self, key: tuple[str, str], frame: Frame, request: Request) -> Serving:
+    async def _serving_of(
+        self, key: tuple[str, str], frame: Frame, request: LoadRequest
+    ) -> Serving:
         told = frame.description
         if told.status == "compiled":
             with _short_turns():

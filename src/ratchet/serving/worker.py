@@ -25,8 +25,8 @@ from ratchet.compiled.fields import Values, contract_of
 from ratchet.compiled.hashes import row_hash
 from ratchet.errors import UserError
 from ratchet.monitoring.log_table import as_naive_utc
-from ratchet.serving.children import Limits, command, environment, follow_parent, own_output
-from ratchet.serving.loader import Request
+from ratchet.serving.children import ProcessLimits, command, environment, follow_parent, own_output
+from ratchet.serving.loader import LoadRequest
 
 LOGGER = logging.getLogger(__name__)
 
@@ -54,10 +54,10 @@ class SlowAnswerer:
     """
 
     def __init__(
-        self, request: Request, program: Sequence[str] = (), seconds: float = SECONDS
+        self, request: LoadRequest, program: Sequence[str] = (), seconds: float = SECONDS
     ) -> None:
         # The CPU time of one that answers for weeks has no limit.
-        limits = Limits(request.limits.memory_mb, cpu_seconds=0)
+        limits = ProcessLimits(request.limits.memory_mb, cpu_seconds=0)
         self._request = replace(request, limits=limits)
         self._program = program or command("ratchet.serving.worker")
         self._seconds = seconds
@@ -263,7 +263,7 @@ def _answer(found: dict[str, Any]) -> Answer:
     )
 
 
-def open_bundle_of(request: Request) -> Any:
+def open_bundle_of(request: LoadRequest) -> Any:
     """Open the one version of a request, whole and smoke-tested."""
     from ratchet.serving.loader import find
 
@@ -274,11 +274,11 @@ def open_bundle_of(request: Request) -> Any:
     return BundleAnswerer(bundle)
 
 
-def main(open_one: Callable[[Request], Any] = open_bundle_of) -> None:
+def main(open_one: Callable[[LoadRequest], Any] = open_bundle_of) -> None:
     """Open a version, and answer until standard input ends."""
     follow_parent()
     output = own_output()
-    request = Request.of_line(sys.stdin.readline())
+    request = LoadRequest.of_line(sys.stdin.readline())
     request.limits.apply()
     try:
         answerer = open_one(request)
