@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -94,10 +95,19 @@ def page(request: Request, template: str, **content: Any) -> HTMLResponse:
 
 @cache
 def _templates() -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("ratchet.serving", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["static"] = static
+    return made
+
+
+@cache
+def static(name: str) -> str:
+    """Address of one of our static files; another content has another one, for browsers keep it."""
+    content = (files("ratchet.serving") / "static" / name).read_bytes()
+    return f"{STATIC}/{name}?v={sha256(content).hexdigest()[:12]}"
