@@ -40,7 +40,9 @@ def serve(
     from ratchet.serving.children import SETTINGS
 
     given = {"host": host, "port": port, "workers": workers, "metrics_port": metrics_port}
-    settings = settings_here(env, {name: value for name, value in given.items() if value})
+    settings = settings_here(
+        env, {name: value for name, value in given.items() if value is not None}
+    )
     environ = {**os.environ, SETTINGS: settings.model_dump_json()}
     os.execve(sys.executable, [sys.executable, "-m", "ratchet.serving"], environ)
 

@@ -9,6 +9,7 @@ import click
 
 from ratchet.commands.place import env_option, registry_here, use_case_option
 from ratchet.commands.release import outcome
+from ratchet.commands.serve import settings_here
 from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import UserError
 from ratchet.provenance import actor
@@ -27,7 +28,11 @@ _WORDS = {
 @click.command()
 @use_case_option
 @click.option("--version", help="The challenger; by default the latest that answers in a trial.")
-@click.option("--share", default=0.5, help="Share of a split that the challenger should answer.")
+@click.option(
+    "--share",
+    type=float,
+    help="Share of a split that the challenger should answer; by default that of serving.yml.",
+)
 @click.option("--planned", type=int, help="Days after which the trial ends; by default any day.")
 @click.option("--json", "as_json", is_flag=True, help="All figures, for other programs.")
 @click.option("--promote", is_flag=True, help="Let the challenger serve if it is better.")
@@ -35,7 +40,7 @@ _WORDS = {
 def trial(
     use_case: str,
     version: str | None,
-    share: float,
+    share: float | None,
     planned: int | None,
     as_json: bool,
     promote: bool,
@@ -48,6 +53,8 @@ def trial(
     """
     from ratchet.monitoring.trial import LEAST_DAYS
 
+    if share is None:
+        share = settings_here(env).split.get(use_case, 0.5)
     if not 0 < share < 1:
         raise click.BadParameter("expected a share between 0 and 1", param_hint="--share")
     if planned is not None and planned < LEAST_DAYS:

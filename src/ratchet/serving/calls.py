@@ -82,7 +82,7 @@ def new_call(given: str | None, idempotency_key: str | None) -> Call:
             and the log would take the second request for the first one.
     """
     if idempotency_key is not None and not _ID.fullmatch(idempotency_key):
-        idempotency_key = None
+        idempotency_key = sha256(idempotency_key.encode()).hexdigest()[:32]
     if given is None or not _ID.fullmatch(given):
         request_id = log_id = new_id()
     else:

@@ -37,7 +37,7 @@ TITLES = {
     "wrong-host": "The service has another name",
     "too-many-requests": "Too many requests",
     "too-slow": "The request took too long",
-    "reused-key": "The Idempotency-Key was used for another request",
+    "reused-key": "The Idempotency-Key cannot be used",
     "failed": "The service has failed",
 }
 """Kind of a problem -> what it is called."""

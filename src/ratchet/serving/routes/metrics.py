@@ -28,7 +28,7 @@ async def metrics(request: Request) -> Response:
     if ports := service.settings.metrics_ports:
         where = ", ".join(map(str, ports))
         raise Problem(
-            404, "not-here", f"metrics have ports of their own, one for each process: {where}"
+            404, "Not Found", f"metrics have ports of their own, one for each process: {where}"
         )
     content, media_type = service.metrics.text(request.headers.get("accept", ""))
     return Response(content, headers={"content-type": media_type})
