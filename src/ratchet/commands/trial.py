@@ -83,8 +83,9 @@ def look(
     Raises:
         UserError: nothing serves, or no challenger has answered beside it.
     """
+    from ratchet.monitoring.log_table import CHALLENGER, CHAMPION, SHADOW
     from ratchet.monitoring.prediction_log import PredictionLog
-    from ratchet.monitoring.trial import SHADOW, SPLIT, compare_arms
+    from ratchet.monitoring.trial import compare_arms
     from ratchet.release.deciding import deciding
 
     known = read_use_cases(loader_here(env)[0]["parameters"])[use_case]
@@ -94,7 +95,7 @@ def look(
     name, metric = deciding(known)
     log = PredictionLog(registry.ledger.engine)
     rows = log.rows(use_case, name)
-    beside = rows[rows["arm"].isin([SHADOW, SPLIT]) & (rows["version"] != champion)]
+    beside = rows[rows["arm"].isin([SHADOW, CHALLENGER]) & (rows["version"] != champion)]
     if version is not None:
         beside = beside[beside["version"] == version]
     if beside.empty:
@@ -105,7 +106,7 @@ def look(
         )
     latest = beside.sort_values("predicted_at").iloc[-1]
     return compare_arms(
-        rows[(rows["version"] == champion) & (rows["arm"] == "champion")],
+        rows[(rows["version"] == champion) & (rows["arm"] == CHAMPION)],
         beside[(beside["version"] == latest["version"]) & (beside["arm"] == latest["arm"])],
         known.targets[name],
         metric,

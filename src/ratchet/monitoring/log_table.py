@@ -29,6 +29,10 @@ NO_ANSWER = "the model gave no finite answer"
 KEY = ("use_case", "target", "row_key", "version", "arm", "source", "request", "failed")
 """What an answer is told by: the same one is kept once."""
 
+CHAMPION, SHADOW, CHALLENGER, WITHOUT_PAST = "champion", "shadow", "challenger", "without_past"
+"""Arms: for what a version answered. As the champion; unseen, beside it; in its place, for a share
+of a split; or, of a row whose past is not known, by the row alone, which is not scored as usual."""
+
 METADATA = sa.MetaData()
 PREDICTIONS = sa.Table(
     "ratchet_predictions",

@@ -31,9 +31,6 @@ Array = npt.NDArray[np.float64]
 Kind = Literal["shadow", "split"]
 Verdict = Literal["better", "worse", "undecided"]
 
-SHADOW, SPLIT = "shadow", "challenger"
-"""Arms of the prediction log under which a challenger answers."""
-
 LEAST_DAYS = LEAST_UNITS
 
 BROKEN = 0.01

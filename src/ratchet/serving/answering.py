@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.monitoring.log_table import CHALLENGER, CHAMPION
 from ratchet.params import Target
 from ratchet.serving.calls import Call, call_of
 from ratchet.serving.errors import Problem, of_row
@@ -33,7 +34,7 @@ from ratchet.serving.models import (
     Truths,
 )
 from ratchet.serving.settings import Settings
-from ratchet.serving.trials import CHALLENGER, CHAMPION, Shadow, is_challengers
+from ratchet.serving.trials import Shadow, is_challengers
 
 LOGGER = logging.getLogger(__name__)
 FAILED = "the model has failed on this row; whoever runs the service finds the reason in its log"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.compiled.answers import RequestError, Row
+from ratchet.monitoring.log_table import CHAMPION, WITHOUT_PAST
 from ratchet.params import Target
 from ratchet.serving.children import command, environment
 from ratchet.serving.journal import Journal, LogFullError, Place
@@ -27,13 +28,9 @@ from ratchet.serving.models import (
     UnavailableError,
 )
 from ratchet.serving.records import Entry, as_line
-from ratchet.serving.trials import CHAMPION
 from ratchet.serving.writer import Joined
 
 LOGGER = logging.getLogger(__name__)
-
-WITHOUT_PAST = "without_past"
-"""Arm of answers that say of the row itself alone what they can; they are not scored as usual."""
 
 QUEUE_ROWS = 20_000
 """Answers that may wait for the database; beyond that none is given any more."""

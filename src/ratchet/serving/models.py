@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from ratchet.compiled.answers import Answer, Answerer, Row
+from ratchet.monitoring.log_table import CHAMPION
 from ratchet.params import UseCase
 
 
@@ -136,12 +137,12 @@ class AnswerLog(Protocol):
         """Answers that are not in the database yet."""
         ...
 
-    def write(self, answered: Answered, arm: str = "champion") -> None:
+    def write(self, answered: Answered, arm: str = CHAMPION) -> None:
         """Take the answers of a request before they are sent.
 
         Args:
             answered: the answers.
-            arm: for what they were given, see ``trials``.
+            arm: for what they were given, see ``monitoring.log_table``.
 
         Raises:
             QueueFullError: too many wait already; nothing was taken.
@@ -154,7 +155,7 @@ class AnswerLog(Protocol):
         rows: Sequence[Row],
         request: str,
         why: str,
-        arm: str = "champion",
+        arm: str = CHAMPION,
     ) -> None:
         """Note that a version has failed on rows that are as they should be."""
         ...

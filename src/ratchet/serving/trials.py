@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ratchet.compiled.answers import Answer, RequestError, Row
+from ratchet.monitoring.log_table import SHADOW
 from ratchet.serving.models import Answered, AnswerLog, QueueFullError, Serving
 
 LOGGER = logging.getLogger(__name__)
-
-CHAMPION, SHADOW, CHALLENGER = "champion", "shadow", "challenger"
-"""Arms of the prediction log."""
 
 MOST_WAITING = 2_000
 """Rows that may wait for a shadow: what comes beyond is not answered by it."""

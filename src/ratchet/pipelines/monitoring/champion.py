@@ -14,6 +14,7 @@ import pandas as pd
 
 from ratchet.errors import DataError, UserError
 from ratchet.monitoring.log_rows import naive_utc
+from ratchet.monitoring.log_table import CHAMPION
 from ratchet.release.actions import ask_for_retraining, roll_back
 from ratchet.release.bundle import Bundle
 from ratchet.release.contents import ROW_HASH
@@ -22,9 +23,6 @@ from ratchet.release.ledger import ConflictError
 from ratchet.release.rehearsal import open_version, rehearse
 
 LOGGER = logging.getLogger(__name__)
-
-CHAMPION = "champion"
-"""For what the model answered whose answers count as those of production."""
 
 UNTIL = "until"
 """Number of an assessment: end of the last window that it rests on, which is no part of it."""

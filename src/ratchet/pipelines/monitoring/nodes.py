@@ -45,7 +45,8 @@ def score_period(
 
     import pandas as pd
 
-    from ratchet.pipelines.monitoring.champion import CHAMPION, serving, summarize, trouble_of
+    from ratchet.monitoring.log_table import CHAMPION
+    from ratchet.pipelines.monitoring.champion import serving, summarize, trouble_of
     from ratchet.preparation import read_day
     from ratchet.release.delivered import delivered
     from ratchet.values import is_among

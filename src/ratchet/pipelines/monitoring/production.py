@@ -14,11 +14,12 @@ from ratchet.dates import on_clock
 from ratchet.errors import DataError, UserError
 from ratchet.monitoring.alerts import Alert, find_alerts
 from ratchet.monitoring.comparison import Comparison, compare, jsonable
+from ratchet.monitoring.log_table import CHAMPION
 from ratchet.monitoring.oversight import oversee
 from ratchet.monitoring.performance import answered, distributions, operations, score_windows
 from ratchet.monitoring.watch import Assessment, in_question
 from ratchet.params import Target, UseCase
-from ratchet.pipelines.monitoring.champion import CHAMPION, Serving, last_request
+from ratchet.pipelines.monitoring.champion import Serving, last_request
 from ratchet.preparation import read_day
 from ratchet.release.deciding import deciding
 from ratchet.release.delivered import (
