@@ -363,9 +363,11 @@ def _value(value: Any, name: str, target: Target, number: int) -> float | str:
         raise _wrong(
             name, number, f"expected one of {', '.join(target.classes)}; got {value!r:.60}"
         )
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _wrong(name, number, f"expected a finite number; got {value!r:.60}")
-    return float(value)
+    with suppress(OverflowError):  # of a whole number that is too large for any other kind
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and math.isfinite(found := float(value)):
+            return found
+    raise _wrong(name, number, f"expected a finite number; got {value!r:.60}")
 
 
 def _wrong(field: str | None, number: int, message: str) -> RequestError:
