@@ -31,7 +31,7 @@ SCOPES: dict[Scope, str] = {
     "predict": "ask for predictions",
     "observe": "hand in measurements and what came true",
     "train": "start and cancel searches",
-    "operate": "read the metrics, decide what serves",
+    "operate": "read the metrics and the monitoring, and why something does not serve",
 }
 """What a key can be for."""
 
