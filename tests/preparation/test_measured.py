@@ -114,7 +114,26 @@ def test_rows_under_another_contract_are_left_out(caplog):
 
     found = joined(raw_of(1.0), [of(1, load=-2)], data_of(low=0))
     assert found["load"].tolist() == [1.0]
-    assert "break the contract of today" in caplog.text
+    assert "1 rows that the service was handed in are left out, for they break" in caplog.text
+
+
+def test_rows_that_break_the_contract_are_found_among_others(caplog):
+    measured = [of(hour, load=-1 if hour in (3, 8) else hour) for hour in range(1, 12)]
+
+    found = joined(raw_of(0.0), measured, data_of(low=0))
+
+    assert found["load"].tolist() == [0, 1, 2, 4, 5, 6, 7, 9, 10, 11]
+    assert found.dtypes.equals(typed_rows(raw_of(0.0), data_of(low=0), TARGETS).dtypes)
+    assert "2 rows that the service was handed in are left out" in caplog.text
+
+
+def test_where_most_rows_break_the_contract_none_is_taken(caplog, monkeypatch):
+    monkeypatch.setattr("ratchet.preparation.measured._SEARCHED", 2)
+
+    found = joined(raw_of(0.0), [of(hour, load=-hour) for hour in range(9)], data_of(low=0))
+
+    assert found["load"].tolist() == [0.0]
+    assert "9 rows that the service was handed in are left out" in caplog.text
 
 
 @pytest.mark.parametrize("measured", [[], [of(0)]])

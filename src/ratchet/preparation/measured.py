@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 
+_SEARCHED = 10
+"""Rows that break the contract up to which the sound ones are looked for, some seconds in all."""
+
 
 class Measured(Protocol):
     """What was observed of a series at a time, see ``monitoring.measurements.Measurement``."""
@@ -58,15 +61,8 @@ def join_measured(typed: DataFrame, measured: Sequence[Measured], data: Data) ->
 
     if data.series is None or data.time is None or not measured:
         return typed
-    try:
-        rows = _typed([_row(one, one.fields, data) for one in measured], data)
-        first = _typed([_row(one, one.first, data) for one in measured], data)
-    except DataError as error:
-        LOGGER.warning(
-            "%d rows that the service was handed in are left out, for they break the contract of "
-            "today: %s",
-            *(len(measured), error),
-        )
+    rows, first = _read(measured, data)
+    if rows.empty:
         return typed
     names = [data.time, *([data.series.id] if data.series.id else [])]
     rows, first = rows.set_index(names), first.set_index(names)
@@ -80,6 +76,38 @@ def join_measured(typed: DataFrame, measured: Sequence[Measured], data: Data) ->
     if more.empty:
         return mended
     return pd.concat([mended, more.astype(typed.dtypes.to_dict())], ignore_index=True)
+
+
+def _read(measured: Sequence[Measured], data: Data) -> tuple[DataFrame, DataFrame]:
+    """Typed rows of what was measured, and of what was handed in first of it.
+
+    Those that break the contract are looked for by halves and left out; all, if they are many.
+    """
+    import pandas as pd
+
+    sound: list[tuple[DataFrame, DataFrame]] = []
+    left, wrong, last = [measured], 0, ""
+    while left and wrong <= _SEARCHED:
+        some = left.pop()
+        try:
+            rows = _typed([_row(one, one.fields, data) for one in some], data)
+            sound.append((rows, _typed([_row(one, one.first, data) for one in some], data)))
+        except DataError as error:
+            half, last = len(some) // 2, str(error)
+            wrong += not half
+            left += [some[half:], some[:half]] if half else []
+    if left:
+        sound, wrong = [], len(measured)
+    if wrong:
+        LOGGER.warning(
+            "%d rows that the service was handed in are left out, for they break the contract of "
+            "today, such as: %s",
+            *(wrong, last),
+        )
+    if not sound:
+        return pd.DataFrame(), pd.DataFrame()
+    rows, first = (pd.concat(parts, ignore_index=True) for parts in zip(*sound, strict=True))
+    return rows, first
 
 
 def _whole(rows: DataFrame, data: Data) -> DataFrame:
