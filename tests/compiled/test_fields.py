@@ -156,6 +156,7 @@ def fast(contract: Contract, row: dict[str, Any]) -> Any:
 @example("excel", 45000.5)
 def test_a_value_means_what_it_means_in_a_file(name, value):
     assume(not (isinstance(value, list) and COLUMNS[name]["type"] == "string"))  # refused here
+    assume(not str(value).endswith("/0001"))  # 1 January in Berlin is in UTC's year 0: refused here
     row = {"key": "k", "x": value}
 
     found, expected = fast(CONTRACTS[name], row), slow(CASES[name], row)

@@ -88,6 +88,30 @@ def test_a_bad_field_of_a_film_is_named(stand, change, field):
     assert response.json()["errors"][0]["field"] == field
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"minutes": 90}, "there is no such field; is 'minute' meant?"),
+        ({"minute": "117"}, "expected a valid number, got '117'"),
+        (
+            {"genres": "Drama"},
+            """expected a list of text, such as ["Drama", "Crime"], got 'Drama'""",
+        ),
+        ({"date": "08.06.1984"}, "such as 2012-06-08, got '08.06.1984'"),
+    ],
+)
+def test_a_bad_field_of_a_film_is_told_with_what_was_found(stand, change, said):
+    told = stand.post("/predict/classification", {**CLIENT_FILM, **change}).json()
+
+    assert said in told["errors"][0]["message"]
+
+
+def test_a_missing_field_is_told(stand):
+    told = stand.post("/predict/regression", {"minute": 90, "genres": ["War"], "countries": []})
+
+    assert told.json()["detail"] == "date: expected a value; it is missing"
+
+
 @pytest.mark.parametrize("minutes", [{}, {"minute": 90, "runtime": 90}])
 def test_the_running_time_is_given_once(stand, minutes):
     film = {name: value for name, value in CLIENT_FILM.items() if name != "minute"}
@@ -293,6 +317,7 @@ def test_home_is_json_for_programs_and_a_page_for_people(stand):
     assert prices["serves"] is None
     assert page.headers["content-type"].startswith("text/html")
     assert "POST /predict/films" in page.text
+    assert '<a href="/try/films">films</a>' in page.text
 
 
 def test_metrics_count_requests_rows_classes_and_versions(stand, film):

@@ -325,7 +325,7 @@ class Contract:
         near = difflib.get_close_matches(text, self.fields, n=1)
         hint = f"; is '{near[0]}' meant?" if near else "."
         return RequestError(
-            f"row {number}: unknown field '{text}'{hint} Known are {list(self.fields)}",
+            f"row {number}: unknown field '{text}'{hint} Known are {', '.join(self.fields)}",
             field=text,
             row=number,
         )
@@ -379,7 +379,7 @@ def _field(column: Column, *, required: bool, seen: bool) -> Field:
 
 
 def _refused(name: str, field: Field, given: Any, number: int, why: str) -> RequestError:
-    told = "" if given is None else f", got {_shown(given)}"
+    told = "" if given is None else f", got {shown(given)}"
     return RequestError(
         f"row {number}, field '{name}': expected {field.expected}{told}{f'; {why}' if why else ''}",
         field=name,
@@ -387,7 +387,8 @@ def _refused(name: str, field: Field, given: Any, number: int, why: str) -> Requ
     )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value of a request as an error shows it: short, whatever it is."""
     if isinstance(value, str):
         value = value[: _SHOWN + 1]
     elif isinstance(value, list | tuple | dict):

@@ -362,6 +362,8 @@ class Forecasts:
             return self._too_early(steps, row)
         told = "; ".join(
             f"{column} from {self._text(steps, low)} to {self._text(steps, high)}"
+            if low < high
+            else f"{column} of {self._text(steps, low)}"
             for column, (low, high) in gaps.items()
         )
         is_far = min((low for low, _ in gaps.values()), default=0) > len(steps)

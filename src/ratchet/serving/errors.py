@@ -6,6 +6,7 @@ the service tells the rest.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ratchet.compiled.answers import RequestError
+from ratchet.compiled.fields import shown
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -129,22 +131,44 @@ def of_row(error: RequestError, names: Mapping[str, str] | None = None, first: i
 
 
 def of_validation(
-    error: ValidationError | RequestValidationError, row: int | None = None
+    error: ValidationError | RequestValidationError,
+    row: int | None = None,
+    known: Sequence[str] = (),
 ) -> Problem:
-    """The problem of a body that is not as its schema says."""
-    found = [_field(problem, row) for problem in error.errors()]
+    """The problem of a body that is not as its schema says.
+
+    Args:
+        error: what is wrong.
+        row: number of the row, of many.
+        known: the fields that there are, for a hint where one is misspelt.
+    """
+    found = [_field(problem, row, known) for problem in error.errors()]
     first = found[0]
     detail = f"{first.field}: {first.message}" if first.field else first.message
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return Problem(422, "invalid-rows", f"{detail}{more}", errors=found)
 
 
-def _field(problem: Mapping[str, Any], row: int | None) -> FieldProblem:
+def _field(problem: Mapping[str, Any], row: int | None, known: Sequence[str]) -> FieldProblem:
     place = [str(part) for part in problem["loc"] if part not in ("body", "query", "path")]
+    return FieldProblem(
+        row=row, field=".".join(place) or None, message=_message(problem, place, known)
+    )
+
+
+def _message(problem: Mapping[str, Any], place: Sequence[str], known: Sequence[str]) -> str:
+    """What pydantic says, in the words of the other errors, and what it has found."""
+    kind, given = problem["type"], problem.get("input")
+    if kind == "missing":
+        return "expected a value; it is missing"
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(place[-1], known, n=1) if place else []
+        return "there is no such field" + (f"; is '{near[0]}' meant?" if near else "")
+    if kind == "list_type" and isinstance(given, str):
+        return f'expected a list of text, such as ["Drama", "Crime"], got {shown(given)}'
     message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        message = "there is no such field"
-    return FieldProblem(row=row, field=".".join(place) or None, message=message)
+    message = message.replace("Input should be", "expected", 1)
+    return f"{message}, got {shown(given)}" if place and not isinstance(given, dict) else message
 
 
 def add_handlers(app: FastAPI) -> None:

@@ -228,8 +228,8 @@ class Watcher:
             await _end(loaded.serving)
 
     def use_cases(self) -> Sequence[str]:
-        """Names of all use cases, whether or not something serves."""
-        return list(dict.fromkeys([*self._names, *self._models]))
+        """Names of all use cases, whether or not something serves, in alphabetical order."""
+        return sorted({*self._names, *self._models})
 
     def champion(self, use_case: str) -> Serving | None:
         """What answers; ``None`` where nothing serves yet."""

@@ -24,8 +24,8 @@ def test_a_form_becomes_a_job(workshop):
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"lookback": "0"}, "lookback: Input should be greater"),
-        ({"n_trials": "many"}, "n_trials: Input should be a valid integer"),
+        ({"lookback": "0"}, "lookback: expected greater"),
+        ({"n_trials": "many"}, "n_trials: expected a valid integer"),
         ({"model_ids": []}, "model_ids: "),
         ({"mode": "optimized", "n_trials": "500"}, "500 trials x 1 networks"),
         ({"use_case": "<b>"}, "there is no use case &#39;&lt;b&gt;&#39;"),

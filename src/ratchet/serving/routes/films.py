@@ -219,7 +219,7 @@ async def _ask(request: Request, *, classes: bool) -> tuple[Serving, str, Answer
     try:
         film = Film.model_validate(asked.rows[0])
     except ValidationError as error:
-        raise of_validation(error) from None
+        raise of_validation(error, known=[*Film.model_fields]) from None
     row = film.row(-(uuid4().int >> 75))
     known = {name: value for name, value in row.items() if name in serving.inputs}
     (answer,) = await service.answer(request, serving, [known], film.names)

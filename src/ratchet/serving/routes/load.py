@@ -140,7 +140,7 @@ async def predict_load(request: Request) -> Response:
     try:
         weather = Weather.model_validate(asked.rows[0])
     except ValidationError as error:
-        raise of_validation(error) from None
+        raise of_validation(error, known=[*Weather.model_fields]) from None
     row = row_of(weather, serving.inputs)
     names = {**FIELDS, "workday": "Timestamp"}
     try:
