@@ -1,11 +1,13 @@
 """A challenger beside the champion, by rows of a prediction log."""
 
+import json
 from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.commands.trial import _lines
 from ratchet.errors import DataError
 from ratchet.monitoring import trial as trials
 from ratchet.params import Target
@@ -78,6 +80,10 @@ def test_without_answers_nothing_is_said():
     )
 
     assert (trial.rows, trial.verdict, trial.loss.days) == ((0, 0), "undecided", 0)
+    said = trial.to_json()
+    assert (said["loss"]["champion"], said["loss"]["days"]) == (None, 0)
+    json.dumps(said, allow_nan=False)
+    assert "nan" not in " ".join(_lines(trial))
 
 
 def test_a_split_compares_other_rows_and_finds_a_broken_assignment():

@@ -133,6 +133,8 @@ def _lines(found: Trial) -> list[str]:
 
 
 def _told(one: Compared) -> str:
+    if not one.days:
+        return "no day yet on which both have such answers"
     told = f"{one.champion:.4g} of the champion, {one.challenger:.4g} of the challenger"
     if one.low is None or one.high is None:
         return f"{told}; {one.days} days, too few to say more"

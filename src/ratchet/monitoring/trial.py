@@ -7,6 +7,7 @@ day, and the bounds may be looked at every day, see ``learning.metrics.sequentia
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -112,8 +113,17 @@ class Trial:
         return self.loss.verdict
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values, with the verdict."""
-        return {**asdict(self), "verdict": self.verdict}
+        """All of it as plain values, with the verdict; ``None`` for NaN, which JSON has not."""
+        known: dict[str, Any] = _without_nan({**asdict(self), "verdict": self.verdict})
+        return known
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def compare_arms(
