@@ -34,14 +34,12 @@ from ratchet.learning.calibration import TemperatureScaling
 from ratchet.learning.classical import build
 from ratchet.learning.conformal import ConformalRegressor
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
-from ratchet.learning.relative import RelativeRegressor
 from ratchet.learning.residual import ResidualRegressor
 from ratchet.learning.stacking import as_columns, combiner, stack
 
 CANDIDATES = Path("conf", "base", "globals_candidates.yml")
 COLUMNS, FLAGS = 50, 150
 LOOKBACK, FEATURES = 48, 4
-TERMS = {"level": "series_level", "scale": "series_scale"}
 Made = tuple[str, Any, pd.DataFrame]
 
 
@@ -147,18 +145,11 @@ def interval(model: Any, X: pd.DataFrame, y: Any) -> Any:
     return ConformalRegressor(estimator=FrozenEstimator(model)).calibrate(model.predict(X), y)
 
 
-def in_units(model: Any, X: pd.DataFrame, y: Any) -> tuple[Any, pd.DataFrame]:
-    """With an interval and in the units of a series; and the rows with its terms."""
-    wide = X.assign(series_level=3.0, series_scale=0.5)
-    frozen = FrozenEstimator(interval(model, X, y))
-    return RelativeRegressor(estimator=frozen, bounds=(0, np.inf), **TERMS).fit(wide, y), wide
-
-
 def series(name: str, n: int) -> Iterator[Made]:
     X = rows(n, series=True)
     y = truth(X)
     model = candidate("forecasting", name.removeprefix("series ")).fit(X, y)
-    yield name, *in_units(model, X, y)
+    yield name, interval(model, X, y), X
 
 
 def networks(name: str, n: int) -> Iterator[Made]:
@@ -174,7 +165,7 @@ def networks(name: str, n: int) -> Iterator[Made]:
     if "ridge" in name:
         mean = VotingRegressor([(f"network_{i}", one) for i, one in enumerate(fitted)])
         model = ResidualRegressor(base=candidate("forecasting", "ridge"), estimator=mean).fit(X, y)
-    yield name, *in_units(model, X, y)
+    yield name, interval(model, X, y), X
 
 
 MODELS: dict[str, Callable[[str, int], Iterator[Made]]] = {

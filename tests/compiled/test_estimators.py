@@ -33,7 +33,6 @@ from ratchet.learning.classical import ESTIMATORS, build
 from ratchet.learning.conformal import ConformalRegressor
 from ratchet.learning.naive import SeasonalNaive
 from ratchet.learning.refitting import fit_again
-from ratchet.learning.relative import RelativeRegressor
 from ratchet.learning.stacking import as_columns, combiner, stack
 from ratchet.learning.trusted import TRUSTED, dump, load
 
@@ -164,24 +163,12 @@ def test_a_stack_with_its_calibration(task, fitted):
         check(conformal.calibrate(stacked.predict(X).clip(0, 5), y.clip(0, 5)), rows(60, 5, task))
 
 
-@pytest.mark.parametrize("bounds", [None, (0.0, np.inf)])
 @pytest.mark.parametrize("name", ["seasonal", "mixture", "ridge"])
-def test_a_series_in_units_of_its_target(name, bounds, fitted):
+def test_a_forecast_with_its_interval(name, fitted):
     model = fitted["forecasting", name]
     X = rows(120, 6, "forecasting")
     conformal = ConformalRegressor(estimator=FrozenEstimator(model))
-    conformal.calibrate(model.predict(X), truth(X))
-    level = np.random.default_rng(0).normal(3, 2, len(X))
-    wide = X.assign(series_scale=np.abs(level) + 0.1, series_level=level)
-    relative = RelativeRegressor(
-        estimator=FrozenEstimator(conformal),
-        level="series_level",
-        scale="series_scale",
-        bounds=bounds,
-    )
-    run = check(relative.fit(wide, truth(X)), wide)
-    with pytest.raises(ValueError, match="scales finite and greater than 0"):
-        run(wide.assign(series_scale=0.0).to_numpy(float))
+    check(conformal.calibrate(model.predict(X), truth(X)), X)
 
 
 def test_what_was_fitted_again(fitted):
@@ -277,8 +264,9 @@ def test_seasonal_forecasts_of_another_season():
 
 
 def test_what_a_file_may_hold_compiles():
-    """All types on the allow-list, but for parts of others and those of the encoder."""
+    """All types on the allow-list, but for parts of others, the encoder's, and what series add."""
     parts = {"dtype", "WindowScaler", "make_column_selector", "TreePredictor", "Tree", "Bunch"}
+    parts |= {"RelativeRegressor"}
     models = {
         f"{name.partition('.')[0]}.{name.rpartition('.')[2]}"
         for name in TRUSTED

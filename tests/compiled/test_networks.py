@@ -23,7 +23,6 @@ from ratchet.learning.recurrent.architectures import ARCHITECTURES
 from ratchet.learning.recurrent.network import build_network
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.recurrent.scaling import WindowScaler
-from ratchet.learning.relative import RelativeRegressor
 
 LOOKBACK, FEATURES, UNITS = 5, 3, 7
 COLUMNS = [f"window_{i}" for i in range(LOOKBACK * FEATURES)]
@@ -93,7 +92,7 @@ def test_every_activation(name):
     assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_an_ensemble_on_a_ridge_in_units_of_its_target():
+def test_an_ensemble_on_a_ridge_with_its_interval():
     """As a search with ``base: ridge`` and ``ensemble: 3`` leaves it."""
     from ratchet.params import Target
     from ratchet.pipelines.recurrent.assembly import assemble
@@ -108,15 +107,10 @@ def test_an_ensemble_on_a_ridge_in_units_of_its_target():
     model = assemble(base, networks, wide, target)
     conformal = ConformalRegressor(estimator=FrozenEstimator(model))
     conformal.calibrate(model.predict(X), y)
-    terms = {"level": "series_level", "scale": "series_scale"}
-    relative = RelativeRegressor(estimator=FrozenEstimator(conformal), bounds=(0, 9), **terms)
-    relative.fit(wide[[*conformal.feature_names_in_, *terms.values()]], y)
 
-    rows = wide[relative.feature_names_in_]
-    run = loads(dumps(compile_estimator(relative, list(wide.drop(columns="target_y")))))
-    found = run(wide.drop(columns="target_y").to_numpy(np.float64))
-    assert_allclose(found[:, 0], relative.predict(rows), rtol=1e-5, atol=1e-5)
-    assert_allclose(found[:, 1:], relative.predict_interval(rows), rtol=1e-5, atol=1e-5)
+    run = loads(dumps(compile_estimator(conformal, list(X))))
+    found = run(X.to_numpy(np.float64))
+    assert_allclose(found, conformal.predict_with_interval(X), rtol=1e-5, atol=1e-5)
 
 
 READ = """

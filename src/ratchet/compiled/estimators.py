@@ -167,15 +167,6 @@ def _conformal(model: Any, names: Names) -> Compiled:
     return Compiled(models.Interval(inner, float(model.quantile_), *ends))
 
 
-def _relative(model: Any, names: Names) -> Compiled:
-    names = _named(names, model)
-    others = [name for name in names if name not in (model.level, model.scale)]
-    level, scale = (int(place) for place in models.places([model.level, model.scale], names))
-    bounds = None if model.bounds is None else (float(model.bounds[0]), float(model.bounds[1]))
-    inner = _compile(model.estimator_, others).program
-    return Compiled(models.Relative(inner, models.places(others, names), level, scale, bounds))
-
-
 def _temperature(model: Any, names: Names) -> Compiled:
     return Compiled(models.Softmax(temperature=float(model.temperature_)))
 
@@ -392,7 +383,6 @@ _COMPILERS: dict[str, Callable[[Any, Names], Compiled]] = {
     "ratchet.Persistence": _naive,
     "ratchet.Predictions": _predictions,
     "ratchet.RecurrentRegressor": _recurrent,
-    "ratchet.RelativeRegressor": _relative,
     "ratchet.ResidualRegressor": _residual,
     "ratchet.SeasonalNaive": _naive,
     "ratchet.TemperatureScaling": _temperature,

@@ -342,41 +342,6 @@ class Interval:
         return (value + np.array([0.0, -self.half, self.half])).clip(self.low, self.high)
 
 
-@program
-@dataclass(frozen=True)
-class Relative:
-    """A value told relative to a level and by a scale, in its own units.
-
-    Attributes:
-        model: gives shape (n,) or (n, 3), from the other columns.
-        others: their places.
-        level: place of the level.
-        scale: place of the scale.
-        bounds: least and greatest value; ``None`` for none.
-    """
-
-    model: Program
-    others: Places
-    level: int
-    scale: int
-    bounds: tuple[float, float] | None
-
-    def __call__(self, X: Array) -> Array:
-        """Shape (n,) or (n, 3).
-
-        Raises:
-            ValueError: a level that is not finite, or a scale that is not greater than 0.
-        """
-        level, scale = X[:, self.level], X[:, self.scale]
-        if not (np.isfinite(level) & (scale > 0) & np.isfinite(scale)).all():
-            raise ValueError("levels must be finite, and scales finite and greater than 0")
-        found = self.model(X.take(self.others, axis=1)).astype(np.float64, copy=False)
-        if found.ndim == 2:
-            level, scale = level[:, None], scale[:, None]
-        values: Array = level + scale * found
-        return values if self.bounds is None else values.clip(*self.bounds)
-
-
 def logistic(x: Array) -> Array:
     """``1 / (1 + exp(-x))`` in the precision of ``x``, without overflow."""
     power = np.exp(-np.abs(x))
