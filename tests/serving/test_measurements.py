@@ -21,7 +21,7 @@ from ratchet.release.bundle import open_bundle
 from ratchet.release.reading import Bundle
 from ratchet.serving.handover import Source
 from ratchet.serving.loader import LoadRequest
-from ratchet.serving.measurements import StoredMeasurements
+from ratchet.serving.measurements import StoredMeasurements, take
 from ratchet.serving.models import Fixed, Serving, Taken, UnavailableError
 from ratchet.serving.worker import BundleAnswerer, SlowAnswerer
 from tests.compiled.test_series import as_rows, days, hours, made, parameters, shops
@@ -197,3 +197,19 @@ def test_without_the_database_they_can_be_handed_in_again_later(bundle, tmp_path
         place.take(ROWS[:4])
 
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_any_number_of_measurements_may_be_left_out():
+    """They are many where a version has another contract; the others are taken."""
+    taken: list[dict[str, Any]] = []
+
+    class Refuses:
+        def observe(self, rows: list[dict[str, Any]]) -> None:
+            for number, row in enumerate(rows):
+                if row["load"] % 10:
+                    raise RequestError("expected tens", row=number)
+            taken.extend(rows)
+
+    take(Refuses(), [{"load": load} for load in range(2_000)])  # type: ignore[arg-type]
+
+    assert [row["load"] for row in taken] == list(range(0, 2_000, 10))
