@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.forecasts import Forecasts
 from ratchet.compiled.series_compiler import compile_forecasts
-from ratchet.compiled.steps import Measured
+from ratchet.compiled.steps import SeriesRow
 from ratchet.params import UseCase
 from ratchet.preparation import derive_columns, lay_out_steps, only_target, series_statistics
 from ratchet.release.context import features_in_context
@@ -131,14 +131,14 @@ def statistics_of(use_case: UseCase, rows: pd.DataFrame) -> pd.DataFrame:
     return series_statistics(primary, use_case.data, dict(use_case.targets))
 
 
-def measured(rows: pd.DataFrame, use_case: UseCase, forecasts: Forecasts) -> list[Measured]:
+def measured(rows: pd.DataFrame, use_case: UseCase, forecasts: Forecasts) -> list[SeriesRow]:
     """Typed rows as the steps take them."""
     series = use_case.data.series
     assert series is not None
     names = [name for name in use_case.data.columns if name not in ("time", "shop")]
     grid = forecasts.kept.grid
     return [
-        Measured(
+        SeriesRow(
             moment=grid.moment_of(row["time"].to_pydatetime()),
             series=row["shop"] if series.id else None,
             values={
@@ -270,6 +270,7 @@ def test_whole_series_are_seen_alike(case):
             {"frequency": "B"},
             {"frequency": None, "learn": "change"},
             {"several": True, "absent": {"load": 0, "flow": "previous"}},
+            {"several": True, "ends_after": 0, "absent": {"load": 0, "flow": "previous"}},
             {"several": True, "begins": "first_step", "absent": {"load": 0, "flow": 1}},
         ]
     ),

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ratchet.compiled.answers import Answer, Answerer, Prediction
 from ratchet.compiled.store import NotCompilable
+from ratchet.params import UseCase
 
 __all__ = ["NotCompilable", "Version", "check_golden", "compile_bundle"]
 
@@ -24,7 +25,7 @@ class Version(Protocol):
     manifest: dict[str, Any]
 
     @property
-    def use_case(self) -> Any:
+    def use_case(self) -> UseCase:
         """The parameters."""
 
     @property

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.columns import DerivedColumn, Values, calendar, clock_of
 from ratchet.compiled.encoding import LARGEST
-from ratchet.compiled.steps import Kept, Measured, Panel, Steps, is_known, off_grid
+from ratchet.compiled.steps import Kept, Panel, SeriesRow, Steps, is_known, off_grid
 from ratchet.compiled.store import program
 
 LEVEL, SCALE = 1, 2
@@ -144,7 +144,7 @@ class Forecasts:
     def _scaled(self) -> npt.NDArray[np.bool_]:
         return self.views.told > 0
 
-    def with_rows(self, steps: Steps, rows: Sequence[Measured]) -> Steps:
+    def with_rows(self, steps: Steps, rows: Sequence[SeriesRow]) -> Steps:
         """The steps with rows that are to be answered, where these depend on each other."""
         there = [steps.place(row.moment) for row in rows]
         alone = len({row.moment for row in rows}) == 1
@@ -158,7 +158,7 @@ class Forecasts:
         tried.take(rows)
         return tried
 
-    def see(self, steps: Steps, rows: Sequence[Measured]) -> Seen:
+    def see(self, steps: Steps, rows: Sequence[SeriesRow]) -> Seen:
         """What forecasts of some rows of one time see.
 
         Args:
@@ -196,7 +196,7 @@ class Forecasts:
             rms,
         )
 
-    def see_alone(self, steps: Steps, rows: Sequence[Measured]) -> Seen:
+    def see_alone(self, steps: Steps, rows: Sequence[SeriesRow]) -> Seen:
         """What can be said of some rows of one time without the steps before them.
 
         Views are missing, and columns that look at other steps, too; the level is 0.
@@ -220,7 +220,7 @@ class Forecasts:
         )
 
     def _sources(
-        self, steps: Steps, rows: Sequence[Measured], place: int | None
+        self, steps: Steps, rows: Sequence[SeriesRow], place: int | None
     ) -> dict[str, Values]:
         """Columns of the rows themselves; without a place none that look at other steps."""
         own: dict[str, Values] = {}
@@ -248,7 +248,7 @@ class Forecasts:
         self._check_size(own, rows)
         return own
 
-    def _check_size(self, own: Mapping[str, Values], rows: Sequence[Measured]) -> None:
+    def _check_size(self, own: Mapping[str, Values], rows: Sequence[SeriesRow]) -> None:
         """Make sure that models can hold the numbers that they see of the rows themselves."""
         for name in self.sources:
             values = own[name]
@@ -304,7 +304,7 @@ class Forecasts:
         return level, size * self.mean[unit], size * self.rms[unit]
 
     def _lacking(
-        self, steps: Steps, row: Measured, place: int, known: npt.NDArray[np.bool_]
+        self, steps: Steps, row: SeriesRow, place: int, known: npt.NDArray[np.bool_]
     ) -> RequestError:
         """Why a row cannot be answered: a value of its own is missing, or measurements are."""
         grid = self.kept.grid
@@ -353,7 +353,7 @@ class Forecasts:
                 gaps[column] = min(ends), max(ends)
         return gaps
 
-    def _told(self, steps: Steps, row: Measured, gaps: Mapping[str, tuple[int, int]]) -> str:
+    def _told(self, steps: Steps, row: SeriesRow, gaps: Mapping[str, tuple[int, int]]) -> str:
         grid = self.kept.grid
         of = f"{grid.text(row.moment)}" + (f" of '{row.series}'" if self.kept.several else "")
         known = "" if steps.is_known(row.series) else f"series '{row.series}' is not known; "
@@ -374,7 +374,7 @@ class Forecasts:
             f"{self.horizon} step{'s' if self.horizon > 1 else ''} ahead"
         )
 
-    def _too_early(self, steps: Steps, row: Measured) -> str:
+    def _too_early(self, steps: Steps, row: SeriesRow) -> str:
         grid = self.kept.grid
         return (
             f"a forecast of {grid.text(row.moment)} would look at steps before "

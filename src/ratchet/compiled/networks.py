@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ratchet.compiled.models import Array
 from ratchet.compiled.store import NotCompilable, program
 
-Array = NDArray[Any]
 Function = Callable[[Array], Array]
 
 _AT_ONCE = 512  # windows in one pass: bounds the memory

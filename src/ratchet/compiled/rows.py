@@ -17,7 +17,7 @@ from ratchet.compiled.hashes import row_hash
 from ratchet.compiled.history import History, compile_history
 from ratchet.compiled.models import Array, Program
 from ratchet.compiled.store import NotCompilable, program
-from ratchet.params import plain
+from ratchet.params import UseCase, plain
 
 
 @program
@@ -153,7 +153,11 @@ def _check_size(encoded: Array, encoding: Encoding) -> None:
 
 
 def compile_rows(
-    use_case: Any, encoder: Any, models: Mapping[str, Any], context: Any, types: Mapping[str, str]
+    use_case: UseCase,
+    encoder: Any,
+    models: Mapping[str, Any],
+    context: Any,
+    types: Mapping[str, str],
 ) -> RowAnswerer:
     """Compile a version of a use case without series.
 
@@ -192,7 +196,7 @@ def compile_rows(
     )
 
 
-def _compile_history(use_case: Any, context: Any) -> History | None:
+def _compile_history(use_case: UseCase, context: Any) -> History | None:
     from ratchet.preparation import derive_columns
 
     history, data = use_case.features.history, use_case.data

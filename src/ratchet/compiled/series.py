@@ -17,7 +17,7 @@ from ratchet.compiled.encoding import Encoding
 from ratchet.compiled.fields import Contract, Values
 from ratchet.compiled.forecasts import Forecasts, Seen
 from ratchet.compiled.models import Program
-from ratchet.compiled.steps import Measured, Steps, check_measured
+from ratchet.compiled.steps import SeriesRow, Steps, check_measured
 from ratchet.compiled.store import program
 
 
@@ -163,7 +163,7 @@ class SeriesAnswerer:
             steps.take(taken)
             self.__dict__["steps"] = steps
 
-    def check_measured(self, rows: Sequence[Row]) -> list[Measured]:
+    def check_measured(self, rows: Sequence[Row]) -> list[SeriesRow]:
         """Make sure that measurements can be taken, and read them.
 
         Raises:
@@ -174,7 +174,7 @@ class SeriesAnswerer:
         check_measured(self.steps, taken, now)
         return taken
 
-    def read_measured(self, rows: Sequence[Row]) -> list[Measured]:
+    def read_measured(self, rows: Sequence[Row]) -> list[SeriesRow]:
         """Read measurements under their contract; columns that are left out are not there.
 
         Raises:
@@ -183,7 +183,7 @@ class SeriesAnswerer:
         values = self.measured.read_rows(rows)
         read = [self._typed(row, number) for number, row in enumerate(values)]
         return [
-            Measured(
+            SeriesRow(
                 one.moment,
                 one.series,
                 {name: value for name, value in one.values.items() if name in given},
@@ -206,7 +206,7 @@ class SeriesAnswerer:
         kinds = ("integer", "number")
         return frozenset(n for n, field in self.asked.fields.items() if field.type in kinds)
 
-    def _typed(self, values: Values, number: int) -> Measured:
+    def _typed(self, values: Values, number: int) -> SeriesRow:
         at = values[self.time]
         if at is None:
             raise RequestError("expected a time", field=self.time, row=number)
@@ -216,10 +216,10 @@ class SeriesAnswerer:
             if name not in (self.time, self.series)
         }
         series = None if self.series is None else str(values[self.series])
-        return Measured(self.forecasts.kept.grid.moment_of(at), series, kept, number)
+        return SeriesRow(self.forecasts.kept.grid.moment_of(at), series, kept, number)
 
     def _answer(
-        self, steps: Steps, rows: Sequence[Measured], values: Sequence[Values]
+        self, steps: Steps, rows: Sequence[SeriesRow], values: Sequence[Values]
     ) -> list[Answer]:
         seen = self.forecasts.see(steps, rows)
         return self._told(steps, rows, values, seen, self.model(self.encoded(seen), seen))
@@ -227,7 +227,7 @@ class SeriesAnswerer:
     def _told(
         self,
         steps: Steps,
-        rows: Sequence[Measured],
+        rows: Sequence[SeriesRow],
         values: Sequence[Values],
         seen: Seen,
         found: npt.NDArray[np.float64],

@@ -25,7 +25,8 @@ from ratchet.learning.features.windows import View
 from ratchet.learning.relative import RelativeRegressor
 from ratchet.params import (
     AHEAD_PREFIX,
-    SERIES_PREFIX,
+    SERIES_LEVEL,
+    SERIES_SCALE,
     STATIC_PREFIX,
     WINDOW_PREFIX,
     Data,
@@ -127,7 +128,7 @@ def _encoded(forecasts: Forecasts, encoding: Encoding) -> Encoded:
 
 
 def _in_units(model: Any, names: Sequence[str]) -> InUnits:
-    terms = (f"{SERIES_PREFIX}level", f"{SERIES_PREFIX}scale")
+    terms = (SERIES_LEVEL, SERIES_SCALE)
     if type(model) is not RelativeRegressor or (model.level, model.scale) != terms:
         raise NotCompilable(f"{type(model).__name__}: expected a target told by {terms}")
     bounds = None if model.bounds is None else (float(model.bounds[0]), float(model.bounds[1]))
@@ -283,8 +284,9 @@ def _kept(
             )
     derived = [column for column in needed if column.name in held]
     steps = _reach(derived, needed, shown, views, use_case.features.horizon)
+    grid = _grid(context[data.time], data)
     return Kept(
-        grid=_grid(context[data.time], data),
+        grid=grid,
         numbers=[name for name, kind in kinds.items() if kind in _NUMBERS],
         texts=[name for name, kind in kinds.items() if kind not in _NUMBERS],
         required=required,
@@ -296,7 +298,7 @@ def _kept(
         target=target.column,
         above_zero=target.learn == "return",
         several=data.series.id is not None,
-        steps=max(steps, _count(context[data.time], data)),
+        steps=max(steps, _count(context[data.time], grid)),
     )
 
 
@@ -344,9 +346,9 @@ def _grid(times: pd.Series, data: Data) -> Grid:
     raise NotCompilable(f"data.series.frequency: no step of {frequency} can be laid out ahead")
 
 
-def _count(times: pd.Series, data: Data) -> int:
+def _count(times: pd.Series, grid: Grid) -> int:
     """Steps from the first known row to the last."""
-    grid, moments = _grid(times, data), np.unique(microseconds(times))
+    moments = np.unique(microseconds(times))
     if grid.is_open:
         return len(moments)
     last = grid.step(int(moments[-1]))

@@ -78,7 +78,7 @@ def _before(values: Panel) -> Panel:
 
 
 @dataclass(frozen=True)
-class Measured:
+class SeriesRow:
     """A row of a series, typed.
 
     Attributes:
@@ -220,7 +220,7 @@ class Steps:
             return int(self.times[min(max(place, 0), len(self) - 1)])
         return self.kept.grid.moment(self.first + place)
 
-    def take(self, rows: Sequence[Measured]) -> None:
+    def take(self, rows: Sequence[SeriesRow]) -> None:
         """Take rows of steps: new ones, and other values of known ones; order does not matter.
 
         Rows from before the steps that are kept are left out: nothing looks back at them.
@@ -397,7 +397,7 @@ def _with_blank(panel: Panel, more: bool) -> Panel:
     return np.concatenate([panel, _blank(panel[:, :1])], axis=1) if more else panel.copy()
 
 
-def check_measured(steps: Steps, rows: Sequence[Measured], now: int | None) -> None:
+def check_measured(steps: Steps, rows: Sequence[SeriesRow], now: int | None) -> None:
     """Make sure that rows can be taken.
 
     Args:
@@ -434,7 +434,7 @@ def check_measured(steps: Steps, rows: Sequence[Measured], now: int | None) -> N
             raise RequestError(f"expected a number above 0, got {value}", field=target, row=row.row)
 
 
-def _is_measured(row: Measured, target: str) -> bool:
+def _is_measured(row: SeriesRow, target: str) -> bool:
     """Whether a row has the target; otherwise it says what is known ahead."""
     value = row.values.get(target)
     return value is not None and not math.isnan(value)

@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ratchet.compiled.models import Array, Places
 from ratchet.compiled.store import narrow, program
-
-Array = NDArray[Any]
-Places = NDArray[np.intp]
 
 _AT_ONCE = 60_000  # places in trees that are followed at once: what fits a processor's cache
 _MASKS = {16: "u2", 32: "u4", 64: "u8"}  # leaves -> type of as many bits

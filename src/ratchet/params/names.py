@@ -41,6 +41,9 @@ STATIC_PREFIX = "static_"
 SERIES_PREFIX = "series_"
 """How columns start that say in what terms the target of a row is learned."""
 
+SERIES_LEVEL, SERIES_SCALE = f"{SERIES_PREFIX}level", f"{SERIES_PREFIX}scale"
+"""Columns from which, and by which, the target of a row is told."""
+
 COMPUTED = (
     HISTORY_PREFIX,
     WINDOW_PREFIX,

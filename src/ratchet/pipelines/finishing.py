@@ -6,9 +6,9 @@ from typing import Any
 
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
-from ratchet.params import Target
+from ratchet.params import SERIES_LEVEL, SERIES_SCALE, Target
 from ratchet.pipelines.model_input import features_and_target
-from ratchet.pipelines.terms import LEVEL, SCALE, learning_rows
+from ratchet.pipelines.terms import learning_rows
 
 
 def finish(model: Any, held_out: DataFrame, validation: DataFrame, target: Target) -> Any:
@@ -57,9 +57,12 @@ def _in_units(conformal: Any, validation: DataFrame, target: Target) -> Any:
 
     X, y = features_and_target(validation, target)
     relative = RelativeRegressor(
-        estimator=FrozenEstimator(conformal), level=LEVEL, scale=SCALE, bounds=target.bounds
+        estimator=FrozenEstimator(conformal),
+        level=SERIES_LEVEL,
+        scale=SERIES_SCALE,
+        bounds=target.bounds,
     )
-    return relative.fit(X[[*conformal.feature_names_in_, LEVEL, SCALE]], y)
+    return relative.fit(X[[*conformal.feature_names_in_, SERIES_LEVEL, SERIES_SCALE]], y)
 
 
 def unfinished(model: Any, target: Target) -> Any:

@@ -10,10 +10,15 @@ from __future__ import annotations
 from typing import Literal
 
 from ratchet.frames import DataFrame, Series
-from ratchet.params import AHEAD_PREFIX, SERIES_PREFIX, WINDOW_PREFIX, Target
+from ratchet.params import (
+    AHEAD_PREFIX,
+    SERIES_LEVEL,
+    SERIES_PREFIX,
+    SERIES_SCALE,
+    WINDOW_PREFIX,
+    Target,
+)
 from ratchet.pipelines.model_input import features_and_target
-
-LEVEL, SCALE = f"{SERIES_PREFIX}level", f"{SERIES_PREFIX}scale"
 
 Family = Literal["classical", "recurrent"]
 
@@ -36,7 +41,7 @@ def learning_rows(
     X, y = features_and_target(frame, target)
     if not target.is_series:
         return X, y
-    z, names = (y - X[LEVEL]) / X[SCALE], X.columns.str
+    z, names = (y - X[SERIES_LEVEL]) / X[SERIES_SCALE], X.columns.str
     if family == "recurrent":
         return X.loc[:, names.startswith((WINDOW_PREFIX, AHEAD_PREFIX))], z
     # Lags say nearly the same as one another: single precision is too little for linear models.
@@ -50,7 +55,7 @@ def in_units(values: Series, frame: DataFrame) -> Series:
         values: shape (n,), indexed like the frame.
         frame: the rows, with the terms of each.
     """
-    return frame[LEVEL] + frame[SCALE] * values
+    return frame[SERIES_LEVEL] + frame[SERIES_SCALE] * values
 
 
 def series_terms(frame: DataFrame) -> DataFrame:

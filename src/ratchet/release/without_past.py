@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ratchet.compiled.columns import FUNCTIONS
-from ratchet.params import SERIES_PREFIX, TARGET_PREFIX, UseCase, apart
+from ratchet.params import SERIES_LEVEL, SERIES_SCALE, TARGET_PREFIX, UseCase, apart
 from ratchet.preparation.needs import closure
 
 if TYPE_CHECKING:
     from ratchet.release.contents import Contents
 
-LEVEL, SCALE = f"{SERIES_PREFIX}level", f"{SERIES_PREFIX}scale"
 
 _SETTINGS = {"max_iter": 100, "learning_rate": 0.1, "early_stopping": False, "random_state": 0}
 
@@ -71,7 +70,7 @@ def fit_without_past(contents: Contents) -> dict[str, Any]:
     truth = features[f"{TARGET_PREFIX}{target.column}"]
     known = features[truth.notna()]
     encoded = contents.encoder.transform(known)[chosen]
-    told = truth[known.index] / known[SCALE]
+    told = truth[known.index] / known[SERIES_SCALE]
     train, held = known["split"] == "train", known["split"] == "validation"
     model = HistGradientBoostingRegressor(**_SETTINGS).fit(encoded[train], told[train])
     conformal = ConformalRegressor(
@@ -79,6 +78,13 @@ def fit_without_past(contents: Contents) -> dict[str, Any]:
     )
     conformal = conformal.calibrate(model.predict(encoded[held]), told[held])
     relative = RelativeRegressor(
-        estimator=FrozenEstimator(conformal), level=LEVEL, scale=SCALE, bounds=target.bounds
+        estimator=FrozenEstimator(conformal),
+        level=SERIES_LEVEL,
+        scale=SERIES_SCALE,
+        bounds=target.bounds,
     )
-    return {name: relative.fit(encoded.join(known[[LEVEL, SCALE]])[held], truth[known.index][held])}
+    return {
+        name: relative.fit(
+            encoded.join(known[[SERIES_LEVEL, SERIES_SCALE]])[held], truth[known.index][held]
+        )
+    }
