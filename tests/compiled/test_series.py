@@ -257,7 +257,7 @@ def test_a_new_shop_is_answered_once_it_has_a_past(bundles, compiled):
     asked = pd.DataFrame({"day": ["2020-06-01"], "shop": "new"})
 
     answerer.observe(as_rows(later))
-    with pytest.raises(RequestError, match=r"series 'new' is not known; .* load from 2020-05-25"):
+    with pytest.raises(RequestError, match=r"'new' is not known; .* load from 2020-05-25 to 2020"):
         answerer.answer(as_rows(asked))
     answerer.observe(as_rows(new))
     answers = answerer.answer(as_rows(asked))

@@ -307,7 +307,6 @@ class Forecasts:
         self, steps: Steps, row: SeriesRow, place: int, known: npt.NDArray[np.bool_]
     ) -> RequestError:
         """Why a row cannot be answered: a value of its own is missing, or measurements are."""
-        grid = self.kept.grid
         missing: dict[str, tuple[int, int]] = {}
         panels, looks = self.views.shown[~known], self.views.steps[~known]
         for number in dict.fromkeys(panels.tolist()):
@@ -316,7 +315,9 @@ class Forecasts:
                 value = row.values.get(column, 0.0)
                 if value is None or (isinstance(value, float) and np.isnan(value)):
                     return RequestError(
-                        f"a forecast of {grid.text(row.moment)} needs it", field=column, row=row.row
+                        f"a forecast of {steps.text(row.moment)} needs it",
+                        field=column,
+                        row=row.row,
                     )
             last = place - max(int(steps_back.min()), 1)
             begin = place - int(steps_back.max()) - shown.depth
@@ -354,10 +355,9 @@ class Forecasts:
         return gaps
 
     def _told(self, steps: Steps, row: SeriesRow, gaps: Mapping[str, tuple[int, int]]) -> str:
-        grid = self.kept.grid
-        of = f"{grid.text(row.moment)}" + (f" of '{row.series}'" if self.kept.several else "")
+        of = steps.text(row.moment) + (f" of '{row.series}'" if self.kept.several else "")
         known = "" if steps.is_known(row.series) else f"series '{row.series}' is not known; "
-        last = grid.text(steps.moment(len(steps) - 1))
+        last = steps.text(steps.moment(len(steps) - 1))
         if any(low < 0 for low, _ in gaps.values()) and not known:
             return self._too_early(steps, row)
         told = "; ".join(
@@ -375,13 +375,12 @@ class Forecasts:
         )
 
     def _too_early(self, steps: Steps, row: SeriesRow) -> str:
-        grid = self.kept.grid
         return (
-            f"a forecast of {grid.text(row.moment)} would look at steps before "
-            f"{grid.text(steps.moment(0))}, where the past begins that is known"
+            f"a forecast of {steps.text(row.moment)} would look at steps before "
+            f"{steps.text(steps.moment(0))}, where the past begins that is known"
         )
 
     def _text(self, steps: Steps, place: int) -> str:
         if self.kept.grid.is_open and place >= len(steps):
             return "the steps in between"
-        return self.kept.grid.text(steps.moment(max(place, 0)))
+        return steps.text(steps.moment(max(place, 0)))

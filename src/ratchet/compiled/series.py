@@ -236,7 +236,7 @@ class SeriesAnswerer:
         """Answers of some rows of one time."""
         grid = self.forecasts.kept.grid
         moment = rows[0].moment
-        text = grid.text(moment, day_only=steps.whole_days and grid.is_midnight(moment))
+        text = steps.text(moment)
         return [
             Answer(
                 key=f"{row.series if self.series else self.column}@{text}",

@@ -220,6 +220,11 @@ class Steps:
             return int(self.times[min(max(place, 0), len(self) - 1)])
         return self.kept.grid.moment(self.first + place)
 
+    def text(self, moment: int) -> str:
+        """A moment as keys of rows write it: the day alone, where all steps are days."""
+        grid = self.kept.grid
+        return grid.text(moment, day_only=self.whole_days and grid.is_midnight(moment))
+
     def take(self, rows: Sequence[SeriesRow]) -> None:
         """Take rows of steps: new ones, and other values of known ones; order does not matter.
 
@@ -419,14 +424,14 @@ def check_measured(steps: Steps, rows: Sequence[SeriesRow], now: int | None) -> 
         known = _is_measured(row, target)
         if known and now is not None and row.moment > now:
             raise RequestError(
-                f"{grid.text(row.moment)} is still to come: '{target}' cannot be known yet",
+                f"{steps.text(row.moment)} is still to come: '{target}' cannot be known yet",
                 field=target,
                 row=row.row,
             )
         if not known and at > last:
             raise RequestError(
-                f"{grid.text(row.moment)} lies more than {steps.kept.steps} steps after "
-                f"{grid.text(steps.moment(len(steps) - 1))}, the last one with a row",
+                f"{steps.text(row.moment)} lies more than {steps.kept.steps} steps after "
+                f"{steps.text(steps.moment(len(steps) - 1))}, the last one with a row",
                 row=row.row,
             )
         value = row.values.get(target)
@@ -444,8 +449,8 @@ def off_grid(steps: Steps, moment: int) -> str:
     """Why a moment is no step."""
     grid = steps.kept.grid
     if grid.times is not None and moment > grid.times[-1]:
-        return f"{grid.text(moment)} is after {grid.text(int(grid.times[-1]))}, the last step"
+        return f"{steps.text(moment)} is after {steps.text(int(grid.times[-1]))}, the last step"
     return (
-        f"{grid.text(moment)} is no step of {grid.name} from "
-        f"{grid.text(steps.moment(len(steps) - 1))} on"
+        f"{steps.text(moment)} is no step of {grid.name} from "
+        f"{steps.text(steps.moment(len(steps) - 1))} on"
     )
