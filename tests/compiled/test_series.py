@@ -286,10 +286,11 @@ def test_without_a_past_the_row_itself_is_answered(bundles, compiled):
         assert answer.basis.startswith("the row itself, without a past: ")
 
 
-def test_a_number_that_models_cannot_hold_is_refused(bundles, tmp_path):
-    settings = parameters()
-    settings["data"]["columns"]["warmth"] = {"type": "number", "nullable": True}
-    answerer = compile_bundle(made(settings, hours(360), tmp_path / "unbounded"))
+def test_a_number_that_models_cannot_hold_is_refused(compiled):
+    answerer = compiled("hours")
+    fields = answerer.asked.fields
+    unbounded = fields | {"warmth": replace(fields["warmth"], low=None, high=None)}
+    answerer = replace(answerer, asked=replace(answerer.asked, fields=unbounded))
 
     for ask in (answerer, answerer.without_past()):
         with pytest.raises(RequestError, match="the largest that models hold") as caught:
