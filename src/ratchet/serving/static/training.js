@@ -33,7 +33,7 @@ function follow(job) {
     byId("best").textContent = number(best);
     byId("left").textContent = time(left);
     const named = Object.entries(params).sort().map(([name, value]) => `${name} ${value}`);
-    byId("last").textContent = named.join(", ") || "–";
+    if (named.length) byId("last").textContent = named.join(", "); // a rung of halving names none
     const now = Math.floor((10 * done) / total);
     if (now > tenth && done > 0) say(`${done} of ${total} trials, best loss ${number(best)}`);
     tenth = Math.max(now, tenth);
