@@ -334,13 +334,3 @@ def test_truth_that_cannot_be_one_is_refused(films, row, field, told):
         read_truth(row, films.use_case.targets, 3)
 
     assert (caught.value.field, caught.value.row) == (field, 3)
-
-
-def test_the_writer_loads_nothing_heavy(tmp_path):
-    heavy = ("pandas", "sklearn", "scipy", "mlflow", "kedro", "tensorflow", "pandera", "skops")
-    code = "import sys, ratchet.serving.writer, ratchet.serving.log, ratchet.serving.watcher\n"
-    code += f"print([name for name in {heavy} if name in sys.modules])"
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.strip() == "[]"

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,33 @@ import uvicorn
 from ratchet.serving.protocol import protocol
 from ratchet.serving.settings import Limits
 
-HEAVY = ("pandas", "sklearn", "scipy", "skops", "pandera", "mlflow", "kedro", "xgboost", "keras")
+HEAVY = (
+    "pandas",
+    "tensorflow",
+    "sklearn",
+    "scipy",
+    "skops",
+    "pandera",
+    "mlflow",
+    "kedro",
+    "xgboost",
+    "keras",
+)
 
 
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+def free_ports() -> int:
+    """The first of two ports that follow each other."""
+    while True:
+        first = free_port()
+        with suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", first + 1))
+            return first
 
 
 @contextmanager
@@ -154,13 +174,15 @@ def test_the_process_serves_until_a_signal_comes(tmp_path):
         httpx.get(f"{base}/health/live", timeout=1)
 
 
-def test_a_port_that_is_taken_is_named(tmp_path):
+@pytest.mark.parametrize("name", ["port", "metrics_port"])
+def test_a_port_that_is_taken_is_named(tmp_path, name):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
+        given = json.dumps({"port": free_port(), name: port})
         done = subprocess.run(
-            [sys.executable, "-m", "ratchet.serving", "--settings", f'{{"port": {port}}}'],
+            [sys.executable, "-m", "ratchet.serving", "--settings", given],
             capture_output=True,
             text=True,
             cwd=tmp_path,
@@ -174,7 +196,7 @@ def test_a_port_that_is_taken_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_workers_share_a_port_and_one_that_is_killed_comes_back(tmp_path):
-    metrics = free_port()
+    metrics = free_ports()
     ready = ("serves at", "serves at")
     with started(*ready, state=str(tmp_path), workers=2, metrics_port=metrics) as (process, port):
         base = f"http://127.0.0.1:{port}"

@@ -38,7 +38,7 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C, as the first process or as a worker of it.
 
     Raises:
-        ConfigError: the port is taken, or others could reach it without a key.
+        ConfigError: a port is taken, or others could reach it without a key.
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -46,7 +46,10 @@ def serve(settings: Settings) -> None:
     if place := os.environ.pop(WORKER, None):
         number, descriptor = map(int, place.split(":"))
         _run_worker(settings, socket.socket(fileno=descriptor), number)
-    elif settings.workers == 1:
+        return
+    for port in settings.metrics_ports:  # told now, and not by the end of each worker
+        _open_port(settings.metrics_host, port, "kedro ratchet serve --metrics-port").close()
+    if settings.workers == 1:
         _run_worker(settings, listen(settings), 0)
     else:
         _Workers(settings).run()
@@ -120,19 +123,23 @@ def listen(settings: Settings, *, shared: bool = False) -> socket.socket:
     Raises:
         ConfigError: it cannot be opened.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    way = "kedro ratchet serve --port, or make serve SERVE_PORT=..."
+    return _open_port(settings.host, settings.port, way, shared=shared)
+
+
+def _open_port(host: str, port: int, way: str, *, shared: bool = False) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); choose another "
-            f"port: kedro ratchet serve --port, or make serve SERVE_PORT=..."
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another port: {way}"
         ) from None
     return listener
 
