@@ -14,6 +14,7 @@ import pytest
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import check_golden, compile_bundle
 from ratchet.compiled.series import SeriesAnswerer
+from ratchet.compiled.steps import Steps
 from ratchet.compiled.store import dumps, loads
 from ratchet.learning.classical import build
 from ratchet.params import UseCase
@@ -265,6 +266,19 @@ def test_a_new_shop_is_answered_once_it_has_a_past(bundles, compiled):
     expect(bundles("shops"), pd.concat([later, new, asked]), answers)
 
 
+def test_many_new_shops_are_taken_at_once(compiled):
+    """One by one, 10,000 names would copy all panels 10,000 times, which takes minutes."""
+    answerer = compiled("shops")
+    row = as_rows(days(141)[-1:])[0]
+    [name] = [column for column in (answerer.series,) if column]
+
+    answerer.observe([{**row, name: f"<b>{number}"} for number in range(3_000)])
+
+    assert answerer.steps.given.shape[1] == len(answerer.steps.names) + 1
+    assert answerer.steps.series("<b>2999") == len(answerer.steps.names) - 1
+    assert answerer.steps.given[-1, answerer.steps.series("<b>7")]
+
+
 def test_without_a_past_the_row_itself_is_answered(bundles, compiled):
     bundle, answerer = bundles("hours"), compiled("hours")
     second = answerer.without_past()
@@ -417,6 +431,19 @@ def test_measurements_after_a_long_time_are_enough(bundles, compiled):
 
     expect(bundles("hours"), pd.concat([rows[:58], asked, ahead]), answers)
     assert len(answerer.steps) < 2 * answerer.forecasts.kept.steps
+
+
+def test_a_measurement_from_long_ago_changes_nothing(compiled, monkeypatch):
+    """There is no step from which on anything would have to be computed anew."""
+    answerer = compiled("hours")
+    row = as_rows(hours(400)[360:361])[0]
+    answerer.observe([row])
+    before = answerer.steps.shown.copy()
+    monkeypatch.setattr(Steps, "refresh", lambda *_: pytest.fail("nothing is new"))
+
+    answerer.observe([{**row, "at": f"{year}-01-01T00:00:00"} for year in (1950, 2001)])
+
+    np.testing.assert_array_equal(answerer.steps.shown, before)
 
 
 def test_old_steps_are_forgotten(bundles, compiled):

@@ -134,6 +134,25 @@ def test_what_a_version_cannot_take_is_left_out(bundle, tmp_path, caplog):
     assert known[1] != known[1]
 
 
+def test_one_on_which_a_version_fails_keeps_no_other_from_it(caplog):
+    seen: list[dict[str, Any]] = []
+
+    class Failing:
+        def answer(self, rows: Sequence[Any]) -> list[Any]:
+            return []
+
+        def observe(self, rows: Sequence[Any]) -> None:
+            if any(row["load"] in (7, 8, 3_000) for row in rows):
+                raise ValueError("cannot reshape")
+            seen.extend(rows)
+
+    rows = [{"load": number} for number in range(5_000)]
+    take(Failing(), rows)
+
+    assert seen == [row for row in rows if row["load"] not in (7, 8, 3_000)]  # in their order
+    assert caplog.text.count("a measurement is left out") == 3
+
+
 def test_series_are_told_apart_by_name(tmp_path):
     bundle = made(shops(), days(140), tmp_path / "shops")
     place = Place(tmp_path, [replace(serving_of(bundle), name="power")])

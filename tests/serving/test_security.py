@@ -169,6 +169,7 @@ def test_a_page_from_elsewhere_does_not_get_in_by_another_name(stand, film, host
         ("http://127.0.0.1:8000", 200),
         ("http://evil.example", 403),
         ("null", 403),
+        ("http://[", 403),  # which no URL can be
         ("http://127.0.0.1:9999", 403),
     ],
 )

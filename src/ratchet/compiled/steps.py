@@ -232,8 +232,9 @@ class Steps:
         """
         if not rows:
             return
-        for name in dict.fromkeys(row.series for row in rows if not self.is_known(row.series)):
-            self._add_series(str(name))
+        new = dict.fromkeys(str(row.series) for row in rows if not self.is_known(row.series))
+        if new:
+            self._add_series([*new])
         dirty = len(self)
         if self.kept.grid.is_open:
             for moment in sorted({row.moment for row in rows}):
@@ -256,17 +257,18 @@ class Steps:
             for column in self.raw.keys() & row.values.keys():
                 self.raw[column][at, series] = row.values[column]
             dirty = min(dirty, at)
-        self.refresh(dirty)
+        if dirty < len(self):
+            self.refresh(dirty)
         if len(self) > 2 * self.kept.steps:
             self._drop(len(self) - self.kept.steps)
 
-    def _add_series(self, name: str) -> None:
-        """A series more, which so far has no row."""
-        self._places[name] = len(self.names)
-        self.names.append(name)
+    def _add_series(self, names: Sequence[str]) -> None:
+        """More series, which so far have no row; at once, for every panel is copied."""
+        self._places |= {name: place for place, name in enumerate(names, len(self.names))}
+        self.names += names
 
         def wider(panel: Panel) -> Panel:
-            return np.concatenate([panel, panel[..., -1:]], axis=-1)
+            return np.concatenate([panel, np.repeat(panel[..., -1:], len(names), axis=-1)], axis=-1)
 
         self.given, self.shown, self.begun = map(wider, (self.given, self.shown, self.begun))
         for part in (self.raw, self.laid, self.held):

@@ -49,6 +49,10 @@ _PLACE = re.compile(r"^row \d+(, field '[^']*')?: ")
 """What a message begins with that says itself where it is; numbers there count within a chunk."""
 
 
+_MOST_FIELDS = 100
+"""Fields of a body that are told to be wrong; of more the first ones say enough."""
+
+
 class FieldProblem(BaseModel):
     """What is wrong with one field."""
 
@@ -142,10 +146,11 @@ def of_validation(
         row: number of the row, of many.
         known: the fields that there are, for a hint where one is misspelt.
     """
-    found = [_field(problem, row, known) for problem in error.errors()]
+    problems = error.errors()
+    found = [_field(problem, row, known) for problem in problems[:_MOST_FIELDS]]
     first = found[0]
     detail = f"{first.field}: {first.message}" if first.field else first.message
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return Problem(422, "invalid-rows", f"{detail}{more}", errors=found)
 
 

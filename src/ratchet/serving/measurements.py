@@ -107,16 +107,24 @@ class StoredMeasurements:
 def take(answerer: Answerer | SlowAnswerer, rows: Sequence[Row]) -> None:
     """Let a version take measurements; those that it cannot take are left out and told.
 
-    They were right when they were handed in, by the contract of another version.
+    They were right when they were handed in, by the contract of another version. Nor may one on
+    which a version fails keep it from all others, now and after every start. Where it is to be
+    found is not always told, so that the rows are halved until it stands alone.
     """
-    left = [rows]
-    while left:
-        some = left.pop()
+    waiting = [rows]
+    while waiting:
+        part = waiting.pop()
         try:
-            answerer.observe(some)
-        except RequestError as error:
-            LOGGER.warning("a measurement is left out: %s: %s", some[error.row], error)
-            left += [some[error.row + 1 :], some[: error.row]]
+            answerer.observe(part)
+        except Exception as error:
+            if len(part) > 1:
+                half = len(part) // 2
+                waiting += [part[half:], part[:half]]
+            else:
+                known = isinstance(error, RequestError)
+                LOGGER.warning(
+                    "a measurement is left out: %s: %s", part[0], error, exc_info=not known
+                )
 
 
 def measurements_of(rows: Sequence[Row], use_case: UseCase) -> list[Measurement]:

@@ -175,7 +175,7 @@ class Guard:
                 "have to be in the setting allowed_hosts",
             )
         origin = headers.get("origin")
-        if method in _SAFE or origin is None or urlsplit(origin).netloc == host:
+        if method in _SAFE or origin is None or _place(origin) == host:
             return
         raise Problem(403, "not-allowed", "pages of other sites may not ask the service")
 
@@ -191,6 +191,14 @@ def token_of(headers: Headers) -> str | None:
     if kind.lower() == "bearer" and token.strip():
         return token.strip()
     return headers.get("x-api-key") or None
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of a page; ``None`` where the header holds no URL."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:

@@ -77,6 +77,14 @@ def test_what_cannot_be_searched_is_told_by_field(workshop, wanted, field, told)
     assert told in problem["message"]
 
 
+def test_of_very_many_fields_the_first_wrong_ones_are_told(workshop):
+    response = workshop.post("/train-advanced", {f"field {n}": 0 for n in range(3_000)})
+
+    assert response.status_code == 422
+    assert len(response.json()["errors"]) == 100
+    assert "(and 2999 more)" in response.json()["detail"]
+
+
 def test_an_unknown_use_case_is_a_404_that_names_the_others(workshop):
     response = workshop.post("/train-advanced", {"use_case": "weather"})
 

@@ -35,6 +35,7 @@ router = APIRouter(
 _NUMBERS = ("n_trials", "lookback", "horizon")
 _WORDS = ("mode", "optimization_strategy", "use_case")
 _SHOWN = 20
+_DIGITS = 18
 MEDALS = {1: ("gold", "1st"), 2: ("silver", "2nd"), 3: ("bronze", "3rd")}
 """Place -> its medal, and the same in letters."""
 
@@ -72,10 +73,15 @@ def _values(form: Mapping[str, list[str]]) -> dict[str, Any]:
     values: dict[str, Any] = {name: first(form, name) for name in _WORDS if name in form}
     for name in _NUMBERS:
         text = first(form, name)
-        values[name] = int(text) if text.isascii() and text.isdecimal() else text
-    chosen = [int(each) for each in form.get("model_ids", []) if each.isdecimal()]
+        values[name] = int(text) if _is_number(text) else text
+    chosen = [int(each) for each in form.get("model_ids", []) if _is_number(each)]
     values["model_ids"] = None if len(chosen) == len(architectures()) else chosen
     return values
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a whole number, and none that takes long to read."""
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS
 
 
 async def _page(
