@@ -95,7 +95,7 @@ def test_a_bad_field_of_a_film_is_named(stand, change, field):
         ({"minute": "117"}, "expected a valid number, got '117'"),
         (
             {"genres": "Drama"},
-            """expected a list of text, such as ["Drama", "Crime"], got 'Drama'""",
+            "expected a list, in brackets, got 'Drama'",
         ),
         ({"date": "08.06.1984"}, "such as 2012-06-08, got '08.06.1984'"),
     ],

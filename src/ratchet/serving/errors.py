@@ -170,10 +170,11 @@ def _message(problem: Mapping[str, Any], place: Sequence[str], known: Sequence[s
         near = difflib.get_close_matches(place[-1], known, n=1) if place else []
         return "there is no such field" + (f"; is '{near[0]}' meant?" if near else "")
     if kind == "list_type" and isinstance(given, str):
-        return f'expected a list of text, such as ["Drama", "Crime"], got {shown(given)}'
+        return f"expected a list, in brackets, got {shown(given)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be", "expected", 1)
-    return f"{message}, got {shown(given)}" if place and not isinstance(given, dict) else message
+    is_plain = given is None or isinstance(given, str | int | float)
+    return f"{message}, got {shown(given)}" if place and is_plain else message
 
 
 def add_handlers(app: FastAPI) -> None:

@@ -7,6 +7,7 @@ look at the same page.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ DAYS_OF_ANSWERS, DAYS_OF_TRUTH = 7, 30
 DECISIONS = 12
 _KEPT_SECONDS = 5.0
 _DRIFTED = 6
+_RUN = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -241,4 +243,10 @@ def _decisions(connection: sa.Connection) -> list[dict[str, Any]]:
         .order_by(LEDGER.c.at.desc(), LEDGER.c.seq.desc())
         .limit(DECISIONS)
     )
-    return [dict(row) for row in connection.execute(query).mappings()]
+    found = connection.execute(query).mappings()
+    return [{**row, "actor": _who(row["actor"])} for row in found]
+
+
+def _who(actor: str) -> str:
+    """Who decided; of a run as long a part of its id in MLflow as tells it from others."""
+    return f"run {actor[:8]}" if _RUN.fullmatch(actor) else actor

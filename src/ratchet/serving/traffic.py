@@ -20,6 +20,7 @@ SECONDS = 10.0
 
 _KEPT = 361  # looks of an hour
 _PREDICT = "/predict"
+_HEALTH = "/health"
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class Traffic:
         statuses = {"2": 0.0, "4": 0.0, "5": 0.0}
         for one in _samples(self._metrics.requests, "_total"):
             kind = one.labels["status"][:1]
+            if kind == "5" and one.labels["route"].startswith(_HEALTH):
+                continue  # "not ready" is an answer, which a probe repeats every few seconds
             statuses[kind] = statuses.get(kind, 0.0) + one.value
         buckets: dict[float, float] = {}
         for one in _samples(self._metrics.seconds, "_bucket"):

@@ -95,7 +95,7 @@ def test_decisions_come_newest_first(url, tmp_path):
             version=str(number),
             champion="0",
             previous=None,
-            actor="ann",
+            actor=("feee9352c8f449118ff214c673778ed6", "ann")[number],
             reason="because",
             details={},
             expect=number,
@@ -104,6 +104,7 @@ def test_decisions_come_newest_first(url, tmp_path):
     found = Overview(url, tmp_path).read(["films"])
 
     assert [each["event"] for each in found.decisions] == ["hold", "promote"]
+    assert [each["actor"] for each in found.decisions] == ["ann", "run feee9352"]
     engine.dispose()
 
 

@@ -47,6 +47,16 @@ def test_rates_and_errors_are_those_between_two_looks(counted):
     assert traffic.whole().rate == pytest.approx(1.1)
 
 
+def test_a_probe_that_is_told_to_wait_is_no_failure(counted):
+    traffic, ask, wait = counted
+    ask(0.001, "503", route="/health/ready")
+    ask(0.001, "200", route="/health/ready")
+    ask(0.001, "500")
+    wait(10)
+
+    assert traffic.whole().failed == 1
+
+
 def test_latency_is_that_of_predictions_alone(counted):
     traffic, ask, wait = counted
     for _ in range(99):
