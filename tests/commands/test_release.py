@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from ratchet.commands import COMMANDS, ratchet
 from ratchet.params import Release, Target
 from ratchet.release.registry import Registry, RegistryError
+from ratchet.serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -337,32 +338,48 @@ def test_without_a_way_back_on_request_only(registry):
     assert output.endswith("the way back is version 1\n")
 
 
-def shadowed(registry, n_days=30):
-    """Answers of the champion and of version 4 in its shadow, which errs half as much."""
+def beside(registry, arm, n_days=30):
+    """Answers of the champion and of version 4 beside it, which errs half as much."""
     from ratchet.monitoring.prediction_log import PredictionLog
 
     log, random = PredictionLog(registry.ledger.engine), np.random.default_rng(0)
     for day in range(n_days):
         truth = pd.Series(random.normal(5, 1, 8), [f"{day}-{i}" for i in range(8)])
-        for version, arm, error in (("2", "champion", 1.0), ("4", "shadow", 0.5)):
+        for version, as_what, error in (("2", "champion", 1.0), ("4", arm, 0.5)):
             rows = pd.DataFrame({"prediction": truth + random.normal(0, error, 8)})
             log.write(
                 *("films", version, {"rating": rows}),
-                **{"arm": arm, "source": "service", "at": NOON + timedelta(days=day)},
+                **{"arm": as_what, "source": "service", "at": NOON + timedelta(days=day)},
                 latency_ms=3.0,
             )
         log.join_truth("films", "rating", truth, NOON + timedelta(days=day + 1))
 
 
-def test_a_trial_says_whether_the_challenger_is_better(registry, monkeypatch):
+@pytest.fixture
+def rated(monkeypatch):
+    """Films whose rating decides."""
     two = {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}}
     rating = {"column": "rating", "task": "regression", "candidates": two}
     known = SimpleNamespace(
         targets={"rating": Target(**rating)}, release=Release(target="rating", metric="rmse")
     )
     monkeypatch.setattr("ratchet.commands.trial.read_use_cases", lambda _: {"films": known})
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.5, "better"), (0.1, "undecided")])
+def test_a_split_is_held_to_its_share_of_the_settings(registry, rated, monkeypatch, share, verdict):
+    settings = Settings(split={"films": share})
+    monkeypatch.setattr("ratchet.commands.trial.settings_here", lambda _: settings)
+    beside(registry, "challenger")
+
+    found = json.loads(type_in("trial", "-u", "films", "--json").output)
+
+    assert (found["kind"], found["verdict"]) == ("split", verdict)
+
+
+def test_a_trial_says_whether_the_challenger_is_better(registry, rated):
     assert "no challenger has answered beside version 2" in told("trial", "-u", "films")
-    shadowed(registry)
+    beside(registry, "shadow")
 
     first, second, *_ = type_in("trial", "-u", "films").output.splitlines()
     found = json.loads(type_in("trial", "-u", "films", "--planned", "30", "--json").output)
