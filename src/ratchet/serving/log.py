@@ -143,7 +143,7 @@ class JournaledLog:
         """Write down that a version has failed on rows; where that cannot be, only say so."""
         key = str(rows[0].get(serving.use_case.data.key) or "") if rows else ""
         now = datetime.now(UTC)
-        head = (serving.name, serving.version, arm, request, now, 0.0)
+        head = (serving.name, serving.version, arm, request, now, math.nan)
         try:
             self.append(Entry(*head, error=why, row_key=key))
         except QueueFullError as error:

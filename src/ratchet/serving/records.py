@@ -28,7 +28,7 @@ class Entry:
         arm: for what it answered: ``champion``, ``shadow`` or ``challenger``.
         request: tells requests for the same row apart.
         at: when, with time zone.
-        latency_ms: how long it took, in milliseconds.
+        latency_ms: how long it took, in milliseconds; NaN of what has failed.
         answers: of all rows of the request.
         error: why there are no answers.
         row_key: the row that got none, where it is known.
