@@ -249,3 +249,10 @@ def test_an_hour_that_comes_twice_is_no_row_that_comes_twice():
     assert [values["at"].utcoffset().total_seconds() / 3_600 for values in read] == [2, 1]
     with pytest.raises(RequestError, match="row 2: expected no two rows of one 'at', row 1 has"):
         contract.read_rows([{"at": summer}, {"at": winter}, {"at": "2024-10-27T01:30Z"}])
+
+
+def test_all_wrong_fields_of_a_row_are_told_at_once():
+    with pytest.raises(RequestError, match="unknown field 'y'") as found:
+        CONTRACTS["integer"].read_row({"y": 1, "x": "long"}, 3)
+
+    assert [(each.row, each.field) for each in found.value.others] == [(3, "key"), (3, "x")]

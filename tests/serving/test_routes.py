@@ -427,3 +427,24 @@ def test_the_shipped_list_is_where_the_package_says() -> None:
     from ratchet.serving.routes.home import ARCHITECTURES
 
     assert (Path(__file__).parents[2] / "src" / "ratchet" / ARCHITECTURES).is_file()
+
+
+def test_all_that_is_wrong_with_a_row_is_told_at_once(stand, film):
+    from ratchet.compiled.answers import RequestError
+
+    def refuse(rows):
+        first, second = (
+            RequestError(f"row 0, field '{x}': {x}!", field=x) for x in ("year", "film")
+        )
+        first.others = [second]
+        raise first
+
+    stand.films.answer = refuse
+
+    told = stand.post("/predict/films", film).json()
+
+    assert told["detail"] == "row 0, year: year! (and 1 more)"
+    assert [(each["field"], each["message"]) for each in told["errors"]] == [
+        ("year", "year!"),
+        ("film", "film!"),
+    ]

@@ -66,6 +66,9 @@ class RequestError(UserError):
         row: number of the row in the request, from 0.
         kind: ``invalid`` values will always be wrong; a ``conflict`` may be resolved, such as
             measurements that are still missing.
+
+    Attributes:
+        others: what else is wrong with the row.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class RequestError(UserError):
         self.field = field
         self.row = row
         self.kind = kind
+        self.others: Sequence[RequestError] = ()
 
 
 class Answerer(Protocol):

@@ -42,6 +42,7 @@ _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2})?")
 _NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _TRUTHS = {"true": 1, "false": 0}
 _SHOWN = 60
+_TOLD = 20  # wrong fields of one row
 
 
 class _UnfitError(ValueError):
@@ -291,22 +292,26 @@ class Contract:
             number: place of the row in the request, from 0.
 
         Raises:
-            RequestError: names the row and the field, and says what was expected.
+            RequestError: names the row and the field, and says what was expected; ``others`` says
+                the same of the other fields that are wrong.
         """
         if not row.keys() <= self.fields.keys():
-            raise self._unknown(next(name for name in row if name not in self.fields), number)
-        values: Values = {}
+            raise self._all_wrong(row, number)
+        try:
+            return {name: _value(name, field, row, number) for name, field in self._fields}
+        except RequestError:
+            raise self._all_wrong(row, number) from None
+
+    def _all_wrong(self, row: Row, number: int) -> RequestError:
+        """The first thing that is wrong with a row, with all others."""
+        wrong = [self._unknown(name, number) for name in row if name not in self.fields][:_TOLD]
         for name, field in self._fields:
-            given = row.get(name)
             try:
-                value = None if given is None else field.read(given)
-            except ValueError as error:
-                raise _refused(name, field, given, number, str(error)) from None
-            if value is None and field.required:
-                why = "it cannot be empty" if name in row else "it is missing"
-                raise _refused(name, field, None, number, why)
-            values[name] = value
-        return values
+                _value(name, field, row, number)
+            except RequestError as error:
+                wrong.append(error)
+        wrong[0].others = wrong[1:_TOLD]
+        return wrong[0]
 
     def not_given(self, values: Values) -> list[str]:
         """Fields that a model looks at and the row does not have."""
@@ -376,6 +381,19 @@ def _field(column: Column, *, required: bool, seen: bool) -> Field:
         dayfirst=column.dayfirst,
         timezone=column.timezone,
     )
+
+
+def _value(name: str, field: Field, row: Row, number: int) -> Any:
+    """Read one field of a row."""
+    given = row.get(name)
+    try:
+        value = None if given is None else field.read(given)
+    except ValueError as error:
+        raise _refused(name, field, given, number, str(error)) from None
+    if value is None and field.required:
+        why = "it cannot be empty" if name in row else "it is missing"
+        raise _refused(name, field, None, number, why)
+    return value
 
 
 def _refused(name: str, field: Field, given: Any, number: int, why: str) -> RequestError:

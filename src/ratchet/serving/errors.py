@@ -124,14 +124,23 @@ def of_row(error: RequestError, names: Mapping[str, str] | None = None, first: i
         names: column -> how the request called it.
         first: number of the row that the error counts from.
     """
-    name = (names or {}).get(error.field or "", error.field)
+    all_found = [_of_field(each, names or {}, first) for each in (error, *error.others)]
+    found = all_found[0]
+    place = f"row {found.row}" + (f", {found.field}" if found.field else "")
+    status, kind = (409, "conflict") if error.kind == "conflict" else (422, "invalid-rows")
+    return Problem(status, kind, f"{place}: {found.message}{_more(all_found)}", errors=all_found)
+
+
+def _of_field(error: RequestError, names: Mapping[str, str], first: int) -> FieldProblem:
+    name = names.get(error.field or "", error.field)
     message = _PLACE.sub("", str(error))
     if error.field and name and name != error.field:
         message = message.replace(f"'{error.field}'", f"'{name}'")
-    found = FieldProblem(row=first + error.row, field=name, message=message)
-    place = f"row {found.row}" + (f", {name}" if name else "")
-    status, kind = (409, "conflict") if error.kind == "conflict" else (422, "invalid-rows")
-    return Problem(status, kind, f"{place}: {message}", errors=[found])
+    return FieldProblem(row=first + error.row, field=name, message=message)
+
+
+def _more(found: Sequence[FieldProblem]) -> str:
+    return f" (and {len(found) - 1} more)" if len(found) > 1 else ""
 
 
 def of_validation(
