@@ -1,6 +1,7 @@
 """The log of the service: nothing that was sent is lost, nothing is written twice."""
 
 import asyncio
+import errno
 import math
 import os
 import signal
@@ -226,6 +227,32 @@ def test_while_the_database_is_locked_answers_go_on_until_too_many_wait(tmp_path
     asyncio.run(serve())
 
     assert {"first", "second", "last"} <= set(logged(url)["request"])
+
+
+def test_on_a_full_disk_the_file_that_is_written_goes(tmp_path, url, monkeypatch):
+    """On a small disk nothing else may be there to make room."""
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def serve():
+        async with running(tmp_path, url) as log:
+            log.append(entry("first"))
+            await until(lambda: log.waiting == 0)
+            [full] = (tmp_path / "journal").glob("*.jsonl")
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "write", fail)
+                for _ in range(3):
+                    with pytest.raises(QueueFullError, match="cannot be written"):
+                        log.append(entry("refused"))
+            await until(lambda: not full.exists())
+            assert len(list((tmp_path / "journal").glob("*.jsonl"))) == 1
+            log.append(entry("second"))
+            await until(lambda: log.waiting == 0)
+
+    asyncio.run(serve())
+
+    assert set(logged(url)["request"]) == {"first", "second"}
 
 
 def test_a_line_that_is_damaged_is_counted_and_the_others_are_written(tmp_path, url):

@@ -7,6 +7,7 @@ the service tells the rest.
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -21,6 +22,9 @@ from starlette.responses import Response
 
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.fields import shown
+from ratchet.errors import DatabaseError
+
+LOGGER = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -201,7 +205,14 @@ def add_handlers(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return of_validation(error).response(request_id(request.scope))
 
+    async def database(request: Request, error: Exception) -> Response:
+        found = request_id(request.scope)
+        LOGGER.error("Request %s: the database cannot be used: %s", found, error)
+        told = "the database cannot be used at present; try again later"
+        return Problem(503, "busy", told, headers={"retry-after": "5"}).response(found)
+
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(DatabaseError, database)
     app.add_exception_handler(RequestError, row)
     app.add_exception_handler(RequestValidationError, validation)
 

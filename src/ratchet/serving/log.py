@@ -166,8 +166,19 @@ class JournaledLog:
             self._journal.append(as_line(entry), entry.rows)
         except LogFullError as error:
             self._error = str(error)
+            self._make_room(self._journal)
             raise QueueFullError(str(error)) from error
         self._sizes[self._journal.place.segment] = self._journal.place
+
+    def _make_room(self, journal: Journal) -> None:
+        """Have the file removed whose answers are all in the database.
+
+        The disk may be full of nothing else, and the writer leaves the last file alone.
+        """
+        if journal.place.size and not self.waiting:
+            with suppress(OSError):
+                journal.start_segment()
+                self._sizes[journal.place.segment] = journal.place
 
     @property
     def waiting(self) -> int:

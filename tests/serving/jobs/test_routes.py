@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from unittest.mock import Mock
 
 import pytest
+import sqlalchemy as sa
 
 
 def events(text: str) -> list[dict[str, str]]:
@@ -83,6 +85,23 @@ def test_of_very_many_fields_the_first_wrong_ones_are_told(workshop):
     assert response.status_code == 422
     assert len(response.json()["errors"]) == 100
     assert "(and 2999 more)" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/jobs"), ("GET", "/jobs/a"), ("DELETE", "/jobs/a"), ("GET", "/advanced-training")],
+)
+def test_while_the_database_is_locked_a_client_is_told_to_come_again(
+    workshop, monkeypatch, method, path
+):
+    locked = sa.exc.OperationalError("SELECT", {}, Exception("database is locked"))
+    monkeypatch.setattr(sa.Engine, "begin", Mock(side_effect=locked))
+
+    response = workshop.ask(method, path)
+
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "5"
+    assert "locked" not in response.text
 
 
 def test_an_unknown_use_case_is_a_404_that_names_the_others(workshop):

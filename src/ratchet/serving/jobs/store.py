@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from ratchet.database import connect
-from ratchet.errors import UserError
+from ratchet.errors import DatabaseError, UserError
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 ENDED: tuple[State, ...] = ("completed", "failed", "cancelled")
@@ -83,6 +84,7 @@ class JobRow:
 class JobStore:
     """Jobs in a database; the table is made when it is first used.
 
+    By any method a ``DatabaseError`` is raised where the database cannot be reached or is locked.
     Every change of state is one statement that names the state it starts from, so that of two
     processes which try one succeeds.
 
@@ -208,14 +210,20 @@ class JobStore:
         columns = [JOBS.c[name] for name in names]
         query = sa.select(*columns).where(condition).order_by(JOBS.c.seq.desc()).limit(most)
         with self._begin() as connection:
-            return [_row(found) for found in connection.execute(query).mappings()]
+            return [_row(dict(found)) for found in connection.execute(query).mappings()]
 
-    def _begin(self) -> Any:
-        if not self._made:
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        """A transaction, in a database that has the table."""
+        try:
+            if not self._made:
+                with self._engine.begin() as connection:
+                    connection.execute(sa.schema.CreateTable(JOBS, if_not_exists=True))
+                self._made = True
             with self._engine.begin() as connection:
-                connection.execute(sa.schema.CreateTable(JOBS, if_not_exists=True))
-            self._made = True
-        return self._engine.begin()
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise DatabaseError(f"the jobs cannot be read or written: {error.orig}") from error
 
 
 def _row(found: Mapping[str, Any]) -> JobRow:
