@@ -35,11 +35,16 @@ print(json.dumps(sorted(taken[2:])[len(taken[2:]) // 2] * 1e3))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("before", type=Path, help="folder with the other `ratchet`")
-    parser.add_argument("bundles", type=Path, nargs="+", help="bundles to ask")
+    parser.add_argument("before", type=Path, nargs="?", help="folder with the other `ratchet`")
+    parser.add_argument("bundles", type=Path, nargs="*", help="bundles to ask")
     parser.add_argument("--pairs", type=int, default=5, help="measurements of each (default: 5)")
     parser.add_argument("--answers", type=int, default=12, help="answers of each (default: 12)")
     given = parser.parse_args()
+    if not given.bundles:
+        print(
+            "no bundles are named: python benchmarks/answering.py SRC BUNDLE ...; nothing measured"
+        )
+        return
     now = Path(__file__).resolve().parents[1] / "src"
     rows = []
     for bundle in (path for path in given.bundles if path.is_dir()):

@@ -187,6 +187,7 @@ class Watcher:
         self._tell = tell
         self._prepare: Callable[[Serving], None] = lambda _: None
         self._after_poll: Callable[[], None] = lambda: None
+        self._has_looked = False
         self._seen: dict[str, int] = {}
         self._states: dict[str, State] = {}
         self._ready: dict[tuple[str, str], Loaded] = {}
@@ -252,12 +253,13 @@ class Watcher:
     def problems(self) -> Mapping[str, str]:
         """Use case -> why what should serve does not, in words for anybody to read."""
         found = {name: why for name, one in self._models.items() if (why := one.trouble)}
-        if self.ledger_error is not None:
-            found |= {
-                name: "the ledger cannot be read"
-                for name in self.use_cases()
-                if self.champion(name) is None
-            }
+        if self.ledger_error is not None or not self._has_looked:
+            why = (
+                "the ledger is being read"
+                if self.ledger_error is None
+                else "the ledger cannot be read"
+            )
+            found |= {name: why for name in self.use_cases() if self.champion(name) is None}
         return found
 
     async def _follow(self) -> None:
@@ -265,6 +267,7 @@ class Watcher:
             try:
                 moved = await asyncio.to_thread(self._look, dict(self._seen))
                 self._take_states(moved)
+                self._has_looked = True
                 self._converge()
                 if not self._loaders:
                     end_ahead()
