@@ -62,7 +62,7 @@ def test_registry_and_log_find_the_file_of_the_project_from_anywhere(monkeypatch
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path / "sub")
 
-    for engine in (registry.ledger.engine, log._engine):
+    for engine in (registry.ledger.engine, log._table.engine):
         assert engine.url.database == str(tmp_path / "project" / "own.db")
 
 

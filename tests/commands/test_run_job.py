@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet import progress
+from ratchet.commands.network_ranking import Ranked
 from ratchet.commands.run_job import Job, _ToProgress, cut_grid, network_params, result_of
 from ratchet.params import Network
-from ratchet.pipelines.recurrent.ranking import Ranked
 from ratchet.serving.jobs.order import Order, TrainRequest
 from ratchet.serving.jobs.progress import Writer, read_all
 

@@ -210,7 +210,7 @@ def test_at_the_start_the_rollback_target_stands_in_for_a_champion_that_does_not
     async def watch():
         async with watching(decisions, use_cases=["films", "stock"]) as watcher:
             await until(lambda: version(watcher) == "1" and version(watcher, "power") == "3")
-            assert watcher.use_cases() == ["films", "stock", "power"]
+            assert watcher.use_cases() == ["films", "power", "stock"]
             assert [*watcher.problems()] == ["films"]
 
     asyncio.run(watch())
@@ -221,14 +221,21 @@ def children_of(pid):
     return [int(child) for child in path.read_text().split()]
 
 
-def test_a_loader_that_is_killed_is_followed_by_another_one(decisions):
+@pytest.fixture
+def own_children():
+    """Give processes that this one has started since; other tests may have left some."""
+    before = {*children_of(os.getpid())}
+    return lambda: [child for child in children_of(os.getpid()) if child not in before]
+
+
+def test_a_loader_that_is_killed_is_followed_by_another_one(decisions, own_children):
     decisions.decide("promote", "1")
 
     async def watch():
         async with watching(decisions) as watcher:
             for _ in range(3):
-                await until(lambda: children_of(os.getpid()))
-                for child in children_of(os.getpid()):
+                await until(own_children)
+                for child in own_children():
                     os.kill(child, signal.SIGKILL)
             await until(lambda: version(watcher) == "1", 30)
 
@@ -321,7 +328,7 @@ def test_a_version_that_cannot_be_compiled_answers_slowly_and_says_so(decisions)
     asyncio.run(watch())
 
 
-def test_a_version_that_takes_for_ever_to_open_is_given_up(decisions, monkeypatch):
+def test_a_version_that_takes_for_ever_to_open_is_given_up(decisions, own_children, monkeypatch):
     monkeypatch.setattr(watcher_module, "LONGEST_SECONDS", 0.5)
     decisions.behave("1", "waits")
     decisions.decide("promote", "1")
@@ -331,7 +338,7 @@ def test_a_version_that_takes_for_ever_to_open_is_given_up(decisions, monkeypatc
             await until(lambda: "did not open within" in watcher.problems().get("films", ""))
 
     asyncio.run(watch())
-    assert children_of(os.getpid()) == []
+    assert own_children() == []
 
 
 HEAVY = ("pandas", "sklearn", "scipy", "skops", "pandera", "mlflow", "kedro", "xgboost", "keras")

@@ -28,8 +28,8 @@ from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, WORK, Order, arch
 from ratchet.serving.jobs.progress import Writer
 
 if TYPE_CHECKING:
+    from ratchet.commands.network_ranking import Ranked
     from ratchet.params import Network, Target, UseCase
-    from ratchet.pipelines.recurrent.ranking import Ranked
 
 ACTIVATIONS = ["tanh", "relu", "elu"]
 """Tried where the use case names none."""
@@ -253,7 +253,7 @@ class Job:
         return target, target.networks[self._target[1]], int(parameters["seed"])
 
     def _rank(self) -> list[Ranked]:
-        from ratchet.pipelines.recurrent.ranking import rank_networks
+        from ratchet.commands.network_ranking import rank_networks
 
         catalog, name = self._catalog, self.order.request.use_case
         train, validation = (catalog.load(f"{name}.{part}") for part in ("train", "validation"))

@@ -72,14 +72,14 @@ def _groups(values: pd.Series) -> Iterator[tuple[Any, Mask]]:
     if present.nunique() > _FEW and (
         pd.api.types.is_numeric_dtype(present) or pd.api.types.is_datetime64_any_dtype(present)
     ):
-        quarters = pd.qcut(present, _QUARTERS, duplicates="drop")
-        present = quarters.map(_span)
+        # Without labels: pandas 3.0 fails to make them of ends that lie very close together.
+        quarters, ends = pd.qcut(present, _QUARTERS, labels=False, retbins=True, duplicates="drop")
+        present = quarters.map(lambda quarter: _span(ends[int(quarter)], ends[int(quarter) + 1]))
     for value in present.unique():
         yield value, (present == value).reindex(values.index, fill_value=False).to_numpy()
 
 
-def _span(quarter: pd.Interval) -> str:
-    ends = (quarter.left, quarter.right)
-    if isinstance(quarter.left, pd.Timestamp):
+def _span(*ends: Any) -> str:
+    if isinstance(ends[0], pd.Timestamp):
         return " to ".join(str(end.date()) for end in ends)
     return " to ".join(f"{end:.6g}" for end in ends)

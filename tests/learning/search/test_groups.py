@@ -312,7 +312,7 @@ def test_progress_counts_trials(search, trainer, windows):
     told = []
     fitted = search(group_size=4, on_progress=lambda *state: told.append(state)).fit(*windows)
 
-    done, total, best, members = zip(*told[1:], strict=True)
+    done, total, best, members, finished = zip(*told[1:], strict=True)
     assert told[0][:2] == (0, 27)
     assert math.isnan(told[0][2])
     assert set(total) == {27}
@@ -320,6 +320,7 @@ def test_progress_counts_trials(search, trainer, windows):
     assert list(np.diff((0, *done))) == list(members)
     assert list(best) == sorted(best)
     assert best[-1] == fitted.best_score_
+    assert [len(trials) for trials in finished] == list(members)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
