@@ -19,6 +19,7 @@ import random
 import shutil
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -150,6 +151,8 @@ def start(function: Callable[..., None], *arguments: Any) -> Worker:
     try:
         function(writes, *arguments)
         code = 0
+    except Exception:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
