@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from ratchet.release.registry import Registry
 
@@ -32,9 +34,6 @@ class Store:
         self.before: Callable[[str], None] = lambda what: None
 
     def get_registered_model(self, name: str) -> Any:
-        from mlflow.exceptions import MlflowException
-        from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
-
         if name not in self.models:
             raise MlflowException(f"no {name}", RESOURCE_DOES_NOT_EXIST)
         return self.models[name]
@@ -78,7 +77,8 @@ class Store:
 
     def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
         self.before("set_registered_model_alias")
-        assert int(version) in self.models[name].versions
+        if int(version) not in self.models[name].versions:
+            raise MlflowException(f"no version {version}", RESOURCE_DOES_NOT_EXIST)
         self.models[name].aliases[alias] = int(version)
 
     def delete_registered_model_alias(self, name: str, alias: str) -> None:

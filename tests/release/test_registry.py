@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from ratchet.database import connect
 from ratchet.errors import ConfigError
@@ -266,6 +267,37 @@ def test_a_decision_while_aliases_move_is_followed_too(registry, make_bundle):
 
     assert aliases(registry) == {"champion": "2", "previous": "1"}
     assert registry.verify() == []
+
+
+def test_a_version_that_another_process_removes_meanwhile_is_no_error(
+    any_registry, make_bundle, monkeypatch
+):
+    client = any_registry.client
+    register(any_registry, make_bundle, "one")
+    decide(any_registry, "promote", "1", champion="1")
+    any_registry.repair("films")
+    move = client.set_registered_model_alias
+
+    def move_too_late(name: str, alias: str, version: str) -> None:
+        monkeypatch.setattr(client, "set_registered_model_alias", move)
+        client.delete_model_version(name, version)
+        move(name, alias, version)
+
+    monkeypatch.setattr(client, "set_registered_model_alias", move_too_late)
+    register(any_registry, make_bundle, "two")
+
+    assert [version.number for version in any_registry.versions("films")] == ["1"]
+    assert aliases(any_registry) == {"champion": "1"}
+
+
+def test_what_mlflow_refuses_although_nothing_has_changed_is_an_error(registry, make_bundle):
+    def refuse(what: str) -> None:
+        if what == "set_registered_model_alias":
+            raise MlflowException("no room")
+
+    registry.client.before = refuse
+    with pytest.raises(MlflowException, match="no room"):
+        register(registry, make_bundle, "one")
 
 
 def test_what_the_registry_knows_of_the_ledger_is_kept_as_evidence(registry, make_bundle):

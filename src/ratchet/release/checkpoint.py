@@ -74,8 +74,7 @@ class Checkpoint:
         Yields:
             A line that says so.
         """
-        newest = known_of(self._ledger, use_case)
-        if newest is None or not self._lasts:
+        if not self._lasts or self._ledger.newest(use_case) is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.with_name(f".{self.path.name}.lock"), "the checkpoint of the ledger"):
@@ -84,13 +83,13 @@ class Checkpoint:
             except DataError as error:
                 yield str(error)
                 return
-            noted = known.get(use_case)
+            noted, newest = known.get(use_case), known_of(self._ledger, use_case)
             if noted and self._ledger.digest(use_case, noted.seq) != noted.digest:
                 yield (
                     f"the ledger of {use_case} lacks decision {noted.seq} as the checkpoint knows "
                     f"it (kedro ratchet ledger --verify)"
                 )
-            elif noted != newest:
+            elif newest and noted != newest:
                 content = _Content(decisions={**known, use_case: newest})
                 with atomic_write(self.path) as partial:
                     partial.write_text(content.model_dump_json(indent=2), encoding="utf-8")

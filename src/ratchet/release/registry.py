@@ -225,12 +225,36 @@ class Registry:
         told = [*self.checkpoint.update(use_case)]
         if model_of(self.client, use_case) is None:
             return told
-        state, seq = self.ledger.state(use_case), -1
-        while state.seq != seq:
-            told += follow(self.client, use_case, state, self.versions(use_case))
-            # Another process may have decided between our reading and our moving.
-            seq, state = state.seq, self.ledger.state(use_case)
-        return [*told, *drop_anchor(self.client, use_case, self.ledger)]
+        return [*told, *self._follow_ledger(use_case)]
+
+    def _follow_ledger(self, use_case: str) -> list[str]:
+        """Move the aliases and the anchor to where a ledger wants them that does not change.
+
+        Another process may decide, remove versions or move the same alias at the same time; MLflow
+        then refuses, and what there is now is read again.
+
+        Raises:
+            MlflowException: MLflow refuses although nothing has changed.
+        """
+        from mlflow.exceptions import MlflowException
+
+        moved: list[str] = []
+        before = None
+        while True:
+            state, versions = self.ledger.state(use_case), self.versions(use_case)
+            model = model_of(self.client, use_case)
+            numbers = [version.number for version in versions]
+            present = (state.seq, numbers, model and ({**model.aliases}, {**model.tags}))
+            try:
+                moved += follow(self.client, use_case, state, versions)
+                anchored = [*drop_anchor(self.client, use_case, self.ledger)]
+            except MlflowException:
+                if present == before:
+                    raise
+                before = present
+                continue
+            if self.ledger.state(use_case).seq == state.seq:
+                return [*moved, *anchored]
 
     def verify(self) -> list[str]:
         """What is wrong with the ledger, its end included; empty when it is whole.
