@@ -264,7 +264,7 @@ def test_metrics_are_nested_objects_of_finite_numbers(films_project):
 def test_all_metrics_of_the_issue_are_there(load):
     metrics = load("films.metrics")
 
-    assert set(metrics["rating"]["stack"]["test"]) == {"r2", "rmse", "mae", "spread"}
+    assert set(metrics["rating"]["stack"]["test"]) == {"r2", "rmse", "mae", "wape", "spread"}
     per_class = {f"{name}_{label}" for name in ("precision", "recall") for label in CLASSES}
     assert set(metrics["success"]["stack"]["test"]) >= per_class | {
         *("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "log_loss", "brier"),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.linear_model import LinearRegression
 from sklearn.metrics import get_scorer
 
 from ratchet.learning.metrics import (
@@ -24,6 +25,7 @@ from ratchet.learning.metrics import (
     is_better,
     score_classification,
     score_regression,
+    scorer_of,
 )
 
 CLASSES = ["Alto", "Bajo", "Medio"]
@@ -95,6 +97,7 @@ def test_regression_metrics_are_those_of_scikit_learn(seed, n, level, noise):
         "r2": sk.r2_score(truth, prediction),
         "rmse": sk.root_mean_squared_error(truth, prediction),
         "mae": sk.mean_absolute_error(truth, prediction),
+        "wape": np.abs(truth - prediction).sum() / np.abs(truth).sum(),
         "spread": prediction.std(),
     }
     scores = score_regression(truth, prediction, n_bootstrap=1, seed=0)
@@ -163,6 +166,7 @@ def test_intervals_of_a_regressor_equal_those_of_a_plain_loop():
             "r2": sk.r2_score(t, p),
             "rmse": sk.root_mean_squared_error(t, p),
             "mae": sk.mean_absolute_error(t, p),
+            "wape": np.abs(t - p).sum() / np.abs(t).sum(),
             "spread": p.std(),
         }
 
@@ -312,6 +316,7 @@ def test_confusion_refuses_unknown_labels_and_other_lengths():
         ("brier", False),
         ("rmse", False),
         ("mae", False),
+        ("wape", False),
     ],
 )
 def test_directions(name, expected):
@@ -319,6 +324,25 @@ def test_directions(name, expected):
     assert is_better(name, 0.8, 0.7) is expected
     assert is_better(name, 0.7, 0.8) is not expected
     assert not is_better(name, 0.7, 0.7)
+
+
+@pytest.mark.parametrize(("prediction", "expected"), [([0.0, 0.0], 0.0), ([0.0, 1.0], np.inf)])
+def test_share_of_error_of_nothing_at_all(prediction, expected):
+    assert score_regression([0.0, 0.0], prediction, seed=0)["wape"]["value"] == expected
+
+
+@pytest.mark.parametrize("logs", [False, True])
+@pytest.mark.parametrize("scoring", ["neg_wape", "neg_root_mean_squared_error", "r2"])
+def test_scorers_score_in_units_what_is_learned_in_logs(scoring, logs):
+    rng = np.random.default_rng(5)
+    truth, prediction = np.exp(rng.normal(size=(2, 40)))
+    learned = np.log if logs else np.asarray
+    model = LinearRegression().fit(learned(prediction)[:, None], learned(prediction))
+    scorer = scorer_of(scoring, logs=logs)
+    scorer = get_scorer(scorer) if isinstance(scorer, str) else scorer
+    score = scorer(model, learned(prediction)[:, None], learned(truth))
+    name, found = from_scorer(scoring, score, "regression")
+    assert found == pytest.approx(score_regression(truth, prediction, seed=0)[name]["value"])
 
 
 @pytest.mark.parametrize("name", ["f1", "f1_", "speed", "spread", ""])
@@ -362,7 +386,8 @@ def test_scorers_name_what_scikit_learn_computes():
     ours |= values(score_regression(numbers, X[:, 0], n_bootstrap=1, seed=0))
     for scoring, name in SCORERS.items():
         arguments = (model, X, labels) if name in CLASSIFICATION else (Regressor(), X, numbers)
-        score = get_scorer(scoring)(*arguments)
+        scorer = scorer_of(scoring)
+        score = (get_scorer(scorer) if isinstance(scorer, str) else scorer)(*arguments)
         assert from_scorer(scoring, score) == (name, pytest.approx(ours[name])), scoring
 
 

@@ -52,6 +52,7 @@ def formulas(truth, prediction, scale, rms):
         "r2": sk.r2_score(truth, prediction),
         "rmse": sk.root_mean_squared_error(truth, prediction),
         "mae": sk.mean_absolute_error(truth, prediction),
+        "wape": np.abs(truth - prediction).sum() / np.abs(truth).sum(),
         "spread": prediction.std(),
         "mase": np.mean(np.abs(truth - prediction) / scale),
         "rmsse": math.sqrt(np.mean(((truth - prediction) / rms) ** 2)),

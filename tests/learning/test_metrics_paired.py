@@ -117,7 +117,7 @@ def test_errors_a_fifth_smaller_are_a_fifth_better_in_every_draw(task):
     model = baseline.assign(
         prediction=baseline["truth"] + 0.8 * (baseline["prediction"] - baseline["truth"])
     )
-    for metric in ("rmse", "mae"):
+    for metric in ("rmse", "mae", "wape"):
         assert gain(metric, task, baseline, model).share == pytest.approx(
             {"value": 0.2, "low": 0.2, "high": 0.2}
         )
@@ -481,7 +481,7 @@ def test_a_class_may_be_called_like_a_part_of_a_metric():
     [
         ("recall_Nulo", "classification", "accuracy, .*recall_<class>"),
         ("rmse", "classification", ".*f1_<class>$"),
-        ("mase", "regression", "r2, rmse, mae, spread$"),
+        ("mase", "regression", "r2, rmse, mae, wape, spread$"),
         ("rmse", "clustering", "$"),
     ],
 )

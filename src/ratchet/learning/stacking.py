@@ -79,6 +79,7 @@ def fit_combination(
     y: ArrayLike,
     *,
     scoring: str,
+    logs: bool = False,
     cv: BaseCrossValidator,
     n_jobs: int = -1,
     on_progress: OnProgress | None = None,
@@ -94,7 +95,8 @@ def fit_combination(
         param_grid: grid for the linear model (logistic regression, or ridge with positive weights).
         X: rows of shape (n, features).
         y: targets of shape (n,).
-        scoring: scikit-learn scorer, greater is better.
+        scoring: name of a scorer, greater is better, see ``metrics.scorer_of``.
+        logs: whether ``y`` are logarithms; they are scored in units of the target.
         cv: the folds.
         n_jobs: processes; -1 for one per core.
         on_progress: see ``OnProgress``.
@@ -125,6 +127,7 @@ def fit_combination(
         np.hstack([as_columns(predicted, classes=classes) for predicted in out_of_fold]),
         y,
         scoring=scoring,
+        logs=logs,
         cv=cv,
         n_jobs=1,  # fits of milliseconds: starting workers would cost more
         on_progress=lambda done, _, best, *__: report(before + done, best),

@@ -40,7 +40,7 @@ BROKEN = 0.01
 SLOWER = 0.25
 """Share by which a challenger may be slower before its latency speaks against it."""
 
-_OF_ROWS = ("mae", "mase", "rmse", "rmsse", "r2")
+_OF_ROWS = ("mae", "wape", "mase", "rmse", "rmsse", "r2")
 _SMALLEST = 1e-6  # a probability of 0 would make one row outweigh all others
 
 

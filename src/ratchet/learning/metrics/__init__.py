@@ -26,6 +26,7 @@ from ratchet.learning.metrics.names import (
     from_scorer,
     greater_is_better,
     is_better,
+    scorer_of,
     scorers,
 )
 from ratchet.learning.metrics.paired import (
@@ -95,6 +96,7 @@ __all__ = [
     "score_forecast",
     "score_regression",
     "score_rows",
+    "scorer_of",
     "scorers",
     "share_of",
     "tidy_rows",

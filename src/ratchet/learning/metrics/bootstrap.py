@@ -104,7 +104,8 @@ def interval(draws: Array, confidence: float) -> dict[str, float]:
     """Value (index 0) and the percentile interval of the draws (index 1 and up)."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
-    low, high = np.quantile(draws[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
+    with np.errstate(invalid="ignore"):  # of draws that are infinite
+        low, high = np.quantile(draws[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
     return {"value": float(draws[0]), "low": float(low), "high": float(high)}
 
 

@@ -65,7 +65,7 @@ def losses(metric: str, truth: Array, prediction: Array) -> Array:
     """Give what each row adds to a metric of forecasts.
 
     Args:
-        metric: ``mae``, ``mase``, ``rmse``, ``rmsse`` or ``r2``.
+        metric: ``mae``, ``wape``, ``mase``, ``rmse``, ``rmsse`` or ``r2``.
         truth: value, scale and rms of each row, shape (n, 3), see ``forecast_rows``.
         prediction: shape (n,).
 
@@ -79,6 +79,7 @@ def losses(metric: str, truth: Array, prediction: Array) -> Array:
     error = value - prediction
     of_rows: dict[str, Array] = {
         "mae": np.abs(error),
+        "wape": np.abs(error),  # what it is divided by is the same for every model
         "mase": np.abs(error) / scale,
         "rmse": np.square(error),
         "rmsse": np.square(error / rms),

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from ratchet.learning.metrics.table import (
     CLASSIFICATION,
     FORECASTING,
     METRICS,
     PER_CLASS,
+    REGRESSION,
     Metric,
 )
+
+_OURS = {"neg_wape"}
+"""Scorers that scikit-learn does not have."""
 
 
 def scorers(task: str) -> dict[str, str]:
@@ -22,6 +29,37 @@ def scorers(task: str) -> dict[str, str]:
 
 SCORERS = scorers("classification") | scorers("regression")
 """scikit-learn scorer -> our name of the metric, where targets are learned in their own units."""
+
+
+@dataclass(frozen=True)
+class UnitScorer:
+    """Scores a regressor by a metric of ``REGRESSION`` in units of the target, greater is better.
+
+    Attributes:
+        metric: name of the metric.
+        logs: whether the estimator learns and predicts logarithms of the target.
+    """
+
+    metric: str
+    logs: bool = False
+
+    def __call__(self, estimator: Any, X: Any, y: Any) -> float:
+        """Score rows ``X`` with targets ``y``, shape (n,), as the estimator learns them."""
+        pair = [np.asarray(values, dtype=float) for values in (y, estimator.predict(X))]
+        truth, prediction = map(np.exp, pair) if self.logs else pair
+        metric = REGRESSION[self.metric]
+        value = float(metric.value(metric.statistics(truth, prediction).mean(axis=0)))
+        return value if metric.greater_is_better else 0.0 - value
+
+
+def scorer_of(scoring: str, *, logs: bool = False) -> str | Callable[[Any, Any, Any], float]:
+    """Give what scikit-learn takes for ``scoring``: a name of its own where it has one.
+
+    Args:
+        scoring: a key of ``scorers(task)``.
+        logs: whether a regressor learns logarithms of the target; the score is in its units.
+    """
+    return UnitScorer(SCORERS[scoring], logs) if logs or scoring in _OURS else scoring
 
 
 def greater_is_better(name: str) -> bool:

@@ -28,7 +28,7 @@ class Metric:
             regression both have shape (n,); for forecasting truth has shape (n, 3), the value
             with its ``scale`` and ``rms``, and prediction (n,).
         value: means (..., k) -> metric (...), or (..., n_classes) in ``PER_CLASS``.
-        scorer: scikit-learn's name of the same metric; ``neg_`` turns the sign.
+        scorer: name of the same metric as a scorer, see ``scorer_of``; ``neg_`` turns the sign.
     """
 
     name: str
@@ -57,6 +57,10 @@ def _brier_rows(truth: Array, probabilities: Array) -> Array:
 
 def _error_rows(truth: Array, prediction: Array) -> Array:
     return np.column_stack([np.square(truth - prediction), np.abs(truth - prediction)])
+
+
+def _share_of_error_rows(truth: Array, prediction: Array) -> Array:
+    return np.column_stack([np.abs(truth - prediction), np.abs(truth)])
 
 
 def _r2_rows(truth: Array, prediction: Array) -> Array:
@@ -150,6 +154,13 @@ def _mae(means: Array) -> Array:
     return means[..., 1]
 
 
+def _wape(means: Array) -> Array:
+    error, size = means[..., 0], means[..., 1]
+    # Where all truth is 0, any error is infinitely many times as large.
+    without_size = np.where(error > 0, np.inf, 0.0)
+    return np.where(size > 0, _ratio(error, size), without_size)
+
+
 def _spread(means: Array) -> Array:
     return np.sqrt(_variance(means[..., 0], means[..., 1]))
 
@@ -180,10 +191,13 @@ REGRESSION = _table(
     Metric("r2", True, _r2_rows, _r2, "r2"),
     Metric("rmse", False, _error_rows, _rmse, "neg_root_mean_squared_error"),
     Metric("mae", False, _error_rows, _mae, "neg_mean_absolute_error"),
+    Metric("wape", False, _share_of_error_rows, _wape, "neg_wape"),
     Metric("spread", None, _spread_rows, _spread),
 )
 """Metrics of a regressor; ``rmse``, ``mae`` and ``spread`` (the standard deviation of the
-predictions) are in units of the target."""
+predictions) are in units of the target. ``wape``, the weighted absolute percentage error, is the
+sum of the absolute errors divided by the sum of the absolute truth, a share; infinite where all
+truth is 0 and the prediction is not. scikit-learn has no scorer of it, see ``scorer_of``."""
 
 FORECASTING = _table(
     *(

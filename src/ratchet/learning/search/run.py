@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator
 
+from ratchet.learning.metrics import scorer_of
 from ratchet.learning.search.groups import at_point
 from ratchet.learning.search.search import OnProgress, Search
 
@@ -25,6 +26,7 @@ def run_search(
     y: ArrayLike,
     *,
     scoring: str,
+    logs: bool = False,
     cv: BaseCrossValidator,
     n_jobs: int = -1,
     on_progress: OnProgress | None = None,
@@ -36,7 +38,8 @@ def run_search(
         param_grid: parameter -> values to try.
         X: rows of shape (n, features).
         y: targets of shape (n,).
-        scoring: scikit-learn scorer, greater is better.
+        scoring: name of a scorer, greater is better, see ``metrics.scorer_of``.
+        logs: whether ``y`` are logarithms; they are scored in units of the target.
         cv: the folds.
         n_jobs: processes; -1 for one per core.
         on_progress: see ``OnProgress``.
@@ -51,7 +54,7 @@ def run_search(
     search = Search(
         estimator,
         param_grid,
-        scoring=scoring,
+        scoring=scorer_of(scoring, logs=logs),
         n_jobs=n_jobs,
         cv=cv,
         refit=False,

@@ -17,6 +17,7 @@ LABELS = {
     "r2": "R²",
     "rmse": "RMSE",
     "mae": "MAE",
+    "wape": "WAPE",
     "spread": "spread",
     "mase": "MASE",
     "rmsse": "RMSSE",
@@ -36,6 +37,8 @@ MEANINGS = {
     "0 is no better than always naming the mean.",
     "rmse": "the typical error, large errors counting more, in units of the target; 0 is perfect.",
     "mae": "the mean size of the error, in units of the target; 0 is perfect.",
+    "wape": "the sum of the sizes of all errors, as a share of the sum of the true values, so that "
+    "large values count by their size; 0 is perfect.",
     "mase": "the mean size of the error, in mean changes over a season in the training rows of the "
     "same series, which are the errors of the seasonal naive forecast there; where returns are "
     "learned, in mean relative changes, times the last known value; 0 is perfect, and below 1 "

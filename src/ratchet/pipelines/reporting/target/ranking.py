@@ -19,8 +19,8 @@ from ratchet.pipelines.reporting.series.naive import kind_of
 
 _MAIN = {
     "classification": ["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "brier"],
-    "regression": ["r2", "rmse", "mae", "spread"],
-    "forecasting": ["mase", "rmsse", "r2", "rmse", "mae"],
+    "regression": ["r2", "rmse", "mae", "wape", "spread"],
+    "forecasting": ["mase", "rmsse", "r2", "rmse", "mae", "wape"],
 }
 
 
