@@ -88,6 +88,8 @@ EVERYTHING: dict[str, Any] = {
     },
 }
 
+JOINED = EVERYTHING | {"data": EVERYTHING["data"] | {"key": ["id", "serial", "seen"]}}
+
 WORDS = ["old mill", "at the old sea", "Sea view", "ground floor, view", "", "x", "mill at sea"]
 OWNERS = ["Ann", "Bob", "Cho", "Dan"]
 
@@ -125,6 +127,7 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[[], pd.DataFrame], Callable[...,
     "films": (FILMS, films, classical()),
     "stack": (FILMS, films, stacked),
     "everything": (EVERYTHING, houses, classical()),
+    "joined": (JOINED, houses, classical()),
 }
 
 
@@ -195,6 +198,25 @@ names = st.lists(st.sampled_from([*OWNERS, "Eve", "lift"]), max_size=5)
 )
 def test_any_row_is_answered_as_by_the_bundle(version, row):
     hold(*version("everything"), row, row["id"])
+
+
+def test_a_row_that_several_columns_name_is_answered_by_its_joined_key(version):
+    bundle, answerer = version("joined")
+    row = dict(bundle.golden[0]["fields"])
+    changes = [{}, {"seen": "2017-06-01T12:30:00"}, {"id": "a|b\\", "serial": 7}]
+
+    keys = [answer.key for answer in answerer.answer([row | change for change in changes])]
+
+    day = row["seen"][:10]
+    assert keys == [
+        f"{row['id']}|{row['serial']}|{day}",
+        f"{row['id']}|{row['serial']}|2017-06-01T12:30:00+02:00",
+        f"a\\|b\\\\|7|{day}",
+    ]
+    for key, change in zip(keys, changes, strict=True):
+        hold(bundle, answerer, row | change, key)
+    with pytest.raises(RequestError, match="no two rows of one 'id' and 'serial' and 'seen'"):
+        answerer.answer([row, row])
 
 
 def test_rows_of_a_request_are_answered_each_by_itself(version):

@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ratchet.errors import ConfigError, DataError
+from ratchet.params import Data, joined_key
 from ratchet.preparation import Needs, read_day, typed_fields, typed_rows
 
 FILM: dict[str, Any] = {
@@ -75,6 +79,59 @@ def test_rows_of_a_file_come_out_as_they_are(slice_of):
 def test_values_that_break_the_contract(films, change, told):
     with pytest.raises(DataError, match=told):
         typed_fields(pd.DataFrame([FILM | change]), films)
+
+
+WEEKS: dict[str, Any] = {
+    "key": ["shop", "number", "week"],
+    "time": "week",
+    "columns": {
+        "week": {"type": "date"},
+        "shop": {"type": "string"},
+        "number": {"type": "integer"},
+        "sales": {"type": "number"},
+    },
+}
+
+
+def weeks(**columns: Any) -> pd.DataFrame:
+    plain = {"week": ["2015-01-04", "2015-01-11"], "shop": "A", "number": 3, "sales": [1.0, 2.0]}
+    return pd.DataFrame(plain | columns)
+
+
+def test_several_columns_are_joined_to_a_key_in_their_order():
+    typed = typed_rows(weeks(week=["2015-01-04", "2015-01-04T12:00"]), Data(**WEEKS), {})
+
+    assert typed["row"].tolist() == ["A|3|2015-01-04", "A|3|2015-01-04T12:00:00"]
+
+
+@given(st.lists(st.tuples(*[st.text(alphabet="ab|\\", min_size=1, max_size=4)] * 2), unique=True))
+def test_other_parts_give_another_key(parts):
+    assert len({joined_key(each) for each in parts}) == len(parts)
+
+
+def test_rows_of_the_same_key_are_told_with_columns_and_rows():
+    told = (
+        r"columns \['shop', 'number', 'week'\]: expected no two rows .*"
+        r"1 of 2 rows differ \(row 1: 'A\|3\|2015-01-04'\)"
+    )
+    with pytest.raises(DataError, match=told):
+        typed_rows(weeks(week="2015-01-04"), Data(**WEEKS), {})
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"key": ["shop", "wek"]}, "'wek' is not among the columns"),
+        ({"key": ["shop", "shop"]}, "names a column twice"),
+        ({"key": ["shop", "sales"]}, "column 'sales' must have one of the types"),
+        ({"columns": WEEKS["columns"] | {"row": {"type": "string"}}}, "'row' is kept for the key"),
+        ({"series": {"season": 52}}, "not of series"),
+        ({"key": []}, "expected the column that identifies a row"),
+    ],
+)
+def test_columns_that_cannot_name_a_row_together(change, told):
+    with pytest.raises(ValidationError, match=told):
+        Data(**{**WEEKS, **change})
 
 
 @pytest.mark.parametrize("name", ["film", "runtime", "released", "date", "genres", "title"])

@@ -358,7 +358,7 @@ def contract_of(use_case: UseCase, *, measured: bool = False) -> Contract:
         )
         for name, column in data.columns.items()
     }
-    names = [data.series.id, data.time] if data.series else [data.key]
+    names = [data.series.id, data.time] if data.series else data.identity
     return Contract(fields, [name for name in names if name], data.time)
 
 

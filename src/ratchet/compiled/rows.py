@@ -17,7 +17,7 @@ from ratchet.compiled.hashes import row_hash
 from ratchet.compiled.history import History, compile_history
 from ratchet.compiled.models import Array, Program
 from ratchet.compiled.store import NotCompilable, program
-from ratchet.params import UseCase, plain
+from ratchet.params import UseCase, joined_key, plain
 
 
 @program
@@ -59,10 +59,10 @@ class RowAnswerer:
         encoded = self.encoding(self._columns(read), len(read))
         _check_size(encoded, self.encoding)
         told = {name: predictions(model, encoded) for name, model in self.models.items()}
-        (key,), time = self.contract.names_row, self.contract.time
+        time = self.contract.time
         return [
             Answer(
-                key=str(values[key]),
+                key=self._key(values),
                 predictions={name: column[number] for name, column in told.items()},
                 time=None if time is None or values[time] is None else in_utc(values[time]),
                 not_given=self.contract.not_given(values),
@@ -73,6 +73,12 @@ class RowAnswerer:
 
     def observe(self, rows: Sequence[Row]) -> None:
         """Take nothing: what became of rows is seen by the next version only."""
+
+    def _key(self, values: Values) -> str:
+        names = self.contract.names_row
+        if len(names) == 1:
+            return str(values[names[0]])
+        return joined_key(values[name] for name in names)
 
     def _columns(self, read: Sequence[Values]) -> dict[str, Any]:
         """Values by feature."""
@@ -85,8 +91,7 @@ class RowAnswerer:
         if history is not None:
             asked = [self._looked_up(values, row) for row, values in enumerate(read)]
             lists = [[values[name] for values in read] for name in history.entities]
-            (key,) = self.contract.names_row
-            told = history(lists, np.array(asked), [values[key] for values in read])
+            told = history(lists, np.array(asked), [self._key(values) for values in read])
             columns |= {
                 f"{self.prefix}{name}": told[:, place] for place, name in enumerate(history.columns)
             }

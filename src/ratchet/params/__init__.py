@@ -25,6 +25,7 @@ from ratchet.params.names import (
     WINDOW_PREFIX,
     apart,
     in_table,
+    joined_key,
     plain,
     rewritten,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "apart",
     "ensemble_of",
     "in_table",
+    "joined_key",
     "plain",
     "read_targets",
     "rewritten",

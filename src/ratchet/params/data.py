@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -13,10 +14,13 @@ from ratchet.params.base import CHECKED, Derived, Length, Params, Share
 from ratchet.params.names import SERIES_PREFIX
 
 SERIES_KEY = "row"
-"""Key of a row of a series: made from the series and the time."""
+"""Key of a row that is made: of a series from series and time, else from ``Data.key_columns``."""
 
 SERIES_ID = f"{SERIES_PREFIX}id"
 """Column that names the series of a row."""
+
+_JOINED = ("string", "integer", "date")
+"""Types of columns that can be joined to a key: those whose values are written in one way."""
 
 CALENDAR: dict[str, float] = {
     "minute": 60,
@@ -167,7 +171,9 @@ class Data(Params):
     """The raw file and how it becomes rows.
 
     Attributes:
-        key: column that identifies a row; those of series are identified by series and time.
+        key: column that identifies a row; those of series are identified by series and time. A
+            list of columns, such as ``[shop, product, week]``, names a row together: they are
+            joined to the column ``row``.
         time: date column that orders the rows; without it the split is random.
         prepare: function that gives the raw file its rows and columns, before the contract.
         columns: contract of the raw columns; columns that are not named are dropped.
@@ -177,6 +183,7 @@ class Data(Params):
         calendar: parts of ``time`` that become columns, see ``CALENDAR``.
         ahead: how far after now a row may lie whose truth is known, as pandas writes it; ``None``
             for any, where the clock of the data is not that of the world.
+        key_columns: columns that are joined to the key; give them as a list in ``key``.
     """
 
     key: str = SERIES_KEY
@@ -189,13 +196,47 @@ class Data(Params):
     calendar: list[str] = []
     split: Split = Split()
     ahead: Length | None = "1D"
+    key_columns: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_columns(cls, given: Any) -> Any:
+        """A list in the place of the key names the columns that are joined to it."""
+        if not isinstance(given, Mapping) or not isinstance(given.get("key"), list | tuple):
+            return given
+        columns = list(given["key"])
+        if len(columns) == 1:
+            return {**given, "key": columns[0]}
+        return {**given, "key": SERIES_KEY, "key_columns": columns}
+
+    @model_validator(mode="after")
+    def _join_what_can_be_joined(self) -> Self:
+        names = self.key_columns
+        if self.key == SERIES_KEY and len(names) < 2 and not self.series and names:
+            raise ValueError("key: expected several columns, or the name of one")
+        if names and (self.series or self.key != SERIES_KEY):
+            raise ValueError("key: expected one column, or several as a list; not of series")
+        if len({*names}) < len(names):
+            raise ValueError(f"key: {names} names a column twice")
+        for name in names:
+            column = self.columns.get(name)
+            if column and (column.type not in _JOINED or column.nullable):
+                raise ValueError(
+                    f"key: column '{name}' must have one of the types {list(_JOINED)} and not be "
+                    f"nullable, to name a row together with others"
+                )
+        return self
 
     @model_validator(mode="after")
     def _name_known_columns(self) -> Self:
-        if not self.series and self.key == SERIES_KEY not in self.columns:
-            raise ValueError("key: expected the column that identifies a row")
+        lacking = not self.series and not self.key_columns
+        if lacking and self.key == SERIES_KEY not in self.columns:
+            raise ValueError(
+                "key: expected the column that identifies a row, or a list of columns that do so "
+                "together"
+            )
         for place, names in {
-            "key": [] if self.series else [self.key],
+            "key": [] if self.series else self.identity,
             "time": [self.time] if self.time else [],
             "required": self.required,
             "series.id": [self.series.id] if self.series and self.series.id else [],
@@ -248,6 +289,9 @@ class Data(Params):
         if self.series:
             ours |= dict.fromkeys(self.calendar, "a part of the time (data.calendar)")
             ours |= {SERIES_KEY: "the key of a row", SERIES_ID: "the name of a series"}
+        elif self.key_columns:
+            ours |= {SERIES_KEY: "the key of a row (data.key)"}
+        if self.series:
             ours.pop(self.series.id or "", None)
         for place, names in (("columns", self.columns), ("derive", self.derive)):
             for name in names:
@@ -257,6 +301,11 @@ class Data(Params):
                         f"column out, or call it otherwise in the file or in data.prepare"
                     )
         return self
+
+    @property
+    def identity(self) -> list[str]:
+        """Columns that identify a row together, of rows that are no steps of a series."""
+        return self.key_columns or [self.key]
 
     @property
     def timezone(self) -> str | None:

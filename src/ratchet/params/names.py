@@ -8,11 +8,13 @@ names become folders, catalog entries, tasks and tags, and are checked where the
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable
+from typing import Any
 
 OWN = "column:"
 """How a column of the rows starts where its own name is taken."""
@@ -76,6 +78,9 @@ USE_CASES_TAKEN = frozenset(
 )
 """Pipelines, parameters, datasets and folders that a use case would stand in the place of."""
 
+_SEPARATOR = "|"
+"""Between the parts of a key of several columns."""
+
 LONGEST = 60
 """Characters of a name that is chosen: with what is put around it a file can still have it."""
 
@@ -101,6 +106,27 @@ def in_table(column: str) -> str:
 def plain(column: str) -> str:
     """The column's own name, whether or not ``apart`` or ``in_table`` have marked it."""
     return column.removeprefix(OWN)
+
+
+def joined_key(parts: Iterable[Any]) -> str:
+    """Join the parts of a key to one readable text; other parts give another text.
+
+    Args:
+        parts: texts, whole numbers and times, in their order. A time at midnight is its day; any
+            other is written as ISO 8601, with its offset where it has a time zone.
+
+    Returns:
+        Such as ``Albany|organic|2015-01-04``; a ``|`` or a backslash inside of a part is preceded
+        by a backslash.
+    """
+    return _SEPARATOR.join(map(_part, parts))
+
+
+def _part(value: Any) -> str:
+    if isinstance(value, dt.datetime):
+        midnight = value.time() == dt.time()
+        return value.date().isoformat() if midnight else value.isoformat()
+    return str(value).replace("\\", "\\\\").replace(_SEPARATOR, f"\\{_SEPARATOR}")
 
 
 def rewritten(names: Iterable[str], unfit: str = r"\W+") -> dict[str, str]:

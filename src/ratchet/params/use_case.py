@@ -63,7 +63,7 @@ class UseCase(Params):
             for name in names:
                 if name not in known:
                     raise ValueError(f"{place}: '{name}' is not among the columns {sorted(known)}")
-                if name == self.data.key:
+                if [name] == self.data.identity:
                     raise ValueError(f"{place}: '{name}' is the key, which only names a row")
         dates = [history.looked_up, history.available] if history else []
         columns = self.data.columns
@@ -122,7 +122,10 @@ class UseCase(Params):
         known, in_file = self.data.known_columns, list(self.data.columns)
         named = {
             "release.slices.columns": (self.release.slices.columns, known),
-            "release.groups": ([self.release.groups] if self.release.groups else [], known),
+            "release.groups": (
+                [self.release.groups] if self.release.groups else [],
+                [*known, self.data.key] if self.data.key_columns else known,
+            ),
             "monitoring.drift.columns": (drift.columns or [], known),
             **{  # a change is made before anything is derived
                 f"monitoring.drift.scenarios.{name}.columns": (scenario.columns, in_file)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
-from ratchet.params import Column, Data, Derived, UseCase, read_targets
+from ratchet.params import Column, Data, Derived, UseCase, joined_key, read_targets
 from ratchet.preparation.measured import Measured, join_measured
 from ratchet.preparation.needs import Needs
 
@@ -45,6 +45,7 @@ def typed_rows(
 
     rows = raw if data.prepare is None else _prepare(raw, data.prepare)
     typed = read_contract(rows, data.columns, data.key, steps=_steps(data))
+    typed = join_keys(typed, data)
     if data.series and data.time:
         check_steps(typed, data.time, data.series.id)
     typed = join_measured(typed, measured, data)
@@ -62,6 +63,32 @@ def typed_rows(
         first = typed[data.time].min().date()
         raise DataError(f"column '{data.time}': no row up to as_of={day.date()}, first is {first}")
     return cut
+
+
+def join_keys(typed: DataFrame, data: Data) -> DataFrame:
+    """Typed rows with their key, where several columns name a row together.
+
+    Raises:
+        DataError: rows with the same values in all of these columns: how many, and the first.
+    """
+    import pandas as pd
+
+    from ratchet.schemas import show_rows
+
+    if not data.key_columns:
+        return typed
+    cells = [typed[name].astype(object).tolist() for name in data.key_columns]
+    joined = [joined_key(parts) for parts in zip(*cells, strict=True)]
+    keys = pd.Series(joined, index=typed.index, dtype="str")
+    if (twice := keys.duplicated()).any():
+        raise DataError(
+            f"columns {data.key_columns}: expected no two rows that have the same values in all of "
+            f"them (data.key); {show_rows(keys[twice], len(keys))}. Leave out what is there twice, "
+            f"add the rows up in data.prepare, or name a further column in data.key"
+        )
+    typed = typed.copy(deep=False)
+    typed.insert(0, data.key, keys)
+    return typed
 
 
 def _check_future(typed: DataFrame, data: Data, targets: dict[str, Any]) -> None:
@@ -159,6 +186,7 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
         if column.nullable and name not in needs.required and _is_blank(rows, name, column)
     ]
     typed = read_contract(rows, columns, data.key, steps=_steps(data), blank=blank)
+    typed = join_keys(typed, data)
     if data.series and data.time:
         check_steps(typed, data.time, data.series.id)
     return typed

@@ -43,7 +43,7 @@ def hashed_columns(use_case: UseCase) -> dict[str, Column]:
     return {
         name: data.columns[name]
         for name in Needs(use_case).columns
-        if name != data.key and not data.columns[name].revised
+        if name not in data.identity and not data.columns[name].revised
     }
 
 

@@ -57,6 +57,9 @@ def groups_of(rows: pd.DataFrame, use_case: UseCase) -> npt.NDArray[Any] | None:
     named = use_case.release.groups
     if named is not None:
         return None if named == use_case.data.key else rows[named].to_numpy()
+    if columns := use_case.data.key_columns:
+        # Rows that are near in time are drawn together; without a time, those of one first column.
+        return None if use_case.data.time else rows[columns[0]].to_numpy()
     return None if use_case.data.series else entities_in(rows.index)
 
 

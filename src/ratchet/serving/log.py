@@ -16,7 +16,7 @@ from typing import Any
 
 from ratchet.compiled.answers import RequestError, Row
 from ratchet.monitoring.log_table import CHAMPION, WITHOUT_PAST
-from ratchet.params import Target
+from ratchet.params import Target, joined_key
 from ratchet.serving.children import command, environment
 from ratchet.serving.journal import Journal, LogFullError, Place
 from ratchet.serving.models import (
@@ -141,7 +141,8 @@ class JournaledLog:
         arm: str = CHAMPION,
     ) -> None:
         """Write down that a version has failed on rows; where that cannot be, only say so."""
-        key = str(rows[0].get(serving.use_case.data.key) or "") if rows else ""
+        named = serving.use_case.data.identity
+        key = joined_key(rows[0].get(name) or "" for name in named) if rows else ""
         now = datetime.now(UTC)
         head = (serving.name, serving.version, arm, request, now, math.nan)
         try:

@@ -100,7 +100,7 @@ def _use(name: str, data: Data, features: Features, targets: Mapping[str, Target
     history = features.history
     derived_from = [str(d.arguments.get("column")) for d in data.derive.values()]
     uses = {
-        "row key": name == data.key,
+        "row key": data.series is None and name in data.identity,
         "order in time": name == data.time,
         "target": name in [target.column for target in targets.values()],
         "source of a target": name in derived_from,
