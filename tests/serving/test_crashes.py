@@ -27,13 +27,15 @@ from ratchet.release.ledger import Ledger
 from ratchet.serving.app import create_app
 from ratchet.serving.handover import Source
 from ratchet.serving.log import JournaledLog
+from ratchet.serving.opening import VersionOpener
 from ratchet.serving.settings import Settings
 from ratchet.serving.watcher import Watcher
 from tests.serving.test_watcher import TINY, Tiny
 
 folder, url, port = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 source = Source(url, str(folder / "bundles"), url)
-watcher = Watcher(Ledger(connect(url)), source, Tiny, poll_seconds=0.05, loader=TINY)
+ledger = Ledger(connect(url))
+watcher = Watcher(ledger, VersionOpener(ledger, source, Tiny, loader=TINY), poll_seconds=0.05)
 log = JournaledLog(folder / "journal", url)
 settings = Settings(port=port, state=folder, keys_file=folder / "keys.json")
 app = create_app(settings, watcher, log=log)

@@ -16,6 +16,7 @@ from ratchet.release.ledger import Ledger
 from ratchet.release.versions import DIGEST
 from ratchet.serving import loader
 from ratchet.serving.handover import Source
+from ratchet.serving.opening import VersionOpener
 from ratchet.serving.watcher import Watcher
 from tests.release.test_bundle import FILMS, RUN, classical, films, made
 
@@ -43,7 +44,8 @@ class Project:
         )
 
     async def watch(self, source, then):
-        watcher = Watcher(self.ledger, source, loads, poll_seconds=0.1, tell=self.notices.append)
+        opener = VersionOpener(self.ledger, source, loads)
+        watcher = Watcher(self.ledger, opener, poll_seconds=0.1, notify=self.notices.append)
         await watcher.start()
         try:
             async with asyncio.timeout(120):

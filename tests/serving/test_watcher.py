@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from ratchet.database import connect
 from ratchet.release.ledger import Ledger
-from ratchet.serving import watcher as watcher_module
+from ratchet.serving import opening
 from ratchet.serving.handover import Source
+from ratchet.serving.opening import VersionOpener
 from ratchet.serving.watcher import Watcher
 from ratchet.serving.worker import WorkerError
 
@@ -69,16 +70,10 @@ def decisions(tmp_path, use_cases):
 
 @asynccontextmanager
 async def watching(decisions, **options):
+    ledger, notices = Ledger(connect(decisions.url)), []
     source = Source("", str(decisions.folder / "bundles"), decisions.url)
-    notices = []
-    watcher = Watcher(
-        Ledger(connect(decisions.url)),
-        source,
-        Tiny,
-        **{"poll_seconds": POLL, "loader": TINY, "worker": [*TINY, "worker"]},
-        tell=notices.append,
-        **options,
-    )
+    opener = VersionOpener(ledger, source, Tiny, loader=TINY, worker=[*TINY, "worker"])
+    watcher = Watcher(ledger, opener, poll_seconds=POLL, notify=notices.append, **options)
     watcher.notices = notices
     await watcher.start()
     try:
@@ -329,7 +324,7 @@ def test_a_version_that_cannot_be_compiled_answers_slowly_and_says_so(decisions)
 
 
 def test_a_version_that_takes_for_ever_to_open_is_given_up(decisions, own_children, monkeypatch):
-    monkeypatch.setattr(watcher_module, "LONGEST_SECONDS", 0.5)
+    monkeypatch.setattr(opening, "LONGEST_SECONDS", 0.5)
     decisions.behave("1", "waits")
     decisions.decide("promote", "1")
 

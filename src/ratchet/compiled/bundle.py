@@ -10,7 +10,7 @@ from ratchet.compiled.answers import Answer, Answerer, Prediction
 from ratchet.compiled.store import NotCompilable
 from ratchet.params import UseCase
 
-__all__ = ["NotCompilable", "Version", "check_golden", "compile_bundle"]
+__all__ = ["NotCompilable", "Version", "check_golden", "compile_bundle", "compile_verified"]
 
 TOLERANCE = 1e-5
 """Share by which compiled answers may differ from those of the libraries.
@@ -71,6 +71,26 @@ def compile_bundle(bundle: Version) -> Answerer:
     from ratchet.compiled.rows import compile_rows
 
     return compile_rows(use_case, bundle.encoder, bundle.models, bundle.context, types)
+
+
+def compile_verified(bundle: Version, golden: Sequence[Mapping[str, Any]]) -> Answerer:
+    """Compile a version and hold its answers to golden rows against those of the libraries.
+
+    Args:
+        bundle: one that was verified.
+        golden: rows of ``Bundle.golden``.
+
+    Raises:
+        NotCompilable: it has no compiled form, compiling has failed, or an answer is another one.
+    """
+    try:
+        answerer = compile_bundle(bundle)
+        check_golden(answerer, golden)
+    except NotCompilable:
+        raise
+    except Exception as error:  # a fault of the compiler: the bundle itself may be sound
+        raise NotCompilable(f"compiling has failed: {type(error).__name__}: {error}") from error
+    return answerer
 
 
 def check_golden(answerer: Answerer, golden: Sequence[Mapping[str, Any]]) -> None:

@@ -292,15 +292,13 @@ class Bundle:
     @cached_property
     def compiled(self) -> Answerer | None:
         """The same version as arrays, as it is served; ``None`` where it has no such form."""
-        from ratchet.compiled.bundle import NotCompilable, check_golden, compile_bundle
+        from ratchet.compiled.bundle import NotCompilable, compile_verified
 
         try:
-            answerer = compile_bundle(self)
-            check_golden(answerer, self.golden)
+            return compile_verified(self, self.golden)
         except NotCompilable as error:
             LOGGER.info("%s answers without being compiled: %s", self.folder, error)
             return None
-        return answerer
 
     def latency_ms(self, n: int = 24) -> float:
         """Measure how long the answer to one row takes: the 99th percentile, in ms.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 import threading
@@ -60,32 +61,65 @@ def environment() -> dict[str, str]:
     return {**os.environ, **quiet, "PYTHONPATH": paths}
 
 
-def start(program: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a child that is talked to over pipes."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen(program, stdin=pipe, stdout=pipe, bufsize=0, env=environment())
+class LoaderProcess:
+    """A process that takes a request on its standard input, and answers over a socket.
+
+    Args:
+        program: its command.
+    """
+
+    def __init__(self, program: Sequence[str]) -> None:
+        self.connection, output = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with output:
+            self._process = subprocess.Popen(
+                program,
+                stdin=subprocess.PIPE,
+                stdout=output.fileno(),
+                bufsize=0,
+                env=environment(),
+            )
+        self.connection.setblocking(False)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def request(self, line: bytes) -> None:
+        """Send the request.
+
+        Raises:
+            BrokenPipeError: the process has ended.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(line)
+
+    def end(self) -> None:
+        """End it, whatever it is doing, and wait for that."""
+        self.connection.close()
+        self._process.kill()
+        self._process.communicate()
 
 
-_AHEAD: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
+_AHEAD: dict[tuple[str, ...], LoaderProcess] = {}
 
 
 def start_ahead(program: Sequence[str]) -> None:
     """Start a child that will be needed, so that it imports its libraries meanwhile."""
-    _AHEAD[tuple(program)] = start(program)
+    _AHEAD[tuple(program)] = LoaderProcess(program)
 
 
-def take_or_start(program: Sequence[str]) -> subprocess.Popen[bytes]:
+def take_or_start(program: Sequence[str]) -> LoaderProcess:
     """The child that was started ahead by the same command, or else a new one."""
     ahead = _AHEAD.pop(tuple(program), None)
-    return ahead if ahead is not None and ahead.poll() is None else start(program)
+    return ahead if ahead is not None and ahead.is_alive else LoaderProcess(program)
 
 
 def end_ahead() -> None:
     """End what was started ahead and is not needed after all."""
     while _AHEAD:
         _, process = _AHEAD.popitem()
-        process.kill()
-        process.wait()
+        process.end()
 
 
 def own_output() -> int:

@@ -1,23 +1,37 @@
-"""What a loader process hands over: versions that were opened, verified and compiled.
+"""How a loader process hands over versions that it has opened, verified and compiled.
 
-On its standard output there is a frame for each version: a line with three numbers (which of the
-versions asked for, bytes of the description, bytes of the arrays), then the description as JSON and
-the arrays as ``compiled.store`` writes them.
+Each version is a sealed file in memory, whose descriptor is sent over a socket: the serving process
+maps it, and copies nothing. The file holds three numbers (bytes of the description, where the
+arrays begin, bytes of the arrays), the description as JSON, and from the next page on the arrays as
+``compiled.store`` writes them.
 """
 
 from __future__ import annotations
 
-import asyncio
+import fcntl
 import json
-from collections.abc import AsyncIterator
+import mmap
+import os
+import socket
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-CHUNK = 256 * 1024
-"""Bytes that are taken at once, so that answers come in between."""
+_HEAD = b"%016d %016d %016d\n"
+_HEAD_SIZE = len(_HEAD % (0, 0, 0))
+_NUMBER_SIZE = 16  # bytes that say which version a message is about
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
-LARGEST = 2_000_000_000
-"""Bytes of a version, beyond which nothing of ours is."""
+
+class VersionKey(NamedTuple):
+    """A version of a use case.
+
+    Attributes:
+        use_case: name of the use case.
+        version: its number.
+    """
+
+    use_case: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Description:
-    """What there is to know of a version that was opened, or why it was not.
+    """A version that was opened, or the reason why it was not.
 
     Attributes:
         status: ``compiled``; ``slow`` where only its bundle can answer; ``refused``.
@@ -59,48 +73,76 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Handover:
     """One version that was handed over.
 
     Attributes:
-        number: which of the versions asked for, from 0.
-        description: what there is to know of it.
-        content: its compiled form; empty where it has none.
+        number: which of the requested versions, from 0.
+        description: what it is.
+        content: its compiled form, read-only; empty where it has none.
     """
 
     number: int
     description: Description
-    content: bytearray
+    content: mmap.mmap | bytes
 
 
-def as_json(description: Description) -> bytes:
-    """A description as JSON."""
-    return json.dumps(asdict(description)).encode()
+def create_file(name: str) -> int:
+    """Descriptor of a new file in memory, for one version."""
+    return os.memfd_create(name[:200], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
 
-async def read_frames(stream: asyncio.StreamReader) -> AsyncIterator[Frame]:
-    """Read frames until the stream ends, in small pieces.
+def write_version(file: int, description: Description, content: bytes) -> None:
+    """Write a version, its head last: a file with a head is complete."""
+    described = json.dumps(asdict(description)).encode()
+    size = mmap.ALLOCATIONGRANULARITY
+    start = -(-(_HEAD_SIZE + len(described)) // size) * size
+    _write_at(file, described, _HEAD_SIZE)
+    _write_at(file, content, start)
+    _write_at(file, _HEAD % (len(described), start, len(content)), 0)
+
+
+def _write_at(file: int, content: bytes, place: int) -> None:
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(file, view, place)
+        view, place = view[written:], place + written
+
+
+def is_complete(file: int) -> bool:
+    """Whether all of a version was written."""
+    return bool(os.pread(file, _HEAD_SIZE, 0).strip(b"\0"))
+
+
+def send_version(connection: socket.socket, number: int, file: int) -> None:
+    """Send a version that is complete; nobody can change it any more."""
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+    socket.send_fds(connection, [b"%d" % number], [file])
+
+
+def receive_version(connection: socket.socket) -> Handover | None:
+    """Take the next version; ``None`` where none will come any more.
 
     Raises:
-        EOFError: it ends within a frame.
-        ValueError: what comes is no frame.
+        ValueError: what came is no version.
     """
-    while head := await stream.readline():
-        number, size, body = map(int, head.split())
-        if not (0 <= size <= LARGEST and 0 <= body <= LARGEST):
-            raise ValueError(f"no frame has {body} bytes")
-        told = Description(**json.loads(await _read(stream, size)))
-        yield Frame(number, told, await _read(stream, body))
+    message, files, *_ = socket.recv_fds(connection, _NUMBER_SIZE, 1)
+    if not message:
+        return None
+    if not files:
+        raise ValueError("a loader has sent no file")
+    try:
+        return _read_version(int(message), files[0])
+    finally:
+        os.close(files[0])
 
 
-async def _read(stream: asyncio.StreamReader, size: int) -> bytearray:
-    content = bytearray(size)
-    view, place = memoryview(content), 0
-    while place < size:
-        piece = await stream.read(min(CHUNK, size - place))
-        if not piece:
-            raise EOFError("the process has died")
-        view[place : place + len(piece)] = piece
-        place += len(piece)
-        await asyncio.sleep(0)  # data that are there already are read without a pause
-    return content
+def _read_version(number: int, file: int) -> Handover:
+    if fcntl.fcntl(file, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+        raise ValueError("a loader has sent a file that it could still change")
+    described, start, size = map(int, os.pread(file, _HEAD_SIZE, 0).split())
+    description = Description(**json.loads(os.pread(file, described, _HEAD_SIZE)))
+    if not size:
+        return Handover(number, description, b"")
+    content = mmap.mmap(file, size, prot=mmap.PROT_READ, offset=start)
+    return Handover(number, description, content)

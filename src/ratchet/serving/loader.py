@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,7 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.serving.children import ProcessLimits, follow_parent, own_output
-from ratchet.serving.handover import Description, Source, as_json
+from ratchet.serving.handover import (
+    Description,
+    Source,
+    create_file,
+    is_complete,
+    send_version,
+    write_version,
+)
 
 LONGEST = 1_000
 """Characters of a reason; libraries add traces to theirs."""
@@ -29,7 +37,7 @@ Opened = tuple[Description, bytes]
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """What is asked for.
+    """Versions that are to be opened.
 
     Attributes:
         source: where versions come from.
@@ -51,12 +59,12 @@ class LoadRequest:
     @classmethod
     def of_line(cls, line: str) -> LoadRequest:
         """The request of a line."""
-        told = json.loads(line)
+        content = json.loads(line)
         return cls(
-            Source(**told["source"]),
-            [(name, version, digest) for name, version, digest in told["versions"]],
-            told["parallel"],
-            ProcessLimits(**told["limits"]),
+            Source(**content["source"]),
+            [(name, version, digest) for name, version, digest in content["versions"]],
+            content["parallel"],
+            ProcessLimits(**content["limits"]),
         )
 
 
@@ -66,14 +74,13 @@ def open_version(source: Source, use_case: str, version: str, digest: str | None
     Raises:
         UserError: it is not there, damaged, or answers otherwise than it must.
     """
-    from ratchet.compiled.bundle import check_golden, compile_bundle
-    from ratchet.compiled.store import NotCompilable, dumps
+    from ratchet.compiled.store import NotCompilable
     from ratchet.release.manifest import BundleError
 
     bundle = find(source, use_case, version, digest)
     bundle.check_contents()
     bundle.check_numbers()
-    known: dict[str, Any] = {
+    about: dict[str, Any] = {
         "digest": bundle.digest,
         "manifest": bundle.manifest,
         "parameters": bundle.use_case.model_dump(mode="json"),
@@ -84,13 +91,25 @@ def open_version(source: Source, use_case: str, version: str, digest: str | None
     try:
         if not source.compiled:
             raise NotCompilable("the settings say that nothing is compiled")
-        answerer = compile_bundle(bundle)
-        # The smoke test, by what is to answer.
-        check_golden(answerer, bundle.golden)
-        return Description("compiled", **known), dumps(answerer)
+        return Description("compiled", **about), compiled_form(bundle)
     except NotCompilable as error:
-        bundle.check_golden()
-        return Description("slow", str(error), **known), b""
+        bundle.check_golden()  # the smoke test, by what is to answer
+        return Description("slow", shortened(str(error)), **about), b""
+
+
+def compiled_form(bundle: Any) -> bytes:
+    """Compile a bundle, let it answer its golden rows, and give its bytes.
+
+    Raises:
+        NotCompilable: it has no compiled form, answers otherwise, or compiling has failed.
+    """
+    from ratchet.compiled.bundle import compile_verified
+    from ratchet.compiled.store import NotCompilable, dumps
+
+    try:
+        return dumps(compile_verified(bundle, bundle.golden))
+    except ValueError as error:
+        raise NotCompilable(f"its compiled form cannot be written: {error}") from error
 
 
 def find(source: Source, use_case: str, version: str, digest: str | None) -> Any:
@@ -149,10 +168,12 @@ class Forks:
     Args:
         request: which.
         open_one: opens one.
-        output: descriptor that they are handed over by.
+        output: what they are handed over by.
     """
 
-    def __init__(self, request: LoadRequest, open_one: Callable[..., Opened], output: int) -> None:
+    def __init__(
+        self, request: LoadRequest, open_one: Callable[..., Opened], output: socket.socket
+    ) -> None:
         self._request = request
         self._open = open_one
         self._output = output
@@ -167,15 +188,15 @@ class Forks:
             self._take_one()
 
     def _fork(self, number: int, version: tuple[str, str, str | None]) -> None:
-        memory = os.memfd_create("-".join(version[:2]))
+        file = create_file("-".join(version[:2]))
         if pid := os.fork():
-            self._running[pid] = (number, memory)
+            self._running[pid] = (number, file)
             return
         try:
             follow_parent()
             self._request.limits.apply()
             sys.stdin.close()
-            write(memory, *opened(self._open, self._request.source, *version))
+            write_version(file, *opened(self._open, self._request.source, *version))
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -183,12 +204,12 @@ class Forks:
 
     def _take_one(self) -> None:
         pid, status = os.wait()
-        number, memory = self._running.pop(pid)
-        if not is_complete(memory):
-            os.ftruncate(memory, 0)
-            write(memory, Description("refused", self._death(status)), b"")
-        hand_over(self._output, number, memory)
-        os.close(memory)
+        number, file = self._running.pop(pid)
+        if not is_complete(file):
+            os.ftruncate(file, 0)
+            write_version(file, Description("refused", self._death(status)), b"")
+        send_version(self._output, number, file)
+        os.close(file)
 
     def _death(self, status: int) -> str:
         code = os.waitstatus_to_exitcode(status)
@@ -196,10 +217,6 @@ class Forks:
             return f"it took more than {self._request.limits.cpu_seconds} s of CPU to open"
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return f"the process that opened it has died ({how}): numbers in it are damaged"
-
-
-_HEAD = b"%016d %016d\n"
-_HEAD_SIZE = len(_HEAD % (0, 0))
 
 
 def opened(open_one: Callable[..., Opened], *version: Any) -> Opened:
@@ -213,46 +230,23 @@ def opened(open_one: Callable[..., Opened], *version: Any) -> Opened:
 
         is_ours = isinstance(error, UserError)
         reason = str(error) if is_ours else f"{type(error).__name__}: {error}"
-    return Description("refused", " ".join(reason.split())[:LONGEST]), b""
+    return Description("refused", shortened(reason)), b""
 
 
-def write(memory: int, description: Description, content: bytes) -> None:
-    """Write a version into a file in memory, its head last, so that a head says it is complete."""
-    told = as_json(description)
-    head = _HEAD % (len(told), len(content))
-    place = len(head)
-    for piece in (told, content):
-        view = memoryview(piece)
-        while view:
-            written = os.pwrite(memory, view, place)
-            view, place = view[written:], place + written
-    os.pwrite(memory, head, 0)
-
-
-def is_complete(memory: int) -> bool:
-    """Whether a fork has written all of its version."""
-    return bool(os.pread(memory, _HEAD_SIZE, 0).strip(b"\0"))
-
-
-def hand_over(output: int, number: int, memory: int) -> None:
-    """Send what a fork has written on."""
-    view = memoryview(b"%d %b" % (number, os.pread(memory, _HEAD_SIZE, 0)))
-    while view:
-        view = view[os.write(output, view) :]
-    place, size = _HEAD_SIZE, os.fstat(memory).st_size
-    while place < size:
-        place += os.sendfile(output, memory, place, size - place)
+def shortened(reason: str) -> str:
+    """A reason as one line of bounded length."""
+    return " ".join(reason.split())[:LONGEST]
 
 
 def main(open_one: Callable[..., Opened] = open_version, niceness: str = "0") -> None:
     """Serve one request, after importing what it takes."""
     follow_parent()
     os.nice(int(niceness))
-    output = own_output()
+    output = socket.socket(fileno=own_output())
     if open_one is open_version:
         import_libraries()
     if line := sys.stdin.readline():
-        with suppress(BrokenPipeError):  # whoever has asked is gone
+        with suppress(ConnectionError):  # whoever has asked is gone
             Forks(LoadRequest.of_line(line), open_one, output).run()
 
 

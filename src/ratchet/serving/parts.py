@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 
 from fastapi import FastAPI
-from sqlalchemy import Engine
 
 from ratchet.compiled.store import loads
 from ratchet.database import connect
@@ -18,6 +17,7 @@ from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.jobs.store import JobStore
 from ratchet.serving.log import JoinedTruths, JournaledLog
 from ratchet.serving.measurements import StoredMeasurements
+from ratchet.serving.opening import VersionOpener
 from ratchet.serving.overview import Overview
 from ratchet.serving.settings import Settings
 from ratchet.serving.watcher import Notice, Watcher, log_notice
@@ -36,9 +36,11 @@ def application(settings: Settings, worker: int = 0) -> FastAPI:
     """
     folder, url = settings.state / JOURNAL, settings.database_url
     engine = connect(url)
-    models = watcher_of(settings, engine)
+    ledger = Ledger(engine)
+    opener = opener_of(settings, ledger)
+    models = watcher_of(settings, ledger, opener)
     measurements = StoredMeasurements(Measurements(engine), models, models.ready)
-    models.on_prepare(measurements.prepare)
+    opener.on_prepare(measurements.prepare)
     models.on_poll(lambda: catch_up(models, measurements))
     log = JournaledLog(folder, url, queue_rows=settings.queue_rows)
     return create_app(
@@ -61,28 +63,33 @@ def catch_up(models: Watcher, measurements: StoredMeasurements) -> None:
             measurements.catch_up(name)
 
 
-def watcher_of(settings: Settings, engine: Engine) -> Watcher:
-    """What follows the ledger of a project."""
+def opener_of(settings: Settings, ledger: Ledger) -> VersionOpener:
+    """What opens the versions of a project."""
     url = settings.database_url
     # MLflow is asked for versions only that the ledger has no digest of.
     tracking = settings.tracking_uri or url
+    source = Source(tracking, str(settings.bundles), url, settings.compiled)
+    return VersionOpener(ledger, source, loads)
+
+
+def watcher_of(settings: Settings, ledger: Ledger, opener: VersionOpener) -> Watcher:
+    """What follows the ledger of a project."""
     return Watcher(
-        Ledger(engine),
-        Source(tracking, str(settings.bundles), url, settings.compiled),
-        loads,
+        ledger,
+        opener,
         use_cases=settings.use_cases,
         shadows=lambda name: settings.shadow or name in settings.split,
         poll_seconds=settings.poll_seconds,
-        tell=tell_by(Webhook(os.environ.get(ADDRESS))),
+        notify=notify_by(Webhook(os.environ.get(ADDRESS))),
     )
 
 
-def tell_by(webhook: Webhook) -> Callable[[Notice], None]:
-    """Tell somebody by the log, and by a message where there is an address for it."""
+def notify_by(webhook: Webhook) -> Callable[[Notice], None]:
+    """Write notices to the log, and send them where there is an address for messages."""
 
-    def tell(notice: Notice) -> None:
+    def notify(notice: Notice) -> None:
         log_notice(notice)
         about = {"use_case": notice.use_case, "version": notice.version, "advice": notice.advice}
         webhook.send("alert", f"{notice.text}: {notice.advice}", **about)
 
-    return tell
+    return notify
