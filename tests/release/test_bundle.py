@@ -555,6 +555,12 @@ def test_latency_of_what_does_not_compile_is_that_of_pandas(written, monkeypatch
     assert len(asked) == 6
 
 
+def test_a_compiler_that_fails_leaves_the_answers_to_pandas(written, monkeypatch):
+    monkeypatch.setattr("ratchet.compiled.bundle.compile_bundle", lambda _: 1 / 0)
+
+    assert open_bundle(written("plain")).compiled is None
+
+
 @pytest.mark.parametrize("day", ["9999-12-31", "2120-01-01", "0001-01-01"])
 def test_a_time_far_from_all_that_is_known_is_refused_at_once(written, monkeypatch, day):
     bundle = open_bundle(written("shops"))

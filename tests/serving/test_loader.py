@@ -84,6 +84,25 @@ def test_what_is_not_compiled_answers_by_its_bundle(project, written):
     asyncio.run(project.watch(source, then))
 
 
+def test_where_compiling_fails_for_any_reason_the_bundle_answers(project, monkeypatch):
+    monkeypatch.setattr("ratchet.compiled.bundle.compile_bundle", lambda _: 1 / 0)
+
+    description, content = loader.open_version(project.source, "films", "1", project.digest)
+
+    assert (description.status, content) == ("slow", b"")
+    assert description.reason == "compiling has failed: ZeroDivisionError: division by zero"
+
+
+def test_where_the_compiled_form_cannot_be_written_the_bundle_answers(project, monkeypatch):
+    monkeypatch.setattr("ratchet.compiled.bundle.compile_bundle", lambda _: object())
+    monkeypatch.setattr("ratchet.compiled.bundle.check_golden", lambda *_: None)
+
+    description, _ = loader.open_version(project.source, "films", "1", project.digest)
+
+    assert description.status == "slow"
+    assert description.reason.startswith("its compiled form cannot be written: object is neither")
+
+
 def test_a_bundle_whose_file_was_changed_never_serves(project):
     [model, *_] = sorted((project.bundle / "models").iterdir())
     content = bytearray(model.read_bytes())

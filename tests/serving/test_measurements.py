@@ -23,7 +23,7 @@ from ratchet.serving.handover import Source
 from ratchet.serving.loader import LoadRequest
 from ratchet.serving.measurements import StoredMeasurements, take
 from ratchet.serving.models import Fixed, Serving, Taken, UnavailableError
-from ratchet.serving.worker import BundleAnswerer, SlowAnswerer
+from ratchet.serving.worker import BundleAnswerer, RecentRows, Retention, SlowAnswerer
 from tests.compiled.test_series import as_rows, days, hours, made, parameters, shops
 
 
@@ -206,6 +206,45 @@ def test_a_process_that_answers_is_told_once(tmp_path):
         return [answers[0].predictions["t"].value for answers in (first, second, third)]
 
     assert asyncio.run(ask()) == [3.0, 5.0, 5.0]
+
+
+def test_the_slow_path_retains_what_forecasts_look_back_at(bundle):
+    slow, retained = BundleAnswerer(open_bundle(bundle.folder)), RecentRows()
+    retention = slow.retention
+    retained.restart(retention)
+    *rows, next_row = as_rows(hours(6_001)[360:])
+
+    for start in range(0, len(rows), 1_880):
+        retained.add(rows[start : start + 1_880])
+        slow.observe(rows[start : start + 1_880])
+
+    hour = 3_600
+    assert len(slow._bundle.context) <= retention.seconds / hour + 2
+    assert len(retained) <= retention.seconds / hour + 2 + 1_880
+    assert retained.take_unsent()[-1] == rows[-1]
+    retained.restart(retention)
+    assert len(retained.take_unsent()) == len(retained)  # for a process that is started anew
+    expected = compile_bundle(bundle)
+    expected.observe(rows)
+    asked = {"at": next_row["at"], "warmth": 9.0}
+    (slowly,), (quickly,) = slow.answer([asked]), expected.answer([asked])
+    value = quickly.predictions["demand"].value
+    assert slowly.predictions["demand"].value == pytest.approx(value, rel=1e-6)
+
+
+def test_the_last_row_of_a_series_that_has_ended_is_retained():
+    retained = RecentRows()
+    retained.restart(Retention("day", "shop", 10 * 86_400))
+    days = [f"20{year}-01-{day:02}" for year in range(10, 60) for day in range(1, 29)]
+
+    retained.add([{"day": "2009-01-01", "shop": "b"}, {"day": "2009-01-02", "shop": "b"}])
+    retained.add([{"day": day, "shop": "a"} for day in days])
+
+    left = [(row["shop"], row["day"]) for row in retained.take_unsent()]
+    assert left[0] == ("b", "2009-01-02")
+    assert {shop for shop, _ in left[1:]} == {"a"}
+    assert left[-1] == ("a", "2059-01-28")
+    assert len(left) == 1 + 1 + 11
 
 
 def test_without_the_database_they_can_be_handed_in_again_later(bundle, tmp_path):

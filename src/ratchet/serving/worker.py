@@ -12,9 +12,12 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -37,11 +40,87 @@ START_SECONDS = 600.0
 """How long a bundle may take to open, on a busy machine."""
 
 _LARGEST_LINE = 64_000_000
+_ROWS_BETWEEN_TRIMS = 1_000
 _ANSWERS = TypeAdapter(list[Answer])
 
 
 class WorkerError(UserError):
     """The process that answers has died, or did not answer in time."""
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long a version of series needs a measurement.
+
+    Attributes:
+        time: column of the time.
+        series: column that names the series, where there are several.
+        seconds: how far before the newest measurement a forecast may look back.
+    """
+
+    time: str
+    series: str | None
+    seconds: float
+
+
+class RecentRows:
+    """Measurements that a process which answers slowly needs, also one that is started later.
+
+    What is older than the retention is dropped, but for the last row of each series: it had begun
+    by then. Rows may be added in another thread than they are taken in.
+    """
+
+    def __init__(self) -> None:
+        self._retention: Retention | None = None
+        self._rows: dict[Any, Row] = {}
+        self._unsent: dict[Any, Row] = {}
+        self._trim_at = _ROWS_BETWEEN_TRIMS
+        self._turn = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many are retained."""
+        return len(self._rows)
+
+    def restart(self, retention: Retention | None) -> None:
+        """Give all rows to a process that has just been started."""
+        with self._turn:
+            self._retention, self._unsent = retention, dict(self._rows)
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Take measurements; one of the same series and time replaces the one before."""
+        with self._turn:
+            for row in rows:
+                key = self._key(row)
+                self._rows[key] = self._unsent[key] = row
+            if self._retention is not None and len(self._rows) > self._trim_at:
+                self._trim(self._retention)
+
+    def take_unsent(self) -> list[Row]:
+        """Rows that the process has not been given."""
+        with self._turn:
+            rows, self._unsent = [*self._unsent.values()], {}
+            return rows
+
+    def _key(self, row: Row) -> Any:
+        if self._retention is None:
+            return object()
+        name = self._retention.series
+        return None if name is None else row.get(name), row.get(self._retention.time)
+
+    def _trim(self, retention: Retention) -> None:
+        times = {key: _moment(row[retention.time]) for key, row in self._rows.items()}
+        first = max(times.values()) - timedelta(seconds=retention.seconds)
+        in_order = sorted(times, key=lambda key: times[key])
+        last_before = {key[0]: key for key in in_order if times[key] < first}
+        needed = {*last_before.values(), *(key for key in in_order if times[key] >= first)}
+        self._rows = {key: row for key, row in self._rows.items() if key in needed}
+        self._unsent = {key: row for key, row in self._unsent.items() if key in needed}
+        self._trim_at = 2 * len(self._rows) + _ROWS_BETWEEN_TRIMS
+
+
+def _moment(value: Any) -> datetime:
+    moment = datetime.fromisoformat(str(value))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class SlowAnswerer:
@@ -63,8 +142,7 @@ class SlowAnswerer:
         self._seconds = seconds
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
-        self._observed: list[Row] = []
-        self._told = 0  # how many of them the process that runs knows
+        self._measured = RecentRows()
 
     async def start(self) -> None:
         """Have the version opened.
@@ -90,33 +168,31 @@ class SlowAnswerer:
             RequestError: the first row that cannot be answered.
             WorkerError: the process has died or takes too long; the next request starts another.
         """
-        told = await self._ask({"rows": list(rows)})
-        if "field" in told:
+        reply = await self._request_reply({"rows": list(rows)})
+        if "field" in reply:
             raise RequestError(
-                told["error"], field=told["field"], row=told["row"], kind=told["kind"]
+                reply["error"], field=reply["field"], row=reply["row"], kind=reply["kind"]
             )
-        return _ANSWERS.validate_python(told["answers"])
+        return _ANSWERS.validate_python(reply["answers"])
 
     def observe(self, rows: Sequence[Row]) -> None:
-        """Take measurements of series; the process is told before it answers next."""
-        self._observed = [*self._observed, *rows]
+        """Take measurements of series; the process gets them before it answers next."""
+        self._measured.add(rows)
 
-    async def _tell(self, process: asyncio.subprocess.Process) -> None:
-        """Tell a process what was measured that it does not know yet."""
-        if rows := self._observed[self._told :]:
-            told = await _exchange(process, to_json({"observe": rows}) + b"\n")
-            self._told += len(rows)
-            if "failed" in told:
-                LOGGER.warning("%d measurements are left out: %s", len(rows), told["failed"])
+    async def _send_measurements(self, process: asyncio.subprocess.Process) -> None:
+        if rows := self._measured.take_unsent():
+            reply = await _exchange(process, to_json({"observe": rows}) + b"\n")
+            if "failed" in reply:
+                LOGGER.warning("%d measurements are left out: %s", len(rows), reply["failed"])
 
-    async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        line = to_json(question) + b"\n"
+    async def _request_reply(self, request: dict[str, Any]) -> dict[str, Any]:
+        line = to_json(request) + b"\n"
         async with self._turn:
             process = await self._running()
             try:
                 async with asyncio.timeout(self._seconds):
-                    await self._tell(process)
-                    told = await _exchange(process, line)
+                    await self._send_measurements(process)
+                    reply = await _exchange(process, line)
             except (TimeoutError, asyncio.CancelledError) as error:
                 await self.stop()  # what it says later would be taken for another answer
                 if isinstance(error, asyncio.CancelledError):
@@ -125,9 +201,9 @@ class SlowAnswerer:
             except (EOFError, ConnectionError) as error:
                 await self.stop()
                 raise WorkerError("the process that answers has died") from error
-        if "failed" in told:
-            raise WorkerError(told["failed"])
-        return told
+        if "failed" in reply:
+            raise WorkerError(reply["failed"])
+        return reply
 
     async def _running(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:
@@ -139,16 +215,17 @@ class SlowAnswerer:
             env=environment(),
             limit=_LARGEST_LINE,
         )
-        self._told = 0
         try:
             async with asyncio.timeout(START_SECONDS):
-                told = await _exchange(process, self._request.as_line())
+                reply = await _exchange(process, self._request.as_line())
         except (TimeoutError, EOFError, ConnectionError) as error:
             await self.stop()
             raise WorkerError("the process that opens it has died or takes too long") from error
-        if "failed" in told:
+        if "failed" in reply:
             await self.stop()
-            raise WorkerError(told["failed"])
+            raise WorkerError(reply["failed"])
+        retention = reply.get("retention")
+        self._measured.restart(None if retention is None else Retention(**retention))
         return process
 
 
@@ -157,10 +234,10 @@ async def _exchange(process: asyncio.subprocess.Process, line: bytes) -> dict[st
     assert process.stdout is not None
     process.stdin.write(line)
     await process.stdin.drain()
-    if not (told := await process.stdout.readline()):
+    if not (reply := await process.stdout.readline()):
         raise EOFError
-    found: dict[str, Any] = json.loads(told)
-    return found
+    content: dict[str, Any] = json.loads(reply)
+    return content
 
 
 class BundleAnswerer:
@@ -178,6 +255,15 @@ class BundleAnswerer:
         self._bundle = bundle
         self._contract = contract_of(use_case)
         self._hashed = {name: column.type for name, column in hashed.items()}
+
+    @cached_property
+    def retention(self) -> Retention | None:
+        """How long measurements are needed: twice what the bundle holds; ``None`` of no series."""
+        data, context = self._bundle.use_case.data, self._bundle.context
+        if data.series is None or context is None:
+            return None
+        span = context[data.time].max() - context[data.time].min()
+        return Retention(data.time, data.series.id, 2 * span.total_seconds())
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer rows, in their order.
@@ -201,15 +287,28 @@ class BundleAnswerer:
 
         from ratchet.preparation import typed_fields
 
-        use_case, known = self._bundle.use_case, self._bundle.context
-        data = use_case.data
-        if data.series is None or known is None:
+        use_case, retention = self._bundle.use_case, self.retention
+        if retention is None:
             return
-        names = [name for name in (data.time, data.series.id) if name]
-        told = pd.DataFrame([dict(row) for row in rows]).drop_duplicates(names, keep="last")
-        taken = typed_fields(told, use_case).set_index(names)
-        both = taken.combine_first(known.set_index(names)).reset_index()
-        self._bundle.__dict__["context"] = both[list(known)]
+        names = [name for name in (retention.time, retention.series) if name]
+        measured = pd.DataFrame([dict(row) for row in rows]).drop_duplicates(names, keep="last")
+        typed = typed_fields(measured, use_case).set_index(names)
+        earlier = self._bundle.context
+        together = typed.combine_first(earlier.set_index(names)).reset_index()[list(earlier)]
+        self._bundle.__dict__["context"] = self._needed(together, retention)
+
+    def _needed(self, rows: Any, retention: Retention) -> Any:
+        """Rows of the retention, and the last one of every series before: it had begun by then."""
+        import pandas as pd
+
+        times = rows[retention.time]
+        is_recent = times >= times.max() - pd.Timedelta(seconds=retention.seconds)
+        before = rows[~is_recent].sort_values(retention.time)
+        if retention.series is None:
+            last = before.tail(1)
+        else:
+            last = before.drop_duplicates(retention.series, keep="last")
+        return rows[is_recent | rows.index.isin(last.index)]
 
     def _one(self, number: int, row: Row, values: Values) -> Answer:
         import pandas as pd
@@ -285,17 +384,18 @@ def main(open_one: Callable[[LoadRequest], Any] = open_bundle_of) -> None:
     except Exception as error:  # whatever files raise that may be damaged
         _say(output, {"failed": f"{type(error).__name__}: {error}"})
         return
-    _say(output, {"open": True})
+    retention = getattr(answerer, "retention", None)
+    _say(output, {"open": True, "retention": None if retention is None else asdict(retention)})
     for line in sys.stdin:
         _say(output, _reply(answerer, json.loads(line)))
 
 
-def _reply(answerer: Any, question: dict[str, Any]) -> dict[str, Any]:
+def _reply(answerer: Any, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        if "observe" in question:
-            answerer.observe(question["observe"])
-            return {"taken": len(question["observe"])}
-        return {"answers": answerer.answer(question["rows"])}
+        if "observe" in request:
+            answerer.observe(request["observe"])
+            return {"taken": len(request["observe"])}
+        return {"answers": answerer.answer(request["rows"])}
     except RequestError as error:
         place = {"field": error.field, "row": error.row, "kind": error.kind}
         return {"error": str(error), **place}
