@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,11 @@ _TROUBLE = {
 }
 """What SQLite says -> what it means, and the way out."""
 
-_WAIT_FOR_LOCK = 30.0  # seconds that one process lets another finish its writing
+LOCK_SECONDS = 30.0
+"""How long a command lets another process finish its writing to a file of SQLite."""
+
+SERVICE_LOCK_SECONDS = 1.5
+"""How long a request waits for others: its client is rather asked to come again."""
 
 
 def tracking_uri(configured: str, project: Path) -> str:
@@ -80,10 +85,15 @@ def _in_project(uri: str, project: Path) -> str:
     return uri
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, lock_seconds: float | None = None) -> Engine:
     """Engine of a database; nothing is opened before it is used.
 
     The folder of an SQLite file is made: the file itself can be.
+
+    Args:
+        url: as SQLAlchemy takes it.
+        lock_seconds: how long a statement waits for a lock; by default ``LOCK_SECONDS`` for
+            SQLite, and as long as the server has it for other databases.
 
     Raises:
         ConfigError: SQLAlchemy cannot use the URL, or its driver is not installed.
@@ -92,14 +102,25 @@ def connect(url: str) -> Engine:
 
     options: dict[str, Any] = {}
     if url.startswith(SQLITE):
-        options["connect_args"] = {"timeout": _WAIT_FOR_LOCK}
+        options["connect_args"] = {"timeout": lock_seconds or LOCK_SECONDS}
         Path(url.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
     try:
         engine = sa.create_engine(url, **options)
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(f"cannot use the database {shown(url)}: {error}") from error
     sa.event.listen(engine, "handle_error", _explain)
+    if lock_seconds is not None and engine.dialect.name == "postgresql":
+        sa.event.listen(engine, "connect", _lock_timeout(lock_seconds))
     return engine
+
+
+def _lock_timeout(seconds: float) -> Callable[[Any, Any], None]:
+    def set_timeout(connection: Any, _: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = '{seconds * 1000:.0f}ms'")
+        connection.commit()
+
+    return set_timeout
 
 
 def _explain(context: ExceptionContext) -> None:

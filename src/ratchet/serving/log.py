@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -249,12 +250,14 @@ class JournaledLog:
         journal = self._journal
         assert journal is not None
         loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(SYNC_SECONDS)
-            try:
-                await loop.run_in_executor(None, journal.sync)
-            except OSError as error:
-                LOGGER.error("the journal of answers cannot be written: %s", error)
+        # Threads of others may all be waiting for a database.
+        with ThreadPoolExecutor(1, "journal") as executor:
+            while True:
+                await asyncio.sleep(SYNC_SECONDS)
+                try:
+                    await loop.run_in_executor(executor, journal.sync)
+                except OSError as error:
+                    LOGGER.error("the journal of answers cannot be written: %s", error)
 
     async def _keep_writing(self) -> None:
         """Have a process that empties the journal; where it dies, another one."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ratchet.database import connect
+from ratchet.database import SERVICE_LOCK_SECONDS, connect
 from ratchet.monitoring.log_table import PREDICTIONS as P
 from ratchet.release.ledger_table import TABLE as LEDGER
 
@@ -126,7 +126,8 @@ class Overview:
     """
 
     def __init__(self, url: str, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._engine, self._folder, self._clock = connect(url), folder, clock
+        self._engine = connect(url, SERVICE_LOCK_SECONDS)
+        self._folder, self._clock = folder, clock
         self._known: tuple[float, Found] | None = None
 
     def read(self, use_cases: Sequence[str]) -> Found:

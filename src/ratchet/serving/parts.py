@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from ratchet.compiled.store import loads
-from ratchet.database import connect
+from ratchet.database import SERVICE_LOCK_SECONDS, connect
 from ratchet.monitoring.measurements import Measurements
 from ratchet.release.ledger import Ledger
 from ratchet.serving.app import create_app
@@ -35,7 +35,7 @@ def application(settings: Settings, worker: int = 0) -> FastAPI:
         worker: number of this process, of several behind the same port.
     """
     folder, url = settings.state / JOURNAL, settings.database_url
-    engine = connect(url)
+    engine = connect(url, SERVICE_LOCK_SECONDS)
     ledger = Ledger(engine)
     opener = opener_of(settings, ledger)
     models = watcher_of(settings, ledger, opener)

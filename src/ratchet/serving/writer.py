@@ -24,7 +24,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ratchet.database import connect
+from ratchet.database import SERVICE_LOCK_SECONDS, connect
 from ratchet.errors import UserError
 from ratchet.monitoring.log_table import PREDICTIONS, LogTable, Record, Truth, as_naive_utc
 from ratchet.serving import journal
@@ -309,7 +309,7 @@ def main(folder: str, owner: str) -> None:
         if not (byte := os.read(0, 1)):
             return
         url += byte
-    table = LogTable(connect(url.decode().strip()))
+    table = LogTable(connect(url.decode().strip(), SERVICE_LOCK_SECONDS))
     _Service(Writer(Path(folder), table), owner).run()
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from ratchet.database import connect
+from ratchet.database import SERVICE_LOCK_SECONDS, connect
 from ratchet.errors import DatabaseError, UserError
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
@@ -93,7 +93,7 @@ class JobStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = connect(url)
+        self._engine = connect(url, SERVICE_LOCK_SECONDS)
         self._made = False
 
     def add(
