@@ -1,0 +1,593 @@
+"""Training of demand by iterations: as many as are worth it, written as it goes, on any engine.
+
+What an iteration is, and why its bits are the same wherever it runs, says ``bootstrap``. Here
+partitions of segments go through the iterations in rounds. A round ends where something is to be
+written, looked at or searched; after it the state of each partition is on disk, and a process that
+is killed goes on from there.
+
+The mean of the coefficients is right after a few hundred iterations. The ends of the intervals
+need more: their error falls with the square root of the number (``history`` shows both).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ratchet.learning.demand.bootstrap import (
+    BLOCK,
+    INTERVAL,
+    PRICE,
+    TILE,
+    Array,
+    IterationSettings,
+    Problem,
+    Single,
+    State,
+    advance,
+    blocks,
+    marks,
+)
+from ratchet.learning.files import atomic_write
+from ratchet.learning.search.engine import open_crew
+from ratchet.learning.search.schedule import Crew, Task
+from ratchet.learning.search.store import Store, digest
+
+__all__ = [
+    "INTERVAL",
+    "HistoryEntry",
+    "IterationSettings",
+    "Problem",
+    "Progress",
+    "Trained",
+    "iterate",
+]
+
+_log = logging.getLogger(__name__)
+
+_FORMAT = 1
+"""Of what is written; a change of the numbers that come out is a new one."""
+
+Validate = Callable[[Array], float]
+"""Error of coefficients, (S, K), on rows that training does not see."""
+
+SearchProblem = Callable[[int], Problem | None]
+"""Looks for better hyper-parameters at an iteration; ``None`` where there are none."""
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """What was reached after some of the iterations.
+
+    Attributes:
+        iteration: how many were done.
+        start: iteration at which the sums began: 0, or the last search that gave a new problem.
+        error: of the mean coefficients on validation rows; ``None`` without such rows.
+        movement: mean movement of the ends of the elasticities' intervals since the entry before,
+            in widths; ``None`` for the first entries.
+        worst_movement: the largest of a segment.
+    """
+
+    iteration: int
+    start: int
+    error: float | None
+    movement: float | None
+    worst_movement: float | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        segments: how many are trained.
+        iteration: what all of them have reached.
+        iterations: what they will reach, unless training stops early.
+        share: of the work that is done.
+        error: the last in the history, if any.
+        seconds_left: at the pace so far; ``None`` as long as there is none.
+    """
+
+    segments: int
+    iteration: int
+    iterations: int
+    share: float
+    error: float | None
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the iterations have led to, for S segments and K coefficients.
+
+    Attributes:
+        mean: (S, K) mean of the coefficients.
+        covariance: (S, K, K) of the coefficients over the iterations.
+        lower: (S, K) lower ends of their 80 % intervals.
+        upper: (S, K) upper ends.
+        draws: (S, D, K) coefficients at every so manieth iteration, in single precision; mapped
+            from the folder of the checkpoint where there is one.
+        history: entries after 1, 3, 10, 30 ... iterations, and one at the end.
+        iterations: how many were done.
+        start: iteration at which the sums began (``HistoryEntry``).
+        stopped: whether training has ended early, as the intervals stood still.
+    """
+
+    mean: Array
+    covariance: Array
+    lower: Array
+    upper: Array
+    draws: Single
+    history: tuple[HistoryEntry, ...]
+    iterations: int
+    start: int
+    stopped: bool
+
+
+def iterate(
+    problem: Problem,
+    settings: IterationSettings | None = None,
+    *,
+    checkpoint: str | Path | None = None,
+    validation: Problem | Validate | None = None,
+    search: SearchProblem | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    engine: str = "local",
+    n_jobs: int | None = 1,
+    partition_size: int = 1000,
+) -> Trained:
+    """Train by iterations, from where an interrupted or shorter training of the same has come.
+
+    Neither the engine, the partitions nor interruptions change the result (``bootstrap`` says what
+    that rests on). With fewer iterations than a checkpoint has, training is done anew in memory,
+    and the checkpoint stays.
+
+    Args:
+        problem: rows and prior. Its arrays may be mapped from files; a partition is read at a time.
+        settings: of the training; all defaults without.
+        checkpoint: folder for what has been reached, one in it for each problem and settings.
+        validation: rows that training does not see, of the same segments, for the mean absolute
+            error of the history; or what gives the error.
+        search: called every ``search_every`` iterations; a new problem starts the sums anew. It
+            must give the same for the same iteration, as it is called again after an interruption.
+        on_progress: told after each partition of each round.
+        engine: ``local`` or ``dask``.
+        n_jobs: local processes; 1 or ``None`` for this one, -1 for one per core.
+        partition_size: segments of a task; rounded up to a multiple of ``BLOCK``.
+
+    Raises:
+        ValueError: of a problem with wrong numbers, an engine without an address, or a search that
+            gives something else than it did before the interruption.
+    """
+    settings = settings or IterationSettings()
+    _check(problem, validation)
+    options: dict[str, Any] = {
+        "validation": validation,
+        "search": search,
+        "on_progress": on_progress,
+    }
+    with ExitStack() as stack:
+        states: _States = _Memory()
+        if checkpoint is not None:
+            store = Store(Path(checkpoint), _fingerprint(problem, settings))
+            states = _Disk(stack.enter_context(store))
+        training = _Training(problem, settings, states, _rounded(partition_size, BLOCK), **options)
+        if training.resume():
+            return training.run(stack.enter_context(open_crew(engine, _advance, n_jobs)))
+    _log.warning(
+        "the checkpoint in %s has more iterations than the %d of the settings; it stays, and these "
+        "are done anew",
+        checkpoint,
+        settings.iterations,
+    )
+    return iterate(
+        problem,
+        settings,
+        engine=engine,
+        n_jobs=n_jobs,
+        partition_size=partition_size,
+        **options,
+    )
+
+
+class _Work(NamedTuple):
+    """A task: the iterations of a partition up to a number."""
+
+    problem: Problem
+    state: State
+    until: int
+    first_segment: int
+    settings: IterationSettings
+
+
+def _advance(work: _Work) -> State:
+    return advance(*work)
+
+
+class _Snapshot(NamedTuple):
+    """What an entry of the history is made of, for some segments."""
+
+    mean: Array
+    ends: Array
+    ends_before: Array
+
+
+class _Training:
+    """The rounds of one training.
+
+    Attributes:
+        start: iteration at which the sums of the present problem began.
+        history: entries after 1, 3, 10 ... iterations, those of earlier problems included.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        settings: IterationSettings,
+        states: _States,
+        partition_size: int,
+        validation: Problem | Validate | None,
+        search: SearchProblem | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._problem, self._settings, self._states = problem, settings, states
+        self._size, self._search, self._on_progress = partition_size, search, on_progress
+        self._validate = _mean_error(validation) if isinstance(validation, Problem) else validation
+        self._iterations = _rounded(settings.iterations, TILE)
+        self.start, self.history = 0, list[HistoryEntry]()
+        self._reached: dict[int, int] = {}  # first segment of a partition -> iterations
+
+    def resume(self) -> bool:
+        """Find out what has been done.
+
+        Returns:
+            Whether that is at most what is to be done.
+        """
+        if (journal := self._states.read_journal()) is None:
+            self._begin(0, self._problem)
+        else:
+            self._size, self.start, self.history = journal.size, journal.start, journal.history
+            if self.start:
+                self._problem = self._searched_again(journal)
+            self._name = journal.problem
+            self._reached = {part.start: self._load(part).done for part in self._parts()}
+        return max(self._reached.values()) <= self._end()
+
+    def run(self, crew: Crew) -> Trained:
+        """Do what is missing."""
+        self._began = perf_counter(), min(self._reached.values())
+        while (done := min(self._reached.values())) < self._end():
+            if self._is_searched_at(done) and (problem := self._look(done)) is not None:
+                self._begin(done, problem)
+            self._round(crew, self._next(done))
+        return self._trained()
+
+    def _begin(self, start: int, problem: Problem) -> None:
+        """Let the sums start anew."""
+        self._problem, self._name, self.start = problem, problem.digest(), start
+        self._reached = {part.start: start for part in self._parts()}
+        self._write_journal()
+
+    def _write_journal(self) -> None:
+        self._states.write_journal(_Journal(self._name, self._size, self.start, self.history))
+
+    def _is_searched_at(self, done: int) -> bool:
+        every = _rounded(self._settings.search_every, TILE)
+        return bool(every) and done > self.start and done % every == 0
+
+    def _look(self, iteration: int) -> Problem | None:
+        problem = None if self._search is None else self._search(iteration)
+        if problem is not None:
+            _check(problem, None)
+            if len(problem) != len(self._problem):
+                raise ValueError(
+                    f"search gave {len(problem)} segments, expected {len(self._problem)}"
+                )
+        return problem
+
+    def _searched_again(self, journal: _Journal) -> Problem:
+        problem = self._look(journal.start)
+        if problem is None or problem.digest() != journal.problem:
+            raise ValueError(
+                f"search gives another problem for iteration {journal.start} than it did when "
+                f"{self._states} was written; delete that folder to start anew"
+            )
+        return problem
+
+    def _end(self) -> int:
+        """Where training ends, for all that the history says."""
+        if (least := self._settings.stop_when) is None:
+            return self._iterations
+        still = 0
+        for entry in self.history:
+            moved = entry.movement if entry.start == self.start else None
+            still = still + 1 if moved is not None and moved <= least else 0
+            if still == self._settings.patience:
+                return min(entry.iteration, self._iterations)
+        return self._iterations
+
+    def _next(self, done: int) -> int:
+        """Where a round ends that begins at an iteration."""
+        entries = [self.start + mark for mark in marks(10 * max(done - self.start, 10))]
+        entries = [entry for entry in entries if entry > done and (entry - self.start) % TILE == 0]
+        every = [self._settings.checkpoint_every, self._settings.search_every]
+        multiples = [done // n * n + n for n in (_rounded(each, TILE) for each in every) if n]
+        return min([entries[0], *multiples, self._iterations])
+
+    def _round(self, crew: Crew, until: int) -> None:
+        """Bring all partitions to an iteration."""
+        new = [mark for mark in marks(until - self.start) if self.start + mark > self._last()]
+        snapshots: dict[int, list[_Snapshot]] = {mark: [] for mark in new}
+        parts = list(self._parts())
+        # No more at a time than there are workers: all of them would take too much memory.
+        for group in blocks(len(parts), len(crew.lanes)):
+            for state in self._brought_to(crew, parts[group], until):
+                for mark in new:
+                    snapshots[mark].append(self._snapshot(state, mark))
+        if new:
+            self.history += [self._entry(mark, snapshots[mark]) for mark in new]
+            self._write_journal()
+
+    def _brought_to(self, crew: Crew, parts: list[slice], until: int) -> Iterator[State]:
+        """States of partitions after the iterations up to a number, in their order."""
+        states = {part.start: self._load(part) for part in parts}
+        tasks = [
+            Task(
+                name=f"{part.start}",
+                program=part.start,
+                cost=(part.stop - part.start) * (until - states[part.start].done),
+                content=_Work(
+                    self._problem.part(part), states[part.start], until, part.start, self._settings
+                ),
+            )
+            for part in parts
+            if states[part.start].done < until
+        ]
+        sizes = {part.start: part for part in parts}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")  # a state is what it is
+            for task, state in crew.run(tasks):
+                first = task.content.first_segment
+                states[first] = state
+                self._states.write(sizes[first], self._name, state)
+                self._reached[first] = state.done
+                self._tell()
+        return iter(states.values())
+
+    def _load(self, part: slice) -> State:
+        state = self._states.read(part, self._name)
+        if state is None or state.start != self.start:
+            coefficients = self._problem.design.shape[2]
+            draws = self._settings.retained_draws
+            state = State.empty(part.stop - part.start, coefficients, self.start, draws)
+        return state
+
+    def _parts(self) -> Iterator[slice]:
+        return blocks(len(self._problem), self._size)
+
+    def _last(self) -> int:
+        """Iteration of the last entry for the present problem."""
+        return max((e.iteration for e in self.history if e.start == self.start), default=self.start)
+
+    def _snapshot(self, state: State, mark: int) -> _Snapshot:
+        ends = state.ends(self._settings, mark)[..., PRICE].T
+        before = [each for each in marks(mark) if 10 <= each < mark]
+        if not before:
+            ends_before = np.full_like(ends, np.nan)
+        elif state.n <= self._settings.first_draws:
+            ends_before = state.ends(self._settings, before[-1])[..., PRICE].T
+        else:
+            ends_before = state.previous_ends
+        return _Snapshot(state.mean(mark), ends, ends_before)
+
+    def _entry(self, mark: int, snapshots: list[_Snapshot]) -> HistoryEntry:
+        mean, ends, before = (np.concatenate(arrays) for arrays in zip(*snapshots, strict=True))
+        width = ends[:, 1] - ends[:, 0]
+        moved = np.abs(ends - before).mean(axis=1)
+        moved = np.divide(moved, width, out=np.zeros_like(width), where=width > 0)
+        known = bool(np.isfinite(before).all())
+        return HistoryEntry(
+            iteration=self.start + mark,
+            start=self.start,
+            error=None if self._validate is None else float(self._validate(mean)),
+            movement=float(moved.mean()) if known else None,
+            worst_movement=float(moved.max()) if known else None,
+        )
+
+    def _tell(self) -> None:
+        if self._on_progress is None:
+            return
+        began, before = self._began
+        done = sum(self._reached.values()) / len(self._reached)
+        seconds = (perf_counter() - began) / (done - before) if done > before else None
+        self._on_progress(
+            Progress(
+                segments=len(self._problem),
+                iteration=min(self._reached.values()),
+                iterations=self._iterations,
+                share=done / self._iterations,
+                error=self.history[-1].error if self.history else None,
+                seconds_left=seconds and seconds * (self._iterations - done),
+            )
+        )
+
+    def _trained(self) -> Trained:
+        """Put the states together."""
+        parts: list[tuple[Array, ...]] = []
+        snapshots = []
+
+        def draws() -> Iterator[Single]:
+            for part in self._parts():
+                state = self._load(part)
+                parts.append((state.mean(), state.covariance(), *state.ends(self._settings)))
+                snapshots.append(self._snapshot(state, state.n))
+                yield state.retained
+
+        retained = self._states.gather(draws(), len(self._problem))
+        done = min(self._reached.values())
+        history = list(self.history)
+        if self._last() < done:
+            history.append(self._entry(done - self.start, snapshots))
+        mean, covariance, lower, upper = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return Trained(
+            mean=mean,
+            covariance=covariance,
+            lower=lower,
+            upper=upper,
+            draws=retained,
+            history=tuple(history),
+            iterations=done,
+            start=self.start,
+            stopped=done < self._iterations,
+        )
+
+
+@dataclass
+class _Journal:
+    """What is common to all partitions.
+
+    Attributes:
+        problem: digest of the present problem.
+        size: segments of a partition.
+        start: as in ``Trained``.
+        history: entries so far.
+    """
+
+    problem: str
+    size: int
+    start: int
+    history: list[HistoryEntry]
+
+
+class _States(Protocol):
+    """Where states are between the rounds."""
+
+    def read_journal(self) -> _Journal | None: ...
+
+    def write_journal(self, journal: _Journal) -> None: ...
+
+    def read(self, part: slice, problem: str) -> State | None: ...
+
+    def write(self, part: slice, problem: str, state: State) -> None: ...
+
+    def gather(self, draws: Iterator[Single], segments: int) -> Single: ...
+
+
+class _Memory:
+    """States that go with the process."""
+
+    def __init__(self) -> None:
+        self._states: dict[tuple[str, int], State] = {}
+
+    def read_journal(self) -> _Journal | None:
+        return None
+
+    def write_journal(self, journal: _Journal) -> None:
+        pass
+
+    def read(self, part: slice, problem: str) -> State | None:
+        return self._states.get((problem, part.start))
+
+    def write(self, part: slice, problem: str, state: State) -> None:
+        self._states[problem, part.start] = state
+
+    def gather(self, draws: Iterator[Single], segments: int) -> Single:
+        return np.concatenate(list(draws))
+
+
+class _Disk:
+    """States in a folder: a file of each partition, and one of what is common to all."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __str__(self) -> str:
+        return str(self._store.folder)
+
+    def read_journal(self) -> _Journal | None:
+        records = self._store.read_group("journal")
+        try:
+            common, *entries = records or []
+            return _Journal(**common, history=[HistoryEntry(**entry) for entry in entries])
+        except (TypeError, ValueError):
+            if any((self._store.folder / "states").iterdir()):
+                _log.warning("the checkpoint in %s is damaged; training starts anew", self)
+                self._store.drop_states()
+            return None
+
+    def write_journal(self, journal: _Journal) -> None:
+        common = {"problem": journal.problem, "size": journal.size, "start": journal.start}
+        self._store.write_group("journal", [common, *map(asdict, journal.history)])
+
+    def read(self, part: slice, problem: str) -> State | None:
+        name = f"{part.start}"
+        content = self._store.read_arrays("states", name)
+        if content is None and self._store.has_arrays("states", name):
+            _log.warning(
+                "the checkpoint of the segments from %s on in %s is damaged; their iterations are "
+                "done anew",
+                name,
+                self,
+            )
+        if content is None or content.pop("problem", None) != problem:
+            return None
+        return State(**content)
+
+    def write(self, part: slice, problem: str, state: State) -> None:
+        values = {field.name: getattr(state, field.name) for field in fields(state)}
+        self._store.write_arrays("states", f"{part.start}", {"problem": problem} | values)
+
+    def gather(self, draws: Iterator[Single], segments: int) -> Single:
+        """Write the draws one partition after the other, and map the file."""
+        path = self._store.folder / "draws.npy"
+        with atomic_write(path) as partial, partial.open("wb") as file:
+            for number, part in enumerate(draws):
+                if not number:
+                    header = np.lib.format.header_data_from_array_1_0(part)
+                    header["shape"] = (segments, *part.shape[1:])
+                    np.lib.format.write_array_header_1_0(file, header)
+                file.write(np.ascontiguousarray(part).data)
+        mapped: Single = np.load(path, mmap_mode="r")
+        return mapped
+
+
+def _fingerprint(problem: Problem, settings: IterationSettings) -> str:
+    """Name of all that a training's numbers depend on, but for how many iterations it has."""
+    common = ("simulated_rows", "block_length", "search_every", "retained_draws", "seed", "dtype")
+    return digest([_FORMAT, problem.digest(), *(getattr(settings, name) for name in common)])
+
+
+def _check(problem: Problem, validation: object) -> None:
+    for part in blocks(len(problem), 1000):
+        problem.part(part).check()
+    if isinstance(validation, Problem):
+        if len(validation) != len(problem):
+            raise ValueError(f"validation has {len(validation)} segments, expected {len(problem)}")
+        _check(validation, None)
+
+
+def _mean_error(validation: Problem) -> Validate:
+    """Mean absolute error on the rows of a problem."""
+
+    def error(mean: Array) -> float:
+        total = 0.0
+        for part in blocks(len(validation), BLOCK):
+            rows = validation.part(part)
+            predicted = np.einsum("stk,sk->st", rows.design, mean[part])
+            total += float((np.abs(rows.target - predicted) * rows.mask).sum())
+        return total / max(float(validation.mask.sum()), 1.0)
+
+    return error
+
+
+def _rounded(n: int, unit: int) -> int:
+    """The next multiple of a unit."""
+    return -(-n // unit) * unit
