@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 import yaml
 from click.testing import CliRunner, Result
 
 from ratchet.commands import COMMANDS, ratchet
+from ratchet.monitoring.log_table import PREDICTIONS
 from ratchet.params import Release, Target
 from ratchet.release.registry import Registry, RegistryError
-from ratchet.serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -367,10 +368,14 @@ def rated(monkeypatch):
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.5, "better"), (0.1, "undecided")])
-def test_a_split_is_held_to_its_share_of_the_settings(registry, rated, monkeypatch, share, verdict):
-    settings = Settings(split={"films": share})
-    monkeypatch.setattr("ratchet.commands.trial.settings_here", lambda _: settings)
+def test_a_split_is_held_to_the_share_that_its_answers_were_assigned_by(
+    registry, rated, share, verdict
+):
     beside(registry, "challenger")
+    table = PREDICTIONS.c
+    one_by_one = {"split_share": share, "request": table.row_key}
+    with registry.ledger.engine.begin() as connection:
+        connection.execute(sa.update(PREDICTIONS).values(one_by_one))
 
     found = json.loads(type_in("trial", "-u", "films", "--json").output)
 

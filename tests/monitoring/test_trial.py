@@ -35,7 +35,8 @@ def logged(error: float, *, seed: int, every: int = 1, latency: float = 3.0) -> 
     frame = pd.DataFrame(
         {
             **{"truth": truth, "prediction": truth + noise, "failed": False, "latency_ms": latency},
-            **{"predicted_at": at, "row_time": pd.NaT},
+            **{"predicted_at": at, "row_time": pd.NaT, "subject": None},
+            "request": [f"request {i}" for i in range(len(truth))],
         },
         index=[f"row {i}" for i in range(len(truth))],
     )
@@ -95,11 +96,102 @@ def test_a_split_compares_other_rows_and_finds_a_broken_assignment():
 
     assert fair.verdict == "better"
     assert fair.rows == (400, 400)
-    assert fair.sample_ratio == 1
+    assert fair.sample_ratio is not None
+    assert (fair.sample_ratio.p_value, fair.sample_ratio.subjects) == (1, (400, 400))
     assert broken.sample_ratio is not None
-    assert broken.sample_ratio < 1e-6
+    assert broken.sample_ratio.p_value < 1e-6
     assert broken.loss.verdict == "better"
-    assert broken.verdict == "undecided"
+    assert (broken.verdict, broken.is_over) == ("undecided", True)
+    assert "the assignment is broken" in "\n".join(_lines(broken))
+
+
+def asked_by(rows: pd.DataFrame, n_subjects: int, arm: str) -> pd.DataFrame:
+    """The same rows, asked for by so few subjects again and again."""
+    return rows.assign(subject=[f"{arm} {i % n_subjects}" for i in range(len(rows))])
+
+
+def test_a_fair_split_in_which_few_subjects_ask_often_is_not_called_broken():
+    rows = logged(1.0, seed=1)
+    champion, challenger = rows.iloc[::10], rows.drop(rows.index[::10])
+    options = {"metric": "rmse", "kind": "split"}
+
+    by_answers = compare_arms(champion, challenger, RATING, **options)
+    by_subjects = compare_arms(
+        asked_by(champion, 10, "a"), asked_by(challenger, 11, "b"), RATING, **options
+    )
+
+    assert by_answers.sample_ratio is not None
+    assert by_answers.sample_ratio.is_broken
+    assert by_subjects.sample_ratio is not None
+    assert by_subjects.sample_ratio.subjects == (10, 11)
+    assert not by_subjects.sample_ratio.is_broken
+
+
+def test_a_broken_assignment_is_found_however_seldom_the_missing_subjects_ask():
+    rows = logged(1.0, seed=1)
+    champion, challenger = asked_by(rows.iloc[::2], 400, "a"), asked_by(rows.iloc[1::2], 40, "b")
+
+    trial = compare_arms(champion, challenger, RATING, metric="rmse", kind="split")
+
+    assert trial.sample_ratio is not None
+    assert trial.sample_ratio.subjects == (400, 40)
+    assert trial.sample_ratio.is_broken
+
+
+def in_arms(champion: pd.DataFrame, challenger: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Rows of a log in which version 2 stands beside version 1."""
+    arms = [(champion, "1", "champion"), (challenger, "2", arm)]
+    return pd.concat(
+        [rows.assign(version=version, arm=name) for rows, version, name in arms]
+    ).sort_values("predicted_at")
+
+
+def test_of_a_split_whose_share_was_changed_the_answers_since_then_count():
+    rows = logged(1.0, seed=1).assign(split_share=0.2)
+    rows.loc[rows["predicted_at"] >= START + timedelta(days=15), "split_share"] = 0.5
+    batch = logged(1.0, seed=1).assign(split_share=np.nan, request="")
+    log = in_arms(pd.concat([rows.iloc[::2], batch]), rows.iloc[1::2], "challenger")
+
+    trial = trials.find_trial(log, "1", RATING, "rmse", name="y")
+
+    assert trial is not None
+    assert trial.sample_ratio is not None
+    assert (trial.sample_ratio.share, trial.sample_ratio.subjects) == (0.5, (250, 250))
+    assert trial.days == 25
+
+
+def test_without_a_challenger_there_is_no_trial():
+    log = in_arms(logged(1.0, seed=1), logged(1.0, seed=2)[:0], "shadow")
+
+    assert trials.find_trial(log, "1", RATING, "rmse", name="y") is None
+
+
+def test_answers_beside_an_earlier_champion_do_not_count():
+    rows = logged(1.0, seed=1).assign(split_share=0.5)
+    late = rows["predicted_at"] >= START + timedelta(days=20)
+    log = in_arms(rows[late].iloc[::2], rows[~late | (np.arange(len(rows)) % 2 == 1)], "challenger")
+
+    trial = trials.find_trial(log, "1", RATING, "rmse", name="y")
+
+    assert trial is not None
+    assert trial.sample_ratio is not None
+    assert trial.sample_ratio.subjects == (200, 200)
+
+
+def test_what_is_decided_at_the_planned_end_is_not_forgotten_after_it():
+    champion, shadow = logged(1.0, seed=1), logged(0.5, seed=2)
+
+    trial = compare_arms(champion, shadow, RATING, metric="rmse", kind="shadow", planned=30)
+
+    assert (trial.loss.days, trial.verdict, trial.is_over) == (30, "better", True)
+
+
+def test_a_trial_without_truth_ends_too():
+    champion, shadow = (logged(1.0, seed=seed).assign(truth=np.nan) for seed in (1, 2))
+
+    trial = compare_arms(champion, shadow, RATING, metric="rmse", kind="shadow", planned=20)
+
+    assert (trial.loss.days, trial.days, trial.is_over) == (0, 40, True)
 
 
 @pytest.mark.parametrize(("latency", "verdict"), [(3.5, "better"), (8.0, "undecided")])

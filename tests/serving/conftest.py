@@ -21,6 +21,7 @@ from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.compiled.fields import Contract, contract_of
 from ratchet.params import UseCase
 from ratchet.serving.app import create_app
+from ratchet.serving.calls import Assignment
 from ratchet.serving.models import Answered, Fixed, QueueFullError, Serving, Taken
 from ratchet.serving.settings import Settings
 
@@ -140,6 +141,7 @@ class Log:
         request: str,
         why: str,
         arm: str = "champion",
+        assignment: Assignment | None = None,
     ) -> None:
         self.errors.append(request)
         self.failed_arms.append(arm)

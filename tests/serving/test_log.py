@@ -19,6 +19,7 @@ from ratchet.compiled.answers import Answer, Prediction, RequestError
 from ratchet.database import connect
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.serving import log as log_module
+from ratchet.serving.calls import Assignment
 from ratchet.serving.log import JoinedTruths, JournaledLog, read_truth
 from ratchet.serving.models import Answered, Fixed, QueueFullError, Serving
 from ratchet.serving.records import Entry, as_line, of_line, records_of
@@ -324,7 +325,10 @@ def test_what_a_request_got_is_written_down_with_its_share_of_the_time(tmp_path,
         async with running(tmp_path, url) as log:
             log.write(Answered(films, [], answers, "r1", NOW, 3.0))
             log.write(Answered(films, [], answers, "r1", NOW, 3.0), arm="shadow")
-            log.write_error(films, [{films.use_case.data.key: 9}], "r2", "ValueError")
+            of_split = Assignment("some hash", 0.2)
+            log.write_error(
+                *(films, [{films.use_case.data.key: 9}], "r2", "ValueError"), assignment=of_split
+            )
             assert log.waiting == 5
             joined = JoinedTruths(log, Fixed([films]))
             return await joined.take("films", [{"key": 7, "rating": 6}], None)
@@ -337,6 +341,8 @@ def test_what_a_request_got_is_written_down_with_its_share_of_the_time(tmp_path,
     assert math.isnan(rows["latency_ms"].iloc[-1])  # a failure is not fast
     assert rows["arm"].tolist() == ["champion"] * 2 + ["shadow"] * 2 + ["champion"]
     assert rows["error"].tolist()[-1] == "ValueError"
+    assert rows["subject"].tolist()[-1] == "some hash"
+    assert rows["split_share"].dropna().tolist() == [0.2]
     assert rows.index.tolist() == ["7", "8", "7", "8", "9"]
     assert rows["truth"].tolist()[:3:2] == [6.0, 6.0]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from ratchet.serving.calls import Assignment
 from ratchet.serving.trials import Shadow, is_challengers
 
 
@@ -69,6 +70,18 @@ def test_a_split_gives_each_subject_one_arm_and_no_shadow(tried, film):
     assert {*versions} == {"3", "4"}
     arms = {"3": "champion", "4": "challenger"}
     assert stand.log.arms == [arms[version] for version in versions]
+    assigned = [each.assignment for each in stand.log.written]
+    assert {each.share for each in assigned} == {0.5}
+    assert len({each.subject for each in assigned}) == 20
+    assert "customer" not in str(assigned)
+
+
+def test_a_request_that_names_no_subject_has_none_in_the_log(tried, film):
+    stand, _ = tried(split={"films": 0.5})
+
+    ask(stand, ("/predict/films", film, {}))
+
+    assert stand.log.written[0].assignment == Assignment(None, 0.5)
 
 
 def test_shares_are_kept_and_each_trial_draws_anew(tried):

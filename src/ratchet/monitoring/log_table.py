@@ -66,6 +66,9 @@ PREDICTIONS = sa.Table(
     sa.Column("first_truth_label", sa.Text),
     sa.Column("row_hash", sa.Text),
     sa.Column("renamed_hash", sa.Text),
+    # Of a split: hash of whom the answer is for, and the share of the challenger at that time.
+    sa.Column("subject", sa.Text),
+    sa.Column("split_share", sa.Double),
     sa.UniqueConstraint(*KEY, name="ratchet_predictions_once"),
 )
 

@@ -29,7 +29,7 @@ from ratchet.params.names import (
     plain,
     rewritten,
 )
-from ratchet.params.release import Release, Slices
+from ratchet.params.release import Release, Slices, Trial
 from ratchet.params.target import (
     Candidate,
     Network,
@@ -78,6 +78,7 @@ __all__ = [
     "Slices",
     "Split",
     "Target",
+    "Trial",
     "UseCase",
     "Watch",
     "Windows",

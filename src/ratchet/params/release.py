@@ -27,6 +27,17 @@ class Slices(Params):
     min_rows: Annotated[int, Field(ge=1)] = 30
 
 
+class Trial(Params):
+    """A trial that decides: the release acts on what the service has seen of a held challenger.
+
+    Attributes:
+        days: days on which both have answered rows whose truth is known, after which the trial
+            ends. Until then newer challengers that are held back wait for their turn.
+    """
+
+    days: Annotated[int, Field(ge=10)] = 60
+
+
 class Release(Params):
     """When a new model takes over, and what is kept of the old ones.
 
@@ -44,6 +55,7 @@ class Release(Params):
         max_latency_ms: time of one answer from raw fields, as it is served, 99th percentile.
         max_size_mb: size of the bundle.
         refit: whether the model is fitted once more, on all rows, after it was promoted.
+        trial: let the trial of a challenger that was held back decide; off by default.
         keep: bundles kept beside those that serve, served last, or wait for a decision.
     """
 
@@ -58,4 +70,5 @@ class Release(Params):
     max_latency_ms: Positive = 100.0
     max_size_mb: Positive = 500.0
     refit: Literal["none", "all"] = "none"
+    trial: Trial | None = None
     keep: Annotated[int, Field(ge=0)] = 5

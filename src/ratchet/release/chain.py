@@ -77,7 +77,8 @@ class State:
         since: since when the champion serves.
         served: everything that ever served, one after the other; the last one serves.
         rejected: versions whose newest verdict is that they are no good.
-        held: the newest version that was judged, where the verdict is to wait.
+        held: the newest version that was judged, where the verdict is to wait; or an older one
+            that was held back again after it, as its trial goes on.
     """
 
     seq: int = 0
@@ -95,13 +96,16 @@ def state_of(rows: Sequence[Row]) -> State:
     if not rows:
         return State()
     served: list[str] = []
-    since, verdicts = None, {}
+    since, again, verdicts = None, None, dict[str | None, str]()
     for row in rows:
         if row["champion"] and row["champion"] != (served[-1] if served else None):
             served.append(row["champion"])
             since = moment_of(row)
-        if row["event"] != "retrain":
-            verdicts[row["version"]] = row["event"]
+        event, version = row["event"], row["version"]
+        if event == "retrain" or (event == "hold" and version == row["champion"]):
+            continue  # no verdict on a challenger
+        again = version if event == verdicts.get(version) == "hold" else None
+        verdicts[version] = event
     newest = rows[-1]
     return State(
         seq=number_of(newest),
@@ -111,7 +115,7 @@ def state_of(rows: Sequence[Row]) -> State:
         since=since,
         served=tuple(served),
         rejected=frozenset(name for name, event in verdicts.items() if event == "reject"),
-        held=_held(verdicts),
+        held=again or _held(verdicts),
     )
 
 

@@ -332,7 +332,7 @@ class Registry:
     def _prune(self, use_case: str, keep: int) -> list[str]:
         with self.locked(use_case, exclusive=True):
             state, versions = self.ledger.state(use_case), self.versions(use_case)
-            needed = {state.champion, state.previous, challenger_of(state, versions)}
+            needed = {state.champion, state.previous, challenger_of(state, versions), state.held}
             others = [version for version in versions if version.number not in needed]
             gone = others[: max(len(others) - keep, 0)]
             for version in gone:

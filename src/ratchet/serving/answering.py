@@ -19,7 +19,7 @@ from starlette.responses import Response
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.monitoring.log_table import CHALLENGER, CHAMPION
 from ratchet.params import Target
-from ratchet.serving.calls import Call, call_of
+from ratchet.serving.calls import Assignment, Call, call_of
 from ratchet.serving.errors import Problem, of_row
 from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.keys import Keys
@@ -34,7 +34,7 @@ from ratchet.serving.models import (
     Truths,
 )
 from ratchet.serving.settings import Settings
-from ratchet.serving.trials import Shadow, is_challengers
+from ratchet.serving.trials import Shadow, is_challengers, subject_hash
 
 LOGGER = logging.getLogger(__name__)
 FAILED = "the model has failed on this row; whoever runs the service finds the reason in its log"
@@ -113,8 +113,10 @@ class Service:
         challenger, share = self.models.challenger(use_case), self.settings.split.get(use_case)
         if challenger is None or share is None:
             return champion
-        subject = request.headers.get("x-subject") or call_of(request).log_id
-        return challenger if is_challengers(subject, champion, challenger, share) else champion
+        call, subject = call_of(request), request.headers.get("x-subject")
+        call.assignment = Assignment(subject_hash(subject) if subject else None, share)
+        unit = subject or call.log_id
+        return challenger if is_challengers(unit, champion, challenger, share) else champion
 
     def problems(self, call: Call) -> dict[str, str]:
         """Use case -> why what should serve does not: in full for whoever runs the service."""
@@ -196,7 +198,8 @@ class Service:
         self.metrics.failures.labels(serving.name).inc()
         if self.log is not None:
             why = type(error).__name__
-            self.log.write_error(serving, rows, call.log_id, why, self._arm(serving))
+            arm = self._arm(serving)
+            self.log.write_error(serving, rows, call.log_id, why, arm, call.assignment)
         return Problem(500, "failed", FAILED)
 
     async def _write(
@@ -217,7 +220,8 @@ class Service:
             part = slice(first, first + _WRITTEN_AT_ONCE)
             share = spent * len(answers[part]) / len(answers)
             written = Answered(
-                serving, rows[part], answers[part], call.log_id, now, share, call.actor
+                *(serving, rows[part], answers[part], call.log_id, now, share, call.actor),
+                call.assignment,
             )
             try:
                 self.log.write(written, arm)

@@ -18,6 +18,20 @@ SCOPE = "ratchet.call"
 """Where the call stands in the scope of ASGI."""
 
 
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Why a version answers a request in a split.
+
+    Attributes:
+        subject: hash of whom the answer is for, see ``trials.subject_hash``; ``None`` where the
+            request does not say it, and so was assigned by itself.
+        share: share of the subjects that the challenger answers.
+    """
+
+    subject: str | None
+    share: float
+
+
 @dataclass(slots=True)
 class Call:
     """One request.
@@ -28,6 +42,7 @@ class Call:
         is_repeatable: whether the client has given an ``Idempotency-Key``.
         key: key of the client; ``None`` without one.
         local: whether it comes from this machine.
+        assignment: to which arm of a split it was assigned, where there is one.
         started: when it began, by the clock of ``time.perf_counter``.
         spans: part of the work -> milliseconds, for ``Server-Timing``.
     """
@@ -37,6 +52,7 @@ class Call:
     is_repeatable: bool = False
     key: Key | None = None
     local: bool = False
+    assignment: Assignment | None = None
     started: float = field(default_factory=time.perf_counter)
     spans: dict[str, float] = field(default_factory=dict)
 

@@ -18,6 +18,7 @@ from typing import Any
 from ratchet.compiled.answers import RequestError, Row
 from ratchet.monitoring.log_table import CHAMPION, WITHOUT_PAST
 from ratchet.params import Target, joined_key
+from ratchet.serving.calls import Assignment
 from ratchet.serving.children import command, environment
 from ratchet.serving.journal import Journal, LogFullError, Place
 from ratchet.serving.models import (
@@ -130,6 +131,7 @@ class JournaledLog:
             Entry(
                 *(serving.name, serving.version, arm, answered.request, answered.at, share),
                 answered.answers,
+                **_of_split(answered.assignment),
             )
         )
 
@@ -140,6 +142,7 @@ class JournaledLog:
         request: str,
         why: str,
         arm: str = CHAMPION,
+        assignment: Assignment | None = None,
     ) -> None:
         """Write down that a version has failed on rows; where that cannot be, only say so."""
         named = serving.use_case.data.identity
@@ -147,7 +150,7 @@ class JournaledLog:
         now = datetime.now(UTC)
         head = (serving.name, serving.version, arm, request, now, math.nan)
         try:
-            self.append(Entry(*head, error=why, row_key=key))
+            self.append(Entry(*head, error=why, row_key=key, **_of_split(assignment)))
         except QueueFullError as error:
             LOGGER.error("Request %s: its failure is not in the log: %s", request, error)
 
@@ -303,6 +306,12 @@ class JournaledLog:
         self._written = Place(told["segment"], told["size"], told["rows"])
         for number in [one for one in self._sizes if one < told["segment"]]:
             del self._sizes[number]
+
+
+def _of_split(assignment: Assignment | None) -> dict[str, Any]:
+    if assignment is None:
+        return {}
+    return {"subject": assignment.subject, "split_share": assignment.share}
 
 
 async def _end(process: asyncio.subprocess.Process, seconds: float) -> None:

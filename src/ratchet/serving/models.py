@@ -14,6 +14,7 @@ from typing import Protocol
 from ratchet.compiled.answers import Answer, Answerer, Row
 from ratchet.monitoring.log_table import CHAMPION
 from ratchet.params import UseCase
+from ratchet.serving.calls import Assignment
 
 
 class AsyncAnswerer(Protocol):
@@ -97,6 +98,7 @@ class Answered:
         at: when (UTC).
         latency_ms: how long the answers took, of all rows.
         actor: who asked, where a key said so.
+        assignment: of a split, how the version was chosen.
     """
 
     serving: Serving
@@ -106,6 +108,7 @@ class Answered:
     at: datetime
     latency_ms: float
     actor: str | None = None
+    assignment: Assignment | None = None
 
 
 class QueueFullError(Exception):
@@ -156,6 +159,7 @@ class AnswerLog(Protocol):
         request: str,
         why: str,
         arm: str = CHAMPION,
+        assignment: Assignment | None = None,
     ) -> None:
         """Note that a version has failed on rows that are as they should be."""
         ...

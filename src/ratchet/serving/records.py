@@ -32,6 +32,8 @@ class Entry:
         answers: of all rows of the request.
         error: why there are no answers.
         row_key: the row that got none, where it is known.
+        subject: of a split, hash of whom the answers are for, where the request said so.
+        split_share: share of the challenger in that split.
     """
 
     use_case: str
@@ -43,6 +45,8 @@ class Entry:
     answers: Sequence[Answer] = field(default=())
     error: str | None = None
     row_key: str = ""
+    subject: str | None = None
+    split_share: float | None = None
 
     @property
     def rows(self) -> int:
@@ -73,6 +77,7 @@ def records_of(entry: Entry) -> list[Record]:
         **{"use_case": entry.use_case, "version": entry.version, "arm": entry.arm},
         **{"source": SOURCE, "predicted_at": as_naive_utc(entry.at)},
         "latency_ms": _finite(entry.latency_ms),
+        **{"subject": entry.subject, "split_share": entry.split_share},
     }
     if entry.error is not None:
         nothing = _nothing() | {"request": entry.request, "target": "", "row_key": entry.row_key}

@@ -42,6 +42,11 @@ def is_challengers(subject: str, champion: Serving, challenger: Serving, share: 
     return int.from_bytes(drawn) < share * 2**64
 
 
+def subject_hash(subject: str) -> str:
+    """What the log keeps of a subject: enough to count subjects, and not its name."""
+    return hashlib.sha256(subject.encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True, slots=True)
 class _Task:
     challenger: Serving

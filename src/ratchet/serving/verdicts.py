@@ -102,8 +102,6 @@ class TrialVerdicts:
     async def _ask(self, use_case: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "kedro", "ratchet", "trial", "-u", use_case, "--json"]
         command += ["--env", self._settings.env] if self._settings.env else []
-        share = self._settings.split.get(use_case)
-        command += ["--share", str(share)] if share is not None else []
         environ = {key: v for key, v in os.environ.items() if key not in (SETTINGS, WORKER)}
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_exec(

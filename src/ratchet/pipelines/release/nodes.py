@@ -134,6 +134,10 @@ def judge_challengers(
 ) -> list[dict[str, Any]]:
     """Put the challengers before the gate, one after the other until one is promoted.
 
+    Where ``release.trial`` is set, the trial of the challenger that was held back comes first: one
+    that it calls better is promoted without looking at the newer ones, one that it calls worse is
+    rejected.
+
     Champion and challenger answer the same rows, each from raw fields with its own preprocessing:
     test rows that are newer than every row by which the champion was made or chosen.
 
@@ -154,9 +158,15 @@ def judge_challengers(
         and ``expect``, the number of the newest decision when the judging began.
     """
     from ratchet.pipelines.release.evidence import Judging
+    from ratchet.pipelines.release.trials import continuation, trial_of_held, verdict_of_trial
     from ratchet.release.gate import judge
 
     use_case = UseCase.model_validate(parameters)
+    expect, trial = registry.ledger.state(name).seq, trial_of_held(registry, name, use_case)
+    by_trial = trial and verdict_of_trial(registry, name, trial)
+    judged = [{**by_trial, "expect": expect}] if by_trial else []
+    if by_trial and by_trial["verdict"]["decision"] == "PROMOTE":
+        return judged
     judging = Judging(
         registry=registry,
         name=name,
@@ -168,13 +178,13 @@ def judge_challengers(
         choices={t: predictions_and_choices[f"{t}/choice"] for t in use_case.targets},
         measured=measured,
     )
-    expect, judged = registry.ledger.state(name).seq, []
     for challenger in challengers:
         evidence = judging.evidence(challenger)
         verdict = judge(evidence, use_case.release, dict(use_case.targets), seed)
         judged.append({**challenger, "verdict": verdict.to_json(), "expect": expect})
         if verdict.decision == "PROMOTE":
-            break
+            return judged
+    judged[-1]["continued"] = continuation(trial)
     return judged
 
 
@@ -198,9 +208,11 @@ def release_challengers(
         ``champion`` and ``previous`` as they are now, and ``decisions``: the ledger rows of this
         run, each ``seq``, ``event``, ``version``, ``reason``.
     """
+    from ratchet.pipelines.release.trials import hold_again
     from ratchet.release.actions import record
     from ratchet.release.rehearsal import rehearse
 
+    actor = str(run["orchestrator_run"] or run["mlflow_run"] or run["actor"])
     entries = [
         record(
             registry,
@@ -211,12 +223,16 @@ def release_challengers(
                 **{key: judged[key] for key in NOTED if key in judged},
                 **_kept(registry, name, judged["version"]),
             },
-            actor=str(run["orchestrator_run"] or run["mlflow_run"] or run["actor"]),
+            actor=actor,
             expect=judged["expect"] + number,
             check=rehearse,
         )
         for number, judged in enumerate(verdicts)
     ]
+    if (continued := verdicts[-1].get("continued")) and (
+        entry := hold_again(registry, name, continued, actor)
+    ):
+        entries.append(entry)
     registry.prune(name, UseCase.model_validate(parameters).release.keep)
     state = registry.ledger.state(name)
     return {
@@ -286,8 +302,8 @@ def refit_promoted(
     from ratchet.release.without_past import fit_without_past
 
     judged = verdicts[-1]
-    if judged["verdict"]["decision"] != "PROMOTE":
-        return verdicts
+    if judged["verdict"]["decision"] != "PROMOTE" or judged.get("by_trial"):
+        return verdicts  # what was tried on live requests is what serves
     if known := _refitted(registry, name, judged["digest"]):
         return [*verdicts[:-1], {**judged, **known, "judged": judged["version"]}]
     use_case = UseCase.model_validate(parameters)
