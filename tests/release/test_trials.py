@@ -19,6 +19,7 @@ from ratchet.pipelines.release.nodes import (
 from ratchet.release import actions
 from ratchet.release.gate import Verdict
 from ratchet.release.manifest import bundle_digest
+from ratchet.release.registry import RegistryError
 from tests.release.test_bundle import FILMS
 
 RUN = {"orchestrator_run": None, "mlflow_run": "run 2", "actor": "ada@host"}
@@ -214,7 +215,7 @@ def test_a_bundle_that_was_changed_during_its_trial_does_not_serve(make_line):
     verdicts = line.judge()
     (line.registry.bundles / "films" / "b2" / "manifest.json").write_text("[]")
 
-    with pytest.raises(Exception, match="not what was judged|was changed"):
+    with pytest.raises(RegistryError, match="is not what was judged"):
         release_challengers(line.registry, RUN, "films", line.parameters, verdicts)
 
     assert line.state.champion == "1"
