@@ -19,8 +19,10 @@ import httpx
 import pytest
 import uvicorn
 
+from ratchet.errors import ConfigError
+from ratchet.serving.processes import check_folders
 from ratchet.serving.protocol import protocol
-from ratchet.serving.settings import Limits
+from ratchet.serving.settings import Jobs, Limits, Settings
 
 HEAVY = (
     "pandas",
@@ -195,6 +197,17 @@ def test_a_port_that_is_taken_is_named(tmp_path, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["state", "jobs.folder"])
+def test_a_folder_that_cannot_be_written_is_named_at_the_start(tmp_path, name):
+    (tmp_path / "file").touch()
+    folders = {"state": tmp_path / "state", "jobs.folder": tmp_path / "jobs"}
+    folders[name] = tmp_path / "file" / "below"
+    settings = Settings(state=folders["state"], jobs=Jobs(folder=folders["jobs.folder"]))
+
+    with pytest.raises(ConfigError, match=f"{name}: cannot write in .*below .*serving.yml"):
+        check_folders(settings)
+
+
 def test_workers_share_a_port_and_one_that_is_killed_comes_back(tmp_path):
     metrics = free_ports()
     ready = ("serves at", "serves at")

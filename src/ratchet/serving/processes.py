@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from tempfile import TemporaryFile
 
 import uvicorn
 from fastapi import FastAPI
@@ -38,7 +39,8 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C, as the first process or as a worker of it.
 
     Raises:
-        ConfigError: a port is taken, or others could reach it without a key.
+        ConfigError: a port is taken, a folder cannot be written, or others could reach it without
+            a key.
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -49,10 +51,33 @@ def serve(settings: Settings) -> None:
         return
     for port in settings.metrics_ports:  # told now, and not by the end of each worker
         _open_port(settings.metrics_host, port, "kedro ratchet serve --metrics-port").close()
+    check_folders(settings)
     if settings.workers == 1:
         _run_worker(settings, listen(settings), 0)
     else:
         _Workers(settings).run()
+
+
+def check_folders(settings: Settings) -> None:
+    """Make sure that the service can write its own files.
+
+    Raises:
+        ConfigError: a folder cannot be made or written.
+    """
+    folders = {
+        "state": (settings.state, "the journal of answers and the secret of sessions"),
+        "jobs.folder": (settings.jobs.folder, "the files of searches"),
+    }
+    for name, (folder, content) in folders.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise ConfigError(
+                f"{name}: cannot write in {folder} ({error.strerror}), where {content} are: let "
+                f"{name} in conf/*/serving.yml name another folder, or make this one writable for "
+                f"the user of the service"
+            ) from error
 
 
 class _Server(uvicorn.Server):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import hmac
+import logging
 import os
 import secrets
 import time
@@ -18,11 +19,18 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
+from ratchet.serving.errors import Problem
 from ratchet.serving.keys import Key, Keys
 
 COOKIE = "ratchet_session"
 SECONDS = 12 * 3600
 
+LOGGER = logging.getLogger(__name__)
+
+_UNAVAILABLE = (
+    "sign-ins are not possible at present, and the log of the service says why; a key in the "
+    "header Authorization works"
+)
 _FILE = "session.key"
 _BYTES = 32
 
@@ -66,8 +74,23 @@ class Sessions:
 
     @cached_property
     def _secret(self) -> bytes:
-        """Made once, by whichever process comes first."""
+        """Made once, by whichever process comes first.
+
+        Raises:
+            Problem: it cannot be read or made; the next request tries again.
+        """
         path = self._folder / _FILE
+        try:
+            secret = path.read_bytes() if path.exists() else self._make_secret(path)
+        except OSError as error:
+            LOGGER.error("The secret of sessions, %s, cannot be read or made: %s", path, error)
+            raise Problem(503, "failed", _UNAVAILABLE) from error
+        if len(secret) != _BYTES:
+            LOGGER.error("%s has %d bytes instead of %d: remove it", path, len(secret), _BYTES)
+            raise Problem(503, "failed", _UNAVAILABLE)
+        return secret
+
+    def _make_secret(self, path: Path) -> bytes:
         self._folder.mkdir(parents=True, exist_ok=True)
         made = path.with_name(f".{_FILE}.{os.getpid()}")
         descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

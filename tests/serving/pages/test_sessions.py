@@ -139,6 +139,31 @@ def test_a_wrong_key_gets_no_cookie(guarded):
     assert "There is no such key" in told.text
 
 
+def test_while_its_folder_cannot_be_written_a_sign_in_is_a_503_and_the_log_says_why(
+    guarded, caplog
+):
+    stand, token = guarded
+    sessions = stand.app.state.sessions
+    sessions._folder = stand.settings.keys_file / "state"  # below a file no folder can be made
+
+    refused = sign_in(stand, token)
+    with_cookie = stand.ask("GET", "/try/films", headers={"cookie": f"{COOKIE}=YW5u:9999999999:x"})
+    sessions._folder = stand.settings.state
+
+    assert (refused.status_code, with_cookie.status_code) == (503, 503)
+    assert str(stand.settings.keys_file) not in refused.text
+    assert "session.key, cannot be read or made" in caplog.text
+    assert sign_in(stand, token).status_code == 303
+
+
+def test_a_secret_that_was_cut_off_is_not_used(guarded, caplog):
+    stand, token = guarded
+    (stand.settings.state / "session.key").write_bytes(b"short")
+
+    assert sign_in(stand, token).status_code == 503
+    assert "has 5 bytes instead of 32" in caplog.text
+
+
 def test_signing_out_forgets(guarded):
     stand, _ = guarded
 
