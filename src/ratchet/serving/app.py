@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from fastapi import FastAPI
 
@@ -105,55 +106,22 @@ def create_app(
         truths=truths,
         jobs=runner,
     )
-
     if log is not None:
-        service.shadow = Shadow(
-            log,
-            lambda: service.answering == 0,
-            lambda name, rows: service.metrics.not_shadowed.labels(name).inc(rows),
-        )
-
-    traffic, verdicts = Traffic(service.metrics), TrialVerdicts(settings)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            if log is not None:
-                stack.push_async_callback(log.stop)
-                await log.start()
-            stack.push_async_callback(models.stop)
-            await models.start()
-            if service.shadow is not None:
-                stack.push_async_callback(service.shadow.stop)
-                await service.shadow.start()
-            if runner is not None:
-                stack.push_async_callback(runner.stop)
-                await runner.begin()
-            stack.push_async_callback(verdicts.stop)
-            watching = asyncio.create_task(traffic.watch())
-            stack.callback(watching.cancel)
-            if ports := settings.metrics_ports:
-                server = service.metrics.serve(settings.metrics_host, ports[worker])
-                stack.callback(server.server_close)
-                stack.callback(server.shutdown)
-            yield
-
+        service.shadow = _shadow_of(service, log)
+    background = _Background(
+        service, Traffic(service.metrics), TrialVerdicts(settings), runner, worker
+    )
     app = FastAPI(
         title="Ratchet",
         version=ratchet.__version__,
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=background.lifespan,
         docs_url=None,  # made of our own assets, see ``pages``
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.service = service
-    app.state.replays = Replays()
-    app.state.sessions = sessions = Sessions(settings.state, keys)
-    app.state.verdicts = verdicts
-    app.state.overview = overview
-    app.state.traffic = traffic
-    app.state.stopping = asyncio.Event()  # set when streams have to end
+    sessions = Sessions(settings.state, keys)
+    _set_state(app, background, sessions, overview)
     for router in ROUTERS:
         app.include_router(router)
     pages.mount(app)
@@ -165,3 +133,70 @@ def create_app(
     app.add_middleware(Guard, settings=settings, keys=keys, sessions=sessions)
     app.add_middleware(Requests, metrics=service.metrics)
     return app
+
+
+def _shadow_of(service: Service, log: AnswerLog) -> Shadow:
+    """What lets challengers answer while no request is being answered."""
+    return Shadow(
+        log,
+        lambda: service.answering == 0,
+        lambda name, rows: service.metrics.not_shadowed.labels(name).inc(rows),
+    )
+
+
+def _set_state(
+    app: FastAPI, background: _Background, sessions: Sessions, overview: Overview | None
+) -> None:
+    """Put what routes and pages read where they find it."""
+    app.state.service = background.service
+    app.state.replays = Replays()
+    app.state.sessions = sessions
+    app.state.verdicts = background.verdicts
+    app.state.overview = overview
+    app.state.traffic = background.traffic
+    app.state.stopping = asyncio.Event()  # set when streams have to end
+
+
+@dataclass(frozen=True)
+class _Background:
+    """What runs beside the requests, from the start of the application to its end."""
+
+    service: Service
+    traffic: Traffic
+    verdicts: TrialVerdicts
+    runner: Runner | None
+    worker: int
+
+    @asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Start all of it, and stop it in the opposite order."""
+        async with AsyncExitStack() as stack:
+            await self._start_answers(stack)
+            if self.runner is not None:
+                stack.push_async_callback(self.runner.stop)
+                await self.runner.begin()
+            stack.push_async_callback(self.verdicts.stop)
+            watching = asyncio.create_task(self.traffic.watch())
+            stack.callback(watching.cancel)
+            self._serve_metrics(stack)
+            yield
+
+    async def _start_answers(self, stack: AsyncExitStack) -> None:
+        """What answers need: the log first, which is the last to stop."""
+        log, models, shadow = self.service.log, self.service.models, self.service.shadow
+        if log is not None:
+            stack.push_async_callback(log.stop)
+            await log.start()
+        stack.push_async_callback(models.stop)
+        await models.start()
+        if shadow is not None:
+            stack.push_async_callback(shadow.stop)
+            await shadow.start()
+
+    def _serve_metrics(self, stack: AsyncExitStack) -> None:
+        """Serve metrics at a port of their own, where that is set."""
+        settings, metrics = self.service.settings, self.service.metrics
+        if ports := settings.metrics_ports:
+            server = metrics.serve(settings.metrics_host, ports[self.worker])
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
