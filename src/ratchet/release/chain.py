@@ -114,7 +114,7 @@ def state_of(rows: Sequence[Row]) -> State:
         quarantined=quarantined_of(newest),
         since=since,
         served=tuple(served),
-        rejected=frozenset(name for name, event in verdicts.items() if event == "reject"),
+        rejected=frozenset(n for n, event in verdicts.items() if n and event == "reject"),
         held=again or _held(verdicts),
     )
 
