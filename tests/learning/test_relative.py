@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeRegressor
 
 from ratchet.learning.conformal import ConformalRegressor, coverage
-from ratchet.learning.relative import RelativeRegressor
+from ratchet.learning.relative import LogRegressor, RelativeRegressor
 from ratchet.learning.trusted import TRUSTED
 
 
@@ -162,3 +162,36 @@ def test_other_input_that_makes_no_sense():
         relative().fit(X, y).predict(X.rename(columns={"x": "z"}))
     with pytest.raises(NotFittedError):
         relative().predict(X)
+
+
+def logs(n=200, seed=0):
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame({"x": rng.normal(size=n)})
+    return X, np.exp(3 * X["x"] + 1 + 0.1 * rng.normal(size=n))
+
+
+def test_logarithms_are_learned_and_told_in_units():
+    X, y = logs()
+    model = LogRegressor(estimator=ConformalRegressor(estimator=LinearRegression())).fit(X, y)
+
+    value, low, high = model.predict_with_interval(X).T
+
+    np.testing.assert_array_equal(model.predict(X), value)
+    np.testing.assert_array_equal(model.predict_interval(X), np.column_stack([low, high]))
+    np.testing.assert_allclose(value / low, high / value)
+    assert coverage(y, low, high) > 0.85
+    assert not hasattr(LogRegressor(estimator=LinearRegression()), "predict_interval")
+    again = skops.io.loads(skops.io.dumps(model), trusted=list(TRUSTED))
+    np.testing.assert_array_equal(again.predict(X), value)
+
+
+def test_bounds_hold_in_units():
+    X, y = logs()
+    model = LogRegressor(estimator=LinearRegression(), bounds=(0.5, 5)).fit(X, y)
+
+    assert (model.predict(X).min(), model.predict(X).max()) == (0.5, 5)
+
+
+def test_what_has_no_logarithm_is_refused():
+    with pytest.raises(ValueError, match=r"2 values are not, the first one, number 1, is 0\.0"):
+        LogRegressor(estimator=LinearRegression()).fit([[1], [2], [3]], [1, 0, -1])

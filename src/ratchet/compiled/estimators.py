@@ -161,10 +161,17 @@ def _predictions(model: Any, names: Names) -> Compiled:
 
 
 def _conformal(model: Any, names: Names) -> Compiled:
-    low, high = model.bounds or (None, None)
     inner = _compile(model.estimator_, names).program
-    ends = -math.inf if low is None else float(low), math.inf if high is None else float(high)
-    return Compiled(models.Interval(inner, float(model.quantile_), *ends))
+    return Compiled(models.Interval(inner, float(model.quantile_), *_ends(model)))
+
+
+def _logs(model: Any, names: Names) -> Compiled:
+    return Compiled(models.Exponential(_compile(model.estimator_, names).program, *_ends(model)))
+
+
+def _ends(model: Any) -> tuple[float, float]:
+    low, high = model.bounds or (None, None)
+    return -math.inf if low is None else float(low), math.inf if high is None else float(high)
 
 
 def _temperature(model: Any, names: Names) -> Compiled:
@@ -380,6 +387,7 @@ def _recurrent(model: Any, names: Names) -> Compiled:
 
 _COMPILERS: dict[str, Callable[[Any, Names], Compiled]] = {
     "ratchet.ConformalRegressor": _conformal,
+    "ratchet.LogRegressor": _logs,
     "ratchet.Persistence": _naive,
     "ratchet.Predictions": _predictions,
     "ratchet.RecurrentRegressor": _recurrent,

@@ -342,6 +342,28 @@ class Interval:
         return (value + np.array([0.0, -self.half, self.half])).clip(self.low, self.high)
 
 
+@program
+@dataclass(frozen=True)
+class Exponential:
+    """What another program tells in logarithms, in units.
+
+    Attributes:
+        model: gives shape (n,), or (n, 3) with an interval.
+        low: least value there is.
+        high: greatest.
+    """
+
+    model: Program
+    low: float
+    high: float
+
+    def __call__(self, X: Array) -> Array:
+        """Values of the same shape."""
+        logs = self.model(X).astype(np.float64, copy=False)
+        result: Array = np.exp(logs).clip(self.low, self.high)
+        return result
+
+
 def logistic(x: Array) -> Array:
     """``1 / (1 + exp(-x))`` in the precision of ``x``, without overflow."""
     power = np.exp(-np.abs(x))

@@ -279,15 +279,17 @@ def folds(
 
     Args:
         task: ``classification`` (in random order, stratified by class), ``regression`` (in random
-            order) or ``forecasting`` (each after the rows it learns from, see ``TimeFolds``).
+            order, unless there are times) or ``forecasting`` (each after the rows it learns from,
+            see ``TimeFolds``).
         n_splits: number of folds.
         seed: seed of the order.
-        times: target time of every row, for ``forecasting``.
+        times: time of every row, for ``forecasting``, and for folds of a regression that follow
+            it.
         horizon: steps from the origin of a forecast to its target.
     """
-    if task == "forecasting":
-        if times is None:
-            raise ValueError("times: folds of forecasts follow the time of every row")
+    if task == "forecasting" and times is None:
+        raise ValueError("times: folds of forecasts follow the time of every row")
+    if times is not None:
         return TimeFolds(times, n_splits, gap=horizon - 1)
     splitter = StratifiedKFold if task == "classification" else KFold
     return splitter(n_splits, shuffle=True, random_state=seed)

@@ -1,4 +1,4 @@
-"""Targets told relative to where each row stands, and by its own measure."""
+"""Targets told in other terms: relative to where each row stands, or as their logarithm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sklearn.utils.validation import (
 Array = npt.NDArray[np.float64]
 
 
-def _has_intervals(model: RelativeRegressor) -> bool:
+def _has_intervals(model: RelativeRegressor | LogRegressor) -> bool:
     return hasattr(getattr(model, "estimator_", model.estimator), "predict_with_interval")
 
 
@@ -135,3 +135,83 @@ class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         values: Array = X[name].to_numpy(dtype=np.float64)
         assert_all_finite(values, input_name=f"column '{name}'")
         return values
+
+
+class LogRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
+    """A regressor that learns the logarithm of a target above 0.
+
+    Errors count as shares: half as much and twice as much are equally wrong. What it predicts is
+    the exponential of a mean of logarithms, which is nearer to the median of the target than to its
+    mean. An interval of the estimator, as wide above as below, becomes one that ends as many times
+    above the prediction as below.
+
+    Args:
+        estimator: regressor of the logarithm. One in a ``FrozenEstimator`` is fitted already.
+        bounds: range of the target (low, high) to which predictions and intervals are clipped;
+            ``None`` for no bounds.
+
+    Attributes:
+        estimator_: the fitted regressor of the logarithm.
+        n_features_in_: number of columns of ``X``.
+        feature_names_in_: their names, where they have some.
+    """
+
+    def __init__(
+        self, *, estimator: BaseEstimator, bounds: tuple[float, float] | None = None
+    ) -> None:
+        self.estimator = estimator
+        self.bounds = bounds
+
+    def fit(self, X: Any, y: npt.ArrayLike) -> Self:
+        """Fit the estimator on the logarithm of the targets.
+
+        Args:
+            X: rows, length n.
+            y: targets, shape (n,), in their own units.
+
+        Raises:
+            ValueError: lengths differ, or targets are not finite or not above 0: how many, and the
+                first of them.
+        """
+        validate_data(self, X, skip_check_array=True)
+        target: Array = column_or_1d(y, dtype=np.float64, warn=True)
+        check_consistent_length(X, target)
+        assert_all_finite(target, input_name="y")
+        if (target <= 0).any():
+            first = int(np.argmax(target <= 0))
+            raise ValueError(
+                f"y must be greater than 0 to have a logarithm: {int((target <= 0).sum())} values "
+                f"are not, the first one, number {first}, is {target[first]}"
+            )
+        self.estimator_ = clone(self.estimator).fit(X, np.log(target))
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Predict the target: shape (n,), in its own units."""
+        return self._in_units(self._seen(X).predict(X))
+
+    @available_if(_has_intervals)  # type: ignore[untyped-decorator]
+    def predict_interval(self, X: Any) -> Array:
+        """Give lower and upper end for each row: shape (n, 2), in units of the target."""
+        ends: Array = self.predict_with_interval(X)[:, 1:]
+        return ends
+
+    @available_if(_has_intervals)  # type: ignore[untyped-decorator]
+    def predict_with_interval(self, X: Any) -> Array:
+        """Give prediction, lower and upper end for each row: shape (n, 3)."""
+        return self._in_units(self._seen(X).predict_with_interval(X))
+
+    def _seen(self, X: Any) -> Any:
+        check_is_fitted(self)
+        validate_data(self, X, skip_check_array=True, reset=False)
+        return self.estimator_
+
+    def _in_units(self, logs: npt.ArrayLike) -> Array:
+        values: Array = np.exp(np.asarray(logs, dtype=np.float64))
+        return values if self.bounds is None else np.clip(values, *self.bounds)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self.estimator).input_tags
+        tags.target_tags.positive_only = True
+        return tags

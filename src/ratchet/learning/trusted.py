@@ -36,6 +36,7 @@ TRUSTED = (
     "ratchet.learning.naive.SeasonalNaive",
     "ratchet.learning.recurrent.regressor.RecurrentRegressor",
     "ratchet.learning.recurrent.scaling.WindowScaler",
+    "ratchet.learning.relative.LogRegressor",
     "ratchet.learning.relative.RelativeRegressor",
     "ratchet.learning.residual.ResidualRegressor",
     "ratchet.learning.stacking.Predictions",

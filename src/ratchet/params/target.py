@@ -15,6 +15,12 @@ _NAIVE = ("dummy", "persistence", "seasonal")
 """Estimators that learn next to nothing: what everything else has to beat."""
 
 _STACKED = 3
+_FOLDS = {True: "time", False: "random"}  # by whether logarithms are learned
+_LEARNED = {
+    "classification": ("value",),
+    "regression": ("value", "log"),
+    "forecasting": ("value", "change", "return"),
+}
 _DEFAULT_SCORER = {
     "classification": "neg_log_loss",
     "regression": "neg_root_mean_squared_error",
@@ -89,8 +95,15 @@ class Target(Params):
         column: the column, of the raw file or derived.
         classes: allowed classes, for ``classification``.
         bounds: range of the values, for numbers: predictions stay inside; `.inf` for an open end.
-        learn: in what terms a series is learned: its ``value``, the ``change`` since the origin
-            of the forecast, or the relative change, the ``return``.
+        learn: in what terms the target is learned: its ``value``; of a series also the ``change``
+            since the origin of the forecast, or the relative change, the ``return``; of other
+            numbers also the ``log``arithm: rows with a value of 0 or less are left out of the
+            learning then, answers and scores are in units of the target, and an interval is a share
+            of the prediction up and down.
+        folds: for ``regression``: ``random``, or ``time`` for folds that are scored on later rows
+            than those they learn from, as where rows are those of several shops in time; no moment
+            is cut in two, neither by a fold nor by a part. By default ``time`` for logarithms, else
+            ``random``.
         scoring: scikit-learn scorer that the search maximises and the choice is made by.
         cv: number of folds.
         candidates: name -> candidate; one that is null is left out.
@@ -107,7 +120,8 @@ class Target(Params):
     classes: list[str] | None = None
     bounds: tuple[float, float] | None = None
     unit: str = ""
-    learn: Literal["value", "change", "return"] = "value"
+    learn: Literal["value", "change", "return", "log"] = "value"
+    folds: Literal["random", "time"] | None = None
     scoring: str = ""
     cv: Annotated[int, Field(ge=2)] = 5
     candidates: dict[str, Candidate]
@@ -143,8 +157,18 @@ class Target(Params):
             raise ValueError("'classes' goes with classification")
         if self.task != "forecasting" and self.networks:
             raise ValueError("'networks' goes with forecasting")
-        if self.task != "forecasting" and self.learn != "value":
-            raise ValueError("'learn' goes with forecasting")
+        if self.learn not in _LEARNED[self.task]:
+            raise ValueError(
+                f"learn: '{self.learn}' does not go with {self.task}, which has "
+                f"{list(_LEARNED[self.task])}"
+            )
+        if self.task != "regression" and self.folds:
+            raise ValueError("'folds' goes with regression")
+        if self.follows_time and self.stack:
+            raise ValueError(
+                "stack: folds that follow the time leave rows without out-of-fold predictions to "
+                "stack; leave it out, or set folds: random"
+            )
         if self.task == "forecasting" and self.stack:
             raise ValueError("stack: rows of a series have no out-of-fold predictions to stack")
         return self
@@ -178,9 +202,19 @@ class Target(Params):
         return self.task == "forecasting"
 
     @property
+    def in_logs(self) -> bool:
+        """Whether models learn the logarithm of the target."""
+        return self.learn == "log"
+
+    @property
+    def follows_time(self) -> bool:
+        """Whether rows that are no steps of a series are learned from and scored in time order."""
+        return self.task == "regression" and (self.folds or _FOLDS[self.in_logs]) == "time"
+
+    @property
     def stacked(self) -> int:
         """How many of the best candidates are stacked."""
-        default = 0 if self.is_series else _STACKED
+        default = 0 if self.is_series or self.follows_time else _STACKED
         return default if self.stack is None else self.stack
 
     @property

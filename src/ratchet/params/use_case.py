@@ -138,6 +138,16 @@ class UseCase(Params):
         return self
 
     @model_validator(mode="after")
+    def _follow_a_time(self) -> Self:
+        for name, target in self.targets.items():
+            if target.follows_time and self.data.time is None:
+                raise ValueError(
+                    f"targets.{name}: its folds follow the time of the rows, which have none: name "
+                    f"a date column in data.time, or set targets.{name}.folds: random"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _tell_targets_apart(self) -> Self:
         for (one, first), (other, second) in combinations(self.targets.items(), 2):
             if first == second:

@@ -16,13 +16,13 @@ def finish(model: Any, held_out: DataFrame, validation: DataFrame, target: Targe
 
     Args:
         model: fitted on train and validation.
-        held_out: predictions for the validation rows by the model fitted on train alone.
+        held_out: predictions for the validation rows by the model fitted on train alone, in the
+            terms in which it learns.
         validation: the rows that calibrate.
         target: what is predicted.
 
     Returns:
-        The model with its calibration; that of a series takes and gives values in units of the
-        target.
+        The model with its calibration; it gives values in units of the target.
 
     Raises:
         DataError: there are too few rows, or of one class only.
@@ -41,20 +41,27 @@ def finish(model: Any, held_out: DataFrame, validation: DataFrame, target: Targe
         conformal = ConformalRegressor(
             estimator=FrozenEstimator(model),
             confidence=target.confidence,
-            bounds=None if target.is_series else target.bounds,
-        ).calibrate(held_out["prediction"], y)
+            bounds=None if target.is_series or target.in_logs else target.bounds,
+        ).calibrate(held_out["prediction"].loc[y.index], y)
     except ValueError as error:
         raise DataError(
             f"column '{target.column}': calibration on {len(y)} rows: {error}"
         ) from error
-    return _in_units(conformal, validation, target) if target.is_series else conformal
+    return _in_units(conformal, validation, target)
 
 
 def _in_units(conformal: Any, validation: DataFrame, target: Target) -> Any:
+    import numpy as np
     from sklearn.frozen import FrozenEstimator
 
-    from ratchet.learning.relative import RelativeRegressor
+    from ratchet.learning.relative import LogRegressor, RelativeRegressor
 
+    if target.in_logs:
+        frozen = FrozenEstimator(conformal)
+        X, y = learning_rows(validation, target)
+        return LogRegressor(estimator=frozen, bounds=target.bounds).fit(X, np.exp(y))
+    if not target.is_series:
+        return conformal
     X, y = features_and_target(validation, target)
     relative = RelativeRegressor(
         estimator=FrozenEstimator(conformal),
@@ -115,6 +122,7 @@ def inputs_of(model: Any, X: DataFrame) -> DataFrame:
 
 
 def _conformal(model: Any) -> Any:
-    from ratchet.learning.relative import RelativeRegressor
+    from ratchet.learning.relative import LogRegressor, RelativeRegressor
 
-    return model.estimator.estimator if isinstance(model, RelativeRegressor) else model
+    outside = isinstance(model, LogRegressor | RelativeRegressor)
+    return model.estimator.estimator if outside else model

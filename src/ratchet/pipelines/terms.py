@@ -2,7 +2,7 @@
 
 The next value of a series is learned relative to where the series stands and by its own measure,
 ``z = (y - level) / scale``; a row of its model input brings both. Other targets are learned as they
-are.
+are, or as their logarithm.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def learning_rows(
     """
     X, y = features_and_target(frame, target)
     if not target.is_series:
-        return X, y
+        return _rows(X, y, target)
     z, names = (y - X[SERIES_LEVEL]) / X[SERIES_SCALE], X.columns.str
     if family == "recurrent":
         return X.loc[:, names.startswith((WINDOW_PREFIX, AHEAD_PREFIX))], z
@@ -48,13 +48,42 @@ def learning_rows(
     return X.loc[:, ~names.startswith((AHEAD_PREFIX, SERIES_PREFIX))].astype("float64"), z
 
 
-def in_units(values: Series, frame: DataFrame) -> Series:
-    """Values as models of a series tell them, in units of the target.
+def _rows(X: DataFrame, y: Series, target: Target) -> tuple[DataFrame, Series]:
+    """Rows that are no steps of a series, as models learn them; of logarithms those above 0."""
+    import numpy as np
+
+    X = X.loc[:, ~X.columns.str.startswith(SERIES_PREFIX)]
+    if not target.in_logs:
+        return X, y
+    above = y > 0
+    return X[above], np.log(y[above])
+
+
+def scored_rows(frame: DataFrame, target: Target) -> DataFrame:
+    """Features of all rows that have the target, as classical models see them.
+
+    Of logarithms also those that are not learned from: their predictions are scored, too.
+    """
+    if target.is_series:
+        return learning_rows(frame, target)[0]
+    X, _ = features_and_target(frame, target)
+    return X.loc[:, ~X.columns.str.startswith(SERIES_PREFIX)]
+
+
+def in_units(values: Series, frame: DataFrame, target: Target) -> Series:
+    """Values as models tell them, in units of the target.
 
     Args:
         values: shape (n,), indexed like the frame.
-        frame: the rows, with the terms of each.
+        frame: the rows, of a series with the terms of each.
+        target: what is predicted.
     """
+    import numpy as np
+
+    if target.in_logs:
+        return np.exp(values)
+    if not target.is_series:
+        return values
     return frame[SERIES_LEVEL] + frame[SERIES_SCALE] * values
 
 

@@ -15,6 +15,7 @@ from ratchet.preparation.needs import Needs
 from ratchet.preparation.parts import (
     SPLITS,
     check_parts,
+    count_not_learned,
     count_train,
     count_truth,
     part_of,
@@ -39,6 +40,7 @@ __all__ = [
     "check_training",
     "check_windows",
     "compare_past",
+    "count_not_learned",
     "count_train",
     "count_truth",
     "derive_columns",

@@ -75,6 +75,22 @@ def count_truth(rows: DataFrame, targets: Mapping[str, Target]) -> dict[str, dic
     return counts
 
 
+def count_not_learned(rows: DataFrame, targets: Mapping[str, Target]) -> dict[str, dict[str, int]]:
+    """Rows whose truth has no logarithm, of targets that are learned as one.
+
+    Returns:
+        Target -> part -> rows with a truth of 0 or less; no other targets.
+    """
+    return {
+        name: {
+            part: int(((rows[target.column] <= 0) & (rows["split"] == part)).sum())
+            for part in SPLITS
+        }
+        for name, target in targets.items()
+        if target.in_logs
+    }
+
+
 def check_parts(rows: DataFrame, targets: Mapping[str, Target]) -> None:
     """Make sure that every part has the truth that search, calibration and test will ask for.
 
@@ -95,8 +111,16 @@ def _lacking(name: str, target: Target, rows: DataFrame) -> Iterator[str]:
     from ratchet.values import as_text
 
     where, values = f"column '{target.column}' (target '{name}')", rows[target.column]
+    if target.in_logs:
+        where, values = f"{where}, whose logarithm is learned", values.where(values > 0)
     known = rows["split"].where(values.notna())
     counts = {part: int((known == part).sum()) for part in SPLITS}
+    if target.in_logs and not counts["train"]:
+        yield (
+            f"{where}: none of the training rows has a value above 0, and 0 and less have no "
+            f"logarithm: set targets.{name}.learn: value, or mend the column"
+        )
+        return
     if empty := [part for part, count in counts.items() if not count]:
         yield (
             f"{where}: {sum(counts.values())} of {len(rows)} rows have truth, and nothing is left "

@@ -8,6 +8,7 @@ from ratchet.errors import DataError
 from ratchet.frames import DataFrame
 from ratchet.params import (
     HISTORY_PREFIX,
+    SERIES_PREFIX,
     TARGET_PREFIX,
     Data,
     Features,
@@ -38,7 +39,8 @@ def row_features(
 
     Returns:
         Frame indexed by the row key: source columns of the features, ``split`` where the rows have
-        it, one column ``target_*`` per target, and history columns (``history_*``).
+        it, one column ``target_*`` per target, and history columns (``history_*``);
+        ``series_time`` where folds follow the time.
 
     Raises:
         ConfigError: a column that is to be a number is none.
@@ -58,6 +60,8 @@ def row_features(
             }
         )
     )
+    if any(target.follows_time for target in read_targets(targets).values()):
+        gathered[f"{SERIES_PREFIX}time"] = rows[data.time]
     if features.history is None:
         check_numbers(gathered, features)
         return gathered

@@ -7,9 +7,9 @@ from typing import Any
 
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Index, Series
-from ratchet.params import Features, Target
+from ratchet.params import SERIES_PREFIX, Features, Target
 from ratchet.pipelines.finishing import finish, unfinished
-from ratchet.pipelines.terms import learning_rows, series_terms
+from ratchet.pipelines.terms import learning_rows, scored_rows
 
 
 def search_candidate(
@@ -59,13 +59,15 @@ def search_candidate(
             X,
             y,
             scoring=target.scorer,
+            logs=target.in_logs,
             cv=_folds(train.loc[y.index], target, features, seed),
             n_jobs=target.n_jobs,
             on_progress=on_progress,
         )
     later = learning_rows(validation, target)
     fit_with = _remember(search_cache, _fit_with)
-    held_out, final = fit_with(model, clone(model), X, y, *later, n_jobs=target.n_jobs)
+    seen = scored_rows(validation, target)
+    held_out, final = fit_with(model, clone(model), X, y, *later, seen, n_jobs=target.n_jobs)
     return finish(final, held_out, validation, target), results, held_out
 
 
@@ -108,6 +110,7 @@ def stack_candidates(
             target.stack_param_grid,
             *learning_rows(train, target),
             scoring=target.scorer,
+            logs=target.in_logs,
             cv=folds(target.task, target.cv, seed),
             n_jobs=target.n_jobs,
             on_progress=on_progress,
@@ -141,7 +144,8 @@ def _remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., 
 def _folds(rows: DataFrame, target: Target, features: Features, seed: int) -> Any:
     from ratchet.learning.classical import folds
 
-    times = series_terms(rows)["time"] if target.is_series else None
+    follow = target.is_series or target.follows_time
+    times = rows[f"{SERIES_PREFIX}time"] if follow else None
     return folds(target.task, target.cv, seed, times=times, horizon=features.horizon)
 
 
@@ -165,17 +169,18 @@ def _fit_with(
     y: Series,
     X_new: DataFrame,
     y_new: Series,
+    X_scored: DataFrame,
     *,
     n_jobs: int,
 ) -> tuple[DataFrame, Any]:
-    """Predict new rows by the fitted model, then fit the unfitted one on old and new rows."""
+    """Predict rows by the fitted model, then fit the unfitted one on old and new rows."""
     import pandas as pd
 
     from ratchet.learning.search import fit_in_threads
 
     X_all, y_all = pd.concat([X, X_new]), pd.concat([y, y_new])
     final = fit_in_threads(unfitted, X_all, y_all, n_jobs=n_jobs)
-    return _predict(fitted, X_new, X_new.index), final
+    return _predict(fitted, X_scored, X_scored.index), final
 
 
 def _predict(model: Any, X: Any, index: Index) -> DataFrame:

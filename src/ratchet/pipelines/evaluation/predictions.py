@@ -37,8 +37,7 @@ def tidy(predicted: Any, y: Series, frame: DataFrame, target: Target) -> DataFra
 def held_out_values(held_out: DataFrame, frame: DataFrame, target: Target) -> Series:
     """Held-out predictions of numbers, in units of the target and inside of its bounds."""
     values = held_out["prediction"]
-    if target.is_series:
-        values = in_units(values, frame.loc[values.index])
+    values = in_units(values, frame.loc[values.index], target)
     return values.clip(*(target.bounds or (None, None)))
 
 

@@ -23,6 +23,7 @@ from ratchet.preparation import (
     add_columns,
     check_parts,
     check_training,
+    count_not_learned,
     count_truth,
     part_of,
     row_features,
@@ -57,7 +58,7 @@ def select_rows(
     Returns:
         The rows with a column ``split``, missing where no target is known; and what was left out
         and why, with the size and span of every part, and of every target how many rows have
-        truth.
+        truth; of a target that is learned as a logarithm how many have none above 0.
 
     Raises:
         DataError: no row is complete, a class is unknown, or a part has too few rows with truth.
@@ -75,6 +76,7 @@ def select_rows(
         "missing": dropped,
         "parts": {part: describe(rows, data) for part, rows in primary.groupby("split")},
         "truth": count_truth(primary, known),
+        "not_learned": count_not_learned(primary, known),
     }
     return primary, selection
 
@@ -88,7 +90,11 @@ def _split_rows(frame: DataFrame, data: Data, targets: dict[str, Target], seed: 
     if not data.time:
         ordered = ordered.sample(frac=1, random_state=seed, ignore_index=True)
     truth = truth_of(ordered, targets).to_numpy()
-    part = np.where(truth.any(axis=1), part_of(truth, data.split), -1)
+    places = part_of(truth, data.split)
+    if data.time and any(target.follows_time for target in targets.values()):
+        # No moment is cut in two: all of its rows are in the part of the first of them.
+        places = pd.Series(places).groupby(ordered[data.time]).transform("min").to_numpy()
+    part = np.where(truth.any(axis=1), places, -1)
     ordered["split"] = pd.Categorical.from_codes(part, dtype=pd.CategoricalDtype(list(SPLITS)))
     return ordered
 

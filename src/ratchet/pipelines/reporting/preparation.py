@@ -73,7 +73,27 @@ def _split(selection: dict[str, Any], data: Data) -> list[Block]:
     )
     formats = {"rows": "count", "share": "share"}
     table = Table("split", "Parts of the data", frame, formats)
-    return [Text(text, title="Split"), table, *_truth(selection.get("truth", {}))]
+    return [
+        Text(text, title="Split"),
+        table,
+        *_truth(selection.get("truth", {})),
+        *_not_learned(selection.get("not_learned", {})),
+    ]
+
+
+def _not_learned(left_out: dict[str, dict[str, int]]) -> list[Block]:
+    """Rows without a logarithm, by target."""
+    return [
+        Text(
+            f"The logarithm of {name} is learned, and "
+            f"{counted(sum(counts.values()), 'row')} with a value of 0 or less "
+            f"{'has' if sum(counts.values()) == 1 else 'have'} none "
+            f"({listed([f'{count(counts[part])} in {part}' for part in counts])}): they are left "
+            f"out of the learning and of the intervals, and scored like all others."
+        )
+        for name, counts in left_out.items()
+        if sum(counts.values())
+    ]
 
 
 def _truth(truth: dict[str, dict[str, int]]) -> list[Block]:

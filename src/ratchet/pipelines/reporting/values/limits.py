@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ratchet.pipelines.reporting.case import Case
 from ratchet.pipelines.reporting.intervals import mean_interval, share_interval
 from ratchet.pipelines.reporting.page.blocks import Finding
@@ -47,12 +49,18 @@ def coverage(case: Case) -> list[Finding]:
         return []
     needed = case.losses(case.test).quantile(promised)
     measure = "mean naive errors of the series" if case.has_many_series else case.target.unit
+    wider = f"±{unit(needed, measure)}"
+    if case.target.in_logs:
+        rows = case.test[case.test["truth"] > 0]
+        shares = np.abs(np.log((rows["truth"] / rows["prediction"]).to_numpy(dtype=float)))
+        factor = float(np.exp(np.quantile(shares, promised)))
+        wider = f"{share(1 - 1 / factor)} below to {share(factor - 1)} above the prediction"
     return [
         Finding(
             f"The intervals of {case.name} hold the truth in {share(inside.mean())} of the test "
             f"rows ({share(low)} to {share(high)}), less than the promised "
             f"{share(promised)}.",
-            f"Calibrate the intervals of {case.name} on more rows: ±{unit(needed, measure)} "
+            f"Calibrate the intervals of {case.name} on more rows: {wider} "
             f"would have held {share(promised)} of the test rows.",
         )
     ]

@@ -157,12 +157,17 @@ def coverage_sentence(case: Case) -> str:
     if inside is None:
         return "The predictions carry no intervals."
     low, high = share_interval(inside.sum(), len(inside))
-    width = (case.test["high"] - case.test["low"]).mean()
+    width = f"are {unit((case.test['high'] - case.test['low']).mean(), case.target.unit)} wide"
+    width += " on average"
+    if case.target.in_logs:
+        rows = case.test[["low", "high"]].div(case.test["prediction"], axis=0)
+        below, above = 1 - rows["low"].median(), rows["high"].median() - 1
+        width = f"reach from {share(below)} below the prediction to {share(above)} above it"
     text = (
         f"Each prediction carries an interval that is meant to hold the truth in "
         f"{share(case.choice['details']['confidence'])} of the cases; on the test rows it does in "
-        f"{share(inside.mean())} ({share(low)} to {share(high)}). The intervals are "
-        f"{unit(width, case.target.unit)} wide on average."
+        f"{share(inside.mean())} ({share(low)} to {share(high)}). The intervals "
+        f"{width}."
     )
     cut = clipped(case)
     if case.target.bounds and cut.any():
