@@ -180,7 +180,7 @@ names = st.lists(st.sampled_from([*OWNERS, "Eve", "lift"]), max_size=5)
             "id": st.sampled_from(["h1", "h30", "h200", "new"]),
             "seen": st.datetimes(dt.datetime(2014, 1, 1), dt.datetime(2019, 1, 1)).map(_readable),
             "serial": st.integers(10**9 - 5, 10**9 + 500),
-            "history_length": st.floats(-1e30, 1e30),
+            "history_length": st.floats(-9e18, 9e18),
         },
         optional={
             "size": st.one_of(st.none(), st.floats(0, 1e6), st.integers(0, 50)),
@@ -251,7 +251,7 @@ def test_a_number_that_models_cannot_hold_is_refused(version):
     bundle, answerer = version("everything")
     row = dict(bundle.golden[0]["fields"]) | {"history_length": 1e39}
 
-    with pytest.raises(RequestError, match="the largest that models hold") as refused:
+    with pytest.raises(RequestError, match="models hold numbers up to") as refused:
         answerer.answer([row])
 
     assert refused.value.field == "history_length"

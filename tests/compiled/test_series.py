@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import check_golden, compile_bundle
+from ratchet.compiled.forecasts import Forecasts
 from ratchet.compiled.series import SeriesAnswerer
-from ratchet.compiled.steps import Steps
+from ratchet.compiled.steps import MOST_NEW_SERIES, Steps
 from ratchet.compiled.store import dumps, loads
 from ratchet.learning.classical import build
 from ratchet.params import UseCase
@@ -28,6 +30,7 @@ from ratchet.release.contents import Contents
 from ratchet.release.reading import Bundle
 from ratchet.release.without_past import columns_of_the_row, fit_without_past
 from ratchet.release.writing import write_bundle
+from ratchet.serving.worker import BundleAnswerer
 
 POWER = "ratchet.use_cases.power."
 NAIVE = {name: {"estimator": name} for name in ("persistence", "seasonal")}
@@ -272,16 +275,48 @@ def test_many_new_shops_are_taken_at_once(compiled):
     row = as_rows(days(141)[-1:])[0]
     [name] = [column for column in (answerer.series,) if column]
 
-    answerer.observe([{**row, name: f"<b>{number}"} for number in range(3_000)])
+    answerer.observe([{**row, name: f"<b>{number}"} for number in range(MOST_NEW_SERIES)])
 
     assert answerer.steps.given.shape[1] == len(answerer.steps.names) + 1
-    assert answerer.steps.series("<b>2999") == len(answerer.steps.names) - 1
+    assert answerer.steps.series("<b>999") == len(answerer.steps.names) - 1
     assert answerer.steps.given[-1, answerer.steps.series("<b>7")]
+    with pytest.raises(RequestError, match="1 series are new, and there is room for 0") as caught:
+        answerer.observe([row, {**row, name: "one more"}])
+    assert (caught.value.field, caught.value.row) == (name, 1)
 
 
-def test_without_a_past_the_row_itself_is_answered(bundles, compiled):
+def test_names_of_new_shops_are_short(compiled):
+    answerer = compiled("shops")
+    row = as_rows(days(141)[-1:])[0]
+
+    with pytest.raises(RequestError, match="at most 200 characters, got 201") as caught:
+        answerer.observe([{**row, "shop": "x" * 201}])
+
+    assert caught.value.field == "shop"
+
+
+def test_shops_that_nothing_is_known_of_take_no_memory_in_a_question(compiled):
+    answerer = compiled("shops")
+    seen = replace(answerer.forecasts, derived=[])
+    rows = [
+        answerer._typed({"day": datetime(2020, 5, day), "shop": f"new {day}"}, 0)
+        for day in (20, 21)
+    ]
+
+    assert len(seen.with_rows(answerer.steps, rows).names) == len(answerer.steps.names)
+
+
+def raises(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def test_without_a_past_the_row_itself_is_answered(bundles, compiled, monkeypatch):
     bundle, answerer = bundles("hours"), compiled("hours")
-    second = answerer.without_past()
+    second = answerer.with_fallback()
+    monkeypatch.setattr(Forecasts, "see", raises(RequestError("gaps", kind="conflict")))
     column = next(iter(bundle.without_past.values())).feature_names_in_
     assert "before" not in columns_of_the_row(bundle.use_case)
     assert not [name for name in column if name.startswith(("window_", "lag_", "before"))]
@@ -306,20 +341,18 @@ def test_a_number_that_models_cannot_hold_is_refused(compiled):
     unbounded = fields | {"warmth": replace(fields["warmth"], low=None, high=None)}
     answerer = replace(answerer, asked=replace(answerer.asked, fields=unbounded))
 
-    for ask in (answerer, answerer.without_past()):
-        with pytest.raises(RequestError, match="the largest that models hold") as caught:
+    for ask in (answerer, answerer.with_fallback()):
+        with pytest.raises(RequestError, match=r"models hold numbers up to 9.2e\+18") as caught:
             ask.answer([{"at": "2020-04-04T01:00+02:00", "warmth": 1e39}])
         assert (caught.value.field, caught.value.row) == ("warmth", 0)
 
 
 def test_far_ahead_and_long_ago_there_is_an_answer_without_a_past(compiled):
-    answerer = compiled("hours")
-    second = answerer.without_past()
+    second = compiled("hours").with_fallback()
 
     for at in ("2031-05-05T12:00+02:00", "2010-05-05T12:00+02:00"):
         (answer,) = second.answer([{"at": at, "warmth": 20.0}])
         assert answer.predictions["demand"].low < answer.predictions["demand"].high
-    second.observe([{"at": "2031-05-05T12:00+02:00"}])
     with pytest.raises(RequestError, match="no step of h"):
         second.answer([{"at": "2031-05-05T12:30+02:00", "warmth": 20.0}])
 
@@ -332,7 +365,23 @@ def test_a_version_that_learns_changes_has_no_second_model(bundles, tmp_path):
 
     assert bundle.without_past == {}
     assert bundles("shops").without_past == {}  # whose rows say nothing but day and shop
-    assert compile_bundle(bundle).without_past() is None
+    assert compile_bundle(bundle).with_fallback() is None
+
+
+def test_the_second_model_answers_only_rows_whose_past_is_missing(compiled):
+    answerer = compiled("hours")
+    near, far = "2020-04-04T01:00+02:00", "2031-05-05T12:00+02:00"
+    rows = [{"at": far, "warmth": 9.0}, {"at": near, "warmth": 9.0}]
+
+    first, second = answerer.with_fallback().answer(rows)
+
+    assert first.basis.startswith("the row itself")
+    assert second.basis is None
+    assert second == answerer.answer(rows[1:])[0]
+    with pytest.raises(RequestError, match="needs measurements that are missing"):
+        answerer.answer(rows)
+    with pytest.raises(RequestError, match="no step of h"):  # which no model answers
+        answerer.with_fallback().answer([{**rows[0], "at": "2031-05-05T12:30+02:00"}])
 
 
 def asks(answerer: SeriesAnswerer, at: str, **fields: Any) -> RequestError:
@@ -378,6 +427,117 @@ def test_a_gap_is_told(compiled):
 
     missing = pd.Timestamp(rows[4]["at"]).strftime("%Y-%m-%dT%H:%M:%S%z")
     assert f"load of {missing}" in str(error)
+
+
+def trading(size: int = 120) -> pd.DataFrame:
+    draw = np.random.default_rng(4)
+    days = pd.bdate_range("2020-01-01", periods=size).strftime("%Y-%m-%d")
+    price = 50 * np.exp(draw.normal(0, 0.02, size).cumsum())
+    return pd.DataFrame({"day": days, "load": price, "volume": draw.uniform(1, 9, size)})
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Prices of trading days: every row is a step."""
+    settings = parameters(
+        data={
+            "time": "day",
+            "columns": {
+                "day": {"type": "date"},
+                "load": {"type": "number", "low": 0},
+                "volume": {"type": "number", "low": 0},
+            },
+            "series": {"season": 1},
+            "calendar": ["dayofweek"],
+            "derive": {},
+        },
+        features={
+            "numeric": ["dayofweek"],
+            "cyclic": {},
+            "categorical": [],
+            "windows": {
+                "lookback": 4,
+                "past": {"load": "log_change", "volume": "log_change"},
+                "known": ["dayofweek"],
+                "rolling": [3],
+            },
+        },
+    )
+    target = {**settings["targets"]["demand"], "learn": "return", "baseline": "persistence"}
+    settings["targets"] = {"demand": target}
+    return made(settings, trading(), tmp_path_factory.mktemp("bundles") / "market")
+
+
+def test_a_day_after_missing_days_is_not_taken_for_the_next_one(market):
+    """Where every row is a step they cannot be counted; three days lay between two at most."""
+    answerer, slow = compile_bundle(market), BundleAnswerer(market)
+    rows = as_rows(trading(130)[120:])  # from Wednesday, 17 June 2020
+    assert rows[0]["day"] == "2020-06-17"
+
+    for each in (answerer, slow):
+        for day in ("2020-06-17", "2020-06-19"):
+            assert each.answer([{"day": day}])[0].predictions["demand"].value > 0
+        for day in ("2020-06-20", "2026-11-30"):
+            with pytest.raises(RequestError, match="and at most 3 days lay between") as caught:
+                each.answer([{"day": day}])
+            assert caught.value.kind == "conflict"
+            assert f"between 2020-06-16{'' if each is answerer else 'T'}" in str(caught.value)
+
+
+def test_a_day_behind_missing_days_gets_no_answer_until_they_are_out_of_sight(market):
+    answerer = compile_bundle(market)
+    later = trading(160)[120:]
+
+    answerer.observe(as_rows(later[1:2]))  # one day is missing, which may have been a holiday
+    answerer.answer([{"day": "2020-06-19"}])
+    answerer.observe(as_rows(later[12:13]))
+    with pytest.raises(RequestError, match="15 days lie between 2020-06-18 and 2020-07-03"):
+        answerer.answer([{"day": "2020-07-06"}])
+    answerer.observe(as_rows(later[13:20]))
+
+    assert answerer.answer([{"day": later.iloc[20]["day"]}])
+
+
+def test_a_conflict_says_which_values_cannot_be_computed(market):
+    answerer = compile_bundle(market)
+    rows = as_rows(trading(125)[120:])
+
+    answerer.observe([*rows[:2], {**rows[2], "volume": 0.0}])
+    with pytest.raises(RequestError) as caught:
+        answerer.answer([{"day": rows[3]["day"]}])
+
+    assert caught.value.kind == "conflict"
+    assert "log_change of volume from 2020-06-19 to 2020-06-19" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [1e19, -1e300, 10**30])
+def test_measurements_that_models_cannot_hold_are_refused(market, value):
+    answerer = compile_bundle(market)
+
+    with pytest.raises(RequestError) as caught:
+        answerer.observe([{"day": "2020-06-17", "load": 50.0, "volume": value}])
+
+    assert (caught.value.field, caught.value.kind) == ("volume", "invalid")
+
+
+def test_what_is_left_out_of_a_measurement_may_follow(market):
+    whole, parts = compile_bundle(market), compile_bundle(market)
+    row = as_rows(trading(121)[120:])[0]
+
+    whole.observe([row])
+    parts.observe([{"day": row["day"], "load": row["load"]}])
+    with pytest.raises(RequestError, match="volume of 2020-06-17"):
+        parts.answer([{"day": "2020-06-18"}])
+    parts.observe([{"day": row["day"], "volume": row["volume"]}])
+
+    assert parts.answer([{"day": "2020-06-18"}]) == whole.answer([{"day": "2020-06-18"}])
+    with pytest.raises(RequestError, match=r"'volume': .* it cannot be empty"):
+        parts.observe([{"day": row["day"], "volume": None}])
+
+
+def test_a_row_far_ahead_is_no_step(market):
+    with pytest.raises(RequestError, match="lies too far after"):
+        compile_bundle(market).observe([{"day": "2099-01-01", "volume": 5.0}])
 
 
 def test_other_times_are_refused(compiled):

@@ -331,7 +331,7 @@ def test_what_a_request_got_is_written_down_with_its_share_of_the_time(tmp_path,
             )
             assert log.waiting == 5
             joined = JoinedTruths(log, Fixed([films]))
-            return await joined.take("films", [{"key": 7, "rating": 6}], None)
+            return await joined.take("films", [{"key": 7, "rating": 4}], None)
 
     taken = asyncio.run(serve())
 
@@ -344,7 +344,22 @@ def test_what_a_request_got_is_written_down_with_its_share_of_the_time(tmp_path,
     assert rows["subject"].tolist()[-1] == "some hash"
     assert rows["split_share"].dropna().tolist() == [0.2]
     assert rows.index.tolist() == ["7", "8", "7", "8", "9"]
-    assert rows["truth"].tolist()[:3:2] == [6.0, 6.0]
+    assert rows["truth"].tolist()[:3:2] == [4.0, 4.0]
+
+
+def test_answers_of_the_second_model_have_an_arm_of_their_own(tmp_path, url, films):
+    answers = [Answer("7", {"rating": RATING}), Answer("8", {"rating": RATING}, basis="itself")]
+
+    async def serve():
+        async with running(tmp_path, url) as log:
+            log.write(Answered(films, [], answers, "r1", NOW, 3.0), arm="challenger")
+            await until(lambda: log.waiting == 0)
+
+    asyncio.run(serve())
+
+    rows = logged(url)
+    assert rows["arm"].to_dict() == {"7": "challenger", "8": "without_past"}
+    assert rows["latency_ms"].tolist() == [1.5, 1.5]
 
 
 @pytest.mark.parametrize(
@@ -357,7 +372,9 @@ def test_what_a_request_got_is_written_down_with_its_share_of_the_time(tmp_path,
         ({"key": "7", "rating": "6"}, "rating", "expected a finite number"),
         ({"key": "7", "rating": True}, "rating", "expected a finite number"),
         ({"key": "7", "rating": math.nan}, "rating", "expected a finite number"),
-        ({"key": "7", "rating": 10**400}, "rating", "expected a finite number"),
+        ({"key": "7", "rating": 10**400}, "rating", "from 0 to 5, got a number of many digits"),
+        ({"key": "7", "rating": 5.1}, "rating", "from 0 to 5, got 5.1"),
+        ({"key": "7", "rating": -1}, "rating", "from 0 to 5, got -1"),
         ({"key": "7", "success": "hit"}, "success", "expected one of Alto, Medio, Bajo"),
         ({"key": "7", "success": 1}, "success", "expected one of"),
         ({"key": "7", "ratings": 1}, "ratings", "there are key, success, rating"),
@@ -368,3 +385,13 @@ def test_truth_that_cannot_be_one_is_refused(films, row, field, told):
         read_truth(row, films.use_case.targets, 3)
 
     assert (caught.value.field, caught.value.row) == (field, 3)
+
+
+@pytest.mark.parametrize("value", [1e308, -1e19, 10**20])
+def test_truth_that_no_model_can_hold_is_refused(films, value):
+    rating = films.use_case.targets["rating"].model_copy(update={"bounds": None})
+
+    with pytest.raises(RequestError, match="models hold numbers up to 9") as caught:
+        read_truth({"key": "7", "rating": value}, {"rating": rating})
+
+    assert caught.value.field == "rating"

@@ -180,16 +180,25 @@ def test_a_moment_that_cannot_be_answered_names_the_field(stand, change, status)
 def test_without_measurements_a_moment_is_answered_by_its_weather(stand):
     from ratchet.compiled.answers import Answer, Prediction
 
-    class Alone:
+    ruled = stand.serving[1].answerer
+
+    class Fallback:
         def answer(self, rows):
+            if rows[0]["time"] < "2016":
+                return ruled.answer(rows)
             said = Prediction(4.5, 1.0, 8.0)
             (target,) = stand.serving[1].use_case.targets
             return [Answer("demand@then", {target: said}, basis="weather") for _ in rows]
 
     far = {**WEATHER, "Timestamp": "2100-01-01T00:00:00"}
-    stand.serving[1].answerer.without_past = lambda: None
+    ruled.with_fallback = lambda: None
     assert stand.post("/predict", far).status_code == 409
-    stand.serving[1].answerer.without_past = Alone
+    ruled.with_fallback = Fallback
+    row = {"time": "2100-01-01T00:00:00", "temperature": 14.2, "workday": 1}
+
+    assert stand.post("/predict/power", row).json()["basis"] == "weather"
+    assert stand.post("/predict/power?past=required", row).status_code == 409
+    assert stand.post("/predict/power?past=never", row).status_code == 422
 
     said = stand.post("/predict", far).json()
 

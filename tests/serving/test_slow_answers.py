@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +13,9 @@ from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import as_row, check_answer, compile_bundle
 from ratchet.params import UseCase
 from ratchet.release.bundle import Bundle, write_bundle
-from ratchet.serving.worker import BundleAnswerer
+from ratchet.serving.handover import Source
+from ratchet.serving.loader import LoadRequest
+from ratchet.serving.worker import BundleAnswerer, SlowAnswerer
 from tests.release.test_bundle import FILMS, RUN, SHOPS, classical, films, made, shops
 
 STEADY = {
@@ -58,3 +62,28 @@ def test_both_paths_refuse_in_the_same_words(bundle, change):
         said.append((str(refused.value), refused.value.field, refused.value.row))
 
     assert said[0] == said[1]
+
+
+def test_all_wrong_fields_are_told_through_the_process(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from ratchet.compiled.fields import Contract, Field\n"
+        "from ratchet.serving import worker\n"
+        "class Refuses:\n"
+        "    contract = Contract({'a': Field('number'), 'b': Field('integer')}, ['a'])\n"
+        "    def answer(self, rows): self.contract.read_rows(rows)\n"
+        "worker.main(lambda request: Refuses())\n"
+    )
+    slow = SlowAnswerer(
+        LoadRequest(Source("", "", ""), [("films", "1", None)]), [sys.executable, str(program)]
+    )
+
+    async def ask() -> RequestError:
+        with pytest.raises(RequestError) as refused:
+            await slow.answer([{"a": 1, "b": 2}, {"a": "x", "b": 0.5}])
+        await slow.stop()
+        return refused.value
+
+    error = asyncio.run(ask())
+
+    assert [(one.field, one.row) for one in (error, *error.others)] == [("a", 1), ("b", 1)]

@@ -45,6 +45,10 @@ class Version(Protocol):
         """Models that need nothing of the past of their series."""
 
     @property
+    def rows(self) -> Any:
+        """Which rows the models know, with their ``time``."""
+
+    @property
     def statistics(self) -> Any:
         """Units of the series, where there are series."""
 
@@ -66,7 +70,8 @@ def compile_bundle(bundle: Version) -> Answerer:
         (model,) = bundle.models.values()
         return compile_series(
             *(use_case, bundle.statistics, bundle.context, bundle.encoder, model, types),
-            *bundle.without_past.values(),
+            second=next(iter(bundle.without_past.values()), None),
+            times=bundle.rows["time"],
         )
     from ratchet.compiled.rows import compile_rows
 

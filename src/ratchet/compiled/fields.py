@@ -10,7 +10,6 @@ import datetime as dt
 import difflib
 import math
 import re
-import sys
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -35,6 +34,8 @@ LONGEST_TEXT = 1_000
 """Characters of a text, and of a part of a list."""
 LONGEST_LIST = 1_000
 """Parts of a list."""
+LARGEST_NUMBER = 2.0**63
+"""Largest number: what 64 bits hold as a whole number, and whose square single precision holds."""
 
 _EXACT = 2**53
 _INT64 = 2**63
@@ -57,6 +58,7 @@ class Field:
     Attributes:
         type: ``integer``, ``number``, ``string``, ``date`` or ``list``.
         required: whether a row has to have a value.
+        may_follow: whether a required value may be left out for now, of measurements.
         seen: whether a model looks at it, or at what is made of it.
         separator: between the parts of a list that comes as text.
         low: smallest number.
@@ -80,6 +82,7 @@ class Field:
     unit: str | None = None
     dayfirst: bool | None = None
     timezone: str | None = None
+    may_follow: bool = False
 
     @cached_property
     def expected(self) -> str:
@@ -124,14 +127,11 @@ class Field:
         """Reads what a value usually is, and gives ``None`` for all else."""
         if self.values is not None:
             return lambda _: None
-        low = -math.inf if self.low is None else self.low
-        high = math.inf if self.high is None else self.high
-        largest = sys.float_info.max
+        low = -LARGEST_NUMBER if self.low is None else max(self.low, -LARGEST_NUMBER)
+        high = LARGEST_NUMBER if self.high is None else min(self.high, LARGEST_NUMBER)
 
         def number(value: Any) -> float | None:
-            if isinstance(value, float) and low <= value <= high and abs(value) <= largest:
-                return value
-            return None
+            return value if isinstance(value, float) and low <= value <= high else None
 
         def integer(value: Any) -> int | None:
             is_one = type(value) is int and -_INT64 <= value < _INT64 and low <= value <= high
@@ -341,7 +341,8 @@ def contract_of(use_case: UseCase, *, measured: bool = False) -> Contract:
 
     Args:
         use_case: the parameters.
-        measured: rows whose truth is known, as in the raw file, instead of rows to be answered.
+        measured: measurements, as rows of the raw file, instead of rows to be answered. What they
+            leave out may follow; only time and series have to be there.
     """
     from ratchet.preparation.needs import Needs, closure
 
@@ -350,25 +351,27 @@ def contract_of(use_case: UseCase, *, measured: bool = False) -> Contract:
     history = features.history
     looked = [*features.columns, *([*history.entities, history.looked_up] if history else [])]
     seen = closure(looked, data)
+    names = [data.series.id, data.time] if data.series else data.identity
     fields = {
         name: _field(
             column,
             required=name in asked and (not column.nullable or name in needs.required),
             seen=name in seen,
+            may_follow=measured and name not in names,
         )
         for name, column in data.columns.items()
     }
-    names = [data.series.id, data.time] if data.series else data.identity
     return Contract(fields, [name for name in names if name], data.time)
 
 
-def _field(column: Column, *, required: bool, seen: bool) -> Field:
+def _field(column: Column, *, required: bool, seen: bool, may_follow: bool) -> Field:
     dates = column.type == "date"
     low, high = (None if isinstance(end, dt.date) else end for end in (column.low, column.high))
     first, last = (str(end) if dates and end else None for end in (column.low, column.high))
     return Field(
         type=column.type,
         required=required,
+        may_follow=may_follow,
         seen=seen,
         separator=column.separator,
         low=low,
@@ -390,7 +393,7 @@ def _value(name: str, field: Field, row: Row, number: int) -> Any:
         value = None if given is None else field.read(given)
     except ValueError as error:
         raise _refused(name, field, given, number, str(error)) from None
-    if value is None and field.required:
+    if value is None and field.required and not (field.may_follow and name not in row):
         why = "it cannot be empty" if name in row else "it is missing"
         raise _refused(name, field, None, number, why)
     return value
@@ -487,4 +490,6 @@ def _number(value: Any) -> float:
         raise _UnfitError from None
     if not math.isfinite(number):
         raise _UnfitError("leave out what is not known")
+    if abs(number) > LARGEST_NUMBER:
+        raise _UnfitError(f"models hold numbers up to {LARGEST_NUMBER:.2g}")
     return number

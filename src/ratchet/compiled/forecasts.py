@@ -154,8 +154,15 @@ class Forecasts:
         ahead = any(column.ahead for column in self.derived)
         if alone and not self.looks_ahead and not (between and ahead):
             return steps
+        # Of others no past is known, whatever is asked beside them.
+        end = len(steps) + steps.kept.steps
+        beside = [
+            row
+            for row, (place, _) in zip(rows, there, strict=True)
+            if place < end and steps.is_known(row.series)
+        ]
         tried = steps.copy()
-        tried.take(rows)
+        tried.take(beside)
         return tried
 
     def see(self, steps: Steps, rows: Sequence[SeriesRow]) -> Seen:
@@ -174,6 +181,8 @@ class Forecasts:
             raise RequestError(off_grid(steps, moment), row=rows[0].row)
         if place < 0:
             raise RequestError(self._too_early(steps, rows[0]), row=rows[0].row, kind="conflict")
+        if steps.kept.grid.is_open:
+            self._check_gaps(steps, rows[0], place)
         series = np.array([steps.series(row.series) for row in rows])
         sources = self._sources(steps, rows, place)
         views, known = self._views(steps, place, series, sources)
@@ -195,6 +204,19 @@ class Forecasts:
             scale,
             rms,
         )
+
+    def _check_gaps(self, steps: Steps, row: SeriesRow, place: int) -> None:
+        """Make sure that no steps seem to be missing before a row, see ``Grid.missing``."""
+        looked_at = steps.times[max(place - self._reach, 0) : place]
+        missing = steps.kept.grid.missing(looked_at, row.moment, steps.text)
+        if missing is not None:
+            raise RequestError(missing, row=row.row, kind="conflict")
+
+    @cached_property
+    def _reach(self) -> int:
+        """How many steps before its own a row looks at."""
+        depths = np.array([shown.depth for shown in self.kept.shown], dtype=np.int64)
+        return int((self.views.steps + depths[self.views.shown]).max(initial=0))
 
     def see_alone(self, steps: Steps, rows: Sequence[SeriesRow]) -> Seen:
         """What can be said of some rows of one time without the steps before them.
@@ -325,7 +347,30 @@ class Forecasts:
                 low, high = missing.get(column, (first, last))
                 missing[column] = min(low, first), max(high, last)
         gaps = self._gaps(steps, steps.series(row.series), missing)
-        return RequestError(self._told(steps, row, gaps), row=row.row, kind="conflict")
+        told = self._told(steps, row, gaps) if gaps else self._undefined(steps, row, place, known)
+        return RequestError(told, row=row.row, kind="conflict")
+
+    def _undefined(
+        self, steps: Steps, row: SeriesRow, place: int, known: npt.NDArray[np.bool_]
+    ) -> str:
+        """Which values cannot be computed from what was measured, such as the logarithm of 0."""
+        panels, looks = self.views.shown[~known], self.views.steps[~known]
+        told = []
+        for number in dict.fromkeys(panels.tolist()):
+            shown, at = self.kept.shown[number], place - looks[panels == number]
+            first, last = (steps.text(steps.moment(int(end))) for end in (at.min(), at.max()))
+            name = shown.column if shown.form == "value" else f"{shown.form} of {shown.column}"
+            made_of = ", ".join(self._made_of(shown.column, 0))
+            told.append(
+                f"{name} from {first} to {last}"
+                + (f" (made of {made_of})" if made_of and made_of != shown.column else "")
+            )
+        return (
+            f"a forecast of {steps.text(row.moment)} looks at values that cannot be computed from "
+            f"what was measured{f' of {row.series!r}' if self.kept.several else ''}: "
+            f"{'; '.join(told)}. Correct these measurements, such as a 0 of which the logarithm is "
+            f"taken"
+        )
 
     def _made_of(self, column: str, first: int) -> dict[str, int]:
         """Columns of the contract that a column is made of, and from which step on."""

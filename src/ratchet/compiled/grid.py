@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from ratchet.compiled.store import program
 Moments = npt.NDArray[np.int64]
 """Microseconds since 1970 in UTC; without a time zone what the clock shows. Shape (steps,)."""
 
-_DAY = 86_400 * 10**6
+_DAY, _HOUR = 86_400 * 10**6, 3_600 * 10**6
 
 
 @program
@@ -31,6 +32,8 @@ class Grid:
         length: microseconds from one step to the next, where that is always the same.
         times: moments of the steps, where it is not.
         name: the frequency, for messages.
+        longest: where every row is a step, microseconds that lay at most between two of them in
+            training; ``None`` where any time may.
     """
 
     zone: str | None
@@ -38,6 +41,7 @@ class Grid:
     length: int | None = None
     times: Moments | None = None
     name: str = ""
+    longest: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -70,6 +74,35 @@ class Grid:
         assert self.times is not None
         return self.times[first:last]
 
+    def missing(self, times: Moments, moment: int, text: Callable[[int], str]) -> str | None:
+        """Why steps must be missing, where every row is one and so they cannot be counted.
+
+        Between a row to be answered and the step before it there may be as much time as ever was in
+        training. Between steps that were measured there may be twice as much, for a market may
+        once close for longer.
+
+        Args:
+            times: the steps before the row that are looked at, in their order.
+            moment: of the row.
+            text: a moment in words.
+        """
+        if self.longest is None or not len(times):
+            return None
+        slack = 0 if self.zone is None else _HOUR  # clocks are put forward and back
+        moments = np.append(times, moment)
+        gaps = np.diff(moments)
+        allowed = np.full(len(gaps), 2 * self.longest + slack)
+        allowed[-1] = self.longest + slack
+        if (gaps <= allowed).all():
+            return None
+        at = int(np.argmax(gaps > allowed))
+        return (
+            f"a forecast of {text(moment)} needs the steps before it: {_span(int(gaps[at]))} lie "
+            f"between {text(int(moments[at]))} and {text(int(moments[at + 1]))}, and at most "
+            f"{_span(self.longest)} lay between two steps of the training. Hand in what was "
+            f"measured in between first"
+        )
+
     def clock(self, moment: int) -> datetime:
         """What the clock shows at a moment, with the time zone where there is one."""
         return clock_at(moment, self.zone)
@@ -100,3 +133,8 @@ class Grid:
     def naive_utc(self, moment: int) -> datetime:
         """A moment in UTC and without time zone."""
         return clock_at(moment, None)
+
+
+def _span(microseconds: int) -> str:
+    """A stretch of time in words: ``4 days``, ``0:30:00``."""
+    return str(timedelta(microseconds=microseconds)).removesuffix(", 0:00:00")

@@ -109,11 +109,15 @@ class SeriesAnswerer:
     second: InUnits | None = None
     basis: str = ""
 
-    def answer(self, rows: Sequence[Row]) -> list[Answer]:
+    def answer(self, rows: Sequence[Row], *, fall_back: bool = False) -> list[Answer]:
         """Answer rows, in their order; see ``Answerer``.
 
         Rows of several times follow upon each other: what the earlier ones hold is known to the
         later ones.
+
+        Args:
+            rows: raw fields.
+            fall_back: whether the second model answers rows whose past is not known.
         """
         values = self.asked.read_rows(rows)
         typed = [self._typed(row, number) for number, row in enumerate(values)]
@@ -126,29 +130,14 @@ class SeriesAnswerer:
         answers: list[Answer | None] = [None] * len(typed)
         for numbers in groups.values():
             asked = [typed[number] for number in numbers]
-            told = self._answer(steps, asked, [values[number] for number in numbers])
+            told = self._answer(steps, asked, [values[number] for number in numbers], fall_back)
             for number, answer in zip(numbers, told, strict=True):
                 answers[number] = answer
         return [answer for answer in answers if answer is not None]
 
-    def without_past(self) -> WithoutPast | None:
-        """The same version, answering by its second model; ``None`` where it has none."""
-        return None if self.second is None else WithoutPast(self)
-
-    def answer_alone(self, rows: Sequence[Row]) -> list[Answer]:
-        """Answer rows by what they say themselves, without the steps before them.
-
-        Raises:
-            RequestError: the first row that cannot be answered.
-        """
-        assert self.second is not None
-        answers, steps = [], self.steps
-        for number, given in enumerate(self.asked.read_rows(rows)):
-            row = self._typed(given, number)
-            seen = self.forecasts.see_alone(steps, [row])
-            found = self.second(self.encoded(seen), seen)
-            answers += self._told(steps, [row], [given], seen, found, self.basis)
-        return answers
+    def with_fallback(self) -> WithFallback | None:
+        """The same version, whose second model helps out; ``None`` where it has none."""
+        return None if self.second is None else WithFallback(self)
 
     def observe(self, rows: Sequence[Row]) -> None:
         """Take measurements; see ``Answerer``.
@@ -171,7 +160,7 @@ class SeriesAnswerer:
         """
         taken = self.read_measured(rows)
         now = None if self.ahead is None else time.time_ns() // 1_000 + self.ahead
-        check_measured(self.steps, taken, now)
+        check_measured(self.steps, taken, now, self.series)
         return taken
 
     def read_measured(self, rows: Sequence[Row]) -> list[SeriesRow]:
@@ -219,9 +208,20 @@ class SeriesAnswerer:
         return SeriesRow(self.forecasts.kept.grid.moment_of(at), series, kept, number)
 
     def _answer(
-        self, steps: Steps, rows: Sequence[SeriesRow], values: Sequence[Values]
+        self, steps: Steps, rows: Sequence[SeriesRow], values: Sequence[Values], fall_back: bool
     ) -> list[Answer]:
-        seen = self.forecasts.see(steps, rows)
+        """Answers of some rows of one time."""
+        try:
+            seen = self.forecasts.see(steps, rows)
+        except RequestError as error:
+            if not fall_back or self.second is None or error.kind != "conflict":
+                raise
+            if len(rows) > 1:  # others may have a past
+                pairs = zip(rows, values, strict=True)
+                return [self._answer(steps, [one], [given], True)[0] for one, given in pairs]
+            seen = self.forecasts.see_alone(steps, rows)
+            found = self.second(self.encoded(seen), seen)
+            return self._told(steps, rows, values, seen, found, self.basis)
         return self._told(steps, rows, values, seen, self.model(self.encoded(seen), seen))
 
     def _told(
@@ -254,8 +254,8 @@ class SeriesAnswerer:
         ]
 
 
-class WithoutPast:
-    """A version that answers series by what rows say themselves; measurements change nothing.
+class WithFallback:
+    """A version that answers rows whose past is not known by what they say themselves.
 
     Args:
         answerer: the version; it has a second model.
@@ -265,8 +265,9 @@ class WithoutPast:
         self._answerer = answerer
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
-        """Answer rows, in their order; see ``Answerer``."""
-        return self._answerer.answer_alone(rows)
+        """Answer rows, in their order; ``Answer.basis`` tells those of the second model."""
+        return self._answerer.answer(rows, fall_back=True)
 
     def observe(self, rows: Sequence[Row]) -> None:
-        """Take nothing."""
+        """Take measurements; see ``Answerer``."""
+        self._answerer.observe(rows)

@@ -54,6 +54,7 @@ def compile_series(
     model: Any,
     types: Mapping[str, str],
     second: Any = None,
+    times: pd.Series | None = None,
 ) -> SeriesAnswerer:
     """Compile one version of the model of series.
 
@@ -65,6 +66,7 @@ def compile_series(
         model: the fitted model of the target.
         types: column of the features -> type that the training rows had.
         second: the fitted model of the target that needs nothing of the past, where there is one.
+        times: of the rows of the training, in UTC; by default those of ``context``.
 
     Raises:
         NotCompilable: a part of it has no compiled form.
@@ -72,7 +74,8 @@ def compile_series(
     data = use_case.data
     ((target, parameters),) = use_case.targets.items()
     assert data.time is not None
-    forecasts = compile_forecasts(use_case, statistics, context)
+    known = context[data.time] if times is None else times
+    forecasts = compile_forecasts(use_case, statistics, context, longest_gap(known))
     encoding = compile_encoder(encoder, types)
     ahead = None if data.ahead is None else pd.Timedelta(data.ahead) // pd.Timedelta("1us")
     return SeriesAnswerer(
@@ -136,7 +139,10 @@ def _in_units(model: Any, names: Sequence[str]) -> InUnits:
 
 
 def compile_forecasts(
-    use_case: UseCase, statistics: pd.DataFrame, context: pd.DataFrame
+    use_case: UseCase,
+    statistics: pd.DataFrame,
+    context: pd.DataFrame,
+    longest: int | None = None,
 ) -> Forecasts:
     """Compile what the forecasts of a use case see.
 
@@ -144,6 +150,7 @@ def compile_forecasts(
         use_case: the parameters.
         statistics: units of the series.
         context: typed rows that are known.
+        longest: see ``Grid.longest``; ``None`` where steps may be any time apart.
 
     Raises:
         NotCompilable: a column is made or read in a way that arrays do not know.
@@ -157,7 +164,8 @@ def compile_forecasts(
     _check_views(views, context, use_case, target)
     seen = closure(features.columns, data)
     needed = derived_columns(data, closure([*features.columns, *_columns(shown)], data))
-    kept = _kept(use_case, needed, shown, views, context)
+    grid = _grid(context[data.time], data, longest)
+    kept = _kept(use_case, needed, shown, views, context, grid)
     past = _past(context, data, kept)
     units = statistics.set_axis(statistics.index.map(str)).reindex(list(past.names))
     means = statistics.mean()
@@ -262,6 +270,7 @@ def _kept(
     shown: Sequence[Shown],
     views: Views,
     context: pd.DataFrame,
+    grid: Grid,
 ) -> Kept:
     data, target = use_case.data, only_target(dict(use_case.targets))
     assert data.series is not None
@@ -284,7 +293,6 @@ def _kept(
             )
     derived = [column for column in needed if column.name in held]
     steps = _reach(derived, needed, shown, views, use_case.features.horizon)
-    grid = _grid(context[data.time], data)
     return Kept(
         grid=grid,
         numbers=[name for name, kind in kinds.items() if kind in _NUMBERS],
@@ -321,13 +329,19 @@ def _reach(
     return max(*looks, *depth.values(), 0) + horizon + ahead + 1
 
 
-def _grid(times: pd.Series, data: Data) -> Grid:
+def longest_gap(times: pd.Series) -> int | None:
+    """Microseconds that lie at most between a row and the next one; ``None`` of a single row."""
+    gaps = np.diff(np.unique(microseconds(times)))
+    return int(gaps.max()) if gaps.size else None
+
+
+def _grid(times: pd.Series, data: Data, longest: int | None) -> Grid:
     """The steps of the known rows, and of those to come."""
     assert data.series is not None
     frequency, zone = data.series.frequency, data.timezone
     first = microseconds(times).min()
     if frequency is None:
-        return Grid(zone, int(first))
+        return Grid(zone, int(first), longest=longest)
     offset = to_offset(frequency)
     if isinstance(offset, pd.offsets.Tick):
         length = pd.Timedelta(offset) // pd.Timedelta("1us")

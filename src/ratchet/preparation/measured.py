@@ -133,12 +133,20 @@ def _row(one: Measured, fields: Mapping[str, Any], data: Data) -> dict[str, Any]
 
 
 def _typed(rows: list[dict[str, Any]], data: Data) -> DataFrame:
-    """Rows under the contract, in which any value may be missing but time and series."""
     import pandas as pd
 
+    return typed_parts(pd.DataFrame(rows), data)
+
+
+def typed_parts(rows: DataFrame, data: Data) -> DataFrame:
+    """Rows under the contract, in which any value may be missing but time and series.
+
+    Raises:
+        DataError: a row breaks it.
+    """
     from ratchet.schemas import read_contract
 
-    frame = pd.DataFrame(rows).reindex(columns=list(data.columns))
+    frame = rows.reindex(columns=list(data.columns))
     named = [data.time, data.series.id if data.series else None]
     columns = {
         name: column if name in named else column.model_copy(update={"nullable": True})

@@ -16,7 +16,7 @@ from fastapi import Request
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.compiled.answers import Answer, Answerer, Prediction, RequestError, Row
 from ratchet.monitoring.log_table import CHALLENGER, CHAMPION
 from ratchet.params import Target
 from ratchet.serving.calls import Assignment, Call, call_of
@@ -27,6 +27,7 @@ from ratchet.serving.metrics import Metrics
 from ratchet.serving.models import (
     Answered,
     AnswerLog,
+    AsyncAnswerer,
     Measurements,
     Models,
     QueueFullError,
@@ -137,14 +138,20 @@ class Service:
         serving: Serving,
         rows: Sequence[Row],
         names: Mapping[str, str] | None = None,
+        *,
+        past_required: bool = False,
     ) -> list[Answer]:
         """Answer the rows of a request by one version, and write the answers down.
+
+        A row of a series whose past is not known is answered by the second model of the version,
+        where it has one: ``Answer.basis`` tells.
 
         Args:
             request: the request.
             serving: the version.
             rows: raw fields.
             names: column -> how the request called it, for errors.
+            past_required: whether such a row is refused instead.
 
         Raises:
             Problem: a row cannot be answered, the model fails, or too much waits already.
@@ -155,7 +162,7 @@ class Service:
         self.slow += serving.degraded is not None
         self.answering += 1
         try:
-            answers = await self._in_chunks(serving, rows, names)
+            answers = await self._in_chunks(serving, rows, names, past_required)
         except Problem:
             raise
         except Exception as error:
@@ -169,15 +176,20 @@ class Service:
         return answers
 
     async def _in_chunks(
-        self, serving: Serving, rows: Sequence[Row], names: Mapping[str, str] | None
+        self,
+        serving: Serving,
+        rows: Sequence[Row],
+        names: Mapping[str, str] | None,
+        past_required: bool,
     ) -> list[Answer]:
         """Some rows at a time, so that other requests do not wait for a large batch."""
+        answerer = serving.answerer if past_required else with_fallback(serving)
         size, answers = self.settings.limits.chunk_rows, list[Answer]()
         for first in range(0, len(rows), size):
             if first:
                 await asyncio.sleep(0)
             try:
-                found = serving.answerer.answer(rows[first : first + size])
+                found = answerer.answer(rows[first : first + size])
                 part = await found if inspect.isawaitable(found) else found
             except RequestError as error:
                 self.metrics.refused.labels(serving.name).inc()
@@ -227,7 +239,8 @@ class Service:
                 self.log.write(written, arm)
             except QueueFullError:
                 raise _busy("answers come faster than they can be written down") from None
-        self._offer(serving, rows, call)
+        if not any(answer.basis for answer in answers):  # which no other version is held against
+            self._offer(serving, rows, call)
         call.span("log", started)
 
     def _arm(self, serving: Serving) -> str:
@@ -240,6 +253,12 @@ class Service:
         if self.shadow is None or challenger is None or serving.name in self.settings.split:
             return
         self.shadow.offer(challenger, rows, call.log_id, call.actor)
+
+
+def with_fallback(serving: Serving) -> Answerer | AsyncAnswerer:
+    """What answers, with a second model for rows whose past is not known where there is one."""
+    make = getattr(serving.answerer, "with_fallback", None)
+    return serving.answerer if make is None else make() or serving.answerer
 
 
 def for_anybody(reason: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.compiled.answers import RequestError, Row
+from ratchet.compiled.fields import LARGEST_NUMBER, Field, shown
 from ratchet.monitoring.log_table import CHAMPION, WITHOUT_PAST
 from ratchet.params import Target, joined_key
 from ratchet.serving.calls import Assignment
@@ -124,16 +125,14 @@ class JournaledLog:
             QueueFullError: they cannot be, and must not be sent.
         """
         share = answered.latency_ms / max(len(answered.answers), 1)
-        serving = answered.serving
-        if any(answer.basis for answer in answered.answers):  # which is not its usual self
-            arm = WITHOUT_PAST
-        self.append(
-            Entry(
-                *(serving.name, serving.version, arm, answered.request, answered.at, share),
-                answered.answers,
-                **_of_split(answered.assignment),
-            )
-        )
+        serving, answers = answered.serving, answered.answers
+        second = [answer for answer in answers if answer.basis]  # which is not its usual self
+        first = [answer for answer in answers if not answer.basis] if second else answers
+        for name, some in ((arm, first), (WITHOUT_PAST, second)):
+            if some:
+                head = (serving.name, serving.version, name, answered.request)
+                split = _of_split(answered.assignment)
+                self.append(Entry(*head, answered.at, share, some, **split))
 
     def write_error(
         self,
@@ -366,7 +365,7 @@ def read_truth(row: Row, targets: Mapping[str, Target], number: int = 0) -> dict
     """
     key = row.get("key")
     if not isinstance(key, str | int) or isinstance(key, bool) or key == "":
-        raise _wrong("key", number, f"expected the key of the answer, as text; got {key!r:.60}")
+        raise _wrong("key", number, f"expected the key of the answer, as text; got {shown(key)}")
     if unknown := [name for name in row if name != "key" and name not in targets]:
         there = ", ".join(["key", *targets])
         raise _wrong(unknown[0], number, f"there is no such field; there are {there}")
@@ -385,13 +384,17 @@ def _value(value: Any, name: str, target: Target, number: int) -> float | str:
         if value in target.classes:
             return str(value)
         raise _wrong(
-            name, number, f"expected one of {', '.join(target.classes)}; got {value!r:.60}"
+            name, number, f"expected one of {', '.join(target.classes)}; got {shown(value)}"
         )
-    with suppress(OverflowError):  # of a whole number that is too large for any other kind
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and math.isfinite(found := float(value)):
-            return found
-    raise _wrong(name, number, f"expected a finite number; got {value!r:.60}")
+    low, high = target.bounds or (-math.inf, math.inf)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_within = is_number and low <= value <= high
+    if is_within and abs(value) <= LARGEST_NUMBER:
+        return float(value)
+    ends = (end if math.isfinite(end) else None for end in (low, high))
+    expected = Field("number", low=next(ends), high=next(ends)).expected
+    hint = f"; models hold numbers up to {LARGEST_NUMBER:.2g}" if is_within else ""
+    raise _wrong(name, number, f"expected {expected}, got {shown(value)}{hint}")
 
 
 def _wrong(field: str | None, number: int, message: str) -> RequestError:

@@ -138,14 +138,15 @@ def measurements_of(rows: Sequence[Row], use_case: UseCase) -> list[Measurement]
     assert data.series is not None
     assert data.time is not None
     names = (data.time, data.series.id)
-    return [
-        Measurement(
-            time=values[data.time],
-            series="" if data.series.id is None else str(values[data.series.id]),
-            fields={name: value for name, value in row.items() if name not in names},
-        )
-        for row, values in zip(rows, contract.read_rows(rows), strict=True)
-    ]
+    found = []
+    for number, (row, values) in enumerate(zip(rows, contract.read_rows(rows), strict=True)):
+        fields = {name: value for name, value in row.items() if name not in names}
+        if not fields:
+            there = ", ".join(name for name in data.columns if name not in names)
+            raise RequestError(f"expected what was measured, any of {there}", row=number)
+        series = "" if data.series.id is None else str(values[data.series.id])
+        found.append(Measurement(time=values[data.time], series=series, fields=fields))
+    return found
 
 
 def row_of(measurement: Measurement, use_case: UseCase) -> Row:

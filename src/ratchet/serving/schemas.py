@@ -113,7 +113,8 @@ def measurement_schema(serving: Serving) -> Schema:
             name: column_schema(column, optional=column.nullable and name not in needed)
             for name, column in data.columns.items()
         },
-        "required": [name for name, column in data.columns.items() if not column.nullable],
+        "required": needed,
+        "minProperties": len(needed) + 1,
         "additionalProperties": False,
     }
 

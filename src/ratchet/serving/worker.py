@@ -20,11 +20,14 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.compiled.dates import as_microseconds
 from ratchet.compiled.fields import Values, contract_of
+from ratchet.compiled.grid import Grid
 from ratchet.compiled.hashes import row_hash
 from ratchet.errors import UserError
 from ratchet.monitoring.log_table import as_naive_utc
@@ -169,10 +172,10 @@ class SlowAnswerer:
             WorkerError: the process has died or takes too long; the next request starts another.
         """
         reply = await self._request_reply({"rows": list(rows)})
-        if "field" in reply:
-            raise RequestError(
-                reply["error"], field=reply["field"], row=reply["row"], kind=reply["kind"]
-            )
+        if "refused" in reply:
+            first, *others = [RequestError(each.pop("error"), **each) for each in reply["refused"]]
+            first.others = others
+            raise first
         return _ANSWERS.validate_python(reply["answers"])
 
     def observe(self, rows: Sequence[Row]) -> None:
@@ -255,6 +258,7 @@ class BundleAnswerer:
         self._bundle = bundle
         self._contract = contract_of(use_case)
         self._hashed = {name: column.type for name, column in hashed.items()}
+        self._grid = _open_grid(bundle)
 
     @cached_property
     def retention(self) -> Retention | None:
@@ -285,14 +289,14 @@ class BundleAnswerer:
         """
         import pandas as pd
 
-        from ratchet.preparation import typed_fields
+        from ratchet.preparation.measured import typed_parts
 
-        use_case, retention = self._bundle.use_case, self.retention
+        data, retention = self._bundle.use_case.data, self.retention
         if retention is None:
             return
         names = [name for name in (retention.time, retention.series) if name]
         measured = pd.DataFrame([dict(row) for row in rows]).drop_duplicates(names, keep="last")
-        typed = typed_fields(measured, use_case).set_index(names)
+        typed = typed_parts(measured, data).set_index(names)
         earlier = self._bundle.context
         together = typed.combine_first(earlier.set_index(names)).reset_index()[list(earlier)]
         self._bundle.__dict__["context"] = self._needed(together, retention)
@@ -310,11 +314,25 @@ class BundleAnswerer:
             last = before.drop_duplicates(retention.series, keep="last")
         return rows[is_recent | rows.index.isin(last.index)]
 
+    def _check_gap(self, values: Values, row: int) -> None:
+        """Make sure that no steps seem to be missing right before a row, see ``Grid.missing``."""
+        time, grid = self._contract.time, self._grid
+        if grid is None or time is None or self._bundle.context is None:
+            return
+        from ratchet.compiled.history import microseconds
+
+        moment = as_microseconds(values[time])
+        known = np.unique(microseconds(self._bundle.context[time]))
+        before = known[known < moment][-1:]
+        if (missing := grid.missing(before, moment, grid.text)) is not None:
+            raise RequestError(missing, row=row, kind="conflict")
+
     def _one(self, number: int, row: Row, values: Values) -> Answer:
         import pandas as pd
 
         from ratchet.errors import DataError
 
+        self._check_gap(values, number)
         try:
             found = self._bundle.answer(pd.DataFrame([dict(row)]))
         except DataError as error:
@@ -334,6 +352,16 @@ class BundleAnswerer:
             not_given=self._contract.not_given(values),
             row_hash=row_hash(values, self._hashed) if self._hashed else None,
         )
+
+
+def _open_grid(bundle: Any) -> Grid | None:
+    """Of series without a frequency, how far apart steps may be; ``None`` of others."""
+    series = bundle.use_case.data.series
+    if series is None or series.frequency is not None:
+        return None
+    from ratchet.compiled.series_compiler import longest_gap
+
+    return Grid(bundle.use_case.data.timezone, 0, longest=longest_gap(bundle.rows["time"]))
 
 
 def _answer(found: dict[str, Any]) -> Answer:
@@ -397,8 +425,12 @@ def _reply(answerer: Any, request: dict[str, Any]) -> dict[str, Any]:
             return {"taken": len(request["observe"])}
         return {"answers": answerer.answer(request["rows"])}
     except RequestError as error:
-        place = {"field": error.field, "row": error.row, "kind": error.kind}
-        return {"error": str(error), **place}
+        return {
+            "refused": [
+                {"error": str(one), "field": one.field, "row": one.row, "kind": one.kind}
+                for one in (error, *error.others)
+            ]
+        }
     except Exception as error:  # whatever a model raises
         return {"failed": f"{type(error).__name__}: {error}"}
 

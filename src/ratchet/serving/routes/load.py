@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -31,8 +30,6 @@ from ratchet.serving.errors import Problem, of_validation
 from ratchet.serving.models import Serving
 from ratchet.serving.schemas import problems
 from ratchet.serving.security import needs
-
-_MISSING = 409
 
 router = APIRouter(
     tags=["predictions"],
@@ -143,12 +140,7 @@ async def predict_load(request: Request) -> Response:
         raise of_validation(error, known=[*Weather.model_fields]) from None
     row = row_of(weather, serving.inputs)
     names = {**FIELDS, "workday": "Timestamp"}
-    try:
-        (answer,) = await service.answer(request, serving, [row], names)
-    except Problem as problem:
-        if problem.status_code != _MISSING or (other := _without_past(serving)) is None:
-            raise
-        (answer,) = await service.answer(request, other, [row], names)
+    (answer,) = await service.answer(request, serving, [row], names)
     said = prediction_json(answer.predictions[target], serving.use_case.targets[target])
     head = about(serving, call_of(request))
     unused = [field for column, field in FIELDS.items() if column not in serving.inputs]
@@ -166,13 +158,6 @@ async def predict_load(request: Request) -> Response:
             "input_features": features_of(weather),
         }
     )
-
-
-def _without_past(serving: Serving) -> Serving | None:
-    """The version answering without what was measured before; ``None`` where it cannot."""
-    without_past = getattr(serving.answerer, "without_past", None)
-    other = without_past() if without_past is not None else None
-    return None if other is None else replace(serving, answerer=other)
 
 
 def row_of(weather: Weather, inputs: Mapping[str, bool]) -> dict[str, Any]:

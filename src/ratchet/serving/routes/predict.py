@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Request
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from ratchet.serving.answering import (
@@ -18,6 +20,10 @@ from ratchet.serving.schemas import problems
 from ratchet.serving.security import needs
 
 router = APIRouter(tags=["predictions"])
+Past = Annotated[
+    Literal["preferred", "required"],
+    Query(description="`required`: refuse rows whose past was not measured, with 409"),
+]
 
 
 @router.post(
@@ -31,17 +37,19 @@ router = APIRouter(tags=["predictions"])
         }
     },
 )
-async def predict(use_case: str, request: Request) -> Response:
+async def predict(use_case: str, request: Request, past: Past = "preferred") -> Response:
     """Answer one row or many of a use case by the version that serves.
 
     A body is a row, a list of rows, or an object with a list in `rows`. Either all rows are
-    answered by the same version, or none.
+    answered by the same version, or none. A row of a series whose past was not measured is
+    answered from what it says itself where the version can do so: `basis` tells, and the interval
+    is wider.
     """
     service = service_of(request)
     serving = service.chosen(use_case, request)
     columns = serving.use_case.data.columns
     asked = await read_rows(request, service.settings.limits, list(columns))
-    answers = await service.answer(request, serving, asked.rows)
+    answers = await service.answer(request, serving, asked.rows, past_required=past == "required")
     head, targets = about(serving, call_of(request)), serving.use_case.targets
     if not asked.many:
         return json_response({**head, **as_json(answers[0], targets)})
