@@ -24,7 +24,9 @@ import click
 
 from ratchet.errors import UserError
 from ratchet.learning.files import write_text
+from ratchet.provenance import ORCHESTRATOR_DAG, ORCHESTRATOR_RUN, ORCHESTRATOR_TASK
 from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, WORK, Order, architectures
+from ratchet.serving.jobs.processes import note_own_process
 from ratchet.serving.jobs.progress import Writer
 
 if TYPE_CHECKING:
@@ -45,17 +47,22 @@ def run_job(folder: Path) -> None:
 
     with suppress(OSError):
         os.nice(_NICE)
+    # In Airflow, too, it is the job that somebody has sent, and no task of a retraining.
+    for name in (ORCHESTRATOR_RUN, ORCHESTRATOR_DAG, ORCHESTRATOR_TASK):
+        os.environ.pop(name, None)
     folder = folder.resolve()
+    note_own_process(folder)
     order = Order.model_validate_json((folder / ORDER).read_bytes())
+    (folder / FAILURE).unlink(missing_ok=True)  # of an earlier attempt
     writer = Writer(folder)
     _send_log(writer)
     try:
-        found = Job(order, folder, writer).run()
+        outcome = Job(order, folder, writer).run()
+        write_text(folder / RESULT, json.dumps(outcome, allow_nan=False))
     except Exception as error:
         logging.getLogger(__name__).error("the job has failed", exc_info=error)
         write_text(folder / FAILURE, json.dumps({"error": readable(error)}))
         raise SystemExit(1) from None
-    write_text(folder / RESULT, json.dumps(found, allow_nan=False))
     writer.write("stage", name="done")
 
 

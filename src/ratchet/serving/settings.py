@@ -11,9 +11,17 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ratchet.errors import ConfigError
 
@@ -61,6 +69,33 @@ class Limits(_Group):
     idle_seconds: Positive = 30.0
 
 
+class AirflowApi(_Group):
+    """Airflow, where searches run as runs of a DAG; credentials are in the environment.
+
+    Attributes:
+        url: address of its API server.
+        dag: id of the DAG, see ``dags/search.py``.
+        poll_seconds: how often the state of a run is looked at.
+    """
+
+    url: str = "http://127.0.0.1:8080"
+    dag: Annotated[str, Field(min_length=1)] = "search"
+    poll_seconds: Positive = 5.0
+
+    @field_validator("url")
+    @classmethod
+    def _without_credentials(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("expected an address such as http://127.0.0.1:8080")
+        if parts.username is not None or parts.query:
+            raise ValueError(
+                "expected an address without user and password: these are in the environment, "
+                "RATCHET_AIRFLOW_USER and RATCHET_AIRFLOW_PASSWORD"
+            )
+        return url
+
+
 class Jobs(_Group):
     """How searches are run that are asked for over HTTP.
 
@@ -71,6 +106,9 @@ class Jobs(_Group):
         processes: how many processes of one train side by side; by default a core is left free.
         promote: let a winner serve at once that the gate promotes; a person decides otherwise.
         wait_seconds: how long ``?wait=1`` waits at most.
+        keep: how many jobs that have ended keep their files; the newest ones.
+        engine: what runs them: processes of this machine, or Airflow.
+        airflow: which Airflow.
     """
 
     folder: Path = Path("data/jobs")
@@ -79,6 +117,9 @@ class Jobs(_Group):
     processes: Annotated[int, Field(ge=1)] | None = None
     promote: bool = False
     wait_seconds: Positive = 3600.0
+    keep: Count = 50
+    engine: Literal["local", "airflow"] = "local"
+    airflow: AirflowApi = AirflowApi()
 
     @property
     def training_processes(self) -> int:
@@ -235,7 +276,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
     path = ".".join(map(str, problem["loc"]))
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        groups: dict[str, type[_Group]] = {"limits": Limits, "jobs": Jobs}
-        group = groups.get(str(problem["loc"][0]), Settings)
+        groups: dict[str, type[_Group]]
+        groups = {"limits": Limits, "jobs": Jobs, "jobs.airflow": AirflowApi}
+        group = groups.get(path.rpartition(".")[0], Settings)
         message = f"unknown key; allowed are {', '.join(group.model_fields)}"
     return f"{path}: {message}" if path else message

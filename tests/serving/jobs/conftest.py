@@ -35,6 +35,7 @@ class MadeUp:
 
     def __init__(self, folder: Path, pid: int) -> None:
         self.folder, self.pid, self.started, self.alive = folder, pid, "1", True
+        self.code: int | None = None
         self.writer = Writer(folder)
         self.writer.write("stage", name="search")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, Order, TrainRequest
-from ratchet.serving.jobs.runner import LOG, Runner, SystemProcess, start_process
+from ratchet.serving.jobs.processes import LOG, SystemProcess, start_process
+from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.jobs.store import JobStore
 from ratchet.serving.settings import Jobs, Settings
 
@@ -23,6 +24,7 @@ FAST = TrainRequest(mode="fast", model_ids=[1]).model_dump(mode="json")
 class FakeProcess:
     def __init__(self, pid: int, started: str | None = "1") -> None:
         self.pid, self.started, self.alive = pid, started, True
+        self.code: int | None = None
         self.signals: list[int] = []
 
     def is_alive(self) -> bool:
@@ -116,7 +118,7 @@ def test_a_service_that_was_started_again_goes_on_watching(bench):
 
 def test_a_job_whose_process_was_never_started_waits_again(bench):
     job = bench.add()
-    bench.store.start(job, bench.runner._host)  # and the service ends here
+    bench.store.start(job, bench.runner._local.host)  # and the service ends here
 
     bench.runner.once()
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +37,9 @@ class Event(NamedTuple):
 
 
 class Writer:
-    """Appends events; whole lines only, so that readers never see half of one.
+    """Appends events, a line each.
+
+    An event that cannot be written, as on a full disk, is left out: a search does not fail for it.
 
     Args:
         folder: folder of the job.
@@ -44,12 +47,15 @@ class Writer:
 
     def __init__(self, folder: Path) -> None:
         self._file = os.open(folder / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._cut = b""  # ends the line of an event of which half was written
 
     def write(self, event: str, **values: Any) -> None:
         """Append an event."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         content = {"event": event, "at": now, **{key: _plain(each) for key, each in values.items()}}
-        os.write(self._file, json.dumps(content, default=str).encode() + b"\n")
+        line = self._cut + json.dumps(content, default=str).encode() + b"\n"
+        with suppress(OSError):
+            self._cut = b"" if os.write(self._file, line) == len(line) else b"\n"
 
     def close(self) -> None:
         """Close the file."""

@@ -1,7 +1,8 @@
-"""Starts the processes of jobs and watches them; they outlive the service that has started them.
+"""Has jobs started and watches them; they outlive the service that has started them.
 
-A job's process has a session of its own and writes into its own folder. What it leaves there, a
-result or the reason of its failure, is read when it has ended, whoever watches by then.
+Where a job runs is up to an engine: as a process of this machine, or as a run of Airflow. Either
+way it writes into a folder of its own. What it leaves there, a result or the reason of its failure,
+is read when it has ended, whoever watches by then.
 """
 
 from __future__ import annotations
@@ -12,114 +13,59 @@ import logging
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from ratchet.errors import UserError
+from ratchet.learning.files import write_text
 from ratchet.locks import LockedError, locked
+from ratchet.serving.jobs import airflow, progress
 from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, WORK, Order, TrainRequest
-from ratchet.serving.jobs.progress import Writer
+from ratchet.serving.jobs.processes import (
+    LOG,
+    Find,
+    LocalEngine,
+    Process,
+    Start,
+    SystemProcess,
+    start_process,
+)
 from ratchet.serving.jobs.store import JobRow, JobStore, State
 from ratchet.serving.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
 
-LOG = "log.txt"
-
 _PAUSE = 0.5
+_PAUSE_AFTER_ERROR = 2.0
+_RETRY = 15.0
+"""Seconds after which an engine that could not be reached is tried again."""
 _GRACE = 5.0
 """Seconds that processes of a cancelled job get to end by themselves."""
 _LAST_LINES = 5
 
 
-class Process(Protocol):
-    """A process that may have been started by an earlier service."""
+class Engine(Protocol):
+    """Where jobs run."""
 
-    pid: int
-    started: str | None
+    host: str
+    """What is noted as the host of its jobs."""
 
-    def is_alive(self) -> bool:
-        """Whether it runs."""
-        ...
+    def start(self, folder: Path, order: Order) -> Process:
+        """Start a job.
 
-    def kill(self, number: int) -> None:
-        """Send a signal to it and to all that it has started."""
-        ...
-
-
-Start = Callable[[Path, Order], Process]
-Find = Callable[[int, str | None], Process]
-
-
-class SystemProcess:
-    """A process of this machine, with the group that it leads.
-
-    Args:
-        pid: its id.
-        started: when it began, as the system tells it.
-        child: where this process has started it.
-    """
-
-    def __init__(
-        self, pid: int, started: str | None, child: subprocess.Popen[bytes] | None = None
-    ) -> None:
-        self.pid, self.started, self._child = pid, started, child
-
-    def is_alive(self) -> bool:
-        """Whether it runs; another process that has got its id does not count."""
-        if self._child is not None:
-            return self._child.poll() is None
-        if self.started is not None:
-            return _started(self.pid) == self.started
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
-    def kill(self, number: int) -> None:
-        """Send a signal to its group, also to what is left of it.
-
-        Where another process has got the id by now, the group is not ours any more.
+        Raises:
+            airflow.UnavailableError: it cannot be reached at present.
+            OSError: the job cannot be started.
+            UserError: the same.
         """
-        if self.is_alive() or _started(self.pid) is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+        ...
 
-
-def start_process(folder: Path, order: Order, project: Path) -> SystemProcess:
-    """Start the process of a job in a session of its own."""
-    command = [sys.executable, "-m", "kedro", "ratchet", "run-job", str(folder)]
-    own = {"KEDRO_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
-    left = ("RATCHET_SERVING", "RATCHET_SERVING_WORKER", "RATCHET_PARENT", "KEDRO_ENV")
-    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environ = {key: value for key, value in os.environ.items() if key not in left + threads}
-    with (folder / LOG).open("ab") as log:
-        child = subprocess.Popen(
-            command,
-            cwd=project,
-            env=environ | own,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return SystemProcess(child.pid, _started(child.pid), child)
-
-
-def _started(pid: int) -> str | None:
-    """When a process began, in ticks since the machine did; ``None`` where it is not known."""
-    try:
-        content = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = content.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else fields[19]
+    def find(self, job: JobRow, folder: Path) -> Process | None:
+        """What runs, or ran, for a job; ``None`` where nothing was started that is known of."""
+        ...
 
 
 class Runner:
@@ -130,9 +76,12 @@ class Runner:
     Args:
         settings: how many run at a time, and where.
         store: the jobs.
-        start: starts the process of a job.
-        find: gives a process that is known by its id.
+        start: starts the process of a job on this machine.
+        find: gives a process of this machine that is known by its id.
         clock: seconds.
+
+    Raises:
+        ConfigError: jobs are to run in Airflow, and there are no credentials for it.
     """
 
     def __init__(
@@ -144,13 +93,18 @@ class Runner:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings, self.store, self._clock = settings, store, clock
-        self._start = start or (
-            lambda folder, order: start_process(folder, order, settings.project)
+        self._local = LocalEngine(
+            start or (lambda folder, order: start_process(folder, order, settings.project)), find
         )
-        self._find = find
+        self._airflow: airflow.AirflowEngine | None = None
+        if settings.jobs.engine == "airflow":
+            self._airflow = airflow.AirflowEngine(
+                settings.jobs.airflow, settings.project, clock=clock
+            )
         self._processes: dict[str, Process] = {}
-        self._told: dict[str, float] = {}
-        self._host = socket.gethostname()
+        self._cancelled_at: dict[str, float] = {}
+        self._retry_at = 0.0
+        self._is_pruned = False
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self.stopping = asyncio.Event()
@@ -177,61 +131,109 @@ class Runner:
         self._wake.set()
 
     async def _watch(self) -> None:
-        self.settings.jobs.folder.mkdir(parents=True, exist_ok=True)
         path = self.settings.jobs.folder / ".lock"
         while True:
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 with locked(path, "the jobs", seconds=0):
                     while True:
                         await self._try_once()
             except LockedError:  # another service watches
-                await asyncio.sleep(_PAUSE * 4)
+                await asyncio.sleep(_PAUSE_AFTER_ERROR)
+            except OSError as error:
+                LOGGER.error("Jobs cannot be watched: %s", error)
+                await asyncio.sleep(_PAUSE_AFTER_ERROR)
 
     async def _try_once(self) -> None:
         try:
             await asyncio.to_thread(self.once)
         except Exception as error:  # of the database: it may come back
             LOGGER.error("Jobs cannot be watched: %s", error)
-            await asyncio.sleep(_PAUSE * 4)
+            await asyncio.sleep(_PAUSE_AFTER_ERROR)
         self._wake.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), _PAUSE)
 
     def once(self) -> None:
         """Look at every job once: note what has ended, end what is to end, start what waits."""
-        running = self.store.running()
-        for job in running:
-            if job.host in (None, self._host):
-                self._look_at(job)
-        free = self.settings.jobs.at_a_time - len(self.store.running())
+        for job in self._watched():
+            self._look_at(job)
+        if not self._is_pruned:
+            self._prune()
+        if self._clock() < self._retry_at:
+            return
+        running = [job for job in self._watched() if self._engine_of(job) is not None]
+        free = self.settings.jobs.at_a_time - len(running)
         for job in self.store.waiting()[: max(free, 0)]:
             self._start_job(job)
 
+    def _watched(self) -> list[JobRow]:
+        """Jobs that run here or in Airflow; those of machines with folders of their own do not."""
+        return [
+            job
+            for job in self.store.running()
+            if job.host == airflow.HOST or self._local.sees(job, self.folder(job.id))
+        ]
+
+    def _engine_of(self, job: JobRow) -> Engine | None:
+        return self._airflow if job.host == airflow.HOST else self._local
+
     def _look_at(self, job: JobRow) -> None:
-        process = self._process(job)
-        if process is None:  # the service ended between taking the job and starting its process
-            self.store.wait_again(job.id)
+        engine = self._engine_of(job)
+        if engine is None:  # jobs ran in Airflow before the setting was changed
+            if job.cancel_requested or self._has_ended(job):
+                self._end(job, None)
+            return
+        if job.id not in self._processes and self._clock() < self._retry_at:
+            return
+        try:
+            process = self._process(job, engine)
+        except UserError as error:
+            LOGGER.warning("Job %s cannot be looked at: %s", job.id, error)
+            self._retry_at = self._clock() + _RETRY
+            return
+        if process is None:
+            self._settle(job)
         elif not process.is_alive():
             self._end(job, process)
         elif job.cancel_requested:
-            self._tell(job, process)
+            self._stop(job, process)
 
-    def _process(self, job: JobRow) -> Process | None:
-        if job.id not in self._processes and job.pid is not None:
-            self._processes[job.id] = self._find(job.pid, job.pid_started)
-        return self._processes.get(job.id)
+    def _process(self, job: JobRow, engine: Engine) -> Process | None:
+        if job.id in self._processes:
+            return self._processes[job.id]
+        process = engine.find(job, self.folder(job.id))
+        if process is not None and (process.pid is not None or job.host == airflow.HOST):
+            self._processes[job.id] = process
+            if job.pid is None and process.pid is not None:
+                self.store.note_process(job.id, process.pid, process.started)
+        return process
 
-    def _tell(self, job: JobRow, process: Process) -> None:
+    def _settle(self, job: JobRow) -> None:
+        """Decide about a job of which no process is known: the service died while starting it.
+
+        It may have run without being noted, and has ended then; otherwise it waits again.
+        """
+        if job.cancel_requested or self._has_ended(job):
+            self._end(job, None)
+        else:
+            self.store.wait_again(job.id)
+
+    def _has_ended(self, job: JobRow) -> bool:
+        return any((self.folder(job.id) / name).exists() for name in (RESULT, FAILURE))
+
+    def _stop(self, job: JobRow, process: Process) -> None:
         """Let a process end; one that does not is killed."""
         now = self._clock()
-        since = self._told.setdefault(job.id, now)
+        since = self._cancelled_at.setdefault(job.id, now)
         if since == now:
             process.kill(signal.SIGTERM)
         elif now - since > _GRACE:
             process.kill(signal.SIGKILL)
 
-    def _end(self, job: JobRow, process: Process) -> None:
-        process.kill(signal.SIGKILL)  # whatever it has left behind
+    def _end(self, job: JobRow, process: Process | None) -> None:
+        if process is not None:
+            process.kill(signal.SIGKILL)  # whatever it has left behind
         folder = self.folder(job.id)
         status: State = "failed"
         result, error = _read(folder / RESULT), None
@@ -240,13 +242,46 @@ class Runner:
         elif job.cancel_requested:
             status = "cancelled"
         else:
-            error = str((_read(folder / FAILURE) or {}).get("error") or _killed(folder))
+            failure = (_read(folder / FAILURE) or {}).get("error")
+            error = str(failure or _why_ended(folder, process))
         shutil.rmtree(folder / WORK, ignore_errors=True)
         self.store.end(job.id, status, result=result, error=error)
         self._processes.pop(job.id, None)
-        self._told.pop(job.id, None)
+        self._cancelled_at.pop(job.id, None)
+        self._is_pruned = False
+
+    def _prune(self) -> None:
+        """Remove the files of old jobs; the database keeps what became of them."""
+        with suppress(FileNotFoundError):
+            names = [path.name for path in self.settings.jobs.folder.iterdir() if path.is_dir()]
+            for name in self.store.ended(names)[self.settings.jobs.keep :]:
+                shutil.rmtree(self.folder(name), ignore_errors=True)
+        self._is_pruned = True
 
     def _start_job(self, job: JobRow) -> None:
+        engine: Engine = self._airflow or self._local
+        if not self.store.start(job.id, engine.host):
+            return
+        try:
+            process = engine.start(*self._prepared(job))
+        except airflow.UnavailableError as error:
+            self.store.wait_again(job.id, str(error))
+            self._retry_at = self._clock() + _RETRY
+            LOGGER.error("Job %s waits: %s", job.id, error)
+            return
+        except (OSError, ValueError, UserError) as error:
+            self.store.end(job.id, "failed", error=f"it cannot be started: {error}")
+            return
+        self._processes[job.id] = process
+        if process.pid is not None:
+            self.store.note_process(job.id, process.pid, process.started)
+
+    def _prepared(self, job: JobRow) -> tuple[Path, Order]:
+        """The folder of a job, and its order, which is written there.
+
+        Raises:
+            ValueError: the request is one of another release.
+        """
         folder = self.folder(job.id)
         order = Order(
             job=job.id,
@@ -256,18 +291,10 @@ class Runner:
             processes=self.settings.jobs.training_processes,
             promote=self.settings.jobs.promote,
         )
-        if not self.store.start(job.id, self._host):
-            return
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / ORDER).write_text(order.model_dump_json(), encoding="utf-8")
-            Writer(folder).close()
-            process = self._start(folder, order)
-        except OSError as error:
-            self.store.end(job.id, "failed", error=f"its process cannot be started: {error}")
-            return
-        self._processes[job.id] = process
-        self.store.note_process(job.id, process.pid, process.started)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / ORDER, order.model_dump_json())
+        progress.Writer(folder).close()
+        return folder, order
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -278,26 +305,33 @@ def _read(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _killed(folder: Path) -> str:
+def _why_ended(folder: Path, process: Process | None) -> str:
     """What to say of a process that has left nothing."""
-    lines = log_tail(folder, _LAST_LINES)
-    told = f"; the last it said: {' / '.join(lines)}" if lines else ""
-    return (
-        f"its process has ended without a result: it was killed, as happens when memory runs "
-        f"out{told}"
-    )
+    if isinstance(process, airflow.DagRun):
+        why = process.reason
+    elif process is not None and (process.code or 0) > 0:
+        why = f"its process has ended with exit code {process.code}, without a result"
+    else:
+        why = (
+            "its process has ended without a result: it was killed, as happens when memory runs out"
+        )
+    state = progress.summary(folder)
+    stage = f", at the stage '{state['stage']}'" if state["stage"] else ""
+    lines = log_tail(folder, _LAST_LINES) or state["log"][-_LAST_LINES:]
+    last = f"; its last lines: {' / '.join(lines)}" if lines else ""
+    return f"{why}{stage}{last}"
 
 
 def log_tail(folder: Path, lines: int) -> list[str]:
-    """Last lines of what a job's process has said."""
+    """Last lines of what a job's process has written."""
     try:
         with (folder / LOG).open("rb") as file:
-            _back(file, 16 * 1024)
+            _seek_tail(file, 16 * 1024)
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return []
     return [line.strip() for line in text.splitlines() if line.strip()][-lines:]
 
 
-def _back(file: IO[bytes], size: int) -> None:
+def _seek_tail(file: IO[bytes], size: int) -> None:
     file.seek(max(0, file.seek(0, os.SEEK_END) - size))

@@ -58,12 +58,12 @@ class JobRow:
         created_at: when (UTC).
         started_at: since when it runs.
         ended_at: when it ended.
-        host: machine that its process is on.
+        host: machine that its process is on; ``airflow:`` of a DAG run.
         pid: id of the process.
-        pid_started: when that process began, as the system tells it: ids come again.
+        pid_started: when that process began, as the system says: ids are used again.
         cancel_requested: whether it is to end.
         result: what its process left.
-        error: why it failed.
+        error: why it failed, or why it cannot be started at present.
     """
 
     id: str
@@ -154,15 +154,27 @@ class JobStore:
     def start(self, name: str, host: str) -> bool:
         """Take a job that waits; whether it did."""
         values = {"status": "running", "started_at": _now(), "host": host, "pid": None}
+        values |= {"pid_started": None, "error": None}
         return self._change(name, ["queued"], values)
 
     def note_process(self, name: str, pid: int, started: str | None) -> None:
         """Note the process of a job that runs."""
         self._change(name, ["running"], {"pid": pid, "pid_started": started})
 
-    def wait_again(self, name: str) -> bool:
-        """Put back a job whose process was never started."""
-        return self._change(name, ["running"], {"status": "queued", "started_at": None})
+    def wait_again(self, name: str, why: str | None = None) -> bool:
+        """Put back a job whose process was not started, and say why."""
+        values = {"status": "queued", "started_at": None, "error": why}
+        return self._change(name, ["running"], values)
+
+    def ended(self, names: Sequence[str]) -> list[str]:
+        """Those of the named jobs that have ended, the newest first."""
+        query = (
+            sa.select(JOBS.c.id)
+            .where(JOBS.c.id.in_(names), JOBS.c.status.in_(ENDED))
+            .order_by(JOBS.c.seq.desc())
+        )
+        with self._begin() as connection:
+            return [str(name) for name in connection.execute(query).scalars()]
 
     def end(
         self,
@@ -184,6 +196,7 @@ class JobStore:
     def cancel(self, name: str) -> None:
         """End a job that waits; ask that one that runs is ended."""
         values = {"status": "cancelled", "ended_at": _now(), "cancel_requested": True}
+        values["error"] = None
         if not self._change(name, ["queued"], values):
             self._change(name, ["running"], {"cancel_requested": True})
 
