@@ -149,6 +149,16 @@ def replay_options(params: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
+def search() -> str:
+    """Do the search whose order the service has put into a folder."""
+    return f"{_kedro()} ratchet run-job -- {{{{ quoted(params.folder) }}}}"
+
+
+def search_macros() -> dict[str, Callable[..., Any]]:
+    """What the template above calls."""
+    return {"quoted": shlex.quote}
+
+
 def _kedro() -> str:
     return f"{shlex.quote(manifest()['runner']['python'])} -m kedro"
 

@@ -60,6 +60,16 @@ is.
 """
 
 
+SEARCH = """\
+Runs one search among recurrent networks. The service starts it (`POST /train-advanced`, with
+`jobs.engine: airflow`), follows it by the files in its folder, and ends it when it is cancelled
+there. The winner meets the gate as a challenger.
+
+It is not tried again: `GET /jobs/<id>` of the service says why it has failed. To do it again, send
+the request again.
+"""
+
+
 def retrain_page(commands: Commands) -> str:
     """The runbook of a retraining, in Markdown."""
     networks, job = commands.networks, commands.job

@@ -105,6 +105,16 @@ def test_rows_without_time_are_not_cut():
     assert timeless.macros()["as_of_option"](run(), {}) == ""
 
 
+def test_a_search_is_the_command_of_the_service():
+    from jinja2 import Template
+    from ratchet_dags.commands import search, search_macros
+
+    folder = "data/jobs/0a1b; rm -rf x"
+    command = Template(search()).render(params={"folder": folder}, **search_macros())
+
+    assert shlex.split(command)[1:] == ["-m", "kedro", "ratchet", "run-job", "--", folder]
+
+
 def test_options_of_a_replay():
     from ratchet_dags.commands import replay_options
 

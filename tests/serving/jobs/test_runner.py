@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -13,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, Order, TrainRequest
-from ratchet.serving.jobs.processes import LOG, SystemProcess, start_process
+from ratchet.serving.jobs.processes import (
+    LOG,
+    SystemProcess,
+    began,
+    is_running,
+    start_process,
+)
 from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.jobs.store import JobStore
 from ratchet.serving.settings import Jobs, Settings
@@ -181,6 +188,149 @@ def test_one_that_was_done_before_it_could_be_cancelled_is_done(bench):
     assert bench.state(job) == ["completed"]
 
 
+@pytest.fixture
+def sleeper(tmp_path):
+    """Start a process that holds the lock of a job, as one of a service that has died does."""
+    started = []
+
+    def start(folder: Path, *, is_noted: bool = True) -> subprocess.Popen[bytes]:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+        child = subprocess.Popen(sleep, pass_fds=[lock], start_new_session=True)
+        os.close(lock)
+        if is_noted:
+            content = {"pid": child.pid, "started": began(child.pid)}
+            (folder / "process.json").write_text(json.dumps(content))
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        child.kill()
+        child.wait()
+
+
+def test_a_process_that_the_dead_service_did_not_come_to_note_is_found_and_not_started_twice(
+    tmp_path, sleeper
+):
+    bench = Bench(tmp_path)
+    job, runner = bench.add(), Runner(bench.settings, bench.store, start=bench._start)
+    bench.store.start(job, runner._local.host)
+    child = sleeper(runner.folder(job))
+
+    runner.once()
+
+    assert (bench.state(job), bench.processes) == (["running"], [])
+    assert bench.store.get(job).pid == child.pid
+    bench.store.cancel(job)
+    runner.once()
+    assert child.wait(timeout=10) == -signal.SIGTERM
+    runner.once()
+    assert bench.state(job) == ["cancelled"]
+
+
+def test_one_that_has_not_yet_written_which_it_is_is_left_to_work(tmp_path, sleeper):
+    bench = Bench(tmp_path)
+    job, runner = bench.add(), Runner(bench.settings, bench.store, start=bench._start)
+    bench.store.start(job, runner._local.host)
+    child = sleeper(runner.folder(job), is_noted=False)
+
+    runner.once()
+    assert (bench.state(job), bench.processes) == (["running"], [])
+    child.kill()
+    child.wait()
+    runner.once()
+
+    assert bench.state(job) == ["running"]  # started anew
+    assert len(bench.processes) == 1
+
+
+@pytest.mark.parametrize(
+    ("left", "status"), [({RESULT: {"result": {}}}, "completed"), ({FAILURE: {}}, "failed")]
+)
+def test_one_that_has_ended_unnoted_while_no_service_ran_is_not_started_again(bench, left, status):
+    job = bench.add()
+    bench.store.start(job, bench.runner._local.host)
+    bench.runner.folder(job).mkdir(parents=True)
+    for name, content in left.items():
+        bench.leave(job, name, content)
+
+    bench.runner.once()
+
+    assert (bench.state(job), bench.processes) == ([status], [])
+
+
+def test_a_job_that_was_cancelled_before_it_could_be_started_is_not_started(bench):
+    job = bench.add()
+    bench.store.start(job, bench.runner._local.host)
+    bench.store.cancel(job)
+    bench.store.cancel(job)
+
+    bench.runner.once()
+    bench.store.cancel(job)
+
+    assert (bench.state(job), bench.processes) == (["cancelled"], [])
+
+
+def test_a_job_of_a_container_that_is_no_more_has_failed_and_bars_no_other(bench):
+    job, waiting = bench.add(), bench.add()
+    bench.store.start(job, "container 1")
+    bench.store.note_process(job, 17, "1")
+    bench.runner.folder(job).mkdir(parents=True)
+    (bench.runner.folder(job) / ".lock").touch()
+
+    bench.runner.once()
+
+    assert bench.state(job, waiting) == ["failed", "running"]
+    assert "killed" in bench.store.get(job).error
+
+
+def test_an_order_of_another_release_fails_and_bars_no_other(bench):
+    job = bench.store.add({"mode": "slow"}, None)[0].id
+    waiting = bench.add()
+
+    bench.runner.once()
+    bench.runner.once()
+
+    assert bench.state(job, waiting) == ["failed", "running"]
+    assert "mode" in bench.store.get(job).error
+
+
+def test_with_which_code_a_process_has_ended_is_told(bench):
+    job = bench.add()
+    bench.runner.once()
+    bench.processes[0].code, bench.processes[0].alive = 3, False
+
+    bench.runner.once()
+
+    assert "exit code 3" in bench.store.get(job).error
+
+
+def test_the_newest_ended_jobs_keep_their_files_and_those_that_run_do(tmp_path):
+    bench = Bench(tmp_path, keep=2)
+    other = bench.settings.jobs.folder / "something else"
+    other.mkdir(parents=True)
+    jobs = [bench.add() for _ in range(5)]
+    for number in range(4):
+        bench.runner.once()
+        if number == 1:
+            bench.leave(jobs[1], RESULT, {"result": {}})
+        bench.processes[number].alive = False  # the others are killed
+    bench.runner.once()
+    running = bench.add()
+    bench.runner.once()
+
+    left = [job for job in jobs if bench.runner.folder(job).exists()]
+
+    assert bench.state(*jobs) == ["failed", "completed", "failed", "failed", "running"]
+    assert left == jobs[2:]
+    assert other.is_dir()
+    assert bench.state(running) == ["queued"]
+    assert bench.store.get(jobs[1]).result == {"result": {}}
+
+
 def test_jobs_of_another_machine_are_left_alone(bench):
     job = bench.add()
     bench.store.start(job, "elsewhere")
@@ -228,11 +378,15 @@ def test_the_process_that_is_started_is_that_of_the_command(tmp_path, monkeypatc
     (tmp_path / ORDER).write_text(order.model_dump_json())
 
     process = start_process(tmp_path, order, tmp_path)  # no project is here
+    assert is_running(tmp_path)
+    with pytest.raises(BlockingIOError):
+        start_process(tmp_path, order, tmp_path)
 
     deadline = time.monotonic() + 60
     while process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not process.is_alive()
+    assert not is_running(tmp_path)
     assert "No such command" in (tmp_path / LOG).read_text()
 
 

@@ -210,11 +210,12 @@ class Runner:
         return process
 
     def _settle(self, job: JobRow) -> None:
-        """Decide about a job of which no process is known: the service died while starting it.
+        """Decide about a job without a process: the service died while it was starting one.
 
-        It may have run without being noted, and has ended then; otherwise it waits again.
+        It may have run without being noted, and has ended then; otherwise it waits again. One that
+        was noted on a machine that is no more has died with it.
         """
-        if job.cancel_requested or self._has_ended(job):
+        if job.cancel_requested or job.pid is not None or self._has_ended(job):
             self._end(job, None)
         else:
             self.store.wait_again(job.id)
