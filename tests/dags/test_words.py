@@ -107,6 +107,7 @@ def test_rows_without_time_are_not_cut():
 
 def test_a_search_is_the_command_of_the_service():
     from jinja2 import Template
+
     from ratchet_dags.commands import search, search_macros
 
     folder = "data/jobs/0a1b; rm -rf x"
