@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -507,7 +508,7 @@ def test_a_conflict_says_which_values_cannot_be_computed(market):
         answerer.answer([{"day": rows[3]["day"]}])
 
     assert caught.value.kind == "conflict"
-    assert "log_change of volume from 2020-06-19 to 2020-06-19" in str(caught.value)
+    assert "log_change of volume of 2020-06-19" in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [1e19, -1e300, 10**30])
@@ -617,3 +618,28 @@ def test_old_steps_are_forgotten(bundles, compiled):
 
     assert len(answerer.steps) <= 2 * answerer.forecasts.kept.steps + 50
     expect(bundles("hours"), pd.concat([rows[1_400:1_500], asked]), answers)
+
+
+ODD_TIMES = [
+    *("0001-01-01T00:00:00", "1600-01-01", "1677-09-21T00:12:43", "2262-04-12", "2300-01-01"),
+    *("9999-12-31T23:00:00", "9999-12-31T23:59:59.999999", "2020-04-04T01:00:00+23:59"),
+    *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2016-12-31T23:59:60Z"),
+    *("2020-03-29T02:30:00", "2020-10-25T02:30:00", "2020-W01-1", "0000-01-01", "10000-01-01"),
+    *("\ud800", "\u0662\u0660\u0662\u0660-01-01", "2020-04-04T01:00:00.123456789Z", "", " "),
+    *(True, -(10**400), 1e308, [], {}, [["2020"]]),
+]
+
+
+@pytest.mark.parametrize("kind", ["hours", "shops", "market"])
+def test_whatever_the_time_is_it_is_answered_or_refused(request, bundles, kind):
+    bundle = request.getfixturevalue("market") if kind == "market" else bundles(kind)
+    answerer = compile_bundle(bundle)
+    row = dict(bundle.golden[0]["fields"])
+    before, time = answerer.answer([row]), answerer.time
+    fallback = answerer.with_fallback()
+    for ask in (answerer.answer, fallback and fallback.answer, answerer.check_measured):
+        for odd in ODD_TIMES if ask else []:
+            with suppress(RequestError):
+                ask([{**row, time: odd}])
+
+    assert answerer.answer([row]) == before

@@ -93,6 +93,11 @@ def test_a_bad_field_of_a_film_is_named(stand, change, field):
     [
         ({"minutes": 90}, "there is no such field; is 'minute' meant?"),
         ({"minute": "117"}, "expected a valid number, got '117'"),
+        ({"minute": True}, "expected a valid number, got true"),
+        ({"countries": None}, "expected a valid list, got null"),
+        ({"countries": ["x"] * 65}, "expected at most 64 items"),
+        ({"genres": []}, "expected at least 1 item"),
+        ({"genres": [""]}, "expected at least 1 character, got ''"),
         (
             {"genres": "Drama"},
             "expected a list, in brackets, got 'Drama'",

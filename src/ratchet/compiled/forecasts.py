@@ -15,6 +15,8 @@ from ratchet.compiled.encoding import LARGEST
 from ratchet.compiled.steps import Kept, Panel, SeriesRow, Steps, is_known, off_grid
 from ratchet.compiled.store import program
 
+_LONGEST_SHOWN = 60  # characters of a name in a message
+
 LEVEL, SCALE = 1, 2
 """Views in units of the target, told from the level of the row, or by its scale alone."""
 
@@ -358,16 +360,13 @@ class Forecasts:
         told = []
         for number in dict.fromkeys(panels.tolist()):
             shown, at = self.kept.shown[number], place - looks[panels == number]
-            first, last = (steps.text(steps.moment(int(end))) for end in (at.min(), at.max()))
             name = shown.column if shown.form == "value" else f"{shown.form} of {shown.column}"
             made_of = ", ".join(self._made_of(shown.column, 0))
-            told.append(
-                f"{name} from {first} to {last}"
-                + (f" (made of {made_of})" if made_of and made_of != shown.column else "")
-            )
+            of = f" (made of {made_of})" if made_of and made_of != shown.column else ""
+            told.append(f"{name}{of} {self._span(steps, int(at.min()), int(at.max()))}")
         return (
             f"a forecast of {steps.text(row.moment)} looks at values that cannot be computed from "
-            f"what was measured{f' of {row.series!r}' if self.kept.several else ''}: "
+            f"what was measured{f' of {_short(row.series)}' if self.kept.several else ''}: "
             f"{'; '.join(told)}. Correct these measurements, such as a 0 of which the logarithm is "
             f"taken"
         )
@@ -400,16 +399,14 @@ class Forecasts:
         return gaps
 
     def _told(self, steps: Steps, row: SeriesRow, gaps: Mapping[str, tuple[int, int]]) -> str:
-        of = steps.text(row.moment) + (f" of '{row.series}'" if self.kept.several else "")
-        known = "" if steps.is_known(row.series) else f"series '{row.series}' is not known; "
+        name = _short(row.series)
+        of = steps.text(row.moment) + (f" of {name}" if self.kept.several else "")
+        known = "" if steps.is_known(row.series) else f"series {name} is not known; "
         last = steps.text(steps.moment(len(steps) - 1))
         if any(low < 0 for low, _ in gaps.values()) and not known:
             return self._too_early(steps, row)
         told = "; ".join(
-            f"{column} from {self._text(steps, low)} to {self._text(steps, high)}"
-            if low < high
-            else f"{column} of {self._text(steps, low)}"
-            for column, (low, high) in gaps.items()
+            f"{column} {self._span(steps, low, high)}" for column, (low, high) in gaps.items()
         )
         is_far = min((low for low, _ in gaps.values()), default=0) > len(steps)
         between = "; what lies between that and them may stay missing" if is_far else ""
@@ -425,7 +422,19 @@ class Forecasts:
             f"{steps.text(steps.moment(0))}, where the past begins that is known"
         )
 
+    def _span(self, steps: Steps, first: int, last: int) -> str:
+        """From which step to which, or of which one."""
+        if first == last:
+            return f"of {self._text(steps, first)}"
+        return f"from {self._text(steps, first)} to {self._text(steps, last)}"
+
     def _text(self, steps: Steps, place: int) -> str:
         if self.kept.grid.is_open and place >= len(steps):
             return "the steps in between"
         return steps.text(steps.moment(max(place, 0)))
+
+
+def _short(name: str | None) -> str:
+    """The name of a series in quotes; the beginning of one that is none."""
+    text = str(name)
+    return f"'{text}'" if len(text) <= _LONGEST_SHOWN else f"'{text[:_LONGEST_SHOWN]}...'"

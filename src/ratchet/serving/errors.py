@@ -53,6 +53,9 @@ _PLACE = re.compile(r"^row \d+(, field '[^']*')?: ")
 """What a message begins with that says itself where it is; numbers there count within a chunk."""
 
 
+_SIZE = re.compile(r"^\w+ should have (at (?:least|most) \d+ \w+)(?: after validation, not \d+)?")
+"""How pydantic says that a list or text is too short or too long."""
+
 _MOST_FIELDS = 100
 """Fields of a body that are told to be wrong; of more the first ones say enough."""
 
@@ -185,9 +188,16 @@ def _message(problem: Mapping[str, Any], place: Sequence[str], known: Sequence[s
     if kind == "list_type" and isinstance(given, str):
         return f"expected a list, in brackets, got {shown(given)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
+    message = _SIZE.sub(r"expected \1", message)
     message = message.replace("Input should be", "expected", 1)
     is_plain = given is None or isinstance(given, str | int | float)
-    return f"{message}, got {shown(given)}" if place and is_plain else message
+    return f"{message}, got {_as_json(given)}" if place and is_plain else message
+
+
+def _as_json(value: Any) -> str:
+    """A value as whoever has sent it wrote it."""
+    constants = {None: "null", True: "true", False: "false"}
+    return constants[value] if value is None or isinstance(value, bool) else shown(value)
 
 
 def add_handlers(app: FastAPI) -> None:
