@@ -106,14 +106,14 @@ def test_trials_of_the_search_alone_are_told(tmp_path):
     job = Job(order(), tmp_path, writer)
 
     def trial(done: int, *finished: object) -> None:
-        job._take((progress.tell_trials, "networks", done, 2, 0.25, finished))
+        job._report_trial((progress.tell_trials, "networks", done, 2, 0.25, finished))
 
     trial(1, ({"alpha": 1}, 9.0))  # of the naive forecasts
-    job._take((progress.show, "bar", "text", 1, 2))
-    job._stage("search", trials=2)
+    job._report_trial((progress.show, "bar", "text", 1, 2))
+    job._begin("search", trials=2)
     trial(0)
     trial(1, ({"units": 8}, 0.25))
-    job._stage("fit")
+    job._begin("fit")
     trial(2, ({"alpha": 1}, 9.0))
 
     events = read_all(tmp_path)

@@ -1,4 +1,4 @@
-"""The process of a search that was asked for over HTTP: ``kedro ratchet run-job FOLDER``.
+"""The process of a search that was requested over HTTP: ``kedro ratchet run-job FOLDER``.
 
 It works on a copy of the configuration whose paths lead into the folder of the job, since another
 look-back or horizon makes other rows: files of production are read and not written. What it hands
@@ -25,7 +25,15 @@ import click
 from ratchet.errors import UserError
 from ratchet.learning.files import write_text
 from ratchet.provenance import ORCHESTRATOR_DAG, ORCHESTRATOR_RUN, ORCHESTRATOR_TASK
-from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, WORK, Order, architectures
+from ratchet.serving.jobs.order import (
+    FAILURE,
+    ORDER,
+    RESULT,
+    SEARCHED,
+    WORK,
+    Order,
+    architectures,
+)
 from ratchet.serving.jobs.processes import note_own_process
 from ratchet.serving.jobs.progress import Writer
 
@@ -42,7 +50,7 @@ _NICE = 10
 @click.command(hidden=True)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def run_job(folder: Path) -> None:
-    """Run the search that FOLDER/order.json asks for; the service starts this."""
+    """Run the search that FOLDER/order.json describes; the service starts this."""
     from ratchet.cli import readable
 
     with suppress(OSError):
@@ -66,22 +74,29 @@ def run_job(folder: Path) -> None:
     writer.write("stage", name="done")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
     """A search, from the raw rows to the gate.
 
     Attributes:
-        order: what is asked for.
+        order: what is to be done.
         folder: folder of the job.
-        writer: takes what there is to tell.
+        writer: takes the events that others follow.
+        stage: what is being done.
+        first_trial: when the first trial of the search was reported, in seconds, and its number.
     """
 
     order: Order
     folder: Path
     writer: Writer
+    stage: str = ""
+    first_trial: tuple[float, int] | None = None
 
     def run(self) -> dict[str, Any]:
         """Search, rank, fit the winner, and put it before the gate.
+
+        What the search has found is written to ``SEARCHED`` before the gate sees the winner, so
+        that it is not lost where something fails from there on.
 
         Returns:
             ``result``, as ``GET /jobs/{id}`` gives it; of the winner its ``files`` and ``units``;
@@ -92,44 +107,43 @@ class Job:
         """
         from ratchet import progress
 
-        progress.forward(self._take)
+        progress.forward(self._report_trial)
         started = time.monotonic()
-        self._stage("prepare")
+        self._begin("prepare")
         self._run(["understanding", "preprocessing", "classical"])
-        self._stage("search", trials=self.order.request.trials)
+        self._begin("search", trials=self.order.request.trials)
         self._run(["recurrent"], [f"{self._network_at}.search_networks"])
-        self._stage("compare")
+        self._begin("compare")
         ranked = self._rank()
         if ranked[0].rmse is None:
             raise UserError("no network has given finite forecasts; a lower learning_rate may help")
-        self._keep_winner(ranked[0])
+        self._put_first(ranked[0])
         total = time.monotonic() - started
-        self._stage("fit")
+        self._begin("fit")
         self._run(["recurrent"], [f"{self._network_at}.fit_networks"])
-        files = self._save(ranked[0])
-        challenger = self._challenge()
-        return {
+        searched = {
             "result": result_of(self.order, ranked, total),
-            "files": files,
+            "files": self._save(ranked[0]),
             "units": ranked[0].params.get("units"),
-            "challenger": challenger,
         }
+        write_text(self.folder / SEARCHED, json.dumps(searched, allow_nan=False))
+        return {**searched, "challenger": self._challenge()}
 
-    def _stage(self, name: str, **more: Any) -> None:
-        vars(self)["_now"] = name
-        self.writer.write("stage", name=name, **more)
+    def _begin(self, stage: str, **more: Any) -> None:
+        self.stage = stage
+        self.writer.write("stage", name=stage, **more)
 
-    def _take(self, call: tuple[Any, ...]) -> None:
-        """Write down what a run would show; bars are not for us."""
+    def _report_trial(self, call: tuple[Any, ...]) -> None:
+        """Write down a trial of the search; other reports of a run are not for those who follow."""
         from ratchet import progress
 
-        if call[0] is not progress.tell_trials or vars(self).get("_now") != "search":
+        if call[0] is not progress.tell_trials or self.stage != "search":
             return
         _, _, done, total, best, finished = call
         point, loss = finished[-1] if finished else ({}, None)
         now = time.monotonic()
-        first = vars(self).setdefault("_first_trial", (now, done))
-        left = (now - first[0]) / (done - first[1]) * (total - done) if done > first[1] else None
+        began, before = self.first_trial = self.first_trial or (now, done)
+        left = (now - began) / (done - before) * (total - done) if done > before else None
         self.writer.write(
             "trial",
             done=done,
@@ -147,7 +161,7 @@ class Job:
         return loader_here(self.order.env)
 
     @cached_property
-    def _own(self) -> Any:
+    def _sandbox(self) -> Any:
         """The copy of the configuration, made anew: a job that goes on takes that of today."""
         from ratchet.commands.elsewhere import Elsewhere, check_nothing_escapes, copy_configuration
         from ratchet.commands.place import check_environment, registry_entry
@@ -181,10 +195,10 @@ class Job:
         from ratchet.config import read_use_cases
 
         name = self.order.request.use_case
-        known = read_use_cases(self._project[0]["parameters"])
-        if name not in known:
-            raise UserError(f"no use case '{name}'; there are {', '.join(sorted(known))}")
-        return known[name]
+        use_cases = read_use_cases(self._project[0]["parameters"])
+        if name not in use_cases:
+            raise UserError(f"no use case '{name}'; there are {', '.join(sorted(use_cases))}")
+        return use_cases[name]
 
     @cached_property
     def _target(self) -> tuple[str, str]:
@@ -221,7 +235,9 @@ class Job:
             },
         }
         windows = {"lookback": request.lookback, "horizon": request.horizon}
-        changed = {"features": {"windows": windows}, "targets": {name: own}}
+        changed: dict[str, Any] = {"features": {"windows": windows}, "targets": {name: own}}
+        if self._use_case.release.trial is not None:  # that of another version decides elsewhere
+            changed["release"] = {"trial": None}
         return {request.use_case: changed}
 
     def _session(self) -> Any:
@@ -229,8 +245,8 @@ class Job:
 
         return KedroSession.create(
             self._project[1],
-            env=self._own.env,
-            conf_source=str(self._own.conf),
+            env=self._sandbox.env,
+            conf_source=str(self._sandbox.conf),
             runtime_params=self._params,
             save_on_close=False,
         )
@@ -267,7 +283,7 @@ class Job:
         top, search = (catalog.load(f"{self._network_at}.{noun}") for noun in ("top", "search"))
         return rank_networks(train, validation, *self._parameters(), top, search)
 
-    def _keep_winner(self, winner: Ranked) -> None:
+    def _put_first(self, winner: Ranked) -> None:
         """Put the winner before the others, so that it is what is fitted and scored."""
         import pandas as pd
 
@@ -309,32 +325,32 @@ class Job:
 
     def _challenge(self) -> dict[str, Any]:
         """Register the winner and let the gate judge it beside the champion."""
-        if why := self._why_not():
-            return {"registered": False, "reason": why}
-        self._stage("evaluate")
+        if reason := self._reason_not_comparable():
+            return {"registered": False, "reason": reason}
+        self._begin("evaluate")
         name = self.order.request.use_case
         self._run(["evaluation"], [f"{each}.choose_best" for each in self._targets])
         self._choose_winner()
         rest = ("score_candidates", "explain_best")
         self._run(["evaluation"], [f"{each}.{node}" for each in self._targets for node in rest])
-        self._stage("gate")
+        self._begin("gate")
         self._run(["release"], [f"{name}.register_challengers", f"{name}.judge_challengers"])
-        return self._conclude()
+        return self._record_verdict()
 
     @property
     def _targets(self) -> list[str]:
         return [f"{self.order.request.use_case}.{name}" for name in self._use_case.targets]
 
-    def _why_not(self) -> str | None:
+    def _reason_not_comparable(self) -> str | None:
         """Why the winner cannot be compared with what serves; ``None`` where it can."""
-        asked, windows = self.order.request, self._use_case.features.windows
+        request, windows = self.order.request, self._use_case.features.windows
         assert windows is not None
-        if asked.horizon != windows.horizon:
+        if request.horizon != windows.horizon:
             return (
-                f"it forecasts {asked.horizon} steps ahead and {asked.use_case} is about "
+                f"it forecasts {request.horizon} steps ahead and {request.use_case} is about "
                 f"{windows.horizon}: set features.windows.horizon to let such models serve"
             )
-        if self._catalog.load("registry").champion(asked.use_case) is None:
+        if self._catalog.load("registry").champion(request.use_case) is None:
             return "nothing serves yet that it could be compared with: kedro run"
         return None
 
@@ -346,41 +362,46 @@ class Job:
         catalog.save(f"{self._target_at}.choice", {**choice, "best": network, "why": why})
         catalog.save(f"{self._target_at}.best_model", catalog.load(f"{self._network_at}.model"))
 
-    def _conclude(self) -> dict[str, Any]:
+    def _record_verdict(self) -> dict[str, Any]:
         """Write the verdict down; what is to be promoted waits, unless it may serve at once."""
         from ratchet.pipelines.release.nodes import release_challengers
+        from ratchet.pipelines.release.trials import continuation, trial_of_held
 
-        name, catalog = self.order.request.use_case, self._catalog
-        [*_, judged] = verdicts = catalog.load(f"{name}.verdicts")
-        said = judged["verdict"]
-        found = {
+        name, registry = self.order.request.use_case, self._catalog.load("registry")
+        [*_, judged] = verdicts = self._catalog.load(f"{name}.verdicts")
+        challenger = {
             "registered": True,
             "version": judged["version"],
-            "decision": said["decision"],
-            "reason": said["reason"],
+            "decision": judged["verdict"]["decision"],
+            "reason": judged["verdict"]["reason"],
             "serves": False,
         }
-        if said["decision"] == "PROMOTE" and not self.order.promote:
+        if challenger["decision"] == "PROMOTE" and not self.order.promote:
             command = (
                 f"kedro ratchet promote --use-case {name} --to {judged['version']} --reason ..."
             )
-            return {**found, "next": command}
-        run = {**catalog.load("run"), "mlflow_run": None}
+            return {**challenger, "next": command}
+        if challenger["decision"] != "PROMOTE":
+            judged["continued"] = continuation(trial_of_held(registry, name, self._use_case))
+        run = {**self._catalog.load("run"), "mlflow_run": None}
         run["actor"] = self.order.actor or run["actor"]
         parameters = self._project[0]["parameters"][name]
-        done = release_challengers(catalog.load("registry"), run, name, parameters, verdicts)
-        return {**found, "serves": done["champion"] == judged["version"]}
+        try:
+            released = release_challengers(registry, run, name, parameters, verdicts)
+        except UserError as error:  # such as another decision that came first
+            return {**challenger, "reason": f"{challenger['reason']} Not written down: {error}"}
+        return {**challenger, "serves": released["champion"] == judged["version"]}
 
 
 def network_params(order: Order, network: Network | None) -> dict[str, Any]:
     """Parameters of the search, as ``networks`` of a target takes them.
 
     Args:
-        order: what is asked for.
+        order: what is to be done.
         network: the search of the project, whose grid is taken over.
     """
     request = order.request
-    known = network.param_grid if network else {}
+    configured = network.param_grid if network else {}
     epochs = network.epochs if network else 50
     grid: dict[str, list[Any]] = {
         "units": [32, 64],
@@ -389,7 +410,7 @@ def network_params(order: Order, network: Network | None) -> dict[str, Any]:
         "batch_size": [32, 64],
         "activation": ACTIVATIONS,
         "epochs": [epochs, max(1, epochs // 2)],
-        **known,
+        **configured,
     }
     if request.optimization_strategy in ("grid", "halving"):
         grid = cut_grid(grid, request.n_trials)
@@ -427,7 +448,7 @@ def network_in(model: Any) -> Any:
 
 
 def result_of(order: Order, ranked: Sequence[Ranked], total: float) -> dict[str, Any]:
-    """What ``GET /jobs/{id}`` tells of a search that is done."""
+    """What ``GET /jobs/{id}`` says of a search that is done."""
     numbers = {one.name: one.number for one in architectures().values()}
     fast = order.request.mode == "fast"
     rows = [_fast(one, numbers) if fast else _optimized(one, numbers) for one in ranked]
@@ -469,7 +490,7 @@ def _optimized(one: Ranked, numbers: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-_CHATTER = (
+_OMITTED = (
     "Using synchronous mode for loading and saving data. Use the --async flag for potential "
     "performance gains. https://docs.kedro.org/en/stable/build/run_a_pipeline/#load-and-save-"
     "asynchronously",
@@ -489,7 +510,7 @@ class _ToProgress(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(Exception):
             text = record.getMessage().splitlines()[0].partition("([")[0]
-            if text not in _CHATTER:
+            if text not in _OMITTED:
                 self._writer.write("log", level=record.levelname, text=text[:200])
 
 

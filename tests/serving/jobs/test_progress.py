@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -44,6 +46,22 @@ def test_a_position_inside_of_a_line_goes_on_with_the_next(folder):
     events = read_all(folder)
 
     assert read(folder, events[0].position + 3) == events[2:]
+
+
+def test_on_a_full_disk_events_are_left_out_and_those_after_them_are_whole(tmp_path, monkeypatch):
+    writer, write, left = Writer(tmp_path), os.write, iter([5, None])
+
+    def full(file: int, content: bytes) -> int:
+        size = next(left, len(content))
+        if size is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, content[:size])
+
+    monkeypatch.setattr(progress.os, "write", full)
+    for name in ("half", "none", "whole"):
+        writer.write("stage", name=name)
+
+    assert [each.values["name"] for each in read_all(tmp_path)] == ["whole"]
 
 
 def test_a_position_beyond_the_file_begins_anew(folder):

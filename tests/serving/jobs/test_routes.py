@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import re
+import time
 from unittest.mock import Mock
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -140,6 +143,73 @@ def test_a_client_can_wait(workshop):
 
     assert told.status_code == 200
     assert told.json()["winner"]["model_id"] == 6
+
+
+def test_one_who_waits_and_goes_away_leaves_the_job_running_and_no_task(workshop, serve):
+    with serve(workshop.stand.app) as address:
+        body = {"mode": "fast", "use_case": "power"}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{address}/train-advanced?wait=1", json=body, timeout=1.5)
+        [job] = httpx.get(f"{address}/jobs").json()["jobs"]
+        until = time.monotonic() + 10
+        while _is_waited_for() and time.monotonic() < until:
+            time.sleep(0.1)
+
+    assert job["status"] == "running"
+    assert not _is_waited_for()
+
+
+def _is_waited_for() -> bool:
+    """Whether a request still waits for the end of a job."""
+    import gc
+
+    return any(
+        getattr(each, "cr_frame", None) is not None
+        for each in gc.get_objects()
+        if inspect.iscoroutine(each) and each.__name__ == "until_ended"
+    )
+
+
+def test_of_two_who_ask_at_once_each_gets_a_job_and_one_of_them_runs(workshop):
+    body = {"mode": "fast", "use_case": "power"}
+
+    async def both() -> list[str]:
+        async with workshop.stand.client() as client:
+            found = await asyncio.gather(
+                *(client.post("/train-advanced", json=body) for _ in range(2))
+            )
+        return [each.json()["job_id"] for each in found]
+
+    jobs = asyncio.run(both())
+    for _ in range(2):
+        workshop.runner.once()
+
+    states = {workshop.ask("GET", f"/jobs/{job}").json()["status"] for job in jobs}
+    assert states == {"running", "queued"}
+    assert len(workshop.processes) == 1
+
+
+def test_of_two_with_one_key_at_once_one_job_comes(workshop):
+    body, headers = {"mode": "fast", "use_case": "power"}, {"idempotency-key": "k"}
+
+    async def both() -> set[str]:
+        async with workshop.stand.client() as client:
+            found = await asyncio.gather(
+                *(client.post("/train-advanced", json=body, headers=headers) for _ in range(4))
+            )
+        return {each.json()["job_id"] for each in found}
+
+    assert len(asyncio.run(both())) == 1
+
+
+def test_one_that_has_ended_stays_as_it_is_when_it_is_cancelled(workshop):
+    job, process = workshop.started()
+    process.finish()
+    workshop.runner.once()
+
+    told = [workshop.ask("DELETE", f"/jobs/{job}") for _ in range(2)]
+
+    assert [(each.status_code, each.json()["status"]) for each in told] == [(200, "completed")] * 2
 
 
 def test_one_that_runs_is_cancelled(workshop):

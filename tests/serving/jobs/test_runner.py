@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, Order, TrainRequest
+from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, SEARCHED, Order, TrainRequest
 from ratchet.serving.jobs.processes import (
     LOG,
     SystemProcess,
@@ -157,6 +157,21 @@ def test_why_a_process_has_failed_is_told(bench, left, told):
     error = bench.store.get(job).error
     assert told in error
     assert left.keys() == {FAILURE} or "it was / at work" in error
+
+
+@pytest.mark.parametrize(("is_cancelled", "status"), [(True, "cancelled"), (False, "failed")])
+def test_what_was_found_before_a_job_was_ended_is_not_lost(bench, is_cancelled, status):
+    job = bench.add()
+    bench.runner.once()
+    bench.leave(job, SEARCHED, {"result": {"winner": {"model_id": 6}}})
+    if is_cancelled:
+        bench.store.cancel(job)
+    bench.processes[0].alive = False
+
+    bench.runner.once()
+
+    ended = bench.store.get(job)
+    assert (ended.status, ended.result["result"]["winner"]) == (status, {"model_id": 6})
 
 
 def test_a_cancelled_job_is_told_to_end_and_then_killed(bench):

@@ -22,6 +22,9 @@ ORDER = "order.json"
 RESULT, FAILURE = "result.json", "failure.json"
 """What its process leaves there: one of the two, unless it was killed."""
 
+SEARCHED = "searched.json"
+"""What the search has found, written before the gate judges its winner."""
+
 
 WORK = "work"
 """Folder in it that the process works in; nothing of it is needed afterwards."""

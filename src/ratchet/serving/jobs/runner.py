@@ -23,7 +23,7 @@ from ratchet.errors import UserError
 from ratchet.learning.files import write_text
 from ratchet.locks import LockedError, locked
 from ratchet.serving.jobs import airflow, progress
-from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, WORK, Order, TrainRequest
+from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, SEARCHED, WORK, Order, TrainRequest
 from ratchet.serving.jobs.processes import (
     LOG,
     Find,
@@ -245,6 +245,7 @@ class Runner:
         else:
             failure = (_read(folder / FAILURE) or {}).get("error")
             error = str(failure or _why_ended(folder, process))
+        result = result or _read(folder / SEARCHED)  # found before it was ended
         shutil.rmtree(folder / WORK, ignore_errors=True)
         self.store.end(job.id, status, result=result, error=error)
         self._processes.pop(job.id, None)
