@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,8 @@ from kedro.framework.startup import bootstrap_project
 
 from ratchet.commands import conditions, elsewhere
 from ratchet.commands.reproduce import reproduce
+from ratchet.database import connect
+from ratchet.monitoring.measurements import Measurement, Measurements
 
 REPORT = "data/test/08_reporting/films/reproducibility.json"
 
@@ -109,6 +113,46 @@ def test_equal_runs(monkeypatch):
     assert first["hash_seed"] != second["hash_seed"]
     assert all(command[-1] == "as_of=1950-12-31,seed=3" for command in commands)
     assert commands[0] != commands[1]  # each with a configuration of its own
+
+
+def test_both_runs_see_what_the_service_was_handed_in(monkeypatch):
+    measured = [
+        Measurement(datetime(2026, 1, 1), "", {"load": 3.0}, first={"load": 2.0}),
+        Measurement(datetime(2026, 1, 2), "", {"load": 4.0}),
+    ]
+    engine = connect("sqlite:///live.db")
+    first = [replace(measured[0], fields={"load": 2.0}), measured[1]]
+    for rows in (first, measured[:1]):
+        Measurements(engine).write("films", rows, at=datetime(2026, 1, 3), source="ann")
+    seen = []
+    commands = pretend(monkeypatch, lambda hash_seed, content: None)
+    entry = {
+        "type": "ratchet.datasets.MeasurementsDataset",
+        **{"use_case": "{use_case}", "path": ".", "tracking_uri": "sqlite:///live.db"},
+    }
+    Path("conf/base/catalog/02_measured.yml").write_text(
+        yaml.safe_dump({"{use_case}.measured": entry})
+    )
+    run = elsewhere.run
+
+    def look(place, command, *, hash_seed):
+        seen.append(Measurements(connect(place.database_url)).rows("films"))
+        return run(place, command, hash_seed=hash_seed)
+
+    monkeypatch.setattr(elsewhere, "run", look)
+    monkeypatch.setenv("RATCHET_DATABASE_URL", f"sqlite:///{Path('live.db').resolve()}")
+
+    done = ask()
+
+    assert done.exit_code == 0, done.output
+    assert "both runs see 2 measurements" in done.output
+    assert len(commands) == len(seen) == 2
+    for rows in seen:
+        assert [(one.time, one.fields, one.first) for one in rows] == [
+            (one.time, one.fields, one.first) for one in measured
+        ]
+    assert report()["measurements"]["rows"] == 2
+    assert len(report()["measurements"]["sha256"]) == 64
 
 
 def test_a_planted_difference_is_named(monkeypatch):

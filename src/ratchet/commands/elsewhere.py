@@ -41,6 +41,11 @@ class Elsewhere:
         """The copy of the configuration."""
         return self.folder / "conf"
 
+    @property
+    def database_url(self) -> str:
+        """A database of its own, with neither runs nor decisions."""
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
+
     def path(self, name: str) -> Path:
         """Where a root of ``globals.yml``, such as ``model_output``, has been moved."""
         return self.folder / "data" / name
@@ -127,7 +132,7 @@ def run(elsewhere: Elsewhere, command: list[str], *, hash_seed: int) -> float:
     Raises:
         UserError: it failed; with the last lines of what it said.
     """
-    database = f"sqlite:///{elsewhere.folder / 'mlflow.db'}"
+    database = elsewhere.database_url
     own = {
         "PYTHONHASHSEED": str(hash_seed),
         "MLFLOW_TRACKING_URI": database,

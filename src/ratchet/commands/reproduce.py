@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader
 
     from ratchet.commands.comparison import Difference, Results
+    from ratchet.monitoring.measurements import Measurement
 
 PIPELINES = "understanding,preprocessing,classical,recurrent,evaluation"
 HASH_SEEDS = (1, 2)
 
-_KEPT, _SHOWN = 200, 10  # differences in the report, and on the screen
+_LISTED, _SHOWN = 200, 10  # differences in the report, and on the screen
 
 
 class NotComparedError(click.ClickException):
@@ -35,7 +37,7 @@ class NotComparedError(click.ClickException):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What is to be run, as ``kedro run`` takes it."""
 
     use_case: str
@@ -64,11 +66,11 @@ def reproduce(
     The runs are processes of their own and share no search. The exit code is 0 where both came out
     the same, 1 where they differ, and 2 where they could not be compared.
     """
-    asked = Asked(use_case, env or os.environ.get("KEDRO_ENV") or "local", pipelines, params)
+    request = Request(use_case, env or os.environ.get("KEDRO_ENV") or "local", pipelines, params)
     try:
         with TemporaryDirectory(prefix="ratchet-") as temporary:
             folder = _empty(keep) if keep else Path(temporary)
-            differences = run_twice(asked, folder.resolve())
+            differences = run_twice(request, folder.resolve())
     except (UserError, MissingConfigException) as error:
         raise NotComparedError(str(error)) from error
     raise SystemExit(1 if differences else 0)
@@ -81,11 +83,11 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def run_twice(asked: Asked, folder: Path) -> list[Difference]:
+def run_twice(request: Request, folder: Path) -> list[Difference]:
     """Run twice, write the report, and tell what differs.
 
     Args:
-        asked: what to run.
+        request: what to run.
         folder: empty folder for the files of the runs.
 
     Raises:
@@ -94,49 +96,100 @@ def run_twice(asked: Asked, folder: Path) -> list[Difference]:
     from ratchet.commands import conditions
     from ratchet.commands.comparison import compare
 
-    loader, project = loader_here(asked.env)
-    known = read_use_cases(loader["parameters"])
-    if asked.use_case not in known:
+    loader, project = loader_here(request.env)
+    use_cases = read_use_cases(loader["parameters"])
+    if request.use_case not in use_cases:
         raise UserError(
-            f"--use-case: no use case '{asked.use_case}'; there are {', '.join(sorted(known))}"
+            f"--use-case: no use case '{request.use_case}'; there are "
+            f"{', '.join(sorted(use_cases))}"
         )
-    before = conditions.shared(loader, project, asked.use_case)
+    measured = read_measurements(loader, project, request.use_case)
+    if measured:
+        click.echo(f"{request.use_case}: both runs see {len(measured):,} measurements")
+    before = conditions.shared(loader, project, request.use_case)
     results, runs = [], []
     for place, hash_seed in zip(("first", "second"), HASH_SEEDS, strict=True):
-        found, seconds = _run(asked, loader, project, folder / place, hash_seed)
-        results.append(found)
-        runs.append({"hash_seed": hash_seed, "seconds": seconds, **_described(found)})
-    if before != conditions.shared(loader, project, asked.use_case):
+        result, seconds = _run(request, loader, project, folder / place, hash_seed, measured)
+        results.append(result)
+        runs.append({"hash_seed": hash_seed, "seconds": seconds, **_described(result)})
+    if before != conditions.shared(loader, project, request.use_case):
         raise UserError("code, configuration or data changed during the runs: start again")
     differences = compare(*results)
     report = {
-        **asdict(asked),
-        "seed": conditions.seed(loader, asked.params),
+        **asdict(request),
+        "seed": conditions.seed(loader, request.params),
         **before,
+        "measurements": {"rows": len(measured), "sha256": _hash_of(measured)},
         **conditions.surroundings(project),
         "runs": runs,
     }
-    path = project / loader["globals"]["paths"]["reporting"] / asked.use_case
+    path = project / loader["globals"]["paths"]["reporting"] / request.use_case
     _write(path / "reproducibility.json", report, differences)
-    _show(asked.use_case, runs, differences)
+    _show(request.use_case, runs, differences)
     click.echo(f"Report: {os.path.relpath(path / 'reproducibility.json')}")
     return differences
 
 
+def read_measurements(
+    loader: AbstractConfigLoader, project: Path, use_case: str
+) -> list[Measurement]:
+    """What the service was handed in of a use case: training reads it as rows, too.
+
+    It is read once, since the service may be handed in more between the two runs.
+    """
+    from ratchet.datasets import MeasurementsDataset
+
+    catalog = loader["catalog"]
+    entry = catalog.get(f"{use_case}.measured") or catalog.get("{use_case}.measured")
+    if entry is None:
+        return []
+    options = {name: entry[name] for name in ("tracking_uri", "read") if name in entry}
+    return MeasurementsDataset(use_case=use_case, path=str(project), **options).load()
+
+
+def _write_measurements(measured: list[Measurement], url: str, use_case: str) -> None:
+    """Put measurements into the database of a run, with the first values of corrected ones."""
+    from ratchet.database import connect
+    from ratchet.monitoring.measurements import Measurements
+
+    engine = connect(url)
+    store, now = Measurements(engine), dt.datetime.now(dt.UTC)
+    first = [replace(one, fields={**one.fields, **one.first}) for one in measured]
+    for rows in (first, measured):
+        store.write(use_case, rows, at=now, source="reproduce")
+    engine.dispose()
+
+
+def _hash_of(measured: list[Measurement]) -> str | None:
+    """SHA-256 of what was measured; ``None`` where nothing was."""
+    rows = [
+        [one.time.isoformat(), one.series, dict(one.fields), dict(one.first)] for one in measured
+    ]
+    text = json.dumps(rows, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest() if rows else None
+
+
 def _run(
-    asked: Asked, loader: AbstractConfigLoader, project: Path, folder: Path, hash_seed: int
+    request: Request,
+    loader: AbstractConfigLoader,
+    project: Path,
+    folder: Path,
+    hash_seed: int,
+    measured: list[Measurement],
 ) -> tuple[Results, float]:
     from ratchet.commands import elsewhere
     from ratchet.commands.comparison import read_results
 
-    click.echo(f"{asked.use_case}: {folder.name} run ... ", nl=False)
-    place = elsewhere.Elsewhere(project, folder, asked.env)
+    click.echo(f"{request.use_case}: {folder.name} run ... ", nl=False)
+    place = elsewhere.Elsewhere(project, folder, request.env)
     copied = elsewhere.copy_configuration(place, loader)
     elsewhere.check_nothing_escapes(copied["catalog"], place)
-    command = place.command(asked.use_case, asked.pipelines, asked.params)
+    if measured:
+        _write_measurements(measured, place.database_url, request.use_case)
+    command = place.command(request.use_case, request.pipelines, request.params)
     seconds = elsewhere.run(place, command, hash_seed=hash_seed)
     click.echo(f"{seconds:.0f} s")
-    return read_results(place.path("model_output") / asked.use_case), round(seconds, 1)
+    return read_results(place.path("model_output") / request.use_case), round(seconds, 1)
 
 
 def _described(results: Results) -> dict[str, Any]:
@@ -153,7 +206,7 @@ def _write(path: Path, content: dict[str, Any], differences: list[Difference]) -
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         **content,
         "n_differences": len(differences),
-        "differences": [difference.to_json() for difference in differences[:_KEPT]],
+        "differences": [difference.to_json() for difference in differences[:_LISTED]],
     }
     write_text(path, json.dumps(report, indent=2))
 
@@ -173,12 +226,12 @@ def _show(use_case: str, runs: list[dict[str, Any]], differences: list[Differenc
         table.add_row(name, first, second, "yes" if first == second else "NO")
     Console(width=120, highlight=False).print(table)
     for difference in differences[:_SHOWN]:
-        click.echo(f"  {_told(difference)}")
+        click.echo(f"  {_described_difference(difference)}")
     if len(differences) > _SHOWN:
         click.echo(f"  ... and {len(differences) - _SHOWN} more, see the report")
 
 
-def _told(difference: Difference) -> str:
+def _described_difference(difference: Difference) -> str:
     size = "" if difference.size is None else f", {difference.size:.3g} apart"
     rows = "" if difference.rows is None else f" ({difference.rows} rows, most in {difference.row})"
     return f"{difference.where}: {difference.first} and {difference.second}{size}{rows}"
