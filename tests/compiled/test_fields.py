@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ratchet.compiled import store
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.fields import Contract, contract_of
+from ratchet.compiled.fields import LARGEST_NUMBER, Contract, contract_of
 from ratchet.errors import DataError
 from ratchet.params import UseCase
 from ratchet.preparation import typed_fields
@@ -160,6 +160,7 @@ def test_a_value_means_what_it_means_in_a_file(name, value):
     row = {"key": "k", "x": value}
 
     found, expected = fast(CONTRACTS[name], row), slow(CASES[name], row)
+    assume(not isinstance(expected, float) or abs(expected) <= LARGEST_NUMBER)  # refused here
     # Before there were time zones, the clock of pandas is minutes off that of other libraries.
     dates = [one for one in (found, expected) if isinstance(one, dt.datetime)]
     assume(not any(one.tzinfo is not None and one.year < 1900 for one in dates))

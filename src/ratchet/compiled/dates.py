@@ -23,13 +23,15 @@ from ratchet.dates.shapes import (
     NUMBER,
     SHAPES,
     TIME,
+    described,
+    fraction_microseconds,
     full_year,
     is_allowed,
     offset_minutes,
+    width_of,
 )
 
 _NUMBER = re.compile(NUMBER)
-_DIGITS = re.compile(r"(%[YymdHMSj])+")
 _EPOCH = dt.datetime(1970, 1, 1)
 _MICROSECOND = dt.timedelta(microseconds=1)
 
@@ -115,9 +117,7 @@ class Written:
     @property
     def how(self) -> str:
         """How dates are to be written, in words; empty where in any way."""
-        if self.unit:
-            return f"unit {self.unit} (years 1 to 9999)"
-        return f"format {self.format}" if self.format else ""
+        return described(self.unit, self.format)
 
     def _read_shapes(self, text: str) -> _Clock | None:
         readings = list(_readings(text, self.format is not None, self.dayfirst))
@@ -179,7 +179,7 @@ def _read_time(parts: dict[str, str | None]) -> dt.time:
         if not 1 <= hour <= 12:
             raise ValueError(f"no hour {hour} in half a day")
         hour = hour % 12 + 12 * (half in "pP")
-    return dt.time(hour, minute, second, int((parts["fraction"] or "")[:6].ljust(6, "0")))
+    return dt.time(hour, minute, second, fraction_microseconds(parts["fraction"]))
 
 
 def _read_iso(text: str) -> _Clock | None:
@@ -208,15 +208,10 @@ def _read_number(text: str, unit: str) -> _Clock | None:
     return _Clock(moment, None if days else 0)
 
 
-@cache
-def _width(form: str) -> int:
-    return len(dt.datetime(2000, 10, 10, 10, 10, 10).strftime(form))
-
-
 def _read_format(text: str, form: str) -> _Clock | None:
     """Text that ``strptime`` reads."""
-    if _DIGITS.fullmatch(form):  # numbers have lost their leading zeros
-        text = text.zfill(_width(form))
+    if width := width_of(form):
+        text = text.zfill(width)
     try:
         moment = dt.datetime.strptime(text, form)
     except ValueError:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ratchet.compiled import models, trees
 from ratchet.compiled.models import Array, Program
-from ratchet.compiled.store import NotCompilable
+from ratchet.compiled.store import NotCompilable, require
 from ratchet.compiled.trees import Tree
 
 Names = Sequence[str] | None
@@ -88,11 +88,6 @@ def _chain(*steps: Program) -> Program:
     return flat[0] if len(flat) == 1 else models.Chain(tuple(flat))
 
 
-def _require(condition: Any, model: Any, reason: str) -> None:
-    if not condition:
-        raise NotCompilable(f"{type(model).__name__} {reason}")
-
-
 def _named(names: Names, model: Any) -> Sequence[str]:
     if names is None:
         raise NotCompilable(f"{type(model).__name__} picks from columns that have no names")
@@ -114,7 +109,7 @@ def _pipeline(model: Any, names: Names) -> Compiled:
         compiled = _compile(step, names)
         steps.append(compiled.program)
         names = compiled.names
-    _require(steps, model, "has no steps")
+    require(steps, model, "has no steps")
     return Compiled(_chain(*steps), names)
 
 
@@ -187,14 +182,14 @@ def _without_flags(model: Any, names: Names) -> Compiled:
 
 
 def _function(model: Any, names: Names) -> Compiled:
-    _require(model.func is None, model, "calls a function")  # without, it passes columns through
+    require(model.func is None, model, "calls a function")  # without, it passes columns through
     return Compiled(models.Chain(()), names)
 
 
 def _imputer(model: Any, names: Names) -> Compiled:
     missing = model.missing_values
-    _require(isinstance(missing, float) and np.isnan(missing), model, f"fills {missing!r}")
-    _require(not model.add_indicator, model, "adds columns that say what is missing")
+    require(isinstance(missing, float) and np.isnan(missing), model, f"fills {missing!r}")
+    require(not model.add_indicator, model, "adds columns that say what is missing")
     dtype = model._fit_dtype if model._fit_dtype.kind == "f" else np.dtype(np.float64)
     values = np.asarray(model.statistics_, dtype)
     kept = np.flatnonzero(~np.isnan(values))
@@ -210,9 +205,7 @@ def _scaler(model: Any, names: Names) -> Compiled:
 
 
 def _nystroem(model: Any, names: Names) -> Compiled:
-    _require(
-        model.kernel == "rbf" and not model.kernel_params, model, "has another kernel than rbf"
-    )
+    require(model.kernel == "rbf" and not model.kernel_params, model, "has another kernel than rbf")
     components = np.asarray(model.components_, np.float64)
     gamma = 1 / components.shape[1] if model.gamma is None else float(model.gamma)
     return Compiled(
@@ -231,7 +224,7 @@ def _nystroem(model: Any, names: Names) -> Compiled:
 
 def _ridge(model: Any, names: Names) -> Compiled:
     weights, intercept = np.asarray(model.coef_), np.asarray(model.intercept_)
-    _require(weights.ndim == 1 or len(weights) == 1, model, "has several targets")
+    require(weights.ndim == 1 or len(weights) == 1, model, "has several targets")
     return Compiled(models.Linear(weights.reshape(-1), intercept.reshape(())))
 
 
@@ -242,13 +235,13 @@ def _logistic(model: Any, names: Names) -> Compiled:
 
 
 def _dummy_classifier(model: Any, names: Names) -> Compiled:
-    _require(model.n_outputs_ == 1, model, "has several targets")
-    _require(model._strategy != "stratified", model, "answers at random")
+    require(model.n_outputs_ == 1, model, "has several targets")
+    require(model._strategy != "stratified", model, "answers at random")
     return Compiled(models.Constant(np.asarray(model.predict_proba(np.zeros((1, 1))))[0]))
 
 
 def _dummy_regressor(model: Any, names: Names) -> Compiled:
-    _require(model.n_outputs_ == 1, model, "has several targets")
+    require(model.n_outputs_ == 1, model, "has several targets")
     return Compiled(models.Constant(np.asarray(model.constant_, float).reshape(())))
 
 
@@ -262,7 +255,7 @@ def _naive(model: Any, names: Names) -> Compiled:
 
 
 def _forest(model: Any, names: Names) -> Compiled:
-    _require(model.n_outputs_ == 1, model, "has several targets")
+    require(model.n_outputs_ == 1, model, "has several targets")
     fitted = [estimator.tree_ for estimator in model.estimators_]
     parts = [
         Tree(
@@ -285,17 +278,17 @@ def _histogram_boosting(model: Any, names: Names) -> Compiled:
     if not hasattr(model, "classes_"):
         link = type(model._loss.link).__name__
         functions = {"IdentityLink": "identity", "LogLink": "exp"}
-        _require(link in functions, model, f"has the link {link}")
+        require(link in functions, model, f"has the link {link}")
         return Compiled(models.Value(raw, functions[link]))
     one = model.n_trees_per_iteration_ == 1
     return Compiled(models.Odds(raw) if one else models.Softmax(raw))
 
 
 def _histogram_trees(model: Any) -> Program:
-    _require(model._preprocessor is None, model, "recodes categories")
+    require(model._preprocessor is None, model, "recodes categories")
     fitted = [tree.nodes for round_ in model._predictors for tree in round_]
     categories = any(nodes["is_categorical"].any() for nodes in fitted)
-    _require(not categories, model, "sorts by categories")
+    require(not categories, model, "sorts by categories")
     start = np.asarray(model._baseline_prediction, np.float64).reshape(-1)
     if not fitted:
         return models.Constant(start)
@@ -332,13 +325,13 @@ _LINKS: dict[str, tuple[str, Callable[[Array], Array]]] = {
 
 def _xgboost(model: Any, names: Names) -> Compiled:
     missing = model.missing
-    _require(missing is None or np.isnan(missing), model, f"takes {missing!r} for missing")
+    require(missing is None or np.isnan(missing), model, f"takes {missing!r} for missing")
     booster = model.get_booster()
     if (best := booster.attr("best_iteration")) is not None:
         booster = booster[: int(best) + 1]
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     objective = learner["objective"]["name"]
-    _require(objective in _LINKS, model, f"has the objective {objective}")
+    require(objective in _LINKS, model, f"has the objective {objective}")
     link, to_start = _LINKS[objective]
     raw = _boosted_trees(model, learner, to_start)
     if link == "softmax":
@@ -348,15 +341,15 @@ def _xgboost(model: Any, names: Names) -> Compiled:
 
 def _boosted_trees(model: Any, learner: Any, to_start: Callable[[Array], Array]) -> Program:
     kind, fitted = learner["gradient_booster"]["name"], learner["gradient_booster"].get("model")
-    _require(kind == "gbtree", model, f"boosts {kind}")
+    require(kind == "gbtree", model, f"boosts {kind}")
     sizes = learner["learner_model_param"]
     outputs = max(1, int(sizes["num_class"]))
-    _require(int(sizes["num_target"]) <= 1, model, "has several targets")
+    require(int(sizes["num_target"]) <= 1, model, "has several targets")
     base = np.asarray(json.loads(sizes["base_score"]), np.float64).reshape(-1)
     start = np.broadcast_to(to_start(base), outputs).astype(np.float32)
     order = np.argsort(fitted["tree_info"], kind="stable").reshape(outputs, -1).T.ravel()
     in_order = [fitted["trees"][place] for place in order]
-    _require(
+    require(
         not any(tree["categories"] or any(tree["split_type"]) for tree in in_order),
         model,
         "sorts by categories",

@@ -1,4 +1,4 @@
-"""Hashes of rows that were asked for, as those of delivered rows: the same row has the same.
+"""Hashes of requested rows, equal to those of delivered rows: the same row has the same.
 
 They are made as ``preparation.row_hashes`` makes them, of typed values and without pandas. By them
 the log tells whether what came true under a key came true of the row that was asked about.
@@ -6,14 +6,13 @@ the log tells whether what came true under a key came true of the row that was a
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from ratchet.compiled.dates import as_microseconds
+from ratchet.preparation.fingerprints import MISSING, fingerprints, list_text, number_text
 
-_NOTHING = "\x00"
 _NO_TIME = str(-(2**63))  # what pandas has for a time that is missing
 
 
@@ -25,18 +24,14 @@ def row_hash(values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
         columns: columns that name a row -> their types, in the order of the contract.
     """
     cells = [_as_text(values.get(name), kind) for name, kind in columns.items()]
-    return f"{_digest(chr(0x1E).join(columns), 2)}:{_digest(chr(0x1E).join(cells), 8)}"
+    return fingerprints(columns, [cells])[0]
 
 
 def _as_text(value: Any, kind: str) -> str:
     if kind == "number":
-        return format((math.nan if value is None else float(value)) + 0.0, ".10g")
+        return number_text(math.nan if value is None else float(value))
     if kind == "date":
         return _NO_TIME if value is None else str(as_microseconds(value))
-    if value is None:
-        return _NOTHING
-    return "\x1f".join(map(str, value)) if kind == "list" else str(value)
-
-
-def _digest(text: str, size: int) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
+    if kind == "list":
+        return list_text(value)
+    return MISSING if value is None else str(value)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ratchet.compiled.models import Array
-from ratchet.compiled.store import NotCompilable, program
+from ratchet.compiled.store import NotCompilable, program, require
 
 Function = Callable[[Array], Array]
 
@@ -628,14 +628,9 @@ def _activation(function: Any) -> str:
     return name
 
 
-def _require(condition: Any, layer: Any, reason: str) -> None:
-    if not condition:
-        raise NotCompilable(f"the layer {type(layer).__name__} {reason}")
-
-
 def _recurrent_settings(layer: Any) -> dict[str, Any]:
-    _require(not (layer.return_state or layer.stateful), layer, "keeps or gives its state")
-    _require(layer.use_bias, layer, "has no bias")
+    require(not (layer.return_state or layer.stateful), layer, "keeps or gives its state")
+    require(layer.use_bias, layer, "has no bias")
     return {
         "activation": _activation(layer.activation),
         "gates": _activation(layer.recurrent_activation),
@@ -645,7 +640,7 @@ def _recurrent_settings(layer: Any) -> dict[str, Any]:
 
 
 def _gru(layer: Any) -> Gru:
-    _require(layer.reset_after, layer, "resets before the product")
+    require(layer.reset_after, layer, "resets before the product")
     settings = _recurrent_settings(layer)
     kernel, recurrent, (bias, inner) = _weights(layer)
     two = 2 * len(recurrent)
@@ -676,7 +671,7 @@ def _gate_scale(width: int, gates: int, function: str) -> Array:
 
 def _bidirectional(layer: Any) -> Bidirectional:
     merge = str(layer.merge_mode)
-    _require(merge in ("concat", "sum", "ave", "mul"), layer, f"merges by {merge}")
+    require(merge in ("concat", "sum", "ave", "mul"), layer, f"merges by {merge}")
     return Bidirectional(
         forwards=_layer(layer.forward_layer),
         backwards=_layer(layer.backward_layer),
@@ -686,14 +681,14 @@ def _bidirectional(layer: Any) -> Bidirectional:
 
 
 def _dense(layer: Any) -> Dense:
-    _require(layer.use_bias, layer, "has no bias")
+    require(layer.use_bias, layer, "has no bias")
     kernel, bias = _weights(layer)
     return Dense(kernel, bias, _activation(layer.activation))
 
 
 def _convolution(layer: Any) -> Convolution:
     plain = layer.use_bias and layer.groups == 1 and layer.padding in ("same", "valid")
-    _require(plain and layer.strides == layer.dilation_rate == (1,), layer, "is no plain one")
+    require(plain and layer.strides == layer.dilation_rate == (1,), layer, "is no plain one")
     kernel, bias = _weights(layer)
     around = len(kernel) - 1 if layer.padding == "same" else 0
     before = around // 2
@@ -702,20 +697,20 @@ def _convolution(layer: Any) -> Convolution:
 
 def _normalisation(layer: Any) -> Normalisation:
     plain = layer.center and layer.scale and not layer.rms_scaling
-    _require(plain, layer, "is no plain one")
+    require(plain, layer, "is no plain one")
     stretch, shift = _weights(layer)
-    _require(stretch.ndim == 1, layer, "works on several axes")
+    require(stretch.ndim == 1, layer, "works on several axes")
     return Normalisation(stretch, shift, float(layer.epsilon))
 
 
 def _attention(layer: Any) -> Attention:
-    _require(layer.score_mode == "dot", layer, f"scores by {layer.score_mode}")
+    require(layer.score_mode == "dot", layer, f"scores by {layer.score_mode}")
     return Attention(float(_weights(layer)[0][0]) if layer.use_scale else 1.0)
 
 
 def _heads(layer: Any) -> Heads:
     weights = _weights(layer)
-    _require(len(weights) == 8, layer, "has other weights than kernels and biases")
+    require(len(weights) == 8, layer, "has other weights than kernels and biases")
     root = np.float32(1 / np.sqrt(layer.key_dim))
     query, query_bias, *others = weights
     return Heads(query * root, query_bias * root, *others)
@@ -723,7 +718,7 @@ def _heads(layer: Any) -> Heads:
 
 def _pool(layer: Any) -> Pool:
     same = layer.padding == "same" and layer.strides == layer.pool_size
-    _require(same, layer, "pads or overlaps in another way")
+    require(same, layer, "pads or overlaps in another way")
     return Pool(int(layer.pool_size[0]))
 
 

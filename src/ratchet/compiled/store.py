@@ -37,6 +37,21 @@ class NotCompilable(Exception):  # noqa: N818 - it says what is so, not what wen
     """A fitted model, or part of one, has no compiled form; the message says which and why."""
 
 
+def require(condition: Any, part: Any, reason: str) -> None:
+    """Make sure that a part of a fitted model is one that has a compiled form.
+
+    Args:
+        condition: whether it is.
+        part: the part, whose type is named.
+        reason: what is wrong with it otherwise, as ``has several targets``.
+
+    Raises:
+        NotCompilable: it is not.
+    """
+    if not condition:
+        raise NotCompilable(f"{type(part).__name__} {reason}")
+
+
 def program(cls: Class) -> Class:
     """Let a frozen dataclass be written and read; below ``@dataclass`` nothing else is needed."""
     if not is_dataclass(cls) or not getattr(cls, "__dataclass_params__").frozen:  # noqa: B009

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from functools import cache
 
 _OFFSET = r"[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?"
 OFFSET = _OFFSET
@@ -83,6 +85,26 @@ def is_allowed(shape: str, iso: bool, dayfirst: bool | None) -> bool:
     if dayfirst is None or not shape.startswith(("day", "month", "short")):
         return True
     return shape.startswith("day" if dayfirst else "month")
+
+
+def described(unit: str | None, form: str | None) -> str:
+    """How dates are to be written, in words; empty where in any way."""
+    if unit:
+        return f"unit {unit} (years 1 to 9999)"
+    return f"format {form}" if form else ""
+
+
+@cache
+def width_of(form: str) -> int | None:
+    """Digits of a format that has nothing but digits: numbers have lost their leading zeros."""
+    if not re.fullmatch(r"(%[YymdHMSj])+", form):
+        return None
+    return len(dt.datetime(2000, 10, 10, 10, 10, 10).strftime(form))
+
+
+def fraction_microseconds(digits: str | None) -> int:
+    """Microseconds of the digits behind the point of a second."""
+    return int((digits or "")[:6].ljust(6, "0"))
 
 
 def full_year(digits: str) -> int:

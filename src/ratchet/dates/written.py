@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +21,12 @@ from ratchet.dates.shapes import (
     OFFSET,
     SHAPES,
     TIME,
+    described,
+    fraction_microseconds,
     full_year,
     is_allowed,
     offset_minutes,
+    width_of,
 )
 
 _NOT_READ = np.datetime64("NaT", "us")
@@ -67,24 +69,23 @@ def read_numbers(text: pd.Series, unit: str) -> Clock:
         step = 1000 if days else 1
         whole = (np.round(np.where(within, passed, 0) / step) * step).astype(np.int64)
     read = np.where(within, (whole + first).astype("datetime64[us]"), _NOT_READ)
-    return Clock(
-        read, np.full(len(text), np.nan if days else 0.0), f"unit {unit} (years 1 to 9999)"
-    )
+    return Clock(read, np.full(len(text), np.nan if days else 0.0), described(unit, None))
 
 
 def read_format(text: pd.Series, form: str) -> Clock:
     """Text that ``strptime`` reads."""
-    if re.fullmatch(r"(%[YymdHMSj])+", form):  # numbers have lost their leading zeros
-        text = text.str.zfill(len(dt.datetime(2000, 10, 10, 10, 10, 10).strftime(form)))
+    if width := width_of(form):
+        text = text.str.zfill(width)
+    how = described(None, form)
     if "%z" not in form:
         read = pd.to_datetime(text, format=form, errors="coerce").to_numpy()
-        return Clock(read.astype("datetime64[us]"), np.full(len(text), np.nan), f"format {form}")
+        return Clock(read.astype("datetime64[us]"), np.full(len(text), np.nan), how)
     moments = [_strptime(value, form) for value in text]
     offsets = [moment.utcoffset() if moment else None for moment in moments]
     return Clock(
         np.array([m and m.replace(tzinfo=None) for m in moments], dtype="datetime64[us]"),
         np.array([np.nan if o is None else o.total_seconds() / 60 for o in offsets], dtype=float),
-        f"format {form}",
+        how,
     )
 
 
@@ -168,7 +169,7 @@ def _read_time(parts: pd.DataFrame) -> tuple[Any, Any]:
     exists = (hour <= 23) & (minute <= 59) & (second <= 59)
     exists &= (half == 0) | ((hour >= 1) & (hour <= 12))
     hour = np.where(half == 0, hour, hour % 12 + 12 * (half == 2))
-    fraction = _each(parts["fraction"], lambda digits: int(digits[:6].ljust(6, "0")))
+    fraction = _each(parts["fraction"], fraction_microseconds)
     time = ((hour * 60 + minute) * 60 + second) * 10**6 + fraction
     return time.astype("timedelta64[us]"), exists
 

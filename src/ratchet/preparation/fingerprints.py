@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ratchet.frames import DataFrame, Series
 from ratchet.params import Column, UseCase
@@ -28,11 +28,35 @@ def row_hashes(typed: DataFrame, use_case: UseCase) -> Series:
     data, columns = use_case.data, hashed_columns(use_case)
     if data.series is not None:
         return pd.Series(dtype="str")
-    head = _digest("\x1e".join(columns), 2)
     cells = [_as_text(typed[name], column) for name, column in columns.items()]
     rows = zip(*cells, strict=True) if cells else [()] * len(typed)
-    hashes = [f"{head}:{_digest(chr(0x1E).join(row), 8)}" for row in rows]
+    hashes = fingerprints(columns, rows)
     return pd.Series(hashes, index=typed[data.key].astype(str).to_numpy(), dtype="str")
+
+
+MISSING = "\x00"
+"""What stands for a value that a row does not have, but for a number or a time."""
+
+
+def fingerprints(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Hash rows: of four digits for the names of the columns, and of sixteen for the values.
+
+    Args:
+        columns: names of the columns.
+        rows: their values as text, see ``number_text`` and ``list_text``.
+    """
+    head = _digest("\x1e".join(columns), 2)
+    return [f"{head}:{_digest(chr(0x1E).join(row), 8)}" for row in rows]
+
+
+def number_text(value: float) -> str:
+    """A number: two writers of it may differ in its last digits, and in the sign of a zero."""
+    return format(value + 0.0, ".10g")
+
+
+def list_text(parts: Iterable[object] | None) -> str:
+    """A list."""
+    return MISSING if parts is None else "\x1f".join(map(str, parts))
 
 
 def hashed_columns(use_case: UseCase) -> dict[str, Column]:
@@ -53,13 +77,12 @@ def _as_text(values: Series, column: Column) -> Iterable[str]:
     from ratchet.values import as_text
 
     if column.type == "number":
-        # Two writers of a number may differ in its last digits, and in the sign of a zero.
-        return [format(value + 0.0, ".10g") for value in values.astype("float64").tolist()]
+        return map(number_text, values.astype("float64").tolist())
     if column.type == "date":
         return [str(moment) for moment in utc(values).astype("datetime64[us]").astype("int64")]
     if column.type == "list":
-        return ["\x1f".join(map(str, parts)) if parts is not None else "\x00" for parts in values]
-    return as_text(values).fillna("\x00").tolist()
+        return map(list_text, values)
+    return as_text(values).fillna(MISSING).tolist()
 
 
 def _digest(text: str, size: int) -> str:
