@@ -59,7 +59,7 @@ def test_known_variances_give_the_posterior_of_the_joint_normal_distribution():
     rows, _ = simulate(S=6, T=5, products=2, seed=3)
     panel = panel_of(rows)
     design = panel.design(panel.layout(harmonics=0, trend=False, period=0))
-    data = module._prepare(panel, design, 8.0, HierarchySettings(market="product"))
+    data = module._prepare(panel, design, 8.0, HierarchySettings(market="product"), {})
     variances = module._first_variances(data)
     posterior = module._solve(data, variances)
 

@@ -15,13 +15,14 @@ early, with slopes that look far too sure. Variances are iterated by expectation
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtr
 
+from ratchet.learning.demand.bootstrap import Problem
 from ratchet.learning.demand.panel import LEVEL, PRICE, Array, Codes, Panel, price_variation_left
 
 Market = Literal["none", "shared", "product", "auto"]
@@ -164,16 +165,23 @@ class _Posterior:
     market_variance: Array
 
 
-def fit_hierarchy(panel: Panel, design: Array, settings: HierarchySettings) -> Hierarchy:
+def fit_hierarchy(
+    panel: Panel,
+    design: Array,
+    settings: HierarchySettings,
+    spread: Mapping[int, float] | None = None,
+) -> Hierarchy:
     """Estimate the coefficients of all segments together.
 
     Args:
         panel: the rows.
-        design: columns of ``panel.design``, shape (S, T, K).
+        design: columns of ``panel.design``, shape (S, T, K), or others after the first two.
         settings: how to.
+        spread: column -> standard deviation of its coefficient among segments that three segments'
+            worth of prior speak for, where 0.3 does not fit the unit of the column.
     """
     level = float(panel.log_quantity.sum() / panel.mask.sum())
-    data = _prepare(panel, design, level, settings)
+    data = _prepare(panel, design, level, settings, spread or {})
     variances = _first_variances(data)
     previous: Array | None = None
     converged, n_iter = False, 0
@@ -211,16 +219,24 @@ def _crowded(panel: Panel, groups: Codes) -> bool:
     return bool((np.median(counts, axis=1) >= SEGMENTS_PER_MARKET).all())
 
 
-def _prepare(panel: Panel, design: Array, level: float, settings: HierarchySettings) -> _Data:
+def _prepare(
+    panel: Panel,
+    design: Array,
+    level: float,
+    settings: HierarchySettings,
+    spread: Mapping[int, float],
+) -> _Data:
     K = design.shape[2]
     age = panel.steps[-1] - panel.steps
     recency = 0.5 ** (age / settings.half_life) if settings.half_life else np.ones(len(age))
     weight = panel.mask * recency
     weighted = design * weight[..., None]
     markets = market_groups(panel, settings.market)
-    scale = np.full(K, 0.3**2)
-    scale[[LEVEL, PRICE]] = 1.0, 0.5**2
-    wide = np.full(K, 1.0)
+    sd = np.full(K, 0.3)
+    sd[PRICE] = 0.5
+    for column, value in spread.items():
+        sd[column] = value
+    wide = (4 * sd) ** 2
     wide[[LEVEL, PRICE]] = FREE, 3.0**2
     return _Data(
         design=design,
@@ -234,7 +250,7 @@ def _prepare(panel: Panel, design: Array, level: float, settings: HierarchySetti
         market_of=np.zeros(panel.n_products, dtype=np.int64) if markets is None else markets,
         n_markets=1 if markets is None else int(markets.max()) + 1,
         has_market=markets is not None,
-        prior_scale=np.diag(scale),
+        prior_scale=np.diag(sd**2),
         prior_mean=np.zeros(K),
         prior_precision=np.diag(1 / wide),
     )
@@ -508,7 +524,20 @@ def _result(
     )
 
 
-def market_by_segment(hierarchy: Hierarchy, panel: Panel) -> npt.NDArray[np.float64]:
-    """Market effect of each segment's market at each step, shape (S, T)."""
-    effects: Array = hierarchy.market[hierarchy.market_of[panel.product_of]]
-    return effects
+def problem_of(hierarchy: Hierarchy, panel: Panel, design: Array) -> Problem:
+    """State what is left to iterate on: rows less their market effects, and what is known before.
+
+    Args:
+        hierarchy: estimated from the panel with this design.
+        panel: the rows.
+        design: shape (S, T, K).
+    """
+    market = hierarchy.market[hierarchy.market_of[panel.product_of]]
+    return Problem(
+        design=design,
+        target=(panel.log_quantity - market) * panel.mask,
+        mask=panel.mask,
+        prior_mean=hierarchy.product_mean[panel.product_of],
+        prior_covariance=hierarchy.prior_covariance,
+        noise=hierarchy.noise,
+    )
