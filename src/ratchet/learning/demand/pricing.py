@@ -374,7 +374,7 @@ def recommend(
 ) -> list[Recommendation]:
     """Look for the price of each segment that earns most.
 
-    The price compared is that with the largest gain under the form that gains least from it.
+    Recommended is the price with the largest gain under the form that gains least from it.
 
     Args:
         responses: how demand answers prices.
@@ -445,9 +445,15 @@ class _Demand:
         return np.sort((self.price - cost[:, None]) * self.ends, axis=0)
 
     def best(self, cost: Array) -> Codes:
-        """Position of the best allowed price under the form that gains least, shape (S,)."""
-        worst = np.where(self.allowed, self.gain(cost).min(axis=0), -np.inf)
-        best: Codes = worst.argmax(axis=1)
+        """Position of the best allowed price, shape (S,).
+
+        It is best under the form that gains least from it; on average over the forms where no
+        price gains under all of them.
+        """
+        gain = np.where(self.allowed, self.gain(cost), -np.inf)
+        least, mean = gain.min(axis=0), gain.mean(axis=0)
+        agreed = least.max(axis=1) > 0
+        best: Codes = np.where(agreed, least.argmax(axis=1), mean.argmax(axis=1))
         return best
 
 
