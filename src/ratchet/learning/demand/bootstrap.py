@@ -125,7 +125,7 @@ class Problem:
                 raise ValueError(f"{field.name} has values that are not finite")
         if not (self.noise > 0).all():
             raise ValueError("noise has variances that are not positive")
-        if not np.isin(self.mask, (0, 1)).all():
+        if not ((self.mask == 0) | (self.mask == 1)).all():
             raise ValueError("mask has other values than 0 and 1")
 
     def digest(self, partition_size: int = 1000) -> str:
@@ -247,12 +247,12 @@ class Systems:
         self._scale = np.sqrt(problem.noise)
         centred = _whitened(problem, self._factor, self._scale)
         rows = problem.mask.sum(axis=1)
-        gram = np.einsum("stk,stl->skl", centred.design, centred.design)
+        gram = centred.design.transpose(0, 2, 1) @ centred.design
         self._rows = _prior_rows(gram, rows, settings.simulated_rows)
         at = _even_weights(gram, centred, self._rows)
         self.center = (problem.prior_mean + _coefficients(at, self._factor, self._scale))[: self._n]
         self._offset = at[:, 1:].T
-        residual = centred.target - np.einsum("stk,sk->st", centred.design, at)
+        residual = centred.target - (centred.design @ at[..., None])[..., 0]
         self._sums = _block_sums(centred.design, residual, settings)
         self._as_dtype()
 
@@ -267,7 +267,8 @@ class Systems:
         pairs = coefficients * (coefficients + 1) // 2
         gram, right = packed[:pairs], packed[pairs:]
         random = _random(self._settings.seed, _MARKET, self._block, tile)
-        market = random.standard_normal((coefficients - 1, TILE, BLOCK), dtype=gram.dtype.type)
+        shape = (coefficients - 1, TILE, BLOCK)
+        market = random.standard_normal(shape, dtype=np.float32).astype(gram.dtype, copy=False)
         market -= self._offset[:, None]
         market *= self._rows
         right[1:] += market
@@ -333,20 +334,19 @@ class _Whitened(NamedTuple):
 def _whitened(problem: Problem, factor: Array, scale: Array) -> _Whitened:
     mask = problem.mask
     design = problem.design * (mask / scale[:, None])[..., None]
-    target = problem.target * (mask / scale[:, None])
-    target = target - np.einsum("stk,sk->st", design, problem.prior_mean)
+    at_mean = (design @ problem.prior_mean[..., None])[..., 0]
+    target = problem.target * (mask / scale[:, None]) - at_mean
     levels = design[..., :1] * scale[:, None, None]
     return _Whitened(np.concatenate([levels, design[..., 1:] @ factor], axis=2), target)
 
 
 def _even_weights(gram: Array, centred: _Whitened, rows: Array) -> Array:
     """Solution with weights of one and the market at its mean, (n, K), whitened."""
-    right = np.einsum("stk,st->sk", centred.design, centred.target)
+    right = (centred.target[:, None] @ centred.design)[:, 0]
     matrix = gram + np.eye(gram.shape[1]) * rows[:, None, None]
     # Of the level nothing is known beforehand, and without rows it stays that of the market.
     matrix[:, 0, 0] = gram[:, 0, 0] + np.where(gram[:, 0, 0] > 0, 0.0, 1.0)
-    solution: Array = np.linalg.solve(matrix, right[..., None])[..., 0]
-    return solution
+    return np.asarray(np.linalg.solve(matrix, right[..., None])[..., 0], np.float64)
 
 
 def _coefficients(at: Array, factor: Array, scale: Array) -> Array:
@@ -363,16 +363,26 @@ def _prior_rows(gram: Array, rows: Array, simulated: int | None) -> Array:
     return np.where(weight > 0, weight, 1.0)
 
 
-def _block_sums(design: Array, residual: Array, settings: IterationSettings) -> Array:
+def _block_sums(design: Array, residual: Array, settings: IterationSettings) -> NDArray[Any]:
     """Products of the columns, summed over the block that begins at each step: (pairs, T, n)."""
-    upper, lower = np.triu_indices(design.shape[2])
-    by_column = np.ascontiguousarray(design.transpose(2, 1, 0))
-    products = np.concatenate([by_column[upper] * by_column[lower], by_column * residual.T])
-    length = _block_length(design.shape[1], settings)
-    sums = products.copy()
+    segments, steps, size = design.shape
+    length = _block_length(steps, settings)
+    columns = np.ascontiguousarray(design.transpose(2, 1, 0), dtype=settings.dtype)
+    target = np.ascontiguousarray(residual.T, dtype=settings.dtype)
+    products = np.empty((len(_pairs(size)) + size, steps + length - 1, segments), columns.dtype)
+    for out, (i, j) in zip(products, _pairs(size), strict=False):
+        np.multiply(columns[i], columns[j], out=out[:steps])
+    np.multiply(columns, target, out=products[-size:, :steps])
+    products[:, steps:] = products[:, : length - 1]  # round the circle
+    sums = products[:, :steps].copy()
     for step in range(1, length):
-        sums += np.roll(products, -step, axis=1)
+        sums += products[:, step : step + steps]
     return sums
+
+
+def _pairs(size: int) -> list[tuple[int, int]]:
+    """Places of a packed upper triangle."""
+    return [(i, j) for i in range(size) for j in range(i, size)]
 
 
 def _padded(problem: Problem, missing: int) -> Problem:
@@ -506,7 +516,7 @@ def _interpolated(scores: Array, limits: Array, score: float) -> Array:
 
 
 def stride(n: int, draws: int) -> int:
-    """Smallest power of two at which steps through ``n`` iterations are at most ``draws``."""
+    """Smallest power of two by which ``n`` iterations are thinned to at most ``draws``."""
     step = 1
     while -(-n // step) > draws:
         step *= 2
