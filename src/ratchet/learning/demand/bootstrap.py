@@ -31,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-Array = NDArray[np.float64]
+from ratchet.learning.demand.panel import LEVEL, PRICE, Array
+
 Single = NDArray[np.float32]
 
 TILE = 50
@@ -42,9 +43,6 @@ BLOCK = 125
 
 INTERVAL = (0.1, 0.9)
 """Quantiles at the ends of the intervals."""
-
-PRICE = 1
-"""Coefficient of the log price."""
 
 _LEVELS = (0.05, 0.075, 0.1, 0.125, 0.15, 0.85, 0.875, 0.9, 0.925, 0.95)
 """Quantiles of the first draws below which all later draws are counted; a half for each end."""
@@ -68,7 +66,7 @@ class Problem:
     Attributes:
         design: (S, T, K); zero where there is no row.
         target: (S, T), log quantity less the market's effect; zero where there is no row.
-        mask: (S, T), 1 where there is a row.
+        mask: (S, T), 0 where there is no row, else its weight, 1 at most.
         prior_mean: (S, K), mean of the segment's product.
         prior_covariance: (K, K), between segments of a product.
         noise: (S,), variance of the target around the fit.
@@ -118,15 +116,15 @@ class Problem:
         """Look at every number.
 
         Raises:
-            ValueError: one is not finite, a variance not positive, or a mask not 0 or 1.
+            ValueError: one is not finite, a variance not positive, or a mask not from 0 to 1.
         """
         for field in fields(self):
             if not np.isfinite(getattr(self, field.name)).all():
                 raise ValueError(f"{field.name} has values that are not finite")
         if not (self.noise > 0).all():
             raise ValueError("noise has variances that are not positive")
-        if not ((self.mask == 0) | (self.mask == 1)).all():
-            raise ValueError("mask has other values than 0 and 1")
+        if not ((self.mask >= 0) & (self.mask <= 1)).all():
+            raise ValueError("mask has values that are not from 0 to 1")
 
     def digest(self, partition_size: int = 1000) -> str:
         """Name of the content: equal for equal numbers, whatever the size of the partitions."""
@@ -245,15 +243,14 @@ class Systems:
         problem = _padded(problem, BLOCK - self._n)
         self._factor = _square_root(problem.prior_covariance[1:, 1:])
         self._scale = np.sqrt(problem.noise)
-        centred = _whitened(problem, self._factor, self._scale)
-        rows = problem.mask.sum(axis=1)
-        gram = centred.design.transpose(0, 2, 1) @ centred.design
-        self._rows = _prior_rows(gram, rows, settings.simulated_rows)
-        at = _even_weights(gram, centred, self._rows)
+        rows = _whitened(problem, self._factor, self._scale)
+        gram = rows.design.transpose(0, 2, 1) @ rows.design
+        self._prior = _prior_weight(gram, problem.mask.sum(axis=1), settings.simulated_rows)
+        at = _even_weights(gram, rows, self._prior)
         self.center = (problem.prior_mean + _coefficients(at, self._factor, self._scale))[: self._n]
         self._offset = at[:, 1:].T
-        residual = centred.target - (centred.design @ at[..., None])[..., 0]
-        self._sums = _block_sums(centred.design, residual, settings)
+        residual = rows.target - (rows.design @ at[..., None])[..., 0]
+        self._sums = _block_sums(rows.design, residual, settings)
         self._as_dtype()
 
     def draw(self, tile: int, weights: Weights) -> Single:
@@ -270,12 +267,12 @@ class Systems:
         shape = (coefficients - 1, TILE, BLOCK)
         market = random.standard_normal(shape, dtype=np.float32).astype(gram.dtype, copy=False)
         market -= self._offset[:, None]
-        market *= self._rows
+        market *= self._prior
         right[1:] += market
         diagonal = _row_starts(coefficients)
         gram[0] += gram.dtype.type(_LEVEL_ROWS)
         for at in diagonal[1:]:
-            gram[at] += self._rows
+            gram[at] += self._prior
         solve_packed(gram, right)
         return self._deviations(right)
 
@@ -287,7 +284,7 @@ class Systems:
         return out
 
     def _as_dtype(self) -> None:
-        for name in ("_factor", "_scale", "_rows", "_offset", "_sums"):
+        for name in ("_factor", "_scale", "_prior", "_offset", "_sums"):
             values = np.ascontiguousarray(getattr(self, name), dtype=self._settings.dtype)
             setattr(self, name, values)
 
@@ -332,20 +329,20 @@ class _Whitened(NamedTuple):
 
 
 def _whitened(problem: Problem, factor: Array, scale: Array) -> _Whitened:
-    mask = problem.mask
-    design = problem.design * (mask / scale[:, None])[..., None]
-    at_mean = (design @ problem.prior_mean[..., None])[..., 0]
-    target = problem.target * (mask / scale[:, None]) - at_mean
+    weight = np.sqrt(problem.mask) / scale[:, None]
+    design = problem.design * weight[..., None]
+    target = problem.target * weight - (design @ problem.prior_mean[..., None])[..., 0]
     levels = design[..., :1] * scale[:, None, None]
     return _Whitened(np.concatenate([levels, design[..., 1:] @ factor], axis=2), target)
 
 
-def _even_weights(gram: Array, centred: _Whitened, rows: Array) -> Array:
+def _even_weights(gram: Array, rows: _Whitened, prior: Array) -> Array:
     """Solution with weights of one and the market at its mean, (n, K), whitened."""
-    right = (centred.target[:, None] @ centred.design)[:, 0]
-    matrix = gram + np.eye(gram.shape[1]) * rows[:, None, None]
-    # Of the level nothing is known beforehand, and without rows it stays that of the market.
-    matrix[:, 0, 0] = gram[:, 0, 0] + np.where(gram[:, 0, 0] > 0, 0.0, 1.0)
+    right = (rows.target[:, None] @ rows.design)[:, 0]
+    matrix = gram + np.eye(gram.shape[1]) * prior[:, None, None]
+    # The level has a flat prior; without rows it stays that of the market.
+    level = gram[:, LEVEL, LEVEL]
+    matrix[:, LEVEL, LEVEL] = np.where(level > 0, level, 1.0)
     return np.asarray(np.linalg.solve(matrix, right[..., None])[..., 0], np.float64)
 
 
@@ -353,7 +350,7 @@ def _coefficients(at: Array, factor: Array, scale: Array) -> Array:
     return np.concatenate([at[:, :1] * scale[:, None], at[:, 1:] @ factor.T], axis=1)
 
 
-def _prior_rows(gram: Array, rows: Array, simulated: int | None) -> Array:
+def _prior_weight(gram: Array, rows: Array, simulated: int | None) -> Array:
     """Weight of the market's draw, as a multiple of what the prior covariance says, (n,)."""
     if simulated is None:
         return np.ones(len(rows))
@@ -479,27 +476,41 @@ class State:
         out[:, lower, upper] = out[:, upper, lower]
         return out
 
-    def ends(self, settings: IterationSettings, first: int | None = None) -> Array:
-        """Ends of the intervals, (2, S, K); after the first iterations only, as for ``mean``.
+    def ends(
+        self,
+        settings: IterationSettings,
+        first: int | None = None,
+        columns: slice = slice(None),
+    ) -> Array:
+        """Ends of the intervals, (2, S, K).
 
         The first draws are all retained. Later ones are counted below ten values near the ends that
         the first ones have chosen, and between two of these the normal scores of the shares lie on
         a line. So all draws count for the ends, not only the retained ones.
+
+        Args:
+            settings: of the training.
+            first: after the first iterations only, as for ``mean``.
+            columns: coefficients for which to have them.
         """
-        n = self.n if first is None else first
+        n, center = self.n if first is None else first, self.center[:, columns]
         if n <= settings.first_draws:
-            first_draws = self.draws[:, :n].astype(np.float64)
-            return self.center + np.quantile(first_draws, INTERVAL, axis=1)
-        shares = np.clip(self.counts, 0.5, n - 0.5) / n
-        limits, scores = self.limits.astype(np.float64), ndtri(shares)
+            draws = self.draws[:, :n, columns].astype(np.float64)
+            return center + np.quantile(draws, INTERVAL, axis=1)
+        scores = ndtri(np.clip(self.counts[..., columns], 0.5, n - 0.5) / n)
+        limits = self.limits[..., columns].astype(np.float64)
         middle = len(_LEVELS) // 2
         halves = (slice(0, middle), slice(middle, None))
-        return self.center + np.stack(
+        return center + np.stack(
             [
                 _interpolated(scores[half], limits[half], float(ndtri(level)))
                 for half, level in zip(halves, INTERVAL, strict=True)
             ]
         )
+
+    def elasticity_ends(self, settings: IterationSettings, first: int | None = None) -> Array:
+        """Ends of the elasticities' intervals, (S, 2)."""
+        return self.ends(settings, first, slice(PRICE, PRICE + 1))[..., 0].T
 
 
 def _interpolated(scores: Array, limits: Array, score: float) -> Array:
@@ -541,7 +552,7 @@ def advance(
     from threadpoolctl import threadpool_limits
 
     if state.n in marks(state.n):
-        state.previous_ends = state.ends(settings)[..., PRICE].T
+        state.previous_ends = state.elasticity_ends(settings)
     tiles = range(state.done // TILE, until // TILE)
     weights = [tile_weights(tile, problem.design.shape[1], settings) for tile in tiles]
     with threadpool_limits(1, user_api="blas"):
@@ -620,8 +631,8 @@ class _Sums:
 
 def marks(up_to: int) -> Sequence[int]:
     """Numbers of iterations after which the history has an entry: 1, 3, 10, 30, 100, ..."""
-    found, power = [], 1
+    numbers, power = [], 1
     while power <= up_to:
-        found += [power, 3 * power]
+        numbers += [power, 3 * power]
         power *= 10
-    return [mark for mark in found if mark <= up_to]
+    return [number for number in numbers if number <= up_to]

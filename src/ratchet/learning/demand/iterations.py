@@ -25,9 +25,7 @@ import numpy as np
 from ratchet.learning.demand.bootstrap import (
     BLOCK,
     INTERVAL,
-    PRICE,
     TILE,
-    Array,
     IterationSettings,
     Problem,
     Single,
@@ -36,6 +34,7 @@ from ratchet.learning.demand.bootstrap import (
     blocks,
     marks,
 )
+from ratchet.learning.demand.panel import Array
 from ratchet.learning.files import atomic_write
 from ratchet.learning.search.engine import open_crew
 from ratchet.learning.search.schedule import Crew, Task
@@ -113,8 +112,8 @@ class Trained:
         covariance: (S, K, K) of the coefficients over the iterations.
         lower: (S, K) lower ends of their 80 % intervals.
         upper: (S, K) upper ends.
-        draws: (S, D, K) coefficients at every so manieth iteration, in single precision; mapped
-            from the folder of the checkpoint where there is one.
+        draws: (S, D, K) coefficients of an evenly spaced part of the iterations, in single
+            precision; mapped from the folder of the checkpoint where there is one.
         history: entries after 1, 3, 10, 30 ... iterations, and one at the end.
         iterations: how many were done.
         start: iteration at which the sums began (``HistoryEntry``).
@@ -158,7 +157,7 @@ def iterate(
             error of the history; or what gives the error.
         search: called every ``search_every`` iterations; a new problem starts the sums anew. It
             must give the same for the same iteration, as it is called again after an interruption.
-        on_progress: told after each partition of each round.
+        on_progress: called after each partition of each round.
         engine: ``local`` or ``dask``.
         n_jobs: local processes; 1 or ``None`` for this one, -1 for one per core.
         partition_size: segments of a task; rounded up to a multiple of ``BLOCK``.
@@ -175,11 +174,14 @@ def iterate(
         "on_progress": on_progress,
     }
     with ExitStack() as stack:
+        name = problem.digest()
         states: _States = _Memory()
         if checkpoint is not None:
-            store = Store(Path(checkpoint), _fingerprint(problem, settings))
+            store = Store(Path(checkpoint), _fingerprint(name, settings))
             states = _Disk(stack.enter_context(store))
-        training = _Training(problem, settings, states, _rounded(partition_size, BLOCK), **options)
+        training = _Training(
+            problem, name, settings, states, _rounded(partition_size, BLOCK), **options
+        )
         if training.resume():
             return training.run(stack.enter_context(open_crew(engine, _advance, n_jobs)))
     _log.warning(
@@ -213,11 +215,15 @@ def _advance(work: _Work) -> State:
 
 
 class _Snapshot(NamedTuple):
-    """What an entry of the history is made of, for some segments."""
+    """What an entry of the history is made of, for some segments.
+
+    Attributes:
+        mean: (S, K) mean coefficients; nothing where nobody validates them.
+        movement: (S,) of the ends of the elasticity's interval, in widths; NaN for first entries.
+    """
 
     mean: Array
-    ends: Array
-    ends_before: Array
+    movement: Array
 
 
 class _Training:
@@ -231,6 +237,7 @@ class _Training:
     def __init__(
         self,
         problem: Problem,
+        name: str,
         settings: IterationSettings,
         states: _States,
         partition_size: int,
@@ -238,7 +245,8 @@ class _Training:
         search: SearchProblem | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
-        self._problem, self._settings, self._states = problem, settings, states
+        self._problem, self._name = problem, name
+        self._settings, self._states = settings, states
         self._size, self._search, self._on_progress = partition_size, search, on_progress
         self._validate = _mean_error(validation) if isinstance(validation, Problem) else validation
         self._iterations = _rounded(settings.iterations, TILE)
@@ -252,7 +260,7 @@ class _Training:
             Whether that is at most what is to be done.
         """
         if (journal := self._states.read_journal()) is None:
-            self._begin(0, self._problem)
+            self._begin(0)
         else:
             self._size, self.start, self.history = journal.size, journal.start, journal.history
             if self.start:
@@ -264,15 +272,17 @@ class _Training:
     def run(self, crew: Crew) -> Trained:
         """Do what is missing."""
         self._began = perf_counter(), min(self._reached.values())
+        self._round(crew, min(self._reached.values()))  # entries that an interruption left out
         while (done := min(self._reached.values())) < self._end():
-            if self._is_searched_at(done) and (problem := self._look(done)) is not None:
-                self._begin(done, problem)
+            if self._is_searched_at(done) and (problem := self._new_problem(done)) is not None:
+                self._problem, self._name = problem, problem.digest()
+                self._begin(done)
             self._round(crew, self._next(done))
         return self._trained()
 
-    def _begin(self, start: int, problem: Problem) -> None:
+    def _begin(self, start: int) -> None:
         """Let the sums start anew."""
-        self._problem, self._name, self.start = problem, problem.digest(), start
+        self.start = start
         self._reached = {part.start: start for part in self._parts()}
         self._write_journal()
 
@@ -283,7 +293,7 @@ class _Training:
         every = _rounded(self._settings.search_every, TILE)
         return bool(every) and done > self.start and done % every == 0
 
-    def _look(self, iteration: int) -> Problem | None:
+    def _new_problem(self, iteration: int) -> Problem | None:
         problem = None if self._search is None else self._search(iteration)
         if problem is not None:
             _check(problem, None)
@@ -294,7 +304,7 @@ class _Training:
         return problem
 
     def _searched_again(self, journal: _Journal) -> Problem:
-        problem = self._look(journal.start)
+        problem = self._new_problem(journal.start)
         if problem is None or problem.digest() != journal.problem:
             raise ValueError(
                 f"search gives another problem for iteration {journal.start} than it did when "
@@ -359,7 +369,7 @@ class _Training:
                 states[first] = state
                 self._states.write(sizes[first], self._name, state)
                 self._reached[first] = state.done
-                self._tell()
+                self._report_progress()
         return iter(states.values())
 
     def _load(self, part: slice) -> State:
@@ -378,31 +388,31 @@ class _Training:
         return max((e.iteration for e in self.history if e.start == self.start), default=self.start)
 
     def _snapshot(self, state: State, mark: int) -> _Snapshot:
-        ends = state.ends(self._settings, mark)[..., PRICE].T
+        mean = np.empty((0, 0)) if self._validate is None else state.mean(mark)
         before = [each for each in marks(mark) if 10 <= each < mark]
         if not before:
-            ends_before = np.full_like(ends, np.nan)
-        elif state.n <= self._settings.first_draws:
-            ends_before = state.ends(self._settings, before[-1])[..., PRICE].T
-        else:
-            ends_before = state.previous_ends
-        return _Snapshot(state.mean(mark), ends, ends_before)
+            return _Snapshot(mean, np.full(len(state.total), np.nan))
+        ends, ends_before = state.elasticity_ends(self._settings, mark), state.previous_ends
+        if state.n <= self._settings.first_draws:
+            ends_before = state.elasticity_ends(self._settings, before[-1])
+        moved, width = np.abs(ends - ends_before).mean(axis=1), ends[:, 1] - ends[:, 0]
+        return _Snapshot(mean, np.divide(moved, width, out=np.zeros_like(width), where=width > 0))
 
     def _entry(self, mark: int, snapshots: list[_Snapshot]) -> HistoryEntry:
-        mean, ends, before = (np.concatenate(arrays) for arrays in zip(*snapshots, strict=True))
-        width = ends[:, 1] - ends[:, 0]
-        moved = np.abs(ends - before).mean(axis=1)
-        moved = np.divide(moved, width, out=np.zeros_like(width), where=width > 0)
-        known = bool(np.isfinite(before).all())
+        movement = np.concatenate([each.movement for each in snapshots])
+        moved = bool(np.isfinite(movement).all())
+        error = None
+        if self._validate is not None:
+            error = float(self._validate(np.concatenate([each.mean for each in snapshots])))
         return HistoryEntry(
             iteration=self.start + mark,
             start=self.start,
-            error=None if self._validate is None else float(self._validate(mean)),
-            movement=float(moved.mean()) if known else None,
-            worst_movement=float(moved.max()) if known else None,
+            error=error,
+            movement=float(movement.mean()) if moved else None,
+            worst_movement=float(movement.max()) if moved else None,
         )
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         if self._on_progress is None:
             return
         began, before = self._began
@@ -421,13 +431,16 @@ class _Training:
 
     def _trained(self) -> Trained:
         """Put the states together."""
-        parts: list[tuple[Array, ...]] = []
+        shape = self._problem.prior_mean.shape
+        mean, lower, upper = np.empty(shape), np.empty(shape), np.empty(shape)
+        covariance = np.empty((*shape, shape[1]))
         snapshots = []
 
         def draws() -> Iterator[Single]:
             for part in self._parts():
                 state = self._load(part)
-                parts.append((state.mean(), state.covariance(), *state.ends(self._settings)))
+                mean[part], covariance[part] = state.mean(), state.covariance()
+                lower[part], upper[part] = state.ends(self._settings)
                 snapshots.append(self._snapshot(state, state.n))
                 yield state.retained
 
@@ -436,7 +449,6 @@ class _Training:
         history = list(self.history)
         if self._last() < done:
             history.append(self._entry(done - self.start, snapshots))
-        mean, covariance, lower, upper = (np.concatenate(each) for each in zip(*parts, strict=True))
         return Trained(
             mean=mean,
             covariance=covariance,
@@ -537,6 +549,7 @@ class _Disk:
                 name,
                 self,
             )
+            self._store.drop_arrays("states", [name])
         if content is None or content.pop("problem", None) != problem:
             return None
         return State(**content)
@@ -559,10 +572,10 @@ class _Disk:
         return mapped
 
 
-def _fingerprint(problem: Problem, settings: IterationSettings) -> str:
+def _fingerprint(problem: str, settings: IterationSettings) -> str:
     """Name of all that a training's numbers depend on, but for how many iterations it has."""
     common = ("simulated_rows", "block_length", "search_every", "retained_draws", "seed", "dtype")
-    return digest([_FORMAT, problem.digest(), *(getattr(settings, name) for name in common)])
+    return digest([_FORMAT, problem, *(getattr(settings, name) for name in common)])
 
 
 def _check(problem: Problem, validation: object) -> None:
