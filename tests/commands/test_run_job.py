@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from ratchet import progress
 from ratchet.commands.network_ranking import Ranked
-from ratchet.commands.run_job import Job, _ToProgress, cut_grid, network_params, result_of
+from ratchet.commands.run_job import (
+    Job,
+    _ToProgress,
+    cut_grid,
+    network_params,
+    result_of,
+    without_folders,
+)
 from ratchet.params import Network
 from ratchet.serving.jobs.order import Order, TrainRequest
 from ratchet.serving.jobs.progress import Writer, read_all
@@ -122,6 +129,15 @@ def test_trials_of_the_search_alone_are_told(tmp_path):
     assert events[1].values["seconds_left"] is None
     assert events[2].values["params"] == {"units": 8}
     assert events[2].values["seconds_left"] >= 0
+
+
+def test_a_failure_names_no_folder_of_the_machine(tmp_path):
+    job = tmp_path / "data" / "jobs" / "1"
+    message = f"too few rows\nfile: {job}/work/typed.parquet, of {tmp_path}/data/raw.csv"
+
+    assert without_folders(message, job, tmp_path) == (
+        "too few rows\nfile: work/typed.parquet, of data/raw.csv"
+    )
 
 
 def test_the_log_is_told_in_short_lines(tmp_path):

@@ -22,7 +22,7 @@ from ratchet.compiled.fields import Contract, contract_of
 from ratchet.params import UseCase
 from ratchet.serving.app import create_app
 from ratchet.serving.calls import Assignment
-from ratchet.serving.models import Answered, Fixed, QueueFullError, Serving, Taken
+from ratchet.serving.models import AnswerBatch, Fixed, IngestResult, QueueFullError, Serving
 from ratchet.serving.settings import Settings
 
 FILM = {
@@ -97,21 +97,21 @@ class Store:
         self.rows: list[Row] = []
         self.actors: list[str | None] = []
 
-    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> Taken:
+    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> IngestResult:
         for number, row in enumerate(rows):
             if "refuse" in row:
                 raise RequestError("cannot be taken", field="refuse", row=number)
         new = [row for row in rows if row not in self.rows]
         self.rows += new
         self.actors.append(actor)
-        return Taken(len(new), same=len(rows) - len(new))
+        return IngestResult(len(new), same=len(rows) - len(new))
 
 
 class Log:
     """Keeps answers; full when it is told so."""
 
     def __init__(self) -> None:
-        self.written: list[Answered] = []
+        self.written: list[AnswerBatch] = []
         self.errors: list[str] = []
         self.arms: list[str] = []
         self.failed_arms: list[str] = []
@@ -128,7 +128,7 @@ class Log:
     def waiting(self) -> int:
         return len(self.written)
 
-    def write(self, answered: Answered, arm: str = "champion") -> None:
+    def write(self, answered: AnswerBatch, arm: str = "champion") -> None:
         if self.full:
             raise QueueFullError
         self.written.append(answered)

@@ -20,10 +20,10 @@ from ratchet.database import connect
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.serving import log as log_module
 from ratchet.serving.calls import Assignment
-from ratchet.serving.log import JoinedTruths, JournaledLog, read_truth
-from ratchet.serving.models import Answered, Fixed, QueueFullError, Serving
+from ratchet.serving.log import JournaledLog, TruthJoiner, read_truth
+from ratchet.serving.models import AnswerBatch, Fixed, QueueFullError, Serving
 from ratchet.serving.records import Entry, as_line, of_line, records_of
-from ratchet.serving.writer import Joined
+from ratchet.serving.writer import JoinResult
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 RATING = Prediction(6.5, 5.0, math.inf)
@@ -291,10 +291,10 @@ def test_truth_is_joined_to_answers_that_were_given_a_moment_ago(tmp_path, url):
 
     first, again, other, corrected = asyncio.run(serve())
 
-    assert first == Joined(new=1, unknown=1)
-    assert again == Joined(same=1)
-    assert other == Joined(new=1)  # an answer had none, whatever the others had
-    assert corrected == Joined(changed=1)
+    assert first == JoinResult(new=1, unknown=1)
+    assert again == JoinResult(same=1)
+    assert other == JoinResult(new=1)  # an answer had none, whatever the others had
+    assert corrected == JoinResult(changed=1)
     rows = logged(url)
     ratings = rows[rows["target"] == "rating"]
     assert ratings["truth"].tolist() == [5.0, 5.0, 5.0]
@@ -323,14 +323,14 @@ def test_what_a_request_got_is_written_down_with_its_share_of_the_time(tmp_path,
 
     async def serve():
         async with running(tmp_path, url) as log:
-            log.write(Answered(films, [], answers, "r1", NOW, 3.0))
-            log.write(Answered(films, [], answers, "r1", NOW, 3.0), arm="shadow")
+            log.write(AnswerBatch(films, [], answers, "r1", NOW, 3.0))
+            log.write(AnswerBatch(films, [], answers, "r1", NOW, 3.0), arm="shadow")
             of_split = Assignment("some hash", 0.2)
             log.write_error(
                 *(films, [{films.use_case.data.key: 9}], "r2", "ValueError"), assignment=of_split
             )
             assert log.waiting == 5
-            joined = JoinedTruths(log, Fixed([films]))
+            joined = TruthJoiner(log, Fixed([films]))
             return await joined.take("films", [{"key": 7, "rating": 4}], None)
 
     taken = asyncio.run(serve())
@@ -352,7 +352,7 @@ def test_answers_of_the_second_model_have_an_arm_of_their_own(tmp_path, url, fil
 
     async def serve():
         async with running(tmp_path, url) as log:
-            log.write(Answered(films, [], answers, "r1", NOW, 3.0), arm="challenger")
+            log.write(AnswerBatch(films, [], answers, "r1", NOW, 3.0), arm="challenger")
             await until(lambda: log.waiting == 0)
 
     asyncio.run(serve())

@@ -22,7 +22,7 @@ from ratchet.release.reading import Bundle
 from ratchet.serving.handover import Source
 from ratchet.serving.loader import LoadRequest
 from ratchet.serving.measurements import StoredMeasurements, take
-from ratchet.serving.models import Fixed, Serving, Taken, UnavailableError
+from ratchet.serving.models import Fixed, IngestResult, Serving, UnavailableError
 from ratchet.serving.worker import BundleAnswerer, RecentRows, Retention, SlowAnswerer
 from tests.compiled.test_series import as_rows, days, hours, made, parameters, shops
 
@@ -46,7 +46,7 @@ class Place:
         self.table = Measurements(connect(f"sqlite:///{folder / 'store.db'}"))
         self.store = StoredMeasurements(self.table, Fixed(versions[:1]), lambda _: self.versions)
 
-    def take(self, rows: Sequence[dict[str, Any]]) -> Taken:
+    def take(self, rows: Sequence[dict[str, Any]]) -> IngestResult:
         return asyncio.run(self.store.take("power", rows, "key of the meter"))
 
     def answers(self, row: dict[str, Any]) -> list[float | str]:
@@ -65,8 +65,8 @@ def test_every_version_of_every_process_sees_them(bundle, tmp_path):
     here = Place(tmp_path, [serving_of(bundle), serving_of(bundle, "2")])
     there = Place(tmp_path, [serving_of(bundle)])
 
-    assert here.take(ROWS[:4]) == Taken(new=4)
-    assert there.take([*ROWS[2:7], PLAN]) == Taken(new=4, same=2)
+    assert here.take(ROWS[:4]) == IngestResult(new=4)
+    assert there.take([*ROWS[2:7], PLAN]) == IngestResult(new=4, same=2)
     here.store.catch_up("power")
 
     first, second = here.answers(ASKED)
@@ -95,7 +95,7 @@ def test_a_correction_is_seen(bundle, tmp_path):
     place.take([*ROWS[:7], PLAN])
     before = place.answers(ASKED)
 
-    assert place.take([{**ROWS[6], "load": 99.0}]) == Taken(new=0, changed=1)
+    assert place.take([{**ROWS[6], "load": 99.0}]) == IngestResult(new=0, changed=1)
 
     assert place.answers(ASKED) != before
 
@@ -159,10 +159,10 @@ def test_series_are_told_apart_by_name(tmp_path):
     rows = as_rows(days(150))
     later = [row for row in rows if row["day"] >= "2020-05-20"]
 
-    assert place.take(later) == Taken(new=len(later))
+    assert place.take(later) == IngestResult(new=len(later))
 
     assert {row.series for row in place.table.rows("power")} == {"a", "b", "c"}
-    assert place.take(later) == Taken(new=0, same=len(later))
+    assert place.take(later) == IngestResult(new=0, same=len(later))
 
 
 def test_a_version_on_the_slow_path_sees_them_too(bundle, tmp_path):

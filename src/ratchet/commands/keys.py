@@ -53,14 +53,14 @@ def list_(as_json: bool, env: str | None) -> None:
     """List the keys: names, scopes and days, never the keys themselves."""
     from ratchet.serving.keys import read_keys
 
-    found = read_keys(settings_here(env).keys_file)
+    existing = read_keys(settings_here(env).keys_file)
     if as_json:
-        content = [key.model_dump(mode="json", exclude={"sha256"}) for key in found]
+        content = [key.model_dump(mode="json", exclude={"sha256"}) for key in existing]
         click.echo(json.dumps(content, indent=2))
         return
-    for key in found:
+    for key in existing:
         click.echo(f"{key.name}  {','.join(key.scopes)}  {key.created_at:%Y-%m-%d}")
-    if not found:
+    if not existing:
         click.echo("there are no keys: the service is for this machine alone")
 
 

@@ -69,9 +69,17 @@ def run_job(folder: Path) -> None:
         write_text(folder / RESULT, json.dumps(outcome, allow_nan=False))
     except Exception as error:
         logging.getLogger(__name__).error("the job has failed", exc_info=error)
-        write_text(folder / FAILURE, json.dumps({"error": readable(error)}))
+        reason = without_folders(readable(error), folder, Path.cwd())
+        write_text(folder / FAILURE, json.dumps({"error": reason}))
         raise SystemExit(1) from None
     writer.write("stage", name="done")
+
+
+def without_folders(message: str, *folders: Path) -> str:
+    """A message whose paths are relative: whoever has sent the job need not know the machine."""
+    for folder in folders:
+        message = message.replace(f"{folder}{os.sep}", "")
+    return message
 
 
 @dataclass

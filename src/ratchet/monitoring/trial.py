@@ -379,8 +379,8 @@ def _loss(rows: pd.DataFrame, target: Target, metric: str) -> Array:
     if (column < 0).any():
         other = rows["truth"][column < 0].iloc[0]
         raise DataError(f"logged truth of '{target.column}': {other!r} is none of {target.classes}")
-    found: Array = -np.log(np.maximum(odds[np.arange(len(rows)), column], _SMALLEST))
-    return found
+    loss: Array = -np.log(np.maximum(odds[np.arange(len(rows)), column], _SMALLEST))
+    return loss
 
 
 _UNITS = ("scale", "rms")
@@ -389,8 +389,8 @@ _UNITS = ("scale", "rms")
 def _by_day(rows: pd.DataFrame, name: str) -> pd.Series:
     """Mean of a column on each day on which answers were given."""
     values = rows[name].astype(float)
-    known = values.notna()
-    return values[known].groupby(rows["predicted_at"][known].dt.normalize()).mean()
+    present = values.notna()
+    return values[present].groupby(rows["predicted_at"][present].dt.normalize()).mean()
 
 
 def _compare(

@@ -61,7 +61,7 @@ def build_manifest(
                 "phases": _phases(name, pipelines),
                 "gate": _gate(name, pipelines["release"]),
                 "targets": {
-                    target: _candidates(found) for target, found in use_case.targets.items()
+                    target: _candidates(result) for target, result in use_case.targets.items()
                 },
                 "files": {
                     noun: catalog[f"{{use_case}}.{noun}"].replace("{use_case}", name)
@@ -88,11 +88,11 @@ def _about(use_case: UseCase) -> dict[str, str]:
 
 def _phases(name: str, pipelines: Mapping[str, Pipeline]) -> dict[str, list[str]]:
     """Phase -> its nodes in order; phases without nodes are left out."""
-    found = {
+    result = {
         phase: [node.name for node in pipelines[phase].nodes if _is_of(name, node)]
         for phase in (*RETRAINING, "monitoring")
     }
-    return {phase: nodes for phase, nodes in found.items() if nodes}
+    return {phase: nodes for phase, nodes in result.items() if nodes}
 
 
 def _is_of(name: str, node: Node) -> bool:

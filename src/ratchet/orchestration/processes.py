@@ -83,9 +83,9 @@ class Family:
             last: name of the one that the others still talk to while they end.
         """
         members = list(self._members())
-        kept = self._parts[last].pid if last in self._parts else None
-        self._end([member for member in members if member.pid != kept])
-        self._end([member for member in members if member.pid == kept])
+        spared = self._parts[last].pid if last in self._parts else None
+        self._end([member for member in members if member.pid != spared])
+        self._end([member for member in members if member.pid == spared])
         self._end(list(self._members()), signal.SIGKILL)
 
     @staticmethod

@@ -173,14 +173,14 @@ def read_settings(config: Mapping[str, Any], use_cases: Iterable[str]) -> Airflo
     Raises:
         ConfigError: a key is unknown or a value has the wrong type; names the key's path.
     """
-    known = list(use_cases)
+    names = list(use_cases)
     try:
         settings = AirflowSettings.model_validate(dict(config))
     except ValidationError as error:
         raise ConfigError(_explain("airflow", error)) from None
-    if unknown := [name for name in settings.use_cases if name not in known]:
-        raise ConfigError(f"airflow.use_cases: no use case {unknown}; there are {known}")
-    for name in known:
+    if unknown := [name for name in settings.use_cases if name not in names]:
+        raise ConfigError(f"airflow.use_cases: no use case {unknown}; there are {names}")
+    for name in names:
         try:
             settings.job(name)
         except ValidationError as error:

@@ -63,13 +63,13 @@ class Configuration:
         Raises:
             ConfigError: a value is a date, which DVC cannot compare; names its place.
         """
-        found: set[tuple[str, str]] = set()
+        result: set[tuple[str, str]] = set()
         for name in parameters:
-            found |= set(self._follow(self._parameters, name))
+            result |= set(self._follow(self._parameters, name))
         for entry in (content[raw] for content in self._catalog.values() if raw in content):
-            found |= set(self._named_in(entry))
-        files = sorted({file for file, _ in found})
-        return [{file: _outermost(key for f, key in found if f == file)} for file in files]
+            result |= set(self._named_in(entry))
+        files = sorted({file for file, _ in result})
+        return [{file: _outermost(key for f, key in result if f == file)} for file in files]
 
     def _follow(self, files: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:
         """File and key of a setting, and of the globals that its value names."""
@@ -99,11 +99,11 @@ def overrides_text(parameters: Mapping[str, Any], now: str) -> str:
         parameters: those of the project.
         now: the file as it is; returned as it is if nothing is missing there.
     """
-    found: dict[str, Any] = yaml.safe_load(now) or {}
-    missing = "as_of" not in found
-    found.setdefault("as_of", None)
+    result: dict[str, Any] = yaml.safe_load(now) or {}
+    missing = "as_of" not in result
+    result.setdefault("as_of", None)
     for name in sorted(name for name, value in parameters.items() if isinstance(value, dict)):
-        own = found.setdefault(name, {})
+        own = result.setdefault(name, {})
         sections = [
             key
             for key, value in parameters[name].items()
@@ -111,7 +111,7 @@ def overrides_text(parameters: Mapping[str, Any], now: str) -> str:
         ]
         missing |= bool(set(sections) - set(own))
         own |= {section: own.get(section, {}) for section in sections}
-    return _HEADER + yaml.safe_dump(found, sort_keys=False) if missing else now
+    return _HEADER + yaml.safe_dump(result, sort_keys=False) if missing else now
 
 
 def _read(project: Path, paths: Iterable[Path]) -> dict[str, Any]:
@@ -135,5 +135,5 @@ def _check_dates(value: Any, key: str, file: str) -> None:
 
 def _outermost(keys: Iterable[str]) -> list[str]:
     """Keys without those that lie inside of another one."""
-    known = sorted(set(keys))
-    return [k for k in known if not any(k.startswith(f"{other}.") for other in known)]
+    existing = sorted(set(keys))
+    return [k for k in existing if not any(k.startswith(f"{other}.") for other in existing)]

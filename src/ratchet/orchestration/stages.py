@@ -99,18 +99,18 @@ def _data(names: Iterable[str]) -> list[str]:
 
 def _results(project: Project, pipeline: Pipeline) -> dict[str, Any]:
     """Outputs as DVC tells them apart: files, scores that it compares, pictures that it shows."""
-    found: dict[str, list[Any]] = {"outs": [], "metrics": [], "plots": []}
+    result: dict[str, list[Any]] = {"outs": [], "metrics": [], "plots": []}
     for dataset in _data(_outputs(pipeline)):
         path = project.path(dataset)
         if path is None:
             continue
         if dataset.endswith(".best_scores"):
-            found["metrics"].append({path: {"cache": False}})
+            result["metrics"].append({path: {"cache": False}})
         elif project.entry(dataset)["type"].endswith("MatplotlibDataset"):
-            found["plots"].append(path)
+            result["plots"].append(path)
         else:
-            found["outs"].append(path)
-    return {kind: paths for kind, paths in found.items() if paths}
+            result["outs"].append(path)
+    return {kind: paths for kind, paths in result.items() if paths}
 
 
 def _modules(project: Project, phase: str, name: str) -> set[str]:

@@ -122,17 +122,17 @@ def judge(
         *(_look(name, check, case) for name, check in _MEASURED.items()),
     )
     decision = _decide(conditions, may_skip=set() if failed else {*skipped})
-    told = _numbers(case, conditions)
-    return Verdict(decision, _reason(decision, conditions, told), conditions, told)
+    numbers = _numbers(case, conditions)
+    return Verdict(decision, _reason(decision, conditions, numbers), conditions, numbers)
 
 
 def _look(name: str, check: Check, case: Case) -> Condition:
     try:
-        found = check(case)
+        result = check(case)
     except Exception as error:  # whatever it is: what could not be looked at is not met
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        found = Condition(name, False, f"{name} cannot be looked at: {kind}{error}")
-    return replace(found, reason=" ".join(found.reason.split()), numbers=_plain(found.numbers))
+        result = Condition(name, False, f"{name} cannot be looked at: {kind}{error}")
+    return replace(result, reason=" ".join(result.reason.split()), numbers=_plain(result.numbers))
 
 
 def _decide(conditions: tuple[Condition, ...], may_skip: set[str]) -> Decision:
@@ -145,29 +145,29 @@ def _decide(conditions: tuple[Condition, ...], may_skip: set[str]) -> Decision:
 def _numbers(case: Case, conditions: tuple[Condition, ...]) -> dict[str, Any]:
     """What a reader looks for first, out of the numbers of the conditions."""
     by_name = {one.name: one.numbers for one in conditions}
-    told = {**by_name["gain"], **by_name["proof"], **by_name["rows"]}
+    numbers = {**by_name["gain"], **by_name["proof"], **by_name["rows"]}
     try:
-        found = case.gain
-        told["smallest_gain"] = smallest_gain(found, case.release.min_gain)
+        result = case.gain
+        numbers["smallest_gain"] = smallest_gain(result, case.release.min_gain)
     except Exception:  # no champion, or no rows that can be compared: the conditions say which
-        told["smallest_gain"] = None
-    told |= {"latency_ms": case.evidence.latency_ms, "size_mb": case.evidence.size_mb}
-    told |= {"seed": case.seed, "n_bootstrap": case.n_bootstrap}
-    return _plain(told)
+        numbers["smallest_gain"] = None
+    numbers |= {"latency_ms": case.evidence.latency_ms, "size_mb": case.evidence.size_mb}
+    numbers |= {"seed": case.seed, "n_bootstrap": case.n_bootstrap}
+    return _plain(numbers)
 
 
-def _reason(decision: Decision, conditions: tuple[Condition, ...], told: dict[str, Any]) -> str:
+def _reason(decision: Decision, conditions: tuple[Condition, ...], numbers: dict[str, Any]) -> str:
     by_name = {one.name: one for one in conditions}
     if decision == "PROMOTE":
         is_first = by_name["gain"].passed is None
-        said = ["rows", "floors", "naive"] if is_first else ["rows", "gain", "proof"]
+        names = ["rows", "floors", "naive"] if is_first else ["rows", "gain", "proof"]
         start = "Takes over as the first model" if is_first else "Takes over"
-        return f"{start}: {'; '.join(by_name[name].reason for name in said)}."
+        return f"{start}: {'; '.join(by_name[name].reason for name in names)}."
     missed = [one for one in conditions if one.passed is False]
     if decision == "REJECT":
         missed = [one for one in missed if one.rejects]
     text = "; ".join(one.reason for one in missed)
-    smallest = told["smallest_gain"]
+    smallest = numbers["smallest_gain"]
     if decision == "HOLD" and smallest is not None:
         text += f"; these rows could have shown a gain above {percent(smallest)}"
     return f"{'Refused' if decision == 'REJECT' else 'Held back'}: {text}."

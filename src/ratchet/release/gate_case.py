@@ -77,16 +77,16 @@ class Case:
         frame = dict(rows.others()).get(baseline)
         if frame is None:
             raise ValueError(f"{target}: there are no predictions of the {baseline}")
-        kept = np.ones(len(frame), dtype=bool) if where is None else where
+        selected = np.ones(len(frame), dtype=bool) if where is None else where
         times = rows.moments()
         return paired_gain(
             self.metric(target),
             rows.task,
-            frame[kept],
-            rows.challenger[kept],
+            frame[selected],
+            rows.challenger[selected],
             classes=rows.classes,
-            times=None if times is None else times[kept],
-            groups=None if rows.groups is None else rows.groups[kept],
+            times=None if times is None else times[selected],
+            groups=None if rows.groups is None else rows.groups[selected],
             horizon=rows.horizon,
             season=rows.season,
             n_bootstrap=self.n_bootstrap,

@@ -22,98 +22,99 @@ from ratchet.release.gate_case import Case
 
 def gain(case: Case) -> Condition:
     """The score is better by more than the least gain."""
-    found, least = case.gain, case.release.min_gain
-    share = _share(found)["value"]
+    result, least = case.gain, case.release.min_gain
+    share = _share(result)["value"]
     passed = share - least > NOISE
-    reason = f"{_scores(case, case.primary, found)}, more than {percent(least)} better is asked"
-    return Condition("gain", passed, reason, {**numbers(found), "min_gain": least})
+    reason = f"{_scores(case, case.primary, result)}, more than {percent(least)} better is asked"
+    return Condition("gain", passed, reason, {**numbers(result), "min_gain": least})
 
 
 def proof(case: Case) -> Condition:
     """The lower bound of the gain is above 0; a challenger that is worse for sure is refused."""
-    found, earlier = case.gain, case.evidence.earlier
-    share, sure = _share(found), f"{percent(case.confidence)} confidence"
+    result, earlier = case.gain, case.evidence.earlier
+    share, sure = _share(result), f"{percent(case.confidence)} confidence"
     if earlier > 0:
         sure += f", as {earlier:.3g} challengers were judged on these rows before"
-    told = {**numbers(found), "confidence": case.confidence, "earlier": earlier}
-    told |= _diebold_mariano(case)
+    details = {**numbers(result), "confidence": case.confidence, "earlier": earlier}
+    details |= _diebold_mariano(case)
     if share["low"] > NOISE:
-        reason = f"at least {percent(share['low'])} better with {sure}{_drawn(found)}"
-        return Condition("proof", True, reason, told)
+        reason = f"at least {percent(share['low'])} better with {sure}{_drawn(result)}"
+        return Condition("proof", True, reason, details)
     if share["high"] < -NOISE:
         reason = (
-            f"{_scores(case, case.primary, found)}, at least {percent(-share['high'])} worse "
-            f"with {sure}{_drawn(found)}"
+            f"{_scores(case, case.primary, result)}, at least {percent(-share['high'])} worse "
+            f"with {sure}{_drawn(result)}"
         )
-        return Condition("proof", False, reason, told, rejects=True)
-    reason = f"{_range(share)}, each end with {sure}{_drawn(found)}"
-    return Condition("proof", False, reason, told)
+        return Condition("proof", False, reason, details, rejects=True)
+    reason = f"{_range(share)}, each end with {sure}{_drawn(result)}"
+    return Condition("proof", False, reason, details)
 
 
 def naive(case: Case) -> Condition:
     """The challenger beats the naive forecast, in every target that has one."""
-    told: dict[str, Any] = {}
+    details: dict[str, Any] = {}
     good: list[str] = []
     undecided: list[str] = []
     worse: list[str] = []
     for target, rows in case.evidence.rows.items():
         if rows.naive is None:
             continue
-        found = case.compare(target, baseline="naive")
-        told[target] = numbers(found, "naive")
-        share = _share(found, "naive forecast")
-        said = (
-            f"{_scores(case, target, found, 'the naive forecast')} ({_range(share)}{_drawn(found)})"
-        )
+        result = case.compare(target, baseline="naive")
+        details[target] = numbers(result, "naive")
+        share = _share(result, "naive forecast")
+        scores = _scores(case, target, result, "the naive forecast")
+        text = f"{scores} ({_range(share)}{_drawn(result)})"
         beaten, beats = share["high"] < -NOISE, share["low"] > NOISE
-        (worse if beaten else good if beats else undecided).append(said)
+        (worse if beaten else good if beats else undecided).append(text)
     if worse or undecided:
-        return Condition("naive", False, "; ".join(worse + undecided), told, rejects=bool(worse))
-    return Condition("naive", True, "; ".join(good) or "there is no naive forecast to beat", told)
+        return Condition("naive", False, "; ".join(worse + undecided), details, rejects=bool(worse))
+    return Condition(
+        "naive", True, "; ".join(good) or "there is no naive forecast to beat", details
+    )
 
 
 def slices(case: Case) -> Condition:
     """No group of rows is worse by more than is allowed, and surely worse."""
-    asked = case.release.slices
+    limits = case.release.slices
     parts = list(_slices(case))
-    if asked.columns and not parts:
-        raise ValueError(f"there are no slices of {', '.join(asked.columns)}")
+    if limits.columns and not parts:
+        raise ValueError(f"there are no slices of {', '.join(limits.columns)}")
     looked = [part for part in parts if _large_enough(case, *part)]
     large = {(target, name) for target, name, _ in looked}
     small = [f"{target}: {name}" for target, name, _ in parts if (target, name) not in large]
     confidence = _corrected(case, len(looked))
-    told: dict[str, Any] = {"allowance": asked.allowance, "confidence": confidence}
+    details: dict[str, Any] = {"allowance": limits.allowance, "confidence": confidence}
     worse = []
     for target, name, where in looked:
-        found = case.compare(target, where=where, confidence=confidence)
-        told[f"{target}: {name}"] = numbers(found)
-        if _much_worse(found, asked.allowance):
-            worse.append(f"{name}: {_scores(case, target, found)}")
-    told["too_small"] = small
-    kept = (
-        f"none of {len(looked)} slices is surely worse, by more than {percent(asked.allowance)}"
+        result = case.compare(target, where=where, confidence=confidence)
+        details[f"{target}: {name}"] = numbers(result)
+        if _much_worse(result, limits.allowance):
+            worse.append(f"{name}: {_scores(case, target, result)}")
+    details["too_small"] = small
+    not_worse = (
+        f"none of {len(looked)} slices is surely worse, by more than {percent(limits.allowance)}"
         if looked
         else "there are no slices to look at"
     )
-    return Condition("slices", not worse, "; ".join(worse) or kept, told)
+    return Condition("slices", not worse, "; ".join(worse) or not_worse, details)
 
 
 def others(case: Case) -> Condition:
     """No other target is worse by more than is allowed, and surely worse."""
     names = [name for name in case.targets if name != case.primary]
     allowance, confidence = case.release.allowance, _corrected(case, len(names))
-    told: dict[str, Any] = {"allowance": allowance, "confidence": confidence}
+    details: dict[str, Any] = {"allowance": allowance, "confidence": confidence}
     worse: list[str] = []
-    kept: list[str] = []
+    not_worse: list[str] = []
     for name in names:
-        found = case.compare(name, confidence=confidence)
-        told[name] = numbers(found)
-        (worse if _much_worse(found, allowance) else kept).append(_scores(case, name, found))
-    reason = "; ".join(worse or kept) or "there is no other target"
-    return Condition("targets", not worse, reason, told)
+        result = case.compare(name, confidence=confidence)
+        details[name] = numbers(result)
+        (worse if _much_worse(result, allowance) else not_worse).append(_scores(case, name, result))
+    reason = "; ".join(worse or not_worse) or "there is no other target"
+    return Condition("targets", not worse, reason, details)
 
 
-def smallest_gain(found: Gain, min_gain: float) -> float | None:
+def smallest_gain(result: Gain, min_gain: float) -> float | None:
     """Say from what gain on these rows would have shown it.
 
     A gain is shown if its lower bound is above 0. The ratio of the two scores, ``1 - gain`` where
@@ -122,34 +123,34 @@ def smallest_gain(found: Gain, min_gain: float) -> float | None:
     size is shown about half of the time, for chance makes it look smaller as often as larger.
 
     Args:
-        found: the gain of the challenger over the champion.
+        result: the gain of the challenger over the champion.
         min_gain: share by which the score has to be bettered in any case.
 
     Returns:
         Share of the champion's score, at least ``min_gain``: of these rows, a larger gain is
         shown and a smaller one is not. ``None`` where the score has no share.
     """
-    if found.share is None:
+    if result.share is None:
         return None
-    value, low = found.share["value"], found.share["low"]
-    ratio = 1 + low if greater_is_better(found.metric) else 1 - low
+    value, low = result.share["value"], result.share["low"]
+    ratio = 1 + low if greater_is_better(result.metric) else 1 - low
     return max(min_gain, (value - low) / ratio) if ratio > 0 else None
 
 
-def numbers(found: Gain, baseline: str = "champion") -> dict[str, Any]:
+def numbers(result: Gain, baseline: str = "champion") -> dict[str, Any]:
     """Both scores, the gain and its bounds, and on what rows."""
-    told = {
-        "metric": found.metric,
-        baseline: found.baseline,
-        "challenger": found.model,
-        "difference": found.difference,
-        "gain": found.share,
-        "rows": found.rows,
-        "drawn": found.drawn.to_json(),
+    details = {
+        "metric": result.metric,
+        baseline: result.baseline,
+        "challenger": result.model,
+        "difference": result.difference,
+        "gain": result.share,
+        "rows": result.rows,
+        "drawn": result.drawn.to_json(),
     }
-    if found.drawn.by == "time":
-        told |= {"times": found.drawn.number, "block": found.drawn.block}
-    return told
+    if result.drawn.by == "time":
+        details |= {"times": result.drawn.number, "block": result.drawn.block}
+    return details
 
 
 def percent(share: float) -> str:
@@ -157,20 +158,20 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def _share(found: Gain, baseline: str = "champion") -> dict[str, float]:
-    if found.share is None:
+def _share(result: Gain, baseline: str = "champion") -> dict[str, float]:
+    if result.share is None:
         raise ValueError(
-            f"{found.metric} of the {baseline} is {found.baseline['value']:.4g}, and 0 in some "
+            f"{result.metric} of the {baseline} is {result.baseline['value']:.4g}, and 0 in some "
             f"draws: there is no share of it"
         )
-    return found.share
+    return result.share
 
 
-def _much_worse(found: Gain, allowance: float) -> bool:
-    size = abs(found.baseline["value"])
-    if not found.difference["high"] < -NOISE * size:
+def _much_worse(result: Gain, allowance: float) -> bool:
+    size = abs(result.baseline["value"])
+    if not result.difference["high"] < -NOISE * size:
         return False
-    loss = -found.difference["value"]
+    loss = -result.difference["value"]
     return size == 0 or loss / size - allowance > NOISE
 
 
@@ -200,20 +201,20 @@ def _large_enough(case: Case, target: str, _name: str, where: Mask) -> bool:
     return all(len(pd.unique(values[where])) > 1 for values in units)
 
 
-def _scores(case: Case, target: str, found: Gain, baseline: str = "the champion") -> str:
+def _scores(case: Case, target: str, result: Gain, baseline: str = "the champion") -> str:
     text = (
-        f"{found.metric} of {target} {found.model['value']:.4g} against "
-        f"{found.baseline['value']:.4g} of {baseline}"
+        f"{result.metric} of {target} {result.model['value']:.4g} against "
+        f"{result.baseline['value']:.4g} of {baseline}"
     )
-    if found.share is None:
+    if result.share is None:
         return text
-    value = found.share["value"]
+    value = result.share["value"]
     return f"{text}, {percent(abs(value))} {'better' if value >= 0 else 'worse'}"
 
 
-def _drawn(found: Gain) -> str:
+def _drawn(result: Gain) -> str:
     """What was drawn together, in words; nothing where rows were drawn one by one."""
-    drawn = found.drawn
+    drawn = result.drawn
     if drawn.by == "group":
         return f" (by {drawn.number} groups)"
     if drawn.by == "time":

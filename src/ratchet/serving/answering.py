@@ -25,7 +25,7 @@ from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.keys import Keys
 from ratchet.serving.metrics import Metrics
 from ratchet.serving.models import (
-    Answered,
+    AnswerBatch,
     AnswerLog,
     AsyncAnswerer,
     Measurements,
@@ -231,7 +231,7 @@ class Service:
                 await asyncio.sleep(0)
             part = slice(first, first + _WRITTEN_AT_ONCE)
             share = spent * len(answers[part]) / len(answers)
-            written = Answered(
+            written = AnswerBatch(
                 *(serving, rows[part], answers[part], call.log_id, now, share, call.actor),
                 call.assignment,
             )

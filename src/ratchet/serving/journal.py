@@ -158,13 +158,13 @@ def segment_of(folder: Path, owner: str, number: int) -> Path:
 def owners(folder: Path) -> set[str]:
     """All who have left a lock or a file in a folder."""
     names = {path.stem for path in folder.glob("*.lock")}
-    return names | {found["owner"] for path in folder.iterdir() if (found := _match(path))}
+    return names | {listed["owner"] for path in folder.iterdir() if (listed := _match(path))}
 
 
 def segments(folder: Path, owner: str) -> list[int]:
     """Numbers of the files of an owner, in their order."""
-    found = (_match(path) for path in folder.glob(f"{owner}.*.jsonl"))
-    return sorted(int(one["number"]) for one in found if one and one["owner"] == owner)
+    listed = (_match(path) for path in folder.glob(f"{owner}.*.jsonl"))
+    return sorted(int(one["number"]) for one in listed if one and one["owner"] == owner)
 
 
 def read_lines(path: Path, start: int, most: int) -> Iterator[Line]:

@@ -100,11 +100,11 @@ class Keys:
     def find(self, token: str) -> Key | None:
         """The key that a client has shown."""
         self._refresh()
-        digest, found = digest_of(token), None
+        digest, match = digest_of(token), None
         for key in self._keys:  # all of them, so that time tells nothing
             if hmac.compare_digest(key.sha256, digest):
-                found = key
-        return found
+                match = key
+        return match
 
     def named(self, name: str) -> Key | None:
         """The key of that name."""
@@ -234,7 +234,7 @@ def _write(path: Path, keys: Sequence[Key]) -> None:
 
 def _state(path: Path) -> tuple[int, ...] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)

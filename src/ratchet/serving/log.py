@@ -23,15 +23,15 @@ from ratchet.serving.calls import Assignment
 from ratchet.serving.children import command, environment
 from ratchet.serving.journal import Journal, LogFullError, Place
 from ratchet.serving.models import (
-    Answered,
+    AnswerBatch,
+    IngestResult,
     Models,
     QueueFullError,
     Serving,
-    Taken,
     UnavailableError,
 )
 from ratchet.serving.records import Entry, as_line
-from ratchet.serving.writer import Joined
+from ratchet.serving.writer import JoinResult
 
 LOGGER = logging.getLogger(__name__)
 
@@ -88,10 +88,10 @@ class JournaledLog:
         self._written = Place()
         self._error: str | None = None
         self._lost = 0
-        self._told_at = time.monotonic()
+        self._reported_at = time.monotonic()
         self._process: asyncio.subprocess.Process | None = None
         self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._asked = 0
+        self._last_question = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -114,7 +114,7 @@ class JournaledLog:
         if self._process is not None:
             await _end(self._process, seconds)
 
-    def write(self, answered: Answered, arm: str = CHAMPION) -> None:
+    def write(self, answered: AnswerBatch, arm: str = CHAMPION) -> None:
         """Write the answers of a request down; they may be sent afterwards.
 
         Args:
@@ -197,14 +197,14 @@ class JournaledLog:
     def status(self) -> LogStatus:
         """How the log is."""
         problem, waiting = self._error, self.waiting
-        silence = time.monotonic() - self._told_at
+        silence = time.monotonic() - self._reported_at
         if problem is None and waiting and silence > QUIET_SECONDS:
             problem = f"the database has taken nothing for {silence:.0f} s"
         state = "full" if waiting >= self._limit else "behind" if problem else "ok"
         size = sum(place.size for place in self._sizes.values()) - self._written.size
         return LogStatus(state, waiting, size, problem, self._lost)
 
-    async def join_truth(self, use_case: str, rows: Sequence[Mapping[str, Any]]) -> Joined:
+    async def join_truth(self, use_case: str, rows: Sequence[Mapping[str, Any]]) -> JoinResult:
         """Write down what came true; when this returns, the database has it.
 
         Answers that were given before are written first. Handed in again it changes nothing.
@@ -220,7 +220,8 @@ class JournaledLog:
         end = time.monotonic() + TRUTH_SECONDS
         while True:
             try:
-                told = await asyncio.wait_for(self._ask(question), end - time.monotonic())
+                async with asyncio.timeout(end - time.monotonic()):
+                    message = await self._send_question(question)
             except TimeoutError:
                 raise UnavailableError(
                     f"the database did not take the truth within {TRUTH_SECONDS:.0f} s; hand it "
@@ -229,18 +230,18 @@ class JournaledLog:
             except ConnectionError:  # the process has died; the same again changes nothing
                 await asyncio.sleep(0.1)
                 continue
-            if "error" in told:
-                LOGGER.error("%s: truth is not taken: %s", use_case, told["error"])
+            if "error" in message:
+                LOGGER.error("%s: truth is not taken: %s", use_case, message["error"])
                 raise UnavailableError("the database takes no truth at present; hand it in later")
-            return Joined(**told["joined"])
+            return JoinResult(**message["joined"])
 
-    async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+    async def _send_question(self, question: dict[str, Any]) -> dict[str, Any]:
         process = self._process
         if process is None or process.stdin is None or process.returncode is not None:
             raise ConnectionError
-        self._asked += 1
+        self._last_question += 1
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._questions[number := self._asked] = answer
+        self._questions[number := self._last_question] = answer
         try:
             process.stdin.write(json.dumps({"id": number, **question}).encode() + b"\n")
             await process.stdin.drain()
@@ -286,7 +287,7 @@ class JournaledLog:
         with suppress(ConnectionError):
             process.stdin.write(self._url.encode() + b"\n")
             async for line in process.stdout:
-                self._take(json.loads(line))
+                self._receive(json.loads(line))
         code = await process.wait()
         LOGGER.warning("the writer of the prediction log has died (%d); another one starts", code)
         self._error = f"its process has died ({code})"
@@ -294,16 +295,16 @@ class JournaledLog:
             if not answer.done():
                 answer.set_exception(ConnectionError())
 
-    def _take(self, told: dict[str, Any]) -> None:
-        if "id" in told:
-            answer = self._questions.get(told["id"])
+    def _receive(self, message: dict[str, Any]) -> None:
+        if "id" in message:
+            answer = self._questions.get(message["id"])
             if answer is not None and not answer.done():
-                answer.set_result(told)
+                answer.set_result(message)
             return
-        self._told_at = time.monotonic()
-        self._error, self._lost = told["error"], told["lost"]
-        self._written = Place(told["segment"], told["size"], told["rows"])
-        for number in [one for one in self._sizes if one < told["segment"]]:
+        self._reported_at = time.monotonic()
+        self._error, self._lost = message["error"], message["lost"]
+        self._written = Place(message["segment"], message["size"], message["rows"])
+        for number in [one for one in self._sizes if one < message["segment"]]:
             del self._sizes[number]
 
 
@@ -325,7 +326,7 @@ async def _end(process: asyncio.subprocess.Process, seconds: float) -> None:
         await process.wait()
 
 
-class JoinedTruths:
+class TruthJoiner:
     """Takes what came true of rows that were answered.
 
     Args:
@@ -337,7 +338,7 @@ class JoinedTruths:
         self._log = log
         self._models = models
 
-    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> Taken:
+    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> IngestResult:
         """Take the truth of rows: each with its ``key`` and the targets that are known.
 
         Raises:
@@ -349,7 +350,7 @@ class JoinedTruths:
         read = [read_truth(row, targets, number) for number, row in enumerate(rows)]
         joined = await self._log.join_truth(use_case, read)
         LOGGER.info("%s: truth of %d rows by %s: %s", use_case, len(rows), actor, joined)
-        return Taken(joined.new, joined.changed, joined.same, joined.unknown)
+        return IngestResult(joined.new, joined.changed, joined.same, joined.unknown)
 
 
 def read_truth(row: Row, targets: Mapping[str, Target], number: int = 0) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ratchet.compiled.series import SeriesAnswerer
 from ratchet.errors import ConfigError, DatabaseError
 from ratchet.monitoring.measurements import Measurement, Measurements, Written
 from ratchet.params import UseCase
-from ratchet.serving.models import Models, Serving, Taken, UnavailableError
+from ratchet.serving.models import IngestResult, Models, Serving, UnavailableError
 from ratchet.serving.worker import SlowAnswerer
 
 LOGGER = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class StoredMeasurements:
         self._seen: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._turn = threading.Lock()
 
-    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> Taken:
+    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> IngestResult:
         """Take measurements of steps that are over; the same ones again change nothing.
 
         Raises:
@@ -69,7 +69,7 @@ class StoredMeasurements:
             raise UnavailableError(
                 "the database takes no measurements at present; hand them in again later"
             ) from error
-        return Taken(written.new, written.changed, written.same)
+        return IngestResult(written.new, written.changed, written.same)
 
     def _take(self, serving: Serving, rows: Sequence[Row], actor: str | None) -> Written:
         measured = measurements_of(rows, serving.use_case)

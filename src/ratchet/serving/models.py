@@ -87,7 +87,7 @@ class Models(Protocol):
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnswerBatch:
     """Rows that one version has answered for one request.
 
     Attributes:
@@ -140,7 +140,7 @@ class AnswerLog(Protocol):
         """Answers that are not in the database yet."""
         ...
 
-    def write(self, answered: Answered, arm: str = CHAMPION) -> None:
+    def write(self, answered: AnswerBatch, arm: str = CHAMPION) -> None:
         """Take the answers of a request before they are sent.
 
         Args:
@@ -166,7 +166,7 @@ class AnswerLog(Protocol):
 
 
 @dataclass(frozen=True)
-class Taken:
+class IngestResult:
     """What became of rows that were handed in.
 
     Attributes:
@@ -185,7 +185,7 @@ class Taken:
 class Measurements(Protocol):
     """Durable store of what was measured, which forecasts, monitoring and training read."""
 
-    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> Taken:
+    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> IngestResult:
         """Take measurements of steps that are over; the same ones again change nothing.
 
         Raises:
@@ -198,7 +198,7 @@ class Measurements(Protocol):
 class Truths(Protocol):
     """Joins what came true to what was answered."""
 
-    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> Taken:
+    async def take(self, use_case: str, rows: Sequence[Row], actor: str | None) -> IngestResult:
         """Take the truth of rows: each with its ``key`` and the targets that are known.
 
         Raises:

@@ -24,7 +24,7 @@ from ratchet.release.ledger_table import TABLE as LEDGER
 
 DAYS_OF_ANSWERS, DAYS_OF_TRUTH = 7, 30
 DECISIONS = 12
-_KEPT_SECONDS = 5.0
+_CACHE_SECONDS = 5.0
 _DRIFTED = 6
 _RUN = re.compile("[0-9a-f]{32}")
 
@@ -75,7 +75,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitoringReport:
     """What the monitoring found last in a use case.
 
     Attributes:
@@ -98,7 +98,7 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Found:
+class OverviewData:
     """All of it.
 
     Attributes:
@@ -111,7 +111,7 @@ class Found:
 
     classes: list[Classes] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
-    watched: list[Watched] = field(default_factory=list)
+    watched: list[MonitoringReport] = field(default_factory=list)
     decisions: list[dict[str, Any]] = field(default_factory=list)
     trouble: str | None = None
 
@@ -128,38 +128,40 @@ class Overview:
     def __init__(self, url: str, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = connect(url, SERVICE_LOCK_SECONDS)
         self._folder, self._clock = folder, clock
-        self._known: tuple[float, Found] | None = None
+        self._cached: tuple[float, OverviewData] | None = None
 
-    def read(self, use_cases: Sequence[str]) -> Found:
+    def read(self, use_cases: Sequence[str]) -> OverviewData:
         """What is known by now; it may take as long as the database does."""
         now = self._clock()
-        if self._known is None or now - self._known[0] > _KEPT_SECONDS:
-            self._known = (now, self._read(use_cases))
-        return self._known[1]
+        if self._cached is None or now - self._cached[0] > _CACHE_SECONDS:
+            self._cached = (now, self._read(use_cases))
+        return self._cached[1]
 
-    def _read(self, use_cases: Sequence[str]) -> Found:
+    def _read(self, use_cases: Sequence[str]) -> OverviewData:
         watched = [found for name in use_cases if (found := self._watched(name))]
         try:
             with self._engine.connect() as connection:
                 tables = sa.inspect(connection).get_table_names()
                 answered = P.name in tables
-                return Found(
+                return OverviewData(
                     classes=_classes(connection) if answered else [],
                     scores=_scores(connection) if answered else [],
                     watched=watched,
                     decisions=_decisions(connection) if LEDGER.name in tables else [],
                 )
         except Exception as error:  # the page shows what else there is
-            return Found(watched=watched, trouble=f"the database does not answer: {_kind(error)}")
+            return OverviewData(
+                watched=watched, trouble=f"the database does not answer: {_kind(error)}"
+            )
 
-    def _watched(self, use_case: str) -> Watched | None:
+    def _watched(self, use_case: str) -> MonitoringReport | None:
         """What the monitoring wrote; ``None`` where it wrote nothing that can be read."""
         path = self._folder / use_case / "watch.json"
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             content = json.loads(path.read_text(encoding="utf-8"))
             report = content.get("drift")
             looks = [*report["columns"].values(), report["joint"]] if report else []
-            return Watched(
+            return MonitoringReport(
                 use_case,
                 datetime.fromtimestamp(path.stat().st_mtime, UTC),
                 str(content["action"]),

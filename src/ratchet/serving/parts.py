@@ -15,7 +15,7 @@ from ratchet.serving.app import create_app
 from ratchet.serving.handover import Source
 from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.jobs.store import JobStore
-from ratchet.serving.log import JoinedTruths, JournaledLog
+from ratchet.serving.log import JournaledLog, TruthJoiner
 from ratchet.serving.measurements import StoredMeasurements
 from ratchet.serving.opening import VersionOpener
 from ratchet.serving.overview import Overview
@@ -48,7 +48,7 @@ def application(settings: Settings, worker: int = 0) -> FastAPI:
         models,
         log=log,
         measurements=measurements,
-        truths=JoinedTruths(log, models),
+        truths=TruthJoiner(log, models),
         runner=Runner(settings, JobStore(url)),
         overview=Overview(url, settings.model_output),
         worker=worker,

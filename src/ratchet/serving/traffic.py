@@ -18,7 +18,7 @@ from ratchet.serving.metrics import Metrics
 SECONDS = 10.0
 """Time between two looks."""
 
-_KEPT = 361  # looks of an hour
+_RETAINED = 361  # looks of an hour
 _PREDICT = "/predict"
 _HEALTH = "/health"
 
@@ -73,7 +73,7 @@ class Traffic:
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
         self._metrics, self._clock = metrics, clock
-        self._samples: deque[Sample] = deque(maxlen=_KEPT)
+        self._samples: deque[Sample] = deque(maxlen=_RETAINED)
         self.sample()
 
     async def watch(self) -> None:
@@ -141,12 +141,12 @@ def quantile(counts: Mapping[float, float], share: float) -> float | None:
     total = counts[ends[-1]] if ends else 0.0
     if total <= 0:
         return None
-    wanted, low, known = share * total, 0.0, 0.0
+    wanted, low, below = share * total, 0.0, 0.0
     for end in ends:
         if counts[end] >= wanted:
             if math.isinf(end):
                 return low * 1e3
-            inside = counts[end] - known
-            return (low + (end - low) * ((wanted - known) / inside if inside else 0.0)) * 1e3
-        low, known = end, counts[end]
+            inside = counts[end] - below
+            return (low + (end - low) * ((wanted - below) / inside if inside else 0.0)) * 1e3
+        low, below = end, counts[end]
     return low * 1e3

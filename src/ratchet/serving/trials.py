@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from ratchet.compiled.answers import Answer, RequestError, Row
 from ratchet.monitoring.log_table import SHADOW
-from ratchet.serving.models import Answered, AnswerLog, QueueFullError, Serving
+from ratchet.serving.models import AnswerBatch, AnswerLog, QueueFullError, Serving
 
 LOGGER = logging.getLogger(__name__)
 
@@ -128,14 +128,14 @@ class Shadow:
                 await asyncio.sleep(_PAUSE_SECONDS)
             started = time.perf_counter()
             try:
-                found = task.challenger.answerer.answer(task.rows[first : first + _AT_ONCE])
-                answers += await found if inspect.isawaitable(found) else found
+                result = task.challenger.answerer.answer(task.rows[first : first + _AT_ONCE])
+                answers += await result if inspect.isawaitable(result) else result
             except RequestError as error:
                 raise ValueError(f"it cannot answer what the champion can: {error}") from error
             spent += (time.perf_counter() - started) * 1e3
             await asyncio.sleep(0)
         now = datetime.now(UTC)
         self._log.write(
-            Answered(task.challenger, task.rows, answers, task.request, now, spent, task.actor),
+            AnswerBatch(task.challenger, task.rows, answers, task.request, now, spent, task.actor),
             SHADOW,
         )

@@ -1,6 +1,6 @@
-"""What is known of trials: asked of ``kedro ratchet trial``, when somebody looks, now and then.
+"""How trials stand, by ``kedro ratchet trial``, which is run now and then when somebody looks.
 
-The comparison takes pandas, and so a process of its own; the page shows what it said last.
+The comparison takes pandas, and so a process of its own; the page shows its last output.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class TrialVerdict:
 
     Attributes:
         at: when, in seconds since 1970.
-        found: the figures, as ``Trial.to_json`` gives them; ``None`` where there are none.
+        figures: as ``Trial.to_json`` gives them; ``None`` where there are none.
         why: why there are none.
     """
 
     at: float
-    found: dict[str, Any] | None
+    figures: dict[str, Any] | None
     why: str = ""
 
 
@@ -56,19 +56,19 @@ class TrialVerdicts:
         self, settings: Settings, run: Run | None = None, clock: Callable[[], float] = time.time
     ) -> None:
         self._settings, self._clock = settings, clock
-        self._run = run or self._ask
-        self._known: dict[tuple[str, str, str], TrialVerdict] = {}
+        self._run = run or self._call_command
+        self._cached: dict[tuple[str, str, str], TrialVerdict] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()
 
     def look(self, use_case: str, champion: str, challenger: str) -> TrialVerdict | None:
         """What is known of a trial by now; what is old, or not known yet, is asked for."""
         key = (use_case, champion, challenger)
-        known = self._known.get(key)
-        is_new = known is not None and self._clock() - known.at < EVERY
+        cached = self._cached.get(key)
+        is_new = cached is not None and self._clock() - cached.at < EVERY
         if not is_new and use_case not in self._tasks:
-            self._tasks[use_case] = asyncio.create_task(self._learn(key))
-        return known
+            self._tasks[use_case] = asyncio.create_task(self._refresh(key))
+        return cached
 
     async def stop(self) -> None:
         """Ask no more."""
@@ -77,29 +77,29 @@ class TrialVerdicts:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def _learn(self, key: tuple[str, str, str]) -> None:
+    async def _refresh(self, key: tuple[str, str, str]) -> None:
         use_case, *versions = key
         try:
             async with self._turn:
-                code, said, errors = await self._run(use_case)
-            self._known[key] = self._read(code, said, errors, versions)
+                code, output, errors = await self._run(use_case)
+            self._cached[key] = self._read(code, output, errors, versions)
         finally:
             self._tasks.pop(use_case, None)
 
-    def _read(self, code: int, said: str, errors: str, versions: list[str]) -> TrialVerdict:
+    def _read(self, code: int, output: str, errors: str, versions: list[str]) -> TrialVerdict:
         now = self._clock()
         if code:
             lines = errors.strip().splitlines()
             why = lines[-1].removeprefix("Error: ") if lines else "it could not be asked for"
             return TrialVerdict(now, None, why[:300])
         try:
-            found = json.loads(said)
-            is_of_these = list(map(str, found["versions"])) == versions
+            trial = json.loads(output)
+            is_of_these = list(map(str, trial["versions"])) == versions
         except (ValueError, KeyError, TypeError):
             return TrialVerdict(now, None, "it cannot be read")
-        return TrialVerdict(now, found if is_of_these else None, "" if is_of_these else "too early")
+        return TrialVerdict(now, trial if is_of_these else None, "" if is_of_these else "too early")
 
-    async def _ask(self, use_case: str) -> tuple[int, str, str]:
+    async def _call_command(self, use_case: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "kedro", "ratchet", "trial", "-u", use_case, "--json"]
         command += ["--env", self._settings.env] if self._settings.env else []
         environ = {key: v for key, v in os.environ.items() if key not in (SETTINGS, WORKER)}
@@ -114,11 +114,11 @@ class TrialVerdicts:
         )
         try:
             async with asyncio.timeout(_LONGEST):
-                said, errors = await child.communicate()
+                output, errors = await child.communicate()
         except TimeoutError:
             return 1, "", f"no answer within {_LONGEST:.0f} s"
         finally:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
-        return child.returncode or 0, said.decode(), errors.decode()
+        return child.returncode or 0, output.decode(), errors.decode()

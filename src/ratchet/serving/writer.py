@@ -68,7 +68,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinResult:
     """What became of the truth of rows.
 
     Attributes:
@@ -102,12 +102,12 @@ class Writer:
         """How far the journal of an owner is written."""
         return self._places.get(owner, Place())
 
-    def write_all(self, owner: str, told: Callable[[], None] = lambda: None) -> None:
+    def write_all(self, owner: str, on_batch: Callable[[], None] = lambda: None) -> None:
         """Write what there is of a journal, batch by batch, and remove what is done with.
 
         Args:
             owner: whose.
-            told: called after each batch.
+            on_batch: called after each batch.
 
         Raises:
             UserError: the database cannot be reached or changed, or is locked.
@@ -118,7 +118,7 @@ class Writer:
                 self._places[owner] = Place(number)
             while batch := self._batch(owner):
                 self._write(owner, batch)
-                told()
+                on_batch()
             if number != numbers[-1]:  # complete, since another one was begun
                 journal.segment_of(self.folder, owner, number).unlink(missing_ok=True)
 
@@ -141,7 +141,9 @@ class Writer:
                     count += 1
         return count
 
-    def join_truth(self, use_case: str, rows: Sequence[Mapping[str, Any]], at: datetime) -> Joined:
+    def join_truth(
+        self, use_case: str, rows: Sequence[Mapping[str, Any]], at: datetime
+    ) -> JoinResult:
         """Write down what came true beside the answers.
 
         Args:
@@ -152,23 +154,23 @@ class Writer:
         Raises:
             UserError: see ``write_all``.
         """
-        found: dict[str, set[str]] = {"new": set(), "changed": set(), "same": set()}
+        by_state: dict[str, set[str]] = {"new": set(), "changed": set(), "same": set()}
         for target, truths in truths_of(rows).items():
             for state, keys in self._states(use_case, target, truths).items():
-                found[state] |= keys
+                by_state[state] |= keys
             self.table.join_truth(use_case, target, truths, as_naive_utc(at))
-        new = found["new"]
-        changed = found["changed"] - new
-        same = found["same"] - new - changed
+        new = by_state["new"]
+        changed = by_state["changed"] - new
+        same = by_state["same"] - new - changed
         keys = {clean(row["key"]) for row in rows}
         unknown = keys - new - changed - same
-        return Joined(len(new), len(changed), len(same), len(unknown))
+        return JoinResult(len(new), len(changed), len(same), len(unknown))
 
     def _states(self, use_case: str, target: str, truths: Sequence[Truth]) -> dict[str, set[str]]:
         """Keys of rows that were answered, by what the truth is to their answers."""
         given = {one.row_key: (one.value, one.label) for one in truths}
         keys, table = list(given), PREDICTIONS.c
-        found: dict[str, set[str]] = {"new": set(), "changed": set(), "same": set()}
+        by_state: dict[str, set[str]] = {"new": set(), "changed": set(), "same": set()}
         with self.table.begin() as connection:
             for start in range(0, len(keys), _KEYS_AT_ONCE):
                 wanted = sa.select(table.row_key, table.truth_value, table.truth_label).where(
@@ -177,8 +179,8 @@ class Writer:
                 )
                 for key, *known in connection.execute(wanted.distinct()):
                     is_new, is_same = known == [None, None], tuple(known) == given[key]
-                    found["new" if is_new else "same" if is_same else "changed"].add(key)
-        return found
+                    by_state["new" if is_new else "same" if is_same else "changed"].add(key)
+        return by_state
 
     def _batch(self, owner: str) -> list[Line]:
         place = self.place(owner)
@@ -236,14 +238,14 @@ class _Service:
         is_open = True
         while is_open:
             self._try(self._write)
-            self._tell()
+            self._report()
             is_open = self._listen()
         end = time.monotonic() + LAST_TRY
         while not self._try(self._write_last) and time.monotonic() < end:
             time.sleep(PAUSE)
 
     def _write(self) -> None:
-        self._writer.write_all(self._owner, self._tell)
+        self._writer.write_all(self._owner, self._report)
         if time.monotonic() - self._adopted_at >= ADOPT_EVERY:
             self._writer.adopt()
             self._adopted_at = time.monotonic()
@@ -287,7 +289,7 @@ class _Service:
         else:
             _say({"id": question["id"], "joined": asdict(joined)})
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         place = self._writer.place(self._owner)
         _say(asdict(Report(**asdict(place), error=self._error, lost=self._writer.lost)))
 

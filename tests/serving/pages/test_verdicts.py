@@ -48,7 +48,7 @@ def test_it_is_asked_once_and_remembered():
     first, then = look_twice(asked)
 
     assert first is None
-    assert then.found == FOUND
+    assert then.figures == FOUND
     assert asked.use_cases == ["films"]
 
 
@@ -65,7 +65,7 @@ def test_it_is_asked_once_and_remembered():
 def test_why_there_is_none_is_told(answer, why):
     _, then = look_twice(Asked(answer))
 
-    assert then.found is None
+    assert then.figures is None
     assert then.why.startswith(why)
 
 
@@ -83,13 +83,13 @@ def test_an_old_one_is_asked_for_anew_and_shown_meanwhile():
 
     old, new = asyncio.run(run())
 
-    assert (old.found["verdict"], new.found["verdict"]) == ("better", "worse")
+    assert (old.figures["verdict"], new.figures["verdict"]) == ("better", "worse")
 
 
 def test_the_command_is_asked_in_the_project(tmp_path):
     settings = Settings(project=tmp_path, env="test", split={"films": 0.25})
 
-    code, said, errors = asyncio.run(TrialVerdicts(settings)._ask("films"))
+    code, said, errors = asyncio.run(TrialVerdicts(settings)._call_command("films"))
 
     assert code != 0  # no project is here
     assert "No such command 'ratchet'" in errors

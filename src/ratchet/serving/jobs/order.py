@@ -100,7 +100,7 @@ class TrainRequest(BaseModel):
 
     @field_validator("model_ids")
     @classmethod
-    def _known(cls, ids: list[int] | None) -> list[int] | None:
+    def _check_ids(cls, ids: list[int] | None) -> list[int] | None:
         if ids is None:
             return None
         if unknown := [number for number in ids if number not in architectures()]:
@@ -112,8 +112,8 @@ class TrainRequest(BaseModel):
     @property
     def chosen(self) -> list[Architecture]:
         """The networks that are tried."""
-        known = architectures()
-        return [known[number] for number in self.model_ids or known]
+        table = architectures()
+        return [table[number] for number in self.model_ids or table]
 
     @property
     def trials(self) -> int:

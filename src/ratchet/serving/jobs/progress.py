@@ -87,15 +87,15 @@ def read(folder: Path, after: int = 0) -> list[Event]:
             content = file.read(_CHUNK)
     except FileNotFoundError:
         return []
-    found, position = list[Event](), start
+    events, position = list[Event](), start
     for line in content.split(b"\n")[:-1]:
         position += len(line) + 1
         try:
             values = json.loads(line)
-            found.append(Event(position, str(values["event"]), line.decode(), values))
+            events.append(Event(position, str(values["event"]), line.decode(), values))
         except (ValueError, KeyError, TypeError):
             continue  # of a full disk: half a line
-    return found
+    return events
 
 
 def _line_start(file: Any, position: int) -> int:
@@ -109,10 +109,10 @@ def _line_start(file: Any, position: int) -> int:
 
 def read_all(folder: Path, after: int = 0) -> list[Event]:
     """All events after a position, see ``read``."""
-    found = list[Event]()
-    while part := read(folder, found[-1].position if found else after):
-        found += part
-    return found
+    events = list[Event]()
+    while part := read(folder, events[-1].position if events else after):
+        events += part
+    return events
 
 
 def summary(folder: Path) -> dict[str, Any]:

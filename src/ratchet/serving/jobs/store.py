@@ -124,20 +124,20 @@ class JobStore:
             with self._begin() as connection:
                 connection.execute(sa.insert(JOBS).values(values))
         except sa.exc.IntegrityError:
-            known = self._by_key(actor or "", idempotency_key)
-            if known is None:
+            existing = self._by_key(actor or "", idempotency_key)
+            if existing is None:
                 raise
-            if json.dumps(known.request, sort_keys=True) != text:
+            if json.dumps(existing.request, sort_keys=True) != text:
                 raise ReusedKeyError(
                     "Idempotency-Key: this key came with another body before"
                 ) from None
-            return known, False
-        return self._known(name), True
+            return existing, False
+        return self._existing(name), True
 
     def get(self, name: str) -> JobRow | None:
         """A job, if there is such."""
-        found = self._select(JOBS.c.id == name)
-        return found[0] if found else None
+        rows = self._select(JOBS.c.id == name)
+        return rows[0] if rows else None
 
     def newest(self, most: int = 50) -> list[JobRow]:
         """The newest jobs, the newest first."""
@@ -209,21 +209,21 @@ class JobStore:
         with self._begin() as connection:
             return bool(connection.execute(change.values(**values)).rowcount)
 
-    def _known(self, name: str) -> JobRow:
-        found = self.get(name)
-        assert found is not None
-        return found
+    def _existing(self, name: str) -> JobRow:
+        rows = self.get(name)
+        assert rows is not None
+        return rows
 
     def _by_key(self, actor: str, key: str | None) -> JobRow | None:
-        found = self._select(sa.and_(JOBS.c.actor == actor, JOBS.c.idempotency_key == key))
-        return found[0] if found else None
+        rows = self._select(sa.and_(JOBS.c.actor == actor, JOBS.c.idempotency_key == key))
+        return rows[0] if rows else None
 
     def _select(self, condition: Any, most: int = 1000) -> list[JobRow]:
         names = JobRow.__dataclass_fields__
         columns = [JOBS.c[name] for name in names]
         query = sa.select(*columns).where(condition).order_by(JOBS.c.seq.desc()).limit(most)
         with self._begin() as connection:
-            return [_row(dict(found)) for found in connection.execute(query).mappings()]
+            return [_row(dict(rows)) for rows in connection.execute(query).mappings()]
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
@@ -239,8 +239,8 @@ class JobStore:
             raise DatabaseError(f"the jobs cannot be read or written: {error.orig}") from error
 
 
-def _row(found: Mapping[str, Any]) -> JobRow:
-    values = dict(found)
+def _row(rows: Mapping[str, Any]) -> JobRow:
+    values = dict(rows)
     values["request"] = json.loads(values["request"])
     values["result"] = json.loads(values["result"]) if values["result"] else None
     values["actor"] = values["actor"] or None

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from ratchet.serving.answering import json_response
 from ratchet.serving.bodies import read_json
 from ratchet.serving.errors import Problem, of_validation
-from ratchet.serving.jobs.asking import (
+from ratchet.serving.jobs.operations import (
     add_job,
     cancel_job,
     find_job,

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ratchet.serving.answering import Service, service_of
 from ratchet.serving.calls import call_of
 from ratchet.serving.charts import line_chart, top_of
-from ratchet.serving.overview import DAYS_OF_ANSWERS, DAYS_OF_TRUTH, Found, Overview
+from ratchet.serving.overview import DAYS_OF_ANSWERS, DAYS_OF_TRUTH, Overview, OverviewData
 from ratchet.serving.pages import page
 from ratchet.serving.routes.health import state_of
 from ratchet.serving.routes.home import use_case_json
@@ -42,7 +42,7 @@ async def live(request: Request) -> Response:
 async def _content(request: Request) -> dict[str, Any]:
     service, overview = service_of(request), overview_of(request)
     call, names = call_of(request), list(service.models.use_cases())
-    found = await asyncio.to_thread(overview.read, names) if overview else Found()
+    found = await asyncio.to_thread(overview.read, names) if overview else OverviewData()
     traffic: Traffic = request.app.state.traffic
     points = traffic.points()
     rates, failed = [one.rate for one in points], [one.failed for one in points]

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ratchet.serving.errors import Problem, of_validation
 from ratchet.serving.forms import first, read_form
-from ratchet.serving.jobs.asking import (
+from ratchet.serving.jobs.operations import (
     add_job,
     cancel_job,
     find_job,

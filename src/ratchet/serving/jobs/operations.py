@@ -1,4 +1,4 @@
-"""What routes and pages ask of the jobs: start one, look at it, follow it, end it."""
+"""What routes and pages do with jobs: start one, look at it, follow it, end it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def runner_of(request: Request) -> Runner:
     """
     runner: Runner | None = request.app.state.service.jobs
     if runner is None:
-        raise Problem(503, "nothing-serves", "this service was started without a place for jobs")
+        raise Problem(503, "nothing-serves", "this service was started without jobs")
     return runner
 
 
@@ -41,10 +41,10 @@ async def find_job(request: Request, job: str) -> JobRow:
     Raises:
         Problem: there is no such job.
     """
-    found = await asyncio.to_thread(runner_of(request).store.get, job)
-    if found is None:
+    existing = await asyncio.to_thread(runner_of(request).store.get, job)
+    if existing is None:
         raise Problem(404, "unknown-job", f"there is no job '{job[:60]}'; GET /jobs lists them")
-    return found
+    return existing
 
 
 async def add_job(request: Request, wanted: TrainRequest, key: str | None) -> tuple[JobRow, bool]:
@@ -95,8 +95,8 @@ def check_request(service: Service, wanted: TrainRequest) -> None:
 
 
 def _field(name: str, message: str) -> Problem:
-    found = [FieldProblem(field=name, message=message)]
-    return Problem(422, "invalid-rows", f"{name}: {message}", errors=found)
+    existing = [FieldProblem(field=name, message=message)]
+    return Problem(422, "invalid-rows", f"{name}: {message}", errors=existing)
 
 
 async def cancel_job(request: Request, job: str) -> JobRow:
