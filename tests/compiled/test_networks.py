@@ -14,7 +14,8 @@ from numpy.testing import assert_allclose
 from sklearn.frozen import FrozenEstimator
 
 from ratchet.compiled.estimators import NotCompilable, compile_estimator
-from ratchet.compiled.networks import ACTIVATIONS, compile_network
+from ratchet.compiled.network_compiler import compile_network
+from ratchet.compiled.networks import ACTIVATIONS
 from ratchet.compiled.store import dumps, loads
 from ratchet.learning.classical import build
 from ratchet.learning.conformal import ConformalRegressor

@@ -373,7 +373,7 @@ def _boosted_trees(model: Any, learner: Any, to_start: Callable[[Array], Array])
 
 
 def _recurrent(model: Any, names: Names) -> Compiled:
-    from ratchet.compiled.networks import compile_network
+    from ratchet.compiled.network_compiler import compile_network
 
     return Compiled(compile_network(model))
 

@@ -1,24 +1,25 @@
 """Recurrent networks as forward passes of NumPy, in single precision as Keras computes them.
 
-The Keras model is translated layer by layer, whichever architecture it is: a layer that has no line
-in ``_LAYERS`` makes it ``NotCompilable``. What serves needs no TensorFlow.
+``network_compiler`` makes them of Keras models. What serves needs no TensorFlow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from ratchet.compiled.models import Array
-from ratchet.compiled.store import NotCompilable, program, require
+from ratchet.compiled.store import program
 
 Function = Callable[[Array], Array]
+_Into = Callable[[Array, Array], object]
 
 _AT_ONCE = 512  # windows in one pass: bounds the memory
-_HALF = np.float32(0.5)
+HALF = np.float32(0.5)
+"""What arguments of sigmoids are multiplied by; see ``Gru``."""
 
 
 class Layer(Protocol):
@@ -100,7 +101,7 @@ class Network:
 
 
 def _sigmoid(x: Array) -> Array:
-    half = x * _HALF
+    half = x * HALF
     _halved_sigmoid(half, half)
     return half
 
@@ -158,17 +159,17 @@ ACTIVATIONS: dict[str, Function] = {
 # -------------------------------------------------------------------------------- recurrent layers
 
 
-@program
 @dataclass(frozen=True)
-class Gru:
-    """Gates in the order update, reset, candidate; reset after the product (Cho et al. 2014).
+class _Recurrent:
+    """What recurrent layers have in common.
 
-    Sigmoids are hyperbolic tangents of half their argument: those halves are in the weights.
+    Gates come first in the weights and the candidate last. Sigmoids are hyperbolic tangents of half
+    their argument: those halves are in the weights.
 
     Attributes:
-        kernel: shape (channels, 3 x units).
-        bias: what is added to the projected input, shape (3 x units,).
-        recurrent: shape (units + 1, 3 x units); its last row is added to the projected state.
+        kernel: shape (channels, parts x units).
+        bias: what is added to the projected input, shape (parts x units,).
+        recurrent: shape (units + 1, parts x units); its last row is added to the projected state.
         activation: name of the activation.
         gates: name of that of the gates.
         every_step: whether all outputs are wanted, not only the last.
@@ -186,16 +187,45 @@ class Gru:
     def __call__(self, *inputs: Array) -> Array:
         """Read a sequence (n, steps, channels)."""
         [x] = inputs
-        n, units, two = len(x), len(self.recurrent) - 1, 2 * (len(self.recurrent) - 1)
         projected = _by_step(x, self.kernel, self.bias, self.backwards)
+        states = _states(len(x), self._units, len(projected) if self.every_step else 1)
+        self._run(projected, states, _states(len(x), self._units, 1)[0])
+        outputs = states[:, :, :-1]
+        return outputs.transpose(1, 0, 2) if self.every_step else outputs[0]
+
+    def _run(self, projected: Array, states: Array, before: Array) -> None:
+        """Write states.
+
+        Args:
+            projected: inputs, shape (steps, n, parts x units).
+            states: where the state of each step goes, or that of the last one alone.
+            before: the state before the first step.
+        """
+        raise NotImplementedError
+
+    @property
+    def _units(self) -> int:
+        return len(self.recurrent) - 1
+
+    @property
+    def _functions(self) -> tuple[_Into, _Into]:
+        """What opens the gates, and the activation."""
+        return _into(self.gates, halved=True), _into(self.activation)
+
+
+@program
+@dataclass(frozen=True)
+class Gru(_Recurrent):
+    """Gates in the order update, reset, candidate; reset after the product (Cho et al. 2014)."""
+
+    def _run(self, projected: Array, states: Array, before: Array) -> None:
+        units, two = self._units, 2 * self._units
         to_gates = np.ascontiguousarray(projected[:, :, :two])
         to_candidate = np.ascontiguousarray(projected[:, :, two:])
-        states = _states(n, units, len(projected) if self.every_step else 1)
-        before = _states(n, units, 1)[0]
-        sums = np.empty((n, 3 * units), np.float32)
+        sums = np.empty((len(before), 3 * units), np.float32)
         gates, inner = sums[:, :two], sums[:, two:]
         update, reset = sums[:, :units], sums[:, units:two]
-        open_gates, activate = _into(self.gates, halved=True), _into(self.activation)
+        open_gates, activate = self._functions
         for t, (gate, candidate) in enumerate(zip(to_gates, to_candidate, strict=True)):
             state = states[t if self.every_step else 0]
             np.matmul(before, self.recurrent, sums)
@@ -210,42 +240,18 @@ class Gru:
             np.multiply(after, update, after)
             np.add(after, candidate, after)
             before = state
-        return _outputs(states, self.every_step)
 
 
 @program
 @dataclass(frozen=True)
-class Lstm:
+class Lstm(_Recurrent):
     """Gates in the order input, forget, output, candidate (Hochreiter and Schmidhuber 1997).
 
-    Keras has the last two the other way round. Sigmoids are hyperbolic tangents of half their
-    argument: those halves are in the weights.
-
-    Attributes:
-        kernel: shape (channels, 4 x units).
-        bias: shape (4 x units,).
-        recurrent: shape (units + 1, 4 x units); its last row is 0.
-        activation: name of the activation.
-        gates: name of that of the gates.
-        every_step: whether all outputs are wanted, not only the last.
-        backwards: whether the last step is read first.
+    Keras has the last two the other way round. The last row of ``recurrent`` is 0.
     """
 
-    kernel: Array
-    bias: Array
-    recurrent: Array
-    activation: str
-    gates: str
-    every_step: bool
-    backwards: bool
-
-    def __call__(self, *inputs: Array) -> Array:
-        """Read a sequence (n, steps, channels)."""
-        [x] = inputs
-        n, units = len(x), len(self.recurrent) - 1
-        projected = _by_step(x, self.kernel, self.bias, self.backwards)
-        states = _states(n, units, len(projected) if self.every_step else 1)
-        before = _states(n, units, 1)[0]
+    def _run(self, projected: Array, states: Array, before: Array) -> None:
+        n, units = len(before), self._units
         # Side by side: gates, candidate, memory.
         work = np.zeros((n, 5 * units), np.float32)
         sums, gates, ways = work[:, : 4 * units], work[:, : 3 * units], work[:, : 2 * units]
@@ -253,7 +259,7 @@ class Lstm:
         contents, memory = work[:, 3 * units :], work[:, 4 * units :]
         kept, squashed = (np.empty((n, width), np.float32) for width in (2 * units, units))
         entered, remembered = kept[:, :units], kept[:, units:]
-        open_gates, activate = _into(self.gates, halved=True), _into(self.activation)
+        open_gates, activate = self._functions
         for t, step in enumerate(projected):
             state = states[t if self.every_step else 0]
             np.matmul(before, self.recurrent, sums)
@@ -265,7 +271,6 @@ class Lstm:
             activate(memory, squashed)
             np.multiply(squashed, leave, state[:, :units])
             before = state
-        return _outputs(states, self.every_step)
 
 
 def _by_step(x: Array, kernel: Array, bias: Array, backwards: bool) -> Array:
@@ -286,12 +291,7 @@ def _states(n: int, units: int, steps: int) -> Array:
     return states
 
 
-def _outputs(states: Array, every_step: bool) -> Array:
-    outputs = states[:, :, :-1]
-    return outputs.transpose(1, 0, 2) if every_step else outputs[0]
-
-
-def _into(name: str, *, halved: bool = False) -> Callable[[Array, Array], object]:
+def _into(name: str, *, halved: bool = False) -> _Into:
     """An activation as a function of its argument and of where its values go.
 
     Args:
@@ -308,8 +308,8 @@ def _into(name: str, *, halved: bool = False) -> Callable[[Array, Array], object
 
 def _halved_sigmoid(x: Array, out: Array) -> None:
     np.tanh(x, out)
-    np.multiply(out, _HALF, out)
-    np.add(out, _HALF, out)
+    np.multiply(out, HALF, out)
+    np.add(out, HALF, out)
 
 
 @program
@@ -564,176 +564,3 @@ SIMPLE: dict[str, Callable[[Sequence[Array]], Array]] = {
     "Subtract": lambda inputs: inputs[0] - inputs[1],
 }
 """Name of a layer in Keras -> what it does with its inputs."""
-
-
-# --------------------------------------------------------------------------------------- compiling
-
-
-def compile_network(model: Any) -> Network:
-    """Compile a fitted ``RecurrentRegressor``; builds its Keras model, and so loads TensorFlow.
-
-    Raises:
-        NotCompilable: a layer, or a setting of one, has no compiled form.
-    """
-    scaler = model.scaler_
-    return Network(
-        steps=tuple(_steps(model.keras_model())),
-        lookback=scaler.lookback,
-        low=np.asarray(scaler.low, np.float64),
-        span=np.asarray(scaler.span, np.float64),
-        target_low=float(scaler.target_low),
-        target_span=float(scaler.target_span),
-        one=model.horizon == 1,
-    )
-
-
-def _steps(model: Any) -> list[Step]:
-    """Layers of a functional Keras model, each after those that it needs."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise NotCompilable("a network has several inputs or outputs")
-    [windows], [forecast] = model.inputs, model.outputs
-    numbers = {id(windows): 0}
-    steps: list[Step] = []
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if node.is_input:
-                continue
-            inputs = tuple(numbers[id(tensor)] for tensor in node.input_tensors)
-            steps.append(Step(_layer(node.operation), inputs))
-            if len(node.outputs) != 1:
-                raise NotCompilable(f"the layer {node.operation.name} gives several outputs")
-            numbers[id(node.outputs[0])] = len(steps)
-    if numbers[id(forecast)] != len(steps):
-        raise NotCompilable("the last layer of a network is not its forecast")
-    return steps
-
-
-def _layer(layer: Any) -> Layer:
-    name = type(layer).__name__
-    if type(layer).__module__.split(".")[0] != "keras" or name not in _LAYERS | SIMPLE:
-        raise NotCompilable(f"the layer {name} has no compiled form")
-    if name == "Concatenate" and layer.axis != -1:
-        raise NotCompilable(f"the layer {name} works on axis {layer.axis}")
-    return _LAYERS[name](layer) if name in _LAYERS else Simple(name)
-
-
-def _weights(layer: Any) -> list[Array]:
-    return [np.ascontiguousarray(weight, np.float32) for weight in layer.get_weights()]
-
-
-def _activation(function: Any) -> str:
-    name = getattr(function, "__name__", str(function))
-    if name not in ACTIVATIONS:
-        raise NotCompilable(f"the activation {name} has no compiled form")
-    return name
-
-
-def _recurrent_settings(layer: Any) -> dict[str, Any]:
-    require(not (layer.return_state or layer.stateful), layer, "keeps or gives its state")
-    require(layer.use_bias, layer, "has no bias")
-    return {
-        "activation": _activation(layer.activation),
-        "gates": _activation(layer.recurrent_activation),
-        "every_step": bool(layer.return_sequences),
-        "backwards": bool(layer.go_backwards),
-    }
-
-
-def _gru(layer: Any) -> Gru:
-    require(layer.reset_after, layer, "resets before the product")
-    settings = _recurrent_settings(layer)
-    kernel, recurrent, (bias, inner) = _weights(layer)
-    two = 2 * len(recurrent)
-    beside = np.where(np.arange(len(bias)) < two, bias + inner, bias)
-    recurrent = np.vstack([recurrent, np.where(np.arange(len(bias)) < two, 0, inner)])
-    scale = _gate_scale(len(bias), two, settings["gates"])
-    return Gru(kernel * scale, beside * scale, recurrent * scale, **settings)
-
-
-def _lstm(layer: Any) -> Lstm:
-    settings = _recurrent_settings(layer)
-    kernel, recurrent, bias = _weights(layer)
-    units = len(recurrent)
-    enter, forget, candidate, leave = np.arange(4 * units).reshape(4, units)
-    order = np.concatenate([enter, forget, leave, candidate])
-    scale = _gate_scale(4 * units, 3 * units, settings["gates"])
-    recurrent = np.vstack([recurrent, np.zeros((1, 4 * units), np.float32)])
-    return Lstm(
-        kernel[:, order] * scale, bias[order] * scale, recurrent[:, order] * scale, **settings
-    )
-
-
-def _gate_scale(width: int, gates: int, function: str) -> Array:
-    """Half for the columns of the gates where they are sigmoids, and else 1."""
-    halved = (np.arange(width) < gates) & (function == "sigmoid")
-    return np.where(halved, _HALF, np.float32(1))
-
-
-def _bidirectional(layer: Any) -> Bidirectional:
-    merge = str(layer.merge_mode)
-    require(merge in ("concat", "sum", "ave", "mul"), layer, f"merges by {merge}")
-    return Bidirectional(
-        forwards=_layer(layer.forward_layer),
-        backwards=_layer(layer.backward_layer),
-        merge=merge,
-        every_step=bool(layer.return_sequences),
-    )
-
-
-def _dense(layer: Any) -> Dense:
-    require(layer.use_bias, layer, "has no bias")
-    kernel, bias = _weights(layer)
-    return Dense(kernel, bias, _activation(layer.activation))
-
-
-def _convolution(layer: Any) -> Convolution:
-    plain = layer.use_bias and layer.groups == 1 and layer.padding in ("same", "valid")
-    require(plain and layer.strides == layer.dilation_rate == (1,), layer, "is no plain one")
-    kernel, bias = _weights(layer)
-    around = len(kernel) - 1 if layer.padding == "same" else 0
-    before = around // 2
-    return Convolution(kernel, bias, before, around - before, _activation(layer.activation))
-
-
-def _normalisation(layer: Any) -> Normalisation:
-    plain = layer.center and layer.scale and not layer.rms_scaling
-    require(plain, layer, "is no plain one")
-    stretch, shift = _weights(layer)
-    require(stretch.ndim == 1, layer, "works on several axes")
-    return Normalisation(stretch, shift, float(layer.epsilon))
-
-
-def _attention(layer: Any) -> Attention:
-    require(layer.score_mode == "dot", layer, f"scores by {layer.score_mode}")
-    return Attention(float(_weights(layer)[0][0]) if layer.use_scale else 1.0)
-
-
-def _heads(layer: Any) -> Heads:
-    weights = _weights(layer)
-    require(len(weights) == 8, layer, "has other weights than kernels and biases")
-    root = np.float32(1 / np.sqrt(layer.key_dim))
-    query, query_bias, *others = weights
-    return Heads(query * root, query_bias * root, *others)
-
-
-def _pool(layer: Any) -> Pool:
-    same = layer.padding == "same" and layer.strides == layer.pool_size
-    require(same, layer, "pads or overlaps in another way")
-    return Pool(int(layer.pool_size[0]))
-
-
-_LAYERS: dict[str, Callable[[Any], Layer]] = {
-    "Attention": _attention,
-    "AveragePooling1D": _pool,
-    "Bidirectional": _bidirectional,
-    "Conv1D": _convolution,
-    "Cropping1D": lambda layer: Crop(*layer.cropping),
-    "Dense": _dense,
-    "GRU": _gru,
-    "LSTM": _lstm,
-    "LayerNormalization": _normalisation,
-    "MultiHeadAttention": _heads,
-    "TimeDistributed": lambda layer: _layer(layer.layer),
-    "ZeroPadding1D": lambda layer: Pad(*layer.padding),
-}
-"""Name of a layer in Keras -> what compiles it; ``SIMPLE`` has those without settings."""
