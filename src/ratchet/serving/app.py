@@ -41,7 +41,7 @@ from ratchet.serving.routes import (
 from ratchet.serving.security import Guard, check_exposure
 from ratchet.serving.sessions import Sessions
 from ratchet.serving.settings import Settings
-from ratchet.serving.traffic import Traffic
+from ratchet.serving.traffic import SharedCounters, Traffic
 from ratchet.serving.trials import Shadow
 from ratchet.serving.verdicts import TrialVerdicts
 
@@ -108,9 +108,9 @@ def create_app(
     )
     if log is not None:
         service.shadow = _shadow_of(service, log)
-    background = _Background(
-        service, Traffic(service.metrics), TrialVerdicts(settings), runner, worker
-    )
+    shared = SharedCounters(settings.state / "traffic", worker) if settings.workers > 1 else None
+    traffic = Traffic(service.metrics, shared=shared)
+    background = _Background(service, traffic, TrialVerdicts(settings), runner, worker)
     app = FastAPI(
         title="Ratchet",
         version=ratchet.__version__,

@@ -200,31 +200,38 @@ def _as_json(value: Any) -> str:
     return constants[value] if value is None or isinstance(value, bool) else shown(value)
 
 
+HANDLED: tuple[type[Exception], ...] = (
+    HTTPException,
+    DatabaseError,
+    RequestError,
+    RequestValidationError,
+)
+"""Errors of routes that become problems."""
+
+
 def add_handlers(app: FastAPI) -> None:
     """Let every error of a route become a problem."""
 
-    async def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return as_problem(error, request.url.path).response(request_id(request.scope))
+    async def answer(request: Request, error: Exception) -> Response:
+        return problem_of(request, error).response(request_id(request.scope))
 
-    async def row(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestError)
-        return of_row(error).response(request_id(request.scope))
+    for kind in HANDLED:
+        app.add_exception_handler(kind, answer)
 
-    async def validation(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return of_validation(error).response(request_id(request.scope))
 
-    async def database(request: Request, error: Exception) -> Response:
+def problem_of(request: Request, error: Exception) -> Problem:
+    """The problem that an error of a route is, one of ``HANDLED``."""
+    if isinstance(error, RequestError):
+        return of_row(error)
+    if isinstance(error, RequestValidationError):
+        return of_validation(error)
+    if isinstance(error, DatabaseError):
         found = request_id(request.scope)
         LOGGER.error("Request %s: the database cannot be used: %s", found, error)
         told = "the database cannot be used at present; try again later"
-        return Problem(503, "busy", told, headers={"retry-after": "5"}).response(found)
-
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(DatabaseError, database)
-    app.add_exception_handler(RequestError, row)
-    app.add_exception_handler(RequestValidationError, validation)
+        return Problem(503, "busy", told, headers={"retry-after": "5"})
+    assert isinstance(error, HTTPException)
+    return as_problem(error, request.url.path)
 
 
 def as_problem(error: HTTPException, path: str) -> Problem:

@@ -7,20 +7,22 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 import ratchet
+from ratchet.errors import DatabaseError
 from ratchet.serving.calls import call_of
-from ratchet.serving.errors import as_problem
+from ratchet.serving.errors import HANDLED, problem_of
 from ratchet.serving.security import DOCS_POLICY
 
 STATIC = "/static"
 _DAY = "public, max-age=86400"
+_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 
 
 class _Files(StaticFiles):
@@ -38,9 +40,21 @@ def mount(app: FastAPI) -> None:
     folder = Path(str(files("ratchet.serving") / "static"))
     vendored = Path(str(files("fastapi_offline") / "static"))
     app.mount(f"{STATIC}/docs", _Files(directory=vendored), name="docs-assets")
+    app.add_route(f"{STATIC}/redoc.js", _redoc_script, include_in_schema=False)
     app.mount(STATIC, _Files(directory=folder), name="static")
     for path, template in (("/docs", "docs.html.j2"), ("/redoc", "redoc.html.j2")):
         app.add_route(path, _documentation(template), include_in_schema=False)
+
+
+async def _redoc_script(_: Request) -> Response:
+    return Response(_redoc(), media_type="text/javascript", headers={"cache-control": _DAY})
+
+
+@cache
+def _redoc() -> bytes:
+    """ReDoc with an image of our own where it would load the logo of its makers from elsewhere."""
+    script = (files("fastapi_offline") / "static" / "redoc.standalone.js").read_bytes()
+    return script.replace(_LOGO, f"{STATIC}/docs/favicon.png".encode())
 
 
 def _documentation(template: str) -> Any:
@@ -54,18 +68,20 @@ def _documentation(template: str) -> Any:
 
 def show_problems(app: FastAPI) -> None:
     """Let browsers be told in a page why there is no answer, and everybody else in JSON."""
-    told = app.exception_handlers[HTTPException]
 
-    async def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
+    async def show(request: Request, error: Exception) -> Response:
+        problem = problem_of(request, error)
         if not wants_html(request):
-            return await told(request, error)  # type: ignore[misc]
-        problem = as_problem(error, request.url.path)
-        response = page(request, "problem.html.j2", problem=problem, problem_title=problem.title)
+            return problem.response(call_of(request).request_id)
+        is_away = isinstance(error, DatabaseError)
+        title = "The database cannot be used" if is_away else problem.title
+        response = page(request, "problem.html.j2", problem=problem, problem_title=title)
         response.status_code = problem.status_code
+        response.headers.update(problem.headers or {})
         return response
 
-    app.add_exception_handler(HTTPException, http)
+    for kind in HANDLED:
+        app.add_exception_handler(kind, show)
 
 
 def wants_html(request: Request) -> bool:
@@ -87,10 +103,19 @@ def page(request: Request, template: str, **content: Any) -> HTMLResponse:
             **content,
             ratchet_version=ratchet.__version__,
             path=request.url.path,
+            address=_address(request),
+            request_id=call_of(request).request_id,
             signed_in=call_of(request).actor,
             keys_needed=request.app.state.service.keys.needed,
         )
     )
+
+
+def _address(request: Request) -> str:
+    """Path and query of the page, or of the form that was sent: to go on there after signing in."""
+    is_form = request.method == "POST"
+    url = urlsplit(request.headers.get("referer", "/") if is_form else str(request.url))
+    return f"{url.path}?{url.query}" if url.query else url.path
 
 
 @cache

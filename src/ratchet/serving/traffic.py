@@ -1,19 +1,29 @@
-"""What the requests of the last hour were like, from counters that are looked at now and then."""
+"""What the requests of the last hour were like, from counters that are read every few seconds.
+
+Several workers behind one port count apart from each other. Each writes its counters to a file, and
+reads those of the others, so that the page shows the sum whichever of them draws it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import Counter, Histogram
 
 from ratchet.serving.metrics import Metrics
+
+LOGGER = logging.getLogger(__name__)
 
 SECONDS = 10.0
 """Time between two looks."""
@@ -63,16 +73,61 @@ class Point:
     slow: float | None
 
 
-class Traffic:
-    """Looks at the counters of this process, and remembers an hour.
+class SharedCounters:
+    """Counters of all workers of a service, each in a file that its worker writes.
 
     Args:
-        metrics: the counters.
-        clock: seconds.
+        folder: of the files.
+        worker: number of this process among the workers.
     """
 
-    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
-        self._metrics, self._clock = metrics, clock
+    def __init__(self, folder: Path, worker: int) -> None:
+        self._folder, self._own = folder, folder / f"{worker}.json"
+        # By process: a worker that is started anew counts from 0, and what it counted before stays.
+        self._others: dict[str, Sample] = {}
+
+    def write(self, sample: Sample) -> None:
+        """Let the other workers see the counters of this process."""
+        content = asdict(sample) | {"process": f"{self._own.stem}:{os.getpid()}"}
+        made = self._own.with_suffix(f".{os.getpid()}")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            made.write_text(json.dumps(content), encoding="utf-8")
+            made.replace(self._own)
+        except OSError as error:  # requests go on without
+            LOGGER.warning("Counters are not shared with the other workers: %s", error)
+
+    def others(self) -> list[Sample]:
+        """Counters of the other workers, as they wrote them last."""
+        for path in self._folder.glob("*.json"):
+            if path == self._own:
+                continue
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                process = str(content.pop("process"))
+                buckets = {float(end): n for end, n in content.pop("buckets").items()}
+                self._others[process] = Sample(buckets=buckets, **content)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue  # what is known of it stays
+        return list(self._others.values())
+
+
+class Traffic:
+    """Reads the counters of the service, and remembers an hour.
+
+    Args:
+        metrics: the counters of this process.
+        clock: seconds.
+        shared: those of all workers, where there are several.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+        shared: SharedCounters | None = None,
+    ) -> None:
+        self._metrics, self._clock, self._shared = metrics, clock, shared
         self._samples: deque[Sample] = deque(maxlen=_RETAINED)
         self.sample()
 
@@ -84,6 +139,8 @@ class Traffic:
 
     def sample(self) -> None:
         """Look once."""
+        if self._shared is not None:
+            self._shared.write(self._read_own())
         self._samples.append(self._read())
 
     def points(self) -> list[Point]:
@@ -95,6 +152,10 @@ class Traffic:
         return _between(self._samples[0], self._read())
 
     def _read(self) -> Sample:
+        own = self._read_own()
+        return own if self._shared is None else _sum([own, *self._shared.others()], own.at)
+
+    def _read_own(self) -> Sample:
         statuses = {"2": 0.0, "4": 0.0, "5": 0.0}
         for one in _samples(self._metrics.requests, "_total"):
             kind = one.labels["status"][:1]
@@ -107,6 +168,18 @@ class Traffic:
                 end = float(one.labels["le"])
                 buckets[end] = buckets.get(end, 0.0) + one.value
         return Sample(self._clock(), sum(statuses.values()), statuses["4"], statuses["5"], buckets)
+
+
+def _sum(samples: Sequence[Sample], at: float) -> Sample:
+    """Counters of several processes together."""
+    ends = {end for each in samples for end in each.buckets}
+    return Sample(
+        at,
+        sum(each.requests for each in samples),
+        sum(each.refused for each in samples),
+        sum(each.failed for each in samples),
+        {end: sum(each.buckets.get(end, 0.0) for each in samples) for end in ends},
+    )
 
 
 def _samples(metric: Counter | Histogram, ending: str) -> list[Any]:

@@ -38,7 +38,7 @@ def test_a_fast_search_is_started_watched_and_its_ranking_read(workshop, serve, 
 
         page.wait_for_selector(".badge.running")
         process = workshop.processes[0]
-        page.wait_for_selector("#stage:has-text('search')")
+        page.wait_for_selector("#stage:has-text('training the networks')")
         process.trial(1, 2, 0.125)
         page.wait_for_selector("#trials:has-text('1 of 2')")
         assert page.text_content("#best") == "0.125"
@@ -55,7 +55,7 @@ def test_a_fast_search_is_started_watched_and_its_ranking_read(workshop, serve, 
             ["2nd", "lstm", "1", "4.5"],
         ]
         assert "Winner: gru" in page.text_content(".champion")
-        assert page.text_content("#live") == "The search is over: completed"
+        assert page.text_content("#live") == "The search has ended: completed"
         assert "gru, RMSE 3.25" in page.inner_text("#history")
 
 
@@ -68,7 +68,7 @@ def test_a_search_is_cancelled_by_keyboard(workshop, serve, open_page):
         page.focus("text=Cancel this search")
         page.keyboard.press("Enter")
 
-        page.wait_for_selector("text=It was cancelled.")
+        page.wait_for_selector("text=The search was cancelled.")
         assert f"job={job}" in page.url
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ratchet.serving.charts import interval_chart, line_chart, top_of
 from ratchet.serving.metrics import Metrics
 from ratchet.serving.models import Fixed
-from ratchet.serving.traffic import Traffic, quantile
+from ratchet.serving.traffic import SharedCounters, Traffic, quantile
 
 
 @pytest.fixture
@@ -126,3 +126,55 @@ def test_a_line_has_gaps_where_nothing_is_known():
 def test_an_interval_of_no_width_is_drawn_too():
     assert "nan" not in interval_chart(1.0, 1.0, 1.0)
     assert ET.fromstring(interval_chart(3.0, 2.0, 5.0)).find("rect").get("width") == "400.0"
+
+
+@pytest.fixture
+def workers(tmp_path):
+    """Several workers of one service, whose counters can be raised."""
+
+    def start(number: int):
+        metrics = Metrics(Fixed([]))
+        shared = SharedCounters(tmp_path / "traffic", number)
+        return metrics, Traffic(metrics, clock=lambda: 100.0, shared=shared)
+
+    return start
+
+
+def ask(metrics: Metrics, times: int, status: str = "200") -> None:
+    for _ in range(times):
+        metrics.requests.labels("/predict/{use_case}", "POST", status).inc()
+        metrics.seconds.labels("/predict/{use_case}").observe(0.0015)
+
+
+def test_every_worker_shows_the_requests_of_all(workers):
+    (first, one), (second, two) = workers(0), workers(1)
+    ask(first, 30)
+    ask(second, 2, "503")
+    one.sample()
+    two.sample()
+
+    assert [each.whole().failed for each in (one, two)] == [2, 2]
+    assert one.whole().rate == two.whole().rate
+    assert 1 <= one.whole().median <= 2
+
+
+def test_what_a_worker_has_counted_stays_when_it_is_started_anew(workers, monkeypatch):
+    (_, one), (before, two) = workers(0), workers(1)
+    ask(before, 3, "500")
+    two.sample()
+    assert one.whole().failed == 3
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    after, anew = workers(1)
+    ask(after, 2, "500")
+    anew.sample()
+
+    assert one.whole().failed == 5
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"process": "1:2", "buckets": {"x": 1}}'])
+def test_counters_that_cannot_be_read_are_left_out(workers, tmp_path, content):
+    metrics, one = workers(0)
+    (tmp_path / "traffic" / "1.json").write_text(content)
+    ask(metrics, 1, "500")
+
+    assert one.whole().failed == 1

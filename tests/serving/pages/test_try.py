@@ -37,7 +37,7 @@ def test_the_answer_has_classes_interval_and_version(stand):
 
     assert told.status_code == 200
     assert re.search(r"Bajo\s+<span[^>]*>with a probability of 70.0 %", told.text)
-    assert "Between 2.5 and 4.25 in 90 of 100 such cases" in told.text
+    assert "Between 2.5 and 4.25 points of 5 (90 % prediction interval)" in told.text
     [asked] = stand.films.asked
     assert asked == {
         **{"film": 7, "title": "A day", "runtime": 95.0, "released": "2012-06-08"},

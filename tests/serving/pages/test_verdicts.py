@@ -113,7 +113,7 @@ def test_the_page_shows_it(stand, monkeypatch):
 
     first, then = asyncio.run(run())
 
-    assert "Its verdict is being asked for." in first.text
-    assert "success, by the losses of log_loss: 1 of the champion, 0.9" in then.text
-    assert "gain 0.1 (0.05 to 0.2) over 12 days" in then.text
+    assert "The verdict is being computed." in first.text
+    assert "success, loss of log_loss: champion 1, challenger 0.9" in then.text
+    assert "improvement 0.1 (0.05 to 0.2) over 12 days" in then.text
     assert "latency_ms" in then.text

@@ -57,6 +57,14 @@ def architectures() -> dict[int, Architecture]:
     }
 
 
+def by_family() -> dict[str, list[Architecture]]:
+    """The table, by family."""
+    found: dict[str, list[Architecture]] = {}
+    for each in architectures().values():
+        found.setdefault(each.family, []).append(each)
+    return found
+
+
 class TrainRequest(BaseModel):
     """A search among recurrent networks."""
 

@@ -13,13 +13,11 @@ from starlette.responses import Response
 import ratchet
 from ratchet.serving.answering import Service, json_response, moment, service_of
 from ratchet.serving.calls import Call, call_of
+from ratchet.serving.jobs.order import ARCHITECTURES, architectures, by_family
 from ratchet.serving.models import Serving
 from ratchet.serving.pages import page, wants_html
 
 router = APIRouter(tags=["what serves"])
-
-ARCHITECTURES = "learning/recurrent/architectures/architectures.json"
-"""Made by ``ratchet.learning.recurrent.architectures.page``: to make it takes Keras."""
 
 LINKS = {
     "documentation": "/docs",
@@ -44,7 +42,9 @@ async def what_serves(request: Request) -> Response:
         "links": LINKS,
     }
     return (
-        page(request, "home.html.j2", **content) if wants_html(request) else json_response(content)
+        page(request, "home.html.j2", networks=len(architectures()), **content)
+        if wants_html(request)
+        else json_response(content)
     )
 
 
@@ -86,8 +86,10 @@ def version_json(serving: Serving, *, in_full: bool) -> dict[str, Any]:
 
 
 @router.get("/models-info", response_model=None)
-async def models_info() -> Response:
+async def models_info(request: Request) -> Response:
     """List the thirty recurrent architectures by family, with what can be searched."""
+    if wants_html(request):
+        return page(request, "networks.html.j2", families=by_family())
     return Response(_architectures(), media_type="application/json")
 
 

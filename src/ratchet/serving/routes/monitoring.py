@@ -64,6 +64,7 @@ async def _content(request: Request) -> dict[str, Any]:
         "table": [_row(one) for one in points[::-1][:_TABLE_ROWS]],
         "days": {"answers": DAYS_OF_ANSWERS, "truth": DAYS_OF_TRUTH},
         "workers": service.settings.workers,
+        "begin": datetime.fromtimestamp(points[0].at, UTC),
         "now": datetime.now(UTC),
     }
 
@@ -83,7 +84,7 @@ def _challengers(
         champion, beside = service.models.champion(name), service.models.challenger(name)
         if champion is not None and beside is not None:
             share = service.settings.split.get(name)
-            how = "unseen" if share is None else f"{share:.0%} of the requests"
+            how = "shadow, not sent to clients" if share is None else f"{share:.0%} of the requests"
             found.append(
                 {
                     "use_case": name,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -21,7 +23,7 @@ from ratchet.serving.jobs.operations import (
     seconds_of,
     state_of,
 )
-from ratchet.serving.jobs.order import Architecture, TrainRequest, architectures
+from ratchet.serving.jobs.order import TrainRequest, architectures, by_family
 from ratchet.serving.jobs.store import ENDED, JobRow
 from ratchet.serving.pages import page
 from ratchet.serving.security import needs
@@ -36,6 +38,15 @@ _NUMBERS = ("n_trials", "lookback", "horizon")
 _WORDS = ("mode", "optimization_strategy", "use_case")
 _SHOWN = 20
 _DIGITS = 18
+_STAGES = {
+    "prepare": "preparing the data",
+    "search": "training the networks",
+    "compare": "comparing the networks",
+    "fit": "fitting the winner",
+    "evaluate": "evaluating the winner",
+    "gate": "judging the winner at the gate",
+    "done": "done",
+}
 MEDALS = {1: ("gold", "1st"), 2: ("silver", "2nd"), 3: ("bronze", "3rd")}
 """Place -> its medal, and the same in letters."""
 
@@ -52,7 +63,8 @@ async def start(request: Request) -> Response:
     form = await read_form(request)
     values = _values(form)
     try:
-        job, _ = await add_job(request, TrainRequest.model_validate(values), None)
+        wanted = TrainRequest.model_validate(values)
+        job, _ = await add_job(request, wanted, _key(form, wanted))
     except (ValidationError, Problem) as error:
         problem = of_validation(error) if isinstance(error, ValidationError) else error
         response = await _page(request, None, TrainRequest().model_dump() | values, problem)
@@ -66,6 +78,13 @@ async def cancel(job_id: str, request: Request) -> Response:
     """End a job."""
     job = await cancel_job(request, job_id)
     return RedirectResponse(f"/advanced-training?job={job.id}#job", 303)
+
+
+def _key(form: Mapping[str, list[str]], wanted: TrainRequest) -> str | None:
+    """Tells a form that was sent twice, by a double click, from two forms."""
+    if not (page_id := first(form, "form")):
+        return None
+    return sha256(f"{page_id}\n{wanted.model_dump_json()}".encode()).hexdigest()[:32]
 
 
 def _values(form: Mapping[str, list[str]]) -> dict[str, Any]:
@@ -99,13 +118,16 @@ async def _page(
     return page(
         request,
         "training.html.j2",
-        families=_families(),
+        families=by_family(),
         chosen=set(architectures()) if chosen is None else set(chosen),
         values=values,
         use_cases=series,
         budget=service.settings.jobs.budget,
         problem=problem,
-        job=_shown(found) if found else None,
+        job=_shown(found, _unit(service, found)) if found else None,
+        stages=_STAGES,
+        promotes=service.settings.jobs.promote,
+        form_id=secrets.token_hex(8),
         state=state,
         history=[_shown(each) for each in jobs],
     )
@@ -117,14 +139,14 @@ def _has_series(service: Any, name: str) -> bool:
     return serving is None or any(t.is_series for t in serving.use_case.targets.values())
 
 
-def _families() -> dict[str, list[Architecture]]:
-    found: dict[str, list[Architecture]] = {}
-    for each in architectures().values():
-        found.setdefault(each.family, []).append(each)
-    return found
+def _unit(service: Any, job: JobRow) -> str | None:
+    """Unit of what a job forecasts, as far as it is known."""
+    serving = service.models.champion(job.request["use_case"])
+    targets = serving.use_case.targets.values() if serving else ()
+    return next((str(each.unit) for each in targets if each.is_series and each.unit), None)
 
 
-def _shown(job: JobRow) -> dict[str, Any]:
+def _shown(job: JobRow, unit: str | None = None) -> dict[str, Any]:
     """A job as the page has it: with its ranking, best first."""
     content, known = job_json(job), architectures()
     rows = content.get("results") or content.get("all_results") or []
@@ -146,5 +168,5 @@ def _shown(job: JobRow) -> dict[str, Any]:
         "seconds": seconds_of(job),
         "ended": job.status in ENDED,
         "ranking": ranking,
-        "unit": None,
+        "unit": unit,
     }

@@ -25,6 +25,7 @@ from ratchet.serving.security import needs
 
 router = APIRouter(prefix="/try", include_in_schema=False, dependencies=[Depends(needs("predict"))])
 
+_ISO = "a date or time as ISO 8601 writes it"
 _REFUSED = (404, 409, 422, 503)
 """Statuses that the page tells of; with others there is no page."""
 
@@ -152,7 +153,7 @@ def _form(
 
 def _input(name: str, column: Column, optional: bool, value: str, error: str | None) -> Input:
     schema = column_schema(column, optional=False)
-    hint = str(schema.get("description", ""))
+    hint = str(schema.get("description", "")).replace(_ISO, f"{_ISO}, such as 2020-01-31")
     many = column.type == "list"
     low, high = (schema.get(bound) for bound in ("minimum", "maximum"))
     if column.values is not None:

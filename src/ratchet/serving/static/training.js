@@ -15,14 +15,53 @@ function time(seconds) {
 
 const number = (value) => (value === null ? "–" : String(Number(value.toPrecision(4))));
 
-function follow(job) {
-  const source = new EventSource(`/jobs/${job.dataset.job}/events?after=${job.dataset.after}`);
+// Says once that the connection is lost, and once that it is back.
+function tell(job, text) {
+  const place = byId("connection");
+  if (!place || place.textContent === text) return;
+  place.textContent = text;
+  place.hidden = !text;
+  say(text || "The service answers again.");
+}
+
+// A browser connects again by itself where nothing answers; where a proxy or a service that is
+// starting answers with an error, it gives up, and we ask why.
+function reconnect(job, source, after) {
+  if (source.readyState !== EventSource.CLOSED) {
+    tell(job, "The service does not answer. The search goes on without it; this page tries again.");
+    return;
+  }
+  setTimeout(async () => {
+    const found = await fetch(`/jobs/${job.dataset.job}`).catch(() => null);
+    if (found?.status === 401 || found?.status === 403) {
+      tell(job, "You are signed out. Reload this page to sign in again.");
+      return;
+    }
+    if (found?.status === 404) {
+      tell(job, "There is no such search any more.");
+      return;
+    }
+    if (!found?.ok) tell(job, "The service does not answer. This page tries again.");
+    follow(job, after);
+  }, 3000);
+}
+
+function follow(job, start) {
+  const source = new EventSource(`/jobs/${job.dataset.job}/events?after=${start}`);
   const log = byId("log");
   const lines = log.textContent.split("\n").filter(Boolean);
   let tenth = -1;
+  let after = start;
 
+  source.addEventListener("open", () => tell(job, ""));
+  source.addEventListener("error", () => reconnect(job, source, after));
+  for (const kind of ["stage", "trial", "log"]) {
+    source.addEventListener(kind, (event) => (after = event.lastEventId || after));
+  }
+  log.scrollTop = log.scrollHeight;
   source.addEventListener("stage", (event) => {
-    byId("stage").textContent = JSON.parse(event.data).name;
+    const { name } = JSON.parse(event.data);
+    byId("stage").textContent = job.querySelector(`[data-stage="${CSS.escape(name)}"]`)?.textContent ?? name;
   });
   source.addEventListener("trial", (event) => {
     const { done, total, best, params, seconds_left: left } = JSON.parse(event.data);
@@ -50,14 +89,17 @@ function follow(job) {
   });
   source.addEventListener("end", async (event) => {
     source.close(); // or the browser would ask again
-    await replace(`/advanced-training?job=${job.dataset.job}`);
-    say(`The search is over: ${JSON.parse(event.data).status}`);
+    const focused = job.contains(document.activeElement);
+    await replace(`/advanced-training?job=${job.dataset.job}`).catch(() => location.reload());
+    if (focused) byId("job-title")?.focus(); // what had the focus is gone
+    say(`The search has ended: ${JSON.parse(event.data).status}`);
   });
 }
 
 // Shows what the server says by now, without losing what was filled in.
 async function replace(address) {
   const response = await fetch(address);
+  if (!response.ok) throw new Error(response.statusText);
   const made = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const id of ["job", "history"]) {
     const [old, fresh] = [byId(id), made.getElementById(id)];
@@ -74,6 +116,7 @@ function count(form) {
   for (const id of ["strategy", "n_trials"]) byId(id).closest("div").hidden = fast;
   const beyond = trials > budget ? `, more than the ${budget} that one search may have` : "";
   byId("size").textContent = `${networks} networks, ${trials} trials in all${beyond}`;
+  byId("size").classList.toggle("wrong", trials > budget || !networks);
 }
 
 const form = byId("search");
@@ -92,4 +135,4 @@ for (const choice of form.querySelectorAll(".choose")) {
 count(form);
 
 const job = byId("job");
-if (job && ["queued", "running"].includes(job.dataset.status)) follow(job);
+if (job && ["queued", "running"].includes(job.dataset.status)) follow(job, job.dataset.after);
