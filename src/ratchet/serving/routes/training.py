@@ -38,6 +38,17 @@ _NUMBERS = ("n_trials", "lookback", "horizon")
 _WORDS = ("mode", "optimization_strategy", "use_case")
 _SHOWN = 20
 _DIGITS = 18
+_LABELS = {
+    "model_ids": "Networks",
+    "n_trials": "Trials of each network",
+    "lookback": "Lookback",
+    "horizon": "Horizon",
+    "use_case": "Use case",
+    "optimization_strategy": "Strategy",
+    "mode": "How thoroughly",
+}
+"""Field of a request -> what the page calls it."""
+
 _STAGES = {
     "prepare": "preparing the data",
     "search": "training the networks",
@@ -126,6 +137,7 @@ async def _page(
         problem=problem,
         job=_shown(found, _unit(service, found)) if found else None,
         stages=_STAGES,
+        labels=_LABELS,
         promotes=service.settings.jobs.promote,
         form_id=secrets.token_hex(8),
         state=state,
