@@ -24,11 +24,11 @@ def test_a_form_becomes_a_job(workshop):
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"lookback": "0"}, "lookback: expected greater"),
-        ({"n_trials": "many"}, "n_trials: expected a valid integer"),
-        ({"n_trials": "9" * 5000}, "n_trials: expected a valid integer"),
-        ({"model_ids": ["9" * 5000]}, "model_ids: "),
-        ({"model_ids": []}, "model_ids: "),
+        ({"lookback": "0"}, "Lookback: expected greater"),
+        ({"n_trials": "many"}, "Trials of each network: expected a valid integer"),
+        ({"n_trials": "9" * 5000}, "Trials of each network: expected a valid integer"),
+        ({"model_ids": ["9" * 5000]}, "Networks: "),
+        ({"model_ids": []}, "Networks: "),
         ({"mode": "optimized", "n_trials": "500"}, "500 trials x 1 networks"),
         ({"use_case": "<b>"}, "there is no use case &#39;&lt;b&gt;&#39;"),
     ],
