@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from ratchet.compiled import store
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.fields import LARGEST_NUMBER, Contract, contract_of
+from ratchet.compiled.contract import Contract, contract_of
+from ratchet.compiled.fields import LARGEST_NUMBER
 from ratchet.errors import DataError
 from ratchet.params import UseCase
 from ratchet.preparation import typed_fields

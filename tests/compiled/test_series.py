@@ -16,8 +16,9 @@ import pytest
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import check_golden, compile_bundle
 from ratchet.compiled.forecasts import Forecasts
+from ratchet.compiled.measured import MOST_NEW_SERIES
 from ratchet.compiled.series import SeriesAnswerer
-from ratchet.compiled.steps import MOST_NEW_SERIES, Steps
+from ratchet.compiled.steps import Steps
 from ratchet.compiled.store import dumps, loads
 from ratchet.learning.classical import build
 from ratchet.params import UseCase

@@ -18,7 +18,7 @@ import pytest
 import uvicorn
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
-from ratchet.compiled.fields import Contract, contract_of
+from ratchet.compiled.contract import Contract, contract_of
 from ratchet.params import UseCase
 from ratchet.serving.app import create_app
 from ratchet.serving.calls import Assignment

@@ -67,7 +67,8 @@ def test_both_paths_refuse_in_the_same_words(bundle, change):
 def test_all_wrong_fields_are_told_through_the_process(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
-        "from ratchet.compiled.fields import Contract, Field\n"
+        "from ratchet.compiled.contract import Contract\n"
+        "from ratchet.compiled.fields import Field\n"
         "from ratchet.serving import worker\n"
         "class Refuses:\n"
         "    contract = Contract({'a': Field('number'), 'b': Field('integer')}, ['a'])\n"

@@ -1,27 +1,25 @@
-"""Raw fields of a row under the contract of the use case, without pandas.
+"""One field of a row, read as its type without pandas.
 
 A value means what it means in a file, see ``preparation.typed_fields``; what is asked of a request
-beyond that is said in ``Contract.read_row``.
+beyond that is said in ``contract.Contract.read_row``.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import math
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ratchet.compiled.answers import RequestError, Row
-from ratchet.compiled.dates import Written, in_utc
+from ratchet.compiled.dates import Written
 from ratchet.compiled.store import program
 
 if TYPE_CHECKING:
-    from ratchet.params import Column, UseCase
+    pass
 
 Values = dict[str, Any]
 """Typed values of a row by column of the contract; ``None`` where one is not known.
@@ -42,8 +40,8 @@ _INT64 = 2**63
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2})?")
 _NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _TRUTHS = {"true": 1, "false": 0}
-_SHOWN = 60
-_TOLD = 20  # wrong fields of one row
+LONGEST_SHOWN = 60
+"""Characters of a value in a message."""
 
 
 class _UnfitError(ValueError):
@@ -242,182 +240,16 @@ class Field:
         return self._allowed.issuperset(value if self.type == "list" else [_told(value)])
 
 
-@program
-@dataclass(frozen=True)
-class Contract:
-    """What a row to be answered may and has to have.
-
-    Attributes:
-        fields: by name of the column.
-        names_row: columns that no two rows of a request have in common: the key, or the time and
-            the name of the series.
-        time: column of the row's time.
-    """
-
-    fields: dict[str, Field]
-    names_row: list[str]
-    time: str | None = None
-
-    def read_rows(self, rows: Sequence[Row]) -> list[Values]:
-        """Read the rows of a request, see ``read_row``.
-
-        Raises:
-            RequestError: the first row that breaks the contract, or is there twice.
-        """
-        read = [self.read_row(row, number) for number, row in enumerate(rows)]
-        seen: dict[Hashable, int] = {}
-        for number, values in enumerate(read):
-            name = [values[column] for column in self.names_row]
-            # Times of one zone are compared by their clock, which shows an hour twice in autumn.
-            moments = tuple(in_utc(v) if isinstance(v, dt.datetime) else v for v in name)
-            if (other := seen.setdefault(moments, number)) != number:
-                columns = " and ".join(f"'{column}'" for column in self.names_row)
-                raise RequestError(
-                    f"row {number}: expected no two rows of one {columns}, row {other} has the "
-                    f"same: {', '.join(map(str, name))}",
-                    field=self.names_row[-1],
-                    row=number,
-                )
-        return read
-
-    def read_row(self, row: Row, number: int = 0) -> Values:
-        """Read the fields of a row: types, bounds and allowed values.
-
-        More is asked than of a file, for a mistake in a request is better said than guessed:
-        unknown fields, NaN, and lists or objects where text is expected are refused, as are texts
-        of more than 1,000 characters and lists of more than 1,000 parts.
-
-        Args:
-            row: fields by name, values as JSON has them.
-            number: place of the row in the request, from 0.
-
-        Raises:
-            RequestError: names the row and the field, and says what was expected; ``others`` says
-                the same of the other fields that are wrong.
-        """
-        if not row.keys() <= self.fields.keys():
-            raise self._all_wrong(row, number)
-        try:
-            return {name: _value(name, field, row, number) for name, field in self._fields}
-        except RequestError:
-            raise self._all_wrong(row, number) from None
-
-    def _all_wrong(self, row: Row, number: int) -> RequestError:
-        """The first thing that is wrong with a row, with all others."""
-        wrong = [self._unknown(name, number) for name in row if name not in self.fields][:_TOLD]
-        for name, field in self._fields:
-            try:
-                _value(name, field, row, number)
-            except RequestError as error:
-                wrong.append(error)
-        wrong[0].others = wrong[1:_TOLD]
-        return wrong[0]
-
-    def not_given(self, values: Values) -> list[str]:
-        """Fields that a model looks at and the row does not have."""
-        return [name for name in self._optional if values[name] is None]
-
-    @cached_property
-    def _fields(self) -> list[tuple[str, Field]]:
-        return list(self.fields.items())
-
-    @cached_property
-    def _optional(self) -> list[str]:
-        return [name for name, field in self.fields.items() if field.seen and not field.required]
-
-    def _unknown(self, name: Any, number: int) -> RequestError:
-        text = str(name)[:_SHOWN]
-        near = difflib.get_close_matches(text, self.fields, n=1)
-        hint = f"; is '{near[0]}' meant?" if near else "."
-        return RequestError(
-            f"row {number}: unknown field '{text}'{hint} Known are {', '.join(self.fields)}",
-            field=text,
-            row=number,
-        )
-
-
-def contract_of(use_case: UseCase, *, measured: bool = False) -> Contract:
-    """What rows of a use case may and have to have.
-
-    Args:
-        use_case: the parameters.
-        measured: measurements, as rows of the raw file, instead of rows to be answered. What they
-            leave out may follow; only time and series have to be there.
-    """
-    from ratchet.preparation.needs import Needs, closure
-
-    data, needs, features = use_case.data, Needs(use_case), use_case.features
-    asked = list(data.columns) if measured else needs.columns
-    history = features.history
-    looked = [*features.columns, *([*history.entities, history.looked_up] if history else [])]
-    seen = closure(looked, data)
-    names = [data.series.id, data.time] if data.series else data.identity
-    fields = {
-        name: _field(
-            column,
-            required=name in asked and (not column.nullable or name in needs.required),
-            seen=name in seen,
-            may_follow=measured and name not in names,
-        )
-        for name, column in data.columns.items()
-    }
-    return Contract(fields, [name for name in names if name], data.time)
-
-
-def _field(column: Column, *, required: bool, seen: bool, may_follow: bool) -> Field:
-    dates = column.type == "date"
-    low, high = (None if isinstance(end, dt.date) else end for end in (column.low, column.high))
-    first, last = (str(end) if dates and end else None for end in (column.low, column.high))
-    return Field(
-        type=column.type,
-        required=required,
-        may_follow=may_follow,
-        seen=seen,
-        separator=column.separator,
-        low=low,
-        high=high,
-        first=first,
-        last=last,
-        values=column.values,
-        format=column.format,
-        unit=column.unit,
-        dayfirst=column.dayfirst,
-        timezone=column.timezone,
-    )
-
-
-def _value(name: str, field: Field, row: Row, number: int) -> Any:
-    """Read one field of a row."""
-    given = row.get(name)
-    try:
-        value = None if given is None else field.read(given)
-    except ValueError as error:
-        raise _refused(name, field, given, number, str(error)) from None
-    if value is None and field.required and not (field.may_follow and name not in row):
-        why = "it cannot be empty" if name in row else "it is missing"
-        raise _refused(name, field, None, number, why)
-    return value
-
-
-def _refused(name: str, field: Field, given: Any, number: int, why: str) -> RequestError:
-    told = "" if given is None else f", got {shown(given)}"
-    return RequestError(
-        f"row {number}, field '{name}': expected {field.expected}{told}{f'; {why}' if why else ''}",
-        field=name,
-        row=number,
-    )
-
-
 def shown(value: Any) -> str:
     """A value of a request as an error shows it: short, whatever it is."""
     if isinstance(value, str):
-        value = value[: _SHOWN + 1]
+        value = value[: LONGEST_SHOWN + 1]
     elif isinstance(value, list | tuple | dict):
         return f"a list of {len(value)}" if not isinstance(value, dict) else "an object"
-    elif isinstance(value, int) and abs(value) > 10**_SHOWN:
+    elif isinstance(value, int) and abs(value) > 10**LONGEST_SHOWN:
         return "a number of many digits"
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _is_plain(text: str) -> bool:

@@ -185,13 +185,12 @@ class Forecasts:
             raise RequestError(self._too_early(steps, rows[0]), row=rows[0].row, kind="conflict")
         if steps.kept.grid.is_open:
             self._check_gaps(steps, rows[0], place)
-        series = np.array([steps.series(row.series) for row in rows])
+        series, unit = self._places(steps, rows)
         sources = self._sources(steps, rows, place)
         views, known = self._views(steps, place, series, sources)
         if not known.all():
             first = int(np.argmin(known.all(axis=1)))
             raise self._lacking(steps, rows[first], place, known[first])
-        unit = np.minimum(series, len(self.mean) - 1)
         level, scale, rms = self._terms(steps, place, series, unit)
         views[:, self._levels] -= level[:, None]
         views[:, self._scaled] /= scale[:, None]
@@ -232,8 +231,7 @@ class Forecasts:
         if not steps.kept.grid.is_open and not steps.place(moment)[1]:
             raise RequestError(off_grid(steps, moment), row=rows[0].row)
         own = self._sources(steps, rows, None)
-        series = np.array([steps.series(row.series) for row in rows])
-        unit = np.minimum(series, len(self.mean) - 1)
+        _, unit = self._places(steps, rows)
         return Seen(
             {name: own[name] for name in self.sources},
             np.full((len(rows), len(self.views.names)), np.nan, dtype=np.float32),
@@ -242,6 +240,13 @@ class Forecasts:
             self.mean[unit],
             self.rms[unit],
         )
+
+    def _places(
+        self, steps: Steps, rows: Sequence[SeriesRow]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where the series of rows stand among those of the steps, and among the units."""
+        series = np.array([steps.series(row.series) for row in rows])
+        return series, np.minimum(series, len(self.mean) - 1)
 
     def _sources(
         self, steps: Steps, rows: Sequence[SeriesRow], place: int | None

@@ -10,9 +10,10 @@ import numpy as np
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.compiled.columns import DerivedColumn, add_columns, derived_columns
+from ratchet.compiled.contract import Contract, contract_of
 from ratchet.compiled.dates import as_microseconds, in_utc
 from ratchet.compiled.encoding import LARGEST, Encoding, compile_encoder
-from ratchet.compiled.fields import Contract, Values, contract_of
+from ratchet.compiled.fields import Values
 from ratchet.compiled.hashes import row_hash
 from ratchet.compiled.history import History, compile_history
 from ratchet.compiled.models import Array, Program

@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.compiled.contract import Contract
 from ratchet.compiled.encoding import Encoding
-from ratchet.compiled.fields import Contract, Values
+from ratchet.compiled.fields import Values
 from ratchet.compiled.forecasts import Forecasts, Seen
+from ratchet.compiled.measured import check_measured
 from ratchet.compiled.models import Program
-from ratchet.compiled.steps import SeriesRow, Steps, check_measured
+from ratchet.compiled.steps import SeriesRow, Steps
 from ratchet.compiled.store import program
 
 

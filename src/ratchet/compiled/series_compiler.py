@@ -10,9 +10,9 @@ import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
 from ratchet.compiled.columns import DerivedColumn, derived_columns
+from ratchet.compiled.contract import contract_of
 from ratchet.compiled.encoding import Encoding, Numbers, Part, compile_encoder
 from ratchet.compiled.estimators import compile_estimator
-from ratchet.compiled.fields import contract_of
 from ratchet.compiled.forecasts import LEVEL, SCALE, Forecasts, Past, Views
 from ratchet.compiled.grid import Grid
 from ratchet.compiled.history import microseconds

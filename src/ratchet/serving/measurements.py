@@ -16,7 +16,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ratchet.compiled.answers import Answerer, RequestError, Row
-from ratchet.compiled.fields import Contract, contract_of
+from ratchet.compiled.contract import Contract, contract_of
 from ratchet.compiled.series import SeriesAnswerer
 from ratchet.errors import ConfigError, DatabaseError
 from ratchet.monitoring.measurements import Measurement, Measurements, Written

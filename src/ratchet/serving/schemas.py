@@ -1,7 +1,7 @@
 """What OpenAPI shows of a use case: real fields, units, examples and class names.
 
 All of it is read off the contract that comes with the version that serves, so it changes with it.
-These schemas describe; what checks a row is the version itself, see ``ratchet.compiled.fields``.
+These schemas describe; what checks a row is the version itself, see ``ratchet.compiled.contract``.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
+from ratchet.compiled.contract import contract_of
 from ratchet.compiled.dates import as_microseconds
-from ratchet.compiled.fields import Values, contract_of
+from ratchet.compiled.fields import Values
 from ratchet.compiled.grid import Grid
 from ratchet.compiled.hashes import row_hash
 from ratchet.errors import UserError
