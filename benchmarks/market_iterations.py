@@ -13,7 +13,8 @@ own.
     engines      one process, several and Dask, other partitions: the same bits
     kills        kill -9 at random moments: the same bits
     calibration  how often the 80 % interval of an elasticity covers the truth, for segments with
-                 few and with many rows: .68 to .85
+                 few and with many rows, hyper-parameters and market effects given or estimated:
+                 .68 to .85
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 import numpy as np
 from harness.measure import own_cpu, print_table
 
+from ratchet.learning.demand.hierarchy import HierarchySettings, fit_hierarchy, problem_of
 from ratchet.learning.demand.iterations import IterationSettings, Problem, Trained, iterate
-from ratchet.learning.demand.panel import PRICE
+from ratchet.learning.demand.panel import PRICE, Rows, panel_of
 from ratchet.learning.search.engine import ADDRESS
 
 STEPS = 135
@@ -56,7 +58,13 @@ class Simulated(NamedTuple):
 
 
 def simulate(
-    segments: int, seed: int = 0, *, few: int = 0, memory: float = 0.0, steps: int = STEPS
+    segments: int,
+    seed: int = 0,
+    *,
+    few: int = 0,
+    memory: float = 0.0,
+    market: float = 0.0,
+    steps: int = STEPS,
 ) -> Simulated:
     """Demand with a season, a trend and prices that change; every second segment has few rows.
 
@@ -65,6 +73,7 @@ def simulate(
         seed: of all.
         few: last rows that every second segment has; 0 for all rows.
         memory: autoregression of the errors.
+        market: standard deviation of effects common to all segments of a step.
         steps: of time.
     """
     rng = np.random.default_rng(seed)
@@ -84,6 +93,7 @@ def simulate(
     if few:
         mask[::2, :-few] = 0
     target = np.einsum("stk,sk->st", design, truth) + np.sqrt(NOISE) * errors
+    target += market * rng.standard_normal(steps)
     problem = Problem(
         design=design * mask[..., None],
         target=target * mask,
@@ -293,34 +303,56 @@ def killed(
 
 
 def calibration(options: argparse.Namespace) -> bool:
+    given = IterationSettings(iterations=1000)
+    capped = replace(given, simulated_rows=300)
+    cases = {
+        "given": (given, {}, False),
+        "given, memory .3": (given, {"memory": 0.3}, False),
+        "given, 300 simulated rows": (capped, {}, False),
+        "estimated": (given, {}, True),
+        "estimated, memory .3": (given, {"memory": 0.3}, True),
+        "estimated, market": (given, {"market": 0.15}, True),
+        "estimated, market, 300 simulated rows": (capped, {"market": 0.15}, True),
+    }
     rows, covers = [], []
-    for memory in (0.0, 0.3):
-        for name, simulated_rows in (("as the prior says", None), ("300, capped", 300)):
-            few, many, widths = [], [], []
-            for seed in range(6):
-                problem, truth = simulate(250, seed, few=20, memory=memory)
-                settings = IterationSettings(simulated_rows=simulated_rows, iterations=1000)
-                trained = iterate(problem, settings)
-                lower, upper = trained.lower[:, PRICE], trained.upper[:, PRICE]
-                inside = (lower <= truth) & (truth <= upper)
-                few.append(inside[::2].mean())
-                many.append(inside[1::2].mean())
-                widths.append([np.median((upper - lower)[half::2]) for half in (0, 1)])
-            covers += [np.mean(few), np.mean(many)] if simulated_rows is None else []
-            width = np.mean(widths, axis=0)
-            rows.append(
-                [
-                    f"{name}, memory {memory:g}",
-                    f"{np.mean(few):.3f}",
-                    f"{width[0]:.2f}",
-                    f"{np.mean(many):.3f}",
-                    f"{width[1]:.2f}",
-                ]
-            )
-    print_table(("market's rows", "20 rows cover", "width", "135 rows cover", "width"), rows)
+    for name, (settings, world, is_estimated) in cases.items():
+        seen = [coverage(seed, settings, world, is_estimated) for seed in range(6)]
+        few, width_few, many, width_many = np.mean(seen, axis=0)
+        covers += [few, many] if settings is given else []
+        rows.append([name, f"{few:.3f}", f"{width_few:.2f}", f"{many:.3f}", f"{width_many:.2f}"])
+    print_table(("hyper-parameters", "20 rows cover", "width", "135 rows cover", "width"), rows)
     met = all(0.68 <= cover <= 0.85 for cover in covers)
     print(f"80 % intervals cover .68 to .85 with the market as the prior says: {met}")
     return met
+
+
+def coverage(
+    seed: int, settings: IterationSettings, world: dict[str, float], is_estimated: bool
+) -> tuple[float, ...]:
+    """Coverage and median width, for segments with few rows and with many."""
+    problem, truth = simulate(120, seed, few=20, **world)
+    trained = iterate(estimated(problem) if is_estimated else problem, settings)
+    lower, upper = trained.lower[:, PRICE], trained.upper[:, PRICE]
+    inside, width = (lower <= truth) & (truth <= upper), upper - lower
+    halves = (slice(0, None, 2), slice(1, None, 2))
+    return tuple(f(x[half]) for half in halves for f, x in ((np.mean, inside), (np.median, width)))
+
+
+def estimated(problem: Problem) -> Problem:
+    """The same rows with means, variances and market effects estimated from them."""
+    segment, step = np.nonzero(problem.mask)
+    panel = panel_of(
+        Rows(
+            segment=segment,
+            product=np.zeros(len(segment), np.int64),
+            step=step.astype(float),
+            log_price=problem.design[segment, step, PRICE],
+            covariates=np.empty((len(segment), 0)),
+            log_quantity=problem.target[segment, step],
+        )
+    )
+    design = panel.design(panel.layout(harmonics=2, trend=True, period=52))
+    return problem_of(fit_hierarchy(panel, design, HierarchySettings()), panel, design)
 
 
 def equal(one: Trained, other: Trained) -> bool:

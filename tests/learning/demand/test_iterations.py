@@ -401,8 +401,8 @@ def test_training_stops_when_the_ends_stand_still(problem, trained, tmp_path):
     assert not trained.stopped
 
 
-class Look:
-    """Finds a smaller variance at iteration 200 and nothing at others."""
+class Search:
+    """Search that gives a smaller variance at iteration 200 and nothing at others."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = replace(problem, prior_covariance=problem.prior_covariance / 4)
@@ -417,18 +417,18 @@ SEARCHES = replace(SETTINGS, search_every=100)
 
 
 def test_a_new_problem_starts_the_sums_anew(problem):
-    look = Look(problem)
+    search = Search(problem)
 
-    trained = iterate(problem, SEARCHES, search=look)
+    trained = iterate(problem, SEARCHES, search=search)
 
-    assert look.calls == [100, 200, 300, 400, 500]
+    assert search.calls == [100, 200, 300, 400, 500]
     assert (trained.start, trained.iterations) == (200, 600)
     assert [entry.iteration for entry in trained.history if entry.start] == [
         *(201, 203, 210, 230, 300),
         *(500, 600),
     ]
     # The same random numbers by the same iterations, without those before.
-    other = iterate(look.problem, replace(SETTINGS, retained_draws=1000))
+    other = iterate(search.problem, replace(SETTINGS, retained_draws=1000))
     np.testing.assert_allclose(trained.mean, other.draws[:, 200:].mean(axis=1), atol=1e-4)
     np.testing.assert_array_equal(trained.draws, other.draws[:, 200::4])
 
@@ -439,18 +439,18 @@ def test_an_interrupted_training_with_searches_goes_on(problem, tmp_path, report
         iterate(
             problem,
             SEARCHES,
-            search=Look(problem),
+            search=Search(problem),
             checkpoint=tmp_path,
             on_progress=interrupt_after(reports),
         )
 
-    resumed = iterate(problem, SEARCHES, search=Look(problem), checkpoint=tmp_path)
+    resumed = iterate(problem, SEARCHES, search=Search(problem), checkpoint=tmp_path)
 
-    assert_same(resumed, iterate(problem, SEARCHES, search=Look(problem)))
+    assert_same(resumed, iterate(problem, SEARCHES, search=Search(problem)))
 
 
 def test_a_search_that_gives_something_else_when_called_again_is_refused(problem, tmp_path):
-    iterate(problem, SEARCHES, search=Look(problem), checkpoint=tmp_path)
+    iterate(problem, SEARCHES, search=Search(problem), checkpoint=tmp_path)
 
     with pytest.raises(
         ValueError, match=r"another problem for iteration 200 .* delete that folder"
@@ -513,6 +513,28 @@ def test_weights_below_one_count_less():
     one, other = (Systems(each, 0, SETTINGS).center for each in (half, noisy))
 
     np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+def test_rows_without_noise_and_collinear_columns_leave_the_rest_to_the_prior():
+    problem = make_problem(6)
+    design = problem.design.copy()
+    design[..., 3] = 2 * design[..., 2]
+    exact = np.einsum("stk,k->st", design, MEAN)
+    problem = replace(problem, design=design, target=exact, noise=np.full(6, 1e-6))
+
+    trained = iterate(problem, SETTINGS)
+
+    with_rows = [1, 2, 4]
+    mean = trained.mean[with_rows]
+    np.testing.assert_allclose(mean[:, PRICE], MEAN[PRICE], atol=1e-3)
+    np.testing.assert_allclose(mean[:, 2] + 2 * mean[:, 3], MEAN[2] + 2 * MEAN[3], atol=1e-3)
+    spread = np.sqrt(trained.covariance[with_rows, 2, 2])
+    assert np.all((spread > 0.1) & (spread < np.sqrt(COVARIANCE[2, 2])))
+
+
+def test_partitions_have_segments(problem):
+    with pytest.raises(ValueError, match="partition_size is 0, expected at least 1"):
+        iterate(problem, SETTINGS, partition_size=0)
 
 
 @pytest.mark.slow

@@ -1,23 +1,24 @@
-"""One iteration of the training of demand: weeks resampled, the market drawn anew, all solved.
+"""Iterations of the training of demand: steps resampled, the market drawn anew, systems solved.
 
-In iteration b a segment has the coefficients that minimise
+In iteration b the coefficients of a segment minimise
 
-    sum_t w_bt (y_t - x_t'beta)^2 / noise  +  rows (beta - m_b)' Sigma^-1 (beta - m_b)
+    sum_t w_bt (y_t - x_t'beta)^2 / noise  +  weight (beta - m_b)' Sigma^-1 (beta - m_b)
 
-where w_b are block bootstrap weights of the steps (Politis and Romano 1992: circular blocks), the
-same for all segments, and m_b ~ N(mu, Sigma) is what the market says this time, drawn anew for each
-segment. Over the iterations the coefficients spread like a posterior (perturb, then optimise). The
-market enters as rows of a simpler model with bounded weight, the catalytic prior of Huang, Stein,
-Rubin and Kou (PNAS 2020).
+where w_b are block bootstrap weights of the steps (circular blocks: Politis and Romano 1992), the
+same for all segments, and m_b ~ N(mu, Sigma) is a draw of the market, a new one for each segment
+and iteration. Over the iterations the coefficients spread like a posterior, which they would not if
+the shrunk estimate were resampled alone: segments with few rows would all stay near mu. The draw
+stands for simulated rows of a simpler model with bounded weight, the catalytic prior of Huang,
+Stein, Rubin and Kou (PNAS 2020).
 
-All is computed in deviations from the estimate with even weights, in coordinates in which Sigma is
-the identity. There single precision is enough, and a draw of the market is a standard normal one.
+Coefficients are computed as deviations from the estimate with even weights, in coordinates in which
+Sigma is the identity. Single precision suffices there, and a draw of the market is standard normal.
 
 **Reproducibility.** Work is cut into tiles of ``TILE`` iterations by ``BLOCK`` segments, the last
-block padded. Every product has the shape of a tile whatever the caller does at once, BLAS runs in
-one thread, and random numbers come from Philox with seed, tile and block as its counter. So neither
-partitions, processes, interruptions nor the final number of iterations change a bit of the result,
-on the same kind of processor with the same versions of NumPy and its BLAS.
+block padded. Every product has the shape of a tile, however much is computed at once; BLAS runs in
+one thread; random numbers come from Philox, with the tile and the block as its counter. Therefore
+neither partitions, processes, interruptions nor the final number of iterations change a bit of the
+result, on the same type of processor with the same versions of NumPy and its BLAS.
 """
 
 from __future__ import annotations
@@ -51,14 +52,18 @@ _FIRST_DRAWS = 500
 """Draws that fix where later ones are counted."""
 
 _LEVEL_ROWS = 0.01
-"""Rows that the level by even weights counts as: none of a segment's few rows may be drawn."""
+"""Rows that the level with even weights counts as: possibly none of a segment's rows is drawn."""
+
+_SINGLE_LIMIT = 1e4
+"""Information of the rows, as a multiple of the prior's, from which on single precision is too
+coarse: the prior alone determines what collinear columns leave open, and would be rounded away."""
 
 _WEIGHTS, _MARKET = 0, 1  # streams of random numbers
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows of S segments at T steps, and what is known of their K coefficients beforehand.
+    """Rows of S segments at T steps, and a prior of their K coefficients.
 
     Coefficient 0 is the constant, with a flat prior: row and column 0 of ``prior_covariance`` are
     not used. Coefficient 1 is that of the log price.
@@ -113,7 +118,7 @@ class Problem:
         )
 
     def check(self) -> None:
-        """Look at every number.
+        """Check every number.
 
         Raises:
             ValueError: one is not finite, a variance not positive, or a mask not from 0 to 1.
@@ -127,7 +132,7 @@ class Problem:
             raise ValueError("mask has values that are not from 0 to 1")
 
     def digest(self, partition_size: int = 1000) -> str:
-        """Name of the content: equal for equal numbers, whatever the size of the partitions."""
+        """Hash of the numbers, read a partition at a time; equal for all sizes of partitions."""
         summed = sha256(repr(np.shape(self.design)).encode())
         for name in ("design", "target", "mask", "prior_mean", "noise"):
             values = getattr(self, name)
@@ -148,13 +153,14 @@ class IterationSettings:
             segment has itself; ``None`` for as many as the prior covariance says.
         block_length: steps of a block of the bootstrap; at most a fifth of all steps.
         search_every: iterations after which other hyper-parameters may be chosen; 0 for never.
-        checkpoint_every: iterations after which what has been reached is written.
-        retained_draws: draws of the coefficients that stay at most; between a half of them and all.
+        checkpoint_every: iterations after which the state is written.
+        retained_draws: most draws of the coefficients to retain; at least half of them are.
         stop_when: mean movement of the ends of the elasticities' intervals, in widths, from one
             entry of the history to the next, at which training stops; ``None`` for never.
-        patience: entries in a row that may not move more.
+        patience: entries in a row whose movement has to be as small.
         seed: of all random numbers.
-        dtype: precision of products and solutions; sums are in double precision.
+        dtype: precision of products and solutions; sums over tiles are in double precision, and so
+            is everything of blocks of segments whose rows determine nearly everything.
     """
 
     iterations: int = 2000
@@ -197,21 +203,21 @@ class IterationSettings:
 
 
 class Weights(NamedTuple):
-    """Which blocks of steps make up the iterations of a tile, and how often."""
+    """Bootstrap weights of a tile: first steps of its n blocks, (n,), and weights, (TILE, n)."""
 
     starts: NDArray[np.intp]
-    counts: NDArray[Any]
+    counts: Array
 
 
 def tile_weights(tile: int, steps: int, settings: IterationSettings) -> Weights:
     """Draw the blocks of a tile's iterations.
 
     The blocks of a tile lie side by side on the circle of all steps, from a random step on; each
-    iteration draws as many of them as there are, with replacement. So blocks are summed before the
-    product, which is shorter by their length, and over the tiles they begin at every step.
+    iteration draws as many of them as there are, with replacement. Blocks can then be summed before
+    the matrix product, which is shorter by their length; over the tiles they begin at every step.
 
     Returns:
-        First steps of the blocks, (n,), and weights (TILE, n), which make up all steps on average.
+        Weights whose sum over the steps is the number of steps.
     """
     length = _block_length(steps, settings)
     n = -(-steps // length)
@@ -219,7 +225,7 @@ def tile_weights(tile: int, steps: int, settings: IterationSettings) -> Weights:
     starts = (random.integers(steps) + length * np.arange(n)) % steps
     drawn = random.integers(n, size=(TILE, n)) + n * np.arange(TILE)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=TILE * n).reshape(TILE, n)
-    return Weights(starts, (counts * (steps / (n * length))).astype(settings.dtype))
+    return Weights(starts, np.asarray(counts * (steps / (n * length)), np.float64))
 
 
 def _block_length(steps: int, settings: IterationSettings) -> int:
@@ -227,7 +233,7 @@ def _block_length(steps: int, settings: IterationSettings) -> int:
 
 
 def _random(seed: int, stream: int, block: int, tile: int) -> np.random.Generator:
-    """Random numbers of a place: whoever comes there, and when, draws the same."""
+    """Random numbers of a block and a tile, independent of what was drawn before."""
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, block, tile]))
 
 
@@ -235,7 +241,7 @@ class Systems:
     """The linear systems of a block of segments.
 
     Attributes:
-        center: (n, K) coefficients with even weights, which draws are deviations from.
+        center: (n, K) coefficients with even weights; draws are deviations from them.
     """
 
     def __init__(self, problem: Problem, block: int, settings: IterationSettings) -> None:
@@ -249,8 +255,10 @@ class Systems:
         at = _even_weights(gram, rows, self._prior)
         self.center = (problem.prior_mean + _coefficients(at, self._factor, self._scale))[: self._n]
         self._offset = at[:, 1:].T
+        self._dtype = _precision(gram, self._prior, settings.dtype)
         residual = rows.target - (rows.design @ at[..., None])[..., 0]
-        self._sums = _block_sums(rows.design, residual, settings)
+        length = _block_length(residual.shape[1], settings)
+        self._sums = _block_sums(rows.design, residual, length, self._dtype)
         self._as_dtype()
 
     def draw(self, tile: int, weights: Weights) -> Single:
@@ -259,7 +267,7 @@ class Systems:
         Returns:
             Deviations of the coefficients from ``center``, (K, TILE, BLOCK).
         """
-        packed = weights.counts @ self._sums[:, weights.starts]
+        packed = weights.counts.astype(self._dtype) @ self._sums[:, weights.starts]
         coefficients = len(self._offset) + 1
         pairs = coefficients * (coefficients + 1) // 2
         gram, right = packed[:pairs], packed[pairs:]
@@ -269,9 +277,8 @@ class Systems:
         market -= self._offset[:, None]
         market *= self._prior
         right[1:] += market
-        diagonal = _row_starts(coefficients)
         gram[0] += gram.dtype.type(_LEVEL_ROWS)
-        for at in diagonal[1:]:
+        for at in _row_starts(coefficients)[1:]:
             gram[at] += self._prior
         solve_packed(gram, right)
         return self._deviations(right)
@@ -284,8 +291,8 @@ class Systems:
         return out
 
     def _as_dtype(self) -> None:
-        for name in ("_factor", "_scale", "_prior", "_offset", "_sums"):
-            values = np.ascontiguousarray(getattr(self, name), dtype=self._settings.dtype)
+        for name in ("_factor", "_scale", "_prior", "_offset"):
+            values = np.ascontiguousarray(getattr(self, name), dtype=self._dtype)
             setattr(self, name, values)
 
 
@@ -360,17 +367,22 @@ def _prior_weight(gram: Array, rows: Array, simulated: int | None) -> Array:
     return np.where(weight > 0, weight, 1.0)
 
 
-def _block_sums(design: Array, residual: Array, settings: IterationSettings) -> NDArray[Any]:
+def _precision(gram: Array, prior: Array, dtype: str) -> str:
+    """Precision that the systems need."""
+    information = np.diagonal(gram, axis1=1, axis2=2)[:, 1:].max(axis=1) / prior
+    return dtype if information.max() < _SINGLE_LIMIT else "float64"
+
+
+def _block_sums(design: Array, residual: Array, length: int, dtype: str) -> NDArray[Any]:
     """Products of the columns, summed over the block that begins at each step: (pairs, T, n)."""
     segments, steps, size = design.shape
-    length = _block_length(steps, settings)
-    columns = np.ascontiguousarray(design.transpose(2, 1, 0), dtype=settings.dtype)
-    target = np.ascontiguousarray(residual.T, dtype=settings.dtype)
+    columns = np.ascontiguousarray(design.transpose(2, 1, 0), dtype=dtype)
+    target = np.ascontiguousarray(residual.T, dtype=dtype)
     products = np.empty((len(_pairs(size)) + size, steps + length - 1, segments), columns.dtype)
     for out, (i, j) in zip(products, _pairs(size), strict=False):
         np.multiply(columns[i], columns[j], out=out[:steps])
     np.multiply(columns, target, out=products[-size:, :steps])
-    products[:, steps:] = products[:, : length - 1]  # round the circle
+    products[:, steps:] = products[:, : length - 1]  # blocks go round the end
     sums = products[:, :steps].copy()
     for step in range(1, length):
         sums += products[:, step : step + steps]
@@ -408,12 +420,12 @@ def _square_root(covariance: Array) -> Array:
 
 @dataclass
 class State:
-    """What the iterations of a partition have led to.
+    """Sums and draws of the iterations of a partition.
 
     Attributes:
         start: iteration at which the sums began.
         done: iteration up to which they go.
-        center: (S, K) coefficients with even weights, which deviations are from.
+        center: (S, K) coefficients with even weights; deviations are from them.
         total: (S, K) sum of the deviations.
         products: (S, K (K + 1) / 2) sums of their products, upper triangles row by row.
         draws: (S, retained draws, K) deviations at every ``stride``-th iteration.
@@ -435,7 +447,7 @@ class State:
 
     @classmethod
     def empty(cls, segments: int, coefficients: int, start: int, draws: int) -> Self:
-        """Before the first iteration."""
+        """State before the first iteration."""
         limits = (len(_LEVELS), segments, coefficients)
         return cls(
             start=start,
@@ -461,7 +473,7 @@ class State:
         return (self.center[:, None] + deviations).astype(np.float32)
 
     def mean(self, first: int | None = None) -> Array:
-        """Mean coefficients, (S, K); of the first iterations as long as all are retained."""
+        """Mean coefficients, (S, K); of the ``first`` iterations while all of them are retained."""
         if first is None or first == self.n:
             return self.center + self.total / self.n
         mean: Array = self.center + self.draws[:, :first].mean(axis=1, dtype=np.float64)
@@ -484,14 +496,15 @@ class State:
     ) -> Array:
         """Ends of the intervals, (2, S, K).
 
-        The first draws are all retained. Later ones are counted below ten values near the ends that
-        the first ones have chosen, and between two of these the normal scores of the shares lie on
-        a line. So all draws count for the ends, not only the retained ones.
+        Up to ``settings.first_draws`` iterations, the quantiles of all draws. From then on draws
+        are counted below ten values, quantiles of the first draws around the ends, and the ends are
+        interpolated between two of these on the scale of normal scores. So all draws enter, and not
+        only the retained ones, whose quantiles stay uncertain by 3 % of the width.
 
         Args:
             settings: of the training.
-            first: after the first iterations only, as for ``mean``.
-            columns: coefficients for which to have them.
+            first: after so many iterations, as for ``mean``.
+            columns: of the coefficients.
         """
         n, center = self.n if first is None else first, self.center[:, columns]
         if n <= settings.first_draws:
@@ -537,17 +550,17 @@ def stride(n: int, draws: int) -> int:
 def advance(
     problem: Problem, state: State, until: int, first_segment: int, settings: IterationSettings
 ) -> State:
-    """Do the iterations of a partition up to a number.
+    """Run the iterations of a partition up to a number.
 
     Args:
-        problem: the partition's own.
-        state: where to go on; is changed.
-        until: number of the iteration to stop before; a multiple of ``TILE``.
-        first_segment: of the partition among all; a multiple of ``BLOCK``.
+        problem: rows and prior of the partition's segments.
+        state: state so far; changed in place.
+        until: iterations to be done in the end; a multiple of ``TILE``.
+        first_segment: position of its first segment among all; a multiple of ``BLOCK``.
         settings: of the training.
 
     Returns:
-        The state.
+        The same state.
     """
     from threadpoolctl import threadpool_limits
 
@@ -573,7 +586,7 @@ def blocks(n: int, size: int) -> Iterator[slice]:
 
 
 class _Sums:
-    """Views of a block's part of a state."""
+    """Adds the tiles of a block of segments to a state."""
 
     def __init__(self, state: State, segments: slice, settings: IterationSettings) -> None:
         self._total = state.total[segments]

@@ -1,12 +1,13 @@
-"""Training of demand by iterations: as many as are worth it, written as it goes, on any engine.
+"""Training of demand by iterations, with checkpoints, on one process, several or a Dask cluster.
 
-What an iteration is, and why its bits are the same wherever it runs, says ``bootstrap``. Here
-partitions of segments go through the iterations in rounds. A round ends where something is to be
-written, looked at or searched; after it the state of each partition is on disk, and a process that
-is killed goes on from there.
+Module ``bootstrap`` defines an iteration and explains why its bits do not depend on where it runs.
+Here partitions of segments go through the iterations in rounds. A round ends at a checkpoint, at an
+entry of the history or at a search; the state of each partition is then written, and a training
+that was killed continues from there. Only this process writes files.
 
-The mean of the coefficients is right after a few hundred iterations. The ends of the intervals
-need more: their error falls with the square root of the number (``history`` shows both).
+The mean of the coefficients settles after a few hundred iterations. The ends of the intervals need
+more, as their error falls with the square root of the number: ``benchmarks/market_iterations.py
+ends`` measures it.
 """
 
 from __future__ import annotations
@@ -52,22 +53,22 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 1
-"""Of what is written; a change of the numbers that come out is a new one."""
+_FORMAT = 2
+"""Version of checkpoints; to be raised by changes of their arrays or of the numbers in them."""
 
 Validate = Callable[[Array], float]
 """Error of coefficients, (S, K), on rows that training does not see."""
 
 SearchProblem = Callable[[int], Problem | None]
-"""Looks for better hyper-parameters at an iteration; ``None`` where there are none."""
+"""Gives the problem with better hyper-parameters, from an iteration on; ``None`` to go on."""
 
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """What was reached after some of the iterations.
+    """Convergence after some of the iterations.
 
     Attributes:
-        iteration: how many were done.
+        iteration: iterations done.
         start: iteration at which the sums began: 0, or the last search that gave a new problem.
         error: of the mean coefficients on validation rows; ``None`` without such rows.
         movement: mean movement of the ends of the elasticities' intervals since the entry before,
@@ -84,15 +85,15 @@ class HistoryEntry:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is.
+    """Progress of a training.
 
     Attributes:
-        segments: how many are trained.
-        iteration: what all of them have reached.
-        iterations: what they will reach, unless training stops early.
-        share: of the work that is done.
-        error: the last in the history, if any.
-        seconds_left: at the pace so far; ``None`` as long as there is none.
+        segments: number of segments.
+        iteration: iterations that all of them have done.
+        iterations: iterations in all, unless training stops early.
+        share: share of the work that is done.
+        error: validation error of the last entry of the history, if any.
+        seconds_left: at the pace so far; ``None`` before there is one.
     """
 
     segments: int
@@ -105,7 +106,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """What the iterations have led to, for S segments and K coefficients.
+    """Result of a training of S segments with K coefficients.
 
     Attributes:
         mean: (S, K) mean of the coefficients.
@@ -115,9 +116,9 @@ class Trained:
         draws: (S, D, K) coefficients of an evenly spaced part of the iterations, in single
             precision; mapped from the folder of the checkpoint where there is one.
         history: entries after 1, 3, 10, 30 ... iterations, and one at the end.
-        iterations: how many were done.
+        iterations: iterations done.
         start: iteration at which the sums began (``HistoryEntry``).
-        stopped: whether training has ended early, as the intervals stood still.
+        stopped: whether training stopped early because the intervals stood still.
     """
 
     mean: Array
@@ -143,30 +144,33 @@ def iterate(
     n_jobs: int | None = 1,
     partition_size: int = 1000,
 ) -> Trained:
-    """Train by iterations, from where an interrupted or shorter training of the same has come.
+    """Train by iterations, continuing an interrupted or shorter training of the same problem.
 
-    Neither the engine, the partitions nor interruptions change the result (``bootstrap`` says what
-    that rests on). With fewer iterations than a checkpoint has, training is done anew in memory,
-    and the checkpoint stays.
+    Neither the engine, the partitions nor interruptions change a bit of the result (for conditions
+    see ``bootstrap``). Where a checkpoint has more iterations than the settings, these are computed
+    anew in memory, and the checkpoint stays.
 
     Args:
         problem: rows and prior. Its arrays may be mapped from files; a partition is read at a time.
-        settings: of the training; all defaults without.
-        checkpoint: folder for what has been reached, one in it for each problem and settings.
-        validation: rows that training does not see, of the same segments, for the mean absolute
-            error of the history; or what gives the error.
+        settings: of the training.
+        checkpoint: folder of checkpoints, with a folder for each problem and settings.
+        validation: rows of the same segments that training does not see, for the mean absolute
+            error of the history; or a function that gives the error.
         search: called every ``search_every`` iterations; a new problem starts the sums anew. It
-            must give the same for the same iteration, as it is called again after an interruption.
+            has to give the same problem for the same iteration: it is called again when training
+            continues after an interruption.
         on_progress: called after each partition of each round.
         engine: ``local`` or ``dask``.
         n_jobs: local processes; 1 or ``None`` for this one, -1 for one per core.
         partition_size: segments of a task; rounded up to a multiple of ``BLOCK``.
 
     Raises:
-        ValueError: of a problem with wrong numbers, an engine without an address, or a search that
-            gives something else than it did before the interruption.
+        ValueError: the problem has wrong numbers, the engine no address, or the search gives
+            another problem than it did before the interruption.
     """
     settings = settings or IterationSettings()
+    if partition_size < 1:
+        raise ValueError(f"partition_size is {partition_size}, expected at least 1")
     _check(problem, validation)
     options: dict[str, Any] = {
         "validation": validation,
@@ -183,10 +187,12 @@ def iterate(
             problem, name, settings, states, _rounded(partition_size, BLOCK), **options
         )
         if training.resume():
-            return training.run(stack.enter_context(open_crew(engine, _advance, n_jobs)))
+            # A process takes seconds to start, and one without a partition would idle.
+            jobs = n_jobs if training.n_partitions > 1 else 1
+            return training.run(stack.enter_context(open_crew(engine, _advance, jobs)))
     _log.warning(
         "the checkpoint in %s has more iterations than the %d of the settings; it stays, and these "
-        "are done anew",
+        "are computed anew",
         checkpoint,
         settings.iterations,
     )
@@ -201,7 +207,7 @@ def iterate(
 
 
 class _Work(NamedTuple):
-    """A task: the iterations of a partition up to a number."""
+    """Content of a task: arguments of ``advance``."""
 
     problem: Problem
     state: State
@@ -254,10 +260,10 @@ class _Training:
         self._reached: dict[int, int] = {}  # first segment of a partition -> iterations
 
     def resume(self) -> bool:
-        """Find out what has been done.
+        """Read the checkpoint, if there is one.
 
         Returns:
-            Whether that is at most what is to be done.
+            Whether it has at most the iterations that are to be done.
         """
         if (journal := self._states.read_journal()) is None:
             self._begin(0)
@@ -269,10 +275,15 @@ class _Training:
             self._reached = {part.start: self._load(part).done for part in self._parts()}
         return max(self._reached.values()) <= self._end()
 
+    @property
+    def n_partitions(self) -> int:
+        """Number of partitions."""
+        return len(self._reached)
+
     def run(self, crew: Crew) -> Trained:
-        """Do what is missing."""
+        """Run the iterations that are missing."""
         self._began = perf_counter(), min(self._reached.values())
-        self._round(crew, min(self._reached.values()))  # entries that an interruption left out
+        self._round(crew, min(self._reached.values()))  # for entries missing after an interruption
         while (done := min(self._reached.values())) < self._end():
             if self._is_searched_at(done) and (problem := self._new_problem(done)) is not None:
                 self._problem, self._name = problem, problem.digest()
@@ -281,7 +292,7 @@ class _Training:
         return self._trained()
 
     def _begin(self, start: int) -> None:
-        """Let the sums start anew."""
+        """Start the sums anew at an iteration."""
         self.start = start
         self._reached = {part.start: start for part in self._parts()}
         self._write_journal()
@@ -313,7 +324,7 @@ class _Training:
         return problem
 
     def _end(self) -> int:
-        """Where training ends, for all that the history says."""
+        """Iteration at which training ends, given the history so far."""
         if (least := self._settings.stop_when) is None:
             return self._iterations
         still = 0
@@ -325,7 +336,7 @@ class _Training:
         return self._iterations
 
     def _next(self, done: int) -> int:
-        """Where a round ends that begins at an iteration."""
+        """Iteration at which the round ends that begins at ``done``."""
         entries = [self.start + mark for mark in marks(10 * max(done - self.start, 10))]
         entries = [entry for entry in entries if entry > done and (entry - self.start) % TILE == 0]
         every = [self._settings.checkpoint_every, self._settings.search_every]
@@ -337,7 +348,7 @@ class _Training:
         new = [mark for mark in marks(until - self.start) if self.start + mark > self._last()]
         snapshots: dict[int, list[_Snapshot]] = {mark: [] for mark in new}
         parts = list(self._parts())
-        # No more at a time than there are workers: all of them would take too much memory.
+        # States of as many partitions as there are workers are in memory at a time.
         for group in blocks(len(parts), len(crew.lanes)):
             for state in self._brought_to(crew, parts[group], until):
                 for mark in new:
@@ -363,7 +374,7 @@ class _Training:
         ]
         sizes = {part.start: part for part in parts}
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sending large graph")  # a state is what it is
+            warnings.filterwarnings("ignore", "Sending large graph")  # megabytes are expected
             for task, state in crew.run(tasks):
                 first = task.content.first_segment
                 states[first] = state
@@ -430,7 +441,7 @@ class _Training:
         )
 
     def _trained(self) -> Trained:
-        """Put the states together."""
+        """Collect the states."""
         shape = self._problem.prior_mean.shape
         mean, lower, upper = np.empty(shape), np.empty(shape), np.empty(shape)
         covariance = np.empty((*shape, shape[1]))
@@ -464,7 +475,7 @@ class _Training:
 
 @dataclass
 class _Journal:
-    """What is common to all partitions.
+    """Part of a checkpoint that all partitions share.
 
     Attributes:
         problem: digest of the present problem.
@@ -480,7 +491,7 @@ class _Journal:
 
 
 class _States(Protocol):
-    """Where states are between the rounds."""
+    """Keeps states between the rounds."""
 
     def read_journal(self) -> _Journal | None: ...
 
@@ -494,7 +505,7 @@ class _States(Protocol):
 
 
 class _Memory:
-    """States that go with the process."""
+    """Keeps states in memory."""
 
     def __init__(self) -> None:
         self._states: dict[tuple[str, int], State] = {}
@@ -516,7 +527,7 @@ class _Memory:
 
 
 class _Disk:
-    """States in a folder: a file of each partition, and one of what is common to all."""
+    """Keeps states in a folder: a file per partition, and the journal."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -544,8 +555,8 @@ class _Disk:
         content = self._store.read_arrays("states", name)
         if content is None and self._store.has_arrays("states", name):
             _log.warning(
-                "the checkpoint of the segments from %s on in %s is damaged; their iterations are "
-                "done anew",
+                "the checkpoint of the partition from segment %s on in %s is damaged; its "
+                "iterations are computed anew",
                 name,
                 self,
             )
@@ -573,7 +584,7 @@ class _Disk:
 
 
 def _fingerprint(problem: str, settings: IterationSettings) -> str:
-    """Name of all that a training's numbers depend on, but for how many iterations it has."""
+    """Hash of all that the numbers of a training depend on, except the number of iterations."""
     common = ("simulated_rows", "block_length", "search_every", "retained_draws", "seed", "dtype")
     return digest([_FORMAT, problem, *(getattr(settings, name) for name in common)])
 
