@@ -328,6 +328,29 @@ class BundleAnswerer:
         if (missing := grid.missing(before, moment, grid.text)) is not None:
             raise RequestError(missing, row=row, kind="conflict")
 
+    def _missing_past(self, values: Values) -> str:
+        """Why a row of a series gets no answer: from when to when rows are known, at most."""
+        use_case, context = self._bundle.use_case, self._bundle.context
+        data, windows = use_case.data, use_case.features.windows
+        if data.series is None or windows is None or context is None:
+            return "the row gets no answer: what lies before it is not known"
+        ((_, target),) = use_case.targets.items()
+        rows, name = context, ""
+        if data.series.id is not None:
+            name = f" of '{values[data.series.id]!s:.60}'"
+            rows = rows[rows[data.series.id].astype(str) == str(values[data.series.id])]
+        measured = rows.dropna(subset=[c for c in (target.column,) if c in rows])[data.time]
+        known = (
+            f"{target.column}{name} was measured last at {measured.max()}"
+            if len(measured)
+            else f"nothing was measured{name}"
+        )
+        return (
+            f"the row gets no answer: a forecast reaches {windows.horizon} step"
+            f"{'s' if windows.horizon > 1 else ''} ahead of what was measured, and looks at the steps before that, without gaps; {known}. Hand in what is "
+            f"missing between that and {values[data.time]} first"
+        )
+
     def _one(self, number: int, row: Row, values: Values) -> Answer:
         import pandas as pd
 
@@ -339,12 +362,7 @@ class BundleAnswerer:
         except DataError as error:
             raise RequestError(str(error), row=number) from error
         if any(rows.empty for rows in found.values()):
-            raise RequestError(
-                "the row gets no answer: what lies before it is not known, or it lies too far "
-                "ahead",
-                row=number,
-                kind="conflict",
-            )
+            raise RequestError(self._missing_past(values), row=number, kind="conflict")
         time = self._contract.time
         moment = None if time is None else values[time]
         return replace(
