@@ -345,10 +345,11 @@ class BundleAnswerer:
             if len(measured)
             else f"nothing was measured{name}"
         )
+        ahead = f"{windows.horizon} step{'s' if windows.horizon > 1 else ''}"
         return (
-            f"the row gets no answer: a forecast reaches {windows.horizon} step"
-            f"{'s' if windows.horizon > 1 else ''} ahead of what was measured, and looks at the steps before that, without gaps; {known}. Hand in what is "
-            f"missing between that and {values[data.time]} first"
+            f"the row gets no answer: a forecast reaches {ahead} ahead of what was measured, and "
+            f"looks at the steps before that, without gaps; {known}. Hand in what is missing "
+            f"between that and {values[data.time]} first"
         )
 
     def _one(self, number: int, row: Row, values: Values) -> Answer:
