@@ -1,12 +1,20 @@
 """What answers notice of versions that take over, and what a kill costs.
 
-    python benchmarks/serving_swap.py PROJECT [--use-case films] [--requests 10000] [--rate 50]
+    python benchmarks/serving_swap.py PROJECT [--use-case films] [--promotions 20] [--rate 50]
     python benchmarks/serving_swap.py PROJECT --use-case power --kills 50
 
 ``PROJECT`` has been run (``kedro run``): its bundles and its database are copied, and nothing of it
 is touched. Promotions are decisions of the ledger about versions whose bundle is a real one, so
 that each is opened, verified, compiled and handed over as in production. Requests come at fixed
-moments, whatever became of those before: the time of one that has waited counts from there.
+moments, whatever became of those before: the time of one that has waited counts from there, or
+from when this process got to run.
+
+On a machine with other work a tail says more about that work than about a swap. So windows of three
+kinds take turns: nothing happens (``calm``); a loader opens the same version and nobody takes it
+(``opening``), which costs the machine what a swap does and the service nothing; and a promotion
+(``swap``). ``swap`` against ``opening`` is what the service itself does to its clients, ``opening``
+against ``calm`` what two cores do. Beside each stands how long the thread that answers was ready to
+run and got no core, by the kernel's count.
 """
 
 from __future__ import annotations
@@ -24,8 +32,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,7 +45,10 @@ from ratchet.database import connect
 from ratchet.release.ledger import Ledger
 from ratchet.release.manifest import bundle_digest
 from ratchet.release.versions import DIGEST
-from ratchet.serving.__main__ import SETTINGS
+from ratchet.serving.children import LOADER, SETTINGS, LoaderProcess
+from ratchet.serving.handover import Source, receive_version
+from ratchet.serving.loader import LoadRequest
+from ratchet.serving.opening import NICENESS
 
 PROMOTIONS, ROLLBACKS = 20, 5
 LONGEST = 300.0  # seconds until a decision has to be seen
@@ -50,7 +63,16 @@ class Sent:
     status: int
     version: str
     request: str
-    swapping: bool
+    window: str
+
+
+@dataclass
+class Window:
+    """What the thread that answers did in the windows of a kind, in seconds."""
+
+    wall: float = 0.0
+    ran: float = 0.0
+    waited: float = 0.0
 
 
 @dataclass
@@ -62,8 +84,16 @@ class Stage:
     port: int
     sent: list[Sent] = field(default_factory=list)
     decided: list[tuple[float, str]] = field(default_factory=list)
-    swapping: bool = False
+    window: str = "calm"
+    windows: dict[str, Window] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    decisions: ProcessPoolExecutor = field(
+        default_factory=lambda: ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    )
+
+    def __getstate__(self) -> dict[str, object]:
+        """Where it is; what runs stays in this process."""
+        return {"folder": self.folder, "use_case": self.use_case}
 
     @property
     def url(self) -> str:
@@ -84,27 +114,55 @@ class Stage:
         self.process.terminate()
         self.process.wait(30)
 
-    def decide(self, event: str, version: str) -> None:
-        """Write a decision; versions take turns between the bundles that there are."""
-        ledger = Ledger(connect(self.url))
-        state = ledger.state(self.use_case)
-        found = sorted((self.folder / "bundles" / self.use_case).glob("*/manifest.json"))
-        digest = bundle_digest(found[int(version) % len(found)].parent)
-        ledger.append(
-            *(self.use_case, event),
-            version=version,
-            champion=version,
-            previous=state.champion,
-            actor="benchmark",
-            reason="benchmark",
-            details={DIGEST: digest},
-            expect=state.seq,
-        )
-        self.decided.append((time.perf_counter(), version))
+    async def decide(self, event: str, version: str) -> None:
+        """Have a decision written by another process: this one keeps to its moments."""
+        loop = asyncio.get_running_loop()
+        at = time.perf_counter()
+        await loop.run_in_executor(self.decisions, decide, self, event, version)
+        self.decided.append((at, version))
+
+    def bundle_of(self, version: str) -> Path:
+        """Versions take turns between the bundles that there are."""
+        paths = sorted((self.folder / "bundles" / self.use_case).glob("*/manifest.json"))
+        return paths[int(version) % len(paths)].parent
+
+    def scheduled(self) -> tuple[float, float, float]:
+        """Wall time, and for how long the thread that answers ran and waited for a core."""
+        assert self.process is not None
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/schedstat")
+        ran, waited, _ = map(int, path.read_text().split())
+        return time.perf_counter(), ran / 1e9, waited / 1e9
+
+    @contextmanager
+    def within(self, name: str) -> Iterator[None]:
+        """A window of a kind."""
+        self.window, before = name, self.scheduled()
+        yield
+        after, sums = self.scheduled(), self.windows.setdefault(name, Window())
+        for place, attribute in enumerate(("wall", "ran", "waited")):
+            spent = after[place] - before[place]
+            setattr(sums, attribute, getattr(sums, attribute) + spent)
+        self.window = "between"
 
     def body(self) -> bytes:
         [path, *_] = sorted((self.folder / "bundles" / self.use_case).glob("*/golden.json"))[-1:]
         return json.dumps(json.loads(path.read_text())[0]["fields"]).encode()
+
+
+def decide(stage: Stage, event: str, version: str) -> None:
+    """Write a decision."""
+    ledger = Ledger(connect(stage.url))
+    state = ledger.state(stage.use_case)
+    ledger.append(
+        *(stage.use_case, event),
+        version=version,
+        champion=version,
+        previous=state.champion,
+        actor="benchmark",
+        reason="benchmark",
+        details={DIGEST: bundle_digest(stage.bundle_of(version))},
+        expect=state.seq,
+    )
 
 
 @contextmanager
@@ -118,10 +176,12 @@ def staged(project: Path, use_case: str) -> Iterator[Stage]:
         bundles = project / "data" / "06_models" / "bundles" / use_case
         shutil.copytree(bundles, folder / "bundles" / use_case)
         stage = Stage(folder, use_case, port)
-        stage.decide("promote", "1")
+        decide(stage, "promote", "1")
+        stage.decided.append((time.perf_counter(), "1"))
         try:
             yield stage
         finally:
+            stage.decisions.shutdown()
             if stage.process is not None and stage.process.poll() is None:
                 stage.stop()
 
@@ -137,9 +197,10 @@ class Client:
         self.request = head.encode() + body
         self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, due: float, wait: asyncio.Semaphore) -> None:
+    async def ask(self, due: float, turn: asyncio.Semaphore) -> None:
         """Send a request and keep what came."""
-        async with wait:
+        window = self.stage.window
+        async with turn:
             status, content = 0, {}
             try:
                 status, content = await asyncio.wait_for(self._exchange(), 30)
@@ -147,7 +208,7 @@ class Client:
                 self.streams = None
             seconds = time.perf_counter() - due
             names = (content.get("model_version", ""), content.get("request_id", ""))
-            self.stage.sent.append(Sent(due, seconds, status, *names, self.stage.swapping))
+            self.stage.sent.append(Sent(due, seconds, status, *names, window))
 
     async def _exchange(self) -> tuple[int, dict[str, str]]:
         if self.streams is None:
@@ -167,6 +228,8 @@ async def load(stage: Stage, rate: float, until: asyncio.Event) -> None:
         due = start + number / rate
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         client, turn = clients[number % len(clients)]
+        # A moment that this process has missed is none of the service's.
+        due = max(due, time.perf_counter())
         tasks.add(task := asyncio.create_task(client.ask(due, turn)))
         task.add_done_callback(tasks.discard)
         number += 1
@@ -183,42 +246,74 @@ async def until_served(stage: Stage, version: str) -> float:
     raise SystemExit(f"version {version} does not serve after {LONGEST:.0f} s")
 
 
-async def swaps(stage: Stage, requests: int, rate: float) -> None:
-    """Promotions and rollbacks under load, beside the same load without."""
+async def swaps(stage: Stage, promotions: int, rate: float) -> None:
+    """Promotions and rollbacks under load, in turns with the same load without."""
     stage.start()
     enough = asyncio.Event()
     asking = asyncio.create_task(load(stage, rate, enough))
     await until_served(stage, "1")
+    await asyncio.sleep(5)
     stage.sent.clear()
-    while len(stage.sent) < requests // 5:
-        await asyncio.sleep(0.05)
-    stage.swapping, taken, back = True, [], []
-    for number in range(2, PROMOTIONS + 2):
-        stage.decide("promote", str(number))
-        taken.append(await until_served(stage, str(number)))
-        if number % (PROMOTIONS // ROLLBACKS) == 0:
-            # The rollback target was the champion until now, and is ready.
-            stage.decide("rollback", str(number - 1))
-            back.append(await until_served(stage, str(number - 1)))
-    while len(stage.sent) < requests:
-        await asyncio.sleep(0.05)
+    taken, back = [], []
+    for number in range(2, promotions + 2):
+        with stage.within("opening"):
+            opened = await open_elsewhere(stage, str(number))
+        with stage.within("calm"):
+            await asyncio.sleep(opened)
+        with stage.within("swap"):
+            await stage.decide("promote", str(number))
+            taken.append(await until_served(stage, str(number)))
+            if number % (PROMOTIONS // ROLLBACKS) == 0:
+                # The rollback target was the champion until now, and is ready.
+                await stage.decide("rollback", str(number - 1))
+                back.append(await until_served(stage, str(number - 1)))
+            await asyncio.sleep(0.5)
     enough.set()
     await asking
     report(stage, taken, back)
 
 
+async def open_elsewhere(stage: Stage, version: str) -> float:
+    """Open a version as the service does, for nobody; gives the seconds."""
+    source = Source("", str(stage.folder / "bundles"), stage.url)
+    digest = bundle_digest(stage.bundle_of(version))
+    request, started = LoadRequest(source, [(stage.use_case, version, digest)]), time.perf_counter()
+    process = LoaderProcess([*LOADER, str(NICENESS)])
+    process.request(request.as_line())
+    while (seconds := time.perf_counter() - started) < LONGEST:
+        with suppress(BlockingIOError):
+            handover = receive_version(process.connection)
+            assert handover is not None
+            assert handover.description.status == "compiled", handover.description.reason
+            break
+        await asyncio.sleep(0.01)
+    process.end()
+    return seconds
+
+
 def report(stage: Stage, taken: list[float], back: list[float]) -> None:
     failed = [one for one in stage.sent if one.status != 200]
-    calm = [one.seconds * 1e3 for one in stage.sent if not one.swapping]
-    busy = [one.seconds * 1e3 for one in stage.sent if one.swapping]
     early = sum(not _was_named(stage, one) for one in stage.sent)
     say(f"{stage.use_case}: {len(stage.sent):,} requests, {len(failed)} failed")
     say(f"{len(taken)} promotions, {len(back)} rollbacks; {early} answers of a version too early")
     say(f"until a promotion serves: median {np.median(taken):.1f} s, longest {max(taken):.1f} s")
-    say(f"until a rollback serves: median {np.median(back):.1f} s, longest {max(back):.1f} s")
-    for name, times in (("without swaps", calm), ("with swaps", busy)):
-        p50, p99 = np.percentile(times, [50, 99])
-        say(f"{name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {max(times):.1f} ms")
+    if back:
+        say(f"until a rollback serves: median {np.median(back):.1f} s, longest {max(back):.1f} s")
+    tails = {}
+    for name, window in stage.windows.items():
+        times = [one.seconds * 1e3 for one in stage.sent if one.window == name]
+        p50, p90, tails[name] = np.percentile(times, [50, 90, 99])
+        say(
+            f"{name}: {len(times):,} requests, p50 {p50:.1f} ms, p90 {p90:.1f} ms, "
+            f"p99 {tails[name]:.1f} ms, longest {max(times):.1f} ms; the thread that answers ran "
+            f"{window.ran / window.wall:.1%} of the time and waited for a core "
+            f"{window.waited / window.wall:.1%}"
+        )
+    say(
+        f"p99 of swap: {tails['swap'] / tails['calm']:.2f} times that of calm, "
+        f"{tails['swap'] / tails['opening']:.2f} times that of opening; opening: "
+        f"{tails['opening'] / tails['calm']:.2f} times that of calm"
+    )
 
 
 def _was_named(stage: Stage, one: Sent) -> bool:
@@ -245,7 +340,7 @@ async def kills(stage: Stage, count: int, rate: float) -> None:
         assert stage.process is not None
         if kill % 2:
             number += 1
-            stage.decide("promote", str(number))
+            await stage.decide("promote", str(number))
         await asyncio.sleep(chance.uniform(0, 3))
         victims = [stage.process.pid, *children_of(stage.process.pid)]
         victim = victims[0] if kill % 3 == 0 else chance.choice(victims)
@@ -281,7 +376,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("project", type=Path, nargs="?")
     parser.add_argument("--use-case", default="films")
-    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--promotions", type=int, default=PROMOTIONS)
     parser.add_argument("--rate", type=float, default=50.0)
     parser.add_argument("--kills", type=int, default=0)
     given = parser.parse_args()
@@ -292,7 +387,7 @@ def main() -> None:
         if given.kills:
             asyncio.run(kills(stage, given.kills, given.rate))
         else:
-            asyncio.run(swaps(stage, given.requests, given.rate))
+            asyncio.run(swaps(stage, given.promotions, given.rate))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,9 @@ class LoaderProcess:
                 stdout=output.fileno(),
                 bufsize=0,
                 env=environment(),
+                # Linux shares cores between sessions before it looks at single processes: in one
+                # session with the process that answers it would take from that one's share.
+                start_new_session=True,
             )
         self.connection.setblocking(False)
 
@@ -120,6 +124,15 @@ def end_ahead() -> None:
     while _AHEAD:
         _, process = _AHEAD.popitem()
         process.end()
+
+
+def give_way(niceness: int) -> None:
+    """Let other processes go before this one, and wake up without taking a core from them."""
+    os.nice(niceness)
+    with suppress(OSError):  # no permission in some sandboxes
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    with suppress(OSError):  # of the session, where the kernel has groups of them
+        Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
 
 
 def own_output() -> int:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ratchet.serving.children import ProcessLimits, follow_parent, own_output
+from ratchet.serving.children import ProcessLimits, follow_parent, give_way, own_output
 from ratchet.serving.handover import (
     Description,
     Source,
@@ -41,8 +41,7 @@ class LoadRequest:
 
     Attributes:
         source: where versions come from.
-        versions: use case, number, and digest as the ledger recorded it of each version, the most
-            urgent first.
+        versions: use case, number, and digest as the ledger recorded it of each version.
         parallel: how many are opened at a time.
         limits: what each may take.
     """
@@ -154,6 +153,14 @@ def _folder_with(bundles: Path, digest: str) -> Path | None:
     return None
 
 
+def size_of(source: Source, use_case: str, version: str, digest: str | None) -> float:
+    """Bytes of a bundle; infinite where it takes MLflow to find it."""
+    folder = _folder_with(Path(source.bundles) / use_case, digest) if digest else None
+    if folder is None:
+        return float("inf")
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def import_libraries() -> None:
     """Import what every bundle takes, once for all forks."""
     import ratchet.compiled.bundle
@@ -180,8 +187,9 @@ class Forks:
         self._running: dict[int, tuple[int, int]] = {}
 
     def run(self) -> None:
-        """Open all of them."""
-        waiting = list(enumerate(self._request.versions))
+        """Open all of them, the smallest first: it answers while others are still read."""
+        source, versions = self._request.source, enumerate(self._request.versions)
+        waiting = sorted(versions, key=lambda each: size_of(source, *each[1]))
         while waiting or self._running:
             while waiting and len(self._running) < self._request.parallel:
                 self._fork(*waiting.pop(0))
@@ -241,7 +249,8 @@ def shortened(reason: str) -> str:
 def main(open_one: Callable[..., Opened] = open_version, niceness: str = "0") -> None:
     """Serve one request, after importing what it takes."""
     follow_parent()
-    os.nice(int(niceness))
+    if int(niceness):
+        give_way(int(niceness))
     output = socket.socket(fileno=own_output())
     if open_one is open_version:
         import_libraries()

@@ -124,7 +124,7 @@ class VersionOpener:
         that others need not wait for.
 
         Args:
-            versions: the versions, the most urgent first.
+            versions: the versions; the smallest is delivered first.
             deliver: called once for each of them, in the thread of the event loop.
             gives_way: whether other processes go before.
         """

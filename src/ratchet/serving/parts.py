@@ -36,7 +36,7 @@ def application(settings: Settings, worker: int = 0) -> FastAPI:
     """
     folder, url = settings.state / JOURNAL, settings.database_url
     engine = connect(url, SERVICE_LOCK_SECONDS)
-    ledger = Ledger(engine)
+    ledger = Ledger(connect(url))  # nobody waits for it, so that it waits for others
     opener = opener_of(settings, ledger)
     models = watcher_of(settings, ledger, opener)
     measurements = StoredMeasurements(Measurements(engine), models, models.ready)

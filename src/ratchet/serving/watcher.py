@@ -152,7 +152,10 @@ class Watcher:
         self.swaps = 0
 
     def on_poll(self, after_poll: Callable[[], None]) -> None:
-        """Call a function in a thread after each look at the ledger."""
+        """Call a function in a thread after each look at the ledger.
+
+        It may let versions see what other processes were handed; where it fails it is called again.
+        """
         self._after_poll = after_poll
 
     async def start(self) -> None:
@@ -213,13 +216,16 @@ class Watcher:
                 self._converge()
                 if not self._openings:
                     end_ahead()
-                await asyncio.to_thread(self._after_poll)
             except Exception as error:  # a database may be away for any reason; what serves serves
                 if self.ledger_error is None:
                     LOGGER.warning("the ledger cannot be followed, what serves stays: %s", error)
                 self.ledger_error = f"{type(error).__name__}: {error}"
             else:
                 self.ledger_error = None
+            try:
+                await asyncio.to_thread(self._after_poll)
+            except Exception as error:  # of the database as well: it is called again
+                LOGGER.warning("measurements of other processes are not seen yet: %s", error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_seconds):
                     await self._wake.wait()

@@ -105,6 +105,7 @@ class Runner:
         self._cancelled_at: dict[str, float] = {}
         self._retry_at = 0.0
         self._is_pruned = False
+        self._is_failing = False
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self.stopping = asyncio.Event()
@@ -148,8 +149,12 @@ class Runner:
         try:
             await asyncio.to_thread(self.once)
         except Exception as error:  # of the database: it may come back
-            LOGGER.error("Jobs cannot be watched: %s", error)
+            if not self._is_failing:
+                LOGGER.error("Jobs cannot be watched: %s", error)
+            self._is_failing = True
             await asyncio.sleep(_PAUSE_AFTER_ERROR)
+        else:
+            self._is_failing = False
         self._wake.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), _PAUSE)
