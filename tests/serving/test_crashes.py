@@ -15,11 +15,11 @@ import pytest
 
 from ratchet.database import connect
 from ratchet.monitoring.prediction_log import PredictionLog
-from tests.serving.test_watcher import Decisions, children_of
+from tests.serving.test_watcher import PROGRAM, Decisions, children_of
 
 ROOT = Path(__file__).parents[2]
 SERVICE = """
-import sys
+import runpy, sys
 from pathlib import Path
 import uvicorn
 from ratchet.database import connect
@@ -30,12 +30,12 @@ from ratchet.serving.log import JournaledLog
 from ratchet.serving.opening import VersionOpener
 from ratchet.serving.settings import Settings
 from ratchet.serving.watcher import Watcher
-from tests.serving.test_watcher import TINY, Tiny
 
-folder, url, port = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+folder, url, port, tiny = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+Tiny, loader = runpy.run_path(tiny)["Tiny"], [sys.executable, "-P", tiny]
 source = Source(url, str(folder / "bundles"), url)
 ledger = Ledger(connect(url))
-watcher = Watcher(ledger, VersionOpener(ledger, source, Tiny, loader=TINY), poll_seconds=0.05)
+watcher = Watcher(ledger, VersionOpener(ledger, source, Tiny, loader=loader), poll_seconds=0.05)
 log = JournaledLog(folder / "journal", url)
 settings = Settings(port=port, state=folder, keys_file=folder / "keys.json")
 app = create_app(settings, watcher, log=log)
@@ -50,7 +50,8 @@ def decisions(tmp_path, use_cases):
 
 @contextmanager
 def serving(decisions, port):
-    command = [sys.executable, "-c", SERVICE, str(decisions.folder), decisions.url, str(port)]
+    arguments = [str(decisions.folder), decisions.url, str(port), PROGRAM]
+    command = [sys.executable, "-c", SERVICE, *arguments]
     with subprocess.Popen(command, cwd=ROOT) as process:
         try:
             yield process

@@ -1,4 +1,4 @@
-"""Real bundles, opened by real child processes: what was judged serves, and nothing else."""
+"""Real bundles: what was judged serves, by a real child process, and nothing else does."""
 
 import asyncio
 import shutil
@@ -13,11 +13,14 @@ from ratchet.errors import UserError
 from ratchet.params import UseCase
 from ratchet.release.bundle import write_bundle
 from ratchet.release.ledger import Ledger
+from ratchet.release.manifest import bundle_digest
 from ratchet.release.versions import DIGEST
 from ratchet.serving import loader
 from ratchet.serving.handover import Source
+from ratchet.serving.loader import LoadRequest
 from ratchet.serving.opening import VersionOpener
 from ratchet.serving.watcher import Watcher
+from ratchet.serving.worker import SlowAnswerer
 from tests.release.test_bundle import FILMS, RUN, classical, films, made
 
 
@@ -74,14 +77,22 @@ def test_what_was_judged_serves_by_arrays(project, written):
 
 def test_what_is_not_compiled_answers_by_its_bundle(project, written):
     source = replace(project.source, compiled=False)
+    request = LoadRequest(source, [("films", "1", project.digest)])
 
-    async def then(serving):
-        assert "nothing is compiled" in serving.degraded
-        for case in written.golden[:2]:
-            [answer] = await serving.answerer.answer([case["fields"]])
-            check_answer(answer, case["key"], case["answers"])
+    description, content = loader.open_version(source, "films", "1", project.digest)
 
-    asyncio.run(project.watch(source, then))
+    assert (description.status, content) == ("slow", b"")
+    assert "nothing is compiled" in description.reason
+
+    async def ask():
+        slow = SlowAnswerer(request)
+        try:
+            return [(await slow.answer([case["fields"]]))[0] for case in written.golden[:2]]
+        finally:
+            await slow.stop()
+
+    for case, answer in zip(written.golden[:2], asyncio.run(ask()), strict=True):
+        check_answer(answer, case["key"], case["answers"])
 
 
 def test_where_compiling_fails_for_any_reason_the_bundle_answers(project, monkeypatch):
@@ -109,12 +120,22 @@ def test_a_bundle_whose_file_was_changed_never_serves(project):
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
 
-    async def then(serving):
-        assert serving is None
-        assert "version 1 does not open" in project.notices[0].text
-        assert model.name in project.notices[0].text
+    request = (project.source, "films", "1", project.digest)
+    description, content = loader.opened(loader.open_version, *request)
 
-    asyncio.run(project.watch(project.source, then))
+    assert (description.status, content) == ("refused", b"")
+    assert model.name in description.reason
+
+
+def test_the_smallest_of_several_versions_is_opened_first(project, tmp_path):
+    larger = tmp_path / "bundles" / "films" / "larger"
+    shutil.copytree(project.bundle, larger)
+    (larger / "manifest.json").write_bytes((larger / "manifest.json").read_bytes() + b" ")
+    digests = {"missing": None, "1": project.digest, "larger": bundle_digest(larger)}
+
+    sizes = {v: loader.size_of(project.source, "films", v, digest) for v, digest in digests.items()}
+
+    assert sorted(sizes, key=lambda version: sizes[version]) == ["1", "larger", "missing"]
 
 
 def test_the_folder_is_found_by_what_is_in_it(project):

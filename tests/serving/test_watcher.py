@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -19,6 +20,7 @@ from ratchet.database import connect
 from ratchet.release.ledger import Ledger
 from ratchet.serving import opening
 from ratchet.serving.handover import Source
+from ratchet.serving.metrics import age_of
 from ratchet.serving.opening import VersionOpener
 from ratchet.serving.watcher import Watcher
 from ratchet.serving.worker import WorkerError
@@ -118,6 +120,30 @@ def test_what_the_ledger_names_serves_and_a_rollback_takes_a_moment(decisions):
             assert watcher.problems() == {}
 
     asyncio.run(watch())
+
+
+def test_clocks_that_jump_change_nothing(decisions):
+    """Another machine's clock decides: a day behind, then a year ahead, then a year behind."""
+    jumps = iter([0, -1, 365, -365])
+    decisions.ledger = Ledger(
+        connect(decisions.url), now=lambda: datetime.now(UTC) + timedelta(days=next(jumps))
+    )
+    decisions.decide("promote", "1")
+    since = []
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            for number, event in (("2", "promote"), ("3", "promote"), ("2", "rollback")):
+                decisions.decide(event, number)
+                await until(lambda number=number: version(watcher) == number)
+                since.append(watcher.champion("films").since)
+                assert said(watcher.champion("films")) == number
+                assert age_of(since[-1]) >= 0
+            assert watcher.problems() == {}
+
+    asyncio.run(watch())
+
+    assert since == sorted(set(since))
 
 
 def test_answers_go_on_while_versions_take_over(decisions):

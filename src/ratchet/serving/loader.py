@@ -163,6 +163,8 @@ def size_of(source: Source, use_case: str, version: str, digest: str | None) -> 
 
 def import_libraries() -> None:
     """Import what every bundle takes, once for all forks."""
+    import skops.io  # noqa: F401
+
     import ratchet.compiled.bundle
     import ratchet.compiled.estimators
     import ratchet.learning.trusted
