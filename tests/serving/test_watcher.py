@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from ratchet.database import connect
+from ratchet.errors import DatabaseError
 from ratchet.release.ledger import Ledger
 from ratchet.serving import opening
 from ratchet.serving.handover import Source
@@ -323,6 +324,19 @@ def test_a_database_that_goes_away_while_a_version_is_opened_holds_it_up_for_a_m
         async with watching(decisions) as watcher:
             monkeypatch.setattr(watcher._ledger, "noted", Mock(side_effect=[away, None]))
             await until(lambda: version(watcher) == "1")
+
+    asyncio.run(watch())
+
+
+def test_measurements_that_cannot_be_read_hold_a_version_up_for_a_moment(decisions):
+    decisions.decide("promote", "1")
+    prepare = Mock(side_effect=[DatabaseError("it is locked"), None])
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            watcher._opener.on_prepare(prepare)
+            await until(lambda: version(watcher) == "1")
+            assert watcher.notices == []
 
     asyncio.run(watch())
 

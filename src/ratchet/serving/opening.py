@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.compiled.answers import Answerer
+from ratchet.errors import ConfigError, DatabaseError
 from ratchet.params import CHECKED, UseCase
 from ratchet.release.ledger import Ledger
 from ratchet.release.versions import DIGEST
@@ -199,8 +200,10 @@ class VersionOpener:
                 serving = await self._from_worker(key, handover, request)
         except Exception as error:  # whatever a version does that should be sound
             LOGGER.debug("a version was not taken over", exc_info=error)
+            # Measurements that cannot be read at present are no fault of the version.
+            is_refused = not isinstance(error, ConfigError | DatabaseError)
             reason = f"{type(error).__name__}: {error}"
-            deliver(key, OpeningFailure(reason, is_refused=True))
+            deliver(key, OpeningFailure(reason, is_refused))
             return
         seconds = time.monotonic() - started
         loaded = LoadedVersion(serving, datetime.now(UTC), seconds, len(handover.content))
