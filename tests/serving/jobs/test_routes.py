@@ -13,6 +13,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from ratchet.serving.jobs.order import FAILURE, SEARCHED
+from tests.serving.jobs.conftest import FOUND
+
 
 def events(text: str) -> list[dict[str, str]]:
     """Events of a stream: the fields of each."""
@@ -187,6 +190,27 @@ def test_of_two_who_ask_at_once_each_gets_a_job_and_one_of_them_runs(workshop):
     states = {workshop.ask("GET", f"/jobs/{job}").json()["status"] for job in jobs}
     assert states == {"running", "queued"}
     assert len(workshop.processes) == 1
+
+
+def test_the_page_shows_why_a_job_waits_and_what_was_found_before_one_failed(workshop):
+    job, process = workshop.started()
+    (process.folder / SEARCHED).write_text(json.dumps(FOUND))
+    (process.folder / FAILURE).write_text(json.dumps({"error": "no room on the disk"}))
+    process.alive = False
+    workshop.runner.once()
+    waits, _ = workshop.runner.store.add(workshop.runner.store.get(job).request, None)
+    workshop.runner.store.start(waits.id, "here")
+    workshop.runner.store.wait_again(waits.id, "Airflow does not answer")
+
+    failed, waiting = (
+        workshop.ask("GET", f"/advanced-training?job={each}").text for each in (job, waits.id)
+    )
+    told = workshop.ask("GET", f"/jobs/{job}").json()
+
+    assert "The search has failed: no room on the disk" in failed
+    assert "Winner: gru" in failed
+    assert "The search waits: Airflow does not answer" in waiting
+    assert (told["status"], told["winner"]["model_name"]) == ("failed", "gru")
 
 
 def test_of_two_with_one_key_at_once_one_job_comes(workshop):

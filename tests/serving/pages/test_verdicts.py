@@ -102,6 +102,7 @@ def test_the_page_shows_it(stand, monkeypatch):
         stand.models, "challenger", lambda name: beside if name == "films" else None
     )
     found = {**FOUND, "versions": ["3", "3"], "guards": [{**LOSS, "name": "latency_ms"}]}
+    found["sample_ratio"] = {"share": 0.25, "subjects": [300, 98], "p_value": 0.5}
     verdicts = TrialVerdicts(stand.settings, Asked((0, json.dumps(found), "")))
     stand.app.state.verdicts = verdicts
 
@@ -117,3 +118,4 @@ def test_the_page_shows_it(stand, monkeypatch):
     assert "success, loss of log_loss: champion 1, challenger 0.9" in then.text
     assert "improvement 0.1 (0.05 to 0.2) over 12 days" in then.text
     assert "latency_ms" in then.text
+    assert "300 of the champion, 98 of the challenger, which should have 25 %" in then.text
