@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -22,6 +24,7 @@ from ratchet.serving.security import DOCS_POLICY
 
 STATIC = "/static"
 _DAY = "public, max-age=86400"
+_CODE = re.compile("`([^`]+)`")
 _LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 
 
@@ -128,7 +131,13 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["static"] = static
+    made.filters["code"] = with_code
     return made
+
+
+def with_code(text: str) -> Markup:
+    """A message in HTML; what stands between backticks is code, as in Markdown."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 @cache

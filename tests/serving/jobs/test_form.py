@@ -21,6 +21,15 @@ def test_a_form_becomes_a_job(workshop):
     assert (job.request["lookback"], job.request["n_trials"]) == (3, 5)
 
 
+def test_a_form_that_is_sent_twice_starts_one_search(workshop):
+    first, second = form(workshop, form="a1"), form(workshop, form="a1")
+    other = form(workshop, form="a1", lookback="4")
+
+    assert first.headers["location"] == second.headers["location"]
+    assert len(workshop.runner.store.newest()) == 2
+    assert other.status_code == 303
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [

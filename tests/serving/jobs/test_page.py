@@ -59,6 +59,23 @@ def test_a_fast_search_is_started_watched_and_its_ranking_read(workshop, serve, 
         assert "gru, RMSE 3.25" in page.inner_text("#history")
 
 
+def test_a_page_that_lost_the_service_says_so_and_goes_on(workshop, serve, browser):
+    with serve(workshop.stand.app) as address:
+        _, process = begin(workshop)
+        page = browser.new_page()
+        page.goto(f"{address}/advanced-training")
+        page.wait_for_selector("#stage:has-text('training')")
+        page.context.set_offline(True)
+        page.wait_for_selector("#connection:has-text('does not answer')", timeout=15_000)
+        process.trial(1, 2, 0.125)
+
+        page.context.set_offline(False)
+        page.wait_for_selector("#trials:has-text('1 of 2')", timeout=15_000)
+
+        assert page.is_hidden("#connection")
+        page.context.close()
+
+
 def test_a_search_is_cancelled_by_keyboard(workshop, serve, open_page):
     with serve(workshop.stand.app) as address:
         job, _ = begin(workshop)

@@ -65,6 +65,21 @@ def test_the_monitoring_is_alive(watched, serve, open_page):
         assert page.get_attribute("#pause", "aria-pressed") == "true"
 
 
+def test_the_monitoring_says_that_the_service_is_gone_and_that_it_is_back(watched, serve, browser):
+    with serve(watched.app) as address:
+        page = browser.new_page()
+        page.goto(f"{address}/monitoring")
+        page.context.set_offline(True)
+        page.wait_for_selector("#age.lost:has-text('does not answer')", timeout=15_000)
+        assert "does not answer" in page.text_content("#said")
+
+        page.context.set_offline(False)
+        page.wait_for_selector("#age:has-text('up to date')", timeout=15_000)
+
+        assert page.text_content("#said") == "The service answers again."
+        page.context.close()
+
+
 @pytest.mark.parametrize("path", ["/", "/monitoring", "/try/films", "/try/power", "/try/nothing"])
 def test_nothing_bars_anybody(watched, serve, open_page, barriers, look, path):
     with serve(watched.app) as address:
