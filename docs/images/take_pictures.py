@@ -15,7 +15,9 @@ import json
 import shutil
 import sys
 import time
+import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, sync_playwright
@@ -49,7 +51,8 @@ def _ask(address: str) -> None:
         for _ in range(2 + second // 10 % 4):
             headers = {"content-type": "application/json"}
             request = urllib.request.Request(f"{address}/predict/prices", body, headers)
-            urllib.request.urlopen(request).close()
+            with suppress(urllib.error.HTTPError):  # the version is being opened
+                urllib.request.urlopen(request).close()
         time.sleep(1)
 
 
