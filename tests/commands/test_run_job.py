@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet import progress
-from ratchet.commands.network_ranking import Ranked
+from ratchet.commands.network_ranking import Ranked, result_of
 from ratchet.commands.run_job import (
     Job,
     _ToProgress,
     cut_grid,
     network_params,
-    result_of,
     without_folders,
 )
 from ratchet.params import Network

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ratchet.frames import DataFrame
 from ratchet.params import Network, Target
+from ratchet.serving.jobs.order import Order, architectures
 
 
 @dataclass(frozen=True)
@@ -98,3 +100,46 @@ def rank_networks(
             )
         )
     return sorted(found, key=lambda one: (one.rmse is None, one.rmse or 0.0, one.row))
+
+
+def result_of(order: Order, ranked: Sequence[Ranked], total: float) -> dict[str, Any]:
+    """What ``GET /jobs/{id}`` says of a search that is done."""
+    numbers = {one.name: one.number for one in architectures().values()}
+    fast = order.request.mode == "fast"
+    rows = [_fast(one, numbers) if fast else _optimized(one, numbers) for one in ranked]
+    winner = {name: value for name, value in rows[0].items() if name != "status"}
+    if fast:
+        return {"mode": "fast", "winner": winner, "total_models": len(rows), "results": rows}
+    return {
+        "mode": "optimized",
+        "winner": winner,
+        "total_models_tested": len(rows),
+        "total_time": round(total, 3),
+        "avg_time_per_model": round(total / len(rows), 3),
+        "optimization_strategy": order.request.optimization_strategy,
+        "all_results": rows,
+    }
+
+
+def _fast(one: Ranked, numbers: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "model_id": numbers[one.architecture],
+        "model_name": one.architecture,
+        "rmse": one.rmse,
+        "status": one.status,
+    }
+
+
+def _optimized(one: Ranked, numbers: Mapping[str, int]) -> dict[str, Any]:
+    names = {"dropout": "dropout_rate"}
+    wanted = ("learning_rate", "batch_size", "dropout", "epochs", "activation")
+    params = {names.get(name, name): one.params[name] for name in wanted if name in one.params}
+    return {
+        "model_id": numbers[one.architecture],
+        "model_name": one.architecture,
+        "best_rmse": one.rmse,
+        "best_params": params,
+        "n_trials": one.n_trials,
+        "elapsed_time": round(one.seconds, 3),
+        "status": one.status,
+    }

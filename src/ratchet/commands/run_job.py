@@ -114,6 +114,7 @@ class Job:
             UserError: the search cannot be done like that; says why.
         """
         from ratchet import progress
+        from ratchet.commands.network_ranking import result_of
 
         progress.forward(self._report_trial)
         started = time.monotonic()
@@ -270,7 +271,7 @@ class Job:
 
     @cached_property
     def _catalog(self) -> Any:
-        """Catalog of the copy; its entries are read when they are asked for."""
+        """Catalog of the copy; its entries are read when they are needed."""
         with self._session() as session:
             return session.load_context().catalog
 
@@ -453,49 +454,6 @@ def network_in(model: Any) -> Any:
     """The network inside of what was assembled around it."""
     inside = getattr(model, "estimator_", model)  # of a network that corrects a base
     return inside[-1].estimator
-
-
-def result_of(order: Order, ranked: Sequence[Ranked], total: float) -> dict[str, Any]:
-    """What ``GET /jobs/{id}`` says of a search that is done."""
-    numbers = {one.name: one.number for one in architectures().values()}
-    fast = order.request.mode == "fast"
-    rows = [_fast(one, numbers) if fast else _optimized(one, numbers) for one in ranked]
-    winner = {name: value for name, value in rows[0].items() if name != "status"}
-    if fast:
-        return {"mode": "fast", "winner": winner, "total_models": len(rows), "results": rows}
-    return {
-        "mode": "optimized",
-        "winner": winner,
-        "total_models_tested": len(rows),
-        "total_time": round(total, 3),
-        "avg_time_per_model": round(total / len(rows), 3),
-        "optimization_strategy": order.request.optimization_strategy,
-        "all_results": rows,
-    }
-
-
-def _fast(one: Ranked, numbers: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "model_id": numbers[one.architecture],
-        "model_name": one.architecture,
-        "rmse": one.rmse,
-        "status": one.status,
-    }
-
-
-def _optimized(one: Ranked, numbers: Mapping[str, int]) -> dict[str, Any]:
-    names = {"dropout": "dropout_rate"}
-    wanted = ("learning_rate", "batch_size", "dropout", "epochs", "activation")
-    params = {names.get(name, name): one.params[name] for name in wanted if name in one.params}
-    return {
-        "model_id": numbers[one.architecture],
-        "model_name": one.architecture,
-        "best_rmse": one.rmse,
-        "best_params": params,
-        "n_trials": one.n_trials,
-        "elapsed_time": round(one.seconds, 3),
-        "status": one.status,
-    }
 
 
 _OMITTED = (

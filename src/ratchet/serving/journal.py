@@ -3,7 +3,7 @@
 A folder is shared by all processes that serve a project, and each appends to files of its own,
 ``<owner>.<number>.jsonl``. For as long as it lives it holds a lock, ``<owner>.lock``: where that
 can be taken, its owner is dead, and somebody else writes the rest into the database. Each line has
-a checksum, so that one that was cut off by a power cut is told from one that was written.
+a checksum, so that one that was cut off by a power cut is recognised.
 """
 
 from __future__ import annotations
@@ -207,8 +207,8 @@ def remove(folder: Path, owner: str) -> None:
 
 
 def _content(line: bytes) -> bytes | None:
-    told, _, content = line[:-1].partition(b" ")
-    return content if told == b"%08x" % zlib.crc32(content) else None
+    checksum, _, content = line[:-1].partition(b" ")
+    return content if checksum == b"%08x" % zlib.crc32(content) else None
 
 
 def _match(path: Path) -> re.Match[str] | None:

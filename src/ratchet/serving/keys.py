@@ -1,6 +1,6 @@
 """Keys of clients: who may do what, and under which name it is written down.
 
-A key is 256 random bits, so its plain SHA-256 tells nothing about it; only that is kept.
+A key is 256 random bits, so its plain SHA-256 reveals nothing about it; only the hash is stored.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Keys:
         """The key that a client has shown."""
         self._refresh()
         digest, match = digest_of(token), None
-        for key in self._keys:  # all of them, so that time tells nothing
+        for key in self._keys:  # all of them, so that the time taken reveals nothing
             if hmac.compare_digest(key.sha256, digest):
                 match = key
         return match
@@ -203,11 +203,11 @@ def revoke_key(path: Path, name: str) -> None:
     """
     with _editing(path):
         keys = read_keys(path)
-        kept = [key for key in keys if key.name != name]
-        if len(kept) == len(keys):
+        retained = [key for key in keys if key.name != name]
+        if len(retained) == len(keys):
             there = ", ".join(key.name for key in keys) or "none"
             raise UserError(f"there is no key '{name}'; there are: {there}")
-        _write(path, kept)
+        _write(path, retained)
 
 
 def _scopes(scopes: Iterable[str]) -> tuple[Scope, ...]:

@@ -42,7 +42,7 @@ SYNC_SECONDS = 0.05
 """How often the disk is waited for: what a power cut can take."""
 
 QUIET_SECONDS = 10.0
-"""Silence of the writer from which on it is told, where something waits."""
+"""Silence of the writer that is reported as a problem, where something waits."""
 
 TRUTH_SECONDS = 20.0
 """How long somebody who hands truth in waits for the database."""

@@ -1,6 +1,6 @@
 """What the database and the files of the monitoring tell of the models that serve.
 
-Read without pandas, by sums that the database makes, and kept for some seconds: many people may
+Read without pandas, by sums that the database makes, and cached for some seconds: many people may
 look at the same page.
 """
 
@@ -83,7 +83,7 @@ class MonitoringReport:
         at: when (UTC).
         action: what it did.
         reason: why.
-        alerts: what somebody has to be told: ``level``, ``text`` and ``advice``.
+        alerts: what needs somebody's attention: ``level``, ``text`` and ``advice``.
         drifted: sentences about inputs that have moved.
         compared: whether inputs were compared at all.
     """
@@ -106,7 +106,7 @@ class OverviewData:
         scores: scores with truth.
         watched: what the monitoring found last.
         decisions: the newest rows of the ledger.
-        trouble: why the database told nothing.
+        trouble: why the database gave nothing.
     """
 
     classes: list[Classes] = field(default_factory=list)
@@ -251,5 +251,5 @@ def _decisions(connection: sa.Connection) -> list[dict[str, Any]]:
 
 
 def _who(actor: str) -> str:
-    """Who decided; of a run as long a part of its id in MLflow as tells it from others."""
+    """Who decided; of a run as long a part of its id in MLflow as distinguishes it."""
     return f"run {actor[:8]}" if _RUN.fullmatch(actor) else actor

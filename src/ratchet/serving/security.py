@@ -1,8 +1,8 @@
 """Who gets in: names of the host, origins of pages, keys, scopes, and how often.
 
 Without keys the service is for this machine alone. A page that a browser on this machine has loaded
-from elsewhere is not this machine: it is told by the host name it calls us by (DNS rebinding), and
-by the origin that browsers add to what changes something.
+from elsewhere is not this machine: it is recognised by the host name that it uses (DNS rebinding),
+and by the origin that browsers add to what changes something.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Sessions:
     """Makes such cookies, and knows the keys behind them.
 
     Args:
-        folder: of the service's own files; the secret of the signatures is kept there.
+        folder: of the service's own files; the secret of the signatures is among them.
         keys: the keys.
         clock: seconds since 1970.
     """

@@ -61,7 +61,7 @@ class Shadow:
     Args:
         log: where their answers go.
         is_idle: whether no request is being answered.
-        leave_out: told of rows that are left out: name of the use case, and how many.
+        leave_out: called with use case and number of rows that are left out.
         most_waiting: rows that may wait.
     """
 

@@ -62,7 +62,7 @@ class TrialVerdicts:
         self._turn = asyncio.Lock()
 
     def look(self, use_case: str, champion: str, challenger: str) -> TrialVerdict | None:
-        """What is known of a trial by now; what is old, or not known yet, is asked for."""
+        """The cached verdict on a trial; an old or missing one is computed in the background."""
         key = (use_case, champion, challenger)
         cached = self._cached.get(key)
         is_new = cached is not None and self._clock() - cached.at < EVERY
@@ -90,7 +90,7 @@ class TrialVerdicts:
         now = self._clock()
         if code:
             lines = errors.strip().splitlines()
-            why = lines[-1].removeprefix("Error: ") if lines else "it could not be asked for"
+            why = lines[-1].removeprefix("Error: ") if lines else "it could not be computed"
             return TrialVerdict(now, None, why[:300])
         try:
             trial = json.loads(output)

@@ -1,7 +1,7 @@
 """Process that brings journals into the prediction log: ``python -m ratchet.serving.writer``.
 
 It is a child of the process that serves, so that a slow or locked database takes nothing from
-answers. It reads the journals from their files, and tells by lines of JSON how far it has come.
+answers. It reads the journals from their files, and reports by lines of JSON how far it has come.
 Killed at any moment it, or whoever follows, begins the file again: the log takes nothing twice.
 When its parent is gone it writes down what is left, and ends.
 """
@@ -282,7 +282,7 @@ class _Service:
             self._writer.write_all(self._owner)  # answers first, for truth is about them
             rows, at = question["rows"], datetime.now(UTC)
             joined = self._writer.join_truth(question["use_case"], rows, at)
-        except Exception as error:  # told to who has asked; the process goes on
+        except Exception as error:  # the answer says it; the process goes on
             if not isinstance(error, UserError):
                 LOGGER.exception("truth could not be joined")
             _say({"id": question["id"], "error": str(error)})

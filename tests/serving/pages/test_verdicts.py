@@ -56,7 +56,7 @@ def test_it_is_asked_once_and_remembered():
     ("answer", "why"),
     [
         ((1, "", "a warning\nError: films: no challenger has answered\n"), "films: no challenger"),
-        ((1, "", ""), "it could not be asked for"),
+        ((1, "", ""), "it could not be computed"),
         ((0, "no json", ""), "it cannot be read"),
         ((0, "[]", ""), "it cannot be read"),
         ((0, json.dumps({**FOUND, "versions": ["2", "4"]}), ""), "too early"),

@@ -1,1 +1,1 @@
-"""Searches that are asked for over HTTP: kept in the database, run in processes of their own."""
+"""Searches requested over HTTP: recorded in the database, run in processes of their own."""

@@ -176,7 +176,7 @@ class DagRun:
         return self._state not in (*_ENDED, _GONE)
 
     def kill(self, number: int) -> None:
-        """Let Airflow end its tasks; asked for again every few seconds until it has."""
+        """Let Airflow end its tasks; repeated every few seconds until it has."""
         now = self._clock()
         if not self.is_alive() or (
             self._cancelled is not None and now - self._cancelled < self._seconds

@@ -1,4 +1,4 @@
-"""What a search is asked to do, and the networks that it can choose from."""
+"""The request for a search, the order to its process, and the networks that it can choose from."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ class Order(BaseModel):
 
     Attributes:
         job: id of the job.
-        request: what was asked for.
-        actor: who asked, for the ledger.
+        request: the search.
+        actor: who has sent the request, for the ledger.
         env: environment of the configuration.
         processes: how many train side by side.
         promote: whether a winner that the gate promotes serves at once.

@@ -1,4 +1,4 @@
-"""The table of jobs: what was asked for, by whom, how it stands, and what came of it."""
+"""The table of jobs: request, sender, state and result of each."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class JobRow:
     Attributes:
         id: its name.
         status: see ``State``.
-        request: what was asked for.
-        actor: who asked.
+        request: the search.
+        actor: who has sent it.
         created_at: when (UTC).
         started_at: since when it runs.
         ended_at: when it ended.
