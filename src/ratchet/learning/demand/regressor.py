@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from itertools import product as combinations
@@ -32,9 +31,11 @@ COLUMNS = ("segment", "product", "step", "log_price")
 """Columns that every ``X`` has; all others are covariates."""
 
 MARKETS: tuple[Market, ...] = ("none", "auto")
+HALF_LIVES = (1 / 2, 1 / 4, 1 / 8)
+"""Shares of all steps."""
 CARRIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 CARRY_HALF_LIVES = (4.0, 13.0)
-"""What the search tries, beside seasons, trends and half-lives."""
+"""What the search tries, beside seasons and trends."""
 
 
 @dataclass(frozen=True)
@@ -253,12 +254,14 @@ class DemandRegressor(RegressorMixin, BaseEstimator):
 
     Attributes:
         settings_: ``ForecastSettings`` of the forecast.
-        scores_: WAPE of all settings tried at the rolling origins, ascending; empty without search.
+        scores_: WAPE at the rolling origins with the settings tried, ascending; empty without
+            search.
         forecast_: ``DemandModel`` that forecasts.
         demand_: ``DemandModel`` of the elasticities.
         hierarchy_: its ``Hierarchy``.
-        errors_: errors of the forecasts at the rolling origins, divided by the standard deviation
-            of the noise of their segment, ascending by size; empty where there were no origins.
+        errors_: absolute errors of the forecasts at the rolling origins, divided by the standard
+            deviation of the noise of their segment, ascending; empty where there were no origins.
+        error_weights_: weight of each among them.
         n_features_in_: number of columns of ``X``.
         feature_names_in_: their names.
     """
@@ -320,7 +323,7 @@ class DemandRegressor(RegressorMixin, BaseEstimator):
         if self.search and origins:
             self.scores_ = search_settings(rows, origins, self.period)
             self.settings_ = self.scores_[0][1]
-        self.errors_ = self._origin_errors(rows, origins)
+        self.errors_, self.error_weights_ = self._origin_errors(rows, origins)
         self.forecast_ = fit_model(rows, self.settings_, self.period)
         self.demand_ = fit_model(rows, ForecastSettings(self.harmonics), self.period)
         return self
@@ -353,25 +356,35 @@ class DemandRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
-        rank = math.ceil((len(self.errors_) + 1) * confidence)
-        if rank > len(self.errors_):
+        # The new row counts as one more, of the largest weight, with an infinite error.
+        share = np.cumsum(self.error_weights_) / (self.error_weights_.sum() + 1.0)
+        rank = int(np.searchsorted(share, confidence - 1e-12))
+        if rank == len(share):
             raise ValueError(
                 f"{len(self.errors_)} errors at rolling origins are too few for intervals of "
                 f"confidence {confidence}"
             )
         rows = self._rows(X, np.zeros(len(X)), reset=False)
         forecast = self.forecast_.predict(rows, self.settings_)
-        width = self.errors_[rank - 1] * self.forecast_.noise(rows)
+        width = self.errors_[rank] * self.forecast_.noise(rows)
         return np.column_stack([forecast - width, forecast + width])
 
-    def _origin_errors(self, rows: Rows, origins: list[Origin]) -> Array:
-        errors = [np.empty(0)]
-        for origin in origins:
+    def _origin_errors(self, rows: Rows, origins: list[Origin]) -> tuple[Array, Array]:
+        """Errors at the origins and their weights, the smallest error first.
+
+        Weights double from origin to origin (Barber, Candes, Ramdas and Tibshirani 2023, Annals of
+        Statistics 51): at the first the model knew half as much as it does in the end.
+        """
+        errors, weights = [np.empty(0)], [np.empty(0)]
+        for number, origin in enumerate(origins):
             model = fit_model(rows.where(origin.training), self.settings_, self.period)
             ahead = rows.where(origin.validation)
             error = ahead.log_quantity - model.predict(ahead, self.settings_)
             errors.append(np.abs(error) / model.noise(ahead))
-        return np.sort(np.concatenate(errors))
+            weights.append(np.full(len(error), 2.0 ** (number + 1 - len(origins))))
+        every = np.concatenate(errors)
+        order = np.argsort(every, kind="stable")
+        return every[order], np.concatenate(weights)[order]
 
     def _rows(self, X: pd.DataFrame, target: Array, *, reset: bool) -> Rows:
         if not isinstance(X, pd.DataFrame):
@@ -417,7 +430,9 @@ class DemandRegressor(RegressorMixin, BaseEstimator):
 def search_settings(
     rows: Rows, origins: list[Origin], period: float
 ) -> list[tuple[float, ForecastSettings]]:
-    """Score all settings at rolling origins, the best first.
+    """Score settings at rolling origins, the best first.
+
+    First seasons, trends and markets with all rows alike; then half-lives for the best of them.
 
     Args:
         rows: training rows.
@@ -425,24 +440,32 @@ def search_settings(
         period: steps of a season; 0 for none.
 
     Returns:
-        WAPE of the quantities forecast, in units, with the settings.
+        WAPE of the quantities forecast, in units, with the settings: the best ones of each season,
+        trend, market and half-life tried.
     """
-    half = len(np.unique(rows.step)) / 2
     structures = [
-        ForecastSettings(harmonics, trend, half_life, market)
+        ForecastSettings(harmonics, trend, None, market)
         for harmonics in ((0, 2) if period > 0 else (0,))
         for trend in (False, True)
-        for half_life in (None, half, half / 2, half / 4)
         for market in MARKETS
     ]
-    scored = [score for one in structures for score in _scores(rows, origins, one, period)]
-    return sorted(scored, key=lambda pair: pair[0])
+    scored = [_best_shares(rows, origins, one, period) for one in structures]
+    n_steps = len(np.unique(rows.step))
+    for _, settings in sorted(scored, key=_by_score)[:2]:
+        for share in HALF_LIVES:
+            faded = replace(settings, half_life=n_steps * share)
+            scored.append(_best_shares(rows, origins, faded, period))
+    return sorted(scored, key=_by_score)
 
 
-def _scores(
+def _by_score(scored: tuple[float, ForecastSettings]) -> float:
+    return scored[0]
+
+
+def _best_shares(
     rows: Rows, origins: list[Origin], structure: ForecastSettings, period: float
-) -> list[tuple[float, ForecastSettings]]:
-    """Scores of one structure with all shares of what may be added to it."""
+) -> tuple[float, ForecastSettings]:
+    """The best shares of what may be added to the forecasts of one structure, and their score."""
     parts = []
     for origin in origins:
         model = fit_model(rows.where(origin.training), structure, period, CARRY_HALF_LIVES)
@@ -461,4 +484,4 @@ def _scores(
             structure, market_season=market_season, carry=carry, carry_half_life=half_life
         )
         scored.append((float(np.abs(truth - forecast).sum() / truth.sum()), settings))
-    return scored
+    return min(scored, key=_by_score)
