@@ -176,7 +176,7 @@ def forecast(markets: list[Market], _: argparse.Namespace) -> bool:
         X, y = market.frame, market.rows.log_quantity
         model = DemandRegressor(period=market.period).fit(X[known], y[known])
         own = model.predict(X[~known])
-        other = boosting(market, known)
+        other = boosting(market, known, model.forecast_.layout)
         figures = wape(y[~known], own), wape(y[~known], (own + other) / 2)
         for name, value, bar in zip(
             ("hierarchy", "mean with boosting"), figures, bars[market.name], strict=True
@@ -203,25 +203,23 @@ def wape(log_quantity: np.ndarray, forecast: np.ndarray) -> float:
     return float(np.abs(truth - np.exp(forecast)).sum() / truth.sum())
 
 
-def boosting(market: Market, known: np.ndarray) -> np.ndarray:
-    """Gradient boosting of log quantities on the columns of the hierarchy."""
+def boosting(market: Market, known: np.ndarray, layout: Layout) -> np.ndarray:
+    """Gradient boosting of log quantities on the columns that the hierarchy has chosen."""
     rows = market.rows
     panel = panel_of(rows.where(known))
-    layout = panel.layout(harmonics=2, trend=True, period=market.period)
     segments = panel.segments
-    count = panel.mask.sum(axis=1)
-    level = panel.log_quantity.sum(axis=1) / count
+    level = panel.log_quantity.sum(axis=1) / panel.mask.sum(axis=1)
     at = np.searchsorted(segments.codes, rows.segment)
     X = np.column_stack(
         [
             rows.segment,
             rows.product,
-            rows.log_price - segments.price_centre[at],
-            rows.log_price,
-            rows.covariates,
-            layout.columns(rows.step),
-            rows.step % market.period if market.period else np.zeros(len(at)),
             level[at],
+            rows.log_price,
+            rows.log_price - segments.price_centre[at],
+            rows.covariates - segments.covariate_centre[at],
+            layout.columns(rows.step),
+            rows.step % market.period if layout.harmonics else np.zeros(len(at)),
         ]
     )
     model = HistGradientBoostingRegressor(
