@@ -13,7 +13,7 @@ from kedro.framework import project
 from pydantic import ValidationError
 
 from ratchet.errors import ConfigError
-from ratchet.params import Network, Target, UseCase
+from ratchet.params import Network, Target, UseCase, with_market
 from ratchet.params.names import check_chosen, check_use_case
 
 SEARCHABLE = (
@@ -42,9 +42,17 @@ def remember(config_loader: AbstractConfigLoader, project_path: Path) -> None:
     """
     global _config_loader, _project_path  # Kedro calls register_pipelines() without arguments
     _check_replaced(config_loader)
-    config_loader["parameters"] = config_loader["parameters"]
+    config_loader["parameters"] = _complete(config_loader["parameters"])
     _config_loader, _project_path = config_loader, project_path
     project.pipelines.configure("ratchet.pipeline_registry")
+
+
+def _complete(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters with what follows from those of markets, for the nodes that get a part."""
+    return {
+        name: with_market(value) if isinstance(value, Mapping) else value
+        for name, value in parameters.items()
+    }
 
 
 def _check_replaced(loader: AbstractConfigLoader) -> None:

@@ -127,7 +127,7 @@ def contract_of(use_case: UseCase, *, measured: bool = False) -> Contract:
     data, needs, features = use_case.data, Needs(use_case), use_case.features
     asked = list(data.columns) if measured else needs.columns
     history = features.history
-    looked = [*features.columns, *([*history.entities, history.looked_up] if history else [])]
+    looked = [*features.encoded, *([*history.entities, history.looked_up] if history else [])]
     seen = closure(looked, data)
     names = [data.series.id, data.time] if data.series else data.identity
     fields = {
@@ -136,13 +136,16 @@ def contract_of(use_case: UseCase, *, measured: bool = False) -> Contract:
             required=name in asked and (not column.nullable or name in needs.required),
             seen=name in seen,
             may_follow=measured and name not in names,
+            positive=name in data.positive,
         )
         for name, column in data.columns.items()
     }
     return Contract(fields, [name for name in names if name], data.time)
 
 
-def _field(column: Column, *, required: bool, seen: bool, may_follow: bool) -> Field:
+def _field(
+    column: Column, *, required: bool, seen: bool, may_follow: bool, positive: bool
+) -> Field:
     dates = column.type == "date"
     low, high = (None if isinstance(end, dt.date) else end for end in (column.low, column.high))
     first, last = (str(end) if dates and end else None for end in (column.low, column.high))
@@ -161,6 +164,7 @@ def _field(column: Column, *, required: bool, seen: bool, may_follow: bool) -> F
         unit=column.unit,
         dayfirst=column.dayfirst,
         timezone=column.timezone,
+        positive=positive,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 from collections import Counter
@@ -22,6 +23,9 @@ Matrix = npt.NDArray[np.float32]
 
 _WORD = re.compile(r"(?u)\b\w\w+\b")
 """What scikit-learn takes for a word, unless told otherwise."""
+
+_EPOCH = dt.datetime(1970, 1, 1)
+_JOINT = "\x1f"  # as features.market has it
 
 OTHER, UNKNOWN = "other", "unknown"
 
@@ -176,7 +180,72 @@ class Words:
         return projected / math.sqrt(weighted @ weighted)
 
 
-Part = Numbers | Cycle | Categories | Words
+@program
+@dataclass(frozen=True)
+class Market:
+    """Columns of a market, see ``features.market.MarketEncoder``.
+
+    Attributes:
+        merchant: column that names the merchant, if any.
+        product: column that names the product, if any.
+        time: column of the time.
+        price: column of the price.
+        covariates: columns of numbers, C.
+        segments: names of the segments, by their code.
+        products: names of the products, by their code.
+        origin: time of step 0, in microseconds since 1970 by the local clock.
+        length: microseconds of a step.
+        means: of the covariates, shape (C,).
+    """
+
+    merchant: str | None
+    product: str | None
+    time: str
+    price: str
+    covariates: list[str]
+    segments: npt.NDArray[np.str_]
+    products: npt.NDArray[np.str_]
+    origin: int
+    length: int
+    means: npt.NDArray[np.float64]
+
+    @property
+    def size(self) -> int:
+        """Number of columns that come out."""
+        return 4 + len(self.covariates)
+
+    def fill(self, block: Matrix, columns: Columns) -> None:
+        """Write the encoded columns, shape (n, ``size``)."""
+        n, (segments, products) = len(block), self._place
+        merchant, product = (
+            [""] * n if name is None else [str(value) for value in columns[name]]
+            for name in (self.merchant, self.product)
+        )
+        pairs = zip(merchant, product, strict=True)
+        block[:, 0] = [segments.get(_JOINT.join(pair), -1) for pair in pairs]
+        block[:, 1] = [products.get(name, -1) for name in product]
+        moments = [_microseconds(moment) for moment in columns[self.time]]
+        block[:, 2] = np.rint((np.array(moments) - self.origin) / self.length)
+        price = np.asarray(columns[self.price], dtype=np.float64)
+        block[:, 3] = np.log(np.where(price > 0, price, np.nan))
+        for place, name in enumerate(self.covariates):
+            values = np.asarray(columns[name], dtype=np.float64)
+            block[:, 4 + place] = np.where(np.isfinite(values), values, self.means[place])
+
+    @cached_property
+    def _place(self) -> tuple[dict[str, int], dict[str, int]]:
+        segments, products = (
+            {str(name): code for code, name in enumerate(names.tolist())}
+            for names in (self.segments, self.products)
+        )
+        return segments, products
+
+
+def _microseconds(moment: dt.datetime) -> int:
+    return (moment.replace(tzinfo=None) - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+Part = Numbers | Market | Cycle | Categories | Words
 
 
 @program
@@ -238,7 +307,10 @@ def _compile_part(part: Any, columns: list[str], types: Mapping[str, str]) -> li
         NumericEncoder,
         TextEncoder,
     )
+    from ratchet.learning.features.market import MarketEncoder
 
+    if isinstance(part, MarketEncoder):
+        return [_compile_market(part)]
     if isinstance(part, NumericEncoder):
         offset = getattr(part, "offset_", np.zeros(len(columns)))
         return [Numbers(columns, np.asarray(offset, dtype=np.float64))]
@@ -254,6 +326,21 @@ def _compile_part(part: Any, columns: list[str], types: Mapping[str, str]) -> li
         found = zip(part.columns_, part.words_, part.directions_, strict=True)
         return [_compile_text(*one) for one in found if one[1] is not None]
     raise NotCompilable(f"there is no program for the encoder {type(part).__name__}")
+
+
+def _compile_market(part: Any) -> Market:
+    return Market(
+        merchant=part.merchant,
+        product=part.product,
+        time=part.time,
+        price=part.price,
+        covariates=list(part.covariates),
+        segments=part.segments_,
+        products=part.products_,
+        origin=int(part.origin_),
+        length=int(part.length_),
+        means=np.asarray(part.means_, dtype=np.float64),
+    )
 
 
 def _number_type(dtype: str) -> str | None:

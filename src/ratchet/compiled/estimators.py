@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ratchet.compiled import models, trees
+from ratchet.compiled import demand, models, trees
 from ratchet.compiled.models import Array, Program
 from ratchet.compiled.store import NotCompilable, require
 from ratchet.compiled.trees import Tree
@@ -251,6 +251,34 @@ def _naive(model: Any, names: Names) -> Compiled:
     return Compiled(models.PickOne(int(place)))
 
 
+# --------------------------------------------------------------------------------------- segments
+
+
+def _of_segment(model: Any, names: Names) -> Compiled:
+    names = _named(names, model)
+    segment, step = models.places(["segment", "step"], names)
+    table = model.table_ if hasattr(model, "table_") else model.values_[:, None]
+    return Compiled(demand.OfSegment(int(segment), int(step), np.asarray(table, np.float64)))
+
+
+def _segment_columns(model: Any, names: Names) -> Compiled:
+    names = _named(names, model)
+    segment, step, price = models.places(["segment", "step", "log_price"], names)
+    period = max(int(model.period), 1)
+    return Compiled(
+        demand.SegmentColumns(int(segment), int(step), int(price), period, model.centre_)
+    )
+
+
+def _demand(model: Any, names: Names) -> Compiled:
+    from ratchet.learning.demand.regressor import COLUMNS
+
+    names = _named(names, model)
+    found = models.places(COLUMNS, names)
+    covariates = models.places([name for name in names if name not in COLUMNS], names)
+    return Compiled(demand.compile_demand(model, tuple(found.tolist()), tuple(covariates.tolist())))
+
+
 # ------------------------------------------------------------------------------------------ trees
 
 
@@ -380,12 +408,17 @@ def _recurrent(model: Any, names: Names) -> Compiled:
 
 _COMPILERS: dict[str, Callable[[Any, Names], Compiled]] = {
     "ratchet.ConformalRegressor": _conformal,
+    "ratchet.DemandRegressor": _demand,
+    "ratchet.LastValue": _of_segment,
     "ratchet.LogRegressor": _logs,
     "ratchet.Persistence": _naive,
     "ratchet.Predictions": _predictions,
     "ratchet.RecurrentRegressor": _recurrent,
     "ratchet.ResidualRegressor": _residual,
     "ratchet.SeasonalNaive": _naive,
+    "ratchet.SeasonalValue": _of_segment,
+    "ratchet.SegmentColumns": _segment_columns,
+    "ratchet.SegmentMean": _of_segment,
     "ratchet.TemperatureScaling": _temperature,
     "ratchet.WeightedClassifier": _weighted,
     "ratchet.WithoutFlags": _without_flags,

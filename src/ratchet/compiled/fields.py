@@ -61,6 +61,7 @@ class Field:
         separator: between the parts of a list that comes as text.
         low: smallest number.
         high: largest number.
+        positive: whether a number has to be above 0.
         first: first day of a date, ISO 8601.
         last: last day of a date.
         values: the only values, or parts of a list, that are allowed.
@@ -81,6 +82,7 @@ class Field:
     dayfirst: bool | None = None
     timezone: str | None = None
     may_follow: bool = False
+    positive: bool = False
 
     @cached_property
     def expected(self) -> str:
@@ -89,7 +91,7 @@ class Field:
             return f"{'a list of' if self.type == 'list' else 'one of'} {self.values}"
         words = {
             "integer": "a whole number",
-            "number": "a finite number",
+            "number": "a finite number above 0" if self.positive else "a finite number",
             "string": "text",
             "list": "a list of text",
             "date": f"a date ({self._written.how or 'such as 2020-01-31'})",
@@ -126,6 +128,7 @@ class Field:
         if self.values is not None:
             return lambda _: None
         low = -LARGEST_NUMBER if self.low is None else max(self.low, -LARGEST_NUMBER)
+        low = max(low, math.nextafter(0, 1)) if self.positive else low
         high = LARGEST_NUMBER if self.high is None else min(self.high, LARGEST_NUMBER)
 
         def number(value: Any) -> float | None:
@@ -230,6 +233,8 @@ class Field:
         if self.type == "date":
             low, high = self._days
             return bool(low <= value.replace(tzinfo=None) <= high)
+        if self.positive and not value > 0:
+            return False
         return (self.low is None or bool(value >= self.low)) and (
             self.high is None or bool(value <= self.high)
         )

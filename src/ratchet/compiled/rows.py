@@ -184,7 +184,7 @@ def compile_rows(
 
     data, features = use_case.data, use_case.features
     contract = contract_of(use_case)
-    needed = closure(features.columns, data)
+    needed = closure(features.encoded, data)
     derived = derived_columns(data, needed)
     if apart_from := [column.name for column in derived if column.back or column.ahead]:
         raise NotCompilable(f"the derived columns {apart_from} look at other rows")
@@ -193,7 +193,7 @@ def compile_rows(
         contract=contract,
         parts=[part for part in data.calendar if part in needed],
         derived=derived,
-        features={name: apart(name) for name in features.columns},
+        features={name: apart(name) for name in features.encoded},
         history=_compile_history(use_case, context),
         prefix=HISTORY_PREFIX,
         encoding=encoding,

@@ -33,6 +33,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ratchet.learning.naive import Persistence, SeasonalNaive
+from ratchet.learning.segments import LastValue, SeasonalValue, SegmentColumns, SegmentMean
 from ratchet.learning.weighting import WeightedClassifier
 
 Rows = NDArray[np.intp]
@@ -152,6 +153,28 @@ def mixture() -> BaseEstimator:
     return VotingRegressor(parts)
 
 
+def demand() -> BaseEstimator:
+    """Demand of many segments by price and season, each leaning on all others."""
+    from ratchet.learning.demand.regressor import DemandRegressor
+
+    return DemandRegressor()
+
+
+def segment_boosting() -> BaseEstimator:
+    """Histogram boosting on what the mean of each segment leaves over."""
+    from ratchet.learning.residual import ResidualRegressor
+
+    trees = [("columns", SegmentColumns()), ("model", HistGradientBoostingRegressor())]
+    return ResidualRegressor(base=SegmentMean(), estimator=Pipeline(trees))
+
+
+def demand_boosting() -> BaseEstimator:
+    """Mean of the demand of segments and of boosting, which err in different ways."""
+    from sklearn.ensemble import VotingRegressor
+
+    return VotingRegressor([("demand", demand()), ("boosting", segment_boosting())])
+
+
 ESTIMATORS: dict[str, dict[str, Callable[[], BaseEstimator]]] = {
     "classification": {
         "dummy": DummyClassifier,
@@ -183,6 +206,21 @@ ESTIMATORS: dict[str, dict[str, Callable[[], BaseEstimator]]] = {
 }
 
 
+MARKET: dict[str, Callable[[], BaseEstimator]] = {
+    "last_value": LastValue,
+    "seasonal": SeasonalValue,
+    "segment_boosting": segment_boosting,
+    "demand": demand,
+    "demand_boosting": demand_boosting,
+}
+"""Estimators of a regression that take the columns of a market, see ``features.market``."""
+
+
+def estimators_of(task: str) -> dict[str, Callable[[], BaseEstimator]]:
+    """All estimators of a task, by name."""
+    return ESTIMATORS[task] | (MARKET if task == "regression" else {})
+
+
 def check_candidate(task: str, estimator: str, param_grid: Mapping[str, Sequence[Any]]) -> None:
     """Make sure that a candidate can be built and its grid be set.
 
@@ -190,7 +228,7 @@ def check_candidate(task: str, estimator: str, param_grid: Mapping[str, Sequence
         ValueError: the estimator is not in the table of the task, or a key of the grid is not one
             of its parameters, or a list of the grid is empty; names what is allowed.
     """
-    table = ESTIMATORS[task]
+    table = estimators_of(task)
     if estimator not in table:
         raise ValueError(f"estimator: unknown '{estimator}'; {task} has {list(table)}")
     try:
@@ -221,7 +259,7 @@ def build(task: str, estimator: str, seed: int) -> BaseEstimator:
         estimator: name in the table of the task.
         seed: seed for every parameter called ``random_state``.
     """
-    model = ESTIMATORS[task][estimator]()
+    model = estimators_of(task)[estimator]()
     seeds = {name: seed for name in model.get_params() if name.split("__")[-1] == "random_state"}
     return model.set_params(**seeds)
 

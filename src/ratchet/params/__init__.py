@@ -9,6 +9,7 @@ from ratchet.params.data import CALENDAR, SERIES_ID, SERIES_KEY, Column, Data, S
 from ratchet.params.features import Features, History, Windows
 from ratchet.params.inventory import Inventory
 from ratchet.params.landing import FINDINGS, Landing
+from ratchet.params.market import Iterations, Market, MarketFeatures, with_market
 from ratchet.params.monitoring import Alerts, Drift, Monitoring, Scenario, Watch
 from ratchet.params.names import (
     AHEAD_PREFIX,
@@ -68,7 +69,10 @@ __all__ = [
     "Features",
     "History",
     "Inventory",
+    "Iterations",
     "Landing",
+    "Market",
+    "MarketFeatures",
     "Monitoring",
     "Network",
     "Objective",
@@ -89,4 +93,5 @@ __all__ = [
     "plain",
     "read_targets",
     "rewritten",
+    "with_market",
 ]

@@ -178,6 +178,7 @@ class Data(Params):
         prepare: function that gives the raw file its rows and columns, before the contract.
         columns: contract of the raw columns; columns that are not named are dropped.
         required: columns without which a row is left out.
+        positive: columns whose values have to be above 0; others count as missing.
         derive: further columns, e.g. a target; each function returns one value per row.
         series: makes the rows steps of time series.
         calendar: parts of ``time`` that become columns, see ``CALENDAR``.
@@ -191,6 +192,7 @@ class Data(Params):
     prepare: Derived | None = None
     columns: dict[str, Column]
     required: list[str] = []
+    positive: list[str] = []
     derive: dict[str, Derived] = {}
     series: Series | None = None
     calendar: list[str] = []
@@ -239,6 +241,7 @@ class Data(Params):
             "key": [] if self.series else self.identity,
             "time": [self.time] if self.time else [],
             "required": self.required,
+            "positive": self.positive,
             "series.id": [self.series.id] if self.series and self.series.id else [],
             "series.absent": list(self.series.absent) if self.series else [],
         }.items():

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ratchet.params.base import Params
+from ratchet.params.market import MarketFeatures
 
 Transformation = Literal["value", "log1p", "change", "log_change"]
 
@@ -68,7 +69,8 @@ class Windows(Params):
 class Features(Params):
     """Columns that a model may see, by how they are encoded.
 
-    With ``windows`` these are the columns known ahead of the target time.
+    With ``windows`` these are the columns known ahead of the target time. ``market`` follows from
+    the parameters of the market, see ``market.with_market``.
     """
 
     numeric: list[str] = []
@@ -80,9 +82,12 @@ class Features(Params):
     text_components: Annotated[int, Field(ge=1)] = 20
     history: History | None = None
     windows: Windows | None = None
+    market: MarketFeatures | None = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
+        if self.market and self.windows:
+            raise ValueError("windows: a market has rows, and no windows of series")
         if not (self.columns or self.history or self.windows):
             raise ValueError("no feature is named")
         if self.history and self.windows:
@@ -103,5 +108,11 @@ class Features(Params):
     @property
     def columns(self) -> list[str]:
         """Source columns that are encoded (history and windows apart)."""
-        named = [*self.numeric, *self.cyclic, *self.categorical, *self.lists, *self.text]
+        market = self.market.columns if self.market else []
+        named = [*self.numeric, *self.cyclic, *self.categorical, *self.lists, *self.text, *market]
         return list(dict.fromkeys(named))
+
+    @property
+    def encoded(self) -> list[str]:
+        """Source columns of what the encoder makes, with the time where it makes steps of it."""
+        return list(dict.fromkeys([*self.columns, *([self.market.time] if self.market else [])]))

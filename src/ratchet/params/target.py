@@ -11,7 +11,7 @@ from ratchet.params.base import Params, Share
 
 Task = Literal["classification", "regression", "forecasting"]
 
-_NAIVE = ("dummy", "persistence", "seasonal")
+_NAIVE = ("dummy", "persistence", "seasonal", "last_value")
 """Estimators that learn next to nothing: what everything else has to beat."""
 
 _STACKED = 3

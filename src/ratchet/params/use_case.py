@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -12,10 +13,13 @@ from ratchet.params.data import Data
 from ratchet.params.features import Features
 from ratchet.params.inventory import Inventory
 from ratchet.params.landing import Landing
+from ratchet.params.market import MARKET_ESTIMATORS, Market, with_market
 from ratchet.params.monitoring import Monitoring
 from ratchet.params.release import Release
 from ratchet.params.target import Target
 
+_NUMBERS, _NAMES = ("integer", "number"), ("string", "integer")
+_MARKET_COLUMNS = ("segment", "product", "step", "log_price")
 _ENCODED = ("features.numeric", "features.cyclic")
 _ELSEWHERE = "; text goes among the categorical, lists or text features"
 
@@ -38,9 +42,62 @@ class UseCase(Params):
     features: Features
     targets: Annotated[dict[str, Target], Field(min_length=1)]
     inventory: Inventory | None = None
+    market: Market | None = None
     landing: Landing | None = None
     release: Release = Release()
     monitoring: Monitoring = Monitoring()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_market(cls, given: Any) -> Any:
+        return with_market(given) if isinstance(given, Mapping) else given
+
+    @model_validator(mode="after")
+    def _know_the_market(self) -> Self:
+        market, data = self.market, self.data
+        if market is None:
+            return self._without_market()
+        if data.series or data.time is None:
+            raise ValueError(
+                "market: goes with rows of merchants and products that have a date column in "
+                "data.time, and not with data.series"
+            )
+        for columns, kinds in ((market.numbers, _NUMBERS), (market.texts, _NAMES)):
+            for place, name in columns.items():
+                if name not in data.known_columns:
+                    raise ValueError(
+                        f"market.{place}: '{name}' is not among the columns {data.known_columns}"
+                    )
+                column = data.columns.get(name)
+                if column is not None and column.type not in kinds:
+                    raise ValueError(
+                        f"market.{place}: column '{name}' has type {column.type}, expected one of "
+                        f"{list(kinds)}"
+                    )
+        quantities = [name for name, target in self.targets.items() if target.in_logs]
+        if len(quantities) != 1:
+            raise ValueError(
+                f"market: one target is the quantity sold and has learn: log, found {quantities} "
+                f"among the targets {list(self.targets)}"
+            )
+        others = {*self.features.columns} - {*(self.features.market or market).columns}
+        if taken := sorted(others & {*_MARKET_COLUMNS}):
+            raise ValueError(
+                f"features: {taken} would be called like what is made of the market "
+                f"{list(_MARKET_COLUMNS)}; call it otherwise in the file or in data.prepare"
+            )
+        return self
+
+    def _without_market(self) -> Self:
+        for name, target in self.targets.items():
+            for candidate, one in target.candidates.items():
+                if one.estimator in MARKET_ESTIMATORS and not target.is_series:
+                    raise ValueError(
+                        f"targets.{name}.candidates.{candidate}: the estimator '{one.estimator}' "
+                        f"takes rows of a market: say in market what names merchant and product, "
+                        f"and the price"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _name_known_columns(self) -> Self:

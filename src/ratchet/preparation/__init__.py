@@ -6,7 +6,12 @@ whether or not their targets are known yet.
 """
 
 from ratchet.preparation.answering import features_of
-from ratchet.preparation.checks import check_numbers, check_training, check_windows
+from ratchet.preparation.checks import (
+    check_market,
+    check_numbers,
+    check_training,
+    check_windows,
+)
 from ratchet.preparation.columns import add_columns, derive_columns
 from ratchet.preparation.contract import read_day, typed_fields, typed_rows
 from ratchet.preparation.fingerprints import row_hashes
@@ -35,6 +40,7 @@ __all__ = [
     "PastChanges",
     "add_columns",
     "changed_values",
+    "check_market",
     "check_numbers",
     "check_parts",
     "check_training",

@@ -11,6 +11,7 @@ from ratchet.params import (
     COMPUTED,
     SERIES_PREFIX,
     Features,
+    MarketFeatures,
     Target,
     apart,
     plain,
@@ -58,6 +59,58 @@ def check_numbers(frame: DataFrame, features: Features) -> None:
         raise DataError("\n".join(lines))
 
 
+def check_market(rows: DataFrame, market: MarketFeatures) -> None:
+    """Make sure that rows of a market are one of each segment and step.
+
+    Args:
+        rows: prepared rows.
+        market: its columns and the distance of two steps.
+
+    Raises:
+        DataError: a segment has several rows at a time: how many, and the first of them.
+        ConfigError: the times are nearer to each other, or farther apart, than the steps.
+    """
+    from ratchet.schemas import show_rows
+
+    named = [*market.names, market.time]
+    if (twice := rows.duplicated(named)).any():
+        shown = rows.loc[twice, named].astype(str).agg(", ".join, axis=1)
+        raise DataError(
+            f"columns {named}: expected one row of a segment (one product at one merchant) at a "
+            f"time; {show_rows(shown, len(rows))}. Leave out what is there twice, add the rows up "
+            f"in data.prepare, or name a further column that tells them apart as market.product"
+        )
+    _check_distance(rows[market.time], market.frequency)
+
+
+def _check_distance(times: Series, frequency: str) -> None:
+    import numpy as np
+
+    from ratchet.dates import local
+    from ratchet.learning.features.market import step_length
+    from ratchet.learning.features.series import fitting_frequency
+
+    distinct = local(times).drop_duplicates().sort_values()
+    if len(distinct) < 3:
+        return
+    try:
+        length = step_length(frequency)
+    except ValueError as error:
+        raise ConfigError(f"parameter market.frequency: {error}") from error
+    passed = (distinct - distinct.iloc[0]).to_numpy().astype("timedelta64[us]").astype(np.int64)
+    apart = np.diff(np.rint(passed / length).astype(np.int64))
+    if (apart > 0).all() and np.gcd.reduce(apart) == 1:
+        return
+    fits = fitting_frequency(distinct)
+    way_out = f"all times fit {fits}: set market.frequency to it" if fits else "set another one"
+    wrong = (
+        f"{int((apart == 0).sum())} of {len(distinct)} times fall on the step of another one"
+        if (apart == 0).any()
+        else f"all times are at least {np.gcd.reduce(apart)} steps apart"
+    )
+    raise ConfigError(f"parameter market.frequency: with steps of {frequency} {wrong}; {way_out}")
+
+
 def _doubtful(frame: DataFrame, names: list[str]) -> list[str]:
     """Columns that are worth a look one by one: a row of a series has hundreds."""
     import numpy as np
@@ -70,7 +123,8 @@ def _doubtful(frame: DataFrame, names: list[str]) -> list[str]:
 
 
 def _numeric(frame: DataFrame, features: Features) -> list[str]:
-    named = map(apart, [*features.numeric, *features.cyclic])
+    market = [features.market.price, *features.market.covariates] if features.market else []
+    named = map(apart, [*features.numeric, *features.cyclic, *market])
     return list(dict.fromkeys([*named, *_computed(frame)]))
 
 

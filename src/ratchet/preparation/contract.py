@@ -45,7 +45,7 @@ def typed_rows(
 
     rows = raw if data.prepare is None else _prepare(raw, data.prepare)
     typed = read_contract(rows, data.columns, data.key, steps=_steps(data))
-    typed = join_keys(typed, data)
+    typed = _without_others(join_keys(typed, data), data)
     if data.series and data.time:
         check_steps(typed, data.time, data.series.id)
     typed = join_measured(typed, measured, data)
@@ -63,6 +63,12 @@ def typed_rows(
         first = typed[data.time].min().date()
         raise DataError(f"column '{data.time}': no row up to as_of={day.date()}, first is {first}")
     return cut
+
+
+def _without_others(typed: DataFrame, data: Data) -> DataFrame:
+    """Typed rows, in which numbers that have to be above 0 and are not are missing."""
+    above = {name: typed[name].where(typed[name] > 0) for name in data.positive if name in typed}
+    return typed.assign(**above) if above else typed
 
 
 def join_keys(typed: DataFrame, data: Data) -> DataFrame:
@@ -186,7 +192,7 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
         if column.nullable and name not in needs.required and _is_blank(rows, name, column)
     ]
     typed = read_contract(rows, columns, data.key, steps=_steps(data), blank=blank)
-    typed = join_keys(typed, data)
+    typed = _without_others(join_keys(typed, data), data)
     if data.series and data.time:
         check_steps(typed, data.time, data.series.id)
     return typed

@@ -59,7 +59,7 @@ class Needs:
         features = self.use_case.features
         history = features.history
         asked = [*history.entities, history.looked_up] if history else []
-        return [*features.columns, *asked]
+        return [*features.encoded, *asked]
 
     @property
     def _demanded_anyway(self) -> list[str]:

@@ -49,7 +49,7 @@ def row_features(
     from ratchet.learning.features.history import history_features
 
     rows = primary.set_index(data.key).rename_axis(in_table(data.key))
-    named = [*features.columns, *(["split"] if "split" in rows else [])]
+    named = [*features.encoded, *(["split"] if "split" in rows else [])]
     gathered = (
         rows[named]
         .rename(columns=apart)

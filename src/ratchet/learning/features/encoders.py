@@ -329,6 +329,7 @@ def feature_encoder(
     min_count: int = 20,
     text_components: int = 20,
     random_state: int = 0,
+    market: Mapping[str, Any] | None = None,
     reserved: Sequence[str] = (),
 ) -> ColumnTransformer:
     """Encode the named columns and drop all others.
@@ -342,6 +343,7 @@ def feature_encoder(
         min_count: Rows a category needs in the fitted data for a column of its own.
         text_components: Directions kept per text column.
         random_state: Seed of the text decomposition.
+        market: Arguments of ``MarketEncoder``: columns that become codes, steps and log prices.
         reserved: How no column may start that is made of another one: readers of the output know
             columns of theirs by it. Those of ``numeric`` keep their names.
 
@@ -355,6 +357,9 @@ def feature_encoder(
     """
     taken, avoid = list(tell_apart(numeric)), list(reserved)
     steps: list[tuple[str, _Encoder, list[str]]] = [("numeric", NumericEncoder(), list(numeric))]
+    if market is not None:
+        steps.append(_market_step(market, taken, avoid))
+        taken += tell_apart(market_columns(market["covariates"]), taken, avoid)
     for place, (name, period) in enumerate((cyclic or {}).items()):
         encoder = CyclicEncoder(period=period, taken=list(taken), reserved=avoid)
         steps.append((f"cyclic_{place}", encoder, [name]))
@@ -370,6 +375,26 @@ def feature_encoder(
         raise ValueError("no column to encode: name at least one feature")
     encoder = ColumnTransformer(used, verbose_feature_names_out=False)
     return encoder.set_output(transform="pandas")
+
+
+def _market_step(
+    market: Mapping[str, Any], taken: list[str], avoid: list[str]
+) -> tuple[str, _Encoder, list[str]]:
+    from ratchet.learning.features.market import MarketEncoder
+
+    encoder = MarketEncoder(**market, taken=list(taken), reserved=avoid)
+    named = [market["merchant"], market["product"], market["price"], market["time"]]
+    columns = dict.fromkeys([*named, *market["covariates"]])
+    return "market", encoder, [name for name in columns if name is not None]
+
+
+def market_columns(covariates: Iterable[str]) -> list[str]:
+    """Columns that are made of a market: code of segment and product, step, log price, covariates.
+
+    Args:
+        covariates: their names, which follow last.
+    """
+    return ["segment", "product", "step", "log_price", *covariates]
 
 
 def sources_of(encoder: ColumnTransformer) -> dict[str, str]:

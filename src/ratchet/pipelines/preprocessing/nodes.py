@@ -21,6 +21,7 @@ from ratchet.params import (
 from ratchet.preparation import (
     SPLITS,
     add_columns,
+    check_market,
     check_parts,
     check_training,
     count_not_learned,
@@ -38,6 +39,9 @@ __all__ = [
     "encode_features",
     "select_rows",
 ]
+
+
+_MARKET_NAMES = ("merchant", "product", "price", "time")
 
 
 def select_rows(
@@ -116,7 +120,18 @@ def build_features(
         Frame indexed by the row key: source columns of the features, history columns
         (``history_*``), ``split``, and one column ``target_*`` per target.
     """
+    if features.market is not None:
+        check_market(primary, features.market)
     return row_features(primary, data, features, targets)
+
+
+def _market(features: Features) -> dict[str, Any] | None:
+    """Columns of the market as the model input calls them."""
+    if features.market is None:
+        return None
+    market = features.market.model_dump()
+    names = {name: market[name] and apart(market[name]) for name in _MARKET_NAMES}
+    return market | names | {"covariates": [apart(name) for name in market["covariates"]]}
 
 
 def encode_features(
@@ -148,6 +163,7 @@ def encode_features(
         min_count=features.min_count,
         text_components=features.text_components,
         random_state=seed,
+        market=_market(features),
         reserved=RESERVED,
     )
     encoder.fit(features_frame[features_frame["split"] == "train"])

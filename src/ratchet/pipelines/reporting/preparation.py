@@ -32,7 +32,7 @@ def _rows(selection: dict[str, Any]) -> list[Block]:
     text = (
         f"{count(selection['kept'])} of {counted(selection['rows'], 'row')} were kept; "
         f"{count(out)} ({share(out / max(selection['rows'], 1))}) were left out because a required "
-        "column is empty."
+        "column is empty, or not above 0 where it has to be."
         if out
         else f"All {counted(selection['rows'], 'row')} were kept."
     )
@@ -127,6 +127,11 @@ def _features(features: Features) -> list[Block]:
         for name in names:
             said = how.format(plain(features.cyclic.get(name)))
             encoding[name] = f"{encoding[name]}; {said}" if name in encoding else said
+    if market := features.market:
+        segment = "the code of its segment, one product at one merchant"
+        encoding |= dict.fromkeys(market.names, segment)
+        encoding |= {market.price: "its logarithm", market.time: "the number of the step"}
+        encoding |= dict.fromkeys(market.covariates, "the number as it is")
     history = features.history
     for entity in history.entities if history else []:
         known = listed(list(history.values)) if history else ""

@@ -1,0 +1,151 @@
+"""Simple models of rows that belong to segments, such as a product at a merchant.
+
+They see the columns of ``features.market.MarketEncoder``: ``segment`` (a code from 0; -1 for one
+that training has not seen), ``step`` and ``log_price``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+
+class _OfSegments(RegressorMixin, BaseEstimator):
+    """Predicts from what the training rows of a segment were.
+
+    Attributes:
+        values_: prediction by code of the segment, that of new ones last, shape (S + 1,).
+    """
+
+    def fit(self, X: pd.DataFrame, y: npt.ArrayLike) -> Self:
+        """Learn from rows with ``segment`` and ``step``, and targets of shape (n,)."""
+        target, rows = _checked(self, X, y)
+        self.values_ = self._learn(rows, target)
+        return self
+
+    def predict(self, X: pd.DataFrame) -> Array:
+        """Give the value of each row's segment: shape (n,)."""
+        check_is_fitted(self)
+        validate_data(self, X, skip_check_array=True, reset=False)
+        return self.values_[codes_of(X, len(self.values_) - 1)]
+
+    def _learn(self, rows: pd.DataFrame, target: Array) -> Array:
+        raise NotImplementedError
+
+
+class SegmentMean(_OfSegments):
+    """The mean of the segment in training."""
+
+    def _learn(self, rows: pd.DataFrame, target: Array) -> Array:
+        return by_segment(rows["segment"], target)
+
+
+class LastValue(_OfSegments):
+    """The last value of the segment in training: the forecast of a random walk."""
+
+    def _learn(self, rows: pd.DataFrame, target: Array) -> Array:
+        order = np.argsort(rows["step"].to_numpy(), kind="stable")
+        last = pd.Series(target[order]).groupby(rows["segment"].to_numpy()[order]).last()
+        values: Array = np.asarray(last, dtype=np.float64)
+        return by_segment(pd.Series(last.index), values)
+
+
+class SeasonalValue(RegressorMixin, BaseEstimator):
+    """The latest value of the segment at the same time of a season, else its last value.
+
+    Args:
+        season: steps of a season; 0 for none.
+
+    Attributes:
+        table_: by code of the segment and step of the season, that of new segments last, shape
+            (S + 1, season).
+    """
+
+    def __init__(self, *, season: int = 52) -> None:
+        self.season = season
+
+    def fit(self, X: pd.DataFrame, y: npt.ArrayLike) -> Self:
+        """Learn from rows with ``segment`` and ``step``, and targets of shape (n,)."""
+        target, rows = _checked(self, X, y)
+        order = np.argsort(rows["step"].to_numpy(), kind="stable")
+        last = LastValue().fit(X, target).values_
+        self.table_: Array = np.repeat(last[:, None], max(self.season, 1), axis=1)
+        segment = codes_of(rows.iloc[order], len(last) - 1)
+        self.table_[segment, phase_of(rows.iloc[order], self.season)] = target[order]
+        return self
+
+    def predict(self, X: pd.DataFrame) -> Array:
+        """Give the value of each row's segment at its step: shape (n,)."""
+        check_is_fitted(self)
+        validate_data(self, X, skip_check_array=True, reset=False)
+        return self.table_[codes_of(X, len(self.table_) - 1), phase_of(X, self.season)]
+
+
+class SegmentColumns(TransformerMixin, BaseEstimator):
+    """Adds two columns that trees cannot make: the step of the season, and the relative log price.
+
+    Args:
+        period: steps of a season; 0 for none.
+
+    Attributes:
+        centre_: mean log price by code of the segment, that of new ones last, shape (S + 1,).
+    """
+
+    def __init__(self, *, period: int = 52) -> None:
+        self.period = period
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+        """Learn the mean log price of each segment."""
+        validate_data(self, X, skip_check_array=True)
+        self.centre_ = by_segment(X["segment"], X["log_price"].to_numpy(dtype=np.float64))
+        return self
+
+    def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """Return all columns as numbers, and the two after them: shape (n, columns + 2)."""
+        check_is_fitted(self)
+        validate_data(self, X, skip_check_array=True, reset=False)
+        price = X["log_price"].to_numpy(dtype=np.float64)
+        relative = price - self.centre_[codes_of(X, len(self.centre_) - 1)]
+        return np.column_stack([X.to_numpy(np.float64), phase_of(X, self.period), relative])
+
+
+def codes_of(X: pd.DataFrame, new: int) -> Codes:
+    """Code of the segment of each row, ``new`` where it is none of those before it."""
+    code = X["segment"].to_numpy(dtype=np.float64)
+    return np.where((code >= 0) & (code < new), code, new).astype(np.int64)
+
+
+def phase_of(X: pd.DataFrame, season: int) -> Codes:
+    """Step of the season of each row, from 0."""
+    step: Array = X["step"].to_numpy(dtype=np.float64)
+    phase: Codes = np.mod(step, max(season, 1)).astype(np.int64)
+    return phase
+
+
+def by_segment(segment: pd.Series, values: Array) -> Array:
+    """Means by code of the segment; that of all rows for those without a row, and last."""
+    code = segment.to_numpy().astype(np.int64)
+    count = np.bincount(code)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(code, values) / count
+    return np.append(np.where(count > 0, means, values.mean()), values.mean())
+
+
+def _checked(model: Any, X: Any, y: npt.ArrayLike) -> tuple[Array, pd.DataFrame]:
+    if not isinstance(X, pd.DataFrame) or not {"segment", "step"} <= set(X.columns):
+        raise ValueError("X must be a DataFrame with the columns 'segment' and 'step' of a market")
+    validate_data(model, X, skip_check_array=True)
+    target: Array = column_or_1d(y, dtype=np.float64)
+    check_consistent_length(X, target)
+    if (X["segment"] < 0).any():
+        raise ValueError("column 'segment' must hold codes from 0 in training")
+    return target, X
