@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandera.pandas as pa
 
 _SHOWN_ROWS = 5
+_COMMA = r"\s*[+-]?\d+,\d+\s*"
+_SIGNED = r"[^\w.,]*\s*[+-]?\d[\d.,' ]*\s*([^\w.,]*|[A-Za-z]{2,3})"
 _DTYPES: dict[str, str] = {
     "integer": "int64",
     "number": "float64",
@@ -143,8 +145,22 @@ def _read_values(
             del read[name]
             rounded = any(isinstance(c, float) and abs(c) >= EXACT for c in given[wrong])
             told = show_rows(given[wrong], len(given)) + (_ROUNDED if rounded else "")
+            told += _signs(given[wrong]) if column.type == "number" else ""
             unread[name] = f"column '{name}': expected type {column.type}; {told}"
     return read, unread
+
+
+def _signs(wrong: pd.Series) -> str:
+    """What helps where numbers have a decimal comma, or signs such as those of currencies."""
+    texts = wrong.astype(str)
+    if texts.str.fullmatch(_COMMA).all():
+        return ". Where the comma stands before decimals: load_args: {decimal: ','} in the catalog"
+    if texts.str.fullmatch(_SIGNED).all():
+        return (
+            ". Signs of currencies and thousands are taken away by data.prepare.function: "
+            "ratchet.use_cases.common.plain_numbers"
+        )
+    return ""
 
 
 def check_steps(typed: pd.DataFrame, time: str, series: str | None) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ratchet.dates import read_dates
 from ratchet.params import Column
-from ratchet.use_cases.common import join_hour
+from ratchet.use_cases.common import join_hour, plain_numbers
 
 
 @pytest.mark.parametrize("days", [["1/13/2011", "1/14/2011"], pd.to_datetime(["2011-01-13"] * 2)])
@@ -23,3 +23,11 @@ def test_an_hour_in_its_own_column_is_joined(days):
 def test_an_hour_that_there_is_not_is_named():
     with pytest.raises(ValueError, match=r"expected hours from 0 to 23 \(row 1: 24\)"):
         join_hour(pd.DataFrame({"day": ["2011-01-13"] * 2, "hr": [0, 24]}), date="day", hour="hr")
+
+
+def test_signs_of_currencies_and_thousands_are_taken_away():
+    frame = pd.DataFrame({"price": ["1.234,50 €", "EUR 2,5", "-3", None, "free", 4.5], "x": "1 €"})
+
+    plain = plain_numbers(frame, columns=["price"], decimal=",")
+
+    assert plain["price"].tolist() == ["1234.50", "2.5", "-3", None, "free", 4.5]

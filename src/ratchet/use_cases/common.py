@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Literal
+
 import pandas as pd
 
 
@@ -29,3 +33,30 @@ def join_hour(frame: pd.DataFrame, *, date: str, hour: str) -> pd.DataFrame:
         return frame.assign(**{date: frame[date] + pd.to_timedelta(hours, unit="h")})
     time = hours.astype(int).astype(str).str.zfill(2) + ":00"
     return frame.assign(**{date: frame[date].astype("str").str.strip() + " " + time})
+
+
+def plain_numbers(
+    frame: pd.DataFrame, *, columns: Sequence[str], decimal: Literal[".", ","] = "."
+) -> pd.DataFrame:
+    """Take currencies, blanks and marks of thousands away from numbers that are written as text.
+
+    Args:
+        frame: rows as delivered.
+        columns: columns of such numbers.
+        decimal: what stands before the decimals; other points and commas mark thousands.
+
+    Returns:
+        The rows, with texts that the contract of the columns reads as numbers; other values, and
+        texts that hold no number, stay as they are.
+
+    Raises:
+        KeyError: there is no such column.
+    """
+
+    def plain(value: object) -> object:
+        found = re.search(r"[+-]?\d[\d.,'\s]*", value) if isinstance(value, str) else None
+        if found is None:
+            return value
+        return re.sub(rf"[^\d+\-{decimal}]", "", found.group()).replace(decimal, ".")
+
+    return frame.assign(**{name: frame[name].map(plain) for name in columns})

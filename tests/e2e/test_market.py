@@ -1,0 +1,115 @@
+"""A market of one's own is two YAML files: other names of columns, merchants without products."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ratchet.release.bundle import open_bundle
+
+pytestmark = pytest.mark.slow  # a whole run comes first
+
+CHEESE = Path(__file__).parents[3] / "shared/data/market/bayesm_cheese.csv"
+if not CHEESE.exists():  # in a worktree, or in the main copy
+    CHEESE = Path(__file__).parents[4] / "shared/data/market/bayesm_cheese.csv"
+
+PARAMETERS = """
+cheese:
+  about: {title: Cheese, question: "How much will each account sell?", source: bayesm}
+  data:
+    key: [RETAILER, week]
+    time: week
+    columns:
+      RETAILER: {type: string}
+      week: {type: date, unit: D}
+      PRICE: {type: number}
+      DISP: {type: number, low: 0, high: 1}
+      VOLUME: {type: number, low: 0}
+    split: {validation: 0.1, test: 0.2}
+  market:
+    merchant: RETAILER
+    price: PRICE
+    covariates: [DISP]
+    frequency: 1D # week counts rows
+    season: 52
+    unit_cost: 1.5
+  targets:
+    volume:
+      column: VOLUME
+      task: regression
+      learn: log
+      bounds: [0, .inf]
+      scoring: neg_wape
+      cv: 2
+      n_jobs: 1
+      confidence: 0.8
+      baseline: last_value
+      candidates: ${globals:candidates.market}
+  release: {slices: {columns: [RETAILER]}, max_latency_ms: 20000}
+"""
+
+CATALOG = """
+cheese.raw:
+  type: pandas.CSVDataset
+  filepath: data/01_raw/cheese.csv
+"""
+
+
+@pytest.fixture(scope="module")
+def project(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_project: Callable[..., Path],
+    run_kedro: Callable[..., None],
+    empty_mlflow: Callable[[Path], Path],
+) -> Path:
+    if not CHEESE.exists():
+        pytest.skip("the file of cheese sales is not there (../shared/data/market)")
+    folder = make_project(tmp_path_factory.mktemp("market"), [])
+    empty_mlflow(folder / "mlflow.db")
+    for name, text in {"catalog": CATALOG, "parameters": PARAMETERS}.items():
+        path = folder / "conf/mine" / f"{name}.yml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    small = folder / "conf/test/globals_candidates.yml"
+    (folder / "conf/mine/globals_candidates.yml").write_text(small.read_text())
+    (folder / "data/01_raw/cheese.csv").write_bytes(CHEESE.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_kedro(folder, "cheese", env="mine")
+    return folder
+
+
+def test_demand_beats_the_naive_forecasts_and_serves(project):
+    folder = project / "data/07_model_output/cheese"
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text())["volume"]
+    (verdict,) = json.loads((folder / "verdicts.json").read_text())
+
+    assert evaluation["metric"] == {"volume": "wape"}
+    assert evaluation["best"]["volume"] in ("demand", "demand_boosting", "boosting")
+    best = metrics[evaluation["best"]["volume"]]["test"]["wape"]["value"]
+    assert best < 0.26
+    assert best < 0.8 * min(metrics[n]["test"]["wape"]["value"] for n in ("last_value", "seasonal"))
+    assert verdict["verdict"]["decision"] == "PROMOTE"
+
+
+def test_the_bundle_answers_rows_by_their_joined_key(project):
+    (folder,) = (project / "data/06_models/bundles/cheese").iterdir()
+    bundle = open_bundle(folder)
+    row = {"RETAILER": "LOS ANGELES - LUCKY", "week": 70, "PRICE": 2.5, "DISP": 0.1}
+    dear, new = row | {"week": 71, "PRICE": 3.5}, row | {"RETAILER": "NEW"}
+
+    answers = bundle.answer(pd.DataFrame([row, dear, new]))["volume"]
+    compiled = bundle.compiled.answer([row, dear, new])
+
+    assert list(answers.index) == [answer.key for answer in compiled]
+    assert answers.index[0] == "LOS ANGELES - LUCKY|1970-03-12"
+    values = answers["prediction"].tolist()
+    assert [answer.predictions["volume"].value for answer in compiled] == pytest.approx(values)
+    assert values[1] < values[0]  # what costs more sells less
+    spread = answers["high"] / answers["prediction"]
+    assert spread.tolist() == pytest.approx([spread.iloc[0]] * 3)
