@@ -98,8 +98,9 @@ def test_demand_beats_the_naive_forecasts_and_serves(project):
 
 
 def test_the_bundle_answers_rows_by_their_joined_key(project):
-    (folder,) = (project / "data/06_models/bundles/cheese").iterdir()
-    bundle = open_bundle(folder)
+    verdicts = project / "data/07_model_output/cheese/verdicts.json"
+    (verdict,) = json.loads(verdicts.read_text())
+    bundle = open_bundle(project / "data/06_models/bundles/cheese" / verdict["bundle"])
     row = {"RETAILER": "LOS ANGELES - LUCKY", "week": 70, "PRICE": 2.5, "DISP": 0.1}
     dear, new = row | {"week": 71, "PRICE": 3.5}, row | {"RETAILER": "NEW"}
 

@@ -56,7 +56,7 @@ class UseCase(Params):
     def _know_the_market(self) -> Self:
         market, data = self.market, self.data
         if market is None:
-            return self._without_market()
+            return self
         if data.series or data.time is None:
             raise ValueError(
                 "market: goes with rows of merchants and products that have a date column in "
@@ -86,17 +86,6 @@ class UseCase(Params):
                 f"features: {taken} would be called like what is made of the market "
                 f"{list(_MARKET_COLUMNS)}; call it otherwise in the file or in data.prepare"
             )
-        return self
-
-    def _without_market(self) -> Self:
-        for name, target in self.targets.items():
-            for candidate, one in target.candidates.items():
-                if one.estimator in MARKET_ESTIMATORS and not target.is_series:
-                    raise ValueError(
-                        f"targets.{name}.candidates.{candidate}: the estimator '{one.estimator}' "
-                        f"takes rows of a market: say in market what names merchant and product, "
-                        f"and the price"
-                    )
         return self
 
     @model_validator(mode="after")
@@ -241,5 +230,18 @@ class UseCase(Params):
                     raise ValueError(
                         f"{place}: column '{name}' has type {column.type}, expected one of "
                         f"{list(allowed)}{_ELSEWHERE if place in _ENCODED else ''}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _give_candidates_their_market(self) -> Self:
+        for name, target in self.targets.items():
+            for candidate, one in target.candidates.items():
+                of_market = one.estimator in MARKET_ESTIMATORS and not target.is_series
+                if self.market is None and of_market:
+                    raise ValueError(
+                        f"targets.{name}.candidates.{candidate}: the estimator '{one.estimator}' "
+                        f"takes rows of a market: say in market what names merchant and product, "
+                        f"and the price"
                     )
         return self
