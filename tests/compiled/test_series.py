@@ -382,6 +382,10 @@ def test_the_second_model_answers_only_rows_whose_past_is_missing(compiled):
     assert second == answerer.answer(rows[1:])[0]
     with pytest.raises(RequestError, match="needs measurements that are missing"):
         answerer.answer(rows)
+    others = [{"at": f"2031-05-0{day}T0{day}:00+02:00", "warmth": 9.0 + day} for day in range(1, 8)]
+    together = answerer.with_fallback().answer(others)
+    assert together == [answerer.with_fallback().answer([row])[0] for row in others]
+    assert len({each.predictions["demand"].value for each in together}) > 3
     with pytest.raises(RequestError, match="no step of h"):  # which no model answers
         answerer.with_fallback().answer([{**rows[0], "at": "2031-05-05T12:30+02:00"}])
 

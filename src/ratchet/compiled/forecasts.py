@@ -167,6 +167,10 @@ class Forecasts:
         tried.take(beside)
         return tried
 
+    def is_far(self, steps: Steps, moment: int) -> bool:
+        """Whether a moment lies so far ahead that no series has a past there."""
+        return not self.kept.grid.is_open and steps.place(moment)[0] - self.horizon >= len(steps)
+
     def see(self, steps: Steps, rows: Sequence[SeriesRow]) -> Seen:
         """What forecasts of some rows of one time see.
 
@@ -220,16 +224,16 @@ class Forecasts:
         return int((self.views.steps + depths[self.views.shown]).max(initial=0))
 
     def see_alone(self, steps: Steps, rows: Sequence[SeriesRow]) -> Seen:
-        """What can be said of some rows of one time without the steps before them.
+        """What can be said of some rows, whatever their times, without the steps before them.
 
         Views are missing, and columns that look at other steps, too; the level is 0.
 
         Raises:
-            RequestError: their time is no step, or a value is missing that must be there.
+            RequestError: a time is no step, or a value is missing that must be there.
         """
-        moment = rows[0].moment
-        if not steps.kept.grid.is_open and not steps.place(moment)[1]:
-            raise RequestError(off_grid(steps, moment), row=rows[0].row)
+        for row in rows:
+            if not steps.kept.grid.is_open and not steps.place(row.moment)[1]:
+                raise RequestError(off_grid(steps, row.moment), row=row.row)
         own = self._sources(steps, rows, None)
         _, unit = self._places(steps, rows)
         return Seen(
@@ -251,7 +255,10 @@ class Forecasts:
     def _sources(
         self, steps: Steps, rows: Sequence[SeriesRow], place: int | None
     ) -> dict[str, Values]:
-        """Columns of the rows themselves; without a place none that look at other steps."""
+        """Columns of the rows themselves, which are of one time where they have a place.
+
+        Without one, none that look at other steps.
+        """
         own: dict[str, Values] = {}
         for name in rows[0].values:
             values = [row.values[name] for row in rows]
@@ -264,9 +271,10 @@ class Forecasts:
             if not known.all():
                 row = rows[int(np.argmin(known))]
                 raise RequestError("expected a value", field=name, row=row.row)
-        clock = clock_of([rows[0].moment], self.kept.grid.zone)
+        moments = [row.moment for row in rows] if place is None else [rows[0].moment]
+        clock = clock_of(moments, self.kept.grid.zone)
         for part in self.calendar:
-            own[part] = np.repeat(calendar(clock, part), len(rows))
+            own[part] = np.repeat(calendar(clock, part), len(rows) // len(moments))
         for column in self.derived:
             if (column.back or column.ahead) and place is None:
                 own[column.name] = np.full(len(rows), np.nan)

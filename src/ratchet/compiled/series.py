@@ -135,7 +135,9 @@ class SeriesAnswerer:
             told = self._answer(steps, asked, [values[number] for number in numbers], fall_back)
             for number, answer in zip(numbers, told, strict=True):
                 answers[number] = answer
-        return [answer for answer in answers if answer is not None]
+        alone = [number for number, answer in enumerate(answers) if answer is None]
+        rest = iter(self._answer_alone(steps, alone, typed, values))
+        return [next(rest) if answer is None else answer for answer in answers]
 
     def with_fallback(self) -> WithFallback | None:
         """The same version, whose second model helps out; ``None`` where it has none."""
@@ -211,20 +213,37 @@ class SeriesAnswerer:
 
     def _answer(
         self, steps: Steps, rows: Sequence[SeriesRow], values: Sequence[Values], fall_back: bool
-    ) -> list[Answer]:
-        """Answers of some rows of one time."""
+    ) -> Sequence[Answer | None]:
+        """Answers of some rows of one time; ``None`` for those that the second model answers."""
+        fall_back = fall_back and self.second is not None
+        if fall_back and self.forecasts.is_far(steps, rows[0].moment):
+            return [None] * len(rows)
         try:
             seen = self.forecasts.see(steps, rows)
         except RequestError as error:
-            if not fall_back or self.second is None or error.kind != "conflict":
+            if not fall_back or error.kind != "conflict":
                 raise
-            if len(rows) > 1:  # others may have a past
-                pairs = zip(rows, values, strict=True)
-                return [self._answer(steps, [one], [given], True)[0] for one, given in pairs]
-            seen = self.forecasts.see_alone(steps, rows)
-            found = self.second(self.encoded(seen), seen)
-            return self._told(steps, rows, values, seen, found, self.basis)
+            if len(rows) == 1:
+                return [None]
+            pairs = zip(rows, values, strict=True)  # others may have a past
+            return [self._answer(steps, [one], [given], True)[0] for one, given in pairs]
         return self._told(steps, rows, values, seen, self.model(self.encoded(seen), seen))
+
+    def _answer_alone(
+        self,
+        steps: Steps,
+        numbers: Sequence[int],
+        rows: Sequence[SeriesRow],
+        values: Sequence[Values],
+    ) -> list[Answer]:
+        """Answers of the second model to some of the rows, whatever their times."""
+        if self.second is None or not numbers:
+            return []
+        asked = [rows[number] for number in numbers]
+        seen = self.forecasts.see_alone(steps, asked)
+        found = self.second(self.encoded(seen), seen)
+        given = [values[number] for number in numbers]
+        return self._told(steps, asked, given, seen, found, self.basis)
 
     def _told(
         self,
@@ -235,15 +254,13 @@ class SeriesAnswerer:
         found: npt.NDArray[np.float64],
         basis: str | None = None,
     ) -> list[Answer]:
-        """Answers of some rows of one time."""
         grid = self.forecasts.kept.grid
-        moment = rows[0].moment
-        text = steps.text(moment)
+        texts = {moment: steps.text(moment) for moment in {row.moment for row in rows}}
         return [
             Answer(
-                key=f"{row.series if self.series else self.column}@{text}",
+                key=f"{row.series if self.series else self.column}@{texts[row.moment]}",
                 predictions={self.target: Prediction(value, low, high)},
-                time=grid.naive_utc(moment),
+                time=grid.naive_utc(row.moment),
                 series=row.series if self.series else self.column,
                 scale=scale,
                 rms=rms,
