@@ -80,7 +80,7 @@ class Iterations(Params):
     block_length: Annotated[int, Field(ge=1)] = 4
     search_every: Annotated[int, Field(ge=0)] = 0
     checkpoint_every: Annotated[int, Field(ge=1)] = 1000
-    retained_draws: Annotated[int, Field(ge=16)] = 512
+    retained_draws: Annotated[int, Field(ge=100)] = 512
     stop_when: Share | None = 0.01
     patience: Annotated[int, Field(ge=1)] = 2
     engine: Literal["local", "dask"] = "local"
