@@ -67,7 +67,7 @@ def _start(page: Page, address: str) -> None:
 
 
 def _take(page: Page, place: Locator, name: str) -> None:
-    place.scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, 0)")
     box = place.bounding_box()
     assert box is not None
     clip = {"x": 0, "y": box["y"], "width": SIZE["width"], "height": min(box["height"], 720)}

@@ -24,14 +24,25 @@ function tell(job, text) {
   say(text || "The service answers again.");
 }
 
+// The stream that is read, and the last event of it. A browser opens six connections to a service at
+// most, of all tabs together: a tab that nobody sees lets go of its own.
+let following = null;
+
+document.addEventListener("visibilitychange", () => {
+  if (!following) return;
+  if (document.hidden) following.source.close();
+  else if (following.source.readyState === EventSource.CLOSED) follow(byId("job"), following.after);
+});
+
 // A browser connects again by itself where nothing answers; where a proxy or a service that is
 // starting answers with an error, it gives up, and we ask why.
-function reconnect(job, source, after) {
+function reconnect(job, source) {
   if (source.readyState !== EventSource.CLOSED) {
     tell(job, "The service does not answer. The search goes on without it; this page tries again.");
     return;
   }
   setTimeout(async () => {
+    if (document.hidden || following?.source !== source) return;
     const found = await fetch(`/jobs/${job.dataset.job}`).catch(() => null);
     if (found?.status === 401 || found?.status === 403) {
       tell(job, "You are signed out. Reload this page to sign in again.");
@@ -42,7 +53,7 @@ function reconnect(job, source, after) {
       return;
     }
     if (!found?.ok) tell(job, "The service does not answer. This page tries again.");
-    follow(job, after);
+    if (following?.source === source) follow(job, following.after);
   }, 3000);
 }
 
@@ -51,12 +62,12 @@ function follow(job, start) {
   const log = byId("log");
   const lines = log.textContent.split("\n").filter(Boolean);
   let tenth = -1;
-  let after = start;
+  const mine = (following = { source, after: start });
 
   source.addEventListener("open", () => tell(job, ""));
-  source.addEventListener("error", () => reconnect(job, source, after));
+  source.addEventListener("error", () => reconnect(job, source));
   for (const kind of ["stage", "trial", "log"]) {
-    source.addEventListener(kind, (event) => (after = event.lastEventId || after));
+    source.addEventListener(kind, (event) => (mine.after = event.lastEventId || mine.after));
   }
   log.scrollTop = log.scrollHeight;
   source.addEventListener("stage", (event) => {
@@ -89,6 +100,7 @@ function follow(job, start) {
   });
   source.addEventListener("end", async (event) => {
     source.close(); // or the browser would ask again
+    following = null;
     const focused = job.contains(document.activeElement);
     await replace(`/advanced-training?job=${job.dataset.job}`).catch(() => location.reload());
     if (focused) byId("job-title")?.focus(); // what had the focus is gone
