@@ -2,7 +2,7 @@
 
 The libraries that a bundle takes are imported once; each version is opened in a fork of its own,
 within limits, and handed over when it is complete. One that ends its process takes no other with
-it. What is asked for is the first line of standard input, see ``LoadRequest``.
+it. The request is the first line of standard input, see ``LoadRequest``.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ def main(open_one: Callable[..., Opened] = open_version, niceness: str = "0") ->
     if open_one is open_version:
         import_libraries()
     if line := sys.stdin.readline():
-        with suppress(ConnectionError):  # whoever has asked is gone
+        with suppress(ConnectionError):  # the service is gone
             Forks(LoadRequest.of_line(line), open_one, output).run()
 
 

@@ -323,8 +323,8 @@ class BundleAnswerer:
         from ratchet.compiled.history import microseconds
 
         moment = as_microseconds(values[time])
-        known = np.unique(microseconds(self._bundle.context[time]))
-        before = known[known < moment][-1:]
+        times = np.unique(microseconds(self._bundle.context[time]))
+        before = times[times < moment][-1:]
         if (missing := grid.missing(before, moment, grid.text)) is not None:
             raise RequestError(missing, row=row, kind="conflict")
 
@@ -340,7 +340,7 @@ class BundleAnswerer:
             name = f" of '{values[data.series.id]!s:.60}'"
             rows = rows[rows[data.series.id].astype(str) == str(values[data.series.id])]
         measured = rows.dropna(subset=[c for c in (target.column,) if c in rows])[data.time]
-        known = (
+        latest = (
             f"{target.column}{name} was measured last at {measured.max()}"
             if len(measured)
             else f"nothing was measured{name}"
@@ -348,7 +348,7 @@ class BundleAnswerer:
         ahead = f"{windows.horizon} step{'s' if windows.horizon > 1 else ''}"
         return (
             f"the row gets no answer: a forecast reaches {ahead} ahead of what was measured, and "
-            f"looks at the steps before that, without gaps; {known}. Hand in what is missing "
+            f"looks at the steps before that, without gaps; {latest}. Hand in what is missing "
             f"between that and {values[data.time]} first"
         )
 
@@ -359,15 +359,15 @@ class BundleAnswerer:
 
         self._check_gap(values, number)
         try:
-            found = self._bundle.answer(pd.DataFrame([dict(row)]))
+            answers = self._bundle.answer(pd.DataFrame([dict(row)]))
         except DataError as error:
             raise RequestError(str(error), row=number) from error
-        if any(rows.empty for rows in found.values()):
+        if any(rows.empty for rows in answers.values()):
             raise RequestError(self._missing_past(values), row=number, kind="conflict")
         time = self._contract.time
         moment = None if time is None else values[time]
         return replace(
-            _answer(found),
+            _answer(answers),
             time=None if moment is None else as_naive_utc(moment),
             not_given=self._contract.not_given(values),
             row_hash=row_hash(values, self._hashed) if self._hashed else None,
@@ -384,10 +384,10 @@ def _open_grid(bundle: Any) -> Grid | None:
     return Grid(bundle.use_case.data.timezone, 0, longest=longest_gap(bundle.rows["time"]))
 
 
-def _answer(found: dict[str, Any]) -> Answer:
+def _answer(answers: dict[str, Any]) -> Answer:
     """The only row of what a bundle says."""
     predictions = {}
-    for target, rows in found.items():
+    for target, rows in answers.items():
         row = rows.iloc[0]
         odds = {
             str(name).removeprefix("probability_"): float(row[name])
