@@ -91,7 +91,7 @@ def test_trees_see_season_and_relative_price():
 
     seen = columns.transform(X)
 
-    assert seen[:, -2].tolist() == (X["step"] % 12).tolist()
+    assert seen[:, -3].tolist() == (X["step"] % 12).tolist()
     means = pd.Series(seen[:, -1]).groupby(X["segment"].to_numpy()).mean()
     assert_allclose(means, 0, atol=1e-6)
     assert isinstance(small("segment_boosting").estimator, Pipeline)

@@ -212,3 +212,23 @@ def test_rows_of_a_single_customer_are_scored_and_decide_nothing():
     assert found.gain == pytest.approx(found.champion - found.previous)
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert found.to_json()["low"] is None
+
+
+def test_rows_that_follow_the_time_are_drawn_by_their_moments():
+    rng = np.random.default_rng(0)
+    weeks, shops = 20, 30
+    keys = [f"{shop}|2020-{week:02d}" for week in range(weeks) for shop in range(shops)]
+    times = np.repeat(pd.date_range("2020-01-05", periods=weeks, freq="W"), shops)
+    truth = rng.uniform(5, 9, len(keys))
+    common = np.repeat(rng.normal(size=weeks), shops)  # what a week does to all shops
+    rows = [
+        pd.DataFrame({"truth": truth, "time": times, "prediction": truth + share * common}, keys)
+        for share in (1.0, 0.9)
+    ]
+    sold = RATING.model_copy(update={"learn": "log"})
+
+    together = compare(*rows, sold, "wape", seed=0)
+    alone = compare(*rows, RATING, "wape", seed=0)
+
+    assert together.drawn["by"] == "time"
+    assert together.high - together.low > 2 * (alone.high - alone.low)

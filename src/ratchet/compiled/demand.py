@@ -40,7 +40,7 @@ class OfSegment:
 @program
 @dataclass(frozen=True)
 class SegmentColumns:
-    """All columns, the step of the season and the log price relative to that of the segment.
+    """All columns, the step of the season, the usual log price of the segment and that against it.
 
     Attributes:
         segment: place of the code of the segment.
@@ -57,11 +57,11 @@ class SegmentColumns:
     centre: Array
 
     def __call__(self, X: Array) -> Array:
-        """Columns of shape (n, columns + 2)."""
+        """Columns of shape (n, columns + 3)."""
         rows = X.astype(np.float64, copy=False)
         phase = np.mod(rows[:, self.step], self.period).astype(np.int64)
         centre = self.centre[_codes(rows[:, self.segment], len(self.centre) - 1)]
-        return np.column_stack([rows, phase, rows[:, self.price] - centre])
+        return np.column_stack([rows, phase, centre, rows[:, self.price] - centre])
 
 
 def _codes(code: Array, new: int) -> Codes:

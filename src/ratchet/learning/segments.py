@@ -91,7 +91,10 @@ class SeasonalValue(RegressorMixin, BaseEstimator):
 
 
 class SegmentColumns(TransformerMixin, BaseEstimator):
-    """Adds two columns that trees cannot make: the step of the season, and the relative log price.
+    """Adds what trees cannot make: the step of the season, and the usual price and that against it.
+
+    Where trees tell segments by the code alone, neighbours in the alphabet share their leaves; the
+    usual price puts those together that sell at a similar one.
 
     Args:
         period: steps of a season; 0 for none.
@@ -110,12 +113,13 @@ class SegmentColumns(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float64]:
-        """Return all columns as numbers, and the two after them: shape (n, columns + 2)."""
+        """Return all columns as numbers, and three more: shape (n, columns + 3)."""
         check_is_fitted(self)
         validate_data(self, X, skip_check_array=True, reset=False)
         price = X["log_price"].to_numpy(dtype=np.float64)
-        relative = price - self.centre_[codes_of(X, len(self.centre_) - 1)]
-        return np.column_stack([X.to_numpy(np.float64), phase_of(X, self.period), relative])
+        usual = self.centre_[codes_of(X, len(self.centre_) - 1)]
+        more = [phase_of(X, self.period), usual, price - usual]
+        return np.column_stack([X.to_numpy(np.float64), *more])
 
 
 def codes_of(X: pd.DataFrame, new: int) -> Codes:

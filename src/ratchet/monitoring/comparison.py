@@ -91,7 +91,7 @@ def compare(
     known = champion.loc[both, [name for name in _KNOWN if name in champion]]
     other = previous.loc[both].drop(columns=list(known), errors="ignore").join(known)
     ours = champion.loc[both]
-    if not target.is_series:
+    if not (target.is_series or target.follows_time):
         ours, other = (rows.drop(columns="time", errors="ignore") for rows in (ours, other))
     pair = partial(
         paired_gain,
@@ -118,8 +118,8 @@ def compare(
 
 
 def _groups(keys: pd.Index, target: Target) -> Any:
-    """Entities in the keys; steps of series are drawn with all series of their time."""
-    return None if target.is_series else entities_in(keys)
+    """Entities in the keys; rows that follow the time are drawn with all others of theirs."""
+    return None if target.is_series or target.follows_time else entities_in(keys)
 
 
 def worsening(metric: str, before: float, now: float) -> float:
