@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from ratchet.database import connect
-from ratchet.errors import DatabaseError
+from ratchet.errors import DatabaseError, DataError
 from ratchet.release.ledger import Ledger
 from ratchet.serving import opening
 from ratchet.serving.handover import Source
@@ -310,6 +310,34 @@ def test_without_the_ledger_what_serves_goes_on(decisions, monkeypatch):
             decisions.decide("promote", "2")
             await until(lambda: version(watcher) == "2")
             assert watcher.ledger_error is None
+
+    asyncio.run(watch())
+
+
+def test_decisions_that_cannot_be_read_concern_their_use_case_alone(decisions, monkeypatch):
+    decisions.decide("promote", "1")
+    decisions.decide("promote", "1", "power")
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            await until(lambda: version(watcher) == "1")
+            state = watcher._ledger.state
+
+            def damaged(use_case):
+                if use_case == "power":
+                    raise DataError("the decisions about power cannot be read")
+                return state(use_case)
+
+            monkeypatch.setattr(watcher._ledger, "state", damaged)
+            decisions.decide("promote", "2", "power")
+            decisions.decide("promote", "2")
+            await until(lambda: version(watcher) == "2")
+            assert said(watcher.champion("power")) == "1"
+            assert "cannot be read" in watcher.problems()["power"]
+            assert "films" not in watcher.problems()
+            monkeypatch.undo()
+            await until(lambda: version(watcher, "power") == "2")
+            assert watcher.problems() == {}
 
     asyncio.run(watch())
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ratchet.errors import DataError
 from ratchet.release.ledger import Ledger, State
 from ratchet.serving.children import end_ahead
 from ratchet.serving.handover import VersionKey
@@ -148,6 +149,7 @@ class Watcher:
         self._openings: set[asyncio.Task[None]] = set()
         self._main: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
+        self._unreadable: dict[str, str] = {}
         self.ledger_error: str | None = None
         self.swaps = 0
 
@@ -198,6 +200,9 @@ class Watcher:
     def problems(self) -> Mapping[str, str]:
         """Use case -> why what should serve does not, in words for anybody to read."""
         reasons = {name: why for name, one in self._models.items() if (why := one.trouble)}
+        reasons |= dict.fromkeys(
+            self._unreadable, "its decisions cannot be read, what serves stays"
+        )
         if self.ledger_error is not None or not self._has_looked:
             why = (
                 "the ledger is being read"
@@ -232,10 +237,22 @@ class Watcher:
             self._wake.clear()
 
     def _look(self, seen: Mapping[str, int]) -> dict[str, State]:
-        """The states of the use cases about which something was decided since the last look."""
-        numbers = self._ledger.newest_numbers()
-        moved = [name for name, seq in numbers.items() if seen.get(name) != seq]
-        return {name: self._ledger.state(name) for name in moved}
+        """The states of the use cases about which something was decided since the last look.
+
+        Decisions that were changed in the database concern their use case alone.
+        """
+        states, unreadable = {}, {}
+        for name, seq in self._ledger.newest_numbers().items():
+            if seen.get(name) == seq:
+                continue
+            try:
+                states[name] = self._ledger.state(name)
+            except DataError as error:
+                unreadable[name] = str(error)
+                if self._unreadable.get(name) != str(error):
+                    LOGGER.error("%s", error)
+        self._unreadable = unreadable
+        return states
 
     def _take_states(self, moved: Mapping[str, State]) -> None:
         for name, state in moved.items():
