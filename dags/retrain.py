@@ -7,7 +7,7 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator
-from airflow.sdk import DAG, Asset, Param, TriggerRule
+from airflow.sdk import DAG, Asset, Param, TriggerRule, chain
 
 from ratchet_dags.commands import Commands, evidence, has_to_ask, read, refusal, together
 from ratchet_dags.drawing import as_of_param, dag_options, hours
@@ -154,7 +154,11 @@ def train(commands: Commands) -> tuple[Any, Any]:
         answers=True,
     )
     branch = BranchPythonOperator(task_id="decide", python_callable=choose_by_verdict)
-    preprocess >> training >> evaluate >> gate >> branch
+    judged = [evaluate]
+    if "pricing" in commands.about["phases"]:
+        judged.append(phase_task(commands, "price", "pricing"))
+    preprocess >> training
+    chain(training, *judged, gate, branch)
     return preprocess, branch
 
 

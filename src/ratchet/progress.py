@@ -14,7 +14,10 @@ from ratchet import webhook
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from ratchet.learning.demand.iterations import Progress as Iterated
     from ratchet.learning.search import OnProgress
+
+    OnIterations = Callable[[Iterated], None]
 
 _shown: Progress | None = None
 _bars: dict[str, TaskID] = {}
@@ -149,6 +152,34 @@ def search_progress(name: str, scoring: str) -> Iterator[OnProgress | None]:
         found = "" if math.isnan(best) else f", best {scoring} {best:.4g}"
         together = f" ({members} together{found})" if members > 1 else f" ({found[2:]})"
         show(bar, f"  {name}{together if found else ''}", done, total)
+
+    try:
+        yield report
+    finally:
+        hide(bar)
+
+
+@contextmanager
+def iteration_progress(name: str) -> Iterator[OnIterations | None]:
+    """Tell of one training by iterations, by a bar and by the webhook, as far as there is one.
+
+    Both say how many iterations all segments have reached; the bar also how many segments there
+    are, the last error of the history, and the time left.
+    """
+    if not shown() and webhook.current().url is None:
+        yield None
+        return
+    bar = f"{os.getpid()} {name}"
+    show(bar, f"  {name}")
+
+    def report(progress: Iterated) -> None:
+        error = math.nan if progress.error is None else progress.error
+        # All segments together move the bar: a round of many takes long.
+        done = round(progress.share * progress.iterations)
+        webhook.current().progress(name, done, progress.iterations, error)
+        found = "" if math.isnan(error) else f", error {error:.4g}"
+        segments = f"{progress.segments:,} segments, iteration {progress.iteration:,}"
+        show(bar, f"  {name}: {segments}{found}", done, progress.iterations)
 
     try:
         yield report

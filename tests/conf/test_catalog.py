@@ -31,7 +31,7 @@ SHARED = {"search_cache", "trials", "registry", "run", "prediction_log", "status
 VERBS = {
     *("read", "profile", "select", "build", "encode", "search", "stack", "choose", "score", "fit"),
     *("judge", "explain", "collect", "describe", "draw", "write", "register", "release", "refit"),
-    *("join", "check", "assess", "act"),
+    *("join", "check", "assess", "act", "prepare", "iterate", "recommend", "replay"),
 }
 
 Catalog = Mapping[str, Mapping[str, Any]]

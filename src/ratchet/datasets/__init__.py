@@ -1,5 +1,6 @@
 """Kedro datasets that kedro-datasets does not have."""
 
+from ratchet.datasets.demand_book import DemandBookDataset
 from ratchet.datasets.folder import FolderDataset
 from ratchet.datasets.measurements import MeasurementsDataset
 from ratchet.datasets.prediction_log import PredictionLogDataset
@@ -11,6 +12,7 @@ from ratchet.datasets.skops import SkopsDataset
 from ratchet.datasets.sqlite import SQLiteQueryDataset
 
 __all__ = [
+    "DemandBookDataset",
     "FolderDataset",
     "MeasurementsDataset",
     "PredictionLogDataset",

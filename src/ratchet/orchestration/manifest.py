@@ -18,7 +18,7 @@ FORMAT = 1
 
 RETRAINING = (
     *("understanding", "preprocessing", "classical", "recurrent", "evaluation"),
-    *("release", "reporting"),
+    *("pricing", "release", "reporting"),
 )
 """Phases of a retraining, in their order."""
 

@@ -70,8 +70,17 @@ _TABLE_PREFIXES = ("probability_", "P(", OWN)
 
 USE_CASES_TAKEN = frozenset(
     (
-        *("understanding", "preprocessing", "classical", "recurrent", "evaluation", "reporting"),
-        *("release", "monitoring", "status", "parameters", "seed", "as_of", "first_report"),
+        *("understanding", "preprocessing", "classical", "recurrent", "evaluation", "pricing"),
+        *(
+            "reporting",
+            "release",
+            "monitoring",
+            "status",
+            "parameters",
+            "seed",
+            "as_of",
+            "first_report",
+        ),
         *("name", "registry", "run", "search_cache", "trials", "prediction_log", "bundles"),
         "replay",
     )

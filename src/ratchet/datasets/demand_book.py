@@ -1,0 +1,46 @@
+"""What it takes to price the segments of a market, as arrays in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset, DatasetError
+
+from ratchet.learning.demand.book import DemandBook
+from ratchet.learning.files import atomic_write
+
+
+class DemandBookDataset(AbstractDataset[DemandBook, DemandBook]):
+    """A demand book as an ``npz`` file without pickles, written whole or not at all.
+
+    Args:
+        filepath: the file, by convention ``*.npz``.
+        metadata: ignored here, read by plug-ins such as Kedro-Viz.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> DemandBook:
+        """Read the book.
+
+        Raises:
+            DatasetError: the file is missing, damaged or no book.
+        """
+        try:
+            return DemandBook.from_bytes(self._filepath.read_bytes(), str(self._filepath))
+        except (OSError, ValueError) as error:
+            raise DatasetError(str(error)) from error
+
+    def save(self, data: DemandBook) -> None:
+        """Write the book next to its place, then move it there."""
+        with atomic_write(self._filepath) as partial:
+            partial.write_bytes(data.to_bytes())
+
+    def _exists(self) -> bool:
+        return self._filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
