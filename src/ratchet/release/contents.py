@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ratchet.dates import utc
+from ratchet.learning.demand.book import DemandBook
 from ratchet.params import SERIES_PREFIX, UseCase, in_table
 from ratchet.preparation import SERIES, row_hashes
 from ratchet.release.context import contexts, differing, features_in_context
@@ -40,6 +41,7 @@ class Contents:
         metrics: scores of every target's model, with intervals.
         without_past: of targets of series, a second model that needs nothing of their past.
         importance: of every target ``source`` and ``importance``, as ``explain_best`` gives them.
+        demand_book: what it takes to price the segments of a market, where there is one.
     """
 
     use_case: UseCase
@@ -52,6 +54,7 @@ class Contents:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     importance: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     without_past: Mapping[str, Any] = field(default_factory=dict)
+    demand_book: DemandBook | None = None
 
 
 def tables(contents: Contents) -> dict[str, pd.DataFrame | None]:

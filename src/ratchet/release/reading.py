@@ -17,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from ratchet.compiled.answers import Answerer
 from ratchet.errors import UserError
 from ratchet.frames import with_columns
+from ratchet.learning.demand.book import DemandBook
 from ratchet.params import SERIES_PREFIX, UseCase
 from ratchet.release.answers import in_order, no_answers, series_terms, tidy_answers
 from ratchet.release.context import features_in_context
@@ -38,6 +39,9 @@ class Score(BaseModel):
 
 WITHOUT_PAST = "without_past"
 """What the file of a second model of a target is called beside that of the first."""
+
+DEMAND_BOOK = "demand_book.npz"
+"""File of what it takes to price the segments of a market."""
 
 _METRICS = TypeAdapter(dict[str, dict[str, dict[str, Score]]])
 """Target -> part -> metric -> score. A metric that some rows do not have is NaN."""
@@ -154,7 +158,7 @@ class Bundle:
                 raise BundleError(f"{self.folder / name}: the columns {missing} are missing")
         if data.series and self.statistics is None:
             raise BundleError(f"{self.folder}: statistics.parquet is missing")
-        _ = self.metrics, self.importance, self.golden, self.context
+        _ = self.metrics, self.importance, self.golden, self.context, self.demand_book
 
     @cached_property
     def reference(self) -> pd.DataFrame:
@@ -184,6 +188,21 @@ class Bundle:
         rows = self._files.table("context.parquet")
         lists = [n for n, c in self.use_case.data.columns.items() if c.type == "list"]
         return with_columns(rows, {n: _as_lists(rows[n]) for n in lists if n in rows})
+
+    @cached_property
+    def demand_book(self) -> DemandBook | None:
+        """What it takes to price the segments of a market; ``None`` where there is no market.
+
+        Raises:
+            BundleError: the file is damaged, or no book.
+        """
+        if DEMAND_BOOK not in self._files:
+            return None
+        content = self._files.content(DEMAND_BOOK)
+        try:
+            return DemandBook.from_bytes(content, str(self.folder / DEMAND_BOOK))
+        except ValueError as error:
+            raise BundleError(str(error)) from error
 
     @cached_property
     def size_mb(self) -> float:

@@ -16,7 +16,7 @@ from ratchet.release.about import describe
 from ratchet.release.contents import Contents, importance_of, tables
 from ratchet.release.golden import as_json, fields_of, golden_keys, told
 from ratchet.release.manifest import BundleError, hash_files, read_manifest, write_manifest
-from ratchet.release.reading import WITHOUT_PAST, Bundle, check_functions
+from ratchet.release.reading import DEMAND_BOOK, WITHOUT_PAST, Bundle, check_functions
 
 WRITTEN: set[str] = set()
 """Digests of bundles that this process has written, of models that it had at hand."""
@@ -64,6 +64,8 @@ def _fill(folder: Path, contents: Contents, about: Mapping[str, Any]) -> None:
         trusted.dump(contents.models[name], folder / "models" / f"{name}.skops")
     for name, model in contents.without_past.items():
         trusted.dump(model, folder / "models" / f"{name}.{WITHOUT_PAST}.skops")
+    if contents.demand_book is not None:
+        (folder / DEMAND_BOOK).write_bytes(contents.demand_book.to_bytes())
     for name, frame in tables(contents).items():
         if frame is not None:
             frame.to_parquet(folder / f"{name}.parquet")

@@ -143,7 +143,7 @@ def collect_pricing(
         "positive_elasticities": int((recommendations["elasticity"] > 0).sum()),
         "sure_positive_elasticities": int((recommendations["elasticity_low"] > 0).sum()),
         "gain_share_median": _plain(acting["gain_share"].median()),
-        "iterations": _last(training_history, "iteration"),
+        "iterations": int(training_history["iteration"].max()),
         "interval_movement": _last(training_history, "movement"),
         "replay_error": _last(replay_history, "error"),
         "replay": {

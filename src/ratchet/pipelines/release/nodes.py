@@ -28,6 +28,7 @@ def register_challengers(
     features: DataFrame,
     encoder: Any,
     statistics: DataFrame | None = None,
+    demand_book: Any = None,
     **artefacts: Any,
 ) -> list[dict[str, Any]]:
     """Bundle the chosen models and register them; where nothing serves yet, the naive ones, too.
@@ -43,6 +44,7 @@ def register_challengers(
         features: their features.
         encoder: the fitted encoder.
         statistics: units of the series, where there are series.
+        demand_book: what it takes to price the segments of a market, where there is one.
         artefacts: what evaluation left of every target, and its naive models, see ``contenders``.
 
     Returns:
@@ -61,6 +63,7 @@ def register_challengers(
         primary=primary,
         features=features,
         statistics=statistics,
+        demand_book=demand_book,
     )
     contents = replace(contents, without_past=fit_without_past(contents))
     if run["orchestrator_run"]:  # which may try this again after it was killed
@@ -268,6 +271,7 @@ def refit_promoted(
     validation: DataFrame,
     test: DataFrame,
     statistics: DataFrame | None = None,
+    demand_book: Any = None,
     **artefacts: Any,
 ) -> list[dict[str, Any]]:
     """Fit what is to be promoted once more, on all rows, and let that be promoted in its place.
@@ -289,6 +293,7 @@ def refit_promoted(
         validation: rows for calibration and choice.
         test: the rows that the gate has seen.
         statistics: units of the series, where there are series.
+        demand_book: what it takes to price the segments of a market, where there is one.
         artefacts: as ``register_challengers`` takes them.
 
     Returns:
@@ -315,6 +320,7 @@ def refit_promoted(
         primary=primary,
         features=features,
         statistics=statistics,
+        demand_book=demand_book,
     )
     contents = replace(contents, without_past=fit_without_past(contents))
     chosen = next(

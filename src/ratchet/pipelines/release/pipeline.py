@@ -19,6 +19,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     shared = {"registry": "registry", "name": "name", "parameters": "params:use_case"}
     rows = ["typed", "primary", "features", "encoder"]
     rows += ["statistics"] if use_case.features.windows else []
+    rows += ["demand_book"] if use_case.market else []
     artefacts, judged = artefact_datasets(name, use_case), _judged(name, use_case)
     made = {**shared, "run": "run", "as_of": "params:as_of", **_same(*rows, *artefacts)}
     parts = ["train", "validation", "test"] if use_case.release.refit == "all" else []
