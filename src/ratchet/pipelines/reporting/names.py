@@ -10,6 +10,15 @@ from ratchet.params import Data, Features, Inventory, Network, Target, rewritten
 ARCHITECTURE = "architecture"
 LEARNING_RATE = "learning_rate"
 
+MARKET = "market"
+"""What the chapter on prices is called in report, workbook and plots."""
+
+MARKET_CHARTS = [
+    *("error_by_iterations", "interval_movement", "elasticities", "gains"),
+    *("demand_curve", "profit_curve", "abstentions", "cost_sensitivity", "replay"),
+]
+"""Charts of the chapter on prices, in their order."""
+
 TIME_PARTS = ("hour", "weekday", "month")
 """Parts of the time of a series that its errors are broken down by."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import unescape
 from typing import Any
 
@@ -12,6 +13,7 @@ from ratchet.params import (
     Data,
     Features,
     Inventory,
+    Market,
     Target,
     plain,
     read_targets,
@@ -101,6 +103,41 @@ def describe_target(
     return target_chapter(case)
 
 
+def describe_market(
+    market: Market,
+    recommendations: DataFrame,
+    demand_book: Any,
+    training_history: DataFrame,
+    price_replay: DataFrame,
+    replay_history: DataFrame,
+) -> Any:
+    """Say what moves demand, which prices earn more, and what speaks for that.
+
+    Args:
+        market: the parameters.
+        recommendations: a row per segment.
+        demand_book: what prices the segments.
+        training_history: of the iterations on all rows.
+        price_replay: earlier recommendations against later rows.
+        replay_history: of the iterations on the first part.
+
+    Returns:
+        A ``blocks.Chapter``.
+    """
+    from ratchet.pipelines.reporting.market import MarketCase, market_chapter
+
+    return market_chapter(
+        MarketCase(
+            market=market,
+            prices=recommendations,
+            book=demand_book,
+            history=training_history,
+            replay=price_replay,
+            replay_history=replay_history,
+        )
+    )
+
+
 def draw_plots(chapter: Any) -> dict[str, Any]:
     """Draw the charts of a chapter for the browser.
 
@@ -130,7 +167,7 @@ def draw_images(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> d
     """
     from ratchet.pipelines.reporting.page.draw_matplotlib import to_matplotlib
 
-    named = {"": data_chapter, **dict(zip(targets, chapters, strict=True))}
+    named = {"": data_chapter, **_by_heading(targets, chapters)}
     return {
         f"{name}{'_' if name else ''}{chart.name}.png": to_matplotlib(chart)
         for name, chapter in named.items()
@@ -146,11 +183,19 @@ def write_tables(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> 
     """
     from ratchet.pipelines.reporting.page.workbook import workbook
 
-    return workbook({"": data_chapter, **dict(zip(targets, chapters, strict=True))})
+    return workbook({"": data_chapter, **_by_heading(targets, chapters)})
 
 
 def write_report(about: About, targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> str:
     """Write the report as one HTML file that needs nothing else."""
     from ratchet.pipelines.reporting.page.render import render
 
-    return render(about, data_chapter, dict(zip(targets, chapters, strict=True)))
+    return render(about, data_chapter, _by_heading(targets, chapters))
+
+
+def _by_heading(targets: dict[str, Any], chapters: Sequence[Any]) -> dict[str, Any]:
+    """Chapters of the targets in their order, and that of a market at the end."""
+    from ratchet.pipelines.reporting.names import MARKET
+
+    headings = [*targets, *([MARKET] if len(chapters) > len(targets) else [])]
+    return dict(zip(headings, chapters, strict=True))

@@ -6,9 +6,16 @@ from kedro.pipeline import Pipeline, node
 
 from ratchet.errors import ConfigError
 from ratchet.params import Target, UseCase
-from ratchet.pipelines.reporting.names import data_charts, plot, target_charts
+from ratchet.pipelines.reporting.names import (
+    MARKET,
+    MARKET_CHARTS,
+    data_charts,
+    plot,
+    target_charts,
+)
 from ratchet.pipelines.reporting.nodes import (
     describe_data,
+    describe_market,
     describe_plots,
     describe_target,
     draw_images,
@@ -22,12 +29,19 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     """Build the phase for one use case."""
     by_target = [_target_pipeline(name, use_case, *item) for item in use_case.targets.items()]
     chapters = {f"{target}/chapter": f"{name}.{target}.chapter" for target in use_case.targets}
+    if use_case.market:
+        by_target.append(_market_pipeline(name))
+        chapters[f"{MARKET}/chapter"] = f"{name}.{MARKET}.chapter"
     everything = ["params:targets", "data_chapter", *chapters]
     shown = {
         plot(f"{target}_{chart}"): f"{name}.{target}.{plot(chart)}"
         for target, parameters in use_case.targets.items()
         for chart in _charts(parameters, use_case)
     }
+    if use_case.market:
+        shown |= {
+            plot(f"{MARKET}_{chart}"): f"{name}.{MARKET}.{plot(chart)}" for chart in MARKET_CHARTS
+        }
     plots = [*map(plot, data_charts(use_case.data)), *shown]
     _check_files(name, use_case)
     together = Pipeline(
@@ -79,6 +93,11 @@ def _check_files(name: str, use_case: UseCase) -> None:
     Raises:
         ConfigError: two are.
     """
+    if use_case.market and MARKET in use_case.targets:
+        raise ConfigError(
+            f"parameter {name}.targets: '{MARKET}' is the name of the chapter on prices; call the "
+            f"target otherwise"
+        )
     plots = data_charts(use_case.data) + [
         f"{target}_{chart}"
         for target, parameters in use_case.targets.items()
@@ -89,6 +108,32 @@ def _check_files(name: str, use_case: UseCase) -> None:
             f"parameter {name}.targets: the plots {twice} would be drawn twice into one file; "
             f"call a target or network otherwise"
         )
+
+
+def _market_pipeline(use_case: str) -> Pipeline:
+    shared = {
+        part: f"{use_case}.{part}"
+        for part in (
+            *("recommendations", "demand_book", "training_history"),
+            *("price_replay", "replay_history"),
+        )
+    }
+    return Pipeline(
+        [
+            node(
+                describe_market,
+                inputs=["params:market", *shared],
+                outputs="chapter",
+                name="describe_market",
+            ),
+            _draw("chapter", MARKET_CHARTS),
+        ],
+        namespace=f"{use_case}.{MARKET}",
+        inputs=shared,
+        outputs={"chapter": f"{use_case}.{MARKET}.chapter"},
+        parameters={"params:market": f"params:{use_case}.market"},
+        tags="reporting",
+    )
 
 
 def _charts(target: Target, use_case: UseCase) -> list[str]:
