@@ -175,7 +175,7 @@ def test_prices_keep_bounds_margins_and_endings():
     result = only(
         responses(-1.1, centre=9.0),
         history(low=1.0, high=9.0, current=3.0),
-        PricingSettings(price_ending=0.99),
+        PricingSettings(price_endings=(0.99,)),
         highest=7.5,
         least_margin=0.6,
     )
@@ -184,6 +184,8 @@ def test_prices_keep_bounds_margins_and_endings():
     np.testing.assert_allclose(result.curve.price, [2.99, 3.99, 4.99, 5.99, 6.99])
     stepped = only(responses(-1.1), pricing=PricingSettings(price_step=0.25))
     np.testing.assert_allclose(stepped.curve.price, [1, 1.25, 1.5, 1.75, 2])
+    several = only(responses(-1.1), pricing=PricingSettings(price_endings=(0.29, 0.99)))
+    np.testing.assert_allclose(several.curve.price, [1.29, 1.99])
 
 
 def test_what_is_said_of_a_segment_does_not_depend_on_others():

@@ -373,7 +373,7 @@ class DemandBook:
                 ),
                 history=PriceHistory(**_nested("history", PriceHistory, arrays)),
                 offer=Offer(**_nested("offer", Offer, arrays)),
-                settings=PricingSettings(**texts["settings"]),
+                settings=_settings(texts["settings"]),
                 elasticities=Elasticities(**_nested("elasticities", Elasticities, arrays)),
                 expected=ExpectedDemand(**_nested("expected", ExpectedDemand, arrays)),
             )
@@ -438,6 +438,10 @@ def _flat(prefix: str, values: Any) -> dict[str, npt.NDArray[Any]]:
 
 def _nested(prefix: str, cls: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
     return {field.name: arrays[f"{prefix}.{field.name}"] for field in fields(cls)}
+
+
+def _settings(values: Mapping[str, Any]) -> PricingSettings:
+    return PricingSettings(**{**values, "price_endings": tuple(values["price_endings"])})
 
 
 def _few(names: list[str], at_most: int = 8) -> str:

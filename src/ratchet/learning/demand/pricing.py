@@ -269,9 +269,10 @@ class PricingSettings:
     Attributes:
         n_prices: prices that are compared.
         confidence: of the intervals; the gain has to be above 0 with half of what is left on top.
-        price_step: prices are multiples of it, plus ``price_ending``; ``None`` for any price.
-        price_ending: what prices have beyond multiples of ``price_step``, which is 1 if it is not
-            given: 0.99 for 1.99, 2.99 and so on.
+        price_step: prices are multiples of it, plus one of ``price_endings``; ``None`` for any
+            price.
+        price_endings: what prices have beyond multiples of ``price_step``, which is 1 if it is not
+            given: 0.49 and 0.99 for 1.49, 1.99, 2.49 and so on; none for nothing.
         least_rows: fewest rows.
         least_price_ratio: least 95th percentile of prices over the 5th.
         most_zero_share: largest share of rows without sales.
@@ -281,7 +282,7 @@ class PricingSettings:
     n_prices: int = 41
     confidence: float = 0.8
     price_step: float | None = None
-    price_ending: float | None = None
+    price_endings: tuple[float, ...] = ()
     least_rows: int = 20
     least_price_ratio: float = 1.10
     most_zero_share: float = 0.2
@@ -403,9 +404,8 @@ def price_grid(
     """Prices to compare, and which of them are allowed, both of shape (S, G)."""
     at = np.linspace(0, 1, settings.n_prices)
     prices = history.low[:, None] + at * (history.high - history.low)[:, None]
-    if settings.price_step is not None or settings.price_ending is not None:
-        step, ending = settings.price_step or 1.0, settings.price_ending or 0.0
-        prices = np.round((prices - ending) / step) * step + ending
+    if settings.price_step is not None or settings.price_endings:
+        prices = _rounded(prices, settings.price_step or 1.0, settings.price_endings or (0.0,))
     kept = np.where(np.isfinite(offer.least_margin), offer.least_margin, 0.0)
     floor = np.where(np.isfinite(offer.least_margin), offer.unit_cost / (1 - kept), 0.0)
     lowest = np.fmax(np.maximum(history.low, offer.lowest), floor)[:, None]
@@ -413,6 +413,15 @@ def price_grid(
     slack = 1e-9  # of rounding
     allowed = (prices >= lowest * (1 - slack)) & (prices <= highest * (1 + slack)) & (prices > 0)
     return prices, np.asarray(allowed, dtype=np.bool_)
+
+
+def _rounded(prices: Array, step: float, endings: tuple[float, ...]) -> Array:
+    """The nearest multiples of a step plus one of the endings."""
+    ending = np.array(endings)
+    near = np.round((prices[..., None] - ending) / step) * step + ending
+    nearest = np.abs(near - prices[..., None]).argmin(axis=-1, keepdims=True)
+    rounded: Array = np.take_along_axis(near, nearest, axis=-1)[..., 0]
+    return rounded
 
 
 @dataclass(frozen=True)

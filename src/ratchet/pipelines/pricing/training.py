@@ -119,8 +119,7 @@ def _iteration_settings(market: MarketParams, seed: int) -> IterationSettings:
 
 def pricing_settings(market: MarketParams) -> PricingSettings:
     """How prices are looked for in a market."""
-    ending = market.price_steps[0] if market.price_steps else None
-    return PricingSettings(price_ending=ending)
+    return PricingSettings(price_endings=tuple(market.price_steps))
 
 
 def expected_demand(
