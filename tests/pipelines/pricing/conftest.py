@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.learning.demand.book import DemandBook
 from ratchet.params import Data, Market
+from ratchet.pipelines.pricing.nodes import iterate_demand, prepare_rows, recommend_prices
 
 WEEKS = 80
 DATA: dict[str, Any] = {
@@ -79,8 +84,9 @@ def data() -> Data:
 
 
 @pytest.fixture(scope="session")
-def market() -> Market:
-    return Market.model_validate(MARKET)
+def market_example() -> Any:
+    """This module: its rows, predictions and parameters."""
+    return sys.modules[__name__]
 
 
 def naive_predictions(rows: pd.DataFrame) -> pd.DataFrame:
@@ -99,3 +105,39 @@ def naive_predictions(rows: pd.DataFrame) -> pd.DataFrame:
             )
         )
     return pd.concat(parts)
+
+
+@dataclass(frozen=True)
+class Priced:
+    """What the phase has made of a market."""
+
+    rows: pd.DataFrame
+    book: DemandBook
+    history: pd.DataFrame
+    prices: pd.DataFrame
+
+
+@pytest.fixture(scope="session")
+def price(market_example, data, tmp_path_factory):
+    """Run the phase on rows with other parameters of the market."""
+
+    def run(rows: pd.DataFrame | None = None, folder: Path | None = None, **changes: Any) -> Priced:
+        sold = market_example.sales() if rows is None else rows
+        market = Market.model_validate(market_example.MARKET | changes)
+        coded = prepare_rows(sold, data, market, market_example.TARGETS)
+        book, history = iterate_demand(
+            coded,
+            market_example.naive_predictions(sold),
+            market,
+            market_example.TARGETS,
+            0,
+            folder or tmp_path_factory.mktemp("iterations"),
+        )
+        return Priced(coded, book, history, recommend_prices(book))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def priced(price) -> Priced:
+    return price()
