@@ -17,7 +17,7 @@ import numpy as np
 from ratchet.learning.demand.panel import Array, Codes
 from ratchet.learning.demand.pricing import Outcome, Recommendation
 
-NEAR = 0.03
+NEAR = 0.05
 """Distance between logs of prices that are near each other."""
 
 LEAST_WEEKS = 3
