@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from ratchet.compiled.answers import Answer, Answerer, Prediction
 from ratchet.compiled.store import NotCompilable
+from ratchet.learning.demand.book import DemandBook
 from ratchet.params import UseCase
 
 __all__ = ["NotCompilable", "Version", "check_golden", "compile_bundle", "compile_verified"]
@@ -52,6 +54,10 @@ class Version(Protocol):
     def statistics(self) -> Any:
         """Units of the series, where there are series."""
 
+    @property
+    def demand_book(self) -> DemandBook | None:
+        """What prices the segments of a market, where there is one."""
+
 
 def compile_bundle(bundle: Version) -> Answerer:
     """Compile a version.
@@ -73,9 +79,12 @@ def compile_bundle(bundle: Version) -> Answerer:
             second=next(iter(bundle.without_past.values()), None),
             times=bundle.rows["time"],
         )
+    from ratchet.compiled.prices import CompiledBook
     from ratchet.compiled.rows import compile_rows
 
-    return compile_rows(use_case, bundle.encoder, bundle.models, bundle.context, types)
+    rows = compile_rows(use_case, bundle.encoder, bundle.models, bundle.context, types)
+    book = bundle.demand_book
+    return rows if book is None else replace(rows, prices=CompiledBook.of(book))
 
 
 def compile_verified(bundle: Version, golden: Sequence[Mapping[str, Any]]) -> Answerer:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ratchet.compiled.store import program
-from ratchet.learning.demand.book import DemandBook
+
+if TYPE_CHECKING:
+    from ratchet.learning.demand.book import DemandBook
 
 
 @program
@@ -33,4 +35,6 @@ class CompiledBook:
     @cached_property
     def book(self) -> DemandBook:
         """The book; its arrays are those of the version, without a copy."""
+        from ratchet.learning.demand.book import DemandBook  # SciPy, where prices are asked for
+
         return DemandBook.from_arrays(self.arrays)

@@ -17,6 +17,7 @@ from ratchet.compiled.fields import Values
 from ratchet.compiled.hashes import row_hash
 from ratchet.compiled.history import History, compile_history
 from ratchet.compiled.models import Array, Program
+from ratchet.compiled.prices import CompiledBook
 from ratchet.compiled.store import NotCompilable, program
 from ratchet.params import UseCase, joined_key, plain
 
@@ -36,6 +37,7 @@ class RowAnswerer:
         encoding: features as numbers.
         models: target -> its model.
         hashed: columns by which a row is told from others -> their types.
+        prices: what prices the segments of a market, where there is one.
     """
 
     contract: Contract
@@ -47,6 +49,7 @@ class RowAnswerer:
     encoding: Encoding
     models: dict[str, Program]
     hashed: dict[str, str]
+    prices: CompiledBook | None = None
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer rows, each by itself: those of one request do not see each other.
