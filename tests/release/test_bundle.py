@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.compiled.store import dumps, loads
 from ratchet.errors import DataError, UserError
 from ratchet.learning.classical import build
+from ratchet.learning.demand.book import DemandBook, Elasticities, ExpectedDemand, SegmentKey
+from ratchet.learning.demand.pricing import (
+    Form,
+    Offer,
+    PriceHistory,
+    PricingSettings,
+    Responses,
+)
 from ratchet.params import UseCase, read_targets
 from ratchet.pipelines.finishing import finish
 from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
@@ -34,6 +44,7 @@ from ratchet.release.bundle import (
     open_bundle,
     write_bundle,
 )
+from ratchet.release.manifest import hash_files, write_manifest
 
 ABOUT = {"title": "t", "question": "q", "source": "s"}
 SCORE = {"value": 1.0, "low": 0.5, "high": 2.0}
@@ -533,6 +544,56 @@ def test_the_hash_of_rows_tells_microseconds_apart():
     assert hash_rows(one) != hash_rows(other)
     days = pd.DataFrame({"at": pd.to_datetime(["2020-01-01"])})
     assert hash_rows(days).startswith("4c0c0ba8e102")  # as bundles of earlier releases have it
+
+
+def demand_book() -> DemandBook:
+    """One segment, twice as dear it sells a quarter."""
+    one, draws = np.ones(1), np.full((1, 4, 1), -2.0, dtype=np.float32)
+    forms = {Form.LOG_LOG: draws, Form.SEMI_LOG: draws}
+    return DemandBook(
+        keys=(SegmentKey("shop", "tea"),),
+        without_rows=(),
+        responses=Responses(0 * one, {**forms, Form.QUADRATIC: draws.repeat(2, axis=2)}, one),
+        history=PriceHistory(one, 2 * one, one, one, np.array([50])),
+        offer=Offer.of(1, unit_cost=0.5, demand=10.0),
+        settings=PricingSettings(),
+        elasticities=Elasticities(-2 * one, -3 * one, -1 * one),
+        expected=ExpectedDemand(10 * one, 5 * one, 15 * one),
+    )
+
+
+def test_what_prices_a_market_comes_along_and_serves(tmp_path, contents_of):
+    plain, book = contents_of("plain"), demand_book()
+    written = write_bundle(
+        tmp_path / "market", replace(plain, demand_book=book), {"use_case": "plain", **RUN}
+    )
+
+    bundle = open_bundle(written.folder)
+
+    assert "demand_book.npz" in bundle.manifest["files"]
+    assert bundle.demand_book is not None
+    assert str(bundle.demand_book.price("shop", "tea")) == str(book.price("shop", "tea"))
+    served = loads(dumps(bundle.compiled))
+    assert str(served.prices.book.price("shop", "tea")) == str(book.price("shop", "tea"))
+
+
+def test_without_a_market_there_are_no_prices(written):
+    bundle = open_bundle(written("plain"))
+
+    assert bundle.demand_book is None
+    assert bundle.compiled.prices is None
+
+
+def test_a_book_that_is_none_is_told(tmp_path, contents_of):
+    contents = replace(contents_of("plain"), demand_book=demand_book())
+    folder = write_bundle(tmp_path / "market", contents, {"use_case": "plain", **RUN}).folder
+    (folder / "demand_book.npz").write_bytes(b"PK")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = hash_files(folder)
+    write_manifest(folder, manifest)
+
+    with pytest.raises(BundleError, match=r"demand_book\.npz cannot be read"):
+        open_bundle(folder).check_contents()
 
 
 @pytest.mark.parametrize("kind", ["films", "stack"])
