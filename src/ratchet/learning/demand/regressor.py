@@ -353,6 +353,18 @@ class DemandRegressor(RegressorMixin, BaseEstimator):
             ValueError: too few steps in training for rolling origins, or ``confidence`` is not
                 between 0 and 1.
         """
+        factor = self.interval_factor(confidence)
+        rows = self._rows(X, np.zeros(len(X)), reset=False)
+        forecast = self.forecast_.predict(rows, self.settings_)
+        width = factor * self.forecast_.noise(rows)
+        return np.column_stack([forecast - width, forecast + width])
+
+    def interval_factor(self, confidence: float = 0.8) -> float:
+        """Half the width of the intervals, in standard deviations of a segment's noise.
+
+        Raises:
+            ValueError: see ``predict_interval``.
+        """
         check_is_fitted(self)
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
@@ -364,10 +376,7 @@ class DemandRegressor(RegressorMixin, BaseEstimator):
                 f"{len(self.errors_)} errors at rolling origins are too few for intervals of "
                 f"confidence {confidence}"
             )
-        rows = self._rows(X, np.zeros(len(X)), reset=False)
-        forecast = self.forecast_.predict(rows, self.settings_)
-        width = self.errors_[rank] * self.forecast_.noise(rows)
-        return np.column_stack([forecast - width, forecast + width])
+        return float(self.errors_[rank])
 
     def _origin_errors(self, rows: Rows, origins: list[Origin]) -> tuple[Array, Array]:
         """Errors at the origins and their weights, the smallest error first.

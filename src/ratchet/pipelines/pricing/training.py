@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,20 @@ class Forecaster:
 
     Attributes:
         settings: of the forecast.
-        errors: those at rolling origins, in standard deviations of the noise of their segment,
-            ascending by size.
+        width: half the width of its 80 % intervals, in standard deviations of the noise of a
+            segment; NaN where it is not known.
     """
 
-    settings: ForecastSettings
-    errors: Array
+    settings: ForecastSettings = ForecastSettings()
+    width: float = math.nan
 
     @classmethod
-    def of(cls, model: Any) -> Forecaster:
+    def of(cls, model: DemandRegressor) -> Forecaster:
         """Take over what a fitted candidate has chosen."""
-        return cls(model.settings_, model.errors_)
+        try:
+            return cls(model.settings_, model.interval_factor())
+        except ValueError:  # too few steps for rolling origins
+            return cls(model.settings_)
 
     @classmethod
     def default(cls, rows: Rows, period: float) -> Forecaster:
@@ -62,8 +66,8 @@ class Forecaster:
                 **{f"covariate {n}": values for n, values in enumerate(rows.covariates.T)},
             }
         )
-        model = DemandRegressor(period=period, search=False).fit(frame, rows.log_quantity)
-        return cls.of(model)
+        model = DemandRegressor(period=period, search=False)
+        return cls.of(model.fit(frame, rows.log_quantity))
 
 
 def train(
@@ -123,7 +127,7 @@ def pricing_settings(market: MarketParams) -> PricingSettings:
 
 
 def expected_demand(
-    rows: Rows, forecaster: Forecaster, period: float, price: Array, confidence: float = 0.8
+    rows: Rows, forecaster: Forecaster, period: float, price: Array
 ) -> ExpectedDemand:
     """Forecast the step after the last one, for each segment at a price.
 
@@ -134,15 +138,12 @@ def expected_demand(
         forecaster: how to.
         period: steps of a season; 0 for none.
         price: shape (S,), in the order of the segments' codes.
-        confidence: share of the cases that the intervals are to cover.
     """
     model = fit_model(rows, forecaster.settings, period)
     ahead = _next_rows(rows, np.log(price))
     noise = model.noise(ahead)
     log_demand = model.predict(ahead, forecaster.settings)
-    rank = int(np.ceil((len(forecaster.errors) + 1) * confidence))
-    enough = 0 < rank <= len(forecaster.errors)
-    width = forecaster.errors[rank - 1] * noise if enough else np.full(len(noise), np.nan)
+    width = forecaster.width * noise
     return ExpectedDemand(
         mean=np.exp(log_demand + noise**2 / 2),  # of a log-normal one
         low=np.exp(log_demand - width),
@@ -260,9 +261,8 @@ def replay(
     if not early.any():
         return _comparison_frame([], ()), history_frame(())
     demand = train(rows.where(early), market, seed, iterations, later=rows.where(~early))
-    forecaster = Forecaster(ForecastSettings(), np.empty(0))
     unknown = np.full(len(market_rows.keys), np.nan)
-    book = make_book(market_rows, before, demand, forecaster, market, unknown, seed)
+    book = make_book(market_rows, before, demand, Forecaster(), market, unknown, seed)
     codes = demand.fit.panel.segments.codes
     comparisons = compare_prices(
         book.price_all()[: len(codes)], book.offer.unit_cost, _sales(market_rows, ~before, codes)
