@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +42,7 @@ class Forecaster:
             segment; NaN where it is not known.
     """
 
-    settings: ForecastSettings = ForecastSettings()
+    settings: ForecastSettings = field(default_factory=ForecastSettings)
     width: float = math.nan
 
     @classmethod
@@ -219,7 +218,10 @@ def _responses(demand: TrainedDemand, market: MarketParams, seed: int) -> Respon
         log_log=elasticities,
         seed=seed,
     )
-    draws = {form: values.astype(np.float32) for form, values in responses.draws.items()}
+    # Half the size in files and memory; a price takes them in double precision again.
+    draws: dict[Form, Any] = {
+        form: values.astype(np.float32) for form, values in responses.draws.items()
+    }
     return replace(responses, draws=draws)
 
 
@@ -283,7 +285,7 @@ def _sales(market_rows: MarketRows, among: Flags, codes: Codes) -> Sales:
 def _comparison_frame(
     comparisons: list[PriceComparison], keys: tuple[SegmentKey, ...]
 ) -> pd.DataFrame:
-    names = [field.name for field in fields(PriceComparison) if field.name != "segment"]
+    names = [each.name for each in fields(PriceComparison) if each.name != "segment"]
     rows = [
         {**asdict(keys[each.segment]), **asdict(each), "outcome": each.outcome.value}
         for each in comparisons
@@ -293,6 +295,6 @@ def _comparison_frame(
 
 def history_frame(history: tuple[HistoryEntry, ...]) -> pd.DataFrame:
     """The history of a training as a table, see ``HistoryEntry``."""
-    names = [field.name for field in fields(HistoryEntry)]
+    names = [each.name for each in fields(HistoryEntry)]
     frame = pd.DataFrame([asdict(entry) for entry in history], columns=names)
     return frame.astype(dict.fromkeys(names[2:], "float64"))
