@@ -101,7 +101,11 @@ def test_topology_of_a_retraining(dags, name):
     assert after("new_rows") == ["dry_run", "hold_no_new_rows", "preprocess"]
     assert after("preprocess") == training
     assert {next_ for task in training for next_ in after(task)} == {"evaluate"}
-    assert after("evaluate") == ["gate"]
+    if "pricing" in MANIFEST["use_cases"][name]["phases"]:
+        assert after("evaluate") == ["price"]
+        assert after("price") == ["gate"]
+    else:
+        assert after("evaluate") == ["gate"]
     assert after("gate") == ["decide"]
     assert after("decide") == ["approve", "dry_run", "hold", "promote", "reject"]
     assert after("approve") == ["hold_not_approved", "promote"]

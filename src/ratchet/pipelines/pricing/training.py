@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from ratchet.learning.demand.hierarchy import HierarchySettings, Market
 from ratchet.learning.demand.iterations import HistoryEntry, IterationSettings
 from ratchet.learning.demand.panel import PRICE, Array, Codes, Flags, Rows
 from ratchet.learning.demand.pricing import (
+    Form,
     Offer,
     PricingSettings,
     Responses,
