@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.errors import ConfigError, DataError
+from ratchet.errors import DataError
 from ratchet.learning.demand.book import DemandBook
 from ratchet.learning.demand.pricing import Reason
 from ratchet.params import Market
@@ -208,11 +208,6 @@ def test_rows_that_share_a_step_are_named(price, market_example):
 def test_nothing_sold_is_an_error_that_says_so(price, market_example):
     with pytest.raises(DataError, match="none of 960 rows of the market has a quantity"):
         price(market_example.sales().assign(sold=0.0))
-
-
-def test_settings_that_do_not_fit_are_named(price):
-    with pytest.raises(ConfigError, match=r"market\.iterations: retained_draws is 20, expected"):
-        price(iterations={"retained_draws": 20})
 
 
 def test_later_rows_confirm_prices(price, priced, market_example, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.errors import ConfigError, DataError
+from ratchet.errors import DataError
 from ratchet.learning.demand.backtest import PriceComparison, Sales, compare_prices
 from ratchet.learning.demand.book import DemandBook, Elasticities, ExpectedDemand, SegmentKey
 from ratchet.learning.demand.hierarchy import HierarchySettings, Market
@@ -89,7 +89,6 @@ def train(
 
     Raises:
         DataError: the rows cannot be learned from.
-        ConfigError: the settings of the iterations do not fit.
     """
     settings = _iteration_settings(market, seed)
     with iteration_progress("demand: all rows" if later is None else "demand: replay") as report:
@@ -116,10 +115,7 @@ def _market_effects(market: MarketParams) -> Market:
 def _iteration_settings(market: MarketParams, seed: int) -> IterationSettings:
     """Settings of the iterations of a market."""
     given = market.iterations.model_dump(exclude={"market_trend", "engine"})
-    try:
-        return IterationSettings(**given, seed=seed)
-    except ValueError as error:
-        raise ConfigError(f"parameter market.iterations: {error}") from error
+    return IterationSettings(**given, seed=seed)
 
 
 def pricing_settings(market: MarketParams) -> PricingSettings:
