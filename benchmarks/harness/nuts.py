@@ -13,7 +13,7 @@ from numpyro.infer import MCMC, NUTS
 
 
 def elasticities(
-    design: np.ndarray, log_quantity: np.ndarray, mask: np.ndarray, draws: int = 500
+    design: np.ndarray, log_quantity: np.ndarray, mask: np.ndarray, draws: int = 1000
 ) -> np.ndarray:
     """Draw from the posterior of a hierarchical model of the same form, with vague priors.
 

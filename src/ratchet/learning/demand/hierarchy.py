@@ -39,7 +39,7 @@ PRICE_LEFT = 0.25
 SEGMENTS_PER_MARKET = 3
 """Fewest segments among which a common effect can be told from their own noise."""
 
-_PRIOR_WEIGHT = 3.0
+_PRIOR_WEIGHT = 1.0
 _MARKET_SPREAD = 0.1
 
 
@@ -178,7 +178,7 @@ def fit_hierarchy(
         design: columns of ``panel.design``, shape (S, T, K), or others after the first two.
         settings: how to.
         spread: column -> standard deviation of its coefficient among segments that three segments'
-            worth of prior speak for, where 0.3 does not fit the unit of the column.
+            worth speaks for, where 0.3 does not fit the unit of the column.
     """
     level = float(panel.log_quantity.sum() / panel.mask.sum())
     data = _prepare(panel, design, level, settings, spread or {})
