@@ -28,7 +28,13 @@ from harness.measure import own_cpu, print_table
 from scipy.optimize import nnls
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from ratchet.learning.demand.hierarchy import Hierarchy, HierarchySettings, fit_hierarchy
+from ratchet.learning.demand.hierarchy import (
+    Hierarchy,
+    HierarchySettings,
+    fit_hierarchy,
+    problem_of,
+)
+from ratchet.learning.demand.iterations import IterationSettings, iterate
 from ratchet.learning.demand.panel import PRICE, Layout, Panel, Rows, panel_of
 from ratchet.learning.demand.pricing import (
     Offer,
@@ -92,6 +98,12 @@ def main() -> None:
     parser.add_argument("--avocados", type=Path, default=Path(AVOCADOS))
     parser.add_argument("--cheese", type=Path, default=os.environ.get("RATCHET_CHEESE"))
     parser.add_argument("--replicates", type=int, default=20, help="of known truth (default: 20)")
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        default=0,
+        help="take log-log draws in `truth` from so many iterations (default: closed form)",
+    )
     options = parser.parse_args()
     markets = read_markets(options)
     for name in options.only:
@@ -328,7 +340,7 @@ def truth(markets: list[Market], options: argparse.Namespace) -> bool:
             random = np.random.default_rng(0)
             outcomes = np.concatenate(
                 [
-                    one_truth(panel, layout, start, scenario, random)
+                    one_truth(panel, layout, start, scenario, options.iterations, random)
                     for _ in range(options.replicates)
                 ]
             )
@@ -343,6 +355,7 @@ def one_truth(
     layout: Layout,
     start: Hierarchy,
     scenario: Scenario,
+    iterations: int,
     random: np.random.Generator,
 ) -> np.ndarray:
     """One replicate: for each segment whether acted on, true gain share, whether covered."""
@@ -350,7 +363,8 @@ def one_truth(
     history = price_history(simulated)
     cost = SHARE * history.median
     offer = Offer.of(len(cost), unit_cost=cost)
-    results = recommend(fit_responses(simulated, layout), history, offer)
+    draws = iterated(simulated, layout, iterations) if iterations else None
+    results = recommend(fit_responses(simulated, layout, log_log=draws), history, offer)
     outcomes = []
     for s, result in enumerate(results):
         acted = result.outcome is not Outcome.ABSTAIN
@@ -364,6 +378,14 @@ def one_truth(
             covered = result.gain.low <= gain <= result.gain.high
         outcomes.append((acted, share, covered))
     return np.array(outcomes, dtype=float)
+
+
+def iterated(panel: Panel, layout: Layout, iterations: int) -> np.ndarray:
+    """Draws of elasticities from iterations, shape (S, D)."""
+    design = panel.design(layout)
+    problem = problem_of(fit_hierarchy(panel, design, HierarchySettings()), panel, design)
+    settings = IterationSettings(iterations=iterations, stop_when=None)
+    return np.asarray(iterate(problem, settings).draws[..., PRICE], dtype=np.float64)
 
 
 def judge(outcomes: np.ndarray, scenario: Scenario) -> list[str]:

@@ -12,6 +12,7 @@ from ratchet.learning.demand.hierarchy import (
     HierarchySettings,
     fit_hierarchy,
     market_groups,
+    problem_of,
     shrunk_autocorrelation,
 )
 from ratchet.learning.demand.panel import PRICE, Rows, panel_of
@@ -219,6 +220,24 @@ def test_autocorrelation_counts_pairs_only():
     assert shrunk[0] < -0.9
     assert shrunk[1] == pytest.approx(shrunk[0])
     assert (shrunk_autocorrelation(values[1:], mask[1:]) == 0).all()
+
+
+def test_the_problem_for_iterations_has_the_coefficients_as_its_solution():
+    rows, _ = simulate(S=8, T=30, products=2, seed=2)
+    rows = rows.where(np.random.default_rng(0).random(240) < 0.8)
+    panel = panel_of(rows)
+    design = panel.design(panel.layout(harmonics=1, trend=True, period=12))
+    fitted = fit_hierarchy(panel, design, HierarchySettings(market="product", serial=False))
+    problem = problem_of(fitted, panel, design)
+    problem.check()
+
+    precision = np.linalg.inv(problem.prior_covariance)
+    for s in range(len(problem)):
+        X, noise = problem.design[s], problem.noise[s]
+        left = X.T @ X / noise + precision
+        right = X.T @ problem.target[s] / noise + precision @ problem.prior_mean[s]
+        np.testing.assert_allclose(np.linalg.solve(left, right), fitted.coefficients[s], atol=0.01)
+    assert (problem.target[panel.mask == 0] == 0).all()
 
 
 @given(data=st.data())
