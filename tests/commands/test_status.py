@@ -42,7 +42,7 @@ def test_all_use_cases_as_json_and_as_a_page():
 
     assert done.exit_code == 0, done.output
     found = json.loads(done.output)
-    assert set(found) == {"films", "stock", "power", "prices"}
+    assert set(found) == {"films", "stock", "power", "prices", "market"}
     assert found["power"]["metric"] == "mase"
     assert found["power"]["champion"] is None
     assert found["films"]["decisions"] == []

@@ -32,6 +32,6 @@ def test_a_static_site_shows_layers_metrics_and_plots(films_project, make_projec
     # The first look: use cases, and of their datasets those alone that come in or go out.
     top = {child["id"] for child in pipelines["modular_pipelines"]["__root__"]["children"]}
     names = {node["id"]: node["name"] for node in pipelines["nodes"]}
-    assert {"films", "power", "prices", "stock"} <= top
+    assert {"films", "market", "power", "prices", "stock"} <= top
     assert not {names[each] for each in top} & set(plots)
     assert all(shown[name]["preview"]["data"] for name in plots)

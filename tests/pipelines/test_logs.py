@@ -117,6 +117,7 @@ def test_rows_without_a_logarithm_are_predicted_and_scored(fitted):
     assert choice["best"] == "ridge"
     rows = told[told["candidate"] == "ridge"]
     assert rows["truth"].tolist() == validation["target_sold"].tolist()
+    assert rows["time"].tolist() == validation["series_time"].tolist()
     scores = score_regression(rows["truth"], rows["prediction"], n_bootstrap=1, seed=0)
     assert choice["ranking"]["ridge"]["validation"] == pytest.approx(scores["wape"]["value"])
     assert scores["wape"]["value"] < 0.6

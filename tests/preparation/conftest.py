@@ -12,7 +12,10 @@ import pytest
 
 from ratchet.params import UseCase
 
-AS_OF = {"films": "1945-12-31", "stock": "2001-01-15", "prices": "2014-12-31"}
+AS_OF = {
+    **{"films": "1945-12-31", "stock": "2001-01-15", "prices": "2014-12-31"},
+    "market": "2015-06-28",
+}
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "01_raw" / "samples"
 
 

@@ -12,8 +12,8 @@ from ratchet.errors import ConfigError
 from ratchet.params import UseCase
 from ratchet.preparation import features_of
 
-ALL = ["films", "power", "stock", "prices"]
-SERIES = ALL[1:]
+ALL = ["films", "power", "stock", "prices", "market"]
+SERIES = ALL[1:4]
 
 
 def known(frame: pd.DataFrame) -> pd.DataFrame:

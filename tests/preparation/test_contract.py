@@ -56,7 +56,7 @@ def test_they_are_typed_as_the_rows_of_a_file(films, slice_of):
 
 
 def test_rows_of_a_file_come_out_as_they_are(slice_of):
-    for name in ("films", "power", "stock", "prices"):
+    for name in ("films", "power", "stock", "prices", "market"):
         part = slice_of(name)
         rows = part.typed.head(40)
 

@@ -40,7 +40,9 @@ def score(
     Raises:
         DataError: rows that cannot be scored, such as a truth that is none of the classes.
     """
+    by_time = target.follows_time and "time" in rows and bool(rows["time"].notna().all())
     options: dict[str, Any] = {"classes": target.classes, "horizon": horizon, "seed": seed}
+    options["by_time"] = by_time
     try:
         return score_all(target.task, rows, **options, n_bootstrap=n_bootstrap)
     except (KeyError, ValueError) as error:

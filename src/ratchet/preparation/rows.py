@@ -46,6 +46,7 @@ def row_features(
         ConfigError: a column that is to be a number is none.
         DataError: events are known before they are looked up, or a number cannot be held.
     """
+    from ratchet.dates import utc
     from ratchet.learning.features.history import history_features
 
     rows = primary.set_index(data.key).rename_axis(in_table(data.key))
@@ -61,7 +62,7 @@ def row_features(
         )
     )
     if any(target.follows_time for target in read_targets(targets).values()):
-        gathered[f"{SERIES_PREFIX}time"] = rows[data.time]
+        gathered[f"{SERIES_PREFIX}time"] = utc(rows[data.time])
     if features.history is None:
         check_numbers(gathered, features)
         return gathered

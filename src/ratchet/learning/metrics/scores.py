@@ -85,18 +85,20 @@ def score_regression(
     truth: npt.ArrayLike,
     prediction: npt.ArrayLike,
     *,
+    times: npt.ArrayLike | None = None,
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
     seed: int,
 ) -> Scores:
     """Score a regressor with every metric of ``REGRESSION``.
 
-    Intervals as in ``score_classification``. R2 of constant truth is 1 for a perfect prediction
-    and 0 otherwise.
+    Intervals as in ``score_classification``, or over blocks of time as in ``score_forecast``. R2
+    of constant truth is 1 for a perfect prediction and 0 otherwise.
 
     Args:
         truth: shape (n,), in units of the target.
         prediction: shape (n,), same units.
+        times: time stamp of each row, shape (n,), where rows of one moment err alike.
         n_bootstrap: number of draws.
         confidence: share of the draws inside the interval, between 0 and 1.
         seed: seed of the draws.
@@ -109,7 +111,7 @@ def score_regression(
     """
     rows = finite(truth, "truth", 1), finite(prediction, "prediction", 1)
     check_same_length(*rows)
-    draws = evaluate(REGRESSION.values(), *rows, n_bootstrap, seed)
+    draws = evaluate(REGRESSION.values(), *rows, n_bootstrap, seed, times=times)
     return {name: interval(values, confidence) for name, values in draws.items()}
 
 

@@ -102,6 +102,7 @@ def score_all(
     *,
     classes: Sequence[str] | None = None,
     horizon: int = 1,
+    by_time: bool = False,
     n_bootstrap: int = 1000,
     seed: int,
 ) -> Scores:
@@ -112,6 +113,7 @@ def score_all(
         frame: see ``tidy_rows``; for forecasting with ``time``.
         classes: the labels that can occur, for classification.
         horizon: steps of time between the origin of a forecast and its row.
+        by_time: whether rows of a regression have a ``time`` too, by which they are drawn.
         n_bootstrap: number of draws.
         seed: seed of the draws.
 
@@ -138,7 +140,8 @@ def score_all(
             n_bootstrap=n_bootstrap,
             seed=seed,
         )
-    return score_regression(*pair, n_bootstrap=n_bootstrap, seed=seed)
+    times = frame["time"] if by_time else None
+    return score_regression(*pair, times=times, n_bootstrap=n_bootstrap, seed=seed)
 
 
 def check_same_rows(one: pd.DataFrame, other: pd.DataFrame, task: str) -> None:

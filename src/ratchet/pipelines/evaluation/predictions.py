@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ratchet.frames import DataFrame, Series
-from ratchet.params import Features, Target
+from ratchet.params import SERIES_PREFIX, Features, Target
 from ratchet.pipelines.terms import in_units, series_terms
 
 
@@ -20,7 +20,8 @@ def tidy(predicted: Any, y: Series, frame: DataFrame, target: Target) -> DataFra
 
     Returns:
         ``truth`` and ``prediction``; for classes ``probability_<class>``; for series ``series``,
-        ``time`` and the terms of the row, see ``model_input.series_terms``.
+        ``time`` and the terms of the row, see ``model_input.series_terms``; for other rows that
+        follow the time ``time``.
     """
     import pandas as pd
 
@@ -31,6 +32,8 @@ def tidy(predicted: Any, y: Series, frame: DataFrame, target: Target) -> DataFra
         rows.insert(1, "prediction", [classes[i] for i in predicted.argmax(axis=1)])
         return rows
     rows = pd.DataFrame({"truth": y, "prediction": predicted})
+    if target.follows_time:
+        return rows.assign(time=frame.loc[y.index, f"{SERIES_PREFIX}time"])
     return rows.join(series_terms(frame.loc[y.index])) if target.is_series else rows
 
 
@@ -52,4 +55,11 @@ def score(
     """Every metric of the task: metric -> value, low, high."""
     from ratchet.learning.metrics import score_all
 
-    return score_all(target.task, rows, classes=target.classes, horizon=features.horizon, seed=seed)
+    return score_all(
+        target.task,
+        rows,
+        classes=target.classes,
+        horizon=features.horizon,
+        by_time=target.follows_time,
+        seed=seed,
+    )

@@ -81,7 +81,7 @@ def why_sentence(case: Case) -> str:
 def ranking_table(case: Case) -> pd.DataFrame:
     """Candidates in order of choice, with scores and the difference to the winner on test."""
     blocks: dict[str, Any] = {}
-    if case.is_series:
+    if case.is_series or case.target.follows_time:
         blocks = {"times": case.test["time"], "horizon": case.horizon}
     gaps = differences(
         case.metric,
