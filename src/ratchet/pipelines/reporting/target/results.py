@@ -51,6 +51,8 @@ def _key(case: Case) -> tuple[str, str]:
         return "mase", f"the mean error, divided by the {case.naive_error}"
     if case.is_classes:
         return "accuracy", "the share put right"
+    if case.target.in_logs:
+        return "wape", "all errors as a share of all that was true"
     return "r2", "the share explained"
 
 
