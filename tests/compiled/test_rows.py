@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,12 +23,22 @@ from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import as_row, check_answer, check_golden, compile_bundle
 from ratchet.compiled.rows import compile_rows
 from ratchet.compiled.store import NotCompilable
+from ratchet.learning.classical import build
 from ratchet.params import UseCase
 from ratchet.preparation import row_hashes, typed_fields
 from ratchet.release.bundle import Bundle, write_bundle
 from ratchet.release.contents import ROW_HASH
 from ratchet.release.golden import told as told_by
-from tests.release.test_bundle import CANDIDATES, FILMS, RUN, classical, films, made, stacked
+from tests.release.test_bundle import (
+    CANDIDATES,
+    FILMS,
+    RUN,
+    classical,
+    films,
+    finished,
+    made,
+    stacked,
+)
 
 EVERYTHING: dict[str, Any] = {
     "about": {"title": "t", "question": "q", "source": "s"},
@@ -123,11 +134,79 @@ def houses(n: int = 240) -> pd.DataFrame:
     )
 
 
+MARKET: dict[str, Any] = {
+    "about": EVERYTHING["about"],
+    "data": {
+        "key": ["shop", "article", "week"],
+        "time": "week",
+        "columns": {
+            "shop": {"type": "string"},
+            "article": {"type": "integer"},
+            "week": {"type": "date", "timezone": "Europe/Berlin"},
+            "price": {"type": "number"},
+            "leaflet": {"type": "number", "nullable": True},
+            "kind": {"type": "string"},
+            "sold": {"type": "number"},
+        },
+    },
+    "features": {"categorical": ["kind"], "min_count": 3},
+    "market": {
+        "merchant": "shop",
+        "product": "article",
+        "price": "price",
+        "covariates": ["leaflet"],
+        "season": 12,
+    },
+    "targets": {
+        "sold": {
+            "column": "sold",
+            "task": "regression",
+            "learn": "log",
+            "bounds": [0, math.inf],
+            "confidence": 0.8,
+            "baseline": "last",
+            "candidates": {
+                "last": {"estimator": "last_value"},
+                "both": {"estimator": "demand_boosting"},
+            },
+        }
+    },
+}
+
+
+def sales() -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    weeks = pd.date_range("2019-12-30", periods=60, freq="7D")  # over both changes of the clock
+    rows = pd.DataFrame(
+        [(shop, article, week) for week in weeks for shop in "abc" for article in (1, 20)],
+        columns=["shop", "article", "week"],
+    )
+    rows["price"] = rng.uniform(1, 4, len(rows)).round(2)
+    rows["leaflet"] = np.where(rng.random(len(rows)) < 0.1, np.nan, rng.random(len(rows)) < 0.3)
+    rows["kind"] = rng.choice(["x", "y"], len(rows))
+    noise = rng.normal(scale=0.2, size=len(rows))
+    rows["sold"] = np.exp(4 - 2 * np.log(rows["price"]) + noise).round(1)
+    rows.loc[::50, "sold"] = 0.0
+    rows.loc[7::60, "price"] = -1.0
+    return rows
+
+
+def demand(target: Any, train: pd.DataFrame, validation: pd.DataFrame) -> Any:
+    sizes = {
+        "demand__search": False,
+        "demand__period": 12,
+        "boosting__estimator__model__max_iter": 9,
+    }
+    model = build("regression", "demand_boosting", 0).set_params(**sizes)
+    return finished(model, target, train, validation, "classical")
+
+
 KINDS: dict[str, tuple[dict[str, Any], Callable[[], pd.DataFrame], Callable[..., Any]]] = {
     "films": (FILMS, films, classical()),
     "stack": (FILMS, films, stacked),
     "everything": (EVERYTHING, houses, classical()),
     "joined": (JOINED, houses, classical()),
+    "market": (MARKET, sales, demand),
 }
 
 
@@ -168,6 +247,37 @@ def test_golden_rows_get_their_answers(version, kind):
 def _readable(moment: dt.datetime) -> str:
     """A time of the clock of Berlin that there is."""
     return (moment.replace(hour=0) if moment.hour == 2 else moment).isoformat()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {
+            "shop": st.sampled_from(["a", "b", "new", "a|b"]),
+            "article": st.sampled_from([1, 20, 3]),
+            "week": st.datetimes(dt.datetime(2019, 1, 1), dt.datetime(2023, 1, 1)).map(_readable),
+            "price": st.floats(0.01, 1e3),
+            "kind": st.sampled_from(["x", "y", "z"]),
+        },
+        optional={"leaflet": st.one_of(st.none(), st.floats(0, 1))},
+    )
+)
+def test_any_row_of_a_market_is_answered_as_by_the_bundle(version, row):
+    moment = dt.datetime.fromisoformat(row["week"])
+    zoned = pd.Timestamp(moment, tz="Europe/Berlin").isoformat()
+    day = row["week"][:10] if moment.time() == dt.time() else zoned
+    shop = row["shop"].replace("|", "\\|")
+
+    hold(*version("market"), row, f"{shop}|{row['article']}|{day}")
+
+
+@pytest.mark.parametrize("price", [0, -1.5, 0.0])
+def test_a_price_that_has_no_logarithm_is_refused(version, price):
+    bundle, answerer = version("market")
+    row = dict(bundle.golden[0]["fields"]) | {"price": price}
+
+    with pytest.raises(RequestError, match="field 'price': expected a finite number above 0"):
+        answerer.answer([row])
 
 
 names = st.lists(st.sampled_from([*OWNERS, "Eve", "lift"]), max_size=5)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from ratchet.errors import ConfigError, DataError
-from ratchet.params import Features
-from ratchet.preparation import check_numbers, check_training
+from ratchet.params import Data, Features, MarketFeatures
+from ratchet.preparation import check_market, check_numbers, check_training, typed_rows
 
 FEATURES = Features.model_validate({"numeric": ["size"], "lists": ["tags"]})
 
@@ -78,3 +78,66 @@ def test_text_among_the_numbers():
     check_numbers(frame().assign(size=pd.Series([1, None] * 20, dtype=object).to_numpy()), FEATURES)
     with pytest.raises(ConfigError, match=r"column 'size' .* has to hold numbers; 40 of 40 rows"):
         check_numbers(frame().assign(size="much"), FEATURES)
+
+
+def weekly(n: int = 10, frequency: str = "7D", **columns: Any) -> pd.DataFrame:
+    weeks = pd.date_range("2020-01-05", periods=n, freq=frequency)
+    return pd.DataFrame({"shop": "a", "week": weeks, "price": 1.0, **columns})
+
+
+def of_market(frequency: str) -> MarketFeatures:
+    return MarketFeatures(merchant="shop", price="price", time="week", frequency=frequency)
+
+
+@pytest.mark.parametrize("missing", [[], [3], [1, 2, 3], [0, 5, 6]])
+@pytest.mark.parametrize("frequency", ["7D", "W", "MS", "D"])
+def test_rows_of_a_market_may_miss_steps(frequency, missing):
+    rows = weekly(12, frequency).drop(index=missing)
+
+    check_market(rows, of_market(frequency))
+
+
+@pytest.mark.parametrize(
+    ("rows", "frequency", "told"),
+    [
+        (weekly(), "D", "with steps of D all times are at least 7 steps apart; all times fit W-SUN"),
+        (weekly(30, "D"), "7D", "of 30 times fall on the step of another one; all times fit D"),
+        (weekly(), "fortnight", "market.frequency: "),
+    ],
+)
+def test_a_market_of_other_steps_is_told_those_that_fit(rows, frequency, told):
+    with pytest.raises(ConfigError, match=told):
+        check_market(rows, of_market(frequency))
+
+
+def test_two_rows_of_a_segment_and_week_are_told():
+    rows = pd.concat([weekly(), weekly(2)], ignore_index=True)
+
+    with pytest.raises(DataError, match=r"one row of a segment .* 2 of 12 rows differ \(row 10:"):
+        check_market(rows, of_market("7D"))
+
+
+def test_numbers_that_have_to_be_above_zero_are_missing_else():
+    column = {"type": "number", "nullable": True}
+    contract = {"key": "id", "columns": {"id": {"type": "integer"}, "price": column}}
+    data = Data.model_validate(contract | {"positive": ["price"]})
+    rows = pd.DataFrame({"id": range(4), "price": [1.5, 0, -2, None]})
+
+    assert typed_rows(rows, data, {})["price"].dropna().tolist() == [1.5]
+
+
+@pytest.mark.parametrize(
+    ("prices", "told"),
+    [
+        (["1,99", "2,5"], "load_args: {decimal: ','} in the catalog"),
+        (["$1.99", "€ 2.50"], "ratchet.use_cases.common.plain_numbers"),
+        (["1.234,50 €", "2 EUR"], "ratchet.use_cases.common.plain_numbers"),
+        (["cheap", "2"], r"\('cheap'|row 0: 'cheap'\)$"),
+    ],
+)
+def test_what_helps_where_prices_have_commas_and_signs(prices, told):
+    contract = {"id": {"type": "integer"}, "price": {"type": "number"}}
+    rows = pd.DataFrame({"id": [0, 1], "price": prices})
+
+    with pytest.raises(DataError, match=told):
+        typed_rows(rows, Data.model_validate({"key": "id", "columns": contract}), {})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ratchet.params import UseCase
 from ratchet.release.slices import groups_of, slices_of
+from tests.release.test_bundle import FILMS
 
 
 def test_every_value_of_a_category_is_a_group():
@@ -45,6 +46,22 @@ def test_few_numbers_are_names():
     rows = pd.DataFrame({"hour": [1, 2, 1, 3]})
 
     assert list(slices_of(rows, ["hour"])) == ["hour=1", "hour=2", "hour=3"]
+
+
+@pytest.mark.parametrize(("time", "grouped"), [("date", False), (None, True)])
+def test_rows_of_a_joined_key_are_drawn_by_time_else_by_its_first_column(time, grouped):
+    data = FILMS["data"] | {"key": ["kind", "film"], "time": time}
+    kind = {"kind": {"type": "string"}}
+    use_case = UseCase.model_validate(
+        FILMS
+        | {"data": data | {"columns": data["columns"] | kind}}
+        | {"features": {"numeric": ["runtime"]}}
+    )
+    rows = pd.DataFrame({"kind": ["x", "y", "x"]}, index=["x|1", "y|2", "x|3"])
+
+    found = groups_of(rows, use_case)
+
+    assert (None if found is None else found.tolist()) == (["x", "y", "x"] if grouped else None)
 
 
 def test_all_rows_together_are_no_group():
