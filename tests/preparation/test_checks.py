@@ -100,7 +100,11 @@ def test_rows_of_a_market_may_miss_steps(frequency, missing):
 @pytest.mark.parametrize(
     ("rows", "frequency", "told"),
     [
-        (weekly(), "D", "with steps of D all times are at least 7 steps apart; all times fit W-SUN"),
+        (
+            weekly(),
+            "D",
+            "with steps of D all times are at least 7 steps apart; all times fit W-SUN",
+        ),
         (weekly(30, "D"), "7D", "of 30 times fall on the step of another one; all times fit D"),
         (weekly(), "fortnight", "market.frequency: "),
     ],
