@@ -114,3 +114,47 @@ def test_the_bundle_answers_rows_by_their_joined_key(project):
     assert values[1] < values[0]  # what costs more sells less
     spread = answers["high"] / answers["prediction"]
     assert spread.tolist() == pytest.approx([spread.iloc[0]] * 3)
+
+
+def test_every_account_gets_a_price_or_a_reason(project):
+    folder = project / "data/07_model_output/cheese"
+    prices = pd.read_parquet(folder / "recommendations.parquet")
+    metrics = json.loads((folder / "pricing_metrics.json").read_text())
+
+    assert len(prices) == metrics["segments"] == 88
+    assert ((prices["outcome"] == "abstain") == (prices["reason"] != "")).all()
+    acting = prices[prices["outcome"] != "abstain"]
+    assert 10 < len(acting) < 80
+    assert acting["price"].between(acting["lowest_tried"], acting["highest_tried"]).all()
+    assert (acting["gain_low"] > 0).all()
+    assert metrics["positive_elasticities"] == 0
+    report = (project / "data/08_reporting/cheese/report.html").read_text()
+    assert "Who can raise or lower prices" in report
+    assert "What became of recommended prices" in report
+
+
+def test_the_bundle_prices_as_the_table_does(project):
+    (verdict,) = json.loads((project / "data/07_model_output/cheese/verdicts.json").read_text())
+    bundle = open_bundle(project / "data/06_models/bundles/cheese" / verdict["bundle"])
+    prices = pd.read_parquet(project / "data/07_model_output/cheese/recommendations.parquet")
+
+    for book in (bundle.demand_book, bundle.compiled.prices.book):
+        for row in prices.head(10).itertuples():
+            found = book.price(row.merchant, row.product)
+            assert found.outcome.value == row.outcome
+            assert found.gain.mean == row.gain
+        dear = book.price("LOS ANGELES - LUCKY", "", unit_cost=2.4)
+        assert dear.profit.mean < book.price("LOS ANGELES - LUCKY", "").profit.mean
+
+
+def test_a_run_again_takes_what_the_iterations_have_left(project, run_kedro, monkeypatch):
+    def nothing(*_: object) -> None:
+        raise AssertionError("an iteration was done again")
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("ratchet.learning.demand.iterations.advance", nothing)
+    before = (project / "data/06_models/cheese/demand_book.npz").read_bytes()
+
+    run_kedro(project, "pricing", env="mine", namespaces=["cheese"])
+
+    assert (project / "data/06_models/cheese/demand_book.npz").read_bytes() == before

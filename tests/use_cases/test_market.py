@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ratchet.use_cases.market import without_totals
+from ratchet.use_cases.market import unit_cost_by_name, without_totals
 
 HOW = {"column": "region", "quantity": "sold", "within": ["week"]}
 
@@ -43,3 +43,11 @@ def test_rows_without_totals_stay_as_they_are():
     rows = regions()
 
     pd.testing.assert_frame_equal(without_totals(rows, **HOW), rows)
+
+
+def test_costs_go_by_name_and_others_have_none():
+    rows = pd.DataFrame({"kind": ["tea", "milk", "beer"]})
+
+    costs = unit_cost_by_name(rows, column="kind", costs={"milk": 1, "tea": 2.5})
+
+    assert costs.fillna(-1).tolist() == [2.5, 1.0, -1.0]

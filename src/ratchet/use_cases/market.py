@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -52,6 +52,20 @@ def without_totals(
         inside = {*names} - {total, *parts}
         dropped += [total, *(parts if inside else [])]
     return frame[~frame[column].isin(dropped)].reset_index(drop=True)
+
+
+def unit_cost_by_name(frame: pd.DataFrame, *, column: str, costs: Mapping[str, float]) -> pd.Series:
+    """Say what a unit costs by the name of its product, or of whatever else decides on it.
+
+    Args:
+        frame: rows with the column.
+        column: column of the names.
+        costs: name -> cost of a unit; others have none, and so get no price.
+
+    Returns:
+        The cost of each row.
+    """
+    return frame[column].map(costs).astype("float64")
 
 
 def _first_total(table: pd.DataFrame, tolerance: float) -> tuple[str, list[str]] | None:

@@ -30,6 +30,9 @@ from ratchet.params import Market as MarketParams
 from ratchet.pipelines.pricing.rows import MarketRows
 from ratchet.progress import iteration_progress
 
+PARTITION = 1000
+"""Segments of a task."""
+
 RECENT = 8
 """Rows whose median is the current price, and whose mean covariates are expected to go on."""
 
@@ -102,6 +105,9 @@ def train(
                 checkpoint=iterations,
                 on_progress=report,
                 engine=market.iterations.engine,
+                # One partition is done sooner than processes have started.
+                n_jobs=-1 if len(np.unique(rows.segment)) > PARTITION else 1,
+                partition_size=PARTITION,
             )
         except ValueError as error:
             raise DataError(f"the demand of the market cannot be learned: {error}") from error
