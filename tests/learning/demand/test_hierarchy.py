@@ -66,29 +66,34 @@ def test_known_variances_give_the_posterior_of_the_joint_normal_distribution():
 
     mean, covariance = dense_posterior(data, variances)
     S, K = posterior.mean.shape
-    np.testing.assert_allclose(posterior.mean, mean[: S * K].reshape(S, K), rtol=1e-6, atol=1e-8)
-    for s in range(S):
-        part = slice(s * K, s * K + K)
-        np.testing.assert_allclose(
-            posterior.covariance[s], covariance[part, part], rtol=1e-5, atol=1e-9
-        )
+    np.testing.assert_allclose(posterior.mean.ravel(), mean[: S * K], rtol=1e-6, atol=1e-8)
     rest = mean[S * K :]
     np.testing.assert_allclose(posterior.product_mean.ravel(), rest[: 2 * K], rtol=1e-6)
-    np.testing.assert_allclose(posterior.overall_mean, rest[2 * K : 3 * K], rtol=1e-6)
+    np.testing.assert_allclose(posterior.elimination.overall, rest[2 * K : 3 * K], rtol=1e-6)
     np.testing.assert_allclose(posterior.market.ravel(), rest[3 * K :], rtol=1e-5, atol=1e-9)
     variance = np.diag(covariance)[(S + 3) * K :]
-    np.testing.assert_allclose(posterior.market_variance.ravel(), variance, rtol=1e-6)
-    for s in range(S):
-        deviation = np.zeros((K, len(mean)))
-        deviation[:, s * K : s * K + K] = np.eye(K)
-        p = S * K + data.product_of[s] * K
-        deviation[:, p : p + K] = -np.eye(K)
-        np.testing.assert_allclose(
-            posterior.deviation_covariance[s],
-            deviation @ covariance @ deviation.T,
-            rtol=1e-5,
-            atol=1e-9,
-        )
+    e = posterior.elimination
+    np.testing.assert_allclose(module._market_variance(e).ravel(), variance, rtol=1e-6)
+
+    def block(child, parent=None):
+        D = np.zeros((K, len(mean)))
+        D[:, child * K : child * K + K] = np.eye(K)
+        if parent is not None:
+            D[:, parent * K : parent * K + K] = -np.eye(K)
+        return D @ covariance @ D.T
+
+    segments = [block(s) for s in range(S)]
+    deviations = [block(s, S + data.product_of[s]) for s in range(S)]
+    close = {"rtol": 1e-5, "atol": 1e-9}
+    own, away = module._segment_covariance, module._product_covariance
+    np.testing.assert_allclose(own(data, e), segments, **close)
+    np.testing.assert_allclose(own(data, e, total=True), sum(segments), **close)
+    np.testing.assert_allclose(own(data, e, deviation=True), deviations, **close)
+    np.testing.assert_allclose(own(data, e, deviation=True, total=True), sum(deviations), **close)
+    np.testing.assert_allclose(away(data, e), [block(S), block(S + 1)], **close)
+    np.testing.assert_allclose(
+        away(data, e, deviation=True), [block(S, S + 2), block(S + 1, S + 2)], **close
+    )
 
 
 def dense_posterior(data, variances):

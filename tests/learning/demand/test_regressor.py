@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils import estimator_checks
 
 from ratchet.learning.demand.regressor import DemandRegressor, rolling_origins
 from ratchet.learning.trusted import dump, load
@@ -50,9 +50,37 @@ def ahead():
     return X[X["step"] >= 32], y[X["step"] >= 32]
 
 
-@parametrize_with_checks([DemandRegressor(search=False)])
-def test_manners(estimator, check):
-    check(estimator)
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_estimator_cloneable,
+        estimator_checks.check_estimator_repr,
+        estimator_checks.check_estimator_tags_renamed,
+        estimator_checks.check_get_params_invariance,
+        estimator_checks.check_mixin_order,
+        estimator_checks.check_no_attributes_set_in_init,
+        estimator_checks.check_parameters_default_constructible,
+        estimator_checks.check_set_params,
+        estimator_checks.check_valid_tag_types,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_manners(check):
+    """All common checks that make no arrays: those of any numbers are no market."""
+    check("DemandRegressor", DemandRegressor(search=False))
+
+
+def test_fitting_changes_neither_rows_nor_parameters_and_gives_the_same_again(fitted):
+    X, y = market(season=0.4)
+    early = X[X["step"] < 32]
+    before, parameters = early.copy(), fitted.get_params()
+    again = clone(fitted).fit(early, y[X["step"] < 32])
+
+    pd.testing.assert_frame_equal(early, before)
+    assert again.get_params() == parameters
+    np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
+    shuffled = X.sample(frac=1, random_state=0)
+    np.testing.assert_allclose(fitted.predict(shuffled), again.predict(X)[shuffled.index])
 
 
 def test_it_forecasts_prices_season_and_covariates(fitted):

@@ -122,7 +122,17 @@ class Hierarchy:
 
 @dataclass(frozen=True)
 class _Data:
-    """What stays the same in all iterations; ``weight`` holds mask times age weights, (S, T)."""
+    """What stays the same in all iterations.
+
+    Attributes:
+        weighted: design times weight, (S, T, K).
+        target: log quantity less the mean of all, (S, T).
+        weight: mask times weights by age, (S, T).
+        gram: weighted design by design, (S, K, K).
+        segment_market: market of each segment, (S,).
+        prior_scale: of Sigma, (K, K).
+        prior_precision: of the overall mean around 0, (K, K).
+    """
 
     design: Array
     weighted: Array
@@ -133,10 +143,10 @@ class _Data:
     product_of: Codes
     n_products: int
     market_of: Codes
+    segment_market: Codes
     n_markets: int
     has_market: bool
     prior_scale: Array
-    prior_mean: Array
     prior_precision: Array
 
 
@@ -150,19 +160,50 @@ class _Variances:
 
 
 @dataclass(frozen=True)
+class _Elimination:
+    """What is left of the joint normal equations after each elimination; see ``_eliminate``.
+
+    Matrices are named as in algebra: X design, R = weights / noise (diagonal), P = Sigma^-1.
+
+    Attributes:
+        pull: precision of the means of products around the overall mean, (K, K).
+        V: covariance of coefficients given products and market, (S, K, K).
+        VP: derivative of coefficients by the mean of their product, (S, K, K).
+        VXR: that by market effects, with the sign turned, (S, K, T); T = 0 for no market.
+        Vc: coefficients where products and market are 0, (S, K).
+        Ai: covariance of product means given market and overall mean, (P, K, K).
+        AiF: derivative of product means by market effects, with the sign turned, (P, K, T).
+        Air: product means where market and overall mean are 0, (P, K).
+        Si: covariance of market effects given the overall mean, (M, T, T).
+        Sih: market effects where the overall mean is 0, (M, T).
+        SD: their derivative by the overall mean, with the sign turned, (M, T, K).
+        Qi: covariance of the overall mean, (K, K).
+        overall: the overall mean, (K,).
+    """
+
+    pull: Array
+    V: Array
+    VP: Array
+    VXR: Array
+    Vc: Array
+    Ai: Array
+    AiF: Array
+    Air: Array
+    Si: Array
+    Sih: Array
+    SD: Array
+    Qi: Array
+    overall: Array
+
+
+@dataclass(frozen=True)
 class _Posterior:
-    """Joint posterior of segments, products and market for given variances."""
+    """Means of the joint posterior for given variances, and how they were come by."""
 
     mean: Array
-    covariance: Array
-    deviation_covariance: Array
-    own: Array
     product_mean: Array
-    product_covariance: Array
-    product_deviation: Array
-    overall_mean: Array
     market: Array
-    market_variance: Array
+    elimination: _Elimination
 
 
 def fit_hierarchy(
@@ -183,16 +224,15 @@ def fit_hierarchy(
     level = float(panel.log_quantity.sum() / panel.mask.sum())
     data = _prepare(panel, design, level, settings, spread or {})
     variances = _first_variances(data)
-    previous: Array | None = None
-    converged, n_iter = False, 0
+    posterior = _solve(data, variances)
+    converged, n_iter = False, 1
     while not converged and n_iter < settings.max_iter:
-        n_iter += 1
-        posterior = _solve(data, variances)
-        sd = np.sqrt(np.diagonal(posterior.covariance, axis1=1, axis2=2))
-        if previous is not None and np.max(np.abs(posterior.mean - previous) / sd) < settings.tol:
-            converged = True
         previous = posterior.mean
         variances = _update(data, variances, posterior, settings.serial)
+        posterior = _solve(data, variances)
+        sd = np.sqrt(np.diagonal(posterior.elimination.V, axis1=1, axis2=2))
+        converged = bool((np.abs(posterior.mean - previous) < settings.tol * sd).all())
+        n_iter += 1
     return _result(data, variances, posterior, level, n_iter, converged)
 
 
@@ -232,6 +272,7 @@ def _prepare(
     weight = panel.mask * recency
     weighted = design * weight[..., None]
     markets = market_groups(panel, settings.market)
+    market_of = np.zeros(panel.n_products, dtype=np.int64) if markets is None else markets
     sd = np.full(K, 0.3)
     sd[PRICE] = 0.5
     for column, value in spread.items():
@@ -247,11 +288,11 @@ def _prepare(
         gram=np.einsum("stk,stl->skl", weighted, design, optimize=True),
         product_of=panel.product_of,
         n_products=panel.n_products,
-        market_of=np.zeros(panel.n_products, dtype=np.int64) if markets is None else markets,
-        n_markets=1 if markets is None else int(markets.max()) + 1,
+        market_of=market_of,
+        segment_market=market_of[panel.product_of],
+        n_markets=int(market_of.max()) + 1,
         has_market=markets is not None,
         prior_scale=np.diag(sd**2),
-        prior_mean=np.zeros(K),
         prior_precision=np.diag(1 / wide),
     )
 
@@ -278,8 +319,13 @@ def _with_free_level(sigma: Array) -> Array:
 
 
 def _sum_by(values: Array, groups: Codes, n: int) -> Array:
-    sums = np.zeros((n, *values.shape[1:]))
-    np.add.at(sums, groups, values)
+    """Sums over the first axis by group, none of them empty: shape (n, ...)."""
+    if n == 1:
+        total: Array = values.sum(axis=0, keepdims=True)
+        return total
+    order = np.argsort(groups, kind="stable")
+    starts = np.searchsorted(groups[order], np.arange(n))
+    sums: Array = np.add.reduceat(values[order], starts, axis=0)
     return sums
 
 
@@ -289,64 +335,51 @@ def _inverse(matrix: Array) -> Array:
     return symmetric
 
 
+def _times(matrices: Array, vectors: Array) -> Array:
+    """Products of matrices (n, K, L) and vectors (n, L)."""
+    products: Array = np.matmul(matrices, vectors[..., None])[..., 0]
+    return products
+
+
 def _solve(data: _Data, variances: _Variances) -> _Posterior:
-    """Solve for segments, products, market and the overall mean together.
+    """Solve for segments, products, market and the overall mean together."""
+    e = _eliminate(data, variances)
+    market = e.Sih - e.SD @ e.overall
+    mu = e.Air + e.Ai @ (e.pull @ e.overall) - _times(e.AiF, market[data.market_of])
+    mean = e.Vc + _times(e.VP, mu[data.product_of]) - _times(e.VXR, market[data.segment_market])
+    return _Posterior(mean, mu, market, e)
 
-    Segments are eliminated first, then products, then markets; the overall mean is left, and the
-    way back gives means and covariances of the others.
-    """
-    P0 = _inverse(variances.sigma)
-    k = PRODUCT_WEIGHT
+
+def _eliminate(data: _Data, variances: _Variances) -> _Elimination:
+    """Eliminate segments first, then products, then markets; the overall mean is left."""
     q = 1 / (variances.noise * variances.discount)
+    P = _inverse(variances.sigma)
+    pull = PRODUCT_WEIGHT * P
     G = data.gram * q[:, None, None]
-    V = _inverse(G + P0)
-    VP = V @ P0
+    V = _inverse(G + P)
+    VP = V @ P
     XR = np.swapaxes(data.weighted, 1, 2) * q[:, None, None]
-    XR_market = XR if data.has_market else XR[:, :, :0]
-    c = np.einsum("skt,st->sk", XR, data.target, optimize=True)
-    Vc = np.einsum("skl,sl->sk", V, c)
+    Vc = _times(V, _times(XR, data.target))
+    XR = XR if data.has_market else XR[:, :, :0]
 
-    product_of, market_of = data.product_of, data.market_of
-    A = _sum_by(np.swapaxes(VP, 1, 2) @ G, product_of, data.n_products) + k * P0
-    A = (A + np.swapaxes(A, 1, 2)) / 2
-    F = _sum_by(np.swapaxes(VP, 1, 2) @ XR_market, product_of, data.n_products)
-    r = _sum_by(Vc @ P0, product_of, data.n_products)
-    Ai = _inverse(A)
+    PV = np.swapaxes(VP, 1, 2)
+    A = _sum_by(PV @ G, data.product_of, data.n_products) + pull
+    Ai = _inverse((A + np.swapaxes(A, 1, 2)) / 2)
+    F = _sum_by(PV @ XR, data.product_of, data.n_products)
     AiF = Ai @ F
+    r = _sum_by(Vc @ P, data.product_of, data.n_products)
 
-    Sm, h0, D = _market_system(data, variances, q, V, XR_market, Vc, F, AiF, Ai, r, k * P0)
-    Si = _inverse(Sm)
+    VXR = V @ XR
+    Si, h = _market_system(data, variances, q, XR, VXR, Vc, F, AiF, r)
+    D = _sum_by(np.swapaxes(AiF, 1, 2) @ pull, data.market_of, data.n_markets)
     SD = Si @ D
-    Q = data.prior_precision + (k * P0 - k * P0 @ Ai @ (k * P0)).sum(axis=0)
-    Q = Q - np.einsum("mtk,mtl->kl", D, SD)
-    rhs = data.prior_precision @ data.prior_mean + k * P0 @ np.einsum("pkl,pl->k", Ai, r)
-    rhs = rhs - np.einsum("mtk,mt->k", SD, h0)
-    Qi = _inverse(Q)
-    overall = Qi @ rhs
-
-    market = np.einsum("mtu,mu->mt", Si, h0) - SD @ overall
-    mu = np.einsum("pkl,pl->pk", Ai, r + k * P0 @ overall)
-    mu = mu - np.einsum("pkt,pt->pk", AiF, market[market_of])
-    segment_market = market_of[product_of]
-    VXR = V @ XR_market
-    m = Vc - np.einsum("skt,st->sk", VXR, market[segment_market])
-    m = m + np.einsum("skl,sl->sk", VP, mu[product_of])
-
-    return _Posterior(
-        mean=m,
-        covariance=V + _spread(VP, VXR, product_of, segment_market, Ai, AiF, Si, SD, Qi, k * P0),
-        deviation_covariance=V
-        + _spread(
-            VP - np.eye(len(P0)), VXR, product_of, segment_market, Ai, AiF, Si, SD, Qi, k * P0
-        ),
-        own=V,
-        product_mean=mu,
-        product_covariance=Ai + _beyond(-AiF, Ai @ (k * P0), market_of, Si, SD, Qi),
-        product_deviation=Ai
-        + _beyond(-AiF, Ai @ (k * P0) - np.eye(len(P0)), market_of, Si, SD, Qi),
-        overall_mean=overall,
-        market=market,
-        market_variance=np.diagonal(Si, axis1=1, axis2=2) + np.einsum("mtk,kl,mtl->mt", SD, Qi, SD),
+    Q = data.prior_precision + (pull - pull @ Ai @ pull).sum(axis=0)
+    Q = Q - np.tensordot(D, SD, axes=([0, 1], [0, 1]))
+    Air = _times(Ai, r)
+    right = pull @ Air.sum(axis=0) - np.tensordot(SD, h, axes=([0, 1], [0, 1]))
+    Qi = _inverse((Q + Q.T) / 2)
+    return _Elimination(
+        *(pull, V, VP, VXR, Vc, Ai, AiF, Air, Si, _times(Si, h), SD, Qi, Qi @ right)
     )
 
 
@@ -354,81 +387,99 @@ def _market_system(
     data: _Data,
     variances: _Variances,
     q: Array,
-    V: Array,
     XR: Array,
+    VXR: Array,
     Vc: Array,
     F: Array,
     AiF: Array,
-    Ai: Array,
     r: Array,
-    kP: Array,
-) -> tuple[Array, Array, Array]:
-    """Equations of the market effects once segments and products are eliminated."""
+) -> tuple[Array, Array]:
+    """Covariance of market effects and their right hand side, segments and products eliminated."""
     M, T = data.n_markets, XR.shape[2]
     if not T:
-        return np.zeros((M, 0, 0)), np.zeros((M, 0)), np.zeros((M, 0, len(kP)))
-    segment_market = data.market_of[data.product_of]
-    R = data.weight * q[:, None]
-    Sm = np.zeros((M, T, T))
+        return np.zeros((M, 0, 0)), np.zeros((M, 0))
+    S = np.empty((M, T, T))
     for market in range(M):
-        inside = segment_market == market
-        rows = XR[inside].reshape(-1, T)
-        Sm[market] = -rows.T @ (V[inside] @ XR[inside]).reshape(-1, T)
-        products = data.market_of == market
-        Sm[market] -= F[products].reshape(-1, T).T @ AiF[products].reshape(-1, T)
-    Sm[:, np.arange(T), np.arange(T)] += (
-        _sum_by(R, segment_market, M) + 1 / variances.spread[:, None] ** 2
-    )
-    h = R * data.target - np.einsum("skt,sk->st", XR, Vc, optimize=True)
-    h0 = _sum_by(h, segment_market, M) - _sum_by(np.einsum("pkt,pk->pt", AiF, r), data.market_of, M)
-    D = _sum_by(np.swapaxes(AiF, 1, 2) @ kP, data.market_of, M)
-    return (Sm + np.swapaxes(Sm, 1, 2)) / 2, h0, D
+        inside, products = data.segment_market == market, data.market_of == market
+        S[market] = -(XR[inside].reshape(-1, T).T @ VXR[inside].reshape(-1, T))
+        S[market] -= F[products].reshape(-1, T).T @ AiF[products].reshape(-1, T)
+    R = data.weight * q[:, None]
+    diagonal = np.arange(T)
+    S[:, diagonal, diagonal] += _sum_by(R, data.segment_market, M)
+    S[:, diagonal, diagonal] += 1 / variances.spread[:, None] ** 2
+    own = R * data.target - _times(np.swapaxes(XR, 1, 2), Vc)
+    shared = _times(np.swapaxes(AiF, 1, 2), r)
+    h = _sum_by(own, data.segment_market, M) - _sum_by(shared, data.market_of, M)
+    return _inverse((S + np.swapaxes(S, 1, 2)) / 2), h
 
 
-def _beyond(Jg: Array, Jm: Array, market_of: Codes, Si: Array, SD: Array, Qi: Array) -> Array:
-    """Covariance that markets (Jg: derivatives) and the overall mean (Jm) add."""
-    total = (Jg @ Si[market_of]) @ np.swapaxes(Jg, 1, 2) if Jg.shape[2] else 0.0
-    Jo = Jm - Jg @ SD[market_of]
-    covariance: Array = total + Jo @ Qi @ np.swapaxes(Jo, 1, 2)
-    return covariance
-
-
-def _spread(
-    B: Array,
-    VXR: Array,
-    product_of: Codes,
-    segment_market: Codes,
-    Ai: Array,
-    AiF: Array,
-    Si: Array,
-    SD: Array,
-    Qi: Array,
-    kP: Array,
+def _segment_covariance(
+    data: _Data, e: _Elimination, *, deviation: bool = False, total: bool = False
 ) -> Array:
-    """Covariance that products, markets and the overall mean add to that of segments.
+    """Covariance of coefficients with what is uncertain about products, market and overall mean.
 
-    ``B`` holds derivatives by the mean of the product: of the coefficients, or of their deviations
-    from it.
+    Args:
+        data: of the panel.
+        e: the elimination.
+        deviation: of the deviations from the means of the products instead.
+        total: the sum over segments, (K, K), instead of each, (S, K, K).
     """
-    BA = B @ Ai[product_of]
-    Jg = -VXR - B @ AiF[product_of]
-    covariance: Array = BA @ np.swapaxes(B, 1, 2) + _beyond(Jg, BA @ kP, segment_market, Si, SD, Qi)
-    return covariance
+    B = e.VP - np.eye(len(e.Qi)) if deviation else e.VP
+    by_market = -e.VXR - B @ e.AiF[data.product_of]
+    by_overall = B @ (e.Ai @ e.pull)[data.product_of]
+    own = e.V + B @ e.Ai[data.product_of] @ np.swapaxes(B, 1, 2)
+    own = own.sum(axis=0) if total else own
+    return own + _beyond(e, by_market, by_overall, data.segment_market, total=total)
+
+
+def _product_covariance(data: _Data, e: _Elimination, *, deviation: bool = False) -> Array:
+    """Covariance of the means of products, or of their deviations from the overall mean."""
+    by_overall = e.Ai @ e.pull - (np.eye(len(e.Qi)) if deviation else 0.0)
+    return e.Ai + _beyond(e, -e.AiF, by_overall, data.market_of)
+
+
+def _beyond(
+    e: _Elimination, by_market: Array, by_overall: Array, markets: Codes, *, total: bool = False
+) -> Array:
+    """Covariance that markets and the overall mean add, given derivatives by them.
+
+    Args:
+        e: the elimination.
+        by_market: (n, K, T).
+        by_overall: (n, K, K), with the market held.
+        markets: of each of the n.
+        total: the sum over the n instead of each.
+    """
+    n, K, T = by_market.shape
+    added = np.zeros((K, K) if total else (n, K, K))
+    by_overall = by_overall.copy()
+    for market in range(len(e.Si) if T else 0):
+        inside = markets == market
+        J = by_market[inside]
+        JS = (J.reshape(-1, T) @ e.Si[market]).reshape(J.shape)
+        if total:
+            added += np.tensordot(JS, J, axes=([0, 2], [0, 2]))
+        else:
+            added[inside] = JS @ np.swapaxes(J, 1, 2)
+        by_overall[inside] -= J @ e.SD[market]
+    overall = by_overall @ e.Qi @ np.swapaxes(by_overall, 1, 2)
+    return added + (overall.sum(axis=0) if total else overall)
 
 
 def _update(data: _Data, variances: _Variances, posterior: _Posterior, serial: bool) -> _Variances:
     """Variances that make the posterior most probable on average."""
-    S = len(posterior.mean)
+    S, e = len(posterior.mean), posterior.elimination
     D = posterior.mean - posterior.product_mean[data.product_of]
-    E = posterior.product_mean - posterior.overall_mean
-    scatter = D.T @ D + posterior.deviation_covariance.sum(axis=0)
-    scatter += PRODUCT_WEIGHT * (E.T @ E + posterior.product_deviation.sum(axis=0))
+    E = posterior.product_mean - e.overall
+    scatter = D.T @ D + _segment_covariance(data, e, deviation=True, total=True)
+    between = E.T @ E + _product_covariance(data, e, deviation=True).sum(axis=0)
+    scatter = scatter + PRODUCT_WEIGHT * between
     n = S + data.n_products + _PRIOR_WEIGHT
     sigma = _with_free_level((scatter + _PRIOR_WEIGHT * data.prior_scale) / n)
     spread = variances.spread
     if data.has_market:
         T = posterior.market.shape[1]
-        squares = (posterior.market**2 + posterior.market_variance).sum(axis=1)
+        squares = (posterior.market**2 + _market_variance(e)).sum(axis=1)
         spread = np.sqrt((squares + _PRIOR_WEIGHT * _MARKET_SPREAD**2) / (T + _PRIOR_WEIGHT))
     residual = _residuals(data, posterior)
     noise = _noise(data, variances, posterior, residual)
@@ -440,11 +491,16 @@ def _update(data: _Data, variances: _Variances, posterior: _Posterior, serial: b
     return _Variances(sigma, noise, spread, (1 + both) / (1 - both), autocorrelation)
 
 
+def _market_variance(e: _Elimination) -> Array:
+    variance: Array = np.diagonal(e.Si, axis1=1, axis2=2) + ((e.SD @ e.Qi) * e.SD).sum(axis=2)
+    return variance
+
+
 def _residuals(data: _Data, posterior: _Posterior) -> Array:
     fitted = np.einsum("stk,sk->st", data.design, posterior.mean, optimize=True)
     residual: Array = data.target - fitted
     if data.has_market:
-        residual = residual - posterior.market[data.market_of[data.product_of]] * data.mask
+        residual = residual - posterior.market[data.segment_market] * data.mask
     return residual
 
 
@@ -452,7 +508,7 @@ def _noise(data: _Data, variances: _Variances, posterior: _Posterior, residual: 
     """Noise variances, shrunk towards their geometric mean by as much as they differ by chance."""
     squares = (data.weight * residual**2).sum(axis=1) + 1e-9
     q = 1 / (variances.noise * variances.discount)
-    used = np.einsum("skl,slk->s", posterior.own, data.gram) * q
+    used = np.einsum("skl,slk->s", posterior.elimination.V, data.gram) * q
     rows = data.weight.sum(axis=1)
     free = np.maximum(rows - np.minimum(used, rows - 1.5), 1.5)
     logs = np.log(squares / free)
@@ -505,14 +561,15 @@ def _result(
 
     T = data.mask.shape[1]
     prior = variances.sigma[PRICE, PRICE]
-    evidence = 1 - posterior.own[:, PRICE, PRICE] / prior
+    e = posterior.elimination
+    evidence = 1 - e.V[:, PRICE, PRICE] / prior
     return Hierarchy(
         coefficients=with_level(posterior.mean),
-        covariance=posterior.covariance,
+        covariance=_segment_covariance(data, e),
         evidence=np.clip(evidence, 0.0, 1.0),
         product_mean=with_level(posterior.product_mean),
-        product_covariance=posterior.product_covariance,
-        overall_mean=with_level(posterior.overall_mean),
+        product_covariance=_product_covariance(data, e),
+        overall_mean=with_level(e.overall),
         prior_covariance=variances.sigma,
         noise=variances.noise,
         autocorrelation=variances.autocorrelation,

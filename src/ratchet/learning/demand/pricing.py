@@ -25,6 +25,9 @@ from ratchet.learning.demand.panel import PRICE, Array, Codes, Flags, Layout, Pa
 _CHUNK = 200
 """Segments whose profits are computed together: some 100 MB."""
 
+_MOST = 30.0
+"""Largest change of log demand; wild draws of unsure segments would overflow."""
+
 
 class Form(StrEnum):
     """How log demand depends on x, the log of price over mean price, with the slope b at x = 0."""
@@ -488,7 +491,7 @@ def _demand(
 def _sold(responses: Responses, form: Form, prices: Array, offer: Offer, part: slice) -> Array:
     """Draws of units sold at all prices but the last, the current one: shape (S, D, G - 1)."""
     log_demand = responses.log_demand(form, prices, part)
-    relative = np.exp(log_demand[..., :-1] - log_demand[..., -1:])
+    relative = np.exp(np.minimum(log_demand[..., :-1] - log_demand[..., -1:], _MOST))
     sold: Array = offer.demand[:, None, None] * relative
     return np.minimum(sold, offer.capacity[:, None, None], out=sold)
 

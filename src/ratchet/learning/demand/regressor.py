@@ -483,12 +483,13 @@ def _best_shares(
         level, season = model.level(ahead), model.seasonal_market(ahead)
         parts.append(np.vstack([np.exp(ahead.log_quantity), level, season, *recents]))
     truth, level, season, *recents = np.concatenate(parts, axis=1)
+    highest = np.log(truth.max()) + 5  # an error beyond compare is no overflow
     shares = (0.0, 0.5, 1.0) if season.any() else (0.0,)
     scored = []
     for market_season, (half_life, recent), carry in combinations(
         shares, zip(CARRY_HALF_LIVES, recents, strict=True), CARRIES
     ):
-        forecast = np.exp(level + market_season * season + carry * recent)
+        forecast = np.exp(np.minimum(level + market_season * season + carry * recent, highest))
         settings = replace(
             structure, market_season=market_season, carry=carry, carry_half_life=half_life
         )
