@@ -158,3 +158,23 @@ def test_a_run_again_takes_what_the_iterations_have_left(project, run_kedro, mon
     run_kedro(project, "pricing", env="mine", namespaces=["cheese"])
 
     assert (project / "data/06_models/cheese/demand_book.npz").read_bytes() == before
+
+
+def test_avocados_run_from_raw_rows_to_a_version_that_serves(
+    tmp_path, make_project, run_kedro, empty_mlflow, monkeypatch
+):
+    folder = make_project(tmp_path, ["market"])
+    empty_mlflow(folder / "data/test/mlflow.db")
+    monkeypatch.chdir(folder)
+
+    run_kedro(folder, "market")
+
+    output = folder / "data/test/07_model_output/market"
+    evaluation = json.loads((output / "evaluation.json").read_text())
+    (verdict,) = json.loads((output / "verdicts.json").read_text())
+    rows = pd.read_parquet(folder / "data/test/03_primary/market/primary.parquet")
+    assert rows.groupby(["region", "type"]).ngroups == 90  # without totals
+    assert evaluation["baseline"]["volume"]["beaten"]
+    assert verdict["verdict"]["decision"] == "PROMOTE"
+    report = folder / "data/test/08_reporting/market/report.html"
+    assert "one product at one merchant" in report.read_text(encoding="utf-8")

@@ -145,3 +145,10 @@ def test_what_helps_where_prices_have_commas_and_signs(prices, told):
 
     with pytest.raises(DataError, match=told):
         typed_rows(rows, Data.model_validate({"key": "id", "columns": contract}), {})
+
+
+def test_folds_of_rows_that_follow_the_time_need_steps():
+    rows = frame().assign(series_time=pd.Timestamp("2020-01-05"), target_y=1.0)
+
+    with pytest.raises(DataError, match=r"5 folds.*lower targets\.it\.cv, or gather more"):
+        check_training(rows, FEATURES, targets("regression", learn="log"))

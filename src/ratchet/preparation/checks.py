@@ -198,12 +198,12 @@ def _present(values: Series) -> Series:
 def _too_few_steps(name: str, target: Target, train: DataFrame, horizon: int) -> Iterator[str]:
     from ratchet.learning.classical import folds
 
-    if not target.is_series:
+    if not (target.is_series or target.follows_time):
         return
     try:
         folds(target.task, target.cv, 0, times=train[f"{SERIES_PREFIX}time"], horizon=horizon)
     except ValueError as error:
         yield (
-            f"column '{target.column}' (target '{name}'): {error}: lower targets.{name}.cv or "
-            f"features.windows.horizon, or gather more"
+            f"column '{target.column}' (target '{name}'): {error}: lower targets.{name}.cv"
+            f"{' or features.windows.horizon' if target.is_series else ''}, or gather more"
         )
