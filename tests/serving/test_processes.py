@@ -231,6 +231,20 @@ def test_workers_share_a_port_and_one_that_is_killed_comes_back(tmp_path):
     assert alive == []
 
 
+def test_workers_end_with_the_process_that_has_started_them(tmp_path):
+    metrics = free_ports()
+    ready = ("serves at", "serves at")
+    with started(*ready, state=str(tmp_path), workers=2, metrics_port=metrics) as (process, _):
+        children = _children(process.pid)
+        process.kill()
+        until = time.monotonic() + 10
+        while time.monotonic() < until and any(Path(f"/proc/{one}").exists() for one in children):
+            time.sleep(0.1)
+
+        assert len(children) == 2
+        assert not any(Path(f"/proc/{one}").exists() for one in children)
+
+
 def _requests(port: int) -> float:
     told = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
     lines = [line for line in told.splitlines() if line.startswith("ratchet_requests_total{")]

@@ -169,6 +169,8 @@ def test_a_moment_gets_its_load_and_says_which_file_it_is_from(stand):
         ({"Humidity": 300}, 422),
         ({"Temperature": None}, 422),
         ({"Timestamp": "never"}, 422),
+        ({"Timestamp": 1514764800}, 422),
+        ({"Timestamp": "1514764800"}, 422),
         ({"Wind": 1}, 422),
         ({"Timestamp": "2100-01-01T00:00:00"}, 409),
     ],

@@ -76,6 +76,21 @@ def test_a_split_gives_each_subject_one_arm_and_no_shadow(tried, film):
     assert "customer" not in str(assigned)
 
 
+def test_the_arm_of_an_answer_is_the_one_it_was_assigned_to(tried, film):
+    stand, challenger = tried(split={"films": 0.999_999})
+    answer = challenger.answerer.answer
+
+    def promoted_meanwhile(rows):
+        stand.models._challengers.clear()
+        return answer(rows)
+
+    challenger.answerer.answer = promoted_meanwhile
+
+    ask(stand, ("/predict/films", film, {}))
+
+    assert stand.log.arms == ["challenger"]
+
+
 def test_a_request_that_names_no_subject_has_none_in_the_log(tried, film):
     stand, _ = tried(split={"films": 0.5})
 

@@ -13,13 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ratchet.compiled.dates import Written
 from ratchet.compiled.store import program
-
-if TYPE_CHECKING:
-    pass
 
 Values = dict[str, Any]
 """Typed values of a row by column of the contract; ``None`` where one is not known.

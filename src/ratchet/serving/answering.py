@@ -157,6 +157,7 @@ class Service:
             Problem: a row cannot be answered, the model fails, or too much waits already.
         """
         call, started = call_of(request), time.perf_counter()
+        arm = self._arm(serving)  # now: another version may take over while this one answers
         if serving.degraded is not None and self.slow >= self.settings.limits.slow_answers:
             raise _busy("this version answers slowly, and too many requests wait for it")
         self.slow += serving.degraded is not None
@@ -166,12 +167,12 @@ class Service:
         except Problem:
             raise
         except Exception as error:
-            raise self._failed(serving, rows, call, error) from None
+            raise self._failed(serving, rows, call, arm, error) from None
         finally:
             self.slow -= serving.degraded is not None
             self.answering -= 1
             spent = call.span("answer", started)
-        await self._write(serving, rows, answers, call, spent)
+        await self._write(serving, rows, answers, call, arm, spent)
         self.metrics.answered(serving, answers, spent / 1e3)
         return answers
 
@@ -200,7 +201,7 @@ class Service:
         return answers
 
     def _failed(
-        self, serving: Serving, rows: Sequence[Row], call: Call, error: Exception
+        self, serving: Serving, rows: Sequence[Row], call: Call, arm: str, error: Exception
     ) -> Problem:
         LOGGER.error(
             "Request %s: version %s of %s has failed",
@@ -210,7 +211,6 @@ class Service:
         self.metrics.failures.labels(serving.name).inc()
         if self.log is not None:
             why = type(error).__name__
-            arm = self._arm(serving)
             self.log.write_error(serving, rows, call.log_id, why, arm, call.assignment)
         return Problem(500, "failed", FAILED)
 
@@ -220,12 +220,13 @@ class Service:
         rows: Sequence[Row],
         answers: Sequence[Answer],
         call: Call,
+        arm: str,
         spent: float,
     ) -> None:
         """Write answers down before they are sent, some at a time."""
         if self.log is None:
             return
-        arm, started, now = self._arm(serving), time.perf_counter(), datetime.now(UTC)
+        started, now = time.perf_counter(), datetime.now(UTC)
         for first in range(0, len(answers), _WRITTEN_AT_ONCE):
             if first:
                 await asyncio.sleep(0)

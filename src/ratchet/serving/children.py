@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ SETTINGS = "RATCHET_SERVING"
 """Environment variable with the settings: unlike arguments, others do not see it."""
 
 WORKER = "RATCHET_SERVING_WORKER"
-"""Environment variable of a process of several behind a port: its number, and the file descriptor
-of its socket."""
+"""Environment variable of a process of several behind a port: its number, the file descriptor of
+its socket, and the id of the process that has started it."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,19 @@ def own_output() -> int:
     return output
 
 
-def follow_parent() -> None:
-    """End this process when its parent has ended, whatever it is doing."""
-    threading.Thread(target=_follow, args=[os.getppid()], daemon=True).start()
+def follow_parent(
+    parent: int | None = None, end: Callable[[], object] = lambda: os._exit(1)
+) -> None:
+    """End this process when its parent has ended, also by SIGKILL.
+
+    Args:
+        parent: id of the parent, where it may be gone by now.
+        end: ends this process; by default at once, whatever it is doing.
+    """
+    threading.Thread(target=_follow, args=[parent or os.getppid(), end], daemon=True).start()
 
 
-def _follow(parent: int) -> None:
+def _follow(parent: int, end: Callable[[], object]) -> None:
     while os.getppid() == parent:
         time.sleep(1)
-    os._exit(1)
+    end()

@@ -23,7 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ratchet.errors import ConfigError
-from ratchet.serving.children import SETTINGS, WORKER
+from ratchet.serving.children import SETTINGS, WORKER, follow_parent
 from ratchet.serving.protocol import protocol
 from ratchet.serving.settings import Settings
 
@@ -46,7 +46,9 @@ def serve(settings: Settings) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     _raise_limit_of_files()
     if place := os.environ.pop(WORKER, None):
-        number, descriptor = map(int, place.split(":"))
+        number, descriptor, parent = map(int, place.split(":"))
+        # Without the process that has started it, it would hold the port against the next service.
+        follow_parent(parent, end=lambda: os.kill(os.getpid(), signal.SIGTERM))
         _run_worker(settings, socket.socket(fileno=descriptor), number)
         return
     for port in settings.metrics_ports:  # told now, and not by the end of each worker
@@ -214,7 +216,7 @@ class _Workers:
         environ = {
             **os.environ,
             SETTINGS: self._settings.model_dump_json(),
-            WORKER: f"{number}:{descriptor}",
+            WORKER: f"{number}:{descriptor}:{os.getpid()}",
         }
         command = [sys.executable, "-m", "ratchet.serving"]
         # A session of its own: Ctrl-C goes to this process, which tells the workers.

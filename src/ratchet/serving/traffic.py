@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -83,12 +84,14 @@ class SharedCounters:
 
     def __init__(self, folder: Path, worker: int) -> None:
         self._folder, self._own = folder, folder / f"{worker}.json"
+        # In containers, ids of processes come again, and files of an earlier service may be there.
+        self._process = f"{worker}:{secrets.token_hex(8)}"
         # By process: a worker that is started anew counts from 0, and what it counted before stays.
         self._others: dict[str, Sample] = {}
 
     def write(self, sample: Sample) -> None:
         """Let the other workers see the counters of this process."""
-        content = asdict(sample) | {"process": f"{self._own.stem}:{os.getpid()}"}
+        content = asdict(sample) | {"process": self._process}
         made = self._own.with_suffix(f".{os.getpid()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

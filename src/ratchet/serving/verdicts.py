@@ -104,14 +104,17 @@ class TrialVerdicts:
         command += ["--env", self._settings.env] if self._settings.env else []
         environ = {key: v for key, v in os.environ.items() if key not in (SETTINGS, WORKER)}
         pipe = asyncio.subprocess.PIPE
-        child = await asyncio.create_subprocess_exec(
-            *("nice", "-n", str(_NICE), *command),
-            cwd=self._settings.project,
-            env={**environ, "KEDRO_DISABLE_TELEMETRY": "1"},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=pipe,
-            stderr=pipe,
-        )
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *("nice", "-n", str(_NICE), *command),
+                cwd=self._settings.project,
+                env={**environ, "KEDRO_DISABLE_TELEMETRY": "1"},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=pipe,
+                stderr=pipe,
+            )
+        except OSError as error:
+            return 1, "", f"the comparison cannot be started: {error.strerror}"
         try:
             async with asyncio.timeout(_LONGEST):
                 output, errors = await child.communicate()

@@ -158,12 +158,11 @@ def test_every_worker_shows_the_requests_of_all(workers):
     assert 1 <= one.whole().median <= 2
 
 
-def test_what_a_worker_has_counted_stays_when_it_is_started_anew(workers, monkeypatch):
+def test_what_a_worker_has_counted_stays_when_it_is_started_anew(workers):
     (_, one), (before, two) = workers(0), workers(1)
     ask(before, 3, "500")
     two.sample()
     assert one.whole().failed == 3
-    monkeypatch.setattr("os.getpid", lambda: 1)
     after, anew = workers(1)
     ask(after, 2, "500")
     anew.sample()

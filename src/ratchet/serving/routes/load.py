@@ -9,11 +9,12 @@ Tetouan, the answer says so.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.responses import Response
 
 from ratchet.serving.answering import (
@@ -47,6 +48,7 @@ FIELDS = {
 }
 """Column of the contract -> field of the body."""
 
+_NUMBER = re.compile(r"[+-]?[\d.]+")
 _WEEKEND = 5  # Saturday, from Monday as 0
 
 
@@ -80,6 +82,14 @@ class Weather(BaseModel):
         dt.datetime,
         Field(strict=False, description="a step of the series, by the clock of its file"),
     ]
+
+    @field_validator("Timestamp", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        """Refuse numbers: whether they count seconds or spell a date is a guess."""
+        if not isinstance(value, str) or _NUMBER.fullmatch(value.strip()):
+            raise ValueError("expected a date and time, such as 2018-01-01T00:00:00")
+        return value
 
 
 class InputFeatures(Weather):
