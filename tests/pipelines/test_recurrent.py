@@ -80,7 +80,7 @@ def test_each_family_sees_its_columns():
         "ahead_hour_00",
     ]
     assert list(classical) == ["hour", "window_load_01", "window_load_00", "naive_seasonal"]
-    assert in_units(z, frame).to_numpy() == pytest.approx(frame["target_load"].to_numpy())
+    assert in_units(z, frame, TARGET).to_numpy() == pytest.approx(frame["target_load"].to_numpy())
     assert list(series_terms(frame)) == ["series", "time", "scale", "rms"]
 
 

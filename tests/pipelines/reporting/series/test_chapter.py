@@ -92,7 +92,8 @@ def test_tables_have_every_candidate_series_and_trial(make_series: Make) -> None
     assert kinds["seasonal"] == kinds["persistence"] == "naive"
     assert kinds["ridge"] == "classical"
     assert kinds["net"] == kinds["net_ensemble"] == "recurrent"
-    assert tables["scores"].columns.to_list() == ["candidate", "MASE", "RMSSE", "R²", "RMSE", "MAE"]
+    scores = ["MASE", "RMSSE", "R²", "RMSE", "MAE", "WAPE"]
+    assert tables["scores"].columns.to_list() == ["candidate", *scores]
     assert len(tables["net trials"]) == 16
     assert len(tables["shapes trials"]) == 30
     assert len(tables["by_series"]) == 20
