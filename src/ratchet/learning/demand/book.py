@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from functools import cached_property
 from io import BytesIO
 from typing import Any, Self, TypeVar
@@ -89,7 +90,7 @@ class SegmentPrice:
         outcome: ``optimum``, ``raise``, ``lower`` (directions: the best price is the last one that
             was tried or is allowed) or ``abstain``.
         reason: the first reason of an abstention; empty otherwise.
-        reasons: all reasons of it.
+        reasons: all reasons of it, with their numbers.
         current_price: median of the latest prices.
         price: recommended price.
         price_if_cheaper: best price if the unit cost is 10 % lower.
@@ -146,6 +147,20 @@ class SegmentPrice:
     current_demand: float
     current_demand_low: float
     current_demand_high: float
+
+    def to_json(self) -> dict[str, str | float | None]:
+        """The row with ``None`` for what is not known, as JSON has it.
+
+        Without a recommended price there is neither demand nor profit at one.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        of_price = () if self.outcome != Outcome.ABSTAIN else ("demand", "profit", "gain")
+        return {
+            name: None
+            if name.startswith(of_price) or (isinstance(value, float) and math.isnan(value))
+            else value
+            for name, value in values.items()
+        }
 
 
 _NO_NUMBERS = {
@@ -223,24 +238,63 @@ class DemandBook:
             UnknownSegmentError: there is no such segment.
             ValueError: a number is not positive, or the price is far from all that were tried.
         """
+        found, _ = self._price(merchant, product, unit_cost, price, capacity)
+        return found
+
+    def quote(
+        self,
+        merchant: str,
+        product: str,
+        *,
+        unit_cost: float | None = None,
+        price: float | None = None,
+        capacity: float | None = None,
+    ) -> SegmentPrice:
+        """Price a segment as ``price`` does, and say what is known of it in one row.
+
+        Raises:
+            UnknownSegmentError: there is no such segment.
+            ValueError: see ``price``.
+        """
+        found, ratio = self._price(merchant, product, unit_cost, price, capacity)
+        row = self.row(SegmentKey(merchant, product), found)
+        return replace(
+            row,
+            unit_cost=row.unit_cost if unit_cost is None else float(unit_cost),
+            current_demand=row.current_demand * ratio,
+            current_demand_low=row.current_demand_low * ratio,
+            current_demand_high=row.current_demand_high * ratio,
+        )
+
+    def _price(
+        self,
+        merchant: str,
+        product: str,
+        unit_cost: float | None,
+        price: float | None,
+        capacity: float | None,
+    ) -> tuple[Recommendation, float]:
+        """A recommendation; and the demand at the current price over that at the latest ones."""
         _check_positive(unit_cost=unit_cost, price=price, capacity=capacity)
         at = self.position(merchant, product)
         if at is None:
-            return _without_rows(self.settings)
+            return _without_rows(self.settings), 1.0
         one = slice(at, at + 1)
         responses, history, offer = (
             self._responses(one),
             _part(self.history, one),
             _part(self.offer, one),
         )
+        ratio = 1.0
         if price is not None:
-            offer = self._at_price(responses, history, offer, price)
+            ratio = _demand_ratio(responses, history, price)
+            offer = replace(offer, demand=offer.demand * ratio)
             history = replace(history, current=np.array([float(price)]))
         if unit_cost is not None:
             offer = replace(offer, unit_cost=np.array([float(unit_cost)]))
         if capacity is not None:
             offer = replace(offer, capacity=np.array([float(capacity)]))
-        return recommend(responses, history, offer, self.settings)[0]
+        return recommend(responses, history, offer, self.settings)[0], ratio
 
     def curve(self, merchant: str, product: str, **changes: float | None) -> Curve | None:
         """Demand and profit of a segment over the prices tried; ``None`` where none is allowed.
@@ -280,7 +334,7 @@ class DemandBook:
             product=key.product,
             outcome=found.outcome.value,
             reason=first.reason.value if first else "",
-            reasons="; ".join(each.reason.value for each in found.abstentions),
+            reasons="; ".join(map(str, found.abstentions)),
             current_price=found.current_price,
             price=_number(found.price),
             price_if_cheaper=_number(found.price_if_cheaper),
@@ -397,10 +451,11 @@ class DemandBook:
         products = [one.product for one in self.segments() if one.merchant == key.merchant]
         text = f"no segment has merchant '{key.merchant}' and product '{key.product}'"
         if products:
-            return f"{text}; products of this merchant: {_few(products)}"
+            return f"{text}; products of this merchant: {_nearest(key.product, products)}"
         if merchants:
-            return f"{text}; merchants of this product: {_few(merchants)}"
-        return f"{text}; merchants: {_few([one.merchant for one in self.segments()])}"
+            return f"{text}; merchants of this product: {_nearest(key.merchant, merchants)}"
+        names = [one.merchant for one in self.segments()]
+        return f"{text}; merchants: {_nearest(key.merchant, names)}"
 
     def _responses(self, part: slice) -> Responses:
         return Responses(
@@ -409,23 +464,22 @@ class DemandBook:
             self.responses.probability_negative[part],
         )
 
-    def _at_price(
-        self, responses: Responses, history: PriceHistory, offer: Offer, price: float
-    ) -> Offer:
-        """The offer with the demand that is expected at another current price."""
-        lowest = min(history.low[0], history.current[0]) / _BEYOND
-        highest = max(history.high[0], history.current[0]) * _BEYOND
-        if not lowest <= price <= highest:
-            raise ValueError(
-                f"price {price:g} is far from those that were tried, {history.low[0]:.4g} to "
-                f"{history.high[0]:.4g}: what is sold at it is not known"
-            )
-        both = np.array([[price, history.current[0]]])
-        ratios = []
-        for form in Form:
-            logs = responses.log_demand(form, both)
-            ratios.append(np.exp(logs[0, :, 0] - logs[0, :, 1]).mean())
-        return replace(offer, demand=offer.demand * float(np.mean(ratios)))
+
+def _demand_ratio(responses: Responses, history: PriceHistory, price: float) -> float:
+    """Demand that is expected at another current price of a segment, over that at its own."""
+    lowest = min(history.low[0], history.current[0]) / _BEYOND
+    highest = max(history.high[0], history.current[0]) * _BEYOND
+    if not lowest <= price <= highest:
+        raise ValueError(
+            f"price {price:g} is far from those that were tried, {history.low[0]:.4g} to "
+            f"{history.high[0]:.4g}: what is sold at it is not known"
+        )
+    both = np.array([[price, history.current[0]]])
+    ratios = []
+    for form in Form:
+        logs = responses.log_demand(form, both)
+        ratios.append(np.exp(logs[0, :, 0] - logs[0, :, 1]).mean())
+    return float(np.mean(ratios))
 
 
 def _part(values: Values, part: slice) -> Values:
@@ -444,8 +498,13 @@ def _settings(values: Mapping[str, Any]) -> PricingSettings:
     return PricingSettings(**{**values, "price_endings": tuple(values["price_endings"])})
 
 
-def _few(names: list[str], at_most: int = 8) -> str:
+def _nearest(name: str, names: Sequence[str], at_most: int = 8) -> str:
+    """Names that are like another one, whatever their case; the first ones where none is."""
     distinct = sorted(set(names))
+    by_case = {each.casefold(): each for each in distinct}
+    near = get_close_matches(name[:200].casefold(), [*by_case], at_most)
+    if near and len(distinct) > at_most:
+        return f"{', '.join(by_case[each] for each in near)} and others"
     rest = len(distinct) - at_most
     return ", ".join(distinct[:at_most]) + (f" and {rest} more" if rest > 0 else "")
 

@@ -11,6 +11,7 @@ surely earn less. Any other gain is a direction: what lies beyond has not been s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -77,6 +78,21 @@ class Abstention:
     reason: Reason
     value: float
     limit: float
+
+    def __str__(self) -> str:
+        """The reason, with its numbers where there are any."""
+        if math.isnan(self.limit):
+            return self.reason.value
+        relation = _RELATIONS.get(self.reason, "at least")
+        return f"{self.reason.value} ({self.value:.4g}; needed: {relation} {self.limit:.4g})"
+
+
+_RELATIONS = {
+    Reason.MANY_ZERO_SALES: "at most",
+    Reason.WORSE_THAN_NAIVE: "below",
+    Reason.GAIN_UNSURE: "above",
+}
+"""How a value has to be to its limit, where that is not ``at least``."""
 
 
 @dataclass(frozen=True)
@@ -325,6 +341,8 @@ class Curve:
         profit: NaN without a cost, as its ends.
         profit_low: lowest end.
         profit_high: highest end.
+        forms: units under each form alone: mean, lower and upper end, shape (3, G).
+        unit_cost: NaN without.
     """
 
     price: Array
@@ -334,6 +352,16 @@ class Curve:
     profit: Array
     profit_low: Array
     profit_high: Array
+    forms: Mapping[Form, Array]
+    unit_cost: float
+
+    def of_form(self, form: Form, *, profit: bool) -> Array:
+        """Mean, lower and upper end of demand or profit under one form, shape (3, G)."""
+        units = self.forms[form]
+        if not profit:
+            return units
+        mean, *ends = (self.price - self.unit_cost) * units
+        return np.stack([mean, *np.sort(ends, axis=0)])  # below cost more units lose more
 
 
 @dataclass(frozen=True)
@@ -657,4 +685,9 @@ def _curve(s: int, cost: float, demand: _Demand, chosen: _Chosen) -> Curve:
         profit=(price - cost) * sold,
         profit_low=chosen.profit_ends[0][:, s, at].min(axis=0),
         profit_high=chosen.profit_ends[1][:, s, at].max(axis=0),
+        forms={
+            form: np.stack([demand.mean[n, s, at], *demand.ends[:, n, s, at]])
+            for n, form in enumerate(Form)
+        },
+        unit_cost=cost,
     )

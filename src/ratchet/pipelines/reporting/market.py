@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.learning.demand.book import DemandBook
-from ratchet.learning.demand.pricing import Curve, Reason
+from ratchet.learning.demand.pricing import Curve, Form, Reason, Recommendation
 from ratchet.params import Market
 from ratchet.pipelines.reporting.intervals import share_interval
 from ratchet.pipelines.reporting.page.blocks import (
@@ -180,31 +180,33 @@ def _by(case: MarketCase, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
     return frame.sort_values("median elasticity").reset_index(), formats
 
 
-def _convergence(case: MarketCase) -> list[Block]:
-    done = 0 if case.history.empty else int(case.history["iteration"].max())
-    both = pd.concat(
+def both_histories(history: pd.DataFrame, replay_history: pd.DataFrame) -> pd.DataFrame:
+    """Histories of the trainings on all rows and on the first part of the steps, by ``training``.
+
+    Args:
+        history: of the training on all rows.
+        replay_history: of that for the replay, whose errors are on later rows.
+    """
+    return pd.concat(
         [
-            case.history.assign(training="all rows, error on the same rows"),
-            case.replay_history.assign(training="first part, error on later rows"),
+            history.assign(training="all rows, error on the same rows"),
+            replay_history.assign(training="first part, error on later rows"),
         ]
     )
-    moved = both.dropna(subset=["movement"])
-    text = (
-        f"{counted(done, 'iteration')} of block bootstrap and simulated market rows were done on "
-        "all rows. The mean of the coefficients is right after a few of them: errors stop falling. "
-        "The ends of the intervals need more: their movement from one entry to the next says how "
-        "far they can be trusted."
-    )
-    columns = ["training", "iteration", "error", "movement", "worst_movement"]
-    formats = {"iteration": "count", "error": "number"}
-    formats |= {"movement": "share", "worst_movement": "share"}
+
+
+def convergence_charts(history: pd.DataFrame) -> list[Chart]:
+    """Errors, and movement of the ends of intervals, by iterations.
+
+    Args:
+        history: as ``both_histories`` gives it.
+    """
     return [
-        Text(text, title="Convergence of the iterations"),
         Chart(
             name="error_by_iterations",
             kind="line",
             title="Mean absolute error of log demand by iterations",
-            frame=both.dropna(subset=["error"]),
+            frame=history.dropna(subset=["error"]),
             x="iteration",
             y="error",
             group="training",
@@ -216,7 +218,7 @@ def _convergence(case: MarketCase) -> list[Block]:
             name="interval_movement",
             kind="line",
             title="Movement of the ends of the elasticities' intervals, in widths",
-            frame=moved,
+            frame=history.dropna(subset=["movement"]),
             x="iteration",
             y="movement",
             group="training",
@@ -225,6 +227,24 @@ def _convergence(case: MarketCase) -> list[Block]:
             x_title="iterations",
             y_title="mean movement since the entry before",
         ),
+    ]
+
+
+def _convergence(case: MarketCase) -> list[Block]:
+    done = 0 if case.history.empty else int(case.history["iteration"].max())
+    both = both_histories(case.history, case.replay_history)
+    text = (
+        f"{counted(done, 'iteration')} of block bootstrap and simulated market rows were done on "
+        "all rows. The mean of the coefficients is right after a few of them: errors stop falling. "
+        "The ends of the intervals need more: their movement from one entry to the next says how "
+        "far they can be trusted."
+    )
+    columns = ["training", "iteration", "error", "movement", "worst_movement"]
+    formats = {"iteration": "count", "error": "number"}
+    formats |= {"movement": "share", "worst_movement": "share"}
+    return [
+        Text(text, title="Convergence of the iterations"),
+        *convergence_charts(both),
         Table("convergence", "History of the iterations", both[columns], formats),
     ]
 
@@ -297,43 +317,59 @@ def _who(case: MarketCase) -> str:
 def _curves(case: MarketCase) -> list[Block]:
     """Demand and profit over prices of the segment with the largest gain."""
     priced = case.acting if len(case.acting) else case.learned
-    empty = pd.DataFrame(columns=["price", "value", "low", "high"], dtype=float)
-    name, frames = "", {"demand": empty, "profit": empty}
-    reference: float | None = None
-    if len(priced):
-        first = priced.iloc[0]
-        name = case.names(priced.head(1)).iloc[0]
-        curve = case.book.curve(first["merchant"], first["product"])
-        reference = float(first["current_price"])
-        if curve is not None:
-            frames = {what: _curve_frame(curve, what) for what in frames}
+    if priced.empty:
+        return [*curve_charts("no segment", None, None)]
+    first, name = priced.iloc[0], case.names(priced.head(1)).iloc[0]
+    found = case.book.price(first["merchant"], first["product"])
+    return [*curve_charts(name, found, (first["lowest_tried"], first["highest_tried"]))]
+
+
+def curve_charts(
+    name: str, found: Recommendation | None, tried: tuple[float, float] | None
+) -> list[Chart]:
+    """Demand and profit of a segment over prices, under each form of demand.
+
+    Args:
+        name: of the segment.
+        found: what is recommended.
+        tried: lowest and highest price that were tried.
+    """
+    curve = None if found is None else found.curve
+    prices = [(found.current_price, "price now"), (found.price, "recommended")] if found else []
     titles = {"demand": "units per step", "profit": "profit per step"}
     return [
         Chart(
             name=f"{what}_curve",
             kind="curve",
-            title=f"{what.capitalize()} by price: {name or 'no segment'}",
-            frame=frame,
+            title=f"{what.capitalize()} by price: {name}",
+            frame=_curve_frame(curve, profit=what == "profit"),
             x="price",
             y="value",
             low="low",
             high="high",
-            band_title="80% interval over three forms of demand",
-            x_title="price, inside of those tried (5% to 95%); price now: "
-            f"{'–' if reference is None else number(reference)}",
+            group="form",
+            band_title="80% interval",
+            x_title="price",
             y_title=titles[what],
+            marks=tuple((at, text) for at, text in prices if at is not None and np.isfinite(at)),
+            shaded=tried,
+            shaded_title="prices tried (5% to 95%)" if tried else "",
         )
-        for what, frame in frames.items()
+        for what in titles
     ]
 
 
-def _curve_frame(curve: Curve, what: str) -> pd.DataFrame:
-    values = {
-        "value": getattr(curve, what),
-        "low": getattr(curve, f"{what}_low"),
-        "high": getattr(curve, f"{what}_high"),
-    }
-    return pd.DataFrame({"price": curve.price, **values}).dropna()
+def _curve_frame(curve: Curve | None, *, profit: bool) -> pd.DataFrame:
+    """Mean and ends of the interval by form and price; empty where there are none."""
+    names = ["form", "price", "value", "low", "high"]
+    if curve is None:
+        return pd.DataFrame(columns=names)
+    rows = [
+        (form.value, *values)
+        for form in Form
+        for values in zip(curve.price, *curve.of_form(form, profit=profit), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=names).dropna()
 
 
 def _abstentions(case: MarketCase) -> list[Block]:

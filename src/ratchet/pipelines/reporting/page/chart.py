@@ -48,6 +48,9 @@ class Chart:
         reference: value to compare with, drawn as a thin line.
         reference_title: what that is.
         diagonal: whether to draw the line x = y.
+        marks: values of ``x`` with a thin upright line, and what each is.
+        shaded: values of ``x`` between which the ground is shaded.
+        shaded_title: what that is.
     """
 
     block: ClassVar[str] = "chart"
@@ -71,6 +74,9 @@ class Chart:
     reference: float | None = None
     reference_title: str = ""
     diagonal: bool = False
+    marks: tuple[tuple[float, str], ...] = ()
+    shaded: tuple[float, float] | None = None
+    shaded_title: str = ""
 
     @property
     def lies(self) -> bool:
@@ -92,7 +98,7 @@ class Chart:
     @property
     def labels(self) -> list[str]:
         """What stands in the legend."""
-        if self.group is None:
+        if self.group is None or self.frame.empty:
             return []
         return [*([self.band_title] if self.band_title else []), *dict(self.series())]
 

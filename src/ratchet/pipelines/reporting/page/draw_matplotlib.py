@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,23 +20,32 @@ from ratchet.pipelines.reporting.page.marks_matplotlib import INK, MARKS
 _LINE_LENGTH = 88  # characters across a figure
 
 
-def to_matplotlib(chart: Chart) -> Figure:
-    """Draw a chart with matplotlib.
+def to_matplotlib(*charts: Chart) -> Figure:
+    """Draw charts with matplotlib, one below the other.
 
     Args:
-        chart: what to draw.
+        charts: what to draw.
 
     Returns:
         A figure that belongs to no window.
     """
     # What a user calls columns and classes is no formula, though it may hold two dollars.
     with rc_context({"text.parse_math": False}):
-        return _draw(chart)
+        return _draw(charts)
 
 
-def _draw(chart: Chart) -> Figure:
-    figure = Figure(figsize=(8, _height(chart)), dpi=110)
-    axes = figure.add_subplot()
+def _draw(charts: Sequence[Chart]) -> Figure:
+    heights = [_height(chart) for chart in charts]
+    figure = Figure(figsize=(8, sum(heights)), dpi=110)
+    places = figure.subplots(len(charts), squeeze=False, height_ratios=heights)
+    for chart, axes in zip(charts, places[:, 0], strict=True):
+        _draw_in(axes, chart)
+    # Places are found once: an engine that stays would draw all a second time when it is saved.
+    ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12).execute(figure)
+    return figure
+
+
+def _draw_in(axes: Axes, chart: Chart) -> None:
     MARKS[chart.kind](chart, axes)
     title = textwrap.fill(chart.title, _LINE_LENGTH)
     axes.set_title(title, loc="left", fontsize=12, color=INK, pad=_title_pad(chart))
@@ -44,9 +54,6 @@ def _draw(chart: Chart) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     _finish_axes(axes, chart)
-    # Places are found once: an engine that stays would draw all a second time when it is saved.
-    ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12).execute(figure)
-    return figure
 
 
 def _height(chart: Chart) -> float:
@@ -94,6 +101,20 @@ def _finish_axes(axes: Axes, chart: Chart) -> None:
     if chart.kind != "heatmap":
         axes.grid(axis="x" if chart.kind == "bar" else "both", color="#e6e8eb", linewidth=0.8)
         axes.set_axisbelow(True)
+    _draw_references(axes, chart)
+    if chart.labels:
+        offset = 1.0 if chart.reference is None or not chart.lies else 1.06
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, offset),
+            frameon=False,
+            fontsize=9,
+            ncols=_legend_columns(chart),
+        )
+
+
+def _draw_references(axes: Axes, chart: Chart) -> None:
+    """What the marks are compared with: lines and a shaded ground, with their names."""
     style: Any = {"color": REFERENCE_COLOR, "linewidth": 1.2, "linestyle": "--"}
     if chart.diagonal:
         both = pd.concat([chart.frame[chart.x], chart.frame[chart.y]])
@@ -106,15 +127,14 @@ def _finish_axes(axes: Axes, chart: Chart) -> None:
         axes.axhline(chart.reference, **style)
         place = {"xy": (1, chart.reference), "xycoords": axes.get_yaxis_transform()}
         _note(axes, chart.reference_title, ha="right", **place)
-    if chart.labels:
-        offset = 1.0 if chart.reference is None or not chart.lies else 1.06
-        axes.legend(
-            loc="lower left",
-            bbox_to_anchor=(0, offset),
-            frameon=False,
-            fontsize=9,
-            ncols=_legend_columns(chart),
-        )
+    if chart.shaded is not None:
+        axes.axvspan(*chart.shaded, color=REFERENCE_COLOR, alpha=0.1, linewidth=0, zorder=0)
+        place = {"xy": (chart.shaded[0], 0), "xycoords": axes.get_xaxis_transform()}
+        _note(axes, chart.shaded_title, ha="left", **place)
+    for number, (at, name) in enumerate(chart.marks):
+        axes.axvline(at, **style)
+        place = {"xy": (at, 0.96 - 0.06 * number), "xycoords": axes.get_xaxis_transform()}
+        _note(axes, f" {name}", ha="left", **place)
 
 
 def _note(axes: Axes, text: str, **place: Any) -> None:

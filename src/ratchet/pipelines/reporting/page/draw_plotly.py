@@ -125,6 +125,18 @@ def _references(chart: Chart) -> dict[str, Any]:
         name = {"text": literal(chart.reference_title), "font": {"size": 11}, "showarrow": False}
         place = {at: chart.reference, along: 1, "yanchor": "bottom"}
         notes.append({**name, **axes, **place, "xanchor": "center" if chart.lies else "right"})
+    upright = {"xref": "x", "yref": "y domain", "y0": 0, "y1": 1}
+    small = {"font": {"size": 11}, "showarrow": False, "xanchor": "left", "xref": "x"}
+    if chart.shaded is not None:
+        low, high = chart.shaded
+        ground = {"type": "rect", "fillcolor": REFERENCE_COLOR, "opacity": 0.1, "layer": "below"}
+        shapes.append({**ground, **upright, "x0": low, "x1": high, "line": {"width": 0}})
+        name = {"text": literal(chart.shaded_title), "x": low, "y": 0, "yanchor": "bottom"}
+        notes.append({**small, **name, "yref": "y domain"})
+    for number, (value, text) in enumerate(chart.marks):
+        shapes.append({**line, **upright, "x0": value, "x1": value})
+        name = {"text": literal(text), "x": value, "y": 0.98 - 0.07 * number}
+        notes.append({**small, **name, "yref": "y domain"})
     drawn = {"shapes": shapes, "annotations": notes}
     return {name: each for name, each in drawn.items() if each}
 

@@ -83,12 +83,14 @@ def _lines(chart: Chart, axes: Axes) -> None:
 
 
 def _curves(chart: Chart, axes: Axes) -> None:
+    title: str | None = chart.band_title
     for i, (name, rows) in enumerate(chart.series()):
         color = COLORS[i % len(COLORS)]
         band = chart.band(rows)
         if len(band):
             ends = band[chart.x], band[chart.low], band[chart.high]
-            axes.fill_between(*ends, color=color, alpha=0.2, linewidth=0, label=chart.band_title)
+            axes.fill_between(*ends, color=color, alpha=0.2, linewidth=0, label=title)
+            title = None  # bands of further colours are the same
         axes.plot(rows[chart.x], rows[chart.y], color=color, linewidth=1.4, label=_entry(name))
 
 

@@ -77,12 +77,13 @@ def _lines(chart: Chart) -> list[Trace]:
 
 
 def _curves(chart: Chart) -> list[Trace]:
-    traces = []
+    traces: list[Trace] = []
     for i, (name, rows) in enumerate(chart.series()):
         color = COLORS[i % len(COLORS)]
         band = chart.band(rows)
         if len(band):
-            traces.append(_band(chart, band, color))
+            is_first = all("fill" not in trace for trace in traces)
+            traces.append(_band(chart, band, color) | {"showlegend": is_first})
         traces.append(
             {
                 "type": "scatter",
