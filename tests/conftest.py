@@ -14,10 +14,13 @@ from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from ratchet.learning.demand.book import DemandBook
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "data" / "01_raw" / "samples"
@@ -136,6 +139,43 @@ def run_kedro() -> Callable[..., None]:
 def load_catalog() -> Callable[..., Any]:
     """Catalog of a project."""
     return _load_catalog
+
+
+SHOP = "Zoë & Söhne [red] / 東京 %d"
+"""A merchant as nobody calls one, but somebody may."""
+
+
+@pytest.fixture(scope="session")
+def demand_book() -> DemandBook:
+    """Three segments whose prices were 2 to 3, at a cost of 1; and one without rows.
+
+    The shop is to raise the price of tea and to lower that of milk; of bread hardly any price was
+    tried.
+    """
+    import numpy as np
+
+    from ratchet.learning.demand import book, pricing
+
+    elasticities, three = np.array([-1.2, -4.0, -2.0]), np.ones(3)
+    noise = np.random.default_rng(0).normal(size=(3, 100))
+    slopes = (elasticities[:, None] + 0.05 * noise).astype(np.float32)[..., None]
+    draws = {
+        pricing.Form.LOG_LOG: slopes,
+        pricing.Form.SEMI_LOG: slopes,
+        pricing.Form.QUADRATIC: np.concatenate([slopes, np.zeros_like(slopes)], axis=-1),
+    }
+    low, high = np.array([2, 2, 2.45]), np.array([3, 3, 2.5])
+    keys = [book.SegmentKey(SHOP, "tea"), book.SegmentKey(SHOP, "milk")]
+    return book.DemandBook(
+        keys=(*keys, book.SegmentKey("corner", "bread")),
+        without_rows=(book.SegmentKey("corner", "milk"),),
+        responses=pricing.Responses(np.log(2.5) * three, draws, three),
+        history=pricing.PriceHistory(low, high, 2.5 * three, 2.5 * three, np.array([80, 90, 70])),
+        offer=pricing.Offer.of(3, unit_cost=1.0, demand=100.0),
+        settings=pricing.PricingSettings(),
+        elasticities=book.Elasticities(elasticities, elasticities - 0.1, elasticities + 0.1),
+        expected=book.ExpectedDemand(100 * three, 80 * three, 120 * three),
+    )
 
 
 @pytest.fixture

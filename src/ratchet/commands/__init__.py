@@ -21,6 +21,7 @@ COMMANDS = {
     "land": "landing:land",
     "ledger": "release:ledger",
     "manifest": "manifest:manifest",
+    "market": "market:market",
     "promote": "release:promote",
     "push": "versions:push",
     "replay": "replay.command:replay",

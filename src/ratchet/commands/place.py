@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.config import AbstractConfigLoader
+from kedro.io import DatasetError
 
 from ratchet.config import loader_here, read_use_cases
 from ratchet.errors import ConfigError, UserError
@@ -58,6 +59,20 @@ def catalog_here(env: str | None, use_case: str) -> tuple[Any, UseCase]:
     session: Any = KedroSession.create(project, env=env)
     with session:
         return session.load_context().catalog, use_cases[use_case]
+
+
+def load_output(catalog: Any, name: str, node: str) -> Any:
+    """Load what a node of the latest run has written.
+
+    Raises:
+        UserError: it is not there yet, or cannot be read.
+    """
+    if not catalog.exists(name):
+        raise UserError(f"there is no {name} yet: the node {node} writes it in a `kedro run`")
+    try:
+        return catalog.load(name)
+    except DatasetError as error:
+        raise UserError(f"{name} cannot be read: {error}") from error
 
 
 def check_environment(loader: AbstractConfigLoader) -> None:

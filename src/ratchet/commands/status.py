@@ -15,6 +15,8 @@ from ratchet.config import check_metrics, loader_here, read_use_cases
 from ratchet.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ratchet.pipelines.status.collect import UseCaseStatus
     from ratchet.release.registry import Registry
 
@@ -80,9 +82,17 @@ def _is_there(registry: Registry) -> bool:
     return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
 
 
-def _print(statuses: Sequence[UseCaseStatus], *, in_full: bool) -> None:
+def wide_console() -> Console:
+    """The terminal; where there is none, something that is as wide as a table needs."""
     from rich import get_console
     from rich.console import Console
+
+    terminal = get_console()
+    # A pipe or a log has no width of its own.
+    return terminal if terminal.is_terminal else Console(width=_LOG_WIDTH)
+
+
+def _print(statuses: Sequence[UseCaseStatus], *, in_full: bool) -> None:
     from rich.table import Table
 
     from ratchet.pipelines.status import words
@@ -90,9 +100,7 @@ def _print(statuses: Sequence[UseCaseStatus], *, in_full: bool) -> None:
     table = Table(*words.COLUMNS, title="Status")
     for each in statuses:
         table.add_row(*words.overview(each))
-    terminal = get_console()
-    # A pipe or a log has no width of its own.
-    console = terminal if terminal.is_terminal else Console(width=_LOG_WIDTH)
+    console = wide_console()
     console.print(table)
     for each in statuses:
         for line in words.told(each) if in_full else words.urgent(each):

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from kedro.io import DatasetError
 
 from ratchet.commands.landing import json_option
-from ratchet.commands.place import catalog_here, env_option, use_case_option
+from ratchet.commands.place import catalog_here, env_option, load_output, use_case_option
 from ratchet.commands.release import reason_option
-from ratchet.errors import UserError
 from ratchet.provenance import actor, orchestrator_run
 
 
@@ -24,7 +22,7 @@ from ratchet.provenance import actor, orchestrator_run
 def verdict(use_case: str, env: str | None, as_json: bool) -> None:
     """Say what the gate thinks of the newest challenger, before it is carried out."""
     catalog, _ = catalog_here(env, use_case)
-    judged = _load(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
+    judged = load_output(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
     said = judged["verdict"]
     answer = {
         **{key: said[key] for key in ("decision", "reason", "numbers")},
@@ -53,7 +51,7 @@ def verdict(use_case: str, env: str | None, as_json: bool) -> None:
 def watch(use_case: str, env: str | None, as_json: bool) -> None:
     """Say what the monitoring found last, and what it did."""
     catalog, _ = catalog_here(env, use_case)
-    found = _load(catalog, f"{use_case}.watch", "act_on_assessment")
+    found = load_output(catalog, f"{use_case}.watch", "act_on_assessment")
     answer = {
         **_done(found, catalog.load("registry"), use_case),
         "alerts": [alert["text"] for alert in found["alerts"]],
@@ -77,7 +75,7 @@ def hold(use_case: str, reason: str, judged: bool, env: str | None) -> None:
     catalog, _ = catalog_here(env, use_case)
     version, details = None, {}
     if judged:
-        one = _load(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
+        one = load_output(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
         version = one["version"]
         details = {key: one[key] for key in ("verdict", "digest", "candidates")}
     entry = actions.hold(
@@ -107,15 +105,6 @@ def _done(found: Mapping[str, Any], registry: Any, use_case: str) -> dict[str, A
     # Without a row in the ledger nothing was done: somebody else had decided meanwhile.
     action = "none" if found["decision"] is None else found["action"]
     return {"action": action, "reason": found["reason"], "decision": found["decision"]}
-
-
-def _load(catalog: Any, name: str, node: str) -> Any:
-    if not catalog.exists(name):
-        raise UserError(f"there is no {name} yet: the node {node} writes it in a `kedro run`")
-    try:
-        return catalog.load(name)
-    except DatasetError as error:
-        raise UserError(f"{name} cannot be read: {error}") from error
 
 
 def _path(catalog: Any, name: str) -> str:

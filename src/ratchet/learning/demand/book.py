@@ -451,11 +451,11 @@ class DemandBook:
         products = [one.product for one in self.segments() if one.merchant == key.merchant]
         text = f"no segment has merchant '{key.merchant}' and product '{key.product}'"
         if products:
-            return f"{text}; products of this merchant: {_nearest(key.product, products)}"
+            return f"{text}; products of this merchant: {nearest(key.product, products)}"
         if merchants:
-            return f"{text}; merchants of this product: {_nearest(key.merchant, merchants)}"
+            return f"{text}; merchants of this product: {nearest(key.merchant, merchants)}"
         names = [one.merchant for one in self.segments()]
-        return f"{text}; merchants: {_nearest(key.merchant, names)}"
+        return f"{text}; merchants: {nearest(key.merchant, names)}"
 
     def _responses(self, part: slice) -> Responses:
         return Responses(
@@ -498,8 +498,14 @@ def _settings(values: Mapping[str, Any]) -> PricingSettings:
     return PricingSettings(**{**values, "price_endings": tuple(values["price_endings"])})
 
 
-def _nearest(name: str, names: Sequence[str], at_most: int = 8) -> str:
-    """Names that are like another one, whatever their case; the first ones where none is."""
+def nearest(name: str, names: Sequence[str], at_most: int = 8) -> str:
+    """Names that are like another one, whatever their case; the first ones where none is.
+
+    Args:
+        name: the other one.
+        names: all that there are.
+        at_most: how many are named.
+    """
     distinct = sorted(set(names))
     by_case = {each.casefold(): each for each in distinct}
     near = get_close_matches(name[:200].casefold(), [*by_case], at_most)
