@@ -125,8 +125,8 @@ def test_segments_are_listed_with_what_came_of_them(served):
     assert "−1.20 (−1.30 to −1.10)" in tea
     assert "raise (direction)" in tea
     assert "3.00" in tea
-    assert "prices hardly varied" in next(line for line in lines if "bread" in line)
-    assert "too few rows" in next(line for line in lines if "corner" in line and "milk" in line)
+    assert "prices hardly" in next(line for line in lines if "bread" in line)
+    assert "too few" in next(line for line in lines if "corner" in line and "milk" in line)
     assert "4 of 4 segments" in result.output
 
 
