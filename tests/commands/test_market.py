@@ -255,7 +255,7 @@ def test_what_cannot_be_answered_is_told_with_the_way_out(served, words, match):
 def test_before_a_release_the_command_for_one_is_told(market_project, monkeypatch):
     monkeypatch.chdir(market_project)
 
-    assert "no version of market serves yet: `kedro run --namespaces market`" in told("list")
+    assert "no version of market serves yet: `kedro run --pipelines market`" in told("list")
 
 
 def test_an_earlier_version_can_be_asked_and_one_without_prices_says_how_to_get_some(served):

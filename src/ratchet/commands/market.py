@@ -124,7 +124,7 @@ class Opened:
         if book is None:
             raise UserError(
                 f"version {self.version} of {self.use_case} holds no prices, for it was made "
-                f"without the phase pricing: `kedro run --namespaces {self.use_case}` makes one "
+                f"without the phase pricing: `kedro run --pipelines {self.use_case}` makes one "
                 f"that does"
             )
         return book
@@ -192,7 +192,7 @@ def open_market(use_case: str | None, version: str | None, env: str | None) -> O
     number = version or registry.champion(name)
     if number is None:
         raise UserError(
-            f"no version of {name} serves yet: `kedro run --namespaces {name}` trains one and "
+            f"no version of {name} serves yet: `kedro run --pipelines {name}` trains one and "
             f"releases it if it passes the gate"
         )
     from ratchet.release.versions import DIGEST
