@@ -221,8 +221,18 @@ def fit_hierarchy(
         spread: column -> standard deviation of its coefficient among segments that a prior
             worth one segment speaks for, where 0.3 does not fit the unit of the column.
     """
+    from threadpoolctl import threadpool_limits
+
+    # Many small systems: further threads of BLAS spend their time waiting for each other.
+    with threadpool_limits(1, user_api="blas"):
+        return _fit_hierarchy(panel, design, settings, spread or {})
+
+
+def _fit_hierarchy(
+    panel: Panel, design: Array, settings: HierarchySettings, spread: Mapping[int, float]
+) -> Hierarchy:
     level = float(panel.log_quantity.sum() / panel.mask.sum())
-    data = _prepare(panel, design, level, settings, spread or {})
+    data = _prepare(panel, design, level, settings, spread)
     variances = _first_variances(data)
     posterior = _solve(data, variances)
     converged, n_iter = False, 1
