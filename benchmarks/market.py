@@ -309,6 +309,7 @@ class Scenario:
         name: for the table.
         form: of demand.
         confounding: by how much log prices follow the shocks of the market.
+        few: rows that every other segment has at most.
         most_harmed: bar for the share harmed of those acted on.
         least_covered: bar for the coverage of the 80 % intervals of the gain.
     """
@@ -316,6 +317,7 @@ class Scenario:
     name: str
     form: str = "log-log"
     confounding: float = 0.0
+    few: int | None = None
     most_harmed: float = 0.03
     least_covered: float = 0.75
 
@@ -325,6 +327,7 @@ SCENARIOS = (
     Scenario("semi-log", form="semi-log"),
     Scenario("confounded +0.5", confounding=0.5),
     Scenario("confounded -0.5", confounding=-0.5),
+    Scenario("log-log, few rows", few=25),
     Scenario("linear", form="linear", most_harmed=0.08, least_covered=0.65),
 )
 
@@ -449,6 +452,13 @@ def simulate(
         log_quantity=quantity * panel.mask,
     )
     return simulated, lambda s, price: float(response(elasticity[s], np.log(price) - centre[s]))
+
+
+def latest(mask: np.ndarray, few: int) -> np.ndarray:
+    """Flags of the latest rows of every other segment, and of all rows of the others."""
+    flags = mask[:, ::-1].cumsum(axis=1)[:, ::-1] <= few
+    flags[1::2] = True
+    return flags
 
 
 def autoregressive(

@@ -319,3 +319,23 @@ def test_prices_below_the_range_tried_are_never_compared():
         PricingSettings(price_step=0.5),
     )
     assert set(prices[allowed]) == {1.5}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Offer.of(2, unit_cost=[1.0, -0.5]), "unit_cost .* not for segment 1"),
+        (lambda: Offer.of(1, capacity=0), "capacity must be above 0"),
+        (lambda: Offer.of(1, least_margin=1.0), "least_margin must be below 1"),
+        (lambda: PricingSettings(n_prices=2), "n_prices must be 3 or more"),
+        (lambda: PricingSettings(confidence=1.0), "confidence must lie between 0 and 1"),
+        (lambda: PricingSettings(price_step=0.0), "price_step must be above 0"),
+        (
+            lambda: PricingSettings(price_step=0.5, price_endings=(0.1, 0.99)),
+            "price_endings must lie",
+        ),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

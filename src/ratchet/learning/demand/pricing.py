@@ -271,14 +271,28 @@ class Offer:
         zero_share: npt.ArrayLike = 0.0,
         relative_error: npt.ArrayLike = np.nan,
     ) -> Offer:
-        """Give each segment its own number or one for all."""
+        """Give each segment its own number, shape (S,), or one for all.
+
+        Raises:
+            ValueError: a cost below 0, a capacity that is not above 0, or a margin of the whole
+                price or more.
+        """
         values = (
             *(unit_cost, demand, capacity, lowest, highest, least_margin),
             *(zero_share, relative_error),
         )
-        return cls(
+        offer = cls(
             *(np.broadcast_to(np.asarray(v, dtype=np.float64), (n_segments,)) for v in values)
         )
+        wrong = {
+            "unit_cost must not be below 0": offer.unit_cost < 0,
+            "capacity must be above 0": ~(offer.capacity > 0),
+            "least_margin must be below 1": ~(offer.least_margin < 1),
+        }
+        for message, fails in wrong.items():
+            if fails.any():
+                raise ValueError(f"{message}: it is not for segment {int(fails.argmax())}")
+        return offer
 
 
 @dataclass(frozen=True)
@@ -306,6 +320,20 @@ class PricingSettings:
     least_price_ratio: float = 1.10
     most_zero_share: float = 0.2
     least_sign: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.n_prices < 3:
+            raise ValueError(f"n_prices must be 3 or more, not {self.n_prices}")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence must lie between 0 and 1, not {self.confidence}")
+        step = 1.0 if self.price_step is None else self.price_step
+        if not step > 0:
+            raise ValueError(f"price_step must be above 0, not {step}")
+        if not all(0 <= ending < step for ending in self.price_endings):
+            raise ValueError(
+                f"price_endings must lie from 0 to below the price_step of {step}, not "
+                f"{self.price_endings}"
+            )
 
 
 @dataclass(frozen=True)
