@@ -432,6 +432,8 @@ def simulate(
     log_price = (
         panel.segments.price_centre[:, None] + panel.log_price + scenario.confounding * shock
     )
+    if scenario.few is not None:
+        panel = replace(panel, mask=panel.mask * latest(panel.mask, scenario.few))
     centre = (log_price * panel.mask).sum(axis=1) / panel.mask.sum(axis=1)
     x = (log_price - centre[:, None]) * panel.mask
 
