@@ -136,7 +136,7 @@ def measured(rows: pd.DataFrame, use_case: UseCase, forecasts: Forecasts) -> lis
     series = use_case.data.series
     assert series is not None
     names = [name for name in use_case.data.columns if name not in ("time", "shop")]
-    grid = forecasts.kept.grid
+    grid = forecasts.spec.grid
     return [
         SeriesRow(
             moment=grid.moment_of(row["time"].to_pydatetime()),

@@ -339,9 +339,9 @@ def test_without_a_past_the_row_itself_is_answered(bundles, compiled, monkeypatc
 
 def test_a_number_that_models_cannot_hold_is_refused(compiled):
     answerer = compiled("hours")
-    fields = answerer.asked.fields
+    fields = answerer.contract.fields
     unbounded = fields | {"warmth": replace(fields["warmth"], low=None, high=None)}
-    answerer = replace(answerer, asked=replace(answerer.asked, fields=unbounded))
+    answerer = replace(answerer, contract=replace(answerer.contract, fields=unbounded))
 
     for ask in (answerer, answerer.with_fallback()):
         with pytest.raises(RequestError, match=r"models hold numbers up to 9.2e\+18") as caught:
@@ -549,7 +549,9 @@ def test_a_row_far_ahead_is_no_step(market):
 def test_other_times_are_refused(compiled):
     answerer = compiled("hours")
 
-    assert "no step of h" in str(asks(answerer, "2020-04-04T01:30+02:00"))
+    between = asks(answerer, "2020-04-04T01:30+02:00")
+    assert "no step of h" in str(between)
+    assert between.field == "at"
     assert asks(answerer, "2020-04-04T01:30+02:00").kind == "invalid"
     early = asks(answerer, "2019-01-01T00:00+01:00")
     assert "where the past begins" in str(early)
@@ -596,7 +598,7 @@ def test_measurements_after_a_long_time_are_enough(bundles, compiled):
     answers = answerer.answer(as_rows(pd.concat([asked, ahead])))
 
     expect(bundles("hours"), pd.concat([rows[:58], asked, ahead]), answers)
-    assert len(answerer.steps) < 2 * answerer.forecasts.kept.steps
+    assert len(answerer.steps) < 2 * answerer.forecasts.spec.steps
 
 
 def test_a_measurement_from_long_ago_changes_nothing(compiled, monkeypatch):
@@ -621,7 +623,7 @@ def test_old_steps_are_forgotten(bundles, compiled):
     asked = rows[1_500:1_502].drop(columns="load")
     answers = answerer.answer(as_rows(asked))
 
-    assert len(answerer.steps) <= 2 * answerer.forecasts.kept.steps + 50
+    assert len(answerer.steps) <= 2 * answerer.forecasts.spec.steps + 50
     expect(bundles("hours"), pd.concat([rows[1_400:1_500], asked]), answers)
 
 

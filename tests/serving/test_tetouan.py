@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,4 +147,6 @@ def test_a_moment_between_two_steps_is_refused(ask):
     response = ask("/predict", {**BODY, "Timestamp": "2017-02-06T00:05:00"})
 
     assert response.status_code == 422
-    assert "no step of 10min" in json.dumps(response.json())
+    (error,) = response.json()["errors"]
+    assert error["field"] == "Timestamp"
+    assert "no step of 10min" in error["message"]

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.columns import DerivedColumn, Values, calendar, clock_of
 from ratchet.compiled.encoding import LARGEST
-from ratchet.compiled.steps import Kept, Panel, SeriesRow, Steps, is_known, off_grid
+from ratchet.compiled.steps import Panel, SeriesRow, Steps, StepsSpec, is_known, off_grid
 from ratchet.compiled.store import program
 
 _LONGEST_SHOWN = 60  # characters of a name in a message
 
 LEVEL, SCALE = 1, 2
-"""Views in units of the target, told from the level of the row, or by its scale alone."""
+"""Views in units of the target: relative to level and scale of the row, or to its scale alone."""
 
 
 @program
@@ -28,15 +28,15 @@ class Views:
 
     Attributes:
         names: names of the columns.
-        shown: number of the panel of each, see ``Kept.shown``.
+        shown: number of the panel of each, see ``StepsSpec.shown``.
         steps: how many steps before the target it looks.
-        told: ``LEVEL``, ``SCALE``, or 0 for what is no value of the target.
+        relative_to: ``LEVEL``, ``SCALE``, or 0 for what is no value of the target.
     """
 
     names: Sequence[str]
     shown: npt.NDArray[np.int64]
     steps: npt.NDArray[np.int64]
-    told: npt.NDArray[np.int64]
+    relative_to: npt.NDArray[np.int64]
 
 
 @program
@@ -67,8 +67,8 @@ class Seen:
         sources: columns of the rows themselves, by name, shape (rows,) each.
         views: single precision, shape (rows, views).
         static: shape (rows, columns that describe a series).
-        level: what their target is told from, shape (rows,).
-        scale: and by what.
+        level: what their target is relative to, shape (rows,).
+        scale: in units of what.
         rms: the same as a root mean square.
     """
 
@@ -86,7 +86,7 @@ class Forecasts:
     """What forecasts see, with the steps that they see it of.
 
     Attributes:
-        kept: what is kept of the steps.
+        spec: what is retained of the steps.
         past: the rows that are known at first.
         views: columns that look at the steps.
         horizon: steps from the last known one to the target.
@@ -102,7 +102,7 @@ class Forecasts:
         series: column that names the series, where there are several.
     """
 
-    kept: Kept
+    spec: StepsSpec
     past: Past
     views: Views
     horizon: int
@@ -125,12 +125,12 @@ class Forecasts:
             for place, row in enumerate(rows):
                 panel[place] = row
             values[name] = panel
-        return Steps(self.kept, self.past.times, self.past.names, self.past.given, values)
+        return Steps(self.spec, self.past.times, self.past.names, self.past.given, values)
 
     @cached_property
     def looks_ahead(self) -> bool:
-        """Whether what is kept of a step depends on later ones."""
-        return any(column.ahead for column in self.kept.derived)
+        """Whether what is retained of a step depends on later ones."""
+        return any(column.ahead for column in self.spec.derived)
 
     @cached_property
     def _own(self) -> list[tuple[int, int]]:
@@ -140,24 +140,24 @@ class Forecasts:
 
     @cached_property
     def _levels(self) -> npt.NDArray[np.bool_]:
-        return self.views.told == LEVEL
+        return self.views.relative_to == LEVEL
 
     @cached_property
     def _scaled(self) -> npt.NDArray[np.bool_]:
-        return self.views.told > 0
+        return self.views.relative_to > 0
 
     def with_rows(self, steps: Steps, rows: Sequence[SeriesRow]) -> Steps:
         """The steps with rows that are to be answered, where these depend on each other."""
         there = [steps.place(row.moment) for row in rows]
         alone = len({row.moment for row in rows}) == 1
-        between = steps.kept.grid.is_open and any(
+        between = steps.spec.grid.is_open and any(
             not known and place < len(steps) for place, known in there
         )
         ahead = any(column.ahead for column in self.derived)
         if alone and not self.looks_ahead and not (between and ahead):
             return steps
-        # Of others no past is known, whatever is asked beside them.
-        end = len(steps) + steps.kept.steps
+        # Of others no past is known, whatever the request has beside them.
+        end = len(steps) + steps.spec.steps
         beside = [
             row
             for row, (place, _) in zip(rows, there, strict=True)
@@ -169,7 +169,7 @@ class Forecasts:
 
     def is_far(self, steps: Steps, moment: int) -> bool:
         """Whether a moment lies so far ahead that no series has a past there."""
-        return not self.kept.grid.is_open and steps.place(moment)[0] - self.horizon >= len(steps)
+        return not self.spec.grid.is_open and steps.place(moment)[0] - self.horizon >= len(steps)
 
     def see(self, steps: Steps, rows: Sequence[SeriesRow]) -> Seen:
         """What forecasts of some rows of one time see.
@@ -183,11 +183,11 @@ class Forecasts:
         """
         moment = rows[0].moment
         place, there = steps.place(moment)
-        if not there and not steps.kept.grid.is_open:
-            raise RequestError(off_grid(steps, moment), row=rows[0].row)
+        if not there and not steps.spec.grid.is_open:
+            raise off_grid(steps, rows[0])
         if place < 0:
             raise RequestError(self._too_early(steps, rows[0]), row=rows[0].row, kind="conflict")
-        if steps.kept.grid.is_open:
+        if steps.spec.grid.is_open:
             self._check_gaps(steps, rows[0], place)
         series, unit = self._places(steps, rows)
         sources = self._sources(steps, rows, place)
@@ -213,14 +213,14 @@ class Forecasts:
     def _check_gaps(self, steps: Steps, row: SeriesRow, place: int) -> None:
         """Make sure that no steps seem to be missing before a row, see ``Grid.missing``."""
         looked_at = steps.times[max(place - self._reach, 0) : place]
-        missing = steps.kept.grid.missing(looked_at, row.moment, steps.text)
+        missing = steps.spec.grid.missing(looked_at, row.moment, steps.text)
         if missing is not None:
             raise RequestError(missing, row=row.row, kind="conflict")
 
     @cached_property
     def _reach(self) -> int:
         """How many steps before its own a row looks at."""
-        depths = np.array([shown.depth for shown in self.kept.shown], dtype=np.int64)
+        depths = np.array([shown.depth for shown in self.spec.shown], dtype=np.int64)
         return int((self.views.steps + depths[self.views.shown]).max(initial=0))
 
     def see_alone(self, steps: Steps, rows: Sequence[SeriesRow]) -> Seen:
@@ -232,8 +232,8 @@ class Forecasts:
             RequestError: a time is no step, or a value is missing that must be there.
         """
         for row in rows:
-            if not steps.kept.grid.is_open and not steps.place(row.moment)[1]:
-                raise RequestError(off_grid(steps, row.moment), row=row.row)
+            if not steps.spec.grid.is_open and not steps.place(row.moment)[1]:
+                raise off_grid(steps, row)
         own = self._sources(steps, rows, None)
         _, unit = self._places(steps, rows)
         return Seen(
@@ -272,7 +272,7 @@ class Forecasts:
                 row = rows[int(np.argmin(known))]
                 raise RequestError("expected a value", field=name, row=row.row)
         moments = [row.moment for row in rows] if place is None else [rows[0].moment]
-        clock = clock_of(moments, self.kept.grid.zone)
+        clock = clock_of(moments, self.spec.grid.zone)
         for part in self.calendar:
             own[part] = np.repeat(calendar(clock, part), len(rows) // len(moments))
         for column in self.derived:
@@ -323,7 +323,7 @@ class Forecasts:
         found = steps.shown[self.views.shown, np.where(within, at, 0), series[:, None]]
         found[:, ~within] = np.nan
         for view, number in self._own:
-            shown = self.kept.shown[number]
+            shown = self.spec.shown[number]
             found[:, view] = shown.of(own[shown.column])
         return found, np.isfinite(found)
 
@@ -335,7 +335,7 @@ class Forecasts:
         unit: npt.NDArray[np.int64],
     ) -> tuple[Values, Values, Values]:
         """Level, scale and root mean square of rows, see ``learning.features.windows.terms``."""
-        origin = steps.laid[self.kept.target][place - self.horizon, series]
+        origin = steps.laid[self.spec.target][place - self.horizon, series]
         size = np.abs(origin) if self.learn == "return" else np.ones_like(origin)
         level = np.zeros_like(origin) if self.learn == "value" else origin
         return level, size * self.mean[unit], size * self.rms[unit]
@@ -347,7 +347,7 @@ class Forecasts:
         missing: dict[str, tuple[int, int]] = {}
         panels, looks = self.views.shown[~known], self.views.steps[~known]
         for number in dict.fromkeys(panels.tolist()):
-            shown, steps_back = self.kept.shown[number], looks[panels == number]
+            shown, steps_back = self.spec.shown[number], looks[panels == number]
             for column in self._made_of(shown.column, 0) if steps_back.min() == 0 else {}:
                 value = row.values.get(column, 0.0)
                 if value is None or (isinstance(value, float) and np.isnan(value)):
@@ -362,38 +362,40 @@ class Forecasts:
                 low, high = missing.get(column, (first, last))
                 missing[column] = min(low, first), max(high, last)
         gaps = self._gaps(steps, steps.series(row.series), missing)
-        told = self._told(steps, row, gaps) if gaps else self._undefined(steps, row, place, known)
-        return RequestError(told, row=row.row, kind="conflict")
+        reason = (
+            self._missing(steps, row, gaps) if gaps else self._undefined(steps, row, place, known)
+        )
+        return RequestError(reason, row=row.row, kind="conflict")
 
     def _undefined(
         self, steps: Steps, row: SeriesRow, place: int, known: npt.NDArray[np.bool_]
     ) -> str:
         """Which values cannot be computed from what was measured, such as the logarithm of 0."""
         panels, looks = self.views.shown[~known], self.views.steps[~known]
-        told = []
+        undefined = []
         for number in dict.fromkeys(panels.tolist()):
-            shown, at = self.kept.shown[number], place - looks[panels == number]
+            shown, at = self.spec.shown[number], place - looks[panels == number]
             name = shown.column if shown.form == "value" else f"{shown.form} of {shown.column}"
             made_of = ", ".join(self._made_of(shown.column, 0))
             of = f" (made of {made_of})" if made_of and made_of != shown.column else ""
-            told.append(f"{name}{of} {self._span(steps, int(at.min()), int(at.max()))}")
+            undefined.append(f"{name}{of} {self._span(steps, int(at.min()), int(at.max()))}")
         return (
             f"a forecast of {steps.text(row.moment)} looks at values that cannot be computed from "
-            f"what was measured{f' of {_short(row.series)}' if self.kept.several else ''}: "
-            f"{'; '.join(told)}. Correct these measurements, such as a 0 of which the logarithm is "
-            f"taken"
+            f"what was measured{f' of {_short(row.series)}' if self.spec.several else ''}: "
+            f"{'; '.join(undefined)}. Correct these measurements, such as a 0 of which the "
+            f"logarithm is taken"
         )
 
     def _made_of(self, column: str, first: int) -> dict[str, int]:
         """Columns of the contract that a column is made of, and from which step on."""
-        for derived in self.kept.derived:
+        for derived in self.spec.derived:
             if derived.name == column:
                 found: dict[str, int] = {}
                 for source in derived.sources:
                     for name, step in self._made_of(source, first - derived.back).items():
                         found[name] = min(step, found.get(name, step))
                 return found
-        return {} if column in self.kept.calendar else {column: first}
+        return {} if column in self.spec.calendar else {column: first}
 
     def _gaps(
         self, steps: Steps, series: int, wanted: Mapping[str, tuple[int, int]]
@@ -411,21 +413,22 @@ class Forecasts:
                 gaps[column] = min(ends), max(ends)
         return gaps
 
-    def _told(self, steps: Steps, row: SeriesRow, gaps: Mapping[str, tuple[int, int]]) -> str:
+    def _missing(self, steps: Steps, row: SeriesRow, gaps: Mapping[str, tuple[int, int]]) -> str:
+        """Which measurements are missing, and what can be done."""
         name = _short(row.series)
-        of = steps.text(row.moment) + (f" of {name}" if self.kept.several else "")
+        of = steps.text(row.moment) + (f" of {name}" if self.spec.several else "")
         known = "" if steps.is_known(row.series) else f"series {name} is not known; "
         last = steps.text(steps.moment(len(steps) - 1))
         if any(low < 0 for low, _ in gaps.values()) and not known:
             return self._too_early(steps, row)
-        told = "; ".join(
+        missing = "; ".join(
             f"{column} {self._span(steps, low, high)}" for column, (low, high) in gaps.items()
         )
         is_far = min((low for low, _ in gaps.values()), default=0) > len(steps)
         between = "; what lies between that and them may stay missing" if is_far else ""
         return (
-            f"{known}a forecast of {of} needs measurements that are missing: {told}. Hand them in "
-            f"first; the last step with a row is {last}{between}, and forecasts reach "
+            f"{known}a forecast of {of} needs measurements that are missing: {missing}. Hand them "
+            f"in first; the last step with a row is {last}{between}, and forecasts reach "
             f"{self.horizon} step{'s' if self.horizon > 1 else ''} ahead"
         )
 
@@ -442,7 +445,7 @@ class Forecasts:
         return f"from {self._text(steps, first)} to {self._text(steps, last)}"
 
     def _text(self, steps: Steps, place: int) -> str:
-        if self.kept.grid.is_open and place >= len(steps):
+        if self.spec.grid.is_open and place >= len(steps):
             return "the steps in between"
         return steps.text(steps.moment(max(place, 0)))
 

@@ -30,15 +30,15 @@ def check_measured(
             too many new series.
     """
     _check_names(steps, rows, named)
-    grid, target = steps.kept.grid, steps.kept.target
+    grid, target = steps.spec.grid, steps.spec.target
     derived = target not in steps.raw  # nobody hands it in
     measured = [steps.place(row.moment)[0] for row in rows if derived or _is_measured(row, target)]
-    last = max([len(steps) - 1, *measured]) + steps.kept.steps
+    last = max([len(steps) - 1, *measured]) + steps.spec.steps
     ends = [row.moment for row in rows if derived or _is_measured(row, target)]
     for row in rows:
         at, there = steps.place(row.moment)
         if not grid.is_open and not there:
-            raise RequestError(off_grid(steps, row.moment), row=row.row)
+            raise off_grid(steps, row)
         known = _is_measured(row, target)
         if known and now is not None and row.moment > now:
             raise RequestError(
@@ -48,20 +48,22 @@ def check_measured(
             )
         if not known and grid.is_open and grid.longest is not None:
             end = max([int(steps.times[-1]), *ends])
-            if row.moment > end + grid.longest * steps.kept.steps:
+            if row.moment > end + grid.longest * steps.spec.steps:
                 raise RequestError(
                     f"{steps.text(row.moment)} lies too far after {steps.text(end)}, the last step "
                     f"with '{target}'",
+                    field=steps.spec.time,
                     row=row.row,
                 )
         if not known and at > last:
             raise RequestError(
-                f"{steps.text(row.moment)} lies more than {steps.kept.steps} steps after "
+                f"{steps.text(row.moment)} lies more than {steps.spec.steps} steps after "
                 f"{steps.text(steps.moment(len(steps) - 1))}, the last one with a row",
+                field=steps.spec.time,
                 row=row.row,
             )
         value = row.values.get(target)
-        if known and steps.kept.above_zero and float(value or 0) <= 0:
+        if known and steps.spec.above_zero and float(value or 0) <= 0:
             raise RequestError(f"expected a number above 0, got {value}", field=target, row=row.row)
 
 

@@ -48,19 +48,19 @@ class Encoded:
         numbers = np.empty((size, len(self.sources)))
         for place, name in enumerate(self.sources):
             numbers[:, place] = seen.sources[name]
-        known = np.concatenate([numbers, seen.views, seen.static], axis=1)
-        found = (known.take(self.places, axis=1) - self.offset).astype(np.float32)
+        everything = np.concatenate([numbers, seen.views, seen.static], axis=1)
+        encoded = (everything.take(self.places, axis=1) - self.offset).astype(np.float32)
         if not self.others.parts:
-            return found
+            return encoded
         sources: dict[str, Any] = dict(seen.sources)
         sources |= {name: seen.sources[own] for name, own in self.marked.items()}
-        return np.concatenate([found, self.others(sources, size)], axis=1)
+        return np.concatenate([encoded, self.others(sources, size)], axis=1)
 
 
 @program
 @dataclass(frozen=True)
 class InUnits:
-    """A model of what is told from a level and by a scale, in units of the target.
+    """A model of a target relative to a level and in scales, brought to units of the target.
 
     Attributes:
         model: from encoded columns in single precision to value and ends of the interval, shape
@@ -73,9 +73,9 @@ class InUnits:
 
     def __call__(self, encoded: npt.NDArray[np.float32], seen: Seen) -> npt.NDArray[np.float64]:
         """Value, lower and upper end, shape (n, 3)."""
-        told = self.model(encoded).astype(np.float64, copy=False)
-        found: npt.NDArray[np.float64] = seen.level[:, None] + seen.scale[:, None] * told
-        return found if self.bounds is None else found.clip(*self.bounds)
+        relative = self.model(encoded).astype(np.float64, copy=False)
+        values: npt.NDArray[np.float64] = seen.level[:, None] + seen.scale[:, None] * relative
+        return values if self.bounds is None else values.clip(*self.bounds)
 
 
 @program
@@ -84,7 +84,7 @@ class SeriesAnswerer:
     """One version of the model of series: it holds their last steps, and answers the next.
 
     Attributes:
-        asked: contract of rows to be answered.
+        contract: contract of rows to be answered.
         measured: contract of measurements.
         forecasts: what forecasts see.
         encoded: the columns of the model.
@@ -98,7 +98,7 @@ class SeriesAnswerer:
         basis: what that one sees, in words.
     """
 
-    asked: Contract
+    contract: Contract
     measured: Contract
     forecasts: Forecasts
     encoded: Encoded
@@ -121,7 +121,7 @@ class SeriesAnswerer:
             rows: raw fields.
             fall_back: whether the second model answers rows whose past is not known.
         """
-        values = self.asked.read_rows(rows)
+        values = self.contract.read_rows(rows)
         typed = [self._typed(row, number) for number, row in enumerate(values)]
         if not typed:
             return []
@@ -131,9 +131,10 @@ class SeriesAnswerer:
             groups.setdefault(row.moment, []).append(number)
         answers: list[Answer | None] = [None] * len(typed)
         for numbers in groups.values():
-            asked = [typed[number] for number in numbers]
-            told = self._answer(steps, asked, [values[number] for number in numbers], fall_back)
-            for number, answer in zip(numbers, told, strict=True):
+            group = [typed[number] for number in numbers]
+            given = [values[number] for number in numbers]
+            answered = self._answer(steps, group, given, fall_back)
+            for number, answer in zip(numbers, answered, strict=True):
                 answers[number] = answer
         alone = [number for number, answer in enumerate(answers) if answer is None]
         rest = iter(self._answer_alone(steps, alone, typed, values))
@@ -197,19 +198,19 @@ class SeriesAnswerer:
     @cached_property
     def _numbers(self) -> frozenset[str]:
         kinds = ("integer", "number")
-        return frozenset(n for n, field in self.asked.fields.items() if field.type in kinds)
+        return frozenset(n for n, field in self.contract.fields.items() if field.type in kinds)
 
     def _typed(self, values: Values, number: int) -> SeriesRow:
         at = values[self.time]
         if at is None:
             raise RequestError("expected a time", field=self.time, row=number)
-        kept = {
+        own = {
             name: (np.nan if value is None else float(value)) if name in self._numbers else value
             for name, value in values.items()
             if name not in (self.time, self.series)
         }
         series = None if self.series is None else str(values[self.series])
-        return SeriesRow(self.forecasts.kept.grid.moment_of(at), series, kept, number)
+        return SeriesRow(self.forecasts.spec.grid.moment_of(at), series, own, number)
 
     def _answer(
         self, steps: Steps, rows: Sequence[SeriesRow], values: Sequence[Values], fall_back: bool
@@ -227,7 +228,7 @@ class SeriesAnswerer:
                 return [None]
             pairs = zip(rows, values, strict=True)  # others may have a past
             return [self._answer(steps, [one], [given], True)[0] for one, given in pairs]
-        return self._told(steps, rows, values, seen, self.model(self.encoded(seen), seen))
+        return self._answers(steps, rows, values, seen, self.model(self.encoded(seen), seen))
 
     def _answer_alone(
         self,
@@ -239,22 +240,22 @@ class SeriesAnswerer:
         """Answers of the second model to some of the rows, whatever their times."""
         if self.second is None or not numbers:
             return []
-        asked = [rows[number] for number in numbers]
-        seen = self.forecasts.see_alone(steps, asked)
-        found = self.second(self.encoded(seen), seen)
+        chosen = [rows[number] for number in numbers]
+        seen = self.forecasts.see_alone(steps, chosen)
+        forecast = self.second(self.encoded(seen), seen)
         given = [values[number] for number in numbers]
-        return self._told(steps, asked, given, seen, found, self.basis)
+        return self._answers(steps, chosen, given, seen, forecast, self.basis)
 
-    def _told(
+    def _answers(
         self,
         steps: Steps,
         rows: Sequence[SeriesRow],
         values: Sequence[Values],
         seen: Seen,
-        found: npt.NDArray[np.float64],
+        forecast: npt.NDArray[np.float64],
         basis: str | None = None,
     ) -> list[Answer]:
-        grid = self.forecasts.kept.grid
+        grid = self.forecasts.spec.grid
         texts = {moment: steps.text(moment) for moment in {row.moment for row in rows}}
         return [
             Answer(
@@ -264,11 +265,11 @@ class SeriesAnswerer:
                 series=row.series if self.series else self.column,
                 scale=scale,
                 rms=rms,
-                not_given=self.asked.not_given(given),
+                not_given=self.contract.not_given(given),
                 basis=basis,
             )
             for row, given, (value, low, high), scale, rms in zip(
-                rows, values, found.tolist(), seen.scale.tolist(), seen.rms.tolist(), strict=True
+                rows, values, forecast.tolist(), seen.scale.tolist(), seen.rms.tolist(), strict=True
             )
         ]
 

@@ -17,7 +17,7 @@ from ratchet.compiled.forecasts import LEVEL, SCALE, Forecasts, Past, Views
 from ratchet.compiled.grid import Grid
 from ratchet.compiled.history import microseconds
 from ratchet.compiled.series import Encoded, InUnits, SeriesAnswerer
-from ratchet.compiled.steps import Kept, Shown
+from ratchet.compiled.steps import Shown, StepsSpec
 from ratchet.compiled.store import NotCompilable
 from ratchet.learning.features.encoders import CyclicEncoder, numbered, sources_of
 from ratchet.learning.features.series import grid_of
@@ -79,7 +79,7 @@ def compile_series(
     encoding = compile_encoder(encoder, types)
     ahead = None if data.ahead is None else pd.Timedelta(data.ahead) // pd.Timedelta("1us")
     return SeriesAnswerer(
-        asked=contract_of(use_case),
+        contract=contract_of(use_case),
         measured=contract_of(use_case, measured=True),
         forecasts=forecasts,
         encoded=_encoded(forecasts, encoding),
@@ -133,7 +133,7 @@ def _encoded(forecasts: Forecasts, encoding: Encoding) -> Encoded:
 def _in_units(model: Any, names: Sequence[str]) -> InUnits:
     terms = (SERIES_LEVEL, SERIES_SCALE)
     if type(model) is not RelativeRegressor or (model.level, model.scale) != terms:
-        raise NotCompilable(f"{type(model).__name__}: expected a target told by {terms}")
+        raise NotCompilable(f"{type(model).__name__}: expected a target in terms of {terms}")
     bounds = None if model.bounds is None else (float(model.bounds[0]), float(model.bounds[1]))
     return InUnits(compile_estimator(model.estimator_, names), bounds)
 
@@ -165,14 +165,14 @@ def compile_forecasts(
     seen = closure(features.columns, data)
     needed = derived_columns(data, closure([*features.columns, *_columns(shown)], data))
     grid = _grid(context[data.time], data, longest)
-    kept = _kept(use_case, needed, shown, views, context, grid)
-    past = _past(context, data, kept)
+    spec = _steps_spec(use_case, needed, shown, views, context, grid)
+    past = _past(context, data, spec)
     units = statistics.set_axis(statistics.index.map(str)).reindex(list(past.names))
     means = statistics.mean()
     units = pd.concat([units.fillna(means), means.to_frame().T])
     static = units.loc[:, units.columns.str.startswith(STATIC_PREFIX)]
     return Forecasts(
-        kept=kept,
+        spec=spec,
         past=past,
         views=views,
         horizon=windows.horizon,
@@ -224,28 +224,28 @@ def _views(
         for season in windows.seasons
     ]
     names = numbered(channel[0] for channel in channels)
-    found = [
-        (f"{name}_{step:02d}", shown, steps + step, told)
+    columns = [
+        (f"{name}_{step:02d}", shown, steps + step, relative_to)
         for step in reversed(range(windows.lookback))
-        for name, (_, shown, steps, told) in zip(names, channels, strict=True)
+        for name, (_, shown, steps, relative_to) in zip(names, channels, strict=True)
     ]
-    found += [(f"lag_{n}", value, n, LEVEL) for n in windows.lags if n >= horizon]
+    columns += [(f"lag_{n}", value, n, LEVEL) for n in windows.lags if n >= horizon]
     for length in windows.rolling:
-        found += [
+        columns += [
             (f"rolling_mean_{length}", Shown(column, "mean", length), horizon, LEVEL),
             (f"rolling_std_{length}", Shown(column, "std", length), horizon, SCALE),
         ]
-    found.append(("naive_persistence", value, horizon, LEVEL))
+    columns.append(("naive_persistence", value, horizon, LEVEL))
     for i, season in enumerate(dict.fromkeys([data.series.season, *windows.seasons])):
         name = "naive_seasonal" if i == 0 else f"naive_seasonal_{season}"
-        found.append((name, value, season * -(-horizon // season), LEVEL))
-    panels = list(dict.fromkeys(shown for _, shown, _, _ in found))
+        columns.append((name, value, season * -(-horizon // season), LEVEL))
+    panels = list(dict.fromkeys(shown for _, shown, _, _ in columns))
     places = {shown: place for place, shown in enumerate(panels)}
     views = Views(
-        names=[name for name, _, _, _ in found],
-        shown=np.array([places[shown] for _, shown, _, _ in found], dtype=np.int64),
-        steps=np.array([steps for _, _, steps, _ in found], dtype=np.int64),
-        told=np.array([told for _, _, _, told in found], dtype=np.int64),
+        names=[name for name, _, _, _ in columns],
+        shown=np.array([places[shown] for _, shown, _, _ in columns], dtype=np.int64),
+        steps=np.array([steps for _, _, steps, _ in columns], dtype=np.int64),
+        relative_to=np.array([each for _, _, _, each in columns], dtype=np.int64),
     )
     return views, panels
 
@@ -258,20 +258,20 @@ def _check_views(views: Views, context: pd.DataFrame, use_case: UseCase, target:
     layout = lay_out_steps(some, data, target, Needs(use_case).required)
     primary = derive_columns(layout.rows, data)
     expected: list[View] = make_views(primary, data, use_case.features, target)
-    told = {None: 0, "level": LEVEL, "scale": SCALE}
-    ours = list(zip(views.names, views.steps.tolist(), views.told.tolist(), strict=True))
-    if ours != [(view.name, view.steps, told[view.told]) for view in expected]:
+    relative = {None: 0, "level": LEVEL, "scale": SCALE}
+    ours = list(zip(views.names, views.steps.tolist(), views.relative_to.tolist(), strict=True))
+    if ours != [(view.name, view.steps, relative[view.told]) for view in expected]:
         raise NotCompilable("features.windows: the compiled views are not those of the preparation")
 
 
-def _kept(
+def _steps_spec(
     use_case: UseCase,
     needed: Sequence[DerivedColumn],
     shown: Sequence[Shown],
     views: Views,
     context: pd.DataFrame,
     grid: Grid,
-) -> Kept:
+) -> StepsSpec:
     data, target = use_case.data, only_target(dict(use_case.targets))
     assert data.series is not None
     assert data.time is not None
@@ -289,11 +289,11 @@ def _kept(
     for name, kind in kinds.items():
         if kind not in (*_NUMBERS, "string"):
             raise NotCompilable(
-                f"data.columns.{name}: values of type {kind} are not kept as arrays"
+                f"data.columns.{name}: values of type {kind} cannot be held as arrays"
             )
     derived = [column for column in needed if column.name in held]
     steps = _reach(derived, needed, shown, views, use_case.features.horizon)
-    return Kept(
+    return StepsSpec(
         grid=grid,
         numbers=[name for name, kind in kinds.items() if kind in _NUMBERS],
         texts=[name for name, kind in kinds.items() if kind not in _NUMBERS],
@@ -307,17 +307,18 @@ def _kept(
         above_zero=target.learn == "return",
         several=data.series.id is not None,
         steps=max(steps, _count(context[data.time], grid)),
+        time=data.time,
     )
 
 
 def _reach(
-    kept: Sequence[DerivedColumn],
+    retained: Sequence[DerivedColumn],
     needed: Sequence[DerivedColumn],
     shown: Sequence[Shown],
     views: Views,
     horizon: int,
 ) -> int:
-    """How many steps have to be kept so that the next ones can be answered."""
+    """How many steps have to be retained so that the next ones can be answered."""
     depth: dict[str, int] = {}
     for column in needed:
         depth[column.name] = column.back + max((depth.get(n, 0) for n in column.sources), default=0)
@@ -325,7 +326,7 @@ def _reach(
         int(steps) + shown[place].depth + depth.get(shown[place].column, 0)
         for place, steps in zip(views.shown, views.steps, strict=True)
     ]
-    ahead = sum(column.ahead for column in kept)
+    ahead = sum(column.ahead for column in retained)
     return max(*looks, *depth.values(), 0) + horizon + ahead + 1
 
 
@@ -370,14 +371,14 @@ def _count(times: pd.Series, grid: Grid) -> int:
     return last + 1
 
 
-def _past(context: pd.DataFrame, data: Data, kept: Kept) -> Past:
+def _past(context: pd.DataFrame, data: Data, spec: StepsSpec) -> Past:
     """The known rows, laid out on steps and series."""
     assert data.series is not None
     assert data.time is not None
     series = data.series.id
     rows = context.dropna(subset=[data.time, *([series] if series else [])])
     moments = microseconds(rows[data.time])
-    grid = kept.grid
+    grid = spec.grid
     if grid.is_open:
         times = np.unique(moments)
         at = np.searchsorted(times, moments)
@@ -387,16 +388,16 @@ def _past(context: pd.DataFrame, data: Data, kept: Kept) -> Past:
             raise NotCompilable("the context of the bundle has rows that are no steps")
         at = np.array(steps, dtype=np.int64)
         times = grid.moments(0, int(at.max()) + 1)
-    ids = rows[series].astype(str) if series else pd.Series(kept.target, index=rows.index)
+    ids = rows[series].astype(str) if series else pd.Series(spec.target, index=rows.index)
     names = sorted(ids.unique())
     of = pd.Index(names).get_indexer(ids)
     given = np.zeros((len(times), len(names)), dtype=bool)
     given[at, of] = True
-    numbers = {name: np.full(given.shape, np.nan) for name in kept.numbers}
+    numbers = {name: np.full(given.shape, np.nan) for name in spec.numbers}
     for name, panel in numbers.items():
         panel[at, of] = rows[name].to_numpy(dtype=float, na_value=np.nan)
     texts = {}
-    for name in kept.texts:
+    for name in spec.texts:
         table = np.full(given.shape, None, dtype=object)
         table[at, of] = rows[name].astype(object).where(rows[name].notna(), None).to_numpy()
         texts[name] = table.tolist()

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from ratchet.compiled.answers import RequestError
 from ratchet.compiled.columns import DerivedColumn, Values, calendar, clock_of
 from ratchet.compiled.grid import Grid, Moments
 from ratchet.compiled.store import program
@@ -95,8 +96,8 @@ class SeriesRow:
 
 @program
 @dataclass(frozen=True)
-class Kept:
-    """What is kept of the steps.
+class StepsSpec:
+    """What is retained of the steps, and which columns it has.
 
     Attributes:
         grid: which moment is which step.
@@ -111,7 +112,8 @@ class Kept:
         target: the column that is forecast.
         above_zero: whether it has to be above 0.
         several: whether there are several series.
-        steps: how many steps have to be kept, at least.
+        steps: how many steps have to be retained, at least.
+        time: column of the time.
     """
 
     grid: Grid
@@ -127,6 +129,7 @@ class Kept:
     above_zero: bool
     several: bool
     steps: int
+    time: str
 
 
 class Steps:
@@ -135,7 +138,7 @@ class Steps:
     Where there are several, one more series stands for those without any row.
 
     Args:
-        kept: what is kept.
+        spec: what is retained.
         times: moments of the steps, shape (steps,).
         names: names of the series.
         given: where there is a row, shape (steps, series).
@@ -144,35 +147,35 @@ class Steps:
 
     def __init__(
         self,
-        kept: Kept,
+        spec: StepsSpec,
         times: Moments,
         names: Sequence[str],
         given: Panel,
         values: Mapping[str, Panel],
     ) -> None:
-        self.kept = kept
+        self.spec = spec
         self.times = np.asarray(times, dtype=np.int64)
         self.names = list(names)
         self.first = 0  # number of the first step on the grid
-        self.whole_days = all(map(kept.grid.is_midnight, self.times.tolist()))
-        more = (given[:, :1] & False,) if kept.several else ()
+        self.whole_days = all(map(spec.grid.is_midnight, self.times.tolist()))
+        more = (given[:, :1] & False,) if spec.several else ()
         self.given = np.concatenate([given, *more], axis=1)
-        self.raw = {c: _with_blank(values[c], kept.several) for c in (*kept.numbers, *kept.texts)}
+        self.raw = {c: _with_blank(values[c], spec.several) for c in (*spec.numbers, *spec.texts)}
         width = self.given.shape[1]
         self.laid: dict[str, Panel] = {}
-        for name in [*self.raw, *kept.calendar, *(column.name for column in kept.derived)]:
+        for name in [*self.raw, *spec.calendar, *(column.name for column in spec.derived)]:
             self.laid[name] = np.full(self.given.shape, np.nan)
-        for name in kept.texts:
+        for name in spec.texts:
             self.laid[name] = np.full(self.given.shape, None, dtype=object)
-        for column in kept.derived:
+        for column in spec.derived:
             if column.is_text:
                 self.laid[column.name] = np.full(self.given.shape, None, dtype=object)
-        self.shown = np.full((len(kept.shown), *self.given.shape), np.nan)
+        self.shown = np.full((len(spec.shown), *self.given.shape), np.nan)
         # What is known from before the first step.
-        self.begun = np.full(width, kept.begins_first)
-        self.held = {c: self.raw[c][:1].copy() for c in kept.absent}
+        self.begun = np.full(width, spec.begins_first)
+        self.held = {c: self.raw[c][:1].copy() for c in spec.absent}
         for c, values_before in self.held.items():
-            values_before[:] = None if c in kept.texts else np.nan
+            values_before[:] = None if c in spec.texts else np.nan
         self._places = {name: place for place, name in enumerate(self.names)}
         self.trained = len(self.names)  # the series that are known from the beginning
         self.refresh(0)
@@ -182,11 +185,11 @@ class Steps:
 
     def series(self, name: str | None) -> int:
         """Place of a series; the last one, of none, for a name that is not known."""
-        return 0 if not self.kept.several else self._places.get(str(name), len(self.names))
+        return 0 if not self.spec.several else self._places.get(str(name), len(self.names))
 
     def is_known(self, name: str | None) -> bool:
         """Whether a series has rows."""
-        return not self.kept.several or str(name) in self._places
+        return not self.spec.several or str(name) in self._places
 
     def copy(self) -> Self:
         """The same steps, to try something on."""
@@ -207,27 +210,27 @@ class Steps:
 
         Where every row is a step, a moment between two of them would be a new one.
         """
-        if self.kept.grid.is_open:
+        if self.spec.grid.is_open:
             at = int(np.searchsorted(self.times, moment))
             return at, at < len(self) and self.times[at] == moment
-        number = self.kept.grid.step(moment)
+        number = self.spec.grid.step(moment)
         return (0, False) if number is None else (number - self.first, True)
 
     def moment(self, place: int) -> int:
         """Moment of a step, also of one to come."""
-        if self.kept.grid.is_open:
+        if self.spec.grid.is_open:
             return int(self.times[min(max(place, 0), len(self) - 1)])
-        return self.kept.grid.moment(self.first + place)
+        return self.spec.grid.moment(self.first + place)
 
     def text(self, moment: int) -> str:
         """A moment as keys of rows write it: the day alone, where all steps are days."""
-        grid = self.kept.grid
+        grid = self.spec.grid
         return grid.text(moment, day_only=self.whole_days and grid.is_midnight(moment))
 
     def take(self, rows: Sequence[SeriesRow]) -> None:
         """Take rows of steps: new ones, and other values of known ones; order does not matter.
 
-        Rows from before the steps that are kept are left out: nothing looks back at them.
+        Rows from before the steps that are retained are left out: nothing looks back at them.
         """
         if not rows:
             return
@@ -235,12 +238,12 @@ class Steps:
         if new:
             self._add_series([*new])
         dirty = len(self)
-        if self.kept.grid.is_open:
+        if self.spec.grid.is_open:
             for moment in sorted({row.moment for row in rows}):
                 at, there = self.place(moment)
                 if not there:
                     self.times = np.insert(self.times, at, moment)
-                    self.whole_days &= self.kept.grid.is_midnight(moment)
+                    self.whole_days &= self.spec.grid.is_midnight(moment)
                     self._open(at, 1)
                     dirty = min(dirty, at)
         else:
@@ -258,8 +261,8 @@ class Steps:
             dirty = min(dirty, at)
         if dirty < len(self):
             self.refresh(dirty)
-        if len(self) > 2 * self.kept.steps:
-            self._drop(len(self) - self.kept.steps)
+        if len(self) > 2 * self.spec.steps:
+            self._drop(len(self) - self.spec.steps)
 
     def _add_series(self, names: Sequence[str]) -> None:
         """More series, which so far have no row; at once, for every panel is copied."""
@@ -275,14 +278,14 @@ class Steps:
 
     def _reach_out_to(self, end: int) -> int:
         """Let the steps go on up to one; gives the first that is new."""
-        if (skipped := end - self.kept.steps) > len(self):  # nothing looks back over such a gap
+        if (skipped := end - self.spec.steps) > len(self):  # nothing looks back over such a gap
             self._skip(skipped)
             end -= skipped
         size = len(self)
         if end > size:
-            more = self.kept.grid.moments(self.first + size, self.first + end)
+            more = self.spec.grid.moments(self.first + size, self.first + end)
             self.times = np.concatenate([self.times, more])
-            self.whole_days &= all(map(self.kept.grid.is_midnight, more.tolist()))
+            self.whole_days &= all(map(self.spec.grid.is_midnight, more.tolist()))
             self._open(size, len(more))
         return size
 
@@ -290,7 +293,7 @@ class Steps:
         """Forget all steps, and begin so many later with an empty one."""
         self._remember(len(self))
         self.first += steps
-        self.times = self.kept.grid.moments(self.first, self.first + 1)
+        self.times = self.spec.grid.moments(self.first, self.first + 1)
         self.given = self.given[:1] & False
         self.raw = {c: _blank(panel[:1]) for c, panel in self.raw.items()}
         self.laid = {c: _blank(panel[:1]) for c, panel in self.laid.items()}
@@ -326,22 +329,22 @@ class Steps:
 
     def refresh(self, first: int) -> None:
         """Compute what follows from the rows of the steps from one on."""
-        size, kept = len(self), self.kept
+        size, spec = len(self), self.spec
         dirty = dict.fromkeys(self.laid, first)
         for name, values in self._filled(first).items():
             self.laid[name][first:] = values
-        if kept.calendar:
-            clock = clock_of(self.times[first:], kept.grid.zone)
-            for part in kept.calendar:
+        if spec.calendar:
+            clock = clock_of(self.times[first:], spec.grid.zone)
+            for part in spec.calendar:
                 self.laid[part][first:] = calendar(clock, part)[:, None]
-        for column in kept.derived:
+        for column in spec.derived:
             start = max(min((dirty[name] for name in column.sources), default=0) - column.ahead, 0)
             dirty[column.name] = start
             low = max(start - column.back, 0)
             rows = {source: self.laid[source][low:].ravel() for source in column.sources}
             found = column(rows).reshape(size - low, -1)
             self.laid[column.name][start:] = found[start - low :]
-        for number, shown in enumerate(kept.shown):
+        for number, shown in enumerate(spec.shown):
             start = dirty[shown.column]
             low = max(start - shown.depth, 0)
             found = shown.of(self.laid[shown.column][low:])
@@ -350,21 +353,21 @@ class Steps:
     def _measured(self, first: int) -> dict[str, Panel]:
         """Rows from a step on; one that lacks a required value says nothing."""
         rows = {column: panel[first:] for column, panel in self.raw.items()}
-        if not self.kept.required:
+        if not self.spec.required:
             return rows
-        blank = ~np.logical_and.reduce([is_known(rows[name]) for name in self.kept.required])
+        blank = ~np.logical_and.reduce([is_known(rows[name]) for name in self.spec.required])
         return {column: np.where(blank, _blank(panel), panel) for column, panel in rows.items()}
 
     def _filled(self, first: int) -> dict[str, Panel]:
         """Rows from a step on, with what series hold where only others have a row."""
-        rows, kept = self._measured(first), self.kept
-        if not kept.absent or not kept.several:
+        rows, spec = self._measured(first), self.spec
+        if not spec.absent or not spec.several:
             return rows
         given = self.given[first:]
         begun = np.logical_or.accumulate(given, axis=0) | self.begun
         begun |= self.given[:first].any(axis=0)
         open_ = begun & ~given & given.any(axis=1, keepdims=True)
-        for column, held in kept.absent.items():
+        for column, held in spec.absent.items():
             panel = rows[column]
             there = open_ & is_known(panel).any(axis=1, keepdims=True)
             if held == "previous":
@@ -403,12 +406,12 @@ def _with_blank(panel: Panel, more: bool) -> Panel:
     return np.concatenate([panel, _blank(panel[:, :1])], axis=1) if more else panel.copy()
 
 
-def off_grid(steps: Steps, moment: int) -> str:
-    """Why a moment is no step."""
-    grid = steps.kept.grid
-    if grid.times is not None and moment > grid.times[-1]:
-        return f"{steps.text(moment)} is after {steps.text(int(grid.times[-1]))}, the last step"
-    return (
-        f"{steps.text(moment)} is no step of {grid.name} from "
-        f"{steps.text(steps.moment(len(steps) - 1))} on"
-    )
+def off_grid(steps: Steps, row: SeriesRow) -> RequestError:
+    """Why the time of a row is no step."""
+    grid, time = steps.spec.grid, steps.text(row.moment)
+    if grid.times is not None and row.moment > grid.times[-1]:
+        message = f"{time} is after {steps.text(int(grid.times[-1]))}, the last step"
+    else:
+        last = steps.text(steps.moment(len(steps) - 1))
+        message = f"{time} is no step of {grid.name} from {last} on"
+    return RequestError(message, field=steps.spec.time, row=row.row)

@@ -121,10 +121,10 @@ class Service:
 
     def problems(self, call: Call) -> dict[str, str]:
         """Use case -> why what should serve does not: in full for whoever runs the service."""
-        found = self.models.problems()
+        problems = self.models.problems()
         if self.shows_all(call):
-            return dict(found)
-        return {name: for_anybody(why) for name, why in found.items()}
+            return dict(problems)
+        return {name: for_anybody(why) for name, why in problems.items()}
 
     def shows_all(self, call: Call) -> bool:
         """Whether a client may see reasons, which name files and types."""
@@ -190,8 +190,8 @@ class Service:
             if first:
                 await asyncio.sleep(0)
             try:
-                found = answerer.answer(rows[first : first + size])
-                part = await found if inspect.isawaitable(found) else found
+                result = answerer.answer(rows[first : first + size])
+                part = await result if inspect.isawaitable(result) else result
             except RequestError as error:
                 self.metrics.refused.labels(serving.name).inc()
                 raise of_row(error, names, first) from None
@@ -274,11 +274,16 @@ def _busy(why: str) -> Problem:
 def _check_finite(answers: Sequence[Answer]) -> None:
     """An answer that is no number is none."""
     for answer in answers:
-        for target, said in answer.predictions.items():
-            numbers = [said.value, said.low, said.high, *(said.probabilities or {}).values()]
+        for target, prediction in answer.predictions.items():
+            numbers = [
+                prediction.value,
+                prediction.low,
+                prediction.high,
+                *(prediction.probabilities or {}).values(),
+            ]
             if any(isinstance(each, float) and math.isnan(each) for each in numbers):
                 raise ArithmeticError(f"{target} of row {answer.key} is not a number")
-            if isinstance(said.value, float) and math.isinf(said.value):
+            if isinstance(prediction.value, float) and math.isinf(prediction.value):
                 raise ArithmeticError(f"{target} of row {answer.key} is infinite")
 
 
@@ -287,8 +292,8 @@ def _check_distinct(answers: Sequence[Answer]) -> None:
     seen: dict[str, int] = {}
     for number, answer in enumerate(answers):
         if (other := seen.setdefault(answer.key, number)) != number:
-            told = f"expected no two rows of one key, row {other} has the same: {answer.key}"
-            raise of_row(RequestError(told, row=number))
+            message = f"expected no two rows of one key, row {other} has the same: {answer.key}"
+            raise of_row(RequestError(message, row=number))
 
 
 def about(serving: Serving, call: Call) -> dict[str, Any]:
@@ -308,27 +313,30 @@ def as_json(answer: Answer, targets: Mapping[str, Target]) -> dict[str, Any]:
         "time": None if answer.time is None else moment(answer.time),
         "series": answer.series,
         "predictions": {
-            name: prediction_json(said, targets[name]) for name, said in answer.predictions.items()
+            name: prediction_json(prediction, targets[name])
+            for name, prediction in answer.predictions.items()
         },
         "not_given": list(answer.not_given),
         "basis": answer.basis,
     }
 
 
-def prediction_json(said: Prediction, target: Target) -> dict[str, Any]:
-    """What is said of one target: a class with its probability, or a number with its interval."""
-    if said.probabilities is not None:
-        shown = {name: round(float(p), SCALE_DIGITS) for name, p in said.probabilities.items()}
+def prediction_json(prediction: Prediction, target: Target) -> dict[str, Any]:
+    """A class with its probability, or a number with its interval, as clients get it."""
+    if prediction.probabilities is not None:
+        shown = {
+            name: round(float(p), SCALE_DIGITS) for name, p in prediction.probabilities.items()
+        }
         return {
-            "value": said.value,
-            "probability": shown.get(str(said.value)),
+            "value": prediction.value,
+            "probability": shown.get(str(prediction.value)),
             "probabilities": shown,
         }
     return {
-        "value": said.value,
-        "low": _finite(said.low),
-        "high": _finite(said.high),
-        "confidence": None if said.low is None else target.confidence,
+        "value": prediction.value,
+        "low": _finite(prediction.low),
+        "high": _finite(prediction.high),
+        "confidence": None if prediction.low is None else target.confidence,
         "unit": target.unit or None,
     }
 

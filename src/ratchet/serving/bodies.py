@@ -19,7 +19,7 @@ ROWS = "rows"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestRows:
     """Rows of a request.
 
     Attributes:
@@ -57,7 +57,7 @@ async def read_json(request: Request) -> tuple[Any, int]:
     return content, len(body)
 
 
-async def read_rows(request: Request, limits: Limits, columns: Sequence[str]) -> Asked:
+async def read_rows(request: Request, limits: Limits, columns: Sequence[str]) -> RequestRows:
     """Rows of a body: one object, a list of them, or ``{"rows": [...]}``.
 
     Args:
@@ -88,13 +88,13 @@ async def read_rows(request: Request, limits: Limits, columns: Sequence[str]) ->
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise _shape(None, number, f"expected an object of fields, got {_kind(row)}")
-    return Asked(rows, many)
+    return RequestRows(rows, many)
 
 
 def _shape(field: str | None, row: int | None, message: str) -> Problem:
     place = field or f"row {row}"
-    found = [FieldProblem(field=field, row=row, message=message)]
-    return Problem(422, "invalid-rows", f"{place}: {message}", errors=found)
+    errors = [FieldProblem(field=field, row=row, message=message)]
+    return Problem(422, "invalid-rows", f"{place}: {message}", errors=errors)
 
 
 def _kind(value: Any) -> str:

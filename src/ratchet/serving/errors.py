@@ -131,11 +131,13 @@ def of_row(error: RequestError, names: Mapping[str, str] | None = None, first: i
         names: column -> how the request called it.
         first: number of the row that the error counts from.
     """
-    all_found = [_of_field(each, names or {}, first) for each in (error, *error.others)]
-    found = all_found[0]
-    place = f"row {found.row}" + (f", {found.field}" if found.field else "")
+    problems = [_of_field(each, names or {}, first) for each in (error, *error.others)]
+    first_problem = problems[0]
+    place = f"row {first_problem.row}" + (f", {first_problem.field}" if first_problem.field else "")
     status, kind = (409, "conflict") if error.kind == "conflict" else (422, "invalid-rows")
-    return Problem(status, kind, f"{place}: {found.message}{_more(all_found)}", errors=all_found)
+    return Problem(
+        status, kind, f"{place}: {first_problem.message}{_more(problems)}", errors=problems
+    )
 
 
 def _of_field(error: RequestError, names: Mapping[str, str], first: int) -> FieldProblem:
@@ -146,44 +148,44 @@ def _of_field(error: RequestError, names: Mapping[str, str], first: int) -> Fiel
     return FieldProblem(row=first + error.row, field=name, message=message)
 
 
-def _more(found: Sequence[FieldProblem]) -> str:
-    return f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+def _more(problems: Sequence[FieldProblem]) -> str:
+    return f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
 
 
 def of_validation(
     error: ValidationError | RequestValidationError,
     row: int | None = None,
-    known: Sequence[str] = (),
+    fields: Sequence[str] = (),
 ) -> Problem:
     """The problem of a body that is not as its schema says.
 
     Args:
         error: what is wrong.
         row: number of the row, of many.
-        known: the fields that there are, for a hint where one is misspelt.
+        fields: the fields that there are, for a hint where one is misspelt.
     """
     problems = error.errors()
-    found = [_field(problem, row, known) for problem in problems[:_MOST_FIELDS]]
-    first = found[0]
+    shown_problems = [_field(problem, row, fields) for problem in problems[:_MOST_FIELDS]]
+    first = shown_problems[0]
     detail = f"{first.field}: {first.message}" if first.field else first.message
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return Problem(422, "invalid-rows", f"{detail}{more}", errors=found)
+    return Problem(422, "invalid-rows", f"{detail}{more}", errors=shown_problems)
 
 
-def _field(problem: Mapping[str, Any], row: int | None, known: Sequence[str]) -> FieldProblem:
+def _field(problem: Mapping[str, Any], row: int | None, fields: Sequence[str]) -> FieldProblem:
     place = [str(part) for part in problem["loc"] if part not in ("body", "query", "path")]
     return FieldProblem(
-        row=row, field=".".join(place) or None, message=_message(problem, place, known)
+        row=row, field=".".join(place) or None, message=_message(problem, place, fields)
     )
 
 
-def _message(problem: Mapping[str, Any], place: Sequence[str], known: Sequence[str]) -> str:
+def _message(problem: Mapping[str, Any], place: Sequence[str], fields: Sequence[str]) -> str:
     """What pydantic says, in the words of the other errors, and what it has found."""
     kind, given = problem["type"], problem.get("input")
     if kind == "missing":
         return "expected a value; it is missing"
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(place[-1], known, n=1) if place else []
+        near = difflib.get_close_matches(place[-1], fields, n=1) if place else []
         return "there is no such field" + (f"; is '{near[0]}' meant?" if near else "")
     if kind == "list_type" and isinstance(given, str):
         return f"expected a list, in brackets, got {shown(given)}"
@@ -226,10 +228,11 @@ def problem_of(request: Request, error: Exception) -> Problem:
     if isinstance(error, RequestValidationError):
         return of_validation(error)
     if isinstance(error, DatabaseError):
-        found = request_id(request.scope)
-        LOGGER.error("Request %s: the database cannot be used: %s", found, error)
-        told = "the database cannot be used at present; try again later"
-        return Problem(503, "busy", told, headers={"retry-after": "5"})
+        LOGGER.error(
+            "Request %s: the database cannot be used: %s", request_id(request.scope), error
+        )
+        detail = "the database cannot be used at present; try again later"
+        return Problem(503, "busy", detail, headers={"retry-after": "5"})
     assert isinstance(error, HTTPException)
     return as_problem(error, request.url.path)
 

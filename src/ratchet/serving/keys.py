@@ -186,7 +186,7 @@ def add_key(path: Path, name: str, scopes: Iterable[str]) -> str:
     )
     with _editing(path):
         keys = read_keys(path)
-        if any(known.name == name for known in keys):
+        if any(existing.name == name for existing in keys):
             raise UserError(
                 f"there is a key '{name}' already; take another name, or revoke that one first "
                 f"(kedro ratchet keys revoke {name})"

@@ -98,9 +98,9 @@ class StoredMeasurements:
         if not isinstance(answerer, SeriesAnswerer | SlowAnswerer):
             return
         last = self._store.last_change(serving.name)  # all up to it can be seen
-        while found := self._store.since(serving.name, self._seen.get(answerer, 0), _AT_ONCE):
-            take(answerer, [row_of(one, serving.use_case) for one in found])
-            self._seen[answerer] = found[-1].change
+        while changes := self._store.since(serving.name, self._seen.get(answerer, 0), _AT_ONCE):
+            take(answerer, [row_of(one, serving.use_case) for one in changes])
+            self._seen[answerer] = changes[-1].change
         self._seen[answerer] = max(last, self._seen.get(answerer, 0))
 
 
@@ -121,9 +121,9 @@ def take(answerer: Answerer | SlowAnswerer, rows: Sequence[Row]) -> None:
                 half = len(part) // 2
                 waiting += [part[half:], part[:half]]
             else:
-                known = isinstance(error, RequestError)
+                is_expected = isinstance(error, RequestError)
                 LOGGER.warning(
-                    "a measurement is left out: %s: %s", part[0], error, exc_info=not known
+                    "a measurement is left out: %s: %s", part[0], error, exc_info=not is_expected
                 )
 
 
@@ -138,15 +138,15 @@ def measurements_of(rows: Sequence[Row], use_case: UseCase) -> list[Measurement]
     assert data.series is not None
     assert data.time is not None
     names = (data.time, data.series.id)
-    found = []
+    measurements = []
     for number, (row, values) in enumerate(zip(rows, contract.read_rows(rows), strict=True)):
         fields = {name: value for name, value in row.items() if name not in names}
         if not fields:
             there = ", ".join(name for name in data.columns if name not in names)
             raise RequestError(f"expected what was measured, any of {there}", row=number)
         series = "" if data.series.id is None else str(values[data.series.id])
-        found.append(Measurement(time=values[data.time], series=series, fields=fields))
-    return found
+        measurements.append(Measurement(time=values[data.time], series=series, fields=fields))
+    return measurements
 
 
 def row_of(measurement: Measurement, use_case: UseCase) -> Row:

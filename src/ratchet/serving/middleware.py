@@ -83,9 +83,9 @@ class Requests:
 
 def _method(scope: Scope) -> str:
     """The method; those that nobody has defined are all the same to us."""
-    known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    defined = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     method: str = scope["method"]
-    return method if method in known else NOWHERE
+    return method if method in defined else NOWHERE
 
 
 class Bodies:

@@ -35,7 +35,7 @@ class OpenApi:
     def __call__(self) -> Schema:
         """The description."""
         models = self._service.models
-        serving = [found for name in models.use_cases() if (found := models.champion(name))]
+        serving = [version for name in models.use_cases() if (version := models.champion(name))]
         state = tuple((each.name, each.digest) for each in serving)
         if self._made is None or self._made[0] != state:
             self._made = (state, self._describe(serving))
@@ -79,8 +79,8 @@ class OpenApi:
 
 
 def _mend_validation(operation: Schema) -> None:
-    found = operation["responses"].get("422", {}).get("content", {})
-    if "HTTPValidationError" in str(found.get("application/json", "")):
+    content = operation["responses"].get("422", {}).get("content", {})
+    if "HTTPValidationError" in str(content.get("application/json", "")):
         operation["responses"]["422"] = schemas.problems(422)[422]
 
 

@@ -138,7 +138,7 @@ class Overview:
         return self._cached[1]
 
     def _read(self, use_cases: Sequence[str]) -> OverviewData:
-        watched = [found for name in use_cases if (found := self._watched(name))]
+        watched = [report for name in use_cases if (report := self._watched(name))]
         try:
             with self._engine.connect() as connection:
                 tables = sa.inspect(connection).get_table_names()
@@ -193,10 +193,10 @@ def _classes(connection: sa.Connection) -> list[Classes]:
         .group_by(*names)
         .order_by(P.c.use_case, P.c.target, sa.func.count().desc(), P.c.prediction_label)
     )
-    found: dict[tuple[str, str], dict[str, int]] = {}
+    counts_of: dict[tuple[str, str], dict[str, int]] = {}
     for use_case, target, label, count in connection.execute(query):
-        found.setdefault((use_case, target), {})[label] = int(count)
-    return [Classes(*key, counts) for key, counts in found.items()]
+        counts_of.setdefault((use_case, target), {})[label] = int(count)
+    return [Classes(*key, counts) for key, counts in counts_of.items()]
 
 
 def _scores(connection: sa.Connection) -> list[Score]:
@@ -246,8 +246,8 @@ def _decisions(connection: sa.Connection) -> list[dict[str, Any]]:
         .order_by(LEDGER.c.at.desc(), LEDGER.c.seq.desc())
         .limit(DECISIONS)
     )
-    found = connection.execute(query).mappings()
-    return [{**row, "actor": _who(row["actor"])} for row in found]
+    decisions = connection.execute(query).mappings()
+    return [{**row, "actor": _who(row["actor"])} for row in decisions]
 
 
 def _who(actor: str) -> str:

@@ -125,14 +125,14 @@ def truths_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Truth]]:
     Args:
         rows: ``key``, and ``values``: target -> a number, or the name of a class.
     """
-    found: dict[str, list[Truth]] = {}
+    by_target: dict[str, list[Truth]] = {}
     for row in rows:
         for target, value in row["values"].items():
             is_label = isinstance(value, str)
             number = None if is_label else float(value)
             truth = Truth(clean(row["key"]), number, clean(value) if is_label else None)
-            found.setdefault(target, []).append(truth)
-    return found
+            by_target.setdefault(target, []).append(truth)
+    return by_target
 
 
 def clean(text: str) -> str:

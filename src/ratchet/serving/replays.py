@@ -1,6 +1,6 @@
 """Requests that are sent again with the same ``Idempotency-Key``: the same response, once the work.
 
-Kept in memory, for a day at most: after a restart, and at another process, what is handed in again
+Held in memory, for a day at most: after a restart, and at another process, what is handed in again
 is told apart by the stores themselves, which know each row.
 """
 
@@ -23,11 +23,11 @@ HEADER = "idempotency-key"
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _SECONDS = 24 * 3600.0
 _MOST = 10_000
-_LARGEST = 64 * 1024  # bytes of a response that is kept
+_LARGEST = 64 * 1024  # bytes of a response that is stored
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Entry:
     """A request: the hash of its body, and its response as soon as there is one."""
 
     digest: bytes
@@ -58,7 +58,7 @@ class Replays:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: OrderedDict[tuple[str, str, str], _Kept] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str, str], _Entry] = OrderedDict()
 
     async def once(self, request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
         """The response of the work, which is not done again for the same key.
@@ -75,44 +75,44 @@ class Replays:
             return await work()
         key = (call_of(request).actor or "", request.url.path, given)
         digest = sha256(await request.body()).digest()
-        if (response := self._known(key, digest)) is not None:
+        if (response := self._replay(key, digest)) is not None:
             return response
-        kept = self._kept[key] = _Kept(digest, self._clock())
+        entry = self._entries[key] = _Entry(digest, self._clock())
         try:
             response = await work()
         except BaseException:
-            self._kept.pop(key, None)  # what has failed may be tried again
+            self._entries.pop(key, None)  # what has failed may be tried again
             raise
         if len(bytes(response.body)) <= _LARGEST:
-            kept.response = response
+            entry.response = response
         else:
-            self._kept.pop(key, None)
+            self._entries.pop(key, None)
         return response
 
-    def _known(self, key: tuple[str, str, str], digest: bytes) -> Response | None:
+    def _replay(self, key: tuple[str, str, str], digest: bytes) -> Response | None:
         self._forget()
-        kept = self._kept.get(key)
-        if kept is None:
+        entry = self._entries.get(key)
+        if entry is None:
             return None
-        if kept.digest != digest:
+        if entry.digest != digest:
             raise Problem(
                 422, "reused-key", "Idempotency-Key: this key came with another body before"
             )
-        if kept.response is None:
+        if entry.response is None:
             raise Problem(
                 409,
                 "conflict",
                 "the first request with this Idempotency-Key is still being worked on",
                 headers={"retry-after": "1"},
             )
-        response = Response(kept.response.body, kept.response.status_code)
-        response.raw_headers = [*kept.response.raw_headers, (b"idempotent-replayed", b"true")]
+        response = Response(entry.response.body, entry.response.status_code)
+        response.raw_headers = [*entry.response.raw_headers, (b"idempotent-replayed", b"true")]
         return response
 
     def _forget(self) -> None:
         now = self._clock()
-        while self._kept:
-            key, kept = next(iter(self._kept.items()))
-            if len(self._kept) < _MOST and now - kept.at < _SECONDS:
+        while self._entries:
+            key, entry = next(iter(self._entries.items()))
+            if len(self._entries) < _MOST and now - entry.at < _SECONDS:
                 return
-            del self._kept[key]
+            del self._entries[key]

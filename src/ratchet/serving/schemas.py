@@ -77,13 +77,13 @@ def _date(column: Column) -> Schema:
         for word, bound in (("from", column.low), ("to", column.high))
         if isinstance(bound, dt.date)
     ]
-    told = ["a date or time as ISO 8601 writes it", *([" ".join(within)] if within else [])]
+    notes = ["a date or time as ISO 8601 writes it", *([" ".join(within)] if within else [])]
     if column.timezone:
-        told.append(f"by the clock of {column.timezone} where it has no zone")
+        notes.append(f"by the clock of {column.timezone} where it has no zone")
     if column.unit in _CLOCKS:
-        told.append(f"or {_CLOCKS[column.unit]} since 1970")
-        return {"type": ["string", "number"], "description": "; ".join(told)}
-    return {"type": "string", "description": "; ".join(told)}
+        notes.append(f"or {_CLOCKS[column.unit]} since 1970")
+        return {"type": ["string", "number"], "description": "; ".join(notes)}
+    return {"type": "string", "description": "; ".join(notes)}
 
 
 def row_schema(serving: Serving) -> Schema:
@@ -153,8 +153,8 @@ def _value(target: Target) -> Schema:
         return {"type": "string", "enum": list(target.classes or [])}
     low, high = target.bounds or (-math.inf, math.inf)
     bounds = {"minimum": low, "maximum": high}
-    found = {name: _plain(value) for name, value in bounds.items() if math.isfinite(value)}
-    return {"type": "number", **found}
+    limits = {name: _plain(value) for name, value in bounds.items() if math.isfinite(value)}
+    return {"type": "number", **limits}
 
 
 def prediction_schema(target: Target) -> Schema:
@@ -258,11 +258,11 @@ def operation(
         summary: one line.
     """
     about = serving.use_case.about
-    told = [about.question, *([f"Source: {about.source}"] if about.source else [])]
+    notes = [about.question, *([f"Source: {about.source}"] if about.source else [])]
     made = {
         **base,
         "summary": summary,
-        "description": "\n\n".join(" ".join(each.split()) for each in told),
+        "description": "\n\n".join(" ".join(each.split()) for each in notes),
         "operationId": f"{base['operationId']}_{serving.name}",
         "parameters": [each for each in base.get("parameters", []) if each["in"] != "path"],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},

@@ -226,11 +226,11 @@ def is_loopback(host: str | None) -> bool:
     if host in LOOPBACK_NAMES:
         return True
     try:
-        found = ipaddress.ip_address(host or "")
+        address = ipaddress.ip_address(host or "")
     except ValueError:
         return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 def read_settings(content: Mapping[str, Any], place: str) -> Settings:

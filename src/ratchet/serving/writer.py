@@ -177,8 +177,8 @@ class Writer:
                     *(table.use_case == use_case, table.target == target),
                     table.row_key.in_(keys[start : start + _KEYS_AT_ONCE]),
                 )
-                for key, *known in connection.execute(wanted.distinct()):
-                    is_new, is_same = known == [None, None], tuple(known) == given[key]
+                for key, *truth in connection.execute(wanted.distinct()):
+                    is_new, is_same = truth == [None, None], tuple(truth) == given[key]
                     by_state["new" if is_new else "same" if is_same else "changed"].add(key)
         return by_state
 

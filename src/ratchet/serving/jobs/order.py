@@ -59,10 +59,10 @@ def architectures() -> dict[int, Architecture]:
 
 def by_family() -> dict[str, list[Architecture]]:
     """The table, by family."""
-    found: dict[str, list[Architecture]] = {}
+    families: dict[str, list[Architecture]] = {}
     for each in architectures().values():
-        found.setdefault(each.family, []).append(each)
-    return found
+        families.setdefault(each.family, []).append(each)
+    return families
 
 
 class TrainRequest(BaseModel):

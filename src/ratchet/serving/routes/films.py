@@ -115,18 +115,18 @@ def released(text: str) -> dict[str, Any]:
     Raises:
         ValueError: it is no date.
     """
-    found = _DATE.fullmatch(text)
-    if not found or not 1888 <= int(found[1]) < 2100:
+    date = _DATE.fullmatch(text)
+    if not date or not 1888 <= int(date[1]) < 2100:
         raise ValueError("expected a day, month or year from 1888 to 2099, such as 2012-06-08")
-    year, month, day = int(found[1]), int(found[2] or 1), int(found[3] or 1)
+    year, month, day = int(date[1]), int(date[2] or 1), int(date[3] or 1)
     try:
         start = dt.date(year, month, day)
     except ValueError as error:
         raise ValueError(f"there is no such day: {error}") from None
-    if (month, day) == _NEW_YEAR and (found[3] or not found[2]):
+    if (month, day) == _NEW_YEAR and (date[3] or not date[2]):
         end, known_month = dt.date(year, 12, 31), None
     else:
-        last = calendar.monthrange(year, month)[1] if found[3] is None else day
+        last = calendar.monthrange(year, month)[1] if date[3] is None else day
         end, known_month = dt.date(year, month, last), month
     return {
         "released": start.isoformat(),
@@ -177,12 +177,12 @@ _BODY = {
 async def classification(request: Request) -> Any:
     """Say how successful a film will be: the class, and the probability of each class."""
     serving, target, answer = await _ask(request, classes=True)
-    said = prediction_json(answer.predictions[target], serving.use_case.targets[target])
+    prediction = prediction_json(answer.predictions[target], serving.use_case.targets[target])
     return json_response(
         {
-            "success_level": said["value"],
-            "probability": said["probability"],
-            "probabilities": said["probabilities"],
+            "success_level": prediction["value"],
+            "probability": prediction["probability"],
+            "probabilities": prediction["probabilities"],
             **_rest(serving, request, answer),
         }
     )
@@ -192,9 +192,9 @@ async def classification(request: Request) -> Any:
 async def regression(request: Request) -> Any:
     """Say how critics will rate a film: the rating, and an interval that holds it mostly."""
     serving, target, answer = await _ask(request, classes=False)
-    said = prediction_json(answer.predictions[target], serving.use_case.targets[target])
-    number = said.pop("value")
-    return json_response({"rating": number, **said, **_rest(serving, request, answer)})
+    prediction = prediction_json(answer.predictions[target], serving.use_case.targets[target])
+    number = prediction.pop("value")
+    return json_response({"rating": number, **prediction, **_rest(serving, request, answer)})
 
 
 def _rest(serving: Serving, request: Request, answer: Answer) -> dict[str, Any]:
@@ -209,20 +209,20 @@ async def _ask(request: Request, *, classes: bool) -> tuple[Serving, str, Answer
     """The version, the target that is asked for, and the answer."""
     service = service_of(request)
     serving, target = _films(service, request, classes=classes)
-    asked = await read_rows(request, service.settings.limits, ["rows"])
-    if asked.many:
+    body = await read_rows(request, service.settings.limits, ["rows"])
+    if body.many:
         raise Problem(
             422,
             "invalid-rows",
             f"expected one film; /predict/{serving.name} takes many, in the fields of the table",
         )
     try:
-        film = Film.model_validate(asked.rows[0])
+        film = Film.model_validate(body.rows[0])
     except ValidationError as error:
-        raise of_validation(error, known=[*Film.model_fields]) from None
+        raise of_validation(error, fields=[*Film.model_fields]) from None
     row = film.row(-(uuid4().int >> 75))
-    known = {name: value for name, value in row.items() if name in serving.inputs}
-    (answer,) = await service.answer(request, serving, [known], film.names)
+    inputs = {name: value for name, value in row.items() if name in serving.inputs}
+    (answer,) = await service.answer(request, serving, [inputs], film.names)
     return serving, target, answer
 
 

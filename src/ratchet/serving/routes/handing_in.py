@@ -85,12 +85,12 @@ async def _take(
     if store is None:
         raise Problem(503, "nothing-serves", f"this service was started without a store of {what}")
     columns: Sequence[str] = list(serving.use_case.data.columns)
-    asked = await read_rows(request, service.settings.limits, columns)
+    body = await read_rows(request, service.settings.limits, columns)
     call = call_of(request)
 
     async def take() -> Response:
         try:
-            taken = await store.take(use_case, asked.rows, call.actor)
+            taken = await store.take(use_case, body.rows, call.actor)
         except RequestError as error:
             service.metrics.refused.labels(use_case).inc()
             raise of_row(error) from None

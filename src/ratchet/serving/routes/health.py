@@ -32,9 +32,9 @@ async def live() -> Response:
 @router.get("/ready", response_model=None, responses=_NOT_READY)
 async def ready(request: Request) -> Response:
     """Say whether requests may be sent here: for load balancers."""
-    found = state_of(service_of(request), call_of(request))
-    content = {"ready": found["ready"], "problems": found["problems"]}
-    return json_response(content, 200 if found["ready"] else 503)
+    state = state_of(service_of(request), call_of(request))
+    content = {"ready": state["ready"], "problems": state["problems"]}
+    return json_response(content, 200 if state["ready"] else 503)
 
 
 def state_of(service: Service, call: Call) -> dict[str, Any]:

@@ -80,23 +80,23 @@ async def train_advanced(
 @router.get("/jobs", response_model=None, responses=problems(401, 403, 422, 429, 503))
 async def jobs(request: Request, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> Response:
     """List the jobs, the newest first."""
-    found = await asyncio.to_thread(runner_of(request).store.newest, limit)
-    return json_response({"jobs": [job_json(each) for each in found]})
+    newest = await asyncio.to_thread(runner_of(request).store.newest, limit)
+    return json_response({"jobs": [job_json(each) for each in newest]})
 
 
 @router.get("/jobs/{job_id}", response_model=None, responses=_OF_ONE)
 async def job(job_id: str, request: Request) -> Response:
     """Say how a job stands, and what it has found when it is done."""
-    found = await find_job(request, job_id)
-    state = await asyncio.to_thread(state_of, runner_of(request), found)
-    return json_response({**job_json(found), "progress": state})
+    existing = await find_job(request, job_id)
+    state = await asyncio.to_thread(state_of, runner_of(request), existing)
+    return json_response({**job_json(existing), "progress": state})
 
 
 @router.delete("/jobs/{job_id}", response_model=None, responses={**_JOB, **_OF_ONE})
 async def cancel(job_id: str, request: Request) -> Response:
     """End a job with all its processes; one that has ended stays as it is."""
-    found = await cancel_job(request, job_id)
-    return json_response(job_json(found), 200 if found.status in ENDED else 202)
+    existing = await cancel_job(request, job_id)
+    return json_response(job_json(existing), 200 if existing.status in ENDED else 202)
 
 
 async def _job(job_id: str, request: Request) -> JobRow:
@@ -119,12 +119,12 @@ def _after(request: Request) -> int:
 )
 async def events(
     request: Request,
-    found: Annotated[JobRow, Depends(_job)],
+    existing: Annotated[JobRow, Depends(_job)],
     after: Annotated[int, Depends(_after)],
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow a job: stages, finished trials and its log, as server-sent events.
 
     `Last-Event-ID` goes on after that event. The stream ends with the event `end`.
     """
-    async for event in follow(request, found, after):
+    async for event in follow(request, existing, after):
         yield event

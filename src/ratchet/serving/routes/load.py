@@ -139,25 +139,25 @@ async def predict_load(request: Request) -> Response:
     """Say what the load of a step will be, by its weather and by what was measured before."""
     service = service_of(request)
     serving, target = _load(service, request)
-    asked = await read_rows(request, service.settings.limits, ["rows"])
-    if asked.many:
+    body = await read_rows(request, service.settings.limits, ["rows"])
+    if body.many:
         raise Problem(
             422, "invalid-rows", f"expected one moment; /predict/{serving.name} takes many"
         )
     try:
-        weather = Weather.model_validate(asked.rows[0])
+        weather = Weather.model_validate(body.rows[0])
     except ValidationError as error:
-        raise of_validation(error, known=[*Weather.model_fields]) from None
+        raise of_validation(error, fields=[*Weather.model_fields]) from None
     row = row_of(weather, serving.inputs)
     names = {**FIELDS, "workday": "Timestamp"}
     (answer,) = await service.answer(request, serving, [row], names)
-    said = prediction_json(answer.predictions[target], serving.use_case.targets[target])
+    prediction = prediction_json(answer.predictions[target], serving.use_case.targets[target])
     head = about(serving, call_of(request))
     unused = [field for column, field in FIELDS.items() if column not in serving.inputs]
     return json_response(
         {
-            "predicted_power_consumption_zone2": said.pop("value"),
-            **said,
+            "predicted_power_consumption_zone2": prediction.pop("value"),
+            **prediction,
             "data": serving.use_case.about.title,
             "is_zone2_of_tetouan": not unused,
             "not_used": unused,

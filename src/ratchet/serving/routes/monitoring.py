@@ -42,14 +42,14 @@ async def live(request: Request) -> Response:
 async def _content(request: Request) -> dict[str, Any]:
     service, overview = service_of(request), overview_of(request)
     call, names = call_of(request), list(service.models.use_cases())
-    found = await asyncio.to_thread(overview.read, names) if overview else OverviewData()
+    data = await asyncio.to_thread(overview.read, names) if overview else OverviewData()
     traffic: Traffic = request.app.state.traffic
     points = traffic.points()
     rates, failed = [one.rate for one in points], [one.failed for one in points]
     medians, slow = [one.median for one in points], [one.slow for one in points]
     tops = {"rate": top_of(rates), "latency": top_of(medians, slow)}
     return {
-        "found": found,
+        "overview": data,
         "health": state_of(service, call),
         "use_cases": [use_case_json(service, name, call) for name in names],
         "challengers": _challengers(service, names, request.app.state.verdicts),
@@ -71,21 +71,21 @@ async def _content(request: Request) -> dict[str, Any]:
 
 def overview_of(request: Request) -> Overview | None:
     """What reads the database; ``None`` in a service that was started without."""
-    found: Overview | None = request.app.state.overview
-    return found
+    overview: Overview | None = request.app.state.overview
+    return overview
 
 
 def _challengers(
     service: Service, names: list[str], verdicts: TrialVerdicts
 ) -> list[dict[str, Any]]:
     """Versions that answer beside a champion, and what is known of their trials."""
-    found = []
+    challengers = []
     for name in names:
         champion, beside = service.models.champion(name), service.models.challenger(name)
         if champion is not None and beside is not None:
             share = service.settings.split.get(name)
             how = "shadow, not sent to clients" if share is None else f"{share:.0%} of the requests"
-            found.append(
+            challengers.append(
                 {
                     "use_case": name,
                     "champion": champion.version,
@@ -94,7 +94,7 @@ def _challengers(
                     "trial": verdicts.look(name, champion.version, beside.version),
                 }
             )
-    return found
+    return challengers
 
 
 def _row(one: Point) -> dict[str, Any]:

@@ -48,9 +48,9 @@ async def predict(use_case: str, request: Request, past: Past = "preferred") -> 
     service = service_of(request)
     serving = service.chosen(use_case, request)
     columns = serving.use_case.data.columns
-    asked = await read_rows(request, service.settings.limits, list(columns))
-    answers = await service.answer(request, serving, asked.rows, past_required=past == "required")
+    body = await read_rows(request, service.settings.limits, list(columns))
+    answers = await service.answer(request, serving, body.rows, past_required=past == "required")
     head, targets = about(serving, call_of(request)), serving.use_case.targets
-    if not asked.many:
+    if not body.many:
         return json_response({**head, **as_json(answers[0], targets)})
     return await list_response(head, answers, targets, service.settings.limits.chunk_rows)

@@ -120,10 +120,10 @@ async def _page(
     runner = runner_of(request)
     service = request.app.state.service
     jobs = await asyncio.to_thread(runner.store.newest, _SHOWN)
-    found = next((each for each in jobs if each.status not in ENDED), None)
+    shown_job = next((each for each in jobs if each.status not in ENDED), None)
     if job is not None:
-        found = await find_job(request, job)
-    state = await asyncio.to_thread(state_of, runner, found) if found else None
+        shown_job = await find_job(request, job)
+    state = await asyncio.to_thread(state_of, runner, shown_job) if shown_job else None
     series = [name for name in service.models.use_cases() if _has_series(service, name)]
     chosen = values["model_ids"]
     return page(
@@ -135,7 +135,7 @@ async def _page(
         use_cases=series,
         budget=service.settings.jobs.budget,
         problem=problem,
-        job=_shown(found, _unit(service, found)) if found else None,
+        job=_shown(shown_job, _unit(service, shown_job)) if shown_job else None,
         stages=_STAGES,
         labels=_LABELS,
         promotes=service.settings.jobs.promote,
@@ -160,7 +160,7 @@ def _unit(service: Any, job: JobRow) -> str | None:
 
 def _shown(job: JobRow, unit: str | None = None) -> dict[str, Any]:
     """A job as the page has it: with its ranking, best first."""
-    content, known = job_json(job), architectures()
+    content, networks = job_json(job), architectures()
     rows = content.get("results") or content.get("all_results") or []
     name = "rmse" if content["mode"] == "fast" else "best_rmse"
     worst = max((row[name] for row in rows if row[name] is not None), default=0.0)
@@ -171,7 +171,7 @@ def _shown(job: JobRow, unit: str | None = None) -> dict[str, Any]:
             "medal": MEDALS.get(place),
             "value": row[name],
             "share": 100 * row[name] / worst if worst and row[name] is not None else None,
-            "family": known[row["model_id"]].family,
+            "family": networks[row["model_id"]].family,
         }
         for place, row in enumerate(rows, 1)
     ]

@@ -134,11 +134,11 @@ def _form(
     """What the page shows of a use case."""
     columns = serving.use_case.data.columns
     errors = {each.field: each.message for each in problem.errors} if problem else {}
-    said = serving.use_case.about
+    about_it = serving.use_case.about
     return {
         "name": serving.name,
-        "title": said.title,
-        "question": " ".join(said.question.split()),
+        "title": about_it.title,
+        "question": " ".join(about_it.question.split()),
         "version": serving.version,
         "inputs": [
             _input(name, columns[name], optional, given.get(name, ""), errors.get(name))
@@ -173,12 +173,12 @@ def _input(name: str, column: Column, optional: bool, value: str, error: str | N
 
 def _predictions(answer: Answer, serving: Serving) -> list[dict[str, Any]]:
     """What is said of each target, with its chart."""
-    found = []
-    for name, said in answer.predictions.items():
+    shown = []
+    for name, prediction in answer.predictions.items():
         target = serving.use_case.targets[name]
-        told = prediction_json(said, target)
+        content = prediction_json(prediction, target)
         chart: Markup | None = None
-        if told.get("low") is not None and told.get("high") is not None:
-            chart = interval_chart(float(told["value"]), told["low"], told["high"])
-        found.append({"target": name, "classes": target.is_classes, "chart": chart, **told})
-    return found
+        if content.get("low") is not None and content.get("high") is not None:
+            chart = interval_chart(float(content["value"]), content["low"], content["high"])
+        shown.append({"target": name, "classes": target.is_classes, "chart": chart, **content})
+    return shown
