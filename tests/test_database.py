@@ -180,3 +180,19 @@ def test_two_processes_make_the_tables_of_a_postgresql_once(postgresql):
         (0, b"[]\n")
     ] * 2, said
     assert sum(b"Creating initial MLflow database tables" in trace for _, trace in said) == 1
+
+
+def test_a_file_that_takes_the_place_of_the_database_is_seen_and_none_is_made_anew(tmp_path):
+    path, other = tmp_path / "own.db", tmp_path / "other.db"
+    engines = [connect(f"sqlite:///{path}"), connect(f"sqlite:///{other}")]
+    for engine, name in zip(engines, ("own", "other"), strict=True):
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"CREATE TABLE {name} (number INTEGER)")
+    path.rename(tmp_path / "moved.db")
+    for _ in range(2):  # by a connection of the pool, and by a new one
+        with pytest.raises(DatabaseError, match="is gone: put it back"):
+            engines[0].connect()
+        engines[0].dispose()
+    assert not path.exists()
+    other.rename(path)
+    assert sa.inspect(engines[0]).get_table_names() == ["other"]

@@ -109,9 +109,52 @@ def connect(url: str, lock_seconds: float | None = None) -> Engine:
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(f"cannot use the database {shown(url)}: {error}") from error
     sa.event.listen(engine, "handle_error", _explain)
+    if url.startswith(SQLITE):
+        _follow_file(engine, Path(url.removeprefix(SQLITE).partition("?")[0]), shown(url))
     if lock_seconds is not None and engine.dialect.name == "postgresql":
         sa.event.listen(engine, "connect", _lock_timeout(lock_seconds))
     return engine
+
+
+def _follow_file(engine: Engine, path: Path, name: str) -> None:
+    """Let no connection write to a file that is no longer the database.
+
+    An open file goes on without its name: what is written to it after another one has taken its
+    place, or its folder was moved, would be lost without a word.
+
+    Args:
+        engine: engine of the file.
+        path: the file.
+        name: how messages call the database.
+    """
+    import sqlalchemy as sa
+
+    identity: list[tuple[int, int] | None] = [None]
+
+    def check_there(*_: Any) -> None:
+        if identity[0] is not None and _identity(path) is None:
+            raise DatabaseError(f"the database {name} is gone: put it back where it was")
+
+    def note(_: Any, record: Any) -> None:
+        record.info["file"] = identity[0] = _identity(path)
+
+    def check_same(_: Any, record: Any, __: Any) -> None:
+        check_there()
+        if record.info["file"] != _identity(path):
+            raise sa.exc.DisconnectionError  # whereupon the pool connects anew
+
+    sa.event.listen(engine, "do_connect", check_there)
+    sa.event.listen(engine, "connect", note)
+    sa.event.listen(engine, "checkout", check_same)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file has a name at present; ``None`` where there is none, as in memory."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _lock_timeout(seconds: float) -> Callable[[Any, Any], None]:

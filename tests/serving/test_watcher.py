@@ -4,6 +4,7 @@ import asyncio
 import bisect
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -302,14 +303,56 @@ def test_without_the_ledger_what_serves_goes_on(decisions, monkeypatch):
     async def watch():
         async with watching(decisions) as watcher:
             await until(lambda: version(watcher) == "1")
-            numbers = watcher._ledger.newest_numbers
-            monkeypatch.setattr(watcher._ledger, "newest_numbers", lambda: 1 / 0)
+            numbers = watcher._ledger.newest_decisions
+            monkeypatch.setattr(watcher._ledger, "newest_decisions", lambda: 1 / 0)
             await until(lambda: watcher.ledger_error is not None)
             assert said(watcher.champion("films")) == "1"
-            monkeypatch.setattr(watcher._ledger, "newest_numbers", numbers)
+            monkeypatch.setattr(watcher._ledger, "newest_decisions", numbers)
             decisions.decide("promote", "2")
             await until(lambda: version(watcher) == "2")
             assert watcher.ledger_error is None
+
+    asyncio.run(watch())
+
+
+@pytest.mark.parametrize("has_gone_on", [False, True])
+def test_a_ledger_that_went_backwards_leaves_what_serves(decisions, has_gone_on):
+    """An older copy of the database takes its place, and goes on otherwise."""
+    decisions.decide("promote", "1")
+    path = Path(decisions.url.removeprefix("sqlite:///"))
+    copy = path.with_name("copy.db")
+    shutil.copy(path, copy)
+    decisions.decide("promote", "2")
+    newest = path.with_name("newest.db")
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            await until(lambda: version(watcher) == "2")
+            path.rename(newest)
+            shutil.copy(copy, path)
+            if has_gone_on:
+                decisions.decide("reject", "3")
+            await until(lambda: "backwards" in watcher.problems().get("films", ""))
+            assert said(watcher.champion("films")) == "2"
+            newest.rename(path)
+            await until(lambda: watcher.problems() == {})
+            decisions.decide("promote", "3")
+            await until(lambda: version(watcher) == "3")
+
+    asyncio.run(watch())
+
+
+def test_an_empty_database_leaves_what_serves(decisions):
+    decisions.decide("promote", "1")
+    path = Path(decisions.url.removeprefix("sqlite:///"))
+
+    async def watch():
+        async with watching(decisions) as watcher:
+            await until(lambda: version(watcher) == "1")
+            path.rename(path.with_name("moved.db"))
+            path.touch()
+            await until(lambda: "cannot be read" in watcher.problems().get("films", ""))
+            assert said(watcher.champion("films")) == "1"
 
     asyncio.run(watch())
 

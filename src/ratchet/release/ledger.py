@@ -155,13 +155,16 @@ class Ledger:
         """How many decisions there are."""
         return len(self._rows(use_case, ("seq",)))
 
-    def newest_numbers(self) -> dict[str, int]:
-        """Number of the newest decision about each use case: a cheap look for what has moved."""
+    def newest_decisions(self) -> dict[str, tuple[int, str]]:
+        """Number and digest of the newest decision about each use case: a cheap look for moves."""
         if not self._exists():
             return {}
-        query = sa.select(TABLE.c.use_case, sa.func.max(TABLE.c.seq)).group_by(TABLE.c.use_case)
+        newest = sa.select(TABLE.c.use_case, sa.func.max(TABLE.c.seq).label("seq"))
+        last = newest.group_by(TABLE.c.use_case).subquery()
+        is_last = sa.and_(TABLE.c.use_case == last.c.use_case, TABLE.c.seq == last.c.seq)
+        query = sa.select(TABLE.c.use_case, TABLE.c.seq, TABLE.c.digest).join(last, is_last)
         with self.engine.connect() as connection, _any_text(connection):
-            return {str(name): seq for name, seq in connection.execute(query)}
+            return {str(name): (seq, digest) for name, seq, digest in connection.execute(query)}
 
     def use_cases(self) -> list[str]:
         """Use cases about which something was decided, by name."""

@@ -30,6 +30,9 @@ LOGGER = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 """How often the ledger is read."""
 
+Decision = tuple[int, str]
+"""Number and digest of a decision."""
+
 _DEATHS_IN_SILENCE = 2
 """How often a process that opens versions may die before a notice is sent."""
 
@@ -139,7 +142,7 @@ class Watcher:
         self._notify = notify
         self._after_poll: Callable[[], None] = lambda: None
         self._has_looked = False
-        self._seen: dict[str, int] = {}
+        self._seen: dict[str, Decision] = {}
         self._states: dict[str, State] = {}
         self._ready: dict[VersionKey, LoadedVersion] = {}
         self._opening: set[VersionKey] = set()
@@ -200,16 +203,13 @@ class Watcher:
     def problems(self) -> Mapping[str, str]:
         """Use case -> why what should serve does not, in words for anybody to read."""
         reasons = {name: why for name, one in self._models.items() if (why := one.trouble)}
-        reasons |= dict.fromkeys(
-            self._unreadable, "its decisions cannot be read, what serves stays"
-        )
-        if self.ledger_error is not None or not self._has_looked:
-            why = (
-                "the ledger is being read"
-                if self.ledger_error is None
-                else "the ledger cannot be read"
-            )
-            reasons |= {name: why for name in self.use_cases() if self.champion(name) is None}
+        reasons |= self._unreadable
+        if self.ledger_error is not None:
+            why = f"the ledger cannot be read: what serves stays ({self.ledger_error})"
+            reasons = dict.fromkeys(self.use_cases(), why) | reasons
+        elif not self._has_looked:
+            reasons |= dict.fromkeys(self.use_cases(), "the ledger is being read")
+        return reasons
         return reasons
 
     async def _follow(self) -> None:
@@ -236,27 +236,43 @@ class Watcher:
                     await self._wake.wait()
             self._wake.clear()
 
-    def _look(self, seen: Mapping[str, int]) -> dict[str, State]:
+    def _look(self, seen: Mapping[str, Decision]) -> dict[str, tuple[Decision, State]]:
         """The states of the use cases about which something was decided since the last look.
 
         Decisions that were changed in the database concern their use case alone.
         """
-        states, unreadable = {}, {}
-        for name, seq in self._ledger.newest_numbers().items():
-            if seen.get(name) == seq:
+        moved, unreadable = {}, {}
+        newest = self._ledger.newest_decisions()
+        for name in sorted({*newest, *seen}):
+            if newest.get(name) == seen.get(name):
                 continue
             try:
-                states[name] = self._ledger.state(name)
+                self._check_continuity(name, seen.get(name))
+                moved[name] = newest[name], self._ledger.state(name)
             except DataError as error:
                 unreadable[name] = str(error)
                 if self._unreadable.get(name) != str(error):
                     LOGGER.error("%s", error)
         self._unreadable = unreadable
-        return states
+        return moved
 
-    def _take_states(self, moved: Mapping[str, State]) -> None:
-        for name, state in moved.items():
-            self._seen[name], self._states[name] = state.seq, state
+    def _check_continuity(self, name: str, last: Decision | None) -> None:
+        """Make sure that the decision read last is still there: a ledger only grows.
+
+        Raises:
+            DataError: it is gone, or another one has its number.
+        """
+        if last is None or self._ledger.digest(name, last[0]) == last[1]:
+            return
+        raise DataError(
+            f"the ledger went backwards, and what serves stays: decision {last[0]} about {name} is "
+            f"gone or another one. The database was replaced by an older or an empty one: put the "
+            f"newest copy back, or start the service again to serve what the ledger says now"
+        )
+
+    def _take_states(self, moved: Mapping[str, tuple[Decision, State]]) -> None:
+        for name, (decision, state) in moved.items():
+            self._seen[name], self._states[name] = decision, state
             for key in [key for key in self._failures if key[0] == name]:
                 del self._failures[key]  # somebody has decided something: try at once
 
