@@ -210,7 +210,6 @@ class Watcher:
         elif not self._has_looked:
             reasons |= dict.fromkeys(self.use_cases(), "the ledger is being read")
         return reasons
-        return reasons
 
     async def _follow(self) -> None:
         while True:
