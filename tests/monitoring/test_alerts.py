@@ -96,6 +96,13 @@ def test_a_model_that_failed_long_ago_is_past():
     assert found(models=old, operations=requests(week=0))
 
 
+def test_of_a_failing_challenger_no_rollback_is_a_way_out():
+    (alert,) = found(models={"8": requests(error_rate=0.5)}, champion="7")
+
+    assert alert.advice.startswith("version 7 serves by now")
+    assert "rollback" not in alert.advice
+
+
 def test_a_failing_model_comes_first():
     alerts = found(operations=requests(error_rate=0.1), models={"7": requests(error_rate=0.1)})
 

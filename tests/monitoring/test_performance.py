@@ -329,6 +329,14 @@ def test_requests_are_counted_by_when_they_were_answered():
     assert found["response_ms"].tolist() == [4.0, 500.0]
 
 
+def test_what_fails_in_the_shadow_is_no_request():
+    log = logged({"rating": numbers(4)})
+    log.write_error("u", "2", "a", "timed out", arm="shadow", source="service", at=START)
+
+    assert operations(log.rows("u"), "7D")[["requests", "errors"]].to_numpy().tolist() == [[4, 0]]
+    assert operations(log.rows("u", version="2"), "7D").empty
+
+
 def test_a_request_of_which_one_target_failed_counts_as_failed_once():
     log = logged({"rating": numbers(4), "other": numbers(4).assign(prediction=[1, 2, 3, np.nan])})
 

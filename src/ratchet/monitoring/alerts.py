@@ -45,6 +45,7 @@ def find_alerts(
     promoted: Mapping[str, Mapping[str, float]] | None = None,
     operations: pd.DataFrame | None = None,
     models: Mapping[str, pd.DataFrame] | None = None,
+    champion: str | None = None,
 ) -> list[Alert]:
     """Find what is beyond its threshold in the latest window; exactly at it is not beyond.
 
@@ -56,6 +57,7 @@ def find_alerts(
         operations: all requests of the use case, as ``performance.operations`` gives them.
         models: version -> its requests, likewise; a version that no longer answered in the latest
             window of all requests is past.
+        champion: the version that serves; of another one that fails, a rollback is no way out.
 
     Returns:
         The critical ones first.
@@ -70,7 +72,7 @@ def find_alerts(
         found += _requests(use_case, operations.iloc[-1], alerts)
     for version, table in (models or {}).items():
         if len(table) and not _is_past(table, operations):
-            found += _failing(use_case, version, table.iloc[-1], alerts)
+            found += _failing(use_case, version, champion or version, table.iloc[-1], alerts)
     return sorted(found, key=lambda alert: alert.level != "critical")
 
 
@@ -131,7 +133,9 @@ def _is_past(requests: pd.DataFrame, operations: pd.DataFrame | None) -> bool:
     return bool(requests["end"].iloc[-1] <= operations["start"].iloc[-1])
 
 
-def _failing(use_case: str, version: str, window: pd.Series, alerts: Alerts) -> list[Alert]:
+def _failing(
+    use_case: str, version: str, champion: str, window: pd.Series, alerts: Alerts
+) -> list[Alert]:
     rate = float(window["error_rate"])
     if not exceeds(rate, alerts.failing_model):
         return []
@@ -139,5 +143,10 @@ def _failing(use_case: str, version: str, window: pd.Series, alerts: Alerts) -> 
         f"{use_case}: model version {version} failed in {rate:.1%} of {int(window['requests'])} "
         f"requests (alert above {alerts.failing_model:.0%}), mostly by: {window['error']}"
     )
-    advice = f'kedro ratchet rollback --use-case {use_case} --reason "version {version} fails"'
+    advice = (
+        f'kedro ratchet rollback --use-case {use_case} --reason "version {version} fails"'
+        if version == champion
+        else f"version {champion} serves by now; where this one answers in a split beside it, take "
+        f"{use_case} out of split in conf/*/serving.yml"
+    )
     return [Alert("failing_model", "critical", text, advice, rate, alerts.failing_model)]

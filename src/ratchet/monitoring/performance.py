@@ -11,6 +11,7 @@ import pandas as pd
 
 from ratchet.errors import DataError
 from ratchet.learning.metrics import METRICS, PER_CLASS, Scores, score_all
+from ratchet.monitoring.log_table import SHADOW
 from ratchet.monitoring.windows import cut_windows
 from ratchet.params import Target
 from ratchet.params.monitoring import Watch
@@ -175,7 +176,8 @@ def operations(
     """Count answers and errors, and how long answers took, by the time of the answer.
 
     A request that asks for several targets is one, and failed if one of them did; a failed
-    attempt and a later one are two.
+    attempt and a later one are two. What a challenger has answered in the shadow is none: nobody
+    has waited for it.
 
     Args:
         rows: of one use case, as ``PredictionLog.rows`` gives them.
@@ -188,7 +190,8 @@ def operations(
         ``error_rate``, ``error`` (the commonest one), ``response_p50_ms``, ``response_ms`` (95th
         percentile), ``response_p99_ms``; NaN where no time was taken.
     """
-    failed_first = rows.reset_index().sort_values("failed", ascending=False, kind="stable")
+    seen = rows[rows["arm"] != SHADOW]
+    failed_first = seen.reset_index().sort_values("failed", ascending=False, kind="stable")
     asked = failed_first.drop_duplicates(_REQUEST)
     table = []
     for span, part in _by_window(asked.assign(row_time=asked["predicted_at"]), window, start, now):

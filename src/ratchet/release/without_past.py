@@ -49,7 +49,7 @@ def fit_without_past(contents: Contents) -> dict[str, Any]:
         contents: rows, features and encoder of a version.
 
     Returns:
-        Target -> the model; none where the target is told as the change from its last value, or
+        Target -> the model; none where the target is learned as the change from its last value, or
         where rows say nothing of themselves but their time and series.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -63,28 +63,25 @@ def fit_without_past(contents: Contents) -> dict[str, Any]:
     if use_case.data.series is None or not _has_own(use_case):
         return {}
     ((name, target),) = use_case.targets.items()
-    seen = {apart(column) for column in columns_of_the_row(use_case)}
-    chosen = [n for n, source in sources_of(contents.encoder).items() if source in seen]
-    if target.learn != "value" or not chosen:
+    of_the_row = {apart(column) for column in columns_of_the_row(use_case)}
+    columns = [n for n, source in sources_of(contents.encoder).items() if source in of_the_row]
+    if target.learn != "value" or not columns:
         return {}
     truth = features[f"{TARGET_PREFIX}{target.column}"]
-    known = features[truth.notna()]
-    encoded = contents.encoder.transform(known)[chosen]
-    told = truth[known.index] / known[SERIES_SCALE]
-    train, held = known["split"] == "train", known["split"] == "validation"
-    model = HistGradientBoostingRegressor(**_SETTINGS).fit(encoded[train], told[train])
+    labelled, truth = features[truth.notna()], truth.dropna()
+    encoded = contents.encoder.transform(labelled)[columns]
+    scaled = truth / labelled[SERIES_SCALE]
+    train, validation = (labelled["split"] == split for split in ("train", "validation"))
+    model = HistGradientBoostingRegressor(**_SETTINGS).fit(encoded[train], scaled[train])
     conformal = ConformalRegressor(
         estimator=FrozenEstimator(model), confidence=target.confidence, bounds=None
     )
-    conformal = conformal.calibrate(model.predict(encoded[held]), told[held])
+    conformal = conformal.calibrate(model.predict(encoded[validation]), scaled[validation])
     relative = RelativeRegressor(
         estimator=FrozenEstimator(conformal),
         level=SERIES_LEVEL,
         scale=SERIES_SCALE,
         bounds=target.bounds,
     )
-    return {
-        name: relative.fit(
-            encoded.join(known[[SERIES_LEVEL, SERIES_SCALE]])[held], truth[known.index][held]
-        )
-    }
+    with_terms = encoded.join(labelled[[SERIES_LEVEL, SERIES_SCALE]])
+    return {name: relative.fit(with_terms[validation], truth[validation])}

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from ratchet.database import SERVICE_LOCK_SECONDS, connect
 from ratchet.monitoring.log_table import PREDICTIONS as P
+from ratchet.monitoring.log_table import SHADOW
 from ratchet.release.ledger_table import TABLE as LEDGER
 
 DAYS_OF_ANSWERS, DAYS_OF_TRUTH = 7, 30
@@ -31,7 +32,7 @@ _RUN = re.compile("[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Classes:
-    """How often each class was predicted.
+    """How often each class was predicted, to somebody: what a shadow has answered does not count.
 
     Attributes:
         use_case: of which use case.
@@ -189,7 +190,11 @@ def _classes(connection: sa.Connection) -> list[Classes]:
     names = (P.c.use_case, P.c.target, P.c.prediction_label)
     query = (
         sa.select(*names, sa.func.count())
-        .where(P.c.prediction_label.is_not(None), P.c.predicted_at >= _since(DAYS_OF_ANSWERS))
+        .where(
+            P.c.prediction_label.is_not(None),
+            P.c.arm != SHADOW,
+            P.c.predicted_at >= _since(DAYS_OF_ANSWERS),
+        )
         .group_by(*names)
         .order_by(P.c.use_case, P.c.target, sa.func.count().desc(), P.c.prediction_label)
     )

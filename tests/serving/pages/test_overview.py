@@ -48,7 +48,8 @@ def test_classes_are_counted_by_target(url, tmp_path):
     labels = ["Alto", "Bajo", "Bajo"]
     rows = [answer(n, target="success", prediction_label=name) for n, name in enumerate(labels)]
     old = answer(9, prediction_label="Alto", predicted_at=NOW - dt.timedelta(days=8))
-    write(url, *rows, old)
+    shadow = answer(10, target="success", prediction_label="Alto", arm="shadow", version="4")
+    write(url, *rows, old, shadow)
 
     found = Overview(url, tmp_path).read(["films"])
 

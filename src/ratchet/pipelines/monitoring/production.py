@@ -202,6 +202,7 @@ class Production:
             models={
                 str(version): operations(rows, window) for version, rows in asked.groupby("version")
             },
+            champion=str(self.champion.version),
         )
 
 
