@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -118,6 +119,29 @@ def test_a_head_without_end_is_refused(stand):
         connection.sendall(b"X-Much: " + b"x" * 70_000)
 
         assert connection.recv(1000).startswith(b"HTTP/1.1 400")
+
+
+async def large_answer(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        headers = [(b"content-length", b"20000000")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": bytes(20_000_000)})
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_an_answer_that_is_not_read_is_dropped(is_read):
+    limits = Limits(idle_seconds=0.3)
+    with running(SimpleNamespace(app=large_answer), limits) as port, connect(port) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        size = 0
+        if not is_read:
+            time.sleep(1.5)
+        with suppress(ConnectionError):
+            while size < 20_000_000 and (content := connection.recv(1_000_000)):
+                size += len(content)
+                time.sleep(0.02)
+
+    assert (size > 20_000_000) is is_read
 
 
 def test_a_body_that_does_not_come_is_a_408(make_stand):

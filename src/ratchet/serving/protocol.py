@@ -1,7 +1,8 @@
-"""HTTP/1.1 with an end to waiting: for the first request, and for the rest of one that has begun.
+"""HTTP/1.1 with an end to waiting: for the first request, for its rest, and for answers to be read.
 
-uvicorn waits for ever for a client that opens a connection and says nothing, or half of a request.
-Each such connection holds a file of the process, of which there are not many.
+uvicorn waits for ever for a client that opens a connection and says nothing, or half of a request,
+or that does not read its answer. Each such connection holds a file of the process, of which there
+are not many, and the last one its answer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from ratchet.serving.settings import Limits
 LARGEST_HEAD = 64 * 1024
 """Bytes of a request before its body."""
 
+LEAST_READ = 16 * 1024
+"""Bytes of an answer that a client has to read within ``idle_seconds``."""
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """A connection that is closed when its client is silent for too long."""
@@ -26,6 +30,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._end: asyncio.TimerHandle | None = None
+        self._reading_end: asyncio.TimerHandle | None = None
         self._is_in_head = False
         self._head_bytes = 0
 
@@ -60,7 +65,35 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the clock with the connection."""
         self._stop_clock()
+        self._stop_reading_clock()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is answered: it has some time."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read enough."""
+        self._stop_reading_clock()
+        super().resume_writing()
+
+    def _expect_reading(self) -> None:
+        self._stop_reading_clock()
+        unread = self.transport.get_write_buffer_size()
+
+        def check() -> None:
+            if self.transport.get_write_buffer_size() > unread - LEAST_READ:
+                self.transport.abort()  # what is left of the answer goes with it
+            else:
+                self._expect_reading()
+
+        self._reading_end = self.loop.call_later(self.limits.idle_seconds, check)
+
+    def _stop_reading_clock(self) -> None:
+        if self._reading_end is not None:
+            self._reading_end.cancel()
+            self._reading_end = None
 
     def _close_after(self, seconds: float) -> None:
         self._stop_clock()

@@ -55,7 +55,8 @@ class Limits(_Group):
         burst: requests that may come at once.
         slow_answers: requests that may wait for a version that is not compiled.
         body_seconds: time a client has to send its request, headers included.
-        idle_seconds: time after which a connection is closed on which nothing is asked.
+        idle_seconds: time after which a connection is closed on which nothing is asked, or whose
+            answer is not read.
     """
 
     row_bytes: Count = 64 * 1024
