@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -74,6 +75,19 @@ def test_every_version_of_every_process_sees_them(bundle, tmp_path):
     (row, *_) = here.table.rows("power")
     assert row.source == "key of the meter"
     assert row.fields == {"load": ROWS[0]["load"], "warmth": ROWS[0]["warmth"]}
+
+
+def test_an_older_copy_of_the_database_hides_no_later_measurement(bundle, tmp_path):
+    here, there = (Place(tmp_path / name, [serving_of(bundle)]) for name in ("here", "there"))
+    path, copy = tmp_path / "here" / "store.db", tmp_path / "copy.db"
+    here.take(ROWS[:2])
+    shutil.copy(path, copy)
+    here.take(ROWS[2:6])
+    copy.rename(path)
+
+    assert here.take([ROWS[6], PLAN]) == IngestResult(new=2)
+    there.take([*ROWS[:7], PLAN])
+    assert here.answers(ASKED) == there.answers(ASKED)
 
 
 def test_a_version_that_comes_later_is_brought_up_to_date(bundle, tmp_path):

@@ -73,6 +73,14 @@ def test_a_damaged_file_of_keys_lets_nobody_in(tmp_path):
         Keys(path)
 
 
+def test_a_file_of_keys_that_cannot_be_looked_at_lets_nobody_in(tmp_path):
+    path = tmp_path / "keys.json"
+    path.symlink_to(path)  # as in a folder of which this user may see nothing
+
+    with pytest.raises(ConfigError, match=r"keys\.json: .*; expected a file of keys, or none"):
+        Keys(path)
+
+
 def test_a_running_service_follows_the_file_and_stays_locked(tmp_path):
     path = tmp_path / "keys.json"
     keys = Keys(path)

@@ -233,8 +233,15 @@ def _write(path: Path, keys: Sequence[Key]) -> None:
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes with the file; ``None`` where there is none.
+
+    Raises:
+        ConfigError: nobody can say whether there is one, and so whether keys are needed.
+    """
     try:
         status = path.stat()
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; expected a file of keys, or none") from error
     return (status.st_mtime_ns, status.st_size, status.st_ino)

@@ -90,7 +90,7 @@ class StoredMeasurements:
         with self._turn:
             last = self._store.last_change(use_case)
             for serving in self._ready(use_case):
-                if self._seen.get(serving.answerer, 0) < last:
+                if self._seen.get(serving.answerer, 0) != last:
                     self._catch_up(serving)
 
     def _catch_up(self, serving: Serving) -> None:
@@ -98,6 +98,8 @@ class StoredMeasurements:
         if not isinstance(answerer, SeriesAnswerer | SlowAnswerer):
             return
         last = self._store.last_change(serving.name)  # all up to it can be seen
+        if self._seen.get(answerer, 0) > last:  # an older copy of the database has taken its place
+            self._seen[answerer] = 0
         while changes := self._store.since(serving.name, self._seen.get(answerer, 0), _AT_ONCE):
             take(answerer, [row_of(one, serving.use_case) for one in changes])
             self._seen[answerer] = changes[-1].change
