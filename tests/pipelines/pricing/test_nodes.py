@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.errors import DataError
+from ratchet.errors import ConfigError, DataError
 from ratchet.learning.demand.book import DemandBook
 from ratchet.learning.demand.pricing import Reason
 from ratchet.params import Market
@@ -203,6 +203,30 @@ def test_rows_that_share_a_step_are_named(price, market_example):
 
     with pytest.raises(DataError, match=r"2 rows share a step of 7D \(market.frequency\).*'a'"):
         price(doubled)
+
+
+@pytest.mark.parametrize(
+    ("changes", "value", "match"),
+    [
+        ({}, -1.0, r"column 'cost' \(market.unit_cost\): expected 0 or more or nothing, 1 of 960"),
+        ({"capacity": "cost"}, 0.0, r"column 'cost' \(market.capacity\): expected more than 0"),
+    ],
+)
+def test_costs_and_capacities_that_make_no_sense_are_named(
+    price, market_example, changes, value, match
+):
+    rows = market_example.sales()
+    rows.loc[5, "cost"] = value
+
+    with pytest.raises(DataError, match=match):
+        price(rows, **changes)
+
+
+def test_a_cluster_without_an_address_is_told_before_any_work(price, monkeypatch):
+    monkeypatch.delenv("RATCHET_DASK_ADDRESS", raising=False)
+
+    with pytest.raises(ConfigError, match=r"market\.iterations\.engine: 'dask' needs the sched"):
+        price(iterations={"engine": "dask"})
 
 
 def test_nothing_sold_is_an_error_that_says_so(price, market_example):

@@ -74,7 +74,8 @@ def table_of_rows(primary: pd.DataFrame, data: Data, market: Market, quantity: s
         ``capacity``, and the covariates.
 
     Raises:
-        DataError: two rows of a segment are of one step.
+        DataError: two rows of a segment are of one step, a cost is below 0, or a capacity is not
+            above it.
     """
     rows = primary[primary[quantity].notna()].set_index(data.key)
     encoder = _encoder(data, market).fit(rows)
@@ -96,6 +97,7 @@ def table_of_rows(primary: pd.DataFrame, data: Data, market: Market, quantity: s
         },
         index=rows.index.astype(str),
     )
+    _check_offers(table, market)
     _check_steps(table, market)
     return table.sort_values(["segment", "step"], kind="stable")
 
@@ -115,6 +117,21 @@ def _numbers(rows: pd.DataFrame, given: float | str | None, default: float) -> n
     if isinstance(given, str):
         return rows[given].to_numpy(dtype=np.float64)
     return np.full(len(rows), default if given is None else float(given))
+
+
+def _check_offers(table: pd.DataFrame, market: Market) -> None:
+    """Make sure that costs and capacities are such."""
+    expected = {
+        "unit_cost": (market.unit_cost, table["unit_cost"] < 0, "0 or more"),
+        "capacity": (market.capacity, table["capacity"] <= 0, "more than 0"),
+    }
+    for place, (column, wrong, words) in expected.items():
+        if wrong.any():
+            raise DataError(
+                f"column '{column}' (market.{place}): expected {words} or nothing, "
+                f"{int(wrong.sum())} of {len(table)} rows have another value, the first ones are "
+                f"{table.index[wrong][:3].to_list()}"
+            )
 
 
 def _check_steps(table: pd.DataFrame, market: Market) -> None:

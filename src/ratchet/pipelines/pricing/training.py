@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.errors import DataError
+from ratchet.errors import ConfigError, DataError
 from ratchet.learning.demand.backtest import PriceComparison, Sales, compare_prices
 from ratchet.learning.demand.book import DemandBook, Elasticities, ExpectedDemand, SegmentKey
 from ratchet.learning.demand.hierarchy import HierarchySettings, Market
@@ -26,6 +26,7 @@ from ratchet.learning.demand.pricing import (
 )
 from ratchet.learning.demand.regressor import DemandRegressor, ForecastSettings, fit_model
 from ratchet.learning.demand.training import TrainedDemand, train_demand
+from ratchet.learning.search.engine import address
 from ratchet.params import Market as MarketParams
 from ratchet.pipelines.pricing.rows import MarketRows
 from ratchet.progress import iteration_progress
@@ -92,8 +93,10 @@ def train(
 
     Raises:
         DataError: the rows cannot be learned from.
+        ConfigError: there is no address of a cluster.
     """
     settings = _iteration_settings(market, seed)
+    _check_engine(market)
     with iteration_progress("demand: all rows" if later is None else "demand: replay") as report:
         try:
             return train_demand(
@@ -111,6 +114,14 @@ def train(
             )
         except ValueError as error:
             raise DataError(f"the demand of the market cannot be learned: {error}") from error
+
+
+def _check_engine(market: MarketParams) -> None:
+    if market.iterations.engine == "dask":
+        try:
+            address()
+        except ValueError as error:
+            raise ConfigError(f"parameter market.iterations.{error}") from error
 
 
 def _market_effects(market: MarketParams) -> Market:

@@ -25,9 +25,9 @@ from ratchet.pipelines.reporting.page.wording import count, counted, number, sha
 
 _SHOWN = 20
 _ACTS = {
-    "raise": "raise the price",
-    "lower": "lower the price",
     "optimum": "an optimum inside of the prices tried",
+    "raise": "the direction upwards",
+    "lower": "the direction downwards",
     "abstain": "no recommendation",
 }
 _EDGE = ("raise", "lower")
@@ -86,17 +86,13 @@ def market_chapter(case: MarketCase) -> Chapter:
 def _headline(case: MarketCase) -> str:
     n, acting = len(case.prices), len(case.acting)
     counts = case.prices["outcome"].value_counts()
-    parts = [
-        f"{counted(int(counts[name]), 'segment')}: {text}"
-        for name, text in _ACTS.items()
-        if name in counts
-    ]
+    parts = [f"{count(counts[name])} {text}" for name, text in _ACTS.items() if name in counts]
     sure = int((case.learned["probability_negative"] >= case.book.settings.least_sign).sum())
     return (
-        f"Of {counted(n, 'segment')} (one product at one merchant) {count(acting)} get a price. "
-        f"{'; '.join(parts)}. Demand surely falls when the price rises in {count(sure)} of them; "
-        f"the median elasticity is {number(case.learned['elasticity'].median())}: so many percent "
-        "more are sold when the price rises by one percent."
+        f"Of {counted(n, 'segment')} (one product at one merchant) {count(acting)} get a price: "
+        f"{'; '.join(parts)}. Demand surely falls when the price rises in {count(sure)}; the "
+        f"median elasticity is {number(case.learned['elasticity'].median())}: by so many percent "
+        "sales change when the price rises by one percent."
     )
 
 
@@ -149,8 +145,14 @@ def _elasticities(case: MarketCase) -> list[Block]:
             reference=-1.0,
             reference_title="revenue does not depend on the price",
         ),
-        Table("by product", "Elasticities by product", *_by(case, "product")),
-        Table("by merchant", "Elasticities by merchant", *_by(case, "merchant"), shown=_SHOWN),
+        *[
+            Table(f"by {name}", f"Elasticities by {name}", *_by(case, name), shown=_SHOWN)
+            for name, column in (
+                ("product", case.market.product),
+                ("merchant", case.market.merchant),
+            )
+            if column is not None
+        ],
         Table("elasticities", "Elasticities", table.rename(columns=renamed), formats, shown=_SHOWN),
     ]
 
