@@ -162,8 +162,8 @@ def test_limits(boosted, elsewhere):
 
 def test_a_child_says_why(boosted, tmp_path, monkeypatch, capsys):
     """What runs in the child, called here: another answer than it must give, then a fine bundle."""
-    monkeypatch.setattr(rehearsal, "_limit", lambda limits: None)
-    monkeypatch.setattr(rehearsal, "_follow_parent", lambda: None)
+    monkeypatch.setattr(rehearsal.Limits, "apply", lambda limits: None)
+    monkeypatch.setattr(rehearsal, "follow_parent", lambda parent, end: None)
     folder = tmp_path / "b1"
     shutil.copytree(boosted, folder)
     golden = json.loads((folder / "golden.json").read_text())

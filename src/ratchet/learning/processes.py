@@ -1,13 +1,15 @@
-"""Processes that end together."""
+"""Processes that end together, and that take no more than they may."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 PARENT = "RATCHET_PARENT"
@@ -17,7 +19,28 @@ _PAUSE = 0.5
 """Seconds between two looks at who the parent is."""
 
 
-def follow_parent(parent: int) -> None:
+@dataclass(frozen=True)
+class ProcessLimits:
+    """What a process may take that opens a bundle.
+
+    Attributes:
+        memory_mb: memory for data; TensorFlow alone asks for 1.5 GB, most of it never touched.
+        cpu_seconds: of all its threads; 0 for any number.
+    """
+
+    memory_mb: int = 6_000
+    cpu_seconds: int = 240
+
+    def apply(self) -> None:
+        """Let this process have no more."""
+        memory = self.memory_mb * 1_000_000
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        if self.cpu_seconds:
+            resource.setrlimit(resource.RLIMIT_CPU, (self.cpu_seconds, self.cpu_seconds + 5))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def follow_parent(parent: int, end: Callable[[], object] | None = None) -> None:
     """End this process with its parent, even when that is killed and can tell nobody.
 
     It looks at the parent again and again. Linux could send a signal instead (PR_SET_PDEATHSIG),
@@ -27,15 +50,19 @@ def follow_parent(parent: int) -> None:
 
     Args:
         parent: id of the process that has started this one; by now it may be gone.
+        end: ends this process; by default it is killed with all that it has started.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    threading.Thread(target=_follow, args=(parent, end), daemon=True).start()
 
 
-def _follow(parent: int) -> None:
+def _follow(parent: int, end: Callable[[], object] | None) -> None:
     while os.getppid() == parent:  # an orphan has another one
         time.sleep(_PAUSE)
-    kill(os.getpid())
+    if end is None:
+        kill(os.getpid())
+    else:
+        end()
 
 
 @contextmanager

@@ -8,17 +8,15 @@ and asked by a child process first, within limits, once per digest; its death is
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
-import threading
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ratchet
+from ratchet.learning.processes import ProcessLimits, follow_parent
 from ratchet.release.bundle import Bundle, open_bundle
 from ratchet.release.manifest import BundleError
 from ratchet.release.writing import WRITTEN
@@ -28,17 +26,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Limits:
+class Limits(ProcessLimits):
     """What a bundle may take while it is tried.
 
     Attributes:
-        memory_mb: memory for data; TensorFlow alone asks for 1.5 GB, most of it never touched.
-        cpu_seconds: of all its threads.
         seconds: by the clock, also on a busy machine.
     """
 
-    memory_mb: int = 6_000
-    cpu_seconds: int = 240
     seconds: int = 600
 
 
@@ -116,8 +110,8 @@ def _in_child(folder: Path, limits: Limits) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        told = f"{folder}: it did not open and answer within {limits.seconds} s"
-        raise BundleError(told) from None
+        reason = f"{folder}: it did not open and answer within {limits.seconds} s"
+        raise BundleError(reason) from None
     if child.returncode:
         raise BundleError(_reason(folder, child.returncode, child.stdout, limits))
 
@@ -131,26 +125,12 @@ def _reason(folder: Path, code: int, said: str, limits: Limits) -> str:
     return f"{folder}: the process that tried it has died ({how}): numbers in it are damaged"
 
 
-def _limit(limits: Limits) -> None:
-    memory = limits.memory_mb * 1_000_000
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 5))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _follow_parent() -> None:
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
 def _main(folder: str, *numbers: str) -> int:
     """Try a bundle in this process; 0 when it holds, else the reason is the last line."""
     limits = Limits(*map(int, numbers))
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    follow_parent(os.getppid(), end=lambda: os._exit(1))
     try:
-        _limit(limits)
+        limits.apply()
         bundle = open_bundle(folder)
         bundle.check_contents()
         bundle.check_numbers()

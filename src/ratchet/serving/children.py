@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import ratchet
@@ -22,27 +18,6 @@ SETTINGS = "RATCHET_SERVING"
 WORKER = "RATCHET_SERVING_WORKER"
 """Environment variable of a process of several behind a port: its number, the file descriptor of
 its socket, and the id of the process that has started it."""
-
-
-@dataclass(frozen=True)
-class ProcessLimits:
-    """What a process may take that opens a bundle.
-
-    Attributes:
-        memory_mb: memory for data; TensorFlow alone asks for 1.5 GB, most of it never touched.
-        cpu_seconds: of all its threads; 0 for any number.
-    """
-
-    memory_mb: int = 6_000
-    cpu_seconds: int = 240
-
-    def apply(self) -> None:
-        """Let this process have no more."""
-        memory = self.memory_mb * 1_000_000
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-        if self.cpu_seconds:
-            resource.setrlimit(resource.RLIMIT_CPU, (self.cpu_seconds, self.cpu_seconds + 5))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def command(module: str, *arguments: str) -> list[str]:
@@ -142,19 +117,6 @@ def own_output() -> int:
     return output
 
 
-def follow_parent(
-    parent: int | None = None, end: Callable[[], object] = lambda: os._exit(1)
-) -> None:
-    """End this process when its parent has ended, also by SIGKILL.
-
-    Args:
-        parent: id of the parent, where it may be gone by now.
-        end: ends this process; by default at once, whatever it is doing.
-    """
-    threading.Thread(target=_follow, args=[parent or os.getppid(), end], daemon=True).start()
-
-
-def _follow(parent: int, end: Callable[[], object]) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    end()
+def end_at_once() -> None:
+    """End this process, whatever its threads are doing."""
+    os._exit(1)

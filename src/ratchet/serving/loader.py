@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ratchet.serving.children import ProcessLimits, follow_parent, give_way, own_output
+from ratchet.learning.processes import ProcessLimits, follow_parent
+from ratchet.serving.children import end_at_once, give_way, own_output
 from ratchet.serving.handover import (
     Description,
     Source,
@@ -203,7 +204,7 @@ class Forks:
             self._running[pid] = (number, file)
             return
         try:
-            follow_parent()
+            follow_parent(os.getppid(), end_at_once)
             self._request.limits.apply()
             sys.stdin.close()
             write_version(file, *opened(self._open, self._request.source, *version))
@@ -250,7 +251,7 @@ def shortened(reason: str) -> str:
 
 def main(open_one: Callable[..., Opened] = open_version, niceness: str = "0") -> None:
     """Serve one request, after importing what it takes."""
-    follow_parent()
+    follow_parent(os.getppid(), end_at_once)
     if int(niceness):
         give_way(int(niceness))
     output = socket.socket(fileno=own_output())

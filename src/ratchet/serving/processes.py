@@ -23,7 +23,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from ratchet.errors import ConfigError
-from ratchet.serving.children import SETTINGS, WORKER, follow_parent
+from ratchet.learning.processes import follow_parent
+from ratchet.serving.children import SETTINGS, WORKER
 from ratchet.serving.protocol import protocol
 from ratchet.serving.settings import Settings
 
