@@ -97,6 +97,26 @@ def test_trees_see_season_and_relative_price():
     assert isinstance(small("segment_boosting").estimator, Pipeline)
 
 
+@pytest.mark.parametrize("name", MARKET)
+def test_segments_that_begin_after_the_encoder_was_fitted_stop_no_fit(name):
+    (X, y), new = sales(), later()
+    late = new[new["segment"] < 0]
+    model = small(name).fit(pd.concat([X, late]), np.append(y, np.full(len(late), 50.0)))
+
+    predicted = model.predict(new)
+
+    assert np.isfinite(predicted).all()
+    if "boosting" not in name:  # trees learn what segments without a code have in common
+        assert_allclose(predicted, small(name).fit(X, y).predict(new), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", MARKET)
+def test_rows_of_which_no_segment_has_a_code_are_refused(name):
+    X, y = sales()
+    with pytest.raises(ValueError, match="must hold codes from 0 in training: all are below"):
+        small(name).fit(X.assign(segment=-1), y)
+
+
 def test_rows_without_a_segment_are_refused():
     with pytest.raises(ValueError, match="columns 'segment' and 'step' of a market"):
         LastValue().fit(pd.DataFrame({"x": [1.0]}), [1.0])

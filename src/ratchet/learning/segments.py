@@ -77,7 +77,7 @@ class SeasonalValue(RegressorMixin, BaseEstimator):
         """Learn from rows with ``segment`` and ``step``, and targets of shape (n,)."""
         target, rows = _checked(self, X, y)
         order = np.argsort(rows["step"].to_numpy(), kind="stable")
-        last = LastValue().fit(X, target).values_
+        last = LastValue().fit(rows, target).values_
         self.table_: Array = np.repeat(last[:, None], max(self.season, 1), axis=1)
         segment = codes_of(rows.iloc[order], len(last) - 1)
         self.table_[segment, phase_of(rows.iloc[order], self.season)] = target[order]
@@ -109,7 +109,8 @@ class SegmentColumns(TransformerMixin, BaseEstimator):
     def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
         """Learn the mean log price of each segment."""
         validate_data(self, X, skip_check_array=True)
-        self.centre_ = by_segment(X["segment"], X["log_price"].to_numpy(dtype=np.float64))
+        rows = X[_has_code(X)]
+        self.centre_ = by_segment(rows["segment"], rows["log_price"].to_numpy(dtype=np.float64))
         return self
 
     def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float64]:
@@ -150,6 +151,16 @@ def _checked(model: Any, X: Any, y: npt.ArrayLike) -> tuple[Array, pd.DataFrame]
     validate_data(model, X, skip_check_array=True)
     target: Array = column_or_1d(y, dtype=np.float64)
     check_consistent_length(X, target)
-    if (X["segment"] < 0).any():
-        raise ValueError("column 'segment' must hold codes from 0 in training")
-    return target, X
+    coded = _has_code(X)
+    return target[coded], X[coded]
+
+
+def _has_code(X: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Which rows are of segments that had a code when the encoder was fitted.
+
+    A model that is fitted once more on later rows can meet segments that began after that.
+    """
+    coded: npt.NDArray[np.bool_] = (X["segment"] >= 0).to_numpy()
+    if not coded.any():
+        raise ValueError("column 'segment' must hold codes from 0 in training: all are below")
+    return coded

@@ -235,9 +235,10 @@ class DemandRegressor(RegressorMixin, BaseEstimator):
     and discount for serial correlation, for elasticities: the settings that forecast best are not
     those that tell best what the price does.
 
-    ``X`` is a DataFrame of numeric columns: ``segment`` and ``product`` (codes from 0; -1 in
-    ``predict`` for one that was not there), ``step`` (number of the time step), ``log_price``, and
-    covariates under any other names. ``y`` is the log quantity.
+    ``X`` is a DataFrame of numeric columns: ``segment`` and ``product`` (codes from 0; -1 for one
+    that has none, whose rows ``fit`` leaves out and ``predict`` answers by the mean of the
+    product), ``step`` (number of the time step), ``log_price``, and covariates under any other
+    names. ``y`` is the log quantity.
 
     Args:
         period: steps of a season, such as 52 for weeks; 0 for no season.
@@ -299,15 +300,16 @@ class DemandRegressor(RegressorMixin, BaseEstimator):
             y: log quantities, shape (n,).
 
         Raises:
-            ValueError: ``X`` is no frame, lacks a column or has values that are not finite; a
-                segment without code, with two products or with two rows in a step.
+            ValueError: ``X`` is no frame, lacks a column or has values that are not finite; no
+                segment has a code, or one has two products or two rows in a step.
         """
         target: Array = column_or_1d(y, dtype=np.float64, warn=True)
         check_consistent_length(X, target)
         assert_all_finite(target, input_name="y")
         rows = self._rows(X, target, reset=True)
-        if (rows.segment < 0).any():
-            raise ValueError("column 'segment' must hold codes from 0 in training")
+        rows = rows.where(rows.segment >= 0)
+        if not len(rows.segment):
+            raise ValueError("column 'segment' must hold codes from 0 in training: all are below")
         origins = rolling_origins(rows.step, self.n_origins)
         own = ForecastSettings(
             harmonics=self.harmonics,
