@@ -93,3 +93,14 @@ def test_an_interrupted_search_goes_on_with_the_same_bits(tmp_path):
     assert resumed.structure == whole.structure
     assert resumed.trained.history == whole.trained.history
     np.testing.assert_array_equal(resumed.trained.draws, whole.trained.draws)
+
+
+def test_fewer_iterations_than_a_searched_checkpoint_start_from_the_first_structure(tmp_path):
+    settings = replace(SETTINGS, search_every=50)
+    train_demand(market_rows(), settings, period=PERIOD, checkpoint=tmp_path)
+    fewer = replace(settings, iterations=50)
+
+    again = train_demand(market_rows(), fewer, period=PERIOD, checkpoint=tmp_path)
+
+    assert again.structure == Structure()
+    assert again.trained.mean.shape[1] == again.fit.design_of(market_rows()).shape[1]

@@ -267,13 +267,15 @@ class _Training:
         """
         if (journal := self._states.read_journal()) is None:
             self._begin(0)
-        else:
-            self._size, self.start, self.history = journal.size, journal.start, journal.history
-            if self.start:
-                self._problem = self._searched_again(journal)
-            self._name = journal.problem
-            self._reached = {part.start: self._load(part).done for part in self._parts()}
-        return max(self._reached.values()) <= self._end()
+            return True
+        self._size, self.start, self.history = journal.size, journal.start, journal.history
+        self._name = journal.problem
+        self._reached = {part.start: self._load(part).done for part in self._parts()}
+        if max(self._reached.values()) > self._end():
+            return False  # before a search is called that those who start anew have not come to
+        if self.start:
+            self._problem = self._searched_again(journal)
+        return True
 
     @property
     def n_partitions(self) -> int:
