@@ -57,6 +57,14 @@ def test_nothing_else_of_the_configuration_changes(project, place, keep_only):
     assert before["globals"]["paths"]["models"] == "data/test/06_models"  # the project's own stays
 
 
+def test_a_link_that_leads_nowhere_is_left_out(project, place):
+    (project / "conf/base/link.yml").symlink_to("nowhere.yml")
+
+    copied(place)
+
+    assert not (place.conf / "base/link.yml").is_symlink()
+
+
 def test_paths_of_your_own_are_moved_and_credentials_kept(project, place):
     local = project / "conf/local"
     (local / "globals_mine.yml").write_text("paths: {models: /mnt/models}")

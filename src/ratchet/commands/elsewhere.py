@@ -75,7 +75,9 @@ def copy_configuration(elsewhere: Elsewhere, loader: AbstractConfigLoader) -> Ab
     Returns:
         Loader of the copy.
     """
-    shutil.copytree(elsewhere.project / settings.CONF_SOURCE, elsewhere.conf)
+    conf = elsewhere.project / settings.CONF_SOURCE
+    # conf/dvc links to a file outside of conf, which a deployment need not have.
+    shutil.copytree(conf, elsewhere.conf, ignore_dangling_symlinks=True)
     own = elsewhere.conf / elsewhere.env
     own.mkdir(exist_ok=True)
     kept = _paths_of_raw_data(loader)

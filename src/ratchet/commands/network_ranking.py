@@ -82,12 +82,12 @@ def rank_networks(
         value = float(np.sqrt(np.mean(error**2)))
         return value if np.isfinite(value) else None
 
-    found = []
+    ranked = []
     for name in dict.fromkeys(names):
         rows = [row for row, other in enumerate(names) if other == name]
         best = search.iloc[rows[0]]
         loss = -float(best["mean_test_score"])
-        found.append(
+        ranked.append(
             Ranked(
                 architecture=name,
                 row=rows[0],
@@ -99,7 +99,7 @@ def rank_networks(
                 loss=loss if np.isfinite(loss) else None,
             )
         )
-    return sorted(found, key=lambda one: (one.rmse is None, one.rmse or 0.0, one.row))
+    return sorted(ranked, key=lambda one: (one.rmse is None, one.rmse or 0.0, one.row))
 
 
 def result_of(order: Order, ranked: Sequence[Ranked], total: float) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ratchet.database import shown
 from ratchet.errors import ConfigError
 
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_ASKED_AT_ONCE = 200
+_TIMES_PER_QUERY = 200
 
 METADATA = sa.MetaData()
 MEASUREMENTS = sa.Table(
@@ -98,8 +98,8 @@ class Measurements:
     """Measurements of all use cases.
 
     What is handed in again is nothing; another value of a known time is a correction, which
-    replaces it, and the first one is kept. Columns that are left out stay as they are. Every call
-    is one transaction.
+    replaces it, and the first one is retained. Columns that are left out stay as they are. Each
+    call is one transaction.
 
     Args:
         engine: of SQLite or PostgreSQL, see ``ratchet.database.connect``.
@@ -112,7 +112,7 @@ class Measurements:
     def __init__(self, engine: sa.Engine) -> None:
         if engine.dialect.name not in _INSERTS:
             raise ConfigError(
-                f"measurements are kept in SQLite or PostgreSQL, not in {engine.dialect.name}"
+                f"measurements are stored in SQLite or PostgreSQL, not in {engine.dialect.name}"
             )
         self._engine = engine
         self._made = False
@@ -133,11 +133,11 @@ class Measurements:
         moment = _naive(at)
         with self._begin() as connection:
             before = self._count(connection, use_case, len(rows)) - len(rows)
-            known = _known(connection, use_case, rows)
+            existing = _existing(connection, use_case, rows)
             changed: dict[tuple[str, datetime], dict[str, Any]] = {}
             for number, row in enumerate(rows, start=before + 1):
                 key = row.series, _naive(row.time)
-                old = changed.get(key) or known.get(key)
+                old = changed.get(key) or existing.get(key)
                 if (new := _changed(old, row, moment)) is not None:
                     changed[key] = {**new, "change": number}
             records = [
@@ -154,7 +154,7 @@ class Measurements:
                     ),
                     records,
                 )
-        came = len(changed.keys() - known.keys())
+        came = len(changed.keys() - existing.keys())
         return Written(came, len(changed) - came, len(rows) - len(changed))
 
     def since(self, use_case: str, change: int = 0, limit: int = 10_000) -> list[Measurement]:
@@ -243,20 +243,20 @@ def _naive(moment: datetime) -> datetime:
     return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
-def _known(
+def _existing(
     connection: sa.Connection, use_case: str, rows: Sequence[Measurement]
 ) -> dict[tuple[str, datetime], dict[str, Any]]:
-    """What is known of the times of some rows, by series and time."""
+    """Measurements of the times of some rows that are there, by series and time."""
     table = MEASUREMENTS.c
     times = sorted({_naive(row.time) for row in rows})
-    known = {}
-    for start in range(0, len(times), _ASKED_AT_ONCE):
+    existing = {}
+    for start in range(0, len(times), _TIMES_PER_QUERY):
         wanted = sa.select(MEASUREMENTS).where(
-            table.use_case == use_case, table.row_time.in_(times[start : start + _ASKED_AT_ONCE])
+            table.use_case == use_case, table.row_time.in_(times[start : start + _TIMES_PER_QUERY])
         )
         for row in connection.execute(wanted).mappings():
-            known[row["series"], row["row_time"]] = dict(row)
-    return known
+            existing[row["series"], row["row_time"]] = dict(row)
+    return existing
 
 
 def _changed(

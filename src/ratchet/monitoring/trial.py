@@ -65,7 +65,7 @@ class Compared:
         challenger: mean of the challenger's days.
         gain: mean difference of the days, above 0 where the challenger is lower, which is better,
             or at least not higher by more than it may be.
-        low: lower bound of the gain, of all days at once; ``None`` before it can be told.
+        low: lower bound of the gain, of all days at once; ``None`` while there are too few days.
         high: its upper bound.
         days: days on which both have answers.
         decided_after: days after which 0 lay outside of the bounds for the first time.
@@ -300,7 +300,7 @@ def compare_arms(
         name: name of the target.
         versions: numbers of both versions.
         share: share of a split that the challenger should answer.
-        alpha: how often a challenger that is as good may ever be told from the champion.
+        alpha: how often a challenger that is as good may ever be called better or worse.
         planned: days after which the trial ends; without it, it may go on for as long as it takes.
 
     Raises:
