@@ -87,6 +87,18 @@ def test_without_answers_nothing_is_said():
     assert "nan" not in " ".join(_lines(trial))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["shadow", "split"])
+def test_answers_that_are_no_numbers_leave_the_others_to_decide(value, kind):
+    champion, challenger = logged(1.0, seed=1), logged(0.7, seed=2)
+    champion.loc["row 3", "prediction"] = challenger.loc["row 30", "prediction"] = value
+
+    trial = compare_arms(champion, challenger, RATING, metric="rmse", kind=kind)
+
+    assert trial.rows == ((798, 798) if kind == "shadow" else (799, 799))
+    assert trial.loss.verdict == "better"
+
+
 def test_a_split_compares_other_rows_and_finds_a_broken_assignment():
     champion, half = logged(1.0, seed=1), logged(0.5, seed=2, every=2)
     rest = champion.drop(half.index)

@@ -230,6 +230,27 @@ def test_while_the_database_is_locked_answers_go_on_until_too_many_wait(tmp_path
     assert {"first", "second", "last"} <= set(logged(url)["request"])
 
 
+def test_a_journal_that_was_moved_is_a_problem_until_it_is_back(tmp_path, url):
+    async def serve():
+        async with running(tmp_path, url) as log:
+            log.append(entry("first"))
+            await until(lambda: log.waiting == 0)
+            (tmp_path / "journal").rename(tmp_path / "moved")
+            log.append(entry("second"))
+            await until(lambda: "is gone; put its folder back" in (log.problem or ""))
+            (tmp_path / "journal").mkdir()
+            await asyncio.sleep(0.6)
+            assert log.status().state == "behind"
+            (tmp_path / "journal").rmdir()
+            (tmp_path / "moved").rename(tmp_path / "journal")
+            await until(lambda: log.waiting == 0)
+            assert log.status().state == "ok"
+
+    asyncio.run(serve())
+
+    assert set(logged(url)["request"]) == {"first", "second"}
+
+
 def test_on_a_full_disk_the_file_that_is_written_goes(tmp_path, url, monkeypatch):
     """On a small disk nothing else may be there to make room."""
 

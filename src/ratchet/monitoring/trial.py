@@ -355,10 +355,12 @@ def _span(rows: pd.DataFrame) -> int:
 
 
 def _losses(rows: pd.DataFrame, target: Target, metric: str) -> pd.DataFrame:
-    """``loss`` and ``day`` of each row, by row key."""
+    """``loss`` and ``day`` of each row, by row key; without rows whose loss is no finite number."""
     table = pd.DataFrame({"loss": _loss(rows, target, metric)}, index=rows.index)
     times = rows["time"].fillna(rows["predicted_at"]) if target.is_series else rows["predicted_at"]
     table["day"] = times.dt.normalize()
+    # One such row would say all there is to say of its day, and end every release with an error.
+    table = table[np.isfinite(table["loss"].to_numpy(dtype=float))]
     return table[~table.index.duplicated(keep="last")]
 
 

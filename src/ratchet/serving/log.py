@@ -42,7 +42,7 @@ SYNC_SECONDS = 0.05
 """How often the disk is waited for: what a power cut can take."""
 
 QUIET_SECONDS = 10.0
-"""Silence of the writer that is reported as a problem, where something waits."""
+"""Time in which nothing is written that is reported as a problem, where something waits."""
 
 TRUTH_SECONDS = 20.0
 """How long somebody who hands truth in waits for the database."""
@@ -88,7 +88,7 @@ class JournaledLog:
         self._written = Place()
         self._error: str | None = None
         self._lost = 0
-        self._reported_at = time.monotonic()
+        self._progressed_at = time.monotonic()
         self._process: asyncio.subprocess.Process | None = None
         self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._last_question = 0
@@ -197,7 +197,7 @@ class JournaledLog:
     def status(self) -> LogStatus:
         """How the log is."""
         problem, waiting = self._error, self.waiting
-        silence = time.monotonic() - self._reported_at
+        silence = time.monotonic() - self._progressed_at
         if problem is None and waiting and silence > QUIET_SECONDS:
             problem = f"the database has taken nothing for {silence:.0f} s"
         state = "full" if waiting >= self._limit else "behind" if problem else "ok"
@@ -301,9 +301,11 @@ class JournaledLog:
             if answer is not None and not answer.done():
                 answer.set_result(message)
             return
-        self._reported_at = time.monotonic()
         self._error, self._lost = message["error"], message["lost"]
+        before = self._written
         self._written = Place(message["segment"], message["size"], message["rows"])
+        if self._written != before or not self.waiting:
+            self._progressed_at = time.monotonic()
         for number in [one for one in self._sizes if one < message["segment"]]:
             del self._sizes[number]
 

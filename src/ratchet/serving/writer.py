@@ -25,7 +25,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ratchet.database import SERVICE_LOCK_SECONDS, connect
-from ratchet.errors import UserError
+from ratchet.errors import DataError, UserError
 from ratchet.monitoring.log_table import PREDICTIONS, LogTable, Record, Truth, as_naive_utc
 from ratchet.serving import journal
 from ratchet.serving.journal import Line, Place
@@ -245,6 +245,11 @@ class _Service:
             time.sleep(PAUSE)
 
     def _write(self) -> None:
+        if not journal.segments(self._writer.folder, self._owner):
+            raise DataError(
+                f"{self._writer.folder}: the journal that is being written is gone; put its folder "
+                f"back where it was, or answers are lost"
+            )
         self._writer.write_all(self._owner, self._report)
         if time.monotonic() - self._adopted_at >= ADOPT_EVERY:
             self._writer.adopt()
