@@ -28,6 +28,17 @@ def keyed(make_stand, tmp_path):
     return make_stand(), tokens
 
 
+def test_where_the_journal_is_stays_with_whoever_runs_the_service(keyed):
+    stand, tokens = keyed
+    stand.log.problem = "/srv/journal: cannot be written: no space is left"
+
+    anybody = stand.ask("GET", "/health").json()["problems"]["log"]
+    operator = stand.ask("GET", "/health", headers=bearer(tokens["operate"])).json()
+
+    assert anybody == "answers do not reach the database"
+    assert operator["problems"]["log"] == stand.log.problem
+
+
 def test_a_key_is_shown_once_and_kept_as_its_hash(tmp_path):
     path = tmp_path / "keys.json"
 

@@ -30,7 +30,7 @@ Scope = Literal["predict", "observe", "train", "operate"]
 SCOPES: dict[Scope, str] = {
     "predict": "ask for predictions",
     "observe": "hand in measurements and what came true",
-    "train": "start and cancel searches",
+    "train": "start, follow and cancel searches",
     "operate": "read the metrics and the monitoring, and why something does not serve",
 }
 """What a key can be for."""

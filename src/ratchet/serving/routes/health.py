@@ -7,12 +7,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ratchet.serving.answering import Service, for_anybody, json_response, service_of
+from ratchet.serving.answering import Service, json_response, service_of
 from ratchet.serving.calls import Call, call_of
 from ratchet.serving.metrics import age_of
 from ratchet.serving.routes.home import version_json
 
 router = APIRouter(prefix="/health", tags=["health"])
+_LOG_IS_BEHIND = "answers do not reach the database"
+"""What anybody may know of a problem whose text names files."""
+
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "it cannot answer yet"}}
 
 
@@ -51,7 +54,7 @@ def state_of(service: Service, call: Call) -> dict[str, Any]:
     if not served and not problems:
         problems["service"] = "nothing serves yet: `kedro run` trains models and lets them serve"
     if service.log is not None and (problem := service.log.problem):
-        problems["log"] = problem if service.shows_all(call) else for_anybody(problem)
+        problems["log"] = problem if service.shows_all(call) else _LOG_IS_BEHIND
     slow = [name for name, serving in served.items() if serving.degraded is not None]
     status = "degraded" if slow or problems else "ok"
     return {
