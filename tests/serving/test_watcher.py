@@ -347,12 +347,13 @@ def test_an_empty_database_leaves_what_serves(decisions):
     path = Path(decisions.url.removeprefix("sqlite:///"))
 
     async def watch():
-        async with watching(decisions) as watcher:
+        async with watching(decisions, use_cases=["films", "stock"]) as watcher:
             await until(lambda: version(watcher) == "1")
             path.rename(path.with_name("moved.db"))
             path.touch()
             await until(lambda: "cannot be read" in watcher.problems().get("films", ""))
             assert said(watcher.champion("films")) == "1"
+            assert "stock" not in watcher.problems()  # in which nothing ever served
 
     asyncio.run(watch())
 

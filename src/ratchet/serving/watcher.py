@@ -153,6 +153,7 @@ class Watcher:
         self._main: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._unreadable: dict[str, str] = {}
+        self._poll_error: str | None = None
         self.ledger_error: str | None = None
         self.swaps = 0
 
@@ -206,7 +207,8 @@ class Watcher:
         reasons |= self._unreadable
         if self.ledger_error is not None:
             why = f"the ledger cannot be read: what serves stays ({self.ledger_error})"
-            reasons = dict.fromkeys(self.use_cases(), why) | reasons
+            # Where nothing ever served, nothing is missing: the others are ready to be asked.
+            reasons = dict.fromkeys(self._models or self.use_cases(), why) | reasons
         elif not self._has_looked:
             reasons |= dict.fromkeys(self.use_cases(), "the ledger is being read")
         return reasons
@@ -229,7 +231,11 @@ class Watcher:
             try:
                 await asyncio.to_thread(self._after_poll)
             except Exception as error:  # of the database as well: it is called again
-                LOGGER.warning("measurements of other processes are not seen yet: %s", error)
+                if self._poll_error != str(error):
+                    LOGGER.warning("measurements of other processes are not seen yet: %s", error)
+                self._poll_error = str(error)
+            else:
+                self._poll_error = None
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_seconds):
                     await self._wake.wait()
