@@ -19,7 +19,8 @@ from ratchet.compiled.history import microseconds
 from ratchet.compiled.series import Encoded, InUnits, SeriesAnswerer
 from ratchet.compiled.steps import Shown, StepsSpec
 from ratchet.compiled.store import NotCompilable
-from ratchet.learning.features.encoders import CyclicEncoder, numbered, sources_of
+from ratchet.learning.features.base import numbered
+from ratchet.learning.features.encoders import CyclicEncoder, sources_of
 from ratchet.learning.features.series import grid_of
 from ratchet.learning.features.windows import View
 from ratchet.learning.relative import RelativeRegressor

@@ -45,7 +45,7 @@ def make_views(primary: DataFrame, data: Data, features: Features, target: Targe
         features: the windows, and how columns that are known ahead are encoded.
         target: what is forecast.
     """
-    from ratchet.learning.features.encoders import numbered
+    from ratchet.learning.features.base import numbered
     from ratchet.learning.features.windows import (
         View,
         naive_views,

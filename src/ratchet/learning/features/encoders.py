@@ -14,11 +14,13 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ratchet.learning.features.base import Encoder, readable, tell_apart
+from ratchet.learning.features.market import MarketEncoder, market_columns
 
 UNKNOWN, OTHER = "unknown", "other"
 
@@ -28,36 +30,8 @@ _COARSE = 1e-5
 _NOISE = 1e-12
 """Range of a column, as a share of its values, that float64 leaves of equal ones."""
 
-MARK = "column:"
-"""How a name starts that would be taken for one of other columns."""
 
-
-class _Encoder(TransformerMixin, BaseEstimator):
-    """What all encoders share: a frame comes out, its columns are known after `fit`.
-
-    Their names are found in `fit` and kept: encoders stored before they were have the plain ones.
-    """
-
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Names of the columns that `transform` returns."""
-        check_is_fitted(self)
-        names = getattr(self, "names_", None)
-        return np.array(self._names_out() if names is None else names, dtype=object)
-
-    def sources(self) -> list[str]:
-        """For each column that `transform` returns, the one that it was made of."""
-        raise NotImplementedError
-
-    def _names_out(self) -> list[str]:
-        raise NotImplementedError
-
-    def _frame(self, X: Any, values: NDArray[Any]) -> pd.DataFrame:
-        index = X.index if isinstance(X, pd.DataFrame) else None
-        columns = self.get_feature_names_out()
-        return pd.DataFrame(values.astype(np.float32), index=index, columns=columns)
-
-
-class _NumberEncoder(_Encoder):
+class _NumberEncoder(Encoder):
     """Encoders of numbers: any array will do, NaN is allowed, infinity is not."""
 
     taken: Sequence[str] = ()
@@ -181,7 +155,7 @@ class CyclicEncoder(_NumberEncoder):
         return [f"{name}_{part}" for name in self._columns() for part in ("sin", "cos")]
 
 
-class MultiHotEncoder(_Encoder):
+class MultiHotEncoder(Encoder):
     """Lists of categories as one 0/1 column per category.
 
     A category that occurs in fewer than ``min_count`` rows of the fitted data, or not at all,
@@ -230,13 +204,13 @@ class MultiHotEncoder(_Encoder):
 
     def _names_out(self) -> list[str]:
         return [
-            f"{name}_{_readable(category)}"
+            f"{name}_{readable(category)}"
             for name, kept in self.categories_.items()
             for category in [*kept, OTHER, UNKNOWN]
         ]
 
 
-class TextEncoder(_Encoder):
+class TextEncoder(Encoder):
     """Short texts as the main directions of their weighted words (latent semantic analysis).
 
     TF-IDF with sublinear counts, then a truncated singular value decomposition (Deerwester et
@@ -356,7 +330,7 @@ def feature_encoder(
         ValueError: No column is named.
     """
     taken, avoid = list(tell_apart(numeric)), list(reserved)
-    steps: list[tuple[str, _Encoder, list[str]]] = [("numeric", NumericEncoder(), list(numeric))]
+    steps: list[tuple[str, Encoder, list[str]]] = [("numeric", NumericEncoder(), list(numeric))]
     if market is not None:
         steps.append(_market_step(market, taken, avoid))
         taken += tell_apart(market_columns(market["covariates"]), taken, avoid)
@@ -379,22 +353,11 @@ def feature_encoder(
 
 def _market_step(
     market: Mapping[str, Any], taken: list[str], avoid: list[str]
-) -> tuple[str, _Encoder, list[str]]:
-    from ratchet.learning.features.market import MarketEncoder
-
+) -> tuple[str, Encoder, list[str]]:
     encoder = MarketEncoder(**market, taken=list(taken), reserved=avoid)
     named = [market["merchant"], market["product"], market["price"], market["time"]]
     columns = dict.fromkeys([*named, *market["covariates"]])
     return "market", encoder, [name for name in columns if name is not None]
-
-
-def market_columns(covariates: Iterable[str]) -> list[str]:
-    """Columns that are made of a market: code of segment and product, step, log price, covariates.
-
-    Args:
-        covariates: their names, which follow last.
-    """
-    return ["segment", "product", "step", "log_price", *covariates]
 
 
 def sources_of(encoder: ColumnTransformer) -> dict[str, str]:
@@ -402,40 +365,9 @@ def sources_of(encoder: ColumnTransformer) -> dict[str, str]:
     return {
         str(name): source
         for _, part, _ in encoder.transformers_
-        if isinstance(part, _Encoder)
+        if isinstance(part, Encoder)
         for name, source in zip(part.get_feature_names_out(), part.sources(), strict=True)
     }
-
-
-def tell_apart(
-    names: Iterable[str], taken: Iterable[str] = (), reserved: Iterable[str] = ()
-) -> list[str]:
-    """Names that XGBoost takes, no two alike.
-
-    Args:
-        names: What they are called.
-        taken: Names of other columns beside them.
-        reserved: How none may start; one that does is marked.
-
-    Returns:
-        The names in their order: as they are where that can be, else marked or numbered.
-    """
-    starts = tuple(reserved)
-    plain = map(_readable, names)
-    return numbered((f"{MARK}{n}" if n.startswith(starts) else n for n in plain), taken)
-
-
-def numbered(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """Names as they are, with a number where they are taken."""
-    used, found = set(taken), []
-    for name in names:
-        free, n = name, 1
-        while free in used:
-            n += 1
-            free = f"{name} ({n})"
-        used.add(free)
-        found.append(free)
-    return found
 
 
 def _hot(lists: list[set[str]], kept: list[str]) -> NDArray[np.float32]:
@@ -471,8 +403,3 @@ def _missing(item: Any) -> bool:
 
 def _texts(column: pd.Series[Any]) -> list[str]:
     return ["" if _missing(cell) else str(cell) for cell in column]
-
-
-def _readable(category: str) -> str:
-    """The name without the three characters that XGBoost refuses in names."""
-    return category.replace("[", "(").replace("]", ")").replace("<", "lt ")

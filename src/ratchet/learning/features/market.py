@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ratchet.learning.features.encoders import _Encoder, market_columns, tell_apart
+from ratchet.learning.features.base import Encoder, tell_apart
 
 JOINT = "\x1f"
 """Between merchant and product in what is known of segments."""
@@ -19,7 +19,7 @@ _PERIODS = 48
 """Steps by which the mean length of one is measured: months have several."""
 
 
-class MarketEncoder(_Encoder):
+class MarketEncoder(Encoder):
     """Columns of a market as float32: codes, the number of the step, the log price, covariates.
 
     A segment is one product at one merchant. Codes count segments and products of the fitted rows
@@ -115,6 +115,15 @@ class MarketEncoder(_Encoder):
         nothing = np.full(len(X), "")
         parts = [nothing if c is None else _texts(X[c]) for c in (self.merchant, self.product)]
         return np.char.add(np.char.add(parts[0], JOINT), parts[1]), parts[1]
+
+
+def market_columns(covariates: Iterable[str]) -> list[str]:
+    """Columns that are made of a market: code of segment and product, step, log price, covariates.
+
+    Args:
+        covariates: their names, which follow last.
+    """
+    return ["segment", "product", "step", "log_price", *covariates]
 
 
 def log_price(price: NDArray[np.float64]) -> NDArray[np.float64]:
