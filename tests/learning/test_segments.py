@@ -85,8 +85,9 @@ def test_last_and_seasonal_values_are_those_of_the_segment():
     assert SeasonalValue(season=0).fit(X, y).predict(ahead).tolist() == [3, 3, 7, 5, 5]
 
 
-def test_trees_see_season_and_relative_price():
-    X, _ = sales()
+@pytest.mark.parametrize("left_out", [[], ["promoted"]])
+def test_trees_see_season_and_relative_price(left_out):
+    X = sales()[0].drop(columns=left_out)
     columns = SegmentColumns(period=12).fit(X)
 
     seen = columns.transform(X)
@@ -115,6 +116,21 @@ def test_rows_of_which_no_segment_has_a_code_are_refused(name):
     X, y = sales()
     with pytest.raises(ValueError, match="must hold codes from 0 in training: all are below"):
         small(name).fit(X.assign(segment=-1), y)
+
+
+def test_columns_of_trees_say_what_is_unusual_and_may_lack_the_step():
+    X, _ = sales()
+    new = later()
+    columns = SegmentColumns(period=12, steps=False).fit(X)
+
+    seen = columns.transform(new)
+    run = loads(dumps(compile_estimator(columns, list(X.columns))))
+
+    assert seen.shape == (len(new), 4 + 4)
+    known, usual = new["segment"] >= 0, X.groupby("segment")["promoted"].mean()
+    unusual = new["promoted"] - usual.reindex(new["segment"]).to_numpy()
+    assert_allclose(seen[known, 4], unusual[known], atol=1e-6)
+    assert_allclose(run(new.to_numpy()), seen, rtol=1e-12)
 
 
 def test_rows_without_a_segment_are_refused():

@@ -40,28 +40,36 @@ class OfSegment:
 @program
 @dataclass(frozen=True)
 class SegmentColumns:
-    """All columns, the step of the season, the usual log price of the segment and that against it.
+    """Columns and what is unusual for the segment in them, see ``learning.segments``.
 
     Attributes:
+        places: of the columns that stay.
         segment: place of the code of the segment.
         step: place of the number of the step.
         price: place of the log price.
         period: steps of a season.
-        centre: mean log price by code, that of new segments last.
+        centre: mean log price by code, that of new segments last, shape (S + 1,).
+        covariates: places of the covariates, C.
+        covariate_centre: their means by code, shape (S + 1, C).
     """
 
+    places: tuple[int, ...]
     segment: int
     step: int
     price: int
     period: int
     centre: Array
+    covariates: tuple[int, ...]
+    covariate_centre: Array
 
     def __call__(self, X: Array) -> Array:
-        """Columns of shape (n, columns + 3)."""
+        """Columns of shape (n, those that stay + C + 3)."""
         rows = X.astype(np.float64, copy=False)
         phase = np.mod(rows[:, self.step], self.period).astype(np.int64)
-        centre = self.centre[_codes(rows[:, self.segment], len(self.centre) - 1)]
-        return np.column_stack([rows, phase, centre, rows[:, self.price] - centre])
+        at = _codes(rows[:, self.segment], len(self.centre) - 1)
+        unusual = rows[:, list(self.covariates)] - self.covariate_centre[at]
+        price, usual = rows[:, self.price], self.centre[at]
+        return np.column_stack([rows[:, list(self.places)], unusual, phase, usual, price - usual])
 
 
 def _codes(code: Array, new: int) -> Codes:

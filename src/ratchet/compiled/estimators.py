@@ -262,11 +262,22 @@ def _of_segment(model: Any, names: Names) -> Compiled:
 
 
 def _segment_columns(model: Any, names: Names) -> Compiled:
+    from ratchet.learning.features.market import market_columns
+
     names = _named(names, model)
     segment, step, price = models.places(["segment", "step", "log_price"], names)
-    period = max(int(model.period), 1)
+    own = (int(segment), int(step), int(price))
+    stay = [place for place in range(len(names)) if model.steps or place != own[1]]
+    covariates = [n for n, name in enumerate(names) if name not in market_columns(())]
     return Compiled(
-        demand.SegmentColumns(int(segment), int(step), int(price), period, model.centre_)
+        demand.SegmentColumns(
+            tuple(stay),
+            *own,
+            max(int(model.period), 1),
+            model.centre_,
+            tuple(covariates),
+            model.covariate_centre_,
+        )
     )
 
 

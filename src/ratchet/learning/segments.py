@@ -15,6 +15,8 @@ from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from ratchet.learning.features.market import market_columns
+
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
@@ -91,36 +93,52 @@ class SeasonalValue(RegressorMixin, BaseEstimator):
 
 
 class SegmentColumns(TransformerMixin, BaseEstimator):
-    """Adds what trees cannot make: the step of the season, and the usual price and that against it.
+    """Adds what trees cannot make: the step of the season, and what is unusual for the segment.
 
     Where trees tell segments by the code alone, neighbours in the alphabet share their leaves; the
-    usual price puts those together that sell at a similar one.
+    usual price puts those together that sell at a similar one. Added are each covariate less its
+    mean in the segment, the step of the season, the usual log price, and the log price less that.
 
     Args:
         period: steps of a season; 0 for none.
+        steps: whether the number of the step stays among the columns. With it trees expect that
+            things go on as in the latest steps, without it as in all steps.
 
     Attributes:
         centre_: mean log price by code of the segment, that of new ones last, shape (S + 1,).
+        covariate_centre_: means of the C covariates, shape (S + 1, C).
     """
 
-    def __init__(self, *, period: int = 52) -> None:
+    def __init__(self, *, period: int = 52, steps: bool = True) -> None:
         self.period = period
+        self.steps = steps
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
-        """Learn the mean log price of each segment."""
+        """Learn the mean log price and the mean covariates of each segment."""
         validate_data(self, X, skip_check_array=True)
         rows = X[_has_code(X)]
-        self.centre_ = by_segment(rows["segment"], rows["log_price"].to_numpy(dtype=np.float64))
+        self.centre_, *means = (
+            by_segment(rows["segment"], rows[name].to_numpy(dtype=np.float64))
+            for name in ("log_price", *covariates_of(X))
+        )
+        self.covariate_centre_ = np.column_stack([np.empty((len(self.centre_), 0)), *means])
         return self
 
     def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float64]:
-        """Return all columns as numbers, and three more: shape (n, columns + 3)."""
+        """Return the columns as numbers, and C + 3 more: shape (n, columns)."""
         check_is_fitted(self)
         validate_data(self, X, skip_check_array=True, reset=False)
-        price = X["log_price"].to_numpy(dtype=np.float64)
-        usual = self.centre_[codes_of(X, len(self.centre_) - 1)]
-        more = [phase_of(X, self.period), usual, price - usual]
-        return np.column_stack([X.to_numpy(np.float64), *more])
+        at = codes_of(X, len(self.centre_) - 1)
+        price, usual = X["log_price"].to_numpy(dtype=np.float64), self.centre_[at]
+        unusual = X[covariates_of(X)].to_numpy(dtype=np.float64) - self.covariate_centre_[at]
+        as_they_are = X if self.steps else X.drop(columns="step")
+        more = [unusual, phase_of(X, self.period), usual, price - usual]
+        return np.column_stack([as_they_are.to_numpy(dtype=np.float64), *more])
+
+
+def covariates_of(X: pd.DataFrame) -> list[str]:
+    """Columns of a market that are neither codes nor step nor price."""
+    return [str(name) for name in X.columns if name not in market_columns(())]
 
 
 def codes_of(X: pd.DataFrame, new: int) -> Codes:
