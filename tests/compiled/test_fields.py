@@ -41,6 +41,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "seconds": {"type": "date", "unit": "s"},
     "nanoseconds": {"type": "date", "unit": "ns"},
     "excel": {"type": "date", "unit": "excel"},
+    "weeks": {"type": "date", "unit": "W"},
     "berlin": {"type": "date", "timezone": "Europe/Berlin"},
     "cairo": {"type": "date", "timezone": "Africa/Cairo", "nullable": True},
     "seconds in berlin": {"type": "date", "unit": "s", "timezone": "Europe/Berlin"},
@@ -155,6 +156,7 @@ def fast(contract: Contract, row: dict[str, Any]) -> Any:
 @example("iso", "2020-01-01T10:00:00.1234567")
 @example("nanoseconds", 2**62)
 @example("excel", 45000.5)
+@example("weeks", 68)
 def test_a_value_means_what_it_means_in_a_file(name, value):
     assume(not (isinstance(value, list) and COLUMNS[name]["type"] == "string"))  # refused here
     assume(not str(value).endswith("/0001"))  # 1 January in Berlin is in UTC's year 0: refused here

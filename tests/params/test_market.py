@@ -120,3 +120,12 @@ def test_mistakes_are_told(path, value, told):
         read_use_cases(content)
 
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(("path", "value"), [("market.min_margin", 30), ("market", 5)])
+def test_a_market_that_cannot_be_read_is_all_that_is_told(path, value):
+    with pytest.raises(ConfigError) as error:
+        read_use_cases(changed(path, value))
+
+    assert path in str(error.value)
+    assert "Field required" not in str(error.value)

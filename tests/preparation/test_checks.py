@@ -105,13 +105,21 @@ def test_rows_of_a_market_may_miss_steps(frequency, missing):
             "D",
             "with steps of D all times are at least 7 steps apart; all times fit W-SUN",
         ),
-        (weekly(30, "D"), "7D", "of 30 times fall on the step of another one; all times fit D"),
+        (weekly(30, "D"), "7D", "of 30 times fall on the step of another one, as .*; all times fit D"),
         (weekly(), "fortnight", "market.frequency: "),
     ],
 )
 def test_a_market_of_other_steps_is_told_those_that_fit(rows, frequency, told):
     with pytest.raises(ConfigError, match=told):
         check_market(rows, of_market(frequency))
+
+
+def test_a_time_beside_its_step_is_named():
+    rows = weekly().assign(shop="a")
+    late = rows.iloc[[3]].assign(shop="b", week=rows["week"].iloc[3] + pd.Timedelta("1D"))
+
+    with pytest.raises(ConfigError, match=r"1 of 11 times .* as .* and .*; .* its first day"):
+        check_market(pd.concat([rows, late]), of_market("7D"))
 
 
 def test_two_rows_of_a_segment_and_week_are_told():

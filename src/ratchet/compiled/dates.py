@@ -18,6 +18,7 @@ from ratchet.dates.shapes import (
     FIRST,
     ISO,
     LAST,
+    LOCAL_UNITS,
     MICROSECONDS,
     MONTH_NUMBERS,
     NUMBER,
@@ -191,7 +192,7 @@ def _read_number(text: str, unit: str) -> _Clock | None:
     """A number since 1970, or since 1900 as Excel counts days."""
     if not _NUMBER.fullmatch(text):
         return None
-    days = unit in ("D", "excel")
+    days = unit in LOCAL_UNITS
     first = EXCEL_EPOCH if unit == "excel" else 0
     passed = float(text) * MICROSECONDS[unit]
     if not FIRST <= passed + first <= LAST:

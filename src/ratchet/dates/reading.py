@@ -145,5 +145,5 @@ def _guess(number: str) -> str:
     units = {(9, 10, 11): "s", (12, 13, 14): "ms", (15, 16, 17): "us", (18, 19): "ns"}
     looks |= {n: f"unit: {unit}" for ns, unit in units.items() for n in ns}
     if digits not in looks:
-        return "format or unit (s, ms, us, ns, D, excel)"
+        return "format or unit (s, ms, us, ns, D, W, excel)"
     return f"{looks[digits]} if that is what they mean"

@@ -57,9 +57,12 @@ NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _DAY_LENGTH = 86_400 * 10**6
 MICROSECONDS: dict[str, float] = {
     **{"s": 10**6, "ms": 10**3, "us": 1, "ns": 1e-3},
-    **{"D": _DAY_LENGTH, "excel": _DAY_LENGTH},
+    **{"D": _DAY_LENGTH, "W": 7 * _DAY_LENGTH, "excel": _DAY_LENGTH},
 }
 """Unit of a date that is given as a number -> its length in microseconds."""
+
+LOCAL_UNITS = ("D", "W", "excel")
+"""Units that count days of the local clock; all others count moments."""
 
 
 def microseconds(moment: dt.datetime) -> int:

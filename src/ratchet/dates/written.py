@@ -16,6 +16,7 @@ from ratchet.dates.shapes import (
     FIRST,
     ISO,
     LAST,
+    LOCAL_UNITS,
     MICROSECONDS,
     MONTH_NUMBERS,
     OFFSET,
@@ -57,7 +58,7 @@ def read_numbers(text: pd.Series, unit: str) -> Clock:
 
     Day numbers are days of the local clock; all others are moments, and so in UTC.
     """
-    days = unit in ("D", "excel")
+    days = unit in LOCAL_UNITS
     numbers = pd.to_numeric(text, errors="coerce", dtype_backend="numpy_nullable")
     first = EXCEL_EPOCH if unit == "excel" else 0
     passed = numbers.to_numpy(dtype=float, na_value=np.nan) * MICROSECONDS[unit]

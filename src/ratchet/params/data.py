@@ -60,7 +60,7 @@ class Column(Params):
     high: float | dt.date | None = None
     values: list[str] | None = None
     format: str | None = None
-    unit: Literal["s", "ms", "us", "ns", "D", "excel"] | None = None
+    unit: Literal["s", "ms", "us", "ns", "D", "W", "excel"] | None = None
     dayfirst: bool | None = None
     timezone: str | None = None
     revised: bool = False

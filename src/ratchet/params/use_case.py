@@ -50,7 +50,13 @@ class UseCase(Params):
     @model_validator(mode="before")
     @classmethod
     def _with_market(cls, given: Any) -> Any:
-        return with_market(given) if isinstance(given, Mapping) else given
+        if not isinstance(given, Mapping):
+            return given
+        full = with_market(given)
+        if full.get("market") is None or "features" in full:
+            return full
+        # The market cannot be read, and is reported: what would follow from it is not missing.
+        return {**full, "features": Features.model_construct()}
 
     @model_validator(mode="after")
     def _know_the_market(self) -> Self:

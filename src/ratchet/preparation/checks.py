@@ -103,11 +103,12 @@ def _check_distance(times: Series, frequency: str) -> None:
         return
     fits = fitting_frequency(distinct)
     way_out = f"all times fit {fits}: set market.frequency to it" if fits else "set another one"
-    wrong = (
-        f"{int((apart == 0).sum())} of {len(distinct)} times fall on the step of another one"
-        if (apart == 0).any()
-        else f"all times are at least {np.gcd.reduce(apart)} steps apart"
-    )
+    if (same := np.flatnonzero(apart == 0)).size:
+        first = " and ".join(str(time) for time in distinct.iloc[same[0] : same[0] + 2])
+        wrong = f"{len(same)} of {len(distinct)} times fall on the step of another one, as {first}"
+        way_out = f"{way_out}, or give each step one time, such as its first day, in data.prepare"
+    else:
+        wrong = f"all times are at least {np.gcd.reduce(apart)} steps apart"
     raise ConfigError(f"parameter market.frequency: with steps of {frequency} {wrong}; {way_out}")
 
 

@@ -33,6 +33,7 @@ _CLOCKS = {
     "us": "microseconds",
     "ns": "nanoseconds",
     "D": "days",
+    "W": "weeks",
 }
 
 
