@@ -105,7 +105,11 @@ def test_rows_of_a_market_may_miss_steps(frequency, missing):
             "D",
             "with steps of D all times are at least 7 steps apart; all times fit W-SUN",
         ),
-        (weekly(30, "D"), "7D", "of 30 times fall on the step of another one, as .*; all times fit D"),
+        (
+            weekly(30, "D"),
+            "7D",
+            "of 30 times fall on the step of another one, as .*; all times fit D",
+        ),
         (weekly(), "fortnight", "market.frequency: "),
     ],
 )
