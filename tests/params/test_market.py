@@ -129,3 +129,17 @@ def test_a_market_that_cannot_be_read_is_all_that_is_told(path, value):
 
     assert path in str(error.value)
     assert "Field required" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["week", ["week"]])
+def test_the_time_alone_tells_rows_of_one_segment_apart_and_stays_a_column(key):
+    given = changed("data.key", key)["shops"]
+    market = {
+        name: value
+        for name, value in given["market"].items()
+        if name not in ("merchant", "product")
+    }
+
+    data = UseCase.model_validate({**given, "market": market}).data
+
+    assert (data.key, data.key_columns) == ("row", ["week"])

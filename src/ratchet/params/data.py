@@ -214,8 +214,6 @@ class Data(Params):
     @model_validator(mode="after")
     def _join_what_can_be_joined(self) -> Self:
         names = self.key_columns
-        if self.key == SERIES_KEY and len(names) < 2 and not self.series and names:
-            raise ValueError("key: expected several columns, or the name of one")
         if names and (self.series or self.key != SERIES_KEY):
             raise ValueError("key: expected one column, or several as a list; not of series")
         if len({*names}) < len(names):

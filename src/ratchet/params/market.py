@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from ratchet.params.base import Length, Params, Share
+from ratchet.params.data import SERIES_KEY
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -166,7 +167,8 @@ def with_market(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     """Parameters of a use case with what its ``market`` says of features and rows.
 
     Models see the columns of the market as ``features.market``; rows without a price above 0 are
-    left out (``data.positive``, ``data.required``); candidates that know a season have the one of
+    left out (``data.positive``, ``data.required``); a key of one column that models see becomes a
+    column of its own; candidates that know a season have the one of
     the market, unless their grid says otherwise. Doing this twice changes nothing.
 
     Args:
@@ -193,12 +195,24 @@ def with_market(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         **parameters,
         "data": {
             **data,
+            **_key_beside(data.get("key"), [seen.time, *seen.columns]),
             "positive": _with(data.get("positive"), price),
             "required": _with(data.get("required"), [*named, *price]),
         },
         "features": {**(parameters.get("features") or {}), "market": seen.model_dump()},
         "targets": _with_season(parameters.get("targets"), market.steps_of_season),
     }
+
+
+def _key_beside(key: Any, seen: list[str]) -> dict[str, Any]:
+    """A key of its own where the only column of the key is one that models see.
+
+    Rows of a single segment are told apart by their time alone, which the index must not take away.
+    """
+    names = [key] if isinstance(key, str) else key
+    if not isinstance(names, list) or len(names) != 1 or names[0] not in seen:
+        return {}
+    return {"key": SERIES_KEY, "key_columns": names}
 
 
 def _with(given: Any, names: list[str]) -> list[str]:

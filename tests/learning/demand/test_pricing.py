@@ -118,6 +118,7 @@ ABSTAIN = {
     Reason.WORSE_THAN_NAIVE: {"relative_error": 1.2},
     Reason.SIGN_UNSURE: {"draws": responses(-1.1, negative=0.9)},
     Reason.NO_ALLOWED_PRICE: {"lowest": 3.0},
+    Reason.BELOW_COST: {"unit_cost": 2.5},
     Reason.ALREADY_BEST: {"past": history(current=2.0), "draws": responses(-1.1)},
     Reason.GAIN_UNSURE: {"draws": responses(-3.0, sd=2.0), "past": history(current=1.9)},
 }

@@ -60,6 +60,7 @@ class Reason(StrEnum):
     WORSE_THAN_NAIVE = "forecasts are no better than naive ones"
     SIGN_UNSURE = "it is not sure that demand falls when the price rises"
     NO_ALLOWED_PRICE = "no price in the range tried is allowed"
+    BELOW_COST = "no price that is allowed in the range tried is above the unit cost"
     ALREADY_BEST = "the current price is the best one"
     GAIN_UNSURE = "the gain cannot be told from chance"
 
@@ -637,7 +638,9 @@ def _abstentions(
     ratio = history.high / history.low
     least = settings.least_price_ratio
     rows = history.rows.astype(np.float64)
-    undecided = no_cost | no_price
+    highest = np.where(demand.allowed, demand.price, -np.inf).max(axis=1)
+    below_cost = ~no_price & (highest <= offer.unit_cost)
+    undecided = no_cost | no_price | below_cost
     tests: list[tuple[Reason, Flags, Array, float]] = [
         (Reason.NO_COST, no_cost, none, np.nan),
         (Reason.FEW_ROWS, rows < settings.least_rows, rows, settings.least_rows),
@@ -651,6 +654,8 @@ def _abstentions(
         (Reason.WORSE_THAN_NAIVE, offer.relative_error >= 1, offer.relative_error, 1.0),
         (Reason.SIGN_UNSURE, negative < settings.least_sign, negative, settings.least_sign),
         (Reason.NO_ALLOWED_PRICE, no_price, none, np.nan),
+        # The best of these would only be the one at which least is sold at a loss.
+        (Reason.BELOW_COST, below_cost, highest, np.nan),
         (Reason.ALREADY_BEST, same & ~undecided, history.current, np.nan),
         (Reason.GAIN_UNSURE, ~(least_gain > 0) & ~same & ~undecided, least_gain, 0.0),
     ]
