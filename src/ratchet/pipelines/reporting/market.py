@@ -303,6 +303,8 @@ def _recommendations(case: MarketCase) -> list[Block]:
 def _who(case: MarketCase) -> str:
     edge = case.acting[case.acting["outcome"].isin(_EDGE)]
     inside = len(case.acting) - len(edge)
+    if case.acting.empty and not case.prices["unit_cost"].notna().any():
+        return "No unit cost is given: what a price earns is not known."
     if case.acting.empty:
         return "For no segment the rows say surely enough that another price earns more."
     ups, downs = ((case.acting["price"] > case.acting["current_price"]) ^ down for down in (0, 1))
@@ -515,6 +517,8 @@ def _replay(case: MarketCase) -> list[Block]:
 def _replayed(case: MarketCase) -> str:
     """How many recommendations later rows have confirmed."""
     n = len(case.replay)
+    if case.acting.empty and not n:
+        return "No price is recommended that later rows could be held against."
     if not n:
         return "No recommended price can be held against later rows: prices were never near both."
     better = int((case.replay["profit"] > case.replay["profit_before"]).sum())
