@@ -189,6 +189,18 @@ def test_prices_keep_bounds_margins_and_endings():
     np.testing.assert_allclose(several.curve.price, [1.29, 1.99])
 
 
+def test_the_margin_is_kept_at_another_cost_too():
+    past, steep = history(low=1.0, high=2.0, current=1.9), responses(-6.0)
+
+    kept = only(steep, past, unit_cost=1.0, least_margin=0.4)
+    none = only(steep, past, unit_cost=1.0, least_margin=0.48)
+
+    assert kept.price == pytest.approx(1.675)
+    assert 1.5 <= kept.price_if_cheaper < 1.6
+    assert kept.price_if_dearer >= 1.1 / 0.6
+    assert none.price_if_dearer is None
+
+
 def test_what_is_said_of_a_segment_does_not_depend_on_others():
     rng = np.random.default_rng(0)
     n = 450  # more than are computed together

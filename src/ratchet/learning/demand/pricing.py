@@ -410,7 +410,8 @@ class Recommendation:
         gain: profit at the price less that at the current one.
         gain_share: the gain as a share of the current profit; ``None`` where that is less than a
             twentieth of the current revenue, which shares blow up over.
-        price_if_cheaper: best price if the cost is 10 % lower than given.
+        price_if_cheaper: best price if the cost is 10 % lower than given; ``None`` where no price
+            is allowed then.
         price_if_dearer: best price if it is 10 % higher.
     """
 
@@ -466,8 +467,9 @@ def price_grid(
     prices = history.low[:, None] + at * (history.high - history.low)[:, None]
     if settings.price_step is not None or settings.price_endings:
         prices = _rounded(prices, settings.price_step or 1.0, settings.price_endings or (0.0,))
-    kept = np.where(np.isfinite(offer.least_margin), offer.least_margin, 0.0)
-    floor = np.where(np.isfinite(offer.least_margin), offer.unit_cost / (1 - kept), 0.0)
+    has_margin = np.isfinite(offer.least_margin)
+    margin = np.where(has_margin, offer.least_margin, 0.0)
+    floor = np.where(has_margin, offer.unit_cost / (1 - margin), 0.0)
     lowest = np.fmax(np.maximum(history.low, offer.lowest), floor)[:, None]
     highest = np.minimum(history.high, offer.highest)[:, None]
     slack = 1e-9  # of rounding
@@ -565,16 +567,29 @@ def _recommend(
     cost = offer.unit_cost
     rows = np.arange(len(cost))
     best = demand.best(cost)
+    if_cheaper, if_dearer = (
+        _best_price(demand, history, replace(offer, unit_cost=cost * factor), settings)
+        for factor in (0.9, 1.1)
+    )
     chosen = _Chosen(
         best=best,
         is_optimum=_is_optimum(responses, demand, offer, settings, part, best),
-        if_cheaper=demand.price[rows, demand.best(cost * 0.9)],
-        if_dearer=demand.price[rows, demand.best(cost * 1.1)],
+        if_cheaper=if_cheaper,
+        if_dearer=if_dearer,
         profit_ends=demand.profit_ends(cost),
     )
     negative = responses.probability_negative[part]
     abstentions = _abstentions(negative, history, offer, settings, demand, chosen)
     return [_recommendation(s, offer, demand, chosen, abstentions[s]) for s in range(len(rows))]
+
+
+def _best_price(
+    demand: _Demand, history: PriceHistory, offer: Offer, settings: PricingSettings
+) -> Array:
+    """Best price of each segment for the costs of the offer; NaN where none keeps the margin."""
+    _, allowed = price_grid(history, offer, settings)
+    best = replace(demand, allowed=allowed).best(offer.unit_cost)
+    return np.where(allowed.any(axis=1), demand.price[np.arange(len(best)), best], np.nan)
 
 
 def _is_optimum(
@@ -700,9 +715,13 @@ def _recommendation(
         profit=profit,
         gain=gain,
         gain_share=gain.over(profit_now) if current - cost > 0.05 * current else None,
-        price_if_cheaper=float(chosen.if_cheaper[s]),
-        price_if_dearer=float(chosen.if_dearer[s]),
+        price_if_cheaper=_or_none(chosen.if_cheaper[s]),
+        price_if_dearer=_or_none(chosen.if_dearer[s]),
     )
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def _curve(s: int, cost: float, demand: _Demand, chosen: _Chosen) -> Curve:
