@@ -143,13 +143,13 @@ class Demand:
         return result + self._seasonal(step, kind) if self.season.size else result
 
     def _time(self, step: Array) -> list[Array]:
-        found = []
+        columns = []
         for order in range(1, self.harmonics + 1):
             angle = order * (2 * np.pi * step / self.period)
-            found += [np.sin(angle)[:, None], np.cos(angle)[:, None]]
+            columns += [np.sin(angle)[:, None], np.cos(angle)[:, None]]
         if self.trend:
-            found.append(((step - self.centre) / self.span)[:, None])
-        return found
+            columns.append(((step - self.centre) / self.span)[:, None])
+        return columns
 
     def _seasonal(self, step: Array, product: Codes) -> Array:
         """Market effects at the same time of earlier seasons."""
@@ -175,8 +175,8 @@ def compile_demand(model: Any, places: tuple[int, ...], covariates: tuple[int, .
         places: of segment, product, step and log price.
         covariates: places of all other columns.
     """
-    found, settings = model.forecast_, model.settings_
-    segments, hierarchy, layout = found.segments, found.hierarchy, found.layout
+    fitted, settings = model.forecast_, model.settings_
+    segments, hierarchy, layout = fitted.segments, fitted.hierarchy, fitted.layout
     n_products = len(segments.products)
     sums = np.zeros((n_products, 1 + segments.covariate_centre.shape[1]))
     own = np.column_stack([segments.price_centre, segments.covariate_centre])
@@ -186,8 +186,8 @@ def compile_demand(model: Any, places: tuple[int, ...], covariates: tuple[int, .
     means = [hierarchy.product_mean, np.reshape(hierarchy.overall_mean, (1, -1))]
     carried = np.zeros(len(segments.codes))
     if settings.carry:
-        at = found.carry_half_lives.index(settings.carry_half_life)
-        carried = settings.carry * found.recent[at]
+        at = fitted.carry_half_lives.index(settings.carry_half_life)
+        carried = settings.carry * fitted.recent[at]
     share = settings.market_season if layout.period > 0 else 0.0
     season = share * hierarchy.market if share else np.zeros((0, 0))
     return Demand(
@@ -205,7 +205,7 @@ def compile_demand(model: Any, places: tuple[int, ...], covariates: tuple[int, .
         period=float(layout.period),
         centre=float(layout.centre),
         span=float(layout.span),
-        steps=found.steps,
+        steps=fitted.steps,
         season=season,
         markets=hierarchy.market_of,
     )

@@ -1,4 +1,4 @@
-"""Targets told in other terms: relative to where each row stands, or as their logarithm."""
+"""Targets in other terms: relative to where each row stands, or as their logarithm."""
 
 from __future__ import annotations
 
@@ -102,8 +102,9 @@ class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         features, level, scale = self._parts(X)
-        told = self.estimator_.predict_with_interval(features)
-        relative: Array = np.asarray(told, dtype=np.float64)
+        relative: Array = np.asarray(
+            self.estimator_.predict_with_interval(features), dtype=np.float64
+        )
         return self._clip(level[:, None] + scale[:, None] * relative)
 
     def _clip(self, values: Array) -> Array:

@@ -45,10 +45,10 @@ def without_totals(
     dropped: list[str] = []
     for _ in range(_MOST_TOTALS):
         names = [name for name in table if name not in dropped]
-        found = _first_total(table[names], tolerance)
-        if found is None:
+        first = _first_total(table[names], tolerance)
+        if first is None:
             break
-        total, parts = found
+        total, parts = first
         inside = {*names} - {total, *parts}
         dropped += [total, *(parts if inside else [])]
     return frame[~frame[column].isin(dropped)].reset_index(drop=True)

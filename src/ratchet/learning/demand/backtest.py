@@ -87,22 +87,26 @@ def compare_prices(
     order = np.argsort(sales.segment, kind="stable")
     ends = np.searchsorted(sales.segment[order], np.arange(len(recommendations) + 1))
     comparisons = []
-    for segment, found in enumerate(recommendations):
+    for segment, recommendation in enumerate(recommendations):
         rows = order[ends[segment] : ends[segment + 1]]
         compared = _compare(
-            segment, found, float(unit_cost[segment]), sales.price[rows], sales.quantity[rows]
+            segment,
+            recommendation,
+            float(unit_cost[segment]),
+            sales.price[rows],
+            sales.quantity[rows],
         )
         comparisons += [compared] if compared else []
     return comparisons
 
 
 def _compare(
-    segment: int, found: Recommendation, cost: float, price: Array, quantity: Array
+    segment: int, recommendation: Recommendation, cost: float, price: Array, quantity: Array
 ) -> PriceComparison | None:
-    if found.price is None:
+    if recommendation.price is None:
         return None
-    to_new = np.abs(np.log(price / found.price))
-    to_old = np.abs(np.log(price / found.current_price))
+    to_new = np.abs(np.log(price / recommendation.price))
+    to_old = np.abs(np.log(price / recommendation.current_price))
     new, old = (to_new <= NEAR) & (to_new < to_old), (to_old <= NEAR) & (to_old < to_new)
     if min(new.sum(), old.sum()) < LEAST_WEEKS:
         return None
@@ -111,10 +115,12 @@ def _compare(
     thin = before <= _THIN_MARGIN * float((price * quantity)[old].mean())
     return PriceComparison(
         segment=segment,
-        outcome=found.outcome,
-        price=found.price,
-        current_price=found.current_price,
-        expected_gain_share=found.gain_share.mean if found.gain_share else float("nan"),
+        outcome=recommendation.outcome,
+        price=recommendation.price,
+        current_price=recommendation.current_price,
+        expected_gain_share=recommendation.gain_share.mean
+        if recommendation.gain_share
+        else float("nan"),
         rows=int(new.sum()),
         rows_before=int(old.sum()),
         profit=after,

@@ -238,8 +238,8 @@ class DemandBook:
             UnknownSegmentError: there is no such segment.
             ValueError: a number is not positive, or the price is far from all that were tried.
         """
-        found, _ = self._price(merchant, product, unit_cost, price, capacity)
-        return found
+        recommendation, _ = self._price(merchant, product, unit_cost, price, capacity)
+        return recommendation
 
     def quote(
         self,
@@ -256,8 +256,8 @@ class DemandBook:
             UnknownSegmentError: there is no such segment.
             ValueError: see ``price``.
         """
-        found, ratio = self._price(merchant, product, unit_cost, price, capacity)
-        row = self.row(SegmentKey(merchant, product), found)
+        recommendation, ratio = self._price(merchant, product, unit_cost, price, capacity)
+        row = self.row(SegmentKey(merchant, product), recommendation)
         return replace(
             row,
             unit_cost=row.unit_cost if unit_cost is None else float(unit_cost),
@@ -319,30 +319,30 @@ class DemandBook:
             priced += recommend(self._responses(part), history, offer, self.settings)
         return [*priced, *(_without_rows(self.settings) for _ in self.without_rows)]
 
-    def row(self, key: SegmentKey, found: Recommendation) -> SegmentPrice:
+    def row(self, key: SegmentKey, recommendation: Recommendation) -> SegmentPrice:
         """Say what is known of a segment and its price in one row.
 
         Args:
             key: the segment.
-            found: what ``price`` or ``price_all`` gave for it.
+            recommendation: what ``price`` or ``price_all`` gave for it.
         """
         at = self.position(key.merchant, key.product)
         numbers = _NO_NUMBERS if at is None else self._numbers(at)
-        first = found.abstentions[0] if found.abstentions else None
+        first = recommendation.abstentions[0] if recommendation.abstentions else None
         return SegmentPrice(
             merchant=key.merchant,
             product=key.product,
-            outcome=found.outcome.value,
+            outcome=recommendation.outcome.value,
             reason=first.reason.value if first else "",
-            reasons="; ".join(map(str, found.abstentions)),
-            current_price=found.current_price,
-            price=_number(found.price),
-            price_if_cheaper=_number(found.price_if_cheaper),
-            price_if_dearer=_number(found.price_if_dearer),
-            **_ends("demand", found.demand),
-            **_ends("profit", found.profit),
-            **_ends("gain", found.gain),
-            **_ends("gain_share", found.gain_share),
+            reasons="; ".join(map(str, recommendation.abstentions)),
+            current_price=recommendation.current_price,
+            price=_number(recommendation.price),
+            price_if_cheaper=_number(recommendation.price_if_cheaper),
+            price_if_dearer=_number(recommendation.price_if_dearer),
+            **_ends("demand", recommendation.demand),
+            **_ends("profit", recommendation.profit),
+            **_ends("gain", recommendation.gain),
+            **_ends("gain_share", recommendation.gain_share),
             **numbers,
         )
 

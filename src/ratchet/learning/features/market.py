@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ratchet.learning.features.base import Encoder, tell_apart
 
 JOINT = "\x1f"
-"""Between merchant and product in what is known of segments."""
+"""Between merchant and product in the name of a segment."""
 
 _PERIODS = 48
 """Steps by which the mean length of one is measured: months have several."""
@@ -79,9 +79,9 @@ class MarketEncoder(Encoder):
         self.origin_ = int(_microseconds(X[self.time]).min())
         covariates = X[list(self.covariates)].to_numpy(dtype=np.float64)
         with np.errstate(invalid="ignore"):
-            known = np.isfinite(covariates)
-            self.means_ = np.where(known, covariates, 0.0).sum(axis=0) / np.maximum(
-                known.sum(axis=0), 1
+            finite = np.isfinite(covariates)
+            self.means_ = np.where(finite, covariates, 0.0).sum(axis=0) / np.maximum(
+                finite.sum(axis=0), 1
             )
         self.n_features_in_ = X.shape[1]
         self.names_ = tell_apart(self._names_out(), self.taken, self.reserved)
@@ -93,14 +93,14 @@ class MarketEncoder(Encoder):
         names, products = self._named(X)
         steps = np.rint((_microseconds(X[self.time]) - self.origin_) / self.length_)
         covariates = X[list(self.covariates)].to_numpy(dtype=np.float64)
-        found = [
+        columns = [
             _codes(self.segments_, names),
             _codes(self.products_, products),
             steps,
             log_price(X[self.price].to_numpy(dtype=np.float64)),
             np.where(np.isfinite(covariates), covariates, self.means_),
         ]
-        return self._frame(X, np.column_stack(found))
+        return self._frame(X, np.column_stack(columns))
 
     def sources(self) -> list[str]:
         """For each column that `transform` returns, the one that it was made of."""
@@ -128,8 +128,8 @@ def market_columns(covariates: Iterable[str]) -> list[str]:
 
 def log_price(price: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logarithms; NaN where there is none."""
-    found: NDArray[np.float64] = np.log(np.where(price > 0, price, np.nan))
-    return found
+    logs: NDArray[np.float64] = np.log(np.where(price > 0, price, np.nan))
+    return logs
 
 
 def step_length(frequency: str) -> int:
@@ -144,14 +144,14 @@ def step_length(frequency: str) -> int:
 
 def _microseconds(times: pd.Series) -> NDArray[np.int64]:
     clock = times.dt.tz_localize(None) if times.dt.tz is not None else times
-    found: NDArray[np.int64] = clock.to_numpy().astype("datetime64[us]").astype(np.int64)
-    return found
+    since: NDArray[np.int64] = clock.to_numpy().astype("datetime64[us]").astype(np.int64)
+    return since
 
 
 def _texts(values: pd.Series) -> NDArray[np.str_]:
     return np.array([str(value) for value in values], dtype=np.str_)
 
 
-def _codes(known: NDArray[np.str_], names: NDArray[np.str_]) -> NDArray[np.float64]:
-    at = np.minimum(np.searchsorted(known, names), len(known) - 1)
-    return np.where(known[at] == names, at, -1).astype(np.float64)
+def _codes(fitted: NDArray[np.str_], names: NDArray[np.str_]) -> NDArray[np.float64]:
+    at = np.minimum(np.searchsorted(fitted, names), len(fitted) - 1)
+    return np.where(fitted[at] == names, at, -1).astype(np.float64)
