@@ -23,6 +23,7 @@ from ratchet.params import UseCase
 from ratchet.serving.app import create_app
 from ratchet.serving.calls import Assignment
 from ratchet.serving.models import AnswerBatch, Fixed, IngestResult, QueueFullError, Serving
+from ratchet.serving.records import Entry
 from ratchet.serving.settings import Settings
 
 FILM = {
@@ -112,6 +113,7 @@ class Log:
 
     def __init__(self) -> None:
         self.written: list[AnswerBatch] = []
+        self.entries: list[Entry] = []
         self.errors: list[str] = []
         self.arms: list[str] = []
         self.failed_arms: list[str] = []
@@ -133,6 +135,11 @@ class Log:
             raise QueueFullError
         self.written.append(answered)
         self.arms.append(arm)
+
+    def append(self, entry: Entry) -> None:
+        if self.full:
+            raise QueueFullError
+        self.entries.append(entry)
 
     def write_error(
         self,

@@ -137,12 +137,10 @@ class Opened:
         """
         from ratchet.learning.demand.book import SegmentKey, UnknownSegmentError
 
-        segments = self.book.segments()
-        names = {
-            "merchant": self._one("merchant", merchant, [one.merchant for one in segments]),
-            "product": self._one("product", product, [one.product for one in segments]),
-        }
-        key = SegmentKey(**names)
+        key = SegmentKey(
+            self._one("merchant", merchant, self.book.merchants),
+            self._one("product", product, self.book.products),
+        )
         try:
             self.book.position(key.merchant, key.product)
         except UnknownSegmentError as error:
@@ -152,9 +150,9 @@ class Opened:
     def _one(self, what: str, given: str | None, names: Sequence[str]) -> str:
         from ratchet.learning.demand.book import nearest
 
-        if given is not None or len({*names}) == 1:
+        if given is not None or len(names) == 1:
             return names[0] if given is None else given
-        raise UserError(f"--{what}: which of {len({*names})}? There are {nearest('', names)}")
+        raise UserError(f"--{what}: which of {len(names):,}? There are {nearest('', names)}")
 
     def select(self, merchants: Sequence[str], products: Sequence[str]) -> list[SegmentKey]:
         """Segments of some merchants and products; of all where none are named.
@@ -164,15 +162,16 @@ class Opened:
         """
         from ratchet.learning.demand.book import nearest
 
-        segments = self.book.segments()
-        for what, given in (("merchant", merchants), ("product", products)):
-            names = [getattr(one, what) for one in segments]
+        for what, given, names in (
+            ("merchant", merchants, self.book.merchants),
+            ("product", products, self.book.products),
+        ):
             if missing := [name for name in given if name not in names]:
                 near = nearest(missing[0], names)
                 raise UserError(f"no {what} '{missing[0]}' in {self.use_case}; there are {near}")
         found = [
             one
-            for one in segments
+            for one in self.book.segments()
             if (not merchants or one.merchant in merchants)
             and (not products or one.product in products)
         ]

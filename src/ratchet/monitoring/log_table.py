@@ -72,6 +72,40 @@ PREDICTIONS = sa.Table(
     sa.UniqueConstraint(*KEY, name="ratchet_predictions_once"),
 )
 
+PRICE_KEY = ("use_case", "merchant", "product", "version", "arm", "request")
+"""What a recommended price is told by: the same one is kept once."""
+
+PRICES = sa.Table(
+    "ratchet_prices",
+    METADATA,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("use_case", sa.Text, nullable=False),
+    sa.Column("merchant", sa.Text, nullable=False),
+    sa.Column("product", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("arm", sa.Text, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("recommended_at", sa.DateTime, nullable=False),
+    # As the request gave it: the step that the price is for.
+    sa.Column("date", sa.Text),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("reasons", sa.Text, nullable=False),
+    *(
+        sa.Column(name, sa.Double)
+        for name in (
+            *("price", "current_price", "unit_cost", "capacity"),
+            *("demand", "demand_low", "demand_high", "profit", "profit_low", "profit_high"),
+            *("gain", "gain_low", "gain_high", "elasticity", "latency_ms"),
+        )
+    ),
+    sa.Column("subject", sa.Text),
+    sa.Column("split_share", sa.Double),
+    sa.UniqueConstraint(*PRICE_KEY, name="ratchet_prices_once"),
+)
+"""Recommended prices, with what was expected of them; money and units per step."""
+
+_KEYS = {PREDICTIONS.name: KEY, PRICES.name: PRICE_KEY}
+
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -107,10 +141,14 @@ class LogTable:
                 f"predictions are logged in SQLite or PostgreSQL, not in {engine.dialect.name}"
             )
         self.engine = engine
-        self._made = False
+        self._made: set[str] = set()
 
-    def insert(self, records: Sequence[Record]) -> int:
+    def insert(self, records: Sequence[Record], table: sa.Table = PREDICTIONS) -> int:
         """Write rows in one transaction, each once.
+
+        Args:
+            records: the rows.
+            table: ``PREDICTIONS``, or ``PRICES``.
 
         Returns:
             How many were new.
@@ -120,10 +158,10 @@ class LogTable:
         """
         if not records:
             return 0
-        insert = _INSERTS[self.engine.dialect.name](PREDICTIONS)
+        insert = _INSERTS[self.engine.dialect.name](table)
         # RETURNING gives the rows that were new, which no row count of a driver does reliably.
-        once = insert.on_conflict_do_nothing(index_elements=KEY).returning(PREDICTIONS.c.id)
-        with self.begin() as connection:
+        once = insert.on_conflict_do_nothing(index_elements=_KEYS[table.name]).returning(table.c.id)
+        with self.begin(table) as connection:
             return len(connection.execute(once, list(records)).all())
 
     def join_truth(
@@ -154,51 +192,55 @@ class LogTable:
             mended = connection.execute(other_truth(use_case, target), params).rowcount
         return new, mended
 
+    def has_prices(self) -> bool:
+        """Whether any price was ever written down."""
+        return sa.inspect(self.engine).has_table(PRICES.name)
+
     @contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
+    def begin(self, table: sa.Table = PREDICTIONS) -> Iterator[sa.Connection]:
         """A transaction, in a database that has the table."""
         try:
-            self._make()
+            self._make(table)
             with self.engine.begin() as connection:
                 yield connection
         except sa.exc.OperationalError as error:
             where = shown(self.engine.url.render_as_string(hide_password=True))
             raise ConfigError(f"cannot log predictions in {where}: {error.orig}") from error
 
-    def _make(self) -> None:
-        if self._made:
+    def _make(self, table: sa.Table) -> None:
+        if table.name in self._made:
             return
         try:
             with self.engine.begin() as connection:
-                connection.execute(CreateTable(PREDICTIONS, if_not_exists=True))
+                connection.execute(CreateTable(table, if_not_exists=True))
         except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
             # PostgreSQL: two that make it at once both find it missing.
-            if not sa.inspect(self.engine).has_table(PREDICTIONS.name):
+            if not sa.inspect(self.engine).has_table(table.name):
                 raise
-        self._add_columns()
-        self._made = True
+        self._add_columns(table)
+        self._made.add(table.name)
 
-    def _add_columns(self) -> None:
+    def _add_columns(self, table: sa.Table) -> None:
         """Add the columns that a table of an earlier release lacks."""
-        existing = self._columns()
-        for column in [column for column in PREDICTIONS.columns if column.name not in existing]:
+        existing = self._columns(table)
+        for column in [column for column in table.columns if column.name not in existing]:
             kind = column.type.compile(self.engine.dialect)
-            add = sa.text(f"ALTER TABLE {PREDICTIONS.name} ADD COLUMN {column.name} {kind}")
+            add = sa.text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
             try:
                 with self.engine.begin() as connection:
                     connection.execute(add)
             except (sa.exc.OperationalError, sa.exc.ProgrammingError) as error:
-                if column.name in self._columns():
+                if column.name in self._columns(table):
                     continue  # another process was quicker
                 if isinstance(error, sa.exc.OperationalError):  # such as one that is locked
                     raise
                 raise ConfigError(
-                    f"the table {PREDICTIONS.name} is of an earlier release, and cannot be "
+                    f"the table {table.name} is of an earlier release, and cannot be "
                     f"changed: {error.orig}; let its owner run `{add}`"
                 ) from error
 
-    def _columns(self) -> set[str]:
-        return {one["name"] for one in sa.inspect(self.engine).get_columns(PREDICTIONS.name)}
+    def _columns(self, table: sa.Table) -> set[str]:
+        return {one["name"] for one in sa.inspect(self.engine).get_columns(table.name)}
 
 
 def as_naive_utc(moment: datetime) -> datetime:

@@ -15,7 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from ratchet.monitoring.log_rows import frame_of, naive_utc, records_of, split_values
-from ratchet.monitoring.log_table import PREDICTIONS, LogTable, Record, Truth
+from ratchet.monitoring.log_table import PREDICTIONS, PRICES, LogTable, Record, Truth
 from ratchet.values import is_among, is_other
 
 LOGGER = logging.getLogger(__name__)
@@ -263,7 +263,7 @@ class PredictionLog:
     def prune(
         self, use_case: str, keep_days: int, now: datetime, *, but_version: str | None = None
     ) -> int:
-        """Forget answers that were given more than ``keep_days`` days before ``now``.
+        """Forget answers, and recommended prices, of more than ``keep_days`` days before ``now``.
 
         Args:
             use_case: name of the use case.
@@ -273,12 +273,18 @@ class PredictionLog:
                 it has answered is not to be asked again.
 
         Returns:
-            How many were forgotten.
+            How many answers were forgotten.
         """
         oldest = naive_utc(now) - timedelta(days=keep_days)
         table = PREDICTIONS.c
         old = sa.delete(PREDICTIONS).where(table.use_case == use_case, table.predicted_at < oldest)
         if but_version is not None:
             old = old.where(table.version != but_version)
+        if self._table.has_prices():
+            prices = sa.delete(PRICES).where(
+                PRICES.c.use_case == use_case, PRICES.c.recommended_at < oldest
+            )
+            with self._table.begin(PRICES) as connection:
+                connection.execute(prices)
         with self._table.begin() as connection:
             return connection.execute(old).rowcount

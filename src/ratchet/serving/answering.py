@@ -7,7 +7,7 @@ import inspect
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +34,7 @@ from ratchet.serving.models import (
     Serving,
     Truths,
 )
+from ratchet.serving.records import Entry, PriceRecord, of_split
 from ratchet.serving.settings import Settings
 from ratchet.serving.trials import Shadow, is_challengers, subject_hash
 
@@ -101,11 +102,14 @@ class Service:
         )
         raise Problem(503, "nothing-serves", detail, headers={"retry-after": "5"})
 
-    def chosen(self, use_case: str, request: Request) -> Serving:
+    def chosen(self, use_case: str, request: Request, subject: str | None = None) -> Serving:
         """What answers a request: the champion, or in a split maybe the challenger.
 
-        Whom the answer is for is told by the header ``X-Subject``; without it every request is
-        somebody else's.
+        Args:
+            use_case: of which.
+            request: the request.
+            subject: whom the answer is for; by default the header ``X-Subject`` tells it, and
+                without that every request is somebody else's.
 
         Raises:
             Problem: as ``champion``.
@@ -114,7 +118,7 @@ class Service:
         challenger, share = self.models.challenger(use_case), self.settings.split.get(use_case)
         if challenger is None or share is None:
             return champion
-        call, subject = call_of(request), request.headers.get("x-subject")
+        call, subject = call_of(request), subject or request.headers.get("x-subject")
         call.assignment = Assignment(subject_hash(subject) if subject else None, share)
         unit = subject or call.log_id
         return challenger if is_challengers(unit, champion, challenger, share) else champion
@@ -175,6 +179,37 @@ class Service:
         await self._write(serving, rows, answers, call, arm, spent)
         self.metrics.answered(serving, answers, spent / 1e3)
         return answers
+
+    def recommend(
+        self, request: Request, serving: Serving, make: Callable[[], PriceRecord]
+    ) -> PriceRecord:
+        """Recommend a price, and write it down.
+
+        Args:
+            request: the request.
+            serving: the version.
+            make: looks for the price.
+
+        Raises:
+            Problem: the request cannot be answered, the version fails, or too much waits already.
+        """
+        call, started, arm = call_of(request), time.perf_counter(), self._arm(serving)
+        try:
+            price = make()
+        except Problem:
+            raise
+        except Exception as error:
+            raise self._failed(serving, (), call, arm, error) from None
+        spent = call.span("answer", started)
+        if self.log is not None:
+            started, now = time.perf_counter(), datetime.now(UTC)
+            head = (serving.name, serving.version, arm, call.log_id, now, spent)
+            try:
+                self.log.append(Entry(*head, price=price, **of_split(call.assignment)))
+            except QueueFullError:
+                raise _busy("answers come faster than they can be written down") from None
+            call.span("log", started)
+        return price
 
     async def _in_chunks(
         self,
@@ -265,6 +300,14 @@ def with_fallback(serving: Serving) -> Answerer | AsyncAnswerer:
 def for_anybody(reason: str) -> str:
     """What happened, without the reason behind it."""
     return reason.partition(": ")[0]
+
+
+def no_prices(serving: Serving) -> str:
+    """Why no version of a market recommends prices, and what helps."""
+    return (
+        f"version {serving.version} holds no prices, for it was made without the phase pricing: "
+        f"`kedro run --pipelines {serving.name}` makes one that does"
+    )
 
 
 def _busy(why: str) -> Problem:

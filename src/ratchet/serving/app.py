@@ -34,6 +34,7 @@ from ratchet.serving.routes import (
     metrics,
     monitoring,
     predict,
+    prices,
     signing_in,
     training,
     trying,
@@ -52,6 +53,7 @@ ROUTERS = (
     films.router,  # before those with any use case in the path
     load.router,
     predict.router,
+    prices.router,
     handing_in.router,
     jobs.router,
     training.router,

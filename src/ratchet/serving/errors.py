@@ -35,6 +35,8 @@ TITLES = {
     "too-large": "The request is too large",
     "media-type": "The body is not JSON",
     "unknown-use-case": "There is no such use case",
+    "unknown-segment": "There is no such merchant or product",
+    "no-market": "The use case has no market",
     "unknown-job": "There is no such job",
     "nothing-serves": "Nothing serves yet",
     "busy": "Too much is waiting already",

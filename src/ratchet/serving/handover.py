@@ -79,7 +79,8 @@ class Handover:
     Attributes:
         number: which of the requested versions, from 0.
         description: what it is.
-        content: its compiled form, read-only; empty where it has none.
+        content: its compiled form, read-only; of a version that has none what prices its
+            segments, or nothing.
     """
 
     number: int

@@ -94,7 +94,7 @@ def open_version(source: Source, use_case: str, version: str, digest: str | None
         return Description("compiled", **about), compiled_form(bundle)
     except NotCompilable as error:
         bundle.check_golden()  # the smoke test, by what is to answer
-        return Description("slow", shortened(str(error)), **about), b""
+        return Description("slow", shortened(str(error)), **about), prices_of(bundle)
 
 
 def compiled_form(bundle: Any) -> bytes:
@@ -110,6 +110,14 @@ def compiled_form(bundle: Any) -> bytes:
         return dumps(compile_verified(bundle, bundle.golden))
     except ValueError as error:
         raise NotCompilable(f"its compiled form cannot be written: {error}") from error
+
+
+def prices_of(bundle: Any) -> bytes:
+    """What prices the segments of a market, as bytes; none where there is no market."""
+    from ratchet.compiled.prices import CompiledBook
+    from ratchet.compiled.store import dumps
+
+    return b"" if bundle.demand_book is None else dumps(CompiledBook.of(bundle.demand_book))
 
 
 def find(source: Source, use_case: str, version: str, digest: str | None) -> Any:

@@ -30,7 +30,7 @@ from ratchet.serving.models import (
     Serving,
     UnavailableError,
 )
-from ratchet.serving.records import Entry, as_line
+from ratchet.serving.records import Entry, as_line, of_split
 from ratchet.serving.writer import JoinResult
 
 LOGGER = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class JournaledLog:
         for name, some in ((arm, first), (WITHOUT_PAST, second)):
             if some:
                 head = (serving.name, serving.version, name, answered.request)
-                split = _of_split(answered.assignment)
+                split = of_split(answered.assignment)
                 self.append(Entry(*head, answered.at, share, some, **split))
 
     def write_error(
@@ -149,7 +149,7 @@ class JournaledLog:
         now = datetime.now(UTC)
         head = (serving.name, serving.version, arm, request, now, math.nan)
         try:
-            self.append(Entry(*head, error=why, row_key=key, **_of_split(assignment)))
+            self.append(Entry(*head, error=why, row_key=key, **of_split(assignment)))
         except QueueFullError as error:
             LOGGER.error("Request %s: its failure is not in the log: %s", request, error)
 
@@ -308,12 +308,6 @@ class JournaledLog:
             self._progressed_at = time.monotonic()
         for number in [one for one in self._sizes if one < message["segment"]]:
             del self._sizes[number]
-
-
-def _of_split(assignment: Assignment | None) -> dict[str, Any]:
-    if assignment is None:
-        return {}
-    return {"subject": assignment.subject, "split_share": assignment.share}
 
 
 async def _end(process: asyncio.subprocess.Process, seconds: float) -> None:

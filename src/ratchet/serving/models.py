@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ratchet.compiled.answers import Answer, Answerer, Row
 from ratchet.monitoring.log_table import CHAMPION
 from ratchet.params import UseCase
 from ratchet.serving.calls import Assignment
+from ratchet.serving.records import Entry
+
+if TYPE_CHECKING:
+    from ratchet.learning.demand.book import DemandBook
 
 
 class AsyncAnswerer(Protocol):
@@ -44,6 +48,7 @@ class Serving:
         inputs: columns that a row to be answered is asked for -> whether they may be left out.
         examples: rows that it was tried on, as they are asked.
         degraded: why it answers slowly; ``None`` where it is compiled.
+        prices: what prices the segments of a market, where there is one.
     """
 
     use_case: UseCase
@@ -56,6 +61,7 @@ class Serving:
     trained_until: datetime | None = None
     examples: Sequence[Row] = field(default=())
     degraded: str | None = None
+    prices: DemandBook | None = None
 
 
 class Models(Protocol):
@@ -149,6 +155,14 @@ class AnswerLog(Protocol):
 
         Raises:
             QueueFullError: too many wait already; nothing was taken.
+        """
+        ...
+
+    def append(self, entry: Entry) -> None:
+        """Take an entry as it is, such as a recommended price, before the answer is sent.
+
+        Raises:
+            QueueFullError: too many wait already; it was not taken.
         """
         ...
 

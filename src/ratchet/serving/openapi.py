@@ -121,9 +121,18 @@ def _truth(general: Schema, serving: Serving, rows: int) -> Schema | None:
     return schemas.operation(general, serving, body, None, f"Hand in what came true: {title}")
 
 
+def _price(general: Schema, serving: Serving, _: int) -> Schema | None:
+    if serving.prices is None:
+        return None
+    body, answer = schemas.price_request_schema(serving), schemas.price_schema(serving)
+    title = serving.use_case.about.title
+    return schemas.operation(general, serving, body, answer, f"Recommend a price: {title}")
+
+
 _BY_ROUTE: dict[str, Callable[[Schema, Serving, int], Schema | None]] = {
     "/predict/{use_case}": _predict,
     "/observe/{use_case}": _observe,
     "/truth/{use_case}": _truth,
+    "/recommend-price/{use_case}": _price,
 }
 """Route with a use case in it -> what describes it for one of them."""

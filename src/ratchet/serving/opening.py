@@ -17,7 +17,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ratchet.compiled.answers import Answerer
 from ratchet.errors import ConfigError, DatabaseError
@@ -29,6 +29,9 @@ from ratchet.serving.handover import Description, Handover, Source, VersionKey, 
 from ratchet.serving.loader import LoadRequest
 from ratchet.serving.models import Serving
 from ratchet.serving.worker import SlowAnswerer
+
+if TYPE_CHECKING:
+    from ratchet.learning.demand.book import DemandBook
 
 LOGGER = logging.getLogger(__name__)
 
@@ -214,7 +217,9 @@ class VersionOpener:
         with _without_collection():
             answerer = self._load(handover.content)
             answerer.answer(handover.description.golden[:1])
-            serving = serving_of(key, handover.description, answerer)
+            prices = getattr(answerer, "prices", None)
+            book = None if prices is None else prices.book
+            serving = serving_of(key, handover.description, answerer, book)
             self._prepare(serving)
         return serving
 
@@ -225,7 +230,9 @@ class VersionOpener:
         answerer = SlowAnswerer(own_request, self._worker)
         try:
             await answerer.start()
-            serving = serving_of(key, handover.description, answerer)
+            prices = self._load(handover.content) if handover.content else None
+            book = getattr(prices, "book", None)
+            serving = serving_of(key, handover.description, answerer, book)
             await asyncio.to_thread(self._prepare, serving)
         except BaseException:
             await answerer.stop()
@@ -234,7 +241,10 @@ class VersionOpener:
 
 
 def serving_of(
-    key: VersionKey, description: Description, answerer: Answerer | SlowAnswerer
+    key: VersionKey,
+    description: Description,
+    answerer: Answerer | SlowAnswerer,
+    prices: DemandBook | None = None,
 ) -> Serving:
     """A version as routes see it."""
     inputs = description.manifest["signature"]["inputs"]
@@ -248,6 +258,7 @@ def serving_of(
         trained_until=None if last_row is None else datetime.fromisoformat(last_row),
         examples=description.golden,
         degraded=description.reason if description.status == "slow" else None,
+        prices=prices,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +14,37 @@ from pydantic_core import to_json
 
 from ratchet.compiled.answers import Answer, Prediction
 from ratchet.monitoring.log_table import NO_ANSWER, Record, Truth, as_naive_utc
+from ratchet.serving.calls import Assignment
 
 SOURCE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRecord:
+    """A price that was recommended, or why none was; ``None`` for what is not known.
+
+    Attributes: columns of ``monitoring.log_table.PRICES``, see there.
+    """
+
+    merchant: str
+    product: str
+    date: str | None
+    outcome: str
+    reasons: str
+    price: float | None
+    current_price: float | None
+    unit_cost: float | None
+    capacity: float | None
+    demand: float | None
+    demand_low: float | None
+    demand_high: float | None
+    profit: float | None
+    profit_low: float | None
+    profit_high: float | None
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
+    elasticity: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +63,7 @@ class Entry:
         row_key: the row that got none, where it is known.
         subject: of a split, hash of whom the answers are for, where the request said so.
         split_share: share of the challenger in that split.
+        price: a recommended price, in place of answers.
     """
 
     use_case: str
@@ -47,6 +77,7 @@ class Entry:
     row_key: str = ""
     subject: str | None = None
     split_share: float | None = None
+    price: PriceRecord | None = None
 
     @property
     def rows(self) -> int:
@@ -55,6 +86,13 @@ class Entry:
 
 
 _ENTRY = TypeAdapter(Entry)
+
+
+def of_split(assignment: Assignment | None) -> dict[str, Any]:
+    """What an entry says of the split that a request was assigned in, where there is one."""
+    if assignment is None:
+        return {}
+    return {"subject": assignment.subject, "split_share": assignment.share}
 
 
 def as_line(entry: Entry) -> bytes:
@@ -73,6 +111,8 @@ def of_line(line: bytes) -> Entry:
 
 def records_of(entry: Entry) -> list[Record]:
     """An entry as rows of the prediction log, one for each row and target."""
+    if entry.price is not None:
+        return []
     common: Record = {
         **{"use_case": entry.use_case, "version": entry.version, "arm": entry.arm},
         **{"source": SOURCE, "predicted_at": as_naive_utc(entry.at)},
@@ -87,6 +127,21 @@ def records_of(entry: Entry) -> list[Record]:
         for answer in entry.answers
         for record in _records(answer)
     ]
+
+
+def price_record_of(entry: Entry) -> Record | None:
+    """An entry as a row of the table of prices; ``None`` for one that is about answers."""
+    if entry.price is None:
+        return None
+    return _clean(
+        {
+            **{"use_case": entry.use_case, "version": entry.version, "arm": entry.arm},
+            **{"request": entry.request, "recommended_at": as_naive_utc(entry.at)},
+            "latency_ms": _finite(entry.latency_ms),
+            **{"subject": entry.subject, "split_share": entry.split_share},
+            **asdict(entry.price),
+        }
+    )
 
 
 def _records(answer: Answer) -> Iterator[Record]:

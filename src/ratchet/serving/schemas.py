@@ -9,7 +9,10 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ratchet.params import Column, Target
 from ratchet.serving.errors import MEDIA_TYPE
@@ -27,6 +30,25 @@ _STATUSES = {
     "429": "too many requests",
     "503": "nothing serves yet, or too much waits",
 }
+
+
+def _as_text(value: Any) -> Any:
+    """A name that is a number as text, as the tables have it."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _iso_date(text: str | None) -> str | None:
+    if text is not None:
+        try:
+            dt.datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError("expected a date as ISO 8601 writes it, such as 2026-11-30") from None
+    return text
+
+
+Name = Annotated[str, BeforeValidator(_as_text), Field(max_length=200)]
+Amount = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
+
 _CLOCKS = {
     "s": "seconds",
     "ms": "milliseconds",
@@ -213,6 +235,65 @@ def answer_schema(serving: Serving) -> Schema:
             },
         },
         "required": ["key", "predictions"],
+    }
+
+
+class PriceRequest(BaseModel):
+    """A segment whose price is asked for, and what is to be taken for true of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    merchant: Annotated[
+        Name | None, Field(description="may be left out where there is one only")
+    ] = None
+    product: Annotated[
+        Name | None, Field(description="may be left out where there is one only")
+    ] = None
+    unit_cost: Annotated[
+        Amount | None, Field(description="what a unit costs, instead of the known cost")
+    ] = None
+    price: Annotated[
+        Amount | None, Field(description="current price, instead of the median of the latest ones")
+    ] = None
+    capacity: Annotated[
+        Amount | None, Field(description="units of a step that there are at most")
+    ] = None
+    date: Annotated[
+        str | None,
+        AfterValidator(_iso_date),
+        Field(max_length=40, description="step that the price is for; goes into the log"),
+    ] = None
+
+
+def price_request_schema(serving: Serving) -> Schema:
+    """Schema of the body that asks for a price, with a segment that there is."""
+    assert serving.prices is not None
+    first = serving.prices.segments()[0]
+    example = {"merchant": first.merchant, "product": first.product, "unit_cost": 1.0}
+    return {**PriceRequest.model_json_schema(), "examples": [example]}
+
+
+def price_schema(serving: Serving) -> Schema:
+    """Schema of a recommended price."""
+    from ratchet.learning.demand.book import SegmentPrice  # SciPy, where there are prices
+
+    number: Schema = {"type": ["number", "null"]}
+    texts = {name: {"type": "string"} for name in ("merchant", "product", "reason", "reasons")}
+    outcomes = ["optimum", "raise", "lower", "abstain"]
+    numbers = [f.name for f in fields(SegmentPrice) if f.name not in {*texts, "outcome"}]
+    properties = {
+        **_ABOUT,
+        **texts,
+        "outcome": {"enum": outcomes, "description": "abstain: no price is recommended"},
+        **dict.fromkeys([*numbers, "capacity", "confidence"], number),
+        "trained_until": {"type": ["string", "null"]},
+        "date": {"type": ["string", "null"]},
+    }
+    return {
+        "title": f"{serving.name}: a recommended price",
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
     }
 
 

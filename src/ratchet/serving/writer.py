@@ -26,10 +26,24 @@ import sqlalchemy as sa
 
 from ratchet.database import SERVICE_LOCK_SECONDS, connect
 from ratchet.errors import DataError, UserError
-from ratchet.monitoring.log_table import PREDICTIONS, LogTable, Record, Truth, as_naive_utc
+from ratchet.monitoring.log_table import (
+    PREDICTIONS,
+    PRICES,
+    LogTable,
+    Record,
+    Truth,
+    as_naive_utc,
+)
 from ratchet.serving import journal
 from ratchet.serving.journal import Line, Place
-from ratchet.serving.records import clean, of_line, records_of, truths_of
+from ratchet.serving.records import (
+    Entry,
+    clean,
+    of_line,
+    price_record_of,
+    records_of,
+    truths_of,
+)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -192,36 +206,41 @@ class Writer:
 
     def _write(self, owner: str, batch: Sequence[Line]) -> None:
         read = [self._read(line) for line in batch]
-        records = [record for _, made in read for record in made]
+        entries = [entry for entry in read if entry is not None]
+        self._insert([record for entry in entries for record in records_of(entry)], PREDICTIONS)
+        self._insert([one for entry in entries if (one := price_record_of(entry))], PRICES)
+        place = self.place(owner)
+        size = place.size + sum(line.size for line in batch)
+        rows = place.rows + sum(1 if entry is None else entry.rows for entry in read)
+        self._places[owner] = Place(place.segment, size, rows)
+
+    def _insert(self, records: Sequence[Record], table: sa.Table) -> None:
         try:
-            self.table.insert(records)
+            self.table.insert(records, table)
         except sa.exc.StatementError as error:  # some value in it is none for the database
             LOGGER.warning("a batch is written row by row, since it was refused: %s", error.orig)
             for record in records:
-                self._write_one(record)
-        place = self.place(owner)
-        size = place.size + sum(line.size for line in batch)
-        rows = place.rows + sum(count for count, _ in read)
-        self._places[owner] = Place(place.segment, size, rows)
+                self._insert_one(record, table)
 
-    def _write_one(self, record: Record) -> None:
+    def _insert_one(self, record: Record, table: sa.Table) -> None:
         try:
-            self.table.insert([record])
+            self.table.insert([record], table)
         except sa.exc.StatementError as error:
             self.lost += 1
             LOGGER.error("an answer was refused by the database: %s: %s", error.orig, record)
 
-    def _read(self, line: Line) -> tuple[int, list[Record]]:
-        """Answers of a line, as they were counted, and what they become in the table."""
+    def _read(self, line: Line) -> Entry | None:
+        """The entry of a line that can become rows of the tables; ``None`` where it is damaged."""
         try:
             if line.content is None:
                 raise ValueError("its checksum is wrong")
             entry = of_line(line.content)
-            return entry.rows, records_of(entry)
+            records_of(entry)
         except Exception as error:  # one line, whatever is in it, must not keep all others
             self.lost += 1
             LOGGER.error("a line of a journal is damaged and left out: %s", error)
-            return 1, []
+            return None
+        return entry
 
 
 class _Service:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -40,6 +40,8 @@ Values = TypeVar("Values", PriceHistory, Offer)
 _FORMAT = 1
 _CHUNK = 1000
 """Segments that are priced together."""
+_COMPARED = 1000
+"""Names that a name is compared with for an error."""
 _BEYOND = 1.25
 """Factor by which a current price may lie outside of those tried: further off nothing is known."""
 
@@ -204,6 +206,20 @@ class DemandBook:
     def segments(self) -> tuple[SegmentKey, ...]:
         """All segments, those without rows last."""
         return (*self.keys, *self.without_rows)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a segment."""
+        return key in self._positions
+
+    @cached_property
+    def merchants(self) -> tuple[str, ...]:
+        """Names of all merchants, in alphabetical order."""
+        return tuple(sorted({key.merchant for key in self.segments()}))
+
+    @cached_property
+    def products(self) -> tuple[str, ...]:
+        """Names of all products, in alphabetical order."""
+        return tuple(sorted({key.product for key in self.segments()}))
 
     def position(self, merchant: str, product: str) -> int | None:
         """Where the numbers of a segment are; ``None`` for one without rows.
@@ -447,15 +463,14 @@ class DemandBook:
         return {key: at for at, key in enumerate(self.keys)} | dict.fromkeys(self.without_rows)
 
     def _unknown(self, key: SegmentKey) -> str:
-        merchants = [one.merchant for one in self.segments() if one.product == key.product]
-        products = [one.product for one in self.segments() if one.merchant == key.merchant]
+        merchants = {one.merchant for one in self.segments() if one.product == key.product}
+        products = {one.product for one in self.segments() if one.merchant == key.merchant}
         text = f"no segment has merchant '{key.merchant}' and product '{key.product}'"
         if products:
             return f"{text}; products of this merchant: {nearest(key.product, products)}"
         if merchants:
             return f"{text}; merchants of this product: {nearest(key.merchant, merchants)}"
-        names = [one.merchant for one in self.segments()]
-        return f"{text}; merchants: {nearest(key.merchant, names)}"
+        return f"{text}; merchants: {nearest(key.merchant, self.merchants)}"
 
     def _responses(self, part: slice) -> Responses:
         return Responses(
@@ -498,7 +513,7 @@ def _settings(values: Mapping[str, Any]) -> PricingSettings:
     return PricingSettings(**{**values, "price_endings": tuple(values["price_endings"])})
 
 
-def nearest(name: str, names: Sequence[str], at_most: int = 8) -> str:
+def nearest(name: str, names: Collection[str], at_most: int = 8) -> str:
     """Names that are like another one, whatever their case; the first ones where none is.
 
     Args:
@@ -507,7 +522,11 @@ def nearest(name: str, names: Sequence[str], at_most: int = 8) -> str:
         at_most: how many are named.
     """
     distinct = sorted(set(names))
-    by_case = {each.casefold(): each for each in distinct}
+    begin = name[:1].casefold()
+    alike = [each for each in distinct if each[:1].casefold() == begin] if begin else distinct
+    # To compare with many takes long, and a service does it for whoever asks.
+    some = distinct if len(distinct) <= _COMPARED else alike[:_COMPARED]
+    by_case = {each.casefold(): each for each in some}
     near = get_close_matches(name[:200].casefold(), [*by_case], at_most)
     if near and len(distinct) > at_most:
         return f"{', '.join(by_case[each] for each in near)} and others"

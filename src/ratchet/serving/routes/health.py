@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ratchet.serving.answering import Service, json_response, service_of
+from ratchet.serving.answering import Service, json_response, no_prices, service_of
 from ratchet.serving.calls import Call, call_of
 from ratchet.serving.metrics import age_of
 from ratchet.serving.routes.home import version_json
@@ -55,6 +55,9 @@ def state_of(service: Service, call: Call) -> dict[str, Any]:
         problems["service"] = "nothing serves yet: `kedro run` trains models and lets them serve"
     if service.log is not None and (problem := service.log.problem):
         problems["log"] = problem if service.shows_all(call) else _LOG_IS_BEHIND
+    for name, serving in served.items():
+        if serving.use_case.market is not None and serving.prices is None:
+            problems[f"{name}.prices"] = no_prices(serving)
     slow = [name for name, serving in served.items() if serving.degraded is not None]
     status = "degraded" if slow or problems else "ok"
     return {

@@ -70,6 +70,11 @@ def use_case_json(service: Service, name: str, call: Call) -> dict[str, Any]:
             for target, each in serving.use_case.targets.items()
         ],
         "predict": f"/predict/{name}",
+        **(
+            {"recommend_price": f"/recommend-price/{name}"}
+            if serving.use_case.market is not None
+            else {}
+        ),
     }
 
 
