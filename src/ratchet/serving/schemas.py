@@ -37,16 +37,16 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _iso_date(text: str | None) -> str | None:
-    if text is not None:
-        try:
-            dt.datetime.fromisoformat(text)
-        except ValueError:
-            raise ValueError("expected a date as ISO 8601 writes it, such as 2026-11-30") from None
+def _iso_date(text: str) -> str:
+    try:
+        dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("expected a date as ISO 8601 writes it, such as 2026-11-30") from None
     return text
 
 
 Name = Annotated[str, BeforeValidator(_as_text), Field(max_length=200)]
+Moment = Annotated[str, Field(max_length=40), AfterValidator(_iso_date)]
 Amount = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
 
 _CLOCKS = {
@@ -259,9 +259,7 @@ class PriceRequest(BaseModel):
         Amount | None, Field(description="units of a step that there are at most")
     ] = None
     date: Annotated[
-        str | None,
-        AfterValidator(_iso_date),
-        Field(max_length=40, description="step that the price is for; goes into the log"),
+        Moment | None, Field(description="step that the price is for; goes into the log")
     ] = None
 
 
