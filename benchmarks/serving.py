@@ -49,6 +49,9 @@ def main() -> None:
             compiled = child("answer", folder, name, str(asked.rows))
             slow = child("slow", bundle, str(asked.slow_rows))
             found["use_cases"][name] = {"compiled": compiled, "bundle": slow}
+            if (bundle / "demand_book.npz").is_file():
+                prices = child("prices", folder, name, str(asked.rows))
+                found["use_cases"][name]["prices"] = prices
         found["http"] = over_http(Path(folder), names, asked.rate, asked.seconds)
     show(found)
     if asked.json:
@@ -137,6 +140,23 @@ def answer_slowly(bundle: str, rows: str) -> dict[str, Any]:
     golden = [case["fields"] for case in opened.golden]
     cpu, wall = timed(lambda row: opened.answer(pd.DataFrame([row])), golden, int(rows))
     return {**percentiles(cpu, wall), "memory_mb": memory()}
+
+
+def quote_prices(folder: str, name: str, quotes: str) -> dict[str, Any]:
+    """Time recommended prices of the segments of a market, in turn, each for another cost."""
+    answerer, _ = load(folder, name)
+    empty = memory()
+    book = answerer.prices.book
+    keys = book.keys[:: max(1, len(book.keys) // 100)]
+    asked = [(key, factor) for factor in (0.9, 1.0, 1.1) for key in keys]
+
+    def quote(what: Any) -> None:
+        key, factor = what
+        cost = float(book.history.median[book.position(key.merchant, key.product)]) * 0.6 * factor
+        book.quote(key.merchant, key.product, unit_cost=cost)
+
+    cpu, wall = timed(quote, asked, int(quotes))
+    return {**percentiles(cpu, wall), "memory_mb": memory() - empty}
 
 
 def serve(folder: str, port: str, *names: str) -> None:
@@ -313,6 +333,12 @@ def show(found: dict[str, Any]) -> None:
                 f"{name}: batch of {BATCH:,}: {compiled['rows_per_cpu_s']:.0f} rows per CPU s, "
                 f"{compiled['times_one_by_one']:.1f} times one by one"
             )
+        if "prices" in each:
+            prices = each["prices"]
+            print(
+                f"{name}: recommended prices in process CPU p50 {prices['cpu_p50_ms']:.2f} p99 "
+                f"{prices['cpu_p99_ms']:.2f} ms, wall p99 {prices['wall_p99_ms']:.2f}"
+            )
         print(
             f"{name}: HTTP p50 {http['p50_ms']:.2f} p99 {http['p99_ms']:.2f} max "
             f"{http['max_ms']:.1f} ms, server CPU {http['server_cpu_ms']:.2f} ms"
@@ -325,6 +351,7 @@ PARTS = {
     "compile": compile_one,
     "answer": answer_compiled,
     "slow": answer_slowly,
+    "prices": quote_prices,
     "serve": serve,
 }
 

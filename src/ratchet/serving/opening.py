@@ -218,7 +218,7 @@ class VersionOpener:
             answerer = self._load(handover.content)
             answerer.answer(handover.description.golden[:1])
             prices = getattr(answerer, "prices", None)
-            book = None if prices is None else prices.book
+            book = None if prices is None else ready(prices.book)
             serving = serving_of(key, handover.description, answerer, book)
             self._prepare(serving)
         return serving
@@ -230,14 +230,21 @@ class VersionOpener:
         answerer = SlowAnswerer(own_request, self._worker)
         try:
             await answerer.start()
-            prices = self._load(handover.content) if handover.content else None
-            book = getattr(prices, "book", None)
+            prices: Any = self._load(handover.content) if handover.content else None
+            book = None if prices is None else await asyncio.to_thread(ready, prices.book)
             serving = serving_of(key, handover.description, answerer, book)
             await asyncio.to_thread(self._prepare, serving)
         except BaseException:
             await answerer.stop()
             raise
         return serving
+
+
+def ready(book: DemandBook) -> DemandBook:
+    """Let a book price a segment, so that the first request finds all of it in memory."""
+    if book.keys:
+        book.quote(book.keys[0].merchant, book.keys[0].product)
+    return book
 
 
 def serving_of(
