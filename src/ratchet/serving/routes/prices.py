@@ -56,7 +56,7 @@ async def recommend_price(use_case: str, request: Request) -> Response:
     try:
         asked = PriceRequest.model_validate(content, strict=True)
     except ValidationError as error:
-        raise of_validation(error, known=[*PriceRequest.model_fields]) from None
+        raise of_validation(error, fields=[*PriceRequest.model_fields]) from None
     return _recommend(use_case, asked, request)
 
 
