@@ -8,7 +8,7 @@ import pytest
 
 from ratchet.config import read_use_cases
 from ratchet.errors import ConfigError
-from ratchet.params import UseCase, with_market
+from ratchet.params import Market, UseCase, with_market
 
 SHOPS: dict[str, Any] = {
     "about": {"title": "t", "question": "q", "source": "s"},
@@ -143,3 +143,20 @@ def test_the_time_alone_tells_rows_of_one_segment_apart_and_stays_a_column(key):
     data = UseCase.model_validate({**given, "market": market}).data
 
     assert (data.key, data.key_columns) == ("row", ["week"])
+
+
+@pytest.mark.parametrize(
+    ("frequency", "steps"),
+    [
+        ("7D", 52),
+        ("1W", 52),
+        ("W-SUN", 52),
+        ("D", 7),
+        ("1D", 7),
+        ("MS", 12),
+        ("17D", 0),
+        ("12h", 0),
+    ],
+)
+def test_a_season_follows_from_the_distance_of_two_steps(frequency, steps):
+    assert Market(price="price", frequency=frequency).steps_of_season == steps

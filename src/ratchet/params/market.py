@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -147,7 +148,8 @@ class Market(Params):
         """Steps of a season; 0 for none."""
         if self.season is not None:
             return self.season
-        return _SEASONS.get(self.frequency.partition("-")[0], 0)  # W-SUN is W
+        unit = self.frequency.partition("-")[0]  # W-SUN is W
+        return _SEASONS.get(re.sub(r"^1(?=\D)", "", unit), 0)  # and 1D is D
 
     @property
     def numbers(self) -> dict[str, str]:
