@@ -16,6 +16,7 @@ from ratchet.learning.demand.book import (
     ExpectedDemand,
     SegmentKey,
     UnknownSegmentError,
+    nearest,
 )
 from ratchet.learning.demand.pricing import (
     Form,
@@ -220,3 +221,35 @@ def test_rows_have_every_field(book):
     rows = [book.row(*each) for each in zip(book.segments(), found, strict=True)]
 
     assert {type(getattr(row, f.name)) for row in rows for f in fields(row)} == {str, float}
+
+
+def test_the_curve_is_the_union_of_those_of_the_forms(book):
+    curve = book.curve("north", "milk", unit_cost=2.4)
+
+    for profit, name in ((False, "demand"), (True, "profit")):
+        forms = np.stack([curve.of_form(form, profit=profit) for form in Form])
+        mean, low, high = forms[:, 0].mean(axis=0), forms[:, 1].min(axis=0), forms[:, 2].max(axis=0)
+        np.testing.assert_allclose(mean, getattr(curve, name), atol=1e-9)
+        np.testing.assert_allclose(low, getattr(curve, f"{name}_low"), atol=1e-9)
+        np.testing.assert_allclose(high, getattr(curve, f"{name}_high"), atol=1e-9)
+        assert (forms[:, 1] <= forms[:, 2]).all()  # also below cost
+
+
+def test_a_quote_is_the_row_of_a_price_for_what_was_given(book):
+    quoted = book.quote("north", "tea", unit_cost=1.5, price=2.0)
+    plain = book.row(KEYS[0], book.price("north", "tea", unit_cost=1.5, price=2.0))
+
+    assert (quoted.unit_cost, plain.unit_cost) == (1.5, 1.0)
+    assert quoted.current_demand > plain.current_demand == 100
+    assert quoted.current_demand_low / quoted.current_demand == pytest.approx(0.8)
+    assert (quoted.price, quoted.gain) == (plain.price, plain.gain)
+    assert quoted.to_json()["merchant"] == "north"
+    assert quoted.to_json()["relative_error"] is None
+
+
+def test_among_many_names_those_like_another_one_are_told_quickly():
+    names = [f"shop {n}" for n in range(5_000)] + ["Bäckerei"]
+
+    assert nearest("bäckerei", names).startswith("Bäckerei and others")
+    assert nearest("", names).endswith("and 4993 more")
+    assert nearest("zz", ["a", "b"]) == "a, b"

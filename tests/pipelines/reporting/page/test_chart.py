@@ -150,3 +150,32 @@ def test_names_are_drawn_as_they_stand(kind: str) -> None:
     shown = [trace.name for trace in told.data] if legend else list(told.data[0].y)
     assert shown == ["$10 & $20", "a_$b^$", "&lt;none>", "_hidden"]
     assert told.layout.title.text == "How much is $5 & $6 &lt;b>"
+
+
+def test_marks_and_shaded_ground_have_their_names_in_both_ways() -> None:
+    chart = Chart(
+        *("c", "curve", "Curves", FRAME, "x", "y"),
+        **{"group": "group", "band_title": "80%", **INTERVAL},
+        marks=((1.5, "now"), (3.5, "best")),
+        shaded=(1.0, 4.0),
+        shaded_title="tried",
+    )
+    drawn, figure = figure_dict(chart), to_matplotlib(chart)
+    layout, axes = drawn["layout"], figure.axes[0]
+
+    assert [note["text"] for note in layout["annotations"]] == ["tried", "now", "best"]
+    assert [(shape["x0"], shape["x1"]) for shape in layout["shapes"]] == [
+        *((1.0, 4.0), (1.5, 1.5), (3.5, 3.5))
+    ]
+    assert [text.get_text().strip() for text in axes.texts] == ["tried", "now", "best"]
+    # The bands of all colours are one entry of the legend.
+    shown = [trace["name"] for trace in drawn["data"] if trace.get("showlegend", True)]
+    assert shown == ["80%", "one", "two"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["80%", "one", "two"]
+
+
+def test_several_charts_stand_below_each_other_on_paper() -> None:
+    figure = to_matplotlib(CHARTS["curve"], CHARTS["points"])
+
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Curves", "Points"]
+    assert figure.axes[0].get_position().y0 > figure.axes[1].get_position().y1
