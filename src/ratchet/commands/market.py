@@ -352,14 +352,14 @@ def compare(
         return
     _print_table(
         f"{opened.use_case}, version {opened.version}: against the mean of each product",
-        *("merchant", "product", "elasticity (80 %)", "product's", "price now", "product's"),
-        *("demand now", "outcome", "price", "gain", "share of profit"),
+        *("merchant", "product", "elasticity (80 %)", "product's\nmean", "price\nnow"),
+        *("product's\nmean", "demand\nnow", "outcome", "price", "gain", "share of\nprofit"),
         rows=[
             [
                 *(row.merchant, row.product, _interval(row, "elasticity")),
                 *(_number(means[row.product]["elasticity"]), _number(row.current_price)),
                 *(_number(means[row.product]["current_price"]), _number(row.current_demand)),
-                *(_ACTS[row.outcome], _number(row.price)),
+                *(row.outcome, _number(row.price)),
                 *(_told(row, "gain", _number), _told(row, "gain_share", _share)),
             ]
             for row in rows
