@@ -170,7 +170,9 @@ def demand_book() -> DemandBook:
         keys=(*keys, book.SegmentKey("corner", "bread")),
         without_rows=(book.SegmentKey("corner", "milk"),),
         responses=pricing.Responses(np.log(2.5) * three, draws, three),
-        history=pricing.PriceHistory(low, high, 2.5 * three, 2.5 * three, np.array([80, 90, 70])),
+        history=pricing.PriceHistory(
+            low, high, 2.5 * three, 2.5 * three, np.array([80, 90, 70]), 0 * three
+        ),
         offer=pricing.Offer.of(3, unit_cost=1.0, demand=100.0),
         settings=pricing.PricingSettings(),
         elasticities=book.Elasticities(elasticities, elasticities - 0.1, elasticities + 0.1),

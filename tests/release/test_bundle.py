@@ -554,7 +554,7 @@ def demand_book() -> DemandBook:
         keys=(SegmentKey("shop", "tea"),),
         without_rows=(),
         responses=Responses(0 * one, {**forms, Form.QUADRATIC: draws.repeat(2, axis=2)}, one),
-        history=PriceHistory(one, 2 * one, one, one, np.array([50])),
+        history=PriceHistory(one, 2 * one, one, one, np.array([50]), 0 * one),
         offer=Offer.of(1, unit_cost=0.5, demand=10.0),
         settings=PricingSettings(),
         elasticities=Elasticities(-2 * one, -3 * one, -1 * one),

@@ -51,7 +51,9 @@ def make_book(**changes: Any) -> DemandBook:
             },
             three,
         ),
-        history=PriceHistory(2 * three, 3 * three, 2.5 * three, 2.5 * three, 80 * np.ones(3, int)),
+        history=PriceHistory(
+            2 * three, 3 * three, 2.5 * three, 2.5 * three, 80 * np.ones(3, int), 0 * three
+        ),
         offer=Offer.of(3, unit_cost=1.0, demand=100.0),
         settings=PricingSettings(),
         elasticities=Elasticities(ELASTICITIES, ELASTICITIES - 0.1, ELASTICITIES + 0.1),

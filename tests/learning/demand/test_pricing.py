@@ -25,13 +25,14 @@ from ratchet.learning.demand.pricing import (
 )
 
 
-def history(n=1, *, low=1.0, high=2.0, current=1.5, rows=100):
+def history(n=1, *, low=1.0, high=2.0, current=1.5, rows=100, idle=0.0):
     return PriceHistory(
         low=np.full(n, low),
         high=np.full(n, high),
         median=np.full(n, (low + high) / 2),
         current=np.full(n, current),
         rows=np.full(n, rows),
+        idle=np.full(n, idle),
     )
 
 
@@ -113,6 +114,7 @@ def test_a_gain_that_one_form_denies_is_not_told_from_chance():
 ABSTAIN = {
     Reason.NO_COST: {"unit_cost": np.nan},
     Reason.FEW_ROWS: {"past": history(rows=3)},
+    Reason.NOT_SOLD_LATELY: {"past": history(idle=14)},
     Reason.LITTLE_PRICE_VARIATION: {"past": history(low=1.5, high=1.6)},
     Reason.MANY_ZERO_SALES: {"zero_share": 0.5},
     Reason.WORSE_THAN_NAIVE: {"relative_error": 1.2},
@@ -312,6 +314,7 @@ def test_the_history_counts_rows_that_are_there_only():
     past = price_history(panel_of(rows), recent=5)
 
     assert past.rows.tolist() == [10, 2]
+    assert past.idle.tolist() == [0, 2]
     np.testing.assert_allclose(past.current, [2, 6])
     np.testing.assert_allclose(past.median, [1.5, 6])
     np.testing.assert_allclose(past.low, [1, 5.1])

@@ -55,6 +55,7 @@ class Reason(StrEnum):
 
     NO_COST = "no unit cost is given"
     FEW_ROWS = "too few rows"
+    NOT_SOLD_LATELY = "no rows in the latest steps"
     LITTLE_PRICE_VARIATION = "prices hardly varied"
     MANY_ZERO_SALES = "too many rows without sales"
     WORSE_THAN_NAIVE = "forecasts are no better than naive ones"
@@ -89,6 +90,7 @@ class Abstention:
 
 
 _RELATIONS = {
+    Reason.NOT_SOLD_LATELY: "at most",
     Reason.MANY_ZERO_SALES: "at most",
     Reason.WORSE_THAN_NAIVE: "below",
     Reason.GAIN_UNSURE: "above",
@@ -106,6 +108,7 @@ class PriceHistory:
         median: shape (S,).
         current: median of the latest prices, shape (S,).
         rows: rows that a model in logs could use, shape (S,).
+        idle: steps since the last of them, until the last step of all segments, shape (S,).
     """
 
     low: Array
@@ -113,6 +116,7 @@ class PriceHistory:
     median: Array
     current: Array
     rows: Codes
+    idle: Array
 
 
 def price_history(panel: Panel, recent: int = 8) -> PriceHistory:
@@ -128,7 +132,8 @@ def price_history(panel: Panel, recent: int = 8) -> PriceHistory:
     from_the_end = there[:, ::-1].cumsum(axis=1)[:, ::-1]
     low, median, high = np.nanquantile(prices, [0.05, 0.5, 0.95], axis=1)
     current = np.nanmedian(np.where(from_the_end <= recent, prices, np.nan), axis=1)
-    return PriceHistory(low, high, median, current, there.sum(axis=1))
+    last = np.where(there, panel.steps, -np.inf).max(axis=1)
+    return PriceHistory(low, high, median, current, there.sum(axis=1), panel.steps[-1] - last)
 
 
 @dataclass(frozen=True)
@@ -308,6 +313,7 @@ class PricingSettings:
         price_endings: what prices have beyond multiples of ``price_step``, which is 1 if it is not
             given: 0.49 and 0.99 for 1.49, 1.99, 2.49 and so on; none for nothing.
         least_rows: fewest rows.
+        most_idle: most steps without rows at the end: after more of them a segment has ended.
         least_price_ratio: least 95th percentile of prices over the 5th.
         most_zero_share: largest share of rows without sales.
         least_sign: least probability that demand falls when the price rises.
@@ -318,6 +324,7 @@ class PricingSettings:
     price_step: float | None = None
     price_endings: tuple[float, ...] = ()
     least_rows: int = 20
+    most_idle: float = 13.0
     least_price_ratio: float = 1.10
     most_zero_share: float = 0.2
     least_sign: float = 0.95
@@ -659,6 +666,12 @@ def _abstentions(
     tests: list[tuple[Reason, Flags, Array, float]] = [
         (Reason.NO_COST, no_cost, none, np.nan),
         (Reason.FEW_ROWS, rows < settings.least_rows, rows, settings.least_rows),
+        (
+            Reason.NOT_SOLD_LATELY,
+            history.idle > settings.most_idle,
+            history.idle,
+            settings.most_idle,
+        ),
         (Reason.LITTLE_PRICE_VARIATION, ratio < least, ratio, least),
         (
             Reason.MANY_ZERO_SALES,

@@ -141,9 +141,8 @@ def _elasticities(case: MarketCase) -> list[Block]:
             low="elasticity_low",
             high="elasticity_high",
             group="product" if len(rows["product"].unique()) > 1 else None,
-            x_title="elasticity, with 80% interval",
+            x_title="elasticity, with 80% interval; at −1 revenue does not depend on the price",
             reference=-1.0,
-            reference_title="revenue does not depend on the price",
         ),
         *[
             Table(f"by {name}", f"Elasticities by {name}", *_by(case, name), shown=_SHOWN)
