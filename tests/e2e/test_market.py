@@ -153,11 +153,11 @@ def test_a_run_again_takes_what_the_iterations_have_left(project, run_kedro, mon
 
     monkeypatch.chdir(project)
     monkeypatch.setattr("ratchet.learning.demand.iterations.advance", nothing)
-    before = (project / "data/06_models/cheese/demand_book.npz").read_bytes()
+    before = (project / "data/07_model_output/cheese/demand_book.npz").read_bytes()
 
     run_kedro(project, "pricing", env="mine", namespaces=["cheese"])
 
-    assert (project / "data/06_models/cheese/demand_book.npz").read_bytes() == before
+    assert (project / "data/07_model_output/cheese/demand_book.npz").read_bytes() == before
 
 
 def test_avocados_run_from_raw_rows_to_a_version_that_serves(
