@@ -276,7 +276,7 @@ def test_what_is_written_is_read_back_or_asked_about(moments, form):
         ({"type": "date", "unit": "s", "dayfirst": True}, "leave out the others"),
         ({"type": "date", "timezone": "CET/Nowhere"}, "expected the name of a time zone"),
         ({"type": "date", "timezone": "../etc/passwd"}, "expected the name of a time zone"),
-        ({"type": "date", "unit": "h"}, "Input should be 's', 'ms', 'us', 'ns', 'D', 'W' or 'excel'"),
+        ({"type": "date", "unit": "h"}, "'s', 'ms', 'us', 'ns', 'D', 'W' or 'excel'"),
     ],
 )
 def test_a_contract_that_cannot_hold_is_refused(contract, told):

@@ -45,7 +45,7 @@ def read(*words: str) -> Any:
     return json.loads(result.output)
 
 
-def told(*words: str, exit_code: int = 1) -> str:
+def refused(*words: str, exit_code: int = 1) -> str:
     """The line that an error is told in."""
     result = type_in(*words)
     assert result.exit_code == exit_code, result.output
@@ -177,7 +177,7 @@ def test_segments_are_compared_with_the_mean_of_their_product(served):
     assert {row["merchant"] for row in rows} == {SHOP, "corner"}
     assert rows[0]["product_mean"] == {"segments": 1, "elasticity": -4.0, "current_price": 2.5}
     assert "against the mean of each product" in type_in("compare", "--merchant", SHOP).output
-    assert "name some" in told("compare")
+    assert "name some" in refused("compare")
 
 
 def test_a_price_says_what_to_expect(served):
@@ -220,8 +220,8 @@ def test_curves_are_drawn(served, tmp_path, ending):
 
 
 def test_an_ending_that_cannot_be_drawn_is_refused(served):
-    assert "ends in .png, .svg, .html" in told("price", *TEA, "--plot", "a.pdf", exit_code=2)
-    assert "no-folder" in told("price", *TEA, "--plot", "/proc/no-folder/a.png")
+    assert "ends in .png, .svg, .html" in refused("price", *TEA, "--plot", "a.pdf", exit_code=2)
+    assert "no-folder" in refused("price", *TEA, "--plot", "/proc/no-folder/a.png")
 
 
 def test_hidden_names_of_options_are_understood(served):
@@ -249,18 +249,18 @@ def test_hidden_names_of_options_are_understood(served):
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_what_cannot_be_answered_is_told_with_the_way_out(served, words, match):
-    assert match in told(*words)
+    assert match in refused(*words)
 
 
 def test_before_a_release_the_command_for_one_is_told(market_project, monkeypatch):
     monkeypatch.chdir(market_project)
 
-    assert "no version of market serves yet: `kedro run --pipelines market`" in told("list")
+    assert "no version of market serves yet: `kedro run --pipelines market`" in refused("list")
 
 
 def test_an_earlier_version_can_be_asked_and_one_without_prices_says_how_to_get_some(served):
     assert read("list", "--version", "1")["version"] == "1"
-    assert "version 0 of market holds no prices" in told("list", "--version", "0")
+    assert "version 0 of market holds no prices" in refused("list", "--version", "0")
 
 
 def test_one_of_several_markets_has_to_be_named(served_project, tmp_path, monkeypatch):
@@ -269,15 +269,15 @@ def test_one_of_several_markets_has_to_be_named(served_project, tmp_path, monkey
     (project / "conf/base/parameters.yml").write_text(markets)
     monkeypatch.chdir(project)
 
-    assert "--use-case: which one? There are cheese, market" in told("list")
+    assert "--use-case: which one? There are cheese, market" in refused("list")
     assert read("list", "--use-case", "market")["use_case"] == "market"
-    assert "'films' has no section market; those with" in told("list", "--use-case", "films")
+    assert "'films' has no section market; those with" in refused("list", "--use-case", "films")
 
 
 def test_history_before_any_training_names_the_node(market_project, monkeypatch):
     monkeypatch.chdir(market_project)
 
-    assert "iterate_demand" in told("history")
+    assert "iterate_demand" in refused("history")
 
 
 def test_history_shows_how_a_training_converged(market_project, monkeypatch):
@@ -289,7 +289,7 @@ def test_history_shows_how_a_training_converged(market_project, monkeypatch):
         "worst_movement": [float("nan"), 0.5, 0.04],
     }
     monkeypatch.chdir(market_project)
-    folder = market_project / "data/06_models/market"
+    folder = market_project / "data/07_model_output/market"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("training", "replay"):
         pd.DataFrame(rows).to_parquet(folder / f"{name}_history.parquet")

@@ -117,7 +117,7 @@ def test_a_split_compares_other_rows_and_finds_a_broken_assignment():
     assert "the assignment is broken" in "\n".join(_lines(broken))
 
 
-def asked_by(rows: pd.DataFrame, n_subjects: int, arm: str) -> pd.DataFrame:
+def with_subjects(rows: pd.DataFrame, n_subjects: int, arm: str) -> pd.DataFrame:
     """The same rows, asked for by so few subjects again and again."""
     return rows.assign(subject=[f"{arm} {i % n_subjects}" for i in range(len(rows))])
 
@@ -129,7 +129,7 @@ def test_a_fair_split_in_which_few_subjects_ask_often_is_not_called_broken():
 
     by_answers = compare_arms(champion, challenger, RATING, **options)
     by_subjects = compare_arms(
-        asked_by(champion, 10, "a"), asked_by(challenger, 11, "b"), RATING, **options
+        with_subjects(champion, 10, "a"), with_subjects(challenger, 11, "b"), RATING, **options
     )
 
     assert by_answers.sample_ratio is not None
@@ -141,7 +141,10 @@ def test_a_fair_split_in_which_few_subjects_ask_often_is_not_called_broken():
 
 def test_a_broken_assignment_is_found_however_seldom_the_missing_subjects_ask():
     rows = logged(1.0, seed=1)
-    champion, challenger = asked_by(rows.iloc[::2], 400, "a"), asked_by(rows.iloc[1::2], 40, "b")
+    champion, challenger = (
+        with_subjects(rows.iloc[::2], 400, "a"),
+        with_subjects(rows.iloc[1::2], 40, "b"),
+    )
 
     trial = compare_arms(champion, challenger, RATING, metric="rmse", kind="split")
 

@@ -72,7 +72,7 @@ def _recommend(use_case: str, asked: PriceRequest, request: Request) -> Response
     service = service_of(request)
     champion = service.champion(use_case)
     if champion.use_case.market is None:
-        raise Problem(404, "no-market", _elsewhere(use_case, _markets(service.models)))
+        raise Problem(404, "no-market", _without_market(use_case, _markets(service.models)))
     merchant, product = _segment(_book(champion), asked)
     serving = service.chosen(use_case, request, joined_key([merchant, product]))
     if serving is not champion and not _knows(serving.prices, merchant, product):
@@ -164,6 +164,6 @@ def _markets(models: Any) -> Sequence[str]:
     return [name for name, one in served if one is not None and one.use_case.market is not None]
 
 
-def _elsewhere(use_case: str, markets: Sequence[str]) -> str:
+def _without_market(use_case: str, markets: Sequence[str]) -> str:
     there = f"prices are recommended for {', '.join(markets)}" if markets else "none has one"
     return f"{use_case} has no market: {there}; its answers are at /predict/{use_case}"
