@@ -360,7 +360,7 @@ def compare(
                 *(_number(means[row.product]["elasticity"]), _number(row.current_price)),
                 *(_number(means[row.product]["current_price"]), _number(row.current_demand)),
                 *(row.outcome, _number(row.price)),
-                *(_unless_abstained(row, "gain", _number), _unless_abstained(row, "gain_share", _share)),
+                *(_if_priced(row, "gain", _number), _if_priced(row, "gain_share", _share)),
             ]
             for row in rows
         ],
@@ -632,7 +632,7 @@ def _expected(row: SegmentPrice) -> list[list[str]]:
     ]
 
 
-def _unless_abstained(row: SegmentPrice, name: str, form: Callable[[float], str]) -> str:
+def _if_priced(row: SegmentPrice, name: str, form: Callable[[float], str]) -> str:
     """Something of the recommended price; nothing where there is none."""
     return "–" if row.outcome == "abstain" else form(getattr(row, name))
 
