@@ -31,6 +31,8 @@ from ratchet.serving.opening import VersionOpener
 from ratchet.serving.settings import Settings
 from ratchet.serving.watcher import Watcher
 
+pytestmark = pytest.mark.slow  # services that are killed
+
 folder, url, port, tiny = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 Tiny, loader = runpy.run_path(tiny)["Tiny"], [sys.executable, "-P", tiny]
 source = Source(url, str(folder / "bundles"), url)

@@ -14,6 +14,8 @@ from ratchet.release.ledger import Ledger
 from ratchet.serving.jobs.order import TrainRequest
 from ratchet.serving.overview import Overview
 
+pytestmark = pytest.mark.slow  # a browser, and all pages
+
 MARKUP = [
     "</textarea></script><script>window.ran = 1</script>",
     "\"'onmouseover=\"window.ran = 1\" autofocus onfocus='window.ran = 1'",

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from ratchet.serving.overview import Overview
 from ratchet.serving.traffic import Traffic
 
+pytestmark = pytest.mark.slow  # a browser
+
 FILM = {"film": 7, "title": "A day", "runtime": 95, "released": "2012-06-08", "date": "2012-06-08"}
 FILM |= {"year": 2012, "genres": ["Drama"], "countries": ["USA"]}
 
