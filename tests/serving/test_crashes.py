@@ -17,6 +17,8 @@ from ratchet.database import connect
 from ratchet.monitoring.prediction_log import PredictionLog
 from tests.serving.test_watcher import PROGRAM, Decisions, children_of
 
+pytestmark = pytest.mark.slow  # services that are killed
+
 ROOT = Path(__file__).parents[2]
 SERVICE = """
 import runpy, sys
@@ -30,8 +32,6 @@ from ratchet.serving.log import JournaledLog
 from ratchet.serving.opening import VersionOpener
 from ratchet.serving.settings import Settings
 from ratchet.serving.watcher import Watcher
-
-pytestmark = pytest.mark.slow  # services that are killed
 
 folder, url, port, tiny = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 Tiny, loader = runpy.run_path(tiny)["Tiny"], [sys.executable, "-P", tiny]
