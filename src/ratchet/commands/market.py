@@ -432,7 +432,8 @@ def price(
 ) -> None:
     """Say which price earns most, what to expect of it, or why none is recommended."""
     opened = open_market(use_case, version, env)
-    if with_market and not opened.bundle.use_case.market.iterations.market_trend:  # type: ignore[union-attr]
+    market = opened.bundle.use_case.market
+    if with_market and market is not None and not market.iterations.market_trend:
         raise UserError(
             f"--usar_mercado: version {opened.version} was trained without effects of the market "
             f"(market.iterations.market_trend)"
