@@ -46,10 +46,11 @@ def read_catalog(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def entries(catalog: Catalog) -> Iterator[tuple[str, str, Any]]:
-    """File, name and content of every entry."""
+    """File, name and content of every entry. Keys that start with ``_`` hold what entries share."""
     for file, content in catalog.items():
         for name, entry in content.items():
-            yield file, name, entry
+            if not name.startswith("_"):
+                yield file, name, entry
 
 
 def without_layer(catalog: Catalog) -> list[str]:
