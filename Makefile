@@ -39,7 +39,7 @@ mlflow: setup ## Look at runs and models with MLflow (MLFLOW_PORT=5000)
 	$(python) -m kedro mlflow --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 $(ARGS)
 
 airflow: setup-airflow ## Start Airflow with the DAGs of the project, until Ctrl-C (AIRFLOW_PORT=8080)
-	$(python) -m ratchet.orchestration.standalone $(ARGS)
+	$(python) -m ratchet.airflow.standalone $(ARGS)
 
 # Run as a file and without a set-up: it has to work where the environment does not.
 check: ## Say what this machine lacks, and how to get it

@@ -59,7 +59,7 @@ def write_plan(project: Path, use_case: str, env: str) -> dict[str, Any]:
     """
     from kedro.config import OmegaConfigLoader
 
-    from ratchet.config import read_use_cases
+    from ratchet.config.loader import read_use_cases
     from ratchet.settings import CONFIG_LOADER_ARGS
 
     arguments: dict[str, Any] = {"conf_source": str(project / "conf"), **CONFIG_LOADER_ARGS}

@@ -20,8 +20,8 @@ from harness.project import ROOT
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
+from ratchet.config import Drift
 from ratchet.monitoring.drift import detect
-from ratchet.params import Drift
 
 Make = Callable[[np.random.Generator, int], pd.DataFrame]
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -192,7 +192,7 @@ def sources(use_case: str) -> tuple[pd.DataFrame, str, str | None]:
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
-    from ratchet.config import read_use_cases
+    from ratchet.config.loader import read_use_cases
     from ratchet.preparation import derive_columns, typed_rows
     from ratchet.preparation.needs import closure
 

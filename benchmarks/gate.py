@@ -37,6 +37,10 @@ import pandas as pd
 from harness.measure import own_cpu, print_table
 from scipy.signal import lfilter
 
+from ratchet.config import Release, Target
+from ratchet.gate.conditions import NOISE
+from ratchet.gate.evidence import confidence_after, earlier_looks
+from ratchet.gate.verdict import Evidence, Rows, hash_keys, judge
 from ratchet.learning.metrics import (
     Units,
     bootstrap_means,
@@ -47,10 +51,6 @@ from ratchet.learning.metrics import (
     share_of,
     units_of,
 )
-from ratchet.params import Release, Target
-from ratchet.release.conditions import NOISE
-from ratchet.release.evidence import confidence_after, earlier_looks
-from ratchet.release.gate import Evidence, Rows, hash_keys, judge
 
 BAR, BAR_OF_TEN = 0.08, 0.10
 GAIN = 0.10

@@ -76,9 +76,9 @@ def child(part: str, *arguments: object) -> dict[str, Any]:
 
 def compile_one(bundle: str, folder: str) -> dict[str, Any]:
     """Compile a bundle into a folder, for processes that have no pandas."""
+    from ratchet.bundle import open_bundle
     from ratchet.compiled.bundle import check_golden, compile_bundle
     from ratchet.compiled.store import dumps
-    from ratchet.release.bundle import open_bundle
 
     opened = open_bundle(bundle)
     started = time.process_time()
@@ -135,7 +135,7 @@ def answer_slowly(bundle: str, rows: str) -> dict[str, Any]:
     """The same by the bundle, through pandas."""
     import pandas as pd
 
-    from ratchet.release.bundle import open_bundle
+    from ratchet.bundle import open_bundle
 
     opened = open_bundle(bundle)
     golden = [case["fields"] for case in opened.golden]
@@ -162,7 +162,7 @@ def quote_prices(folder: str, name: str, quotes: str) -> dict[str, Any]:
 
 def serve(folder: str, port: str, *names: str) -> None:
     """Serve what was compiled, until the process is ended."""
-    from ratchet.params import CHECKED, UseCase
+    from ratchet.config import CHECKED, UseCase
     from ratchet.serving.app import create_app
     from ratchet.serving.models import Fixed, Serving
     from ratchet.serving.processes import listen, run

@@ -41,10 +41,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from ratchet.bundle.manifest import bundle_digest
 from ratchet.database import connect
-from ratchet.release.ledger import Ledger
-from ratchet.release.manifest import bundle_digest
-from ratchet.release.versions import DIGEST
+from ratchet.registry.ledger import Ledger
+from ratchet.registry.model_versions import DIGEST
 from ratchet.serving.children import LOADER, SETTINGS, LoaderProcess
 from ratchet.serving.handover import Source, receive_version
 from ratchet.serving.loader import LoadRequest

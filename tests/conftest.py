@@ -22,6 +22,8 @@ import sqlalchemy as sa
 if TYPE_CHECKING:
     from ratchet.learning.demand.book import DemandBook
 
+pytest_plugins = ["tests.stand_ins"]
+
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "data" / "01_raw" / "samples"
 FILMS_UP_TO = "1975-12-31"
@@ -95,7 +97,7 @@ def _forget_session() -> Iterator[None]:
     yield
     import sys
 
-    if config := sys.modules.get("ratchet.config"):
+    if config := sys.modules.get("ratchet.config.loader"):
         config._config_loader = None
 
 

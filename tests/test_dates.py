@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ratchet.config import Column
 from ratchet.dates import read_dates, utc
 from ratchet.errors import DataError
-from ratchet.params import Column
 
 BERLIN = "Europe/Berlin"
 

@@ -23,33 +23,33 @@ def test_every_page_is_in_the_index() -> None:
 
 
 def test_every_parameter_is_documented() -> None:
-    from ratchet import params
+    from ratchet import config
 
     reference = (ROOT / "docs" / "reference" / "parameters.md").read_text()
     models = (
-        params.About,
-        params.Alerts,
-        params.Candidate,
-        params.Column,
-        params.Data,
-        params.Drift,
-        params.Features,
-        params.History,
-        params.Inventory,
-        params.Iterations,
-        params.Landing,
-        params.Market,
-        params.Monitoring,
-        params.Network,
-        params.Objective,
-        params.Release,
-        params.Scenario,
-        params.Series,
-        params.Slices,
-        params.Split,
-        params.Target,
-        params.Watch,
-        params.Windows,
+        config.About,
+        config.Alerts,
+        config.Candidate,
+        config.Column,
+        config.Data,
+        config.Drift,
+        config.Features,
+        config.History,
+        config.Inventory,
+        config.Iterations,
+        config.Landing,
+        config.Market,
+        config.Monitoring,
+        config.Network,
+        config.Objective,
+        config.Release,
+        config.Scenario,
+        config.Series,
+        config.Slices,
+        config.Split,
+        config.Target,
+        config.Watch,
+        config.Windows,
     )
     named = {field for model in models for field in model.model_fields}
     assert not {name for name in named if not re.search(rf"\b{name}\b", reference)}

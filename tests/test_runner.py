@@ -27,9 +27,9 @@ from kedro_viz.api.rest.responses.utils import RunEventStatus
 from tblib.pickling_support import pickle_exception
 
 from ratchet import progress
+from ratchet.config import Target
 from ratchet.errors import ConfigError, DataError, UserError
 from ratchet.learning import processes
-from ratchet.params import Target
 from ratchet.runner import UseCaseRunner, calls, part, use_cases
 
 

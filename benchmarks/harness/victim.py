@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from ratchet.database import connect
 from ratchet.errors import UserError
-from ratchet.release import actions
-from ratchet.release.registry import Registry
+from ratchet.registry import actions
+from ratchet.registry.registry import Registry
 
 USE_CASE = "films"
 WRITES = (

@@ -23,7 +23,7 @@ from kedro.io import DatasetError
 
 from ratchet import progress
 from ratchet.commands import ratchet
-from ratchet.config import loader_here, only_candidates, read_use_cases
+from ratchet.config.loader import loader_here, only_candidates, read_use_cases
 from ratchet.database import shown, tracking_uri, trouble
 from ratchet.errors import (
     OUT_OF_MEMORY,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from ratchet.config import project_parameters, read_use_cases
+from ratchet.config.loader import project_parameters, read_use_cases
 from ratchet.pipelines import (
     classical,
     evaluation,

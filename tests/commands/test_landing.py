@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ratchet.commands import landed, ratchet
+from ratchet.commands import ingest, ratchet
 from ratchet.learning import files
 
 PARAMETERS = """
@@ -80,7 +80,7 @@ def test_the_last_delivery_by_name_is_landed(shop):
 def test_what_a_killed_landing_has_left_goes_with_the_next_one(shop, monkeypatch):
     deliver(shop, "shop-1.csv", KNOWN)
     if (child := os.fork()) == 0:
-        monkeypatch.setattr(landed, "put_in_place", lambda *_, **__: os.kill(os.getpid(), 9))
+        monkeypatch.setattr(ingest, "put_in_place", lambda *_, **__: os.kill(os.getpid(), 9))
         try:
             land()
         finally:
@@ -196,7 +196,7 @@ def test_a_file_in_place_that_cannot_be_read_gives_way(shop):
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_what_says_that_the_last_line_was_cut_off(tmp_path, text, options, told, packed):
-    from ratchet.commands.landed import _cut_off
+    from ratchet.commands.ingest import _cut_off
 
     file = tmp_path / ("new.csv.gz" if packed else "new.csv")
     file.write_bytes(gzip.compress(text.encode()) if packed else text.encode())

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from ratchet.bundle.manifest import bundle_digest, hash_files, write_manifest
 from ratchet.commands import ratchet
-from ratchet.config import loader_here, read_use_cases
-from ratchet.release.manifest import bundle_digest, hash_files, write_manifest
-from ratchet.release.registry import Registry
+from ratchet.config.loader import loader_here, read_use_cases
+from ratchet.registry.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOP = "Zoë & Söhne [red] / 東京 %d"

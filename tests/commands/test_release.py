@@ -17,9 +17,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from ratchet.commands import COMMANDS, ratchet
+from ratchet.config import Release, Target
 from ratchet.monitoring.log_table import PREDICTIONS
-from ratchet.params import Release, Target
-from ratchet.release.registry import Registry, RegistryError
+from ratchet.registry.registry import Registry, RegistryError
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -100,7 +100,7 @@ def registry(project: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     registry = Registry(f"sqlite:///{project / 'mlflow.db'}", bundles)
     store = Store()
     monkeypatch.setattr(Registry, "client", store)
-    monkeypatch.setattr("ratchet.release.rehearsal.rehearse", lambda folder: None)
+    monkeypatch.setattr("ratchet.bundle.smoke_test.rehearse", lambda folder: None)
     times = iter(NOON + timedelta(days=day) for day in range(9))
     registry.ledger._now = lambda: next(times)
     for seq, version in enumerate("12"):
@@ -294,7 +294,7 @@ def test_a_database_that_does_not_answer(project, monkeypatch):
     assert line.startswith("Error: cannot use the database nonsense://host/x: ")
 
     monkeypatch.setenv("RATCHET_DATABASE_URL", f"sqlite:///{project}")  # a folder
-    monkeypatch.setattr("ratchet.commands.place._check_database", lambda *_: None)
+    monkeypatch.setattr("ratchet.project_context._check_database", lambda *_: None)
     assert "cannot be opened" in told("ledger")
 
     monkeypatch.setenv("RATCHET_DATABASE_URL", "postgresql+psycopg://127.0.0.1:1/x")
@@ -305,7 +305,7 @@ def test_an_error_of_ours_is_not_hidden(registry, monkeypatch):
     def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("ratchet.release.actions.promote", fail)
+    monkeypatch.setattr("ratchet.registry.actions.promote", fail)
     result = type_in("promote", "-u", "films", "--reason", "x")
 
     assert isinstance(result.exception, ZeroDivisionError)
@@ -315,7 +315,7 @@ def test_a_bundle_that_does_not_answer_is_said(registry, monkeypatch):
     def fail(folder: Path) -> None:
         raise RegistryError(f"{folder.name}: damaged")
 
-    monkeypatch.setattr("ratchet.release.rehearsal.rehearse", fail)
+    monkeypatch.setattr("ratchet.bundle.smoke_test.rehearse", fail)
 
     line = told("promote", "-u", "films", "--reason", "x")
     assert line == "Error: version 4 of films cannot serve: b4: damaged"

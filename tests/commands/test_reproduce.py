@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
-from ratchet.commands import conditions, elsewhere
+from ratchet.commands import run_fingerprint, sandbox
 from ratchet.commands.reproduce import reproduce
 from ratchet.database import connect
 from ratchet.monitoring.measurements import Measurement, Measurements
@@ -29,7 +29,7 @@ def _in_project(
     keep_only(project, "films", "run")
     bootstrap_project(project)
     # Whoever edits the code while tests run is not what they are about.
-    monkeypatch.setattr(conditions, "CODE", project / "src")
+    monkeypatch.setattr(run_fingerprint, "CODE", project / "src")
 
 
 def ask(*options: str) -> Result:
@@ -65,7 +65,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, plant: Callable[[int, dict], None])
     """Runs that only write results; ``plant`` changes those of a run by its hash seed."""
     commands = []
 
-    def run(place: elsewhere.Elsewhere, command: list[str], *, hash_seed: int) -> float:
+    def run(place: sandbox.Elsewhere, command: list[str], *, hash_seed: int) -> float:
         commands.append(command)
         content = {
             "metrics": {"rating": {"ridge": {"test": {"rmse": {"value": 0.5}}}}},
@@ -86,7 +86,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, plant: Callable[[int, dict], None])
         return 1.0
 
     _simplify(Path("conf"))
-    monkeypatch.setattr(elsewhere, "run", run)
+    monkeypatch.setattr(sandbox, "run", run)
     return commands
 
 
@@ -133,13 +133,13 @@ def test_both_runs_see_what_the_service_was_handed_in(monkeypatch):
     Path("conf/base/catalog/02_measured.yml").write_text(
         yaml.safe_dump({"{use_case}.measured": entry})
     )
-    run = elsewhere.run
+    run = sandbox.run
 
     def look(place, command, *, hash_seed):
         seen.append(Measurements(connect(place.database_url)).rows("films"))
         return run(place, command, hash_seed=hash_seed)
 
-    monkeypatch.setattr(elsewhere, "run", look)
+    monkeypatch.setattr(sandbox, "run", look)
     monkeypatch.setenv("RATCHET_DATABASE_URL", f"sqlite:///{Path('live.db').resolve()}")
 
     done = ask()

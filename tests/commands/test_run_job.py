@@ -18,7 +18,7 @@ from ratchet.commands.run_job import (
     network_params,
     without_folders,
 )
-from ratchet.params import Network
+from ratchet.config import Network
 from ratchet.serving.jobs.order import Order, TrainRequest
 from ratchet.serving.jobs.progress import Writer, read_all
 

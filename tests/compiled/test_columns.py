@@ -19,8 +19,8 @@ from ratchet.compiled.columns import (
     offset_of,
 )
 from ratchet.compiled.store import NotCompilable
+from ratchet.config import CALENDAR, Data
 from ratchet.learning.features.series import calendar as calendar_of_frame
-from ratchet.params import CALENDAR, Data
 from ratchet.use_cases import power, prices
 
 ZONES = [None, "UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Kathmandu"]

@@ -16,8 +16,8 @@ from ratchet.compiled import store
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.contract import Contract, contract_of
 from ratchet.compiled.fields import LARGEST_NUMBER
+from ratchet.config import UseCase
 from ratchet.errors import DataError
-from ratchet.params import UseCase
 from ratchet.preparation import typed_fields
 
 COLUMNS: dict[str, dict[str, Any]] = {

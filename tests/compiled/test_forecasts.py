@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratchet.bundle.context_rows import features_in_context
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.forecasts import Forecasts
 from ratchet.compiled.series_compiler import compile_forecasts
 from ratchet.compiled.steps import SeriesRow
-from ratchet.params import UseCase
+from ratchet.config import UseCase
 from ratchet.preparation import derive_columns, lay_out_steps, only_target, series_statistics
-from ratchet.release.context import features_in_context
 
 POWER = "ratchet.use_cases.power."
 

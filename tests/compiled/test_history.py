@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.compiled.history import compile_history, microseconds
+from ratchet.config import History
 from ratchet.learning.features.history import history_features
-from ratchet.params import History
 
 PARAMETERS = History(
     entities=["actor", "studio"],

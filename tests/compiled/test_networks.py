@@ -95,8 +95,8 @@ def test_every_activation(name):
 
 def test_an_ensemble_on_a_ridge_with_its_interval():
     """As a search with ``base: ridge`` and ``ensemble: 3`` leaves it."""
-    from ratchet.params import Target
-    from ratchet.pipelines.recurrent.assembly import assemble
+    from ratchet.config import Target
+    from ratchet.modelling.network_ensemble import assemble
 
     X = windows(60, 2).assign(known=np.arange(60.0), naive_seasonal=1.0)
     y = pd.Series(np.random.default_rng(0).normal(size=60))

@@ -18,18 +18,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratchet.bundle import Bundle, write_bundle
+from ratchet.bundle.contents import ROW_HASH
+from ratchet.bundle.golden_rows import told as told_by
 from ratchet.compiled import store
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import as_row, check_answer, check_golden, compile_bundle
 from ratchet.compiled.rows import compile_rows
 from ratchet.compiled.store import NotCompilable
+from ratchet.config import UseCase
 from ratchet.learning.classical import build
-from ratchet.params import UseCase
 from ratchet.preparation import row_hashes, typed_fields
-from ratchet.release.bundle import Bundle, write_bundle
-from ratchet.release.contents import ROW_HASH
-from ratchet.release.golden import told as told_by
-from tests.release.test_bundle import (
+from tests.bundle.test_bundle import (
     CANDIDATES,
     FILMS,
     RUN,

@@ -13,6 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.bundle import open_bundle
+from ratchet.bundle.contents import Contents
+from ratchet.bundle.fallback_model import columns_of_the_row, fit_without_past
+from ratchet.bundle.reader import Bundle
+from ratchet.bundle.writer import write_bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import check_golden, compile_bundle
 from ratchet.compiled.forecasts import Forecasts
@@ -20,18 +25,13 @@ from ratchet.compiled.measured import MOST_NEW_SERIES
 from ratchet.compiled.series import SeriesAnswerer
 from ratchet.compiled.steps import Steps
 from ratchet.compiled.store import dumps, loads
+from ratchet.config import UseCase
 from ratchet.learning.classical import build
-from ratchet.params import UseCase
-from ratchet.pipelines.finishing import finish
+from ratchet.modelling.calibrate_and_refit import finish
+from ratchet.modelling.target_scaling import learning_rows
 from ratchet.pipelines.preprocessing.nodes import encode_features
-from ratchet.pipelines.preprocessing.series import build_windows, select_series
-from ratchet.pipelines.terms import learning_rows
+from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
 from ratchet.preparation import typed_rows
-from ratchet.release.bundle import open_bundle
-from ratchet.release.contents import Contents
-from ratchet.release.reading import Bundle
-from ratchet.release.without_past import columns_of_the_row, fit_without_past
-from ratchet.release.writing import write_bundle
 from ratchet.serving.worker import BundleAnswerer
 
 POWER = "ratchet.use_cases.power."

@@ -13,10 +13,10 @@ import pytest
 from kedro.io import DatasetError
 from pandas._libs.parsers import STR_NA_VALUES  # type: ignore[import-not-found]
 
+from ratchet.config import Data
 from ratchet.datasets.raw import DEFAULT_MISSING, RawDataset, is_guessed
 from ratchet.errors import DataError
-from ratchet.params import Data
-from ratchet.schemas import read_contract
+from ratchet.preparation.raw_schema import read_contract
 
 CODES = ["NA", "01", "1", "1E5", "9007199254740993", "null", ""]
 

@@ -6,7 +6,7 @@ import pytest
 from kedro.io import DataCatalog, DatasetError
 
 from ratchet.datasets import RegistryDataset
-from ratchet.release.registry import Registry
+from ratchet.registry.registry import Registry
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
 
-STANDALONE = [sys.executable, "-u", "-m", "ratchet.orchestration.standalone"]
+STANDALONE = [sys.executable, "-u", "-m", "ratchet.airflow.standalone"]
 
 PARTS = ("AIRFLOW", "RATCHET_", "MLFLOW_")
 """What in the environment of the tests must not reach Airflow."""
@@ -149,7 +149,7 @@ class Airflow:
 
     def members(self) -> list[psutil.Process]:
         """Everything that runs from this home."""
-        from ratchet.orchestration.processes import MARK
+        from ratchet.airflow.processes import MARK
 
         found = []
         for process in psutil.process_iter():

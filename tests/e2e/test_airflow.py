@@ -89,7 +89,7 @@ def database(project: Path, env: str) -> Path:
 def ledger(project: Path, env: str) -> list[Any]:
     """All decisions about the films, oldest first; the chain that they form is whole."""
     from ratchet.database import connect
-    from ratchet.release.ledger import Ledger
+    from ratchet.registry.ledger import Ledger
 
     engine = connect(f"sqlite:///{database(project, env)}")
     found = Ledger(engine)

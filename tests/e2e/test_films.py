@@ -166,7 +166,7 @@ def films_parameters(films_project) -> Any:
 @pytest.mark.parametrize("day", ["1951-12-31", "1964-06-17", "1975-12-31"])
 def test_what_a_film_and_later_ones_became_changes_no_feature(load, films_parameters, day):
     """On 31 December also the films that are dated only by this year."""
-    from ratchet.params import UseCase
+    from ratchet.config import UseCase
     from ratchet.pipelines.preprocessing.nodes import build_features
 
     use_case = UseCase.model_validate(films_parameters)

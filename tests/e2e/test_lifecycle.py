@@ -130,7 +130,7 @@ def read(folder: Path, name: str) -> Any:
 
 
 def registry_of(folder: Path) -> Any:
-    from ratchet.release.registry import Registry
+    from ratchet.registry.registry import Registry
 
     return Registry(f"sqlite:///{folder / 'mlflow.db'}", folder / "data/06_models/bundles")
 
@@ -141,10 +141,10 @@ def events(folder: Path) -> list[tuple[str, str | None]]:
 
 def plant(folder: Path, load_catalog: Callable[..., Any]) -> str:
     """Promote by hand a model that promises what another one has shown."""
-    from ratchet.params import UseCase
-    from ratchet.release.actions import promote
-    from ratchet.release.bundle import Contents, write_bundle
-    from ratchet.release.rehearsal import rehearse
+    from ratchet.bundle import Contents, write_bundle
+    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.config import UseCase
+    from ratchet.registry.actions import promote
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -304,8 +304,8 @@ def test_a_damaged_champion_gives_way_to_the_one_before(shop, run_kedro, load_ca
 
 def test_a_change_by_hand_is_not_judged_on_the_time_before_it(shop, run_kedro, load_catalog):
     """What another model answered before is no production of the one that serves now."""
-    from ratchet.release.actions import promote
-    from ratchet.release.rehearsal import rehearse
+    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.registry.actions import promote
 
     champion = registry_of(shop).champion("shop")
     planted = plant(shop, load_catalog)

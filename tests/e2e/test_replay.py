@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import ratchet
-from ratchet.config import loader_here, only_candidates, read_use_cases
+from ratchet.config.loader import loader_here, only_candidates, read_use_cases
 
 pytestmark = pytest.mark.slow
 

@@ -116,7 +116,7 @@ def _check_files(project: Path, done: JobRow) -> None:
 
 def _check_decision(settings: Settings, done: JobRow) -> None:
     """The gate has judged it on rows that the champion has not seen, and it does not serve."""
-    from ratchet.release.ledger import Ledger
+    from ratchet.registry.ledger import Ledger
 
     challenger = done.result["challenger"]
     assert challenger["registered"] is True

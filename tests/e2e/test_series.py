@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from ratchet.learning.metrics import paired_difference
-from ratchet.pipelines.reporting.page.wording import between, number, share
+from ratchet.reports.page.formatting import between, number, share
 
 pytestmark = pytest.mark.slow
 
@@ -121,7 +121,7 @@ def test_intervals_hold_the_truth(load):
 
 
 def test_stored_models_answer_in_units(load):
-    from ratchet.pipelines.finishing import inputs_of
+    from ratchet.modelling.calibrate_and_refit import inputs_of
 
     test, predictions = load("power.test"), load("power.predictions")
     for name in ("ridge", "recurrent", "recurrent_ensemble"):

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
 from ratchet.commands import ratchet
-from ratchet.release.registry import Registry
+from ratchet.registry.registry import Registry
 
 pytestmark = pytest.mark.slow
 

@@ -131,7 +131,7 @@ def start(
     for part, value in changed.items():
         shop[part] = {**shop.get(part, {}), **value}
     known = {"as_of": as_of, "shop": shop, "bikes": parameters("bikes")}
-    monkeypatch.setattr("ratchet.config.project_parameters", lambda: known)
+    monkeypatch.setattr("ratchet.config.loader.project_parameters", lambda: known)
     node = SimpleNamespace(tags={phase}, namespace=namespace)
     ProjectHooks().before_pipeline_run(SimpleNamespace(nodes=[node]))
 

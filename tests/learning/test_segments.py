@@ -10,12 +10,12 @@ from sklearn.pipeline import Pipeline
 
 from ratchet.compiled.estimators import compile_estimator
 from ratchet.compiled.store import dumps, loads
+from ratchet.config.market import MARKET_ESTIMATORS
 from ratchet.learning import trusted
 from ratchet.learning.classical import MARKET, build
 from ratchet.learning.features.market import MarketEncoder, step_length
 from ratchet.learning.refitting import fit_again
 from ratchet.learning.segments import LastValue, SeasonalValue, SegmentColumns, SegmentMean
-from ratchet.params.market import MARKET_ESTIMATORS
 
 N_SEGMENTS, STEPS = 6, 60
 

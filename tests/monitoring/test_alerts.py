@@ -6,8 +6,8 @@ import math
 import pandas as pd
 import pytest
 
+from ratchet.config.monitoring import Alerts
 from ratchet.monitoring.alerts import find_alerts
-from ratchet.params.monitoring import Alerts
 
 
 def scored(metric, *values):

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ratchet.config import Target
 from ratchet.errors import DataError
 from ratchet.learning.metrics import score_classification, score_forecast, score_regression
 from ratchet.monitoring.comparison import compare, exceeds, jsonable, worsening
-from ratchet.params import Target
 
 TWO = {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}}
 RATING = Target(column="rating", task="regression", candidates=TWO)

@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from ratchet.config import Target
+from ratchet.config.monitoring import Drift, Watch
 from ratchet.learning.metrics import score_regression
 from ratchet.monitoring.comparison import compare
 from ratchet.monitoring.drift import detect
 from ratchet.monitoring.performance import answered, score_windows
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.monitoring.watch import Action, assess, decide, in_question
-from ratchet.params import Target
-from ratchet.params.monitoring import Drift, Watch
 
 START = datetime(2024, 1, 1)
 ROWS = 140  # a week: 20 a day

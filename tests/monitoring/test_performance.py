@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratchet.config import Target
+from ratchet.config.monitoring import Watch
 from ratchet.errors import ConfigError, DataError
 from ratchet.learning.metrics import score_classification, score_forecast, score_regression
 from ratchet.monitoring.performance import (
@@ -20,8 +22,6 @@ from ratchet.monitoring.performance import (
 )
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.monitoring.windows import cut_windows
-from ratchet.params import Target
-from ratchet.params.monitoring import Watch
 
 START = datetime(2024, 1, 1)
 DAY = timedelta(days=1)

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from ratchet.commands.trial import _lines
+from ratchet.config import Target
 from ratchet.errors import DataError
 from ratchet.monitoring import trial as trials
-from ratchet.params import Target
 
 TWO = {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}}
 RATING = Target(column="rating", task="regression", candidates=TWO)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ratchet.config.monitoring import Watch
 from ratchet.monitoring.comparison import Comparison
 from ratchet.monitoring.watch import Assessment, assess, decide, in_question
-from ratchet.params.monitoring import Watch
 
 START = datetime(2024, 1, 1)
 WEEK = timedelta(days=7)

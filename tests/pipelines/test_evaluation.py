@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
+from ratchet.config import Features, History, Target, Windows
 from ratchet.errors import ConfigError
 from ratchet.learning.features import feature_encoder
-from ratchet.params import Features, History, Target, Windows
-from ratchet.pipelines.evaluation.choosing import choose_best
-from ratchet.pipelines.evaluation.fitted import fold_scores
+from ratchet.modelling.choice import choose_best
+from ratchet.modelling.feature_sources import by_source
+from ratchet.modelling.fitted_candidates import fold_scores
 from ratchet.pipelines.evaluation.nodes import (
     collect_best_scores,
     collect_evaluation,
@@ -24,7 +25,6 @@ from ratchet.pipelines.evaluation.nodes import (
     judge_best,
     score_candidates,
 )
-from ratchet.pipelines.evaluation.sources import by_source
 
 CANDIDATES = {"dummy": {"estimator": "dummy"}, "good": {"estimator": "ridge"}}
 NUMBER = Target(

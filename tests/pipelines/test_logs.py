@@ -10,14 +10,14 @@ import pytest
 from joblib import Memory
 
 from ratchet.compiled.estimators import compile_estimator
+from ratchet.config import Candidate, Data, Features, Target
 from ratchet.errors import DataError
 from ratchet.learning.metrics import score_regression
-from ratchet.params import Candidate, Data, Features, Target
+from ratchet.modelling.calibrate_and_refit import fit_once_more, unfinished
+from ratchet.modelling.choice import choose_best
 from ratchet.pipelines.classical.nodes import search_candidate
-from ratchet.pipelines.evaluation.choosing import choose_best
-from ratchet.pipelines.finishing import fit_once_more, unfinished
 from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
-from ratchet.pipelines.reporting.preparation import preparation
+from ratchet.reports.preparation import preparation
 
 DATA = Data.model_validate(
     {

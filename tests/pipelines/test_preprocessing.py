@@ -10,8 +10,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from ratchet.config import Data, Features, Split
 from ratchet.errors import ConfigError, DataError
-from ratchet.params import Data, Features, Split
 from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
 from ratchet.preparation import part_of
 

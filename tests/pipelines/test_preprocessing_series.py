@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratchet.config import Data, Features, Target
 from ratchet.errors import ConfigError, DataError
-from ratchet.params import Data, Features, Target
+from ratchet.modelling.target_scaling import learning_rows
 from ratchet.pipelines.preprocessing.nodes import encode_features
-from ratchet.pipelines.preprocessing.series import build_windows, select_series
-from ratchet.pipelines.terms import learning_rows
+from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
 from ratchet.preparation import typed_rows
 
 COLUMNS = {

@@ -10,13 +10,18 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression
 
+from ratchet.config import Network, Target, Windows
 from ratchet.errors import DataError
-from ratchet.params import Network, Target, Windows
-from ratchet.pipelines.finishing import confidence_of, finish, inputs_of, unfinished
-from ratchet.pipelines.model_input import features_and_target
-from ratchet.pipelines.recurrent.assembly import assemble, fit_base, left_over
-from ratchet.pipelines.recurrent.space import hold_out, param_grids, unfitted
-from ratchet.pipelines.terms import in_units, learning_rows, series_terms
+from ratchet.modelling.calibrate_and_refit import (
+    confidence_of,
+    finish,
+    inputs_of,
+    unfinished,
+)
+from ratchet.modelling.model_input import features_and_target
+from ratchet.modelling.network_ensemble import assemble, fit_base, left_over
+from ratchet.modelling.network_search_space import hold_out, param_grids, unfitted
+from ratchet.modelling.target_scaling import in_units, learning_rows, series_terms
 
 TARGET = Target(
     column="load",

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.config import Data
 from ratchet.errors import ConfigError, DataError
-from ratchet.params import Data
 from ratchet.pipelines.understanding.nodes import profile_rows, read_rows
 
 DATA = Data.model_validate(

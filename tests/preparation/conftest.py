@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ratchet.params import UseCase
+from ratchet.config import UseCase
 
 AS_OF = {
     **{"films": "1945-12-31", "stock": "2001-01-15", "prices": "2014-12-31"},
@@ -34,7 +34,7 @@ class Slice:
     def built(self) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         """Features as the pipelines make them for training, and statistics."""
         from ratchet.pipelines.preprocessing.nodes import build_features, select_rows
-        from ratchet.pipelines.preprocessing.series import build_windows, select_series
+        from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
 
         data, features = self.use_case.data, self.use_case.features
         targets = dict(self.use_case.targets)
@@ -55,7 +55,7 @@ def slice_of(
     from kedro.framework.startup import bootstrap_project
     from kedro.io import DataCatalog
 
-    from ratchet.config import loader_here
+    from ratchet.config.loader import loader_here
     from ratchet.preparation import typed_rows
 
     project = make_project(tmp_path_factory.mktemp("slices"))

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.config import UseCase
 from ratchet.errors import ConfigError
-from ratchet.params import UseCase
 from ratchet.preparation import features_of
 
 ALL = ["films", "power", "stock", "prices", "market"]

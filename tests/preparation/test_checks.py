@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.config import Data, Features, MarketFeatures
 from ratchet.errors import ConfigError, DataError
-from ratchet.params import Data, Features, MarketFeatures
 from ratchet.preparation import check_market, check_numbers, check_training, typed_rows
 
 FEATURES = Features.model_validate({"numeric": ["size"], "lists": ["tags"]})

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ratchet.config import Data, joined_key
 from ratchet.errors import ConfigError, DataError
-from ratchet.params import Data, joined_key
 from ratchet.preparation import Needs, read_day, typed_fields, typed_rows
 
 FILM: dict[str, Any] = {

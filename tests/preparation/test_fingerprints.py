@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.params import UseCase
+from ratchet.config import UseCase
 from ratchet.preparation import row_hashes, typed_rows
 from ratchet.values import is_among, is_other
 

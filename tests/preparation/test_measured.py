@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.config import Data
 from ratchet.monitoring.measurements import Measurement
-from ratchet.params import Data
 from ratchet.preparation import typed_rows
 
 TARGETS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ratchet.params import UseCase
+from ratchet.config import UseCase
 from ratchet.preparation import Needs
 
 CANDIDATES = {name: {"estimator": name} for name in ("dummy", "ridge")}

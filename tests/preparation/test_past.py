@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.params import Data
+from ratchet.config import Data
 from ratchet.preparation import compare_past
 
 COLUMNS: dict[str, Any] = {

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.config import SERIES_KEY
 from ratchet.learning.features.series import seasonal_change
-from ratchet.params import SERIES_KEY
 from ratchet.preparation import SERIES, count_train, panel, series_statistics
 
 
 def prepared(part) -> pd.DataFrame:
-    from ratchet.pipelines.preprocessing.series import select_series
+    from ratchet.pipelines.preprocessing.series_nodes import select_series
 
     use_case = part.use_case
     return select_series(part.typed, use_case.data, use_case.features, dict(use_case.targets))[0]

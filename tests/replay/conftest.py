@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ratchet.params import UseCase
+from ratchet.config import UseCase
 from ratchet.replay import Model, Stage, World
 
 START = pd.Timestamp("2024-01-07")  # a Sunday
@@ -149,8 +149,8 @@ def made() -> type[Made]:
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Errors are exact, and so every draw says the same."""
+    from ratchet.gate.verdict import judge
     from ratchet.monitoring import performance
-    from ratchet.release.gate import judge
 
     monkeypatch.setitem(judge.__kwdefaults__, "n_bootstrap", 100)
     monkeypatch.setattr(performance, "_DRAWS", 50)

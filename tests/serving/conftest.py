@@ -19,7 +19,7 @@ import uvicorn
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.compiled.contract import Contract, contract_of
-from ratchet.params import UseCase
+from ratchet.config import UseCase
 from ratchet.serving.app import create_app
 from ratchet.serving.calls import Assignment
 from ratchet.serving.models import AnswerBatch, Fixed, IngestResult, QueueFullError, Serving
@@ -45,7 +45,7 @@ def use_cases() -> dict[str, UseCase]:
     """Those of this project, as its parameters have them."""
     from kedro.config import OmegaConfigLoader
 
-    from ratchet.config import read_use_cases
+    from ratchet.config.loader import read_use_cases
     from ratchet.settings import CONFIG_LOADER_ARGS
 
     conf = Path(__file__).parents[2] / "conf"

@@ -25,7 +25,7 @@ import runpy, sys
 from pathlib import Path
 import uvicorn
 from ratchet.database import connect
-from ratchet.release.ledger import Ledger
+from ratchet.registry.ledger import Ledger
 from ratchet.serving.app import create_app
 from ratchet.serving.handover import Source
 from ratchet.serving.log import JournaledLog

@@ -13,11 +13,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from ratchet.config import UseCase
 from ratchet.database import connect
 from ratchet.monitoring.log_table import LogTable
 from ratchet.monitoring.measurements import Measurements
-from ratchet.params import UseCase
-from ratchet.release.ledger import Ledger
+from ratchet.registry.ledger import Ledger
 from ratchet.serving.app import create_app
 from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.jobs.store import JobStore

@@ -6,22 +6,22 @@ from dataclasses import replace
 
 import pytest
 
+from ratchet.bundle import write_bundle
+from ratchet.bundle.manifest import bundle_digest
 from ratchet.compiled.bundle import check_answer, check_golden
 from ratchet.compiled.store import loads
+from ratchet.config import UseCase
 from ratchet.database import connect
 from ratchet.errors import UserError
-from ratchet.params import UseCase
-from ratchet.release.bundle import write_bundle
-from ratchet.release.ledger import Ledger
-from ratchet.release.manifest import bundle_digest
-from ratchet.release.versions import DIGEST
+from ratchet.registry.ledger import Ledger
+from ratchet.registry.model_versions import DIGEST
 from ratchet.serving import loader
 from ratchet.serving.handover import Source
 from ratchet.serving.loader import LoadRequest
 from ratchet.serving.opening import VersionOpener
 from ratchet.serving.watcher import Watcher
 from ratchet.serving.worker import SlowAnswerer
-from tests.release.test_bundle import FILMS, RUN, classical, films, made
+from tests.bundle.test_bundle import FILMS, RUN, classical, films, made
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from ratchet.bundle import open_bundle
+from ratchet.bundle.reader import Bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import compile_bundle
 from ratchet.compiled.series import SeriesAnswerer
 from ratchet.database import connect
 from ratchet.monitoring.measurements import Measurements
-from ratchet.release.bundle import open_bundle
-from ratchet.release.reading import Bundle
 from ratchet.serving.handover import Source
 from ratchet.serving.loader import LoadRequest
 from ratchet.serving.measurements import StoredMeasurements, take

@@ -301,7 +301,7 @@ def test_checked_parameters_are_read_without_pandas(use_cases, tmp_path):
     path.write_text(json.dumps(use_cases["power"].model_dump(mode="json")))  # bounds: Infinity
     code = (
         "import json, sys\n"
-        "from ratchet.params import CHECKED, UseCase\n"
+        "from ratchet.config import CHECKED, UseCase\n"
         f"content = json.load(open({str(path)!r}))\n"
         "print(UseCase.model_validate(content, context=CHECKED).data.ahead)\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules])\n"

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from ratchet.bundle import Bundle, write_bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import as_row, check_answer, compile_bundle
-from ratchet.params import UseCase
-from ratchet.release.bundle import Bundle, write_bundle
+from ratchet.config import UseCase
 from ratchet.serving.handover import Source
 from ratchet.serving.loader import LoadRequest
 from ratchet.serving.worker import BundleAnswerer, SlowAnswerer
-from tests.release.test_bundle import FILMS, RUN, SHOPS, classical, films, made, shops
+from tests.bundle.test_bundle import FILMS, RUN, SHOPS, classical, films, made, shops
 
 STEADY = {
     **SHOPS,

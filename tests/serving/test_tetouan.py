@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.bundle import open_bundle
 from ratchet.compiled.bundle import compile_bundle
-from ratchet.release.bundle import open_bundle
 from ratchet.serving.app import create_app
 from ratchet.serving.models import Fixed, Serving
 from ratchet.serving.settings import Settings

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from ratchet.database import connect
 from ratchet.errors import DatabaseError, DataError
-from ratchet.release.ledger import Ledger
+from ratchet.registry.ledger import Ledger
 from ratchet.serving import opening
 from ratchet.serving.handover import Source
 from ratchet.serving.metrics import age_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from ratchet.config import Column
 from ratchet.dates import read_dates
-from ratchet.params import Column
 from ratchet.use_cases.common import join_hour, plain_numbers
 
 

@@ -11,32 +11,32 @@ from typing import Any
 import click
 
 COMMANDS = {
-    "checkout": "versions:checkout",
-    "close-run": "orchestrated:close_run",
-    "drift": "drift:drift",
-    "dvc": "dvc:dvc",
-    "fresh": "landing:fresh",
-    "hold": "verdict:hold",
-    "keys": "keys:keys",
-    "land": "landing:land",
-    "ledger": "release:ledger",
-    "manifest": "manifest:manifest",
-    "market": "market:market",
-    "promote": "release:promote",
-    "push": "versions:push",
+    "checkout": "commands.versions:checkout",
+    "close-run": "commands.airflow_callbacks:close_run",
+    "drift": "commands.drift:drift",
+    "dvc": "commands.dvc:dvc",
+    "fresh": "commands.landing:fresh",
+    "hold": "commands.verdict:hold",
+    "keys": "commands.keys:keys",
+    "land": "commands.landing:land",
+    "ledger": "commands.release:ledger",
+    "manifest": "commands.manifest:manifest",
+    "market": "commands.market:market",
+    "promote": "commands.release:promote",
+    "push": "commands.versions:push",
     "replay": "replay.command:replay",
-    "reproduce": "reproduce:reproduce",
-    "rollback": "release:rollback",
-    "run-job": "run_job:run_job",
-    "serve": "serve:serve",
-    "status": "status:status",
-    "tell": "orchestrated:tell",
-    "trial": "trial:trial",
-    "verdict": "verdict:verdict",
-    "watch": "verdict:watch",
-    "who-served": "release:who_served",
+    "reproduce": "commands.reproduce:reproduce",
+    "rollback": "commands.release:rollback",
+    "run-job": "commands.run_job:run_job",
+    "serve": "commands.serve:serve",
+    "status": "commands.status:status",
+    "tell": "commands.airflow_callbacks:tell",
+    "trial": "commands.trial:trial",
+    "verdict": "commands.verdict:verdict",
+    "watch": "commands.verdict:watch",
+    "who-served": "commands.release:who_served",
 }
-"""Name of the command -> module of this package, and the command in it."""
+"""Name of the command -> module of ``ratchet``, and the command in it."""
 
 _STORES = ("mlflow", "sqlalchemy", "alembic")
 
@@ -53,7 +53,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(f"{__name__}.{module}"), name)
+        command: click.Command = getattr(import_module(f"ratchet.{module}"), name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ratchet.commands.place import env_option, registry_here, use_case_option
-from ratchet.config import loader_here, read_use_cases
+from ratchet.config.loader import loader_here, read_use_cases
 from ratchet.errors import UserError
 from ratchet.learning.files import atomic_write, write_text
+from ratchet.project_context import env_option, registry_here, use_case_option
 
 if TYPE_CHECKING:
     from ratchet.monitoring.drift import DriftReport
-    from ratchet.pipelines.monitoring.look import Look
+    from ratchet.production.drift_check import Look
 
 _SHOWN = 12  # columns in the table
 
@@ -48,9 +48,9 @@ def _look(name: str, version: str | None, env: str | None) -> tuple[Look, Path]:
     """Rows of today as a bundle sees them, and where reports go."""
     from kedro.framework.session import KedroSession
 
-    from ratchet.pipelines.monitoring.look import Look
-    from ratchet.release.delivered import delivered
-    from ratchet.release.rehearsal import open_version
+    from ratchet.bundle.scoring_frame import delivered
+    from ratchet.bundle.smoke_test import open_version
+    from ratchet.production.drift_check import Look
 
     loader, project = loader_here(env)
     use_cases = read_use_cases(loader["parameters"])
@@ -73,8 +73,8 @@ def _look(name: str, version: str | None, env: str | None) -> tuple[Look, Path]:
 def _simulated(look: Look, name: str) -> tuple[dict[str, Any], DriftReport, Any]:
     """What a scenario does to the scores, and what is found of it."""
     from ratchet.commands.drift_rows import NotLearned
+    from ratchet.gate.primary_metric import deciding
     from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
-    from ratchet.release.deciding import deciding
 
     known = look.use_case.monitoring.drift.scenarios
     if name not in known:
@@ -119,7 +119,7 @@ def _write(
     stem: Path, content: Mapping[str, Any], report: DriftReport, look: Look, current: Any
 ) -> None:
     from ratchet.monitoring.comparison import jsonable
-    from ratchet.monitoring.drift.figures import draw
+    from ratchet.reports.drift_figures import draw
 
     bundle = look.now.bundle
     model = {"bundle": bundle.folder.name, "candidates": bundle.manifest["candidates"]}

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ratchet.config import Scenario
 from ratchet.dates import utc
 from ratchet.errors import DataError
 from ratchet.frames import with_columns
 from ratchet.monitoring.windows import cut_windows
-from ratchet.params import Scenario
-from ratchet.pipelines.monitoring.look import answers
+from ratchet.production.drift_check import answers
 
 if TYPE_CHECKING:
-    from ratchet.release.delivered import Delivered
+    from ratchet.bundle.scoring_frame import Delivered
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +65,8 @@ class NotLearned:
 
     def changed(self, scenario: Scenario, seed: int) -> Delivered:
         """All rows, with those that were not learned from as a scenario leaves them."""
+        from ratchet.bundle.scoring_frame import Delivered
         from ratchet.monitoring.drift.scenarios import apply
-        from ratchet.release.delivered import Delivered
 
         typed, data = self.now.typed, self.now.bundle.use_case.data
         series = data.series.id if data.series else None

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 from kedro.config import AbstractConfigLoader
 
-from ratchet.commands.files import bring_up_to_date, text_of
-from ratchet.config import loader_here, read_use_cases
+from ratchet.commands.generated_files import bring_up_to_date, text_of
+from ratchet.config.loader import loader_here, read_use_cases
 
 STAGES, COMMAND = "dvc.yaml", "kedro ratchet dvc"
 MEMORY = {"{default}": {"type": "MemoryDataset"}}
@@ -23,7 +23,7 @@ def dvc(check: bool) -> None:
     Needed after a change of use cases, candidates, the catalog, or of what a phase imports. It goes
     by conf/base alone, so that it is the same for everybody. What experiments change is kept.
     """
-    from ratchet.orchestration.settings_used import OVERRIDES, overrides_text
+    from ratchet.dvc.parameters import OVERRIDES, overrides_text
 
     loader, folder = loader_here("base")
     overrides = overrides_text(loader["parameters"], text_of(folder / OVERRIDES) or "")
@@ -34,7 +34,7 @@ def dvc(check: bool) -> None:
 def _text(loader: AbstractConfigLoader, folder: Path) -> str:
     from kedro.io import CatalogConfigResolver
 
-    from ratchet.orchestration.stages import Project, dvc_text
+    from ratchet.dvc.stages import Project, dvc_text
     from ratchet.pipeline_registry import PHASES
 
     use_cases = read_use_cases(loader["parameters"])

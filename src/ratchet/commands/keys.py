@@ -6,8 +6,8 @@ import json
 
 import click
 
-from ratchet.commands.place import env_option
 from ratchet.commands.serve import settings_here
+from ratchet.project_context import env_option
 
 
 @click.group()

@@ -6,8 +6,8 @@ import json
 
 import click
 
-from ratchet.commands.place import catalog_here, env_option, use_case_option
-from ratchet.params import FINDINGS
+from ratchet.config import FINDINGS
+from ratchet.project_context import catalog_here, env_option, use_case_option
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 
@@ -29,7 +29,7 @@ def land(use_case: str, allow: tuple[str, ...], env: str | None, as_json: bool) 
     rows, has other values for them or gives their keys to rows of another time is refused, and so
     is one whose last line was cut off, unless `landing.allow` or --allow say that it is meant.
     """
-    from ratchet.commands.landed import land_file
+    from ratchet.commands.ingest import land_file
 
     landed = land_file(use_case, env, allow)
     click.echo(json.dumps(landed) if as_json else landed["text"])
@@ -42,7 +42,7 @@ def land(use_case: str, allow: tuple[str, ...], env: str | None, as_json: bool) 
 @json_option
 def fresh(use_case: str, as_of: str | None, env: str | None, as_json: bool) -> None:
     """Say whether there are rows that the version that serves does not know."""
-    from ratchet.release.unseen import unseen_rows
+    from ratchet.production.new_rows import unseen_rows
 
     catalog, parameters = catalog_here(env, use_case)
     raw, measured = catalog.load(f"{use_case}.raw"), catalog.load(f"{use_case}.measured")

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 from kedro.config import MissingConfigException
 
-from ratchet.commands.files import bring_up_to_date
-from ratchet.commands.place import env_option
-from ratchet.config import loader_here, read_use_cases, remember
+from ratchet.commands.generated_files import bring_up_to_date
+from ratchet.config.loader import loader_here, read_use_cases, remember
 from ratchet.errors import ConfigError
+from ratchet.project_context import env_option
 
 MANIFEST = "dags/manifest.json"
 
@@ -28,7 +28,7 @@ def manifest(check: bool, env: str | None) -> None:
 
 
 def _text(env: str | None) -> tuple[str, Path]:
-    from ratchet.orchestration import build_manifest, manifest_text, read_settings
+    from ratchet.airflow import build_manifest, manifest_text, read_settings
     from ratchet.pipeline_registry import register_pipelines
 
     loader, project = loader_here(env)

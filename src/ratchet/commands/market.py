@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ratchet.commands.place import catalog_here, env_option, load_output, registry_here
-from ratchet.config import loader_here
+from ratchet.config.loader import loader_here
 from ratchet.errors import UserError
+from ratchet.project_context import catalog_here, env_option, load_output, registry_here
 
 if TYPE_CHECKING:
+    from ratchet.bundle import Bundle
     from ratchet.learning.demand.book import DemandBook, SegmentKey, SegmentPrice
     from ratchet.learning.demand.pricing import Recommendation
-    from ratchet.pipelines.reporting.page.chart import Chart
-    from ratchet.release.bundle import Bundle
+    from ratchet.reports.page.chart import Chart
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -194,7 +194,7 @@ def open_market(use_case: str | None, version: str | None, env: str | None) -> O
             f"no version of {name} serves yet: `kedro run --pipelines {name}` trains one and "
             f"releases it if it passes the gate"
         )
-    from ratchet.release.versions import DIGEST
+    from ratchet.registry.model_versions import DIGEST
     from ratchet.serving.handover import Source
     from ratchet.serving.loader import find
 
@@ -375,7 +375,7 @@ def history(use_case: str | None, plot: Path | None, env: str | None, as_json: b
     Errors are of log demand: on the rows of the training, and of the training on the first part of
     the steps on the later ones, which it has not seen.
     """
-    from ratchet.pipelines.reporting.market import both_histories, convergence_charts
+    from ratchet.reports.market import both_histories, convergence_charts
 
     name = market_here(use_case, env)
     catalog, parameters = catalog_here(env, name)
@@ -445,7 +445,7 @@ def price(
     except ValueError as error:
         raise UserError(str(error)) from error
     if plot is not None:
-        from ratchet.pipelines.reporting.market import curve_charts
+        from ratchet.reports.market import curve_charts
 
         found = opened.book.price(key.merchant, key.product, **changes)
         draw(curve_charts(_name(row), found, (row.lowest_tried, row.highest_tried)), plot)
@@ -482,7 +482,7 @@ def draw(charts: Sequence[Chart], path: Path) -> None:
             if kind == ".html":
                 partial.write_text(_page(charts), encoding="utf-8")
                 return
-            from ratchet.pipelines.reporting.page.draw_matplotlib import to_matplotlib
+            from ratchet.reports.page.draw_matplotlib import to_matplotlib
 
             to_matplotlib(*charts).savefig(partial, format=kind[1:])
     except OSError as error:
@@ -491,7 +491,7 @@ def draw(charts: Sequence[Chart], path: Path) -> None:
 
 def _page(charts: Sequence[Chart]) -> str:
     """Charts in a page that needs nothing else."""
-    from ratchet.pipelines.reporting.page.draw_plotly import to_plotly
+    from ratchet.reports.page.draw_plotly import to_plotly
 
     drawn = [
         to_plotly(chart).to_html(full_html=False, include_plotlyjs=not number)
@@ -654,19 +654,19 @@ def _between(low: float, high: float, form: Callable[[float], str] | None = None
 
 
 def _number(value: float | None) -> str:
-    from ratchet.pipelines.reporting.page.wording import number
+    from ratchet.reports.page.formatting import number
 
     return number(value)
 
 
 def _share(value: float | None) -> str:
-    from ratchet.pipelines.reporting.page.wording import share
+    from ratchet.reports.page.formatting import share
 
     return share(value)
 
 
 def _count(value: float | None) -> str:
-    from ratchet.pipelines.reporting.page.wording import count
+    from ratchet.reports.page.formatting import count
 
     return count(value)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ratchet.config import Network, Target
 from ratchet.frames import DataFrame
-from ratchet.params import Network, Target
 from ratchet.serving.jobs.order import Order, architectures
 
 
@@ -63,9 +63,9 @@ def rank_networks(
     """
     import numpy as np
 
-    from ratchet.pipelines.evaluation.predictions import held_out_values
-    from ratchet.pipelines.model_input import features_and_target
-    from ratchet.pipelines.recurrent.assembly import assemble, fit_base
+    from ratchet.modelling.model_input import features_and_target
+    from ratchet.modelling.network_ensemble import assemble, fit_base
+    from ratchet.modelling.predictions import held_out_values
     from ratchet.pipelines.recurrent.nodes import predict_held_out
 
     points = [json.loads(text) for text in search["params"]]

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ratchet.commands.place import env_option, registry_here, use_case_option
-from ratchet.config import loader_here
+from ratchet.config.loader import loader_here
 from ratchet.errors import UserError
+from ratchet.project_context import env_option, registry_here, use_case_option
 from ratchet.provenance import actor
 
 if TYPE_CHECKING:
-    from ratchet.release.ledger import Entry
-    from ratchet.release.registry import Registry
-    from ratchet.release.versioning import Pointer
+    from ratchet.dvc.store import Pointer
+    from ratchet.registry.ledger import Entry
+    from ratchet.registry.registry import Registry
 
 _HOUR = 3600
 
@@ -56,7 +56,7 @@ def ledger(use_case: str | None, verify: bool, as_json: bool, env: str | None) -
 
 
 def _verify(registry: Registry, use_case: str | None, as_json: bool, env: str | None) -> None:
-    from ratchet.release.ledger import GUARDS
+    from ratchet.registry.ledger import GUARDS
 
     problems = [*registry.verify(), *_by_pointers(registry, env)]
     doubts = [registry.ledger.ahead(name) for name in registry.ledger.use_cases()]
@@ -103,7 +103,7 @@ def _emptied(registry: Registry, env: str | None) -> Iterator[str]:
 
 def _known(env: str | None) -> list[tuple[Pointer, Mapping[str, Any]]]:
     """Pointers of DVC, and what each knows of the ledger that its version was decided in."""
-    from ratchet.release.versioning import Versions
+    from ratchet.dvc.store import Versions
 
     loader, project = loader_here(env)
     versions = Versions(project / loader["versioning"]["folder"], project)
@@ -166,8 +166,8 @@ def promote(
     use_case: str, version: str | None, reason: str, no_way_back: bool, env: str | None
 ) -> None:
     """Let a version serve: the newest candidate, or the one that is named."""
-    from ratchet.release import actions
-    from ratchet.release.rehearsal import rehearse
+    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.registry import actions
 
     registry = registry_here(env, use_case)
     before = registry.ledger.state(use_case).seq
@@ -188,8 +188,8 @@ def promote(
 @env_option
 def rollback(use_case: str, version: str | None, reason: str, env: str | None) -> None:
     """Let an earlier version serve again; the present one goes into quarantine."""
-    from ratchet.release import actions
-    from ratchet.release.rehearsal import rehearse
+    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.registry import actions
 
     registry = registry_here(env, use_case)
     before = registry.ledger.state(use_case).seq

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.config import MissingConfigException
 
-from ratchet.config import loader_here, read_use_cases
+from ratchet.config.loader import loader_here, read_use_cases
 from ratchet.errors import UserError
 from ratchet.learning.files import write_text
 
@@ -93,7 +93,7 @@ def run_twice(request: Request, folder: Path) -> list[Difference]:
     Raises:
         UserError: a run failed, or something that both had to share changed between them.
     """
-    from ratchet.commands import conditions
+    from ratchet.commands import run_fingerprint
     from ratchet.commands.comparison import compare
 
     loader, project = loader_here(request.env)
@@ -106,21 +106,21 @@ def run_twice(request: Request, folder: Path) -> list[Difference]:
     measured = read_measurements(loader, project, request.use_case)
     if measured:
         click.echo(f"{request.use_case}: both runs see {len(measured):,} measurements")
-    before = conditions.shared(loader, project, request.use_case)
+    before = run_fingerprint.shared(loader, project, request.use_case)
     results, runs = [], []
     for place, hash_seed in zip(("first", "second"), HASH_SEEDS, strict=True):
         result, seconds = _run(request, loader, project, folder / place, hash_seed, measured)
         results.append(result)
         runs.append({"hash_seed": hash_seed, "seconds": seconds, **_described(result)})
-    if before != conditions.shared(loader, project, request.use_case):
+    if before != run_fingerprint.shared(loader, project, request.use_case):
         raise UserError("code, configuration or data changed during the runs: start again")
     differences = compare(*results)
     report = {
         **asdict(request),
-        "seed": conditions.seed(loader, request.params),
+        "seed": run_fingerprint.seed(loader, request.params),
         **before,
         "measurements": {"rows": len(measured), "sha256": _hash_of(measured)},
-        **conditions.surroundings(project),
+        **run_fingerprint.surroundings(project),
         "runs": runs,
     }
     path = project / loader["globals"]["paths"]["reporting"] / request.use_case
@@ -177,17 +177,17 @@ def _run(
     hash_seed: int,
     measured: list[Measurement],
 ) -> tuple[Results, float]:
-    from ratchet.commands import elsewhere
+    from ratchet.commands import sandbox
     from ratchet.commands.comparison import read_results
 
     click.echo(f"{request.use_case}: {folder.name} run ... ", nl=False)
-    place = elsewhere.Elsewhere(project, folder, request.env)
-    copied = elsewhere.copy_configuration(place, loader)
-    elsewhere.check_nothing_escapes(copied["catalog"], place)
+    place = sandbox.Elsewhere(project, folder, request.env)
+    copied = sandbox.copy_configuration(place, loader)
+    sandbox.check_nothing_escapes(copied["catalog"], place)
     if measured:
         _write_measurements(measured, place.database_url, request.use_case)
     command = place.command(request.use_case, request.pipelines, request.params)
-    seconds = elsewhere.run(place, command, hash_seed=hash_seed)
+    seconds = sandbox.run(place, command, hash_seed=hash_seed)
     click.echo(f"{seconds:.0f} s")
     return read_results(place.path("model_output") / request.use_case), round(seconds, 1)
 

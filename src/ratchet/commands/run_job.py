@@ -39,7 +39,7 @@ from ratchet.serving.jobs.progress import Writer
 
 if TYPE_CHECKING:
     from ratchet.commands.network_ranking import Ranked
-    from ratchet.params import Network, Target, UseCase
+    from ratchet.config import Network, Target, UseCase
 
 ACTIVATIONS = ["tanh", "relu", "elu"]
 """Tried where the use case names none."""
@@ -165,15 +165,15 @@ class Job:
 
     @cached_property
     def _project(self) -> tuple[Any, Path]:
-        from ratchet.config import loader_here
+        from ratchet.config.loader import loader_here
 
         return loader_here(self.order.env)
 
     @cached_property
     def _sandbox(self) -> Any:
         """The copy of the configuration, made anew: a job that goes on takes that of today."""
-        from ratchet.commands.elsewhere import Elsewhere, check_nothing_escapes, copy_configuration
-        from ratchet.commands.place import check_environment, registry_entry
+        from ratchet.commands.sandbox import Elsewhere, check_nothing_escapes, copy_configuration
+        from ratchet.project_context import check_environment, registry_entry
 
         loader, project = self._project
         check_environment(loader)
@@ -201,7 +201,7 @@ class Job:
     @cached_property
     def _use_case(self) -> UseCase:
         """The use case, as the project has it."""
-        from ratchet.config import read_use_cases
+        from ratchet.config.loader import read_use_cases
 
         name = self.order.request.use_case
         use_cases = read_use_cases(self._project[0]["parameters"])
@@ -277,7 +277,7 @@ class Job:
 
     def _parameters(self) -> tuple[Target, Network, int]:
         """Target, search and seed, as the copy has them."""
-        from ratchet.config import project_parameters, read_use_cases
+        from ratchet.config.loader import project_parameters, read_use_cases
 
         parameters = project_parameters()
         use_case = read_use_cases(parameters)[self.order.request.use_case]
@@ -306,7 +306,7 @@ class Job:
     def _save(self, winner: Ranked) -> dict[str, str]:
         """Write the network, its scaling and its card where the project keeps models."""
         from ratchet.learning.recurrent.saved import save_files
-        from ratchet.pipelines.finishing import unfinished
+        from ratchet.modelling.calibrate_and_refit import unfinished
 
         target, _, _ = self._parameters()
         network = network_in(unfinished(self._catalog.load(f"{self._network_at}.model"), target))
@@ -374,7 +374,7 @@ class Job:
     def _record_verdict(self) -> dict[str, Any]:
         """Write the verdict down; what is to be promoted waits, unless it may serve at once."""
         from ratchet.pipelines.release.nodes import release_challengers
-        from ratchet.pipelines.release.trials import continuation, trial_of_held
+        from ratchet.production.trial_verdict import continuation, trial_of_held
 
         name, registry = self.order.request.use_case, self._catalog.load("registry")
         [*_, judged] = verdicts = self._catalog.load(f"{name}.verdicts")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.config import AbstractConfigLoader, MissingConfigException
 
-from ratchet.commands.place import check_environment, env_option, registry_entry
-from ratchet.config import loader_here
+from ratchet.config.loader import loader_here
+from ratchet.project_context import check_environment, env_option, registry_entry
 
 if TYPE_CHECKING:
     from ratchet.serving.settings import Settings

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.config import MissingConfigException
 
-from ratchet.config import check_metrics, loader_here, read_use_cases
+from ratchet.config.loader import check_metrics, loader_here, read_use_cases
 from ratchet.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ratchet.pipelines.status.collect import UseCaseStatus
-    from ratchet.release.registry import Registry
+    from ratchet.registry.registry import Registry
+    from ratchet.reports.status.collect import UseCaseStatus
 
 _LOG_WIDTH = 140
 
@@ -53,7 +53,7 @@ def _look(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
     from kedro.framework.project import settings
     from kedro.framework.session import KedroSession
 
-    from ratchet.pipelines.status.collect import collect
+    from ratchet.reports.status.collect import collect
 
     loader, project = loader_here(env)
     use_cases = read_use_cases(loader["parameters"])
@@ -70,7 +70,7 @@ def _look(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
             registry = log = None
         statuses = collect(registry, log, use_cases, watches)
         if page:
-            from ratchet.pipelines.status.page import render
+            from ratchet.reports.status.page import render
 
             catalog.save("status", render(statuses, dt.datetime.now(dt.UTC)))
     return {status.name: status for status in statuses}
@@ -95,13 +95,13 @@ def wide_console() -> Console:
 def _print(statuses: Sequence[UseCaseStatus], *, in_full: bool) -> None:
     from rich.table import Table
 
-    from ratchet.pipelines.status import words
+    from ratchet.reports.status import text
 
-    table = Table(*words.COLUMNS, title="Status")
+    table = Table(*text.COLUMNS, title="Status")
     for each in statuses:
-        table.add_row(*words.overview(each))
+        table.add_row(*text.overview(each))
     console = wide_console()
     console.print(table)
     for each in statuses:
-        for line in words.told(each) if in_full else words.urgent(each):
+        for line in text.told(each) if in_full else text.urgent(each):
             console.print(line, markup=False, highlight=False)

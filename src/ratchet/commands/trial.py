@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ratchet.commands.place import env_option, registry_here, use_case_option
 from ratchet.commands.release import outcome
-from ratchet.config import loader_here, read_use_cases
+from ratchet.config.loader import loader_here, read_use_cases
 from ratchet.errors import UserError
+from ratchet.project_context import env_option, registry_here, use_case_option
 from ratchet.provenance import actor
 
 if TYPE_CHECKING:
+    from ratchet.config import UseCase
     from ratchet.monitoring.trial import Trial
-    from ratchet.params import UseCase
-    from ratchet.release.registry import Registry
+    from ratchet.registry.registry import Registry
 
 
 @click.command()
@@ -78,9 +78,9 @@ def read_trial(
     Raises:
         UserError: nothing serves, or no challenger has answered beside it.
     """
+    from ratchet.gate.primary_metric import deciding
     from ratchet.monitoring.prediction_log import PredictionLog
     from ratchet.monitoring.trial import find_trial
-    from ratchet.release.deciding import deciding
 
     champion = registry.champion(use_case)
     if champion is None:
@@ -114,8 +114,8 @@ def _lines(result: Trial) -> list[str]:
 
 def _promote(registry: Registry, use_case: str, result: Trial) -> str:
     """Let the challenger serve, after a smoke test of both versions."""
-    from ratchet.release import actions
-    from ratchet.release.rehearsal import rehearse
+    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.registry import actions
 
     before = registry.ledger.state(use_case).seq
     champion, challenger = result.versions

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from ratchet.commands.landing import json_option
-from ratchet.commands.place import catalog_here, env_option, load_output, use_case_option
 from ratchet.commands.release import reason_option
+from ratchet.project_context import catalog_here, env_option, load_output, use_case_option
 from ratchet.provenance import actor, orchestrator_run
 
 
@@ -70,7 +70,7 @@ def watch(use_case: str, env: str | None, as_json: bool) -> None:
 @env_option
 def hold(use_case: str, reason: str, judged: bool, env: str | None) -> None:
     """Write down that everything stays as it is, and why."""
-    from ratchet.release import actions
+    from ratchet.registry import actions
 
     catalog, _ = catalog_here(env, use_case)
     version, details = None, {}

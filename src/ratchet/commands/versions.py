@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ratchet.commands.place import env_option, registry_here, use_case_option
-from ratchet.config import loader_here
+from ratchet.config.loader import loader_here
 from ratchet.errors import UserError
 from ratchet.learning.files import atomic_write
+from ratchet.project_context import env_option, registry_here, use_case_option
 
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader
 
-    from ratchet.release.registry import Registry
-    from ratchet.release.versioning import Versions
+    from ratchet.dvc.store import Versions
+    from ratchet.registry.registry import Registry
 
 
 @click.command()
@@ -38,8 +38,8 @@ def checkout(use_case: str, version: str, to: Path | None, env: str | None) -> N
 
     What serves stays, and so does a raw file that is there.
     """
-    from ratchet.release.kept import find_version
-    from ratchet.release.versioning import ABOUT
+    from ratchet.dvc.store import ABOUT
+    from ratchet.dvc.stored_versions import find_version
 
     if to is not None and to.exists() and any(to.iterdir()):
         raise UserError(f"--to: {to} is not empty")
@@ -65,7 +65,7 @@ def checkout(use_case: str, version: str, to: Path | None, env: str | None) -> N
 @env_option
 def push(use_case: str | None, env: str | None) -> None:
     """Copy all versions that DVC has to its remote; what is there already is not sent again."""
-    from ratchet.release.kept import PUSHED
+    from ratchet.dvc.stored_versions import PUSHED
 
     loader, project = loader_here(env)
     versions = _versions(loader, project)
@@ -88,7 +88,7 @@ def push(use_case: str | None, env: str | None) -> None:
 
 
 def _versions(loader: AbstractConfigLoader, project: Path) -> Versions:
-    from ratchet.release.versioning import Versions
+    from ratchet.dvc.store import Versions
 
     versions = Versions(project / loader["versioning"]["folder"], project)
     if not versions.exist:
@@ -108,8 +108,8 @@ def _registry(env: str | None) -> Registry | None:
 
 def _check(folder: Path, about: Mapping[str, Any]) -> None:
     """Make sure that what came back is the version that was registered."""
-    from ratchet.release.bundle import open_bundle
-    from ratchet.release.kept import BUNDLE
+    from ratchet.bundle import open_bundle
+    from ratchet.dvc.stored_versions import BUNDLE
 
     digest = open_bundle(folder / BUNDLE).digest
     if about["digest"] and digest != about["digest"]:
@@ -123,7 +123,7 @@ def _put_into_project(
     folder: Path, about: Mapping[str, Any], loader: AbstractConfigLoader, project: Path
 ) -> list[str]:
     """Move the files of a version to the places that the catalog has for them."""
-    from ratchet.release.kept import BUNDLE
+    from ratchet.dvc.stored_versions import BUNDLE
 
     targets: dict[str, Path] = {}
     for dataset, place in about["files"].items():
@@ -166,7 +166,7 @@ def _told(about: Mapping[str, Any]) -> str:
 
 def _raw_told(about: Mapping[str, Any], loader: AbstractConfigLoader, project: Path) -> list[str]:
     """What to know of a raw file that is had from elsewhere."""
-    from ratchet.release.kept import origin_of
+    from ratchet.dvc.stored_versions import origin_of
 
     raw = about["raw"]
     if raw is None:

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from ratchet.compiled.answers import Answer, Answerer, Prediction
 from ratchet.compiled.store import NotCompilable
+from ratchet.config import UseCase
 from ratchet.learning.demand.book import DemandBook
-from ratchet.params import UseCase
 
 __all__ = ["NotCompilable", "Version", "check_golden", "compile_bundle", "compile_verified"]
 
@@ -22,7 +22,7 @@ Features, networks and boosted trees are in single precision, and are added up i
 
 
 class Version(Protocol):
-    """What compiling needs of a bundle, see ``release.bundle.Bundle``."""
+    """What compiling needs of a bundle, see ``bundle.Bundle``."""
 
     manifest: dict[str, Any]
 

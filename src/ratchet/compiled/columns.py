@@ -20,7 +20,7 @@ from ratchet.compiled.dates import clock_at
 from ratchet.compiled.store import NotCompilable, program
 
 if TYPE_CHECKING:
-    from ratchet.params import Data
+    from ratchet.config import Data
 
 Values = npt.NDArray[Any]
 """A column of some rows, shape (rows,)."""

@@ -15,7 +15,7 @@ from ratchet.compiled.fields import LONGEST_SHOWN, Field, Values, shown
 from ratchet.compiled.store import program
 
 if TYPE_CHECKING:
-    from ratchet.params import Column, UseCase
+    from ratchet.config import Column, UseCase
 
 _TOLD = 20  # wrong fields of one row
 

@@ -20,7 +20,7 @@ from ratchet.compiled.store import NotCompilable, narrow, program
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ratchet.params import History as Parameters
+    from ratchet.config import History as Parameters
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -19,7 +19,7 @@ from ratchet.compiled.history import History, compile_history
 from ratchet.compiled.models import Array, Program
 from ratchet.compiled.prices import CompiledBook
 from ratchet.compiled.store import NotCompilable, program
-from ratchet.params import UseCase, joined_key, plain
+from ratchet.config import UseCase, joined_key, plain
 
 
 @program
@@ -181,7 +181,7 @@ def compile_rows(
         NotCompilable: something in it has no compiled form.
     """
     from ratchet.compiled.estimators import compile_estimator
-    from ratchet.params import HISTORY_PREFIX, apart
+    from ratchet.config import HISTORY_PREFIX, apart
     from ratchet.preparation.fingerprints import hashed_columns
     from ratchet.preparation.needs import closure
 

@@ -19,12 +19,7 @@ from ratchet.compiled.history import microseconds
 from ratchet.compiled.series import Encoded, InUnits, SeriesAnswerer
 from ratchet.compiled.steps import Shown, StepsSpec
 from ratchet.compiled.store import NotCompilable
-from ratchet.learning.features.base import numbered
-from ratchet.learning.features.encoders import CyclicEncoder, sources_of
-from ratchet.learning.features.series import grid_of
-from ratchet.learning.features.windows import View
-from ratchet.learning.relative import RelativeRegressor
-from ratchet.params import (
+from ratchet.config import (
     AHEAD_PREFIX,
     SERIES_LEVEL,
     SERIES_SCALE,
@@ -38,6 +33,11 @@ from ratchet.params import (
     apart,
     plain,
 )
+from ratchet.learning.features.base import numbered
+from ratchet.learning.features.encoders import CyclicEncoder, sources_of
+from ratchet.learning.features.series import grid_of
+from ratchet.learning.features.windows import View
+from ratchet.learning.relative import RelativeRegressor
 from ratchet.preparation import derive_columns, lay_out_steps, make_views, only_target
 from ratchet.preparation.needs import Needs, closure
 

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
+from ratchet.config import Data
 from ratchet.errors import DataError
-from ratchet.params import Data
 
 LOGGER = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 
 class RegistryDataset(AbstractDataset[NoReturn, Any]):
-    """Where versions, bundles and decisions are: a ``ratchet.release.registry.Registry``.
+    """Where versions, bundles and decisions are: a ``ratchet.registry.registry.Registry``.
 
     Args:
         path: the project folder, to which a relative SQLite path belongs. Kedro makes the keys
@@ -35,7 +35,7 @@ class RegistryDataset(AbstractDataset[NoReturn, Any]):
     def load(self) -> Any:
         """The registry; nothing is opened before it is used."""
         from ratchet.database import tracking_uri
-        from ratchet.release.registry import Registry
+        from ratchet.registry.registry import Registry
 
         uri = tracking_uri(self._tracking_uri, self._path)
         return Registry(uri, self._filepath, project=self._path)

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ratchet.config import Column
 from ratchet.dates.shapes import NUMBER
 from ratchet.dates.written import Clock, or_iso, read_format, read_numbers, read_shapes
 from ratchet.dates.zones import Place, in_zone, local, utc, without_zone
-from ratchet.params import Column
 
 
 def read_dates(

@@ -62,7 +62,7 @@ def find_here(env: str | None, *, make: bool = False) -> Found | None:
     """
     from kedro.config import MissingConfigException
 
-    from ratchet.config import loader_here
+    from ratchet.config.loader import loader_here
 
     name = orchestrator_run()
     loader, project = loader_here(env)

@@ -13,9 +13,8 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import LOGGING, configure_logging
 from kedro.io import DatasetError
 
-from ratchet import config
+from ratchet.config import UseCase, loader
 from ratchet.errors import ConfigError, DataError, UserError, root_cause
-from ratchet.params import UseCase
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ class ProjectHooks:
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Let the pipeline registry see the environment and the parameters of this session."""
-        config.remember(context.config_loader, Path(context.project_path))
+        loader.remember(context.config_loader, Path(context.project_path))
         _use_logging_of(Path(context.project_path))
 
     @hook_impl
@@ -54,16 +53,16 @@ class ProjectHooks:
     @hook_impl
     def before_pipeline_run(self, pipeline: Any) -> None:
         """Stop a run whose configuration cannot work before anything is written."""
-        parameters = config.project_parameters()
-        use_cases = config.read_use_cases(parameters)
+        parameters = loader.project_parameters()
+        use_cases = loader.read_use_cases(parameters)
         read = _running(["understanding", "release", "monitoring"], pipeline, use_cases)
         _check_as_of(parameters.get("as_of"), read)
-        config.check_functions(_running(["preprocessing"], pipeline, use_cases))
-        config.check_bundles(_running(["release"], pipeline, use_cases))
+        loader.check_functions(_running(["preprocessing"], pipeline, use_cases))
+        loader.check_bundles(_running(["release"], pipeline, use_cases))
         if searched := _running(["classical", "recurrent"], pipeline, use_cases):
-            config.check_searches(searched)
+            loader.check_searches(searched)
         if decided := _running(["release", "monitoring", "status"], pipeline, use_cases):
-            config.check_metrics(decided)
+            loader.check_metrics(decided)
 
     @hook_impl
     def after_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> None:
@@ -74,8 +73,8 @@ class ProjectHooks:
         """
         if node.namespace is None or node.name != f"{node.namespace}.read_rows":
             return
-        parameters = config.project_parameters()
-        use_case = config.read_use_cases({node.namespace: parameters[node.namespace]})
+        parameters = loader.project_parameters()
+        use_case = loader.read_use_cases({node.namespace: parameters[node.namespace]})
         raw = inputs[f"{node.namespace}.raw"]
         landing = use_case[node.namespace].landing
         rows = raw, inputs[f"{node.namespace}.measured"]
@@ -127,8 +126,8 @@ def _running(phases: list[str], pipeline: Any, use_cases: dict[str, UseCase]) ->
 
 def _changed_past(name: str, landing: Any, rows: Any, catalog: Any, as_of: Any) -> str:
     """What raw file and measurements do to the rows of the champion; empty if it is not known."""
-    from ratchet.release.bundle import open_bundle
-    from ratchet.release.delivered import delivered, describe_changed_past
+    from ratchet.bundle import open_bundle
+    from ratchet.bundle.scoring_frame import delivered, describe_changed_past
 
     if landing is not None and landing.by_hand == "ignore":
         return ""

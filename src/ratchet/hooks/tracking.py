@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
+from ratchet.config import rewritten
 from ratchet.database import shown, tracking_uri, trouble
 from ratchet.errors import ConfigError, DatabaseError, hide_secrets
 from ratchet.hooks import dag_run
 from ratchet.hooks.early_log import EarlyLog, outputs_by_use_case
 from ratchet.hooks.store import open_store, tracking_to
 from ratchet.hooks.trials import log_model, log_trials
-from ratchet.params import rewritten
 from ratchet.provenance import MLFLOW_RUN, code_commit, orchestrator_run
 from ratchet.runner import calls
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 
 if TYPE_CHECKING:
-    from ratchet.release.versioning import Versions
+    from ratchet.dvc.store import Versions
 
 LOGGER = logging.getLogger(__name__)
 REGISTERED = (".challengers", ".refitted")
@@ -50,7 +50,7 @@ class VersioningHooks:
         names = {name.rpartition(".")[0] for name in outputs if name.endswith(REGISTERED)}
         if not names or not (versions := self._versions()):
             return set()
-        from ratchet.release.kept import keep_versions, places
+        from ratchet.dvc.stored_versions import keep_versions, places
 
         for name in sorted(names):
             try:
@@ -65,7 +65,7 @@ class VersioningHooks:
         return names
 
     def _push(self, names: list[str], catalog: Any) -> None:
-        from ratchet.release.kept import push_versions
+        from ratchet.dvc.stored_versions import push_versions
 
         versions = self._versions()
         if versions is None or not self._loader["versioning"]["push"]:
@@ -86,7 +86,7 @@ class VersioningHooks:
         settings = self._loader["versioning"]
         if not settings["enabled"]:
             return None
-        from ratchet.release.versioning import Versions
+        from ratchet.dvc.store import Versions
 
         versions = Versions(self._project / settings["folder"], self._project)
         return versions if versions.exist else None

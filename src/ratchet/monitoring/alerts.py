@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from ratchet.config.monitoring import Alerts
 from ratchet.monitoring.comparison import exceeds, jsonable
-from ratchet.params.monitoring import Alerts
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet.config import Target
 from ratchet.errors import DataError
 from ratchet.learning.metrics import NoSpreadError, entities_in, greater_is_better, paired_gain
-from ratchet.params import Target
 
 CONFIDENCE = 0.99
 """How sure it has to be that a model is worse: it is asked again with every window."""

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet.config import Target
+from ratchet.config.monitoring import Watch
 from ratchet.errors import DataError
 from ratchet.learning.metrics import METRICS, PER_CLASS, Scores, score_all
 from ratchet.monitoring.log_table import SHADOW
 from ratchet.monitoring.windows import cut_windows
-from ratchet.params import Target
-from ratchet.params.monitoring import Watch
 
 _DRAWS = 200  # a window is one of many, and its ends are read to one digit
 _SPAN = ("start", "end", "complete")

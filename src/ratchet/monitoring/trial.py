@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ratchet.config import Target
 from ratchet.errors import DataError
 from ratchet.learning.metrics import losses
 from ratchet.learning.metrics.sequential import (
@@ -29,7 +30,6 @@ from ratchet.learning.metrics.sequential import (
 )
 from ratchet.monitoring.log_table import CHALLENGER, CHAMPION, SHADOW
 from ratchet.monitoring.performance import answered
-from ratchet.params import Target
 
 Array = npt.NDArray[np.float64]
 Kind = Literal["shadow", "split"]

@@ -17,10 +17,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ratchet.config.monitoring import Watch
 from ratchet.learning.metrics import greater_is_better
 from ratchet.monitoring.comparison import CONFIDENCE, Comparison, exceeds, jsonable, worsening
 from ratchet.monitoring.log_rows import naive_utc
-from ratchet.params.monitoring import Watch
 
 _ENDS = 1.96  # of a 95 % interval, in standard errors
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ratchet.config import UseCase
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
-from ratchet.params import UseCase
 from ratchet.preparation.columns import derive_columns
 from ratchet.preparation.needs import Needs
 from ratchet.preparation.rows import row_features

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ratchet.errors import ConfigError, DataError
-from ratchet.frames import DataFrame, Series
-from ratchet.params import (
+from ratchet.config import (
     COMPUTED,
     SERIES_PREFIX,
     Features,
@@ -17,6 +15,8 @@ from ratchet.params import (
     plain,
     read_targets,
 )
+from ratchet.errors import ConfigError, DataError
+from ratchet.frames import DataFrame, Series
 
 LARGEST = 3.4028234663852886e38
 """Largest number of single precision, in which models hold features."""
@@ -33,7 +33,7 @@ def check_numbers(frame: DataFrame, features: Features) -> None:
         ConfigError: a column holds no numbers.
         DataError: a number is infinite or too large: which rows, and the first of them.
     """
-    from ratchet.schemas import show_rows
+    from ratchet.preparation.raw_schema import show_rows
     from ratchet.values import as_numbers
 
     lines = []
@@ -70,7 +70,7 @@ def check_market(rows: DataFrame, market: MarketFeatures) -> None:
         DataError: a segment has several rows at a time: how many, and the first of them.
         ConfigError: the times are nearer to each other, or farther apart, than the steps.
     """
-    from ratchet.schemas import show_rows
+    from ratchet.preparation.raw_schema import show_rows
 
     named = [*market.names, market.time]
     if (twice := rows.duplicated(named)).any():

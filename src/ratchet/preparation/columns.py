@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
+from ratchet.config import Data, Derived, read_targets
 from ratchet.errors import ConfigError
 from ratchet.frames import DataFrame, Series
-from ratchet.params import Data, Derived, read_targets
 
 
 def add_columns(rows: DataFrame, data: Data, targets: dict[str, Any]) -> DataFrame:
@@ -17,7 +17,7 @@ def add_columns(rows: DataFrame, data: Data, targets: dict[str, Any]) -> DataFra
         ConfigError: a function that derives a column fails.
         DataError: a target has no value, an unknown class or a number out of bounds.
     """
-    from ratchet.schemas import check_target
+    from ratchet.preparation.raw_schema import check_target
 
     primary = derive_columns(rows, data)
     for name, target in read_targets(targets).items():

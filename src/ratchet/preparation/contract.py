@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from ratchet.config import Column, Data, Derived, UseCase, joined_key, read_targets
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
-from ratchet.params import Column, Data, Derived, UseCase, joined_key, read_targets
 from ratchet.preparation.measured import Measured, join_measured
 from ratchet.preparation.needs import Needs
 
@@ -41,7 +41,7 @@ def typed_rows(
             function that prepares the raw rows fails.
     """
     from ratchet.dates import local
-    from ratchet.schemas import check_steps, check_target, read_contract
+    from ratchet.preparation.raw_schema import check_steps, check_target, read_contract
 
     rows = raw if data.prepare is None else _prepare(raw, data.prepare)
     typed = read_contract(rows, data.columns, data.key, steps=_steps(data))
@@ -79,7 +79,7 @@ def join_keys(typed: DataFrame, data: Data) -> DataFrame:
     """
     import pandas as pd
 
-    from ratchet.schemas import show_rows
+    from ratchet.preparation.raw_schema import show_rows
 
     if not data.key_columns:
         return typed
@@ -109,7 +109,7 @@ def _check_future(typed: DataFrame, data: Data, targets: dict[str, Any]) -> None
     import pandas as pd
 
     from ratchet.preparation.columns import derive_columns
-    from ratchet.schemas import check_future
+    from ratchet.preparation.raw_schema import check_future
 
     if data.time is None or data.ahead is None:
         return
@@ -176,7 +176,7 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
     Raises:
         DataError: a column is missing, or values break the contract.
     """
-    from ratchet.schemas import check_steps, read_contract
+    from ratchet.preparation.raw_schema import check_steps, read_contract
 
     data, needs = use_case.data, Needs(use_case)
     if fields.empty:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
+from ratchet.config import Column, UseCase
 from ratchet.frames import DataFrame, Series
-from ratchet.params import Column, UseCase
 from ratchet.preparation.needs import Needs
 
 

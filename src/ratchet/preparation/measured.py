@@ -11,7 +11,7 @@ from ratchet.errors import DataError
 from ratchet.frames import DataFrame
 
 if TYPE_CHECKING:
-    from ratchet.params import Data
+    from ratchet.config import Data
 
 LOGGER = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def typed_parts(rows: DataFrame, data: Data) -> DataFrame:
     Raises:
         DataError: a row breaks it.
     """
-    from ratchet.schemas import read_contract
+    from ratchet.preparation.raw_schema import read_contract
 
     frame = rows.reindex(columns=list(data.columns))
     named = [data.time, data.series.id if data.series else None]

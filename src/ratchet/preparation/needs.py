@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ratchet.params import Data, UseCase
+from ratchet.config import Data, UseCase
 
 
 @dataclass(frozen=True)

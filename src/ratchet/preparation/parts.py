@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ratchet.config import Split, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Series
-from ratchet.params import Split, Target
 
 SPLITS = ("train", "validation", "test")
 

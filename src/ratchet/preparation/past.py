@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ratchet.frames import DataFrame, Index, Series
 
 if TYPE_CHECKING:
-    from ratchet.params import Column, Data
+    from ratchet.config import Column, Data
 
 _SHOWN = 5
 

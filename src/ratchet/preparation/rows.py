@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ratchet.errors import DataError
-from ratchet.frames import DataFrame
-from ratchet.params import (
+from ratchet.config import (
     HISTORY_PREFIX,
     SERIES_PREFIX,
     TARGET_PREFIX,
@@ -17,6 +15,8 @@ from ratchet.params import (
     in_table,
     read_targets,
 )
+from ratchet.errors import DataError
+from ratchet.frames import DataFrame
 from ratchet.preparation.checks import check_numbers
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ratchet.config import SERIES_KEY, Data, Target, read_targets
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series, with_columns
-from ratchet.params import SERIES_KEY, Data, Target, read_targets
 from ratchet.preparation.views import SERIES
 
 if TYPE_CHECKING:

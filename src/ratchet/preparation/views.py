@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ratchet.errors import ConfigError
-from ratchet.frames import DataFrame
-from ratchet.params import (
+from ratchet.config import (
     AHEAD_PREFIX,
     SERIES_ID,
     WINDOW_PREFIX,
@@ -16,6 +14,8 @@ from ratchet.params import (
     Target,
     Windows,
 )
+from ratchet.errors import ConfigError
+from ratchet.frames import DataFrame
 
 SERIES = SERIES_ID
 """Column that names the series of a row."""

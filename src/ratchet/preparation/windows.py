@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ratchet.errors import ConfigError, DataError
-from ratchet.frames import DataFrame
-from ratchet.params import (
+from ratchet.config import (
     SERIES_KEY,
     SERIES_PREFIX,
     STATIC_PREFIX,
@@ -17,6 +15,8 @@ from ratchet.params import (
     Target,
     apart,
 )
+from ratchet.errors import ConfigError, DataError
+from ratchet.frames import DataFrame
 from ratchet.preparation.checks import check_numbers
 from ratchet.preparation.parts import count_train
 from ratchet.preparation.steps import only_target

@@ -4,12 +4,12 @@ No model is trained here: stages bring the models and what they answer, and a wa
 asks the production code what it would have done. See ``docs/explanation/replay.md``.
 """
 
+from ratchet.replay.backtest import MissingStageError, Walk, walk
+from ratchet.replay.history import World
 from ratchet.replay.incidents import Incident, read_incidents
 from ratchet.replay.outcome import report
 from ratchet.replay.policies import Policy, policies
 from ratchet.replay.stage import Model, Stage
-from ratchet.replay.walk import MissingStageError, Walk, walk
-from ratchet.replay.world import World
 
 __all__ = [
     "Incident",

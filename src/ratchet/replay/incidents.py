@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal, Self
 import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from ratchet.config import Data, Scenario, Target
+from ratchet.config.base import Params
 from ratchet.dates import local
 from ratchet.errors import ConfigError
 from ratchet.frames import with_columns
 from ratchet.monitoring.drift.scenarios import apply
-from ratchet.params import Data, Scenario, Target
-from ratchet.params.base import Params
 from ratchet.replay.stage import Model
 
 

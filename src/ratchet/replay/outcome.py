@@ -13,9 +13,9 @@ import pandas as pd
 from ratchet.errors import DataError
 from ratchet.learning.metrics import greater_is_better
 from ratchet.monitoring.comparison import compare, jsonable, worsening
+from ratchet.replay.backtest import Walk
+from ratchet.replay.history import World, is_number
 from ratchet.replay.state import Span
-from ratchet.replay.walk import Walk
-from ratchet.replay.world import World, is_number
 
 CONFIDENCE = 0.95
 _FEW = 3

@@ -8,20 +8,20 @@ from typing import Any
 
 import pandas as pd
 
+from ratchet.bundle.scoring_frame import new_rows
+from ratchet.config import UseCase
+from ratchet.gate.evidence import Evidence
+from ratchet.gate.holdout import Fresh
+from ratchet.gate.primary_metric import deciding
+from ratchet.gate.verdict import Decision, judge
 from ratchet.learning.metrics import greater_is_better
 from ratchet.monitoring.comparison import Comparison, compare, exceeds, worsening
-from ratchet.monitoring.oversight import oversee
+from ratchet.monitoring.evaluate_champion import oversee
 from ratchet.monitoring.performance import answered
 from ratchet.monitoring.watch import Action, Assessment, in_question
-from ratchet.params import UseCase
-from ratchet.release.deciding import deciding
-from ratchet.release.delivered import new_rows
-from ratchet.release.evidence import Evidence
-from ratchet.release.fresh import Fresh
-from ratchet.release.gate import Decision, judge
+from ratchet.replay.history import World, is_number
 from ratchet.replay.stage import Model, Stage
 from ratchet.replay.state import Event, State
-from ratchet.replay.world import World, is_number
 
 
 @dataclass(frozen=True, eq=False)

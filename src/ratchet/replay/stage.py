@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.release.fresh import Answers
+from ratchet.gate.holdout import Answers
 
 
 @dataclass(frozen=True, eq=False)

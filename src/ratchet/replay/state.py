@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.release.desk import way_back
+from ratchet.registry.transaction import way_back
+from ratchet.replay.history import latest
 from ratchet.replay.stage import Model
-from ratchet.replay.world import latest
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from kedro.io import MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 
-from ratchet import config, progress
+from ratchet import progress
+from ratchet.config import Network, Target, loader
 from ratchet.errors import ConfigError, UserError
 from ratchet.learning import processes
-from ratchet.params import Network, Target
 from ratchet.runner.calls import answering
 from ratchet.runner.part import begin, run_part
 
@@ -79,7 +79,7 @@ class UseCaseRunner(SequentialRunner):
         context = multiprocessing.get_context("spawn")
         others = set(multiprocessing.active_children())
         with answering(context) as line:
-            session = config.like_this_session()
+            session = loader.like_this_session()
             start = (*line, progress.shown(), session, run_id, os.getpid())
             pool = ProcessPoolExecutor(self._at_a_time, context, initializer=begin, initargs=start)
             try:
@@ -117,8 +117,8 @@ def _longest_first(parts: dict[str, Pipeline], at_a_time: int) -> dict[str, Pipe
     The longest begin, or the last one would run on alone. But ``first_report`` goes before them: by
     default the use case with the least to search, so that the first report is there soon.
     """
-    parameters = config.project_parameters()
-    known = config.read_use_cases(parameters)
+    parameters = loader.project_parameters()
+    known = loader.read_use_cases(parameters)
     size = {name: sum(map(_search_size, known[name].targets.values())) for name in known}
     names = sorted(parts, key=lambda name: -size.get(name, 0))
     if len(names) > at_a_time:

@@ -17,8 +17,8 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from ratchet.compiled.answers import Answer, Answerer, Prediction, RequestError, Row
+from ratchet.config import Target
 from ratchet.monitoring.log_table import CHALLENGER, CHAMPION
-from ratchet.params import Target
 from ratchet.serving.calls import Assignment, Call, call_of
 from ratchet.serving.errors import Problem, of_row
 from ratchet.serving.jobs.runner import Runner

@@ -74,8 +74,8 @@ def open_version(source: Source, use_case: str, version: str, digest: str | None
     Raises:
         UserError: it is not there, damaged, or answers otherwise than it must.
     """
+    from ratchet.bundle.manifest import BundleError
     from ratchet.compiled.store import NotCompilable
-    from ratchet.release.manifest import BundleError
 
     bundle = find(source, use_case, version, digest)
     bundle.check_contents()
@@ -134,14 +134,14 @@ def find(source: Source, use_case: str, version: str, digest: str | None) -> Any
     Raises:
         UserError: it is missing, damaged, or not what was judged.
     """
-    from ratchet.release.bundle import open_bundle
+    from ratchet.bundle import open_bundle
 
     folder = _folder_with(Path(source.bundles) / use_case, digest) if digest else None
     if folder is not None:
         bundle = open_bundle(folder)
         if bundle.digest == digest:  # and was not exchanged a moment ago
             return bundle
-    from ratchet.release.registry import Registry
+    from ratchet.registry.registry import Registry
 
     # It says best what is wrong, and knows versions without a digest.
     registry = Registry(source.tracking_uri, Path(source.bundles), source.database_url)
@@ -151,7 +151,7 @@ def find(source: Source, use_case: str, version: str, digest: str | None) -> Any
 
 
 def _folder_with(bundles: Path, digest: str) -> Path | None:
-    from ratchet.release.manifest import BundleError, bundle_digest
+    from ratchet.bundle.manifest import BundleError, bundle_digest
 
     for folder in sorted(bundles.iterdir(), reverse=True) if bundles.is_dir() else []:
         try:
@@ -173,11 +173,6 @@ def size_of(source: Source, use_case: str, version: str, digest: str | None) -> 
 def import_libraries() -> None:
     """Import what every bundle takes, once for all forks."""
     import skops.io  # noqa: F401
-
-    import ratchet.compiled.bundle
-    import ratchet.compiled.estimators
-    import ratchet.learning.trusted
-    import ratchet.release.bundle  # noqa: F401
 
 
 class Forks:

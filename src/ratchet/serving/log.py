@@ -17,8 +17,8 @@ from typing import Any
 
 from ratchet.compiled.answers import RequestError, Row
 from ratchet.compiled.fields import LARGEST_NUMBER, Field, shown
+from ratchet.config import Target, joined_key
 from ratchet.monitoring.log_table import CHAMPION, WITHOUT_PAST
-from ratchet.params import Target, joined_key
 from ratchet.serving.calls import Assignment
 from ratchet.serving.children import command, environment
 from ratchet.serving.journal import Journal, LogFullError, Place

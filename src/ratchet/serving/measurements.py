@@ -18,9 +18,9 @@ from weakref import WeakKeyDictionary
 from ratchet.compiled.answers import Answerer, RequestError, Row
 from ratchet.compiled.contract import Contract, contract_of
 from ratchet.compiled.series import SeriesAnswerer
+from ratchet.config import UseCase
 from ratchet.errors import ConfigError, DatabaseError
 from ratchet.monitoring.measurements import Measurement, Measurements, Written
-from ratchet.params import UseCase
 from ratchet.serving.models import IngestResult, Models, Serving, UnavailableError
 from ratchet.serving.worker import SlowAnswerer
 

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from ratchet.compiled.answers import Answer, Answerer, Row
+from ratchet.config import UseCase
 from ratchet.monitoring.log_table import CHAMPION
-from ratchet.params import UseCase
 from ratchet.serving.calls import Assignment
 from ratchet.serving.records import Entry
 

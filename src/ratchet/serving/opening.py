@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratchet.compiled.answers import Answerer
+from ratchet.config import CHECKED, UseCase
 from ratchet.errors import ConfigError, DatabaseError
-from ratchet.params import CHECKED, UseCase
-from ratchet.release.ledger import Ledger
-from ratchet.release.versions import DIGEST
+from ratchet.registry.ledger import Ledger
+from ratchet.registry.model_versions import DIGEST
 from ratchet.serving.children import LOADER, take_or_start
 from ratchet.serving.handover import Description, Handover, Source, VersionKey, receive_version
 from ratchet.serving.loader import LoadRequest

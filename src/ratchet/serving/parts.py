@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from ratchet.compiled.store import loads
 from ratchet.database import SERVICE_LOCK_SECONDS, connect
 from ratchet.monitoring.measurements import Measurements
-from ratchet.release.ledger import Ledger
+from ratchet.registry.ledger import Ledger
 from ratchet.serving.app import create_app
 from ratchet.serving.handover import Source
 from ratchet.serving.jobs.runner import Runner

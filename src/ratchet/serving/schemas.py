@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from ratchet.params import Column, Target
+from ratchet.config import Column, Target
 from ratchet.serving.errors import MEDIA_TYPE
 from ratchet.serving.models import Serving
 

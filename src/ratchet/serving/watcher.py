@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ratchet.errors import DataError
-from ratchet.release.ledger import Ledger, State
+from ratchet.registry.ledger import Ledger, State
 from ratchet.serving.children import end_ahead
 from ratchet.serving.handover import VersionKey
 from ratchet.serving.models import Serving

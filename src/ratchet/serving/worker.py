@@ -249,7 +249,7 @@ class BundleAnswerer:
     """Answers of a bundle through pandas.
 
     Args:
-        bundle: an open ``release.bundle.Bundle``.
+        bundle: an open ``bundle.Bundle``.
     """
 
     def __init__(self, bundle: Any) -> None:

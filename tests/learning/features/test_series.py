@@ -186,7 +186,7 @@ def test_calendar():
 
 
 def test_every_calendar_part_that_parameters_know_can_be_made():
-    from ratchet.params import CALENDAR
+    from ratchet.config import CALENDAR
 
     times = pd.Series(pd.date_range("2020-01-01", "2021-01-01", freq="10min"))
 

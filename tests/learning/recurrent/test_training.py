@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ratchet.learning.recurrent import stacked, trainer
+from ratchet.learning.recurrent import batched, trainer
 from ratchet.learning.recurrent.training import Graph, Member, special, train_group
 
 GRAPH = Graph("gru", units=4, activation="tanh", batch_size=8, lookback=3, features=2, horizon=1)
@@ -25,7 +25,7 @@ def data():
 def taken(monkeypatch):
     """Which way a call took, without going it."""
     ways = []
-    for module in (stacked, trainer):
+    for module in (batched, trainer):
         name = module.__name__.rpartition(".")[2]
         monkeypatch.setattr(
             module, "train_group", lambda *_, name=name, **__: ways.append(name) or []

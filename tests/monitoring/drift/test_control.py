@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.config import Drift
 from ratchet.monitoring.drift import detect
-from ratchet.params import Drift
 
 
 def mixed(rng, n, columns=20):

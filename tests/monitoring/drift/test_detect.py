@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.config import Drift
 from ratchet.errors import ConfigError, DataError
 from ratchet.monitoring.drift import DriftReport, ErrorEvidence, detect
-from ratchet.params import Drift
 
 DRIFT = Drift(chunks=100)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.config import Target
 from ratchet.errors import DataError
 from ratchet.monitoring.drift.effect import (
     error_from_effect,
@@ -13,7 +14,6 @@ from ratchet.monitoring.drift.effect import (
     error_without_truth,
     scenario_effect,
 )
-from ratchet.params import Target
 
 N = 300
 RNG = np.random.default_rng(0)

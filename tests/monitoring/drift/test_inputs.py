@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from kedro.framework.startup import bootstrap_project
 
-from ratchet.config import project_parameters, read_use_cases
+from ratchet.config import Drift
+from ratchet.config.loader import project_parameters, read_use_cases
 from ratchet.monitoring.drift.inputs import watched
-from ratchet.params import Drift
 
 
 @pytest.fixture(scope="module")

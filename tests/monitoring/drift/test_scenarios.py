@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ratchet.config import Scenario
 from ratchet.errors import ConfigError
 from ratchet.monitoring.drift import scenarios
-from ratchet.params import Scenario
 
 ROWS = pd.DataFrame(
     {

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.config import Data, Market
 from ratchet.learning.demand.book import DemandBook
-from ratchet.params import Data, Market
 from ratchet.pipelines.pricing.nodes import iterate_demand, prepare_rows, recommend_prices
 
 WEEKS = 80

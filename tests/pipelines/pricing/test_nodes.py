@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.config import Market
 from ratchet.errors import ConfigError, DataError
 from ratchet.learning.demand.book import DemandBook
 from ratchet.learning.demand.pricing import Reason
-from ratchet.params import Market
-from ratchet.pipelines.pricing import training
+from ratchet.modelling import demand
 from ratchet.pipelines.pricing.nodes import (
     collect_pricing,
     replay_prices,
@@ -74,7 +74,7 @@ def test_a_killed_training_goes_on_with_the_same_bits(price, priced, tmp_path, m
     class KilledError(BaseException):
         pass
 
-    original = training.iteration_progress
+    original = demand.iteration_progress
 
     class Bar:
         def __enter__(self):
@@ -87,11 +87,11 @@ def test_a_killed_training_goes_on_with_the_same_bits(price, priced, tmp_path, m
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(training, "iteration_progress", lambda name: Bar())
+    monkeypatch.setattr(demand, "iteration_progress", lambda name: Bar())
     with pytest.raises(KilledError):
         price(folder=tmp_path)
     assert any(tmp_path.rglob("*.npz"))
-    monkeypatch.setattr(training, "iteration_progress", original)
+    monkeypatch.setattr(demand, "iteration_progress", original)
 
     resumed = price(folder=tmp_path)
 

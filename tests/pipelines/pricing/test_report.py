@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ratchet.params import Market
+from ratchet.config import Market
 from ratchet.pipelines.pricing.nodes import replay_prices
-from ratchet.pipelines.reporting.market import MarketCase, market_chapter
-from ratchet.pipelines.reporting.names import MARKET_CHARTS
-from ratchet.pipelines.reporting.page.blocks import Chapter, Text
-from ratchet.pipelines.reporting.page.draw_matplotlib import to_matplotlib
-from ratchet.pipelines.reporting.page.draw_plotly import to_plotly
-from ratchet.pipelines.reporting.page.workbook import workbook
+from ratchet.reports.chart_ids import MARKET_CHARTS
+from ratchet.reports.market import MarketCase, market_chapter
+from ratchet.reports.page.blocks import Chapter, Text
+from ratchet.reports.page.draw_matplotlib import to_matplotlib
+from ratchet.reports.page.draw_plotly import to_plotly
+from ratchet.reports.page.workbook import workbook
 
 
 @pytest.fixture(scope="module")

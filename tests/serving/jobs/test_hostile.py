@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from ratchet.monitoring.log_table import PREDICTIONS, LogTable
-from ratchet.release.ledger import Ledger
+from ratchet.registry.ledger import Ledger
 from ratchet.serving.jobs.order import TrainRequest
 from ratchet.serving.overview import Overview
 

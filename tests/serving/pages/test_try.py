@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ratchet.params import Column
+from ratchet.config import Column
 from ratchet.serving.routes.trying import read_value
 
 FORM = {

@@ -117,10 +117,10 @@ def train_group(
     """
     _check(graph, X, y, "train")
     _check(graph, X_val, y_val, "validation")
-    from ratchet.learning.recurrent import stacked, trainer
+    from ratchet.learning.recurrent import batched, trainer
 
     fast = special(graph) and compiled
-    train: Callable[..., list[Trained]] = stacked.train_group if fast else trainer.train_group
+    train: Callable[..., list[Trained]] = batched.train_group if fast else trainer.train_group
     return train(
         graph,
         members,

@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet.config import Drift
 from ratchet.errors import ConfigError, DataError
 from ratchet.monitoring.drift import joint
-from ratchet.monitoring.drift.calibration import Chunks, Usual, draw_chunks, run_chunks
 from ratchet.monitoring.drift.columns import Levels, encode, kind_of, numbers
 from ratchet.monitoring.drift.measure import Statistic, measure, measure_joint
+from ratchet.monitoring.drift.null_distribution import (
+    Chunks,
+    Usual,
+    draw_chunks,
+    run_chunks,
+)
 from ratchet.monitoring.drift.report import (
     ColumnDrift,
     DriftReport,
@@ -20,8 +26,7 @@ from ratchet.monitoring.drift.report import (
     Measured,
     judge,
 )
-from ratchet.monitoring.drift.wording import describe, describe_joint
-from ratchet.params import Drift
+from ratchet.monitoring.drift.text import describe, describe_joint
 
 _MIN_REFERENCE = 20  # rows: fewer say nothing of what is usual
 _MOST_ROWS = 50_000  # of either side, where rows have no order; a sample says as much

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from ratchet.config import Target
 from ratchet.errors import DataError
 from ratchet.monitoring.comparison import CONFIDENCE, exceeds, worsening
 from ratchet.monitoring.drift.report import ErrorEvidence
 from ratchet.monitoring.performance import score
-from ratchet.params import Target
 
 _ENDS = 1.96  # of a 95 % interval, in standard errors
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from ratchet.params import HISTORY_PREFIX, Drift, UseCase, plain
+from ratchet.config import HISTORY_PREFIX, Drift, UseCase, plain
 
 
 def watched(use_case: UseCase, available: Iterable[str]) -> Drift:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ratchet.monitoring.drift import joint, statistics
-from ratchet.monitoring.drift.calibration import Chunks, standardise
 from ratchet.monitoring.drift.columns import Array, Levels
+from ratchet.monitoring.drift.null_distribution import Chunks, standardise
 
 _FLOORS = {
     "psi": 0.6,

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ratchet.config import Scenario
 from ratchet.errors import ConfigError
 from ratchet.monitoring.drift.columns import kind_of, numbers
-from ratchet.params import Scenario
 
 _TYPES = {"number", "category", "list"}
 

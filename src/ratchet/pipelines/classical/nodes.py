@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ratchet.config import SERIES_PREFIX, Features, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Index, Series
-from ratchet.params import SERIES_PREFIX, Features, Target
-from ratchet.pipelines.finishing import finish, unfinished
-from ratchet.pipelines.terms import learning_rows, scored_rows
+from ratchet.modelling.calibrate_and_refit import finish, unfinished
+from ratchet.modelling.target_scaling import learning_rows, scored_rows
 
 
 def search_candidate(

@@ -2,9 +2,9 @@
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.params import Target, UseCase
+from ratchet.config import Target, UseCase
+from ratchet.modelling.model_input import candidate_datasets
 from ratchet.pipelines.classical.nodes import search_candidate, stack_candidates
-from ratchet.pipelines.model_input import candidate_datasets
 
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ratchet.config import Features, Target, read_targets
 from ratchet.frames import DataFrame
-from ratchet.params import Features, Target, read_targets
-from ratchet.pipelines.evaluation.fitted import by_candidate, check_unchanged, fold_scores
-from ratchet.pipelines.evaluation.predictions import probabilities, score, tidy
-from ratchet.pipelines.evaluation.sources import by_source
-from ratchet.pipelines.finishing import confidence_of, inputs_of
-from ratchet.pipelines.model_input import features_and_target
-from ratchet.pipelines.terms import series_terms
-
-CONFIDENT = 0.8
-"""Probability from which a prediction is called confident in evaluation and report."""
+from ratchet.modelling.calibrate_and_refit import confidence_of, inputs_of
+from ratchet.modelling.feature_sources import by_source
+from ratchet.modelling.fitted_candidates import by_candidate, check_unchanged, fold_scores
+from ratchet.modelling.model_input import features_and_target
+from ratchet.modelling.predictions import CONFIDENT, probabilities, score, tidy
+from ratchet.modelling.target_scaling import series_terms
 
 
 def score_candidates(

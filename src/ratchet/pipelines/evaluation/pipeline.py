@@ -2,8 +2,9 @@
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.params import Target, UseCase
-from ratchet.pipelines.evaluation.choosing import choose_best
+from ratchet.config import Target, UseCase
+from ratchet.modelling.choice import choose_best
+from ratchet.modelling.model_input import candidate_datasets
 from ratchet.pipelines.evaluation.nodes import (
     collect_best_scores,
     collect_evaluation,
@@ -13,7 +14,6 @@ from ratchet.pipelines.evaluation.nodes import (
     judge_best,
     score_candidates,
 )
-from ratchet.pipelines.model_input import candidate_datasets
 
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from ratchet.config import UseCase
 from ratchet.errors import UserError
 from ratchet.frames import DataFrame
-from ratchet.params import UseCase
 
 LOGGER = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ def score_period(
 
     import pandas as pd
 
+    from ratchet.bundle.scoring_frame import delivered
     from ratchet.monitoring.log_table import CHAMPION
-    from ratchet.pipelines.monitoring.champion import serving, summarize, trouble_of
     from ratchet.preparation import read_day
-    from ratchet.release.delivered import delivered
+    from ratchet.production.champion import serving, summarize, trouble_of
     from ratchet.values import is_among
 
     if as_of is not None:
@@ -111,9 +111,9 @@ def join_truth(
     """
     import datetime as dt
 
-    from ratchet.pipelines.monitoring.champion import summarize
-    from ratchet.release.delivered import delivered
-    from ratchet.release.rehearsal import open_version
+    from ratchet.bundle.scoring_frame import delivered
+    from ratchet.bundle.smoke_test import open_version
+    from ratchet.production.champion import summarize
 
     if _unscored(scored):
         return {}
@@ -157,10 +157,10 @@ def check_drift(
         ``report``: ``DriftReport.to_json``, or None where no window is complete; ``why`` not; and
         ``failed``, whether the comparison did.
     """
-    from ratchet.pipelines.monitoring.champion import summarize
-    from ratchet.pipelines.monitoring.inputs import latest_drift
-    from ratchet.release.delivered import delivered
-    from ratchet.release.rehearsal import open_version
+    from ratchet.bundle.scoring_frame import delivered
+    from ratchet.bundle.smoke_test import open_version
+    from ratchet.production.champion import summarize
+    from ratchet.production.drift_windows import latest_drift
 
     if why := _unscored(scored):
         return {"report": None, "why": why, "failed": False}
@@ -209,9 +209,9 @@ def assess_champion(
         ``action`` (``none``, ``rollback`` or ``retrain``), ``reason``, ``numbers``, and ``expect``,
         the number of the newest decision; ``windows`` and ``distributions`` by target, ``alerts``.
     """
-    from ratchet.pipelines.monitoring.champion import serving, summarize
-    from ratchet.pipelines.monitoring.production import Production, without_answers
-    from ratchet.release.delivered import delivered
+    from ratchet.bundle.scoring_frame import delivered
+    from ratchet.production.assessment import Production, without_answers
+    from ratchet.production.champion import serving, summarize
 
     expect = registry.ledger.state(name).seq
     if _unscored(scored):
@@ -282,9 +282,9 @@ def act_on_assessment(
     """
     import datetime as dt
 
-    from ratchet.pipelines.monitoring.champion import carry_out
-    from ratchet.pipelines.monitoring.production import fails, told
-    from ratchet.release.deciding import deciding
+    from ratchet.gate.primary_metric import deciding
+    from ratchet.production.assessment import fails, told
+    from ratchet.production.champion import carry_out
 
     use_case = UseCase.model_validate(parameters)
     actor = str(run["orchestrator_run"] or run["mlflow_run"] or run["actor"])

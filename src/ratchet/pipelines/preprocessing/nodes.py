@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ratchet.errors import DataError
-from ratchet.frames import DataFrame
-from ratchet.params import (
+from ratchet.config import (
     COMPUTED,
     HISTORY_PREFIX,
     RESERVED,
@@ -18,6 +16,8 @@ from ratchet.params import (
     apart,
     read_targets,
 )
+from ratchet.errors import DataError
+from ratchet.frames import DataFrame
 from ratchet.preparation import (
     SPLITS,
     add_columns,

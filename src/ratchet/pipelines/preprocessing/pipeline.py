@@ -4,9 +4,9 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.params import UseCase
+from ratchet.config import UseCase
 from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
-from ratchet.pipelines.preprocessing.series import build_windows, select_series
+from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
 
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:

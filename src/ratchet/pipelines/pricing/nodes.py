@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ratchet.config import Data, Market, Target, read_targets
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Series
-from ratchet.params import Data, Market, Target, read_targets
 
 REPLAY_SHARE = 0.6
 """Share of the steps from which the prices are recommended that later steps are to confirm."""
@@ -29,7 +29,7 @@ def prepare_rows(
     Raises:
         DataError: two rows of a segment are of one step.
     """
-    from ratchet.pipelines.pricing.rows import table_of_rows
+    from ratchet.modelling.market_rows import table_of_rows
 
     return table_of_rows(primary, data, market, _quantity(targets).column)
 
@@ -64,8 +64,8 @@ def iterate_demand(
     """
     import numpy as np
 
-    from ratchet.pipelines.pricing.rows import read_rows, relative_errors
-    from ratchet.pipelines.pricing.training import Forecaster, history_frame, make_book, train
+    from ratchet.modelling.demand import Forecaster, history_frame, make_book, train
+    from ratchet.modelling.market_rows import read_rows, relative_errors
 
     rows, target = read_rows(market_rows), _quantity(targets)
     candidate = demand_candidate(target)
@@ -117,8 +117,8 @@ def replay_prices(
     Raises:
         DataError: no row can be used.
     """
-    from ratchet.pipelines.pricing.rows import read_rows
-    from ratchet.pipelines.pricing.training import replay
+    from ratchet.modelling.demand import replay
+    from ratchet.modelling.market_rows import read_rows
 
     return replay(read_rows(market_rows), market, seed, iterations, REPLAY_SHARE)
 
@@ -184,7 +184,7 @@ def _quantity(targets: dict[str, Any]) -> Target:
 
 def _regressor(model: Any, target: Target) -> Any:
     """The fitted ``DemandRegressor`` inside of a finished candidate."""
-    from ratchet.pipelines.finishing import unfinished
+    from ratchet.modelling.calibrate_and_refit import unfinished
 
     inside = unfinished(model, target)
     if not hasattr(inside, "settings_") and hasattr(inside, "steps"):

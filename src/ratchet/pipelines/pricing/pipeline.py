@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.params import UseCase
+from ratchet.config import UseCase
 from ratchet.pipelines.pricing.nodes import (
     collect_pricing,
     demand_candidate,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ratchet.config import Network, Target, Windows
 from ratchet.frames import DataFrame
-from ratchet.params import Network, Target, Windows
-from ratchet.pipelines.finishing import finish, inputs_of
-from ratchet.pipelines.model_input import features_and_target
-from ratchet.pipelines.recurrent.assembly import assemble, fit_again, fit_base, left_over
-from ratchet.pipelines.recurrent.space import hold_out, param_grids, unfitted
-from ratchet.pipelines.terms import learning_rows
+from ratchet.modelling.calibrate_and_refit import finish, inputs_of
+from ratchet.modelling.model_input import features_and_target
+from ratchet.modelling.network_ensemble import assemble, fit_again, fit_base, left_over
+from ratchet.modelling.network_search_space import hold_out, param_grids, unfitted
+from ratchet.modelling.target_scaling import learning_rows
 
 LOSS = "neg_mean_squared_error"
 """Score of the trials: of targets that are scaled 0-1."""

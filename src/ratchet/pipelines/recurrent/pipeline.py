@@ -2,8 +2,8 @@
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.params import Network, UseCase, ensemble_of
-from ratchet.pipelines.model_input import CANDIDATE_NOUNS
+from ratchet.config import Network, UseCase, ensemble_of
+from ratchet.modelling.model_input import CANDIDATE_NOUNS
 from ratchet.pipelines.recurrent.nodes import fit_networks, search_networks
 
 

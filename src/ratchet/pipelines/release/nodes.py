@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ratchet.config import UseCase
 from ratchet.frames import DataFrame
-from ratchet.params import UseCase
-from ratchet.pipelines.release.contenders import Contender, contenders, folder_name
+from ratchet.production.release_candidates import Contender, contenders, folder_name
 
 REFIT_OF = "refit_of"
 """Tag of a version that was fitted once more: digest of the bundle that the gate has seen."""
@@ -51,8 +51,8 @@ def register_challengers(
         Versions in the order in which they are to be judged: ``version``, ``bundle``, ``digest``
         and ``candidates``.
     """
-    from ratchet.release.bundle import Contents
-    from ratchet.release.without_past import fit_without_past
+    from ratchet.bundle import Contents
+    from ratchet.bundle.fallback_model import fit_without_past
 
     use_case = UseCase.model_validate(parameters)
     contents = Contents(
@@ -95,8 +95,8 @@ def _register(
     tags: Mapping[str, str] | None = None,
 ) -> tuple[str, Any]:
     """Write a bundle and make it known: the version, and the bundle."""
-    from ratchet.release.about import last_moment
-    from ratchet.release.bundle import write_bundle
+    from ratchet.bundle import write_bundle
+    from ratchet.bundle.about import last_moment
 
     about = {
         "use_case": name,
@@ -160,9 +160,9 @@ def judge_challengers(
         The challengers that were judged, each with its ``verdict`` as ``Verdict.to_json`` gives it,
         and ``expect``, the number of the newest decision when the judging began.
     """
-    from ratchet.pipelines.release.evidence import Judging
-    from ratchet.pipelines.release.trials import continuation, trial_of_held, verdict_of_trial
-    from ratchet.release.gate import judge
+    from ratchet.gate.verdict import judge
+    from ratchet.production.gate_evidence import Judging
+    from ratchet.production.trial_verdict import continuation, trial_of_held, verdict_of_trial
 
     use_case = UseCase.model_validate(parameters)
     expect, trial = registry.ledger.state(name).seq, trial_of_held(registry, name, use_case)
@@ -211,9 +211,9 @@ def release_challengers(
         ``champion`` and ``previous`` as they are now, and ``decisions``: the ledger rows of this
         run, each ``seq``, ``event``, ``version``, ``reason``.
     """
-    from ratchet.pipelines.release.trials import hold_again
-    from ratchet.release.actions import record
-    from ratchet.release.rehearsal import rehearse
+    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.production.trial_verdict import hold_again
+    from ratchet.registry.actions import record
 
     actor = str(run["orchestrator_run"] or run["mlflow_run"] or run["actor"])
     entries = [
@@ -250,7 +250,7 @@ def release_challengers(
 
 def _kept(registry: Any, name: str, version: str) -> dict[str, str]:
     """The hash by which DVC has data and model, where it has them."""
-    from ratchet.release.kept import TAG
+    from ratchet.dvc.stored_versions import TAG
 
     tags = registry.version(name, version).tags
     return {TAG: tags[TAG]} if TAG in tags else {}
@@ -302,9 +302,9 @@ def refit_promoted(
     """
     import pandas as pd
 
-    from ratchet.pipelines.finishing import fit_once_more
-    from ratchet.release.bundle import Contents
-    from ratchet.release.without_past import fit_without_past
+    from ratchet.bundle import Contents
+    from ratchet.bundle.fallback_model import fit_without_past
+    from ratchet.modelling.calibrate_and_refit import fit_once_more
 
     judged = verdicts[-1]
     if judged["verdict"]["decision"] != "PROMOTE" or judged.get("by_trial"):

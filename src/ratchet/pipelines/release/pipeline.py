@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline, node
 
-from ratchet.params import UseCase
-from ratchet.pipelines.release.contenders import artefact_datasets
+from ratchet.config import UseCase
 from ratchet.pipelines.release.nodes import (
     judge_challengers,
     refit_promoted,
     register_challengers,
     release_challengers,
 )
+from ratchet.production.release_candidates import artefact_datasets
 
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from html import unescape
 from typing import Any
 
-from ratchet.frames import DataFrame
-from ratchet.params import (
+from ratchet.config import (
     HISTORY_PREFIX,
     About,
     Data,
@@ -18,6 +17,7 @@ from ratchet.params import (
     plain,
     read_targets,
 )
+from ratchet.frames import DataFrame
 
 
 def describe_data(
@@ -34,7 +34,7 @@ def describe_data(
     Returns:
         A ``blocks.Chapter``.
     """
-    from ratchet.pipelines.reporting.data_chapter import data_chapter
+    from ratchet.reports.data_chapter import data_chapter
 
     return data_chapter(profile, selection, primary, about, data, features, read_targets(targets))
 
@@ -76,8 +76,8 @@ def describe_target(
         A ``blocks.Chapter``.
     """
     from ratchet.dates import on_clock
-    from ratchet.pipelines.reporting.case import HISTORY, Case
-    from ratchet.pipelines.reporting.target.chapter import target_chapter
+    from ratchet.reports.case import HISTORY, Case
+    from ratchet.reports.chapters.chapter import target_chapter
 
     if "time" in predictions:
         predictions = predictions.assign(time=on_clock(predictions["time"], data.timezone))
@@ -124,7 +124,7 @@ def describe_market(
     Returns:
         A ``blocks.Chapter``.
     """
-    from ratchet.pipelines.reporting.market import MarketCase, market_chapter
+    from ratchet.reports.market import MarketCase, market_chapter
 
     return market_chapter(
         MarketCase(
@@ -144,8 +144,8 @@ def draw_plots(chapter: Any) -> dict[str, Any]:
     Returns:
         Name of the data set -> plotly figure.
     """
-    from ratchet.pipelines.reporting.names import plot
-    from ratchet.pipelines.reporting.page.draw_plotly import to_plotly
+    from ratchet.reports.chart_ids import plot
+    from ratchet.reports.page.draw_plotly import to_plotly
 
     return {plot(chart.name): to_plotly(chart) for chart in chapter.charts}
 
@@ -165,7 +165,7 @@ def draw_images(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> d
     Returns:
         Name of the file -> matplotlib figure.
     """
-    from ratchet.pipelines.reporting.page.draw_matplotlib import to_matplotlib
+    from ratchet.reports.page.draw_matplotlib import to_matplotlib
 
     named = {"": data_chapter, **_by_heading(targets, chapters)}
     return {
@@ -181,21 +181,21 @@ def write_tables(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> 
     Returns:
         Name of the sheet -> frame.
     """
-    from ratchet.pipelines.reporting.page.workbook import workbook
+    from ratchet.reports.page.workbook import workbook
 
     return workbook({"": data_chapter, **_by_heading(targets, chapters)})
 
 
 def write_report(about: About, targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> str:
     """Write the report as one HTML file that needs nothing else."""
-    from ratchet.pipelines.reporting.page.render import render
+    from ratchet.reports.page.html import render
 
     return render(about, data_chapter, _by_heading(targets, chapters))
 
 
 def _by_heading(targets: dict[str, Any], chapters: Sequence[Any]) -> dict[str, Any]:
     """Chapters of the targets in their order, and that of a market at the end."""
-    from ratchet.pipelines.reporting.names import MARKET
+    from ratchet.reports.chart_ids import MARKET
 
     headings = [*targets, *([MARKET] if len(chapters) > len(targets) else [])]
     return dict(zip(headings, chapters, strict=True))

@@ -4,15 +4,8 @@ from collections import Counter
 
 from kedro.pipeline import Pipeline, node
 
+from ratchet.config import Target, UseCase
 from ratchet.errors import ConfigError
-from ratchet.params import Target, UseCase
-from ratchet.pipelines.reporting.names import (
-    MARKET,
-    MARKET_CHARTS,
-    data_charts,
-    plot,
-    target_charts,
-)
 from ratchet.pipelines.reporting.nodes import (
     describe_data,
     describe_market,
@@ -22,6 +15,13 @@ from ratchet.pipelines.reporting.nodes import (
     draw_plots,
     write_report,
     write_tables,
+)
+from ratchet.reports.chart_ids import (
+    MARKET,
+    MARKET_CHARTS,
+    data_charts,
+    plot,
+    target_charts,
 )
 
 

@@ -21,9 +21,9 @@ def write_status(registry: Any, prediction_log: Any, **by_use_case: Any) -> str:
     """
     import datetime as dt
 
-    from ratchet.params import UseCase
-    from ratchet.pipelines.status.collect import collect
-    from ratchet.pipelines.status.page import render
+    from ratchet.config import UseCase
+    from ratchet.reports.status.collect import collect
+    from ratchet.reports.status.page import render
 
     use_cases = {
         name.removesuffix(_PARAMETERS): UseCase.model_validate(parameters)

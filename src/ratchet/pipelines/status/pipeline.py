@@ -4,7 +4,7 @@ import warnings
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.params import UseCase
+from ratchet.config import UseCase
 from ratchet.pipelines.status.nodes import write_status
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ratchet.config import Column, Data
 from ratchet.frames import DataFrame, Series
-from ratchet.params import Column, Data
 from ratchet.preparation import typed_rows
 
 _SHOWN_VALUES = 10

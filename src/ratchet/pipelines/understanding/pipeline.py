@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.params import UseCase
+from ratchet.config import UseCase
 from ratchet.pipelines.understanding.nodes import profile_rows, read_rows
 
 

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ratchet.compiled.answers import Answer
-from ratchet.params import Target
+from ratchet.config import Target
 from ratchet.serving.answering import Service, about, json_response, prediction_json, service_of
 from ratchet.serving.bodies import read_rows
 from ratchet.serving.calls import call_of

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from ratchet.params import joined_key
+from ratchet.config import joined_key
 from ratchet.serving.answering import about, json_response, moment, no_prices, service_of
 from ratchet.serving.bodies import read_json
 from ratchet.serving.calls import call_of

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from ratchet.compiled.answers import Answer
-from ratchet.params import Column
+from ratchet.config import Column
 from ratchet.serving.answering import about, prediction_json, service_of
 from ratchet.serving.calls import call_of
 from ratchet.serving.charts import interval_chart

@@ -1,0 +1,33 @@
+"""One version of the models of a use case, as a folder with all that answering takes.
+
+``write_bundle`` writes it, ``open_bundle`` checks and opens it. What lies in it and why is in
+``docs/reference/bundle.md``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ratchet.bundle.about import hash_rows
+from ratchet.bundle.contents import Contents
+from ratchet.bundle.manifest import BundleError, check_files, read_with_digest
+from ratchet.bundle.reader import Bundle
+from ratchet.bundle.writer import write_bundle
+
+__all__ = ["Bundle", "BundleError", "Contents", "hash_rows", "open_bundle", "write_bundle"]
+
+
+def open_bundle(folder: str | Path) -> Bundle:
+    """Open a bundle after making sure that it is whole and unchanged.
+
+    Every file is held against its hash in the manifest before anything in it is interpreted.
+    Models are loaded when they are first needed, against the list of types in the code.
+
+    Raises:
+        BundleError: the folder or a file is missing, extra, changed or cut off, or the manifest is
+            not one of ours.
+    """
+    folder = Path(folder)
+    manifest, digest = read_with_digest(folder)
+    check_files(folder, manifest)
+    return Bundle(folder, manifest, digest)

@@ -1,0 +1,123 @@
+"""Rows with the answers that a bundle must give, so that it can be rehearsed before it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.bundle.manifest import BundleError
+from ratchet.config import SERIES_PREFIX, UseCase
+from ratchet.dates import utc
+from ratchet.preparation import SERIES, Needs
+
+ROWS = 5
+_STEPS = 3
+
+_RTOL, _ATOL = 1e-4, 1e-6
+"""Single precision of networks, which other processors sum up in another order."""
+
+
+def golden_keys(features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase) -> list[Any]:
+    """Choose rows of the test part: some from all over it, of series some of its last steps.
+
+    Args:
+        features: features of all rows, with ``split``.
+        typed: the typed rows; a step without a row of its own cannot be asked for.
+        use_case: the parameters.
+    """
+    test = features[features["split"] == "test"]
+    if use_case.data.series is None:
+        return _spread(test.index, ROWS)
+    time, series = use_case.data.time, use_case.data.series.id
+    step = f"{SERIES_PREFIX}time"
+    if series:
+        there = _places(typed, time, series)
+        test = test[pd.MultiIndex.from_frame(test[[step, SERIES]]).isin(there)]
+    else:
+        test = test[test[step].isin(utc(typed[time]))]
+    last = np.sort(test[step].unique())[-_STEPS:]
+    return [key for at in last for key in _spread(test.index[test[step] == at], ROWS - _STEPS)]
+
+
+def _places(typed: pd.DataFrame, time: Any, *series: Any) -> pd.MultiIndex:
+    """Time, in UTC, and series of every row."""
+    return pd.MultiIndex.from_arrays([utc(typed[time]), *(typed[name] for name in series)])
+
+
+def _spread(keys: pd.Index, n: int) -> list[Any]:
+    places = np.unique(np.linspace(0, len(keys) - 1, min(n, len(keys))).round().astype(int))
+    return [keys[place] for place in places]
+
+
+def fields_of(
+    keys: list[Any], features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase
+) -> pd.DataFrame:
+    """Raw fields of some rows, as they are given when an answer is asked for.
+
+    Returns:
+        The columns that an answer needs, indexed by row key: neither targets nor what becomes known
+        only with them.
+    """
+    data, needed = use_case.data, Needs(use_case).columns
+    if data.series is None:
+        return typed.set_index(data.key).loc[keys].reset_index()[needed].set_axis(keys, axis=0)
+    names = [data.time, data.series.id] if data.series.id else [data.time]
+    wanted = features.loc[keys, [f"{SERIES_PREFIX}time", SERIES][: len(names)]]
+    places = _places(typed, *names).get_indexer(
+        pd.MultiIndex.from_frame(wanted.set_axis(names, axis=1))
+    )
+    return typed.iloc[places][needed].set_axis(keys, axis=0)
+
+
+def as_json(fields: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON can hold them."""
+    return [
+        {str(name): _as_json(value) for name, value in row.items()}
+        for row in fields.astype(object).to_dict("records")
+    ]
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_as_json(part) for part in value]
+    if pd.isna(value):
+        return None
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def told(answers: Mapping[str, pd.DataFrame], key: Any) -> dict[str, dict[str, Any]]:
+    """Answers for one row, by target: prediction, and probabilities or interval."""
+    return {
+        target: {name: _as_json(value) for name, value in rows.loc[key].items() if _is_answer(name)}
+        for target, rows in answers.items()
+    }
+
+
+def _is_answer(column: Any) -> bool:
+    return str(column).startswith(("prediction", "low", "high", "probability_"))
+
+
+def compare(key: Any, found: Mapping[str, Any], expected: Mapping[str, Any], place: str) -> None:
+    """Hold answers for one row against those that it must get.
+
+    Raises:
+        BundleError: one differs by more than rounding.
+    """
+    for target, answers in expected.items():
+        for name, value in answers.items():
+            given = found.get(target, {}).get(name)
+            if not _same(given, value):
+                raise BundleError(
+                    f"{place}: row {key!r} must get {name} {value!r} for '{target}', got {given!r}"
+                )
+
+
+def _same(given: Any, value: Any) -> bool:
+    if isinstance(given, float | int) and isinstance(value, float | int):
+        return bool(np.isclose(given, value, rtol=_RTOL, atol=_ATOL))
+    return bool(given == value)

@@ -1,1 +1,0 @@
-"""``kedro ratchet replay``: what a policy would have done on past Sundays."""

@@ -1,0 +1,333 @@
+"""Parameters of the raw file and of how it becomes rows."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from ratchet.config.base import CHECKED, Derived, Length, Params, Share
+from ratchet.config.names import SERIES_PREFIX
+
+SERIES_KEY = "row"
+"""Key of a row that is made: of a series from series and time, else from ``Data.key_columns``."""
+
+SERIES_ID = f"{SERIES_PREFIX}id"
+"""Column that names the series of a row."""
+
+_JOINED = ("string", "integer", "date")
+"""Types of columns that can be joined to a key: those whose values are written in one way."""
+
+CALENDAR: dict[str, float] = {
+    "minute": 60,
+    "hour": 24,
+    "halfhour": 48,
+    "dayofweek": 7,
+    "day": 31,
+    "month": 12,
+    "quarter": 4,
+    "dayofyear": 366,
+    "weekend": 2,
+}
+"""Calendar columns that a use case may ask for, and how many values each can take."""
+
+
+class Column(Params):
+    """Contract of one column of the raw file.
+
+    Attributes:
+        type: what the values must be; ``list`` splits text at ``separator``.
+        nullable: whether a value may be missing.
+        low: smallest value allowed (a number, or a date for ``date``).
+        high: largest value allowed.
+        values: the only values allowed.
+        format: how dates are written, as ``strptime`` reads it, or ``ISO8601``.
+        unit: what dates given as numbers count, since 1970; ``excel`` for its day numbers.
+        dayfirst: whether the day stands before the month.
+        timezone: whose clock dates show, a name such as ``Europe/Berlin``; without it the clock
+            stands as it is in the file.
+        revised: whether a later file may hold another value for a row that is known.
+    """
+
+    type: Literal["integer", "number", "string", "date", "list"]
+    nullable: bool = False
+    separator: str = ", "
+    low: float | dt.date | None = None
+    high: float | dt.date | None = None
+    values: list[str] | None = None
+    format: str | None = None
+    unit: Literal["s", "ms", "us", "ns", "D", "W", "excel"] | None = None
+    dayfirst: bool | None = None
+    timezone: str | None = None
+    revised: bool = False
+
+    @model_validator(mode="after")
+    def _say_once_how_dates_are_written(self) -> Self:
+        said = [name for name in ("format", "unit", "dayfirst") if getattr(self, name) is not None]
+        of_dates = [*said, *(["timezone"] if self.timezone is not None else [])]
+        if self.type != "date" and of_dates:
+            raise ValueError(f"{of_dates}: for columns of type date only, this is a {self.type}")
+        if len(said) > 1:
+            raise ValueError(
+                f"{said}: one of them says how dates are written, leave out the others"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _bound_by_values_of_the_type(self) -> Self:
+        for name, bound in (("low", self.low), ("high", self.high)):
+            if bound is None:
+                continue
+            if self.type in ("string", "list"):
+                raise ValueError(f"{name}: for numbers and dates only, this is a {self.type}")
+            if isinstance(bound, dt.date) != (self.type == "date"):
+                kind = "date such as 2020-01-31" if self.type == "date" else "number"
+                given = f"{bound:g}" if isinstance(bound, float) else bound
+                raise ValueError(f"{name}: expected a {kind}, got {given}")
+        return self
+
+    @field_validator("format")
+    @classmethod
+    def _read_a_format(cls, form: str | None, info: ValidationInfo) -> str | None:
+        if form is None or form == "ISO8601" or info.context == CHECKED:
+            return form
+        import pandas as pd
+
+        try:
+            pd.to_datetime(pd.Series([], dtype="str"), format=form)
+            wrong = "" if re.search(r"%[YyGcx]", form) else ": there is no year"
+        except (ValueError, re.error) as error:
+            wrong = f": {error}"
+        if "%Z" in form:
+            wrong = (
+                ": names of time zones (%Z) do not tell which is meant; write the name itself into "
+                "the format where all dates have the same (%Y-%m-%d CET), and give timezone"
+            )
+        if wrong:
+            raise ValueError(
+                f"expected ISO8601 or what strptime reads, with a year (%Y or %y), such as "
+                f"%d.%m.%Y; got {form!r}{wrong}"
+            )
+        return form
+
+    @field_validator("timezone")
+    @classmethod
+    def _name_a_known_zone(cls, name: str | None) -> str | None:
+        try:
+            return name if name is None else ZoneInfo(name).key
+        except (OSError, ValueError, ZoneInfoNotFoundError):
+            raise ValueError(
+                f"expected the name of a time zone such as Europe/Berlin or UTC, got {name!r}"
+            ) from None
+
+
+class Split(Params):
+    """Shares of the rows for validation and test; the rest is for training."""
+
+    validation: Share = 0.1
+    test: Share = 0.1
+
+    @model_validator(mode="after")
+    def _leave_training_rows(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation + test must leave rows for training, got "
+                f"{self.validation} + {self.test}"
+            )
+        return self
+
+
+class Series(Params):
+    """Rows that are steps of one or several time series.
+
+    Attributes:
+        id: column that names the series of a row; without it all rows are one series.
+        frequency: distance of two steps as pandas writes it (``30min``, ``D``); without it every
+            row is a step, whatever the time between (trading days).
+        season: steps of a season, for the seasonal naive forecast and the unit of the errors.
+        absent: column -> what it holds at a step at which other series have a value and this one
+            has no row: a number, or ``previous`` for the value before. A step at which no series
+            has a row is a hole, and stays one; so do the steps before a series begins and after it
+            has ended.
+        begins: ``first_row``: a series begins with its first row; ``first_step``: all begin with
+            the first step of the file, as where it starts in the middle of their life.
+        ends_after: steps without a row after which a series has ended with its last row; by default
+            more than two seasons, and more than twice the longest time that it had no row before.
+    """
+
+    id: str | None = None
+    frequency: Length | None = None
+    season: Annotated[int, Field(ge=1)]
+    absent: dict[str, float | Literal["previous"]] = {}
+    begins: Literal["first_row", "first_step"] = "first_row"
+    ends_after: Annotated[int, Field(ge=0)] | None = None
+
+
+class Data(Params):
+    """The raw file and how it becomes rows.
+
+    Attributes:
+        key: column that identifies a row; those of series are identified by series and time. A
+            list of columns, such as ``[shop, product, week]``, names a row together: they are
+            joined to the column ``row``.
+        time: date column that orders the rows; without it the split is random.
+        prepare: function that gives the raw file its rows and columns, before the contract.
+        columns: contract of the raw columns; columns that are not named are dropped.
+        required: columns without which a row is left out.
+        positive: columns whose values have to be above 0; others count as missing.
+        derive: further columns, e.g. a target; each function returns one value per row.
+        series: makes the rows steps of time series.
+        calendar: parts of ``time`` that become columns, see ``CALENDAR``.
+        ahead: how far after now a row may lie whose truth is known, as pandas writes it; ``None``
+            for any, where the clock of the data is not that of the world.
+        key_columns: columns that are joined to the key; give them as a list in ``key``.
+    """
+
+    key: str = SERIES_KEY
+    time: str | None = None
+    prepare: Derived | None = None
+    columns: dict[str, Column]
+    required: list[str] = []
+    positive: list[str] = []
+    derive: dict[str, Derived] = {}
+    series: Series | None = None
+    calendar: list[str] = []
+    split: Split = Split()
+    ahead: Length | None = "1D"
+    key_columns: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_columns(cls, given: Any) -> Any:
+        """A list in the place of the key names the columns that are joined to it."""
+        if not isinstance(given, Mapping) or not isinstance(given.get("key"), list | tuple):
+            return given
+        columns = list(given["key"])
+        if len(columns) == 1:
+            return {**given, "key": columns[0]}
+        return {**given, "key": SERIES_KEY, "key_columns": columns}
+
+    @model_validator(mode="after")
+    def _join_what_can_be_joined(self) -> Self:
+        names = self.key_columns
+        if names and (self.series or self.key != SERIES_KEY):
+            raise ValueError("key: expected one column, or several as a list; not of series")
+        if len({*names}) < len(names):
+            raise ValueError(f"key: {names} names a column twice")
+        for name in names:
+            column = self.columns.get(name)
+            if column and (column.type not in _JOINED or column.nullable):
+                raise ValueError(
+                    f"key: column '{name}' must have one of the types {list(_JOINED)} and not be "
+                    f"nullable, to name a row together with others"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _name_known_columns(self) -> Self:
+        lacking = not self.series and not self.key_columns
+        if lacking and self.key == SERIES_KEY not in self.columns:
+            raise ValueError(
+                "key: expected the column that identifies a row, or a list of columns that do so "
+                "together"
+            )
+        for place, names in {
+            "key": [] if self.series else self.identity,
+            "time": [self.time] if self.time else [],
+            "required": self.required,
+            "positive": self.positive,
+            "series.id": [self.series.id] if self.series and self.series.id else [],
+            "series.absent": list(self.series.absent) if self.series else [],
+        }.items():
+            for name in names:
+                if name not in self.columns:
+                    raise ValueError(
+                        f"{place}: '{name}' is not among the columns {list(self.columns)}"
+                    )
+        if self.time and self.columns[self.time].type != "date":
+            raise ValueError(f"time: column '{self.time}' must have type 'date'")
+        if self.time and self.columns[self.time].nullable and self.time not in self.required:
+            raise ValueError(
+                f"time: column '{self.time}' must not be nullable, or be among the required ones: "
+                f"rows without a date have no place in the split"
+            )
+        return self
+
+    @field_validator("ahead")
+    @classmethod
+    def _read_a_length(cls, length: str | None, info: ValidationInfo) -> str | None:
+        if info.context == CHECKED:
+            return length
+        import pandas as pd
+
+        try:
+            right = length is None or pd.Timedelta(length) >= pd.Timedelta(0)
+        except ValueError:
+            right = False
+        if not right:
+            raise ValueError(f"expected a length of time such as 1D or 12h, got {length!r}")
+        return length
+
+    @model_validator(mode="after")
+    def _order_series(self) -> Self:
+        if self.series and self.key != SERIES_KEY:
+            raise ValueError("key: rows of series are named by series and time; leave it out")
+        if self.series and self.time is None:
+            raise ValueError("series: time series need a 'time' column")
+        if self.calendar and self.time is None:
+            raise ValueError("calendar: needs a 'time' column")
+        if unknown := [name for name in self.calendar if name not in CALENDAR]:
+            raise ValueError(f"calendar: unknown {unknown}; known are {list(CALENDAR)}")
+        return self
+
+    @model_validator(mode="after")
+    def _tell_columns_apart(self) -> Self:
+        ours = {"split": "the part of a row"}
+        if self.series:
+            ours |= dict.fromkeys(self.calendar, "a part of the time (data.calendar)")
+            ours |= {SERIES_KEY: "the key of a row", SERIES_ID: "the name of a series"}
+        elif self.key_columns:
+            ours |= {SERIES_KEY: "the key of a row (data.key)"}
+        if self.series:
+            ours.pop(self.series.id or "", None)
+        for place, names in (("columns", self.columns), ("derive", self.derive)):
+            for name in names:
+                if name in ours:
+                    raise ValueError(
+                        f"{place}: the column name '{name}' is kept for {ours[name]}; leave the "
+                        f"column out, or call it otherwise in the file or in data.prepare"
+                    )
+        return self
+
+    @property
+    def identity(self) -> list[str]:
+        """Columns that identify a row together, of rows that are no steps of a series."""
+        return self.key_columns or [self.key]
+
+    @property
+    def timezone(self) -> str | None:
+        """Whose clock the time of the rows shows; ``None`` where it stands as in the file."""
+        return self.columns[self.time].timezone if self.time else None
+
+    @property
+    def functions(self) -> dict[str, Derived]:
+        """What prepares the file and derives columns, by its place among these parameters."""
+        named = {f"derive.{column}": derived for column, derived in self.derive.items()}
+        return named | ({"prepare": self.prepare} if self.prepare else {})
+
+    @property
+    def row_time(self) -> str:
+        """Column with the time of a row in tables of ours: ``time``, if no other is called so."""
+        label, others = "time", {*self.known_columns} - {self.time}
+        while label in others:
+            label = f"_{label}"
+        return label
+
+    @property
+    def known_columns(self) -> list[str]:
+        """Columns that rows have before features are made of them."""
+        return [*self.columns, *self.derive, *self.calendar]

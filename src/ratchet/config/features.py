@@ -1,0 +1,118 @@
+"""Parameters of what a model may see."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ratchet.config.base import Params
+from ratchet.config.market import MarketFeatures
+
+Transformation = Literal["value", "log1p", "change", "log_change"]
+
+
+class History(Params):
+    """What earlier rows of the same people (or shops, or machines) did.
+
+    Attributes:
+        entities: list columns that name them.
+        values: column to average -> None or the transformation applied first.
+        looked_up: date at which a row asks; only what was known strictly before counts.
+        available: date from which a row's own values are known to later rows.
+        shrinkage: weight of the overall mean, in rows.
+    """
+
+    entities: list[str]
+    values: dict[str, Literal["log1p"] | None]
+    looked_up: str
+    available: str
+    shrinkage: Annotated[float, Field(ge=0)] = 3.0
+
+
+class Windows(Params):
+    """What a forecast may see of its series.
+
+    Attributes:
+        lookback: steps of the window that ends at the origin of the forecast.
+        horizon: steps from the origin to the target.
+        past: column -> transformation; seen up to the origin.
+        known: columns among the features that are known ahead and that windows carry too: each
+            step shows what holds ``horizon`` steps later, the last one what holds at the target.
+        seasons: further views of the target in windows: its value so many steps before the step
+            that is to be forecast; at least ``horizon``.
+        lags: earlier values of the target as columns, counted from the target. Those shorter
+            than the horizon are not known yet and are left out.
+        rolling: lengths over which mean and spread of the target up to the origin are columns.
+    """
+
+    lookback: Annotated[int, Field(ge=1)]
+    horizon: Annotated[int, Field(ge=1)] = 1
+    past: dict[str, Transformation]
+    known: list[str] = []
+    seasons: list[Annotated[int, Field(ge=1)]] = []
+    lags: list[Annotated[int, Field(ge=1)]] = []
+    rolling: list[Annotated[int, Field(ge=2)]] = []
+
+    @model_validator(mode="after")
+    def _look_back_far_enough(self) -> Self:
+        if not self.past:
+            raise ValueError("past: at least the column to forecast is needed")
+        if early := [steps for steps in self.seasons if steps < self.horizon]:
+            raise ValueError(
+                f"seasons: {early} steps before the target are after the origin; "
+                f"expected at least the horizon, {self.horizon}"
+            )
+        return self
+
+
+class Features(Params):
+    """Columns that a model may see, by how they are encoded.
+
+    With ``windows`` these are the columns known ahead of the target time. ``market`` follows from
+    the parameters of the market, see ``market.with_market``.
+    """
+
+    numeric: list[str] = []
+    cyclic: dict[str, float] = {}
+    categorical: list[str] = []
+    lists: list[str] = []
+    text: list[str] = []
+    min_count: Annotated[int, Field(ge=1)] = 20
+    text_components: Annotated[int, Field(ge=1)] = 20
+    history: History | None = None
+    windows: Windows | None = None
+    market: MarketFeatures | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.market and self.windows:
+            raise ValueError("windows: a market has rows, and no windows of series")
+        if not (self.columns or self.history or self.windows):
+            raise ValueError("no feature is named")
+        if self.history and self.windows:
+            raise ValueError("history: series have windows instead")
+        if self.windows:
+            unknown = [name for name in self.windows.known if name not in self.columns]
+            if unknown:
+                raise ValueError(
+                    f"windows.known: {unknown} is not among the features {self.columns}"
+                )
+        return self
+
+    @property
+    def horizon(self) -> int:
+        """Steps from what is known to what is predicted; 1 where there are no steps."""
+        return self.windows.horizon if self.windows else 1
+
+    @property
+    def columns(self) -> list[str]:
+        """Source columns that are encoded (history and windows apart)."""
+        market = self.market.columns if self.market else []
+        named = [*self.numeric, *self.cyclic, *self.categorical, *self.lists, *self.text, *market]
+        return list(dict.fromkeys(named))
+
+    @property
+    def encoded(self) -> list[str]:
+        """Source columns of what the encoder makes, with the time where it makes steps of it."""
+        return list(dict.fromkeys([*self.columns, *([self.market.time] if self.market else [])]))

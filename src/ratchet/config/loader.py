@@ -1,0 +1,404 @@
+"""Which use cases there are: read from the parameter files, so that YAML alone can add one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.config import AbstractConfigLoader
+from kedro.framework import project
+from pydantic import ValidationError
+
+from ratchet.config import Network, Target, UseCase, with_market
+from ratchet.config.names import check_chosen, check_use_case
+from ratchet.errors import ConfigError
+
+SEARCHABLE = (
+    *("units", "dropout", "activation", "learning_rate", "batch_size", "epochs", "patience"),
+)
+"""Parameters of networks that a grid may name; the others follow from the use case."""
+
+RUN_PARAMETERS = ("seed", "as_of", "first_report")
+"""Parameters that belong to no use case."""
+
+_config_loader: AbstractConfigLoader | None = None
+_project_path = Path()
+
+
+def remember(config_loader: AbstractConfigLoader, project_path: Path) -> None:
+    """Keep the loader of the running session: it knows the environment and ``--params``.
+
+    A loader reads and merges all parameter files each time it is asked, which is several times per
+    run: this one is told to keep what it has read. All callers share the nested mappings.
+
+    Kedro keeps the pipelines that an earlier session of this process made, maybe from other use
+    cases: they are made anew.
+
+    Raises:
+        ConfigError: ``--params`` puts a single value in the place of a use case.
+    """
+    global _config_loader, _project_path  # Kedro calls register_pipelines() without arguments
+    _check_replaced(config_loader)
+    config_loader["parameters"] = _complete(config_loader["parameters"])
+    _config_loader, _project_path = config_loader, project_path
+    project.pipelines.configure("ratchet.pipeline_registry")
+
+
+def _complete(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters with what follows from those of markets, for the nodes that get a part."""
+    return {
+        name: with_market(value) if isinstance(value, Mapping) else value
+        for name, value in parameters.items()
+    }
+
+
+def _check_replaced(loader: AbstractConfigLoader) -> None:
+    """Make sure that every use case of the files is one still after ``--params``.
+
+    One that became a number or nothing would be no use case, and a run of it would do nothing.
+    """
+    given = loader.runtime_params or {}
+    single = [
+        name
+        for name, value in given.items()
+        if not isinstance(value, Mapping) and name not in RUN_PARAMETERS
+    ]
+    if not single:
+        return  # reading the files a second time takes a while
+    files = type(loader)(
+        conf_source=loader.conf_source, env=loader.env, **project.settings.CONFIG_LOADER_ARGS
+    )["parameters"]
+    for name in single:
+        if isinstance(files.get(name), Mapping):
+            value = "nothing" if given[name] is None else repr(given[name])
+            raise ConfigError(
+                f"--params: '{name}' is a use case, and {value} cannot take the place of all its "
+                f"parameters; set one of them, such as --params {name}.release.min_rows=50, or "
+                f"leave the use case out of the run: --namespaces names those that run"
+            )
+
+
+def like_this_session() -> dict[str, Any]:
+    """Arguments of ``KedroSession.create`` for another session like the running one."""
+    loader = _config_loader
+    assert loader is not None
+    return {
+        "project_path": _project_path,
+        "conf_source": loader.conf_source,
+        "env": loader.env,
+        "runtime_params": loader.runtime_params,
+    }
+
+
+def loader_here(env: str | None = None) -> tuple[AbstractConfigLoader, Path]:
+    """Loader of the project we stand in, and its folder."""
+    from kedro.utils import find_kedro_project
+
+    settings = project.settings
+    folder = find_kedro_project(Path.cwd()) or Path.cwd()
+    loader = settings.CONFIG_LOADER_CLASS(
+        conf_source=str(folder / settings.CONF_SOURCE),
+        env=env or os.environ.get("KEDRO_ENV"),
+        **settings.CONFIG_LOADER_ARGS,
+    )
+    return loader, folder
+
+
+def project_parameters() -> dict[str, Any]:
+    """Parameters of the running session; without one, those of the project we stand in."""
+    loader = loader_here()[0] if _config_loader is None else _config_loader
+    return dict(loader["parameters"])
+
+
+def read_use_cases(parameters: Mapping[str, Any]) -> dict[str, UseCase]:
+    """Every top-level mapping of the parameters is a use case.
+
+    Args:
+        parameters: all parameters of the project.
+
+    Returns:
+        Name of the use case -> its parameters, in the order of the files.
+
+    Raises:
+        ConfigError: a key is unknown, a value has the wrong type, or a name cannot be used; names
+            the key's path.
+    """
+    use_cases = {}
+    named = {name: value for name, value in parameters.items() if isinstance(value, Mapping)}
+    for name, value in named.items():
+        try:
+            check_use_case(name, named)
+            use_cases[name] = UseCase.model_validate(value)
+            _check_names(use_cases[name])
+        except ValidationError as error:
+            raise ConfigError(explain(name, error)) from None
+        except ValueError as error:
+            raise ConfigError(f"parameter {name}: {error}") from None
+    return use_cases
+
+
+def _check_names(use_case: UseCase) -> None:
+    """Make sure that names which were chosen can be folders, catalog entries, tasks and tags.
+
+    Not a part of the model: bundles of other versions keep the names that they were made with.
+    """
+    if taken := [name for name in use_case.data.calendar if name in use_case.data.columns]:
+        raise ValueError(
+            f"data.calendar: {taken} would take the place of the columns of the file that are "
+            f"called so; leave one of the two out"
+        )
+    classes = [label for target in use_case.targets.values() for label in target.classes or []]
+    if unfit := [name for name in [*use_case.data.known_columns, *classes] if "\0" in name]:
+        raise ValueError(f"{unfit}: no name of a column or class may hold the character of code 0")
+    if history := use_case.features.history:
+        pairs = [f"{entity}_{value}" for entity in history.entities for value in history.values]
+        if len(set(pairs)) < len(pairs):
+            raise ValueError(f"features.history: of the columns {pairs} two are called the same")
+    check_chosen("targets", use_case.targets)
+    for name, target in use_case.targets.items():
+        check_chosen(f"targets.{name}: candidate", target.contenders)
+    check_chosen("monitoring.drift.scenarios", use_case.monitoring.drift.scenarios)
+
+
+def only_candidates(use_cases: Mapping[str, UseCase], names: Collection[str]) -> dict[str, Any]:
+    """Parameters that leave out every candidate and network but some.
+
+    Naive ones and the baseline always stay: they are what the others have to beat.
+    A target that has none of those named keeps all of its own.
+
+    Args:
+        use_cases: name -> parameters.
+        names: candidates and networks that are tried.
+
+    Returns:
+        Nested parameters for ``kedro run --params`` and ``KedroSession.create``.
+
+    Raises:
+        ConfigError: no target has a candidate of that name; says which there are.
+    """
+    targets = [
+        (use_case, target, parameters, {*parameters.trained_candidates, *parameters.networks})
+        for use_case, found in use_cases.items()
+        for target, parameters in found.targets.items()
+    ]
+    known = sorted({name for *_, trained in targets for name in trained})
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f"candidates: unknown {unknown}; there are {known}")
+    only: dict[str, Any] = {}
+    for use_case, target, parameters, trained in targets:
+        if trained.isdisjoint(names):
+            continue
+        out = trained.difference(names)
+        only.setdefault(use_case, {}).setdefault("targets", {})[target] = {
+            "candidates": {name: None for name in parameters.candidates if name in out},
+            "networks": {name: None for name in parameters.networks if name in out},
+        }
+    return only
+
+
+def check_functions(use_cases: Mapping[str, UseCase]) -> None:
+    """Make sure that the functions which prepare raw files and derive columns exist.
+
+    Raises:
+        ConfigError: names the key's path and the function.
+    """
+    from kedro.utils import load_obj
+
+    for name, use_case in use_cases.items():
+        for place, derived in use_case.data.functions.items():
+            try:
+                load_obj(derived.function)
+            except (AttributeError, ImportError, ValueError) as error:
+                path = f"parameter {name}.data.{place}.function"
+                raise ConfigError(
+                    f"{path}: no such function '{derived.function}': {error}"
+                ) from error
+
+
+def check_bundles(use_cases: Mapping[str, UseCase]) -> None:
+    """Make sure that models which are to be bundled have only functions of ours called.
+
+    Raises:
+        ConfigError: names the key's path and the function.
+    """
+    for name, use_case in use_cases.items():
+        for place, derived in use_case.data.functions.items():
+            if not derived.is_ours:
+                raise ConfigError(
+                    f"parameter {name}.data.{place}.function: '{derived.function}' is none of "
+                    f"ratchet.use_cases, and a bundle may have no other called "
+                    f"(docs/reference/bundle.md): put it into a module there, or run without "
+                    f"the phase 'release'"
+                )
+
+
+def check_searches(use_cases: Mapping[str, UseCase]) -> None:
+    """Make sure that every search can run: estimators, grids, scorers and objectives are known.
+
+    Apart from ``read_use_cases`` because it has to import scikit-learn.
+
+    Raises:
+        ConfigError: names the key's path and what is allowed there.
+    """
+    check_metrics(use_cases)
+    for name, use_case in use_cases.items():
+        for target_name, target in use_case.targets.items():
+            try:
+                _check_grids(target)
+                _check_networks(target)
+            except ValueError as error:
+                raise ConfigError(f"parameter {name}.targets.{target_name}.{error}") from None
+
+
+def check_metrics(use_cases: Mapping[str, UseCase]) -> None:
+    """Make sure that models can be scored, compared and watched: all metrics are known.
+
+    Raises:
+        ConfigError: names the key's path and what is allowed there.
+    """
+    for name, use_case in use_cases.items():
+        for target_name, target in use_case.targets.items():
+            try:
+                _check_metrics(target)
+            except ValueError as error:
+                raise ConfigError(f"parameter {name}.targets.{target_name}.{error}") from None
+        release = use_case.release
+        deciding = release.target or next(iter(use_case.targets))
+        ranking = _ranking(use_case.targets[deciding])
+        if release.metric is not None and release.metric not in ranking:
+            raise ConfigError(
+                f"parameter {name}.release.metric: '{release.metric}' does not rank models of "
+                f"'{deciding}'; allowed are {ranking}"
+            )
+
+
+def _check_metrics(target: Target) -> None:
+    from ratchet.learning.metrics import METRICS, check_class_names
+
+    table = METRICS[target.task]
+    scorers = [metric.scorer for metric in table.values() if metric.scorer]
+    if target.scorer not in scorers:
+        raise ValueError(f"scoring: unknown '{target.scorer}'; allowed are {scorers}")
+    try:
+        check_class_names(target.classes or [])
+    except ValueError as error:
+        raise ValueError(f"classes: {error}") from None
+    ranking = _ranking(target)
+    for metric in target.objectives:
+        if metric not in ranking:
+            raise ValueError(f"objectives.{metric}: unknown metric; allowed are {ranking}")
+
+
+def _ranking(target: Target) -> list[str]:
+    """Metrics that have a better direction."""
+    from ratchet.learning.metrics import METRICS, PER_CLASS
+
+    table = METRICS[target.task]
+    ranking = [name for name, metric in table.items() if metric.greater_is_better is not None]
+    return ranking + [f"{name}_{label}" for name in PER_CLASS for label in target.classes or []]
+
+
+def _check_grids(target: Target) -> None:
+    from ratchet.learning.classical import check_candidate, check_grid
+    from ratchet.learning.stacking import combiner
+
+    path = "stack_param_grid"
+    try:
+        check_grid(combiner(classes=target.is_classes), target.stack_param_grid)
+        for name, candidate in target.candidates.items():
+            path = f"candidates.{name}"
+            check_candidate(target.task, candidate.estimator, candidate.param_grid)
+    except ValueError as error:
+        raise ValueError(f"{path}.{error}") from None
+
+
+def _check_networks(target: Target) -> None:
+    if not target.networks:
+        return
+    from ratchet.learning.classical import check_candidate
+
+    for name, network in target.networks.items():
+        path = "base"
+        try:
+            if network.base is not None:
+                base = {key: [value] for key, value in network.base_params.items()}
+                check_candidate(target.task, network.base, base)
+            path = "architectures"
+            _check_architectures(network)
+            path = "param_grid"
+            _check_space(network)
+        except ValueError as error:
+            raise ValueError(f"networks.{name}.{path}: {error}") from None
+
+
+def _check_architectures(network: Network) -> None:
+    from ratchet.learning.recurrent.architectures import architecture
+
+    for name in [] if network.architectures == "all" else network.architectures:
+        architecture(name)
+
+
+def _check_space(network: Network) -> None:
+    """Make sure that every value of a search among networks can be tried."""
+    from ratchet.learning.classical import check_grid
+    from ratchet.learning.recurrent.parameters import check_parameters
+    from ratchet.learning.recurrent.regressor import RecurrentRegressor
+
+    estimator = RecurrentRegressor()
+    check_grid(estimator, network.param_grid)
+    if taken := [name for name in network.param_grid if name not in SEARCHABLE]:
+        raise ValueError(f"{taken} cannot be searched; allowed are {list(SEARCHABLE)}")
+    for name, values in network.param_grid.items():
+        for value in values:
+            check_parameters({**estimator.get_params(), name: value})
+
+
+def explain(name: str, error: ValidationError) -> str:
+    """Say what is wrong with the parameters of one use case, one line per key."""
+    lines = []
+    for problem in error.errors():
+        location = problem["loc"]
+        if location[-1:] == ("[key]",):  # what is wrong is a key: tell it as YAML has read it
+            location = (*location[:-2], str(problem["input"]).lower())
+        path = ".".join(str(part) for part in (name, *location))
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "string_type":
+            message += _unquoted(problem["input"])
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key; allowed are {_allowed(problem['loc'])}"
+        lines.append(f"parameter {path}: {message}")
+    return "\n".join(lines)
+
+
+def _unquoted(value: Any) -> str:
+    """What YAML makes of a word without quotes that was to be a text."""
+    if isinstance(value, bool):
+        word, others = ("Yes", "yes, On and True") if value else ("No", "no, Off and False")
+        return f"; YAML reads {word}, {others} as {str(value).lower()}: write '{word}', in quotes"
+    if value is None:
+        return "; YAML reads Null, ~ and nothing as no value: write 'Null', in quotes"
+    kinds = {int: "number", float: "number", dt.date: "date", dt.datetime: "time"}
+    if type(value) in kinds:
+        return f"; YAML reads {value} as a {kinds[type(value)]}: write '{value}', in quotes"
+    return ""
+
+
+def _allowed(location: tuple[int | str, ...]) -> str:
+    """Keys that may stand beside the unknown one at ``location``."""
+    annotation: Any = UseCase
+    for part in location[:-1]:
+        fields = getattr(annotation, "model_fields", None)
+        # Without fields it is a mapping such as dict[str, Target], and the part is a key of it.
+        annotation = fields[str(part)].annotation if fields else _model_in(annotation)
+    return ", ".join(_model_in(annotation).model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    """The pydantic model inside an annotation such as ``dict[str, Target]`` or ``X | None``."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    inner = [_model_in(part) for part in getattr(annotation, "__args__", ())]
+    return next((part for part in inner if hasattr(part, "model_fields")), None)

@@ -1,0 +1,203 @@
+"""Passes through a stack of networks: forecasts, and gradients by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from ratchet.learning.recurrent.batched.cells import Cell, Tensors
+
+UNROLLED = 16
+"""Time steps up to which a program spells them out: it runs faster, but takes longer to compile."""
+
+Steps = Any
+"""A tensor for each of some time steps, as a list or stacked on a leading axis."""
+
+Step = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
+
+
+class Weights(NamedTuple):
+    """Of a stack, in the order of Keras; members lead.
+
+    Attributes:
+        kernel: (members, features, gates x units).
+        recurrent: (members, units, gates x units).
+        bias: (members, gates x units), for a GRU (members, 2, gates x units).
+        dense: (members, units, horizon).
+        dense_bias: (members, horizon).
+    """
+
+    kernel: tf.Tensor
+    recurrent: tf.Tensor
+    bias: tf.Tensor
+    dense: tf.Tensor
+    dense_bias: tf.Tensor
+
+
+def forecast(cell: Cell, weights: Weights, x: tf.Tensor) -> tf.Tensor:
+    """Forecasts (members, batch, horizon) of windows (lookback, batch, features)."""
+    output, *_ = _forward(cell, weights, x)
+    return output @ weights.dense + weights.dense_bias[:, None]
+
+
+def gradients(
+    cell: Cell, weights: Weights, x: tf.Tensor, y: tf.Tensor, counted: tf.Tensor, drop: tf.Tensor
+) -> tuple[tf.Tensor, Weights]:
+    """Loss of each member, and its gradient, by backpropagation through time (Werbos 1990).
+
+    Args:
+        cell: the recurrent layer.
+        weights: of the stack.
+        x: windows, shape (lookback, batch, features).
+        y: targets, shape (batch, horizon).
+        counted: what each window counts, shape (batch,).
+        drop: factors of the layer's outputs, shape (members, batch, units).
+
+    Returns:
+        Weighted mean squared errors of shape (members,), and gradients shaped like the weights.
+    """
+    output, first, later = _forward(cell, weights, x)
+    dropped = output * drop
+    error = dropped @ weights.dense + weights.dense_bias[:, None] - y
+    share = counted[:, None] / y.shape[-1]
+    loss = tf.reduce_sum(error * error * share, axis=[1, 2])
+    d_forecast = 2 * error * share
+    d_output = tf.matmul(d_forecast, weights.dense, transpose_b=True) * drop
+    d_first, d_later = _backward(cell, weights, x, d_output, first, later[1:])
+    kernel, recurrent, bias = _layer_gradients(weights, x, later[:1], d_first, d_later)
+    dense = tf.matmul(dropped, d_forecast, transpose_a=True)
+    return loss, Weights(kernel, recurrent, bias, dense, tf.reduce_sum(d_forecast, axis=1))
+
+
+def _forward(
+    cell: Cell, weights: Weights, x: tf.Tensor
+) -> tuple[tf.Tensor, Tensors, Sequence[Steps]]:
+    """Last output; what the first step kept; outputs before the later steps, and what they kept."""
+    projecting, adding = cell.biases(weights.bias)
+    steps, batch, features = x.shape
+    members, units, gates = weights.recurrent.shape
+    projected = tf.reshape(x, [1, steps * batch, features]) @ weights.kernel + projecting
+    by_step = tf.transpose(tf.reshape(projected, [members, steps, batch, gates]), [1, 0, 2, 3])
+    # Nothing comes from the zeros before the first step: its product is left out.
+    zeros = (tf.zeros([members, batch, units]),) * cell.states
+    start = tf.broadcast_to(adding, [members, batch, gates])
+    state, first = cell.forward(by_step[0], start, zeros)
+
+    def step(state: Tensors, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        after, kept = cell.forward(inputs[0], state[0] @ weights.recurrent + adding, state)
+        return after, (state[0], *kept)
+
+    state, later = _scan(step, state, [by_step[1:]], range(steps - 1), _one(x))
+    return state[0], first, later
+
+
+def _backward(
+    cell: Cell,
+    weights: Weights,
+    x: tf.Tensor,
+    d_output: tf.Tensor,
+    first: Tensors,
+    later: Sequence[Steps],
+) -> tuple[Tensors, Sequence[Steps]]:
+    """Gradients by the gates of the first step, and of the later ones."""
+
+    def step(state: Tensors, kept: Tensors) -> tuple[Tensors, Tensors]:
+        d_gates, (d_output, *others) = cell.backward(state, kept)
+        through = tf.matmul(d_gates[0], weights.recurrent, transpose_b=True)
+        return (d_output + through, *others), d_gates
+
+    start = (d_output, *[tf.zeros_like(d_output)] * (cell.states - 1))
+    state, d_later = _scan(step, start, later, range(len(x) - 2, -1, -1), _one(x))
+    return cell.backward(state, first)[0], d_later
+
+
+def _layer_gradients(
+    weights: Weights,
+    x: tf.Tensor,
+    outputs: Sequence[Steps],
+    d_first: Tensors,
+    d_later: Sequence[Steps],
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """By kernel, recurrent kernel and bias: one product for all later steps each."""
+    joined = [_joined(steps) for steps in d_later]
+    recurrent = tf.zeros_like(weights.recurrent)
+    if joined:
+        recurrent = tf.matmul(_joined(outputs[0]), joined[0], transpose_a=True)
+    parts = list(zip(*([d_first, joined] if joined else [d_first]), strict=True))
+    # The bias is the weight of an input that is always 1: no sums beside the products.
+    ones = tf.concat([x, tf.ones_like(x[..., :1])], axis=-1)
+    by_input, *last = (_by_input(ones, part) for part in parts)
+    if not last:
+        return by_input[:, :-1], recurrent, by_input[:, -1]
+    units = weights.recurrent.shape[1]
+    projected = tf.concat([by_input[..., :-units], *last], axis=-1)
+    bias = tf.stack([projected[:, -1], by_input[:, -1]], axis=1)
+    return projected[:, :-1], recurrent, bias
+
+
+def _by_input(x: tf.Tensor, d_gates: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Products of the inputs with the gradients by the gates, of the first step and the later."""
+    inputs = (x[:1], x[1:])[: len(d_gates)]
+    products = [
+        tf.matmul(tf.reshape(part, [1, -1, x.shape[-1]]), d, transpose_a=True)
+        for part, d in zip(inputs, d_gates, strict=True)
+    ]
+    return tf.add_n(products)
+
+
+def _one(x: tf.Tensor) -> tf.Tensor:
+    """The number 1, unknown to the compiler."""
+    return x[0, 0, 0] * 0 + 1
+
+
+def _joined(steps: Steps) -> tf.Tensor:
+    """All time steps behind each other, shape (members, steps x batch, width)."""
+    if isinstance(steps, list):
+        return tf.concat(steps, axis=1)
+    n, members, batch, width = steps.shape
+    return tf.reshape(tf.transpose(steps, [1, 0, 2, 3]), [members, n * batch, width])
+
+
+def _scan(
+    step: Step, state: Tensors, inputs: Sequence[Steps], order: range, one: tf.Tensor
+) -> tuple[Tensors, Sequence[Steps]]:
+    """Go through time steps, spelled out or in a loop.
+
+    Spelled out, XLA would compute what is cheap again wherever it is used: at every step all the
+    sums since the first, in a time quadratic in the steps. Divisions it computes only once.
+
+    Returns:
+        The last state, and the outputs of all steps, by time whatever the order.
+    """
+    if len(order) > UNROLLED:
+        return _loop(step, state, inputs, order)
+    found = {}
+    for t in order:
+        state, found[t] = step(state, tuple(part[t] for part in inputs))
+        state = tuple(part / one for part in state)
+    return state, [list(steps) for steps in zip(*(found[t] for t in sorted(order)), strict=True)]
+
+
+def _loop(
+    step: Step, state: Tensors, inputs: Sequence[Steps], order: range
+) -> tuple[Tensors, Sequence[Steps]]:
+    n, start, stride = len(order), order.start, order.step
+    # The first step outside of the loop says how many outputs there are, and their shapes.
+    state, found = step(state, tuple(part[start] for part in inputs))
+    arrays = tuple(
+        tf.TensorArray(tf.float32, n, element_shape=value.shape).write(start, value)
+        for value in found
+    )
+
+    def body(i: tf.Tensor, state: Tensors, arrays: tuple[tf.TensorArray, ...]) -> tuple[Any, ...]:
+        t = start + i * stride
+        state, found = step(state, tuple(tf.gather(part, t) for part in inputs))
+        written = tuple(a.write(t, value) for a, value in zip(arrays, found, strict=True))
+        return i + 1, state, written
+
+    _, state, arrays = tf.while_loop(
+        lambda i, *_: i < n, body, (tf.constant(1), state, arrays), maximum_iterations=n
+    )
+    return state, [array.stack() for array in arrays]

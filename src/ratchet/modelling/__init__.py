@@ -1,0 +1,1 @@
+"""From features to fitted candidates, without Kedro: scaling, calibration, refitting, choice."""

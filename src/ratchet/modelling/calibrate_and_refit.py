@@ -1,0 +1,128 @@
+"""What every candidate gets at last: calibration, and answers in units of the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratchet.config import SERIES_LEVEL, SERIES_SCALE, Target
+from ratchet.errors import DataError
+from ratchet.frames import DataFrame
+from ratchet.modelling.model_input import features_and_target
+from ratchet.modelling.target_scaling import learning_rows
+
+
+def finish(model: Any, held_out: DataFrame, validation: DataFrame, target: Target) -> Any:
+    """Probabilities that mean what they say, or intervals that cover as often as they promise.
+
+    Args:
+        model: fitted on train and validation.
+        held_out: predictions for the validation rows by the model fitted on train alone, in the
+            terms in which it learns.
+        validation: the rows that calibrate.
+        target: what is predicted.
+
+    Returns:
+        The model with its calibration; it gives values in units of the target.
+
+    Raises:
+        DataError: there are too few rows, or of one class only.
+    """
+    from sklearn.frozen import FrozenEstimator
+
+    from ratchet.learning.calibration import TemperatureScaling
+    from ratchet.learning.conformal import ConformalRegressor
+    from ratchet.learning.stacking import as_columns, stack
+
+    y = learning_rows(validation, target)[1]
+    try:
+        if target.is_classes:
+            scaling = TemperatureScaling(list(held_out.columns))
+            return stack([model], scaling.fit(as_columns(held_out, classes=True), y))
+        conformal = ConformalRegressor(
+            estimator=FrozenEstimator(model),
+            confidence=target.confidence,
+            bounds=None if target.is_series or target.in_logs else target.bounds,
+        ).calibrate(held_out["prediction"].loc[y.index], y)
+    except ValueError as error:
+        raise DataError(
+            f"column '{target.column}': calibration on {len(y)} rows: {error}"
+        ) from error
+    return _in_units(conformal, validation, target)
+
+
+def _in_units(conformal: Any, validation: DataFrame, target: Target) -> Any:
+    import numpy as np
+    from sklearn.frozen import FrozenEstimator
+
+    from ratchet.learning.relative import LogRegressor, RelativeRegressor
+
+    if target.in_logs:
+        frozen = FrozenEstimator(conformal)
+        X, y = learning_rows(validation, target)
+        return LogRegressor(estimator=frozen, bounds=target.bounds).fit(X, np.exp(y))
+    if not target.is_series:
+        return conformal
+    X, y = features_and_target(validation, target)
+    relative = RelativeRegressor(
+        estimator=FrozenEstimator(conformal),
+        level=SERIES_LEVEL,
+        scale=SERIES_SCALE,
+        bounds=target.bounds,
+    )
+    return relative.fit(X[[*conformal.feature_names_in_, SERIES_LEVEL, SERIES_SCALE]], y)
+
+
+def unfinished(model: Any, target: Target) -> Any:
+    """The fitted model inside of what ``finish`` put around it."""
+    if target.is_classes:
+        return model["predictions"].models[0].estimator
+    return _conformal(model).estimator.estimator
+
+
+def fit_once_more(model: Any, rows: DataFrame, target: Target) -> Any:
+    """The finished model with what is inside fitted on these rows; its calibration stays.
+
+    Args:
+        model: as ``finish`` gives it.
+        rows: train, validation and test.
+        target: what is predicted.
+    """
+    from copy import deepcopy
+
+    from sklearn.frozen import FrozenEstimator
+
+    from ratchet.learning.refitting import fit_again
+
+    X, y = learning_rows(rows, target)
+    if target.is_series:  # whatever family it is from
+        windows, _ = learning_rows(rows, target, "recurrent")
+        X = X.join(windows[windows.columns.difference(X.columns, sort=False)])
+    inside = unfinished(model, target)
+    again = FrozenEstimator(fit_again(inside, inputs_of(inside, X), y))
+    finished = deepcopy(model)
+    if target.is_classes:
+        finished["predictions"].models = [again]
+        return finished
+    conformal = _conformal(finished)
+    conformal.estimator = conformal.estimator_ = again
+    if conformal is not finished:
+        finished.estimator = finished.estimator_ = FrozenEstimator(conformal)
+    return finished
+
+
+def confidence_of(model: Any) -> float:
+    """Share of the rows that the intervals of a finished model are to cover."""
+    return float(_conformal(model).confidence)
+
+
+def inputs_of(model: Any, X: DataFrame) -> DataFrame:
+    """The columns that a finished model knows, in its order."""
+    names = getattr(model, "feature_names_in_", None)
+    return X if names is None else X[list(names)]
+
+
+def _conformal(model: Any) -> Any:
+    from ratchet.learning.relative import LogRegressor, RelativeRegressor
+
+    outside = isinstance(model, LogRegressor | RelativeRegressor)
+    return model.estimator.estimator if outside else model

@@ -1,0 +1,95 @@
+"""The terms in which a target is learned, and what each family of models sees of a row.
+
+The next value of a series is learned relative to where the series stands and by its own measure,
+``z = (y - level) / scale``; a row of its model input brings both. Other targets are learned as they
+are, or as their logarithm.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ratchet.config import (
+    AHEAD_PREFIX,
+    SERIES_LEVEL,
+    SERIES_PREFIX,
+    SERIES_SCALE,
+    WINDOW_PREFIX,
+    Target,
+)
+from ratchet.frames import DataFrame, Series
+from ratchet.modelling.model_input import features_and_target
+
+Family = Literal["classical", "recurrent"]
+
+
+def learning_rows(
+    frame: DataFrame, target: Target, family: Family = "classical"
+) -> tuple[DataFrame, Series]:
+    """Features and target of the rows that have it, as models learn them.
+
+    Args:
+        frame: train, validation or test.
+        target: the target.
+        family: of a series, recurrent candidates see the windows with what is known ahead at each
+            of their steps; classical ones see the windows of earlier values, naive forecasts, and
+            what is known of the target time. Of other rows all see all.
+
+    Returns:
+        Features of shape (n, features) and targets of shape (n,), both indexed by the row key.
+    """
+    X, y = features_and_target(frame, target)
+    if not target.is_series:
+        return _rows(X, y, target)
+    z, names = (y - X[SERIES_LEVEL]) / X[SERIES_SCALE], X.columns.str
+    if family == "recurrent":
+        return X.loc[:, names.startswith((WINDOW_PREFIX, AHEAD_PREFIX))], z
+    # Lags say nearly the same as one another: single precision is too little for linear models.
+    return X.loc[:, ~names.startswith((AHEAD_PREFIX, SERIES_PREFIX))].astype("float64"), z
+
+
+def _rows(X: DataFrame, y: Series, target: Target) -> tuple[DataFrame, Series]:
+    """Rows that are no steps of a series, as models learn them; of logarithms those above 0."""
+    import numpy as np
+
+    X = X.loc[:, ~X.columns.str.startswith(SERIES_PREFIX)]
+    if not target.in_logs:
+        return X, y
+    above = y > 0
+    return X[above], np.log(y[above])
+
+
+def scored_rows(frame: DataFrame, target: Target) -> DataFrame:
+    """Features of all rows that have the target, as classical models see them.
+
+    Of logarithms also those that are not learned from: their predictions are scored, too.
+    """
+    if target.is_series:
+        return learning_rows(frame, target)[0]
+    X, _ = features_and_target(frame, target)
+    return X.loc[:, ~X.columns.str.startswith(SERIES_PREFIX)]
+
+
+def in_units(values: Series, frame: DataFrame, target: Target) -> Series:
+    """Values as models tell them, in units of the target.
+
+    Args:
+        values: shape (n,), indexed like the frame.
+        frame: the rows, of a series with the terms of each.
+        target: what is predicted.
+    """
+    import numpy as np
+
+    if target.in_logs:
+        return np.exp(values)
+    if not target.is_series:
+        return values
+    return frame[SERIES_LEVEL] + frame[SERIES_SCALE] * values
+
+
+def series_terms(frame: DataFrame) -> DataFrame:
+    """What scores of a series need of every row: ``series``, ``time``, ``scale`` and ``rms``."""
+    names = ["series", "time", "scale", "rms"]
+    return frame[[f"{SERIES_PREFIX}{'id' if n == 'series' else n}" for n in names]].set_axis(
+        names, axis=1
+    )

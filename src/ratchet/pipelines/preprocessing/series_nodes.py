@@ -1,0 +1,202 @@
+"""Nodes of data preparation for time series."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ratchet.config import Data, Features, Target, read_targets
+from ratchet.errors import ConfigError, DataError
+from ratchet.frames import DataFrame
+from ratchet.pipelines.preprocessing.nodes import describe
+from ratchet.preparation import (
+    SERIES,
+    SPLITS,
+    add_columns,
+    check_parts,
+    check_windows,
+    lay_out_steps,
+    make_views,
+    only_target,
+    panel,
+    part_of,
+    series_statistics,
+    window_features,
+)
+
+if TYPE_CHECKING:
+    from ratchet.learning.features.series import Layout
+
+
+def select_series(
+    typed: DataFrame, data: Data, features: Features, targets: dict[str, Any]
+) -> tuple[DataFrame, dict[str, Any]]:
+    """Lay the series out on their steps, and say which steps are forecast in which part.
+
+    The parts are split by time: all series together are in training up to one step, in validation
+    up to another, and in test after it.
+
+    Args:
+        typed: rows that keep their contract, at most one for a step of a series.
+        data: time, series, derived columns and shares of the split.
+        features: what a forecast looks at; steps from which it would look at something that is
+            missing are not forecast.
+        targets: the column to predict.
+
+    Returns:
+        One row per step and series, ordered by time and series, with its key and a column
+        ``split``, missing where a step is not forecast; and what was left out and why, with the
+        size and span of every part.
+
+    Raises:
+        DataError: a time is off the grid, a series has no name, or a part has too few steps with
+            all that a forecast needs.
+    """
+    import numpy as np
+
+    from ratchet.learning.features.series import find_closed, seasonal_change
+    from ratchet.learning.features.windows import complete, reach
+
+    if data.series is None or data.time is None:
+        raise ConfigError("data.series: expected the parameters of a time series")
+    target = only_target(targets)
+    layout = lay_out_steps(typed, data, target, data.required)
+    primary = add_columns(layout.rows, data, targets)
+    views = make_views(primary, data, features, target)
+    known = panel(primary, target.column)
+    part = part_of(np.isfinite(known).any(axis=1, keepdims=True), data.split)
+    between = _between(part, features.horizon)
+    usable = complete(views) & np.isfinite(known) & ~between[:, None]
+    primary["split"] = _splits(part.repeat(known.shape[1]), usable)
+    own_scale = seasonal_change(known[part == 0], data.series.season)[2]
+    names = primary[SERIES].iloc[: known.shape[1]].astype(str).to_numpy()
+    selection: dict[str, Any] = {
+        "rows": len(typed),
+        "kept": int(usable.sum()),
+        "missing": {name: int(typed[name].isna().sum()) for name in data.required},
+        "parts": {name: describe(rows, data) for name, rows in primary.groupby("split")},
+        "series": {
+            "count": known.shape[1],
+            "steps": len(known),
+            "absent": int((layout.under_way & ~layout.given).sum()),
+            "holes": int((~layout.given.any(axis=1)).sum()),
+            "unscaled": names[~own_scale].tolist(),
+            "ended": names[layout.ended[-1]].tolist(),
+            "left_out": _left_out(known, usable, between, layout, reach(views)),
+        },
+    }
+    if empty := [name for name in SPLITS if name not in set(primary["split"].dropna())]:
+        closed = find_closed(layout.rows[data.time].unique(), layout.given.any(axis=1))
+        way_out = _way_out(closed, data, features, selection["series"], int((part == 0).sum()))
+        raise DataError(_too_short(empty, selection["series"], reach(views), target) + way_out)
+    check_parts(primary, read_targets(targets))
+    return primary, selection
+
+
+def _splits(part: Any, usable: Any) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    codes = np.where(usable.ravel(), part, -1)
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(SPLITS)))
+
+
+def _between(part: Any, horizon: int) -> Any:
+    """Steps whose value is not known yet at the first origin of the next part."""
+    import numpy as np
+
+    later = np.minimum(np.arange(len(part)) + horizon - 1, len(part) - 1)
+    return part[later] > part
+
+
+def _left_out(known: Any, usable: Any, between: Any, layout: Layout, reach: int) -> dict[str, int]:
+    """Steps of series that are not forecast, by the first reason that holds.
+
+    Their series has not begun or has ended, they lie too near its beginning, a hole is among the
+    steps they look at, their truth is still to come, or a value is missing; or they lie between
+    two parts.
+    """
+    import numpy as np
+
+    steps = np.arange(len(known))[:, None]
+    finite, holes = np.isfinite(known), ~layout.given.any(axis=1)
+    first = np.where(finite.any(axis=0), finite.argmax(axis=0), len(known))
+    last = len(known) - 1 - finite[::-1].argmax(axis=0)
+    seen_before = np.concatenate([np.zeros(reach + 1, dtype=int), holes.cumsum()])
+    near_hole = seen_before[reach + 1 :] > seen_before[: -(reach + 1)]
+    reasons = {
+        "not_begun": ~layout.begun,
+        "ended": layout.ended,
+        "beginning": steps < first + reach,
+        "waiting": ~finite & (steps > last),
+        "holes": near_hole[:, None],
+        "missing": np.ones_like(usable),
+    }
+    left, counts = ~(usable | between[:, None]), {}
+    for reason, holds in reasons.items():
+        counts[reason] = int((left & holds).sum())
+        left = left & ~holds
+    return {**counts, "between": int(between.sum()) * known.shape[1]}
+
+
+def _too_short(empty: list[str], series: dict[str, Any], reach: int, target: Target) -> str:
+    left_out = {reason: count for reason, count in series["left_out"].items() if count}
+    return (
+        f"column '{target.column}': nothing is left for {empty}: a forecast looks at up to {reach} "
+        f"steps before its target (features.windows), and the series have {series['steps']} steps "
+        f"in all; left out: {left_out}"
+    )
+
+
+def _way_out(
+    closed: Any, data: Data, features: Features, series: dict[str, Any], train: int
+) -> str:
+    """What to change, where steps are empty at regular times, or a forecast looks back too far."""
+    season = data.series.season if data.series else 1
+    if closed is not None:
+        shorter = season - season // closed.period * len(closed.names)
+        fits = f" and set data.series.season to {shorter}" if 0 < shorter < season else ""
+        return (
+            f"; there are no rows on {', '.join(closed.names)}: leave out data.series.frequency, "
+            f"so that every row is a step,{fits}"
+        )
+    if series["left_out"]["holes"] > series["left_out"]["beginning"]:
+        return "; most of them look into a hole: see data.series.frequency, or look back less far"
+    name, steps = max(_looks_back(season, features).items(), key=lambda item: item[1])
+    return (
+        f"; {name} makes it look back {steps} steps, which have to be fewer than the {train} "
+        f"training steps: lower it, or bring more rows"
+    )
+
+
+def _looks_back(season: int, features: Features) -> dict[str, int]:
+    """Steps that a forecast looks back, by the parameter that says so."""
+    windows = features.windows
+    assert windows is not None
+    horizon, window = windows.horizon, windows.lookback - 1
+    return {
+        "features.windows.lookback": horizon + window,
+        "data.series.season": season * math.ceil(horizon / season),
+        "features.windows.seasons": max(windows.seasons, default=-window) + window,
+        "features.windows.lags": max(windows.lags, default=0),
+        "features.windows.rolling": max(windows.rolling, default=0) + horizon - 1,
+    }
+
+
+def build_windows(
+    primary: DataFrame, data: Data, features: Features, targets: dict[str, Any]
+) -> tuple[DataFrame, DataFrame]:
+    """Gather what a forecast may see, for every step that is forecast.
+
+    Returns:
+        Frame indexed by the row key, ordered by time and series: source columns of the features at
+        the target time; windows, lags, rolling and naive columns; ``static_*`` where there are
+        several series; ``split``; the terms of the row (``series_*``) and ``target_*``. And the
+        units of every series, as its training steps show them.
+
+    Raises:
+        ConfigError: windows cannot hold what they are to show.
+    """
+    check_windows(primary, features, only_target(targets))
+    statistics = series_statistics(primary, data, targets)
+    return window_features(primary, data, features, targets, statistics), statistics

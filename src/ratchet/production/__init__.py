@@ -1,0 +1,1 @@
+"""What serves: release candidates, how the champion does, and what follows from it."""

@@ -1,0 +1,144 @@
+"""The model that serves, since when, and what is done about it."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ratchet.bundle import Bundle
+from ratchet.bundle.contents import ROW_HASH
+from ratchet.bundle.scoring_frame import decided_until, given_rows
+from ratchet.bundle.smoke_test import open_version, rehearse
+from ratchet.errors import DataError, UserError
+from ratchet.monitoring.log_rows import naive_utc
+from ratchet.monitoring.log_table import CHAMPION
+from ratchet.registry.actions import ask_for_retraining, roll_back
+from ratchet.registry.ledger import ConflictError
+
+LOGGER = logging.getLogger(__name__)
+
+UNTIL = "until"
+"""Number of an assessment: end of the last window that it rests on, which is no part of it."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The model that serves, and where its time begins.
+
+    Attributes:
+        version: its version.
+        bundle: its bundle.
+        since: time after which rows count as its production; None without time.
+        answered: hashes by key of the rows that were answered before it served, by whichever model
+            did then.
+    """
+
+    version: str
+    bundle: Bundle
+    since: str | None
+    answered: pd.Series
+
+    @property
+    def known(self) -> pd.Series:
+        """Hashes of the rows that it was made and chosen by, by row key."""
+        rows = given_rows(self.bundle)
+        hashes = rows[ROW_HASH] if ROW_HASH in rows else pd.Series(None, rows.index, dtype="str")
+        return hashes.set_axis(rows.index.astype(str))
+
+
+def serving(registry: Any, log: Any, name: str) -> Serving | None:
+    """Open the model that serves; None before the first promotion.
+
+    Its production begins after the last row by which it was chosen, and after the last row that
+    another model answered in its place, whoever has changed the models.
+
+    Raises:
+        BundleError: its bundle is damaged.
+        RegistryError: its bundle is missing.
+    """
+    entry = registry.ledger.serving(name)
+    if entry is None:
+        return None
+    bundle = open_version(registry, name, entry.champion)
+    rows = log.rows(name, arm=CHAMPION)
+    # Answers of others came before, whatever clocks say. One that was ahead when this model was
+    # promoted cannot tell which of its own answers did.
+    earlier = rows["version"] != entry.champion
+    if entry.at <= datetime.now(UTC):
+        earlier |= rows["predicted_at"] < naive_utc(entry.at)
+    before = rows[earlier]
+    # Answers about the future say nothing of how far the rows have come; nor does what somebody
+    # has asked of the service, before it is known that such a row came.
+    came = before[(before["source"] == "batch") | before["truth"].notna()]
+    reached = came["row_time"][came["row_time"] <= came["predicted_at"]]
+    moments = [decided_until(bundle.manifest), reached.max()]
+    known = [pd.Timestamp(moment) for moment in moments if not pd.isna(moment)]
+    since = max(known).isoformat() if known else None
+    return Serving(str(entry.champion), bundle, since, before["row_hash"])
+
+
+def trouble_of(error: Exception) -> str:
+    """Whether it is the ``bundle`` that fails, or the ``data`` that it is given.
+
+    What nobody has foreseen says nothing against the bundle.
+    """
+    foreseen = isinstance(error, UserError) and not isinstance(error, DataError)
+    return "bundle" if foreseen else "data"
+
+
+def summarize(error: Exception) -> str:
+    """What an error says; of one that nobody has foreseen also what it is and where."""
+    if isinstance(error, UserError):
+        return str(error)
+    LOGGER.debug("Not foreseen in monitoring", exc_info=error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+
+
+def last_request(registry: Any, name: str) -> tuple[bool, str | None]:
+    """Whether a retraining was asked for since models last changed.
+
+    Returns:
+        And the last moment, by the time of rows, that the newest such request rests on.
+    """
+    changed = registry.ledger.serving(name)
+    for entry in reversed(registry.ledger.entries(name)):
+        if changed is not None and entry.seq <= changed.seq:
+            break
+        if entry.event == "retrain":
+            until = entry.details.get(UNTIL)
+            # The end of a window is no part of it.
+            last = pd.Timestamp(until) - pd.Timedelta("1us") if until else None
+            return True, None if last is None else last.isoformat()
+    return False, None
+
+
+def carry_out(registry: Any, name: str, assessment: Mapping[str, Any], *, actor: str) -> Any:
+    """Roll back, or ask for a retraining, or leave everything as it is.
+
+    Somebody else may have decided meanwhile. Then nothing is done: the next run looks again.
+
+    Returns:
+        The ledger's entry, or None.
+    """
+    asked = {
+        "reason": assessment["reason"],
+        "actor": actor,
+        "details": assessment["numbers"],
+        "expect": assessment["expect"],
+    }
+    try:
+        if assessment["action"] == "rollback":
+            return roll_back(registry, name, check=rehearse, **asked)
+        if assessment["action"] == "retrain":
+            return ask_for_retraining(registry, name, **asked)
+    except ConflictError as error:
+        LOGGER.warning("%s: nothing is done about the champion now: %s", name, error)
+    return None

@@ -1,0 +1,121 @@
+"""What is bundled: the chosen models, and the naive ones where nothing serves yet."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ratchet.config import Target, UseCase
+
+ARTEFACTS = ("best_model", "choice", "scores", "importance")
+"""What evaluation leaves of every target."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Models of all targets that want to serve.
+
+    Attributes:
+        candidates: target -> name of the candidate.
+        contents: what goes into the bundle, ``bundle.Contents``.
+    """
+
+    candidates: Mapping[str, str]
+    contents: Any
+
+
+def contenders(
+    use_case: UseCase, contents: Any, artefacts: Mapping[str, Any], *, first: bool
+) -> list[Contender]:
+    """Give the chosen models and, before anything serves, the best naive ones.
+
+    The naive ones are judged after the chosen ones were not promoted: something has to serve, and
+    what nothing beats may well do it.
+
+    Args:
+        use_case: the parameters.
+        contents: a ``Contents`` without models, metrics and importance.
+        artefacts: ``<target>/<artefact>``, see ``ARTEFACTS``, and ``<target>/<naive>/model``.
+        first: whether nothing serves yet.
+    """
+    choices = {target: artefacts[f"{target}/choice"] for target in use_case.targets}
+    chosen = {target: str(choice["best"]) for target, choice in choices.items()}
+    naive = {
+        target: best_naive(parameters, choices[target])
+        for target, parameters in use_case.targets.items()
+    }
+    found = [_contender(chosen, contents, artefacts)]
+    if first and naive != chosen:
+        found.append(_contender(naive, contents, artefacts))
+    return found
+
+
+def artefact_datasets(name: str, use_case: UseCase) -> dict[str, str]:
+    """Where the artefacts of ``contenders`` are.
+
+    Args:
+        name: name of the use case.
+        use_case: the parameters.
+
+    Returns:
+        Name of the artefact -> dataset.
+    """
+    found: dict[str, str] = {}
+    for target, parameters in use_case.targets.items():
+        found |= {f"{target}/{noun}": f"{name}.{target}.{noun}" for noun in ARTEFACTS}
+        found |= {
+            f"{target}/{candidate}/model": f"{name}.{target}.{candidate}.model"
+            for candidate in parameters.naive_candidates
+        }
+    return found
+
+
+def _contender(
+    candidates: Mapping[str, str], contents: Any, artefacts: Mapping[str, Any]
+) -> Contender:
+    best = {target: artefacts[f"{target}/choice"]["best"] for target in candidates}
+
+    def of(target: str, candidate: str) -> Any:
+        name = "best_model" if candidate == best[target] else f"{candidate}/model"
+        return artefacts[f"{target}/{name}"]
+
+    return Contender(
+        candidates,
+        replace(
+            contents,
+            models={target: of(target, name) for target, name in candidates.items()},
+            metrics={
+                target: artefacts[f"{target}/scores"][name] for target, name in candidates.items()
+            },
+            importance={  # of the best models alone it was measured
+                target: artefacts[f"{target}/importance"]
+                for target, name in candidates.items()
+                if name == best[target]
+            },
+        ),
+    )
+
+
+def folder_name() -> str:
+    """A name for a new bundle that sorts by the time it was made."""
+    return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+
+
+def best_naive(target: Target, choice: Mapping[str, Any]) -> str:
+    """The best of them by the rows that the choice was made by."""
+    return next(name for name in choice["ranking"] if name in target.naive_candidates)
+
+
+def naive_rows(target: Target, choice: Mapping[str, Any], predictions: Any) -> Any:
+    """Tidy test rows of the best naive candidate.
+
+    Args:
+        target: the target.
+        choice: the choice among its candidates.
+        predictions: tidy rows of every candidate on validation and test.
+    """
+    is_its = predictions["candidate"] == best_naive(target, choice)
+    return predictions[is_its & (predictions["split"] == "test")]

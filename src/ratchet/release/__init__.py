@@ -1,1 +1,0 @@
-"""What decides which model serves, and keeps what it decided."""

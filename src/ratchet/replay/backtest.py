@@ -1,0 +1,122 @@
+"""One policy walks through the past, day by day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ratchet.replay.history import World, end_of, latest
+from ratchet.replay.incidents import file_is_bad
+from ratchet.replay.state import Event, Span, State
+
+if TYPE_CHECKING:
+    from ratchet.replay.policies import Policy
+
+
+class MissingStageError(Exception):
+    """A training is asked for that was not made yet."""
+
+    def __init__(self, day: pd.Timestamp) -> None:
+        super().__init__(f"nothing was trained on {day.date()}")
+        self.day = day
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """What a policy has done.
+
+    Attributes:
+        policy: which one.
+        events: what was decided, in order.
+        spans: what answered which rows, in order.
+        trained: days on which a training was looked at.
+    """
+
+    policy: Policy
+    events: tuple[Event, ...]
+    spans: tuple[Span, ...]
+    trained: tuple[pd.Timestamp, ...]
+
+
+def walk(world: World, policy: Policy) -> Walk:
+    """Let a policy live through the past.
+
+    Every day the champion answers the new rows and is watched; on Sundays, and when the watch asks
+    for it, a model is trained and judged. The order is that of a run of all pipelines.
+
+    Args:
+        world: the past.
+        policy: what is done about it.
+
+    Raises:
+        MissingStageError: the watch asks for a training on a day on which none was made.
+    """
+    state = State(policy.use_case.release.keep)
+    for day in pd.date_range(world.sundays[0], world.until, freq="D"):
+        due = day in world.sundays and (policy.trains or state.champion is None)
+        if file_is_bad(world.incidents, day):
+            if due:
+                state.note(day, "failed", None, "the delivered file breaks its contract")
+            continue
+        _answer(state, policy, day)
+        asked = _watch(world, state, policy, day)
+        if due or (asked and day < world.until):
+            _train(world, state, policy, day)
+    return Walk(policy, tuple(state.events), tuple(state.spans), tuple(state.trained))
+
+
+def _answer(state: State, policy: Policy, day: pd.Timestamp) -> None:
+    """Let the champion answer the rows that came since the last ones were answered."""
+    if state.champion is None:
+        return
+    after = latest(state.since, state.answered)
+    target = next(iter(policy.use_case.targets))
+    times = state.champion.logged(target, after, end_of(day))["row_time"]
+    if times.empty:
+        return
+    state.answered = times.max()
+    last = state.spans[-1] if state.spans else None
+    if last and last.model is state.champion and last.until == after:
+        state.spans[-1] = Span(last.model, last.after, state.answered)
+    else:
+        state.spans.append(Span(state.champion, after, state.answered))
+
+
+def _watch(world: World, state: State, policy: Policy, day: pd.Timestamp) -> bool:
+    """Look at the champion; say whether a training is asked for."""
+    champion = state.champion
+    if champion is None or not policy.watch:
+        return False
+    action = policy.watch(policy, world, state)
+    if action is None or action.action == "none":
+        return False
+    if action.action == "rollback":
+        back = state.roll_back(quarantine=policy.quarantines)
+        state.note(day, "rollback", back.version, action.reason, action.numbers)
+        return False
+    state.note(day, "retrain", champion.version, action.reason, action.numbers)
+    until = action.numbers.get("until")
+    # The end of a window is no part of it.
+    state.asked = pd.Timestamp(until) - pd.Timedelta("1us") if until else state.answered
+    return True
+
+
+def _train(world: World, state: State, policy: Policy, day: pd.Timestamp) -> None:
+    """Judge what the training of a day has brought."""
+    if day not in world.stages:
+        raise MissingStageError(day)
+    stage = world.stages[day]
+    state.trained.append(day)
+    if stage.trouble is not None:
+        state.note(day, "failed", None, stage.trouble)
+        return
+    for model in reversed(stage.challengers[: None if state.champion is None else 1]):
+        state.register(model)
+    for judged in policy.choose(policy, world, state, stage):
+        if judged.decision == "PROMOTE":
+            state.serve(judged.model)
+        event = judged.decision.lower()
+        state.note(day, event, judged.model.version, judged.reason, judged.numbers)
+    state.prune()

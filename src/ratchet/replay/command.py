@@ -1,0 +1,136 @@
+"""The command: its options, the report, and what is shown of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.framework.cli.utils import split_string
+
+from ratchet import progress
+from ratchet.config.loader import loader_here
+from ratchet.learning.files import write_text
+from ratchet.project_context import use_case_option
+from ratchet.replay.policy_files import incidents_of, policies_of, read_yaml
+from ratchet.replay.request import Asked, read_days
+from ratchet.replay.setup import CANDIDATES, find_place, stages_of
+from ratchet.replay.simulation import walk_through
+
+ENV = "replay"
+
+_LOG_WIDTH = 140
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@use_case_option
+@click.option("--from", "first", required=True, metavar="DATE", help="The first Sunday.")
+@click.option("--to", "last", required=True, metavar="DATE", help="Last day that is answered.")
+@click.option("--every", default="7d", show_default=True, help="From one Sunday to the next.")
+@click.option(
+    "--policy",
+    "files",
+    multiple=True,
+    type=_file,
+    help="YAML with keys of `release` and `monitoring` that differ; may be repeated.",
+)
+@click.option(
+    "--candidates",
+    default="",
+    callback=split_string,
+    help=f"What is trained; {','.join(CANDIDATES)} by default.",
+)
+@click.option("--incidents", type=_file, help="YAML of what goes wrong.")
+@click.option("--env", "-e", default=ENV, show_default=True, help="Environment: small grids.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trainings at a time; a core each.")
+def replay(
+    use_case: str,
+    first: str,
+    last: str,
+    every: str,
+    files: tuple[Path, ...],
+    candidates: list[str],
+    incidents: Path | None,
+    env: str,
+    jobs: int | None,
+) -> None:
+    """Walk through past Sundays: train as of that day, gate, serve, watch, roll back.
+
+    The configured policy is compared with those of the files, with never and always taking the new
+    model, with bare thresholds, and with the best in hindsight. The report goes to
+    data/replay/<use case>/report.html and .json. What was trained is kept: the same command goes
+    on where it was stopped, and another policy trains nothing.
+    """
+    sundays, until = read_days(first, last, every)
+    asked = Asked(
+        use_case=use_case,
+        sundays=sundays,
+        until=until,
+        candidates=tuple(candidates),
+        policies=files,
+        incidents=incidents,
+        env=env,
+        jobs=jobs or os.cpu_count() or 1,
+    )
+    try:
+        page = run(asked)
+    except KeyboardInterrupt:
+        progress.stop()
+        click.echo("Interrupted; run the same command again to continue", err=True)
+        raise SystemExit(130) from None
+    click.echo(f"Report: {os.path.relpath(page)}")
+
+
+def run(asked: Asked) -> Path:
+    """Replay, write the report, and show it in short.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: something in the arguments or the configuration cannot be used, or nothing could
+            be trained at all.
+    """
+    from ratchet.replay import report
+    from ratchet.replay.page import render
+
+    loader, project = loader_here(asked.env)
+    place, use_case = find_place(asked, loader, project)
+    rivals = policies_of(asked, use_case)
+    incidents = incidents_of(asked)
+    stages = stages_of(asked, loader, project, place, use_case, incidents)
+    world, walks = walk_through(asked, stages, rivals, incidents)
+    found = {
+        **{"use_case": asked.use_case, "title": use_case.about.title, "env": asked.env},
+        **{"from": str(asked.sundays[0].date()), "to": str(asked.until.date())},
+        "trained": sorted({n for t in use_case.targets.values() for n in t.contenders}),
+        "files": {path.stem: read_yaml(path) for path in asked.policies},
+        **report(world, walks),
+    }
+    page = stages.folder / "report.html"
+    write_text(page.with_suffix(".json"), json.dumps(found, indent=2) + "\n")
+    write_text(page, render(found))
+    _show(found)
+    return page
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    from rich import get_console
+    from rich.console import Console
+    from rich.table import Table
+
+    from ratchet.replay import text
+
+    table = Table(*text.columns(found), title=text.title(found))
+    for policy in found["policies"]:
+        table.add_row(*text.overview(found, policy))
+    terminal = get_console()
+    # A pipe or a log has no width of its own.
+    console = terminal if terminal.is_terminal else Console(width=_LOG_WIDTH)
+    console.print(table)
+    console.print(text.verdict(found), markup=False, highlight=False)

@@ -1,0 +1,202 @@
+"""Whether the naive forecasts are beaten."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ratchet.reports.case import Case
+from ratchet.reports.page.blocks import Block, Table, Text
+from ratchet.reports.page.formatting import (
+    between,
+    count,
+    counted,
+    listed,
+    number,
+    share,
+    unit,
+)
+
+NAIVE = {"persistence": "the last known value", "seasonal": "the value of a season before"}
+"""Estimators that forecast without learning, and what they say."""
+
+BEATS, LEVEL, WORSE = "beats it", "cannot be told apart", "is worse"
+
+_WORDS = {
+    BEATS: "beat the best naive forecast",
+    LEVEL: "cannot be told from it",
+    WORSE: "are worse",
+}
+
+FLATTERING = 0.9
+"""R2 of a naive forecast from which R2 says little about skill."""
+
+
+def naive_candidates(case: Case) -> list[str]:
+    """Candidates that forecast without learning; the baseline counts as one."""
+    named = case.target.candidates.items()
+    found = [name for name, candidate in named if candidate.estimator in NAIVE]
+    return found or [case.target.baseline]
+
+
+def kind_of(case: Case, name: str) -> str:
+    """Family of a candidate: ``naive``, ``classical`` or ``recurrent``."""
+    if name in naive_candidates(case):
+        return "naive"
+    return "recurrent" if name in case.target.network_contenders else "classical"
+
+
+def mase(case: Case, name: str) -> float:
+    """MASE of a candidate on the test rows."""
+    return float(case.scores[name]["test"]["mase"]["value"])
+
+
+def best_naive(case: Case) -> str:
+    """The naive forecast with the lowest MASE on the test rows: the hardest to beat."""
+    return min(naive_candidates(case), key=lambda name: mase(case, name))
+
+
+def against_naive(case: Case) -> pd.DataFrame:
+    """Every candidate that learns against the best naive forecast, on the same test rows.
+
+    Returns:
+        ``candidate``, ``family``, ``MASE``, ``gain`` (MASE of the naive forecast minus that of
+        the candidate) with ``low`` and ``high``, ``relative`` (part of the naive MASE) and
+        ``verdict``; in order of choice.
+    """
+    naive = best_naive(case)
+    rows = []
+    for name in case.choice["ranking"]:
+        if name in naive_candidates(case):
+            continue
+        gain = gain_over(case, naive, name)
+        rows.append(
+            {
+                "candidate": name,
+                "family": kind_of(case, name),
+                "MASE": mase(case, name),
+                "gain": gain["value"],
+                "low": gain["low"],
+                "high": gain["high"],
+                "relative": gain["value"] / mase(case, naive) if mase(case, naive) else 0.0,
+                "verdict": verdict(gain),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def gain_over(case: Case, naive: str, name: str) -> dict[str, float]:
+    """By how much the MASE of a candidate is below that of a naive forecast, with its interval."""
+    from ratchet.learning.metrics import paired_difference
+
+    test = case.predictions[case.predictions["split"] == "test"]
+    parts = [test[test["candidate"] == one].reindex(case.test.index) for one in (naive, name)]
+    return paired_difference(
+        case.test["truth"],
+        parts[0]["prediction"],
+        parts[1]["prediction"],
+        scale=case.test["scale"],
+        times=case.test["time"],
+        horizon=case.horizon,
+        seed=case.seed,
+    )
+
+
+def verdict(gain: dict[str, float]) -> str:
+    """What an interval of the gain says."""
+    return BEATS if gain["low"] > 0 else WORSE if gain["high"] < 0 else LEVEL
+
+
+def naive_blocks(case: Case) -> list[Block]:
+    """The plain statement, and every candidate that learns against the best naive forecast."""
+    frame = against_naive(case)
+    numbers = dict.fromkeys(["MASE", "gain", "low", "high"], "number")
+    table = Table(
+        "against_naive",
+        f"Gain in MASE over {best_naive(case)} on the same test rows, with 95% interval",
+        frame,
+        numbers | {"relative": "share"},
+    )
+    text = f"{naive_sentence(case)} {_others_sentence(frame)} {flattery(case)}"
+    return [Text(text.strip(), title="Are the naive forecasts beaten?"), table]
+
+
+def naive_sentence(case: Case) -> str:
+    """Say whether the winner beats the naive forecasts, and how sure that is."""
+    names = naive_candidates(case)
+    known = [
+        f"{name} ({NAIVE.get(case.target.candidates[name].estimator, 'the baseline')})"
+        for name in names
+    ]
+    reached = [number(mase(case, name)) for name in names]
+    said = f"Forecasts that learn nothing reach a MASE of {listed(reached)}: {listed(known)}."
+    naive = best_naive(case)
+    if case.best in names:
+        return (
+            f"{said} One of them, {case.best}, is the winner: on the validation rows no candidate "
+            "that learns did better."
+        )
+    gain = gain_over(case, naive, case.best)
+    by = f"the gain over {naive} is {between(gain)}"
+    if verdict(gain) == BEATS:
+        part = share(gain["value"] / mase(case, naive))
+        return (
+            f"{said} Yes, they are beaten: {case.best} has {number(mase(case, case.best))}, {part} "
+            f"less than {naive}; {by}, and the interval is above 0."
+        )
+    if verdict(gain) == WORSE:
+        return f"{said} No: {case.best} has {number(mase(case, case.best))} and is worse; {by}."
+    return (
+        f"{said} No, not for sure: {case.best} has {number(mase(case, case.best))}; {by}, and the "
+        f"interval includes 0, so that these test rows cannot tell it from {naive}."
+    )
+
+
+def _others_sentence(frame: pd.DataFrame) -> str:
+    if frame.empty:
+        return ""
+    verdicts = frame["verdict"].value_counts()
+    parts = [f"{verdicts[v]} {word}" for v, word in _WORDS.items() if v in verdicts]
+    whole = counted(len(frame), "candidate")
+    return f"Of {whole} that {'learns' if len(frame) == 1 else 'learn'}, {listed(parts)}."
+
+
+def flattery(case: Case) -> str:
+    """A warning where R2 is high for forecasts that learn nothing."""
+    names = naive_candidates(case)
+    name = max(names, key=lambda one: case.scores[one]["test"]["r2"]["value"])
+    value = case.scores[name]["test"]["r2"]["value"]
+    if value < FLATTERING:
+        return ""
+    reached = case.test_scores["r2"]["value"]
+    return (
+        f"R² flatters here: {name} learns nothing and has {_r2(value)}, {case.best} has "
+        f"{_r2(reached)}. A value close to the one before explains most of the differences "
+        "between times; judge by MASE."
+    )
+
+
+def _r2(value: float) -> str:
+    return f"{value:.4f}" if value > 0.99 else number(value)
+
+
+def headline(case: Case) -> str:
+    """The result in a few words, beside the naive forecasts."""
+    rows, series = len(case.test), len(case.test["series"].unique())
+    where = f" of {count(series)} series" if series > 1 else ""
+    score = case.test_scores["mase"]
+    text = (
+        f"On {counted(rows, 'test row')}{where} the best candidate, {case.best}, is off by "
+        f"{unit(case.test_scores['mae']['value'], case.target.unit)} on average; its MASE is "
+        f"{between(score)}."
+    )
+    naive = best_naive(case)
+    if case.best in naive_candidates(case):
+        return f"{text} It is a naive forecast: no model did better."
+    gain = gain_over(case, naive, case.best)
+    part = share(abs(gain["value"]) / mase(case, naive)) if mase(case, naive) else "–"
+    return {
+        BEATS: f"{text} That beats the best naive forecast, {naive}, by {part}.",
+        LEVEL: f"{text} The naive forecast {naive}, {number(mase(case, naive))}, is not beaten for "
+        "sure: the difference may be chance.",
+        WORSE: f"{text} The naive forecast {naive} is better by {part}.",
+    }[verdict(gain)]

@@ -1,0 +1,565 @@
+"""The part of the report on prices: elasticities, recommendations, and what speaks for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from ratchet.config import Market
+from ratchet.learning.demand.book import DemandBook
+from ratchet.learning.demand.pricing import Curve, Form, Reason, Recommendation
+from ratchet.reports.intervals import share_interval
+from ratchet.reports.page.blocks import Block, Card, Chapter, Finding, Table, Text
+from ratchet.reports.page.chart import Chart
+from ratchet.reports.page.formatting import count, counted, number, share
+
+_SHOWN = 20
+_ACTS = {
+    "optimum": "an optimum inside of the prices tried",
+    "raise": "the direction upwards",
+    "lower": "the direction downwards",
+    "abstain": "no recommendation",
+}
+_EDGE = ("raise", "lower")
+
+
+@dataclass(frozen=True)
+class MarketCase:
+    """What is known of a market and its prices.
+
+    Attributes:
+        market: the parameters.
+        prices: a row per segment, see ``learning.demand.book.SegmentPrice``.
+        book: what prices the segments.
+        history: of the training on all rows.
+        replay: recommendations from the first part of the steps against later rows.
+        replay_history: of that training, with errors on the later rows.
+    """
+
+    market: Market
+    prices: pd.DataFrame
+    book: DemandBook
+    history: pd.DataFrame
+    replay: pd.DataFrame
+    replay_history: pd.DataFrame
+
+    @cached_property
+    def acting(self) -> pd.DataFrame:
+        """Segments with a recommended price, the largest gain first."""
+        rows = self.prices[self.prices["outcome"] != "abstain"]
+        return rows.sort_values("gain", ascending=False)
+
+    @cached_property
+    def learned(self) -> pd.DataFrame:
+        """Segments that have an elasticity."""
+        return self.prices[self.prices["elasticity"].notna()]
+
+    def names(self, rows: pd.DataFrame) -> pd.Series:
+        """What segments are called: merchant and product, as far as there are."""
+        both = rows["merchant"].astype(str) + ", " + rows["product"].astype(str)
+        return both.str.strip(", ").replace("", "all rows")
+
+
+def market_chapter(case: MarketCase) -> Chapter:
+    """Describe the market and its prices."""
+    return Chapter(
+        sections={
+            "tried": _convergence(case),
+            "results": [Text(_headline(case)), *_elasticities(case)],
+            "use": [*_recommendations(case), *_abstentions(case), *_costs(case), *_replay(case)],
+        },
+        findings=_findings(case),
+        card=_card(case),
+    )
+
+
+def _headline(case: MarketCase) -> str:
+    n, acting = len(case.prices), len(case.acting)
+    counts = case.prices["outcome"].value_counts()
+    parts = [f"{count(counts[name])} {text}" for name, text in _ACTS.items() if name in counts]
+    sure = int((case.learned["probability_negative"] >= case.book.settings.least_sign).sum())
+    return (
+        f"Of {counted(n, 'segment')} (one product at one merchant) {count(acting)} get a price: "
+        f"{'; '.join(parts)}. Demand surely falls when the price rises in {count(sure)}; the "
+        f"median elasticity is {number(case.learned['elasticity'].median())}: by so many percent "
+        "sales change when the price rises by one percent."
+    )
+
+
+def _card(case: MarketCase) -> Card:
+    gains = case.acting["gain_share"].median()
+    replay = _replayed(case)
+    return Card(
+        headline=_headline(case),
+        key_value=count(len(case.acting)),
+        key_label=f"of {counted(len(case.prices), 'segment')} get a price",
+        use=(
+            f"The median of the expected gains is {share(gains)} of the present profit. {replay}"
+            if len(case.acting)
+            else f"No price is recommended. {replay}"
+        ),
+    )
+
+
+def _elasticities(case: MarketCase) -> list[Block]:
+    rows = case.learned.assign(segment=case.names(case.learned))
+    table = rows[
+        [
+            *("merchant", "product", "elasticity", "elasticity_low", "elasticity_high"),
+            *("probability_negative", "rows", "lowest_tried", "highest_tried"),
+        ]
+    ].sort_values("elasticity")
+    renamed = {
+        "elasticity_low": "low",
+        "elasticity_high": "high",
+        "probability_negative": "P(below 0)",
+        "lowest_tried": "5% of prices below",
+        "highest_tried": "95% of prices below",
+    }
+    formats = dict.fromkeys(("elasticity", "low", "high"), "number")
+    formats |= {"P(below 0)": "share", "rows": "count"}
+    formats |= dict.fromkeys(("5% of prices below", "95% of prices below"), "number")
+    ends = pd.concat([rows.nsmallest(_SHOWN // 2, "elasticity"), _tail(rows)])
+    return [
+        Chart(
+            name="elasticities",
+            kind="dots",
+            title="Elasticity of demand, the most and the least elastic segments",
+            frame=ends.drop_duplicates("segment").sort_values("elasticity"),
+            x="elasticity",
+            y="segment",
+            low="elasticity_low",
+            high="elasticity_high",
+            group="product" if len(rows["product"].unique()) > 1 else None,
+            x_title="elasticity, with 80% interval; at −1 revenue does not depend on the price",
+            reference=-1.0,
+        ),
+        *[
+            Table(f"by {name}", f"Elasticities by {name}", *_by(case, name), shown=_SHOWN)
+            for name, column in (
+                ("product", case.market.product),
+                ("merchant", case.market.merchant),
+            )
+            if column is not None
+        ],
+        Table("elasticities", "Elasticities", table.rename(columns=renamed), formats, shown=_SHOWN),
+    ]
+
+
+def _tail(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.nlargest(_SHOWN // 2, "elasticity")
+
+
+def _by(case: MarketCase, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Elasticities and recommendations by merchant or product, the most elastic first."""
+    sure = case.prices["probability_negative"] >= case.book.settings.least_sign
+    grouped = case.prices.assign(
+        sure=sure.astype(float), acts=(case.prices["outcome"] != "abstain").astype(float)
+    ).groupby(name, sort=False)
+    frame = pd.DataFrame(
+        {
+            "segments": grouped.size(),
+            "median elasticity": grouped["elasticity"].median(),
+            "lowest": grouped["elasticity"].min(),
+            "highest": grouped["elasticity"].max(),
+            "surely below 0": grouped["sure"].mean(),
+            "with a price": grouped["acts"].mean(),
+        }
+    )
+    formats = dict.fromkeys(("median elasticity", "lowest", "highest"), "number")
+    formats |= {"segments": "count", "surely below 0": "share", "with a price": "share"}
+    return frame.sort_values("median elasticity").reset_index(), formats
+
+
+def both_histories(history: pd.DataFrame, replay_history: pd.DataFrame) -> pd.DataFrame:
+    """Histories of the trainings on all rows and on the first part of the steps, by ``training``.
+
+    Args:
+        history: of the training on all rows.
+        replay_history: of that for the replay, whose errors are on later rows.
+    """
+    return pd.concat(
+        [
+            history.assign(training="all rows, error on the same rows"),
+            replay_history.assign(training="first part, error on later rows"),
+        ]
+    )
+
+
+def convergence_charts(history: pd.DataFrame) -> list[Chart]:
+    """Errors, and movement of the ends of intervals, by iterations.
+
+    Args:
+        history: as ``both_histories`` gives it.
+    """
+    return [
+        Chart(
+            name="error_by_iterations",
+            kind="line",
+            title="Mean absolute error of log demand by iterations",
+            frame=history.dropna(subset=["error"]),
+            x="iteration",
+            y="error",
+            group="training",
+            logs="x",
+            x_title="iterations",
+            y_title="mean absolute error, in logs",
+        ),
+        Chart(
+            name="interval_movement",
+            kind="line",
+            title="Movement of the ends of the elasticities' intervals, in widths",
+            frame=history.dropna(subset=["movement"]),
+            x="iteration",
+            y="movement",
+            group="training",
+            logs="x",
+            shares="y",
+            x_title="iterations",
+            y_title="mean movement since the entry before",
+        ),
+    ]
+
+
+def _convergence(case: MarketCase) -> list[Block]:
+    done = 0 if case.history.empty else int(case.history["iteration"].max())
+    both = both_histories(case.history, case.replay_history)
+    text = (
+        f"{counted(done, 'iteration')} of block bootstrap and simulated market rows were done on "
+        "all rows. The mean of the coefficients is right after a few of them: errors stop falling. "
+        "The ends of the intervals need more: their movement from one entry to the next says how "
+        "far they can be trusted."
+    )
+    columns = ["training", "iteration", "error", "movement", "worst_movement"]
+    formats = {"iteration": "count", "error": "number"}
+    formats |= {"movement": "share", "worst_movement": "share"}
+    return [
+        Text(text, title="Convergence of the iterations"),
+        *convergence_charts(both),
+        Table("convergence", "History of the iterations", both[columns], formats),
+    ]
+
+
+def _recommendations(case: MarketCase) -> list[Block]:
+    rows = case.acting.assign(segment=case.names(case.acting))
+    shown = rows.head(_SHOWN)
+    columns = {
+        "merchant": "merchant",
+        "product": "product",
+        "outcome": "outcome",
+        "current_price": "price now",
+        "price": "price",
+        "gain": "gain",
+        "gain_low": "gain at least",
+        "gain_high": "gain at most",
+        "gain_share": "share of profit",
+        "demand": "demand",
+        "profit": "profit",
+        "lowest_tried": "tried from",
+        "highest_tried": "tried to",
+        "elasticity": "elasticity",
+        "probability_negative": "P(below 0)",
+    }
+    formats = dict.fromkeys([*columns.values()][3:], "number")
+    formats |= {"share of profit": "share", "P(below 0)": "share"}
+    curves = _curves(case)
+    return [
+        Text(_who(case), title="Who can raise or lower prices"),
+        Chart(
+            name="gains",
+            kind="dots",
+            title="Expected gain of profit per step, the largest gains",
+            frame=shown,
+            x="gain",
+            y="segment",
+            low="gain_low",
+            high="gain_high",
+            group="outcome",
+            x_title="gain of profit per step, with 80% interval",
+            reference=0.0,
+        ),
+        Table(
+            "recommendations",
+            "Recommended prices; money and units per step",
+            rows[[*columns]].rename(columns=columns),
+            formats,
+            shown=_SHOWN,
+        ),
+        *curves,
+    ]
+
+
+def _who(case: MarketCase) -> str:
+    edge = case.acting[case.acting["outcome"].isin(_EDGE)]
+    inside = len(case.acting) - len(edge)
+    if case.acting.empty and not case.prices["unit_cost"].notna().any():
+        return "No unit cost is given: what a price earns is not known."
+    if case.acting.empty:
+        return "For no segment the rows say surely enough that another price earns more."
+    ups, downs = ((case.acting["price"] > case.acting["current_price"]) ^ down for down in (0, 1))
+    return (
+        f"{counted(int(ups.sum()), 'segment')} can raise the price and "
+        f"{counted(int(downs.sum()), 'segment')} lower it: the gain is above 0 under each of three "
+        "forms of demand at the lower end of its 80% interval. In "
+        f"{count(len(edge))} of them the best price lies at the edge of what was tried or is "
+        "allowed: that is a direction to try in small steps, and no optimum, for what lies beyond "
+        f"has not been seen. In {count(inside)} the optimum lies inside."
+    )
+
+
+def _curves(case: MarketCase) -> list[Block]:
+    """Demand and profit over prices of the segment with the largest gain."""
+    priced = case.acting if len(case.acting) else case.learned
+    if priced.empty:
+        return [*curve_charts("no segment", None, None)]
+    first, name = priced.iloc[0], case.names(priced.head(1)).iloc[0]
+    found = case.book.price(first["merchant"], first["product"])
+    return [*curve_charts(name, found, (first["lowest_tried"], first["highest_tried"]))]
+
+
+def curve_charts(
+    name: str, found: Recommendation | None, tried: tuple[float, float] | None
+) -> list[Chart]:
+    """Demand and profit of a segment over prices, under each form of demand.
+
+    Args:
+        name: of the segment.
+        found: what is recommended.
+        tried: lowest and highest price that were tried.
+    """
+    curve = None if found is None else found.curve
+    prices = [(found.current_price, "price now"), (found.price, "recommended")] if found else []
+    titles = {"demand": "units per step", "profit": "profit per step"}
+    return [
+        Chart(
+            name=f"{what}_curve",
+            kind="curve",
+            title=f"{what.capitalize()} by price: {name}",
+            frame=_curve_frame(curve, profit=what == "profit"),
+            x="price",
+            y="value",
+            low="low",
+            high="high",
+            group="form",
+            band_title="80% interval",
+            x_title="price",
+            y_title=titles[what],
+            marks=tuple((at, text) for at, text in prices if at is not None and np.isfinite(at)),
+            shaded=tried,
+            shaded_title="prices tried (5% to 95%)" if tried else "",
+        )
+        for what in titles
+    ]
+
+
+def _curve_frame(curve: Curve | None, *, profit: bool) -> pd.DataFrame:
+    """Mean and ends of the interval by form and price; empty where there are none."""
+    names = ["form", "price", "value", "low", "high"]
+    if curve is None:
+        return pd.DataFrame(columns=names)
+    rows = [
+        (form.value, *values)
+        for form in Form
+        for values in zip(curve.price, *curve.of_form(form, profit=profit), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=names).dropna()
+
+
+def _abstentions(case: MarketCase) -> list[Block]:
+    rows = case.prices[case.prices["outcome"] == "abstain"]
+    counts = rows["reason"].value_counts().rename_axis("reason").reset_index(name="segments")
+    columns = ["merchant", "product", "reason", "reasons", "rows", "zero_share"]
+    text = (
+        f"{counted(len(rows), 'segment')} of {count(len(case.prices))} get no price. Of several "
+        "reasons the first one counts."
+        if len(rows)
+        else "Every segment gets a price."
+    )
+    return [
+        Text(text, title="Where no price is recommended, and why"),
+        Chart(
+            name="abstentions",
+            kind="bar",
+            title="Segments without a recommended price, by the first reason",
+            frame=counts,
+            x="segments",
+            y="reason",
+        ),
+        Table(
+            "abstentions",
+            "Segments without a recommended price",
+            rows[columns].rename(columns={"zero_share": "rows without sales"}),
+            {"rows": "count", "rows without sales": "share"},
+            shown=_SHOWN,
+        ),
+    ]
+
+
+def _costs(case: MarketCase) -> list[Block]:
+    """How the best price depends on the cost that was assumed."""
+    named = {"10% less": "price_if_cheaper", "as given": "price", "10% more": "price_if_dearer"}
+    rows = case.acting.assign(segment=case.names(case.acting))
+    long = pd.concat(
+        [
+            pd.DataFrame({"unit cost": cost, "share": rows[name] / rows["current_price"]})
+            for cost, name in named.items()
+        ]
+    ).dropna()
+    moved = _moved_by_cost(case)
+    known = case.prices["unit_cost"].notna().any()
+    text = (
+        "The unit cost is an assumption, and the best price follows it: if it is 10% lower or "
+        f"higher, the best price moves in {share(moved)} of the segments with a price. Where it "
+        "does not move, it lies at the edge of what was tried or is allowed."
+        if len(rows)
+        else "Without recommended prices there is nothing to compare."
+        if known
+        else "No unit cost is given (market.unit_cost): without it no price can be recommended."
+    )
+    table = rows[["merchant", "product", "unit_cost", "current_price", *named.values()]].rename(
+        columns={name: f"price, cost {cost}" for cost, name in named.items()}
+        | {"unit_cost": "unit cost", "current_price": "price now"}
+    )
+    return [
+        Text(text, title="What the unit cost changes"),
+        Chart(
+            name="cost_sensitivity",
+            kind="box",
+            title="Best price as a share of the present one, by unit cost",
+            frame=long,
+            x="unit cost",
+            y="share",
+            shares="y",
+            x_title="unit cost",
+        ),
+        Table(
+            "cost sensitivity",
+            "Best prices by unit cost",
+            table,
+            dict.fromkeys(table.columns[2:], "number"),
+            shown=_SHOWN,
+        ),
+    ]
+
+
+def _moved_by_cost(case: MarketCase) -> float:
+    rows = case.acting
+    if rows.empty:
+        return float("nan")
+    same = np.isclose(rows["price_if_cheaper"], rows["price"]) & np.isclose(
+        rows["price_if_dearer"], rows["price"]
+    )
+    return float(1 - same.mean())
+
+
+def _replay(case: MarketCase) -> list[Block]:
+    rows = case.replay.assign(
+        segment=case.names(case.replay), gained=case.replay["profit"] - case.replay["profit_before"]
+    )
+    shown = rows.dropna(subset=["gain_share", "expected_gain_share"])
+    columns = {
+        "merchant": "merchant",
+        "product": "product",
+        "outcome": "outcome",
+        "current_price": "price before",
+        "price": "price",
+        "rows": "rows near it",
+        "rows_before": "rows near the one before",
+        "profit_before": "profit before",
+        "profit": "profit",
+        "gain_share": "gain, share of profit",
+        "expected_gain_share": "expected gain",
+    }
+    formats = dict.fromkeys([*columns.values()][3:], "number")
+    formats |= dict.fromkeys(("rows near it", "rows near the one before"), "count")
+    formats |= dict.fromkeys(("gain, share of profit", "expected gain"), "share")
+    return [
+        Text(
+            f"{_replayed(case)} Prices were recommended from the first part of the time; later "
+            "rows whose price happened to be near the recommended one are compared with later rows "
+            "near the one before. No model takes part in it; whatever else differed between these "
+            "rows does.",
+            title="What became of recommended prices",
+        ),
+        Chart(
+            name="replay",
+            kind="points",
+            title="Gain in later rows, by the gain that was expected",
+            frame=shown,
+            x="expected_gain_share",
+            y="gain_share",
+            shares="xy",
+            x_title="expected gain, as a share of profit",
+            y_title="gain in later rows",
+            diagonal=True,
+        ),
+        Table(
+            "replay",
+            "Recommended prices against later rows",
+            rows.sort_values("gained", ascending=False)[[*columns]].rename(columns=columns),
+            formats,
+            shown=_SHOWN,
+        ),
+    ]
+
+
+def _replayed(case: MarketCase) -> str:
+    """How many recommendations later rows have confirmed."""
+    n = len(case.replay)
+    if case.acting.empty and not n:
+        return "No price is recommended that later rows could be held against."
+    if not n:
+        return "No recommended price can be held against later rows: prices were never near both."
+    better = int((case.replay["profit"] > case.replay["profit_before"]).sum())
+    low, high = share_interval(better, n)
+    return (
+        f"In later rows {count(better)} of {counted(n, 'recommended price')} "
+        f"({share(better / n)}, 95% interval {share(low)} to {share(high)}) earned more than the "
+        "price before."
+    )
+
+
+def _findings(case: MarketCase) -> list[Finding]:
+    """Limits, and what to do about them."""
+    edge = case.acting["outcome"].isin(_EDGE).sum()
+    found = [
+        Finding(
+            "The elasticity is that of one step: what buyers put into the cupboard when it is "
+            "cheap is missing later, and habits take longer. It is not the response to a lasting "
+            "price.",
+            "Change prices of a few segments for several steps, and compare them with segments "
+            "left alone, before all follow.",
+        ),
+        Finding(
+            "The unit cost is an assumption of the parameters, and the best price mostly follows "
+            "it.",
+            "Put the costs of the accounts into market.unit_cost.",
+        ),
+    ]
+    if edge:
+        found.append(
+            Finding(
+                f"{counted(int(edge), 'recommended price')} of {count(len(case.acting))} lie at "
+                "the edge of what was tried or is allowed: they are directions.",
+                "Try prices a little beyond, so that the next training has seen them.",
+            )
+        )
+    if case.market.steps_of_season == 0:
+        found.append(
+            Finding(
+                "No season is modelled (market.season): what comes again every year is taken for "
+                "noise, or for an effect of the price where both go together."
+            )
+        )
+    few = int(case.prices["reasons"].str.contains(Reason.LITTLE_PRICE_VARIATION.value).sum())
+    if few:
+        found.append(
+            Finding(
+                f"In {counted(few, 'segment')} prices hardly varied: nothing is known of others.",
+                "Vary their prices on purpose, within what is allowed.",
+            )
+        )
+    return found

@@ -1,0 +1,83 @@
+"""The report as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jinja2
+from plotly.io.json import to_json_plotly
+from plotly.offline import get_plotlyjs
+
+from ratchet.config import About
+from ratchet.reports.page.blocks import PHASES, Chapter, Points, Table
+from ratchet.reports.page.chart import Chart
+from ratchet.reports.page.draw_plotly import figure_dict
+from ratchet.reports.page.formatting import column
+
+
+def render(about: About, data_chapter: Chapter, targets: Mapping[str, Chapter]) -> str:
+    """Write the report.
+
+    Args:
+        about: what the use case says of itself.
+        data_chapter: what concerns all targets.
+        targets: target -> its chapter.
+
+    Returns:
+        HTML with styles, scripts and charts inside.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ratchet.reports.page"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals |= {"table_rows": _table_rows, "figure_json": _figure_json}
+    return environment.get_template("report.html.j2").render(
+        about=about,
+        phases=PHASES,
+        sections=_sections(about, data_chapter, targets),
+        cards={name: chapter.card for name, chapter in targets.items()},
+        source=about.source,
+        plotly=get_plotlyjs(),
+    )
+
+
+def _sections(
+    about: About, data_chapter: Chapter, targets: Mapping[str, Chapter]
+) -> dict[str, list[tuple[str, list]]]:
+    """Phase -> heading and blocks, without those that have nothing to say."""
+    chapters = {"": data_chapter, **targets}
+    sections: dict[str, list[tuple[str, list]]] = {
+        phase: [
+            (heading, chapter.sections[phase])
+            for heading, chapter in chapters.items()
+            if chapter.sections.get(phase)
+        ]
+        for phase in PHASES
+    }
+    facts = {name: [f.fact for f in c.findings if f.fact] for name, c in chapters.items()}
+    steps = {name: [f.step for f in c.findings if f.step] for name, c in chapters.items()}
+    sections["limits"] = [
+        *([("", [Points(about.limits, title="Known from the start")])] if about.limits else []),
+        *((name, [Points(found, title="")]) for name, found in facts.items() if found),
+    ]
+    sections["steps"] = [(name, [Points(found)]) for name, found in steps.items() if found]
+    return {phase: parts for phase, parts in sections.items() if parts}
+
+
+def _table_rows(table: Table) -> list[list[tuple[str, bool]]]:
+    """Cells of the rows shown: text, and whether it stands on the right as numbers do."""
+    frame = table.frame if table.shown is None else table.frame.head(table.shown)
+    columns = []
+    for position, name in enumerate(frame.columns):
+        form = table.formats.get(str(name), "text")
+        texts = column(frame.iloc[:, position].to_list(), form)
+        columns.append([(text, form != "text") for text in texts])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _figure_json(chart: Chart) -> str:
+    """The figure for a script element: no character that could end it."""
+    return str(to_json_plotly(figure_dict(chart, titled=False))).replace("<", "\\u003c")

@@ -1,0 +1,163 @@
+"""What was done with the data: rows left out, the split, the features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ratchet.config import Data, Features
+from ratchet.reports.forecasting.preparation import (
+    steps_lost,
+    steps_of_series,
+    window_sources,
+)
+from ratchet.reports.page.blocks import Block, Finding, Table, Text
+from ratchet.reports.page.formatting import count, counted, listed, plain, share
+
+_MANY_LEFT_OUT = 0.05
+
+
+def preparation(selection: dict[str, Any], data: Data, features: Features) -> list[Block]:
+    """Rows left out, the split, and what a model may look at."""
+    rows = steps_of_series(selection, data) if data.series else _rows(selection)
+    return [*rows, *_split(selection, data), *_features(features)]
+
+
+def _rows(selection: dict[str, Any]) -> list[Block]:
+    out = selection["rows"] - selection["kept"]
+    gaps = pd.DataFrame(
+        {"required column": list(selection["missing"]), "rows": selection["missing"].values()}
+    )
+    text = (
+        f"{count(selection['kept'])} of {counted(selection['rows'], 'row')} were kept; "
+        f"{count(out)} ({share(out / max(selection['rows'], 1))}) were left out because a required "
+        "column is empty, or not above 0 where it has to be."
+        if out
+        else f"All {counted(selection['rows'], 'row')} were kept."
+    )
+    gaps = gaps[gaps["rows"] > 0]
+    blocks: list[Block] = [Text(text, title="Rows")]
+    if out:
+        title = "Rows left out, by the column that is empty (a row may lack several)"
+        blocks.append(Table("left_out", title, gaps, {"rows": "count"}))
+    return blocks
+
+
+def _split(selection: dict[str, Any], data: Data) -> list[Block]:
+    parts = {p: selection["parts"][p] for p in ("train", "validation", "test")}
+    total = sum(part["rows"] for part in parts.values())
+    frame = pd.DataFrame(
+        {
+            "part": list(parts),
+            "rows": [part["rows"] for part in parts.values()],
+            "share": [part["rows"] / total for part in parts.values()],
+        }
+    )
+    if data.time:
+        frame["first"] = [part["span"][0] for part in parts.values()]
+        frame["last"] = [part["span"][1] for part in parts.values()]
+    how = (
+        f"The rows were ordered by {data.time} and cut into successive parts"
+        if data.time
+        else "The rows were divided at random"
+    )
+    train, validation, test = (
+        counted(parts[part]["rows"], f"{word} row")
+        for part, word in {"train": "training", "validation": "validation", "test": "test"}.items()
+    )
+    text = (
+        f"{how}: settings were searched on {train}, models calibrated and compared on "
+        f"{validation}, and fitted once more on both together. All results below are from {test} "
+        "that nothing was learned from or chosen by."
+    )
+    formats = {"rows": "count", "share": "share"}
+    table = Table("split", "Parts of the data", frame, formats)
+    return [
+        Text(text, title="Split"),
+        table,
+        *_truth(selection.get("truth", {})),
+        *_not_learned(selection.get("not_learned", {})),
+    ]
+
+
+def _not_learned(left_out: dict[str, dict[str, int]]) -> list[Block]:
+    """Rows without a logarithm, by target."""
+    return [
+        Text(
+            f"The logarithm of {name} is learned, and "
+            f"{counted(sum(counts.values()), 'row')} with a value of 0 or less "
+            f"{'has' if sum(counts.values()) == 1 else 'have'} none "
+            f"({listed([f'{count(counts[part])} in {part}' for part in counts])}): they are left "
+            f"out of the learning and of the intervals, and scored like all others."
+        )
+        for name, counts in left_out.items()
+        if sum(counts.values())
+    ]
+
+
+def _truth(truth: dict[str, dict[str, int]]) -> list[Block]:
+    """Rows whose truth is not known, by target."""
+    shown = [
+        f"{name} of {counted(counts['unknown'], 'row')} (known of "
+        f"{listed([f'{count(counts[part])} in {part}' for part in counts if part != 'unknown'])})"
+        for name, counts in truth.items()
+        if counts["unknown"]
+    ]
+    if not shown:
+        return []
+    text = (
+        f"Truth that is not known yet: {'; '.join(shown)}. Parts are counted "
+        "over rows with truth. Rows without teach and test nothing; the model that serves answers "
+        "those that are newer than what it was chosen by, and is scored when their truth arrives."
+    )
+    return [Text(text)]
+
+
+def _features(features: Features) -> list[Block]:
+    frequent = f"at least {counted(features.min_count, 'training row')}"
+    encoding = window_sources(features)
+    for names, how in (
+        (features.numeric, "the number as it is"),
+        (features.cyclic, "place in a cycle of {} (sine and cosine)"),
+        (features.categorical, f"one indicator for each value with {frequent}"),
+        (features.lists, f"one indicator for each item with {frequent}"),
+        (features.text, f"{counted(features.text_components, 'direction')} of its words"),
+    ):
+        for name in names:
+            said = how.format(plain(features.cyclic.get(name)))
+            encoding[name] = f"{encoding[name]}; {said}" if name in encoding else said
+    if market := features.market:
+        segment = "the code of its segment, one product at one merchant"
+        encoding |= dict.fromkeys(market.names, segment)
+        encoding |= {market.price: "its logarithm", market.time: "the number of the step"}
+        encoding |= dict.fromkeys(market.covariates, "the number as it is")
+    history = features.history
+    for entity in history.entities if history else []:
+        known = listed(list(history.values)) if history else ""
+        encoding[f"history of {entity}"] = (
+            f"what earlier rows with the same {entity} reached in {known}"
+        )
+    frame = pd.DataFrame({"feature": list(encoding), "how a model sees it": encoding.values()})
+    text = f"A model may look at {counted(len(frame), 'source')} of information."
+    table = Table("features", "Sources of information, and how a model sees them", frame)
+    return [Text(text, title="Features"), table]
+
+
+def left_out(selection: dict[str, Any]) -> list[Finding]:
+    """Many rows without a required value."""
+    if "series" in selection:
+        return steps_lost(selection)
+    out = selection["rows"] - selection["kept"]
+    part = out / max(selection["rows"], 1)
+    if part <= _MANY_LEFT_OUT:
+        return []
+    column, most = max(selection["missing"].items(), key=lambda item: item[1])
+    return [
+        Finding(
+            f"The results hold for rows with all required values; {share(part)} of the file "
+            f"({counted(out, 'row')}) lack at least one and were left out.",
+            f"Collect {column}, empty in {counted(most, 'row')}: it is the most frequent reason "
+            "for leaving a row out.",
+        )
+    ]

@@ -1,0 +1,196 @@
+"""What a search among recurrent networks showed."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ratchet.config import ensemble_of
+from ratchet.reports.case import Case
+from ratchet.reports.chart_ids import ARCHITECTURE, LEARNING_RATE
+from ratchet.reports.page.blocks import Block, Points, Table, Text
+from ratchet.reports.page.formatting import counted, number, share
+from ratchet.reports.search import charts
+from ratchet.reports.search.architectures import fast
+from ratchet.reports.search.effects import effects, parameter_importance, sentence
+from ratchet.reports.search.trials import (
+    DIVERGED,
+    LOSS,
+    Search,
+    epochs_text,
+    read,
+    trial_table,
+)
+
+_TOP = 10
+_FORMATS = {
+    LOSS: "number",
+    "validation MAE": "number",
+    "epochs trained": "count",
+    "best epoch": "count",
+    "weights": "count",
+    "seconds": "number",
+}
+
+
+def analyses(case: Case) -> list[Block]:
+    """Every search among recurrent networks, one after the other."""
+    return [block for name in case.target.networks for block in analysis(read(case, name))]
+
+
+def analysis(search: Search) -> list[Block]:
+    """What was tried, what came out, and what made the difference."""
+    blocks = fast(search) if search.is_fast else optimized(search)
+    every = Table(
+        f"{search.name} trials",
+        "All trials",
+        trial_table(search, search.trials, whole=True),
+        shown=0,
+    )
+    return [*blocks, every]
+
+
+def optimized(search: Search) -> list[Block]:
+    """A search for the best settings."""
+    found = effects(search)
+    top = Table(
+        f"{search.name} top",
+        f"{search.name}: the best {min(_TOP, len(search.best))} trials",
+        trial_table(search, search.best.head(_TOP), whole=False),
+        _FORMATS,
+    )
+    return [
+        Text(introduction(search), title=f"Search among recurrent networks: {search.name}"),
+        charts.convergence(search),
+        top,
+        Text(_how_to_read(search), title=f"What made the difference ({search.name})"),
+        *([Points([sentence(row) for row in found.to_dict("records")])] if len(found) else []),
+        *_effects_table(search, found),
+        *_importance(search),
+        *[charts.box(search, name) for name in search.parameters],
+        *([charts.rate(search)] if LEARNING_RATE in search.parameters else []),
+        Text(learning_sentence(search), title=f"How the best were trained ({search.name})"),
+        charts.curves(search),
+    ]
+
+
+def introduction(search: Search) -> str:
+    """What was tried, how it ended, and which trial won."""
+    network, trials = search.network, search.trials
+    shapes = counted(trials[ARCHITECTURE].nunique(), "architecture")
+    diverged = int((trials["status"] == DIVERGED).sum()) if "status" in trials else 0
+    text = (
+        f"{counted(len(trials), 'trial')} of {shapes} were trained by the strategy "
+        f"{network.strategy}, for at most {epochs_text(search, 'epochs')} each; training stops "
+        f"after {epochs_text(search, 'patience')} without a better {LOSS}. The last "
+        f"{share(network.holdout)} of the training rows, which no trial learned from, give this "
+        "loss: the mean squared error of the target scaled to 0-1."
+    )
+    if network.base:
+        text += f" The networks learn to correct the errors of {network.base}."
+    if network.strategy == "halving":
+        text += (
+            " Halving trains many trials for a few epochs and only the better ones further, so "
+            "that losses of trials with fewer epochs are higher than they might have become."
+        )
+    if diverged:
+        text += f" {counted(diverged, 'trial')} diverged and {_was(diverged)} stopped."
+    if lost := len(trials) - len(search.valid):
+        text += (
+            f" {counted(lost, 'trial')} never had a finite loss and {_was(lost)} left out below."
+        )
+    return f"{text} {_winner(search)}"
+
+
+def _was(n: int) -> str:
+    return "was" if n == 1 else "were"
+
+
+def _winner(search: Search) -> str:
+    if search.best.empty:
+        return "No trial has a result."
+    best = search.best.iloc[0]
+    text = (
+        f"The best is trial {best['trial']} ({search.describe(best)}) with {number(best[LOSS])}; "
+        f"the median trial has {number(search.valid[LOSS].median())}."
+    )
+    if search.network.ensemble > 1:
+        n = min(search.network.ensemble, len(search.best))
+        text += (
+            f" The mean of the best {n} is one more candidate, {ensemble_of(search.name)}."
+            if n > 1
+            else ""
+        )
+    return text
+
+
+def _how_to_read(search: Search) -> str:
+    if not search.varying:
+        return "All trials with a result have the same settings, so there is nothing to compare."
+    text = (
+        "Each value of a hyper-parameter is judged by the median loss of the trials that had it, "
+        "whatever else they had."
+    )
+    if search.network.strategy == "bayesian":
+        text += (
+            " The search tried promising values more often and in better company, so that these "
+            "medians flatter them."
+        )
+    return text
+
+
+def _effects_table(search: Search, found: pd.DataFrame) -> list[Block]:
+    if found.empty:
+        return []
+    formats = dict.fromkeys(
+        ["median with best", "median with worst", "difference", "spread"], "number"
+    )
+    counts = dict.fromkeys(["trials with best", "trials with worst", "pairs", "better"], "count")
+    formats |= counts | {"relative": "share"}
+    title = f"{search.name}: effect of each hyper-parameter on the {LOSS}"
+    return [Table(f"{search.name} effects", title, found, formats, shown=0)]
+
+
+def _importance(search: Search) -> list[Block]:
+    if len(search.parameters) < 2:
+        return []
+    values, method = parameter_importance(search)
+    first, second = (list(values.index) if method else search.parameters)[:2]
+    if method:
+        text = (
+            f"{values.index[0]} accounts for {share(values.iloc[0])} of what the hyper-parameters "
+            f"explain one by one of the differences between the trials, "
+            f"{values.index[1]} for {share(values.iloc[1])}. "
+            f"The cells show the two together."
+        )
+        if len(search.valid) < _FEW_TRIALS:
+            text += f" With {counted(len(search.valid), 'trial')} these shares are rough."
+    else:
+        text = (
+            f"{counted(len(search.valid), 'trial')} with a result, or their equal losses, do not "
+            "allow to say which hyper-parameter matters."
+        )
+    return [
+        Text(text),
+        charts.importance(search, values, method),
+        charts.interaction(search, first, second),
+    ]
+
+
+_FEW_TRIALS = 20
+
+
+def learning_sentence(search: Search) -> str:
+    """How long the best trial was trained, and whether it could have learned on."""
+    if search.best.empty:
+        return "No trial has a result."
+    best = search.best.iloc[0]
+    rows = search.curves[search.curves["trial"] == best["trial"]].sort_values("epoch")
+    lowest = rows.loc[rows["val_loss"].idxmin()]
+    trained, at = len(rows), int(lowest["epoch"])
+    text = (
+        f"Trial {best['trial']} had its lowest {LOSS} after {counted(at, 'epoch')} of {trained}: "
+        f"{number(lowest['val_loss'])}, while the training loss was {number(lowest['loss'])}."
+    )
+    if at >= search.allowed("epochs")[search.trials["trial"] == best["trial"]].item():
+        text += " That was the last epoch allowed; with more epochs it might get better."
+    return text

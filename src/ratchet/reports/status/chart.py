@@ -1,0 +1,81 @@
+"""The chart of production against promotion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from ratchet.reports.page.chart import COLORS, Chart
+from ratchet.reports.page.draw_plotly import to_plotly
+from ratchet.reports.page.formatting import label
+from ratchet.reports.status.collect import UseCaseStatus
+
+PRODUCTION, PROMOTION = "in production", "at the promotion"
+
+
+def production_chart(status: UseCaseStatus) -> Chart | None:
+    """The metric of every window, beside what it was at the promotion with its interval.
+
+    Returns:
+        ``None`` where no window of time can be drawn.
+    """
+    dated = [window for window in status.windows if window.get("start")]
+    if not dated or status.promoted is None:
+        return None
+    ends = {name: status.promoted[name] for name in ("value", "low", "high")}
+    rows = [
+        {"group": PROMOTION, "time": moment, **ends}
+        for moment in (dated[0]["start"], dated[-1]["end"])
+    ]
+    rows += [
+        {"group": PRODUCTION, "time": window["end"], "value": window[status.metric]}
+        for window in dated
+    ]
+    frame = pd.DataFrame(rows)
+    return Chart(
+        name=f"{status.name}_production",
+        kind="curve",
+        title=f"{label(status.metric)} of {status.target}, by window",
+        frame=frame.assign(time=pd.to_datetime(frame["time"], format="ISO8601")),
+        x="time",
+        y="value",
+        x_title="end of the window",
+        y_title=label(status.metric),
+        group="group",
+        low="low",
+        high="high",
+        band_title="95% interval at the promotion",
+        reference=status.fails_beyond,
+        reference_title="beyond this a window fails",
+    )
+
+
+def figure_json(chart: Chart, status: UseCaseStatus) -> str:
+    """The figure for a script element, with the windows as points with their intervals."""
+    figure = to_plotly(chart, titled=False)
+    dated = [window for window in status.windows if window.get("start")]
+    figure.update_traces(
+        mode="lines+markers",
+        marker={"size": 8, "color": COLORS[1]},
+        error_y=_intervals(dated, status.metric),
+        selector={"name": PRODUCTION},
+    )
+    figure.update_xaxes(tickformat="%Y-%m-%d", nticks=6)
+    figure.update_annotations(x=0, xanchor="left")  # the latest windows are on the right
+    return str(go.Figure(figure).to_json()).replace("<", "\\u003c")
+
+
+def _intervals(windows: list[Any], metric: str) -> dict[str, Any] | None:
+    ends = [(w.get(f"{metric}_low"), w[metric], w.get(f"{metric}_high")) for w in windows]
+    if any(low is None or high is None for low, _, high in ends):
+        return None
+    return {
+        "type": "data",
+        "symmetric": False,
+        "arrayminus": [value - low for low, value, _ in ends],
+        "array": [high - value for _, value, high in ends],
+        "thickness": 1.2,
+        "width": 4,
+    }

@@ -1,0 +1,228 @@
+"""What there is to say of every use case: from ledger, registry, prediction log and monitoring."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from ratchet.config import UseCase
+from ratchet.errors import UserError
+from ratchet.reports.status.bundles import Bundles, Model, disagreements
+
+DECISIONS = 8
+"""How many of the last decisions are told."""
+
+_OPENING, _CLOSING = ("rollback", "retrain"), ("promote", "override")
+"""Events that ask for a new model, and those that bring one."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What the champion answered since it was promoted.
+
+    Attributes:
+        answers: rows that it answered.
+        known: those whose truth is known.
+        latest: when it answered last.
+    """
+
+    answers: int
+    known: int
+    latest: dt.datetime | None
+
+
+@dataclass(frozen=True)
+class UseCaseStatus:
+    """What is known of one use case.
+
+    Attributes:
+        name: name of the use case.
+        title: what it calls itself.
+        target: the target that decides.
+        metric: its metric.
+        greater_is_better: whether a larger value of the metric is better.
+        champion: what serves; ``None`` before the first promotion.
+        since: when the champion was promoted.
+        previous: the way back.
+        challenger: the newest version, while it waits for a decision or was held back.
+        promoted: the metric at the promotion: ``value``, ``low``, ``high``.
+        fails_beyond: value of the metric beyond which a window of the production fails.
+        predicted: what the champion answered; ``None`` without a champion.
+        watch: what the monitoring found last of this champion; ``None`` before it has looked at
+            it.
+        watched: the version that the monitoring looked at last, if that is another one.
+        decisions: entries of the ledger, newest first.
+        unsettled: the way back or the request for a training that no promotion has followed yet.
+        problems: what has to be mended, in sentences.
+    """
+
+    name: str
+    title: str
+    target: str
+    metric: str
+    greater_is_better: bool
+    champion: Model | None = None
+    since: dt.datetime | None = None
+    previous: Model | None = None
+    challenger: Model | None = None
+    promoted: Mapping[str, float] | None = None
+    fails_beyond: float | None = None
+    predicted: Predicted | None = None
+    watch: Mapping[str, Any] | None = None
+    watched: str | None = None
+    decisions: Sequence[Any] = ()
+    unsettled: Any = None
+    problems: Sequence[str] = ()
+
+    @property
+    def windows(self) -> list[Mapping[str, Any]]:
+        """Windows of the production in which the metric is known, in order of time."""
+        windows = self.watch["windows"] if self.watch else []
+        return [window for window in windows if window.get(self.metric) is not None]
+
+    @property
+    def worse_by(self) -> float | None:
+        """Share by which the latest window is worse than the promotion; below 0 it is better."""
+        if not self.windows or not self.promoted or not self.promoted["value"]:
+            return None
+        lost = self.promoted["value"] - self.windows[-1][self.metric]
+        return (lost if self.greater_is_better else -lost) / abs(self.promoted["value"])
+
+    @property
+    def alerts(self) -> list[Mapping[str, Any]]:
+        """What the monitoring found beyond its thresholds."""
+        return self.watch["alerts"] if self.watch else []
+
+    @property
+    def drift(self) -> Mapping[str, Any] | None:
+        """Its report on the inputs."""
+        return self.watch["drift"] if self.watch else None
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it in types that JSON knows."""
+        known = {
+            **{each.name: getattr(self, each.name) for each in fields(self)},
+            "worse_by": self.worse_by,
+            "decisions": [entry.to_json() for entry in self.decisions],
+            "unsettled": self.unsettled and self.unsettled.to_json(),
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(known, default=_plain))
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, dt.datetime) else vars(value)
+
+
+def collect(
+    registry: Any,
+    log: Any,
+    use_cases: Mapping[str, UseCase],
+    watches: Mapping[str, Mapping[str, Any] | None],
+) -> list[UseCaseStatus]:
+    """Look everything up.
+
+    Args:
+        registry: a ``registry.registry.Registry``; ``None`` where there is no database yet.
+        log: a ``monitoring.prediction_log.PredictionLog``, or ``None`` likewise.
+        use_cases: the use cases.
+        watches: use case -> what the monitoring found last, if it has run.
+
+    Returns:
+        One status per use case, by name: Kedro reads parameter files in any order.
+    """
+    faults = [] if registry is None else registry.verify()
+    if registry is not None:
+        faults = [*faults, *(registry.ledger.ahead(name) for name in use_cases)]
+    return [
+        _status(registry, log, name, use_case, watches.get(name), faults)
+        for name, use_case in sorted(use_cases.items())
+    ]
+
+
+def _status(
+    registry: Any,
+    log: Any,
+    name: str,
+    use_case: UseCase,
+    watch: Mapping[str, Any] | None,
+    faults: Sequence[str],
+) -> UseCaseStatus:
+    from ratchet.gate.primary_metric import deciding
+    from ratchet.learning.metrics import greater_is_better
+
+    target, metric = deciding(use_case)
+    status = UseCaseStatus(
+        name=name,
+        title=use_case.about.title,
+        target=target,
+        metric=metric,
+        greater_is_better=greater_is_better(metric),
+    )
+    if registry is None:
+        return status
+    state = registry.ledger.state(name)
+    bundles = Bundles(registry, name)
+    entries, unreadable = _entries(registry, name)
+    status = replace(
+        status,
+        champion=bundles.model(state.champion, "champion"),
+        previous=bundles.model(state.previous, "previous model"),
+        challenger=bundles.model(registry.challenger(name), "challenger"),
+        decisions=entries[:DECISIONS],
+        unsettled=_unsettled(entries),
+    )
+    if state.champion is not None:
+        promoted = bundles.score(state.champion, target, metric)
+        looked_at = watch["scored"]["version"] if watch else None
+        above = use_case.monitoring.watch.rollback_above
+        status = replace(
+            status,
+            since=state.since,
+            promoted=promoted,
+            fails_beyond=_worse(promoted["value"], above, status) if promoted else None,
+            predicted=_predicted(log, name, target, state),
+            watch=watch if looked_at == state.champion else None,
+            watched=looked_at if looked_at != state.champion else None,
+        )
+    broken = [
+        f"the ledger: {fault.removeprefix(f'{name}: ').removeprefix('the ledger: ')}"
+        for fault in faults
+        if fault.startswith((f"{name}: ", "the ledger: "))
+    ]
+    problems = [*broken, *unreadable, *bundles.problems, *disagreements(registry, name, state)]
+    return replace(status, problems=problems)
+
+
+def _entries(registry: Any, use_case: str) -> tuple[list[Any], list[str]]:
+    """The entries of the ledger, newest first, and why they cannot be read."""
+    try:
+        return registry.ledger.entries(use_case)[::-1], []
+    except UserError as error:
+        return [], [str(error)]
+
+
+def _unsettled(entries: Sequence[Any]) -> Any:
+    """The newest of the entries, if it is such, that is more than a verdict of the gate."""
+    newest = next((one for one in entries if one.event in (*_OPENING, *_CLOSING)), None)
+    return newest if newest is not None and newest.event in _OPENING else None
+
+
+def _predicted(log: Any, use_case: str, target: str, state: Any) -> Predicted:
+    rows = log.rows(use_case, target, state.champion, arm="champion")
+    since = state.since.astimezone(dt.UTC).replace(tzinfo=None)
+    if state.since > dt.datetime.now(dt.UTC):  # a clock was ahead: all are its own
+        since = dt.datetime.min
+    answers = rows[~rows["failed"].astype(bool) & (rows["predicted_at"] >= since)]
+    latest = None if answers.empty else answers["predicted_at"].max().to_pydatetime()
+    known = answers.index[answers["truth"].notna()]
+    return Predicted(answers.index.nunique(), known.nunique(), latest)
+
+
+def _worse(value: float, share: float, status: UseCaseStatus) -> float:
+    """The value that is worse by a share."""
+    lost = share * abs(value)
+    return value - lost if status.greater_is_better else value + lost

@@ -1,0 +1,246 @@
+"""The status of a use case in plain words, the same on the page and in the table."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from ratchet.reports.page.formatting import between, count, counted, label, listed, number
+from ratchet.reports.status.bundles import Model
+from ratchet.reports.status.collect import UseCaseStatus
+
+COLUMNS = (
+    *("use case", "state", "serves", "since", "at promotion", "in production", "inputs"),
+    "last decision",
+)
+
+EVENTS = {
+    "promote": "promoted",
+    "hold": "held back",
+    "reject": "rejected",
+    "rollback": "rolled back to",
+    "override": "promoted by hand:",
+    "retrain": "asked for a new training; champion is",
+}
+"""Event of the ledger -> what is said of its version."""
+
+_MARKS = {"yes": "+", "no": "-", "doubt": "?"}
+_SEVERITIES = {
+    "NONE": "as usual",
+    "LOW": "have moved",
+    "MEDIUM": "have moved, for long or where it matters",
+    "HIGH": "the error is worse",
+}
+
+
+def state(status: UseCaseStatus) -> tuple[str, str]:
+    """How a use case is: a class for its colour, and a word.
+
+    Returns:
+        ``bad``, ``doubt``, ``good`` or ``none``, and what to call it.
+    """
+    if status.problems:
+        return "bad", "needs mending"
+    if status.champion is None:
+        return "none", "nothing serves"
+    watch = status.watch or {"action": "none"}
+    if watch["action"] == "rollback" or any(a["level"] == "critical" for a in status.alerts):
+        return "bad", "failing"
+    moved = severity(status) in ("MEDIUM", "HIGH")
+    if watch["action"] != "none" or status.alerts or moved or status.unsettled is not None:
+        return "doubt", "look at it"
+    return "good", "fine"
+
+
+def overview(status: UseCaseStatus) -> list[str]:
+    """One row of the overview, in the order of ``COLUMNS``."""
+    champion = status.champion
+    decision = status.decisions[0] if status.decisions else None
+    return [
+        status.title,
+        state(status)[1],
+        model(champion) if champion else "nothing",
+        day(status.since) if status.since else "–",
+        f"{label(status.metric)} {number(status.promoted['value'])}" if status.promoted else "–",
+        production(status),
+        _SEVERITIES.get(severity(status) or "", "–"),
+        f"{decided(decision)}, {day(decision.at)}" if decision else "none yet",
+    ]
+
+
+def model(found: Model) -> str:
+    """A version and what it is: ``version 3: stack for success, ridge for rating``."""
+    named = found.candidates
+    if not named:
+        return f"version {found.version}"
+    if len(named) == 1:
+        return f"version {found.version}: {next(iter(named.values()))}"
+    parts = [f"{candidate} for {target}" for target, candidate in named.items()]
+    return f"version {found.version}: {listed(parts)}"
+
+
+def production(status: UseCaseStatus) -> str:
+    """The latest window in a few words."""
+    if status.windows:
+        latest = number(status.windows[-1][status.metric])
+        return f"{latest}{f', {change(status)}' if change(status) else ''}"
+    if status.predicted is None:
+        return "–"
+    if not status.predicted.answers:
+        return "nothing predicted yet"
+    return "truth not known yet" if not status.predicted.known else "too few rows yet"
+
+
+def change(status: UseCaseStatus) -> str:
+    """How the latest window compares with the promotion: ``4.0% worse``."""
+    by = status.worse_by
+    if by is None:
+        return ""
+    return "the same" if abs(by) < 0.0005 else f"{abs(by):.1%} {'worse' if by > 0 else 'better'}"
+
+
+def severity(status: UseCaseStatus) -> str | None:
+    """Severity of the drift that was found last, if anybody has looked."""
+    return None if status.drift is None else str(status.drift["severity"])
+
+
+def at_promotion(status: UseCaseStatus) -> str:
+    """The metric at the promotion, in a sentence."""
+    name = f"{label(status.metric)} of {status.target}"
+    if status.promoted is None:
+        return f"What {name} was at the promotion is not known: the bundle cannot be read."
+    better = "larger" if status.greater_is_better else "smaller"
+    return f"At the promotion {name} was {between(status.promoted)}; {better} is better."
+
+
+def in_production(status: UseCaseStatus) -> str:
+    """How the champion has done since, in a sentence or two; says what is absent."""
+    predicted = status.predicted
+    if predicted is None or not predicted.answers:
+        return "Nothing was predicted since the promotion."
+    said = counted(predicted.answers, "row was", "rows were")
+    start = f"Since the promotion {said} predicted, the last on {moment(predicted.latest)}"
+    if not predicted.known:
+        return f"{start}. The truth of none is known yet, so there is nothing to compare."
+    return f"{start}; the truth of {count(predicted.known)} is known. {latest_window(status)}"
+
+
+def latest_window(status: UseCaseStatus) -> str:
+    """The latest window beside the promotion, in a sentence; says what is absent."""
+    if status.watch is None:
+        return not_watched(status)
+    if not status.windows:
+        notes = [window["note"] for window in status.watch["windows"] if window.get("note")]
+        return f"No window can be scored yet{f': {notes[-1]}' if notes else ''}."
+    last = status.windows[-1]
+    when = f", from {day(last['start'])} to {day(last['end'])}" if last.get("start") else ""
+    value = f"{number(last[status.metric])} on {counted(last['rows'], 'row')}"
+    changed = change(status)
+    than = f": {changed} {'as' if changed == 'the same' else 'than'} at the promotion"
+    return f"In the latest window{when}, it was {value}{than if changed else ''}."
+
+
+def not_watched(status: UseCaseStatus) -> str:
+    """Why nothing is known of the production, in a sentence."""
+    if status.watched is None:
+        return "The monitoring has not run yet."
+    return f"The monitoring has not looked at it yet, only at version {status.watched} before it."
+
+
+def verdict(status: UseCaseStatus) -> str:
+    """What the monitoring makes of it, and what is unsettled; empty where there is neither."""
+    if status.watch is None or (status.watch["action"] == "none" and status.unsettled):
+        return unsettled(status)
+    does = {
+        "none": "Nothing is done",
+        "rollback": "It goes back to the previous version",
+        "retrain": "A new training is asked for",
+    }[status.watch["action"]]
+    return f"{does}: {status.watch['reason']}."
+
+
+def unsettled(status: UseCaseStatus) -> str:
+    """What was done or asked for without a new model since, in two sentences."""
+    entry = status.unsettled
+    if entry is None:
+        return ""
+    does = {
+        "rollback": f"It went back to version {entry.champion}",
+        "retrain": "A new training was asked for",
+    }[entry.event]
+    reason = entry.reason.rstrip(".")
+    return f"{does} on {moment(entry.at)}: {reason}. No model was promoted since."
+
+
+def inputs(status: UseCaseStatus) -> list[str]:
+    """What is known of the inputs: a sentence, then the reasons."""
+    if status.drift is None:
+        return ["The inputs have not been compared with those of the training yet."]
+    found = status.drift
+    span = f" from {day(found['span'][0])} to {day(found['span'][1])}" if found.get("span") else ""
+    on = f"on {count(found['rows']['current'])} rows{span}"
+    moved = found["moved"]
+    if found["severity"] == "NONE":
+        return [f"The inputs are as they were in the training, {on}."]
+    names = f"Moved: {listed(moved)}. " if moved else ""
+    return [f"Severity {found['severity']}, {on}. {names}".strip(), *found["reasons"]]
+
+
+def decided(entry: Any) -> str:
+    """What was decided: ``promoted version 3``."""
+    version = entry.champion if entry.event in ("rollback", "retrain") else entry.version
+    words = EVENTS.get(entry.event, entry.event)
+    return f"{words} version {version}" if version is not None else words
+
+
+def conditions(entry: Any) -> list[tuple[str, str, str]]:
+    """Conditions of the gate: ``yes``, ``no`` or ``doubt``, name, and reason."""
+    details: Mapping[str, Any] = entry.details or {}
+    found = details.get("conditions", [])
+    marks = {True: "yes", False: "no", None: "doubt"}
+    return [(marks[each["passed"]], each["name"], each["reason"]) for each in found]
+
+
+def urgent(status: UseCaseStatus) -> list[str]:
+    """Problems and alerts, a line each."""
+    alerts = [f"{alert['text']} -> {alert['advice']}" for alert in status.alerts]
+    return [*(f"{status.name}: {problem}" for problem in status.problems), *alerts]
+
+
+def told(status: UseCaseStatus) -> list[str]:
+    """Everything that the page says of a use case, a line each."""
+    lines = urgent(status)
+    for role, found in roles(status).items():
+        lines.append(f"{role}: {found}")
+    if status.champion is not None:
+        lines += [f"{at_promotion(status)} {in_production(status)}", verdict(status)]
+        lines += inputs(status)
+    for entry in status.decisions:
+        lines.append(f"{moment(entry.at)} {decided(entry)}, by {entry.actor}: {entry.reason}")
+        lines += [f"  {_MARKS[mark]} {name}: {why}" for mark, name, why in conditions(entry)]
+    return [line for line in lines if line]
+
+
+def roles(status: UseCaseStatus) -> dict[str, str]:
+    """What each role is filled by, in words; says what is absent."""
+    champion, previous, challenger = status.champion, status.previous, status.challenger
+    since = f", since {moment(status.since)}" if status.since else ""
+    return {
+        "Champion": f"{model(champion)}{since}" if champion else "none: no model was promoted yet",
+        "Previous": model(previous) if previous else "none: there is no way back",
+        "Challenger": model(challenger) if challenger else "none waits",
+    }
+
+
+def day(value: Any) -> str:
+    """A day: ``2026-11-20``."""
+    return str(value)[:10]
+
+
+def moment(value: Any) -> str:
+    """A moment to the minute: ``2026-11-20 04:10 UTC``."""
+    text = value if isinstance(value, str) else value.isoformat()
+    parsed = dt.datetime.fromisoformat(text)
+    utc = parsed.astimezone(dt.UTC) if parsed.tzinfo else parsed
+    return f"{utc:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,166 @@
+"""The parameter file of a time series: what may stand there, and how mistakes are answered."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from ratchet.config import Target, UseCase
+from ratchet.config.loader import check_functions, check_searches, read_use_cases
+from ratchet.errors import ConfigError
+
+LOAD = yaml.safe_load(
+    """
+    about: {title: Load, question: "How much?", source: a test}
+    data:
+      time: time
+      columns:
+        zone: {type: string}
+        time: {type: date}
+        load: {type: number}
+        heat: {type: number}
+      series: {id: zone, frequency: h, season: 24}
+      calendar: [hour]
+    features:
+      numeric: [heat]
+      cyclic: {hour: 24}
+      windows: {lookback: 6, horizon: 2, past: {load: value}, known: [hour], seasons: [24]}
+    targets:
+      load:
+        column: load
+        task: forecasting
+        baseline: seasonal
+        candidates:
+          seasonal: {estimator: seasonal}
+          ridge: {estimator: ridge}
+        networks:
+          small: {architectures: [gru], base: ridge, param_grid: {units: [8]}}
+    """
+)
+
+
+def changed(path: str = "", value: Any = None) -> dict[str, Any]:
+    """The parameters with one value changed; ``None`` removes it."""
+    content: dict[str, Any] = {"load": copy.deepcopy(LOAD)}
+    *steps, last = ["load", *path.split(".")] if path else ["about"]
+    place = content
+    for step in steps:
+        place = place[step]
+    if value is None:
+        place.pop(last, None)
+    else:
+        place[last] = value
+    return content
+
+
+def test_a_series_is_forecast():
+    (use_case,) = read_use_cases({"load": LOAD}).values()
+    target = use_case.targets["load"]
+
+    assert use_case.data.key == "row"
+    assert use_case.features.horizon == 2
+    assert target.is_series
+    assert not target.is_classes
+    assert target.stacked == 0
+    assert target.scorer == "neg_mean_absolute_error"
+    assert target.contenders == ["seasonal", "ridge", "small", "small_ensemble"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("data.series", None, "data: key: expected the column that identifies a row"),
+        ("features.windows", None, "missing: ['features.windows']"),
+        ("data.key", "zone", "rows of series are named by series and time"),
+        ("data.time", None, "series: time series need a 'time' column"),
+        ("data.series.id", "zon", "series.id: 'zon' is not among the columns"),
+        ("data.columns.row", {"type": "integer"}, "'row' is kept for the key of a row"),
+        ("data.columns.series_id", {"type": "string"}, "'series_id' is kept for the name of a"),
+        ("data.series.season", 0, "load.data.series.season: "),
+        ("data.series.absent", {"rain": 0}, "series.absent: 'rain' is not among the columns"),
+        ("data.series.absent", {"load": "next"}, "load.data.series.absent.load"),
+        ("data.calendar", ["fortnight"], "calendar: unknown ['fortnight']; known are"),
+        ("data.columns.hour", {"type": "integer"}, "the column name 'hour' is kept for a part of"),
+        ("features.windows.lookback", 0, "load.features.windows.lookback: "),
+        ("features.windows.horizon", 25, "seasons: [24] steps before the target are after"),
+        ("features.windows.past", {}, "past: at least the column to forecast"),
+        ("features.windows.past", {"heat": "value"}, "the target 'load' is not among ['heat']"),
+        ("features.windows.past", {"load": "sqrt"}, "load.features.windows.past.load: "),
+        ("features.windows.past", {"load": "value", "rain": "value"}, "'rain' is not among"),
+        ("features.windows.known", ["zone"], "['zone'] is not among the features"),
+        ("features.windows.rolling", [1], "load.features.windows.rolling.0: "),
+        ("targets.other", LOAD["targets"]["load"], "a series has one target"),
+        ("targets.load.task", "regression", "'networks' goes with forecasting"),
+        ("targets.load.stack", 2, "no out-of-fold predictions to stack"),
+        ("targets.load.learn", "logs", "'value', 'change', 'return' or 'log'"),
+        ("targets.load.learn", "log", "learn: 'log' does not go with forecasting"),
+        ("targets.load.folds", "time", "'folds' goes with regression"),
+        ("targets.load.networks.ridge", {"ensemble": 0}, "networks: ['ridge'] is the name of"),
+        ("targets.load.networks.small.strategy", "luck", "'grid', 'random', 'bayesian' or 'halv"),
+        ("targets.load.networks.small.top_k", 3, "the weights of the best 3 are kept (top_k), 5"),
+        ("targets.load.networks.small.holdout", 1.0, "load.targets.load.networks.small.holdout: "),
+        ("targets.load.candidates.seasonal.estimator", "ridge", "'persistence' or 'seasonal'"),
+        ("targets.load.engine", "spark", "'local' or 'dask'"),
+    ],
+)
+def test_mistakes_are_told(path, value, told):
+    with pytest.raises(ConfigError) as error:
+        read_use_cases(changed(path, value))
+
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("architectures", ["gru", "grru"], "architectures: unknown architecture 'grru'; known"),
+        ("param_grid", {"lookback": [3]}, "['lookback'] cannot be searched; allowed are ['units'"),
+        ("param_grid", {"activation": ["relu", "rulu"]}, "unknown activation 'rulu'; known: "),
+        ("param_grid", {"dropout": [0.1, 1.0]}, "param_grid: dropout must be"),
+        ("param_grid", {"learning_rate": [0]}, "param_grid: learning_rate must be"),
+        ("param_grid", {"units": []}, "param_grid: units: expected at least one value"),
+        ("param_grid", {"width": [1]}, "param_grid: width: no such parameter; allowed are"),
+        ("base", "rigde", "base: estimator: unknown 'rigde'; forecasting has"),
+        ("base_params", {"alpha": 1}, "base: param_grid.alpha: no such parameter"),
+    ],
+)
+def test_networks_that_cannot_be_searched_are_told(path, value, told):
+    use_cases = read_use_cases(changed(f"targets.load.networks.small.{path}", value))
+
+    with pytest.raises(ConfigError) as error:
+        check_searches(use_cases)
+
+    assert str(error.value).startswith("parameter load.targets.load.networks.small.")
+    assert told in str(error.value)
+
+
+def test_the_function_that_prepares_has_to_exist():
+    prepare = {"function": "ratchet.use_cases.power.no_such_function"}
+
+    with pytest.raises(ConfigError, match=r"load\.data\.prepare\.function: no such function"):
+        check_functions(read_use_cases(changed("data.prepare", prepare)))
+
+
+def test_the_column_that_names_a_series_may_be_called_so():
+    content = changed("data.series.id", "series_id")
+    content["load"]["data"]["columns"]["series_id"] = {"type": "string"}
+
+    assert read_use_cases(content)["load"].data.row_time == "time"
+
+
+def test_defaults_of_other_tasks_stay():
+    target = Target.model_validate(
+        {
+            "column": "load",
+            "task": "regression",
+            "baseline": "dummy",
+            "candidates": {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}},
+        }
+    )
+
+    assert target.stacked == 3
+    assert target.contenders == ["dummy", "ridge", "stack"]
+    assert UseCase.model_validate(LOAD).data.series is not None

@@ -1,0 +1,139 @@
+"""The status page says everything, whatever is absent, and cannot be broken by what it shows."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from ratchet.reports.status.chart import PRODUCTION, figure_json, production_chart
+from ratchet.reports.status.page import render
+
+NOW = dt.datetime(2026, 11, 25, 16, 30, tzinfo=dt.UTC)
+
+
+class Text(HTMLParser):
+    """Text outside of scripts and styles, and which elements were left open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.words.append(data)
+
+
+def text_of(html: str) -> str:
+    parser = Text()
+    parser.feed(re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL))
+    assert parser.open == []
+    return re.sub(r"\s+", " ", "".join(parser.words))
+
+
+def test_every_condition(every_condition):
+    text = text_of(render(every_condition, NOW))
+
+    for said in (
+        "Written 2026-11-25 16:30 UTC",
+        "version 7: stack for success and ridge for rating",
+        "encoder.skops is missing in bundle 5",
+        "A new training is asked for",
+        "Severity HIGH",
+        "What to do: kedro ratchet rollback --use-case films",
+        "none: no model was promoted yet",
+        "Nothing was decided yet",
+        "Nothing was predicted since the promotion.",
+        "1.1% better, 2% are asked",
+        "8.1% better on 1,343 fresh rows",
+    ):
+        assert said in text
+
+
+def test_a_page_without_charts_needs_no_library(every_condition):
+    small = render([every_condition[3]], NOW)
+
+    assert len(small) < 20_000
+    assert "plotly.js" not in small
+    assert "plotly.js" in render(every_condition, NOW)
+
+
+def test_no_use_case():
+    assert "Overview" in text_of(render([], NOW))
+
+
+def test_nothing_that_is_shown_is_taken_for_html(status, make_entry):
+    evil = "</script><script>alert(1)</script>"
+    page = render(
+        [
+            status(
+                title=evil,
+                target=evil,
+                problems=[evil],
+                decisions=[make_entry("promote", "3", 4, evil, actor=evil)],
+            )
+        ],
+        NOW,
+    )
+
+    assert "<script>alert" not in page
+    assert evil in text_of(page)
+
+
+def drawn(status) -> dict:
+    return json.loads(figure_json(production_chart(status), status))
+
+
+def test_windows_are_points_beside_the_interval_of_the_promotion(status):
+    traces = {trace["name"]: trace for trace in drawn(status())["data"]}
+
+    assert traces[PRODUCTION]["mode"] == "lines+markers"
+    assert len(traces[PRODUCTION]["x"]) == 6
+    assert traces[PRODUCTION]["error_y"]["array"][0] == pytest.approx(0.05)
+    assert traces[PRODUCTION]["error_y"]["arrayminus"][0] == pytest.approx(0.04)
+    assert set(traces["95% interval at the promotion"]["y"]) == {0.46, 0.54}
+    assert traces["at the promotion"]["y"] == [0.5, 0.5]
+
+
+def test_a_single_window_without_interval(status, make_watch, make_window):
+    lonely = make_watch(make_window(0, 0.5, mase_low=None))
+
+    (point,) = (t for t in drawn(status(watch=lonely))["data"] if t["name"] == PRODUCTION)
+
+    assert point["y"] == [0.5]
+    assert not point.get("error_y", {}).get("array")
+
+
+def test_nothing_to_draw(status, make_watch, make_window):
+    without_time = make_watch(make_window(0, 0.5, start=None, end=None))
+
+    assert production_chart(status(watch=None)) is None
+    assert production_chart(status(watch=make_watch())) is None
+    assert production_chart(status(watch=without_time)) is None
+    assert production_chart(status(promoted=None)) is None
+
+
+def test_windows_without_score_are_in_the_table_only(status, make_watch, make_window):
+    some = make_watch(make_window(0, 0.5), make_window(1, None, note="3 rows, 20 are needed"))
+
+    assert len(production_chart(status(watch=some)).frame) == 3
+    assert "3 rows, 20 are needed" in text_of(render([status(watch=some)], NOW))
+
+
+def test_dates_are_not_broken(status, make_entry):
+    page = render(
+        [status(decisions=[make_entry("hold", "4", 25, "<b> on 2026-10-25 & later")])], NOW
+    )
+
+    assert '&lt;b&gt; on <span class="date">2026-10-25</span> &amp; later' in page
