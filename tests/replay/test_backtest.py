@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.replay import MissingStageError, backtest, policies, read_incidents, report
+from ratchet.replay import MissingStageError, policies, read_incidents, report, walk
 
 START = pd.Timestamp("2024-01-07")
 
@@ -29,7 +29,7 @@ def errs(before, after, since):
 
 def walked(past, name="configured"):
     policy = next(one for one in policies(past.use_case, {}) if one.name.startswith(name))
-    return backtest(past.world, policy)
+    return walk(past.world, policy)
 
 
 def happened(past, name="configured", *, without=("hold", "reject")):
@@ -298,7 +298,7 @@ def test_nobody_is_better_than_hindsight(made, sizes, later):
     past = made({n: errs(size, later * size, week(n + 1)) for n, size in enumerate(sizes)}, weeks=4)
 
     world = past.world
-    told = report(world, [backtest(world, policy) for policy in policies(past.use_case, {})])
+    told = report(world, [walk(world, policy) for policy in policies(past.use_case, {})])
 
     hindsight = told["policies"][-1]
     for policy in told["policies"]:
