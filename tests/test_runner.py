@@ -65,7 +65,7 @@ def test_the_longest_use_cases_begin_beside_the_first_report(
     known = {name: SimpleNamespace(targets={"y": target(n)}) for name, n in grids.items()}
     known["d"] = SimpleNamespace(targets={"y": target(1), "z": target(9)})
     monkeypatch.setattr(use_cases.loader, "project_parameters", lambda: {"first_report": first})
-    monkeypatch.setattr(use_cases.config, "read_use_cases", lambda _: known)
+    monkeypatch.setattr(use_cases.loader, "read_use_cases", lambda _: known)
     parts = {name: one_node(name) for name in "abcd"}
 
     assert [*use_cases._longest_first(parts, at_a_time)] == [*expected]
