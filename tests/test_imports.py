@@ -81,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runner": {"learning", "config", "config.loader", "errors", "progress", "webhook"},
     "catalog": {"learning"},
     "pipeline_registry": {"pipelines", "config", "config.loader"},
-    "settings": {"hooks", "catalog"},
+    "settings": {"config", "hooks", "catalog"},
     "hooks": ALL,
     "cli": ALL,
     "commands": ALL | {"serving"},

@@ -3,6 +3,7 @@
 import os
 
 from ratchet.catalog import AtomicCatalog
+from ratchet.config.kedro_loader import ConfigLoader
 from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.progress import ProgressHooks
 from ratchet.hooks.project import ProjectHooks
@@ -38,6 +39,8 @@ HOOKS = (
 )
 
 DATA_CATALOG_CLASS = AtomicCatalog
+
+CONFIG_LOADER_CLASS = ConfigLoader
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

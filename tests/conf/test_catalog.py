@@ -13,18 +13,16 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogConfigResolver
 from kedro.pipeline import Pipeline, node
 
+from ratchet.config.kedro_loader import LAYERS, ConfigLoader
+from ratchet.settings import CONFIG_LOADER_ARGS
+
 ROOT = Path(__file__).parents[2]
 
-LAYERS = {
-    "raw": {"raw", "samples"},  # layer -> paths in globals.yml under which its files may lie
-    "intermediate": {"intermediate"},
-    "primary": {"primary"},
-    "feature": {"feature"},
-    "model_input": {"model_input"},
-    "models": {"models"},
-    "model_output": {"model_output"},
-    "reporting": {"reporting"},
+FOLDERS = {
+    "raw": r"\$\{globals:paths\.(raw|samples)\}/",
+    **{layer: rf"\$\{{globals:paths\.data\}}/{folder}/" for layer, folder in LAYERS.items()},
 }
+"""Layer -> what the path of each of its files starts with."""
 SHARED = {"search_cache", "trials", "registry", "run", "prediction_log", "status"}
 """Entries that belong to no use case."""
 
@@ -58,7 +56,7 @@ def without_layer(catalog: Catalog) -> list[str]:
     return [
         name
         for _, name, entry in entries(catalog)
-        if entry.get("metadata", {}).get("kedro-viz", {}).get("layer") not in LAYERS
+        if entry.get("metadata", {}).get("kedro-viz", {}).get("layer") not in FOLDERS
     ]
 
 
@@ -73,15 +71,13 @@ def in_another_file(catalog: Catalog) -> list[str]:
 
 
 def in_another_folder(catalog: Catalog) -> list[str]:
-    """Files lie under the folder of their layer, and folders are named in globals.yml only."""
-    found = []
-    for file, name, entry in entries(catalog):
-        layer = re.sub(r"^\d\d_|\.yml$", "", file)
-        allowed = "|".join(LAYERS.get(layer, {"nothing"}))
-        path = entry.get("filepath")
-        if path and not re.match(rf"\$\{{globals:paths\.({allowed})\}}/", path):
-            found.append(name)
-    return found
+    """Files lie under the folder of their layer, and their root is named in globals.yml only."""
+    return [
+        name
+        for file, name, entry in entries(catalog)
+        if "filepath" in entry
+        and not re.match(FOLDERS.get(re.sub(r"^\d\d_|\.yml$", "", file), "$"), entry["filepath"])
+    ]
 
 
 def catch_all(catalog: Catalog) -> list[str]:
@@ -173,17 +169,21 @@ def test_convention(rule, folder):
     assert rule(read_catalog(folder)) == []
 
 
-def entry(layer: str = "models", path: str = "models", **more: Any) -> dict[str, Any]:
+def entry(
+    layer: str = "models", folder: str = "${globals:paths.data}/06_models", **more: Any
+) -> dict[str, Any]:
     return {
         "type": "pickle.PickleDataset",
-        "filepath": f"${{globals:paths.{path}}}/x.pkl",
+        "filepath": f"{folder}/x.pkl",
         "metadata": {"kedro-viz": {"layer": layer}},
         **more,
     }
 
 
+PRIMARY = "${globals:paths.data}/03_primary"
+
 GOOD = {
-    "01_raw.yml": {"films.raw": entry("raw", "samples")},
+    "01_raw.yml": {"films.raw": entry("raw", "${globals:paths.samples}")},
     "06_models.yml": {
         "{use_case}.{target}.model": entry(),
         "{use_case}.{chart}_plot": entry(),
@@ -194,13 +194,13 @@ GOOD = {
 
 def test_small_grids_overwrite_no_results():
     base, test = (
-        yaml.safe_load((ROOT / f"conf/{env}/globals.yml").read_text())["paths"]
+        ConfigLoader(str(ROOT / "conf"), env=env, **CONFIG_LOADER_ARGS)["globals"]["paths"]
         for env in ("base", "test")
     )
-    written = base.keys() - {"data", "raw", "samples"}
 
-    assert test == {"data": "data/test"} | {
-        name: base[name].replace("data/", "data/test/") for name in written
+    assert test == {
+        name: path if name in {"raw", "samples"} else path.replace("data", "data/test", 1)
+        for name, path in base.items()
     }
 
 
@@ -216,13 +216,18 @@ def test_a_catalog_that_keeps_the_conventions_passes(rule):
         (without_layer, "06_models.yml", "{use_case}.x", entry("model")),
         (in_another_file, "06_models.yml", "{use_case}.x", entry("primary")),
         (in_another_file, "models.yaml", "{use_case}.x", entry("models")),
-        (in_another_folder, "06_models.yml", "{use_case}.x", entry(path="primary")),
-        (in_another_folder, "06_models.yml", "{use_case}.x", entry(filepath="data/06_models/x")),
+        (
+            in_another_folder,
+            "06_models.yml",
+            "{use_case}.x",
+            entry(folder=PRIMARY),
+        ),
+        (in_another_folder, "06_models.yml", "{use_case}.x", entry(folder="data/06_models")),
         (in_another_folder, "09_more.yml", "{use_case}.x", entry()),
         (catch_all, "06_models.yml", "{dataset}", entry()),
         (catch_all, "06_models.yml", "{use_case}.{noun}", entry()),
         (catch_all, "06_models.yml", "films.{noun}", entry()),
-        (patterns_of_raw, "01_raw.yml", "{use_case}.raw", entry("raw", "raw")),
+        (patterns_of_raw, "01_raw.yml", "{use_case}.raw", entry("raw", "${globals:paths.raw}")),
         (patterns_of_raw, "06_models.yml", "films.model", entry()),
         (badly_named, "06_models.yml", "model", entry()),
         (badly_named, "06_models.yml", "films#model", entry()),

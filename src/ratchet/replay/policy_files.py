@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratchet.config import loader
+from ratchet.config.kedro_loader import deep_merge
 from ratchet.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def read_policy(path: Path, name: str, use_case: UseCase) -> UseCase:
         raise ConfigError(f"{path}: {unknown}: a policy has the keys {list(_POLICY_KEYS)} alone")
     now = use_case.model_dump(mode="python")
     try:
-        found = UseCase.model_validate({**now, **merged(_part(now), dict(content))})
+        found = UseCase.model_validate({**now, **deep_merge(_part(now), dict(content))})
         loader.check_metrics({name: found})
     except ValidationError as error:
         raise ConfigError(f"{path}: {loader.explain(name, error)}") from None
@@ -69,15 +70,6 @@ def read_policy(path: Path, name: str, use_case: UseCase) -> UseCase:
 
 def _part(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {key: parameters[key] for key in _POLICY_KEYS}
-
-
-def merged(first: Any, second: Any) -> dict[str, Any]:
-    """Nested parameters, with those of the second in place of those of the first."""
-    from omegaconf import OmegaConf
-
-    found = OmegaConf.to_container(OmegaConf.merge(first, second))
-    assert isinstance(found, dict)
-    return {str(name): value for name, value in found.items()}
 
 
 def check_names(policies: Sequence[Policy]) -> None:

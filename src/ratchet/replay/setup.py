@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratchet.config import loader as config_loader
+from ratchet.config.kedro_loader import deep_merge
 from ratchet.errors import DataError, UserError
 from ratchet.project_context import check_environment
-from ratchet.replay.policy_files import merged
 from ratchet.replay.stage_store import Stages
 from ratchet.replay.training import Place
 
@@ -34,12 +34,12 @@ def find_place(asked: Asked, loader: AbstractConfigLoader, project: Path) -> tup
     check_environment(loader)
     name, known = asked.use_case, config_loader.read_use_cases(loader["parameters"])
     only = _only(asked, _checked(asked, known))
-    restricted = config_loader.read_use_cases(merged(loader["parameters"], only))[name]
+    restricted = config_loader.read_use_cases(deep_merge(loader["parameters"], only))[name]
     config_loader.check_functions({name: restricted})
     config_loader.check_bundles({name: restricted})
     config_loader.check_searches({name: restricted})
     threads = {"targets": {target: {"n_jobs": 1} for target in restricted.targets}}
-    params = merged(only, {name: threads} if asked.jobs > 1 else {})
+    params = deep_merge(only, {name: threads} if asked.jobs > 1 else {})
     return Place(str(project), asked.env, name, json.dumps(params, sort_keys=True)), restricted
 
 
