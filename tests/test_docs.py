@@ -7,6 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]
+MADE = {"src/ratchet/use_cases/wine.py"}
+"""Files that a reader of a page writes."""
+
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
@@ -14,6 +17,14 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 def test_links_lead_somewhere(page: Path) -> None:
     dead = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert not dead
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_modules_exist(page: Path) -> None:
+    """Paths of code in a page, from the root of the project or of the package."""
+    named = set(re.findall(r"`((?:[\w-]+/)+[\w-]+\.py)", page.read_text()))
+    roots = (ROOT, ROOT / "src" / "ratchet", ROOT / "benchmarks")
+    assert not {name for name in named if not any((root / name).exists() for root in roots)} - MADE
 
 
 def test_every_page_is_in_the_index() -> None:
