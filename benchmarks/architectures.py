@@ -123,7 +123,7 @@ def fit(name: str, data: Data, epochs: int) -> Run:
 
 def train(name: str, data: Data, epochs: int) -> Run:
     from ratchet.learning.recurrent import trainer
-    from ratchet.learning.recurrent.training import Graph, Member
+    from ratchet.learning.recurrent.types import Graph, Member
 
     trainer.program_of.cache_clear()
     start = own_cpu()
@@ -160,7 +160,7 @@ def report(rows: list[list[str]], ratios: list[float], epochs: int, sample: int)
 def measure_fast(names: Sequence[str]) -> None:
     """One epoch without compiling: which architectures are promising?"""
     from ratchet.learning.recurrent import trainer
-    from ratchet.learning.recurrent.training import Graph, Member
+    from ratchet.learning.recurrent.types import Graph, Member
 
     lookback, features = 60, 6
     data = windows(1900, 200, lookback, features)

@@ -42,7 +42,7 @@ from harness.measure import own_cpu, print_table
 from ratchet.learning.demand.hierarchy import HierarchySettings, fit_hierarchy, problem_of
 from ratchet.learning.demand.iterations import IterationSettings, Problem, Trained, iterate
 from ratchet.learning.demand.panel import PRICE, Rows, panel_of
-from ratchet.learning.search.engine import ADDRESS
+from ratchet.learning.search.schedule import ADDRESS
 
 STEPS = 135
 MEAN = np.array([6.0, -2.0, 0, 0, 0, 0, 0])

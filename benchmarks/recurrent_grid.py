@@ -114,7 +114,8 @@ def use_one_thread() -> None:
 
 def train_graph(shape: Shape, epochs: int) -> Took:
     """Train the nine candidates of a graph, one call each."""
-    from ratchet.learning.recurrent.training import Member, train_group
+    from ratchet.learning.recurrent.training import train_group
+    from ratchet.learning.recurrent.types import Member
 
     data = windows(5000, LOOKBACK, FEATURES, SEED)
     costs, best = [], np.inf
@@ -130,7 +131,7 @@ def train_graph(shape: Shape, epochs: int) -> Took:
 
 
 def as_graph(shape: Shape) -> Any:
-    from ratchet.learning.recurrent.training import Graph
+    from ratchet.learning.recurrent.types import Graph
 
     architecture, units, batch_size = shape
     return Graph(architecture, units, "tanh", batch_size, LOOKBACK, FEATURES, 1)
@@ -143,7 +144,8 @@ def peak_memory() -> float:
 
 def epoch_cost(shape: Shape, n: int) -> tuple[float, float]:
     """CPU seconds of an epoch on ``n`` windows, compiling apart, and GiB of the process."""
-    from ratchet.learning.recurrent.training import Member, train_group
+    from ratchet.learning.recurrent.training import train_group
+    from ratchet.learning.recurrent.types import Member
 
     data, members = windows(n, LOOKBACK, FEATURES, SEED), [Member(0.2, 5e-4, 50, 50)]
     graph, options = as_graph(shape), {"seed": SEED, "keep_state": True}

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -89,8 +90,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Part of the package -> the other parts of it that it may import."""
 
 
-def parts_imported(path: Path, package: tuple[str, ...]) -> Iterator[str]:
-    """Parts of our package that a module imports, at the top or inside of a function.
+def modules_imported(path: Path, package: tuple[str, ...]) -> Iterator[str]:
+    """Dotted names that a module imports, at the top or inside of a function.
 
     Args:
         path: the module.
@@ -98,17 +99,19 @@ def parts_imported(path: Path, package: tuple[str, ...]) -> Iterator[str]:
     """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = [*package[: len(package) - node.level + 1]] if node.level else []
             stem = [*base, *([node.module] if node.module else [])]
-            names = [".".join([*stem, alias.name]) for alias in node.names]
-        else:
-            continue
-        for name in names:
-            first, _, rest = name.partition(".")
-            if first == "ratchet" and rest:
-                yield part_of(rest)
+            yield from (".".join([*stem, alias.name]) for alias in node.names)
+
+
+def parts_imported(path: Path, package: tuple[str, ...]) -> Iterator[str]:
+    """Parts of our package that a module imports; arguments as of ``modules_imported``."""
+    for name in modules_imported(path, package):
+        first, _, rest = name.partition(".")
+        if first == "ratchet" and rest:
+            yield part_of(rest)
 
 
 def part_of(name: str) -> str:
@@ -194,6 +197,52 @@ def test_an_allowed_import_is_not_found(tmp_path, module, code):
     path.write_text(code)
 
     assert breaches(tmp_path) == []
+
+
+def cycle_between_files(src: Path) -> list[str]:
+    """Files that import each other in a circle, the first one named again last; empty for none."""
+    names = {
+        path: ("ratchet", *path.relative_to(src).with_suffix("").parts)
+        for path in src.rglob("*.py")
+    }
+    modules = {".".join(n[:-1] if n[-1] == "__init__" else n): path for path, n in names.items()}
+    imports: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        imported = modules_imported(path, names[path][:-1])
+        # ``from package import name``: a module of the package, or what its ``__init__`` holds.
+        targets = {n if n in modules else n.rpartition(".")[0] for n in imported}
+        imports[module] = {name for name in targets if name in modules and name != module}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_files_import_each_other():
+    assert cycle_between_files(SRC) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "cycle"),
+    [
+        ({"a": "from ratchet.b import f", "b": "def f():\n    import ratchet.a"}, {"a", "b"}),
+        (
+            {"a": "from ratchet import b", "b": "from .c import f", "c": "import ratchet.a"},
+            {*"abc"},
+        ),
+        ({"p/__init__": "from ratchet.p.a import f", "p/a": "from . import f"}, {"p", "p.a"}),
+        ({"p/__init__": "from ratchet.p.a import f", "p/a": "from . import b", "p/b": ""}, set()),
+        ({"a": "from ratchet.b import f", "b": "import ratchet.c", "c": "import numpy"}, set()),
+    ],
+)
+def test_a_cycle_is_found(tmp_path, files, cycle):
+    for name, code in files.items():
+        path = (tmp_path / name).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code)
+
+    assert set(cycle_between_files(tmp_path)) == {f"ratchet.{name}" for name in cycle}
 
 
 HEAVY = ("pandas", "sklearn", "mlflow", "tensorflow", "xgboost", "matplotlib", "plotly")

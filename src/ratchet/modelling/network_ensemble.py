@@ -42,7 +42,7 @@ def fit_again(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) -> list
 def _fit_again(network: Any, X: DataFrame, y: Series, *, alone: bool) -> Any:
     from sklearn.base import clone
 
-    from ratchet.learning.search.engine import ONE_THREAD
+    from ratchet.learning.search.schedule import ONE_THREAD
 
     if not alone:  # TensorFlow, which the worker has not loaded yet, reads them
         os.environ.update(ONE_THREAD)

@@ -29,7 +29,7 @@ from ratchet.learning.demand.iterations import (
     iterate,
 )
 from ratchet.learning.demand.panel import PRICE
-from ratchet.learning.search.engine import ADDRESS
+from ratchet.learning.search.schedule import ADDRESS
 
 SEGMENTS, STEPS = 130, 30
 SETTINGS = IterationSettings(iterations=600, retained_draws=100, checkpoint_every=150)

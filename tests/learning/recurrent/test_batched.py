@@ -13,7 +13,7 @@ from ratchet.learning.recurrent.batched import passes, train_group
 from ratchet.learning.recurrent.batched.cells import CELLS
 from ratchet.learning.recurrent.batched.program import program
 from ratchet.learning.recurrent.network import build_network
-from ratchet.learning.recurrent.training import Graph, Member
+from ratchet.learning.recurrent.types import Graph, Member
 
 NAMES = ("gru", "lstm")
 GRAPH = Graph("gru", units=8, activation="tanh", batch_size=16, lookback=3, features=3, horizon=2)

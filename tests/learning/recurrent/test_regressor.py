@@ -22,7 +22,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from ratchet.learning.conformal import ConformalRegressor
 from ratchet.learning.recurrent import regressor as module
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
-from ratchet.learning.recurrent.training import Graph, Member, Trained, train_group
+from ratchet.learning.recurrent.training import train_group
+from ratchet.learning.recurrent.types import Graph, Member, Trained
 from ratchet.learning.residual import ResidualRegressor
 from ratchet.learning.trusted import TRUSTED
 

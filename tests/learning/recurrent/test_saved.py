@@ -32,7 +32,7 @@ def fitted() -> RecurrentRegressor:
 @pytest.fixture(scope="module")
 def original(fitted, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "models" / "gru"
-    fitted.save(folder, metrics={"rmse": 12.5})
+    saved.save(fitted, folder, metrics={"rmse": 12.5})
     return folder
 
 
@@ -44,7 +44,7 @@ def folder(original, tmp_path) -> Path:
 def test_it_comes_back_as_it_was(fitted, folder):
     X, _ = windows()
 
-    loaded = RecurrentRegressor.load(folder)
+    loaded = saved.load(folder)
 
     np.testing.assert_array_equal(loaded.predict(X), fitted.predict(X))
     assert loaded.get_params() == fitted.get_params()
@@ -69,8 +69,8 @@ def test_so_do_others(tmp_path, options, horizon):
     parameters = {"units": 2, "epochs": 1, "compiled": False, "horizon": horizon, **options}
     model = RecurrentRegressor(**parameters).fit(X.to_numpy(), y)
 
-    model.save(str(tmp_path / "model"))
-    loaded = RecurrentRegressor.load(str(tmp_path / "model"))
+    saved.save(model, str(tmp_path / "model"))
+    loaded = saved.load(str(tmp_path / "model"))
 
     np.testing.assert_array_equal(loaded.predict(X.to_numpy()), model.predict(X.to_numpy()))
     assert not hasattr(loaded, "feature_names_in_")
@@ -139,7 +139,7 @@ def change_scaler(path: Path) -> None:
 def test_a_damaged_folder_is_refused(folder, name, change, message):
     change(folder / name)
     with pytest.raises(ValueError, match=message):
-        RecurrentRegressor.load(folder)
+        saved.load(folder)
 
 
 def test_a_network_that_holds_code_is_refused_and_not_run(folder, tmp_path, monkeypatch):
@@ -156,21 +156,21 @@ def test_a_network_that_holds_code_is_refused_and_not_run(folder, tmp_path, monk
     assert saved.read_card(folder)
 
     with pytest.raises(ValueError, match="Lambda"):
-        RecurrentRegressor.load(folder)
+        saved.load(folder)
 
     assert not Path("exploded").exists()
 
 
 def test_what_cannot_be_saved(tmp_path, fitted, folder):
     with pytest.raises(FileExistsError, match="gru is not empty"):
-        fitted.save(folder)
-    assert RecurrentRegressor.load(folder).n_epochs_ == 2
+        saved.save(fitted, folder)
+    assert saved.load(folder).n_epochs_ == 2
     with pytest.raises(NotFittedError):
-        RecurrentRegressor().save(tmp_path / "new")
+        saved.save(RecurrentRegressor(), tmp_path / "new")
     generator = np.random.RandomState(0)
     model = RecurrentRegressor(units=1, epochs=1, compiled=False, random_state=generator)
     with pytest.raises(ValueError, match="random_state must be a whole number or None"):
-        model.fit(*windows()).save(tmp_path / "new")
+        saved.save(model.fit(*windows()), tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["gru"]
 
 
@@ -188,8 +188,8 @@ def test_a_save_that_is_killed_leaves_no_folder(tmp_path, fitted):
 
     assert list(tmp_path.glob(".gru.*/gru/network.keras"))
     assert not (tmp_path / "gru").exists()
-    fitted.save(tmp_path / "gru")  # and the left-over is in nobody's way
-    assert RecurrentRegressor.load(tmp_path / "gru").n_epochs_ == 2
+    saved.save(fitted, tmp_path / "gru")  # and the left-over is in nobody's way
+    assert saved.load(tmp_path / "gru").n_epochs_ == 2
 
 
 class HalfWritten:
@@ -202,4 +202,4 @@ class HalfWritten:
 
 def save_and_hang(model: RecurrentRegressor, parent: Path) -> None:
     model.keras_model = HalfWritten
-    model.save(parent / "gru")
+    saved.save(model, parent / "gru")

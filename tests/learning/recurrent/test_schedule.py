@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 from ratchet.learning.recurrent import schedule
 from ratchet.learning.recurrent.schedule import Schedule
-from ratchet.learning.recurrent.training import Member
+from ratchet.learning.recurrent.types import Member
 
 LOSSES = np.array([5, 4, 4, 4.5, 3, 3, 3.1, 3, 2.9, 3, 3, 3, 3, 3, 3, 3, 3, 1, 1, 1])
 

@@ -13,7 +13,7 @@ import pytest
 from ratchet.learning.recurrent import program, schedule, trainer
 from ratchet.learning.recurrent.architectures import ARCHITECTURES
 from ratchet.learning.recurrent.network import build_network
-from ratchet.learning.recurrent.training import Graph, Member, Trained
+from ratchet.learning.recurrent.types import Graph, Member, Trained
 
 GRAPH = Graph("gru", units=8, activation="tanh", batch_size=16, lookback=4, features=3, horizon=2)
 MEMBER = Member(dropout=0.0, learning_rate=0.01, epochs=2, patience=5)

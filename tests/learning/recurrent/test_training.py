@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ratchet.learning.recurrent import batched, trainer
-from ratchet.learning.recurrent.training import Graph, Member, special, train_group
+from ratchet.learning.recurrent.training import special, train_group
+from ratchet.learning.recurrent.types import Graph, Member
 
 GRAPH = Graph("gru", units=4, activation="tanh", batch_size=8, lookback=3, features=2, horizon=1)
 MEMBERS = [Member(0.1, 0.01, 2, 5), Member(0.2, 0.01, 2, 5)]
@@ -36,8 +37,8 @@ def taken(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "compiled", "expected"),
     [
-        ({}, True, "stacked"),
-        ({"architecture": "lstm"}, True, "stacked"),
+        ({}, True, "batched"),
+        ({"architecture": "lstm"}, True, "batched"),
         ({}, False, "trainer"),
         ({"activation": "relu"}, True, "trainer"),
         ({"architecture": "gru_dense"}, True, "trainer"),

@@ -11,7 +11,7 @@ import pytest
 
 from ratchet.learning.recurrent import training
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
-from ratchet.learning.recurrent.training import Graph, Member, Trained
+from ratchet.learning.recurrent.types import Graph, Member, Trained
 from ratchet.learning.search import Holdout, Search
 
 GRID = {

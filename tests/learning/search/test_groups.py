@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.search import Holdout, Search, table
-from ratchet.learning.search.engine import ADDRESS
+from ratchet.learning.search.schedule import ADDRESS
 
 STRATEGIES = {
     "grid": {},

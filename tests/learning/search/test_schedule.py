@@ -13,8 +13,8 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 import pytest
 
 from ratchet.learning.recurrent.memory import KEPT
-from ratchet.learning.search.engine import ONE_THREAD, open_crew
-from ratchet.learning.search.schedule import Clock, Crew, Lane, Task, choose
+from ratchet.learning.search.engine import open_crew
+from ratchet.learning.search.schedule import ONE_THREAD, Clock, Crew, Lane, Task, choose
 
 
 def task(program, cost=1.0, name=""):

@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from ratchet.learning.recurrent import schedule
 from ratchet.learning.recurrent.network import build_network
-from ratchet.learning.recurrent.training import Array, Graph
 from ratchet.learning.recurrent.training_layers import GivenDropout, training_copy
+from ratchet.learning.recurrent.types import Array, Graph
 
 VALIDATED = 1024  # validation windows at a time: bounds the memory
 

@@ -9,7 +9,8 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.learning.recurrent.training import Graph, Member, State, Trained, train_group
+from ratchet.learning.recurrent.training import train_group
+from ratchet.learning.recurrent.types import Graph, Member, State, Trained
 
 Array = NDArray[np.float32]
 

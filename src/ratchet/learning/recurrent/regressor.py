@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
@@ -20,7 +19,8 @@ from ratchet.learning.recurrent.parameters import check_parameters
 from ratchet.learning.recurrent.prediction import Predictor
 from ratchet.learning.recurrent.refitting import train_epochs
 from ratchet.learning.recurrent.scaling import WindowScaler, count_features
-from ratchet.learning.recurrent.training import Graph, Member, Trained, train_group
+from ratchet.learning.recurrent.training import train_group
+from ratchet.learning.recurrent.types import Graph, Member, Trained
 
 Array = npt.NDArray[np.float64]
 
@@ -234,19 +234,6 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         if names is not None:
             model.feature_names_in_ = np.asarray(names, dtype=object)
         return model._take(trained, scaler)
-
-    def save(self, folder: str | Path, metrics: dict[str, float] | None = None) -> None:
-        """Write the fitted estimator into a new folder; see ``saved.save``."""
-        from ratchet.learning.recurrent.saved import save
-
-        save(self, folder, metrics)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> RecurrentRegressor:
-        """Read an estimator that ``save`` wrote; see ``saved.load``."""
-        from ratchet.learning.recurrent.saved import load
-
-        return load(folder)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

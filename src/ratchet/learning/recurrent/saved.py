@@ -10,17 +10,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ratchet.learning.files import atomic_write
+from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.recurrent.scaling import WindowScaler
-from ratchet.learning.recurrent.training import Trained
-
-if TYPE_CHECKING:
-    from ratchet.learning.recurrent.regressor import RecurrentRegressor
+from ratchet.learning.recurrent.types import Trained
 
 _NETWORK, _CARD = "network.keras", "regressor.json"
 
@@ -91,8 +89,6 @@ def load(folder: str | Path) -> RecurrentRegressor:
         ValueError: the folder is missing, incomplete or damaged.
     """
     import keras
-
-    from ratchet.learning.recurrent.regressor import RecurrentRegressor
 
     folder = Path(folder)
     card = read_card(folder)

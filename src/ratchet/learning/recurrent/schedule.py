@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.learning.recurrent.training import Member, State
+from ratchet.learning.recurrent.types import Member, State
 
 DIVERGED = 1e3
 """Times the first validation loss at which training has run away."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ratchet.learning.recurrent import schedule
 from ratchet.learning.recurrent.memory import KEPT
 from ratchet.learning.recurrent.program import Program
-from ratchet.learning.recurrent.training import Array, Graph, Member, State, Trained
+from ratchet.learning.recurrent.types import Array, Graph, Member, State, Trained
 
 
 def train_group(

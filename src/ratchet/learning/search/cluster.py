@@ -12,8 +12,7 @@ from uuid import uuid4
 
 from distributed import Client, Worker, WorkerPlugin
 
-from ratchet.learning.search.engine import ADDRESS, ONE_THREAD, Job
-from ratchet.learning.search.schedule import Lane
+from ratchet.learning.search.schedule import ADDRESS, ONE_THREAD, Job, Lane
 
 _SECONDS = 30  # to find the scheduler, and for the first worker to be there
 

@@ -17,24 +17,9 @@ from typing import Any
 from joblib import effective_n_jobs
 
 from ratchet.learning.processes import follow_parent
-from ratchet.learning.search.schedule import Crew, Lane
-
-ADDRESS = "RATCHET_DASK_ADDRESS"
-"""Environment variable with the address of Dask's scheduler, such as ``tcp://10.0.0.5:8786``."""
+from ratchet.learning.search.schedule import ADDRESS, ONE_THREAD, Crew, Job, Lane
 
 ENGINES = ("local", "dask")
-
-Job = Callable[[Any], Any]
-"""What workers do with the content of a task; it can be pickled and holds the data."""
-
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-}
-"""Settings that the libraries read when they are loaded: processes x threads = cores."""
 
 _job: Job | None = None
 

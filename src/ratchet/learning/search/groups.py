@@ -18,7 +18,7 @@ from ratchet.learning.search.strategies import Point
 
 if TYPE_CHECKING:
     from ratchet.learning.recurrent.scaling import WindowScaler
-    from ratchet.learning.recurrent.training import Graph, Member, State, Trained
+    from ratchet.learning.recurrent.types import Graph, Member, State, Trained
 
 T = TypeVar("T")
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]

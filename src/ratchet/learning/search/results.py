@@ -76,7 +76,7 @@ def estimators(
         best: trials with the weights of their last fold.
         names: of the columns of ``X``, where it was a frame.
     """
-    from ratchet.learning.recurrent.training import Trained
+    from ratchet.learning.recurrent.types import Trained
 
     rows, scalers, models = job.folds[-1][0], {}, []
     for trial, weights in best:

@@ -11,6 +11,21 @@ from typing import Any, NamedTuple
 
 from ratchet.learning.recurrent.memory import after_use
 
+ADDRESS = "RATCHET_DASK_ADDRESS"
+"""Environment variable with the address of Dask's scheduler, such as ``tcp://10.0.0.5:8786``."""
+
+Job = Callable[[Any], Any]
+"""What workers do with the content of a task; it can be pickled and holds the data."""
+
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+"""Settings that the libraries read when they are loaded: processes x threads = cores."""
+
 _ATTEMPTS = 3
 
 
@@ -42,7 +57,7 @@ class Lane:
     """
 
     executor: Executor
-    work: Callable[[Any], Any]
+    work: Job
     restart: Callable[[], Executor] | None = None
     programs: list[Hashable] = field(default_factory=list)
 

@@ -18,7 +18,7 @@ from ratchet.learning.recurrent.batched.program import (
 )
 from ratchet.learning.recurrent.network import build_network
 from ratchet.learning.recurrent.schedule import Schedule
-from ratchet.learning.recurrent.training import Array, Graph, Member, State, Trained
+from ratchet.learning.recurrent.types import Array, Graph, Member, State, Trained
 
 
 def train_group(

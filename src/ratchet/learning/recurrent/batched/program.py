@@ -13,7 +13,7 @@ from ratchet.learning.recurrent import schedule
 from ratchet.learning.recurrent.batched.cells import CELLS, Tensors
 from ratchet.learning.recurrent.batched.passes import Weights, forecast, gradients
 from ratchet.learning.recurrent.memory import KEPT
-from ratchet.learning.recurrent.training import Array, Graph
+from ratchet.learning.recurrent.types import Array, Graph
 
 VALIDATED = 512
 """Validation windows at a time: bounds the memory."""

@@ -1,0 +1,72 @@
+"""What training takes and gives: the sizes of a program, the parameters of a trial, the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What one compiled program serves.
+
+    Attributes:
+        architecture: name of an architecture.
+        units: width of a recurrent layer.
+        activation: name of the activation of the recurrent layers.
+        batch_size: windows per step.
+        lookback: time steps of a window.
+        features: values per time step.
+        horizon: values to forecast.
+    """
+
+    architecture: str
+    units: int
+    activation: str
+    batch_size: int
+    lookback: int
+    features: int
+    horizon: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """One candidate on a graph.
+
+    Attributes:
+        dropout: share of a layer's outputs set to zero in training, from 0 to below 1.
+        learning_rate: of Adam, at the start.
+        epochs: passes over the training windows at most.
+        patience: epochs without a better validation loss after which training stops.
+    """
+
+    dropout: float
+    learning_rate: float
+    epochs: int
+    patience: int
+
+
+@dataclass
+class Trained:
+    """What training gives: numbers and arrays only, so that it can be pickled.
+
+    Attributes:
+        weights: those of the best epoch, in the order of ``get_weights`` of the Keras model.
+        history: ``loss``, ``val_loss``, ``val_mae`` and ``learning_rate``, a value per epoch.
+        best_epoch: number of the epoch with the lowest validation loss, from 1; 0 for the initial
+            weights, when no epoch had a finite loss.
+        status: ``completed`` (trained as far as asked), ``stopped`` (patience) or ``diverged``.
+        state: what training needs to go on; ``None`` when it has ended or was not asked for.
+    """
+
+    weights: list[Array]
+    history: dict[str, list[float]]
+    best_epoch: int
+    status: str
+    state: State | None = None
