@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.logging import RichHandler
 
-from ratchet.errors import DataError, hide_secrets, system_trouble
+from ratchet.errors import DataError, explain_system_error, hide_secrets
 from ratchet.hooks.tracking import _hide_secrets_in_logs
 
 
@@ -115,4 +115,4 @@ def test_what_the_system_refuses(error, told):
     outer = DataError("films cannot be read")
     outer.__cause__ = error
 
-    assert str(system_trouble(outer)).startswith(told)
+    assert str(explain_system_error(outer)).startswith(told)

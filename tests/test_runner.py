@@ -193,8 +193,8 @@ told: list[Any] = []
 
 def test_calls_are_made_to_the_last_whatever_comes_between(caplog):
     def send_and_stop() -> None:
-        with calls.answering(get_context("spawn")) as (writer, lock):
-            send = calls.sender(writer, lock)
+        with calls.answer_calls(get_context("spawn")) as (writer, lock):
+            send = calls.make_sender(writer, lock)
             send((int, "no number"))
             writer.send_bytes(b"nothing that pickle knows")
             send((tell, "the last"))
@@ -214,8 +214,8 @@ def tell(what: str) -> None:
 
 def test_half_a_call_of_a_process_that_was_killed_holds_nobody_up():
     told.clear()
-    with calls.answering(get_context("spawn")) as (writer, lock):
-        calls.sender(writer, lock)((tell, "whole"))
+    with calls.answer_calls(get_context("spawn")) as (writer, lock):
+        calls.make_sender(writer, lock)((tell, "whole"))
         lock.acquire()  # for ever
         os.write(writer.fileno(), b"\0\0\0\x63half")
 
@@ -254,7 +254,7 @@ def test_bars_of_another_process_are_shown_here(monkeypatch):
         on_progress(5, 20, 0.5)
     progress.advance("nodes")
 
-    bars_told = [call for call in sent if call[0] is not progress.tell_trials]
+    bars_told = [call for call in sent if call[0] is not progress.report_trials]
     monkeypatch.setattr(progress, "_send", None)
     bars = progress.start()
     try:

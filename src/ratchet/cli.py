@@ -24,14 +24,14 @@ from kedro.io import DatasetError
 from ratchet import progress
 from ratchet.commands import ratchet
 from ratchet.config.loader import loader_here, only_candidates, read_use_cases
-from ratchet.database import shown, tracking_uri, trouble
+from ratchet.database import explain_sqlite_error, shown, tracking_uri
 from ratchet.errors import (
     OUT_OF_MEMORY,
     ConfigError,
     UserError,
+    explain_system_error,
     hide_secrets,
     root_cause,
-    system_trouble,
 )
 from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.tracking import TrackingHooks
@@ -71,7 +71,7 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
         click.echo("Interrupted; run the same command again to continue", err=True)
         raise SystemExit(SIGNAL_CODE + next(iter(received), signal.SIGINT)) from None
     except Exception as error:
-        if system_trouble(error) == OUT_OF_MEMORY:
+        if explain_system_error(error) == OUT_OF_MEMORY:
             # What libraries do at the end would fail as well, each with a message of its own.
             atexit.register(os._exit, 1)
         if verbose:
@@ -156,7 +156,7 @@ def readable(error: BaseException) -> str:
         message = str(error)
     elif isinstance(error, DatasetError):
         message = _unreadable(error)
-    elif reason := system_trouble(error) or trouble(error):
+    elif reason := explain_system_error(error) or explain_sqlite_error(error):
         name = getattr(error, "filename", None)
         message = f"{name}: {reason}" if name else reason
     else:
@@ -170,7 +170,7 @@ def _unreadable(error: DatasetError) -> str:
     """Why a dataset cannot be loaded or saved, without Kedro's description of the dataset."""
     name, _, message = str(error).partition(": ")
     cause = root_cause(error)
-    if reason := system_trouble(error):
+    if reason := explain_system_error(error):
         return f"{name}: {reason}"
     if not message.startswith("Failed while"):
         return f"{name}: {message}"

@@ -170,11 +170,11 @@ def _explain(context: ExceptionContext) -> None:
     """Raise what a user can mend, in place of the error of a driver."""
     if context.engine is not None:
         url = context.engine.url.render_as_string(hide_password=True)
-        if reason := trouble(context.original_exception, shown(url)):
+        if reason := explain_sqlite_error(context.original_exception, shown(url)):
             raise DatabaseError(reason) from context.original_exception
 
 
-def trouble(error: BaseException, name: str = "of the project") -> str | None:
+def explain_sqlite_error(error: BaseException, name: str = "of the project") -> str | None:
     """What is wrong with a file of SQLite that cannot be read or written, and what to do.
 
     Args:
@@ -205,7 +205,7 @@ def mlflow_client(uri: str) -> MlflowClient:
     try:
         return _mlflow_client(uri)
     except Exception as error:  # of MLflow, and of SQLAlchemy
-        if reason := trouble(error, shown(uri)):
+        if reason := explain_sqlite_error(error, shown(uri)):
             raise DatabaseError(reason) from error
         raise
 

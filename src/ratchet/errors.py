@@ -59,7 +59,7 @@ OUT_OF_MEMORY = (
 )
 
 
-def system_trouble(error: BaseException) -> str | None:
+def explain_system_error(error: BaseException) -> str | None:
     """What the system refuses, where that is the cause of an error: disk, permission, memory.
 
     Returns:

@@ -106,7 +106,7 @@ def hide(name: str) -> None:
         _shown.remove_task(_bars.pop(name))
 
 
-def tell_trials(
+def report_trials(
     name: str,
     done: int,
     total: int,
@@ -123,7 +123,7 @@ def tell_trials(
         finished: parameters and score of those that were done last.
     """
     if _send is not None:
-        _send((tell_trials, name, done, total, best, finished))
+        _send((report_trials, name, done, total, best, finished))
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def search_progress(name: str, scoring: str) -> Iterator[OnProgress | None]:
         finished: Sequence[tuple[dict[str, Any], float]] = (),
         /,
     ) -> None:
-        tell_trials(name, done, total, best, finished)
+        report_trials(name, done, total, best, finished)
         webhook.current().progress(name, done, total, best)
         found = "" if math.isnan(best) else f", best {scoring} {best:.4g}"
         together = f" ({members} together{found})" if members > 1 else f" ({found[2:]})"

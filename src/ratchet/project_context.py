@@ -23,7 +23,7 @@ env_option = click.option("--env", "-e", help="Environment whose configuration i
 use_case_option = click.option("--use-case", "-u", required=True, help="Name of the use case.")
 
 
-def registry_here(env: str | None = None, use_case: str | None = None) -> Registry:
+def open_registry(env: str | None = None, use_case: str | None = None) -> Registry:
     """The registry of the project we stand in, as its catalog has it.
 
     Args:
@@ -43,7 +43,7 @@ def registry_here(env: str | None = None, use_case: str | None = None) -> Regist
     return registry
 
 
-def catalog_here(env: str | None, use_case: str) -> tuple[Any, UseCase]:
+def open_catalog(env: str | None, use_case: str) -> tuple[Any, UseCase]:
     """The catalog of the project we stand in, and the parameters of a use case.
 
     Raises:

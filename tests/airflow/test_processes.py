@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ratchet.airflow.processes import Family
+from ratchet.airflow.processes import ProcessGroup
 from ratchet.errors import UserError
 
 SLEEP = "import time; time.sleep(60)"
@@ -35,13 +35,13 @@ time.sleep(60)
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[[], Family]]:
+def make(tmp_path: Path) -> Iterator[Callable[[], ProcessGroup]]:
     """Make a family of the same home, as a second start would."""
     families = []
 
-    def family() -> Family:
+    def family() -> ProcessGroup:
         log = (tmp_path / f"{len(families)}.log").open("w")
-        families.append((Family(tmp_path / "home", os.environ, log), log))
+        families.append((ProcessGroup(tmp_path / "home", os.environ, log), log))
         return families[-1][0]
 
     yield family
@@ -50,7 +50,7 @@ def make(tmp_path: Path) -> Iterator[Callable[[], Family]]:
         log.close()
 
 
-def printed(family: Family) -> str:
+def printed(family: ProcessGroup) -> str:
     """First line of a log."""
     for _ in range(200):
         if "\n" in (text := Path(family.log).read_text()):
@@ -89,7 +89,7 @@ def test_a_second_start_stops_what_the_first_has_left_behind(make):
 
 def test_only_its_own_processes_are_stopped(make, tmp_path):
     stranger = subprocess.Popen([sys.executable, "-c", SLEEP])
-    other = Family(tmp_path / "another home", os.environ, (tmp_path / "other.log").open("w"))
+    other = ProcessGroup(tmp_path / "another home", os.environ, (tmp_path / "other.log").open("w"))
     other.start("parent", [sys.executable, "-c", PARENT])
     child = int(printed(other))
     try:
@@ -149,7 +149,7 @@ def test_a_part_that_has_ended_is_named_with_the_end_of_the_log(make):
     assert re.search("(?s)^scheduler has ended with code 3.*no such table$", failure(family))
 
 
-def failure(family: Family) -> str:
+def failure(family: ProcessGroup) -> str:
     """What is said when a part has ended."""
     for _ in range(200):
         try:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
 from ratchet.commands import ratchet
-from ratchet.commands.drift_rows import latest
+from ratchet.commands.drift_rows import latest_windows
 from ratchet.monitoring.drift.inputs import importance_of
 
 
@@ -27,18 +27,18 @@ def hours(n):
 
 
 def test_latest_windows_end_with_the_last_row():
-    before, current = latest(hours(100), "1D", 2)
+    before, current = latest_windows(hours(100), "1D", 2)
 
     assert current["x"].tolist() == list(range(76, 100))
     assert before["x"].tolist() == list(range(52, 76))
 
 
 def test_fewer_windows_than_wanted():
-    assert [len(part) for part in latest(hours(30), "1D", 3)] == [6, 24]
+    assert [len(part) for part in latest_windows(hours(30), "1D", 3)] == [6, 24]
 
 
 def test_windows_of_the_calendar():
-    before, current = latest(hours(24 * 40), "MS", 2)
+    before, current = latest_windows(hours(24 * 40), "MS", 2)
 
     assert (len(before), len(current)) == (31 * 24, 9 * 24)
 
@@ -46,7 +46,7 @@ def test_windows_of_the_calendar():
 def test_rows_without_time_are_one_window():
     rows = pd.DataFrame({"x": range(5)})
 
-    (only,) = latest(rows, "7D", 3)
+    (only,) = latest_windows(rows, "7D", 3)
 
     assert only is rows
 

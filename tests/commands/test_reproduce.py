@@ -65,7 +65,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, plant: Callable[[int, dict], None])
     """Runs that only write results; ``plant`` changes those of a run by its hash seed."""
     commands = []
 
-    def run(place: sandbox.Elsewhere, command: list[str], *, hash_seed: int) -> float:
+    def run(place: sandbox.Sandbox, command: list[str], *, hash_seed: int) -> float:
         commands.append(command)
         content = {
             "metrics": {"rating": {"ridge": {"test": {"rmse": {"value": 0.5}}}}},

@@ -112,7 +112,7 @@ def test_trials_of_the_search_alone_are_told(tmp_path):
     job = Job(order(), tmp_path, writer)
 
     def trial(done: int, *finished: object) -> None:
-        job._report_trial((progress.tell_trials, "networks", done, 2, 0.25, finished))
+        job._report_trial((progress.report_trials, "networks", done, 2, 0.25, finished))
 
     trial(1, ({"alpha": 1}, 9.0))  # of the naive forecasts
     job._report_trial((progress.show, "bar", "text", 1, 2))

@@ -10,7 +10,7 @@ import yaml
 from kedro.framework.startup import bootstrap_project
 
 from ratchet.commands.sandbox import (
-    Elsewhere,
+    Sandbox,
     check_nothing_escapes,
     copy_configuration,
     raw_file,
@@ -21,18 +21,18 @@ from ratchet.errors import ConfigError, UserError
 
 
 @pytest.fixture
-def place(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
+def place(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     bootstrap_project(project)
-    return Elsewhere(project, tmp_path_factory.mktemp("elsewhere") / "first", "test")
+    return Sandbox(project, tmp_path_factory.mktemp("elsewhere") / "first", "test")
 
 
-def copied(place: Elsewhere):
+def copied(place: Sandbox):
     return copy_configuration(place, loader_here(place.env)[0])
 
 
 @pytest.mark.parametrize("env", ["test", "local", "tetouan"])
 def test_everything_but_raw_data_is_written_into_the_folder(project, place, env):
-    place = Elsewhere(project, place.folder, env)
+    place = Sandbox(project, place.folder, env)
 
     loader = copied(place)
 
@@ -71,7 +71,7 @@ def test_paths_of_your_own_are_moved_and_credentials_kept(project, place):
     (local / "mlflow.yml").write_text("enabled: true\ntracking_uri: http://somewhere")
     credentials = {"webhook": {"url": "http://chat"}, "shop": {"key": "k"}}
     (local / "credentials.yml").write_text(yaml.safe_dump(credentials))
-    place = Elsewhere(project, place.folder, "local")
+    place = Sandbox(project, place.folder, "local")
 
     loader = copied(place)
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ratchet.commands import ratchet
-from ratchet.commands.serve import settings_here
+from ratchet.commands.serve import service_settings
 from ratchet.serving.keys import Keys
 from ratchet.serving.settings import load_settings
 
@@ -27,7 +27,7 @@ def run(*arguments: str) -> Any:
 
 
 def test_settings_follow_from_the_configuration(project):
-    settings = settings_here("test", {"port": 8123})
+    settings = service_settings("test", {"port": 8123})
 
     assert settings.port == 8123
     assert settings.database_url == f"sqlite:///{project}/data/test/mlflow.db"
@@ -42,7 +42,7 @@ def test_settings_follow_from_the_configuration(project):
 def test_an_environment_changes_single_settings(project):
     (project / "conf/test/serving.yml").write_text("workers: 2\nlimits: {batch_rows: 5}\n")
 
-    settings = settings_here("test")
+    settings = service_settings("test")
 
     assert (settings.workers, settings.limits.batch_rows) == (2, 5)
     assert (settings.port, settings.limits.row_bytes) == (8000, 64 * 1024)

@@ -29,7 +29,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Any:
         catalog = SimpleNamespace(
             exists=lambda name: True, load={"films.watch": found, "registry": registry}.get
         )
-        monkeypatch.setattr(verdict, "catalog_here", lambda env, use_case: (catalog, None))
+        monkeypatch.setattr(verdict, "open_catalog", lambda env, use_case: (catalog, None))
         monkeypatch.setattr(verdict, "_tracked", lambda env: {})
         done = CliRunner().invoke(verdict.watch, ["-u", "films", "--json"])
         assert done.exit_code == 0, done.output

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ratchet.config import UseCase
-from ratchet.replay import Model, Stage, World
+from ratchet.replay import History, Model, Stage
 
 START = pd.Timestamp("2024-01-07")  # a Sunday
 WEEKS = 8
@@ -83,8 +83,8 @@ class Made:
         return UseCase.model_validate({**PARAMETERS, **changed})
 
     @property
-    def world(self) -> World:
-        from ratchet.replay.incidents import befallen
+    def world(self) -> History:
+        from ratchet.replay.incidents import apply_incidents
 
         sundays = tuple(week(number) for number in range(self.weeks))
         sizes = {week(number): size for number, size in self.sizes.items()}
@@ -92,9 +92,9 @@ class Made:
         targets = dict(self.use_case.targets)
 
         def model(day: pd.Timestamp) -> Model:
-            return befallen(make_model(day, sizes[day]), self.incidents, targets)
+            return apply_incidents(make_model(day, sizes[day]), self.incidents, targets)
 
-        return World(
+        return History(
             use_case=self.use_case,
             stages={day: make_stage(day, model(day)) for day in sorted(sizes)},
             sundays=sundays,

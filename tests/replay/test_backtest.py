@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.replay import MissingStageError, policies, read_incidents, report, walk
+from ratchet.replay import MissingStageError, backtest, build_report, policies, read_incidents
 
 START = pd.Timestamp("2024-01-07")
 
@@ -29,7 +29,7 @@ def errs(before, after, since):
 
 def walked(past, name="configured"):
     policy = next(one for one in policies(past.use_case, {}) if one.name.startswith(name))
-    return walk(past.world, policy)
+    return backtest(past.world, policy)
 
 
 def happened(past, name="configured", *, without=("hold", "reject")):
@@ -237,7 +237,7 @@ def test_on_a_day_with_a_bad_file_nothing_is_done(made):
     assert happened(past) == [(0, "promote", v(0)), (7, "failed", v(0)), (14, "promote", v(2))]
     found = walked(past)
     assert found.trained == (week(0), week(2))
-    rows = report(past.world, [found])["policies"][0]["total"]["rows"]
+    rows = build_report(past.world, [found])["policies"][0]["total"]["rows"]
     assert rows == 3 * 7 * 8  # those of the bad days were answered when the file was mended
 
 
@@ -298,7 +298,7 @@ def test_nobody_is_better_than_hindsight(made, sizes, later):
     past = made({n: errs(size, later * size, week(n + 1)) for n, size in enumerate(sizes)}, weeks=4)
 
     world = past.world
-    told = report(world, [walk(world, policy) for policy in policies(past.use_case, {})])
+    told = build_report(world, [backtest(world, policy) for policy in policies(past.use_case, {})])
 
     hindsight = told["policies"][-1]
     for policy in told["policies"]:
@@ -310,6 +310,8 @@ def test_nobody_is_better_than_hindsight(made, sizes, later):
 def test_the_same_past_gives_the_same_walk(made):
     past = made({1: errs(0.9, 1.2, week(1)), 3: 0.8}, weeks=4)
 
-    first, second = (report(past.world, [walked(past), walked(past, "best")]) for _ in range(2))
+    first, second = (
+        build_report(past.world, [walked(past), walked(past, "best")]) for _ in range(2)
+    )
 
     assert first == second

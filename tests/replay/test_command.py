@@ -18,8 +18,8 @@ from ratchet.replay import stage_job as working
 from ratchet.replay.incidents import changed_rows
 from ratchet.replay.policy_files import check_names, read_policy
 from ratchet.replay.request import read_days
-from ratchet.replay.stage_store import Stages, code_of
-from ratchet.replay.training import Place
+from ratchet.replay.stage_store import StageStore, code_of
+from ratchet.replay.training import TrainingSpec
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "replay-a-policy.md"
@@ -157,8 +157,10 @@ def test_drift_changes_the_rows_of_its_days_alone():
     )
 
 
-def stages(folder: Path, typed: pd.DataFrame, use_case: UseCase = POWER, seed: int = 1) -> Stages:
-    return Stages(Place("here", "test", "power"), use_case, typed, folder, seed, jobs=1)
+def stages(
+    folder: Path, typed: pd.DataFrame, use_case: UseCase = POWER, seed: int = 1
+) -> StageStore:
+    return StageStore(TrainingSpec("here", "test", "power"), use_case, typed, folder, seed, jobs=1)
 
 
 def test_a_stage_is_kept_by_what_decides_what_comes_out(tmp_path):
@@ -224,16 +226,18 @@ def test_a_stage_that_was_cut_short_is_made_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(working, "train", killed)
     with pytest.raises(KeyboardInterrupt):
-        working.make(Place("here", "test", "power"), work, rows())
+        working.run_stage_job(TrainingSpec("here", "test", "power"), work, rows())
     assert not work.is_done
 
     monkeypatch.setattr(working, "train", lambda *args: (args[-1] / "stage.json").touch())
-    working.make(Place("here", "test", "power"), work, rows())
+    working.run_stage_job(TrainingSpec("here", "test", "power"), work, rows())
     assert [path.name for path in work.stage.iterdir()] == ["stage.json"]
     assert work.is_done
 
     monkeypatch.setattr(working, "train", killed)
-    working.make(Place("here", "test", "power"), work, rows())  # is there: nothing is done
+    working.run_stage_job(
+        TrainingSpec("here", "test", "power"), work, rows()
+    )  # is there: nothing is done
 
 
 def test_examples_of_the_documentation_can_be_used(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.replay import policies, read_incidents, report, walk
+from ratchet.replay import backtest, build_report, policies, read_incidents
 from ratchet.replay.outcome import difference
 
 START = pd.Timestamp("2024-01-07")
@@ -24,7 +24,7 @@ def errs(before, after, since):
 
 def told(past):
     world = past.world
-    return report(world, [walk(world, policy) for policy in policies(past.use_case, {})])
+    return build_report(world, [backtest(world, policy) for policy in policies(past.use_case, {})])
 
 
 def of(found, name):

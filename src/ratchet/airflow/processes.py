@@ -19,7 +19,7 @@ MARK = "RATCHET_AIRFLOW"
 TERM_SECONDS = 20.0
 
 
-class Family:
+class ProcessGroup:
     """Processes that share an environment and a log.
 
     Args:

@@ -91,7 +91,7 @@ def main() -> None:
             path = home / "airflow.log"
             path.unlink(missing_ok=True)  # what a kill -9 left behind still writes to the old one
             with path.open("a") as log:
-                _serve(processes.Family(home, environ, log), environ)
+                _serve(processes.ProcessGroup(home, environ, log), environ)
     except UserError as error:
         raise SystemExit(f"Error: {error}") from None
     except KeyboardInterrupt:
@@ -111,7 +111,7 @@ def _take(lock: IO[str], home: Path) -> None:
         raise UserError(f"Airflow runs already, from {home}") from None
 
 
-def _serve(family: processes.Family, environ: Mapping[str, str]) -> None:
+def _serve(family: processes.ProcessGroup, environ: Mapping[str, str]) -> None:
     """Start all parts, and watch them until one ends or this process is told to."""
     family.stop()  # what a kill -9 left behind
     _check_port(environ)
@@ -144,7 +144,7 @@ def _check_port(environ: Mapping[str, str]) -> None:
             ) from None
 
 
-def _wait_until_ready(family: processes.Family, environ: Mapping[str, str]) -> None:
+def _wait_until_ready(family: processes.ProcessGroup, environ: Mapping[str, str]) -> None:
     """Wait for the API server, and for a heartbeat of every other part."""
     begin = time.time()
     while time.time() < begin + READY_WITHIN:

@@ -13,9 +13,9 @@ from ratchet.project_context import env_option, use_case_option
 @env_option
 def close_run(use_case: str, status: str, env: str | None) -> None:
     """Close the MLflow run of the DAG run that this command is called in."""
-    from ratchet.hooks.dag_run import find_here
+    from ratchet.hooks.dag_run import find_project_run
 
-    found = find_here(env)
+    found = find_project_run(env)
     if found is None:
         click.echo(f"{use_case}: no MLflow run to close")
         return

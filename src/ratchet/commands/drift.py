@@ -12,7 +12,7 @@ import click
 from ratchet.config.loader import loader_here, read_use_cases
 from ratchet.errors import UserError
 from ratchet.learning.files import atomic_write, write_text
-from ratchet.project_context import env_option, registry_here, use_case_option
+from ratchet.project_context import env_option, open_registry, use_case_option
 
 if TYPE_CHECKING:
     from ratchet.monitoring.drift import DriftReport
@@ -56,7 +56,7 @@ def _look(name: str, version: str | None, env: str | None) -> tuple[Look, Path]:
     use_cases = read_use_cases(loader["parameters"])
     if name not in use_cases:
         raise UserError(f"--use-case: no use case '{name}'; there are {', '.join(use_cases)}")
-    registry = registry_here(env, name)
+    registry = open_registry(env, name)
     number = version or registry.champion(name)
     if number is None:
         raise UserError(f"{name}: no version serves; `kedro run` ends with the first")
@@ -72,7 +72,7 @@ def _look(name: str, version: str | None, env: str | None) -> tuple[Look, Path]:
 
 def _simulated(look: Look, name: str) -> tuple[dict[str, Any], DriftReport, Any]:
     """What a scenario does to the scores, and what is found of it."""
-    from ratchet.commands.drift_rows import NotLearned
+    from ratchet.commands.drift_rows import UnlearnedRows
     from ratchet.gate.primary_metric import deciding
     from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
 
@@ -80,7 +80,7 @@ def _simulated(look: Look, name: str) -> tuple[dict[str, Any], DriftReport, Any]
     if name not in known:
         there = ", ".join(known) or "none; name some in monitoring.drift.scenarios"
         raise UserError(f"--scenario: no scenario '{name}'; there are {there}")
-    rows, use_case = NotLearned(look.now), look.now.bundle.use_case
+    rows, use_case = UnlearnedRows(look.now), look.now.bundle.use_case
     target, metric = deciding(use_case)
     changed = rows.changed(known[name], look.seed)
     effect = scenario_effect(
@@ -105,12 +105,12 @@ def _simulated(look: Look, name: str) -> tuple[dict[str, Any], DriftReport, Any]
 
 def _newest(look: Look) -> tuple[dict[str, Any], DriftReport, Any]:
     """What is found in the newest rows, and in the windows before them."""
-    from ratchet.commands.drift_rows import NotLearned, latest
+    from ratchet.commands.drift_rows import UnlearnedRows, latest_windows
 
     window = look.use_case.monitoring.watch.window
-    data, rows = look.now.bundle.use_case.data, NotLearned(look.now).inputs(look.now)
+    data, rows = look.now.bundle.use_case.data, UnlearnedRows(look.now).inputs(look.now)
     time = data.row_time if data.time else None
-    windows = latest(rows, window, look.drift.persistent, time)
+    windows = latest_windows(rows, window, look.drift.persistent, time)
     *earlier, report = look.follow(windows)
     return {"before": [part.severity for part in earlier]}, report, windows[-1]
 

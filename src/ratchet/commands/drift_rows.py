@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class NotLearned:
+class UnlearnedRows:
     """Rows that a model did not learn from, as they are or changed.
 
     Attributes:
@@ -79,7 +79,7 @@ class NotLearned:
         return Delivered(self.now.bundle, with_columns(typed, columns))
 
 
-def latest(
+def latest_windows(
     rows: pd.DataFrame, window: str, count: int, time: str | None = "time"
 ) -> list[pd.DataFrame]:
     """The latest windows of rows, oldest first; all rows where they have no time.

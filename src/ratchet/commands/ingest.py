@@ -29,7 +29,7 @@ _TAIL = 1 << 16
 """Bytes at the end of a file among which its last lines are looked for."""
 
 
-def land_file(name: str, env: str | None, allow: Collection[str] = ()) -> dict[str, Any]:
+def ingest_file(name: str, env: str | None, allow: Collection[str] = ()) -> dict[str, Any]:
     """Bring the newest raw file of a use case in.
 
     Args:

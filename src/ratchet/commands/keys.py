@@ -6,7 +6,7 @@ import json
 
 import click
 
-from ratchet.commands.serve import settings_here
+from ratchet.commands.serve import service_settings
 from ratchet.project_context import env_option
 
 
@@ -36,7 +36,7 @@ def add(name: str, scopes: tuple[str, ...], env: str | None) -> None:
     """
     from ratchet.serving.keys import add_key
 
-    path = settings_here(env).keys_file
+    path = service_settings(env).keys_file
     token = add_key(path, name, scopes)
     click.echo(token)
     click.echo(
@@ -53,7 +53,7 @@ def list_(as_json: bool, env: str | None) -> None:
     """List the keys: names, scopes and days, never the keys themselves."""
     from ratchet.serving.keys import read_keys
 
-    existing = read_keys(settings_here(env).keys_file)
+    existing = read_keys(service_settings(env).keys_file)
     if as_json:
         content = [key.model_dump(mode="json", exclude={"sha256"}) for key in existing]
         click.echo(json.dumps(content, indent=2))
@@ -71,5 +71,5 @@ def revoke(name: str, env: str | None) -> None:
     """Take the key of NAME back; a service that runs refuses it within a second."""
     from ratchet.serving.keys import revoke_key
 
-    revoke_key(settings_here(env).keys_file, name)
+    revoke_key(service_settings(env).keys_file, name)
     click.echo(f"{name} has no key any more")

@@ -7,7 +7,7 @@ import json
 import click
 
 from ratchet.config import FINDINGS
-from ratchet.project_context import catalog_here, env_option, use_case_option
+from ratchet.project_context import env_option, open_catalog, use_case_option
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 
@@ -29,9 +29,9 @@ def land(use_case: str, allow: tuple[str, ...], env: str | None, as_json: bool) 
     rows, has other values for them or gives their keys to rows of another time is refused, and so
     is one whose last line was cut off, unless `landing.allow` or --allow say that it is meant.
     """
-    from ratchet.commands.ingest import land_file
+    from ratchet.commands.ingest import ingest_file
 
-    landed = land_file(use_case, env, allow)
+    landed = ingest_file(use_case, env, allow)
     click.echo(json.dumps(landed) if as_json else landed["text"])
 
 
@@ -44,7 +44,7 @@ def fresh(use_case: str, as_of: str | None, env: str | None, as_json: bool) -> N
     """Say whether there are rows that the version that serves does not know."""
     from ratchet.production.new_rows import unseen_rows
 
-    catalog, parameters = catalog_here(env, use_case)
+    catalog, parameters = open_catalog(env, use_case)
     raw, measured = catalog.load(f"{use_case}.raw"), catalog.load(f"{use_case}.measured")
     registry = catalog.load("registry")
     found = unseen_rows(registry, use_case, parameters, raw, as_of, measured)

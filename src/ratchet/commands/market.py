@@ -17,7 +17,7 @@ import click
 
 from ratchet.config.loader import loader_here
 from ratchet.errors import UserError
-from ratchet.project_context import catalog_here, env_option, load_output, registry_here
+from ratchet.project_context import env_option, load_output, open_catalog, open_registry
 
 if TYPE_CHECKING:
     from ratchet.bundle import Bundle
@@ -100,7 +100,7 @@ def _options(*names: str) -> Callable[[Command], Command]:
 
 
 @dataclass(frozen=True)
-class Opened:
+class MarketVersion:
     """A version of a market whose prices are asked for.
 
     Attributes:
@@ -180,14 +180,14 @@ class Opened:
         return found
 
 
-def open_market(use_case: str | None, version: str | None, env: str | None) -> Opened:
+def open_market(use_case: str | None, version: str | None, env: str | None) -> MarketVersion:
     """Open the version of a market that is asked for.
 
     Raises:
         UserError: there is no such market or version, or nothing serves yet; says what to do.
     """
-    name = market_here(use_case, env)
-    registry = registry_here(env, name)
+    name = find_market(use_case, env)
+    registry = open_registry(env, name)
     number = version or registry.champion(name)
     if number is None:
         raise UserError(
@@ -200,12 +200,12 @@ def open_market(use_case: str | None, version: str | None, env: str | None) -> O
 
     # By its digest a bundle is found without MLflow, whose import takes seconds.
     digest = registry.ledger.noted(name, number, DIGEST)
-    return Opened(
+    return MarketVersion(
         name, number, find(Source(registry.uri, str(registry.bundles), ""), name, number, digest)
     )
 
 
-def market_here(use_case: str | None, env: str | None) -> str:
+def find_market(use_case: str | None, env: str | None) -> str:
     """Name of the use case that is meant: that which was given, or the only one with a market.
 
     Raises:
@@ -377,8 +377,8 @@ def history(use_case: str | None, plot: Path | None, env: str | None, as_json: b
     """
     from ratchet.reports.market import both_histories, convergence_charts
 
-    name = market_here(use_case, env)
-    catalog, parameters = catalog_here(env, name)
+    name = find_market(use_case, env)
+    catalog, parameters = open_catalog(env, name)
     trained, replayed = (
         load_output(catalog, f"{name}.{part}_history", node)
         for part, node in (("training", "iterate_demand"), ("replay", "replay_prices"))
@@ -579,7 +579,7 @@ def _spread(n: int, most: int) -> list[float]:
     return [0.0] if n == 1 else [i * (n - 1) / (most - 1) for i in range(most)]
 
 
-def _echo(opened: Opened, **content: Any) -> None:
+def _echo(opened: MarketVersion, **content: Any) -> None:
     """Print JSON, in which what is not known is null."""
     about = {"use_case": opened.use_case, "version": opened.version}
     click.echo(json.dumps({**about, **content}, allow_nan=False))

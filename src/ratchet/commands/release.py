@@ -11,7 +11,7 @@ import click
 
 from ratchet.config.loader import loader_here
 from ratchet.errors import UserError
-from ratchet.project_context import env_option, registry_here, use_case_option
+from ratchet.project_context import env_option, open_registry, use_case_option
 from ratchet.provenance import actor
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ reason_option = click.option(
 @env_option
 def ledger(use_case: str | None, verify: bool, as_json: bool, env: str | None) -> None:
     """List the decisions, or verify that the list is whole."""
-    registry = registry_here(env, use_case)
+    registry = open_registry(env, use_case)
     if verify:
         _verify(registry, use_case, as_json, env)
         return
@@ -129,7 +129,7 @@ def _lines(entries: Iterable[Entry]) -> Iterator[str]:
 def who_served(use_case: str, text: str, env: str | None) -> None:
     """Say which version served at a moment (in UTC unless it has a zone), and why."""
     moment = _moment(text)
-    registry = registry_here(env, use_case)
+    registry = open_registry(env, use_case)
     entry = registry.ledger.serving(use_case, moment)
     if entry is None:
         first = next((each for each in registry.ledger.entries(use_case) if each.champion), None)
@@ -169,7 +169,7 @@ def promote(
     from ratchet.bundle.smoke_test import rehearse
     from ratchet.registry import actions
 
-    registry = registry_here(env, use_case)
+    registry = open_registry(env, use_case)
     before = registry.ledger.state(use_case).seq
     entry = actions.promote(
         *(registry, use_case, version),
@@ -178,7 +178,7 @@ def promote(
         check=rehearse,
         need_way_back=not no_way_back,
     )
-    click.echo(outcome(entry, before))
+    click.echo(describe_decision(entry, before))
 
 
 @click.command()
@@ -191,15 +191,15 @@ def rollback(use_case: str, version: str | None, reason: str, env: str | None) -
     from ratchet.bundle.smoke_test import rehearse
     from ratchet.registry import actions
 
-    registry = registry_here(env, use_case)
+    registry = open_registry(env, use_case)
     before = registry.ledger.state(use_case).seq
     entry = actions.roll_back(
         registry, use_case, version, reason=reason, actor=actor(), check=rehearse
     )
-    click.echo(outcome(entry, before))
+    click.echo(describe_decision(entry, before))
 
 
-def outcome(entry: Entry, before: int) -> str:
+def describe_decision(entry: Entry, before: int) -> str:
     """What has changed, if anything."""
     when = f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"
     if entry.seq <= before:

@@ -106,13 +106,13 @@ def run_twice(request: Request, folder: Path) -> list[Difference]:
     measured = read_measurements(loader, project, request.use_case)
     if measured:
         click.echo(f"{request.use_case}: both runs see {len(measured):,} measurements")
-    before = run_fingerprint.shared(loader, project, request.use_case)
+    before = run_fingerprint.fingerprint(loader, project, request.use_case)
     results, runs = [], []
     for place, hash_seed in zip(("first", "second"), HASH_SEEDS, strict=True):
         result, seconds = _run(request, loader, project, folder / place, hash_seed, measured)
         results.append(result)
         runs.append({"hash_seed": hash_seed, "seconds": seconds, **_described(result)})
-    if before != run_fingerprint.shared(loader, project, request.use_case):
+    if before != run_fingerprint.fingerprint(loader, project, request.use_case):
         raise UserError("code, configuration or data changed during the runs: start again")
     differences = compare(*results)
     report = {
@@ -120,7 +120,7 @@ def run_twice(request: Request, folder: Path) -> list[Difference]:
         "seed": run_fingerprint.seed(loader, request.params),
         **before,
         "measurements": {"rows": len(measured), "sha256": _hash_of(measured)},
-        **run_fingerprint.surroundings(project),
+        **run_fingerprint.describe_environment(project),
         "runs": runs,
     }
     path = project / loader["globals"]["paths"]["reporting"] / request.use_case
@@ -181,7 +181,7 @@ def _run(
     from ratchet.commands.comparison import read_results
 
     click.echo(f"{request.use_case}: {folder.name} run ... ", nl=False)
-    place = sandbox.Elsewhere(project, folder, request.env)
+    place = sandbox.Sandbox(project, folder, request.env)
     copied = sandbox.copy_configuration(place, loader)
     sandbox.check_nothing_escapes(copied["catalog"], place)
     if measured:

@@ -26,7 +26,9 @@ _PACKAGES = (
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
-def shared(loader: AbstractConfigLoader, project: Path, use_case: str) -> dict[str, str | None]:
+def fingerprint(
+    loader: AbstractConfigLoader, project: Path, use_case: str
+) -> dict[str, str | None]:
     """SHA-256 of code, configuration and raw data; ``None`` for data that are not one file."""
     data = raw_file(loader["catalog"], use_case, project)
     return {
@@ -36,7 +38,7 @@ def shared(loader: AbstractConfigLoader, project: Path, use_case: str) -> dict[s
     }
 
 
-def surroundings(project: Path) -> dict[str, Any]:
+def describe_environment(project: Path) -> dict[str, Any]:
     """Commit of the code, machine and packages."""
     return {
         "code_commit": code_commit(project),

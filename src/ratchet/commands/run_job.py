@@ -146,7 +146,7 @@ class Job:
         """Write down a trial of the search; other reports of a run are not for those who follow."""
         from ratchet import progress
 
-        if call[0] is not progress.tell_trials or self.stage != "search":
+        if call[0] is not progress.report_trials or self.stage != "search":
             return
         _, _, done, total, best, finished = call
         point, loss = finished[-1] if finished else ({}, None)
@@ -172,13 +172,13 @@ class Job:
     @cached_property
     def _sandbox(self) -> Any:
         """The copy of the configuration, made anew: a job that goes on takes that of today."""
-        from ratchet.commands.sandbox import Elsewhere, check_nothing_escapes, copy_configuration
+        from ratchet.commands.sandbox import Sandbox, check_nothing_escapes, copy_configuration
         from ratchet.project_context import check_environment, registry_entry
 
         loader, project = self._project
         check_environment(loader)
         entry = registry_entry(loader)  # before the copy, whose globals then stand for all loaders
-        own = Elsewhere(project, self.folder / WORK, self.order.env or "local")
+        own = Sandbox(project, self.folder / WORK, self.order.env or "local")
         shutil.rmtree(own.conf, ignore_errors=True)
         copied = copy_configuration(own, loader)
         check_nothing_escapes(copied["catalog"], own)

@@ -23,7 +23,7 @@ _SHOWN_LINES = 20
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class Sandbox:
     """A copy of the configuration whose paths lead into one folder.
 
     Attributes:
@@ -63,50 +63,50 @@ class Elsewhere:
         return [sys.executable, "-m", "kedro", "run", *given]
 
 
-def copy_configuration(elsewhere: Elsewhere, loader: AbstractConfigLoader) -> AbstractConfigLoader:
+def copy_configuration(sandbox: Sandbox, loader: AbstractConfigLoader) -> AbstractConfigLoader:
     """Copy the configuration; every path of it but those of raw data leads into the folder.
 
     Tracking is off and no webhook hears of the runs.
 
     Args:
-        elsewhere: where the copy is made.
+        sandbox: where the copy is made.
         loader: loader of the configuration of the project, in the same environment.
 
     Returns:
         Loader of the copy.
     """
-    conf = elsewhere.project / settings.CONF_SOURCE
+    conf = sandbox.project / settings.CONF_SOURCE
     # conf/dvc links to a file outside of conf, which a deployment need not have.
-    shutil.copytree(conf, elsewhere.conf, ignore_dangling_symlinks=True)
-    own = elsewhere.conf / elsewhere.env
+    shutil.copytree(conf, sandbox.conf, ignore_dangling_symlinks=True)
+    own = sandbox.conf / sandbox.env
     own.mkdir(exist_ok=True)
     kept = _paths_of_raw_data(loader)
     moved = {
-        name: str(elsewhere.path(name)) for name in loader["globals"]["paths"] if name not in kept
+        name: str(sandbox.path(name)) for name in loader["globals"]["paths"] if name not in kept
     }
     _put(own, "globals", {"paths": moved})
     _put(own, "mlflow", {"enabled": False})
-    for path in elsewhere.conf.rglob("credentials*.yml"):
+    for path in sandbox.conf.rglob("credentials*.yml"):
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         content.pop("webhook", None)
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return settings.CONFIG_LOADER_CLASS(
-        conf_source=str(elsewhere.conf), env=elsewhere.env, **settings.CONFIG_LOADER_ARGS
+        conf_source=str(sandbox.conf), env=sandbox.env, **settings.CONFIG_LOADER_ARGS
     )
 
 
-def check_nothing_escapes(catalog: Mapping[str, Any], elsewhere: Elsewhere) -> None:
+def check_nothing_escapes(catalog: Mapping[str, Any], sandbox: Sandbox) -> None:
     """Make sure that every file but the raw ones lies in the folder.
 
     Args:
         catalog: the copied catalog.
-        elsewhere: where everything is to be written.
+        sandbox: where everything is to be written.
 
     Raises:
         ConfigError: an entry has a path of its own; names it.
     """
     for name, path in _files(catalog, raw=False):
-        if not (elsewhere.project / path).is_relative_to(elsewhere.folder):
+        if not (sandbox.project / path).is_relative_to(sandbox.folder):
             raise ConfigError(
                 f"catalog entry {name} writes to {path}, which cannot be moved into a folder of "
                 f"its own: start it with one of the ${{globals:paths...}}"
@@ -119,11 +119,11 @@ def raw_file(catalog: Mapping[str, Any], use_case: str, project: Path) -> Path |
     return path if path.is_file() else None
 
 
-def run(elsewhere: Elsewhere, command: list[str], *, hash_seed: int) -> float:
+def run(sandbox: Sandbox, command: list[str], *, hash_seed: int) -> float:
     """Run a command of Kedro in a process of its own.
 
     Args:
-        elsewhere: where it writes.
+        sandbox: where it writes.
         command: see ``Elsewhere.command``.
         hash_seed: Python's seed for the order of sets. Two runs with the same one would hide that
             a result depends on it.
@@ -134,7 +134,7 @@ def run(elsewhere: Elsewhere, command: list[str], *, hash_seed: int) -> float:
     Raises:
         UserError: it failed; with the last lines of what it said.
     """
-    database = elsewhere.database_url
+    database = sandbox.database_url
     own = {
         "PYTHONHASHSEED": str(hash_seed),
         "MLFLOW_TRACKING_URI": database,
@@ -146,7 +146,7 @@ def run(elsewhere: Elsewhere, command: list[str], *, hash_seed: int) -> float:
     start = time.monotonic()
     done = subprocess.run(
         command,
-        cwd=elsewhere.project,
+        cwd=sandbox.project,
         env=os.environ | own,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -154,7 +154,7 @@ def run(elsewhere: Elsewhere, command: list[str], *, hash_seed: int) -> float:
         errors="replace",
         check=False,
     )
-    (elsewhere.folder / "log.txt").write_text(done.stdout, encoding="utf-8")
+    (sandbox.folder / "log.txt").write_text(done.stdout, encoding="utf-8")
     if done.returncode:
         last = "\n".join(done.stdout.splitlines()[-_SHOWN_LINES:])
         raise UserError(f"the run failed: {' '.join(command[3:])}\n{last}")

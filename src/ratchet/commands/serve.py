@@ -40,14 +40,14 @@ def serve(
     from ratchet.serving.children import SETTINGS
 
     given = {"host": host, "port": port, "workers": workers, "metrics_port": metrics_port}
-    settings = settings_here(
+    settings = service_settings(
         env, {name: value for name, value in given.items() if value is not None}
     )
     environ = {**os.environ, SETTINGS: settings.model_dump_json()}
     os.execve(sys.executable, [sys.executable, "-m", "ratchet.serving"], environ)
 
 
-def settings_here(env: str | None, given: Mapping[str, Any] | None = None) -> Settings:
+def service_settings(env: str | None, given: Mapping[str, Any] | None = None) -> Settings:
     """Settings of the service of the project we stand in.
 
     Args:

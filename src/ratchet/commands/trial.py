@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ratchet.commands.release import outcome
+from ratchet.commands.release import describe_decision
 from ratchet.config.loader import loader_here, read_use_cases
 from ratchet.errors import UserError
-from ratchet.project_context import env_option, registry_here, use_case_option
+from ratchet.project_context import env_option, open_registry, use_case_option
 from ratchet.provenance import actor
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def trial(
         raise click.BadParameter("expected a share between 0 and 1", param_hint="--share")
     if planned is not None and planned < LEAST_DAYS:
         raise click.BadParameter(f"expected at least {LEAST_DAYS} days", param_hint="--planned")
-    registry = registry_here(env, use_case)
+    registry = open_registry(env, use_case)
     parameters = read_use_cases(loader_here(env)[0]["parameters"])[use_case]
     result = read_trial(registry, use_case, parameters, version, share=share, planned=planned)
     if as_json:
@@ -125,4 +125,4 @@ def _promote(registry: Registry, use_case: str, result: Trial) -> str:
         actor=actor(),
         check=rehearse,
     )
-    return outcome(entry, before)
+    return describe_decision(entry, before)

@@ -11,7 +11,7 @@ import click
 
 from ratchet.commands.landing import json_option
 from ratchet.commands.release import reason_option
-from ratchet.project_context import catalog_here, env_option, load_output, use_case_option
+from ratchet.project_context import env_option, load_output, open_catalog, use_case_option
 from ratchet.provenance import actor, orchestrator_run
 
 
@@ -21,7 +21,7 @@ from ratchet.provenance import actor, orchestrator_run
 @json_option
 def verdict(use_case: str, env: str | None, as_json: bool) -> None:
     """Say what the gate thinks of the newest challenger, before it is carried out."""
-    catalog, _ = catalog_here(env, use_case)
+    catalog, _ = open_catalog(env, use_case)
     judged = load_output(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
     said = judged["verdict"]
     answer = {
@@ -50,7 +50,7 @@ def verdict(use_case: str, env: str | None, as_json: bool) -> None:
 @json_option
 def watch(use_case: str, env: str | None, as_json: bool) -> None:
     """Say what the monitoring found last, and what it did."""
-    catalog, _ = catalog_here(env, use_case)
+    catalog, _ = open_catalog(env, use_case)
     found = load_output(catalog, f"{use_case}.watch", "act_on_assessment")
     answer = {
         **_done(found, catalog.load("registry"), use_case),
@@ -72,7 +72,7 @@ def hold(use_case: str, reason: str, judged: bool, env: str | None) -> None:
     """Write down that everything stays as it is, and why."""
     from ratchet.registry import actions
 
-    catalog, _ = catalog_here(env, use_case)
+    catalog, _ = open_catalog(env, use_case)
     version, details = None, {}
     if judged:
         one = load_output(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
@@ -114,15 +114,15 @@ def _path(catalog: Any, name: str) -> str:
 
 def _tracked(env: str | None) -> dict[str, str]:
     """The MLflow run of the DAG run that we work for, if there is one."""
-    from ratchet.hooks.dag_run import find_here
+    from ratchet.hooks.dag_run import find_project_run
 
-    found = find_here(env)
+    found = find_project_run(env)
     return {} if found is None else {"mlflow_run": found.run_id, "mlflow_url": found.url}
 
 
 def _note_decision(use_case: str, env: str | None, text: str) -> None:
     """Let the MLflow run of the DAG run say what was decided; there may be none yet."""
-    from ratchet.hooks.dag_run import find_here
+    from ratchet.hooks.dag_run import find_project_run
 
-    if found := find_here(env, make=True):
+    if found := find_project_run(env, make=True):
         found.client.set_tag(found.run_id, f"decision.{use_case}", text)

@@ -15,7 +15,7 @@ import click
 from ratchet.config.loader import loader_here
 from ratchet.errors import UserError
 from ratchet.learning.files import atomic_write
-from ratchet.project_context import env_option, registry_here, use_case_option
+from ratchet.project_context import env_option, open_registry, use_case_option
 
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader
@@ -101,7 +101,7 @@ def _versions(loader: AbstractConfigLoader, project: Path) -> Versions:
 def _registry(env: str | None) -> Registry | None:
     """The registry; None in a fresh clone, whose database was not made yet."""
     try:
-        return registry_here(env)
+        return open_registry(env)
     except UserError:
         return None
 

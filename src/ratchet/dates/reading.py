@@ -13,7 +13,7 @@ import pandas as pd
 from ratchet.config import Column
 from ratchet.dates.shapes import NUMBER
 from ratchet.dates.written import Clock, or_iso, read_format, read_numbers, read_shapes
-from ratchet.dates.zones import Place, in_zone, local, utc, without_zone
+from ratchet.dates.zones import NamedColumn, in_zone, local, utc, without_zone
 
 
 def read_dates(
@@ -38,33 +38,33 @@ def read_dates(
             offsets from UTC without ``timezone``, or values that cannot be read: which rows, and
             what to write into the parameters.
     """
-    place = Place(name, values)
+    named = NamedColumn(name, values)
     if isinstance(values.dtype, pd.PeriodDtype):
         values = values.dt.to_timestamp()
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return _from_times(values, column, place, series)
+        return _from_times(values, column, named, series)
     text = _as_text(values)
     there = (text != "").to_numpy()
     codes, distinct = pd.factorize(text[there])
-    clock = _read(pd.Series(distinct, dtype="str"), column, place)
+    clock = _read(pd.Series(distinct, dtype="str"), column, named)
     read, offset = np.full(len(values), np.datetime64("NaT", "us")), np.full(len(values), np.nan)
     read[there], offset[there] = clock.read[codes], clock.offset[codes]
     if (wrong := np.isnat(read) & there).any():
         said = "unit" if column.unit else "format"
-        raise place.error(
+        raise named.error(
             wrong,
             "type date",
             f"the column is read as {clock.how}. A cell without a date has to be empty; where "
-            f"dates are written in another way, say so by {place.parameter}.{said}",
+            f"dates are written in another way, say so by {named.parameter}.{said}",
         )
     times = pd.Series(read, index=values.index, name=values.name)
     if column.timezone is None:
-        return without_zone(times, offset, place)
-    return in_zone(times, offset, column.timezone, place, series)
+        return without_zone(times, offset, named)
+    return in_zone(times, offset, column.timezone, named, series)
 
 
 def _from_times(
-    values: pd.Series, column: Column, place: Place, series: pd.Series | None
+    values: pd.Series, column: Column, named: NamedColumn, series: pd.Series | None
 ) -> pd.Series:
     """Times that the file itself holds as such."""
     arrow = getattr(values.dtype, "pyarrow_dtype", None)
@@ -72,18 +72,18 @@ def _from_times(
     if zone is None:
         times = values.astype("datetime64[us]")
         nothing = np.full(len(values), np.nan)
-        return in_zone(times, nothing, column.timezone, place, series) if column.timezone else times
+        return in_zone(times, nothing, column.timezone, named, series) if column.timezone else times
     times = values.astype(pd.DatetimeTZDtype("us", zone))
     if column.timezone:
         return times.dt.tz_convert(column.timezone)
     if isinstance(times.dt.tz, ZoneInfo) and str(zone) not in ("UTC", "Etc/UTC"):
-        way_out = f"write {place.parameter}.timezone: {zone}, or UTC"
-        raise place.error(values.notna(), "times without a time zone", way_out)
+        way_out = f"write {named.parameter}.timezone: {zone}, or UTC"
+        raise named.error(values.notna(), "times without a time zone", way_out)
     offset = (local(times) - utc(times)) / pd.Timedelta("1min")
-    return without_zone(local(times), offset.to_numpy(), place)
+    return without_zone(local(times), offset.to_numpy(), named)
 
 
-def _read(text: pd.Series, column: Column, place: Place) -> Clock:
+def _read(text: pd.Series, column: Column, named: NamedColumn) -> Clock:
     """Read distinct values by the unit, the format or the shape that all of them share."""
     if column.unit is not None:
         return or_iso(read_numbers(text, column.unit), text)
@@ -91,27 +91,27 @@ def _read(text: pd.Series, column: Column, place: Place) -> Clock:
         return or_iso(read_format(text, column.format), text)
     numbers = text[text.str.fullmatch(NUMBER)]
     if column.format is None and not numbers.empty:
-        raise place.error(
-            _as_text(place.values).isin(numbers),
+        raise named.error(
+            _as_text(named.values).isin(numbers),
             "type date; numbers are read as dates only where it is said what they mean",
-            f"write {place.parameter}.{_guess(numbers.iloc[0])}",
+            f"write {named.parameter}.{_guess(numbers.iloc[0])}",
         )
     first, *others = read_shapes(text, iso=column.format is not None, dayfirst=column.dayfirst)
     for other in others:
         if (differ := first.read != other.read).any():
-            raise _two_readings(text, differ, first, other, place)
+            raise _two_readings(text, differ, first, other, named)
     return first
 
 
 def _two_readings(
-    text: pd.Series, differ: npt.NDArray[np.bool_], first: Clock, other: Clock, place: Place
+    text: pd.Series, differ: npt.NDArray[np.bool_], first: Clock, other: Clock, named: NamedColumn
 ) -> Exception:
     example = np.flatnonzero(differ)[0]
     one, two = (f"{_day(clock.read[example])} ({clock.how})" for clock in (first, other))
-    return place.error(
-        _as_text(place.values).isin(text[differ]),
+    return named.error(
+        _as_text(named.values).isin(text[differ]),
         f"type date that can be read in one way; {text.iloc[example]!r} is {one} or {two}",
-        f"write {place.parameter}.dayfirst: true (or false), or {place.parameter}.format: "
+        f"write {named.parameter}.dayfirst: true (or false), or {named.parameter}.format: "
         f'"%d/%m/%Y" and so on',
     )
 

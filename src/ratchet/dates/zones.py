@@ -15,7 +15,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class NamedColumn:
     """A column, for messages."""
 
     name: str
@@ -65,13 +65,15 @@ def midnight(times: pd.Series) -> pd.Series:
     return days.dt.tz_localize(times.dt.tz, ambiguous=first, nonexistent="shift_forward")
 
 
-def without_zone(times: pd.Series, offset: npt.NDArray[np.float64], place: Place) -> pd.Series:
+def without_zone(
+    times: pd.Series, offset: npt.NDArray[np.float64], named: NamedColumn
+) -> pd.Series:
     """The clock as it stands, where all values are of one clock.
 
     Args:
         times: the clock of each value.
         offset: minutes by which it is ahead of UTC; NaN where a value does not say.
-        place: the column.
+        named: the column.
 
     Raises:
         DataError: values have offsets other than that of UTC, or only some have one.
@@ -80,11 +82,11 @@ def without_zone(times: pd.Series, offset: npt.NDArray[np.float64], place: Place
     if not said.any() or (not offset[said].any() and said.sum() == times.notna().sum()):
         return times
     offsets = [_offset(minutes) for minutes in np.unique(offset[said])]
-    raise place.error(
+    raise named.error(
         said,
         f"times without an offset from UTC, or a time zone whose days are meant (there is "
         f"{', '.join(offsets[:_SHOWN])}{'' if said.sum() == times.notna().sum() else ' or none'})",
-        f"write {place.parameter}.timezone: the name of the place whose clock it is "
+        f"write {named.parameter}.timezone: the name of the place whose clock it is "
         f"(Europe/Berlin), {_fixed(offset[said])}or UTC",
     )
 
@@ -106,7 +108,7 @@ def in_zone(
     times: pd.Series,
     offset: npt.NDArray[np.float64],
     zone: str,
-    place: Place,
+    named: NamedColumn,
     series: pd.Series | None = None,
 ) -> pd.Series:
     """Moments that show the clock of a time zone.
@@ -115,7 +117,7 @@ def in_zone(
         times: the clock of each value.
         offset: minutes by which it is ahead of UTC; a value that does not say shows the local one.
         zone: the time zone.
-        place: the column.
+        named: the column.
         series: see ``read_dates``.
 
     Raises:
@@ -129,17 +131,17 @@ def in_zone(
     try:
         there = clock.dt.tz_localize(zone, ambiguous=~again, nonexistent="shift_forward")
     except (NotImplementedError, OverflowError):  # so pandas says that Python has no such year
-        raise place.error(
+        raise named.error(
             times.dt.year.isin([1, 9999]),
             "moments that UTC has in the years 1 to 9999, too",
             "write the day alone, or leave the cell empty",
         ) from None
     moved = (local(there) != clock) & clock.notna() & (clock != clock.dt.normalize())
     if moved.any():
-        raise place.error(
+        raise named.error(
             moved.reindex(times.index, fill_value=False),
             f"times of the clock of {zone}, which is put forward over these",
-            f"where the clock is never put forward, name that one in {place.parameter}.timezone "
+            f"where the clock is never put forward, name that one in {named.parameter}.timezone "
             f"(Etc/GMT-1 is an hour ahead of UTC)",
         )
     moments[~said] = there
@@ -150,6 +152,6 @@ def _is_first(clock: pd.Series, series: pd.Series | None) -> npt.NDArray[np.bool
     """Rows that are the first of their series at their local time; all where there are no steps."""
     if series is None or clock.empty:
         return np.ones(len(clock), dtype=bool)
-    named = pd.DataFrame({"series": series, "clock": clock})
+    rows = pd.DataFrame({"series": series, "clock": clock})
     newest_first = clock.iloc[0] > clock.iloc[-1]
-    return ~named.duplicated(keep="last" if newest_first else "first").to_numpy()
+    return ~rows.duplicated(keep="last" if newest_first else "first").to_numpy()

@@ -26,7 +26,7 @@ DAG_RUN = "ratchet.dag_run"
 
 
 @dataclass(frozen=True)
-class Found:
+class TrackedRun:
     """The MLflow run of the DAG run that this process works for."""
 
     client: MlflowClient
@@ -34,12 +34,12 @@ class Found:
     url: str
 
 
-def task() -> str:
+def task_id() -> str:
     """The task that this process works for."""
     return os.environ.get(ORCHESTRATOR_TASK, "task")
 
 
-def find(client: MlflowClient, experiment_id: str) -> Run | None:
+def find_run(client: MlflowClient, experiment_id: str) -> Run | None:
     """The run of this DAG run; None if there is none yet, or we work for none."""
     name = orchestrator_run()
     if name is None:
@@ -50,7 +50,7 @@ def find(client: MlflowClient, experiment_id: str) -> Run | None:
     return found[0] if found else None
 
 
-def find_here(env: str | None, *, make: bool = False) -> Found | None:
+def find_project_run(env: str | None, *, make: bool = False) -> TrackedRun | None:
     """The run of this DAG run in the project we stand in.
 
     Args:
@@ -70,7 +70,7 @@ def find_here(env: str | None, *, make: bool = False) -> Found | None:
     if name is None or not settings["enabled"]:
         return None
     client, experiment_id = open_store(settings, project)
-    run = find(client, experiment_id)
+    run = find_run(client, experiment_id)
     if run is None and make:
         run = client.create_run(experiment_id, run_name=name, tags={DAG_RUN: name})
     if run is None:
@@ -79,10 +79,10 @@ def find_here(env: str | None, *, make: bool = False) -> Found | None:
     with suppress(MissingConfigException):
         pages = loader["airflow"].get("mlflow_url")
     path = f"#/experiments/{experiment_id}/runs/{run.info.run_id}"
-    return Found(client, run.info.run_id, f"{pages.rstrip('/')}/{path}" if pages else path)
+    return TrackedRun(client, run.info.run_id, f"{pages.rstrip('/')}/{path}" if pages else path)
 
 
-def note(client: MlflowClient, run: Run, params: Mapping[str, Any]) -> None:
+def log_params(client: MlflowClient, run: Run, params: Mapping[str, Any]) -> None:
     """Log parameters; those that another task has set otherwise become tags of this task.
 
     MLflow refuses to change a parameter.
@@ -93,10 +93,10 @@ def note(client: MlflowClient, run: Run, params: Mapping[str, Any]) -> None:
         if known.get(name, text) == text:
             client.log_param(run.info.run_id, name, text)
         else:
-            client.set_tag(run.info.run_id, f"{name}.{task()}", text)
+            client.set_tag(run.info.run_id, f"{name}.{task_id()}", text)
 
 
-def child(client: MlflowClient, parent: Run, name: str) -> Run | None:
+def find_nested_run(client: MlflowClient, parent: Run, name: str) -> Run | None:
     """The nested run of that name, which another task or try has made."""
     if orchestrator_run() is None:
         return None
@@ -106,7 +106,7 @@ def child(client: MlflowClient, parent: Run, name: str) -> Run | None:
     return found[0] if found else None
 
 
-def forget_children(client: MlflowClient, run: Run) -> None:
+def delete_nested_runs(client: MlflowClient, run: Run) -> None:
     """Delete the nested runs that an earlier try has left."""
     condition = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
     while found := client.search_runs([run.info.experiment_id], condition):

@@ -13,23 +13,23 @@ from typing import Any
 
 
 @dataclass
-class Part:
+class UseCaseOutputs:
     """What the nodes of a use case write, and what of it they have not written yet."""
 
     written: set[str]
     missing: set[str]
 
 
-def outputs_by_use_case(pipeline: Any) -> dict[str, Part]:
+def outputs_by_use_case(pipeline: Any) -> dict[str, UseCaseOutputs]:
     """The outputs of a pipeline by use case, which is the first part of a namespace."""
     outputs: dict[str, set[str]] = {}
     for node in pipeline.nodes:
         use_case = (node.namespace or "").split(".")[0]
         outputs.setdefault(use_case, set()).update(node.outputs)
-    return {use_case: Part(names, set(names)) for use_case, names in outputs.items()}
+    return {use_case: UseCaseOutputs(names, set(names)) for use_case, names in outputs.items()}
 
 
-class EarlyLog:
+class BackgroundLogger:
     """Logs in a thread, one thing after the other; it ends with this process, done or not.
 
     Args:

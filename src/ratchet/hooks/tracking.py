@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 
 from ratchet.config import rewritten
-from ratchet.database import shown, tracking_uri, trouble
+from ratchet.database import explain_sqlite_error, shown, tracking_uri
 from ratchet.errors import ConfigError, DatabaseError, hide_secrets
 from ratchet.hooks import dag_run
-from ratchet.hooks.early_log import EarlyLog, outputs_by_use_case
+from ratchet.hooks.early_log import BackgroundLogger, outputs_by_use_case
 from ratchet.hooks.store import open_store, tracking_to
 from ratchet.hooks.trials import log_model, log_trials
 from ratchet.provenance import MLFLOW_RUN, code_commit, orchestrator_run
@@ -49,7 +49,7 @@ class TrackingHooks:
     def __init__(self) -> None:
         self._client: MlflowClient | None = None
         self._run_id = ""
-        self._early: EarlyLog | None = None
+        self._early: BackgroundLogger | None = None
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -69,7 +69,7 @@ class TrackingHooks:
         self._searches: set[str] = set()
         self._left = outputs_by_use_case(pipeline)
         self._saved: set[str] = set()
-        self._early = EarlyLog(lambda name: self._log_soon(name, catalog))
+        self._early = BackgroundLogger(lambda name: self._log_soon(name, catalog))
         if not self._settings["enabled"]:
             return
         try:
@@ -79,7 +79,7 @@ class TrackingHooks:
             store = shown(tracking_uri(self._settings["tracking_uri"], self._project))
             if isinstance(error, DatabaseError):
                 raise
-            if reason := trouble(error, store):
+            if reason := explain_sqlite_error(error, store):
                 raise DatabaseError(reason) from error
             raise ConfigError(
                 f"cannot track this run in {store}: {error}\n"
@@ -88,7 +88,7 @@ class TrackingHooks:
 
     def _open_run(self, run_params: dict[str, Any]) -> None:
         self._client, experiment_id = open_store(self._settings, self._project)
-        run = dag_run.find(self._client, experiment_id)
+        run = dag_run.find_run(self._client, experiment_id)
         if run is None:
             run = self._client.create_run(
                 experiment_id, run_name=_run_name(run_params), tags=self._tags(run_params)
@@ -98,7 +98,7 @@ class TrackingHooks:
         self._run_id = run.info.run_id
         os.environ[MLFLOW_RUN] = self._run_id
         names = ("env", "pipeline_names", "namespaces", "runtime_params")
-        dag_run.note(self._client, run, {name: run_params[name] for name in names})
+        dag_run.log_params(self._client, run, {name: run_params[name] for name in names})
 
     def _tags(self, run_params: dict[str, Any]) -> dict[str, str]:
         commit = (code_commit(self._project) or "").removesuffix("-dirty")  # MLflow links to it
@@ -149,7 +149,7 @@ class TrackingHooks:
         if self._client is None:
             return
         if orchestrator_run():  # other tasks may follow, or this one be tried again
-            self._client.set_tag(self._run_id, f"task.{dag_run.task()}", status)
+            self._client.set_tag(self._run_id, f"task.{dag_run.task_id()}", status)
         else:
             self._client.set_terminated(self._run_id, status)
         self._client = None
@@ -208,7 +208,7 @@ class TrackingHooks:
         target, candidate = name.rsplit(".", 1)
         run = self._nested_run(name)
         params = json.loads(catalog.load(f"{name}.search")["params"].iloc[0])
-        dag_run.note(self._client, run, params)
+        dag_run.log_params(self._client, run, params)
         metrics = {}
         if f"{target}.scores" in written:
             metrics = tracked_metrics(catalog.load(f"{target}.scores")[candidate])
@@ -229,7 +229,7 @@ class TrackingHooks:
         assert self._client is not None
         if name not in self._nested:
             parent = self._client.get_run(self._run_id)
-            known = dag_run.child(self._client, parent, name)
+            known = dag_run.find_nested_run(self._client, parent, name)
             self._nested[name] = known or self._client.create_run(
                 parent.info.experiment_id,
                 run_name=name,
@@ -245,7 +245,7 @@ class TrackingHooks:
         self._searches.add(name)
         run_id = self._nested_run(name).info.run_id
         if orchestrator_run():  # an earlier try may have left some
-            dag_run.forget_children(self._client, self._nested[name])
+            dag_run.delete_nested_runs(self._client, self._nested[name])
         top = catalog.load(f"{name}.top")
         with tracking_to(self._client.tracking_uri):
             log_trials(

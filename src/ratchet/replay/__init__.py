@@ -4,23 +4,23 @@ No model is trained here: stages bring the models and what they answer, and a wa
 asks the production code what it would have done. See ``docs/explanation/replay.md``.
 """
 
-from ratchet.replay.backtest import MissingStageError, Walk, walk
-from ratchet.replay.history import World
+from ratchet.replay.backtest import Backtest, MissingStageError, backtest
+from ratchet.replay.history import History
 from ratchet.replay.incidents import Incident, read_incidents
-from ratchet.replay.outcome import report
+from ratchet.replay.outcome import build_report
 from ratchet.replay.policies import Policy, policies
 from ratchet.replay.stage import Model, Stage
 
 __all__ = [
+    "Backtest",
+    "History",
     "Incident",
     "MissingStageError",
     "Model",
     "Policy",
     "Stage",
-    "Walk",
-    "World",
+    "backtest",
+    "build_report",
     "policies",
     "read_incidents",
-    "report",
-    "walk",
 ]

@@ -1,4 +1,4 @@
-"""One policy walks through the past, day by day."""
+"""One policy backtests through the past, day by day."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ratchet.replay.history import World, end_of, latest
+from ratchet.replay.history import History, end_of_day, latest_moment
 from ratchet.replay.incidents import file_is_bad
 from ratchet.replay.state import Event, Span, State
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MissingStageError(Exception):
-    """A training is asked for that was not made yet."""
+    """A training is needed that was not made yet."""
 
     def __init__(self, day: pd.Timestamp) -> None:
         super().__init__(f"nothing was trained on {day.date()}")
@@ -24,7 +24,7 @@ class MissingStageError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class Backtest:
     """What a policy has done.
 
     Attributes:
@@ -40,40 +40,40 @@ class Walk:
     trained: tuple[pd.Timestamp, ...]
 
 
-def walk(world: World, policy: Policy) -> Walk:
+def backtest(history: History, policy: Policy) -> Backtest:
     """Let a policy live through the past.
 
     Every day the champion answers the new rows and is watched; on Sundays, and when the watch asks
     for it, a model is trained and judged. The order is that of a run of all pipelines.
 
     Args:
-        world: the past.
+        history: the past.
         policy: what is done about it.
 
     Raises:
         MissingStageError: the watch asks for a training on a day on which none was made.
     """
     state = State(policy.use_case.release.keep)
-    for day in pd.date_range(world.sundays[0], world.until, freq="D"):
-        due = day in world.sundays and (policy.trains or state.champion is None)
-        if file_is_bad(world.incidents, day):
+    for day in pd.date_range(history.sundays[0], history.until, freq="D"):
+        due = day in history.sundays and (policy.trains or state.champion is None)
+        if file_is_bad(history.incidents, day):
             if due:
                 state.note(day, "failed", None, "the delivered file breaks its contract")
             continue
         _answer(state, policy, day)
-        asked = _watch(world, state, policy, day)
-        if due or (asked and day < world.until):
-            _train(world, state, policy, day)
-    return Walk(policy, tuple(state.events), tuple(state.spans), tuple(state.trained))
+        is_requested = _watch(history, state, policy, day)
+        if due or (is_requested and day < history.until):
+            _train(history, state, policy, day)
+    return Backtest(policy, tuple(state.events), tuple(state.spans), tuple(state.trained))
 
 
 def _answer(state: State, policy: Policy, day: pd.Timestamp) -> None:
     """Let the champion answer the rows that came since the last ones were answered."""
     if state.champion is None:
         return
-    after = latest(state.since, state.answered)
+    after = latest_moment(state.since, state.answered)
     target = next(iter(policy.use_case.targets))
-    times = state.champion.logged(target, after, end_of(day))["row_time"]
+    times = state.champion.logged(target, after, end_of_day(day))["row_time"]
     if times.empty:
         return
     state.answered = times.max()
@@ -84,12 +84,12 @@ def _answer(state: State, policy: Policy, day: pd.Timestamp) -> None:
         state.spans.append(Span(state.champion, after, state.answered))
 
 
-def _watch(world: World, state: State, policy: Policy, day: pd.Timestamp) -> bool:
-    """Look at the champion; say whether a training is asked for."""
+def _watch(history: History, state: State, policy: Policy, day: pd.Timestamp) -> bool:
+    """Look at the champion; say whether a training is requested."""
     champion = state.champion
     if champion is None or not policy.watch:
         return False
-    action = policy.watch(policy, world, state)
+    action = policy.watch(policy, history, state)
     if action is None or action.action == "none":
         return False
     if action.action == "rollback":
@@ -99,22 +99,22 @@ def _watch(world: World, state: State, policy: Policy, day: pd.Timestamp) -> boo
     state.note(day, "retrain", champion.version, action.reason, action.numbers)
     until = action.numbers.get("until")
     # The end of a window is no part of it.
-    state.asked = pd.Timestamp(until) - pd.Timedelta("1us") if until else state.answered
+    state.requested_until = pd.Timestamp(until) - pd.Timedelta("1us") if until else state.answered
     return True
 
 
-def _train(world: World, state: State, policy: Policy, day: pd.Timestamp) -> None:
+def _train(history: History, state: State, policy: Policy, day: pd.Timestamp) -> None:
     """Judge what the training of a day has brought."""
-    if day not in world.stages:
+    if day not in history.stages:
         raise MissingStageError(day)
-    stage = world.stages[day]
+    stage = history.stages[day]
     state.trained.append(day)
     if stage.trouble is not None:
         state.note(day, "failed", None, stage.trouble)
         return
     for model in reversed(stage.challengers[: None if state.champion is None else 1]):
         state.register(model)
-    for judged in policy.choose(policy, world, state, stage):
+    for judged in policy.choose(policy, history, state, stage):
         if judged.decision == "PROMOTE":
             state.serve(judged.model)
         event = judged.decision.lower()

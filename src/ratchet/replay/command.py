@@ -16,9 +16,9 @@ from ratchet.config.loader import loader_here
 from ratchet.learning.files import write_text
 from ratchet.project_context import use_case_option
 from ratchet.replay.policy_files import incidents_of, policies_of, read_yaml
-from ratchet.replay.request import Asked, read_days
-from ratchet.replay.setup import CANDIDATES, find_place, stages_of
-from ratchet.replay.simulation import walk_through
+from ratchet.replay.request import ReplayRequest, read_days
+from ratchet.replay.setup import CANDIDATES, stages_of, training_spec
+from ratchet.replay.simulation import simulate
 
 ENV = "replay"
 
@@ -67,7 +67,7 @@ def replay(
     on where it was stopped, and another policy trains nothing.
     """
     sundays, until = read_days(first, last, every)
-    asked = Asked(
+    request = ReplayRequest(
         use_case=use_case,
         sundays=sundays,
         until=until,
@@ -78,7 +78,7 @@ def replay(
         jobs=jobs or os.cpu_count() or 1,
     )
     try:
-        page = run(asked)
+        page = run(request)
     except KeyboardInterrupt:
         progress.stop()
         click.echo("Interrupted; run the same command again to continue", err=True)
@@ -86,7 +86,7 @@ def replay(
     click.echo(f"Report: {os.path.relpath(page)}")
 
 
-def run(asked: Asked) -> Path:
+def run(request: ReplayRequest) -> Path:
     """Replay, write the report, and show it in short.
 
     Returns:
@@ -96,21 +96,21 @@ def run(asked: Asked) -> Path:
         UserError: something in the arguments or the configuration cannot be used, or nothing could
             be trained at all.
     """
-    from ratchet.replay import report
+    from ratchet.replay import build_report
     from ratchet.replay.page import render
 
-    loader, project = loader_here(asked.env)
-    place, use_case = find_place(asked, loader, project)
-    rivals = policies_of(asked, use_case)
-    incidents = incidents_of(asked)
-    stages = stages_of(asked, loader, project, place, use_case, incidents)
-    world, walks = walk_through(asked, stages, rivals, incidents)
+    loader, project = loader_here(request.env)
+    spec, use_case = training_spec(request, loader, project)
+    rivals = policies_of(request, use_case)
+    incidents = incidents_of(request)
+    stages = stages_of(request, loader, project, spec, use_case, incidents)
+    history, backtests = simulate(request, stages, rivals, incidents)
     found = {
-        **{"use_case": asked.use_case, "title": use_case.about.title, "env": asked.env},
-        **{"from": str(asked.sundays[0].date()), "to": str(asked.until.date())},
+        **{"use_case": request.use_case, "title": use_case.about.title, "env": request.env},
+        **{"from": str(request.sundays[0].date()), "to": str(request.until.date())},
         "trained": sorted({n for t in use_case.targets.values() for n in t.contenders}),
-        "files": {path.stem: read_yaml(path) for path in asked.policies},
-        **report(world, walks),
+        "files": {path.stem: read_yaml(path) for path in request.policies},
+        **build_report(history, backtests),
     }
     page = stages.folder / "report.html"
     write_text(page.with_suffix(".json"), json.dumps(found, indent=2) + "\n")

@@ -27,7 +27,7 @@ _UNITS = ("scale", "rms")
 
 
 @dataclass(frozen=True, eq=False)
-class World:
+class History:
     """The past, the same for every policy.
 
     Attributes:
@@ -60,7 +60,7 @@ class World:
     @property
     def weeks(self) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
         """Of every Sunday the last moment of its day, and the last one of the next Sunday."""
-        ends = [end_of(day) for day in (*self.sundays, self.until)]
+        ends = [end_of_day(day) for day in (*self.sundays, self.until)]
         return list(pairwise(ends))
 
     def windows(self, model: Model, target: str, watch: Watch, since: Any, until: Any) -> Any:
@@ -146,12 +146,12 @@ class World:
         return first.challengers[0].answers[self.target][list(_UNITS)]
 
 
-def end_of(day: Any) -> pd.Timestamp:
+def end_of_day(day: Any) -> pd.Timestamp:
     """Last moment of a day."""
     return pd.Timestamp(day).normalize() + _DAY - pd.Timedelta(1, "us")
 
 
-def latest(*moments: Any) -> Any:
+def latest_moment(*moments: Any) -> Any:
     """The latest of some moments; ``None`` where none is known."""
     known = [pd.Timestamp(moment) for moment in moments if moment is not None]
     return max(known, default=None)

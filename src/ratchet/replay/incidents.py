@@ -83,12 +83,12 @@ Incident = DriftIncident | BadDataIncident | LatencyIncident | BrokenModelIncide
 _INCIDENTS = TypeAdapter(list[Annotated[Incident, Field(discriminator="kind")]])
 
 
-def read_incidents(content: Any, place: str) -> tuple[Incident, ...]:
+def read_incidents(content: Any, origin: str) -> tuple[Incident, ...]:
     """Read incidents.
 
     Args:
         content: a list of mappings, as YAML has it.
-        place: where it comes from, for the message.
+        origin: where it comes from, for the message.
 
     Raises:
         ConfigError: names the incident, counted from 1, the key, and what was expected.
@@ -97,7 +97,7 @@ def read_incidents(content: Any, place: str) -> tuple[Incident, ...]:
         return tuple(_INCIDENTS.validate_python(content or []))
     except ValidationError as error:
         lines = [
-            f"{place}: {_path(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}"
+            f"{origin}: {_path(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors()
         ]
         raise ConfigError("\n".join(lines)) from None
@@ -144,7 +144,9 @@ def file_is_bad(incidents: Sequence[Incident], day: Any) -> bool:
     return any(isinstance(one, BadDataIncident) and one.covers(day) for one in incidents)
 
 
-def befallen(model: Model, incidents: Sequence[Incident], targets: dict[str, Target]) -> Model:
+def apply_incidents(
+    model: Model, incidents: Sequence[Incident], targets: dict[str, Target]
+) -> Model:
     """A model as incidents have left it.
 
     Args:

@@ -13,8 +13,8 @@ import pandas as pd
 from ratchet.errors import DataError
 from ratchet.learning.metrics import greater_is_better
 from ratchet.monitoring.comparison import compare, jsonable, worsening
-from ratchet.replay.backtest import Walk
-from ratchet.replay.history import World, is_number
+from ratchet.replay.backtest import Backtest
+from ratchet.replay.history import History, is_number
 from ratchet.replay.state import Span
 
 CONFIDENCE = 0.95
@@ -22,12 +22,12 @@ _FEW = 3
 """Weeks below which nothing is said of chance."""
 
 
-def report(world: World, walks: Sequence[Walk]) -> dict[str, Any]:
+def build_report(history: History, backtests: Sequence[Backtest]) -> dict[str, Any]:
     """Compare what policies have done.
 
     Args:
-        world: the past.
-        walks: what each has done; the first is the one that the others are compared with, and the
+        history: the past.
+        backtests: one of each policy; the first is the one that the others are compared with, the
             last is the best in hindsight.
 
     Returns:
@@ -35,54 +35,57 @@ def report(world: World, walks: Sequence[Walk]) -> dict[str, Any]:
         (days) and whether it is ``compared``; ``policies``, see ``_told``; ``best``, the name of
         the best that could have been used; ``stages`` and ``incidents``. Plain values, for JSON.
     """
-    weekly = {walk.policy.name: _weekly(world, walk) for walk in walks}
+    weekly = {result.policy.name: _weekly(history, result) for result in backtests}
     answered = np.isfinite(np.array(list(weekly.values())))
     compared = answered[answered.any(axis=1)].all(axis=0)  # who never answers bars nobody
-    totals = {walk.policy.name: _total(world, walk, compared) for walk in walks}
-    least = totals[walks[-1].policy.name]["value"]
-    first = weekly[walks[0].policy.name]
-    counts = [sum(len(_rows(world, walk.spans, *week)) for week in world.weeks) for walk in walks]
+    totals = {result.policy.name: _total(history, result, compared) for result in backtests}
+    least = totals[backtests[-1].policy.name]["value"]
+    first = weekly[backtests[0].policy.name]
+    counts = [
+        sum(len(_rows(history, result.spans, *week)) for week in history.weeks)
+        for result in backtests
+    ]
     told = []
-    for walk, count in zip(walks, counts, strict=True):
-        name = walk.policy.name
+    for result, count in zip(backtests, counts, strict=True):
+        name = result.policy.name
         total = totals[name]
         told.append(
             {
-                **_told(world, walk),
+                **_told(history, result),
                 "total": total,
                 "unanswered": max(counts) - count,
                 "weekly": weekly[name],
-                "regret": world.loss(total["value"]) - world.loss(least),
-                "regret_share": worsening(world.metric, least, total["value"]),
-                "against_first": difference(world, weekly[name], first, compared),
+                "regret": history.loss(total["value"]) - history.loss(least),
+                "regret_share": worsening(history.metric, least, total["value"]),
+                "against_first": difference(history, weekly[name], first, compared),
             }
         )
     rules = [one for one in told if one["is_rule"] and is_number(one["total"]["value"])]
-    best = min(rules, key=lambda one: world.loss(one["total"]["value"]), default=None)
+    best = min(rules, key=lambda one: history.loss(one["total"]["value"]), default=None)
     return jsonable(
         {
-            "target": world.target,
-            "metric": world.metric,
-            "greater_is_better": greater_is_better(world.metric),
+            "target": history.target,
+            "metric": history.metric,
+            "greater_is_better": greater_is_better(history.metric),
             "weeks": [
                 {"start": _day(start + pd.Timedelta("1us")), "end": _day(end), "compared": bool(ok)}
-                for (start, end), ok in zip(world.weeks, compared, strict=True)
+                for (start, end), ok in zip(history.weeks, compared, strict=True)
             ],
             "policies": told,
             "best": best and best["name"],
-            "stages": [_stage(world, day) for day in sorted(world.stages)],
-            "incidents": [one.model_dump(mode="json", by_alias=True) for one in world.incidents],
+            "stages": [_stage(history, day) for day in sorted(history.stages)],
+            "incidents": [one.model_dump(mode="json", by_alias=True) for one in history.incidents],
         }
     )
 
 
 def difference(
-    world: World, mine: Sequence[float], other: Sequence[float], compared: Any
+    history: History, mine: Sequence[float], other: Sequence[float], compared: Any
 ) -> dict[str, Any]:
     """By how much a policy is worse than another, paired by week.
 
     Args:
-        world: says which way the metric goes.
+        history: says which way the metric goes.
         mine: score of every week.
         other: the same of the other policy.
         compared: which weeks count.
@@ -94,7 +97,7 @@ def difference(
         independent: models that serve for several of them make them alike, and the interval too
         narrow.
     """
-    pairs = [(world.loss(a), world.loss(b)) for a, b in zip(mine, other, strict=True)]
+    pairs = [(history.loss(a), history.loss(b)) for a, b in zip(mine, other, strict=True)]
     by_week = np.array([a - b for (a, b), ok in zip(pairs, compared, strict=True) if ok])
     told = {"weeks": len(by_week), "differ": int(np.sum(by_week != 0))}
     if not len(by_week):
@@ -113,20 +116,20 @@ def _ends(by_week: Any, value: float) -> dict[str, float]:
     return {"low": value - width, "high": value + width}
 
 
-def _told(world: World, walk: Walk) -> dict[str, Any]:
+def _told(history: History, result: Backtest) -> dict[str, Any]:
     """What a policy has done: counts, switches with their reasons, and what served when."""
-    happened = [event.event for event in walk.events]
-    changes = list(_changes(walk.spans))
+    happened = [event.event for event in result.events]
+    changes = list(_changes(result.spans))
     return {
-        "name": walk.policy.name,
-        "meaning": walk.policy.meaning,
-        "is_rule": walk.policy.is_rule,
-        "trainings": len(walk.trained),
+        "name": result.policy.name,
+        "meaning": result.policy.meaning,
+        "is_rule": result.policy.is_rule,
+        "trainings": len(result.trained),
         "promotions": happened.count("promote"),
         "rollbacks": happened.count("rollback"),
         "requests": happened.count("retrain"),
         "switches": len(changes),
-        "false_promotions": _false_promotions(world, walk, changes),
+        "false_promotions": _false_promotions(history, result, changes),
         "events": [
             {
                 "day": _day(event.day),
@@ -136,7 +139,7 @@ def _told(world: World, walk: Walk) -> dict[str, Any]:
                 "reason": event.reason,
                 "numbers": dict(event.numbers),
             }
-            for event in walk.events
+            for event in result.events
         ],
         "served": [
             {
@@ -145,7 +148,7 @@ def _told(world: World, walk: Walk) -> dict[str, Any]:
                 "after": span.after,
                 "until": span.until,
             }
-            for span in walk.spans
+            for span in result.spans
         ],
     }
 
@@ -155,34 +158,34 @@ def _changes(spans: Sequence[Span]) -> list[tuple[Span, Span]]:
 
 
 def _false_promotions(
-    world: World, walk: Walk, changes: Sequence[tuple[Span, Span]]
+    history: History, result: Backtest, changes: Sequence[tuple[Span, Span]]
 ) -> list[dict[str, Any]]:
     """New models that did worse than the one they replaced, on the rows that they then answered.
 
     ``sure`` says whether that is more than chance (one-sided, 95 %, paired by row).
     """
-    seen = {walk.spans[0].model.version} if walk.spans else set()
+    seen = {result.spans[0].model.version} if result.spans else set()
     found = []
     for old, new in changes:
         is_new = new.model.version not in seen
         seen.add(new.model.version)
-        worse = _worse_than(world, new, old) if is_new else None
+        worse = _worse_than(history, new, old) if is_new else None
         if worse is not None:
             found.append({"version": new.model.version, "instead": old.model.version, **worse})
     return found
 
 
-def _worse_than(world: World, new: Span, old: Span) -> dict[str, Any] | None:
-    ours, theirs = (world.rows(span.model, new.after, new.until) for span in (new, old))
+def _worse_than(history: History, new: Span, old: Span) -> dict[str, Any] | None:
+    ours, theirs = (history.rows(span.model, new.after, new.until) for span in (new, old))
     try:
         found = compare(
             ours,
             theirs,
-            world.use_case.targets[world.target],
-            world.metric,
-            groups=world.groups,
-            horizon=world.use_case.features.horizon,
-            seed=world.seed,
+            history.use_case.targets[history.target],
+            history.metric,
+            groups=history.groups,
+            horizon=history.use_case.features.horizon,
+            seed=history.seed,
             confidence=CONFIDENCE,
         )
     except DataError:  # too few rows to say anything
@@ -197,30 +200,30 @@ def _worse_than(world: World, new: Span, old: Span) -> dict[str, Any] | None:
     }
 
 
-def _weekly(world: World, walk: Walk) -> list[float]:
-    return [world.score(_rows(world, walk.spans, *week)) for week in world.weeks]
+def _weekly(history: History, result: Backtest) -> list[float]:
+    return [history.score(_rows(history, result.spans, *week)) for week in history.weeks]
 
 
-def _total(world: World, walk: Walk, compared: Any) -> dict[str, Any]:
+def _total(history: History, result: Backtest, compared: Any) -> dict[str, Any]:
     """Score over all rows of the weeks in which every policy has answered."""
-    weeks = [week for week, ok in zip(world.weeks, compared, strict=True) if ok]
-    parts = [_rows(world, walk.spans, *week) for week in weeks]
+    weeks = [week for week, ok in zip(history.weeks, compared, strict=True) if ok]
+    parts = [_rows(history, result.spans, *week) for week in weeks]
     rows = pd.concat(parts) if parts else pd.DataFrame()
-    return {"value": world.score(rows), "rows": len(rows)}
+    return {"value": history.score(rows), "rows": len(rows)}
 
 
-def _rows(world: World, spans: Sequence[Span], after: Any, until: Any) -> pd.DataFrame:
+def _rows(history: History, spans: Sequence[Span], after: Any, until: Any) -> pd.DataFrame:
     """What was answered in a week, by whichever model served."""
     parts = [
-        world.rows(span.model, max(after, span.after), min(until, span.until))
+        history.rows(span.model, max(after, span.after), min(until, span.until))
         for span in spans
         if span.after < until and span.until > after
     ]
     return pd.concat(parts) if parts else pd.DataFrame()
 
 
-def _stage(world: World, day: pd.Timestamp) -> dict[str, Any]:
-    stage = world.stages[day]
+def _stage(history: History, day: pd.Timestamp) -> dict[str, Any]:
+    stage = history.stages[day]
     told: Mapping[str, Any] = {"as_of": _day(day), "trouble": stage.trouble, "candidates": {}}
     if not stage.challengers:
         return dict(told)

@@ -20,7 +20,7 @@ _QUIET = {"hold", "reject"}
 """Events that leave everything as it is: there is one a week, and few look at them."""
 
 
-def render(found: text.Found) -> str:
+def render(found: text.Report) -> str:
     """Write the page.
 
     Args:
@@ -35,7 +35,11 @@ def render(found: text.Found) -> str:
         found=found,
         columns=text.columns(found),
         overview=[text.overview(found, policy) for policy in found["policies"]],
-        figures=[_figure(chart) for chart in (errors(found), regrets(found)) if chart is not None],
+        figures=[
+            _figure(chart)
+            for chart in (error_chart(found), regret_chart(found))
+            if chart is not None
+        ],
         weekly=_weekly(found),
         chapters=[_chapter(policy) for policy in found["policies"]],
         files={name: yaml.safe_dump(file) for name, file in found["files"].items()},
@@ -43,7 +47,7 @@ def render(found: text.Found) -> str:
     )
 
 
-def errors(found: text.Found) -> Chart | None:
+def error_chart(found: text.Report) -> Chart | None:
     """The score of every policy, week by week."""
     rows = [
         {"policy": policy["name"], "week": week["end"], "value": value}
@@ -55,7 +59,7 @@ def errors(found: text.Found) -> Chart | None:
     return _curve("errors", f"{name} of {found['target']} in production, by week", rows, name)
 
 
-def regrets(found: text.Found) -> Chart | None:
+def regret_chart(found: text.Report) -> Chart | None:
     """By how much every policy has been worse than the best in hindsight, up to each week."""
     sign = -1 if found["greater_is_better"] else 1
     best = text.hindsight(found)["weekly"]
@@ -101,7 +105,7 @@ def _figure(chart: Chart) -> dict[str, str]:
     return {"name": chart.name, "title": chart.title, "json": figure_json}
 
 
-def _weekly(found: text.Found) -> dict[str, Any]:
+def _weekly(found: text.Report) -> dict[str, Any]:
     """All weeks as a table of text."""
     texts = {
         "from": [week["start"] for week in found["weeks"]],
@@ -111,7 +115,7 @@ def _weekly(found: text.Found) -> dict[str, Any]:
     return {"columns": list(texts), "rows": list(zip(*texts.values(), strict=True))}
 
 
-def _chapter(policy: text.Found) -> dict[str, Any]:
+def _chapter(policy: text.Report) -> dict[str, Any]:
     """What a policy has done, with what changed something apart from what did not."""
     events = policy["events"]
     return {

@@ -19,13 +19,13 @@ from ratchet.monitoring.comparison import Comparison, compare, exceeds, worsenin
 from ratchet.monitoring.evaluate_champion import oversee
 from ratchet.monitoring.performance import answered
 from ratchet.monitoring.watch import Action, Assessment, in_question
-from ratchet.replay.history import World, is_number
+from ratchet.replay.history import History, is_number
 from ratchet.replay.stage import Model, Stage
 from ratchet.replay.state import Event, State
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Judgement:
     """What becomes of a challenger."""
 
     model: Model
@@ -34,8 +34,8 @@ class Judged:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
-Choose = Callable[["Policy", World, State, Stage], Iterator[Judged]]
-Look = Callable[["Policy", World, State], "Action | None"]
+Choose = Callable[["Policy", History, State, Stage], Iterator[Judgement]]
+Watcher = Callable[["Policy", History, State], "Action | None"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Policy:
     meaning: str
     use_case: UseCase
     choose: Choose
-    watch: Look | None = None
+    watch: Watcher | None = None
     quarantines: bool = True
     trains: bool = True
     is_rule: bool = True
@@ -74,15 +74,24 @@ def policies(use_case: UseCase, others: Mapping[str, UseCase]) -> list[Policy]:
     numbers = [release.min_gain, watch.retrain_above, watch.rollback_above]
     bare = " / ".join(f"{100 * number:g}" for number in numbers)
     return [
-        Policy("configured", "as the parameters say", use_case, by_the_gate, by_the_watch),
+        Policy("configured", "as the parameters say", use_case, judge_by_gate, act_by_watch),
         *(
-            Policy(name, "as its file says", other, by_the_gate, by_the_watch)
+            Policy(name, "as its file says", other, judge_by_gate, act_by_watch)
             for name, other in others.items()
         ),
         Policy(
-            "never retrain", "the first model serves for ever", use_case, every_one, trains=False
+            "never retrain",
+            "the first model serves for ever",
+            use_case,
+            promote_every_model,
+            trains=False,
         ),
-        Policy("always promote", "every new model serves, whatever it does", use_case, every_one),
+        Policy(
+            "always promote",
+            "every new model serves, whatever it does",
+            use_case,
+            promote_every_model,
+        ),
         Policy(
             f"bare {bare} %",
             f"a new model serves if its score on the fresh rows is more than "
@@ -91,32 +100,34 @@ def policies(use_case: UseCase, others: Mapping[str, UseCase]) -> list[Policy]:
             f"{100 * watch.rollback_above:g} % worse brings the previous model back; no more is "
             f"asked",
             use_case,
-            by_the_bare_gain,
-            by_the_bare_window,
+            judge_by_bare_gain,
+            act_by_bare_window,
             quarantines=False,
         ),
         Policy(
             "best in hindsight",
             "in every week the model that turned out best among those trained by then",
             use_case,
-            with_hindsight,
+            judge_with_hindsight,
             is_rule=False,
         ),
     ]
 
 
-def by_the_gate(policy: Policy, world: World, state: State, stage: Stage) -> Iterator[Judged]:
+def judge_by_gate(
+    policy: Policy, history: History, state: State, stage: Stage
+) -> Iterator[Judgement]:
     """The gate of production: the chosen model; where nothing serves yet, then the naive one."""
     champion, release = state.champion, policy.use_case.release
     for model in stage.challengers[: None if champion is None else 1]:
-        shown = evidence_of(policy.use_case, champion, stage, model, state.events)
-        verdict = judge(shown, release, dict(policy.use_case.targets), world.seed)
-        yield Judged(model, verdict.decision, verdict.reason, verdict.numbers)
+        shown = gate_evidence(policy.use_case, champion, stage, model, state.events)
+        verdict = judge(shown, release, dict(policy.use_case.targets), history.seed)
+        yield Judgement(model, verdict.decision, verdict.reason, verdict.numbers)
         if verdict.decision == "PROMOTE":
             return
 
 
-def evidence_of(
+def gate_evidence(
     use_case: UseCase,
     champion: Model | None,
     stage: Stage,
@@ -153,32 +164,33 @@ def evidence_of(
     )
 
 
-def by_the_watch(policy: Policy, world: World, state: State) -> Action | None:
+def act_by_watch(policy: Policy, history: History, state: State) -> Action | None:
     """The watch of production; nothing where no further window is over."""
     assert state.champion is not None
     if state.champion.trouble:
         return _without_answers(state, state.champion)
     watch = policy.use_case.monitoring.watch
-    if not _is_news(world, state, watch):
+    if not _is_news(history, state, watch):
         return None
     target, metric = deciding(policy.use_case)
+    requested = state.requested_until
     return oversee(
-        world.windows(state.champion, target, watch, state.since, state.answered),
+        history.windows(state.champion, target, watch, state.since, state.answered),
         state.champion.scores[target].get(metric),
         metric,
         watch,
-        lambda found: _against_previous(policy, world, state, found),
+        lambda found: _against_previous(policy, history, state, found),
         since=None if state.since is None else state.since.to_pydatetime(),
-        last_request=None if state.asked is None else state.asked.to_pydatetime(),
+        last_request=requested and requested.to_pydatetime(),
     )
 
 
-def _is_news(world: World, state: State, watch: Any) -> bool:
+def _is_news(history: History, state: State, watch: Any) -> bool:
     """Whether a window is over that the watch has not looked at: else it would say the same."""
     if state.answered is None or state.since is None or not state.answered > state.since:
         return False
     assert state.champion is not None
-    complete = world.complete_windows(state.champion, watch, state.since, state.answered)
+    complete = history.complete_windows(state.champion, watch, state.since, state.answered)
     news, state.seen = complete > state.seen, complete
     return news
 
@@ -193,7 +205,7 @@ def _without_answers(state: State, champion: Model) -> Action | None:
 
 
 def _against_previous(
-    policy: Policy, world: World, state: State, found: Assessment
+    policy: Policy, history: History, state: State, found: Assessment
 ) -> tuple[Comparison | None, str]:
     """Champion and previous model on the rows that the assessment asks for."""
     previous, champion = state.previous, state.champion
@@ -210,40 +222,44 @@ def _against_previous(
         theirs[~theirs["failed"] & theirs.index.isin(rows.index)],
         policy.use_case.targets[target],
         metric,
-        groups=world.groups,
+        groups=history.groups,
         horizon=policy.use_case.features.horizon,
-        seed=world.seed,
+        seed=history.seed,
     ), ""
 
 
-def every_one(policy: Policy, world: World, state: State, stage: Stage) -> Iterator[Judged]:
+def promote_every_model(
+    policy: Policy, history: History, state: State, stage: Stage
+) -> Iterator[Judgement]:
     """Every new model."""
     first = state.champion is None
-    yield Judged(stage.challengers[0], "PROMOTE", f"The {'first' if first else 'newest'} model.")
+    yield Judgement(stage.challengers[0], "PROMOTE", f"The {'first' if first else 'newest'} model.")
 
 
-def by_the_bare_gain(policy: Policy, world: World, state: State, stage: Stage) -> Iterator[Judged]:
+def judge_by_bare_gain(
+    policy: Policy, history: History, state: State, stage: Stage
+) -> Iterator[Judgement]:
     """A model whose score on the fresh rows is better by more than the least gain."""
     model, champion, least = stage.challengers[0], state.champion, policy.use_case.release.min_gain
     if champion is None:
-        yield Judged(model, "PROMOTE", "The first model.")
+        yield Judgement(model, "PROMOTE", "The first model.")
         return
     after, until = champion.decided_until, model.decided_until
-    was, now = (world.error(one, after, until) for one in (champion, model))
-    gain = -worsening(world.metric, was, now)
-    reason = f"{world.metric} {now:.4g} against {was:.4g}: {100 * gain:.3g} % better."
+    was, now = (history.error(one, after, until) for one in (champion, model))
+    gain = -worsening(history.metric, was, now)
+    reason = f"{history.metric} {now:.4g} against {was:.4g}: {100 * gain:.3g} % better."
     better = is_number(gain) and exceeds(gain, least)
-    yield Judged(model, "PROMOTE" if better else "HOLD", reason, {"gain": {"value": gain}})
+    yield Judgement(model, "PROMOTE" if better else "HOLD", reason, {"gain": {"value": gain}})
 
 
-def by_the_bare_window(policy: Policy, world: World, state: State) -> Action | None:
+def act_by_bare_window(policy: Policy, history: History, state: State) -> Action | None:
     """The latest window alone, against thresholds alone."""
     watch, champion = policy.use_case.monitoring.watch, state.champion
     assert champion is not None
-    if not _is_news(world, state, watch):
+    if not _is_news(history, state, watch):
         return None
     target, metric = deciding(policy.use_case)
-    windows = world.windows(champion, target, watch, state.since, state.answered)
+    windows = history.windows(champion, target, watch, state.since, state.answered)
     latest = windows[windows["complete"].astype(bool)].iloc[-1]
     promoted = champion.scores[target].get(metric)
     worse = worsening(metric, promoted["value"], float(latest[metric])) if promoted else 0.0
@@ -257,21 +273,23 @@ def by_the_bare_window(policy: Policy, world: World, state: State) -> Action | N
     return None
 
 
-def with_hindsight(policy: Policy, world: World, state: State, stage: Stage) -> Iterator[Judged]:
+def judge_with_hindsight(
+    policy: Policy, history: History, state: State, stage: Stage
+) -> Iterator[Judgement]:
     """What turns out best until the next Sunday, among all models trained by then."""
-    after, until = next(week for week in world.weeks if week[0].date() == stage.as_of.date())
+    after, until = next(week for week in history.weeks if week[0].date() == stage.as_of.date())
     models = [
         model
-        for day, known in world.stages.items()
-        if day <= stage.as_of and day in world.sundays
+        for day, known in history.stages.items()
+        if day <= stage.as_of and day in history.sundays
         for model in known.challengers
     ]
-    scored = [(world.error(model, after, until), model) for model in models]
+    scored = [(history.error(model, after, until), model) for model in models]
     scored = [(score, model) for score, model in scored if is_number(score)]
     if not scored:
         return
-    sign = -1 if greater_is_better(world.metric) else 1
+    sign = -1 if greater_is_better(history.metric) else 1
     score, best = min(scored, key=lambda pair: sign * pair[0])
     if best is not state.champion:
-        reason = f"{world.metric} will be {score:.4g}, the least of {len(scored)} models."
-        yield Judged(best, "PROMOTE", reason.replace("least", "most" if sign < 0 else "least"))
+        reason = f"{history.metric} will be {score:.4g}, the least of {len(scored)} models."
+        yield Judgement(best, "PROMOTE", reason.replace("least", "most" if sign < 0 else "least"))

@@ -13,12 +13,12 @@ from ratchet.errors import ConfigError, UserError
 if TYPE_CHECKING:
     from ratchet.config import UseCase
     from ratchet.replay import Incident, Policy
-    from ratchet.replay.request import Asked
+    from ratchet.replay.request import ReplayRequest
 
 _POLICY_KEYS = ("release", "monitoring")
 
 
-def policies_of(asked: Asked, use_case: UseCase) -> Sequence[Policy]:
+def policies_of(request: ReplayRequest, use_case: UseCase) -> Sequence[Policy]:
     """The configured policy, those of the files, and those that they are compared with.
 
     Raises:
@@ -26,8 +26,8 @@ def policies_of(asked: Asked, use_case: UseCase) -> Sequence[Policy]:
     """
     from ratchet.replay import policies
 
-    others = {path.stem: read_policy(path, asked.use_case, use_case) for path in asked.policies}
-    if len(others) < len(asked.policies):
+    others = {path.stem: read_policy(path, request.use_case, use_case) for path in request.policies}
+    if len(others) < len(request.policies):
         raise UserError("--policy: two files of the same name cannot be told apart")
     found = policies(use_case, others)
     check_names(found)
@@ -83,7 +83,7 @@ def check_names(policies: Sequence[Policy]) -> None:
         raise UserError(f"--policy: there is a policy named {taken} already: rename the file")
 
 
-def incidents_of(asked: Asked) -> tuple[Incident, ...]:
+def incidents_of(request: ReplayRequest) -> tuple[Incident, ...]:
     """What goes wrong; nothing by default.
 
     Raises:
@@ -91,7 +91,7 @@ def incidents_of(asked: Asked) -> tuple[Incident, ...]:
     """
     from ratchet.replay import read_incidents
 
-    path = asked.incidents
+    path = request.incidents
     return () if path is None else read_incidents(read_yaml(path), str(path))
 
 

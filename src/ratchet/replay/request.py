@@ -1,4 +1,4 @@
-"""What a replay is asked to do."""
+"""Which past is replayed, and how."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReplayRequest:
     """What is to be replayed.
 
     Attributes:

@@ -13,57 +13,60 @@ from ratchet.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ratchet.replay import Incident, Policy, Walk, World
-    from ratchet.replay.request import Asked
-    from ratchet.replay.stage_store import Stages
+    from ratchet.replay import Backtest, History, Incident, Policy
+    from ratchet.replay.request import ReplayRequest
+    from ratchet.replay.stage_store import StageStore
 
 
-def walk_through(
-    asked: Asked, stages: Stages, policies: Sequence[Policy], incidents: tuple[Incident, ...]
-) -> tuple[World, list[Walk]]:
+def simulate(
+    request: ReplayRequest,
+    stages: StageStore,
+    policies: Sequence[Policy],
+    incidents: tuple[Incident, ...],
+) -> tuple[History, list[Backtest]]:
     """Let every policy walk; what one asks for between Sundays is trained, and it begins anew.
 
     Raises:
         UserError: nothing could be trained on any Sunday.
     """
-    from ratchet.replay import MissingStageError, World, walk
+    from ratchet.replay import History, MissingStageError, backtest
 
-    days = set(asked.sundays)
+    days = set(request.sundays)
     while True:
         _bring(stages, sorted(days))
-        world = World(
+        history = History(
             use_case=stages.use_case,
             stages={day: _befallen(stages, day, incidents) for day in sorted(days)},
-            sundays=asked.sundays,
-            until=asked.until,
+            sundays=request.sundays,
+            until=request.until,
             seed=stages.seed,
             incidents=incidents,
         )
-        troubles = [stage.trouble for stage in world.stages.values()]
+        troubles = [stage.trouble for stage in history.stages.values()]
         if all(troubles):
             raise UserError(f"no model could be trained on any day: {troubles[-1]}")
-        walks, missing = [], set()
+        backtests, missing = [], set()
         for policy in policies:
             try:
-                walks.append(walk(world, policy))
+                backtests.append(backtest(history, policy))
             except MissingStageError as error:
                 missing.add(error.day)
         if not missing:
-            return world, walks
+            return history, backtests
         days |= missing
 
 
-def _befallen(stages: Stages, day: pd.Timestamp, incidents: Sequence[Incident]) -> Any:
+def _befallen(stages: StageStore, day: pd.Timestamp, incidents: Sequence[Incident]) -> Any:
     from dataclasses import replace
 
-    from ratchet.replay.incidents import befallen
+    from ratchet.replay.incidents import apply_incidents
 
     stage, targets = stages.load(day), dict(stages.use_case.targets)
-    models = tuple(befallen(model, incidents, targets) for model in stage.challengers)
+    models = tuple(apply_incidents(model, incidents, targets) for model in stage.challengers)
     return replace(stage, challengers=models)
 
 
-def _bring(stages: Stages, days: Sequence[pd.Timestamp]) -> None:
+def _bring(stages: StageStore, days: Sequence[pd.Timestamp]) -> None:
     """Train what is missing, and say how far it is."""
     bars = progress.start() if progress.wanted() else None
     task = bars.add_task("trainings", total=len(days)) if bars else None

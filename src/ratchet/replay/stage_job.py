@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratchet.learning.files import atomic_write
-from ratchet.replay.training import ROLES, Place, train
+from ratchet.replay.training import ROLES, TrainingSpec, train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Work:
+class StageJob:
     """One stage.
 
     Attributes:
@@ -36,11 +36,11 @@ class Work:
         return self.stage.is_dir() and self.answers.is_dir()
 
 
-def make(place: Place, work: Work, typed: pd.DataFrame) -> str:
+def run_stage_job(spec: TrainingSpec, work: StageJob, typed: pd.DataFrame) -> str:
     """Do what is still missing of a stage.
 
     Args:
-        place: whose models.
+        spec: whose models.
         work: what is wanted.
         typed: all typed rows.
 
@@ -48,7 +48,7 @@ def make(place: Place, work: Work, typed: pd.DataFrame) -> str:
         The day, once it is done.
     """
     if not work.stage.is_dir():
-        _write(work.stage, lambda folder: train(place, work.day, typed, folder))
+        _write(work.stage, lambda folder: train(spec, work.day, typed, folder))
     if not work.answers.is_dir():
         _write(work.answers, lambda folder: _answer(work.stage, typed, folder))
     return work.day

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import ratchet
 from ratchet.dvc.used_code import used_modules
 from ratchet.provenance import code_version
-from ratchet.replay.stage_job import Work, make
-from ratchet.replay.training import ROLES, Place
+from ratchet.replay.stage_job import StageJob, run_stage_job
+from ratchet.replay.training import ROLES, TrainingSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +33,11 @@ _TRAINED_BY = {"data", "features", "targets"}
 
 
 @dataclass(frozen=True, eq=False)
-class Stages:
+class StageStore:
     """The stages of one use case.
 
     Attributes:
-        place: whose models, and how they are trained.
+        spec: whose models, and how they are trained.
         use_case: the parameters.
         typed: all typed rows.
         folder: where everything is kept.
@@ -45,28 +45,28 @@ class Stages:
         jobs: stages that are trained at the same time, each by a process of its own.
     """
 
-    place: Place
+    spec: TrainingSpec
     use_case: UseCase
     typed: pd.DataFrame
     folder: Path
     seed: int
     jobs: int
-    _works: dict[pd.Timestamp, Work] = field(default_factory=dict, repr=False)
+    _works: dict[pd.Timestamp, StageJob] = field(default_factory=dict, repr=False)
 
-    def work(self, day: pd.Timestamp) -> Work:
+    def work(self, day: pd.Timestamp) -> StageJob:
         """Where the stage of a day is kept: by everything that decides what comes out."""
         if day not in self._works:
             self._works[day] = self._work(day)
         return self._works[day]
 
-    def _work(self, day: pd.Timestamp) -> Work:
+    def _work(self, day: pd.Timestamp) -> StageJob:
         from ratchet.dates import local
 
         name = str(day.date())
         seen = local(self.typed[self.use_case.data.time]).dt.normalize() <= day
         stage = _digest(self._trained_by, name, _hash(self.typed[seen]))
         answers = _digest(stage, self._all_rows)
-        return Work(
+        return StageJob(
             name,
             self.folder / "stages" / f"{name}-{stage}",
             self.folder / "answers" / f"{name}-{answers}",
@@ -86,9 +86,9 @@ class Stages:
         for number, day in enumerate(self._made(missing), done + 1):
             yield number, len(works), day
 
-    def _made(self, missing: list[Work]) -> Iterator[str]:
+    def _made(self, missing: list[StageJob]) -> Iterator[str]:
         if self.jobs == 1 or len(missing) < 2:
-            yield from (make(self.place, work, self.typed) for work in missing)
+            yield from (run_stage_job(self.spec, work, self.typed) for work in missing)
             return
         from joblib import Parallel, delayed
 
@@ -97,7 +97,7 @@ class Stages:
         # Two trainings of one thread each are done sooner than one after the other of two.
         with joblib_follows(inner_max_num_threads=1):
             yield from Parallel(n_jobs=self.jobs, return_as="generator_unordered")(
-                delayed(make)(self.place, work, self.typed) for work in missing
+                delayed(run_stage_job)(self.spec, work, self.typed) for work in missing
             )
 
     def load(self, day: pd.Timestamp) -> Stage:
@@ -140,7 +140,7 @@ class Stages:
         at = self._on_clock(pd.DataFrame({"time": [pd.Timestamp(moment)]}))["time"]
         return str(at.iloc[0].isoformat())
 
-    def _model(self, day: pd.Timestamp, work: Work, role: str, latency_ms: float) -> Model:
+    def _model(self, day: pd.Timestamp, work: StageJob, role: str, latency_ms: float) -> Model:
         import pandas as pd
 
         from ratchet.bundle import open_bundle
@@ -166,7 +166,7 @@ class Stages:
     def _trained_by(self) -> str:
         parameters = self.use_case.model_dump(mode="json", include=_TRAINED_BY)
         code = code_version(code_of(self.use_case), _LIBRARIES)
-        return _digest(self.place.name, self.seed, parameters, code)
+        return _digest(self.spec.name, self.seed, parameters, code)
 
     @cached_property
     def _all_rows(self) -> str:
@@ -176,7 +176,7 @@ class Stages:
 def code_of(use_case: UseCase) -> list[Path]:
     """What decides how models are trained and what they answer; the gate and the watch do not."""
     called = [one.function.rpartition(".")[0] for one in use_case.data.functions.values()]
-    return sorted(used_modules(_SOURCE, [make.__module__, *called]))
+    return sorted(used_modules(_SOURCE, [run_stage_job.__module__, *called]))
 
 
 def _hash(rows: pd.DataFrame) -> str:

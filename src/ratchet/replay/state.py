@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ratchet.registry.transaction import way_back
-from ratchet.replay.history import latest
+from ratchet.replay.history import latest_moment
 from ratchet.replay.stage import Model
 
 
@@ -56,7 +56,7 @@ class State:
         quarantined: versions that only a person would bring back.
         known: the versions whose bundles are kept, oldest first.
         answered: time of the last row that was answered.
-        asked: last moment that a request to retrain rests on, since models last changed.
+        requested_until: last moment that a request to retrain rests on, since models last changed.
         seen: complete windows of the champion that the watch has looked at.
         trained: days on which a training was looked at.
         spans: what answered which rows.
@@ -70,7 +70,7 @@ class State:
     quarantined: list[str] = field(default_factory=list)
     known: dict[str, Model] = field(default_factory=dict)
     answered: pd.Timestamp | None = None
-    asked: pd.Timestamp | None = None
+    requested_until: pd.Timestamp | None = None
     seen: int = 0
     trained: list[pd.Timestamp] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
@@ -104,10 +104,10 @@ class State:
         that another model has answered.
         """
         self.champion = model
-        self.since = latest(model.decided_until, self.answered)
+        self.since = latest_moment(model.decided_until, self.answered)
         if not self.served or self.served[-1] != model.version:
             self.served.append(model.version)
-        self.asked, self.seen = None, 0
+        self.requested_until, self.seen = None, 0
 
     def roll_back(self, *, quarantine: bool) -> Model:
         """Let the previous model serve again; the present one may be put into quarantine."""

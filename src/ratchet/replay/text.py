@@ -15,7 +15,7 @@ from ratchet.reports.page.formatting import (
     share,
 )
 
-Found = Mapping[str, Any]
+Report = Mapping[str, Any]
 """The report, as ``report.json`` has it."""
 
 EVENTS = {
@@ -29,13 +29,13 @@ EVENTS = {
 """Event -> what is said of its version."""
 
 
-def title(found: Found) -> str:
+def title(found: Report) -> str:
     """Of what and over which time."""
     weeks = counted(len(found["weeks"]), "Sunday")
     return f"{found['title']}: {weeks} from {found['from']} to {found['to']}"
 
 
-def columns(found: Found) -> tuple[str, ...]:
+def columns(found: Report) -> tuple[str, ...]:
     """Head of the overview."""
     return (
         *("policy", label(found["metric"]), "against configured", "regret", "switches"),
@@ -44,7 +44,7 @@ def columns(found: Found) -> tuple[str, ...]:
     )
 
 
-def overview(found: Found, policy: Found) -> list[str]:
+def overview(found: Report, policy: Report) -> list[str]:
     """One row of the overview, in the order of ``columns``."""
     return [
         policy["name"],
@@ -60,12 +60,12 @@ def overview(found: Found, policy: Found) -> list[str]:
     ]
 
 
-def _left_rows(found: Found) -> bool:
+def _left_rows(found: Report) -> bool:
     """Whether a policy had no answer where another had one."""
     return any(policy["unanswered"] for policy in found["policies"])
 
 
-def against(found: Found, policy: Found) -> str:
+def against(found: Report, policy: Report) -> str:
     """Mean difference of a week with its interval, in percent: above 0 the policy is worse."""
     first, compared = found["policies"][0], policy["against_first"]
     size = abs(first["total"]["value"] or 0)
@@ -100,7 +100,7 @@ def percent(value: float | None) -> str:
     return text.lstrip("-") if not text.strip("-0. %") else minus(text)
 
 
-def verdict(found: Found) -> str:
+def verdict(found: Report) -> str:
     """Which policy would have been best, by how much, and whether that may be chance."""
     if found["best"] is None:
         return "No policy let a model serve, so there is nothing to compare."
@@ -123,7 +123,7 @@ def verdict(found: Found) -> str:
     )
 
 
-def _chance(compared: Found) -> str:
+def _chance(compared: Report) -> str:
     """Whether the weeks tell two policies apart."""
     weeks = f"{counted(compared['differ'], 'week')} of {compared['weeks']}"
     if compared["low"] is None:
@@ -133,7 +133,7 @@ def _chance(compared: Found) -> str:
     return f"They differ in {weeks}, by more than chance alone would."
 
 
-def _rest(found: Found) -> str:
+def _rest(found: Report) -> str:
     """How far the configured policy is from the others."""
     others = [one for one in found["policies"][1:] if one["is_rule"]]
     sure = [one for one in others if (one["against_first"]["low"] or 0) > 0]
@@ -142,7 +142,7 @@ def _rest(found: Found) -> str:
     return f"{more}{regret(found, found['policies'][0])}"
 
 
-def regret(found: Found, policy: Found) -> str:
+def regret(found: Report, policy: Report) -> str:
     """How far a policy is from what could be known only later."""
     if policy["regret_share"] is None:
         return ""
@@ -153,13 +153,13 @@ def regret(found: Found, policy: Found) -> str:
     )
 
 
-def hindsight(found: Found) -> Found:
+def hindsight(found: Report) -> Report:
     """The policy that nobody can have."""
-    last: Found = found["policies"][-1]
+    last: Report = found["policies"][-1]
     return last
 
 
-def happened(event: Found) -> str:
+def happened(event: Report) -> str:
     """``promoted the model of 2014-07-06``."""
     version = f" {model(event['version'])}" if event["version"] else ""
     return f"{EVENTS[event['event']]}{version}"
@@ -171,7 +171,7 @@ def model(version: str) -> str:
     return f"{role} model of {day}".strip()
 
 
-def wrong_promotion(found: Found, one: Found) -> str:
+def wrong_promotion(found: Report, one: Report) -> str:
     """A promotion that turned out wrong, in a sentence."""
     new, old = model(one["version"]), model(one["instead"])
     scores = f"{label(found['metric'])} {score(one['value'])}", score(one["instead_value"])
@@ -182,7 +182,7 @@ def wrong_promotion(found: Found, one: Found) -> str:
     )
 
 
-def incident(one: Found) -> str:
+def incident(one: Report) -> str:
     """An incident in a line."""
     when = f"{one['from']} to {one['to']}"
     what = {

@@ -25,7 +25,7 @@ _ANSWERS = 9
 
 
 @dataclass(frozen=True)
-class Place:
+class TrainingSpec:
     """Whose models are trained, and how.
 
     Attributes:
@@ -41,22 +41,22 @@ class Place:
     params: str = "{}"
 
 
-def train(place: Place, day: str, typed: pd.DataFrame, folder: Path) -> None:
+def train(spec: TrainingSpec, day: str, typed: pd.DataFrame, folder: Path) -> None:
     """Write bundles of the chosen and of the naive models, and what the gate needs beside them.
 
     A training that ends in an error of the user's is a stage, too: its Sunday has brought nothing.
     """
     told: dict[str, Any] = {"as_of": day, "trouble": None, "latency_ms": {}}
     try:
-        use_case, data = _run(place, day, typed)
-        told["latency_ms"] = _bundle(place, use_case, data, day, folder)
-        _keep_test_rows(place, use_case, data, folder)
+        use_case, data = _run(spec, day, typed)
+        told["latency_ms"] = _bundle(spec, use_case, data, day, folder)
+        _keep_test_rows(spec, use_case, data, folder)
     except UserError as error:
         told["trouble"] = str(error)
     (folder / "stage.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
 
 
-def _run(place: Place, day: str, typed: pd.DataFrame) -> tuple[UseCase, dict[str, Any]]:
+def _run(spec: TrainingSpec, day: str, typed: pd.DataFrame) -> tuple[UseCase, dict[str, Any]]:
     """Run the phases from the typed rows to the choice, with everything in memory.
 
     Returns:
@@ -67,8 +67,8 @@ def _run(place: Place, day: str, typed: pd.DataFrame) -> tuple[UseCase, dict[str
     from ratchet.dates import local
     from ratchet.preparation import read_day
 
-    context, use_case, pipeline = _prepared(place)
-    name, catalog = place.name, context.catalog
+    context, use_case, pipeline = _prepared(spec)
+    name, catalog = spec.name, context.catalog
     seen = local(typed[use_case.data.time]).dt.normalize() <= read_day(day)
     data: dict[str, Any] = {
         f"{name}.typed": typed[seen].reset_index(drop=True),
@@ -82,7 +82,7 @@ def _run(place: Place, day: str, typed: pd.DataFrame) -> tuple[UseCase, dict[str
 
 
 @cache
-def _prepared(place: Place) -> tuple[Any, UseCase, Any]:
+def _prepared(spec: TrainingSpec) -> tuple[Any, UseCase, Any]:
     """Context, use case and pipeline: read once in each process."""
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
@@ -91,16 +91,16 @@ def _prepared(place: Place) -> tuple[Any, UseCase, Any]:
     from ratchet.config import UseCase
     from ratchet.pipelines import classical, evaluation, preprocessing, recurrent
 
-    bootstrap_project(Path(place.project))
+    bootstrap_project(Path(spec.project))
     session: Any = KedroSession.create(
-        Path(place.project), env=place.env, runtime_params=json.loads(place.params)
+        Path(spec.project), env=spec.env, runtime_params=json.loads(spec.params)
     )
     context = session.load_context()
     logging.getLogger("kedro").setLevel(logging.WARNING)  # a line for each node of each Sunday
-    use_case = UseCase.model_validate(context.config_loader["parameters"][place.name])
+    use_case = UseCase.model_validate(context.config_loader["parameters"][spec.name])
     phases = (preprocessing, classical, recurrent, evaluation)
-    whole = sum((phase.create_pipeline(place.name, use_case) for phase in phases), Pipeline([]))
-    return context, use_case, whole.to_outputs(*_wanted(place.name, use_case))
+    whole = sum((phase.create_pipeline(spec.name, use_case) for phase in phases), Pipeline([]))
+    return context, use_case, whole.to_outputs(*_wanted(spec.name, use_case))
 
 
 def _wanted(name: str, use_case: UseCase) -> list[str]:
@@ -131,7 +131,7 @@ def _trials(context: Any, name: str) -> Path:
 
 
 def _bundle(
-    place: Place, use_case: UseCase, data: Mapping[str, Any], day: str, folder: Path
+    spec: TrainingSpec, use_case: UseCase, data: Mapping[str, Any], day: str, folder: Path
 ) -> dict[str, float]:
     """Write the bundles; say how long one answer of each takes."""
     import pandas as pd
@@ -140,7 +140,7 @@ def _bundle(
     from ratchet.production.release_candidates import contenders
 
     def of(noun: str) -> Any:
-        return data.get(f"{place.name}.{noun}")
+        return data.get(f"{spec.name}.{noun}")
 
     contents = Contents(
         use_case=use_case,
@@ -153,23 +153,25 @@ def _bundle(
     )
     unknown = pd.DataFrame({"source": [], "importance": []})
     artefacts = {f"{target}/importance": unknown for target in use_case.targets}
-    artefacts |= {one: data[dataset] for one, dataset in _artefacts(place.name, use_case).items()}
+    artefacts |= {one: data[dataset] for one, dataset in _artefacts(spec.name, use_case).items()}
     latency = {}
     found = contenders(use_case, contents, artefacts, first=True)
     for role, contender in zip(ROLES, found, strict=False):
-        about = {"use_case": place.name, "candidates": dict(contender.candidates), "as_of": day}
+        about = {"use_case": spec.name, "candidates": dict(contender.candidates), "as_of": day}
         latency[role] = write_bundle(folder / role, contender.contents, about).latency_ms(_ANSWERS)
     return latency
 
 
-def _keep_test_rows(place: Place, use_case: UseCase, data: Mapping[str, Any], folder: Path) -> None:
+def _keep_test_rows(
+    spec: TrainingSpec, use_case: UseCase, data: Mapping[str, Any], folder: Path
+) -> None:
     """Write what the gate compares a challenger with, and the rows that slices are cut from."""
     from ratchet.production.release_candidates import naive_rows
 
     for target, parameters in use_case.targets.items():
         choice, predictions = (
-            data[f"{place.name}.{target}.{noun}"] for noun in ("choice", "predictions")
+            data[f"{spec.name}.{target}.{noun}"] for noun in ("choice", "predictions")
         )
         naive_rows(parameters, choice, predictions).to_parquet(folder / f"naive_{target}.parquet")
-    primary = data[f"{place.name}.primary"].set_index(use_case.data.key)
+    primary = data[f"{spec.name}.primary"].set_index(use_case.data.key)
     primary[primary["split"] == "test"].to_parquet(folder / "primary.parquet")

@@ -26,7 +26,7 @@ on_failure: Callable[[], None] | None = None
 
 
 @contextmanager
-def answering(context: Any) -> Iterator[tuple[Connection, Any]]:
+def answer_calls(context: Any) -> Iterator[tuple[Connection, Any]]:
     """Make the calls that other processes send, to the last.
 
     No process has to say that it is done, which one that was killed cannot: a pipe ends with all
@@ -61,8 +61,8 @@ def _received(reader: Connection) -> Iterator[bytes]:
             yield reader.recv_bytes()
 
 
-def sender(writer: Connection, lock: Any) -> Callable[[Call], None]:
-    """Send calls by what ``answering`` gives."""
+def make_sender(writer: Connection, lock: Any) -> Callable[[Call], None]:
+    """Send calls by what ``answer_calls`` gives."""
 
     def send(call: Call) -> None:
         message = pickle.dumps(call)

@@ -21,7 +21,7 @@ _catalog: Any = None
 _hook_manager: Any = None
 
 
-def begin(
+def open_session(
     writer: Connection,
     lock: Any,
     bars: bool,
@@ -37,7 +37,7 @@ def begin(
 
     follow_parent(parent)
     bootstrap_project(session["project_path"])
-    calls.to_parent = send = calls.sender(writer, lock)
+    calls.to_parent = send = calls.make_sender(writer, lock)
     opened = KedroSession.create(**session)
     # Versions of datasets are named after the run, as in KedroSession.run.
     catalog = opened.load_context()._get_catalog(settings.DATA_CATALOG_CLASS, save_version=run_id)

@@ -23,8 +23,8 @@ from ratchet import progress
 from ratchet.config import Network, Target, loader
 from ratchet.errors import ConfigError, UserError
 from ratchet.learning import processes
-from ratchet.runner.calls import answering
-from ratchet.runner.part import begin, run_part
+from ratchet.runner.calls import answer_calls
+from ratchet.runner.part import open_session, run_part
 
 _HALVING_SHARE = 0.2
 """Of the epochs of all trials, those that halving takes."""
@@ -78,10 +78,12 @@ class UseCaseRunner(SequentialRunner):
     def _run_side_by_side(self, parts: dict[str, Pipeline], run_id: str | None) -> None:
         context = multiprocessing.get_context("spawn")
         others = set(multiprocessing.active_children())
-        with answering(context) as line:
+        with answer_calls(context) as line:
             session = loader.like_this_session()
             start = (*line, progress.shown(), session, run_id, os.getpid())
-            pool = ProcessPoolExecutor(self._at_a_time, context, initializer=begin, initargs=start)
+            pool = ProcessPoolExecutor(
+                self._at_a_time, context, initializer=open_session, initargs=start
+            )
             try:
                 with _without_interrupts():
                     runs = [
