@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from ratchet.learning.metrics import paired_difference
-from ratchet.reports.page.formatting import between, number, share
+from ratchet.reports.formatting import between, number, share
 
 pytestmark = pytest.mark.slow
 

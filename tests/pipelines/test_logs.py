@@ -17,7 +17,7 @@ from ratchet.modelling.calibrate_and_refit import fit_once_more, unfinished
 from ratchet.modelling.choice import choose_best
 from ratchet.pipelines.classical.nodes import search_candidate
 from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
-from ratchet.reports.preparation import preparation
+from ratchet.reports.data_preparation import preparation
 
 DATA = Data.model_validate(
     {

@@ -13,7 +13,7 @@ import pytest
 
 from ratchet.config import UseCase
 from ratchet.pipelines.evaluation.nodes import judge_best
-from ratchet.reports.case import Case
+from ratchet.reports.target_results import TargetResults
 
 CLASSES = ["good", "fair", "bad"]
 SIZES = {"train": 400, "validation": 100, "test": 150}
@@ -135,14 +135,14 @@ def _score(rows: pd.DataFrame, is_classes: bool) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def make_case(use_case: Callable[..., UseCase]) -> Callable[..., Case]:
+def make_case(use_case: Callable[..., UseCase]) -> Callable[..., TargetResults]:
     """One target with its results; ``change`` edits the predictions before they are scored."""
 
     def make(
         name: str,
         change: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows,
         **parameters: bool,
-    ) -> Case:
+    ) -> TargetResults:
         parts = use_case(**parameters)
         target, primary = parts.targets[name], make_primary()
         predict = _of_classes if target.task == "classification" else _of_numbers
@@ -174,7 +174,7 @@ def make_case(use_case: Callable[..., UseCase]) -> Callable[..., Case]:
             "ranking": {c: ranking[c] for c in order},
         }
         search = pd.DataFrame({"params": [json.dumps({"model__alpha": 10})]})
-        return Case(
+        return TargetResults(
             name=name,
             target=target,
             data=parts.data,
@@ -194,7 +194,7 @@ def make_case(use_case: Callable[..., UseCase]) -> Callable[..., Case]:
 
 
 @pytest.fixture
-def without_intervals() -> Callable[[Case], Case]:
+def without_intervals() -> Callable[[TargetResults], TargetResults]:
     """The same target with predictions that carry no intervals."""
     return lambda case: replace(case, predictions=case.predictions.drop(columns=["low", "high"]))
 

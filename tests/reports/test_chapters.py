@@ -10,22 +10,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.reports.case import BORDERLINE, Case
-from ratchet.reports.chapters import groups, limitations, results
-from ratchet.reports.chapters import ranking as ranking_
+from ratchet.reports import errors_by_group, limitations
+from ratchet.reports import ranking as ranking_
+from ratchet.reports.blocks import Chapter, Text
+from ratchet.reports.chapters import results
 from ratchet.reports.chapters import weak_segments as harder_
-from ratchet.reports.chapters.chapter import target_chapter
 from ratchet.reports.chart_ids import data_charts, target_charts
 from ratchet.reports.classification import advice as classes_use
 from ratchet.reports.classification import limitations as limits_classes
 from ratchet.reports.classification import results as classes
 from ratchet.reports.data_chapter import data_chapter
-from ratchet.reports.page.blocks import Chapter, Text
-from ratchet.reports.page.formatting import number, share
+from ratchet.reports.formatting import number, share
 from ratchet.reports.regression import limitations as limits_values
 from ratchet.reports.regression import results as values
+from ratchet.reports.target_chapter import target_chapter
+from ratchet.reports.target_results import BORDERLINE, TargetResults
 
-Make = Callable[..., Case]
+Make = Callable[..., TargetResults]
 
 
 def _text(chapter: Chapter) -> str:
@@ -125,7 +126,9 @@ def test_threshold_comes_from_validation_and_is_judged_on_test(make_case: Make) 
     assert (seen >= found["threshold"]).mean() == pytest.approx(0.8, abs=0.05)
 
 
-def test_coverage_sentence(make_case: Make, without_intervals: Callable[[Case], Case]) -> None:
+def test_coverage_sentence(
+    make_case: Make, without_intervals: Callable[[TargetResults], TargetResults]
+) -> None:
     case = make_case("points")
     inside = case.test["truth"].between(case.test["low"], case.test["high"]).mean()
     text = values.coverage_sentence(case)
@@ -160,7 +163,7 @@ def test_ranking_holds_every_candidate_on_the_same_rows(make_case: Make) -> None
 
 def test_groups_are_judged_on_their_own_rows(make_case: Make) -> None:
     case = make_case("points")
-    frame = groups.group_errors(case, "tags").set_index("group")
+    frame = errors_by_group.group_errors(case, "tags").set_index("group")
     facts = case.facts(case.test)
     with_b = facts["tags"].map(lambda tags: "b" in tags).to_numpy()
     assert frame.loc["b", "rows"] == with_b.sum()
@@ -170,7 +173,7 @@ def test_groups_are_judged_on_their_own_rows(make_case: Make) -> None:
 
 def test_numbers_are_grouped_in_order(make_case: Make) -> None:
     case = make_case("points", groups=False)
-    frame = groups.group_errors(case, "size")
+    frame = errors_by_group.group_errors(case, "size")
     starts = [float(label.split(" to ")[0]) for label in frame["group"].astype(str)]
     assert starts == sorted(starts)
     assert frame["rows"].sum() == 150
@@ -179,7 +182,7 @@ def test_numbers_are_grouped_in_order(make_case: Make) -> None:
 def test_a_column_of_one_value_is_one_group(make_case: Make) -> None:
     case = make_case("points", groups=False)
     case.primary["size"] = 3.0
-    assert groups.group_errors(case, "size")["rows"].tolist() == [150]
+    assert errors_by_group.group_errors(case, "size")["rows"].tolist() == [150]
 
 
 def test_a_hard_group_becomes_a_limit_and_a_step(make_case: Make) -> None:

@@ -19,16 +19,16 @@ from ratchet.pipelines.reporting.nodes import (
     write_report,
     write_tables,
 )
-from ratchet.reports.case import Case
-from ratchet.reports.chapters.chapter import target_chapter
+from ratchet.reports.blocks import Chapter, Table
 from ratchet.reports.data_chapter import data_chapter
-from ratchet.reports.page.blocks import Chapter, Table
-from ratchet.reports.page.workbook import workbook
+from ratchet.reports.target_chapter import target_chapter
+from ratchet.reports.target_results import TargetResults
+from ratchet.reports.workbook import workbook
 
 
 @pytest.fixture(scope="module")
 def chapters(
-    use_case: Any, data_inputs: dict[str, Any], make_case: Callable[..., Case]
+    use_case: Any, data_inputs: dict[str, Any], make_case: Callable[..., TargetResults]
 ) -> dict[str, Any]:
     parts = use_case()
     about = data_chapter(

@@ -375,7 +375,7 @@ def history(use_case: str | None, plot: Path | None, env: str | None, as_json: b
     Errors are of log demand: on the rows of the training, and of the training on the first part of
     the steps on the later ones, which it has not seen.
     """
-    from ratchet.reports.market import both_histories, convergence_charts
+    from ratchet.reports.market_chapter import both_histories, convergence_charts
 
     name = find_market(use_case, env)
     catalog, parameters = open_catalog(env, name)
@@ -445,7 +445,7 @@ def price(
     except ValueError as error:
         raise UserError(str(error)) from error
     if plot is not None:
-        from ratchet.reports.market import curve_charts
+        from ratchet.reports.market_chapter import curve_charts
 
         found = opened.book.price(key.merchant, key.product, **changes)
         draw(curve_charts(_name(row), found, (row.lowest_tried, row.highest_tried)), plot)
@@ -654,19 +654,19 @@ def _between(low: float, high: float, form: Callable[[float], str] | None = None
 
 
 def _number(value: float | None) -> str:
-    from ratchet.reports.page.formatting import number
+    from ratchet.reports.formatting import number
 
     return number(value)
 
 
 def _share(value: float | None) -> str:
-    from ratchet.reports.page.formatting import share
+    from ratchet.reports.formatting import share
 
     return share(value)
 
 
 def _count(value: float | None) -> str:
-    from ratchet.reports.page.formatting import count
+    from ratchet.reports.formatting import count
 
     return count(value)
 

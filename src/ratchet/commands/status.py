@@ -70,7 +70,7 @@ def _look(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
             registry = log = None
         statuses = collect(registry, log, use_cases, watches)
         if page:
-            from ratchet.reports.status.page import render
+            from ratchet.reports.status.html import render
 
             catalog.save("status", render(statuses, dt.datetime.now(dt.UTC)))
     return {status.name: status for status in statuses}

@@ -10,10 +10,10 @@ import yaml
 from plotly.offline import get_plotlyjs
 
 from ratchet.replay import text
+from ratchet.reports.formatting import column, label
+from ratchet.reports.html import template_environment
 from ratchet.reports.page.chart import COLORS, Chart
 from ratchet.reports.page.draw_plotly import to_plotly
-from ratchet.reports.page.formatting import column, label
-from ratchet.reports.status.page import environment_of
 
 _SWITCHES = ("promote", "rollback")
 _QUIET = {"hold", "reject"}
@@ -29,7 +29,7 @@ def render(found: text.Report) -> str:
     Returns:
         HTML with styles, scripts and charts inside.
     """
-    environment = environment_of("ratchet.replay", "ratchet.reports.status")
+    environment = template_environment("ratchet.replay")
     return environment.get_template("replay.html.j2").render(
         words=text,
         found=found,

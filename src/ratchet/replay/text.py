@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ratchet.reports.page.formatting import (
-    count,
-    counted,
-    label,
-    listed,
-    minus,
-    number,
-    share,
-)
+from ratchet.reports.formatting import count, counted, label, listed, minus, number, share
 
 Report = Mapping[str, Any]
 """The report, as ``report.json`` has it."""

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from ratchet.config import About, Data, Features, Target
-from ratchet.reports.page.blocks import Block, Chapter, Finding, Table, Text
+from ratchet.reports.blocks import Block, Chapter, Finding, Table, Text
+from ratchet.reports.data_preparation import left_out, preparation
+from ratchet.reports.formatting import count, counted, label, listed, plain, share
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import count, counted, label, listed, plain, share
 from ratchet.reports.periods import by_period
-from ratchet.reports.preparation import left_out, preparation
 
 _SHOWN_COLUMNS = 20
 _MANY_MISSING = 0.2

@@ -9,12 +9,12 @@ import pytest
 
 from ratchet.config import Market
 from ratchet.pipelines.pricing.nodes import replay_prices
+from ratchet.reports.blocks import Chapter, Text
 from ratchet.reports.chart_ids import MARKET_CHARTS
-from ratchet.reports.market import MarketCase, market_chapter
-from ratchet.reports.page.blocks import Chapter, Text
+from ratchet.reports.market_chapter import MarketResults, market_chapter
 from ratchet.reports.page.draw_matplotlib import to_matplotlib
 from ratchet.reports.page.draw_plotly import to_plotly
-from ratchet.reports.page.workbook import workbook
+from ratchet.reports.workbook import workbook
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def chapter(price, market_example, tmp_path_factory):
         market = Market.model_validate(market_example.MARKET | changes)
         replay, history = replay_prices(priced.rows, market, 0, tmp_path_factory.mktemp("replay"))
         return market_chapter(
-            MarketCase(market, priced.prices, priced.book, priced.history, replay, history)
+            MarketResults(market, priced.prices, priced.book, priced.history, replay, history)
         )
 
     return write

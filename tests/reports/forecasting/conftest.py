@@ -13,7 +13,7 @@ import pytest
 
 from ratchet.config import UseCase
 from ratchet.pipelines.evaluation.nodes import judge_best
-from ratchet.reports.case import Case
+from ratchet.reports.target_results import TargetResults
 
 SHOPS = [f"shop {i}" for i in range(20)]
 DAYS = {"train": 120, "validation": 20, "test": 40}
@@ -171,12 +171,14 @@ def make_search(grid: dict[str, list[Any]], epochs: int) -> tuple[pd.DataFrame, 
 
 
 @pytest.fixture
-def make_series(series_parameters: Callable[..., UseCase]) -> Callable[..., Case]:
+def make_series(series_parameters: Callable[..., UseCase]) -> Callable[..., TargetResults]:
     """The target with its results; ``errors`` sets how good the candidates are."""
     from ratchet.learning.metrics import score_forecast
     from ratchet.learning.recurrent.architectures import ARCHITECTURES
 
-    def make(*, errors: dict[str, float] | None = None, best: str = "ridge", **kind: Any) -> Case:
+    def make(
+        *, errors: dict[str, float] | None = None, best: str = "ridge", **kind: Any
+    ) -> TargetResults:
         parts = series_parameters(**kind)
         target = parts.targets["units"]
         primary = make_rows(
@@ -208,7 +210,7 @@ def make_series(series_parameters: Callable[..., UseCase]) -> Callable[..., Case
             "shapes": make_search({"architecture": list(ARCHITECTURES)}, 1),
         }
         plain = pd.DataFrame({"params": [json.dumps({"model__alpha": 10})]})
-        return Case(
+        return TargetResults(
             name="units",
             target=target,
             data=parts.data,

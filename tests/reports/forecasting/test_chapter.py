@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from ratchet.pipelines.reporting import create_pipeline
-from ratchet.reports.case import Case
-from ratchet.reports.chapters.chapter import target_chapter
+from ratchet.reports.blocks import Chapter, Points, Text
 from ratchet.reports.chart_ids import target_charts
-from ratchet.reports.page.blocks import Chapter, Points, Text
 from ratchet.reports.page.draw_matplotlib import to_matplotlib
 from ratchet.reports.page.draw_plotly import to_plotly
+from ratchet.reports.target_chapter import target_chapter
+from ratchet.reports.target_results import TargetResults
 
-Make = Callable[..., Case]
+Make = Callable[..., TargetResults]
 
 KINDS: list[dict[str, Any]] = [
     {},
@@ -102,7 +102,7 @@ def test_tables_have_every_candidate_series_and_trial(make_series: Make) -> None
 
 
 def test_errors_are_broken_down_by_recurring_parts_of_the_time(make_series: Make) -> None:
-    from ratchet.reports.chapters.groups import group_errors
+    from ratchet.reports.errors_by_group import group_errors
 
     case = make_series(many=False, hourly=True)
     frame = group_errors(case, "hour").set_index("group")

@@ -10,19 +10,19 @@ import pytest
 
 from ratchet.errors import DataError
 from ratchet.learning.inventory import demand
-from ratchet.reports.case import Case
-from ratchet.reports.chapters import groups
+from ratchet.reports import errors_by_group, naive_forecasts, stock_orders
 from ratchet.reports.chapters.results import card
-from ratchet.reports.forecasting import by_series, forecasts, limitations, naive, stock
+from ratchet.reports.forecasting import by_series, forecasts, limitations
 from ratchet.reports.forecasting.advice import trust_sentence, use
+from ratchet.reports.formatting import number, share
 from ratchet.reports.intervals import TOO_NARROW
-from ratchet.reports.page.formatting import number, share
 from ratchet.reports.regression.limitations import coverage
+from ratchet.reports.target_results import TargetResults
 
-Make = Callable[..., Case]
+Make = Callable[..., TargetResults]
 
 
-def mase(case: Case, name: str) -> float:
+def mase(case: TargetResults, name: str) -> float:
     test = case.predictions[case.predictions["split"] == "test"]
     rows = test[test["candidate"] == name]
     return float(((rows["truth"] - rows["prediction"]).abs() / rows["scale"]).mean())
@@ -30,12 +30,12 @@ def mase(case: Case, name: str) -> float:
 
 def test_a_clear_winner_beats_the_better_naive_forecast(make_series: Make) -> None:
     case = make_series()
-    assert naive.naive_candidates(case) == ["persistence", "seasonal"]
-    assert naive.best_naive(case) == "seasonal"
-    frame = naive.against_naive(case).set_index("candidate")
+    assert naive_forecasts.naive_candidates(case) == ["persistence", "seasonal"]
+    assert naive_forecasts.best_naive(case) == "seasonal"
+    frame = naive_forecasts.against_naive(case).set_index("candidate")
     assert frame.loc["net", "gain"] == pytest.approx(mase(case, "seasonal") - mase(case, "net"))
-    assert (frame["verdict"] == naive.BEATS).all()
-    text = naive.naive_sentence(case)
+    assert (frame["verdict"] == naive_forecasts.BEATS).all()
+    text = naive_forecasts.naive_sentence(case)
     assert f"Yes, they are beaten: ridge has {number(mase(case, 'ridge'))}" in text
     assert limitations.naive_not_beaten(case) == []
     assert "beats the best naive forecast, seasonal" in card(case).headline
@@ -43,9 +43,9 @@ def test_a_clear_winner_beats_the_better_naive_forecast(make_series: Make) -> No
 
 def test_a_tie_is_not_called_a_win(make_series: Make) -> None:
     case = make_series(errors={"ridge": 0.9})
-    gain = naive.gain_over(case, "seasonal", "ridge")
+    gain = naive_forecasts.gain_over(case, "seasonal", "ridge")
     assert gain["low"] < 0 < gain["high"]
-    assert "No, not for sure" in naive.naive_sentence(case)
+    assert "No, not for sure" in naive_forecasts.naive_sentence(case)
     (found,) = limitations.naive_not_beaten(case)
     assert "is not beaten for sure" in found.fact
     assert "the difference may be chance" in card(case).headline
@@ -53,14 +53,17 @@ def test_a_tie_is_not_called_a_win(make_series: Make) -> None:
 
 def test_worse_than_naive_is_said(make_series: Make) -> None:
     case = make_series(errors={"ridge": 2.0})
-    assert "No: ridge has" in naive.naive_sentence(case)
-    assert "is worse" in naive.naive_sentence(case)
-    assert naive.against_naive(case).set_index("candidate").loc["ridge", "verdict"] == naive.WORSE
+    assert "No: ridge has" in naive_forecasts.naive_sentence(case)
+    assert "is worse" in naive_forecasts.naive_sentence(case)
+    assert (
+        naive_forecasts.against_naive(case).set_index("candidate").loc["ridge", "verdict"]
+        == naive_forecasts.WORSE
+    )
 
 
 def test_a_naive_winner_is_said(make_series: Make) -> None:
     case = make_series(best="seasonal")
-    assert "One of them, seasonal, is the winner" in naive.naive_sentence(case)
+    assert "One of them, seasonal, is the winner" in naive_forecasts.naive_sentence(case)
     assert "It is a naive forecast" in card(case).headline
     assert limitations.naive_not_beaten(case)[0].step.startswith("Use seasonal")
 
@@ -68,10 +71,10 @@ def test_a_naive_winner_is_said(make_series: Make) -> None:
 def test_r2_that_flatters_is_warned_of(make_series: Make) -> None:
     case = make_series()
     assert case.scores["seasonal"]["test"]["r2"]["value"] > 0.9  # one shop is ten times as large
-    assert naive.flattery(case).startswith("R² flatters here")
+    assert naive_forecasts.flattery(case).startswith("R² flatters here")
     single = make_series(many=False)
     assert single.scores["persistence"]["test"]["r2"]["value"] < 0.9
-    assert naive.flattery(single) == ""
+    assert naive_forecasts.flattery(single) == ""
 
 
 def test_series_that_dominates_is_found_and_left_out_once(make_series: Make) -> None:
@@ -134,7 +137,7 @@ def test_usual_series_is_the_median_one(make_series: Make) -> None:
 def test_orders_follow_from_the_last_forecasts(make_series: Make) -> None:
     case = make_series()
     assert case.inventory is not None
-    frame = stock.orders(case, case.inventory).set_index("series")
+    frame = stock_orders.orders(case, case.inventory).set_index("series")
     last = case.test[case.test["time"] == case.test["time"].max()].set_index("series")
     assert frame["forecast"].to_dict() == pytest.approx(last["prediction"].to_dict())
     assert frame["days left"].to_dict() == pytest.approx((30 / last["prediction"]).to_dict())
@@ -142,17 +145,17 @@ def test_orders_follow_from_the_last_forecasts(make_series: Make) -> None:
     assert frame.loc[last.index, "at most"].to_list() == pytest.approx(need[2].tolist())
     assert (frame["order"] >= frame["demand"] - 30).all()
     assert frame["fewest"].is_monotonic_increasing
-    text = stock.orders_sentence(case, case.inventory, frame.reset_index())
+    text = stock_orders.orders_sentence(case, case.inventory, frame.reset_index())
     assert f"{(frame['days left'] < 2).sum()} of 20 series are expected to run out" in text
 
 
 def test_stock_may_come_from_a_column(make_series: Make) -> None:
     case = make_series(stock="shelf")
     assert case.inventory is not None
-    frame = stock.orders(case, case.inventory).set_index("series")
+    frame = stock_orders.orders(case, case.inventory).set_index("series")
     assert frame.loc["shop 4", "stock"] == 20
     assert np.isnan(frame.loc["shop 3", "order"])
-    text = stock.orders_sentence(case, case.inventory, frame.reset_index())
+    text = stock_orders.orders_sentence(case, case.inventory, frame.reset_index())
     assert "Of 1 series the stock is not known." in text
 
 
@@ -163,12 +166,12 @@ def test_stock_is_that_of_the_step_at_which_the_forecast_was_made(make_series: M
         assert case.inventory is not None
         steps = case.primary["time"].rank(method="dense")
         case = replace(case, primary=case.primary.assign(shelf=steps))
-        assert (stock.orders(case, case.inventory)["stock"] == steps.max() - 1).all()
+        assert (stock_orders.orders(case, case.inventory)["stock"] == steps.max() - 1).all()
         far = at_horizon(case, 3)
-        assert (stock.orders(far, case.inventory)["stock"] == steps.max() - 3).all()
+        assert (stock_orders.orders(far, case.inventory)["stock"] == steps.max() - 3).all()
 
 
-def at_horizon(case: Case, steps: int) -> Case:
+def at_horizon(case: TargetResults, steps: int) -> TargetResults:
     """The same forecasts, made so many steps before."""
     assert case.features.windows is not None
     windows = case.features.windows.model_copy(update={"horizon": steps})
@@ -180,9 +183,11 @@ def test_the_date_of_the_orders_is_that_of_the_forecast(make_series: Make) -> No
     assert case.inventory is not None
     last = case.test["time"].max()
 
-    def said(one: Case) -> str:
+    def said(one: TargetResults) -> str:
         assert one.inventory is not None
-        return stock.orders_sentence(one, one.inventory, stock.orders(one, one.inventory))
+        return stock_orders.orders_sentence(
+            one, one.inventory, stock_orders.orders(one, one.inventory)
+        )
 
     assert said(case).startswith(f"By the forecast for {last:%Y-%m-%d}, made 1 day before: ")
     assert f"{last:%Y-%m-%d}, made 3 days before: " in said(at_horizon(case, 3))
@@ -196,7 +201,9 @@ def test_the_date_of_the_orders_is_that_of_the_forecast(make_series: Make) -> No
 def test_the_step_that_is_forecast_is_named(make_series: Make) -> None:
     case = make_series()
     assert case.inventory is not None
-    near, far = (stock.assumptions(one, case.inventory)[0] for one in (case, at_horizon(case, 3)))
+    near, far = (
+        stock_orders.assumptions(one, case.inventory)[0] for one in (case, at_horizon(case, 3))
+    )
     assert near.startswith("The forecast of the next day stands for each of the 3 days ")
     assert far.startswith("The forecast of the day 3 days ahead stands for each of the 3 days ")
 
@@ -204,7 +211,7 @@ def test_the_step_that_is_forecast_is_named(make_series: Make) -> None:
 def test_demand_is_counted_from_the_origin_on(make_series: Make) -> None:
     case = at_horizon(make_series(), 3)
     assert case.inventory is not None
-    frame = stock.held(case, case.inventory)
+    frame = stock_orders.held(case, case.inventory)
     own = case.test.loc[frame.index[5]]
     rows = case.test[case.test["series"] == own["series"]].sort_values("time")
     until = rows[rows["time"] <= own["time"]]["truth"].tail(3)  # lead time and review are 3 days
@@ -220,22 +227,22 @@ def test_a_stock_that_is_none_is_named(make_series: Make, wrong: object) -> None
     shelf[days[-2]] = wrong
     case = replace(case, primary=case.primary.assign(shelf=shelf))
     with pytest.raises(DataError, match=rf"column 'shelf'.*row {days[-2]} has {wrong}"):
-        stock.orders(case, case.inventory)
+        stock_orders.orders(case, case.inventory)
 
 
 def test_what_was_promised_of_the_stock_is_held_against_the_test_time(make_series: Make) -> None:
     case = make_series()
     assert case.inventory is not None
-    frame = stock.held(case, case.inventory)
+    frame = stock_orders.held(case, case.inventory)
     assert len(frame) == 20 * (40 - 2)  # of three days each
     row = frame.iloc[5]
     own = case.test.loc[frame.index[5]]
     after = case.test[(case.test["series"] == own["series"]) & (case.test["time"] >= own["time"])]
     assert row["demand"] == pytest.approx(after.sort_values("time")["truth"].head(3).sum())
-    said = stock.held_sentence(case, case.inventory)
+    said = stock_orders.held_sentence(case, case.inventory)
     assert f"{share(frame['inside'].mean())} of 760 cases" in said
     long = case.inventory.model_copy(update={"lead_time": 90})
-    assert "too short" in stock.held_sentence(case, long)
+    assert "too short" in stock_orders.held_sentence(case, long)
 
 
 def test_orders_that_fall_short_are_told(make_series: Make) -> None:
@@ -246,10 +253,10 @@ def test_orders_that_fall_short_are_told(make_series: Make) -> None:
     narrow = case.predictions.assign(low=(said - 0.01).clip(0), high=said + 0.01)
     short = replace(case, predictions=narrow)
     assert short.inventory is not None
-    frame = stock.held(short, short.inventory)
+    frame = stock_orders.held(short, short.inventory)
     (found,) = limitations.orders_fall_short(short)
     assert f"enough in {share(frame['enough'].mean())} of the cases" in found.fact
-    factor = stock.needed_safety(frame, short.inventory)
+    factor = stock_orders.needed_safety(frame, short.inventory)
     assert f"{number(factor)} times as large" in found.step
     enough = frame["demand"] <= frame["mean"] + factor * (frame["level"] - frame["mean"])
     assert frame["enough"].mean() < enough.mean() == pytest.approx(0.95, abs=0.01)
@@ -259,9 +266,9 @@ def test_without_intervals_nothing_is_said_of_orders(make_series: Make) -> None:
     case = make_series()
     bare = replace(case, predictions=case.predictions.drop(columns=["low", "high"]))
     assert bare.inventory is not None
-    frame = stock.orders(bare, bare.inventory)
+    frame = stock_orders.orders(bare, bare.inventory)
     assert frame.empty
-    assert "no intervals" in stock.orders_sentence(bare, bare.inventory, frame)
+    assert "no intervals" in stock_orders.orders_sentence(bare, bare.inventory, frame)
     assert len(use(bare)) == len(use(case))
 
 
@@ -286,13 +293,17 @@ def test_scaled_errors_are_named_by_what_they_are_divided_by(make_series: Make) 
         assert "the mean relative change over a season in the training rows" in text
 
 
-def said_by_series(case: Case) -> str:
+def said_by_series(case: TargetResults) -> str:
     return str(getattr(by_series.series_blocks(case)[0], "text", ""))
 
 
 def test_intervals_over_rows_of_series_are_called_too_narrow(make_series: Make) -> None:
     case = make_series()
-    parts = [by_series.series_blocks(case), groups.over_time(case), groups.by_group(case)]
+    parts = [
+        by_series.series_blocks(case),
+        errors_by_group.over_time(case),
+        errors_by_group.by_group(case),
+    ]
     for blocks in parts:
         assert TOO_NARROW in getattr(blocks[0], "text", "")
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ratchet.config import Features, UseCase
+from ratchet.reports.blocks import Table, Text
+from ratchet.reports.data_preparation import left_out, preparation
 from ratchet.reports.forecasting.preparation import window_sources
-from ratchet.reports.page.blocks import Table, Text
-from ratchet.reports.preparation import left_out, preparation
 
 
 @pytest.fixture

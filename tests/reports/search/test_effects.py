@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from ratchet.config import Network
+from ratchet.reports.blocks import Table, Text
 from ratchet.reports.chart_ids import search_charts, searched
-from ratchet.reports.page.blocks import Table, Text
 from ratchet.reports.page.chart import Chart
 from ratchet.reports.page.draw_matplotlib import to_matplotlib
 from ratchet.reports.page.draw_plotly import to_plotly

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from ratchet.reports.status.chart import PRODUCTION, figure_json, production_chart
-from ratchet.reports.status.page import render
+from ratchet.reports.status.html import render
 
 NOW = dt.datetime(2026, 11, 25, 16, 30, tzinfo=dt.UTC)
 

@@ -76,12 +76,12 @@ def describe_target(
         A ``blocks.Chapter``.
     """
     from ratchet.dates import on_clock
-    from ratchet.reports.case import HISTORY, Case
-    from ratchet.reports.chapters.chapter import target_chapter
+    from ratchet.reports.target_chapter import target_chapter
+    from ratchet.reports.target_results import HISTORY, TargetResults
 
     if "time" in predictions:
         predictions = predictions.assign(time=on_clock(predictions["time"], data.timezone))
-    case = Case(
+    case = TargetResults(
         name=next(name for name, other in read_targets(targets).items() if other == target),
         target=target,
         data=data,
@@ -124,10 +124,10 @@ def describe_market(
     Returns:
         A ``blocks.Chapter``.
     """
-    from ratchet.reports.market import MarketCase, market_chapter
+    from ratchet.reports.market_chapter import MarketResults, market_chapter
 
     return market_chapter(
-        MarketCase(
+        MarketResults(
             market=market,
             prices=recommendations,
             book=demand_book,
@@ -181,14 +181,14 @@ def write_tables(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> 
     Returns:
         Name of the sheet -> frame.
     """
-    from ratchet.reports.page.workbook import workbook
+    from ratchet.reports.workbook import workbook
 
     return workbook({"": data_chapter, **_by_heading(targets, chapters)})
 
 
 def write_report(about: About, targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> str:
     """Write the report as one HTML file that needs nothing else."""
-    from ratchet.reports.page.html import render
+    from ratchet.reports.html import render
 
     return render(about, data_chapter, _by_heading(targets, chapters))
 

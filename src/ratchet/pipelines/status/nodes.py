@@ -23,7 +23,7 @@ def write_status(registry: Any, prediction_log: Any, **by_use_case: Any) -> str:
 
     from ratchet.config import UseCase
     from ratchet.reports.status.collect import collect
-    from ratchet.reports.status.page import render
+    from ratchet.reports.status.html import render
 
     use_cases = {
         name.removesuffix(_PARAMETERS): UseCase.model_validate(parameters)

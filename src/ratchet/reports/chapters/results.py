@@ -6,12 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.reports.case import Case
+from ratchet.reports import naive_forecasts as series
+from ratchet.reports.blocks import Block, Card, Points, Table, Text
 from ratchet.reports.classification import advice as classes_use
-from ratchet.reports.forecasting import naive as series
-from ratchet.reports.page.blocks import Block, Card, Points, Table, Text
-from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import (
+from ratchet.reports.formatting import (
     between,
     counted,
     label,
@@ -21,10 +19,12 @@ from ratchet.reports.page.formatting import (
     share,
     unit,
 )
+from ratchet.reports.page.chart import Chart
 from ratchet.reports.regression import results as values
+from ratchet.reports.target_results import TargetResults
 
 
-def card(case: Case) -> Card:
+def card(case: TargetResults) -> Card:
     """The result of the target in a few words."""
     key, key_meaning = _key(case)
     by_task = classes_use.confident_sentence if case.is_classes else values.coverage_sentence
@@ -45,7 +45,7 @@ def card(case: Case) -> Card:
     )
 
 
-def _key(case: Case) -> tuple[str, str]:
+def _key(case: TargetResults) -> tuple[str, str]:
     """The metric that stands out, and what it is in a few words."""
     if case.is_series:
         return "mase", f"the mean error, divided by the {case.naive_error}"
@@ -56,7 +56,7 @@ def _key(case: Case) -> tuple[str, str]:
     return "r2", "the share explained"
 
 
-def headline(case: Case) -> str:
+def headline(case: TargetResults) -> str:
     """The result in two sentences, beside the baseline."""
     scores, base = case.test_scores, case.choice["baseline"]
     rows = counted(len(case.test), "test row")
@@ -79,7 +79,7 @@ def headline(case: Case) -> str:
     )
 
 
-def objectives(case: Case) -> list[Block]:
+def objectives(case: TargetResults) -> list[Block]:
     """Objectives, met or not, with the evidence."""
     judged = case.choice["objectives"]
     if not judged:
@@ -130,7 +130,7 @@ def evidence(metric: str, judged: dict[str, Any]) -> str:
     return text
 
 
-def importance(case: Case) -> list[Block]:
+def importance(case: TargetResults) -> list[Block]:
     """What the predictions live on."""
     frame = case.importance.assign(
         low=lambda rows: rows["importance"] - rows["spread"],
@@ -153,7 +153,7 @@ def importance(case: Case) -> list[Block]:
     return [Text(importance_sentence(case), title="What drives the predictions"), chart, table]
 
 
-def importance_sentence(case: Case) -> str:
+def importance_sentence(case: TargetResults) -> str:
     """Say which source counts most, and how much of all it is."""
     top, loss = case.importance.head(3), case.importance_loss
     top = top[(top["importance"] > 0) | (top.index == top.index[:1].max())]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.reports.case import Case
-from ratchet.reports.page.blocks import Block, Table, Text
-from ratchet.reports.page.formatting import counted, label
+from ratchet.reports.blocks import Block, Table, Text
+from ratchet.reports.formatting import counted, label
+from ratchet.reports.target_results import TargetResults
 
 
-def tried(case: Case) -> list[Block]:
+def tried(case: TargetResults) -> list[Block]:
     """The candidates, their grids, and the point that won each search."""
     target = case.target
     frame = pd.DataFrame([_row(case, name) for name in target.contenders])
@@ -35,7 +35,7 @@ def tried(case: Case) -> list[Block]:
     return [Text(text), table]
 
 
-def _row(case: Case, name: str) -> dict[str, Any]:
+def _row(case: TargetResults, name: str) -> dict[str, Any]:
     target, search = case.target, case.searches.get(name)
     candidate, network = target.candidates.get(name), target.networks.get(name)
     if name in target.network_contenders and network is None:

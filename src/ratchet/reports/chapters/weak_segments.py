@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ratchet.reports.case import Case
-from ratchet.reports.chapters.groups import group_errors, overall_score
+from ratchet.reports.blocks import Block, Table, Text
 from ratchet.reports.chart_ids import group_charts
-from ratchet.reports.page.blocks import Block, Table, Text
-from ratchet.reports.page.formatting import listed
+from ratchet.reports.errors_by_group import group_errors, overall_score
+from ratchet.reports.formatting import listed
+from ratchet.reports.target_results import TargetResults
 
 _FEWEST_ROWS = 20
 _LARGER = 0.2
 
 
-def harder_groups(case: Case) -> pd.DataFrame:
+def harder_groups(case: TargetResults) -> pd.DataFrame:
     """Groups whose whole interval is worse than the overall value, by at least a fifth.
 
     Returns:
@@ -38,7 +38,7 @@ def harder_groups(case: Case) -> pd.DataFrame:
     return harder.sort_values("times", ascending=False, ignore_index=True)
 
 
-def hard_blocks(case: Case) -> list[Block]:
+def hard_blocks(case: TargetResults) -> list[Block]:
     """The groups that are clearly harder, or that there is none."""
     columns = group_charts(case.features, case.data).values()
     if not columns:

@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 
 from ratchet.modelling.predictions import CONFIDENT
-from ratchet.reports.case import BORDERLINE, Case
+from ratchet.reports.blocks import Block, Table, Text
+from ratchet.reports.formatting import count, counted, listed, share
 from ratchet.reports.intervals import share_interval
-from ratchet.reports.page.blocks import Block, Table, Text
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import count, counted, listed, share
+from ratchet.reports.target_results import BORDERLINE, TargetResults
 
 _SHOWN_ROWS = 15
 _WANTED_RECALL = 0.8
 
 
-def confidence_table(case: Case) -> pd.DataFrame:
+def confidence_table(case: TargetResults) -> pd.DataFrame:
     """How many rows reach a confidence, and how often those are right."""
     lowest = 1 / len(case.classes)
     rows = []
@@ -36,7 +36,7 @@ def confidence_table(case: Case) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def use(case: Case) -> list[Block]:
+def use(case: TargetResults) -> list[Block]:
     """Who can trust which prediction."""
     frame = confidence_table(case)
     long = frame.melt("confidence from", ["share of rows", "share right"], "what", "value").dropna()
@@ -61,7 +61,7 @@ def use(case: Case) -> list[Block]:
     ]
 
 
-def confident_sentence(case: Case) -> str:
+def confident_sentence(case: TargetResults) -> str:
     """Share of rows with high confidence, and how right they are."""
     confident = case.choice["details"]["confident"]
     bar = share(confident["threshold"])
@@ -79,7 +79,7 @@ def confident_sentence(case: Case) -> str:
     return f"{text} The confident predictions are {listed(parts)}."
 
 
-def threshold_for(case: Case) -> dict[str, float | str] | None:
+def threshold_for(case: TargetResults) -> dict[str, float | str] | None:
     """Probability from which to call the class that is found least, to find 80 % of it.
 
     The threshold is taken from the validation rows and judged on the test rows.
@@ -106,7 +106,7 @@ def threshold_for(case: Case) -> dict[str, float | str] | None:
     }
 
 
-def _threshold(case: Case) -> list[Block]:
+def _threshold(case: TargetResults) -> list[Block]:
     found = threshold_for(case)
     if found is None:
         return []
@@ -123,12 +123,12 @@ def _threshold(case: Case) -> list[Block]:
     ]
 
 
-def borderline(case: Case) -> pd.DataFrame:
+def borderline(case: TargetResults) -> pd.DataFrame:
     """Test rows whose two most probable classes are nearly level, closest first."""
     return case.test[case.test["margin"] < BORDERLINE].sort_values("margin", kind="stable")
 
 
-def _borderline(case: Case) -> list[Block]:
+def _borderline(case: TargetResults) -> list[Block]:
     rows = borderline(case)
     if rows.empty:
         return [Text(f"No row is borderline: every margin is at least {share(BORDERLINE)}.")]

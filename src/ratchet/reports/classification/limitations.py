@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ratchet.reports.case import BORDERLINE, Case
+from ratchet.reports.blocks import Finding
 from ratchet.reports.classification import advice as classes_use
 from ratchet.reports.classification import results as classes
+from ratchet.reports.formatting import count, listed, share
 from ratchet.reports.intervals import share_interval, shares_differ
-from ratchet.reports.page.blocks import Finding
-from ratchet.reports.page.formatting import count, listed, share
+from ratchet.reports.target_results import BORDERLINE, TargetResults
 
 
-def class_shift(case: Case) -> list[Finding]:
+def class_shift(case: TargetResults) -> list[Finding]:
     """A class is more or less frequent in the test rows than in the training rows."""
     train, test = case.truth("train"), case.truth("test")
     moved = []
@@ -32,7 +32,7 @@ def class_shift(case: Case) -> list[Finding]:
     ]
 
 
-def missed_class(case: Case) -> list[Finding]:
+def missed_class(case: TargetResults) -> list[Finding]:
     """A class most of whose rows are not found."""
     found = classes_use.threshold_for(case)
     if found is None or float(found["recall_now"]) >= 0.6:
@@ -50,7 +50,7 @@ def missed_class(case: Case) -> list[Finding]:
     ]
 
 
-def confidence(case: Case) -> list[Finding]:
+def confidence(case: TargetResults) -> list[Finding]:
     """Confident predictions: use them, unless they are less often right than they say."""
     said = case.choice["details"]["confident"]
     sure = case.test[case.test["confidence"] >= said["threshold"]]
@@ -75,7 +75,7 @@ def confidence(case: Case) -> list[Finding]:
     return [Finding("", step)]
 
 
-def review(case: Case) -> list[Finding]:
+def review(case: TargetResults) -> list[Finding]:
     """Borderline rows hold more than their share of the mistakes."""
     rows, wrong = classes_use.borderline(case), int((~case.test["right"]).sum())
     held = (~rows["right"]).sum() / max(wrong, 1)

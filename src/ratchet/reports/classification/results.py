@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ratchet.reports.case import Case
+from ratchet.reports.blocks import Block, Table, Text
+from ratchet.reports.formatting import count, counted, listed, number, share
 from ratchet.reports.intervals import share_interval
-from ratchet.reports.page.blocks import Block, Table, Text
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import count, counted, listed, number, share
+from ratchet.reports.target_results import TargetResults
 
 
-def distribution(case: Case) -> list[Block]:
+def distribution(case: TargetResults) -> list[Block]:
     """Class balance, part by part."""
     shares = pd.DataFrame(
         {
@@ -45,7 +45,7 @@ def distribution(case: Case) -> list[Block]:
     return [Text(text), chart, table]
 
 
-def per_class(case: Case) -> list[Block]:
+def per_class(case: TargetResults) -> list[Block]:
     """Scores of every class, and which one is mistaken for which."""
     scores = case.test_scores
     frame = pd.DataFrame(
@@ -78,7 +78,7 @@ def per_class(case: Case) -> list[Block]:
     ]
 
 
-def _confusion(case: Case) -> Chart:
+def _confusion(case: TargetResults) -> Chart:
     counts = case.choice["details"]["confusion"]
     rows = []
     for truth, predicted in counts.items():
@@ -106,7 +106,7 @@ def _confusion(case: Case) -> Chart:
     )
 
 
-def confusion_sentence(case: Case) -> str:
+def confusion_sentence(case: TargetResults) -> str:
     """The most frequent mistake, and classes that are never named."""
     counts = case.choice["details"]["confusion"]
     mistakes = {
@@ -127,12 +127,12 @@ def confusion_sentence(case: Case) -> str:
     return text
 
 
-def never_predicted(case: Case) -> list[str]:
+def never_predicted(case: TargetResults) -> list[str]:
     """Classes that no test row is put into."""
     return [name for name in case.classes if not (case.test["prediction"] == name).any()]
 
 
-def calibration(case: Case) -> list[Block]:
+def calibration(case: TargetResults) -> list[Block]:
     """Whether probabilities mean what they say."""
     from ratchet.learning.metrics import calibration_table
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ratchet.reports.case import Case
-from ratchet.reports.forecasting.stock import stock_blocks
-from ratchet.reports.page.blocks import Block, Table, Text
-from ratchet.reports.page.formatting import count, number, share, unit
+from ratchet.reports.blocks import Block, Table, Text
+from ratchet.reports.formatting import count, number, share, unit
 from ratchet.reports.regression.results import covered
+from ratchet.reports.stock_orders import stock_blocks
+from ratchet.reports.target_results import TargetResults
 
 _SHOWN_ROWS = 15
 _TENTH = 0.1
 
 
-def use(case: Case) -> list[Block]:
+def use(case: TargetResults) -> list[Block]:
     """How far a forecast can be trusted, the largest misses, and what to order."""
     return [
         Text(trust_sentence(case), title="How far to trust a forecast"),
@@ -23,7 +23,7 @@ def use(case: Case) -> list[Block]:
     ]
 
 
-def trust_sentence(case: Case) -> str:
+def trust_sentence(case: TargetResults) -> str:
     """The width of the intervals beside the changes that a forecast is to foresee."""
     test = case.test
     size = test["error"].abs()
@@ -42,7 +42,7 @@ def trust_sentence(case: Case) -> str:
     )
 
 
-def _misses(case: Case) -> Table:
+def _misses(case: TargetResults) -> Table:
     losses = case.losses(case.test)
     rows = case.test.loc[losses.nlargest(max(1, round(len(losses) * _TENTH))).index]
     shown = ["prediction", *(["low", "high"] if covered(case) is not None else []), "truth"]
@@ -54,7 +54,7 @@ def _misses(case: Case) -> Table:
     return Table("largest_misses", title, frame, formats, shown=_SHOWN_ROWS)
 
 
-def named(case: Case, rows: pd.DataFrame) -> pd.DataFrame:
+def named(case: TargetResults, rows: pd.DataFrame) -> pd.DataFrame:
     """What names a row to a reader: the series, where there are several, and the time."""
     whole = (rows["time"].dt.normalize() == rows["time"]).all()
     time = rows["time"].dt.strftime("%Y-%m-%d" if whole else "%Y-%m-%d %H:%M")

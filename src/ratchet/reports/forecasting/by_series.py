@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ratchet.reports.case import Case
+from ratchet.reports.blocks import Block, Table, Text
+from ratchet.reports.formatting import counted, label, number, share
 from ratchet.reports.intervals import TOO_NARROW, summarise
-from ratchet.reports.page.blocks import Block, Table, Text
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import counted, label, number, share
+from ratchet.reports.target_results import TargetResults
 
 _WORST, _BEST = 10, 5
 _DOMINATES = 0.5  # of the variance of the test rows
@@ -16,7 +16,7 @@ _ALL, _WITHOUT = "all", "without it"
 _METRICS = ["r2", "rmse", "mae", "mase", "rmsse"]
 
 
-def series_blocks(case: Case) -> list[Block]:
+def series_blocks(case: TargetResults) -> list[Block]:
     """Errors by series, where series have names."""
     if not (case.data.series and case.data.series.id):
         return []
@@ -47,7 +47,7 @@ def series_blocks(case: Case) -> list[Block]:
     ]
 
 
-def errors_by_series(case: Case) -> pd.DataFrame:
+def errors_by_series(case: TargetResults) -> pd.DataFrame:
     """Errors of the winner in each series, largest MASE first.
 
     Returns:
@@ -77,7 +77,7 @@ def _ends(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame.head(_WORST), frame.tail(_BEST)], ignore_index=True)
 
 
-def _sentence(case: Case, frame: pd.DataFrame) -> str:
+def _sentence(case: TargetResults, frame: pd.DataFrame) -> str:
     below = (frame["MASE"] < 1).mean()
     first, last = frame.iloc[0], frame.iloc[-1]
     if len(frame) == 1:
@@ -90,7 +90,7 @@ def _sentence(case: Case, frame: pd.DataFrame) -> str:
     )
 
 
-def dominating(case: Case) -> tuple[str, float] | None:
+def dominating(case: TargetResults) -> tuple[str, float] | None:
     """The series that holds most of the variance of the test rows, if it is more than half.
 
     Returns:
@@ -105,7 +105,7 @@ def dominating(case: Case) -> tuple[str, float] | None:
     return str(sums.idxmax()), float(sums.max() / sums.sum())
 
 
-def _without_the_dominating(case: Case) -> list[Block]:
+def _without_the_dominating(case: TargetResults) -> list[Block]:
     found = dominating(case)
     if found is None:
         return []
@@ -131,7 +131,7 @@ def _without_the_dominating(case: Case) -> list[Block]:
     ]
 
 
-def with_and_without(case: Case, name: str) -> pd.DataFrame:
+def with_and_without(case: TargetResults, name: str) -> pd.DataFrame:
     """Scores of every candidate on all test rows and on those of the other series."""
     from ratchet.learning.metrics import score_forecast
 

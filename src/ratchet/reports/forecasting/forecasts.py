@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ratchet.reports.case import Case
-from ratchet.reports.page.blocks import Block, Text
+from ratchet.reports.blocks import Block, Text
+from ratchet.reports.formatting import counted, number, share
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import counted, number, share
 from ratchet.reports.regression.results import covered, residuals
+from ratchet.reports.target_results import TargetResults
 
 _DAYS = 14  # of steps shorter than a day
 _STEPS = 60  # of longer ones
@@ -16,7 +16,7 @@ _CLOSER = 7  # times as short is the stretch with the largest errors
 _MOST_POINTS = 3000
 
 
-def forecast_blocks(case: Case) -> list[Block]:
+def forecast_blocks(case: TargetResults) -> list[Block]:
     """A usual stretch of the test time, and the one with the largest errors."""
     usual, worst = usual_stretch(case), worst_stretch(case)
     bad, every = case.losses(worst).mean(), case.losses(case.test).mean()
@@ -32,21 +32,21 @@ def forecast_blocks(case: Case) -> list[Block]:
     ]
 
 
-def stretch_length(case: Case) -> int:
+def stretch_length(case: TargetResults) -> int:
     """Steps that make a readable stretch."""
     times = case.test["time"].drop_duplicates().sort_values()
     hours = (times.diff().dt.total_seconds() / 3600).median()
     return max(2, round(_DAYS * 24 / hours)) if hours < 24 else _STEPS
 
 
-def usual_stretch(case: Case) -> pd.DataFrame:
+def usual_stretch(case: TargetResults) -> pd.DataFrame:
     """The last test rows of the series whose mean error is the median one."""
     errors = case.losses(case.test).groupby(case.test["series"]).mean().sort_values()
     name = errors.index[(len(errors) - 1) // 2]
     return _of_series(case, name).tail(stretch_length(case))
 
 
-def worst_stretch(case: Case) -> pd.DataFrame:
+def worst_stretch(case: TargetResults) -> pd.DataFrame:
     """The test rows of one series in the stretch with the largest mean error."""
     length = max(2, stretch_length(case) // _CLOSER)
     found, largest = case.test.iloc[:0], -1.0
@@ -59,11 +59,11 @@ def worst_stretch(case: Case) -> pd.DataFrame:
     return found
 
 
-def _of_series(case: Case, name: object) -> pd.DataFrame:
+def _of_series(case: TargetResults, name: object) -> pd.DataFrame:
     return case.test[case.test["series"] == name].sort_values("time")
 
 
-def _which(case: Case, rows: pd.DataFrame) -> str:
+def _which(case: TargetResults, rows: pd.DataFrame) -> str:
     steps = case.horizon
     ahead = f"Each forecast was made {counted(steps, 'step')} before its time."
     if not case.has_many_series:
@@ -79,7 +79,7 @@ def _when(rows: pd.DataFrame) -> str:
     return f"from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
 
 
-def _chart(case: Case, name: str, rows: pd.DataFrame) -> Chart:
+def _chart(case: TargetResults, name: str, rows: pd.DataFrame) -> Chart:
     has_band = covered(case) is not None
     said = pd.DataFrame({"time": rows["time"], "value": rows["prediction"], "what": "forecast"})
     if has_band:
@@ -104,7 +104,7 @@ def _chart(case: Case, name: str, rows: pd.DataFrame) -> Chart:
     )
 
 
-def residual_chart(case: Case) -> Chart:
+def residual_chart(case: TargetResults) -> Chart:
     """Errors against time."""
     rows = pd.DataFrame({"time": case.test["time"], "error": residuals(case)})
     few = rows if len(rows) <= _MOST_POINTS else rows.sample(_MOST_POINTS, random_state=0)
@@ -122,5 +122,5 @@ def residual_chart(case: Case) -> Chart:
     )
 
 
-def _unit(case: Case) -> str:
+def _unit(case: TargetResults) -> str:
     return f" ({case.target.unit})" if case.target.unit else ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ratchet.reports.case import Case
+from ratchet.reports.blocks import Finding
 from ratchet.reports.forecasting.by_series import dominating
-from ratchet.reports.forecasting.naive import (
+from ratchet.reports.formatting import between, counted, number, share
+from ratchet.reports.naive_forecasts import (
     BEATS,
     best_naive,
     flattery,
@@ -13,15 +14,14 @@ from ratchet.reports.forecasting.naive import (
     naive_candidates,
     verdict,
 )
-from ratchet.reports.forecasting.stock import orders_fall_short
-from ratchet.reports.page.blocks import Finding
-from ratchet.reports.page.formatting import between, counted, number, share
 from ratchet.reports.regression import limitations as limits_values
+from ratchet.reports.stock_orders import orders_fall_short
+from ratchet.reports.target_results import TargetResults
 
 _FEW_TIMES = 30
 
 
-def naive_not_beaten(case: Case) -> list[Finding]:
+def naive_not_beaten(case: TargetResults) -> list[Finding]:
     """No model is surely better than a forecast that costs nothing."""
     naive = best_naive(case)
     if case.best in naive_candidates(case):
@@ -46,13 +46,13 @@ def naive_not_beaten(case: Case) -> list[Finding]:
     ]
 
 
-def flattering_r2(case: Case) -> list[Finding]:
+def flattering_r2(case: TargetResults) -> list[Finding]:
     """R2 is high without any skill."""
     text = flattery(case)
     return [Finding(text)] if text else []
 
 
-def one_dominates(case: Case) -> list[Finding]:
+def one_dominates(case: TargetResults) -> list[Finding]:
     """Scores in units hang on one series."""
     found = dominating(case)
     if found is None:
@@ -68,7 +68,7 @@ def one_dominates(case: Case) -> list[Finding]:
     ]
 
 
-def few_times(case: Case) -> list[Finding]:
+def few_times(case: TargetResults) -> list[Finding]:
     """Many rows, but of few moments."""
     times = len(case.test["time"].unique())
     if times >= _FEW_TIMES or not case.has_many_series:

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from ratchet.config import Data, Features
-from ratchet.reports.page.blocks import Block, Finding, Table, Text
-from ratchet.reports.page.formatting import count, counted, listed, plain, share
+from ratchet.reports.blocks import Block, Finding, Table, Text
+from ratchet.reports.formatting import count, counted, listed, plain, share
 
 _MANY_LOST = 0.05
 _FREQUENCIES = {"D": "a day", "h": "an hour", "min": "a minute", "W": "a week"}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ratchet.reports.case import Case
-from ratchet.reports.page.blocks import Block, Table, Text
-from ratchet.reports.page.formatting import counted, number, share
+from ratchet.reports.blocks import Block, Table, Text
+from ratchet.reports.formatting import counted, number, share
 from ratchet.reports.regression.results import covered
+from ratchet.reports.target_results import TargetResults
 
 _SHOWN_ROWS = 15
 _TENTH = 0.1
 _WORSE = 1.1  # times the error elsewhere
 
 
-def use(case: Case) -> list[Block]:
+def use(case: TargetResults) -> list[Block]:
     """What the order of the predictions is worth, and which rows to review."""
     return [
         Text(order_sentence(case), title="Putting rows in order"),
@@ -23,7 +23,7 @@ def use(case: Case) -> list[Block]:
     ]
 
 
-def order_sentence(case: Case) -> str:
+def order_sentence(case: TargetResults) -> str:
     """What picking the highest predictions would have brought."""
     n = _top(case)
     top = case.test.nlargest(n, "prediction")["truth"]
@@ -40,23 +40,23 @@ def order_sentence(case: Case) -> str:
     )
 
 
-def _highest(case: Case) -> Table:
+def _highest(case: TargetResults) -> Table:
     rows = case.test.nlargest(_top(case), "prediction")
     return Table("highest", "Highest predictions", *_listing(case, rows), shown=10)
 
 
-def _listing(case: Case, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+def _listing(case: TargetResults, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """Rows with what names them, their prediction, interval and truth; and the formats."""
     shown = ["prediction", *(["low", "high"] if covered(case) is not None else []), "truth"]
     named = case.describe(rows).assign(**{name: rows[name].to_numpy() for name in shown})
     return named, dict.fromkeys(shown, "number")
 
 
-def _top(case: Case) -> int:
+def _top(case: TargetResults) -> int:
     return max(1, round(len(case.test) * _TENTH))
 
 
-def disagreement(case: Case) -> pd.Series:
+def disagreement(case: TargetResults) -> pd.Series:
     """Standard deviation of the candidates' predictions for each test row, baseline apart."""
     rows = case.predictions
     others = rows[(rows["split"] == "test") & (rows["candidate"] != case.target.baseline)]
@@ -64,7 +64,7 @@ def disagreement(case: Case) -> pd.Series:
     return wide.std(axis=1, ddof=0).reindex(case.test.index)
 
 
-def _disputed(case: Case) -> list[Block]:
+def _disputed(case: TargetResults) -> list[Block]:
     apart = disagreement(case)
     n = _top(case)
     picked = apart.nlargest(n).index

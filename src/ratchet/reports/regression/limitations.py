@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ratchet.reports.case import Case
+from ratchet.reports.blocks import Finding
+from ratchet.reports.formatting import number, share, unit
 from ratchet.reports.intervals import mean_interval, share_interval
-from ratchet.reports.page.blocks import Finding
-from ratchet.reports.page.formatting import number, share, unit
 from ratchet.reports.regression import results as values
+from ratchet.reports.target_results import TargetResults
 
 _SHIFT = 0.2  # standard deviations of the target
 _NARROW = 0.75  # spread of the predictions, in spreads of the truth
 
 
-def value_shift(case: Case) -> list[Finding]:
+def value_shift(case: TargetResults) -> list[Finding]:
     """The target is higher or lower in the test rows than in the training rows."""
     train, test = case.truth("train"), case.truth("test")
     moved = (test.mean() - train.mean()) / train.std() if train.std() > 0 else 0.0
@@ -34,7 +34,7 @@ def value_shift(case: Case) -> list[Finding]:
     ]
 
 
-def coverage(case: Case) -> list[Finding]:
+def coverage(case: TargetResults) -> list[Finding]:
     """Intervals hold the truth less often than they promise."""
     inside = values.covered(case)
     if inside is None:
@@ -62,7 +62,7 @@ def coverage(case: Case) -> list[Finding]:
     ]
 
 
-def narrow(case: Case) -> list[Finding]:
+def narrow(case: TargetResults) -> list[Finding]:
     """Predictions keep to the middle."""
     said, true = (case.test[name].std(ddof=0) for name in ("prediction", "truth"))
     if not true or said >= _NARROW * true:

@@ -7,17 +7,17 @@ import math
 import numpy as np
 import pandas as pd
 
-from ratchet.reports.case import Case
+from ratchet.reports.blocks import Block, Table, Text
+from ratchet.reports.formatting import counted, listed, number, plain, share, unit
 from ratchet.reports.intervals import histogram, mean_interval, share_interval
-from ratchet.reports.page.blocks import Block, Table, Text
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import counted, listed, number, plain, share, unit
+from ratchet.reports.target_results import TargetResults
 
 _MOST_POINTS = 2000
 _TRIM = 0.005
 
 
-def distribution(case: Case) -> list[Block]:
+def distribution(case: TargetResults) -> list[Block]:
     """Spread of the target, part by part."""
     parts = {part: case.truth(part) for part in ("train", "validation", "test")}
     frame = pd.DataFrame(
@@ -49,12 +49,12 @@ def distribution(case: Case) -> list[Block]:
     return [Text(text), chart, Table("spread", f"Spread of {case.name}", table, formats)]
 
 
-def _trim(case: Case) -> float:
+def _trim(case: TargetResults) -> float:
     """Share that histograms leave out at either end: series differ in height by far."""
     return _TRIM if case.has_many_series else 0.0
 
 
-def errors(case: Case) -> list[Block]:
+def errors(case: TargetResults) -> list[Block]:
     """Truth against prediction, and the size of the errors."""
     test, size = case.test, case.test["error"].abs()
     text = (
@@ -91,12 +91,12 @@ def errors(case: Case) -> list[Block]:
     return [Text(text, title="Errors"), scatter, bars]
 
 
-def residuals(case: Case) -> pd.Series:
+def residuals(case: TargetResults) -> pd.Series:
     """Prediction minus truth of the test rows; of several series in mean naive errors of each."""
     return case.test["error"] / (case.test["scale"] if case.has_many_series else 1.0)
 
 
-def fifths(case: Case) -> pd.DataFrame:
+def fifths(case: TargetResults) -> pd.DataFrame:
     """Rows by the height of their prediction: what was said, and what it was."""
     test = case.test
     rank = test["prediction"].rank(method="first")
@@ -119,7 +119,7 @@ def fifths(case: Case) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def calibration(case: Case) -> list[Block]:
+def calibration(case: TargetResults) -> list[Block]:
     """Whether predictions are right on average, at every height, and intervals cover."""
     frame = fifths(case)
     chart = Chart(
@@ -143,7 +143,7 @@ def calibration(case: Case) -> list[Block]:
     ]
 
 
-def covered(case: Case) -> pd.Series | None:
+def covered(case: TargetResults) -> pd.Series | None:
     """Whether the interval of each test row holds the truth; ``None`` without intervals."""
     test = case.test
     if not {"low", "high"} <= set(test.columns) or test[["low", "high"]].isna().any(axis=None):
@@ -151,7 +151,7 @@ def covered(case: Case) -> pd.Series | None:
     return (test["low"] <= test["truth"]) & (test["truth"] <= test["high"])
 
 
-def coverage_sentence(case: Case) -> str:
+def coverage_sentence(case: TargetResults) -> str:
     """How often the intervals hold the truth, how wide they are, and how many are cut."""
     inside = covered(case)
     if inside is None:
@@ -179,7 +179,7 @@ def coverage_sentence(case: Case) -> str:
     return text
 
 
-def clipped(case: Case) -> pd.Series:
+def clipped(case: TargetResults) -> pd.Series:
     """Whether the interval of each test row ends at the bounds of the target."""
     low, high = case.target.bounds or (-np.inf, np.inf)
     return (case.test["low"] <= low) | (case.test["high"] >= high)

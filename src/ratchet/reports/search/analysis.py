@@ -5,10 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from ratchet.config import ensemble_of
-from ratchet.reports.case import Case
+from ratchet.reports.blocks import Block, Points, Table, Text
 from ratchet.reports.chart_ids import ARCHITECTURE, LEARNING_RATE
-from ratchet.reports.page.blocks import Block, Points, Table, Text
-from ratchet.reports.page.formatting import counted, number, share
+from ratchet.reports.formatting import counted, number, share
 from ratchet.reports.search import charts
 from ratchet.reports.search.architectures import fast
 from ratchet.reports.search.effects import effects, parameter_importance, sentence
@@ -20,6 +19,7 @@ from ratchet.reports.search.trials import (
     read,
     trial_table,
 )
+from ratchet.reports.target_results import TargetResults
 
 _TOP = 10
 _FORMATS = {
@@ -32,7 +32,7 @@ _FORMATS = {
 }
 
 
-def analyses(case: Case) -> list[Block]:
+def analyses(case: TargetResults) -> list[Block]:
     """Every search among recurrent networks, one after the other."""
     return [block for name in case.target.networks for block in analysis(read(case, name))]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ratchet.reports.blocks import Block, Table, Text
 from ratchet.reports.chart_ids import ARCHITECTURE
-from ratchet.reports.page.blocks import Block, Table, Text
-from ratchet.reports.page.formatting import counted, listed, number
+from ratchet.reports.formatting import counted, listed, number
 from ratchet.reports.search import charts
 from ratchet.reports.search.trials import LOSS, Search, epochs_text
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ratchet.reports.chart_ids import ARCHITECTURE, LEARNING_RATE, loss_by
+from ratchet.reports.formatting import number
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import number
 from ratchet.reports.search.trials import LOSS, Search, epochs_text, in_order, setting
 
 LOSS_TITLE = f"{LOSS} (MSE, target scaled to 0-1)"

@@ -7,14 +7,14 @@ import math
 import pandas as pd
 
 from ratchet.config import ensemble_of
-from ratchet.reports.case import Case
-from ratchet.reports.page.blocks import Block, Table, Text
-from ratchet.reports.page.formatting import label, minus, number
+from ratchet.reports.blocks import Block, Table, Text
+from ratchet.reports.formatting import label, minus, number
+from ratchet.reports.target_results import TargetResults
 
 _METRICS = ["mase", "rmsse", "mae", "rmse", "r2"]
 
 
-def comparisons(case: Case) -> list[Block]:
+def comparisons(case: TargetResults) -> list[Block]:
     """Baseline against the best networks, with the change in percent."""
     names = case.target.network_contenders
     if not names:
@@ -39,7 +39,7 @@ def comparisons(case: Case) -> list[Block]:
     ]
 
 
-def comparison(case: Case, names: list[str]) -> pd.DataFrame:
+def comparison(case: TargetResults, names: list[str]) -> pd.DataFrame:
     """Scores of the baseline and of some candidates on the test rows.
 
     Returns:
@@ -65,7 +65,7 @@ def percent(change: float) -> str:
     return "–" if math.isnan(change) else minus(f"{change:+.1%}")
 
 
-def _sentence(case: Case, name: str) -> str:
+def _sentence(case: TargetResults, name: str) -> str:
     base = case.scores[case.target.baseline]["test"]
     metric = case.metric if case.metric in base else "mae"
     before = base[metric]["value"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.reports.page.formatting import counted, number, share
+from ratchet.reports.formatting import counted, number, share
 from ratchet.reports.search.trials import LOSS, Search, setting
 
 _FEWEST_TRIALS = 4

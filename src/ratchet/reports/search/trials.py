@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ratchet.config import Network
-from ratchet.reports.case import Case
 from ratchet.reports.chart_ids import ARCHITECTURE, searched
-from ratchet.reports.page.formatting import count, counted
+from ratchet.reports.formatting import count, counted
+from ratchet.reports.target_results import TargetResults
 
 LOSS = "validation loss"
 """The lowest of a trial, by which trials are ranked: the mean squared error of the targets scaled
@@ -88,7 +88,7 @@ class Search:
         return ", ".join(named) or str(trial[ARCHITECTURE])
 
 
-def read(case: Case, name: str) -> Search:
+def read(case: TargetResults, name: str) -> Search:
     """Put the tables of a search into the form that the analysis takes."""
     table, curves = case.searches[name], case.curves[name]
     points = pd.DataFrame([_plain_names(json.loads(text)) for text in table["params"]])

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from ratchet.reports.formatting import label
 from ratchet.reports.page.chart import COLORS, Chart
 from ratchet.reports.page.draw_plotly import to_plotly
-from ratchet.reports.page.formatting import label
 from ratchet.reports.status.collect import UseCaseStatus
 
 PRODUCTION, PROMOTION = "in production", "at the promotion"

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from ratchet.reports.page.formatting import between, count, counted, label, listed, number
+from ratchet.reports.formatting import between, count, counted, label, listed, number
 from ratchet.reports.status.bundles import Model
 from ratchet.reports.status.collect import UseCaseStatus
 

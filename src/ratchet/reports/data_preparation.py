@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from ratchet.config import Data, Features
+from ratchet.reports.blocks import Block, Finding, Table, Text
 from ratchet.reports.forecasting.preparation import (
     steps_lost,
     steps_of_series,
     window_sources,
 )
-from ratchet.reports.page.blocks import Block, Finding, Table, Text
-from ratchet.reports.page.formatting import count, counted, listed, plain, share
+from ratchet.reports.formatting import count, counted, listed, plain, share
 
 _MANY_LEFT_OUT = 0.05
 

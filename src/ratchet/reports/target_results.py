@@ -19,7 +19,7 @@ BORDERLINE = 0.1
 
 
 @dataclass(frozen=True)
-class Case:
+class TargetResults:
     """Data and results of one target.
 
     Raw columns and predictions stay in frames of their own, as their names may be the same.

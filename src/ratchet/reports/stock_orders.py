@@ -7,17 +7,17 @@ import pandas as pd
 
 from ratchet.config import Inventory
 from ratchet.errors import DataError
-from ratchet.reports.case import Case
+from ratchet.reports.blocks import Block, Finding, Points, Table, Text
+from ratchet.reports.formatting import count, counted, number, plain, share
 from ratchet.reports.intervals import share_interval
-from ratchet.reports.page.blocks import Block, Finding, Points, Table, Text
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import count, counted, number, plain, share
 from ratchet.reports.regression.results import covered
+from ratchet.reports.target_results import TargetResults
 
 _SHOWN = 20
 
 
-def stock_blocks(case: Case, inventory: Inventory) -> list[Block]:
+def stock_blocks(case: TargetResults, inventory: Inventory) -> list[Block]:
     """Days of stock left and what to order, for each series, and how far that held."""
     frame = orders(case, inventory)
     step = step_name(case)
@@ -49,24 +49,24 @@ def stock_blocks(case: Case, inventory: Inventory) -> list[Block]:
     ]
 
 
-def step_name(case: Case) -> str:
+def step_name(case: TargetResults) -> str:
     """What a step of the series is called."""
     frequency = case.data.series.frequency if case.data.series else None
     return "day" if frequency in ("D", "1D") else "step"
 
 
-def _forecast_step(case: Case) -> str:
+def _forecast_step(case: TargetResults) -> str:
     """Which step a forecast is for, seen from the one at which it was made."""
     step = step_name(case)
     ahead = f"the {step} {counted(case.horizon, step)} ahead"
     return f"the next {step}" if case.horizon == 1 else ahead
 
 
-def _promised(case: Case) -> str:
+def _promised(case: TargetResults) -> str:
     return share(case.choice["details"]["confidence"])
 
 
-def orders(case: Case, inventory: Inventory) -> pd.DataFrame:
+def orders(case: TargetResults, inventory: Inventory) -> pd.DataFrame:
     """The last forecast of each series, and what follows from it for stock and order.
 
     Stock and order are those of the origin, the step at which the forecast was made.
@@ -107,7 +107,7 @@ def _ends(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mean, np.minimum(low, mean), np.maximum(high, mean)
 
 
-def _stock(case: Case, inventory: Inventory, rows: pd.DataFrame) -> np.ndarray:
+def _stock(case: TargetResults, inventory: Inventory, rows: pd.DataFrame) -> np.ndarray:
     """Units at hand at the origins of some forecasts; NaN where they are not known."""
     column = inventory.stock
     if not isinstance(column, str):
@@ -123,7 +123,7 @@ def _stock(case: Case, inventory: Inventory, rows: pd.DataFrame) -> np.ndarray:
     return units.to_numpy(float)
 
 
-def _origins(case: Case, rows: pd.DataFrame) -> pd.Series:
+def _origins(case: TargetResults, rows: pd.DataFrame) -> pd.Series:
     """Keys of the steps at which the forecasts of some rows were made."""
     # In order of time every series has a row for every step, forecast or not.
     keys = case.primary.index.to_series()
@@ -132,7 +132,7 @@ def _origins(case: Case, rows: pd.DataFrame) -> pd.Series:
     return before.shift(case.horizon).loc[rows.index]
 
 
-def _rules(case: Case, inventory: Inventory) -> dict[str, float]:
+def _rules(case: TargetResults, inventory: Inventory) -> dict[str, float]:
     return {
         "lead_time": inventory.lead_time,
         "review": inventory.review,
@@ -141,7 +141,7 @@ def _rules(case: Case, inventory: Inventory) -> dict[str, float]:
     }
 
 
-def orders_sentence(case: Case, inventory: Inventory, frame: pd.DataFrame) -> str:
+def orders_sentence(case: TargetResults, inventory: Inventory, frame: pd.DataFrame) -> str:
     """How many series run out before an order arrives, and how much to order in all."""
     step = step_name(case)
     if frame.empty:
@@ -171,7 +171,7 @@ def orders_sentence(case: Case, inventory: Inventory, frame: pd.DataFrame) -> st
     )
 
 
-def _made(case: Case) -> str:
+def _made(case: TargetResults) -> str:
     """For when the last forecasts are, and when they were made."""
     last = case.test.groupby("series", observed=True)["time"].max()
     whole = (case.test["time"].dt.normalize() == case.test["time"]).all()
@@ -188,7 +188,7 @@ def _made(case: Case) -> str:
     )
 
 
-def assumptions(case: Case, inventory: Inventory) -> list[str]:
+def assumptions(case: TargetResults, inventory: Inventory) -> list[str]:
     """What the sums assume, what follows where that is wrong, and how far it held."""
     step, steps = step_name(case), inventory.lead_time + inventory.review
     return [
@@ -205,7 +205,7 @@ def assumptions(case: Case, inventory: Inventory) -> list[str]:
     ]
 
 
-def held(case: Case, inventory: Inventory) -> pd.DataFrame:
+def held(case: TargetResults, inventory: Inventory) -> pd.DataFrame:
     """Demand until the next arrival, in the test time, against what was said of it.
 
     Returns:
@@ -233,7 +233,7 @@ def held(case: Case, inventory: Inventory) -> pd.DataFrame:
     )
 
 
-def held_sentence(case: Case, inventory: Inventory) -> str:
+def held_sentence(case: TargetResults, inventory: Inventory) -> str:
     """How often interval and order would have been right in the test time."""
     step, steps = step_name(case), inventory.lead_time + inventory.review
     found = held(case, inventory) if covered(case) is not None else pd.DataFrame()
@@ -272,7 +272,7 @@ def _needed_text(found: pd.DataFrame, inventory: Inventory) -> str:
     return f"A safety stock {number(factor)} times as large would have kept the service level."
 
 
-def orders_fall_short(case: Case) -> list[Finding]:
+def orders_fall_short(case: TargetResults) -> list[Finding]:
     """Orders that would not have been enough as often as asked for."""
     if case.inventory is None or covered(case) is None:
         return []

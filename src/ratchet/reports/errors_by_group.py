@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ratchet.reports.case import Case
+from ratchet.reports.blocks import Block, Table, Text
 from ratchet.reports.chart_ids import TIME_PARTS, group_charts
+from ratchet.reports.formatting import count, counted, number, share
 from ratchet.reports.intervals import TOO_NARROW, summarise
-from ratchet.reports.page.blocks import Block, Table, Text
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import count, counted, number, share
 from ratchet.reports.periods import by_period, part_of_time, period_text
+from ratchet.reports.target_results import TargetResults
 
 _SHOWN_GROUPS = 12
 _FEWEST_ROWS = 20
@@ -18,7 +18,7 @@ _FEWEST_IN_PERIOD = 10
 _BINS = 5
 
 
-def over_time(case: Case) -> list[Block]:
+def over_time(case: TargetResults) -> list[Block]:
     """Errors by period, on validation and test rows."""
     if not case.data.time:
         return []
@@ -62,7 +62,7 @@ def over_time(case: Case) -> list[Block]:
     ]
 
 
-def by_group(case: Case) -> list[Block]:
+def by_group(case: TargetResults) -> list[Block]:
     """Errors by value of the columns that group the rows."""
     blocks: list[Block] = []
     tables = []
@@ -85,7 +85,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def group_errors(case: Case, column: str) -> pd.DataFrame:
+def group_errors(case: TargetResults, column: str) -> pd.DataFrame:
     """Errors of the most frequent values of one column on the test rows.
 
     Returns:
@@ -120,7 +120,7 @@ def _binned(values: pd.Series) -> pd.Series:
 
 
 def _summaries(
-    case: Case, rows: pd.DataFrame, labels: pd.Series, *, ordered: bool = True
+    case: TargetResults, rows: pd.DataFrame, labels: pd.Series, *, ordered: bool = True
 ) -> pd.DataFrame:
     """Errors by label; lists count for each of their items."""
     name = str(labels.name)
@@ -151,12 +151,12 @@ def _frequent(long: pd.DataFrame, name: str) -> pd.DataFrame:
     return long[long[name].isin(kept)]
 
 
-def overall_score(case: Case) -> float:
+def overall_score(case: TargetResults) -> float:
     """Share right, or mean error, of all test rows."""
     return float(case.losses(case.test).mean())
 
 
-def _chart(case: Case, name: str, column: str, frame: pd.DataFrame) -> Chart:
+def _chart(case: TargetResults, name: str, column: str, frame: pd.DataFrame) -> Chart:
     labels = [
         f"{label} ({count(n)})" for label, n in zip(frame["group"], frame["rows"], strict=True)
     ]
@@ -176,20 +176,20 @@ def _chart(case: Case, name: str, column: str, frame: pd.DataFrame) -> Chart:
     )
 
 
-def _named(case: Case, frame: pd.DataFrame) -> pd.DataFrame:
+def _named(case: TargetResults, frame: pd.DataFrame) -> pd.DataFrame:
     first = [name for name in ("column", "part", "period", "group") if name in frame.columns]
     return frame[[*first, *frame.columns.difference(first, sort=False)]].rename(
         columns={"value": case.loss_name}
     )
 
 
-def _formats(case: Case) -> dict[str, str]:
+def _formats(case: TargetResults) -> dict[str, str]:
     form = "share" if case.is_classes else "number"
     shares = {"largest class": "share"} if case.is_classes else {}
     return {"rows": "count", case.loss_name: form, "low": form, "high": form, **shares}
 
 
-def _introduction(case: Case) -> str:
+def _introduction(case: TargetResults) -> str:
     if case.is_classes:
         return (
             f"Over all test rows {share(overall_score(case))} are right. Groups differ in how hard "
@@ -200,5 +200,5 @@ def _introduction(case: Case) -> str:
     )
 
 
-def _warning(case: Case) -> str:
+def _warning(case: TargetResults) -> str:
     return f" {TOO_NARROW}" if case.is_series else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ratchet.reports.page import formatting
+from ratchet.reports import formatting
 
 
 @pytest.mark.parametrize(

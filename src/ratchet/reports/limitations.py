@@ -7,13 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from ratchet.reports.case import HISTORY, Case
-from ratchet.reports.chapters.ranking import ranking_table, tied
+from ratchet.reports.blocks import Finding
 from ratchet.reports.chapters.weak_segments import harder_groups
 from ratchet.reports.classification import limitations as limits_classes
 from ratchet.reports.forecasting import limitations as limits_series
-from ratchet.reports.page.blocks import Finding
-from ratchet.reports.page.formatting import (
+from ratchet.reports.formatting import (
     between,
     count,
     counted,
@@ -23,7 +21,9 @@ from ratchet.reports.page.formatting import (
     plain,
     share,
 )
+from ratchet.reports.ranking import ranking_table, tied
 from ratchet.reports.regression import limitations as limits_values
+from ratchet.reports.target_results import HISTORY, TargetResults
 
 _FEW_ROWS = 100
 _FEW_KNOWN = 0.95
@@ -31,7 +31,7 @@ _OFTEN_EMPTY = 0.2
 _CLEAR = "Look for new information"
 
 
-def findings(case: Case) -> list[Finding]:
+def findings(case: TargetResults) -> list[Finding]:
     """Apply every rule to one target."""
     by_task = limits_classes if case.is_classes else limits_values
     by_task = limits_series if case.is_series else by_task
@@ -49,7 +49,7 @@ def findings(case: Case) -> list[Finding]:
     return [finding for rule in rules for finding in rule(case)]
 
 
-def few_rows(case: Case) -> list[Finding]:
+def few_rows(case: TargetResults) -> list[Finding]:
     """So few test rows that any score may be chance."""
     n = len(case.test)
     if n >= _FEW_ROWS:
@@ -64,7 +64,7 @@ def few_rows(case: Case) -> list[Finding]:
     ]
 
 
-def objectives(case: Case) -> list[Finding]:
+def objectives(case: TargetResults) -> list[Finding]:
     """Aims missed, or too close to call."""
     found = []
     for metric, judged in case.choice["objectives"].items():
@@ -84,7 +84,7 @@ def objectives(case: Case) -> list[Finding]:
     return found
 
 
-def _more_rows(case: Case, judged: dict[str, float], gap: float) -> str:
+def _more_rows(case: TargetResults, judged: dict[str, float], gap: float) -> str:
     half = (judged["high"] - judged["low"]) / 2
     n = len(case.test)
     if gap <= 0 or half / gap > 10:
@@ -96,7 +96,7 @@ def _more_rows(case: Case, judged: dict[str, float], gap: float) -> str:
     )
 
 
-def _new_information(case: Case, metric: str, gap: float) -> str:
+def _new_information(case: TargetResults, metric: str, gap: float) -> str:
     names = [case.best, *tied(ranking_table(case), case.best)]
     reached = [case.scores[name]["test"][metric]["value"] for name in names]
     apart = max(reached) - min(reached)
@@ -112,7 +112,7 @@ def _new_information(case: Case, metric: str, gap: float) -> str:
     )
 
 
-def baseline(case: Case) -> list[Finding]:
+def baseline(case: TargetResults) -> list[Finding]:
     """The winner is no better than the baseline."""
     base = case.choice["baseline"]
     if base["beaten"]:
@@ -127,7 +127,7 @@ def baseline(case: Case) -> list[Finding]:
     ]
 
 
-def promised(case: Case) -> list[Finding]:
+def promised(case: TargetResults) -> list[Finding]:
     """Cross-validation said better than the test rows."""
     from ratchet.learning.metrics import is_better
 
@@ -153,7 +153,7 @@ def promised(case: Case) -> list[Finding]:
     ]
 
 
-def hard_groups(case: Case) -> list[Finding]:
+def hard_groups(case: TargetResults) -> list[Finding]:
     """Groups with clearly larger errors."""
     harder = harder_groups(case)
     if harder.empty:
@@ -175,7 +175,7 @@ def hard_groups(case: Case) -> list[Finding]:
     ]
 
 
-def idle_sources(case: Case) -> list[Finding]:
+def idle_sources(case: TargetResults) -> list[Finding]:
     """Sources that the winner could do without."""
     table = case.importance
     idle = list(table.loc[table["importance"] <= table["spread"].clip(lower=0), "source"])
@@ -190,7 +190,7 @@ def idle_sources(case: Case) -> list[Finding]:
     ]
 
 
-def unknown_target(case: Case) -> list[Finding]:
+def unknown_target(case: TargetResults) -> list[Finding]:
     """Many rows lack the target."""
     known = case.primary[case.target.column].notna()
     if known.mean() >= _FEW_KNOWN:
@@ -204,7 +204,7 @@ def unknown_target(case: Case) -> list[Finding]:
     ]
 
 
-def empty_sources(case: Case) -> list[Finding]:
+def empty_sources(case: TargetResults) -> list[Finding]:
     """A source that counts, and is often empty."""
     counts = case.importance[case.importance["importance"] > case.importance["spread"]]
     for rank, source in enumerate(counts["source"], start=1):

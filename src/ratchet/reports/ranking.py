@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.reports.case import Case
-from ratchet.reports.forecasting.naive import kind_of
+from ratchet.reports.blocks import Block, Points, Table, Text
+from ratchet.reports.formatting import label, listed, meaning
 from ratchet.reports.intervals import differences
-from ratchet.reports.page.blocks import Block, Points, Table, Text
+from ratchet.reports.naive_forecasts import kind_of
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import label, listed, meaning
+from ratchet.reports.target_results import TargetResults
 
 _MAIN = {
     "classification": ["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "brier"],
@@ -20,7 +20,7 @@ _MAIN = {
 }
 
 
-def ranking(case: Case) -> list[Block]:
+def ranking(case: TargetResults) -> list[Block]:
     """All candidates on the same test rows, and how far each is from the winner."""
     frame = ranking_table(case)
     base = case.choice["baseline"]
@@ -53,13 +53,13 @@ def ranking(case: Case) -> list[Block]:
     return [Text(text, title="Ranking"), chart, table, *_all_scores(case)]
 
 
-def _chosen_by(case: Case) -> str:
+def _chosen_by(case: TargetResults) -> str:
     if case.is_series:
         return "validation"
     return "cross-validation (cv), validation and mean"
 
 
-def why_sentence(case: Case) -> str:
+def why_sentence(case: TargetResults) -> str:
     """Say why the winner was chosen."""
     places = [(name, row["mean"]) for name, row in case.choice["ranking"].items()]
     (best, first), (second, next_) = places[:2]
@@ -74,7 +74,7 @@ def why_sentence(case: Case) -> str:
     )
 
 
-def ranking_table(case: Case) -> pd.DataFrame:
+def ranking_table(case: TargetResults) -> pd.DataFrame:
     """Candidates in order of choice, with scores and the difference to the winner on test."""
     blocks: dict[str, Any] = {}
     if case.is_series or case.target.follows_time:
@@ -107,7 +107,7 @@ def ranking_table(case: Case) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _parts(case: Case) -> list[str]:
+def _parts(case: TargetResults) -> list[str]:
     return ["validation"] if case.is_series else ["cv", "validation", "mean"]
 
 
@@ -117,7 +117,7 @@ def tied(frame: pd.DataFrame, best: str) -> list[str]:
     return list(others.loc[(others["from"] <= 0) & (others["to"] >= 0), "candidate"])
 
 
-def ties_sentence(case: Case, frame: pd.DataFrame) -> str:
+def ties_sentence(case: TargetResults, frame: pd.DataFrame) -> str:
     """Say which candidates the test rows cannot tell from the winner."""
     names = tied(frame, case.best)
     if not names:
@@ -128,7 +128,7 @@ def ties_sentence(case: Case, frame: pd.DataFrame) -> str:
     )
 
 
-def _metric_rows(case: Case) -> dict[str, Any]:
+def _metric_rows(case: TargetResults) -> dict[str, Any]:
     """Candidate -> truth and prediction of the same test rows, as the metrics take them."""
     from ratchet.learning.metrics import forecast_rows
 
@@ -146,7 +146,7 @@ def _metric_rows(case: Case) -> dict[str, Any]:
     return rows
 
 
-def _all_scores(case: Case) -> list[Block]:
+def _all_scores(case: TargetResults) -> list[Block]:
     metrics = [m for m in _MAIN[case.target.task] if m in case.test_scores]
     frame = pd.DataFrame(
         {
@@ -172,7 +172,7 @@ def _all_scores(case: Case) -> list[Block]:
     ]
 
 
-def explain(case: Case) -> Points:
+def explain(case: TargetResults) -> Points:
     """What each score measures."""
     named = [case.metric, *_MAIN[case.target.task], *case.choice["objectives"]]
     shown = [meaning(m) for m in dict.fromkeys(named) if m in case.test_scores]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ratchet.reports.page.blocks import Chapter
+from ratchet.reports.blocks import Chapter
 
 _LONGEST = 31  # characters, Excel's limit for the name of a sheet
 _FORMULA = "="

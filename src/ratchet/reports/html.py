@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from itertools import zip_longest
 
 import jinja2
+from markupsafe import Markup
 from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
 from ratchet.config import About
-from ratchet.reports.page.blocks import PHASES, Chapter, Points, Table
+from ratchet.reports.blocks import PHASES, Chapter, Points, Table
+from ratchet.reports.formatting import column
 from ratchet.reports.page.chart import Chart
 from ratchet.reports.page.draw_plotly import figure_dict
-from ratchet.reports.page.formatting import column
+
+_DATE = re.compile(r"(\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC)?)")
+
+
+def template_environment(*packages: str) -> jinja2.Environment:
+    """Templates of some packages, and those of the reports behind them.
+
+    The filter ``dated`` keeps dates from being broken at their hyphens.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader(package) for package in (*packages, "ratchet.reports")]
+        ),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["dated"] = _dated
+    return environment
+
+
+def _dated(text: str) -> Markup:
+    parts = _DATE.split(text)  # every second one is a date
+    spans = [Markup('<span class="date">{}</span>').format(part) for part in parts[1::2]]
+    return Markup("").join(
+        piece for pair in zip_longest(parts[::2], spans, fillvalue="") for piece in pair
+    )
 
 
 def render(about: About, data_chapter: Chapter, targets: Mapping[str, Chapter]) -> str:
@@ -26,13 +57,7 @@ def render(about: About, data_chapter: Chapter, targets: Mapping[str, Chapter]) 
     Returns:
         HTML with styles, scripts and charts inside.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ratchet.reports.page"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = template_environment()
     environment.globals |= {"table_rows": _table_rows, "figure_json": _figure_json}
     return environment.get_template("report.html.j2").render(
         about=about,

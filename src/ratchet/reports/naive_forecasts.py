@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ratchet.reports.case import Case
-from ratchet.reports.page.blocks import Block, Table, Text
-from ratchet.reports.page.formatting import (
-    between,
-    count,
-    counted,
-    listed,
-    number,
-    share,
-    unit,
-)
+from ratchet.reports.blocks import Block, Table, Text
+from ratchet.reports.formatting import between, count, counted, listed, number, share, unit
+from ratchet.reports.target_results import TargetResults
 
 NAIVE = {"persistence": "the last known value", "seasonal": "the value of a season before"}
 """Estimators that forecast without learning, and what they say."""
@@ -31,31 +23,31 @@ FLATTERING = 0.9
 """R2 of a naive forecast from which R2 says little about skill."""
 
 
-def naive_candidates(case: Case) -> list[str]:
+def naive_candidates(case: TargetResults) -> list[str]:
     """Candidates that forecast without learning; the baseline counts as one."""
     named = case.target.candidates.items()
     found = [name for name, candidate in named if candidate.estimator in NAIVE]
     return found or [case.target.baseline]
 
 
-def kind_of(case: Case, name: str) -> str:
+def kind_of(case: TargetResults, name: str) -> str:
     """Family of a candidate: ``naive``, ``classical`` or ``recurrent``."""
     if name in naive_candidates(case):
         return "naive"
     return "recurrent" if name in case.target.network_contenders else "classical"
 
 
-def mase(case: Case, name: str) -> float:
+def mase(case: TargetResults, name: str) -> float:
     """MASE of a candidate on the test rows."""
     return float(case.scores[name]["test"]["mase"]["value"])
 
 
-def best_naive(case: Case) -> str:
+def best_naive(case: TargetResults) -> str:
     """The naive forecast with the lowest MASE on the test rows: the hardest to beat."""
     return min(naive_candidates(case), key=lambda name: mase(case, name))
 
 
-def against_naive(case: Case) -> pd.DataFrame:
+def against_naive(case: TargetResults) -> pd.DataFrame:
     """Every candidate that learns against the best naive forecast, on the same test rows.
 
     Returns:
@@ -84,7 +76,7 @@ def against_naive(case: Case) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def gain_over(case: Case, naive: str, name: str) -> dict[str, float]:
+def gain_over(case: TargetResults, naive: str, name: str) -> dict[str, float]:
     """By how much the MASE of a candidate is below that of a naive forecast, with its interval."""
     from ratchet.learning.metrics import paired_difference
 
@@ -106,7 +98,7 @@ def verdict(gain: dict[str, float]) -> str:
     return BEATS if gain["low"] > 0 else WORSE if gain["high"] < 0 else LEVEL
 
 
-def naive_blocks(case: Case) -> list[Block]:
+def naive_blocks(case: TargetResults) -> list[Block]:
     """The plain statement, and every candidate that learns against the best naive forecast."""
     frame = against_naive(case)
     numbers = dict.fromkeys(["MASE", "gain", "low", "high"], "number")
@@ -120,7 +112,7 @@ def naive_blocks(case: Case) -> list[Block]:
     return [Text(text.strip(), title="Are the naive forecasts beaten?"), table]
 
 
-def naive_sentence(case: Case) -> str:
+def naive_sentence(case: TargetResults) -> str:
     """Say whether the winner beats the naive forecasts, and how sure that is."""
     names = naive_candidates(case)
     known = [
@@ -160,7 +152,7 @@ def _others_sentence(frame: pd.DataFrame) -> str:
     return f"Of {whole} that {'learns' if len(frame) == 1 else 'learn'}, {listed(parts)}."
 
 
-def flattery(case: Case) -> str:
+def flattery(case: TargetResults) -> str:
     """A warning where R2 is high for forecasts that learn nothing."""
     names = naive_candidates(case)
     name = max(names, key=lambda one: case.scores[one]["test"]["r2"]["value"])
@@ -179,7 +171,7 @@ def _r2(value: float) -> str:
     return f"{value:.4f}" if value > 0.99 else number(value)
 
 
-def headline(case: Case) -> str:
+def headline(case: TargetResults) -> str:
     """The result in a few words, beside the naive forecasts."""
     rows, series = len(case.test), len(case.test["series"].unique())
     where = f" of {count(series)} series" if series > 1 else ""

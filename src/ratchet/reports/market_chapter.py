@@ -11,10 +11,10 @@ import pandas as pd
 from ratchet.config import Market
 from ratchet.learning.demand.book import DemandBook
 from ratchet.learning.demand.pricing import Curve, Form, Reason, Recommendation
+from ratchet.reports.blocks import Block, Card, Chapter, Finding, Table, Text
+from ratchet.reports.formatting import count, counted, number, share
 from ratchet.reports.intervals import share_interval
-from ratchet.reports.page.blocks import Block, Card, Chapter, Finding, Table, Text
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.formatting import count, counted, number, share
 
 _SHOWN = 20
 _ACTS = {
@@ -27,7 +27,7 @@ _EDGE = ("raise", "lower")
 
 
 @dataclass(frozen=True)
-class MarketCase:
+class MarketResults:
     """What is known of a market and its prices.
 
     Attributes:
@@ -63,7 +63,7 @@ class MarketCase:
         return both.str.strip(", ").replace("", "all rows")
 
 
-def market_chapter(case: MarketCase) -> Chapter:
+def market_chapter(case: MarketResults) -> Chapter:
     """Describe the market and its prices."""
     return Chapter(
         sections={
@@ -76,7 +76,7 @@ def market_chapter(case: MarketCase) -> Chapter:
     )
 
 
-def _headline(case: MarketCase) -> str:
+def _headline(case: MarketResults) -> str:
     n, acting = len(case.prices), len(case.acting)
     counts = case.prices["outcome"].value_counts()
     parts = [f"{count(counts[name])} {text}" for name, text in _ACTS.items() if name in counts]
@@ -89,7 +89,7 @@ def _headline(case: MarketCase) -> str:
     )
 
 
-def _card(case: MarketCase) -> Card:
+def _card(case: MarketResults) -> Card:
     gains = case.acting["gain_share"].median()
     replay = _replayed(case)
     return Card(
@@ -104,7 +104,7 @@ def _card(case: MarketCase) -> Card:
     )
 
 
-def _elasticities(case: MarketCase) -> list[Block]:
+def _elasticities(case: MarketResults) -> list[Block]:
     rows = case.learned.assign(segment=case.names(case.learned))
     table = rows[
         [
@@ -153,7 +153,7 @@ def _tail(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.nlargest(_SHOWN // 2, "elasticity")
 
 
-def _by(case: MarketCase, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
+def _by(case: MarketResults, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """Elasticities and recommendations by merchant or product, the most elastic first."""
     sure = case.prices["probability_negative"] >= case.book.settings.least_sign
     grouped = case.prices.assign(
@@ -224,7 +224,7 @@ def convergence_charts(history: pd.DataFrame) -> list[Chart]:
     ]
 
 
-def _convergence(case: MarketCase) -> list[Block]:
+def _convergence(case: MarketResults) -> list[Block]:
     done = 0 if case.history.empty else int(case.history["iteration"].max())
     both = both_histories(case.history, case.replay_history)
     text = (
@@ -243,7 +243,7 @@ def _convergence(case: MarketCase) -> list[Block]:
     ]
 
 
-def _recommendations(case: MarketCase) -> list[Block]:
+def _recommendations(case: MarketResults) -> list[Block]:
     rows = case.acting.assign(segment=case.names(case.acting))
     shown = rows.head(_SHOWN)
     columns = {
@@ -292,7 +292,7 @@ def _recommendations(case: MarketCase) -> list[Block]:
     ]
 
 
-def _who(case: MarketCase) -> str:
+def _who(case: MarketResults) -> str:
     edge = case.acting[case.acting["outcome"].isin(_EDGE)]
     inside = len(case.acting) - len(edge)
     if case.acting.empty and not case.prices["unit_cost"].notna().any():
@@ -310,7 +310,7 @@ def _who(case: MarketCase) -> str:
     )
 
 
-def _curves(case: MarketCase) -> list[Block]:
+def _curves(case: MarketResults) -> list[Block]:
     """Demand and profit over prices of the segment with the largest gain."""
     priced = case.acting if len(case.acting) else case.learned
     if priced.empty:
@@ -368,7 +368,7 @@ def _curve_frame(curve: Curve | None, *, profit: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).dropna()
 
 
-def _abstentions(case: MarketCase) -> list[Block]:
+def _abstentions(case: MarketResults) -> list[Block]:
     rows = case.prices[case.prices["outcome"] == "abstain"]
     counts = rows["reason"].value_counts().rename_axis("reason").reset_index(name="segments")
     columns = ["merchant", "product", "reason", "reasons", "rows", "zero_share"]
@@ -398,7 +398,7 @@ def _abstentions(case: MarketCase) -> list[Block]:
     ]
 
 
-def _costs(case: MarketCase) -> list[Block]:
+def _costs(case: MarketResults) -> list[Block]:
     """How the best price depends on the cost that was assumed."""
     named = {"10% less": "price_if_cheaper", "as given": "price", "10% more": "price_if_dearer"}
     rows = case.acting.assign(segment=case.names(case.acting))
@@ -445,7 +445,7 @@ def _costs(case: MarketCase) -> list[Block]:
     ]
 
 
-def _moved_by_cost(case: MarketCase) -> float:
+def _moved_by_cost(case: MarketResults) -> float:
     rows = case.acting
     if rows.empty:
         return float("nan")
@@ -455,7 +455,7 @@ def _moved_by_cost(case: MarketCase) -> float:
     return float(1 - same.mean())
 
 
-def _replay(case: MarketCase) -> list[Block]:
+def _replay(case: MarketResults) -> list[Block]:
     rows = case.replay.assign(
         segment=case.names(case.replay), gained=case.replay["profit"] - case.replay["profit_before"]
     )
@@ -506,7 +506,7 @@ def _replay(case: MarketCase) -> list[Block]:
     ]
 
 
-def _replayed(case: MarketCase) -> str:
+def _replayed(case: MarketResults) -> str:
     """How many recommendations later rows have confirmed."""
     n = len(case.replay)
     if case.acting.empty and not n:
@@ -522,7 +522,7 @@ def _replayed(case: MarketCase) -> str:
     )
 
 
-def _findings(case: MarketCase) -> list[Finding]:
+def _findings(case: MarketResults) -> list[Finding]:
     """Limits, and what to do about them."""
     edge = case.acting["outcome"].isin(_EDGE).sum()
     found = [

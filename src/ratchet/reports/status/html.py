@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from ratchet.reports.page.formatting import column as column_texts
-from ratchet.reports.page.formatting import label
+from ratchet.reports.formatting import column as column_texts
+from ratchet.reports.formatting import label
+from ratchet.reports.html import template_environment
 from ratchet.reports.status import text
 from ratchet.reports.status.chart import figure_json, production_chart
 from ratchet.reports.status.collect import UseCaseStatus
-
-_DATE = re.compile(r"(\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC)?)")
-
-
-def environment_of(*packages: str) -> jinja2.Environment:
-    """Templates of some packages, behind which those of the report are found.
-
-    The filter ``dated`` keeps dates from being broken.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [jinja2.PackageLoader(package) for package in (*packages, "ratchet.reports.page")]
-        ),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["dated"] = _dated
-    return environment
 
 
 def render(statuses: Sequence[UseCaseStatus], written: dt.datetime) -> str:
@@ -49,7 +26,7 @@ def render(statuses: Sequence[UseCaseStatus], written: dt.datetime) -> str:
     Returns:
         HTML with styles, scripts and charts inside.
     """
-    environment = environment_of("ratchet.reports.status")
+    environment = template_environment()
     chapters = [_chapter(status) for status in statuses]
     return environment.get_template("status.html.j2").render(
         words=text,
@@ -87,12 +64,3 @@ def _windows(status: UseCaseStatus) -> dict[str, Any]:
     }
     shown = {name: column for name, column in texts.items() if {*column} - {"", "–"}}
     return {"columns": list(shown), "rows": list(zip(*shown.values(), strict=True))}
-
-
-def _dated(text: str) -> Markup:
-    """Text whose dates are not broken at their hyphens."""
-    parts = _DATE.split(text)  # every second one is a date
-    spans = [Markup('<span class="date">{}</span>').format(part) for part in parts[1::2]]
-    return Markup("").join(
-        piece for pair in zip_longest(parts[::2], spans, fillvalue="") for piece in pair
-    )
