@@ -57,6 +57,16 @@ def _printed(folder: Path, command: tuple[str, ...], errors: int) -> str:
     return done.stdout
 
 
+def stale_after(folder: Path, changed: str) -> set[str]:
+    """Phases up to the evaluation that would run again if a file were another one."""
+    path = folder / changed
+    before = path.read_text()
+    path.write_text(f"{before}\n# changed\n")
+    status = answer(folder, *DVC, "status", "--json", "--with-deps", "evaluation_films")
+    path.write_text(before)
+    return {stage.removesuffix("_films") for stage in status}
+
+
 def commit(folder: Path) -> None:
     """Put everything into git that it does not ignore."""
     if not (folder / ".git").exists():
@@ -128,6 +138,10 @@ def test_stages_run_once_and_experiments_change_what_kedro_reads(few_films):
     data = scores[""]["data"][path]["data"]
     assert data == json.loads((few_films / path).read_text())
     assert data["rating"]["rmse"] > 0
+
+    assert stale_after(few_films, "src/ratchet/pipelines/reporting/pipeline.py") == set()
+    assert stale_after(few_films, "src/ratchet/pipelines/evaluation/nodes.py") == {"evaluation"}
+    assert len(stale_after(few_films, "src/ratchet/learning/naive.py")) == 4
 
     told = run(
         few_films,

@@ -50,10 +50,10 @@ class Project:
         """The catalog's entry of a dataset; empty without one."""
         return dict(self.catalog.resolve_pattern(dataset) or {})
 
-    def path(self, dataset: str) -> str | None:
-        """File of a dataset; None where it has none."""
-        path = self.entry(dataset).get("filepath")
-        return None if path is None else str(path)
+    def paths(self, datasets: Iterable[str]) -> set[str]:
+        """Files of those datasets that have one."""
+        entries = map(self.entry, datasets)
+        return {str(entry["filepath"]) for entry in entries if "filepath" in entry}
 
 
 def dvc_text(project: Project) -> str:
@@ -65,52 +65,73 @@ def dvc_text(project: Project) -> str:
         for phase, pipeline in pipelines.items()
         if phase not in ACTING and pipeline.nodes
     }
-    return _HEADER + yaml.safe_dump({"stages": stages}, sort_keys=False, width=100)
+    content = {"stages": stages, "plots": _pictures(project)}
+    return _HEADER + yaml.safe_dump(content, sort_keys=False, width=100)
+
+
+class _Keys(list[str]):
+    """Keys of a file, on one line."""
+
+
+yaml.SafeDumper.add_representer(
+    _Keys,
+    lambda dumper, keys: dumper.represent_sequence("tag:yaml.org,2002:seq", keys, flow_style=True),
+)
 
 
 def _stage(project: Project, configuration: Configuration, phase: str, name: str) -> dict[str, Any]:
-    pipeline = project.pipelines[name][phase]
-    raw = f"{name}.raw"
-    files = {raw} | {d for each in project.pipelines[name].values() for d in _outputs(each)}
-    inputs = [dataset for dataset in _data(pipeline.inputs()) if dataset in files]
+    phases = project.pipelines[name].values()
+    known = project.paths({dataset for each in phases for dataset in each.datasets()})
+    pipeline, raw = project.pipelines[name][phase], f"{name}.raw"
+    inputs = pipeline.inputs() & {raw}.union(*(each.all_outputs() for each in phases))
+    outputs = pipeline.all_outputs()
+    scores = {dataset for dataset in outputs if dataset.endswith(".best_scores")}
     parameters = [d.removeprefix("params:") for d in pipeline.inputs() if d.startswith("params:")]
-    code = used_code(project.folder, _modules(project, phase, name))
-    return {
+    stage = {
         "desc": f"{project.use_cases[name].about.title}: {phase}",
         "cmd": f"{PYTHON} -m kedro run --env {ENV} --pipelines {phase} --namespaces {name}",
         "deps": [
-            *sorted(path for d in inputs if (path := project.path(d))),
+            *_by_folder(project.paths(inputs), known, name),
             *([RAW_ENTRIES] if raw in inputs else []),
-            *code,
+            *used_code(project.folder, _modules(project, phase, name)),
             LIBRARIES,
         ],
-        "params": configuration.tracked(parameters, raw if raw in inputs else None),
-        **_results(project, pipeline),
+        "params": [
+            {file: _Keys(keys)}
+            for entry in configuration.tracked(parameters, raw if raw in inputs else None)
+            for file, keys in entry.items()
+        ],
+        "outs": _by_folder(project.paths(outputs - scores), known, name),
     }
+    if scores:  # which DVC compares, and git keeps
+        stage["metrics"] = [{path: {"cache": False}} for path in sorted(project.paths(scores))]
+    return stage
 
 
-def _outputs(pipeline: Pipeline) -> set[str]:
-    return {dataset for node in pipeline.nodes for dataset in node.outputs}
+def _by_folder(paths: set[str], known: set[str], use_case: str) -> list[str]:
+    """Files that a stage reads, or writes; a folder in place of all the files in it.
+
+    Args:
+        paths: the files.
+        known: every file of the use case: DVC empties the folders that a stage writes.
+        use_case: its name. Folders that others have files in are never taken.
+    """
+    result = set()
+    for path in paths:
+        place = path
+        for folder in Path(path).parents:
+            inside = {file for file in known if Path(file).is_relative_to(folder)}
+            if use_case not in folder.parts or not inside <= paths:
+                break
+            place = folder.as_posix() if len(inside) > 1 else place
+        result.add(place)
+    return sorted(result)
 
 
-def _data(names: Iterable[str]) -> list[str]:
-    return sorted(name for name in names if not name.startswith("params:"))
-
-
-def _results(project: Project, pipeline: Pipeline) -> dict[str, Any]:
-    """Outputs as DVC tells them apart: files, scores that it compares, pictures that it shows."""
-    result: dict[str, list[Any]] = {"outs": [], "metrics": [], "plots": []}
-    for dataset in _data(_outputs(pipeline)):
-        path = project.path(dataset)
-        if path is None:
-            continue
-        if dataset.endswith(".best_scores"):
-            result["metrics"].append({path: {"cache": False}})
-        elif project.entry(dataset)["type"].endswith("MatplotlibDataset"):
-            result["plots"].append(path)
-        else:
-            result["outs"].append(path)
-    return {kind: paths for kind, paths in result.items() if paths}
+def _pictures(project: Project) -> list[str]:
+    """Folders of the pictures that ``dvc plots`` shows."""
+    images = [f"{name}.images" for name in sorted(project.use_cases)]
+    return sorted(project.paths(images))
 
 
 def _modules(project: Project, phase: str, name: str) -> set[str]:
@@ -120,7 +141,7 @@ def _modules(project: Project, phase: str, name: str) -> set[str]:
     modules |= {node.func.__module__ for node in pipeline.nodes}
     if f"{name}.raw" in pipeline.inputs():  # which a hook has read by the contract
         modules.add("ratchet.datasets.raw")
-    types = {str(project.entry(dataset).get("type")) for dataset in _data(pipeline.datasets())}
+    types = {str(project.entry(dataset).get("type")) for dataset in pipeline.datasets()}
     ours = {load_obj(kind) for kind in types if kind.startswith("ratchet.")}
     called = [derived.function for derived in project.use_cases[name].data.functions.values()]
     return modules | {kind.__module__ for kind in ours} | {f.rpartition(".")[0] for f in called}

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-SPLIT = ("datasets", "learning", "pipelines")
-"""Parts of the package whose own parts are told apart; of the others the whole folder counts."""
-
 
 def used_code(project: Path, modules: Iterable[str]) -> list[str]:
-    """Folders and files of ours that some modules need, as a list that people can read.
+    """Packages of ours, and modules beside them, of which something is needed.
+
+    Only the phases of ``pipelines`` are told apart: of another package the whole folder counts.
 
     Args:
         project: the project folder.
@@ -77,8 +76,6 @@ def _names(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
 
 
 def _place(module: Path) -> Path | None:
-    """What stands for a module in the list; None of those that only name their package."""
-    parts = module.parts
-    depth = 3 if len(parts) > 1 and parts[1] in SPLIT else 2
-    place = Path(*parts[:depth])
+    """What stands for a module in the list; None for the ``__init__.py`` above the packages."""
+    place = Path(*module.parts[: 3 if module.parts[1] == "pipelines" else 2])
     return None if place.name == "__init__.py" else place
