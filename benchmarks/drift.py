@@ -194,7 +194,7 @@ def sources(use_case: str) -> tuple[pd.DataFrame, str, str | None]:
 
     from ratchet.config.loader import read_use_cases
     from ratchet.preparation import derive_columns, typed_rows
-    from ratchet.preparation.needs import closure
+    from ratchet.preparation.required_columns import source_columns
 
     bootstrap_project(ROOT)
     with KedroSession.create(ROOT) as session:
@@ -205,7 +205,7 @@ def sources(use_case: str) -> tuple[pd.DataFrame, str, str | None]:
     typed = derive_columns(typed_rows(raw, data, {}), data)
     past = features.windows.past if features.windows else {}
     history = features.history.entities if features.history else []
-    named = parameters.monitoring.drift.columns or closure(
+    named = parameters.monitoring.drift.columns or source_columns(
         [*features.columns, *past, *history], data
     )
     kept = [name for name in typed if name in named]

@@ -40,8 +40,8 @@ from ratchet.learning.demand.pricing import (
     PricingSettings,
     Responses,
 )
-from ratchet.modelling.calibrate_and_refit import finish
-from ratchet.modelling.target_scaling import learning_rows
+from ratchet.modelling.calibrate_and_refit import calibrate
+from ratchet.modelling.target_scaling import features_and_scaled_target
 from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
 from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
 from ratchet.preparation import typed_rows
@@ -216,21 +216,21 @@ def classical(estimator: str | None = None) -> Callable[..., Any]:
 
 
 def finished(model: Any, target: Any, train: Any, validation: Any, family: Any) -> Any:
-    X, y = learning_rows(train, target, family)
-    held = learning_rows(validation, target, family)[0]
+    X, y = features_and_scaled_target(train, target, family)
+    held = features_and_scaled_target(validation, target, family)[0]
     model.fit(X, y)
     if target.is_classes:
         said = pd.DataFrame(model.predict_proba(held), held.index, list(model.classes_))
     else:
         said = pd.DataFrame({"prediction": model.predict(held)}, held.index)
-    return finish(model, said, validation, target)
+    return calibrate(model, said, validation, target)
 
 
 def stacked(target: Any, train: pd.DataFrame, validation: pd.DataFrame) -> Any:
     """Two models, and a linear one on top of what they say."""
     from ratchet.learning.stacking import as_columns, combiner, prediction_method, stack
 
-    X, y = learning_rows(train, target)
+    X, y = features_and_scaled_target(train, target)
     names = ["ridge", "dummy"] if not target.is_classes else ["logistic", "dummy"]
     models = [build(target.task, name, seed=0).fit(X, y) for name in names]
     said = [getattr(model, prediction_method(model))(X) for model in models]

@@ -17,7 +17,7 @@ from ratchet.config import Landing, UseCase
 from ratchet.errors import DataError
 from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
 from ratchet.preparation import row_hashes, typed_rows
-from ratchet.production.new_rows import unseen_rows
+from ratchet.production.new_rows import count_new_rows
 
 ABOUT = {"title": "t", "question": "q", "source": "s"}
 TARGET = {"column": "y", "task": "regression"}
@@ -221,7 +221,7 @@ def unseen(
     version = None if champion is None else "3"
     registry: Any = SimpleNamespace(champion=lambda _: version, folder=lambda *_: Path())
     use_case = today or (champion.use_case if champion else OF_TABLE)
-    return unseen_rows(registry, "shop", use_case, raw, as_of)
+    return count_new_rows(registry, "shop", use_case, raw, as_of)
 
 
 @pytest.mark.parametrize(

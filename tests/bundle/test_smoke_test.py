@@ -22,7 +22,7 @@ from ratchet.database import connect
 from ratchet.learning.classical import build
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.pipelines.monitoring import nodes
-from ratchet.production.champion import serving
+from ratchet.production.champion import open_champion
 from ratchet.registry import actions
 from ratchet.registry.registry import Registry, RegistryError
 from tests.bundle.test_bundle import FILMS, RUN, films, finished, made
@@ -313,11 +313,11 @@ def test_monitoring_goes_on_after_a_clock_that_was_ahead(watched):
     actions.promote(
         watched.registry, "films", "1", reason="so", actor="ada@host", check=lambda _: folder
     )
-    champion = serving(watched.registry, watched.log, "films")
+    champion = open_champion(watched.registry, watched.log, "films")
     later = films().assign(date=lambda rows: rows["date"] + pd.Timedelta(days=3000))
 
     assert watched.watch(later)["scored"]["rows"] > 0
-    again = serving(watched.registry, watched.log, "films")
+    again = open_champion(watched.registry, watched.log, "films")
 
     assert (again.version, again.since) == (champion.version, champion.since)
     assert again.answered.empty
@@ -325,11 +325,11 @@ def test_monitoring_goes_on_after_a_clock_that_was_ahead(watched):
 
 def test_what_was_asked_of_the_service_begins_no_production_until_its_truth_is_known(watched):
     now = datetime.now(UTC)
-    before = serving(watched.registry, watched.log, "films").since
+    before = open_champion(watched.registry, watched.log, "films").since
     asked = pd.DataFrame({"prediction": [3.0], "time": [pd.Timestamp("2026-01-01")]}, ["made up"])
     how = {"arm": "champion", "source": "service", "at": now, "request": "r"}
     watched.log.write("films", "1", {"rating": asked}, **how)
 
-    assert serving(watched.registry, watched.log, "films").since == before
+    assert open_champion(watched.registry, watched.log, "films").since == before
     watched.log.join_truth("films", "rating", pd.Series({"made up": 4.0}), now)
-    assert serving(watched.registry, watched.log, "films").since == "2026-01-01T00:00:00"
+    assert open_champion(watched.registry, watched.log, "films").since == "2026-01-01T00:00:00"

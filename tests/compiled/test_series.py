@@ -27,8 +27,8 @@ from ratchet.compiled.steps import Steps
 from ratchet.compiled.store import dumps, loads
 from ratchet.config import UseCase
 from ratchet.learning.classical import build
-from ratchet.modelling.calibrate_and_refit import finish
-from ratchet.modelling.target_scaling import learning_rows
+from ratchet.modelling.calibrate_and_refit import calibrate
+from ratchet.modelling.target_scaling import features_and_scaled_target
 from ratchet.pipelines.preprocessing.nodes import encode_features
 from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
 from ratchet.preparation import typed_rows
@@ -127,14 +127,14 @@ def made(settings: dict[str, Any], raw: pd.DataFrame, folder: Path) -> Bundle:
     built, statistics = build_windows(primary, data, features, targets)
     encoder, train, validation, _ = encode_features(built, features, 0)
     target = targets["demand"]
-    X, y = learning_rows(train, target, "classical")
-    held = learning_rows(validation, target, "classical")[0]
+    X, y = features_and_scaled_target(train, target, "classical")
+    held = features_and_scaled_target(validation, target, "classical")[0]
     model = build(target.task, "ridge", seed=0).fit(X, y)
     said = pd.DataFrame({"prediction": model.predict(held)}, held.index)
     contents = Contents(
         use_case=use_case,
         encoder=encoder,
-        models={"demand": finish(model, said, validation, target)},
+        models={"demand": calibrate(model, said, validation, target)},
         typed=typed,
         primary=primary,
         features=built,

@@ -82,13 +82,13 @@ def test_defaults():
 
     assert target["price"].scorer == "neg_root_mean_squared_error"
     assert target["class"].scorer == "neg_log_loss"
-    assert target["price"].contenders == ["dummy", "ridge", "stack"]
+    assert target["price"].all_candidates == ["dummy", "ridge", "stack"]
 
 
-def test_no_stack_no_contender():
+def test_no_stack_no_candidate():
     use_case = read_use_cases(parameters("targets.price.stack", 0))["bikes"]
 
-    assert use_case.targets["price"].contenders == ["dummy", "ridge"]
+    assert use_case.targets["price"].all_candidates == ["dummy", "ridge"]
 
 
 def test_a_candidate_that_is_null_is_left_out():

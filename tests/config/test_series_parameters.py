@@ -66,7 +66,7 @@ def test_a_series_is_forecast():
     assert not target.is_classes
     assert target.stacked == 0
     assert target.scorer == "neg_mean_absolute_error"
-    assert target.contenders == ["seasonal", "ridge", "small", "small_ensemble"]
+    assert target.all_candidates == ["seasonal", "ridge", "small", "small_ensemble"]
 
 
 @pytest.mark.parametrize(
@@ -162,5 +162,5 @@ def test_defaults_of_other_tasks_stay():
     )
 
     assert target.stacked == 3
-    assert target.contenders == ["dummy", "ridge", "stack"]
+    assert target.all_candidates == ["dummy", "ridge", "stack"]
     assert UseCase.model_validate(LOAD).data.series is not None

@@ -121,7 +121,7 @@ def test_intervals_hold_the_truth(load):
 
 
 def test_stored_models_answer_in_units(load):
-    from ratchet.modelling.calibrate_and_refit import inputs_of
+    from ratchet.modelling.calibrate_and_refit import select_inputs
 
     test, predictions = load("power.test"), load("power.predictions")
     for name in ("ridge", "recurrent", "recurrent_ensemble"):
@@ -129,7 +129,7 @@ def test_stored_models_answer_in_units(load):
         stored = predictions[
             (predictions["split"] == "test") & (predictions["candidate"] == name)
         ].set_index("row")
-        assert_allclose(model.predict(inputs_of(model, test)), stored["prediction"], rtol=1e-6)
+        assert_allclose(model.predict(select_inputs(model, test)), stored["prediction"], rtol=1e-6)
 
 
 def test_every_trial_is_in_the_tables(load):

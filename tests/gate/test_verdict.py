@@ -15,7 +15,7 @@ from ratchet.config import Release, Target
 from ratchet.gate.evidence import confidence_after, earlier_looks
 from ratchet.gate.verdict import Evidence, Rows, Verdict, hash_keys, judge, smallest_gain
 from ratchet.learning.metrics import bootstrap_means, bounds, paired_gain, units_of
-from ratchet.production.gate_evidence import Judging
+from ratchet.production.gate_evidence import EvidenceCollector
 
 N = 120
 CLASSES = ["Alto", "Bajo", "Medio"]
@@ -747,7 +747,7 @@ def test_the_ledger_says_who_was_judged_before_with_the_same_champion():
     ]
     ledger = SimpleNamespace(entries=lambda name: entries)
     registry = SimpleNamespace(ledger=ledger, champion=lambda name: "1")
-    judging = Judging(registry, "u", None, None, None, None, {}, {})
+    judging = EvidenceCollector(registry, "u", None, None, None, None, {}, {})
     found = judging._verdicts({"version": "5"})
     assert [one["rows"]["y"] for one in found] == [2, 3]
 

@@ -18,9 +18,9 @@ from ratchet.config.monitoring import Drift, Watch
 from ratchet.learning.metrics import score_regression
 from ratchet.monitoring.comparison import compare
 from ratchet.monitoring.drift import detect
-from ratchet.monitoring.performance import answered, score_windows
+from ratchet.monitoring.performance import latest_answers, score_windows
 from ratchet.monitoring.prediction_log import PredictionLog
-from ratchet.monitoring.watch import Action, assess, decide, in_question
+from ratchet.monitoring.watch import Action, assess, decide, rows_under_review
 
 START = datetime(2024, 1, 1)
 ROWS = 140  # a week: 20 a day
@@ -107,7 +107,7 @@ def compared(rows, logged, previous, found):
     """Both models on the rows that the assessment asks for, if it does."""
     if found.action != "compare" or previous is None:
         return None
-    asked = in_question(answered(logged), found)
+    asked = rows_under_review(latest_answers(logged), found)
     other = pd.DataFrame({"prediction": previous(rows.loc[asked.index])})
     return compare(asked, other, TARGET, "rmse")
 

@@ -14,8 +14,8 @@ from ratchet.config.monitoring import Watch
 from ratchet.errors import ConfigError, DataError
 from ratchet.learning.metrics import score_classification, score_forecast, score_regression
 from ratchet.monitoring.performance import (
-    answered,
     distributions,
+    latest_answers,
     operations,
     score,
     score_windows,
@@ -225,7 +225,7 @@ def test_errors_are_no_answers():
     log.write_error("u", "1", "row 9", "broken", arm="champion", source="batch", at=START)
     log.join_truth("u", "rating", pd.Series({"row 9": 1.0}), START)
 
-    assert "row 9" not in answered(log.rows("u")).index
+    assert "row 9" not in latest_answers(log.rows("u")).index
     windows = score_windows(log.rows("u"), RATING, Watch())
     assert windows["answers"].tolist() == [5]  # and no window of rows without time
 
@@ -237,7 +237,7 @@ def test_a_row_that_was_answered_twice_counts_once_by_the_later_answer():
     log.write("u", "1", {"rating": again}, arm="champion", source="service", at=START + DAY)
     log.join_truth("u", "rating", numbers(2)["truth"], START + 2 * DAY)
 
-    rows = answered(log.rows("u"))
+    rows = latest_answers(log.rows("u"))
     assert len(rows) == 2
     assert rows.loc["row 0", "prediction"] == 99.0
 
@@ -253,7 +253,7 @@ def test_an_answer_from_after_the_truth_was_known_does_not_count_beside_one_from
     log.write("u", "1", {"rating": rows.assign(prediction=3.0)}, **late)
     log.join_truth("u", "rating", rows["truth"], START + 4 * DAY)
 
-    assert answered(log.rows("u"))["prediction"].tolist() == [2.0]
+    assert latest_answers(log.rows("u"))["prediction"].tolist() == [2.0]
 
 
 def test_a_row_that_service_and_batch_have_answered_counts_once():
@@ -265,7 +265,7 @@ def test_a_row_that_service_and_batch_have_answered_counts_once():
     log.write("u", "1", {"rating": rows.assign(prediction=9.0)}, **batch)
     log.join_truth("u", "rating", rows["truth"], START + 2 * DAY, hashes)
 
-    scored = answered(log.rows("u"))
+    scored = latest_answers(log.rows("u"))
 
     assert scored["prediction"].tolist() == [9.0, 9.0]
     assert scored.index.tolist() == ["row 0", "row 1"]
@@ -281,7 +281,7 @@ def test_a_truth_that_is_none_of_the_classes_is_told():
 
 def test_series_without_their_terms_are_told():
     with pytest.raises(DataError, match="logged predictions of 'units'"):
-        score(answered(logged({"units": numbers(30)}).rows("u")), UNITS)
+        score(latest_answers(logged({"units": numbers(30)}).rows("u")), UNITS)
 
 
 # Distributions.

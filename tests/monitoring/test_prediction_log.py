@@ -22,7 +22,7 @@ from ratchet.database import connect
 from ratchet.errors import ConfigError, DatabaseError
 from ratchet.monitoring import log_table
 from ratchet.monitoring.log_table import HASH_HEAD, KEY, PREDICTIONS
-from ratchet.monitoring.performance import answered
+from ratchet.monitoring.performance import latest_answers
 from ratchet.monitoring.prediction_log import PredictionLog
 
 NOW = datetime(2024, 5, 6, 12)
@@ -422,7 +422,7 @@ def test_a_key_that_names_another_row_gets_no_truth_of_it_and_is_answered_again(
         ("row 2", 2.0, 9.0),  # the truth of the row that it was
         ("row 2", 12.0, 2.5),
     ]
-    assert answered(read)["truth"].tolist() == [0.5, 1.5, 9.0, 2.5]
+    assert latest_answers(read)["truth"].tolist() == [0.5, 1.5, 9.0, 2.5]
 
 
 def test_the_table_and_frames_compare_the_same_part_of_a_hash():

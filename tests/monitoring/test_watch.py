@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ratchet.config.monitoring import Watch
 from ratchet.monitoring.comparison import Comparison
-from ratchet.monitoring.watch import Assessment, assess, decide, in_question
+from ratchet.monitoring.watch import Assessment, assess, decide, rows_under_review
 
 START = datetime(2024, 1, 1)
 WEEK = timedelta(days=7)
@@ -280,7 +280,7 @@ def test_rows_in_question_are_those_since_it_began_to_fail():
     times = pd.date_range(START, periods=40, freq="D")
     rows = pd.DataFrame({"time": times}, index=range(40))
 
-    found = in_question(rows, assess(table, 1.0, "rmse", Watch()))
+    found = rows_under_review(rows, assess(table, 1.0, "rmse", Watch()))
 
     assert list(found.index) == list(range(7, 28))
 
@@ -289,7 +289,7 @@ def test_without_time_all_rows_are_in_question():
     table = windows(1.1).assign(start=pd.NaT, end=pd.NaT)
     rows = pd.DataFrame({"time": [pd.NaT, pd.NaT]})
 
-    assert len(in_question(rows, assess(table, 1.0, "rmse", Watch()))) == 2
+    assert len(rows_under_review(rows, assess(table, 1.0, "rmse", Watch()))) == 2
 
 
 @pytest.mark.parametrize("values", [[1.2, 1.2], [1.0], [math.nan], [0.1, 0.1]])

@@ -14,7 +14,7 @@ from ratchet.config import Features, History, Target, Windows
 from ratchet.errors import ConfigError
 from ratchet.learning.features import feature_encoder
 from ratchet.modelling.choice import choose_best
-from ratchet.modelling.feature_sources import by_source
+from ratchet.modelling.feature_sources import columns_by_source
 from ratchet.modelling.fitted_candidates import fold_scores
 from ratchet.pipelines.evaluation.nodes import (
     collect_best_scores,
@@ -338,7 +338,7 @@ def test_columns_belong_to_what_they_were_made_of():
     columns = ["a_b_c", "column:static_x", "history_cast_x_events", "history_cast_mean", "series_a"]
     made_of = dict(zip(columns, ["a", *columns[1:]], strict=True))
 
-    assert by_source(columns, made_of, features, NUMBER) == {
+    assert columns_by_source(columns, made_of, features, NUMBER) == {
         "a": ["a_b_c"],
         "column:static_x": ["column:static_x"],
         "history_cast_x": ["history_cast_x_events"],
@@ -353,7 +353,7 @@ def test_windows_belong_to_the_column_that_they_follow():
     columns = ["window_load_00", "lag_7", "naive_seasonal", "ahead_load_season7_01"]
     columns += ["window_a_1_01", "ahead_hour_sin_00", "column:history_x", "static_level"]
 
-    assert by_source(columns, dict(zip(columns, columns, strict=True)), features, load) == {
+    assert columns_by_source(columns, dict(zip(columns, columns, strict=True)), features, load) == {
         "load": columns[:4],
         "a_1": ["window_a_1_01"],
         "hour": ["ahead_hour_sin_00"],

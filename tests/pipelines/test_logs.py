@@ -13,7 +13,7 @@ from ratchet.compiled.estimators import compile_estimator
 from ratchet.config import Candidate, Data, Features, Target
 from ratchet.errors import DataError
 from ratchet.learning.metrics import score_regression
-from ratchet.modelling.calibrate_and_refit import fit_once_more, unfinished
+from ratchet.modelling.calibrate_and_refit import refit, uncalibrated
 from ratchet.modelling.choice import choose_best
 from ratchet.pipelines.classical.nodes import search_candidate
 from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
@@ -144,10 +144,10 @@ def test_fitting_once_more_learns_logarithms_of_all_rows(fitted):
     target, train, validation, test, _, made = fitted
     model, rows = made["dummy"][0], pd.concat([train, validation, test])
 
-    again = fit_once_more(model, rows, target)
+    again = refit(model, rows, target)
 
     logs = np.log(rows["target_sold"][rows["target_sold"] > 0])
-    assert unfinished(again, target).constant_.item() == pytest.approx(logs.mean())
+    assert uncalibrated(again, target).constant_.item() == pytest.approx(logs.mean())
     before, after = (each.predict_with_interval(test[["price"]]) for each in (model, again))
     np.testing.assert_allclose(before[:, 2] / before[:, 0], after[:, 2] / after[:, 0])
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ratchet.config import Data, Features, Split
 from ratchet.errors import ConfigError, DataError
 from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
-from ratchet.preparation import part_of
+from ratchet.preparation import assign_splits
 
 COLUMNS = {
     "id": {"type": "integer"},
@@ -246,14 +246,16 @@ def test_every_target_has_at_least_its_share_in_the_test_part(truth):
     if (known.sum(axis=0) < 10).any():
         return
 
-    part = part_of(known, Split(validation=0.2, test=0.2))
+    part = assign_splits(known, Split(validation=0.2, test=0.2))
 
     assert (np.diff(part) >= 0).all()
     for column in known.T:
         assert (part[column] == 2).sum() >= int(0.2 * column.sum())
-    alone = part_of(known[:, :1], Split(validation=0.2, test=0.2))[known[:, 0]]
+    alone = assign_splits(known[:, :1], Split(validation=0.2, test=0.2))[known[:, 0]]
     n = known[:, 0].sum()
-    np.testing.assert_array_equal(alone, part_of(np.ones((n, 1)), Split(validation=0.2, test=0.2)))
+    np.testing.assert_array_equal(
+        alone, assign_splits(np.ones((n, 1)), Split(validation=0.2, test=0.2))
+    )
 
 
 @pytest.mark.parametrize(

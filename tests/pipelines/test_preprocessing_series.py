@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ratchet.config import Data, Features, Target
 from ratchet.errors import ConfigError, DataError
-from ratchet.modelling.target_scaling import learning_rows
+from ratchet.modelling.target_scaling import features_and_scaled_target
 from ratchet.pipelines.preprocessing.nodes import encode_features
 from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
 from ratchet.preparation import typed_rows
@@ -631,7 +631,9 @@ def test_what_columns_are_called_changes_nothing_of_what_a_model_sees(called):
         features_frame = windows_of(rows, settings, seen, column=name("sold"))
         train = encode_features(features_frame, seen, 0)[1]
         target = Target.model_validate(targets(column=name("sold"))["sold"])
-        return learning_rows(train, target)[0], learning_rows(train, target, "recurrent")[0]
+        return features_and_scaled_target(train, target)[0], features_and_scaled_target(
+            train, target, "recurrent"
+        )[0]
 
     for odd, plain in zip(encoded(called), encoded({}), strict=True):
         assert odd.columns.is_unique

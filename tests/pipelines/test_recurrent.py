@@ -13,15 +13,19 @@ from sklearn.linear_model import LinearRegression
 from ratchet.config import Network, Target, Windows
 from ratchet.errors import DataError
 from ratchet.modelling.calibrate_and_refit import (
-    confidence_of,
-    finish,
-    inputs_of,
-    unfinished,
+    calibrate,
+    interval_confidence,
+    select_inputs,
+    uncalibrated,
 )
 from ratchet.modelling.model_input import features_and_target
-from ratchet.modelling.network_ensemble import assemble, fit_base, left_over
-from ratchet.modelling.network_search_space import hold_out, param_grids, unfitted
-from ratchet.modelling.target_scaling import in_units, learning_rows, series_terms
+from ratchet.modelling.network_ensemble import assemble, fit_base, residuals
+from ratchet.modelling.network_search_space import holdout_split, network_estimator, param_grids
+from ratchet.modelling.target_scaling import (
+    features_and_scaled_target,
+    series_columns,
+    to_target_units,
+)
 
 TARGET = Target(
     column="load",
@@ -75,8 +79,8 @@ class Linear(RegressorMixin, BaseEstimator):
 
 def test_each_family_sees_its_columns():
     frame = rows()
-    recurrent, z = learning_rows(frame, TARGET, "recurrent")
-    classical, _ = learning_rows(frame, TARGET)
+    recurrent, z = features_and_scaled_target(frame, TARGET, "recurrent")
+    classical, _ = features_and_scaled_target(frame, TARGET)
 
     assert list(recurrent) == [
         "window_load_01",
@@ -85,13 +89,15 @@ def test_each_family_sees_its_columns():
         "ahead_hour_00",
     ]
     assert list(classical) == ["hour", "window_load_01", "window_load_00", "naive_seasonal"]
-    assert in_units(z, frame, TARGET).to_numpy() == pytest.approx(frame["target_load"].to_numpy())
-    assert list(series_terms(frame)) == ["series", "time", "scale", "rms"]
+    assert to_target_units(z, frame, TARGET).to_numpy() == pytest.approx(
+        frame["target_load"].to_numpy()
+    )
+    assert list(series_columns(frame)) == ["series", "time", "scale", "rms"]
 
 
 def test_the_last_times_are_held_out_with_a_gap_of_the_horizon():
     frame = rows(n_steps=40)
-    fitting, holding = hold_out(frame, TARGET, 0.25, horizon=3)
+    fitting, holding = holdout_split(frame, TARGET, 0.25, horizon=3)
     time = frame["series_time"].to_numpy()
 
     assert len(set(time[holding])) == 10
@@ -104,7 +110,7 @@ def test_the_last_times_are_held_out_with_a_gap_of_the_horizon():
 @pytest.mark.parametrize(("share", "n_steps"), [(0.9, 3), (0.01, 3), (0.5, 0)])
 def test_too_few_rows_to_hold_out_are_told(share, n_steps):
     with pytest.raises(DataError, match=r"column 'load': .* too few to hold out"):
-        hold_out(rows(n_steps), TARGET, share, horizon=3)
+        holdout_split(rows(n_steps), TARGET, share, horizon=3)
 
 
 def test_every_architecture_has_its_grid():
@@ -123,7 +129,7 @@ def test_fast_mode_trains_every_architecture_once():
 
     assert len(grids) == 30
     assert all(grid == {"architecture": grid["architecture"], "units": [8]} for grid in grids)
-    model = unfitted(network, WINDOWS, seed=1)
+    model = network_estimator(network, WINDOWS, seed=1)
     assert (model.epochs, model.compiled, model.lookback) == (1, False, 2)
 
 
@@ -134,7 +140,7 @@ def test_fast_mode_trains_every_architecture_once():
 def test_short_training_is_not_compiled(epochs, grid, compiled):
     network = Network(epochs=epochs, param_grid=grid)
 
-    assert unfitted(network, WINDOWS, seed=1).compiled == compiled
+    assert network_estimator(network, WINDOWS, seed=1).compiled == compiled
 
 
 @pytest.mark.parametrize("base", [None, "ridge"])
@@ -142,50 +148,54 @@ def test_one_network_or_several_become_one_model(base):
     train, later = rows(), rows(seed=1)
     network = Network(base=base)
     fitted_base = fit_base(train, TARGET, network, seed=0)
-    X, _ = learning_rows(train, TARGET, "recurrent")
-    y = left_over(fitted_base, train, TARGET)
+    X, _ = features_and_scaled_target(train, TARGET, "recurrent")
+    y = residuals(fitted_base, train, TARGET)
     networks = [Linear(error).fit(X, y) for error in (0.0, 0.6)]
 
     one, both = (assemble(fitted_base, networks[:n], train, TARGET) for n in (1, 2))
 
     seen, _ = features_and_target(later, TARGET)
-    predicted = one.predict(inputs_of(one, seen))
-    windows, z = learning_rows(later, TARGET, "recurrent")
+    predicted = one.predict(select_inputs(one, seen))
+    windows, z = features_and_scaled_target(later, TARGET, "recurrent")
     expected = networks[0].predict(windows)
     if base:
-        expected = expected + fitted_base.predict(learning_rows(later, TARGET)[0])
+        expected = expected + fitted_base.predict(features_and_scaled_target(later, TARGET)[0])
     assert predicted == pytest.approx(expected)
-    assert both.predict(inputs_of(both, seen)) == pytest.approx(predicted + 0.3)
+    assert both.predict(select_inputs(both, seen)) == pytest.approx(predicted + 0.3)
     assert np.corrcoef(predicted, z)[0, 1] > 0.9
 
 
 def test_a_finished_forecast_answers_in_units_with_intervals_to_scale():
     train, validation, test = rows(), rows(seed=1), rows(seed=2)
-    X, z = learning_rows(train, TARGET, "recurrent")
+    X, z = features_and_scaled_target(train, TARGET, "recurrent")
     fitted = Linear().fit(X, z)
     held_out = pd.DataFrame(
-        {"prediction": fitted.predict(learning_rows(validation, TARGET, "recurrent")[0])},
+        {
+            "prediction": fitted.predict(
+                features_and_scaled_target(validation, TARGET, "recurrent")[0]
+            )
+        },
         validation.index,
     )
-    model = finish(fitted, held_out, validation, TARGET)
+    model = calibrate(fitted, held_out, validation, TARGET)
 
     seen, y = features_and_target(test, TARGET)
-    low, high = model.predict_interval(inputs_of(model, seen)).T
+    low, high = model.predict_interval(select_inputs(model, seen)).T
     width = (high - low) / test["series_scale"]
     assert width.to_numpy() == pytest.approx(width.iloc[0])  # ten times the scale, ten the width
     assert ((low <= y) & (y <= high)).mean() > 0.8
-    assert confidence_of(model) == TARGET.confidence
-    assert unfinished(model, TARGET) is fitted
+    assert interval_confidence(model) == TARGET.confidence
+    assert uncalibrated(model, TARGET) is fitted
 
 
 def test_forecasts_stay_inside_of_their_bounds():
     train = rows()
     low = train.assign(series_level=-1000.0)
-    X, z = learning_rows(train, TARGET, "recurrent")
+    X, z = features_and_scaled_target(train, TARGET, "recurrent")
     fitted = Linear().fit(X, z)
     held_out = pd.DataFrame({"prediction": fitted.predict(X)}, train.index)
-    model = finish(fitted, held_out, train, TARGET)
+    model = calibrate(fitted, held_out, train, TARGET)
 
     seen, _ = features_and_target(low, TARGET)
-    assert (model.predict(inputs_of(model, seen)) == 0).all()
-    assert (model.predict_interval(inputs_of(model, seen)) == 0).all()
+    assert (model.predict(select_inputs(model, seen)) == 0).all()
+    assert (model.predict_interval(select_inputs(model, seen)) == 0).all()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ratchet.config import Data, joined_key
 from ratchet.errors import ConfigError, DataError
-from ratchet.preparation import Needs, read_day, typed_fields, typed_rows
+from ratchet.preparation import RequiredColumns, read_day, typed_fields, typed_rows
 
 FILM: dict[str, Any] = {
     "film": 99,
@@ -153,7 +153,7 @@ def test_a_step_to_come(slice_of):
     typed = typed_fields(pd.DataFrame({"product": ["1"], "date": ["2001-03-01"]}), use_case)
 
     assert typed[["units", "tickets", "price", "group"]].isna().all(axis=None)
-    assert Needs(use_case).columns == ["product", "date"]
+    assert RequiredColumns(use_case).columns == ["product", "date"]
 
 
 def test_a_step_twice(slice_of):

@@ -8,7 +8,7 @@ import pytest
 
 from ratchet.config import SERIES_KEY
 from ratchet.learning.features.series import seasonal_change
-from ratchet.preparation import SERIES, count_train, panel, series_statistics
+from ratchet.preparation import SERIES, count_train_steps, panel, series_statistics
 
 
 def prepared(part) -> pd.DataFrame:
@@ -25,7 +25,7 @@ def test_units_are_those_of_the_training_steps_to_the_last_bit(slice_of, name):
     primary, (built, _) = prepared(part), part.built
     (target,) = part.use_case.targets.values()
     values, season = panel(primary, target.column), part.use_case.data.series.season
-    n_train = count_train(values, part.use_case.data.split)
+    n_train = count_train_steps(values, part.use_case.data.split)
     relative = target.learn == "return"
     mean, rms, _ = seasonal_change(values[:n_train], season, relative=relative)
     origin = np.full_like(values, np.nan)
@@ -59,7 +59,7 @@ def test_what_comes_after_the_training_steps_changes_nothing(slice_of):
     part = slice_of("stock")
     primary, data = prepared(part), part.use_case.data
     steps = np.sort(primary["date"].unique())
-    n_train = count_train(panel(primary, "units"), data.split)
+    n_train = count_train_steps(panel(primary, "units"), data.split)
     later = primary["date"] > steps[n_train - 1]
 
     found = series_statistics(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ratchet.config import Target
-from ratchet.production.release_candidates import best_naive, contenders
+from ratchet.production.release_candidates import best_naive, release_candidates
 
 CANDIDATES = {
     **{name: {"estimator": "dummy"} for name in ("mean", "median")},
@@ -41,7 +41,7 @@ def found(first: bool, **ranking: list[str]) -> list[Any]:
             f"{target}/importance": f"importance of {names[0]}",
         }
         artefacts |= {f"{target}/{name}/model": f"{name} of {target}" for name in names}
-    return contenders(use_case, Contents(), artefacts, first=first)
+    return release_candidates(use_case, Contents(), artefacts, first=first)
 
 
 def test_what_was_chosen_alone_once_something_serves():

@@ -98,7 +98,8 @@ def make_line(registry, make_bundle, check, monkeypatch):
     def make(**release: Any) -> Line:
         line = Line(registry, make_bundle, check, **release)
         monkeypatch.setattr(
-            "ratchet.production.gate_evidence.Judging.evidence", lambda *_: SimpleNamespace()
+            "ratchet.production.gate_evidence.EvidenceCollector.evidence",
+            lambda *_: SimpleNamespace(),
         )
         monkeypatch.setattr(
             "ratchet.gate.verdict.judge", lambda *_: Verdict(line.gate, "as the test says", ())

@@ -13,7 +13,7 @@ from ratchet.bundle.contents import Contents
 from ratchet.bundle.manifest import FORMAT, hash_of
 from ratchet.config import TARGET_PREFIX
 from ratchet.dates import utc
-from ratchet.preparation import Needs
+from ratchet.preparation import RequiredColumns
 
 _PACKAGES = (
     *("ratchet", "numpy", "pandas", "scikit-learn", "scipy", "skops", "pyarrow"),
@@ -41,7 +41,7 @@ def describe(contents: Contents) -> dict[str, Any]:
 
 def _signature(contents: Contents) -> dict[str, Any]:
     use_case, features = contents.use_case, contents.features
-    columns, needed = use_case.data.columns, Needs(use_case)
+    columns, needed = use_case.data.columns, RequiredColumns(use_case)
     return {
         "inputs": {
             name: {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratchet.compiled.columns import FUNCTIONS
 from ratchet.config import SERIES_LEVEL, SERIES_SCALE, TARGET_PREFIX, UseCase, apart
-from ratchet.preparation.needs import closure
+from ratchet.preparation.required_columns import source_columns
 
 if TYPE_CHECKING:
     from ratchet.bundle.contents import Contents
@@ -31,14 +31,16 @@ def columns_of_the_row(use_case: UseCase) -> list[str]:
             or function.ahead(derived.arguments)
         ):
             over_steps.add(name)
-    return [name for name in use_case.features.columns if not closure([name], data) & over_steps]
+    return [
+        name for name in use_case.features.columns if not source_columns([name], data) & over_steps
+    ]
 
 
 def _has_own(use_case: UseCase) -> bool:
     """Whether rows say more of themselves than their time and series, such as the weather."""
     data = use_case.data
     named = {data.time, data.series.id if data.series else None}
-    own = closure(columns_of_the_row(use_case), data) & data.columns.keys()
+    own = source_columns(columns_of_the_row(use_case), data) & data.columns.keys()
     return bool(own - named)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from ratchet.bundle.manifest import BundleError
 from ratchet.config import SERIES_PREFIX, UseCase
 from ratchet.dates import utc
-from ratchet.preparation import SERIES, Needs
+from ratchet.preparation import SERIES, RequiredColumns
 
 ROWS = 5
 _STEPS = 3
@@ -61,7 +61,7 @@ def fields_of(
         The columns that an answer needs, indexed by row key: neither targets nor what becomes known
         only with them.
     """
-    data, needed = use_case.data, Needs(use_case).columns
+    data, needed = use_case.data, RequiredColumns(use_case).columns
     if data.series is None:
         return typed.set_index(data.key).loc[keys].reset_index()[needed].set_axis(keys, axis=0)
     names = [data.time, data.series.id] if data.series.id else [data.time]

@@ -17,12 +17,12 @@ from ratchet.dates import on_clock, utc
 from ratchet.errors import DataError
 from ratchet.learning.features.series import Layout
 from ratchet.preparation import (
-    Needs,
-    PastChanges,
-    changed_values,
-    compare_past,
+    RequiredColumns,
+    Revisions,
+    concat_changes,
     derive_columns,
     features_of,
+    find_revisions,
     lay_out_steps,
     only_target,
     read_day,
@@ -56,7 +56,7 @@ class Delivered:
         With their time in UTC, in its order, where rows have one: in ``Data.row_time``.
         """
         use_case = self.bundle.use_case
-        data, needs = use_case.data, Needs(use_case)
+        data, needs = use_case.data, RequiredColumns(use_case)
         if data.series is None:
             rows = derive_columns(self.typed, data, needs.derived_for_targets)
             rows = rows.dropna(subset=needs.required)
@@ -80,7 +80,7 @@ class Delivered:
     def _laid(self) -> Layout:
         use_case = self.bundle.use_case
         target = only_target(dict(use_case.targets))
-        return lay_out_steps(self.typed, use_case.data, target, Needs(use_case).required)
+        return lay_out_steps(self.typed, use_case.data, target, RequiredColumns(use_case).required)
 
     @property
     def times(self) -> pd.Series | None:
@@ -118,7 +118,7 @@ class Delivered:
         places = pd.Index(self.typed[data.key]).get_indexer(keys)
         return row_hashes(self.typed.iloc[places[places >= 0]], self.bundle.use_case)
 
-    def past_changes(self, as_of: Any = None) -> PastChanges:
+    def past_changes(self, as_of: Any = None) -> Revisions:
         """What the file does to the rows that the bundle was made by.
 
         Other values are told as far as the bundle has them: of rows by a hash of each, and by the
@@ -131,7 +131,7 @@ class Delivered:
         if as_of is not None and data.time:
             days = on_clock(known["time"], data.timezone).dt.normalize()
             known = known[days <= read_day(as_of)]
-        return PastChanges(
+        return Revisions(
             known=len(known),
             new=len(self.typed),
             gone=known.index.difference(self.given, sort=False),
@@ -144,7 +144,7 @@ class Delivered:
         now = self.typed.set_index(data.key)
         now = now.loc[known.index.intersection(now.index, sort=False)]
         known, moved = known.loc[now.index], np.zeros(len(now), dtype=bool)
-        times = changed_values()
+        times = concat_changes()
         if data.time and not data.columns[data.time].revised:
             pair = {"before": known["time"], "after": utc(now[data.time])}
             moved = (pair["before"] != pair["after"]).to_numpy()
@@ -153,22 +153,22 @@ class Delivered:
             return times
         hashes = self.hashes(now.index).reindex(now.index.astype(str))
         other = known.index[is_other(known[ROW_HASH], hashes) & ~moved]
-        kept = self.bundle.reference.reindex(columns=Needs(self.bundle.use_case).columns)
+        kept = self.bundle.reference.reindex(columns=RequiredColumns(self.bundle.use_case).columns)
         kept = kept.drop(columns=data.key, errors="ignore").dropna(axis=1, how="all")
         kept = kept.loc[kept.index.intersection(other)].rename_axis(data.key).reset_index()
         few = data.model_copy(update={"time": None})
         same = now[now.index.isin(other)].rename_axis(data.key).reset_index()
-        found = compare_past(kept, same, few).values
+        found = find_revisions(kept, same, few).values
         plain = pd.DataFrame({"column": None}, index=other.difference(found.index, sort=False))
-        return changed_values(times, found, plain.assign(before=None, after=None))
+        return concat_changes(times, found, plain.assign(before=None, after=None))
 
     def _changed_steps(self, as_of: Any) -> pd.DataFrame:
         data, kept = self.bundle.use_case.data, self.bundle.context
         if kept is None or data.time is None:
-            return changed_values()
+            return concat_changes()
         if as_of is not None:
             kept = kept[kept[data.time].dt.tz_localize(None).dt.normalize() <= read_day(as_of)]
-        return compare_past(kept, self.typed, data).values
+        return find_revisions(kept, self.typed, data).values
 
     def newer_than(self, moment: Any) -> pd.Index:
         """Keys of the rows that can be answered and are new after a moment, see ``new_rows``."""
@@ -219,7 +219,7 @@ def delivered(
         bundle: the bundle.
         raw: rows as delivered.
         as_of: last day whose rows are seen.
-        measured: what the service was handed in since, see ``preparation.join_measured``.
+        measured: what the service was handed in since, see ``preparation.add_measured_rows``.
 
     Raises:
         DataError: the rows break the contract that the bundle was made under.

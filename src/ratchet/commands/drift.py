@@ -16,7 +16,7 @@ from ratchet.project_context import env_option, open_registry, use_case_option
 
 if TYPE_CHECKING:
     from ratchet.monitoring.drift import DriftReport
-    from ratchet.production.drift_check import Look
+    from ratchet.production.drift_check import DriftCheck
 
 _SHOWN = 12  # columns in the table
 
@@ -44,13 +44,13 @@ def drift(use_case: str, scenario: str | None, version: str | None, env: str | N
     raise SystemExit(report.exit_code)
 
 
-def _look(name: str, version: str | None, env: str | None) -> tuple[Look, Path]:
+def _look(name: str, version: str | None, env: str | None) -> tuple[DriftCheck, Path]:
     """Rows of today as a bundle sees them, and where reports go."""
     from kedro.framework.session import KedroSession
 
     from ratchet.bundle.scoring_frame import delivered
     from ratchet.bundle.smoke_test import open_version
-    from ratchet.production.drift_check import Look
+    from ratchet.production.drift_check import DriftCheck
 
     loader, project = loader_here(env)
     use_cases = read_use_cases(loader["parameters"])
@@ -67,10 +67,10 @@ def _look(name: str, version: str | None, env: str | None) -> tuple[Look, Path]:
         measured = context.catalog.load(f"{name}.measured")
     reporting = project / loader["globals"]["paths"]["reporting"] / name
     now = delivered(bundle, raw, params.get("as_of"), measured)
-    return Look(now, use_cases[name], int(params["seed"])), reporting
+    return DriftCheck(now, use_cases[name], int(params["seed"])), reporting
 
 
-def _simulated(look: Look, name: str) -> tuple[dict[str, Any], DriftReport, Any]:
+def _simulated(look: DriftCheck, name: str) -> tuple[dict[str, Any], DriftReport, Any]:
     """What a scenario does to the scores, and what is found of it."""
     from ratchet.commands.drift_rows import UnlearnedRows
     from ratchet.gate.primary_metric import deciding
@@ -103,7 +103,7 @@ def _simulated(look: Look, name: str) -> tuple[dict[str, Any], DriftReport, Any]
     return content, report, current
 
 
-def _newest(look: Look) -> tuple[dict[str, Any], DriftReport, Any]:
+def _newest(look: DriftCheck) -> tuple[dict[str, Any], DriftReport, Any]:
     """What is found in the newest rows, and in the windows before them."""
     from ratchet.commands.drift_rows import UnlearnedRows, latest_windows
 
@@ -116,7 +116,7 @@ def _newest(look: Look) -> tuple[dict[str, Any], DriftReport, Any]:
 
 
 def _write(
-    stem: Path, content: Mapping[str, Any], report: DriftReport, look: Look, current: Any
+    stem: Path, content: Mapping[str, Any], report: DriftReport, look: DriftCheck, current: Any
 ) -> None:
     from ratchet.monitoring.comparison import jsonable
     from ratchet.reports.drift_figures import draw

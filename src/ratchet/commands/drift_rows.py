@@ -13,7 +13,7 @@ from ratchet.dates import utc
 from ratchet.errors import DataError
 from ratchet.frames import with_columns
 from ratchet.monitoring.windows import cut_windows
-from ratchet.production.drift_check import answers
+from ratchet.production.drift_check import answers_with_truth
 
 if TYPE_CHECKING:
     from ratchet.bundle.scoring_frame import Delivered
@@ -61,7 +61,7 @@ class UnlearnedRows:
 
     def predict(self, rows: Delivered) -> dict[str, pd.DataFrame]:
         """Tidy rows of every target, with the truth where it is known, of those answered."""
-        return answers(rows, self.keys)
+        return answers_with_truth(rows, self.keys)
 
     def changed(self, scenario: Scenario, seed: int) -> Delivered:
         """All rows, with those that were not learned from as a scenario leaves them."""

@@ -163,7 +163,7 @@ class _RawFile:
 
     def _compare(self, rows: pd.DataFrame, place: Path) -> dict[str, str]:
         """What a new file does to the rows of the file in place, if those can still be read."""
-        from ratchet.preparation import compare_past
+        from ratchet.preparation import find_revisions
 
         if not place.exists():
             return {}
@@ -171,7 +171,7 @@ class _RawFile:
             known = self._rows(place)
         except (DatasetError, UserError) as error:
             return {NOT_COMPARED: f"the file that was there cannot be read: {root_cause(error)}"}
-        return compare_past(known, rows, self.use_case.data).findings
+        return find_revisions(known, rows, self.use_case.data).findings
 
     def _refuse(self, found: Mapping[str, str], allowed: Collection[str], source: str) -> None:
         refused = {word: text for word, text in found.items() if word in {*FINDINGS} - {*allowed}}

@@ -42,11 +42,11 @@ def land(use_case: str, allow: tuple[str, ...], env: str | None, as_json: bool) 
 @json_option
 def fresh(use_case: str, as_of: str | None, env: str | None, as_json: bool) -> None:
     """Say whether there are rows that the version that serves does not know."""
-    from ratchet.production.new_rows import unseen_rows
+    from ratchet.production.new_rows import count_new_rows
 
     catalog, parameters = open_catalog(env, use_case)
     raw, measured = catalog.load(f"{use_case}.raw"), catalog.load(f"{use_case}.measured")
     registry = catalog.load("registry")
-    found = unseen_rows(registry, use_case, parameters, raw, as_of, measured)
+    found = count_new_rows(registry, use_case, parameters, raw, as_of, measured)
     answer = {**found.to_json(), "as_of": as_of}
     click.echo(json.dumps(answer) if as_json else found.reason)

@@ -306,10 +306,10 @@ class Job:
     def _save(self, winner: Ranked) -> dict[str, str]:
         """Write the network, its scaling and its card where the project keeps models."""
         from ratchet.learning.recurrent.saved import save_files
-        from ratchet.modelling.calibrate_and_refit import unfinished
+        from ratchet.modelling.calibrate_and_refit import uncalibrated
 
         target, _, _ = self._parameters()
-        network = network_in(unfinished(self._catalog.load(f"{self._network_at}.model"), target))
+        network = network_in(uncalibrated(self._catalog.load(f"{self._network_at}.model"), target))
         loader, project = self._project
         number = next(
             one.number for one in architectures().values() if one.name == winner.architecture

@@ -122,13 +122,13 @@ def contract_of(use_case: UseCase, *, measured: bool = False) -> Contract:
         measured: measurements, as rows of the raw file, instead of rows to be answered. What they
             leave out may follow; only time and series have to be there.
     """
-    from ratchet.preparation.needs import Needs, closure
+    from ratchet.preparation.required_columns import RequiredColumns, source_columns
 
-    data, needs, features = use_case.data, Needs(use_case), use_case.features
+    data, needs, features = use_case.data, RequiredColumns(use_case), use_case.features
     asked = list(data.columns) if measured else needs.columns
     history = features.history
     looked = [*features.encoded, *([*history.entities, history.looked_up] if history else [])]
-    seen = closure(looked, data)
+    seen = source_columns(looked, data)
     names = [data.series.id, data.time] if data.series else data.identity
     fields = {
         name: _field(

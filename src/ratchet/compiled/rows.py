@@ -183,11 +183,11 @@ def compile_rows(
     from ratchet.compiled.estimators import compile_estimator
     from ratchet.config import HISTORY_PREFIX, apart
     from ratchet.preparation.fingerprints import hashed_columns
-    from ratchet.preparation.needs import closure
+    from ratchet.preparation.required_columns import source_columns
 
     data, features = use_case.data, use_case.features
     contract = contract_of(use_case)
-    needed = closure(features.encoded, data)
+    needed = source_columns(features.encoded, data)
     derived = derived_columns(data, needed)
     if apart_from := [column.name for column in derived if column.back or column.ahead]:
         raise NotCompilable(f"the derived columns {apart_from} look at other rows")

@@ -39,7 +39,7 @@ from ratchet.learning.features.series import grid_of
 from ratchet.learning.features.windows import View
 from ratchet.learning.relative import RelativeRegressor
 from ratchet.preparation import derive_columns, lay_out_steps, make_views, only_target
-from ratchet.preparation.needs import Needs, closure
+from ratchet.preparation.required_columns import RequiredColumns, source_columns
 
 _LAID_OUT = (10_000, 1_000, 100, 10)
 """Steps of a calendar that are laid out ahead; fewer where that is beyond all years."""
@@ -163,8 +163,8 @@ def compile_forecasts(
         raise NotCompilable("data.series: expected the parameters of a time series")
     views, shown = _views(data, features, windows, target)
     _check_views(views, context, use_case, target)
-    seen = closure(features.columns, data)
-    needed = derived_columns(data, closure([*features.columns, *_columns(shown)], data))
+    seen = source_columns(features.columns, data)
+    needed = derived_columns(data, source_columns([*features.columns, *_columns(shown)], data))
     grid = _grid(context[data.time], data, longest)
     spec = _steps_spec(use_case, needed, shown, views, context, grid)
     past = _past(context, data, spec)
@@ -185,7 +185,9 @@ def compile_forecasts(
         calendar=[part for part in data.calendar if part in {*seen, *_columns(shown)}],
         derived=needed,
         sources=list(features.columns),
-        required=[n for n in Needs(use_case).required if n not in (data.time, data.series.id)],
+        required=[
+            n for n in RequiredColumns(use_case).required if n not in (data.time, data.series.id)
+        ],
         series=data.series.id,
     )
 
@@ -256,7 +258,7 @@ def _check_views(views: Views, context: pd.DataFrame, use_case: UseCase, target:
     data = use_case.data
     assert data.time is not None
     some = context.sort_values(data.time).tail(2)
-    layout = lay_out_steps(some, data, target, Needs(use_case).required)
+    layout = lay_out_steps(some, data, target, RequiredColumns(use_case).required)
     primary = derive_columns(layout.rows, data)
     expected: list[View] = make_views(primary, data, use_case.features, target)
     relative = {None: 0, "level": LEVEL, "scale": SCALE}
@@ -283,8 +285,10 @@ def _steps_spec(
             f"these are of other series, too"
         )
     sources = [name for column in over_steps for name in column.sources]
-    required = [n for n in Needs(use_case).required if n not in (data.time, data.series.id)]
-    held = closure([target.column, *_columns(shown), *sources, *required], data)
+    required = [
+        n for n in RequiredColumns(use_case).required if n not in (data.time, data.series.id)
+    ]
+    held = source_columns([target.column, *_columns(shown), *sources, *required], data)
     held -= {data.time, data.series.id or data.time}
     kinds = {name: data.columns[name].type for name in data.columns if name in held}
     for name, kind in kinds.items():

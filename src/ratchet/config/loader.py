@@ -159,7 +159,7 @@ def _check_names(use_case: UseCase) -> None:
             raise ValueError(f"features.history: of the columns {pairs} two are called the same")
     check_chosen("targets", use_case.targets)
     for name, target in use_case.targets.items():
-        check_chosen(f"targets.{name}: candidate", target.contenders)
+        check_chosen(f"targets.{name}: candidate", target.all_candidates)
     check_chosen("monitoring.drift.scenarios", use_case.monitoring.drift.scenarios)
 
 

@@ -181,7 +181,7 @@ class Target(Params):
             )
         if len(self.candidates) < 2:
             raise ValueError("candidates: at least one beside the baseline is needed")
-        if clash := {*self.candidates} & {*self.network_contenders}:
+        if clash := {*self.candidates} & {*self.network_candidates}:
             raise ValueError(f"networks: {sorted(clash)} is the name of another candidate")
         if not self.naive_candidates:
             naive = "'persistence' or 'seasonal'" if self.is_series else "'dummy'"
@@ -234,7 +234,7 @@ class Target(Params):
         return [name for name in self.candidates if name not in kept]
 
     @property
-    def network_contenders(self) -> list[str]:
+    def network_candidates(self) -> list[str]:
         """Names of the recurrent candidates: the best of every search, and the ensembles."""
         ensembles = [
             ensemble_of(name) for name, network in self.networks.items() if network.ensemble
@@ -242,10 +242,10 @@ class Target(Params):
         return [*self.networks, *ensembles]
 
     @property
-    def contenders(self) -> list[str]:
+    def all_candidates(self) -> list[str]:
         """Names of everything that is scored."""
         stack = ["stack"] if self.stacked else []
-        return [*self.candidates, *self.network_contenders, *stack]
+        return [*self.candidates, *self.network_candidates, *stack]
 
 
 def ensemble_of(network: str) -> str:

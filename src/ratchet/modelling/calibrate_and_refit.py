@@ -8,10 +8,10 @@ from ratchet.config import SERIES_LEVEL, SERIES_SCALE, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
 from ratchet.modelling.model_input import features_and_target
-from ratchet.modelling.target_scaling import learning_rows
+from ratchet.modelling.target_scaling import features_and_scaled_target
 
 
-def finish(model: Any, held_out: DataFrame, validation: DataFrame, target: Target) -> Any:
+def calibrate(model: Any, held_out: DataFrame, validation: DataFrame, target: Target) -> Any:
     """Probabilities that mean what they say, or intervals that cover as often as they promise.
 
     Args:
@@ -33,7 +33,7 @@ def finish(model: Any, held_out: DataFrame, validation: DataFrame, target: Targe
     from ratchet.learning.conformal import ConformalRegressor
     from ratchet.learning.stacking import as_columns, stack
 
-    y = learning_rows(validation, target)[1]
+    y = features_and_scaled_target(validation, target)[1]
     try:
         if target.is_classes:
             scaling = TemperatureScaling(list(held_out.columns))
@@ -58,7 +58,7 @@ def _in_units(conformal: Any, validation: DataFrame, target: Target) -> Any:
 
     if target.in_logs:
         frozen = FrozenEstimator(conformal)
-        X, y = learning_rows(validation, target)
+        X, y = features_and_scaled_target(validation, target)
         return LogRegressor(estimator=frozen, bounds=target.bounds).fit(X, np.exp(y))
     if not target.is_series:
         return conformal
@@ -72,18 +72,18 @@ def _in_units(conformal: Any, validation: DataFrame, target: Target) -> Any:
     return relative.fit(X[[*conformal.feature_names_in_, SERIES_LEVEL, SERIES_SCALE]], y)
 
 
-def unfinished(model: Any, target: Target) -> Any:
-    """The fitted model inside of what ``finish`` put around it."""
+def uncalibrated(model: Any, target: Target) -> Any:
+    """The fitted model inside of what ``calibrate`` put around it."""
     if target.is_classes:
         return model["predictions"].models[0].estimator
     return _conformal(model).estimator.estimator
 
 
-def fit_once_more(model: Any, rows: DataFrame, target: Target) -> Any:
+def refit(model: Any, rows: DataFrame, target: Target) -> Any:
     """The finished model with what is inside fitted on these rows; its calibration stays.
 
     Args:
-        model: as ``finish`` gives it.
+        model: as ``calibrate`` gives it.
         rows: train, validation and test.
         target: what is predicted.
     """
@@ -93,12 +93,12 @@ def fit_once_more(model: Any, rows: DataFrame, target: Target) -> Any:
 
     from ratchet.learning.refitting import fit_again
 
-    X, y = learning_rows(rows, target)
+    X, y = features_and_scaled_target(rows, target)
     if target.is_series:  # whatever family it is from
-        windows, _ = learning_rows(rows, target, "recurrent")
+        windows, _ = features_and_scaled_target(rows, target, "recurrent")
         X = X.join(windows[windows.columns.difference(X.columns, sort=False)])
-    inside = unfinished(model, target)
-    again = FrozenEstimator(fit_again(inside, inputs_of(inside, X), y))
+    inside = uncalibrated(model, target)
+    again = FrozenEstimator(fit_again(inside, select_inputs(inside, X), y))
     finished = deepcopy(model)
     if target.is_classes:
         finished["predictions"].models = [again]
@@ -110,12 +110,12 @@ def fit_once_more(model: Any, rows: DataFrame, target: Target) -> Any:
     return finished
 
 
-def confidence_of(model: Any) -> float:
+def interval_confidence(model: Any) -> float:
     """Share of the rows that the intervals of a finished model are to cover."""
     return float(_conformal(model).confidence)
 
 
-def inputs_of(model: Any, X: DataFrame) -> DataFrame:
+def select_inputs(model: Any, X: DataFrame) -> DataFrame:
     """The columns that a finished model knows, in its order."""
     names = getattr(model, "feature_names_in_", None)
     return X if names is None else X[list(names)]

@@ -26,7 +26,7 @@ def choose_best(
         target: what to predict.
         features: how far ahead it is predicted.
         seed: seed of the folds of the calibration.
-        fitted: models, searches and held-out predictions of ``target.contenders``.
+        fitted: models, searches and held-out predictions of ``target.all_candidates``.
 
     Returns:
         The chosen model; the choice: ``best``, ``why``, ``metric`` and ``ranking``; and the

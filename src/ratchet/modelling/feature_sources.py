@@ -20,7 +20,7 @@ from ratchet.config import (
 _STEP = re.compile(r"_\d+$")
 
 
-def by_source(
+def columns_by_source(
     columns: Sequence[str], made_of: Mapping[str, str], features: Features, target: Target
 ) -> dict[str, list[str]]:
     """Columns of each source, for an importance that shuffles them together.

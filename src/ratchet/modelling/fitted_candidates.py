@@ -11,7 +11,7 @@ from ratchet.frames import DataFrame
 
 def by_candidate(target: Target, fitted: tuple[Any, ...]) -> list[dict[str, Any]]:
     """Models, searches and held-out predictions, each by candidate."""
-    names = target.contenders
+    names = target.all_candidates
     starts = range(0, len(fitted), len(names))
     return [dict(zip(names, fitted[i : i + len(names)], strict=True)) for i in starts]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ratchet.config import Network, Target
 from ratchet.frames import DataFrame, Series
-from ratchet.modelling.target_scaling import learning_rows
+from ratchet.modelling.target_scaling import features_and_scaled_target
 
 
 def fit_base(rows: DataFrame, target: Target, network: Network, seed: int) -> Any:
@@ -17,16 +17,16 @@ def fit_base(rows: DataFrame, target: Target, network: Network, seed: int) -> An
     if network.base is None:
         return None
     base = build(target.task, network.base, seed).set_params(**network.base_params)
-    return base.fit(*learning_rows(rows, target))
+    return base.fit(*features_and_scaled_target(rows, target))
 
 
-def left_over(base: Any, rows: DataFrame, target: Target) -> Series:
+def residuals(base: Any, rows: DataFrame, target: Target) -> Series:
     """What the base leaves for the networks to learn: without one, the target."""
-    X, y = learning_rows(rows, target)
+    X, y = features_and_scaled_target(rows, target)
     return y if base is None else y - base.predict(X)
 
 
-def fit_again(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) -> list[Any]:
+def refit_networks(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) -> list[Any]:
     """Copies of fitted networks, trained on these rows for as many epochs as were best."""
     from joblib import Parallel, delayed, effective_n_jobs
 
@@ -66,12 +66,12 @@ def assemble(base: Any, networks: list[Any], rows: DataFrame, target: Target) ->
 
     from ratchet.learning.residual import ResidualRegressor
 
-    X, y = learning_rows(rows, target, "recurrent")
+    X, y = features_and_scaled_target(rows, target, "recurrent")
     parts = [(f"network_{i}", _picking(network)) for i, network in enumerate(networks)]
     mean = VotingRegressor(parts) if len(parts) > 1 else parts[0][1]
     if base is None:
         return mean.fit(X, y)
-    others, _ = learning_rows(rows, target)
+    others, _ = features_and_scaled_target(rows, target)
     wide = others.join(X[X.columns.difference(others.columns, sort=False)])
     return ResidualRegressor(base=_picking(base), estimator=mean).fit(wide, y)
 

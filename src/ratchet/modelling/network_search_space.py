@@ -12,7 +12,7 @@ _SHORT = 4
 """Epochs of a training that takes less time than compiling it would."""
 
 
-def unfitted(network: Network, windows: Windows, seed: int) -> Any:
+def network_estimator(network: Network, windows: Windows, seed: int) -> Any:
     """The estimator whose parameters are searched."""
     from ratchet.learning.recurrent.regressor import RecurrentRegressor
 
@@ -38,7 +38,7 @@ def param_grids(network: Network) -> list[dict[str, list[Any]]]:
     return [{"architecture": [name], **values} for name in names]
 
 
-def hold_out(rows: DataFrame, target: Target, share: float, horizon: int) -> tuple[Any, Any]:
+def holdout_split(rows: DataFrame, target: Target, share: float, horizon: int) -> tuple[Any, Any]:
     """Places of the rows that fit and of the last rows, which stop and rank.
 
     The cut is between two time stamps. The rows whose target lies after the origin of the first

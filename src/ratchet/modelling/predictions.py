@@ -6,7 +6,7 @@ from typing import Any
 
 from ratchet.config import SERIES_PREFIX, Features, Target
 from ratchet.frames import DataFrame, Series
-from ratchet.modelling.target_scaling import in_units, series_terms
+from ratchet.modelling.target_scaling import series_columns, to_target_units
 
 CONFIDENT = 0.8
 """Probability from which a prediction is called confident in evaluation and report."""
@@ -37,13 +37,13 @@ def tidy(predicted: Any, y: Series, frame: DataFrame, target: Target) -> DataFra
     rows = pd.DataFrame({"truth": y, "prediction": predicted})
     if target.follows_time:
         return rows.assign(time=frame.loc[y.index, f"{SERIES_PREFIX}time"])
-    return rows.join(series_terms(frame.loc[y.index])) if target.is_series else rows
+    return rows.join(series_columns(frame.loc[y.index])) if target.is_series else rows
 
 
 def held_out_values(held_out: DataFrame, frame: DataFrame, target: Target) -> Series:
     """Held-out predictions of numbers, in units of the target and inside of its bounds."""
     values = held_out["prediction"]
-    values = in_units(values, frame.loc[values.index], target)
+    values = to_target_units(values, frame.loc[values.index], target)
     return values.clip(*(target.bounds or (None, None)))
 
 

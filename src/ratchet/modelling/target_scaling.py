@@ -23,7 +23,7 @@ from ratchet.modelling.model_input import features_and_target
 Family = Literal["classical", "recurrent"]
 
 
-def learning_rows(
+def features_and_scaled_target(
     frame: DataFrame, target: Target, family: Family = "classical"
 ) -> tuple[DataFrame, Series]:
     """Features and target of the rows that have it, as models learn them.
@@ -59,18 +59,18 @@ def _rows(X: DataFrame, y: Series, target: Target) -> tuple[DataFrame, Series]:
     return X[above], np.log(y[above])
 
 
-def scored_rows(frame: DataFrame, target: Target) -> DataFrame:
+def scored_features(frame: DataFrame, target: Target) -> DataFrame:
     """Features of all rows that have the target, as classical models see them.
 
     Of logarithms also those that are not learned from: their predictions are scored, too.
     """
     if target.is_series:
-        return learning_rows(frame, target)[0]
+        return features_and_scaled_target(frame, target)[0]
     X, _ = features_and_target(frame, target)
     return X.loc[:, ~X.columns.str.startswith(SERIES_PREFIX)]
 
 
-def in_units(values: Series, frame: DataFrame, target: Target) -> Series:
+def to_target_units(values: Series, frame: DataFrame, target: Target) -> Series:
     """Values as models tell them, in units of the target.
 
     Args:
@@ -87,7 +87,7 @@ def in_units(values: Series, frame: DataFrame, target: Target) -> Series:
     return frame[SERIES_LEVEL] + frame[SERIES_SCALE] * values
 
 
-def series_terms(frame: DataFrame) -> DataFrame:
+def series_columns(frame: DataFrame) -> DataFrame:
     """What scores of a series need of every row: ``series``, ``time``, ``scale`` and ``rms``."""
     names = ["series", "time", "scale", "rms"]
     return frame[[f"{SERIES_PREFIX}{'id' if n == 'series' else n}" for n in names]].set_axis(

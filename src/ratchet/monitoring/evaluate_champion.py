@@ -19,7 +19,7 @@ Against = Callable[[Assessment], tuple[Comparison | None, str]]
 """Compares champion and previous model on the rows in question; or says why that cannot be done."""
 
 
-def oversee(
+def evaluate_champion(
     windows: pd.DataFrame,
     promoted: Mapping[str, float] | None,
     metric: str,

@@ -50,7 +50,7 @@ def score(
         raise DataError(f"logged predictions of '{target.column}': {error}") from error
 
 
-def answered(rows: pd.DataFrame) -> pd.DataFrame:
+def latest_answers(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows that were answered and whose truth is known, as tidy rows in the order of time.
 
     A row that was answered more than once, in a batch or for several requests, counts once: by the
@@ -120,7 +120,7 @@ def score_windows(
     table = []
     given = rows[~rows["failed"].astype(bool)]
     for window, part in _by_window(given, watch.window, start, now):
-        scored = answered(part)
+        scored = latest_answers(part)
         enough = len(scored) >= watch.min_rows
         scores = score(scored, target, horizon, seed, _DRAWS) if enough else {}
         known = f"{len(scored)} rows with known truth, {watch.min_rows} are needed"
@@ -163,7 +163,7 @@ def distributions(
     """
     table = []
     for window, part in _by_window(rows, watch.window, start, now):
-        known = answered(part)
+        known = latest_answers(part)
         if len(known):
             compared = _class_shares if target.is_classes else _spreads
             table.append({**window, "rows": len(known), **compared(known, target)})

@@ -29,7 +29,7 @@ from ratchet.learning.metrics.sequential import (
     sample_ratio_p_values,
 )
 from ratchet.monitoring.log_table import CHALLENGER, CHAMPION, SHADOW
-from ratchet.monitoring.performance import answered
+from ratchet.monitoring.performance import latest_answers
 
 Array = npt.NDArray[np.float64]
 Kind = Literal["shadow", "split"]
@@ -308,7 +308,7 @@ def compare_arms(
     """
     champion, challenger = _since_both(champion, challenger)
     bounds = partial(confidence_sequence, alpha=alpha, planned=planned)
-    scored = [_losses(answered(rows), target, metric) for rows in (champion, challenger)]
+    scored = [_losses(latest_answers(rows), target, metric) for rows in (champion, challenger)]
     if kind == "shadow":
         common = scored[0].index.intersection(scored[1].index)
         scored = [each.loc[common] for each in scored]

@@ -112,11 +112,11 @@ def assess(
     return _by_the_rule(numbers, watch)
 
 
-def in_question(rows: pd.DataFrame, assessment: Assessment) -> pd.DataFrame:
+def rows_under_review(rows: pd.DataFrame, assessment: Assessment) -> pd.DataFrame:
     """Rows on which an assessment asks to compare: from the first window that failed.
 
     Args:
-        rows: tidy rows of the champion, as ``answered`` gives them.
+        rows: tidy rows of the champion, as ``latest_answers`` gives them.
         assessment: one whose action is ``compare``.
     """
     start, end = assessment.numbers["from"], assessment.numbers["until"]

@@ -15,53 +15,53 @@ from ratchet.preparation.checks import (
 from ratchet.preparation.columns import add_columns, derive_columns
 from ratchet.preparation.contract import read_day, typed_fields, typed_rows
 from ratchet.preparation.fingerprints import row_hashes
-from ratchet.preparation.measured import Measured, join_measured
-from ratchet.preparation.needs import Needs
-from ratchet.preparation.parts import (
-    SPLITS,
-    check_parts,
-    count_not_learned,
-    count_train,
-    count_truth,
-    part_of,
-    truth_of,
-)
-from ratchet.preparation.past import PastChanges, changed_values, compare_past
+from ratchet.preparation.observed_rows import MeasuredRow, add_measured_rows
+from ratchet.preparation.required_columns import RequiredColumns
+from ratchet.preparation.revisions import Revisions, concat_changes, find_revisions
 from ratchet.preparation.rows import row_features
+from ratchet.preparation.splits import (
+    SPLITS,
+    assign_splits,
+    check_splits,
+    count_not_learned,
+    count_train_steps,
+    count_truth,
+    has_truth,
+)
 from ratchet.preparation.steps import lay_out_steps, only_target
-from ratchet.preparation.views import SERIES, make_views, panel
+from ratchet.preparation.window_columns import SERIES, make_views, panel
 from ratchet.preparation.windows import series_statistics, window_features
 
 __all__ = [
     "SERIES",
     "SPLITS",
-    "Measured",
-    "Needs",
-    "PastChanges",
+    "MeasuredRow",
+    "RequiredColumns",
+    "Revisions",
     "add_columns",
-    "changed_values",
+    "add_measured_rows",
+    "assign_splits",
     "check_market",
     "check_numbers",
-    "check_parts",
+    "check_splits",
     "check_training",
     "check_windows",
-    "compare_past",
+    "concat_changes",
     "count_not_learned",
-    "count_train",
+    "count_train_steps",
     "count_truth",
     "derive_columns",
     "features_of",
-    "join_measured",
+    "find_revisions",
+    "has_truth",
     "lay_out_steps",
     "make_views",
     "only_target",
     "panel",
-    "part_of",
     "read_day",
     "row_features",
     "row_hashes",
     "series_statistics",
-    "truth_of",
     "typed_fields",
     "typed_rows",
     "window_features",

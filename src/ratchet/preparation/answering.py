@@ -8,10 +8,10 @@ from ratchet.config import UseCase
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
 from ratchet.preparation.columns import derive_columns
-from ratchet.preparation.needs import Needs
+from ratchet.preparation.required_columns import RequiredColumns
 from ratchet.preparation.rows import row_features
 from ratchet.preparation.steps import lay_out_steps, only_target
-from ratchet.preparation.views import SERIES, make_views
+from ratchet.preparation.window_columns import SERIES, make_views
 from ratchet.preparation.windows import window_features
 
 
@@ -57,7 +57,7 @@ def features_of(
 
 
 def _of_rows(typed: DataFrame, use_case: UseCase, asked: Any) -> DataFrame:
-    data, needs = use_case.data, Needs(use_case)
+    data, needs = use_case.data, RequiredColumns(use_case)
     rows = typed if asked is None else typed[asked]
     rows = derive_columns(rows.dropna(subset=needs.required), data, needs.derived_for_targets)
     # As in training: a row counts in history, and among those its class is told by, if it is whole.
@@ -76,7 +76,7 @@ def _of_steps(typed: DataFrame, use_case: UseCase, statistics: DataFrame, asked:
 
     data, features, targets = use_case.data, use_case.features, dict(use_case.targets)
     target = only_target(targets)
-    layout = lay_out_steps(typed, data, target, Needs(use_case).required)
+    layout = lay_out_steps(typed, data, target, RequiredColumns(use_case).required)
     primary = derive_columns(layout.rows, data)
     views = make_views(primary, data, features, target)
     rows = complete(views) & layout.under_way

@@ -11,8 +11,8 @@ from typing import Any
 from ratchet.config import Column, Data, Derived, UseCase, joined_key, read_targets
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
-from ratchet.preparation.measured import Measured, join_measured
-from ratchet.preparation.needs import Needs
+from ratchet.preparation.observed_rows import MeasuredRow, add_measured_rows
+from ratchet.preparation.required_columns import RequiredColumns
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(\D.*)?", re.DOTALL)
 """A date that is written out: pandas would read ``5`` as a day of this month, and ``now``."""
@@ -23,7 +23,7 @@ def typed_rows(
     data: Data,
     targets: dict[str, Any],
     as_of: Any = None,
-    measured: Sequence[Measured] = (),
+    measured: Sequence[MeasuredRow] = (),
 ) -> DataFrame:
     """Prepare the raw rows, check them against their contract, type them, cut them at ``as_of``.
 
@@ -32,7 +32,7 @@ def typed_rows(
         data: how the raw rows become rows, and the contract of their columns.
         targets: the columns to predict.
         as_of: last day whose rows are seen, or ``None`` for all.
-        measured: what the service was handed in since, see ``join_measured``.
+        measured: what the service was handed in since, see ``add_measured_rows``.
 
     Raises:
         DataError: the rows break the contract, a target cannot be predicted or is known of a time
@@ -48,7 +48,7 @@ def typed_rows(
     typed = _without_others(join_keys(typed, data), data)
     if data.series and data.time:
         check_steps(typed, data.time, data.series.id)
-    typed = join_measured(typed, measured, data)
+    typed = add_measured_rows(typed, measured, data)
     for name, target in read_targets(targets).items():
         if target.column in typed:
             check_target(name, typed[target.column], target)
@@ -178,7 +178,7 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
     """
     from ratchet.preparation.raw_schema import check_steps, read_contract
 
-    data, needs = use_case.data, Needs(use_case)
+    data, needs = use_case.data, RequiredColumns(use_case)
     if fields.empty:
         raise DataError("there are no rows to answer")
     rows = fields.reset_index(drop=True)

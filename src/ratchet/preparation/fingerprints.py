@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ratchet.config import Column, UseCase
 from ratchet.frames import DataFrame, Series
-from ratchet.preparation.needs import Needs
+from ratchet.preparation.required_columns import RequiredColumns
 
 
 def row_hashes(typed: DataFrame, use_case: UseCase) -> Series:
@@ -66,7 +66,7 @@ def hashed_columns(use_case: UseCase) -> dict[str, Column]:
         return {}
     return {
         name: data.columns[name]
-        for name in Needs(use_case).columns
+        for name in RequiredColumns(use_case).columns
         if name not in data.identity and not data.columns[name].revised
     }
 

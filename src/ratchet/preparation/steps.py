@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ratchet.config import SERIES_KEY, Data, Target, read_targets
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series, with_columns
-from ratchet.preparation.views import SERIES
+from ratchet.preparation.window_columns import SERIES
 
 if TYPE_CHECKING:
     from ratchet.learning.features.series import Layout

@@ -18,9 +18,9 @@ from ratchet.config import (
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
 from ratchet.preparation.checks import check_numbers
-from ratchet.preparation.parts import count_train
+from ratchet.preparation.splits import count_train_steps
 from ratchet.preparation.steps import only_target
-from ratchet.preparation.views import SERIES, make_views, panel
+from ratchet.preparation.window_columns import SERIES, make_views, panel
 
 
 def series_statistics(primary: DataFrame, data: Data, targets: dict[str, Any]) -> DataFrame:
@@ -52,7 +52,7 @@ def series_statistics(primary: DataFrame, data: Data, targets: dict[str, Any]) -
     target = only_target(targets)
     values = panel(primary, target.column)
     _check_returns(values, target)
-    known, season = values[: count_train(values, data.split)], data.series.season
+    known, season = values[: count_train_steps(values, data.split)], data.series.season
     mean, rms, _ = seasonal_change(known, season, relative=target.learn == "return")
     columns = {"mean": mean, "rms": rms} | (_static(known, season) if data.series.id else {})
     names = pd.Index(primary[SERIES].iloc[: values.shape[1]], name=SERIES)

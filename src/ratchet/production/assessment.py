@@ -25,18 +25,18 @@ from ratchet.gate.primary_metric import deciding
 from ratchet.gate.slices import groups_of
 from ratchet.monitoring.alerts import Alert, find_alerts
 from ratchet.monitoring.comparison import Comparison, compare, jsonable
-from ratchet.monitoring.evaluate_champion import oversee
+from ratchet.monitoring.evaluate_champion import evaluate_champion
 from ratchet.monitoring.log_table import CHAMPION
-from ratchet.monitoring.performance import answered, distributions, operations, score_windows
-from ratchet.monitoring.watch import Assessment, in_question
+from ratchet.monitoring.performance import distributions, latest_answers, operations, score_windows
+from ratchet.monitoring.watch import Assessment, rows_under_review
 from ratchet.preparation import read_day
-from ratchet.production.champion import Serving, last_request
+from ratchet.production.champion import Champion, last_retraining_request
 from ratchet.registry.transaction import earlier_champions
 from ratchet.values import is_among, is_other
 
 
 @dataclass(frozen=True)
-class Production:
+class ProductionAssessment:
     """Logged answers of the champion, and all that is needed to judge them.
 
     Attributes:
@@ -56,7 +56,7 @@ class Production:
     log: Any
     name: str
     use_case: UseCase
-    champion: Serving
+    champion: Champion
     now: Delivered
     raw: pd.DataFrame
     as_of: Any
@@ -76,8 +76,8 @@ class Production:
         target, metric = deciding(self.champion.bundle.use_case)
         promoted = self.champion.bundle.score(target, metric)
         since = _moment(self.champion.since)
-        asked, until = last_request(self.registry, self.name)
-        action = oversee(
+        asked, until = last_retraining_request(self.registry, self.name)
+        action = evaluate_champion(
             self._windows[target],
             promoted,
             metric,
@@ -156,7 +156,7 @@ class Production:
         try:
             bundle = open_version(self.registry, self.name, previous)
             then = delivered(bundle, self.raw, self.as_of, self.measured)
-            rows = in_question(answered(self._rows(target)), found)
+            rows = rows_under_review(latest_answers(self._rows(target)), found)
             rows = rows[~self._renamed(rows)]
             unseen = then.newer_than(decided_until(bundle.manifest))
             theirs = then.predict(unseen[unseen.astype(str).isin(rows.index)])[target]
@@ -206,7 +206,7 @@ class Production:
         )
 
 
-def without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict[str, Any]:
+def assess_without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict[str, Any]:
     """What is to be done where the champion did not answer.
 
     A bundle that cannot serve is replaced by the newest earlier champion that can. Data that break
@@ -226,7 +226,7 @@ def without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict
     version = scored["version"]
     reason = f"version {version} did not answer: {trouble['wrong']}"
     if trouble["with"] == "data":
-        return {**found, "reason": reason, "alerts": [fails(name, reason)]}
+        return {**found, "reason": reason, "alerts": [failure_alert(name, reason)]}
     refused = []
     for previous in earlier_champions(registry.ledger.state(name)):
         try:
@@ -236,10 +236,10 @@ def without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict
         else:
             return {**found, "action": "rollback", "reason": f"{reason}; version {previous} can"}
     reason = f"{reason}; no rollback target: {'; '.join(refused) or 'there is none'}"
-    return {**found, "reason": reason, "alerts": [fails(name, reason)]}
+    return {**found, "reason": reason, "alerts": [failure_alert(name, reason)]}
 
 
-def fails(name: str, reason: str) -> dict[str, Any]:
+def failure_alert(name: str, reason: str) -> dict[str, Any]:
     """An alert for a champion that did not answer, or cannot be watched."""
     advice = (
         f"see kedro ratchet status --use-case {name}; where the bundle is damaged, bring it back "
@@ -249,7 +249,9 @@ def fails(name: str, reason: str) -> dict[str, Any]:
     return Alert("no_answers", "critical", f"{name}: {reason}", advice, 1.0, 0.0).to_json()
 
 
-def told(name: str, assessment: Mapping[str, Any], entry: Any) -> list[dict[str, Any]]:
+def alerts_of_decision(
+    name: str, assessment: Mapping[str, Any], entry: Any
+) -> list[dict[str, Any]]:
     """An alert for what was done about the champion, if anything was.
 
     Args:

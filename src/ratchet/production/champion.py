@@ -29,7 +29,7 @@ UNTIL = "until"
 
 
 @dataclass(frozen=True)
-class Serving:
+class Champion:
     """The model that serves, and where its time begins.
 
     Attributes:
@@ -53,7 +53,7 @@ class Serving:
         return hashes.set_axis(rows.index.astype(str))
 
 
-def serving(registry: Any, log: Any, name: str) -> Serving | None:
+def open_champion(registry: Any, log: Any, name: str) -> Champion | None:
     """Open the model that serves; None before the first promotion.
 
     Its production begins after the last row by which it was chosen, and after the last row that
@@ -81,10 +81,10 @@ def serving(registry: Any, log: Any, name: str) -> Serving | None:
     moments = [decided_until(bundle.manifest), reached.max()]
     known = [pd.Timestamp(moment) for moment in moments if not pd.isna(moment)]
     since = max(known).isoformat() if known else None
-    return Serving(str(entry.champion), bundle, since, before["row_hash"])
+    return Champion(str(entry.champion), bundle, since, before["row_hash"])
 
 
-def trouble_of(error: Exception) -> str:
+def failing_part(error: Exception) -> str:
     """Whether it is the ``bundle`` that fails, or the ``data`` that it is given.
 
     What nobody has foreseen says nothing against the bundle.
@@ -102,7 +102,7 @@ def summarize(error: Exception) -> str:
     return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
 
 
-def last_request(registry: Any, name: str) -> tuple[bool, str | None]:
+def last_retraining_request(registry: Any, name: str) -> tuple[bool, str | None]:
     """Whether a retraining was asked for since models last changed.
 
     Returns:

@@ -16,14 +16,14 @@ from ratchet.monitoring.drift import DriftReport, ErrorEvidence, detect
 from ratchet.monitoring.drift.effect import error_from_scores, error_without_truth
 from ratchet.monitoring.drift.inputs import importance_of, watched
 from ratchet.monitoring.performance import score
-from ratchet.preparation.needs import closure
+from ratchet.preparation.required_columns import source_columns
 
 _PERIOD = "7D"
 """What series of a day's step or less repeat after, beside the year."""
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class DriftCheck:
     """Delivered rows, and how drift is looked for among them.
 
     Attributes:
@@ -49,7 +49,7 @@ class Look:
         return importance_of(
             bundle.importance.get(deciding(bundle.use_case)[0], {}),
             self.drift.columns or [],
-            lambda name: closure([name], data) if name in known else {name},
+            lambda name: source_columns([name], data) if name in known else {name},
         )
 
     def compare(
@@ -118,10 +118,10 @@ class Look:
         return error_without_truth(self._answers(tested, name), mine, target, watch.rollback_above)
 
     def _answers(self, keys: pd.Index, target: str) -> pd.DataFrame:
-        return answers(self.now, keys)[target]
+        return answers_with_truth(self.now, keys)[target]
 
 
-def answers(now: Delivered, keys: pd.Index) -> dict[str, pd.DataFrame]:
+def answers_with_truth(now: Delivered, keys: pd.Index) -> dict[str, pd.DataFrame]:
     """Tidy rows of every target, with the truth where it is known, of those that are answered.
 
     Args:

@@ -10,7 +10,7 @@ from ratchet.bundle.scoring_frame import Delivered
 from ratchet.config import UseCase
 from ratchet.monitoring.drift import DriftReport
 from ratchet.monitoring.windows import cut_windows
-from ratchet.production.drift_check import Look
+from ratchet.production.drift_check import DriftCheck
 
 
 def latest_drift(
@@ -29,7 +29,7 @@ def latest_drift(
     Returns:
         The report; None where no window is complete.
     """
-    look = Look(now, use_case, seed)
+    look = DriftCheck(now, use_case, seed)
     windows = _windows(now, use_case.monitoring.watch.window, since)
     reports = look.follow(windows[-look.drift.persistent :])
     return reports[-1] if reports else None

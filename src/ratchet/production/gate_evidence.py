@@ -21,7 +21,7 @@ from ratchet.production.release_candidates import naive_rows
 
 
 @dataclass(frozen=True)
-class Judging:
+class EvidenceCollector:
     """The challengers of one run before the gate.
 
     Attributes:

@@ -24,7 +24,7 @@ from ratchet.registry.registry import Registry
 
 
 @dataclass(frozen=True)
-class Unseen:
+class NewRows:
     """Rows that a training would see and the model that serves has not.
 
     Attributes:
@@ -49,14 +49,14 @@ class Unseen:
         return {"fresh": self.fresh, **asdict(self)}
 
 
-def unseen_rows(
+def count_new_rows(
     registry: Registry,
     name: str,
     use_case: UseCase,
     raw: pd.DataFrame,
     as_of: Any = None,
     measured: Sequence[Any] = (),
-) -> Unseen:
+) -> NewRows:
     """Count the rows that the model that serves does not know.
 
     Rows of which no target is known yet do not count, nor those that lack a required value:
@@ -81,7 +81,7 @@ def unseen_rows(
     known = known.dropna(subset=use_case.data.required)
     champion = registry.champion(name)
     if champion is None:
-        return Unseen(len(known), None, None, f"nothing serves yet; there are {len(known)} rows")
+        return NewRows(len(known), None, None, f"nothing serves yet; there are {len(known)} rows")
     bundle = open_bundle(registry.folder(name, champion))
     until = decided_until(bundle.manifest) if use_case.data.time else None
     now, note = None, ""
@@ -94,7 +94,7 @@ def unseen_rows(
     since = f"since {_on_clock(until, use_case)}, the last that" if until else "beside those that"
     note = describe_changed_past(now, use_case.landing, as_of) if now else note
     reason = f"{told} {since} version {champion} knows" + (f"; {note}" if note else "")
-    return Unseen(rows, champion, until, reason)
+    return NewRows(rows, champion, until, reason)
 
 
 def _on_clock(until: str, use_case: UseCase) -> str:

@@ -15,7 +15,7 @@ ARTEFACTS = ("best_model", "choice", "scores", "importance")
 
 
 @dataclass(frozen=True)
-class Contender:
+class ReleaseCandidate:
     """Models of all targets that want to serve.
 
     Attributes:
@@ -27,9 +27,9 @@ class Contender:
     contents: Any
 
 
-def contenders(
+def release_candidates(
     use_case: UseCase, contents: Any, artefacts: Mapping[str, Any], *, first: bool
-) -> list[Contender]:
+) -> list[ReleaseCandidate]:
     """Give the chosen models and, before anything serves, the best naive ones.
 
     The naive ones are judged after the chosen ones were not promoted: something has to serve, and
@@ -47,14 +47,14 @@ def contenders(
         target: best_naive(parameters, choices[target])
         for target, parameters in use_case.targets.items()
     }
-    found = [_contender(chosen, contents, artefacts)]
+    found = [_release_candidate(chosen, contents, artefacts)]
     if first and naive != chosen:
-        found.append(_contender(naive, contents, artefacts))
+        found.append(_release_candidate(naive, contents, artefacts))
     return found
 
 
 def artefact_datasets(name: str, use_case: UseCase) -> dict[str, str]:
-    """Where the artefacts of ``contenders`` are.
+    """Where the artefacts of ``release_candidates`` are.
 
     Args:
         name: name of the use case.
@@ -73,16 +73,16 @@ def artefact_datasets(name: str, use_case: UseCase) -> dict[str, str]:
     return found
 
 
-def _contender(
+def _release_candidate(
     candidates: Mapping[str, str], contents: Any, artefacts: Mapping[str, Any]
-) -> Contender:
+) -> ReleaseCandidate:
     best = {target: artefacts[f"{target}/choice"]["best"] for target in candidates}
 
     def of(target: str, candidate: str) -> Any:
         name = "best_model" if candidate == best[target] else f"{candidate}/model"
         return artefacts[f"{target}/{name}"]
 
-    return Contender(
+    return ReleaseCandidate(
         candidates,
         replace(
             contents,

@@ -108,7 +108,7 @@ def run(request: ReplayRequest) -> Path:
     found = {
         **{"use_case": request.use_case, "title": use_case.about.title, "env": request.env},
         **{"from": str(request.sundays[0].date()), "to": str(request.until.date())},
-        "trained": sorted({n for t in use_case.targets.values() for n in t.contenders}),
+        "trained": sorted({n for t in use_case.targets.values() for n in t.all_candidates}),
         "files": {path.stem: read_yaml(path) for path in request.policies},
         **build_report(history, backtests),
     }

@@ -16,9 +16,9 @@ from ratchet.gate.primary_metric import deciding
 from ratchet.gate.verdict import Decision, judge
 from ratchet.learning.metrics import greater_is_better
 from ratchet.monitoring.comparison import Comparison, compare, exceeds, worsening
-from ratchet.monitoring.evaluate_champion import oversee
-from ratchet.monitoring.performance import answered
-from ratchet.monitoring.watch import Action, Assessment, in_question
+from ratchet.monitoring.evaluate_champion import evaluate_champion
+from ratchet.monitoring.performance import latest_answers
+from ratchet.monitoring.watch import Action, Assessment, rows_under_review
 from ratchet.replay.history import History, is_number
 from ratchet.replay.stage import Model, Stage
 from ratchet.replay.state import Event, State
@@ -174,7 +174,7 @@ def act_by_watch(policy: Policy, history: History, state: State) -> Action | Non
         return None
     target, metric = deciding(policy.use_case)
     requested = state.requested_until
-    return oversee(
+    return evaluate_champion(
         history.windows(state.champion, target, watch, state.since, state.answered),
         state.champion.scores[target].get(metric),
         metric,
@@ -215,7 +215,9 @@ def _against_previous(
     if previous.trouble:
         return None, f"the previous model, version {previous.version}: {previous.trouble}"
     target, metric = deciding(policy.use_case)
-    rows = in_question(answered(champion.logged(target, state.since, state.answered)), found)
+    rows = rows_under_review(
+        latest_answers(champion.logged(target, state.since, state.answered)), found
+    )
     theirs = previous.logged(target, previous.decided_until, state.answered)
     return compare(
         rows,

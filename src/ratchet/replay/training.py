@@ -137,7 +137,7 @@ def _bundle(
     import pandas as pd
 
     from ratchet.bundle import Contents, write_bundle
-    from ratchet.production.release_candidates import contenders
+    from ratchet.production.release_candidates import release_candidates
 
     def of(noun: str) -> Any:
         return data.get(f"{spec.name}.{noun}")
@@ -155,10 +155,10 @@ def _bundle(
     artefacts = {f"{target}/importance": unknown for target in use_case.targets}
     artefacts |= {one: data[dataset] for one, dataset in _artefacts(spec.name, use_case).items()}
     latency = {}
-    found = contenders(use_case, contents, artefacts, first=True)
-    for role, contender in zip(ROLES, found, strict=False):
-        about = {"use_case": spec.name, "candidates": dict(contender.candidates), "as_of": day}
-        latency[role] = write_bundle(folder / role, contender.contents, about).latency_ms(_ANSWERS)
+    found = release_candidates(use_case, contents, artefacts, first=True)
+    for role, candidate in zip(ROLES, found, strict=False):
+        about = {"use_case": spec.name, "candidates": dict(candidate.candidates), "as_of": day}
+        latency[role] = write_bundle(folder / role, candidate.contents, about).latency_ms(_ANSWERS)
     return latency
 
 

@@ -34,7 +34,7 @@ def kind_of(case: TargetResults, name: str) -> str:
     """Family of a candidate: ``naive``, ``classical`` or ``recurrent``."""
     if name in naive_candidates(case):
         return "naive"
-    return "recurrent" if name in case.target.network_contenders else "classical"
+    return "recurrent" if name in case.target.network_candidates else "classical"
 
 
 def mase(case: TargetResults, name: str) -> float:

@@ -291,7 +291,7 @@ class BundleAnswerer:
         """
         import pandas as pd
 
-        from ratchet.preparation.measured import typed_parts
+        from ratchet.preparation.observed_rows import typed_parts
 
         data, retention = self._bundle.use_case.data, self.retention
         if retention is None:

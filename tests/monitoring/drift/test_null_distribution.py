@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.monitoring.drift.null_distribution import (
-    Usual,
+    NullDistribution,
     draw_chunks,
     run_chunks,
     standardise,
@@ -131,7 +131,7 @@ def test_a_window_longer_than_a_season_has_none():
 )
 def test_nothing_at_the_threshold_alarms_and_everything_above_does(independent, level, seed):
     largest = np.random.default_rng(seed).gumbel(size=independent * 3)
-    usual = Usual(largest, independent, level)
+    usual = NullDistribution(largest, independent, level)
 
     assert usual.p_value(usual.threshold + 1e-6) <= level
     assert usual.p_value(usual.threshold - 1e-6) > level
@@ -139,7 +139,7 @@ def test_nothing_at_the_threshold_alarms_and_everything_above_does(independent, 
 
 @given(st.integers(2, 60), st.integers(0, 1000))
 def test_p_values_fall_and_stay_between_0_and_1(independent, seed):
-    usual = Usual(np.random.default_rng(seed).gumbel(size=40), independent, 0.05)
+    usual = NullDistribution(np.random.default_rng(seed).gumbel(size=40), independent, 0.05)
 
     p_values = [usual.p_value(z) for z in np.linspace(-3, 20, 50)]
 
@@ -148,7 +148,7 @@ def test_p_values_fall_and_stay_between_0_and_1(independent, seed):
 
 
 def test_ranks_count_the_window_in():
-    usual = Usual(np.arange(19.0), 19, 0.05)
+    usual = NullDistribution(np.arange(19.0), 19, 0.05)
 
     assert usual.by_rank
     assert usual.p_value(18.5) == pytest.approx(1 / 20)
@@ -159,14 +159,14 @@ def test_ranks_count_the_window_in():
 def test_runs_that_overlap_do_not_count_twice():
     largest = np.arange(190.0)
 
-    assert Usual(largest, 19, 0.05).p_value(180) == pytest.approx((1 + 1) / 20)
-    assert Usual(largest, 190, 0.05).p_value(180) == pytest.approx(11 / 191)
+    assert NullDistribution(largest, 19, 0.05).p_value(180) == pytest.approx((1 + 1) / 20)
+    assert NullDistribution(largest, 190, 0.05).p_value(180) == pytest.approx(11 / 191)
 
 
 def test_too_few_chunks_have_a_tail():
     largest = np.array([1.0, 2, 3, 4, 5, 6, 7, 8])
 
-    usual = Usual(largest, 8, 0.05)
+    usual = NullDistribution(largest, 8, 0.05)
 
     assert not usual.by_rank
     assert usual.p_value(4.5) == pytest.approx(0.5)
@@ -175,7 +175,7 @@ def test_too_few_chunks_have_a_tail():
 
 
 def test_a_tail_without_any_width_still_decides():
-    usual = Usual(np.zeros(8), 8, 0.05)
+    usual = NullDistribution(np.zeros(8), 8, 0.05)
 
     assert usual.p_value(1.0) < 0.05
     assert usual.p_value(0.0) == pytest.approx(0.5)

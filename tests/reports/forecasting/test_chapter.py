@@ -123,7 +123,7 @@ def test_networks_are_held_against_the_baseline(make_series: Make) -> None:
     from ratchet.reports.search.comparison import comparison
 
     case = make_series()
-    frame = comparison(case, case.target.network_contenders).set_index("candidate")
+    frame = comparison(case, case.target.network_candidates).set_index("candidate")
     assert frame.index.to_list() == ["seasonal", "net", "shapes", "net_ensemble"]
     before, after = (case.scores[name]["test"]["mase"]["value"] for name in ("seasonal", "net"))
     assert frame.loc["net", "change of MASE"] == pytest.approx(after / before - 1)

@@ -5,6 +5,6 @@ does to the predictions, and ``draw`` shows it.
 """
 
 from ratchet.monitoring.drift.detect import detect
-from ratchet.monitoring.drift.report import ColumnDrift, DriftReport, ErrorEvidence, Measured
+from ratchet.monitoring.drift.report import ColumnDrift, DriftReport, ErrorEvidence, StatisticResult
 
-__all__ = ["ColumnDrift", "DriftReport", "ErrorEvidence", "Measured", "detect"]
+__all__ = ["ColumnDrift", "DriftReport", "ErrorEvidence", "StatisticResult", "detect"]

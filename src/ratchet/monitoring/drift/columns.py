@@ -24,7 +24,7 @@ _FARTHEST = 1e100  # beyond, differences of values overflow
 
 
 @dataclass(frozen=True)
-class Levels:
+class LevelCounts:
     """A column of the reference, and below it the same column of the current rows.
 
     Attributes:
@@ -72,7 +72,7 @@ def _kind_of_value(value: object) -> Kind:
     return "date" if hasattr(value, "toordinal") else "category"
 
 
-def encode(reference: pd.Series, current: pd.Series) -> Levels:
+def encode(reference: pd.Series, current: pd.Series) -> LevelCounts:
     """Levels of a column.
 
     Infinite numbers and text among numbers count as missing, empty lists too.
@@ -91,7 +91,7 @@ def encode(reference: pd.Series, current: pd.Series) -> Levels:
         return _lists(reference, current)
     text = pd.concat([_texts(reference), _texts(current)], ignore_index=True)
     codes, names = pd.factorize(text)
-    return Levels(kind, _one_hot(codes, len(names)), None, [str(n) for n in names], codes < 0)
+    return LevelCounts(kind, _one_hot(codes, len(names)), None, [str(n) for n in names], codes < 0)
 
 
 def numbers(values: pd.Series) -> Array:
@@ -100,13 +100,13 @@ def numbers(values: pd.Series) -> Array:
     return np.clip(np.where(np.isfinite(array), array, np.nan), -_FARTHEST, _FARTHEST)
 
 
-def _numbers(reference: pd.Series, current: pd.Series) -> Levels:
+def _numbers(reference: pd.Series, current: pd.Series) -> LevelCounts:
     before = numbers(reference)
     values = np.concatenate([before, numbers(current)])
     missing = np.isnan(values)
     points = _grid(np.sort(values[~missing]))
     codes = np.where(missing, -1, np.searchsorted(points, values))
-    return Levels("number", _one_hot(codes, len(points)), points, [], missing, _spread(before))
+    return LevelCounts("number", _one_hot(codes, len(points)), points, [], missing, _spread(before))
 
 
 def _grid(ordered: Array) -> Array:
@@ -130,7 +130,7 @@ def _texts(values: pd.Series) -> pd.Series:
     return values.astype(object).where(values.notna(), None).map(str, na_action="ignore")
 
 
-def _lists(reference: pd.Series, current: pd.Series) -> Levels:
+def _lists(reference: pd.Series, current: pd.Series) -> LevelCounts:
     rows = pd.concat([reference, current], ignore_index=True).astype(object)
     names: pd.Series[Any] = rows.where(rows.notna(), None).map(_names_in)
     exploded = names.explode().dropna()
@@ -139,7 +139,7 @@ def _lists(reference: pd.Series, current: pd.Series) -> Levels:
         (np.ones(len(codes)), (exploded.index.to_numpy(), codes)), shape=(len(rows), len(levels))
     )
     missing = names.map(len).to_numpy() == 0
-    return Levels("list", counts, None, [str(level) for level in levels], missing)
+    return LevelCounts("list", counts, None, [str(level) for level in levels], missing)
 
 
 def _names_in(value: object) -> list[str]:

@@ -11,11 +11,11 @@ import pandas as pd
 from ratchet.config import Drift
 from ratchet.errors import ConfigError, DataError
 from ratchet.monitoring.drift import joint
-from ratchet.monitoring.drift.columns import Levels, encode, kind_of, numbers
+from ratchet.monitoring.drift.columns import LevelCounts, encode, kind_of, numbers
 from ratchet.monitoring.drift.measure import Statistic, measure, measure_joint
 from ratchet.monitoring.drift.null_distribution import (
     Chunks,
-    Usual,
+    NullDistribution,
     draw_chunks,
     run_chunks,
 )
@@ -23,7 +23,7 @@ from ratchet.monitoring.drift.report import (
     ColumnDrift,
     DriftReport,
     ErrorEvidence,
-    Measured,
+    StatisticResult,
     judge,
 )
 from ratchet.monitoring.drift.text import describe, describe_joint
@@ -81,7 +81,7 @@ def detect(
     together = measure_joint(joint.features(levels, len(before) + len(now), seed), chunks)
     every = [together, *(found for column in measured.values() for found in column)]
     largest = np.max([statistic.z for statistic in every], axis=0)
-    usual = Usual(largest[1:], chunks.independent, drift.false_alarms)
+    usual = NullDistribution(largest[1:], chunks.independent, drift.false_alarms)
     shares = _shares(importance or {}, names)
     columns = {
         name: _judge_column(
@@ -204,9 +204,9 @@ def _shares(importance: Mapping[str, float], names: Sequence[str]) -> dict[str, 
 
 def _judge_column(
     name: str,
-    levels: Levels,
+    levels: LevelCounts,
     measured: Sequence[Statistic],
-    usual: Usual,
+    usual: NullDistribution,
     importance: float,
     chunks: Chunks,
 ) -> ColumnDrift:
@@ -217,16 +217,18 @@ def _judge_column(
     return ColumnDrift(levels.kind, found, p_value, moved, importance, text)
 
 
-def _judge_joint(together: Statistic, usual: Usual) -> ColumnDrift:
+def _judge_joint(together: Statistic, usual: NullDistribution) -> ColumnDrift:
     found = _measured([together], usual)
     p_value = usual.p_value(float(together.z[0]))
     moved = found["distance"].moved
     return ColumnDrift("all", found, p_value, moved, 1.0, describe_joint(moved=moved))
 
 
-def _measured(statistics: Sequence[Statistic], usual: Usual) -> dict[str, Measured]:
+def _measured(
+    statistics: Sequence[Statistic], usual: NullDistribution
+) -> dict[str, StatisticResult]:
     return {
-        statistic.name: Measured(
+        statistic.name: StatisticResult(
             value=statistic.value,
             threshold=statistic.read(usual.threshold),
             moved=bool(usual.p_value(float(statistic.z[0])) <= usual.level),
@@ -235,7 +237,7 @@ def _measured(statistics: Sequence[Statistic], usual: Usual) -> dict[str, Measur
     }
 
 
-def _calibration(usual: Usual, chunks: Chunks) -> dict[str, Any]:
+def _calibration(usual: NullDistribution, chunks: Chunks) -> dict[str, Any]:
     return {
         "false_alarms": usual.level,
         "chunks": len(chunks),

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import special
 
-from ratchet.monitoring.drift.columns import Array, Levels
+from ratchet.monitoring.drift.columns import Array, LevelCounts
 
 _FREQUENT = 10  # categories and names of a column that the joint test sees
 _FEATURES = 64  # cosines and sines; more of them find little more
 
 
-def features(columns: Mapping[str, Levels], n_rows: int, seed: int) -> Array:
+def features(columns: Mapping[str, LevelCounts], n_rows: int, seed: int) -> Array:
     """Random features whose means differ where the joint distributions differ.
 
     The squared distance of the means of two sets is an estimate of their maximum mean discrepancy
@@ -53,7 +53,7 @@ def distance(a: Array, b: Array) -> Array:
     return np.square(first - second).sum(axis=1)
 
 
-def _plain(levels: Levels) -> list[Array]:
+def _plain(levels: LevelCounts) -> list[Array]:
     """Columns of mean 0 and variance 1; constant ones are left out."""
     if levels.kind == "number":
         found = [levels.counts @ _scores(np.asarray(levels.counts.sum(axis=0)).ravel())]

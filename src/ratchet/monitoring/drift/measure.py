@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ratchet.monitoring.drift import joint, statistics
-from ratchet.monitoring.drift.columns import Array, Levels
+from ratchet.monitoring.drift.columns import Array, LevelCounts
 from ratchet.monitoring.drift.null_distribution import Chunks, standardise
 
 _FLOORS = {
@@ -41,7 +41,7 @@ class Statistic:
     read: Callable[[float], float]
 
 
-def measure(levels: Levels, chunks: Chunks) -> list[Statistic]:
+def measure(levels: LevelCounts, chunks: Chunks) -> list[Statistic]:
     """Statistics of a column.
 
     They grow with the root of the effective number of values, ``n m / (n + m)``, and are scaled
@@ -93,7 +93,7 @@ def _scaled(name: str, values: Array, root: Array, chunks: Chunks, power: int = 
     return Statistic(name, float(values[0]), z, read)
 
 
-def _missing(levels: Levels, chunks: Chunks) -> Statistic:
+def _missing(levels: LevelCounts, chunks: Chunks) -> Statistic:
     """Change of the share of missing values, on the scale that gives shares one variance."""
     a, b = chunks.split(np.column_stack([levels.missing, np.ones(len(levels.missing))]))
     before, now = (np.arcsin(np.sqrt(np.clip(x[:, 0] / x[:, 1], 0, 1))) for x in (b, a))

@@ -185,7 +185,7 @@ def _in_phase(
 
 
 @dataclass(frozen=True)
-class Usual:
+class NullDistribution:
     """Distribution of the largest standardised statistic over the chunks.
 
     Attributes:

@@ -14,7 +14,7 @@ EXIT_CODES: dict[Severity, int] = {"NONE": 0, "LOW": 0, "MEDIUM": 3, "HIGH": 4}
 
 
 @dataclass(frozen=True)
-class Measured:
+class StatisticResult:
     """A statistic of the window.
 
     Attributes:
@@ -43,7 +43,7 @@ class ColumnDrift:
     """
 
     kind: str
-    statistics: dict[str, Measured]
+    statistics: dict[str, StatisticResult]
     p_value: float
     moved: bool
     importance: float

@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ratchet.monitoring.drift.columns import Levels
+from ratchet.monitoring.drift.columns import LevelCounts
 from ratchet.monitoring.drift.measure import Statistic
 from ratchet.monitoring.drift.null_distribution import Chunks
-from ratchet.monitoring.drift.report import Measured
+from ratchet.monitoring.drift.report import StatisticResult
 
 _SHOWN = 3  # names of values never seen before
 
 
 def describe(
     name: str,
-    levels: Levels,
-    found: Mapping[str, Measured],
+    levels: LevelCounts,
+    found: Mapping[str, StatisticResult],
     measured: Sequence[Statistic],
     chunks: Chunks,
 ) -> str:
@@ -47,7 +47,7 @@ def describe_joint(*, moved: bool) -> str:
     )
 
 
-def _new_names(levels: Levels, chunks: Chunks) -> list[str]:
+def _new_names(levels: LevelCounts, chunks: Chunks) -> list[str]:
     inside = (chunks.members[:1] @ levels.counts).toarray().ravel()
     known = np.asarray(chunks.base.astype(np.float64) @ levels.counts).ravel()
     order = np.argsort(-np.where(known == 0, inside, 0), kind="stable")

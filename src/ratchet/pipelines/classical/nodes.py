@@ -8,8 +8,8 @@ from typing import Any
 from ratchet.config import SERIES_PREFIX, Features, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Index, Series
-from ratchet.modelling.calibrate_and_refit import finish, unfinished
-from ratchet.modelling.target_scaling import learning_rows, scored_rows
+from ratchet.modelling.calibrate_and_refit import calibrate, uncalibrated
+from ratchet.modelling.target_scaling import features_and_scaled_target, scored_features
 
 
 def search_candidate(
@@ -49,7 +49,7 @@ def search_candidate(
     from ratchet.learning.search import run_search
     from ratchet.progress import search_progress
 
-    X, y = learning_rows(train, target)
+    X, y = features_and_scaled_target(train, target)
     _check_folds(y, target)
     search = _remember(search_cache, run_search)
     with search_progress(candidate.estimator, target.scorer) as on_progress:
@@ -64,11 +64,11 @@ def search_candidate(
             n_jobs=target.n_jobs,
             on_progress=on_progress,
         )
-    later = learning_rows(validation, target)
+    later = features_and_scaled_target(validation, target)
     fit_with = _remember(search_cache, _fit_with)
-    seen = scored_rows(validation, target)
+    seen = scored_features(validation, target)
     held_out, final = fit_with(model, clone(model), X, y, *later, seen, n_jobs=target.n_jobs)
-    return finish(final, held_out, validation, target), results, held_out
+    return calibrate(final, held_out, validation, target), results, held_out
 
 
 def stack_candidates(
@@ -102,13 +102,13 @@ def stack_candidates(
     candidates = zip(fitted[:third], fitted[third:-third], fitted[-third:], strict=True)
     ranked = sorted(candidates, key=lambda parts: -parts[1]["mean_test_score"].max())
     best = ranked[: target.stacked]
-    models = [unfinished(model, target) for model, _, _ in best]
+    models = [uncalibrated(model, target) for model, _, _ in best]
     learn = _remember(search_cache, fit_combination)
     with search_progress("stack", target.scorer) as on_progress:
         combine, results = learn(
             [clone(model) for model in models],
             target.stack_param_grid,
-            *learning_rows(train, target),
+            *features_and_scaled_target(train, target),
             scoring=target.scorer,
             logs=target.in_logs,
             cv=folds(target.task, target.cv, seed),
@@ -116,7 +116,7 @@ def stack_candidates(
             on_progress=on_progress,
         )
     held_out = _combine_held_out(combine, [rows for _, _, rows in best], target)
-    return finish(stack(models, combine), held_out, validation, target), results, held_out
+    return calibrate(stack(models, combine), held_out, validation, target), results, held_out
 
 
 def _remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., Any]:

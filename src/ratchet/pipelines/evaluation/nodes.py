@@ -6,12 +6,12 @@ from typing import Any
 
 from ratchet.config import Features, Target, read_targets
 from ratchet.frames import DataFrame
-from ratchet.modelling.calibrate_and_refit import confidence_of, inputs_of
-from ratchet.modelling.feature_sources import by_source
+from ratchet.modelling.calibrate_and_refit import interval_confidence, select_inputs
+from ratchet.modelling.feature_sources import columns_by_source
 from ratchet.modelling.fitted_candidates import by_candidate, check_unchanged, fold_scores
 from ratchet.modelling.model_input import features_and_target
 from ratchet.modelling.predictions import CONFIDENT, probabilities, score, tidy
-from ratchet.modelling.target_scaling import series_terms
+from ratchet.modelling.target_scaling import series_columns
 
 
 def score_candidates(
@@ -30,7 +30,7 @@ def score_candidates(
         target: what to predict.
         features: how far ahead it is predicted.
         seed: seed of the bootstrap.
-        fitted: models, searches and held-out predictions of ``target.contenders``.
+        fitted: models, searches and held-out predictions of ``target.all_candidates``.
 
     Returns:
         Predictions, one row per candidate and row of validation and test; and the scores:
@@ -53,7 +53,7 @@ def score_candidates(
             "validation": score(of_candidate, target, features, seed),
             "test": score(rows, target, features, seed),
         }
-        if name not in target.network_contenders:
+        if name not in target.network_candidates:
             metric, cv_score = fold_scores(searches[name], target)
             scores[name] = {"cv": {metric: cv_score}, **scores[name]}
     return pd.concat(frames), scores
@@ -62,10 +62,10 @@ def score_candidates(
 def _predict(model: Any, frame: DataFrame, target: Target) -> DataFrame:
     """Predictions for rows, with the interval of a number."""
     X, y = features_and_target(frame, target)
-    seen = inputs_of(model, X)
+    seen = select_inputs(model, X)
     if target.is_classes:
         return tidy(model.predict_proba(seen), y, frame, target)
-    found = confidence_of(model)
+    found = interval_confidence(model)
     check_unchanged(target, "confidence", found=found, asked=target.confidence)
     prediction, low, high = model.predict_with_interval(seen).T
     return tidy(prediction, y, frame, target).assign(low=low, high=high)
@@ -169,7 +169,7 @@ def explain_best(
     from ratchet.learning.importance import grouped_permutation_importance
 
     X, y = features_and_target(test, target)
-    seen = inputs_of(best_model, X)
+    seen = select_inputs(best_model, X)
 
     def loss(rows: DataFrame) -> float:
         if target.is_classes:
@@ -177,10 +177,10 @@ def explain_best(
             return float(log_loss(y, predicted, labels=list(best_model.classes_)))
         errors = y - best_model.predict(rows)
         if target.is_series:
-            return float((errors.abs() / series_terms(test)["scale"]).mean())
+            return float((errors.abs() / series_columns(test)["scale"]).mean())
         return float(root_mean_squared_error(y, y - errors))
 
-    groups = by_source(list(seen.columns), sources_of(encoder), features, target)
+    groups = columns_by_source(list(seen.columns), sources_of(encoder), features, target)
     return grouped_permutation_importance(loss, seen, groups, seed=seed)
 
 

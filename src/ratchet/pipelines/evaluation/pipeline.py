@@ -66,7 +66,7 @@ def _per_target(use_case: UseCase, noun: str) -> list[str]:
 
 
 def _target_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
-    fitted = candidate_datasets(use_case, name, target.contenders)
+    fitted = candidate_datasets(use_case, name, target.all_candidates)
     parameters = ["params:target", "params:features", "params:seed"]
     return Pipeline(
         [

@@ -48,7 +48,7 @@ def score_period(
     from ratchet.bundle.scoring_frame import delivered
     from ratchet.monitoring.log_table import CHAMPION
     from ratchet.preparation import read_day
-    from ratchet.production.champion import serving, summarize, trouble_of
+    from ratchet.production.champion import failing_part, open_champion, summarize
     from ratchet.values import is_among
 
     if as_of is not None:
@@ -56,7 +56,7 @@ def score_period(
     nothing = {"version": None, "since": None, "rows": 0, "trouble": None}
     try:
         nothing["version"] = registry.champion(name)
-        champion = serving(registry, prediction_log, name)
+        champion = open_champion(registry, prediction_log, name)
         if champion is None:
             return nothing
         now = delivered(champion.bundle, raw, as_of, measured)
@@ -71,7 +71,7 @@ def score_period(
         answers = now.predict(due)
         taken = (time.perf_counter() - start) * 1e3 / max(len(due), 1)
     except Exception as error:  # whatever rows and models raise: other use cases go on
-        return {**nothing, "trouble": {"with": trouble_of(error), "wrong": summarize(error)}}
+        return {**nothing, "trouble": {"with": failing_part(error), "wrong": summarize(error)}}
     prediction_log.write(
         name,
         champion.version,
@@ -210,17 +210,17 @@ def assess_champion(
         the number of the newest decision; ``windows`` and ``distributions`` by target, ``alerts``.
     """
     from ratchet.bundle.scoring_frame import delivered
-    from ratchet.production.assessment import Production, without_answers
-    from ratchet.production.champion import serving, summarize
+    from ratchet.production.assessment import ProductionAssessment, assess_without_answers
+    from ratchet.production.champion import open_champion, summarize
 
     expect = registry.ledger.state(name).seq
     if _unscored(scored):
-        return {**without_answers(registry, name, scored), "expect": expect}
+        return {**assess_without_answers(registry, name, scored), "expect": expect}
     try:
-        champion = serving(registry, prediction_log, name)
+        champion = open_champion(registry, prediction_log, name)
         if champion is None or champion.version != scored["version"]:
             raise UserError("another model serves by now")
-        production = Production(
+        production = ProductionAssessment(
             registry=registry,
             log=prediction_log,
             name=name,
@@ -235,7 +235,7 @@ def assess_champion(
         return {**production.assessment(_moved(drift["report"])), "expect": expect}
     except Exception as error:  # other use cases go on
         why = {**scored, "trouble": {"with": "data", "wrong": summarize(error)}}
-        return {**without_answers(registry, name, why), "expect": expect}
+        return {**assess_without_answers(registry, name, why), "expect": expect}
 
 
 def _moved(report: dict[str, Any] | None) -> list[str]:
@@ -283,7 +283,7 @@ def act_on_assessment(
     import datetime as dt
 
     from ratchet.gate.primary_metric import deciding
-    from ratchet.production.assessment import fails, told
+    from ratchet.production.assessment import alerts_of_decision, failure_alert
     from ratchet.production.champion import carry_out
 
     use_case = UseCase.model_validate(parameters)
@@ -292,10 +292,10 @@ def act_on_assessment(
     try:
         entry = carry_out(registry, name, assessment, actor=actor)
     except UserError as error:  # such as a model to go back to that cannot serve
-        alerts.insert(0, fails(name, f"{assessment['reason']}; nothing was done: {error}"))
-    alerts = [*told(name, assessment, entry), *alerts]
+        alerts.insert(0, failure_alert(name, f"{assessment['reason']}; nothing was done: {error}"))
+    alerts = [*alerts_of_decision(name, assessment, entry), *alerts]
     if drift.get("failed"):
-        alerts.append(fails(name, drift["why"]))
+        alerts.append(failure_alert(name, drift["why"]))
     for alert in alerts:
         LOGGER.warning("%s: %s", alert["text"], alert["advice"])
     prediction_log.prune(

@@ -21,14 +21,14 @@ from ratchet.frames import DataFrame
 from ratchet.preparation import (
     SPLITS,
     add_columns,
+    assign_splits,
     check_market,
-    check_parts,
+    check_splits,
     check_training,
     count_not_learned,
     count_truth,
-    part_of,
+    has_truth,
     row_features,
-    truth_of,
 )
 
 __all__ = [
@@ -73,7 +73,7 @@ def select_rows(
         raise DataError(f"no row has values in all of {data.required}; missing: {dropped}")
     known = read_targets(targets)
     primary = _split_rows(add_columns(complete, data, targets), data, known, seed)
-    check_parts(primary, known)
+    check_splits(primary, known)
     selection = {
         "rows": len(typed),
         "kept": len(primary),
@@ -93,8 +93,8 @@ def _split_rows(frame: DataFrame, data: Data, targets: dict[str, Target], seed: 
     ordered = frame.sort_values([*([data.time] if data.time else []), data.key], ignore_index=True)
     if not data.time:
         ordered = ordered.sample(frac=1, random_state=seed, ignore_index=True)
-    truth = truth_of(ordered, targets).to_numpy()
-    places = part_of(truth, data.split)
+    truth = has_truth(ordered, targets).to_numpy()
+    places = assign_splits(truth, data.split)
     if data.time and any(target.follows_time for target in targets.values()):
         # No moment is cut in two: all of its rows are in the part of the first of them.
         places = pd.Series(places).groupby(ordered[data.time]).transform("min").to_numpy()

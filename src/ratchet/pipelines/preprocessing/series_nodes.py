@@ -13,13 +13,13 @@ from ratchet.preparation import (
     SERIES,
     SPLITS,
     add_columns,
-    check_parts,
+    assign_splits,
+    check_splits,
     check_windows,
     lay_out_steps,
     make_views,
     only_target,
     panel,
-    part_of,
     series_statistics,
     window_features,
 )
@@ -64,7 +64,7 @@ def select_series(
     primary = add_columns(layout.rows, data, targets)
     views = make_views(primary, data, features, target)
     known = panel(primary, target.column)
-    part = part_of(np.isfinite(known).any(axis=1, keepdims=True), data.split)
+    part = assign_splits(np.isfinite(known).any(axis=1, keepdims=True), data.split)
     between = _between(part, features.horizon)
     usable = complete(views) & np.isfinite(known) & ~between[:, None]
     primary["split"] = _splits(part.repeat(known.shape[1]), usable)
@@ -89,7 +89,7 @@ def select_series(
         closed = find_closed(layout.rows[data.time].unique(), layout.given.any(axis=1))
         way_out = _way_out(closed, data, features, selection["series"], int((part == 0).sum()))
         raise DataError(_too_short(empty, selection["series"], reach(views), target) + way_out)
-    check_parts(primary, read_targets(targets))
+    check_splits(primary, read_targets(targets))
     return primary, selection
 
 

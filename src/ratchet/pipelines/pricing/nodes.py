@@ -184,9 +184,9 @@ def _quantity(targets: dict[str, Any]) -> Target:
 
 def _regressor(model: Any, target: Target) -> Any:
     """The fitted ``DemandRegressor`` inside of a finished candidate."""
-    from ratchet.modelling.calibrate_and_refit import unfinished
+    from ratchet.modelling.calibrate_and_refit import uncalibrated
 
-    inside = unfinished(model, target)
+    inside = uncalibrated(model, target)
     if not hasattr(inside, "settings_") and hasattr(inside, "steps"):
         inside = inside[-1]
     if not hasattr(inside, "settings_"):

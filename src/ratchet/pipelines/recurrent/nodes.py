@@ -6,11 +6,11 @@ from typing import Any
 
 from ratchet.config import Network, Target, Windows
 from ratchet.frames import DataFrame
-from ratchet.modelling.calibrate_and_refit import finish, inputs_of
+from ratchet.modelling.calibrate_and_refit import calibrate, select_inputs
 from ratchet.modelling.model_input import features_and_target
-from ratchet.modelling.network_ensemble import assemble, fit_again, fit_base, left_over
-from ratchet.modelling.network_search_space import hold_out, param_grids, unfitted
-from ratchet.modelling.target_scaling import learning_rows
+from ratchet.modelling.network_ensemble import assemble, fit_base, refit_networks, residuals
+from ratchet.modelling.network_search_space import holdout_split, network_estimator, param_grids
+from ratchet.modelling.target_scaling import features_and_scaled_target
 
 LOSS = "neg_mean_squared_error"
 """Score of the trials: of targets that are scaled 0-1."""
@@ -42,13 +42,13 @@ def search_networks(
     from ratchet.progress import search_progress
 
     network, windows = Network.model_validate(network), Windows.model_validate(windows)
-    X, _ = learning_rows(train, target, "recurrent")
-    fitting, holding = hold_out(train.loc[X.index], target, network.holdout, windows.horizon)
+    X, _ = features_and_scaled_target(train, target, "recurrent")
+    fitting, holding = holdout_split(train.loc[X.index], target, network.holdout, windows.horizon)
     # The base of the search has not seen the rows that stop and rank either.
     base = fit_base(train.loc[X.index[fitting]], target, network, seed)
     with search_progress(f"{target.column}: networks", "validation loss") as on_progress:
         search = Search(
-            unfitted(network, windows, seed),
+            network_estimator(network, windows, seed),
             param_grids(network),
             strategy=network.strategy if network.mode == "optimized" else "grid",
             n_trials=network.n_trials,
@@ -61,7 +61,7 @@ def search_networks(
             group_size=network.group_size,
             refit=False,
             on_progress=_as_losses(on_progress),
-        ).fit(X, left_over(base, train, target))
+        ).fit(X, residuals(base, train, target))
     found = table(search).rename(columns={"epochs": "n_epochs"})
     return search.top_estimators_, found.assign(scoring=LOSS), search.curves_
 
@@ -98,14 +98,14 @@ def fit_networks(
     both = pd.concat([train, validation])
     base, base_of_both = (fit_base(rows, target, network, seed) for rows in (train, both))
     used = top[: max(1, network.ensemble)]
-    X, _ = learning_rows(both, target, "recurrent")
-    again = fit_again(used, X, left_over(base_of_both, both, target), target.n_jobs)
+    X, _ = features_and_scaled_target(both, target, "recurrent")
+    again = refit_networks(used, X, residuals(base_of_both, both, target), target.n_jobs)
 
     def finished(n: int) -> tuple[Any, DataFrame]:
         first = assemble(base, used[:n], train, target)
         held_out = predict_held_out(first, validation, target)
         model = assemble(base_of_both, again[:n], both, target)
-        return finish(model, held_out, validation, target), held_out
+        return calibrate(model, held_out, validation, target), held_out
 
     best = finished(1)
     if not network.ensemble:
@@ -119,7 +119,7 @@ def predict_held_out(model: Any, frame: DataFrame, target: Target) -> DataFrame:
     import pandas as pd
 
     X, _ = features_and_target(frame, target)
-    return pd.DataFrame({"prediction": model.predict(inputs_of(model, X))}, index=X.index)
+    return pd.DataFrame({"prediction": model.predict(select_inputs(model, X))}, index=X.index)
 
 
 def _as_losses(on_progress: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ratchet.config import UseCase
 from ratchet.frames import DataFrame
-from ratchet.production.release_candidates import Contender, contenders, folder_name
+from ratchet.production.release_candidates import ReleaseCandidate, folder_name, release_candidates
 
 REFIT_OF = "refit_of"
 """Tag of a version that was fitted once more: digest of the bundle that the gate has seen."""
@@ -45,7 +45,7 @@ def register_challengers(
         encoder: the fitted encoder.
         statistics: units of the series, where there are series.
         demand_book: what it takes to price the segments of a market, where there is one.
-        artefacts: what evaluation left of every target, and its naive models, see ``contenders``.
+        artefacts: artefacts of every target and its naive models, see ``release_candidates``.
 
     Returns:
         Versions in the order in which they are to be judged: ``version``, ``bundle``, ``digest``
@@ -71,14 +71,14 @@ def register_challengers(
     first = registry.champion(name) is None
     registered: list[dict[str, Any]] = []
     # The first to be judged is registered last: the newest version is the challenger.
-    for contender in reversed(contenders(use_case, contents, artefacts, first=first)):
-        version, bundle = _register(registry, run, name, as_of, contender, refit="none")
+    for candidate in reversed(release_candidates(use_case, contents, artefacts, first=first)):
+        version, bundle = _register(registry, run, name, as_of, candidate, refit="none")
         registered.append(
             {
                 "version": version,
                 "bundle": bundle.folder.name,
                 "digest": bundle.digest,
-                "candidates": dict(contender.candidates),
+                "candidates": dict(candidate.candidates),
             }
         )
     return registered[::-1]
@@ -89,7 +89,7 @@ def _register(
     run: dict[str, str | None],
     name: str,
     as_of: Any,
-    contender: Contender,
+    candidate: ReleaseCandidate,
     *,
     refit: str,
     tags: Mapping[str, str] | None = None,
@@ -100,14 +100,14 @@ def _register(
 
     about = {
         "use_case": name,
-        "candidates": dict(contender.candidates),
+        "candidates": dict(candidate.candidates),
         "as_of": None if as_of is None else str(as_of),
         "refit": refit,
         **{key: run[key] for key in ("code_commit", "mlflow_run", "orchestrator_run")},
     }
     if refit == "all":  # the test rows, too, were learned from
-        about["last_row"] = last_moment(contender.contents, ["test"])
-    bundle = write_bundle(registry.bundles / name / folder_name(), contender.contents, about)
+        about["last_row"] = last_moment(candidate.contents, ["test"])
+    bundle = write_bundle(registry.bundles / name / folder_name(), candidate.contents, about)
     noted = _tags(bundle) | dict(tags or {})
     return registry.register(name, bundle.folder, noted, run_id=run["mlflow_run"]), bundle
 
@@ -161,7 +161,7 @@ def judge_challengers(
         and ``expect``, the number of the newest decision when the judging began.
     """
     from ratchet.gate.verdict import judge
-    from ratchet.production.gate_evidence import Judging
+    from ratchet.production.gate_evidence import EvidenceCollector
     from ratchet.production.trial_verdict import continuation, trial_of_held, verdict_of_trial
 
     use_case = UseCase.model_validate(parameters)
@@ -170,7 +170,7 @@ def judge_challengers(
     judged = [{**by_trial, "expect": expect}] if by_trial else []
     if by_trial and by_trial["verdict"]["decision"] == "PROMOTE":
         return judged
-    judging = Judging(
+    judging = EvidenceCollector(
         registry=registry,
         name=name,
         use_case=use_case,
@@ -304,7 +304,7 @@ def refit_promoted(
 
     from ratchet.bundle import Contents
     from ratchet.bundle.fallback_model import fit_without_past
-    from ratchet.modelling.calibrate_and_refit import fit_once_more
+    from ratchet.modelling.calibrate_and_refit import refit
 
     judged = verdicts[-1]
     if judged["verdict"]["decision"] != "PROMOTE" or judged.get("by_trial"):
@@ -325,12 +325,12 @@ def refit_promoted(
     contents = replace(contents, without_past=fit_without_past(contents))
     chosen = next(
         found
-        for found in contenders(use_case, contents, artefacts, first=True)
+        for found in release_candidates(use_case, contents, artefacts, first=True)
         if dict(found.candidates) == judged["candidates"]
     )
     rows = pd.concat([train, validation, test])
     models = {
-        target: fit_once_more(model, rows, use_case.targets[target])
+        target: refit(model, rows, use_case.targets[target])
         for target, model in chosen.contents.models.items()
     }
     again = replace(chosen, contents=replace(chosen.contents, models=models))

@@ -69,7 +69,7 @@ def describe_target(
         targets: all targets, to know what this one is called.
         seed: seed of the intervals.
         inventory: how goods are ordered, where a forecast is used for that.
-        tables: ``<candidate>_search`` for each of ``target.contenders``, and ``<search>_curves``
+        tables: ``<candidate>_search`` for each of ``target.all_candidates``, and ``<search>_curves``
             for each of ``target.networks``.
 
     Returns:
@@ -96,7 +96,7 @@ def describe_target(
             .str.replace(f"^{HISTORY_PREFIX}", HISTORY, regex=True)
             .map(plain)
         ),
-        searches={name: tables[f"{name}_search"] for name in target.contenders},
+        searches={name: tables[f"{name}_search"] for name in target.all_candidates},
         curves={name: tables[f"{name}_curves"] for name in target.networks},
         inventory=inventory,
     )

@@ -182,6 +182,6 @@ def _target_pipeline(use_case: str, parameters: UseCase, name: str, target: Targ
 def _tables(use_case: str, name: str, target: Target) -> dict[str, str]:
     """Tables of the searches, and of the losses of networks by epoch: name -> data set."""
     return {
-        **{f"{c}_search": f"{use_case}.{name}.{c}.search" for c in target.contenders},
+        **{f"{c}_search": f"{use_case}.{name}.{c}.search" for c in target.all_candidates},
         **{f"{n}_curves": f"{use_case}.{name}.{n}.curves" for n in target.networks},
     }

@@ -16,8 +16,8 @@ from ratchet.reports.target_results import TargetResults
 def tried(case: TargetResults) -> list[Block]:
     """The candidates, their grids, and the point that won each search."""
     target = case.target
-    frame = pd.DataFrame([_row(case, name) for name in target.contenders])
-    searched = frame[~frame["candidate"].isin(target.network_contenders)]
+    frame = pd.DataFrame([_row(case, name) for name in target.all_candidates])
+    searched = frame[~frame["candidate"].isin(target.network_candidates)]
     points = int(searched["combinations"].sum())
     order = " in the order of time" if case.is_series else ""
     text = (
@@ -38,7 +38,7 @@ def tried(case: TargetResults) -> list[Block]:
 def _row(case: TargetResults, name: str) -> dict[str, Any]:
     target, search = case.target, case.searches.get(name)
     candidate, network = target.candidates.get(name), target.networks.get(name)
-    if name in target.network_contenders and network is None:
+    if name in target.network_candidates and network is None:
         kind, grid, points = "mean of the best networks", {}, None
     elif network:
         shapes = network.architectures

@@ -16,7 +16,7 @@ _METRICS = ["mase", "rmsse", "mae", "rmse", "r2"]
 
 def comparisons(case: TargetResults) -> list[Block]:
     """Baseline against the best networks, with the change in percent."""
-    names = case.target.network_contenders
+    names = case.target.network_candidates
     if not names:
         return []
     frame = comparison(case, names)
@@ -76,7 +76,7 @@ def _sentence(case: TargetResults, name: str) -> str:
     )
     text += f" ({percent((after - before) / abs(before))})." if before else "."
     ensemble = ensemble_of(name)
-    if ensemble in case.target.network_contenders:
+    if ensemble in case.target.network_candidates:
         together = case.scores[ensemble]["test"][metric]["value"]
         text += f" The mean of the best networks, {ensemble}, has {number(together)}."
     return text

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.config import Data
-from ratchet.preparation import compare_past
+from ratchet.preparation import find_revisions
 
 COLUMNS: dict[str, Any] = {
     "id": {"type": "integer"},
@@ -48,7 +48,7 @@ def later(n: int = 2) -> pd.DataFrame:
 
 
 def findings(known: pd.DataFrame, new: pd.DataFrame, given: Data | None = None) -> dict[str, str]:
-    return compare_past(known, new, given or data()).findings
+    return find_revisions(known, new, given or data()).findings
 
 
 def test_a_file_that_has_grown_changes_nothing():
@@ -140,7 +140,7 @@ def test_every_row_is_counted_once(gone, changed):
     new = later()
     new.loc[sorted(changed), "size"] += 1
 
-    found = compare_past(rows(), new.drop(index=sorted(gone)), data())
+    found = find_revisions(rows(), new.drop(index=sorted(gone)), data())
 
     assert set(found.gone) == {place + 1 for place in gone}
     assert set(found.values.index) == {place + 1 for place in changed - gone}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ratchet.config import UseCase
-from ratchet.preparation import Needs
+from ratchet.preparation import RequiredColumns
 
 CANDIDATES = {name: {"estimator": name} for name in ("dummy", "ridge")}
 RANK = "ratchet.use_cases.films.rank_classes"
@@ -26,7 +26,7 @@ def use_case(**data: Any) -> UseCase:
 
 
 def test_features_and_the_key():
-    needs = Needs(use_case())
+    needs = RequiredColumns(use_case())
 
     assert needs.columns == ["a", "id"]
     assert needs.required == []
@@ -34,7 +34,7 @@ def test_features_and_the_key():
 
 
 def test_what_only_the_target_needs_is_not_required():
-    needs = Needs(use_case(required=["a", "b", "y"], time="day"))
+    needs = RequiredColumns(use_case(required=["a", "b", "y"], time="day"))
 
     assert needs.required == ["a", "b"]  # b says which rows are looked at at all
     assert needs.columns == ["a", "b", "id", "day"]
@@ -46,7 +46,7 @@ def test_what_a_feature_is_derived_from_is_needed():
         "half": {"function": STEP, "arguments": {"deep": [{"column": "twice"}, "e"]}},
     }
 
-    needs = Needs(use_case(derive=derive, required=["c", "d"]))
+    needs = RequiredColumns(use_case(derive=derive, required=["c", "d"]))
 
     assert needs.columns == ["a", "c", "d", "e", "id"]
     assert needs.required == ["c", "d"]
@@ -60,7 +60,7 @@ def test_what_a_target_is_derived_from_is_not():
     }
     plain = use_case(**films)
     target = plain.targets["y"].model_copy(update={"column": "y_class"})
-    needs = Needs(plain.model_copy(update={"targets": {"y": target}}))
+    needs = RequiredColumns(plain.model_copy(update={"targets": {"y": target}}))
 
     assert needs.columns == ["a", "id"]
     assert needs.required == ["a"]
@@ -68,7 +68,7 @@ def test_what_a_target_is_derived_from_is_not():
 
 
 def test_films(slice_of):
-    needs = Needs(slice_of("films").use_case)
+    needs = RequiredColumns(slice_of("films").use_case)
 
     assert needs.required == ["runtime", "released", "genres", "countries"]
     assert set(slice_of("films").use_case.data.columns) - set(needs.columns) == {
@@ -80,6 +80,6 @@ def test_films(slice_of):
 
 
 def test_series(slice_of):
-    assert Needs(slice_of("power").use_case).columns == ["time", "temperature", "workday"]
-    assert Needs(slice_of("stock").use_case).columns == ["product", "date"]
-    assert Needs(slice_of("prices").use_case).columns == ["date"]
+    assert RequiredColumns(slice_of("power").use_case).columns == ["time", "temperature", "workday"]
+    assert RequiredColumns(slice_of("stock").use_case).columns == ["product", "date"]
+    assert RequiredColumns(slice_of("prices").use_case).columns == ["date"]

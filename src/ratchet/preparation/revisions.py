@@ -17,7 +17,7 @@ _RTOL = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class PastChanges:
+class Revisions:
     """Known rows that a new file lacks or has otherwise.
 
     Attributes:
@@ -68,7 +68,7 @@ class PastChanges:
         return f"{values.index.nunique()} of {self.known} known {what}{place} ({first})"
 
 
-def compare_past(known: DataFrame, new: DataFrame, data: Data) -> PastChanges:
+def find_revisions(known: DataFrame, new: DataFrame, data: Data) -> Revisions:
     """Compare the rows of a new file with those that were known before.
 
     A value that was missing and is known now is no change: truth comes late. Nor is one of a column
@@ -93,16 +93,16 @@ def compare_past(known: DataFrame, new: DataFrame, data: Data) -> PastChanges:
         found.append(pd.DataFrame(pair)[differs])
         if name == moves:
             one, other = one[~differs], other[~differs]
-    return PastChanges(
+    return Revisions(
         known=len(before),
         new=len(after),
         gone=before.index.difference(after.index, sort=False),
-        values=changed_values(*found),
+        values=concat_changes(*found),
         time=moves,
     )
 
 
-def changed_values(*parts: DataFrame) -> DataFrame:
+def concat_changes(*parts: DataFrame) -> DataFrame:
     """Tables of changes, ``column``, ``before`` and ``after`` by the name of the row, as one."""
     import pandas as pd
 

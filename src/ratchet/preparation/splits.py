@@ -12,7 +12,7 @@ from ratchet.frames import DataFrame, Series
 SPLITS = ("train", "validation", "test")
 
 
-def part_of(truth: Any, split: Split) -> Any:
+def assign_splits(truth: Any, split: Split) -> Any:
     """Part of each row or step, with the shares counted over those whose truth is known.
 
     Truth that comes late would otherwise leave the last part short of it, or empty. Targets share
@@ -37,7 +37,7 @@ def part_of(truth: Any, split: Split) -> Any:
     return np.searchsorted(np.min(starts, axis=0), np.arange(len(truth)), "right")
 
 
-def count_train(values: Any, split: Split) -> int:
+def count_train_steps(values: Any, split: Split) -> int:
     """How many of the first steps of series are for training.
 
     Args:
@@ -47,10 +47,10 @@ def count_train(values: Any, split: Split) -> int:
     import numpy as np
 
     known = np.isfinite(values).any(axis=1, keepdims=True)
-    return int((part_of(known, split) == 0).sum())
+    return int((assign_splits(known, split) == 0).sum())
 
 
-def truth_of(rows: DataFrame, targets: Mapping[str, Target]) -> DataFrame:
+def has_truth(rows: DataFrame, targets: Mapping[str, Target]) -> DataFrame:
     """Whether the truth of each target is known, a column for every target."""
     import pandas as pd
 
@@ -91,7 +91,7 @@ def count_not_learned(rows: DataFrame, targets: Mapping[str, Target]) -> dict[st
     }
 
 
-def check_parts(rows: DataFrame, targets: Mapping[str, Target]) -> None:
+def check_splits(rows: DataFrame, targets: Mapping[str, Target]) -> None:
     """Make sure that every part has the truth that search, calibration and test will ask for.
 
     Args:

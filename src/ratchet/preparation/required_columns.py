@@ -11,7 +11,7 @@ from ratchet.config import Data, UseCase
 
 
 @dataclass(frozen=True)
-class Needs:
+class RequiredColumns:
     """What answering a row takes, as the parameters tell.
 
     Which columns a derived column is made of is read off the arguments of its function: whatever
@@ -25,7 +25,7 @@ class Needs:
         """Raw columns that a row to be answered is asked for: features, and what names the row."""
         data = self.use_case.data
         named = [*self._identity, *self._seen]
-        wanted = closure([*named, *self._demanded_anyway], data)
+        wanted = source_columns([*named, *self._demanded_anyway], data)
         return [name for name in data.columns if name in wanted]
 
     @cached_property
@@ -40,7 +40,7 @@ class Needs:
     def derived_for_targets(self) -> list[str]:
         """Derived columns that a target is made of, and no feature."""
         data = self.use_case.data
-        seen, truth = closure(self._seen, data), closure(self._targets, data)
+        seen, truth = source_columns(self._seen, data), source_columns(self._targets, data)
         return [name for name in data.derive if name in truth and name not in seen]
 
     @property
@@ -68,11 +68,11 @@ class Needs:
         Of a series, what only lies behind the origin need not be known at the target.
         """
         data, windows = self.use_case.data, self.use_case.features.windows
-        later = closure([*self._targets, *(windows.past if windows else [])], data)
+        later = source_columns([*self._targets, *(windows.past if windows else [])], data)
         return [name for name in data.required if name not in later]
 
 
-def closure(names: Iterable[str], data: Data) -> set[str]:
+def source_columns(names: Iterable[str], data: Data) -> set[str]:
     """Columns and all columns that they are derived from."""
     found: set[str] = set()
     waiting = list(names)

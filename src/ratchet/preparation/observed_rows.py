@@ -19,7 +19,7 @@ _SEARCHED = 10
 """Rows that break the contract up to which the sound ones are looked for, some seconds in all."""
 
 
-class Measured(Protocol):
+class MeasuredRow(Protocol):
     """What was observed of a series at a time, see ``monitoring.measurements.Measurement``."""
 
     @property
@@ -43,7 +43,7 @@ class Measured(Protocol):
         ...
 
 
-def join_measured(typed: DataFrame, measured: Sequence[Measured], data: Data) -> DataFrame:
+def add_measured_rows(typed: DataFrame, measured: Sequence[MeasuredRow], data: Data) -> DataFrame:
     """Add what was measured to the rows of the raw file.
 
     Of a row that is in both, the file is right, but for values that it lacks, and for those that
@@ -78,7 +78,7 @@ def join_measured(typed: DataFrame, measured: Sequence[Measured], data: Data) ->
     return pd.concat([mended, more.astype(typed.dtypes.to_dict())], ignore_index=True)
 
 
-def _read(measured: Sequence[Measured], data: Data) -> tuple[DataFrame, DataFrame]:
+def _read(measured: Sequence[MeasuredRow], data: Data) -> tuple[DataFrame, DataFrame]:
     """Typed rows of what was measured, and of what was handed in first of it.
 
     Those that break the contract are looked for by halves and left out; all, if they are many.
@@ -122,7 +122,7 @@ def _whole(rows: DataFrame, data: Data) -> DataFrame:
     return rows[~lacking]
 
 
-def _row(one: Measured, fields: Mapping[str, Any], data: Data) -> dict[str, Any]:
+def _row(one: MeasuredRow, fields: Mapping[str, Any], data: Data) -> dict[str, Any]:
     assert data.series is not None
     assert data.time is not None
     zone = "" if data.timezone is None else "+00:00"

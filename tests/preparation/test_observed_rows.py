@@ -128,7 +128,7 @@ def test_rows_that_break_the_contract_are_found_among_others(caplog):
 
 
 def test_where_most_rows_break_the_contract_none_is_taken(caplog, monkeypatch):
-    monkeypatch.setattr("ratchet.preparation.measured._SEARCHED", 2)
+    monkeypatch.setattr("ratchet.preparation.observed_rows._SEARCHED", 2)
 
     found = joined(raw_of(0.0), [of(hour, load=-hour) for hour in range(9)], data_of(low=0))
 
