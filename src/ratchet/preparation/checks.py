@@ -161,7 +161,7 @@ def check_windows(primary: DataFrame, features: Features, target: Target) -> Non
 def check_training(frame: DataFrame, features: Features, targets: dict[str, Any]) -> None:
     """Make sure that every family of models has something to learn from.
 
-    ``check_parts`` has counted the rows with truth; here are the features of them.
+    ``check_splits`` has counted the rows with truth; here are the features of them.
 
     Args:
         frame: features and targets of all rows, with ``split``.

@@ -69,8 +69,8 @@ def describe_target(
         targets: all targets, to know what this one is called.
         seed: seed of the intervals.
         inventory: how goods are ordered, where a forecast is used for that.
-        tables: ``<candidate>_search`` for each of ``target.all_candidates``, and ``<search>_curves``
-            for each of ``target.networks``.
+        tables: ``<candidate>_search`` of ``target.all_candidates``, ``<search>_curves``
+            of ``target.networks``.
 
     Returns:
         A ``blocks.Chapter``.
