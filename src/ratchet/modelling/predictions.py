@@ -23,7 +23,7 @@ def tidy(predicted: Any, y: Series, frame: DataFrame, target: Target) -> DataFra
 
     Returns:
         ``truth`` and ``prediction``; for classes ``probability_<class>``; for series ``series``,
-        ``time`` and the terms of the row, see ``target_scaling.series_columns``; for other rows that
+        ``time`` and the scale of the row, see ``series_columns``; for other rows that
         follow the time ``time``.
     """
     import pandas as pd
