@@ -17,7 +17,7 @@ from ratchet.modelling.calibrate_and_refit import refit, uncalibrated
 from ratchet.modelling.choice import choose_best
 from ratchet.pipelines.classical.nodes import search_candidate
 from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
-from ratchet.reports.data_preparation import preparation
+from ratchet.reports.data_preparation import preparation_blocks
 
 DATA = Data.model_validate(
     {
@@ -156,7 +156,7 @@ def test_rows_that_are_not_learned_from_are_counted_and_named():
     *_, selection = prepared(sales())
 
     assert selection["not_learned"] == {"sold": {"train": 0, "validation": 2, "test": 3}}
-    text = " ".join(str(block) for block in preparation(selection, DATA, FEATURES))
+    text = " ".join(str(block) for block in preparation_blocks(selection, DATA, FEATURES))
     assert (
         "The logarithm of sold is learned, and 5 rows with a value of 0 or less have none" in text
     )

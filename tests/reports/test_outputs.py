@@ -28,7 +28,7 @@ from ratchet.reports.workbook import workbook
 
 @pytest.fixture(scope="module")
 def chapters(
-    use_case: Any, data_inputs: dict[str, Any], make_case: Callable[..., TargetResults]
+    use_case: Any, data_inputs: dict[str, Any], make_results: Callable[..., TargetResults]
 ) -> dict[str, Any]:
     parts = use_case()
     about = data_chapter(
@@ -38,7 +38,7 @@ def chapters(
         features=parts.features,
         targets=parts.targets,
     )
-    by_target = [target_chapter(make_case(name)) for name in parts.targets]
+    by_target = [target_chapter(make_results(name)) for name in parts.targets]
     return {"use_case": parts, "all": (about, *by_target)}
 
 

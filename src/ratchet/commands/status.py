@@ -103,5 +103,5 @@ def _print(statuses: Sequence[UseCaseStatus], *, in_full: bool) -> None:
     console = wide_console()
     console.print(table)
     for each in statuses:
-        for line in text.told(each) if in_full else text.urgent(each):
+        for line in text.full_text(each) if in_full else text.problem_lines(each):
             console.print(line, markup=False, highlight=False)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ratchet.config import About, Data, Features, Target
 from ratchet.reports.blocks import Block, Chapter, Finding, Table, Text
-from ratchet.reports.data_preparation import left_out, preparation
+from ratchet.reports.data_preparation import preparation_blocks, rows_left_out
 from ratchet.reports.formatting import count, counted, label, listed, plain, share
 from ratchet.reports.page.chart import Chart
 from ratchet.reports.periods import by_period
@@ -34,9 +34,9 @@ def data_chapter(
         sections={
             "asked": _asked(about, targets, features),
             "data": _understanding(profile, columns, primary, data),
-            "done": preparation(selection, data, features),
+            "done": preparation_blocks(selection, data, features),
         },
-        findings=[*_gaps(columns), *left_out(selection)],
+        findings=[*_gaps(columns), *rows_left_out(selection)],
     )
 
 

@@ -1,4 +1,4 @@
-"""Errors against time and against groups of rows."""
+"""Errors by period and by group of rows, and the groups that are clearly worse than the rest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from ratchet.reports.blocks import Block, Table, Text
 from ratchet.reports.chart_ids import TIME_PARTS, group_charts
-from ratchet.reports.formatting import count, counted, number, share
+from ratchet.reports.formatting import count, counted, listed, number, share
 from ratchet.reports.intervals import TOO_NARROW, summarise
 from ratchet.reports.page.chart import Chart
 from ratchet.reports.periods import by_period, part_of_time, period_text
@@ -16,17 +16,20 @@ _SHOWN_GROUPS = 12
 _FEWEST_ROWS = 20
 _FEWEST_IN_PERIOD = 10
 _BINS = 5
+_LARGER = 0.2
 
 
-def over_time(case: TargetResults) -> list[Block]:
+def time_blocks(results: TargetResults) -> list[Block]:
     """Errors by period, on validation and test rows."""
-    if not case.data.time:
+    if not results.data.time:
         return []
-    rows = pd.concat([case.validation.assign(part="validation"), case.test.assign(part="test")])
-    periods, length = by_period(case.facts(rows)[case.data.time], at_most=16)
+    rows = pd.concat(
+        [results.validation.assign(part="validation"), results.test.assign(part="test")]
+    )
+    periods, length = by_period(results.facts(rows)[results.data.time], at_most=16)
     frame = pd.concat(
         [
-            _summaries(case, rows[rows["part"] == name], periods[rows["part"] == name]).assign(
+            _summaries(results, rows[rows["part"] == name], periods[rows["part"] == name]).assign(
                 part=name
             )
             for name in ("validation", "test")
@@ -37,47 +40,47 @@ def over_time(case: TargetResults) -> list[Block]:
     chart = Chart(
         name="error_over_time",
         kind="line",
-        title=f"{case.name}: {case.loss_name} by {length}",
+        title=f"{results.name}: {results.loss_name} by {length}",
         frame=frame if shown.empty else shown,
         x="period",
         y="value",
         group="part",
         low="low",
         high="high",
-        shares="y" if case.is_classes else "",
+        shares="y" if results.is_classes else "",
         x_title=length,
-        y_title=f"{case.loss_name}, with 95% interval",
+        y_title=f"{results.loss_name}, with 95% interval",
     )
     table = frame.assign(period=period_text(frame["period"], length))
-    title = f"{_capital(case.loss_name)} by {length}"
+    title = f"{_capital(results.loss_name)} by {length}"
     text = (
-        f"The {case.loss_name} of each {length} shows whether the results hold over time; "
+        f"The {results.loss_name} of each {length} shows whether the results hold over time; "
         f"validation rows are shown beside the test rows, "
-        f"{counted(frame['period'].nunique(), length)} in all.{_warning(case)}"
+        f"{counted(frame['period'].nunique(), length)} in all.{_warning(results)}"
     )
     return [
         Text(text, title="Over time"),
         chart,
-        Table("by_time", title, _named(case, table), _formats(case)),
+        Table("by_time", title, _named(results, table), _formats(results)),
     ]
 
 
-def by_group(case: TargetResults) -> list[Block]:
+def group_blocks(results: TargetResults) -> list[Block]:
     """Errors by value of the columns that group the rows."""
     blocks: list[Block] = []
     tables = []
-    for name, column in group_charts(case.features, case.data).items():
-        frame = group_errors(case, column)
-        blocks.append(_chart(case, name, column, frame))
+    for name, column in group_charts(results.features, results.data).items():
+        frame = group_errors(results, column)
+        blocks.append(_chart(results, name, column, frame))
         tables.append(frame.assign(column=column))
     if not tables:
         return []
     table = pd.concat(tables, ignore_index=True)
-    title = f"{_capital(case.loss_name)} by group, test rows"
+    title = f"{_capital(results.loss_name)} by group, test rows"
     return [
-        Text(_introduction(case), title="Errors by group"),
+        Text(_introduction(results), title="Errors by group"),
         *blocks,
-        Table("by_group", title, _named(case, table), _formats(case), shown=0),
+        Table("by_group", title, _named(results, table), _formats(results), shown=0),
     ]
 
 
@@ -85,7 +88,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def group_errors(case: TargetResults, column: str) -> pd.DataFrame:
+def group_errors(results: TargetResults, column: str) -> pd.DataFrame:
     """Errors of the most frequent values of one column on the test rows.
 
     Returns:
@@ -93,13 +96,13 @@ def group_errors(case: TargetResults, column: str) -> pd.DataFrame:
         share of rows right by always naming the group's most frequent class. Numbers in fifths;
         values with few rows only where no value has many.
     """
-    if case.is_series and column in TIME_PARTS:
-        parts = part_of_time(case.test["time"], column)
-        return _summaries(case, case.test, parts.rename("group"))
-    values = case.facts(case.test)[column]
-    numeric = column in case.features.numeric
+    if results.is_series and column in TIME_PARTS:
+        parts = part_of_time(results.test["time"], column)
+        return _summaries(results, results.test, parts.rename("group"))
+    values = results.facts(results.test)[column]
+    numeric = column in results.features.numeric
     labels = _binned(values) if numeric else values
-    return _summaries(case, case.test, labels.rename("group"), ordered=numeric)
+    return _summaries(results, results.test, labels.rename("group"), ordered=numeric)
 
 
 def _binned(values: pd.Series) -> pd.Series:
@@ -120,14 +123,14 @@ def _binned(values: pd.Series) -> pd.Series:
 
 
 def _summaries(
-    case: TargetResults, rows: pd.DataFrame, labels: pd.Series, *, ordered: bool = True
+    results: TargetResults, rows: pd.DataFrame, labels: pd.Series, *, ordered: bool = True
 ) -> pd.DataFrame:
     """Errors by label; lists count for each of their items."""
     name = str(labels.name)
     long = pd.DataFrame(
         {
             name: labels.array,
-            "loss": case.losses(rows).to_numpy(),
+            "loss": results.losses(rows).to_numpy(),
             "truth": rows["truth"],
         }
     ).explode(name)
@@ -135,8 +138,8 @@ def _summaries(
         long = _frequent(long.fillna({name: "unknown"}), name)
     found = []
     for label, group in long.groupby(name, observed=True):
-        summary = {name: label, **summarise(group["loss"], is_share=case.is_classes)}
-        if case.is_classes:
+        summary = {name: label, **summarise(group["loss"], is_share=results.is_classes)}
+        if results.is_classes:
             summary["largest class"] = group["truth"].value_counts(normalize=True).iloc[0]
         found.append(summary)
     frame = pd.DataFrame(found)
@@ -151,54 +154,94 @@ def _frequent(long: pd.DataFrame, name: str) -> pd.DataFrame:
     return long[long[name].isin(kept)]
 
 
-def overall_score(case: TargetResults) -> float:
+def overall_score(results: TargetResults) -> float:
     """Share right, or mean error, of all test rows."""
-    return float(case.losses(case.test).mean())
+    return float(results.losses(results.test).mean())
 
 
-def _chart(case: TargetResults, name: str, column: str, frame: pd.DataFrame) -> Chart:
+def _chart(results: TargetResults, name: str, column: str, frame: pd.DataFrame) -> Chart:
     labels = [
         f"{label} ({count(n)})" for label, n in zip(frame["group"], frame["rows"], strict=True)
     ]
     return Chart(
         name=name,
         kind="dots",
-        title=f"{case.name}: {case.loss_name} by {column}",
+        title=f"{results.name}: {results.loss_name} by {column}",
         frame=frame.assign(label=labels),
         x="value",
         y="label",
         low="low",
         high="high",
-        shares="x" if case.is_classes else "",
-        x_title=f"{case.loss_name} with 95% interval; number of test rows in brackets",
-        reference=overall_score(case),
+        shares="x" if results.is_classes else "",
+        x_title=f"{results.loss_name} with 95% interval; number of test rows in brackets",
+        reference=overall_score(results),
         reference_title="all test rows",
     )
 
 
-def _named(case: TargetResults, frame: pd.DataFrame) -> pd.DataFrame:
+def _named(results: TargetResults, frame: pd.DataFrame) -> pd.DataFrame:
     first = [name for name in ("column", "part", "period", "group") if name in frame.columns]
     return frame[[*first, *frame.columns.difference(first, sort=False)]].rename(
-        columns={"value": case.loss_name}
+        columns={"value": results.loss_name}
     )
 
 
-def _formats(case: TargetResults) -> dict[str, str]:
-    form = "share" if case.is_classes else "number"
-    shares = {"largest class": "share"} if case.is_classes else {}
-    return {"rows": "count", case.loss_name: form, "low": form, "high": form, **shares}
+def _formats(results: TargetResults) -> dict[str, str]:
+    form = "share" if results.is_classes else "number"
+    shares = {"largest class": "share"} if results.is_classes else {}
+    return {"rows": "count", results.loss_name: form, "low": form, "high": form, **shares}
 
 
-def _introduction(case: TargetResults) -> str:
-    if case.is_classes:
+def _introduction(results: TargetResults) -> str:
+    if results.is_classes:
         return (
-            f"Over all test rows {share(overall_score(case))} are right. Groups differ in how hard "
-            "they are: where nearly all rows are of one class, it is easy to be right."
+            f"Over all test rows {share(overall_score(results))} are right. Groups differ in how "
+            "hard they are: where nearly all rows are of one class, it is easy to be right."
         )
-    return (
-        f"Over all test rows the {case.loss_name} is {number(overall_score(case))}.{_warning(case)}"
-    )
+    score = number(overall_score(results))
+    return f"Over all test rows the {results.loss_name} is {score}.{_warning(results)}"
 
 
-def _warning(case: TargetResults) -> str:
-    return f" {TOO_NARROW}" if case.is_series else ""
+def _warning(results: TargetResults) -> str:
+    return f" {TOO_NARROW}" if results.is_series else ""
+
+
+def weak_groups(results: TargetResults) -> pd.DataFrame:
+    """Groups whose whole interval is worse than the overall value, by at least a fifth.
+
+    Returns:
+        ``column``, ``group``, ``rows``, ``error`` (share wrong or mean error), ``low``, ``high``
+        and ``times`` the overall error; worst first.
+    """
+    overall = 1 - overall_score(results) if results.is_classes else overall_score(results)
+    frames = []
+    for column in group_charts(results.features, results.data).values():
+        frame = group_errors(results, column).assign(column=column)
+        if results.is_classes:
+            ends = {"low": 1 - frame["high"], "high": 1 - frame["low"]}
+            frame = frame.assign(value=1 - frame["value"], **ends)
+        frames.append(frame)
+    if not frames or overall <= 0:
+        return pd.DataFrame(columns=["column", "group", "rows", "error", "times"])
+    table = pd.concat(frames, ignore_index=True).rename(columns={"value": "error"})
+    table["times"] = table["error"] / overall
+    clear = (table["low"] > overall) & (table["times"] >= 1 + _LARGER)
+    harder = table[clear & (table["rows"] >= _FEWEST_ROWS)]
+    return harder.sort_values("times", ascending=False, ignore_index=True)
+
+
+def weak_group_blocks(results: TargetResults) -> list[Block]:
+    """The groups that are clearly harder, or that there is none."""
+    columns = group_charts(results.features, results.data).values()
+    if not columns:
+        return []
+    harder = weak_groups(results)
+    if harder.empty:
+        return [Text(f"No group by {listed(list(columns))} is clearly harder than the rest.")]
+    shown = harder.drop(columns=["largest class"], errors="ignore")
+    shown_columns = ["column", "group", "rows", "error", "low", "high", "times"]
+    form = "share" if results.is_classes else "number"
+    error = "share wrong" if results.is_classes else results.loss_name
+    formats = {"rows": "count", **dict.fromkeys(["error", "low", "high"], form), "times": "number"}
+    title = f"Groups that are clearly harder ({error}; times: compared with all test rows)"
+    return [Table("harder_groups", title, shown[shown_columns], formats)]

@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.reports.blocks import Finding
-from ratchet.reports.chapters.weak_segments import harder_groups
-from ratchet.reports.classification import limitations as limits_classes
-from ratchet.reports.forecasting import limitations as limits_series
+from ratchet.reports.errors_by_group import weak_groups
 from ratchet.reports.formatting import (
     between,
     count,
@@ -21,8 +19,7 @@ from ratchet.reports.formatting import (
     plain,
     share,
 )
-from ratchet.reports.ranking import ranking_table, tied
-from ratchet.reports.regression import limitations as limits_values
+from ratchet.reports.ranking import indistinguishable, ranking_table
 from ratchet.reports.target_results import HISTORY, TargetResults
 
 _FEW_ROWS = 100
@@ -31,194 +28,197 @@ _OFTEN_EMPTY = 0.2
 _CLEAR = "Look for new information"
 
 
-def findings(case: TargetResults) -> list[Finding]:
+Rule = Callable[[TargetResults], list[Finding]]
+"""Looks at one thing and returns nothing where there is nothing to say."""
+
+
+def target_findings(results: TargetResults, of_task: Rule) -> list[Finding]:
     """Apply every rule to one target."""
-    by_task = limits_classes if case.is_classes else limits_values
-    by_task = limits_series if case.is_series else by_task
     rules = [
         few_rows,
-        *([] if case.is_series else [baseline]),
+        *([] if results.is_series else [baseline]),
         objectives,
-        *by_task.RULES,
-        hard_groups,
-        promised,
+        of_task,
+        worst_groups,
+        overfitted_search,
         empty_sources,
         unknown_target,
         idle_sources,
     ]
-    return [finding for rule in rules for finding in rule(case)]
+    return [finding for rule in rules for finding in rule(results)]
 
 
-def few_rows(case: TargetResults) -> list[Finding]:
+def few_rows(results: TargetResults) -> list[Finding]:
     """So few test rows that any score may be chance."""
-    n = len(case.test)
+    n = len(results.test)
     if n >= _FEW_ROWS:
         return []
     return [
         Finding(
-            f"All results of {case.name} rest on {counted(n, 'test row')}: its {label(case.metric)}"
-            f" is {between(case.test_scores[case.metric])}.",
-            f"Collect rows for {case.name} before relying on it: with {count(4 * n)} test rows "
+            f"All results of {results.name} rest on {counted(n, 'test row')}: its "
+            f"{label(results.metric)} is {between(results.test_scores[results.metric])}.",
+            f"Collect rows for {results.name} before relying on it: with {count(4 * n)} test rows "
             "the intervals would be half as wide.",
         )
     ]
 
 
-def objectives(case: TargetResults) -> list[Finding]:
+def objectives(results: TargetResults) -> list[Finding]:
     """Aims missed, or too close to call."""
     found = []
-    for metric, judged in case.choice["objectives"].items():
+    for metric, judged in results.choice["objectives"].items():
         gap = abs(judged["value"] - judged["aim"])
-        fact = (
-            f"{label(metric)} of {case.name} is {between(judged)}, the aim {plain(judged['aim'])}"
-        )
+        aim = plain(judged["aim"])
+        fact = f"{label(metric)} of {results.name} is {between(judged)}, the aim {aim}"
         if judged["in_doubt"]:
             state = "met" if judged["met"] else "missed"
             found.append(
-                Finding(f"{fact}: {state}, but within chance.", _more_rows(case, judged, gap))
+                Finding(f"{fact}: {state}, but within chance.", _more_rows(results, judged, gap))
             )
         elif not judged["met"]:
             told = any(finding.step.startswith(_CLEAR) for finding in found)
-            step = "" if told else _new_information(case, metric, gap)
+            step = "" if told else _new_information(results, metric, gap)
             found.append(Finding(f"{fact}: clearly not met.", step))
     return found
 
 
-def _more_rows(case: TargetResults, judged: dict[str, float], gap: float) -> str:
+def _more_rows(results: TargetResults, judged: dict[str, float], gap: float) -> str:
     half = (judged["high"] - judged["low"]) / 2
-    n = len(case.test)
+    n = len(results.test)
     if gap <= 0 or half / gap > 10:
         return "Judge again on newer rows; no reasonable number of rows would settle this one."
     wanted = int(np.ceil(n * (half / gap) ** 2 / 100) * 100)
     return (
-        f"Judge {case.name} again with more rows: about {count(max(wanted, n))} test rows instead "
-        f"of {count(n)} would settle whether the aim is reached."
+        f"Judge {results.name} again with more rows: about {count(max(wanted, n))} test rows "
+        f"instead of {count(n)} would settle whether the aim is reached."
     )
 
 
-def _new_information(case: TargetResults, metric: str, gap: float) -> str:
-    names = [case.best, *tied(ranking_table(case), case.best)]
-    reached = [case.scores[name]["test"][metric]["value"] for name in names]
+def _new_information(results: TargetResults, metric: str, gap: float) -> str:
+    names = [results.best, *indistinguishable(ranking_table(results), results.best)]
+    reached = [results.scores[name]["test"][metric]["value"] for name in names]
     apart = max(reached) - min(reached)
     if len(names) > 1 and apart < gap / 2:
         return (
-            f"{_CLEAR} rather than other models for {case.name}: {len(names)} "
+            f"{_CLEAR} rather than other models for {results.name}: {len(names)} "
             f"candidates ({listed(names)}) differ by only {number(apart)} in {label(metric)}, and "
             f"the aim is {number(gap)} away."
         )
     return (
-        f"Extend the search for {case.name} around {case.best}, the candidate that leads: the aim "
-        f"is {number(gap)} of {label(metric)} away."
+        f"Extend the search for {results.name} around {results.best}, the candidate that leads: "
+        f"the aim is {number(gap)} of {label(metric)} away."
     )
 
 
-def baseline(case: TargetResults) -> list[Finding]:
+def baseline(results: TargetResults) -> list[Finding]:
     """The winner is no better than the baseline."""
-    base = case.choice["baseline"]
+    base = results.choice["baseline"]
     if base["beaten"]:
         return []
-    plain = base["test"][case.metric]["value"]
+    plain = base["test"][results.metric]["value"]
     return [
         Finding(
-            f"{case.best} does not beat the baseline {base['candidate']} in {label(case.metric)}: "
-            f"{number(case.test_scores[case.metric]['value'])} against {number(plain)}.",
-            f"Do not use the predictions of {case.name}: the baseline's {number(plain)} is free.",
+            f"{results.best} does not beat the baseline {base['candidate']} in "
+            f"{label(results.metric)}: {number(results.test_scores[results.metric]['value'])} "
+            f"against {number(plain)}.",
+            f"Do not use the predictions of {results.name}: the baseline's {number(plain)} is "
+            "free.",
         )
     ]
 
 
-def promised(case: TargetResults) -> list[Finding]:
+def overfitted_search(results: TargetResults) -> list[Finding]:
     """Cross-validation said better than the test rows."""
     from ratchet.learning.metrics import is_better
 
-    if "cv" not in case.scores[case.best]:
+    if "cv" not in results.scores[results.best]:
         return []
-    cv = case.scores[case.best]["cv"][case.metric]["value"]
-    test = case.test_scores[case.metric]
+    cv = results.scores[results.best]["cv"][results.metric]["value"]
+    test = results.test_scores[results.metric]
     inside = test["low"] <= cv <= test["high"]
-    if inside or not np.isfinite(cv) or not is_better(case.metric, cv, test["value"]):
+    if inside or not np.isfinite(cv) or not is_better(results.metric, cv, test["value"]):
         return []
     why = (
         "these rows are later and were harder to predict"
-        if case.data.time
+        if results.data.time
         else "the search promised too much"
     )
     return [
         Finding(
-            f"{label(case.metric)} of {case.name} was {number(cv)} in cross-validation and is "
-            f"{between(test)} on the test rows: {why}.",
-            f"Plan with the {label(case.metric)} of the test rows, {number(test['value'])}, and "
+            f"{label(results.metric)} of {results.name} was {number(cv)} in cross-validation and "
+            f"is {between(test)} on the test rows: {why}.",
+            f"Plan with the {label(results.metric)} of the test rows, {number(test['value'])}, and "
             f"retrain as new rows come in.",
         )
     ]
 
 
-def hard_groups(case: TargetResults) -> list[Finding]:
+def worst_groups(results: TargetResults) -> list[Finding]:
     """Groups with clearly larger errors."""
-    harder = harder_groups(case)
+    harder = weak_groups(results)
     if harder.empty:
         return []
-    form: Callable[[float], str] = share if case.is_classes else number
+    form: Callable[[float], str] = share if results.is_classes else number
     named = [
         f"{row['column']} {row['group']} {form(row['error'])} ({counted(row['rows'], 'row')})"
         for _, row in harder.head(3).iterrows()
     ]
-    what = "share wrong" if case.is_classes else case.loss_name
+    what = "share wrong" if results.is_classes else results.loss_name
     worst = harder.iloc[0]
     return [
         Finding(
-            f"The {what} of {case.name} is clearly larger in "
+            f"The {what} of {results.name} is clearly larger in "
             f"{counted(len(harder), 'group')}, first of all {listed(named)}.",
-            f"Check predictions of {case.name} by hand where {worst['column']} is "
+            f"Check predictions of {results.name} by hand where {worst['column']} is "
             f"{worst['group']}: the {what} there is {number(worst['times'])} times the usual.",
         )
     ]
 
 
-def idle_sources(case: TargetResults) -> list[Finding]:
+def idle_sources(results: TargetResults) -> list[Finding]:
     """Sources that the winner could do without."""
-    table = case.importance
+    table = results.importance
     idle = list(table.loc[table["importance"] <= table["spread"].clip(lower=0), "source"])
     if not idle or len(idle) == len(table):
         return []
     return [
         Finding(
             "",
-            f"Try {case.name} without {listed(idle)}: shuffling {len(idle)} of "
+            f"Try {results.name} without {listed(idle)}: shuffling {len(idle)} of "
             f"{counted(len(table), 'source')} changes the score by no more than chance.",
         )
     ]
 
 
-def unknown_target(case: TargetResults) -> list[Finding]:
+def unknown_target(results: TargetResults) -> list[Finding]:
     """Many rows lack the target."""
-    known = case.primary[case.target.column].notna()
+    known = results.primary[results.target.column].notna()
     if known.mean() >= _FEW_KNOWN:
         return []
     return [
         Finding(
-            f"{case.name} is known for {share(known.mean())} of the rows "
+            f"{results.name} is known for {share(known.mean())} of the rows "
             f"({counted(int(known.sum()), 'row')}); the others taught nothing.",
-            f"Complete {case.name} for the {counted(int((~known).sum()), 'row')} that lack it.",
+            f"Complete {results.name} for the {counted(int((~known).sum()), 'row')} that lack it.",
         )
     ]
 
 
-def empty_sources(case: TargetResults) -> list[Finding]:
+def empty_sources(results: TargetResults) -> list[Finding]:
     """A source that counts, and is often empty."""
-    counts = case.importance[case.importance["importance"] > case.importance["spread"]]
+    counts = results.importance[results.importance["importance"] > results.importance["spread"]]
     for rank, source in enumerate(counts["source"], start=1):
         column = str(source).removeprefix(HISTORY)
-        if column not in case.primary.columns:
+        if column not in results.primary.columns:
             continue
-        empty = _is_empty(case.primary[column])
+        empty = _is_empty(results.primary[column])
         if empty.mean() > _OFTEN_EMPTY:
             return [
                 Finding(
                     f"{column} is empty in {share(empty.mean())} of the rows, although it is "
-                    f"number {rank} of {len(case.importance)} among the sources that {case.name} "
-                    "is predicted from.",
-                    f"Find out whether the gap itself goes with {case.name}: leave {column} out "
+                    f"number {rank} of {len(results.importance)} among the sources that "
+                    f"{results.name} is predicted from.",
+                    f"Find out whether the gap itself goes with {results.name}: leave {column} out "
                     f"once, and complete some of the {counted(int(empty.sum()), 'empty row')}.",
                 )
             ]

@@ -63,49 +63,54 @@ class MarketResults:
         return both.str.strip(", ").replace("", "all rows")
 
 
-def market_chapter(case: MarketResults) -> Chapter:
+def market_chapter(results: MarketResults) -> Chapter:
     """Describe the market and its prices."""
     return Chapter(
         sections={
-            "tried": _convergence(case),
-            "results": [Text(_headline(case)), *_elasticities(case)],
-            "use": [*_recommendations(case), *_abstentions(case), *_costs(case), *_replay(case)],
+            "tried": _convergence(results),
+            "results": [Text(_headline(results)), *_elasticities(results)],
+            "use": [
+                *_recommendations(results),
+                *_abstentions(results),
+                *_costs(results),
+                *_replay(results),
+            ],
         },
-        findings=_findings(case),
-        card=_card(case),
+        findings=_findings(results),
+        card=_card(results),
     )
 
 
-def _headline(case: MarketResults) -> str:
-    n, acting = len(case.prices), len(case.acting)
-    counts = case.prices["outcome"].value_counts()
+def _headline(results: MarketResults) -> str:
+    n, acting = len(results.prices), len(results.acting)
+    counts = results.prices["outcome"].value_counts()
     parts = [f"{count(counts[name])} {text}" for name, text in _ACTS.items() if name in counts]
-    sure = int((case.learned["probability_negative"] >= case.book.settings.least_sign).sum())
+    sure = int((results.learned["probability_negative"] >= results.book.settings.least_sign).sum())
     return (
         f"Of {counted(n, 'segment')} (one product at one merchant) {count(acting)} get a price: "
         f"{'; '.join(parts)}. Demand surely falls when the price rises in {count(sure)}; the "
-        f"median elasticity is {number(case.learned['elasticity'].median())}: by so many percent "
-        "sales change when the price rises by one percent."
+        f"median elasticity is {number(results.learned['elasticity'].median())}: by so many "
+        "percent sales change when the price rises by one percent."
     )
 
 
-def _card(case: MarketResults) -> Card:
-    gains = case.acting["gain_share"].median()
-    replay = _replayed(case)
+def _card(results: MarketResults) -> Card:
+    gains = results.acting["gain_share"].median()
+    replay = _replayed(results)
     return Card(
-        headline=_headline(case),
-        key_value=count(len(case.acting)),
-        key_label=f"of {counted(len(case.prices), 'segment')} get a price",
+        headline=_headline(results),
+        key_value=count(len(results.acting)),
+        key_label=f"of {counted(len(results.prices), 'segment')} get a price",
         use=(
             f"The median of the expected gains is {share(gains)} of the present profit. {replay}"
-            if len(case.acting)
+            if len(results.acting)
             else f"No price is recommended. {replay}"
         ),
     )
 
 
-def _elasticities(case: MarketResults) -> list[Block]:
-    rows = case.learned.assign(segment=case.names(case.learned))
+def _elasticities(results: MarketResults) -> list[Block]:
+    rows = results.learned.assign(segment=results.names(results.learned))
     table = rows[
         [
             *("merchant", "product", "elasticity", "elasticity_low", "elasticity_high"),
@@ -138,10 +143,10 @@ def _elasticities(case: MarketResults) -> list[Block]:
             reference=-1.0,
         ),
         *[
-            Table(f"by {name}", f"Elasticities by {name}", *_by(case, name), shown=_SHOWN)
+            Table(f"by {name}", f"Elasticities by {name}", *_by(results, name), shown=_SHOWN)
             for name, column in (
-                ("product", case.market.product),
-                ("merchant", case.market.merchant),
+                ("product", results.market.product),
+                ("merchant", results.market.merchant),
             )
             if column is not None
         ],
@@ -153,11 +158,11 @@ def _tail(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.nlargest(_SHOWN // 2, "elasticity")
 
 
-def _by(case: MarketResults, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
+def _by(results: MarketResults, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """Elasticities and recommendations by merchant or product, the most elastic first."""
-    sure = case.prices["probability_negative"] >= case.book.settings.least_sign
-    grouped = case.prices.assign(
-        sure=sure.astype(float), acts=(case.prices["outcome"] != "abstain").astype(float)
+    sure = results.prices["probability_negative"] >= results.book.settings.least_sign
+    grouped = results.prices.assign(
+        sure=sure.astype(float), acts=(results.prices["outcome"] != "abstain").astype(float)
     ).groupby(name, sort=False)
     frame = pd.DataFrame(
         {
@@ -224,9 +229,9 @@ def convergence_charts(history: pd.DataFrame) -> list[Chart]:
     ]
 
 
-def _convergence(case: MarketResults) -> list[Block]:
-    done = 0 if case.history.empty else int(case.history["iteration"].max())
-    both = both_histories(case.history, case.replay_history)
+def _convergence(results: MarketResults) -> list[Block]:
+    done = 0 if results.history.empty else int(results.history["iteration"].max())
+    both = both_histories(results.history, results.replay_history)
     text = (
         f"{counted(done, 'iteration')} of block bootstrap and simulated market rows were done on "
         "all rows. The mean of the coefficients is right after a few of them: errors stop falling. "
@@ -243,8 +248,8 @@ def _convergence(case: MarketResults) -> list[Block]:
     ]
 
 
-def _recommendations(case: MarketResults) -> list[Block]:
-    rows = case.acting.assign(segment=case.names(case.acting))
+def _recommendations(results: MarketResults) -> list[Block]:
+    rows = results.acting.assign(segment=results.names(results.acting))
     shown = rows.head(_SHOWN)
     columns = {
         "merchant": "merchant",
@@ -265,9 +270,9 @@ def _recommendations(case: MarketResults) -> list[Block]:
     }
     formats = dict.fromkeys([*columns.values()][3:], "number")
     formats |= {"share of profit": "share", "P(below 0)": "share"}
-    curves = _curves(case)
+    curves = _curves(results)
     return [
-        Text(_who(case), title="Who can raise or lower prices"),
+        Text(_who(results), title="Who can raise or lower prices"),
         Chart(
             name="gains",
             kind="dots",
@@ -292,14 +297,16 @@ def _recommendations(case: MarketResults) -> list[Block]:
     ]
 
 
-def _who(case: MarketResults) -> str:
-    edge = case.acting[case.acting["outcome"].isin(_EDGE)]
-    inside = len(case.acting) - len(edge)
-    if case.acting.empty and not case.prices["unit_cost"].notna().any():
+def _who(results: MarketResults) -> str:
+    edge = results.acting[results.acting["outcome"].isin(_EDGE)]
+    inside = len(results.acting) - len(edge)
+    if results.acting.empty and not results.prices["unit_cost"].notna().any():
         return "No unit cost is given: what a price earns is not known."
-    if case.acting.empty:
+    if results.acting.empty:
         return "For no segment the rows say surely enough that another price earns more."
-    ups, downs = ((case.acting["price"] > case.acting["current_price"]) ^ down for down in (0, 1))
+    ups, downs = (
+        (results.acting["price"] > results.acting["current_price"]) ^ down for down in (0, 1)
+    )
     return (
         f"{counted(int(ups.sum()), 'segment')} can raise the price and "
         f"{counted(int(downs.sum()), 'segment')} lower it: the gain is above 0 under each of three "
@@ -310,13 +317,13 @@ def _who(case: MarketResults) -> str:
     )
 
 
-def _curves(case: MarketResults) -> list[Block]:
+def _curves(results: MarketResults) -> list[Block]:
     """Demand and profit over prices of the segment with the largest gain."""
-    priced = case.acting if len(case.acting) else case.learned
+    priced = results.acting if len(results.acting) else results.learned
     if priced.empty:
         return [*curve_charts("no segment", None, None)]
-    first, name = priced.iloc[0], case.names(priced.head(1)).iloc[0]
-    found = case.book.price(first["merchant"], first["product"])
+    first, name = priced.iloc[0], results.names(priced.head(1)).iloc[0]
+    found = results.book.price(first["merchant"], first["product"])
     return [*curve_charts(name, found, (first["lowest_tried"], first["highest_tried"]))]
 
 
@@ -368,12 +375,12 @@ def _curve_frame(curve: Curve | None, *, profit: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).dropna()
 
 
-def _abstentions(case: MarketResults) -> list[Block]:
-    rows = case.prices[case.prices["outcome"] == "abstain"]
+def _abstentions(results: MarketResults) -> list[Block]:
+    rows = results.prices[results.prices["outcome"] == "abstain"]
     counts = rows["reason"].value_counts().rename_axis("reason").reset_index(name="segments")
     columns = ["merchant", "product", "reason", "reasons", "rows", "zero_share"]
     text = (
-        f"{counted(len(rows), 'segment')} of {count(len(case.prices))} get no price. Of several "
+        f"{counted(len(rows), 'segment')} of {count(len(results.prices))} get no price. Of several "
         "reasons the first one counts."
         if len(rows)
         else "Every segment gets a price."
@@ -398,18 +405,18 @@ def _abstentions(case: MarketResults) -> list[Block]:
     ]
 
 
-def _costs(case: MarketResults) -> list[Block]:
+def _costs(results: MarketResults) -> list[Block]:
     """How the best price depends on the cost that was assumed."""
     named = {"10% less": "price_if_cheaper", "as given": "price", "10% more": "price_if_dearer"}
-    rows = case.acting.assign(segment=case.names(case.acting))
+    rows = results.acting.assign(segment=results.names(results.acting))
     long = pd.concat(
         [
             pd.DataFrame({"unit cost": cost, "share": rows[name] / rows["current_price"]})
             for cost, name in named.items()
         ]
     ).dropna()
-    moved = _moved_by_cost(case)
-    known = case.prices["unit_cost"].notna().any()
+    moved = _moved_by_cost(results)
+    known = results.prices["unit_cost"].notna().any()
     text = (
         "The unit cost is an assumption, and the best price follows it: if it is 10% lower or "
         f"higher, the best price moves in {share(moved)} of the segments with a price. Where it "
@@ -445,8 +452,8 @@ def _costs(case: MarketResults) -> list[Block]:
     ]
 
 
-def _moved_by_cost(case: MarketResults) -> float:
-    rows = case.acting
+def _moved_by_cost(results: MarketResults) -> float:
+    rows = results.acting
     if rows.empty:
         return float("nan")
     same = np.isclose(rows["price_if_cheaper"], rows["price"]) & np.isclose(
@@ -455,9 +462,10 @@ def _moved_by_cost(case: MarketResults) -> float:
     return float(1 - same.mean())
 
 
-def _replay(case: MarketResults) -> list[Block]:
-    rows = case.replay.assign(
-        segment=case.names(case.replay), gained=case.replay["profit"] - case.replay["profit_before"]
+def _replay(results: MarketResults) -> list[Block]:
+    rows = results.replay.assign(
+        segment=results.names(results.replay),
+        gained=results.replay["profit"] - results.replay["profit_before"],
     )
     shown = rows.dropna(subset=["gain_share", "expected_gain_share"])
     columns = {
@@ -478,7 +486,7 @@ def _replay(case: MarketResults) -> list[Block]:
     formats |= dict.fromkeys(("gain, share of profit", "expected gain"), "share")
     return [
         Text(
-            f"{_replayed(case)} Prices were recommended from the first part of the time; later "
+            f"{_replayed(results)} Prices were recommended from the first part of the time; later "
             "rows whose price happened to be near the recommended one are compared with later rows "
             "near the one before. No model takes part in it; whatever else differed between these "
             "rows does.",
@@ -506,14 +514,14 @@ def _replay(case: MarketResults) -> list[Block]:
     ]
 
 
-def _replayed(case: MarketResults) -> str:
+def _replayed(results: MarketResults) -> str:
     """How many recommendations later rows have confirmed."""
-    n = len(case.replay)
-    if case.acting.empty and not n:
+    n = len(results.replay)
+    if results.acting.empty and not n:
         return "No price is recommended that later rows could be held against."
     if not n:
         return "No recommended price can be held against later rows: prices were never near both."
-    better = int((case.replay["profit"] > case.replay["profit_before"]).sum())
+    better = int((results.replay["profit"] > results.replay["profit_before"]).sum())
     low, high = share_interval(better, n)
     return (
         f"In later rows {count(better)} of {counted(n, 'recommended price')} "
@@ -522,9 +530,9 @@ def _replayed(case: MarketResults) -> str:
     )
 
 
-def _findings(case: MarketResults) -> list[Finding]:
+def _findings(results: MarketResults) -> list[Finding]:
     """Limits, and what to do about them."""
-    edge = case.acting["outcome"].isin(_EDGE).sum()
+    edge = results.acting["outcome"].isin(_EDGE).sum()
     found = [
         Finding(
             "The elasticity is that of one step: what buyers put into the cupboard when it is "
@@ -542,19 +550,19 @@ def _findings(case: MarketResults) -> list[Finding]:
     if edge:
         found.append(
             Finding(
-                f"{counted(int(edge), 'recommended price')} of {count(len(case.acting))} lie at "
+                f"{counted(int(edge), 'recommended price')} of {count(len(results.acting))} lie at "
                 "the edge of what was tried or is allowed: they are directions.",
                 "Try prices a little beyond, so that the next training has seen them.",
             )
         )
-    if case.market.steps_of_season == 0:
+    if results.market.steps_of_season == 0:
         found.append(
             Finding(
                 "No season is modelled (market.season): what comes again every year is taken for "
                 "noise, or for an effect of the price where both go together."
             )
         )
-    few = int(case.prices["reasons"].str.contains(Reason.LITTLE_PRICE_VARIATION.value).sum())
+    few = int(results.prices["reasons"].str.contains(Reason.LITTLE_PRICE_VARIATION.value).sum())
     if few:
         found.append(
             Finding(

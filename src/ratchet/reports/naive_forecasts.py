@@ -23,31 +23,31 @@ FLATTERING = 0.9
 """R2 of a naive forecast from which R2 says little about skill."""
 
 
-def naive_candidates(case: TargetResults) -> list[str]:
+def naive_candidates(results: TargetResults) -> list[str]:
     """Candidates that forecast without learning; the baseline counts as one."""
-    named = case.target.candidates.items()
+    named = results.target.candidates.items()
     found = [name for name, candidate in named if candidate.estimator in NAIVE]
-    return found or [case.target.baseline]
+    return found or [results.target.baseline]
 
 
-def kind_of(case: TargetResults, name: str) -> str:
+def kind_of(results: TargetResults, name: str) -> str:
     """Family of a candidate: ``naive``, ``classical`` or ``recurrent``."""
-    if name in naive_candidates(case):
+    if name in naive_candidates(results):
         return "naive"
-    return "recurrent" if name in case.target.network_candidates else "classical"
+    return "recurrent" if name in results.target.network_candidates else "classical"
 
 
-def mase(case: TargetResults, name: str) -> float:
+def mase(results: TargetResults, name: str) -> float:
     """MASE of a candidate on the test rows."""
-    return float(case.scores[name]["test"]["mase"]["value"])
+    return float(results.scores[name]["test"]["mase"]["value"])
 
 
-def best_naive(case: TargetResults) -> str:
+def best_naive(results: TargetResults) -> str:
     """The naive forecast with the lowest MASE on the test rows: the hardest to beat."""
-    return min(naive_candidates(case), key=lambda name: mase(case, name))
+    return min(naive_candidates(results), key=lambda name: mase(results, name))
 
 
-def against_naive(case: TargetResults) -> pd.DataFrame:
+def against_naive(results: TargetResults) -> pd.DataFrame:
     """Every candidate that learns against the best naive forecast, on the same test rows.
 
     Returns:
@@ -55,41 +55,41 @@ def against_naive(case: TargetResults) -> pd.DataFrame:
         the candidate) with ``low`` and ``high``, ``relative`` (part of the naive MASE) and
         ``verdict``; in order of choice.
     """
-    naive = best_naive(case)
+    naive = best_naive(results)
     rows = []
-    for name in case.choice["ranking"]:
-        if name in naive_candidates(case):
+    for name in results.choice["ranking"]:
+        if name in naive_candidates(results):
             continue
-        gain = gain_over(case, naive, name)
+        gain = gain_over(results, naive, name)
         rows.append(
             {
                 "candidate": name,
-                "family": kind_of(case, name),
-                "MASE": mase(case, name),
+                "family": kind_of(results, name),
+                "MASE": mase(results, name),
                 "gain": gain["value"],
                 "low": gain["low"],
                 "high": gain["high"],
-                "relative": gain["value"] / mase(case, naive) if mase(case, naive) else 0.0,
+                "relative": gain["value"] / mase(results, naive) if mase(results, naive) else 0.0,
                 "verdict": verdict(gain),
             }
         )
     return pd.DataFrame(rows)
 
 
-def gain_over(case: TargetResults, naive: str, name: str) -> dict[str, float]:
+def gain_over(results: TargetResults, naive: str, name: str) -> dict[str, float]:
     """By how much the MASE of a candidate is below that of a naive forecast, with its interval."""
     from ratchet.learning.metrics import paired_difference
 
-    test = case.predictions[case.predictions["split"] == "test"]
-    parts = [test[test["candidate"] == one].reindex(case.test.index) for one in (naive, name)]
+    test = results.predictions[results.predictions["split"] == "test"]
+    parts = [test[test["candidate"] == one].reindex(results.test.index) for one in (naive, name)]
     return paired_difference(
-        case.test["truth"],
+        results.test["truth"],
         parts[0]["prediction"],
         parts[1]["prediction"],
-        scale=case.test["scale"],
-        times=case.test["time"],
-        horizon=case.horizon,
-        seed=case.seed,
+        scale=results.test["scale"],
+        times=results.test["time"],
+        horizon=results.horizon,
+        seed=results.seed,
     )
 
 
@@ -98,48 +98,48 @@ def verdict(gain: dict[str, float]) -> str:
     return BEATS if gain["low"] > 0 else WORSE if gain["high"] < 0 else LEVEL
 
 
-def naive_blocks(case: TargetResults) -> list[Block]:
+def naive_blocks(results: TargetResults) -> list[Block]:
     """The plain statement, and every candidate that learns against the best naive forecast."""
-    frame = against_naive(case)
+    frame = against_naive(results)
     numbers = dict.fromkeys(["MASE", "gain", "low", "high"], "number")
     table = Table(
         "against_naive",
-        f"Gain in MASE over {best_naive(case)} on the same test rows, with 95% interval",
+        f"Gain in MASE over {best_naive(results)} on the same test rows, with 95% interval",
         frame,
         numbers | {"relative": "share"},
     )
-    text = f"{naive_sentence(case)} {_others_sentence(frame)} {flattery(case)}"
+    text = f"{naive_sentence(results)} {_others_sentence(frame)} {flattery(results)}"
     return [Text(text.strip(), title="Are the naive forecasts beaten?"), table]
 
 
-def naive_sentence(case: TargetResults) -> str:
+def naive_sentence(results: TargetResults) -> str:
     """Say whether the winner beats the naive forecasts, and how sure that is."""
-    names = naive_candidates(case)
+    names = naive_candidates(results)
     known = [
-        f"{name} ({NAIVE.get(case.target.candidates[name].estimator, 'the baseline')})"
+        f"{name} ({NAIVE.get(results.target.candidates[name].estimator, 'the baseline')})"
         for name in names
     ]
-    reached = [number(mase(case, name)) for name in names]
+    reached = [number(mase(results, name)) for name in names]
     said = f"Forecasts that learn nothing reach a MASE of {listed(reached)}: {listed(known)}."
-    naive = best_naive(case)
-    if case.best in names:
+    naive = best_naive(results)
+    if results.best in names:
         return (
-            f"{said} One of them, {case.best}, is the winner: on the validation rows no candidate "
-            "that learns did better."
+            f"{said} One of them, {results.best}, is the winner: on the validation rows no "
+            "candidate that learns did better."
         )
-    gain = gain_over(case, naive, case.best)
-    by = f"the gain over {naive} is {between(gain)}"
+    gain = gain_over(results, naive, results.best)
+    by, own = f"the gain over {naive} is {between(gain)}", number(mase(results, results.best))
     if verdict(gain) == BEATS:
-        part = share(gain["value"] / mase(case, naive))
+        part = share(gain["value"] / mase(results, naive))
         return (
-            f"{said} Yes, they are beaten: {case.best} has {number(mase(case, case.best))}, {part} "
-            f"less than {naive}; {by}, and the interval is above 0."
+            f"{said} Yes, they are beaten: {results.best} has {own}, {part} less than {naive}; "
+            f"{by}, and the interval is above 0."
         )
     if verdict(gain) == WORSE:
-        return f"{said} No: {case.best} has {number(mase(case, case.best))} and is worse; {by}."
+        return f"{said} No: {results.best} has {own} and is worse; {by}."
     return (
-        f"{said} No, not for sure: {case.best} has {number(mase(case, case.best))}; {by}, and the "
-        f"interval includes 0, so that these test rows cannot tell it from {naive}."
+        f"{said} No, not for sure: {results.best} has {own}; {by}, and the interval includes 0, so "
+        f"that these test rows cannot tell it from {naive}."
     )
 
 
@@ -152,16 +152,16 @@ def _others_sentence(frame: pd.DataFrame) -> str:
     return f"Of {whole} that {'learns' if len(frame) == 1 else 'learn'}, {listed(parts)}."
 
 
-def flattery(case: TargetResults) -> str:
+def flattery(results: TargetResults) -> str:
     """A warning where R2 is high for forecasts that learn nothing."""
-    names = naive_candidates(case)
-    name = max(names, key=lambda one: case.scores[one]["test"]["r2"]["value"])
-    value = case.scores[name]["test"]["r2"]["value"]
+    names = naive_candidates(results)
+    name = max(names, key=lambda one: results.scores[one]["test"]["r2"]["value"])
+    value = results.scores[name]["test"]["r2"]["value"]
     if value < FLATTERING:
         return ""
-    reached = case.test_scores["r2"]["value"]
+    reached = results.test_scores["r2"]["value"]
     return (
-        f"R² flatters here: {name} learns nothing and has {_r2(value)}, {case.best} has "
+        f"R² flatters here: {name} learns nothing and has {_r2(value)}, {results.best} has "
         f"{_r2(reached)}. A value close to the one before explains most of the differences "
         "between times; judge by MASE."
     )
@@ -171,24 +171,24 @@ def _r2(value: float) -> str:
     return f"{value:.4f}" if value > 0.99 else number(value)
 
 
-def headline(case: TargetResults) -> str:
+def headline(results: TargetResults) -> str:
     """The result in a few words, beside the naive forecasts."""
-    rows, series = len(case.test), len(case.test["series"].unique())
+    rows, series = len(results.test), len(results.test["series"].unique())
     where = f" of {count(series)} series" if series > 1 else ""
-    score = case.test_scores["mase"]
+    score = results.test_scores["mase"]
     text = (
-        f"On {counted(rows, 'test row')}{where} the best candidate, {case.best}, is off by "
-        f"{unit(case.test_scores['mae']['value'], case.target.unit)} on average; its MASE is "
+        f"On {counted(rows, 'test row')}{where} the best candidate, {results.best}, is off by "
+        f"{unit(results.test_scores['mae']['value'], results.target.unit)} on average; its MASE is "
         f"{between(score)}."
     )
-    naive = best_naive(case)
-    if case.best in naive_candidates(case):
+    naive = best_naive(results)
+    if results.best in naive_candidates(results):
         return f"{text} It is a naive forecast: no model did better."
-    gain = gain_over(case, naive, case.best)
-    part = share(abs(gain["value"]) / mase(case, naive)) if mase(case, naive) else "–"
+    gain = gain_over(results, naive, results.best)
+    part = share(abs(gain["value"]) / mase(results, naive)) if mase(results, naive) else "–"
     return {
         BEATS: f"{text} That beats the best naive forecast, {naive}, by {part}.",
-        LEVEL: f"{text} The naive forecast {naive}, {number(mase(case, naive))}, is not beaten for "
-        "sure: the difference may be chance.",
+        LEVEL: f"{text} The naive forecast {naive}, {number(mase(results, naive))}, is not beaten "
+        "for sure: the difference may be chance.",
         WORSE: f"{text} The naive forecast {naive} is better by {part}.",
     }[verdict(gain)]

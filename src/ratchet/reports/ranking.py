@@ -1,13 +1,15 @@
-"""All candidates of one target on the same rows."""
+"""All candidates of one target on the same rows, and what the networks brought."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
 
+from ratchet.config import ensemble_of
 from ratchet.reports.blocks import Block, Points, Table, Text
-from ratchet.reports.formatting import label, listed, meaning
+from ratchet.reports.formatting import label, listed, meaning, minus, number
 from ratchet.reports.intervals import differences
 from ratchet.reports.naive_forecasts import kind_of
 from ratchet.reports.page.chart import Chart
@@ -18,15 +20,16 @@ _MAIN = {
     "regression": ["r2", "rmse", "mae", "wape", "spread"],
     "forecasting": ["mase", "rmsse", "r2", "rmse", "mae", "wape"],
 }
+_METRICS = ["mase", "rmsse", "mae", "rmse", "r2"]
 
 
-def ranking(case: TargetResults) -> list[Block]:
+def ranking_blocks(results: TargetResults) -> list[Block]:
     """All candidates on the same test rows, and how far each is from the winner."""
-    frame = ranking_table(case)
-    base = case.choice["baseline"]
+    frame = ranking_table(results)
+    base = results.choice["baseline"]
     table = Table(
         "ranking",
-        f"Ranking by {label(case.metric)}: {_chosen_by(case)}; test with interval; behind: "
+        f"Ranking by {label(results.metric)}: {_chosen_by(results)}; test with interval; behind: "
         "difference to the best on the same test rows, with its interval",
         frame,
         dict.fromkeys(frame.columns[1:], "number") | {"kind": "text"},
@@ -34,68 +37,69 @@ def ranking(case: TargetResults) -> list[Block]:
     chart = Chart(
         name="ranking",
         kind="dots",
-        title=f"{case.name}: {label(case.metric)} of all candidates on the same test rows",
+        title=f"{results.name}: {label(results.metric)} of all candidates on the same test rows",
         frame=frame,
         x="test",
         y="candidate",
         low="low",
         high="high",
-        x_title=f"{label(case.metric)}, with 95% interval",
-        group="kind" if case.is_series else None,
+        x_title=f"{label(results.metric)}, with 95% interval",
+        group="kind" if results.is_series else None,
     )
     met = "beats" if base["beaten"] else "does not beat"
     beats = (
         "It is the baseline."
-        if case.best == base["candidate"]
+        if results.best == base["candidate"]
         else f"On the test rows it {met} the baseline."
     )
-    text = f"{why_sentence(case)} {beats} {ties_sentence(case, frame)}"
-    return [Text(text, title="Ranking"), chart, table, *_all_scores(case)]
+    text = f"{why_sentence(results)} {beats} {ties_sentence(results, frame)}"
+    return [Text(text, title="Ranking"), chart, table, *_all_scores(results)]
 
 
-def _chosen_by(case: TargetResults) -> str:
-    if case.is_series:
+def _chosen_by(results: TargetResults) -> str:
+    if results.is_series:
         return "validation"
     return "cross-validation (cv), validation and mean"
 
 
-def why_sentence(case: TargetResults) -> str:
+def why_sentence(results: TargetResults) -> str:
     """Say why the winner was chosen."""
-    places = [(name, row["mean"]) for name, row in case.choice["ranking"].items()]
+    places = [(name, row["mean"]) for name, row in results.choice["ranking"].items()]
     (best, first), (second, next_) = places[:2]
     decides = (
         "The validation rows decide, the same for every candidate"
-        if case.is_series
+        if results.is_series
         else "The mean of cross-validation and validation decides"
     )
     return (
         f"{decides}, before any test row is predicted. "
-        f"{best} has the best {label(case.metric)}, {first:.4g}; next is {second} with {next_:.4g}."
+        f"{best} has the best {label(results.metric)}, {first:.4g}; next is {second} with "
+        f"{next_:.4g}."
     )
 
 
-def ranking_table(case: TargetResults) -> pd.DataFrame:
+def ranking_table(results: TargetResults) -> pd.DataFrame:
     """Candidates in order of choice, with scores and the difference to the winner on test."""
     blocks: dict[str, Any] = {}
-    if case.is_series or case.target.follows_time:
-        blocks = {"times": case.test["time"], "horizon": case.horizon}
+    if results.is_series or results.target.follows_time:
+        blocks = {"times": results.test["time"], "horizon": results.horizon}
     gaps = differences(
-        case.metric,
-        _metric_rows(case),
-        case.best,
-        task=case.target.task,
-        seed=case.seed,
+        results.metric,
+        _metric_rows(results),
+        results.best,
+        task=results.target.task,
+        seed=results.seed,
         **blocks,
     )
     rows = []
-    for name, chosen_by in case.choice["ranking"].items():
-        test = case.scores[name]["test"][case.metric]
+    for name, chosen_by in results.choice["ranking"].items():
+        test = results.scores[name]["test"][results.metric]
         gap = gaps[name]
         rows.append(
             {
                 "candidate": name,
-                **({"kind": kind_of(case, name)} if case.is_series else {}),
-                **{part: chosen_by[part] for part in _parts(case)},
+                **({"kind": kind_of(results, name)} if results.is_series else {}),
+                **{part: chosen_by[part] for part in _parts(results)},
                 "test": test["value"],
                 "low": test["low"],
                 "high": test["high"],
@@ -107,19 +111,19 @@ def ranking_table(case: TargetResults) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _parts(case: TargetResults) -> list[str]:
-    return ["validation"] if case.is_series else ["cv", "validation", "mean"]
+def _parts(results: TargetResults) -> list[str]:
+    return ["validation"] if results.is_series else ["cv", "validation", "mean"]
 
 
-def tied(frame: pd.DataFrame, best: str) -> list[str]:
+def indistinguishable(frame: pd.DataFrame, best: str) -> list[str]:
     """Candidates whose difference to the best one may be chance."""
     others = frame[frame["candidate"] != best]
     return list(others.loc[(others["from"] <= 0) & (others["to"] >= 0), "candidate"])
 
 
-def ties_sentence(case: TargetResults, frame: pd.DataFrame) -> str:
+def ties_sentence(results: TargetResults, frame: pd.DataFrame) -> str:
     """Say which candidates the test rows cannot tell from the winner."""
-    names = tied(frame, case.best)
+    names = indistinguishable(frame, results.best)
     if not names:
         return f"The test rows tell all {len(frame) - 1} other candidates from it."
     return (
@@ -128,31 +132,31 @@ def ties_sentence(case: TargetResults, frame: pd.DataFrame) -> str:
     )
 
 
-def _metric_rows(case: TargetResults) -> dict[str, Any]:
+def _metric_rows(results: TargetResults) -> dict[str, Any]:
     """Candidate -> truth and prediction of the same test rows, as the metrics take them."""
     from ratchet.learning.metrics import forecast_rows
 
-    test = case.predictions[case.predictions["split"] == "test"]
+    test = results.predictions[results.predictions["split"] == "test"]
     rows = {}
-    for name in case.choice["ranking"]:
-        part = test[test["candidate"] == name].reindex(case.test.index)
-        if case.is_classes:
-            hits = pd.get_dummies(part["truth"]).reindex(columns=case.classes, fill_value=False)
-            rows[name] = hits.to_numpy(dtype=float), case.probabilities(part).to_numpy()
-        elif case.is_series:
+    for name in results.choice["ranking"]:
+        part = test[test["candidate"] == name].reindex(results.test.index)
+        if results.is_classes:
+            hits = pd.get_dummies(part["truth"]).reindex(columns=results.classes, fill_value=False)
+            rows[name] = hits.to_numpy(dtype=float), results.probabilities(part).to_numpy()
+        elif results.is_series:
             rows[name] = forecast_rows(*(part[c] for c in ("truth", "prediction", "scale", "rms")))
         else:
             rows[name] = part["truth"].to_numpy(), part["prediction"].to_numpy()
     return rows
 
 
-def _all_scores(case: TargetResults) -> list[Block]:
-    metrics = [m for m in _MAIN[case.target.task] if m in case.test_scores]
+def _all_scores(results: TargetResults) -> list[Block]:
+    metrics = [m for m in _MAIN[results.target.task] if m in results.test_scores]
     frame = pd.DataFrame(
         {
-            "candidate": list(case.choice["ranking"]),
+            "candidate": list(results.choice["ranking"]),
             **{
-                label(m): [case.scores[c]["test"][m]["value"] for c in case.choice["ranking"]]
+                label(m): [results.scores[c]["test"][m]["value"] for c in results.choice["ranking"]]
                 for m in metrics
             },
         }
@@ -160,7 +164,7 @@ def _all_scores(case: TargetResults) -> list[Block]:
     long = pd.DataFrame(
         [
             {"candidate": name, "part": part, "metric": metric, **score}
-            for name, parts in case.scores.items()
+            for name, parts in results.scores.items()
             for part, scores in parts.items()
             for metric, score in scores.items()
         ]
@@ -172,8 +176,76 @@ def _all_scores(case: TargetResults) -> list[Block]:
     ]
 
 
-def explain(case: TargetResults) -> Points:
+def metric_explanations(results: TargetResults) -> Points:
     """What each score measures."""
-    named = [case.metric, *_MAIN[case.target.task], *case.choice["objectives"]]
-    shown = [meaning(m) for m in dict.fromkeys(named) if m in case.test_scores]
+    named = [results.metric, *_MAIN[results.target.task], *results.choice["objectives"]]
+    shown = [meaning(m) for m in dict.fromkeys(named) if m in results.test_scores]
     return Points([text for text in shown if text], title="How to read the scores")
+
+
+def network_comparison_blocks(results: TargetResults) -> list[Block]:
+    """Baseline against the best networks, with the change in percent."""
+    names = results.target.network_candidates
+    if not names:
+        return []
+    frame = network_comparison(results, names)
+    scores = [label(metric) for metric in _METRICS if label(metric) in frame]
+    shown = frame[["candidate"]].assign(
+        **{
+            score: [
+                number(value) + ("" if math.isnan(change) else f" ({percent(change)})")
+                for value, change in zip(frame[score], frame[f"change of {score}"], strict=True)
+            ]
+            for score in scores
+        }
+    )
+    title = f"Baseline ({results.target.baseline}) and the best networks, test rows"
+    said = [_sentence(results, name) for name in results.target.networks]
+    return [
+        Text(" ".join(said), title="What the networks brought"),
+        Table("baseline_against_best", f"{title}, with the change against the baseline", shown),
+        Table("network_changes", title, frame, shown=0),
+    ]
+
+
+def network_comparison(results: TargetResults, names: list[str]) -> pd.DataFrame:
+    """Scores of the baseline and of some candidates on the test rows.
+
+    Returns:
+        ``candidate``, the baseline first; then every score, followed by its change as part of the
+        baseline's value: NaN for the baseline itself and where that value is 0.
+    """
+    base = results.scores[results.target.baseline]["test"]
+    rows = []
+    for name in [results.target.baseline, *names]:
+        row: dict[str, object] = {"candidate": name}
+        for metric in [m for m in _METRICS if m in base]:
+            before, after = base[metric]["value"], results.scores[name]["test"][metric]["value"]
+            known = before and name != results.target.baseline
+            row[label(metric)] = after
+            change = (after - before) / abs(before) if known else math.nan
+            row[f"change of {label(metric)}"] = change
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def percent(change: float) -> str:
+    """A change with its sign: +12.3%, −4.0%."""
+    return "–" if math.isnan(change) else minus(f"{change:+.1%}")
+
+
+def _sentence(results: TargetResults, name: str) -> str:
+    base = results.scores[results.target.baseline]["test"]
+    metric = results.metric if results.metric in base else "mae"
+    before = base[metric]["value"]
+    after = results.scores[name]["test"][metric]["value"]
+    text = (
+        f"The best network of {name} has a {label(metric)} of {number(after)} on the test rows, "
+        f"{results.target.baseline} {number(before)}"
+    )
+    text += f" ({percent((after - before) / abs(before))})." if before else "."
+    ensemble = ensemble_of(name)
+    if ensemble in results.target.network_candidates:
+        together = results.scores[ensemble]["test"][metric]["value"]
+        text += f" The mean of the best networks, {ensemble}, has {number(together)}."
+    return text

@@ -11,62 +11,62 @@ from ratchet.reports.blocks import Block, Finding, Points, Table, Text
 from ratchet.reports.formatting import count, counted, number, plain, share
 from ratchet.reports.intervals import share_interval
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.regression.results import covered
+from ratchet.reports.regression import covered
 from ratchet.reports.target_results import TargetResults
 
 _SHOWN = 20
 
 
-def stock_blocks(case: TargetResults, inventory: Inventory) -> list[Block]:
+def stock_blocks(results: TargetResults, inventory: Inventory) -> list[Block]:
     """Days of stock left and what to order, for each series, and how far that held."""
-    frame = orders(case, inventory)
-    step = step_name(case)
+    frame = orders(results, inventory)
+    step = step_name(results)
     urgent = frame.head(_SHOWN).replace([np.inf, -np.inf], np.nan)
     chart = Chart(
         name="stock_left",
         kind="dots",
-        title=f"{case.name}: {step}s of stock left, the most urgent {count(len(urgent))}",
+        title=f"{results.name}: {step}s of stock left, the most urgent {count(len(urgent))}",
         frame=urgent,
         x=f"{step}s left",
         y="series",
         low="fewest",
         high="most",
-        x_title=f"{step}s until the stock is sold, with {_promised(case)} interval",
+        x_title=f"{step}s until the stock is sold, with {_promised(results)} interval",
         reference=float(inventory.lead_time),
         reference_title=f"lead time, {counted(inventory.lead_time, step)}",
     )
     formats = dict.fromkeys(frame.columns[1:], "number") | {"order": "count"}
     title = (
-        f"Stock left and what to order; forecast: {_forecast_step(case)}; demand: until the next "
-        f"order arrives, {counted(inventory.lead_time + inventory.review, step)}"
+        f"Stock left and what to order; forecast: {_forecast_step(results)}; demand: until the "
+        f"next order arrives, {counted(inventory.lead_time + inventory.review, step)}"
     )
     table = Table("orders", title, frame, formats, shown=_SHOWN)
     return [
-        Text(orders_sentence(case, inventory, frame), title="What to order"),
+        Text(orders_sentence(results, inventory, frame), title="What to order"),
         chart,
         table,
-        Points(assumptions(case, inventory), title="What this rests on"),
+        Points(assumptions(results, inventory), title="What this rests on"),
     ]
 
 
-def step_name(case: TargetResults) -> str:
+def step_name(results: TargetResults) -> str:
     """What a step of the series is called."""
-    frequency = case.data.series.frequency if case.data.series else None
+    frequency = results.data.series.frequency if results.data.series else None
     return "day" if frequency in ("D", "1D") else "step"
 
 
-def _forecast_step(case: TargetResults) -> str:
+def _forecast_step(results: TargetResults) -> str:
     """Which step a forecast is for, seen from the one at which it was made."""
-    step = step_name(case)
-    ahead = f"the {step} {counted(case.horizon, step)} ahead"
-    return f"the next {step}" if case.horizon == 1 else ahead
+    step = step_name(results)
+    ahead = f"the {step} {counted(results.horizon, step)} ahead"
+    return f"the next {step}" if results.horizon == 1 else ahead
 
 
-def _promised(case: TargetResults) -> str:
-    return share(case.choice["details"]["confidence"])
+def _promised(results: TargetResults) -> str:
+    return share(results.choice["details"]["confidence"])
 
 
-def orders(case: TargetResults, inventory: Inventory) -> pd.DataFrame:
+def orders(results: TargetResults, inventory: Inventory) -> pd.DataFrame:
     """The last forecast of each series, and what follows from it for stock and order.
 
     Stock and order are those of the origin, the step at which the forecast was made.
@@ -82,18 +82,18 @@ def orders(case: TargetResults, inventory: Inventory) -> pd.DataFrame:
     """
     from ratchet.learning.inventory import demand, order, steps_left
 
-    last = case.test.sort_values("time").groupby("series", observed=True).tail(1)
-    last = last if covered(case) is not None else last.iloc[:0].assign(low=0.0, high=0.0)
+    last = results.test.sort_values("time").groupby("series", observed=True).tail(1)
+    last = last if covered(results) is not None else last.iloc[:0].assign(low=0.0, high=0.0)
     ends = _ends(last)
-    stock = _stock(case, inventory, last)
+    stock = _stock(results, inventory, last)
     left = steps_left(*ends, stock)
     needed = demand(*ends, inventory.lead_time + inventory.review)
     frame = pd.DataFrame(
         {
             "series": last["series"].astype(str),
             "stock": stock,
-            **dict(zip((f"{step_name(case)}s left", "fewest", "most"), left, strict=True)),
-            "order": order(*ends, stock, **_rules(case, inventory)),
+            **dict(zip((f"{step_name(results)}s left", "fewest", "most"), left, strict=True)),
+            "order": order(*ends, stock, **_rules(results, inventory)),
             **dict(zip(("forecast", "low", "high"), ends, strict=True)),
             **dict(zip(("demand", "at least", "at most"), needed, strict=True)),
         }
@@ -107,12 +107,12 @@ def _ends(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mean, np.minimum(low, mean), np.maximum(high, mean)
 
 
-def _stock(case: TargetResults, inventory: Inventory, rows: pd.DataFrame) -> np.ndarray:
+def _stock(results: TargetResults, inventory: Inventory, rows: pd.DataFrame) -> np.ndarray:
     """Units at hand at the origins of some forecasts; NaN where they are not known."""
     column = inventory.stock
     if not isinstance(column, str):
         return np.full(len(rows), float(column))
-    found = case.primary[column].reindex(_origins(case, rows))
+    found = results.primary[column].reindex(_origins(results, rows))
     units = pd.to_numeric(found, errors="coerce")
     wrong = found[found.notna() & ~(units >= 0)]
     if len(wrong):
@@ -123,46 +123,46 @@ def _stock(case: TargetResults, inventory: Inventory, rows: pd.DataFrame) -> np.
     return units.to_numpy(float)
 
 
-def _origins(case: TargetResults, rows: pd.DataFrame) -> pd.Series:
+def _origins(results: TargetResults, rows: pd.DataFrame) -> pd.Series:
     """Keys of the steps at which the forecasts of some rows were made."""
     # In order of time every series has a row for every step, forecast or not.
-    keys = case.primary.index.to_series()
-    name = case.data.series.id if case.data.series else None
-    before = keys.groupby(case.primary[name], observed=True) if name else keys
-    return before.shift(case.horizon).loc[rows.index]
+    keys = results.primary.index.to_series()
+    name = results.data.series.id if results.data.series else None
+    before = keys.groupby(results.primary[name], observed=True) if name else keys
+    return before.shift(results.horizon).loc[rows.index]
 
 
-def _rules(case: TargetResults, inventory: Inventory) -> dict[str, float]:
+def _rules(results: TargetResults, inventory: Inventory) -> dict[str, float]:
     return {
         "lead_time": inventory.lead_time,
         "review": inventory.review,
-        "confidence": case.choice["details"]["confidence"],
+        "confidence": results.choice["details"]["confidence"],
         "service_level": inventory.service_level,
     }
 
 
-def orders_sentence(case: TargetResults, inventory: Inventory, frame: pd.DataFrame) -> str:
+def orders_sentence(results: TargetResults, inventory: Inventory, frame: pd.DataFrame) -> str:
     """How many series run out before an order arrives, and how much to order in all."""
-    step = step_name(case)
+    step = step_name(results)
     if frame.empty:
         return "The forecasts carry no intervals, so nothing can be said of stock and orders."
     stock = (
         f"column {inventory.stock}"
         if isinstance(inventory.stock, str)
-        else f"{plain(inventory.stock)} {case.target.unit or 'units'} of each series, as set in "
+        else f"{plain(inventory.stock)} {results.target.unit or 'units'} of each series, as set in "
         "the parameters"
     )
     sure = int((frame[f"{step}s left"] < inventory.lead_time).sum())
     maybe = int((frame["fewest"] < inventory.lead_time).sum()) - sure
     text = (
-        f"{_made(case)}: with a stock of {stock} at that time, an order that takes "
+        f"{_made(results)}: with a stock of {stock} at that time, an order that takes "
         f"{counted(inventory.lead_time, step)} to arrive and another one "
         f"{counted(inventory.review, step)} later, {count(sure)} of "
         f"{counted(len(frame), 'series', 'series')} are expected to run out before an order "
         f"placed at that time arrives, and {count(maybe)} more may, if demand is at the upper end "
         "of its interval. Filling up for a service level of "
         f"{share(inventory.service_level)} takes {count(frame['order'].sum())} "
-        f"{case.target.unit or 'units'} for "
+        f"{results.target.unit or 'units'} for "
         f"{counted(int((frame['order'] > 0).sum()), 'series', 'series')}."
     )
     unknown = int(frame["stock"].isna().sum())
@@ -171,15 +171,15 @@ def orders_sentence(case: TargetResults, inventory: Inventory, frame: pd.DataFra
     )
 
 
-def _made(case: TargetResults) -> str:
+def _made(results: TargetResults) -> str:
     """For when the last forecasts are, and when they were made."""
-    last = case.test.groupby("series", observed=True)["time"].max()
-    whole = (case.test["time"].dt.normalize() == case.test["time"]).all()
+    last = results.test.groupby("series", observed=True)["time"].max()
+    whole = (results.test["time"].dt.normalize() == results.test["time"]).all()
     first, final = (
         f"{time:%Y-%m-%d}" if whole else f"{time:%Y-%m-%d %H:%M}"
         for time in (last.min(), last.max())
     )
-    ahead = counted(case.horizon, step_name(case))
+    ahead = counted(results.horizon, step_name(results))
     if first == final:
         return f"By the forecast for {final}, made {ahead} before"
     return (
@@ -188,11 +188,11 @@ def _made(case: TargetResults) -> str:
     )
 
 
-def assumptions(case: TargetResults, inventory: Inventory) -> list[str]:
+def assumptions(results: TargetResults, inventory: Inventory) -> list[str]:
     """What the sums assume, what follows where that is wrong, and how far it held."""
-    step, steps = step_name(case), inventory.lead_time + inventory.review
+    step, steps = step_name(results), inventory.lead_time + inventory.review
     return [
-        f"The forecast of {_forecast_step(case)} stands for each of the {counted(steps, step)} "
+        f"The forecast of {_forecast_step(results)} stands for each of the {counted(steps, step)} "
         "from the time it was made until the next order arrives: a weekday or a season that sells "
         "otherwise is not in it.",
         f"Errors are taken as independent from {step} to {step}, so that the interval grows with "
@@ -201,11 +201,11 @@ def assumptions(case: TargetResults, inventory: Inventory) -> list[str]:
         "safety stock as much larger.",
         "What was sold is taken for what was wanted; the demand that an empty shelf turned away is "
         "not in the data.",
-        held_sentence(case, inventory),
+        backtest_sentence(results, inventory),
     ]
 
 
-def held(case: TargetResults, inventory: Inventory) -> pd.DataFrame:
+def order_backtest(results: TargetResults, inventory: Inventory) -> pd.DataFrame:
     """Demand until the next arrival, in the test time, against what was said of it.
 
     Returns:
@@ -216,16 +216,16 @@ def held(case: TargetResults, inventory: Inventory) -> pd.DataFrame:
     from ratchet.learning.inventory import demand, order
 
     steps = inventory.lead_time + inventory.review
-    rows = case.test.sort_values(["series", "time"])
+    rows = results.test.sort_values(["series", "time"])
     # From the step after the origin, which is horizon - 1 steps before that of the forecast.
     sums = rows.groupby("series", observed=True)["truth"].transform(
-        lambda values: values[::-1].rolling(steps).sum()[::-1].shift(case.horizon - 1)
+        lambda values: values[::-1].rolling(steps).sum()[::-1].shift(results.horizon - 1)
     )
     rows, sums = rows[sums.notna()], sums.dropna()
     if rows.empty:
         return pd.DataFrame(columns=["demand", "mean", "low", "high", "level", "inside", "enough"])
     mean, low, high = demand(*_ends(rows), steps)
-    level = order(*_ends(rows), 0.0, **_rules(case, inventory))
+    level = order(*_ends(rows), 0.0, **_rules(results, inventory))
     frame = pd.DataFrame({"demand": sums, "mean": mean, "low": low, "high": high, "level": level})
     return frame.assign(
         inside=frame["demand"].between(frame["low"], frame["high"]),
@@ -233,10 +233,10 @@ def held(case: TargetResults, inventory: Inventory) -> pd.DataFrame:
     )
 
 
-def held_sentence(case: TargetResults, inventory: Inventory) -> str:
+def backtest_sentence(results: TargetResults, inventory: Inventory) -> str:
     """How often interval and order would have been right in the test time."""
-    step, steps = step_name(case), inventory.lead_time + inventory.review
-    found = held(case, inventory) if covered(case) is not None else pd.DataFrame()
+    step, steps = step_name(results), inventory.lead_time + inventory.review
+    found = order_backtest(results, inventory) if covered(results) is not None else pd.DataFrame()
     if found.empty:
         return f"The test time is too short to see how far this held over {counted(steps, step)}."
     n = len(found)
@@ -244,18 +244,18 @@ def held_sentence(case: TargetResults, inventory: Inventory) -> str:
     return (
         f"In the test time the demand of {counted(steps, step)} lay inside of the interval in "
         f"{share(found['inside'].mean())} of {counted(n, 'case')} ({_ends_text(ends[0])}; promised "
-        f"{_promised(case)}), and the order would have been enough in "
+        f"{_promised(results)}), and the order would have been enough in "
         f"{share(found['enough'].mean())} ({_ends_text(ends[1])}; promised "
         f"{share(inventory.service_level)}). The cases overlap in time, so that the intervals of "
         f"these shares are too narrow. {_needed_text(found, inventory)}"
     ).strip()
 
 
-def needed_safety(found: pd.DataFrame, inventory: Inventory) -> float:
+def safety_factor(found: pd.DataFrame, inventory: Inventory) -> float:
     """By what the safety stock would have to be multiplied to keep the service level in the test.
 
     Args:
-        found: as ``held`` gives it.
+        found: as ``order_backtest`` gives it.
         inventory: how goods are ordered.
 
     Returns:
@@ -266,25 +266,25 @@ def needed_safety(found: pd.DataFrame, inventory: Inventory) -> float:
 
 
 def _needed_text(found: pd.DataFrame, inventory: Inventory) -> str:
-    factor = needed_safety(found, inventory)
+    factor = safety_factor(found, inventory)
     if found["enough"].mean() >= inventory.service_level or not factor > 1:
         return ""
     return f"A safety stock {number(factor)} times as large would have kept the service level."
 
 
-def orders_fall_short(case: TargetResults) -> list[Finding]:
+def orders_fall_short(results: TargetResults) -> list[Finding]:
     """Orders that would not have been enough as often as asked for."""
-    if case.inventory is None or covered(case) is None:
+    if results.inventory is None or covered(results) is None:
         return []
-    found = held(case, case.inventory)
-    if found.empty or found["enough"].mean() >= case.inventory.service_level:
+    found = order_backtest(results, results.inventory)
+    if found.empty or found["enough"].mean() >= results.inventory.service_level:
         return []
-    factor = needed_safety(found, case.inventory)
+    factor = safety_factor(found, results.inventory)
     return [
         Finding(
             f"Orders by these forecasts would have been enough in "
             f"{share(found['enough'].mean())} of the cases in the test time, not in "
-            f"{share(case.inventory.service_level)}: the forecast of {_forecast_step(case)} "
+            f"{share(results.inventory.service_level)}: the forecast of {_forecast_step(results)} "
             "does not stand for the others, or its errors go together.",
             f"Order with a safety stock {number(factor)} times as large, or with a higher service "
             "level, until more rows tell better."

@@ -1,58 +1,275 @@
-"""The part of the report on one target."""
+"""The part of the report on one target: what was tried, what came out, what it is good for."""
 
 from __future__ import annotations
 
-from ratchet.reports import errors_by_group, ranking
-from ratchet.reports.blocks import Block, Chapter, Text
-from ratchet.reports.chapters import results, search_summary, weak_segments
-from ratchet.reports.classification import advice as classes_use
-from ratchet.reports.classification import results as classes
-from ratchet.reports.forecasting import advice as series_use
-from ratchet.reports.forecasting.by_series import series_blocks
-from ratchet.reports.forecasting.forecasts import forecast_blocks, residual_chart
-from ratchet.reports.limitations import findings
+import json
+import math
+from typing import Any, Protocol
+
+import pandas as pd
+
+from ratchet.reports import classification, errors_by_group, forecasting, ranking, regression
+from ratchet.reports.blocks import Block, Card, Chapter, Finding, Points, Table, Text
+from ratchet.reports.formatting import (
+    between,
+    counted,
+    label,
+    listed,
+    number,
+    plain,
+    share,
+)
+from ratchet.reports.limitations import target_findings
 from ratchet.reports.naive_forecasts import naive_blocks
-from ratchet.reports.regression import advice as values_use
-from ratchet.reports.regression import results as values
-from ratchet.reports.search.analysis import analyses
-from ratchet.reports.search.comparison import comparisons
+from ratchet.reports.page.chart import Chart
+from ratchet.reports.search.analysis import search_blocks
 from ratchet.reports.target_results import TargetResults
 
 
-def target_chapter(case: TargetResults) -> Chapter:
+class Task(Protocol):
+    """What the module of a task has to give."""
+
+    def headline(self, results: TargetResults, /) -> str:
+        """Say the result in two sentences, beside the baseline."""
+
+    def key_metric(self, results: TargetResults, /) -> tuple[str, str]:
+        """Name the metric that stands out, and what it is in a few words."""
+
+    def reliability_sentence(self, results: TargetResults, /) -> str:
+        """Say how far a single prediction can be trusted."""
+
+    def distribution_blocks(self, results: TargetResults, /) -> list[Block]:
+        """Describe the values of the target."""
+
+    def detail_blocks(self, results: TargetResults, /) -> list[Block]:
+        """Describe where the winner is right and wrong."""
+
+    def calibration_blocks(self, results: TargetResults, /) -> list[Block]:
+        """Describe whether probabilities or intervals hold what they say."""
+
+    def advice_blocks(self, results: TargetResults, /) -> list[Block]:
+        """Describe what the predictions can be used for."""
+
+    def limitations(self, results: TargetResults, /) -> list[Finding]:
+        """Apply the rules that only such a target has."""
+
+
+TASKS: dict[str, Task] = {
+    "classification": classification,
+    "regression": regression,
+    "forecasting": forecasting,
+}
+
+
+def target_chapter(results: TargetResults) -> Chapter:
     """Describe search, result and use of one target."""
-    by_task = classes if case.is_classes else values
-    use = classes_use if case.is_classes else series_use if case.is_series else values_use
+    task = TASKS[results.target.task]
     return Chapter(
         sections={
-            "data": by_task.distribution(case),
-            "tried": [*search_summary.tried(case), *analyses(case)],
+            "data": task.distribution_blocks(results),
+            "tried": [*candidate_blocks(results), *search_blocks(results)],
             "results": [
-                Text(results.headline(case)),
-                ranking.explain(case),
-                *results.objectives(case),
-                *(naive_blocks(case) if case.is_series else []),
-                *ranking.ranking(case),
-                *comparisons(case),
-                *_details(case),
-                *by_task.calibration(case),
-                *errors_by_group.over_time(case),
-                *errors_by_group.by_group(case),
-                *weak_segments.hard_blocks(case),
-                *(series_blocks(case) if case.is_series else []),
-                *results.importance(case),
+                Text(task.headline(results)),
+                ranking.metric_explanations(results),
+                *objective_blocks(results),
+                *(naive_blocks(results) if results.is_series else []),
+                *ranking.ranking_blocks(results),
+                *ranking.network_comparison_blocks(results),
+                *task.detail_blocks(results),
+                *task.calibration_blocks(results),
+                *errors_by_group.time_blocks(results),
+                *errors_by_group.group_blocks(results),
+                *errors_by_group.weak_group_blocks(results),
+                *(forecasting.series_blocks(results) if results.is_series else []),
+                *importance_blocks(results),
             ],
-            "use": use.use(case),
+            "use": task.advice_blocks(results),
         },
-        findings=findings(case),
-        card=results.card(case),
+        findings=target_findings(results, task.limitations),
+        card=card(results),
     )
 
 
-def _details(case: TargetResults) -> list[Block]:
-    """Where the winner is right and wrong."""
-    if case.is_classes:
-        return classes.per_class(case)
-    if case.is_series:
-        return [*forecast_blocks(case), *values.errors(case), residual_chart(case)]
-    return values.errors(case)
+def card(results: TargetResults) -> Card:
+    """The result of the target in a few words."""
+    task = TASKS[results.target.task]
+    key, key_meaning = task.key_metric(results)
+    statements = [
+        (
+            f"{label(metric)} {number(judged['value'])}, aim {plain(judged['aim'])}: "
+            f"{'met' if judged['met'] else 'not met'}",
+            "doubt" if judged["in_doubt"] else "yes" if judged["met"] else "no",
+        )
+        for metric, judged in results.choice["objectives"].items()
+    ]
+    return Card(
+        headline=task.headline(results),
+        key_value=number(results.test_scores[key]["value"]),
+        key_label=f"{label(key)} on {counted(len(results.test), 'test row')}: {key_meaning}",
+        use=task.reliability_sentence(results),
+        objectives=statements,
+    )
+
+
+def objective_blocks(results: TargetResults) -> list[Block]:
+    """Objectives, met or not, with the evidence."""
+    judged = results.choice["objectives"]
+    if not judged:
+        return []
+    frame = pd.DataFrame(
+        [
+            {
+                "objective": label(metric),
+                "reached": row["value"],
+                "low": row["low"],
+                "high": row["high"],
+                "aim": row["aim"],
+                "met": "met" if row["met"] else "not met",
+                "production": row.get("production", float("nan")),
+                "fit for production": {True: "yes", False: "no"}.get(
+                    row.get("fit_for_production"), "–"
+                ),
+            }
+            for metric, row in judged.items()
+        ]
+    )
+    reached = sum(row["met"] for row in judged.values())
+    goals = (
+        f"{reached} of {counted(len(judged), 'objective')} {'is' if reached == 1 else 'are'} met."
+    )
+    numbers = dict.fromkeys(["reached", "low", "high", "aim", "production"], "number")
+    table = Table("objectives", "Business objectives on the test rows", frame, numbers)
+    return [
+        Text(goals, title="Objectives"),
+        table,
+        Points([objective_sentence(metric, row) for metric, row in judged.items()]),
+    ]
+
+
+def objective_sentence(metric: str, judged: dict[str, Any]) -> str:
+    """Whether one objective is met, and how sure that is."""
+    word = "met" if judged["met"] else "not met"
+    if judged["in_doubt"]:
+        sure = "the interval reaches across the aim, so that other test rows could turn this"
+    else:
+        side = "better" if judged["met"] else "worse"
+        sure = f"the whole interval is {side} than the aim"
+    text = f"{label(metric)}: {between(judged)} against an aim of {plain(judged['aim'])}. "
+    text += f"{word.capitalize()}; {sure}."
+    if "production" in judged:
+        fit = "is" if judged["fit_for_production"] else "is not"
+        text += f" The bar for production, {plain(judged['production'])}, {fit} reached."
+    return text
+
+
+def importance_blocks(results: TargetResults) -> list[Block]:
+    """What the predictions live on."""
+    frame = results.importance.assign(
+        low=lambda rows: rows["importance"] - rows["spread"],
+        high=lambda rows: rows["importance"] + rows["spread"],
+    )
+    loss = results.importance_loss
+    chart = Chart(
+        name="importance",
+        kind="dots",
+        title=f"{results.name}: {loss} added when a source is shuffled",
+        frame=frame.head(20),
+        x="importance",
+        y="source",
+        low="low",
+        high="high",
+        x_title=f"added {loss} on the test rows, with standard deviation",
+    )
+    numbers = dict.fromkeys(["importance", "spread"], "number")
+    table = Table("importance", f"Added {loss} by source", results.importance, numbers)
+    return [Text(importance_sentence(results), title="What drives the predictions"), chart, table]
+
+
+def importance_sentence(results: TargetResults) -> str:
+    """Say which source counts most, and how much of all it is."""
+    top, loss = results.importance.head(3), results.importance_loss
+    top = top[(top["importance"] > 0) | (top.index == top.index[:1].max())]
+    if top.empty:
+        return "No source of features was measured."
+    first = top.iloc[0]
+    total = float(results.importance["importance"].clip(lower=0).sum())
+    part = (
+        f"{share(first['importance'] / total)} of what all sources add one by one"
+        if total
+        else "nothing"
+    )
+    return (
+        "Each source of information was shuffled among the test rows to see how much worse the "
+        f"predictions become. Without {first['source']} the {loss} rises by "
+        f"{number(first['importance'])}, {part}; the first "
+        f"{'is' if len(top) == 1 else f'{len(top)} are'} {listed(list(top['source']))}. Sources "
+        "that tell the same can stand in for each other and then look less important than they are."
+    )
+
+
+def candidate_blocks(results: TargetResults) -> list[Block]:
+    """The candidates, their grids, and the point that won each search."""
+    target = results.target
+    frame = pd.DataFrame([_row(results, name) for name in target.all_candidates])
+    searched = frame[~frame["candidate"].isin(target.network_candidates)]
+    points = int(searched["combinations"].sum())
+    order = " in the order of time" if results.is_series else ""
+    text = (
+        f"{counted(len(searched), 'candidate')} with {counted(points, 'combination')} of settings "
+        f"were searched by {target.cv}-fold cross-validation{order} on the training rows, "
+        f"{counted(points * target.cv, 'fit')} in all. Each search kept the settings with "
+        f"the best {label(results.metric)}."
+    )
+    if target.networks:
+        text += (
+            f" Beside them {counted(len(target.networks), 'search', 'searches')} among recurrent "
+            "networks trained every trial once."
+        )
+    table = Table("candidates", "Candidates and their grids", frame, {"combinations": "count"})
+    return [Text(text), table]
+
+
+def _row(results: TargetResults, name: str) -> dict[str, Any]:
+    target, search = results.target, results.searches.get(name)
+    candidate, network = target.candidates.get(name), target.networks.get(name)
+    if name in target.network_candidates and network is None:
+        kind, grid, points = "mean of the best networks", {}, None
+    elif network:
+        shapes = network.architectures
+        kind = f"network: {'all architectures' if shapes == 'all' else ', '.join(shapes)}"
+        grid, points = network.param_grid, 0 if search is None else len(search)
+    elif candidate:
+        kind, grid = candidate.estimator, candidate.param_grid
+        points = math.prod(len(values) for values in grid.values())
+    else:
+        kind, grid = f"stacking of the best {target.stacked}", target.stack_param_grid
+        points = math.prod(len(values) for values in grid.values())
+    return {
+        "candidate": name,
+        "estimator": kind,
+        "grid": _grid(grid),
+        "combinations": points,
+        "chosen": _chosen(search, grid),
+    }
+
+
+def _grid(grid: dict[str, list[Any]]) -> str:
+    return "; ".join(
+        f"{name.split('__')[-1]}: {', '.join(map(_setting, values))}"
+        for name, values in grid.items()
+    )
+
+
+def _setting(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _chosen(search: pd.DataFrame | None, grid: dict[str, list[Any]]) -> str:
+    if search is None or search.empty:
+        return "–"
+    settings = {
+        name: value
+        for name, value in json.loads(search.iloc[0]["params"]).items()
+        if len(grid.get(name, [])) > 1
+    }
+    return ", ".join(f"{name.split('__')[-1]} {_setting(v)}" for name, v in settings.items()) or "–"

@@ -18,8 +18,8 @@ from ratchet.reports.page.chart import Chart
 from ratchet.reports.page.draw_matplotlib import to_matplotlib
 from ratchet.reports.page.draw_plotly import to_plotly
 from ratchet.reports.search import charts
-from ratchet.reports.search.analysis import analysis, introduction, learning_sentence
-from ratchet.reports.search.effects import effect, parameter_importance, sentence
+from ratchet.reports.search.analysis import introduction, learning_sentence, search_analysis
+from ratchet.reports.search.effects import effect_sentence, parameter_effect, parameter_importance
 from ratchet.reports.search.trials import LOSS, Search, trial_table
 
 GRID = {"units": [8, 16, 32], "learning_rate": [0.001, 0.01], "dropout": [0.1, 0.3]}
@@ -62,7 +62,7 @@ def make_search(
 
 def test_effect_is_the_difference_of_medians() -> None:
     search = make_search()
-    found = effect(search, "learning_rate")
+    found = parameter_effect(search, "learning_rate")
     assert found is not None
     slow = search.trials.loc[search.trials["learning_rate"] == 0.001, LOSS]
     fast = search.trials.loc[search.trials["learning_rate"] == 0.01, LOSS]
@@ -76,22 +76,22 @@ def test_effect_is_the_difference_of_medians() -> None:
 
 def test_sentence_tells_effect_from_spread() -> None:
     search = make_search()
-    clear, unclear = (effect(search, name) for name in ("learning_rate", "dropout"))
+    clear, unclear = (parameter_effect(search, name) for name in ("learning_rate", "dropout"))
     assert clear
     assert unclear
-    text = sentence(clear)
+    text = effect_sentence(clear)
     assert text.startswith("learning_rate: with 0.01 the median validation loss is 0.10")
     assert "(6 trials), with 0.001 0.3" in text
     assert "0.01 did better in 6." in text
     assert "That is more than the spread within a value" in text
-    assert "or chance, count for more" in sentence(unclear)
+    assert "or chance, count for more" in effect_sentence(unclear)
 
 
 def test_values_tried_once_may_be_chance() -> None:
-    found = effect(make_search(grid={"learning_rate": [0.001, 0.01]}), "learning_rate")
+    found = parameter_effect(make_search(grid={"learning_rate": [0.001, 0.01]}), "learning_rate")
     assert found
     assert math.isnan(found["spread"])
-    assert "No value was tried twice, so this may be chance." in sentence(found)
+    assert "No value was tried twice, so this may be chance." in effect_sentence(found)
 
 
 def test_importance_goes_to_what_counts() -> None:
@@ -147,7 +147,7 @@ HARD = {
 @pytest.mark.parametrize("name", HARD)
 def test_analysis_of_any_search_is_drawn_and_says_no_nonsense(name: str) -> None:
     search = HARD[name]
-    blocks = analysis(search)
+    blocks = search_analysis(search)
     drawn = [block for block in blocks if isinstance(block, Chart)]
     assert sorted(c.name for c in drawn) == sorted(search_charts("net", search.network))
     for chart in drawn:
@@ -198,7 +198,7 @@ def test_epochs_and_patience_are_those_of_the_trials() -> None:
     [({"units": [8]}, "trained for 1 epoch"), ({"epochs": [3]}, "trained for at most 3 epochs")],
 )
 def test_mode_fast_says_how_long_it_trained(grid: dict[str, list[Any]], said: str) -> None:
-    text, *_ = analysis(make_search(grid=grid, mode="fast", epochs=30))
+    text, *_ = search_analysis(make_search(grid=grid, mode="fast", epochs=30))
     assert isinstance(text, Text)
     assert said in text.text
 

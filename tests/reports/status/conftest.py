@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.reports.status.bundles import Model
-from ratchet.reports.status.collect import Predicted, UseCaseStatus
+from ratchet.reports.status.collect import Model, Predicted, UseCaseStatus
 
 PROMOTED = {"value": 0.50, "low": 0.46, "high": 0.54}
 SINCE = dt.datetime(2026, 10, 4, 4, 12, tzinfo=dt.UTC)

@@ -19,8 +19,7 @@ from ratchet.errors import UserError
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.registry.ledger import Ledger
 from ratchet.reports.status import text
-from ratchet.reports.status.bundles import Model
-from ratchet.reports.status.collect import DECISIONS, Predicted, collect
+from ratchet.reports.status.collect import DECISIONS, Model, Predicted, collect
 
 PROMOTED = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)
 SCORE = {"value": 0.5, "low": 0.4, "high": 0.6}
@@ -309,7 +308,7 @@ def test_after_it_went_back_it_is_not_fine(served, log):
     assert status.watch is None
     assert text.state(status) == ("doubt", "look at it")
     said = "It went back to version 1 on 2026-11-03 12:00 UTC: reason 3. No model was promoted"
-    assert any(line.startswith(said) for line in text.told(status))
+    assert any(line.startswith(said) for line in text.full_text(status))
 
 
 def test_the_monitoring_before_anything_served(served, log):

@@ -9,8 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from ratchet.reports.status.chart import PRODUCTION, figure_json, production_chart
-from ratchet.reports.status.html import render
+from ratchet.reports.status.html import PRODUCTION, figure_json, production_chart, render
 
 NOW = dt.datetime(2026, 11, 25, 16, 30, tzinfo=dt.UTC)
 

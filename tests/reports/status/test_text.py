@@ -7,8 +7,7 @@ import datetime as dt
 import pytest
 
 from ratchet.reports.status import text
-from ratchet.reports.status.bundles import Model
-from ratchet.reports.status.collect import Predicted
+from ratchet.reports.status.collect import Model, Predicted
 
 SOME = dt.datetime(2026, 11, 15, 23, 30)
 
@@ -97,14 +96,14 @@ def test_state_by_the_inputs(status, make_watch, make_report, severity, expected
     ],
 )
 def test_a_model(candidates, expected):
-    assert text.model(Model("7", candidates)).startswith(expected)
+    assert text.model_text(Model("7", candidates)).startswith(expected)
 
 
 def test_nothing_was_predicted(status):
     nothing = status(predicted=Predicted(0, 0, None), watch=None)
 
     assert text.in_production(nothing) == "Nothing was predicted since the promotion."
-    assert text.production(nothing) == "nothing predicted yet"
+    assert text.production_text(nothing) == "nothing predicted yet"
 
 
 def test_no_truth_is_known(status, make_watch):
@@ -114,7 +113,7 @@ def test_no_truth_is_known(status, make_watch):
         "Since the promotion 1 row was predicted, the last on 2026-11-15 23:30 UTC. The truth of "
         "none is known yet, so there is nothing to compare."
     )
-    assert text.production(waiting) == "truth not known yet"
+    assert text.production_text(waiting) == "truth not known yet"
 
 
 def test_no_monitoring(status):
@@ -134,7 +133,7 @@ def test_no_window_has_enough_rows(status, make_watch, make_window):
     few = status(watch=make_watch(make_window(0, None, note="12 rows, 20 are needed")))
 
     assert text.in_production(few).endswith("No window can be scored yet: 12 rows, 20 are needed.")
-    assert text.production(few) == "too few rows yet"
+    assert text.production_text(few) == "too few rows yet"
     assert text.latest_window(status(watch=make_watch())) == "No window can be scored yet."
 
 
@@ -160,7 +159,7 @@ def test_a_window_without_time(status, make_watch, make_window):
 def test_the_direction_of_a_metric(status, make_watch, make_window, greater, value, expected):
     found = status(watch=make_watch(make_window(0, value)), greater_is_better=greater)
 
-    assert text.change(found) == expected
+    assert text.change_text(found) == expected
 
 
 def test_a_negative_r2_that_falls_is_worse(status, make_watch, make_window):
@@ -170,14 +169,14 @@ def test_a_negative_r2_that_falls_is_worse(status, make_watch, make_window):
         greater_is_better=True,
     )
 
-    assert text.change(fell) == "100.0% worse"
+    assert text.change_text(fell) == "100.0% worse"
 
 
 def test_a_promotion_that_cannot_be_compared_with(status):
     unknown, zero = status(promoted=None), status(promoted={"value": 0.0, "low": 0.0, "high": 0.1})
 
     assert "not known" in text.at_promotion(unknown)
-    assert text.change(unknown) == text.change(zero) == ""
+    assert text.change_text(unknown) == text.change_text(zero) == ""
     assert text.latest_window(unknown).endswith("it was 0.520 on 336 rows.")
 
 
@@ -190,11 +189,11 @@ def test_what_is_done(status, make_watch):
 def test_inputs(status, make_watch, make_report):
     moved = status(watch=make_watch(drift=make_report("MEDIUM", ("temperature",))))
 
-    assert text.inputs(status(watch=make_watch(drift=None)))[0].endswith(
+    assert text.inputs_text(status(watch=make_watch(drift=None)))[0].endswith(
         "not been compared with those of the training yet."
     )
-    assert text.inputs(status())[0].startswith("The inputs are as they were in the training")
-    assert text.inputs(moved) == [
+    assert text.inputs_text(status())[0].startswith("The inputs are as they were in the training")
+    assert text.inputs_text(moved) == [
         "Severity MEDIUM, on 336 rows from 2026-11-09 to 2026-11-15. Moved: temperature.",
         "temperature has moved by 1.2 spreads, 0.3 would be usual.",
     ]
@@ -212,7 +211,7 @@ def test_inputs(status, make_watch, make_report):
     ],
 )
 def test_decisions(make_entry, event, version, expected):
-    assert text.decided(make_entry(event, version, 5, "why")) == expected
+    assert text.decision_text(make_entry(event, version, 5, "why")) == expected
 
 
 def test_conditions_of_a_decision(status):
@@ -225,18 +224,18 @@ def test_conditions_of_a_decision(status):
 def test_what_is_urgent_comes_first(every_condition):
     films = every_condition[2]
 
-    lines = text.told(films)
+    lines = text.full_text(films)
 
     assert lines[0].startswith("films: the previous model cannot be used")
     assert lines[1].endswith(
         '-> kedro ratchet rollback --use-case films --reason "version 7 fails"'
     )
     assert lines[2].startswith("Champion: version 7")
-    assert text.urgent(every_condition[0]) == []
+    assert text.problem_lines(every_condition[0]) == []
 
 
 def test_a_use_case_without_anything(every_condition):
-    assert text.told(every_condition[3]) == [
+    assert text.full_text(every_condition[3]) == [
         "Champion: none: no model was promoted yet",
         "Previous: none: there is no way back",
         "Challenger: none waits",

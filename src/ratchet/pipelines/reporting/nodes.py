@@ -81,7 +81,7 @@ def describe_target(
 
     if "time" in predictions:
         predictions = predictions.assign(time=on_clock(predictions["time"], data.timezone))
-    case = TargetResults(
+    results = TargetResults(
         name=next(name for name, other in read_targets(targets).items() if other == target),
         target=target,
         data=data,
@@ -100,7 +100,7 @@ def describe_target(
         curves={name: tables[f"{name}_curves"] for name in target.networks},
         inventory=inventory,
     )
-    return target_chapter(case)
+    return target_chapter(results)
 
 
 def describe_market(

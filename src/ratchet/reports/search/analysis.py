@@ -7,16 +7,15 @@ import pandas as pd
 from ratchet.config import ensemble_of
 from ratchet.reports.blocks import Block, Points, Table, Text
 from ratchet.reports.chart_ids import ARCHITECTURE, LEARNING_RATE
-from ratchet.reports.formatting import counted, number, share
+from ratchet.reports.formatting import counted, listed, number, share
 from ratchet.reports.search import charts
-from ratchet.reports.search.architectures import fast
-from ratchet.reports.search.effects import effects, parameter_importance, sentence
+from ratchet.reports.search.effects import effect_sentence, parameter_effects, parameter_importance
 from ratchet.reports.search.trials import (
     DIVERGED,
     LOSS,
     Search,
     epochs_text,
-    read,
+    read_search,
     trial_table,
 )
 from ratchet.reports.target_results import TargetResults
@@ -30,16 +29,21 @@ _FORMATS = {
     "weights": "count",
     "seconds": "number",
 }
+_FEW_TRIALS = 20
 
 
-def analyses(case: TargetResults) -> list[Block]:
+def search_blocks(results: TargetResults) -> list[Block]:
     """Every search among recurrent networks, one after the other."""
-    return [block for name in case.target.networks for block in analysis(read(case, name))]
+    return [
+        block
+        for name in results.target.networks
+        for block in search_analysis(read_search(results, name))
+    ]
 
 
-def analysis(search: Search) -> list[Block]:
+def search_analysis(search: Search) -> list[Block]:
     """What was tried, what came out, and what made the difference."""
-    blocks = fast(search) if search.is_fast else optimized(search)
+    blocks = fast_search_blocks(search) if search.is_fast else full_search_blocks(search)
     every = Table(
         f"{search.name} trials",
         "All trials",
@@ -49,9 +53,9 @@ def analysis(search: Search) -> list[Block]:
     return [*blocks, every]
 
 
-def optimized(search: Search) -> list[Block]:
+def full_search_blocks(search: Search) -> list[Block]:
     """A search for the best settings."""
-    found = effects(search)
+    found = parameter_effects(search)
     top = Table(
         f"{search.name} top",
         f"{search.name}: the best {min(_TOP, len(search.best))} trials",
@@ -63,7 +67,11 @@ def optimized(search: Search) -> list[Block]:
         charts.convergence(search),
         top,
         Text(_how_to_read(search), title=f"What made the difference ({search.name})"),
-        *([Points([sentence(row) for row in found.to_dict("records")])] if len(found) else []),
+        *(
+            [Points([effect_sentence(row) for row in found.to_dict("records")])]
+            if len(found)
+            else []
+        ),
         *_effects_table(search, found),
         *_importance(search),
         *[charts.box(search, name) for name in search.parameters],
@@ -176,9 +184,6 @@ def _importance(search: Search) -> list[Block]:
     ]
 
 
-_FEW_TRIALS = 20
-
-
 def learning_sentence(search: Search) -> str:
     """How long the best trial was trained, and whether it could have learned on."""
     if search.best.empty:
@@ -194,3 +199,56 @@ def learning_sentence(search: Search) -> str:
     if at >= search.allowed("epochs")[search.trials["trial"] == best["trial"]].item():
         text += " That was the last epoch allowed; with more epochs it might get better."
     return text
+
+
+def fast_search_blocks(search: Search) -> list[Block]:
+    """Every architecture after one epoch, or as many as the first value of the grid says."""
+    epochs = epochs_text(search, "epochs")
+    at_most = "" if search.allowed("epochs").max() == 1 else "at most "
+    frame = ranked_architectures(search)
+    lost = [str(name) for name in search.trials.loc[search.trials[LOSS].isna(), ARCHITECTURE]]
+    text = (
+        f"{counted(len(search.trials), 'architecture')} were trained for {at_most}{epochs} with "
+        f"the same settings, to see which shapes are promising. "
+    )
+    if len(frame):
+        first, last = frame.iloc[0], frame.iloc[-1]
+        families = frame.groupby("family")[LOSS].median().sort_values()
+        text += (
+            f"{first[ARCHITECTURE]} has the lowest {LOSS}, {number(first[LOSS])}, "
+            f"{last[ARCHITECTURE]} the highest, {number(last[LOSS])}. The family with "
+            f"the lowest median is {families.index[0]}. So short a training favours "
+            "networks that learn fast; it does not tell which are best in the end."
+        )
+    if lost:
+        text += f" Without a finite loss: {listed(lost)}."
+    return [
+        Text(text, title=f"Architectures after {epochs}: {search.name}"),
+        charts.architectures(search, frame),
+        Table(
+            f"{search.name} ranking",
+            f"{search.name}: architectures by {LOSS}",
+            frame,
+            {LOSS: "number", "place": "count", "validation MAE": "number", "weights": "count"},
+        ),
+    ]
+
+
+def ranked_architectures(search: Search) -> pd.DataFrame:
+    """Architectures with their family, lowest loss first."""
+    from ratchet.learning.recurrent.architectures import FAMILIES
+
+    family = {build.__name__: name for name, members in FAMILIES.items() for build in members}
+    rows = search.valid.sort_values(LOSS, kind="stable")
+    frame = pd.DataFrame(
+        {
+            "place": range(1, len(rows) + 1),
+            ARCHITECTURE: rows[ARCHITECTURE].astype(str),
+            "family": rows[ARCHITECTURE].map(family).fillna("other"),
+            LOSS: rows[LOSS],
+        }
+    )
+    for name, column in (("validation MAE", "val_mae"), ("weights", "n_parameters")):
+        if column in rows:
+            frame[name] = rows[column]
+    return frame.reset_index(drop=True)

@@ -8,7 +8,7 @@ import pandas as pd
 from ratchet.reports.chart_ids import ARCHITECTURE, LEARNING_RATE, loss_by
 from ratchet.reports.formatting import number
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.search.trials import LOSS, Search, epochs_text, in_order, setting
+from ratchet.reports.search.trials import LOSS, Search, epochs_text, ordered_values, setting_text
 
 LOSS_TITLE = f"{LOSS} (MSE, target scaled to 0-1)"
 
@@ -50,8 +50,8 @@ def box(search: Search, parameter: str) -> Chart:
     """Losses of the trials with each value of a hyper-parameter."""
     frame = pd.concat(
         [
-            search.valid[search.valid[parameter] == value].assign(value=setting(value))
-            for value in in_order(search.valid[parameter])
+            search.valid[search.valid[parameter] == value].assign(value=setting_text(value))
+            for value in ordered_values(search.valid[parameter])
         ]
         or [search.valid.assign(value="")]
     )
@@ -73,7 +73,7 @@ def rate(search: Search) -> Chart:
     by = next((name for name in search.varying if name != LEARNING_RATE), None)
     by = by if by and search.valid[by].nunique() <= _MOST_COLORS else None
     frame = search.valid.sort_values(by or LEARNING_RATE, kind="stable")
-    group = frame[by].map(lambda value: f"{by} {setting(value)}") if by else None
+    group = frame[by].map(lambda value: f"{by} {setting_text(value)}") if by else None
     return Chart(
         name=f"{search.name}_loss_by_rate",
         kind="points",
@@ -92,12 +92,14 @@ def interaction(search: Search, first: str, second: str) -> Chart:
     """Median loss for the pairs of values of two hyper-parameters."""
     groups = dict(list(search.valid.groupby([first, second])[LOSS]))
     rows = []
-    for one in in_order(search.valid[first]):
-        for other in in_order(search.valid[second]):
+    for one in ordered_values(search.valid[first]):
+        for other in ordered_values(search.valid[second]):
             losses = groups.get((one, other))
             median = np.nan if losses is None else losses.median()
             text = "–" if losses is None else f"{number(median)}<br>({len(losses)})"
-            rows.append({"one": setting(one), "other": setting(other), "v": median, "text": text})
+            rows.append(
+                {"one": setting_text(one), "other": setting_text(other), "v": median, "text": text}
+            )
     return Chart(
         name=f"{search.name}_interaction",
         kind="heatmap",

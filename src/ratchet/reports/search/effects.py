@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ratchet.reports.formatting import counted, number, share
-from ratchet.reports.search.trials import LOSS, Search, setting
+from ratchet.reports.search.trials import LOSS, Search, setting_text
 
 _FEWEST_TRIALS = 4
 _FEWEST_PAIRS = 3
 
 
-def effect(search: Search, parameter: str) -> dict[str, Any] | None:
+def parameter_effect(search: Search, parameter: str) -> dict[str, Any] | None:
     """Losses of the best value of a hyper-parameter against those of the worst, by the median.
 
     Returns:
@@ -37,10 +37,10 @@ def effect(search: Search, parameter: str) -> dict[str, Any] | None:
     gap = medians[worst] - medians[best]
     return {
         "parameter": parameter,
-        "best value": setting(best),
+        "best value": setting_text(best),
         "trials with best": int(counts[best]),
         "median with best": medians[best],
-        "worst value": setting(worst),
+        "worst value": setting_text(worst),
         "trials with worst": int(counts[worst]),
         "median with worst": medians[worst],
         "difference": gap,
@@ -59,13 +59,13 @@ def _pairs(search: Search, parameter: str, best: object, worst: object) -> dict[
     return {"pairs": len(pairs), "better": int(better.sum())}
 
 
-def effects(search: Search) -> pd.DataFrame:
-    """The effect of every hyper-parameter that varies, see ``effect``."""
-    found = [effect(search, name) for name in search.varying]
+def parameter_effects(search: Search) -> pd.DataFrame:
+    """The effect of every hyper-parameter that varies, see ``parameter_effect``."""
+    found = [parameter_effect(search, name) for name in search.varying]
     return pd.DataFrame([row for row in found if row is not None])
 
 
-def sentence(row: Mapping[Any, Any]) -> str:
+def effect_sentence(row: Mapping[Any, Any]) -> str:
     """Say what a hyper-parameter did, with the number of trials, and whether that is much."""
     text = (
         f"{row['parameter']}: with {row['best value']} the median {LOSS} is "

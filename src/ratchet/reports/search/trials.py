@@ -84,13 +84,13 @@ class Search:
 
     def describe(self, trial: pd.Series) -> str:
         """The values of a trial that others have otherwise: ``units 64, dropout 0.1``."""
-        named = [f"{name} {setting(trial[name])}" for name in self.parameters]
+        named = [f"{name} {setting_text(trial[name])}" for name in self.parameters]
         return ", ".join(named) or str(trial[ARCHITECTURE])
 
 
-def read(case: TargetResults, name: str) -> Search:
+def read_search(results: TargetResults, name: str) -> Search:
     """Put the tables of a search into the form that the analysis takes."""
-    table, curves = case.searches[name], case.curves[name]
+    table, curves = results.searches[name], results.curves[name]
     points = pd.DataFrame([_plain_names(json.loads(text)) for text in table["params"]])
     parts = [part for part in _PARTS if part in table]
     lowest = curves["val_loss"].where(np.isfinite(curves["val_loss"])).groupby(curves["trial"])
@@ -103,13 +103,13 @@ def read(case: TargetResults, name: str) -> Search:
         }
     )
     trials = trials.join(points).join(table[parts].reset_index(drop=True))
-    for missing in {ARCHITECTURE, *searched(case.target.networks[name])} - {*trials.columns}:
+    for missing in {ARCHITECTURE, *searched(results.target.networks[name])} - {*trials.columns}:
         trials[missing] = "–"
     return Search(
         name=name,
-        target=case.name,
-        network=case.target.networks[name],
-        seed=case.seed,
+        target=results.name,
+        network=results.target.networks[name],
+        seed=results.seed,
         trials=trials.sort_values("trial", ignore_index=True),
         curves=curves,
     )
@@ -154,12 +154,12 @@ def _plain_names(point: dict[str, object]) -> dict[str, object]:
     return {name.rsplit("__", maxsplit=1)[-1]: value for name, value in point.items()}
 
 
-def setting(value: object) -> str:
+def setting_text(value: object) -> str:
     """A value of a hyper-parameter as somebody would write it."""
     return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
 
 
-def in_order(values: pd.Series) -> list[object]:
+def ordered_values(values: pd.Series) -> list[object]:
     """The different values: numbers by size, others by name."""
     known = list(values.dropna().unique())
     return (

@@ -6,14 +6,19 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from ratchet.reports.formatting import column as column_texts
 from ratchet.reports.formatting import label
 from ratchet.reports.html import template_environment
+from ratchet.reports.page.chart import COLORS, Chart
+from ratchet.reports.page.draw_plotly import to_plotly
 from ratchet.reports.status import text
-from ratchet.reports.status.chart import figure_json, production_chart
 from ratchet.reports.status.collect import UseCaseStatus
+
+PRODUCTION, PROMOTION = "in production", "at the promotion"
 
 
 def render(statuses: Sequence[UseCaseStatus], written: dt.datetime) -> str:
@@ -29,9 +34,9 @@ def render(statuses: Sequence[UseCaseStatus], written: dt.datetime) -> str:
     environment = template_environment()
     chapters = [_chapter(status) for status in statuses]
     return environment.get_template("status.html.j2").render(
-        words=text,
+        text=text,
         chapters=chapters,
-        written=text.moment(written),
+        written=text.time_text(written),
         plotly=get_plotlyjs() if any(chapter["figure"] for chapter in chapters) else "",
     )
 
@@ -54,8 +59,8 @@ def _windows(status: UseCaseStatus) -> dict[str, Any]:
     windows = (status.watch or {"windows": []})["windows"][::-1]
     metric = status.metric
     texts = {
-        "from": [text.day(window.get("start") or "–") for window in windows],
-        "to": [text.day(window.get("end") or "–") for window in windows],
+        "from": [text.day_text(window.get("start") or "–") for window in windows],
+        "to": [text.day_text(window.get("end") or "–") for window in windows],
         "rows": column_texts([window["rows"] for window in windows], "count"),
         label(metric): column_texts([window.get(metric) for window in windows], "number"),
         "low": column_texts([window.get(f"{metric}_low") for window in windows], "number"),
@@ -64,3 +69,69 @@ def _windows(status: UseCaseStatus) -> dict[str, Any]:
     }
     shown = {name: column for name, column in texts.items() if {*column} - {"", "–"}}
     return {"columns": list(shown), "rows": list(zip(*shown.values(), strict=True))}
+
+
+def production_chart(status: UseCaseStatus) -> Chart | None:
+    """The metric of every window, beside what it was at the promotion with its interval.
+
+    Returns:
+        ``None`` where no window of time can be drawn.
+    """
+    dated = [window for window in status.windows if window.get("start")]
+    if not dated or status.promoted is None:
+        return None
+    ends = {name: status.promoted[name] for name in ("value", "low", "high")}
+    rows = [
+        {"group": PROMOTION, "time": moment, **ends}
+        for moment in (dated[0]["start"], dated[-1]["end"])
+    ]
+    rows += [
+        {"group": PRODUCTION, "time": window["end"], "value": window[status.metric]}
+        for window in dated
+    ]
+    frame = pd.DataFrame(rows)
+    return Chart(
+        name=f"{status.name}_production",
+        kind="curve",
+        title=f"{label(status.metric)} of {status.target}, by window",
+        frame=frame.assign(time=pd.to_datetime(frame["time"], format="ISO8601")),
+        x="time",
+        y="value",
+        x_title="end of the window",
+        y_title=label(status.metric),
+        group="group",
+        low="low",
+        high="high",
+        band_title="95% interval at the promotion",
+        reference=status.fails_beyond,
+        reference_title="beyond this a window fails",
+    )
+
+
+def figure_json(chart: Chart, status: UseCaseStatus) -> str:
+    """The figure for a script element, with the windows as points with their intervals."""
+    figure = to_plotly(chart, titled=False)
+    dated = [window for window in status.windows if window.get("start")]
+    figure.update_traces(
+        mode="lines+markers",
+        marker={"size": 8, "color": COLORS[1]},
+        error_y=_intervals(dated, status.metric),
+        selector={"name": PRODUCTION},
+    )
+    figure.update_xaxes(tickformat="%Y-%m-%d", nticks=6)
+    figure.update_annotations(x=0, xanchor="left")  # the latest windows are on the right
+    return str(go.Figure(figure).to_json()).replace("<", "\\u003c")
+
+
+def _intervals(windows: list[Any], metric: str) -> dict[str, Any] | None:
+    ends = [(w.get(f"{metric}_low"), w[metric], w.get(f"{metric}_high")) for w in windows]
+    if any(low is None or high is None for low, _, high in ends):
+        return None
+    return {
+        "type": "data",
+        "symmetric": False,
+        "arrayminus": [value - low for low, value, _ in ends],
+        "array": [high - value for _, value, high in ends],
+        "thickness": 1.2,
+        "width": 4,
+    }

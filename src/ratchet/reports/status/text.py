@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ratchet.reports.formatting import between, count, counted, label, listed, number
-from ratchet.reports.status.bundles import Model
-from ratchet.reports.status.collect import UseCaseStatus
+from ratchet.reports.status.collect import Model, UseCaseStatus
 
 COLUMNS = (
     *("use case", "state", "serves", "since", "at promotion", "in production", "inputs"),
@@ -60,16 +59,16 @@ def overview(status: UseCaseStatus) -> list[str]:
     return [
         status.title,
         state(status)[1],
-        model(champion) if champion else "nothing",
-        day(status.since) if status.since else "–",
+        model_text(champion) if champion else "nothing",
+        day_text(status.since) if status.since else "–",
         f"{label(status.metric)} {number(status.promoted['value'])}" if status.promoted else "–",
-        production(status),
+        production_text(status),
         _SEVERITIES.get(severity(status) or "", "–"),
-        f"{decided(decision)}, {day(decision.at)}" if decision else "none yet",
+        f"{decision_text(decision)}, {day_text(decision.at)}" if decision else "none yet",
     ]
 
 
-def model(found: Model) -> str:
+def model_text(found: Model) -> str:
     """A version and what it is: ``version 3: stack for success, ridge for rating``."""
     named = found.candidates
     if not named:
@@ -80,11 +79,11 @@ def model(found: Model) -> str:
     return f"version {found.version}: {listed(parts)}"
 
 
-def production(status: UseCaseStatus) -> str:
+def production_text(status: UseCaseStatus) -> str:
     """The latest window in a few words."""
     if status.windows:
         latest = number(status.windows[-1][status.metric])
-        return f"{latest}{f', {change(status)}' if change(status) else ''}"
+        return f"{latest}{f', {change_text(status)}' if change_text(status) else ''}"
     if status.predicted is None:
         return "–"
     if not status.predicted.answers:
@@ -92,7 +91,7 @@ def production(status: UseCaseStatus) -> str:
     return "truth not known yet" if not status.predicted.known else "too few rows yet"
 
 
-def change(status: UseCaseStatus) -> str:
+def change_text(status: UseCaseStatus) -> str:
     """How the latest window compares with the promotion: ``4.0% worse``."""
     by = status.worse_by
     if by is None:
@@ -120,7 +119,7 @@ def in_production(status: UseCaseStatus) -> str:
     if predicted is None or not predicted.answers:
         return "Nothing was predicted since the promotion."
     said = counted(predicted.answers, "row was", "rows were")
-    start = f"Since the promotion {said} predicted, the last on {moment(predicted.latest)}"
+    start = f"Since the promotion {said} predicted, the last on {time_text(predicted.latest)}"
     if not predicted.known:
         return f"{start}. The truth of none is known yet, so there is nothing to compare."
     return f"{start}; the truth of {count(predicted.known)} is known. {latest_window(status)}"
@@ -134,9 +133,11 @@ def latest_window(status: UseCaseStatus) -> str:
         notes = [window["note"] for window in status.watch["windows"] if window.get("note")]
         return f"No window can be scored yet{f': {notes[-1]}' if notes else ''}."
     last = status.windows[-1]
-    when = f", from {day(last['start'])} to {day(last['end'])}" if last.get("start") else ""
+    when = (
+        f", from {day_text(last['start'])} to {day_text(last['end'])}" if last.get("start") else ""
+    )
     value = f"{number(last[status.metric])} on {counted(last['rows'], 'row')}"
-    changed = change(status)
+    changed = change_text(status)
     than = f": {changed} {'as' if changed == 'the same' else 'than'} at the promotion"
     return f"In the latest window{when}, it was {value}{than if changed else ''}."
 
@@ -170,15 +171,19 @@ def unsettled(status: UseCaseStatus) -> str:
         "retrain": "A new training was asked for",
     }[entry.event]
     reason = entry.reason.rstrip(".")
-    return f"{does} on {moment(entry.at)}: {reason}. No model was promoted since."
+    return f"{does} on {time_text(entry.at)}: {reason}. No model was promoted since."
 
 
-def inputs(status: UseCaseStatus) -> list[str]:
+def inputs_text(status: UseCaseStatus) -> list[str]:
     """What is known of the inputs: a sentence, then the reasons."""
     if status.drift is None:
         return ["The inputs have not been compared with those of the training yet."]
     found = status.drift
-    span = f" from {day(found['span'][0])} to {day(found['span'][1])}" if found.get("span") else ""
+    span = (
+        f" from {day_text(found['span'][0])} to {day_text(found['span'][1])}"
+        if found.get("span")
+        else ""
+    )
     on = f"on {count(found['rows']['current'])} rows{span}"
     moved = found["moved"]
     if found["severity"] == "NONE":
@@ -187,7 +192,7 @@ def inputs(status: UseCaseStatus) -> list[str]:
     return [f"Severity {found['severity']}, {on}. {names}".strip(), *found["reasons"]]
 
 
-def decided(entry: Any) -> str:
+def decision_text(entry: Any) -> str:
     """What was decided: ``promoted version 3``."""
     version = entry.champion if entry.event in ("rollback", "retrain") else entry.version
     words = EVENTS.get(entry.event, entry.event)
@@ -202,22 +207,24 @@ def conditions(entry: Any) -> list[tuple[str, str, str]]:
     return [(marks[each["passed"]], each["name"], each["reason"]) for each in found]
 
 
-def urgent(status: UseCaseStatus) -> list[str]:
+def problem_lines(status: UseCaseStatus) -> list[str]:
     """Problems and alerts, a line each."""
     alerts = [f"{alert['text']} -> {alert['advice']}" for alert in status.alerts]
     return [*(f"{status.name}: {problem}" for problem in status.problems), *alerts]
 
 
-def told(status: UseCaseStatus) -> list[str]:
+def full_text(status: UseCaseStatus) -> list[str]:
     """Everything that the page says of a use case, a line each."""
-    lines = urgent(status)
+    lines = problem_lines(status)
     for role, found in roles(status).items():
         lines.append(f"{role}: {found}")
     if status.champion is not None:
         lines += [f"{at_promotion(status)} {in_production(status)}", verdict(status)]
-        lines += inputs(status)
+        lines += inputs_text(status)
     for entry in status.decisions:
-        lines.append(f"{moment(entry.at)} {decided(entry)}, by {entry.actor}: {entry.reason}")
+        lines.append(
+            f"{time_text(entry.at)} {decision_text(entry)}, by {entry.actor}: {entry.reason}"
+        )
         lines += [f"  {_MARKS[mark]} {name}: {why}" for mark, name, why in conditions(entry)]
     return [line for line in lines if line]
 
@@ -225,20 +232,22 @@ def told(status: UseCaseStatus) -> list[str]:
 def roles(status: UseCaseStatus) -> dict[str, str]:
     """What each role is filled by, in words; says what is absent."""
     champion, previous, challenger = status.champion, status.previous, status.challenger
-    since = f", since {moment(status.since)}" if status.since else ""
+    since = f", since {time_text(status.since)}" if status.since else ""
     return {
-        "Champion": f"{model(champion)}{since}" if champion else "none: no model was promoted yet",
-        "Previous": model(previous) if previous else "none: there is no way back",
-        "Challenger": model(challenger) if challenger else "none waits",
+        "Champion": f"{model_text(champion)}{since}"
+        if champion
+        else "none: no model was promoted yet",
+        "Previous": model_text(previous) if previous else "none: there is no way back",
+        "Challenger": model_text(challenger) if challenger else "none waits",
     }
 
 
-def day(value: Any) -> str:
+def day_text(value: Any) -> str:
     """A day: ``2026-11-20``."""
     return str(value)[:10]
 
 
-def moment(value: Any) -> str:
+def time_text(value: Any) -> str:
     """A moment to the minute: ``2026-11-20 04:10 UTC``."""
     text = value if isinstance(value, str) else value.isoformat()
     parsed = dt.datetime.fromisoformat(text)

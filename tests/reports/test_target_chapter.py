@@ -1,4 +1,4 @@
-"""The chapter of a series: charts by name, and texts that say what the numbers say."""
+"""The chapter on one target: its charts, tables and texts together."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ratchet.reports.blocks import Chapter, Points, Text
 from ratchet.reports.chart_ids import target_charts
 from ratchet.reports.page.draw_matplotlib import to_matplotlib
 from ratchet.reports.page.draw_plotly import to_plotly
-from ratchet.reports.target_chapter import target_chapter
+from ratchet.reports.target_chapter import objective_sentence, target_chapter
 from ratchet.reports.target_results import TargetResults
 
 Make = Callable[..., TargetResults]
+
 
 KINDS: list[dict[str, Any]] = [
     {},
@@ -32,13 +33,23 @@ def said(chapter: Chapter) -> str:
     return " ".join([*texts, *points, *(f"{f.fact} {f.step}" for f in chapter.findings)])
 
 
+@pytest.mark.parametrize("name", ["grade", "points"])
+@pytest.mark.parametrize("full", [True, False])
+def test_charts_are_those_the_pipeline_expects(make_results: Make, name: str, full: bool) -> None:
+    results = make_results(name, time=full, text=full, groups=full)
+    chapter = target_chapter(results)
+    expected = target_charts(results.target, results.data, results.features)
+    assert sorted(chart.name for chart in chapter.charts) == sorted(expected)
+    assert "nan" not in said(chapter)
+
+
 @pytest.mark.parametrize(
     "kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])]
 )
-def test_charts_are_those_the_pipeline_expects(make_series: Make, kind: dict[str, Any]) -> None:
-    case = make_series(**kind)
-    chapter = target_chapter(case)
-    expected = target_charts(case.target, case.data, case.features, case.inventory)
+def test_charts_of_series_are_those_expected(make_series: Make, kind: dict[str, Any]) -> None:
+    results = make_series(**kind)
+    chapter = target_chapter(results)
+    expected = target_charts(results.target, results.data, results.features, results.inventory)
     assert sorted(chart.name for chart in chapter.charts) == sorted(expected)
     assert len(expected) == len(set(expected))
     assert "nan" not in said(chapter)
@@ -64,25 +75,25 @@ def test_pipeline_reads_what_the_phases_leave(
 def test_node_puts_the_tables_in_their_places(make_series: Make) -> None:
     from ratchet.pipelines.reporting.nodes import describe_target
 
-    case = make_series()
+    results = make_series()
     keys = ("best", "why", "metric", "ranking")
     chapter = describe_target(
-        case.primary.reset_index(),
-        case.predictions,
-        case.scores,
-        {key: case.choice[key] for key in keys},
-        {key: value for key, value in case.choice.items() if key not in keys},
-        case.importance,
-        case.data,
-        case.features,
-        case.target,
-        {"units": case.target},
+        results.primary.reset_index(),
+        results.predictions,
+        results.scores,
+        {key: results.choice[key] for key in keys},
+        {key: value for key, value in results.choice.items() if key not in keys},
+        results.importance,
+        results.data,
+        results.features,
+        results.target,
+        {"units": results.target},
         0,
-        case.inventory,
-        **{f"{name}_search": table for name, table in case.searches.items()},
-        **{f"{name}_curves": table for name, table in case.curves.items()},
+        results.inventory,
+        **{f"{name}_search": table for name, table in results.searches.items()},
+        **{f"{name}_curves": table for name, table in results.curves.items()},
     )
-    names = target_charts(case.target, case.data, case.features, case.inventory)
+    names = target_charts(results.target, results.data, results.features, results.inventory)
     assert {chart.name for chart in chapter.charts} == set(names)
 
 
@@ -101,31 +112,15 @@ def test_tables_have_every_candidate_series_and_trial(make_series: Make) -> None
     assert points.nunique() == 8
 
 
-def test_errors_are_broken_down_by_recurring_parts_of_the_time(make_series: Make) -> None:
-    from ratchet.reports.errors_by_group import group_errors
-
-    case = make_series(many=False, hourly=True)
-    frame = group_errors(case, "hour").set_index("group")
-    assert frame.index.to_list() == [f"{hour:02d}:00" for hour in range(24)]
-    at_five = case.test[case.test["time"].dt.hour == 5]["error"].abs()
-    assert frame.loc["05:00", "value"] == pytest.approx(at_five.mean())
-
-
-def test_errors_of_several_series_are_scaled(make_series: Make) -> None:
-    case = make_series()
-    assert case.losses(case.test).mean() == pytest.approx(case.test_scores["mase"]["value"])
-    assert case.loss_name == "mean scaled error (MASE)"
-    single = make_series(many=False)
-    assert single.losses(single.test).mean() == pytest.approx(single.test_scores["mae"]["value"])
-
-
-def test_networks_are_held_against_the_baseline(make_series: Make) -> None:
-    from ratchet.reports.search.comparison import comparison
-
-    case = make_series()
-    frame = comparison(case, case.target.network_candidates).set_index("candidate")
-    assert frame.index.to_list() == ["seasonal", "net", "shapes", "net_ensemble"]
-    before, after = (case.scores[name]["test"]["mase"]["value"] for name in ("seasonal", "net"))
-    assert frame.loc["net", "change of MASE"] == pytest.approx(after / before - 1)
-    assert frame.loc["net", "change of R²"] > 0
-    assert pd.isna(frame.loc["seasonal", "change of MASE"])
+def test_objectives_say_met_or_not_with_the_interval() -> None:
+    judged: dict[str, Any] = {"value": 0.8, "low": 0.76, "high": 0.84, "aim": 0.75}
+    met = objective_sentence("accuracy", {**judged, "met": True, "in_doubt": False})
+    assert met == (
+        "accuracy: 0.800 (0.760 to 0.840) against an aim of 0.75. "
+        "Met; the whole interval is better than the aim."
+    )
+    doubt = {**judged, "aim": 0.82, "met": False, "in_doubt": True}
+    production = {"production": 0.7, "fit_for_production": True}
+    text = objective_sentence("accuracy", {**doubt, **production})
+    assert "Not met; the interval reaches across the aim" in text
+    assert text.endswith("The bar for production, 0.7, is reached.")

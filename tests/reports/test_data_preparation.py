@@ -1,4 +1,4 @@
-"""What is said of how series were laid out."""
+"""What was done with the data of series."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 
 from ratchet.config import Features, UseCase
 from ratchet.reports.blocks import Table, Text
-from ratchet.reports.data_preparation import left_out, preparation
-from ratchet.reports.forecasting.preparation import window_sources
+from ratchet.reports.data_preparation import preparation_blocks, rows_left_out, window_sources
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def test_steps_are_counted(
     selection: dict[str, Any], series_parameters: Callable[..., UseCase]
 ) -> None:
     parts = series_parameters()
-    blocks = preparation(selection, parts.data, parts.features)
+    blocks = preparation_blocks(selection, parts.data, parts.features)
     text, table = blocks[0], blocks[1]
     assert isinstance(text, Text)
     assert "110 rows of the file are 2 series of 60 steps, a day apart" in text.text
@@ -52,9 +51,9 @@ def test_steps_are_counted(
 
 
 def test_many_lost_steps_are_a_limit(selection: dict[str, Any]) -> None:
-    assert left_out(selection) == []  # 6 of 120, one in twenty
+    assert rows_left_out(selection) == []  # 6 of 120, one in twenty
     selection["series"]["left_out"]["missing"] = 6
-    (found,) = left_out(selection)
+    (found,) = rows_left_out(selection)
     assert found.fact.startswith("10% of the steps (12 steps)")
 
 

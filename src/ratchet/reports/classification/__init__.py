@@ -1,1 +1,0 @@
-"""What only a target of classes has."""

@@ -1,0 +1,440 @@
+"""A forecast of series: what the report says of it, what it can be used for, and its limits."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ratchet.reports import regression
+from ratchet.reports.blocks import Block, Finding, Table, Text
+from ratchet.reports.formatting import between, count, counted, label, number, share, unit
+from ratchet.reports.intervals import TOO_NARROW, summarise
+from ratchet.reports.naive_forecasts import (
+    BEATS,
+    best_naive,
+    flattery,
+    gain_over,
+    headline,
+    mase,
+    naive_candidates,
+    verdict,
+)
+from ratchet.reports.page.chart import Chart
+from ratchet.reports.regression import (
+    calibration_blocks,
+    covered,
+    distribution_blocks,
+    low_coverage,
+    reliability_sentence,
+    residuals,
+    value_shift,
+)
+from ratchet.reports.stock_orders import orders_fall_short, stock_blocks
+from ratchet.reports.target_results import TargetResults
+
+__all__ = [
+    "advice_blocks",
+    "calibration_blocks",
+    "detail_blocks",
+    "distribution_blocks",
+    "headline",
+    "key_metric",
+    "limitations",
+    "reliability_sentence",
+]
+"""What a chapter takes of each task; some parts are as for any number."""
+
+_DAYS = 14  # of steps shorter than a day
+_STEPS = 60  # of longer ones
+_CLOSER = 7  # times as short is the stretch with the largest errors
+_MOST_POINTS = 3000
+_WORST, _BEST = 10, 5
+_DOMINATES = 0.5  # of the variance of the test rows
+_ALL, _WITHOUT = "all", "without it"
+_METRICS = ["r2", "rmse", "mae", "mase", "rmsse"]
+_SHOWN_ROWS = 15
+_TENTH = 0.1
+_FEW_TIMES = 30
+
+
+def key_metric(results: TargetResults) -> tuple[str, str]:
+    """The metric that stands out, and what it is in a few words."""
+    return "mase", f"the mean error, divided by the {results.naive_error}"
+
+
+def detail_blocks(results: TargetResults) -> list[Block]:
+    """Forecasts over time, and the errors."""
+    return [*forecast_blocks(results), *regression.detail_blocks(results), residual_chart(results)]
+
+
+def forecast_blocks(results: TargetResults) -> list[Block]:
+    """A usual stretch of the test time, and the one with the largest errors."""
+    usual, worst = usual_stretch(results), worst_stretch(results)
+    bad, every = results.losses(worst).mean(), results.losses(results.test).mean()
+    text = (
+        f"{_which(results, usual)} The second chart shows the stretch with the largest errors, "
+        f"{_when(worst)}: there the {results.loss_name} is {number(bad)}, over all test rows "
+        f"{number(every)}."
+    )
+    return [
+        Text(text, title="Forecast and truth"),
+        _chart(results, "forecast", usual),
+        _chart(results, "forecast_worst", worst),
+    ]
+
+
+def stretch_length(results: TargetResults) -> int:
+    """Steps that make a readable stretch."""
+    times = results.test["time"].drop_duplicates().sort_values()
+    hours = (times.diff().dt.total_seconds() / 3600).median()
+    return max(2, round(_DAYS * 24 / hours)) if hours < 24 else _STEPS
+
+
+def usual_stretch(results: TargetResults) -> pd.DataFrame:
+    """The last test rows of the series whose mean error is the median one."""
+    errors = results.losses(results.test).groupby(results.test["series"]).mean().sort_values()
+    name = errors.index[(len(errors) - 1) // 2]
+    return _of_series(results, name).tail(stretch_length(results))
+
+
+def worst_stretch(results: TargetResults) -> pd.DataFrame:
+    """The test rows of one series in the stretch with the largest mean error."""
+    length = max(2, stretch_length(results) // _CLOSER)
+    found, largest = results.test.iloc[:0], -1.0
+    for name in results.test["series"].unique():
+        rows = _of_series(results, name)
+        means = results.losses(rows).rolling(min(length, len(rows))).mean().fillna(-1.0)
+        end = int(means.argmax())
+        if means.iloc[end] > largest:
+            found, largest = rows.iloc[max(0, end + 1 - length) : end + 1], float(means.iloc[end])
+    return found
+
+
+def _of_series(results: TargetResults, name: object) -> pd.DataFrame:
+    return results.test[results.test["series"] == name].sort_values("time")
+
+
+def _which(results: TargetResults, rows: pd.DataFrame) -> str:
+    steps = results.horizon
+    ahead = f"Each forecast was made {counted(steps, 'step')} before its time."
+    if not results.has_many_series:
+        return f"The first chart shows the end of the test time, {_when(rows)}. {ahead}"
+    return (
+        f"The first chart shows series {rows['series'].iloc[0]}, whose error is the median one, "
+        f"{_when(rows)}. {ahead}"
+    )
+
+
+def _when(rows: pd.DataFrame) -> str:
+    first, last = rows["time"].min(), rows["time"].max()
+    return f"from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+
+
+def _chart(results: TargetResults, name: str, rows: pd.DataFrame) -> Chart:
+    has_band = covered(results) is not None
+    said = pd.DataFrame({"time": rows["time"], "value": rows["prediction"], "what": "forecast"})
+    if has_band:
+        said[["low", "high"]] = rows[["low", "high"]]
+    true = pd.DataFrame({"time": rows["time"], "value": rows["truth"], "what": "truth"})
+    which = f" of {rows['series'].iloc[0]}" if results.has_many_series else ""
+    what = "largest errors" if name == "forecast_worst" else "forecast and truth"
+    measure = results.target.unit or results.target.column
+    return Chart(
+        name=name,
+        kind="curve",
+        title=f"{results.name}{which}: {what}, {_when(rows)}",
+        frame=pd.concat([said, true], ignore_index=True),
+        x="time",
+        y="value",
+        group="what",
+        low="low" if has_band else None,
+        high="high" if has_band else None,
+        band_title=f"{share(results.choice['details']['confidence'])} interval" if has_band else "",
+        x_title="time of the value",
+        y_title=measure,
+    )
+
+
+def residual_chart(results: TargetResults) -> Chart:
+    """Errors against time."""
+    rows = pd.DataFrame({"time": results.test["time"], "error": residuals(results)})
+    few = rows if len(rows) <= _MOST_POINTS else rows.sample(_MOST_POINTS, random_state=0)
+    scaled = ", in mean naive errors" if results.has_many_series else _unit(results)
+    return Chart(
+        name="residuals",
+        kind="points",
+        title=f"{results.name}: errors over the test time",
+        frame=few.sort_values("time"),
+        x="time",
+        y="error",
+        x_title="time of the value",
+        y_title=f"forecast minus truth{scaled}",
+        reference=0.0,
+    )
+
+
+def _unit(results: TargetResults) -> str:
+    return f" ({results.target.unit})" if results.target.unit else ""
+
+
+def series_blocks(results: TargetResults) -> list[Block]:
+    """Errors by series, where series have names."""
+    if not (results.data.series and results.data.series.id):
+        return []
+    frame = errors_by_series(results)
+    shown = frame if len(frame) <= _WORST + _BEST else _ends(frame)
+    chart = Chart(
+        name="error_by_series",
+        kind="dots",
+        title=f"{results.name}: mean scaled error by {results.data.series.id}, worst and best",
+        frame=shown,
+        x="MASE",
+        y="series",
+        low="low",
+        high="high",
+        x_title="MASE, with 95% interval",
+        reference=float(results.test_scores["mase"]["value"]),
+        reference_title="all test rows",
+    )
+    formats = dict.fromkeys(frame.columns[1:], "number") | {"rows": "count"}
+    title = f"Worst and best {results.data.series.id}; all are in the workbook"
+    few = shown if len(shown) < len(frame) else frame
+    return [
+        Text(
+            f"{_sentence(results, frame)} {TOO_NARROW}", title=f"Errors by {results.data.series.id}"
+        ),
+        chart,
+        Table("worst_and_best", title, few, formats),
+        Table("by_series", "Errors by series", frame, formats, shown=0),
+        *_without_the_dominating(results),
+    ]
+
+
+def errors_by_series(results: TargetResults) -> pd.DataFrame:
+    """Errors of the winner in each series, largest MASE first.
+
+    Returns:
+        ``series``, ``rows``, ``MASE`` with ``low`` and ``high``, ``mean error``, ``bias``
+        (forecast minus truth) and ``mean truth``.
+    """
+    scaled = results.test["error"].abs() / results.test["scale"]
+    rows = []
+    for name, part in results.test.groupby("series", observed=True):
+        found = summarise(scaled.loc[part.index], is_share=False)
+        rows.append(
+            {
+                "series": str(name),
+                "rows": found["rows"],
+                "MASE": found["value"],
+                "low": found["low"],
+                "high": found["high"],
+                "mean error": part["error"].abs().mean(),
+                "bias": part["error"].mean(),
+                "mean truth": part["truth"].mean(),
+            }
+        )
+    return pd.DataFrame(rows).sort_values("MASE", ascending=False, ignore_index=True)
+
+
+def _ends(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([frame.head(_WORST), frame.tail(_BEST)], ignore_index=True)
+
+
+def _sentence(results: TargetResults, frame: pd.DataFrame) -> str:
+    below = (frame["MASE"] < 1).mean()
+    first, last = frame.iloc[0], frame.iloc[-1]
+    if len(frame) == 1:
+        return f"There is one series, {first['series']}, with a MASE of {number(first['MASE'])}."
+    return (
+        f"In {share(below)} of {counted(len(frame), 'series', 'series')} the mean error is smaller "
+        f"than the {results.naive_error} (MASE below 1). The worst is "
+        f"{first['series']} with {number(first['MASE'])}, the best {last['series']} with "
+        f"{number(last['MASE'])}."
+    )
+
+
+def dominating(results: TargetResults) -> tuple[str, float] | None:
+    """The series that holds most of the variance of the test rows, if it is more than half.
+
+    Returns:
+        Name of the series and its share; ``None`` where there is none or only one series.
+    """
+    if not results.has_many_series:
+        return None
+    squares = (results.test["truth"] - results.test["truth"].mean()) ** 2
+    sums = squares.groupby(results.test["series"].astype(str)).sum()
+    if not sums.sum() or sums.max() <= _DOMINATES * sums.sum():
+        return None
+    return str(sums.idxmax()), float(sums.max() / sums.sum())
+
+
+def _without_the_dominating(results: TargetResults) -> list[Block]:
+    found = dominating(results)
+    if found is None:
+        return []
+    name, part = found
+    frame = with_and_without(results, name)
+    own = frame[frame["candidate"] == results.best].set_index("rows used")
+
+    def change(metric: str) -> str:
+        values = own[label(metric)].to_dict()
+        return f"{number(values[_WITHOUT])} instead of {number(values[_ALL])}"
+
+    text = (
+        f"{name} alone holds {share(part)} of the variance of the test rows, so that R², RMSE and "
+        f"MAE over all rows speak mostly of it. Without it {results.best} has an R² of "
+        f"{change('r2')} and an RMSE of {change('rmse')}; its MASE, in which every series counts "
+        f"alike, is {change('mase')}."
+    )
+    formats = dict.fromkeys(map(label, _METRICS), "number")
+    title = f"Scores on the test rows with and without {name}"
+    return [
+        Text(text, title="One series dominates"),
+        Table("without_dominating", title, frame, formats),
+    ]
+
+
+def with_and_without(results: TargetResults, name: str) -> pd.DataFrame:
+    """Scores of every candidate on all test rows and on those of the other series."""
+    from ratchet.learning.metrics import score_forecast
+
+    test = results.predictions[results.predictions["split"] == "test"]
+    rows = []
+    for candidate in results.choice["ranking"]:
+        own = test[test["candidate"] == candidate]
+        for used, part in ((_ALL, own), (_WITHOUT, own[own["series"].astype(str) != name])):
+            scores = score_forecast(
+                part["truth"],
+                part["prediction"],
+                scale=part["scale"],
+                rms=part["rms"],
+                times=part["time"],
+                n_bootstrap=1,  # no interval is shown
+                seed=results.seed,
+            )
+            values = {label(metric): scores[metric]["value"] for metric in _METRICS}
+            rows.append({"candidate": candidate, "rows used": used, **values})
+    return pd.DataFrame(rows)
+
+
+def advice_blocks(results: TargetResults) -> list[Block]:
+    """How far a forecast can be trusted, the largest misses, and what to order."""
+    return [
+        Text(trust_sentence(results), title="How far to trust a forecast"),
+        _misses(results),
+        *(stock_blocks(results, results.inventory) if results.inventory else []),
+    ]
+
+
+def trust_sentence(results: TargetResults) -> str:
+    """The width of the intervals beside the changes that a forecast is to foresee."""
+    test = results.test
+    size = test["error"].abs()
+    text = (
+        f"Half of the forecasts are off by {unit(size.median(), results.target.unit)} or less, "
+        f"one in ten by {number(size.quantile(0.9))} or more."
+    )
+    if covered(results) is None:
+        return text
+    promised = share(results.choice["details"]["confidence"])
+    width = ((test["high"] - test["low"]) / test["scale"]).median()
+    return (
+        f"{text} The interval says how far: in {promised} of the cases the truth should lie "
+        f"inside. Half of the intervals are wider than {number(width)} times the "
+        f"{results.naive_error}; plan with their ends where being wrong is dear."
+    )
+
+
+def _misses(results: TargetResults) -> Table:
+    losses = results.losses(results.test)
+    rows = results.test.loc[losses.nlargest(max(1, round(len(losses) * _TENTH))).index]
+    shown = ["prediction", *(["low", "high"] if covered(results) is not None else []), "truth"]
+    frame = row_names(results, rows).assign(**{name: rows[name] for name in shown})
+    error = "scaled error" if results.has_many_series else "error"
+    frame[error] = losses.loc[rows.index]
+    formats = dict.fromkeys([*shown, error], "number")
+    title = f"The largest misses, {count(len(rows))} of {count(len(losses))} test rows"
+    return Table("largest_misses", title, frame, formats, shown=_SHOWN_ROWS)
+
+
+def row_names(results: TargetResults, rows: pd.DataFrame) -> pd.DataFrame:
+    """What names a row to a reader: the series, where there are several, and the time."""
+    whole = (rows["time"].dt.normalize() == rows["time"]).all()
+    time = rows["time"].dt.strftime("%Y-%m-%d" if whole else "%Y-%m-%d %H:%M")
+    series = {"series": rows["series"].astype(str)} if results.has_many_series else {}
+    return pd.DataFrame({**series, "time": time})
+
+
+def naive_not_beaten(results: TargetResults) -> list[Finding]:
+    """No model is surely better than a forecast that costs nothing."""
+    naive = best_naive(results)
+    if results.best in naive_candidates(results):
+        return [
+            Finding(
+                f"No candidate that learns does better on the validation rows than {results.best}, "
+                f"which repeats a known value.",
+                f"Use {results.best} for {results.name}: its MASE of "
+                f"{number(mase(results, results.best))} is free.",
+            )
+        ]
+    gain = gain_over(results, naive, results.best)
+    if verdict(gain) == BEATS:
+        return []
+    return [
+        Finding(
+            f"The naive forecast {naive} is not beaten for sure: the gain of {results.best} in "
+            f"MASE is {between(gain)}.",
+            f"Do not act on forecasts of {results.name} as if they knew more than {naive}: its "
+            f"MASE of {number(mase(results, naive))} is free.",
+        )
+    ]
+
+
+def flattering_r2(results: TargetResults) -> list[Finding]:
+    """R2 is high without any skill."""
+    text = flattery(results)
+    return [Finding(text)] if text else []
+
+
+def one_dominates(results: TargetResults) -> list[Finding]:
+    """Scores in units hang on one series."""
+    found = dominating(results)
+    if found is None:
+        return []
+    name, part = found
+    return [
+        Finding(
+            f"Series {name} holds {share(part)} of the variance of the test rows: R², RMSE and MAE "
+            f"of {results.name} say little about the others.",
+            f"Look at {name} by itself, and judge {results.name} by MASE, in which every series "
+            "counts alike.",
+        )
+    ]
+
+
+def few_times(results: TargetResults) -> list[Finding]:
+    """Many rows, but of few moments."""
+    times = len(results.test["time"].unique())
+    if times >= _FEW_TIMES or not results.has_many_series:
+        return []
+    return [
+        Finding(
+            f"The {counted(len(results.test), 'test row')} of {results.name} are of only "
+            f"{counted(times, 'time step')}: what was special about these days is in every score, "
+            "and the intervals are rough.",
+            f"Judge {results.name} again after {counted(_FEW_TIMES, 'time step')} of new rows.",
+        )
+    ]
+
+
+def limitations(results: TargetResults) -> list[Finding]:
+    """Apply the rules that only such a target has."""
+    rules = (
+        naive_not_beaten,
+        flattering_r2,
+        one_dominates,
+        few_times,
+        orders_fall_short,
+        low_coverage,
+        value_shift,
+    )
+    return [finding for rule in rules for finding in rule(results)]

@@ -1,1 +1,0 @@
-"""What only the forecast of a series has."""

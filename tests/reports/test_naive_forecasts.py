@@ -1,0 +1,71 @@
+"""Whether the naive forecasts are beaten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ratchet.reports import forecasting, naive_forecasts
+from ratchet.reports.formatting import number
+from ratchet.reports.target_chapter import card
+from ratchet.reports.target_results import TargetResults
+
+Make = Callable[..., TargetResults]
+
+
+def mase(results: TargetResults, name: str) -> float:
+    test = results.predictions[results.predictions["split"] == "test"]
+    rows = test[test["candidate"] == name]
+    return float(((rows["truth"] - rows["prediction"]).abs() / rows["scale"]).mean())
+
+
+def test_a_clear_winner_beats_the_better_naive_forecast(make_series: Make) -> None:
+    results = make_series()
+    assert naive_forecasts.naive_candidates(results) == ["persistence", "seasonal"]
+    assert naive_forecasts.best_naive(results) == "seasonal"
+    frame = naive_forecasts.against_naive(results).set_index("candidate")
+    assert frame.loc["net", "gain"] == pytest.approx(
+        mase(results, "seasonal") - mase(results, "net")
+    )
+    assert (frame["verdict"] == naive_forecasts.BEATS).all()
+    text = naive_forecasts.naive_sentence(results)
+    assert f"Yes, they are beaten: ridge has {number(mase(results, 'ridge'))}" in text
+    assert forecasting.naive_not_beaten(results) == []
+    assert "beats the best naive forecast, seasonal" in card(results).headline
+
+
+def test_a_tie_is_not_called_a_win(make_series: Make) -> None:
+    results = make_series(errors={"ridge": 0.9})
+    gain = naive_forecasts.gain_over(results, "seasonal", "ridge")
+    assert gain["low"] < 0 < gain["high"]
+    assert "No, not for sure" in naive_forecasts.naive_sentence(results)
+    (found,) = forecasting.naive_not_beaten(results)
+    assert "is not beaten for sure" in found.fact
+    assert "the difference may be chance" in card(results).headline
+
+
+def test_worse_than_naive_is_said(make_series: Make) -> None:
+    results = make_series(errors={"ridge": 2.0})
+    assert "No: ridge has" in naive_forecasts.naive_sentence(results)
+    assert "is worse" in naive_forecasts.naive_sentence(results)
+    assert (
+        naive_forecasts.against_naive(results).set_index("candidate").loc["ridge", "verdict"]
+        == naive_forecasts.WORSE
+    )
+
+
+def test_a_naive_winner_is_said(make_series: Make) -> None:
+    results = make_series(best="seasonal")
+    assert "One of them, seasonal, is the winner" in naive_forecasts.naive_sentence(results)
+    assert "It is a naive forecast" in card(results).headline
+    assert forecasting.naive_not_beaten(results)[0].step.startswith("Use seasonal")
+
+
+def test_r2_that_flatters_is_warned_of(make_series: Make) -> None:
+    results = make_series()
+    assert results.scores["seasonal"]["test"]["r2"]["value"] > 0.9  # one shop is ten times as large
+    assert naive_forecasts.flattery(results).startswith("R² flatters here")
+    single = make_series(many=False)
+    assert single.scores["persistence"]["test"]["r2"]["value"] < 0.9
+    assert naive_forecasts.flattery(single) == ""
