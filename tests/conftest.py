@@ -108,12 +108,15 @@ def make_project() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def empty_mlflow(pytestconfig: pytest.Config) -> Callable[[Path], Path]:
+def empty_mlflow(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], Path]:
     """Put an empty database of MLflow somewhere: to make its tables takes MLflow five seconds.
 
     It is made once, and kept in pytest's cache for as long as MLflow stays the same.
     """
-    folder = pytestconfig.cache.mkdir("mlflow")  # type: ignore[union-attr]
+    cache = getattr(pytestconfig, "cache", None)  # not there with -p no:cacheprovider
+    folder = cache.mkdir("mlflow") if cache else tmp_path_factory.mktemp("mlflow")
     made = folder / f"{version('mlflow')}.db"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
