@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import pytest
 from kedro.io import DatasetError
+from matplotlib.figure import Figure
 from sklearn.linear_model import Ridge
 
 from ratchet.catalog import AtomicCatalog
@@ -25,8 +24,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "json": {"type": "json.JSONDataset"},
     "text": {"type": "text.TextDataset"},
     "xlsx": {"type": "pandas.ExcelDataset"},
-    "chart": {"type": "plotly.JSONDataset"},
-    "png": {"type": "matplotlib.MatplotlibDataset", "overwrite": True},
+    "chart": {"type": "ratchet.datasets.VegaLiteDataset"},
+    "png": {"type": "ratchet.datasets.ImagesDataset"},
     "skops": {"type": "ratchet.datasets.SkopsDataset"},
 }
 
@@ -36,14 +35,10 @@ def content(kind: str, seed: int, rows: int = 400) -> Any:
     frame = pd.DataFrame({"x": np.random.default_rng(seed).random(rows)})
     if kind in ("parquet", "csv", "xlsx"):
         return frame
-    if kind == "json":
-        return frame["x"].tolist()
-    if kind == "chart":
-        return go.Figure(go.Scatter(y=frame["x"]))
+    if kind in ("json", "chart"):
+        return {"data": frame["x"].tolist()}
     if kind == "png":
-        figures = [plt.subplots(figsize=(3, 3))[0] for _ in range(2)]
-        figures[1].axes[0].plot(frame["x"])
-        return {f"{number}.png": figure for number, figure in enumerate(figures)}
+        return {f"{number}.png": frame.to_csv().encode() for number in range(2)}
     if kind == "skops":
         return Ridge().fit(np.ones((2, rows)), [seed, 1])
     return frame.to_csv()
@@ -122,7 +117,7 @@ def test_folders_of_images_lose_what_is_not_drawn_any_more(tmp_path):
     catalog = catalog_in(tmp_path)
     catalog.save("png", content("png", 1))
 
-    catalog.save("png", {"2.png": plt.figure(figsize=(1, 1))})
+    catalog.save("png", {"2.png": b"small"})
 
     assert [*files(tmp_path)] == ["data.png/2.png"]
 
@@ -131,13 +126,16 @@ def test_what_adds_to_a_file_or_folder_goes_on_doing_so(tmp_path):
     more = {"fs_args": {"open_args_save": {"mode": "a"}}}
     config = {"type": "text.TextDataset", "filepath": str(tmp_path / "log.txt"), **more}
     images = {"type": "matplotlib.MatplotlibDataset", "filepath": str(tmp_path / "images")}
-    catalog = AtomicCatalog.from_config({"log": config, "images": images})
+    anew = images | {"filepath": str(tmp_path / "anew"), "overwrite": True}
+    catalog = AtomicCatalog.from_config({"log": config, "images": images, "anew": anew})
     for number in ("1", "2"):
         catalog.save("log", number)
-        catalog.save("images", {f"{number}.png": plt.figure(figsize=(1, 1))})
+        for folder in ("images", "anew"):
+            catalog.save(folder, {f"{number}.png": Figure(figsize=(1, 1))})
 
     assert (tmp_path / "log.txt").read_text() == "12"
     assert sorted(files(tmp_path / "images")) == ["1.png", "2.png"]
+    assert [*files(tmp_path / "anew")] == ["2.png"]
 
 
 def test_versions_are_kept_and_saved_once(tmp_path):

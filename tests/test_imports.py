@@ -245,7 +245,7 @@ def test_a_cycle_is_found(tmp_path, files, cycle):
     assert set(cycle_between_files(tmp_path)) == {f"ratchet.{name}" for name in cycle}
 
 
-HEAVY = ("pandas", "sklearn", "mlflow", "tensorflow", "xgboost", "matplotlib", "plotly")
+HEAVY = ("pandas", "sklearn", "mlflow", "tensorflow", "xgboost", "matplotlib", "vl_convert")
 
 
 def loaded_by(command: list[str], folder: Path, first: str = "") -> set[str]:

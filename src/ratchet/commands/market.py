@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape as escape_html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -473,33 +471,19 @@ def draw(charts: Sequence[Chart], path: Path) -> None:
         UserError: it cannot be written.
     """
     from ratchet.learning.files import atomic_write
+    from ratchet.reports.html import render_charts
+    from ratchet.reports.page.vega_lite import to_png, to_svg, vega_lite_sheet
 
     kind = path.suffix.lower()
     try:
-        with atomic_write(path) as partial, warnings.catch_warnings():
-            # Names may have characters that the font lacks: boxes are drawn for them.
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")
-            if kind == ".html":
-                partial.write_text(_page(charts), encoding="utf-8")
-                return
-            from ratchet.reports.page.draw_matplotlib import to_matplotlib
-
-            to_matplotlib(*charts).savefig(partial, format=kind[1:])
+        with atomic_write(path) as partial:
+            if kind == ".png":
+                partial.write_bytes(to_png(vega_lite_sheet(charts)))
+            else:
+                text = render_charts(charts) if kind == ".html" else to_svg(vega_lite_sheet(charts))
+                partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--plot: {path} cannot be written: {error.strerror}") from error
-
-
-def _page(charts: Sequence[Chart]) -> str:
-    """Charts in a page that needs nothing else."""
-    from ratchet.reports.page.draw_plotly import to_plotly
-
-    drawn = [
-        to_plotly(chart).to_html(full_html=False, include_plotlyjs=not number)
-        for number, chart in enumerate(charts)
-    ]
-    title = escape_html(charts[0].title)
-    head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-    return f"{head}</head><body>\n{''.join(drawn)}</body></html>\n"
 
 
 def _quotes(book: DemandBook, keys: Sequence[SegmentKey]) -> list[SegmentPrice]:

@@ -1,5 +1,6 @@
 """Kedro datasets that kedro-datasets does not have."""
 
+from ratchet.datasets.charts import ImagesDataset, VegaLiteDataset
 from ratchet.datasets.demand_book import DemandBookDataset
 from ratchet.datasets.folder import FolderDataset
 from ratchet.datasets.measurements import MeasurementsDataset
@@ -14,6 +15,7 @@ from ratchet.datasets.sqlite import SQLiteQueryDataset
 __all__ = [
     "DemandBookDataset",
     "FolderDataset",
+    "ImagesDataset",
     "MeasurementsDataset",
     "PredictionLogDataset",
     "RawDataset",
@@ -22,4 +24,5 @@ __all__ = [
     "SQLiteQueryDataset",
     "SearchCacheDataset",
     "SkopsDataset",
+    "VegaLiteDataset",
 ]

@@ -7,13 +7,12 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from plotly.offline import get_plotlyjs
 
 from ratchet.replay import text
 from ratchet.reports.formatting import column, label
 from ratchet.reports.html import template_environment
-from ratchet.reports.page.chart import COLORS, Chart
-from ratchet.reports.page.draw_plotly import to_plotly
+from ratchet.reports.page.chart import Chart
+from ratchet.reports.page.vega_lite import vega_script
 
 _SWITCHES = ("promote", "rollback")
 _QUIET = {"hold", "reject"}
@@ -35,15 +34,11 @@ def render(found: text.Report) -> str:
         found=found,
         columns=text.columns(found),
         overview=[text.overview(found, policy) for policy in found["policies"]],
-        figures=[
-            _figure(chart)
-            for chart in (error_chart(found), regret_chart(found))
-            if chart is not None
-        ],
+        charts=[chart for chart in (error_chart(found), regret_chart(found)) if chart is not None],
         weekly=_weekly(found),
         chapters=[_chapter(policy) for policy in found["policies"]],
         files={name: yaml.safe_dump(file) for name, file in found["files"].items()},
-        plotly=get_plotlyjs(),
+        vega=vega_script(),
     )
 
 
@@ -56,7 +51,7 @@ def error_chart(found: text.Report) -> Chart | None:
         if value is not None
     ]
     name = label(found["metric"])
-    return _curve("errors", f"{name} of {found['target']} in production, by week", rows, name)
+    return _lines("errors", f"{name} of {found['target']} in production, by week", rows, name)
 
 
 def regret_chart(found: text.Report) -> Chart | None:
@@ -71,18 +66,18 @@ def regret_chart(found: text.Report) -> Chart | None:
                 summed += sign * (value - least)
                 rows.append({"policy": policy["name"], "week": week["end"], "value": summed})
     name = label(found["metric"])
-    return _curve(
+    return _lines(
         "regrets", "How much worse than the best in hindsight, summed over the weeks", rows, name
     )
 
 
-def _curve(name: str, title: str, rows: Sequence[Mapping[str, Any]], unit: str) -> Chart | None:
+def _lines(name: str, title: str, rows: Sequence[Mapping[str, Any]], unit: str) -> Chart | None:
     if not rows:
         return None
     frame = pd.DataFrame(rows)
     return Chart(
         name=name,
-        kind="curve",
+        kind="line",
         title=title,
         frame=frame.assign(week=pd.to_datetime(frame["week"], format="ISO8601")),
         x="week",
@@ -91,18 +86,6 @@ def _curve(name: str, title: str, rows: Sequence[Mapping[str, Any]], unit: str) 
         y_title=unit,
         group="policy",
     )
-
-
-def _figure(chart: Chart) -> dict[str, str]:
-    """A chart for a script element: weeks as points, with every policy in a colour of its own."""
-    figure = to_plotly(chart, titled=False)
-    figure.update_traces(mode="lines+markers", marker={"size": 5})
-    for place, trace in enumerate(figure.data):
-        dash = ("solid", "dash", "dot")[place // len(COLORS) % 3]
-        trace.update(line={"color": COLORS[place % len(COLORS)], "width": 2, "dash": dash})
-    figure.update_xaxes(tickformat="%Y-%m-%d", nticks=6)
-    figure_json = str(figure.to_json()).replace("<", "\\u003c")
-    return {"name": chart.name, "title": chart.title, "json": figure_json}
 
 
 def _weekly(found: text.Report) -> dict[str, Any]:

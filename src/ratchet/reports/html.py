@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 import jinja2
 from markupsafe import Markup
-from plotly.io.json import to_json_plotly
-from plotly.offline import get_plotlyjs
 
 from ratchet.config import About
 from ratchet.reports.blocks import PHASES, Chapter, Points, Table
 from ratchet.reports.formatting import column
 from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.draw_plotly import figure_dict
+from ratchet.reports.page.vega_lite import to_script, vega_script
 
 _DATE = re.compile(r"(\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC)?)")
 
@@ -23,7 +21,8 @@ _DATE = re.compile(r"(\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC)?)")
 def template_environment(*packages: str) -> jinja2.Environment:
     """Templates of some packages, and those of the reports behind them.
 
-    The filter ``dated`` keeps dates from being broken at their hyphens.
+    The filter ``dated`` keeps dates from being broken at their hyphens, and ``to_script`` specifies
+    a chart.
     """
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
@@ -35,6 +34,7 @@ def template_environment(*packages: str) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["dated"] = _dated
+    environment.globals["to_script"] = to_script
     return environment
 
 
@@ -58,15 +58,21 @@ def render(about: About, data_chapter: Chapter, targets: Mapping[str, Chapter]) 
         HTML with styles, scripts and charts inside.
     """
     environment = template_environment()
-    environment.globals |= {"table_rows": _table_rows, "figure_json": _figure_json}
+    environment.globals["table_rows"] = _table_rows
     return environment.get_template("report.html.j2").render(
         about=about,
         phases=PHASES,
         sections=_sections(about, data_chapter, targets),
         cards={name: chapter.card for name, chapter in targets.items()},
         source=about.source,
-        plotly=get_plotlyjs(),
+        vega=vega_script(),
     )
+
+
+def render_charts(charts: Sequence[Chart]) -> str:
+    """Write a page of nothing but charts."""
+    page = template_environment().get_template("only_charts.html.j2")
+    return page.render(charts=charts, vega=vega_script())
 
 
 def _sections(
@@ -101,8 +107,3 @@ def _table_rows(table: Table) -> list[list[tuple[str, bool]]]:
         texts = column(frame.iloc[:, position].to_list(), form)
         columns.append([(text, form != "text") for text in texts])
     return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _figure_json(chart: Chart) -> str:
-    """The figure for a script element: no character that could end it."""
-    return str(to_json_plotly(figure_dict(chart, titled=False))).replace("<", "\\u003c")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
+import io
 import re
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 
-from ratchet.reports.status.html import PRODUCTION, figure_json, production_chart, render
+from ratchet.reports.page.vega_lite import vega_lite
+from ratchet.reports.status.html import PRODUCTION, PROMOTION, production_chart, render
 
 NOW = dt.datetime(2026, 11, 25, 16, 30, tzinfo=dt.UTC)
 
@@ -64,8 +66,8 @@ def test_a_page_without_charts_needs_no_library(every_condition):
     small = render([every_condition[3]], NOW)
 
     assert len(small) < 20_000
-    assert "plotly.js" not in small
-    assert "plotly.js" in render(every_condition, NOW)
+    assert "window.vegaEmbed=" not in small
+    assert "window.vegaEmbed=" in render(every_condition, NOW)
 
 
 def test_no_use_case():
@@ -90,28 +92,30 @@ def test_nothing_that_is_shown_is_taken_for_html(status, make_entry):
     assert evil in text_of(page)
 
 
-def drawn(status) -> dict:
-    return json.loads(figure_json(production_chart(status), status))
+def drawn(status, group: str) -> pd.DataFrame:
+    """Rows of a group that its chart is drawn from."""
+    rows = pd.read_csv(io.StringIO(vega_lite(production_chart(status))["data"]["values"]))
+    return rows[rows["group"] == group]
 
 
 def test_windows_are_points_beside_the_interval_of_the_promotion(status):
-    traces = {trace["name"]: trace for trace in drawn(status())["data"]}
+    windows, promotion = drawn(status(), PRODUCTION), drawn(status(), PROMOTION)
 
-    assert traces[PRODUCTION]["mode"] == "lines+markers"
-    assert len(traces[PRODUCTION]["x"]) == 6
-    assert traces[PRODUCTION]["error_y"]["array"][0] == pytest.approx(0.05)
-    assert traces[PRODUCTION]["error_y"]["arrayminus"][0] == pytest.approx(0.04)
-    assert set(traces["95% interval at the promotion"]["y"]) == {0.46, 0.54}
-    assert traces["at the promotion"]["y"] == [0.5, 0.5]
+    assert production_chart(status()).dotted == PRODUCTION
+    assert len(windows) == 6
+    assert (windows["high"] - windows["y"]).iloc[0] == pytest.approx(0.05)
+    assert (windows["y"] - windows["low"]).iloc[0] == pytest.approx(0.04)
+    assert {*promotion["low"], *promotion["high"]} == {0.46, 0.54}
+    assert [*promotion["y"]] == [0.5, 0.5]
 
 
 def test_a_single_window_without_interval(status, make_watch, make_window):
     lonely = make_watch(make_window(0, 0.5, mase_low=None))
 
-    (point,) = (t for t in drawn(status(watch=lonely))["data"] if t["name"] == PRODUCTION)
+    (point,) = drawn(status(watch=lonely), PRODUCTION).itertuples()
 
-    assert point["y"] == [0.5]
-    assert not point.get("error_y", {}).get("array")
+    assert point.y == 0.5
+    assert pd.isna(point.low)
 
 
 def test_nothing_to_draw(status, make_watch, make_window):

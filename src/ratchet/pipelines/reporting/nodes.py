@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import unescape
 from typing import Any
 
 from ratchet.config import (
@@ -139,15 +138,15 @@ def describe_market(
 
 
 def draw_plots(chapter: Any) -> dict[str, Any]:
-    """Draw the charts of a chapter for the browser.
+    """Specify the charts of a chapter.
 
     Returns:
-        Name of the data set -> plotly figure.
+        Name of the data set -> Vega-Lite specification.
     """
     from ratchet.reports.chart_ids import plot
-    from ratchet.reports.page.draw_plotly import to_plotly
+    from ratchet.reports.page.vega_lite import vega_lite
 
-    return {plot(chart.name): to_plotly(chart) for chart in chapter.charts}
+    return {plot(chart.name): vega_lite(chart) for chart in chapter.charts}
 
 
 def describe_plots(**plots: Any) -> dict[str, str]:
@@ -156,20 +155,20 @@ def describe_plots(**plots: Any) -> dict[str, str]:
     Returns:
         Name of the plot -> its title.
     """
-    return {name: unescape(figure.layout.title.text or "") for name, figure in plots.items()}
+    return {name: " ".join(specification["title"]) for name, specification in plots.items()}
 
 
-def draw_images(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> dict[str, Any]:
-    """Draw all charts on paper.
+def draw_images(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> dict[str, bytes]:
+    """Draw all charts.
 
     Returns:
-        Name of the file -> matplotlib figure.
+        Name of the file -> PNG.
     """
-    from ratchet.reports.page.draw_matplotlib import to_matplotlib
+    from ratchet.reports.page.vega_lite import to_png, vega_lite
 
     named = {"": data_chapter, **_by_heading(targets, chapters)}
     return {
-        f"{name}{'_' if name else ''}{chart.name}.png": to_matplotlib(chart)
+        f"{name}{'_' if name else ''}{chart.name}.png": to_png(vega_lite(chart))
         for name, chapter in named.items()
         for chart in chapter.charts
     }

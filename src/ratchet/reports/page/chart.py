@@ -1,4 +1,4 @@
-"""A chart described once, for drawing in the browser (plotly) and on paper (matplotlib)."""
+"""What a chart shows; ``vega_lite`` says how it is drawn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_TICKS = 8
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn; how, is up to the renderers.
+    """What is drawn.
 
     Attributes:
         name: name of the data set, and of the file.
@@ -38,6 +38,8 @@ class Chart:
         y_title: what ``y`` measures.
         group: column whose values get a colour each.
         loose: value of ``group`` whose rows are points without a ``line``.
+        dotted: value of ``group`` whose rows are points on their ``curve``, with intervals as
+            error bars and not as a band.
         low: column with the lower end of an interval of the value.
         high: column with its upper end.
         value: column with the colour of a cell, for ``heatmap``.
@@ -64,6 +66,7 @@ class Chart:
     y_title: str = ""
     group: str | None = None
     loose: str | None = None
+    dotted: str | None = None
     low: str | None = None
     high: str | None = None
     value: str | None = None
@@ -84,33 +87,14 @@ class Chart:
         return self.kind in ("bar", "dots")
 
     @property
-    def measure(self) -> str:
-        """Column that intervals belong to."""
-        return self.x if self.lies else self.y
-
-    def series(self) -> list[tuple[str, DataFrame]]:
-        """Rows of each colour, in order of appearance."""
-        if self.group is None:
-            return [("", self.frame)]
-        names = self.frame[self.group].unique()
-        return [(str(name), self.frame[self.frame[self.group] == name]) for name in names]
+    def has_interval(self) -> bool:
+        """Whether values have a lower and an upper end."""
+        return self.low is not None and self.high is not None
 
     @property
-    def labels(self) -> list[str]:
-        """What stands in the legend."""
-        if self.group is None or self.frame.empty:
-            return []
-        return [*([self.band_title] if self.band_title else []), *dict(self.series())]
-
-    def band(self, rows: DataFrame) -> DataFrame:
-        """Rows of one colour that have an interval."""
-        if self.low is None or self.high is None:
-            return rows.iloc[:0]
-        return rows[rows[self.low].notna() & rows[self.high].notna()]
-
-    def boxes(self) -> list[tuple[str, DataFrame]]:
-        """Rows of each box, in order of appearance."""
-        return [(str(name), rows) for name, rows in self.frame.groupby(self.x, sort=False)]
+    def groups(self) -> list[str]:
+        """Values of ``group``, in order of appearance."""
+        return [] if self.group is None else self.frame[self.group].astype(str).unique().tolist()
 
     def ticks(self, axis: str) -> list[float]:
         """Where a logarithmic axis has ticks: at its values if they are few, or at 1, 2, 5, 10.
@@ -127,11 +111,3 @@ class Chart:
         fine = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
         inside = [tick for tick in fine if few[0] <= tick <= few[-1]]
         return inside if len(inside) <= _MOST_TICKS else [10.0**power for power in powers]
-
-    def errors(self, rows: DataFrame) -> tuple[list[float], list[float]] | None:
-        """Lengths of the intervals below and above the value, if there are any."""
-        if self.low is None or self.high is None:
-            return None
-        value = rows[self.measure]
-        below, above = value - rows[self.low], rows[self.high] - value
-        return below.clip(lower=0).to_list(), above.clip(lower=0).to_list()

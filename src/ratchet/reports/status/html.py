@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from ratchet.reports.formatting import column as column_texts
 from ratchet.reports.formatting import label
 from ratchet.reports.html import template_environment
-from ratchet.reports.page.chart import COLORS, Chart
-from ratchet.reports.page.draw_plotly import to_plotly
+from ratchet.reports.page.chart import Chart
+from ratchet.reports.page.vega_lite import vega_script
 from ratchet.reports.status import text
 from ratchet.reports.status.collect import UseCaseStatus
 
@@ -37,7 +35,7 @@ def render(statuses: Sequence[UseCaseStatus], written: dt.datetime) -> str:
         text=text,
         chapters=chapters,
         written=text.time_text(written),
-        plotly=get_plotlyjs() if any(chapter["figure"] for chapter in chapters) else "",
+        vega=vega_script() if any(chapter["chart"] for chapter in chapters) else "",
     )
 
 
@@ -49,7 +47,6 @@ def _chapter(status: UseCaseStatus) -> dict[str, Any]:
         "state": text.state(status),
         "overview": text.overview(status),
         "chart": chart,
-        "figure": figure_json(chart, status) if chart else "",
         "windows": _windows(status),
     }
 
@@ -85,8 +82,10 @@ def production_chart(status: UseCaseStatus) -> Chart | None:
         {"group": PROMOTION, "time": moment, **ends}
         for moment in (dated[0]["start"], dated[-1]["end"])
     ]
+    names = {status.metric: "value", f"{status.metric}_low": "low", f"{status.metric}_high": "high"}
     rows += [
-        {"group": PRODUCTION, "time": window["end"], "value": window[status.metric]}
+        {"group": PRODUCTION, "time": window["end"]}
+        | {end: window.get(name) for name, end in names.items()}
         for window in dated
     ]
     frame = pd.DataFrame(rows)
@@ -100,38 +99,10 @@ def production_chart(status: UseCaseStatus) -> Chart | None:
         x_title="end of the window",
         y_title=label(status.metric),
         group="group",
+        dotted=PRODUCTION,
         low="low",
         high="high",
         band_title="95% interval at the promotion",
         reference=status.fails_beyond,
         reference_title="beyond this a window fails",
     )
-
-
-def figure_json(chart: Chart, status: UseCaseStatus) -> str:
-    """The figure for a script element, with the windows as points with their intervals."""
-    figure = to_plotly(chart, titled=False)
-    dated = [window for window in status.windows if window.get("start")]
-    figure.update_traces(
-        mode="lines+markers",
-        marker={"size": 8, "color": COLORS[1]},
-        error_y=_intervals(dated, status.metric),
-        selector={"name": PRODUCTION},
-    )
-    figure.update_xaxes(tickformat="%Y-%m-%d", nticks=6)
-    figure.update_annotations(x=0, xanchor="left")  # the latest windows are on the right
-    return str(go.Figure(figure).to_json()).replace("<", "\\u003c")
-
-
-def _intervals(windows: list[Any], metric: str) -> dict[str, Any] | None:
-    ends = [(w.get(f"{metric}_low"), w[metric], w.get(f"{metric}_high")) for w in windows]
-    if any(low is None or high is None for low, _, high in ends):
-        return None
-    return {
-        "type": "data",
-        "symmetric": False,
-        "arrayminus": [value - low for low, value, _ in ends],
-        "array": [high - value for _, value, high in ends],
-        "thickness": 1.2,
-        "width": 4,
-    }
