@@ -193,8 +193,9 @@ def sources(use_case: str) -> tuple[pd.DataFrame, str, str | None]:
     from kedro.framework.startup import bootstrap_project
 
     from ratchet.config.loader import read_use_cases
-    from ratchet.preparation import derive_columns, typed_rows
+    from ratchet.preparation.contract import typed_rows
     from ratchet.preparation.required_columns import source_columns
+    from ratchet.preparation.rows import derive_columns
 
     bootstrap_project(ROOT)
     with KedroSession.create(ROOT) as session:

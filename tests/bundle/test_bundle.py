@@ -42,9 +42,14 @@ from ratchet.learning.demand.pricing import (
 )
 from ratchet.modelling.calibrate_and_refit import calibrate
 from ratchet.modelling.target_scaling import features_and_scaled_target
-from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
-from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
-from ratchet.preparation import typed_rows
+from ratchet.pipelines.preprocessing import (
+    build_features,
+    build_windows,
+    encode_features,
+    select_rows,
+    select_series,
+)
+from ratchet.preparation.contract import typed_rows
 
 ABOUT = {"title": "t", "question": "q", "source": "s"}
 SCORE = {"value": 1.0, "low": 0.5, "high": 2.0}

@@ -15,8 +15,9 @@ from ratchet.bundle.reader import _with_spans
 from ratchet.bundle.scoring_frame import delivered, describe_changed_past, new_rows
 from ratchet.config import Landing, UseCase
 from ratchet.errors import DataError
-from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
-from ratchet.preparation import row_hashes, typed_rows
+from ratchet.pipelines.preprocessing import build_windows, select_series
+from ratchet.preparation.contract import typed_rows
+from ratchet.preparation.fingerprints import row_hashes
 from ratchet.production.new_rows import count_new_rows
 
 ABOUT = {"title": "t", "question": "q", "source": "s"}

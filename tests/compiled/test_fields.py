@@ -18,7 +18,7 @@ from ratchet.compiled.contract import Contract, contract_of
 from ratchet.compiled.fields import LARGEST_NUMBER
 from ratchet.config import UseCase
 from ratchet.errors import DataError
-from ratchet.preparation import typed_fields
+from ratchet.preparation.contract import typed_fields
 
 COLUMNS: dict[str, dict[str, Any]] = {
     "integer": {"type": "integer", "low": -5, "high": 10**17},

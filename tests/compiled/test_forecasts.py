@@ -16,7 +16,9 @@ from ratchet.compiled.forecasts import Forecasts
 from ratchet.compiled.series_compiler import compile_forecasts
 from ratchet.compiled.steps import SeriesRow
 from ratchet.config import UseCase
-from ratchet.preparation import derive_columns, lay_out_steps, only_target, series_statistics
+from ratchet.preparation.rows import derive_columns
+from ratchet.preparation.steps import lay_out_steps, only_target
+from ratchet.preparation.window_columns import series_statistics
 
 POWER = "ratchet.use_cases.power."
 

@@ -28,7 +28,8 @@ from ratchet.compiled.rows import compile_rows
 from ratchet.compiled.store import NotCompilable
 from ratchet.config import UseCase
 from ratchet.learning.classical import build
-from ratchet.preparation import row_hashes, typed_fields
+from ratchet.preparation.contract import typed_fields
+from ratchet.preparation.fingerprints import row_hashes
 from tests.bundle.test_bundle import (
     CANDIDATES,
     FILMS,

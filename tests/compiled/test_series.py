@@ -29,9 +29,8 @@ from ratchet.config import UseCase
 from ratchet.learning.classical import build
 from ratchet.modelling.calibrate_and_refit import calibrate
 from ratchet.modelling.target_scaling import features_and_scaled_target
-from ratchet.pipelines.preprocessing.nodes import encode_features
-from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
-from ratchet.preparation import typed_rows
+from ratchet.pipelines.preprocessing import build_windows, encode_features, select_series
+from ratchet.preparation.contract import typed_rows
 from ratchet.serving.worker import BundleAnswerer
 
 POWER = "ratchet.use_cases.power."

@@ -167,7 +167,7 @@ def films_parameters(films_project) -> Any:
 def test_what_a_film_and_later_ones_became_changes_no_feature(load, films_parameters, day):
     """On 31 December also the films that are dated only by this year."""
     from ratchet.config import UseCase
-    from ratchet.pipelines.preprocessing.nodes import build_features
+    from ratchet.pipelines.preprocessing import build_features
 
     use_case = UseCase.model_validate(films_parameters)
     primary = load("films.primary").sample(1200, random_state=0)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ratchet.config import Data, Features, Split
 from ratchet.errors import ConfigError, DataError
-from ratchet.pipelines.preprocessing.nodes import build_features, encode_features, select_rows
-from ratchet.preparation import assign_splits
+from ratchet.pipelines.preprocessing import build_features, encode_features, select_rows
+from ratchet.preparation.splits import assign_splits
 
 COLUMNS = {
     "id": {"type": "integer"},

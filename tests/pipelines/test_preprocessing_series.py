@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from ratchet.config import Data, Features, Target
 from ratchet.errors import ConfigError, DataError
 from ratchet.modelling.target_scaling import features_and_scaled_target
-from ratchet.pipelines.preprocessing.nodes import encode_features
-from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
-from ratchet.preparation import typed_rows
+from ratchet.pipelines.preprocessing import build_windows, encode_features, select_series
+from ratchet.preparation.contract import typed_rows
 
 COLUMNS = {
     "day": {"type": "date"},
@@ -570,7 +569,7 @@ def test_a_past_column_must_hold_numbers():
 
 
 def test_as_of_cuts_all_series_at_one_day():
-    from ratchet.pipelines.understanding.nodes import read_rows
+    from ratchet.pipelines.understanding import read_rows
 
     typed = read_rows(frame(), data(), targets(), "2020-03-10")
 

@@ -11,7 +11,7 @@ import pytest
 
 from ratchet.config import Data
 from ratchet.errors import ConfigError, DataError
-from ratchet.pipelines.understanding.nodes import profile_rows, read_rows
+from ratchet.pipelines.understanding import profile_rows, read_rows
 
 DATA = Data.model_validate(
     {

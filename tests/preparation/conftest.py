@@ -33,8 +33,12 @@ class Slice:
     @cached_property
     def built(self) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         """Features as the pipelines make them for training, and statistics."""
-        from ratchet.pipelines.preprocessing.nodes import build_features, select_rows
-        from ratchet.pipelines.preprocessing.series_nodes import build_windows, select_series
+        from ratchet.pipelines.preprocessing import (
+            build_features,
+            build_windows,
+            select_rows,
+            select_series,
+        )
 
         data, features = self.use_case.data, self.use_case.features
         targets = dict(self.use_case.targets)
@@ -56,7 +60,7 @@ def slice_of(
     from kedro.io import DataCatalog
 
     from ratchet.config.loader import loader_here
-    from ratchet.preparation import typed_rows
+    from ratchet.preparation.contract import typed_rows
 
     project = make_project(tmp_path_factory.mktemp("slices"))
     bootstrap_project(project)

@@ -10,7 +10,7 @@ import pytest
 
 from ratchet.config import UseCase
 from ratchet.errors import ConfigError
-from ratchet.preparation import features_of
+from ratchet.preparation.answering import features_of
 
 ALL = ["films", "power", "stock", "prices", "market"]
 SERIES = ALL[1:4]

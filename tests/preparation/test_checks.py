@@ -8,26 +8,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.config import Data, Features, MarketFeatures
+from ratchet.config import Data, Features, MarketFeatures, Target, read_targets
 from ratchet.errors import ConfigError, DataError
-from ratchet.preparation import check_market, check_numbers, check_training, typed_rows
+from ratchet.preparation.checks import check_market, check_numbers, check_training
+from ratchet.preparation.contract import typed_rows
 
 FEATURES = Features.model_validate({"numeric": ["size"], "lists": ["tags"]})
 
 
-def targets(task: str, **options: Any) -> dict[str, Any]:
+def targets(task: str, **options: Any) -> dict[str, Target]:
     naive = "seasonal" if task == "forecasting" else "dummy"
     trained = "logistic" if task == "classification" else "ridge"
-    return {
-        "it": {
-            "column": "y",
-            "task": task,
-            "baseline": naive,
-            "candidates": {name: {"estimator": name} for name in (naive, trained)},
-            **({"classes": ["0", "1"]} if task == "classification" else {}),
-            **options,
-        }
+    parameters = {
+        "column": "y",
+        "task": task,
+        "baseline": naive,
+        "candidates": {name: {"estimator": name} for name in (naive, trained)},
+        **({"classes": ["0", "1"]} if task == "classification" else {}),
+        **options,
     }
+    return read_targets({"it": parameters})
 
 
 def frame(train: int = 30, validation: int = 9, test: int = 1) -> pd.DataFrame:

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from ratchet.config import Data, joined_key
 from ratchet.errors import ConfigError, DataError
-from ratchet.preparation import RequiredColumns, read_day, typed_fields, typed_rows
+from ratchet.preparation.contract import read_day, typed_fields, typed_rows
+from ratchet.preparation.required_columns import RequiredColumns
 
 FILM: dict[str, Any] = {
     "film": 99,

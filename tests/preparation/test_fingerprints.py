@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from ratchet.config import UseCase
-from ratchet.preparation import row_hashes, typed_rows
+from ratchet.preparation.contract import typed_rows
+from ratchet.preparation.fingerprints import row_hashes
 from ratchet.values import is_among, is_other
 
 

@@ -10,18 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.config import Data
+from ratchet.config import Data, read_targets
 from ratchet.monitoring.measurements import Measurement
-from ratchet.preparation import typed_rows
+from ratchet.preparation.contract import typed_rows
 
-TARGETS = {
-    "load": {
-        "column": "load",
-        "task": "forecasting",
-        "candidates": {name: {"estimator": name} for name in ("persistence", "seasonal")},
-        "baseline": "seasonal",
+TARGETS = read_targets(
+    {
+        "load": {
+            "column": "load",
+            "task": "forecasting",
+            "candidates": {name: {"estimator": name} for name in ("persistence", "seasonal")},
+            "baseline": "seasonal",
+        }
     }
-}
+)
 
 
 def data_of(zone: str | None = None, several: bool = False, **column: Any) -> Data:

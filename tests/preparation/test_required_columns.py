@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ratchet.config import UseCase
-from ratchet.preparation import RequiredColumns
+from ratchet.preparation.required_columns import RequiredColumns
 
 CANDIDATES = {name: {"estimator": name} for name in ("dummy", "ridge")}
 RANK = "ratchet.use_cases.films.rank_classes"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.config import Data
-from ratchet.preparation import find_revisions
+from ratchet.preparation.revisions import find_revisions
 
 COLUMNS: dict[str, Any] = {
     "id": {"type": "integer"},

@@ -13,7 +13,7 @@ from ratchet.bundle.contents import Contents
 from ratchet.bundle.manifest import FORMAT, hash_of
 from ratchet.config import TARGET_PREFIX
 from ratchet.dates import utc
-from ratchet.preparation import RequiredColumns
+from ratchet.preparation.required_columns import RequiredColumns
 
 _PACKAGES = (
     *("ratchet", "numpy", "pandas", "scikit-learn", "scipy", "skops", "pyarrow"),

@@ -11,10 +11,10 @@ import pandas as pd
 from ratchet.bundle.context_rows import contexts, differing, features_in_context
 from ratchet.bundle.golden_rows import fields_of, golden_keys
 from ratchet.bundle.manifest import BundleError
-from ratchet.config import SERIES_PREFIX, UseCase, in_table
+from ratchet.config import SERIES_ID, SERIES_PREFIX, UseCase, in_table
 from ratchet.dates import utc
 from ratchet.learning.demand.book import DemandBook
-from ratchet.preparation import SERIES, row_hashes
+from ratchet.preparation.fingerprints import row_hashes
 
 REFERENCE_ROWS = 20_000
 """Training rows that drift is measured against; more of them say nothing more."""
@@ -105,7 +105,7 @@ def _there(keys: pd.Index, contents: Contents) -> list[Any]:
     rows = contents.typed[
         utc(contents.typed[contents.use_case.data.time]) == at[f"{SERIES_PREFIX}time"].iloc[0]
     ]
-    return list(keys[at[SERIES].isin(rows[series.id])])
+    return list(keys[at[SERIES_ID].isin(rows[series.id])])
 
 
 def _apart(keys: list[Any], contents: Contents, context: pd.DataFrame | None) -> list[str]:

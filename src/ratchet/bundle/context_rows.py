@@ -12,7 +12,10 @@ from ratchet.config import TARGET_PREFIX, Data, UseCase
 from ratchet.dates import local, utc
 from ratchet.errors import DataError
 from ratchet.learning.features.series import count_steps
-from ratchet.preparation import features_of, make_views, only_target, read_day, typed_fields
+from ratchet.preparation.answering import features_of
+from ratchet.preparation.contract import read_day, typed_fields
+from ratchet.preparation.steps import only_target
+from ratchet.preparation.window_columns import make_views
 
 _EMPTY_STEPS = 20_000
 """Steps without a row that are laid out for a single row: a second of CPU time."""
@@ -119,7 +122,7 @@ def _since(typed: pd.DataFrame, data: Data, times: pd.Series, first: Any) -> pd.
 def _reach(primary: pd.DataFrame, use_case: UseCase) -> int:
     from ratchet.learning.features.windows import reach
 
-    target = only_target(dict(use_case.targets))
+    target = only_target(use_case.targets)
     return reach(make_views(primary, use_case.data, use_case.features, target))
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ratchet.bundle.manifest import BundleError
-from ratchet.config import SERIES_PREFIX, UseCase
+from ratchet.config import SERIES_ID, SERIES_PREFIX, UseCase
 from ratchet.dates import utc
-from ratchet.preparation import SERIES, RequiredColumns
+from ratchet.preparation.required_columns import RequiredColumns
 
 ROWS = 5
 _STEPS = 3
@@ -35,7 +35,7 @@ def golden_keys(features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase) 
     step = f"{SERIES_PREFIX}time"
     if series:
         there = _places(typed, time, series)
-        test = test[pd.MultiIndex.from_frame(test[[step, SERIES]]).isin(there)]
+        test = test[pd.MultiIndex.from_frame(test[[step, SERIES_ID]]).isin(there)]
     else:
         test = test[test[step].isin(utc(typed[time]))]
     last = np.sort(test[step].unique())[-_STEPS:]
@@ -65,7 +65,7 @@ def fields_of(
     if data.series is None:
         return typed.set_index(data.key).loc[keys].reset_index()[needed].set_axis(keys, axis=0)
     names = [data.time, data.series.id] if data.series.id else [data.time]
-    wanted = features.loc[keys, [f"{SERIES_PREFIX}time", SERIES][: len(names)]]
+    wanted = features.loc[keys, [f"{SERIES_PREFIX}time", SERIES_ID][: len(names)]]
     places = _places(typed, *names).get_indexer(
         pd.MultiIndex.from_frame(wanted.set_axis(names, axis=1))
     )

@@ -16,19 +16,13 @@ from ratchet.config import TARGET_PREFIX, Landing, Target, in_table
 from ratchet.dates import on_clock, utc
 from ratchet.errors import DataError
 from ratchet.learning.features.series import Layout
-from ratchet.preparation import (
-    RequiredColumns,
-    Revisions,
-    concat_changes,
-    derive_columns,
-    features_of,
-    find_revisions,
-    lay_out_steps,
-    only_target,
-    read_day,
-    row_hashes,
-    typed_rows,
-)
+from ratchet.preparation.answering import features_of
+from ratchet.preparation.contract import read_day, typed_rows
+from ratchet.preparation.fingerprints import row_hashes
+from ratchet.preparation.required_columns import RequiredColumns
+from ratchet.preparation.revisions import Revisions, concat_changes, find_revisions
+from ratchet.preparation.rows import derive_columns
+from ratchet.preparation.steps import lay_out_steps, only_target
 from ratchet.values import as_text, is_other
 
 
@@ -79,7 +73,7 @@ class Delivered:
     @cached_property
     def _laid(self) -> Layout:
         use_case = self.bundle.use_case
-        target = only_target(dict(use_case.targets))
+        target = only_target(use_case.targets)
         return lay_out_steps(self.typed, use_case.data, target, RequiredColumns(use_case).required)
 
     @property

@@ -149,7 +149,7 @@ class _RawFile:
         from kedro.io import AbstractDataset
 
         from ratchet.datasets.raw import RawDataset, is_guessed
-        from ratchet.preparation import typed_rows
+        from ratchet.preparation.contract import typed_rows
 
         name, data = f"{self.name}.raw", self.use_case.data
         kept = {k: v for k, v in self.entry.items() if k not in ("metadata", "credentials")}
@@ -163,7 +163,7 @@ class _RawFile:
 
     def _compare(self, rows: pd.DataFrame, place: Path) -> dict[str, str]:
         """What a new file does to the rows of the file in place, if those can still be read."""
-        from ratchet.preparation import find_revisions
+        from ratchet.preparation.revisions import find_revisions
 
         if not place.exists():
             return {}

@@ -38,8 +38,10 @@ from ratchet.learning.features.encoders import CyclicEncoder, sources_of
 from ratchet.learning.features.series import grid_of
 from ratchet.learning.features.windows import View
 from ratchet.learning.relative import RelativeRegressor
-from ratchet.preparation import derive_columns, lay_out_steps, make_views, only_target
 from ratchet.preparation.required_columns import RequiredColumns, source_columns
+from ratchet.preparation.rows import derive_columns
+from ratchet.preparation.steps import lay_out_steps, only_target
+from ratchet.preparation.window_columns import make_views
 
 _LAID_OUT = (10_000, 1_000, 100, 10)
 """Steps of a calendar that are laid out ahead; fewer where that is beyond all years."""
@@ -157,7 +159,7 @@ def compile_forecasts(
         NotCompilable: a column is made or read in a way that arrays do not know.
     """
     data, features = use_case.data, use_case.features
-    target = only_target(dict(use_case.targets))
+    target = only_target(use_case.targets)
     windows = features.windows
     if data.series is None or data.time is None or windows is None:
         raise NotCompilable("data.series: expected the parameters of a time series")
@@ -275,7 +277,7 @@ def _steps_spec(
     context: pd.DataFrame,
     grid: Grid,
 ) -> StepsSpec:
-    data, target = use_case.data, only_target(dict(use_case.targets))
+    data, target = use_case.data, only_target(use_case.targets)
     assert data.series is not None
     assert data.time is not None
     over_steps = [column for column in needed if column.back or column.ahead]

@@ -162,7 +162,7 @@ def _check_as_of(as_of: Any, use_cases: dict[str, UseCase]) -> None:
     """
     if as_of is None:
         return
-    from ratchet.preparation import read_day
+    from ratchet.preparation.contract import read_day
 
     read_day(as_of)
     if timeless := [name for name, found in use_cases.items() if found.data.time is None]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ratchet.config import UseCase
+import numpy as np
+import pandas as pd
+
+from ratchet.config import SERIES_ID, UseCase
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
-from ratchet.preparation.columns import derive_columns
+from ratchet.learning.features.windows import complete
 from ratchet.preparation.required_columns import RequiredColumns
-from ratchet.preparation.rows import row_features
+from ratchet.preparation.rows import derive_columns, row_features
 from ratchet.preparation.steps import lay_out_steps, only_target
-from ratchet.preparation.window_columns import SERIES, make_views
-from ratchet.preparation.windows import window_features
+from ratchet.preparation.window_columns import make_views, window_features
 
 
 def features_of(
@@ -45,8 +47,6 @@ def features_of(
         ConfigError: a function that derives a column fails, or statistics are missing.
         DataError: rows cannot be laid out on steps, or are known before they are looked up.
     """
-    import numpy as np
-
     rows = typed.reset_index(drop=True)
     chosen = None if asked is None else np.asarray(asked, dtype=bool)
     if use_case.features.windows:
@@ -68,13 +68,11 @@ def _of_rows(typed: DataFrame, use_case: UseCase, asked: Any) -> DataFrame:
         rows[name] = whole[name].reindex(rows.index) if name in whole else None
     order = [*([data.time] if data.time else []), data.key]
     rows, events = rows.sort_values(order), whole.sort_values(order)
-    return row_features(rows, data, use_case.features, dict(use_case.targets), events)
+    return row_features(rows, data, use_case.features, use_case.targets, events)
 
 
 def _of_steps(typed: DataFrame, use_case: UseCase, statistics: DataFrame, asked: Any) -> DataFrame:
-    from ratchet.learning.features.windows import complete
-
-    data, features, targets = use_case.data, use_case.features, dict(use_case.targets)
+    data, features, targets = use_case.data, use_case.features, use_case.targets
     target = only_target(targets)
     layout = lay_out_steps(typed, data, target, RequiredColumns(use_case).required)
     primary = derive_columns(layout.rows, data)
@@ -87,12 +85,10 @@ def _of_steps(typed: DataFrame, use_case: UseCase, statistics: DataFrame, asked:
 
 def _places(primary: DataFrame, asked: DataFrame, use_case: UseCase) -> Any:
     """Which rows of the laid-out steps were asked for."""
-    import pandas as pd
-
     data = use_case.data
     if data.time is None or data.series is None:
         raise DataError("data.series: expected the parameters of a time series")
     if data.series.id is None:
         return primary[data.time].isin(asked[data.time]).to_numpy()
-    laid = pd.MultiIndex.from_frame(primary[[data.time, SERIES]])
+    laid = pd.MultiIndex.from_frame(primary[[data.time, SERIES_ID]])
     return laid.isin(pd.MultiIndex.from_frame(asked[[data.time, data.series.id]]))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from ratchet.config import (
     COMPUTED,
@@ -13,10 +14,16 @@ from ratchet.config import (
     Target,
     apart,
     plain,
-    read_targets,
 )
+from ratchet.dates import local
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series
+from ratchet.learning.classical import folds
+from ratchet.learning.features.encoders import is_coarse
+from ratchet.learning.features.market import step_length
+from ratchet.learning.features.series import fitting_frequency
+from ratchet.preparation.raw_schema import show_rows
+from ratchet.values import as_numbers
 
 LARGEST = 3.4028234663852886e38
 """Largest number of single precision, in which models hold features."""
@@ -33,9 +40,6 @@ def check_numbers(frame: DataFrame, features: Features) -> None:
         ConfigError: a column holds no numbers.
         DataError: a number is infinite or too large: which rows, and the first of them.
     """
-    from ratchet.preparation.raw_schema import show_rows
-    from ratchet.values import as_numbers
-
     lines = []
     for name in _doubtful(frame, _numeric(frame, features)):
         values, (numbers, wrong) = frame[name], as_numbers(frame[name])
@@ -70,8 +74,6 @@ def check_market(rows: DataFrame, market: MarketFeatures) -> None:
         DataError: a segment has several rows at a time: how many, and the first of them.
         ConfigError: the times are nearer to each other, or farther apart, than the steps.
     """
-    from ratchet.preparation.raw_schema import show_rows
-
     named = [*market.names, market.time]
     if (twice := rows.duplicated(named)).any():
         shown = rows.loc[twice, named].astype(str).agg(", ".join, axis=1)
@@ -84,12 +86,6 @@ def check_market(rows: DataFrame, market: MarketFeatures) -> None:
 
 
 def _check_distance(times: Series, frequency: str) -> None:
-    import numpy as np
-
-    from ratchet.dates import local
-    from ratchet.learning.features.market import step_length
-    from ratchet.learning.features.series import fitting_frequency
-
     distinct = local(times).drop_duplicates().sort_values()
     if len(distinct) < 3:
         return
@@ -114,8 +110,6 @@ def _check_distance(times: Series, frequency: str) -> None:
 
 def _doubtful(frame: DataFrame, names: list[str]) -> list[str]:
     """Columns that are worth a look one by one: a row of a series has hundreds."""
-    import numpy as np
-
     kinds = frame.dtypes
     quick = [name for name in names if kinds[name].kind in "biuf"]
     large = np.abs(frame[quick].to_numpy(dtype=float, na_value=np.nan)) > LARGEST
@@ -140,8 +134,6 @@ def check_windows(primary: DataFrame, features: Features, target: Target) -> Non
     Raises:
         ConfigError: values are too large for their differences.
     """
-    from ratchet.learning.features.encoders import is_coarse
-
     windows = features.windows
     if windows is None:
         return
@@ -158,7 +150,7 @@ def check_windows(primary: DataFrame, features: Features, target: Target) -> Non
             )
 
 
-def check_training(frame: DataFrame, features: Features, targets: dict[str, Any]) -> None:
+def check_training(frame: DataFrame, features: Features, targets: Mapping[str, Target]) -> None:
     """Make sure that every family of models has something to learn from.
 
     ``check_splits`` has counted the rows with truth; here are the features of them.
@@ -180,7 +172,7 @@ def check_training(frame: DataFrame, features: Features, targets: dict[str, Any]
         for name in [*map(apart, features.columns), *_computed(frame)]
         if not (present := _present(frame[name]))[train].any()
     ]
-    for name, target in read_targets(targets).items():
+    for name, target in targets.items():
         lines += _too_few_steps(name, target, frame[train], features.horizon)
     if lines:
         raise DataError("\n".join(lines))
@@ -197,8 +189,6 @@ def _present(values: Series) -> Series:
 
 
 def _too_few_steps(name: str, target: Target, train: DataFrame, horizon: int) -> Iterator[str]:
-    from ratchet.learning.classical import folds
-
     if not (target.is_series or target.follows_time):
         return
     try:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ratchet.config import Column, Data, Derived, UseCase, joined_key, read_targets
+import pandas as pd
+from kedro.utils import load_obj
+
+from ratchet.config import Column, Data, Derived, Target, UseCase, joined_key
+from ratchet.dates import local
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
 from ratchet.preparation.observed_rows import MeasuredRow, add_measured_rows
+from ratchet.preparation.raw_schema import (
+    check_future,
+    check_steps,
+    check_target,
+    read_contract,
+    show_rows,
+)
 from ratchet.preparation.required_columns import RequiredColumns
+from ratchet.preparation.rows import derive_columns
+from ratchet.values import without_blanks
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(\D.*)?", re.DOTALL)
 """A date that is written out: pandas would read ``5`` as a day of this month, and ``now``."""
@@ -21,7 +34,7 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(\D.*)?", re.DOTALL)
 def typed_rows(
     raw: DataFrame,
     data: Data,
-    targets: dict[str, Any],
+    targets: Mapping[str, Target],
     as_of: Any = None,
     measured: Sequence[MeasuredRow] = (),
 ) -> DataFrame:
@@ -40,16 +53,13 @@ def typed_rows(
         ConfigError: ``as_of`` is no date, the use case has no time column to cut at, or the
             function that prepares the raw rows fails.
     """
-    from ratchet.dates import local
-    from ratchet.preparation.raw_schema import check_steps, check_target, read_contract
-
     rows = raw if data.prepare is None else _prepare(raw, data.prepare)
     typed = read_contract(rows, data.columns, data.key, steps=_steps(data))
     typed = _without_others(join_keys(typed, data), data)
     if data.series and data.time:
         check_steps(typed, data.time, data.series.id)
     typed = add_measured_rows(typed, measured, data)
-    for name, target in read_targets(targets).items():
+    for name, target in targets.items():
         if target.column in typed:
             check_target(name, typed[target.column], target)
     _check_future(typed, data, targets)
@@ -77,10 +87,6 @@ def join_keys(typed: DataFrame, data: Data) -> DataFrame:
     Raises:
         DataError: rows with the same values in all of these columns: how many, and the first.
     """
-    import pandas as pd
-
-    from ratchet.preparation.raw_schema import show_rows
-
     if not data.key_columns:
         return typed
     cells = [typed[name].astype(object).tolist() for name in data.key_columns]
@@ -97,7 +103,7 @@ def join_keys(typed: DataFrame, data: Data) -> DataFrame:
     return typed
 
 
-def _check_future(typed: DataFrame, data: Data, targets: dict[str, Any]) -> None:
+def _check_future(typed: DataFrame, data: Data, targets: Mapping[str, Target]) -> None:
     """Make sure that no truth is known before its time.
 
     A single row of the year 2200 would be the last one that a model knows, and none that follows
@@ -106,11 +112,6 @@ def _check_future(typed: DataFrame, data: Data, targets: dict[str, Any]) -> None
     Raises:
         DataError: how many rows lie too far ahead and have a truth, and the first of them.
     """
-    import pandas as pd
-
-    from ratchet.preparation.columns import derive_columns
-    from ratchet.preparation.raw_schema import check_future
-
     if data.time is None or data.ahead is None:
         return
     zone = typed[data.time].dt.tz
@@ -119,7 +120,7 @@ def _check_future(typed: DataFrame, data: Data, targets: dict[str, Any]) -> None
     late = typed[data.time] > limit
     if not late.any():
         return
-    columns, rows = [target.column for target in read_targets(targets).values()], typed
+    columns, rows = [target.column for target in targets.values()], typed
     if data.series is None and not set(columns) <= set(typed.columns):
         rows = derive_columns(typed.dropna(subset=data.required), data)
     known = rows[[name for name in columns if name in rows]].notna().any(axis=1)
@@ -133,8 +134,6 @@ def _steps(data: Data) -> tuple[str, str | None] | None:
 
 
 def _prepare(raw: DataFrame, prepare: Derived) -> DataFrame:
-    from kedro.utils import load_obj
-
     try:
         return load_obj(prepare.function)(raw, **prepare.arguments)
     except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
@@ -149,8 +148,6 @@ def read_day(as_of: Any) -> Any:
     Raises:
         ConfigError: it is no date.
     """
-    import pandas as pd
-
     day: Any = pd.NaT
     # pandas would take a number for nanoseconds since 1970.
     if isinstance(as_of, dt.date) or (isinstance(as_of, str) and _DAY.fullmatch(as_of)):
@@ -176,8 +173,6 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
     Raises:
         DataError: a column is missing, or values break the contract.
     """
-    from ratchet.preparation.raw_schema import check_steps, read_contract
-
     data, needs = use_case.data, RequiredColumns(use_case)
     if fields.empty:
         raise DataError("there are no rows to answer")
@@ -201,7 +196,5 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
 def _is_blank(rows: DataFrame, name: str, column: Column) -> bool:
     if name not in rows:
         return True
-    from ratchet.values import without_blanks
-
     values = rows[name] if column.type in ("string", "list") else without_blanks(rows[name])
     return bool(values.isna().all())

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+import pandas as pd
+
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
+from ratchet.preparation.raw_schema import read_contract
 
 if TYPE_CHECKING:
     from ratchet.config import Data
@@ -57,8 +60,6 @@ def add_measured_rows(typed: DataFrame, measured: Sequence[MeasuredRow], data: D
     Returns:
         The typed rows of the file, and after them those that it does not have.
     """
-    import pandas as pd
-
     if data.series is None or data.time is None or not measured:
         return typed
     rows, first = _read(measured, data)
@@ -83,8 +84,6 @@ def _read(measured: Sequence[MeasuredRow], data: Data) -> tuple[DataFrame, DataF
 
     Those that break the contract are looked for by halves and left out; all, if they are many.
     """
-    import pandas as pd
-
     sound: list[tuple[DataFrame, DataFrame]] = []
     left, wrong, last = [measured], 0, ""
     while left and wrong <= _SEARCHED:
@@ -133,8 +132,6 @@ def _row(one: MeasuredRow, fields: Mapping[str, Any], data: Data) -> dict[str, A
 
 
 def _typed(rows: list[dict[str, Any]], data: Data) -> DataFrame:
-    import pandas as pd
-
     return typed_parts(pd.DataFrame(rows), data)
 
 
@@ -144,8 +141,6 @@ def typed_parts(rows: DataFrame, data: Data) -> DataFrame:
     Raises:
         DataError: a row breaks it.
     """
-    from ratchet.preparation.raw_schema import read_contract
-
     frame = rows.reindex(columns=list(data.columns))
     named = [data.time, data.series.id if data.series else None]
     columns = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pandera.pandas as pa
 
 from ratchet.config import Column, Target
 from ratchet.dates import read_dates
@@ -266,8 +267,6 @@ def check_future(times: pd.Series, wrong: pd.Series, limit: pd.Timestamp, ahead:
 def _validate(frame: pd.DataFrame, columns: Mapping[str, Column], key: str) -> pd.DataFrame:
     if (typed := _sound(frame, columns, key)) is not None:
         return typed
-    import pandera.pandas as pa
-
     schema = pa.DataFrameSchema(
         {name: _schema(column, unique=name == key) for name, column in columns.items()}
     )
@@ -304,8 +303,6 @@ def _is_sound(values: pd.Series, column: Column) -> bool:
 
 
 def _schema(column: Column, *, unique: bool) -> pa.Column:
-    import pandera.pandas as pa
-
     checks = [pa.Check(_has_values, name="all_null", ignore_na=False)]
     if column.type == "number":
         checks.append(pa.Check(np.isfinite, name="finite"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from ratchet.frames import DataFrame, Index, Series
 
 if TYPE_CHECKING:
@@ -79,8 +82,6 @@ def find_revisions(known: DataFrame, new: DataFrame, data: Data) -> Revisions:
         new: typed rows under the same contract.
         data: what names a row, and which columns may be revised.
     """
-    import pandas as pd
-
     before, after = _by_name(known, data), _by_name(new, data)
     both = before.index.intersection(after.index, sort=False)
     one, other = before.loc[both], after.loc[both]
@@ -104,8 +105,6 @@ def find_revisions(known: DataFrame, new: DataFrame, data: Data) -> Revisions:
 
 def concat_changes(*parts: DataFrame) -> DataFrame:
     """Tables of changes, ``column``, ``before`` and ``after`` by the name of the row, as one."""
-    import pandas as pd
-
     nothing = pd.DataFrame({"column": [], "before": [], "after": []}, dtype=object)
     return pd.concat([nothing, *(part.astype(object) for part in parts if len(part))])
 
@@ -121,8 +120,6 @@ def _by_name(rows: DataFrame, data: Data) -> DataFrame:
 
 def _differs(before: Series, after: Series, column: Column) -> Series:
     """Where a value that was known is another one, or missing now."""
-    import numpy as np
-
     if column.type == "integer":  # exact, where floats would not tell long ones apart
         same = (before.astype("Int64") == after.astype("Int64")).fillna(False).to_numpy(dtype=bool)
     elif column.type == "number":
@@ -137,8 +134,6 @@ def _differs(before: Series, after: Series, column: Column) -> Series:
 
 def _text(value: Any) -> str:
     """A value, or the name of a row, as a message shows it: of a step its series and its time."""
-    import pandas as pd
-
     if isinstance(value, tuple):
         return " at ".join(map(_text, value))
     if isinstance(value, pd.Timestamp):

@@ -1,13 +1,18 @@
-"""The parts of the rows."""
+"""The split of the rows into train, validation and test."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ratchet.config import Split, Target
+import numpy as np
+import pandas as pd
+
+from ratchet.config import Data, Split, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Series
+from ratchet.values import as_text
 
 SPLITS = ("train", "validation", "test")
 
@@ -27,8 +32,6 @@ def assign_splits(truth: Any, split: Split) -> Any:
     Returns:
         Place in ``SPLITS`` of every row, whether its truth is known or not, shape (n,).
     """
-    import numpy as np
-
     shares = np.cumsum([1 - split.validation - split.test, split.validation])
     starts = []
     for known in map(np.flatnonzero, np.asarray(truth).T):
@@ -44,16 +47,12 @@ def count_train_steps(values: Any, split: Split) -> int:
         values: the target, missing where it is not known, shape (steps, series).
         split: the shares, counted over the steps at which it is known of any series.
     """
-    import numpy as np
-
     known = np.isfinite(values).any(axis=1, keepdims=True)
     return int((assign_splits(known, split) == 0).sum())
 
 
 def has_truth(rows: DataFrame, targets: Mapping[str, Target]) -> DataFrame:
     """Whether the truth of each target is known, a column for every target."""
-    import pandas as pd
-
     return pd.DataFrame({name: rows[target.column].notna() for name, target in targets.items()})
 
 
@@ -108,8 +107,6 @@ def check_splits(rows: DataFrame, targets: Mapping[str, Target]) -> None:
 
 
 def _lacking(name: str, target: Target, rows: DataFrame) -> Iterator[str]:
-    from ratchet.values import as_text
-
     where, values = f"column '{target.column}' (target '{name}')", rows[target.column]
     if target.in_logs:
         where, values = f"{where}, whose logarithm is learned", values.where(values > 0)
@@ -145,8 +142,6 @@ def _lacking(name: str, target: Target, rows: DataFrame) -> Iterator[str]:
 
 def _least_validation(name: str, target: Target) -> tuple[int, str, str]:
     """Validation rows that calibration takes, why, and the parameter that says so."""
-    import math
-
     if target.is_classes:
         return target.cv, f"calibration in {target.cv} folds needs", f"targets.{name}.cv"
     share = target.confidence
@@ -166,3 +161,11 @@ def _rare_classes(name: str, target: Target, classes: Series, parts: Series) -> 
                 f"parts): leave the class out or put it together with another one "
                 f"(targets.{name}.classes), or lower targets.{name}.cv"
             )
+
+
+def describe(rows: DataFrame, data: Data) -> dict[str, object]:
+    """Size and span of a part."""
+    description: dict[str, object] = {"rows": len(rows)}
+    if data.time:
+        description["span"] = [str(day.date()) for day in rows[data.time].agg(["min", "max"])]
+    return description

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ratchet.config import SERIES_KEY, Data, Target, read_targets
+from ratchet.config import SERIES_ID, SERIES_KEY, Data, Target
+from ratchet.dates import midnight
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series, with_columns
-from ratchet.preparation.window_columns import SERIES
+from ratchet.learning.features.series import count_steps, fitting_frequency, grid_of, lay_out
 
 if TYPE_CHECKING:
     from ratchet.learning.features.series import Layout
@@ -17,9 +19,9 @@ _MOST_ROWS = 10**7
 """Rows of all steps and series, some ten gigabytes, up to which nearly all may be empty."""
 
 
-def only_target(targets: dict[str, Any]) -> Target:
+def only_target(targets: Mapping[str, Target]) -> Target:
     """The target of a series, which has one."""
-    (target,) = read_targets(targets).values()  # parameters see to it that a series has one
+    (target,) = targets.values()  # parameters see to it that a series has one
     return target
 
 
@@ -40,8 +42,6 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
         ConfigError: the use case has no series, or pandas does not know their frequency.
         DataError: a series has no name, or a time is off the grid.
     """
-    from ratchet.learning.features.series import lay_out
-
     if data.series is None or data.time is None:
         raise ConfigError("data.series: expected the parameters of a time series")
     named = [data.time, *([data.series.id] if data.series.id else [])]
@@ -50,32 +50,30 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
     rows = with_columns(typed, {n: typed[n].mask(blank) for n in data.columns if n not in named})
     rows = rows.dropna(subset=[name for name in required if name in named])
     ids = rows[data.series.id] if data.series.id else target.column
-    rows = rows.assign(**{SERIES: ids})
-    if (nameless := rows[SERIES].isna()).any():
+    rows = rows.assign(**{SERIES_ID: ids})
+    if (nameless := rows[SERIES_ID].isna()).any():
         raise DataError(
             f"column '{data.series.id}': expected the name of a series in every row; "
             f"{int(nameless.sum())} of {len(rows)} rows have none (row {nameless.idxmax()}); "
             f"where they may be left out, name the column in data.required"
         )
     layout = lay_out(
-        rows.drop(columns=[] if data.series.id in (None, SERIES) else [data.series.id]),
+        rows.drop(columns=[] if data.series.id in (None, SERIES_ID) else [data.series.id]),
         time=data.time,
-        series=SERIES,
-        grid=_grid(rows[data.time], data.time, data.series.frequency, rows[SERIES].nunique()),
+        series=SERIES_ID,
+        grid=_grid(rows[data.time], data.time, data.series.frequency, rows[SERIES_ID].nunique()),
         target=target.column,
         **data.series.model_dump(include={"absent", "season", "begins", "ends_after"}),
     )
     laid = layout.rows
-    if data.series.id not in (None, SERIES):
-        laid[data.series.id] = laid[SERIES]
+    if data.series.id not in (None, SERIES_ID):
+        laid[data.series.id] = laid[SERIES_ID]
     laid.insert(0, SERIES_KEY, _keys(laid, data.time))
     return layout
 
 
 def _grid(times: Series, column: str, frequency: str | None, n_series: int) -> Any:
     """The steps; every time has to be one."""
-    from ratchet.learning.features.series import count_steps, grid_of
-
     try:
         if frequency:
             _check_size(times, column, count_steps(times, frequency), n_series, frequency)
@@ -105,8 +103,6 @@ def _check_size(times: Series, column: str, steps: int, n_series: int, frequency
 
 
 def _way_out(times: Series, off: int) -> str:
-    from ratchet.learning.features.series import fitting_frequency
-
     leave_out = "leave out data.series.frequency where every row is a step"
     if (fits := fitting_frequency(times)) is not None:
         return f"all times fit {fits}: set data.series.frequency to it, or {leave_out}"
@@ -115,12 +111,10 @@ def _way_out(times: Series, off: int) -> str:
 
 def _keys(laid: DataFrame, time: str) -> Series:
     """``<series>@<time>``: the local day, or the exact moment where steps are shorter."""
-    from ratchet.dates import midnight
-
     times = laid[time]
     whole_days = (times == midnight(times)).all()
     text = times.dt.strftime("%Y-%m-%d") if whole_days else _moments(times)
-    return laid[SERIES].astype(str) + "@" + text
+    return laid[SERIES_ID].astype(str) + "@" + text
 
 
 def _moments(times: Series) -> Series:

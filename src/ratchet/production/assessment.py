@@ -29,7 +29,7 @@ from ratchet.monitoring.evaluate_champion import evaluate_champion
 from ratchet.monitoring.log_table import CHAMPION
 from ratchet.monitoring.performance import distributions, latest_answers, operations, score_windows
 from ratchet.monitoring.watch import Assessment, rows_under_review
-from ratchet.preparation import read_day
+from ratchet.preparation.contract import read_day
 from ratchet.production.champion import Champion, last_retraining_request
 from ratchet.registry.transaction import earlier_champions
 from ratchet.values import is_among, is_other

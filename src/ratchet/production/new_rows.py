@@ -19,7 +19,7 @@ from ratchet.bundle.scoring_frame import (
 from ratchet.config import UseCase
 from ratchet.dates import utc
 from ratchet.errors import UserError
-from ratchet.preparation import typed_rows
+from ratchet.preparation.contract import typed_rows
 from ratchet.registry.registry import Registry
 
 
@@ -75,7 +75,7 @@ def count_new_rows(
         DataError: the rows break their contract, or do to known rows what is to be refused.
         BundleError: the bundle of the model that serves cannot be read.
     """
-    typed = typed_rows(raw, use_case.data, dict(use_case.targets), as_of, measured)
+    typed = typed_rows(raw, use_case.data, use_case.targets, as_of, measured)
     targets = [t.column for t in use_case.targets.values() if t.column in typed]
     known = typed.dropna(subset=targets, how="all") if targets else typed
     known = known.dropna(subset=use_case.data.required)

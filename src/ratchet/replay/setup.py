@@ -90,13 +90,13 @@ def stages_of(
     from kedro.framework.session import KedroSession
 
     from ratchet.dates import local
-    from ratchet.preparation import typed_rows
+    from ratchet.preparation.contract import typed_rows
     from ratchet.replay.incidents import changed_rows
 
     session: Any = KedroSession.create(project, env=request.env)
     with session:
         raw = session.load_context().catalog.load(f"{request.use_case}.raw")
-    typed = typed_rows(raw, use_case.data, dict(use_case.targets))
+    typed = typed_rows(raw, use_case.data, use_case.targets)
     days = local(typed[use_case.data.time]).dt.normalize()
     if not days.min() < request.sundays[0] < request.until <= days.max():
         raise DataError(

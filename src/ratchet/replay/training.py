@@ -65,7 +65,7 @@ def _run(spec: TrainingSpec, day: str, typed: pd.DataFrame) -> tuple[UseCase, di
     import joblib
 
     from ratchet.dates import local
-    from ratchet.preparation import read_day
+    from ratchet.preparation.contract import read_day
 
     context, use_case, pipeline = _prepared(spec)
     name, catalog = spec.name, context.catalog

@@ -47,7 +47,7 @@ def score_period(
 
     from ratchet.bundle.scoring_frame import delivered
     from ratchet.monitoring.log_table import CHAMPION
-    from ratchet.preparation import read_day
+    from ratchet.preparation.contract import read_day
     from ratchet.production.champion import failing_part, open_champion, summarize
     from ratchet.values import is_among
 

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.config import SERIES_KEY
+from ratchet.config import SERIES_ID, SERIES_KEY
 from ratchet.learning.features.series import seasonal_change
-from ratchet.preparation import SERIES, count_train_steps, panel, series_statistics
+from ratchet.preparation.splits import count_train_steps
+from ratchet.preparation.window_columns import panel, series_statistics
 
 
 def prepared(part) -> pd.DataFrame:
-    from ratchet.pipelines.preprocessing.series_nodes import select_series
+    from ratchet.pipelines.preprocessing import select_series
 
     use_case = part.use_case
     return select_series(part.typed, use_case.data, use_case.features, dict(use_case.targets))[0]
@@ -48,7 +49,7 @@ def test_a_row_for_every_series(slice_of, name):
     part = slice_of(name)
     statistics = part.built[1]
 
-    assert list(statistics.index) == list(dict.fromkeys(prepared(part)[SERIES]))
+    assert list(statistics.index) == list(dict.fromkeys(prepared(part)[SERIES_ID]))
     assert (statistics[["mean", "rms"]] > 0).all(axis=None)
     several = part.use_case.data.series.id is not None
     static = ["static_level", "static_change", "static_zeros"] if several else []

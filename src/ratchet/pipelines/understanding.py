@@ -1,13 +1,14 @@
-"""Nodes of data understanding."""
+"""Data understanding: the contract of the raw file, typed rows and their profile."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ratchet.config import Column, Data
+from kedro.pipeline import Pipeline, node
+
+from ratchet.config import Column, Data, UseCase, read_targets
 from ratchet.frames import DataFrame, Series
-from ratchet.preparation import typed_rows
 
 _SHOWN_VALUES = 10
 
@@ -15,7 +16,7 @@ _SHOWN_VALUES = 10
 def read_rows(
     raw: DataFrame,
     data: Data,
-    targets: dict[str, Any],
+    targets: Mapping[str, Any],
     as_of: Any,
     measured: Sequence[Any] = (),
 ) -> DataFrame:
@@ -28,17 +29,19 @@ def read_rows(
         as_of: last day whose rows are seen, or ``None`` for all.
         measured: what the service was handed in since.
     """
-    return typed_rows(raw, data, targets, as_of, measured)
+    from ratchet.preparation import contract
+
+    return contract.typed_rows(raw, data, read_targets(targets), as_of, measured)
 
 
-def profile_rows(typed: DataFrame, data: Data) -> dict[str, Any]:
+def profile_rows(typed: DataFrame, data: Data) -> dict[str, object]:
     """Describe the rows: how many, over which time, and what every column holds and lacks.
 
     Returns:
         ``rows``, ``span`` (first and last day, if there is time) and ``columns``: name -> type,
         missing, distinct, and range and mean of numbers, range of dates or most frequent values.
     """
-    profile: dict[str, Any] = {"rows": len(typed)}
+    profile: dict[str, object] = {"rows": len(typed)}
     if data.time:
         profile["span"] = [str(day.date()) for day in typed[data.time].agg(["min", "max"])]
     profile["columns"] = {
@@ -47,12 +50,12 @@ def profile_rows(typed: DataFrame, data: Data) -> dict[str, Any]:
     return profile
 
 
-def _profile_column(values: Series, column: Column) -> dict[str, Any]:
+def _profile_column(values: Series, column: Column) -> dict[str, object]:
     missing = values.isna()
     if column.type == "list":
         missing |= values.str.len() == 0
     present = values[~missing]
-    profile: dict[str, Any] = {"type": column.type, "missing": int(missing.sum())}
+    profile: dict[str, object] = {"type": column.type, "missing": int(missing.sum())}
     if present.empty and column.type in ("integer", "number", "date"):
         return profile
     if column.type in ("integer", "number"):
@@ -65,3 +68,26 @@ def _profile_column(values: Series, column: Column) -> dict[str, Any]:
         profile["distinct"] = len(counts)
         profile["most_frequent"] = {str(k): int(n) for k, n in counts.head(_SHOWN_VALUES).items()}
     return profile
+
+
+def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
+    """Build the phase for one use case."""
+    return Pipeline(
+        [
+            node(
+                read_rows,
+                inputs=["raw", "params:data", "params:targets", "params:as_of", "measured"],
+                outputs="typed",
+                name="read_rows",
+            ),
+            node(
+                profile_rows,
+                inputs=["typed", "params:data"],
+                outputs="profile",
+                name="profile_rows",
+            ),
+        ],
+        namespace=name,
+        parameters={"params:as_of"},
+        tags="understanding",
+    )

@@ -1,35 +1,27 @@
-"""Nodes of data preparation for time series."""
+"""Which steps of time series are forecast, in which part, and why others are left out."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from ratchet.config import Data, Features, Target, read_targets
+import numpy as np
+import pandas as pd
+
+from ratchet.config import SERIES_ID, Data, Features, Target
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
-from ratchet.pipelines.preprocessing.nodes import describe
-from ratchet.preparation import (
-    SERIES,
-    SPLITS,
-    add_columns,
-    assign_splits,
-    check_splits,
-    check_windows,
-    lay_out_steps,
-    make_views,
-    only_target,
-    panel,
-    series_statistics,
-    window_features,
-)
-
-if TYPE_CHECKING:
-    from ratchet.learning.features.series import Layout
+from ratchet.learning.features.series import Layout, find_closed, seasonal_change
+from ratchet.learning.features.windows import complete, reach
+from ratchet.preparation.rows import add_columns
+from ratchet.preparation.splits import SPLITS, assign_splits, check_splits, describe
+from ratchet.preparation.steps import lay_out_steps, only_target
+from ratchet.preparation.window_columns import make_views, panel
 
 
 def select_series(
-    typed: DataFrame, data: Data, features: Features, targets: dict[str, Any]
+    typed: DataFrame, data: Data, features: Features, targets: Mapping[str, Target]
 ) -> tuple[DataFrame, dict[str, Any]]:
     """Lay the series out on their steps, and say which steps are forecast in which part.
 
@@ -52,11 +44,6 @@ def select_series(
         DataError: a time is off the grid, a series has no name, or a part has too few steps with
             all that a forecast needs.
     """
-    import numpy as np
-
-    from ratchet.learning.features.series import find_closed, seasonal_change
-    from ratchet.learning.features.windows import complete, reach
-
     if data.series is None or data.time is None:
         raise ConfigError("data.series: expected the parameters of a time series")
     target = only_target(targets)
@@ -69,7 +56,7 @@ def select_series(
     usable = complete(views) & np.isfinite(known) & ~between[:, None]
     primary["split"] = _splits(part.repeat(known.shape[1]), usable)
     own_scale = seasonal_change(known[part == 0], data.series.season)[2]
-    names = primary[SERIES].iloc[: known.shape[1]].astype(str).to_numpy()
+    names = primary[SERIES_ID].iloc[: known.shape[1]].astype(str).to_numpy()
     selection: dict[str, Any] = {
         "rows": len(typed),
         "kept": int(usable.sum()),
@@ -89,22 +76,17 @@ def select_series(
         closed = find_closed(layout.rows[data.time].unique(), layout.given.any(axis=1))
         way_out = _way_out(closed, data, features, selection["series"], int((part == 0).sum()))
         raise DataError(_too_short(empty, selection["series"], reach(views), target) + way_out)
-    check_splits(primary, read_targets(targets))
+    check_splits(primary, targets)
     return primary, selection
 
 
 def _splits(part: Any, usable: Any) -> Any:
-    import numpy as np
-    import pandas as pd
-
     codes = np.where(usable.ravel(), part, -1)
     return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(SPLITS)))
 
 
 def _between(part: Any, horizon: int) -> Any:
     """Steps whose value is not known yet at the first origin of the next part."""
-    import numpy as np
-
     later = np.minimum(np.arange(len(part)) + horizon - 1, len(part) - 1)
     return part[later] > part
 
@@ -116,8 +98,6 @@ def _left_out(known: Any, usable: Any, between: Any, layout: Layout, reach: int)
     steps they look at, their truth is still to come, or a value is missing; or they lie between
     two parts.
     """
-    import numpy as np
-
     steps = np.arange(len(known))[:, None]
     finite, holes = np.isfinite(known), ~layout.given.any(axis=1)
     first = np.where(finite.any(axis=0), finite.argmax(axis=0), len(known))
@@ -181,22 +161,3 @@ def _looks_back(season: int, features: Features) -> dict[str, int]:
         "features.windows.lags": max(windows.lags, default=0),
         "features.windows.rolling": max(windows.rolling, default=0) + horizon - 1,
     }
-
-
-def build_windows(
-    primary: DataFrame, data: Data, features: Features, targets: dict[str, Any]
-) -> tuple[DataFrame, DataFrame]:
-    """Gather what a forecast may see, for every step that is forecast.
-
-    Returns:
-        Frame indexed by the row key, ordered by time and series: source columns of the features at
-        the target time; windows, lags, rolling and naive columns; ``static_*`` where there are
-        several series; ``split``; the terms of the row (``series_*``) and ``target_*``. And the
-        units of every series, as its training steps show them.
-
-    Raises:
-        ConfigError: windows cannot hold what they are to show.
-    """
-    check_windows(primary, features, only_target(targets))
-    statistics = series_statistics(primary, data, targets)
-    return window_features(primary, data, features, targets, statistics), statistics
