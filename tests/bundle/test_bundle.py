@@ -307,7 +307,7 @@ ALL = ["films", "plain", "shops", "naive", "stack", pytest.param("network", mark
 
 def pipeline_answers(contents: Contents) -> dict[str, pd.DataFrame]:
     """What the models say of the test rows, as evaluation asks them."""
-    from ratchet.pipelines.evaluation.nodes import _predict
+    from ratchet.pipelines.evaluation import _predict
 
     _, *parts = encode_features(contents.features, contents.use_case.features, 0)
     targets = contents.use_case.targets

@@ -21,7 +21,7 @@ from ratchet.config import UseCase
 from ratchet.database import connect
 from ratchet.learning.classical import build
 from ratchet.monitoring.prediction_log import PredictionLog
-from ratchet.pipelines.monitoring import nodes
+from ratchet.pipelines import monitoring
 from ratchet.production.champion import open_champion
 from ratchet.registry import actions
 from ratchet.registry.registry import Registry, RegistryError
@@ -250,15 +250,15 @@ class Watched:
 
     def watch(self, raw: object) -> dict[str, Any]:
         name, settings = "films", SETTINGS
-        scored = nodes.score_period(self.registry, self.log, name, raw, None)
+        scored = monitoring.score_period(self.registry, self.log, name, raw, None)
         rows = (name, raw, None)
-        joined = nodes.join_truth(self.registry, self.log, *rows, scored)
-        drift = nodes.check_drift(self.registry, name, settings, raw, None, 0, scored)
-        assessment = nodes.assess_champion(
+        joined = monitoring.join_truth(self.registry, self.log, *rows, scored)
+        drift = monitoring.check_drift(self.registry, name, settings, raw, None, 0, scored)
+        assessment = monitoring.assess_champion(
             self.registry, self.log, name, settings, raw, None, 0, scored, joined, drift
         )
         run = {"orchestrator_run": None, "mlflow_run": None, "actor": "test"}
-        return nodes.act_on_assessment(
+        return monitoring.act_on_assessment(
             self.registry, self.log, run, name, settings, scored, joined, drift, assessment
         )
 

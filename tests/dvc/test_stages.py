@@ -76,7 +76,7 @@ def test_a_stage_is_a_phase_of_a_use_case_and_hangs_on_its_code_and_keys(stages)
     assert stage["cmd"] == (
         ".venv/bin/python -m kedro run --env dvc --pipelines evaluation --namespaces power"
     )
-    assert {"src/ratchet/pipelines/evaluation", "src/ratchet/learning"} <= set(stage["deps"])
+    assert {"src/ratchet/pipelines/evaluation.py", "src/ratchet/learning"} <= set(stage["deps"])
     assert not any("release" in path or "/classical" in path for path in stage["deps"])
     assert "power.targets" in keys["conf/base/parameters/power.yml"]
     assert "power.targets" in keys["params.yaml"]

@@ -140,7 +140,7 @@ def test_stages_run_once_and_experiments_change_what_kedro_reads(few_films):
     assert data["rating"]["rmse"] > 0
 
     assert stale_after(few_films, "src/ratchet/pipelines/reporting/pipeline.py") == set()
-    assert stale_after(few_films, "src/ratchet/pipelines/evaluation/nodes.py") == {"evaluation"}
+    assert stale_after(few_films, "src/ratchet/pipelines/evaluation.py") == {"evaluation"}
     assert len(stale_after(few_films, "src/ratchet/learning/naive.py")) == 4
 
     told = run(

@@ -16,7 +16,7 @@ from ratchet.learning.features import feature_encoder
 from ratchet.modelling.choice import choose_best
 from ratchet.modelling.feature_sources import columns_by_source
 from ratchet.modelling.fitted_candidates import fold_scores
-from ratchet.pipelines.evaluation.nodes import (
+from ratchet.pipelines.evaluation import (
     collect_best_scores,
     collect_evaluation,
     collect_metrics,

@@ -15,7 +15,7 @@ from ratchet.errors import DataError
 from ratchet.learning.metrics import score_regression
 from ratchet.modelling.calibrate_and_refit import refit, uncalibrated
 from ratchet.modelling.choice import choose_best
-from ratchet.pipelines.classical.nodes import search_candidate
+from ratchet.pipelines.classical import search_candidate
 from ratchet.pipelines.preprocessing import build_features, encode_features, select_rows
 from ratchet.reports.data_preparation import preparation_blocks
 

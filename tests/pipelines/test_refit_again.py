@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from ratchet.pipelines.release.nodes import REFIT_OF, refit_promoted
+from ratchet.pipelines.release import REFIT_OF, refit_promoted
 
 JUDGED = {"version": "7", "bundle": "seen", "digest": "d7", "verdict": {"decision": "PROMOTE"}}
 

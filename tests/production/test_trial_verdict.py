@@ -13,7 +13,7 @@ import pytest
 from ratchet.bundle.manifest import bundle_digest
 from ratchet.gate.verdict import Verdict
 from ratchet.monitoring.prediction_log import PredictionLog
-from ratchet.pipelines.release.nodes import (
+from ratchet.pipelines.release import (
     judge_challengers,
     refit_promoted,
     release_challengers,

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from ratchet.config import UseCase
-from ratchet.pipelines.evaluation.nodes import judge_best
+from ratchet.pipelines.evaluation import judge_best
 from ratchet.reports.target_results import TargetResults
 
 CLASSES = ["good", "fair", "bad"]

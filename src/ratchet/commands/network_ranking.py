@@ -66,7 +66,7 @@ def rank_networks(
     from ratchet.modelling.model_input import features_and_target
     from ratchet.modelling.network_ensemble import assemble, fit_base
     from ratchet.modelling.predictions import held_out_values
-    from ratchet.pipelines.recurrent.nodes import predict_held_out
+    from ratchet.pipelines.recurrent import predict_held_out
 
     points = [json.loads(text) for text in search["params"]]
     names = [point["architecture"] for point in points]

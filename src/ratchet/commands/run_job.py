@@ -373,7 +373,7 @@ class Job:
 
     def _record_verdict(self) -> dict[str, Any]:
         """Write the verdict down; what is to be promoted waits, unless it may serve at once."""
-        from ratchet.pipelines.release.nodes import release_challengers
+        from ratchet.pipelines.release import release_challengers
         from ratchet.production.trial_verdict import continuation, trial_of_held
 
         name, registry = self.order.request.use_case, self._catalog.load("registry")

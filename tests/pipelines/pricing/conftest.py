@@ -13,7 +13,7 @@ import pytest
 
 from ratchet.config import Data, Market
 from ratchet.learning.demand.book import DemandBook
-from ratchet.pipelines.pricing.nodes import iterate_demand, prepare_rows, recommend_prices
+from ratchet.pipelines.pricing import iterate_demand, prepare_rows, recommend_prices
 
 WEEKS = 80
 DATA: dict[str, Any] = {

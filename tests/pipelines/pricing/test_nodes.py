@@ -13,7 +13,7 @@ from ratchet.errors import ConfigError, DataError
 from ratchet.learning.demand.book import DemandBook
 from ratchet.learning.demand.pricing import Reason
 from ratchet.modelling import demand
-from ratchet.pipelines.pricing.nodes import (
+from ratchet.pipelines.pricing import (
     collect_pricing,
     replay_prices,
 )

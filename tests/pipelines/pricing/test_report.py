@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ratchet.config import Market
-from ratchet.pipelines.pricing.nodes import replay_prices
+from ratchet.pipelines.pricing import replay_prices
 from ratchet.reports.blocks import Chapter, Text
 from ratchet.reports.chart_ids import MARKET_CHARTS
 from ratchet.reports.market_chapter import MarketResults, market_chapter

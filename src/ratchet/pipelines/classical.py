@@ -1,14 +1,17 @@
-"""Nodes of classical modelling."""
+"""Classical modelling: every candidate searched, calibrated and stacked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from ratchet.config import SERIES_PREFIX, Features, Target
+from kedro.pipeline import Pipeline, node
+
+from ratchet.config import SERIES_PREFIX, Features, Target, UseCase
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Index, Series
 from ratchet.modelling.calibrate_and_refit import calibrate, uncalibrated
+from ratchet.modelling.model_input import candidate_datasets
 from ratchet.modelling.target_scaling import features_and_scaled_target, scored_features
 
 
@@ -202,3 +205,74 @@ def _combine_held_out(combine: Any, parts: list[DataFrame], target: Target) -> D
     classes = target.is_classes
     columns = np.hstack([as_columns(part, classes=classes) for part in parts])
     return _predict(combine, columns, parts[0].index)
+
+
+def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
+    """Build the phase for one use case."""
+    pipelines = []
+    for target_name, target in use_case.targets.items():
+        pipelines += [
+            _search_pipeline(name, target_name, candidate) for candidate in target.candidates
+        ]
+        if target.stacked:
+            pipelines.append(_stack_pipeline(name, target_name, target))
+    return Pipeline(pipelines)
+
+
+def _search_pipeline(use_case: str, target: str, candidate: str) -> Pipeline:
+    search = node(
+        search_candidate,
+        inputs=[
+            "train",
+            "validation",
+            "params:target",
+            "params:features",
+            "params:candidate",
+            "params:seed",
+            "search_cache",
+        ],
+        outputs=["model", "search", "held_out"],
+        name="search",
+    )
+    parameters = f"params:{use_case}.targets.{target}"
+    return Pipeline(
+        [search],
+        namespace=f"{use_case}.{target}.{candidate}",
+        inputs=_shared_inputs(use_case),
+        parameters={
+            "params:seed": "params:seed",
+            "params:target": parameters,
+            "params:features": f"params:{use_case}.features",
+            "params:candidate": f"{parameters}.candidates.{candidate}",
+        },
+        tags="classical",
+    )
+
+
+def _stack_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
+    stackable = [candidate for candidate in target.candidates if candidate != target.baseline]
+    fitted = candidate_datasets(use_case, name, stackable)
+    stack = node(
+        stack_candidates,
+        inputs=["train", "validation", "params:target", "params:seed", "search_cache", *fitted],
+        outputs=["model", "search", "held_out"],
+        name="stack",
+    )
+    return Pipeline(
+        [stack],
+        namespace=f"{use_case}.{name}.stack",
+        inputs=_shared_inputs(use_case) | fitted,
+        parameters={
+            "params:seed": "params:seed",
+            "params:target": f"params:{use_case}.targets.{name}",
+        },
+        tags="classical",
+    )
+
+
+def _shared_inputs(use_case: str) -> dict[str, str]:
+    return {
+        "train": f"{use_case}.train",
+        "validation": f"{use_case}.validation",
+        "search_cache": "search_cache",
+    }

@@ -1,4 +1,4 @@
-"""Nodes of release."""
+"""Release: bundles of the chosen models, the gate's verdict on them, and the model that serves."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from kedro.pipeline import Node, Pipeline, node
+
 from ratchet.config import UseCase
 from ratchet.frames import DataFrame
-from ratchet.production.release_candidates import ReleaseCandidate, folder_name, release_candidates
+from ratchet.production.release_candidates import (
+    ReleaseCandidate,
+    artefact_datasets,
+    folder_name,
+    release_candidates,
+)
 
 REFIT_OF = "refit_of"
 """Tag of a version that was fitted once more: digest of the bundle that the gate has seen."""
@@ -347,3 +354,76 @@ def _refitted(registry: Any, name: str, digest: str) -> dict[str, str] | None:
             found = {"version": version.number, "bundle": version.bundle}
             return {**found, "digest": version.tags["digest"]}
     return None
+
+
+def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
+    """Build the phase for one use case."""
+    shared = {"registry": "registry", "name": "name", "parameters": "params:use_case"}
+    rows = ["typed", "primary", "features", "encoder"]
+    rows += ["statistics"] if use_case.features.windows else []
+    rows += ["demand_book"] if use_case.market else []
+    artefacts, judged = artefact_datasets(name, use_case), _judged(name, use_case)
+    made = {**shared, "run": "run", "as_of": "params:as_of", **_same(*rows, *artefacts)}
+    parts = ["train", "validation", "test"] if use_case.release.refit == "all" else []
+    return Pipeline(
+        [
+            node(
+                register_challengers,
+                inputs=made,
+                outputs="challengers",
+                name="register_challengers",
+            ),
+            node(
+                judge_challengers,
+                inputs={
+                    **shared,
+                    "seed": "params:seed",
+                    "as_of": "params:as_of",
+                    **_same("raw", "measured", "primary", "challengers", *judged),
+                },
+                outputs="verdicts",
+                name="judge_challengers",
+            ),
+            node(
+                release_challengers,
+                inputs={**shared, "run": "run", "verdicts": "refitted" if parts else "verdicts"},
+                outputs="decision",
+                name="release_challengers",
+            ),
+            *([_refit({**made, **_same(*parts, "verdicts")})] if parts else []),
+        ],
+        namespace=name,
+        inputs={
+            "registry": "registry",
+            "run": "run",
+            "raw": f"{name}.raw",
+            "measured": f"{name}.measured",
+            "name": f"{name}.name",
+            **{part: f"{name}.{part}" for part in [*rows, *parts]},
+            **artefacts,
+            **judged,
+        },
+        parameters={
+            "params:use_case": f"params:{name}",
+            "params:seed": "params:seed",
+            "params:as_of": "params:as_of",
+        },
+        tags="release",
+    )
+
+
+def _same(*names: str) -> dict[str, str]:
+    """Arguments that are called like their datasets."""
+    return {name: name for name in names}
+
+
+def _refit(inputs: dict[str, str]) -> Node:
+    return node(refit_promoted, inputs=inputs, outputs="refitted", name="refit_promoted")
+
+
+def _judged(name: str, use_case: UseCase) -> dict[str, str]:
+    return {
+        f"{target}/{noun}": f"{name}.{target}.{noun}"
+        for noun in ("predictions", "choice")
+        for target in use_case.targets
+    }

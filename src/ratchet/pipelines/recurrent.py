@@ -1,13 +1,15 @@
-"""Nodes of recurrent modelling."""
+"""Recurrent modelling: networks searched, calibrated and averaged."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ratchet.config import Network, Target, Windows
+from kedro.pipeline import Pipeline, node
+
+from ratchet.config import Network, Target, UseCase, Windows, ensemble_of
 from ratchet.frames import DataFrame
 from ratchet.modelling.calibrate_and_refit import calibrate, select_inputs
-from ratchet.modelling.model_input import features_and_target
+from ratchet.modelling.model_input import CANDIDATE_NOUNS, features_and_target
 from ratchet.modelling.network_ensemble import assemble, fit_base, refit_networks, residuals
 from ratchet.modelling.network_search_space import holdout_split, network_estimator, param_grids
 from ratchet.modelling.target_scaling import features_and_scaled_target
@@ -132,3 +134,52 @@ def _as_losses(on_progress: Any) -> Any:
         on_progress(done, total, -best, members, losses)
 
     return report
+
+
+def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
+    """Build the phase for one use case."""
+    return Pipeline(
+        [
+            _network_pipeline(name, target_name, *item)
+            for target_name, target in use_case.targets.items()
+            for item in target.networks.items()
+        ]
+    )
+
+
+def _network_pipeline(use_case: str, target: str, name: str, network: Network) -> Pipeline:
+    ensemble = f"{use_case}.{target}.{ensemble_of(name)}"
+    averaged = {f"ensemble_{noun}": f"{ensemble}.{noun}" for noun in CANDIDATE_NOUNS}
+    averaged = averaged if network.ensemble else {}
+    shared = ["params:target", "params:network"]
+    parameters = f"params:{use_case}.targets.{target}"
+    return Pipeline(
+        [
+            node(
+                search_networks,
+                inputs=["train", *shared, "params:windows", "params:seed", "trials"],
+                outputs=["top", "search", "curves"],
+                name="search_networks",
+            ),
+            node(
+                fit_networks,
+                inputs=["train", "validation", *shared, "params:seed", "top", "search"],
+                outputs=["model", "held_out", *averaged],
+                name="fit_networks",
+            ),
+        ],
+        namespace=f"{use_case}.{target}.{name}",
+        inputs={
+            "train": f"{use_case}.train",
+            "validation": f"{use_case}.validation",
+            "trials": "trials",
+        },
+        outputs=averaged,
+        parameters={
+            "params:seed": "params:seed",
+            "params:target": parameters,
+            "params:network": f"{parameters}.networks.{name}",
+            "params:windows": f"params:{use_case}.features.windows",
+        },
+        tags="recurrent",
+    )

@@ -1,0 +1,231 @@
+"""A made-up shop chain: what the phases before would leave of a series use case."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ratchet.config import UseCase
+from ratchet.pipelines.evaluation import judge_best
+from ratchet.reports.target_results import TargetResults
+
+SHOPS = [f"shop {i}" for i in range(20)]
+DAYS = {"train": 120, "validation": 20, "test": 40}
+ERRORS = {"persistence": 1.0, "seasonal": 0.9, "ridge": 0.4, "net": 0.5, "net_ensemble": 0.45}
+GRID = {"units": [8, 16], "learning_rate": [0.001, 0.01], "dropout": [0.1, 0.3]}
+
+
+@pytest.fixture
+def series_parameters() -> Callable[..., UseCase]:
+    """Parameters of several series or of one, with searches among networks."""
+
+    def make(
+        *, many: bool = True, hourly: bool = False, stock: float | str | None = 30.0
+    ) -> UseCase:
+        columns: dict[str, dict[str, Any]] = {
+            "shop": {"type": "string"},
+            "time": {"type": "date"},
+            "kind": {"type": "string"},
+            "warmth": {"type": "number"},
+            "shelf": {"type": "number", "nullable": True},
+            "units": {"type": "number"},
+        }
+        frequency = "h" if hourly else "D"
+        return UseCase.model_validate(
+            {
+                "about": {"title": "Shops", "question": "How many?", "source": "made up"},
+                "data": {
+                    "time": "time",
+                    "columns": columns,
+                    "series": {"id": "shop" if many else None, "frequency": frequency, "season": 7},
+                    "calendar": ["hour", "dayofweek"] if hourly else ["dayofweek"],
+                },
+                "features": {
+                    "numeric": ["dayofweek", "warmth"],
+                    "categorical": ["dayofweek", "kind", "shop"],
+                    "windows": {"lookback": 7, "past": {"units": "value"}},
+                },
+                "targets": {
+                    "units": {
+                        "column": "units",
+                        "task": "forecasting",
+                        "unit": "boxes",
+                        "bounds": [0, float("inf")],
+                        "baseline": "seasonal",
+                        "objectives": {"mase": {"aim": 0.7}},
+                        "candidates": {
+                            "persistence": {"estimator": "persistence"},
+                            "seasonal": {"estimator": "seasonal"},
+                            "ridge": {
+                                "estimator": "ridge",
+                                "param_grid": {"model__alpha": [1, 10]},
+                            },
+                        },
+                        "networks": {
+                            "net": {"architectures": ["gru", "lstm"], "param_grid": GRID},
+                            "shapes": {"architectures": "all", "mode": "fast", "ensemble": 0},
+                        },
+                    }
+                },
+                "inventory": None if stock is None else {"stock": stock, "lead_time": 2},
+            }
+        )
+
+    return make
+
+
+def make_rows(shops: list[str], frequency: str) -> pd.DataFrame:
+    """All rows, one shop far larger than the others."""
+    rng = np.random.default_rng(1)
+    times = pd.date_range("2024-01-01", periods=sum(DAYS.values()), freq=frequency)
+    frames = []
+    for i, shop in enumerate(shops):
+        week = 1 + 0.3 * np.sin(2 * np.pi * np.arange(len(times)) / 7)
+        units = (100 if i == 0 and len(shops) > 1 else 10) * week + rng.normal(0, 1, len(times))
+        frame = pd.DataFrame({"shop": shop, "time": times, "units": units.clip(0)})
+        frames.append(
+            frame.assign(
+                row=[f"{shop}@{time.isoformat()}" for time in times],
+                kind="small" if i % 2 else "large",
+                warmth=rng.normal(20, 5, len(times)),
+                shelf=np.nan if i == 3 else 5.0 * i,
+                dayofweek=times.dayofweek,
+                hour=times.hour,
+                split=np.repeat(list(DAYS), list(DAYS.values())),
+            )
+        )
+    return pd.concat(frames).sort_values("time", kind="stable").set_index("row")
+
+
+def make_predictions(primary: pd.DataFrame, errors: dict[str, float]) -> pd.DataFrame:
+    """Every candidate off by its share of the naive error of the shop."""
+    rng = np.random.default_rng(2)
+    rows = primary[primary["split"] != "train"]
+    scale = rows["shop"].map(primary.groupby("shop")["units"].std())
+    frames = []
+    for name, size in errors.items():
+        said = rows["units"] + size * scale * rng.normal(0, 1, len(rows))
+        frame = pd.DataFrame({"truth": rows["units"], "prediction": said.clip(0)})
+        frames.append(
+            frame.assign(
+                low=(said - 1.7 * size * scale).clip(0),
+                high=(said + 1.7 * size * scale).clip(0),
+                series=rows["shop"],
+                time=rows["time"],
+                scale=scale,
+                rms=1.2 * scale,
+                split=rows["split"],
+                candidate=name,
+            )
+        )
+    return pd.concat(frames)
+
+
+def make_search(grid: dict[str, list[Any]], epochs: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trials of a grid and their losses; the fourth diverges, the last has no loss at all."""
+    rng = np.random.default_rng(3)
+    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    rows, curves = [], []
+    for trial, point in enumerate(points):
+        lost = trial == len(points) - 1 and len(points) > 1
+        lowest = 0.01 * (3 if point.get("learning_rate") == 0.001 else 1) * rng.uniform(1, 1.2)
+        falling = lowest * (1 + 2 * np.exp(-np.arange(1, epochs + 1) / 2))
+        losses = np.full(1, np.nan) if lost else falling
+        numbers = np.arange(1, len(losses) + 1)
+        curves.append(
+            pd.DataFrame(
+                {
+                    "trial": trial,
+                    "epoch": numbers,
+                    "loss": 0.9 * losses,
+                    "val_loss": losses,
+                    "val_mae": losses**0.5,
+                    "learning_rate": point.get("learning_rate", 0.001),
+                }
+            )
+        )
+        rows.append(
+            {
+                "params": json.dumps(point),
+                "mean_test_score": -losses.min(),
+                "val_mae": losses.min() ** 0.5,
+                "n_epochs": len(losses),
+                "best_epoch": 0 if lost else len(losses),
+                "status": "diverged" if lost or trial == 3 else "completed",
+                "n_parameters": 100 + trial,
+                "mean_fit_time": 1.0,
+                "scoring": "neg_mean_squared_error",
+                "trial": trial,
+            }
+        )
+    table = pd.DataFrame(rows)
+    ranks = table["mean_test_score"].rank(ascending=False, na_option="bottom").astype(int)
+    table = table.assign(rank_test_score=ranks)
+    return table.sort_values("rank_test_score", ignore_index=True), pd.concat(curves)
+
+
+@pytest.fixture
+def make_series(series_parameters: Callable[..., UseCase]) -> Callable[..., TargetResults]:
+    """The target with its results; ``errors`` sets how good the candidates are."""
+    from ratchet.learning.metrics import score_forecast
+    from ratchet.learning.recurrent.architectures import ARCHITECTURES
+
+    def make(
+        *, errors: dict[str, float] | None = None, best: str = "ridge", **kind: Any
+    ) -> TargetResults:
+        parts = series_parameters(**kind)
+        target = parts.targets["units"]
+        primary = make_rows(
+            SHOPS if kind.get("many", True) else SHOPS[:1], "h" if kind.get("hourly") else "D"
+        )
+        every = ERRORS | {"shapes": 0.8} | (errors or {})
+        predictions = make_predictions(primary, every)
+        scores = {
+            name: {
+                part: score_forecast(
+                    rows["truth"],
+                    rows["prediction"],
+                    scale=rows["scale"],
+                    rms=rows["rms"],
+                    times=rows["time"],
+                    n_bootstrap=50,
+                    seed=0,
+                )
+                for part, rows in of_candidate.groupby("split")
+            }
+            for name, of_candidate in predictions.groupby("candidate", sort=False)
+        }
+        value = {name: found["validation"]["mase"]["value"] for name, found in scores.items()}
+        order = sorted(value, key=lambda name: (name != best, value[name]))
+        ranking = {name: {"validation": value[name], "mean": value[name]} for name in order}
+        choice = {"best": best, "why": "", "metric": "mase", "ranking": ranking}
+        tables = {
+            "net": make_search({"architecture": ["gru", "lstm"], **GRID}, 12),
+            "shapes": make_search({"architecture": list(ARCHITECTURES)}, 1),
+        }
+        plain = pd.DataFrame({"params": [json.dumps({"model__alpha": 10})]})
+        return TargetResults(
+            name="units",
+            target=target,
+            data=parts.data,
+            features=parts.features,
+            seed=0,
+            primary=primary,
+            predictions=predictions,
+            scores=scores,
+            choice={**choice, **judge_best(choice, scores, predictions, target)},
+            importance=pd.DataFrame(
+                {"source": ["units", "warmth"], "importance": [0.2, 0.0], "spread": [0.01, 0.01]}
+            ),
+            searches={name: tables[name][0] if name in tables else plain for name in every},
+            curves={name: curves for name, (_, curves) in tables.items()},
+            inventory=parts.inventory,
+        )
+
+    return make
