@@ -39,8 +39,8 @@ from scipy.signal import lfilter
 
 from ratchet.config import Release, Target
 from ratchet.gate.conditions import NOISE
-from ratchet.gate.evidence import confidence_after, earlier_looks
-from ratchet.gate.verdict import Evidence, Rows, hash_keys, judge
+from ratchet.gate.evidence import confidence_after, earlier_challengers
+from ratchet.gate.verdict import Evidence, PairedRows, hash_keys, judge
 from ratchet.learning.metrics import (
     Units,
     bootstrap_means,
@@ -275,7 +275,7 @@ def ten_in_a_row(repetitions: int, n_bootstrap: int, *, growing: bool) -> tuple[
     for n in lengths:
         other = rng.standard_t(5, (repetitions, max(lengths)))
         losses = [np.square(e[:, :n]).T for e in (own, beside(case, own, other))]
-        earlier = earlier_looks(seen, "y", str(n), n, None)
+        earlier = earlier_challengers(seen, "y", str(n), n, None)
         seen.append({"gain": {}, "keys_hash": str(n), "rows": {"y": n}})
         units = formerly(Case("rows", n))
         levels = RELEASE.confidence, confidence_after(earlier, RELEASE.confidence)
@@ -307,7 +307,7 @@ def by_the_gate(case: Case, simulated: Simulated, number: int, n_bootstrap: int)
         frames.append(frame.set_index(keys))
     named = CLASSES if task == "classification" else None
     rows = {
-        "y": Rows(
+        "y": PairedRows(
             task,
             named,
             *frames,

@@ -44,7 +44,7 @@ import numpy as np
 from ratchet.bundle.manifest import bundle_digest
 from ratchet.database import connect
 from ratchet.registry.ledger import Ledger
-from ratchet.registry.model_versions import DIGEST
+from ratchet.registry.model_versions import DIGEST_TAG
 from ratchet.serving.children import LOADER, SETTINGS, LoaderProcess
 from ratchet.serving.handover import Source, receive_version
 from ratchet.serving.loader import LoadRequest
@@ -160,7 +160,7 @@ def decide(stage: Stage, event: str, version: str) -> None:
         previous=state.champion,
         actor="benchmark",
         reason="benchmark",
-        details={DIGEST: bundle_digest(stage.bundle_of(version))},
+        details={DIGEST_TAG: bundle_digest(stage.bundle_of(version))},
         expect=state.seq,
     )
 

@@ -16,7 +16,7 @@ SRC = Path(__file__).parents[1] / "src" / "ratchet"
 
 SHARED = {
     *("config", "errors", "frames", "dates", "values", "progress", "database", "provenance"),
-    "locks",
+    *("locks", "primary_metric", "json_values"),
 }
 """Modules at the root, and the parameters: they name things for everybody."""
 
@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "frames": set(),
     "values": set(),
     "provenance": set(),
+    "json_values": set(),
     "environment": set(),
     "locks": {"errors"},
     "webhook": {"errors"},
@@ -52,16 +53,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preparation": {"learning", "errors", "frames", "dates", "config", "values"},
     "compiled": {"learning", "preparation", "errors", "frames", "dates", "config", "values"},
     "modelling": {"learning", *SHARED},
-    "gate": {"learning", "config", "errors"},
+    "primary_metric": {"learning", "config"},
+    "gate": {"learning", "config", "primary_metric", "json_values"},
     "bundle": {
-        *("learning", "preparation", "compiled", "registry", "gate"),
+        *("learning", "preparation", "compiled", "primary_metric", "json_values"),
         *("errors", "frames", "dates", "config", "values"),
     },
-    "registry": {"learning", "bundle", "errors", "database", "locks", "config"},
+    "registry": {"learning", "bundle", "errors", "database", "locks", "json_values"},
     "monitoring": {"learning", "errors", "frames", "dates", "config", "database", "values"},
     "production": {
         *("learning", "preparation", "bundle", "registry", "gate", "monitoring"),
-        *("config", "errors", "dates", "values"),
+        *("config", "errors", "dates", "values", "primary_metric"),
     },
     "dvc": {"learning", "bundle", "registry", "config", "errors", "locks"},
     "reports": {

@@ -50,13 +50,15 @@ def act(registry: Registry, action: str, rng: random.Random) -> None:
         elif action == "record":
             decision = rng.choice(["PROMOTE", "PROMOTE", "HOLD", "REJECT"])
             verdict = {"decision": decision, "reason": reason, "gain": rng.random()}
-            actions.record(registry, USE_CASE, version, verdict, expect=state.seq, **options)
+            actions.record_verdict(
+                registry, USE_CASE, version, verdict, expect=state.seq, **options
+            )
         elif action == "promote":
             actions.promote(registry, USE_CASE, version, reason=reason, **options)
         elif action == "rollback":
             actions.roll_back(registry, USE_CASE, reason=reason, **options)
         elif action == "retrain":
-            actions.ask_for_retraining(registry, USE_CASE, reason=reason, actor="benchmark")
+            actions.request_retraining(registry, USE_CASE, reason=reason, actor="benchmark")
         else:
             registry.prune(USE_CASE, 3)
     except UserError:  # no way back, or another process was faster

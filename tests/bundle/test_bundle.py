@@ -21,8 +21,8 @@ import pytest
 
 from ratchet.bundle import (
     Bundle,
+    BundleContents,
     BundleError,
-    Contents,
     hash_rows,
     open_bundle,
     write_bundle,
@@ -182,7 +182,9 @@ def shops(days: int = 200, names: str = "xyz") -> pd.DataFrame:
     return rows
 
 
-def made(name: str, raw: pd.DataFrame, use_case: UseCase, fit: Callable[..., Any]) -> Contents:
+def made(
+    name: str, raw: pd.DataFrame, use_case: UseCase, fit: Callable[..., Any]
+) -> BundleContents:
     """What a run leaves: rows, features, and a model of every target, fitted and calibrated."""
     data, features, targets = use_case.data, use_case.features, dict(use_case.targets)
     typed = typed_rows(raw, data, targets)
@@ -196,7 +198,7 @@ def made(name: str, raw: pd.DataFrame, use_case: UseCase, fit: Callable[..., Any
     models = {name: fit(target, train, validation) for name, target in targets.items()}
     scores = {name: {"test": {"rmse": SCORE}} for name in targets}
     importance = pd.DataFrame({"source": ["runtime"], "importance": [0.25], "spread": [0.1]})
-    return Contents(
+    return BundleContents(
         use_case=use_case,
         encoder=encoder,
         models=models,
@@ -267,10 +269,10 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[[], pd.DataFrame], Callable[...,
 
 
 @pytest.fixture(scope="module")
-def contents_of() -> Callable[[str], Contents]:
-    done: dict[str, Contents] = {}
+def contents_of() -> Callable[[str], BundleContents]:
+    done: dict[str, BundleContents] = {}
 
-    def get(kind: str) -> Contents:
+    def get(kind: str) -> BundleContents:
         if kind not in done:
             settings, raw, fit = KINDS.get(kind, (SHOPS, shops, network))
             done[kind] = made(kind, raw(), UseCase.model_validate(settings), fit)
@@ -305,7 +307,7 @@ def copy(written, tmp_path) -> Callable[[str], Path]:
 ALL = ["films", "plain", "shops", "naive", "stack", pytest.param("network", marks=pytest.mark.slow)]
 
 
-def pipeline_answers(contents: Contents) -> dict[str, pd.DataFrame]:
+def pipeline_answers(contents: BundleContents) -> dict[str, pd.DataFrame]:
     """What the models say of the test rows, as evaluation asks them."""
     from ratchet.pipelines.evaluation import _predict
 
@@ -720,11 +722,11 @@ def test_no_folder(tmp_path):
 
 def put(folder: Path, name: str, content: bytes) -> None:
     """Put a file into a bundle as somebody would who may write anything: with its right hash."""
-    from ratchet.bundle.manifest import hash_of
+    from ratchet.bundle.manifest import sha256_hex
 
     (folder / name).write_bytes(content)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"][name] = hash_of(content)
+    manifest["files"][name] = sha256_hex(content)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -912,7 +914,7 @@ def test_a_function_of_somebody_else_is_told_before_anything_is_written(contents
     assert list(tmp_path.iterdir()) == []
 
 
-def replaced(contents: Contents, **changes: Any) -> Contents:
+def replaced(contents: BundleContents, **changes: Any) -> BundleContents:
     from dataclasses import replace
 
     return replace(contents, **changes)
@@ -968,7 +970,7 @@ def shape(folder: Path) -> dict[str, bool]:
     }
 
 
-def copy_each_step(folder: Path, contents: Contents, copies: Path) -> list[Path]:
+def copy_each_step(folder: Path, contents: BundleContents, copies: Path) -> list[Path]:
     """Write in a child that copies what there is before each step; the copies in their order."""
 
     def copy(step: int) -> None:
@@ -978,7 +980,7 @@ def copy_each_step(folder: Path, contents: Contents, copies: Path) -> list[Path]
     return sorted(copies.iterdir(), key=lambda path: int(path.name))
 
 
-def dies_at(step: int, folder: Path, contents: Contents) -> bool:
+def dies_at(step: int, folder: Path, contents: BundleContents) -> bool:
     """Write in a child that is killed at a step; whether it was."""
 
     def kill(now: int) -> None:
@@ -988,7 +990,7 @@ def dies_at(step: int, folder: Path, contents: Contents) -> bool:
     return os.WIFSIGNALED(in_child(kill, folder, contents))
 
 
-def in_child(act: Callable[[int], None], folder: Path, contents: Contents) -> int:
+def in_child(act: Callable[[int], None], folder: Path, contents: BundleContents) -> int:
     """Write in a child that does something before each step; how it ended."""
     child = os.fork()
     if child == 0:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ratchet.bundle.reader import Bundle
-from ratchet.bundle.scoring_frame import decided_until, delivered
+from ratchet.bundle.scoring_frame import scoring_frame, training_cutoff
 from ratchet.database import connect
 from ratchet.monitoring.measurements import Measurement, Measurements
 from tests.compiled.test_series import hours, made, parameters
@@ -31,10 +31,10 @@ def measured(rows: pd.DataFrame) -> list[Measurement]:
 
 
 def test_they_are_rows_to_be_answered_and_truth_to_be_joined(bundle):
-    rows, until = hours(380), decided_until(bundle.manifest)
+    rows, until = hours(380), training_cutoff(bundle.manifest)
 
-    without = delivered(bundle, rows[:360])
-    now = delivered(bundle, rows[:360], None, measured(rows[360:]))
+    without = scoring_frame(bundle, rows[:360])
+    now = scoring_frame(bundle, rows[:360], None, measured(rows[360:]))
 
     more = now.newer_than(until).difference(without.newer_than(until))
     assert len(more) == 20
@@ -42,7 +42,7 @@ def test_they_are_rows_to_be_answered_and_truth_to_be_joined(bundle):
     assert len(answers) == 20
     truth = now.truth(bundle.use_case.targets["demand"])
     assert truth[answers.index].tolist() == pytest.approx(rows["load"][360:].tolist())
-    expected = delivered(bundle, rows).predict(more)["demand"]
+    expected = scoring_frame(bundle, rows).predict(more)["demand"]
     pd.testing.assert_frame_equal(answers, expected)
     assert now.past_changes().findings == {}
 

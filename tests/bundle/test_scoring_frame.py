@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.bundle.context_rows import contexts, differing, features_in_context
+from ratchet.bundle.context_rows import candidate_contexts, differing_columns, features_in_context
 from ratchet.bundle.reader import _with_spans
-from ratchet.bundle.scoring_frame import delivered, describe_changed_past, new_rows
+from ratchet.bundle.scoring_frame import describe_changed_past, new_rows, scoring_frame
 from ratchet.config import Landing, UseCase
 from ratchet.errors import DataError
 from ratchet.pipelines.preprocessing import build_windows, select_series
@@ -111,7 +111,7 @@ def test_rows_without_time_are_new_where_they_are_not_known():
 def test_a_day_that_comes_in_two_halves():
     raw = table(("s0", "2020-03-10", 1.0), *HALF, *REST)
 
-    now = delivered(bundle(TABLE, "s350", "s351"), raw)
+    now = scoring_frame(bundle(TABLE, "s350", "s351"), raw)
 
     assert list(now.new_inputs(LAST).index) == ["s352", "s353", "s355"]
     assert list(now.newer_than(LAST)) == ["s352", "s353", "s355"]
@@ -126,10 +126,10 @@ def test_a_known_key_that_names_another_row_is_new(timed):
     hashes = row_hashes(typed_rows(rows, model.data, dict(model.targets)), model)
     champion = bundle(use_case, *hashes.index, row_hash=hashes.tolist())
 
-    now = delivered(champion, rows.assign(x=[1.0, 2.0]))
+    now = scoring_frame(champion, rows.assign(x=[1.0, 2.0]))
 
     assert list(now.new_inputs(LAST if timed else None).index) == ["s351"]
-    assert delivered(champion, rows.assign(y=9.0)).new_inputs(LAST if timed else None).empty
+    assert scoring_frame(champion, rows.assign(y=9.0)).new_inputs(LAST if timed else None).empty
 
 
 KNOWN = [("s1", "2020-03-09", 1.0), ("s2", "2020-03-10", 1.0), *HALF]
@@ -150,27 +150,27 @@ def learned(**more: Any) -> Any:
 def test_a_file_that_was_put_in_place_by_hand_is_held_to_the_rows_of_the_champion():
     champion, grown = learned(), table(*KNOWN, *REST)
 
-    assert delivered(champion, grown).past_changes().findings == {}
-    cut = delivered(champion, table(*KNOWN[:2]), "2020-03-10")
+    assert scoring_frame(champion, grown).past_changes().findings == {}
+    cut = scoring_frame(champion, table(*KNOWN[:2]), "2020-03-10")
     assert cut.past_changes("2020-03-10").findings == {}  # a replay misses no later row
-    half = delivered(champion, table(*KNOWN[:2]))
+    half = scoring_frame(champion, table(*KNOWN[:2]))
     assert half.past_changes().findings == {
         "fewer_rows": "2 of 4 known rows are gone, and there are 2 rows now (gone: s350, s351)"
     }
-    anew = delivered(champion, table(("s1", "2020-03-10", 1.0), *KNOWN[1:]))
+    anew = scoring_frame(champion, table(("s1", "2020-03-10", 1.0), *KNOWN[1:]))
     assert anew.past_changes().findings == {
         "reused_keys": (
             "1 of 4 known keys name rows of another time, in day (s1: day 2020-03-09 -> 2020-03-10)"
         )
     }
-    other = delivered(champion, table(*KNOWN).assign(x=[1.0, 2.0, 1.0, 3.0]))
+    other = scoring_frame(champion, table(*KNOWN).assign(x=[1.0, 2.0, 1.0, 3.0]))
     assert other.past_changes().findings == {
         "changed_rows": "2 of 4 known rows have other values, in x (s2: x 1.0 -> 2.0, s351)"
     }
 
 
 def test_what_is_done_about_a_file_that_was_put_in_place_by_hand():
-    half = delivered(learned(), table(*KNOWN[:2]))
+    half = scoring_frame(learned(), table(*KNOWN[:2]))
     told = "differs from the rows that the model that serves was made by: fewer_rows: 2 of 4 known"
 
     assert told in describe_changed_past(half, None)
@@ -183,10 +183,10 @@ def test_what_is_done_about_a_file_that_was_put_in_place_by_hand():
 def test_steps_that_are_gone_or_others():
     rows = pd.DataFrame({"shop": "a", "day": ["2020-03-10", LAST], "y": [1.0, 2.0]})
     champion = bundle(SERIES, f"a@{LAST}", given=True)
-    champion.context = delivered(champion, rows).typed
+    champion.context = scoring_frame(champion, rows).typed
 
-    assert delivered(champion, rows).past_changes().findings == {}
-    found = delivered(champion, rows.iloc[:1].assign(y=9.0)).past_changes().findings
+    assert scoring_frame(champion, rows).past_changes().findings == {}
+    found = scoring_frame(champion, rows.iloc[:1].assign(y=9.0)).past_changes().findings
     assert found == {
         "fewer_rows": f"1 of 1 known rows are gone, and there are 1 rows now (gone: a@{LAST})",
         "changed_rows": (
@@ -200,8 +200,8 @@ def test_a_step_that_came_for_one_shop_first():
     first = [("a", "2020-03-10", 1.0), ("b", "2020-03-10", 1.0), ("a", LAST, 2.0)]
     columns = ["shop", "day", "y"]
 
-    before = delivered(made, pd.DataFrame(first, columns=columns))
-    after = delivered(made, pd.DataFrame([*first, ("b", LAST, 3.0)], columns=columns))
+    before = scoring_frame(made, pd.DataFrame(first, columns=columns))
+    after = scoring_frame(made, pd.DataFrame([*first, ("b", LAST, 3.0)], columns=columns))
 
     assert before.new_inputs(LAST).empty
     assert after.new_inputs(LAST)["y"].to_dict() == {f"b@{LAST}": 3.0}
@@ -350,7 +350,7 @@ def test_local_days_are_answered_as_they_were_learned(frequency):
         )
 
         assert found.index.tolist() == last.tolist()
-        assert differing(found, learned.loc[last]) == []
+        assert differing_columns(found, learned.loc[last]) == []
     known = typed.assign(when=typed["when"].dt.tz_convert("UTC").map(str))
     day = typed_rows(known, data, targets, "2020-10-24")["when"].iloc[-1]
     assert day.isoformat() in ("2020-10-24T00:00:00+02:00", "2020-10-24T23:00:00+02:00")
@@ -362,7 +362,7 @@ def test_a_shop_that_has_closed_or_not_opened_is_no_input():
     raw = [("a", day, 1.0) for day in days]
     raw += [("b", day, 1.0) for day in days[:4]] + [("c", day, 1.0) for day in days[15:]]
 
-    now = delivered(bundle(SERIES), pd.DataFrame(raw, columns=["shop", "day", "y"]))
+    now = scoring_frame(bundle(SERIES), pd.DataFrame(raw, columns=["shop", "day", "y"]))
 
     assert now.inputs.groupby("shop").size().to_dict() == {"a": 20, "b": 4, "c": 5}
 
@@ -385,7 +385,9 @@ def test_the_context_tells_that_a_series_had_begun():
     rows = pd.concat([typed, rare], ignore_index=True)
 
     context = next(
-        contexts(rows, typed.assign(series_id="a"), UseCase.model_validate(SERIES), days[-3])
+        candidate_contexts(
+            rows, typed.assign(series_id="a"), UseCase.model_validate(SERIES), days[-3]
+        )
     )
 
     assert context is not None
@@ -405,7 +407,7 @@ def test_rows_that_wait_longer_than_newer_ones_are_answered():
     )
     times = pd.to_datetime(["2020-03-10", LAST, LAST])
 
-    now = delivered(bundle(TABLE, "s0", "s350", "s351", time=times), raw)
+    now = scoring_frame(bundle(TABLE, "s0", "s350", "s351", time=times), raw)
 
     assert list(now.waiting()) == ["s2", "s5"]
     assert list(now.newer_than(LAST)) == ["s5"]

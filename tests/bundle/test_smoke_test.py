@@ -16,7 +16,7 @@ import pytest
 
 from ratchet.bundle import BundleError, open_bundle, smoke_test, write_bundle, writer
 from ratchet.bundle.manifest import MANIFEST, bundle_digest, hash_files, read_manifest
-from ratchet.bundle.smoke_test import Limits, open_version, rehearse, try_out
+from ratchet.bundle.smoke_test import SmokeTestLimits, open_tested, run_smoke_test
 from ratchet.config import UseCase
 from ratchet.database import connect
 from ratchet.learning.classical import build
@@ -52,8 +52,8 @@ def boosted(tmp_path_factory) -> Path:
 @pytest.fixture
 def elsewhere(monkeypatch) -> None:
     """As if another process had written all bundles."""
-    monkeypatch.setattr(smoke_test, "WRITTEN", set())
-    monkeypatch.setattr(smoke_test, "_HELD", set())
+    monkeypatch.setattr(smoke_test, "WRITTEN_DIGESTS", set())
+    monkeypatch.setattr(smoke_test, "_PASSED", set())
 
 
 @pytest.fixture
@@ -77,14 +77,14 @@ def seal(folder: Path) -> None:
 
 
 def test_what_was_written_here_needs_no_child(boosted, children):
-    assert rehearse(boosted).digest in writer.WRITTEN
+    assert run_smoke_test(boosted).digest in writer.WRITTEN_DIGESTS
     assert children == []
 
 
 @pytest.mark.slow
 def test_a_child_tries_each_digest_once(boosted, elsewhere, children):
     for _ in range(2):
-        assert rehearse(boosted).manifest["use_case"] == "films"
+        assert run_smoke_test(boosted).manifest["use_case"] == "films"
 
     assert children == [str(boosted)]
 
@@ -109,7 +109,7 @@ def test_garbage_does_not_reach_this_process(boosted, elsewhere, tmp_path, in_me
     registry.register("films", folder, {})
 
     with pytest.raises(BundleError, match=r"b1.*(has died|rating\.skops cannot be loaded)"):
-        open_version(registry, "films", "1")
+        registry.open_bundle("films", "1")
 
 
 def test_a_folder_exchanged_after_its_digest_was_compared_is_refused(
@@ -118,7 +118,7 @@ def test_a_folder_exchanged_after_its_digest_was_compared_is_refused(
     registry, folder = in_memory(tmp_path), tmp_path / "films" / "b1"
     shutil.copytree(boosted, folder)
     registry.register("films", folder, {})
-    assert open_version(registry, "films", "1").digest == bundle_digest(boosted)
+    assert registry.open_bundle("films", "1").digest == bundle_digest(boosted)
     compared = registry.folder
 
     def exchange(use_case: str, version: str) -> Path:
@@ -130,7 +130,7 @@ def test_a_folder_exchanged_after_its_digest_was_compared_is_refused(
     monkeypatch.setattr(smoke_test, "_in_child", lambda *_: None)  # it holds
 
     with pytest.raises(RegistryError, match="version 1 of films is not what was judged"):
-        open_version(registry, "films", "1")
+        registry.open_bundle("films", "1")
 
 
 def test_the_death_of_the_child_is_a_refusal(boosted, elsewhere, tmp_path, monkeypatch):
@@ -141,7 +141,7 @@ def test_the_death_of_the_child_is_a_refusal(boosted, elsewhere, tmp_path, monke
 
     for _ in range(2):  # nothing is remembered of it
         with pytest.raises(BundleError, match=r"b1: the process .* has died \(signal SIGSEGV\)"):
-            rehearse(boosted)
+            run_smoke_test(boosted)
 
 
 @pytest.mark.slow
@@ -149,20 +149,20 @@ def test_modules_in_the_current_folder_are_not_taken(boosted, elsewhere, tmp_pat
     (tmp_path / "resource.py").write_text("raise SystemExit(0)")  # all would hold
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BundleError, match=r"takes more than 60 MB|cannot be tried"):
-        try_out(boosted, Limits(memory_mb=60))
+        open_tested(boosted, SmokeTestLimits(memory_mb=60))
 
 
 @pytest.mark.slow
 def test_limits(boosted, elsewhere):
     with pytest.raises(BundleError, match="b1: it did not open and answer within 1 s"):
-        try_out(boosted, Limits(seconds=1))
+        open_tested(boosted, SmokeTestLimits(seconds=1))
     with pytest.raises(BundleError, match=r"b1: it (takes more than 60 MB|cannot be tried)"):
-        try_out(boosted, Limits(memory_mb=60))
+        open_tested(boosted, SmokeTestLimits(memory_mb=60))
 
 
 def test_a_child_says_why(boosted, tmp_path, monkeypatch, capsys):
     """What runs in the child, called here: another answer than it must give, then a fine bundle."""
-    monkeypatch.setattr(smoke_test.Limits, "apply", lambda limits: None)
+    monkeypatch.setattr(smoke_test.SmokeTestLimits, "apply", lambda limits: None)
     monkeypatch.setattr(smoke_test, "follow_parent", lambda parent, end: None)
     folder = tmp_path / "b1"
     shutil.copytree(boosted, folder)
@@ -243,9 +243,9 @@ class Watched:
             shutil.copytree(boosted, folder)
             manifest = {**read_manifest(folder), "created_at": f"2026-01-0{name[1]}"}
             (folder / MANIFEST).write_text(json.dumps(manifest))
-            writer.WRITTEN.add(bundle_digest(folder))
+            writer.WRITTEN_DIGESTS.add(bundle_digest(folder))
             number = registry.register("films", folder, {})
-            known = {"reason": "so", "actor": "ada@host", "check": rehearse}
+            known = {"reason": "so", "actor": "ada@host", "check": run_smoke_test}
             actions.promote(registry, "films", number, **known)
 
     def watch(self, raw: object) -> dict[str, Any]:
@@ -265,7 +265,7 @@ class Watched:
 
 @pytest.fixture
 def watched(boosted, tmp_path, in_memory, monkeypatch) -> Watched:
-    monkeypatch.setattr(smoke_test, "WRITTEN", writer.WRITTEN)
+    monkeypatch.setattr(smoke_test, "WRITTEN_DIGESTS", writer.WRITTEN_DIGESTS)
     log = PredictionLog(connect(f"sqlite:///{tmp_path / 'log.db'}"))
     return Watched(in_memory(tmp_path / "bundles"), boosted, log)
 

@@ -100,7 +100,7 @@ def registry(project: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     registry = Registry(f"sqlite:///{project / 'mlflow.db'}", bundles)
     store = Store()
     monkeypatch.setattr(Registry, "client", store)
-    monkeypatch.setattr("ratchet.bundle.smoke_test.rehearse", lambda folder: None)
+    monkeypatch.setattr("ratchet.bundle.smoke_test.run_smoke_test", lambda folder: None)
     times = iter(NOON + timedelta(days=day) for day in range(9))
     registry.ledger._now = lambda: next(times)
     for seq, version in enumerate("12"):
@@ -315,7 +315,7 @@ def test_a_bundle_that_does_not_answer_is_said(registry, monkeypatch):
     def fail(folder: Path) -> None:
         raise RegistryError(f"{folder.name}: damaged")
 
-    monkeypatch.setattr("ratchet.bundle.smoke_test.rehearse", fail)
+    monkeypatch.setattr("ratchet.bundle.smoke_test.run_smoke_test", fail)
 
     line = told("promote", "-u", "films", "--reason", "x")
     assert line == "Error: version 4 of films cannot serve: b4: damaged"

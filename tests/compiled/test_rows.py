@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.bundle import Bundle, write_bundle
-from ratchet.bundle.contents import ROW_HASH
-from ratchet.bundle.golden_rows import told as told_by
+from ratchet.bundle.golden_rows import row_answers as told_by
+from ratchet.bundle.reader import ROW_HASH
 from ratchet.compiled import store
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import as_row, check_answer, check_golden, compile_bundle

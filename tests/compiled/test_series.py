@@ -14,10 +14,9 @@ import pandas as pd
 import pytest
 
 from ratchet.bundle import open_bundle
-from ratchet.bundle.contents import Contents
-from ratchet.bundle.fallback_model import columns_of_the_row, fit_without_past
+from ratchet.bundle.fallback_model import fit_fallback_models, row_only_columns
 from ratchet.bundle.reader import Bundle
-from ratchet.bundle.writer import write_bundle
+from ratchet.bundle.writer import BundleContents, write_bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import check_golden, compile_bundle
 from ratchet.compiled.forecasts import Forecasts
@@ -130,7 +129,7 @@ def made(settings: dict[str, Any], raw: pd.DataFrame, folder: Path) -> Bundle:
     held = features_and_scaled_target(validation, target, "classical")[0]
     model = build(target.task, "ridge", seed=0).fit(X, y)
     said = pd.DataFrame({"prediction": model.predict(held)}, held.index)
-    contents = Contents(
+    contents = BundleContents(
         use_case=use_case,
         encoder=encoder,
         models={"demand": calibrate(model, said, validation, target)},
@@ -141,7 +140,7 @@ def made(settings: dict[str, Any], raw: pd.DataFrame, folder: Path) -> Bundle:
         metrics={"demand": {"test": {"rmse": {"value": 1.0}}}},
         importance={"demand": pd.DataFrame({"source": ["a"], "importance": [1], "spread": [0]})},
     )
-    contents = replace(contents, without_past=fit_without_past(contents))
+    contents = replace(contents, without_past=fit_fallback_models(contents))
     write_bundle(folder, contents, {"use_case": "made", "candidates": {"demand": "ridge"}})
     return open_bundle(folder)
 
@@ -319,7 +318,7 @@ def test_without_a_past_the_row_itself_is_answered(bundles, compiled, monkeypatc
     second = answerer.with_fallback()
     monkeypatch.setattr(Forecasts, "see", raises(RequestError("gaps", kind="conflict")))
     column = next(iter(bundle.without_past.values())).feature_names_in_
-    assert "before" not in columns_of_the_row(bundle.use_case)
+    assert "before" not in row_only_columns(bundle.use_case)
     assert not [name for name in column if name.startswith(("window_", "lag_", "before"))]
 
     for case in bundle.golden:

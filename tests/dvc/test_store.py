@@ -14,13 +14,13 @@ import pytest
 
 from ratchet.bundle.manifest import FORMAT, hash_files, write_manifest
 from ratchet.dvc import stored_versions
-from ratchet.dvc.store import VersioningError, Versions
+from ratchet.dvc.store import VersioningError, VersionStore
 from ratchet.dvc.stored_versions import (
-    PUSHED,
-    TAG,
+    DVC_TAG,
+    REMOTE_TAG,
     find_version,
-    keep_versions,
     push_versions,
+    store_versions,
 )
 from ratchet.registry.registry import Registry
 
@@ -36,7 +36,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 @pytest.fixture
-def versions(tmp_path: Path) -> Versions:
+def versions(tmp_path: Path) -> VersionStore:
     """The DVC repositories of this project, in a git repository of its own."""
     project = tmp_path / "project"
     for name in (".dvc", "data/versions/.dvc"):
@@ -45,7 +45,7 @@ def versions(tmp_path: Path) -> Versions:
             shutil.copy(ROOT / name / file, project / name)
     shutil.copy(ROOT / ".gitignore", project)
     git(tmp_path, "init", "-q", str(project))
-    return Versions(project / "data/versions", project)
+    return VersionStore(project / "data/versions", project)
 
 
 @pytest.fixture
@@ -90,14 +90,14 @@ def tags(registry: Registry, version: str) -> Any:
 def test_a_version_comes_back_in_a_fresh_clone(versions, registry, files, tmp_path):
     number = register(registry, "one")
 
-    assert keep_versions(versions, registry, "films", TARGETS, files) == [number]
+    assert store_versions(versions, registry, "films", TARGETS, files) == [number]
     assert push_versions(versions, registry, "films") == (
         "DVC has version 1, and the remote 'storage' has a copy"
     )
     git(tmp_path / "project", "add", ".")
     git(tmp_path / "project", "commit", "-qm", "a version")
     git(tmp_path, "clone", "-q", "project", "clone")
-    clone = Versions(tmp_path / "clone/data/versions", tmp_path / "clone")
+    clone = VersionStore(tmp_path / "clone/data/versions", tmp_path / "clone")
     pointer = find_version(clone, None, "films", "1")
     with pytest.raises(VersioningError, match="version 1 of films could not be fetched"):
         clone.bring(pointer, tmp_path / "back")
@@ -105,8 +105,8 @@ def test_a_version_comes_back_in_a_fresh_clone(versions, registry, files, tmp_pa
     remote.symlink_to(tmp_path / "project/data/remote")
     clone.bring(pointer, tmp_path / "back")
 
-    assert pointer.hash == tags(registry, "1")[TAG]
-    assert tags(registry, "1")[PUSHED] == "storage"
+    assert pointer.hash == tags(registry, "1")[DVC_TAG]
+    assert tags(registry, "1")[REMOTE_TAG] == "storage"
     about = json.loads((tmp_path / "back/version.json").read_text())
     assert about == dict(pointer.meta)
     assert about["raw"]["package"] is None
@@ -124,7 +124,7 @@ def test_clean_ups_of_dvc_see_the_pointers(versions, registry, files, tmp_path):
     from dvc.repo import Repo
 
     register(registry, "one")
-    keep_versions(versions, registry, "films", TARGETS, files)
+    store_versions(versions, registry, "films", TARGETS, files)
     with Repo(str(versions.folder)) as own, Repo(str(tmp_path / "project")) as outer:
         assert [stage.relpath.rpartition("/")[2] for stage in own.index.stages] == ["one.dvc"]
         assert outer.index.stages == []  # where `dvc pull` and `dvc status` work
@@ -137,38 +137,38 @@ def test_clean_ups_of_dvc_see_the_pointers(versions, registry, files, tmp_path):
 
 def test_what_is_kept_is_not_kept_again(versions, registry, files, monkeypatch):
     register(registry, "one")
-    keep_versions(versions, registry, "films", TARGETS, files)
-    monkeypatch.setattr(Versions, "add", None)
+    store_versions(versions, registry, "films", TARGETS, files)
+    monkeypatch.setattr(VersionStore, "add", None)
 
-    assert keep_versions(versions, registry, "films", TARGETS, files) == []
+    assert store_versions(versions, registry, "films", TARGETS, files) == []
 
 
-def cut_pointer(versions: Versions) -> None:
+def cut_pointer(versions: VersionStore) -> None:
     path = versions.folder / "films/one.dvc"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
 
 
-def leave_copies(versions: Versions) -> None:
+def leave_copies(versions: VersionStore) -> None:
     (versions.folder / "films/one.dvc").unlink()
     (versions.folder / "films/one/05_model_input").mkdir(parents=True)
     (versions.folder / "films/one/05_model_input/train.parquet").write_text("half")
 
 
-def keep_all(versions: Versions) -> None:
+def keep_all(versions: VersionStore) -> None:
     """Killed between the pointer and the tag."""
 
 
 @pytest.mark.parametrize("killed", [cut_pointer, leave_copies, keep_all])
 def test_the_next_run_mends_what_a_killed_one_has_left(
-    versions, registry, files, killed: Callable[[Versions], None]
+    versions, registry, files, killed: Callable[[VersionStore], None]
 ):
     number = register(registry, "one")
-    keep_versions(versions, registry, "films", TARGETS, files)
-    before = tags(registry, number).pop(TAG)
+    store_versions(versions, registry, "films", TARGETS, files)
+    before = tags(registry, number).pop(DVC_TAG)
     killed(versions)
 
-    assert keep_versions(versions, registry, "films", TARGETS, files) == [number]
-    assert tags(registry, number)[TAG] == before
+    assert store_versions(versions, registry, "films", TARGETS, files) == [number]
+    assert tags(registry, number)[DVC_TAG] == before
     assert versions.pointer("films", "one").hash == before
 
 
@@ -177,7 +177,7 @@ def test_rows_of_another_run_are_not_taken_for_those_of_a_killed_one(versions, r
     register(registry, "beside")
     register(registry, "newest")
 
-    keep_versions(versions, registry, "films", TARGETS, files)
+    store_versions(versions, registry, "films", TARGETS, files)
 
     kept_files = {
         name: set(versions.pointer("films", name).meta["files"])
@@ -189,12 +189,12 @@ def test_rows_of_another_run_are_not_taken_for_those_of_a_killed_one(versions, r
 
 def test_a_push_that_fails_is_told_and_done_later(versions, registry, files, tmp_path):
     register(registry, "one")
-    keep_versions(versions, registry, "films", TARGETS, files)
+    store_versions(versions, registry, "films", TARGETS, files)
     (tmp_path / "project/data/remote").write_text("a file where a folder is needed")
 
     with pytest.raises(VersioningError, match=r"DVC in .*versions: "):
         push_versions(versions, registry, "films")
-    assert PUSHED not in tags(registry, "1")
+    assert REMOTE_TAG not in tags(registry, "1")
     (tmp_path / "project/data/remote").unlink()
 
     assert "'storage' has a copy" in str(push_versions(versions, registry, "films"))
@@ -205,7 +205,7 @@ def test_a_push_that_fails_is_told_and_done_later(versions, registry, files, tmp
 
 def test_versions_may_have_a_remote_of_their_own_or_none(versions, registry, files, tmp_path):
     register(registry, "one")
-    keep_versions(versions, registry, "films", TARGETS, files)
+    store_versions(versions, registry, "films", TARGETS, files)
     shared = tmp_path / "project/.dvc/config"
     shared.write_text("[core]\n    analytics = false\n")
     nowhere = push_versions(versions, registry, "films")
@@ -222,10 +222,10 @@ def test_a_version_is_found_by_number_bundle_registry_and_ledger(
     versions, registry, in_memory, files, tmp_path
 ):
     register(registry, "one")
-    keep_versions(versions, registry, "films", TARGETS, files)
+    store_versions(versions, registry, "films", TARGETS, files)
     later = in_memory(tmp_path / "later")  # a database that was made anew counts from 1 again
     register(later, "two", created_at="2026-11-26")
-    keep_versions(versions, later, "films", TARGETS, files)
+    store_versions(versions, later, "films", TARGETS, files)
 
     with pytest.raises(VersioningError, match="name its bundle, one, two"):
         find_version(versions, None, "films", "1")
@@ -234,11 +234,11 @@ def test_a_version_is_found_by_number_bundle_registry_and_ledger(
     with pytest.raises(VersioningError, match=r"version 7 of films .* which has: 1, 1"):
         find_version(versions, later, "films", "7")
 
-    hash_ = tags(later, "1")[TAG]
+    hash_ = tags(later, "1")[DVC_TAG]
     later.ledger.append(
         *("films", "hold"),
         **{"version": "1", "champion": None, "previous": None, "actor": "a", "reason": "why"},
-        details={TAG: hash_},
+        details={DVC_TAG: hash_},
         expect=0,
     )
     later.client.delete_model_version("ratchet-films", "1")
@@ -260,7 +260,7 @@ def test_a_file_that_a_package_brings_is_named_and_not_copied(tmp_path):
     path.parent.mkdir()
     path.write_text("film\n1\n")
 
-    found = stored_versions.origin_of(path)
+    found = stored_versions.file_origin(path)
 
     assert found["package"] == "films 1.2"
     assert found["file"] == "films/data.csv"

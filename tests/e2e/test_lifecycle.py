@@ -141,8 +141,8 @@ def events(folder: Path) -> list[tuple[str, str | None]]:
 
 def plant(folder: Path, load_catalog: Callable[..., Any]) -> str:
     """Promote by hand a model that promises what another one has shown."""
-    from ratchet.bundle import Contents, write_bundle
-    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.bundle import BundleContents, write_bundle
+    from ratchet.bundle.smoke_test import run_smoke_test
     from ratchet.config import UseCase
     from ratchet.registry.actions import promote
 
@@ -150,7 +150,7 @@ def plant(folder: Path, load_catalog: Callable[..., Any]) -> str:
         patch.chdir(folder)
         catalog = load_catalog(folder, env="mine")
         parameters = catalog.load("params:shop")
-        contents = Contents(
+        contents = BundleContents(
             use_case=UseCase.model_validate(parameters),
             models={"units": catalog.load("shop.units.persistence.model")},
             metrics={"units": catalog.load("shop.units.scores")["ridge"]},
@@ -163,7 +163,7 @@ def plant(folder: Path, load_catalog: Callable[..., Any]) -> str:
     bundle = registry.bundles / "shop" / "planted"
     write_bundle(bundle, contents, {"use_case": "shop", "candidates": {"units": "planted"}})
     version = registry.register("shop", bundle, {})
-    promote(registry, "shop", version, reason="planted", actor="test", check=rehearse)
+    promote(registry, "shop", version, reason="planted", actor="test", check=run_smoke_test)
     return version
 
 
@@ -304,14 +304,14 @@ def test_a_damaged_champion_gives_way_to_the_one_before(shop, run_kedro, load_ca
 
 def test_a_change_by_hand_is_not_judged_on_the_time_before_it(shop, run_kedro, load_catalog):
     """What another model answered before is no production of the one that serves now."""
-    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.bundle.smoke_test import run_smoke_test
     from ratchet.registry.actions import promote
 
     champion = registry_of(shop).champion("shop")
     planted = plant(shop, load_catalog)
     run(shop, run_kedro, "2024-10-13", DAILY)
     registry = registry_of(shop)
-    promote(registry, "shop", champion, reason="by hand", actor="test", check=rehearse)
+    promote(registry, "shop", champion, reason="by hand", actor="test", check=run_smoke_test)
 
     run(shop, run_kedro, "2024-10-20", DAILY)
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.config import Release, Target
-from ratchet.gate.evidence import confidence_after, earlier_looks
-from ratchet.gate.verdict import Evidence, Rows, Verdict, hash_keys, judge, smallest_gain
+from ratchet.gate.evidence import confidence_after, earlier_challengers
+from ratchet.gate.verdict import Evidence, PairedRows, Verdict, hash_keys, judge, smallest_gain
 from ratchet.learning.metrics import bootstrap_means, bounds, paired_gain, units_of
 from ratchet.production.gate_evidence import EvidenceCollector
 
@@ -55,7 +55,7 @@ def frame(task, error, n=N):
 def rows_of(task, challenger=0.8, champion=1.0, naive=2.0, slices=None, n=N):
     made = (None if error is None else frame(task, error, n) for error in (champion, naive))
     classes = CLASSES if task == "classification" else None
-    return Rows(task, classes, frame(task, challenger, n), *made, slices or {})
+    return PairedRows(task, classes, frame(task, challenger, n), *made, slices or {})
 
 
 def evidence(rows, **options):
@@ -158,7 +158,7 @@ def accuracy_rows(champion, challenger, n=1000):
         made = pd.DataFrame({f"probability_{c}": p for c, p in values.items()})
         label = np.where(hit > 0.5, "Alto", "Bajo")
         frames.append(made.assign(truth="Alto", prediction=label).set_axis(range(n)))
-    return Rows("classification", CLASSES, *frames, None, {})
+    return PairedRows("classification", CLASSES, *frames, None, {})
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_verdicts_survive_json():
         ({"bundle": None, "way back": "no such folder"}, "HOLD", "way back: no such folder"),
         ({"bundle": None, "coverage": "9 of 10 rows"}, "HOLD", "coverage: 9 of 10 rows"),
         ({"bundle": "cut off", "way back": "no such folder"}, "REJECT", "bundle: cut off"),
-        ({"bundle": ""}, "REJECT", "bundle: not said what"),
+        ({"bundle": ""}, "REJECT", "bundle: without a reason"),
         ({"bundle": math.nan}, "REJECT", "bundle: nan"),
         ({}, "HOLD", "no check of data and bundle was made"),
         (None, "HOLD", "no check of data and bundle was made"),
@@ -637,7 +637,7 @@ def alike(kind, n=200, seed=0):
     champion = pd.DataFrame({"truth": 0.0, "prediction": own}, index=keys)
     challenger = champion.assign(prediction=0.8 * own + 0.6 * other)
     units = {"times": pd.date_range("2026-01-01", periods=n).to_numpy(), "groups": keys.str[:3]}
-    rows = Rows("regression", None, challenger, champion, None, {})
+    rows = PairedRows("regression", None, challenger, champion, None, {})
     return replace(rows, **({} if kind is None else {kind: np.asarray(units[kind])}))
 
 
@@ -770,10 +770,12 @@ DAYS = pd.date_range("2026-01-01", periods=100).to_numpy()
 )
 def test_earlier_challengers_count_by_the_rows_that_they_share(earlier, expected):
     verdict = {"gain": {"value": 0.1}, "keys_hash": "others"} | earlier
-    assert earlier_looks([verdict], "y", "these", 100, DAYS) == pytest.approx(expected)
-    assert earlier_looks([verdict] * 3, "y", "these", 100, DAYS) == pytest.approx(3 * expected)
-    assert earlier_looks([], "y", "these", 100, DAYS) == 0
-    assert earlier_looks([verdict], "y", "these", 0, DAYS[:0]) == 0
+    assert earlier_challengers([verdict], "y", "these", 100, DAYS) == pytest.approx(expected)
+    assert earlier_challengers([verdict] * 3, "y", "these", 100, DAYS) == pytest.approx(
+        3 * expected
+    )
+    assert earlier_challengers([], "y", "these", 100, DAYS) == 0
+    assert earlier_challengers([verdict], "y", "these", 0, DAYS[:0]) == 0
 
 
 # The smallest gain.
@@ -786,7 +788,7 @@ def test_a_gain_above_the_smallest_is_shown_and_no_other(seed, size, metric):
     own, other = rng.standard_t(5, (2, 60))
     rows = rows_of("regression", n=60)
     truth = 3 * rows.champion["truth"]
-    rows = Rows(
+    rows = PairedRows(
         "regression",
         None,
         rows.champion.assign(truth=truth, prediction=truth + size * (0.8 * own + 0.6 * other)),

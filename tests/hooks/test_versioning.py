@@ -46,7 +46,7 @@ def project(tmp_path: Path) -> Path:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """What the hooks ask for."""
     found: list[tuple[str, Any]] = []
-    monkeypatch.setattr(stored_versions, "keep_versions", lambda *a: found.append(("keep", a[4])))
+    monkeypatch.setattr(stored_versions, "store_versions", lambda *a: found.append(("keep", a[4])))
     monkeypatch.setattr(stored_versions, "push_versions", lambda *a: found.append(("push", a[2])))
     return found
 
@@ -88,7 +88,7 @@ def test_trouble_is_told_and_does_not_stop_the_run(project, monkeypatch, caplog)
     def fail(*_: Any) -> None:
         raise VersioningError("the disk is full")
 
-    monkeypatch.setattr(stored_versions, "keep_versions", fail)
+    monkeypatch.setattr(stored_versions, "store_versions", fail)
     monkeypatch.setattr(stored_versions, "push_versions", fail)
     hooks = hooks_in(project)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.bundle.scoring_frame import delivered
+from ratchet.bundle.scoring_frame import scoring_frame
 from ratchet.config import UseCase
 from ratchet.monitoring.drift import DriftReport
 from ratchet.production.drift_windows import latest_drift
@@ -96,7 +96,7 @@ def bundle(frame: pd.DataFrame, **more: Any) -> Any:
 
 
 def look(frame: pd.DataFrame, **more: Any) -> DriftReport | None:
-    now = delivered(bundle(rows(), **more), frame)
+    now = scoring_frame(bundle(rows(), **more), frame)
     since = day(SINCE).isoformat()
     return latest_drift(now, UseCase.model_validate(USE_CASE), since, seed=0)
 
@@ -170,7 +170,7 @@ def test_rows_without_time_are_one_window():
     reference = frame.set_index("id").loc[: 200 * TEN, ["x", "z", "y"]]
     model = bundle(rows(), use_case=use_case, reference=reference)
 
-    report = latest_drift(delivered(model, frame), use_case, None, seed=0)
+    report = latest_drift(scoring_frame(model, frame), use_case, None, seed=0)
 
     assert report.severity == "HIGH"
     assert report.error.numbers["rows"] == report.rows["current"] == (DAYS - SINCE - 1) * TEN

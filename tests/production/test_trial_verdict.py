@@ -40,7 +40,7 @@ class Line:
             verdict = {"decision": decision, "reason": "so", "digest": bundle_digest(folder)}
             verdict |= {"candidates": {"rating": "ridge"}}
             expect = registry.ledger.state("films").seq
-            actions.record(
+            actions.record_verdict(
                 *(registry, "films", str(number), verdict),
                 **{"actor": "run 1", "expect": expect, "check": check},
             )
@@ -104,7 +104,7 @@ def make_line(registry, make_bundle, check, monkeypatch):
         monkeypatch.setattr(
             "ratchet.gate.verdict.judge", lambda *_: Verdict(line.gate, "as the test says", ())
         )
-        monkeypatch.setattr("ratchet.bundle.smoke_test.rehearse", check)
+        monkeypatch.setattr("ratchet.bundle.smoke_test.run_smoke_test", check)
         return line
 
     return make
@@ -148,7 +148,7 @@ def test_a_trial_goes_on_though_newer_challengers_are_held_back(make_line):
     assert reason.startswith("its trial beside version 1 goes on (7 of 30 days)")
     line.release()
     assert line.state.held == "2"
-    assert line.registry.holds("films", "2")  # though only what is needed is kept
+    assert line.registry.has_bundle("films", "2")  # though only what is needed is kept
     actions.hold(line.registry, "films", reason="no new rows", actor="ada@host")
     assert line.state.held == "2"
 

@@ -13,8 +13,8 @@ from ratchet.bundle.manifest import bundle_digest
 from ratchet.errors import UserError
 from ratchet.registry import actions
 from ratchet.registry.ledger import ConflictError, Entry
+from ratchet.registry.ledger_chain import rollback_target
 from ratchet.registry.registry import Registry, RegistryError
-from ratchet.registry.transaction import way_back
 
 
 class World:
@@ -31,7 +31,7 @@ class World:
         verdict = {"decision": decision, "reason": "so", "gain": 0.1, **more.pop("verdict", {})}
         expect = more.pop("expect", self.registry.ledger.state("films").seq)
         known = {"actor": "run 1", "check": self.check, "expect": expect}
-        return actions.record(self.registry, "films", version, verdict, **{**known, **more})
+        return actions.record_verdict(self.registry, "films", version, verdict, **{**known, **more})
 
     def promote(self, version: str | None = None, **more: Any) -> Entry:
         known = {"reason": "so", "actor": "ada@host", "check": self.check}
@@ -43,7 +43,7 @@ class World:
 
     def ask(self, **more: Any) -> Entry:
         known = {"reason": "worse", "actor": "run 1"}
-        return actions.ask_for_retraining(self.registry, "films", **{**known, **more})
+        return actions.request_retraining(self.registry, "films", **{**known, **more})
 
     def replace_bundle(self, name: str) -> None:
         """Files and manifest together: the bundle still opens, and answers."""
@@ -174,7 +174,7 @@ def test_without_a_way_back_nothing_is_promoted(world, act, damage):
 def test_a_person_may_do_without_a_way_back(world):
     shutil.rmtree(world.registry.bundles / "films" / "b")
 
-    entry = world.promote("4", need_way_back=False)
+    entry = world.promote("4", need_rollback_target=False)
 
     assert (entry.champion, entry.previous) == ("4", "1")  # 2 cannot be brought back
     assert entry.details["way_back_checked"] is False
@@ -394,7 +394,7 @@ def test_a_pruned_champion_is_no_way_back(world):
     ],
 )
 def test_the_way_back(served, champion, quarantined, there, expected):
-    assert way_back(served, champion, quarantined, there) == expected
+    assert rollback_target(served, champion, quarantined, there) == expected
 
 
 def test_hold_says_why_everything_stays(registry, make_bundle, check):

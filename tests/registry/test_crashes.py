@@ -90,7 +90,10 @@ class Releases(RuleBasedStateMachine):
         verdict = {"decision": decision, "reason": "so"}
         expect = self.registry.ledger.state("films").seq
         options = {"actor": "run", "expect": expect, "check": self.check}
-        self._do(steps, lambda: actions.record(self.registry, "films", version, verdict, **options))
+        self._do(
+            steps,
+            lambda: actions.record_verdict(self.registry, "films", version, verdict, **options),
+        )
 
     @rule(steps=STEPS, version=st.none() | VERSIONS)
     def promote(self, steps: int, version: str | None) -> None:
@@ -105,7 +108,7 @@ class Releases(RuleBasedStateMachine):
     @rule(steps=STEPS)
     def ask(self, steps: int) -> None:
         options = {"reason": "so", "actor": "run"}
-        self._do(steps, lambda: actions.ask_for_retraining(self.registry, "films", **options))
+        self._do(steps, lambda: actions.request_retraining(self.registry, "films", **options))
 
     @rule(steps=STEPS, keep=st.integers(0, 3))
     def prune(self, steps: int, keep: int) -> None:
@@ -211,6 +214,6 @@ def test_killed_between_row_and_alias_the_next_command_moves_it(registry, make_b
     assert (registry.champion("films"), model.aliases["champion"]) == (served, alias)
 
     registry.client.before = lambda what: None
-    actions.ask_for_retraining(registry, "films", reason="so", actor="run")
+    actions.request_retraining(registry, "films", reason="so", actor="run")
 
     assert str(model.aliases["champion"]) == served

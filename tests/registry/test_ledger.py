@@ -50,7 +50,7 @@ def test_nothing_was_decided_yet(ledger):
     assert ledger.entries() == []
     assert ledger.use_cases() == []
     assert ledger.newest("films") is None
-    assert ledger.serving("films") is None
+    assert ledger.serving_since("films") is None
     assert ledger.state("films") == State()
     assert ledger.verify() == []
     assert not sa.inspect(ledger.engine).has_table("ratchet_ledger")  # reading makes nothing
@@ -157,8 +157,8 @@ def test_who_served_when(ledger):
     assert ledger.champion_at("films", NOON + timedelta(days=4, microseconds=-1)) == "2"
     assert ledger.champion_at("films", datetime(2026, 11, 29, 12)) == "4"
     assert ledger.champion_at("power", NOON) is None
-    assert ledger.serving("films").seq == 5
-    assert ledger.serving("films", NOON + timedelta(days=3)).seq == 2
+    assert ledger.serving_since("films").seq == 5
+    assert ledger.serving_since("films", NOON + timedelta(days=3)).seq == 2
     assert ledger.state("films").since == NOON + timedelta(days=5)
 
 
@@ -312,9 +312,9 @@ def test_no_row_ends_in_anything_but_a_message(tmp_path, change):
     for ask in (
         lambda: ledger.state("films"),
         lambda: ledger.newest("films"),
-        lambda: ledger.serving("films"),
-        lambda: ledger.ahead("films"),
-        lambda: ledger.noted("films", "2", "digest"),
+        lambda: ledger.serving_since("films"),
+        lambda: ledger.clock_warning("films"),
+        lambda: ledger.first_detail("films", "2", "digest"),
         lambda: [entry.to_json() for entry in ledger.entries()],
         lambda: [*Checkpoint(tmp_path, ledger).update("films")],
         lambda: ledger.append("films", "promote", **serving, expect=2),
@@ -335,7 +335,7 @@ def test_a_clock_that_was_ahead_is_told_and_keeps_the_order(tmp_path, caplog):
     ledger = Ledger(connect(f"sqlite:///{tmp_path / 'x.db'}"), now=lambda: next(clock))
     write(ledger, "promote", "1", "1")
     write(ledger, "promote", "2", "2")
-    assert "decision 2 is dated 2099-01-01 00:00 UTC, which is yet" in ledger.ahead("films")
+    assert "decision 2 is dated 2099-01-01 00:00 UTC, which is yet" in ledger.clock_warning("films")
 
     write(ledger, "promote", "3", "3")
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ratchet.registry.ledger_chain import (
     START,
     State,
-    canonical,
+    canonical_json,
     digest_of,
-    faults,
+    find_faults,
     moment_text,
     state_of,
 )
@@ -31,7 +31,7 @@ def make_rows(n: int, use_case: str = "films") -> list[dict[str, Any]]:
         row: dict[str, Any] = {"use_case": use_case, "seq": seq, "event": "promote"}
         row |= {"at": moment_text(NOON + timedelta(days=seq)), "version": str(seq)}
         row |= {"champion": str(seq), "previous": None, "quarantined": "[]", "actor": "ada@host"}
-        row |= {"reason": "better", "details": canonical({"gain": seq / 7})}
+        row |= {"reason": "better", "details": canonical_json({"gain": seq / 7})}
         row["parent"] = rows[-1]["digest"] if rows else START
         rows.append({**row, "digest": digest_of(row)})
     return rows
@@ -44,8 +44,8 @@ def anchor(rows: list[dict[str, Any]]) -> dict[str, tuple[int, str]]:
 def test_a_whole_chain_has_no_faults():
     rows = make_rows(5)
 
-    assert faults([*make_rows(3, "power"), *rows], anchor(rows)) == []
-    assert faults([], {}) == []
+    assert find_faults([*make_rows(3, "power"), *rows], anchor(rows)) == []
+    assert find_faults([], {}) == []
 
 
 @given(place=st.integers(0, 4), name=st.sampled_from(sorted(make_rows(1)[0])), data=st.data())
@@ -55,7 +55,7 @@ def test_any_change_of_any_field_is_seen(place, name, data):
     change = st.integers(6, 99) if name == "seq" else st.text(max_size=70)
     rows[place][name] = data.draw(change.filter(lambda value: value != old))
 
-    assert faults(rows, anchor(make_rows(5))) != []
+    assert find_faults(rows, anchor(make_rows(5))) != []
 
 
 @given(place=st.integers(0, 4))
@@ -64,7 +64,7 @@ def test_a_row_changed_with_its_own_digest_is_seen_by_the_next_or_the_anchor(pla
     rows[place]["reason"] = "because"
     rows[place]["digest"] = digest_of(rows[place])
 
-    told = faults(rows, anchor(make_rows(5)))
+    told = find_faults(rows, anchor(make_rows(5)))
 
     last = place == 4
     assert told == [
@@ -80,26 +80,26 @@ def test_deleted_rows_are_named(first, n):
     left = rows[:first] + rows[first + n :]
 
     span = f"{first + 1}" if n == 1 else f"{first + 1} to {first + n}"
-    assert faults(left, {}) == [f"films: decision {span} is missing"]
+    assert find_faults(left, {}) == [f"films: decision {span} is missing"]
 
 
 @given(n=st.integers(1, 5))
 def test_a_cut_off_end_is_seen_by_the_anchor(n):
     rows = make_rows(5)
 
-    told = faults(rows[: 5 - n], anchor(rows))
+    told = find_faults(rows[: 5 - n], anchor(rows))
 
     assert told == [
         f"films: the end is missing: the registry knows decision 5, the ledger ends with {5 - n}"
     ]
-    assert faults(rows[: 5 - n], {}) == []  # why there is an anchor
+    assert find_faults(rows[: 5 - n], {}) == []  # why there is an anchor
 
 
 def test_two_rows_that_changed_places_are_seen():
     rows = make_rows(4)
     rows[1]["seq"], rows[2]["seq"] = 3, 2
 
-    assert faults(rows, {}) != []
+    assert find_faults(rows, {}) != []
 
 
 def test_an_inserted_row_is_seen():
@@ -107,7 +107,7 @@ def test_an_inserted_row_is_seen():
     forged = {**rows[1], "reason": "forged", "parent": rows[1]["digest"]}
     forged["digest"] = digest_of(forged)
 
-    assert faults([*rows, forged], {}) != []
+    assert find_faults([*rows, forged], {}) != []
 
 
 def test_a_chain_written_anew_is_seen_by_the_anchor():
@@ -118,8 +118,10 @@ def test_a_chain_written_anew_is_seen_by_the_anchor():
         row["parent"] = before["digest"] if before else START
         row["digest"] = digest_of(row)
 
-    assert faults(rows, {}) == []
-    assert faults(rows, anchored) == ["films: decision 3 is not the one that the registry knows"]
+    assert find_faults(rows, {}) == []
+    assert find_faults(rows, anchored) == [
+        "films: decision 3 is not the one that the registry knows"
+    ]
 
 
 VALUES = st.recursive(
@@ -131,10 +133,10 @@ VALUES = st.recursive(
 
 @given(value=VALUES)
 def test_canonical_text_survives_being_read(value):
-    text = canonical(value)
+    text = canonical_json(value)
 
     assert text.isascii()
-    assert canonical(json.loads(text)) == text
+    assert canonical_json(json.loads(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_canonical_text_survives_being_read(value):
     ],
 )
 def test_what_json_does_not_know(value, text):
-    assert canonical(value) == text
+    assert canonical_json(value) == text
 
 
 def test_moments_sort_as_their_texts_do():

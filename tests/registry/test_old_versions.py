@@ -17,7 +17,6 @@ import pytest
 import sqlalchemy as sa
 
 from ratchet.bundle import open_bundle
-from ratchet.bundle.smoke_test import open_version
 from ratchet.registry.actions import promote, roll_back
 from ratchet.registry.registry import Registry
 
@@ -87,7 +86,7 @@ def test_files_hold_every_class_that_models_had() -> None:
 def test_bundle_answers_as_it_did(folder: Path) -> None:
     bundle = open_bundle(folder)
     bundle.check_contents()
-    bundle.check_numbers()
+    bundle.check_trees()
     bundle.check_golden()
     assert bundle.compiled is not None  # which answers the same rows
 
@@ -123,7 +122,7 @@ def test_what_served_serves(registry: Registry) -> None:
         bundle = open_bundle(registry.folder(use_case, version))
         assert bundle.digest == registry.version(use_case, version).tags["digest"]
         assert bundle.manifest["code_commit"].startswith("09d69bd")
-    assert open_version(registry, "films", "2").use_case.about.title == "Films"
+    assert registry.open_bundle("films", "2").use_case.about.title == "Films"
     assert registry.previous("weather") == "2"
     assert registry.ledger.state("nights").quarantined == ("3",)
 

@@ -17,12 +17,12 @@ from ratchet.errors import ConfigError
 from ratchet.learning.files import atomic_write
 from ratchet.registry.actions import promote
 from ratchet.registry.ledger import Ledger
-from ratchet.registry.model_versions import models
+from ratchet.registry.model_versions import registered_models
 from ratchet.registry.registry import Registry, RegistryError
 
 
 def aliases(registry: Registry, use_case: str = "films") -> dict[str, str]:
-    model = models(registry.client)[use_case]
+    model = registered_models(registry.client)[use_case]
     return {alias: str(version) for alias, version in model.aliases.items()}
 
 
@@ -103,7 +103,7 @@ def test_a_model_that_was_made_anew_takes_no_number_of_the_ledger(
     assert "the numbers 1 to 2 are those of earlier versions in the ledger" in caplog.text
     with pytest.raises(RegistryError, match=r"no way back: version 2 of films: .*--no-way-back"):
         promote(registry, "films", "3", **known)
-    promote(registry, "films", "3", need_way_back=False, **known)
+    promote(registry, "films", "3", need_rollback_target=False, **known)
 
     assert registry.champion("films") == "3"
     assert registry.folder("films", "3").name == "anew"
@@ -115,7 +115,7 @@ def test_use_cases_do_not_mix(any_registry, make_bundle):
     for use_case in ("films", "films_2", "power"):
         registry.register(use_case, make_bundle(registry, "one", use_case), {})
 
-    assert sorted(models(registry.client)) == ["films", "films_2", "power"]
+    assert sorted(registered_models(registry.client)) == ["films", "films_2", "power"]
     assert [version.number for version in registry.versions("films")] == ["1"]
     assert registry.folder("power", "1") == registry.bundles / "power" / "one"
 
@@ -190,7 +190,7 @@ def test_what_was_replaced_after_its_registration_is_refused(registry, make_bund
     told = "version 1 of films is not what was judged: .*, the registry recorded [0-9a-f]{12}"
     with pytest.raises(RegistryError, match=told):
         registry.folder("films", "1")
-    assert not registry.holds("films", "1")
+    assert not registry.has_bundle("films", "1")
 
 
 def test_the_ledger_is_believed_before_the_registry(registry, make_bundle):

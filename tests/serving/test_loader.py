@@ -14,7 +14,7 @@ from ratchet.config import UseCase
 from ratchet.database import connect
 from ratchet.errors import UserError
 from ratchet.registry.ledger import Ledger
-from ratchet.registry.model_versions import DIGEST
+from ratchet.registry.model_versions import DIGEST_TAG
 from ratchet.serving import loader
 from ratchet.serving.handover import Source
 from ratchet.serving.loader import LoadRequest
@@ -42,7 +42,7 @@ class Project:
         self.ledger.append(
             *("films", "promote"),
             **{"version": "1", "champion": "1", "previous": None, "actor": "a", "reason": "r"},
-            details={DIGEST: bundle.digest},
+            details={DIGEST_TAG: bundle.digest},
             expect=0,
         )
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ratchet.bundle.about import hash_rows
-from ratchet.bundle.contents import Contents
-from ratchet.bundle.manifest import BundleError, check_files, read_with_digest
+from ratchet.bundle.manifest import BundleError, check_files, read_manifest_with_digest
 from ratchet.bundle.reader import Bundle
-from ratchet.bundle.writer import write_bundle
+from ratchet.bundle.writer import BundleContents, hash_rows, write_bundle
 
-__all__ = ["Bundle", "BundleError", "Contents", "hash_rows", "open_bundle", "write_bundle"]
+__all__ = ["Bundle", "BundleContents", "BundleError", "hash_rows", "open_bundle", "write_bundle"]
 
 
 def open_bundle(folder: str | Path) -> Bundle:
@@ -28,6 +26,6 @@ def open_bundle(folder: str | Path) -> Bundle:
             not one of ours.
     """
     folder = Path(folder)
-    manifest, digest = read_with_digest(folder)
+    manifest, digest = read_manifest_with_digest(folder)
     check_files(folder, manifest)
     return Bundle(folder, manifest, digest)

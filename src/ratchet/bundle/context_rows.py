@@ -81,7 +81,7 @@ def _check_times(rows: pd.DataFrame, known: pd.DataFrame, data: Data) -> None:
     )
 
 
-def contexts(
+def candidate_contexts(
     typed: pd.DataFrame, primary: pd.DataFrame, use_case: UseCase, since: Any
 ) -> Iterator[pd.DataFrame | None]:
     """Give what could be kept as context, the shortest first, all rows at last.
@@ -126,7 +126,7 @@ def _reach(primary: pd.DataFrame, use_case: UseCase) -> int:
     return reach(make_views(primary, use_case.data, use_case.features, target))
 
 
-def differing(found: pd.DataFrame, expected: pd.DataFrame) -> list[str]:
+def differing_columns(found: pd.DataFrame, expected: pd.DataFrame) -> list[str]:
     """Columns in which features differ by more than rounding; all where rows are missing.
 
     Args:

@@ -13,13 +13,13 @@ from ratchet.config import SERIES_LEVEL, SERIES_SCALE, TARGET_PREFIX, UseCase, a
 from ratchet.preparation.required_columns import source_columns
 
 if TYPE_CHECKING:
-    from ratchet.bundle.contents import Contents
+    from ratchet.bundle.writer import BundleContents
 
 
 _SETTINGS = {"max_iter": 100, "learning_rate": 0.1, "early_stopping": False, "random_state": 0}
 
 
-def columns_of_the_row(use_case: UseCase) -> list[str]:
+def row_only_columns(use_case: UseCase) -> list[str]:
     """Columns of the features that are known by their row alone: no other step is looked at."""
     data = use_case.data
     over_steps = set()
@@ -40,11 +40,11 @@ def _has_own(use_case: UseCase) -> bool:
     """Whether rows say more of themselves than their time and series, such as the weather."""
     data = use_case.data
     named = {data.time, data.series.id if data.series else None}
-    own = source_columns(columns_of_the_row(use_case), data) & data.columns.keys()
+    own = source_columns(row_only_columns(use_case), data) & data.columns.keys()
     return bool(own - named)
 
 
-def fit_without_past(contents: Contents) -> dict[str, Any]:
+def fit_fallback_models(contents: BundleContents) -> dict[str, Any]:
     """Fit it on the training rows, and calibrate its interval on the validation rows.
 
     Args:
@@ -65,7 +65,7 @@ def fit_without_past(contents: Contents) -> dict[str, Any]:
     if use_case.data.series is None or not _has_own(use_case):
         return {}
     ((name, target),) = use_case.targets.items()
-    of_the_row = {apart(column) for column in columns_of_the_row(use_case)}
+    of_the_row = {apart(column) for column in row_only_columns(use_case)}
     columns = [n for n, source in sources_of(contents.encoder).items() if source in of_the_row]
     if target.learn != "value" or not columns:
         return {}

@@ -18,7 +18,7 @@ _PRUNED = ".pruned"
 _REGISTERED = ".registered"
 
 
-def mark(folder: Path) -> None:
+def mark_registered(folder: Path) -> None:
     """Note beside a bundle that it was registered.
 
     Whoever tracks to another database for a while finds its versions in none: they are kept.
@@ -26,7 +26,7 @@ def mark(folder: Path) -> None:
     _beside(folder, _REGISTERED).touch()
 
 
-def remove(folder: Path) -> None:
+def remove_bundle(folder: Path) -> None:
     """Take a bundle out of sight at once, then delete it."""
     aside = _beside(folder, _PRUNED)
     with suppress(FileNotFoundError):
@@ -35,7 +35,7 @@ def remove(folder: Path) -> None:
     _beside(folder, _REGISTERED).unlink(missing_ok=True)
 
 
-def clear(folder: Path, known: Collection[str]) -> None:
+def collect_garbage(folder: Path, known: Collection[str]) -> None:
     """Delete what killed processes have left.
 
     That is what they were deleting or writing, and after a day whole bundles that they did not
@@ -51,7 +51,7 @@ def clear(folder: Path, known: Collection[str]) -> None:
     for path in [path for path in folder.glob("[!.]*") if not path.is_symlink()]:
         unregistered = path.name not in known and not _beside(path, _REGISTERED).exists()
         if unregistered and (path / MANIFEST).is_file() and _age(path) > _OLD:
-            remove(path)
+            remove_bundle(path)
 
 
 def _delete(folder: Path) -> None:

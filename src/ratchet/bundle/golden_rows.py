@@ -52,7 +52,7 @@ def _spread(keys: pd.Index, n: int) -> list[Any]:
     return [keys[place] for place in places]
 
 
-def fields_of(
+def raw_fields(
     keys: list[Any], features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase
 ) -> pd.DataFrame:
     """Raw fields of some rows, as they are given when an answer is asked for.
@@ -72,7 +72,7 @@ def fields_of(
     return typed.iloc[places][needed].set_axis(keys, axis=0)
 
 
-def as_json(fields: pd.DataFrame) -> list[dict[str, Any]]:
+def json_records(fields: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON can hold them."""
     return [
         {str(name): _as_json(value) for name, value in row.items()}
@@ -90,7 +90,7 @@ def _as_json(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def told(answers: Mapping[str, pd.DataFrame], key: Any) -> dict[str, dict[str, Any]]:
+def row_answers(answers: Mapping[str, pd.DataFrame], key: Any) -> dict[str, dict[str, Any]]:
     """Answers for one row, by target: prediction, and probabilities or interval."""
     return {
         target: {name: _as_json(value) for name, value in rows.loc[key].items() if _is_answer(name)}
@@ -102,7 +102,9 @@ def _is_answer(column: Any) -> bool:
     return str(column).startswith(("prediction", "low", "high", "probability_"))
 
 
-def compare(key: Any, found: Mapping[str, Any], expected: Mapping[str, Any], place: str) -> None:
+def compare_answers(
+    key: Any, found: Mapping[str, Any], expected: Mapping[str, Any], place: str
+) -> None:
     """Hold answers for one row against those that it must get.
 
     Raises:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,7 +74,7 @@ class BundleError(UserError):
     """A bundle is incomplete, damaged or not one of ours: the message names the file."""
 
 
-def hash_of(content: bytes) -> str:
+def sha256_hex(content: bytes) -> str:
     """SHA-256 as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
@@ -107,10 +108,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         BundleError: the folder or the manifest is missing, or the manifest is not one of ours.
     """
-    return read_with_digest(folder)[0]
+    return read_manifest_with_digest(folder)[0]
 
 
-def read_with_digest(folder: Path) -> tuple[dict[str, Any], str]:
+def read_manifest_with_digest(folder: Path) -> tuple[dict[str, Any], str]:
     """Read the manifest of a bundle; the digest is that of what was read, whatever comes later.
 
     Raises:
@@ -125,7 +126,7 @@ def read_with_digest(folder: Path) -> tuple[dict[str, Any], str]:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is no manifest of a bundle: {error}") from error
     _check(manifest, path)
-    return dict(manifest), hash_of(content)
+    return dict(manifest), sha256_hex(content)
 
 
 def _check(manifest: Any, path: Path) -> None:
@@ -206,3 +207,72 @@ def _list_files(folder: Path) -> set[str]:
         if path.is_file():
             found.add(name)
     return found
+
+
+class BundleFiles:
+    """The files of a bundle; each is held against its hash when it is read.
+
+    Args:
+        folder: the bundle.
+        hashes: SHA-256 of every file, by its path in the folder.
+    """
+
+    def __init__(self, folder: Path, hashes: Mapping[str, str]) -> None:
+        self.folder = folder
+        self._hashes = hashes
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._hashes
+
+    def content(self, name: str) -> bytes:
+        """Read a file.
+
+        Raises:
+            BundleError: it is missing, or is not as it was written.
+        """
+        path = self.folder / name
+        if name not in self:
+            raise BundleError(f"{name} is not in the manifest of bundle {self.folder}")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+        if sha256_hex(content) != self._hashes[name]:
+            raise BundleError(f"{path} was changed after it was written")
+        return content
+
+    def json(self, name: str) -> Any:
+        """Read a JSON file.
+
+        Raises:
+            BundleError: see ``content``, or it is no JSON.
+        """
+        try:
+            return json.loads(self.content(name))
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"{self.folder / name} is no JSON: {error}") from error
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read a Parquet file.
+
+        Raises:
+            BundleError: see ``content``, or it is no table.
+        """
+        try:
+            return pd.read_parquet(BytesIO(self.content(name)))
+        except (ValueError, OSError) as error:
+            raise BundleError(f"{self.folder / name} is no table: {error}") from error
+
+    def model(self, name: str) -> Any:
+        """Read a fitted model, if all types in it are known.
+
+        Raises:
+            BundleError: see ``content``, or it is no model, or holds a type that is not trusted.
+        """
+        from ratchet.learning import trusted
+
+        content = self.content(name)
+        try:
+            return trusted.loads(content, str(self.folder / name))
+        except ValueError as error:
+            raise BundleError(str(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,15 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ratchet.bundle.answers import in_order, no_answers, series_terms, tidy_answers
 from ratchet.bundle.context_rows import features_in_context
-from ratchet.bundle.files import Files
-from ratchet.bundle.golden_rows import compare, told
-from ratchet.bundle.manifest import MANIFEST, BundleError, bundle_digest, first_problem
+from ratchet.bundle.golden_rows import compare_answers, row_answers
+from ratchet.bundle.manifest import MANIFEST, BundleError, BundleFiles, bundle_digest, first_problem
 from ratchet.compiled.answers import Answerer
-from ratchet.config import SERIES_PREFIX, UseCase
+from ratchet.config import SERIES_PREFIX, Target, UseCase
 from ratchet.errors import UserError
 from ratchet.frames import with_columns
-from ratchet.gate.primary_metric import deciding
 from ratchet.learning.demand.book import DemandBook
+from ratchet.primary_metric import primary_metric
 
 LOGGER = logging.getLogger(__name__)
 
@@ -37,7 +35,15 @@ class Score(BaseModel):
     high: float = math.nan
 
 
-WITHOUT_PAST = "without_past"
+ROW_HASH = "row_hash"
+"""Column of the known rows that says which row a key names; of series there is none."""
+
+IN_FILE = "given"
+"""Of series, column of the known rows: whether the file had the row, or its step was empty."""
+
+_TERMS = {"id": "series", "time": "time", "scale": "scale", "rms": "rms"}
+
+FALLBACK_SUFFIX = "without_past"
 """What the file of a second model of a target is called beside that of the first."""
 
 DEMAND_BOOK = "demand_book.npz"
@@ -65,7 +71,7 @@ class Bundle:
         self.folder = folder
         self.manifest = manifest
         self._digest = digest
-        self._files = Files(folder, manifest["files"])
+        self._files = BundleFiles(folder, manifest["files"])
 
     @cached_property
     def digest(self) -> str:
@@ -96,7 +102,7 @@ class Bundle:
     @cached_property
     def without_past(self) -> dict[str, Any]:
         """Models that need nothing of the past of their series, of the targets that have one."""
-        files = {name: f"models/{name}.{WITHOUT_PAST}.skops" for name in self.use_case.targets}
+        files = {name: f"models/{name}.{FALLBACK_SUFFIX}.skops" for name in self.use_case.targets}
         return {name: self._files.model(f) for name, f in files.items() if f in self._files}
 
     @cached_property
@@ -106,7 +112,7 @@ class Bundle:
         The score by which the gate decides is a finite number, or is not there.
         """
         found: dict[str, Any] = self._read("metrics.json", _METRICS)
-        target, metric = deciding(self.use_case)
+        target, metric = primary_metric(self.use_case)
         score = found.get(target, {}).get("test", {}).get(metric)
         if score is not None and not np.isfinite(score["value"]):
             place = self.folder / "metrics.json"
@@ -263,8 +269,8 @@ class Bundle:
         if missing := [name for name in expected if name not in features]:
             raise BundleError(f"{self.folder}: features lack the columns {missing}")
         if features.empty:
-            return {name: no_answers(target) for name, target in self.use_case.targets.items()}
-        rows = in_order(features, expected)
+            return {name: empty_answers(target) for name, target in self.use_case.targets.items()}
+        rows = align_features(features, expected)
         try:
             encoded = self.encoder.transform(rows)
         except Exception as error:  # whatever the encoder raises
@@ -291,9 +297,9 @@ class Bundle:
                 raise BundleError(f"{place}: row {case.get('key')!r}: {_said(error)}") from error
             if any(case["key"] not in rows.index for rows in answers.values()):
                 raise BundleError(f"{place}: row {case['key']!r} gets no answer")
-            compare(case["key"], told(answers, case["key"]), case["answers"], place)
+            compare_answers(case["key"], row_answers(answers, case["key"]), case["answers"], place)
 
-    def check_numbers(self) -> None:
+    def check_trees(self) -> None:
         """Make sure that compiled code can follow the numbers in the models.
 
         Raises:
@@ -301,7 +307,7 @@ class Bundle:
         """
         from ratchet.learning.trusted import check_trees
 
-        others = {f"{name}, {WITHOUT_PAST}": model for name, model in self.without_past.items()}
+        others = {f"{name}, {FALLBACK_SUFFIX}": model for name, model in self.without_past.items()}
         for name, model in {"the encoder": self.encoder, **self.models, **others}.items():
             try:
                 check_trees(model)
@@ -398,3 +404,67 @@ def check_functions(use_case: UseCase, place: Path) -> None:
 def _said(error: Exception) -> str:
     """What an error says; of one that is not for users also what it is."""
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
+def align_features(features: pd.DataFrame, expected: Mapping[str, str]) -> pd.DataFrame:
+    """Put features as they were in training: its columns in its order, numbers in its types.
+
+    Whether whole numbers were read as such depends on gaps in other rows, and categories are told
+    by how they are written: 1 is not 1.0.
+
+    Args:
+        features: frame with all expected columns, maybe among others.
+        expected: column -> type, as the training rows had them.
+    """
+    rows = features[list(expected)]
+    kinds = [dtype.kind for dtype in rows.dtypes]  # there are hundreds of columns to a series
+    mended = {
+        name: rows[name].astype(dtype)  # type: ignore[call-overload]
+        for (name, dtype), kind in zip(expected.items(), kinds, strict=True)
+        if _is_other_number(rows, name, kind, dtype)
+    }
+    return with_columns(rows, mended) if mended else rows
+
+
+def _is_other_number(rows: pd.DataFrame, name: str, kind: str, dtype: str) -> bool:
+    """Whether values can be told as another kind of number without loss."""
+    if kind == "i":
+        return dtype.startswith("float")
+    if kind != "f" or not dtype.startswith("int"):
+        return False
+    values = rows[name]
+    return bool((np.isfinite(values) & (values % 1 == 0)).all())
+
+
+def tidy_answers(model: Any, inputs: pd.DataFrame, target: Target) -> pd.DataFrame:
+    """Predict rows.
+
+    Args:
+        model: the fitted model of the target.
+        inputs: the columns it knows.
+        target: what is predicted.
+
+    Returns:
+        ``prediction``, and ``low`` and ``high`` of a number or ``probability_<class>`` of classes.
+    """
+    if not target.is_classes:
+        told = model.predict_with_interval(inputs)
+        return pd.DataFrame(told, columns=["prediction", "low", "high"], index=inputs.index)
+    classes, probabilities = list(model.classes_), model.predict_proba(inputs)
+    names = [f"probability_{name}" for name in classes]
+    rows = pd.DataFrame(probabilities, columns=names, index=inputs.index)
+    rows.insert(0, "prediction", [classes[place] for place in probabilities.argmax(axis=1)])
+    return rows
+
+
+def empty_answers(target: Target) -> pd.DataFrame:
+    """Give an answer without rows."""
+    ends = [f"probability_{name}" for name in sorted(target.classes or [])] or ["low", "high"]
+    terms = list(_TERMS.values()) if target.is_series else []
+    return pd.DataFrame(columns=["prediction", *ends, *terms])
+
+
+def series_terms(features: pd.DataFrame) -> pd.DataFrame:
+    """Give what scores of a series need of every row: ``series``, ``time``, ``scale``, ``rms``."""
+    terms = features[[f"{SERIES_PREFIX}{name}" for name in _TERMS]]
+    return terms.set_axis(list(_TERMS.values()), axis=1)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.bundle.contents import GIVEN, ROW_HASH
-from ratchet.bundle.reader import Bundle
+from ratchet.bundle.reader import IN_FILE, ROW_HASH, Bundle
 from ratchet.config import TARGET_PREFIX, Landing, Target, in_table
 from ratchet.dates import on_clock, utc
 from ratchet.errors import DataError
@@ -27,7 +26,7 @@ from ratchet.values import as_text, is_other
 
 
 @dataclass(frozen=True, eq=False)
-class Delivered:
+class ScoringFrame:
     """Rows under the contract of a bundle, with its features and its units.
 
     Attributes:
@@ -97,8 +96,8 @@ class Delivered:
         """Which of some rows the bundle knows: by their keys, unless these name other rows now."""
         rows = self.bundle.rows
         known = keys.isin(rows.index)
-        if GIVEN in rows:  # a step that was empty is known until the file has a row for it
-            known &= ~keys.isin(self.given.difference(given_rows(self.bundle).index))
+        if IN_FILE in rows:  # a step that was empty is known until the file has a row for it
+            known &= ~keys.isin(self.given.difference(rows_in_file(self.bundle).index))
         if ROW_HASH in rows:
             now = self.hashes(keys[known]).reindex(keys[known].astype(str))
             known[known] = ~is_other(rows[ROW_HASH].reindex(keys[known]), now)
@@ -121,7 +120,7 @@ class Delivered:
         Args:
             as_of: last day whose rows are seen; later ones are not missed.
         """
-        data, known = self.bundle.use_case.data, given_rows(self.bundle)
+        data, known = self.bundle.use_case.data, rows_in_file(self.bundle)
         if as_of is not None and data.time:
             days = on_clock(known["time"], data.timezone).dt.normalize()
             known = known[days <= read_day(as_of)]
@@ -204,9 +203,9 @@ class Delivered:
         return as_text(known) if target.is_classes else known.astype(float)
 
 
-def delivered(
+def scoring_frame(
     bundle: Bundle, raw: pd.DataFrame, as_of: Any = None, measured: Sequence[Any] = ()
-) -> Delivered:
+) -> ScoringFrame:
     """Put rows under the contract of a bundle.
 
     Args:
@@ -219,10 +218,10 @@ def delivered(
         DataError: the rows break the contract that the bundle was made under.
     """
     data, targets = bundle.use_case.data, dict(bundle.use_case.targets)
-    return Delivered(bundle, typed_rows(raw, data, targets, as_of, measured))
+    return ScoringFrame(bundle, typed_rows(raw, data, targets, as_of, measured))
 
 
-def describe_changed_past(now: Delivered, landing: Landing | None, as_of: Any = None) -> str:
+def describe_changed_past(now: ScoringFrame, landing: Landing | None, as_of: Any = None) -> str:
     """What a raw file that was put in place by hand does to known rows and is not allowed.
 
     Args:
@@ -254,10 +253,10 @@ def describe_changed_past(now: Delivered, landing: Landing | None, as_of: Any = 
     return told
 
 
-def given_rows(bundle: Bundle) -> pd.DataFrame:
+def rows_in_file(bundle: Bundle) -> pd.DataFrame:
     """Rows that a bundle knows and that were in its file: of series, some steps were empty."""
     known = bundle.rows
-    return known[known[GIVEN]] if GIVEN in known else known
+    return known[known[IN_FILE]] if IN_FILE in known else known
 
 
 def new_rows(times: pd.Series, moment: Any, known: np.ndarray | None) -> np.ndarray:
@@ -283,7 +282,7 @@ def new_rows(times: pd.Series, moment: Any, known: np.ndarray | None) -> np.ndar
     return (times > at).to_numpy() | ((times == at).to_numpy() & ~known)
 
 
-def decided_until(manifest: Mapping[str, Any]) -> str | None:
+def training_cutoff(manifest: Mapping[str, Any]) -> str | None:
     """Time of the last row by which a model was made or chosen; None without time."""
     until: str | None = manifest["decided_until"] or manifest["last_row"]
     return until

@@ -1,8 +1,8 @@
-"""Opening a version and letting it answer, before it serves.
+"""Smoke test of a bundle before it serves: a child process opens it and lets it answer.
 
-Compiled code believes the numbers in a model: a child of a tree that is out of range ends the
-process, a length makes it take all memory. So what this process has not written itself is opened
-and asked by a child process first, within limits, once per digest; its death is a refusal.
+Compiled code trusts the numbers in a model: an index that is out of range ends the process, a
+length may take all memory. So what this process has not written itself is opened and asked by a
+child process first, within limits, once per digest; if the child dies, the bundle is refused.
 """
 
 from __future__ import annotations
@@ -13,84 +13,67 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import ratchet
 from ratchet.bundle import Bundle, open_bundle
 from ratchet.bundle.manifest import BundleError
-from ratchet.bundle.writer import WRITTEN
+from ratchet.bundle.writer import WRITTEN_DIGESTS
 from ratchet.learning.processes import ProcessLimits, follow_parent
-
-if TYPE_CHECKING:
-    from ratchet.registry.registry import Registry
 
 
 @dataclass(frozen=True)
-class Limits(ProcessLimits):
-    """What a bundle may take while it is tried.
+class SmokeTestLimits(ProcessLimits):
+    """What a smoke test may take.
 
     Attributes:
-        seconds: by the clock, also on a busy machine.
+        seconds: wall-clock time, also on a busy machine.
     """
 
     seconds: int = 600
 
 
-LIMITS = Limits()
+LIMITS = SmokeTestLimits()
 
-_HELD: set[str] = set()
-"""Digests of bundles that a child of this process has tried, or this process of its own."""
+_PASSED: set[str] = set()
+"""Digests of bundles that have passed, in a child process or in the one that has written them."""
 
-_LONGEST = 1_000
+_MAX_REASON = 1_000
 """Characters of a reason; libraries add traces to theirs."""
 
 _REFUSED = 3
-"""Exit code of a child that says why in its last line."""
+"""Exit code of a child process whose last line says why."""
 
 
-def open_version(registry: Registry, use_case: str, version: str | None) -> Bundle:
-    """Open a version that is to answer: what was judged, whole, and tried before.
-
-    Raises:
-        RegistryError: it is not there, or is not what was judged.
-        BundleError: it is damaged, or answers otherwise than it must.
-    """
-    bundle = rehearse(registry.folder(use_case, version))
-    # Of what is open now: the folder may have been exchanged since its digest was compared.
-    registry.compare_digest(use_case, str(version), bundle.digest)
-    return bundle
-
-
-def rehearse(folder: Path) -> Bundle:
-    """Open a bundle and let it answer its golden rows, once in this process.
+def run_smoke_test(folder: Path) -> Bundle:
+    """Open a bundle and let it answer its golden rows; once per digest in this process.
 
     Raises:
-        BundleError: it is damaged, or answers otherwise than it must.
+        BundleError: it is damaged, or gives other answers than it must.
     """
-    bundle = try_out(folder)
-    if bundle.digest not in _HELD:  # written here
+    bundle = open_tested(folder)
+    if bundle.digest not in _PASSED:  # written here
         bundle.check_golden()
-        _HELD.add(bundle.digest)
+        _PASSED.add(bundle.digest)
     return bundle
 
 
-def try_out(folder: Path, limits: Limits = LIMITS) -> Bundle:
-    """Open a bundle after a child process has, and has let it answer its golden rows.
+def open_tested(folder: Path, limits: SmokeTestLimits = LIMITS) -> Bundle:
+    """Open a bundle after a child process has opened it and let it answer its golden rows.
 
-    What this process has written, or has had tried before, is only opened.
+    What this process has written, or what has passed before, is only opened.
 
     Raises:
-        BundleError: it is damaged, answers otherwise than it must, or takes more than it may.
+        BundleError: it is damaged, gives other answers than it must, or exceeds the limits.
     """
     bundle = open_bundle(folder)
-    if bundle.digest not in WRITTEN | _HELD:
+    if bundle.digest not in WRITTEN_DIGESTS | _PASSED:
         _in_child(folder, limits)
-        _HELD.add(bundle.digest)
+        _PASSED.add(bundle.digest)
     bundle.check_contents()  # afterwards: a small table can hold more rows than the memory
     return bundle
 
 
-def _in_child(folder: Path, limits: Limits) -> None:
+def _in_child(folder: Path, limits: SmokeTestLimits) -> None:
     # -P: without modules of the current folder, which the parent has not either.
     options = ["-P", "-m", __name__, str(folder), *map(str, asdict(limits).values())]
     command = [sys.executable, *options]
@@ -116,9 +99,9 @@ def _in_child(folder: Path, limits: Limits) -> None:
         raise BundleError(_reason(folder, child.returncode, child.stdout, limits))
 
 
-def _reason(folder: Path, code: int, said: str, limits: Limits) -> str:
+def _reason(folder: Path, code: int, output: str, limits: SmokeTestLimits) -> str:
     if code == _REFUSED:
-        return said.strip().rpartition("\n")[2][:_LONGEST]
+        return output.strip().rpartition("\n")[2][:_MAX_REASON]
     if -code == signal.SIGXCPU:
         return f"{folder}: it took more than {limits.cpu_seconds} s of CPU to open and answer"
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -126,14 +109,14 @@ def _reason(folder: Path, code: int, said: str, limits: Limits) -> str:
 
 
 def _main(folder: str, *numbers: str) -> int:
-    """Try a bundle in this process; 0 when it holds, else the reason is the last line."""
-    limits = Limits(*map(int, numbers))
+    """Test a bundle in this process; 0 when it passes, else the reason is the last line."""
+    limits = SmokeTestLimits(*map(int, numbers))
     follow_parent(os.getppid(), end=lambda: os._exit(1))
     try:
         limits.apply()
         bundle = open_bundle(folder)
         bundle.check_contents()
-        bundle.check_numbers()
+        bundle.check_trees()
         bundle.check_golden()
     except BundleError as error:
         reason = str(error)

@@ -48,8 +48,7 @@ def _look(name: str, version: str | None, env: str | None) -> tuple[DriftCheck, 
     """Rows of today as a bundle sees them, and where reports go."""
     from kedro.framework.session import KedroSession
 
-    from ratchet.bundle.scoring_frame import delivered
-    from ratchet.bundle.smoke_test import open_version
+    from ratchet.bundle.scoring_frame import scoring_frame
     from ratchet.production.drift_check import DriftCheck
 
     loader, project = loader_here(env)
@@ -60,28 +59,28 @@ def _look(name: str, version: str | None, env: str | None) -> tuple[DriftCheck, 
     number = version or registry.champion(name)
     if number is None:
         raise UserError(f"{name}: no version serves; `kedro run` ends with the first")
-    bundle = open_version(registry, name, number)
+    bundle = registry.open_bundle(name, number)
     with KedroSession.create(project, env=env) as session:
         context = session.load_context()  # type: ignore[attr-defined]
         raw, params = context.catalog.load(f"{name}.raw"), context.params
         measured = context.catalog.load(f"{name}.measured")
     reporting = project / loader["globals"]["paths"]["reporting"] / name
-    now = delivered(bundle, raw, params.get("as_of"), measured)
+    now = scoring_frame(bundle, raw, params.get("as_of"), measured)
     return DriftCheck(now, use_cases[name], int(params["seed"])), reporting
 
 
 def _simulated(look: DriftCheck, name: str) -> tuple[dict[str, Any], DriftReport, Any]:
     """What a scenario does to the scores, and what is found of it."""
     from ratchet.commands.drift_rows import UnlearnedRows
-    from ratchet.gate.primary_metric import deciding
     from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
+    from ratchet.primary_metric import primary_metric
 
     known = look.use_case.monitoring.drift.scenarios
     if name not in known:
         there = ", ".join(known) or "none; name some in monitoring.drift.scenarios"
         raise UserError(f"--scenario: no scenario '{name}'; there are {there}")
     rows, use_case = UnlearnedRows(look.now), look.now.bundle.use_case
-    target, metric = deciding(use_case)
+    target, metric = primary_metric(use_case)
     changed = rows.changed(known[name], look.seed)
     effect = scenario_effect(
         look.now,

@@ -16,7 +16,7 @@ from ratchet.monitoring.windows import cut_windows
 from ratchet.production.drift_check import answers_with_truth
 
 if TYPE_CHECKING:
-    from ratchet.bundle.scoring_frame import Delivered
+    from ratchet.bundle.scoring_frame import ScoringFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class UnlearnedRows:
         now: all delivered rows, as the model sees them.
     """
 
-    now: Delivered
+    now: ScoringFrame
 
     @cached_property
     def keys(self) -> pd.Index:
@@ -47,7 +47,7 @@ class UnlearnedRows:
             raise DataError("the model has learned from every row there is: wait for new ones")
         return keys
 
-    def inputs(self, rows: Delivered) -> pd.DataFrame:
+    def inputs(self, rows: ScoringFrame) -> pd.DataFrame:
         """Source columns, whether or not the rows can still be answered.
 
         Args:
@@ -59,13 +59,13 @@ class UnlearnedRows:
         new = self.now.new_inputs(self.now.bundle.manifest["last_row"])
         return rows.inputs[later & rows.inputs.index.isin(new.index)]
 
-    def predict(self, rows: Delivered) -> dict[str, pd.DataFrame]:
+    def predict(self, rows: ScoringFrame) -> dict[str, pd.DataFrame]:
         """Tidy rows of every target, with the truth where it is known, of those answered."""
         return answers_with_truth(rows, self.keys)
 
-    def changed(self, scenario: Scenario, seed: int) -> Delivered:
+    def changed(self, scenario: Scenario, seed: int) -> ScoringFrame:
         """All rows, with those that were not learned from as a scenario leaves them."""
-        from ratchet.bundle.scoring_frame import Delivered
+        from ratchet.bundle.scoring_frame import ScoringFrame
         from ratchet.monitoring.drift.scenarios import apply
 
         typed, data = self.now.typed, self.now.bundle.use_case.data
@@ -76,7 +76,7 @@ class UnlearnedRows:
         else:
             mine = typed[data.key].isin(self.keys)
         columns = {name: everywhere[name].where(mine, typed[name]) for name in scenario.columns}
-        return Delivered(self.now.bundle, with_columns(typed, columns))
+        return ScoringFrame(self.now.bundle, with_columns(typed, columns))
 
 
 def latest_windows(

@@ -192,12 +192,12 @@ def open_market(use_case: str | None, version: str | None, env: str | None) -> M
             f"no version of {name} serves yet: `kedro run --pipelines {name}` trains one and "
             f"releases it if it passes the gate"
         )
-    from ratchet.registry.model_versions import DIGEST
+    from ratchet.registry.model_versions import DIGEST_TAG
     from ratchet.serving.handover import Source
     from ratchet.serving.loader import find
 
     # By its digest a bundle is found without MLflow, whose import takes seconds.
-    digest = registry.ledger.noted(name, number, DIGEST)
+    digest = registry.ledger.first_detail(name, number, DIGEST_TAG)
     return MarketVersion(
         name, number, find(Source(registry.uri, str(registry.bundles), ""), name, number, digest)
     )

@@ -15,7 +15,7 @@ from ratchet.project_context import env_option, open_registry, use_case_option
 from ratchet.provenance import actor
 
 if TYPE_CHECKING:
-    from ratchet.dvc.store import Pointer
+    from ratchet.dvc.store import VersionPointer
     from ratchet.registry.ledger import Entry
     from ratchet.registry.registry import Registry
 
@@ -56,13 +56,13 @@ def ledger(use_case: str | None, verify: bool, as_json: bool, env: str | None) -
 
 
 def _verify(registry: Registry, use_case: str | None, as_json: bool, env: str | None) -> None:
-    from ratchet.registry.ledger import GUARDS
+    from ratchet.registry.ledger import WHOLE_LEDGER
 
     problems = [*registry.verify(), *_by_pointers(registry, env)]
-    doubts = [registry.ledger.ahead(name) for name in registry.ledger.use_cases()]
+    doubts = [registry.ledger.clock_warning(name) for name in registry.ledger.use_cases()]
     notes = [*filter(None, doubts), *_emptied(registry, env)]
     if use_case is not None:
-        ours = (f"{use_case}: ", f"{GUARDS}: ")
+        ours = (f"{use_case}: ", f"{WHOLE_LEDGER}: ")
         problems = [line for line in problems if line.startswith(ours)]
         notes = [line for line in notes if line.startswith(ours)]
     n_decisions = registry.ledger.count(use_case)
@@ -101,12 +101,12 @@ def _emptied(registry: Registry, env: str | None) -> Iterator[str]:
             )
 
 
-def _known(env: str | None) -> list[tuple[Pointer, Mapping[str, Any]]]:
+def _known(env: str | None) -> list[tuple[VersionPointer, Mapping[str, Any]]]:
     """Pointers of DVC, and what each knows of the ledger that its version was decided in."""
-    from ratchet.dvc.store import Versions
+    from ratchet.dvc.store import VersionStore
 
     loader, project = loader_here(env)
-    versions = Versions(project / loader["versioning"]["folder"], project)
+    versions = VersionStore(project / loader["versioning"]["folder"], project)
     pointers = [each for name in versions.use_cases() for each in versions.pointers(name)]
     known = [(pointer, pointer.meta.get("ledger")) for pointer in pointers]
     return [(pointer, each) for pointer, each in known if isinstance(each, Mapping)]
@@ -130,7 +130,7 @@ def who_served(use_case: str, text: str, env: str | None) -> None:
     """Say which version served at a moment (in UTC unless it has a zone), and why."""
     moment = _moment(text)
     registry = open_registry(env, use_case)
-    entry = registry.ledger.serving(use_case, moment)
+    entry = registry.ledger.serving_since(use_case, moment)
     if entry is None:
         first = next((each for each in registry.ledger.entries(use_case) if each.champion), None)
         since = f"the first served from {first.at:%Y-%m-%d %H:%M:%S} UTC on" if first else ""
@@ -166,7 +166,7 @@ def promote(
     use_case: str, version: str | None, reason: str, no_way_back: bool, env: str | None
 ) -> None:
     """Let a version serve: the newest candidate, or the one that is named."""
-    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.bundle.smoke_test import run_smoke_test
     from ratchet.registry import actions
 
     registry = open_registry(env, use_case)
@@ -175,8 +175,8 @@ def promote(
         *(registry, use_case, version),
         reason=reason,
         actor=actor(),
-        check=rehearse,
-        need_way_back=not no_way_back,
+        check=run_smoke_test,
+        need_rollback_target=not no_way_back,
     )
     click.echo(describe_decision(entry, before))
 
@@ -188,13 +188,13 @@ def promote(
 @env_option
 def rollback(use_case: str, version: str | None, reason: str, env: str | None) -> None:
     """Let an earlier version serve again; the present one goes into quarantine."""
-    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.bundle.smoke_test import run_smoke_test
     from ratchet.registry import actions
 
     registry = open_registry(env, use_case)
     before = registry.ledger.state(use_case).seq
     entry = actions.roll_back(
-        registry, use_case, version, reason=reason, actor=actor(), check=rehearse
+        registry, use_case, version, reason=reason, actor=actor(), check=run_smoke_test
     )
     click.echo(describe_decision(entry, before))
 

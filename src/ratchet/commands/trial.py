@@ -78,14 +78,14 @@ def read_trial(
     Raises:
         UserError: nothing serves, or no challenger has answered beside it.
     """
-    from ratchet.gate.primary_metric import deciding
     from ratchet.monitoring.prediction_log import PredictionLog
     from ratchet.monitoring.trial import find_trial
+    from ratchet.primary_metric import primary_metric
 
     champion = registry.champion(use_case)
     if champion is None:
         raise UserError(f"{use_case}: no version serves yet, and so none is beside it")
-    name, metric = deciding(parameters)
+    name, metric = primary_metric(parameters)
     configured = parameters.release.trial
     result = find_trial(
         PredictionLog(registry.ledger.engine).rows(use_case, name),
@@ -114,7 +114,7 @@ def _lines(result: Trial) -> list[str]:
 
 def _promote(registry: Registry, use_case: str, result: Trial) -> str:
     """Let the challenger serve, after a smoke test of both versions."""
-    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.bundle.smoke_test import run_smoke_test
     from ratchet.registry import actions
 
     before = registry.ledger.state(use_case).seq
@@ -123,6 +123,6 @@ def _promote(registry: Registry, use_case: str, result: Trial) -> str:
         *(registry, use_case, challenger),
         reason=f"better in a trial beside version {champion}: {result.figures()}",
         actor=actor(),
-        check=rehearse,
+        check=run_smoke_test,
     )
     return describe_decision(entry, before)

@@ -20,7 +20,7 @@ from ratchet.project_context import env_option, open_registry, use_case_option
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader
 
-    from ratchet.dvc.store import Versions
+    from ratchet.dvc.store import VersionStore
     from ratchet.registry.registry import Registry
 
 
@@ -38,7 +38,7 @@ def checkout(use_case: str, version: str, to: Path | None, env: str | None) -> N
 
     What serves stays, and so does a raw file that is there.
     """
-    from ratchet.dvc.store import ABOUT
+    from ratchet.dvc.store import VERSION_FILE
     from ratchet.dvc.stored_versions import find_version
 
     if to is not None and to.exists() and any(to.iterdir()):
@@ -49,7 +49,7 @@ def checkout(use_case: str, version: str, to: Path | None, env: str | None) -> N
     with TemporaryDirectory(dir=versions.folder, prefix=".") as temporary:
         folder = Path(temporary) / "version"
         versions.bring(pointer, folder)
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((folder / VERSION_FILE).read_text(encoding="utf-8"))
         _check(folder, about)
         if to is None:
             placed = _put_into_project(folder, about, loader, project)
@@ -65,7 +65,7 @@ def checkout(use_case: str, version: str, to: Path | None, env: str | None) -> N
 @env_option
 def push(use_case: str | None, env: str | None) -> None:
     """Copy all versions that DVC has to its remote; what is there already is not sent again."""
-    from ratchet.dvc.stored_versions import PUSHED
+    from ratchet.dvc.stored_versions import REMOTE_TAG
 
     loader, project = loader_here(env)
     versions = _versions(loader, project)
@@ -81,16 +81,16 @@ def push(use_case: str | None, env: str | None) -> None:
             bundles = {p.bundle for p in pushed if p.use_case == name}
             for version in registry.versions(name):
                 if version.bundle in bundles:
-                    registry.note(name, version.number, {PUSHED: remote})
+                    registry.set_tags(name, version.number, {REMOTE_TAG: remote})
     others = len(pointers) - len(pushed)
     told = f"; {others} were made elsewhere, and are not in the cache here" if others else ""
     click.echo(f"the remote '{remote}' has a copy of {len(pushed)} versions{told}")
 
 
-def _versions(loader: AbstractConfigLoader, project: Path) -> Versions:
-    from ratchet.dvc.store import Versions
+def _versions(loader: AbstractConfigLoader, project: Path) -> VersionStore:
+    from ratchet.dvc.store import VersionStore
 
-    versions = Versions(project / loader["versioning"]["folder"], project)
+    versions = VersionStore(project / loader["versioning"]["folder"], project)
     if not versions.exist:
         raise UserError(
             f"{versions.folder} is no DVC repository: docs/how-to/version-data-and-models.md"
@@ -109,9 +109,9 @@ def _registry(env: str | None) -> Registry | None:
 def _check(folder: Path, about: Mapping[str, Any]) -> None:
     """Make sure that what came back is the version that was registered."""
     from ratchet.bundle import open_bundle
-    from ratchet.dvc.stored_versions import BUNDLE
+    from ratchet.dvc.stored_versions import BUNDLE_FOLDER
 
-    digest = open_bundle(folder / BUNDLE).digest
+    digest = open_bundle(folder / BUNDLE_FOLDER).digest
     if about["digest"] and digest != about["digest"]:
         raise UserError(
             f"the bundle of version {about['version']} of {about['use_case']} has the digest "
@@ -123,7 +123,7 @@ def _put_into_project(
     folder: Path, about: Mapping[str, Any], loader: AbstractConfigLoader, project: Path
 ) -> list[str]:
     """Move the files of a version to the places that the catalog has for them."""
-    from ratchet.dvc.stored_versions import BUNDLE
+    from ratchet.dvc.stored_versions import BUNDLE_FOLDER
 
     targets: dict[str, Path] = {}
     for dataset, place in about["files"].items():
@@ -140,7 +140,7 @@ def _put_into_project(
         targets[place] = target
     bundles = _path(loader, project, "registry")
     if bundles is not None and not (bundles / about["use_case"] / about["bundle"]).exists():
-        targets[BUNDLE] = bundles / about["use_case"] / about["bundle"]
+        targets[BUNDLE_FOLDER] = bundles / about["use_case"] / about["bundle"]
     for place, target in targets.items():
         with atomic_write(target) as partial:
             shutil.move(folder / place, partial)  # maybe from another disk
@@ -166,7 +166,7 @@ def _told(about: Mapping[str, Any]) -> str:
 
 def _raw_told(about: Mapping[str, Any], loader: AbstractConfigLoader, project: Path) -> list[str]:
     """What to know of a raw file that is had from elsewhere."""
-    from ratchet.dvc.stored_versions import origin_of
+    from ratchet.dvc.stored_versions import file_origin
 
     raw = about["raw"]
     if raw is None:
@@ -174,6 +174,6 @@ def _raw_told(about: Mapping[str, Any], loader: AbstractConfigLoader, project: P
     if f"{about['use_case']}.raw" in about["files"]:
         return []
     path = _path(loader, project, f"{about['use_case']}.raw")
-    same = path is not None and path.is_file() and origin_of(path)["sha256"] == raw["sha256"]
+    same = path is not None and path.is_file() and file_origin(path)["sha256"] == raw["sha256"]
     found = "as it is here" if same else "which is not here: `make setup` at its commit fetches it"
     return [f"Its raw file is {raw['file']} of the package {raw['package']}, {found}."]

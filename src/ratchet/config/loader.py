@@ -266,12 +266,12 @@ def check_metrics(use_cases: Mapping[str, UseCase]) -> None:
             except ValueError as error:
                 raise ConfigError(f"parameter {name}.targets.{target_name}.{error}") from None
         release = use_case.release
-        deciding = release.target or next(iter(use_case.targets))
-        ranking = _ranking(use_case.targets[deciding])
+        primary = release.target or next(iter(use_case.targets))
+        ranking = _ranking(use_case.targets[primary])
         if release.metric is not None and release.metric not in ranking:
             raise ConfigError(
                 f"parameter {name}.release.metric: '{release.metric}' does not rank models of "
-                f"'{deciding}'; allowed are {ranking}"
+                f"'{primary}'; allowed are {ranking}"
             )
 
 

@@ -24,7 +24,7 @@ from ratchet.locks import locked
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-ABOUT = "version.json"
+VERSION_FILE = "version.json"
 """File in a version that says what it is."""
 
 _END = ".dvc"
@@ -36,7 +36,7 @@ class VersioningError(UserError):
 
 
 @dataclass(frozen=True)
-class Pointer:
+class VersionPointer:
     """What leads to the files of a version.
 
     Attributes:
@@ -62,7 +62,7 @@ class Pointer:
         return str(self.meta["version"])
 
 
-class Versions:
+class VersionStore:
     """The versions in DVC.
 
     Args:
@@ -83,33 +83,33 @@ class Versions:
         """Use cases that have versions."""
         return sorted({path.parent.name for path in self.folder.glob(f"*/*{_END}")})
 
-    def pointers(self, use_case: str) -> list[Pointer]:
+    def pointers(self, use_case: str) -> list[VersionPointer]:
         """All versions of a use case that have a whole pointer, oldest first."""
         paths = sorted((self.folder / use_case).glob(f"*{_END}"))
         found = (self.pointer(use_case, path.stem) for path in paths)
         return [pointer for pointer in found if pointer is not None]
 
-    def pointer(self, use_case: str, bundle: str) -> Pointer | None:
+    def pointer(self, use_case: str, bundle: str) -> VersionPointer | None:
         """The pointer of a version; None if there is none, or one that was cut off."""
         try:
             text = self._path(use_case, bundle).read_text(encoding="utf-8")
             content = yaml.safe_load(text)
             (out,) = content["outs"]
-            found = Pointer(use_case, bundle, dict(out), dict(content["meta"]))
+            found = VersionPointer(use_case, bundle, dict(out), dict(content["meta"]))
             return found if found.hash and found.version else None
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
             return None
 
     def add(
         self, use_case: str, bundle: str, files: Mapping[str, Path], meta: Mapping[str, Any]
-    ) -> Pointer:
+    ) -> VersionPointer:
         """Put the files of a version into DVC; killed at any moment, it can be done again.
 
         Args:
             use_case: of which.
             bundle: name of its bundle.
             files: place in the version -> file or folder.
-            meta: see ``Pointer``.
+            meta: see ``VersionPointer``.
         """
         place = self.folder / use_case / bundle
         shutil.rmtree(place, ignore_errors=True)
@@ -121,7 +121,7 @@ class Versions:
                 shutil.copytree(path, target)
             else:
                 shutil.copyfile(path, target)
-        (place / ABOUT).write_text(json.dumps(meta, indent=2), encoding="utf-8")
+        (place / VERSION_FILE).write_text(json.dumps(meta, indent=2), encoding="utf-8")
         with self._locked():
             self._remove_cut_pointers()
         with self._repository() as repository:
@@ -133,7 +133,7 @@ class Versions:
         assert pointer is not None
         return pointer
 
-    def push(self, pointers: Iterable[Pointer]) -> tuple[str | None, list[Pointer]]:
+    def push(self, pointers: Iterable[VersionPointer]) -> tuple[str | None, list[VersionPointer]]:
         """Copy versions to the remote.
 
         Returns:
@@ -149,7 +149,7 @@ class Versions:
                 repository.push(targets=[str(self._path(p.use_case, p.bundle)) for p in here])
             return str(name), here
 
-    def bring(self, pointer: Pointer, to: Path) -> None:
+    def bring(self, pointer: VersionPointer, to: Path) -> None:
         """Write the files of a version into a folder, from the cache or else from the remote.
 
         Args:

@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.bundle.manifest import read_manifest
-from ratchet.dvc.store import Pointer, VersioningError, Versions
-from ratchet.registry.ledger_checkpoint import Known, known_of
+from ratchet.dvc.store import VersioningError, VersionPointer, VersionStore
+from ratchet.registry.ledger_checkpoint import CheckpointEntry, checkpoint_entry
 from ratchet.registry.registry import Registry, Version
 
-TAG = "dvc"
+DVC_TAG = "dvc"
 """Tag of a registered version: hash of what DVC keeps of it."""
 
-PUSHED = "dvc_remote"
+REMOTE_TAG = "dvc_remote"
 """Tag of a registered version: name of the remote that has it."""
 
-BUNDLE = "06_models/bundle"
+BUNDLE_FOLDER = "06_models/bundle"
 """Place of the bundle among the files of a version."""
 
 _NOTED = ("created_at", "as_of", "data_hash", "code_commit", "mlflow_run", "orchestrator_run")
 _OF_ONE_RUN = ("data_hash", "code_commit", "as_of")
 
 
-def places(name: str, targets: Iterable[str]) -> dict[str, str]:
+def dataset_folders(name: str, targets: Iterable[str]) -> dict[str, str]:
     """Datasets that belong to a version -> the folder they get in it.
 
     Args:
@@ -48,8 +48,8 @@ def places(name: str, targets: Iterable[str]) -> dict[str, str]:
     }
 
 
-def keep_versions(
-    versions: Versions,
+def store_versions(
+    versions: VersionStore,
     registry: Registry,
     name: str,
     targets: Collection[str],
@@ -71,14 +71,14 @@ def keep_versions(
         Numbers of the versions that were put there.
     """
     known = registry.versions(name)
-    left = [version for version in known if TAG not in version.tags and version.folder.is_dir()]
+    left = [version for version in known if DVC_TAG not in version.tags and version.folder.is_dir()]
     for version in left:
         pointer = versions.pointer(name, version.bundle)
         if pointer is None:
             mine = files if _is_of_one_run(version, known[-1]) else {}
-            decided = known_of(registry.ledger, name)
+            decided = checkpoint_entry(registry.ledger, name)
             pointer = _keep(versions, version, name, targets, mine, decided)
-        registry.note(name, version.number, {TAG: pointer.hash})
+        registry.set_tags(name, version.number, {DVC_TAG: pointer.hash})
     return [version.number for version in left]
 
 
@@ -92,19 +92,19 @@ def _is_of_one_run(version: Version, newest: Version) -> bool:
 
 
 def _keep(
-    versions: Versions,
+    versions: VersionStore,
     version: Version,
     name: str,
     targets: Collection[str],
     files: Mapping[str, Path],
-    decided: Known | None,
-) -> Pointer:
+    decided: CheckpointEntry | None,
+) -> VersionPointer:
     manifest = read_manifest(version.folder)
     raw = files.get(f"{name}.raw")
-    origin = None if raw is None else origin_of(raw)
+    origin = None if raw is None else file_origin(raw)
     kept = {
         dataset: f"{folder}/{files[dataset].name}"
-        for dataset, folder in places(name, targets).items()
+        for dataset, folder in dataset_folders(name, targets).items()
         # What a package brings is had from there: it need not be stored again.
         if dataset in files and not (files[dataset] == raw and origin and origin["package"])
     }
@@ -118,17 +118,17 @@ def _keep(
         "files": kept,
         "ledger": decided.model_dump() if decided else None,
     }
-    sources = {BUNDLE: version.folder, **{place: files[d] for d, place in kept.items()}}
+    sources = {BUNDLE_FOLDER: version.folder, **{place: files[d] for d, place in kept.items()}}
     return versions.add(name, version.bundle, sources, meta)
 
 
-def push_versions(versions: Versions, registry: Registry, name: str) -> str | None:
+def push_versions(versions: VersionStore, registry: Registry, name: str) -> str | None:
     """Copy versions to the remote that are not known to be there.
 
     Returns:
         What was done, in words; None if there was nothing to do, or no remote.
     """
-    known = [v for v in registry.versions(name) if TAG in v.tags and PUSHED not in v.tags]
+    known = [v for v in registry.versions(name) if DVC_TAG in v.tags and REMOTE_TAG not in v.tags]
     found = {version.bundle: version.number for version in known}
     pointers = [p for p in (versions.pointer(name, bundle) for bundle in found) if p is not None]
     remote, pushed = versions.push(pointers) if pointers else (None, [])
@@ -136,11 +136,13 @@ def push_versions(versions: Versions, registry: Registry, name: str) -> str | No
         return None
     numbers = [found[pointer.bundle] for pointer in pushed]
     for number in numbers:
-        registry.note(name, number, {PUSHED: remote})
+        registry.set_tags(name, number, {REMOTE_TAG: remote})
     return f"DVC has version {', '.join(numbers)}, and the remote '{remote}' has a copy"
 
 
-def find_version(versions: Versions, registry: Registry | None, name: str, version: str) -> Pointer:
+def find_version(
+    versions: VersionStore, registry: Registry | None, name: str, version: str
+) -> VersionPointer:
     """The pointer of a version, by the files in the project, or else by registry and ledger.
 
     Args:
@@ -173,21 +175,21 @@ def find_version(versions: Versions, registry: Registry | None, name: str, versi
     return found[0]
 
 
-def _told_by(registry: Registry, name: str, version: str) -> Pointer | None:
+def _told_by(registry: Registry, name: str, version: str) -> VersionPointer | None:
     """What the registry knows, or the ledger if the version was removed from there."""
     tags = {v.number: v.tags for v in registry.versions(name)}.get(version, {})
     entries = [e for e in registry.ledger.entries(name) if e.version == version]
-    hashes = [tags.get(TAG), *(entry.details.get(TAG) for entry in reversed(entries))]
+    hashes = [tags.get(DVC_TAG), *(entry.details.get(DVC_TAG) for entry in reversed(entries))]
     known = next((str(each) for each in hashes if each), None)
     if known is None:
         return None
     bundle = str(tags.get("bundle") or f"version-{version}")
-    return Pointer(
+    return VersionPointer(
         name, bundle, {"md5": known, "hash": "md5", "path": bundle}, {"version": version}
     )
 
 
-def origin_of(path: Path) -> dict[str, Any]:
+def file_origin(path: Path) -> dict[str, Any]:
     """Which file it is: ``file``, ``package`` that brings it (or null), ``sha256``, ``size``."""
     folder, package = _package(path)
     with path.open("rb") as content:

@@ -1,4 +1,4 @@
-"""Groups of rows: where a model must not be much worse, and what may be wrong together."""
+"""Slices, in which a model must not be much worse, and groups of rows that are not independent."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from ratchet.config import UseCase
 from ratchet.learning.metrics import entities_in
 
 _QUARTERS = 4
-_FEW = 12
-"""Numbers of at most so many values are names of groups, such as the hours of an afternoon."""
+_MAX_NAMES = 12
+"""Numbers of at most so many values are names of slices, such as the hours of an afternoon."""
 
 Mask = npt.NDArray[np.bool_]
 
 
 def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, Mask]:
-    """Cut rows into groups by the values of some columns, each column by itself.
+    """Cut rows into slices by the values of some columns, each column by itself.
 
-    A row belongs to a group of every name that a list holds. Numbers with many values, and times,
-    are cut into quarters of equally many rows. A row without a value belongs to no group, and all
-    rows together are none.
+    A row belongs to a slice of every name that a list holds. Numbers with many values, and times,
+    are cut at their quartiles. A row without a value belongs to no slice, and all rows together
+    are none.
 
     Args:
         rows: n rows with the columns.
-        columns: columns that make groups.
+        columns: columns that make slices.
 
     Returns:
         ``<column>=<value>`` -> which rows belong to it, shape (n,).
     """
-    found = {
+    slices = {
         f"{column}={value}": mask
         for column in columns
-        for value, mask in _groups(rows[column])
+        for value, mask in _slices(rows[column])
         if mask.sum() < len(rows)
     }
-    return dict(sorted(found.items()))
+    return dict(sorted(slices.items()))
 
 
 def groups_of(rows: pd.DataFrame, use_case: UseCase) -> npt.NDArray[Any] | None:
-    """Say which rows belong together: by ``release.groups``, else by an entity in their keys.
+    """Group of each row: by ``release.groups``, else by an entity in the row keys.
 
     Steps of series need none: all series of one time are drawn together.
 
@@ -63,7 +63,7 @@ def groups_of(rows: pd.DataFrame, use_case: UseCase) -> npt.NDArray[Any] | None:
     return None if use_case.data.series else entities_in(rows.index)
 
 
-def _groups(values: pd.Series) -> Iterator[tuple[Any, Mask]]:
+def _slices(values: pd.Series) -> Iterator[tuple[Any, Mask]]:
     present = values.dropna()
     if present.empty:
         return
@@ -72,7 +72,7 @@ def _groups(values: pd.Series) -> Iterator[tuple[Any, Mask]]:
         for name, members in listed.groupby(listed):
             yield name, values.index.isin(members.index)
         return
-    if present.nunique() > _FEW and (
+    if present.nunique() > _MAX_NAMES and (
         pd.api.types.is_numeric_dtype(present) or pd.api.types.is_datetime64_any_dtype(present)
     ):
         # Without labels: pandas 3.0 fails to make them of ends that lie very close together.

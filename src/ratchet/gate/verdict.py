@@ -1,36 +1,43 @@
-"""The gate: whether a challenger takes over from the champion.
+"""The gate: whether a challenger replaces the champion.
 
-Pure functions of the evidence. The gate fails closed: what is missing, empty, no number, or cannot
-be looked at for whatever reason, is no promotion.
+Pure functions of the evidence. The gate fails closed: what is missing, empty, not a number, or
+cannot be evaluated for whatever reason, prevents a promotion.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from ratchet.config import Release, Target
-from ratchet.gate.case import Case
 from ratchet.gate.comparisons import (
-    gain,
-    naive,
-    others,
+    check_gain,
+    check_naive,
+    check_other_targets,
+    check_proof,
+    check_slices,
     percent,
-    proof,
-    slices,
     smallest_gain,
 )
-from ratchet.gate.conditions import Condition, floors, fresh_rows, latency, size, soundness
-from ratchet.gate.evidence import Evidence, Rows, hash_keys
+from ratchet.gate.conditions import (
+    Condition,
+    GateCase,
+    check_floors,
+    check_holdout,
+    check_latency,
+    check_size,
+    check_soundness,
+)
+from ratchet.gate.evidence import Evidence, PairedRows, hash_keys
+from ratchet.json_values import json_value
 
 __all__ = [
     "Condition",
     "Decision",
     "Evidence",
-    "Rows",
+    "PairedRows",
     "Verdict",
     "hash_keys",
     "judge",
@@ -38,24 +45,19 @@ __all__ = [
 ]
 
 Decision = Literal["PROMOTE", "HOLD", "REJECT"]
-Check = Callable[[Case], Condition]
+Check = Callable[[GateCase], Condition]
 
-_FIRST: dict[str, Check] = {"soundness": soundness, "rows": fresh_rows}
-_AGAINST_CHAMPION: dict[str, Check] = {
-    "gain": gain,
-    "proof": proof,
-    "slices": slices,
-    "targets": others,
-}
+_FIRST: dict[str, Check] = {"soundness": check_soundness, "rows": check_holdout}
+_AGAINST_CHAMPION = ("gain", "proof", "slices", "targets")
 _ON_ROWS: dict[str, Check] = {
-    "gain": gain,
-    "proof": proof,
-    "floors": floors,
-    "naive": naive,
-    "slices": slices,
-    "targets": others,
+    "gain": check_gain,
+    "proof": check_proof,
+    "floors": check_floors,
+    "naive": check_naive,
+    "slices": check_slices,
+    "targets": check_other_targets,
 }
-_MEASURED: dict[str, Check] = {"latency": latency, "size": size}
+_MEASURED: dict[str, Check] = {"latency": check_latency, "size": check_size}
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,17 @@ class Verdict:
     Attributes:
         decision: ``PROMOTE``, ``HOLD`` or ``REJECT``.
         reason: one line that a person understands years later.
-        conditions: every condition, also those that were not looked at.
+        conditions: every condition, also those that were not evaluated.
         numbers: scores, gain with bounds, rows, and the smallest gain these rows could have shown.
     """
 
     decision: Decision
     reason: str
     conditions: tuple[Condition, ...]
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, object] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """The verdict as JSON has it: objects, lists, text and finite numbers."""
+    def to_json(self) -> dict[str, object]:
+        """The verdict in JSON types; all numbers are finite."""
         return {**asdict(self), "conditions": [asdict(one) for one in self.conditions]}
 
     @classmethod
@@ -93,27 +95,27 @@ def judge(
     *,
     n_bootstrap: int = 2000,
 ) -> Verdict:
-    """Decide whether the challenger takes over.
+    """Decide whether the challenger replaces the champion.
 
     ``PROMOTE`` if every condition is met. ``REJECT`` if the challenger is not sound, below a
     floor, or surely worse than the champion or the naive forecast. ``HOLD`` otherwise. Without a
-    champion only what can be said of the challenger alone is asked: soundness, rows, floors, the
-    naive forecast, time of an answer and size.
+    champion only the conditions on the challenger alone count: soundness, rows, floors, the naive
+    forecast, latency and size.
 
     Args:
-        evidence: rows predicted by both models, and what else was found out.
-        release: what is asked of a new model.
+        evidence: rows predicted by both models, and measurements.
+        release: the requirements on a new model.
         targets: the targets of the use case.
         seed: seed of the bootstrap draws.
         n_bootstrap: number of draws.
 
     Returns:
-        The decision with the reason of every condition. It raises nothing: what goes wrong while
-        looking is a condition that is not met.
+        The decision with the reason of every condition. It raises nothing: a condition whose
+        evaluation fails is not met.
     """
-    case = Case(evidence, release, targets, seed, n_bootstrap)
-    first = [_look(name, check, case) for name, check in _FIRST.items()]
-    failed = next((one for one in first if not one.passed), None)
+    case = GateCase(evidence, release, targets, seed, n_bootstrap)
+    first = [_evaluate(name, check, case) for name, check in _FIRST.items()]
+    failed = next((condition for condition in first if not condition.passed), None)
     skipped: dict[str, str] = {}
     if failed is not None:
         skipped = dict.fromkeys(_ON_ROWS, failed.reason)
@@ -124,23 +126,25 @@ def judge(
         *(
             Condition(name, None, f"not looked at: {skipped[name]}")
             if name in skipped
-            else _look(name, check, case)
+            else _evaluate(name, check, case)
             for name, check in _ON_ROWS.items()
         ),
-        *(_look(name, check, case) for name, check in _MEASURED.items()),
+        *(_evaluate(name, check, case) for name, check in _MEASURED.items()),
     )
     decision = _decide(conditions, may_skip=set() if failed else {*skipped})
-    numbers = _numbers(case, conditions)
-    return Verdict(decision, _reason(decision, conditions, numbers), conditions, numbers)
+    smallest = _smallest_gain(case)
+    numbers = _numbers(case, conditions, smallest)
+    return Verdict(decision, _reason(decision, conditions, smallest), conditions, numbers)
 
 
-def _look(name: str, check: Check, case: Case) -> Condition:
+def _evaluate(name: str, check: Check, case: GateCase) -> Condition:
     try:
         result = check(case)
-    except Exception as error:  # whatever it is: what could not be looked at is not met
+    except Exception as error:  # whatever it is: what cannot be evaluated is not met
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         result = Condition(name, False, f"{name} cannot be looked at: {kind}{error}")
-    return replace(result, reason=" ".join(result.reason.split()), numbers=_plain(result.numbers))
+    numbers = _finite_json(result.numbers)
+    return replace(result, reason=" ".join(result.reason.split()), numbers=numbers)
 
 
 def _decide(conditions: tuple[Condition, ...], may_skip: set[str]) -> Decision:
@@ -150,21 +154,34 @@ def _decide(conditions: tuple[Condition, ...], may_skip: set[str]) -> Decision:
     return "PROMOTE" if all(one.passed is True for one in needed) else "HOLD"
 
 
-def _numbers(case: Case, conditions: tuple[Condition, ...]) -> dict[str, Any]:
-    """What a reader looks for first, out of the numbers of the conditions."""
-    by_name = {one.name: one.numbers for one in conditions}
-    numbers = {**by_name["gain"], **by_name["proof"], **by_name["rows"]}
+def _smallest_gain(case: GateCase) -> float | None:
     try:
-        result = case.gain
-        numbers["smallest_gain"] = smallest_gain(result, case.release.min_gain)
+        smallest = smallest_gain(case.gain, case.release.min_gain)
     except Exception:  # no champion, or no rows that can be compared: the conditions say which
-        numbers["smallest_gain"] = None
-    numbers |= {"latency_ms": case.evidence.latency_ms, "size_mb": case.evidence.size_mb}
-    numbers |= {"seed": case.seed, "n_bootstrap": case.n_bootstrap}
-    return _plain(numbers)
+        return None
+    return smallest if smallest is not None and math.isfinite(smallest) else None
 
 
-def _reason(decision: Decision, conditions: tuple[Condition, ...], numbers: dict[str, Any]) -> str:
+def _numbers(
+    case: GateCase, conditions: tuple[Condition, ...], smallest: float | None
+) -> dict[str, object]:
+    """The most important numbers of the conditions, and those of the run."""
+    by_name = {one.name: one.numbers for one in conditions}
+    return _finite_json(
+        {
+            **by_name["gain"],
+            **by_name["proof"],
+            **by_name["rows"],
+            "smallest_gain": smallest,
+            "latency_ms": case.evidence.latency_ms,
+            "size_mb": case.evidence.size_mb,
+            "seed": case.seed,
+            "n_bootstrap": case.n_bootstrap,
+        }
+    )
+
+
+def _reason(decision: Decision, conditions: tuple[Condition, ...], smallest: float | None) -> str:
     by_name = {one.name: one for one in conditions}
     if decision == "PROMOTE":
         is_first = by_name["gain"].passed is None
@@ -175,20 +192,11 @@ def _reason(decision: Decision, conditions: tuple[Condition, ...], numbers: dict
     if decision == "REJECT":
         missed = [one for one in missed if one.rejects]
     text = "; ".join(one.reason for one in missed)
-    smallest = numbers["smallest_gain"]
     if decision == "HOLD" and smallest is not None:
         text += f"; these rows could have shown a gain above {percent(smallest)}"
     return f"{'Refused' if decision == 'REJECT' else 'Held back'}: {text}."
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON has it; numbers that are not finite become ``None``."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+def _finite_json(numbers: Mapping[str, object]) -> dict[str, object]:
+    """Numbers in JSON types; those that are not finite become ``None``."""
+    return {name: json_value(value, not_finite=lambda _: None) for name, value in numbers.items()}

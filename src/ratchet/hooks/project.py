@@ -127,7 +127,7 @@ def _running(phases: list[str], pipeline: Any, use_cases: dict[str, UseCase]) ->
 def _changed_past(name: str, landing: Any, rows: Any, catalog: Any, as_of: Any) -> str:
     """What raw file and measurements do to the rows of the champion; empty if it is not known."""
     from ratchet.bundle import open_bundle
-    from ratchet.bundle.scoring_frame import delivered, describe_changed_past
+    from ratchet.bundle.scoring_frame import describe_changed_past, scoring_frame
 
     if landing is not None and landing.by_hand == "ignore":
         return ""
@@ -139,7 +139,7 @@ def _changed_past(name: str, landing: Any, rows: Any, catalog: Any, as_of: Any) 
         if (champion := registry.champion(name)) is None:
             return ""
         raw, measured = rows
-        now = delivered(open_bundle(registry.folder(name, champion)), raw, as_of, measured)
+        now = scoring_frame(open_bundle(registry.folder(name, champion)), raw, as_of, measured)
     except Exception as error:  # whether there is a champion is no matter of reading rows
         LOGGER.debug("%s: rows are not compared with those of the champion: %s", name, error)
         return ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 
 if TYPE_CHECKING:
-    from ratchet.dvc.store import Versions
+    from ratchet.dvc.store import VersionStore
 
 LOGGER = logging.getLogger(__name__)
 REGISTERED = (".challengers", ".refitted")
@@ -50,13 +50,13 @@ class VersioningHooks:
         names = {name.rpartition(".")[0] for name in outputs if name.endswith(REGISTERED)}
         if not names or not (versions := self._versions()):
             return set()
-        from ratchet.dvc.stored_versions import keep_versions, places
+        from ratchet.dvc.stored_versions import dataset_folders, store_versions
 
         for name in sorted(names):
             try:
                 targets = list(self._loader["parameters"][name]["targets"])
-                files = _files(places(name, targets), catalog)
-                keep_versions(versions, catalog.load("registry"), name, targets, files)
+                files = _files(dataset_folders(name, targets), catalog)
+                store_versions(versions, catalog.load("registry"), name, targets, files)
             except Exception as error:  # whatever DVC, its file systems and the registry raise
                 LOGGER.warning(
                     "%s: data and model are not kept in DVC, the next run tries again: %s",
@@ -81,14 +81,14 @@ class VersioningHooks:
                     *(name, name, error),
                 )
 
-    def _versions(self) -> Versions | None:
+    def _versions(self) -> VersionStore | None:
         """Where versions are kept; None where that is turned off, or there is no DVC."""
         settings = self._loader["versioning"]
         if not settings["enabled"]:
             return None
-        from ratchet.dvc.store import Versions
+        from ratchet.dvc.store import VersionStore
 
-        versions = Versions(self._project / settings["folder"], self._project)
+        versions = VersionStore(self._project / settings["folder"], self._project)
         return versions if versions.exist else None
 
 

@@ -47,7 +47,7 @@ def score_period(
 
     import pandas as pd
 
-    from ratchet.bundle.scoring_frame import delivered
+    from ratchet.bundle.scoring_frame import scoring_frame
     from ratchet.monitoring.log_table import CHAMPION
     from ratchet.preparation.contract import read_day
     from ratchet.production.champion import failing_part, open_champion, summarize
@@ -61,7 +61,7 @@ def score_period(
         champion = open_champion(registry, prediction_log, name)
         if champion is None:
             return nothing
-        now = delivered(champion.bundle, raw, as_of, measured)
+        now = scoring_frame(champion.bundle, raw, as_of, measured)
         due = now.newer_than(champion.since).union(now.waiting(), sort=False)
         logged = prediction_log.rows(name, version=champion.version, arm=CHAMPION)
         done = pd.concat(
@@ -113,15 +113,14 @@ def join_truth(
     """
     import datetime as dt
 
-    from ratchet.bundle.scoring_frame import delivered
-    from ratchet.bundle.smoke_test import open_version
+    from ratchet.bundle.scoring_frame import scoring_frame
     from ratchet.production.champion import summarize
 
     if _unscored(scored):
         return {}
     try:
-        bundle = open_version(registry, name, scored["version"])
-        now, at = delivered(bundle, raw, as_of, measured), dt.datetime.now(dt.UTC)
+        bundle = registry.open_bundle(name, scored["version"])
+        now, at = scoring_frame(bundle, raw, as_of, measured), dt.datetime.now(dt.UTC)
         logged = prediction_log.rows(name).index
         hashes = now.hashes(now.given[now.given.astype(str).isin(logged)])
         return {
@@ -159,17 +158,16 @@ def check_drift(
         ``report``: ``DriftReport.to_json``, or None where no window is complete; ``why`` not; and
         ``failed``, whether the comparison did.
     """
-    from ratchet.bundle.scoring_frame import delivered
-    from ratchet.bundle.smoke_test import open_version
+    from ratchet.bundle.scoring_frame import scoring_frame
     from ratchet.production.champion import summarize
     from ratchet.production.drift_windows import latest_drift
 
     if why := _unscored(scored):
         return {"report": None, "why": why, "failed": False}
     try:
-        bundle = open_version(registry, name, scored["version"])
+        bundle = registry.open_bundle(name, scored["version"])
         use_case = UseCase.model_validate(parameters)
-        now = delivered(bundle, raw, as_of, measured)
+        now = scoring_frame(bundle, raw, as_of, measured)
         report = latest_drift(now, use_case, scored["since"], seed)
     except Exception as error:  # other use cases go on
         why = f"inputs could not be compared: {summarize(error)}"
@@ -211,7 +209,7 @@ def assess_champion(
         ``action`` (``none``, ``rollback`` or ``retrain``), ``reason``, ``numbers``, and ``expect``,
         the number of the newest decision; ``windows`` and ``distributions`` by target, ``alerts``.
     """
-    from ratchet.bundle.scoring_frame import delivered
+    from ratchet.bundle.scoring_frame import scoring_frame
     from ratchet.production.assessment import ProductionAssessment, assess_without_answers
     from ratchet.production.champion import open_champion, summarize
 
@@ -228,7 +226,7 @@ def assess_champion(
             name=name,
             use_case=UseCase.model_validate(parameters),
             champion=champion,
-            now=delivered(champion.bundle, raw, as_of, measured),
+            now=scoring_frame(champion.bundle, raw, as_of, measured),
             raw=raw,
             measured=measured,
             as_of=as_of,
@@ -284,7 +282,7 @@ def act_on_assessment(
     """
     import datetime as dt
 
-    from ratchet.gate.primary_metric import deciding
+    from ratchet.primary_metric import primary_metric
     from ratchet.production.assessment import alerts_of_decision, failure_alert
     from ratchet.production.champion import carry_out
 
@@ -309,7 +307,7 @@ def act_on_assessment(
     return {
         **{key: assessment[key] for key in ("action", "reason", "numbers")},
         "alerts": alerts,
-        "windows": assessment["windows"].get(deciding(use_case)[0], []),
+        "windows": assessment["windows"].get(primary_metric(use_case)[0], []),
         "distributions": assessment["distributions"],
         "drift": drift["report"],
         "scored": scored,

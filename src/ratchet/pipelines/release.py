@@ -58,11 +58,11 @@ def register_challengers(
         Versions in the order in which they are to be judged: ``version``, ``bundle``, ``digest``
         and ``candidates``.
     """
-    from ratchet.bundle import Contents
-    from ratchet.bundle.fallback_model import fit_without_past
+    from ratchet.bundle import BundleContents
+    from ratchet.bundle.fallback_model import fit_fallback_models
 
     use_case = UseCase.model_validate(parameters)
-    contents = Contents(
+    contents = BundleContents(
         use_case=use_case,
         encoder=encoder,
         models={},
@@ -72,7 +72,7 @@ def register_challengers(
         statistics=statistics,
         demand_book=demand_book,
     )
-    contents = replace(contents, without_past=fit_without_past(contents))
+    contents = replace(contents, without_past=fit_fallback_models(contents))
     if run["orchestrator_run"]:  # which may try this again after it was killed
         registry.withdraw(name, run["orchestrator_run"])
     first = registry.champion(name) is None
@@ -103,7 +103,7 @@ def _register(
 ) -> tuple[str, Any]:
     """Write a bundle and make it known: the version, and the bundle."""
     from ratchet.bundle import write_bundle
-    from ratchet.bundle.about import last_moment
+    from ratchet.bundle.writer import last_row_time
 
     about = {
         "use_case": name,
@@ -113,7 +113,7 @@ def _register(
         **{key: run[key] for key in ("code_commit", "mlflow_run", "orchestrator_run")},
     }
     if refit == "all":  # the test rows, too, were learned from
-        about["last_row"] = last_moment(candidate.contents, ["test"])
+        about["last_row"] = last_row_time(candidate.contents, ["test"])
     bundle = write_bundle(registry.bundles / name / folder_name(), candidate.contents, about)
     noted = _tags(bundle) | dict(tags or {})
     return registry.register(name, bundle.folder, noted, run_id=run["mlflow_run"]), bundle
@@ -218,13 +218,13 @@ def release_challengers(
         ``champion`` and ``previous`` as they are now, and ``decisions``: the ledger rows of this
         run, each ``seq``, ``event``, ``version``, ``reason``.
     """
-    from ratchet.bundle.smoke_test import rehearse
+    from ratchet.bundle.smoke_test import run_smoke_test
     from ratchet.production.trial_verdict import hold_again
-    from ratchet.registry.actions import record
+    from ratchet.registry.actions import record_verdict
 
     actor = str(run["orchestrator_run"] or run["mlflow_run"] or run["actor"])
     entries = [
-        record(
+        record_verdict(
             registry,
             name,
             judged["version"],
@@ -235,7 +235,7 @@ def release_challengers(
             },
             actor=actor,
             expect=judged["expect"] + number,
-            check=rehearse,
+            check=run_smoke_test,
         )
         for number, judged in enumerate(verdicts)
     ]
@@ -257,10 +257,10 @@ def release_challengers(
 
 def _kept(registry: Any, name: str, version: str) -> dict[str, str]:
     """The hash by which DVC has data and model, where it has them."""
-    from ratchet.dvc.stored_versions import TAG
+    from ratchet.dvc.stored_versions import DVC_TAG
 
     tags = registry.version(name, version).tags
-    return {TAG: tags[TAG]} if TAG in tags else {}
+    return {DVC_TAG: tags[DVC_TAG]} if DVC_TAG in tags else {}
 
 
 def refit_promoted(
@@ -309,8 +309,8 @@ def refit_promoted(
     """
     import pandas as pd
 
-    from ratchet.bundle import Contents
-    from ratchet.bundle.fallback_model import fit_without_past
+    from ratchet.bundle import BundleContents
+    from ratchet.bundle.fallback_model import fit_fallback_models
     from ratchet.modelling.calibrate_and_refit import refit
 
     judged = verdicts[-1]
@@ -319,7 +319,7 @@ def refit_promoted(
     if known := _refitted(registry, name, judged["digest"]):
         return [*verdicts[:-1], {**judged, **known, "judged": judged["version"]}]
     use_case = UseCase.model_validate(parameters)
-    contents = Contents(
+    contents = BundleContents(
         use_case=use_case,
         encoder=encoder,
         models={},
@@ -329,7 +329,7 @@ def refit_promoted(
         statistics=statistics,
         demand_book=demand_book,
     )
-    contents = replace(contents, without_past=fit_without_past(contents))
+    contents = replace(contents, without_past=fit_fallback_models(contents))
     chosen = next(
         found
         for found in release_candidates(use_case, contents, artefacts, first=True)

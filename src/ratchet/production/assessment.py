@@ -11,17 +11,15 @@ from typing import Any
 import pandas as pd
 
 from ratchet.bundle.scoring_frame import (
-    Delivered,
-    decided_until,
-    delivered,
+    ScoringFrame,
     describe_changed_past,
     new_rows,
+    scoring_frame,
+    training_cutoff,
 )
-from ratchet.bundle.smoke_test import open_version
 from ratchet.config import Target, UseCase
 from ratchet.dates import on_clock
 from ratchet.errors import DataError, UserError
-from ratchet.gate.primary_metric import deciding
 from ratchet.gate.slices import groups_of
 from ratchet.monitoring.alerts import Alert, find_alerts
 from ratchet.monitoring.comparison import Comparison, compare, jsonable
@@ -30,8 +28,8 @@ from ratchet.monitoring.log_table import CHAMPION
 from ratchet.monitoring.performance import distributions, latest_answers, operations, score_windows
 from ratchet.monitoring.watch import Assessment, rows_under_review
 from ratchet.preparation.contract import read_day
+from ratchet.primary_metric import primary_metric
 from ratchet.production.champion import Champion, last_retraining_request
-from ratchet.registry.transaction import earlier_champions
 from ratchet.values import is_among, is_other
 
 
@@ -57,7 +55,7 @@ class ProductionAssessment:
     name: str
     use_case: UseCase
     champion: Champion
-    now: Delivered
+    now: ScoringFrame
     raw: pd.DataFrame
     as_of: Any
     seed: int
@@ -73,7 +71,7 @@ class ProductionAssessment:
             ``action``, ``reason``, ``numbers``; ``windows`` and ``distributions`` by target;
             ``alerts``.
         """
-        target, metric = deciding(self.champion.bundle.use_case)
+        target, metric = primary_metric(self.champion.bundle.use_case)
         promoted = self.champion.bundle.score(target, metric)
         since = _moment(self.champion.since)
         asked, until = last_retraining_request(self.registry, self.name)
@@ -154,11 +152,11 @@ class ProductionAssessment:
         if previous is None:
             return None, "there is no previous model to go back to"
         try:
-            bundle = open_version(self.registry, self.name, previous)
-            then = delivered(bundle, self.raw, self.as_of, self.measured)
+            bundle = self.registry.open_bundle(self.name, previous)
+            then = scoring_frame(bundle, self.raw, self.as_of, self.measured)
             rows = rows_under_review(latest_answers(self._rows(target)), found)
             rows = rows[~self._renamed(rows)]
-            unseen = then.newer_than(decided_until(bundle.manifest))
+            unseen = then.newer_than(training_cutoff(bundle.manifest))
             theirs = then.predict(unseen[unseen.astype(str).isin(rows.index)])[target]
         except (KeyError, UserError) as error:
             return None, f"the previous model, version {previous}, cannot answer: {error}"
@@ -228,9 +226,9 @@ def assess_without_answers(registry: Any, name: str, scored: Mapping[str, Any]) 
     if trouble["with"] == "data":
         return {**found, "reason": reason, "alerts": [failure_alert(name, reason)]}
     refused = []
-    for previous in earlier_champions(registry.ledger.state(name)):
+    for previous in registry.ledger.state(name).earlier_champions:
         try:
-            open_version(registry, name, previous)
+            registry.open_bundle(name, previous)
         except UserError as error:
             refused.append(str(error))
         else:

@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 
 from ratchet.bundle import Bundle
-from ratchet.bundle.contents import ROW_HASH
-from ratchet.bundle.scoring_frame import decided_until, given_rows
-from ratchet.bundle.smoke_test import open_version, rehearse
+from ratchet.bundle.reader import ROW_HASH
+from ratchet.bundle.scoring_frame import rows_in_file, training_cutoff
+from ratchet.bundle.smoke_test import run_smoke_test
 from ratchet.errors import DataError, UserError
 from ratchet.monitoring.log_rows import naive_utc
 from ratchet.monitoring.log_table import CHAMPION
-from ratchet.registry.actions import ask_for_retraining, roll_back
+from ratchet.registry.actions import request_retraining, roll_back
 from ratchet.registry.ledger import ConflictError
 
 LOGGER = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Champion:
     @property
     def known(self) -> pd.Series:
         """Hashes of the rows that it was made and chosen by, by row key."""
-        rows = given_rows(self.bundle)
+        rows = rows_in_file(self.bundle)
         hashes = rows[ROW_HASH] if ROW_HASH in rows else pd.Series(None, rows.index, dtype="str")
         return hashes.set_axis(rows.index.astype(str))
 
@@ -63,10 +63,10 @@ def open_champion(registry: Any, log: Any, name: str) -> Champion | None:
         BundleError: its bundle is damaged.
         RegistryError: its bundle is missing.
     """
-    entry = registry.ledger.serving(name)
+    entry = registry.ledger.serving_since(name)
     if entry is None:
         return None
-    bundle = open_version(registry, name, entry.champion)
+    bundle = registry.open_bundle(name, entry.champion)
     rows = log.rows(name, arm=CHAMPION)
     # Answers of others came before, whatever clocks say. One that was ahead when this model was
     # promoted cannot tell which of its own answers did.
@@ -78,7 +78,7 @@ def open_champion(registry: Any, log: Any, name: str) -> Champion | None:
     # has asked of the service, before it is known that such a row came.
     came = before[(before["source"] == "batch") | before["truth"].notna()]
     reached = came["row_time"][came["row_time"] <= came["predicted_at"]]
-    moments = [decided_until(bundle.manifest), reached.max()]
+    moments = [training_cutoff(bundle.manifest), reached.max()]
     known = [pd.Timestamp(moment) for moment in moments if not pd.isna(moment)]
     since = max(known).isoformat() if known else None
     return Champion(str(entry.champion), bundle, since, before["row_hash"])
@@ -108,7 +108,7 @@ def last_retraining_request(registry: Any, name: str) -> tuple[bool, str | None]
     Returns:
         And the last moment, by the time of rows, that the newest such request rests on.
     """
-    changed = registry.ledger.serving(name)
+    changed = registry.ledger.serving_since(name)
     for entry in reversed(registry.ledger.entries(name)):
         if changed is not None and entry.seq <= changed.seq:
             break
@@ -136,9 +136,9 @@ def carry_out(registry: Any, name: str, assessment: Mapping[str, Any], *, actor:
     }
     try:
         if assessment["action"] == "rollback":
-            return roll_back(registry, name, check=rehearse, **asked)
+            return roll_back(registry, name, check=run_smoke_test, **asked)
         if assessment["action"] == "retrain":
-            return ask_for_retraining(registry, name, **asked)
+            return request_retraining(registry, name, **asked)
     except ConflictError as error:
         LOGGER.warning("%s: nothing is done about the champion now: %s", name, error)
     return None

@@ -9,14 +9,14 @@ from functools import cached_property
 
 import pandas as pd
 
-from ratchet.bundle.scoring_frame import Delivered
+from ratchet.bundle.scoring_frame import ScoringFrame
 from ratchet.config import Drift, UseCase
-from ratchet.gate.primary_metric import deciding
 from ratchet.monitoring.drift import DriftReport, ErrorEvidence, detect
 from ratchet.monitoring.drift.effect import error_from_scores, error_without_truth
 from ratchet.monitoring.drift.inputs import importance_of, watched
 from ratchet.monitoring.performance import score
 from ratchet.preparation.required_columns import source_columns
+from ratchet.primary_metric import primary_metric
 
 _PERIOD = "7D"
 """What series of a day's step or less repeat after, beside the year."""
@@ -24,7 +24,7 @@ _PERIOD = "7D"
 
 @dataclass(frozen=True, eq=False)
 class DriftCheck:
-    """Delivered rows, and how drift is looked for among them.
+    """Rows as a bundle sees them, and how drift is looked for among them.
 
     Attributes:
         now: the rows, as the model sees them.
@@ -32,7 +32,7 @@ class DriftCheck:
         seed: seed of the draws.
     """
 
-    now: Delivered
+    now: ScoringFrame
     use_case: UseCase
     seed: int
 
@@ -47,7 +47,7 @@ class DriftCheck:
         bundle, data = self.now.bundle, self.now.bundle.use_case.data
         known = set(data.known_columns)
         return importance_of(
-            bundle.importance.get(deciding(bundle.use_case)[0], {}),
+            bundle.importance.get(primary_metric(bundle.use_case)[0], {}),
             self.drift.columns or [],
             lambda name: source_columns([name], data) if name in known else {name},
         )
@@ -62,7 +62,7 @@ class DriftCheck:
         """Compare a window with what the model learned from.
 
         Args:
-            window: source columns, as ``Delivered.inputs`` has them.
+            window: source columns, as ``ScoringFrame.inputs`` has them.
             earlier: reports of the windows before, oldest first.
             error: whether predictions became worse, where that is known.
         """
@@ -104,7 +104,7 @@ class DriftCheck:
             The evidence; None where no row is new, or nothing can be said of those that are.
         """
         bundle = self.now.bundle
-        name, metric = deciding(bundle.use_case)
+        name, metric = primary_metric(bundle.use_case)
         target, watch = bundle.use_case.targets[name], self.use_case.monitoring.watch
         mine = self._answers(window.index.difference(bundle.rows.index, sort=False), name)
         known = mine.dropna(subset=["truth", "prediction"])
@@ -121,7 +121,7 @@ class DriftCheck:
         return answers_with_truth(self.now, keys)[target]
 
 
-def answers_with_truth(now: Delivered, keys: pd.Index) -> dict[str, pd.DataFrame]:
+def answers_with_truth(now: ScoringFrame, keys: pd.Index) -> dict[str, pd.DataFrame]:
     """Tidy rows of every target, with the truth where it is known, of those that are answered.
 
     Args:

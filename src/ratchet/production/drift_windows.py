@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.bundle.scoring_frame import Delivered
+from ratchet.bundle.scoring_frame import ScoringFrame
 from ratchet.config import UseCase
 from ratchet.monitoring.drift import DriftReport
 from ratchet.monitoring.windows import cut_windows
@@ -14,7 +14,7 @@ from ratchet.production.drift_check import DriftCheck
 
 
 def latest_drift(
-    now: Delivered, use_case: UseCase, since: str | None, seed: int
+    now: ScoringFrame, use_case: UseCase, since: str | None, seed: int
 ) -> DriftReport | None:
     """Compare the latest complete window of production with the reference, and its errors.
 
@@ -35,7 +35,7 @@ def latest_drift(
     return reports[-1] if reports else None
 
 
-def _windows(now: Delivered, window: str, since: Any) -> list[pd.DataFrame]:
+def _windows(now: ScoringFrame, window: str, since: Any) -> list[pd.DataFrame]:
     """Complete windows of the rows of production, oldest first."""
     rows = now.new_inputs(since)
     if rows.empty:

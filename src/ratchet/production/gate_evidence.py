@@ -10,13 +10,12 @@ from typing import Any
 import pandas as pd
 
 from ratchet.bundle import Bundle
-from ratchet.bundle.scoring_frame import Delivered, decided_until, delivered, new_rows
-from ratchet.bundle.smoke_test import open_version, rehearse
+from ratchet.bundle.scoring_frame import ScoringFrame, new_rows, scoring_frame, training_cutoff
+from ratchet.bundle.smoke_test import run_smoke_test
 from ratchet.config import UseCase
 from ratchet.dates import utc
 from ratchet.errors import UserError
-from ratchet.gate.evidence import Evidence
-from ratchet.gate.holdout import Answers, Fresh
+from ratchet.gate.evidence import Answers, Evidence, Holdout
 from ratchet.production.release_candidates import naive_rows
 
 
@@ -54,9 +53,9 @@ class EvidenceCollector:
         soundness: dict[str, str | None] = {}
         champion = self._champion_answers(soundness)
         folder = self.registry.folder(self.name, challenger["version"])
-        bundle = _checked("challenger", soundness, lambda: rehearse(folder))
+        bundle = _checked("challenger", soundness, lambda: run_smoke_test(folder))
         answers = bundle and _checked("answers", soundness, lambda: self._answers(bundle))
-        return Fresh(self.use_case, self._fresh_keys, self._naive, self.primary).evidence(
+        return Holdout(self.use_case, self._fresh_keys, self._naive, self.primary).evidence(
             challenger["candidates"],
             answers,
             champion,
@@ -86,11 +85,11 @@ class EvidenceCollector:
     @cached_property
     def _opened(self) -> Bundle:
         assert self._champion is not None
-        return open_version(self.registry, self.name, self._champion)
+        return self.registry.open_bundle(self.name, self._champion)
 
     @cached_property
-    def _champion_rows(self) -> Delivered:
-        return delivered(self._opened, self.raw, self.as_of, self.measured)
+    def _champion_rows(self) -> ScoringFrame:
+        return scoring_frame(self._opened, self.raw, self.as_of, self.measured)
 
     def _champion_answers(self, soundness: dict[str, str | None]) -> Answers | None:
         """What the champion says; it is the way back, and so it has to be sound, too."""
@@ -102,7 +101,7 @@ class EvidenceCollector:
         now = (
             self._champion_rows
             if bundle is vars(self).get("_opened")  # a damaged champion is not opened again
-            else delivered(bundle, self.raw, self.as_of, self.measured)
+            else scoring_frame(bundle, self.raw, self.as_of, self.measured)
         )
         return now.predict(now.features.index[now.features.index.isin(self._fresh_keys)])
 
@@ -130,13 +129,13 @@ class EvidenceCollector:
             return test[:0]
         time = self.use_case.data.time
         times = utc(self.primary.loc[test, time]) if time else pd.Series(pd.NaT, index=test)
-        return test[new_rows(times, decided_until(champion.manifest), known)]
+        return test[new_rows(times, training_cutoff(champion.manifest), known)]
 
     def _last_seen(self, challenger: Bundle | None) -> str | None:
         """Time of the last row that one of the two has used."""
         seen = [] if challenger is None else [challenger.manifest["last_row"]]
         if self._champion is not None and not self._fresh_keys.empty:
-            seen.append(decided_until(self._opened.manifest))
+            seen.append(training_cutoff(self._opened.manifest))
         return max((moment for moment in seen if moment), default=None)
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 
 from ratchet.bundle import open_bundle
 from ratchet.bundle.scoring_frame import (
-    Delivered,
-    decided_until,
-    delivered,
+    ScoringFrame,
     describe_changed_past,
     new_rows,
+    scoring_frame,
+    training_cutoff,
 )
 from ratchet.config import UseCase
 from ratchet.dates import utc
@@ -83,10 +83,10 @@ def count_new_rows(
     if champion is None:
         return NewRows(len(known), None, None, f"nothing serves yet; there are {len(known)} rows")
     bundle = open_bundle(registry.folder(name, champion))
-    until = decided_until(bundle.manifest) if use_case.data.time else None
+    until = training_cutoff(bundle.manifest) if use_case.data.time else None
     now, note = None, ""
     try:
-        now = delivered(bundle, raw, as_of, measured)
+        now = scoring_frame(bundle, raw, as_of, measured)
     except UserError as error:  # the contract is another one today: training goes on under it
         note = f"version {champion} cannot read these rows: {str(error).partition(chr(10))[0]}"
     rows = _count_new(known, use_case, until, bundle.rows.index, now)
@@ -110,7 +110,7 @@ def _count_new(
     use_case: UseCase,
     until: str | None,
     known: pd.Index,
-    now: Delivered | None,
+    now: ScoringFrame | None,
 ) -> int:
     """How many of some rows are new to a bundle.
 

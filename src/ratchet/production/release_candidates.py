@@ -20,7 +20,7 @@ class ReleaseCandidate:
 
     Attributes:
         candidates: target -> name of the candidate.
-        contents: what goes into the bundle, ``bundle.Contents``.
+        contents: what goes into the bundle, ``bundle.BundleContents``.
     """
 
     candidates: Mapping[str, str]

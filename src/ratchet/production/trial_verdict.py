@@ -6,10 +6,10 @@ from typing import Any
 
 from ratchet.config import UseCase
 from ratchet.gate.conditions import Condition
-from ratchet.gate.primary_metric import deciding
 from ratchet.gate.verdict import Decision, Verdict
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.monitoring.trial import Trial, find_trial
+from ratchet.primary_metric import primary_metric
 from ratchet.registry.actions import hold
 from ratchet.registry.registry import RegistryError
 
@@ -31,7 +31,7 @@ def trial_of_held(registry: Any, name: str, use_case: UseCase) -> Trial | None:
     state = registry.ledger.state(name)
     if use_case.release.trial is None or state.champion is None or state.held is None:
         return None
-    target, metric = deciding(use_case)
+    target, metric = primary_metric(use_case)
     return find_trial(
         PredictionLog(registry.ledger.engine).rows(name, target),
         *(state.champion, use_case.targets[target], metric),
@@ -59,8 +59,8 @@ def verdict_of_trial(registry: Any, name: str, trial: Trial) -> dict[str, Any] |
     return {
         "version": number,
         "bundle": version.bundle,
-        "digest": registry.ledger.noted(name, number, "digest") or version.tags["digest"],
-        "candidates": registry.ledger.noted(name, number, "candidates") or {},
+        "digest": registry.ledger.first_detail(name, number, "digest") or version.tags["digest"],
+        "candidates": registry.ledger.first_detail(name, number, "candidates") or {},
         "verdict": verdict.to_json(),
         "by_trial": True,
     }

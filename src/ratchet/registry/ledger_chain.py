@@ -1,4 +1,4 @@
-"""Rows of the ledger, and the chain of hashes that holds them together.
+"""Rows of the ledger, the state that they lead to, and the hash chain that shows changes.
 
 Each row's digest covers all of its fields and the digest of the row before it: Haber and Stornetta,
 "How to time-stamp a digital document", Journal of Cryptology 3 (1991).
@@ -7,20 +7,19 @@ Each row's digest covers all of its fields and the digest of the row before it: 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
+from ratchet.json_values import json_value
+
 START = ""
 """Parent of a use case's first row."""
 
 EVENTS = ("promote", "hold", "reject", "rollback", "override", "retrain")
-CHANGES = ("promote", "rollback", "override")
-"""Events after which another version serves."""
 
 Row = Mapping[str, Any]
 """A row as it is stored: texts, and one number (``seq``)."""
@@ -31,14 +30,14 @@ class Entry:
     """One decision.
 
     Attributes:
-        use_case: what it is about.
+        use_case: name of the use case.
         seq: its number, from 1, per use case.
         at: when it was taken (UTC); later than the one before it.
         event: one of ``EVENTS``.
         version: the version that was judged, or serves since.
         champion: what serves after it.
-        previous: the way back after it.
-        quarantined: versions that nothing but a person may bring back.
+        previous: the rollback target after it.
+        quarantined: versions that only a person may bring back.
         actor: ``user@host``, or the run that decided.
         reason: one line.
         details: all numbers.
@@ -60,8 +59,8 @@ class Entry:
     parent: str
     digest: str
 
-    def to_json(self) -> dict[str, Any]:
-        """All fields in types that JSON knows."""
+    def to_json(self) -> dict[str, object]:
+        """All fields in types that JSON has."""
         return {**vars(self), "at": moment_text(self.at), "quarantined": list(self.quarantined)}
 
 
@@ -72,13 +71,13 @@ class State:
     Attributes:
         seq: number of the newest decision, 0 before the first.
         champion: what serves.
-        previous: the way back.
-        quarantined: versions that nothing but a person may bring back.
-        since: since when the champion serves.
+        previous: the rollback target.
+        quarantined: versions that only a person may bring back.
+        since: since when the champion serves (UTC).
         served: everything that ever served, one after the other; the last one serves.
-        rejected: versions whose newest verdict is that they are no good.
-        held: the newest version that was judged, where the verdict is to wait; or an older one
-            that was held back again after it, as its trial goes on.
+        rejected: versions whose newest verdict is REJECT.
+        held: the newest version that was judged, where the verdict is HOLD; or an older one that
+            was held back again after it, as its trial goes on.
     """
 
     seq: int = 0
@@ -90,13 +89,38 @@ class State:
     rejected: frozenset[str] = frozenset()
     held: str | None = None
 
+    @property
+    def earlier_champions(self) -> list[str]:
+        """Versions that served before and may serve again, newest first."""
+        barred = {self.champion, *self.quarantined}
+        return [
+            version for version in dict.fromkeys(reversed(self.served)) if version not in barred
+        ]
+
+
+def rollback_target(
+    served: Sequence[str], champion: str, quarantined: Collection[str], present: Collection[str]
+) -> str | None:
+    """The newest earlier champion that may serve again.
+
+    Args:
+        served: champions, one after the other.
+        champion: the one that serves now.
+        quarantined: those that may not.
+        present: versions whose bundles still exist.
+    """
+    for version in reversed(served):
+        if version != champion and version not in quarantined and version in present:
+            return version
+    return None
+
 
 def state_of(rows: Sequence[Row]) -> State:
-    """Where all rows of one use case, in order, have led."""
+    """The state that all rows of one use case, in order, lead to."""
     if not rows:
         return State()
     served: list[str] = []
-    since, again, verdicts = None, None, dict[str | None, str]()
+    since, held_again, verdicts = None, None, dict[str | None, str]()
     for row in rows:
         if row["champion"] and row["champion"] != (served[-1] if served else None):
             served.append(row["champion"])
@@ -104,7 +128,7 @@ def state_of(rows: Sequence[Row]) -> State:
         event, version = row["event"], row["version"]
         if event == "retrain" or (event == "hold" and version == row["champion"]):
             continue  # no verdict on a challenger
-        again = version if event == verdicts.get(version) == "hold" else None
+        held_again = version if event == verdicts.get(version) == "hold" else None
         verdicts[version] = event
     newest = rows[-1]
     return State(
@@ -115,7 +139,7 @@ def state_of(rows: Sequence[Row]) -> State:
         since=since,
         served=tuple(served),
         rejected=frozenset(n for n, event in verdicts.items() if n and event == "reject"),
-        held=again or _held(verdicts),
+        held=held_again or _held(verdicts),
     )
 
 
@@ -126,14 +150,14 @@ def _held(verdicts: Mapping[str | None, str]) -> str | None:
 
 
 def number_of(row: Row) -> int:
-    """Number of a decision; ValueError where it is none."""
+    """Number of a decision; ValueError where it is not a positive integer."""
     if type(row["seq"]) is not int or row["seq"] < 1:
         raise ValueError(f"a decision has the number {row['seq']!r}")
     return int(row["seq"])
 
 
 def moment_of(row: Row) -> datetime:
-    """When a decision was taken; ValueError where it is not written as ``moment_text`` does."""
+    """When a decision was taken (UTC); ValueError where it is not as ``moment_text`` writes it."""
     try:
         at = datetime.fromisoformat(row["at"])
         if moment_text(at) == row["at"] < moment_text(at + timedelta(microseconds=1)):
@@ -144,18 +168,18 @@ def moment_of(row: Row) -> datetime:
 
 
 def quarantined_of(row: Row) -> tuple[str, ...]:
-    """Versions in quarantine after a decision; ValueError where they are no list of names."""
+    """Versions in quarantine after a decision; ValueError where they are not a list of names."""
     names = _json_of(row, "quarantined")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("those in quarantine are no list of versions")
+        raise ValueError("the quarantined versions are not a list of names")
     return tuple(names)
 
 
 def details_of(row: Row) -> dict[str, Any]:
-    """All numbers of a decision; ValueError where they are no object of JSON."""
+    """All numbers of a decision; ValueError where they are not a JSON object."""
     details = _json_of(row, "details")
     if not isinstance(details, dict):
-        raise ValueError("details are no object")
+        raise ValueError("the details are not a JSON object")
     return details
 
 
@@ -166,28 +190,9 @@ def _json_of(row: Row, name: str) -> Any:
         raise ValueError(f"{name}: {error}") from error
 
 
-def plain(value: Any) -> Any:
-    """A copy that JSON can say; what is no number (NaN, infinity) becomes its name."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in (sorted(value, key=str) if _is_set(value) else value)]
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(float(value))
-    if hasattr(value, "tolist"):  # numpy
-        return plain(value.tolist())
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _is_set(value: Any) -> bool:
-    return isinstance(value, set | frozenset)
-
-
-def canonical(value: Any) -> str:
+def canonical_json(value: Any) -> str:
     """The one JSON text of a value: keys in order, no spaces, ASCII."""
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(json_value(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def moment_text(moment: datetime) -> str:
@@ -203,10 +208,10 @@ def moment_text(moment: datetime) -> str:
 def digest_of(row: Row) -> str:
     """SHA-256 (hex) of every field of a row but its digest."""
     fields = {name: value for name, value in row.items() if name != "digest"}
-    return sha256(canonical(fields).encode()).hexdigest()
+    return sha256(canonical_json(fields).encode()).hexdigest()
 
 
-def faults(rows: Sequence[Row], anchors: Mapping[str, tuple[int, str]]) -> list[str]:
+def find_faults(rows: Sequence[Row], anchors: Mapping[str, tuple[int, str]]) -> list[str]:
     """What is wrong with the rows of a ledger.
 
     Args:
@@ -216,25 +221,22 @@ def faults(rows: Sequence[Row], anchors: Mapping[str, tuple[int, str]]) -> list[
     Returns:
         One line per fault, empty when the chain is whole.
     """
-    found, numbered = [], []
+    faults, numbered = [], []
     for row in rows:
         if isinstance(row["use_case"], str) and type(row["seq"]) is int and row["seq"] > 0:
             numbered.append(row)
         else:
-            found.append(f"{row['use_case']}: a decision has the number {row['seq']!r}")
+            faults.append(f"{row['use_case']}: a decision has the number {row['seq']!r}")
     for use_case in sorted({row["use_case"] for row in numbered} | set(anchors)):
-        ours = sorted((row for row in numbered if row["use_case"] == use_case), key=_number)
-        found += [f"{use_case}: {fault}" for fault in _faults_of_one(ours)]
+        ours = [row for row in numbered if row["use_case"] == use_case]
+        ours.sort(key=lambda row: int(row["seq"]))
+        faults += [f"{use_case}: {fault}" for fault in _chain_faults(ours)]
         if use_case in anchors:
-            found += [f"{use_case}: {fault}" for fault in _lost(ours, *anchors[use_case])]
-    return found
+            faults += [f"{use_case}: {fault}" for fault in _lost(ours, *anchors[use_case])]
+    return faults
 
 
-def _number(row: Row) -> int:
-    return int(row["seq"])
-
-
-def _faults_of_one(rows: Sequence[Row]) -> Iterator[str]:
+def _chain_faults(rows: Sequence[Row]) -> Iterator[str]:
     before = {"seq": 0, "digest": START, "at": ""}
     for last, row in pairwise([before, *rows]):
         seq = row["seq"]
@@ -242,7 +244,7 @@ def _faults_of_one(rows: Sequence[Row]) -> Iterator[str]:
             yield f"decision {_span(missing)} is missing"
         if row["digest"] != digest_of(row):
             yield f"decision {seq} was changed"
-        elif fault := _unreadable(row):
+        elif fault := _content_fault(row):
             yield f"decision {seq} cannot be read: {fault}"
         elif not missing and row["parent"] != last["digest"]:
             yield f"decision {seq} does not follow decision {last['seq']} as it is here"
@@ -250,8 +252,8 @@ def _faults_of_one(rows: Sequence[Row]) -> Iterator[str]:
             yield f"decision {seq} is not later than decision {last['seq']}"
 
 
-def _unreadable(row: Row) -> str:
-    """What nobody can read of a row whose digest fits: it was written by somebody else."""
+def _content_fault(row: Row) -> str:
+    """What cannot be read of a row whose digest is right: other code has written it."""
     try:
         _ = moment_of(row), details_of(row), quarantined_of(row)
     except ValueError as error:
@@ -265,10 +267,10 @@ def _span(numbers: range) -> str:
 
 
 def _lost(rows: Sequence[Row], seq: int, digest: str) -> Iterator[str]:
-    """Compare with the row that is remembered elsewhere."""
-    known = {row["seq"]: row["digest"] for row in rows}
-    if seq > max(known, default=0):
-        last = max(known, default=0)
+    """Compare with the row that was noted outside of the ledger."""
+    digests = {row["seq"]: row["digest"] for row in rows}
+    last = max(digests, default=0)
+    if seq > last:
         yield f"the end is missing: the registry knows decision {seq}, the ledger ends with {last}"
-    elif seq in known and known[seq] != digest:
+    elif seq in digests and digests[seq] != digest:
         yield f"decision {seq} is not the one that the registry knows"

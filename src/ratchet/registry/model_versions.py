@@ -1,4 +1,4 @@
-"""Versions of models as MLflow keeps them."""
+"""Registered versions in MLflow: reading, checking where their bundles are, and creating them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import RegisteredModel
 
 PREFIX = "ratchet-"
-BUNDLE = "bundle"
+BUNDLE_TAG = "bundle"
 """Tag of a version: name of its folder."""
-DIGEST = "digest"
+DIGEST_TAG = "digest"
 """Tag of a version, and detail of a decision: SHA-256 of the bundle's manifest."""
 
 _FOLDER_NAME = re.compile(r"\w[\w.-]*")
@@ -30,11 +30,11 @@ class Version:
 
     Attributes:
         number: its number in the registry, as text.
-        bundle: name of its folder; empty where ``fault`` says that the tag cannot be followed.
+        bundle: name of its folder; empty where there is a ``fault``.
         folder: its folder, which may be missing.
         created: when it was registered (UTC).
         run_id: MLflow run that made it.
-        tags: what was noted about it.
+        tags: its tags in MLflow.
         fault: why its bundle cannot be found by the tag; empty where it can.
     """
 
@@ -52,14 +52,14 @@ def model_name(use_case: str) -> str:
     return f"{PREFIX}{use_case}"
 
 
-def models(client: MlflowClient) -> dict[str, RegisteredModel]:
+def registered_models(client: MlflowClient) -> dict[str, RegisteredModel]:
     """Use case -> its model, for all that have one."""
-    found = _pages(client.search_registered_models, f"name LIKE '{PREFIX}%'")
-    return {model.name.removeprefix(PREFIX): model for model in found}
+    pages = _pages(client.search_registered_models, f"name LIKE '{PREFIX}%'")
+    return {model.name.removeprefix(PREFIX): model for model in pages}
 
 
-def model_of(client: MlflowClient, use_case: str) -> RegisteredModel | None:
-    """The model of a use case, unless nothing was registered yet."""
+def registered_model(client: MlflowClient, use_case: str) -> RegisteredModel | None:
+    """The model of a use case; None where nothing was registered yet."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -73,41 +73,46 @@ def model_of(client: MlflowClient, use_case: str) -> RegisteredModel | None:
 def versions_of(client: MlflowClient, use_case: str, bundles: Path) -> list[Version]:
     """All versions of a use case, oldest first.
 
-    The folder is found by its name, so that it is found after the project has moved. A tag can be
-    edited: one that is no name of a folder, is not where the version was registered from, or is
-    shared with another version leads nowhere.
+    The folder is found by its name, so that the project may move. A tag can be edited: one that is
+    not the name of a folder, is not where the version was registered from, or is that of another
+    version too, is a ``fault``.
     """
-    found = _pages(client.search_model_versions, f"name = '{model_name(use_case)}'")
-    known = [_version(made, bundles / use_case) for made in found]
-    claims = Counter(version.bundle for version in known)
-    for place, version in enumerate(known):
-        if version.bundle and claims[version.bundle] > 1:
-            fault = f"its tag '{BUNDLE}' names {version.bundle!r}, as that of another version does"
-            known[place] = _astray(version, fault)
-    return sorted(known, key=lambda version: int(version.number))
+    entities = _pages(client.search_model_versions, f"name = '{model_name(use_case)}'")
+    versions = [_version(entity, bundles / use_case) for entity in entities]
+    claims = Counter(version.bundle for version in versions if version.bundle)
+    shared = "its tag '{}' names {!r}, as that of another version does"
+    versions = [
+        _without_bundle(version, shared.format(BUNDLE_TAG, version.bundle))
+        if claims[version.bundle] > 1
+        else version
+        for version in versions
+    ]
+    return sorted(versions, key=lambda version: int(version.number))
 
 
-def _version(made: Any, bundles: Path) -> Version:
-    bundle = made.tags.get(BUNDLE, "")
+def _version(entity: Any, bundles: Path) -> Version:
+    bundle = entity.tags.get(BUNDLE_TAG, "")
     version = Version(
-        number=str(made.version),
+        number=str(entity.version),
         bundle=bundle,
         folder=bundles / (bundle or "unknown"),
-        created=datetime.fromtimestamp(made.creation_timestamp / 1000, UTC),
-        run_id=made.run_id or None,
-        tags=made.tags,
+        created=datetime.fromtimestamp(entity.creation_timestamp / 1000, UTC),
+        run_id=entity.run_id or None,
+        tags=entity.tags,
     )
+    tag = f"its tag '{BUNDLE_TAG}'"
     if bundle and not _FOLDER_NAME.fullmatch(bundle):
-        return _astray(version, f"its tag '{BUNDLE}' is {bundle!r}, which is no bundle's name")
-    origin = unquote((made.source or bundle).rstrip("/").rpartition("/")[2])
+        return _without_bundle(version, f"{tag} is {bundle!r}, which is no bundle's name")
+    origin = unquote((entity.source or bundle).rstrip("/").rpartition("/")[2])
     if bundle != origin:
-        told = f"its tag '{BUNDLE}' names {bundle!r}, and it was registered from {origin!r}"
-        return _astray(version, told)
+        return _without_bundle(
+            version, f"{tag} names {bundle!r}, and it was registered from {origin!r}"
+        )
     return version
 
 
-def _astray(version: Version, fault: str) -> Version:
-    """The version without a way to any folder: what it names may belong to somebody else."""
+def _without_bundle(version: Version, fault: str) -> Version:
+    """The version without a folder: the one that its tag names may be another version's."""
     nowhere = version.folder.parent / f".no-bundle-{version.number}"
     return replace(version, bundle="", folder=nowhere, fault=fault)
 
@@ -117,13 +122,13 @@ def create_version(
 ) -> str:
     """Register a bundle, and the model where it is the first one; give the version's number."""
     name = model_name(use_case)
-    if model_of(client, use_case) is None:
+    if registered_model(client, use_case) is None:
         client.create_registered_model(name)
     # A server refuses paths on the disks of its clients.
     remote = client.tracking_uri.startswith("http")
     source = f"bundle://{use_case}/{folder.name}" if remote else folder.resolve().as_uri()
-    noted = {**{key: str(value) for key, value in tags.items()}, BUNDLE: folder.name}
-    return str(client.create_model_version(name, source, run_id=run_id, tags=noted).version)
+    texts = {**{key: str(value) for key, value in tags.items()}, BUNDLE_TAG: folder.name}
+    return str(client.create_model_version(name, source, run_id=run_id, tags=texts).version)
 
 
 def _pages(search: Callable[..., Any], condition: str) -> Iterator[Any]:

@@ -1,28 +1,29 @@
-"""The registry of model versions: MLflow's, with our bundles behind it and the ledger above it."""
+"""The registry: model versions in MLflow, their bundles on disk, aliases that follow the ledger."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratchet.bundle.garbage_collection import clear, mark, remove
+from ratchet.bundle import Bundle
+from ratchet.bundle.garbage_collection import collect_garbage, mark_registered, remove_bundle
 from ratchet.bundle.manifest import BundleError, bundle_digest
+from ratchet.bundle.smoke_test import run_smoke_test
 from ratchet.database import connect, database_url, mlflow_client
 from ratchet.errors import UserError
 from ratchet.locks import LockedError, locked
-from ratchet.registry.aliases import anchors, challenger_of, drop_anchor, follow
-from ratchet.registry.ledger import GUARDS, Ledger
-from ratchet.registry.ledger_checkpoint import Checkpoint
+from ratchet.registry.ledger import WHOLE_LEDGER, Ledger, State
+from ratchet.registry.ledger_checkpoint import Checkpoint, anchors, update_anchor
 from ratchet.registry.model_versions import (
-    DIGEST,
+    DIGEST_TAG,
     Version,
     create_version,
     model_name,
-    model_of,
+    registered_model,
     versions_of,
 )
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOGGER = logging.getLogger(__name__)
+
+ALIASES = ("champion", "previous", "challenger")
 
 __all__ = ["Registry", "RegistryError", "Version"]
 
@@ -77,7 +80,7 @@ class Registry:
         return self.ledger.state(use_case).champion
 
     def previous(self, use_case: str) -> str | None:
-        """The way back."""
+        """The rollback target."""
         return self.ledger.state(use_case).previous
 
     def challenger(self, use_case: str) -> str | None:
@@ -94,17 +97,29 @@ class Registry:
         Raises:
             RegistryError: it is not there; says which are.
         """
-        known = {found.number: found for found in self.versions(use_case)}
-        if number not in known:
-            raise RegistryError(_unknown(use_case, number, list(known)))
-        return known[number]
+        versions = {version.number: version for version in self.versions(use_case)}
+        if number not in versions:
+            raise RegistryError(_unknown(use_case, number, list(versions)))
+        return versions[number]
+
+    def open_bundle(self, use_case: str, version: str | None) -> Bundle:
+        """Open the bundle that was judged, after a smoke test.
+
+        Raises:
+            RegistryError: it is missing, or is not what was judged.
+            BundleError: it is damaged, or gives other answers than it must.
+        """
+        bundle = run_smoke_test(self.folder(use_case, version))
+        # Of what is open now: the folder may have been exchanged since its digest was compared.
+        self.check_digest(use_case, str(version), bundle.digest)
+        return bundle
 
     def folder(self, use_case: str, version: str | None) -> Path:
         """The bundle of a version, after making sure that it is the one that was judged.
 
         Args:
-            use_case: of which.
-            version: its number; ``None``, as of a champion that there is not, is an error.
+            use_case: name of the use case.
+            version: its number; ``None``, where nothing serves, is an error.
 
         Raises:
             RegistryError: the version or its folder is not there; says which are. Or the manifest
@@ -112,43 +127,42 @@ class Registry:
         """
         if version is None:
             raise RegistryError(f"{use_case}: no version is named: does any serve yet?")
-        known = self.version(use_case, version)
-        if known.fault:
-            raise RegistryError(f"version {version} of {use_case}: {known.fault}")
-        if not known.folder.is_dir() or known.folder.is_symlink():
-            what = "a link, and no folder" if known.folder.is_symlink() else "missing"
-            raise RegistryError(
-                f"version {version} of {use_case}: its bundle {known.folder} is {what}"
-            )
+        registered = self.version(use_case, version)
+        folder = registered.folder
+        if registered.fault:
+            raise RegistryError(f"version {version} of {use_case}: {registered.fault}")
+        if not folder.is_dir() or folder.is_symlink():
+            what = "a link, and no folder" if folder.is_symlink() else "missing"
+            raise RegistryError(f"version {version} of {use_case}: its bundle {folder} is {what}")
         try:
-            digest = bundle_digest(known.folder)
+            digest = bundle_digest(folder)
         except BundleError as error:
             raise RegistryError(f"version {version} of {use_case}: {error}") from error
-        self._compare_digest(use_case, known, digest)
-        return known.folder
+        self._check_digest(use_case, registered, digest)
+        return folder
 
-    def holds(self, use_case: str, version: str) -> bool:
-        """Whether the bundle of a version is there and is the one that was judged."""
+    def has_bundle(self, use_case: str, version: str) -> bool:
+        """Whether the bundle of a version exists and is the one that was judged."""
         try:
             self.folder(use_case, version)
         except UserError:
             return False
         return True
 
-    def compare_digest(self, use_case: str, version: str, digest: str) -> None:
+    def check_digest(self, use_case: str, version: str, digest: str) -> None:
         """Compare with what was recorded at the first decision, or else at the registration.
 
         Versions from before digests were recorded have neither.
 
         Raises:
-            RegistryError: it is another one.
+            RegistryError: the digests differ.
         """
-        self._compare_digest(use_case, self.version(use_case, version), digest)
+        self._check_digest(use_case, self.version(use_case, version), digest)
 
-    def _compare_digest(self, use_case: str, version: Version, digest: str) -> None:
-        recorded = self.ledger.noted(use_case, version.number, DIGEST)
+    def _check_digest(self, use_case: str, version: Version, digest: str) -> None:
+        recorded = self.ledger.first_detail(use_case, version.number, DIGEST_TAG)
         by = "the ledger recorded" if recorded else "the registry recorded"
-        recorded = recorded or version.tags.get(DIGEST)
+        recorded = recorded or version.tags.get(DIGEST_TAG)
         if recorded is not None and digest != recorded:
             raise RegistryError(
                 f"version {version.number} of {use_case} is not what was judged: the digest of "
@@ -163,12 +177,12 @@ class Registry:
         tags: Mapping[str, Any],
         run_id: str | None = None,
     ) -> str:
-        """Make a bundle known as a version; the same bundle always is the same version.
+        """Register a bundle as a version; the same bundle always is the same version.
 
         Args:
-            use_case: of which.
+            use_case: name of the use case.
             bundle_folder: a folder in ``<bundles>/<use_case>/``.
-            tags: what to note about it.
+            tags: tags of the version.
             run_id: MLflow run that made it.
 
         Returns:
@@ -181,13 +195,12 @@ class Registry:
         if not folder.is_dir() or folder.parent.resolve() != (self.bundles / use_case).resolve():
             raise RegistryError(f"{folder}: expected a bundle in {self.bundles / use_case}")
         with self.locked(use_case, exclusive=True):
-            same = [known for known in self.versions(use_case) if known.bundle == folder.name]
-            number = (
-                same[0].number
-                if same
-                else self._create(use_case, folder, {DIGEST: bundle_digest(folder), **tags}, run_id)
-            )
-            mark(folder)
+            registered = {version.bundle: version.number for version in self.versions(use_case)}
+            number = registered.get(folder.name)
+            if number is None:
+                noted = {DIGEST_TAG: bundle_digest(folder), **tags}
+                number = self._create(use_case, folder, noted, run_id)
+            mark_registered(folder)
         self.repair(use_case)
         return number
 
@@ -199,20 +212,20 @@ class Registry:
         A model that somebody has deleted in MLflow counts from 1 again: what the ledger says of the
         earlier versions, their digests and quarantine, must not be taken for theirs.
         """
-        decided, passed = {entry.version for entry in self.ledger.entries(use_case)}, list[str]()
+        decided, skipped = {entry.version for entry in self.ledger.entries(use_case)}, list[str]()
         while (number := create_version(self.client, use_case, folder, tags, run_id)) in decided:
             self.client.delete_model_version(model_name(use_case), number)
-            passed.append(number)
-        if passed:
+            skipped.append(number)
+        if skipped:
             LOGGER.warning(
                 "%s: the model was made anew in MLflow; the numbers %s are those of earlier "
                 "versions in the ledger and are left out (docs/how-to/promote-and-roll-back.md)",
-                *(use_case, f"{passed[0]} to {passed[-1]}"),
+                *(use_case, f"{skipped[0]} to {skipped[-1]}"),
             )
         return number
 
-    def note(self, use_case: str, version: str, tags: Mapping[str, str]) -> None:
-        """Note something about a version, in place of what was noted under the same names."""
+    def set_tags(self, use_case: str, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a version, in place of those with the same names."""
         for name, value in tags.items():
             self.client.set_model_version_tag(model_name(use_case), version, name, value)
 
@@ -222,16 +235,16 @@ class Registry:
         Returns:
             One line for each alias that was moved, and for each thing that cannot be mended.
         """
-        told = [*self.checkpoint.update(use_case)]
-        if model_of(self.client, use_case) is None:
-            return told
-        return [*told, *self._follow_ledger(use_case)]
+        lines = [*self.checkpoint.update(use_case)]
+        if registered_model(self.client, use_case) is None:
+            return lines
+        return [*lines, *self._follow_ledger(use_case)]
 
     def _follow_ledger(self, use_case: str) -> list[str]:
-        """Move the aliases and the anchor to where a ledger wants them that does not change.
+        """Move the aliases and the anchor until the ledger did not change meanwhile.
 
         Another process may decide, remove versions or move the same alias at the same time; MLflow
-        then refuses, and what there is now is read again.
+        then refuses, and everything is read again.
 
         Raises:
             MlflowException: MLflow refuses although nothing has changed.
@@ -242,12 +255,12 @@ class Registry:
         before = None
         while True:
             state, versions = self.ledger.state(use_case), self.versions(use_case)
-            model = model_of(self.client, use_case)
+            model = registered_model(self.client, use_case)
             numbers = [version.number for version in versions]
             present = (state.seq, numbers, model and ({**model.aliases}, {**model.tags}))
             try:
-                moved += follow(self.client, use_case, state, versions)
-                anchored = [*drop_anchor(self.client, use_case, self.ledger)]
+                moved += move_aliases(self.client, use_case, state, versions)
+                anchored = [*update_anchor(self.client, use_case, self.ledger)]
             except MlflowException:
                 if present == before:
                     raise
@@ -261,15 +274,15 @@ class Registry:
 
         Its end is compared with the registered models, and with the checkpoint beside the bundles.
         """
-        found = self.ledger.verify(self._anchors())
+        faults = self.ledger.verify(self._anchors())
         try:
-            known = self.checkpoint.read()
+            entries = self.checkpoint.read()
         except UserError as error:
-            return [*found, f"{GUARDS}: {error}"]
-        noted = {name: (each.seq, each.digest) for name, each in known.items()}
-        more = [line for line in self.ledger.verify(noted) if line not in found]
+            return [*faults, f"{WHOLE_LEDGER}: {error}"]
+        noted = {name: (entry.seq, entry.digest) for name, entry in entries.items()}
+        more = [line for line in self.ledger.verify(noted) if line not in faults]
         return [
-            *found,
+            *faults,
             *(line.replace("the registry knows", "the checkpoint knows") for line in more),
         ]
 
@@ -284,14 +297,14 @@ class Registry:
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """What is known of the decisions outside of their database."""
+        """What is noted of the decisions outside of their database."""
         return Checkpoint(self.bundles, self.ledger)
 
     def withdraw(self, use_case: str, orchestrator_run: str) -> list[str]:
         """Remove what an earlier try of a DAG run has registered and nothing was decided about.
 
         Args:
-            use_case: of which.
+            use_case: name of the use case.
             orchestrator_run: the DAG run, as its versions are tagged.
 
         Returns:
@@ -299,26 +312,23 @@ class Registry:
         """
         with self.locked(use_case, exclusive=True):
             decided = {entry.version for entry in self.ledger.entries(use_case)}
-            gone = [
+            undecided = [
                 version
                 for version in self.versions(use_case)
                 if version.tags.get("orchestrator_run") == orchestrator_run
                 and version.number not in decided
             ]
-            for version in gone:
-                remove(version.folder)
-                self.client.delete_model_version(model_name(use_case), version.number)
-        return [version.number for version in gone]
+            return self._delete(use_case, undecided)
 
     def prune(self, use_case: str, keep: int) -> list[str]:
         """Remove old versions with their bundles; the ledger keeps what it says about them.
 
-        What killed processes have left goes, too, see ``leftovers.clear``. Where another process
-        decides all the time, the next release tidies up.
+        What killed processes have left is removed, too, see ``garbage_collection``. Where another
+        process holds the bundles, the next release tidies up.
 
         Args:
-            use_case: of which.
-            keep: how many of the newest stay beside the champion, the way back and the challenger.
+            use_case: name of the use case.
+            keep: how many of the newest stay beside champion, rollback target and challenger.
 
         Returns:
             Numbers of the versions removed.
@@ -334,20 +344,24 @@ class Registry:
             state, versions = self.ledger.state(use_case), self.versions(use_case)
             needed = {state.champion, state.previous, challenger_of(state, versions), state.held}
             others = [version for version in versions if version.number not in needed]
-            gone = others[: max(len(others) - keep, 0)]
-            for version in gone:
-                remove(version.folder)
-                self.client.delete_model_version(model_name(use_case), version.number)
-            clear(self.bundles / use_case, {version.bundle for version in versions})
-        return [version.number for version in gone]
+            removed = self._delete(use_case, others[: max(len(others) - keep, 0)])
+            collect_garbage(self.bundles / use_case, {version.bundle for version in versions})
+        return removed
+
+    def _delete(self, use_case: str, versions: Sequence[Version]) -> list[str]:
+        """Remove versions with their bundles; their numbers."""
+        for version in versions:
+            remove_bundle(version.folder)
+            self.client.delete_model_version(model_name(use_case), version.number)
+        return [version.number for version in versions]
 
     @contextmanager
     def locked(self, use_case: str, *, exclusive: bool = False) -> Iterator[None]:
-        """Let no bundle be removed while a decision about it is taken.
+        """Hold the lock on the bundles of a use case: none is removed while a decision is taken.
 
         Args:
-            use_case: whose bundles.
-            exclusive: whether nobody else may hold it: who adds or removes versions.
+            use_case: name of the use case.
+            exclusive: whether nobody else may hold it, as adding and removing versions needs.
 
         Raises:
             LockedError: another process holds it, and does not end.
@@ -365,3 +379,35 @@ def _unknown(use_case: str, version: str, known: list[str]) -> str:
     gone = version.isdecimal() and 0 < int(version) < max(map(int, known))
     what = "it was removed from the registry" if gone else "there is no such version"
     return f"version {version} of {use_case}: {what}; there are {', '.join(known)}"
+
+
+def challenger_of(state: State, versions: Sequence[Version]) -> str | None:
+    """The newest version, unless it served, was rejected, or is in quarantine."""
+    newest = versions[-1].number if versions else None
+    decided = {*state.served, *state.quarantined, *state.rejected}
+    return None if newest in decided else newest
+
+
+def move_aliases(
+    client: MlflowClient, use_case: str, state: State, versions: Sequence[Version]
+) -> Iterator[str]:
+    """Move the aliases to where a state of the ledger wants them, the champion's first.
+
+    MLflow replaces an alias in one step: there is always exactly one.
+
+    Yields:
+        One line for each alias that moved or cannot.
+    """
+    name, model = model_name(use_case), registered_model(client, use_case)
+    now = {} if model is None else {alias: str(at) for alias, at in model.aliases.items()}
+    present = {version.number for version in versions}
+    wanted = (state.champion, state.previous, challenger_of(state, versions))
+    for alias, version in zip(ALIASES, wanted, strict=True):
+        if version is not None and version not in present:
+            yield f"{alias} of {use_case}: version {version} is not in the registry any more"
+        elif version is not None and now.get(alias) != version:
+            client.set_registered_model_alias(name, alias, version)
+            yield f"{alias} of {use_case}: version {now.get(alias, 'none')} -> {version}"
+        elif version is None and alias in now:
+            client.delete_registered_model_alias(name, alias)
+            yield f"{alias} of {use_case}: version {now[alias]} -> none"

@@ -14,11 +14,11 @@ import pandas as pd
 
 from ratchet.config import Target, UseCase
 from ratchet.config.monitoring import Watch
-from ratchet.gate.primary_metric import deciding
 from ratchet.gate.slices import groups_of
 from ratchet.learning.metrics import greater_is_better, score_rows
 from ratchet.monitoring.performance import score_windows
 from ratchet.monitoring.windows import cut_windows
+from ratchet.primary_metric import primary_metric
 from ratchet.replay.incidents import Incident
 from ratchet.replay.stage import Model, Stage
 
@@ -50,12 +50,12 @@ class History:
     @property
     def target(self) -> str:
         """The target that decides."""
-        return deciding(self.use_case)[0]
+        return primary_metric(self.use_case)[0]
 
     @property
     def metric(self) -> str:
         """The metric by which all policies are compared."""
-        return deciding(self.use_case)[1]
+        return primary_metric(self.use_case)[1]
 
     @property
     def weeks(self) -> list[tuple[pd.Timestamp, pd.Timestamp]]:

@@ -10,15 +10,14 @@ import pandas as pd
 
 from ratchet.bundle.scoring_frame import new_rows
 from ratchet.config import UseCase
-from ratchet.gate.evidence import Evidence
-from ratchet.gate.holdout import Fresh
-from ratchet.gate.primary_metric import deciding
+from ratchet.gate.evidence import Evidence, Holdout
 from ratchet.gate.verdict import Decision, judge
 from ratchet.learning.metrics import greater_is_better
 from ratchet.monitoring.comparison import Comparison, compare, exceeds, worsening
 from ratchet.monitoring.evaluate_champion import evaluate_champion
 from ratchet.monitoring.performance import latest_answers
 from ratchet.monitoring.watch import Action, Assessment, rows_under_review
+from ratchet.primary_metric import primary_metric
 from ratchet.replay.history import History, is_number
 from ratchet.replay.stage import Model, Stage
 from ratchet.replay.state import Event, State
@@ -145,7 +144,7 @@ def gate_evidence(
         seen += [champion.decided_until] if len(keys) else []
         trouble = champion.trouble
         soundness["way back"] = trouble and f"version {champion.version}: {trouble}"
-    return Fresh(use_case, keys, stage.naive, stage.primary).evidence(
+    return Holdout(use_case, keys, stage.naive, stage.primary).evidence(
         challenger.candidates,
         challenger.of(keys),
         None if champion is None or champion.trouble else champion.of(keys),
@@ -172,7 +171,7 @@ def act_by_watch(policy: Policy, history: History, state: State) -> Action | Non
     watch = policy.use_case.monitoring.watch
     if not _is_news(history, state, watch):
         return None
-    target, metric = deciding(policy.use_case)
+    target, metric = primary_metric(policy.use_case)
     requested = state.requested_until
     return evaluate_champion(
         history.windows(state.champion, target, watch, state.since, state.answered),
@@ -214,7 +213,7 @@ def _against_previous(
         return None, "there is no previous model to go back to"
     if previous.trouble:
         return None, f"the previous model, version {previous.version}: {previous.trouble}"
-    target, metric = deciding(policy.use_case)
+    target, metric = primary_metric(policy.use_case)
     rows = rows_under_review(
         latest_answers(champion.logged(target, state.since, state.answered)), found
     )
@@ -260,7 +259,7 @@ def act_by_bare_window(policy: Policy, history: History, state: State) -> Action
     assert champion is not None
     if not _is_news(history, state, watch):
         return None
-    target, metric = deciding(policy.use_case)
+    target, metric = primary_metric(policy.use_case)
     windows = history.windows(champion, target, watch, state.since, state.answered)
     latest = windows[windows["complete"].astype(bool)].iloc[-1]
     promoted = champion.scores[target].get(metric)

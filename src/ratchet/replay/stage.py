@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.gate.holdout import Answers
+from ratchet.gate.evidence import Answers
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,7 +68,7 @@ def _write(folder: Path, fill: Callable[[Path], None]) -> None:
 def _answer(stage: Path, typed: pd.DataFrame, folder: Path) -> None:
     """Let the bundles of a stage answer their test rows and all later ones, from raw fields."""
     from ratchet.bundle import open_bundle
-    from ratchet.bundle.scoring_frame import Delivered
+    from ratchet.bundle.scoring_frame import ScoringFrame
 
     seen = None
     for role in ROLES:
@@ -76,7 +76,7 @@ def _answer(stage: Path, typed: pd.DataFrame, folder: Path) -> None:
             continue
         bundle = open_bundle(stage / role)
         # Both have the same encoder and units, and so their features are the same.
-        seen = seen or Delivered(bundle, typed)
+        seen = seen or ScoringFrame(bundle, typed)
         for target, rows in _answers(bundle, seen).items():
             rows.to_parquet(folder / f"{role}_{target}.parquet")
 

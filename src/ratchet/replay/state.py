@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.registry.transaction import way_back
+from ratchet.registry.ledger_chain import rollback_target
 from ratchet.replay.history import latest_moment
 from ratchet.replay.stage import Model
 
@@ -81,7 +81,7 @@ class State:
         """The way back: the newest earlier champion that may serve again."""
         if self.champion is None:
             return None
-        version = way_back(self.served, self.champion.version, self.quarantined, self.known)
+        version = rollback_target(self.served, self.champion.version, self.quarantined, self.known)
         return None if version is None else self.known[version]
 
     def register(self, model: Model) -> None:

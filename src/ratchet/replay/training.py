@@ -136,13 +136,13 @@ def _bundle(
     """Write the bundles; say how long one answer of each takes."""
     import pandas as pd
 
-    from ratchet.bundle import Contents, write_bundle
+    from ratchet.bundle import BundleContents, write_bundle
     from ratchet.production.release_candidates import release_candidates
 
     def of(noun: str) -> Any:
         return data.get(f"{spec.name}.{noun}")
 
-    contents = Contents(
+    contents = BundleContents(
         use_case=use_case,
         encoder=of("encoder"),
         models={},

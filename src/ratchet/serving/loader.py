@@ -79,7 +79,7 @@ def open_version(source: Source, use_case: str, version: str, digest: str | None
 
     bundle = find(source, use_case, version, digest)
     bundle.check_contents()
-    bundle.check_numbers()
+    bundle.check_trees()
     about: dict[str, Any] = {
         "digest": bundle.digest,
         "manifest": bundle.manifest,
@@ -146,7 +146,7 @@ def find(source: Source, use_case: str, version: str, digest: str | None) -> Any
     # It says best what is wrong, and knows versions without a digest.
     registry = Registry(source.tracking_uri, Path(source.bundles), source.database_url)
     bundle = open_bundle(registry.folder(use_case, version))
-    registry.compare_digest(use_case, version, bundle.digest)
+    registry.check_digest(use_case, version, bundle.digest)
     return bundle
 
 

@@ -23,7 +23,7 @@ from ratchet.compiled.answers import Answerer
 from ratchet.config import CHECKED, UseCase
 from ratchet.errors import ConfigError, DatabaseError
 from ratchet.registry.ledger import Ledger
-from ratchet.registry.model_versions import DIGEST
+from ratchet.registry.model_versions import DIGEST_TAG
 from ratchet.serving.children import LOADER, take_or_start
 from ratchet.serving.handover import Description, Handover, Source, VersionKey, receive_version
 from ratchet.serving.loader import LoadRequest
@@ -159,7 +159,7 @@ class VersionOpener:
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     def _request(self, versions: Sequence[VersionKey]) -> LoadRequest:
-        judged = [(*key, self._ledger.noted(*key, DIGEST)) for key in versions]
+        judged = [(*key, self._ledger.first_detail(*key, DIGEST_TAG)) for key in versions]
         return LoadRequest(self._source, judged, parallel_of(len(versions)))
 
     async def _handovers(

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from ratchet.database import SERVICE_LOCK_SECONDS, connect
 from ratchet.monitoring.log_table import PREDICTIONS as P
 from ratchet.monitoring.log_table import SHADOW
-from ratchet.registry.ledger_table import TABLE as LEDGER
+from ratchet.registry.ledger import TABLE as LEDGER
 
 DAYS_OF_ANSWERS, DAYS_OF_TRUTH = 7, 30
 DECISIONS = 12

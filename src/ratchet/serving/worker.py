@@ -417,7 +417,7 @@ def open_bundle_of(request: LoadRequest) -> Any:
 
     bundle = find(request.source, *request.versions[0])
     bundle.check_contents()
-    bundle.check_numbers()
+    bundle.check_trees()
     bundle.check_golden()
     return BundleAnswerer(bundle)
 

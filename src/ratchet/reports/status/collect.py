@@ -134,7 +134,7 @@ def collect(
     """
     faults = [] if registry is None else registry.verify()
     if registry is not None:
-        faults = [*faults, *(registry.ledger.ahead(name) for name in use_cases)]
+        faults = [*faults, *(registry.ledger.clock_warning(name) for name in use_cases)]
     return [
         _status(registry, log, name, use_case, watches.get(name), faults)
         for name, use_case in sorted(use_cases.items())
@@ -149,10 +149,10 @@ def _status(
     watch: Mapping[str, Any] | None,
     faults: Sequence[str],
 ) -> UseCaseStatus:
-    from ratchet.gate.primary_metric import deciding
     from ratchet.learning.metrics import greater_is_better
+    from ratchet.primary_metric import primary_metric
 
-    target, metric = deciding(use_case)
+    target, metric = primary_metric(use_case)
     status = UseCaseStatus(
         name=name,
         title=use_case.about.title,
@@ -299,9 +299,9 @@ def disagreements(registry: Any, use_case: str, state: Any) -> list[str]:
 
 def _aliases(registry: Any, use_case: str) -> dict[str, str]:
     """Alias -> version; none for a model that the registry does not know."""
-    from ratchet.registry.model_versions import model_of
+    from ratchet.registry.model_versions import registered_model
 
-    model = model_of(registry.client, use_case)
+    model = registered_model(registry.client, use_case)
     return {} if model is None else {alias: str(at) for alias, at in model.aliases.items()}
 
 
