@@ -31,11 +31,11 @@ from sklearn.frozen import FrozenEstimator
 from ratchet.compiled.estimators import compile_estimator
 from ratchet.compiled.store import dumps, loads
 from ratchet.learning.calibration import TemperatureScaling
-from ratchet.learning.classical import build
+from ratchet.learning.classical import build_estimator
 from ratchet.learning.conformal import ConformalRegressor
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.residual import ResidualRegressor
-from ratchet.learning.stacking import as_columns, combiner, stack
+from ratchet.learning.stacking import final_estimator, prediction_columns, stack
 
 CANDIDATES = Path("conf", "base", "globals_candidates.yml")
 COLUMNS, FLAGS = 50, 150
@@ -100,7 +100,7 @@ def candidate(task: str, name: str) -> Any:
     content = yaml.safe_load((ROOT / CANDIDATES).read_text(encoding="utf-8"))
     chosen = content["candidates"][task][name]
     grid = {key: values[0] for key, values in chosen.get("param_grid", {}).items()}
-    return build(task, chosen["estimator"], 0).set_params(**grid)
+    return build_estimator(task, chosen["estimator"], 0).set_params(**grid)
 
 
 def rows(n: int, *, series: bool = False) -> pd.DataFrame:
@@ -128,10 +128,10 @@ def films(name: str, n: int) -> Iterator[Made]:
         y = np.array(["Alto", "Bajo", "Medio"])[np.digitize(y, [0.3, 1.5])]
     names = ("extra_trees", "hist_gradient_boosting", "xgboost", "kernel")
     models = [candidate(task, name).fit(X, y) for name in names]
-    columns = [as_columns(answer(model, X), classes=classes) for model in models]
-    stacked = stack(models, combiner(classes=classes).fit(np.hstack(columns), y))
+    columns = [prediction_columns(answer(model, X), classes=classes) for model in models]
+    stacked = stack(models, final_estimator(classes=classes).fit(np.hstack(columns), y))
     if classes:
-        logs = as_columns(answer(stacked, X), classes=True)
+        logs = prediction_columns(answer(stacked, X), classes=True)
         yield name, stack([stacked], TemperatureScaling(["Alto", "Bajo", "Medio"]).fit(logs, y)), X
     else:
         yield name, interval(stacked, X, y), X

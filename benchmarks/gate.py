@@ -42,14 +42,14 @@ from ratchet.gate.conditions import NOISE
 from ratchet.gate.evidence import confidence_after, earlier_challengers
 from ratchet.gate.verdict import Evidence, PairedRows, hash_keys, judge
 from ratchet.learning.metrics import (
-    Units,
+    ResamplingUnits,
     bootstrap_means,
     bounds,
     find_metric,
-    influence_of,
+    influence_values,
     long_block_length,
-    share_of,
-    units_of,
+    relative_to_baseline,
+    resampling_units,
 )
 
 BAR, BAR_OF_TEN = 0.08, 0.10
@@ -225,15 +225,15 @@ def _spread_out(found: Array, where: Array) -> Array:
     return whole
 
 
-def units_in(case: Case, champion: Array, challenger: Array) -> Units:
+def units_in(case: Case, champion: Array, challenger: Array) -> ResamplingUnits:
     """What the gate draws together, as it says itself, by the losses of one repetition."""
     if case.task == "classification":
         metric, table = find_metric("log_loss", case.task, CLASSES), [champion, challenger]
     else:
         metric = find_metric("rmse", "regression")
         table = [champion, champion, challenger, challenger]
-    return units_of(
-        influence_of(metric, np.column_stack(table)),
+    return resampling_units(
+        influence_values(metric, np.column_stack(table)),
         times=np.arange(case.rows) if case.has_time else None,
         groups=case.clusters,
         horizon=case.horizon,
@@ -241,27 +241,31 @@ def units_in(case: Case, champion: Array, challenger: Array) -> Units:
     )
 
 
-def formerly(case: Case) -> Units:
+def formerly(case: Case) -> ResamplingUnits:
     """What was drawn together before: the time stamps of series, other rows one by one."""
     n = case.rows
     if case.task != "forecasting":
-        return Units("row", None, n, freedom=n - 1, captured=1 - 1 / n)
+        return ResamplingUnits("row", None, n, freedom=n - 1, captured=1 - 1 / n)
     block = long_block_length(n, case.horizon)
     share = 1 - block / n
-    return Units("time", np.arange(n), n, block, freedom=min(n - 1, n / block), captured=share)
+    return ResamplingUnits(
+        "time", np.arange(n), n, block, freedom=min(n - 1, n / block), captured=share
+    )
 
 
-def drawn_shares(case: Case, losses: list[Array], n_bootstrap: int, units: Units) -> Array:
+def drawn_shares(
+    case: Case, losses: list[Array], n_bootstrap: int, units: ResamplingUnits
+) -> Array:
     """Gains over all rows (index 0) and over draws, (1 + draws, repetitions)."""
     table = np.hstack(losses)
     drawn = bootstrap_means(table, n_bootstrap, SEED, times=units.codes, block=units.block)
     means = np.vstack([table.mean(axis=0), drawn])
     scores = means if case.task == "classification" else np.sqrt(means)
     champion, challenger = np.split(scores, 2, axis=1)
-    return share_of(champion - challenger, champion)
+    return relative_to_baseline(champion - challenger, champion)
 
 
-def sure(shares: Array, units: Units, confidence: float = RELEASE.confidence) -> bool:
+def sure(shares: Array, units: ResamplingUnits, confidence: float = RELEASE.confidence) -> bool:
     return bool(bounds(shares, units.width(confidence))[0] > NOISE)
 
 

@@ -29,15 +29,15 @@ import yaml
 from harness.measure import own_cpu, print_table
 from sklearn.base import clone
 
-from ratchet.learning.classical import TimeFolds, build
+from ratchet.learning.classical import TimeFolds, build_estimator
 from ratchet.learning.demand.hierarchy import (
     Hierarchy,
     HierarchySettings,
+    build_problem,
     fit_hierarchy,
-    problem_of,
 )
 from ratchet.learning.demand.iterations import IterationSettings, iterate
-from ratchet.learning.demand.panel import PRICE, Layout, Panel, Rows, panel_of
+from ratchet.learning.demand.panel import PRICE, Layout, Panel, Rows, build_panel
 from ratchet.learning.demand.pricing import (
     Offer,
     Outcome,
@@ -208,7 +208,7 @@ def mean_with_boosting(market: Market) -> Any:
     grid = grids["demand_boosting"]["param_grid"]
     X, y, step = market.frame, market.rows.log_quantity, market.rows.step
     train, known, period = market.known(0.7), market.known(0.8), int(market.period)
-    model = build("regression", "demand_boosting", 0).set_params(
+    model = build_estimator("regression", "demand_boosting", 0).set_params(
         demand__period=period, boosting__estimator__columns__period=period
     )
     folds = TimeFolds(step[train], 2)
@@ -237,7 +237,7 @@ def nuts(markets: list[Market], _: argparse.Namespace) -> bool:
     except ImportError as error:
         print(f"skipped: {error} (pip install numpyro, in an environment apart)")
         return True
-    panel = panel_of(market.rows.where(market.known(0.8)))
+    panel = build_panel(market.rows.where(market.known(0.8)))
     design = panel.design(panel.layout(harmonics=0, trend=False, period=0))
     start = own_cpu()
     fitted = fit_hierarchy(panel, design, HierarchySettings(market="none", serial=False))
@@ -311,7 +311,7 @@ def truth(markets: list[Market], options: argparse.Namespace) -> bool:
     """Gains of recommended prices where the truth is known, on the price paths of the data."""
     rows = []
     for market in markets:
-        panel = panel_of(market.rows.where(market.known(0.8)))
+        panel = build_panel(market.rows.where(market.known(0.8)))
         layout = panel.layout(harmonics=2, trend=True, period=market.period)
         start = fit_hierarchy(panel, panel.design(layout), HierarchySettings())
         for scenario in SCENARIOS:
@@ -361,7 +361,7 @@ def one_truth(
 def iterated(panel: Panel, layout: Layout, iterations: int) -> np.ndarray:
     """Draws of elasticities from iterations, shape (S, D)."""
     design = panel.design(layout)
-    problem = problem_of(fit_hierarchy(panel, design, HierarchySettings()), panel, design)
+    problem = build_problem(fit_hierarchy(panel, design, HierarchySettings()), panel, design)
     settings = IterationSettings(iterations=iterations, stop_when=None)
     return np.asarray(iterate(problem, settings).draws[..., PRICE], dtype=np.float64)
 
@@ -470,7 +470,7 @@ def optimum(markets: list[Market], _: argparse.Namespace) -> bool:
 
 
 def whole_panel(market: Market, chosen: np.ndarray) -> tuple[Panel, Layout]:
-    panel = panel_of(market.rows.where(chosen))
+    panel = build_panel(market.rows.where(chosen))
     return panel, panel.layout(harmonics=2, trend=True, period=market.period)
 
 

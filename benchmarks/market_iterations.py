@@ -39,10 +39,10 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 import numpy as np
 from harness.measure import own_cpu, print_table
 
-from ratchet.learning.demand.hierarchy import HierarchySettings, fit_hierarchy, problem_of
-from ratchet.learning.demand.iterations import IterationSettings, Problem, Trained, iterate
-from ratchet.learning.demand.panel import PRICE, Rows, panel_of
-from ratchet.learning.search.schedule import ADDRESS
+from ratchet.learning.demand.hierarchy import HierarchySettings, build_problem, fit_hierarchy
+from ratchet.learning.demand.iterations import IterationResult, IterationSettings, Problem, iterate
+from ratchet.learning.demand.panel import PRICE, Rows, build_panel
+from ratchet.learning.search.worker_pool import ADDRESS
 
 STEPS = 135
 MEAN = np.array([6.0, -2.0, 0, 0, 0, 0, 0])
@@ -341,7 +341,7 @@ def coverage(
 def estimated(problem: Problem) -> Problem:
     """The same rows with means, variances and market effects estimated from them."""
     segment, step = np.nonzero(problem.mask)
-    panel = panel_of(
+    panel = build_panel(
         Rows(
             segment=segment,
             product=np.zeros(len(segment), np.int64),
@@ -352,10 +352,10 @@ def estimated(problem: Problem) -> Problem:
         )
     )
     design = panel.design(panel.layout(harmonics=2, trend=True, period=52))
-    return problem_of(fit_hierarchy(panel, design, HierarchySettings()), panel, design)
+    return build_problem(fit_hierarchy(panel, design, HierarchySettings()), panel, design)
 
 
-def equal(one: Trained, other: Trained) -> bool:
+def equal(one: IterationResult, other: IterationResult) -> bool:
     arrays = ("mean", "covariance", "lower", "upper", "draws")
     same = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
     return same and one.history == other.history

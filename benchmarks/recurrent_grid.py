@@ -3,7 +3,7 @@
 GRU and LSTM x units 32, 64, 128 x dropout 0.1, 0.2, 0.3 x learning rate 1e-3, 5e-4, 1e-4 x batch
 32, 64, on 5,000 windows of 7 steps x 10 features (4,000 to train, 500 to validate), all 50 epochs.
 Ours is measured whole unless told otherwise, one process with one thread per core. Keras is sampled
-and extrapolated: one point per graph for a few epochs; the other points of a graph cost the same,
+and extrapolated: one point per spec for a few epochs; the other points of a spec cost the same,
 an epoch like the next. The bars: at most 1/7 of the CPU time and 1/8 of the wall time; wall times
 say something only on a machine that does nothing else.
 """
@@ -37,7 +37,7 @@ Shape = tuple[str, int, int]
 
 
 class Took(NamedTuple):
-    """What the candidates of a graph took."""
+    """What the candidates of a spec took."""
 
     compiling: float  # CPU seconds of the first beyond those of a later one
     candidate: float  # CPU seconds of a later one
@@ -52,7 +52,7 @@ def main() -> None:
     )
     parser.add_argument("--sampled", type=int, default=4, help="epochs of Keras (default: 4)")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="(default: cores)")
-    parser.add_argument("--quick", action="store_true", help="2 graphs, 3 epochs, no scaling")
+    parser.add_argument("--quick", action="store_true", help="2 programs, 3 epochs, no scaling")
     options = parser.parse_args()
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KEDRO_DISABLE_TELEMETRY": "1"}
     shapes = [("gru", 32, 64), ("lstm", 64, 64)] if options.quick else grid()
@@ -71,13 +71,13 @@ def main() -> None:
 
 
 def grid() -> list[Shape]:
-    """The graphs, longest first."""
+    """The programs, longest first."""
     shapes = itertools.product(("lstm", "gru"), (128, 64, 32), (32, 64))
     return sorted(shapes, key=lambda shape: -shape[1])
 
 
 def keras_costs(shapes: Sequence[Shape], epochs: int) -> list[dict[str, list[float]]]:
-    """Of one candidate per graph: CPU and wall seconds of the first and of a later epoch."""
+    """Of one candidate per spec: CPU and wall seconds of the first and of a later epoch."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         np.savez(folder / "windows.npz", *windows(5000, LOOKBACK, FEATURES, SEED))
@@ -113,16 +113,16 @@ def use_one_thread() -> None:
 
 
 def train_graph(shape: Shape, epochs: int) -> Took:
-    """Train the nine candidates of a graph, one call each."""
+    """Train the nine candidates of a spec, one call each."""
     from ratchet.learning.recurrent.training import train_group
-    from ratchet.learning.recurrent.types import Member
+    from ratchet.learning.recurrent.types import TrialParams
 
     data = windows(5000, LOOKBACK, FEATURES, SEED)
     costs, best = [], np.inf
     for dropout, rate in RATES:
         before = own_cpu()
         (trained,) = train_group(
-            as_graph(shape), [Member(dropout, rate, epochs, epochs)], *data, seed=SEED
+            as_graph(shape), [TrialParams(dropout, rate, epochs, epochs)], *data, seed=SEED
         )
         costs.append(own_cpu() - before)
         best = min(best, *trained.history["val_loss"])
@@ -131,10 +131,10 @@ def train_graph(shape: Shape, epochs: int) -> Took:
 
 
 def as_graph(shape: Shape) -> Any:
-    from ratchet.learning.recurrent.types import Graph
+    from ratchet.learning.recurrent.types import ProgramSpec
 
     architecture, units, batch_size = shape
-    return Graph(architecture, units, "tanh", batch_size, LOOKBACK, FEATURES, 1)
+    return ProgramSpec(architecture, units, "tanh", batch_size, LOOKBACK, FEATURES, 1)
 
 
 def peak_memory() -> float:
@@ -145,16 +145,16 @@ def peak_memory() -> float:
 def epoch_cost(shape: Shape, n: int) -> tuple[float, float]:
     """CPU seconds of an epoch on ``n`` windows, compiling apart, and GiB of the process."""
     from ratchet.learning.recurrent.training import train_group
-    from ratchet.learning.recurrent.types import Member
+    from ratchet.learning.recurrent.types import TrialParams
 
-    data, members = windows(n, LOOKBACK, FEATURES, SEED), [Member(0.2, 5e-4, 50, 50)]
-    graph, options = as_graph(shape), {"seed": SEED, "keep_state": True}
-    (trained,) = train_group(graph, members, *data, until=1, **options)
+    data, trials = windows(n, LOOKBACK, FEATURES, SEED), [TrialParams(0.2, 5e-4, 50, 50)]
+    spec, options = as_graph(shape), {"seed": SEED, "keep_state": True}
+    (trained,) = train_group(spec, trials, *data, until=1, **options)
     costs = []
     for epoch in range(2, 7):
         before = own_cpu()
         (trained,) = train_group(
-            graph, members, *data, states=[trained.state], until=epoch, **options
+            spec, trials, *data, states=[trained.state], until=epoch, **options
         )
         costs.append(own_cpu() - before)
     return median(costs), peak_memory()
@@ -173,7 +173,7 @@ def report(
         cells = (one[0], mine.candidate, one[0] / mine.candidate, mine.compiling, mine.best)
         rows.append([f"{architecture} {units}, batch {batch}", *(f"{cell:.3g}" for cell in cells)])
     header = ["", "Keras: CPU s", "ours: CPU s", "ratio", "compiling: CPU s", "best loss"]
-    print(f"A candidate of each graph, {EPOCHS} epochs (Keras extrapolated)")
+    print(f"A candidate of each spec, {EPOCHS} epochs (Keras extrapolated)")
     print_table(header, rows)
     compiling = sum(mine.compiling for mine in took)
     peak = max(mine.peak for mine in took)

@@ -41,15 +41,15 @@ WORSE, SHARE = 0.01, 0.30
 train_group = training.train_group
 
 
-def noted(graph: Any, members: Any, *data: Any, **options: Any) -> Any:
+def noted(spec: Any, trials: Any, *data: Any, **options: Any) -> Any:
     """Train, and write down what it took."""
     before = sum(state["schedule"]["epoch"] for state in options["states"] or ())
     start = time.process_time()
-    trained = train_group(graph, members, *data, **options)
+    trained = train_group(spec, trials, *data, **options)
     cpu = time.process_time() - start
     epochs = sum(len(one.history["loss"]) for one in trained) - before
     with Path(os.environ[LOG]).open("a") as log:
-        print(json.dumps([repr(graph), epochs, cpu]), file=log, flush=True)
+        print(json.dumps([repr(spec), epochs, cpu]), file=log, flush=True)
     return trained
 
 
@@ -171,7 +171,7 @@ def search(data: Data, strategy: str, seed: int, options: Any) -> Result:
 def compare(name: str, seed: int, full: Result, halving: Result) -> tuple[str, ...]:
     """Format a line of the table."""
     rates = per_epoch(full.calls + halving.calls)
-    cpu = [sum(rates[graph] * n for graph, n, _ in one.calls) for one in (full, halving)]
+    cpu = [sum(rates[spec] * n for spec, n, _ in one.calls) for one in (full, halving)]
     compiling = [
         sum(seconds for *_, seconds in one.calls) - trained
         for one, trained in zip((full, halving), cpu, strict=True)
@@ -193,14 +193,14 @@ def compare(name: str, seed: int, full: Result, halving: Result) -> tuple[str, .
 
 
 def per_epoch(calls: list[tuple[str, int, float]]) -> dict[str, float]:
-    """CPU seconds of an epoch of one candidate, by graph: the least over calls.
+    """CPU seconds of an epoch of one candidate, by spec: the least over calls.
 
-    Calls that also compile have more, and one per graph at least has not.
+    Calls that also compile have more, and one per spec at least has not.
     """
     rates: dict[str, float] = {}
-    for graph, epochs, cpu in calls:
+    for spec, epochs, cpu in calls:
         if epochs:
-            rates[graph] = min(cpu / epochs, rates.get(graph, cpu / epochs))
+            rates[spec] = min(cpu / epochs, rates.get(spec, cpu / epochs))
     return rates
 
 

@@ -286,7 +286,7 @@ def test_a_process_that_is_killed_starts_no_other_in_place_of_those_it_loses(tmp
     with subprocess.Popen(["/bin/sh", "-c", restarts]) as shell:
         while not (children := psutil.Process(shell.pid).children()):
             pass
-        processes.kill(shell.pid)
+        processes.kill_tree(shell.pid)
 
     psutil.wait_procs(children, timeout=10)
     assert (tmp_path / "started").read_text() == "\n"

@@ -35,7 +35,7 @@ from ratchet.errors import (
 )
 from ratchet.hooks.notification import NotificationHooks
 from ratchet.hooks.tracking import TrackingHooks
-from ratchet.learning.processes import PARENT, follow_parent
+from ratchet.learning.processes import PARENT, end_with_parent
 
 USE_CASE_RUNNER = "ratchet.runner.UseCaseRunner"
 SMALLEST_LIMIT = 1.2e9
@@ -59,7 +59,7 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
         for talker in talkers:
             talker.addFilter(_is_no_error)  # the error is told once, at the end
     if parent := os.environ.pop(PARENT, None):
-        follow_parent(int(parent))
+        end_with_parent(int(parent))
     try:
         _check_memory_limit()
         with _sigterm_interrupts() as received:

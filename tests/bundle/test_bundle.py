@@ -31,7 +31,7 @@ from ratchet.bundle.manifest import hash_files, write_manifest
 from ratchet.compiled.store import dumps, loads
 from ratchet.config import UseCase, read_targets
 from ratchet.errors import DataError, UserError
-from ratchet.learning.classical import build
+from ratchet.learning.classical import build_estimator
 from ratchet.learning.demand.book import DemandBook, Elasticities, ExpectedDemand, SegmentKey
 from ratchet.learning.demand.pricing import (
     Form,
@@ -214,7 +214,7 @@ def made(
 def classical(estimator: str | None = None) -> Callable[..., Any]:
     def fit(target: Any, train: pd.DataFrame, validation: pd.DataFrame) -> Any:
         name = estimator or ("extra_trees" if target.is_classes else "ridge")
-        model = build(target.task, name, seed=0)
+        model = build_estimator(target.task, name, seed=0)
         if name == "extra_trees":
             model.set_params(n_estimators=8)
         return finished(model, target, train, validation, "classical")
@@ -235,14 +235,19 @@ def finished(model: Any, target: Any, train: Any, validation: Any, family: Any) 
 
 def stacked(target: Any, train: pd.DataFrame, validation: pd.DataFrame) -> Any:
     """Two models, and a linear one on top of what they say."""
-    from ratchet.learning.stacking import as_columns, combiner, prediction_method, stack
+    from ratchet.learning.stacking import (
+        final_estimator,
+        prediction_columns,
+        prediction_method,
+        stack,
+    )
 
     X, y = features_and_scaled_target(train, target)
     names = ["ridge", "dummy"] if not target.is_classes else ["logistic", "dummy"]
-    models = [build(target.task, name, seed=0).fit(X, y) for name in names]
+    models = [build_estimator(target.task, name, seed=0).fit(X, y) for name in names]
     said = [getattr(model, prediction_method(model))(X) for model in models]
-    columns = [as_columns(each, classes=target.is_classes) for each in said]
-    combine = combiner(classes=target.is_classes).fit(np.hstack(columns), y)
+    columns = [prediction_columns(each, classes=target.is_classes) for each in said]
+    combine = final_estimator(classes=target.is_classes).fit(np.hstack(columns), y)
     return finished(stack(models, combine), target, train, validation, "classical")
 
 

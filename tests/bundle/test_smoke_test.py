@@ -19,7 +19,7 @@ from ratchet.bundle.manifest import MANIFEST, bundle_digest, hash_files, read_ma
 from ratchet.bundle.smoke_test import SmokeTestLimits, open_tested, run_smoke_test
 from ratchet.config import UseCase
 from ratchet.database import connect
-from ratchet.learning.classical import build
+from ratchet.learning.classical import build_estimator
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.pipelines import monitoring
 from ratchet.production.champion import open_champion
@@ -40,7 +40,7 @@ def boosted(tmp_path_factory) -> Path:
     """A bundle with a model of XGBoost."""
 
     def fit(target, train, validation):
-        model = build("regression", "xgboost", seed=0).set_params(n_estimators=5)
+        model = build_estimator("regression", "xgboost", seed=0).set_params(n_estimators=5)
         return finished(model, target, train, validation, "classical")
 
     contents = made("films", films(), UseCase.model_validate(SETTINGS), fit)

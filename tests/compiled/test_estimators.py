@@ -29,11 +29,11 @@ from ratchet.compiled import estimators
 from ratchet.compiled.estimators import NotCompilable, compile_estimator
 from ratchet.compiled.store import dumps, loads
 from ratchet.learning.calibration import TemperatureScaling
-from ratchet.learning.classical import ESTIMATORS, build
+from ratchet.learning.classical import ESTIMATORS, build_estimator
 from ratchet.learning.conformal import ConformalRegressor
 from ratchet.learning.naive import SeasonalNaive
-from ratchet.learning.refitting import fit_again
-from ratchet.learning.stacking import as_columns, combiner, stack
+from ratchet.learning.refitting import refit
+from ratchet.learning.stacking import final_estimator, prediction_columns, stack
 from ratchet.learning.trusted import TRUSTED, dump, load
 
 CANDIDATES = [(task, name) for task, table in ESTIMATORS.items() for name in table]
@@ -65,7 +65,7 @@ def truth(X: pd.DataFrame, task: str = "regression") -> np.ndarray:
 
 
 def small(task: str, name: str) -> BaseEstimator:
-    model = build(task, name, 0)
+    model = build_estimator(task, name, 0)
     sizes = {"n_estimators": 12, "max_iter": 12, "n_components": 20}
     if name in ("logistic", "kernel"):
         del sizes["max_iter"]
@@ -153,10 +153,12 @@ def test_a_stack_with_its_calibration(task, fitted):
     models = [fitted[task, name] for name in names]
     X = rows(120, 4, task)
     y = truth(X, task)
-    columns = np.hstack([as_columns(native(model, X), classes=classes) for model in models])
-    stacked = stack(models, combiner(classes=classes).fit(columns, y))
+    columns = np.hstack([prediction_columns(native(model, X), classes=classes) for model in models])
+    stacked = stack(models, final_estimator(classes=classes).fit(columns, y))
     if classes:
-        scaling = TemperatureScaling(CLASSES).fit(as_columns(native(stacked, X), classes=True), y)
+        scaling = TemperatureScaling(CLASSES).fit(
+            prediction_columns(native(stacked, X), classes=True), y
+        )
         check(stack([stacked], scaling), rows(60, 5, task))
     else:
         conformal = ConformalRegressor(estimator=FrozenEstimator(stacked), bounds=(0, 5))
@@ -174,7 +176,7 @@ def test_a_forecast_with_its_interval(name, fitted):
 def test_what_was_fitted_again(fitted):
     X = rows(120, 7, "forecasting")
     for name in ("mixture", "boosted_ridge", "kernel"):
-        check(fit_again(fitted["forecasting", name], X, truth(X)), rows(40, 8, "forecasting"))
+        check(refit(fitted["forecasting", name], X, truth(X)), rows(40, 8, "forecasting"))
 
 
 def test_what_was_read_from_a_file(tmp_path, fitted):

@@ -17,7 +17,7 @@ from ratchet.compiled.estimators import NotCompilable, compile_estimator
 from ratchet.compiled.network_compiler import compile_network
 from ratchet.compiled.networks import ACTIVATIONS
 from ratchet.compiled.store import dumps, loads
-from ratchet.learning.classical import build
+from ratchet.learning.classical import build_estimator
 from ratchet.learning.conformal import ConformalRegressor
 from ratchet.learning.recurrent import activations
 from ratchet.learning.recurrent.architectures import ARCHITECTURES
@@ -100,7 +100,9 @@ def test_an_ensemble_on_a_ridge_with_its_interval():
 
     X = windows(60, 2).assign(known=np.arange(60.0), naive_seasonal=1.0)
     y = pd.Series(np.random.default_rng(0).normal(size=60))
-    base = build("forecasting", "ridge", 0).fit(X[["known", "window_3", "naive_seasonal"]], y)
+    base = build_estimator("forecasting", "ridge", 0).fit(
+        X[["known", "window_3", "naive_seasonal"]], y
+    )
     networks = [network(name, seed=i) for i, name in enumerate(("gru", "gru_differenced", "lstm"))]
     candidates = {name: {"estimator": name} for name in ("ridge", "seasonal")}
     target = Target(column="y", task="forecasting", candidates=candidates, baseline="seasonal")

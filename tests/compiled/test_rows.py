@@ -27,7 +27,7 @@ from ratchet.compiled.bundle import as_row, check_answer, check_golden, compile_
 from ratchet.compiled.rows import compile_rows
 from ratchet.compiled.store import NotCompilable
 from ratchet.config import UseCase
-from ratchet.learning.classical import build
+from ratchet.learning.classical import build_estimator
 from ratchet.preparation.contract import typed_fields
 from ratchet.preparation.fingerprints import row_hashes
 from tests.bundle.test_bundle import (
@@ -198,7 +198,7 @@ def demand(target: Any, train: pd.DataFrame, validation: pd.DataFrame) -> Any:
         "demand__period": 12,
         "boosting__estimator__model__max_iter": 9,
     }
-    model = build("regression", "demand_boosting", 0).set_params(**sizes)
+    model = build_estimator("regression", "demand_boosting", 0).set_params(**sizes)
     return finished(model, target, train, validation, "classical")
 
 

@@ -25,7 +25,7 @@ from ratchet.compiled.series import SeriesAnswerer
 from ratchet.compiled.steps import Steps
 from ratchet.compiled.store import dumps, loads
 from ratchet.config import UseCase
-from ratchet.learning.classical import build
+from ratchet.learning.classical import build_estimator
 from ratchet.modelling.calibrate_and_refit import calibrate
 from ratchet.modelling.target_scaling import features_and_scaled_target
 from ratchet.pipelines.preprocessing import build_windows, encode_features, select_series
@@ -127,7 +127,7 @@ def made(settings: dict[str, Any], raw: pd.DataFrame, folder: Path) -> Bundle:
     target = targets["demand"]
     X, y = features_and_scaled_target(train, target, "classical")
     held = features_and_scaled_target(validation, target, "classical")[0]
-    model = build(target.task, "ridge", seed=0).fit(X, y)
+    model = build_estimator(target.task, "ridge", seed=0).fit(X, y)
     said = pd.DataFrame({"prediction": model.predict(held)}, held.index)
     contents = BundleContents(
         use_case=use_case,

@@ -25,10 +25,10 @@ from sklearn.tree import DecisionTreeRegressor
 
 from ratchet.datasets import SkopsDataset
 from ratchet.learning.calibration import TemperatureScaling
-from ratchet.learning.classical import ESTIMATORS, build
+from ratchet.learning.classical import ESTIMATORS, build_estimator
 from ratchet.learning.conformal import ConformalRegressor
 from ratchet.learning.files import sweep
-from ratchet.learning.stacking import as_columns, stack
+from ratchet.learning.stacking import prediction_columns, stack
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def rows() -> pd.DataFrame:
 def fitted(task: str, name: str, X: pd.DataFrame) -> Any:
     """A model as the pipelines store it: fitted, and calibrated."""
     signal = X["a"] + X["b"] / 2
-    model = build(task, name, seed=0)
+    model = build_estimator(task, name, seed=0)
     if "kernel__n_components" in model.get_params():
         model.set_params(kernel__n_components=10)
     if task != "classification":
@@ -55,7 +55,7 @@ def fitted(task: str, name: str, X: pd.DataFrame) -> Any:
     y[::7] = "level"
     model.fit(X, y)
     scaling = TemperatureScaling(list(model.classes_))
-    return stack([model], scaling.fit(as_columns(model.predict_proba(X), classes=True), y))
+    return stack([model], scaling.fit(prediction_columns(model.predict_proba(X), classes=True), y))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ratchet.config import Release, Target
 from ratchet.gate.evidence import confidence_after, earlier_challengers
 from ratchet.gate.verdict import Evidence, PairedRows, Verdict, hash_keys, judge, smallest_gain
-from ratchet.learning.metrics import bootstrap_means, bounds, paired_gain, units_of
+from ratchet.learning.metrics import bootstrap_means, bounds, paired_gain, resampling_units
 from ratchet.production.gate_evidence import EvidenceCollector
 
 N = 120
@@ -717,7 +717,7 @@ def test_over_any_number_of_challengers_the_chances_add_up_to_little(count, conf
 
 def test_of_ten_equally_good_challengers_before_the_same_rows_one_rarely_wins():
     rng, n, wins = np.random.default_rng(0), 100, np.zeros((2, 200), dtype=bool)
-    own, units = rng.standard_t(5, (n, 200)), units_of(np.arange(100.0))
+    own, units = rng.standard_t(5, (n, 200)), resampling_units(np.arange(100.0))
     for earlier in range(10):
         challenger = 0.8 * own + 0.6 * rng.standard_t(5, (n, 200))
         table = np.hstack([own**2, challenger**2])

@@ -240,7 +240,7 @@ def test_the_process_of_a_use_case_tells_the_first_one(tmp_path, monkeypatch):
 def test_a_run_that_another_command_has_started_ends_with_it(monkeypatch):
     followed: list[int] = []
     monkeypatch.setenv("RATCHET_PARENT", "42")
-    monkeypatch.setattr(cli, "follow_parent", followed.append)
+    monkeypatch.setattr(cli, "end_with_parent", followed.append)
     monkeypatch.setattr(cli.kedro_run, "callback", lambda **_: None)
 
     for _ in range(2):

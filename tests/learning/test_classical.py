@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from ratchet.learning.classical import (
     ESTIMATORS,
     WithoutFlags,
-    build,
+    build_estimator,
     check_candidate,
     check_grid,
     folds,
@@ -38,7 +38,7 @@ def rows() -> dict[str, tuple[pd.DataFrame, pd.Series]]:
 
 def small(task: str, name: str, seed: int = 0):
     """The candidate in a size for tests."""
-    model = build(task, name, seed)
+    model = build_estimator(task, name, seed)
     sizes = {"n_estimators": 15, "estimator__n_estimators": 15, "max_iter": 15}
     sizes |= {f"model__{key}": size for key, size in sizes.items()}
     sizes |= {"kernel__n_components": 60, "estimator__model__max_iter": 15}
@@ -78,7 +78,7 @@ def test_one_seed_gives_one_model(rows, task, name):
 def test_every_source_of_randomness_takes_the_seed(task, name):
     seeds = {
         key: value
-        for key, value in build(task, name, seed=77).get_params().items()
+        for key, value in build_estimator(task, name, seed=77).get_params().items()
         if key.endswith("random_state")
     }
 
@@ -102,7 +102,7 @@ def test_another_seed_gives_another_model(rows, name):
 @pytest.mark.parametrize("task", ESTIMATORS)
 def test_kinds(task):
     """Linear, forest, histogram boosting, XGBoost, kernel, and something naive."""
-    models = [build(task, name, 0) for name in ESTIMATORS[task]]
+    models = [build_estimator(task, name, 0) for name in ESTIMATORS[task]]
 
     kinds = {
         str(list(getattr(model, "named_steps", {"model": model}).values())) for model in models
@@ -154,7 +154,8 @@ def test_what_cannot_be_searched_is_told(task, estimator, grid, told):
 
 def test_a_good_grid_passes():
     check_grid(
-        build("regression", "ridge", 0), {"model__alpha": [1, 2], "impute__strategy": ["mean"]}
+        build_estimator("regression", "ridge", 0),
+        {"model__alpha": [1, 2], "impute__strategy": ["mean"]},
     )
 
 
@@ -212,7 +213,9 @@ def test_folds_serve_a_search(rows):
     X, y = rows["forecasting"]
     cv = folds("forecasting", 3, 0, times=days(100, 3), horizon=2)
 
-    search = GridSearchCV(build("forecasting", "ridge", 0), {"model__alpha": [1, 9]}, cv=cv)
+    search = GridSearchCV(
+        build_estimator("forecasting", "ridge", 0), {"model__alpha": [1, 9]}, cv=cv
+    )
 
     assert search.fit(X, y).n_splits_ == 3
 

@@ -13,23 +13,23 @@ from scipy.signal import lfilter
 from ratchet.learning.metrics import (
     METRICS,
     PER_CLASS,
+    autocorrelation_bound,
     bootstrap_means,
     bounds,
-    captured_share,
-    entities_in,
+    captured_variance,
+    entities_from_keys,
     find_metric,
-    gain_of,
     greater_is_better,
-    influence_of,
+    influence_values,
     long_block_length,
-    memory_of,
     paired_gain,
+    paired_gain_of_arrays,
+    resampling_units,
     score_classification,
     score_forecast,
     score_regression,
     score_rows,
     tidy_rows,
-    units_of,
 )
 
 CLASSES = ["Alto", "Bajo", "Medio"]
@@ -243,7 +243,7 @@ def test_bounds_of_normal_draws_are_so_many_deviations_away(width):
 
 def coverage(values, **options):
     """Share of the columns whose lower bound, at 95 %, lies below the true mean of 0."""
-    units = [units_of(column - column.mean(), **options) for column in values.T]
+    units = [resampling_units(column - column.mean(), **options) for column in values.T]
     drawn = bootstrap_means(values, 400, 0, times=units[0].codes, block=units[0].block)
     draws = np.vstack([values.mean(axis=0), drawn])
     if "times" not in options:  # as wide for all of them
@@ -305,7 +305,7 @@ def test_equally_good_models_are_rarely_called_better(kind, options):
     metric, nothing, called = find_metric("rmse", "regression"), np.zeros(100), {}
     for told in ({}, options):
         found = [
-            gain_of(metric, nothing, *pair.T, **told, n_bootstrap=200, seed=0)
+            paired_gain_of_arrays(metric, nothing, *pair.T, **told, n_bootstrap=200, seed=0)
             for pair in errors(kind, 100, 200)
         ]
         called[bool(told)] = np.mean(
@@ -322,7 +322,7 @@ def test_equally_good_models_are_rarely_called_better_by_rows_either(n):
     means = np.vstack([table.mean(axis=0), bootstrap_means(table, 1000, 0)])
     first, second = np.split(np.sqrt(means), 2, axis=1)
     shares = 1 - second / first
-    low, _ = bounds(shares, units_of(own[:, 0]).width(0.95))
+    low, _ = bounds(shares, resampling_units(own[:, 0]).width(0.95))
     better = shares[0] > 0.02
     assert np.mean(better) > 0.3
     assert np.mean(better & (low > 0)) < 0.08
@@ -337,15 +337,15 @@ def test_equally_good_models_are_rarely_called_better_by_rows_either(n):
 )
 @settings(deadline=None)
 def test_memory_is_a_correlation(values, season):
-    found = memory_of(values, season)
+    found = autocorrelation_bound(values, season)
     assert 0 <= found <= max(1 - 1 / len(values), 0)
-    assert found >= memory_of(values) - 1e-12
-    assert memory_of(3 - 2 * values, season) == pytest.approx(found, abs=1e-6)
+    assert found >= autocorrelation_bound(values) - 1e-12
+    assert autocorrelation_bound(3 - 2 * values, season) == pytest.approx(found, abs=1e-6)
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
 def test_memory_is_the_upper_end_of_what_values_show(memory):
-    found = np.array([memory_of(one) for one in autoregression(memory, 200, 400).T])
+    found = np.array([autocorrelation_bound(one) for one in autoregression(memory, 200, 400).T])
     assert np.mean(found >= memory) > 0.8
     assert np.mean(found) < memory + 0.15
 
@@ -354,8 +354,8 @@ def test_memory_knows_the_season():
     values = np.random.default_rng(0).normal(size=(30, 12))
     for step in range(1, 30):
         values[step] += 0.8 * values[step - 1]
-    assert memory_of(values.ravel()) < 0.3
-    assert memory_of(values.ravel(), 12) > 0.9
+    assert autocorrelation_bound(values.ravel()) < 0.3
+    assert autocorrelation_bound(values.ravel(), 12) > 0.9
 
 
 @given(st.integers(2, 300), st.data())
@@ -363,8 +363,8 @@ def test_memory_knows_the_season():
 def test_blocks_capture_a_part_of_the_variance(n, data):
     block = data.draw(st.integers(1, n - 1))
     memory = data.draw(st.floats(0, 1 - 1 / n))
-    assert captured_share(n, block, 0.0) == pytest.approx(1 - block / n)
-    assert 0 < captured_share(n, block, memory) <= 1 - block / n + 1e-9
+    assert captured_variance(n, block, 0.0) == pytest.approx(1 - block / n)
+    assert 0 < captured_variance(n, block, memory) <= 1 - block / n + 1e-9
 
 
 @pytest.mark.parametrize(("memory", "block"), [(0.0, 5), (0.7, 5), (0.9, 16)])
@@ -372,7 +372,7 @@ def test_what_blocks_capture_is_what_draws_of_them_show(memory, block):
     values = autoregression(memory, 50, 2000)
     drawn = bootstrap_means(values, 400, 0, times=np.arange(50), block=block)
     shown = drawn.var(axis=0).mean() / values.mean(axis=0).var()
-    assert captured_share(50, block, memory) == pytest.approx(shown, rel=0.12)
+    assert captured_variance(50, block, memory) == pytest.approx(shown, rel=0.12)
 
 
 codes = st.lists(st.integers(0, 5), min_size=6, max_size=40).map(
@@ -385,33 +385,33 @@ codes = st.lists(st.integers(0, 5), min_size=6, max_size=40).map(
 def test_groups_are_told_by_who_shares_them_and_not_by_their_names(groups, seed):
     influence = np.random.default_rng(seed).normal(size=len(groups))
     order = np.random.default_rng(seed).permutation(len(groups))
-    found = units_of(influence, groups=groups)
-    again = units_of(influence[order], groups=groups.max() - groups[order])
+    found = resampling_units(influence, groups=groups)
+    again = resampling_units(influence[order], groups=groups.max() - groups[order])
     assert again.to_json() == pytest.approx(found.to_json())
-    alone = units_of(influence, groups=np.arange(len(groups)))
-    rows = units_of(influence)
+    alone = resampling_units(influence, groups=np.arange(len(groups)))
+    rows = resampling_units(influence)
     assert alone.width(0.95) == pytest.approx(rows.width(0.95))
 
 
 def test_where_nothing_is_estimated_blocks_have_to_do():
     values = autoregression(0.9, 200, 1).ravel()
-    found = units_of(values, times=np.arange(200), season=None)
+    found = resampling_units(values, times=np.arange(200), season=None)
     assert (found.memory, found.block) == (0, 19)
-    assert found.width(0.95) < units_of(values, times=np.arange(200)).width(0.95)
+    assert found.width(0.95) < resampling_units(values, times=np.arange(200)).width(0.95)
 
 
 def test_of_time_and_groups_the_one_counts_that_gives_the_wider_bound():
     rng, customer, day = np.random.default_rng(0), np.arange(200) % 20, np.arange(200)
     alike = rng.normal(size=20)[customer]
-    assert units_of(alike, times=day, groups=customer).by == "group"
+    assert resampling_units(alike, times=day, groups=customer).by == "group"
     slow = autoregression(0.95, 200, 1).ravel()
-    assert units_of(slow, times=day, groups=customer).by == "time"
+    assert resampling_units(slow, times=day, groups=customer).by == "time"
 
 
 def test_a_single_large_group_leaves_little_to_go_by():
     influence = np.random.default_rng(0).normal(size=100)
-    equal = units_of(influence, groups=np.arange(100) // 10)
-    large = units_of(influence, groups=np.maximum(np.arange(100) - 80, 0) // 2)
+    equal = resampling_units(influence, groups=np.arange(100) // 10)
+    large = resampling_units(influence, groups=np.maximum(np.arange(100) - 80, 0) // 2)
     assert equal.freedom == 9
     assert large.number == 10
     assert large.freedom < 1
@@ -432,7 +432,7 @@ def test_the_influence_of_rows_adds_up_to_how_the_gain_moves(which, place):
     before = [metric.value(half) for half in np.split(table.mean(axis=0), 2)]
     moved = (scores_of[1] - scores_of[0]) / abs(scores_of[0])
     moved -= (before[1] - before[0]) / abs(before[0])
-    expected = influence_of(metric, table)[place % 60] * 1e-4
+    expected = influence_values(metric, table)[place % 60] * 1e-4
     assert moved == pytest.approx(expected, rel=0.05, abs=1e-6)
 
 
@@ -454,7 +454,7 @@ def test_the_influence_of_rows_adds_up_to_how_the_gain_moves(which, place):
     ],
 )
 def test_entities_in_keys(keys, entities):
-    found = entities_in(pd.Index(keys))
+    found = entities_from_keys(pd.Index(keys))
     assert found is None if entities is None else list(found) == entities
 
 

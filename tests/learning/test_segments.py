@@ -12,9 +12,9 @@ from ratchet.compiled.estimators import compile_estimator
 from ratchet.compiled.store import dumps, loads
 from ratchet.config.market import MARKET_ESTIMATORS
 from ratchet.learning import trusted
-from ratchet.learning.classical import MARKET, build
+from ratchet.learning.classical import MARKET, build_estimator
 from ratchet.learning.features.market import MarketEncoder, step_length
-from ratchet.learning.refitting import fit_again
+from ratchet.learning.refitting import refit
 from ratchet.learning.segments import LastValue, SeasonalValue, SegmentColumns, SegmentMean
 
 N_SEGMENTS, STEPS = 6, 60
@@ -34,7 +34,7 @@ def sales(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def small(name: str):
-    model = build("regression", name, 0)
+    model = build_estimator("regression", name, 0)
     sizes = {"max_iter": 12, "search": False, "period": 12, "season": 12}
     names = {key: key.split("__")[-1] for key in model.get_params()}
     return model.set_params(**{k: sizes[last] for k, last in names.items() if last in sizes})
@@ -68,7 +68,7 @@ def test_written_refitted_and_compiled_it_says_the_same(name, tmp_path):
     assert_allclose(run(new.to_numpy()), expected, rtol=1e-9)
     alone = np.concatenate([run(row[None]) for row in new.to_numpy()])
     assert_allclose(alone, expected, rtol=1e-9)
-    assert_allclose(fit_again(model, X, y).predict(new), expected, rtol=1e-9)
+    assert_allclose(refit(model, X, y).predict(new), expected, rtol=1e-9)
 
 
 def test_last_and_seasonal_values_are_those_of_the_segment():

@@ -16,9 +16,9 @@ from sklearn.tree import DecisionTreeClassifier
 
 from ratchet.learning.stacking import (
     Predictions,
-    as_columns,
-    combiner,
-    fit_combination,
+    final_estimator,
+    fit_final_estimator,
+    prediction_columns,
     prediction_method,
     stack,
 )
@@ -38,13 +38,13 @@ def measured() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_columns_of_probabilities_are_logarithms_without_infinity():
-    columns = as_columns([[0.25, 0.75], [0.0, 1.0]], classes=True)
+    columns = prediction_columns([[0.25, 0.75], [0.0, 1.0]], classes=True)
 
     assert_allclose(columns, [[np.log(0.25), np.log(0.75)], [np.log(1e-6), 0]])
 
 
 def test_columns_of_values_are_the_values():
-    assert_array_equal(as_columns([1, 2], classes=False), [[1.0], [2.0]])
+    assert_array_equal(prediction_columns([1, 2], classes=False), [[1.0], [2.0]])
 
 
 def test_method_follows_the_task():
@@ -56,13 +56,15 @@ def test_combination_is_learned_from_out_of_fold_predictions(labelled):
     X, y = labelled
     models = [GaussianNB().fit(X, y), DecisionTreeClassifier(random_state=0).fit(X, y)]
 
-    combine, table = fit_combination(
+    combine, table = fit_final_estimator(
         models, {"C": [0.1]}, X, y, scoring="accuracy", cv=CV, n_jobs=1
     )
 
     out_of_fold = np.hstack(
         [
-            as_columns(cross_val_predict(m, X, y, cv=CV, method="predict_proba"), classes=True)
+            prediction_columns(
+                cross_val_predict(m, X, y, cv=CV, method="predict_proba"), classes=True
+            )
             for m in models
         ]
     )
@@ -91,7 +93,7 @@ def test_a_model_that_only_remembers_gets_no_weight(labelled):
     X, y = labelled
     models = [Memory().fit(X, y), GaussianNB().fit(X, y)]
 
-    combine, _ = fit_combination(models, {}, X, y, scoring="neg_log_loss", cv=CV, n_jobs=1)
+    combine, _ = fit_final_estimator(models, {}, X, y, scoring="neg_log_loss", cv=CV, n_jobs=1)
 
     assert_allclose(combine.coef_[:, :3], 0, atol=1e-3)
     assert np.abs(combine.coef_[:, 3:]).max() > 0.1
@@ -100,7 +102,7 @@ def test_a_model_that_only_remembers_gets_no_weight(labelled):
 def test_stack_predicts_by_the_fitted_models(labelled):
     X, y = labelled
     models = [GaussianNB().fit(X, y), LogisticRegression().fit(X, y)]
-    combine, _ = fit_combination(models, {}, X, y, scoring="accuracy", cv=CV, n_jobs=1)
+    combine, _ = fit_final_estimator(models, {}, X, y, scoring="accuracy", cv=CV, n_jobs=1)
 
     stacked = stack(models, combine)
 
@@ -114,7 +116,7 @@ def test_stacking_of_regressors_has_no_negative_weights(measured):
     models = [LinearRegression().fit(X, y), KNeighborsRegressor().fit(X, y), Ridge(500).fit(X, y)]
     cv = KFold(4, shuffle=True, random_state=0)
 
-    combine, table = fit_combination(
+    combine, table = fit_final_estimator(
         models, {"alpha": [0.1, 1]}, X, y, scoring="r2", cv=cv, n_jobs=1
     )
 
@@ -131,7 +133,7 @@ def test_stacking_is_about_as_good_as_the_best(labelled):
         m.fit(X[train], y[train]) for m in (LogisticRegression(), GaussianNB(), DummyClassifier())
     ]
 
-    combine, _ = fit_combination(
+    combine, _ = fit_final_estimator(
         models, {"C": [0.1, 1]}, X[train], y[train], scoring="accuracy", cv=CV, n_jobs=1
     )
 
@@ -153,7 +155,7 @@ def test_fitting_a_stack_again_leaves_its_models(labelled):
 
 def test_progress_is_told(measured):
     told = []
-    fit_combination(
+    fit_final_estimator(
         [LinearRegression().fit(*measured), Ridge().fit(*measured)],
         {"alpha": [1, 2, 3]},
         *measured,
@@ -171,8 +173,8 @@ def test_progress_is_told(measured):
 
 
 def test_combiner_follows_the_task():
-    assert isinstance(combiner(classes=True), LogisticRegression)
-    assert combiner(classes=False).positive
+    assert isinstance(final_estimator(classes=True), LogisticRegression)
+    assert final_estimator(classes=False).positive
 
 
 def test_predictions_need_no_fit(labelled):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ratchet.errors import DataError
-from ratchet.learning.inventory import demand
+from ratchet.learning.inventory import expected_demand
 from ratchet.reports import forecasting, stock_orders
 from ratchet.reports.forecasting import advice_blocks
 from ratchet.reports.formatting import number, share
@@ -25,7 +25,7 @@ def test_orders_follow_from_the_last_forecasts(make_series: Make) -> None:
     last = results.test[results.test["time"] == results.test["time"].max()].set_index("series")
     assert frame["forecast"].to_dict() == pytest.approx(last["prediction"].to_dict())
     assert frame["days left"].to_dict() == pytest.approx((30 / last["prediction"]).to_dict())
-    need = demand(*(last[c] for c in ("prediction", "low", "high")), 3)
+    need = expected_demand(*(last[c] for c in ("prediction", "low", "high")), 3)
     assert frame.loc[last.index, "at most"].to_list() == pytest.approx(need[2].tolist())
     assert (frame["order"] >= frame["demand"] - 30).all()
     assert frame["fewest"].is_monotonic_increasing

@@ -120,10 +120,10 @@ def _since(typed: pd.DataFrame, data: Data, times: pd.Series, first: Any) -> pd.
 
 
 def _reach(primary: pd.DataFrame, use_case: UseCase) -> int:
-    from ratchet.learning.features.windows import reach
+    from ratchet.learning.features.windows import max_lookback
 
     target = only_target(use_case.targets)
-    return reach(make_views(primary, use_case.data, use_case.features, target))
+    return max_lookback(make_views(primary, use_case.data, use_case.features, target))
 
 
 def differing_columns(found: pd.DataFrame, expected: pd.DataFrame) -> list[str]:

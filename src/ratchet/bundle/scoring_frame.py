@@ -14,7 +14,7 @@ from ratchet.bundle.reader import IN_FILE, ROW_HASH, Bundle
 from ratchet.config import TARGET_PREFIX, Landing, Target, in_table
 from ratchet.dates import on_clock, utc
 from ratchet.errors import DataError
-from ratchet.learning.features.series import Layout
+from ratchet.learning.features.series import SeriesPanel
 from ratchet.preparation.answering import features_of
 from ratchet.preparation.contract import read_day, typed_rows
 from ratchet.preparation.fingerprints import row_hashes
@@ -70,7 +70,7 @@ class ScoringFrame:
         return pd.Index(self._laid.rows.loc[self._laid.given.ravel(), data.key])
 
     @cached_property
-    def _laid(self) -> Layout:
+    def _laid(self) -> SeriesPanel:
         use_case = self.bundle.use_case
         target = only_target(use_case.targets)
         return lay_out_steps(self.typed, use_case.data, target, RequiredColumns(use_case).required)

@@ -18,7 +18,7 @@ import ratchet
 from ratchet.bundle import Bundle, open_bundle
 from ratchet.bundle.manifest import BundleError
 from ratchet.bundle.writer import WRITTEN_DIGESTS
-from ratchet.learning.processes import ProcessLimits, follow_parent
+from ratchet.learning.processes import ProcessLimits, end_with_parent
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _reason(folder: Path, code: int, output: str, limits: SmokeTestLimits) -> st
 def _main(folder: str, *numbers: str) -> int:
     """Test a bundle in this process; 0 when it passes, else the reason is the last line."""
     limits = SmokeTestLimits(*map(int, numbers))
-    follow_parent(os.getppid(), end=lambda: os._exit(1))
+    end_with_parent(os.getppid(), end=lambda: os._exit(1))
     try:
         limits.apply()
         bundle = open_bundle(folder)

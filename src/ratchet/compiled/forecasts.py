@@ -334,7 +334,7 @@ class Forecasts:
         series: npt.NDArray[np.int64],
         unit: npt.NDArray[np.int64],
     ) -> tuple[Values, Values, Values]:
-        """Level, scale and root mean square of rows, see ``learning.features.windows.terms``."""
+        """Level, scale and root mean square of rows, as of ``features.windows.target_scaling``."""
         origin = steps.laid[self.spec.target][place - self.horizon, series]
         size = np.abs(origin) if self.learn == "return" else np.ones_like(origin)
         level = np.zeros_like(origin) if self.learn == "value" else origin

@@ -33,9 +33,9 @@ from ratchet.config import (
     apart,
     plain,
 )
-from ratchet.learning.features.base import numbered
+from ratchet.learning.features.base import number_duplicates
 from ratchet.learning.features.encoders import CyclicEncoder, sources_of
-from ratchet.learning.features.series import grid_of
+from ratchet.learning.features.series import time_grid
 from ratchet.learning.features.windows import View
 from ratchet.learning.relative import RelativeRegressor
 from ratchet.preparation.required_columns import RequiredColumns, source_columns
@@ -228,7 +228,7 @@ def _views(
         (f"{AHEAD_PREFIX}{column}_season{season}", value, season, LEVEL)
         for season in windows.seasons
     ]
-    names = numbered(channel[0] for channel in channels)
+    names = number_duplicates(channel[0] for channel in channels)
     columns = [
         (f"{name}_{step:02d}", shown, steps + step, relative_to)
         for step in reversed(range(windows.lookback))
@@ -358,7 +358,7 @@ def _grid(times: pd.Series, data: Data, longest: int | None) -> Grid:
         try:
             last = times.max().tz_localize(None) + ahead * offset
             ends = pd.Series([times.min(), last.tz_localize(zone) if zone else last])
-            laid = microseconds(pd.Series(grid_of(ends, frequency)))
+            laid = microseconds(pd.Series(time_grid(ends, frequency)))
         except (OverflowError, ValueError):  # beyond the years that pandas or Python know
             continue
         gaps = np.diff(laid)

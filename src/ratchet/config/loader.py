@@ -303,11 +303,11 @@ def _ranking(target: Target) -> list[str]:
 
 def _check_grids(target: Target) -> None:
     from ratchet.learning.classical import check_candidate, check_grid
-    from ratchet.learning.stacking import combiner
+    from ratchet.learning.stacking import final_estimator
 
     path = "stack_param_grid"
     try:
-        check_grid(combiner(classes=target.is_classes), target.stack_param_grid)
+        check_grid(final_estimator(classes=target.is_classes), target.stack_param_grid)
         for name, candidate in target.candidates.items():
             path = f"candidates.{name}"
             check_candidate(target.task, candidate.estimator, candidate.param_grid)

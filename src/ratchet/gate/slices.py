@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ratchet.config import UseCase
-from ratchet.learning.metrics import entities_in
+from ratchet.learning.metrics import entities_from_keys
 
 _QUARTERS = 4
 _MAX_NAMES = 12
@@ -60,7 +60,7 @@ def groups_of(rows: pd.DataFrame, use_case: UseCase) -> npt.NDArray[Any] | None:
     if columns := use_case.data.key_columns:
         # Rows that are near in time are drawn together; without a time, those of one first column.
         return None if use_case.data.time else rows[columns[0]].to_numpy()
-    return None if use_case.data.series else entities_in(rows.index)
+    return None if use_case.data.series else entities_from_keys(rows.index)
 
 
 def _slices(values: pd.Series) -> Iterator[tuple[Any, Mask]]:

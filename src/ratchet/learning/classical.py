@@ -216,7 +216,7 @@ MARKET: dict[str, Callable[[], BaseEstimator]] = {
 """Estimators of a regression that take the columns of a market, see ``features.market``."""
 
 
-def estimators_of(task: str) -> dict[str, Callable[[], BaseEstimator]]:
+def estimators_for_task(task: str) -> dict[str, Callable[[], BaseEstimator]]:
     """All estimators of a task, by name."""
     return ESTIMATORS[task] | (MARKET if task == "regression" else {})
 
@@ -228,7 +228,7 @@ def check_candidate(task: str, estimator: str, param_grid: Mapping[str, Sequence
         ValueError: the estimator is not in the table of the task, or a key of the grid is not one
             of its parameters, or a list of the grid is empty; names what is allowed.
     """
-    table = estimators_of(task)
+    table = estimators_for_task(task)
     if estimator not in table:
         raise ValueError(f"estimator: unknown '{estimator}'; {task} has {list(table)}")
     try:
@@ -251,7 +251,7 @@ def check_grid(model: BaseEstimator, param_grid: Mapping[str, Sequence[Any]]) ->
             raise ValueError(f"{name}: expected at least one value")
 
 
-def build(task: str, estimator: str, seed: int) -> BaseEstimator:
+def build_estimator(task: str, estimator: str, seed: int) -> BaseEstimator:
     """Build an unfitted candidate with every source of randomness fixed.
 
     Args:
@@ -259,7 +259,7 @@ def build(task: str, estimator: str, seed: int) -> BaseEstimator:
         estimator: name in the table of the task.
         seed: seed for every parameter called ``random_state``.
     """
-    model = estimators_of(task)[estimator]()
+    model = estimators_for_task(task)[estimator]()
     seeds = {name: seed for name in model.get_params() if name.split("__")[-1] == "random_state"}
     return model.set_params(**seeds)
 

@@ -9,7 +9,7 @@ from scipy.stats import norm
 Array = npt.NDArray[np.float64]
 
 
-def demand(
+def expected_demand(
     forecast: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike, steps: float
 ) -> tuple[Array, Array, Array]:
     """Demand over several steps, from the forecast of one of them with its interval.
@@ -40,10 +40,10 @@ def demand(
     return total, np.maximum(total - root * below, 0.0), total + root * above
 
 
-def steps_left(
+def steps_of_stock(
     forecast: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike, stock: npt.ArrayLike
 ) -> tuple[Array, Array, Array]:
-    """How many steps a stock lasts, under the assumptions of ``demand``.
+    """How many steps a stock lasts, under the assumptions of ``expected_demand``.
 
     The ends are the times at which the upper and the lower end of the demand so far reach the
     stock: with ``m`` the forecast, ``d`` half an interval and ``s`` the stock, the solutions of
@@ -60,7 +60,7 @@ def steps_left(
         be sold, NaN where the stock is not known.
 
     Raises:
-        ValueError: as ``demand``, or a stock below 0.
+        ValueError: as ``expected_demand``, or a stock below 0.
     """
     mean, below, above = _halves(forecast, low, high)
     units = _stock(stock, mean)
@@ -71,7 +71,7 @@ def steps_left(
     )
 
 
-def order(
+def order_quantity(
     forecast: npt.ArrayLike,
     low: npt.ArrayLike,
     high: npt.ArrayLike,
@@ -82,7 +82,7 @@ def order(
     confidence: float,
     service_level: float,
 ) -> Array:
-    """How much to order now, under the assumptions of ``demand``.
+    """How much to order now, under the assumptions of ``expected_demand``.
 
     The stock is filled up to what is needed until the order after this one arrives (periodic
     review, order up to a level; Silver, Pyke & Thomas 2017, Inventory and Production Management
@@ -104,7 +104,7 @@ def order(
         Whole units, not below 0, shape (n,); NaN where the stock is not known.
 
     Raises:
-        ValueError: as ``demand``, a stock below 0, or a share that is none.
+        ValueError: as ``expected_demand``, a stock below 0, or a share that is none.
     """
     mean, _, above = _halves(forecast, low, high)
     for name, share in {"confidence": confidence, "service_level": service_level}.items():

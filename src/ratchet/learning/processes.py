@@ -40,7 +40,7 @@ class ProcessLimits:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def follow_parent(parent: int, end: Callable[[], object] | None = None) -> None:
+def end_with_parent(parent: int, end: Callable[[], object] | None = None) -> None:
     """End this process with its parent, even when that is killed and can tell nobody.
 
     It looks at the parent again and again. Linux could send a signal instead (PR_SET_PDEATHSIG),
@@ -60,13 +60,13 @@ def _follow(parent: int, end: Callable[[], object] | None) -> None:
     while os.getppid() == parent:  # an orphan has another one
         time.sleep(_PAUSE)
     if end is None:
-        kill(os.getpid())
+        kill_tree(os.getpid())
     else:
         end()
 
 
 @contextmanager
-def joblib_follows(**options: Any) -> Iterator[None]:
+def joblib_ends_with_parent(**options: Any) -> Iterator[None]:
     """Let the workers of joblib end with this process: idle ones would stay for five minutes.
 
     Args:
@@ -74,11 +74,11 @@ def joblib_follows(**options: Any) -> Iterator[None]:
     """
     from joblib import parallel_config
 
-    with parallel_config("loky", initializer=follow_parent, initargs=(os.getpid(),), **options):
+    with parallel_config("loky", initializer=end_with_parent, initargs=(os.getpid(),), **options):
         yield
 
 
-def kill(pid: int | None) -> None:
+def kill_tree(pid: int | None) -> None:
     """Kill a process and all that it has started, but for those that tidy up after it."""
     import psutil
 

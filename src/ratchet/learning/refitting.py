@@ -14,7 +14,7 @@ from ratchet.learning.residual import ResidualRegressor
 from ratchet.learning.stacking import Predictions
 
 
-def fit_again(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstimator:
+def refit(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstimator:
     """Give a copy of a fitted model that has learned these rows instead.
 
     What is frozen inside is fitted again, too. Two things stay as they are, because they were
@@ -27,7 +27,7 @@ def fit_again(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstimator:
         y: targets, shape (n,).
     """
     if isinstance(model, FrozenEstimator):
-        return FrozenEstimator(fit_again(model.estimator, X, y))
+        return FrozenEstimator(refit(model.estimator, X, y))
     if hasattr(model, "fit_epochs"):
         rates = model.history_["learning_rate"][: model.best_epoch_]
         return clone(model).fit_epochs(X, y, rates)
@@ -35,7 +35,7 @@ def fit_again(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstimator:
         return _residual(model, X, y)
     if isinstance(model, VotingRegressor):
         names = [name for name, _ in model.estimators]
-        parts = [FrozenEstimator(fit_again(part, X, y)) for part in model.estimators_]
+        parts = [FrozenEstimator(refit(part, X, y)) for part in model.estimators_]
         return VotingRegressor(list(zip(names, parts, strict=True))).fit(X, y)
     if isinstance(model, Pipeline):
         return _pipeline(model, X, y)
@@ -43,15 +43,15 @@ def fit_again(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstimator:
 
 
 def _residual(model: ResidualRegressor, X: Any, y: Any) -> ResidualRegressor:
-    base = FrozenEstimator(fit_again(model.base_, X, y))
-    left_over = FrozenEstimator(fit_again(model.estimator_, X, y - base.predict(X)))
+    base = FrozenEstimator(refit(model.base_, X, y))
+    left_over = FrozenEstimator(refit(model.estimator_, X, y - base.predict(X)))
     return ResidualRegressor(base=base, estimator=left_over).fit(X, y)
 
 
 def _pipeline(model: Pipeline, X: Any, y: Any) -> Pipeline:
     name, first = model.steps[0]
     if isinstance(first, Predictions):
-        models = [fit_again(part, X, y) for part in first.models]
+        models = [refit(part, X, y) for part in first.models]
         return Pipeline([(name, Predictions(models)), *model.steps[1:]])
     steps, seen = [], X
     for name, step in model.steps[:-1]:
@@ -59,4 +59,4 @@ def _pipeline(model: Pipeline, X: Any, y: Any) -> Pipeline:
         seen = seen if step == "passthrough" else fitted.transform(seen)
         steps.append((name, fitted))
     name, last = model.steps[-1]
-    return Pipeline([*steps, (name, fit_again(last, seen, y))])
+    return Pipeline([*steps, (name, refit(last, seen, y))])

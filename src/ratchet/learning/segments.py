@@ -38,7 +38,7 @@ class _OfSegments(RegressorMixin, BaseEstimator):
         """Give the value of each row's segment: shape (n,)."""
         check_is_fitted(self)
         validate_data(self, X, skip_check_array=True, reset=False)
-        return self.values_[codes_of(X, len(self.values_) - 1)]
+        return self.values_[segment_codes(X, len(self.values_) - 1)]
 
     def _learn(self, rows: pd.DataFrame, target: Array) -> Array:
         raise NotImplementedError
@@ -48,7 +48,7 @@ class SegmentMean(_OfSegments):
     """The mean of the segment in training."""
 
     def _learn(self, rows: pd.DataFrame, target: Array) -> Array:
-        return by_segment(rows["segment"], target)
+        return segment_means(rows["segment"], target)
 
 
 class LastValue(_OfSegments):
@@ -58,7 +58,7 @@ class LastValue(_OfSegments):
         order = np.argsort(rows["step"].to_numpy(), kind="stable")
         last = pd.Series(target[order]).groupby(rows["segment"].to_numpy()[order]).last()
         values: Array = np.asarray(last, dtype=np.float64)
-        return by_segment(pd.Series(last.index), values)
+        return segment_means(pd.Series(last.index), values)
 
 
 class SeasonalValue(RegressorMixin, BaseEstimator):
@@ -81,15 +81,15 @@ class SeasonalValue(RegressorMixin, BaseEstimator):
         order = np.argsort(rows["step"].to_numpy(), kind="stable")
         last = LastValue().fit(rows, target).values_
         self.table_: Array = np.repeat(last[:, None], max(self.season, 1), axis=1)
-        segment = codes_of(rows.iloc[order], len(last) - 1)
-        self.table_[segment, phase_of(rows.iloc[order], self.season)] = target[order]
+        segment = segment_codes(rows.iloc[order], len(last) - 1)
+        self.table_[segment, season_step(rows.iloc[order], self.season)] = target[order]
         return self
 
     def predict(self, X: pd.DataFrame) -> Array:
         """Give the value of each row's segment at its step: shape (n,)."""
         check_is_fitted(self)
         validate_data(self, X, skip_check_array=True, reset=False)
-        return self.table_[codes_of(X, len(self.table_) - 1), phase_of(X, self.season)]
+        return self.table_[segment_codes(X, len(self.table_) - 1), season_step(X, self.season)]
 
 
 class SegmentColumns(TransformerMixin, BaseEstimator):
@@ -118,7 +118,7 @@ class SegmentColumns(TransformerMixin, BaseEstimator):
         validate_data(self, X, skip_check_array=True)
         rows = X[_has_code(X)]
         self.centre_, *means = (
-            by_segment(rows["segment"], rows[name].to_numpy(dtype=np.float64))
+            segment_means(rows["segment"], rows[name].to_numpy(dtype=np.float64))
             for name in ("log_price", *covariates_of(X))
         )
         self.covariate_centre_ = np.column_stack([np.empty((len(self.centre_), 0)), *means])
@@ -128,11 +128,11 @@ class SegmentColumns(TransformerMixin, BaseEstimator):
         """Return the columns as numbers, and C + 3 more: shape (n, columns)."""
         check_is_fitted(self)
         validate_data(self, X, skip_check_array=True, reset=False)
-        at = codes_of(X, len(self.centre_) - 1)
+        at = segment_codes(X, len(self.centre_) - 1)
         price, usual = X["log_price"].to_numpy(dtype=np.float64), self.centre_[at]
         unusual = X[covariates_of(X)].to_numpy(dtype=np.float64) - self.covariate_centre_[at]
         as_they_are = X if self.steps else X.drop(columns="step")
-        more = [unusual, phase_of(X, self.period), usual, price - usual]
+        more = [unusual, season_step(X, self.period), usual, price - usual]
         return np.column_stack([as_they_are.to_numpy(dtype=np.float64), *more])
 
 
@@ -141,20 +141,20 @@ def covariates_of(X: pd.DataFrame) -> list[str]:
     return [str(name) for name in X.columns if name not in market_columns(())]
 
 
-def codes_of(X: pd.DataFrame, new: int) -> Codes:
+def segment_codes(X: pd.DataFrame, new: int) -> Codes:
     """Code of the segment of each row, ``new`` where it is none of those before it."""
     code = X["segment"].to_numpy(dtype=np.float64)
     return np.where((code >= 0) & (code < new), code, new).astype(np.int64)
 
 
-def phase_of(X: pd.DataFrame, season: int) -> Codes:
+def season_step(X: pd.DataFrame, season: int) -> Codes:
     """Step of the season of each row, from 0."""
     step: Array = X["step"].to_numpy(dtype=np.float64)
     phase: Codes = np.mod(step, max(season, 1)).astype(np.int64)
     return phase
 
 
-def by_segment(segment: pd.Series, values: Array) -> Array:
+def segment_means(segment: pd.Series, values: Array) -> Array:
     """Means by code of the segment; that of all rows for those without a row, and last."""
     code = segment.to_numpy().astype(np.int64)
     count = np.bincount(code)

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import BaseCrossValidator, ParameterGrid, cross_val_predict
 from sklearn.pipeline import Pipeline
 
-from ratchet.learning.processes import joblib_follows
+from ratchet.learning.processes import joblib_ends_with_parent
 from ratchet.learning.search import OnProgress, run_search
 
 SMALLEST = 1e-6
@@ -40,7 +40,7 @@ class Predictions(TransformerMixin, BaseEstimator):
         """Predict rows ``X`` of shape (n, features); gives (n, models x classes)."""
         predicted = [getattr(model, prediction_method(model))(X) for model in self.models]
         classes = is_classifier(self.models[0])
-        return np.hstack([as_columns(part, classes=classes) for part in predicted])
+        return np.hstack([prediction_columns(part, classes=classes) for part in predicted])
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -51,7 +51,7 @@ def prediction_method(model: BaseEstimator) -> str:
     return "predict_proba" if is_classifier(model) else "predict"
 
 
-def as_columns(predicted: ArrayLike, *, classes: bool) -> NDArray[np.float64]:
+def prediction_columns(predicted: ArrayLike, *, classes: bool) -> NDArray[np.float64]:
     """Predictions as columns of a linear model.
 
     Args:
@@ -67,12 +67,12 @@ def as_columns(predicted: ArrayLike, *, classes: bool) -> NDArray[np.float64]:
     return values.reshape(len(values), -1)
 
 
-def combiner(*, classes: bool) -> BaseEstimator:
+def final_estimator(*, classes: bool) -> BaseEstimator:
     """The unfitted linear model that combines predictions."""
     return LogisticRegression(max_iter=300) if classes else Ridge(positive=True)
 
 
-def fit_combination(
+def fit_final_estimator(
     models: Sequence[BaseEstimator],
     param_grid: Mapping[str, Sequence[Any]],
     X: ArrayLike,
@@ -117,14 +117,14 @@ def fit_combination(
     out_of_fold = []
     for i, model in enumerate(models, 1):
         method = prediction_method(model)
-        with joblib_follows():
+        with joblib_ends_with_parent():
             out_of_fold.append(cross_val_predict(model, X, y, cv=cv, method=method, n_jobs=n_jobs))
         report(i * n_folds)
     classes = is_classifier(models[0])
     return run_search(
-        combiner(classes=classes),
+        final_estimator(classes=classes),
         param_grid,
-        np.hstack([as_columns(predicted, classes=classes) for predicted in out_of_fold]),
+        np.hstack([prediction_columns(predicted, classes=classes) for predicted in out_of_fold]),
         y,
         scoring=scoring,
         logs=logs,

@@ -31,13 +31,13 @@ def calibrate(model: Any, held_out: DataFrame, validation: DataFrame, target: Ta
 
     from ratchet.learning.calibration import TemperatureScaling
     from ratchet.learning.conformal import ConformalRegressor
-    from ratchet.learning.stacking import as_columns, stack
+    from ratchet.learning.stacking import prediction_columns, stack
 
     y = features_and_scaled_target(validation, target)[1]
     try:
         if target.is_classes:
             scaling = TemperatureScaling(list(held_out.columns))
-            return stack([model], scaling.fit(as_columns(held_out, classes=True), y))
+            return stack([model], scaling.fit(prediction_columns(held_out, classes=True), y))
         conformal = ConformalRegressor(
             estimator=FrozenEstimator(model),
             confidence=target.confidence,
@@ -91,14 +91,14 @@ def refit(model: Any, rows: DataFrame, target: Target) -> Any:
 
     from sklearn.frozen import FrozenEstimator
 
-    from ratchet.learning.refitting import fit_again
+    from ratchet.learning.refitting import refit
 
     X, y = features_and_scaled_target(rows, target)
     if target.is_series:  # whatever family it is from
         windows, _ = features_and_scaled_target(rows, target, "recurrent")
         X = X.join(windows[windows.columns.difference(X.columns, sort=False)])
     inside = uncalibrated(model, target)
-    again = FrozenEstimator(fit_again(inside, select_inputs(inside, X), y))
+    again = FrozenEstimator(refit(inside, select_inputs(inside, X), y))
     finished = deepcopy(model)
     if target.is_classes:
         finished["predictions"].models = [again]

@@ -60,12 +60,15 @@ def _calibrated(held_out: DataFrame, y: Series, frame: DataFrame, target: Target
     from sklearn.model_selection import KFold
 
     from ratchet.learning.calibration import TemperatureScaling
-    from ratchet.learning.stacking import as_columns
+    from ratchet.learning.stacking import prediction_columns
 
     if not target.is_classes:
         return held_out_values(held_out, frame, target)
     # Not cross_val_predict: it hands the scaling numbers for the names of the classes.
-    scaling, logs = TemperatureScaling(list(held_out.columns)), as_columns(held_out, classes=True)
+    scaling, logs = (
+        TemperatureScaling(list(held_out.columns)),
+        prediction_columns(held_out, classes=True),
+    )
     calibrated = np.empty_like(logs)
     for others, rows in KFold(target.cv, shuffle=True, random_state=seed).split(logs):
         scaling.fit(logs[others], y.iloc[others])

@@ -12,11 +12,11 @@ from ratchet.modelling.target_scaling import features_and_scaled_target
 
 def fit_base(rows: DataFrame, target: Target, network: Network, seed: int) -> Any:
     """The base fitted on some rows; ``None`` where the search names none."""
-    from ratchet.learning.classical import build
+    from ratchet.learning.classical import build_estimator
 
     if network.base is None:
         return None
-    base = build(target.task, network.base, seed).set_params(**network.base_params)
+    base = build_estimator(target.task, network.base, seed).set_params(**network.base_params)
     return base.fit(*features_and_scaled_target(rows, target))
 
 
@@ -30,10 +30,10 @@ def refit_networks(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) ->
     """Copies of fitted networks, trained on these rows for as many epochs as were best."""
     from joblib import Parallel, delayed, effective_n_jobs
 
-    from ratchet.learning.processes import joblib_follows
+    from ratchet.learning.processes import joblib_ends_with_parent
 
     workers = min(len(networks), effective_n_jobs(n_jobs))
-    with joblib_follows():
+    with joblib_ends_with_parent():
         return Parallel(n_jobs=workers)(
             delayed(_fit_again)(network, X, y, alone=workers == 1) for network in networks
         )
@@ -42,7 +42,7 @@ def refit_networks(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) ->
 def _fit_again(network: Any, X: DataFrame, y: Series, *, alone: bool) -> Any:
     from sklearn.base import clone
 
-    from ratchet.learning.search.schedule import ONE_THREAD
+    from ratchet.learning.search.worker_pool import ONE_THREAD
 
     if not alone:  # TensorFlow, which the worker has not loaded yet, reads them
         os.environ.update(ONE_THREAD)

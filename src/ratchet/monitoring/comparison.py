@@ -12,7 +12,12 @@ import pandas as pd
 
 from ratchet.config import Target
 from ratchet.errors import DataError
-from ratchet.learning.metrics import NoSpreadError, entities_in, greater_is_better, paired_gain
+from ratchet.learning.metrics import (
+    NoSpreadError,
+    entities_from_keys,
+    greater_is_better,
+    paired_gain,
+)
 
 CONFIDENCE = 0.99
 """How sure it has to be that a model is worse: it is asked again with every window."""
@@ -119,7 +124,7 @@ def compare(
 
 def _groups(keys: pd.Index, target: Target) -> Any:
     """Entities in the keys; rows that follow the time are drawn with all others of theirs."""
-    return None if target.is_series or target.follows_time else entities_in(keys)
+    return None if target.is_series or target.follows_time else entities_from_keys(keys)
 
 
 def worsening(metric: str, before: float, now: float) -> float:

@@ -48,7 +48,7 @@ def search_candidate(
     """
     from sklearn.base import clone
 
-    from ratchet.learning.classical import build
+    from ratchet.learning.classical import build_estimator
     from ratchet.learning.search import run_search
     from ratchet.progress import search_progress
 
@@ -57,7 +57,7 @@ def search_candidate(
     search = _remember(search_cache, run_search)
     with search_progress(candidate.estimator, target.scorer) as on_progress:
         model, results = search(
-            build(target.task, candidate.estimator, seed),
+            build_estimator(target.task, candidate.estimator, seed),
             candidate.param_grid,
             X,
             y,
@@ -98,7 +98,7 @@ def stack_candidates(
     from sklearn.base import clone
 
     from ratchet.learning.classical import folds
-    from ratchet.learning.stacking import fit_combination, stack
+    from ratchet.learning.stacking import fit_final_estimator, stack
     from ratchet.progress import search_progress
 
     third = len(fitted) // 3
@@ -106,7 +106,7 @@ def stack_candidates(
     ranked = sorted(candidates, key=lambda parts: -parts[1]["mean_test_score"].max())
     best = ranked[: target.stacked]
     models = [uncalibrated(model, target) for model, _, _ in best]
-    learn = _remember(search_cache, fit_combination)
+    learn = _remember(search_cache, fit_final_estimator)
     with search_progress("stack", target.scorer) as on_progress:
         combine, results = learn(
             [clone(model) for model in models],
@@ -200,10 +200,10 @@ def _combine_held_out(combine: Any, parts: list[DataFrame], target: Target) -> D
     """Predictions of the stacking for rows that its models have predicted."""
     import numpy as np
 
-    from ratchet.learning.stacking import as_columns
+    from ratchet.learning.stacking import prediction_columns
 
     classes = target.is_classes
-    columns = np.hstack([as_columns(part, classes=classes) for part in parts])
+    columns = np.hstack([prediction_columns(part, classes=classes) for part in parts])
     return _predict(combine, columns, parts[0].index)
 
 

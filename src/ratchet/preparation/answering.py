@@ -10,7 +10,7 @@ import pandas as pd
 from ratchet.config import SERIES_ID, UseCase
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
-from ratchet.learning.features.windows import complete
+from ratchet.learning.features.windows import complete_rows
 from ratchet.preparation.required_columns import RequiredColumns
 from ratchet.preparation.rows import derive_columns, row_features
 from ratchet.preparation.steps import lay_out_steps, only_target
@@ -77,7 +77,7 @@ def _of_steps(typed: DataFrame, use_case: UseCase, statistics: DataFrame, asked:
     layout = lay_out_steps(typed, data, target, RequiredColumns(use_case).required)
     primary = derive_columns(layout.rows, data)
     views = make_views(primary, data, features, target)
-    rows = complete(views) & layout.under_way
+    rows = complete_rows(views) & layout.under_way
     if asked is not None:
         rows &= _places(primary, typed[asked], use_case).reshape(rows.shape)
     return window_features(primary, data, features, targets, statistics, rows, views)

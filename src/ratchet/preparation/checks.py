@@ -21,7 +21,7 @@ from ratchet.frames import DataFrame, Series
 from ratchet.learning.classical import folds
 from ratchet.learning.features.encoders import is_coarse
 from ratchet.learning.features.market import step_length
-from ratchet.learning.features.series import fitting_frequency
+from ratchet.learning.features.series import infer_frequency
 from ratchet.preparation.raw_schema import show_rows
 from ratchet.values import as_numbers
 
@@ -97,7 +97,7 @@ def _check_distance(times: Series, frequency: str) -> None:
     apart = np.diff(np.rint(passed / length).astype(np.int64))
     if (apart > 0).all() and np.gcd.reduce(apart) == 1:
         return
-    fits = fitting_frequency(distinct)
+    fits = infer_frequency(distinct)
     way_out = f"all times fit {fits}: set market.frequency to it" if fits else "set another one"
     if (same := np.flatnonzero(apart == 0)).size:
         first = " and ".join(str(time) for time in distinct.iloc[same[0] : same[0] + 2])

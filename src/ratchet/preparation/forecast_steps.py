@@ -12,8 +12,8 @@ import pandas as pd
 from ratchet.config import SERIES_ID, Data, Features, Target
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
-from ratchet.learning.features.series import Layout, find_closed, seasonal_change
-from ratchet.learning.features.windows import complete, reach
+from ratchet.learning.features.series import SeriesPanel, find_closed_times, seasonal_change
+from ratchet.learning.features.windows import complete_rows, max_lookback
 from ratchet.preparation.rows import add_columns
 from ratchet.preparation.splits import SPLITS, assign_splits, check_splits, describe
 from ratchet.preparation.steps import lay_out_steps, only_target
@@ -53,7 +53,7 @@ def select_series(
     known = panel(primary, target.column)
     part = assign_splits(np.isfinite(known).any(axis=1, keepdims=True), data.split)
     between = _between(part, features.horizon)
-    usable = complete(views) & np.isfinite(known) & ~between[:, None]
+    usable = complete_rows(views) & np.isfinite(known) & ~between[:, None]
     primary["split"] = _splits(part.repeat(known.shape[1]), usable)
     own_scale = seasonal_change(known[part == 0], data.series.season)[2]
     names = primary[SERIES_ID].iloc[: known.shape[1]].astype(str).to_numpy()
@@ -69,13 +69,15 @@ def select_series(
             "holes": int((~layout.given.any(axis=1)).sum()),
             "unscaled": names[~own_scale].tolist(),
             "ended": names[layout.ended[-1]].tolist(),
-            "left_out": _left_out(known, usable, between, layout, reach(views)),
+            "left_out": _left_out(known, usable, between, layout, max_lookback(views)),
         },
     }
     if empty := [name for name in SPLITS if name not in set(primary["split"].dropna())]:
-        closed = find_closed(layout.rows[data.time].unique(), layout.given.any(axis=1))
+        closed = find_closed_times(layout.rows[data.time].unique(), layout.given.any(axis=1))
         way_out = _way_out(closed, data, features, selection["series"], int((part == 0).sum()))
-        raise DataError(_too_short(empty, selection["series"], reach(views), target) + way_out)
+        raise DataError(
+            _too_short(empty, selection["series"], max_lookback(views), target) + way_out
+        )
     check_splits(primary, targets)
     return primary, selection
 
@@ -91,7 +93,9 @@ def _between(part: Any, horizon: int) -> Any:
     return part[later] > part
 
 
-def _left_out(known: Any, usable: Any, between: Any, layout: Layout, reach: int) -> dict[str, int]:
+def _left_out(
+    known: Any, usable: Any, between: Any, layout: SeriesPanel, reach: int
+) -> dict[str, int]:
     """Steps of series that are not forecast, by the first reason that holds.
 
     Their series has not begun or has ended, they lie too near its beginning, a hole is among the

@@ -9,10 +9,10 @@ from ratchet.config import SERIES_ID, SERIES_KEY, Data, Target
 from ratchet.dates import midnight
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series, with_columns
-from ratchet.learning.features.series import count_steps, fitting_frequency, grid_of, lay_out
+from ratchet.learning.features.series import count_steps, infer_frequency, time_grid, to_panel
 
 if TYPE_CHECKING:
-    from ratchet.learning.features.series import Layout
+    from ratchet.learning.features.series import SeriesPanel
 
 
 _MOST_ROWS = 10**7
@@ -25,7 +25,7 @@ def only_target(targets: Mapping[str, Target]) -> Target:
     return target
 
 
-def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[str]) -> Layout:
+def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[str]) -> SeriesPanel:
     """One row for every step of every series.
 
     Args:
@@ -57,7 +57,7 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
             f"{int(nameless.sum())} of {len(rows)} rows have none (row {nameless.idxmax()}); "
             f"where they may be left out, name the column in data.required"
         )
-    layout = lay_out(
+    layout = to_panel(
         rows.drop(columns=[] if data.series.id in (None, SERIES_ID) else [data.series.id]),
         time=data.time,
         series=SERIES_ID,
@@ -77,7 +77,7 @@ def _grid(times: Series, column: str, frequency: str | None, n_series: int) -> A
     try:
         if frequency:
             _check_size(times, column, count_steps(times, frequency), n_series, frequency)
-        grid = grid_of(times, frequency)
+        grid = time_grid(times, frequency)
     except ValueError as error:
         raise ConfigError(f"parameter data.series.frequency: {error}") from error
     off = times[~times.isin(grid)]
@@ -104,7 +104,7 @@ def _check_size(times: Series, column: str, steps: int, n_series: int, frequency
 
 def _way_out(times: Series, off: int) -> str:
     leave_out = "leave out data.series.frequency where every row is a step"
-    if (fits := fitting_frequency(times)) is not None:
+    if (fits := infer_frequency(times)) is not None:
         return f"all times fit {fits}: set data.series.frequency to it, or {leave_out}"
     return f"correct these times, or {leave_out}" if off < len(times) / 2 else leave_out
 

@@ -26,15 +26,15 @@ from ratchet.config import (
 from ratchet.dates import utc
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
-from ratchet.learning.features.base import numbered
+from ratchet.learning.features.base import number_duplicates
 from ratchet.learning.features.encoders import CyclicEncoder
 from ratchet.learning.features.series import seasonal_change
 from ratchet.learning.features.windows import (
     View,
     naive_views,
     rolling_views,
-    take,
-    terms,
+    select_rows,
+    target_scaling,
     transform,
     window_views,
 )
@@ -79,7 +79,9 @@ def make_views(primary: DataFrame, data: Data, features: Features, target: Targe
             for season in windows.seasons
         ),
     ]
-    names = numbered(channel.name for channel in channels)  # `hour_sin` may be a column, too
+    names = number_duplicates(
+        channel.name for channel in channels
+    )  # `hour_sin` may be a column, too
     channels = [replace(one, name=name) for one, name in zip(channels, names, strict=True)]
     lags = [View(f"lag_{n}", values, n, "level") for n in windows.lags if n >= windows.horizon]
     return [
@@ -216,12 +218,12 @@ def window_features(
     if rows is None:
         rows = primary["split"].notna().to_numpy().reshape(values.shape)
     units = _units(statistics, primary[SERIES_ID].iloc[: values.shape[1]])
-    row_terms = terms(
+    row_terms = target_scaling(
         values, features.windows.horizon, target.learn, *units[["mean", "rms"]].to_numpy().T
     )
     chosen = primary[rows.ravel()].set_index(SERIES_KEY)
     views = views or make_views(primary, data, features, target)
-    seen = take(views, rows, row_terms["level"], row_terms["scale"]).set_index(chosen.index)
+    seen = select_rows(views, rows, row_terms["level"], row_terms["scale"]).set_index(chosen.index)
     about: dict[str, Any] = {
         SERIES_ID: chosen[SERIES_ID],
         f"{SERIES_PREFIX}time": utc(chosen[data.time]),

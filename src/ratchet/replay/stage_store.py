@@ -92,10 +92,10 @@ class StageStore:
             return
         from joblib import Parallel, delayed
 
-        from ratchet.learning.processes import joblib_follows
+        from ratchet.learning.processes import joblib_ends_with_parent
 
         # Two trainings of one thread each are done sooner than one after the other of two.
-        with joblib_follows(inner_max_num_threads=1):
+        with joblib_ends_with_parent(inner_max_num_threads=1):
             yield from Parallel(n_jobs=self.jobs, return_as="generator_unordered")(
                 delayed(run_stage_job)(self.spec, work, self.typed) for work in missing
             )

@@ -80,20 +80,20 @@ def orders(results: TargetResults, inventory: Inventory) -> pd.DataFrame:
     Raises:
         DataError: a stock is no number or below 0.
     """
-    from ratchet.learning.inventory import demand, order, steps_left
+    from ratchet.learning.inventory import expected_demand, order_quantity, steps_of_stock
 
     last = results.test.sort_values("time").groupby("series", observed=True).tail(1)
     last = last if covered(results) is not None else last.iloc[:0].assign(low=0.0, high=0.0)
     ends = _ends(last)
     stock = _stock(results, inventory, last)
-    left = steps_left(*ends, stock)
-    needed = demand(*ends, inventory.lead_time + inventory.review)
+    left = steps_of_stock(*ends, stock)
+    needed = expected_demand(*ends, inventory.lead_time + inventory.review)
     frame = pd.DataFrame(
         {
             "series": last["series"].astype(str),
             "stock": stock,
             **dict(zip((f"{step_name(results)}s left", "fewest", "most"), left, strict=True)),
-            "order": order(*ends, stock, **_rules(results, inventory)),
+            "order": order_quantity(*ends, stock, **_rules(results, inventory)),
             **dict(zip(("forecast", "low", "high"), ends, strict=True)),
             **dict(zip(("demand", "at least", "at most"), needed, strict=True)),
         }
@@ -213,7 +213,7 @@ def order_backtest(results: TargetResults, inventory: Inventory) -> pd.DataFrame
         ``low`` and ``high``, ``level`` (what is expected and a safety stock), ``inside`` and
         ``enough``.
     """
-    from ratchet.learning.inventory import demand, order
+    from ratchet.learning.inventory import expected_demand, order_quantity
 
     steps = inventory.lead_time + inventory.review
     rows = results.test.sort_values(["series", "time"])
@@ -224,8 +224,8 @@ def order_backtest(results: TargetResults, inventory: Inventory) -> pd.DataFrame
     rows, sums = rows[sums.notna()], sums.dropna()
     if rows.empty:
         return pd.DataFrame(columns=["demand", "mean", "low", "high", "level", "inside", "enough"])
-    mean, low, high = demand(*_ends(rows), steps)
-    level = order(*_ends(rows), 0.0, **_rules(results, inventory))
+    mean, low, high = expected_demand(*_ends(rows), steps)
+    level = order_quantity(*_ends(rows), 0.0, **_rules(results, inventory))
     frame = pd.DataFrame({"demand": sums, "mean": mean, "low": low, "high": high, "level": level})
     return frame.assign(
         inside=frame["demand"].between(frame["low"], frame["high"]),

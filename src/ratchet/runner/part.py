@@ -12,7 +12,7 @@ from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 
 from ratchet import progress, webhook
-from ratchet.learning.processes import follow_parent
+from ratchet.learning.processes import end_with_parent
 from ratchet.runner import calls
 
 LOGGER = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def open_session(
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
-    follow_parent(parent)
+    end_with_parent(parent)
     bootstrap_project(session["project_path"])
     calls.to_parent = send = calls.make_sender(writer, lock)
     opened = KedroSession.create(**session)

@@ -103,7 +103,7 @@ class UseCaseRunner(SequentialRunner):
                 # Whether done or not wanted any more: each would wait minutes for processes of
                 # joblib that have nothing to do.
                 for process in set(multiprocessing.active_children()) - others:
-                    processes.kill(process.pid)
+                    processes.kill_tree(process.pid)
                 pool.shutdown()
 
 

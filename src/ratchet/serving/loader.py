@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ratchet.learning.processes import ProcessLimits, follow_parent
+from ratchet.learning.processes import ProcessLimits, end_with_parent
 from ratchet.serving.children import end_at_once, give_way, own_output
 from ratchet.serving.handover import (
     Description,
@@ -207,7 +207,7 @@ class Forks:
             self._running[pid] = (number, file)
             return
         try:
-            follow_parent(os.getppid(), end_at_once)
+            end_with_parent(os.getppid(), end_at_once)
             self._request.limits.apply()
             sys.stdin.close()
             write_version(file, *opened(self._open, self._request.source, *version))
@@ -254,7 +254,7 @@ def shortened(reason: str) -> str:
 
 def main(open_one: Callable[..., Opened] = open_version, niceness: str = "0") -> None:
     """Serve one request, after importing what it takes."""
-    follow_parent(os.getppid(), end_at_once)
+    end_with_parent(os.getppid(), end_at_once)
     if int(niceness):
         give_way(int(niceness))
     output = socket.socket(fileno=own_output())

@@ -23,7 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ratchet.errors import ConfigError
-from ratchet.learning.processes import follow_parent
+from ratchet.learning.processes import end_with_parent
 from ratchet.serving.children import SETTINGS, WORKER
 from ratchet.serving.protocol import protocol
 from ratchet.serving.settings import Settings
@@ -49,7 +49,7 @@ def serve(settings: Settings) -> None:
     if place := os.environ.pop(WORKER, None):
         number, descriptor, parent = map(int, place.split(":"))
         # Without the process that has started it, it would hold the port against the next service.
-        follow_parent(parent, end=lambda: os.kill(os.getpid(), signal.SIGTERM))
+        end_with_parent(parent, end=lambda: os.kill(os.getpid(), signal.SIGTERM))
         _run_worker(settings, socket.socket(fileno=descriptor), number)
         return
     for port in settings.metrics_ports:  # told now, and not by the end of each worker

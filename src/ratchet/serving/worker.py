@@ -31,7 +31,7 @@ from ratchet.compiled.fields import Values
 from ratchet.compiled.grid import Grid
 from ratchet.compiled.hashes import row_hash
 from ratchet.errors import UserError
-from ratchet.learning.processes import ProcessLimits, follow_parent
+from ratchet.learning.processes import ProcessLimits, end_with_parent
 from ratchet.monitoring.log_table import as_naive_utc
 from ratchet.serving.children import command, end_at_once, environment, own_output
 from ratchet.serving.loader import LoadRequest
@@ -424,7 +424,7 @@ def open_bundle_of(request: LoadRequest) -> Any:
 
 def main(open_one: Callable[[LoadRequest], Any] = open_bundle_of) -> None:
     """Open a version, and answer until standard input ends."""
-    follow_parent(os.getppid(), end_at_once)
+    end_with_parent(os.getppid(), end_at_once)
     output = own_output()
     request = LoadRequest.of_line(sys.stdin.readline())
     request.limits.apply()

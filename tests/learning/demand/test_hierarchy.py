@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from ratchet.learning.demand.hierarchy import (
     Hierarchy,
     HierarchySettings,
+    build_problem,
     fit_hierarchy,
     market_groups,
-    problem_of,
     shrunk_autocorrelation,
 )
-from ratchet.learning.demand.panel import PRICE, Rows, panel_of
+from ratchet.learning.demand.panel import PRICE, Rows, build_panel
 
 PLAIN = HierarchySettings(market="none", serial=False)
 
@@ -43,7 +43,7 @@ def simulate(*, S=30, T=60, products=1, confounding=0.0, noise=0.2, price=0.15, 
 
 
 def estimate(rows, settings=PLAIN):
-    panel = panel_of(rows)
+    panel = build_panel(rows)
     design = panel.design(panel.layout(harmonics=0, trend=False, period=0))
     return fit_hierarchy(panel, design, settings)
 
@@ -58,7 +58,7 @@ def test_known_variances_give_the_posterior_of_the_joint_normal_distribution():
     from ratchet.learning.demand import hierarchy as module
 
     rows, _ = simulate(S=6, T=5, products=2, seed=3)
-    panel = panel_of(rows)
+    panel = build_panel(rows)
     design = panel.design(panel.layout(harmonics=0, trend=False, period=0))
     data = module._prepare(panel, design, 8.0, HierarchySettings(market="product"), {})
     variances = module._first_variances(data)
@@ -152,7 +152,7 @@ def test_market_effects_remove_what_prices_and_demand_have_in_common(confounding
 def test_shrinkage_beats_least_squares_where_rows_are_few():
     rows, elasticity = simulate(S=60, T=8, noise=0.3)
     fitted = estimate(rows)
-    panel = panel_of(rows)
+    panel = build_panel(rows)
     own = (panel.log_price * panel.log_quantity).sum(axis=1) / (panel.log_price**2).sum(axis=1)
 
     assert np.std(fitted.elasticity - elasticity) < 0.6 * np.std(own - elasticity)
@@ -206,15 +206,15 @@ def test_old_rows_count_less_with_a_half_life():
 
 def test_markets_need_segments_enough_and_prices_of_their_own():
     rows, _ = simulate(S=12, products=2)
-    panel = panel_of(rows)
+    panel = build_panel(rows)
     assert market_groups(panel, "none") is None
     assert market_groups(panel, "auto").tolist() == [0, 1]
     assert market_groups(panel, "shared").tolist() == [0, 0]
-    assert market_groups(panel_of(simulate(S=2)[0]), "auto") is None
-    assert market_groups(panel_of(simulate(S=4, products=2)[0]), "product").tolist() == [0, 0]
+    assert market_groups(build_panel(simulate(S=2)[0]), "auto") is None
+    assert market_groups(build_panel(simulate(S=4, products=2)[0]), "product").tolist() == [0, 0]
 
     rows.log_price[:] = np.tile(rows.log_price[:60], 12) + 0.01 * rows.log_price
-    assert market_groups(panel_of(rows), "auto").tolist() == [0, 0]
+    assert market_groups(build_panel(rows), "auto").tolist() == [0, 0]
 
 
 def test_autocorrelation_counts_pairs_only():
@@ -230,10 +230,10 @@ def test_autocorrelation_counts_pairs_only():
 def test_the_problem_for_iterations_has_the_coefficients_as_its_solution():
     rows, _ = simulate(S=8, T=30, products=2, seed=2)
     rows = rows.where(np.random.default_rng(0).random(240) < 0.8)
-    panel = panel_of(rows)
+    panel = build_panel(rows)
     design = panel.design(panel.layout(harmonics=1, trend=True, period=12))
     fitted = fit_hierarchy(panel, design, HierarchySettings(market="product", serial=False))
-    problem = problem_of(fitted, panel, design)
+    problem = build_problem(fitted, panel, design)
     problem.check()
 
     precision = np.linalg.inv(problem.prior_covariance)
@@ -266,7 +266,7 @@ def test_estimates_are_finite_whatever_the_rows(data):
     kept = rng.random(S * T) < data.draw(st.sampled_from([0.3, 0.8, 1.0]))
     kept[0] = True
     rows = rows.where(kept)
-    panel = panel_of(rows)
+    panel = build_panel(rows)
     layout = panel.layout(
         harmonics=data.draw(st.integers(0, 2)), trend=data.draw(st.booleans()), period=52
     )

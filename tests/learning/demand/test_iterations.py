@@ -22,14 +22,14 @@ from ratchet.learning.demand.bootstrap import (
     tile_weights,
 )
 from ratchet.learning.demand.iterations import (
+    IterationResult,
     IterationSettings,
     Problem,
     Progress,
-    Trained,
     iterate,
 )
 from ratchet.learning.demand.panel import PRICE
-from ratchet.learning.search.schedule import ADDRESS
+from ratchet.learning.search.worker_pool import ADDRESS
 
 SEGMENTS, STEPS = 130, 30
 SETTINGS = IterationSettings(iterations=600, retained_draws=100, checkpoint_every=150)
@@ -66,11 +66,11 @@ def problem() -> Problem:
 
 
 @pytest.fixture(scope="module")
-def trained(problem: Problem) -> Trained:
+def trained(problem: Problem) -> IterationResult:
     return iterate(problem, SETTINGS)
 
 
-def assert_same(one: Trained, other: Trained) -> None:
+def assert_same(one: IterationResult, other: IterationResult) -> None:
     for name in ("mean", "covariance", "lower", "upper", "draws"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     for name in ("history", "iterations", "start", "stopped"):
@@ -231,7 +231,7 @@ def test_the_market_counts_as_no_more_rows_than_there_are():
 
     assert_same(as_many, more)
 
-    def distance(trained: Trained) -> float:
+    def distance(trained: IterationResult) -> float:
         return float(np.abs(trained.mean - MEAN)[:, 1:].mean())
 
     assert distance(more) < distance(few)

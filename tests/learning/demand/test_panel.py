@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from ratchet.learning.demand.panel import (
     Rows,
     Unusable,
+    build_panel,
     check_rows,
-    panel_of,
-    price_variation_left,
+    residual_price_variation,
 )
 
 
@@ -54,7 +54,7 @@ def test_each_row_is_usable_or_has_one_reason(pairs):
 
 
 def test_rows_land_in_their_cells_whatever_their_order():
-    panel = panel_of(
+    panel = build_panel(
         rows([7, 2, 7], [3, 1, 1], product=[5, 4, 5], log_price=[2, 9, 4], log_quantity=[1, 2, 3])
     )
 
@@ -69,14 +69,14 @@ def test_rows_land_in_their_cells_whatever_their_order():
 
 def test_covariates_are_scaled_and_those_without_variance_stay_zero():
     covariates = np.column_stack([[1e6, 3e6, 5e6], [4, 4, 4]])
-    panel = panel_of(rows([0, 0, 0], [0, 1, 2], covariates=covariates))
+    panel = build_panel(rows([0, 0, 0], [0, 1, 2], covariates=covariates))
 
     np.testing.assert_allclose(panel.covariates[0, :, 0], np.array([-1, 0, 1]) * 1.5**0.5)
     assert (panel.covariates[..., 1] == 0).all()
 
 
 def test_the_design_is_zero_where_there_is_no_row():
-    panel = panel_of(rows([0, 0, 1], [0, 1, 1], log_price=[0, 1, 0], covariates=[[1], [2], [3]]))
+    panel = build_panel(rows([0, 0, 1], [0, 1, 1], log_price=[0, 1, 0], covariates=[[1], [2], [3]]))
     layout = panel.layout(harmonics=2, trend=True, period=4)
     design = panel.design(layout)
 
@@ -87,7 +87,7 @@ def test_the_design_is_zero_where_there_is_no_row():
 
 
 def test_there_is_no_season_without_a_period():
-    assert panel_of(rows([0], [0])).layout(harmonics=2, trend=False, period=0).names == ()
+    assert build_panel(rows([0], [0])).layout(harmonics=2, trend=False, period=0).names == ()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_there_is_no_season_without_a_period():
 )
 def test_rows_that_are_no_panel_are_refused(given_rows, message):
     with pytest.raises(ValueError, match=message):
-        panel_of(given_rows)
+        build_panel(given_rows)
 
 
 @given(st.integers(1, 5), st.integers(2, 9), st.integers(0, 2**32 - 1))
@@ -109,14 +109,14 @@ def test_common_prices_leave_nothing_and_own_prices_most(n_segments, n_steps, se
     rng = np.random.default_rng(seed)
     segment = np.repeat(np.arange(n_segments), n_steps)
     step = np.tile(np.arange(n_steps), n_segments)
-    common = panel_of(rows(segment, step, log_price=rng.normal(size=n_steps)[step]))
-    own = panel_of(rows(segment, step, log_price=rng.normal(size=len(step))))
+    common = build_panel(rows(segment, step, log_price=rng.normal(size=n_steps)[step]))
+    own = build_panel(rows(segment, step, log_price=rng.normal(size=len(step))))
     together, apart = np.zeros(n_segments, dtype=int), np.arange(n_segments)
 
-    assert price_variation_left(common, together) == pytest.approx(0, abs=1e-9)
-    assert 0 <= price_variation_left(own, together) <= 1
-    assert price_variation_left(own, apart) == pytest.approx(0, abs=1e-9)
+    assert residual_price_variation(common, together) == pytest.approx(0, abs=1e-9)
+    assert 0 <= residual_price_variation(own, together) <= 1
+    assert residual_price_variation(own, apart) == pytest.approx(0, abs=1e-9)
 
 
 def test_constant_prices_leave_nothing():
-    assert price_variation_left(panel_of(rows([0, 0], [0, 1])), [0]) == 0
+    assert residual_price_variation(build_panel(rows([0, 0], [0, 1])), [0]) == 0

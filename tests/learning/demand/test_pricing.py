@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.learning.demand.panel import Rows, panel_of
+from ratchet.learning.demand.panel import Rows, build_panel
 from ratchet.learning.demand.pricing import (
     Form,
     Interval,
@@ -265,7 +265,7 @@ def market(seed=0, S=20, T=60):
     rng = np.random.default_rng(seed)
     x = 0.15 * rng.normal(size=(S, T))
     y = 5 - 2 * x + 0.1 * rng.normal(size=(S, T))
-    return panel_of(
+    return build_panel(
         Rows(
             np.repeat(np.arange(S), T),
             np.zeros(S * T, dtype=np.int64),
@@ -311,7 +311,7 @@ def test_the_history_counts_rows_that_are_there_only():
         covariates=np.empty((12, 0)),
         log_quantity=np.zeros(12),
     )
-    past = price_history(panel_of(rows), recent=5)
+    past = price_history(build_panel(rows), recent=5)
 
     assert past.rows.tolist() == [10, 2]
     assert past.idle.tolist() == [0, 2]

@@ -10,11 +10,11 @@ import pytest
 
 from ratchet.learning.features.series import (
     calendar,
-    find_closed,
-    fitting_frequency,
-    grid_of,
-    lay_out,
+    find_closed_times,
+    infer_frequency,
     seasonal_change,
+    time_grid,
+    to_panel,
 )
 
 
@@ -28,9 +28,9 @@ def rows(*triples: tuple[int, str, float | None]) -> pd.DataFrame:
 
 
 def laid_out(frame: pd.DataFrame, absent: dict, **spans: Any) -> tuple[pd.DataFrame, np.ndarray]:
-    grid = grid_of(frame["day"], "D")
+    grid = time_grid(frame["day"], "D")
     named = {"time": "day", "series": "shop", "target": "sold", "season": 2}
-    layout = lay_out(frame, grid=grid, absent=absent, **{**named, **spans})
+    layout = to_panel(frame, grid=grid, absent=absent, **{**named, **spans})
     return layout.rows, layout.given
 
 
@@ -133,14 +133,14 @@ def test_steps_to_come_and_holes_end_no_series():
 def test_the_longest_step_that_fits(start, freq, periods, fits):
     times = pd.Series(pd.date_range(start, periods=periods, freq=freq))
 
-    assert fitting_frequency(times) == fits
-    assert fitting_frequency(times.drop(index=[3, 7]).sample(frac=1, random_state=0)) == fits
+    assert infer_frequency(times) == fits
+    assert infer_frequency(times.drop(index=[3, 7]).sample(frac=1, random_state=0)) == fits
 
 
 def test_the_middle_of_the_months_fits_nothing():
     times = pd.Series(pd.date_range("2018-01-01", periods=30, freq="MS") + pd.Timedelta(days=14))
 
-    assert fitting_frequency(times) is None
+    assert infer_frequency(times) is None
 
 
 def test_days_of_a_clock_that_skips_a_midnight_fit():
@@ -148,30 +148,30 @@ def test_days_of_a_clock_that_skips_a_midnight_fit():
     local = days.dt.tz_localize("America/Sao_Paulo", nonexistent="shift_forward")
 
     assert local.dt.hour.sum() == 1  # of 4 November, which begins at 1:00
-    assert fitting_frequency(local) == "D"
-    assert grid_of(local, "D").tolist() == local.tolist()
+    assert infer_frequency(local) == "D"
+    assert time_grid(local, "D").tolist() == local.tolist()
 
 
 def test_closed_days_and_hours():
     days = pd.date_range("2020-01-01", periods=70)
     hours = pd.date_range("2020-01-01", periods=240, freq="h")
 
-    sundays = find_closed(days, days.dayofweek < 6)
-    nights = find_closed(hours, (hours.hour > 1) & (hours.hour < 23))
+    sundays = find_closed_times(days, days.dayofweek < 6)
+    nights = find_closed_times(hours, (hours.hour > 1) & (hours.hour < 23))
 
     assert sundays == (["Sundays"], 7)
     assert nights == (["0:00", "1:00", "23:00"], 24)
-    assert find_closed(days, np.arange(70) % 10 > 0) is None
-    assert find_closed(days, np.ones(70, dtype=bool)) is None
+    assert find_closed_times(days, np.arange(70) % 10 > 0) is None
+    assert find_closed_times(days, np.ones(70, dtype=bool)) is None
 
 
 def test_steps():
     times = pd.Series([day(5), day(0), day(2)])
 
-    assert len(grid_of(times, "D")) == 6
-    assert grid_of(times, None).tolist() == [day(0), day(2), day(5)]
+    assert len(time_grid(times, "D")) == 6
+    assert time_grid(times, None).tolist() == [day(0), day(2), day(5)]
     with pytest.raises(ValueError, match=r"(?i)frequency"):
-        grid_of(times, "sometimes")
+        time_grid(times, "sometimes")
 
 
 def test_calendar():

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from ratchet.learning.features.series import seasonal_change
 from ratchet.learning.features.windows import (
     View,
-    complete,
+    complete_rows,
+    max_lookback,
     naive_views,
-    reach,
     rolling_views,
+    select_rows,
     shift,
-    take,
-    terms,
+    target_scaling,
     transform,
     window_views,
 )
@@ -32,7 +32,7 @@ def shown(views: list[View], row: tuple[int, int]) -> dict[str, float]:
     panel = views[0].values
     rows = np.zeros(panel.shape, dtype=bool)
     rows[row] = True
-    frame = take(views, rows, np.zeros_like(panel), np.ones_like(panel))
+    frame = select_rows(views, rows, np.zeros_like(panel), np.ones_like(panel))
     assert (frame.dtypes == np.float32).all()
     return frame.iloc[0].to_dict()
 
@@ -107,15 +107,15 @@ def test_rows_are_complete_where_every_view_is():
     panel[4, 1] = np.nan
     views = [*window_views([View("sold", panel, 1)], 2), View("lag_4", panel, 4)]
 
-    found = complete(views)
+    found = complete_rows(views)
 
-    assert reach(views) == 4
+    assert max_lookback(views) == 4
     assert np.flatnonzero(found[:, 0]).tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
     assert np.flatnonzero(found[:, 1]).tolist() == [4, 7, 9, 10, 11]
 
 
 def test_reach_counts_what_values_look_back_themselves():
-    assert reach(rolling_views(values(), [2, 5], horizon=3)) == 7
+    assert max_lookback(rolling_views(values(), [2, 5], horizon=3)) == 7
 
 
 def test_a_target_is_told_in_the_terms_of_the_row():
@@ -128,7 +128,7 @@ def test_a_target_is_told_in_the_terms_of_the_row():
     rows = np.zeros(panel.shape, dtype=bool)
     rows[5] = True
 
-    found = take(views, rows, panel - 3, np.full_like(panel, 10))
+    found = select_rows(views, rows, panel - 3, np.full_like(panel, 10))
 
     assert found["level"].tolist() == pytest.approx([0.1, 0.1])
     assert found["spread"].tolist() == pytest.approx([0.4, 10.4])
@@ -138,7 +138,7 @@ def test_a_target_is_told_in_the_terms_of_the_row():
 def told_in(panel: np.ndarray, season: int, horizon: int, learn: str, n_train: int | None = None):
     """The terms of each row, by what the first steps say of every series."""
     mean, rms, _ = seasonal_change(panel[:n_train], season, relative=learn == "return")
-    return terms(panel, horizon, learn, mean, rms)
+    return target_scaling(panel, horizon, learn, mean, rms)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,9 @@ def features_of(panel: np.ndarray, case: dict, rows: np.ndarray) -> np.ndarray:
         *naive_views(panel, horizon, [case["season"], 2]),
     ]
     told = told_in(panel, case["season"], horizon, case["learn"], n_train=12)
-    usable = complete(views)
+    usable = complete_rows(views)
     assert usable[rows].all()
-    frame = take(views, rows, told["level"], told["scale"])
+    frame = select_rows(views, rows, told["level"], told["scale"])
     return np.column_stack([frame, told["level"][rows], told["scale"][rows]])
 
 

@@ -13,33 +13,35 @@ from ratchet.learning.recurrent.batched import passes, train_group
 from ratchet.learning.recurrent.batched.cells import CELLS
 from ratchet.learning.recurrent.batched.program import program
 from ratchet.learning.recurrent.network import build_network
-from ratchet.learning.recurrent.types import Graph, Member
+from ratchet.learning.recurrent.types import ProgramSpec, TrialParams
 
 NAMES = ("gru", "lstm")
-GRAPH = Graph("gru", units=8, activation="tanh", batch_size=16, lookback=3, features=3, horizon=2)
+SPEC = ProgramSpec(
+    "gru", units=8, activation="tanh", batch_size=16, lookback=3, features=3, horizon=2
+)
 SEED = 4
 TOLERANCE = 1e-5
 
 
-def data(graph=GRAPH, n=90, m=25):
+def data(spec=SPEC, n=90, m=25):
     """Training and validation windows and targets; neither number fills its last batch."""
     rng = np.random.default_rng(1)
-    X = rng.random((n + m, graph.lookback, graph.features), dtype=np.float32)
+    X = rng.random((n + m, spec.lookback, spec.features), dtype=np.float32)
     signal = np.stack([X[:, -1, 0] + X[:, 0, 1], X.mean(axis=(1, 2))], axis=1) / 2
-    y = signal[:, : graph.horizon] + rng.normal(scale=0.1, size=(n + m, graph.horizon))
+    y = signal[:, : spec.horizon] + rng.normal(scale=0.1, size=(n + m, spec.horizon))
     y = y.astype(np.float32)
     return X[:n], y[:n], X[n:], y[n:]
 
 
-def network(graph, dropout=0.0):
+def network(spec, dropout=0.0):
     return build_network(
-        architecture=graph.architecture,
-        units=graph.units,
-        activation=graph.activation,
+        architecture=spec.architecture,
+        units=spec.units,
+        activation=spec.activation,
         dropout=dropout,
-        lookback=graph.lookback,
-        features=graph.features,
-        horizon=graph.horizon,
+        lookback=spec.lookback,
+        features=spec.features,
+        horizon=spec.horizon,
         seed=SEED,
     )
 
@@ -58,12 +60,12 @@ def loops(request, monkeypatch):
 def test_gradients_by_hand_are_those_of_autodiff(name, lookback, loops):
     import tensorflow as tf
 
-    graph = replace(GRAPH, architecture=name, lookback=lookback)
-    X, y, *_ = data(graph, n=16)
+    spec = replace(SPEC, architecture=name, lookback=lookback)
+    X, y, *_ = data(spec, n=16)
     rng = np.random.default_rng(0)
     counted = rng.random(16, dtype=np.float32)
-    drop = rng.random((1, 16, graph.units), dtype=np.float32)
-    model = network(graph)
+    drop = rng.random((1, 16, spec.units), dtype=np.float32)
+    model = network(spec)
     _, layer, _, dense = model.layers
     # Zeros, as biases begin, would hide mistakes in them.
     for variable in model.trainable_variables:
@@ -84,15 +86,15 @@ def test_gradients_by_hand_are_those_of_autodiff(name, lookback, loops):
     assert_allclose(forecast[0], model(X), rtol=1e-5, atol=1e-6)
 
 
-def keras_losses(graph, member, epochs):
+def keras_losses(spec, trial, epochs):
     """Validation losses of Keras's layers and optimiser on our shuffles and masks, by epoch."""
     import keras
     import tensorflow as tf
 
-    X, y, X_val, y_val = data(graph)
-    model = network(graph)
+    X, y, X_val, y_val = data(spec)
+    model = network(spec)
     _, layer, _, dense = model.layers
-    adam = keras.optimizers.Adam(member.learning_rate)
+    adam = keras.optimizers.Adam(trial.learning_rate)
     adam.build(model.trainable_variables)
 
     @tf.function
@@ -103,12 +105,12 @@ def keras_losses(graph, member, epochs):
         variables = model.trainable_variables
         adam.apply(tape.gradient(loss, variables), variables)
 
-    progress = schedule.Schedule([member])
+    progress = schedule.Schedule([trial])
     weights = []
     while not progress.done and progress.epoch < epochs:
-        rows, counted = schedule.batches(len(X), graph.batch_size, SEED, progress.epoch)
-        draws = schedule.uniforms((*rows.shape, graph.units), SEED, progress.epoch, 0)
-        mask = (draws >= member.dropout) / np.float32(1 - member.dropout)
+        rows, counted = schedule.batches(len(X), spec.batch_size, SEED, progress.epoch)
+        draws = schedule.uniforms((*rows.shape, spec.units), SEED, progress.epoch, 0)
+        mask = (draws >= trial.dropout) / np.float32(1 - trial.dropout)
         adam.learning_rate = progress.learning_rate[0]
         for k, chosen in enumerate(rows):
             step(X[chosen], y[chosen], counted[k], mask[k].astype(np.float32))
@@ -124,14 +126,14 @@ def keras_losses(graph, member, epochs):
 @pytest.mark.parametrize("patience", [50, 2], ids=["to the end", "early stopping"])
 @pytest.mark.parametrize("name", NAMES)
 def test_twenty_epochs_are_those_of_keras(name, dropout, patience):
-    graph = replace(GRAPH, architecture=name)
-    member = Member(dropout, learning_rate=0.02, epochs=20, patience=patience)
-    others = [Member(0.5, 0.001, 20, 50), Member(0.1, 0.05, 20, 1)]
+    spec = replace(SPEC, architecture=name)
+    trial = TrialParams(dropout, learning_rate=0.02, epochs=20, patience=patience)
+    others = [TrialParams(0.5, 0.001, 20, 50), TrialParams(0.1, 0.05, 20, 1)]
 
-    losses, weights = keras_losses(graph, member, epochs=20)
-    (alone,) = train_group(graph, [member], *data(graph), seed=SEED)
+    losses, weights = keras_losses(spec, trial, epochs=20)
+    (alone,) = train_group(spec, [trial], *data(spec), seed=SEED)
     _, stacked, _ = train_group(
-        graph, [others[0], member, others[1]], *data(graph), seed=SEED, stack=3
+        spec, [others[0], trial, others[1]], *data(spec), seed=SEED, stack=3
     )
 
     assert patience == 50 or len(losses) < 20
@@ -144,11 +146,11 @@ def test_twenty_epochs_are_those_of_keras(name, dropout, patience):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_trains_as_the_general_trainer_does(name, loops):
-    graph = replace(GRAPH, architecture=name)
-    members = [Member(0.3, 0.01, 3, 9), Member(0.0, 0.001, 3, 9)]
+    spec = replace(SPEC, architecture=name)
+    trials = [TrialParams(0.3, 0.01, 3, 9), TrialParams(0.0, 0.001, 3, 9)]
 
-    ours = train_group(graph, members, *data(graph), seed=SEED, stack=2)
-    theirs = trainer.train_group(graph, members, *data(graph), seed=SEED, compiled=False)
+    ours = train_group(spec, trials, *data(spec), seed=SEED, stack=2)
+    theirs = trainer.train_group(spec, trials, *data(spec), seed=SEED, compiled=False)
 
     for one, other in zip(ours, theirs, strict=True):
         for series, values in other.history.items():
@@ -159,15 +161,17 @@ def test_trains_as_the_general_trainer_does(name, loops):
 
 @pytest.mark.parametrize("stack", [1, 3])
 def test_goes_on_from_states_as_if_it_had_not_paused(stack):
-    members = [Member(0.2, rate, 9, patience) for rate, patience in ((1e-2, 9), (3e-2, 3), (1, 1))]
+    trials = [
+        TrialParams(0.2, rate, 9, patience) for rate, patience in ((1e-2, 9), (3e-2, 3), (1, 1))
+    ]
     options = {"seed": SEED, "stack": stack}
-    whole = train_group(GRAPH, members, *data(), **options)
+    whole = train_group(SPEC, trials, *data(), **options)
 
-    paused = train_group(GRAPH, members, *data(), until=2, keep_state=True, **options)
+    paused = train_group(SPEC, trials, *data(), until=2, keep_state=True, **options)
     kept = [i for i, one in enumerate(paused) if one.state is not None]
     after = train_group(
-        GRAPH,
-        [members[i] for i in kept],
+        SPEC,
+        [trials[i] for i in kept],
         *data(),
         states=[paused[i].state for i in kept],
         seed=SEED,
@@ -184,7 +188,7 @@ def test_goes_on_from_states_as_if_it_had_not_paused(stack):
 
 def test_a_finished_member_has_no_state():
     (trained,) = train_group(
-        GRAPH, [Member(0.1, 0.01, 2, 9)], *data(), seed=SEED, until=5, keep_state=True
+        SPEC, [TrialParams(0.1, 0.01, 2, 9)], *data(), seed=SEED, until=5, keep_state=True
     )
 
     assert trained.state is None
@@ -195,10 +199,10 @@ def test_a_finished_member_has_no_state():
 def test_best_weights_predict_the_same_in_a_plain_keras_model(name, tmp_path):
     import keras
 
-    graph = replace(GRAPH, architecture=name)
-    *_, X_val, y_val = data(graph)
-    (trained,) = train_group(graph, [Member(0.1, 0.05, 6, 9)], *data(graph), seed=SEED)
-    model = network(graph, dropout=0.1)
+    spec = replace(SPEC, architecture=name)
+    *_, X_val, y_val = data(spec)
+    (trained,) = train_group(spec, [TrialParams(0.1, 0.05, 6, 9)], *data(spec), seed=SEED)
+    model = network(spec, dropout=0.1)
     model.set_weights(trained.weights)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
@@ -214,10 +218,10 @@ def test_best_weights_predict_the_same_in_a_plain_keras_model(name, tmp_path):
 
 
 def test_a_member_that_runs_away_leaves_the_others_alone():
-    wild, calm = Member(0.0, 1e30, 4, 9), Member(0.0, 0.01, 4, 9)
+    wild, calm = TrialParams(0.0, 1e30, 4, 9), TrialParams(0.0, 0.01, 4, 9)
 
-    together = train_group(GRAPH, [wild, calm], *data(), seed=SEED, stack=2)
-    (alone,) = train_group(GRAPH, [calm], *data(), seed=SEED)
+    together = train_group(SPEC, [wild, calm], *data(), seed=SEED, stack=2)
+    (alone,) = train_group(SPEC, [calm], *data(), seed=SEED)
 
     assert [one.status for one in together] == ["diverged", "completed"]
     assert all(np.isfinite(weight).all() for weight in together[0].weights)
@@ -226,18 +230,18 @@ def test_a_member_that_runs_away_leaves_the_others_alone():
 
 def test_one_compilation_serves_all_members():
     program.cache_clear()
-    members = [Member(dropout, rate, 2, 9) for dropout in (0.1, 0.3) for rate in (1e-2, 1e-3)]
+    trials = [TrialParams(dropout, rate, 2, 9) for dropout in (0.1, 0.3) for rate in (1e-2, 1e-3)]
 
-    train_group(GRAPH, members, *data(), seed=SEED, stack=1)
+    train_group(SPEC, trials, *data(), seed=SEED, stack=1)
 
-    compiled = program(GRAPH, 1, True)
+    compiled = program(SPEC, 1, True)
     assert program.cache_info().misses == 1
     assert compiled.epoch.experimental_get_tracing_count() == 1
 
 
 def test_same_seed_same_result():
     first, second = (
-        train_group(GRAPH, [Member(0.2, 0.01, 2, 9)], *data(), seed=SEED)[0] for _ in range(2)
+        train_group(SPEC, [TrialParams(0.2, 0.01, 2, 9)], *data(), seed=SEED)[0] for _ in range(2)
     )
 
     for one, other in zip(first.weights, second.weights, strict=True):

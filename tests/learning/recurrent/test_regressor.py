@@ -23,7 +23,7 @@ from ratchet.learning.conformal import ConformalRegressor
 from ratchet.learning.recurrent import regressor as module
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.recurrent.training import train_group
-from ratchet.learning.recurrent.types import Graph, Member, Trained
+from ratchet.learning.recurrent.types import ProgramSpec, TrainResult, TrialParams
 from ratchet.learning.residual import ResidualRegressor
 from ratchet.learning.trusted import TRUSTED
 
@@ -121,9 +121,9 @@ def recorded(monkeypatch):
     """Collect the arrays that training is given."""
     seen = []
 
-    def record(graph, members, *arrays, **options):
+    def record(spec, trials, *arrays, **options):
         seen.append(arrays)
-        return train_group(graph, members, *arrays, **options)
+        return train_group(spec, trials, *arrays, **options)
 
     monkeypatch.setattr(module, "train_group", record)
     return seen
@@ -255,8 +255,8 @@ def test_graph_and_member_are_its_parameters():
     model = RecurrentRegressor(
         architecture="lstm", units=np.int64(8), dropout=0, lookback=3, horizon=2, patience=4
     )
-    assert model.graph(12) == Graph("lstm", 8, "tanh", 32, 3, 4, 2)
-    assert model.member() == Member(0.0, 1e-3, 50, 4)
+    assert model.program_spec(12) == ProgramSpec("lstm", 8, "tanh", 32, 3, 4, 2)
+    assert model.trial_params() == TrialParams(0.0, 1e-3, 50, 4)
 
 
 def test_trained_elsewhere_it_is_the_same(fitted):
@@ -267,15 +267,15 @@ def test_trained_elsewhere_it_is_the_same(fitted):
     arrays = [f(part) for part in (slice(72), slice(72, None)) for f in scale(scaler, X, y, part)]
 
     [trained] = train_group(
-        model.graph(6), [model.member()], *arrays, seed=model.seed(), compiled=False
+        model.program_spec(6), [model.trial_params()], *arrays, seed=model.seed(), compiled=False
     )
-    other = model.from_trained(trained, scaler, X.columns)
+    other = model.from_result(trained, scaler, X.columns)
 
     assert not hasattr(model, "weights_")
     np.testing.assert_array_equal(other.predict(X), fitted.predict(X))
     assert other.feature_names_in_.tolist() == X.columns.tolist()
     assert other.n_features_in_ == 6
-    assert not hasattr(model.from_trained(trained, scaler), "feature_names_in_")
+    assert not hasattr(model.from_result(trained, scaler), "feature_names_in_")
 
 
 def scale(scaler, X, y, part):
@@ -283,9 +283,9 @@ def scale(scaler, X, y, part):
 
 
 def test_training_that_ran_away_warns(fitted):
-    trained = Trained(fitted.weights_, {**fitted.history_}, 0, "diverged")
+    trained = TrainResult(fitted.weights_, {**fitted.history_}, 0, "diverged")
     with pytest.warns(ConvergenceWarning, match="lower learning_rate"):
-        model = fitted.from_trained(trained, fitted.scaler_)
+        model = fitted.from_result(trained, fitted.scaler_)
     assert model.status_ == "diverged"
 
 

@@ -10,13 +10,13 @@ from numpy.testing import assert_array_equal
 
 from ratchet.learning.recurrent import schedule
 from ratchet.learning.recurrent.schedule import Schedule
-from ratchet.learning.recurrent.types import Member
+from ratchet.learning.recurrent.types import TrialParams
 
 LOSSES = np.array([5, 4, 4, 4.5, 3, 3, 3.1, 3, 2.9, 3, 3, 3, 3, 3, 3, 3, 3, 1, 1, 1])
 
 
-def member(patience: int = 4, epochs: int = len(LOSSES)) -> Member:
-    return Member(dropout=0.1, learning_rate=0.01, epochs=epochs, patience=patience)
+def trial(patience: int = 4, epochs: int = len(LOSSES)) -> TrialParams:
+    return TrialParams(dropout=0.1, learning_rate=0.01, epochs=epochs, patience=patience)
 
 
 def feed(progress: Schedule, losses: np.ndarray) -> Schedule:
@@ -80,7 +80,7 @@ def test_stops_slows_and_chooses_as_keras_does(patience):
         if stopping.stopped_epoch:
             break
 
-    ours = feed(Schedule([member(patience)]), LOSSES)
+    ours = feed(Schedule([trial(patience)]), LOSSES)
 
     assert ours.epoch == len(rates)
     assert ours.best_epoch[0] == stopping.best_epoch + 1
@@ -91,26 +91,26 @@ def test_stops_slows_and_chooses_as_keras_does(patience):
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf, 5e3 + 1])
 def test_stops_when_training_runs_away(loss):
-    progress = feed(Schedule([member()]), np.array([5, 4, loss, 1]))
+    progress = feed(Schedule([trial()]), np.array([5, 4, loss, 1]))
 
     assert (progress.status(0), progress.epoch) == ("diverged", 3)
     assert (progress.best[0], progress.best_epoch[0]) == (4, 2)
 
 
 def test_no_finite_loss_leaves_the_initial_weights():
-    progress = feed(Schedule([member()]), np.array([np.nan]))
+    progress = feed(Schedule([trial()]), np.array([np.nan]))
 
     assert progress.best_epoch[0] == 0
     assert progress.status(0) == "diverged"
 
 
 def test_members_do_not_mind_each_other():
-    members = [member(2), member(50), member(3, epochs=5)]
+    trials = [trial(2), trial(50), trial(3, epochs=5)]
     losses = np.stack([LOSSES, LOSSES[::-1], np.where(LOSSES > 4, LOSSES, np.inf)], axis=1)
 
-    together = feed(Schedule(members), losses)
+    together = feed(Schedule(trials), losses)
 
-    for i, one in enumerate(members):
+    for i, one in enumerate(trials):
         alone = feed(Schedule([one]), losses[:, i])
         assert alone.history(0) == together.history(i)
         assert alone.status(0) == together.status(i)
@@ -119,20 +119,20 @@ def test_members_do_not_mind_each_other():
 
 @pytest.mark.parametrize("pause", [1, 4, 7])
 def test_goes_on_from_its_state_as_if_it_had_not_paused(pause):
-    members = [member(3), member(50)]
+    trials = [trial(3), trial(50)]
     losses = np.stack([LOSSES, LOSSES], axis=1)
-    whole = feed(Schedule(members), losses)
+    whole = feed(Schedule(trials), losses)
 
-    before = feed(Schedule(members), losses[:pause])
+    before = feed(Schedule(trials), losses[:pause])
     states = json.loads(json.dumps([before.state(i) for i in range(2)]))
-    after = feed(Schedule(members, states), losses[pause:])
+    after = feed(Schedule(trials, states), losses[pause:])
 
     assert [after.history(i) for i in range(2)] == [whole.history(i) for i in range(2)]
     assert_array_equal(after.best_epoch, whole.best_epoch)
 
 
 def test_refuses_states_of_different_epochs():
-    early, late = (feed(Schedule([member()]), LOSSES[:n]).state(0) for n in (1, 2))
+    early, late = (feed(Schedule([trial()]), LOSSES[:n]).state(0) for n in (1, 2))
 
     with pytest.raises(ValueError, match="states of one epoch"):
-        Schedule([member()] * 2, [early, late])
+        Schedule([trial()] * 2, [early, late])

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from ratchet.learning.recurrent import batched, trainer
-from ratchet.learning.recurrent.training import special, train_group
-from ratchet.learning.recurrent.types import Graph, Member
+from ratchet.learning.recurrent.training import has_batched_path, train_group
+from ratchet.learning.recurrent.types import ProgramSpec, TrialParams
 
-GRAPH = Graph("gru", units=4, activation="tanh", batch_size=8, lookback=3, features=2, horizon=1)
-MEMBERS = [Member(0.1, 0.01, 2, 5), Member(0.2, 0.01, 2, 5)]
+SPEC = ProgramSpec(
+    "gru", units=4, activation="tanh", batch_size=8, lookback=3, features=2, horizon=1
+)
+TRIALS = [TrialParams(0.1, 0.01, 2, 5), TrialParams(0.2, 0.01, 2, 5)]
 
 
 def data():
@@ -45,16 +47,16 @@ def taken(monkeypatch):
     ],
 )
 def test_single_layers_take_the_fast_path(taken, changes, compiled, expected):
-    graph = replace(GRAPH, **changes)
+    spec = replace(SPEC, **changes)
 
-    train_group(graph, MEMBERS, *data(), seed=0, compiled=compiled)
+    train_group(spec, TRIALS, *data(), seed=0, compiled=compiled)
 
     assert taken == [expected]
-    assert special(graph) or expected == "trainer"
+    assert has_batched_path(spec) or expected == "trainer"
 
 
 def test_results_are_plain_and_in_the_order_of_the_members():
-    results = train_group(GRAPH, MEMBERS, *data(), seed=0, compiled=False, until=1, keep_state=True)
+    results = train_group(SPEC, TRIALS, *data(), seed=0, compiled=False, until=1, keep_state=True)
 
     assert len(results) == 2
     again = pickle.loads(pickle.dumps(results))
@@ -72,7 +74,7 @@ def test_refuses_what_does_not_fit_the_graph(part):
     with pytest.raises(
         ValueError, match=rf"{rows}: expected at least one window of shape \(3, 2\)"
     ):
-        train_group(GRAPH, MEMBERS, *parts, seed=0)
+        train_group(SPEC, TRIALS, *parts, seed=0)
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -81,11 +83,11 @@ def test_refuses_what_is_not_finite(part):
     parts[part] = np.where(np.arange(len(parts[part])) == 1, np.nan, parts[part].T).T
 
     with pytest.raises(ValueError, match="not finite"):
-        train_group(GRAPH, MEMBERS, *parts, seed=0)
+        train_group(SPEC, TRIALS, *parts, seed=0)
 
 
 def test_refuses_empty_validation():
     X, y, X_val, y_val = data()
 
     with pytest.raises(ValueError, match="validation: expected at least one window"):
-        train_group(GRAPH, MEMBERS, X, y, X_val[:0], y_val[:0], seed=0)
+        train_group(SPEC, TRIALS, X, y, X_val[:0], y_val[:0], seed=0)

@@ -11,7 +11,7 @@ import pytest
 
 from ratchet.learning.recurrent import training
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
-from ratchet.learning.recurrent.types import Graph, Member, Trained
+from ratchet.learning.recurrent.types import ProgramSpec, TrainResult, TrialParams
 from ratchet.learning.search import Holdout, Search
 
 GRID = {
@@ -25,25 +25,25 @@ EPOCHS = 20
 class Trainer:
     """Stands in for ``train_group``.
 
-    A member's loss falls the faster the higher its learning rate, to a floor that is the lower the
+    A trial's loss falls the faster the higher its learning rate, to a floor that is the lower the
     wider and the slower it is. Members of 16 units and no dropout stop by themselves in epoch 7.
 
     Attributes:
-        calls: members trained, and how often, by (units, dropout, learning rate, from, to).
-        kinds: (graph, seed, compiled) of each call.
+        calls: trials trained, and how often, by (units, dropout, learning rate, from, to).
+        kinds: (spec, seed, compiled) of each call.
         kill_at: number of the call that does not come back, from 1.
     """
 
     def __init__(self) -> None:
         self.calls: Counter[tuple[Any, ...]] = Counter()
         self.groups: list[int] = []
-        self.kinds: list[tuple[Graph, int, bool]] = []
+        self.kinds: list[tuple[ProgramSpec, int, bool]] = []
         self.kill_at = 0
 
     def __call__(
         self,
-        graph: Graph,
-        members: Sequence[Member],
+        spec: ProgramSpec,
+        trials: Sequence[TrialParams],
         X: np.ndarray,
         y: np.ndarray,
         X_val: np.ndarray,
@@ -54,48 +54,46 @@ class Trainer:
         until: int | None = None,
         keep_state: bool = False,
         compiled: bool = True,
-    ) -> list[Trained]:
-        self.groups.append(len(members))
-        self.kinds.append((graph, seed, compiled))
+    ) -> list[TrainResult]:
+        self.groups.append(len(trials))
+        self.kinds.append((spec, seed, compiled))
         if self.kill_at == len(self.groups):
             raise KeyboardInterrupt
-        given = states or [{"epoch": 0, "nested": {"w": [np.zeros(3)]}, "losses": []}] * len(
-            members
-        )
+        given = states or [{"epoch": 0, "nested": {"w": [np.zeros(3)]}, "losses": []}] * len(trials)
         fold = float(len(X)) / 1e6  # folds differ
         return [
-            self._one(graph, member, state, until, keep_state, fold)
-            for member, state in zip(members, given, strict=True)
+            self._one(spec, trial, state, until, keep_state, fold)
+            for trial, state in zip(trials, given, strict=True)
         ]
 
     def _one(
         self,
-        graph: Graph,
-        member: Member,
+        spec: ProgramSpec,
+        trial: TrialParams,
         state: dict[str, Any],
         until: int | None,
         keep_state: bool,
         fold: float,
-    ) -> Trained:
-        stop = 7 if graph.units == 16 and member.dropout == 0 else member.epochs + 1
-        last = min(until or member.epochs, member.epochs, stop)
-        name = (graph.units, member.dropout, member.learning_rate, state["epoch"], last)
+    ) -> TrainResult:
+        stop = 7 if spec.units == 16 and trial.dropout == 0 else trial.epochs + 1
+        last = min(until or trial.epochs, trial.epochs, stop)
+        name = (spec.units, trial.dropout, trial.learning_rate, state["epoch"], last)
         self.calls[name] += 1
         epochs = np.arange(state["epoch"] + 1, last + 1)
-        floor = member.learning_rate + 0.1 / graph.units + abs(member.dropout - 0.1) / 10 + fold
+        floor = trial.learning_rate + 0.1 / spec.units + abs(trial.dropout - 0.1) / 10 + fold
         losses = [
             *state["losses"],
-            *(floor + np.exp(-100 * member.learning_rate * epochs)).tolist(),
+            *(floor + np.exp(-100 * trial.learning_rate * epochs)).tolist(),
         ]
         weights = [state["nested"]["w"][0] + len(epochs)]
-        ended = last in {stop, member.epochs}
-        return Trained(
+        ended = last in {stop, trial.epochs}
+        return TrainResult(
             weights,
             {
                 "loss": losses,
                 "val_loss": losses,
                 "val_mae": [loss / 2 for loss in losses],
-                "learning_rate": [member.learning_rate] * last,
+                "learning_rate": [trial.learning_rate] * last,
             },
             len(losses),
             "stopped" if last == stop else "completed",

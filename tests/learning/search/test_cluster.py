@@ -19,7 +19,7 @@ import pytest
 import ratchet
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.search import Holdout, Search, table
-from ratchet.learning.search.schedule import ADDRESS
+from ratchet.learning.search.worker_pool import ADDRESS
 
 pytestmark = pytest.mark.slow
 

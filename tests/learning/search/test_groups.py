@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.search import Holdout, Search, table
-from ratchet.learning.search.schedule import ADDRESS
+from ratchet.learning.search.worker_pool import ADDRESS
 
 STRATEGIES = {
     "grid": {},
@@ -312,15 +312,15 @@ def test_progress_counts_trials(search, trainer, windows):
     told = []
     fitted = search(group_size=4, on_progress=lambda *state: told.append(state)).fit(*windows)
 
-    done, total, best, members, finished = zip(*told[1:], strict=True)
+    done, total, best, trials, finished = zip(*told[1:], strict=True)
     assert told[0][:2] == (0, 27)
     assert math.isnan(told[0][2])
     assert set(total) == {27}
-    assert done[-1] == 27 == sum(members)
-    assert list(np.diff((0, *done))) == list(members)
+    assert done[-1] == 27 == sum(trials)
+    assert list(np.diff((0, *done))) == list(trials)
     assert list(best) == sorted(best)
     assert best[-1] == fitted.best_score_
-    assert [len(trials) for trials in finished] == list(members)
+    assert [len(trials) for trials in finished] == list(trials)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -358,12 +358,12 @@ def test_predefined_split_is_a_holdout(search, trainer, windows):
 
 
 def diverge(monkeypatch, trainer, diverges):
-    """Let members that a rule picks run away in their first epoch."""
+    """Let trials that a rule picks run away in their first epoch."""
     one = trainer._one
 
-    def some_diverge(graph, member, *rest):
-        trained = one(graph, member, *rest)
-        if diverges(member):
+    def some_diverge(spec, trial, *rest):
+        trained = one(spec, trial, *rest)
+        if diverges(trial):
             trained.history = {name: [math.nan] for name in trained.history}
             trained.best_epoch, trained.status, trained.state = 0, "diverged", None
         return trained
@@ -372,7 +372,7 @@ def diverge(monkeypatch, trainer, diverges):
 
 
 def test_a_trial_that_ran_away_is_the_last(search, trainer, windows, monkeypatch):
-    diverge(monkeypatch, trainer, lambda member: member.dropout == 0.1)
+    diverge(monkeypatch, trainer, lambda trial: trial.dropout == 0.1)
     with pytest.warns(UserWarning, match="non-finite"):
         rows = search().fit(*windows).cv_results_
 
@@ -386,7 +386,7 @@ def test_a_trial_that_ran_away_is_the_last(search, trainer, windows, monkeypatch
 def test_a_trial_that_ran_away_is_not_among_the_best(
     search, trainer, windows, tmp_path, monkeypatch, strategy
 ):
-    diverge(monkeypatch, trainer, lambda member: member.learning_rate > 1e-3)
+    diverge(monkeypatch, trainer, lambda trial: trial.learning_rate > 1e-3)
     fitted = search(strategy=strategy, top_k="all", folder=tmp_path).fit(*windows)
 
     rates = [model.learning_rate for model in fitted.top_estimators_]
@@ -401,7 +401,7 @@ def test_a_trial_that_ran_away_is_not_among_the_best(
 def test_a_search_all_of_whose_trials_ran_away_says_so(
     search, trainer, windows, monkeypatch, strategy
 ):
-    diverge(monkeypatch, trainer, lambda member: True)
+    diverge(monkeypatch, trainer, lambda trial: True)
     with pytest.raises(ValueError, match=r"all \d+ trials diverged.* lower learning_rate may help"):
         search(strategy=strategy, **STRATEGIES[strategy]).fit(*windows)
 

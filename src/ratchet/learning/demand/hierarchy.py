@@ -23,7 +23,14 @@ import numpy as np
 from scipy.special import ndtr
 
 from ratchet.learning.demand.bootstrap import Problem
-from ratchet.learning.demand.panel import LEVEL, PRICE, Array, Codes, Panel, price_variation_left
+from ratchet.learning.demand.panel import (
+    LEVEL,
+    PRICE,
+    Array,
+    Codes,
+    Panel,
+    residual_price_variation,
+)
 
 Market = Literal["none", "shared", "product", "auto"]
 
@@ -257,7 +264,7 @@ def market_groups(panel: Panel, market: Market) -> Codes | None:
     if market == "none" or T < 2 or not _crowded(panel, shared):
         return None
     if market == "auto":
-        apart = price_variation_left(panel, own[panel.product_of]) >= PRICE_LEFT
+        apart = residual_price_variation(panel, own[panel.product_of]) >= PRICE_LEFT
         return own if apart and _crowded(panel, own) else shared
     return own if market == "product" and _crowded(panel, own) else shared
 
@@ -591,7 +598,7 @@ def _result(
     )
 
 
-def problem_of(hierarchy: Hierarchy, panel: Panel, design: Array) -> Problem:
+def build_problem(hierarchy: Hierarchy, panel: Panel, design: Array) -> Problem:
     """State what is left to iterate on: rows less their market effects, and what is known before.
 
     Args:

@@ -37,17 +37,17 @@ from ratchet.learning.demand.bootstrap import (
 )
 from ratchet.learning.demand.panel import Array
 from ratchet.learning.files import atomic_write
-from ratchet.learning.search.engine import open_crew
-from ratchet.learning.search.schedule import Crew, Task
+from ratchet.learning.search.engine import open_worker_pool
 from ratchet.learning.search.store import Store, digest
+from ratchet.learning.search.worker_pool import Task, WorkerPool
 
 __all__ = [
     "INTERVAL",
     "HistoryEntry",
+    "IterationResult",
     "IterationSettings",
     "Problem",
     "Progress",
-    "Trained",
     "iterate",
 ]
 
@@ -105,7 +105,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Trained:
+class IterationResult:
     """Result of a training of S segments with K coefficients.
 
     Attributes:
@@ -143,7 +143,7 @@ def iterate(
     engine: str = "local",
     n_jobs: int | None = 1,
     partition_size: int = 1000,
-) -> Trained:
+) -> IterationResult:
     """Train by iterations, continuing an interrupted or shorter training of the same problem.
 
     Neither the engine, the partitions nor interruptions change a bit of the result (for conditions
@@ -189,7 +189,7 @@ def iterate(
         if training.resume():
             # A process takes seconds to start, and one without a partition would idle.
             jobs = n_jobs if training.n_partitions > 1 else 1
-            return training.run(stack.enter_context(open_crew(engine, _advance, jobs)))
+            return training.run(stack.enter_context(open_worker_pool(engine, _advance, jobs)))
     _log.warning(
         "the checkpoint in %s has more iterations than the %d of the settings; it stays, and these "
         "are computed anew",
@@ -282,15 +282,15 @@ class _Training:
         """Number of partitions."""
         return len(self._reached)
 
-    def run(self, crew: Crew) -> Trained:
+    def run(self, pool: WorkerPool) -> IterationResult:
         """Run the iterations that are missing."""
         self._began = perf_counter(), min(self._reached.values())
-        self._round(crew, min(self._reached.values()))  # for entries missing after an interruption
+        self._round(pool, min(self._reached.values()))  # for entries missing after an interruption
         while (done := min(self._reached.values())) < self._end():
             if self._is_searched_at(done) and (problem := self._new_problem(done)) is not None:
                 self._problem, self._name = problem, problem.digest()
                 self._begin(done)
-            self._round(crew, self._next(done))
+            self._round(pool, self._next(done))
         return self._trained()
 
     def _begin(self, start: int) -> None:
@@ -345,21 +345,21 @@ class _Training:
         multiples = [done // n * n + n for n in (_rounded(each, TILE) for each in every) if n]
         return min([entries[0], *multiples, self._iterations])
 
-    def _round(self, crew: Crew, until: int) -> None:
+    def _round(self, pool: WorkerPool, until: int) -> None:
         """Bring all partitions to an iteration."""
         new = [mark for mark in marks(until - self.start) if self.start + mark > self._last()]
         snapshots: dict[int, list[_Snapshot]] = {mark: [] for mark in new}
         parts = list(self._parts())
         # States of as many partitions as there are workers are in memory at a time.
-        for group in blocks(len(parts), len(crew.lanes)):
-            for state in self._brought_to(crew, parts[group], until):
+        for group in blocks(len(parts), len(pool.workers)):
+            for state in self._brought_to(pool, parts[group], until):
                 for mark in new:
                     snapshots[mark].append(self._snapshot(state, mark))
         if new:
             self.history += [self._entry(mark, snapshots[mark]) for mark in new]
             self._write_journal()
 
-    def _brought_to(self, crew: Crew, parts: list[slice], until: int) -> Iterator[State]:
+    def _brought_to(self, pool: WorkerPool, parts: list[slice], until: int) -> Iterator[State]:
         """States of partitions after the iterations up to a number, in their order."""
         states = {part.start: self._load(part) for part in parts}
         tasks = [
@@ -377,7 +377,7 @@ class _Training:
         sizes = {part.start: part for part in parts}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")  # megabytes are expected
-            for task, state in crew.run(tasks):
+            for task, state in pool.run(tasks):
                 first = task.content.first_segment
                 states[first] = state
                 self._states.write(sizes[first], self._name, state)
@@ -442,7 +442,7 @@ class _Training:
             )
         )
 
-    def _trained(self) -> Trained:
+    def _trained(self) -> IterationResult:
         """Collect the states."""
         shape = self._problem.prior_mean.shape
         mean, lower, upper = np.empty(shape), np.empty(shape), np.empty(shape)
@@ -462,7 +462,7 @@ class _Training:
         history = list(self.history)
         if self._last() < done:
             history.append(self._entry(done - self.start, snapshots))
-        return Trained(
+        return IterationResult(
             mean=mean,
             covariance=covariance,
             lower=lower,
@@ -482,7 +482,7 @@ class _Journal:
     Attributes:
         problem: digest of the present problem.
         size: segments of a partition.
-        start: as in ``Trained``.
+        start: as in ``IterationResult``.
         history: entries so far.
     """
 

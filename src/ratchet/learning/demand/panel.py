@@ -218,7 +218,7 @@ class Panel:
         return design
 
 
-def panel_of(rows: Rows) -> Panel:
+def build_panel(rows: Rows) -> Panel:
     """Lay rows out as a grid of segments by time steps.
 
     Raises:
@@ -284,7 +284,7 @@ def _products_of_segments(rows: Rows, segments: Codes, position: Codes, product:
     return product_of
 
 
-def price_variation_left(panel: Panel, groups: Sequence[int] | Codes) -> float:
+def residual_price_variation(panel: Panel, groups: Sequence[int] | Codes) -> float:
     """Share of the variance of log prices that effects of group and step would leave.
 
     Args:

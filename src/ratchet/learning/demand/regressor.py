@@ -25,7 +25,7 @@ from ratchet.learning.demand.hierarchy import (
     Market,
     fit_hierarchy,
 )
-from ratchet.learning.demand.panel import Array, Codes, Flags, Layout, Rows, Segments, panel_of
+from ratchet.learning.demand.panel import Array, Codes, Flags, Layout, Rows, Segments, build_panel
 
 COLUMNS = ("segment", "product", "step", "log_price")
 """Columns that every ``X`` has; all others are covariates."""
@@ -179,9 +179,9 @@ def fit_model(
         carry_half_lives: those to average residuals by, if not only the one of the settings.
 
     Raises:
-        ValueError: see ``panel_of``.
+        ValueError: see ``build_panel``.
     """
-    panel = panel_of(rows)
+    panel = build_panel(rows)
     layout = panel.layout(harmonics=settings.harmonics, trend=settings.trend, period=period)
     design = panel.design(layout)
     hierarchy = fit_hierarchy(

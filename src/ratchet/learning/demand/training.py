@@ -19,17 +19,17 @@ from ratchet.learning.demand.hierarchy import (
     Hierarchy,
     HierarchySettings,
     Market,
+    build_problem,
     fit_hierarchy,
-    problem_of,
 )
 from ratchet.learning.demand.iterations import (
+    IterationResult,
     IterationSettings,
     Problem,
     Progress,
-    Trained,
     iterate,
 )
-from ratchet.learning.demand.panel import Array, Layout, Panel, Rows, panel_of
+from ratchet.learning.demand.panel import Array, Layout, Panel, Rows, build_panel
 from ratchet.learning.demand.regressor import (
     ForecastSettings,
     Origin,
@@ -83,7 +83,7 @@ class DemandFit:
 
     def problem(self) -> Problem:
         """What the iterations solve."""
-        return problem_of(self.hierarchy, self.panel, self.panel.design(self.layout))
+        return build_problem(self.hierarchy, self.panel, self.panel.design(self.layout))
 
     def design_of(self, rows: Rows) -> Array:
         """Columns of the design for other rows of the same segments, shape (n, K)."""
@@ -109,9 +109,9 @@ def fit_demand(rows: Rows, structure: Structure, market: Market, period: float) 
         period: steps of a season; 0 for none.
 
     Raises:
-        ValueError: see ``panel_of``.
+        ValueError: see ``build_panel``.
     """
-    panel = panel_of(rows)
+    panel = build_panel(rows)
     layout = panel.layout(harmonics=structure.harmonics, trend=structure.trend, period=period)
     hierarchy = fit_hierarchy(panel, panel.design(layout), HierarchySettings(market=market))
     return DemandFit(panel, layout, hierarchy)
@@ -129,7 +129,7 @@ class TrainedDemand:
 
     structure: Structure
     fit: DemandFit
-    trained: Trained
+    trained: IterationResult
 
 
 def train_demand(
@@ -163,7 +163,7 @@ def train_demand(
         partition_size: segments of a task.
 
     Raises:
-        ValueError: see ``panel_of`` and ``iterate``.
+        ValueError: see ``build_panel`` and ``iterate``.
     """
     search = _StructureSearch(rows, period, market, settings.search_every)
     compared = rows if later is None else _of_segments(later, search.fit.panel)

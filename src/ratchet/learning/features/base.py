@@ -40,7 +40,7 @@ class Encoder(TransformerMixin, BaseEstimator):
         return pd.DataFrame(values.astype(np.float32), index=index, columns=columns)
 
 
-def tell_apart(
+def unique_names(
     names: Iterable[str], taken: Iterable[str] = (), reserved: Iterable[str] = ()
 ) -> list[str]:
     """Names that XGBoost takes, no two alike.
@@ -54,11 +54,11 @@ def tell_apart(
         The names in their order: as they are where that can be, else marked or numbered.
     """
     starts = tuple(reserved)
-    plain = map(readable, names)
-    return numbered((f"{MARK}{n}" if n.startswith(starts) else n for n in plain), taken)
+    plain = map(xgboost_safe, names)
+    return number_duplicates((f"{MARK}{n}" if n.startswith(starts) else n for n in plain), taken)
 
 
-def numbered(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+def number_duplicates(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """Names as they are, with a number where they are taken."""
     used, found = set(taken), []
     for name in names:
@@ -71,6 +71,6 @@ def numbered(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     return found
 
 
-def readable(category: str) -> str:
+def xgboost_safe(category: str) -> str:
     """The name without the three characters that XGBoost refuses in names."""
     return category.replace("[", "(").replace("]", ")").replace("<", "lt ")

@@ -19,7 +19,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ratchet.learning.features.base import Encoder, readable, tell_apart
+from ratchet.learning.features.base import Encoder, unique_names, xgboost_safe
 from ratchet.learning.features.market import MarketEncoder, market_columns
 
 UNKNOWN, OTHER = "unknown", "other"
@@ -40,7 +40,7 @@ class _NumberEncoder(Encoder):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Remember the columns of ``X`` (n, k)."""
         self._numbers(X, reset=True)
-        self.names_ = tell_apart(self._names_out(), self.taken, self.reserved)
+        self.names_ = unique_names(self._names_out(), self.taken, self.reserved)
         return self
 
     def _numbers(self, X: Any, *, reset: bool = False) -> NDArray[np.float64]:
@@ -122,8 +122,8 @@ class CyclicEncoder(_NumberEncoder):
 
         Args:
             period: What one round measures, in the unit of the column.
-            taken: See ``tell_apart``.
-            reserved: See ``tell_apart``.
+            taken: See ``unique_names``.
+            reserved: See ``unique_names``.
         """
         self.period = period
         self.taken = taken
@@ -171,8 +171,8 @@ class MultiHotEncoder(Encoder):
 
         Args:
             min_count: Rows a category needs for a column of its own.
-            taken: See ``tell_apart``.
-            reserved: See ``tell_apart``.
+            taken: See ``unique_names``.
+            reserved: See ``unique_names``.
         """
         self.min_count = min_count
         self.taken = taken
@@ -183,7 +183,7 @@ class MultiHotEncoder(Encoder):
         self.whole_ = True
         self.categories_ = {str(name): self._frequent(_lists(X[name])) for name in X.columns}
         self.n_features_in_ = X.shape[1]
-        self.names_ = tell_apart(self._names_out(), self.taken, self.reserved)
+        self.names_ = unique_names(self._names_out(), self.taken, self.reserved)
         return self
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
@@ -204,7 +204,7 @@ class MultiHotEncoder(Encoder):
 
     def _names_out(self) -> list[str]:
         return [
-            f"{name}_{readable(category)}"
+            f"{name}_{xgboost_safe(category)}"
             for name, kept in self.categories_.items()
             for category in [*kept, OTHER, UNKNOWN]
         ]
@@ -232,8 +232,8 @@ class TextEncoder(Encoder):
             n_components: Directions to keep per column; fewer where there are fewer words.
             min_count: Rows a word or pair of words must occur in to count.
             random_state: Seed of the randomised decomposition.
-            taken: See ``tell_apart``.
-            reserved: See ``tell_apart``.
+            taken: See ``unique_names``.
+            reserved: See ``unique_names``.
         """
         self.n_components = n_components
         self.min_count = min_count
@@ -251,7 +251,7 @@ class TextEncoder(Encoder):
             self.words_.append(words)
             self.directions_.append(words and self._fit_directions(words, _texts(X[name])))
         self.n_features_in_ = X.shape[1]
-        self.names_ = tell_apart(self._names_out(), self.taken, self.reserved)
+        self.names_ = unique_names(self._names_out(), self.taken, self.reserved)
         return self
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
@@ -329,19 +329,19 @@ def feature_encoder(
     Raises:
         ValueError: No column is named.
     """
-    taken, avoid = list(tell_apart(numeric)), list(reserved)
+    taken, avoid = list(unique_names(numeric)), list(reserved)
     steps: list[tuple[str, Encoder, list[str]]] = [("numeric", NumericEncoder(), list(numeric))]
     if market is not None:
         steps.append(_market_step(market, taken, avoid))
-        taken += tell_apart(market_columns(market["covariates"]), taken, avoid)
+        taken += unique_names(market_columns(market["covariates"]), taken, avoid)
     for place, (name, period) in enumerate((cyclic or {}).items()):
         encoder = CyclicEncoder(period=period, taken=list(taken), reserved=avoid)
         steps.append((f"cyclic_{place}", encoder, [name]))
-        taken += tell_apart([f"{name}_sin", f"{name}_cos"], taken, avoid)
+        taken += unique_names([f"{name}_sin", f"{name}_cos"], taken, avoid)
     texts = TextEncoder(
         n_components=text_components, random_state=random_state, taken=list(taken), reserved=avoid
     )
-    taken += tell_apart((f"{t}_{i}" for t in text for i in range(text_components)), taken, avoid)
+    taken += unique_names((f"{t}_{i}" for t in text for i in range(text_components)), taken, avoid)
     hot = MultiHotEncoder(min_count=min_count, taken=taken, reserved=avoid)
     steps += [("categories", hot, [*categorical, *lists]), ("text", texts, list(text))]
     used = [step for step in steps if step[2]]

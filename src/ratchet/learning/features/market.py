@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ratchet.learning.features.base import Encoder, tell_apart
+from ratchet.learning.features.base import Encoder, unique_names
 
 JOINT = "\x1f"
 """Between merchant and product in the name of a segment."""
@@ -34,8 +34,8 @@ class MarketEncoder(Encoder):
         product: column that names the product, if any.
         covariates: columns of numbers that are passed on.
         frequency: distance of two steps as pandas writes it.
-        taken: see ``tell_apart``.
-        reserved: see ``tell_apart``.
+        taken: see ``unique_names``.
+        reserved: see ``unique_names``.
 
     Attributes:
         segments_: names of merchant and product of each segment, ``JOINT`` between, shape (S,).
@@ -84,7 +84,7 @@ class MarketEncoder(Encoder):
                 finite.sum(axis=0), 1
             )
         self.n_features_in_ = X.shape[1]
-        self.names_ = tell_apart(self._names_out(), self.taken, self.reserved)
+        self.names_ = unique_names(self._names_out(), self.taken, self.reserved)
         return self
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:

@@ -34,7 +34,7 @@ _RARELY = 0.1
 """Share of the steps with a row below which a day of the week or an hour counts as closed."""
 
 
-def grid_of(times: pd.Series, frequency: str | None) -> pd.DatetimeIndex:
+def time_grid(times: pd.Series, frequency: str | None) -> pd.DatetimeIndex:
     """Steps from the first to the last time.
 
     Args:
@@ -83,7 +83,7 @@ def count_steps(times: pd.Series, frequency: str) -> int:
     return int((times.max() - times.min()) / length) + 1
 
 
-def fitting_frequency(times: pd.Series) -> str | None:
+def infer_frequency(times: pd.Series) -> str | None:
     """The longest step that all times keep and at least half of whose steps have a row, if any.
 
     Args:
@@ -96,13 +96,13 @@ def fitting_frequency(times: pd.Series) -> str | None:
         length = pd.Timedelta(offset) if isinstance(offset, pd.offsets.Tick) else None
         if length and (last - first) / length > 2 * len(distinct):
             continue  # most steps would be empty, and there may be too many of them
-        steps = grid_of(distinct, name)
+        steps = time_grid(distinct, name)
         if len(steps) <= 2 * len(distinct) and distinct.isin(steps).all():
             return name
     return None
 
 
-class Closed(NamedTuple):
+class ClosedTimes(NamedTuple):
     """Times at which there is never a row, such as the Sundays of a shop.
 
     Attributes:
@@ -114,7 +114,7 @@ class Closed(NamedTuple):
     period: int
 
 
-def find_closed(grid: Any, filled: npt.ArrayLike) -> Closed | None:
+def find_closed_times(grid: Any, filled: npt.ArrayLike) -> ClosedTimes | None:
     """Days of the week, or hours of the day, at which nearly every step lacks a row.
 
     Args:
@@ -130,11 +130,11 @@ def find_closed(grid: Any, filled: npt.ArrayLike) -> Closed | None:
     if closed.empty or len(closed) == len(share):
         return None
     names = [f"{day_name[day]}s" if daily else f"{day}:00" for day in closed]
-    return Closed(names, 7 if daily else 24)
+    return ClosedTimes(names, 7 if daily else 24)
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class SeriesPanel:
     """Rows of series laid out on their steps.
 
     Attributes:
@@ -155,7 +155,7 @@ class Layout:
         return self.begun & ~self.ended & self.given.any(axis=1, keepdims=True)
 
 
-def lay_out(
+def to_panel(
     rows: pd.DataFrame,
     *,
     time: str,
@@ -166,7 +166,7 @@ def lay_out(
     season: int,
     begins: Literal["first_row", "first_step"] = "first_row",
     ends_after: int | None = None,
-) -> Layout:
+) -> SeriesPanel:
     """One row for every step of every series.
 
     Args:
@@ -180,7 +180,7 @@ def lay_out(
         target: column of the truth; what it does not reach is still to come.
         season: steps of a season.
         begins: whether a series begins with its ``first_row``, or with the ``first_step`` of all.
-        ends_after: see ``ends``.
+        ends_after: see ``ended_series``.
     """
     names = pd.Index(rows[series].unique(), name=series).sort_values()
     full = pd.MultiIndex.from_product([grid, names], names=[time, series])
@@ -192,11 +192,11 @@ def lay_out(
     is_past = np.maximum.accumulate(np.asarray(known.any(axis=1))[::-1])[::-1]
     open_ = np.asarray(given.any(axis=1)) & is_past
     begun = np.ones_like(given) if begins == "first_step" else given
-    layout = Layout(
+    layout = SeriesPanel(
         rows=laid,
         given=given,
         begun=np.maximum.accumulate(begun, axis=0),
-        ended=ends(given, open_, season, ends_after),
+        ended=ended_series(given, open_, season, ends_after),
     )
     for column, held in absent.items():
         has = laid[column].notna().to_numpy().reshape(given.shape).any(axis=1, keepdims=True)
@@ -205,7 +205,9 @@ def lay_out(
     return replace(layout, rows=laid.reset_index()[list(rows.columns)])
 
 
-def ends(given: Mask, open_: npt.NDArray[np.bool_], season: int, after: int | None = None) -> Mask:
+def ended_series(
+    given: Mask, open_: npt.NDArray[np.bool_], season: int, after: int | None = None
+) -> Mask:
     """Steps at which a series has ended: those after its last row, where too many lack one.
 
     Args:

@@ -104,12 +104,12 @@ def naive_views(target: Panel, horizon: int, seasons: Sequence[int]) -> list[Vie
     return views
 
 
-def reach(views: Iterable[View]) -> int:
+def max_lookback(views: Iterable[View]) -> int:
     """How many steps before the target the views look at most."""
     return max(view.steps + view.depth for view in views)
 
 
-def complete(views: Sequence[View]) -> Mask:
+def complete_rows(views: Sequence[View]) -> Mask:
     """Rows of which every view is known, shape (steps, series)."""
     found = np.ones_like(views[0].values, dtype=bool)
     known: dict[int, Mask] = {}  # many views show one panel, at different steps
@@ -121,7 +121,7 @@ def complete(views: Sequence[View]) -> Mask:
     return found
 
 
-def take(views: Sequence[View], rows: Mask, level: Panel, scale: Panel) -> pd.DataFrame:
+def select_rows(views: Sequence[View], rows: Mask, level: Panel, scale: Panel) -> pd.DataFrame:
     """Views of the chosen rows.
 
     Args:
@@ -144,7 +144,9 @@ def take(views: Sequence[View], rows: Mask, level: Panel, scale: Panel) -> pd.Da
     return pd.DataFrame(taken.T, columns=[view.name for view in views])
 
 
-def terms(target: Panel, horizon: int, learn: str, mean: Panel, rms: Panel) -> Mapping[str, Panel]:
+def target_scaling(
+    target: Panel, horizon: int, learn: str, mean: Panel, rms: Panel
+) -> Mapping[str, Panel]:
     """In what terms the target of each row is learned: ``z = (y - level) / scale``.
 
     Args:

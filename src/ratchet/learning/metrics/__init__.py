@@ -9,12 +9,12 @@ summed by time stamp, and what is drawn is runs of consecutive time stamps.
 
 from ratchet.learning.metrics.blocks import (
     NoSpreadError,
-    Units,
+    ResamplingUnits,
+    autocorrelation_bound,
     block_length,
-    captured_share,
+    captured_variance,
     long_block_length,
-    memory_of,
-    units_of,
+    resampling_units,
 )
 from ratchet.learning.metrics.bootstrap import bootstrap_means, bounds
 from ratchet.learning.metrics.calibration import calibration_table, expected_calibration_error
@@ -31,13 +31,13 @@ from ratchet.learning.metrics.names import (
 )
 from ratchet.learning.metrics.paired import (
     Gain,
-    gain_of,
-    influence_of,
+    influence_values,
     paired_difference,
     paired_gain,
-    share_of,
+    paired_gain_of_arrays,
+    relative_to_baseline,
 )
-from ratchet.learning.metrics.rows import classification_rows, entities_in, forecast_rows
+from ratchet.learning.metrics.rows import classification_rows, entities_from_keys, forecast_rows
 from ratchet.learning.metrics.scores import (
     Scores,
     check_class_names,
@@ -65,32 +65,34 @@ __all__ = [
     "Gain",
     "Metric",
     "NoSpreadError",
+    "ResamplingUnits",
     "Scores",
-    "Units",
+    "autocorrelation_bound",
     "block_length",
     "bootstrap_means",
     "bounds",
     "calibration_table",
-    "captured_share",
+    "captured_variance",
     "check_class_names",
     "check_same_rows",
     "classification_rows",
     "confusion",
     "diebold_mariano",
-    "entities_in",
+    "entities_from_keys",
     "expected_calibration_error",
     "find_metric",
     "forecast_rows",
     "from_scorer",
-    "gain_of",
     "greater_is_better",
-    "influence_of",
+    "influence_values",
     "is_better",
     "long_block_length",
     "losses",
-    "memory_of",
     "paired_difference",
     "paired_gain",
+    "paired_gain_of_arrays",
+    "relative_to_baseline",
+    "resampling_units",
     "score_all",
     "score_classification",
     "score_forecast",
@@ -98,7 +100,5 @@ __all__ = [
     "score_rows",
     "scorer_of",
     "scorers",
-    "share_of",
     "tidy_rows",
-    "units_of",
 ]

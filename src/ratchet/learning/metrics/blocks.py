@@ -23,7 +23,7 @@ _FEWEST = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Units:
+class ResamplingUnits:
     """Rows that are drawn together, because their errors may be alike.
 
     Attributes:
@@ -66,26 +66,25 @@ class Units:
         return {name: value for name, value in asdict(self).items() if name != "codes"}
 
 
-def units_of(
+def resampling_units(
     influence: Array,
     *,
     times: Codes | None = None,
     groups: Codes | None = None,
     horizon: int = 1,
     season: int | None = 1,
-) -> Units:
+) -> ResamplingUnits:
     """Say what has to be drawn together so that a bound of a difference holds.
 
     Rows with a time are drawn in blocks of consecutive time stamps (see ``long_block_length``),
     rows with a group by groups (Cameron & Miller 2015, Journal of Human Resources 50), others one
     by one. With both, the one of the two that gives the wider bound is taken.
 
-    A block holds only part of the variance where errors are alike over longer times. How alike
-    they are is estimated, and the upper end of that estimate is taken (``memory_of``): it says
-    what part of the variance blocks see if errors follow an autoregression, and how many
-    independent time stamps there are, which bounds the degrees of freedom. Time stamps or groups
-    with many rows count more than others; as many equal ones as would weigh the same are reckoned
-    with (Kish 1965).
+    A block holds only part of the variance where errors are autocorrelated over longer times. The
+    upper bound of their estimated autocorrelation (``autocorrelation_bound``) says what part of
+    the variance blocks see if errors follow an autoregression, and how many independent time
+    stamps there are, which bounds the degrees of freedom. Time stamps or groups with many rows
+    count more than others: the degrees of freedom are those of Kish's effective sample size (1965).
 
     Args:
         influence: what each row adds to the difference that is bounded, shape (n,), of mean 0.
@@ -102,33 +101,37 @@ def units_of(
         found.append(_groups(influence, groups))
     if not found:
         n = len(influence)
-        return Units("row", None, n, freedom=max(n - 1.0, _FEWEST), captured=1 - 1 / max(n, 2))
+        return ResamplingUnits(
+            "row", None, n, freedom=max(n - 1.0, _FEWEST), captured=1 - 1 / max(n, 2)
+        )
     return max(found, key=_spread)[0]
 
 
-def _spread(found: tuple[Units, float]) -> float:
+def _spread(found: tuple[ResamplingUnits, float]) -> float:
     """Distance of a bound from the difference; without end where there is no spread."""
     units, variance = found
     return math.inf if units.number <= units.block else units.width(0.95) * math.sqrt(variance)
 
 
-def _groups(influence: Array, codes: Codes) -> tuple[Units, float]:
+def _groups(influence: Array, codes: Codes) -> tuple[ResamplingUnits, float]:
     sums, sizes = np.bincount(codes, influence), np.bincount(codes)
     freedom = max(_equal_units(sizes) - 1, _FEWEST)
     captured = 1 - 1 / max(len(sums), 2)
-    return Units("group", codes, len(sums), freedom=freedom, captured=captured), float(sums @ sums)
+    return ResamplingUnits("group", codes, len(sums), freedom=freedom, captured=captured), float(
+        sums @ sums
+    )
 
 
 def _blocks_of_time(
     influence: Array, codes: Codes, horizon: int, season: int | None
-) -> tuple[Units, float]:
+) -> tuple[ResamplingUnits, float]:
     sums = np.asarray(np.bincount(codes, influence), dtype=np.float64)
     sizes = np.bincount(codes)
     n, equal = len(sums), _equal_units(sizes)
     block = long_block_length(n, horizon)
-    memory = 0.0 if season is None else memory_of(sums, season)
+    memory = 0.0 if season is None else autocorrelation_bound(sums, season)
     independent = max(equal * (1 - memory) / (1 + memory), 1.0)
-    units = Units(
+    units = ResamplingUnits(
         by="time",
         codes=codes,
         number=n,
@@ -136,7 +139,7 @@ def _blocks_of_time(
         freedom=max(
             min(equal - 1, _equal_units(_runs(sizes, block)) / block, independent), _FEWEST
         ),
-        captured=captured_share(n, block, memory) if n > block else 1.0,
+        captured=captured_variance(n, block, memory) if n > block else 1.0,
         memory=memory,
     )
     runs = _runs(sums, block)
@@ -156,7 +159,7 @@ def _equal_units(sizes: npt.ArrayLike) -> float:
     return float(given.sum() ** 2 / np.square(given).sum())
 
 
-def memory_of(values: Array, season: int = 1) -> float:
+def autocorrelation_bound(values: Array, season: int = 1) -> float:
     """Give the correlation of consecutive values that has to be reckoned with.
 
     The upper bound, at 90 %, of the first autocorrelation, without the bias that it has for few
@@ -184,7 +187,7 @@ def memory_of(values: Array, season: int = 1) -> float:
     return min(max(found, 0.0), 1 - 1 / n)
 
 
-def captured_share(n: int, block: int, memory: float) -> float:
+def captured_variance(n: int, block: int, memory: float) -> float:
     """Share of the variance of a mean that circular blocks are expected to see.
 
     Of an autoregression of first order: blocks miss what is alike over more than their length,

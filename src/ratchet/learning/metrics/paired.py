@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ratchet.learning.metrics.blocks import Units, units_of
+from ratchet.learning.metrics.blocks import ResamplingUnits, resampling_units
 from ratchet.learning.metrics.bootstrap import bootstrap_means, bounds, interval, statistics_of
 from ratchet.learning.metrics.names import find_metric
 from ratchet.learning.metrics.rows import forecast_rows, group_codes, time_codes
@@ -42,7 +42,7 @@ class Gain:
     difference: dict[str, float]
     share: dict[str, float] | None
     rows: int
-    drawn: Units
+    drawn: ResamplingUnits
 
 
 def paired_gain(
@@ -64,7 +64,7 @@ def paired_gain(
 
     Both meet the same draws: what makes a row hard for both falls out, and the bounds are closer
     than the two scores suggest. Rows whose errors may be alike are drawn together, and the bounds
-    are wider for it, see ``units_of`` and ``bounds``.
+    are wider for it, see ``resampling_units`` and ``bounds``.
 
     Args:
         metric: name of a metric of the task, also of one class.
@@ -75,7 +75,7 @@ def paired_gain(
         times: time stamp of each row; by default those of the column ``time``, where rows have it.
         groups: what each row belongs to, such as a customer; a row without one stands alone.
         horizon: steps of time between the origin of a forecast and its row.
-        season: steps of time of a season; 1 for none, ``None`` as in ``units_of``.
+        season: steps of time of a season; 1 for none, ``None`` as in ``resampling_units``.
         n_bootstrap: number of draws.
         confidence: level of each of the two one-sided bounds of the gain, and of the interval of
             the two scores.
@@ -91,7 +91,7 @@ def paired_gain(
     truth, first = tidy_rows(baseline, task, classes)
     _, second = tidy_rows(model, task, classes)
     check_same_rows(baseline, model, task)
-    return gain_of(
+    return paired_gain_of_arrays(
         find_metric(metric, task, classes or []),
         truth,
         first,
@@ -106,7 +106,7 @@ def paired_gain(
     )
 
 
-def gain_of(
+def paired_gain_of_arrays(
     metric: Metric,
     truth: Array,
     baseline: Array,
@@ -130,7 +130,7 @@ def gain_of(
         times: time stamp of each row, shape (n,), where rows have one.
         groups: what each row belongs to, shape (n,).
         horizon: steps of time between the origin of a forecast and its row.
-        season: steps of time of a season; 1 for none, ``None`` as in ``units_of``.
+        season: steps of time of a season; 1 for none, ``None`` as in ``resampling_units``.
         n_bootstrap: number of draws.
         confidence: level of each bound.
         seed: seed of the draws.
@@ -138,8 +138,8 @@ def gain_of(
     if metric.greater_is_better is None:
         raise ValueError(f"{metric.name!r} has no better direction")
     both = np.hstack([statistics_of(metric.statistics, truth, p) for p in (baseline, model)])
-    units = units_of(
-        influence_of(metric, both),
+    units = resampling_units(
+        influence_values(metric, both),
         times=None if times is None else time_codes(times, len(truth)),
         groups=None if groups is None else group_codes(groups, len(truth)),
         horizon=horizon,
@@ -152,7 +152,7 @@ def gain_of(
     difference = second - first if metric.greater_is_better else first - second
     if not np.isfinite(difference).all():
         raise ValueError(f"{metric.name} of these rows is no number")
-    shares = share_of(difference, first)
+    shares = relative_to_baseline(difference, first)
     return Gain(
         metric=metric.name,
         baseline=interval(first, confidence),
@@ -164,7 +164,7 @@ def gain_of(
     )
 
 
-def influence_of(metric: Metric, statistics: Array) -> Array:
+def influence_values(metric: Metric, statistics: Array) -> Array:
     """Say what each row adds to the gain of a model over a baseline.
 
     The gain is a function of means; its derivatives, by differences, tell how it moves with each
@@ -189,7 +189,7 @@ def influence_of(metric: Metric, statistics: Array) -> Array:
     return np.asarray((statistics - means) @ slopes)
 
 
-def share_of(difference: Array, baseline: Array) -> Array:
+def relative_to_baseline(difference: Array, baseline: Array) -> Array:
     """Differences as shares of the size of the baseline's score; infinite where that is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = difference / np.abs(baseline)

@@ -106,7 +106,7 @@ def group_codes(groups: npt.ArrayLike, n_rows: int) -> npt.NDArray[np.intp]:
     return codes
 
 
-def entities_in(keys: pd.Index) -> npt.NDArray[Any] | None:
+def entities_from_keys(keys: pd.Index) -> npt.NDArray[Any] | None:
     """Find what several keys have in common, such as the customer in ``C17-001`` and ``C17-002``.
 
     Keys are cut at their last punctuation mark. The part before it, or else the part after it, is

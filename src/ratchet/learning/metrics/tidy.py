@@ -20,7 +20,7 @@ from ratchet.learning.metrics.table import METRICS, Array
 if TYPE_CHECKING:
     import pandas as pd
 
-KNOWN = {
+TRUTH_COLUMNS = {
     "classification": ["truth"],
     "regression": ["truth"],
     "forecasting": ["truth", "scale", "rms", "time"],
@@ -48,7 +48,7 @@ def tidy_rows(
     if task not in METRICS:
         raise ValueError(f"unknown task {task!r}; known: {', '.join(METRICS)}")
     predicted = [f"probability_{name}" for name in classes or []]
-    needed = [*KNOWN[task], *(predicted if task == "classification" else ["prediction"])]
+    needed = [*TRUTH_COLUMNS[task], *(predicted if task == "classification" else ["prediction"])]
     if missing := [name for name in needed if name not in frame.columns]:
         raise ValueError(f"columns {missing} are missing")
     if task == "classification":
@@ -162,6 +162,6 @@ def check_same_rows(one: pd.DataFrame, other: pd.DataFrame, task: str) -> None:
         apart = [str(key) for key in one.index.symmetric_difference(other.index)[:3]]
         shown = f", such as {', '.join(apart)}" if apart else " in their order"
         raise ValueError(f"row keys of the two models differ{shown}")
-    for name in KNOWN[task]:
+    for name in TRUTH_COLUMNS[task]:
         if not (one[name].astype(object).to_numpy() == other[name].astype(object).to_numpy()).all():
             raise ValueError(f"the two models have another {name} for the same row")

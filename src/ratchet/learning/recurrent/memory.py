@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
-KEPT = 16
+MAX_PROGRAMS = 16
 
 
-def after_use(programs: Iterable[Hashable], used: Hashable) -> list[Hashable]:
+def most_recent(programs: Iterable[Hashable], used: Hashable) -> list[Hashable]:
     """Programs that a process still has after it used one; the last used comes last."""
-    return [*(program for program in programs if program != used), used][-KEPT:]
+    return [*(program for program in programs if program != used), used][-MAX_PROGRAMS:]

@@ -3,7 +3,7 @@
 The time of a small network on a CPU goes into Python and into starting tiny kernels, not into
 arithmetic. Here Keras builds the network and TensorFlow differentiates it, but the program that XLA
 compiles runs from the first batch of an epoch to the last and then over the validation windows.
-Learning rate and dropout are its inputs, so one compilation serves all candidates of a graph.
+Learning rate and dropout are its inputs, so one compilation serves all candidates of a spec.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tensorflow as tf
 from ratchet.learning.recurrent import schedule
 from ratchet.learning.recurrent.network import build_network
 from ratchet.learning.recurrent.training_layers import GivenDropout, training_copy
-from ratchet.learning.recurrent.types import Array, Graph
+from ratchet.learning.recurrent.types import Array, ProgramSpec
 
 VALIDATED = 1024  # validation windows at a time: bounds the memory
 
@@ -27,15 +27,15 @@ Tensors = tuple[tf.Tensor, ...]
 
 
 class Program:
-    """What trains the networks of a graph for an epoch.
+    """What trains the networks of a spec for an epoch.
 
     Args:
-        graph: what it is made for.
-        compiled: whether XLA compiles it; without, TensorFlow runs the same graph by its kernels.
+        spec: what it is made for.
+        compiled: whether XLA compiles it; without, TensorFlow runs the same spec by its kernels.
     """
 
-    def __init__(self, graph: Graph, compiled: bool) -> None:
-        self._graph = graph
+    def __init__(self, spec: ProgramSpec, compiled: bool) -> None:
+        self._graph = spec
         self._model = training_copy(self._network(seed=0))
         self._dropouts = [layer for layer in self._model.layers if isinstance(layer, GivenDropout)]
         self._fixed = [np.asarray(v) for v in self._model.non_trainable_variables]
@@ -77,16 +77,16 @@ class Program:
         }
 
     def _network(self, seed: int) -> keras.Model:
-        graph = self._graph
+        spec = self._graph
         return build_network(
-            architecture=graph.architecture,
-            units=graph.units,
-            activation=graph.activation,
+            architecture=spec.architecture,
+            units=spec.units,
+            activation=spec.activation,
             # Any rate but 0, at which Keras leaves dropout out.
             dropout=0.5,
-            lookback=graph.lookback,
-            features=graph.features,
-            horizon=graph.horizon,
+            lookback=spec.lookback,
+            features=spec.features,
+            horizon=spec.horizon,
             seed=seed,
         )
 

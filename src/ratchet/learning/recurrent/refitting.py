@@ -10,26 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ratchet.learning.recurrent.training import train_group
-from ratchet.learning.recurrent.types import Graph, Member, State, Trained
+from ratchet.learning.recurrent.types import ProgramSpec, State, TrainResult, TrialParams
 
 Array = NDArray[np.float32]
 
 
 def train_epochs(
-    graph: Graph,
-    member: Member,
+    spec: ProgramSpec,
+    trial: TrialParams,
     X: Array,
     y: Array,
     learning_rates: Sequence[float],
     *,
     seed: int,
     compiled: bool = True,
-) -> Trained:
+) -> TrainResult:
     """Train for given epochs at given learning rates; the last weights are the result.
 
     Args:
-        graph: the program.
-        member: the candidate; the learning rates stand in for its epochs and patience.
+        spec: the program.
+        trial: the candidate; the learning rates stand in for its epochs and patience.
         X: windows, shape (n, lookback, features), scaled 0-1.
         y: targets, shape (n, horizon), scaled likewise.
         learning_rates: of Adam, one per epoch.
@@ -51,14 +51,14 @@ def train_epochs(
     # first epoch happened to hit them, later ones would seem to run away. It cannot hit this.
     judged = X[:1], y[:1] + 10
     patient = replace(
-        member, learning_rate=learning_rates[0], epochs=epochs, patience=3 * epochs + 6
+        trial, learning_rate=learning_rates[0], epochs=epochs, patience=3 * epochs + 6
     )
     states: list[State] | None = None
     for until, rate in _stretches(learning_rates):
         if states is not None:
             states = [_prepared(states[0], rate)]
         [trained] = train_group(
-            graph,
+            spec,
             [patient],
             X,
             y,

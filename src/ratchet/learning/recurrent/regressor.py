@@ -20,7 +20,7 @@ from ratchet.learning.recurrent.prediction import Predictor
 from ratchet.learning.recurrent.refitting import train_epochs
 from ratchet.learning.recurrent.scaling import WindowScaler, count_features
 from ratchet.learning.recurrent.training import train_group
-from ratchet.learning.recurrent.types import Graph, Member, Trained
+from ratchet.learning.recurrent.types import ProgramSpec, TrainResult, TrialParams
 
 Array = npt.NDArray[np.float64]
 
@@ -117,8 +117,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             validation = self._checked(*validation_data)
         scaler = WindowScaler.fit(*rows, self.lookback)
         [trained] = train_group(
-            self.graph(self.n_features_in_),
-            [self.member()],
+            self.program_spec(self.n_features_in_),
+            [self.trial_params()],
             *_scaled(scaler, *rows),
             *_scaled(scaler, *validation),
             seed=self.seed(),
@@ -144,8 +144,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         rows = self._checked(X, y, reset=True)
         scaler = WindowScaler.fit(*rows, self.lookback)
         trained = train_epochs(
-            self.graph(self.n_features_in_),
-            self.member(),
+            self.program_spec(self.n_features_in_),
+            self.trial_params(),
             *_scaled(scaler, *rows),
             learning_rates,
             seed=self.seed(),
@@ -170,7 +170,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         forecast = self.scaler_.restore(scaled)
         return forecast[:, 0] if self.horizon == 1 else forecast
 
-    def graph(self, n_features_in: int) -> Graph:
+    def program_spec(self, n_features_in: int) -> ProgramSpec:
         """Give what a program that trains this estimator is compiled for.
 
         Args:
@@ -180,7 +180,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             ValueError: parameters that make no sense.
         """
         check_parameters(self.get_params())
-        return Graph(
+        return ProgramSpec(
             architecture=self.architecture,
             units=int(self.units),
             activation=self.activation,
@@ -190,14 +190,14 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             horizon=int(self.horizon),
         )
 
-    def member(self) -> Member:
+    def trial_params(self) -> TrialParams:
         """Give what such a program takes as input for this estimator.
 
         Raises:
             ValueError: parameters that make no sense.
         """
         check_parameters(self.get_params())
-        return Member(
+        return TrialParams(
             dropout=float(self.dropout),
             learning_rate=float(self.learning_rate),
             epochs=int(self.epochs),
@@ -219,13 +219,14 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         model: Self = clone(self)
         return WindowScaler.fit(*model._checked(X, y, reset=True), self.lookback)
 
-    def from_trained(
-        self, trained: Trained, scaler: WindowScaler, names: Sequence[str] | None = None
+    def from_result(
+        self, trained: TrainResult, scaler: WindowScaler, names: Sequence[str] | None = None
     ) -> Self:
         """Give a fitted copy of this estimator, from training done elsewhere.
 
         Args:
-            trained: what ``train_group`` gave for ``graph`` and ``member`` of this estimator.
+            trained: what ``train_group`` gave for this estimator's ``program_spec`` and
+                ``trial_params``.
             scaler: what ``fit_scaler`` gave for the training rows.
             names: of the columns of ``X``, where it was a frame.
         """
@@ -241,7 +242,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         tags.target_tags.multi_output = self.horizon != 1
         return tags
 
-    def _take(self, trained: Trained, scaler: WindowScaler) -> Self:
+    def _take(self, trained: TrainResult, scaler: WindowScaler) -> Self:
         if trained.best_epoch == 0:
             warnings.warn(
                 "training ran away in its first epoch, and the weights are the initial ones; a "
@@ -263,7 +264,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         from ratchet.learning.recurrent.network import build_network
 
         check_is_fitted(self)
-        sizes = asdict(self.graph(self.n_features_in_))
+        sizes = asdict(self.program_spec(self.n_features_in_))
         del sizes["batch_size"]
         model = build_network(**sizes, dropout=self.dropout)
         model.set_weights(self.weights_)

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from ratchet.learning.files import atomic_write
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.recurrent.scaling import WindowScaler
-from ratchet.learning.recurrent.types import Trained
+from ratchet.learning.recurrent.types import TrainResult
 
 _NETWORK, _CARD = "network.keras", "regressor.json"
 
@@ -93,9 +93,9 @@ def load(folder: str | Path) -> RecurrentRegressor:
     folder = Path(folder)
     card = read_card(folder)
     network = keras.models.load_model(folder / _NETWORK, compile=False, safe_mode=True)
-    trained = Trained(weights=network.get_weights(), **card["training"])
+    trained = TrainResult(weights=network.get_weights(), **card["training"])
     model = RecurrentRegressor(**card["parameters"])
-    return model.from_trained(
+    return model.from_result(
         trained, WindowScaler.from_dict(card["scaler"]), card["signature"]["features"]
     )
 

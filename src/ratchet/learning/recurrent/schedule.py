@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.learning.recurrent.types import Member, State
+from ratchet.learning.recurrent.types import State, TrialParams
 
 DIVERGED = 1e3
 """Times the first validation loss at which training has run away."""
@@ -106,31 +106,33 @@ class Schedule:
     for its default of ``min_delta=1e-4``.
 
     Args:
-        members: the candidates.
+        trials: the candidates.
         states: what ``state`` gave for each, to go on from there.
 
     Attributes:
         epoch: epochs done.
-        active: who is still training, shape (members,).
-        learning_rate: of each in the next epoch, shape (members,).
+        active: who is still training, shape (trials,).
+        learning_rate: of each in the next epoch, shape (trials,).
 
     Raises:
-        ValueError: states of different epochs, or not one per member.
+        ValueError: states of different epochs, or not one per trial.
     """
 
-    def __init__(self, members: Sequence[Member], states: Sequence[State] | None = None) -> None:
-        n = len(members)
-        self._epochs = np.array([member.epochs for member in members])
-        self._patience = np.array([member.patience for member in members])
+    def __init__(
+        self, trials: Sequence[TrialParams], states: Sequence[State] | None = None
+    ) -> None:
+        n = len(trials)
+        self._epochs = np.array([trial.epochs for trial in trials])
+        self._patience = np.array([trial.patience for trial in trials])
         self.epoch = 0
-        self.learning_rate = np.array([member.learning_rate for member in members], dtype=float)
+        self.learning_rate = np.array([trial.learning_rate for trial in trials], dtype=float)
         self.best = np.full(n, np.inf)
         self.best_epoch = np.zeros(n, dtype=int)
         self._wait = np.zeros(n, dtype=int)
         self._plateau = np.zeros(n, dtype=int)
         self._status = ["completed"] * n
         self._history: list[dict[str, list[float]]] = [
-            {name: [] for name in _SERIES} for _ in members
+            {name: [] for name in _SERIES} for _ in trials
         ]
         if states is not None:
             self._restore(states)
@@ -144,10 +146,10 @@ class Schedule:
     def update(
         self, loss: NDArray[Any], val_loss: NDArray[Any], val_mae: NDArray[Any]
     ) -> NDArray[np.bool_]:
-        """Take the losses of an epoch, each of shape (members,); those who stopped may be NaN.
+        """Take the losses of an epoch, each of shape (trials,); those who stopped may be NaN.
 
         Returns:
-            Whose weights are the best so far, shape (members,).
+            Whose weights are the best so far, shape (trials,).
         """
         self.epoch += 1
         was_active = self.active
@@ -169,31 +171,31 @@ class Schedule:
         self.active = was_active & ~diverged & ~stopped & (self.epoch < self._epochs)
         return improved
 
-    def status(self, member: int) -> str:
+    def status(self, trial: int) -> str:
         """Of one candidate: ``completed``, ``stopped`` or ``diverged``."""
-        return self._status[member]
+        return self._status[trial]
 
-    def history(self, member: int) -> dict[str, list[float]]:
+    def history(self, trial: int) -> dict[str, list[float]]:
         """Of one candidate: ``loss``, ``val_loss``, ``val_mae``, ``learning_rate`` by epoch."""
-        return {name: list(values) for name, values in self._history[member].items()}
+        return {name: list(values) for name, values in self._history[trial].items()}
 
-    def state(self, member: int) -> State:
+    def state(self, trial: int) -> State:
         """What ``Schedule`` needs to go on with one candidate: plain numbers and lists."""
         return {
             "epoch": self.epoch,
-            "learning_rate": float(self.learning_rate[member]),
-            "best": float(self.best[member]),
-            "best_epoch": int(self.best_epoch[member]),
-            "wait": int(self._wait[member]),
-            "plateau": int(self._plateau[member]),
-            "history": self.history(member),
+            "learning_rate": float(self.learning_rate[trial]),
+            "best": float(self.best[trial]),
+            "best_epoch": int(self.best_epoch[trial]),
+            "wait": int(self._wait[trial]),
+            "plateau": int(self._plateau[trial]),
+            "history": self.history(trial),
         }
 
     def _record(self, *losses: NDArray[Any]) -> None:
-        for member in np.flatnonzero(self.active):
-            values = (*(part[member] for part in losses), self.learning_rate[member])
+        for trial in np.flatnonzero(self.active):
+            values = (*(part[trial] for part in losses), self.learning_rate[trial])
             for name, value in zip(_SERIES, values, strict=True):
-                self._history[member][name].append(float(value))
+                self._history[trial][name].append(float(value))
 
     def _slow_down(self, improved: NDArray[np.bool_]) -> None:
         self._plateau = np.where(improved, 0, self._plateau + 1)
@@ -202,13 +204,13 @@ class Schedule:
         self._plateau[flat] = 0
 
     def _end(self, who: NDArray[np.bool_], status: str) -> None:
-        for member in np.flatnonzero(who):
-            self._status[member] = status
+        for trial in np.flatnonzero(who):
+            self._status[trial] = status
 
     def _restore(self, states: Sequence[State]) -> None:
         if len(states) != len(self._epochs) or len({state["epoch"] for state in states}) != 1:
             raise ValueError(
-                f"expected {len(self._epochs)} states of one epoch, one per member; got epochs "
+                f"expected {len(self._epochs)} states of one epoch, one per trial; got epochs "
                 f"{[state['epoch'] for state in states]}"
             )
         self.epoch = int(states[0]["epoch"])

@@ -9,14 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from ratchet.learning.recurrent import schedule
-from ratchet.learning.recurrent.memory import KEPT
+from ratchet.learning.recurrent.memory import MAX_PROGRAMS
 from ratchet.learning.recurrent.program import Program
-from ratchet.learning.recurrent.types import Array, Graph, Member, State, Trained
+from ratchet.learning.recurrent.types import Array, ProgramSpec, State, TrainResult, TrialParams
 
 
 def train_group(
-    graph: Graph,
-    members: Sequence[Member],
+    spec: ProgramSpec,
+    trials: Sequence[TrialParams],
     X: Array,
     y: Array,
     X_val: Array,
@@ -27,44 +27,44 @@ def train_group(
     until: int | None = None,
     keep_state: bool = False,
     compiled: bool = True,
-) -> list[Trained]:
-    """Train candidates that share a graph, one after another by the same program.
+) -> list[TrainResult]:
+    """Train candidates that share a spec, one after another by the same program.
 
     For arguments and results see ``ratchet.learning.recurrent.training.train_group``.
     """
-    program = program_of(graph, compiled)
+    program = program_of(spec, compiled)
     data = tuple(tf.constant(part) for part in (X, y, X_val, y_val))
     if states is None:
         weights = program.initial_weights(seed)
-        states = [_start(member, weights) for member in members]
+        states = [_start(trial, weights) for trial in trials]
     return [
-        _train(program, member, data, state, seed, until, keep_state)
-        for member, state in zip(members, states, strict=True)
+        _train(program, trial, data, state, seed, until, keep_state)
+        for trial, state in zip(trials, states, strict=True)
     ]
 
 
 def _train(
     program: Program,
-    member: Member,
+    trial: TrialParams,
     data: tuple[tf.Tensor, ...],
     start: State,
     seed: int,
     until: int | None,
     keep_state: bool,
-) -> Trained:
+) -> TrainResult:
     """Train one candidate from a state on."""
-    progress = schedule.Schedule([member], [start["schedule"]])
+    progress = schedule.Schedule([trial], [start["schedule"]])
     variables, best = start["variables"], start["best"]
-    last = member.epochs if until is None else min(until, member.epochs)
+    last = trial.epochs if until is None else min(until, trial.epochs)
     while not progress.done and progress.epoch < last:
         rate, epoch = float(progress.learning_rate[0]), progress.epoch
-        inputs = program.inputs(len(data[0]), len(data[2]), rate, member.dropout, seed, epoch)
+        inputs = program.inputs(len(data[0]), len(data[2]), rate, trial.dropout, seed, epoch)
         variables, losses = program.epoch(variables, inputs, data)
         if progress.update(*(np.array([float(loss)]) for loss in losses))[0]:
             best = variables["weights"]
     variables, best = tf.nest.map_structure(np.asarray, (variables, best))
     state = {"schedule": progress.state(0), "variables": variables, "best": best}
-    return Trained(
+    return TrainResult(
         weights=list(best),
         history=progress.history(0),
         best_epoch=int(progress.best_epoch[0]),
@@ -73,17 +73,17 @@ def _train(
     )
 
 
-def _start(member: Member, weights: Sequence[Array]) -> State:
+def _start(trial: TrialParams, weights: Sequence[Array]) -> State:
     """State of a candidate before its first epoch."""
     zeros = tuple(np.zeros_like(weight) for weight in weights)
     return {
-        "schedule": schedule.Schedule([member]).state(0),
+        "schedule": schedule.Schedule([trial]).state(0),
         "variables": {"weights": tuple(weights), "first": zeros, "second": zeros},
         "best": tuple(weights),
     }
 
 
-@lru_cache(maxsize=KEPT)
-def program_of(graph: Graph, compiled: bool) -> Program:
-    """The program of a graph; the last few are kept, since compiling takes seconds."""
-    return Program(graph, compiled)
+@lru_cache(maxsize=MAX_PROGRAMS)
+def program_of(spec: ProgramSpec, compiled: bool) -> Program:
+    """The program of a spec; the last few are kept, since compiling takes seconds."""
+    return Program(spec, compiled)

@@ -13,7 +13,7 @@ State = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Graph:
+class ProgramSpec:
     """What one compiled program serves.
 
     Attributes:
@@ -36,8 +36,8 @@ class Graph:
 
 
 @dataclass(frozen=True)
-class Member:
-    """One candidate on a graph.
+class TrialParams:
+    """One candidate on a spec.
 
     Attributes:
         dropout: share of a layer's outputs set to zero in training, from 0 to below 1.
@@ -53,7 +53,7 @@ class Member:
 
 
 @dataclass
-class Trained:
+class TrainResult:
     """What training gives: numbers and arrays only, so that it can be pickled.
 
     Attributes:

@@ -89,8 +89,8 @@ def _check_value(estimator: Any, name: str, value: Any, n_features: int) -> None
     model = at_point(estimator, {name: value})
     try:
         if is_groupable(model):
-            model.graph(n_features)
-            model.member()
+            model.program_spec(n_features)
+            model.trial_params()
             return
         path = name.rpartition("__")[0]
         owner = model.get_params()[path] if path else model

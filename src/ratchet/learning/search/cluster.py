@@ -1,4 +1,4 @@
-"""Workers of a Dask cluster as lanes."""
+"""Workers of a Dask cluster as workers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from distributed import Client, Worker, WorkerPlugin
+from distributed import Client, WorkerPlugin
+from distributed import Worker as DaskWorker
 
-from ratchet.learning.search.schedule import ADDRESS, ONE_THREAD, Job, Lane
+from ratchet.learning.search.worker_pool import ADDRESS, ONE_THREAD, Job, Worker
 
 _SECONDS = 30  # to find the scheduler, and for the first worker to be there
 
@@ -26,20 +27,20 @@ class _Deliver(WorkerPlugin):
         self.name = name
         self._job = job
 
-    def setup(self, worker: Worker) -> None:
+    def setup(self, worker: DaskWorker) -> None:
         for variable, value in ONE_THREAD.items():
             os.environ.setdefault(variable, value)
         _jobs[self.name] = self._job
 
-    def teardown(self, worker: Worker) -> None:
+    def teardown(self, worker: DaskWorker) -> None:
         _jobs.pop(self.name, None)
 
 
 @contextmanager
-def dask_lanes(address: str, job: Job) -> Iterator[list[Lane]]:
-    """One lane per worker that the cluster has now.
+def dask_workers(address: str, job: Job) -> Iterator[list[Worker]]:
+    """One worker per worker that the cluster has now.
 
-    A task prefers its lane's worker. When that is lost, Dask gives the task to another one.
+    A task prefers its worker's worker. When that is lost, Dask gives the task to another one.
 
     Args:
         address: of the scheduler.
@@ -61,7 +62,7 @@ def dask_lanes(address: str, job: Job) -> Iterator[list[Lane]]:
         client.register_plugin(_Deliver(name, job), name=name)
         try:
             yield [
-                Lane(_executor(client, worker), partial(_do, name))
+                Worker(_executor(client, worker), partial(_do, name))
                 for worker in client.scheduler_info(n_workers=-1)["workers"]
             ]
         finally:

@@ -1,6 +1,6 @@
 """Where the work is done: in this process, in one process per core, or on a Dask cluster.
 
-All are executors of ``concurrent.futures`` behind the lanes of a crew. Each worker is handed the
+All are executors of ``concurrent.futures`` behind the workers of a pool. Each worker is handed the
 job, with all data in it, once.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 
 from joblib import effective_n_jobs
 
-from ratchet.learning.processes import follow_parent
-from ratchet.learning.search.schedule import ADDRESS, ONE_THREAD, Crew, Job, Lane
+from ratchet.learning.processes import end_with_parent
+from ratchet.learning.search.worker_pool import ADDRESS, ONE_THREAD, Job, Worker, WorkerPool
 
 ENGINES = ("local", "dask")
 
@@ -25,7 +25,7 @@ _job: Job | None = None
 
 
 @contextmanager
-def open_crew(engine: str, job: Job, n_jobs: int | None) -> Iterator[Crew]:
+def open_worker_pool(engine: str, job: Job, n_jobs: int | None) -> Iterator[WorkerPool]:
     """Get workers for a job, and send them home in the end.
 
     Args:
@@ -37,16 +37,16 @@ def open_crew(engine: str, job: Job, n_jobs: int | None) -> Iterator[Crew]:
         ValueError: Dask is asked for and no address is set, or nobody answers there.
     """
     if engine == "dask":
-        from ratchet.learning.search.cluster import dask_lanes
+        from ratchet.learning.search.cluster import dask_workers
 
-        with dask_lanes(address(), job) as lanes:
-            yield Crew(lanes)
+        with dask_workers(address(), job) as workers:
+            yield WorkerPool(workers)
     # More processes than cores would only be in each other's way.
     elif (n := min(effective_n_jobs(n_jobs), os.cpu_count() or 1)) > 1:
-        with _processes(n, job) as lanes:
-            yield Crew(lanes)
+        with _processes(n, job) as workers:
+            yield WorkerPool(workers)
     else:
-        yield Crew([Lane(_Here(), job)])
+        yield WorkerPool([Worker(_Here(), job)])
 
 
 def address() -> str:
@@ -76,7 +76,7 @@ class _Here(Executor):
 
 
 @contextmanager
-def _processes(n: int, job: Job) -> Iterator[list[Lane]]:
+def _processes(n: int, job: Job) -> Iterator[list[Worker]]:
     """One executor of a single process each, so that a task goes where its program is compiled."""
     started: list[ProcessPoolExecutor] = []
     pids: list[int] = []
@@ -98,7 +98,7 @@ def _processes(n: int, job: Job) -> Iterator[list[Lane]]:
         return list(new)
 
     try:
-        yield [Lane(one, _do, restart=lambda: start()[0]) for one in start(n)]
+        yield [Worker(one, _do, restart=lambda: start()[0]) for one in start(n)]
     except BaseException:
         for pid in pids:  # whatever they are doing, nobody wants it any more
             _end(pid)
@@ -111,7 +111,7 @@ def _processes(n: int, job: Job) -> Iterator[list[Lane]]:
 def _begin(job: Job, parent: int) -> None:
     """Make a new process a worker."""
     global _job  # noqa: PLW0603 - this is what the process is for
-    follow_parent(parent)
+    end_with_parent(parent)
     _job = job
 
 

@@ -1,4 +1,4 @@
-"""Recurrent candidates that share a graph, trained together."""
+"""Recurrent candidates that share a spec, trained together."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 
-from ratchet.learning.recurrent.memory import after_use
+from ratchet.learning.recurrent.memory import most_recent
 from ratchet.learning.search.store import Record
 from ratchet.learning.search.strategies import Point
 
 if TYPE_CHECKING:
     from ratchet.learning.recurrent.scaling import WindowScaler
-    from ratchet.learning.recurrent.types import Graph, Member, State, Trained
+    from ratchet.learning.recurrent.types import ProgramSpec, State, TrainResult, TrialParams
 
 T = TypeVar("T")
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -30,10 +30,10 @@ class Groupable(Protocol):
 
     epochs: int
 
-    def graph(self, n_features_in: int) -> Graph:
+    def program_spec(self, n_features_in: int) -> ProgramSpec:
         """Give what a program that trains it is compiled for."""
 
-    def member(self) -> Member:
+    def trial_params(self) -> TrialParams:
         """Give what such a program takes as input."""
 
     def seed(self) -> int:
@@ -42,15 +42,15 @@ class Groupable(Protocol):
     def fit_scaler(self, X: ArrayLike, y: ArrayLike) -> WindowScaler:
         """Give the scaling of training rows."""
 
-    def from_trained(
-        self, trained: Trained, scaler: WindowScaler, names: Sequence[str] | None = None
+    def from_result(
+        self, trained: TrainResult, scaler: WindowScaler, names: Sequence[str] | None = None
     ) -> Any:
         """Give a fitted copy, from training done elsewhere."""
 
 
 def is_groupable(estimator: Any) -> bool:
     """Whether an estimator can be trained together with others."""
-    return all(hasattr(estimator, name) for name in ("graph", "member", "from_trained"))
+    return all(hasattr(estimator, name) for name in ("program_spec", "trial_params", "from_result"))
 
 
 def at_point(estimator: Any, point: Point) -> Any:
@@ -62,18 +62,18 @@ class Program(NamedTuple):
     """What is compiled once for many candidates.
 
     Attributes:
-        graph: what it is made for.
+        spec: what it is made for.
         compiled: whether it is compiled at all.
     """
 
-    graph: Graph
+    spec: ProgramSpec
     compiled: bool
 
 
 def shared(model: Groupable, n_features: int) -> tuple[Program, int]:
     """Program and seed of an estimator: candidates of one group have both in common."""
     compiled = getattr(model, "compiled", True)
-    return Program(model.graph(n_features), compiled), model.seed()
+    return Program(model.program_spec(n_features), compiled), model.seed()
 
 
 class Group(NamedTuple):
@@ -151,8 +151,8 @@ class TrainGroups:
         states = [group.before[i].states[number] for i in going] if group.before else None
         start, cpu = perf_counter(), process_time()
         trained = train_group(
-            program.graph,
-            [model.member() for model in models],
+            program.spec,
+            [model.trial_params() for model in models],
             scaler.windows(self.X[learn]),
             scaler.targets(self.y[learn]),
             scaler.windows(self.X[stop]),
@@ -168,7 +168,7 @@ class TrainGroups:
             "cpu_time": (process_time() - cpu) / len(going),
             "compiled": program not in self._known,
         }
-        self._known = after_use(self._known, program)
+        self._known = most_recent(self._known, program)
         parts = {}
         for i, model, one in zip(going, models, trained, strict=True):
             part = _describe(one) | times
@@ -180,14 +180,14 @@ class TrainGroups:
         return parts
 
     def _score(
-        self, model: Groupable, one: Trained, scaler: WindowScaler, rows: NDArray[np.int64]
+        self, model: Groupable, one: TrainResult, scaler: WindowScaler, rows: NDArray[np.int64]
     ) -> float:
         if self.scorer is None or one.best_epoch == 0:
             return -one.history["val_loss"][one.best_epoch - 1] if one.best_epoch else np.nan
-        return float(self.scorer(model.from_trained(one, scaler), self.X[rows], self.y[rows]))
+        return float(self.scorer(model.from_result(one, scaler), self.X[rows], self.y[rows]))
 
 
-def _describe(one: Trained) -> Record:
+def _describe(one: TrainResult) -> Record:
     best = one.best_epoch - 1
     return {
         "val_mae": one.history["val_mae"][best] if one.best_epoch else np.nan,
@@ -217,18 +217,18 @@ def in_groups(trials: Sequence[T], kinds: Sequence[Hashable], size: int) -> list
     ]
 
 
-def cost(graph: Graph, n: int, members: int, epochs: int) -> float:
+def cost(spec: ProgramSpec, n: int, n_trials: int, epochs: int) -> float:
     """How long a group takes, in any unit: products of matrices, and a constant per step.
 
     Args:
-        graph: the program.
+        spec: the program.
         n: training rows.
-        members: points in the group.
+        n_trials: points in the group.
         epochs: to train.
     """
-    per_row = graph.lookback * graph.units * (graph.units + graph.features)
-    steps = -(-n // graph.batch_size)
-    return float(members * epochs * (n * per_row + steps * _STEP))
+    per_row = spec.lookback * spec.units * (spec.units + spec.features)
+    steps = -(-n // spec.batch_size)
+    return float(n_trials * epochs * (n * per_row + steps * _STEP))
 
 
 _STEP = 1e6  # what a step costs however small it is, in multiplications

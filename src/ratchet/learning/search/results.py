@@ -76,7 +76,7 @@ def estimators(
         best: trials with the weights of their last fold.
         names: of the columns of ``X``, where it was a frame.
     """
-    from ratchet.learning.recurrent.types import Trained
+    from ratchet.learning.recurrent.types import TrainResult
 
     rows, scalers, models = job.folds[-1][0], {}, []
     for trial, weights in best:
@@ -85,6 +85,6 @@ def estimators(
         lookback = getattr(model, "lookback", None)
         if lookback not in scalers:
             scalers[lookback] = model.fit_scaler(job.X[rows], job.y[rows])
-        trained = Trained(weights, fold["history"], fold["best_epoch"], fold["status"])
-        models.append(model.from_trained(trained, scalers[lookback], names))
+        trained = TrainResult(weights, fold["history"], fold["best_epoch"], fold["status"])
+        models.append(model.from_result(trained, scalers[lookback], names))
     return models

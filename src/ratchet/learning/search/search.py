@@ -21,7 +21,7 @@ from sklearn.utils import indexable
 
 from ratchet.learning.search import results, strategies
 from ratchet.learning.search.checks import check_search
-from ratchet.learning.search.engine import open_crew
+from ratchet.learning.search.engine import open_worker_pool
 from ratchet.learning.search.fingerprint import fingerprint
 from ratchet.learning.search.groups import TrainGroups, at_point, is_groupable
 from ratchet.learning.search.store import Store
@@ -37,7 +37,7 @@ class OnProgress(Protocol):
         done: int,
         total: int,
         best: float,
-        members: int = 1,
+        group_size: int = 1,
         finished: Sequence[tuple[Point, float]] = (),
         /,
     ) -> None:
@@ -47,7 +47,7 @@ class OnProgress(Protocol):
             done: fits done; of recurrent candidates, trials.
             total: fits, or trials, in all.
             best: best mean score so far, NaN as long as there is none.
-            members: trials trained together in what was done last.
+            group_size: trials trained together in what was done last.
             finished: of recurrent candidates these trials: the point, and its score.
         """
 
@@ -177,10 +177,10 @@ class Search(BaseSearchCV):
             scores: Sequence[float] = []
             for points in _chunks(iter(batch.points), at_a_time):
                 scores = evaluate_candidates(points)["mean_test_score"]
-                self._tell(len(scores) * folds, plan.total * folds, float(max(scores)))
+                self._report(len(scores) * folds, plan.total * folds, float(max(scores)))
             return scores[-len(batch.points) :]
 
-        self._tell(0, plan.total * folds, math.nan)
+        self._report(0, plan.total * folds, math.nan)
         strategies.run(plan, evaluate)
 
     def _fit_groups(self, X: ArrayLike, y: ArrayLike | None) -> None:
@@ -208,12 +208,12 @@ class Search(BaseSearchCV):
                 job,
                 store,
                 # Opened when something has to be trained, and then for all batches.
-                cache(lambda: stack.enter_context(open_crew(self.engine, job, self.n_jobs))),
+                cache(lambda: stack.enter_context(open_worker_pool(self.engine, job, self.n_jobs))),
                 group_size=self.group_size,
                 top_k=None if self.top_k == "all" else int(self.top_k),
-                told=lambda done, *rest: self._tell(done, plan.total, *rest),
+                on_group=lambda done, *rest: self._report(done, plan.total, *rest),
             )
-            self._tell(0, plan.total, math.nan)
+            self._report(0, plan.total, math.nan)
             strategies.run(plan, trials.evaluate)
             best = trials.finish()
         self._conclude(trials)
@@ -231,9 +231,9 @@ class Search(BaseSearchCV):
         self.best_params_ = points[self.best_index_]
         self.best_score_ = self.cv_results_["mean_test_score"][self.best_index_]
 
-    def _tell(self, done: int, total: int, best: float, *members: Any) -> None:
+    def _report(self, done: int, total: int, best: float, *group: Any) -> None:
         if self.on_progress:
-            self.on_progress(done, total, best, *members)
+            self.on_progress(done, total, best, *group)
 
 
 def _chunks(points: Iterator[Point], size: int) -> Iterator[list[Point]]:

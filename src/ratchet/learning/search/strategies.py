@@ -18,7 +18,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 from ratchet.learning.search.store import digest
 
 Point = dict[str, Any]
-Place = tuple[int, ...]
+GridIndex = tuple[int, ...]
 ParamGrid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
 
 _TRIES = 10
@@ -243,7 +243,7 @@ def _numbers(options: Sequence[Any]) -> bool:
 
 
 def _ask(values: dict[str, list[Any]], n: int, seed: int, batch_size: int) -> Batches:
-    known: dict[Place, float] = {}
+    known: dict[GridIndex, float] = {}
     while len(known) < n:
         size = min(batch_size, n - len(known))
         places = _next_places(values, known, size, [seed, len(known) // batch_size])
@@ -257,8 +257,8 @@ def _ask(values: dict[str, list[Any]], n: int, seed: int, batch_size: int) -> Ba
 
 
 def _next_places(
-    values: dict[str, list[Any]], known: dict[Place, float], size: int, seed: list[int]
-) -> list[Place]:
+    values: dict[str, list[Any]], known: dict[GridIndex, float], size: int, seed: list[int]
+) -> list[GridIndex]:
     """New points as places in the lists of values."""
     from optuna import create_study
     from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
@@ -281,7 +281,7 @@ def _next_places(
         params = dict(zip(values, place, strict=True))
         value = score if math.isfinite(score) else worst
         study.add_trial(create_trial(params=params, distributions=space, value=value))
-    new: list[Place] = []
+    new: list[GridIndex] = []
     tries = 0
     while len(new) < size:
         trial = study.ask(space)

@@ -21,13 +21,13 @@ from ratchet.learning.search.groups import (
     in_groups,
     shared,
 )
-from ratchet.learning.search.schedule import Crew, Task
 from ratchet.learning.search.store import Record, Store, digest
 from ratchet.learning.search.strategies import Batch, Point
+from ratchet.learning.search.worker_pool import Task, WorkerPool
 
-Told = Callable[[int, float, int, Sequence[tuple[Point, float]]], None]
-"""Called with the evaluations done, the best score so far, the members of the last group, and these
-with their scores."""
+OnGroup = Callable[[int, float, int, Sequence[tuple[Point, float]]], None]
+"""Called with the evaluations done, the best score so far, the size of the last group, and its
+points with their scores."""
 
 
 @dataclass(eq=False)
@@ -69,28 +69,28 @@ class Trials:
     Args:
         job: trains groups.
         store: where finished groups are; it is open.
-        crew: gives the workers, when there is something to do.
+        pool: gives the workers, when there is something to do.
         group_size: points trained together at most.
         top_k: trials whose weights are kept; ``None`` for all.
-        told: called at each finished group.
+        on_group: called at each finished group.
     """
 
     def __init__(
         self,
         job: TrainGroups,
         store: Store,
-        crew: Callable[[], Crew],
+        pool: Callable[[], WorkerPool],
         *,
         group_size: int,
         top_k: int | None,
-        told: Told,
+        on_group: OnGroup,
     ) -> None:
         self._job = job
         self._store = store
-        self._crew = crew
+        self._pool = pool
         self._group_size = group_size
         self._top_k = top_k
-        self._told = told
+        self._on_group = on_group
         self._done = 0
         self._trials: dict[str, Trial] = {}
         self._groups: dict[str, list[Trial]] = {}  # by the file of each of their trials
@@ -129,15 +129,15 @@ class Trials:
             trial.rung += trial not in going
         self._settle({}, going_on=trials)
         if len(going) < len(trials):
-            self._tell(len(trials) - len(going), [])
+            self._report(len(trials) - len(going), [])
         waiting: dict[str, list[Trial]] = {}
-        for members in in_groups(going, [self._shared(trial) for trial in going], self._group_size):
-            key = digest([[trial.key for trial in members], batch.epochs])
+        for group in in_groups(going, [self._shared(trial) for trial in going], self._group_size):
+            key = digest([[trial.key for trial in group], batch.epochs])
             records = self._store.read_group(key)
             if records is None:
-                waiting[key] = members
+                waiting[key] = group
             else:
-                self._learn(members, records, batch.epochs)
+                self._learn(group, records, batch.epochs)
         self._train(waiting, batch.epochs)
         return [trial.score for trial in trials]
 
@@ -159,10 +159,10 @@ class Trials:
         for trial in self.best():
             weights = self._store.read_arrays("weights", trial.file)
             if weights is None:
-                members = self._groups[trial.file]
-                task = self._task("", members, trial.until, again=True)
-                [(_, outcomes)] = self._crew().run([task])
-                weights = outcomes[members.index(trial)].weights
+                trials = self._groups[trial.file]
+                task = self._task("", trials, trial.until, again=True)
+                [(_, outcomes)] = self._pool().run([task])
+                weights = outcomes[trials.index(trial)].weights
                 self._store.write_arrays("weights", trial.file, weights)
             best.append((trial, weights))
         self._settle({}, going_on=[])
@@ -170,12 +170,12 @@ class Trials:
 
     def _train(self, waiting: Mapping[str, list[Trial]], epochs: int | None) -> None:
         """Train groups; each is on disk before its worker gets the next."""
-        tasks = [self._task(key, members, epochs) for key, members in waiting.items()]
-        for task, outcomes in self._crew().run(tasks) if tasks else ():
-            members = waiting[task.name]
-            before = [trial.file for trial in members]
-            self._learn(members, [outcome.record for outcome in outcomes], epochs)
-            arrays = {t.file: o for t, o in zip(members, outcomes, strict=True)}
+        tasks = [self._task(key, trials, epochs) for key, trials in waiting.items()]
+        for task, outcomes in self._pool().run(tasks) if tasks else ():
+            trials = waiting[task.name]
+            before = [trial.file for trial in trials]
+            self._learn(trials, [outcome.record for outcome in outcomes], epochs)
+            arrays = {t.file: o for t, o in zip(trials, outcomes, strict=True)}
             if epochs is not None:
                 for file, outcome in arrays.items():
                     self._store.write_arrays("states", file, outcome[1:])
@@ -184,21 +184,21 @@ class Trials:
             self._store.drop_arrays("states", filter(None, before))
 
     def _task(
-        self, name: str, members: list[Trial], epochs: int | None, *, again: bool = False
+        self, name: str, trials: list[Trial], epochs: int | None, *, again: bool = False
     ) -> Task:
-        before = [] if again else [self._before(trial) for trial in members]
+        before = [] if again else [self._before(trial) for trial in trials]
         whole = [outcome for outcome in before if outcome]
         group = Group(
-            [trial.point for trial in members],
+            [trial.point for trial in trials],
             epochs,
             keep=epochs is not None,
-            before=whole if whole and len(whole) == len(members) else None,
+            before=whole if whole and len(whole) == len(trials) else None,
         )
-        most = max(self._model(trial).epochs for trial in members)
-        start = max(fold["epochs"] for fold in members[0].folds) if group.before else 0
+        most = max(self._model(trial).epochs for trial in trials)
+        start = max(fold["epochs"] for fold in trials[0].folds) if group.before else 0
         n = sum(len(learn) for learn, _ in self._job.folds)
-        program, _ = self._shared(members[0])
-        effort = cost(program.graph, n, len(members), min(epochs or most, most) - start)
+        program, _ = self._shared(trials[0])
+        effort = cost(program.spec, n, len(trials), min(epochs or most, most) - start)
         return Task(name, program, effort, group)
 
     def _before(self, trial: Trial) -> Outcome | None:
@@ -206,15 +206,15 @@ class Trials:
         kept = self._store.read_arrays("states", trial.file) if trial.file else None
         return Outcome(trial.record, *kept) if kept and trial.record else None
 
-    def _learn(self, members: list[Trial], records: list[Record], epochs: int | None) -> None:
-        for trial, record in zip(members, records, strict=True):
+    def _learn(self, trials: list[Trial], records: list[Record], epochs: int | None) -> None:
+        for trial, record in zip(trials, records, strict=True):
             trial.record, trial.until = record, epochs
             trial.rung += 1
             trial.file = f"{trial.key}-{epochs or 'end'}"
-            self._groups[trial.file] = members
+            self._groups[trial.file] = trials
             if self._store.has_arrays("weights", trial.file):
                 self._with_weights.add(trial.file)
-        self._tell(len(members), members)
+        self._report(len(trials), trials)
 
     def _settle(
         self, fresh: Mapping[str, list[NDArray[Any]]], going_on: list[Trial] | None = None
@@ -259,11 +259,11 @@ class Trials:
             fold["status"] != "completed" or fold["epochs"] >= most for fold in trial.folds
         )
 
-    def _tell(self, evaluated: int, members: Sequence[Trial]) -> None:
+    def _report(self, evaluated: int, trials: Sequence[Trial]) -> None:
         self._done += evaluated
         best = max((_finite(trial.score) for trial in self.all), default=-math.inf)
-        finished = [(trial.point, trial.score) for trial in members]
-        self._told(self._done, best if math.isfinite(best) else math.nan, len(members), finished)
+        finished = [(trial.point, trial.score) for trial in trials]
+        self._on_group(self._done, best if math.isfinite(best) else math.nan, len(trials), finished)
 
 
 def _finite(score: float) -> float:

@@ -1,7 +1,7 @@
 """GRU and LSTM cells in the conventions of Keras, one time step forward and one back.
 
-Shapes: members of a stack lead, so the state of a cell is (members, batch, units) and its gates
-are (members, batch, 3 or 4 x units), side by side in the order of Keras.
+Shapes: trials of a stack lead, so the state of a cell is (trials, batch, units) and its gates
+are (trials, batch, 3 or 4 x units), side by side in the order of Keras.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class LSTM:
     states = 2
 
     def biases(self, bias: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """One bias, of shape (members, 4 x units)."""
+        """One bias, of shape (trials, 4 x units)."""
         return bias[:, None], tf.zeros_like(bias)[:, None]
 
     def forward(
@@ -99,7 +99,7 @@ class GRU:
     states = 1
 
     def biases(self, bias: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Two biases, of shape (members, 2, 3 x units)."""
+        """Two biases, of shape (trials, 2, 3 x units)."""
         return bias[:, :1], bias[:, 1:]
 
     def forward(

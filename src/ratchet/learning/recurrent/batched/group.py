@@ -1,4 +1,4 @@
-"""Training of candidates that share a graph, in stacks."""
+"""Training of candidates that share a spec, in stacks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ratchet.learning.recurrent.batched.program import (
 )
 from ratchet.learning.recurrent.network import build_network
 from ratchet.learning.recurrent.schedule import Schedule
-from ratchet.learning.recurrent.types import Array, Graph, Member, State, Trained
+from ratchet.learning.recurrent.types import Array, ProgramSpec, State, TrainResult, TrialParams
 
 
 def train_group(
-    graph: Graph,
-    members: Sequence[Member],
+    spec: ProgramSpec,
+    trials: Sequence[TrialParams],
     X: Array,
     y: Array,
     X_val: Array,
@@ -35,38 +35,38 @@ def train_group(
     keep_state: bool = False,
     compiled: bool = True,
     stack: int | None = None,
-) -> list[Trained]:
+) -> list[TrainResult]:
     """Train candidates of one GRU or LSTM layer.
 
     For arguments and results see ``ratchet.learning.recurrent.training.train_group``. ``stack`` is
     how many are trained side by side in one program; ``None`` for all on a GPU and for one on a
-    CPU, where a stack is hardly faster: it falls out of the caches, and members that have stopped
+    CPU, where a stack is hardly faster: it falls out of the caches, and trials that have stopped
     go on costing.
     """
     data = Data(*(tf.constant(part) for part in (X, y, X_val, y_val)))
-    starts = list(states) if states is not None else [_start(graph, seed)] * len(members)
-    size = stack or _stack(len(members))
+    starts = list(states) if states is not None else [_start(spec, seed)] * len(trials)
+    size = stack or _stack(len(trials))
     trained = []
-    for first in range(0, len(members), size):
+    for first in range(0, len(trials), size):
         part = slice(first, first + size)
-        run = Run(graph, members[part], data, starts[part], seed=seed, compiled=compiled)
+        run = Run(spec, trials[part], data, starts[part], seed=seed, compiled=compiled)
         trained += run.train(until, keep_state=keep_state)
     return trained
 
 
-def _stack(members: int) -> int:
-    return members if tf.config.list_physical_devices("GPU") else 1
+def _stack(trials: int) -> int:
+    return trials if tf.config.list_physical_devices("GPU") else 1
 
 
-def _start(graph: Graph, seed: int) -> State:
+def _start(spec: ProgramSpec, seed: int) -> State:
     """State before the first epoch."""
     network = build_network(
-        architecture=graph.architecture,
-        units=graph.units,
-        activation=graph.activation,
-        lookback=graph.lookback,
-        features=graph.features,
-        horizon=graph.horizon,
+        architecture=spec.architecture,
+        units=spec.units,
+        activation=spec.activation,
+        lookback=spec.lookback,
+        features=spec.features,
+        horizon=spec.horizon,
         seed=seed,
     )
     weights = [np.asarray(weight) for weight in network.get_weights()]
@@ -78,8 +78,8 @@ class Run:
     """Training of one stack.
 
     Args:
-        graph: of all its members.
-        members: the candidates.
+        spec: of all its trials.
+        trials: the candidates.
         data: training and validation windows.
         states: where each starts.
         seed: of shuffles and dropout.
@@ -88,19 +88,19 @@ class Run:
 
     def __init__(
         self,
-        graph: Graph,
-        members: Sequence[Member],
+        spec: ProgramSpec,
+        trials: Sequence[TrialParams],
         data: Data,
         states: Sequence[State],
         *,
         seed: int,
         compiled: bool,
     ) -> None:
-        self._graph, self._data, self._seed = graph, data, seed
-        self._program: Program = program(graph, len(members), compiled)
-        self._dropout = np.array([member.dropout for member in members], dtype=np.float32)
+        self._graph, self._data, self._seed = spec, data, seed
+        self._program: Program = program(spec, len(trials), compiled)
+        self._dropout = np.array([trial.dropout for trial in trials], dtype=np.float32)
         before = [state["schedule"] for state in states]
-        self._schedule = Schedule(members, None if None in before else before)
+        self._schedule = Schedule(trials, None if None in before else before)
         self._variables = Variables(
             *(
                 Weights(*(tf.constant(np.stack(parts)) for parts in zip(*of, strict=True)))
@@ -109,7 +109,7 @@ class Run:
         )
         self._best = [list(state["best"]) for state in states]
 
-    def train(self, until: int | None, *, keep_state: bool) -> list[Trained]:
+    def train(self, until: int | None, *, keep_state: bool) -> list[TrainResult]:
         """Train up to an epoch, or to the end."""
         while not self._schedule.done and (until is None or self._schedule.epoch < until):
             self._epoch()
@@ -131,7 +131,7 @@ class Run:
             for i in np.flatnonzero(improved):
                 self._best[i] = [part[i].copy() for part in weights]
 
-    def _trained(self, i: int, keep_state: bool) -> Trained:
+    def _trained(self, i: int, keep_state: bool) -> TrainResult:
         schedule = self._schedule
         state: dict[str, Any] | None = None
         if keep_state and schedule.active[i]:
@@ -141,4 +141,4 @@ class Run:
                 "best": self._best[i],
             }
         history, best_epoch = schedule.history(i), int(schedule.best_epoch[i])
-        return Trained(self._best[i], history, best_epoch, schedule.status(i), state)
+        return TrainResult(self._best[i], history, best_epoch, schedule.status(i), state)

@@ -19,14 +19,14 @@ Step = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
 
 
 class Weights(NamedTuple):
-    """Of a stack, in the order of Keras; members lead.
+    """Of a stack, in the order of Keras; trials lead.
 
     Attributes:
-        kernel: (members, features, gates x units).
-        recurrent: (members, units, gates x units).
-        bias: (members, gates x units), for a GRU (members, 2, gates x units).
-        dense: (members, units, horizon).
-        dense_bias: (members, horizon).
+        kernel: (trials, features, gates x units).
+        recurrent: (trials, units, gates x units).
+        bias: (trials, gates x units), for a GRU (trials, 2, gates x units).
+        dense: (trials, units, horizon).
+        dense_bias: (trials, horizon).
     """
 
     kernel: tf.Tensor
@@ -37,7 +37,7 @@ class Weights(NamedTuple):
 
 
 def forecast(cell: Cell, weights: Weights, x: tf.Tensor) -> tf.Tensor:
-    """Forecasts (members, batch, horizon) of windows (lookback, batch, features)."""
+    """Forecasts (trials, batch, horizon) of windows (lookback, batch, features)."""
     output, *_ = _forward(cell, weights, x)
     return output @ weights.dense + weights.dense_bias[:, None]
 
@@ -45,7 +45,7 @@ def forecast(cell: Cell, weights: Weights, x: tf.Tensor) -> tf.Tensor:
 def gradients(
     cell: Cell, weights: Weights, x: tf.Tensor, y: tf.Tensor, counted: tf.Tensor, drop: tf.Tensor
 ) -> tuple[tf.Tensor, Weights]:
-    """Loss of each member, and its gradient, by backpropagation through time (Werbos 1990).
+    """Loss of each trial, and its gradient, by backpropagation through time (Werbos 1990).
 
     Args:
         cell: the recurrent layer.
@@ -53,10 +53,10 @@ def gradients(
         x: windows, shape (lookback, batch, features).
         y: targets, shape (batch, horizon).
         counted: what each window counts, shape (batch,).
-        drop: factors of the layer's outputs, shape (members, batch, units).
+        drop: factors of the layer's outputs, shape (trials, batch, units).
 
     Returns:
-        Weighted mean squared errors of shape (members,), and gradients shaped like the weights.
+        Weighted mean squared errors of shape (trials,), and gradients shaped like the weights.
     """
     output, first, later = _forward(cell, weights, x)
     dropped = output * drop
@@ -77,12 +77,12 @@ def _forward(
     """Last output; what the first step kept; outputs before the later steps, and what they kept."""
     projecting, adding = cell.biases(weights.bias)
     steps, batch, features = x.shape
-    members, units, gates = weights.recurrent.shape
+    trials, units, gates = weights.recurrent.shape
     projected = tf.reshape(x, [1, steps * batch, features]) @ weights.kernel + projecting
-    by_step = tf.transpose(tf.reshape(projected, [members, steps, batch, gates]), [1, 0, 2, 3])
+    by_step = tf.transpose(tf.reshape(projected, [trials, steps, batch, gates]), [1, 0, 2, 3])
     # Nothing comes from the zeros before the first step: its product is left out.
-    zeros = (tf.zeros([members, batch, units]),) * cell.states
-    start = tf.broadcast_to(adding, [members, batch, gates])
+    zeros = (tf.zeros([trials, batch, units]),) * cell.states
+    start = tf.broadcast_to(adding, [trials, batch, gates])
     state, first = cell.forward(by_step[0], start, zeros)
 
     def step(state: Tensors, inputs: Tensors) -> tuple[Tensors, Tensors]:
@@ -153,11 +153,11 @@ def _one(x: tf.Tensor) -> tf.Tensor:
 
 
 def _joined(steps: Steps) -> tf.Tensor:
-    """All time steps behind each other, shape (members, steps x batch, width)."""
+    """All time steps behind each other, shape (trials, steps x batch, width)."""
     if isinstance(steps, list):
         return tf.concat(steps, axis=1)
-    n, members, batch, width = steps.shape
-    return tf.reshape(tf.transpose(steps, [1, 0, 2, 3]), [members, n * batch, width])
+    n, trials, batch, width = steps.shape
+    return tf.reshape(tf.transpose(steps, [1, 0, 2, 3]), [trials, n * batch, width])
 
 
 def _scan(

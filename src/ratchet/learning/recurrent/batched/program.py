@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ratchet.learning.recurrent import schedule
 from ratchet.learning.recurrent.batched.cells import CELLS, Tensors
 from ratchet.learning.recurrent.batched.passes import Weights, forecast, gradients
-from ratchet.learning.recurrent.memory import KEPT
-from ratchet.learning.recurrent.types import Array, Graph
+from ratchet.learning.recurrent.memory import MAX_PROGRAMS
+from ratchet.learning.recurrent.types import Array, ProgramSpec
 
 VALIDATED = 512
 """Validation windows at a time: bounds the memory."""
@@ -29,7 +29,7 @@ class Data(NamedTuple):
 
 
 class Variables(NamedTuple):
-    """What training changes; members lead.
+    """What training changes; trials lead.
 
     Attributes:
         weights: in the order of Keras.
@@ -64,37 +64,37 @@ class Draws(NamedTuple):
     weighed: Array
 
 
-def draw(graph: Graph, n: int, m: int, seed: int, epoch: int) -> Draws:
+def draw(spec: ProgramSpec, n: int, m: int, seed: int, epoch: int) -> Draws:
     """What an epoch is told with ``n`` training and ``m`` validation windows."""
-    rows, counted = schedule.batches(n, graph.batch_size, seed, epoch)
+    rows, counted = schedule.batches(n, spec.batch_size, seed, epoch)
     validated, weighed = schedule.in_order(m, VALIDATED)
     return Draws(
         rows,
         counted,
         np.count_nonzero(counted, axis=1).astype(np.float32) / np.float32(n),
-        schedule.uniforms((*rows.shape, graph.units), seed, epoch, layer=0),
+        schedule.uniforms((*rows.shape, spec.units), seed, epoch, layer=0),
         schedule.bias_corrections(epoch, len(rows)),
         validated,
         weighed,
     )
 
 
-@lru_cache(maxsize=KEPT)
-def program(graph: Graph, members: int, compiled: bool) -> Program:
-    """The program of a graph for so many members, compiled when it is first used."""
-    return Program(graph, compiled)
+@lru_cache(maxsize=MAX_PROGRAMS)
+def program(spec: ProgramSpec, trials: int, compiled: bool) -> Program:
+    """The program of a spec for so many trials, compiled when it is first used."""
+    return Program(spec, compiled)
 
 
 class Program:
     """Trains a stack of candidates for an epoch.
 
     Args:
-        graph: what it is made for.
+        spec: what it is made for.
         compiled: whether XLA compiles it.
     """
 
-    def __init__(self, graph: Graph, compiled: bool) -> None:
-        self._cell = CELLS[graph.architecture]
+    def __init__(self, spec: ProgramSpec, compiled: bool) -> None:
+        self._cell = CELLS[spec.architecture]
         self.epoch = tf.function(self._epoch, jit_compile=compiled)
 
     def _epoch(
@@ -111,11 +111,11 @@ class Program:
             variables: before it.
             data: training and validation windows.
             draws: of this epoch.
-            learning_rate: of each member, shape (members,); 0 leaves its weights as they are.
-            dropout: of each member, shape (members,).
+            learning_rate: of each trial, shape (trials,); 0 leaves its weights as they are.
+            dropout: of each trial, shape (trials,).
 
         Returns:
-            The variables after it, and three losses of shape (members,): of training, and mean
+            The variables after it, and three losses of shape (trials,): of training, and mean
             squared and mean absolute error of the validation.
         """
         steps = draws.rows.shape[0]
@@ -135,7 +135,7 @@ class Program:
         return variables, (loss, *self._validate(variables.weights, data, draws))
 
     def _validate(self, weights: Weights, data: Data, draws: Draws) -> Tensors:
-        """Mean squared and mean absolute error of each member."""
+        """Mean squared and mean absolute error of each trial."""
         steps = draws.validated.shape[0]
 
         def step(k: tf.Tensor, squared: tf.Tensor, absolute: tf.Tensor) -> tuple[Any, ...]:
@@ -166,7 +166,7 @@ def _adam(variables: Variables, gradient: Weights, learning_rate: tf.Tensor) -> 
     Args:
         variables: before the step.
         gradient: of the loss.
-        learning_rate: of each member, corrected for the bias of young moments.
+        learning_rate: of each trial, corrected for the bias of young moments.
     """
     beta_1, beta_2 = schedule.BETAS
     first, second, weights = [], [], []

@@ -12,36 +12,43 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 
 import pytest
 
-from ratchet.learning.recurrent.memory import KEPT
-from ratchet.learning.search.engine import open_crew
-from ratchet.learning.search.schedule import ONE_THREAD, Clock, Crew, Lane, Task, choose
+from ratchet.learning.recurrent.memory import MAX_PROGRAMS
+from ratchet.learning.search.engine import open_worker_pool
+from ratchet.learning.search.worker_pool import (
+    ONE_THREAD,
+    CostModel,
+    Task,
+    Worker,
+    WorkerPool,
+    choose_task,
+)
 
 
 def task(program, cost=1.0, name=""):
     return Task(name or f"{program}{cost}", program, cost, (program, cost))
 
 
-def lane(*programs):
-    return Lane(Executor(), print, programs=list(programs))
+def worker_with(*programs):
+    return Worker(Executor(), print, programs=list(programs))
 
 
 def test_a_worker_stays_with_what_it_has_compiled():
-    worker = lane("a")
+    worker = worker_with("a")
     waiting = [task("b", 9), task("a", 1), task("a", 2)]
 
-    assert choose(waiting, worker, [worker, lane()], Clock()) == task("a", 2)
+    assert choose_task(waiting, worker, [worker, worker_with()], CostModel()) == task("a", 2)
 
 
 def test_else_it_takes_the_program_with_the_most_work_that_nobody_knows():
-    worker, other = lane(), lane("b")
+    worker, other = worker_with(), worker_with("b")
     waiting = [task("b", 9), task("a", 2), task("c", 4), task("a", 3)]
 
-    assert choose(waiting, worker, [worker, other], Clock()) == task("a", 3)
+    assert choose_task(waiting, worker, [worker, other], CostModel()) == task("a", 3)
 
 
 def clock(compile_seconds):
     """A task of cost 1 takes a second."""
-    known = Clock()
+    known = CostModel()
     known.note(task("b", 2), 2 + compile_seconds, compiled=True)
     known.note(task("b", 3), 3, compiled=False)
     return known
@@ -57,19 +64,21 @@ def clock(compile_seconds):
     ],
 )
 def test_it_helps_where_that_pays(compile_seconds, waiting, helps):
-    worker = lane()
+    worker = worker_with()
     tasks = [task("b", cost, str(i)) for i, cost in enumerate(waiting)]
 
-    taken = choose(tasks, worker, [worker, lane("b")], clock(compile_seconds))
+    taken = choose_task(tasks, worker, [worker, worker_with("b")], clock(compile_seconds))
 
     assert (taken is not None) == helps
 
 
 def test_it_helps_when_nothing_is_known_yet_and_more_than_one_waits():
-    worker, other = lane(), lane("b")
+    worker, other = worker_with(), worker_with("b")
 
-    assert choose([task("b", 1), task("b", 2)], worker, [worker, other], Clock()) is not None
-    assert choose([task("b", 1)], worker, [worker, other], Clock()) is None
+    assert (
+        choose_task([task("b", 1), task("b", 2)], worker, [worker, other], CostModel()) is not None
+    )
+    assert choose_task([task("b", 1)], worker, [worker, other], CostModel()) is None
 
 
 class Simulated:
@@ -78,9 +87,9 @@ class Simulated:
     def __init__(self, monkeypatch, n, compile_seconds):
         self.now, self.compile = 0.0, compile_seconds
         self.running, self.log = [], []
-        self.lanes = [Lane(self._executor(i), self._seconds) for i in range(n)]
-        monkeypatch.setattr("ratchet.learning.search.schedule.perf_counter", lambda: self.now)
-        monkeypatch.setattr("ratchet.learning.search.schedule.wait", self._wait)
+        self.workers = [Worker(self._executor(i), self._seconds) for i in range(n)]
+        monkeypatch.setattr("ratchet.learning.search.worker_pool.perf_counter", lambda: self.now)
+        monkeypatch.setattr("ratchet.learning.search.worker_pool.wait", self._wait)
 
     def _executor(self, number):
         known = set()
@@ -120,7 +129,7 @@ def test_all_is_done_nearly_as_soon_as_can_be(monkeypatch, compile_seconds):
     ]
     simulated = Simulated(monkeypatch, 2, compile_seconds)
 
-    done = list(Crew(simulated.lanes).run(tasks))
+    done = list(WorkerPool(simulated.workers).run(tasks))
 
     assert sorted(one.name for one, _ in done) == sorted(one.name for one in tasks)
     compiled = len(set(simulated.log))
@@ -132,7 +141,7 @@ def test_all_is_done_nearly_as_soon_as_can_be(monkeypatch, compile_seconds):
 def test_one_program_keeps_all_workers_busy(monkeypatch):
     simulated = Simulated(monkeypatch, 2, 1.0)
 
-    list(Crew(simulated.lanes).run([task("a", 4, str(i)) for i in range(8)]))
+    list(WorkerPool(simulated.workers).run([task("a", 4, str(i)) for i in range(8)]))
 
     assert simulated.now <= 18
 
@@ -154,19 +163,21 @@ class Dead(Executor):
 
 
 def test_a_worker_keeps_the_programs_it_used_last():
-    worker = Lane(Here(), print)
-    list(Crew([worker]).run([task(i, KEPT + 2 - i) for i in range(KEPT + 1)]))
+    worker = Worker(Here(), print)
+    list(WorkerPool([worker]).run([task(i, MAX_PROGRAMS + 2 - i) for i in range(MAX_PROGRAMS + 1)]))
 
-    assert worker.programs == list(range(1, KEPT + 1))
-    list(Crew([worker]).run([task(1)]))
-    assert worker.programs == [*range(2, KEPT + 1), 1]
-    assert choose([task(0), task("new")], worker, [worker], Clock()) == task(0)  # none knows it
+    assert worker.programs == list(range(1, MAX_PROGRAMS + 1))
+    list(WorkerPool([worker]).run([task(1)]))
+    assert worker.programs == [*range(2, MAX_PROGRAMS + 1), 1]
+    assert choose_task([task(0), task("new")], worker, [worker], CostModel()) == task(
+        0
+    )  # none knows it
 
 
 def test_a_worker_that_died_idle_is_replaced():
-    worker = Lane(Dead(), str, restart=Here, programs=["a"])
+    worker = Worker(Dead(), str, restart=Here, programs=["a"])
 
-    done = list(Crew([worker]).run([task("b"), task("a")]))
+    done = list(WorkerPool([worker]).run([task("b"), task("a")]))
 
     assert sorted(one.program for one, _ in done) == ["a", "b"]
     assert isinstance(worker.executor, Here)
@@ -175,7 +186,7 @@ def test_a_worker_that_died_idle_is_replaced():
 
 def test_workers_that_always_die_idle_are_no_endless_loop():
     with pytest.raises(RuntimeError, match="died 3 times"):
-        list(Crew([Lane(Dead(), str, restart=Dead)]).run([task("a")]))
+        list(WorkerPool([Worker(Dead(), str, restart=Dead)]).run([task("a")]))
 
 
 class Job:
@@ -197,20 +208,20 @@ class Job:
     deaths = 1
 
 
-def run(crew, contents):
-    return [out for _, out in crew.run([Task(c, c[0], len(c), c) for c in contents])]
+def run(pool, contents):
+    return [out for _, out in pool.run([Task(c, c[0], len(c), c) for c in contents])]
 
 
 def test_one_job_is_done_in_this_process():
-    with open_crew("local", Job(), 1) as crew:
-        assert {pid for pid, _ in run(crew, ["a", "b"])} == {os.getpid()}
+    with open_worker_pool("local", Job(), 1) as pool:
+        assert {pid for pid, _ in run(pool, ["a", "b"])} == {os.getpid()}
 
 
 @pytest.mark.slow
 def test_processes_have_one_thread_each_and_stay(tmp_path):
     before = dict(os.environ)
-    with open_crew("local", Job(tmp_path), 2) as crew:
-        first, again = (run(crew, ["a", "b", "aa", "bb"]) for _ in range(2))
+    with open_worker_pool("local", Job(tmp_path), 2) as pool:
+        first, again = (run(pool, ["a", "b", "aa", "bb"]) for _ in range(2))
 
     assert dict(os.environ) == before
     pids = {pid for pid, _ in first}
@@ -222,8 +233,8 @@ def test_processes_have_one_thread_each_and_stay(tmp_path):
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_and_its_task_done_again(tmp_path):
-    with open_crew("local", Job(tmp_path), 2) as crew:
-        assert len(run(crew, ["a", "die", "b"])) == 3
+    with open_worker_pool("local", Job(tmp_path), 2) as pool:
+        assert len(run(pool, ["a", "die", "b"])) == 3
 
 
 @pytest.mark.slow
@@ -232,31 +243,33 @@ def test_a_task_that_kills_every_worker_is_named(tmp_path):
     job.deaths = math.inf
     with (
         pytest.raises(RuntimeError, match="died 3 times at die; it may need more memory"),
-        open_crew("local", job, 2) as crew,
+        open_worker_pool("local", job, 2) as pool,
     ):
-        run(crew, ["a", "die", "b"])
+        run(pool, ["a", "die", "b"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_an_error_in_a_task_is_raised(tmp_path, n_jobs):
-    with pytest.raises(ValueError, match="units: 0"), open_crew("local", Job(), n_jobs) as crew:
-        run(crew, ["a", "bad", "b"])
+    with (
+        pytest.raises(ValueError, match="units: 0"),
+        open_worker_pool("local", Job(), n_jobs) as pool,
+    ):
+        run(pool, ["a", "bad", "b"])
 
 
 SCRIPT = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in background
 sys.path[:0] = {path!r}
-from ratchet.learning.recurrent.memory import KEPT
-from ratchet.learning.search.engine import open_crew
-from ratchet.learning.search.schedule import Task
+from ratchet.learning.search.engine import open_worker_pool
+from ratchet.learning.search.worker_pool import Task
 
 if __name__ == "__main__":
-    with open_crew("local", time.sleep, 2) as crew:
-        print(*(lane.executor.submit(__import__("os").getpid).result() for lane in crew.lanes),
-              flush=True)
-        list(crew.run([Task(str(i), i, 1.0, 600) for i in range(4)]))
+    with open_worker_pool("local", time.sleep, 2) as pool:
+        pids = [one.executor.submit(__import__("os").getpid) for one in pool.workers]
+        print(*(pid.result() for pid in pids), flush=True)
+        list(pool.run([Task(str(i), i, 1.0, 600) for i in range(4)]))
 """
 
 
@@ -264,7 +277,7 @@ JOBLIB = """
 import os, sys, time
 sys.path[:0] = {path!r}
 from joblib import Parallel, delayed
-from ratchet.learning.processes import joblib_follows
+from ratchet.learning.processes import joblib_ends_with_parent
 
 def tell_and_sleep():
     os.write(1, f"{{os.getpid()}} ".encode())
@@ -273,7 +286,7 @@ def tell_and_sleep():
     time.sleep(600)
 
 if __name__ == "__main__":
-    with joblib_follows():
+    with joblib_ends_with_parent():
         Parallel(n_jobs=2)(delayed(tell_and_sleep)() for _ in range(2))
 """
 

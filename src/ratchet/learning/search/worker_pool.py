@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from ratchet.learning.recurrent.memory import after_use
+from ratchet.learning.recurrent.memory import most_recent
 
 ADDRESS = "RATCHET_DASK_ADDRESS"
 """Environment variable with the address of Dask's scheduler, such as ``tcp://10.0.0.5:8786``."""
@@ -46,7 +46,7 @@ class Task(NamedTuple):
 
 
 @dataclass(eq=False)
-class Lane:
+class Worker:
     """A worker that does one task at a time.
 
     Attributes:
@@ -62,7 +62,7 @@ class Lane:
     programs: list[Hashable] = field(default_factory=list)
 
 
-class Clock:
+class CostModel:
     """What tasks have taken so far, with and without compiling."""
 
     def __init__(self) -> None:
@@ -93,7 +93,9 @@ class Clock:
         return seconds - rate * cost < rate * rest
 
 
-def choose(waiting: Sequence[Task], lane: Lane, lanes: Sequence[Lane], clock: Clock) -> Task | None:
+def choose_task(
+    waiting: Sequence[Task], worker: Worker, workers: Sequence[Worker], clock: CostModel
+) -> Task | None:
     """Pick a worker's next task: of a program it knows, else of one that nobody knows, else help.
 
     Longest first, since a long task at the end would keep one worker busy while the others idle.
@@ -101,23 +103,23 @@ def choose(waiting: Sequence[Task], lane: Lane, lanes: Sequence[Lane], clock: Cl
     by_program = defaultdict(list)
     for task in waiting:
         by_program[task.program].append(task)
-    known: Counter[Hashable] = Counter(p for other in lanes for p in other.programs)
+    known: Counter[Hashable] = Counter(p for other in workers for p in other.programs)
     groups = sorted(by_program.values(), key=lambda tasks: -sum(task.cost for task in tasks))
     choices = (
-        [tasks for tasks in groups if tasks[0].program in lane.programs]
+        [tasks for tasks in groups if tasks[0].program in worker.programs]
         or [tasks for tasks in groups if not known[tasks[0].program]]
         or [tasks for tasks in groups if clock.pays(tasks)]
     )
     return max(choices[0], key=lambda task: task.cost) if choices else None
 
 
-class Crew:
+class WorkerPool:
     """Workers that stay, with all they have compiled, from one list of tasks to the next."""
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
-        self.lanes = list(lanes)
-        self._clock = Clock()
-        self._running: dict[Future[Any], tuple[Lane, Task, bool, float]] = {}
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self.workers = list(workers)
+        self._clock = CostModel()
+        self._running: dict[Future[Any], tuple[Worker, Task, bool, float]] = {}
         self._deaths: Counter[str] = Counter()
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
@@ -134,43 +136,43 @@ class Crew:
             self._hand_out(waiting)
             done, _ = wait(self._running, return_when=FIRST_COMPLETED)
             for future in done:
-                lane, task, compiled, start = self._running.pop(future)
+                worker, task, compiled, start = self._running.pop(future)
                 try:
                     result = future.result()
                 except BrokenExecutor as error:
-                    self._replace(lane, task, error)
+                    self._replace(worker, task, error)
                     waiting.append(task)
                     continue
                 self._clock.note(task, perf_counter() - start, compiled=compiled)
                 yield task, result
 
     def _hand_out(self, waiting: list[Task]) -> None:
-        busy = {lane for lane, *_ in self._running.values()}
-        for lane in self.lanes:
-            if lane in busy:
+        busy = {worker for worker, *_ in self._running.values()}
+        for worker in self.workers:
+            if worker in busy:
                 continue
-            if task := choose(waiting, lane, self.lanes, self._clock):
+            if task := choose_task(waiting, worker, self.workers, self._clock):
                 waiting.remove(task)
-                self._begin(lane, task)
+                self._begin(worker, task)
 
-    def _begin(self, lane: Lane, task: Task) -> None:
+    def _begin(self, worker: Worker, task: Task) -> None:
         """Give a worker a task, or its successor when it died while it had nothing to do."""
         start = perf_counter()
         try:
-            future = lane.executor.submit(lane.work, task.content)
+            future = worker.executor.submit(worker.work, task.content)
         except BrokenExecutor as error:
-            self._replace(lane, task, error)
-            self._begin(lane, task)
+            self._replace(worker, task, error)
+            self._begin(worker, task)
             return
-        compiled = task.program not in lane.programs
-        lane.programs = after_use(lane.programs, task.program)
-        self._running[future] = (lane, task, compiled, start)
+        compiled = task.program not in worker.programs
+        worker.programs = most_recent(worker.programs, task.program)
+        self._running[future] = (worker, task, compiled, start)
 
-    def _replace(self, lane: Lane, task: Task, error: BrokenExecutor) -> None:
+    def _replace(self, worker: Worker, task: Task, error: BrokenExecutor) -> None:
         self._deaths[task.name] += 1
-        if lane.restart is None or self._deaths[task.name] == _ATTEMPTS:
+        if worker.restart is None or self._deaths[task.name] == _ATTEMPTS:
             raise RuntimeError(
                 f"a worker process died {self._deaths[task.name]} times at {task.content}; it may "
                 "need more memory than there is"
             ) from error
-        lane.executor, lane.programs = lane.restart(), []
+        worker.executor, worker.programs = worker.restart(), []
