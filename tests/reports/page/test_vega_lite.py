@@ -57,6 +57,7 @@ CHARTS = {
         **{"group": "group", "dotted": "two", "band_title": "90%", **INTERVAL},
     ),
     "no cells": Chart("c", "heatmap", "Cells", FRAME[:0], "name", "group", value="y", text="text"),
+    "no bars": Chart("c", "bar", "Bars", FRAME[:0], "y", "name", group="group", **INTERVAL),
     "no points": Chart("c", "points", "Points", FRAME[:0], "x", "y", diagonal=True),
     "nothing": Chart("c", "dots", "Empty", FRAME[:0], "y", "name"),
 }

@@ -20,7 +20,7 @@ Json = dict[str, object]
 IMAGE_SCALE = 1.1
 """Pixels of an image per pixel of a specification: a chart is 880 pixels wide."""
 
-_WIDTH = 800
+_WIDTH, _LABEL_WIDTH = 800, 230
 _LINE_LENGTH = 88  # characters of a title across a chart
 _INK, _SOFT, _INTERVAL = "#2e3440", "#5c6370", "#7b8494"
 _DASHED: Json = {"color": REFERENCE_COLOR, "strokeWidth": 1.3, "strokeDash": [5, 4]}
@@ -37,7 +37,7 @@ _CONFIG: Json = {
         "tickColor": "#c9ced6",
         "labelColor": _INK,
         "labelFontSize": 12,
-        "labelLimit": 230,
+        "labelLimit": _LABEL_WIDTH,
         "labelPadding": 5,
         "titleColor": _INK,
         "titleFontSize": 13,
@@ -182,7 +182,7 @@ def _axis(chart: Chart, axis: str, role: str = "") -> Json:
 def _number_axis(chart: Chart, axis: str, values: pd.Series) -> Json:
     from_zero = chart.kind == "bar" or (chart.kind == "histogram" and axis == "y")
     scale: Json = {"zero": True} if from_zero else {"zero": False, "nice": False, "padding": 10}
-    look: Json = {"tickCount": 8 if axis == "x" else 6}
+    look: Json = {"tickCount": _ticks(90) if axis == "x" else 6}
     if axis in chart.logs:
         scale = {"type": "log", "nice": False, "padding": 10}
         look = {"format": ".4~g", **({"values": ticks} if (ticks := chart.ticks(axis)) else {})}
@@ -204,7 +204,12 @@ def _time_axis(values: pd.Series) -> Json:
     days = (times.max() - times.min()).days
     by_span = {5: "%b %d %H:%M", 150: "%Y-%m-%d", 2500: "%b %Y"}
     form = next((form for most, form in by_span.items() if days <= most), "%Y")
-    return {"format": form, "tickCount": 7}
+    return {"format": form, "tickCount": _ticks(110)}
+
+
+def _ticks(pixels: int) -> Json:
+    """As many ticks as stand so far apart."""
+    return {"expr": f"ceil(width / {pixels})"}
 
 
 def _color(chart: Chart) -> Json:
@@ -221,12 +226,13 @@ def _color(chart: Chart) -> Json:
         dashes = {"strokeDash": {**field, "scale": scale, "legend": None}}
     if chart.band_title:
         names, colors = [chart.band_title, *names], ["#d0dae4", *colors]
-    longest = max(map(len, names), default=0)
+    # As many side by side as fit; the width itself depends on the rows of the legend.
+    column = 7 * max(map(len, names), default=0) + 40
+    labels = chart.frame[chart.y].astype(str) if chart.lies else []
+    beside = min(7 * max(map(len, labels), default=0), _LABEL_WIDTH)
+    room = f"min(700, windowSize()[0] || 700) - {beside}"
     legend = {
-        # As many as fit; the width of the chart itself depends on the rows of the legend.
-        "columns": {
-            "expr": f"max(1, floor(min(700, windowSize()[0] || 700) / {7 * longest + 40}))"
-        },
+        "columns": {"expr": f"max(1, floor(({room}) / {column}))"},
         "symbolType": "circle" if chart.kind in ("dots", "line", "points") else "square",
         "symbolStrokeWidth": 0,
     }
