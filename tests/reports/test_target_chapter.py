@@ -11,9 +11,9 @@ import pytest
 from ratchet.pipelines.reporting import create_pipeline
 from ratchet.reports.blocks import Chapter, Points, Text
 from ratchet.reports.chart_ids import target_charts
-from ratchet.reports.page.vega_lite import to_svg, vega_lite
 from ratchet.reports.target_chapter import objective_sentence, target_chapter
 from ratchet.reports.target_results import TargetResults
+from ratchet.reports.vega_lite import to_svg, vega_lite
 
 Make = Callable[..., TargetResults]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ratchet.bundle import Bundle
     from ratchet.learning.demand.book import DemandBook, SegmentKey, SegmentPrice
     from ratchet.learning.demand.pricing import Recommendation
-    from ratchet.reports.page.chart import Chart
+    from ratchet.reports.chart import Chart
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -472,7 +472,7 @@ def draw(charts: Sequence[Chart], path: Path) -> None:
     """
     from ratchet.learning.files import atomic_write
     from ratchet.reports.html import render_charts
-    from ratchet.reports.page.vega_lite import to_png, to_svg, vega_lite_sheet
+    from ratchet.reports.vega_lite import to_png, to_svg, vega_lite_sheet
 
     kind = path.suffix.lower()
     try:

@@ -9,10 +9,10 @@ import pandas as pd
 import yaml
 
 from ratchet.replay import text
+from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import column, label
 from ratchet.reports.html import template_environment
-from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.vega_lite import vega_script
+from ratchet.reports.vega_lite import vega_script
 
 _SWITCHES = ("promote", "rollback")
 _QUIET = {"hold", "reject"}

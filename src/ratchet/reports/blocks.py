@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ratchet.frames import DataFrame
-from ratchet.reports.page.chart import Chart
+from ratchet.reports.chart import Chart
 
 PHASES = {
     "asked": "What was asked",

@@ -7,9 +7,9 @@ import pandas as pd
 
 from ratchet.modelling.predictions import CONFIDENT
 from ratchet.reports.blocks import Block, Finding, Table, Text
+from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import count, counted, listed, number, share
 from ratchet.reports.intervals import share_interval, shares_differ
-from ratchet.reports.page.chart import Chart
 from ratchet.reports.target_results import BORDERLINE, TargetResults
 
 _SHOWN_ROWS = 15

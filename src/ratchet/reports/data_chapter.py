@@ -10,9 +10,9 @@ import pandas as pd
 
 from ratchet.config import About, Data, Features, Target
 from ratchet.reports.blocks import Block, Chapter, Finding, Table, Text
+from ratchet.reports.chart import Chart
 from ratchet.reports.data_preparation import preparation_blocks, rows_left_out
 from ratchet.reports.formatting import count, counted, label, listed, plain, share
-from ratchet.reports.page.chart import Chart
 from ratchet.reports.periods import by_period
 
 _SHOWN_COLUMNS = 20

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from ratchet.reports.blocks import Block, Table, Text
+from ratchet.reports.chart import Chart
 from ratchet.reports.chart_ids import TIME_PARTS, group_charts
 from ratchet.reports.formatting import count, counted, listed, number, share
 from ratchet.reports.intervals import TOO_NARROW, summarise
-from ratchet.reports.page.chart import Chart
 from ratchet.reports.periods import by_period, part_of_time, period_text
 from ratchet.reports.target_results import TargetResults
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from ratchet.reports import regression
 from ratchet.reports.blocks import Block, Finding, Table, Text
+from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import between, count, counted, label, number, share, unit
 from ratchet.reports.intervals import TOO_NARROW, summarise
 from ratchet.reports.naive_forecasts import (
@@ -18,7 +19,6 @@ from ratchet.reports.naive_forecasts import (
     naive_candidates,
     verdict,
 )
-from ratchet.reports.page.chart import Chart
 from ratchet.reports.regression import (
     calibration_blocks,
     covered,

@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from ratchet.config import About
 from ratchet.reports.blocks import PHASES, Chapter, Points, Table
+from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import column
-from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.vega_lite import to_script, vega_script
+from ratchet.reports.vega_lite import to_script, vega_script
 
 _DATE = re.compile(r"(\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC)?)")
 

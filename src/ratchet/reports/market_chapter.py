@@ -12,9 +12,9 @@ from ratchet.config import Market
 from ratchet.learning.demand.book import DemandBook
 from ratchet.learning.demand.pricing import Curve, Form, Reason, Recommendation
 from ratchet.reports.blocks import Block, Card, Chapter, Finding, Table, Text
+from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import count, counted, number, share
 from ratchet.reports.intervals import share_interval
-from ratchet.reports.page.chart import Chart
 
 _SHOWN = 20
 _ACTS = {

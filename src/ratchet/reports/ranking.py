@@ -9,10 +9,10 @@ import pandas as pd
 
 from ratchet.config import ensemble_of
 from ratchet.reports.blocks import Block, Points, Table, Text
+from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import label, listed, meaning, minus, number
 from ratchet.reports.intervals import differences
 from ratchet.reports.naive_forecasts import kind_of
-from ratchet.reports.page.chart import Chart
 from ratchet.reports.target_results import TargetResults
 
 _MAIN = {

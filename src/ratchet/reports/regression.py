@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ratchet.reports.blocks import Block, Finding, Table, Text
+from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import counted, listed, number, plain, share, unit
 from ratchet.reports.intervals import histogram, mean_interval, share_interval
-from ratchet.reports.page.chart import Chart
 from ratchet.reports.target_results import TargetResults
 
 _MOST_POINTS = 2000

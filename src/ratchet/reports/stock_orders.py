@@ -8,9 +8,9 @@ import pandas as pd
 from ratchet.config import Inventory
 from ratchet.errors import DataError
 from ratchet.reports.blocks import Block, Finding, Points, Table, Text
+from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import count, counted, number, plain, share
 from ratchet.reports.intervals import share_interval
-from ratchet.reports.page.chart import Chart
 from ratchet.reports.regression import covered
 from ratchet.reports.target_results import TargetResults
 

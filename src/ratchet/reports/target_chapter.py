@@ -10,6 +10,7 @@ import pandas as pd
 
 from ratchet.reports import classification, errors_by_group, forecasting, ranking, regression
 from ratchet.reports.blocks import Block, Card, Chapter, Finding, Points, Table, Text
+from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import (
     between,
     counted,
@@ -21,7 +22,6 @@ from ratchet.reports.formatting import (
 )
 from ratchet.reports.limitations import target_findings
 from ratchet.reports.naive_forecasts import naive_blocks
-from ratchet.reports.page.chart import Chart
 from ratchet.reports.search.analysis import search_blocks
 from ratchet.reports.target_results import TargetResults
 

@@ -12,7 +12,7 @@ from ratchet.pipelines.pricing import replay_prices
 from ratchet.reports.blocks import Chapter, Text
 from ratchet.reports.chart_ids import MARKET_CHARTS
 from ratchet.reports.market_chapter import MarketResults, market_chapter
-from ratchet.reports.page.vega_lite import to_svg, vega_lite
+from ratchet.reports.vega_lite import to_svg, vega_lite
 from ratchet.reports.workbook import workbook
 
 

@@ -13,13 +13,13 @@ import pytest
 
 from ratchet.config import Network
 from ratchet.reports.blocks import Table, Text
+from ratchet.reports.chart import Chart
 from ratchet.reports.chart_ids import search_charts, searched
-from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.vega_lite import to_svg, vega_lite
 from ratchet.reports.search import charts
 from ratchet.reports.search.analysis import introduction, learning_sentence, search_analysis
 from ratchet.reports.search.effects import effect_sentence, parameter_effect, parameter_importance
 from ratchet.reports.search.trials import LOSS, Search, trial_table
+from ratchet.reports.vega_lite import to_svg, vega_lite
 
 GRID = {"units": [8, 16, 32], "learning_rate": [0.001, 0.01], "dropout": [0.1, 0.3]}
 

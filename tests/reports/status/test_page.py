@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from ratchet.reports.page.vega_lite import vega_lite
 from ratchet.reports.status.html import PRODUCTION, PROMOTION, production_chart, render
+from ratchet.reports.vega_lite import vega_lite
 
 NOW = dt.datetime(2026, 11, 25, 16, 30, tzinfo=dt.UTC)
 

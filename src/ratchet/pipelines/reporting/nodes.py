@@ -144,7 +144,7 @@ def draw_plots(chapter: Any) -> dict[str, Any]:
         Name of the data set -> Vega-Lite specification.
     """
     from ratchet.reports.chart_ids import plot
-    from ratchet.reports.page.vega_lite import vega_lite
+    from ratchet.reports.vega_lite import vega_lite
 
     return {plot(chart.name): vega_lite(chart) for chart in chapter.charts}
 
@@ -164,7 +164,7 @@ def draw_images(targets: dict[str, Any], data_chapter: Any, *chapters: Any) -> d
     Returns:
         Name of the file -> PNG.
     """
-    from ratchet.reports.page.vega_lite import to_png, vega_lite
+    from ratchet.reports.vega_lite import to_png, vega_lite
 
     named = {"": data_chapter, **_by_heading(targets, chapters)}
     return {

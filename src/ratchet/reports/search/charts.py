@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ratchet.reports.chart import Chart
 from ratchet.reports.chart_ids import ARCHITECTURE, LEARNING_RATE, loss_by
 from ratchet.reports.formatting import number
-from ratchet.reports.page.chart import Chart
 from ratchet.reports.search.trials import LOSS, Search, epochs_text, ordered_values, setting_text
 
 LOSS_TITLE = f"{LOSS} (MSE, target scaled to 0-1)"

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import column as column_texts
 from ratchet.reports.formatting import label
 from ratchet.reports.html import template_environment
-from ratchet.reports.page.chart import Chart
-from ratchet.reports.page.vega_lite import vega_script
 from ratchet.reports.status import text
 from ratchet.reports.status.collect import UseCaseStatus
+from ratchet.reports.vega_lite import vega_script
 
 PRODUCTION, PROMOTION = "in production", "at the promotion"
 

@@ -13,7 +13,7 @@ import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
-from ratchet.reports.page.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
+from ratchet.reports.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
 
 Json = dict[str, object]
 
@@ -228,7 +228,7 @@ def _color(chart: Chart) -> Json:
         names, colors = [chart.band_title, *names], ["#d0dae4", *colors]
     # As many side by side as fit; the width itself depends on the rows of the legend.
     column = 7 * max(map(len, names), default=0) + 40
-    labels = chart.frame[chart.y].astype(str) if chart.lies else []
+    labels: list[str] = chart.frame[chart.y].astype(str).to_list() if chart.lies else []
     beside = min(7 * max(map(len, labels), default=0), _LABEL_WIDTH)
     room = f"min(700, windowSize()[0] || 700) - {beside}"
     legend = {

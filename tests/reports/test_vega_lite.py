@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from ratchet.reports.page import vega_lite as module
-from ratchet.reports.page.chart import COLORS, Chart
-from ratchet.reports.page.vega_lite import to_png, to_script, to_svg, vega_lite, vega_lite_sheet
+from ratchet.reports import vega_lite as module
+from ratchet.reports.chart import COLORS, Chart
+from ratchet.reports.vega_lite import to_png, to_script, to_svg, vega_lite, vega_lite_sheet
 
 FRAME = pd.DataFrame(
     {
@@ -99,7 +99,7 @@ def test_a_page_draws_the_same_without_the_title(name: str) -> None:
 
 
 def test_the_script_of_pages_is_that_of_the_installed_package() -> None:
-    script = Path(module.__file__).parents[1] / "templates" / "vega.js"
+    script = Path(module.__file__).parent / "templates" / "vega.js"
 
     assert script.read_text(encoding="utf-8") == vl_convert.javascript_bundle(), "run: make vega"
 

@@ -1,1 +1,0 @@
-"""What a report is made of, and how it is written and drawn."""
