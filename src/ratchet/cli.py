@@ -33,8 +33,6 @@ from ratchet.errors import (
     hide_secrets,
     root_cause,
 )
-from ratchet.hooks.notification import NotificationHooks
-from ratchet.hooks.tracking import TrackingHooks
 from ratchet.learning.processes import PARENT, end_with_parent
 
 USE_CASE_RUNNER = "ratchet.runner.UseCaseRunner"
@@ -142,8 +140,8 @@ def _close_run() -> None:
     """Kedro calls no hook when a run is interrupted."""
     progress.stop()
     for hook in settings.HOOKS:
-        if isinstance(hook, NotificationHooks | TrackingHooks):
-            hook.interrupt()
+        if interrupt := getattr(hook, "interrupt", None):
+            interrupt()
 
 
 def _is_no_error(record: logging.LogRecord) -> bool:

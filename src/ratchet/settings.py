@@ -1,16 +1,12 @@
 """Project settings, read by Kedro: https://docs.kedro.org/en/stable/configure/settings/."""
 
 import os
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 from ratchet.catalog import AtomicCatalog
 from ratchet.config.kedro_loader import ConfigLoader
-from ratchet.hooks.notification import NotificationHooks
-from ratchet.hooks.progress import ProgressHooks
-from ratchet.hooks.project import ProjectHooks
-from ratchet.hooks.summary import SummaryHooks
-from ratchet.hooks.tracking import TrackingHooks
-from ratchet.hooks.versioning import VersioningHooks
-from ratchet.hooks.workflow import WorkflowHooks
 
 # OpenMP threads that wait for work spin by default, which slows gradient boosting down several
 # times as soon as anything else runs on the machine. Read when the first OpenMP library is loaded.
@@ -27,16 +23,36 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # is its work, and warns.
 os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 
-# Kedro calls the last hook first: the summary comes before what may fail or take long.
-HOOKS = (
-    VersioningHooks(),
-    NotificationHooks(),
-    TrackingHooks(),
-    SummaryHooks(),
-    ProgressHooks(),
-    WorkflowHooks(),
-    ProjectHooks(),
-)
+
+class _Hooks:
+    """Hooks that are imported when a session begins: commands without one start faster."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._hooks)
+
+    @cached_property
+    def _hooks(self) -> tuple[Any, ...]:
+        from ratchet.hooks.notification import NotificationHooks
+        from ratchet.hooks.progress import ProgressHooks
+        from ratchet.hooks.project import ProjectHooks
+        from ratchet.hooks.summary import SummaryHooks
+        from ratchet.hooks.tracking import TrackingHooks
+        from ratchet.hooks.versioning import VersioningHooks
+        from ratchet.hooks.workflow import WorkflowHooks
+
+        # Kedro calls the last hook first: the summary comes before what may fail or take long.
+        return (
+            VersioningHooks(),
+            NotificationHooks(),
+            TrackingHooks(),
+            SummaryHooks(),
+            ProgressHooks(),
+            WorkflowHooks(),
+            ProjectHooks(),
+        )
+
+
+HOOKS = _Hooks()
 
 DATA_CATALOG_CLASS = AtomicCatalog
 
