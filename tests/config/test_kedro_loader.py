@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kedro.config import OmegaConfigLoader
@@ -64,15 +66,77 @@ def test_globals_without_a_root_are_left_alone(tmp_path):
     assert ConfigLoader(str(tmp_path), **CONFIG_LOADER_ARGS)["globals"] == {"seed": 1}
 
 
-@pytest.mark.parametrize("env", ["test", "replay", "tetouan"])
-@pytest.mark.parametrize("key", ["globals", "parameters"])
-def test_environments_are_merged_as_kedro_merges_them(env, key):
+@pytest.mark.parametrize("env", ["base", "local", "test", "replay", "tetouan", "dvc"])
+def test_our_configuration_is_read_as_kedro_reads_it(env, tmp_path):
+    shutil.copytree(ROOT / "conf", tmp_path / "conf", symlinks=True)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     ours, kedros = (
-        kind(str(ROOT / "conf"), env=env, **CONFIG_LOADER_ARGS)[key]
+        kind(str(tmp_path / "conf"), env=env, **CONFIG_LOADER_ARGS)
         for kind in (ConfigLoader, OmegaConfigLoader)
     )
 
-    assert {**ours, "paths": None} == {**kedros, "paths": None}
+    for key in ("parameters", "catalog", "mlflow", "airflow", "serving", "versioning"):
+        assert ours._read(key) == kedros[key]
+    assert ours._read("globals") == kedros["globals"]
+
+
+def read(kind: type[OmegaConfigLoader], folder: Path, **options: Any) -> Any:
+    """The parameters, or why they cannot be read."""
+    try:
+        return kind(str(folder), **CONFIG_LOADER_ARGS, **options)["parameters"]
+    except Exception as error:
+        return type(error), str(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [1e3, 1.0, yes, 'yes', 2020-01-01, 1_000, ~, 0x1F, 12:30, '${globals:list}']",
+        "a: {b: '${globals:paths.data}/x-${globals:list.0}', c: '${globals:map}'}",
+        "a: {b: 1, c: '${a.b}', d: '${.b}'}",
+        "a: '${globals:none, 5}'",
+        "a: '${globals:none}'",
+        "a: \\${globals:list}",
+        "a: '${runtime_params:x, 1}'",
+        "_a: &x {b: 1}\nc: {<<: *x, d: 2}",
+        "a: 1\na: 2",
+        "a: [",
+        "[1, 2]",
+        "{1: a, 2.5: b, true: c}",
+        "",
+    ],
+)
+def test_whatever_a_file_says_is_read_as_kedro_reads_it(text, tmp_path):
+    load(tmp_path)
+    (tmp_path / "base/globals.yml").write_text("{paths: {data: data}, list: [1, [2]], map: {x: 1}}")
+    (tmp_path / "base/parameters.yml").write_text(text)
+    (tmp_path / "local/parameters.yml").write_text("z: {y: 1}")
+
+    assert read(ConfigLoader, tmp_path) == read(OmegaConfigLoader, tmp_path)
+
+
+def test_files_parameters_and_environments_are_merged_as_kedro_merges_them(tmp_path):
+    load(tmp_path)
+    for name, text in {
+        "base/parameters.yml": "a: {b: 1, c: {d: [1, 2]}}\ne: {f: 1}",
+        "base/parameters/more.yml": "g: 1",
+        "base/parameters/nested/most.yaml": "a: {h: 1}",
+        "base/.parameters.yml": "hidden: 1",
+        "base/parameters.txt": "no configuration",
+        "local/parameters.yml": "a: {c: {d: [3]}}\ne: ~",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert read(ConfigLoader, tmp_path)["a"] == {"b": 1, "c": {"d": [3]}, "h": 1}
+    for options in ({}, {"runtime_params": {"a": {"b": 2}}}, {"env": "base"}, {"env": "none"}):
+        assert read(ConfigLoader, tmp_path, **options) == read(
+            OmegaConfigLoader, tmp_path, **options
+        )
+    (tmp_path / "base/parameters/twice.yml").write_text("g: 2")
+    kind, message = read(ConfigLoader, tmp_path)
+    assert kind is ValueError
+    assert "Duplicate keys found in" in message
 
 
 def test_lists_and_empty_values_replace_what_there_was():

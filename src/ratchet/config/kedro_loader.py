@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+import yaml
 from kedro.config import OmegaConfigLoader
+from omegaconf._utils import get_yaml_loader
+from yaml._yaml import CParser
 
 LAYERS = {
     "intermediate": "02_intermediate",
@@ -18,28 +24,104 @@ LAYERS = {
 }
 """Layer that runs write -> its folder under ``paths.data``."""
 
+_GLOBAL = re.compile(r"\$\{globals:\s*([a-zA-Z]\w*(?:\.\w+)*)\s*\}")
+
 
 class ConfigLoader(OmegaConfigLoader):
-    """Knows the folder of every layer, and merges environments faster.
+    """Knows the folder of every layer, and reads most files ten times faster than Kedro does.
 
     ``paths.models`` and the like need not be set: they follow from ``paths.data``. Where one is
     set, the entries of the catalog that lie in the folder of this layer follow it.
+
+    OmegaConf makes an object of every single value. Files whose values name at most globals are
+    read without it; all others, and whatever has a mistake, are left to Kedro.
     """
 
     def __getitem__(self, key: str) -> dict[str, Any]:
-        config: dict[str, Any] = super().__getitem__(key)
+        config: dict[str, Any] | None = None if key in self else self._read(key)
+        if config is None:
+            config = super().__getitem__(key)
         if key == "globals" and "data" in config.get("paths", {}):
             config["paths"] = _default_folders(config["paths"]["data"]) | config["paths"]
         if key == "catalog" and "data" in self._globals.get("paths", {}):
             _move_layers(config, self._globals["paths"])
         return config
 
-    @staticmethod
-    def _soft_merge(
-        config: dict[str, Any], env_config: dict[str, Any], env_path: str | None = None
-    ) -> dict[str, Any]:
-        """As Kedro's own does, without OmegaConf: that takes a third of the time of reading."""
-        return deep_merge(config, env_config)
+    def _read(self, key: str) -> dict[str, Any] | None:
+        """What both environments say, merged; None where it takes Kedro to read it."""
+        if key not in self.config_patterns or key == "credentials":
+            return None
+        if self.runtime_params or self._protocol != "file":
+            return None
+        result: dict[str, Any] = {}
+        try:
+            for env in dict.fromkeys((self.base_env, self.env or self.default_run_env)):
+                config = self._read_environment(key, env)
+                soft = self.merge_strategy.get(key) == "soft"
+                result = deep_merge(result, config) if soft else result | config
+        except (_NeedsKedroError, yaml.YAMLError, OSError, ValueError):
+            return None
+        return result or None
+
+    def _read_environment(self, key: str, env: str) -> dict[str, Any]:
+        folder = Path(self.conf_source, env)
+        if not folder.is_dir():
+            raise _NeedsKedroError
+        patterns = [(folder / pattern).as_posix() for pattern in self.config_patterns[key]]
+        result: dict[str, Any] = {}
+        for path in sorted({Path(path) for pattern in patterns for path in self._fs.glob(pattern)}):
+            if not self._is_valid_config_path(path) or self._is_hidden(str(path)):
+                continue
+            text = path.read_text(encoding="utf-8")
+            content = yaml.load(text, Loader=_YamlLoader) or {}  # noqa: S506 - it is a safe one
+            if not isinstance(content, dict):
+                raise _NeedsKedroError
+            if key != "parameters":
+                content = {
+                    name: value for name, value in content.items() if not str(name).startswith("_")
+                }
+            if not result.keys().isdisjoint(content):
+                raise _NeedsKedroError
+            result |= content
+        return _with_globals(result, {} if key == "globals" else self._globals)
+
+
+class _NeedsKedroError(Exception):
+    """What is read has more to it than values and globals."""
+
+
+class _YamlLoader(CParser, get_yaml_loader()):  # type: ignore[misc]
+    """YAML as OmegaConf reads it, such as dates as texts, by the parser that is written in C."""
+
+    def __init__(self, stream: str) -> None:
+        CParser.__init__(self, stream)
+        yaml.constructor.SafeConstructor.__init__(self)
+        yaml.resolver.Resolver.__init__(self)
+
+
+def _with_globals(value: Any, named: Mapping[str, Any]) -> Any:
+    """A value with globals in the places where it names them."""
+    if isinstance(value, dict):
+        return {key: _with_globals(inner, named) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_globals(inner, named) for inner in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    if whole := _GLOBAL.fullmatch(value):
+        return deepcopy(_look_up(whole[1], named))
+    text = _GLOBAL.sub(lambda found: str(_look_up(found[1], named)), value)
+    if "${" in text or "\\" in value:
+        raise _NeedsKedroError
+    return text
+
+
+def _look_up(name: str, named: Mapping[str, Any]) -> Any:
+    value: Any = named
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise _NeedsKedroError
+        value = value[part]
+    return value
 
 
 def _default_folders(data: str) -> dict[str, str]:
