@@ -21,8 +21,7 @@ import pytest
 import uvicorn
 
 from ratchet.errors import ConfigError
-from ratchet.serving.processes import check_folders
-from ratchet.serving.protocol import protocol
+from ratchet.serving.processes import check_folders, protocol
 from ratchet.serving.settings import Jobs, Limits, Settings
 
 HEAVY = (
@@ -283,7 +282,7 @@ def _children(process: int) -> list[int]:
 def test_the_serving_process_loads_nothing_heavy(tmp_path):
     code = (
         "import sys\n"
-        "from ratchet.serving.parts import application\n"
+        "from ratchet.serving.processes import application\n"
         "from ratchet.serving.settings import Settings\n"
         "application(Settings())\n"
         "import ratchet.serving.processes\n"

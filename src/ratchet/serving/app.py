@@ -43,8 +43,7 @@ from ratchet.serving.security import Guard, check_exposure
 from ratchet.serving.sessions import Sessions
 from ratchet.serving.settings import Settings
 from ratchet.serving.traffic import SharedCounters, Traffic
-from ratchet.serving.trials import Shadow
-from ratchet.serving.verdicts import TrialVerdicts
+from ratchet.serving.trials import Shadow, TrialVerdicts
 
 ROUTERS = (
     home.router,

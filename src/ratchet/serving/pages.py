@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from fastapi import FastAPI, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 import ratchet
 from ratchet.errors import DatabaseError
 from ratchet.serving.calls import call_of
-from ratchet.serving.errors import HANDLED, problem_of
+from ratchet.serving.errors import HANDLED, Problem, problem_of
 from ratchet.serving.security import DOCS_POLICY
 
 STATIC = "/static"
@@ -145,3 +146,33 @@ def static(name: str) -> str:
     """Address of one of our static files; another content has another one, for browsers keep it."""
     content = (files("ratchet.serving") / "static" / name).read_bytes()
     return f"{STATIC}/{name}?v={sha256(content).hexdigest()[:12]}"
+
+
+_KIND = "application/x-www-form-urlencoded"
+_FIELDS = 300
+_BYTES = 64 * 1024
+
+
+async def read_form(request: Request) -> dict[str, list[str]]:
+    """Fields of a form, each with its values; those left empty are there with an empty text.
+
+    Raises:
+        Problem: it is no form, or a very large one.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != _KIND:
+        raise Problem(415, "media-type", f"expected Content-Type: {_KIND}")
+    body = await request.body()
+    if len(body) > _BYTES:
+        raise Problem(413, "too-large", f"a form may have {_BYTES:,} bytes, got {len(body):,}")
+    try:
+        return parse_qs(
+            body.decode("utf-8"), keep_blank_values=True, max_num_fields=_FIELDS, errors="strict"
+        )
+    except ValueError:
+        raise Problem(400, "malformed", f"expected a form of up to {_FIELDS} fields") from None
+
+
+def first(form: Mapping[str, list[str]], name: str) -> str:
+    """The first value of a field, without the blanks around it; empty where there is none."""
+    return form.get(name, [""])[0].strip()

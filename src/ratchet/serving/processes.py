@@ -6,6 +6,7 @@ anew, its connections wait in the port instead of being refused.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -15,18 +16,33 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from tempfile import TemporaryFile
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from ratchet.compiled.store import loads
+from ratchet.database import SERVICE_LOCK_SECONDS, connect
 from ratchet.errors import ConfigError
 from ratchet.learning.processes import end_with_parent
+from ratchet.monitoring.measurements import Measurements
+from ratchet.registry.ledger import Ledger
+from ratchet.serving.app import create_app
 from ratchet.serving.children import SETTINGS, WORKER
-from ratchet.serving.protocol import protocol
-from ratchet.serving.settings import Settings
+from ratchet.serving.handover import Source
+from ratchet.serving.jobs.runner import Runner
+from ratchet.serving.jobs.store import JobStore
+from ratchet.serving.log import JournaledLog, TruthJoiner
+from ratchet.serving.measurements import StoredMeasurements
+from ratchet.serving.opening import VersionOpener
+from ratchet.serving.overview import Overview
+from ratchet.serving.settings import Limits, Settings
+from ratchet.serving.watcher import Notice, Watcher, log_notice
+from ratchet.webhook import ADDRESS, Webhook
 
 LOGGER = logging.getLogger(__name__)
 
@@ -106,7 +122,6 @@ class _Server(uvicorn.Server):
 
 
 def _run_worker(settings: Settings, listener: socket.socket, number: int) -> None:
-    from ratchet.serving.parts import application
 
     run(settings, application(settings, number), listener, number)
 
@@ -246,3 +261,171 @@ def _raise_limit_of_files() -> None:
     if soft < most:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+JOURNAL = "journal"
+"""Folder of the journals, in that of the service's own files."""
+
+
+def application(settings: Settings, worker: int = 0) -> FastAPI:
+    """The application with all that stands behind it.
+
+    Args:
+        settings: the settings.
+        worker: number of this process, of several behind the same port.
+    """
+    folder, url = settings.state / JOURNAL, settings.database_url
+    engine = connect(url, SERVICE_LOCK_SECONDS)
+    ledger = Ledger(connect(url))  # nobody waits for it, so that it waits for others
+    opener = opener_of(settings, ledger)
+    models = watcher_of(settings, ledger, opener)
+    measurements = StoredMeasurements(Measurements(engine), models, models.ready)
+    opener.on_prepare(measurements.prepare)
+    models.on_poll(lambda: catch_up(models, measurements))
+    log = JournaledLog(folder, url, queue_rows=settings.queue_rows)
+    return create_app(
+        settings,
+        models,
+        log=log,
+        measurements=measurements,
+        truths=TruthJoiner(log, models),
+        runner=Runner(settings, JobStore(url)),
+        overview=Overview(url, settings.model_output),
+        worker=worker,
+    )
+
+
+def catch_up(models: Watcher, measurements: StoredMeasurements) -> None:
+    """Let forecasts see what other processes were handed."""
+    for name in models.use_cases():
+        serving = models.champion(name)
+        if serving is not None and serving.use_case.data.series is not None:
+            measurements.catch_up(name)
+
+
+def opener_of(settings: Settings, ledger: Ledger) -> VersionOpener:
+    """What opens the versions of a project."""
+    url = settings.database_url
+    # MLflow is asked for versions only that the ledger has no digest of.
+    tracking = settings.tracking_uri or url
+    source = Source(tracking, str(settings.bundles), url, settings.compiled)
+    return VersionOpener(ledger, source, loads)
+
+
+def watcher_of(settings: Settings, ledger: Ledger, opener: VersionOpener) -> Watcher:
+    """What follows the ledger of a project."""
+    return Watcher(
+        ledger,
+        opener,
+        use_cases=settings.use_cases,
+        shadows=lambda name: settings.shadow or name in settings.split,
+        poll_seconds=settings.poll_seconds,
+        notify=notify_by(Webhook(os.environ.get(ADDRESS))),
+    )
+
+
+def notify_by(webhook: Webhook) -> Callable[[Notice], None]:
+    """Write notices to the log, and send them where there is an address for messages."""
+
+    def notify(notice: Notice) -> None:
+        log_notice(notice)
+        about = {"use_case": notice.use_case, "version": notice.version, "advice": notice.advice}
+        webhook.send("alert", f"{notice.text}: {notice.advice}", **about)
+
+    return notify
+
+
+LARGEST_HEAD = 64 * 1024
+"""Bytes of a request before its body."""
+
+LEAST_READ = 16 * 1024
+"""Bytes of an answer that a client has to read within ``idle_seconds``."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection that is closed when its client is silent for too long."""
+
+    limits = Limits()
+    """Seconds; a subclass has its own, see ``protocol``."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._end: asyncio.TimerHandle | None = None
+        self._reading_end: asyncio.TimerHandle | None = None
+        self._is_in_head = False
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._close_after(self.limits.idle_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; what is no request yet does not count as one."""
+        super().data_received(data)
+        self._head_bytes += len(data)
+        if self._is_in_head and self._head_bytes > LARGEST_HEAD:
+            self.send_400_response(f"The head of a request may have {LARGEST_HEAD} bytes.")
+            return
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._end is None and (cycle is None or cycle.response_complete):
+            self._close_after(self.limits.idle_seconds)
+
+    def on_message_begin(self) -> None:
+        """A request has begun: its headers have to follow."""
+        super().on_message_begin()
+        self._is_in_head, self._head_bytes = True, 0
+        self._close_after(self.limits.body_seconds)
+
+    def on_headers_complete(self) -> None:
+        """From here on the application minds the time."""
+        self._is_in_head = False
+        self._stop_clock()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the clock with the connection."""
+        self._stop_clock()
+        self._stop_reading_clock()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is answered: it has some time."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read enough."""
+        self._stop_reading_clock()
+        super().resume_writing()
+
+    def _expect_reading(self) -> None:
+        self._stop_reading_clock()
+        unread = self.transport.get_write_buffer_size()
+
+        def check() -> None:
+            if self.transport.get_write_buffer_size() > unread - LEAST_READ:
+                self.transport.abort()  # what is left of the answer goes with it
+            else:
+                self._expect_reading()
+
+        self._reading_end = self.loop.call_later(self.limits.idle_seconds, check)
+
+    def _stop_reading_clock(self) -> None:
+        if self._reading_end is not None:
+            self._reading_end.cancel()
+            self._reading_end = None
+
+    def _close_after(self, seconds: float) -> None:
+        self._stop_clock()
+        self._end = self.loop.call_later(seconds, self.transport.close)
+
+    def _stop_clock(self) -> None:
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
+
+
+def protocol(limits: Limits) -> type[BoundedProtocol]:
+    """The protocol with the limits of a service."""
+    return type("Protocol", (BoundedProtocol,), {"limits": limits})

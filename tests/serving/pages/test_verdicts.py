@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ratchet.serving.settings import Settings
-from ratchet.serving.verdicts import EVERY, TrialVerdicts
+from ratchet.serving.trials import EVERY, TrialVerdicts
 
 LOSS = {"champion": 1.0, "challenger": 0.9, "gain": 0.1, "low": 0.05, "high": 0.2, "days": 12}
 FOUND = {"versions": ["3", "4"], "verdict": "better", "loss": LOSS, "guards": []}

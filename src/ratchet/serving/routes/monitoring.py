@@ -18,7 +18,7 @@ from ratchet.serving.routes.health import state_of
 from ratchet.serving.routes.home import use_case_json
 from ratchet.serving.security import needs
 from ratchet.serving.traffic import Point, Traffic
-from ratchet.serving.verdicts import TrialVerdicts
+from ratchet.serving.trials import TrialVerdicts
 
 router = APIRouter(
     prefix="/monitoring", include_in_schema=False, dependencies=[Depends(needs("operate"))]

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from ratchet.serving.answering import service_of
-from ratchet.serving.forms import first, read_form
-from ratchet.serving.pages import page
+from ratchet.serving.pages import first, page, read_form
 from ratchet.serving.sessions import COOKIE, SECONDS, Sessions
 
 router = APIRouter(include_in_schema=False)

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from ratchet.serving.errors import Problem, of_validation
-from ratchet.serving.forms import first, read_form
 from ratchet.serving.jobs.operations import (
     add_job,
     cancel_job,
@@ -25,7 +24,7 @@ from ratchet.serving.jobs.operations import (
 )
 from ratchet.serving.jobs.order import TrainRequest, architectures, by_family
 from ratchet.serving.jobs.store import ENDED, JobRow
-from ratchet.serving.pages import page
+from ratchet.serving.pages import first, page, read_form
 from ratchet.serving.security import needs
 
 router = APIRouter(
