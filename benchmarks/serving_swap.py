@@ -45,10 +45,10 @@ from ratchet.bundle.manifest import bundle_digest
 from ratchet.database import connect
 from ratchet.registry.ledger import Ledger
 from ratchet.registry.model_versions import DIGEST_TAG
-from ratchet.serving.children import LOADER, SETTINGS, LoaderProcess
-from ratchet.serving.handover import Source, receive_version
-from ratchet.serving.loader import LoadRequest
-from ratchet.serving.opening import NICENESS
+from ratchet.serving.child_processes import LOADER, SETTINGS, LoaderProcess
+from ratchet.serving.version_loader import LoadRequest
+from ratchet.serving.version_opener import NICENESS
+from ratchet.serving.version_transfer import Source, receive_version
 
 PROMOTIONS, ROLLBACKS = 20, 5
 LONGEST = 300.0  # seconds until a decision has to be seen

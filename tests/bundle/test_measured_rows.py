@@ -14,7 +14,7 @@ from ratchet.bundle.reader import Bundle
 from ratchet.bundle.scoring_frame import scoring_frame, training_cutoff
 from ratchet.database import connect
 from ratchet.monitoring.measurements import Measurement, Measurements
-from tests.compiled.test_series import hours, made, parameters
+from tests.compiled.test_series_answerer import hours, made, parameters
 
 
 @pytest.fixture(scope="module")

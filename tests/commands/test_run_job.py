@@ -19,8 +19,8 @@ from ratchet.commands.run_job import (
     without_folders,
 )
 from ratchet.config import Network
-from ratchet.serving.jobs.order import Order, TrainRequest
 from ratchet.serving.jobs.progress import Writer, read_all
+from ratchet.serving.jobs.specification import Order, TrainRequest
 
 GRID = {"units": [8, 16], "learning_rate": [0.001]}
 

@@ -14,7 +14,7 @@ from ratchet.bundle.context_rows import features_in_context
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.forecasts import Forecasts
 from ratchet.compiled.series_compiler import compile_forecasts
-from ratchet.compiled.steps import SeriesRow
+from ratchet.compiled.series_steps import SeriesRow
 from ratchet.config import UseCase
 from ratchet.preparation.rows import derive_columns
 from ratchet.preparation.steps import lay_out_steps, only_target

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from ratchet.serving.jobs.order import TrainRequest
 from ratchet.serving.jobs.progress import read_all
 from ratchet.serving.jobs.runner import Runner
+from ratchet.serving.jobs.specification import TrainRequest
 from ratchet.serving.jobs.store import ENDED, JobRow, JobStore
 from ratchet.serving.settings import Jobs, Settings
 

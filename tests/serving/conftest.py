@@ -21,9 +21,9 @@ from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.compiled.contract import Contract, contract_of
 from ratchet.config import UseCase
 from ratchet.serving.app import create_app
-from ratchet.serving.calls import Assignment
+from ratchet.serving.log_entries import Entry
 from ratchet.serving.models import AnswerBatch, Fixed, IngestResult, QueueFullError, Serving
-from ratchet.serving.records import Entry
+from ratchet.serving.request_context import Assignment
 from ratchet.serving.settings import Settings
 
 FILM = {

@@ -15,7 +15,7 @@ import pytest
 
 from ratchet.database import connect
 from ratchet.monitoring.prediction_log import PredictionLog
-from tests.serving.test_watcher import PROGRAM, Decisions, children_of
+from tests.serving.test_version_watcher import PROGRAM, Decisions, children_of
 
 pytestmark = pytest.mark.slow  # services that are killed
 

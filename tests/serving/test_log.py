@@ -19,11 +19,11 @@ from ratchet.compiled.answers import Answer, Prediction, RequestError
 from ratchet.database import connect
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.serving import log as log_module
-from ratchet.serving.calls import Assignment
 from ratchet.serving.log import JournaledLog, TruthJoiner, read_truth
+from ratchet.serving.log_entries import Entry, as_line, of_line, records_of
+from ratchet.serving.log_writer import JoinResult
 from ratchet.serving.models import AnswerBatch, Fixed, QueueFullError, Serving
-from ratchet.serving.records import Entry, as_line, of_line, records_of
-from ratchet.serving.writer import JoinResult
+from ratchet.serving.request_context import Assignment
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 RATING = Prediction(6.5, 5.0, math.inf)

@@ -17,15 +17,20 @@ from ratchet.bundle import open_bundle
 from ratchet.bundle.reader import Bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import compile_bundle
-from ratchet.compiled.series import SeriesAnswerer
+from ratchet.compiled.series_answerer import SeriesAnswerer
 from ratchet.database import connect
 from ratchet.monitoring.measurements import Measurements
-from ratchet.serving.handover import Source
-from ratchet.serving.loader import LoadRequest
+from ratchet.serving.bundle_worker import (
+    BundleAnswerer,
+    RecentRows,
+    Retention,
+    SlowAnswerer,
+)
 from ratchet.serving.measurements import StoredMeasurements, take
 from ratchet.serving.models import Fixed, IngestResult, Serving, UnavailableError
-from ratchet.serving.worker import BundleAnswerer, RecentRows, Retention, SlowAnswerer
-from tests.compiled.test_series import as_rows, days, hours, made, parameters, shops
+from ratchet.serving.version_loader import LoadRequest
+from ratchet.serving.version_transfer import Source
+from tests.compiled.test_series_answerer import as_rows, days, hours, made, parameters, shops
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ from ratchet.compiled.prices import CompiledBook
 from ratchet.compiled.store import dumps, loads
 from ratchet.monitoring.log_table import PREDICTIONS, PRICES, LogTable
 from ratchet.monitoring.prediction_log import PredictionLog
-from ratchet.serving.handover import Description, Handover, VersionKey
 from ratchet.serving.journal import Journal
-from ratchet.serving.opening import VersionOpener
-from ratchet.serving.records import Entry, PriceRecord, as_line, of_line
-from ratchet.serving.writer import Writer
+from ratchet.serving.log_entries import Entry, PriceRecord, as_line, of_line
+from ratchet.serving.log_writer import Writer
+from ratchet.serving.version_opener import VersionOpener
+from ratchet.serving.version_transfer import Description, Handover, VersionKey
 
 SHOP = "Zoë & Söhne [red] / 東京 %d"
 TEA = {"merchant": SHOP, "product": "tea"}
@@ -324,7 +324,7 @@ def test_prices_come_with_a_version_whether_or_not_it_is_compiled(
     async def start(_: Any) -> None:
         """Nothing is started."""
 
-    monkeypatch.setattr("ratchet.serving.opening.SlowAnswerer.start", start)
+    monkeypatch.setattr("ratchet.serving.version_opener.SlowAnswerer.start", start)
     content = dumps(CompiledBook.of(demand_book))
     load = loads if status == "slow" else lambda _: Compiled()
     opener = VersionOpener(None, None, load)  # type: ignore[arg-type]
@@ -336,8 +336,8 @@ def test_prices_come_with_a_version_whether_or_not_it_is_compiled(
     if status == "compiled":
         serving = opener._from_arrays(key, handover)
     else:
-        from ratchet.serving.handover import Source
-        from ratchet.serving.loader import LoadRequest
+        from ratchet.serving.version_loader import LoadRequest
+        from ratchet.serving.version_transfer import Source
 
         request = LoadRequest(Source("", "", ""), [("market", "1", None)])
         serving = asyncio.run(opener._from_worker(key, handover, request))

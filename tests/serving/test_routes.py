@@ -440,7 +440,7 @@ def test_what_is_nowhere_is_a_problem(stand):
 
 
 def test_the_shipped_list_is_where_the_package_says() -> None:
-    from ratchet.serving.jobs.order import ARCHITECTURES
+    from ratchet.serving.jobs.specification import ARCHITECTURES
 
     assert (Path(__file__).parents[2] / "src" / "ratchet" / ARCHITECTURES).is_file()
 

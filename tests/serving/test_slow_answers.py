@@ -13,9 +13,9 @@ from ratchet.bundle import Bundle, write_bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import as_row, check_answer, compile_bundle
 from ratchet.config import UseCase
-from ratchet.serving.handover import Source
-from ratchet.serving.loader import LoadRequest
-from ratchet.serving.worker import BundleAnswerer, SlowAnswerer
+from ratchet.serving.bundle_worker import BundleAnswerer, SlowAnswerer
+from ratchet.serving.version_loader import LoadRequest
+from ratchet.serving.version_transfer import Source
 from tests.bundle.test_bundle import FILMS, RUN, SHOPS, classical, films, made, shops
 
 STEADY = {
@@ -68,7 +68,7 @@ def test_all_wrong_fields_are_told_through_the_process(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         "from ratchet.compiled.contract import Contract\n"
-        "from ratchet.compiled.fields import Field\n"
+        "from ratchet.compiled.field_values import Field\n"
         "from ratchet.serving import worker\n"
         "class Refuses:\n"
         "    contract = Contract({'a': Field('number'), 'b': Field('integer')}, ['a'])\n"

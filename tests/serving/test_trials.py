@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ratchet.serving.calls import Assignment
+from ratchet.serving.request_context import Assignment
 from ratchet.serving.trials import Shadow, is_challengers
 
 

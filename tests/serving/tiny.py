@@ -16,8 +16,8 @@ from types import SimpleNamespace
 
 from ratchet.compiled.answers import Answer, Prediction
 from ratchet.errors import DataError
-from ratchet.serving import loader
-from ratchet.serving.handover import Description
+from ratchet.serving import version_loader
+from ratchet.serving.version_transfer import Description
 
 
 class Tiny:
@@ -67,11 +67,13 @@ def opened(source, use_case, version, digest):
 
 def main():
     if sys.argv[1:] == ["worker"]:
-        from ratchet.serving import worker  # which takes six times as long as all else here
+        from ratchet.serving import bundle_worker  # which takes six times as long as all else here
 
-        worker.main(lambda request: Tiny(json.dumps([request.versions[0][1], False]).encode()))
+        bundle_worker.main(
+            lambda request: Tiny(json.dumps([request.versions[0][1], False]).encode())
+        )
     else:
-        loader.main(opened, *sys.argv[1:])
+        version_loader.main(opened, *sys.argv[1:])
 
 
 if __name__ == "__main__":

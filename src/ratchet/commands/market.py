@@ -193,8 +193,8 @@ def open_market(use_case: str | None, version: str | None, env: str | None) -> M
             f"releases it if it passes the gate"
         )
     from ratchet.registry.model_versions import DIGEST_TAG
-    from ratchet.serving.handover import Source
-    from ratchet.serving.loader import find
+    from ratchet.serving.version_loader import find
+    from ratchet.serving.version_transfer import Source
 
     # By its digest a bundle is found without MLflow, whose import takes seconds.
     digest = registry.ledger.first_detail(name, number, DIGEST_TAG)

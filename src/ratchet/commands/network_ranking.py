@@ -9,7 +9,7 @@ from typing import Any
 
 from ratchet.config import Network, Target
 from ratchet.frames import DataFrame
-from ratchet.serving.jobs.order import Order, architectures
+from ratchet.serving.jobs.specification import Order, architectures
 
 
 @dataclass(frozen=True)

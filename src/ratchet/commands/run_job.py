@@ -25,7 +25,9 @@ import click
 from ratchet.errors import UserError
 from ratchet.learning.files import write_text
 from ratchet.provenance import ORCHESTRATOR_DAG, ORCHESTRATOR_RUN, ORCHESTRATOR_TASK
-from ratchet.serving.jobs.order import (
+from ratchet.serving.jobs.processes import note_own_process
+from ratchet.serving.jobs.progress import Writer
+from ratchet.serving.jobs.specification import (
     FAILURE,
     ORDER,
     RESULT,
@@ -34,8 +36,6 @@ from ratchet.serving.jobs.order import (
     Order,
     architectures,
 )
-from ratchet.serving.jobs.processes import note_own_process
-from ratchet.serving.jobs.progress import Writer
 
 if TYPE_CHECKING:
     from ratchet.commands.network_ranking import Ranked

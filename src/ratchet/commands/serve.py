@@ -37,7 +37,7 @@ def serve(
 
     Settings are in conf/*/serving.yml. The process that serves holds neither Kedro nor pandas.
     """
-    from ratchet.serving.children import SETTINGS
+    from ratchet.serving.child_processes import SETTINGS
 
     given = {"host": host, "port": port, "workers": workers, "metrics_port": metrics_port}
     settings = service_settings(

@@ -80,7 +80,7 @@ def compile_bundle(bundle: Version) -> Answerer:
             times=bundle.rows["time"],
         )
     from ratchet.compiled.prices import CompiledBook
-    from ratchet.compiled.rows import compile_rows
+    from ratchet.compiled.row_answerer import compile_rows
 
     rows = compile_rows(use_case, bundle.encoder, bundle.models, bundle.context, types)
     book = bundle.demand_book

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratchet.compiled.answers import RequestError, Row
 from ratchet.compiled.dates import in_utc
-from ratchet.compiled.fields import LONGEST_SHOWN, Field, Values, shown
+from ratchet.compiled.field_values import LONGEST_SHOWN, Field, Values, shown
 from ratchet.compiled.store import program
 
 if TYPE_CHECKING:

@@ -12,7 +12,14 @@ import numpy.typing as npt
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.columns import DerivedColumn, Values, calendar, clock_of
 from ratchet.compiled.encoding import LARGEST
-from ratchet.compiled.steps import Panel, SeriesRow, Steps, StepsSpec, is_known, off_grid
+from ratchet.compiled.series_steps import (
+    Panel,
+    SeriesRow,
+    Steps,
+    StepsSpec,
+    is_known,
+    off_grid,
+)
 from ratchet.compiled.store import program
 
 _LONGEST_SHOWN = 60  # characters of a name in a message

@@ -14,11 +14,11 @@ from ratchet.compiled.contract import contract_of
 from ratchet.compiled.encoding import Encoding, Numbers, Part, compile_encoder
 from ratchet.compiled.estimators import compile_estimator
 from ratchet.compiled.forecasts import LEVEL, SCALE, Forecasts, Past, Views
-from ratchet.compiled.grid import Grid
 from ratchet.compiled.history import microseconds
-from ratchet.compiled.series import Encoded, InUnits, SeriesAnswerer
-from ratchet.compiled.steps import Shown, StepsSpec
+from ratchet.compiled.series_answerer import Encoded, InUnits, SeriesAnswerer
+from ratchet.compiled.series_steps import Shown, StepsSpec
 from ratchet.compiled.store import NotCompilable
+from ratchet.compiled.time_grid import Grid
 from ratchet.config import (
     AHEAD_PREFIX,
     SERIES_LEVEL,

@@ -11,7 +11,7 @@ import os
 import sys
 
 from ratchet.errors import UserError
-from ratchet.serving.children import LOADER, SETTINGS, WORKER, start_ahead
+from ratchet.serving.child_processes import LOADER, SETTINGS, WORKER, start_ahead
 from ratchet.serving.settings import load_settings
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

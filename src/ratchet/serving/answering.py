@@ -19,10 +19,10 @@ from starlette.responses import Response
 from ratchet.compiled.answers import Answer, Answerer, Prediction, RequestError, Row
 from ratchet.config import Target
 from ratchet.monitoring.log_table import CHALLENGER, CHAMPION
-from ratchet.serving.calls import Assignment, Call, call_of
 from ratchet.serving.errors import Problem, of_row
 from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.keys import Keys
+from ratchet.serving.log_entries import Entry, PriceRecord, of_split
 from ratchet.serving.metrics import Metrics
 from ratchet.serving.models import (
     AnswerBatch,
@@ -34,7 +34,7 @@ from ratchet.serving.models import (
     Serving,
     Truths,
 )
-from ratchet.serving.records import Entry, PriceRecord, of_split
+from ratchet.serving.request_context import Assignment, Call, call_of
 from ratchet.serving.settings import Settings
 from ratchet.serving.trials import Shadow, is_challengers, subject_hash
 

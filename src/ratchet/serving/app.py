@@ -16,6 +16,7 @@ import ratchet
 from ratchet.serving import pages
 from ratchet.serving.answering import Service
 from ratchet.serving.errors import add_handlers
+from ratchet.serving.idempotency import Replays
 from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.keys import Keys
 from ratchet.serving.metrics import Metrics
@@ -23,26 +24,25 @@ from ratchet.serving.middleware import Bodies, Requests
 from ratchet.serving.models import AnswerLog, Measurements, Models, Truths
 from ratchet.serving.openapi import OpenApi
 from ratchet.serving.overview import Overview
-from ratchet.serving.replays import Replays
+from ratchet.serving.request_statistics import SharedCounters, Traffic
 from ratchet.serving.routes import (
+    electric_load,
     films,
-    handing_in,
     health,
     home,
     jobs,
-    load,
     metrics,
     monitoring,
+    observations,
     predict,
     prices,
-    signing_in,
-    training,
-    trying,
+    sign_in,
+    training_page,
+    try_page,
 )
 from ratchet.serving.security import Guard, check_exposure
 from ratchet.serving.sessions import Sessions
 from ratchet.serving.settings import Settings
-from ratchet.serving.traffic import SharedCounters, Traffic
 from ratchet.serving.trials import Shadow, TrialVerdicts
 
 ROUTERS = (
@@ -50,15 +50,15 @@ ROUTERS = (
     health.router,
     metrics.router,
     films.router,  # before those with any use case in the path
-    load.router,
+    electric_load.router,
     predict.router,
     prices.router,
-    handing_in.router,
+    observations.router,
     jobs.router,
-    training.router,
+    training_page.router,
     monitoring.router,
-    trying.router,
-    signing_in.router,
+    try_page.router,
+    sign_in.router,
 )
 
 DESCRIPTION = """\

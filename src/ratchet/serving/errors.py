@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.fields import shown
+from ratchet.compiled.field_values import shown
 from ratchet.errors import DatabaseError
 
 LOGGER = logging.getLogger(__name__)

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.compiled.answers import RequestError, Row
-from ratchet.compiled.fields import LARGEST_NUMBER, Field, shown
+from ratchet.compiled.field_values import LARGEST_NUMBER, Field, shown
 from ratchet.config import Target, joined_key
 from ratchet.monitoring.log_table import CHAMPION, WITHOUT_PAST
-from ratchet.serving.calls import Assignment
-from ratchet.serving.children import command, environment
+from ratchet.serving.child_processes import command, environment
 from ratchet.serving.journal import Journal, LogFullError, Place
+from ratchet.serving.log_entries import Entry, as_line, of_split
+from ratchet.serving.log_writer import JoinResult
 from ratchet.serving.models import (
     AnswerBatch,
     IngestResult,
@@ -30,8 +31,7 @@ from ratchet.serving.models import (
     Serving,
     UnavailableError,
 )
-from ratchet.serving.records import Entry, as_line, of_split
-from ratchet.serving.writer import JoinResult
+from ratchet.serving.request_context import Assignment
 
 LOGGER = logging.getLogger(__name__)
 
@@ -276,7 +276,7 @@ class JournaledLog:
     async def _write_until_dead(self) -> None:
         assert self._journal is not None
         process = self._process = await asyncio.create_subprocess_exec(
-            *command("ratchet.serving.writer", str(self._folder), self._journal.owner),
+            *command("ratchet.serving.log_writer", str(self._folder), self._journal.owner),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=environment(),

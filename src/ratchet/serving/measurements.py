@@ -17,12 +17,12 @@ from weakref import WeakKeyDictionary
 
 from ratchet.compiled.answers import Answerer, RequestError, Row
 from ratchet.compiled.contract import Contract, contract_of
-from ratchet.compiled.series import SeriesAnswerer
+from ratchet.compiled.series_answerer import SeriesAnswerer
 from ratchet.config import UseCase
 from ratchet.errors import ConfigError, DatabaseError
 from ratchet.monitoring.measurements import Measurement, Measurements, Written
+from ratchet.serving.bundle_worker import SlowAnswerer
 from ratchet.serving.models import IngestResult, Models, Serving, UnavailableError
-from ratchet.serving.worker import SlowAnswerer
 
 LOGGER = logging.getLogger(__name__)
 

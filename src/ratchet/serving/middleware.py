@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ratchet.serving.calls import SCOPE, Call, new_call
 from ratchet.serving.errors import Problem, as_problem
 from ratchet.serving.metrics import NOWHERE, Metrics
+from ratchet.serving.request_context import SCOPE, Call, new_call
 from ratchet.serving.security import HEADERS
 from ratchet.serving.settings import Limits
 

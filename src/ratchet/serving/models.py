@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 from ratchet.compiled.answers import Answer, Answerer, Row
 from ratchet.config import UseCase
 from ratchet.monitoring.log_table import CHAMPION
-from ratchet.serving.calls import Assignment
-from ratchet.serving.records import Entry
+from ratchet.serving.log_entries import Entry
+from ratchet.serving.request_context import Assignment
 
 if TYPE_CHECKING:
     from ratchet.learning.demand.book import DemandBook

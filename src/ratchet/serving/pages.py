@@ -19,8 +19,8 @@ from starlette.staticfiles import StaticFiles
 
 import ratchet
 from ratchet.errors import DatabaseError
-from ratchet.serving.calls import call_of
 from ratchet.serving.errors import HANDLED, Problem, problem_of
+from ratchet.serving.request_context import call_of
 from ratchet.serving.security import DOCS_POLICY
 
 STATIC = "/static"

@@ -32,16 +32,16 @@ from ratchet.learning.processes import end_with_parent
 from ratchet.monitoring.measurements import Measurements
 from ratchet.registry.ledger import Ledger
 from ratchet.serving.app import create_app
-from ratchet.serving.children import SETTINGS, WORKER
-from ratchet.serving.handover import Source
+from ratchet.serving.child_processes import SETTINGS, WORKER
 from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.jobs.store import JobStore
 from ratchet.serving.log import JournaledLog, TruthJoiner
 from ratchet.serving.measurements import StoredMeasurements
-from ratchet.serving.opening import VersionOpener
 from ratchet.serving.overview import Overview
 from ratchet.serving.settings import Limits, Settings
-from ratchet.serving.watcher import Notice, Watcher, log_notice
+from ratchet.serving.version_opener import VersionOpener
+from ratchet.serving.version_transfer import Source
+from ratchet.serving.version_watcher import Notice, Watcher, log_notice
 from ratchet.webhook import ADDRESS, Webhook
 
 LOGGER = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from ratchet.errors import ConfigError
-from ratchet.serving.calls import SCOPE, Call, call_of
 from ratchet.serving.errors import Problem
 from ratchet.serving.keys import SCOPES, Key, Keys, Scope
+from ratchet.serving.request_context import SCOPE, Call, call_of
 from ratchet.serving.sessions import COOKIE, Sessions
 from ratchet.serving.settings import LOOPBACK_NAMES, Settings, is_loopback
 

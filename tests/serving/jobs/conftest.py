@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ratchet.serving.jobs.order import RESULT, Order
 from ratchet.serving.jobs.progress import Writer
 from ratchet.serving.jobs.runner import Runner
+from ratchet.serving.jobs.specification import RESULT, Order
 from ratchet.serving.jobs.store import JobStore
 from ratchet.serving.settings import Settings
 

@@ -14,8 +14,8 @@ import pytest
 
 from ratchet.errors import ConfigError
 from ratchet.serving.jobs.airflow import HOST, PASSWORD, TOKEN, USER, AirflowEngine, Client
-from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, TrainRequest
 from ratchet.serving.jobs.runner import Runner
+from ratchet.serving.jobs.specification import FAILURE, ORDER, RESULT, TrainRequest
 from ratchet.serving.jobs.store import JobStore
 from ratchet.serving.settings import AirflowApi, Jobs, Settings, read_settings
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ratchet.monitoring.log_table import PREDICTIONS, LogTable
 from ratchet.registry.ledger import Ledger
-from ratchet.serving.jobs.order import TrainRequest
+from ratchet.serving.jobs.specification import TrainRequest
 from ratchet.serving.overview import Overview
 
 pytestmark = pytest.mark.slow  # a browser, and all pages

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ratchet.serving.jobs.order import TrainRequest
+from ratchet.serving.jobs.specification import TrainRequest
 
 
 def fill(page, **texts):

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from ratchet.serving.jobs.order import FAILURE, SEARCHED
+from ratchet.serving.jobs.specification import FAILURE, SEARCHED
 from tests.serving.jobs.conftest import FOUND
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, SEARCHED, Order, TrainRequest
 from ratchet.serving.jobs.processes import (
     LOG,
     SystemProcess,
@@ -22,6 +21,14 @@ from ratchet.serving.jobs.processes import (
     start_process,
 )
 from ratchet.serving.jobs.runner import Runner
+from ratchet.serving.jobs.specification import (
+    FAILURE,
+    ORDER,
+    RESULT,
+    SEARCHED,
+    Order,
+    TrainRequest,
+)
 from ratchet.serving.jobs.store import JobStore
 from ratchet.serving.settings import Jobs, Settings
 

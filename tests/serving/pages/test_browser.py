@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from ratchet.serving.overview import Overview
-from ratchet.serving.traffic import Traffic
+from ratchet.serving.request_statistics import Traffic
 
 pytestmark = pytest.mark.slow  # a browser
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from ratchet.serving.keys import Keys, add_key, revoke_key
-from ratchet.serving.routes.signing_in import place_of
+from ratchet.serving.routes.sign_in import place_of
 from ratchet.serving.sessions import COOKIE, SECONDS, Sessions
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ratchet.errors import ConfigError, UserError
-from ratchet.serving.jobs.order import Order
+from ratchet.serving.jobs.specification import Order
 from ratchet.serving.jobs.store import JobRow
 from ratchet.serving.settings import AirflowApi, is_loopback
 

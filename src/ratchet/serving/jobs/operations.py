@@ -12,12 +12,12 @@ from fastapi import Request
 from fastapi.sse import ServerSentEvent
 
 from ratchet.serving.answering import Service, moment
-from ratchet.serving.calls import call_of
 from ratchet.serving.errors import FieldProblem, Problem
 from ratchet.serving.jobs import progress
-from ratchet.serving.jobs.order import TrainRequest
 from ratchet.serving.jobs.runner import Runner, log_tail
+from ratchet.serving.jobs.specification import TrainRequest
 from ratchet.serving.jobs.store import ENDED, JobRow, ReusedKeyError
+from ratchet.serving.request_context import call_of
 
 _PAUSE = 0.5
 _LOG_LINES = 12

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ratchet.learning.files import write_text
-from ratchet.serving.jobs.order import Order
+from ratchet.serving.jobs.specification import Order
 from ratchet.serving.jobs.store import JobRow
 
 LOG = "log.txt"

@@ -23,7 +23,6 @@ from ratchet.errors import UserError
 from ratchet.learning.files import write_text
 from ratchet.locks import LockedError, locked
 from ratchet.serving.jobs import airflow, progress
-from ratchet.serving.jobs.order import FAILURE, ORDER, RESULT, SEARCHED, WORK, Order, TrainRequest
 from ratchet.serving.jobs.processes import (
     LOG,
     Find,
@@ -32,6 +31,15 @@ from ratchet.serving.jobs.processes import (
     Start,
     SystemProcess,
     start_process,
+)
+from ratchet.serving.jobs.specification import (
+    FAILURE,
+    ORDER,
+    RESULT,
+    SEARCHED,
+    WORK,
+    Order,
+    TrainRequest,
 )
 from ratchet.serving.jobs.store import JobRow, JobStore, State
 from ratchet.serving.settings import Settings

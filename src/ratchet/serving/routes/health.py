@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ratchet.serving.answering import Service, json_response, no_prices, service_of
-from ratchet.serving.calls import Call, call_of
 from ratchet.serving.metrics import age_of
+from ratchet.serving.request_context import Call, call_of
 from ratchet.serving.routes.home import version_json
 
 router = APIRouter(prefix="/health", tags=["health"])

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from ratchet.serving.answering import json_response
-from ratchet.serving.bodies import read_json
 from ratchet.serving.errors import Problem, of_validation
+from ratchet.serving.idempotency import idempotency_key as idempotency_key_of
 from ratchet.serving.jobs.operations import (
     add_job,
     cancel_job,
@@ -24,9 +24,9 @@ from ratchet.serving.jobs.operations import (
     state_of,
     until_ended,
 )
-from ratchet.serving.jobs.order import TrainRequest
+from ratchet.serving.jobs.specification import TrainRequest
 from ratchet.serving.jobs.store import ENDED, JobRow
-from ratchet.serving.replays import idempotency_key as idempotency_key_of
+from ratchet.serving.json_bodies import read_json
 from ratchet.serving.schemas import problems
 from ratchet.serving.security import needs
 

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from ratchet.serving.answering import Service, service_of
-from ratchet.serving.calls import call_of
 from ratchet.serving.charts import line_chart, top_of
 from ratchet.serving.overview import DAYS_OF_ANSWERS, DAYS_OF_TRUTH, Overview, OverviewData
 from ratchet.serving.pages import page
+from ratchet.serving.request_context import call_of
+from ratchet.serving.request_statistics import Point, Traffic
 from ratchet.serving.routes.health import state_of
 from ratchet.serving.routes.home import use_case_json
 from ratchet.serving.security import needs
-from ratchet.serving.traffic import Point, Traffic
 from ratchet.serving.trials import TrialVerdicts
 
 router = APIRouter(

@@ -14,8 +14,8 @@ from ratchet.serving.answering import (
     list_response,
     service_of,
 )
-from ratchet.serving.bodies import read_rows
-from ratchet.serving.calls import call_of
+from ratchet.serving.json_bodies import read_rows
+from ratchet.serving.request_context import call_of
 from ratchet.serving.schemas import problems
 from ratchet.serving.security import needs
 

@@ -12,11 +12,11 @@ from starlette.responses import Response
 
 from ratchet.config import joined_key
 from ratchet.serving.answering import about, json_response, moment, no_prices, service_of
-from ratchet.serving.bodies import read_json
-from ratchet.serving.calls import call_of
 from ratchet.serving.errors import FieldProblem, Problem, of_validation
+from ratchet.serving.json_bodies import read_json
+from ratchet.serving.log_entries import PriceRecord
 from ratchet.serving.models import Serving
-from ratchet.serving.records import PriceRecord
+from ratchet.serving.request_context import call_of
 from ratchet.serving.schemas import PriceRequest, problems
 from ratchet.serving.security import needs
 

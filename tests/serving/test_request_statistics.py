@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratchet.serving.charts import interval_chart, line_chart, top_of
 from ratchet.serving.metrics import Metrics
 from ratchet.serving.models import Fixed
-from ratchet.serving.charts import interval_chart, line_chart, top_of
-from ratchet.serving.traffic import SharedCounters, Traffic, quantile
+from ratchet.serving.request_statistics import SharedCounters, Traffic, quantile
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from ratchet.serving.jobs.operations import (
     seconds_of,
     state_of,
 )
-from ratchet.serving.jobs.order import TrainRequest, architectures, by_family
+from ratchet.serving.jobs.specification import TrainRequest, architectures, by_family
 from ratchet.serving.jobs.store import ENDED, JobRow
 from ratchet.serving.pages import first, page, read_form
 from ratchet.serving.security import needs

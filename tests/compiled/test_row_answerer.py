@@ -24,7 +24,7 @@ from ratchet.bundle.reader import ROW_HASH
 from ratchet.compiled import store
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import as_row, check_answer, check_golden, compile_bundle
-from ratchet.compiled.rows import compile_rows
+from ratchet.compiled.row_answerer import compile_rows
 from ratchet.compiled.store import NotCompilable
 from ratchet.config import UseCase
 from ratchet.learning.classical import build_estimator

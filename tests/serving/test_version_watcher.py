@@ -20,12 +20,12 @@ import sqlalchemy as sa
 from ratchet.database import connect
 from ratchet.errors import DatabaseError, DataError
 from ratchet.registry.ledger import Ledger
-from ratchet.serving import opening
-from ratchet.serving.handover import Source
+from ratchet.serving import version_opener
+from ratchet.serving.bundle_worker import WorkerError
 from ratchet.serving.metrics import age_of
-from ratchet.serving.opening import VersionOpener
-from ratchet.serving.watcher import Watcher
-from ratchet.serving.worker import WorkerError
+from ratchet.serving.version_opener import VersionOpener
+from ratchet.serving.version_transfer import Source
+from ratchet.serving.version_watcher import Watcher
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = str(Path(__file__).with_name("tiny.py"))
@@ -436,7 +436,7 @@ def test_a_version_that_cannot_be_compiled_answers_slowly_and_says_so(decisions)
 
 
 def test_a_version_that_takes_for_ever_to_open_is_given_up(decisions, own_children, monkeypatch):
-    monkeypatch.setattr(opening, "LONGEST_SECONDS", 0.5)
+    monkeypatch.setattr(version_opener, "LONGEST_SECONDS", 0.5)
     decisions.behave("1", "waits")
     decisions.decide("promote", "1")
 
@@ -455,7 +455,7 @@ def in_another_process(decisions, then):
     """Python code that watches these decisions, and does something."""
     return (
         "import asyncio, sys\n"
-        "from tests.serving.test_watcher import *\n"
+        "from tests.serving.test_version_watcher import *\n"
         "from types import SimpleNamespace\n"
         "async def main():\n"
         f"    folder, url = Path({str(decisions.folder)!r}), {decisions.url!r}\n"

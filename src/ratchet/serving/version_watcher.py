@@ -19,11 +19,11 @@ from typing import Any
 
 from ratchet.errors import DataError
 from ratchet.registry.ledger import Ledger, State
-from ratchet.serving.children import end_ahead
-from ratchet.serving.handover import VersionKey
+from ratchet.serving.bundle_worker import SlowAnswerer
+from ratchet.serving.child_processes import end_ahead
 from ratchet.serving.models import Serving
-from ratchet.serving.opening import LoadedVersion, OpeningFailure, VersionOpener
-from ratchet.serving.worker import SlowAnswerer
+from ratchet.serving.version_opener import LoadedVersion, OpeningFailure, VersionOpener
+from ratchet.serving.version_transfer import VersionKey
 
 LOGGER = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.steps import SeriesRow, Steps, off_grid
+from ratchet.compiled.series_steps import SeriesRow, Steps, off_grid
 
 MOST_NEW_SERIES = 1_000
 """Series that a version takes measurements of beyond those that it was trained on."""

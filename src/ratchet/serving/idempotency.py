@@ -16,8 +16,8 @@ from hashlib import sha256
 from fastapi import Request
 from starlette.responses import Response
 
-from ratchet.serving.calls import call_of
 from ratchet.serving.errors import Problem
+from ratchet.serving.request_context import call_of
 
 HEADER = "idempotency-key"
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")

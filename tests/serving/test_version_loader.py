@@ -15,12 +15,12 @@ from ratchet.database import connect
 from ratchet.errors import UserError
 from ratchet.registry.ledger import Ledger
 from ratchet.registry.model_versions import DIGEST_TAG
-from ratchet.serving import loader
-from ratchet.serving.handover import Source
-from ratchet.serving.loader import LoadRequest
-from ratchet.serving.opening import VersionOpener
-from ratchet.serving.watcher import Watcher
-from ratchet.serving.worker import SlowAnswerer
+from ratchet.serving import version_loader
+from ratchet.serving.bundle_worker import SlowAnswerer
+from ratchet.serving.version_loader import LoadRequest
+from ratchet.serving.version_opener import VersionOpener
+from ratchet.serving.version_transfer import Source
+from ratchet.serving.version_watcher import Watcher
 from tests.bundle.test_bundle import FILMS, RUN, classical, films, made
 
 
@@ -79,7 +79,7 @@ def test_what_is_not_compiled_answers_by_its_bundle(project, written):
     source = replace(project.source, compiled=False)
     request = LoadRequest(source, [("films", "1", project.digest)])
 
-    description, content = loader.open_version(source, "films", "1", project.digest)
+    description, content = version_loader.open_version(source, "films", "1", project.digest)
 
     assert (description.status, content) == ("slow", b"")
     assert "nothing is compiled" in description.reason
@@ -98,7 +98,7 @@ def test_what_is_not_compiled_answers_by_its_bundle(project, written):
 def test_where_compiling_fails_for_any_reason_the_bundle_answers(project, monkeypatch):
     monkeypatch.setattr("ratchet.compiled.bundle.compile_bundle", lambda _: 1 / 0)
 
-    description, content = loader.open_version(project.source, "films", "1", project.digest)
+    description, content = version_loader.open_version(project.source, "films", "1", project.digest)
 
     assert (description.status, content) == ("slow", b"")
     assert description.reason == "compiling has failed: ZeroDivisionError: division by zero"
@@ -108,7 +108,7 @@ def test_where_the_compiled_form_cannot_be_written_the_bundle_answers(project, m
     monkeypatch.setattr("ratchet.compiled.bundle.compile_bundle", lambda _: object())
     monkeypatch.setattr("ratchet.compiled.bundle.check_golden", lambda *_: None)
 
-    description, _ = loader.open_version(project.source, "films", "1", project.digest)
+    description, _ = version_loader.open_version(project.source, "films", "1", project.digest)
 
     assert description.status == "slow"
     assert description.reason.startswith("its compiled form cannot be written: object is neither")
@@ -121,7 +121,7 @@ def test_a_bundle_whose_file_was_changed_never_serves(project):
     model.write_bytes(content)
 
     request = (project.source, "films", "1", project.digest)
-    description, content = loader.opened(loader.open_version, *request)
+    description, content = version_loader.opened(version_loader.open_version, *request)
 
     assert (description.status, content) == ("refused", b"")
     assert model.name in description.reason
@@ -133,7 +133,10 @@ def test_the_smallest_of_several_versions_is_opened_first(project, tmp_path):
     (larger / "manifest.json").write_bytes((larger / "manifest.json").read_bytes() + b" ")
     digests = {"missing": None, "1": project.digest, "larger": bundle_digest(larger)}
 
-    sizes = {v: loader.size_of(project.source, "films", v, digest) for v, digest in digests.items()}
+    sizes = {
+        v: version_loader.size_of(project.source, "films", v, digest)
+        for v, digest in digests.items()
+    }
 
     assert sorted(sizes, key=lambda version: sizes[version]) == ["1", "larger", "missing"]
 
@@ -144,7 +147,7 @@ def test_the_folder_is_found_by_what_is_in_it(project):
     project.bundle.with_name("link").symlink_to(project.bundle)
     (project.bundle.parent / ".lock").touch()
 
-    bundle = loader.find(project.source, "films", "1", project.digest)
+    bundle = version_loader.find(project.source, "films", "1", project.digest)
 
     assert bundle.folder == project.bundle
 
@@ -153,8 +156,8 @@ def test_a_reason_is_one_line_of_bounded_length(project):
     def fails(*_):
         raise UserError("it is\nbroken " + "x" * 2_000)
 
-    told, content = loader.opened(fails, project.source, "films", "1", None)
+    told, content = version_loader.opened(fails, project.source, "films", "1", None)
 
     assert (told.status, content) == ("refused", b"")
     assert told.reason.startswith("it is broken x")
-    assert len(told.reason) == loader.LONGEST
+    assert len(told.reason) == version_loader.LONGEST

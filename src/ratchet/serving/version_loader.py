@@ -1,4 +1,4 @@
-"""Process that opens, verifies and compiles versions: ``python -m ratchet.serving.loader``.
+"""Process that opens, verifies and compiles versions: ``python -m ratchet.serving.version_loader``.
 
 The libraries that a bundle takes are imported once; each version is opened in a fork of its own,
 within limits, and handed over when it is complete. One that ends its process takes no other with
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.learning.processes import ProcessLimits, end_with_parent
-from ratchet.serving.children import end_at_once, give_way, own_output
-from ratchet.serving.handover import (
+from ratchet.serving.child_processes import end_at_once, give_way, own_output
+from ratchet.serving.version_transfer import (
     Description,
     Source,
     create_file,

@@ -20,7 +20,7 @@ def row_hash(values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
     """Hash of a row.
 
     Args:
-        values: its typed values, see ``compiled.fields.Values``.
+        values: its typed values, see ``compiled.field_values.Values``.
         columns: columns that name a row -> their types, in the order of the contract.
     """
     cells = [_as_text(values.get(name), kind) for name, kind in columns.items()]

@@ -10,8 +10,8 @@ from typing import Any
 from fastapi import Request
 from pydantic_core import from_json
 
-from ratchet.serving.calls import call_of
 from ratchet.serving.errors import FieldProblem, Problem
+from ratchet.serving.request_context import call_of
 from ratchet.serving.settings import Limits
 
 ROWS = "rows"

@@ -20,9 +20,9 @@ from ratchet.bundle.writer import BundleContents, write_bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import check_golden, compile_bundle
 from ratchet.compiled.forecasts import Forecasts
-from ratchet.compiled.measured import MOST_NEW_SERIES
-from ratchet.compiled.series import SeriesAnswerer
-from ratchet.compiled.steps import Steps
+from ratchet.compiled.measurement_checks import MOST_NEW_SERIES
+from ratchet.compiled.series_answerer import SeriesAnswerer
+from ratchet.compiled.series_steps import Steps
 from ratchet.compiled.store import dumps, loads
 from ratchet.config import UseCase
 from ratchet.learning.classical import build_estimator
@@ -30,7 +30,7 @@ from ratchet.modelling.calibrate_and_refit import calibrate
 from ratchet.modelling.target_scaling import features_and_scaled_target
 from ratchet.pipelines.preprocessing import build_windows, encode_features, select_series
 from ratchet.preparation.contract import typed_rows
-from ratchet.serving.worker import BundleAnswerer
+from ratchet.serving.bundle_worker import BundleAnswerer
 
 POWER = "ratchet.use_cases.power."
 NAIVE = {name: {"estimator": name} for name in ("persistence", "seasonal")}

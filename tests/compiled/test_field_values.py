@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ratchet.compiled import store
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.contract import Contract, contract_of
-from ratchet.compiled.fields import LARGEST_NUMBER
+from ratchet.compiled.field_values import LARGEST_NUMBER
 from ratchet.config import UseCase
 from ratchet.errors import DataError
 from ratchet.preparation.contract import typed_fields

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ratchet.config import Column
-from ratchet.serving.routes.trying import read_value
+from ratchet.serving.routes.try_page import read_value
 
 FORM = {
     "film": "7",

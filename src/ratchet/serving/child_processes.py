@@ -25,7 +25,7 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-LOADER = command("ratchet.serving.loader")
+LOADER = command("ratchet.serving.version_loader")
 """Opens versions, see ``loader``."""
 
 

@@ -24,11 +24,17 @@ from ratchet.config import CHECKED, UseCase
 from ratchet.errors import ConfigError, DatabaseError
 from ratchet.registry.ledger import Ledger
 from ratchet.registry.model_versions import DIGEST_TAG
-from ratchet.serving.children import LOADER, take_or_start
-from ratchet.serving.handover import Description, Handover, Source, VersionKey, receive_version
-from ratchet.serving.loader import LoadRequest
+from ratchet.serving.bundle_worker import SlowAnswerer
+from ratchet.serving.child_processes import LOADER, take_or_start
 from ratchet.serving.models import Serving
-from ratchet.serving.worker import SlowAnswerer
+from ratchet.serving.version_loader import LoadRequest
+from ratchet.serving.version_transfer import (
+    Description,
+    Handover,
+    Source,
+    VersionKey,
+    receive_version,
+)
 
 if TYPE_CHECKING:
     from ratchet.learning.demand.book import DemandBook

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.columns import DerivedColumn, Values, calendar, clock_of
-from ratchet.compiled.grid import Grid, Moments
 from ratchet.compiled.store import program
+from ratchet.compiled.time_grid import Grid, Moments
 
 Panel = npt.NDArray[Any]
 """A column of all series, shape (steps, series); NaN, or ``None``, where nothing is known."""

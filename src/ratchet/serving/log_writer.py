@@ -1,4 +1,4 @@
-"""Process that brings journals into the prediction log: ``python -m ratchet.serving.writer``.
+"""Process that brings journals into the prediction log: ``python -m ratchet.serving.log_writer``.
 
 It is a child of the process that serves, so that a slow or locked database takes nothing from
 answers. It reads the journals from their files, and reports by lines of JSON how far it has come.
@@ -36,7 +36,7 @@ from ratchet.monitoring.log_table import (
 )
 from ratchet.serving import journal
 from ratchet.serving.journal import Line, Place
-from ratchet.serving.records import (
+from ratchet.serving.log_entries import (
     Entry,
     clean,
     of_line,

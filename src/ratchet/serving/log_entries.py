@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from ratchet.compiled.answers import Answer, Prediction
 from ratchet.monitoring.log_table import NO_ANSWER, Record, Truth, as_naive_utc
-from ratchet.serving.calls import Assignment
+from ratchet.serving.request_context import Assignment
 
 SOURCE = "service"
 

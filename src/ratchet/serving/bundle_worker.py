@@ -1,6 +1,6 @@
 """The slow path: a process that holds a bundle and answers over a pipe.
 
-``python -m ratchet.serving.worker`` takes its request as the first line of standard input, as the
+``python -m ratchet.serving.bundle_worker`` takes its request as the first line of standard input, as the
 loader does, and says in its first line whether the version has opened; then a line of rows gets a
 line of answers. It serves versions that cannot be compiled.
 """
@@ -27,14 +27,14 @@ from pydantic_core import to_json
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.compiled.contract import contract_of
 from ratchet.compiled.dates import as_microseconds
-from ratchet.compiled.fields import Values
-from ratchet.compiled.grid import Grid
-from ratchet.compiled.hashes import row_hash
+from ratchet.compiled.field_values import Values
+from ratchet.compiled.row_hashes import row_hash
+from ratchet.compiled.time_grid import Grid
 from ratchet.errors import UserError
 from ratchet.learning.processes import ProcessLimits, end_with_parent
 from ratchet.monitoring.log_table import as_naive_utc
-from ratchet.serving.children import command, end_at_once, environment, own_output
-from ratchet.serving.loader import LoadRequest
+from ratchet.serving.child_processes import command, end_at_once, environment, own_output
+from ratchet.serving.version_loader import LoadRequest
 
 LOGGER = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class SlowAnswerer:
         # The CPU time of one that answers for weeks has no limit.
         limits = ProcessLimits(request.limits.memory_mb, cpu_seconds=0)
         self._request = replace(request, limits=limits)
-        self._program = program or command("ratchet.serving.worker")
+        self._program = program or command("ratchet.serving.bundle_worker")
         self._seconds = seconds
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
@@ -413,7 +413,7 @@ def _answer(answers: dict[str, Any]) -> Answer:
 
 def open_bundle_of(request: LoadRequest) -> Any:
     """Open the one version of a request, whole and smoke-tested."""
-    from ratchet.serving.loader import find
+    from ratchet.serving.version_loader import find
 
     bundle = find(request.source, *request.versions[0])
     bundle.check_contents()
