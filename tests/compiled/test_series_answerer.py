@@ -20,8 +20,7 @@ from ratchet.bundle.writer import BundleContents, write_bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle import check_golden, compile_bundle
 from ratchet.compiled.forecasts import Forecasts
-from ratchet.compiled.measurement_checks import MOST_NEW_SERIES
-from ratchet.compiled.series_answerer import SeriesAnswerer
+from ratchet.compiled.series_answerer import MOST_NEW_SERIES, SeriesAnswerer
 from ratchet.compiled.series_steps import Steps
 from ratchet.compiled.store import dumps, loads
 from ratchet.config import UseCase

@@ -31,7 +31,7 @@ from ratchet.serving.handover import Source
 from ratchet.serving.log import JournaledLog
 from ratchet.serving.opening import VersionOpener
 from ratchet.serving.settings import Settings
-from ratchet.serving.watcher import Watcher
+from ratchet.serving.version_watcher import Watcher
 
 folder, url, port, tiny = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 Tiny, loader = runpy.run_path(tiny)["Tiny"], [sys.executable, "-P", tiny]

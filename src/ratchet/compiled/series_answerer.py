@@ -18,7 +18,6 @@ from ratchet.compiled.contract import Contract
 from ratchet.compiled.encoding import Encoding
 from ratchet.compiled.field_values import Values
 from ratchet.compiled.forecasts import Forecasts, Seen
-from ratchet.compiled.measurement_checks import check_measured
 from ratchet.compiled.models import Program
 from ratchet.compiled.series_steps import SeriesRow, Steps, off_grid
 from ratchet.compiled.store import program
