@@ -1,8 +1,8 @@
 """The slow path: a process that holds a bundle and answers over a pipe.
 
-``python -m ratchet.serving.bundle_worker`` takes its request as the first line of standard input, as
-the version loader does, and says in its first line whether the version has opened; then a line of
-rows gets a line of answers. It serves versions that cannot be compiled.
+``python -m ratchet.serving.bundle_worker`` takes its request as the first line of standard input,
+as the version loader does, and says in its first line whether the version has opened; then a line
+of rows gets a line of answers. It serves versions that cannot be compiled.
 """
 
 from __future__ import annotations
