@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": {"learning", "bundle", "errors", "database", "locks", "json_values"},
     "monitoring": {"learning", "errors", "frames", "dates", "config", "database", "values"},
     "production": {
-        *("learning", "preparation", "bundle", "registry", "gate", "monitoring"),
+        *("learning", "preparation", "modelling", "bundle", "registry", "gate", "monitoring"),
         *("config", "errors", "dates", "values", "primary_metric"),
     },
     "dvc": {"learning", "bundle", "registry", "config", "errors", "locks"},

@@ -96,7 +96,7 @@ def test_every_activation(name):
 def test_an_ensemble_on_a_ridge_with_its_interval():
     """As a search with ``base: ridge`` and ``ensemble: 3`` leaves it."""
     from ratchet.config import Target
-    from ratchet.modelling.network_ensemble import assemble
+    from ratchet.modelling.networks import assemble
 
     X = windows(60, 2).assign(known=np.arange(60.0), naive_seasonal=1.0)
     y = pd.Series(np.random.default_rng(0).normal(size=60))

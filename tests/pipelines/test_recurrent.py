@@ -18,11 +18,17 @@ from ratchet.modelling.calibrate_and_refit import (
     select_inputs,
     uncalibrated,
 )
-from ratchet.modelling.model_input import features_and_target
-from ratchet.modelling.network_ensemble import assemble, fit_base, residuals
-from ratchet.modelling.network_search_space import holdout_split, network_estimator, param_grids
+from ratchet.modelling.networks import (
+    assemble,
+    fit_base,
+    holdout_split,
+    network_estimator,
+    param_grids,
+    residuals,
+)
 from ratchet.modelling.target_scaling import (
     features_and_scaled_target,
+    features_and_target,
     series_columns,
     to_target_units,
 )

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ratchet.config import Target
-from ratchet.production.release_candidates import best_naive, release_candidates
+from ratchet.modelling.choice import best_naive
+from ratchet.production.release_candidates import release_candidates
 
 CANDIDATES = {
     **{name: {"estimator": "dummy"} for name in ("mean", "median")},

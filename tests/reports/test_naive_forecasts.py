@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from ratchet.production.release_candidates import naive_rows
 from ratchet.reports import forecasting, naive_forecasts
 from ratchet.reports.formatting import number
 from ratchet.reports.target_chapter import card
@@ -33,6 +35,19 @@ def test_a_clear_winner_beats_the_better_naive_forecast(make_series: Make) -> No
     assert f"Yes, they are beaten: ridge has {number(mase(results, 'ridge'))}" in text
     assert forecasting.naive_not_beaten(results) == []
     assert "beats the best naive forecast, seasonal" in card(results).headline
+
+
+@pytest.mark.parametrize("first", ["persistence", "seasonal"])
+def test_report_and_gate_name_the_same_best_naive_forecast(make_series: Make, first: str) -> None:
+    results = make_series()
+    others = [name for name in results.choice["ranking"] if name != first]
+    ranking = {name: results.choice["ranking"][name] for name in [first, *others]}
+    results = replace(results, choice={**results.choice, "ranking": ranking})
+
+    judged = naive_rows(results.target, results.choice, results.predictions)
+
+    assert naive_forecasts.best_naive(results) == first
+    assert set(judged["candidate"]) == {first}
 
 
 def test_a_tie_is_not_called_a_win(make_series: Make) -> None:

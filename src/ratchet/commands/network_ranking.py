@@ -63,10 +63,9 @@ def rank_networks(
     """
     import numpy as np
 
-    from ratchet.modelling.model_input import features_and_target
-    from ratchet.modelling.network_ensemble import assemble, fit_base
+    from ratchet.modelling.networks import assemble, fit_base, predict_held_out
     from ratchet.modelling.predictions import held_out_values
-    from ratchet.pipelines.recurrent import predict_held_out
+    from ratchet.modelling.target_scaling import features_and_target
 
     points = [json.loads(text) for text in search["params"]]
     names = [point["architecture"] for point in points]

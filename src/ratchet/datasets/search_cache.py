@@ -11,7 +11,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from ratchet.provenance import code_version
 
-_CODE = ("learning", "pipelines/classical.py")
+_CODE = ("learning", "modelling/candidate_search.py")
 _LIBRARIES = ("scikit-learn", "xgboost", "xgboost-cpu", "numpy")
 
 

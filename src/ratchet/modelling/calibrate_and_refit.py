@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
 
 from ratchet.config import SERIES_LEVEL, SERIES_SCALE, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
-from ratchet.modelling.model_input import features_and_target
-from ratchet.modelling.target_scaling import features_and_scaled_target
+from ratchet.learning.calibration import TemperatureScaling
+from ratchet.learning.conformal import ConformalRegressor
+from ratchet.learning.refitting import refit as refit_estimator
+from ratchet.learning.relative import LogRegressor, RelativeRegressor
+from ratchet.learning.stacking import prediction_columns, stack
+from ratchet.modelling.target_scaling import features_and_scaled_target, features_and_target
 
 
 def calibrate(model: Any, held_out: DataFrame, validation: DataFrame, target: Target) -> Any:
@@ -27,12 +35,6 @@ def calibrate(model: Any, held_out: DataFrame, validation: DataFrame, target: Ta
     Raises:
         DataError: there are too few rows, or of one class only.
     """
-    from sklearn.frozen import FrozenEstimator
-
-    from ratchet.learning.calibration import TemperatureScaling
-    from ratchet.learning.conformal import ConformalRegressor
-    from ratchet.learning.stacking import prediction_columns, stack
-
     y = features_and_scaled_target(validation, target)[1]
     try:
         if target.is_classes:
@@ -51,11 +53,6 @@ def calibrate(model: Any, held_out: DataFrame, validation: DataFrame, target: Ta
 
 
 def _in_units(conformal: Any, validation: DataFrame, target: Target) -> Any:
-    import numpy as np
-    from sklearn.frozen import FrozenEstimator
-
-    from ratchet.learning.relative import LogRegressor, RelativeRegressor
-
     if target.in_logs:
         frozen = FrozenEstimator(conformal)
         X, y = features_and_scaled_target(validation, target)
@@ -87,18 +84,12 @@ def refit(model: Any, rows: DataFrame, target: Target) -> Any:
         rows: train, validation and test.
         target: what is predicted.
     """
-    from copy import deepcopy
-
-    from sklearn.frozen import FrozenEstimator
-
-    from ratchet.learning.refitting import refit
-
     X, y = features_and_scaled_target(rows, target)
     if target.is_series:  # whatever family it is from
         windows, _ = features_and_scaled_target(rows, target, "recurrent")
         X = X.join(windows[windows.columns.difference(X.columns, sort=False)])
     inside = uncalibrated(model, target)
-    again = FrozenEstimator(refit(inside, select_inputs(inside, X), y))
+    again = FrozenEstimator(refit_estimator(inside, select_inputs(inside, X), y))
     finished = deepcopy(model)
     if target.is_classes:
         finished["predictions"].models = [again]
@@ -122,7 +113,5 @@ def select_inputs(model: Any, X: DataFrame) -> DataFrame:
 
 
 def _conformal(model: Any) -> Any:
-    from ratchet.learning.relative import LogRegressor, RelativeRegressor
-
     outside = isinstance(model, LogRegressor | RelativeRegressor)
     return model.estimator.estimator if outside else model

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import KFold
+
 from ratchet.config import Features, Target
+from ratchet.errors import ConfigError
 from ratchet.frames import DataFrame, Series
-from ratchet.modelling.fitted_candidates import by_candidate, fold_scores
-from ratchet.modelling.model_input import features_and_target
+from ratchet.learning.calibration import TemperatureScaling
+from ratchet.learning.metrics import from_scorer, greater_is_better
+from ratchet.learning.stacking import prediction_columns
 from ratchet.modelling.predictions import held_out_values, score, tidy
+from ratchet.modelling.target_scaling import features_and_target
 
 
 def choose_best(
@@ -35,8 +43,6 @@ def choose_best(
     Raises:
         ConfigError: the searches were made with another scoring.
     """
-    import pandas as pd
-
     models, searches, held_out = by_candidate(target, fitted)
     y = features_and_target(validation, target)[1]
     frames = {
@@ -56,12 +62,6 @@ def choose_best(
 
 def _calibrated(held_out: DataFrame, y: Series, frame: DataFrame, target: Target, seed: int) -> Any:
     """Held-out predictions, calibrated as the final models are."""
-    import numpy as np
-    from sklearn.model_selection import KFold
-
-    from ratchet.learning.calibration import TemperatureScaling
-    from ratchet.learning.stacking import prediction_columns
-
     if not target.is_classes:
         return held_out_values(held_out, frame, target)
     # Not cross_val_predict: it hands the scaling numbers for the names of the classes.
@@ -87,8 +87,6 @@ def _scores_for_choice(
 
 def _rank(ranking: dict[str, dict[str, float]], metric: str) -> dict[str, Any]:
     """Order the candidates by the mean of their scores and say why the first one won."""
-    from ratchet.learning.metrics import greater_is_better
-
     names = sorted(
         ranking, key=lambda name: ranking[name]["mean"], reverse=greater_is_better(metric)
     )
@@ -101,3 +99,41 @@ def _rank(ranking: dict[str, dict[str, float]], metric: str) -> dict[str, Any]:
     values = [ranking[name]["mean"] for name in (best, second)]
     why = f"{what}: {best} {values[0]:.4f}, next {second} {values[1]:.4f}"
     return {"best": best, "why": why, "ranking": {name: ranking[name] for name in names}}
+
+
+def best_naive(target: Target, choice: Mapping[str, Any]) -> str:
+    """The naive candidate that ranks best, by the rows that the choice was made by.
+
+    The gate compares challengers with it, and the report names it.
+    """
+    return next(name for name in choice["ranking"] if name in target.naive_candidates)
+
+
+def by_candidate(target: Target, fitted: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """Models, searches and held-out predictions, each by candidate."""
+    names = target.all_candidates
+    starts = range(0, len(fitted), len(names))
+    return [dict(zip(names, fitted[i : i + len(names)], strict=True)) for i in starts]
+
+
+def fold_scores(search: DataFrame, target: Target) -> tuple[str, dict[str, float]]:
+    """Our name of the search's metric, and its mean with the lowest and the highest fold.
+
+    Raises:
+        ConfigError: the search was made with another scoring.
+    """
+    best = search.iloc[0]
+    check_unchanged(target, "scoring", found=best.get("scoring"), asked=target.scorer)
+    folds = best[search.columns.str.fullmatch(r"split\d+_test_score")]
+    values = [from_scorer(target.scorer, score, target.task)[1] for score in folds]
+    name, mean = from_scorer(target.scorer, best["mean_test_score"], target.task)
+    return name, {"value": mean, "low": min(values), "high": max(values)}
+
+
+def check_unchanged(target: Target, name: str, *, found: Any, asked: Any) -> None:
+    """Make sure that what was fitted, maybe in an earlier run, was fitted with a parameter."""
+    if found != asked:
+        raise ConfigError(
+            f"parameter targets.<target of column '{target.column}'>.{name}: it is {asked}, but "
+            f"the candidates were made with {found}; run the modelling pipelines again"
+        )

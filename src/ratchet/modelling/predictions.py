@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from ratchet.config import SERIES_PREFIX, Features, Target
 from ratchet.frames import DataFrame, Series
+from ratchet.learning.metrics import score_all
 from ratchet.modelling.target_scaling import series_columns, to_target_units
 
 CONFIDENT = 0.8
@@ -26,8 +29,6 @@ def tidy(predicted: Any, y: Series, frame: DataFrame, target: Target) -> DataFra
         ``time`` and the scale of the row, see ``series_columns``; for other rows that
         follow the time ``time``.
     """
-    import pandas as pd
-
     if target.is_classes:
         classes = sorted(target.classes or [])  # the order of scikit-learn's classes_
         rows = pd.DataFrame(predicted, columns=[f"probability_{c}" for c in classes], index=y.index)
@@ -56,8 +57,6 @@ def score(
     rows: DataFrame, target: Target, features: Features, seed: int
 ) -> dict[str, dict[str, float]]:
     """Every metric of the task: metric -> value, low, high."""
-    from ratchet.learning.metrics import score_all
-
     return score_all(
         target.task,
         rows,

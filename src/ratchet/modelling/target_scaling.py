@@ -9,18 +9,37 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+
 from ratchet.config import (
     AHEAD_PREFIX,
     SERIES_LEVEL,
     SERIES_PREFIX,
     SERIES_SCALE,
+    TARGET_PREFIX,
     WINDOW_PREFIX,
     Target,
 )
 from ratchet.frames import DataFrame, Series
-from ratchet.modelling.model_input import features_and_target
+from ratchet.values import as_text
 
 Family = Literal["classical", "recurrent"]
+
+
+def features_and_target(frame: DataFrame, target: Target) -> tuple[DataFrame, Series]:
+    """Features and one target of the rows that have it.
+
+    Args:
+        frame: train, validation or test.
+        target: the target; classes come as text, numbers as float.
+
+    Returns:
+        Features of shape (n, features) and targets of shape (n,), both indexed by the row key.
+    """
+    column = f"{TARGET_PREFIX}{target.column}"
+    rows = frame[frame[column].notna()]
+    y = as_text(rows[column]) if target.is_classes else rows[column].astype(float)
+    return rows.loc[:, ~rows.columns.str.startswith(TARGET_PREFIX)], y
 
 
 def features_and_scaled_target(
@@ -50,8 +69,6 @@ def features_and_scaled_target(
 
 def _rows(X: DataFrame, y: Series, target: Target) -> tuple[DataFrame, Series]:
     """Rows that are no steps of a series, as models learn them; of logarithms those above 0."""
-    import numpy as np
-
     X = X.loc[:, ~X.columns.str.startswith(SERIES_PREFIX)]
     if not target.in_logs:
         return X, y
@@ -78,8 +95,6 @@ def to_target_units(values: Series, frame: DataFrame, target: Target) -> Series:
         frame: the rows, of a series with the terms of each.
         target: what is predicted.
     """
-    import numpy as np
-
     if target.in_logs:
         return np.exp(values)
     if not target.is_series:

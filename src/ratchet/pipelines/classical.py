@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.config import SERIES_PREFIX, Features, Target, UseCase
-from ratchet.errors import DataError
-from ratchet.frames import DataFrame, Index, Series
-from ratchet.modelling.calibrate_and_refit import calibrate, uncalibrated
-from ratchet.modelling.model_input import candidate_datasets
-from ratchet.modelling.target_scaling import features_and_scaled_target, scored_features
+from ratchet.config import Features, Target, UseCase
+from ratchet.frames import DataFrame
+from ratchet.pipelines.dataset_names import candidate_datasets
 
 
 def search_candidate(
@@ -24,54 +20,16 @@ def search_candidate(
     seed: int,
     search_cache: Any,
 ) -> tuple[Any, DataFrame, DataFrame]:
-    """Search the grid of one candidate on the training rows, then fit it with the validation rows.
+    """Search and calibrate one candidate, see ``modelling.candidate_search.search_candidate``.
 
-    The best point predicts the validation rows before it is fitted with them: these predictions
-    calibrate the final model and are what the choice between candidates goes by.
-
-    Args:
-        train: rows for the search.
-        validation: later rows, for calibration and choice.
-        target: what to predict.
-        features: how far ahead it is predicted.
-        candidate: estimator and grid, a ``params.Candidate``. (Kedro cannot build a model inside of
-            one that it builds, so the hint must not say so.)
-        seed: the only source of randomness.
-        search_cache: where finished searches are kept.
-
-    Returns:
-        The calibrated model, fitted on train and validation; the table of the search; and the
-        predictions for the validation rows by the model fitted on train alone, not calibrated.
-
-    Raises:
-        DataError: there are too few rows of a class for the folds, or for the calibration.
+    ``candidate`` lies inside of the target, which Kedro builds: it cannot build a model in a model,
+    so the hint must not say that it is a ``config.Candidate``.
     """
-    from sklearn.base import clone
+    from ratchet.modelling import candidate_search
 
-    from ratchet.learning.classical import build_estimator
-    from ratchet.learning.search import run_search
-    from ratchet.progress import search_progress
-
-    X, y = features_and_scaled_target(train, target)
-    _check_folds(y, target)
-    search = _remember(search_cache, run_search)
-    with search_progress(candidate.estimator, target.scorer) as on_progress:
-        model, results = search(
-            build_estimator(target.task, candidate.estimator, seed),
-            candidate.param_grid,
-            X,
-            y,
-            scoring=target.scorer,
-            logs=target.in_logs,
-            cv=_folds(train.loc[y.index], target, features, seed),
-            n_jobs=target.n_jobs,
-            on_progress=on_progress,
-        )
-    later = features_and_scaled_target(validation, target)
-    fit_with = _remember(search_cache, _fit_with)
-    seen = scored_features(validation, target)
-    held_out, final = fit_with(model, clone(model), X, y, *later, seen, n_jobs=target.n_jobs)
-    return calibrate(final, held_out, validation, target), results, held_out
+    return candidate_search.search_candidate(
+        train, validation, target, features, candidate, seed, search_cache
+    )
 
 
 def stack_candidates(
@@ -82,129 +40,10 @@ def stack_candidates(
     search_cache: Any,
     *fitted: Any,
 ) -> tuple[Any, DataFrame, DataFrame]:
-    """Stack the candidates with the best cross-validated scores and calibrate the result.
+    """Stack the best candidates, see ``modelling.candidate_search.stack_candidates``."""
+    from ratchet.modelling import candidate_search
 
-    Args:
-        train: rows for the stacking.
-        validation: later rows, for calibration and choice.
-        target: what to predict, and how many candidates to stack.
-        seed: the only source of randomness.
-        search_cache: where finished searches are kept.
-        fitted: all models, then all searches, then all held-out predictions in the same order.
-
-    Returns:
-        As ``search_candidate``.
-    """
-    from sklearn.base import clone
-
-    from ratchet.learning.classical import folds
-    from ratchet.learning.stacking import fit_final_estimator, stack
-    from ratchet.progress import search_progress
-
-    third = len(fitted) // 3
-    candidates = zip(fitted[:third], fitted[third:-third], fitted[-third:], strict=True)
-    ranked = sorted(candidates, key=lambda parts: -parts[1]["mean_test_score"].max())
-    best = ranked[: target.stacked]
-    models = [uncalibrated(model, target) for model, _, _ in best]
-    learn = _remember(search_cache, fit_final_estimator)
-    with search_progress("stack", target.scorer) as on_progress:
-        combine, results = learn(
-            [clone(model) for model in models],
-            target.stack_param_grid,
-            *features_and_scaled_target(train, target),
-            scoring=target.scorer,
-            logs=target.in_logs,
-            cv=folds(target.task, target.cv, seed),
-            n_jobs=target.n_jobs,
-            on_progress=on_progress,
-        )
-    held_out = _combine_held_out(combine, [rows for _, _, rows in best], target)
-    return calibrate(stack(models, combine), held_out, validation, target), results, held_out
-
-
-def _remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function look up its earlier results, which do not depend on how it is run.
-
-    Nor on a ``fitted`` model, which follows from the other arguments: a forest that was stored and
-    read again does not look the same to the cache.
-    """
-    import inspect
-
-    import pandas as pd
-
-    parameters = inspect.signature(function).parameters
-    ignored = [name for name in ("n_jobs", "on_progress", "fitted") if name in parameters]
-    remembered = search_cache.cache(function, ignore=ignored)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        # joblib writes down the repr of every argument, and that of a wide frame in full is slow.
-        with pd.option_context("display.max_rows", 4, "display.max_columns", 4):
-            return remembered(*args, **kwargs)
-
-    return call
-
-
-def _folds(rows: DataFrame, target: Target, features: Features, seed: int) -> Any:
-    from ratchet.learning.classical import folds
-
-    follow = target.is_series or target.follows_time
-    times = rows[f"{SERIES_PREFIX}time"] if follow else None
-    return folds(target.task, target.cv, seed, times=times, horizon=features.horizon)
-
-
-def _check_folds(y: Series, target: Target) -> None:
-    """Make sure that every fold has rows, of every class."""
-    if target.is_classes:
-        counts = {name: int((y == name).sum()) for name in target.classes or []}
-    else:
-        counts = {"rows": len(y)}
-    if few := {name: n for name, n in counts.items() if n < target.cv}:
-        raise DataError(
-            f"column '{target.column}': {target.cv} folds need as many training rows (of every "
-            f"class), found {few} among {len(y)}"
-        )
-
-
-def _fit_with(
-    fitted: Any,
-    unfitted: Any,
-    X: DataFrame,
-    y: Series,
-    X_new: DataFrame,
-    y_new: Series,
-    X_scored: DataFrame,
-    *,
-    n_jobs: int,
-) -> tuple[DataFrame, Any]:
-    """Predict rows by the fitted model, then fit the unfitted one on old and new rows."""
-    import pandas as pd
-
-    from ratchet.learning.search import fit_in_threads
-
-    X_all, y_all = pd.concat([X, X_new]), pd.concat([y, y_new])
-    final = fit_in_threads(unfitted, X_all, y_all, n_jobs=n_jobs)
-    return _predict(fitted, X_scored, X_scored.index), final
-
-
-def _predict(model: Any, X: Any, index: Index) -> DataFrame:
-    """Probabilities with a column per class, or values in one column."""
-    import pandas as pd
-    from sklearn.base import is_classifier
-
-    if is_classifier(model):
-        return pd.DataFrame(model.predict_proba(X), index=index, columns=list(model.classes_))
-    return pd.DataFrame({"prediction": model.predict(X)}, index=index)
-
-
-def _combine_held_out(combine: Any, parts: list[DataFrame], target: Target) -> DataFrame:
-    """Predictions of the stacking for rows that its models have predicted."""
-    import numpy as np
-
-    from ratchet.learning.stacking import prediction_columns
-
-    classes = target.is_classes
-    columns = np.hstack([prediction_columns(part, classes=classes) for part in parts])
-    return _predict(combine, columns, parts[0].index)
+    return candidate_search.stack_candidates(train, validation, target, seed, search_cache, *fitted)
 
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:

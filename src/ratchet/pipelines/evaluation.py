@@ -8,13 +8,16 @@ from kedro.pipeline import Pipeline, node
 
 from ratchet.config import Features, Target, UseCase, read_targets
 from ratchet.frames import DataFrame
-from ratchet.modelling.calibrate_and_refit import interval_confidence, select_inputs
-from ratchet.modelling.choice import choose_best
-from ratchet.modelling.feature_sources import columns_by_source
-from ratchet.modelling.fitted_candidates import by_candidate, check_unchanged, fold_scores
-from ratchet.modelling.model_input import candidate_datasets, features_and_target
-from ratchet.modelling.predictions import CONFIDENT, probabilities, score, tidy
-from ratchet.modelling.target_scaling import series_columns
+from ratchet.pipelines.dataset_names import candidate_datasets
+
+
+def choose_best(
+    validation: DataFrame, target: Target, features: Features, seed: int, *fitted: Any
+) -> tuple[Any, dict[str, Any], DataFrame]:
+    """Choose a candidate without a look at the test rows, see ``modelling.choice.choose_best``."""
+    from ratchet.modelling import choice
+
+    return choice.choose_best(validation, target, features, seed, *fitted)
 
 
 def score_candidates(
@@ -46,6 +49,9 @@ def score_candidates(
     """
     import pandas as pd
 
+    from ratchet.modelling.choice import by_candidate, fold_scores
+    from ratchet.modelling.predictions import score
+
     models, searches, _ = by_candidate(target, fitted)
     frames, scores = [validation_predictions.assign(split="validation")], {}
     for name, model in models.items():
@@ -64,6 +70,11 @@ def score_candidates(
 
 def _predict(model: Any, frame: DataFrame, target: Target) -> DataFrame:
     """Predictions for rows, with the interval of a number."""
+    from ratchet.modelling.calibrate_and_refit import interval_confidence, select_inputs
+    from ratchet.modelling.choice import check_unchanged
+    from ratchet.modelling.predictions import tidy
+    from ratchet.modelling.target_scaling import features_and_target
+
     X, y = features_and_target(frame, target)
     seen = select_inputs(model, X)
     if target.is_classes:
@@ -126,6 +137,7 @@ def _describe(rows: DataFrame, target: Target) -> dict[str, Any]:
     """What the winner's predictions on the test rows can be used for."""
     from ratchet.learning.conformal import coverage
     from ratchet.learning.metrics import confusion, expected_calibration_error
+    from ratchet.modelling.predictions import CONFIDENT, probabilities
 
     if not target.is_classes:
         return {
@@ -170,6 +182,9 @@ def explain_best(
 
     from ratchet.learning.features.encoders import sources_of
     from ratchet.learning.importance import grouped_permutation_importance
+    from ratchet.modelling.calibrate_and_refit import select_inputs
+    from ratchet.modelling.feature_sources import columns_by_source
+    from ratchet.modelling.target_scaling import features_and_target, series_columns
 
     X, y = features_and_target(test, target)
     seen = select_inputs(best_model, X)

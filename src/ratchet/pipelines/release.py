@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedro.pipeline import Node, Pipeline, node
 
 from ratchet.config import UseCase
 from ratchet.frames import DataFrame
-from ratchet.production.release_candidates import (
-    ReleaseCandidate,
-    artefact_datasets,
-    folder_name,
-    release_candidates,
-)
+from ratchet.pipelines.dataset_names import artefact_datasets
+
+if TYPE_CHECKING:
+    from ratchet.production.release_candidates import ReleaseCandidate
 
 REFIT_OF = "refit_of"
 """Tag of a version that was fitted once more: digest of the bundle that the gate has seen."""
@@ -60,6 +58,7 @@ def register_challengers(
     """
     from ratchet.bundle import BundleContents
     from ratchet.bundle.fallback_model import fit_fallback_models
+    from ratchet.production.release_candidates import release_candidates
 
     use_case = UseCase.model_validate(parameters)
     contents = BundleContents(
@@ -104,6 +103,7 @@ def _register(
     """Write a bundle and make it known: the version, and the bundle."""
     from ratchet.bundle import write_bundle
     from ratchet.bundle.writer import last_row_time
+    from ratchet.production.release_candidates import folder_name
 
     about = {
         "use_case": name,
@@ -312,6 +312,7 @@ def refit_promoted(
     from ratchet.bundle import BundleContents
     from ratchet.bundle.fallback_model import fit_fallback_models
     from ratchet.modelling.calibrate_and_refit import refit
+    from ratchet.production.release_candidates import release_candidates
 
     judged = verdicts[-1]
     if judged["verdict"]["decision"] != "PROMOTE" or judged.get("by_trial"):

@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ratchet.config import Target, UseCase
-
-ARTEFACTS = ("best_model", "choice", "scores", "importance")
-"""What evaluation leaves of every target."""
+from ratchet.modelling.choice import best_naive
 
 
 @dataclass(frozen=True)
@@ -53,26 +51,6 @@ def release_candidates(
     return found
 
 
-def artefact_datasets(name: str, use_case: UseCase) -> dict[str, str]:
-    """Where the artefacts of ``release_candidates`` are.
-
-    Args:
-        name: name of the use case.
-        use_case: the parameters.
-
-    Returns:
-        Name of the artefact -> dataset.
-    """
-    found: dict[str, str] = {}
-    for target, parameters in use_case.targets.items():
-        found |= {f"{target}/{noun}": f"{name}.{target}.{noun}" for noun in ARTEFACTS}
-        found |= {
-            f"{target}/{candidate}/model": f"{name}.{target}.{candidate}.model"
-            for candidate in parameters.naive_candidates
-        }
-    return found
-
-
 def _release_candidate(
     candidates: Mapping[str, str], contents: Any, artefacts: Mapping[str, Any]
 ) -> ReleaseCandidate:
@@ -102,11 +80,6 @@ def _release_candidate(
 def folder_name() -> str:
     """A name for a new bundle that sorts by the time it was made."""
     return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-
-
-def best_naive(target: Target, choice: Mapping[str, Any]) -> str:
-    """The best of them by the rows that the choice was made by."""
-    return next(name for name in choice["ranking"] if name in target.naive_candidates)
 
 
 def naive_rows(target: Target, choice: Mapping[str, Any], predictions: Any) -> Any:

@@ -116,7 +116,7 @@ def _artefacts(name: str, use_case: UseCase) -> dict[str, str]:
 
     That is looked at nowhere in a replay, and costs as much as to train them.
     """
-    from ratchet.production.release_candidates import artefact_datasets
+    from ratchet.pipelines.dataset_names import artefact_datasets
 
     found = artefact_datasets(name, use_case)
     return {one: dataset for one, dataset in found.items() if not dataset.endswith(".importance")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ratchet.modelling import choice
 from ratchet.reports.blocks import Block, Table, Text
 from ratchet.reports.formatting import between, count, counted, listed, number, share, unit
 from ratchet.reports.target_results import TargetResults
@@ -24,10 +25,8 @@ FLATTERING = 0.9
 
 
 def naive_candidates(results: TargetResults) -> list[str]:
-    """Candidates that forecast without learning; the baseline counts as one."""
-    named = results.target.candidates.items()
-    found = [name for name, candidate in named if candidate.estimator in NAIVE]
-    return found or [results.target.baseline]
+    """Candidates that forecast without learning."""
+    return results.target.naive_candidates
 
 
 def kind_of(results: TargetResults, name: str) -> str:
@@ -43,8 +42,8 @@ def mase(results: TargetResults, name: str) -> float:
 
 
 def best_naive(results: TargetResults) -> str:
-    """The naive forecast with the lowest MASE on the test rows: the hardest to beat."""
-    return min(naive_candidates(results), key=lambda name: mase(results, name))
+    """The naive forecast that ranks best in the choice: the one that the gate compares with."""
+    return choice.best_naive(results.target, results.choice)
 
 
 def against_naive(results: TargetResults) -> pd.DataFrame:
