@@ -139,7 +139,7 @@ def test_stages_run_once_and_experiments_change_what_kedro_reads(few_films):
     assert data == json.loads((few_films / path).read_text())
     assert data["rating"]["rmse"] > 0
 
-    assert stale_after(few_films, "src/ratchet/pipelines/reporting/pipeline.py") == set()
+    assert stale_after(few_films, "src/ratchet/pipelines/reporting.py") == set()
     assert stale_after(few_films, "src/ratchet/pipelines/evaluation.py") == {"evaluation"}
     assert len(stale_after(few_films, "src/ratchet/learning/naive.py")) == 4
 

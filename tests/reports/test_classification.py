@@ -87,12 +87,12 @@ def test_rows_without_text_and_time_are_named_by_their_key(make_results: Make) -
 
 def test_threshold_comes_from_validation_and_is_judged_on_test(make_results: Make) -> None:
     results = make_results("grade")
-    found = classification.threshold_for(results)
-    assert found is not None
-    name = found["class"]
-    called = results.test[f"probability_{name}"] >= found["threshold"]
+    rule = classification.threshold_for(results)
+    assert rule is not None
+    name = rule.name
+    called = results.test[f"probability_{name}"] >= rule.threshold
     truth = results.test["truth"] == name
-    assert found["recall"] == pytest.approx((called & truth).sum() / truth.sum())
-    assert found["precision"] == pytest.approx((called & truth).sum() / called.sum())
+    assert rule.recall == pytest.approx((called & truth).sum() / truth.sum())
+    assert rule.precision == pytest.approx((called & truth).sum() / called.sum())
     seen = results.validation[results.validation["truth"] == name][f"probability_{name}"]
-    assert (seen >= found["threshold"]).mean() == pytest.approx(0.8, abs=0.05)
+    assert (seen >= rule.threshold).mean() == pytest.approx(0.8, abs=0.05)

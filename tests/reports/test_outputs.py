@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ratchet.pipelines.reporting import create_pipeline
-from ratchet.pipelines.reporting.nodes import (
+from ratchet.pipelines.reporting import (
+    create_pipeline,
     describe_plots,
     draw_images,
     draw_plots,

@@ -71,7 +71,7 @@ def test_pipeline_reads_what_the_phases_leave(
 
 
 def test_node_puts_the_tables_in_their_places(make_series: Make) -> None:
-    from ratchet.pipelines.reporting.nodes import describe_target
+    from ratchet.pipelines.reporting import describe_target
 
     results = make_series()
     keys = ("best", "why", "metric", "ranking")

@@ -9,13 +9,13 @@ from typing import ClassVar
 from ratchet.frames import DataFrame
 from ratchet.reports.chart import Chart
 
-PHASES = {
-    "asked": "What was asked",
+SECTIONS = {
+    "question": "What was asked",
     "data": "What the data is",
-    "done": "What was done with the data",
-    "tried": "What was tried",
+    "preparation": "What was done with the data",
+    "search": "What was tried",
     "results": "What came out",
-    "use": "What it can be used for",
+    "advice": "What it can be used for",
     "limits": "Limits",
     "steps": "Next steps",
 }
@@ -100,7 +100,7 @@ class Chapter:
     """What the report says of the data or of one target.
 
     Attributes:
-        sections: phase -> blocks.
+        sections: name, see ``SECTIONS`` -> blocks.
         findings: the limits and next steps.
         card: the result in a few words.
     """
@@ -120,4 +120,4 @@ class Chapter:
         return [block for block in self._blocks() if isinstance(block, Table)]
 
     def _blocks(self) -> list[Block]:
-        return [block for phase in PHASES for block in self.sections.get(phase, [])]
+        return [block for name in SECTIONS for block in self.sections.get(name, [])]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
+from ratchet.learning.metrics import calibration_table
 from ratchet.modelling.predictions import CONFIDENT
 from ratchet.reports.blocks import Block, Finding, Table, Text
 from ratchet.reports.chart import Chart
@@ -14,6 +17,7 @@ from ratchet.reports.target_results import BORDERLINE, TargetResults
 
 _SHOWN_ROWS = 15
 _WANTED_RECALL = 0.8
+_LOW_RECALL = 0.6
 
 
 def headline(results: TargetResults) -> str:
@@ -154,8 +158,6 @@ def never_predicted(results: TargetResults) -> list[str]:
 
 def calibration_blocks(results: TargetResults) -> list[Block]:
     """Whether probabilities mean what they say."""
-    from ratchet.learning.metrics import calibration_table
-
     table = calibration_table(
         results.test["truth"], results.probabilities(results.test), results.classes
     )
@@ -198,16 +200,16 @@ def confidence_table(results: TargetResults) -> pd.DataFrame:
     lowest = 1 / len(results.classes)
     rows = []
     for threshold in [t for t in (0.4, 0.5, 0.6, 0.7, CONFIDENT, 0.9, 0.95) if t > lowest]:
-        kept = results.test[results.test["confidence"] >= threshold]
-        low, high = share_interval(kept["right"].sum(), len(kept))
+        sure = results.test[results.test["confidence"] >= threshold]
+        low, high = share_interval(sure["right"].sum(), len(sure))
         rows.append(
             {
                 "confidence from": threshold,
-                "rows": len(kept),
-                "share of rows": len(kept) / len(results.test),
-                "share right": kept["right"].mean() if len(kept) else np.nan,
-                "low": low if len(kept) else np.nan,
-                "high": high if len(kept) else np.nan,
+                "rows": len(sure),
+                "share of rows": len(sure) / len(results.test),
+                "share right": sure["right"].mean() if len(sure) else np.nan,
+                "low": low if len(sure) else np.nan,
+                "high": high if len(sure) else np.nan,
             }
         )
     return pd.DataFrame(rows)
@@ -256,14 +258,32 @@ def reliability_sentence(results: TargetResults) -> str:
     return f"{text} The confident predictions are {listed(parts)}."
 
 
-def threshold_for(results: TargetResults) -> dict[str, float | str] | None:
-    """Probability from which to call the class that is found least, to find 80 % of it.
+@dataclass(frozen=True)
+class ClassThreshold:
+    """A probability from which on to predict a class, and what that gives on the test rows.
 
-    The threshold is taken from the validation rows and judged on the test rows.
+    Attributes:
+        name: the class.
+        threshold: the probability.
+        recall: share of the rows of the class that reach it.
+        precision: share of the rows that reach it that are of the class.
+        called: share of all rows that reach it.
+        recall_now: share of the rows of the class that are found without it.
+    """
+
+    name: str
+    threshold: float
+    recall: float
+    precision: float
+    called: float
+    recall_now: float
+
+
+def threshold_for(results: TargetResults) -> ClassThreshold | None:
+    """Choose a threshold on the validation rows that finds 80 % of the class with least recall.
 
     Returns:
-        ``class``, ``threshold``, ``recall``, ``precision``, ``called`` (share of the rows) and
-        ``recall_now``; ``None`` where every class is found well enough or cannot be judged.
+        ``None`` where every class is found well enough or cannot be judged.
     """
     recalls = {name: results.test_scores[f"recall_{name}"]["value"] for name in results.classes}
     name = min(recalls, key=lambda key: recalls[key])
@@ -273,29 +293,27 @@ def threshold_for(results: TargetResults) -> dict[str, float | str] | None:
         return None
     threshold = float(seen[f"probability_{name}"].quantile(1 - _WANTED_RECALL))
     called = results.test[f"probability_{name}"] >= threshold
-    return {
-        "class": name,
-        "threshold": threshold,
-        "recall": float(called[truth].mean()),
-        "precision": float(truth[called].mean()) if called.any() else np.nan,
-        "called": float(called.mean()),
-        "recall_now": recalls[name],
-    }
+    return ClassThreshold(
+        name=name,
+        threshold=threshold,
+        recall=float(called[truth].mean()),
+        precision=float(truth[called].mean()) if called.any() else np.nan,
+        called=float(called.mean()),
+        recall_now=recalls[name],
+    )
 
 
 def _threshold(results: TargetResults) -> list[Block]:
-    found = threshold_for(results)
-    if found is None:
+    rule = threshold_for(results)
+    if rule is None:
         return []
     return [
         Text(
-            f"Not to miss {found['class']}, look at every row whose probability of "
-            f"{found['class']} is {share(float(found['threshold']))} or more: that finds "
-            f"{share(float(found['recall']))} of them instead of "
-            f"{share(float(found['recall_now']))}, calls {share(float(found['called']))} of all "
-            f"rows, and {share(float(found['precision']))} of those called truly are "
-            f"{found['class']}.",
-            title=f"Finding {found['class']}",
+            f"Not to miss {rule.name}, look at every row whose probability of {rule.name} is "
+            f"{share(rule.threshold)} or more: that finds {share(rule.recall)} of them instead of "
+            f"{share(rule.recall_now)}, calls {share(rule.called)} of all rows, and "
+            f"{share(rule.precision)} of those called truly are {rule.name}.",
+            title=f"Finding {rule.name}",
         )
     ]
 
@@ -354,30 +372,29 @@ def class_shift(results: TargetResults) -> list[Finding]:
 
 def missed_class(results: TargetResults) -> list[Finding]:
     """A class most of whose rows are not found."""
-    found = threshold_for(results)
-    if found is None or float(found["recall_now"]) >= 0.6:
+    rule = threshold_for(results)
+    if rule is None or rule.recall_now >= _LOW_RECALL:
         return []
     never = never_predicted(results)
     also = f" Never predicted: {listed(never)}." if never else ""
     return [
         Finding(
-            f"Only {share(float(found['recall_now']))} of the true {found['class']} are "
-            f"predicted as {found['class']}.{also}",
-            f"Where a missed {found['class']} is expensive, act from a probability of "
-            f"{share(float(found['threshold']))} on: that finds {share(float(found['recall']))} "
-            f"of them, {share(float(found['precision']))} of those called are.",
+            f"Only {share(rule.recall_now)} of the true {rule.name} are predicted as {rule.name}."
+            f"{also}",
+            f"Where a missed {rule.name} is expensive, act from a probability of "
+            f"{share(rule.threshold)} on: that finds {share(rule.recall)} of them, "
+            f"{share(rule.precision)} of those called are.",
         )
     ]
 
 
 def confident_predictions(results: TargetResults) -> list[Finding]:
     """Confident predictions: use them, unless they are less often right than they say."""
-    said = results.choice["details"]["confident"]
-    sure = results.test[results.test["confidence"] >= said["threshold"]]
+    confident = results.choice["details"]["confident"]
+    bar = share(confident["threshold"])
+    sure = results.test[results.test["confidence"] >= confident["threshold"]]
     if sure.empty:
-        fact = (
-            f"No prediction of {results.name} reaches a confidence of {share(said['threshold'])}."
-        )
+        fact = f"No prediction of {results.name} reaches a confidence of {bar}."
         return [Finding(fact, f"Treat all {count(len(results.test))} predictions as advice only.")]
     low, high = share_interval(sure["right"].sum(), len(sure))
     stated, right = sure["confidence"].mean(), sure["right"].mean()
@@ -390,9 +407,8 @@ def confident_predictions(results: TargetResults) -> list[Finding]:
             )
         ]
     step = (
-        f"Accept predictions of {results.name} with a confidence of {share(said['threshold'])} or "
-        f"more without review: {share(len(sure) / len(results.test))} of the rows, "
-        f"{share(right)} right."
+        f"Accept predictions of {results.name} with a confidence of {bar} or more without review: "
+        f"{share(len(sure) / len(results.test))} of the rows, {share(right)} right."
     )
     return [Finding("", step)]
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
 from ratchet.config import About, Data, Features, Target
+from ratchet.learning.metrics.names import scorers
 from ratchet.reports.blocks import Block, Chapter, Finding, Table, Text
 from ratchet.reports.chart import Chart
 from ratchet.reports.data_preparation import preparation_blocks, rows_left_out
 from ratchet.reports.formatting import count, counted, label, listed, plain, share
 from ratchet.reports.periods import by_period
+from ratchet.reports.phase_outputs import ColumnProfile, Profile, Selection
 
 _SHOWN_COLUMNS = 20
 _MANY_MISSING = 0.2
 
 
 def data_chapter(
-    profile: dict[str, Any],
-    selection: dict[str, Any],
+    profile: Profile,
+    selection: Selection,
     primary: pd.DataFrame,
     about: About,
     data: Data,
@@ -32,15 +33,15 @@ def data_chapter(
     columns = _columns(profile, data, features, targets)
     return Chapter(
         sections={
-            "asked": _asked(about, targets, features),
+            "question": _question(about, targets, features),
             "data": _understanding(profile, columns, primary, data),
-            "done": preparation_blocks(selection, data, features),
+            "preparation": preparation_blocks(selection, data, features),
         },
         findings=[*_gaps(columns), *rows_left_out(selection)],
     )
 
 
-def _asked(about: About, targets: Mapping[str, Target], features: Features) -> list[Block]:
+def _question(about: About, targets: Mapping[str, Target], features: Features) -> list[Block]:
     rows = [
         {
             "target": name,
@@ -55,8 +56,8 @@ def _asked(about: About, targets: Mapping[str, Target], features: Features) -> l
         }
         for name, target in targets.items()
     ]
-    words = [Text(text) for text in (about.question, about.goal) if text]
-    return [*words, Table("targets", "Targets and business objectives", pd.DataFrame(rows))]
+    texts = [Text(text) for text in (about.question, about.goal) if text]
+    return [*texts, Table("targets", "Targets and business objectives", pd.DataFrame(rows))]
 
 
 def _what(target: Target, features: Features) -> str:
@@ -74,13 +75,11 @@ def _what(target: Target, features: Features) -> str:
 
 
 def _metric(target: Target) -> str:
-    from ratchet.learning.metrics.names import scorers
-
     return scorers(target.task).get(target.scorer, target.scorer)
 
 
 def _columns(
-    profile: dict[str, Any], data: Data, features: Features, targets: Mapping[str, Target]
+    profile: Profile, data: Data, features: Features, targets: Mapping[str, Target]
 ) -> pd.DataFrame:
     rows = [
         {
@@ -113,7 +112,7 @@ def _use(name: str, data: Data, features: Features, targets: Mapping[str, Target
     return listed([use for use, applies in uses.items() if applies]) or "not used"
 
 
-def _content(column: dict[str, Any]) -> str:
+def _content(column: ColumnProfile) -> str:
     if "most_frequent" in column:
         frequent = [f"{name} ({count(n)})" for name, n in column["most_frequent"].items()][:3]
         return f"{count(column['distinct'])} different, most often {', '.join(frequent)}"
@@ -131,7 +130,7 @@ def _whole(value: float) -> str:
 
 
 def _understanding(
-    profile: dict[str, Any], columns: pd.DataFrame, primary: pd.DataFrame, data: Data
+    profile: Profile, columns: pd.DataFrame, primary: pd.DataFrame, data: Data
 ) -> list[Block]:
     complete = int((columns["missing"] == 0).sum())
     span = profile.get("span")
@@ -180,14 +179,14 @@ def _rows_over_time(primary: pd.DataFrame, time: str) -> Chart:
 def _gaps(columns: pd.DataFrame) -> list[Finding]:
     """Features that are often empty."""
     used = columns["use"].str.contains("feature|history")
-    found = columns[used & (columns["missing share"] > _MANY_MISSING)]
-    found = found.sort_values("missing share", ascending=False)
-    if found.empty:
+    gaps = columns[used & (columns["missing share"] > _MANY_MISSING)]
+    gaps = gaps.sort_values("missing share", ascending=False)
+    if gaps.empty:
         return []
-    shares = [f"{row['column']} {share(row['missing share'])}" for _, row in found.iterrows()]
+    shares = [f"{row['column']} {share(row['missing share'])}" for _, row in gaps.iterrows()]
     return [
         Finding(
-            f"{counted(len(found), 'column')} that models look at lack{'s' * (len(found) == 1)} a "
+            f"{counted(len(gaps), 'column')} that models look at lack{'s' * (len(gaps) == 1)} a "
             f"value in more than {share(_MANY_MISSING)} of the rows: {listed(shares)}."
         )
     ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from ratchet.config import Data, Features
 from ratchet.reports.blocks import Block, Finding, Table, Text
 from ratchet.reports.formatting import count, counted, listed, plain, share
+from ratchet.reports.phase_outputs import Selection, SeriesSelection
 
 _MANY_LEFT_OUT = 0.05
 _MANY_LOST = 0.05
@@ -24,13 +23,13 @@ _REASONS = {
 }
 
 
-def preparation_blocks(selection: dict[str, Any], data: Data, features: Features) -> list[Block]:
+def preparation_blocks(selection: Selection, data: Data, features: Features) -> list[Block]:
     """Rows left out, the split, and what a model may look at."""
     rows = series_blocks(selection, data) if data.series else _rows(selection)
     return [*rows, *_split(selection, data), *_features(features)]
 
 
-def _rows(selection: dict[str, Any]) -> list[Block]:
+def _rows(selection: Selection) -> list[Block]:
     out = selection["rows"] - selection["kept"]
     gaps = pd.DataFrame(
         {"required column": list(selection["missing"]), "rows": selection["missing"].values()}
@@ -50,7 +49,7 @@ def _rows(selection: dict[str, Any]) -> list[Block]:
     return blocks
 
 
-def _split(selection: dict[str, Any], data: Data) -> list[Block]:
+def _split(selection: Selection, data: Data) -> list[Block]:
     parts = {p: selection["parts"][p] for p in ("train", "validation", "test")}
     total = sum(part["rows"] for part in parts.values())
     frame = pd.DataFrame(
@@ -150,7 +149,7 @@ def _features(features: Features) -> list[Block]:
     return [Text(text, title="Features"), table]
 
 
-def rows_left_out(selection: dict[str, Any]) -> list[Finding]:
+def rows_left_out(selection: Selection) -> list[Finding]:
     """Many rows without a required value."""
     if "series" in selection:
         return steps_lost(selection)
@@ -169,30 +168,30 @@ def rows_left_out(selection: dict[str, Any]) -> list[Finding]:
     ]
 
 
-def series_blocks(selection: dict[str, Any], data: Data) -> list[Block]:
+def series_blocks(selection: Selection, data: Data) -> list[Block]:
     """How rows became steps of series, and which steps are not forecast."""
-    found = selection["series"]
-    steps = found["count"] * found["steps"]
+    series = selection["series"]
+    steps = series["count"] * series["steps"]
     text = (
         f"{counted(selection['rows'], 'row')} of the file are "
-        f"{counted(found['count'], 'series', 'series')} of {counted(found['steps'], 'step')}"
+        f"{counted(series['count'], 'series', 'series')} of {counted(series['steps'], 'step')}"
         f"{_distance(data)}; {count(selection['kept'])} of {counted(steps, 'step')} are forecast. "
-        f"{_absent(found, data)} {_holes(found)}"
+        f"{_absent(series, data)} {_holes(series)}"
     )
-    if found["unscaled"]:
+    if series["unscaled"]:
         text += (
-            f" {_first(found['unscaled'])} did not change over a season in the training rows; the "
+            f" {_first(series['unscaled'])} did not change over a season in the training rows; the "
             "errors there are measured by what is usual in the other series."
         )
-    if ended := found.get("ended"):
+    if ended := series.get("ended"):
         text += (
             f" {_first(ended)} {'has' if len(ended) == 1 else 'have'} ended: no row follows for "
             f"longer than {'is usual there' if _usual(data) else 'data.series.ends_after says'}."
         )
     lost = pd.DataFrame(
         {
-            "steps not forecast, because": [_REASONS.get(r, r) for r in found["left_out"]],
-            "steps": found["left_out"].values(),
+            "steps not forecast, because": [_REASONS.get(r, r) for r in series["left_out"]],
+            "steps": series["left_out"].values(),
         }
     )
     lost = lost[lost["steps"] > 0]
@@ -209,8 +208,8 @@ def _distance(data: Data) -> str:
     return f", {_FREQUENCIES.get(frequency, frequency)} apart" if frequency else ""
 
 
-def _absent(found: dict[str, Any], data: Data) -> str:
-    if not found["absent"]:
+def _absent(series: SeriesSelection, data: Data) -> str:
+    if not series["absent"]:
         return ""
     filled = data.series.absent if data.series else {}
     held = [
@@ -218,17 +217,17 @@ def _absent(found: dict[str, Any], data: Data) -> str:
         for name, value in filled.items()
     ]
     return (
-        f"At {counted(found['absent'], 'step')} a series has no row while others have one; there "
+        f"At {counted(series['absent'], 'step')} a series has no row while others have one; there "
         + (f"it counts as {listed(held)}." if held else "its values are missing.")
     )
 
 
-def _holes(found: dict[str, Any]) -> str:
-    if not found["holes"]:
+def _holes(series: SeriesSelection) -> str:
+    if not series["holes"]:
         return "At every step there is a row, so that there are no holes."
     return (
-        f"At {counted(found['holes'], 'step')} no series has a row: such holes are not filled, and "
-        "no forecast looks into them."
+        f"At {counted(series['holes'], 'step')} no series has a row: such holes are not filled, "
+        "and no forecast looks into them."
     )
 
 
@@ -271,11 +270,11 @@ def window_sources(features: Features) -> dict[str, str]:
     return sources
 
 
-def steps_lost(selection: dict[str, Any]) -> list[Finding]:
+def steps_lost(selection: Selection) -> list[Finding]:
     """Many steps cannot be forecast because of gaps."""
-    found = selection["series"]
-    lost = found["left_out"].get("holes", 0) + found["left_out"].get("missing", 0)
-    part = lost / max(found["count"] * found["steps"], 1)
+    series = selection["series"]
+    lost = series["left_out"].get("holes", 0) + series["left_out"].get("missing", 0)
+    part = lost / max(series["count"] * series["steps"], 1)
     if part <= _MANY_LOST:
         return []
     return [

@@ -33,13 +33,7 @@ _MARKS = {
 def draw(report: DriftReport, reference: pd.DataFrame, current: pd.DataFrame) -> Figure:
     """Draw every statistic against its threshold, and the most unusual columns before and now.
 
-    Args:
-        report: of these rows.
-        reference: rows that the model learned from.
-        current: rows of the window.
-
-    Returns:
-        A figure that belongs to no window.
+    ``reference`` are rows that the model learned from, ``current`` those of the window.
     """
     from matplotlib import rc_context
 

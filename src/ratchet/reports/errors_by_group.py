@@ -136,13 +136,13 @@ def _summaries(
     ).explode(name)
     if not ordered:
         long = _frequent(long.fillna({name: "unknown"}), name)
-    found = []
+    summaries = []
     for label, group in long.groupby(name, observed=True):
         summary = {name: label, **summarise(group["loss"], is_share=results.is_classes)}
         if results.is_classes:
             summary["largest class"] = group["truth"].value_counts(normalize=True).iloc[0]
-        found.append(summary)
-    frame = pd.DataFrame(found)
+        summaries.append(summary)
+    frame = pd.DataFrame(summaries)
     return frame if ordered else frame.sort_values("rows", ascending=False, kind="stable")
 
 
@@ -150,8 +150,8 @@ def _frequent(long: pd.DataFrame, name: str) -> pd.DataFrame:
     """Rows of the most frequent values; those with few rows only where no value has many."""
     counts = long[name].value_counts()
     enough = counts[counts >= _FEWEST_ROWS]
-    kept = (counts if enough.empty else enough).head(_SHOWN_GROUPS).index
-    return long[long[name].isin(kept)]
+    frequent = (counts if enough.empty else enough).head(_SHOWN_GROUPS).index
+    return long[long[name].isin(frequent)]
 
 
 def overall_score(results: TargetResults) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ratchet.learning.metrics import score_forecast
 from ratchet.reports import regression
 from ratchet.reports.blocks import Block, Finding, Table, Text
 from ratchet.reports.chart import Chart
@@ -99,14 +100,14 @@ def usual_stretch(results: TargetResults) -> pd.DataFrame:
 def worst_stretch(results: TargetResults) -> pd.DataFrame:
     """The test rows of one series in the stretch with the largest mean error."""
     length = max(2, stretch_length(results) // _CLOSER)
-    found, largest = results.test.iloc[:0], -1.0
+    worst, largest = results.test.iloc[:0], -1.0
     for name in results.test["series"].unique():
         rows = _of_series(results, name)
         means = results.losses(rows).rolling(min(length, len(rows))).mean().fillna(-1.0)
         end = int(means.argmax())
         if means.iloc[end] > largest:
-            found, largest = rows.iloc[max(0, end + 1 - length) : end + 1], float(means.iloc[end])
-    return found
+            worst, largest = rows.iloc[max(0, end + 1 - length) : end + 1], float(means.iloc[end])
+    return worst
 
 
 def _of_series(results: TargetResults, name: object) -> pd.DataFrame:
@@ -131,10 +132,10 @@ def _when(rows: pd.DataFrame) -> str:
 
 def _chart(results: TargetResults, name: str, rows: pd.DataFrame) -> Chart:
     has_band = covered(results) is not None
-    said = pd.DataFrame({"time": rows["time"], "value": rows["prediction"], "what": "forecast"})
+    forecast = pd.DataFrame({"time": rows["time"], "value": rows["prediction"], "what": "forecast"})
     if has_band:
-        said[["low", "high"]] = rows[["low", "high"]]
-    true = pd.DataFrame({"time": rows["time"], "value": rows["truth"], "what": "truth"})
+        forecast[["low", "high"]] = rows[["low", "high"]]
+    truth = pd.DataFrame({"time": rows["time"], "value": rows["truth"], "what": "truth"})
     which = f" of {rows['series'].iloc[0]}" if results.has_many_series else ""
     what = "largest errors" if name == "forecast_worst" else "forecast and truth"
     measure = results.target.unit or results.target.column
@@ -142,7 +143,7 @@ def _chart(results: TargetResults, name: str, rows: pd.DataFrame) -> Chart:
         name=name,
         kind="curve",
         title=f"{results.name}{which}: {what}, {_when(rows)}",
-        frame=pd.concat([said, true], ignore_index=True),
+        frame=pd.concat([forecast, truth], ignore_index=True),
         x="time",
         y="value",
         group="what",
@@ -219,14 +220,14 @@ def errors_by_series(results: TargetResults) -> pd.DataFrame:
     scaled = results.test["error"].abs() / results.test["scale"]
     rows = []
     for name, part in results.test.groupby("series", observed=True):
-        found = summarise(scaled.loc[part.index], is_share=False)
+        scaled_error = summarise(scaled.loc[part.index], is_share=False)
         rows.append(
             {
                 "series": str(name),
-                "rows": found["rows"],
-                "MASE": found["value"],
-                "low": found["low"],
-                "high": found["high"],
+                "rows": scaled_error["rows"],
+                "MASE": scaled_error["value"],
+                "low": scaled_error["low"],
+                "high": scaled_error["high"],
                 "mean error": part["error"].abs().mean(),
                 "bias": part["error"].mean(),
                 "mean truth": part["truth"].mean(),
@@ -295,8 +296,6 @@ def _without_the_dominating(results: TargetResults) -> list[Block]:
 
 def with_and_without(results: TargetResults, name: str) -> pd.DataFrame:
     """Scores of every candidate on all test rows and on those of the other series."""
-    from ratchet.learning.metrics import score_forecast
-
     test = results.predictions[results.predictions["split"] == "test"]
     rows = []
     for candidate in results.choice["ranking"]:

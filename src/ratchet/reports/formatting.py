@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import SupportsFloat
+
+from ratchet.reports.phase_outputs import JudgedObjective, Score
 
 LABELS = {
     "accuracy": "accuracy",
@@ -114,7 +116,7 @@ def counted(n: int, one: str, many: str = "") -> str:
     return f"{count(n)} {one if n == 1 else many or f'{one}s'}"
 
 
-def between(score: Mapping[str, float]) -> str:
+def between(score: Score | JudgedObjective) -> str:
     """A value with its interval: 0.785 (0.765 to 0.805)."""
     return f"{number(score['value'])} ({number(score['low'])} to {number(score['high'])})"
 
@@ -134,9 +136,7 @@ def listed(items: Sequence[str]) -> str:
 def column(values: Sequence[object], form: str) -> list[str]:
     """A column of a table as text, numbers with the same digits so that they stand in line.
 
-    Args:
-        values: numbers, text or nothing.
-        form: ``count``, ``number``, ``share`` or ``text``.
+    ``form`` is ``count``, ``number``, ``share`` or ``text``.
     """
     sizes = [abs(float(v)) for v in values if isinstance(v, Real) and math.isfinite(v)]
     digits = _digits(max(sizes, default=0.0))

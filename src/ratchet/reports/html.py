@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from ratchet.config import About
-from ratchet.reports.blocks import PHASES, Chapter, Points, Table
+from ratchet.reports.blocks import SECTIONS, Chapter, Points, Table
 from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import column
 from ratchet.reports.vega_lite import to_script, vega_script
@@ -21,8 +21,8 @@ _DATE = re.compile(r"(\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC)?)")
 def template_environment(*packages: str) -> jinja2.Environment:
     """Templates of some packages, and those of the reports behind them.
 
-    The filter ``dated`` keeps dates from being broken at their hyphens, and ``to_script`` specifies
-    a chart.
+    The filter ``dated`` keeps dates from being broken at their hyphens, ``to_script`` specifies a
+    chart, and ``table_rows`` formats the cells of a table.
     """
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
@@ -34,7 +34,7 @@ def template_environment(*packages: str) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["dated"] = _dated
-    environment.globals["to_script"] = to_script
+    environment.globals |= {"to_script": to_script, "table_rows": _table_rows}
     return environment
 
 
@@ -47,25 +47,18 @@ def _dated(text: str) -> Markup:
 
 
 def render(about: About, data_chapter: Chapter, targets: Mapping[str, Chapter]) -> str:
-    """Write the report.
-
-    Args:
-        about: what the use case says of itself.
-        data_chapter: what concerns all targets.
-        targets: target -> its chapter.
-
-    Returns:
-        HTML with styles, scripts and charts inside.
-    """
-    environment = template_environment()
-    environment.globals["table_rows"] = _table_rows
-    return environment.get_template("report.html.j2").render(
-        about=about,
-        phases=PHASES,
-        sections=_sections(about, data_chapter, targets),
-        cards={name: chapter.card for name, chapter in targets.items()},
-        source=about.source,
-        vega=vega_script(),
+    """Write the report, with styles, scripts and charts inside."""
+    return (
+        template_environment()
+        .get_template("report.html.j2")
+        .render(
+            about=about,
+            titles=SECTIONS,
+            sections=_sections(about, data_chapter, targets),
+            cards={name: chapter.card for name, chapter in targets.items()},
+            source=about.source,
+            vega=vega_script(),
+        )
     )
 
 
@@ -78,24 +71,26 @@ def render_charts(charts: Sequence[Chart]) -> str:
 def _sections(
     about: About, data_chapter: Chapter, targets: Mapping[str, Chapter]
 ) -> dict[str, list[tuple[str, list]]]:
-    """Phase -> heading and blocks, without those that have nothing to say."""
+    """Name of a section -> heading and blocks, without those that have nothing to say."""
     chapters = {"": data_chapter, **targets}
     sections: dict[str, list[tuple[str, list]]] = {
-        phase: [
-            (heading, chapter.sections[phase])
+        name: [
+            (heading, chapter.sections[name])
             for heading, chapter in chapters.items()
-            if chapter.sections.get(phase)
+            if chapter.sections.get(name)
         ]
-        for phase in PHASES
+        for name in SECTIONS
     }
     facts = {name: [f.fact for f in c.findings if f.fact] for name, c in chapters.items()}
     steps = {name: [f.step for f in c.findings if f.step] for name, c in chapters.items()}
     sections["limits"] = [
         *([("", [Points(about.limits, title="Known from the start")])] if about.limits else []),
-        *((name, [Points(found, title="")]) for name, found in facts.items() if found),
+        *((name, [Points(sentences, title="")]) for name, sentences in facts.items() if sentences),
     ]
-    sections["steps"] = [(name, [Points(found)]) for name, found in steps.items() if found]
-    return {phase: parts for phase, parts in sections.items() if parts}
+    sections["steps"] = [
+        (name, [Points(sentences)]) for name, sentences in steps.items() if sentences
+    ]
+    return {name: parts for name, parts in sections.items() if parts}
 
 
 def _table_rows(table: Table) -> list[list[tuple[str, bool]]]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import binomtest
+
+from ratchet.learning.metrics import METRICS, bootstrap_means
+
+Array = npt.NDArray[np.float64]
 
 _Z = 1.959964  # 95 %
 
@@ -19,21 +23,14 @@ TOO_NARROW = (
 
 
 def share_interval(hits: float, n: int) -> tuple[float, float]:
-    """Interval of a share that holds for few rows, too (Wilson 1927, JASA 22).
+    """95 % interval of a share that holds for few rows, too (Wilson 1927, JASA 22).
 
-    Args:
-        hits: number of rows that count.
-        n: number of rows; 0 leaves everything open.
-
-    Returns:
-        Lower and upper end of the 95 % interval.
+    Without any row it is 0 to 1.
     """
     if n == 0:
         return 0.0, 1.0
-    p, z2 = hits / n, _Z**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2)) / (1 + z2 / n)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    interval = binomtest(round(hits), int(n)).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def mean_interval(values: npt.ArrayLike) -> tuple[float, float]:
@@ -65,13 +62,13 @@ def shares_differ(hits: tuple[int, int], rows: tuple[int, int]) -> bool:
 
 def differences(
     metric: str,
-    rows: Mapping[str, Any],
+    rows: Mapping[str, tuple[Array, Array]],
     best: str,
     *,
     task: str,
     seed: int,
     n_bootstrap: int = 1000,
-    times: Any = None,
+    times: pd.Series | None = None,
     horizon: int = 1,
 ) -> dict[str, tuple[float, float, float]]:
     """How far each candidate is from the best one, drawing the same rows for both.
@@ -92,8 +89,6 @@ def differences(
     Returns:
         Candidate -> difference to the best, and the ends of its 95 % interval.
     """
-    from ratchet.learning.metrics import METRICS, bootstrap_means
-
     entry = METRICS[task][metric]
     blocks = [entry.statistics(*pair) for pair in rows.values()]
     table = np.hstack(blocks)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from ratchet.learning.metrics import is_better
 from ratchet.reports.blocks import Finding
 from ratchet.reports.errors_by_group import weak_groups
 from ratchet.reports.formatting import (
@@ -19,6 +20,7 @@ from ratchet.reports.formatting import (
     plain,
     share,
 )
+from ratchet.reports.phase_outputs import JudgedObjective
 from ratchet.reports.ranking import indistinguishable, ranking_table
 from ratchet.reports.target_results import HISTORY, TargetResults
 
@@ -65,24 +67,24 @@ def few_rows(results: TargetResults) -> list[Finding]:
 
 def objectives(results: TargetResults) -> list[Finding]:
     """Aims missed, or too close to call."""
-    found = []
+    findings = []
     for metric, judged in results.choice["objectives"].items():
         gap = abs(judged["value"] - judged["aim"])
         aim = plain(judged["aim"])
         fact = f"{label(metric)} of {results.name} is {between(judged)}, the aim {aim}"
         if judged["in_doubt"]:
             state = "met" if judged["met"] else "missed"
-            found.append(
+            findings.append(
                 Finding(f"{fact}: {state}, but within chance.", _more_rows(results, judged, gap))
             )
         elif not judged["met"]:
-            told = any(finding.step.startswith(_CLEAR) for finding in found)
-            step = "" if told else _new_information(results, metric, gap)
-            found.append(Finding(f"{fact}: clearly not met.", step))
-    return found
+            has_step = any(finding.step.startswith(_CLEAR) for finding in findings)
+            step = "" if has_step else _new_information(results, metric, gap)
+            findings.append(Finding(f"{fact}: clearly not met.", step))
+    return findings
 
 
-def _more_rows(results: TargetResults, judged: dict[str, float], gap: float) -> str:
+def _more_rows(results: TargetResults, judged: JudgedObjective, gap: float) -> str:
     half = (judged["high"] - judged["low"]) / 2
     n = len(results.test)
     if gap <= 0 or half / gap > 10:
@@ -129,8 +131,6 @@ def baseline(results: TargetResults) -> list[Finding]:
 
 def overfitted_search(results: TargetResults) -> list[Finding]:
     """Cross-validation said better than the test rows."""
-    from ratchet.learning.metrics import is_better
-
     if "cv" not in results.scores[results.best]:
         return []
     cv = results.scores[results.best]["cv"][results.metric]["value"]

@@ -67,9 +67,9 @@ def market_chapter(results: MarketResults) -> Chapter:
     """Describe the market and its prices."""
     return Chapter(
         sections={
-            "tried": _convergence(results),
+            "search": _convergence(results),
             "results": [Text(_headline(results)), *_elasticities(results)],
-            "use": [
+            "advice": [
                 *_recommendations(results),
                 *_abstentions(results),
                 *_costs(results),
@@ -182,9 +182,7 @@ def _by(results: MarketResults, name: str) -> tuple[pd.DataFrame, dict[str, str]
 def both_histories(history: pd.DataFrame, replay_history: pd.DataFrame) -> pd.DataFrame:
     """Histories of the trainings on all rows and on the first part of the steps, by ``training``.
 
-    Args:
-        history: of the training on all rows.
-        replay_history: of that for the replay, whose errors are on later rows.
+    Errors of the second one, which is for the replay, are on later rows.
     """
     return pd.concat(
         [
@@ -194,38 +192,35 @@ def both_histories(history: pd.DataFrame, replay_history: pd.DataFrame) -> pd.Da
     )
 
 
-def convergence_charts(history: pd.DataFrame) -> list[Chart]:
-    """Errors, and movement of the ends of intervals, by iterations.
-
-    Args:
-        history: as ``both_histories`` gives it.
-    """
+def convergence_charts(histories: pd.DataFrame) -> list[Chart]:
+    """Errors, and movement of the ends of intervals, by iterations, from ``both_histories``."""
+    views = {
+        "error": (
+            "error_by_iterations",
+            "Mean absolute error of log demand by iterations",
+            "mean absolute error, in logs",
+        ),
+        "movement": (
+            "interval_movement",
+            "Movement of the ends of the elasticities' intervals, in widths",
+            "mean movement since the entry before",
+        ),
+    }
     return [
         Chart(
-            name="error_by_iterations",
+            name=name,
             kind="line",
-            title="Mean absolute error of log demand by iterations",
-            frame=history.dropna(subset=["error"]),
+            title=title,
+            frame=histories.dropna(subset=[column]),
             x="iteration",
-            y="error",
+            y=column,
             group="training",
             logs="x",
+            shares="y" if column == "movement" else "",
             x_title="iterations",
-            y_title="mean absolute error, in logs",
-        ),
-        Chart(
-            name="interval_movement",
-            kind="line",
-            title="Movement of the ends of the elasticities' intervals, in widths",
-            frame=history.dropna(subset=["movement"]),
-            x="iteration",
-            y="movement",
-            group="training",
-            logs="x",
-            shares="y",
-            x_title="iterations",
-            y_title="mean movement since the entry before",
-        ),
+            y_title=y_title,
+        )
+        for column, (name, title, y_title) in views.items()
     ]
 
 
@@ -323,22 +318,23 @@ def _curves(results: MarketResults) -> list[Block]:
     if priced.empty:
         return [*curve_charts("no segment", None, None)]
     first, name = priced.iloc[0], results.names(priced.head(1)).iloc[0]
-    found = results.book.price(first["merchant"], first["product"])
-    return [*curve_charts(name, found, (first["lowest_tried"], first["highest_tried"]))]
+    recommendation = results.book.price(first["merchant"], first["product"])
+    return [*curve_charts(name, recommendation, (first["lowest_tried"], first["highest_tried"]))]
 
 
 def curve_charts(
-    name: str, found: Recommendation | None, tried: tuple[float, float] | None
+    name: str, recommendation: Recommendation | None, tried: tuple[float, float] | None
 ) -> list[Chart]:
     """Demand and profit of a segment over prices, under each form of demand.
 
-    Args:
-        name: of the segment.
-        found: what is recommended.
-        tried: lowest and highest price that were tried.
+    ``tried`` are the lowest and the highest price that were tried.
     """
-    curve = None if found is None else found.curve
-    prices = [(found.current_price, "price now"), (found.price, "recommended")] if found else []
+    curve = None if recommendation is None else recommendation.curve
+    prices = (
+        [(recommendation.current_price, "price now"), (recommendation.price, "recommended")]
+        if recommendation
+        else []
+    )
     titles = {"demand": "units per step", "profit": "profit per step"}
     return [
         Chart(
@@ -416,14 +412,14 @@ def _costs(results: MarketResults) -> list[Block]:
         ]
     ).dropna()
     moved = _moved_by_cost(results)
-    known = results.prices["unit_cost"].notna().any()
+    has_costs = results.prices["unit_cost"].notna().any()
     text = (
         "The unit cost is an assumption, and the best price follows it: if it is 10% lower or "
         f"higher, the best price moves in {share(moved)} of the segments with a price. Where it "
         "does not move, it lies at the edge of what was tried or is allowed."
         if len(rows)
         else "Without recommended prices there is nothing to compare."
-        if known
+        if has_costs
         else "No unit cost is given (market.unit_cost): without it no price can be recommended."
     )
     table = rows[["merchant", "product", "unit_cost", "current_price", *named.values()]].rename(
@@ -533,7 +529,7 @@ def _replayed(results: MarketResults) -> str:
 def _findings(results: MarketResults) -> list[Finding]:
     """Limits, and what to do about them."""
     edge = results.acting["outcome"].isin(_EDGE).sum()
-    found = [
+    findings = [
         Finding(
             "The elasticity is that of one step: what buyers put into the cupboard when it is "
             "cheap is missing later, and habits take longer. It is not the response to a lasting "
@@ -548,7 +544,7 @@ def _findings(results: MarketResults) -> list[Finding]:
         ),
     ]
     if edge:
-        found.append(
+        findings.append(
             Finding(
                 f"{counted(int(edge), 'recommended price')} of {count(len(results.acting))} lie at "
                 "the edge of what was tried or is allowed: they are directions.",
@@ -556,7 +552,7 @@ def _findings(results: MarketResults) -> list[Finding]:
             )
         )
     if results.market.steps_of_season == 0:
-        found.append(
+        findings.append(
             Finding(
                 "No season is modelled (market.season): what comes again every year is taken for "
                 "noise, or for an effect of the price where both go together."
@@ -564,10 +560,10 @@ def _findings(results: MarketResults) -> list[Finding]:
         )
     few = int(results.prices["reasons"].str.contains(Reason.LITTLE_PRICE_VARIATION.value).sum())
     if few:
-        found.append(
+        findings.append(
             Finding(
                 f"In {counted(few, 'segment')} prices hardly varied: nothing is known of others.",
                 "Vary their prices on purpose, within what is allowed.",
             )
         )
-    return found
+    return findings

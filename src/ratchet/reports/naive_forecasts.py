@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ratchet.learning.metrics import paired_difference
 from ratchet.modelling import choice
 from ratchet.reports.blocks import Block, Table, Text
 from ratchet.reports.formatting import between, count, counted, listed, number, share, unit
@@ -77,8 +78,6 @@ def against_naive(results: TargetResults) -> pd.DataFrame:
 
 def gain_over(results: TargetResults, naive: str, name: str) -> dict[str, float]:
     """By how much the MASE of a candidate is below that of a naive forecast, with its interval."""
-    from ratchet.learning.metrics import paired_difference
-
     test = results.predictions[results.predictions["split"] == "test"]
     parts = [test[test["candidate"] == one].reindex(results.test.index) for one in (naive, name)]
     return paired_difference(
@@ -114,12 +113,12 @@ def naive_blocks(results: TargetResults) -> list[Block]:
 def naive_sentence(results: TargetResults) -> str:
     """Say whether the winner beats the naive forecasts, and how sure that is."""
     names = naive_candidates(results)
-    known = [
+    named = [
         f"{name} ({NAIVE.get(results.target.candidates[name].estimator, 'the baseline')})"
         for name in names
     ]
     reached = [number(mase(results, name)) for name in names]
-    said = f"Forecasts that learn nothing reach a MASE of {listed(reached)}: {listed(known)}."
+    said = f"Forecasts that learn nothing reach a MASE of {listed(reached)}: {listed(named)}."
     naive = best_naive(results)
     if results.best in names:
         return (

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pandas as pd
 
 from ratchet.config import ensemble_of
+from ratchet.learning.metrics import forecast_rows
 from ratchet.reports.blocks import Block, Points, Table, Text
 from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import label, listed, meaning, minus, number
-from ratchet.reports.intervals import differences
+from ratchet.reports.intervals import Array, differences
 from ratchet.reports.naive_forecasts import kind_of
 from ratchet.reports.target_results import TargetResults
 
@@ -80,16 +80,15 @@ def why_sentence(results: TargetResults) -> str:
 
 def ranking_table(results: TargetResults) -> pd.DataFrame:
     """Candidates in order of choice, with scores and the difference to the winner on test."""
-    blocks: dict[str, Any] = {}
-    if results.is_series or results.target.follows_time:
-        blocks = {"times": results.test["time"], "horizon": results.horizon}
+    in_time = results.is_series or results.target.follows_time
     gaps = differences(
         results.metric,
         _metric_rows(results),
         results.best,
         task=results.target.task,
         seed=results.seed,
-        **blocks,
+        times=results.test["time"] if in_time else None,
+        horizon=results.horizon,
     )
     rows = []
     for name, chosen_by in results.choice["ranking"].items():
@@ -132,12 +131,10 @@ def ties_sentence(results: TargetResults, frame: pd.DataFrame) -> str:
     )
 
 
-def _metric_rows(results: TargetResults) -> dict[str, Any]:
+def _metric_rows(results: TargetResults) -> dict[str, tuple[Array, Array]]:
     """Candidate -> truth and prediction of the same test rows, as the metrics take them."""
-    from ratchet.learning.metrics import forecast_rows
-
     test = results.predictions[results.predictions["split"] == "test"]
-    rows = {}
+    rows: dict[str, tuple[Array, Array]] = {}
     for name in results.choice["ranking"]:
         part = test[test["candidate"] == name].reindex(results.test.index)
         if results.is_classes:
@@ -200,9 +197,9 @@ def network_comparison_blocks(results: TargetResults) -> list[Block]:
         }
     )
     title = f"Baseline ({results.target.baseline}) and the best networks, test rows"
-    said = [_sentence(results, name) for name in results.target.networks]
+    sentences = [_sentence(results, name) for name in results.target.networks]
     return [
-        Text(" ".join(said), title="What the networks brought"),
+        Text(" ".join(sentences), title="What the networks brought"),
         Table("baseline_against_best", f"{title}, with the change against the baseline", shown),
         Table("network_changes", title, frame, shown=0),
     ]
@@ -221,9 +218,9 @@ def network_comparison(results: TargetResults, names: list[str]) -> pd.DataFrame
         row: dict[str, object] = {"candidate": name}
         for metric in [m for m in _METRICS if m in base]:
             before, after = base[metric]["value"], results.scores[name]["test"][metric]["value"]
-            known = before and name != results.target.baseline
+            comparable = before and name != results.target.baseline
             row[label(metric)] = after
-            change = (after - before) / abs(before) if known else math.nan
+            change = (after - before) / abs(before) if comparable else math.nan
             row[f"change of {label(metric)}"] = change
         rows.append(row)
     return pd.DataFrame(rows)

@@ -51,13 +51,13 @@ def distribution_blocks(results: TargetResults) -> list[Block]:
     frame = pd.DataFrame(
         {part: values.describe(percentiles=[0.05, 0.5, 0.95]) for part, values in parts.items()}
     ).T.rename(columns={"count": "rows", "std": "standard deviation", "50%": "median"})
-    known = pd.concat(list(parts.values()))
-    near = ((known - known.mean()).abs() <= known.std()).mean()
+    values = pd.concat(list(parts.values()))
+    near = ((values - values.mean()).abs() <= values.std()).mean()
     text = (
-        f"{counted(len(known), 'row')} have a {results.name}: the mean is "
-        f"{unit(known.mean(), results.target.unit)}, and {share(near)} of the rows lie within "
-        f"{number(known.std())} of it (one standard deviation). The middle 90% run from "
-        f"{number(known.quantile(0.05))} to {number(known.quantile(0.95))}."
+        f"{counted(len(values), 'row')} have a {results.name}: the mean is "
+        f"{unit(values.mean(), results.target.unit)}, and {share(near)} of the rows lie within "
+        f"{number(values.std())} of it (one standard deviation). The middle 90% run from "
+        f"{number(values.quantile(0.05))} to {number(values.quantile(0.95))}."
     )
     unit_name = results.target.unit
     chart = Chart(
@@ -271,16 +271,17 @@ def _disputed(results: TargetResults) -> list[Block]:
     n = _top(results)
     picked = apart.nlargest(n).index
     rows = results.test.loc[picked]
-    there, rest = rows["error"].abs().mean(), results.test.drop(index=picked)["error"].abs().mean()
+    disputed_error = rows["error"].abs().mean()
+    other_error = results.test.drop(index=picked)["error"].abs().mean()
     advice = (
         "Review such rows by hand"
-        if there > _WORSE * rest
+        if disputed_error > _WORSE * other_error
         else "So disagreement says little about the error here"
     )
     text = (
         f"The candidates disagree most on {counted(n, 'test row')} ({share(n / len(apart))}); "
-        f"there the mean error is {number(there)}, elsewhere {number(rest)}. {advice}; the most "
-        "disputed are listed, all are in the workbook."
+        f"there the mean error is {number(disputed_error)}, elsewhere {number(other_error)}. "
+        f"{advice}; the most disputed are listed, all are in the workbook."
     )
     named, formats = _listing(results, rows)
     named.insert(len(named.columns) - 1, "disagreement", apart.loc[picked].to_numpy())
@@ -320,7 +321,7 @@ def low_coverage(results: TargetResults) -> list[Finding]:
     promised = results.choice["details"]["confidence"]
     if high >= promised:
         return []
-    needed = results.losses(results.test).quantile(promised)
+    needed = float(results.losses(results.test).quantile(promised))
     measure = "mean naive errors of the series" if results.has_many_series else results.target.unit
     wider = f"±{unit(needed, measure)}"
     if results.target.in_logs:
@@ -341,15 +342,15 @@ def low_coverage(results: TargetResults) -> list[Finding]:
 
 def narrow_predictions(results: TargetResults) -> list[Finding]:
     """Predictions keep to the middle."""
-    said, true = (results.test[name].std(ddof=0) for name in ("prediction", "truth"))
-    if not true or said >= _NARROW * true:
+    predicted, true = (results.test[name].std(ddof=0) for name in ("prediction", "truth"))
+    if not true or predicted >= _NARROW * true:
         return []
     groups = fifths(results)
     first, last = groups.iloc[0], groups.iloc[-1]
     return [
         Finding(
-            f"Predictions of {results.name} keep to the middle: they spread by {number(said)}, the "
-            f"truth by {number(true)}. Extremes are not foreseen.",
+            f"Predictions of {results.name} keep to the middle: they spread by "
+            f"{number(predicted)}, the truth by {number(true)}. Extremes are not foreseen.",
             f"Use {results.name} to put rows in order rather than as a value: the highest fifth of "
             f"the predictions has a mean truth of {number(last['mean truth'])}, the lowest "
             f"{number(first['mean truth'])}."

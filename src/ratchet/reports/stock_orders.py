@@ -7,6 +7,7 @@ import pandas as pd
 
 from ratchet.config import Inventory
 from ratchet.errors import DataError
+from ratchet.learning.inventory import expected_demand, order_quantity, steps_of_stock
 from ratchet.reports.blocks import Block, Finding, Points, Table, Text
 from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import count, counted, number, plain, share
@@ -80,8 +81,6 @@ def orders(results: TargetResults, inventory: Inventory) -> pd.DataFrame:
     Raises:
         DataError: a stock is no number or below 0.
     """
-    from ratchet.learning.inventory import expected_demand, order_quantity, steps_of_stock
-
     last = results.test.sort_values("time").groupby("series", observed=True).tail(1)
     last = last if covered(results) is not None else last.iloc[:0].assign(low=0.0, high=0.0)
     ends = _ends(last)
@@ -112,13 +111,13 @@ def _stock(results: TargetResults, inventory: Inventory, rows: pd.DataFrame) -> 
     column = inventory.stock
     if not isinstance(column, str):
         return np.full(len(rows), float(column))
-    found = results.primary[column].reindex(_origins(results, rows))
-    units = pd.to_numeric(found, errors="coerce")
-    wrong = found[found.notna() & ~(units >= 0)]
+    stock = results.primary[column].reindex(_origins(results, rows))
+    units = pd.to_numeric(stock, errors="coerce")
+    wrong = stock[stock.notna() & ~(units >= 0)]
     if len(wrong):
         raise DataError(
             f"column '{column}' (inventory.stock): expected a number of units, 0 or more; "
-            f"{len(wrong)} of {len(found)} are not, row {wrong.index[0]} has {wrong.iloc[0]}"
+            f"{len(wrong)} of {len(stock)} are not, row {wrong.index[0]} has {wrong.iloc[0]}"
         )
     return units.to_numpy(float)
 
@@ -213,8 +212,6 @@ def order_backtest(results: TargetResults, inventory: Inventory) -> pd.DataFrame
         ``low`` and ``high``, ``level`` (what is expected and a safety stock), ``inside`` and
         ``enough``.
     """
-    from ratchet.learning.inventory import expected_demand, order_quantity
-
     steps = inventory.lead_time + inventory.review
     rows = results.test.sort_values(["series", "time"])
     # From the step after the origin, which is horizon - 1 steps before that of the forecast.
@@ -236,38 +233,37 @@ def order_backtest(results: TargetResults, inventory: Inventory) -> pd.DataFrame
 def backtest_sentence(results: TargetResults, inventory: Inventory) -> str:
     """How often interval and order would have been right in the test time."""
     step, steps = step_name(results), inventory.lead_time + inventory.review
-    found = order_backtest(results, inventory) if covered(results) is not None else pd.DataFrame()
-    if found.empty:
+    backtest = (
+        order_backtest(results, inventory) if covered(results) is not None else pd.DataFrame()
+    )
+    if backtest.empty:
         return f"The test time is too short to see how far this held over {counted(steps, step)}."
-    n = len(found)
-    ends = [share_interval(found[name].sum(), n) for name in ("inside", "enough")]
+    n = len(backtest)
+    ends = [share_interval(backtest[name].sum(), n) for name in ("inside", "enough")]
     return (
         f"In the test time the demand of {counted(steps, step)} lay inside of the interval in "
-        f"{share(found['inside'].mean())} of {counted(n, 'case')} ({_ends_text(ends[0])}; promised "
-        f"{_promised(results)}), and the order would have been enough in "
-        f"{share(found['enough'].mean())} ({_ends_text(ends[1])}; promised "
+        f"{share(backtest['inside'].mean())} of {counted(n, 'case')} ({_ends_text(ends[0])}; "
+        f"promised {_promised(results)}), and the order would have been enough in "
+        f"{share(backtest['enough'].mean())} ({_ends_text(ends[1])}; promised "
         f"{share(inventory.service_level)}). The cases overlap in time, so that the intervals of "
-        f"these shares are too narrow. {_needed_text(found, inventory)}"
+        f"these shares are too narrow. {_needed_text(backtest, inventory)}"
     ).strip()
 
 
-def safety_factor(found: pd.DataFrame, inventory: Inventory) -> float:
+def safety_factor(backtest: pd.DataFrame, inventory: Inventory) -> float:
     """By what the safety stock would have to be multiplied to keep the service level in the test.
 
-    Args:
-        found: as ``order_backtest`` gives it.
-        inventory: how goods are ordered.
-
-    Returns:
-        A factor; NaN where there is no safety stock.
+    NaN where there is no safety stock. ``backtest`` is what ``order_backtest`` returns.
     """
-    safety = (found["level"] - found["mean"]).where(lambda units: units > 0)
-    return float(((found["demand"] - found["mean"]) / safety).quantile(inventory.service_level))
+    safety = (backtest["level"] - backtest["mean"]).where(lambda units: units > 0)
+    return float(
+        ((backtest["demand"] - backtest["mean"]) / safety).quantile(inventory.service_level)
+    )
 
 
-def _needed_text(found: pd.DataFrame, inventory: Inventory) -> str:
-    factor = safety_factor(found, inventory)
-    if found["enough"].mean() >= inventory.service_level or not factor > 1:
+def _needed_text(backtest: pd.DataFrame, inventory: Inventory) -> str:
+    factor = safety_factor(backtest, inventory)
+    if backtest["enough"].mean() >= inventory.service_level or not factor > 1:
         return ""
     return f"A safety stock {number(factor)} times as large would have kept the service level."
 
@@ -276,14 +272,14 @@ def orders_fall_short(results: TargetResults) -> list[Finding]:
     """Orders that would not have been enough as often as asked for."""
     if results.inventory is None or covered(results) is None:
         return []
-    found = order_backtest(results, results.inventory)
-    if found.empty or found["enough"].mean() >= results.inventory.service_level:
+    backtest = order_backtest(results, results.inventory)
+    if backtest.empty or backtest["enough"].mean() >= results.inventory.service_level:
         return []
-    factor = safety_factor(found, results.inventory)
+    factor = safety_factor(backtest, results.inventory)
     return [
         Finding(
             f"Orders by these forecasts would have been enough in "
-            f"{share(found['enough'].mean())} of the cases in the test time, not in "
+            f"{share(backtest['enough'].mean())} of the cases in the test time, not in "
             f"{share(results.inventory.service_level)}: the forecast of {_forecast_step(results)} "
             "does not stand for the others, or its errors go together.",
             f"Order with a safety stock {number(factor)} times as large, or with a higher service "

@@ -22,8 +22,11 @@ from ratchet.reports.formatting import (
 )
 from ratchet.reports.limitations import target_findings
 from ratchet.reports.naive_forecasts import naive_blocks
+from ratchet.reports.phase_outputs import JudgedObjective
 from ratchet.reports.search.analysis import search_blocks
 from ratchet.reports.target_results import TargetResults
+
+_YES_NO = {True: "yes", False: "no", None: "–"}
 
 
 class Task(Protocol):
@@ -67,7 +70,7 @@ def target_chapter(results: TargetResults) -> Chapter:
     return Chapter(
         sections={
             "data": task.distribution_blocks(results),
-            "tried": [*candidate_blocks(results), *search_blocks(results)],
+            "search": [*candidate_blocks(results), *search_blocks(results)],
             "results": [
                 Text(task.headline(results)),
                 ranking.metric_explanations(results),
@@ -83,7 +86,7 @@ def target_chapter(results: TargetResults) -> Chapter:
                 *(forecasting.series_blocks(results) if results.is_series else []),
                 *importance_blocks(results),
             ],
-            "use": task.advice_blocks(results),
+            "advice": task.advice_blocks(results),
         },
         findings=target_findings(results, task.limitations),
         card=card(results),
@@ -126,9 +129,7 @@ def objective_blocks(results: TargetResults) -> list[Block]:
                 "aim": row["aim"],
                 "met": "met" if row["met"] else "not met",
                 "production": row.get("production", float("nan")),
-                "fit for production": {True: "yes", False: "no"}.get(
-                    row.get("fit_for_production"), "–"
-                ),
+                "fit for production": _YES_NO[row.get("fit_for_production")],
             }
             for metric, row in judged.items()
         ]
@@ -146,7 +147,7 @@ def objective_blocks(results: TargetResults) -> list[Block]:
     ]
 
 
-def objective_sentence(metric: str, judged: dict[str, Any]) -> str:
+def objective_sentence(metric: str, judged: JudgedObjective) -> str:
     """Whether one objective is met, and how sure that is."""
     word = "met" if judged["met"] else "not met"
     if judged["in_doubt"]:

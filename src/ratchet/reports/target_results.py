@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ratchet.config import Data, Features, Inventory, Target, in_table
+from ratchet.reports.phase_outputs import JudgedChoice, Score, Scores
 
 HISTORY = "history of "
 """How the history of an entity is called, e.g. ``history of director``."""
@@ -47,8 +47,8 @@ class TargetResults:
     seed: int
     primary: pd.DataFrame
     predictions: pd.DataFrame
-    scores: dict[str, Any]
-    choice: dict[str, Any]
+    scores: Scores
+    choice: JudgedChoice
     importance: pd.DataFrame
     searches: dict[str, pd.DataFrame]
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -57,12 +57,12 @@ class TargetResults:
     @property
     def best(self) -> str:
         """The winner."""
-        return str(self.choice["best"])
+        return self.choice["best"]
 
     @property
     def metric(self) -> str:
         """Metric the choice was made by."""
-        return str(self.choice["metric"])
+        return self.choice["metric"]
 
     @property
     def is_classes(self) -> bool:
@@ -90,9 +90,9 @@ class TargetResults:
         return list(self.target.classes or [])
 
     @property
-    def test_scores(self) -> dict[str, dict[str, float]]:
+    def test_scores(self) -> dict[str, Score]:
         """Metric -> value, low, high of the winner on the test rows."""
-        return dict(self.scores[self.best]["test"])
+        return self.scores[self.best]["test"]
 
     @cached_property
     def test(self) -> pd.DataFrame:

@@ -15,13 +15,9 @@ _UNPRINTABLE = r"[\x00-\x08\x0b\x0c\x0e-\x1f]"
 
 
 def workbook(chapters: Mapping[str, Chapter]) -> dict[str, pd.DataFrame]:
-    """Gather the tables of all chapters.
+    """Gather the tables of all chapters: name of the sheet -> table.
 
-    Args:
-        chapters: heading -> chapter; an empty heading for what concerns all.
-
-    Returns:
-        Name of the sheet -> table, names unique and short enough.
+    ``chapters`` are by heading, which is empty for what concerns all targets.
     """
     sheets: dict[str, pd.DataFrame] = {}
     for heading, chapter in chapters.items():

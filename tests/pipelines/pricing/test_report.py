@@ -51,9 +51,9 @@ def test_it_says_who_can_change_prices_and_why_others_cannot(whole):
     assert f"Of 12 segments (one product at one merchant) {len(prices)} get" in texts(
         whole, "results"
     )
-    assert f"{(prices['outcome'] == 'raise').sum()} segments can raise" in texts(whole, "use")
-    assert "a direction to try in small steps, and no optimum" in texts(whole, "use")
-    assert f"of {len(frame(whole, 'replay'))} recommended prices" in texts(whole, "use")
+    assert f"{(prices['outcome'] == 'raise').sum()} segments can raise" in texts(whole, "advice")
+    assert "a direction to try in small steps, and no optimum" in texts(whole, "advice")
+    assert f"of {len(frame(whole, 'replay'))} recommended prices" in texts(whole, "advice")
     assert whole.card is not None
     assert whole.card.key_value == str(len(prices))
 
@@ -77,9 +77,9 @@ def test_limits_are_named(whole):
 def test_without_a_cost_it_asks_for_one(chapter):
     found = chapter(unit_cost=None)
 
-    assert "No unit cost is given (market.unit_cost)" in texts(found, "use")
-    assert "No unit cost is given: what a price earns is not known." in texts(found, "use")
-    assert "No price is recommended that later rows could be" in texts(found, "use")
+    assert "No unit cost is given (market.unit_cost)" in texts(found, "advice")
+    assert "No unit cost is given: what a price earns is not known." in texts(found, "advice")
+    assert "No price is recommended that later rows could be" in texts(found, "advice")
     assert_drawn(found)
 
 

@@ -94,7 +94,7 @@ def registry(tmp_path, monkeypatch) -> Registry:
         bundle.metrics = {"sales": {"test": {"rmse": SCORE}}}
         return bundle
 
-    monkeypatch.setattr("ratchet.bundle.open_bundle", open_bundle)
+    monkeypatch.setattr("ratchet.reports.status.collect.open_bundle", open_bundle)
     return Registry(tmp_path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ratchet.config import ensemble_of
+from ratchet.learning.recurrent.architectures import FAMILIES
 from ratchet.reports.blocks import Block, Points, Table, Text
 from ratchet.reports.chart_ids import ARCHITECTURE, LEARNING_RATE
 from ratchet.reports.formatting import counted, listed, number, share
@@ -55,7 +56,7 @@ def search_analysis(search: Search) -> list[Block]:
 
 def full_search_blocks(search: Search) -> list[Block]:
     """A search for the best settings."""
-    found = parameter_effects(search)
+    effects = parameter_effects(search)
     top = Table(
         f"{search.name} top",
         f"{search.name}: the best {min(_TOP, len(search.best))} trials",
@@ -68,11 +69,11 @@ def full_search_blocks(search: Search) -> list[Block]:
         top,
         Text(_how_to_read(search), title=f"What made the difference ({search.name})"),
         *(
-            [Points([effect_sentence(row) for row in found.to_dict("records")])]
-            if len(found)
+            [Points([effect_sentence(row) for row in effects.to_dict("records")])]
+            if len(effects)
             else []
         ),
-        *_effects_table(search, found),
+        *_effects_table(search, effects),
         *_importance(search),
         *[charts.box(search, name) for name in search.parameters],
         *([charts.rate(search)] if LEARNING_RATE in search.parameters else []),
@@ -146,8 +147,8 @@ def _how_to_read(search: Search) -> str:
     return text
 
 
-def _effects_table(search: Search, found: pd.DataFrame) -> list[Block]:
-    if found.empty:
+def _effects_table(search: Search, effects: pd.DataFrame) -> list[Block]:
+    if effects.empty:
         return []
     formats = dict.fromkeys(
         ["median with best", "median with worst", "difference", "spread"], "number"
@@ -155,7 +156,7 @@ def _effects_table(search: Search, found: pd.DataFrame) -> list[Block]:
     counts = dict.fromkeys(["trials with best", "trials with worst", "pairs", "better"], "count")
     formats |= counts | {"relative": "share"}
     title = f"{search.name}: effect of each hyper-parameter on the {LOSS}"
-    return [Table(f"{search.name} effects", title, found, formats, shown=0)]
+    return [Table(f"{search.name} effects", title, effects, formats, shown=0)]
 
 
 def _importance(search: Search) -> list[Block]:
@@ -236,8 +237,6 @@ def fast_search_blocks(search: Search) -> list[Block]:
 
 def ranked_architectures(search: Search) -> pd.DataFrame:
     """Architectures with their family, lowest loss first."""
-    from ratchet.learning.recurrent.architectures import FAMILIES
-
     family = {build.__name__: name for name, members in FAMILIES.items() for build in members}
     rows = search.valid.sort_values(LOSS, kind="stable")
     frame = pd.DataFrame(

@@ -61,8 +61,8 @@ def _pairs(search: Search, parameter: str, best: object, worst: object) -> dict[
 
 def parameter_effects(search: Search) -> pd.DataFrame:
     """The effect of every hyper-parameter that varies, see ``parameter_effect``."""
-    found = [parameter_effect(search, name) for name in search.varying]
-    return pd.DataFrame([row for row in found if row is not None])
+    rows = [parameter_effect(search, name) for name in search.varying]
+    return pd.DataFrame([row for row in rows if row is not None])
 
 
 def effect_sentence(row: Mapping[Any, Any]) -> str:
@@ -121,10 +121,10 @@ def parameter_importance(search: Search) -> tuple[pd.Series, str]:
             "mean decrease of impurity": MeanDecreaseImpurityImportanceEvaluator(seed=search.seed),
         }.items():
             try:
-                found = get_param_importances(study, evaluator=evaluator, params=names)
+                importances = get_param_importances(study, evaluator=evaluator, params=names)
             except (RuntimeError, ValueError):
                 continue
-            values = pd.Series(found, dtype=float)
+            values = pd.Series(importances, dtype=float)
             if np.isfinite(values).all():
                 return nothing.add(values, fill_value=0).sort_values(ascending=False), method
     finally:

@@ -126,10 +126,7 @@ def epochs_text(search: Search, name: str) -> str:
 def trial_table(search: Search, rows: pd.DataFrame, *, whole: bool) -> pd.DataFrame:
     """Trials with their settings and how they went, named for readers.
 
-    Args:
-        search: the search.
-        rows: some of its trials.
-        whole: whether to give all that is known, and not only what tells them apart.
+    All columns with ``whole``, otherwise those in which trials differ.
     """
     outcome = {
         LOSS: LOSS,
@@ -161,9 +158,9 @@ def setting_text(value: object) -> str:
 
 def ordered_values(values: pd.Series) -> list[object]:
     """The different values: numbers by size, others by name."""
-    known = list(values.dropna().unique())
+    different = list(values.dropna().unique())
     return (
-        sorted(known)
-        if all(isinstance(v, int | float | np.number) for v in known)
-        else sorted(known, key=str)
+        sorted(different)
+        if all(isinstance(v, int | float | np.number) for v in different)
+        else sorted(different, key=str)
     )

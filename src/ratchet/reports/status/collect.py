@@ -8,8 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from ratchet.bundle import Bundle, open_bundle
 from ratchet.config import UseCase
 from ratchet.errors import UserError
+from ratchet.frames import DataFrame
+from ratchet.learning.metrics import greater_is_better
+from ratchet.monitoring.prediction_log import PredictionLog
+from ratchet.primary_metric import primary_metric
+from ratchet.registry.ledger_chain import Entry, State
+from ratchet.registry.model_versions import registered_model
+from ratchet.registry.registry import Registry
 
 DECISIONS = 8
 """How many of the last decisions are told."""
@@ -71,8 +79,8 @@ class UseCaseStatus:
     predicted: Predicted | None = None
     watch: Mapping[str, Any] | None = None
     watched: str | None = None
-    decisions: Sequence[Any] = ()
-    unsettled: Any = None
+    decisions: Sequence[Entry] = ()
+    unsettled: Entry | None = None
     problems: Sequence[str] = ()
 
     @property
@@ -101,13 +109,13 @@ class UseCaseStatus:
 
     def to_json(self) -> dict[str, Any]:
         """All of it in types that JSON knows."""
-        known = {
+        values = {
             **{each.name: getattr(self, each.name) for each in fields(self)},
             "worse_by": self.worse_by,
             "decisions": [entry.to_json() for entry in self.decisions],
             "unsettled": self.unsettled and self.unsettled.to_json(),
         }
-        plain: dict[str, Any] = json.loads(json.dumps(known, default=_plain))
+        plain: dict[str, Any] = json.loads(json.dumps(values, default=_plain))
         return plain
 
 
@@ -116,16 +124,16 @@ def _plain(value: Any) -> Any:
 
 
 def collect(
-    registry: Any,
-    log: Any,
+    registry: Registry | None,
+    log: PredictionLog | None,
     use_cases: Mapping[str, UseCase],
     watches: Mapping[str, Mapping[str, Any] | None],
 ) -> list[UseCaseStatus]:
     """Look everything up.
 
     Args:
-        registry: a ``registry.registry.Registry``; ``None`` where there is no database yet.
-        log: a ``monitoring.prediction_log.PredictionLog``, or ``None`` likewise.
+        registry: ``None`` where there is no database yet.
+        log: ``None`` likewise.
         use_cases: the use cases.
         watches: use case -> what the monitoring found last, if it has run.
 
@@ -142,16 +150,13 @@ def collect(
 
 
 def _status(
-    registry: Any,
-    log: Any,
+    registry: Registry | None,
+    log: PredictionLog | None,
     name: str,
     use_case: UseCase,
     watch: Mapping[str, Any] | None,
     faults: Sequence[str],
 ) -> UseCaseStatus:
-    from ratchet.learning.metrics import greater_is_better
-    from ratchet.primary_metric import primary_metric
-
     target, metric = primary_metric(use_case)
     status = UseCaseStatus(
         name=name,
@@ -160,7 +165,7 @@ def _status(
         metric=metric,
         greater_is_better=greater_is_better(metric),
     )
-    if registry is None:
+    if registry is None or log is None:
         return status
     state = registry.ledger.state(name)
     bundles = Bundles(registry, name)
@@ -173,7 +178,7 @@ def _status(
         decisions=entries[:DECISIONS],
         unsettled=_unsettled(entries),
     )
-    if state.champion is not None:
+    if state.champion is not None and state.since is not None:
         promoted = bundles.score(state.champion, target, metric)
         looked_at = watch["scored"]["version"] if watch else None
         above = use_case.monitoring.watch.rollback_above
@@ -182,7 +187,9 @@ def _status(
             since=state.since,
             promoted=promoted,
             fails_beyond=_worse(promoted["value"], above, status) if promoted else None,
-            predicted=_predicted(log, name, target, state),
+            predicted=_predicted(
+                log.rows(name, target, state.champion, arm="champion"), state.since
+            ),
             watch=watch if looked_at == state.champion else None,
             watched=looked_at if looked_at != state.champion else None,
         )
@@ -195,7 +202,7 @@ def _status(
     return replace(status, problems=problems)
 
 
-def _entries(registry: Any, use_case: str) -> tuple[list[Any], list[str]]:
+def _entries(registry: Registry, use_case: str) -> tuple[list[Entry], list[str]]:
     """The entries of the ledger, newest first, and why they cannot be read."""
     try:
         return registry.ledger.entries(use_case)[::-1], []
@@ -203,21 +210,20 @@ def _entries(registry: Any, use_case: str) -> tuple[list[Any], list[str]]:
         return [], [str(error)]
 
 
-def _unsettled(entries: Sequence[Any]) -> Any:
+def _unsettled(entries: Sequence[Entry]) -> Entry | None:
     """The newest of the entries, if it is such, that is more than a verdict of the gate."""
     newest = next((one for one in entries if one.event in (*_OPENING, *_CLOSING)), None)
     return newest if newest is not None and newest.event in _OPENING else None
 
 
-def _predicted(log: Any, use_case: str, target: str, state: Any) -> Predicted:
-    rows = log.rows(use_case, target, state.champion, arm="champion")
-    since = state.since.astimezone(dt.UTC).replace(tzinfo=None)
-    if state.since > dt.datetime.now(dt.UTC):  # a clock was ahead: all are its own
-        since = dt.datetime.min
-    answers = rows[~rows["failed"].astype(bool) & (rows["predicted_at"] >= since)]
+def _predicted(rows: DataFrame, since: dt.datetime) -> Predicted:
+    start = since.astimezone(dt.UTC).replace(tzinfo=None)
+    if since > dt.datetime.now(dt.UTC):  # a clock was ahead: all are its own
+        start = dt.datetime.min
+    answers = rows[~rows["failed"].astype(bool) & (rows["predicted_at"] >= start)]
     latest = None if answers.empty else answers["predicted_at"].max().to_pydatetime()
-    known = answers.index[answers["truth"].notna()]
-    return Predicted(answers.index.nunique(), known.nunique(), latest)
+    with_truth = answers.index[answers["truth"].notna()]
+    return Predicted(answers.index.nunique(), with_truth.nunique(), latest)
 
 
 def _worse(value: float, share: float, status: UseCaseStatus) -> float:
@@ -240,28 +246,16 @@ class Model:
 
 
 class Bundles:
-    """The bundles of a use case; those that cannot be opened become problems.
+    """The bundles of a use case; those that cannot be opened become problems."""
 
-    Args:
-        registry: a ``registry.registry.Registry``.
-        use_case: name of the use case.
-    """
-
-    def __init__(self, registry: Any, use_case: str) -> None:
+    def __init__(self, registry: Registry, use_case: str) -> None:
         self._registry = registry
         self._use_case = use_case
-        self._opened: dict[str, Any] = {}
+        self._opened: dict[str, Bundle] = {}
         self.problems: list[str] = []
 
     def model(self, version: str | None, role: str) -> Model | None:
-        """The model of a version, if there is one.
-
-        Args:
-            version: its number.
-            role: what it is, to be named in a problem.
-        """
-        from ratchet.bundle import open_bundle
-
+        """The model of a version, if there is one; ``role`` is what a problem calls it."""
         if version is None:
             return None
         try:
@@ -281,26 +275,23 @@ class Bundles:
         """
         if version not in self._opened:
             return None
-        found: Mapping[str, float] | None = self._opened[version].score(target, metric)
-        return found
+        return self._opened[version].score(target, metric)
 
 
-def disagreements(registry: Any, use_case: str, state: Any) -> list[str]:
+def disagreements(registry: Registry, use_case: str, state: State) -> list[str]:
     """Aliases of the registry that do not say what the ledger says."""
     aliases = _aliases(registry, use_case)
-    said = {"champion": state.champion, "previous": state.previous}
+    ledger = {"champion": state.champion, "previous": state.previous}
     return [
         f"the alias '{role}' points to {_named(aliases.get(role))}, the ledger says "
         f"{_named(version)}; the ledger is right, and the next run mends the alias"
-        for role, version in said.items()
+        for role, version in ledger.items()
         if aliases.get(role) != version
     ]
 
 
-def _aliases(registry: Any, use_case: str) -> dict[str, str]:
+def _aliases(registry: Registry, use_case: str) -> dict[str, str]:
     """Alias -> version; none for a model that the registry does not know."""
-    from ratchet.registry.model_versions import registered_model
-
     model = registered_model(registry.client, use_case)
     return {} if model is None else {alias: str(at) for alias, at in model.aliases.items()}
 

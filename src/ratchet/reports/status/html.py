@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
+from ratchet.reports.blocks import Table
 from ratchet.reports.chart import Chart
-from ratchet.reports.formatting import column as column_texts
 from ratchet.reports.formatting import label
 from ratchet.reports.html import template_environment
 from ratchet.reports.status import text
@@ -20,52 +19,40 @@ PRODUCTION, PROMOTION = "in production", "at the promotion"
 
 
 def render(statuses: Sequence[UseCaseStatus], written: dt.datetime) -> str:
-    """Write the page.
-
-    Args:
-        statuses: what is known of every use case.
-        written: now.
-
-    Returns:
-        HTML with styles, scripts and charts inside.
-    """
-    environment = template_environment()
-    chapters = [_chapter(status) for status in statuses]
-    return environment.get_template("status.html.j2").render(
-        text=text,
-        chapters=chapters,
-        written=text.time_text(written),
-        vega=vega_script() if any(chapter["chart"] for chapter in chapters) else "",
+    """Write the page, with styles, scripts and charts inside."""
+    charts = {status.name: production_chart(status) for status in statuses}
+    return (
+        template_environment()
+        .get_template("status.html.j2")
+        .render(
+            text=text,
+            statuses=statuses,
+            charts=charts,
+            windows_table=windows_table,
+            written=text.time_text(written),
+            vega=vega_script() if any(charts.values()) else "",
+        )
     )
 
 
-def _chapter(status: UseCaseStatus) -> dict[str, Any]:
-    """A status with what is drawn of it."""
-    chart = production_chart(status)
-    return {
-        "status": status,
-        "state": text.state(status),
-        "overview": text.overview(status),
-        "chart": chart,
-        "windows": _windows(status),
-    }
-
-
-def _windows(status: UseCaseStatus) -> dict[str, Any]:
-    """The windows as a table of text, latest first: ``columns`` and ``rows``."""
-    windows = (status.watch or {"windows": []})["windows"][::-1]
+def windows_table(status: UseCaseStatus) -> Table:
+    """All windows, latest first, without columns that have nothing in them."""
+    windows = status.watch["windows"][::-1] if status.watch else []
     metric = status.metric
-    texts = {
-        "from": [text.day_text(window.get("start") or "–") for window in windows],
-        "to": [text.day_text(window.get("end") or "–") for window in windows],
-        "rows": column_texts([window["rows"] for window in windows], "count"),
-        label(metric): column_texts([window.get(metric) for window in windows], "number"),
-        "low": column_texts([window.get(f"{metric}_low") for window in windows], "number"),
-        "high": column_texts([window.get(f"{metric}_high") for window in windows], "number"),
-        "note": [window.get("note") or "" for window in windows],
-    }
-    shown = {name: column for name, column in texts.items() if {*column} - {"", "–"}}
-    return {"columns": list(shown), "rows": list(zip(*shown.values(), strict=True))}
+    frame = pd.DataFrame(
+        {
+            "from": [window.get("start") and text.day_text(window["start"]) for window in windows],
+            "to": [window.get("end") and text.day_text(window["end"]) for window in windows],
+            "rows": [window["rows"] for window in windows],
+            label(metric): [window.get(metric) for window in windows],
+            "low": [window.get(f"{metric}_low") for window in windows],
+            "high": [window.get(f"{metric}_high") for window in windows],
+            "note": [window.get("note") or "" for window in windows],
+        }
+    )
+    shown = frame.replace("", None).dropna(axis="columns", how="all").columns
+    formats = {"rows": "count", **dict.fromkeys([label(metric), "low", "high"], "number")}
+    return Table("windows", "All windows as a table", frame[shown], formats)
 
 
 def production_chart(status: UseCaseStatus) -> Chart | None:

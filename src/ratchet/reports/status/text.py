@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
+from ratchet.registry.ledger_chain import Entry
 from ratchet.reports.formatting import between, count, counted, label, listed, number
 from ratchet.reports.status.collect import Model, UseCaseStatus
 
@@ -68,15 +69,15 @@ def overview(status: UseCaseStatus) -> list[str]:
     ]
 
 
-def model_text(found: Model) -> str:
+def model_text(model: Model) -> str:
     """A version and what it is: ``version 3: stack for success, ridge for rating``."""
-    named = found.candidates
-    if not named:
-        return f"version {found.version}"
-    if len(named) == 1:
-        return f"version {found.version}: {next(iter(named.values()))}"
-    parts = [f"{candidate} for {target}" for target, candidate in named.items()]
-    return f"version {found.version}: {listed(parts)}"
+    candidates = model.candidates
+    if not candidates:
+        return f"version {model.version}"
+    if len(candidates) == 1:
+        return f"version {model.version}: {next(iter(candidates.values()))}"
+    parts = [f"{candidate} for {target}" for target, candidate in candidates.items()]
+    return f"version {model.version}: {listed(parts)}"
 
 
 def production_text(status: UseCaseStatus) -> str:
@@ -116,10 +117,10 @@ def at_promotion(status: UseCaseStatus) -> str:
 def in_production(status: UseCaseStatus) -> str:
     """How the champion has done since, in a sentence or two; says what is absent."""
     predicted = status.predicted
-    if predicted is None or not predicted.answers:
+    if predicted is None or predicted.latest is None:
         return "Nothing was predicted since the promotion."
-    said = counted(predicted.answers, "row was", "rows were")
-    start = f"Since the promotion {said} predicted, the last on {time_text(predicted.latest)}"
+    answered = counted(predicted.answers, "row was", "rows were")
+    start = f"Since the promotion {answered} predicted, the last on {time_text(predicted.latest)}"
     if not predicted.known:
         return f"{start}. The truth of none is known yet, so there is nothing to compare."
     return f"{start}; the truth of {count(predicted.known)} is known. {latest_window(status)}"
@@ -178,33 +179,33 @@ def inputs_text(status: UseCaseStatus) -> list[str]:
     """What is known of the inputs: a sentence, then the reasons."""
     if status.drift is None:
         return ["The inputs have not been compared with those of the training yet."]
-    found = status.drift
+    drift = status.drift
     span = (
-        f" from {day_text(found['span'][0])} to {day_text(found['span'][1])}"
-        if found.get("span")
+        f" from {day_text(drift['span'][0])} to {day_text(drift['span'][1])}"
+        if drift.get("span")
         else ""
     )
-    on = f"on {count(found['rows']['current'])} rows{span}"
-    moved = found["moved"]
-    if found["severity"] == "NONE":
+    on = f"on {count(drift['rows']['current'])} rows{span}"
+    moved = drift["moved"]
+    if drift["severity"] == "NONE":
         return [f"The inputs are as they were in the training, {on}."]
     names = f"Moved: {listed(moved)}. " if moved else ""
-    return [f"Severity {found['severity']}, {on}. {names}".strip(), *found["reasons"]]
+    return [f"Severity {drift['severity']}, {on}. {names}".strip(), *drift["reasons"]]
 
 
-def decision_text(entry: Any) -> str:
+def decision_text(entry: Entry) -> str:
     """What was decided: ``promoted version 3``."""
     version = entry.champion if entry.event in ("rollback", "retrain") else entry.version
     words = EVENTS.get(entry.event, entry.event)
     return f"{words} version {version}" if version is not None else words
 
 
-def conditions(entry: Any) -> list[tuple[str, str, str]]:
+def conditions(entry: Entry) -> list[tuple[str, str, str]]:
     """Conditions of the gate: ``yes``, ``no`` or ``doubt``, name, and reason."""
     details: Mapping[str, Any] = entry.details or {}
-    found = details.get("conditions", [])
+    judged = details.get("conditions", [])
     marks = {True: "yes", False: "no", None: "doubt"}
-    return [(marks[each["passed"]], each["name"], each["reason"]) for each in found]
+    return [(marks[each["passed"]], each["name"], each["reason"]) for each in judged]
 
 
 def problem_lines(status: UseCaseStatus) -> list[str]:
@@ -216,8 +217,8 @@ def problem_lines(status: UseCaseStatus) -> list[str]:
 def full_text(status: UseCaseStatus) -> list[str]:
     """Everything that the page says of a use case, a line each."""
     lines = problem_lines(status)
-    for role, found in roles(status).items():
-        lines.append(f"{role}: {found}")
+    for role, filled_by in roles(status).items():
+        lines.append(f"{role}: {filled_by}")
     if status.champion is not None:
         lines += [f"{at_promotion(status)} {in_production(status)}", verdict(status)]
         lines += inputs_text(status)
@@ -242,12 +243,12 @@ def roles(status: UseCaseStatus) -> dict[str, str]:
     }
 
 
-def day_text(value: Any) -> str:
+def day_text(value: object) -> str:
     """A day: ``2026-11-20``."""
     return str(value)[:10]
 
 
-def time_text(value: Any) -> str:
+def time_text(value: str | dt.datetime) -> str:
     """A moment to the minute: ``2026-11-20 04:10 UTC``."""
     text = value if isinstance(value, str) else value.isoformat()
     parsed = dt.datetime.fromisoformat(text)

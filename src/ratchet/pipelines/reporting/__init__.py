@@ -1,5 +1,0 @@
-"""Reporting."""
-
-from ratchet.pipelines.reporting.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]
