@@ -30,6 +30,7 @@ _CONFIG: Json = {
     "padding": 10,
     # A page has the title of a chart as its label; of single marks screen readers hear nothing.
     "aria": False,
+    "mark": {"aria": False},
     "view": {"stroke": None},
     "axis": {
         "gridColor": "#e6e8eb",
