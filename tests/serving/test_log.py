@@ -165,7 +165,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from ratchet.compiled.answers import Answer, Prediction
 from ratchet.serving.log import JournaledLog
-from ratchet.serving.records import Entry
+from ratchet.serving.log_entries import Entry
 
 async def main():
     log = JournaledLog(Path(sys.argv[1]), sys.argv[2])

@@ -204,12 +204,12 @@ def test_a_process_that_answers_is_told_once(tmp_path):
     program.write_text(
         "import json, sys\n"
         "from ratchet.compiled.answers import Answer, Prediction\n"
-        "from ratchet.serving import worker\n"
+        "from ratchet.serving import bundle_worker\n"
         "class Counts:\n"
         "    seen = 0\n"
         "    def observe(self, rows): self.seen += len(rows)\n"
         "    def answer(self, rows): return [Answer('a', {'t': Prediction(float(self.seen))})]\n"
-        "worker.main(lambda request: Counts())\n"
+        "bundle_worker.main(lambda request: Counts())\n"
     )
     request = LoadRequest(Source("", "", ""), [("power", "1", None)])
 

@@ -69,11 +69,11 @@ def test_all_wrong_fields_are_told_through_the_process(tmp_path):
     program.write_text(
         "from ratchet.compiled.contract import Contract\n"
         "from ratchet.compiled.field_values import Field\n"
-        "from ratchet.serving import worker\n"
+        "from ratchet.serving import bundle_worker\n"
         "class Refuses:\n"
         "    contract = Contract({'a': Field('number'), 'b': Field('integer')}, ['a'])\n"
         "    def answer(self, rows): self.contract.read_rows(rows)\n"
-        "worker.main(lambda request: Refuses())\n"
+        "bundle_worker.main(lambda request: Refuses())\n"
     )
     slow = SlowAnswerer(
         LoadRequest(Source("", "", ""), [("films", "1", None)]), [sys.executable, str(program)]

@@ -394,7 +394,7 @@ def test_a_database_that_goes_away_while_a_version_is_opened_holds_it_up_for_a_m
 
     async def watch():
         async with watching(decisions) as watcher:
-            monkeypatch.setattr(watcher._ledger, "noted", Mock(side_effect=[away, None]))
+            monkeypatch.setattr(watcher._ledger, "first_detail", Mock(side_effect=[away, None]))
             await until(lambda: version(watcher) == "1")
 
     asyncio.run(watch())
