@@ -27,9 +27,9 @@ import uvicorn
 from ratchet.database import connect
 from ratchet.registry.ledger import Ledger
 from ratchet.serving.app import create_app
-from ratchet.serving.handover import Source
+from ratchet.serving.version_transfer import Source
 from ratchet.serving.log import JournaledLog
-from ratchet.serving.opening import VersionOpener
+from ratchet.serving.version_opener import VersionOpener
 from ratchet.serving.settings import Settings
 from ratchet.serving.version_watcher import Watcher
 
