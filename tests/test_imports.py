@@ -29,7 +29,15 @@ DOMAIN = {
 ALL = {
     *(SHARED | DOMAIN),
     *("airflow", "catalog", "cli", "commands", "config.loader", "datasets", "environment"),
-    *("hooks", "pipeline_registry", "pipelines", "project_context", "replay", "runner"),
+    *(
+        "hooks",
+        "kedro_private",
+        "pipeline_registry",
+        "pipelines",
+        "project_context",
+        "replay",
+        "runner",
+    ),
     *("settings", "use_cases", "webhook"),
 }
 """Everything but ``serving``, which only its command imports."""
@@ -81,8 +89,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("learning", "registry", "monitoring", "errors", "database", "provenance", "config"),
     },
     "project_context": {"config", "config.loader", "datasets", "errors", "registry"},
-    "runner": {"learning", "config", "config.loader", "errors", "progress", "webhook"},
-    "catalog": {"learning"},
+    "runner": {
+        "learning",
+        "kedro_private",
+        "config",
+        "config.loader",
+        "errors",
+        "progress",
+        "webhook",
+    },
+    "catalog": {"learning", "kedro_private"},
+    "kedro_private": set(),
     "pipeline_registry": {"pipelines", "config", "config.loader"},
     "settings": {"config", "hooks", "catalog"},
     "hooks": ALL,

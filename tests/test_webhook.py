@@ -15,7 +15,7 @@ import pytest
 from kedro.config import MissingConfigException
 
 from ratchet import progress, webhook
-from ratchet.hooks.notification import NotificationHooks
+from ratchet.hooks.progress import NotificationHooks
 
 
 class Listener:

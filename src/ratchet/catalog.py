@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from copy import copy
-from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kedro.io import AbstractVersionedDataset, DataCatalog, DatasetError
+from kedro.io import DataCatalog, DatasetError
 
+from ratchet.kedro_private import at_path, exchange, is_local_file, keeps_content, save_path
 from ratchet.learning.files import atomic_write
-
-_LOCAL = ("file", "local")
 
 
 class AtomicCatalog(DataCatalog):
@@ -27,44 +24,19 @@ class AtomicCatalog(DataCatalog):
         Raises:
             DatasetError: it cannot be saved; starts with the name of the dataset.
         """
-        dataset: Any = self[ds_name]
-        if not _is_local(dataset):
+        dataset = self[ds_name]
+        if not is_local_file(dataset):
             super().save(ds_name, data)
             return
         dataset.release()  # a versioned one would go on with the version it saved or loaded last
-        place = Path(dataset._get_save_path())
+        path = save_path(dataset)
         try:
-            with atomic_write(place) as partial:
-                if _adds_to_its_place(dataset, place):
-                    (shutil.copytree if place.is_dir() else shutil.copyfile)(place, partial)
-                self._datasets[ds_name] = _at(partial, dataset)
+            with atomic_write(path) as partial:
+                if keeps_content(dataset, path):
+                    (shutil.copytree if path.is_dir() else shutil.copyfile)(path, partial)
+                exchange(self, ds_name, at_path(dataset, partial))
                 super().save(ds_name, data)
         except OSError as error:
             raise DatasetError(f"{ds_name}: cannot be saved: {error.strerror or error}") from error
         finally:
-            self._datasets[ds_name] = dataset
-
-
-def _is_local(dataset: Any) -> bool:
-    return (
-        isinstance(dataset, AbstractVersionedDataset)
-        and getattr(dataset, "_protocol", "file") in _LOCAL
-    )
-
-
-def _adds_to_its_place(dataset: Any, place: Path) -> bool:
-    """Whether what is there stays: in a folder, or in a file that is opened to append to it."""
-    if not place.exists():
-        return False
-    if place.is_dir():
-        return not getattr(dataset, "_overwrite", False)
-    arguments = ("_fs_open_args_save", "_writer_args")
-    modes = [str((getattr(dataset, name, None) or {}).get("mode", "")) for name in arguments]
-    return any("a" in mode or "+" in mode for mode in modes)
-
-
-def _at(path: Path, dataset: Any) -> Any:
-    """The same dataset in another place, without versions."""
-    moved = copy(dataset)
-    moved._filepath, moved._version = PurePosixPath(path), None
-    return moved
+            exchange(self, ds_name, dataset)

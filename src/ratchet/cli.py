@@ -52,7 +52,7 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
         options["params"] = _restricted(options["params"], candidates, options["env"])
     if not options["load_versions"]:
         options["runner"] = options["runner"] or USE_CASE_RUNNER
-    talkers = [logging.getLogger(name) for name in ("kedro.pipeline.node", "ratchet.runner.part")]
+    talkers = [logging.getLogger(name) for name in ("kedro.pipeline.node", "ratchet.runner.worker")]
     if not verbose:
         for talker in talkers:
             talker.addFilter(_is_no_error)  # the error is told once, at the end

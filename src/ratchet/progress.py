@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ratchet import webhook
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
     from ratchet.learning.demand.iterations import Progress as Iterated
@@ -28,6 +29,15 @@ def wanted() -> bool:
     """Bars are for people: not for pipes, CI or Airflow."""
     automatic = any(name in os.environ for name in ("CI", "AIRFLOW_CTX_DAG_ID"))
     return sys.stdout.isatty() and sys.stderr.isatty() and not automatic
+
+
+def console(width: int) -> Console:
+    """The terminal; a pipe or a log, which have no width of their own, get this one."""
+    from rich import get_console
+    from rich.console import Console
+
+    terminal = get_console()
+    return terminal if terminal.is_terminal else Console(width=width)
 
 
 def start() -> Progress:

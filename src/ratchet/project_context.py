@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from kedro.config import AbstractConfigLoader
+from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 
 from ratchet.config.loader import loader_here, read_use_cases
@@ -16,6 +17,8 @@ from ratchet.errors import ConfigError, UserError
 if TYPE_CHECKING:
     from ratchet.config import UseCase
     from ratchet.registry.registry import Registry
+
+OfUseCase = TypeVar("OfUseCase")
 
 REGISTRY = "ratchet.datasets.RegistryDataset"
 
@@ -49,16 +52,34 @@ def open_catalog(env: str | None, use_case: str) -> tuple[Any, UseCase]:
     Raises:
         UserError: there is no such environment or use case.
     """
-    from kedro.framework.session import KedroSession
-
     loader, project = loader_here(env)
     check_environment(loader)
-    use_cases = read_use_cases(loader["parameters"])
-    if use_case not in use_cases:
-        raise UserError(f"no use case '{use_case}'; there are {', '.join(sorted(use_cases))}")
-    session: Any = KedroSession.create(project, env=env)
+    parameters = find_use_case(read_use_cases(loader["parameters"]), use_case)
+    return open_context(project, env).catalog, parameters
+
+
+def open_context(project: Path, env: str | None, **options: Any) -> Any:
+    """The ``KedroContext`` of a new session.
+
+    Args:
+        project: the project folder.
+        env: environment; Kedro's default otherwise.
+        options: further arguments of ``KedroSession.create``.
+    """
+    session: Any = KedroSession.create(project, env=env, **options)
     with session:
-        return session.load_context().catalog, use_cases[use_case]
+        return session.load_context()
+
+
+def find_use_case(use_cases: Mapping[str, OfUseCase], name: str) -> OfUseCase:
+    """What is known of a use case by its name.
+
+    Raises:
+        UserError: there is none of that name; says which there are.
+    """
+    if name not in use_cases:
+        raise UserError(f"no use case '{name}'; there are {', '.join(sorted(use_cases))}")
+    return use_cases[name]
 
 
 def load_output(catalog: Any, name: str, node: str) -> Any:
@@ -83,31 +104,30 @@ def check_environment(loader: AbstractConfigLoader) -> None:
     """
     conf = Path(loader.conf_source)
     if loader.env and not (conf / loader.env).is_dir():
-        there = sorted(path.name for path in conf.glob("*") if path.is_dir())
-        raise UserError(f"no environment '{loader.env}'; there are {', '.join(there)}")
+        existing = sorted(path.name for path in conf.glob("*") if path.is_dir())
+        raise UserError(f"no environment '{loader.env}'; there are {', '.join(existing)}")
 
 
 def _check_use_case(use_case: str, registry: Registry, loader: AbstractConfigLoader) -> None:
     # One that was taken out of the parameters has its history still.
-    known = set(registry.ledger.use_cases())
-    if use_case in known:
+    decided = dict.fromkeys(registry.ledger.use_cases())
+    if use_case in decided:
         return  # reading the parameters takes longer than rolling back
-    known |= {name for name, value in loader["parameters"].items() if isinstance(value, Mapping)}
-    if use_case not in known:
-        raise UserError(f"no use case '{use_case}'; there are {', '.join(sorted(known))}")
+    named = {name for name, value in loader["parameters"].items() if isinstance(value, Mapping)}
+    find_use_case(decided | dict.fromkeys(named), use_case)
 
 
-def registry_entry(loader: AbstractConfigLoader) -> dict[str, Any]:
+def registry_entry(loader: AbstractConfigLoader) -> Mapping[str, Any]:
     """What the catalog says of the registry: ``tracking_uri``, and the ``filepath`` of bundles.
 
     Raises:
         ConfigError: there is none.
     """
-    entries: dict[str, Any] = loader["catalog"]
-    found = [entry for entry in entries.values() if _type(entry) == REGISTRY]
-    if not found:
-        raise ConfigError(f"the catalog has no dataset of type {REGISTRY}: where are the versions?")
-    return dict(found[0])
+    entries: Mapping[str, Any] = loader["catalog"]
+    for entry in entries.values():
+        if isinstance(entry, Mapping) and entry.get("type") == REGISTRY:
+            return entry
+    raise ConfigError(f"the catalog has no dataset of type {REGISTRY}: where are the versions?")
 
 
 def _registry(loader: AbstractConfigLoader, project: Path) -> Registry:
@@ -122,21 +142,17 @@ def _registry(loader: AbstractConfigLoader, project: Path) -> Registry:
     return registry
 
 
-def _type(entry: Any) -> str | None:
-    return entry.get("type") if isinstance(entry, Mapping) else None
-
-
 def _check_database(registry: Registry, project: Path) -> None:
     """An SQLite file that is opened would be made, empty."""
     url = registry.ledger.engine.url
     if url.get_backend_name() != "sqlite" or not url.database or Path(url.database).is_file():
         return
     path = Path(url.database)
-    name = path.relative_to(project) if path.is_relative_to(project) else path
-    if known := registry.checkpoint.read():
-        lost = ", ".join(f"{use_case} to decision {each.seq}" for use_case, each in known.items())
+    shown = path.relative_to(project) if path.is_relative_to(project) else path
+    if recorded := registry.checkpoint.read():
+        lost = ", ".join(f"{name} to decision {each.seq}" for name, each in recorded.items())
         raise UserError(
-            f"the database {name} is gone; {registry.checkpoint.path} knows of {lost}: bring the "
+            f"the database {shown} is gone; {registry.checkpoint.path} knows of {lost}: bring the "
             f"database back from a copy, or delete that file to begin anew"
         )
-    raise UserError(f"nothing was decided yet, for there is no {name}: `kedro run` makes it")
+    raise UserError(f"nothing was decided yet, for there is no {shown}: `kedro run` makes it")

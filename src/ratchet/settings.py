@@ -32,8 +32,7 @@ class _Hooks:
 
     @cached_property
     def _hooks(self) -> tuple[Any, ...]:
-        from ratchet.hooks.notification import NotificationHooks
-        from ratchet.hooks.progress import ProgressHooks
+        from ratchet.hooks.progress import NotificationHooks, ProgressHooks
         from ratchet.hooks.project import ProjectHooks
         from ratchet.hooks.summary import SummaryHooks
         from ratchet.hooks.tracking import TrackingHooks

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ratchet.airflow.processes import ProcessGroup
+from ratchet.airflow.standalone import ProcessGroup
 from ratchet.errors import UserError
 
 SLEEP = "import time; time.sleep(60)"
@@ -104,7 +104,7 @@ def test_only_its_own_processes_are_stopped(make, tmp_path):
 
 
 def test_what_does_not_end_is_killed(make, monkeypatch):
-    monkeypatch.setattr("ratchet.airflow.processes.TERM_SECONDS", 0.2)
+    monkeypatch.setattr("ratchet.airflow.standalone.TERM_SECONDS", 0.2)
     family = make()
     family.start("stubborn", [sys.executable, "-c", STUBBORN])
     printed(family)

@@ -149,7 +149,7 @@ class Airflow:
 
     def members(self) -> list[psutil.Process]:
         """Everything that runs from this home."""
-        from ratchet.airflow.processes import MARK
+        from ratchet.airflow.standalone import MARK
 
         found = []
         for process in psutil.process_iter():

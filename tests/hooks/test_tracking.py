@@ -105,7 +105,7 @@ def test_files_are_kept_by_use_case(shop):
 def test_model_of_the_best_comes_back_and_predicts_the_same(shop):
     import mlflow
 
-    from ratchet.hooks.store import tracking_to
+    from ratchet.hooks.mlflow_runs import tracking_to
 
     _, nested = runs(shop)
     (output,) = client(shop).get_run(nested["shop.price.ridge"].info.run_id).outputs.model_outputs

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.hooks.store import tracking_to
+from ratchet.hooks.mlflow_runs import tracking_to
 from ratchet.hooks.trials import log_model, log_trials
 
 NAME = "stock.units.networks"

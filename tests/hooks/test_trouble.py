@@ -230,7 +230,7 @@ def test_what_cannot_be_logged_meanwhile_is_told_in_the_end(store, tmp_path, cap
 
 def test_the_process_of_a_use_case_tells_the_first_one(tmp_path, monkeypatch):
     sent: list[Any] = []
-    monkeypatch.setattr(tracking.calls, "to_parent", sent.append)
+    monkeypatch.setattr(tracking.worker, "to_parent", sent.append)
 
     hooks_in(tmp_path).after_dataset_saved("films.report")
 

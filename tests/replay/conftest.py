@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from ratchet.config import UseCase
-from ratchet.replay import History, Model, Stage
+from ratchet.replay.history import History
+from ratchet.replay.stages import Model, Stage
 
 START = pd.Timestamp("2024-01-07")  # a Sunday
 WEEKS = 8
@@ -83,7 +84,7 @@ class Made:
         return UseCase.model_validate({**PARAMETERS, **changed})
 
     @property
-    def world(self) -> History:
+    def history(self) -> History:
         from ratchet.replay.incidents import apply_incidents
 
         sundays = tuple(week(number) for number in range(self.weeks))

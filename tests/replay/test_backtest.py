@@ -9,7 +9,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.replay import MissingStageError, backtest, build_report, policies, read_incidents
+from ratchet.replay.backtest import MissingStageError, backtest
+from ratchet.replay.incidents import read_incidents
+from ratchet.replay.outcome import build_report
+from ratchet.replay.policies import policies
 
 START = pd.Timestamp("2024-01-07")
 
@@ -27,16 +30,16 @@ def errs(before, after, since):
     return lambda times: np.where(times >= since + pd.Timedelta(days=1), after, before)
 
 
-def walked(past, name="configured"):
+def backtested(past, name="configured"):
     policy = next(one for one in policies(past.use_case, {}) if one.name.startswith(name))
-    return backtest(past.world, policy)
+    return backtest(past.history, policy)
 
 
 def happened(past, name="configured", *, without=("hold", "reject")):
     """Day from the first Sunday on, event, and what serves after it."""
     return [
         ((event.day - START).days, event.event, event.champion)
-        for event in walked(past, name).events
+        for event in backtested(past, name).events
         if event.event not in without
     ]
 
@@ -65,13 +68,13 @@ def test_a_new_model_has_to_be_better_by_more_than_the_least_gain(made, size, ex
 def test_the_policy_says_how_much(made, least, expected):
     past = made({1: 0.94}, release={"min_gain": least}, weeks=2)
 
-    assert walked(past).events[-1].event == expected
+    assert backtested(past).events[-1].event == expected
 
 
 def test_too_few_fresh_rows_decide_nothing(made):
     past = made({1: 0.5}, release={"min_rows": 57}, weeks=2)
 
-    event = walked(past).events[-1]
+    event = backtested(past).events[-1]
     assert (event.event, event.champion) == ("hold", v(0))
     assert "56 new rows, at least 57 are needed" in event.reason
 
@@ -90,7 +93,7 @@ def test_where_nothing_serves_the_naive_model_may(made):
 def test_the_naive_model_is_no_way_in_later(made):
     past = made({0: 2.9, 1: 3.5}, weeks=2)
 
-    assert [event.version for event in walked(past).events] == [v(0), v(1)]
+    assert [event.version for event in backtested(past).events] == [v(0), v(1)]
 
 
 # Rollback.
@@ -119,7 +122,7 @@ def test_where_the_previous_model_is_no_better_going_back_would_not_help(made):
     found = happened(past)
 
     assert found == [(0, "promote", v(0)), (7, "promote", v(1)), (28, "retrain", v(1))]
-    assert "not surely better" in walked(past).events[-2].reason
+    assert "not surely better" in backtested(past).events[-2].reason
 
 
 @pytest.mark.parametrize(
@@ -191,7 +194,7 @@ def test_a_request_between_sundays_trains_a_model(made):
     past = made({0: errs(1.0, 1.04, day(1))}, watch=watch, release=few, weeks=2)
 
     with pytest.raises(MissingStageError, match="2024-01-10"):  # two days that fail
-        walked(past)
+        backtested(past)
 
     past = made(
         {0: errs(1.0, 1.04, day(1))}, watch=watch, release=few, others={day(3): 0.5}, weeks=2
@@ -208,9 +211,9 @@ def test_no_second_request_follows_at_once(made):
     others = {day(number): 5.0 for number in range(1, 14)}
     past = made({0: errs(1.0, 1.04, day(0))}, watch=watch, others=others, weeks=2)
 
-    asked = [at for at, event, _ in happened(past) if event == "retrain"]
+    requested = [at for at, event, _ in happened(past) if event == "retrain"]
 
-    assert asked == [4, 8, 12]
+    assert requested == [4, 8, 12]
 
 
 # Incidents.
@@ -225,7 +228,7 @@ def test_a_slow_model_does_not_serve(made):
     quick = incidents("[{kind: latency, from: 2024-01-14, to: 2024-01-14, ms: 99}]")
 
     assert happened(made({1: 0.5}, incidents=quick, weeks=2))[-1] == (7, "promote", v(1))
-    event = walked(made({1: 0.5}, incidents=slow, weeks=2)).events[-1]
+    event = backtested(made({1: 0.5}, incidents=slow, weeks=2)).events[-1]
     assert (event.event, event.champion) == ("hold", v(0))
     assert "an answer takes 101 ms" in event.reason
 
@@ -235,9 +238,9 @@ def test_on_a_day_with_a_bad_file_nothing_is_done(made):
     past = made({1: 0.5, 2: 0.5}, incidents=bad, weeks=3)
 
     assert happened(past) == [(0, "promote", v(0)), (7, "failed", v(0)), (14, "promote", v(2))]
-    found = walked(past)
+    found = backtested(past)
     assert found.trained == (week(0), week(2))
-    rows = build_report(past.world, [found])["policies"][0]["total"]["rows"]
+    rows = build_report(past.history, [found])["policies"][0]["total"]["rows"]
     assert rows == 3 * 7 * 8  # those of the bad days were answered when the file was mended
 
 
@@ -248,14 +251,14 @@ def test_a_model_that_answers_nothing_is_replaced_the_day_after(made):
     found = happened(past)
 
     assert found == [(0, "promote", v(0)), (7, "promote", v(1)), (8, "rollback", v(0))]
-    assert "did not answer" in walked(past).events[2].reason
+    assert "did not answer" in backtested(past).events[2].reason
 
 
 def test_a_model_that_answers_nothing_is_no_way_back(made):
     silent = incidents("[{kind: broken_model, from: 2024-01-07, to: 2024-01-07}]")
     past = made({1: 0.5}, incidents=silent, weeks=2)
 
-    event = walked(past).events[-1]
+    event = backtested(past).events[-1]
     assert (event.event, event.champion) == ("hold", v(0))
     assert "way back" in event.reason
 
@@ -288,7 +291,7 @@ def test_never_and_always(made):
 def test_the_bare_rule_asks_for_a_gain_alone(made, size, expected):
     past = made({1: size}, release={"max_latency_ms": 0.5}, weeks=2)
 
-    assert walked(past, "bare").events[-1].event == expected
+    assert backtested(past, "bare").events[-1].event == expected
 
 
 @pytest.mark.slow
@@ -297,8 +300,10 @@ def test_the_bare_rule_asks_for_a_gain_alone(made, size, expected):
 def test_nobody_is_better_than_hindsight(made, sizes, later):
     past = made({n: errs(size, later * size, week(n + 1)) for n, size in enumerate(sizes)}, weeks=4)
 
-    world = past.world
-    told = build_report(world, [backtest(world, policy) for policy in policies(past.use_case, {})])
+    history = past.history
+    told = build_report(
+        history, [backtest(history, policy) for policy in policies(past.use_case, {})]
+    )
 
     hindsight = told["policies"][-1]
     for policy in told["policies"]:
@@ -311,7 +316,7 @@ def test_the_same_past_gives_the_same_walk(made):
     past = made({1: errs(0.9, 1.2, week(1)), 3: 0.8}, weeks=4)
 
     first, second = (
-        build_report(past.world, [walked(past), walked(past, "best")]) for _ in range(2)
+        build_report(past.history, [backtested(past), backtested(past, "best")]) for _ in range(2)
     )
 
     assert first == second

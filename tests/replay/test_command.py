@@ -13,12 +13,11 @@ import yaml
 import ratchet
 from ratchet.config import UseCase
 from ratchet.errors import ConfigError, UserError
-from ratchet.replay import policies, read_incidents
-from ratchet.replay import stage_job as working
-from ratchet.replay.incidents import changed_rows
-from ratchet.replay.policy_files import check_names, read_policy
-from ratchet.replay.request import read_days
-from ratchet.replay.stage_store import StageStore, code_of
+from ratchet.replay import training
+from ratchet.replay.incidents import changed_rows, read_incidents
+from ratchet.replay.policies import policies
+from ratchet.replay.setup import check_names, read_days, read_policy
+from ratchet.replay.stages import StageStore, code_of
 from ratchet.replay.training import TrainingSpec
 
 ROOT = Path(__file__).parents[2]
@@ -165,21 +164,21 @@ def stages(
 
 def test_a_stage_is_kept_by_what_decides_what_comes_out(tmp_path):
     day, typed = pd.Timestamp("2014-01-10"), rows()
-    work = stages(tmp_path, typed).work(day)
+    job = stages(tmp_path, typed).job(day)
 
-    more = stages(tmp_path, pd.concat([typed, rows(48 * 25).tail(240)])).work(day)
-    assert more.stage == work.stage  # later rows do not change what was trained ...
-    assert more.answers != work.answers  # ... but there are more to answer
+    more = stages(tmp_path, pd.concat([typed, rows(48 * 25).tail(240)])).job(day)
+    assert more.stage == job.stage  # later rows do not change what was trained ...
+    assert more.answers != job.answers  # ... but there are more to answer
 
     other_policy = POWER.model_copy(
         update={"release": POWER.release.model_copy(update={"keep": 1})}
     )
-    assert stages(tmp_path, typed, other_policy).work(day) == work
+    assert stages(tmp_path, typed, other_policy).job(day) == job
 
-    assert stages(tmp_path, typed).work(day + pd.Timedelta(days=1)).stage != work.stage
-    assert stages(tmp_path, typed, seed=2).work(day).stage != work.stage
+    assert stages(tmp_path, typed).job(day + pd.Timedelta(days=1)).stage != job.stage
+    assert stages(tmp_path, typed, seed=2).job(day).stage != job.stage
     earlier = typed.assign(demand=typed["demand"].where(typed.index > 0, 5.0))
-    assert stages(tmp_path, earlier).work(day).stage != work.stage
+    assert stages(tmp_path, earlier).job(day).stage != job.stage
 
 
 def test_days_of_a_replay_are_those_of_the_local_clock(tmp_path):
@@ -190,10 +189,10 @@ def test_days_of_a_replay_are_those_of_the_local_clock(tmp_path):
     zoned = typed.assign(time=typed["time"].dt.tz_localize("Asia/Tokyo"))
     known, later = (pd.Timestamp(day) for day in ("2014-01-10", "2014-01-10 23:30"))
 
-    place = stages(tmp_path, zoned, local)
+    store = stages(tmp_path, zoned, local)
 
-    told = place._on_clock(pd.DataFrame({"time": [pd.Timestamp("2014-01-09 15:00")]}))
-    assert place._moment("2014-01-10T14:30:00") == later.isoformat()
+    told = store._on_clock(pd.DataFrame({"time": [pd.Timestamp("2014-01-09 15:00")]}))
+    assert store._moment("2014-01-10T14:30:00") == later.isoformat()
     assert told["time"].tolist() == [known]
 
 
@@ -208,7 +207,7 @@ def test_all_code_that_trains_decides_where_a_stage_is_kept():
         assert whole
         assert whole <= used
     assert used >= {
-        *("replay/training.py", "replay/stage_job.py", "use_cases/power.py"),
+        *("replay/training.py", "use_cases/power.py"),
         *("learning/classical.py", "learning/recurrent/architectures/hybrid.py"),
         *("production/release_candidates.py", "bundle/writer.py", "bundle/scoring_frame.py"),
     }
@@ -218,25 +217,25 @@ def test_all_code_that_trains_decides_where_a_stage_is_kept():
 
 
 def test_a_stage_that_was_cut_short_is_made_again(tmp_path, monkeypatch):
-    work = stages(tmp_path, rows()).work(pd.Timestamp("2014-01-10"))
+    job = stages(tmp_path, rows()).job(pd.Timestamp("2014-01-10"))
 
-    def killed(place, day, typed, folder):
+    def killed(spec, day, typed, folder):
         (folder / "half").touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(working, "train", killed)
+    monkeypatch.setattr(training, "train", killed)
     with pytest.raises(KeyboardInterrupt):
-        working.run_stage_job(TrainingSpec("here", "test", "power"), work, rows())
-    assert not work.is_done
+        training.run_stage_job(TrainingSpec("here", "test", "power"), job, rows())
+    assert not job.is_done
 
-    monkeypatch.setattr(working, "train", lambda *args: (args[-1] / "stage.json").touch())
-    working.run_stage_job(TrainingSpec("here", "test", "power"), work, rows())
-    assert [path.name for path in work.stage.iterdir()] == ["stage.json"]
-    assert work.is_done
+    monkeypatch.setattr(training, "train", lambda *args: (args[-1] / "stage.json").touch())
+    training.run_stage_job(TrainingSpec("here", "test", "power"), job, rows())
+    assert [path.name for path in job.stage.iterdir()] == ["stage.json"]
+    assert job.is_done
 
-    monkeypatch.setattr(working, "train", killed)
-    working.run_stage_job(
-        TrainingSpec("here", "test", "power"), work, rows()
+    monkeypatch.setattr(training, "train", killed)
+    training.run_stage_job(
+        TrainingSpec("here", "test", "power"), job, rows()
     )  # is there: nothing is done
 
 
@@ -271,4 +270,4 @@ def test_test_rows_of_the_day_that_learning_ended_are_answered():
         truth=lambda target: pd.Series(dtype=float),
     )
 
-    assert list(working._answers(bundle, seen)["load"].index) == [2, 3]
+    assert list(training._answers(bundle, seen)["load"].index) == [2, 3]

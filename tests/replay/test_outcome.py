@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.replay import backtest, build_report, policies, read_incidents
-from ratchet.replay.outcome import difference
+from ratchet.replay.backtest import backtest
+from ratchet.replay.incidents import read_incidents
+from ratchet.replay.outcome import build_report, difference
+from ratchet.replay.policies import policies
 
 START = pd.Timestamp("2024-01-07")
 
@@ -23,8 +25,10 @@ def errs(before, after, since):
 
 
 def told(past):
-    world = past.world
-    return build_report(world, [backtest(world, policy) for policy in policies(past.use_case, {})])
+    history = past.history
+    return build_report(
+        history, [backtest(history, policy) for policy in policies(past.use_case, {})]
+    )
 
 
 def of(found, name):
@@ -82,9 +86,11 @@ def test_weeks_without_a_model_are_compared_for_nobody(made):
 
 
 def test_the_difference_is_paired_by_week(made):
-    world = made(weeks=4).world
+    history = made(weeks=4).history
 
-    found = difference(world, [1.0, 2.0, 3.0, 9.0], [1.1, 2.1, 3.1, 0.0], [True, True, True, False])
+    found = difference(
+        history, [1.0, 2.0, 3.0, 9.0], [1.1, 2.1, 3.1, 0.0], [True, True, True, False]
+    )
 
     assert found["value"] == pytest.approx(-0.1)  # whatever makes a week hard falls out
     assert found["low"] == pytest.approx(-0.1)
@@ -93,7 +99,7 @@ def test_the_difference_is_paired_by_week(made):
 
 
 def test_a_few_weeks_say_nothing_of_chance(made):
-    found = difference(made(weeks=2).world, [1.0, 2.0], [2.0, 2.0], [True, True])
+    found = difference(made(weeks=2).history, [1.0, 2.0], [2.0, 2.0], [True, True])
 
     assert math.isnan(found["low"])
 

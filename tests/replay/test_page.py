@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 
-from ratchet.replay import backtest, build_report, policies
-from ratchet.replay.page import render
-from ratchet.replay.text import overview, verdict
+from ratchet.replay.backtest import backtest
+from ratchet.replay.outcome import build_report
+from ratchet.replay.page import overview, render, verdict
+from ratchet.replay.policies import policies
 
 
 def test_the_page_shows_what_the_report_holds(made):
     past = made({1: 0.9, 2: 0.895}, weeks=3)
-    world = past.world
-    walks = [backtest(world, policy) for policy in policies(past.use_case, {"<b>": past.use_case})]
+    history = past.history
+    backtests = [
+        backtest(history, policy) for policy in policies(past.use_case, {"<b>": past.use_case})
+    ]
     found = {
         **{"use_case": "made", "title": "Made", "from": "2024-01-07", "to": "2024-01-28"},
-        **{"trained": ["ridge"], "files": {"<b>": {"release": {}}}, **build_report(world, walks)},
+        **{
+            "trained": ["ridge"],
+            "files": {"<b>": {"release": {}}},
+            **build_report(history, backtests),
+        },
     }
     found = json.loads(json.dumps(found))  # as it is read again
 
@@ -32,11 +39,11 @@ def test_the_page_shows_what_the_report_holds(made):
 
 def test_a_policy_that_never_lets_a_model_serve_has_a_page_too(made):
     past = made(release={"min_rows": 500}, weeks=3)
-    world = past.world
-    walks = [backtest(world, policy) for policy in policies(past.use_case, {})]
+    history = past.history
+    backtests = [backtest(history, policy) for policy in policies(past.use_case, {})]
     found = {
         **{"use_case": "made", "title": "Made", "from": "2024-01-07", "to": "2024-01-28"},
-        **{"trained": ["ridge"], "files": {}, **build_report(world, walks)},
+        **{"trained": ["ridge"], "files": {}, **build_report(history, backtests)},
     }
 
     assert "Nothing was ever let serve." in render(found)

@@ -8,23 +8,25 @@ goes before the defaults of `settings`.
 
 from __future__ import annotations
 
+import datetime as dt
 import fcntl
 import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import click
+import psutil
 
-from ratchet.airflow import processes
 from ratchet.errors import UserError
 
 AIRFLOW = [sys.executable, "-m", "airflow"]
@@ -91,7 +93,7 @@ def main() -> None:
             path = home / "airflow.log"
             path.unlink(missing_ok=True)  # what a kill -9 left behind still writes to the old one
             with path.open("a") as log:
-                _serve(processes.ProcessGroup(home, environ, log), environ)
+                _serve(ProcessGroup(home, environ, log), environ)
     except UserError as error:
         raise SystemExit(f"Error: {error}") from None
     except KeyboardInterrupt:
@@ -111,24 +113,24 @@ def _take(lock: IO[str], home: Path) -> None:
         raise UserError(f"Airflow runs already, from {home}") from None
 
 
-def _serve(family: processes.ProcessGroup, environ: Mapping[str, str]) -> None:
+def _serve(group: ProcessGroup, environ: Mapping[str, str]) -> None:
     """Start all parts, and watch them until one ends or this process is told to."""
-    family.stop()  # what a kill -9 left behind
+    group.stop()  # what a kill -9 left behind
     _check_port(environ)
-    click.echo(f"Starting Airflow, which takes about a minute (log: {family.log})")
+    click.echo(f"Starting Airflow, which takes about a minute (log: {group.log})")
     try:
-        family.run("database", DATABASE)
+        group.run("database", DATABASE)
         for name, command in PARTS.items():
-            family.start(name, [*AIRFLOW, *command])
-        _wait_until_ready(family, environ)
+            group.start(name, [*AIRFLOW, *command])
+        _wait_until_ready(group, environ)
         click.echo(_greeting(environ))
         while True:
-            family.check()
+            group.check()
             time.sleep(1)
     finally:
         click.echo("Stopping Airflow")
         # A task that is stopped tells the API server so, and is tried again at the next start.
-        family.stop(last="API server")
+        group.stop(last="API server")
 
 
 def _check_port(environ: Mapping[str, str]) -> None:
@@ -144,34 +146,32 @@ def _check_port(environ: Mapping[str, str]) -> None:
             ) from None
 
 
-def _wait_until_ready(family: processes.ProcessGroup, environ: Mapping[str, str]) -> None:
+def _wait_until_ready(group: ProcessGroup, environ: Mapping[str, str]) -> None:
     """Wait for the API server, and for a heartbeat of every other part."""
     begin = time.time()
     while time.time() < begin + READY_WITHIN:
-        family.check()
+        group.check()
         if _beats(environ, begin):
             return
         time.sleep(0.5)
-    raise UserError(f"Airflow is not healthy after {READY_WITHIN:.0f} s; see {family.log}")
+    raise UserError(f"Airflow is not healthy after {READY_WITHIN:.0f} s; see {group.log}")
 
 
 def _beats(environ: Mapping[str, str], since: float) -> bool:
     """Whether every part has shown a sign of life; those of an earlier start do not count."""
-    from datetime import datetime
-
     with suppress(OSError, ValueError):
         health = _health(environ)
         last = [health[part][f"latest_{part}_heartbeat"] for part in HEARTBEATS]
-        return all(beat and datetime.fromisoformat(beat).timestamp() > since for beat in last)
+        return all(beat and dt.datetime.fromisoformat(beat).timestamp() > since for beat in last)
     return False
 
 
-def _health(environ: Mapping[str, str]) -> dict[str, Any]:
+def _health(environ: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
     host, port = environ["AIRFLOW__API__HOST"], environ["AIRFLOW__API__PORT"]
     url = f"http://{host}:{port}/api/v2/monitor/health"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(url, timeout=10) as answer:
-        health: dict[str, Any] = json.load(answer)
+        health: Mapping[str, Mapping[str, str]] = json.load(answer)
     return health
 
 
@@ -183,6 +183,95 @@ def _greeting(environ: Mapping[str, str]) -> str:
         return address
     logins = json.loads(passwords.read_text())
     return "\n".join([address, *(f"  user {u}, password {p}" for u, p in logins.items())])
+
+
+MARK = "RATCHET_AIRFLOW"
+"""Environment variable that all descendants have, also those that have lost their parent."""
+
+TERM_SECONDS = 20.0
+
+
+class ProcessGroup:
+    """Processes that share an environment and a log.
+
+    Args:
+        home: their folder. What was started from it earlier, and still runs, belongs to them.
+        environ: their environment.
+        log: file that gets what they print.
+    """
+
+    def __init__(self, home: Path, environ: Mapping[str, str], log: IO[str]) -> None:
+        # setproctitle, which Airflow uses, otherwise writes over the memory that has the mark.
+        self._environ = {**environ, MARK: str(home.resolve()), "SPT_NOENV": "1"}
+        self._log = log
+        self._parts: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def log(self) -> str:
+        """Path of the log."""
+        return self._log.name
+
+    def run(self, name: str, command: Sequence[str]) -> None:
+        """Run a command to its end.
+
+        Raises:
+            UserError: it has failed.
+        """
+        self.start(name, command)
+        code = self._parts[name].wait()
+        if code:
+            raise UserError(self._failure(name, code))
+        del self._parts[name]
+
+    def start(self, name: str, command: Sequence[str]) -> None:
+        """Start a process in a session of its own, out of the reach of a terminal's Ctrl-C."""
+        self._parts[name] = subprocess.Popen(
+            command,
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def check(self) -> None:
+        """Nothing that was started has ended.
+
+        Raises:
+            UserError: one has ended.
+        """
+        for name, part in self._parts.items():
+            if (code := part.poll()) is not None:
+                raise UserError(self._failure(name, code))
+
+    def _failure(self, name: str, code: int) -> str:
+        last = "\n".join(Path(self.log).read_text(errors="replace").splitlines()[-15:])
+        return f"{name} has ended with code {code}. The log, {self.log}, ends with:\n{last}"
+
+    def stop(self, last: str | None = None) -> None:
+        """TERM all, wait, KILL what is left.
+
+        Args:
+            last: name of the one that the others still talk to while they end.
+        """
+        members = list(self._members())
+        spared = self._parts[last].pid if last in self._parts else None
+        self._end([member for member in members if member.pid != spared])
+        self._end([member for member in members if member.pid == spared])
+        self._end(list(self._members()), signal.SIGKILL)
+
+    @staticmethod
+    def _end(members: list[psutil.Process], how: int = signal.SIGTERM) -> None:
+        for member in members:
+            with suppress(psutil.Error):
+                member.send_signal(how)
+        psutil.wait_procs(members, timeout=TERM_SECONDS)
+
+    def _members(self) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.environ().get(MARK) == self._environ[MARK]:
+                    yield process
 
 
 if __name__ == "__main__":

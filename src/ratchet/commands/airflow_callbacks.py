@@ -13,7 +13,7 @@ from ratchet.project_context import env_option, use_case_option
 @env_option
 def close_run(use_case: str, status: str, env: str | None) -> None:
     """Close the MLflow run of the DAG run that this command is called in."""
-    from ratchet.hooks.dag_run import find_project_run
+    from ratchet.hooks.mlflow_runs import find_project_run
 
     found = find_project_run(env)
     if found is None:

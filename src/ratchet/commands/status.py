@@ -13,6 +13,7 @@ from kedro.config import MissingConfigException
 
 from ratchet.config.loader import check_metrics, loader_here, read_use_cases
 from ratchet.errors import UserError
+from ratchet.kedro_private import make_catalog
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +51,6 @@ def status(use_case: str | None, env: str | None, as_json: bool, page: bool) -> 
 
 def _look(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
     """Use case -> its status; the page is written where it is asked for."""
-    from kedro.framework.project import settings
     from kedro.framework.session import KedroSession
 
     from ratchet.reports.status.collect import collect
@@ -60,7 +60,7 @@ def _look(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
     check_metrics(use_cases)
     session: Any = KedroSession.create(project, env=env)
     with session:
-        catalog = session.load_context()._get_catalog(settings.DATA_CATALOG_CLASS)
+        catalog = make_catalog(session.load_context())
         watches = {
             name: catalog.load(f"{name}.watch") if catalog.exists(f"{name}.watch") else None
             for name in use_cases

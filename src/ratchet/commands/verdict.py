@@ -11,6 +11,7 @@ import click
 
 from ratchet.commands.landing import json_option
 from ratchet.commands.release import reason_option
+from ratchet.kedro_private import file_of
 from ratchet.project_context import env_option, load_output, open_catalog, use_case_option
 from ratchet.provenance import actor, orchestrator_run
 
@@ -108,13 +109,14 @@ def _done(found: Mapping[str, Any], registry: Any, use_case: str) -> dict[str, A
 
 
 def _path(catalog: Any, name: str) -> str:
-    path = Path(catalog.get(name)._filepath)
+    path = file_of(catalog.get(name))
+    assert path is not None
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _tracked(env: str | None) -> dict[str, str]:
     """The MLflow run of the DAG run that we work for, if there is one."""
-    from ratchet.hooks.dag_run import find_project_run
+    from ratchet.hooks.mlflow_runs import find_project_run
 
     found = find_project_run(env)
     return {} if found is None else {"mlflow_run": found.run_id, "mlflow_url": found.url}
@@ -122,7 +124,7 @@ def _tracked(env: str | None) -> dict[str, str]:
 
 def _note_decision(use_case: str, env: str | None, text: str) -> None:
     """Let the MLflow run of the DAG run say what was decided; there may be none yet."""
-    from ratchet.hooks.dag_run import find_project_run
+    from ratchet.hooks.mlflow_runs import find_project_run
 
     if found := find_project_run(env, make=True):
         found.client.set_tag(found.run_id, f"decision.{use_case}", text)

@@ -5,10 +5,18 @@ the whole; an unknown key or a wrong type stops either with the path of the key.
 """
 
 from ratchet.config.base import CHECKED, Derived
-from ratchet.config.data import CALENDAR, SERIES_ID, SERIES_KEY, Column, Data, Series, Split
+from ratchet.config.data import (
+    CALENDAR,
+    FINDINGS,
+    SERIES_ID,
+    SERIES_KEY,
+    Column,
+    Data,
+    Landing,
+    Series,
+    Split,
+)
 from ratchet.config.features import Features, History, Windows
-from ratchet.config.inventory import Inventory
-from ratchet.config.landing import FINDINGS, Landing
 from ratchet.config.market import Iterations, Market, MarketFeatures, with_market
 from ratchet.config.monitoring import Alerts, Drift, Monitoring, Scenario, Watch
 from ratchet.config.names import (
@@ -39,7 +47,7 @@ from ratchet.config.target import (
     ensemble_of,
     read_targets,
 )
-from ratchet.config.use_case import About, UseCase
+from ratchet.config.use_case import About, Inventory, UseCase
 
 __all__ = [
     "AHEAD_PREFIX",

@@ -8,11 +8,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from ratchet.config.base import Params
-from ratchet.config.data import Data
+from ratchet.config.base import Params, Share
+from ratchet.config.data import Data, Landing
 from ratchet.config.features import Features
-from ratchet.config.inventory import Inventory
-from ratchet.config.landing import Landing
 from ratchet.config.market import MARKET_ESTIMATORS, Market, with_market
 from ratchet.config.monitoring import Monitoring
 from ratchet.config.release import Release
@@ -251,3 +249,20 @@ class UseCase(Params):
                         f"and the price"
                     )
         return self
+
+
+class Inventory(Params):
+    """How goods are ordered; lengths of time are counted in steps of the series.
+
+    Attributes:
+        stock: units at hand at the last forecast, the same for every series, or the column that
+            holds them.
+        lead_time: steps from an order to its arrival.
+        review: steps from one order to the next.
+        service_level: share of the orders after which the stock is to last until the next arrival.
+    """
+
+    stock: Annotated[float, Field(ge=0)] | str
+    lead_time: Annotated[int, Field(ge=1)]
+    review: Annotated[int, Field(ge=1)] = 1
+    service_level: Share = 0.95

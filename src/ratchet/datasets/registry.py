@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
+from ratchet.database import tracking_uri
+
 
 class RegistryDataset(AbstractDataset[NoReturn, Any]):
     """Where versions, bundles and decisions are: a ``ratchet.registry.registry.Registry``.
@@ -34,7 +36,6 @@ class RegistryDataset(AbstractDataset[NoReturn, Any]):
 
     def load(self) -> Any:
         """The registry; nothing is opened before it is used."""
-        from ratchet.database import tracking_uri
         from ratchet.registry.registry import Registry
 
         uri = tracking_uri(self._tracking_uri, self._path)

@@ -15,6 +15,7 @@ from kedro.io import DatasetError
 
 from ratchet.config import UseCase, loader
 from ratchet.errors import ConfigError, DataError, UserError, root_cause
+from ratchet.kedro_private import file_of, forget_entry
 
 LOGGER = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class ProjectHooks:
                 continue
             found = catalog.config_resolver.resolve_pattern(entry)
             if is_guessed(found):
-                catalog._lazy_datasets.pop(entry, None)  # or Kedro warns that it is replaced
+                forget_entry(catalog, entry)
                 catalog[entry] = RawDataset(
                     name=entry,
                     config=found,
@@ -87,7 +88,7 @@ class ProjectHooks:
         """Name the files whose content stopped a node, or else the node."""
         if isinstance(error, DataError):
             for name in node.inputs:
-                path = _path(catalog, name)
+                path = file_of(catalog.get(name))
                 if path is not None and not name.endswith(("search_cache", "trials")):
                     error.add_note(f"file: {path}")
         elif not isinstance(error, UserError):
@@ -98,7 +99,7 @@ class ProjectHooks:
         """Name the file that cannot be read."""
         if not isinstance(error, DatasetError):
             return
-        path = _path(catalog, str(error).partition(":")[0])  # Kedro puts the name first
+        path = file_of(catalog.get(str(error).partition(":")[0]))  # Kedro puts the name first
         if path is None:
             return
         error.add_note(f"file: {path}")
@@ -146,7 +147,7 @@ def _changed_past(name: str, landing: Any, rows: Any, catalog: Any, as_of: Any) 
     try:
         return describe_changed_past(now, landing, as_of)
     except DataError as error:
-        error.add_note(f"file: {_path(catalog, f'{name}.raw')}")
+        error.add_note(f"file: {file_of(catalog.get(f'{name}.raw'))}")
         raise
 
 
@@ -170,11 +171,6 @@ def _check_as_of(as_of: Any, use_cases: dict[str, UseCase]) -> None:
             f"parameter as_of: {', '.join(timeless)} names no data.time column to cut at; leave "
             f"as_of out, or run the others alone with --namespaces"
         )
-
-
-def _path(catalog: Any, name: str) -> Path | None:
-    path = getattr(catalog.get(name), "_filepath", None)
-    return None if path is None else Path(path)
 
 
 def _first_undecodable_line(path: Path) -> int | None:

@@ -9,6 +9,9 @@ from typing import Any
 import click
 from kedro.framework.hooks import hook_impl
 
+from ratchet import progress
+from ratchet.kedro_private import file_of
+
 _LOG_WIDTH = 120
 COLUMNS = ("use case", "target", "best candidate", "score", "CV", "test", "baseline", "objectives")
 
@@ -31,13 +34,12 @@ class SummaryHooks:
         for name in sorted(name for name in written if name.endswith(".decision")):
             click.echo(f"{name.removesuffix('.decision')}: {_decided(catalog.load(name))}")
         for name in sorted(name for name in written if name.endswith((".report", "status"))):
-            path = Path(catalog.get(name)._filepath)
+            path = file_of(catalog.get(name))
+            assert path is not None
             what = "Status" if name == "status" else "Report"
             click.echo(f"{what}: {_short(path, self._project)}")
 
     def _print_table(self, evaluated: list[str], catalog: Any) -> None:
-        from rich import get_console
-        from rich.console import Console
         from rich.table import Table
 
         table = Table(*COLUMNS, title="What came out")
@@ -46,9 +48,7 @@ class SummaryHooks:
             scores = catalog.load(f"{use_case}.metrics")
             for row in summary_rows(use_case, catalog.load(name), scores):
                 table.add_row(*row)
-        terminal = get_console()
-        # A pipe or a log has no width of its own.
-        (terminal if terminal.is_terminal else Console(width=_LOG_WIDTH)).print(table)
+        progress.console(_LOG_WIDTH).print(table)
 
 
 def summary_rows(

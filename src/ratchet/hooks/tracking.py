@@ -2,6 +2,9 @@
 
 A hook of our own instead of kedro-mlflow: that imports MLflow in every command, and lets the
 metrics and artifacts of datasets made by one pattern overwrite each other.
+
+What the processes of use cases have written is logged while they go on: hundreds of trials take
+MLflow half a minute, and the first process waits for the others anyway.
 """
 
 from __future__ import annotations
@@ -9,9 +12,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
+import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +26,12 @@ from kedro.framework.hooks import hook_impl
 from ratchet.config import rewritten
 from ratchet.database import explain_sqlite_error, shown, tracking_uri
 from ratchet.errors import ConfigError, DatabaseError, hide_secrets
-from ratchet.hooks import dag_run
-from ratchet.hooks.early_log import BackgroundLogger, outputs_by_use_case
-from ratchet.hooks.store import open_store, tracking_to
+from ratchet.hooks import mlflow_runs
+from ratchet.hooks.mlflow_runs import open_store, tracking_to
 from ratchet.hooks.trials import log_model, log_trials
+from ratchet.kedro_private import file_of
 from ratchet.provenance import MLFLOW_RUN, code_commit, orchestrator_run
-from ratchet.runner import calls
+from ratchet.runner import worker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,7 +94,7 @@ class TrackingHooks:
 
     def _open_run(self, run_params: dict[str, Any]) -> None:
         self._client, experiment_id = open_store(self._settings, self._project)
-        run = dag_run.find_run(self._client, experiment_id)
+        run = mlflow_runs.find_run(self._client, experiment_id)
         if run is None:
             run = self._client.create_run(
                 experiment_id, run_name=_run_name(run_params), tags=self._tags(run_params)
@@ -98,22 +104,22 @@ class TrackingHooks:
         self._run_id = run.info.run_id
         os.environ[MLFLOW_RUN] = self._run_id
         names = ("env", "pipeline_names", "namespaces", "runtime_params")
-        dag_run.log_params(self._client, run, {name: run_params[name] for name in names})
+        mlflow_runs.log_params(self._client, run, {name: run_params[name] for name in names})
 
     def _tags(self, run_params: dict[str, Any]) -> dict[str, str]:
         commit = (code_commit(self._project) or "").removesuffix("-dirty")  # MLflow links to it
         tags = {
             "kedro.run_id": run_params["run_id"],
             COMMIT: commit,
-            dag_run.DAG_RUN: orchestrator_run() or "",
+            mlflow_runs.DAG_RUN: orchestrator_run() or "",
         }
         return {name: value for name, value in tags.items() if value}
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
         """In the process of a use case: tell the first one, which has nothing else to do."""
-        if calls.to_parent is not None:
-            calls.to_parent((_saved, dataset_name))
+        if worker.to_parent is not None:
+            worker.to_parent((_saved, dataset_name))
 
     def dataset_saved(self, name: str) -> None:
         """Log what another process has written, as far as it can be, while that goes on."""
@@ -149,7 +155,7 @@ class TrackingHooks:
         if self._client is None:
             return
         if orchestrator_run():  # other tasks may follow, or this one be tried again
-            self._client.set_tag(self._run_id, f"task.{dag_run.task_id()}", status)
+            self._client.set_tag(self._run_id, f"task.{mlflow_runs.task_id()}", status)
         else:
             self._client.set_terminated(self._run_id, status)
         self._client = None
@@ -187,7 +193,7 @@ class TrackingHooks:
         for name in sorted(written):
             folder, _, noun = name.rpartition(".")
             if noun in KEPT:
-                self._client.log_artifact(self._run_id, catalog.get(name)._filepath, folder)
+                self._client.log_artifact(self._run_id, file_of(catalog.get(name)), folder)
             if noun == "watch" and (alerts := catalog.load(name)["alerts"]):
                 told = "\n".join(f"{alert['text']}: {alert['advice']}" for alert in alerts)
                 self._client.set_tag(self._run_id, f"alerts.{folder}", told[:_LONGEST_TAG])
@@ -208,7 +214,7 @@ class TrackingHooks:
         target, candidate = name.rsplit(".", 1)
         run = self._nested_run(name)
         params = json.loads(catalog.load(f"{name}.search")["params"].iloc[0])
-        dag_run.log_params(self._client, run, params)
+        mlflow_runs.log_params(self._client, run, params)
         metrics = {}
         if f"{target}.scores" in written:
             metrics = tracked_metrics(catalog.load(f"{target}.scores")[candidate])
@@ -229,7 +235,7 @@ class TrackingHooks:
         assert self._client is not None
         if name not in self._nested:
             parent = self._client.get_run(self._run_id)
-            known = dag_run.find_nested_run(self._client, parent, name)
+            known = mlflow_runs.find_nested_run(self._client, parent, name)
             self._nested[name] = known or self._client.create_run(
                 parent.info.experiment_id,
                 run_name=name,
@@ -245,7 +251,7 @@ class TrackingHooks:
         self._searches.add(name)
         run_id = self._nested_run(name).info.run_id
         if orchestrator_run():  # an earlier try may have left some
-            dag_run.delete_nested_runs(self._client, self._nested[name])
+            mlflow_runs.delete_nested_runs(self._client, self._nested[name])
         top = catalog.load(f"{name}.top")
         with tracking_to(self._client.tracking_uri):
             log_trials(
@@ -318,3 +324,57 @@ def tracked_metrics(scores: dict[str, Any]) -> dict[str, float]:
         for metric, ends in metrics.items()
         for end, value in ends.items()
     }
+
+
+@dataclass
+class UseCaseOutputs:
+    """What the nodes of a use case write, and what of it they have not written yet."""
+
+    written: set[str]
+    missing: set[str]
+
+
+def outputs_by_use_case(pipeline: Any) -> dict[str, UseCaseOutputs]:
+    """The outputs of a pipeline by use case, which is the first part of a namespace."""
+    outputs: dict[str, set[str]] = {}
+    for node in pipeline.nodes:
+        use_case = (node.namespace or "").split(".")[0]
+        outputs.setdefault(use_case, set()).update(node.outputs)
+    return {use_case: UseCaseOutputs(names, set(names)) for use_case, names in outputs.items()}
+
+
+class BackgroundLogger:
+    """Logs in a thread, one thing after the other; it ends with this process, done or not.
+
+    Args:
+        log: is given the name of each dataset that is written.
+    """
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._queue: queue.Queue[str | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+
+    def put(self, name: str) -> None:
+        """Have a dataset logged; returns at once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+        self._queue.put(name)
+
+    def finish(self) -> None:
+        """Wait until everything is logged; raises the error of the first that could not be."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        while (name := self._queue.get()) is not None:
+            try:
+                if self._error is None:
+                    self._log(name)
+            except Exception as error:  # whatever the store and its driver raise
+                self._error = error

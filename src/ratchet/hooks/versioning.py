@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
+from ratchet.kedro_private import file_of
+
 if TYPE_CHECKING:
     from ratchet.dvc.store import VersionStore
 
@@ -96,7 +98,7 @@ def _files(datasets: Iterable[str], catalog: Any) -> dict[str, Path]:
     """Dataset -> its file on this machine, of those that have one."""
     found = {}
     for dataset in datasets:
-        path = getattr(catalog.get(dataset), "_filepath", None)
-        if path is not None and Path(path).is_file():
-            found[dataset] = Path(path)
+        path = file_of(catalog.get(dataset))
+        if path is not None and path.is_file():
+            found[dataset] = path
     return found

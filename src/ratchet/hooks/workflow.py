@@ -17,13 +17,13 @@ from kedro_viz.integrations.kedro.hooks_utils import (
     EVENTS_FILE,
     is_sequential_runner,
 )
-from kedro_viz.integrations.kedro.run_hooks import PipelineRunStatusHook
 
+from ratchet.kedro_private import RunEvents
 from ratchet.learning.files import write_text
-from ratchet.runner import calls
+from ratchet.runner import worker
 
 
-class WorkflowHooks(PipelineRunStatusHook):
+class WorkflowHooks(RunEvents):
     """Records the events of a run, and writes them when it ends."""
 
     @hook_impl
@@ -32,41 +32,41 @@ class WorkflowHooks(PipelineRunStatusHook):
         global _recorder  # noqa: PLW0603 - what other processes send is for the one of this run
         _recorder = self
         self._path = Path(context.project_path, EVENTS_DIR, EVENTS_FILE)
-        self._should_collect_events = calls.to_parent is not None
-        calls.on_failure = self._send_blame
+        self.is_collecting = worker.to_parent is not None
+        worker.on_failure = self._send_position
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any) -> None:
         """Begin anew, unless Kedro-Viz records this run itself or would record no such run."""
-        self._should_collect_events = False
-        self._events.clear()
+        self.is_collecting = False
+        self.events.clear()
         if not is_sequential_runner(run_params):
             super().before_pipeline_run({**run_params, "runner": None}, pipeline)
-            self._all_nodes.clear()  # of those that did not start none is to blame
+            self.forget_nodes()
 
-    def _send_blame(self) -> None:
+    def _send_position(self) -> None:
         """Say at which node and dataset this use case has stopped."""
-        assert calls.to_parent is not None
-        context = (self._current_dataset, self._current_operation, self._current_node)
-        calls.to_parent((_blame, context))
+        assert worker.to_parent is not None
+        worker.to_parent((_take_position, self.position))
 
-    def _add_event(self, event: dict[str, Any], flush: bool = False) -> None:
-        if calls.to_parent is not None:
-            calls.to_parent((_record, event))
+    def add(self, event: dict[str, Any], *, flush: bool = False) -> None:
+        """Take an event, or send it to the process that writes them."""
+        if worker.to_parent is not None:
+            worker.to_parent((_record, event))
             return
-        self._events.append(event)
+        self.events.append(event)
         if flush:
-            write_text(self._path, json.dumps(self._events, indent=2))
+            write_text(self._path, json.dumps(self.events, indent=2))
 
 
 _recorder: WorkflowHooks | None = None
 
 
 def _record(event: dict[str, Any]) -> None:
-    if _recorder is not None and _recorder._should_collect_events:
-        _recorder._add_event(event)
+    if _recorder is not None and _recorder.is_collecting:
+        _recorder.add(event)
 
 
-def _blame(context: tuple[str | None, str | None, Any]) -> None:
+def _take_position(position: tuple[str | None, str | None, Any]) -> None:
     if _recorder is not None:
-        _recorder._current_dataset, _recorder._current_operation, _recorder._current_node = context
+        _recorder.position = position

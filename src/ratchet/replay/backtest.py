@@ -1,18 +1,20 @@
-"""One policy backtests through the past, day by day."""
+"""Policies go through the past day by day; what they lack is trained on the way."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import click
 import pandas as pd
 
-from ratchet.replay.history import History, end_of_day, latest_moment
-from ratchet.replay.incidents import file_is_bad
-from ratchet.replay.state import Event, Span, State
-
-if TYPE_CHECKING:
-    from ratchet.replay.policies import Policy
+from ratchet import progress
+from ratchet.errors import UserError
+from ratchet.replay.history import Event, History, Span, State, end_of_day, latest_moment
+from ratchet.replay.incidents import Incident, apply_incidents, file_is_bad
+from ratchet.replay.policies import Policy
+from ratchet.replay.setup import ReplayRequest
+from ratchet.replay.stages import Stage, StageStore
 
 
 class MissingStageError(Exception):
@@ -41,7 +43,7 @@ class Backtest:
 
 
 def backtest(history: History, policy: Policy) -> Backtest:
-    """Let a policy live through the past.
+    """Take a policy through the past, day by day.
 
     Every day the champion answers the new rows and is watched; on Sundays, and when the watch asks
     for it, a model is trained and judged. The order is that of a run of all pipelines.
@@ -109,8 +111,8 @@ def _train(history: History, state: State, policy: Policy, day: pd.Timestamp) ->
         raise MissingStageError(day)
     stage = history.stages[day]
     state.trained.append(day)
-    if stage.trouble is not None:
-        state.note(day, "failed", None, stage.trouble)
+    if stage.failure is not None:
+        state.note(day, "failed", None, stage.failure)
         return
     for model in reversed(stage.challengers[: None if state.champion is None else 1]):
         state.register(model)
@@ -120,3 +122,59 @@ def _train(history: History, state: State, policy: Policy, day: pd.Timestamp) ->
         event = judged.decision.lower()
         state.note(day, event, judged.model.version, judged.reason, judged.numbers)
     state.prune()
+
+
+def simulate(
+    request: ReplayRequest,
+    stages: StageStore,
+    policies: Sequence[Policy],
+    incidents: tuple[Incident, ...],
+) -> tuple[History, list[Backtest]]:
+    """Backtest every policy; what one asks for between Sundays is trained, and all begin anew.
+
+    Raises:
+        UserError: nothing could be trained on any Sunday.
+    """
+    days = set(request.sundays)
+    while True:
+        _train_missing(stages, sorted(days))
+        history = History(
+            use_case=stages.use_case,
+            stages={day: _with_incidents(stages, day, incidents) for day in sorted(days)},
+            sundays=request.sundays,
+            until=request.until,
+            seed=stages.seed,
+            incidents=incidents,
+        )
+        troubles = [stage.failure for stage in history.stages.values()]
+        if all(troubles):
+            raise UserError(f"no model could be trained on any day: {troubles[-1]}")
+        backtests, missing = [], set()
+        for policy in policies:
+            try:
+                backtests.append(backtest(history, policy))
+            except MissingStageError as error:
+                missing.add(error.day)
+        if not missing:
+            return history, backtests
+        days |= missing
+
+
+def _with_incidents(stages: StageStore, day: pd.Timestamp, incidents: Sequence[Incident]) -> Stage:
+    stage, targets = stages.load(day), dict(stages.use_case.targets)
+    models = tuple(apply_incidents(model, incidents, targets) for model in stage.challengers)
+    return replace(stage, challengers=models)
+
+
+def _train_missing(stages: StageStore, days: Sequence[pd.Timestamp]) -> None:
+    """Train what is missing, and say how far it is."""
+    bars = progress.start() if progress.wanted() else None
+    task = bars.add_task("trainings", total=len(days)) if bars else None
+    try:
+        for done, total, day in stages.train(days):
+            if bars and task is not None:
+                bars.update(task, completed=done)
+            elif day:
+                click.echo(f"trained as of {day} ({done} of {total})")
+    finally:
+        progress.stop()

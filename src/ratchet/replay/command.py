@@ -1,4 +1,4 @@
-"""The command: its options, the report, and what is shown of it."""
+"""``kedro ratchet replay``: its options, the report, and the table of it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from typing import Any
 
 import click
 from kedro.framework.cli.utils import split_string
+from rich.table import Table
 
 from ratchet import progress
 from ratchet.config.loader import loader_here
 from ratchet.learning.files import write_text
 from ratchet.project_context import use_case_option
-from ratchet.replay.policy_files import incidents_of, policies_of, read_yaml
-from ratchet.replay.request import ReplayRequest, read_days
-from ratchet.replay.setup import CANDIDATES, stages_of, training_spec
-from ratchet.replay.simulation import simulate
+from ratchet.replay import page
+from ratchet.replay.backtest import simulate
+from ratchet.replay.outcome import build_report
+from ratchet.replay.setup import (
+    CANDIDATES,
+    ReplayRequest,
+    incidents_of,
+    policies_of,
+    read_days,
+    read_yaml,
+    stages_of,
+    training_spec,
+)
 
 ENV = "replay"
 
@@ -78,12 +88,12 @@ def replay(
         jobs=jobs or os.cpu_count() or 1,
     )
     try:
-        page = run(request)
+        path = run(request)
     except KeyboardInterrupt:
         progress.stop()
         click.echo("Interrupted; run the same command again to continue", err=True)
         raise SystemExit(130) from None
-    click.echo(f"Report: {os.path.relpath(page)}")
+    click.echo(f"Report: {os.path.relpath(path)}")
 
 
 def run(request: ReplayRequest) -> Path:
@@ -96,41 +106,30 @@ def run(request: ReplayRequest) -> Path:
         UserError: something in the arguments or the configuration cannot be used, or nothing could
             be trained at all.
     """
-    from ratchet.replay import build_report
-    from ratchet.replay.page import render
-
     loader, project = loader_here(request.env)
     spec, use_case = training_spec(request, loader, project)
-    rivals = policies_of(request, use_case)
+    policies = policies_of(request, use_case)
     incidents = incidents_of(request)
     stages = stages_of(request, loader, project, spec, use_case, incidents)
-    history, backtests = simulate(request, stages, rivals, incidents)
-    found = {
+    history, backtests = simulate(request, stages, policies, incidents)
+    report = {
         **{"use_case": request.use_case, "title": use_case.about.title, "env": request.env},
         **{"from": str(request.sundays[0].date()), "to": str(request.until.date())},
         "trained": sorted({n for t in use_case.targets.values() for n in t.all_candidates}),
         "files": {path.stem: read_yaml(path) for path in request.policies},
         **build_report(history, backtests),
     }
-    page = stages.folder / "report.html"
-    write_text(page.with_suffix(".json"), json.dumps(found, indent=2) + "\n")
-    write_text(page, render(found))
-    _show(found)
-    return page
+    path = stages.folder / "report.html"
+    write_text(path.with_suffix(".json"), json.dumps(report, indent=2) + "\n")
+    write_text(path, page.render(report))
+    _show(report)
+    return path
 
 
-def _show(found: Mapping[str, Any]) -> None:
-    from rich import get_console
-    from rich.console import Console
-    from rich.table import Table
-
-    from ratchet.replay import text
-
-    table = Table(*text.columns(found), title=text.title(found))
-    for policy in found["policies"]:
-        table.add_row(*text.overview(found, policy))
-    terminal = get_console()
-    # A pipe or a log has no width of its own.
-    console = terminal if terminal.is_terminal else Console(width=_LOG_WIDTH)
+def _show(report: Mapping[str, Any]) -> None:
+    table = Table(*page.columns(report), title=page.title(report))
+    for policy in report["policies"]:
+        table.add_row(*page.overview(report, policy))
+    console = progress.console(_LOG_WIDTH)
     console.print(table)
-    console.print(text.verdict(found), markup=False, highlight=False)
+    console.print(page.verdict(report), markup=False, highlight=False)

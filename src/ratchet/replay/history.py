@@ -1,4 +1,4 @@
-"""The past that is replayed: its Sundays, what was trained on them, and how well that did."""
+"""The past that is replayed, and where a policy stands in it on a day."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from ratchet.learning.metrics import greater_is_better, score_rows
 from ratchet.monitoring.performance import score_windows
 from ratchet.monitoring.windows import cut_windows
 from ratchet.primary_metric import primary_metric
+from ratchet.registry.ledger_chain import rollback_target
 from ratchet.replay.incidents import Incident
-from ratchet.replay.stage import Model, Stage
+from ratchet.replay.stages import Model, Stage
 
 _DAY = pd.Timedelta(days=1)
 _UNITS = ("scale", "rms")
@@ -45,7 +46,7 @@ class History:
     until: pd.Timestamp
     seed: int
     incidents: tuple[Incident, ...] = ()
-    _known: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _cache: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def target(self) -> str:
@@ -74,9 +75,9 @@ class History:
             until: time of the last row that it has answered.
         """
         what = ("windows", model.version, target, watch.window, watch.min_rows, since, until)
-        if what not in self._known:
+        if what not in self._cache:
             rows = model.logged(target, since, until)
-            self._known[what] = score_windows(
+            self._cache[what] = score_windows(
                 rows,
                 self.use_case.targets[target],
                 watch,
@@ -84,7 +85,7 @@ class History:
                 self.seed,
                 start=rows["row_time"].min().to_pydatetime(),
             )
-        return self._known[what]
+        return self._cache[what]
 
     def complete_windows(self, model: Model, watch: Watch, since: Any, until: Any) -> int:
         """How many windows of a champion are over; until one more is, nothing new is known."""
@@ -108,16 +109,16 @@ class History:
     def error(self, model: Model, after: Any, until: Any) -> float:
         """Score of a model in a span of time; NaN where it has no rows."""
         what = ("error", model.version, after, until)
-        if what not in self._known:
-            self._known[what] = self.score(self.rows(model, after, until))
-        return float(self._known[what])
+        if what not in self._cache:
+            self._cache[what] = self.score(self.rows(model, after, until))
+        return float(self._cache[what])
 
     def score(self, rows: pd.DataFrame) -> float:
         """Score of tidy rows by the metric of the comparison; NaN without rows."""
         if rows.empty:
             return math.nan
         target: Target = self.use_case.targets[self.target]
-        found = score_rows(
+        result = score_rows(
             self.metric,
             target.task,
             rows,
@@ -126,7 +127,7 @@ class History:
             n_bootstrap=1,  # the value is of all rows, and nobody looks at the ends
             seed=self.seed,
         )
-        return found["value"]
+        return result["value"]
 
     @cached_property
     def groups(self) -> pd.Series | None:
@@ -153,10 +154,132 @@ def end_of_day(day: Any) -> pd.Timestamp:
 
 def latest_moment(*moments: Any) -> Any:
     """The latest of some moments; ``None`` where none is known."""
-    known = [pd.Timestamp(moment) for moment in moments if moment is not None]
-    return max(known, default=None)
+    present = [pd.Timestamp(moment) for moment in moments if moment is not None]
+    return max(present, default=None)
 
 
 def is_number(value: Any) -> bool:
     """Whether a score says anything."""
     return value is not None and bool(np.isfinite(value))
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that was decided, or that did not come about.
+
+    Attributes:
+        day: when.
+        event: ``promote``, ``hold``, ``reject``, ``rollback``, ``retrain`` as in the ledger; or
+            ``failed``, a training that has brought no model.
+        version: the version that was judged, or serves since.
+        champion: what serves after it.
+        reason: one line.
+        numbers: what it goes by.
+    """
+
+    day: pd.Timestamp
+    event: str
+    version: str | None
+    champion: str | None
+    reason: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """Rows that one model has answered: those after one moment, up to another."""
+
+    model: Model
+    after: pd.Timestamp
+    until: pd.Timestamp
+
+
+@dataclass(eq=False)
+class State:
+    """What the ledger, the registry and the prediction log would say.
+
+    Attributes:
+        keep: bundles kept beside those that serve, served last, or wait.
+        champion: what serves.
+        since: time after which rows count as its production.
+        served: everything that ever served, one after the other; the last one serves.
+        quarantined: versions that only a person would bring back.
+        versions: the versions whose bundles are kept, oldest first.
+        answered: time of the last row that was answered.
+        requested_until: last moment that a request to retrain rests on, since models last changed.
+        seen: complete windows of the champion that the watch has looked at.
+        trained: days on which a training was looked at.
+        spans: what answered which rows.
+        events: what was decided.
+    """
+
+    keep: int
+    champion: Model | None = None
+    since: pd.Timestamp | None = None
+    served: list[str] = field(default_factory=list)
+    quarantined: list[str] = field(default_factory=list)
+    versions: dict[str, Model] = field(default_factory=dict)
+    answered: pd.Timestamp | None = None
+    requested_until: pd.Timestamp | None = None
+    seen: int = 0
+    trained: list[pd.Timestamp] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def previous(self) -> Model | None:
+        """The way back: the newest earlier champion that may serve again."""
+        if self.champion is None:
+            return None
+        version = rollback_target(
+            self.served, self.champion.version, self.quarantined, self.versions
+        )
+        return None if version is None else self.versions[version]
+
+    def register(self, model: Model) -> None:
+        """Make a version known."""
+        self.versions[model.version] = model
+
+    def prune(self) -> None:
+        """Let go of the oldest versions, as ``Registry.prune`` does."""
+        previous = self.previous
+        needed = {one.version for one in (self.champion, previous) if one is not None}
+        needed |= {next(reversed(self.versions))} if self.versions else set()
+        others = [version for version in self.versions if version not in needed]
+        for version in others[: max(len(others) - self.keep, 0)]:
+            del self.versions[version]
+
+    def serve(self, model: Model) -> None:
+        """Let a model serve from now on.
+
+        Its production begins after the last row by which it was chosen, and after the last row
+        that another model has answered.
+        """
+        self.champion = model
+        self.since = latest_moment(model.decided_until, self.answered)
+        if not self.served or self.served[-1] != model.version:
+            self.served.append(model.version)
+        self.requested_until, self.seen = None, 0
+
+    def roll_back(self, *, quarantine: bool) -> Model:
+        """Let the previous model serve again; the present one may be put into quarantine."""
+        failed, previous = self.champion, self.previous
+        assert failed is not None
+        assert previous is not None
+        if quarantine:
+            self.quarantined = [*(v for v in self.quarantined if v != failed.version)]
+            self.quarantined.append(failed.version)
+        self.serve(previous)
+        return previous
+
+    def note(
+        self,
+        day: pd.Timestamp,
+        event: str,
+        version: str | None,
+        reason: str,
+        numbers: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write down what was decided."""
+        champion = None if self.champion is None else self.champion.version
+        self.events.append(Event(day, event, version, champion, reason, numbers or {}))

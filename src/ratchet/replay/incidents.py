@@ -16,7 +16,7 @@ from ratchet.dates import local
 from ratchet.errors import ConfigError
 from ratchet.frames import with_columns
 from ratchet.monitoring.drift.scenarios import apply
-from ratchet.replay.stage import Model
+from ratchet.replay.stages import Model
 
 
 class _Incident(Params):
@@ -171,8 +171,8 @@ def _broken(model: Model, factor: float | None, targets: dict[str, Target]) -> M
             answers[name] = rows[~later]
         else:
             answers[name] = pd.concat([rows[~later], _wrong(rows[later], factor, targets[name])])
-    trouble = "it does not answer" if factor is None else None
-    return replace(model, answers=answers, trouble=trouble)
+    failure = "it does not answer" if factor is None else None
+    return replace(model, answers=answers, failure=failure)
 
 
 def _wrong(rows: pd.DataFrame, factor: float, target: Target) -> pd.DataFrame:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ratchet.errors import DataError
 from ratchet.learning.metrics import greater_is_better
 from ratchet.monitoring.comparison import compare, jsonable, worsening
 from ratchet.replay.backtest import Backtest
-from ratchet.replay.history import History, is_number
-from ratchet.replay.state import Span
+from ratchet.replay.history import History, Span, is_number
 
 CONFIDENCE = 0.95
 _FEW = 3
@@ -32,8 +32,8 @@ def build_report(history: History, backtests: Sequence[Backtest]) -> dict[str, A
 
     Returns:
         ``metric``, ``target``, ``greater_is_better``; ``weeks``, each with ``start`` and ``end``
-        (days) and whether it is ``compared``; ``policies``, see ``_told``; ``best``, the name of
-        the best that could have been used; ``stages`` and ``incidents``. Plain values, for JSON.
+        (days) and whether it is ``compared``; ``policies``, see ``_policy_summary``; ``best``, the
+        name of the best that could be used; ``stages`` and ``incidents``. Plain values, for JSON.
     """
     weekly = {result.policy.name: _weekly(history, result) for result in backtests}
     answered = np.isfinite(np.array(list(weekly.values())))
@@ -45,13 +45,13 @@ def build_report(history: History, backtests: Sequence[Backtest]) -> dict[str, A
         sum(len(_rows(history, result.spans, *week)) for week in history.weeks)
         for result in backtests
     ]
-    told = []
+    summaries = []
     for result, count in zip(backtests, counts, strict=True):
         name = result.policy.name
         total = totals[name]
-        told.append(
+        summaries.append(
             {
-                **_told(history, result),
+                **_policy_summary(history, result),
                 "total": total,
                 "unanswered": max(counts) - count,
                 "weekly": weekly[name],
@@ -60,7 +60,7 @@ def build_report(history: History, backtests: Sequence[Backtest]) -> dict[str, A
                 "against_first": difference(history, weekly[name], first, compared),
             }
         )
-    rules = [one for one in told if one["is_rule"] and is_number(one["total"]["value"])]
+    rules = [one for one in summaries if one["is_rule"] and is_number(one["total"]["value"])]
     best = min(rules, key=lambda one: history.loss(one["total"]["value"]), default=None)
     return jsonable(
         {
@@ -71,7 +71,7 @@ def build_report(history: History, backtests: Sequence[Backtest]) -> dict[str, A
                 {"start": _day(start + pd.Timedelta("1us")), "end": _day(end), "compared": bool(ok)}
                 for (start, end), ok in zip(history.weeks, compared, strict=True)
             ],
-            "policies": told,
+            "policies": summaries,
             "best": best and best["name"],
             "stages": [_stage(history, day) for day in sorted(history.stages)],
             "incidents": [one.model_dump(mode="json", by_alias=True) for one in history.incidents],
@@ -99,16 +99,14 @@ def difference(
     """
     pairs = [(history.loss(a), history.loss(b)) for a, b in zip(mine, other, strict=True)]
     by_week = np.array([a - b for (a, b), ok in zip(pairs, compared, strict=True) if ok])
-    told = {"weeks": len(by_week), "differ": int(np.sum(by_week != 0))}
+    counts = {"weeks": len(by_week), "differ": int(np.sum(by_week != 0))}
     if not len(by_week):
-        return {**told, "value": math.nan, "low": math.nan, "high": math.nan}
+        return {**counts, "value": math.nan, "low": math.nan, "high": math.nan}
     value = float(by_week.mean())
-    return {**told, "value": value, **_ends(by_week, value)}
+    return {**counts, "value": value, **_ends(by_week, value)}
 
 
 def _ends(by_week: Any, value: float) -> dict[str, float]:
-    from scipy import stats
-
     if len(by_week) < _FEW:
         return {"low": math.nan, "high": math.nan}
     error = float(by_week.std(ddof=1)) / math.sqrt(len(by_week))
@@ -116,7 +114,7 @@ def _ends(by_week: Any, value: float) -> dict[str, float]:
     return {"low": value - width, "high": value + width}
 
 
-def _told(history: History, result: Backtest) -> dict[str, Any]:
+def _policy_summary(history: History, result: Backtest) -> dict[str, Any]:
     """What a policy has done: counts, switches with their reasons, and what served when."""
     happened = [event.event for event in result.events]
     changes = list(_changes(result.spans))
@@ -165,20 +163,22 @@ def _false_promotions(
     ``sure`` says whether that is more than chance (one-sided, 95 %, paired by row).
     """
     seen = {result.spans[0].model.version} if result.spans else set()
-    found = []
+    worse_models = []
     for old, new in changes:
         is_new = new.model.version not in seen
         seen.add(new.model.version)
         worse = _worse_than(history, new, old) if is_new else None
         if worse is not None:
-            found.append({"version": new.model.version, "instead": old.model.version, **worse})
-    return found
+            worse_models.append(
+                {"version": new.model.version, "instead": old.model.version, **worse}
+            )
+    return worse_models
 
 
 def _worse_than(history: History, new: Span, old: Span) -> dict[str, Any] | None:
     ours, theirs = (history.rows(span.model, new.after, new.until) for span in (new, old))
     try:
-        found = compare(
+        comparison = compare(
             ours,
             theirs,
             history.use_case.targets[history.target],
@@ -190,13 +190,13 @@ def _worse_than(history: History, new: Span, old: Span) -> dict[str, Any] | None
         )
     except DataError:  # too few rows to say anything
         return None
-    if not found.gain > 0:
+    if not comparison.gain > 0:
         return None
     return {
-        "rows": found.rows,
-        "value": found.champion,
-        "instead_value": found.previous,
-        "sure": found.low > 0,
+        "rows": comparison.rows,
+        "value": comparison.champion,
+        "instead_value": comparison.previous,
+        "sure": comparison.low > 0,
     }
 
 
@@ -222,12 +222,10 @@ def _rows(history: History, spans: Sequence[Span], after: Any, until: Any) -> pd
     return pd.concat(parts) if parts else pd.DataFrame()
 
 
-def _stage(history: History, day: pd.Timestamp) -> dict[str, Any]:
+def _stage(history: History, day: pd.Timestamp) -> dict[str, object]:
     stage = history.stages[day]
-    told: Mapping[str, Any] = {"as_of": _day(day), "trouble": stage.trouble, "candidates": {}}
-    if not stage.challengers:
-        return dict(told)
-    return {**told, "candidates": dict(stage.challengers[0].candidates)}
+    candidates = stage.challengers[0].candidates if stage.challengers else {}
+    return {"as_of": _day(day), "trouble": stage.failure, "candidates": dict(candidates)}
 
 
 def _day(moment: Any) -> str:

@@ -18,9 +18,8 @@ from ratchet.monitoring.evaluate_champion import evaluate_champion
 from ratchet.monitoring.performance import latest_answers
 from ratchet.monitoring.watch import Action, Assessment, rows_under_review
 from ratchet.primary_metric import primary_metric
-from ratchet.replay.history import History, is_number
-from ratchet.replay.stage import Model, Stage
-from ratchet.replay.state import Event, State
+from ratchet.replay.history import Event, History, State, is_number
+from ratchet.replay.stages import Model, Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,12 +141,12 @@ def gate_evidence(
         # Whole days are seen, and so every row of the champion's last moment was.
         keys = keys[new_rows(times, champion.decided_until, None)]
         seen += [champion.decided_until] if len(keys) else []
-        trouble = champion.trouble
-        soundness["way back"] = trouble and f"version {champion.version}: {trouble}"
+        failure = champion.failure
+        soundness["way back"] = failure and f"version {champion.version}: {failure}"
     return Holdout(use_case, keys, stage.naive, stage.primary).evidence(
         challenger.candidates,
         challenger.of(keys),
-        None if champion is None or champion.trouble else champion.of(keys),
+        None if champion is None or champion.failure else champion.of(keys),
         soundness=soundness,
         latency_ms=challenger.latency_ms,
         size_mb=challenger.size_mb,
@@ -166,7 +165,7 @@ def gate_evidence(
 def act_by_watch(policy: Policy, history: History, state: State) -> Action | None:
     """The watch of production; nothing where no further window is over."""
     assert state.champion is not None
-    if state.champion.trouble:
+    if state.champion.failure:
         return _without_answers(state, state.champion)
     watch = policy.use_case.monitoring.watch
     if not _is_news(history, state, watch):
@@ -197,9 +196,9 @@ def _is_news(history: History, state: State, watch: Any) -> bool:
 def _without_answers(state: State, champion: Model) -> Action | None:
     """A champion that cannot answer is replaced at once, if the previous model can."""
     previous = state.previous
-    if previous is None or previous.trouble:
+    if previous is None or previous.failure:
         return None
-    reason = f"version {champion.version} did not answer: {champion.trouble}"
+    reason = f"version {champion.version} did not answer: {champion.failure}"
     return Action("rollback", f"{reason}; version {previous.version} can")
 
 
@@ -211,8 +210,8 @@ def _against_previous(
     assert champion is not None
     if previous is None:
         return None, "there is no previous model to go back to"
-    if previous.trouble:
-        return None, f"the previous model, version {previous.version}: {previous.trouble}"
+    if previous.failure:
+        return None, f"the previous model, version {previous.version}: {previous.failure}"
     target, metric = primary_metric(policy.use_case)
     rows = rows_under_review(
         latest_answers(champion.logged(target, state.since, state.answered)), found

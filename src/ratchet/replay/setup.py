@@ -1,28 +1,166 @@
-"""What is replayed: a use case with the candidates that are trained, and its rows."""
+"""What is replayed: days, candidates, policies, incidents, and the rows of a use case."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+import yaml
+from kedro.config import AbstractConfigLoader
+from pydantic import ValidationError
+
+from ratchet.config import UseCase
 from ratchet.config import loader as config_loader
 from ratchet.config.kedro_loader import deep_merge
-from ratchet.errors import DataError, UserError
-from ratchet.project_context import check_environment
-from ratchet.replay.stage_store import StageStore
+from ratchet.dates import local
+from ratchet.errors import ConfigError, DataError, UserError
+from ratchet.preparation.contract import typed_rows
+from ratchet.project_context import check_environment, find_use_case, open_context
+from ratchet.replay.incidents import Incident, changed_rows, read_incidents
+from ratchet.replay.policies import Policy, policies
+from ratchet.replay.stages import StageStore
 from ratchet.replay.training import TrainingSpec
-
-if TYPE_CHECKING:
-    from kedro.config import AbstractConfigLoader
-
-    from ratchet.config import UseCase
-    from ratchet.replay import Incident
-    from ratchet.replay.request import ReplayRequest
 
 CANDIDATES = ("ridge", "logistic", "hist_gradient_boosting")
 """What is trained unless others are named: quick, and no worse than most."""
+
+_POLICY_KEYS = ("release", "monitoring")
+
+
+@dataclass(frozen=True)
+class ReplayRequest:
+    """What is to be replayed.
+
+    Attributes:
+        use_case: its name.
+        sundays: days on which models are trained in any case.
+        until: last day whose rows are answered.
+        candidates: candidates and networks that are tried.
+        policies: files of further policies.
+        incidents: file of what goes wrong.
+        env: environment of the configuration.
+        jobs: trainings at the same time.
+    """
+
+    use_case: str
+    sundays: tuple[pd.Timestamp, ...]
+    until: pd.Timestamp
+    candidates: tuple[str, ...]
+    policies: tuple[Path, ...]
+    incidents: Path | None
+    env: str
+    jobs: int
+
+
+def read_days(first: str, last: str, every: str) -> tuple[tuple[pd.Timestamp, ...], pd.Timestamp]:
+    """Sundays from one day on, each with a full week before the last day is over.
+
+    Raises:
+        UserError: a day or the distance cannot be read, or there is no week between the days.
+    """
+
+    def day(option: str, text: str) -> pd.Timestamp:
+        try:
+            return pd.Timestamp(dt.date.fromisoformat(text))
+        except ValueError:
+            raise UserError(f"{option}: expected a date such as 2014-07-06, got {text!r}") from None
+
+    days = re.fullmatch(r"([1-9]\d*)d", every.strip().lower())
+    if days is None:
+        raise UserError(f"--every: expected whole days such as 7d, got {every!r}")
+    step = pd.Timedelta(days=int(days[1]))
+    start, end = day("--from", first), day("--to", last)
+    sundays = pd.date_range(start, end - step, freq=step)
+    if sundays.empty:
+        raise UserError(f"--to: {end.date()} is less than {step.days} days after {start.date()}")
+    return tuple(sundays), sundays[-1] + step
+
+
+def policies_of(request: ReplayRequest, use_case: UseCase) -> Sequence[Policy]:
+    """The configured policy, those of the files, and those that they are compared with.
+
+    Raises:
+        UserError: a file cannot be used, or two policies have the same name.
+    """
+    others = {path.stem: read_policy(path, request.use_case, use_case) for path in request.policies}
+    if len(others) < len(request.policies):
+        raise UserError("--policy: two files of the same name cannot be told apart")
+    compared = policies(use_case, others)
+    check_names(compared)
+    return compared
+
+
+def read_policy(path: Path, name: str, use_case: UseCase) -> UseCase:
+    """The parameters of a use case with the policy of a file.
+
+    Args:
+        path: YAML with ``release`` and ``monitoring`` as a parameter file has them, of which only
+            what differs has to be there.
+        name: name of the use case.
+        use_case: its parameters.
+
+    Raises:
+        ConfigError: the file, or a key in it, cannot be used; names both.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, Mapping) or not content:
+        raise ConfigError(f"{path}: expected the keys {' and '.join(_POLICY_KEYS)}, or one of them")
+    if unknown := [key for key in content if key not in _POLICY_KEYS]:
+        raise ConfigError(f"{path}: {unknown}: a policy has the keys {list(_POLICY_KEYS)} alone")
+    now = use_case.model_dump(mode="python")
+    try:
+        changed = UseCase.model_validate({**now, **deep_merge(_policy_part(now), content)})
+        config_loader.check_metrics({name: changed})
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {config_loader.explain(name, error)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if changed.release.refit != "none":
+        raise ConfigError(f"{path}: release.refit: a replay judges models as they were trained")
+    return changed
+
+
+def _policy_part(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: parameters[key] for key in _POLICY_KEYS}
+
+
+def check_names(policies: Sequence[Policy]) -> None:
+    """Make sure that every policy has a name of its own, by which its numbers are kept.
+
+    Raises:
+        UserError: a file is named like a policy that is always there.
+    """
+    names = [policy.name for policy in policies]
+    if taken := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"--policy: there is a policy named {taken} already: rename the file")
+
+
+def incidents_of(request: ReplayRequest) -> tuple[Incident, ...]:
+    """What goes wrong; nothing by default.
+
+    Raises:
+        ConfigError: the file cannot be used; names the place in it.
+    """
+    path = request.incidents
+    return () if path is None else read_incidents(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """What is in a file.
+
+    Raises:
+        ConfigError: it is no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
 
 
 def training_spec(
@@ -34,8 +172,8 @@ def training_spec(
         UserError: there is no such environment or use case, or the use case cannot be replayed.
     """
     check_environment(loader)
-    name, known = request.use_case, config_loader.read_use_cases(loader["parameters"])
-    only = _only(request, _checked(request, known))
+    name, use_cases = request.use_case, config_loader.read_use_cases(loader["parameters"])
+    only = _only(request, _checked(request, use_cases))
     restricted = config_loader.read_use_cases(deep_merge(loader["parameters"], only))[name]
     config_loader.check_functions({name: restricted})
     config_loader.check_bundles({name: restricted})
@@ -47,13 +185,9 @@ def training_spec(
     ), restricted
 
 
-def _checked(request: ReplayRequest, known: Mapping[str, UseCase]) -> UseCase:
+def _checked(request: ReplayRequest, use_cases: Mapping[str, UseCase]) -> UseCase:
     """The use case, if it can be replayed."""
-    if request.use_case not in known:
-        raise UserError(
-            f"--use-case: no use case '{request.use_case}'; there are {', '.join(known)}"
-        )
-    use_case = known[request.use_case]
+    use_case = find_use_case(use_cases, request.use_case)
     if use_case.data.time is None:
         raise UserError(f"{request.use_case}: rows without data.time have no past to be replayed")
     if use_case.release.refit != "none":
@@ -67,10 +201,10 @@ def _checked(request: ReplayRequest, known: Mapping[str, UseCase]) -> UseCase:
 def _only(request: ReplayRequest, use_case: UseCase) -> dict[str, Any]:
     """Parameters that leave out all candidates but some; by default the quick ones."""
     targets = use_case.targets.values()
-    there = [name for target in targets for name in target.trained_candidates]
-    quick = [name for name in CANDIDATES if name in there]
+    trained = [name for target in targets for name in target.trained_candidates]
+    quick = [name for name in CANDIDATES if name in trained]
     return config_loader.only_candidates(
-        {request.use_case: use_case}, request.candidates or quick or there
+        {request.use_case: use_case}, request.candidates or quick or trained
     )
 
 
@@ -87,15 +221,7 @@ def stages_of(
     Raises:
         DataError: the rows do not reach over the days of the replay.
     """
-    from kedro.framework.session import KedroSession
-
-    from ratchet.dates import local
-    from ratchet.preparation.contract import typed_rows
-    from ratchet.replay.incidents import changed_rows
-
-    session: Any = KedroSession.create(project, env=request.env)
-    with session:
-        raw = session.load_context().catalog.load(f"{request.use_case}.raw")
+    raw = open_context(project, request.env).catalog.load(f"{request.use_case}.raw")
     typed = typed_rows(raw, use_case.data, use_case.targets)
     days = local(typed[use_case.data.time]).dt.normalize()
     if not days.min() < request.sundays[0] < request.until <= days.max():

@@ -1,21 +1,31 @@
-"""What is trained as of a day: bundles, and what the gate needs beside them."""
+"""Train as of a day: bundles, what they answer later, and what the gate needs beside them."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import joblib
+import pandas as pd
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import Pipeline
+
+from ratchet.bundle import Bundle, BundleContents, open_bundle, write_bundle
+from ratchet.bundle.scoring_frame import ScoringFrame
+from ratchet.config import UseCase
+from ratchet.dates import local
 from ratchet.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ratchet.config import UseCase
+from ratchet.learning.files import atomic_write
+from ratchet.pipelines import classical, evaluation, preprocessing, recurrent
+from ratchet.pipelines.dataset_names import artefact_datasets
+from ratchet.preparation.contract import read_day
+from ratchet.production.release_candidates import naive_rows, release_candidates
 
 ROLES = ("chosen", "naive")
 """What a stage has bundles of; the second only where it is another model than the first."""
@@ -46,14 +56,16 @@ def train(spec: TrainingSpec, day: str, typed: pd.DataFrame, folder: Path) -> No
 
     A training that ends in an error of the user's is a stage, too: its Sunday has brought nothing.
     """
-    told: dict[str, Any] = {"as_of": day, "trouble": None, "latency_ms": {}}
+    latency: dict[str, float] = {}
+    failure = None
     try:
         use_case, data = _run(spec, day, typed)
-        told["latency_ms"] = _bundle(spec, use_case, data, day, folder)
+        latency = _bundle(spec, use_case, data, day, folder)
         _keep_test_rows(spec, use_case, data, folder)
     except UserError as error:
-        told["trouble"] = str(error)
-    (folder / "stage.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+        failure = str(error)
+    summary = {"as_of": day, "trouble": failure, "latency_ms": latency}
+    (folder / "stage.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
 
 
 def _run(spec: TrainingSpec, day: str, typed: pd.DataFrame) -> tuple[UseCase, dict[str, Any]]:
@@ -62,11 +74,6 @@ def _run(spec: TrainingSpec, day: str, typed: pd.DataFrame) -> tuple[UseCase, di
     Returns:
         The use case, and dataset -> content.
     """
-    import joblib
-
-    from ratchet.dates import local
-    from ratchet.preparation.contract import read_day
-
     context, use_case, pipeline = _prepared(spec)
     name, catalog = spec.name, context.catalog
     seen = local(typed[use_case.data.time]).dt.normalize() <= read_day(day)
@@ -84,13 +91,6 @@ def _run(spec: TrainingSpec, day: str, typed: pd.DataFrame) -> tuple[UseCase, di
 @cache
 def _prepared(spec: TrainingSpec) -> tuple[Any, UseCase, Any]:
     """Context, use case and pipeline: read once in each process."""
-    from kedro.framework.session import KedroSession
-    from kedro.framework.startup import bootstrap_project
-    from kedro.pipeline import Pipeline
-
-    from ratchet.config import UseCase
-    from ratchet.pipelines import classical, evaluation, preprocessing, recurrent
-
     bootstrap_project(Path(spec.project))
     session: Any = KedroSession.create(
         Path(spec.project), env=spec.env, runtime_params=json.loads(spec.params)
@@ -116,10 +116,8 @@ def _artefacts(name: str, use_case: UseCase) -> dict[str, str]:
 
     That is looked at nowhere in a replay, and costs as much as to train them.
     """
-    from ratchet.pipelines.dataset_names import artefact_datasets
-
-    found = artefact_datasets(name, use_case)
-    return {one: dataset for one, dataset in found.items() if not dataset.endswith(".importance")}
+    datasets = artefact_datasets(name, use_case)
+    return {name: one for name, one in datasets.items() if not one.endswith(".importance")}
 
 
 def _trials(context: Any, name: str) -> Path:
@@ -134,10 +132,6 @@ def _bundle(
     spec: TrainingSpec, use_case: UseCase, data: Mapping[str, Any], day: str, folder: Path
 ) -> dict[str, float]:
     """Write the bundles; say how long one answer of each takes."""
-    import pandas as pd
-
-    from ratchet.bundle import BundleContents, write_bundle
-    from ratchet.production.release_candidates import release_candidates
 
     def of(noun: str) -> Any:
         return data.get(f"{spec.name}.{noun}")
@@ -155,8 +149,8 @@ def _bundle(
     artefacts = {f"{target}/importance": unknown for target in use_case.targets}
     artefacts |= {one: data[dataset] for one, dataset in _artefacts(spec.name, use_case).items()}
     latency = {}
-    found = release_candidates(use_case, contents, artefacts, first=True)
-    for role, candidate in zip(ROLES, found, strict=False):
+    candidates = release_candidates(use_case, contents, artefacts, first=True)
+    for role, candidate in zip(ROLES, candidates, strict=False):
         about = {"use_case": spec.name, "candidates": dict(candidate.candidates), "as_of": day}
         latency[role] = write_bundle(folder / role, candidate.contents, about).latency_ms(_ANSWERS)
     return latency
@@ -166,8 +160,6 @@ def _keep_test_rows(
     spec: TrainingSpec, use_case: UseCase, data: Mapping[str, Any], folder: Path
 ) -> None:
     """Write what the gate compares a challenger with, and the rows that slices are cut from."""
-    from ratchet.production.release_candidates import naive_rows
-
     for target, parameters in use_case.targets.items():
         choice, predictions = (
             data[f"{spec.name}.{target}.{noun}"] for noun in ("choice", "predictions")
@@ -175,3 +167,81 @@ def _keep_test_rows(
         naive_rows(parameters, choice, predictions).to_parquet(folder / f"naive_{target}.parquet")
     primary = data[f"{spec.name}.primary"].set_index(use_case.data.key)
     primary[primary["split"] == "test"].to_parquet(folder / "primary.parquet")
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """One stage.
+
+    Attributes:
+        day: last day whose rows are seen.
+        stage: folder of what is trained.
+        answers: folder of what that answers.
+    """
+
+    day: str
+    stage: Path
+    answers: Path
+
+    @property
+    def is_done(self) -> bool:
+        """Whether both are there; each is whole if it is there."""
+        return self.stage.is_dir() and self.answers.is_dir()
+
+
+def run_stage_job(spec: TrainingSpec, job: StageJob, typed: pd.DataFrame) -> str:
+    """Do what is still missing of a stage.
+
+    Args:
+        spec: whose models.
+        job: what is wanted.
+        typed: all typed rows.
+
+    Returns:
+        The day, once it is done.
+    """
+    if not job.stage.is_dir():
+        _write(job.stage, lambda folder: train(spec, job.day, typed, folder))
+    if not job.answers.is_dir():
+        _write(job.answers, lambda folder: _answer(job.stage, typed, folder))
+    return job.day
+
+
+def _write(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a folder under another name; it gets its own when it is whole."""
+    try:
+        with atomic_write(folder, replace=False) as partial:
+            partial.mkdir()
+            fill(partial)
+    except OSError:
+        if not folder.is_dir():  # another process was faster
+            raise
+
+
+def _answer(stage: Path, typed: pd.DataFrame, folder: Path) -> None:
+    """Let the bundles of a stage answer their test rows and all later ones, from raw fields."""
+    seen = None
+    for role in ROLES:
+        if not (stage / role).is_dir():
+            continue
+        bundle = open_bundle(stage / role)
+        # Both have the same encoder and units, and so their features are the same.
+        seen = seen or ScoringFrame(bundle, typed)
+        for target, rows in _answers(bundle, seen).items():
+            rows.to_parquet(folder / f"{role}_{target}.parquet")
+
+
+def _answers(bundle: Bundle, seen: ScoringFrame) -> dict[str, pd.DataFrame]:
+    # Test rows may share their day with the last one that was learned from.
+    tested = bundle.rows.index[bundle.rows["part"] == "test"]
+    keys, later = seen.features.index, seen.newer_than(bundle.manifest["last_row"])
+    times = seen.times
+    assert times is not None  # rows without a time are not replayed
+    predictions = bundle.predict(seen.features.loc[keys.isin(tested) | keys.isin(later)])
+    return {
+        target: rows.assign(
+            time=times.reindex(rows.index),
+            truth=seen.truth(bundle.use_case.targets[target]).reindex(rows.index),
+        )
+        for target, rows in predictions.items()
+    }

@@ -23,8 +23,7 @@ from ratchet import progress
 from ratchet.config import Network, Target, loader
 from ratchet.errors import ConfigError, UserError
 from ratchet.learning import processes
-from ratchet.runner.calls import answer_calls
-from ratchet.runner.part import open_session, run_part
+from ratchet.runner.worker import answer_calls, open_session, run_part
 
 _HALVING_SHARE = 0.2
 """Of the epochs of all trials, those that halving takes."""

@@ -1,4 +1,4 @@
-"""What it takes to price the segments of a market, as arrays in one file."""
+"""Fitted models in files that run no code when they are loaded."""
 
 from __future__ import annotations
 
@@ -7,8 +7,43 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
+from ratchet.learning import trusted
 from ratchet.learning.demand.book import DemandBook
 from ratchet.learning.files import atomic_write
+
+
+class SkopsDataset(AbstractDataset[Any, Any]):
+    """A fitted estimator as a skops file, written whole or not at all.
+
+    Args:
+        filepath: the file, by convention ``*.skops``.
+        metadata: ignored here, read by plug-ins such as Kedro-Viz.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Any:
+        """Read the estimator.
+
+        Raises:
+            DatasetError: the file is missing, damaged or holds a type that is not trusted.
+        """
+        try:
+            return trusted.load(self._filepath)
+        except ValueError as error:
+            raise DatasetError(str(error)) from error
+
+    def save(self, data: Any) -> None:
+        """Write the estimator next to its place, then move it there."""
+        trusted.dump(data, self._filepath)
+
+    def _exists(self) -> bool:
+        return self._filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
 
 
 class DemandBookDataset(AbstractDataset[DemandBook, DemandBook]):

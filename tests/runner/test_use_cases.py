@@ -29,8 +29,9 @@ from tblib.pickling_support import pickle_exception
 from ratchet import progress
 from ratchet.config import Target
 from ratchet.errors import ConfigError, DataError, UserError
+from ratchet.kedro_private import PartRunner
 from ratchet.learning import processes
-from ratchet.runner import UseCaseRunner, calls, part, use_cases
+from ratchet.runner import UseCaseRunner, use_cases, worker
 
 
 def one(value: Any) -> Any:
@@ -134,7 +135,7 @@ def test_an_error_is_sent_with_its_notes_and_causes(monkeypatch, with_distribute
             raise DataError("films.csv is bad") from picky
     except DataError as raised:
         raised.add_note("file: films.csv")
-        error = use_cases._chained([*part.causes_of(raised)])
+        error = use_cases._chained([*worker.causes_of(raised)])
 
     assert isinstance(error, DataError)
     assert error.__notes__ == ["file: films.csv"]
@@ -150,7 +151,7 @@ class UnknownError(Exception):
 
 
 def test_an_error_says_the_same_after_it_was_sent():
-    (error,) = part.causes_of(UnknownError("films"))
+    (error,) = worker.causes_of(UnknownError("films"))
 
     # distributed, once it is loaded, lets pickle make the same one.
     assert str(error) in ("UnknownError: unknown: films", "unknown: films")
@@ -181,7 +182,7 @@ def test_an_error_does_not_advise_to_go_on_with_its_use_case_alone(caplog):
     catalog = DataCatalog({"films.raw": MemoryDataset(1)})
 
     with pytest.raises(DataError):
-        part._PartRunner().run(pipes, catalog)
+        PartRunner().run(pipes, catalog)
 
     assert "Completed node: first" in caplog.text
     assert "resume" not in caplog.text
@@ -193,8 +194,8 @@ told: list[Any] = []
 
 def test_calls_are_made_to_the_last_whatever_comes_between(caplog):
     def send_and_stop() -> None:
-        with calls.answer_calls(get_context("spawn")) as (writer, lock):
-            send = calls.make_sender(writer, lock)
+        with worker.answer_calls(get_context("spawn")) as (writer, lock):
+            send = worker.make_sender(writer, lock)
             send((int, "no number"))
             writer.send_bytes(b"nothing that pickle knows")
             send((tell, "the last"))
@@ -214,8 +215,8 @@ def tell(what: str) -> None:
 
 def test_half_a_call_of_a_process_that_was_killed_holds_nobody_up():
     told.clear()
-    with calls.answer_calls(get_context("spawn")) as (writer, lock):
-        calls.make_sender(writer, lock)((tell, "whole"))
+    with worker.answer_calls(get_context("spawn")) as (writer, lock):
+        worker.make_sender(writer, lock)((tell, "whole"))
         lock.acquire()  # for ever
         os.write(writer.fileno(), b"\0\0\0\x63half")
 
@@ -240,7 +241,7 @@ def other_log() -> Iterator[logging.Logger]:
 
 def test_handlers_of_single_loggers_are_left_to_the_parent(other_log, capsys):
     sent: list[Any] = []
-    calls.send_logs(sent.append)
+    worker.send_logs(sent.append)
     other_log.error("by %s", "name")
 
     assert capsys.readouterr().err == ""
@@ -398,7 +399,7 @@ def test_an_error_in_one_use_case_names_its_file_and_ends_the_run(
 
     assert caught.value.__notes__ == [f"file: {bad}", "first in line 2"]
     (told,) = [one for one in caplog.records if one.getMessage().startswith("prices failed")]
-    assert (told.name, told.levelname) == ("ratchet.runner.part", "ERROR")  # `kedro run` mutes it
+    assert (told.name, told.levelname) == ("ratchet.runner.worker", "ERROR")  # `kedro run` mutes it
     assert "Traceback" in told.getMessage()
     shown = workflow(project)
     assert shown.pipeline.status == RunEventStatus.FAILED

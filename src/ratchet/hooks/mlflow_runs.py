@@ -1,25 +1,78 @@
-"""One MLflow run for all tasks of a DAG run.
+"""The tracking store of MLflow, and one run in it for all tasks of a DAG run.
 
-The first task that tracks anything makes it, with a tag that names the DAG run; every later one,
-a process of its own, finds it by that tag and goes on with it. No task can know whether it is the
-last, and so none closes it: ``kedro ratchet close-run`` does, at the end of the DAG.
+The first task that tracks anything makes the run, with a tag that names the DAG run; every later
+one, a process of its own, finds it by that tag and goes on with it. No task can know whether it is
+the last, so none closes it: ``kedro ratchet close-run`` does, at the end of the DAG.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratchet.errors import hide_secrets
-from ratchet.hooks.store import open_store
+from ratchet.database import SQLITE, mlflow_client, shown, tracking_uri
+from ratchet.errors import ConfigError, hide_secrets
 from ratchet.provenance import ORCHESTRATOR_TASK, orchestrator_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+
+def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, str]:
+    """Connect to the tracking store and make the experiment if it is new.
+
+    Args:
+        settings: ``conf/*/mlflow.yml``.
+        project: folder that relative paths belong to.
+
+    Returns:
+        Client and id of the experiment.
+
+    Raises:
+        ConfigError: the experiment was deleted; says how it comes back.
+    """
+    uri = tracking_uri(settings["tracking_uri"], project)
+    client = mlflow_client(uri)
+    experiment = client.get_experiment_by_name(settings["experiment"])
+    if experiment is not None and experiment.lifecycle_stage != "active":
+        raise ConfigError(_deleted(experiment, uri))
+    if experiment is not None:
+        return client, experiment.experiment_id
+    local = uri.startswith(SQLITE)
+    location = (project / settings["artifact_location"]).as_uri() if local else None
+    return client, client.create_experiment(settings["experiment"], artifact_location=location)
+
+
+def _deleted(experiment: Any, uri: str) -> str:
+    restore = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+    return (
+        f"the experiment '{experiment.name}' was deleted, and its name stays taken; restore it "
+        f"(MLFLOW_TRACKING_URI='{shown(uri)}' {restore}), or write another name to `experiment` in "
+        f"mlflow.yml"
+    )
+
+
+@contextmanager
+def tracking_to(uri: str) -> Iterator[None]:
+    """Let MLflow's own functions track to ``uri``.
+
+    They read a global that MLflow also puts into the environment, where it would look like the
+    user's choice to the next run of this process.
+    """
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
+
 
 DAG_RUN = "ratchet.dag_run"
 """Tag of an MLflow run: the DAG run it belongs to."""
