@@ -330,3 +330,15 @@ def _has_user(name: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _keep_only(project: Path, *use_cases: str) -> None:
+    for path in project.glob("conf/*/parameters/*.yml"):
+        if path.stem not in use_cases:
+            path.unlink()
+
+
+@pytest.fixture(scope="session")
+def keep_only() -> Callable[..., None]:
+    """Remove the parameters of all other use cases from a project: reading them takes a second."""
+    return _keep_only

@@ -29,16 +29,9 @@ DOMAIN = {
 ALL = {
     *(SHARED | DOMAIN),
     *("airflow", "catalog", "cli", "commands", "config.loader", "datasets", "environment"),
-    *(
-        "hooks",
-        "kedro_private",
-        "pipeline_registry",
-        "pipelines",
-        "project_context",
-        "replay",
-        "runner",
-    ),
-    *("settings", "use_cases", "webhook"),
+    *("hooks", "ingest", "kedro_private", "pipeline_registry", "pipelines", "project_context"),
+    *("replay", "reproducibility", "runner", "sandbox", "search_job", "settings", "use_cases"),
+    "webhook",
 }
 """Everything but ``serving``, which only its command imports."""
 
@@ -71,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "monitoring": {"learning", "errors", "frames", "dates", "config", "database", "values"},
     "production": {
         *("learning", "preparation", "modelling", "bundle", "registry", "gate", "monitoring"),
-        *("config", "errors", "dates", "values", "primary_metric"),
+        *("config", "errors", "dates", "frames", "values", "primary_metric"),
     },
     "dvc": {"learning", "bundle", "registry", "config", "errors", "locks"},
     "reports": {
@@ -101,7 +94,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "catalog": {"learning", "kedro_private"},
     "kedro_private": set(),
     "pipeline_registry": {"pipelines", "config", "config.loader"},
+    "sandbox": {"errors", "learning"},
+    "ingest": {
+        *("config", "config.loader", "datasets", "errors", "learning", "preparation"),
+        "project_context",
+    },
+    "reproducibility": {
+        *("config.loader", "database", "datasets", "errors", "learning", "monitoring"),
+        *("project_context", "provenance", "sandbox"),
+    },
     "settings": {"config", "hooks", "catalog"},
+    "search_job": DOMAIN
+    | SHARED
+    | {"config.loader", "pipelines", "project_context", "sandbox", "serving"},
     "hooks": ALL,
     "cli": ALL,
     "commands": ALL | {"serving"},

@@ -27,13 +27,14 @@ METHODS: list[tuple[type, str, list[str]]] = [
     (AbstractVersionedDataset, "_get_save_path", ["self"]),
     (SequentialRunner, "_run", ["self", "pipeline", "catalog", "hook_manager", "run_id"]),
     (SequentialRunner, "_suggest_resume_scenario", ["self", "pipeline", "done_nodes", "catalog"]),
-    (OmegaConfigLoader, "_soft_merge", ["config", "env_config", "env_path"]),
+    (OmegaConfigLoader, "_is_valid_config_path", ["self", "path"]),
+    (OmegaConfigLoader, "_is_hidden", ["self", "path_str"]),
     (PipelineRunStatusHook, "_add_event", ["self", "event", "flush"]),
 ]
 ATTRIBUTES: dict[str, list[str]] = {
     "DataCatalog": ["_datasets", "_lazy_datasets"],
     "SequentialRunner": ["_is_async"],
-    "OmegaConfigLoader": ["_globals"],
+    "OmegaConfigLoader": ["_fs", "_globals", "_protocol"],
     "PipelineRunStatusHook": [
         *("_all_nodes", "_current_dataset", "_current_node", "_current_operation", "_events"),
         "_should_collect_events",

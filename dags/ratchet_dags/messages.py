@@ -22,20 +22,20 @@ _SECONDS = 60
 def failed(context: Mapping[str, Any]) -> None:
     """A DAG run has failed. Airflow calls it, in a process of its own."""
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
-    tell("failure", f"{dag_id}: run {run_id} failed; `kedro ratchet ledger` says what serves")
+    notify("failure", f"{dag_id}: run {run_id} failed; `kedro ratchet ledger` says what serves")
 
 
 def late(dag_id: str, hours: float, context: Mapping[str, Any] | None = None) -> None:
     """A DAG run is not done when it should be. Airflow calls it."""
     run = (context or {}).get("dag_run") or {}
     run_id = run.get("dag_run_id") or run.get("run_id") if isinstance(run, Mapping) else run.run_id
-    tell(
+    notify(
         "alert",
         f"{dag_id}: run {run_id or ''} is not done after {hours:g} hours".replace("  ", " "),
     )
 
 
-def tell(event: str, text: str) -> None:
+def notify(event: str, text: str) -> None:
     """Send a message; trouble with that is logged and hurts nothing.
 
     The project's command knows the address from its credentials. Where the project is not
@@ -44,7 +44,7 @@ def tell(event: str, text: str) -> None:
     python = Path(PROJECT, manifest()["runner"]["python"])
     try:
         if python.is_file():
-            words = ["-m", "kedro", "ratchet", "tell", "--event", event, text]
+            words = ["-m", "kedro", "ratchet", "notify", "--event", event, text]
             subprocess.run([str(python), *words], cwd=PROJECT, timeout=_SECONDS, check=True)
         elif url := os.environ.get(ADDRESS):
             body = json.dumps({"event": event, "text": text}).encode()

@@ -1,8 +1,8 @@
-"""What this project uses of Kedro, kedro-datasets and Kedro-Viz that has no public name.
+"""What this project uses of Kedro and kedro-datasets that has no public name.
 
 Read in the versions of ``READ_IN``. ``tests/test_kedro_private.py`` names each attribute and fails
-where one is gone; no other module of this project may use one, but for ``config.kedro_loader``,
-which overrides how Kedro merges environments.
+where one is gone. No other module may use one, but for two whose classes extend one of Kedro's:
+``config.kedro_loader`` and ``hooks.workflow``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 from kedro.framework.project import settings
 from kedro.io import AbstractVersionedDataset
 from kedro.runner import SequentialRunner
-from kedro_viz.integrations.kedro.run_hooks import PipelineRunStatusHook
 
 READ_IN = {"kedro": "1.7.0", "kedro-datasets": "9.6.0", "kedro-viz": "12.5.0"}
 """Package -> the version whose code was read."""
@@ -89,46 +88,3 @@ class PartRunner(SequentialRunner):
 
     def _suggest_resume_scenario(self, *_: Any) -> None:
         """Say nothing: the nodes where this part goes on would leave out all other ones."""
-
-
-class RunEvents(PipelineRunStatusHook):
-    """The events of a run as Kedro-Viz collects them, and where the run is."""
-
-    @property
-    def is_collecting(self) -> bool:
-        """Whether events are taken."""
-        return bool(self._should_collect_events)
-
-    @is_collecting.setter
-    def is_collecting(self, value: bool) -> None:
-        self._should_collect_events = value
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """What was collected."""
-        events: list[dict[str, Any]] = self._events
-        return events
-
-    @property
-    def position(self) -> tuple[str | None, str | None, Any]:
-        """Dataset, ``loading`` or ``saving``, and node that an error would be about."""
-        return self._current_dataset, self._current_operation, self._current_node
-
-    @position.setter
-    def position(self, position: tuple[str | None, str | None, Any]) -> None:
-        self._current_dataset, self._current_operation, self._current_node = position
-
-    def forget_nodes(self) -> None:
-        """Blame none of the nodes that did not start."""
-        self._all_nodes.clear()
-
-    def add(self, event: dict[str, Any], *, flush: bool) -> None:
-        """Take an event.
-
-        Args:
-            event: what happened.
-            flush: whether it is the last one, upon which all are written.
-        """
-
-    def _add_event(self, event: dict[str, Any], flush: bool = False) -> None:
-        self.add(event, flush=flush)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +24,18 @@ REGISTRY = "ratchet.datasets.RegistryDataset"
 
 env_option = click.option("--env", "-e", help="Environment whose configuration is used.")
 use_case_option = click.option("--use-case", "-u", required=True, help="Name of the use case.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+
+
+def renamed(option: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Callback of an option's old spelling, which goes on working: says on stderr what to write."""
+
+    def warn(_: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if value:
+            click.echo(f"DeprecationWarning: {parameter.opts[0]} is called {option} now", err=True)
+        return value
+
+    return warn
 
 
 def open_registry(env: str | None = None, use_case: str | None = None) -> Registry:

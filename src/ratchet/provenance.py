@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -70,16 +71,19 @@ def code_version(parts: Sequence[str | Path], libraries: Sequence[str]) -> str:
         libraries: distributions whose versions count; one that is not installed does, too.
     """
     package = Path(__file__).parent
-    found = [f"{name} {_version(name)}".encode() for name in libraries]
+    versions = package_versions(libraries)
+    hashed = [f"{name} {versions.get(name)}".encode() for name in libraries]
     for part in parts:
         path = package / part
         files = [path] if path.is_file() else sorted(path.rglob("*.py"))
-        found += [file.read_bytes() for file in files]
-    return sha256(b"\0".join(found)).hexdigest()[:12]
+        hashed += [file.read_bytes() for file in files]
+    return sha256(b"\0".join(hashed)).hexdigest()[:12]
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # xgboost goes by two names
-        return None
+def package_versions(names: Sequence[str]) -> dict[str, str]:
+    """Distribution -> its version, of those that are installed: xgboost goes by two names."""
+    versions = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
 from ratchet.commands import ratchet
-from ratchet.commands.drift_rows import latest_windows
 from ratchet.monitoring.drift.inputs import importance_of
+from ratchet.production.unlearned_rows import latest_windows
 
 
 def run(*arguments):

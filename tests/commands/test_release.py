@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,9 +121,9 @@ def registry(project: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 def test_the_list_of_decisions(registry):
     assert type_in("ledger").output.splitlines() == [
-        "films 1  2026-11-25 12:00:00Z  promote version 1  (1 serves, way back none)",
+        "films 1  2026-11-25 12:00:00Z  promote version 1  (1 serves, rollback target none)",
         "    run 7: better by 3 %",
-        "films 2  2026-11-26 12:00:00Z  promote version 2  (2 serves, way back 1)",
+        "films 2  2026-11-26 12:00:00Z  promote version 2  (2 serves, rollback target 1)",
         "    run 7: better by 4 %",
     ]
     (first, second) = json.loads(type_in("ledger", "--use-case", "films", "--json").output)
@@ -229,14 +230,14 @@ def test_nobody_served(registry):
 def test_promoting_and_rolling_back(registry):
     promoted = type_in("promote", "-u", "films", "--reason", "looks good").output
     assert promoted.startswith("version 4 of films serves (decision 3), its alias ")
-    assert promoted.endswith("s after the decision; the way back is version 2\n")
+    assert promoted.endswith("s after the decision; the rollback target is version 2\n")
     assert registry.client.aliases == {"champion": 4, "previous": 2}
 
     again = type_in("promote", "-u", "films", "--to", "4", "--reason", "looks good").output
     assert again.startswith("version 4 of films serves already (decision 3, ")
 
     back = type_in("rollback", "-u", "films", "--reason", "it does not").output
-    assert back.endswith("version 4 is in quarantine; the way back is version 1\n")
+    assert back.endswith("version 4 is in quarantine; the rollback target is version 1\n")
     assert registry.client.aliases == {"champion": 2, "previous": 1}
     assert "serves already" in type_in("rollback", "-u", "films", "--reason", "it does not").output
     assert registry.ledger.newest("films").actor.count("@") == 1
@@ -323,9 +324,33 @@ def test_a_bundle_that_does_not_answer_is_said(registry, monkeypatch):
 
 
 def test_every_command_is_there_and_helps():
-    assert type_in("--help").exit_code == 0
     for command in COMMANDS:
         assert type_in(command, "--help").exit_code == 0, command
+
+
+def test_the_list_of_commands_says_what_they_say_themselves():
+    listed = type_in("--help").output
+
+    for name, (_, sentence) in COMMANDS.items():
+        command = ratchet.get_command(click.Context(ratchet), name)
+        assert command is not None
+        assert command.hidden == (not sentence)
+        assert (f"  {name} " in listed) == bool(sentence), name
+        if sentence:
+            stated = click.Command(None, help=sentence)
+            assert command.get_short_help_str(200) == stated.get_short_help_str(200)
+
+
+def test_old_names_go_on_working_with_a_notice(registry):
+    done = type_in("tell", "--help")
+    assert done.exit_code == 0
+    assert "DeprecationWarning: tell is called notify now" in done.stderr
+    assert "  tell " not in type_in("--help").output
+
+    done = type_in("promote", "-u", "films", "--reason", "x", "--no-way-back")
+    assert done.exit_code == 0
+    assert "--no-way-back is called --no-rollback-target now" in done.stderr
+    assert "--no-way-back" not in type_in("promote", "--help").output
 
 
 def test_without_a_way_back_on_request_only(registry):
@@ -333,10 +358,10 @@ def test_without_a_way_back_on_request_only(registry):
     words = ("promote", "-u", "films", "--reason", "x")
     assert told(*words).startswith("Error: films: not promoted, for there would be no way back: ")
 
-    output = type_in(*words, "--no-way-back").output
+    output = type_in(*words, "--no-rollback-target").output
 
     assert output.startswith("version 4 of films serves (decision 3)")
-    assert output.endswith("the way back is version 1\n")
+    assert output.endswith("the rollback target is version 1\n")
 
 
 def beside(registry, arm, n_days=30):
@@ -364,7 +389,7 @@ def rated(monkeypatch):
     known = SimpleNamespace(
         targets={"rating": Target(**rating)}, release=Release(target="rating", metric="rmse")
     )
-    monkeypatch.setattr("ratchet.commands.trial.read_use_cases", lambda _: {"films": known})
+    monkeypatch.setattr("ratchet.commands.release.read_use_cases", lambda _: {"films": known})
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.5, "better"), (0.1, "undecided")])

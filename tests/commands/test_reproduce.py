@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
-from ratchet.commands import run_fingerprint, sandbox
+from ratchet import reproducibility, sandbox
 from ratchet.commands.reproduce import reproduce
 from ratchet.database import connect
 from ratchet.monitoring.measurements import Measurement, Measurements
@@ -29,7 +29,7 @@ def _in_project(
     keep_only(project, "films", "run")
     bootstrap_project(project)
     # Whoever edits the code while tests run is not what they are about.
-    monkeypatch.setattr(run_fingerprint, "CODE", project / "src")
+    monkeypatch.setattr(reproducibility, "CODE", project / "src")
 
 
 def ask(*options: str) -> Result:

@@ -64,7 +64,7 @@ def test_an_unknown_use_case(films_alone):
     done = ask("--use-case", "fims")
 
     assert done.exit_code == 1
-    assert done.output.startswith("Error: --use-case: no use case 'fims'; there are films")
+    assert done.output.startswith("Error: no use case 'fims'; there are films")
 
 
 def test_an_unknown_environment():

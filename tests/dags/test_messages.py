@@ -64,7 +64,7 @@ def test_a_failure_is_told_by_the_command_of_the_project(monkeypatch):
 
     failed, late = called
     assert failed[1:] == [
-        *("-m", "kedro", "ratchet", "tell", "--event", "failure"),
+        *("-m", "kedro", "ratchet", "notify", "--event", "failure"),
         "retrain_films: run r1 failed; `kedro ratchet ledger` says what serves",
     ]
     assert late[-1] == "retrain_films: run r2 is not done after 6 hours"
@@ -76,7 +76,7 @@ def test_without_the_project_the_address_of_the_environment_is_told(monkeypatch,
     monkeypatch.setattr(messages, "manifest", lambda: {"runner": {"python": "no/such/python"}})
     monkeypatch.setenv("RATCHET_WEBHOOK_URL", server.url)
 
-    messages.tell("alert", "late")
+    messages.notify("alert", "late")
 
     assert server.seen == [("POST", "/", {"event": "alert", "text": "late"}, None)]
 
@@ -87,7 +87,7 @@ def test_trouble_with_the_webhook_names_no_address(monkeypatch, caplog):
     monkeypatch.setattr(messages, "manifest", lambda: {"runner": {"python": "no/such/python"}})
     monkeypatch.setenv("RATCHET_WEBHOOK_URL", "http://127.0.0.1:1/secret")
 
-    messages.tell("alert", "late")
+    messages.notify("alert", "late")
 
     assert "no message could be sent: URLError" in caplog.text
     assert "secret" not in caplog.text

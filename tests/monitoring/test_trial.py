@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.commands.trial import _lines
+from ratchet.commands.release import _describe_trial
 from ratchet.config import Target
 from ratchet.errors import DataError
 from ratchet.monitoring import trial as trials
@@ -84,7 +84,7 @@ def test_without_answers_nothing_is_said():
     said = trial.to_json()
     assert (said["loss"]["champion"], said["loss"]["days"]) == (None, 0)
     json.dumps(said, allow_nan=False)
-    assert "nan" not in " ".join(_lines(trial))
+    assert "nan" not in " ".join(_describe_trial(trial))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -114,7 +114,7 @@ def test_a_split_compares_other_rows_and_finds_a_broken_assignment():
     assert broken.sample_ratio.p_value < 1e-6
     assert broken.loss.verdict == "better"
     assert (broken.verdict, broken.is_over) == ("undecided", True)
-    assert "the assignment is broken" in "\n".join(_lines(broken))
+    assert "the assignment is broken" in "\n".join(_describe_trial(broken))
 
 
 def with_subjects(rows: pd.DataFrame, n_subjects: int, arm: str) -> pd.DataFrame:

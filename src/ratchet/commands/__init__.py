@@ -10,39 +10,93 @@ from typing import Any
 
 import click
 
+from ratchet.errors import UserError, hide_secrets
+
 COMMANDS = {
-    "checkout": "commands.versions:checkout",
-    "close-run": "commands.airflow_callbacks:close_run",
-    "drift": "commands.drift:drift",
-    "dvc": "commands.dvc:dvc",
-    "fresh": "commands.landing:fresh",
-    "hold": "commands.verdict:hold",
-    "keys": "commands.keys:keys",
-    "land": "commands.landing:land",
-    "ledger": "commands.release:ledger",
-    "manifest": "commands.manifest:manifest",
-    "market": "commands.market:market",
-    "promote": "commands.release:promote",
-    "push": "commands.versions:push",
-    "replay": "replay.command:replay",
-    "reproduce": "commands.reproduce:reproduce",
-    "rollback": "commands.release:rollback",
-    "run-job": "commands.run_job:run_job",
-    "serve": "commands.serve:serve",
-    "status": "commands.status:status",
-    "tell": "commands.airflow_callbacks:tell",
-    "trial": "commands.trial:trial",
-    "verdict": "commands.verdict:verdict",
-    "watch": "commands.verdict:watch",
-    "who-served": "commands.release:who_served",
+    "checkout": (
+        "commands.dvc:checkout",
+        "Bring data and model of a version back, also in a fresh clone.",
+    ),
+    "close-run": (
+        "commands.airflow:close_run",
+        "Close the MLflow run of the DAG run that this command is called in.",
+    ),
+    "drift": (
+        "commands.drift:drift",
+        "Compare the newest rows with those that the champion learned from.",
+    ),
+    "dvc": ("commands.dvc:dvc", "Write dvc.yaml, which says what `dvc repro` runs, anew."),
+    "fresh": (
+        "commands.ingest:fresh",
+        "Say whether there are rows that the version that serves does not know.",
+    ),
+    "hold": ("commands.release:hold", "Write down that everything stays as it is, and why."),
+    "keys": ("commands.serve:keys", "Make, list and revoke keys of the service."),
+    "land": (
+        "commands.ingest:land",
+        "Bring a new raw file in, if it is whole, keeps its contract and the rows that are known.",
+    ),
+    "ledger": ("commands.ledger:ledger", "List the decisions, or verify that the list is whole."),
+    "manifest": (
+        "commands.airflow:manifest",
+        "Write dags/manifest.json, from which Airflow draws the DAGs, anew.",
+    ),
+    "market": ("commands.market:market", "Look at the segments of a market, and ask for prices."),
+    "notify": ("commands.airflow:notify", "Send a message to the webhook of the project."),
+    "promote": (
+        "commands.release:promote",
+        "Let a version serve: the newest candidate, or the one that is named.",
+    ),
+    "push": (
+        "commands.dvc:push",
+        "Copy all versions that DVC has to its remote; what is there already is not sent again.",
+    ),
+    "replay": (
+        "replay.command:replay",
+        "Walk through past Sundays: train as of that day, gate, serve, watch, roll back.",
+    ),
+    "reproduce": (
+        "commands.reproduce:reproduce",
+        "Run a use case twice and compare metrics and predictions bit by bit.",
+    ),
+    "rollback": (
+        "commands.release:rollback",
+        "Let an earlier version serve again; the present one goes into quarantine.",
+    ),
+    "run-job": ("commands.run_job:run_job", ""),
+    "serve": ("commands.serve:serve", "Serve the models that the ledger says serve, until Ctrl-C."),
+    "status": (
+        "commands.status:status",
+        "Say what serves, since when, how well, and what was decided last.",
+    ),
+    "trial": (
+        "commands.release:trial",
+        "Compare a challenger with the champion, by answers whose truth is known.",
+    ),
+    "verdict": (
+        "commands.verdict:verdict",
+        "Say what the gate thinks of the newest challenger, before it is carried out.",
+    ),
+    "watch": ("commands.verdict:watch", "Say what the monitoring found last, and what it did."),
+    "who-served": (
+        "commands.ledger:who_served",
+        "Say which version served at a moment (in UTC unless it has a zone), and why.",
+    ),
 }
-"""Name of the command -> module of ``ratchet``, and the command in it."""
+"""Name -> the command in its module of ``ratchet``, and the first sentence of its help.
+
+So the list of all commands imports none of them; a test compares the sentences. Without one a
+command is not listed.
+"""
+
+RENAMED = {"tell": "notify"}
+"""Old name of a command, which goes on working -> the name it has now."""
 
 _STORES = ("mlflow", "sqlalchemy", "alembic")
 
 
 class Commands(click.Group):
-    """Commands that are imported when they are asked for, and whose errors are read by people."""
+    """Commands that are imported when they are called, and whose errors are read by people."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands."""
@@ -50,16 +104,31 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
+        if cmd_name in RENAMED:
+            click.echo(
+                f"DeprecationWarning: {cmd_name} is called {RENAMED[cmd_name]} now", err=True
+            )
+            cmd_name = RENAMED[cmd_name]
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(f"ratchet.{module}"), name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        listed = {name: help_text for name, (_, help_text) in sorted(COMMANDS.items()) if help_text}
+        limit = formatter.width - 6 - max(map(len, listed))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, click.Command(None, help=text).get_short_help_str(limit))
+                    for name, text in listed.items()
+                ]
+            )
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what a user can mend ends in a message, not in a traceback."""
-        from ratchet.errors import UserError
-
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -67,15 +136,9 @@ class Commands(click.Group):
         except Exception as error:
             if type(error).__module__.split(".")[0] not in _STORES:
                 raise
-            raise click.ClickException(_of_a_store(error)) from error
-
-
-def _of_a_store(error: Exception) -> str:
-    """First line of what a database or a server says, without its password."""
-    from ratchet.database import shown
-
-    first = str(error).strip().splitlines()[0]
-    return f"the registry or its database does not answer: {shown(first)}"
+            first = hide_secrets(str(error).strip().splitlines()[0])
+            message = f"the registry or its database does not answer: {first}"
+            raise click.ClickException(message) from error
 
 
 ratchet = Commands(name="ratchet", help="Look at what serves and why, and change it by hand.")

@@ -5,18 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
 
+from ratchet.bundle.scoring_frame import scoring_frame
 from ratchet.config.loader import loader_here, read_use_cases
 from ratchet.errors import UserError
+from ratchet.frames import DataFrame
 from ratchet.learning.files import atomic_write, write_text
-from ratchet.project_context import env_option, open_registry, use_case_option
-
-if TYPE_CHECKING:
-    from ratchet.monitoring.drift import DriftReport
-    from ratchet.production.drift_check import DriftCheck
+from ratchet.monitoring.comparison import jsonable
+from ratchet.monitoring.drift import DriftReport
+from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
+from ratchet.primary_metric import primary_metric
+from ratchet.production.drift_check import DriftCheck
+from ratchet.production.unlearned_rows import UnlearnedRows, latest_windows
+from ratchet.project_context import (
+    env_option,
+    find_use_case,
+    open_context,
+    open_registry,
+    use_case_option,
+)
 
 _SHOWN = 12  # columns in the table
 
@@ -33,119 +45,104 @@ def drift(use_case: str, scenario: str | None, version: str | None, env: str | N
     report goes to data/08_reporting/<use case>/drift_<scenario>.json and .png, without scenario to
     drift_window. Ends with 3 where the severity is MEDIUM and with 4 where it is HIGH.
     """
-    look, folder = _look(use_case, version, env)
-    content, report, current = _newest(look) if scenario is None else _simulated(look, scenario)
+    check, folder = _open_check(use_case, version, env)
+    content, report, current = _newest(check) if scenario is None else _simulated(check, scenario)
     stem = folder / f"drift_{scenario or 'window'}"
     shown = stem.relative_to(Path.cwd()) if stem.is_relative_to(Path.cwd()) else stem
-    _write(stem, {"use_case": use_case, "scenario": scenario, **content}, report, look, current)
-    named = ", ".join(look.now.bundle.manifest["candidates"].values())
+    _write(stem, {"use_case": use_case, "scenario": scenario, **content}, report, check, current)
+    named = ", ".join(check.now.bundle.manifest["candidates"].values())
     _print(f"{use_case} ({named})", scenario, content, report)
     click.echo(f"\nMore in {shown}.json and {stem.name}.png")
     raise SystemExit(report.exit_code)
 
 
-def _look(name: str, version: str | None, env: str | None) -> tuple[DriftCheck, Path]:
+def _open_check(name: str, version: str | None, env: str | None) -> tuple[DriftCheck, Path]:
     """Rows of today as a bundle sees them, and where reports go."""
-    from kedro.framework.session import KedroSession
-
-    from ratchet.bundle.scoring_frame import scoring_frame
-    from ratchet.production.drift_check import DriftCheck
-
     loader, project = loader_here(env)
-    use_cases = read_use_cases(loader["parameters"])
-    if name not in use_cases:
-        raise UserError(f"--use-case: no use case '{name}'; there are {', '.join(use_cases)}")
+    use_case = find_use_case(read_use_cases(loader["parameters"]), name)
     registry = open_registry(env, name)
     number = version or registry.champion(name)
     if number is None:
         raise UserError(f"{name}: no version serves; `kedro run` ends with the first")
     bundle = registry.open_bundle(name, number)
-    with KedroSession.create(project, env=env) as session:
-        context = session.load_context()  # type: ignore[attr-defined]
-        raw, params = context.catalog.load(f"{name}.raw"), context.params
-        measured = context.catalog.load(f"{name}.measured")
+    context = open_context(project, env)
+    params, catalog = context.params, context.catalog
+    raw, measured = catalog.load(f"{name}.raw"), catalog.load(f"{name}.measured")
     reporting = project / loader["globals"]["paths"]["reporting"] / name
     now = scoring_frame(bundle, raw, params.get("as_of"), measured)
-    return DriftCheck(now, use_cases[name], int(params["seed"])), reporting
+    return DriftCheck(now, use_case, int(params["seed"])), reporting
 
 
-def _simulated(look: DriftCheck, name: str) -> tuple[dict[str, Any], DriftReport, Any]:
+def _simulated(check: DriftCheck, name: str) -> tuple[dict[str, object], DriftReport, DataFrame]:
     """What a scenario does to the scores, and what is found of it."""
-    from ratchet.commands.drift_rows import UnlearnedRows
-    from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
-    from ratchet.primary_metric import primary_metric
-
-    known = look.use_case.monitoring.drift.scenarios
-    if name not in known:
-        there = ", ".join(known) or "none; name some in monitoring.drift.scenarios"
-        raise UserError(f"--scenario: no scenario '{name}'; there are {there}")
-    rows, use_case = UnlearnedRows(look.now), look.now.bundle.use_case
+    scenarios = check.use_case.monitoring.drift.scenarios
+    if name not in scenarios:
+        existing = ", ".join(scenarios) or "none; name some in monitoring.drift.scenarios"
+        raise UserError(f"--scenario: no scenario '{name}'; there are {existing}")
+    rows, use_case = UnlearnedRows(check.now), check.now.bundle.use_case
     target, metric = primary_metric(use_case)
-    changed = rows.changed(known[name], look.seed)
+    changed = rows.changed(scenarios[name], check.seed)
     effect = scenario_effect(
-        look.now,
+        check.now,
         changed,
         rows.predict,
         use_case.targets,
         horizon=use_case.features.horizon,
-        seed=look.seed,
+        seed=check.seed,
     )
-    allowed = look.use_case.monitoring.watch.rollback_above
+    allowed = check.use_case.monitoring.watch.rollback_above
     current = rows.inputs(changed)
-    before = look.compare(rows.inputs(look.now))
-    report = look.compare(current, error=error_from_effect(effect[target], metric, allowed))
-    content = {
-        "change": known[name].model_dump(),
+    before = check.compare(rows.inputs(check.now))
+    report = check.compare(current, error=error_from_effect(effect[target], metric, allowed))
+    content: dict[str, object] = {
+        "change": scenarios[name].model_dump(),
         "effect": effect,
         "without": {"severity": before.severity, "moved": before.moved},
     }
     return content, report, current
 
 
-def _newest(look: DriftCheck) -> tuple[dict[str, Any], DriftReport, Any]:
+def _newest(check: DriftCheck) -> tuple[dict[str, object], DriftReport, DataFrame]:
     """What is found in the newest rows, and in the windows before them."""
-    from ratchet.commands.drift_rows import UnlearnedRows, latest_windows
-
-    window = look.use_case.monitoring.watch.window
-    data, rows = look.now.bundle.use_case.data, UnlearnedRows(look.now).inputs(look.now)
+    window = check.use_case.monitoring.watch.window
+    data, rows = check.now.bundle.use_case.data, UnlearnedRows(check.now).inputs(check.now)
     time = data.row_time if data.time else None
-    windows = latest_windows(rows, window, look.drift.persistent, time)
-    *earlier, report = look.follow(windows)
+    windows = latest_windows(rows, window, check.drift.persistent, time)
+    *earlier, report = check.follow(windows)
     return {"before": [part.severity for part in earlier]}, report, windows[-1]
 
 
 def _write(
-    stem: Path, content: Mapping[str, Any], report: DriftReport, look: DriftCheck, current: Any
+    stem: Path,
+    content: Mapping[str, object],
+    report: DriftReport,
+    check: DriftCheck,
+    current: DataFrame,
 ) -> None:
-    from ratchet.monitoring.comparison import jsonable
     from ratchet.reports.drift_figures import draw
 
-    bundle = look.now.bundle
+    bundle = check.now.bundle
     model = {"bundle": bundle.folder.name, "candidates": bundle.manifest["candidates"]}
     plain = jsonable({**content, **model, "drift": report.to_json()})
     text, picture = (stem.with_name(f"{stem.name}.{end}") for end in ("json", "png"))
     write_text(text, json.dumps(plain, indent=2) + "\n")
     with atomic_write(picture) as partial:
-        draw(report, look.now.bundle.reference, current).savefig(partial, dpi=110)
+        draw(report, check.now.bundle.reference, current).savefig(partial, dpi=110)
 
 
 def _print(
     title: str, scenario: str | None, content: Mapping[str, Any], report: DriftReport
 ) -> None:
-    from rich.console import Console
-
     console = Console(soft_wrap=True)
     if "effect" in content:
         console.print(_effect_table(scenario or "", content["effect"]))
     console.print(_column_table(title, report))
-    told = [] if report.error is None or report.error.worse else [report.error.text]
-    for reason in [*report.reasons, *told]:
+    error = [] if report.error is None or report.error.worse else [report.error.text]
+    for reason in [*report.reasons, *error]:
         console.print(f"- {reason}", markup=False)
 
 
 def _effect_table(scenario: str, effect: Mapping[str, Any]) -> Any:
-    from rich.table import Table
-
     table = Table("target", "metric", "as it is", "changed", title=f"Scores with {scenario}")
     for name, target in effect.items():
         for metric, scores in target["metrics"].items():
@@ -160,8 +157,6 @@ def _interval(score: Mapping[str, float]) -> str:
 
 
 def _column_table(of: str, report: DriftReport) -> Any:
-    from rich.table import Table
-
     title = f"Drift of {of}: {report.severity}, {report.rows['current']} rows"
     table = Table("column", "moved", "p", "what", title=title)
     for name, column in list(report.columns.items())[:_SHOWN]:

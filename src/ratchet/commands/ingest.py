@@ -1,256 +1,48 @@
-"""How a new raw file is brought in: checked beside its place, then put into it at once."""
+"""``kedro ratchet land`` and ``fresh``: bring new raw rows in, and say whether there are any."""
 
 from __future__ import annotations
 
-import csv
-import filecmp
-import re
-import shutil
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import json
 
-from kedro.io import DatasetError
+import click
 
-from ratchet.config import FINDINGS, Landing, UseCase
-from ratchet.config.loader import loader_here, read_use_cases
-from ratchet.errors import ConfigError, DataError, UserError, root_cause
-from ratchet.learning.files import beside, put_in_place
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ratchet.config import FINDINGS
+from ratchet.ingest import ingest_file
+from ratchet.production.new_rows import count_new_rows
+from ratchet.project_context import env_option, json_option, open_catalog, use_case_option
 
 
-NOT_COMPARED = "not_compared"
-"""What is found where the file in place is no longer read: it is no loss, and gives way."""
+@click.command()
+@use_case_option
+@click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(FINDINGS),
+    help="What the file may do to known rows, this once; may be repeated.",
+)
+@env_option
+@json_option
+def land(use_case: str, allow: tuple[str, ...], env: str | None, as_json: bool) -> None:
+    """Bring a new raw file in, if it is whole, keeps its contract and the rows that are known.
 
-_TAIL = 1 << 16
-"""Bytes at the end of a file among which its last lines are looked for."""
-
-
-def ingest_file(name: str, env: str | None, allow: Collection[str] = ()) -> dict[str, Any]:
-    """Bring the newest raw file of a use case in.
-
-    Args:
-        name: of the use case.
-        env: environment of the configuration.
-        allow: what the file may do to known rows beside what the parameters allow.
-
-    Returns:
-        ``landed``, whether there is a new file; ``source``, ``rows``, ``text``, and ``changes``:
-        what it does to known rows, all of it allowed, or why that is not known.
-
-    Raises:
-        DataError: the new file cannot be read, breaks the contract, or does to known rows what is
-            not allowed: names file, column and rows. The old one is still there.
-        ConfigError: the raw data of the use case are no file of this machine.
+    Where it comes from is the parameter `landing.source` of the use case. A file that lacks known
+    rows, has other values for them or gives their keys to rows of another time is refused, and so
+    is one whose last line was cut off, unless `landing.allow` or --allow say that it is meant.
     """
-    loader, project = loader_here(env)
-    use_cases = read_use_cases(loader["parameters"])
-    if name not in use_cases:
-        raise UserError(f"no use case '{name}'; there are {', '.join(sorted(use_cases))}")
-    use_case = use_cases[name]
-    landing = use_case.landing or Landing()
-    if landing.source is None:
-        return _nothing(f"{name}: no landing.source is set; the raw file stays as it is")
-    entry = loader["catalog"].get(f"{name}.raw", {})
-    place = _place(name, entry, project)
-    with beside(place) as copy:  # of the same name: by its ending some readers know what they read
-        source = _fetch(landing.source, landing, project, copy)
-        if source is None:
-            return _nothing(f"{name}: nothing lies at {landing.source}")
-        if place.exists() and filecmp.cmp(copy, place, shallow=False):
-            return _nothing(f"{name}: {source} is what is there already", source)
-        file = _RawFile(name, use_case, entry)
-        rows, changes = file.check(source, copy, place, {*landing.allow, *allow})
-        put_in_place(copy, place, durable=True)
-    told = [f"{name}: {source} with {rows} rows is in its place, {_shown(place, project)}"]
-    return {
-        "landed": True,
-        "source": source,
-        "rows": rows,
-        "changes": changes,
-        "text": "\n".join([*told, *(f"- {text} [{word}]" for word, text in changes.items())]),
-    }
+    result = ingest_file(use_case, env, allow)
+    click.echo(json.dumps(result.to_json()) if as_json else result.text)
 
 
-def _nothing(text: str, source: str | None = None) -> dict[str, Any]:
-    return {"landed": False, "source": source, "rows": None, "text": text}
-
-
-def _place(name: str, entry: Mapping[str, Any], project: Path) -> Path:
-    path = str(entry.get("filepath", ""))
-    if not path or "://" in path:
-        raise ConfigError(
-            f"catalog entry {name}.raw: landing puts a file in its place, and so it needs a "
-            f"filepath on this machine, found {path or 'none'}"
-        )
-    return project / path
-
-
-def _fetch(pattern: str, landing: Landing, project: Path, copy: Path) -> str | None:
-    """Copy the last file by name; give its name, or None where there is none."""
-    from fsspec.core import url_to_fs
-
-    remote = "://" in pattern
-    source = pattern if remote else str(project / pattern)
-    try:
-        files, path = url_to_fs(source, **landing.storage_options)
-        found = [one for one in sorted(files.glob(path)) if files.isfile(one)]
-        if not found:
-            return None
-        with files.open(found[-1], "rb") as there, copy.open("wb") as here:
-            shutil.copyfileobj(there, here)
-    except Exception as error:  # each kind of storage has its own, and one may not be installed
-        raise DataError(f"landing.source {pattern} cannot be read: {error}") from error
-    return str(found[-1]) if remote else _shown(Path(found[-1]), project)
-
-
-@dataclass(frozen=True)
-class _RawFile:
-    """How the raw file of a use case is read.
-
-    Attributes:
-        name: of the use case.
-        use_case: its parameters.
-        entry: of the catalog.
-    """
-
-    name: str
-    use_case: UseCase
-    entry: Mapping[str, Any]
-
-    def check(
-        self, source: str, copy: Path, place: Path, allowed: Collection[str]
-    ) -> tuple[int, dict[str, str]]:
-        """Hold a new file to the contract and to the file in place: its rows, and what is allowed.
-
-        Raises:
-            DataError: it is refused.
-        """
-        end = _cut_off(copy, place, self.entry)
-        found = {"cut_line": end} if end else {}
-        self._refuse(found, allowed, source)
-        try:
-            rows = self._rows(copy)
-        except (DatasetError, ConfigError) as error:
-            raise DataError(
-                f"{source} was not landed: it cannot be read: {root_cause(error)}"
-            ) from error
-        except DataError as error:
-            raise DataError(f"{source} was not landed:\n{error}") from error
-        found |= self._compare(rows, place)
-        self._refuse(found, allowed, source)
-        return len(rows), found
-
-    def _rows(self, path: Path) -> pd.DataFrame:
-        """Read a file the way the catalog would, and hold it to the contract."""
-        from kedro.io import AbstractDataset
-
-        from ratchet.datasets.raw import RawDataset, is_guessed
-        from ratchet.preparation.contract import typed_rows
-
-        name, data = f"{self.name}.raw", self.use_case.data
-        kept = {k: v for k, v in self.entry.items() if k not in ("metadata", "credentials")}
-        config = {**kept, "filepath": str(path)}
-        dataset: Any = (
-            RawDataset(name=name, config=config, data=data)
-            if is_guessed(config)
-            else AbstractDataset.from_config(name, config)
-        )
-        return typed_rows(dataset.load(), data, dict(self.use_case.targets))
-
-    def _compare(self, rows: pd.DataFrame, place: Path) -> dict[str, str]:
-        """What a new file does to the rows of the file in place, if those can still be read."""
-        from ratchet.preparation.revisions import find_revisions
-
-        if not place.exists():
-            return {}
-        try:
-            known = self._rows(place)
-        except (DatasetError, UserError) as error:
-            return {NOT_COMPARED: f"the file that was there cannot be read: {root_cause(error)}"}
-        return find_revisions(known, rows, self.use_case.data).findings
-
-    def _refuse(self, found: Mapping[str, str], allowed: Collection[str], source: str) -> None:
-        refused = {word: text for word, text in found.items() if word in {*FINDINGS} - {*allowed}}
-        if not refused:
-            return
-        lines = [f"- {text} [{word}]" for word, text in refused.items()]
-        options = "".join(f" --allow {word}" for word in refused)
-        way_out = (
-            f"Mend the delivery. Where this is meant, `kedro ratchet land --use-case {self.name}"
-            f"{options}` takes it this once, and landing.allow: [{', '.join(refused)}] always"
-        )
-        if "changed_rows" in refused:
-            way_out += "; data.columns.<name>.revised: true names a column whose values may change"
-        raise DataError(
-            "\n".join(
-                [f"{source} was not landed: it differs from the file in place:", *lines, way_out]
-            )
-        )
-
-
-def _shown(path: Path, project: Path) -> str:
-    return str(path.relative_to(project) if path.is_relative_to(project) else path)
-
-
-def _cut_off(file: Path, before: Path, entry: Mapping[str, Any]) -> str:
-    """What says that the last line of a CSV file was cut off; empty where nothing does.
-
-    It has fewer values than the line before it; or no end, where the file that was there before
-    has one.
-
-    Args:
-        file: the new file.
-        before: the one that is in place; it may be missing.
-        entry: of the catalog, which says how the file is read.
-    """
-    options = entry.get("load_args") or {}
-    separator = str(options.get("sep") or options.get("delimiter") or ",")
-    if not str(entry.get("type", "")).endswith("CSVDataset") or len(separator) > 1:
-        return ""
-    if {"comment", "skipfooter"} & set(options):
-        return ""
-    encoding, quote = options.get("encoding") or "utf-8", options.get("quotechar") or '"'
-    text = _tail(file, encoding)
-    records = _last_records(text, quote)
-    values = [len(next(csv.reader(r, delimiter=separator, quotechar=quote))) for r in records]
-    if len(values) == 2 and values[0] < values[1]:
-        return (
-            f"the last line has {values[0]} values, and the line before it {values[1]} "
-            f"({records[0][0]!r})"
-        )
-    if text and not text.endswith(("\n", "\r")) and _tail(before, encoding).endswith(("\n", "\r")):
-        return (
-            f"the last line has no end ({records[0][-1]!r}), and that of the file in place has one"
-        )
-    return ""
-
-
-def _tail(path: Path, encoding: str) -> str:
-    """The last lines of a file as text; nothing where it cannot be read."""
-    import fsspec
-
-    try:
-        with fsspec.open(str(path), "rb", compression="infer") as file:
-            start = max(0, file.seek(0, 2) - _TAIL)
-            file.seek(start - start % 4)  # characters of some encodings are as long
-            return str(file.read().decode(encoding, errors="replace"))
-    except (OSError, EOFError, ValueError, LookupError):  # the reader will say it better
-        return ""
-
-
-def _last_records(text: str, quote: str) -> list[list[str]]:
-    """The lines of the last two records, the last one first: quoted values may have line ends."""
-    records: list[list[str]] = []
-    lines: list[str] = []
-    for line in reversed(re.split(r"\r\n|\n|\r", text.rstrip("\r\n"))):
-        lines.insert(0, line)
-        if sum(part.count(quote) for part in lines) % 2 == 0:
-            records.append(lines)
-            lines = []
-        if len(records) == 2:
-            break
-    return records
+@click.command()
+@use_case_option
+@click.option("--as-of", metavar="DATE", help="Last day whose rows are seen; all by default.")
+@env_option
+@json_option
+def fresh(use_case: str, as_of: str | None, env: str | None, as_json: bool) -> None:
+    """Say whether there are rows that the version that serves does not know."""
+    catalog, parameters = open_catalog(env, use_case)
+    raw, measured = catalog.load(f"{use_case}.raw"), catalog.load(f"{use_case}.measured")
+    registry = catalog.load("registry")
+    new_rows = count_new_rows(registry, use_case, parameters, raw, as_of, measured)
+    answer = {**new_rows.to_json(), "as_of": as_of}
+    click.echo(json.dumps(answer) if as_json else new_rows.reason)

@@ -1,155 +1,46 @@
-"""Decisions about what serves: look at them, and take them by hand."""
+"""``kedro ratchet promote``, ``rollback``, ``hold``, ``trial``: decisions that a person takes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from ratchet.config.loader import loader_here
+from ratchet.config import UseCase
+from ratchet.config.loader import loader_here, read_use_cases
 from ratchet.errors import UserError
-from ratchet.project_context import env_option, open_registry, use_case_option
+from ratchet.hooks.mlflow_runs import find_project_run
+from ratchet.monitoring.prediction_log import PredictionLog
+from ratchet.monitoring.trial import LEAST_DAYS, Trial, find_trial
+from ratchet.primary_metric import primary_metric
+from ratchet.project_context import (
+    env_option,
+    load_output,
+    open_catalog,
+    open_registry,
+    renamed,
+    use_case_option,
+)
 from ratchet.provenance import actor
-
-if TYPE_CHECKING:
-    from ratchet.dvc.store import VersionPointer
-    from ratchet.registry.ledger import Entry
-    from ratchet.registry.registry import Registry
+from ratchet.registry import actions
+from ratchet.registry.ledger import Entry
+from ratchet.registry.registry import Registry
 
 _HOUR = 3600
 
 to_option = click.option("--to", "version", metavar="VERSION", help="Number of the version.")
 
 
-def _said(_: click.Context, __: click.Parameter, value: str) -> str:
+def _not_empty(_: click.Context, __: click.Parameter, value: str) -> str:
     if not value.strip():
         raise click.BadParameter("say why: whoever reads the ledger later wants to know")
     return value
 
 
 reason_option = click.option(
-    "--reason", required=True, callback=_said, help="Why; goes into the ledger."
+    "--reason", required=True, callback=_not_empty, help="Why; goes into the ledger."
 )
-
-
-@click.command()
-@click.option("--use-case", "-u", help="Name of the use case; all by default.")
-@click.option("--verify", is_flag=True, help="Check that nothing was changed or removed.")
-@click.option("--json", "as_json", is_flag=True, help="All fields, for other programs.")
-@env_option
-def ledger(use_case: str | None, verify: bool, as_json: bool, env: str | None) -> None:
-    """List the decisions, or verify that the list is whole."""
-    registry = open_registry(env, use_case)
-    if verify:
-        _verify(registry, use_case, as_json, env)
-        return
-    entries = registry.ledger.entries(use_case)
-    if as_json:
-        click.echo(json.dumps([entry.to_json() for entry in entries], indent=2))
-    elif not entries:
-        click.echo("No decision yet: `kedro run` ends with the first.")
-    else:
-        click.echo("\n".join(_lines(entries)))
-
-
-def _verify(registry: Registry, use_case: str | None, as_json: bool, env: str | None) -> None:
-    from ratchet.registry.ledger import WHOLE_LEDGER
-
-    problems = [*registry.verify(), *_by_pointers(registry, env)]
-    doubts = [registry.ledger.clock_warning(name) for name in registry.ledger.use_cases()]
-    notes = [*filter(None, doubts), *_emptied(registry, env)]
-    if use_case is not None:
-        ours = (f"{use_case}: ", f"{WHOLE_LEDGER}: ")
-        problems = [line for line in problems if line.startswith(ours)]
-        notes = [line for line in notes if line.startswith(ours)]
-    n_decisions = registry.ledger.count(use_case)
-    if as_json:
-        told = {"decisions": n_decisions, "problems": problems, "notes": notes}
-        click.echo(json.dumps(told, indent=2))
-    else:
-        whole = [f"{n_decisions} decision{'s' * (n_decisions != 1)}, and the chain is whole"]
-        click.echo("\n".join([*(problems or whole), *notes]))
-    if problems:
-        raise click.exceptions.Exit(1)
-
-
-def _by_pointers(registry: Registry, env: str | None) -> Iterator[str]:
-    """Decisions that pointers of DVC know of this ledger, and that it does not contain."""
-    for pointer, known in _known(env):
-        name, ledger = pointer.use_case, registry.ledger
-        same = ledger.digest(name, 1) == known["first"]
-        if same and ledger.digest(name, known["seq"]) != known["digest"]:
-            yield (
-                f"{name}: decision {known['seq']} is not the one that the pointer of version "
-                f"{pointer.version} in DVC knows, or is missing"
-            )
-
-
-def _emptied(registry: Registry, env: str | None) -> Iterator[str]:
-    """Versions that were registered on this machine, where nothing is decided about them."""
-    for name in {pointer.use_case for pointer, _ in _known(env)}:
-        last = [(p, k) for p, k in _known(env) if p.use_case == name][-1]
-        folder = registry.bundles / name / last[0].bundle
-        if registry.ledger.count(name) == 0 and folder.is_dir():
-            yield (
-                f"{name}: nothing is decided, but version {last[0].version}, whose bundle is here, "
-                f"was made after decision {last[1]['seq']}: of another database, or this one was "
-                f"emptied"
-            )
-
-
-def _known(env: str | None) -> list[tuple[VersionPointer, Mapping[str, Any]]]:
-    """Pointers of DVC, and what each knows of the ledger that its version was decided in."""
-    from ratchet.dvc.store import VersionStore
-
-    loader, project = loader_here(env)
-    versions = VersionStore(project / loader["versioning"]["folder"], project)
-    pointers = [each for name in versions.use_cases() for each in versions.pointers(name)]
-    known = [(pointer, pointer.meta.get("ledger")) for pointer in pointers]
-    return [(pointer, each) for pointer, each in known if isinstance(each, Mapping)]
-
-
-def _lines(entries: Iterable[Entry]) -> Iterator[str]:
-    """Two lines per decision: what, and why."""
-    for entry in entries:
-        version = "" if entry.version is None else f" version {entry.version}"
-        serves = f"{entry.champion or 'none'} serves, way back {entry.previous or 'none'}"
-        when = f"{entry.at:%Y-%m-%d %H:%M:%S}Z"
-        yield f"{entry.use_case} {entry.seq}  {when}  {entry.event}{version}  ({serves})"
-        yield f"    {entry.actor}: {entry.reason}"
-
-
-@click.command()
-@use_case_option
-@click.option("--at", "text", required=True, metavar="TIME", help="2026-11-25, or with a time.")
-@env_option
-def who_served(use_case: str, text: str, env: str | None) -> None:
-    """Say which version served at a moment (in UTC unless it has a zone), and why."""
-    moment = _moment(text)
-    registry = open_registry(env, use_case)
-    entry = registry.ledger.serving_since(use_case, moment)
-    if entry is None:
-        first = next((each for each in registry.ledger.entries(use_case) if each.champion), None)
-        since = f"the first served from {first.at:%Y-%m-%d %H:%M:%S} UTC on" if first else ""
-        raise UserError(
-            f"no version of {use_case} served at {moment:%Y-%m-%d %H:%M:%S} UTC; "
-            f"{since or 'none has served yet: `kedro run` ends with the first'}"
-        )
-    click.echo(f"version {entry.champion} served {use_case} at {moment:%Y-%m-%d %H:%M:%S} UTC")
-    click.echo("\n".join(_lines([entry])))
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(
-            f"'{text}' is no time; expected 2026-11-25 or 2026-11-25T14:30", param_hint="--at"
-        ) from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @click.command()
@@ -157,17 +48,22 @@ def _moment(text: str) -> datetime:
 @to_option
 @reason_option
 @click.option(
-    "--no-way-back",
+    "--no-rollback-target",
     is_flag=True,
     help="Also where the version that serves now could not be brought back.",
 )
+@click.option("--no-way-back", is_flag=True, hidden=True, callback=renamed("--no-rollback-target"))
 @env_option
 def promote(
-    use_case: str, version: str | None, reason: str, no_way_back: bool, env: str | None
+    use_case: str,
+    version: str | None,
+    reason: str,
+    no_rollback_target: bool,
+    no_way_back: bool,
+    env: str | None,
 ) -> None:
     """Let a version serve: the newest candidate, or the one that is named."""
     from ratchet.bundle.smoke_test import run_smoke_test
-    from ratchet.registry import actions
 
     registry = open_registry(env, use_case)
     before = registry.ledger.state(use_case).seq
@@ -176,7 +72,7 @@ def promote(
         reason=reason,
         actor=actor(),
         check=run_smoke_test,
-        need_rollback_target=not no_way_back,
+        need_rollback_target=not (no_rollback_target or no_way_back),
     )
     click.echo(describe_decision(entry, before))
 
@@ -189,7 +85,6 @@ def promote(
 def rollback(use_case: str, version: str | None, reason: str, env: str | None) -> None:
     """Let an earlier version serve again; the present one goes into quarantine."""
     from ratchet.bundle.smoke_test import run_smoke_test
-    from ratchet.registry import actions
 
     registry = open_registry(env, use_case)
     before = registry.ledger.state(use_case).seq
@@ -197,6 +92,135 @@ def rollback(use_case: str, version: str | None, reason: str, env: str | None) -
         registry, use_case, version, reason=reason, actor=actor(), check=run_smoke_test
     )
     click.echo(describe_decision(entry, before))
+
+
+@click.command()
+@use_case_option
+@reason_option
+@click.option("--judged", is_flag=True, help="About the challenger that the gate has just judged.")
+@env_option
+def hold(use_case: str, reason: str, judged: bool, env: str | None) -> None:
+    """Write down that everything stays as it is, and why."""
+    catalog, _ = open_catalog(env, use_case)
+    version, details = None, {}
+    if judged:
+        one = load_output(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
+        version = one["version"]
+        details = {key: one[key] for key in ("verdict", "digest", "candidates")}
+    entry = actions.hold(
+        catalog.load("registry"),
+        use_case,
+        version,
+        reason=reason,
+        actor=actor(),
+        details=details,
+    )
+    _note_decision(use_case, env, f"HOLD: {entry.reason}")
+    click.echo(
+        f"hold (decision {entry.seq}): version {entry.champion or 'none'} of {use_case} serves"
+    )
+
+
+@click.command()
+@use_case_option
+@click.option("--version", help="The challenger; by default the latest that answers in a trial.")
+@click.option(
+    "--share",
+    type=float,
+    help="Share of a split that the challenger should answer; by default that of the answers.",
+)
+@click.option(
+    "--planned", type=int, help="Days after which it ends; by default release.trial.days, or any."
+)
+@click.option("--json", "as_json", is_flag=True, help="All figures, for other programs.")
+@click.option("--promote", is_flag=True, help="Let the challenger serve if it is better.")
+@env_option
+def trial(
+    use_case: str,
+    version: str | None,
+    share: float | None,
+    planned: int | None,
+    as_json: bool,
+    promote: bool,
+    env: str | None,
+) -> None:
+    """Compare a challenger with the champion, by answers whose truth is known.
+
+    May be called every day: the bounds hold for all days at once, so that of challengers that are
+    as good as the champion at most one in twenty is ever called better or worse.
+    """
+    if share is not None and not 0 < share < 1:
+        raise click.BadParameter("expected a share between 0 and 1", param_hint="--share")
+    if planned is not None and planned < LEAST_DAYS:
+        raise click.BadParameter(f"expected at least {LEAST_DAYS} days", param_hint="--planned")
+    registry = open_registry(env, use_case)
+    parameters = read_use_cases(loader_here(env)[0]["parameters"])[use_case]
+    result = read_trial(registry, use_case, parameters, version, share=share, planned=planned)
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        click.echo("\n".join(_describe_trial(result)))
+    if promote and result.verdict == "better":
+        click.echo(_promote_better(registry, use_case, result), err=as_json)
+
+
+def read_trial(
+    registry: Registry,
+    use_case: str,
+    parameters: UseCase,
+    version: str | None = None,
+    *,
+    share: float | None = None,
+    planned: int | None = None,
+) -> Trial:
+    """The trial of a use case as it stands.
+
+    Raises:
+        UserError: nothing serves, or no challenger has answered beside it.
+    """
+    champion = registry.champion(use_case)
+    if champion is None:
+        raise UserError(f"{use_case}: no version serves yet, and so none is beside it")
+    name, metric = primary_metric(parameters)
+    configured = parameters.release.trial
+    result = find_trial(
+        PredictionLog(registry.ledger.engine).rows(use_case, name),
+        *(champion, parameters.targets[name], metric),
+        name=name,
+        version=version,
+        share=share,
+        planned=planned or (configured.days if configured else None),
+    )
+    if result is None:
+        which = f"version {version}" if version else "no challenger"
+        raise UserError(
+            f"{use_case}: {which} has answered beside version {champion}: the service lets the "
+            f"newest challenger answer in its shadow (shadow: true in conf/*/serving.yml)"
+        )
+    return result
+
+
+def _describe_trial(result: Trial) -> list[str]:
+    lines = [result.headline(), result.figures()]
+    lines += [f"{guard.name}: {guard.summary()}" for guard in result.guards]
+    if result.sample_ratio is not None:
+        lines.append(result.sample_ratio.summary())
+    return lines
+
+
+def _promote_better(registry: Registry, use_case: str, result: Trial) -> str:
+    """Let the challenger serve, after a smoke test of both versions."""
+    from ratchet.bundle.smoke_test import run_smoke_test
+
+    before = registry.ledger.state(use_case).seq
+    champion, challenger = result.versions
+    entry = actions.promote(
+        *(registry, use_case, challenger),
+        reason=f"better in a trial beside version {champion}: {result.figures()}",
+        actor=actor(),
+        check=run_smoke_test,
+    )
+    return describe_decision(entry, before)
 
 
 def describe_decision(entry: Entry, before: int) -> str:
@@ -215,6 +239,12 @@ def describe_decision(entry: Entry, before: int) -> str:
     )
     return (
         f"version {entry.champion} of {entry.use_case} serves (decision {entry.seq}){lag}; "
-        f"{failed}the way back is "
+        f"{failed}the rollback target is "
         f"{'version ' + entry.previous if entry.previous else 'none'}"
     )
+
+
+def _note_decision(use_case: str, env: str | None, text: str) -> None:
+    """Let the MLflow run of the DAG run say what was decided; there may be none yet."""
+    if run := find_project_run(env, make=True):
+        run.client.set_tag(run.run_id, f"decision.{use_case}", text)

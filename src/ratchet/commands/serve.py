@@ -1,21 +1,22 @@
-"""``kedro ratchet serve``: models that answer over HTTP."""
+"""``kedro ratchet serve`` and ``keys``: models that answer over HTTP, and who may ask them."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from kedro.config import AbstractConfigLoader, MissingConfigException
 
 from ratchet.config.loader import loader_here
+from ratchet.database import database_url, tracking_uri
 from ratchet.project_context import check_environment, env_option, registry_entry
-
-if TYPE_CHECKING:
-    from ratchet.serving.settings import Settings
+from ratchet.serving.keys import add_key, read_keys, revoke_key
+from ratchet.serving.settings import Settings, read_settings
 
 _PATHS = ("state", "keys_file", "model_output")
 
@@ -58,8 +59,6 @@ def service_settings(env: str | None, given: Mapping[str, Any] | None = None) ->
         UserError: there is no such environment, the catalog has no registry, or a setting cannot
             be used.
     """
-    from ratchet.serving.settings import read_settings
-
     loader, project = loader_here(env)
     check_environment(loader)
     configured = {**_of_project(loader, project), **_of_file(loader), **(given or {})}
@@ -78,8 +77,6 @@ def _of_file(loader: AbstractConfigLoader) -> dict[str, Any]:
 
 def _of_project(loader: AbstractConfigLoader, project: Path) -> dict[str, Any]:
     """Where versions and decisions are, and which use cases there may be."""
-    from ratchet.database import database_url, tracking_uri
-
     entry = registry_entry(loader)
     uri = tracking_uri(entry["tracking_uri"], project)
     parameters = loader["parameters"]
@@ -91,3 +88,62 @@ def _of_project(loader: AbstractConfigLoader, project: Path) -> dict[str, Any]:
         "bundles": project / entry["filepath"],
         "use_cases": [name for name, value in parameters.items() if isinstance(value, Mapping)],
     }
+
+
+@click.group()
+def keys() -> None:
+    """Make, list and revoke keys of the service.
+
+    As soon as there is one, nobody gets in without.
+    """
+
+
+@keys.command()
+@click.argument("name")
+@click.option(
+    "--scope",
+    "-s",
+    "scopes",
+    multiple=True,
+    required=True,
+    help="What it is for: predict, observe, train or operate; several times for more.",
+)
+@env_option
+def add(name: str, scopes: tuple[str, ...], env: str | None) -> None:
+    """Make a key for NAME, who will be the actor of what is done with it.
+
+    It is shown once.
+    """
+    path = service_settings(env).keys_file
+    token = add_key(path, name, scopes)
+    click.echo(token)
+    click.echo(
+        f"Key of {name}, for {', '.join(scopes)}. It is shown this once; {path.name} holds its "
+        f"hash.\nUse: curl -H 'Authorization: Bearer KEY' ...",
+        err=True,
+    )
+
+
+@keys.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@env_option
+def list_(as_json: bool, env: str | None) -> None:
+    """List the keys: names, scopes and days, never the keys themselves."""
+    existing = read_keys(service_settings(env).keys_file)
+    if as_json:
+        content = [key.model_dump(mode="json", exclude={"sha256"}) for key in existing]
+        click.echo(json.dumps(content, indent=2))
+        return
+    for key in existing:
+        click.echo(f"{key.name}  {','.join(key.scopes)}  {key.created_at:%Y-%m-%d}")
+    if not existing:
+        click.echo("there are no keys: the service is for this machine alone")
+
+
+@keys.command()
+@click.argument("name")
+@env_option
+def revoke(name: str, env: str | None) -> None:
+    """Take the key of NAME back; a service that runs refuses it within a second."""
+    revoke_key(service_settings(env).keys_file, name)
+    click.echo(f"{name} has no key any more")

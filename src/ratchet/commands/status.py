@@ -6,22 +6,20 @@ import datetime as dt
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.config import MissingConfigException
+from rich.table import Table
 
+from ratchet import progress
 from ratchet.config.loader import check_metrics, loader_here, read_use_cases
-from ratchet.errors import UserError
 from ratchet.kedro_private import make_catalog
+from ratchet.project_context import find_use_case, open_context
+from ratchet.registry.registry import Registry
+from ratchet.reports.status import text
+from ratchet.reports.status.collect import UseCaseStatus, collect
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ratchet.registry.registry import Registry
-    from ratchet.reports.status.collect import UseCaseStatus
-
-_LOG_WIDTH = 140
+LOG_WIDTH = 140
 
 
 @click.command()
@@ -35,72 +33,49 @@ def status(use_case: str | None, env: str | None, as_json: bool, page: bool) -> 
     The same with charts is in data/08_reporting/status.html.
     """
     try:
-        statuses = _look(env, page=page)
+        statuses = _collect(env, page=page)
     except MissingConfigException as error:
         raise click.ClickException(str(error)) from error
     if use_case is not None:
-        if use_case not in statuses:
-            known = ", ".join(statuses)
-            raise UserError(f"--use-case: no use case '{use_case}'; there are {known}")
-        statuses = {use_case: statuses[use_case]}
+        statuses = {use_case: find_use_case(statuses, use_case)}
     if as_json:
         click.echo(json.dumps({name: each.to_json() for name, each in statuses.items()}, indent=2))
     else:
         _print(list(statuses.values()), in_full=use_case is not None)
 
 
-def _look(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
+def _collect(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
     """Use case -> its status; the page is written where it is asked for."""
-    from kedro.framework.session import KedroSession
-
-    from ratchet.reports.status.collect import collect
-
     loader, project = loader_here(env)
     use_cases = read_use_cases(loader["parameters"])
     check_metrics(use_cases)
-    session: Any = KedroSession.create(project, env=env)
-    with session:
-        catalog = make_catalog(session.load_context())
-        watches = {
-            name: catalog.load(f"{name}.watch") if catalog.exists(f"{name}.watch") else None
-            for name in use_cases
-        }
-        registry, log = catalog.load("registry"), catalog.load("prediction_log")
-        if not _is_there(registry):
-            registry = log = None
-        statuses = collect(registry, log, use_cases, watches)
-        if page:
-            from ratchet.reports.status.html import render
+    catalog = make_catalog(open_context(project, env))
+    watches = {
+        name: catalog.load(f"{name}.watch") if catalog.exists(f"{name}.watch") else None
+        for name in use_cases
+    }
+    registry, log = catalog.load("registry"), catalog.load("prediction_log")
+    if not _exists(registry):
+        registry = log = None
+    statuses = collect(registry, log, use_cases, watches)
+    if page:
+        from ratchet.reports.status.html import render  # loads what draws charts
 
-            catalog.save("status", render(statuses, dt.datetime.now(dt.UTC)))
+        catalog.save("status", render(statuses, dt.datetime.now(dt.UTC)))
     return {status.name: status for status in statuses}
 
 
-def _is_there(registry: Registry) -> bool:
+def _exists(registry: Registry) -> bool:
     """Whether anything was ever recorded: an SQLite file that is opened would be made, empty."""
     url = registry.ledger.engine.url
     return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
 
 
-def wide_console() -> Console:
-    """The terminal; where there is none, something that is as wide as a table needs."""
-    from rich import get_console
-    from rich.console import Console
-
-    terminal = get_console()
-    # A pipe or a log has no width of its own.
-    return terminal if terminal.is_terminal else Console(width=_LOG_WIDTH)
-
-
 def _print(statuses: Sequence[UseCaseStatus], *, in_full: bool) -> None:
-    from rich.table import Table
-
-    from ratchet.reports.status import text
-
     table = Table(*text.COLUMNS, title="Status")
     for each in statuses:
         table.add_row(*text.overview(each))
-    console = wide_console()
+    console = progress.console(LOG_WIDTH)
     console.print(table)
     for each in statuses:
         for line in text.full_text(each) if in_full else text.problem_lines(each):

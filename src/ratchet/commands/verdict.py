@@ -1,4 +1,4 @@
-"""What the gate and the watch said last, and a decision to leave everything as it is."""
+"""``kedro ratchet verdict`` and ``watch``: what the gate and the monitoring said last."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from typing import Any
 
 import click
 
-from ratchet.commands.landing import json_option
-from ratchet.commands.release import reason_option
+from ratchet.hooks.mlflow_runs import find_project_run
 from ratchet.kedro_private import file_of
-from ratchet.project_context import env_option, load_output, open_catalog, use_case_option
+from ratchet.project_context import (
+    env_option,
+    json_option,
+    load_output,
+    open_catalog,
+    use_case_option,
+)
 from ratchet.provenance import actor, orchestrator_run
+from ratchet.registry.registry import Registry
 
 
 @click.command()
@@ -24,14 +30,14 @@ def verdict(use_case: str, env: str | None, as_json: bool) -> None:
     """Say what the gate thinks of the newest challenger, before it is carried out."""
     catalog, _ = open_catalog(env, use_case)
     judged = load_output(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
-    said = judged["verdict"]
+    result = judged["verdict"]
     answer = {
-        **{key: said[key] for key in ("decision", "reason", "numbers")},
+        **{key: result[key] for key in ("decision", "reason", "numbers")},
         "version": judged["version"],
         "candidates": judged["candidates"],
         "champion": catalog.load("registry").champion(use_case),
         "conditions": [
-            {key: one[key] for key in ("name", "passed", "reason")} for one in said["conditions"]
+            {key: one[key] for key in ("name", "passed", "reason")} for one in result["conditions"]
         ],
         "report": _path(catalog, f"{use_case}.report"),
         **_tracked(env),
@@ -39,7 +45,9 @@ def verdict(use_case: str, env: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer))
         return
-    click.echo(f"{said['decision']} version {judged['version']} of {use_case}: {said['reason']}")
+    click.echo(
+        f"{result['decision']} version {judged['version']} of {use_case}: {result['reason']}"
+    )
     for one in answer["conditions"]:
         met = {True: "met", False: "NOT MET", None: "not looked at"}[one["passed"]]
         click.echo(f"    {one['name']}: {met}; {one['reason']}")
@@ -52,60 +60,31 @@ def verdict(use_case: str, env: str | None, as_json: bool) -> None:
 def watch(use_case: str, env: str | None, as_json: bool) -> None:
     """Say what the monitoring found last, and what it did."""
     catalog, _ = open_catalog(env, use_case)
-    found = load_output(catalog, f"{use_case}.watch", "act_on_assessment")
-    answer = {
-        **_done(found, catalog.load("registry"), use_case),
-        "alerts": [alert["text"] for alert in found["alerts"]],
-        **_tracked(env),
-    }
+    assessment = load_output(catalog, f"{use_case}.watch", "act_on_assessment")
+    alerts = [alert["text"] for alert in assessment["alerts"]]
+    action = _action_taken(assessment, catalog.load("registry"), use_case)
+    answer = {**action, "alerts": alerts, **_tracked(env)}
     if as_json:
         click.echo(json.dumps(answer))
         return
-    click.echo("\n".join([f"{answer['action']}: {answer['reason']}", *answer["alerts"]]))
+    click.echo("\n".join([f"{answer['action']}: {answer['reason']}", *alerts]))
 
 
-@click.command()
-@use_case_option
-@reason_option
-@click.option("--judged", is_flag=True, help="About the challenger that the gate has just judged.")
-@env_option
-def hold(use_case: str, reason: str, judged: bool, env: str | None) -> None:
-    """Write down that everything stays as it is, and why."""
-    from ratchet.registry import actions
-
-    catalog, _ = open_catalog(env, use_case)
-    version, details = None, {}
-    if judged:
-        one = load_output(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
-        version = one["version"]
-        details = {key: one[key] for key in ("verdict", "digest", "candidates")}
-    entry = actions.hold(
-        catalog.load("registry"),
-        use_case,
-        version,
-        reason=reason,
-        actor=actor(),
-        details=details,
-    )
-    _note_decision(use_case, env, f"HOLD: {entry.reason}")
-    click.echo(
-        f"hold (decision {entry.seq}): version {entry.champion or 'none'} of {use_case} serves"
-    )
-
-
-def _done(found: Mapping[str, Any], registry: Any, use_case: str) -> dict[str, Any]:
+def _action_taken(
+    assessment: Mapping[str, Any], registry: Registry, use_case: str
+) -> Mapping[str, object]:
     """What the monitoring did.
 
     A task that was killed after it had decided is tried again, and then finds nothing more to do:
     the decision of its DAG run stands in the ledger.
     """
-    if found["decision"] is None and orchestrator_run():
+    if assessment["decision"] is None and orchestrator_run():
         for entry in reversed(registry.ledger.entries(use_case)):
             if entry.actor == actor() and entry.event in ("rollback", "retrain"):
                 return {"action": entry.event, "reason": entry.reason, "decision": entry.seq}
     # Without a row in the ledger nothing was done: somebody else had decided meanwhile.
-    action = "none" if found["decision"] is None else found["action"]
-    return {"action": action, "reason": found["reason"], "decision": found["decision"]}
+    action = "none" if assessment["decision"] is None else assessment["action"]
+    return {"action": action, "reason": assessment["reason"], "decision": assessment["decision"]}
 
 
 def _path(catalog: Any, name: str) -> str:
@@ -116,15 +95,5 @@ def _path(catalog: Any, name: str) -> str:
 
 def _tracked(env: str | None) -> dict[str, str]:
     """The MLflow run of the DAG run that we work for, if there is one."""
-    from ratchet.hooks.mlflow_runs import find_project_run
-
-    found = find_project_run(env)
-    return {} if found is None else {"mlflow_run": found.run_id, "mlflow_url": found.url}
-
-
-def _note_decision(use_case: str, env: str | None, text: str) -> None:
-    """Let the MLflow run of the DAG run say what was decided; there may be none yet."""
-    from ratchet.hooks.mlflow_runs import find_project_run
-
-    if found := find_project_run(env, make=True):
-        found.client.set_tag(found.run_id, f"decision.{use_case}", text)
+    run = find_project_run(env)
+    return {} if run is None else {"mlflow_run": run.run_id, "mlflow_url": run.url}

@@ -15,10 +15,11 @@ The best trial of a search, ready to predict in the terms in which the series is
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ratchet.frames import DataFrame, Series
+from ratchet.provenance import package_versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,14 +72,14 @@ def _log(client: MlflowClient, run_id: str, trial: Series, curve: DataFrame) -> 
     from mlflow.utils.time import get_current_time_millis
 
     now = get_current_time_millis()
-    found = {
+    scores = {
         "best_val_loss": -trial["mean_test_score"],
         "best_val_mae": trial["val_mae"],
         "epochs": trial["n_epochs"],
         "best_epoch": trial["best_epoch"],
         "fit_seconds": trial["mean_fit_time"],
     }
-    metrics = [Metric(key, float(value), now, 0) for key, value in found.items()]
+    metrics = [Metric(key, float(value), now, 0) for key, value in scores.items()]
     for key in CURVES:
         values = zip(curve["epoch"], curve[key], strict=True)
         metrics += [Metric(key, float(value), now, int(epoch)) for epoch, value in values]
@@ -92,21 +93,12 @@ def log_model(run_id: str, model: Any) -> None:
 
     from ratchet.learning.trusted import TRUSTED
 
+    versions = package_versions((*REQUIREMENTS, *NETWORK_REQUIREMENTS))
     with mlflow.start_run(run_id=run_id):
         mlflow.sklearn.log_model(
             model,
             name="model",
             serialization_format="skops",
             skops_trusted_types=list(TRUSTED),
-            pip_requirements=[f"{name}=={version}" for name, version in _versions()],
+            pip_requirements=[f"{name}=={version}" for name, version in versions.items()],
         )
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    for name in (*REQUIREMENTS, *NETWORK_REQUIREMENTS):
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:  # one of the two builds of XGBoost
-            continue

@@ -17,13 +17,16 @@ from kedro_viz.integrations.kedro.hooks_utils import (
     EVENTS_FILE,
     is_sequential_runner,
 )
+from kedro_viz.integrations.kedro.run_hooks import PipelineRunStatusHook
 
-from ratchet.kedro_private import RunEvents
 from ratchet.learning.files import write_text
 from ratchet.runner import worker
 
+Position = tuple[str | None, str | None, Any]
+"""Dataset, ``loading`` or ``saving``, and node that an error would be about."""
 
-class WorkflowHooks(RunEvents):
+
+class WorkflowHooks(PipelineRunStatusHook):
     """Records the events of a run, and writes them when it ends."""
 
     @hook_impl
@@ -32,41 +35,50 @@ class WorkflowHooks(RunEvents):
         global _recorder  # noqa: PLW0603 - what other processes send is for the one of this run
         _recorder = self
         self._path = Path(context.project_path, EVENTS_DIR, EVENTS_FILE)
-        self.is_collecting = worker.to_parent is not None
+        self._should_collect_events = worker.to_parent is not None
         worker.on_failure = self._send_position
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any) -> None:
         """Begin anew, unless Kedro-Viz records this run itself or would record no such run."""
-        self.is_collecting = False
-        self.events.clear()
+        self._should_collect_events = False
+        self._events.clear()
         if not is_sequential_runner(run_params):
             super().before_pipeline_run({**run_params, "runner": None}, pipeline)
-            self.forget_nodes()
+            self._all_nodes.clear()  # of those that did not start none is to blame
 
     def _send_position(self) -> None:
         """Say at which node and dataset this use case has stopped."""
         assert worker.to_parent is not None
-        worker.to_parent((_take_position, self.position))
+        position = (self._current_dataset, self._current_operation, self._current_node)
+        worker.to_parent((_take_position, position))
 
-    def add(self, event: dict[str, Any], *, flush: bool = False) -> None:
-        """Take an event, or send it to the process that writes them."""
+    def take_position(self, position: Position) -> None:
+        """Take over at which node and dataset another process has stopped."""
+        self._current_dataset, self._current_operation, self._current_node = position
+
+    def record(self, event: dict[str, Any]) -> None:
+        """Record an event that another process has sent."""
+        if self._should_collect_events:
+            self._add_event(event)
+
+    def _add_event(self, event: dict[str, Any], flush: bool = False) -> None:
         if worker.to_parent is not None:
             worker.to_parent((_record, event))
             return
-        self.events.append(event)
+        self._events.append(event)
         if flush:
-            write_text(self._path, json.dumps(self.events, indent=2))
+            write_text(self._path, json.dumps(self._events, indent=2))
 
 
 _recorder: WorkflowHooks | None = None
 
 
 def _record(event: dict[str, Any]) -> None:
-    if _recorder is not None and _recorder.is_collecting:
-        _recorder.add(event)
-
-
-def _take_position(position: tuple[str | None, str | None, Any]) -> None:
     if _recorder is not None:
-        _recorder.position = position
+        _recorder.record(event)
+
+
+def _take_position(position: Position) -> None:
+    if _recorder is not None:
+        _recorder.take_position(position)

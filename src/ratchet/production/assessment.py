@@ -242,7 +242,7 @@ def failure_alert(name: str, reason: str) -> dict[str, Any]:
     advice = (
         f"see kedro ratchet status --use-case {name}; where the bundle is damaged, bring it back "
         f"from a copy, or promote another version: kedro ratchet promote --use-case {name} --to "
-        f"VERSION --no-way-back --reason ..."
+        f"VERSION --no-rollback-target --reason ..."
     )
     return Alert("no_answers", "critical", f"{name}: {reason}", advice, 1.0, 0.0).to_json()
 

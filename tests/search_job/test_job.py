@@ -10,15 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet import progress
-from ratchet.commands.network_ranking import Ranked, result_of
-from ratchet.commands.run_job import (
+from ratchet.commands.run_job import _ToProgress, without_folders
+from ratchet.config import Network
+from ratchet.search_job.job import (
     Job,
-    _ToProgress,
     cut_grid,
     network_params,
-    without_folders,
 )
-from ratchet.config import Network
+from ratchet.search_job.ranking import Ranked, result_of
 from ratchet.serving.jobs.progress import Writer, read_all
 from ratchet.serving.jobs.specification import Order, TrainRequest
 

@@ -7,8 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ratchet.config import Network, Target
 from ratchet.frames import DataFrame
+from ratchet.modelling.networks import assemble, fit_base, predict_held_out
+from ratchet.modelling.predictions import held_out_values
+from ratchet.modelling.target_scaling import features_and_target
 from ratchet.serving.jobs.specification import Order, architectures
 
 
@@ -61,12 +66,6 @@ def rank_networks(
         top: all networks that have a score, best first (``top_k: all``).
         search: table of the trials, best first.
     """
-    import numpy as np
-
-    from ratchet.modelling.networks import assemble, fit_base, predict_held_out
-    from ratchet.modelling.predictions import held_out_values
-    from ratchet.modelling.target_scaling import features_and_target
-
     points = [json.loads(text) for text in search["params"]]
     names = [point["architecture"] for point in points]
     base = fit_base(train, target, network, seed)
@@ -101,7 +100,7 @@ def rank_networks(
     return sorted(ranked, key=lambda one: (one.rmse is None, one.rmse or 0.0, one.row))
 
 
-def result_of(order: Order, ranked: Sequence[Ranked], total: float) -> dict[str, Any]:
+def result_of(order: Order, ranked: Sequence[Ranked], total: float) -> dict[str, object]:
     """What ``GET /jobs/{id}`` says of a search that is done."""
     numbers = {one.name: one.number for one in architectures().values()}
     fast = order.request.mode == "fast"
@@ -120,7 +119,7 @@ def result_of(order: Order, ranked: Sequence[Ranked], total: float) -> dict[str,
     }
 
 
-def _fast(one: Ranked, numbers: Mapping[str, int]) -> dict[str, Any]:
+def _fast(one: Ranked, numbers: Mapping[str, int]) -> dict[str, object]:
     return {
         "model_id": numbers[one.architecture],
         "model_name": one.architecture,
@@ -129,7 +128,7 @@ def _fast(one: Ranked, numbers: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _optimized(one: Ranked, numbers: Mapping[str, int]) -> dict[str, Any]:
+def _optimized(one: Ranked, numbers: Mapping[str, int]) -> dict[str, object]:
     names = {"dropout": "dropout_rate"}
     wanted = ("learning_rate", "batch_size", "dropout", "epochs", "activation")
     params = {names.get(name, name): one.params[name] for name in wanted if name in one.params}

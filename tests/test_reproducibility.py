@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.commands.comparison import Results, compare, frame_hash, read_results
 from ratchet.errors import DataError
+from ratchet.reproducibility import Results, compare, frame_hash, read_results
 
 METRICS = {
     "success": {"stack": {"test": {"log_loss": {"value": 0.4, "low": 0.3, "high": 0.5}}}},

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ratchet.commands import ingest, ratchet
+from ratchet import ingest
+from ratchet.commands import ratchet
 from ratchet.learning import files
 
 PARAMETERS = """
@@ -196,7 +197,7 @@ def test_a_file_in_place_that_cannot_be_read_gives_way(shop):
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_what_says_that_the_last_line_was_cut_off(tmp_path, text, options, told, packed):
-    from ratchet.commands.ingest import _cut_off
+    from ratchet.ingest import _cut_off
 
     file = tmp_path / ("new.csv.gz" if packed else "new.csv")
     file.write_bytes(gzip.compress(text.encode()) if packed else text.encode())

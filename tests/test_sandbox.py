@@ -9,15 +9,15 @@ import pytest
 import yaml
 from kedro.framework.startup import bootstrap_project
 
-from ratchet.commands.sandbox import (
+from ratchet.config.loader import loader_here
+from ratchet.errors import ConfigError, UserError
+from ratchet.sandbox import (
     Sandbox,
     check_nothing_escapes,
     copy_configuration,
     raw_file,
     run,
 )
-from ratchet.config.loader import loader_here
-from ratchet.errors import ConfigError, UserError
 
 
 @pytest.fixture
