@@ -82,7 +82,7 @@ def test_borderline_rows_are_named_and_in_order(make_results: Make) -> None:
 
 def test_rows_without_text_and_time_are_named_by_their_key(make_results: Make) -> None:
     results = make_results("points", time=False, text=False)
-    assert list(results.describe(results.test).columns) == ["id"]
+    assert list(results.row_labels(results.test).columns) == ["id"]
 
 
 def test_threshold_comes_from_validation_and_is_judged_on_test(make_results: Make) -> None:

@@ -15,7 +15,7 @@ Make = Callable[..., TargetResults]
 def test_groups_are_judged_on_their_own_rows(make_results: Make) -> None:
     results = make_results("points")
     frame = errors_by_group.group_errors(results, "tags").set_index("group")
-    facts = results.facts(results.test)
+    facts = results.raw_columns(results.test)
     with_b = facts["tags"].map(lambda tags: "b" in tags).to_numpy()
     assert frame.loc["b", "rows"] == with_b.sum()
     assert frame.loc["b", "value"] == pytest.approx(results.test["error"].abs()[with_b].mean())

@@ -25,7 +25,7 @@ def test_series_that_dominates_is_found_and_left_out_once(make_series: Make) -> 
     squares = (results.test["truth"] - results.test["truth"].mean()) ** 2
     assert name == "shop 0"
     assert part == pytest.approx(squares[results.test["series"] == name].sum() / squares.sum())
-    frame = forecasting.with_and_without(results, name).set_index(["candidate", "rows used"])
+    frame = forecasting.scores_with_and_without(results, name).set_index(["candidate", "rows used"])
     others = results.test[results.test["series"] != name]
     left = np.sqrt((others["error"] ** 2).mean())
     assert frame.loc[("ridge", "without it"), "RMSE"] == pytest.approx(left)
@@ -65,14 +65,14 @@ def test_worst_stretch_holds_the_largest_errors(
         results, predictions=rows.assign(prediction=rows["prediction"] + 100 * disturbed)
     )
     worst = forecasting.worst_stretch(results)
-    assert (len(worst), len(forecasting.usual_stretch(results))) == (2, 12)
+    assert (len(worst), len(forecasting.median_stretch(results))) == (2, 12)
     assert worst["error"].abs().max() > 90
 
 
 def test_usual_series_is_the_median_one(make_series: Make) -> None:
     results = make_series()
     errors = forecasting.errors_by_series(results)["MASE"]
-    rows = forecasting.usual_stretch(results)
+    rows = forecasting.median_stretch(results)
     own = (rows["error"].abs() / rows["scale"]).mean()
     assert (errors > own).sum() in (9, 10)
     assert rows["time"].is_monotonic_increasing

@@ -80,7 +80,7 @@ def test_a_naive_winner_is_said(make_series: Make) -> None:
 def test_r2_that_flatters_is_warned_of(make_series: Make) -> None:
     results = make_series()
     assert results.scores["seasonal"]["test"]["r2"]["value"] > 0.9  # one shop is ten times as large
-    assert naive_forecasts.flattery(results).startswith("R² flatters here")
+    assert naive_forecasts.high_r2_warning(results).startswith("R² flatters here")
     single = make_series(many=False)
     assert single.scores["persistence"]["test"]["r2"]["value"] < 0.9
-    assert naive_forecasts.flattery(single) == ""
+    assert naive_forecasts.high_r2_warning(single) == ""

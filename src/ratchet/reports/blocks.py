@@ -24,7 +24,7 @@ SECTIONS = {
 
 @dataclass(frozen=True)
 class Text:
-    """One paragraph; a title starts a part of its own."""
+    """One paragraph; with a title it starts a subsection."""
 
     block: ClassVar[str] = "text"
     text: str
@@ -33,7 +33,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Points:
-    """A list of sentences; a title makes it stand apart."""
+    """A list of sentences, with a title or without."""
 
     block: ClassVar[str] = "points"
     items: Sequence[str]
@@ -65,7 +65,7 @@ Block = Text | Points | Table | Chart
 
 @dataclass(frozen=True)
 class Finding:
-    """Something the numbers say against trusting the result, and what follows from it.
+    """A limit of the results, and the next step that follows from it.
 
     Attributes:
         fact: the limit, in a sentence with its number; empty when there is only something to do.
@@ -78,7 +78,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Card:
-    """The result of one target in a few words.
+    """Summary of one target.
 
     Attributes:
         headline: one or two sentences.

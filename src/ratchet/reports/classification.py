@@ -21,7 +21,7 @@ _LOW_RECALL = 0.6
 
 
 def headline(results: TargetResults) -> str:
-    """The result in two sentences, beside the baseline."""
+    """Accuracy of the winner and of the baseline, in two sentences."""
     score, base = results.test_scores["accuracy"], results.choice["baseline"]
     return (
         f"The best candidate, {results.best}, puts {share(score['value'])} of "
@@ -32,7 +32,7 @@ def headline(results: TargetResults) -> str:
 
 
 def key_metric(_: TargetResults) -> tuple[str, str]:
-    """The metric that stands out, and what it is in a few words."""
+    """Metric of the card, and a short explanation."""
     return "accuracy", "the share put right"
 
 
@@ -70,7 +70,7 @@ def distribution_blocks(results: TargetResults) -> list[Block]:
 
 
 def detail_blocks(results: TargetResults) -> list[Block]:
-    """Scores of every class, and which one is mistaken for which."""
+    """Scores of every class, and the confusion matrix."""
     scores = results.test_scores
     frame = pd.DataFrame(
         [
@@ -131,7 +131,7 @@ def _confusion(results: TargetResults) -> Chart:
 
 
 def confusion_sentence(results: TargetResults) -> str:
-    """The most frequent mistake, and classes that are never named."""
+    """The most frequent mistake, and classes that are never predicted."""
     counts = results.choice["details"]["confusion"]
     mistakes = {
         (truth, name): n
@@ -152,12 +152,12 @@ def confusion_sentence(results: TargetResults) -> str:
 
 
 def never_predicted(results: TargetResults) -> list[str]:
-    """Classes that no test row is put into."""
+    """Classes that are predicted for no test row."""
     return [name for name in results.classes if not (results.test["prediction"] == name).any()]
 
 
 def calibration_blocks(results: TargetResults) -> list[Block]:
-    """Whether probabilities mean what they say."""
+    """Whether probabilities are calibrated."""
     table = calibration_table(
         results.test["truth"], results.probabilities(results.test), results.classes
     )
@@ -196,7 +196,7 @@ def calibration_blocks(results: TargetResults) -> list[Block]:
 
 
 def confidence_table(results: TargetResults) -> pd.DataFrame:
-    """How many rows reach a confidence, and how often those are right."""
+    """Coverage and accuracy above several confidence thresholds."""
     lowest = 1 / len(results.classes)
     rows = []
     for threshold in [t for t in (0.4, 0.5, 0.6, 0.7, CONFIDENT, 0.9, 0.95) if t > lowest]:
@@ -216,7 +216,7 @@ def confidence_table(results: TargetResults) -> pd.DataFrame:
 
 
 def advice_blocks(results: TargetResults) -> list[Block]:
-    """Who can trust which prediction."""
+    """Predictions to accept, thresholds for the weakest class, and rows to review."""
     frame = confidence_table(results)
     long = frame.melt("confidence from", ["share of rows", "share right"], "what", "value").dropna()
     chart = Chart(
@@ -241,7 +241,7 @@ def advice_blocks(results: TargetResults) -> list[Block]:
 
 
 def reliability_sentence(results: TargetResults) -> str:
-    """Share of rows with high confidence, and how right they are."""
+    """Share of the test rows with high confidence, and their accuracy."""
     confident = results.choice["details"]["confident"]
     bar = share(confident["threshold"])
     if confident["right"] is None:
@@ -319,7 +319,7 @@ def _threshold(results: TargetResults) -> list[Block]:
 
 
 def borderline(results: TargetResults) -> pd.DataFrame:
-    """Test rows whose two most probable classes are nearly level, closest first."""
+    """Test rows with a small margin between the two most probable classes, smallest first."""
     return results.test[results.test["margin"] < BORDERLINE].sort_values("margin", kind="stable")
 
 
@@ -336,7 +336,7 @@ def _borderline(results: TargetResults) -> list[Block]:
     chances = results.probabilities(rows)
     order = np.argsort(-chances.to_numpy(), axis=1)
     chosen = [results.classes[i] for i in order[:, 1]]
-    named = results.describe(rows).assign(predicted=rows["prediction"].to_numpy(), second=chosen)
+    named = results.row_labels(rows).assign(predicted=rows["prediction"].to_numpy(), second=chosen)
     for name in results.classes:
         named[f"P({name})"] = chances[name].to_numpy()
     named["truth"] = rows["truth"].to_numpy()
@@ -371,7 +371,7 @@ def class_shift(results: TargetResults) -> list[Finding]:
 
 
 def missed_class(results: TargetResults) -> list[Finding]:
-    """A class most of whose rows are not found."""
+    """A class has a low recall."""
     rule = threshold_for(results)
     if rule is None or rule.recall_now >= _LOW_RECALL:
         return []
@@ -389,7 +389,7 @@ def missed_class(results: TargetResults) -> list[Finding]:
 
 
 def confident_predictions(results: TargetResults) -> list[Finding]:
-    """Confident predictions: use them, unless they are less often right than they say."""
+    """Accept confident predictions, unless their accuracy is below their confidence."""
     confident = results.choice["details"]["confident"]
     bar = share(confident["threshold"])
     sure = results.test[results.test["confidence"] >= confident["threshold"]]
@@ -413,8 +413,8 @@ def confident_predictions(results: TargetResults) -> list[Finding]:
     return [Finding("", step)]
 
 
-def review(results: TargetResults) -> list[Finding]:
-    """Borderline rows hold more than their share of the mistakes."""
+def borderline_mistakes(results: TargetResults) -> list[Finding]:
+    """Borderline rows hold more mistakes than their share of the rows."""
     rows, wrong = borderline(results), int((~results.test["right"]).sum())
     held = (~rows["right"]).sum() / max(wrong, 1)
     if rows.empty or held <= len(rows) / len(results.test):
@@ -434,7 +434,7 @@ def limitations(results: TargetResults) -> list[Finding]:
     rules = (
         missed_class,
         confident_predictions,
-        review,
+        borderline_mistakes,
         class_shift,
     )
     return [finding for rule in rules for finding in rule(results)]

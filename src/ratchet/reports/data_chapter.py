@@ -1,4 +1,4 @@
-"""The part of the report on the data: what was asked, what there is, what was done with it."""
+"""The chapter on the data: question, columns, preparation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def data_chapter(
     return Chapter(
         sections={
             "question": _question(about, targets, features),
-            "data": _understanding(profile, columns, primary, data),
+            "data": _column_blocks(profile, columns, primary, data),
             "preparation": preparation_blocks(selection, data, features),
         },
         findings=[*_gaps(columns), *rows_left_out(selection)],
@@ -45,8 +45,8 @@ def _question(about: About, targets: Mapping[str, Target], features: Features) -
     rows = [
         {
             "target": name,
-            "what is predicted": _what(target, features),
-            "judged by": label(_metric(target)),
+            "what is predicted": _prediction_text(target, features),
+            "judged by": label(_search_metric(target)),
             "objectives": "; ".join(
                 f"{label(metric)} {plain(objective.aim)}"
                 + (f" (production {plain(objective.production)})" if objective.production else "")
@@ -60,7 +60,7 @@ def _question(about: About, targets: Mapping[str, Target], features: Features) -
     return [*texts, Table("targets", "Targets and business objectives", pd.DataFrame(rows))]
 
 
-def _what(target: Target, features: Features) -> str:
+def _prediction_text(target: Target, features: Features) -> str:
     if target.task == "classification":
         return f"one of {listed(target.classes or [])}"
     low, high = target.bounds or (-math.inf, math.inf)
@@ -74,7 +74,7 @@ def _what(target: Target, features: Features) -> str:
     return f"a number{inside}{unit}"
 
 
-def _metric(target: Target) -> str:
+def _search_metric(target: Target) -> str:
     return scorers(target.task).get(target.scorer, target.scorer)
 
 
@@ -85,17 +85,17 @@ def _columns(
         {
             "column": name,
             "type": column["type"],
-            "use": _use(name, data, features, targets),
+            "use": _use_of_column(name, data, features, targets),
             "missing": column["missing"],
             "missing share": column["missing"] / max(profile["rows"], 1),
-            "what it holds": _content(column),
+            "what it holds": _content_text(column),
         }
         for name, column in profile["columns"].items()
     ]
     return pd.DataFrame(rows)
 
 
-def _use(name: str, data: Data, features: Features, targets: Mapping[str, Target]) -> str:
+def _use_of_column(name: str, data: Data, features: Features, targets: Mapping[str, Target]) -> str:
     history = features.history
     derived_from = [str(d.arguments.get("column")) for d in data.derive.values()]
     uses = {
@@ -112,7 +112,7 @@ def _use(name: str, data: Data, features: Features, targets: Mapping[str, Target
     return listed([use for use, applies in uses.items() if applies]) or "not used"
 
 
-def _content(column: ColumnProfile) -> str:
+def _content_text(column: ColumnProfile) -> str:
     if "most_frequent" in column:
         frequent = [f"{name} ({count(n)})" for name, n in column["most_frequent"].items()][:3]
         return f"{count(column['distinct'])} different, most often {', '.join(frequent)}"
@@ -120,16 +120,16 @@ def _content(column: ColumnProfile) -> str:
         return "nothing in these rows"
     if column["type"] == "date":
         return f"{column['min']} to {column['max']}"
-    form = _whole if column["type"] == "integer" else plain
+    form = _integer_text if column["type"] == "integer" else plain
     return f"{form(column['min'])} to {form(column['max'])}, median {form(column['median'])}"
 
 
-def _whole(value: float) -> str:
+def _integer_text(value: float) -> str:
     # Without thousands: an integer may well be a year or a key.
     return f"{value:.0f}" if math.isfinite(value) else "–"
 
 
-def _understanding(
+def _column_blocks(
     profile: Profile, columns: pd.DataFrame, primary: pd.DataFrame, data: Data
 ) -> list[Block]:
     complete = int((columns["missing"] == 0).sum())
@@ -177,7 +177,7 @@ def _rows_over_time(primary: pd.DataFrame, time: str) -> Chart:
 
 
 def _gaps(columns: pd.DataFrame) -> list[Finding]:
-    """Features that are often empty."""
+    """Features with many missing values."""
     used = columns["use"].str.contains("feature|history")
     gaps = columns[used & (columns["missing share"] > _MANY_MISSING)]
     gaps = gaps.sort_values("missing share", ascending=False)

@@ -81,7 +81,7 @@ def _split(selection: Selection, data: Data) -> list[Block]:
     return [
         Text(text, title="Split"),
         table,
-        *_truth(selection.get("truth", {})),
+        *_unknown_truth(selection.get("truth", {})),
         *_not_learned(selection.get("not_learned", {})),
     ]
 
@@ -101,7 +101,7 @@ def _not_learned(left_out: dict[str, dict[str, int]]) -> list[Block]:
     ]
 
 
-def _truth(truth: dict[str, dict[str, int]]) -> list[Block]:
+def _unknown_truth(truth: dict[str, dict[str, int]]) -> list[Block]:
     """Rows whose truth is not known, by target."""
     shown = [
         f"{name} of {counted(counts['unknown'], 'row')} (known of "
@@ -175,18 +175,19 @@ def series_blocks(selection: Selection, data: Data) -> list[Block]:
     text = (
         f"{counted(selection['rows'], 'row')} of the file are "
         f"{counted(series['count'], 'series', 'series')} of {counted(series['steps'], 'step')}"
-        f"{_distance(data)}; {count(selection['kept'])} of {counted(steps, 'step')} are forecast. "
-        f"{_absent(series, data)} {_holes(series)}"
+        f"{_frequency_text(data)}; {count(selection['kept'])} of {counted(steps, 'step')} are "
+        f"forecast. {_absent_sentence(series, data)} {_holes_sentence(series)}"
     )
     if series["unscaled"]:
         text += (
-            f" {_first(series['unscaled'])} did not change over a season in the training rows; the "
-            "errors there are measured by what is usual in the other series."
+            f" {_first_names(series['unscaled'])} did not change over a season in the training "
+            "rows; the errors there are measured by what is usual in the other series."
         )
     if ended := series.get("ended"):
         text += (
-            f" {_first(ended)} {'has' if len(ended) == 1 else 'have'} ended: no row follows for "
-            f"longer than {'is usual there' if _usual(data) else 'data.series.ends_after says'}."
+            f" {_first_names(ended)} {'has' if len(ended) == 1 else 'have'} ended: no row follows "
+            "for longer than "
+            f"{'is usual there' if _ends_by_default(data) else 'data.series.ends_after says'}."
         )
     lost = pd.DataFrame(
         {
@@ -199,16 +200,16 @@ def series_blocks(selection: Selection, data: Data) -> list[Block]:
     return [Text(text.strip(), title="Series"), *([table] if len(lost) else [])]
 
 
-def _usual(data: Data) -> bool:
+def _ends_by_default(data: Data) -> bool:
     return data.series is None or data.series.ends_after is None
 
 
-def _distance(data: Data) -> str:
+def _frequency_text(data: Data) -> str:
     frequency = data.series.frequency if data.series else None
     return f", {_FREQUENCIES.get(frequency, frequency)} apart" if frequency else ""
 
 
-def _absent(series: SeriesSelection, data: Data) -> str:
+def _absent_sentence(series: SeriesSelection, data: Data) -> str:
     if not series["absent"]:
         return ""
     filled = data.series.absent if data.series else {}
@@ -222,7 +223,7 @@ def _absent(series: SeriesSelection, data: Data) -> str:
     )
 
 
-def _holes(series: SeriesSelection) -> str:
+def _holes_sentence(series: SeriesSelection) -> str:
     if not series["holes"]:
         return "At every step there is a row, so that there are no holes."
     return (
@@ -231,7 +232,7 @@ def _holes(series: SeriesSelection) -> str:
     )
 
 
-def _first(names: list[str], shown: int = 3) -> str:
+def _first_names(names: list[str], shown: int = 3) -> str:
     if len(names) <= shown:
         return listed(names)
     return listed([*names[:shown], f"{len(names) - shown} more series"])

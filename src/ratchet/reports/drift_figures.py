@@ -1,4 +1,4 @@
-"""A window against the reference, drawn."""
+"""Figure of a drift report: statistics by column, and distributions before and now."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MARKS = {
 
 
 def draw(report: DriftReport, reference: pd.DataFrame, current: pd.DataFrame) -> Figure:
-    """Draw every statistic against its threshold, and the most unusual columns before and now.
+    """Draw every statistic against its threshold, and distributions of the most unusual columns.
 
     ``reference`` are rows that the model learned from, ``current`` those of the window.
     """

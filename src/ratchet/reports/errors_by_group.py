@@ -1,4 +1,4 @@
-"""Errors by period and by group of rows, and the groups that are clearly worse than the rest."""
+"""Errors by period and by group of rows, and the groups with clearly larger errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def time_blocks(results: TargetResults) -> list[Block]:
     rows = pd.concat(
         [results.validation.assign(part="validation"), results.test.assign(part="test")]
     )
-    periods, length = by_period(results.facts(rows)[results.data.time], at_most=16)
+    periods, length = by_period(results.raw_columns(rows)[results.data.time], at_most=16)
     frame = pd.concat(
         [
             _summaries(results, rows[rows["part"] == name], periods[rows["part"] == name]).assign(
@@ -99,7 +99,7 @@ def group_errors(results: TargetResults, column: str) -> pd.DataFrame:
     if results.is_series and column in TIME_PARTS:
         parts = part_of_time(results.test["time"], column)
         return _summaries(results, results.test, parts.rename("group"))
-    values = results.facts(results.test)[column]
+    values = results.raw_columns(results.test)[column]
     numeric = column in results.features.numeric
     labels = _binned(values) if numeric else values
     return _summaries(results, results.test, labels.rename("group"), ordered=numeric)
@@ -125,7 +125,7 @@ def _binned(values: pd.Series) -> pd.Series:
 def _summaries(
     results: TargetResults, rows: pd.DataFrame, labels: pd.Series, *, ordered: bool = True
 ) -> pd.DataFrame:
-    """Errors by label; lists count for each of their items."""
+    """Errors by label; a row with a list of labels counts for each of them."""
     name = str(labels.name)
     long = pd.DataFrame(
         {
@@ -231,7 +231,7 @@ def weak_groups(results: TargetResults) -> pd.DataFrame:
 
 
 def weak_group_blocks(results: TargetResults) -> list[Block]:
-    """The groups that are clearly harder, or that there is none."""
+    """The groups with clearly larger errors, or a sentence that there is none."""
     columns = group_charts(results.features, results.data).values()
     if not columns:
         return []

@@ -13,9 +13,9 @@ from ratchet.reports.intervals import TOO_NARROW, summarise
 from ratchet.reports.naive_forecasts import (
     BEATS,
     best_naive,
-    flattery,
     gain_over,
     headline,
+    high_r2_warning,
     mase,
     naive_candidates,
     verdict,
@@ -58,7 +58,7 @@ _FEW_TIMES = 30
 
 
 def key_metric(results: TargetResults) -> tuple[str, str]:
-    """The metric that stands out, and what it is in a few words."""
+    """Metric of the card, and a short explanation."""
     return "mase", f"the mean error, divided by the {results.naive_error}"
 
 
@@ -68,13 +68,13 @@ def detail_blocks(results: TargetResults) -> list[Block]:
 
 
 def forecast_blocks(results: TargetResults) -> list[Block]:
-    """A usual stretch of the test time, and the one with the largest errors."""
-    usual, worst = usual_stretch(results), worst_stretch(results)
+    """Forecast and truth in a typical stretch of time, and in the one with the largest errors."""
+    usual, worst = median_stretch(results), worst_stretch(results)
     bad, every = results.losses(worst).mean(), results.losses(results.test).mean()
     text = (
-        f"{_which(results, usual)} The second chart shows the stretch with the largest errors, "
-        f"{_when(worst)}: there the {results.loss_name} is {number(bad)}, over all test rows "
-        f"{number(every)}."
+        f"{_stretch_sentence(results, usual)} The second chart shows the stretch with the largest "
+        f"errors, {_dates(worst)}: there the {results.loss_name} is {number(bad)}, over all test "
+        f"rows {number(every)}."
     )
     return [
         Text(text, title="Forecast and truth"),
@@ -90,7 +90,7 @@ def stretch_length(results: TargetResults) -> int:
     return max(2, round(_DAYS * 24 / hours)) if hours < 24 else _STEPS
 
 
-def usual_stretch(results: TargetResults) -> pd.DataFrame:
+def median_stretch(results: TargetResults) -> pd.DataFrame:
     """The last test rows of the series whose mean error is the median one."""
     errors = results.losses(results.test).groupby(results.test["series"]).mean().sort_values()
     name = errors.index[(len(errors) - 1) // 2]
@@ -114,18 +114,18 @@ def _of_series(results: TargetResults, name: object) -> pd.DataFrame:
     return results.test[results.test["series"] == name].sort_values("time")
 
 
-def _which(results: TargetResults, rows: pd.DataFrame) -> str:
+def _stretch_sentence(results: TargetResults, rows: pd.DataFrame) -> str:
     steps = results.horizon
     ahead = f"Each forecast was made {counted(steps, 'step')} before its time."
     if not results.has_many_series:
-        return f"The first chart shows the end of the test time, {_when(rows)}. {ahead}"
+        return f"The first chart shows the end of the test time, {_dates(rows)}. {ahead}"
     return (
         f"The first chart shows series {rows['series'].iloc[0]}, whose error is the median one, "
-        f"{_when(rows)}. {ahead}"
+        f"{_dates(rows)}. {ahead}"
     )
 
 
-def _when(rows: pd.DataFrame) -> str:
+def _dates(rows: pd.DataFrame) -> str:
     first, last = rows["time"].min(), rows["time"].max()
     return f"from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
 
@@ -142,7 +142,7 @@ def _chart(results: TargetResults, name: str, rows: pd.DataFrame) -> Chart:
     return Chart(
         name=name,
         kind="curve",
-        title=f"{results.name}{which}: {what}, {_when(rows)}",
+        title=f"{results.name}{which}: {what}, {_dates(rows)}",
         frame=pd.concat([forecast, truth], ignore_index=True),
         x="time",
         y="value",
@@ -182,7 +182,7 @@ def series_blocks(results: TargetResults) -> list[Block]:
     if not (results.data.series and results.data.series.id):
         return []
     frame = errors_by_series(results)
-    shown = frame if len(frame) <= _WORST + _BEST else _ends(frame)
+    shown = frame if len(frame) <= _WORST + _BEST else _worst_and_best(frame)
     chart = Chart(
         name="error_by_series",
         kind="dots",
@@ -236,7 +236,7 @@ def errors_by_series(results: TargetResults) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("MASE", ascending=False, ignore_index=True)
 
 
-def _ends(frame: pd.DataFrame) -> pd.DataFrame:
+def _worst_and_best(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame.head(_WORST), frame.tail(_BEST)], ignore_index=True)
 
 
@@ -273,7 +273,7 @@ def _without_the_dominating(results: TargetResults) -> list[Block]:
     if found is None:
         return []
     name, part = found
-    frame = with_and_without(results, name)
+    frame = scores_with_and_without(results, name)
     own = frame[frame["candidate"] == results.best].set_index("rows used")
 
     def change(metric: str) -> str:
@@ -294,7 +294,7 @@ def _without_the_dominating(results: TargetResults) -> list[Block]:
     ]
 
 
-def with_and_without(results: TargetResults, name: str) -> pd.DataFrame:
+def scores_with_and_without(results: TargetResults, name: str) -> pd.DataFrame:
     """Scores of every candidate on all test rows and on those of the other series."""
     test = results.predictions[results.predictions["split"] == "test"]
     rows = []
@@ -316,16 +316,16 @@ def with_and_without(results: TargetResults, name: str) -> pd.DataFrame:
 
 
 def advice_blocks(results: TargetResults) -> list[Block]:
-    """How far a forecast can be trusted, the largest misses, and what to order."""
+    """How far to trust a forecast, the largest errors, and what to order."""
     return [
         Text(trust_sentence(results), title="How far to trust a forecast"),
-        _misses(results),
+        _largest_misses(results),
         *(stock_blocks(results, results.inventory) if results.inventory else []),
     ]
 
 
 def trust_sentence(results: TargetResults) -> str:
-    """The width of the intervals beside the changes that a forecast is to foresee."""
+    """Size of the errors, and width of the intervals in naive errors."""
     test = results.test
     size = test["error"].abs()
     text = (
@@ -343,7 +343,7 @@ def trust_sentence(results: TargetResults) -> str:
     )
 
 
-def _misses(results: TargetResults) -> Table:
+def _largest_misses(results: TargetResults) -> Table:
     losses = results.losses(results.test)
     rows = results.test.loc[losses.nlargest(max(1, round(len(losses) * _TENTH))).index]
     shown = ["prediction", *(["low", "high"] if covered(results) is not None else []), "truth"]
@@ -356,7 +356,7 @@ def _misses(results: TargetResults) -> Table:
 
 
 def row_names(results: TargetResults, rows: pd.DataFrame) -> pd.DataFrame:
-    """What names a row to a reader: the series, where there are several, and the time."""
+    """Labels of rows: the series, where there are several, and the time."""
     whole = (rows["time"].dt.normalize() == rows["time"]).all()
     time = rows["time"].dt.strftime("%Y-%m-%d" if whole else "%Y-%m-%d %H:%M")
     series = {"series": rows["series"].astype(str)} if results.has_many_series else {}
@@ -364,7 +364,7 @@ def row_names(results: TargetResults, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def naive_not_beaten(results: TargetResults) -> list[Finding]:
-    """No model is surely better than a forecast that costs nothing."""
+    """The winner is not significantly better than the best naive forecast."""
     naive = best_naive(results)
     if results.best in naive_candidates(results):
         return [
@@ -388,14 +388,14 @@ def naive_not_beaten(results: TargetResults) -> list[Finding]:
     ]
 
 
-def flattering_r2(results: TargetResults) -> list[Finding]:
-    """R2 is high without any skill."""
-    text = flattery(results)
+def high_r2_of_naive(results: TargetResults) -> list[Finding]:
+    """R2 of a naive forecast is high, so that R2 says little about skill."""
+    text = high_r2_warning(results)
     return [Finding(text)] if text else []
 
 
 def one_dominates(results: TargetResults) -> list[Finding]:
-    """Scores in units hang on one series."""
+    """One series dominates the scores in units of the target."""
     found = dominating(results)
     if found is None:
         return []
@@ -411,7 +411,7 @@ def one_dominates(results: TargetResults) -> list[Finding]:
 
 
 def few_times(results: TargetResults) -> list[Finding]:
-    """Many rows, but of few moments."""
+    """Many test rows, but of few time steps."""
     times = len(results.test["time"].unique())
     if times >= _FEW_TIMES or not results.has_many_series:
         return []
@@ -429,7 +429,7 @@ def limitations(results: TargetResults) -> list[Finding]:
     """Apply the rules that only such a target has."""
     rules = (
         naive_not_beaten,
-        flattering_r2,
+        high_r2_of_naive,
         one_dominates,
         few_times,
         orders_fall_short,

@@ -1,4 +1,4 @@
-"""How numbers and metrics are written."""
+"""Numbers, metrics and lists as text."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def label(metric: str) -> str:
 
 
 def meaning(metric: str) -> str:
-    """One line on what a metric measures; empty for one that is not known."""
+    """One line on what a metric measures; empty for an unknown metric."""
     text = MEANINGS.get(metric, "")
     return f"{label(metric)}: {text}" if text else ""
 
 
 def number(value: SupportsFloat | None) -> str:
-    """Three significant digits or so: 0.785, 2.31, 23.4, 1,585."""
+    """About three significant digits: 0.785, 2.31, 23.4, 1,585."""
     if value is None or not math.isfinite(value):
         return "–"
     value = float(value)
@@ -83,7 +83,7 @@ def _digits(size: float) -> int:
 
 
 def plain(value: SupportsFloat | None) -> str:
-    """A number as somebody would write it down: 5, 0.75, 11,328."""
+    """Up to four significant digits, without trailing zeros: 5, 0.75, 11,328."""
     if value is None or not math.isfinite(value):
         return "–"
     value = float(value)
@@ -91,7 +91,7 @@ def plain(value: SupportsFloat | None) -> str:
 
 
 def minus(text: str) -> str:
-    """The sign that is as wide as a digit."""
+    """Replace a leading hyphen by a minus sign, which is as wide as a digit."""
     return text.replace("-", "−", 1) if text.startswith("-") else text
 
 

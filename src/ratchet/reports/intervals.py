@@ -34,7 +34,7 @@ def share_interval(hits: float, n: int) -> tuple[float, float]:
 
 
 def mean_interval(values: npt.ArrayLike) -> tuple[float, float]:
-    """95 % interval of a mean by the normal approximation; a single value says nothing more."""
+    """95 % interval of a mean by the normal approximation; of one value, that value twice."""
     numbers = np.asarray(values, dtype=float)
     if len(numbers) < 2:
         mean = float(numbers.mean()) if len(numbers) else float("nan")
@@ -71,7 +71,7 @@ def differences(
     times: pd.Series | None = None,
     horizon: int = 1,
 ) -> dict[str, tuple[float, float, float]]:
-    """How far each candidate is from the best one, drawing the same rows for both.
+    """Difference of each candidate to the best one, by a paired bootstrap over rows.
 
     Much of what makes one draw easier than another is the same for all candidates, so that the
     interval of a difference is narrower than the intervals of the two scores suggest.

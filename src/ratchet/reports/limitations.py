@@ -1,4 +1,4 @@
-"""Rules from numbers to limits and next steps: each looks at one thing and may find something."""
+"""Rules that turn results into limits and next steps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CLEAR = "Look for new information"
 
 
 Rule = Callable[[TargetResults], list[Finding]]
-"""Looks at one thing and returns nothing where there is nothing to say."""
+"""Checks one condition; returns an empty list where it does not hold."""
 
 
 def target_findings(results: TargetResults, of_task: Rule) -> list[Finding]:
@@ -51,7 +51,7 @@ def target_findings(results: TargetResults, of_task: Rule) -> list[Finding]:
 
 
 def few_rows(results: TargetResults) -> list[Finding]:
-    """So few test rows that any score may be chance."""
+    """There are few test rows."""
     n = len(results.test)
     if n >= _FEW_ROWS:
         return []
@@ -66,7 +66,7 @@ def few_rows(results: TargetResults) -> list[Finding]:
 
 
 def objectives(results: TargetResults) -> list[Finding]:
-    """Aims missed, or too close to call."""
+    """An objective is missed, or its interval includes the aim."""
     findings = []
     for metric, judged in results.choice["objectives"].items():
         gap = abs(judged["value"] - judged["aim"])
@@ -130,7 +130,7 @@ def baseline(results: TargetResults) -> list[Finding]:
 
 
 def overfitted_search(results: TargetResults) -> list[Finding]:
-    """Cross-validation said better than the test rows."""
+    """The cross-validated score is better than the interval of the test score."""
     if "cv" not in results.scores[results.best]:
         return []
     cv = results.scores[results.best]["cv"][results.metric]["value"]
@@ -154,7 +154,7 @@ def overfitted_search(results: TargetResults) -> list[Finding]:
 
 
 def worst_groups(results: TargetResults) -> list[Finding]:
-    """Groups with clearly larger errors."""
+    """Some groups have clearly larger errors."""
     harder = weak_groups(results)
     if harder.empty:
         return []
@@ -176,7 +176,7 @@ def worst_groups(results: TargetResults) -> list[Finding]:
 
 
 def idle_sources(results: TargetResults) -> list[Finding]:
-    """Sources that the winner could do without."""
+    """Sources of features whose permutation importance is no more than chance."""
     table = results.importance
     idle = list(table.loc[table["importance"] <= table["spread"].clip(lower=0), "source"])
     if not idle or len(idle) == len(table):
@@ -205,7 +205,7 @@ def unknown_target(results: TargetResults) -> list[Finding]:
 
 
 def empty_sources(results: TargetResults) -> list[Finding]:
-    """A source that counts, and is often empty."""
+    """An important source of features has many missing values."""
     counts = results.importance[results.importance["importance"] > results.importance["spread"]]
     for rank, source in enumerate(counts["source"], start=1):
         column = str(source).removeprefix(HISTORY)

@@ -1,4 +1,4 @@
-"""The part of the report on prices: elasticities, recommendations, and what speaks for them."""
+"""The chapter on prices: elasticities, recommended prices, and the evidence for them."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ class MarketResults:
     replay_history: pd.DataFrame
 
     @cached_property
-    def acting(self) -> pd.DataFrame:
+    def recommended(self) -> pd.DataFrame:
         """Segments with a recommended price, the largest gain first."""
         rows = self.prices[self.prices["outcome"] != "abstain"]
         return rows.sort_values("gain", ascending=False)
 
     @cached_property
-    def learned(self) -> pd.DataFrame:
+    def with_elasticity(self) -> pd.DataFrame:
         """Segments that have an elasticity."""
         return self.prices[self.prices["elasticity"].notna()]
 
     def names(self, rows: pd.DataFrame) -> pd.Series:
-        """What segments are called: merchant and product, as far as there are."""
+        """Labels of segments: merchant and product, as far as there are."""
         both = rows["merchant"].astype(str) + ", " + rows["product"].astype(str)
         return both.str.strip(", ").replace("", "all rows")
 
@@ -82,35 +82,36 @@ def market_chapter(results: MarketResults) -> Chapter:
 
 
 def _headline(results: MarketResults) -> str:
-    n, acting = len(results.prices), len(results.acting)
+    n, recommended = len(results.prices), len(results.recommended)
     counts = results.prices["outcome"].value_counts()
     parts = [f"{count(counts[name])} {text}" for name, text in _ACTS.items() if name in counts]
-    sure = int((results.learned["probability_negative"] >= results.book.settings.least_sign).sum())
+    elastic, least = results.with_elasticity, results.book.settings.least_sign
+    sure = int((elastic["probability_negative"] >= least).sum())
     return (
-        f"Of {counted(n, 'segment')} (one product at one merchant) {count(acting)} get a price: "
-        f"{'; '.join(parts)}. Demand surely falls when the price rises in {count(sure)}; the "
-        f"median elasticity is {number(results.learned['elasticity'].median())}: by so many "
-        "percent sales change when the price rises by one percent."
+        f"Of {counted(n, 'segment')} (one product at one merchant) {count(recommended)} get a "
+        f"price: {'; '.join(parts)}. Demand surely falls when the price rises in {count(sure)}; "
+        f"the median elasticity is {number(elastic['elasticity'].median())}: by so "
+        "many percent sales change when the price rises by one percent."
     )
 
 
 def _card(results: MarketResults) -> Card:
-    gains = results.acting["gain_share"].median()
-    replay = _replayed(results)
+    gains = results.recommended["gain_share"].median()
+    replay = _replay_sentence(results)
     return Card(
         headline=_headline(results),
-        key_value=count(len(results.acting)),
+        key_value=count(len(results.recommended)),
         key_label=f"of {counted(len(results.prices), 'segment')} get a price",
         use=(
             f"The median of the expected gains is {share(gains)} of the present profit. {replay}"
-            if len(results.acting)
+            if len(results.recommended)
             else f"No price is recommended. {replay}"
         ),
     )
 
 
 def _elasticities(results: MarketResults) -> list[Block]:
-    rows = results.learned.assign(segment=results.names(results.learned))
+    rows = results.with_elasticity.assign(segment=results.names(results.with_elasticity))
     table = rows[
         [
             *("merchant", "product", "elasticity", "elasticity_low", "elasticity_high"),
@@ -127,7 +128,7 @@ def _elasticities(results: MarketResults) -> list[Block]:
     formats = dict.fromkeys(("elasticity", "low", "high"), "number")
     formats |= {"P(below 0)": "share", "rows": "count"}
     formats |= dict.fromkeys(("5% of prices below", "95% of prices below"), "number")
-    ends = pd.concat([rows.nsmallest(_SHOWN // 2, "elasticity"), _tail(rows)])
+    ends = pd.concat([rows.nsmallest(_SHOWN // 2, "elasticity"), _least_elastic(rows)])
     return [
         Chart(
             name="elasticities",
@@ -143,7 +144,12 @@ def _elasticities(results: MarketResults) -> list[Block]:
             reference=-1.0,
         ),
         *[
-            Table(f"by {name}", f"Elasticities by {name}", *_by(results, name), shown=_SHOWN)
+            Table(
+                f"by {name}",
+                f"Elasticities by {name}",
+                *_elasticities_by(results, name),
+                shown=_SHOWN,
+            )
             for name, column in (
                 ("product", results.market.product),
                 ("merchant", results.market.merchant),
@@ -154,11 +160,11 @@ def _elasticities(results: MarketResults) -> list[Block]:
     ]
 
 
-def _tail(rows: pd.DataFrame) -> pd.DataFrame:
+def _least_elastic(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.nlargest(_SHOWN // 2, "elasticity")
 
 
-def _by(results: MarketResults, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
+def _elasticities_by(results: MarketResults, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """Elasticities and recommendations by merchant or product, the most elastic first."""
     sure = results.prices["probability_negative"] >= results.book.settings.least_sign
     grouped = results.prices.assign(
@@ -244,7 +250,7 @@ def _convergence(results: MarketResults) -> list[Block]:
 
 
 def _recommendations(results: MarketResults) -> list[Block]:
-    rows = results.acting.assign(segment=results.names(results.acting))
+    rows = results.recommended.assign(segment=results.names(results.recommended))
     shown = rows.head(_SHOWN)
     columns = {
         "merchant": "merchant",
@@ -267,7 +273,7 @@ def _recommendations(results: MarketResults) -> list[Block]:
     formats |= {"share of profit": "share", "P(below 0)": "share"}
     curves = _curves(results)
     return [
-        Text(_who(results), title="Who can raise or lower prices"),
+        Text(_recommendation_sentence(results), title="Who can raise or lower prices"),
         Chart(
             name="gains",
             kind="dots",
@@ -292,20 +298,18 @@ def _recommendations(results: MarketResults) -> list[Block]:
     ]
 
 
-def _who(results: MarketResults) -> str:
-    edge = results.acting[results.acting["outcome"].isin(_EDGE)]
-    inside = len(results.acting) - len(edge)
-    if results.acting.empty and not results.prices["unit_cost"].notna().any():
+def _recommendation_sentence(results: MarketResults) -> str:
+    edge = results.recommended[results.recommended["outcome"].isin(_EDGE)]
+    inside = len(results.recommended) - len(edge)
+    if results.recommended.empty and not results.prices["unit_cost"].notna().any():
         return "No unit cost is given: what a price earns is not known."
-    if results.acting.empty:
+    if results.recommended.empty:
         return "For no segment the rows say surely enough that another price earns more."
-    ups, downs = (
-        (results.acting["price"] > results.acting["current_price"]) ^ down for down in (0, 1)
-    )
+    raised = results.recommended["price"] > results.recommended["current_price"]
     return (
-        f"{counted(int(ups.sum()), 'segment')} can raise the price and "
-        f"{counted(int(downs.sum()), 'segment')} lower it: the gain is above 0 under each of three "
-        "forms of demand at the lower end of its 80% interval. In "
+        f"{counted(int(raised.sum()), 'segment')} can raise the price and "
+        f"{counted(int((~raised).sum()), 'segment')} lower it: the gain is above 0 under each of "
+        "three forms of demand at the lower end of its 80% interval. In "
         f"{count(len(edge))} of them the best price lies at the edge of what was tried or is "
         "allowed: that is a direction to try in small steps, and no optimum, for what lies beyond "
         f"has not been seen. In {count(inside)} the optimum lies inside."
@@ -314,7 +318,7 @@ def _who(results: MarketResults) -> str:
 
 def _curves(results: MarketResults) -> list[Block]:
     """Demand and profit over prices of the segment with the largest gain."""
-    priced = results.acting if len(results.acting) else results.learned
+    priced = results.recommended if len(results.recommended) else results.with_elasticity
     if priced.empty:
         return [*curve_charts("no segment", None, None)]
     first, name = priced.iloc[0], results.names(priced.head(1)).iloc[0]
@@ -402,9 +406,9 @@ def _abstentions(results: MarketResults) -> list[Block]:
 
 
 def _costs(results: MarketResults) -> list[Block]:
-    """How the best price depends on the cost that was assumed."""
+    """How the best price depends on the assumed unit cost."""
     named = {"10% less": "price_if_cheaper", "as given": "price", "10% more": "price_if_dearer"}
-    rows = results.acting.assign(segment=results.names(results.acting))
+    rows = results.recommended.assign(segment=results.names(results.recommended))
     long = pd.concat(
         [
             pd.DataFrame({"unit cost": cost, "share": rows[name] / rows["current_price"]})
@@ -449,7 +453,7 @@ def _costs(results: MarketResults) -> list[Block]:
 
 
 def _moved_by_cost(results: MarketResults) -> float:
-    rows = results.acting
+    rows = results.recommended
     if rows.empty:
         return float("nan")
     same = np.isclose(rows["price_if_cheaper"], rows["price"]) & np.isclose(
@@ -482,10 +486,10 @@ def _replay(results: MarketResults) -> list[Block]:
     formats |= dict.fromkeys(("gain, share of profit", "expected gain"), "share")
     return [
         Text(
-            f"{_replayed(results)} Prices were recommended from the first part of the time; later "
-            "rows whose price happened to be near the recommended one are compared with later rows "
-            "near the one before. No model takes part in it; whatever else differed between these "
-            "rows does.",
+            f"{_replay_sentence(results)} Prices were recommended from the first part of the "
+            "time; later rows whose price happened to be near the recommended one are compared "
+            "with later rows near the one before. No model takes part in it; whatever else "
+            "differed between these rows does.",
             title="What became of recommended prices",
         ),
         Chart(
@@ -510,10 +514,10 @@ def _replay(results: MarketResults) -> list[Block]:
     ]
 
 
-def _replayed(results: MarketResults) -> str:
+def _replay_sentence(results: MarketResults) -> str:
     """How many recommendations later rows have confirmed."""
     n = len(results.replay)
-    if results.acting.empty and not n:
+    if results.recommended.empty and not n:
         return "No price is recommended that later rows could be held against."
     if not n:
         return "No recommended price can be held against later rows: prices were never near both."
@@ -528,7 +532,7 @@ def _replayed(results: MarketResults) -> str:
 
 def _findings(results: MarketResults) -> list[Finding]:
     """Limits, and what to do about them."""
-    edge = results.acting["outcome"].isin(_EDGE).sum()
+    edge = results.recommended["outcome"].isin(_EDGE).sum()
     findings = [
         Finding(
             "The elasticity is that of one step: what buyers put into the cupboard when it is "
@@ -546,8 +550,8 @@ def _findings(results: MarketResults) -> list[Finding]:
     if edge:
         findings.append(
             Finding(
-                f"{counted(int(edge), 'recommended price')} of {count(len(results.acting))} lie at "
-                "the edge of what was tried or is allowed: they are directions.",
+                f"{counted(int(edge), 'recommended price')} of {count(len(results.recommended))} "
+                "lie at the edge of what was tried or is allowed: they are directions.",
                 "Try prices a little beyond, so that the next training has seen them.",
             )
         )

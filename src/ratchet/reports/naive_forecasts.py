@@ -21,7 +21,7 @@ _WORDS = {
     WORSE: "are worse",
 }
 
-FLATTERING = 0.9
+HIGH_R2 = 0.9
 """R2 of a naive forecast from which R2 says little about skill."""
 
 
@@ -30,7 +30,7 @@ def naive_candidates(results: TargetResults) -> list[str]:
     return results.target.naive_candidates
 
 
-def kind_of(results: TargetResults, name: str) -> str:
+def candidate_family(results: TargetResults, name: str) -> str:
     """Family of a candidate: ``naive``, ``classical`` or ``recurrent``."""
     if name in naive_candidates(results):
         return "naive"
@@ -53,7 +53,7 @@ def against_naive(results: TargetResults) -> pd.DataFrame:
     Returns:
         ``candidate``, ``family``, ``MASE``, ``gain`` (MASE of the naive forecast minus that of
         the candidate) with ``low`` and ``high``, ``relative`` (part of the naive MASE) and
-        ``verdict``; in order of choice.
+        ``watch_sentence``; in order of choice.
     """
     naive = best_naive(results)
     rows = []
@@ -64,7 +64,7 @@ def against_naive(results: TargetResults) -> pd.DataFrame:
         rows.append(
             {
                 "candidate": name,
-                "family": kind_of(results, name),
+                "family": candidate_family(results, name),
                 "MASE": mase(results, name),
                 "gain": gain["value"],
                 "low": gain["low"],
@@ -92,12 +92,12 @@ def gain_over(results: TargetResults, naive: str, name: str) -> dict[str, float]
 
 
 def verdict(gain: dict[str, float]) -> str:
-    """What an interval of the gain says."""
+    """Whether the interval of a gain is above 0, below 0 or includes 0."""
     return BEATS if gain["low"] > 0 else WORSE if gain["high"] < 0 else LEVEL
 
 
 def naive_blocks(results: TargetResults) -> list[Block]:
-    """The plain statement, and every candidate that learns against the best naive forecast."""
+    """Every candidate that learns against the best naive forecast, in a sentence and a table."""
     frame = against_naive(results)
     numbers = dict.fromkeys(["MASE", "gain", "low", "high"], "number")
     table = Table(
@@ -106,7 +106,7 @@ def naive_blocks(results: TargetResults) -> list[Block]:
         frame,
         numbers | {"relative": "share"},
     )
-    text = f"{naive_sentence(results)} {_others_sentence(frame)} {flattery(results)}"
+    text = f"{naive_sentence(results)} {_others_sentence(frame)} {high_r2_warning(results)}"
     return [Text(text.strip(), title="Are the naive forecasts beaten?"), table]
 
 
@@ -150,12 +150,12 @@ def _others_sentence(frame: pd.DataFrame) -> str:
     return f"Of {whole} that {'learns' if len(frame) == 1 else 'learn'}, {listed(parts)}."
 
 
-def flattery(results: TargetResults) -> str:
-    """A warning where R2 is high for forecasts that learn nothing."""
+def high_r2_warning(results: TargetResults) -> str:
+    """A warning where R2 of a naive forecast is high; empty otherwise."""
     names = naive_candidates(results)
     name = max(names, key=lambda one: results.scores[one]["test"]["r2"]["value"])
     value = results.scores[name]["test"]["r2"]["value"]
-    if value < FLATTERING:
+    if value < HIGH_R2:
         return ""
     reached = results.test_scores["r2"]["value"]
     return (
@@ -170,7 +170,7 @@ def _r2(value: float) -> str:
 
 
 def headline(results: TargetResults) -> str:
-    """The result in a few words, beside the naive forecasts."""
+    """Errors of the winner and of the best naive forecast, in two or three sentences."""
     rows, series = len(results.test), len(results.test["series"].unique())
     where = f" of {count(series)} series" if series > 1 else ""
     score = results.test_scores["mase"]

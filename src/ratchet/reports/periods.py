@@ -35,7 +35,7 @@ def by_period(dates: pd.Series, at_most: int = 24) -> tuple[pd.Series, str]:
 
 
 def part_of_time(times: pd.Series, part: str) -> pd.Series:
-    """What recurs: the ``hour`` of the day, the ``weekday`` or the ``month``, in their order."""
+    """The ``hour`` of the day, the ``weekday`` or the ``month`` as ordered categories."""
     codes = {"hour": times.dt.hour, "weekday": times.dt.dayofweek, "month": times.dt.month - 1}
     names = {
         "hour": [f"{hour:02d}:00" for hour in range(24)],

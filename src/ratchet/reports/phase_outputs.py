@@ -1,4 +1,4 @@
-"""Types of the JSON that the phases before leave, as far as reports read it."""
+"""Types of the JSON outputs of other phases that reports read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ConfidentShare(TypedDict):
 
 
 class Details(TypedDict, total=False):
-    """What the predictions of the winner are like: of classes, then of numbers."""
+    """Details of the winner's predictions: the first three of classes, the others of numbers."""
 
     confusion: dict[str, dict[str, int]]
     calibration_error: float
@@ -71,7 +71,7 @@ class Judgement(TypedDict):
 
 
 class JudgedChoice(Choice, Judgement):
-    """The winner, why, and what came of it on the test rows."""
+    """The choice together with its judgement."""
 
 
 class ColumnProfile(TypedDict):

@@ -1,4 +1,4 @@
-"""All candidates of one target on the same rows, and what the networks brought."""
+"""All candidates of one target on the same test rows; networks against the baseline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ratchet.reports.blocks import Block, Points, Table, Text
 from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import label, listed, meaning, minus, number
 from ratchet.reports.intervals import Array, differences
-from ratchet.reports.naive_forecasts import kind_of
+from ratchet.reports.naive_forecasts import candidate_family
 from ratchet.reports.target_results import TargetResults
 
 _MAIN = {
@@ -97,7 +97,7 @@ def ranking_table(results: TargetResults) -> pd.DataFrame:
         rows.append(
             {
                 "candidate": name,
-                **({"kind": kind_of(results, name)} if results.is_series else {}),
+                **({"kind": candidate_family(results, name)} if results.is_series else {}),
                 **{part: chosen_by[part] for part in _parts(results)},
                 "test": test["value"],
                 "low": test["low"],
@@ -115,7 +115,7 @@ def _parts(results: TargetResults) -> list[str]:
 
 
 def indistinguishable(frame: pd.DataFrame, best: str) -> list[str]:
-    """Candidates whose difference to the best one may be chance."""
+    """Candidates whose interval of the difference to the best one includes 0."""
     others = frame[frame["candidate"] != best]
     return list(others.loc[(others["from"] <= 0) & (others["to"] >= 0), "candidate"])
 

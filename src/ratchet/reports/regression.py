@@ -23,7 +23,7 @@ _NARROW = 0.75  # spread of the predictions, in spreads of the truth
 
 
 def headline(results: TargetResults) -> str:
-    """The result in two sentences, beside the baseline."""
+    """Error of the winner and of the baseline, in two sentences."""
     mae, r2, base = (
         results.test_scores["mae"],
         results.test_scores["r2"],
@@ -39,7 +39,7 @@ def headline(results: TargetResults) -> str:
 
 
 def key_metric(results: TargetResults) -> tuple[str, str]:
-    """The metric that stands out, and what it is in a few words."""
+    """Metric of the card, and a short explanation."""
     if results.target.in_logs:
         return "wape", "all errors as a share of all that was true"
     return "r2", "the share explained"
@@ -125,7 +125,7 @@ def residuals(results: TargetResults) -> pd.Series:
 
 
 def fifths(results: TargetResults) -> pd.DataFrame:
-    """Rows by the height of their prediction: what was said, and what it was."""
+    """Mean prediction and mean truth of the test rows, by fifths of the prediction."""
     test = results.test
     rank = test["prediction"].rank(method="first")
     label = pd.qcut(rank, min(5, len(test)), labels=False) + 1
@@ -148,7 +148,7 @@ def fifths(results: TargetResults) -> pd.DataFrame:
 
 
 def calibration_blocks(results: TargetResults) -> list[Block]:
-    """Whether predictions are right on average, at every height, and intervals cover."""
+    """Whether predictions are unbiased at every level, and the coverage of the intervals."""
     frame = fifths(results)
     chart = Chart(
         name="calibration",
@@ -180,7 +180,7 @@ def covered(results: TargetResults) -> pd.Series | None:
 
 
 def reliability_sentence(results: TargetResults) -> str:
-    """How often the intervals hold the truth, how wide they are, and how many are cut."""
+    """Coverage and width of the intervals, and how many are clipped at the bounds."""
     inside = covered(results)
     if inside is None:
         return "The predictions carry no intervals."
@@ -216,17 +216,17 @@ def clipped(results: TargetResults) -> pd.Series:
 
 
 def advice_blocks(results: TargetResults) -> list[Block]:
-    """What the order of the predictions is worth, and which rows to review."""
+    """What selecting by prediction gains, and which rows to review."""
     return [
-        Text(order_sentence(results), title="Putting rows in order"),
+        Text(selection_sentence(results), title="Putting rows in order"),
         _highest(results),
         *_disputed(results),
     ]
 
 
-def order_sentence(results: TargetResults) -> str:
-    """What picking the highest predictions would have brought."""
-    n = _top(results)
+def selection_sentence(results: TargetResults) -> str:
+    """Mean truth of the tenth with the highest predictions, against all test rows."""
+    n = _size_of_tenth(results)
     top = results.test.nlargest(n, "prediction")["truth"]
     everyone = results.test["truth"]
     upper = everyone.quantile(0.75)
@@ -243,18 +243,18 @@ def order_sentence(results: TargetResults) -> str:
 
 
 def _highest(results: TargetResults) -> Table:
-    rows = results.test.nlargest(_top(results), "prediction")
-    return Table("highest", "Highest predictions", *_listing(results, rows), shown=10)
+    rows = results.test.nlargest(_size_of_tenth(results), "prediction")
+    return Table("highest", "Highest predictions", *_listed_rows(results, rows), shown=10)
 
 
-def _listing(results: TargetResults, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+def _listed_rows(results: TargetResults, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """Rows with what names them, their prediction, interval and truth; and the formats."""
     shown = ["prediction", *(["low", "high"] if covered(results) is not None else []), "truth"]
-    named = results.describe(rows).assign(**{name: rows[name].to_numpy() for name in shown})
+    named = results.row_labels(rows).assign(**{name: rows[name].to_numpy() for name in shown})
     return named, dict.fromkeys(shown, "number")
 
 
-def _top(results: TargetResults) -> int:
+def _size_of_tenth(results: TargetResults) -> int:
     return max(1, round(len(results.test) * _TENTH))
 
 
@@ -268,7 +268,7 @@ def disagreement(results: TargetResults) -> pd.Series:
 
 def _disputed(results: TargetResults) -> list[Block]:
     apart = disagreement(results)
-    n = _top(results)
+    n = _size_of_tenth(results)
     picked = apart.nlargest(n).index
     rows = results.test.loc[picked]
     disputed_error = rows["error"].abs().mean()
@@ -283,7 +283,7 @@ def _disputed(results: TargetResults) -> list[Block]:
         f"there the mean error is {number(disputed_error)}, elsewhere {number(other_error)}. "
         f"{advice}; the most disputed are listed, all are in the workbook."
     )
-    named, formats = _listing(results, rows)
+    named, formats = _listed_rows(results, rows)
     named.insert(len(named.columns) - 1, "disagreement", apart.loc[picked].to_numpy())
     formats["disagreement"] = "number"
     title = "Rows the candidates disagree on"
@@ -313,7 +313,7 @@ def value_shift(results: TargetResults) -> list[Finding]:
 
 
 def low_coverage(results: TargetResults) -> list[Finding]:
-    """Intervals hold the truth less often than they promise."""
+    """Coverage of the intervals is below their confidence."""
     inside = covered(results)
     if inside is None:
         return []
@@ -341,7 +341,7 @@ def low_coverage(results: TargetResults) -> list[Finding]:
 
 
 def narrow_predictions(results: TargetResults) -> list[Finding]:
-    """Predictions keep to the middle."""
+    """Predictions vary much less than the truth."""
     predicted, true = (results.test[name].std(ddof=0) for name in ("prediction", "truth"))
     if not true or predicted >= _NARROW * true:
         return []

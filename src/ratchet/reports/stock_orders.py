@@ -1,4 +1,4 @@
-"""How long the stock lasts and what to order."""
+"""Days of stock left and order quantities from forecasts, and how they would have held."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def stock_blocks(results: TargetResults, inventory: Inventory) -> list[Block]:
         y="series",
         low="fewest",
         high="most",
-        x_title=f"{step}s until the stock is sold, with {_promised(results)} interval",
+        x_title=f"{step}s until the stock is sold, with {_confidence_text(results)} interval",
         reference=float(inventory.lead_time),
         reference_title=f"lead time, {counted(inventory.lead_time, step)}",
     )
@@ -63,7 +63,7 @@ def _forecast_step(results: TargetResults) -> str:
     return f"the next {step}" if results.horizon == 1 else ahead
 
 
-def _promised(results: TargetResults) -> str:
+def _confidence_text(results: TargetResults) -> str:
     return share(results.choice["details"]["confidence"])
 
 
@@ -154,7 +154,7 @@ def orders_sentence(results: TargetResults, inventory: Inventory, frame: pd.Data
     sure = int((frame[f"{step}s left"] < inventory.lead_time).sum())
     maybe = int((frame["fewest"] < inventory.lead_time).sum()) - sure
     text = (
-        f"{_made(results)}: with a stock of {stock} at that time, an order that takes "
+        f"{_forecast_dates(results)}: with a stock of {stock} at that time, an order that takes "
         f"{counted(inventory.lead_time, step)} to arrive and another one "
         f"{counted(inventory.review, step)} later, {count(sure)} of "
         f"{counted(len(frame), 'series', 'series')} are expected to run out before an order "
@@ -170,8 +170,8 @@ def orders_sentence(results: TargetResults, inventory: Inventory, frame: pd.Data
     )
 
 
-def _made(results: TargetResults) -> str:
-    """For when the last forecasts are, and when they were made."""
+def _forecast_dates(results: TargetResults) -> str:
+    """Dates of the last forecasts, and how long before they were made."""
     last = results.test.groupby("series", observed=True)["time"].max()
     whole = (results.test["time"].dt.normalize() == results.test["time"]).all()
     first, final = (
@@ -188,7 +188,7 @@ def _made(results: TargetResults) -> str:
 
 
 def assumptions(results: TargetResults, inventory: Inventory) -> list[str]:
-    """What the sums assume, what follows where that is wrong, and how far it held."""
+    """Assumptions of the calculation, and how far it held in the test time."""
     step, steps = step_name(results), inventory.lead_time + inventory.review
     return [
         f"The forecast of {_forecast_step(results)} stands for each of the {counted(steps, step)} "
@@ -205,7 +205,7 @@ def assumptions(results: TargetResults, inventory: Inventory) -> list[str]:
 
 
 def order_backtest(results: TargetResults, inventory: Inventory) -> pd.DataFrame:
-    """Demand until the next arrival, in the test time, against what was said of it.
+    """Demand until the next arrival in the test time, against its forecast.
 
     Returns:
         One row for each forecast with enough test rows after its origin: ``demand``, ``mean``,
@@ -243,7 +243,7 @@ def backtest_sentence(results: TargetResults, inventory: Inventory) -> str:
     return (
         f"In the test time the demand of {counted(steps, step)} lay inside of the interval in "
         f"{share(backtest['inside'].mean())} of {counted(n, 'case')} ({_ends_text(ends[0])}; "
-        f"promised {_promised(results)}), and the order would have been enough in "
+        f"promised {_confidence_text(results)}), and the order would have been enough in "
         f"{share(backtest['enough'].mean())} ({_ends_text(ends[1])}; promised "
         f"{share(inventory.service_level)}). The cases overlap in time, so that the intervals of "
         f"these shares are too narrow. {_needed_text(backtest, inventory)}"
@@ -251,7 +251,7 @@ def backtest_sentence(results: TargetResults, inventory: Inventory) -> str:
 
 
 def safety_factor(backtest: pd.DataFrame, inventory: Inventory) -> float:
-    """By what the safety stock would have to be multiplied to keep the service level in the test.
+    """Factor of the safety stock that would have kept the service level in the test time.
 
     NaN where there is no safety stock. ``backtest`` is what ``order_backtest`` returns.
     """
@@ -269,7 +269,7 @@ def _needed_text(backtest: pd.DataFrame, inventory: Inventory) -> str:
 
 
 def orders_fall_short(results: TargetResults) -> list[Finding]:
-    """Orders that would not have been enough as often as asked for."""
+    """Orders would have met demand less often than the service level."""
     if results.inventory is None or covered(results) is None:
         return []
     backtest = order_backtest(results, results.inventory)

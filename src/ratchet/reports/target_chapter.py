@@ -1,4 +1,4 @@
-"""The part of the report on one target: what was tried, what came out, what it is good for."""
+"""The chapter on one target: search, results, advice and limits."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _YES_NO = {True: "yes", False: "no", None: "–"}
 
 
 class Task(Protocol):
-    """What the module of a task has to give."""
+    """Functions that the module of each task provides."""
 
     def headline(self, results: TargetResults, /) -> str:
-        """Say the result in two sentences, beside the baseline."""
+        """Return the result and that of the baseline in two sentences."""
 
     def key_metric(self, results: TargetResults, /) -> tuple[str, str]:
-        """Name the metric that stands out, and what it is in a few words."""
+        """Return the metric of the card, and a short explanation."""
 
     def reliability_sentence(self, results: TargetResults, /) -> str:
-        """Say how far a single prediction can be trusted."""
+        """Return a sentence on how far single predictions can be trusted."""
 
     def distribution_blocks(self, results: TargetResults, /) -> list[Block]:
         """Describe the values of the target."""
@@ -94,7 +94,7 @@ def target_chapter(results: TargetResults) -> Chapter:
 
 
 def card(results: TargetResults) -> Card:
-    """The result of the target in a few words."""
+    """Summary of the target."""
     task = TASKS[results.target.task]
     key, key_meaning = task.key_metric(results)
     statements = [
@@ -164,7 +164,7 @@ def objective_sentence(metric: str, judged: JudgedObjective) -> str:
 
 
 def importance_blocks(results: TargetResults) -> list[Block]:
-    """What the predictions live on."""
+    """Permutation importance of the sources of features."""
     frame = results.importance.assign(
         low=lambda rows: rows["importance"] - rows["spread"],
         high=lambda rows: rows["importance"] + rows["spread"],
@@ -187,7 +187,7 @@ def importance_blocks(results: TargetResults) -> list[Block]:
 
 
 def importance_sentence(results: TargetResults) -> str:
-    """Say which source counts most, and how much of all it is."""
+    """The most important source, and its share of the sum of all."""
     top, loss = results.importance.head(3), results.importance_loss
     top = top[(top["importance"] > 0) | (top.index == top.index[:1].max())]
     if top.empty:
@@ -209,7 +209,7 @@ def importance_sentence(results: TargetResults) -> str:
 
 
 def candidate_blocks(results: TargetResults) -> list[Block]:
-    """The candidates, their grids, and the point that won each search."""
+    """The candidates, their grids, and the settings that each search chose."""
     target = results.target
     frame = pd.DataFrame([_row(results, name) for name in target.all_candidates])
     searched = frame[~frame["candidate"].isin(target.network_candidates)]

@@ -1,4 +1,4 @@
-"""Everything known of one target, with the views that several parts of its chapter share."""
+"""Data, predictions and scores of one target, with views that several parts of a chapter share."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class TargetResults:
         return self.part("validation")
 
     def part(self, name: str) -> pd.DataFrame:
-        """The winner's predictions on one part, with what came of them.
+        """The winner's predictions on one part, with their errors.
 
         Returns:
             Indexed by the row key: ``truth``, ``prediction``, probabilities or interval, and
@@ -127,12 +127,12 @@ class TargetResults:
         columns = [f"probability_{name}" for name in self.classes]
         return rows[columns].set_axis(self.classes, axis=1)
 
-    def facts(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def raw_columns(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Raw and derived columns of some rows, in the same order."""
         return self.primary.loc[rows.index]
 
     def losses(self, rows: pd.DataFrame) -> pd.Series:
-        """What a group is judged by: whether right (classes), or size of the error (numbers).
+        """Score of each row: 1 right or 0 wrong (classes), or absolute error (numbers).
 
         Errors of several series are scaled by what the naive forecast errs in each, as in MASE.
         """
@@ -142,7 +142,7 @@ class TargetResults:
 
     @property
     def loss_name(self) -> str:
-        """What ``losses`` averages to."""
+        """Name of the mean of ``losses``."""
         if self.is_classes:
             return "share right"
         return "mean scaled error (MASE)" if self.has_many_series else "mean error"
@@ -156,7 +156,7 @@ class TargetResults:
 
     @property
     def importance_loss(self) -> str:
-        """What is added when a source of features is shuffled."""
+        """Loss that rises when a source of features is shuffled."""
         return "log loss" if self.is_classes else "MASE" if self.is_series else "RMSE"
 
     def truth(self, part: str) -> pd.Series:
@@ -175,9 +175,9 @@ class TargetResults:
         unique = [name for name in plain if self.primary[name].nunique() > len(self.primary) / 2]
         return next(iter([*self.features.text, *unique]), None)
 
-    def describe(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """What names some rows to a reader: the key, a text and the time, as far as there are."""
-        facts = self.facts(rows)
+    def row_labels(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Labels of rows: the key, a text and the time, as far as there are."""
+        facts = self.raw_columns(rows)
         text = self.text_column
         named = pd.DataFrame({self.data.key: rows.index.to_numpy()})
         if text:

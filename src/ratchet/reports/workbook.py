@@ -38,7 +38,7 @@ def _sheet_name(wanted: str, taken: Mapping[str, object]) -> str:
 
 
 def _safe(value: object) -> object:
-    """Text that a spreadsheet shows and does not run."""
+    """Escape text that a spreadsheet would run as a formula."""
     if not isinstance(value, str):
         return value
     text = re.sub(_UNPRINTABLE, "", value)

@@ -306,7 +306,7 @@ def test_after_it_went_back_it_is_not_fine(served, log):
     status = look(served, log, {**WATCH, "action": "rollback"})
 
     assert status.watch is None
-    assert text.state(status) == ("doubt", "look at it")
+    assert text.state_badge(status) == ("doubt", "look at it")
     said = "It went back to version 1 on 2026-11-03 12:00 UTC: reason 3. No model was promoted"
     assert any(line.startswith(said) for line in text.full_text(status))
 

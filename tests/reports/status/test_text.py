@@ -38,7 +38,7 @@ def test_all_is_well(status):
     ],
 )
 def test_state(status, changed, expected):
-    assert text.state(status(**changed)) == expected
+    assert text.state_badge(status(**changed)) == expected
 
 
 @pytest.mark.parametrize(
@@ -52,16 +52,16 @@ def test_state(status, changed, expected):
     ],
 )
 def test_state_by_the_monitoring(status, make_watch, changed, expected):
-    assert text.state(status(watch=make_watch(**changed)))[0] == expected
+    assert text.state_badge(status(watch=make_watch(**changed)))[0] == expected
 
 
 @pytest.mark.parametrize("event", ["rollback", "retrain"])
 def test_state_while_something_is_unsettled(status, make_entry, event):
     opened = make_entry(event, "3", 5, "24% worse.")
 
-    assert text.state(status(unsettled=opened, watch=None)) == ("doubt", "look at it")
-    assert text.state(status(unsettled=opened)) == ("doubt", "look at it")
-    assert text.state(status(unsettled=opened, problems=["x"]))[0] == "bad"
+    assert text.state_badge(status(unsettled=opened, watch=None)) == ("doubt", "look at it")
+    assert text.state_badge(status(unsettled=opened)) == ("doubt", "look at it")
+    assert text.state_badge(status(unsettled=opened, problems=["x"]))[0] == "bad"
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_what_is_unsettled(status, make_entry, make_watch, event, expected):
     told = f"{expected} on 2026-10-05 04:12 UTC: 24% worse. No model was promoted since."
 
     for watch in (None, make_watch()):
-        assert text.verdict(status(unsettled=opened, watch=watch)) == told
+        assert text.watch_sentence(status(unsettled=opened, watch=watch)) == told
     again = status(unsettled=opened, watch=make_watch(action="retrain", reason="30% worse"))
-    assert text.verdict(again) == "A new training is asked for: 30% worse."
-    assert text.unsettled(status()) == ""
+    assert text.watch_sentence(again) == "A new training is asked for: 30% worse."
+    assert text.unsettled_sentence(status()) == ""
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_is_unsettled(status, make_entry, make_watch, event, expected):
     [("NONE", "good"), ("LOW", "good"), ("MEDIUM", "doubt"), ("HIGH", "doubt")],
 )
 def test_state_by_the_inputs(status, make_watch, make_report, severity, expected):
-    assert text.state(status(watch=make_watch(drift=make_report(severity))))[0] == expected
+    assert text.state_badge(status(watch=make_watch(drift=make_report(severity))))[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_no_monitoring(status):
     said = text.in_production(status(watch=None))
 
     assert said.endswith("the truth of 2,000 is known. The monitoring has not run yet.")
-    assert text.verdict(status(watch=None)) == ""
+    assert text.watch_sentence(status(watch=None)) == ""
 
 
 def test_the_monitoring_looked_at_another_version(status):
@@ -183,7 +183,7 @@ def test_a_promotion_that_cannot_be_compared_with(status):
 def test_what_is_done(status, make_watch):
     asked = status(watch=make_watch(action="retrain", reason="24% worse"))
 
-    assert text.verdict(asked) == "A new training is asked for: 24% worse."
+    assert text.watch_sentence(asked) == "A new training is asked for: 24% worse."
 
 
 def test_inputs(status, make_watch, make_report):

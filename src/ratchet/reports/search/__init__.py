@@ -1,1 +1,1 @@
-"""What a search among recurrent networks showed."""
+"""Analysis of a search among recurrent networks: trials, effects of hyper-parameters, charts."""

@@ -1,4 +1,4 @@
-"""What a search among recurrent networks showed."""
+"""The part of a chapter on a search among recurrent networks: text, tables and charts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def search_blocks(results: TargetResults) -> list[Block]:
 
 
 def search_analysis(search: Search) -> list[Block]:
-    """What was tried, what came out, and what made the difference."""
+    """All blocks of one search, with the table of its trials."""
     blocks = fast_search_blocks(search) if search.is_fast else full_search_blocks(search)
     every = Table(
         f"{search.name} trials",
@@ -55,7 +55,7 @@ def search_analysis(search: Search) -> list[Block]:
 
 
 def full_search_blocks(search: Search) -> list[Block]:
-    """A search for the best settings."""
+    """Blocks of a search for the best hyper-parameters."""
     effects = parameter_effects(search)
     top = Table(
         f"{search.name} top",

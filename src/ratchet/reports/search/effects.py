@@ -1,4 +1,4 @@
-"""What each hyper-parameter did to the loss."""
+"""Effect and importance of each hyper-parameter for the loss."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def parameter_effects(search: Search) -> pd.DataFrame:
 
 
 def effect_sentence(row: Mapping[Any, Any]) -> str:
-    """Say what a hyper-parameter did, with the number of trials, and whether that is much."""
+    """The effect of a hyper-parameter in sentences, compared with the spread within a value."""
     text = (
         f"{row['parameter']}: with {row['best value']} the median {LOSS} is "
         f"{number(row['median with best'])} ({counted(row['trials with best'], 'trial')}), with "

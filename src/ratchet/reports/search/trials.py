@@ -1,4 +1,4 @@
-"""The trials of one search, a row each, and what can be read off them."""
+"""The trials of one search as a table with one row per trial."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Search:
         return pd.to_numeric(self.trials[name], errors="coerce").fillna(common).astype(int)
 
     def describe(self, trial: pd.Series) -> str:
-        """The values of a trial that others have otherwise: ``units 64, dropout 0.1``."""
+        """Values of the searched hyper-parameters of a trial: ``units 64, dropout 0.1``."""
         named = [f"{name} {setting_text(trial[name])}" for name in self.parameters]
         return ", ".join(named) or str(trial[ARCHITECTURE])
 
@@ -152,7 +152,7 @@ def _plain_names(point: dict[str, object]) -> dict[str, object]:
 
 
 def setting_text(value: object) -> str:
-    """A value of a hyper-parameter as somebody would write it."""
+    """A value of a hyper-parameter as text."""
     return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
 
 

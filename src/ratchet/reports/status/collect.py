@@ -27,7 +27,7 @@ _OPENING, _CLOSING = ("rollback", "retrain"), ("promote", "override")
 
 @dataclass(frozen=True)
 class Predicted:
-    """What the champion answered since it was promoted.
+    """Predictions of the champion since its promotion.
 
     Attributes:
         answers: rows that it answered.
@@ -42,7 +42,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class UseCaseStatus:
-    """What is known of one use case.
+    """Status of one use case.
 
     Attributes:
         name: name of the use case.
@@ -99,12 +99,12 @@ class UseCaseStatus:
 
     @property
     def alerts(self) -> list[Mapping[str, Any]]:
-        """What the monitoring found beyond its thresholds."""
+        """Alerts of the monitoring."""
         return self.watch["alerts"] if self.watch else []
 
     @property
     def drift(self) -> Mapping[str, Any] | None:
-        """Its report on the inputs."""
+        """The latest drift report."""
         return self.watch["drift"] if self.watch else None
 
     def to_json(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def collect(
     use_cases: Mapping[str, UseCase],
     watches: Mapping[str, Mapping[str, Any] | None],
 ) -> list[UseCaseStatus]:
-    """Look everything up.
+    """Collect the status of every use case.
 
     Args:
         registry: ``None`` where there is no database yet.
@@ -211,7 +211,7 @@ def _entries(registry: Registry, use_case: str) -> tuple[list[Entry], list[str]]
 
 
 def _unsettled(entries: Sequence[Entry]) -> Entry | None:
-    """The newest of the entries, if it is such, that is more than a verdict of the gate."""
+    """The latest rollback or request for a training, unless a promotion follows it."""
     newest = next((one for one in entries if one.event in (*_OPENING, *_CLOSING)), None)
     return newest if newest is not None and newest.event in _OPENING else None
 
@@ -227,7 +227,7 @@ def _predicted(rows: DataFrame, since: dt.datetime) -> Predicted:
 
 
 def _worse(value: float, share: float, status: UseCaseStatus) -> float:
-    """The value that is worse by a share."""
+    """Make a value worse by a share of it."""
     lost = share * abs(value)
     return value - lost if status.greater_is_better else value + lost
 
@@ -279,7 +279,7 @@ class Bundles:
 
 
 def disagreements(registry: Registry, use_case: str, state: State) -> list[str]:
-    """Aliases of the registry that do not say what the ledger says."""
+    """Aliases of the registry that differ from the ledger, in sentences."""
     aliases = _aliases(registry, use_case)
     ledger = {"champion": state.champion, "previous": state.previous}
     return [

@@ -1,4 +1,4 @@
-"""The status of a use case in plain words, the same on the page and in the table."""
+"""The status of a use case as text, for the page and the command line."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _SEVERITIES = {
 }
 
 
-def state(status: UseCaseStatus) -> tuple[str, str]:
-    """How a use case is: a class for its colour, and a word.
+def state_badge(status: UseCaseStatus) -> tuple[str, str]:
+    """The state of a use case: a CSS class for its colour, and a word.
 
     Returns:
         ``bad``, ``doubt``, ``good`` or ``none``, and what to call it.
@@ -59,7 +59,7 @@ def overview(status: UseCaseStatus) -> list[str]:
     decision = status.decisions[0] if status.decisions else None
     return [
         status.title,
-        state(status)[1],
+        state_badge(status)[1],
         model_text(champion) if champion else "nothing",
         day_text(status.since) if status.since else "–",
         f"{label(status.metric)} {number(status.promoted['value'])}" if status.promoted else "–",
@@ -70,7 +70,7 @@ def overview(status: UseCaseStatus) -> list[str]:
 
 
 def model_text(model: Model) -> str:
-    """A version and what it is: ``version 3: stack for success, ridge for rating``."""
+    """A version and its candidates: ``version 3: stack for success, ridge for rating``."""
     candidates = model.candidates
     if not candidates:
         return f"version {model.version}"
@@ -150,10 +150,10 @@ def not_watched(status: UseCaseStatus) -> str:
     return f"The monitoring has not looked at it yet, only at version {status.watched} before it."
 
 
-def verdict(status: UseCaseStatus) -> str:
-    """What the monitoring makes of it, and what is unsettled; empty where there is neither."""
+def watch_sentence(status: UseCaseStatus) -> str:
+    """What the monitoring does and why, or what is unsettled; empty where there is neither."""
     if status.watch is None or (status.watch["action"] == "none" and status.unsettled):
-        return unsettled(status)
+        return unsettled_sentence(status)
     does = {
         "none": "Nothing is done",
         "rollback": "It goes back to the previous version",
@@ -162,7 +162,7 @@ def verdict(status: UseCaseStatus) -> str:
     return f"{does}: {status.watch['reason']}."
 
 
-def unsettled(status: UseCaseStatus) -> str:
+def unsettled_sentence(status: UseCaseStatus) -> str:
     """What was done or asked for without a new model since, in two sentences."""
     entry = status.unsettled
     if entry is None:
@@ -220,7 +220,7 @@ def full_text(status: UseCaseStatus) -> list[str]:
     for role, filled_by in roles(status).items():
         lines.append(f"{role}: {filled_by}")
     if status.champion is not None:
-        lines += [f"{at_promotion(status)} {in_production(status)}", verdict(status)]
+        lines += [f"{at_promotion(status)} {in_production(status)}", watch_sentence(status)]
         lines += inputs_text(status)
     for entry in status.decisions:
         lines.append(
@@ -231,7 +231,7 @@ def full_text(status: UseCaseStatus) -> list[str]:
 
 
 def roles(status: UseCaseStatus) -> dict[str, str]:
-    """What each role is filled by, in words; says what is absent."""
+    """Champion, previous version and challenger as text; says what is absent."""
     champion, previous, challenger = status.champion, status.previous, status.challenger
     since = f", since {time_text(status.since)}" if status.since else ""
     return {
@@ -249,7 +249,7 @@ def day_text(value: object) -> str:
 
 
 def time_text(value: str | dt.datetime) -> str:
-    """A moment to the minute: ``2026-11-20 04:10 UTC``."""
+    """A time to the minute: ``2026-11-20 04:10 UTC``."""
     text = value if isinstance(value, str) else value.isoformat()
     parsed = dt.datetime.fromisoformat(text)
     utc = parsed.astimezone(dt.UTC) if parsed.tzinfo else parsed
