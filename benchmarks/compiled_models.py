@@ -30,11 +30,10 @@ from sklearn.frozen import FrozenEstimator
 
 from ratchet.compiled.estimators import compile_estimator
 from ratchet.compiled.store import dumps, loads
-from ratchet.learning.calibration import TemperatureScaling
+from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
 from ratchet.learning.classical import build_estimator
-from ratchet.learning.conformal import ConformalRegressor
+from ratchet.learning.meta_estimators import ResidualRegressor
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
-from ratchet.learning.residual import ResidualRegressor
 from ratchet.learning.stacking import final_estimator, prediction_columns, stack
 
 CANDIDATES = Path("conf", "base", "globals_candidates.yml")

@@ -28,10 +28,9 @@ from sklearn.preprocessing import StandardScaler
 from ratchet.compiled import estimators
 from ratchet.compiled.estimators import NotCompilable, compile_estimator
 from ratchet.compiled.store import dumps, loads
-from ratchet.learning.calibration import TemperatureScaling
+from ratchet.learning.baselines import SeasonalNaive
+from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
 from ratchet.learning.classical import ESTIMATORS, build_estimator
-from ratchet.learning.conformal import ConformalRegressor
-from ratchet.learning.naive import SeasonalNaive
 from ratchet.learning.refitting import refit
 from ratchet.learning.stacking import final_estimator, prediction_columns, stack
 from ratchet.learning.trusted import TRUSTED, dump, load

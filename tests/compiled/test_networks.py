@@ -17,8 +17,8 @@ from ratchet.compiled.estimators import NotCompilable, compile_estimator
 from ratchet.compiled.network_compiler import compile_network
 from ratchet.compiled.networks import ACTIVATIONS
 from ratchet.compiled.store import dumps, loads
+from ratchet.learning.calibration import ConformalRegressor
 from ratchet.learning.classical import build_estimator
-from ratchet.learning.conformal import ConformalRegressor
 from ratchet.learning.recurrent import activations
 from ratchet.learning.recurrent.architectures import ARCHITECTURES
 from ratchet.learning.recurrent.network import build_network

@@ -24,9 +24,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeRegressor
 
 from ratchet.datasets import SkopsDataset
-from ratchet.learning.calibration import TemperatureScaling
+from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
 from ratchet.learning.classical import ESTIMATORS, build_estimator
-from ratchet.learning.conformal import ConformalRegressor
 from ratchet.learning.files import sweep
 from ratchet.learning.stacking import prediction_columns, stack
 

@@ -17,9 +17,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ratchet.learning.meta_estimators import ResidualRegressor
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.refitting import refit
-from ratchet.learning.residual import ResidualRegressor
 from ratchet.learning.stacking import Predictions, stack
 
 rng = np.random.default_rng(3)

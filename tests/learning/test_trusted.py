@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import pickle
+import sys
 import zipfile
 from importlib import import_module
 from pathlib import Path
@@ -16,9 +17,11 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.base import BaseEstimator
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from ratchet.learning import trusted
+from ratchet.learning.calibration import ConformalRegressor
+from ratchet.learning.meta_estimators import LogRegressor, ResidualRegressor, WeightedClassifier
 
 
 @pytest.fixture
@@ -258,3 +261,55 @@ def test_a_tree_of_more_features_than_its_rows_have():
 
     with pytest.raises(ValueError, match="a tree of 3 features"):
         trusted.check_trees(model)
+
+
+def as_written_before(content: bytes, module: str, former: str) -> bytes:
+    """The file as it was when the classes of ``module`` still stood in ``former``."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as new, zipfile.ZipFile(written, "w") as old:
+        for name in new.namelist():
+            part = new.read(name)
+            if name == "schema.json":
+                assert f'"{module}"'.encode() in part
+                part = part.replace(f'"{module}"'.encode(), f'"{former}"'.encode())
+            old.writestr(name, part)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("former", "model"),
+    [
+        ("weighting", lambda: WeightedClassifier(LogisticRegression())),
+        ("conformal", lambda: ConformalRegressor(estimator=Ridge())),
+        ("residual", lambda: ResidualRegressor(base=Ridge(), estimator=Ridge())),
+        ("relative", lambda: LogRegressor(estimator=Ridge())),
+    ],
+)
+def test_a_file_from_before_a_class_moved_still_opens(path, monkeypatch, former, model):
+    former = f"ratchet.learning.{former}"
+    monkeypatch.delitem(sys.modules, former, raising=False)
+    X = np.arange(120.0).reshape(60, 2)
+    before = model().fit(X, 1 + np.arange(60) % 3)
+    trusted.dump(before, path)
+    content = as_written_before(path.read_bytes(), type(before).__module__, former)
+
+    loaded = trusted.loads(content, "m")
+
+    assert type(loaded) is type(before)
+    np.testing.assert_array_equal(loaded.predict(X), before.predict(X))
+
+
+def test_every_moved_module_has_trusted_classes():
+    for former, module in trusted.MOVED.items():
+        assert any(name.startswith(f"{former}.") for name in trusted.FORMERLY_TRUSTED)
+        assert any(name.startswith(f"{module}.") for name in trusted.TRUSTED)
+
+
+def test_former_modules_lead_to_nothing_else(path):
+    trusted.dump(fitted(), path)
+    content = as_written_before(
+        path.read_bytes(), "sklearn.linear_model._ridge", "ratchet.learning.naive"
+    )
+
+    with pytest.raises(ValueError, match=r"m cannot be loaded: .*ratchet\.learning\.naive\.Ridge"):
+        trusted.loads(content, "m")

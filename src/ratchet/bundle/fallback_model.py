@@ -57,9 +57,9 @@ def fit_fallback_models(contents: BundleContents) -> dict[str, Any]:
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.frozen import FrozenEstimator
 
-    from ratchet.learning.conformal import ConformalRegressor
+    from ratchet.learning.calibration import ConformalRegressor
     from ratchet.learning.features.encoders import sources_of
-    from ratchet.learning.relative import RelativeRegressor
+    from ratchet.learning.meta_estimators import RelativeRegressor
 
     use_case, features = contents.use_case, contents.features
     if use_case.data.series is None or not _has_own(use_case):

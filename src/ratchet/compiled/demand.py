@@ -1,4 +1,4 @@
-"""Models of segments as programs, see ``learning.segments`` and ``learning.demand``."""
+"""Models of segments as programs, see ``learning.baselines`` and ``learning.demand``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class OfSegment:
 @program
 @dataclass(frozen=True)
 class SegmentColumns:
-    """Columns and what is unusual for the segment in them, see ``learning.segments``.
+    """Columns and what is unusual for the segment in them, see ``learning.baselines``.
 
     Attributes:
         places: of the columns that stay.

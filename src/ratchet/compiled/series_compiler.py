@@ -37,7 +37,7 @@ from ratchet.learning.features.base import number_duplicates
 from ratchet.learning.features.encoders import CyclicEncoder, sources_of
 from ratchet.learning.features.series import time_grid
 from ratchet.learning.features.windows import View
-from ratchet.learning.relative import RelativeRegressor
+from ratchet.learning.meta_estimators import RelativeRegressor
 from ratchet.preparation.required_columns import RequiredColumns, source_columns
 from ratchet.preparation.rows import derive_columns
 from ratchet.preparation.steps import lay_out_steps, only_target

@@ -344,8 +344,7 @@ def _check_architectures(network: Network) -> None:
 def _check_space(network: Network) -> None:
     """Make sure that every value of a search among networks can be tried."""
     from ratchet.learning.classical import check_grid
-    from ratchet.learning.recurrent.parameters import check_parameters
-    from ratchet.learning.recurrent.regressor import RecurrentRegressor
+    from ratchet.learning.recurrent.regressor import RecurrentRegressor, check_parameters
 
     estimator = RecurrentRegressor()
     check_grid(estimator, network.param_grid)

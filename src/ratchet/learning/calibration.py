@@ -1,16 +1,26 @@
-"""Probabilities that mean what they say."""
+"""Calibration: probabilities by temperature scaling, intervals by split conformal prediction.
+
+Split conformal prediction: the absolute errors on rows the model was not fitted on say how wide an
+interval has to be, whatever the model and the distribution, as long as new rows come from the same
+distribution as those rows.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils.validation import assert_all_finite, check_consistent_length, check_is_fitted
 
 _HOTTEST = 3.0  # of log temperature: a factor of twenty either way
 _PRIOR = 0.5  # standard deviation of log temperature before any row was seen
@@ -71,3 +81,182 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Most probable class of each row, shape (n,)."""
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+
+
+Array = npt.NDArray[np.float64]
+
+
+class ConformalRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
+    """A regressor with intervals by split conformal prediction (Lei et al. 2018, JASA 113).
+
+    Among rows exchangeable with the calibration rows, an interval holds the truth with
+    probability at least ``confidence``: on average over rows, not for each kind of row. Drift
+    breaks the promise, and so do calibration rows that helped to fit or choose the model.
+
+    Args:
+        estimator: the regressor. One in a ``FrozenEstimator`` is fitted already, and all rows
+            given to ``fit`` calibrate. Any other is cloned and fitted on a part of the rows, and
+            the rest calibrates: errors on rows it was fitted on would be too small.
+        confidence: share of the truth inside the intervals, between 0 and 1.
+        bounds: range of the target (low, high) to which predictions and intervals are clipped;
+            ``None`` for an open side.
+        calibration_size: share of the rows that calibrates an estimator that is not frozen, drawn
+            at random. Freeze the estimator to choose the rows, as time series need.
+        random_state: seed of that draw.
+
+    Attributes:
+        estimator_: the fitted regressor.
+        quantile_: half the width of an interval before clipping, in units of the target.
+    """
+
+    def __init__(
+        self,
+        *,
+        estimator: BaseEstimator,
+        confidence: float = 0.9,
+        bounds: Sequence[float | None] | None = None,
+        calibration_size: float = 0.25,
+        random_state: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.confidence = confidence
+        self.bounds = bounds
+        self.calibration_size = calibration_size
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: npt.ArrayLike) -> Self:
+        """Calibrate, after fitting the estimator unless it is frozen.
+
+        Args:
+            X: rows as the estimator takes them, length n.
+            y: targets, shape (n,).
+
+        Raises:
+            ValueError: fewer calibration rows than ``confidence`` needs (9 for 0.9, 19 for 0.95),
+                targets that are not finite or out of bounds, or parameters that make no sense.
+        """
+        target = self._checked_target(X, y)
+        split = X, X, target, target
+        if not isinstance(self.estimator, FrozenEstimator):
+            split = train_test_split(
+                X, target, test_size=self.calibration_size, random_state=self.random_state
+            )
+        X_fit, X_calibration, y_fit, y_calibration = split
+        self.estimator_ = clone(self.estimator).fit(X_fit, y_fit)
+        self._calibrate(self._predict(X_calibration), y_calibration)
+        return self
+
+    def calibrate(self, prediction: npt.ArrayLike, y: npt.ArrayLike) -> Self:
+        """Calibrate from predictions that an earlier fit of the estimator made.
+
+        For an estimator that was fitted again since, with the calibration rows: on those its
+        errors are too small now, while those of the earlier fit are, if anything, too large.
+
+        Args:
+            prediction: predictions for the calibration rows, shape (n,).
+            y: their targets, shape (n,).
+
+        Raises:
+            ValueError: as ``fit``.
+        """
+        target = self._checked_target(prediction, y)
+        self.estimator_ = clone(self.estimator)
+        self._calibrate(np.clip(column_or_1d(prediction), *self._limits()), target)
+        return self
+
+    def _calibrate(self, prediction: Array, target: Array) -> None:
+        errors = np.abs(target - prediction)
+        assert_all_finite(errors, input_name="errors of the predictions")
+        self.quantile_ = _conformal_quantile(errors, self.confidence)
+
+    def predict(self, X: Any) -> Array:
+        """Predict the target: shape (n,), in its units, inside ``bounds``."""
+        check_is_fitted(self)
+        return self._predict(X)
+
+    def predict_interval(self, X: Any) -> Array:
+        """Give lower and upper end for each row: shape (n, 2), in units of the target."""
+        return self.predict_with_interval(X)[:, 1:]
+
+    def predict_with_interval(self, X: Any) -> Array:
+        """Give prediction, lower and upper end for each row by asking the estimator once.
+
+        Returns:
+            Shape (n, 3), in units of the target.
+        """
+        prediction = self.predict(X)
+        width = self.quantile_
+        ends = np.column_stack([prediction, prediction - width, prediction + width])
+        return np.clip(ends, *self._limits())
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns of ``X``, where the estimator says so."""
+        return int(self.estimator_.n_features_in_)
+
+    @property
+    def feature_names_in_(self) -> npt.NDArray[np.object_]:
+        """Names of the columns of ``X``, where the estimator knows them."""
+        names: npt.NDArray[np.object_] = self.estimator_.feature_names_in_
+        return names
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self.estimator).input_tags
+        return tags
+
+    def _predict(self, X: Any) -> Array:
+        prediction: Array = column_or_1d(self.estimator_.predict(X), dtype=np.float64)
+        return np.clip(prediction, *self._limits())
+
+    def _limits(self) -> tuple[float, float]:
+        low, high = self.bounds or (None, None)
+        return -math.inf if low is None else low, math.inf if high is None else high
+
+    def _checked_target(self, X: Any, y: npt.ArrayLike) -> Array:
+        low, high = self._limits()
+        if not low < high:
+            raise ValueError(f"bounds must be (low, high) with low < high, not {self.bounds}")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence must lie between 0 and 1, not {self.confidence}")
+        target: Array = column_or_1d(y, dtype=np.float64, warn=True)
+        check_consistent_length(X, target)
+        assert_all_finite(target, input_name="y")
+        outside = int(((target < low) | (target > high)).sum())
+        if outside:
+            raise ValueError(f"{outside} values of y lie outside the bounds ({low}, {high})")
+        return target
+
+
+def coverage(truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> float:
+    """Give the share of rows whose truth lies inside its interval, ends included.
+
+    Args:
+        truth: shape (n,).
+        low: lower ends, shape (n,), units of the truth.
+        high: upper ends, shape (n,).
+
+    Raises:
+        ValueError: no rows, shapes that differ, or missing values.
+    """
+    values, lows, highs = (np.asarray(part, dtype=np.float64) for part in (truth, low, high))
+    if values.ndim != 1 or len(values) == 0 or not values.shape == lows.shape == highs.shape:
+        shapes = f"{values.shape}, {lows.shape} and {highs.shape}"
+        raise ValueError(f"truth, low and high must be columns of one length, not {shapes}")
+    if np.isnan([values, lows, highs]).any():
+        raise ValueError("truth, low or high has missing values")
+    return float(np.mean((lows <= values) & (values <= highs)))
+
+
+def _conformal_quantile(errors: Array, confidence: float) -> float:
+    # The rank-th smallest of n errors, counting the new row among them. The slack keeps rounding
+    # from asking for one more row: 0.9 / (1 - 0.9) is 9.000000000000002.
+    slack = 1e-9
+    rank = math.ceil((len(errors) + 1) * confidence - slack)
+    if rank > len(errors):
+        least = math.ceil(confidence / (1 - confidence) - slack)
+        raise ValueError(
+            f"n_samples={len(errors)} calibration rows are too few for intervals of confidence "
+            f"{confidence}: at least {least} are needed"
+        )
+    return float(np.partition(errors, rank - 1)[rank - 1])

@@ -32,9 +32,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ratchet.learning.naive import Persistence, SeasonalNaive
-from ratchet.learning.segments import LastValue, SeasonalValue, SegmentColumns, SegmentMean
-from ratchet.learning.weighting import WeightedClassifier
+from ratchet.learning.baselines import (
+    LastValue,
+    Persistence,
+    SeasonalNaive,
+    SeasonalValue,
+    SegmentColumns,
+    SegmentMean,
+)
+from ratchet.learning.meta_estimators import WeightedClassifier
 
 Rows = NDArray[np.intp]
 
@@ -132,7 +138,7 @@ def forecasting_xgboost() -> Pipeline:
 
 def boosted_ridge() -> BaseEstimator:
     """Linear, and histogram boosting on what it leaves over."""
-    from ratchet.learning.residual import ResidualRegressor
+    from ratchet.learning.meta_estimators import ResidualRegressor
 
     return ResidualRegressor(base=ridge(), estimator=forecasting_boosting())
 
@@ -162,7 +168,7 @@ def demand() -> BaseEstimator:
 
 def segment_boosting() -> BaseEstimator:
     """Histogram boosting on what the mean of each segment leaves over."""
-    from ratchet.learning.residual import ResidualRegressor
+    from ratchet.learning.meta_estimators import ResidualRegressor
 
     trees = [("columns", SegmentColumns()), ("model", HistGradientBoostingRegressor())]
     return ResidualRegressor(base=SegmentMean(), estimator=Pipeline(trees))

@@ -10,7 +10,7 @@ from sklearn.ensemble import VotingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from ratchet.learning.residual import ResidualRegressor
+from ratchet.learning.meta_estimators import ResidualRegressor
 from ratchet.learning.stacking import Predictions
 
 

@@ -6,7 +6,10 @@ that are known: skops' own defaults and ``TRUSTED``.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,12 +19,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ratchet.learning.files import atomic_write
+from ratchet.learning.private_api import has_histogram_trees, histogram_trees, is_tree
 
 TRUSTED = (
     "numpy.dtype",
+    "ratchet.learning.baselines.LastValue",
+    "ratchet.learning.baselines.Persistence",
+    "ratchet.learning.baselines.SeasonalNaive",
+    "ratchet.learning.baselines.SeasonalValue",
+    "ratchet.learning.baselines.SegmentColumns",
+    "ratchet.learning.baselines.SegmentMean",
+    "ratchet.learning.calibration.ConformalRegressor",
     "ratchet.learning.calibration.TemperatureScaling",
     "ratchet.learning.classical.WithoutFlags",
-    "ratchet.learning.conformal.ConformalRegressor",
     "ratchet.learning.demand.hierarchy.Hierarchy",
     "ratchet.learning.demand.panel.Layout",
     "ratchet.learning.demand.panel.Segments",
@@ -33,19 +43,13 @@ TRUSTED = (
     "ratchet.learning.features.encoders.NumericEncoder",
     "ratchet.learning.features.encoders.TextEncoder",
     "ratchet.learning.features.market.MarketEncoder",
-    "ratchet.learning.naive.Persistence",
-    "ratchet.learning.naive.SeasonalNaive",
+    "ratchet.learning.meta_estimators.LogRegressor",
+    "ratchet.learning.meta_estimators.RelativeRegressor",
+    "ratchet.learning.meta_estimators.ResidualRegressor",
+    "ratchet.learning.meta_estimators.WeightedClassifier",
     "ratchet.learning.recurrent.regressor.RecurrentRegressor",
     "ratchet.learning.recurrent.scaling.WindowScaler",
-    "ratchet.learning.relative.LogRegressor",
-    "ratchet.learning.relative.RelativeRegressor",
-    "ratchet.learning.residual.ResidualRegressor",
-    "ratchet.learning.segments.LastValue",
-    "ratchet.learning.segments.SeasonalValue",
-    "ratchet.learning.segments.SegmentColumns",
-    "ratchet.learning.segments.SegmentMean",
     "ratchet.learning.stacking.Predictions",
-    "ratchet.learning.weighting.WeightedClassifier",
     "sklearn.compose._column_transformer.make_column_selector",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
@@ -56,6 +60,24 @@ TRUSTED = (
 )
 """Types beyond skops' own defaults that our models consist of. Nothing else is ever loaded: the
 list stands in the code, not in the file, because a file could vouch for itself."""
+
+MOVED = {
+    "ratchet.learning.conformal": "ratchet.learning.calibration",
+    "ratchet.learning.naive": "ratchet.learning.baselines",
+    "ratchet.learning.relative": "ratchet.learning.meta_estimators",
+    "ratchet.learning.residual": "ratchet.learning.meta_estimators",
+    "ratchet.learning.segments": "ratchet.learning.baselines",
+    "ratchet.learning.weighting": "ratchet.learning.meta_estimators",
+}
+"""Former module of trusted types -> their module now. Files name the module that they were written
+from, and have to stay readable."""
+
+FORMERLY_TRUSTED = tuple(
+    f"{former}.{name.rpartition('.')[2]}"
+    for former, module in MOVED.items()
+    for name in TRUSTED
+    if name.rpartition(".")[0] == module
+)
 
 UNPACKED_MB = 2_000
 """Size that the parts of a file may have, unpacked; a forest of 500 MB is one of few."""
@@ -108,11 +130,21 @@ def loads(content: bytes, name: str) -> Any:
 
     check_sizes(content, name)
     try:
-        return skops.io.load(BytesIO(content), trusted=list(TRUSTED))
+        _import_moved(content)
+        return skops.io.load(BytesIO(content), trusted=[*TRUSTED, *FORMERLY_TRUSTED])
     except Exception as error:  # whatever the archive, the schema and the types in it raise
         # XGBoost adds a trace of its own to what it says.
-        told = str(error).partition("Stack trace")[0]
-        raise ValueError(f"{name} cannot be loaded: {told}") from error
+        reason = str(error).partition("Stack trace")[0]
+        raise ValueError(f"{name} cannot be loaded: {reason}") from error
+
+
+def _import_moved(content: bytes) -> None:
+    """Let the former names of modules that a file uses lead to the modules of today."""
+    with ZipFile(BytesIO(content)) as archive:
+        schema = archive.read("schema.json").decode()
+    for former, module in MOVED.items():
+        if f'"{former}"' in schema:
+            sys.modules.setdefault(former, import_module(module))
 
 
 def check_sizes(content: bytes, name: str) -> None:
@@ -158,14 +190,13 @@ def check_trees(model: Any) -> None:
             feature that is not there.
     """
     for part in _parts_of(model):
-        kind = type(part).__name__
-        if kind == "Tree" and type(part).__module__ == "sklearn.tree._tree":
+        if is_tree(part):
             _check_tree(part)
-        elif kind == "Booster" and type(part).__module__.startswith("xgboost"):
+        elif type(part).__name__ == "Booster" and type(part).__module__.startswith("xgboost"):
             _check_booster(part)
         elif hasattr(part, "tree_") and part.tree_.n_features != part.n_features_in_:
             raise ValueError(f"a tree of {part.tree_.n_features} features, not of those it gets")
-        elif hasattr(part, "_predictors"):
+        elif has_histogram_trees(part):
             _check_histogram_trees(part)
 
 
@@ -213,7 +244,7 @@ def _check_tree(tree: Any) -> None:
 
 
 def _check_histogram_trees(model: Any) -> None:
-    for tree in (tree for round_ in model._predictors for tree in round_):
+    for tree in histogram_trees(model):
         nodes, sets = tree.nodes, tree.raw_left_cat_bitsets
         if not len(nodes):
             raise ValueError("a tree has no nodes")
@@ -227,8 +258,6 @@ def _check_histogram_trees(model: Any) -> None:
 
 
 def _check_booster(booster: Any) -> None:
-    import json
-
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     n_features = int(learner["learner_model_param"]["num_feature"])
     model = learner["gradient_booster"].get("model", {})

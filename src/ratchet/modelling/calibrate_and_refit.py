@@ -11,10 +11,9 @@ from sklearn.frozen import FrozenEstimator
 from ratchet.config import SERIES_LEVEL, SERIES_SCALE, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
-from ratchet.learning.calibration import TemperatureScaling
-from ratchet.learning.conformal import ConformalRegressor
+from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
+from ratchet.learning.meta_estimators import LogRegressor, RelativeRegressor
 from ratchet.learning.refitting import refit as refit_estimator
-from ratchet.learning.relative import LogRegressor, RelativeRegressor
 from ratchet.learning.stacking import prediction_columns, stack
 from ratchet.modelling.target_scaling import features_and_scaled_target, features_and_target
 

@@ -18,8 +18,8 @@ from ratchet.config import SERIES_PREFIX, Network, Target, Windows
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Series
 from ratchet.learning.classical import build_estimator
+from ratchet.learning.meta_estimators import ResidualRegressor
 from ratchet.learning.processes import joblib_ends_with_parent
-from ratchet.learning.residual import ResidualRegressor
 from ratchet.learning.search import Search, table
 from ratchet.learning.search.worker_pool import ONE_THREAD
 from ratchet.modelling.calibrate_and_refit import calibrate, select_inputs

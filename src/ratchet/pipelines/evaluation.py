@@ -135,7 +135,7 @@ def _judge(scores: dict[str, dict[str, float]], target: Target) -> dict[str, Any
 
 def _describe(rows: DataFrame, target: Target) -> dict[str, Any]:
     """What the winner's predictions on the test rows can be used for."""
-    from ratchet.learning.conformal import coverage
+    from ratchet.learning.calibration import coverage
     from ratchet.learning.metrics import confusion, expected_calibration_error
     from ratchet.modelling.predictions import CONFIDENT, probabilities
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ratchet.config import About, Data, Features, Target
-from ratchet.learning.metrics.names import scorers
+from ratchet.learning.metrics.table import scorers
 from ratchet.reports.blocks import Block, Chapter, Finding, Table, Text
 from ratchet.reports.chart import Chart
 from ratchet.reports.data_preparation import preparation_blocks, rows_left_out

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ratchet.learning.recurrent import schedule, trainer
-from ratchet.learning.recurrent.batched import passes, train_group
-from ratchet.learning.recurrent.batched.cells import CELLS
-from ratchet.learning.recurrent.batched.program import program
+from ratchet.learning.recurrent import autodiff, backpropagation, schedule
+from ratchet.learning.recurrent.backpropagation import CELLS
+from ratchet.learning.recurrent.batched import program, train_group
 from ratchet.learning.recurrent.network import build_network
 from ratchet.learning.recurrent.types import ProgramSpec, TrialParams
 
@@ -49,7 +48,7 @@ def network(spec, dropout=0.0):
 @pytest.fixture(params=[True, False], ids=["unrolled", "looped"])
 def loops(request, monkeypatch):
     """Short look-backs are spelled out, long ones looped over: both must be right."""
-    monkeypatch.setattr(passes, "UNROLLED", 100 if request.param else 0)
+    monkeypatch.setattr(backpropagation, "UNROLLED", 100 if request.param else 0)
     program.cache_clear()
     yield
     program.cache_clear()
@@ -75,14 +74,14 @@ def test_gradients_by_hand_are_those_of_autodiff(name, lookback, loops):
         expected_loss = tf.reduce_sum(error * counted)
     expected = tape.gradient(expected_loss, [v.value for v in model.trainable_variables])
 
-    weights = passes.Weights(*(tf.constant(w[None]) for w in model.get_weights()))
+    weights = backpropagation.Weights(*(tf.constant(w[None]) for w in model.get_weights()))
     x = tf.constant(X.transpose(1, 0, 2))
-    loss, found = passes.gradients(CELLS[name], weights, x, y, counted, drop)
+    loss, found = backpropagation.gradients(CELLS[name], weights, x, y, counted, drop)
 
     assert_allclose(loss[0], expected_loss, rtol=TOLERANCE)
     for ours, theirs in zip(found, expected, strict=True):
         assert_allclose(ours[0], theirs, rtol=1e-4, atol=1e-5)
-    forecast = passes.forecast(CELLS[name], weights, x)
+    forecast = backpropagation.forecast(CELLS[name], weights, x)
     assert_allclose(forecast[0], model(X), rtol=1e-5, atol=1e-6)
 
 
@@ -150,7 +149,7 @@ def test_trains_as_the_general_trainer_does(name, loops):
     trials = [TrialParams(0.3, 0.01, 3, 9), TrialParams(0.0, 0.001, 3, 9)]
 
     ours = train_group(spec, trials, *data(spec), seed=SEED, stack=2)
-    theirs = trainer.train_group(spec, trials, *data(spec), seed=SEED, compiled=False)
+    theirs = autodiff.train_group(spec, trials, *data(spec), seed=SEED, compiled=False)
 
     for one, other in zip(ours, theirs, strict=True):
         for series, values in other.history.items():
@@ -209,8 +208,8 @@ def test_best_weights_predict_the_same_in_a_plain_keras_model(name, tmp_path):
 
     predicted = loaded.predict(X_val, verbose=0)
 
-    stacked = passes.Weights(*(weight[None] for weight in trained.weights))
-    ours = passes.forecast(CELLS[name], stacked, X_val.transpose(1, 0, 2))
+    stacked = backpropagation.Weights(*(weight[None] for weight in trained.weights))
+    ours = backpropagation.forecast(CELLS[name], stacked, X_val.transpose(1, 0, 2))
     assert_allclose(predicted, ours[0], rtol=1e-6, atol=1e-6)
     best = trained.history["val_loss"][trained.best_epoch - 1]
     assert best == min(trained.history["val_loss"])

@@ -19,12 +19,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ratchet.learning.conformal import ConformalRegressor
+from ratchet.learning.calibration import ConformalRegressor
+from ratchet.learning.meta_estimators import ResidualRegressor
 from ratchet.learning.recurrent import regressor as module
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.recurrent.training import train_group
 from ratchet.learning.recurrent.types import ProgramSpec, TrainResult, TrialParams
-from ratchet.learning.residual import ResidualRegressor
 from ratchet.learning.trusted import TRUSTED
 
 TINY = {"units": 4, "epochs": 2, "lookback": 3, "compiled": False}

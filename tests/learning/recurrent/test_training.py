@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ratchet.learning.recurrent import batched, trainer
+from ratchet.learning.recurrent import autodiff, batched
 from ratchet.learning.recurrent.training import has_batched_path, train_group
 from ratchet.learning.recurrent.types import ProgramSpec, TrialParams
 
@@ -28,7 +28,7 @@ def data():
 def taken(monkeypatch):
     """Which way a call took, without going it."""
     ways = []
-    for module in (batched, trainer):
+    for module in (batched, autodiff):
         name = module.__name__.rpartition(".")[2]
         monkeypatch.setattr(
             module, "train_group", lambda *_, name=name, **__: ways.append(name) or []
@@ -41,9 +41,9 @@ def taken(monkeypatch):
     [
         ({}, True, "batched"),
         ({"architecture": "lstm"}, True, "batched"),
-        ({}, False, "trainer"),
-        ({"activation": "relu"}, True, "trainer"),
-        ({"architecture": "gru_dense"}, True, "trainer"),
+        ({}, False, "autodiff"),
+        ({"activation": "relu"}, True, "autodiff"),
+        ({"architecture": "gru_dense"}, True, "autodiff"),
     ],
 )
 def test_single_layers_take_the_fast_path(taken, changes, compiled, expected):
@@ -52,7 +52,7 @@ def test_single_layers_take_the_fast_path(taken, changes, compiled, expected):
     train_group(spec, TRIALS, *data(), seed=0, compiled=compiled)
 
     assert taken == [expected]
-    assert has_batched_path(spec) or expected == "trainer"
+    assert has_batched_path(spec) or expected == "autodiff"
 
 
 def test_results_are_plain_and_in_the_order_of_the_members():

@@ -216,17 +216,17 @@ def test_what_changes_results_starts_anew(search, trainer, windows, tmp_path, ch
 def test_other_code_starts_anew(search, trainer, windows, tmp_path, monkeypatch, changed):
     from pathlib import Path
 
-    from ratchet.learning.search import fingerprint
+    from ratchet.learning.search import groups
 
     search(folder=tmp_path).fit(*windows)
     trainer.groups.clear()
     read = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == changed))
-    fingerprint._code.cache_clear()
+    groups._code.cache_clear()
 
     search(folder=tmp_path).fit(*windows)
 
-    fingerprint._code.cache_clear()
+    groups._code.cache_clear()
     assert len(trainer.groups) == 27
 
 

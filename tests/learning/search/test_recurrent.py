@@ -63,7 +63,7 @@ def test_refit_takes_all_rows(rows, searched):
     _, ours = searched
 
     again = ours.estimator.set_params(**ours.best_params_).fit(*rows)
-    np.testing.assert_array_equal(ours.predict(X), again.predict(X))
+    np.testing.assert_array_equal(ours.best_estimator_.predict(X), again.predict(X))
 
 
 @pytest.mark.parametrize("architecture", ["gru", "gru_pooled"])

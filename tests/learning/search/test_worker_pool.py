@@ -12,7 +12,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 
 import pytest
 
-from ratchet.learning.recurrent.memory import MAX_PROGRAMS
+from ratchet.learning.recurrent.types import MAX_PROGRAMS
 from ratchet.learning.search.engine import open_worker_pool
 from ratchet.learning.search.worker_pool import (
     ONE_THREAD,

@@ -7,43 +7,40 @@ with the table of statistics, and all metrics share the draws. For series the ta
 summed by time stamp, and what is drawn is runs of consecutive time stamps.
 """
 
-from ratchet.learning.metrics.blocks import (
-    NoSpreadError,
-    ResamplingUnits,
-    autocorrelation_bound,
-    block_length,
-    captured_variance,
-    long_block_length,
-    resampling_units,
-)
-from ratchet.learning.metrics.bootstrap import bootstrap_means, bounds
-from ratchet.learning.metrics.calibration import calibration_table, expected_calibration_error
-from ratchet.learning.metrics.diebold import diebold_mariano, losses
-from ratchet.learning.metrics.forecasts import score_forecast
-from ratchet.learning.metrics.names import (
-    SCORERS,
-    find_metric,
-    from_scorer,
-    greater_is_better,
-    is_better,
-    scorer_of,
-    scorers,
-)
-from ratchet.learning.metrics.paired import (
+from ratchet.learning.metrics.comparisons import (
     Gain,
+    diebold_mariano,
     influence_values,
+    losses,
     paired_difference,
     paired_gain,
     paired_gain_of_arrays,
     relative_to_baseline,
 )
-from ratchet.learning.metrics.rows import classification_rows, entities_from_keys, forecast_rows
+from ratchet.learning.metrics.resampling import (
+    NoSpreadError,
+    ResamplingUnits,
+    autocorrelation_bound,
+    block_length,
+    bootstrap_means,
+    bounds,
+    captured_variance,
+    long_block_length,
+    resampling_units,
+)
 from ratchet.learning.metrics.scores import (
     Scores,
+    calibration_table,
     check_class_names,
+    check_same_rows,
     confusion,
+    expected_calibration_error,
+    score_all,
     score_classification,
+    score_forecast,
     score_regression,
+    score_rows,
+    tidy_rows,
 )
 from ratchet.learning.metrics.table import (
     CLASSIFICATION,
@@ -51,9 +48,20 @@ from ratchet.learning.metrics.table import (
     METRICS,
     PER_CLASS,
     REGRESSION,
+    SCORERS,
     Metric,
+    find_metric,
+    from_scorer,
+    greater_is_better,
+    is_better,
+    scorer_of,
+    scorers,
 )
-from ratchet.learning.metrics.tidy import check_same_rows, score_all, score_rows, tidy_rows
+from ratchet.learning.metrics.validation import (
+    classification_rows,
+    entities_from_keys,
+    forecast_rows,
+)
 
 __all__ = [
     "CLASSIFICATION",

@@ -1,1 +1,1 @@
-"""Recurrent networks: architectures, activations, and training that is compiled once per spec."""
+"""Recurrent networks: architectures, activations, and training that is compiled per program."""

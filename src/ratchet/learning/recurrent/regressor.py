@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from numbers import Integral, Real
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
@@ -15,11 +17,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ratchet.learning.recurrent.parameters import check_parameters
-from ratchet.learning.recurrent.prediction import Predictor
-from ratchet.learning.recurrent.refitting import train_epochs
+from ratchet.learning.recurrent.architectures import architecture
+from ratchet.learning.recurrent.architectures.blocks import keras_activation
+from ratchet.learning.recurrent.network import Predictor
 from ratchet.learning.recurrent.scaling import WindowScaler, count_features
-from ratchet.learning.recurrent.training import train_group
+from ratchet.learning.recurrent.training import train_epochs, train_group
 from ratchet.learning.recurrent.types import ProgramSpec, TrainResult, TrialParams
 
 Array = npt.NDArray[np.float64]
@@ -301,3 +303,32 @@ def _split(X: Any, y: Array) -> tuple[tuple[Any, Array], tuple[Any, Array]]:
 
 def _scaled(scaler: WindowScaler, X: Any, y: Any) -> tuple[Any, Any]:
     return scaler.windows(X), scaler.targets(y)
+
+
+_AT_LEAST_1 = ("units", "batch_size", "epochs", "patience", "lookback", "horizon")
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Refuse what no network can be built or trained with.
+
+    Args:
+        parameters: as ``get_params`` of the regressor gives them.
+
+    Raises:
+        ValueError: a parameter is out of its range, or names what is not known.
+    """
+    for name in _AT_LEAST_1:
+        value = parameters[name]
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+    _check_number("dropout", parameters["dropout"], lambda value: 0 <= value < 1, "0 <= x < 1")
+    _check_number(
+        "learning_rate", parameters["learning_rate"], lambda value: 0 < value < math.inf, "x > 0"
+    )
+    architecture(parameters["architecture"])
+    keras_activation(parameters["activation"])
+
+
+def _check_number(name: str, value: Any, allowed: Callable[[Any], bool], described: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not allowed(value):
+        raise ValueError(f"{name} must be a number with {described}, not {value!r}")

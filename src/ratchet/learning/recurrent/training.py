@@ -1,12 +1,14 @@
-"""Training of recurrent networks that share a spec: one interface, whatever trains them.
+"""Training of recurrent networks: one interface to the compiled programs.
 
-A *spec* is what a compiled program is made for; its *trials* differ only in what a program takes
-as input. Compiling is thus paid once per spec, not once per candidate.
+A program is compiled for a ``ProgramSpec``. Trials that differ in ``TrialParams`` alone share it:
+compiling is paid once per specification, not once per trial.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 
@@ -27,14 +29,14 @@ def train_group(
     keep_state: bool = False,
     compiled: bool = True,
 ) -> list[TrainResult]:
-    """Train candidates that share a spec.
+    """Train trials that share a program.
 
-    All start from the same weights and see the same shuffles and dropout draws, so a candidate
-    comes out the same whatever it is trained with.
+    All start from the same weights and see the same shuffles and dropout draws, so the result of a
+    trial does not depend on the trials beside it.
 
     Args:
-        spec: the program.
-        trials: the candidates.
+        spec: what the program is compiled for.
+        trials: their parameters.
         X: windows, shape (n, lookback, features), scaled 0-1.
         y: targets, shape (n, horizon), scaled likewise.
         X_val: windows that stop and rank, shape (m, lookback, features).
@@ -49,14 +51,14 @@ def train_group(
         One result per trial, in their order.
 
     Raises:
-        ValueError: shapes that do not fit the spec, or values that are not finite.
+        ValueError: shapes that do not fit ``spec``, or values that are not finite.
     """
     _check(spec, X, y, "train")
     _check(spec, X_val, y_val, "validation")
-    from ratchet.learning.recurrent import batched, trainer
+    from ratchet.learning.recurrent import autodiff, batched
 
     fast = has_batched_path(spec) and compiled
-    train: Callable[..., list[TrainResult]] = batched.train_group if fast else trainer.train_group
+    train: Callable[..., list[TrainResult]] = batched.train_group if fast else autodiff.train_group
     return train(
         spec,
         trials,
@@ -70,7 +72,7 @@ def train_group(
 
 
 def has_batched_path(spec: ProgramSpec) -> bool:
-    """Whether the path for a single GRU or LSTM layer serves this spec."""
+    """Whether the path for a single GRU or LSTM layer serves it."""
     return spec.architecture in {"gru", "lstm"} and spec.activation == "tanh"
 
 
@@ -83,3 +85,78 @@ def _check(spec: ProgramSpec, X: Array, y: Array, rows: str) -> None:
         )
     if not (np.isfinite(X).all() and np.isfinite(y).all()):
         raise ValueError(f"{rows}: windows or targets hold values that are not finite")
+
+
+def train_epochs(
+    spec: ProgramSpec,
+    trial: TrialParams,
+    X: Array,
+    y: Array,
+    learning_rates: Sequence[float],
+    *,
+    seed: int,
+    compiled: bool = True,
+) -> TrainResult:
+    """Train for given epochs at given learning rates; the last weights are the result.
+
+    Args:
+        spec: what the program is compiled for.
+        trial: its parameters; ``learning_rates`` replaces its epochs and patience.
+        X: windows, shape (n, lookback, features), scaled 0-1.
+        y: targets, shape (n, horizon), scaled likewise.
+        learning_rates: of Adam, one per epoch.
+        seed: of initial weights, shuffles and dropout.
+        compiled: whether to compile.
+
+    Returns:
+        The result, with ``loss`` and ``learning_rate`` as history.
+
+    Raises:
+        ValueError: no epochs, or a learning rate that is not greater than 0.
+    """
+    if not len(learning_rates) or not all(0 < rate < np.inf for rate in learning_rates):
+        raise ValueError(
+            f"learning_rates must be one number greater than 0 per epoch, not {learning_rates}"
+        )
+    epochs = len(learning_rates)
+    # Training wants rows to judge it by. With this patience any will do, but for one thing: if the
+    # first epoch happened to hit them, later ones would seem to run away. It cannot hit this.
+    judged = X[:1], y[:1] + 10
+    patient = replace(
+        trial, learning_rate=learning_rates[0], epochs=epochs, patience=3 * epochs + 6
+    )
+    states: list[State] | None = None
+    for until, rate in _stretches(learning_rates):
+        if states is not None:
+            states = [_prepared(states[0], rate)]
+        [trained] = train_group(
+            spec,
+            [patient],
+            X,
+            y,
+            *judged,
+            seed=seed,
+            states=states,
+            until=until,
+            keep_state=True,
+            compiled=compiled,
+        )
+        if trained.state is None:
+            break
+        states = [trained.state]
+    history = {name: trained.history[name] for name in ("loss", "learning_rate")}
+    return replace(trained, history=history, state=None)
+
+
+def _stretches(learning_rates: Sequence[float]) -> list[tuple[int, float]]:
+    """Epochs of one learning rate, as (last epoch, rate); the last epoch of all by itself."""
+    ends, epoch = [], 0
+    for rate, same in groupby(learning_rates[:-1]):
+        epoch += len(list(same))
+        ends.append((epoch, rate))
+    return [*ends, (epoch + 1, learning_rates[-1])]
+
+
+def _prepared(state: State, rate: float) -> State:
+    """Go on at another rate, and take the next weights for the best so far whatever they are."""
+    return {**state, "schedule": {**state["schedule"], "learning_rate": rate, "best": np.inf}}

@@ -1,7 +1,8 @@
-"""What training takes and gives: the sizes of a program, the parameters of a trial, the result."""
+"""What training takes and returns, and how many compiled programs a process keeps."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class ProgramSpec:
-    """What one compiled program serves.
+    """What a program is compiled for; trials with equal specifications share it.
 
     Attributes:
         architecture: name of an architecture.
@@ -37,7 +38,7 @@ class ProgramSpec:
 
 @dataclass(frozen=True)
 class TrialParams:
-    """One candidate on a spec.
+    """Inputs of a compiled program that may differ from trial to trial.
 
     Attributes:
         dropout: share of a layer's outputs set to zero in training, from 0 to below 1.
@@ -54,7 +55,7 @@ class TrialParams:
 
 @dataclass
 class TrainResult:
-    """What training gives: numbers and arrays only, so that it can be pickled.
+    """A trained network as numbers and arrays, which can be pickled.
 
     Attributes:
         weights: those of the best epoch, in the order of ``get_weights`` of the Keras model.
@@ -70,3 +71,11 @@ class TrainResult:
     best_epoch: int
     status: str
     state: State | None = None
+
+
+MAX_PROGRAMS = 16
+
+
+def most_recent(programs: Iterable[Hashable], used: Hashable) -> list[Hashable]:
+    """Programs that a process still has after it used one; the last used comes last."""
+    return [*(program for program in programs if program != used), used][-MAX_PROGRAMS:]

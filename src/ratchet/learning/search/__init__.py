@@ -1,7 +1,6 @@
 """Search for the best hyper-parameters: one object for all families of models."""
 
 from ratchet.learning.search.run import fit_in_threads, run_search, table
-from ratchet.learning.search.search import OnProgress, Search
-from ratchet.learning.search.splits import Holdout
+from ratchet.learning.search.search import Holdout, OnProgress, Search
 
 __all__ = ["Holdout", "OnProgress", "Search", "fit_in_threads", "run_search", "table"]

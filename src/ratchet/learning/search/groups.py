@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
+import joblib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 
-from ratchet.learning.recurrent.memory import most_recent
-from ratchet.learning.search.store import Record
+from ratchet.learning.recurrent.types import most_recent
+from ratchet.learning.search.store import Record, digest
 from ratchet.learning.search.strategies import Point
 
 if TYPE_CHECKING:
     from ratchet.learning.recurrent.scaling import WindowScaler
     from ratchet.learning.recurrent.types import ProgramSpec, State, TrainResult, TrialParams
+
 
 T = TypeVar("T")
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -232,3 +238,38 @@ def cost(spec: ProgramSpec, n: int, n_trials: int, epochs: int) -> float:
 
 
 _STEP = 1e6  # what a step costs however small it is, in multiplications
+
+
+_LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
+
+
+def fingerprint(job: TrainGroups) -> str:
+    """Name of what all trials have in common: rows, folds, score, and the code that trains.
+
+    The parameters of the estimator are not in it, as each trial's own name has them all.
+    """
+    kind = type(job.estimator)
+    return digest(
+        [
+            joblib.hash([job.X, job.y, job.folds]),
+            f"{kind.__module__}.{kind.__qualname__}",
+            repr(job.scorer),
+            _code(),
+        ]
+    )
+
+
+@cache
+def _code() -> str:
+    learning = Path(__file__).parents[1]
+    parts = [f"{name} {_version(name)}".encode() for name in _LIBRARIES]
+    parts += [path.read_bytes() for path in sorted((learning / "recurrent").rglob("*.py"))]
+    parts += [(learning / "search" / "groups.py").read_bytes()]
+    return sha256(b"\0".join(parts)).hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # TensorFlow goes by two names
+        return None

@@ -1,32 +1,40 @@
-"""The search, with scikit-learn's manners, and a report after every few points."""
+"""Search for the best parameters, with scikit-learn's interface and a report as it goes."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import cache
-from itertools import islice
+from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self
 
 import numpy as np
-from joblib import effective_n_jobs
-from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
-from sklearn.model_selection import BaseCrossValidator, check_cv
-from sklearn.model_selection._search import BaseSearchCV
+from joblib import Parallel, delayed, effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import BaseCrossValidator, check_cv, cross_validate
 from sklearn.utils import indexable
 
-from ratchet.learning.search import results, strategies
-from ratchet.learning.search.checks import check_search
-from ratchet.learning.search.engine import open_worker_pool
-from ratchet.learning.search.fingerprint import fingerprint
-from ratchet.learning.search.groups import TrainGroups, at_point, is_groupable
+from ratchet.learning.private_api import validate_params
+from ratchet.learning.search import strategies
+from ratchet.learning.search.engine import ENGINES, address, open_worker_pool
+from ratchet.learning.search.groups import (
+    Fold,
+    Scorer,
+    TrainGroups,
+    at_point,
+    fingerprint,
+    is_groupable,
+)
 from ratchet.learning.search.store import Store
 from ratchet.learning.search.strategies import Batch, ParamGrid, Plan, Point
-from ratchet.learning.search.trials import Trials
+from ratchet.learning.search.trials import Trials, curves, estimators, outcomes, recurrent_columns
 
 
 class OnProgress(Protocol):
@@ -52,12 +60,13 @@ class OnProgress(Protocol):
         """
 
 
-class Search(BaseSearchCV):
+class Search(MetaEstimatorMixin, BaseEstimator):
     """Search for the best point of a grid.
 
     Estimators that can be trained together (see ``groups.Groupable``) are: in groups that share a
     compiled program, on one process per core or on a cluster, and every finished group is on disk
-    before the next begins. All others are fitted as by ``GridSearchCV``, with the same results.
+    before the next begins. All others are fitted as by ``GridSearchCV``, with the same results; a
+    fit that fails ends the search.
 
     Args:
         estimator: unfitted estimator.
@@ -80,10 +89,13 @@ class Search(BaseSearchCV):
             ``None`` for nowhere.
         engine: ``local``, or ``dask`` for recurrent trials on the cluster whose scheduler's address
             is in the environment variable ``RATCHET_DASK_ADDRESS``.
-        error_score: see ``GridSearchCV``; recurrent candidates always raise.
         on_progress: called while the search runs.
 
     Attributes:
+        best_params_: the best point.
+        best_score_: its mean score.
+        best_index_: its place in ``cv_results_``.
+        best_estimator_: fitted with it on all rows; with ``refit`` only.
         cv_results_: as of ``GridSearchCV``. For recurrent estimators also ``epochs``,
             ``best_epoch``, ``status``, ``n_parameters`` (weights of the network), ``val_mae``,
             ``cpu_time`` and ``rung``; ranks go by the rung of ``halving`` first, since losses after
@@ -112,22 +124,17 @@ class Search(BaseSearchCV):
         random_state: int = 0,
         folder: str | Path | None = None,
         engine: str = "local",
-        error_score: float | str = "raise",
         on_progress: OnProgress | None = None,
     ) -> None:
-        super().__init__(
-            estimator,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            error_score=error_score,
-            return_train_score=False,
-        )
+        self.estimator = estimator
         self.param_grid = param_grid
         self.strategy = strategy
         self.n_trials = n_trials
         self.strategy_options = strategy_options
+        self.scoring = scoring
+        self.cv = cv
+        self.refit = refit
+        self.n_jobs = n_jobs
         self.group_size = group_size
         self.top_k = top_k
         self.random_state = random_state
@@ -135,28 +142,27 @@ class Search(BaseSearchCV):
         self.engine = engine
         self.on_progress = on_progress
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Search, and fit the best point.
 
         Args:
             X: rows of shape (n, features).
             y: targets of shape (n,), or (n, horizon).
-            **params: as of ``GridSearchCV``; none for recurrent estimators.
 
         Raises:
             ValueError: a parameter of the search, or a key or value of the grid, is not allowed;
-                names what is, before anything is fitted. Or every recurrent trial diverged.
+                names it, before anything is fitted. Or every recurrent trial diverged.
         """
-        self._validate_params()
         together = is_groupable(self.estimator)
         check_search(self, np.shape(X)[1] if together else 0)
-        self._plan()  # judges the options of the strategy
-        if not together:
-            super().fit(X, y, **params)
-        elif params:
-            raise ValueError(f"fit: recurrent candidates take no {sorted(params)}")
-        else:
+        self._plan()  # checks the options of the strategy
+        self.scorer_ = check_scoring(self.estimator, self.scoring)
+        if together:
             self._fit_groups(X, y)
+        else:
+            self._fit_folds(X, y)
+        if self.refit:
+            self.best_estimator_ = at_point(self.estimator, self.best_params_).fit(X, y)
         return self
 
     def _plan(self) -> Plan:
@@ -166,36 +172,47 @@ class Search(BaseSearchCV):
         plan: Plan = strategies.STRATEGIES[self.strategy](self.param_grid, **arguments)
         return plan
 
-    def _run_search(self, evaluate_candidates: Callable[[list[Point]], dict[str, Any]]) -> None:
-        # As many points at a time as there are workers: each batch is points x folds fits, so
-        # that the workers idle at most a moment at its end. One point at a time would tell more
+    def _fit_folds(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        """Fit every point on every fold by itself; sets what ``fit`` promises."""
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(splitter.split(X, y))
+        plan, points, fits = self._plan(), list[Point](), list[dict[str, float]]()
+        total = plan.total * len(splits)
+        # As many points at a time as there are workers: each chunk is points x folds fits, so
+        # that the workers idle at most a moment at its end. One point at a time would report more
         # often, but take two workers three rounds for five folds instead of two and a half.
-        plan, folds = self._plan(), self.n_splits_
-        at_a_time = max(1, effective_n_jobs(self.n_jobs))
+        size = max(1, effective_n_jobs(self.n_jobs))
+        with Parallel(n_jobs=self.n_jobs, pre_dispatch="2*n_jobs") as parallel:
 
-        def evaluate(batch: Batch) -> Sequence[float]:
-            scores: Sequence[float] = []
-            for points in _chunks(iter(batch.points), at_a_time):
-                scores = evaluate_candidates(points)["mean_test_score"]
-                self._report(len(scores) * folds, plan.total * folds, float(max(scores)))
-            return scores[-len(batch.points) :]
+            def evaluate(batch: Batch) -> Sequence[float]:
+                mean: NDArray[np.float64] = np.empty(0)
+                for start in range(0, len(batch.points), size):
+                    chunk = batch.points[start : start + size]
+                    fits.extend(
+                        parallel(
+                            delayed(_fit_fold)(self.estimator, point, X, y, split, self.scorer_)
+                            for point in chunk
+                            for split in splits
+                        )
+                    )
+                    points.extend(chunk)
+                    mean = _by_fold(fits, "test_score", len(points)).mean(axis=1)
+                    self._report(len(fits), total, float(max(mean)))
+                return list(mean[-len(batch.points) :])
 
-        self._report(0, plan.total * folds, math.nan)
-        strategies.run(plan, evaluate)
+            self._report(0, total, math.nan)
+            strategies.run(plan, evaluate)
+        self._conclude(points, fits)
 
     def _fit_groups(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """Train in groups; sets what ``fit`` promises."""
         indexable(X, y)
         names = getattr(X, "columns", None)
-        splitter = check_cv(self.cv)
-        self.n_splits_ = splitter.get_n_splits(X, y)
-        self.scorer_, _ = self._get_scorers()
-        self.multimetric_ = False
         job = TrainGroups(
             self.estimator,
             np.asarray(X),
             np.asarray(y),
-            list(splitter.split(X, y)),
+            list(check_cv(self.cv).split(X, y)),
             None if self.scoring is None else self.scorer_,
         )
         plan = self._plan()
@@ -216,18 +233,23 @@ class Search(BaseSearchCV):
             self._report(0, plan.total, math.nan)
             strategies.run(plan, trials.evaluate)
             best = trials.finish()
-        self._conclude(trials)
-        self.top_estimators_ = results.estimators(job, best, names)
-        if self.refit:
-            self.best_estimator_ = at_point(self.estimator, self.best_params_).fit(X, y)
+        self._conclude(
+            [trial.point for trial in trials.all],
+            outcomes(trials.all),
+            recurrent_columns(trials.all, trials.ranked()),
+        )
+        self.curves_ = curves(trials.all)
+        self.top_estimators_ = estimators(job, best, names)
 
-    def _conclude(self, trials: Trials) -> None:
-        tried = trials.all
-        points = [trial.point for trial in tried]
-        self.cv_results_ = self._format_results(points, self.n_splits_, results.outcomes(tried))
-        self.cv_results_ |= results.more(tried, trials.ranked())
-        self.curves_ = results.curves(tried)
-        self.best_index_ = self._select_best_index(self.refit, "score", self.cv_results_)
+    def _conclude(
+        self,
+        points: list[Point],
+        fits: Sequence[Mapping[str, float]],
+        more: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        self.n_splits_ = len(fits) // len(points)
+        self.cv_results_ = cv_results(points, fits) | dict(more or {})
+        self.best_index_ = int(self.cv_results_["rank_test_score"].argmin())
         self.best_params_ = points[self.best_index_]
         self.best_score_ = self.cv_results_["mean_test_score"][self.best_index_]
 
@@ -236,6 +258,183 @@ class Search(BaseSearchCV):
             self.on_progress(done, total, best, *group)
 
 
-def _chunks(points: Iterator[Point], size: int) -> Iterator[list[Point]]:
-    while chunk := list(islice(points, size)):
-        yield chunk
+def _fit_fold(
+    estimator: BaseEstimator,
+    point: Point,
+    X: ArrayLike,
+    y: ArrayLike | None,
+    split: Fold,
+    scorer: Scorer,
+) -> dict[str, float]:
+    """Fit a point on one fold; ``fit_time``, ``score_time`` and ``test_score``."""
+    # One thread: the workers of the search already take all cores.
+    scores = cross_validate(
+        at_point(estimator, point), X, y, scoring=scorer, cv=[split], n_jobs=1, error_score="raise"
+    )
+    return {name: float(values[0]) for name, values in scores.items()}
+
+
+def _by_fold(fits: Sequence[Mapping[str, float]], name: str, n: int) -> NDArray[np.float64]:
+    """A number of each fit, shape (points, folds)."""
+    return np.array([fit[name] for fit in fits]).reshape(n, -1)
+
+
+def cv_results(points: list[Point], fits: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Scores and seconds as ``GridSearchCV.cv_results_`` has them.
+
+    Args:
+        points: the points tried.
+        fits: ``fit_time``, ``score_time`` and ``test_score`` of each fold of each point.
+    """
+    results: dict[str, Any] = {}
+    for name in ("fit_time", "score_time"):
+        seconds = _by_fold(fits, name, len(points))
+        results |= {f"mean_{name}": seconds.mean(axis=1), f"std_{name}": seconds.std(axis=1)}
+    for name in dict.fromkeys(name for point in points for name in point):
+        values = np.ma.MaskedArray(np.empty(len(points), dtype=object), mask=True)
+        for place, point in enumerate(points):
+            if name in point:
+                values[place] = point[name]
+        results[f"param_{name}"] = values
+    scores = _by_fold(fits, "test_score", len(points))
+    mean = scores.mean(axis=1)
+    if not np.isfinite(mean).all():
+        warnings.warn(f"One or more of the test scores are non-finite: {mean}", stacklevel=2)
+    return (
+        results
+        | {"params": points}
+        | {f"split{fold}_test_score": column for fold, column in enumerate(scores.T)}
+        | {"mean_test_score": mean, "std_test_score": scores.std(axis=1)}
+        | {
+            "rank_test_score": rankdata(-np.where(np.isnan(mean), -np.inf, mean), "min").astype(
+                np.int32
+            )
+        }
+    )
+
+
+class Holdout(BaseCrossValidator):
+    """One split: the last rows validate, those before them train.
+
+    Args:
+        share: of the rows that validate, between 0 and 1.
+        gap: rows left out between the two, such as a horizon, so that no target of a training row
+            lies in a window of a validation row.
+    """
+
+    def __init__(self, share: float = 0.1, *, gap: int = 0) -> None:
+        self.share = share
+        self.gap = gap
+
+    def split(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Give places of the training and the validation rows, once.
+
+        Raises:
+            ValueError: a share or a gap that leaves no rows on a side.
+        """
+        if not 0 < self.share < 1 or self.gap < 0:
+            raise ValueError(
+                f"share must lie between 0 and 1 and gap be at least 0, not {self.share!r} and "
+                f"{self.gap!r}"
+            )
+        n = len(X)
+        stop = n - round(self.share * n)
+        if stop == n or stop <= self.gap:
+            raise ValueError(
+                f"a holdout of {self.share} with a gap of {self.gap} leaves no rows on one side "
+                f"of the {n} that there are"
+            )
+        yield np.arange(stop - self.gap), np.arange(stop, n)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """One."""
+        return 1
+
+
+def check_search(search: Search, n_features: int) -> None:
+    """Make sure that a search can be run.
+
+    Args:
+        search: the search, unfitted.
+        n_features: columns of ``X``.
+
+    Raises:
+        ValueError: names the parameter, what it is, and what is allowed.
+    """
+    if search.strategy not in strategies.STRATEGIES:
+        raise ValueError(
+            f"strategy: unknown {search.strategy!r}; known are {list(strategies.STRATEGIES)}"
+        )
+    if not is_groupable(search.estimator):
+        kind = type(search.estimator).__name__
+        if search.strategy == "halving":
+            raise ValueError(
+                f"strategy: 'halving' takes estimators that train in epochs, which {kind} does "
+                "not; use grid, random or bayesian"
+            )
+        if search.engine == "dask":
+            raise ValueError(
+                f"engine: 'dask' takes recurrent estimators, and {kind} is none; use local"
+            )
+    if search.strategy in strategies.DRAWN:
+        _at_least_1("n_trials", search.n_trials)
+    _at_least_1("group_size", search.group_size)
+    if search.top_k != "all":
+        _at_least_1("top_k", search.top_k)
+    if search.engine not in ENGINES:
+        raise ValueError(f"engine: unknown {search.engine!r}; known are {list(ENGINES)}")
+    if search.engine == "dask":
+        address()
+    _check_options(search)
+    drawn = search.strategy == "random"
+    for name, value in _values(search.estimator, search.param_grid, distributions=drawn):
+        _check_value(search.estimator, name, value, n_features)
+
+
+def _check_options(search: Search) -> None:
+    taken = signature(strategies.STRATEGIES[search.strategy]).parameters
+    allowed = sorted(set(taken) - {"param_grid", "n_trials", "seed"})
+    for name in search.strategy_options or {}:
+        if name not in allowed:
+            raise ValueError(
+                f"strategy_options.{name}: no such option; {search.strategy} takes {allowed}"
+            )
+
+
+def _at_least_1(name: str, value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+
+
+def _values(estimator: Any, param_grid: Any, *, distributions: bool) -> Iterator[tuple[str, Any]]:
+    """Names with each of their values, all of them known and none without."""
+    allowed = estimator.get_params()
+    for part in [param_grid] if isinstance(param_grid, Mapping) else param_grid:
+        for name, values in part.items():
+            if name not in allowed:
+                raise ValueError(
+                    f"param_grid.{name}: no such parameter; allowed are {sorted(allowed)}"
+                )
+            if distributions and hasattr(values, "rvs"):
+                continue
+            if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
+                raise ValueError(f"param_grid.{name}: expected a list of values, got {values!r}")
+            if not len(values):
+                raise ValueError(f"param_grid.{name}: expected at least one value, got {values!r}")
+            yield from ((name, value) for value in values)
+
+
+def _check_value(estimator: Any, name: str, value: Any, n_features: int) -> None:
+    """Have the estimator itself, or the part of it that the name leads to, judge a value."""
+    model = at_point(estimator, {name: value})
+    try:
+        if is_groupable(model):
+            model.program_spec(n_features)
+            model.trial_params()
+            return
+        path = name.rpartition("__")[0]
+        validate_params(model.get_params()[path] if path else model)
+    except ValueError as error:
+        raise ValueError(f"param_grid.{name}: {value!r}: {error}") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from ratchet.learning.recurrent.memory import most_recent
+from ratchet.learning.recurrent.types import most_recent
 
 ADDRESS = "RATCHET_DASK_ADDRESS"
 """Environment variable with the address of Dask's scheduler, such as ``tcp://10.0.0.5:8786``."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.learning.files import write_text
-from ratchet.learning.recurrent.activations import ACTIVATIONS
 from ratchet.learning.recurrent.architectures import ARCHITECTURES, FAMILIES
+from ratchet.learning.recurrent.architectures.blocks import ACTIVATIONS
 from ratchet.learning.recurrent.network import count_parameters
 
 SIZES = {"units": 64, "lookback": 7, "features": 10, "horizon": 1}

@@ -1,7 +1,11 @@
-"""Simple models of rows that belong to segments, such as a product at a merchant.
+"""Simple forecasts that every model has to beat, of series and segments, and features of segments.
 
-They see the columns of ``features.market.MarketEncoder``: ``segment`` (a code from 0; -1 for one
-that training has not seen), ``step`` and ``log_price``.
+``Persistence`` and ``SeasonalNaive`` learn nothing: the naive forecasts are columns of the rows, in
+the scaling in which the target is learned, and each estimator returns one of them.
+
+The other estimators see the columns of ``features.market.MarketEncoder``: ``segment`` (a code from
+0, such as a product at a merchant; -1 for one that training has not seen), ``step`` and
+``log_price``.
 """
 
 from __future__ import annotations
@@ -16,6 +20,68 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ratchet.learning.features.market import market_columns
+
+
+class _Naive(RegressorMixin, BaseEstimator):
+    """Picks a column of the rows."""
+
+    def column(self) -> str:
+        """Name of the column that it picks."""
+        raise NotImplementedError
+
+    def fit(self, X: pd.DataFrame, y: npt.ArrayLike) -> Self:
+        """Make sure that the forecast is among the columns of ``X``; ``y`` is not looked at.
+
+        Raises:
+            ValueError: it is not; names those that are.
+        """
+        validate_data(self, X, skip_check_array=True)
+        self._pick(X)
+        return self
+
+    def predict(self, X: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """Give the forecast of every row: shape (n,)."""
+        check_is_fitted(self)
+        validate_data(self, X, skip_check_array=True, reset=False)
+        return self._pick(X)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "n_features_in_")
+
+    def _pick(self, X: Any) -> npt.NDArray[np.float64]:
+        if not isinstance(X, pd.DataFrame):
+            raise ValueError(f"X must be a DataFrame, whose columns have names, not {type(X)}")
+        name = self.column()
+        if name not in X.columns:
+            naive = [column for column in X.columns if str(column).startswith("naive_")]
+            raise ValueError(f"there is no naive forecast '{name}'; the rows have {naive}")
+        values: npt.NDArray[np.float64] = X[name].to_numpy(dtype=np.float64)
+        return values
+
+
+class Persistence(_Naive):
+    """The last value that is known: the forecast of a random walk."""
+
+    def column(self) -> str:
+        """Name of the column that it picks."""
+        return "naive_persistence"
+
+
+class SeasonalNaive(_Naive):
+    """The value one season before, or as many seasons as lie behind the origin.
+
+    Args:
+        season: steps of another season than the one of the use case, of which the rows hold a
+            forecast.
+    """
+
+    def __init__(self, *, season: int | None = None) -> None:
+        self.season = season
+
+    def column(self) -> str:
+        """Name of the column that it picks."""
+        return "naive_seasonal" if self.season is None else f"naive_seasonal_{self.season}"
+
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]

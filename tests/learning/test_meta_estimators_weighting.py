@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from xgboost import XGBClassifier
 
-from ratchet.learning.weighting import WeightedClassifier
+from ratchet.learning.meta_estimators import WeightedClassifier
 
 NAMES = np.array(["Medio", "Bajo", "Alto"])
 

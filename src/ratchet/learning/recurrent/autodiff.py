@@ -1,15 +1,15 @@
-"""The program that trains any architecture for an epoch.
+"""Training of any architecture, with gradients by TensorFlow's automatic differentiation.
 
-The time of a small network on a CPU goes into Python and into starting tiny kernels, not into
-arithmetic. Here Keras builds the network and TensorFlow differentiates it, but the program that XLA
-compiles runs from the first batch of an epoch to the last and then over the validation windows.
-Learning rate and dropout are its inputs, so one compilation serves all candidates of a spec.
+The time of a small network on a CPU goes into Python and into starting small kernels, not into
+arithmetic. Keras builds the network and TensorFlow differentiates it, but one program compiled by
+XLA runs an epoch from the first batch to the last and then the validation. Learning rate and
+dropout are its inputs, so one compilation serves all trials of a ``ProgramSpec``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import keras
@@ -18,8 +18,65 @@ import tensorflow as tf
 
 from ratchet.learning.recurrent import schedule
 from ratchet.learning.recurrent.network import build_network
-from ratchet.learning.recurrent.training_layers import GivenDropout, training_copy
-from ratchet.learning.recurrent.types import Array, ProgramSpec
+from ratchet.learning.recurrent.types import (
+    MAX_PROGRAMS,
+    Array,
+    ProgramSpec,
+    State,
+    TrainResult,
+    TrialParams,
+)
+
+
+class GivenDropout(keras.layers.Layer):
+    """Dropout with factors given from outside: 0 for what is dropped, 1 / (1 - rate) for the rest.
+
+    Attributes:
+        width: channels of its input.
+        factor: tensor (batch, width), set while a program is traced.
+    """
+
+    factor: Any = None
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Learn the width."""
+        self.width = input_shape[-1]
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Multiply in training, at every time step of a sequence by the same."""
+        if not training or self.factor is None:
+            return inputs
+        return inputs * (self.factor[:, None] if len(inputs.shape) == 3 else self.factor)
+
+
+class AtAllSteps(keras.layers.TimeDistributed):
+    """A dense layer on all time steps in one product, where Keras makes one for each."""
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Apply the layer, which works on the last axis."""
+        return self.layer(inputs)
+
+
+def training_copy(model: keras.Model) -> keras.Model:
+    """The same network with the same weights' order, in layers that a program can be made of."""
+    copy = keras.models.clone_model(model, clone_function=_training_layer)
+    for layer in copy.layers:
+        # A bidirectional layer holds two.
+        inner = (getattr(layer, name, None) for name in ("forward_layer", "backward_layer"))
+        for part in (layer, *inner):
+            if hasattr(part, "use_cudnn"):
+                part.use_cudnn = False  # XLA cannot compile calls of cuDNN
+    return copy
+
+
+def _training_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if isinstance(layer, keras.layers.Dropout):
+        return GivenDropout(name=layer.name)
+    kind = type(layer)
+    if isinstance(layer, keras.layers.TimeDistributed):
+        kind = AtAllSteps
+    return kind.from_config(layer.get_config())
+
 
 VALIDATED = 1024  # validation windows at a time: bounds the memory
 
@@ -27,7 +84,7 @@ Tensors = tuple[tf.Tensor, ...]
 
 
 class Program:
-    """What trains the networks of a spec for an epoch.
+    """What trains the networks of a specification for an epoch.
 
     Args:
         spec: what it is made for.
@@ -172,3 +229,78 @@ def _adam(
         for w, m, v in zip(variables["weights"], first, second, strict=True)
     )
     return {"weights": weights, "first": first, "second": second}
+
+
+def train_group(
+    spec: ProgramSpec,
+    trials: Sequence[TrialParams],
+    X: Array,
+    y: Array,
+    X_val: Array,
+    y_val: Array,
+    *,
+    seed: int,
+    states: Sequence[State] | None = None,
+    until: int | None = None,
+    keep_state: bool = False,
+    compiled: bool = True,
+) -> list[TrainResult]:
+    """Train trials that share a program, one after another by the same program.
+
+    For arguments and results see ``ratchet.learning.recurrent.training.train_group``.
+    """
+    program = program_of(spec, compiled)
+    data = tuple(tf.constant(part) for part in (X, y, X_val, y_val))
+    if states is None:
+        weights = program.initial_weights(seed)
+        states = [_start(trial, weights) for trial in trials]
+    return [
+        _train(program, trial, data, state, seed, until, keep_state)
+        for trial, state in zip(trials, states, strict=True)
+    ]
+
+
+def _train(
+    program: Program,
+    trial: TrialParams,
+    data: tuple[tf.Tensor, ...],
+    start: State,
+    seed: int,
+    until: int | None,
+    keep_state: bool,
+) -> TrainResult:
+    """Train one candidate from a state on."""
+    progress = schedule.Schedule([trial], [start["schedule"]])
+    variables, best = start["variables"], start["best"]
+    last = trial.epochs if until is None else min(until, trial.epochs)
+    while not progress.done and progress.epoch < last:
+        rate, epoch = float(progress.learning_rate[0]), progress.epoch
+        inputs = program.inputs(len(data[0]), len(data[2]), rate, trial.dropout, seed, epoch)
+        variables, losses = program.epoch(variables, inputs, data)
+        if progress.update(*(np.array([float(loss)]) for loss in losses))[0]:
+            best = variables["weights"]
+    variables, best = tf.nest.map_structure(np.asarray, (variables, best))
+    state = {"schedule": progress.state(0), "variables": variables, "best": best}
+    return TrainResult(
+        weights=list(best),
+        history=progress.history(0),
+        best_epoch=int(progress.best_epoch[0]),
+        status=progress.status(0),
+        state=state if keep_state and not progress.done else None,
+    )
+
+
+def _start(trial: TrialParams, weights: Sequence[Array]) -> State:
+    """State of a candidate before its first epoch."""
+    zeros = tuple(np.zeros_like(weight) for weight in weights)
+    return {
+        "schedule": schedule.Schedule([trial]).state(0),
+        "variables": {"weights": tuple(weights), "first": zeros, "second": zeros},
+        "best": tuple(weights),
+    }
+
+
+@lru_cache(maxsize=MAX_PROGRAMS)
+def program_of(spec: ProgramSpec, compiled: bool) -> Program:
+    """The program of a specification; the last few are kept, since compiling takes seconds."""
+    return Program(spec, compiled)

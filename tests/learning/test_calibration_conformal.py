@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ratchet.learning.conformal import ConformalRegressor, coverage
+from ratchet.learning.calibration import ConformalRegressor, coverage
 
 
 def simulated(rng, n):
@@ -122,7 +122,7 @@ def test_scikit_learn_pickle_and_skops_round_trips():
     copy = clone(model)
     assert copy.get_params() == model.get_params()
     assert not hasattr(copy, "quantile_")
-    trusted = ["ratchet.learning.conformal.ConformalRegressor"]
+    trusted = ["ratchet.learning.calibration.ConformalRegressor"]
     for loaded in (
         pickle.loads(pickle.dumps(model)),
         skops.io.loads(skops.io.dumps(model), trusted=trusted),

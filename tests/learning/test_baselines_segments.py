@@ -12,10 +12,10 @@ from ratchet.compiled.estimators import compile_estimator
 from ratchet.compiled.store import dumps, loads
 from ratchet.config.market import MARKET_ESTIMATORS
 from ratchet.learning import trusted
+from ratchet.learning.baselines import LastValue, SeasonalValue, SegmentColumns, SegmentMean
 from ratchet.learning.classical import MARKET, build_estimator
 from ratchet.learning.features.market import MarketEncoder, step_length
 from ratchet.learning.refitting import refit
-from ratchet.learning.segments import LastValue, SeasonalValue, SegmentColumns, SegmentMean
 
 N_SEGMENTS, STEPS = 6, 60
 

@@ -1,4 +1,4 @@
-"""Targets in other terms: relative to where each row stands, or as their logarithm."""
+"""Estimators around others: relative and logarithmic targets, residuals, class weights."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     assert_all_finite,
     check_consistent_length,
@@ -216,3 +219,114 @@ class LogRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         tags.input_tags = get_tags(self.estimator).input_tags
         tags.target_tags.positive_only = True
         return tags
+
+
+class WeightedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """A classifier on class numbers, with ``class_weight`` as row weights.
+
+    Args:
+        estimator: classifier whose ``fit`` takes classes 0 to k - 1 and ``sample_weight``.
+        class_weight: ``None``, ``"balanced"`` or a mapping class -> weight, as in scikit-learn.
+    """
+
+    def __init__(self, estimator: BaseEstimator, *, class_weight: Any = None) -> None:
+        self.estimator = estimator
+        self.class_weight = class_weight
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit on rows ``X`` of shape (n, features) and classes ``y`` of shape (n,)."""
+        labels = column_or_1d(y, warn=True)
+        check_classification_targets(labels)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        weight = compute_sample_weight(self.class_weight, labels)
+        self.estimator_ = clone(self.estimator).fit(X, codes, sample_weight=weight)
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Probabilities of shape (n, classes), columns in the order of ``classes_``."""
+        check_is_fitted(self)
+        # In the precision they were computed in: as float64 they would not quite add up to 1.
+        return np.asarray(self.estimator_.predict_proba(X))
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Most probable class of each row, shape (n,)."""
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns of ``X``."""
+        return int(self.estimator_.n_features_in_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self.estimator).input_tags
+        return tags
+
+
+class ResidualRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
+    """The sum of a base regressor and one fitted on its residuals.
+
+    Zhang (2003), "Time series forecasting using a hybrid ARIMA and neural network model",
+    Neurocomputing 50: a linear model takes what is linear in a series, and a non-linear one what
+    remains. The base should generalise, as linear models do: one that knows its rows by heart
+    leaves nothing to learn on them. Either may look at columns of its own, as a ``Pipeline`` that
+    begins with a ``ColumnTransformer``, or be fitted already, in a ``FrozenEstimator``.
+
+    Args:
+        base: the regressor that is fitted on the target.
+        estimator: the regressor that is fitted on the target less the base's predictions.
+
+    Attributes:
+        base_: the fitted base.
+        estimator_: the fitted regressor of the residuals.
+    """
+
+    def __init__(self, *, base: BaseEstimator, estimator: BaseEstimator) -> None:
+        self.base = base
+        self.estimator = estimator
+
+    def fit(self, X: Any, y: npt.ArrayLike) -> Self:
+        """Fit the base, then the other regressor on its residuals.
+
+        Args:
+            X: rows as both regressors take them, length n.
+            y: targets, shape (n,).
+
+        Raises:
+            ValueError: lengths that differ, or targets that are not finite.
+        """
+        target: Array = column_or_1d(y, dtype=np.float64, warn=True)
+        check_consistent_length(X, target)
+        assert_all_finite(target, input_name="y")
+        self.base_ = clone(self.base).fit(X, target)
+        self.estimator_ = clone(self.estimator).fit(X, target - _column(self.base_, X))
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Predict the target: shape (n,), in its units."""
+        check_is_fitted(self)
+        return _column(self.base_, X) + _column(self.estimator_, X)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns of ``X``, where the base says so."""
+        return int(self.base_.n_features_in_)
+
+    @property
+    def feature_names_in_(self) -> npt.NDArray[np.object_]:
+        """Names of the columns of ``X``, where the base knows them."""
+        names: npt.NDArray[np.object_] = self.base_.feature_names_in_
+        return names
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        inner = [get_tags(self.base).input_tags, get_tags(self.estimator).input_tags]
+        tags.input_tags.sparse = all(part.sparse for part in inner)
+        tags.input_tags.allow_nan = all(part.allow_nan for part in inner)
+        return tags
+
+
+def _column(model: BaseEstimator, X: Any) -> Array:
+    predicted: Array = column_or_1d(model.predict(X), dtype=np.float64)
+    return predicted

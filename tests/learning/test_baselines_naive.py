@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from ratchet.learning.naive import Persistence, SeasonalNaive
+from ratchet.learning.baselines import Persistence, SeasonalNaive
 
 X = pd.DataFrame(
     {

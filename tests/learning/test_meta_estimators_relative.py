@@ -16,8 +16,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeRegressor
 
-from ratchet.learning.conformal import ConformalRegressor, coverage
-from ratchet.learning.relative import LogRegressor, RelativeRegressor
+from ratchet.learning.calibration import ConformalRegressor, coverage
+from ratchet.learning.meta_estimators import LogRegressor, RelativeRegressor
 from ratchet.learning.trusted import TRUSTED
 
 

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ratchet.learning.residual import ResidualRegressor
+from ratchet.learning.meta_estimators import ResidualRegressor
 from ratchet.learning.trusted import TRUSTED
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ratchet.learning.recurrent import program, schedule, trainer
+from ratchet.learning.recurrent import autodiff, schedule
 from ratchet.learning.recurrent.architectures import ARCHITECTURES
 from ratchet.learning.recurrent.network import build_network
 from ratchet.learning.recurrent.types import ProgramSpec, TrainResult, TrialParams
@@ -37,7 +37,7 @@ def data(n: int = 40, m: int = 9) -> list[Any]:
 
 def train(trials: Sequence[TrialParams], name: str = "gru", **options: Any) -> list[TrainResult]:
     settings: dict[str, Any] = {"seed": SEED, "compiled": False, **options}
-    return trainer.train_group(replace(SPEC, architecture=name), trials, *data(), **settings)
+    return autodiff.train_group(replace(SPEC, architecture=name), trials, *data(), **settings)
 
 
 def network(name: str, dropout: float) -> Any:
@@ -170,7 +170,7 @@ def test_a_candidate_comes_out_the_same_alone_and_in_a_group() -> None:
 def test_one_compilation_serves_all_candidates_of_a_graph() -> None:
     trials = [TRIAL, replace(TRIAL, dropout=0.5, learning_rate=0.001, epochs=1)]
     train(trials, "gru_dense")
-    served = trainer.program_of(replace(SPEC, architecture="gru_dense"), False)
+    served = autodiff.program_of(replace(SPEC, architecture="gru_dense"), False)
     assert served.epoch.experimental_get_tracing_count() == 1
 
 
@@ -197,6 +197,6 @@ def test_a_diverging_candidate_stops_and_spoils_no_other() -> None:
 
 def test_validation_in_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     [whole] = train([TRIAL], "highway_gru")
-    monkeypatch.setattr(program, "VALIDATED", 8)
+    monkeypatch.setattr(autodiff, "VALIDATED", 8)
     [chunks] = train([TRIAL], "highway_gru")
     assert_equal_history(chunks.history, whole.history)

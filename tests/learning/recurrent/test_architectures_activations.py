@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ratchet.learning.recurrent.activations import ACTIVATIONS, keras_activation
+from ratchet.learning.recurrent.architectures.blocks import ACTIVATIONS, keras_activation
 
 
 def test_there_are_fifteen() -> None:

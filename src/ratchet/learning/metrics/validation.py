@@ -1,4 +1,4 @@
-"""Checks of what is scored, and its form for the statistics of the metrics."""
+"""Validation of what is scored, and its form for the statistics of the metrics."""
 
 from __future__ import annotations
 

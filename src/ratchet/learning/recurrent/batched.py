@@ -1,7 +1,11 @@
-"""The compiled program of a stack: an epoch of training, and its validation."""
+"""Training of networks of one GRU or LSTM layer, the fast path.
+
+Gradients are those of ``backpropagation``; trials are stacked on a leading axis of all tensors.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -10,10 +14,17 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ratchet.learning.recurrent import schedule
-from ratchet.learning.recurrent.batched.cells import CELLS, Tensors
-from ratchet.learning.recurrent.batched.passes import Weights, forecast, gradients
-from ratchet.learning.recurrent.memory import MAX_PROGRAMS
-from ratchet.learning.recurrent.types import Array, ProgramSpec
+from ratchet.learning.recurrent.backpropagation import CELLS, Tensors, Weights, forecast, gradients
+from ratchet.learning.recurrent.network import build_network
+from ratchet.learning.recurrent.schedule import Schedule
+from ratchet.learning.recurrent.types import (
+    MAX_PROGRAMS,
+    Array,
+    ProgramSpec,
+    State,
+    TrainResult,
+    TrialParams,
+)
 
 VALIDATED = 512
 """Validation windows at a time: bounds the memory."""
@@ -81,7 +92,7 @@ def draw(spec: ProgramSpec, n: int, m: int, seed: int, epoch: int) -> Draws:
 
 @lru_cache(maxsize=MAX_PROGRAMS)
 def program(spec: ProgramSpec, trials: int, compiled: bool) -> Program:
-    """The program of a spec for so many trials, compiled when it is first used."""
+    """The program of a specification for so many trials, compiled when it is first used."""
     return Program(spec, compiled)
 
 
@@ -176,3 +187,126 @@ def _adam(variables: Variables, gradient: Weights, learning_rate: tf.Tensor) -> 
         second.append(v + (g * g - v) * (1 - beta_2))
         weights.append(w - rate * first[-1] / (tf.sqrt(second[-1]) + schedule.EPSILON))
     return Variables(Weights(*weights), Weights(*first), Weights(*second))
+
+
+def train_group(
+    spec: ProgramSpec,
+    trials: Sequence[TrialParams],
+    X: Array,
+    y: Array,
+    X_val: Array,
+    y_val: Array,
+    *,
+    seed: int,
+    states: Sequence[State] | None = None,
+    until: int | None = None,
+    keep_state: bool = False,
+    compiled: bool = True,
+    stack: int | None = None,
+) -> list[TrainResult]:
+    """Train candidates of one GRU or LSTM layer.
+
+    For arguments and results see ``ratchet.learning.recurrent.training.train_group``. ``stack`` is
+    how many are trained side by side in one program; ``None`` for all on a GPU and for one on a
+    CPU, where a stack is hardly faster: it falls out of the caches, and trials that have stopped
+    go on costing.
+    """
+    data = Data(*(tf.constant(part) for part in (X, y, X_val, y_val)))
+    starts = list(states) if states is not None else [_start(spec, seed)] * len(trials)
+    size = stack or _stack(len(trials))
+    trained = []
+    for first in range(0, len(trials), size):
+        part = slice(first, first + size)
+        run = Run(spec, trials[part], data, starts[part], seed=seed, compiled=compiled)
+        trained += run.train(until, keep_state=keep_state)
+    return trained
+
+
+def _stack(trials: int) -> int:
+    return trials if tf.config.list_physical_devices("GPU") else 1
+
+
+def _start(spec: ProgramSpec, seed: int) -> State:
+    """State before the first epoch."""
+    network = build_network(
+        architecture=spec.architecture,
+        units=spec.units,
+        activation=spec.activation,
+        lookback=spec.lookback,
+        features=spec.features,
+        horizon=spec.horizon,
+        seed=seed,
+    )
+    weights = [np.asarray(weight) for weight in network.get_weights()]
+    zeros = [np.zeros_like(weight) for weight in weights]
+    return {"schedule": None, "variables": [weights, zeros, zeros], "best": weights}
+
+
+class Run:
+    """Training of one stack.
+
+    Args:
+        spec: of all its trials.
+        trials: the candidates.
+        data: training and validation windows.
+        states: where each starts.
+        seed: of shuffles and dropout.
+        compiled: whether to compile.
+    """
+
+    def __init__(
+        self,
+        spec: ProgramSpec,
+        trials: Sequence[TrialParams],
+        data: Data,
+        states: Sequence[State],
+        *,
+        seed: int,
+        compiled: bool,
+    ) -> None:
+        self._graph, self._data, self._seed = spec, data, seed
+        self._program: Program = program(spec, len(trials), compiled)
+        self._dropout = np.array([trial.dropout for trial in trials], dtype=np.float32)
+        before = [state["schedule"] for state in states]
+        self._schedule = Schedule(trials, None if None in before else before)
+        self._variables = Variables(
+            *(
+                Weights(*(tf.constant(np.stack(parts)) for parts in zip(*of, strict=True)))
+                for of in zip(*(state["variables"] for state in states), strict=True)
+            )
+        )
+        self._best = [list(state["best"]) for state in states]
+
+    def train(self, until: int | None, *, keep_state: bool) -> list[TrainResult]:
+        """Train up to an epoch, or to the end."""
+        while not self._schedule.done and (until is None or self._schedule.epoch < until):
+            self._epoch()
+        return [self._trained(i, keep_state) for i in range(len(self._best))]
+
+    def _epoch(self) -> None:
+        rate = self._schedule.learning_rate * self._schedule.active
+        n, m = len(self._data.X), len(self._data.X_val)
+        self._variables, losses = self._program.epoch(
+            self._variables,
+            self._data,
+            draw(self._graph, n, m, self._seed, self._schedule.epoch),
+            rate.astype(np.float32),
+            self._dropout,
+        )
+        improved = self._schedule.update(*(loss.numpy() for loss in losses))
+        if improved.any():
+            weights = [part.numpy() for part in self._variables.weights]
+            for i in np.flatnonzero(improved):
+                self._best[i] = [part[i].copy() for part in weights]
+
+    def _trained(self, i: int, keep_state: bool) -> TrainResult:
+        schedule = self._schedule
+        state: dict[str, Any] | None = None
+        if keep_state and schedule.active[i]:
+            state = {
+                "schedule": schedule.state(i),
+                "variables": [[part[i].numpy() for part in of] for of in self._variables],
+                "best": self._best[i],
+            }
+        history, best_epoch = schedule.history(i), int(schedule.best_epoch[i])
+        return TrainResult(self._best[i], history, best_epoch, schedule.status(i), state)
