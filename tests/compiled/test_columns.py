@@ -14,8 +14,8 @@ from ratchet.compiled.columns import (
     FUNCTIONS,
     add_columns,
     calendar,
-    clock_of,
     derived_columns,
+    local_times,
     offset_of,
 )
 from ratchet.compiled.store import NotCompilable
@@ -47,7 +47,7 @@ def test_parts_of_the_time_are_those_of_pandas(moments, zone):
         times = times.dt.tz_localize("UTC").dt.tz_convert(zone)
     expected = calendar_of_frame(times, list(CALENDAR))
 
-    clock = clock_of(np.array(moments, dtype="M8[us]").astype(np.int64), zone)
+    clock = local_times(np.array(moments, dtype="M8[us]").astype(np.int64), zone)
 
     for part in CALENDAR:
         assert calendar(clock, part).tolist() == expected[part].tolist(), part

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from ratchet.compiled import trees
-from ratchet.compiled.trees import Boosting, Forest, Masks, Tree, Walk, compile_trees
+from ratchet.compiled.trees import Boosting, Forest, Masks, Tree, TreeTraversal, compile_trees
 
 WIDTH = 4
 VALUES = np.array([-1.0, -0.5, 0.0, 0.1, 0.5, 1.0, 1e30])
@@ -120,8 +120,8 @@ def test_sums_and_means_do_not_depend_on_how_many_rows_go_together(monkeypatch):
 def test_small_trees_are_asked_at_once_and_others_are_followed():
     rng = np.random.default_rng(0)
     assert isinstance(compile_trees([grown(rng, 15)] * 3, WIDTH)[0], Masks)
-    assert isinstance(compile_trees([grown(rng, 200)], WIDTH)[0], Walk)
-    assert isinstance(compile_trees([grown(rng, 1)], WIDTH)[0], Walk)
+    assert isinstance(compile_trees([grown(rng, 200)], WIDTH)[0], TreeTraversal)
+    assert isinstance(compile_trees([grown(rng, 1)], WIDTH)[0], TreeTraversal)
 
 
 def test_rows_of_another_width_are_refused():

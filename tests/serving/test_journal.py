@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.serving import journal
-from ratchet.serving.journal import Journal, LogFullError, Place, adopted, read_lines
+from ratchet.serving.journal import (
+    Journal,
+    JournalPosition,
+    LogFullError,
+    lock_abandoned,
+    read_lines,
+)
 
 LINES = st.lists(st.binary(max_size=40).filter(lambda line: b"\n" not in line), max_size=12)
 
@@ -65,7 +71,7 @@ def test_files_follow_each_other(tmp_path):
 
     assert journal.segments(tmp_path, made.owner) == [1, 2, 3]
     assert all_lines(tmp_path, made.owner) == [b"line %d" % number for number in range(5)]
-    assert made.place == Place(3, 16, 1)
+    assert made.place == JournalPosition(3, 16, 1)
     made.sync()
     made.close()
 
@@ -89,10 +95,10 @@ def test_the_journal_of_the_living_is_not_taken(tmp_path):
     made.append(b"one")
     assert journal.owners(tmp_path) == {made.owner}
 
-    with adopted(tmp_path, made.owner) as is_dead:
+    with lock_abandoned(tmp_path, made.owner) as is_dead:
         assert not is_dead
     made.close()
-    with adopted(tmp_path, made.owner) as is_dead:
+    with lock_abandoned(tmp_path, made.owner) as is_dead:
         assert is_dead
         journal.remove(tmp_path, made.owner)
 

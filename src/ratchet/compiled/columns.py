@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ratchet.compiled.dates import clock_at
+from ratchet.compiled.dates import local_time
 from ratchet.compiled.store import NotCompilable, program
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ _PARTS: dict[str, Callable[[npt.NDArray[np.datetime64]], Values]] = {
 }
 
 
-def clock_of(moments: Sequence[int] | npt.NDArray[np.int64], zone: str | None) -> Values:
+def local_times(moments: Sequence[int] | npt.NDArray[np.int64], zone: str | None) -> Values:
     """What the local clock shows at some moments: ``datetime64[us]``, shape (moments,).
 
     Args:
@@ -86,7 +86,7 @@ def clock_of(moments: Sequence[int] | npt.NDArray[np.int64], zone: str | None) -
 
 def offset_of(moment: int, zone: str) -> int:
     """By how many microseconds the clock of a zone is ahead of UTC at a moment."""
-    return (clock_at(moment, zone).utcoffset() or timedelta()) // timedelta(microseconds=1)
+    return (local_time(moment, zone).utcoffset() or timedelta()) // timedelta(microseconds=1)
 
 
 def earlier(rows: Columns, /, *, column: str, steps: int) -> Values:

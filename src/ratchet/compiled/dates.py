@@ -47,7 +47,7 @@ def as_microseconds(moment: dt.datetime) -> int:
     return (in_utc(moment) - _EPOCH) // _MICROSECOND
 
 
-def clock_at(moment: int, zone: str | None) -> dt.datetime:
+def local_time(moment: int, zone: str | None) -> dt.datetime:
     """What the clock of a zone shows so many microseconds after 1970.
 
     Args:
@@ -71,8 +71,8 @@ class _Clock(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Written:
-    """How the dates of a field are written, see ``params.Column``."""
+class DateFormat:
+    """Format of the dates of a field, see ``config.Column``."""
 
     format: str | None = None
     unit: str | None = None

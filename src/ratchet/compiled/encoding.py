@@ -35,7 +35,7 @@ LARGEST = float(np.finfo(np.float32).max)
 
 @program
 @dataclass(frozen=True)
-class Numbers:
+class NumericEncoding:
     """Numbers, less what is taken away so that float32 tells them apart.
 
     Attributes:
@@ -59,7 +59,7 @@ class Numbers:
 
 @program
 @dataclass(frozen=True)
-class Cycle:
+class CyclicEncoding:
     """Places on a circle as sine and cosine; (0, 0) where one is not known.
 
     Attributes:
@@ -85,7 +85,7 @@ class Cycle:
 
 @program
 @dataclass(frozen=True)
-class Categories:
+class CategoryEncoding:
     """A category, or a list of categories, as 0/1 columns.
 
     Attributes:
@@ -137,7 +137,7 @@ class Categories:
 
 @program
 @dataclass(frozen=True)
-class Words:
+class TextEncoding:
     """A short text by the main directions of its weighted words and pairs of words.
 
     Attributes:
@@ -182,7 +182,7 @@ class Words:
 
 @program
 @dataclass(frozen=True)
-class Market:
+class MarketEncoding:
     """Columns of a market, see ``features.market.MarketEncoder``.
 
     Attributes:
@@ -245,7 +245,7 @@ def _microseconds(moment: dt.datetime) -> int:
     return (moment.replace(tzinfo=None) - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-Part = Numbers | Market | Cycle | Categories | Words
+Part = NumericEncoding | MarketEncoding | CyclicEncoding | CategoryEncoding | TextEncoding
 
 
 @program
@@ -313,13 +313,13 @@ def _compile_part(part: Any, columns: list[str], types: Mapping[str, str]) -> li
         return [_compile_market(part)]
     if isinstance(part, NumericEncoder):
         offset = getattr(part, "offset_", np.zeros(len(columns)))
-        return [Numbers(columns, np.asarray(offset, dtype=np.float64))]
+        return [NumericEncoding(columns, np.asarray(offset, dtype=np.float64))]
     if isinstance(part, CyclicEncoder):
-        return [Cycle(columns, float(part.period))]
+        return [CyclicEncoding(columns, float(part.period))]
     if isinstance(part, MultiHotEncoder):
         whole = getattr(part, "whole_", False)
         return [
-            Categories(name, list(kept), _number_type(types.get(name, "")), whole)
+            CategoryEncoding(name, list(kept), _number_type(types.get(name, "")), whole)
             for name, kept in part.categories_.items()
         ]
     if isinstance(part, TextEncoder):
@@ -328,8 +328,8 @@ def _compile_part(part: Any, columns: list[str], types: Mapping[str, str]) -> li
     raise NotCompilable(f"there is no program for the encoder {type(part).__name__}")
 
 
-def _compile_market(part: Any) -> Market:
-    return Market(
+def _compile_market(part: Any) -> MarketEncoding:
+    return MarketEncoding(
         merchant=part.merchant,
         product=part.product,
         time=part.time,
@@ -347,7 +347,7 @@ def _number_type(dtype: str) -> str | None:
     return next((kind for kind in ("int", "float") if dtype.startswith(kind)), None)
 
 
-def _compile_text(column: str, words: Any, directions: Any) -> Words:
+def _compile_text(column: str, words: Any, directions: Any) -> TextEncoding:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     usual = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).get_params()
@@ -357,7 +357,7 @@ def _compile_text(column: str, words: Any, directions: Any) -> Words:
     ordered = sorted(words.vocabulary_, key=words.vocabulary_.get)
     components = np.asarray(directions.components_, dtype=np.float64)
     weights = np.asarray(words.idf_, dtype=np.float64)
-    return Words(
+    return TextEncoding(
         column, [str(word) for word in ordered], weights, np.ascontiguousarray(components.T)
     )
 

@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from ratchet.compiled.dates import Written
+from ratchet.compiled.dates import DateFormat
 from ratchet.compiled.store import program
 
 Values = dict[str, Any]
@@ -174,8 +174,8 @@ class Field:
         return read
 
     @cached_property
-    def _written(self) -> Written:
-        return Written(self.format, self.unit, self.dayfirst, self.timezone)
+    def _written(self) -> DateFormat:
+        return DateFormat(self.format, self.unit, self.dayfirst, self.timezone)
 
     @cached_property
     def _reader(self) -> Callable[[Any], Any]:

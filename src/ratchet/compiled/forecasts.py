@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.columns import DerivedColumn, Values, calendar, clock_of
+from ratchet.compiled.columns import DerivedColumn, Values, calendar, local_times
 from ratchet.compiled.encoding import LARGEST
 from ratchet.compiled.series_steps import (
     Panel,
@@ -30,7 +30,7 @@ LEVEL, SCALE = 1, 2
 
 @program
 @dataclass(frozen=True, eq=False)
-class Views:
+class WindowColumns:
     """Columns of a forecast that look at a panel, so many steps before the target.
 
     Attributes:
@@ -48,7 +48,7 @@ class Views:
 
 @program
 @dataclass(frozen=True, eq=False)
-class Past:
+class InitialRows:
     """Rows that are known when a version is taken over.
 
     Attributes:
@@ -67,7 +67,7 @@ class Past:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class ForecastInputs:
     """What a forecast sees of some rows.
 
     Attributes:
@@ -110,8 +110,8 @@ class Forecasts:
     """
 
     spec: StepsSpec
-    past: Past
-    views: Views
+    past: InitialRows
+    views: WindowColumns
     horizon: int
     learn: str
     mean: npt.NDArray[np.float64]
@@ -178,7 +178,7 @@ class Forecasts:
         """Whether a moment lies so far ahead that no series has a past there."""
         return not self.spec.grid.is_open and steps.place(moment)[0] - self.horizon >= len(steps)
 
-    def see(self, steps: Steps, rows: Sequence[SeriesRow]) -> Seen:
+    def see(self, steps: Steps, rows: Sequence[SeriesRow]) -> ForecastInputs:
         """What forecasts of some rows of one time see.
 
         Args:
@@ -208,7 +208,7 @@ class Forecasts:
         if not (np.abs(views) <= LARGEST).all():
             row = rows[int(np.argmin((np.abs(views) <= LARGEST).all(axis=1)))].row
             raise RequestError(f"numbers above {LARGEST:.2g} are more than models hold", row=row)
-        return Seen(
+        return ForecastInputs(
             {name: sources[name] for name in self.sources},
             views.astype(np.float32),
             self.static[unit],
@@ -230,7 +230,7 @@ class Forecasts:
         depths = np.array([shown.depth for shown in self.spec.shown], dtype=np.int64)
         return int((self.views.steps + depths[self.views.shown]).max(initial=0))
 
-    def see_alone(self, steps: Steps, rows: Sequence[SeriesRow]) -> Seen:
+    def see_alone(self, steps: Steps, rows: Sequence[SeriesRow]) -> ForecastInputs:
         """What can be said of some rows, whatever their times, without the steps before them.
 
         Views are missing, and columns that look at other steps, too; the level is 0.
@@ -243,7 +243,7 @@ class Forecasts:
                 raise off_grid(steps, row)
         own = self._sources(steps, rows, None)
         _, unit = self._places(steps, rows)
-        return Seen(
+        return ForecastInputs(
             {name: own[name] for name in self.sources},
             np.full((len(rows), len(self.views.names)), np.nan, dtype=np.float32),
             self.static[unit],
@@ -279,7 +279,7 @@ class Forecasts:
                 row = rows[int(np.argmin(known))]
                 raise RequestError("expected a value", field=name, row=row.row)
         moments = [row.moment for row in rows] if place is None else [rows[0].moment]
-        clock = clock_of(moments, self.spec.grid.zone)
+        clock = local_times(moments, self.spec.grid.zone)
         for part in self.calendar:
             own[part] = np.repeat(calendar(clock, part), len(rows) // len(moments))
         for column in self.derived:

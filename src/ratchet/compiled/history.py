@@ -44,7 +44,7 @@ class _Found(NamedTuple):
 
 @program
 @dataclass(frozen=True)
-class Names:
+class EntityStatistics:
     """What events told of names, a row per name and day with an event.
 
     Attributes:
@@ -106,7 +106,7 @@ class Names:
 
 @program
 @dataclass(frozen=True)
-class Events:
+class EntityEvents:
     """The events one by one: a row that is an event itself is described without it.
 
     Attributes:
@@ -150,11 +150,11 @@ class History:
     values: list[str]
     looked_up: str
     shrinkage: float
-    names: Names
+    names: EntityStatistics
     calendar: Ints
     sums: Floats
     counts: Ints
-    events: Events
+    events: EntityEvents
 
     @cached_property
     def columns(self) -> list[str]:
@@ -295,7 +295,7 @@ def compile_history(events: pd.DataFrame, parameters: Parameters, key: str) -> H
         calendar=calendar,
         sums=sums,
         counts=counts.astype(np.int64),
-        events=Events(
+        events=EntityEvents(
             hashes=own[order],
             days=days.astype(np.int32),
             values=values,
@@ -346,14 +346,16 @@ def _cumulated(days: Ints, values: Floats) -> tuple[Floats, Floats]:
     return table.sum().cumsum().to_numpy().T, table.count().cumsum().to_numpy().T
 
 
-def _sum_up(hashes: Hashes, place: Ints, days: Ints, values: Floats, n_days: int) -> Names:
+def _sum_up(
+    hashes: Hashes, place: Ints, days: Ints, values: Floats, n_days: int
+) -> EntityStatistics:
     import pandas as pd
 
     per_day = pd.DataFrame(values.T).groupby(place * n_days + days)
     size, sums, counts = per_day.size(), per_day.sum(), per_day.count()
     name = sums.index.to_numpy() // n_days
     last = (sums / counts).groupby(name).ffill().fillna(0)
-    return Names(
+    return EntityStatistics(
         hashes=hashes,
         keys=sums.index.to_numpy(dtype=np.int64),
         n_days=n_days,

@@ -17,7 +17,7 @@ from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.compiled.contract import Contract
 from ratchet.compiled.encoding import Encoding
 from ratchet.compiled.field_values import Values
-from ratchet.compiled.forecasts import Forecasts, Seen
+from ratchet.compiled.forecasts import ForecastInputs, Forecasts
 from ratchet.compiled.models import Program
 from ratchet.compiled.series_steps import SeriesRow, Steps, off_grid
 from ratchet.compiled.store import program
@@ -42,7 +42,7 @@ class Encoded:
     others: Encoding
     marked: Mapping[str, str]
 
-    def __call__(self, seen: Seen) -> npt.NDArray[np.float32]:
+    def __call__(self, seen: ForecastInputs) -> npt.NDArray[np.float32]:
         """Shape (rows, columns)."""
         size = len(seen.level)
         numbers = np.empty((size, len(self.sources)))
@@ -71,7 +71,9 @@ class InUnits:
     model: Program
     bounds: tuple[float, float] | None
 
-    def __call__(self, encoded: npt.NDArray[np.float32], seen: Seen) -> npt.NDArray[np.float64]:
+    def __call__(
+        self, encoded: npt.NDArray[np.float32], seen: ForecastInputs
+    ) -> npt.NDArray[np.float64]:
         """Value, lower and upper end, shape (n, 3)."""
         relative = self.model(encoded).astype(np.float64, copy=False)
         values: npt.NDArray[np.float64] = seen.level[:, None] + seen.scale[:, None] * relative
@@ -165,7 +167,7 @@ class SeriesAnswerer:
         """
         taken = self.read_measured(rows)
         now = None if self.ahead is None else time.time_ns() // 1_000 + self.ahead
-        check_measured(self.steps, taken, now, self.series)
+        check_measurements(self.steps, taken, now, self.series)
         return taken
 
     def read_measured(self, rows: Sequence[Row]) -> list[SeriesRow]:
@@ -251,7 +253,7 @@ class SeriesAnswerer:
         steps: Steps,
         rows: Sequence[SeriesRow],
         values: Sequence[Values],
-        seen: Seen,
+        seen: ForecastInputs,
         forecast: npt.NDArray[np.float64],
         basis: str | None = None,
     ) -> list[Answer]:
@@ -299,7 +301,7 @@ LONGEST_NAME = 200
 """Characters of the name of a new series."""
 
 
-def check_measured(
+def check_measurements(
     steps: Steps, rows: Sequence[SeriesRow], now: int | None, named: str | None = None
 ) -> None:
     """Make sure that rows can be taken.

@@ -11,12 +11,12 @@ from pandas.tseries.frequencies import to_offset
 
 from ratchet.compiled.columns import DerivedColumn, derived_columns
 from ratchet.compiled.contract import contract_of
-from ratchet.compiled.encoding import Encoding, Numbers, Part, compile_encoder
+from ratchet.compiled.encoding import Encoding, NumericEncoding, Part, compile_encoder
 from ratchet.compiled.estimators import compile_estimator
-from ratchet.compiled.forecasts import LEVEL, SCALE, Forecasts, Past, Views
+from ratchet.compiled.forecasts import LEVEL, SCALE, Forecasts, InitialRows, WindowColumns
 from ratchet.compiled.history import microseconds
 from ratchet.compiled.series_answerer import Encoded, InUnits, SeriesAnswerer
-from ratchet.compiled.series_steps import Shown, StepsSpec
+from ratchet.compiled.series_steps import PanelColumn, StepsSpec
 from ratchet.compiled.store import NotCompilable
 from ratchet.compiled.time_grid import Grid
 from ratchet.config import (
@@ -108,10 +108,10 @@ def _basis(second: Any, encoder: Any) -> str:
 
 def _encoded(forecasts: Forecasts, encoding: Encoding) -> Encoded:
     """The encoder, with its numbers taken from views at once."""
-    numbers: list[Numbers] = []
+    numbers: list[NumericEncoding] = []
     others: list[Part] = []
     for part in encoding.parts:
-        if isinstance(part, Numbers):
+        if isinstance(part, NumericEncoding):
             numbers.append(part)
         else:
             others.append(part)
@@ -194,21 +194,21 @@ def compile_forecasts(
     )
 
 
-def _columns(shown: Iterable[Shown]) -> list[str]:
+def _columns(shown: Iterable[PanelColumn]) -> list[str]:
     return list(dict.fromkeys(one.column for one in shown))
 
 
 def _views(
     data: Data, features: Features, windows: Windows, target: Target
-) -> tuple[Views, list[Shown]]:
+) -> tuple[WindowColumns, list[PanelColumn]]:
     """The views that ``preparation.make_views`` makes, and the panels that they show."""
     assert data.series is not None
     column, horizon = target.column, windows.horizon
-    value = Shown(column)
-    channels: list[tuple[str, Shown, int, int]] = [
+    value = PanelColumn(column)
+    channels: list[tuple[str, PanelColumn, int, int]] = [
         (
             f"{WINDOW_PREFIX}{name}",
-            Shown(name, form),
+            PanelColumn(name, form),
             horizon,
             LEVEL if name == column and form == "value" else 0,
         )
@@ -219,11 +219,11 @@ def _views(
             period = features.cyclic[name]
             encoder = CyclicEncoder(period=period).fit(pd.DataFrame({name: [0.0]}))
             channels += [
-                (f"{AHEAD_PREFIX}{part}", Shown(name, form, period), 0, 0)
+                (f"{AHEAD_PREFIX}{part}", PanelColumn(name, form, period), 0, 0)
                 for part, form in zip(encoder.get_feature_names_out(), ("sin", "cos"), strict=True)
             ]
         else:
-            channels.append((f"{AHEAD_PREFIX}{name}", Shown(name), 0, 0))
+            channels.append((f"{AHEAD_PREFIX}{name}", PanelColumn(name), 0, 0))
     channels += [
         (f"{AHEAD_PREFIX}{column}_season{season}", value, season, LEVEL)
         for season in windows.seasons
@@ -237,8 +237,8 @@ def _views(
     columns += [(f"lag_{n}", value, n, LEVEL) for n in windows.lags if n >= horizon]
     for length in windows.rolling:
         columns += [
-            (f"rolling_mean_{length}", Shown(column, "mean", length), horizon, LEVEL),
-            (f"rolling_std_{length}", Shown(column, "std", length), horizon, SCALE),
+            (f"rolling_mean_{length}", PanelColumn(column, "mean", length), horizon, LEVEL),
+            (f"rolling_std_{length}", PanelColumn(column, "std", length), horizon, SCALE),
         ]
     columns.append(("naive_persistence", value, horizon, LEVEL))
     for i, season in enumerate(dict.fromkeys([data.series.season, *windows.seasons])):
@@ -246,7 +246,7 @@ def _views(
         columns.append((name, value, season * -(-horizon // season), LEVEL))
     panels = list(dict.fromkeys(shown for _, shown, _, _ in columns))
     places = {shown: place for place, shown in enumerate(panels)}
-    views = Views(
+    views = WindowColumns(
         names=[name for name, _, _, _ in columns],
         shown=np.array([places[shown] for _, shown, _, _ in columns], dtype=np.int64),
         steps=np.array([steps for _, _, steps, _ in columns], dtype=np.int64),
@@ -255,7 +255,9 @@ def _views(
     return views, panels
 
 
-def _check_views(views: Views, context: pd.DataFrame, use_case: UseCase, target: Target) -> None:
+def _check_views(
+    views: WindowColumns, context: pd.DataFrame, use_case: UseCase, target: Target
+) -> None:
     """Make sure that the views are those of the preparation."""
     data = use_case.data
     assert data.time is not None
@@ -272,8 +274,8 @@ def _check_views(views: Views, context: pd.DataFrame, use_case: UseCase, target:
 def _steps_spec(
     use_case: UseCase,
     needed: Sequence[DerivedColumn],
-    shown: Sequence[Shown],
-    views: Views,
+    shown: Sequence[PanelColumn],
+    views: WindowColumns,
     context: pd.DataFrame,
     grid: Grid,
 ) -> StepsSpec:
@@ -321,8 +323,8 @@ def _steps_spec(
 def _reach(
     retained: Sequence[DerivedColumn],
     needed: Sequence[DerivedColumn],
-    shown: Sequence[Shown],
-    views: Views,
+    shown: Sequence[PanelColumn],
+    views: WindowColumns,
     horizon: int,
 ) -> int:
     """How many steps have to be retained so that the next ones can be answered."""
@@ -378,7 +380,7 @@ def _count(times: pd.Series, grid: Grid) -> int:
     return last + 1
 
 
-def _past(context: pd.DataFrame, data: Data, spec: StepsSpec) -> Past:
+def _past(context: pd.DataFrame, data: Data, spec: StepsSpec) -> InitialRows:
     """The known rows, laid out on steps and series."""
     assert data.series is not None
     assert data.time is not None
@@ -408,4 +410,4 @@ def _past(context: pd.DataFrame, data: Data, spec: StepsSpec) -> Past:
         table = np.full(given.shape, None, dtype=object)
         table[at, of] = rows[name].astype(object).where(rows[name].notna(), None).to_numpy()
         texts[name] = table.tolist()
-    return Past(times, names, given, numbers, texts)
+    return InitialRows(times, names, given, numbers, texts)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.columns import DerivedColumn, Values, calendar, clock_of
+from ratchet.compiled.columns import DerivedColumn, Values, calendar, local_times
 from ratchet.compiled.store import program
 from ratchet.compiled.time_grid import Grid, Moments
 
@@ -23,7 +23,7 @@ Panel = npt.NDArray[Any]
 
 @program
 @dataclass(frozen=True)
-class Shown:
+class PanelColumn:
     """A panel that columns of a forecast look at.
 
     Attributes:
@@ -124,7 +124,7 @@ class StepsSpec:
     begins_first: bool
     calendar: Sequence[str]
     derived: Sequence[DerivedColumn]
-    shown: Sequence[Shown]
+    shown: Sequence[PanelColumn]
     target: str
     above_zero: bool
     several: bool
@@ -334,7 +334,7 @@ class Steps:
         for name, values in self._filled(first).items():
             self.laid[name][first:] = values
         if spec.calendar:
-            clock = clock_of(self.times[first:], spec.grid.zone)
+            clock = local_times(self.times[first:], spec.grid.zone)
             for part in spec.calendar:
                 self.laid[part][first:] = calendar(clock, part)[:, None]
         for column in spec.derived:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from ratchet.compiled.dates import as_microseconds, clock_at
+from ratchet.compiled.dates import as_microseconds, local_time
 from ratchet.compiled.store import program
 
 Moments = npt.NDArray[np.int64]
@@ -105,7 +105,7 @@ class Grid:
 
     def clock(self, moment: int) -> datetime:
         """What the clock shows at a moment, with the time zone where there is one."""
-        return clock_at(moment, self.zone)
+        return local_time(moment, self.zone)
 
     def moment_of(self, time: datetime) -> int:
         """Moment of a time that shows the clock of the grid."""
@@ -132,7 +132,7 @@ class Grid:
 
     def naive_utc(self, moment: int) -> datetime:
         """A moment in UTC and without time zone."""
-        return clock_at(moment, None)
+        return local_time(moment, None)
 
 
 def _span(microseconds: int) -> str:

@@ -54,7 +54,7 @@ class Tree:
 
 @program
 @dataclass(frozen=True)
-class Walk:
+class TreeTraversal:
     """Trees of any size, followed from their roots until all have arrived.
 
     The two children of a node lie side by side, that of the answer no first: a step is a look-up
@@ -130,8 +130,8 @@ class Masks:
     "QuickScorer").
 
     Attributes:
-        feature: as of ``Walk``, shape (questions, trees); trees with fewer questions ask some that
-            rule out nothing.
+        feature: as of ``TreeTraversal``, shape (questions, trees); trees with fewer questions ask
+            some that rule out nothing.
         threshold: the same.
         kept: bits of the leaves that a no does not rule out, the same.
         first: number of the first leaf of a tree, less 1.
@@ -179,7 +179,7 @@ class Masks:
         return leaves
 
 
-Leaves = Walk | Masks
+Leaves = TreeTraversal | Masks
 
 
 @program
@@ -286,7 +286,7 @@ def _thresholds(values: Array, dtype: Any) -> Array:
 
 def _walk(
     trees: Sequence[Tree], width: int, depth: int, *, strict: bool, dtype: Any
-) -> tuple[Walk, Places]:
+) -> tuple[TreeTraversal, Places]:
     parts: list[tuple[Array, Array, Array, Array]] = []
     roots, end, before = [], 0, 0
     for tree in trees:
@@ -303,7 +303,7 @@ def _walk(
     columns, thresholds, children, nodes = (
         np.concatenate(part) for part in zip(*parts, strict=True)
     )
-    found = Walk(
+    found = TreeTraversal(
         feature=narrow(columns),
         threshold=thresholds.astype(dtype),
         child=narrow(children),

@@ -31,7 +31,7 @@ class LogFullError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JournalPosition:
     """How far a journal was read or written.
 
     Attributes:
@@ -74,7 +74,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.owner = f"{os.getpid()}-{secrets.token_hex(6)}"
-        self.place = Place()
+        self.place = JournalPosition()
         self._segment_bytes = segment_bytes
         self._is_synced = True
         self._finished: list[int] = []
@@ -107,7 +107,7 @@ class Journal:
         if written < len(line):
             raise LogFullError(f"{self.folder}: no space is left on the disk")
         place = self.place
-        self.place = Place(place.segment, place.size + written, place.rows + rows)
+        self.place = JournalPosition(place.segment, place.size + written, place.rows + rows)
         self._is_synced = False
 
     def start_segment(self) -> None:
@@ -119,7 +119,7 @@ class Journal:
         number = self.place.segment + 1
         following = self._open(number)
         self._finished.append(self._file)
-        self._file, self.place = following, Place(number)
+        self._file, self.place = following, JournalPosition(number)
 
     def sync(self) -> None:
         """Wait until the disk has everything, as after a power cut nothing else would be there.
@@ -184,7 +184,7 @@ def read_lines(path: Path, start: int, most: int) -> Iterator[Line]:
 
 
 @contextmanager
-def adopted(folder: Path, owner: str) -> Iterator[bool]:
+def lock_abandoned(folder: Path, owner: str) -> Iterator[bool]:
     """Hold the journal of an owner that is dead.
 
     Yields:

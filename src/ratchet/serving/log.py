@@ -20,7 +20,7 @@ from ratchet.compiled.field_values import LARGEST_NUMBER, Field, shown
 from ratchet.config import Target, joined_key
 from ratchet.monitoring.log_table import CHAMPION, WITHOUT_PAST
 from ratchet.serving.child_processes import command, environment
-from ratchet.serving.journal import Journal, LogFullError, Place
+from ratchet.serving.journal import Journal, JournalPosition, LogFullError
 from ratchet.serving.log_entries import Entry, as_line, of_split
 from ratchet.serving.log_writer import JoinResult
 from ratchet.serving.models import (
@@ -84,8 +84,8 @@ class JournaledLog:
         self._url = database_url
         self._limit = queue_rows
         self._journal: Journal | None = None
-        self._sizes: dict[int, Place] = {}
-        self._written = Place()
+        self._sizes: dict[int, JournalPosition] = {}
+        self._written = JournalPosition()
         self._error: str | None = None
         self._lost = 0
         self._progressed_at = time.monotonic()
@@ -303,7 +303,7 @@ class JournaledLog:
             return
         self._error, self._lost = message["error"], message["lost"]
         before = self._written
-        self._written = Place(message["segment"], message["size"], message["rows"])
+        self._written = JournalPosition(message["segment"], message["size"], message["rows"])
         if self._written != before or not self.waiting:
             self._progressed_at = time.monotonic()
         for number in [one for one in self._sizes if one < message["segment"]]:

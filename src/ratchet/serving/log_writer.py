@@ -35,7 +35,7 @@ from ratchet.monitoring.log_table import (
     as_naive_utc,
 )
 from ratchet.serving import journal
-from ratchet.serving.journal import Line, Place
+from ratchet.serving.journal import JournalPosition, Line
 from ratchet.serving.log_entries import (
     Entry,
     clean,
@@ -110,11 +110,11 @@ class Writer:
         self.folder = folder
         self.table = table
         self.lost = 0
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, JournalPosition] = {}
 
-    def place(self, owner: str) -> Place:
+    def place(self, owner: str) -> JournalPosition:
         """How far the journal of an owner is written."""
-        return self._places.get(owner, Place())
+        return self._places.get(owner, JournalPosition())
 
     def write_all(self, owner: str, on_batch: Callable[[], None] = lambda: None) -> None:
         """Write what there is of a journal, batch by batch, and remove what is done with.
@@ -129,7 +129,7 @@ class Writer:
         numbers = journal.segments(self.folder, owner)
         for number in numbers:
             if number > self.place(owner).segment:
-                self._places[owner] = Place(number)
+                self._places[owner] = JournalPosition(number)
             while batch := self._batch(owner):
                 self._write(owner, batch)
                 on_batch()
@@ -147,7 +147,7 @@ class Writer:
         """
         count = 0
         for owner in journal.owners(self.folder):
-            with journal.adopted(self.folder, owner) as is_dead:
+            with journal.lock_abandoned(self.folder, owner) as is_dead:
                 if is_dead:
                     self.write_all(owner)
                     journal.remove(self.folder, owner)
@@ -212,7 +212,7 @@ class Writer:
         place = self.place(owner)
         size = place.size + sum(line.size for line in batch)
         rows = place.rows + sum(1 if entry is None else entry.rows for entry in read)
-        self._places[owner] = Place(place.segment, size, rows)
+        self._places[owner] = JournalPosition(place.segment, size, rows)
 
     def _insert(self, records: Sequence[Record], table: sa.Table) -> None:
         try:

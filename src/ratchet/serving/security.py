@@ -214,7 +214,7 @@ _BEARER = HTTPBearer(
 )
 
 
-def needs(scope: Scope) -> Callable[..., Awaitable[None]]:
+def require_scope(scope: Scope) -> Callable[..., Awaitable[None]]:
     """Dependency of a route: whoever asks may do that.
 
     Without keys this machine may do anything.

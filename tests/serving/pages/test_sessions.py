@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from ratchet.serving.keys import Keys, add_key, revoke_key
-from ratchet.serving.routes.sign_in import place_of
+from ratchet.serving.routes.sign_in import safe_redirect
 from ratchet.serving.sessions import COOKIE, SECONDS, Sessions
 
 
@@ -87,7 +87,7 @@ def test_a_revoked_key_takes_its_sessions_along(kept, tmp_path):
     ],
 )
 def test_nobody_is_led_elsewhere(wanted, place):
-    assert place_of(wanted) == place
+    assert safe_redirect(wanted) == place
 
 
 @pytest.fixture

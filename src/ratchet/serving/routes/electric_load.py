@@ -30,11 +30,11 @@ from ratchet.serving.json_bodies import read_rows
 from ratchet.serving.models import Serving
 from ratchet.serving.request_context import call_of
 from ratchet.serving.schemas import problems
-from ratchet.serving.security import needs
+from ratchet.serving.security import require_scope
 
 router = APIRouter(
     tags=["predictions"],
-    dependencies=[Depends(needs("predict"))],
+    dependencies=[Depends(require_scope("predict"))],
     responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
 )
 

@@ -24,11 +24,11 @@ from ratchet.serving.json_bodies import read_rows
 from ratchet.serving.models import Serving
 from ratchet.serving.request_context import call_of
 from ratchet.serving.schemas import problems
-from ratchet.serving.security import needs
+from ratchet.serving.security import require_scope
 
 router = APIRouter(
     tags=["predictions"],
-    dependencies=[Depends(needs("predict"))],
+    dependencies=[Depends(require_scope("predict"))],
     responses=problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
 )
 _DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
@@ -136,7 +136,9 @@ def released(text: str) -> dict[str, Any]:
     }
 
 
-class _Said(BaseModel):
+class FilmResponse(BaseModel):
+    """What both answers about films have."""
+
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     use_case: str
@@ -147,7 +149,7 @@ class _Said(BaseModel):
     not_given: list[str]
 
 
-class SuccessLevel(_Said):
+class SuccessLevel(FilmResponse):
     """How successful a film will be."""
 
     success_level: str
@@ -155,7 +157,7 @@ class SuccessLevel(_Said):
     probabilities: dict[str, float]
 
 
-class Rating(_Said):
+class Rating(FilmResponse):
     """How critics will rate a film."""
 
     rating: float

@@ -28,9 +28,9 @@ from ratchet.serving.jobs.specification import TrainRequest
 from ratchet.serving.jobs.store import ENDED, JobRow
 from ratchet.serving.json_bodies import read_json
 from ratchet.serving.schemas import problems
-from ratchet.serving.security import needs
+from ratchet.serving.security import require_scope
 
-router = APIRouter(tags=["training"], dependencies=[Depends(needs("train"))])
+router = APIRouter(tags=["training"], dependencies=[Depends(require_scope("train"))])
 
 _REFUSED = problems(400, 401, 403, 404, 413, 415, 422, 429, 503)
 _JOB: dict[int | str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from ratchet.serving.answering import service_of
 from ratchet.serving.errors import Problem
 from ratchet.serving.schemas import problems
-from ratchet.serving.security import needs
+from ratchet.serving.security import require_scope
 
 router = APIRouter(tags=["health"])
 
@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 @router.get(
     "/metrics",
     response_model=None,
-    dependencies=[Depends(needs("operate"))],
+    dependencies=[Depends(require_scope("operate"))],
     responses={
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
         **problems(401, 403, 404),

@@ -17,11 +17,11 @@ from ratchet.serving.request_context import call_of
 from ratchet.serving.request_statistics import Point, Traffic
 from ratchet.serving.routes.health import state_of
 from ratchet.serving.routes.home import use_case_json
-from ratchet.serving.security import needs
+from ratchet.serving.security import require_scope
 from ratchet.serving.trials import TrialVerdicts
 
 router = APIRouter(
-    prefix="/monitoring", include_in_schema=False, dependencies=[Depends(needs("operate"))]
+    prefix="/monitoring", include_in_schema=False, dependencies=[Depends(require_scope("operate"))]
 )
 
 _TABLE_ROWS = 12

@@ -18,7 +18,7 @@ from ratchet.serving.log_entries import PriceRecord
 from ratchet.serving.models import Serving
 from ratchet.serving.request_context import call_of
 from ratchet.serving.schemas import PriceRequest, problems
-from ratchet.serving.security import needs
+from ratchet.serving.security import require_scope
 
 if TYPE_CHECKING:
     from ratchet.learning.demand.book import DemandBook, SegmentPrice
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 router = APIRouter(
     prefix="/recommend-price",
     tags=["prices"],
-    dependencies=[Depends(needs("predict"))],
+    dependencies=[Depends(require_scope("predict"))],
 )
 _LOGGED = [field.name for field in fields(PriceRecord)]
 _BODY = {

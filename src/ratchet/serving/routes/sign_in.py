@@ -15,7 +15,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/sign-in")
 async def show(request: Request) -> Response:
     """The form."""
-    place = place_of(request.query_params.get("next", "/"))
+    place = safe_redirect(request.query_params.get("next", "/"))
     return page(request, "sign_in.html.j2", next=place, wrong=False)
 
 
@@ -23,7 +23,10 @@ async def show(request: Request) -> Response:
 async def sign_in(request: Request) -> Response:
     """Take a key, and remember the browser."""
     form = await read_form(request)
-    place, key = place_of(first(form, "next")), service_of(request).keys.find(first(form, "key"))
+    place, key = (
+        safe_redirect(first(form, "next")),
+        service_of(request).keys.find(first(form, "key")),
+    )
     if key is None:
         response = page(request, "sign_in.html.j2", next=place, wrong=True)
         response.status_code = 401
@@ -49,7 +52,7 @@ async def sign_out() -> Response:
     return response
 
 
-def place_of(wanted: str) -> str:
+def safe_redirect(wanted: str) -> str:
     """A page of ours to go on to; what leads elsewhere does not count."""
     is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\"))
     return wanted if is_ours and wanted.isprintable() else "/"

@@ -25,12 +25,12 @@ from ratchet.serving.jobs.operations import (
 from ratchet.serving.jobs.specification import TrainRequest, architectures, by_family
 from ratchet.serving.jobs.store import ENDED, JobRow
 from ratchet.serving.pages import first, page, read_form
-from ratchet.serving.security import needs
+from ratchet.serving.security import require_scope
 
 router = APIRouter(
     prefix="/advanced-training",
     include_in_schema=False,
-    dependencies=[Depends(needs("train"))],
+    dependencies=[Depends(require_scope("train"))],
 )
 
 _NUMBERS = ("n_trials", "lookback", "horizon")

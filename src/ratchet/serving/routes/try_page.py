@@ -20,9 +20,11 @@ from ratchet.serving.models import Serving
 from ratchet.serving.pages import page, read_form
 from ratchet.serving.request_context import call_of
 from ratchet.serving.schemas import column_schema
-from ratchet.serving.security import needs
+from ratchet.serving.security import require_scope
 
-router = APIRouter(prefix="/try", include_in_schema=False, dependencies=[Depends(needs("predict"))])
+router = APIRouter(
+    prefix="/try", include_in_schema=False, dependencies=[Depends(require_scope("predict"))]
+)
 
 _ISO = "a date or time as ISO 8601 writes it"
 _REFUSED = (404, 409, 422, 503)
