@@ -24,7 +24,7 @@ def mase(results: TargetResults, name: str) -> float:
 
 def test_a_clear_winner_beats_the_better_naive_forecast(make_series: Make) -> None:
     results = make_series()
-    assert naive_forecasts.naive_candidates(results) == ["persistence", "seasonal"]
+    assert results.target.naive_candidates == ["persistence", "seasonal"]
     assert naive_forecasts.best_naive(results) == "seasonal"
     frame = naive_forecasts.against_naive(results).set_index("candidate")
     assert frame.loc["net", "gain"] == pytest.approx(

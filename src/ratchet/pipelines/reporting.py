@@ -34,7 +34,7 @@ def describe_data(
     about: About,
     data: Data,
     features: Features,
-    targets: dict[str, Any],
+    targets: Mapping[str, Any],
 ) -> Chapter:
     """Describe the question, the data and its preparation."""
     from ratchet.reports.data_chapter import data_chapter
@@ -52,7 +52,7 @@ def describe_target(
     data: Data,
     features: Features,
     target: Target,
-    targets: dict[str, Any],
+    targets: Mapping[str, Any],
     seed: int,
     inventory: Inventory | None = None,
     **tables: DataFrame,
@@ -135,7 +135,7 @@ def describe_market(
     )
 
 
-def draw_plots(chapter: Chapter) -> dict[str, Any]:
+def draw_plots(chapter: Chapter) -> dict[str, object]:
     """Specify the charts of a chapter.
 
     Returns:
@@ -156,7 +156,7 @@ def describe_plots(**plots: Any) -> dict[str, str]:
 
 
 def draw_images(
-    targets: dict[str, Any], data_chapter: Chapter, *chapters: Chapter
+    targets: Mapping[str, Any], data_chapter: Chapter, *chapters: Chapter
 ) -> dict[str, bytes]:
     """Draw all charts.
 
@@ -173,7 +173,7 @@ def draw_images(
 
 
 def write_tables(
-    targets: dict[str, Any], data_chapter: Chapter, *chapters: Chapter
+    targets: Mapping[str, Any], data_chapter: Chapter, *chapters: Chapter
 ) -> dict[str, DataFrame]:
     """Put every table of the report into a sheet.
 
@@ -186,7 +186,7 @@ def write_tables(
 
 
 def write_report(
-    about: About, targets: dict[str, Any], data_chapter: Chapter, *chapters: Chapter
+    about: About, targets: Mapping[str, Any], data_chapter: Chapter, *chapters: Chapter
 ) -> str:
     """Write the report as one HTML file that needs nothing else."""
     from ratchet.reports.html import render

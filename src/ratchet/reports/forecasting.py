@@ -17,7 +17,6 @@ from ratchet.reports.naive_forecasts import (
     headline,
     high_r2_warning,
     mase,
-    naive_candidates,
     verdict,
 )
 from ratchet.reports.regression import (
@@ -366,7 +365,7 @@ def row_names(results: TargetResults, rows: pd.DataFrame) -> pd.DataFrame:
 def naive_not_beaten(results: TargetResults) -> list[Finding]:
     """The winner is not significantly better than the best naive forecast."""
     naive = best_naive(results)
-    if results.best in naive_candidates(results):
+    if results.best in results.target.naive_candidates:
         return [
             Finding(
                 f"No candidate that learns does better on the validation rows than {results.best}, "

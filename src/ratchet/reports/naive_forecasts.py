@@ -25,14 +25,9 @@ HIGH_R2 = 0.9
 """R2 of a naive forecast from which R2 says little about skill."""
 
 
-def naive_candidates(results: TargetResults) -> list[str]:
-    """Candidates that forecast without learning."""
-    return results.target.naive_candidates
-
-
 def candidate_family(results: TargetResults, name: str) -> str:
     """Family of a candidate: ``naive``, ``classical`` or ``recurrent``."""
-    if name in naive_candidates(results):
+    if name in results.target.naive_candidates:
         return "naive"
     return "recurrent" if name in results.target.network_candidates else "classical"
 
@@ -58,7 +53,7 @@ def against_naive(results: TargetResults) -> pd.DataFrame:
     naive = best_naive(results)
     rows = []
     for name in results.choice["ranking"]:
-        if name in naive_candidates(results):
+        if name in results.target.naive_candidates:
             continue
         gain = gain_over(results, naive, name)
         rows.append(
@@ -112,7 +107,7 @@ def naive_blocks(results: TargetResults) -> list[Block]:
 
 def naive_sentence(results: TargetResults) -> str:
     """Say whether the winner beats the naive forecasts, and how sure that is."""
-    names = naive_candidates(results)
+    names = results.target.naive_candidates
     named = [
         f"{name} ({NAIVE.get(results.target.candidates[name].estimator, 'the baseline')})"
         for name in names
@@ -152,7 +147,7 @@ def _others_sentence(frame: pd.DataFrame) -> str:
 
 def high_r2_warning(results: TargetResults) -> str:
     """A warning where R2 of a naive forecast is high; empty otherwise."""
-    names = naive_candidates(results)
+    names = results.target.naive_candidates
     name = max(names, key=lambda one: results.scores[one]["test"]["r2"]["value"])
     value = results.scores[name]["test"]["r2"]["value"]
     if value < HIGH_R2:
@@ -180,7 +175,7 @@ def headline(results: TargetResults) -> str:
         f"{between(score)}."
     )
     naive = best_naive(results)
-    if results.best in naive_candidates(results):
+    if results.best in results.target.naive_candidates:
         return f"{text} It is a naive forecast: no model did better."
     gain = gain_over(results, naive, results.best)
     part = share(abs(gain["value"]) / mase(results, naive)) if mase(results, naive) else "–"

@@ -230,7 +230,7 @@ def candidate_blocks(results: TargetResults) -> list[Block]:
     return [Text(text), table]
 
 
-def _row(results: TargetResults, name: str) -> dict[str, Any]:
+def _row(results: TargetResults, name: str) -> dict[str, object]:
     target, search = results.target, results.searches.get(name)
     candidate, network = target.candidates.get(name), target.networks.get(name)
     if name in target.network_candidates and network is None:

@@ -15,7 +15,7 @@ _FEWEST_TRIALS = 4
 _FEWEST_PAIRS = 3
 
 
-def parameter_effect(search: Search, parameter: str) -> dict[str, Any] | None:
+def parameter_effect(search: Search, parameter: str) -> dict[str, object] | None:
     """Losses of the best value of a hyper-parameter against those of the worst, by the median.
 
     Returns:
@@ -134,10 +134,10 @@ def parameter_importance(search: Search) -> tuple[pd.Series, str]:
 
 def _study(points: pd.DataFrame, losses: pd.Series) -> Any:
     import optuna
-    from optuna.distributions import CategoricalDistribution
+    from optuna.distributions import BaseDistribution, CategoricalDistribution
     from optuna.trial import create_trial
 
-    space: dict[str, Any] = {
+    space: dict[str, BaseDistribution] = {
         str(name): CategoricalDistribution(points[name].unique().tolist()) for name in points
     }
     study = optuna.create_study()

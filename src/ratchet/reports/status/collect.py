@@ -107,7 +107,7 @@ class UseCaseStatus:
         """The latest drift report."""
         return self.watch["drift"] if self.watch else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """All of it in types that JSON knows."""
         values = {
             **{each.name: getattr(self, each.name) for each in fields(self)},
@@ -115,7 +115,7 @@ class UseCaseStatus:
             "decisions": [entry.to_json() for entry in self.decisions],
             "unsettled": self.unsettled and self.unsettled.to_json(),
         }
-        plain: dict[str, Any] = json.loads(json.dumps(values, default=_plain))
+        plain: dict[str, object] = json.loads(json.dumps(values, default=_plain))
         return plain
 
 
@@ -140,9 +140,9 @@ def collect(
     Returns:
         One status per use case, by name: Kedro reads parameter files in any order.
     """
-    faults = [] if registry is None else registry.verify()
+    faults: list[str] = []
     if registry is not None:
-        faults = [*faults, *(registry.ledger.clock_warning(name) for name in use_cases)]
+        faults = [*registry.verify(), *map(registry.ledger.clock_warning, use_cases)]
     return [
         _status(registry, log, name, use_case, watches.get(name), faults)
         for name, use_case in sorted(use_cases.items())
