@@ -249,6 +249,23 @@ def test_several_charts_stand_below_each_other() -> None:
     assert texts(both).index("Curves") < texts(both).index("Points")
 
 
+def test_charts_of_a_sheet_have_ticks_and_small_ones_stand_side_by_side() -> None:
+    charts = [CHARTS["bar"], CHARTS["histogram"]]
+    sheet = vega_lite_sheet([CHARTS["line"]], charts)
+    drawn = texts(to_svg(sheet))
+
+    assert [view["title"] for view in sheet["vconcat"][-1]["concat"]] == [["Bars"], ["Counts"]]
+    assert {"0%", "1.0", "2020"} <= {*drawn}
+
+
+def test_a_logarithmic_axis_with_zeros_is_linear_near_them() -> None:
+    frame = pd.DataFrame({"x": [0.0, 0.3, 40.0], "y": 1.0})
+    (points,) = layers(Chart("c", "points", "", frame, "x", "y", logs="x"), "circle")
+
+    assert points["encoding"]["x"]["scale"]["type"] == "symlog"
+    assert points["encoding"]["x"]["axis"]["values"] == [0, 0.5, 1, 2, 5, 10]
+
+
 @pytest.mark.parametrize(
     ("times", "form"),
     [

@@ -127,7 +127,7 @@ def _write(
     text, picture = (stem.with_name(f"{stem.name}.{end}") for end in ("json", "png"))
     write_text(text, json.dumps(plain, indent=2) + "\n")
     with atomic_write(picture) as partial:
-        draw(report, check.now.bundle.reference, current).savefig(partial, dpi=110)
+        partial.write_bytes(draw(report, check.now.bundle.reference, current))
 
 
 def _print(

@@ -16,6 +16,7 @@ SCALE = ("#f5f8fb", "#2b5c8a")
 REFERENCE_COLOR = "#8a8f98"
 
 _MOST_TICKS = 8
+_TICKS_FROM_ZERO = (0, 0.5, 1, 2, 5, 10, 100, 1000)
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,15 @@ class Chart:
     def ticks(self, axis: str) -> list[float]:
         """Where a logarithmic axis has ticks: at its values if they are few, or at 1, 2, 5, 10.
 
-        Decades alone when there are many; none for an axis that is not logarithmic.
+        Decades alone when there are many; none for an axis that is not logarithmic. Where a value
+        is 0 the axis is linear up to 2, and then logarithmic.
         """
         values = self.frame[self.x if axis == "x" else self.y].dropna().astype(float)
         if axis not in self.logs or values.empty:
             return []
         few = sorted(values.unique())
+        if few[0] == 0:
+            return [tick for tick in _TICKS_FROM_ZERO if tick <= max(few[-1], 1)]
         if len(few) <= _MOST_TICKS:
             return few
         powers = range(math.floor(math.log10(few[0])), math.ceil(math.log10(few[-1])) + 1)

@@ -7,6 +7,7 @@ import math
 import textwrap
 from collections.abc import Callable, Sequence
 from importlib.resources import files
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,9 @@ IMAGE_SCALE = 1.1
 """Pixels of an image per pixel of a specification: a chart is 880 pixels wide."""
 
 _WIDTH, _LABEL_WIDTH = 800, 230
+_PAGE_WIDTH = f"min({_WIDTH}, windowSize()[0] || {_WIDTH})"
+"""Narrow on phones. That of the chart depends on its legend, and is unknown in sheets of charts."""
+
 _LINE_LENGTH = 88  # characters of a title across a chart
 _INK, _SOFT, _INTERVAL = "#2e3440", "#5c6370", "#7b8494"
 _DASHED: Json = {"color": REFERENCE_COLOR, "strokeWidth": 1.3, "strokeDash": [5, 4]}
@@ -86,11 +90,13 @@ def vega_lite(chart: Chart) -> Json:
     }
 
 
-def vega_lite_sheet(charts: Sequence[Chart]) -> Json:
-    """Specify charts below each other."""
+def vega_lite_sheet(charts: Sequence[Chart], panels: Sequence[Chart] = ()) -> Json:
+    """Specify charts below each other, and below them smaller ones in two columns."""
     views = [{**_view(chart), "width": _WIDTH, "height": _height(chart)} for chart in charts]
-    apart = {"color": "independent"}
-    return {**_frame(), "vconcat": views, "resolve": {"scale": apart, "legend": apart}}
+    small = [{**_view(chart), "width": _WIDTH // 2 - 80, "height": 190} for chart in panels]
+    apart: Json = {"scale": {"color": "independent"}, "legend": {"color": "independent"}}
+    below = [{"concat": small, "columns": 2, "resolve": apart}] if small else []
+    return {**_frame(), "vconcat": [*views, *below], "resolve": apart}
 
 
 def to_png(specification: Json) -> bytes:
@@ -127,13 +133,14 @@ def _frame() -> Json:
 def _view(chart: Chart) -> Json:
     """What a chart shows, without its size."""
     layers = [*_background(chart), *_LAYERS[chart.kind](chart), *_references(chart)]
-    title = textwrap.wrap(chart.title, _LINE_LENGTH)
-    return {"title": title, "data": _data(chart), "layer": layers}
+    lines = [textwrap.wrap(line, _LINE_LENGTH) for line in chart.title.splitlines()]
+    return {"title": list(chain(*lines)), "data": _data(chart), "layer": layers}
 
 
 def _height(chart: Chart) -> int:
     if chart.lies:
-        marks = len(chart.frame) if chart.group else chart.frame[chart.y].nunique()
+        is_grouped = chart.kind == "bar" and chart.group
+        marks = len(chart.frame) if is_grouped else chart.frame[chart.y].nunique()
         return 110 + max(22 * marks, 60)
     return 380
 
@@ -185,7 +192,8 @@ def _number_axis(chart: Chart, axis: str, values: pd.Series) -> Json:
     scale: Json = {"zero": True} if from_zero else {"zero": False, "nice": False, "padding": 10}
     look: Json = {"tickCount": _ticks(90) if axis == "x" else 6}
     if axis in chart.logs:
-        scale = {"type": "log", "nice": False, "padding": 10}
+        kind: Json = {"type": "symlog", "constant": 2} if (values == 0).any() else {"type": "log"}
+        scale = {**kind, "nice": False, "padding": 10}
         look = {"format": ".4~g", **({"values": ticks} if (ticks := chart.ticks(axis)) else {})}
     if axis in chart.shares:
         look["format"] = ".3~%"
@@ -210,7 +218,7 @@ def _time_axis(values: pd.Series) -> Json:
 
 def _ticks(pixels: int) -> Json:
     """As many ticks as stand so far apart."""
-    return {"expr": f"ceil(width / {pixels})"}
+    return {"expr": f"ceil({_PAGE_WIDTH} / {pixels})"}
 
 
 def _color(chart: Chart) -> Json:
@@ -227,13 +235,12 @@ def _color(chart: Chart) -> Json:
         dashes = {"strokeDash": {**field, "scale": scale, "legend": None}}
     if chart.band_title:
         names, colors = [chart.band_title, *names], ["#d0dae4", *colors]
-    # As many side by side as fit; the width itself depends on the rows of the legend.
+    # As many side by side as fit.
     column = 7 * max(map(len, names), default=0) + 40
     labels: list[str] = chart.frame[chart.y].astype(str).to_list() if chart.lies else []
     beside = min(7 * max(map(len, labels), default=0), _LABEL_WIDTH)
-    room = f"min(700, windowSize()[0] || 700) - {beside}"
     legend = {
-        "columns": {"expr": f"max(1, floor(({room}) / {column}))"},
+        "columns": {"expr": f"max(1, floor(({_PAGE_WIDTH} - {beside + 60}) / {column}))"},
         "symbolType": "circle" if chart.kind in ("dots", "line", "points") else "square",
         "symbolStrokeWidth": 0,
     }
