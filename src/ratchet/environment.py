@@ -58,23 +58,22 @@ class Pin(NamedTuple):
 
 def check_python(project: Path, version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     """The interpreter is the one the locks were made for."""
-    found = ".".join(map(str, version))
+    installed = ".".join(map(str, version))
     if version[:2] == PYTHON:
-        return Finding(OK, found)
+        return Finding(OK, installed)
     wanted = ".".join(map(str, PYTHON))
     remedy = f"install Python {wanted}, then: make setup PYTHON=python{wanted}"
-    return Finding(FAIL, f"{found}, needs {wanted}", remedy)
+    return Finding(FAIL, f"{installed}, needs {wanted}", remedy)
 
 
 def read_pins(lock: str) -> list[Pin]:
     """Name, version and marker of each package that a lock's text pins."""
     pins = re.findall(r"^([\w.-]+)==([^\s;]+)(?:\s*;\s*(.*?))?\s*\\?$", lock, re.MULTILINE)
-    return [Pin(normalised(name), version, marker) for name, version, marker in pins]
+    return [Pin(_canonical(name), version, marker) for name, version, marker in pins]
 
 
-def normalised(name: str) -> str:
-    """A package's name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()  # as PEP 503 compares names
 
 
 def applies(marker: str) -> bool:
@@ -101,24 +100,19 @@ def installed_versions(project: Path) -> dict[str, str]:
         # The metadata of an install that was cut short is None; the finder of the back-port, where
         # some library has imported it, raises instead.
         with suppress(TypeError, FileNotFoundError):
-            versions[normalised(package.metadata["Name"])] = package.version
+            versions[_canonical(package.metadata["Name"])] = package.version
     return versions
-
-
-def differences(pins: Iterable[Pin], installed: Mapping[str, str]) -> list[str]:
-    """The pins that are not installed as pinned, in words."""
-    return [
-        f"{pin.name} {installed.get(pin.name, 'missing')} (needs {pin.version})"
-        for pin in pins
-        if installed.get(pin.name) != pin.version
-    ]
 
 
 def check_packages(project: Path) -> Finding:
     """Every package of the run lock is installed in the pinned version."""
-    lock = (project / "requirements/run.txt").read_text()
+    lock, installed = (project / "requirements/run.txt").read_text(), installed_versions(project)
     pins = [pin for pin in read_pins(lock) if applies(pin.marker)]
-    wrong = differences(pins, installed_versions(project))
+    wrong = [
+        f"{pin.name} {installed.get(pin.name, 'missing')} (needs {pin.version})"
+        for pin in pins
+        if installed.get(pin.name) != pin.version
+    ]
     if not wrong:
         return Finding(OK, f"{len(pins)} as locked in requirements/run.txt")
     shown = ", ".join(wrong[:SHOWN]) + (" ..." if len(wrong) > SHOWN else "")
@@ -210,12 +204,6 @@ def check_program(project: Path, *, names: Iterable[str], use: str, how: str) ->
     return Finding(WARN, f"not found; optional: {use}", how)
 
 
-def check_gpu(project: Path) -> Finding:
-    """Whether a GPU is there; its absence costs time only."""
-    found = shutil.which("nvidia-smi") or (Path("/dev/nvidia0").exists() and "/dev/nvidia0")
-    return Finding(OK, found or "none; everything runs on the CPU")
-
-
 def in_gigabytes(size: float) -> str:
     """A size in bytes as people say it."""
     return f"{size / 1e9:.1f} GB"
@@ -239,34 +227,19 @@ CHECKS: dict[str, Callable[[Path], Finding]] = {
         use="names the code commit of a model",
         how="apt install git, or brew install git",
     ),
-    "Chromium": partial(
-        check_program,
-        names=["chromium", "chromium-browser", "google-chrome"],
-        use="shows the HTML reports; any browser does",
-        how="apt install chromium, or open data/08_reporting in a browser of yours",
-    ),
     "Docker": partial(
         check_program,
         names=["docker"],
         use="builds and runs the images",
         how="https://docs.docker.com/get-started/get-docker/",
     ),
-    "GPU": check_gpu,
 }
 
 
 def run_checks(
     project: Path, checks: Mapping[str, Callable[[Path], Finding]] = CHECKS
 ) -> dict[str, Finding]:
-    """Run every check; one that breaks is a finding too and does not hide the others.
-
-    Args:
-        project: the project folder.
-        checks: name of each check -> its function.
-
-    Returns:
-        Name of each check -> what it found, in the order of `checks`.
-    """
+    """Run every check; one that breaks is a finding too and does not hide the others."""
     findings = {}
     for name, check in checks.items():
         try:
@@ -293,12 +266,6 @@ def as_table(findings: Mapping[str, Finding]) -> str:
     return "\n".join(lines)
 
 
-def as_json(findings: Mapping[str, Finding]) -> str:
-    """The findings for a program."""
-    rows = [{"check": name, **finding._asdict()} for name, finding in findings.items()]
-    return json.dumps({"passed": passed(findings), "findings": rows}, indent=2)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Print the findings; the exit code is 1 when one of them is a FAIL."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -307,7 +274,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--project", type=Path, default=here, help="the project folder")
     options = parser.parse_args(arguments)
     findings = run_checks(options.project)
-    print(as_json(findings) if options.json else as_table(findings))
+    rows = [{"check": name, **finding._asdict()} for name, finding in findings.items()]
+    report = {"passed": passed(findings), "findings": rows}
+    print(json.dumps(report, indent=2) if options.json else as_table(findings))
     return 0 if passed(findings) else 1
 
 
