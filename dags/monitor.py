@@ -28,12 +28,12 @@ class Retrain(TriggerDagRunOperator):
 
 def choose_by_watch(ti: Any, dag_run: Any) -> str:
     """Show what the monitoring has done. A look at the past starts no retraining of today."""
-    found = read(ti.xcom_pull(task_ids="monitor"))
-    branch = _BRANCHES[found["action"]]
+    result = read(ti.xcom_pull(task_ids="monitor"))
+    branch = _BRANCHES[result["action"]]
     if branch == "retrain" and dag_run.run_type == BACKFILL:
         branch = "quiet"
-    told = "\n".join([found["reason"], *(f"- {alert}" for alert in found["alerts"])])
-    note(ti, f"**{found['action']}**: {told}", "monitor")
+    text = "\n".join([result["reason"], *(f"- {alert}" for alert in result["alerts"])])
+    note(ti, f"**{result['action']}**: {text}", "monitor")
     return branch
 
 

@@ -56,7 +56,7 @@ def choose_by_verdict(ti: Any, params: dict[str, Any], dag_run: Any) -> str:
 
 def parameters(commands: Commands) -> dict[str, Param]:
     """What a person may choose when they start a run."""
-    found = {
+    params = {
         "as_of": as_of_param(),
         "candidates": Param(
             [],
@@ -78,13 +78,13 @@ def parameters(commands: Commands) -> dict[str, Param]:
         ),
     }
     if commands.networks:
-        found["strategy"] = Param(
+        params["strategy"] = Param(
             None,
             type=["null", "string"],
             enum=[None, *_STRATEGIES],
             description="How networks are searched; as the parameters say by default.",
         )
-    return found
+    return params
 
 
 def draw(commands: Commands) -> DAG:

@@ -109,8 +109,8 @@ class Commands:
         if strategy := params.get("strategy"):
             given += [
                 f"{self.name}.targets.{target}.networks.{network}.strategy={strategy}"
-                for target, found in self.about["targets"].items()
-                for network in found["networks"]
+                for target, target_info in self.about["targets"].items()
+                for network in target_info["networks"]
             ]
         options = self._env_option(dag_run)
         if given:
@@ -123,9 +123,9 @@ class Commands:
         """Whether a network is tried: a target of which nothing is named keeps all of its own."""
         named = set(params.get("candidates") or ())
         return any(
-            bool(named & {*found["networks"]}) or named.isdisjoint(found["candidates"])
-            for found in self.about["targets"].values()
-            if found["networks"]
+            bool(named & {*target["networks"]}) or named.isdisjoint(target["candidates"])
+            for target in self.about["targets"].values()
+            if target["networks"]
         )
 
 

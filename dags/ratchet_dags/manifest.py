@@ -19,10 +19,10 @@ FORMAT = 1
 def manifest() -> dict[str, Any]:
     """Read it once in a process."""
     path = Path(os.environ.get(MANIFEST) or PROJECT / "dags" / "manifest.json")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if found["format"] != FORMAT:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if content["format"] != FORMAT:
         raise ValueError(
-            f"{path}: expected format {FORMAT}, found {found['format']}; "
+            f"{path}: expected format {FORMAT}, found {content['format']}; "
             f"write it anew with `kedro ratchet manifest`"
         )
-    return found
+    return content

@@ -69,8 +69,8 @@ def _open(path: Path) -> int:
                 f"{path} cannot be opened ({error.strerror}): it takes the permission to write "
                 f"into {path.parent}, and to its file once its owner has run a command again"
             ) from error
-        known = {errno.ELOOP: "is a link", errno.EISDIR: "is a folder"}
-        what = known.get(error.errno or 0, f"cannot be opened ({error.strerror})")
+        reasons = {errno.ELOOP: "is a link", errno.EISDIR: "is a folder"}
+        what = reasons.get(error.errno or 0, f"cannot be opened ({error.strerror})")
         raise LockedError(f"{path} {what}; expected a file for a lock: remove it") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -98,7 +98,7 @@ def _share(descriptor: int, folder: Path) -> None:
 
 def _wait(descriptor: int, path: Path, what: str, seconds: float, *, shared: bool) -> None:
     operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
-    start, told = time.monotonic(), False
+    start, warned = time.monotonic(), False
     while True:
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, operation)
@@ -109,12 +109,12 @@ def _wait(descriptor: int, path: Path, what: str, seconds: float, *, shared: boo
                 f"{what}: {_holder(descriptor)} has held {path} for {seconds:.0f} s; try again "
                 f"when it has ended, or end it"
             )
-        if waited > _QUIET and not told:
+        if waited > _QUIET and not warned:
             LOGGER.warning(
                 "%s: waiting for %s, for at most %.0f s (%s)",
                 *(what, _holder(descriptor), seconds, path),
             )
-            told = True
+            warned = True
         time.sleep(0.05)
 
 

@@ -159,9 +159,9 @@ def search_progress(name: str, scoring: str) -> Iterator[OnProgress | None]:
     ) -> None:
         report_trials(name, done, total, best, finished)
         webhook.current().progress(name, done, total, best)
-        found = "" if math.isnan(best) else f", best {scoring} {best:.4g}"
-        together = f" ({members} together{found})" if members > 1 else f" ({found[2:]})"
-        show(bar, f"  {name}{together if found else ''}", done, total)
+        score = "" if math.isnan(best) else f", best {scoring} {best:.4g}"
+        together = f" ({members} together{score})" if members > 1 else f" ({score[2:]})"
+        show(bar, f"  {name}{together if score else ''}", done, total)
 
     try:
         yield report
@@ -187,9 +187,9 @@ def iteration_progress(name: str) -> Iterator[OnIterations | None]:
         # All segments together move the bar: a round of many takes long.
         done = round(progress.share * progress.iterations)
         webhook.current().progress(name, done, progress.iterations, error)
-        found = "" if math.isnan(error) else f", error {error:.4g}"
+        score = "" if math.isnan(error) else f", error {error:.4g}"
         segments = f"{progress.segments:,} segments, iteration {progress.iteration:,}"
-        show(bar, f"  {name}: {segments}{found}", done, progress.iterations)
+        show(bar, f"  {name}: {segments}{score}", done, progress.iterations)
 
     try:
         yield report

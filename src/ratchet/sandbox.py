@@ -80,9 +80,11 @@ def copy_configuration(sandbox: Sandbox, loader: AbstractConfigLoader) -> Abstra
     shutil.copytree(conf, sandbox.conf, ignore_dangling_symlinks=True)
     own = sandbox.conf / sandbox.env
     own.mkdir(exist_ok=True)
-    kept = _paths_of_raw_data(loader)
+    raw_paths = _paths_of_raw_data(loader)
     moved = {
-        name: str(sandbox.path(name)) for name in loader["globals"]["paths"] if name not in kept
+        name: str(sandbox.path(name))
+        for name in loader["globals"]["paths"]
+        if name not in raw_paths
     }
     _put(own, "globals", {"paths": moved})
     _put(own, "mlflow", {"enabled": False})

@@ -72,9 +72,9 @@ class Webhook:
         if self.url is None or now - self._last_progress < PAUSE:
             return
         self._last_progress = now
-        found = {} if math.isnan(best) else {"best": best}
-        text = f"{name}: {done} of {total}" + (f", best {best:.4g}" if found else "")
-        self.send("progress", text, search=name, done=done, total=total, **found)
+        score = {} if math.isnan(best) else {"best": best}
+        text = f"{name}: {done} of {total}" + (f", best {best:.4g}" if score else "")
+        self.send("progress", text, search=name, done=done, total=total, **score)
 
     def wait(self) -> None:
         """Wait until all is sent, or the last message has taken too long."""

@@ -101,8 +101,8 @@ def _is_of(name: str, node: Node) -> bool:
 
 def _gate(name: str, release: Pipeline) -> dict[str, str]:
     """The node that ends the judging, and the one that the rest of the release begins with."""
-    there = {node.name for node in release.nodes}
-    after = next(f"{name}.{node}" for node in _AFTER if f"{name}.{node}" in there)
+    nodes = {node.name for node in release.nodes}
+    after = next(f"{name}.{node}" for node in _AFTER if f"{name}.{node}" in nodes)
     return {"until": f"{name}.{_JUDGED}", "after": after}
 
 

@@ -100,8 +100,8 @@ def push(use_case: str | None, env: str | None) -> None:
     """Copy all versions that DVC has to its remote; what is there already is not sent again."""
     loader, project = loader_here(env)
     versions = _versions(loader, project)
-    found = [p for name in versions.use_cases() for p in versions.pointers(name)]
-    pointers = [pointer for pointer in found if use_case in (None, pointer.use_case)]
+    all_pointers = [p for name in versions.use_cases() for p in versions.pointers(name)]
+    pointers = [pointer for pointer in all_pointers if use_case in (None, pointer.use_case)]
     if not pointers:
         raise UserError(f"there are no versions in {versions.folder}: `kedro run` makes them")
     remote, pushed = versions.push(pointers)
@@ -114,8 +114,8 @@ def push(use_case: str | None, env: str | None) -> None:
                 if version.bundle in bundles:
                     registry.set_tags(name, version.number, {REMOTE_TAG: remote})
     others = len(pointers) - len(pushed)
-    told = f"; {others} were made elsewhere, and are not in the cache here" if others else ""
-    click.echo(f"the remote '{remote}' has a copy of {len(pushed)} versions{told}")
+    note = f"; {others} were made elsewhere, and are not in the cache here" if others else ""
+    click.echo(f"the remote '{remote}' has a copy of {len(pushed)} versions{note}")
 
 
 def _versions(loader: AbstractConfigLoader, project: Path) -> VersionStore:
@@ -195,5 +195,5 @@ def _raw_told(about: Mapping[str, Any], loader: AbstractConfigLoader, project: P
         return []
     path = _path(loader, project, f"{about['use_case']}.raw")
     same = path is not None and path.is_file() and file_origin(path)["sha256"] == raw["sha256"]
-    found = "as it is here" if same else "which is not here: `make setup` at its commit fetches it"
-    return [f"Its raw file is {raw['file']} of the package {raw['package']}, {found}."]
+    state = "as it is here" if same else "which is not here: `make setup` at its commit fetches it"
+    return [f"Its raw file is {raw['file']} of the package {raw['package']}, {state}."]

@@ -190,9 +190,9 @@ def with_market(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         )
     except ValidationError:  # told where all parameters are read
         return parameters
-    known = {*(data.get("columns") or {}), *(data.get("derive") or {})}
-    price = [name for name in [market.price] if name in known]
-    named = [name for name in seen.names if name in known]
+    columns = {*(data.get("columns") or {}), *(data.get("derive") or {})}
+    price = [name for name in [market.price] if name in columns]
+    named = [name for name in seen.names if name in columns]
     return {
         **parameters,
         "data": {

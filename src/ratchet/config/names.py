@@ -156,14 +156,14 @@ def rewritten(names: Iterable[str], unfit: str = r"\W+") -> dict[str, str]:
     taken: set[str] = set()
     written: dict[str, str] = {}
     for name in sorted(short, key=lambda name: (short[name] != name, name)):
-        found, mark = short[name], hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
-        changed = found != name or not name
-        if changed and (alike[_folded(found)] > 1 or len(name) > _SLUG or not found.strip("_")):
-            found = f"{found.strip('_')}_{mark[:8]}"
-        while _folded(found) in taken:
-            found = f"{found}_{mark[:8]}"
-        taken.add(_folded(found))
-        written[name] = found
+        result, mark = short[name], hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+        changed = result != name or not name
+        if changed and (alike[_folded(result)] > 1 or len(name) > _SLUG or not result.strip("_")):
+            result = f"{result.strip('_')}_{mark[:8]}"
+        while _folded(result) in taken:
+            result = f"{result}_{mark[:8]}"
+        taken.add(_folded(result))
+        written[name] = result
     return {name: written[name] for name in short}
 
 
@@ -229,8 +229,8 @@ def _trouble(name: str, allowed: re.Pattern[str], words: str) -> str:
 def _instead(name: str, *, ascii_only: bool = False) -> str:
     text = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     text = text if ascii_only else name
-    found = re.sub(r"[\W_]+", "_", text).strip("_")[:LONGEST]
-    return f"; such as '{found}'" if found else ""
+    suggestion = re.sub(r"[\W_]+", "_", text).strip("_")[:LONGEST]
+    return f"; such as '{suggestion}'" if suggestion else ""
 
 
 def _folded(name: str) -> str:

@@ -230,8 +230,8 @@ class Target(Params):
     @property
     def trained_candidates(self) -> list[str]:
         """Names of the other candidates but the baseline: those that can be left out."""
-        kept = {*self.naive_candidates, self.baseline}
-        return [name for name in self.candidates if name not in kept]
+        always = {*self.naive_candidates, self.baseline}
+        return [name for name in self.candidates if name not in always]
 
     @property
     def network_candidates(self) -> list[str]:

@@ -94,7 +94,7 @@ class UseCase(Params):
 
     @model_validator(mode="after")
     def _name_known_columns(self) -> Self:
-        known = set(self.data.known_columns)
+        existing = set(self.data.known_columns)
         history = self.features.history
         named = {
             "targets": [target.column for target in self.targets.values()],
@@ -111,8 +111,12 @@ class UseCase(Params):
         }
         for place, names in named.items():
             for name in names:
-                if name not in known:
-                    raise ValueError(f"{place}: '{name}' is not among the columns {sorted(known)}")
+                if name not in existing:
+                    raise ValueError(
+                        f"{place}: '{name}' is not among the columns {sorted(existing)}"
+                    )
+                        f"{place}: '{name}' is not among the columns {sorted(existing)}"
+                    )
                 if [name] == self.data.identity:
                     raise ValueError(f"{place}: '{name}' is the key, which only names a row")
         dates = [history.looked_up, history.available] if history else []
@@ -137,7 +141,7 @@ class UseCase(Params):
         }
         if not any(parts.values()) and not any(t.is_series for t in self.targets.values()):
             return self
-        if missing := [part for part, there in parts.items() if not there]:
+        if missing := [part for part, is_set in parts.items() if not is_set]:
             raise ValueError(f"time series need {list(parts)}; missing: {missing}")
         if len(self.targets) > 1:
             raise ValueError(f"targets: a series has one target, found {list(self.targets)}")
@@ -169,14 +173,14 @@ class UseCase(Params):
                 f"{list(self.targets)}"
             )
         drift = self.monitoring.drift
-        known, in_file = self.data.known_columns, list(self.data.columns)
+        columns, in_file = self.data.known_columns, list(self.data.columns)
         named = {
-            "release.slices.columns": (self.release.slices.columns, known),
+            "release.slices.columns": (self.release.slices.columns, columns),
             "release.groups": (
                 [self.release.groups] if self.release.groups else [],
-                [*known, self.data.key] if self.data.key_columns else known,
+                [*columns, self.data.key] if self.data.key_columns else columns,
             ),
-            "monitoring.drift.columns": (drift.columns or [], known),
+            "monitoring.drift.columns": (drift.columns or [], columns),
             **{  # a change is made before anything is derived
                 f"monitoring.drift.scenarios.{name}.columns": (scenario.columns, in_file)
                 for name, scenario in drift.scenarios.items()

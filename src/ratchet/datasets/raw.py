@@ -183,14 +183,14 @@ def text_arguments(names: Sequence[Any], given: Mapping[str, Any], data: Data) -
     """
     kinds = {name: data.columns[name].type for name in names if name in data.columns}
     text = {name for name, kind in kinds.items() if kind in ("string", "list")}
-    kept = {name for name, kind in kinds.items() if kind in ("integer", "date")}
+    exact = {name for name, kind in kinds.items() if kind in ("integer", "date")}
     if data.prepare:
-        kept = set()
+        exact = set()
     elif any(option in given for option in _NUMBER_OPTIONS):  # which are of no use to dates
-        kept = {name for name in kept if kinds[name] == "date"}
+        exact = {name for name in exact if kinds[name] == "date"}
     arguments, types = dict(given), given.get("dtype") or {}
     if isinstance(types, Mapping):
-        free = (text | kept).difference(given.get("converters") or {})
+        free = (text | exact).difference(given.get("converters") or {})
         arguments["dtype"] = {name: object for name in names if name in free} | dict(types)
     if "keep_default_na" not in given and "na_filter" not in given:
         arguments["keep_default_na"] = False
@@ -224,10 +224,11 @@ def typed_arguments(form: str, given: Mapping[str, Any], data: Data) -> dict[str
     """
     if form == "json":
         kinds = ("string",) if data.prepare else ("string", "integer", "date")
-        kept = [name for name, column in data.columns.items() if column.type in kinds]
+        exact_columns = [name for name, column in data.columns.items() if column.type in kinds]
         # JSON knows no dates: pandas would make some of numbers in columns called "date" and so on.
         read = {} if data.prepare else {"convert_dates": False}
-        return read | ({"dtype": dict.fromkeys(kept, object)} if kept else {}) | dict(given)
+        types = {"dtype": dict.fromkeys(exact_columns, object)} if exact_columns else {}
+        return read | types | dict(given)
     exact = {"coerce_float": False, "dtype_backend": "numpy_nullable"}
     return dict(given) if data.prepare else exact | dict(given)
 

@@ -63,12 +63,12 @@ def read_dates(
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return _from_times(values, column, named, series)
     text = _as_text(values)
-    there = (text != "").to_numpy()
-    codes, distinct = pd.factorize(text[there])
+    present = (text != "").to_numpy()
+    codes, distinct = pd.factorize(text[present])
     clock = _read(pd.Series(distinct, dtype="str"), column, named)
     read, offset = np.full(len(values), np.datetime64("NaT", "us")), np.full(len(values), np.nan)
-    read[there], offset[there] = clock.read[codes], clock.offset[codes]
-    if (wrong := np.isnat(read) & there).any():
+    read[present], offset[present] = clock.read[codes], clock.offset[codes]
+    if (wrong := np.isnat(read) & present).any():
         said = "unit" if column.unit else "format"
         raise named.error(
             wrong,

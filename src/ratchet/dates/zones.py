@@ -129,14 +129,14 @@ def in_zone(
     clock = times[~said]
     again = ~_is_first(clock, None if series is None else series[~said])
     try:
-        there = clock.dt.tz_localize(zone, ambiguous=~again, nonexistent="shift_forward")
+        localized = clock.dt.tz_localize(zone, ambiguous=~again, nonexistent="shift_forward")
     except (NotImplementedError, OverflowError):  # so pandas says that Python has no such year
         raise named.error(
             times.dt.year.isin([1, 9999]),
             "moments that UTC has in the years 1 to 9999, too",
             "write the day alone, or leave the cell empty",
         ) from None
-    moved = (local(there) != clock) & clock.notna() & (clock != clock.dt.normalize())
+    moved = (local(localized) != clock) & clock.notna() & (clock != clock.dt.normalize())
     if moved.any():
         raise named.error(
             moved.reindex(times.index, fill_value=False),
@@ -144,7 +144,7 @@ def in_zone(
             f"where the clock is never put forward, name that one in {named.parameter}.timezone "
             f"(Etc/GMT-1 is an hour ahead of UTC)",
         )
-    moments[~said] = there
+    moments[~said] = localized
     return moments
 
 

@@ -97,10 +97,10 @@ def find_run(client: MlflowClient, experiment_id: str) -> Run | None:
     name = orchestrator_run()
     if name is None:
         return None
-    found = client.search_runs(
+    runs = client.search_runs(
         [experiment_id], f"tags.`{DAG_RUN}` = '{name}'", max_results=1, order_by=["start_time ASC"]
     )
-    return found[0] if found else None
+    return runs[0] if runs else None
 
 
 def find_project_run(env: str | None, *, make: bool = False) -> TrackedRun | None:
@@ -140,10 +140,10 @@ def log_params(client: MlflowClient, run: Run, params: Mapping[str, Any]) -> Non
 
     MLflow refuses to change a parameter.
     """
-    known = run.data.params if orchestrator_run() else {}
+    logged = run.data.params if orchestrator_run() else {}
     for name, value in params.items():
         text = hide_secrets(str(value))
-        if known.get(name, text) == text:
+        if logged.get(name, text) == text:
             client.log_param(run.info.run_id, name, text)
         else:
             client.set_tag(run.info.run_id, f"{name}.{task_id()}", text)
@@ -155,13 +155,13 @@ def find_nested_run(client: MlflowClient, parent: Run, name: str) -> Run | None:
         return None
     condition = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     condition += f" and attributes.run_name = '{name}'"
-    found = client.search_runs([parent.info.experiment_id], condition, max_results=1)
-    return found[0] if found else None
+    runs = client.search_runs([parent.info.experiment_id], condition, max_results=1)
+    return runs[0] if runs else None
 
 
 def delete_nested_runs(client: MlflowClient, run: Run) -> None:
     """Delete the nested runs that an earlier try has left."""
     condition = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-    while found := client.search_runs([run.info.experiment_id], condition):
-        for one in found:
+    while runs := client.search_runs([run.info.experiment_id], condition):
+        for one in runs:
             client.delete_run(one.info.run_id)

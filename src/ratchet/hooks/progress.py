@@ -70,8 +70,8 @@ class NotificationHooks:
         written = {name for node in pipeline.nodes for name in node.outputs}
         for name in sorted(name for name in written if name.endswith(".watch")):
             for alert in catalog.load(name)["alerts"]:
-                told = {key: alert[key] for key in ("name", "level", "value", "threshold")}
-                self._webhook.send("alert", f"{alert['text']}: {alert['advice']}", **told)
+                details = {key: alert[key] for key in ("name", "level", "value", "threshold")}
+                self._webhook.send("alert", f"{alert['text']}: {alert['advice']}", **details)
         self._say_goodbye("end", "done")
 
     @hook_impl

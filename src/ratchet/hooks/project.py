@@ -40,12 +40,12 @@ class ProjectHooks:
             entry = f"{name}.raw"
             if not isinstance(value, Mapping) or entry not in catalog:
                 continue
-            found = catalog.config_resolver.resolve_pattern(entry)
-            if is_guessed(found):
+            config = catalog.config_resolver.resolve_pattern(entry)
+            if is_guessed(config):
                 forget_entry(catalog, entry)
                 catalog[entry] = RawDataset(
                     name=entry,
-                    config=found,
+                    config=config,
                     data=value.get("data", {}),
                     load_version=(load_versions or {}).get(entry),
                     save_version=save_version,
@@ -79,9 +79,9 @@ class ProjectHooks:
         raw = inputs[f"{node.namespace}.raw"]
         landing = use_case[node.namespace].landing
         rows = raw, inputs[f"{node.namespace}.measured"]
-        told = _changed_past(node.namespace, landing, rows, catalog, parameters.get("as_of"))
-        if told:
-            LOGGER.warning("%s: %s", node.namespace, told)
+        changes = _changed_past(node.namespace, landing, rows, catalog, parameters.get("as_of"))
+        if changes:
+            LOGGER.warning("%s: %s", node.namespace, changes)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Any, catalog: Any) -> None:
@@ -166,7 +166,7 @@ def _check_as_of(as_of: Any, use_cases: dict[str, UseCase]) -> None:
     from ratchet.preparation.contract import read_day
 
     read_day(as_of)
-    if timeless := [name for name, found in use_cases.items() if found.data.time is None]:
+    if timeless := [name for name, use_case in use_cases.items() if use_case.data.time is None]:
         raise ConfigError(
             f"parameter as_of: {', '.join(timeless)} names no data.time column to cut at; leave "
             f"as_of out, or run the others alone with --namespaces"

@@ -167,8 +167,8 @@ class TrackingHooks:
             yield
         except Exception as error:
             store = shown(tracking_uri(self._settings["tracking_uri"], self._project))
-            told = hide_secrets(str(error))
-            LOGGER.warning("This run is not tracked whole in %s: %s", store, told)
+            reason = hide_secrets(str(error))
+            LOGGER.warning("This run is not tracked whole in %s: %s", store, reason)
             with suppress(Exception):
                 self._end("FAILED")
         finally:
@@ -195,15 +195,15 @@ class TrackingHooks:
             if noun in KEPT:
                 self._client.log_artifact(self._run_id, file_of(catalog.get(name)), folder)
             if noun == "watch" and (alerts := catalog.load(name)["alerts"]):
-                told = "\n".join(f"{alert['text']}: {alert['advice']}" for alert in alerts)
-                self._client.set_tag(self._run_id, f"alerts.{folder}", told[:_LONGEST_TAG])
+                text = "\n".join(f"{alert['text']}: {alert['advice']}" for alert in alerts)
+                self._client.set_tag(self._run_id, f"alerts.{folder}", text[:_LONGEST_TAG])
             if noun == "decision":
                 self._tag_decision(folder, catalog.load(name)["decisions"])
 
     def _tag_decision(self, use_case: str, decisions: list[dict[str, Any]]) -> None:
         assert self._client is not None
-        told = "\n".join(f"{one['event'].upper()}: {one['reason']}" for one in decisions)
-        self._client.set_tag(self._run_id, f"decision.{use_case}", told[:_LONGEST_TAG])
+        text = "\n".join(f"{one['event'].upper()}: {one['reason']}" for one in decisions)
+        self._client.set_tag(self._run_id, f"decision.{use_case}", text[:_LONGEST_TAG])
 
     def _log_candidate(self, name: str, written: set[str], catalog: Any) -> None:
         """Log one candidate, ``<use_case>.<target>.<candidate>``, as a nested run."""
@@ -235,8 +235,8 @@ class TrackingHooks:
         assert self._client is not None
         if name not in self._nested:
             parent = self._client.get_run(self._run_id)
-            known = mlflow_runs.find_nested_run(self._client, parent, name)
-            self._nested[name] = known or self._client.create_run(
+            existing = mlflow_runs.find_nested_run(self._client, parent, name)
+            self._nested[name] = existing or self._client.create_run(
                 parent.info.experiment_id,
                 run_name=name,
                 tags={"mlflow.parentRunId": self._run_id, "candidate": name.rpartition(".")[2]},
@@ -274,8 +274,8 @@ def _hide_secrets_in_logs() -> None:
     def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = made(*args, **kwargs)
         if isinstance(record.exc_info, tuple):
-            told = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            if (hidden := hide_secrets(told)) != told:  # a text, from which nobody makes another
+            trace = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            if (hidden := hide_secrets(trace)) != trace:  # a text, from which nobody makes another
                 record.exc_info, record.exc_text = None, hidden
         with suppress(Exception):  # arguments that do not fit are for the handlers to tell
             if "://" in (text := record.getMessage()):

@@ -98,5 +98,5 @@ def latest_windows(
     except ValueError:  # a month, say, is no length
         starts = cut_windows(times, window)["start"]
         place = starts.nunique() - starts.rank(method="dense").astype(int)
-    found = [rows[place == back] for back in range(count - 1, -1, -1)]
-    return [part for part in found if len(part)]
+    windows = [rows[place == back] for back in range(count - 1, -1, -1)]
+    return [part for part in windows if len(part)]

@@ -177,7 +177,7 @@ def act_by_watch(policy: Policy, history: History, state: State) -> Action | Non
         state.champion.scores[target].get(metric),
         metric,
         watch,
-        lambda found: _against_previous(policy, history, state, found),
+        lambda assessment: _against_previous(policy, history, state, assessment),
         since=None if state.since is None else state.since.to_pydatetime(),
         last_request=requested and requested.to_pydatetime(),
     )
@@ -203,7 +203,7 @@ def _without_answers(state: State, champion: Model) -> Action | None:
 
 
 def _against_previous(
-    policy: Policy, history: History, state: State, found: Assessment
+    policy: Policy, history: History, state: State, assessment: Assessment
 ) -> tuple[Comparison | None, str]:
     """Champion and previous model on the rows that the assessment asks for."""
     previous, champion = state.previous, state.champion
@@ -214,7 +214,7 @@ def _against_previous(
         return None, f"the previous model, version {previous.version}: {previous.failure}"
     target, metric = primary_metric(policy.use_case)
     rows = rows_under_review(
-        latest_answers(champion.logged(target, state.since, state.answered)), found
+        latest_answers(champion.logged(target, state.since, state.answered)), assessment
     )
     theirs = previous.logged(target, previous.decided_until, state.answered)
     return compare(
@@ -280,9 +280,9 @@ def judge_with_hindsight(
     after, until = next(week for week in history.weeks if week[0].date() == stage.as_of.date())
     models = [
         model
-        for day, known in history.stages.items()
+        for day, earlier in history.stages.items()
         if day <= stage.as_of and day in history.sundays
-        for model in known.challengers
+        for model in earlier.challengers
     ]
     scored = [(history.error(model, after, until), model) for model in models]
     scored = [(score, model) for score, model in scored if is_number(score)]

@@ -119,8 +119,8 @@ def _longest_first(parts: dict[str, Pipeline], at_a_time: int) -> dict[str, Pipe
     default the use case with the least to search, so that the first report is there soon.
     """
     parameters = loader.project_parameters()
-    known = loader.read_use_cases(parameters)
-    size = {name: sum(map(_search_size, known[name].targets.values())) for name in known}
+    use_cases = loader.read_use_cases(parameters)
+    size = {name: sum(map(_search_size, use_cases[name].targets.values())) for name in use_cases}
     names = sorted(parts, key=lambda name: -size.get(name, 0))
     if len(names) > at_a_time:
         first = parameters.get("first_report")
