@@ -100,7 +100,7 @@ def connect(url: str, lock_seconds: float | None = None) -> Engine:
     """
     import sqlalchemy as sa
 
-    options: dict[str, Any] = {}
+    options: dict[str, dict[str, float]] = {}
     if url.startswith(SQLITE):
         options["connect_args"] = {"timeout": lock_seconds or LOCK_SECONDS}
         Path(url.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)

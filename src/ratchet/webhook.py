@@ -14,6 +14,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.error import HTTPError
@@ -45,7 +46,7 @@ class Webhook:
 
     def __init__(self, url: str | None = None) -> None:
         self.url = url
-        self._messages: queue.Queue[dict[str, Any]] = queue.Queue(maxsize=100)
+        self._messages: queue.Queue[Mapping[str, object]] = queue.Queue(maxsize=100)
         self._thread: threading.Thread | None = None
         self._last_progress = -PAUSE
         self._in_trouble = False
@@ -92,7 +93,7 @@ class Webhook:
             finally:
                 self._messages.task_done()
 
-    def _post(self, message: dict[str, Any]) -> None:
+    def _post(self, message: Mapping[str, object]) -> None:
         assert self.url is not None
         if not self.url.startswith(("http://", "https://")):
             raise ValueError("expected an address that starts with http:// or https://")
@@ -112,7 +113,7 @@ class Webhook:
 _webhook = Webhook()
 
 
-def configure(credentials: dict[str, Any]) -> Webhook:
+def configure(credentials: Mapping[str, object]) -> Webhook:
     """Take the address from the environment, or else from the credentials.
 
     There it is ``webhook``, or ``webhook.url``.

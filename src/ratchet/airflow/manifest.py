@@ -34,7 +34,7 @@ def build_manifest(
     use_cases: Mapping[str, UseCase],
     pipelines: Mapping[str, Pipeline],
     catalog: Mapping[str, str],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Gather what the DAGs are drawn from.
 
     Args:

@@ -68,14 +68,14 @@ def service_settings(env: str | None, given: Mapping[str, Any] | None = None) ->
     return settings.model_copy(update={**places, "jobs": jobs, "env": env})
 
 
-def _of_file(loader: AbstractConfigLoader) -> dict[str, Any]:
+def _of_file(loader: AbstractConfigLoader) -> Mapping[str, object]:
     try:
         return dict(loader["serving"])
     except MissingConfigException:  # the defaults do
         return {}
 
 
-def _of_project(loader: AbstractConfigLoader, project: Path) -> dict[str, Any]:
+def _of_project(loader: AbstractConfigLoader, project: Path) -> Mapping[str, object]:
     """Where versions and decisions are, and which use cases there may be."""
     entry = registry_entry(loader)
     uri = tracking_uri(entry["tracking_uri"], project)

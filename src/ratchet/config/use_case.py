@@ -115,8 +115,6 @@ class UseCase(Params):
                     raise ValueError(
                         f"{place}: '{name}' is not among the columns {sorted(existing)}"
                     )
-                        f"{place}: '{name}' is not among the columns {sorted(existing)}"
-                    )
                 if [name] == self.data.identity:
                     raise ValueError(f"{place}: '{name}' is the key, which only names a row")
         dates = [history.looked_up, history.available] if history else []

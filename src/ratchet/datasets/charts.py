@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
@@ -32,7 +32,7 @@ class ImagesDataset(AbstractDataset[dict[str, bytes], dict[str, bytes]]):
         metadata: ignored here, read by plug-ins such as Kedro-Viz.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, filepath: str, metadata: Mapping[str, object] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
 
@@ -50,5 +50,5 @@ class ImagesDataset(AbstractDataset[dict[str, bytes], dict[str, bytes]]):
     def _exists(self) -> bool:
         return self._filepath.is_dir()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self._filepath)}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import joblib
 from kedro.io import AbstractDataset, DatasetError
@@ -20,7 +21,7 @@ class FolderDataset(AbstractDataset[NoReturn, Path]):
         metadata: ignored here, read by plug-ins such as Kedro-Viz.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, filepath: str, metadata: Mapping[str, object] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
 
@@ -36,7 +37,7 @@ class FolderDataset(AbstractDataset[NoReturn, Path]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self._filepath)}
 
 
@@ -58,7 +59,7 @@ class SearchCacheDataset(AbstractDataset[NoReturn, joblib.Memory]):
     """
 
     def __init__(
-        self, *, filepath: str, limit: int = 2**31, metadata: dict[str, Any] | None = None
+        self, *, filepath: str, limit: int = 2**31, metadata: Mapping[str, object] | None = None
     ) -> None:
         self._filepath = Path(filepath)
         self._limit = limit
@@ -84,5 +85,5 @@ class SearchCacheDataset(AbstractDataset[NoReturn, joblib.Memory]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self._filepath)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ class SkopsDataset(AbstractDataset[Any, Any]):
         metadata: ignored here, read by plug-ins such as Kedro-Viz.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, filepath: str, metadata: Mapping[str, object] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
 
@@ -42,7 +43,7 @@ class SkopsDataset(AbstractDataset[Any, Any]):
     def _exists(self) -> bool:
         return self._filepath.is_file()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self._filepath)}
 
 
@@ -54,7 +55,7 @@ class DemandBookDataset(AbstractDataset[DemandBook, DemandBook]):
         metadata: ignored here, read by plug-ins such as Kedro-Viz.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, filepath: str, metadata: Mapping[str, object] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
 
@@ -77,5 +78,5 @@ class DemandBookDataset(AbstractDataset[DemandBook, DemandBook]):
     def _exists(self) -> bool:
         return self._filepath.is_file()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self._filepath)}

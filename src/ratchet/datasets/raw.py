@@ -159,7 +159,7 @@ class RawDataset(AbstractDataset[NoReturn, Any]):
     def _exists(self) -> bool:
         return bool(self._as_given.exists())
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         shown = ("type", "filepath", "load_args")
         return {key: self._config[key] for key in shown if key in self._config}
 
@@ -253,7 +253,7 @@ class SQLiteQueryDataset(AbstractDataset[NoReturn, pd.DataFrame]):
         filepath: str,
         sql: str,
         load_args: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
     ) -> None:
         self._filepath = Path(filepath)
         self._sql = sql
@@ -284,5 +284,5 @@ class SQLiteQueryDataset(AbstractDataset[NoReturn, pd.DataFrame]):
     def _exists(self) -> bool:
         return self._filepath.is_file()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self._filepath)}

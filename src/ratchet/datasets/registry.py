@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +28,7 @@ class RegistryDataset(AbstractDataset[NoReturn, Any]):
         path: str,
         tracking_uri: str,
         filepath: str,
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
     ) -> None:
         self._path = Path(path)
         self._tracking_uri = tracking_uri
@@ -48,5 +49,5 @@ class RegistryDataset(AbstractDataset[NoReturn, Any]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self._filepath)}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -31,7 +32,7 @@ class PredictionLogDataset(AbstractDataset[NoReturn, "PredictionLog"]):
         *,
         path: str = ".",
         tracking_uri: str = "sqlite:///mlflow.db",
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
     ) -> None:
         self._path = Path(path)
         self._tracking_uri = tracking_uri
@@ -53,7 +54,7 @@ class PredictionLogDataset(AbstractDataset[NoReturn, "PredictionLog"]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"database": shown(self._tracking_uri)}
 
 
@@ -75,7 +76,7 @@ class MeasurementsDataset(AbstractDataset[NoReturn, "list[Measurement]"]):
         path: str = ".",
         tracking_uri: str = "sqlite:///mlflow.db",
         read: bool = True,
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
     ) -> None:
         self._use_case = use_case
         self._path = Path(path)
@@ -118,7 +119,7 @@ class MeasurementsDataset(AbstractDataset[NoReturn, "list[Measurement]"]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"use_case": self._use_case, "database": shown(self._tracking_uri)}
 
 
@@ -132,7 +133,7 @@ class RunDataset(AbstractDataset[NoReturn, dict[str, str | None]]):
         metadata: ignored here, read by plug-ins such as Kedro-Viz.
     """
 
-    def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, path: str, metadata: Mapping[str, object] | None = None) -> None:
         self._path = Path(path)
         self.metadata = metadata
 
@@ -152,5 +153,5 @@ class RunDataset(AbstractDataset[NoReturn, dict[str, str | None]]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"path": str(self._path)}

@@ -1,1 +1,17 @@
 """Kedro hooks: what happens around a run, whatever runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+
+class RunParams(TypedDict):
+    """What Kedro tells hooks of a run, as far as they look at it."""
+
+    run_id: str
+    env: str | None
+    pipeline_names: list[str] | None
+    namespaces: list[str] | None
+    runtime_params: Mapping[str, object]
+    runner: str | None

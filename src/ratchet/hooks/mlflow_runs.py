@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-def open_store(settings: dict[str, Any], project: Path) -> tuple[MlflowClient, str]:
+def open_store(settings: Mapping[str, Any], project: Path) -> tuple[MlflowClient, str]:
     """Connect to the tracking store and make the experiment if it is new.
 
     Args:
@@ -135,7 +135,7 @@ def find_project_run(env: str | None, *, make: bool = False) -> TrackedRun | Non
     return TrackedRun(client, run.info.run_id, f"{pages.rstrip('/')}/{path}" if pages else path)
 
 
-def log_params(client: MlflowClient, run: Run, params: Mapping[str, Any]) -> None:
+def log_params(client: MlflowClient, run: Run, params: Mapping[str, object]) -> None:
     """Log parameters; those that another task has set otherwise become tags of this task.
 
     MLflow refuses to change a parameter.

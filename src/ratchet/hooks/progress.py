@@ -9,6 +9,7 @@ from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
 
 from ratchet import progress, webhook
+from ratchet.hooks import RunParams
 
 
 class ProgressHooks:
@@ -55,7 +56,7 @@ class NotificationHooks:
         self._webhook = webhook.configure(credentials)
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any) -> None:
+    def before_pipeline_run(self, run_params: RunParams, pipeline: Any) -> None:
         """A run starts."""
         names = run_params["pipeline_names"] or ["everything"]
         self._name = " ".join([",".join(names), *(run_params["namespaces"] or [])])

@@ -66,7 +66,7 @@ class ProjectHooks:
             loader.check_metrics(decided)
 
     @hook_impl
-    def after_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> None:
+    def after_node_run(self, node: Any, catalog: Any, inputs: Mapping[str, Any]) -> None:
         """Tell a raw file that lacks rows of the champion or has others, before it is trained on.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class SummaryHooks:
 
 
 def summary_rows(
-    use_case: str, evaluation: dict[str, Any], metrics: dict[str, Any]
+    use_case: str, evaluation: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> Iterator[tuple[str, ...]]:
     """One row of text per target, in the order of ``COLUMNS``."""
     for target, best in evaluation["best"].items():
@@ -75,7 +75,7 @@ def summary_rows(
         )
 
 
-def _decided(decision: dict[str, Any]) -> str:
+def _decided(decision: Mapping[str, Any]) -> str:
     """What serves now, and the last thing that was decided."""
     champion = decision["champion"]
     serves = "nothing serves yet" if champion is None else f"version {champion} serves"

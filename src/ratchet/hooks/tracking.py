@@ -15,7 +15,7 @@ import os
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from kedro.framework.hooks import hook_impl
 from ratchet.config import rewritten
 from ratchet.database import explain_sqlite_error, shown, tracking_uri
 from ratchet.errors import ConfigError, DatabaseError, hide_secrets
-from ratchet.hooks import mlflow_runs
+from ratchet.hooks import RunParams, mlflow_runs
 from ratchet.hooks.mlflow_runs import open_store, tracking_to
 from ratchet.hooks.trials import log_model, log_trials
 from ratchet.kedro_private import file_of
@@ -66,7 +66,7 @@ class TrackingHooks:
         self._env = context.env or "local"
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
+    def before_pipeline_run(self, run_params: RunParams, pipeline: Any, catalog: Any) -> None:
         """Open the run, so that it can be seen while it lasts."""
         global _current  # noqa: PLW0603 - processes of use cases tell the run that goes on
         _current = self
@@ -92,7 +92,7 @@ class TrackingHooks:
                 f"(enabled: false in conf/{self._env}/mlflow.yml turns tracking off)"
             ) from error
 
-    def _open_run(self, run_params: dict[str, Any]) -> None:
+    def _open_run(self, run_params: RunParams) -> None:
         self._client, experiment_id = open_store(self._settings, self._project)
         run = mlflow_runs.find_run(self._client, experiment_id)
         if run is None:
@@ -104,9 +104,10 @@ class TrackingHooks:
         self._run_id = run.info.run_id
         os.environ[MLFLOW_RUN] = self._run_id
         names = ("env", "pipeline_names", "namespaces", "runtime_params")
-        mlflow_runs.log_params(self._client, run, {name: run_params[name] for name in names})
+        params = {name: value for name, value in run_params.items() if name in names}
+        mlflow_runs.log_params(self._client, run, params)
 
-    def _tags(self, run_params: dict[str, Any]) -> dict[str, str]:
+    def _tags(self, run_params: RunParams) -> dict[str, str]:
         commit = (code_commit(self._project) or "").removesuffix("-dirty")  # MLflow links to it
         tags = {
             "kedro.run_id": run_params["run_id"],
@@ -200,7 +201,7 @@ class TrackingHooks:
             if noun == "decision":
                 self._tag_decision(folder, catalog.load(name)["decisions"])
 
-    def _tag_decision(self, use_case: str, decisions: list[dict[str, Any]]) -> None:
+    def _tag_decision(self, use_case: str, decisions: Sequence[Mapping[str, str]]) -> None:
         assert self._client is not None
         text = "\n".join(f"{one['event'].upper()}: {one['reason']}" for one in decisions)
         self._client.set_tag(self._run_id, f"decision.{use_case}", text[:_LONGEST_TAG])
@@ -294,7 +295,7 @@ def _saved(name: str) -> None:
         _current.dataset_saved(name)
 
 
-def _run_name(run_params: dict[str, Any]) -> str:
+def _run_name(run_params: RunParams) -> str:
     names = run_params["pipeline_names"] or ["__default__"]
     scope = ",".join(run_params["namespaces"] or [])
     return orchestrator_run() or " ".join(filter(None, [",".join(names), scope]))
@@ -312,7 +313,7 @@ def _candidates(written: set[str], catalog: Any) -> set[str]:
     return searched | scored
 
 
-def tracked_metrics(scores: dict[str, Any]) -> dict[str, float]:
+def tracked_metrics(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
     """Scores under names that MLflow takes, whatever the classes are called.
 
     ``{"test": {"r2": {"value": 0.4}}}`` -> ``{"test/r2": 0.4}``; ends as ``test/r2_low``.

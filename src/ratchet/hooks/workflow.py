@@ -19,8 +19,12 @@ from kedro_viz.integrations.kedro.hooks_utils import (
 )
 from kedro_viz.integrations.kedro.run_hooks import PipelineRunStatusHook
 
+from ratchet.hooks import RunParams
 from ratchet.learning.files import write_text
 from ratchet.runner import worker
+
+Event = dict[str, object]
+"""What happened, as Kedro-Viz reads it from JSON."""
 
 Position = tuple[str | None, str | None, Any]
 """Dataset, ``loading`` or ``saving``, and node that an error would be about."""
@@ -39,7 +43,7 @@ class WorkflowHooks(PipelineRunStatusHook):
         worker.on_failure = self._send_position
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any) -> None:
+    def before_pipeline_run(self, run_params: RunParams, pipeline: Any) -> None:
         """Begin anew, unless Kedro-Viz records this run itself or would record no such run."""
         self._should_collect_events = False
         self._events.clear()
@@ -57,12 +61,12 @@ class WorkflowHooks(PipelineRunStatusHook):
         """Take over at which node and dataset another process has stopped."""
         self._current_dataset, self._current_operation, self._current_node = position
 
-    def record(self, event: dict[str, Any]) -> None:
+    def record(self, event: Event) -> None:
         """Record an event that another process has sent."""
         if self._should_collect_events:
             self._add_event(event)
 
-    def _add_event(self, event: dict[str, Any], flush: bool = False) -> None:
+    def _add_event(self, event: Event, flush: bool = False) -> None:
         if worker.to_parent is not None:
             worker.to_parent((_record, event))
             return
@@ -74,7 +78,7 @@ class WorkflowHooks(PipelineRunStatusHook):
 _recorder: WorkflowHooks | None = None
 
 
-def _record(event: dict[str, Any]) -> None:
+def _record(event: Event) -> None:
     if _recorder is not None:
         _recorder.record(event)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +22,7 @@ _FEW = 3
 """Weeks below which nothing is said of chance."""
 
 
-def build_report(history: History, backtests: Sequence[Backtest]) -> dict[str, Any]:
+def build_report(history: History, backtests: Sequence[Backtest]) -> Mapping[str, Any]:
     """Compare what policies have done.
 
     Args:
@@ -60,8 +60,12 @@ def build_report(history: History, backtests: Sequence[Backtest]) -> dict[str, A
                 "against_first": difference(history, weekly[name], first, compared),
             }
         )
-    rules = [one for one in summaries if one["is_rule"] and is_number(one["total"]["value"])]
-    best = min(rules, key=lambda one: history.loss(one["total"]["value"]), default=None)
+    losses = {
+        result.policy.name: history.loss(totals[result.policy.name]["value"])
+        for result in backtests
+        if result.policy.is_rule
+    }
+    usable = {name: loss for name, loss in losses.items() if is_number(loss)}
     return jsonable(
         {
             "target": history.target,
@@ -72,7 +76,7 @@ def build_report(history: History, backtests: Sequence[Backtest]) -> dict[str, A
                 for (start, end), ok in zip(history.weeks, compared, strict=True)
             ],
             "policies": summaries,
-            "best": best and best["name"],
+            "best": min(usable, key=lambda name: usable[name], default=None),
             "stages": [_stage(history, day) for day in sorted(history.stages)],
             "incidents": [one.model_dump(mode="json", by_alias=True) for one in history.incidents],
         }
@@ -81,7 +85,7 @@ def build_report(history: History, backtests: Sequence[Backtest]) -> dict[str, A
 
 def difference(
     history: History, mine: Sequence[float], other: Sequence[float], compared: Any
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """By how much a policy is worse than another, paired by week.
 
     Args:
@@ -114,7 +118,7 @@ def _ends(by_week: Any, value: float) -> dict[str, float]:
     return {"low": value - width, "high": value + width}
 
 
-def _policy_summary(history: History, result: Backtest) -> dict[str, Any]:
+def _policy_summary(history: History, result: Backtest) -> dict[str, object]:
     """What a policy has done: counts, switches with their reasons, and what served when."""
     happened = [event.event for event in result.events]
     changes = list(_changes(result.spans))
@@ -157,13 +161,13 @@ def _changes(spans: Sequence[Span]) -> list[tuple[Span, Span]]:
 
 def _false_promotions(
     history: History, result: Backtest, changes: Sequence[tuple[Span, Span]]
-) -> list[dict[str, Any]]:
+) -> list[Mapping[str, object]]:
     """New models that did worse than the one they replaced, on the rows that they then answered.
 
     ``sure`` says whether that is more than chance (one-sided, 95 %, paired by row).
     """
     seen = {result.spans[0].model.version} if result.spans else set()
-    worse_models = []
+    worse_models: list[Mapping[str, object]] = []
     for old, new in changes:
         is_new = new.model.version not in seen
         seen.add(new.model.version)
@@ -175,7 +179,7 @@ def _false_promotions(
     return worse_models
 
 
-def _worse_than(history: History, new: Span, old: Span) -> dict[str, Any] | None:
+def _worse_than(history: History, new: Span, old: Span) -> Mapping[str, object] | None:
     ours, theirs = (history.rows(span.model, new.after, new.until) for span in (new, old))
     try:
         comparison = compare(
@@ -204,7 +208,7 @@ def _weekly(history: History, result: Backtest) -> list[float]:
     return [history.score(_rows(history, result.spans, *week)) for week in history.weeks]
 
 
-def _total(history: History, result: Backtest, compared: Any) -> dict[str, Any]:
+def _total(history: History, result: Backtest, compared: Any) -> dict[str, float]:
     """Score over all rows of the weeks in which every policy has answered."""
     weeks = [week for week, ok in zip(history.weeks, compared, strict=True) if ok]
     parts = [_rows(history, result.spans, *week) for week in weeks]

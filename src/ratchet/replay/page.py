@@ -283,7 +283,7 @@ def _lines(name: str, title: str, rows: Sequence[Mapping[str, Any]], unit: str) 
     )
 
 
-def _weekly(report: Report) -> dict[str, Any]:
+def _weekly(report: Report) -> Mapping[str, object]:
     """All weeks as a table of text."""
     texts = {
         "from": [week["start"] for week in report["weeks"]],
@@ -293,7 +293,7 @@ def _weekly(report: Report) -> dict[str, Any]:
     return {"columns": list(texts), "rows": list(zip(*texts.values(), strict=True))}
 
 
-def _chapter(policy: Report) -> dict[str, Any]:
+def _chapter(policy: Report) -> Mapping[str, object]:
     """What a policy has done, with what changed something apart from what did not."""
     events = policy["events"]
     return {

@@ -198,7 +198,7 @@ def _checked(request: ReplayRequest, use_cases: Mapping[str, UseCase]) -> UseCas
     return use_case
 
 
-def _only(request: ReplayRequest, use_case: UseCase) -> dict[str, Any]:
+def _only(request: ReplayRequest, use_case: UseCase) -> Mapping[str, object]:
     """Parameters that leave out all candidates but some; by default the quick ones."""
     targets = use_case.targets.values()
     trained = [name for target in targets for name in target.trained_candidates]

@@ -63,7 +63,7 @@ class Job:
     stage: str = ""
     first_trial: tuple[float, int] | None = None
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Mapping[str, object]:
         """Search, rank, fit the winner, and put it before the gate.
 
         What the search has found is written to ``SEARCHED`` before the gate sees the winner, so
@@ -175,7 +175,7 @@ class Job:
         return f"{self._target_at}.{self._target[1]}"
 
     @cached_property
-    def _params(self) -> dict[str, Any]:
+    def _params(self) -> Mapping[str, object]:
         """What differs from the parameters of the project."""
         request, (name, network) = self.order.request, self._target
         target = self._use_case.targets[name]
@@ -190,7 +190,7 @@ class Job:
             },
         }
         windows = {"lookback": request.lookback, "horizon": request.horizon}
-        changed: dict[str, Any] = {"features": {"windows": windows}, "targets": {name: own}}
+        changed: dict[str, object] = {"features": {"windows": windows}, "targets": {name: own}}
         if self._use_case.release.trial is not None:  # that of another version decides elsewhere
             changed["release"] = {"trial": None}
         return {request.use_case: changed}
@@ -200,7 +200,7 @@ class Job:
             self._project[1],
             env=self._sandbox.env,
             conf_source=str(self._sandbox.conf),
-            runtime_params=self._params,
+            runtime_params=dict(self._params),
             save_on_close=False,
         )
 
@@ -267,7 +267,7 @@ class Job:
             for kind, path in files.items()
         }
 
-    def _challenge(self) -> dict[str, Any]:
+    def _challenge(self) -> Mapping[str, object]:
         """Register the winner and let the gate judge it beside the champion."""
         if reason := self._reason_not_comparable():
             return {"registered": False, "reason": reason}
@@ -306,7 +306,7 @@ class Job:
         catalog.save(f"{self._target_at}.choice", {**choice, "best": network, "why": why})
         catalog.save(f"{self._target_at}.best_model", catalog.load(f"{self._network_at}.model"))
 
-    def _record_verdict(self) -> dict[str, Any]:
+    def _record_verdict(self) -> Mapping[str, object]:
         """Write the verdict down; what is to be promoted waits, unless it may serve at once."""
         name, registry = self.order.request.use_case, self._catalog.load("registry")
         [*_, judged] = verdicts = self._catalog.load(f"{name}.verdicts")
@@ -334,7 +334,7 @@ class Job:
         return {**challenger, "serves": released["champion"] == judged["version"]}
 
 
-def network_params(order: Order, network: Network | None) -> dict[str, Any]:
+def network_params(order: Order, network: Network | None) -> dict[str, object]:
     """Parameters of the search, as ``networks`` of a target takes them.
 
     Args:
