@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ratchet.config.base import Params
+from ratchet.config.base import Params, explain_errors
 from ratchet.config.release import Positive
 from ratchet.errors import ConfigError
 
@@ -177,23 +177,14 @@ def read_settings(config: Mapping[str, Any], use_cases: Iterable[str]) -> Airflo
     try:
         settings = AirflowSettings.model_validate(dict(config))
     except ValidationError as error:
-        raise ConfigError(_explain("airflow", error)) from None
+        lines = explain_errors(error, AirflowSettings, "airflow")
+        raise ConfigError("\n".join(lines)) from None
     if unknown := [name for name in settings.use_cases if name not in names]:
         raise ConfigError(f"airflow.use_cases: no use case {unknown}; there are {names}")
     for name in names:
         try:
             settings.job(name)
         except ValidationError as error:
-            raise ConfigError(_explain(f"airflow.use_cases.{name}", error)) from None
+            lines = explain_errors(error, Job, f"airflow.use_cases.{name}")
+            raise ConfigError("\n".join(lines)) from None
     return settings
-
-
-def _explain(place: str, error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        path = ".".join([place, *(str(part) for part in problem["loc"])])
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key (docs/reference/dags.md lists those there are)"
-        lines.append(f"{path}: {message}")
-    return "\n".join(lines)

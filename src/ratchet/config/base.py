@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 _OURS = re.compile(r"ratchet\.use_cases\.[a-z]\w*\.[a-z]\w*")
 
@@ -54,3 +55,57 @@ class Derived(Params):
         Like its models a bundle could name any other, and have it called.
         """
         return _OURS.fullmatch(self.function) is not None
+
+
+def explain_errors(error: ValidationError, model: type[BaseModel], *place: str) -> list[str]:
+    """Say what is wrong with values, a line for each key: its path, and what was expected.
+
+    Args:
+        error: what pydantic has found.
+        model: the model that the values are of, whose keys are named beside an unknown one.
+        place: keys above those of the model.
+    """
+    lines = []
+    for problem in error.errors():
+        location = problem["loc"]
+        if location[-1:] == ("[key]",):  # what is wrong is a key: tell it as YAML has read it
+            location = (*location[:-2], str(problem["input"]).lower())
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "string_type":
+            message += _unquoted(problem["input"])
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key; allowed are {_allowed(model, problem['loc'])}"
+        path = ".".join(str(part) for part in (*place, *location))
+        lines.append(f"{path}: {message}" if path else message)
+    return lines
+
+
+def _unquoted(value: Any) -> str:
+    """What YAML makes of a word without quotes that was to be a text."""
+    if isinstance(value, bool):
+        word, others = ("Yes", "yes, On and True") if value else ("No", "no, Off and False")
+        return f"; YAML reads {word}, {others} as {str(value).lower()}: write '{word}', in quotes"
+    if value is None:
+        return "; YAML reads Null, ~ and nothing as no value: write 'Null', in quotes"
+    kinds = {int: "number", float: "number", dt.date: "date", dt.datetime: "time"}
+    if type(value) in kinds:
+        return f"; YAML reads {value} as a {kinds[type(value)]}: write '{value}', in quotes"
+    return ""
+
+
+def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """Keys that may stand beside the unknown one at ``location``."""
+    annotation: Any = model
+    for part in location[:-1]:
+        fields = getattr(annotation, "model_fields", None)
+        # Without fields it is a mapping such as dict[str, Target], and the part is a key of it.
+        annotation = fields[str(part)].annotation if fields else _model_in(annotation)
+    return ", ".join(_model_in(annotation).model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    """The pydantic model inside an annotation such as ``dict[str, Target]`` or ``X | None``."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    inner = [_model_in(part) for part in getattr(annotation, "__args__", ())]
+    return next((part for part in inner if hasattr(part, "model_fields")), None)

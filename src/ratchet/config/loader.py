@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from kedro.framework import project
 from pydantic import ValidationError
 
 from ratchet.config import Network, Target, UseCase, with_market
+from ratchet.config.base import explain_errors
 from ratchet.config.names import check_chosen, check_use_case
 from ratchet.errors import ConfigError
 
@@ -357,47 +357,4 @@ def _check_space(network: Network) -> None:
 
 def explain(name: str, error: ValidationError) -> str:
     """Say what is wrong with the parameters of one use case, one line per key."""
-    lines = []
-    for problem in error.errors():
-        location = problem["loc"]
-        if location[-1:] == ("[key]",):  # what is wrong is a key: tell it as YAML has read it
-            location = (*location[:-2], str(problem["input"]).lower())
-        path = ".".join(str(part) for part in (name, *location))
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "string_type":
-            message += _unquoted(problem["input"])
-        if problem["type"] == "extra_forbidden":
-            message = f"unknown key; allowed are {_allowed(problem['loc'])}"
-        lines.append(f"parameter {path}: {message}")
-    return "\n".join(lines)
-
-
-def _unquoted(value: Any) -> str:
-    """What YAML makes of a word without quotes that was to be a text."""
-    if isinstance(value, bool):
-        word, others = ("Yes", "yes, On and True") if value else ("No", "no, Off and False")
-        return f"; YAML reads {word}, {others} as {str(value).lower()}: write '{word}', in quotes"
-    if value is None:
-        return "; YAML reads Null, ~ and nothing as no value: write 'Null', in quotes"
-    kinds = {int: "number", float: "number", dt.date: "date", dt.datetime: "time"}
-    if type(value) in kinds:
-        return f"; YAML reads {value} as a {kinds[type(value)]}: write '{value}', in quotes"
-    return ""
-
-
-def _allowed(location: tuple[int | str, ...]) -> str:
-    """Keys that may stand beside the unknown one at ``location``."""
-    annotation: Any = UseCase
-    for part in location[:-1]:
-        fields = getattr(annotation, "model_fields", None)
-        # Without fields it is a mapping such as dict[str, Target], and the part is a key of it.
-        annotation = fields[str(part)].annotation if fields else _model_in(annotation)
-    return ", ".join(_model_in(annotation).model_fields)
-
-
-def _model_in(annotation: Any) -> Any:
-    """The pydantic model inside an annotation such as ``dict[str, Target]`` or ``X | None``."""
-    if hasattr(annotation, "model_fields"):
-        return annotation
-    inner = [_model_in(part) for part in getattr(annotation, "__args__", ())]
-    return next((part for part in inner if hasattr(part, "model_fields")), None)
+    return "\n".join(f"parameter {line}" for line in explain_errors(error, UseCase, name))

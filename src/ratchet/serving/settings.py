@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from ratchet.config.base import explain_errors
 from ratchet.errors import ConfigError
 
 METRICS_PORT = 9464
@@ -247,7 +248,7 @@ def read_settings(content: Mapping[str, Any], place: str) -> Settings:
     try:
         return Settings.model_validate(dict(content))
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
+        lines = explain_errors(error, Settings)
         raise ConfigError("\n".join(f"{place}: {line}" for line in lines)) from error
 
 
@@ -271,14 +272,3 @@ def load_settings(text: str) -> Settings:
     if not isinstance(content, dict):
         raise ConfigError(f"{place}: expected a JSON object of settings")
     return read_settings(content, place)
-
-
-def _explain(problem: Mapping[str, Any]) -> str:
-    path = ".".join(map(str, problem["loc"]))
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        groups: dict[str, type[_Group]]
-        groups = {"limits": Limits, "jobs": Jobs, "jobs.airflow": AirflowApi}
-        group = groups.get(path.rpartition(".")[0], Settings)
-        message = f"unknown key; allowed are {', '.join(group.model_fields)}"
-    return f"{path}: {message}" if path else message
