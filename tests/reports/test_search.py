@@ -213,7 +213,7 @@ def test_best_so_far_never_rises() -> None:
     best = frame.loc[frame["what"] == "best so far", "loss"]
     assert best.is_monotonic_decreasing
     assert best.iloc[-1] == HARD["wide losses"].trials[LOSS].min()
-    assert "y" in charts.convergence(HARD["wide losses"]).logs
+    assert "y" in charts.convergence(HARD["wide losses"]).log_axes
 
 
 def test_cells_hold_the_median_of_their_pairs() -> None:

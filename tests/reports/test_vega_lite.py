@@ -30,20 +30,22 @@ FRAME = pd.DataFrame(
 )
 INTERVAL = {"low": "low", "high": "high"}
 CHARTS = {
-    "bar": Chart("c", "bar", "Bars", FRAME[:2], "y", "name", shares="x", reference=0.2),
+    "bar": Chart("c", "bar", "Bars", FRAME[:2], "y", "name", percent_axes="x", reference=0.2),
     "grouped bar": Chart("c", "bar", "Bars", FRAME, "y", "name", group="group", **INTERVAL),
     "dots": Chart("c", "dots", "Dots", FRAME[:2], "y", "name", reference=0.2, **INTERVAL),
     "line": Chart("c", "line", "Lines", FRAME, "day", "y", group="group", **INTERVAL),
-    "curve": Chart("c", "curve", "Curves", FRAME, "day", "y", group="group", logs="y"),
-    "box": Chart("c", "box", "Boxes", FRAME, "name", "y", logs="y"),
-    "log": Chart("c", "points", "Points", FRAME, "x", "y", group="name", logs="xy"),
+    "curve": Chart("c", "curve", "Curves", FRAME, "day", "y", group="group", log_axes="y"),
+    "box": Chart("c", "box", "Boxes", FRAME, "name", "y", log_axes="y"),
+    "log": Chart("c", "points", "Points", FRAME, "x", "y", group="name", log_axes="xy"),
     "no boxes": Chart("c", "box", "Boxes", FRAME[:0], "name", "y"),
     "diagonal": Chart("c", "line", "Line", FRAME, "x", "y", diagonal=True, reference=0.2),
     "points": Chart("c", "points", "Points", FRAME, "x", "y", diagonal=True),
     "heatmap": Chart("c", "heatmap", "Cells", FRAME, "name", "group", value="y", text="text"),
-    "histogram": Chart("c", "histogram", "Counts", FRAME, "x", "y", group="group", shares="y"),
+    "histogram": Chart(
+        "c", "histogram", "Counts", FRAME, "x", "y", group="group", percent_axes="y"
+    ),
     "zeros": Chart("c", "bar", "Bars", FRAME[:2].assign(y=0.0), "y", "name"),
-    "loose": Chart("c", "line", "Lines", FRAME, "x", "y", group="group", loose="two"),
+    "loose": Chart("c", "line", "Lines", FRAME, "x", "y", group="group", points_only="two"),
     "many": Chart(
         "c",
         "dots",
@@ -54,7 +56,7 @@ CHARTS = {
     ),
     "dotted": Chart(
         *("c", "curve", "Curves", FRAME, "x", "y"),
-        **{"group": "group", "dotted": "two", "band_title": "90%", **INTERVAL},
+        **{"group": "group", "with_points": "two", "band_title": "90%", **INTERVAL},
     ),
     "no cells": Chart("c", "heatmap", "Cells", FRAME[:0], "name", "group", value="y", text="text"),
     "no bars": Chart("c", "bar", "Bars", FRAME[:0], "y", "name", group="group", **INTERVAL),
@@ -168,7 +170,7 @@ def test_lines_in_a_cell_stand_below_each_other() -> None:
 )
 def test_ticks_of_a_logarithmic_axis_are_round(values: list[float], ticks: list[float]) -> None:
     frame = pd.DataFrame({"x": values, "y": 1.0})
-    chart = Chart("c", "points", "", frame, "x", "y", logs="x")
+    chart = Chart("c", "points", "", frame, "x", "y", log_axes="x")
     assert chart.ticks("x") == pytest.approx(ticks)
     assert chart.ticks("y") == []
 
@@ -227,7 +229,7 @@ def test_marks_and_shaded_ground_have_their_names() -> None:
     chart = Chart(
         *("c", "curve", "Curves", FRAME, "x", "y"),
         **{"group": "group", "band_title": "80%", **INTERVAL},
-        marks=((1.5, "now"), (3.5, "best")),
+        vertical_lines=((1.5, "now"), (3.5, "best")),
         shaded=(1.0, 4.0),
         shaded_title="tried",
     )
@@ -260,7 +262,7 @@ def test_charts_of_a_sheet_have_ticks_and_small_ones_stand_side_by_side() -> Non
 
 def test_a_logarithmic_axis_with_zeros_is_linear_near_them() -> None:
     frame = pd.DataFrame({"x": [0.0, 0.3, 40.0], "y": 1.0})
-    (points,) = layers(Chart("c", "points", "", frame, "x", "y", logs="x"), "circle")
+    (points,) = layers(Chart("c", "points", "", frame, "x", "y", log_axes="x"), "circle")
 
     assert points["encoding"]["x"]["scale"]["type"] == "symlog"
     assert points["encoding"]["x"]["axis"]["values"] == [0, 0.5, 1, 2, 5, 10]

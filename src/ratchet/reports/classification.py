@@ -62,7 +62,7 @@ def distribution_blocks(results: TargetResults) -> list[Block]:
         x="share",
         y="class",
         group="part",
-        shares="x",
+        percent_axes="x",
     )
     formats = dict.fromkeys(shares.columns, "share")
     table = Table("class_shares", "Share of the classes", shares.reset_index(), formats)
@@ -181,7 +181,7 @@ def calibration_blocks(results: TargetResults) -> list[Block]:
         group="class",
         low="low",
         high="high",
-        shares="xy",
+        percent_axes="xy",
         x_title="stated probability",
         y_title="observed share, with 95% interval",
         diagonal=True,
@@ -227,7 +227,7 @@ def advice_blocks(results: TargetResults) -> list[Block]:
         x="confidence from",
         y="value",
         group="what",
-        shares="xy",
+        percent_axes="xy",
         x_title="probability of the predicted class, at least",
     )
     formats = dict.fromkeys(frame.columns, "share") | {"rows": "count"}

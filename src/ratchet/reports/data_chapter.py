@@ -151,7 +151,7 @@ def _column_blocks(
             frame=gaps.head(_SHOWN_COLUMNS),
             x="missing share",
             y="column",
-            shares="x",
+            percent_axes="x",
         ),
     ]
     return [*blocks, *([_rows_over_time(primary, data.time)] if data.time else [])]

@@ -62,7 +62,7 @@ def _thresholds(report: DriftReport, listed: list[str]) -> Chart:
         y="column",
         x_title="statistic / threshold; right of the line it moved",
         group="statistic",
-        logs="x",
+        log_axes="x",
         reference=1.0,
         reference_title="threshold",
     )

@@ -47,7 +47,7 @@ def time_blocks(results: TargetResults) -> list[Block]:
         group="part",
         low="low",
         high="high",
-        shares="y" if results.is_classes else "",
+        percent_axes="y" if results.is_classes else "",
         x_title=length,
         y_title=f"{results.loss_name}, with 95% interval",
     )
@@ -172,7 +172,7 @@ def _chart(results: TargetResults, name: str, column: str, frame: pd.DataFrame) 
         y="label",
         low="low",
         high="high",
-        shares="x" if results.is_classes else "",
+        percent_axes="x" if results.is_classes else "",
         x_title=f"{results.loss_name} with 95% interval; number of test rows in brackets",
         reference=overall_score(results),
         reference_title="all test rows",

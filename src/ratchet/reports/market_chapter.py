@@ -221,8 +221,8 @@ def convergence_charts(histories: pd.DataFrame) -> list[Chart]:
             x="iteration",
             y=column,
             group="training",
-            logs="x",
-            shares="y" if column == "movement" else "",
+            log_axes="x",
+            percent_axes="y" if column == "movement" else "",
             x_title="iterations",
             y_title=y_title,
         )
@@ -354,7 +354,9 @@ def curve_charts(
             band_title="80% interval",
             x_title="price",
             y_title=titles[what],
-            marks=tuple((at, text) for at, text in prices if at is not None and np.isfinite(at)),
+            vertical_lines=tuple(
+                (at, text) for at, text in prices if at is not None and np.isfinite(at)
+            ),
             shaded=tried,
             shaded_title="prices tried (5% to 95%)" if tried else "",
         )
@@ -439,7 +441,7 @@ def _costs(results: MarketResults) -> list[Block]:
             frame=long,
             x="unit cost",
             y="share",
-            shares="y",
+            percent_axes="y",
             x_title="unit cost",
         ),
         Table(
@@ -499,7 +501,7 @@ def _replay(results: MarketResults) -> list[Block]:
             frame=shown,
             x="expected_gain_share",
             y="gain_share",
-            shares="xy",
+            percent_axes="xy",
             x_title="expected gain, as a share of profit",
             y_title="gain in later rows",
             diagonal=True,

@@ -68,7 +68,7 @@ def distribution_blocks(results: TargetResults) -> list[Block]:
         x="centre",
         y="share",
         group="group",
-        shares="y",
+        percent_axes="y",
         x_title=f"{results.name}{f' ({unit_name})' if unit_name not in ('', results.name) else ''}",
         y_title="share of the rows",
     )
@@ -112,7 +112,7 @@ def detail_blocks(results: TargetResults) -> list[Block]:
         frame=histogram({"": residuals(results)}, trim=_trim(results)),
         x="centre",
         y="share",
-        shares="y",
+        percent_axes="y",
         x_title=f"prediction minus truth{scaled}",
         y_title="share of the rows",
     )

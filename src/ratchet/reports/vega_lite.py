@@ -68,7 +68,7 @@ _CONFIG: Json = {
 _CATEGORIES = {"bar": "y", "dots": "y", "box": "x", "heatmap": "xy"}
 """Kind of chart -> axes that have names on them and no numbers."""
 
-_DASHES = ([1, 0], [6, 4], [2, 3])
+_DASH_PATTERNS = ([1, 0], [6, 4], [2, 3])
 """Lines of further groups than there are colours."""
 
 _HAS_INTERVAL = "isValid(datum.low) && isValid(datum.high)"
@@ -81,7 +81,7 @@ def vega_lite(chart: Chart) -> Json:
         A Vega-Lite specification of 800 by 420 pixels, or of the height that its bars need.
     """
     return {
-        **_frame(),
+        **_header(),
         **_view(chart),
         "description": chart.title,  # which screen readers say
         "width": _WIDTH,
@@ -96,21 +96,21 @@ def vega_lite_sheet(charts: Sequence[Chart], panels: Sequence[Chart] = ()) -> Js
     small = [{**_view(chart), "width": _WIDTH // 2 - 80, "height": 190} for chart in panels]
     apart: Json = {"scale": {"color": "independent"}, "legend": {"color": "independent"}}
     below = [{"concat": small, "columns": 2, "resolve": apart}] if small else []
-    return {**_frame(), "vconcat": [*views, *below], "resolve": apart}
+    return {**_header(), "vconcat": [*views, *below], "resolve": apart}
 
 
 def to_png(specification: Json) -> bytes:
-    """Draw a specification as an image."""
+    """Render a specification as PNG."""
     return vl_convert.vegalite_to_png(specification, scale=IMAGE_SCALE)
 
 
 def to_svg(specification: Json) -> str:
-    """Draw a specification as a drawing."""
+    """Render a specification as SVG."""
     return vl_convert.vegalite_to_svg(specification)
 
 
 def to_script(chart: Chart) -> Markup:
-    """Specify a chart for a script element of a page that has its title and its width."""
+    """Specification for a script element: as wide as its container, without the title."""
     page = {**vega_lite(chart), "width": "container", "height": _height(chart)}
     del page["title"]
     # No character that could end the element.
@@ -118,7 +118,7 @@ def to_script(chart: Chart) -> Markup:
 
 
 def vega_script() -> Markup:
-    """Everything that a page needs to draw specifications, with the notices of its authors."""
+    """Vega, Vega-Lite and Vega-Embed with their licenses, for the script element of a page."""
     folder = files("ratchet.reports") / "templates"
     licenses, script = (
         (folder / name).read_text(encoding="utf-8") for name in ("vega-licenses.txt", "vega.js")
@@ -126,7 +126,7 @@ def vega_script() -> Markup:
     return Markup(f"/*\n{licenses}*/\n{script}")
 
 
-def _frame() -> Json:
+def _header() -> Json:
     return {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "config": _CONFIG}
 
 
@@ -138,7 +138,7 @@ def _view(chart: Chart) -> Json:
 
 
 def _height(chart: Chart) -> int:
-    if chart.lies:
+    if chart.is_horizontal:
         is_grouped = chart.kind == "bar" and chart.group
         marks = len(chart.frame) if is_grouped else chart.frame[chart.y].nunique()
         return 110 + max(22 * marks, 60)
@@ -157,7 +157,7 @@ def _data(chart: Chart) -> Json:
         else:
             types[role] = "date" if pd.api.types.is_datetime64_any_dtype(frame[role]) else "number"
     if chart.has_interval and chart.kind != "curve":  # a value may lie outside of its interval
-        value = frame["x" if chart.lies else "y"]
+        value = frame["x" if chart.is_horizontal else "y"]
         frame["low"] = frame["low"].clip(upper=value)
         frame["high"] = frame["high"].clip(lower=value)
     if chart.kind == "histogram":
@@ -190,12 +190,12 @@ def _axis(chart: Chart, axis: str, role: str = "") -> Json:
 def _number_axis(chart: Chart, axis: str, values: pd.Series) -> Json:
     from_zero = chart.kind == "bar" or (chart.kind == "histogram" and axis == "y")
     scale: Json = {"zero": True} if from_zero else {"zero": False, "nice": False, "padding": 10}
-    look: Json = {"tickCount": _ticks(90) if axis == "x" else 6}
-    if axis in chart.logs:
+    look: Json = {"tickCount": _tick_count(90) if axis == "x" else 6}
+    if axis in chart.log_axes:
         kind: Json = {"type": "symlog", "constant": 2} if (values == 0).any() else {"type": "log"}
         scale = {**kind, "nice": False, "padding": 10}
         look = {"format": ".4~g", **({"values": ticks} if (ticks := chart.ticks(axis)) else {})}
-    if axis in chart.shares:
+    if axis in chart.percent_axes:
         look["format"] = ".3~%"
     if chart.kind == "bar" and not values.any():
         scale["domain"] = [0, 1]
@@ -213,16 +213,16 @@ def _time_axis(values: pd.Series) -> Json:
     days = (times.max() - times.min()).days
     by_span = {5: "%b %d %H:%M", 150: "%Y-%m-%d", 2500: "%b %Y"}
     form = next((form for most, form in by_span.items() if days <= most), "%Y")
-    return {"format": form, "tickCount": _ticks(110)}
+    return {"format": form, "tickCount": _tick_count(110)}
 
 
-def _ticks(pixels: int) -> Json:
+def _tick_count(pixels: int) -> Json:
     """As many ticks as stand so far apart."""
     return {"expr": f"ceil({_PAGE_WIDTH} / {pixels})"}
 
 
 def _color(chart: Chart) -> Json:
-    """The colour of each group, and the dashes where there are more groups than colours."""
+    """Colour by group, and dashes where there are more groups than colours."""
     if chart.group is None:
         return {"color": {"value": COLORS[0]}}
     names = chart.groups
@@ -230,14 +230,17 @@ def _color(chart: Chart) -> Json:
     field = {"field": "group", "type": "nominal", "title": None}
     dashes: Json = {}
     if len(names) > len(COLORS) and chart.kind in ("line", "curve"):
-        ranges = [_DASHES[place // len(COLORS) % len(_DASHES)] for place in range(len(names))]
+        ranges = [
+            _DASH_PATTERNS[place // len(COLORS) % len(_DASH_PATTERNS)]
+            for place in range(len(names))
+        ]
         scale = {"domain": names, "range": ranges}
         dashes = {"strokeDash": {**field, "scale": scale, "legend": None}}
     if chart.band_title:
         names, colors = [chart.band_title, *names], ["#d0dae4", *colors]
     # As many side by side as fit.
     column = 7 * max(map(len, names), default=0) + 40
-    labels: list[str] = chart.frame[chart.y].astype(str).to_list() if chart.lies else []
+    labels: list[str] = chart.frame[chart.y].astype(str).to_list() if chart.is_horizontal else []
     beside = min(7 * max(map(len, labels), default=0), _LABEL_WIDTH)
     legend = {
         "columns": {"expr": f"max(1, floor(({_PAGE_WIDTH} - {beside + 60}) / {column}))"},
@@ -249,7 +252,7 @@ def _color(chart: Chart) -> Json:
 
 
 def _tooltip(chart: Chart) -> Json:
-    """What is said of a mark when it is pointed at."""
+    """Values shown when the pointer is on a mark."""
     titles = {
         "x": chart.x_title,
         "y": chart.y_title,
@@ -260,7 +263,7 @@ def _tooltip(chart: Chart) -> Json:
     }
     fields: list[Json] = []
     for role, title in titles.items():
-        axis = role if role in ("x", "y") else "x" if chart.lies else "y"
+        axis = role if role in ("x", "y") else "x" if chart.is_horizontal else "y"
         values = chart.frame[chart.x if axis == "x" else chart.y]
         if title is None:
             continue
@@ -270,31 +273,31 @@ def _tooltip(chart: Chart) -> Json:
         elif pd.api.types.is_datetime64_any_dtype(values):
             field |= {"type": "temporal", "format": "%Y-%m-%d %H:%M"}
         else:
-            form = ".3~%" if axis in chart.shares else ",.4~r"
+            form = ".3~%" if axis in chart.percent_axes else ",.4~r"
             field |= {"type": "quantitative", "format": form}
         fields.append(field)
     return {"tooltip": fields}
 
 
 def _layer(mark: Json, encoding: Json, keep: str = "") -> Json:
-    """One kind of mark; ``keep`` says of which rows."""
+    """A layer of one kind of mark; ``keep`` is an expression that filters its rows."""
     only: Json = {"transform": [{"filter": keep}]} if keep else {}
     return {"mark": mark, "encoding": encoding, **only}
 
 
-def _place(chart: Chart) -> Json:
+def _positions(chart: Chart) -> Json:
     return {"x": _axis(chart, "x"), "y": _axis(chart, "y")}
 
 
 def _intervals(chart: Chart, keep: str = _HAS_INTERVAL) -> list[Json]:
-    """Lines from the lower to the upper end, with a cap at each."""
+    """Error bars of the rows for which ``keep`` holds."""
     if not chart.has_interval:
         return []
-    along, across = ("x", "y") if chart.lies else ("y", "x")
+    along, across = ("x", "y") if chart.is_horizontal else ("y", "x")
     place: Json = {across: _axis(chart, across), **_side_by_side(chart)}
     low, high = ({along: _axis(chart, along, end)} for end in ("low", "high"))
     line: Json = {"type": "rule", "color": _INTERVAL, "strokeWidth": 1.2}
-    upright = {"orient": "vertical" if chart.lies else "horizontal"}
+    upright = {"orient": "vertical" if chart.is_horizontal else "horizontal"}
     cap: Json = {"type": "tick", "color": _INTERVAL, "thickness": 1.2, "size": 7, **upright}
     return [
         _layer(line, {**place, **low, f"{along}2": {"field": "high"}}, keep),
@@ -304,25 +307,25 @@ def _intervals(chart: Chart, keep: str = _HAS_INTERVAL) -> list[Json]:
 
 
 def _side_by_side(chart: Chart) -> Json:
-    """Bars of the groups of one category."""
+    """Offset of the bars of the groups within a category."""
     if chart.kind != "bar" or chart.group is None:
         return {}
     return {"yOffset": {"field": "group", "sort": chart.groups}}
 
 
 def _bars(chart: Chart) -> list[Json]:
-    encoding = {**_place(chart), **_color(chart), **_side_by_side(chart), **_tooltip(chart)}
+    encoding = {**_positions(chart), **_color(chart), **_side_by_side(chart), **_tooltip(chart)}
     return [_layer({"type": "bar", "height": {"band": 0.75}}, encoding), *_intervals(chart)]
 
 
 def _dots(chart: Chart) -> list[Json]:
-    encoding = {**_place(chart), **_color(chart), **_tooltip(chart)}
+    encoding = {**_positions(chart), **_color(chart), **_tooltip(chart)}
     return [*_intervals(chart), _layer({"type": "circle", "size": 80, "opacity": 1}, encoding)]
 
 
 def _lines(chart: Chart) -> list[Json]:
-    encoding = {**_place(chart), **_color(chart)}
-    loose = _of_group(chart.loose)
+    encoding = {**_positions(chart), **_color(chart)}
+    loose = _of_group(chart.points_only)
     faint: Json = {"opacity": {"condition": {"test": loose, "value": 0.6}, "value": 1}}
     return [
         *_intervals(chart),
@@ -332,9 +335,9 @@ def _lines(chart: Chart) -> list[Json]:
 
 
 def _curves(chart: Chart) -> list[Json]:
-    encoding = {**_place(chart), **_color(chart)}
+    encoding = {**_positions(chart), **_color(chart)}
     ends = {"y": _axis(chart, "y", "low"), "y2": {"field": "high"}}
-    dotted = _of_group(chart.dotted)
+    dotted = _of_group(chart.with_points)
     band = _layer(
         {"type": "area", "opacity": 0.2}, {**encoding, **ends}, f"{_HAS_INTERVAL} && !({dotted})"
     )
@@ -343,13 +346,13 @@ def _curves(chart: Chart) -> list[Json]:
         *_intervals(chart, f"{_HAS_INTERVAL} && {dotted}"),
         _layer({"type": "line", "strokeWidth": 1.8}, encoding),
         _layer({"type": "circle", "size": 55, "opacity": 1}, encoding, dotted),
-        # What can be pointed at.
+        # Invisible, for the pointer.
         _layer({"type": "circle", "size": 55, "opacity": 0}, {**encoding, **_tooltip(chart)}),
     ]
 
 
 def _of_group(name: str | None) -> str:
-    """Whether a row is of a group; none is where there is no such group."""
+    """Expression: whether a row belongs to a group; false without a name."""
     return "false" if name is None else f"datum.group === {json.dumps(name)}"
 
 
@@ -358,16 +361,16 @@ def _boxes(chart: Chart) -> list[Json]:
     box: Json = {"fillOpacity": 0.15, "stroke": COLORS[0], "strokeWidth": 1.5}
     boxes: Json = {"type": "boxplot", "size": 70, "outliers": False, "color": COLORS[0]}
     dots: Json = {"type": "circle", "size": 25, "opacity": 0.6, "color": COLORS[1]}
-    # A quarter of the room of a box.
+    # A quarter of the width of a category.
     beside = {"field": "beside", "type": "quantitative", "scale": {"domain": [-4, 4]}}
     return [
-        _layer({**boxes, "median": line, "box": box}, _place(chart)),
-        _layer(dots, {**_place(chart), "xOffset": beside, **_tooltip(chart)}),
+        _layer({**boxes, "median": line, "box": box}, _positions(chart)),
+        _layer(dots, {**_positions(chart), "xOffset": beside, **_tooltip(chart)}),
     ]
 
 
 def _points(chart: Chart) -> list[Json]:
-    encoding = {**_place(chart), **_color(chart), **_tooltip(chart)}
+    encoding = {**_positions(chart), **_color(chart), **_tooltip(chart)}
     return [_layer({"type": "circle", "size": 32, "opacity": 0.4}, encoding)]
 
 
@@ -381,8 +384,8 @@ def _heatmap(chart: Chart) -> list[Json]:
     cell: Json = {"type": "rect", "stroke": "white", "strokeWidth": 2}
     words: Json = {"type": "text", "fontSize": 13, "lineBreak": "<br>"}
     return [
-        _layer(cell, {**_place(chart), "fill": fill, **_tooltip(chart)}),
-        _layer(words, {**_place(chart), "text": {"field": "text"}, "color": ink}),
+        _layer(cell, {**_positions(chart), "fill": fill, **_tooltip(chart)}),
+        _layer(words, {**_positions(chart), "text": {"field": "text"}, "color": ink}),
     ]
 
 
@@ -405,13 +408,16 @@ _LAYERS: dict[str, Callable[[Chart], list[Json]]] = {
 
 
 def _background(chart: Chart) -> list[Json]:
-    """What marks are drawn over: the shaded ground and the diagonal."""
+    """Layers below the marks: shaded background and diagonal."""
     layers: list[Json] = []
     if chart.shaded is not None:
         low, high = ({"datum": end} for end in chart.shaded)
         ground: Json = {"type": "rect", "color": REFERENCE_COLOR, "opacity": 0.1}
-        name = _note(chart.shaded_title, "left", dx=3, dy=-3)
-        layers += [_single(ground, x=low, x2=high), _single(name, x=low, y={"value": "height"})]
+        name = _label(chart.shaded_title, "left", dx=3, dy=-3)
+        layers += [
+            _annotation(ground, x=low, x2=high),
+            _annotation(name, x=low, y={"value": "height"}),
+        ]
     if chart.diagonal and len(chart.frame):
         both = chart.frame[[chart.x, chart.y]].to_numpy(dtype=float)
         ends = {"values": [{"end": np.nanmin(both)}, {"end": np.nanmax(both)}]}
@@ -421,26 +427,28 @@ def _background(chart: Chart) -> list[Json]:
 
 
 def _references(chart: Chart) -> list[Json]:
-    """What marks are compared with: lines with their names."""
+    """Layers above the marks: reference line and vertical lines, with their labels."""
     layers: list[Json] = []
     rule: Json = {"type": "rule", **_DASHED}
     if chart.reference is not None and math.isfinite(chart.reference):
-        along, across = ("x", "y") if chart.lies else ("y", "x")
+        along, across = ("x", "y") if chart.is_horizontal else ("y", "x")
         place = {along: {"datum": chart.reference}}
-        name = _note(chart.reference_title, "center" if chart.lies else "left", dx=0, dy=-3)
-        layers += [_single(rule, **place), _single(name, **place, **{across: {"value": 0}})]
-    for number, (value, text) in enumerate(chart.marks):
+        name = _label(
+            chart.reference_title, "center" if chart.is_horizontal else "left", dx=0, dy=-3
+        )
+        layers += [_annotation(rule, **place), _annotation(name, **place, **{across: {"value": 0}})]
+    for number, (value, text) in enumerate(chart.vertical_lines):
         x: Json = {"datum": value}
-        name = _note(text, "left", dx=4, dy=14 + 16 * number)
-        layers += [_single(rule, x=x), _single(name, x=x, y={"value": 0})]
+        name = _label(text, "left", dx=4, dy=14 + 16 * number)
+        layers += [_annotation(rule, x=x), _annotation(name, x=x, y={"value": 0})]
     return layers
 
 
-def _single(mark: Json, **encoding: object) -> Json:
-    """A mark that is no row."""
+def _annotation(mark: Json, **encoding: object) -> Json:
+    """A mark that belongs to no row of the data."""
     return {**_layer(mark, encoding), "data": {"values": [{}]}}
 
 
-def _note(text: str, align: str, dx: int, dy: int) -> Json:
+def _label(text: str, align: str, dx: int, dy: int) -> Json:
     look: Json = {"fontSize": 11, "color": _SOFT, "baseline": "bottom", "align": align}
     return {"type": "text", "text": text, **look, "dx": dx, "dy": dy}

@@ -101,7 +101,7 @@ def drawn(status, group: str) -> pd.DataFrame:
 def test_windows_are_points_beside_the_interval_of_the_promotion(status):
     windows, promotion = drawn(status(), PRODUCTION), drawn(status(), PROMOTION)
 
-    assert production_chart(status()).dotted == PRODUCTION
+    assert production_chart(status()).with_points == PRODUCTION
     assert len(windows) == 6
     assert (windows["high"] - windows["y"]).iloc[0] == pytest.approx(0.05)
     assert (windows["y"] - windows["low"]).iloc[0] == pytest.approx(0.04)

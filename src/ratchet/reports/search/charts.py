@@ -39,10 +39,10 @@ def convergence(search: Search) -> Chart:
         x="trial",
         y="loss",
         group="what",
-        loose="of the trial",
+        points_only="of the trial",
         x_title="number of the trial, in the order in which they were asked for",
         y_title=LOSS_TITLE,
-        logs=_logs(frame["loss"], "y"),
+        log_axes=_logs(frame["loss"], "y"),
     )
 
 
@@ -64,7 +64,7 @@ def box(search: Search, parameter: str) -> Chart:
         y=LOSS,
         x_title=f"{parameter}; a dot is a trial, a box the middle half, its line the median",
         y_title=LOSS_TITLE,
-        logs=_logs(frame[LOSS], "y"),
+        log_axes=_logs(frame[LOSS], "y"),
     )
 
 
@@ -84,7 +84,7 @@ def rate(search: Search) -> Chart:
         group="group" if by else None,
         x_title="learning rate at the start, logarithmic",
         y_title=LOSS_TITLE,
-        logs=f"x{_logs(frame[LOSS], 'y')}",
+        log_axes=f"x{_logs(frame[LOSS], 'y')}",
     )
 
 
@@ -123,7 +123,7 @@ def importance(search: Search, values: pd.Series, method: str) -> Chart:
         frame=pd.DataFrame({"parameter": values.index, "share": values.to_numpy()}),
         x="share",
         y="parameter",
-        shares="x",
+        percent_axes="x",
         x_title=f"share of the differences in log {LOSS}{f', by {method}' if method else ''}",
     )
 
@@ -150,7 +150,7 @@ def curves(search: Search) -> Chart:
         group="what",
         x_title="epoch",
         y_title="loss (MSE, target scaled to 0-1)",
-        logs=_logs(frame["loss"], "y"),
+        log_axes=_logs(frame["loss"], "y"),
     )
 
 
@@ -165,5 +165,5 @@ def architectures(search: Search, frame: pd.DataFrame) -> Chart:
         y=ARCHITECTURE,
         group="family",
         x_title=LOSS_TITLE,
-        logs=_logs(frame[LOSS], "x"),
+        log_axes=_logs(frame[LOSS], "x"),
     )

@@ -86,7 +86,7 @@ def production_chart(status: UseCaseStatus) -> Chart | None:
         x_title="end of the window",
         y_title=label(status.metric),
         group="group",
-        dotted=PRODUCTION,
+        with_points=PRODUCTION,
         low="low",
         high="high",
         band_title="95% interval at the promotion",
