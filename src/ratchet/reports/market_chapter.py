@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +25,55 @@ _ACTS = {
     "abstain": "no recommendation",
 }
 _EDGE = ("raise", "lower")
+
+_SEGMENT = {"merchant": ("merchant", "text"), "product": ("product", "text")}
+_ELASTICITY_COLUMNS = {
+    **_SEGMENT,
+    "elasticity": ("elasticity", "number"),
+    "elasticity_low": ("low", "number"),
+    "elasticity_high": ("high", "number"),
+    "probability_negative": ("P(below 0)", "share"),
+    "rows": ("rows", "count"),
+    "lowest_tried": ("5% of prices below", "number"),
+    "highest_tried": ("95% of prices below", "number"),
+}
+"""Column of a table of segments -> its title and format; the others alike."""
+
+_PRICE_COLUMNS = {
+    **_SEGMENT,
+    "outcome": ("outcome", "text"),
+    "current_price": ("price now", "number"),
+    "price": ("price", "number"),
+    "gain": ("gain", "number"),
+    "gain_low": ("gain at least", "number"),
+    "gain_high": ("gain at most", "number"),
+    "gain_share": ("share of profit", "share"),
+    "demand": ("demand", "number"),
+    "profit": ("profit", "number"),
+    "lowest_tried": ("tried from", "number"),
+    "highest_tried": ("tried to", "number"),
+    "elasticity": ("elasticity", "number"),
+    "probability_negative": ("P(below 0)", "share"),
+}
+_ABSTENTION_COLUMNS = {
+    **_SEGMENT,
+    "reason": ("reason", "text"),
+    "reasons": ("reasons", "text"),
+    "rows": ("rows", "count"),
+    "zero_share": ("rows without sales", "share"),
+}
+_REPLAY_COLUMNS = {
+    **_SEGMENT,
+    "outcome": ("outcome", "text"),
+    "current_price": ("price before", "number"),
+    "price": ("price", "number"),
+    "rows": ("rows near it", "count"),
+    "rows_before": ("rows near the one before", "count"),
+    "profit_before": ("profit before", "number"),
+    "profit": ("profit", "number"),
+    "gain_share": ("gain, share of profit", "share"),
+    "expected_gain_share": ("expected gain", "share"),
+}
 
 
 @dataclass(frozen=True)
@@ -110,25 +160,18 @@ def _card(results: MarketResults) -> Card:
     )
 
 
+def _table(
+    name: str, title: str, rows: pd.DataFrame, columns: Mapping[str, tuple[str, str]]
+) -> Table:
+    frame = rows[[*columns]].set_axis([text for text, _ in columns.values()], axis="columns")
+    return Table(name, title, frame, dict(columns.values()), shown=_SHOWN)
+
+
 def _elasticities(results: MarketResults) -> list[Block]:
     rows = results.with_elasticity.assign(segment=results.names(results.with_elasticity))
-    table = rows[
-        [
-            *("merchant", "product", "elasticity", "elasticity_low", "elasticity_high"),
-            *("probability_negative", "rows", "lowest_tried", "highest_tried"),
-        ]
-    ].sort_values("elasticity")
-    renamed = {
-        "elasticity_low": "low",
-        "elasticity_high": "high",
-        "probability_negative": "P(below 0)",
-        "lowest_tried": "5% of prices below",
-        "highest_tried": "95% of prices below",
-    }
-    formats = dict.fromkeys(("elasticity", "low", "high"), "number")
-    formats |= {"P(below 0)": "share", "rows": "count"}
-    formats |= dict.fromkeys(("5% of prices below", "95% of prices below"), "number")
-    ends = pd.concat([rows.nsmallest(_SHOWN // 2, "elasticity"), _least_elastic(rows)])
+    ends = pd.concat(
+        [rows.nsmallest(_SHOWN // 2, "elasticity"), rows.nlargest(_SHOWN // 2, "elasticity")]
+    )
     return [
         Chart(
             name="elasticities",
@@ -156,12 +199,8 @@ def _elasticities(results: MarketResults) -> list[Block]:
             )
             if column is not None
         ],
-        Table("elasticities", "Elasticities", table.rename(columns=renamed), formats, shown=_SHOWN),
+        _table("elasticities", "Elasticities", rows.sort_values("elasticity"), _ELASTICITY_COLUMNS),
     ]
-
-
-def _least_elastic(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.nlargest(_SHOWN // 2, "elasticity")
 
 
 def _elasticities_by(results: MarketResults, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -251,34 +290,13 @@ def _convergence(results: MarketResults) -> list[Block]:
 
 def _recommendations(results: MarketResults) -> list[Block]:
     rows = results.recommended.assign(segment=results.names(results.recommended))
-    shown = rows.head(_SHOWN)
-    columns = {
-        "merchant": "merchant",
-        "product": "product",
-        "outcome": "outcome",
-        "current_price": "price now",
-        "price": "price",
-        "gain": "gain",
-        "gain_low": "gain at least",
-        "gain_high": "gain at most",
-        "gain_share": "share of profit",
-        "demand": "demand",
-        "profit": "profit",
-        "lowest_tried": "tried from",
-        "highest_tried": "tried to",
-        "elasticity": "elasticity",
-        "probability_negative": "P(below 0)",
-    }
-    formats = dict.fromkeys([*columns.values()][3:], "number")
-    formats |= {"share of profit": "share", "P(below 0)": "share"}
-    curves = _curves(results)
     return [
         Text(_recommendation_sentence(results), title="Who can raise or lower prices"),
         Chart(
             name="gains",
             kind="dots",
             title="Expected gain of profit per step, the largest gains",
-            frame=shown,
+            frame=rows.head(_SHOWN),
             x="gain",
             y="segment",
             low="gain_low",
@@ -287,14 +305,10 @@ def _recommendations(results: MarketResults) -> list[Block]:
             x_title="gain of profit per step, with 80% interval",
             reference=0.0,
         ),
-        Table(
-            "recommendations",
-            "Recommended prices; money and units per step",
-            rows[[*columns]].rename(columns=columns),
-            formats,
-            shown=_SHOWN,
+        _table(
+            "recommendations", "Recommended prices; money and units per step", rows, _PRICE_COLUMNS
         ),
-        *curves,
+        *_curves(results),
     ]
 
 
@@ -380,7 +394,6 @@ def _curve_frame(curve: Curve | None, *, profit: bool) -> pd.DataFrame:
 def _abstentions(results: MarketResults) -> list[Block]:
     rows = results.prices[results.prices["outcome"] == "abstain"]
     counts = rows["reason"].value_counts().rename_axis("reason").reset_index(name="segments")
-    columns = ["merchant", "product", "reason", "reasons", "rows", "zero_share"]
     text = (
         f"{counted(len(rows), 'segment')} of {count(len(results.prices))} get no price. Of several "
         "reasons the first one counts."
@@ -397,13 +410,7 @@ def _abstentions(results: MarketResults) -> list[Block]:
             x="segments",
             y="reason",
         ),
-        Table(
-            "abstentions",
-            "Segments without a recommended price",
-            rows[columns].rename(columns={"zero_share": "rows without sales"}),
-            {"rows": "count", "rows without sales": "share"},
-            shown=_SHOWN,
-        ),
+        _table("abstentions", "Segments without a recommended price", rows, _ABSTENTION_COLUMNS),
     ]
 
 
@@ -428,10 +435,12 @@ def _costs(results: MarketResults) -> list[Block]:
         if has_costs
         else "No unit cost is given (market.unit_cost): without it no price can be recommended."
     )
-    table = rows[["merchant", "product", "unit_cost", "current_price", *named.values()]].rename(
-        columns={name: f"price, cost {cost}" for cost, name in named.items()}
-        | {"unit_cost": "unit cost", "current_price": "price now"}
-    )
+    columns = {
+        **_SEGMENT,
+        "unit_cost": ("unit cost", "number"),
+        "current_price": ("price now", "number"),
+        **{name: (f"price, cost {cost}", "number") for cost, name in named.items()},
+    }
     return [
         Text(text, title="What the unit cost changes"),
         Chart(
@@ -444,13 +453,7 @@ def _costs(results: MarketResults) -> list[Block]:
             percent_axes="y",
             x_title="unit cost",
         ),
-        Table(
-            "cost sensitivity",
-            "Best prices by unit cost",
-            table,
-            dict.fromkeys(table.columns[2:], "number"),
-            shown=_SHOWN,
-        ),
+        _table("cost sensitivity", "Best prices by unit cost", rows, columns),
     ]
 
 
@@ -465,27 +468,9 @@ def _moved_by_cost(results: MarketResults) -> float:
 
 
 def _replay(results: MarketResults) -> list[Block]:
-    rows = results.replay.assign(
-        segment=results.names(results.replay),
-        gained=results.replay["profit"] - results.replay["profit_before"],
-    )
+    rows = results.replay
+    rows = rows.assign(gained=rows["profit"] - rows["profit_before"])
     shown = rows.dropna(subset=["gain_share", "expected_gain_share"])
-    columns = {
-        "merchant": "merchant",
-        "product": "product",
-        "outcome": "outcome",
-        "current_price": "price before",
-        "price": "price",
-        "rows": "rows near it",
-        "rows_before": "rows near the one before",
-        "profit_before": "profit before",
-        "profit": "profit",
-        "gain_share": "gain, share of profit",
-        "expected_gain_share": "expected gain",
-    }
-    formats = dict.fromkeys([*columns.values()][3:], "number")
-    formats |= dict.fromkeys(("rows near it", "rows near the one before"), "count")
-    formats |= dict.fromkeys(("gain, share of profit", "expected gain"), "share")
     return [
         Text(
             f"{_replay_sentence(results)} Prices were recommended from the first part of the "
@@ -506,12 +491,11 @@ def _replay(results: MarketResults) -> list[Block]:
             y_title="gain in later rows",
             diagonal=True,
         ),
-        Table(
+        _table(
             "replay",
             "Recommended prices against later rows",
-            rows.sort_values("gained", ascending=False)[[*columns]].rename(columns=columns),
-            formats,
-            shown=_SHOWN,
+            rows.sort_values("gained", ascending=False),
+            _REPLAY_COLUMNS,
         ),
     ]
 
