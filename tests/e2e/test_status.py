@@ -133,7 +133,7 @@ def test_the_table(shop):
     text = ask("--use-case", "shop")
 
     assert f"Champion: version {CHOSEN}: ridge, since" in text
-    assert "Previous: none: there is no way back" in text
+    assert "Previous: none: there is no version to roll back to" in text
     assert "Since the promotion 21 rows were predicted" in text
     assert f"promoted version {CHOSEN}" in text
 

@@ -237,7 +237,7 @@ def test_what_is_urgent_comes_first(every_condition):
 def test_a_use_case_without_anything(every_condition):
     assert text.full_text(every_condition[3]) == [
         "Champion: none: no model was promoted yet",
-        "Previous: none: there is no way back",
+        "Previous: none: there is no version to roll back to",
         "Challenger: none waits",
     ]
     assert text.overview(every_condition[3])[1:] == [

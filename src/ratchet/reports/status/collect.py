@@ -52,7 +52,7 @@ class UseCaseStatus:
         greater_is_better: whether a larger value of the metric is better.
         champion: what serves; ``None`` before the first promotion.
         since: when the champion was promoted.
-        previous: the way back.
+        previous: the rollback target.
         challenger: the newest version, while it waits for a decision or was held back.
         promoted: the metric at the promotion: ``value``, ``low``, ``high``.
         fails_beyond: value of the metric beyond which a window of the production fails.
@@ -61,7 +61,7 @@ class UseCaseStatus:
             it.
         watched: the version that the monitoring looked at last, if that is another one.
         decisions: entries of the ledger, newest first.
-        unsettled: the way back or the request for a training that no promotion has followed yet.
+        unsettled: the rollback or the request for a training that no promotion has followed yet.
         problems: what has to be mended, in sentences.
     """
 
