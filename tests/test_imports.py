@@ -61,10 +61,22 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "frames", "dates", "config", "values"),
     },
     "registry": {"learning", "bundle", "errors", "database", "locks", "json_values"},
-    "monitoring": {"learning", "errors", "frames", "dates", "config", "database", "values"},
+    "monitoring": {
+        *("learning", "errors", "frames", "dates", "config", "database", "values"),
+        "json_values",
+    },
     "production": {
         *("learning", "preparation", "modelling", "bundle", "registry", "gate", "monitoring"),
-        *("config", "errors", "dates", "frames", "values", "primary_metric"),
+        *(
+            "config",
+            "errors",
+            "dates",
+            "frames",
+            "values",
+            "primary_metric",
+            "database",
+            "json_values",
+        ),
     },
     "dvc": {"learning", "bundle", "registry", "config", "errors", "locks"},
     "reports": {

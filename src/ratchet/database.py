@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,13 @@ LOCK_SECONDS = 30.0
 
 SERVICE_LOCK_SECONDS = 1.5
 """How long a request waits for others: its client is rather asked to come again."""
+
+
+def naive_utc(moment: datetime) -> datetime:
+    """A moment as tables hold it: in UTC, without time zone; one without is taken to be in UTC."""
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC)
+    return datetime.combine(moment.date(), moment.time())  # not of pandas
 
 
 def tracking_uri(configured: str, project: Path) -> str:

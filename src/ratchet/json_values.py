@@ -27,4 +27,10 @@ def json_value(value: Any, *, not_finite: Callable[[float], Any] = str) -> Any:
         return float(value) if math.isfinite(value) else not_finite(float(value))
     if hasattr(value, "tolist"):  # NumPy
         return json_value(value.tolist(), not_finite=not_finite)
-    return value.isoformat() if isinstance(value, date) else str(value)
+    text = value.isoformat() if isinstance(value, date) else str(value)
+    return not_finite(math.nan) if text == "NaT" else text  # a missing time of pandas
+
+
+def json_or_null(value: Any) -> Any:
+    """As ``json_value``; null for NaN, infinity and missing times."""
+    return json_value(value, not_finite=lambda _: None)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
 from ratchet.commands import ratchet
-from ratchet.monitoring.drift.inputs import importance_of
+from ratchet.production.drift_check import importance_of
 from ratchet.production.unlearned_rows import latest_windows
 
 

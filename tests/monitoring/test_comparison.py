@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from ratchet.config import Target
 from ratchet.errors import DataError
+from ratchet.json_values import json_or_null
 from ratchet.learning.metrics import score_classification, score_forecast, score_regression
-from ratchet.monitoring.comparison import compare, exceeds, jsonable, worsening
+from ratchet.monitoring.comparison import compare, exceeds, worsening
 
 TWO = {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}}
 RATING = Target(column="rating", task="regression", candidates=TWO)
@@ -193,7 +194,7 @@ def test_rows_that_cannot_be_scored_are_told(task, metric):
 def test_what_json_has_no_word_for_is_none():
     odd = {"a": math.nan, "b": [math.inf, (pd.NaT, 1.5)], "c": pd.Timestamp("2024-01-01")}
 
-    assert jsonable(odd) == {"a": None, "b": [None, [None, 1.5]], "c": "2024-01-01T00:00:00"}
+    assert json_or_null(odd) == {"a": None, "b": [None, [None, 1.5]], "c": "2024-01-01T00:00:00"}
 
 
 def test_rows_of_one_customer_are_drawn_together():

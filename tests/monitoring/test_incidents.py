@@ -18,9 +18,9 @@ from ratchet.config.monitoring import Drift, Watch
 from ratchet.learning.metrics import score_regression
 from ratchet.monitoring.comparison import compare
 from ratchet.monitoring.drift import detect
+from ratchet.monitoring.evaluate_champion import Action, assess, decide, rows_under_review
 from ratchet.monitoring.performance import latest_answers, score_windows
 from ratchet.monitoring.prediction_log import PredictionLog
-from ratchet.monitoring.watch import Action, assess, decide, rows_under_review
 
 START = datetime(2024, 1, 1)
 ROWS = 140  # a week: 20 a day

@@ -15,8 +15,8 @@ from ratchet.bundle.scoring_frame import scoring_frame
 from ratchet.config.loader import loader_here, read_use_cases
 from ratchet.errors import UserError
 from ratchet.frames import DataFrame
+from ratchet.json_values import json_or_null
 from ratchet.learning.files import atomic_write, write_text
-from ratchet.monitoring.comparison import jsonable
 from ratchet.monitoring.drift import DriftReport
 from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
 from ratchet.primary_metric import primary_metric
@@ -123,7 +123,7 @@ def _write(
 
     bundle = check.now.bundle
     model = {"bundle": bundle.folder.name, "candidates": bundle.manifest["candidates"]}
-    plain = jsonable({**content, **model, "drift": report.to_json()})
+    plain = json_or_null({**content, **model, "drift": report.to_json()})
     text, picture = (stem.with_name(f"{stem.name}.{end}") for end in ("json", "png"))
     write_text(text, json.dumps(plain, indent=2) + "\n")
     with atomic_write(picture) as partial:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from ratchet.config.monitoring import Alerts
-from ratchet.monitoring.comparison import exceeds, jsonable
+from ratchet.json_values import json_or_null
+from ratchet.monitoring.comparison import exceeds
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Alert:
 
     def to_json(self) -> dict[str, Any]:
         """The fields; None for what is not finite."""
-        return jsonable(asdict(self))
+        return json_or_null(asdict(self))
 
 
 def find_alerts(

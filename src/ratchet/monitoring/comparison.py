@@ -12,6 +12,7 @@ import pandas as pd
 
 from ratchet.config import Target
 from ratchet.errors import DataError
+from ratchet.json_values import json_or_null
 from ratchet.learning.metrics import (
     NoSpreadError,
     entities_from_keys,
@@ -54,7 +55,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """The fields; None for what is not finite."""
-        return jsonable(asdict(self))
+        return json_or_null(asdict(self))
 
 
 def compare(
@@ -154,18 +155,3 @@ def worsening(metric: str, before: float, now: float) -> float:
 def exceeds(value: float, threshold: float) -> bool:
     """Whether a value lies above a threshold, by more than the rounding of 0.80 - 0.75."""
     return value > threshold and not math.isclose(value, threshold, rel_tol=1e-9, abs_tol=1e-12)
-
-
-def jsonable(value: Any) -> Any:
-    """Lists, texts and numbers that JSON knows; None for what is not finite or missing."""
-    if isinstance(value, dict):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is pd.NaT:
-        return None
-    if isinstance(value, pd.Timestamp):
-        return value.isoformat()
-    return value

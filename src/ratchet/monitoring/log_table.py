@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -241,11 +241,6 @@ class LogTable:
 
     def _columns(self, table: sa.Table) -> set[str]:
         return {one["name"] for one in sa.inspect(self.engine).get_columns(table.name)}
-
-
-def as_naive_utc(moment: datetime) -> datetime:
-    """A moment without time zone, in UTC; one without is taken to be in UTC."""
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def first_truth(use_case: str, target: str) -> sa.Update:

@@ -11,14 +11,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from ratchet.database import shown
+from ratchet.database import naive_utc, shown
 from ratchet.errors import ConfigError
 
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -130,13 +130,13 @@ class Measurements:
         """
         if not rows:
             return Written()
-        moment = _naive(at)
+        moment = naive_utc(at)
         with self._begin() as connection:
             before = self._count(connection, use_case, len(rows)) - len(rows)
             existing = _existing(connection, use_case, rows)
             changed: dict[tuple[str, datetime], dict[str, Any]] = {}
             for number, row in enumerate(rows, start=before + 1):
-                key = row.series, _naive(row.time)
+                key = row.series, naive_utc(row.time)
                 old = changed.get(key) or existing.get(key)
                 if (new := _changed(old, row, moment)) is not None:
                     changed[key] = {**new, "change": number}
@@ -185,7 +185,7 @@ class Measurements:
         table = MEASUREMENTS.c
         wanted = sa.select(MEASUREMENTS).where(table.use_case == use_case)
         if until is not None:
-            wanted = wanted.where(table.row_time < _naive(until))
+            wanted = wanted.where(table.row_time < naive_utc(until))
         with self._begin() as connection:
             found = connection.execute(wanted.order_by(table.row_time, table.series))
             return [_measurement(dict(row)) for row in found.mappings()]
@@ -239,16 +239,12 @@ class Measurements:
         self._made = True
 
 
-def _naive(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
-
-
 def _existing(
     connection: sa.Connection, use_case: str, rows: Sequence[Measurement]
 ) -> dict[tuple[str, datetime], dict[str, Any]]:
     """Measurements of the times of some rows that are there, by series and time."""
     table = MEASUREMENTS.c
-    times = sorted({_naive(row.time) for row in rows})
+    times = sorted({naive_utc(row.time) for row in rows})
     existing = {}
     for start in range(0, len(times), _TIMES_PER_QUERY):
         wanted = sa.select(MEASUREMENTS).where(

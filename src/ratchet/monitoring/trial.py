@@ -9,7 +9,6 @@ day, and the bounds may be looked at every day, see ``learning.metrics.sequentia
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,6 +20,7 @@ import pandas as pd
 
 from ratchet.config import Target
 from ratchet.errors import DataError
+from ratchet.json_values import json_or_null
 from ratchet.learning.metrics import losses
 from ratchet.learning.metrics.sequential import (
     LEAST_UNITS,
@@ -200,8 +200,7 @@ class Trial:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values, with the verdict; ``None`` for NaN, which JSON has not."""
-        content: dict[str, Any] = _without_nan({**asdict(self), "verdict": self.verdict})
-        return content
+        return json_or_null({**asdict(self), "verdict": self.verdict})
 
 
 def find_trial(
@@ -265,14 +264,6 @@ def _assigned_alike(
     if pd.isna(since):
         return first, second
     return first[first["predicted_at"] > since], second[second["predicted_at"] > since]
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nan(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def compare_arms(

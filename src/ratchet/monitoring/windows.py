@@ -6,8 +6,8 @@ from datetime import datetime
 
 import pandas as pd
 
+from ratchet.database import naive_utc
 from ratchet.errors import ConfigError
-from ratchet.monitoring.log_rows import naive_utc
 
 
 def cut_windows(

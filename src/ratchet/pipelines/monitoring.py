@@ -160,7 +160,7 @@ def check_drift(
     """
     from ratchet.bundle.scoring_frame import scoring_frame
     from ratchet.production.champion import summarize
-    from ratchet.production.drift_windows import latest_drift
+    from ratchet.production.drift_check import latest_drift
 
     if why := _unscored(scored):
         return {"report": None, "why": why, "failed": False}

@@ -21,12 +21,12 @@ from ratchet.config import Target, UseCase
 from ratchet.dates import on_clock
 from ratchet.errors import DataError, UserError
 from ratchet.gate.slices import groups_of
+from ratchet.json_values import json_or_null
 from ratchet.monitoring.alerts import Alert, find_alerts
-from ratchet.monitoring.comparison import Comparison, compare, jsonable
-from ratchet.monitoring.evaluate_champion import evaluate_champion
+from ratchet.monitoring.comparison import Comparison, compare
+from ratchet.monitoring.evaluate_champion import Assessment, evaluate_champion, rows_under_review
 from ratchet.monitoring.log_table import CHAMPION
 from ratchet.monitoring.performance import distributions, latest_answers, operations, score_windows
-from ratchet.monitoring.watch import Assessment, rows_under_review
 from ratchet.preparation.contract import read_day
 from ratchet.primary_metric import primary_metric
 from ratchet.production.champion import Champion, last_retraining_request
@@ -272,4 +272,4 @@ def _moment(time: str | None) -> datetime | None:
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [jsonable(row) for row in table.to_dict("records")]
+    return [json_or_null(row) for row in table.to_dict("records")]

@@ -16,8 +16,8 @@ from ratchet.bundle import Bundle
 from ratchet.bundle.reader import ROW_HASH
 from ratchet.bundle.scoring_frame import rows_in_file, training_cutoff
 from ratchet.bundle.smoke_test import run_smoke_test
+from ratchet.database import naive_utc
 from ratchet.errors import DataError, UserError
-from ratchet.monitoring.log_rows import naive_utc
 from ratchet.monitoring.log_table import CHAMPION
 from ratchet.registry.actions import request_retraining, roll_back
 from ratchet.registry.ledger import ConflictError

@@ -1,20 +1,21 @@
-"""How drift is looked for among rows that a model did not learn from."""
+"""Drift among rows that a model did not learn from: which columns, which windows, what is found."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
 from ratchet.bundle.scoring_frame import ScoringFrame
-from ratchet.config import Drift, UseCase
+from ratchet.config import HISTORY_PREFIX, Drift, UseCase, plain
 from ratchet.monitoring.drift import DriftReport, ErrorEvidence, detect
 from ratchet.monitoring.drift.effect import error_from_scores, error_without_truth
-from ratchet.monitoring.drift.inputs import importance_of, watched
 from ratchet.monitoring.performance import score
+from ratchet.monitoring.windows import cut_windows
 from ratchet.preparation.required_columns import source_columns
 from ratchet.primary_metric import primary_metric
 
@@ -133,4 +134,83 @@ def answers_with_truth(now: ScoringFrame, keys: pd.Index) -> dict[str, pd.DataFr
     return {
         name: rows.assign(truth=now.truth(targets[name]).reindex(rows.index))
         for name, rows in found.items()
+    }
+
+
+def latest_drift(
+    now: ScoringFrame, use_case: UseCase, since: str | None, seed: int
+) -> DriftReport | None:
+    """Compare the latest complete window of production with the reference, and its errors.
+
+    The windows before it are looked at, too, to know whether a drift lasts.
+
+    Args:
+        now: the delivered rows, as the champion sees them.
+        use_case: the parameters of today, which say how drift is looked for.
+        since: time after which rows count as production.
+        seed: seed of the draws.
+
+    Returns:
+        The report; None where no window is complete.
+    """
+    look = DriftCheck(now, use_case, seed)
+    windows = _windows(now, use_case.monitoring.watch.window, since)
+    reports = look.follow(windows[-look.drift.persistent :])
+    return reports[-1] if reports else None
+
+
+def _windows(now: ScoringFrame, window: str, since: Any) -> list[pd.DataFrame]:
+    """Complete windows of the rows of production, oldest first."""
+    rows = now.new_inputs(since)
+    if rows.empty:
+        return []
+    if now.times is None or since is None:
+        return [rows]
+    cut = cut_windows(now.times.loc[rows.index], window, start=now.first_after(since))
+    whole = cut[cut["complete"].astype(bool)]
+    return [rows.loc[part.index] for _, part in whole.groupby("start", sort=True)]
+
+
+def watched(use_case: UseCase, available: Iterable[str]) -> Drift:
+    """The parameters with the columns that are looked at filled in.
+
+    By default these are the features and what windows follow; not the calendar, which is never
+    surprised, nor targets that are no inputs.
+
+    Args:
+        use_case: the parameters.
+        available: columns of the reference.
+    """
+    drift, features, data = use_case.monitoring.drift, use_case.features, use_case.data
+    if drift.columns is not None:
+        return drift
+    past = list(features.windows.past) if features.windows else []
+    there = set(available) - {*data.calendar, data.time}
+    columns = [name for name in dict.fromkeys([*features.columns, *past]) if name in there]
+    return drift.model_copy(update={"columns": columns})
+
+
+def importance_of(
+    importance: Mapping[str, float],
+    columns: Iterable[str],
+    made_of: Callable[[str], Collection[str]],
+) -> dict[str, float]:
+    """Importance of columns, from that of the sources of features.
+
+    Args:
+        importance: source -> its importance, as the bundle has it.
+        columns: columns that are looked at.
+        made_of: all columns that a column is derived from, itself among them.
+
+    Returns:
+        Column -> importance of all sources that are made of it.
+    """
+    sources = {
+        plain(source.removeprefix(HISTORY_PREFIX)): max(float(value), 0.0)
+        for source, value in importance.items()
+    }
+    made = {source: set(made_of(source)) for source in sources}
+    return {
+        name: sum(value for source, value in sources.items() if name in made[source])
+        for name in columns
     }

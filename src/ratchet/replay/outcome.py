@@ -12,8 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from ratchet.errors import DataError
+from ratchet.json_values import json_or_null
 from ratchet.learning.metrics import greater_is_better
-from ratchet.monitoring.comparison import compare, jsonable, worsening
+from ratchet.monitoring.comparison import compare, worsening
 from ratchet.replay.backtest import Backtest
 from ratchet.replay.history import History, Span, is_number
 
@@ -66,7 +67,7 @@ def build_report(history: History, backtests: Sequence[Backtest]) -> Mapping[str
         if result.policy.is_rule
     }
     usable = {name: loss for name, loss in losses.items() if is_number(loss)}
-    return jsonable(
+    return json_or_null(
         {
             "target": history.target,
             "metric": history.metric,

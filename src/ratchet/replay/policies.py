@@ -14,9 +14,13 @@ from ratchet.gate.evidence import Evidence, Holdout
 from ratchet.gate.verdict import Decision, judge
 from ratchet.learning.metrics import greater_is_better
 from ratchet.monitoring.comparison import Comparison, compare, exceeds, worsening
-from ratchet.monitoring.evaluate_champion import evaluate_champion
+from ratchet.monitoring.evaluate_champion import (
+    Action,
+    Assessment,
+    evaluate_champion,
+    rows_under_review,
+)
 from ratchet.monitoring.performance import latest_answers
-from ratchet.monitoring.watch import Action, Assessment, rows_under_review
 from ratchet.primary_metric import primary_metric
 from ratchet.replay.history import Event, History, State, is_number
 from ratchet.replay.stages import Model, Stage

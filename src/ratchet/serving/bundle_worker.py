@@ -30,9 +30,9 @@ from ratchet.compiled.dates import as_microseconds
 from ratchet.compiled.field_values import Values
 from ratchet.compiled.row_hashes import row_hash
 from ratchet.compiled.time_grid import Grid
+from ratchet.database import naive_utc
 from ratchet.errors import UserError
 from ratchet.learning.processes import ProcessLimits, end_with_parent
-from ratchet.monitoring.log_table import as_naive_utc
 from ratchet.serving.child_processes import command, end_at_once, environment, own_output
 from ratchet.serving.version_loader import LoadRequest
 
@@ -369,7 +369,7 @@ class BundleAnswerer:
         moment = None if time is None else values[time]
         return replace(
             _answer(answers),
-            time=None if moment is None else as_naive_utc(moment),
+            time=None if moment is None else naive_utc(moment),
             not_given=self._contract.not_given(values),
             row_hash=row_hash(values, self._hashed) if self._hashed else None,
         )

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from ratchet.compiled.answers import Answer, Prediction
-from ratchet.monitoring.log_table import NO_ANSWER, Record, Truth, as_naive_utc
+from ratchet.database import naive_utc
+from ratchet.monitoring.log_table import NO_ANSWER, Record, Truth
 from ratchet.serving.request_context import Assignment
 
 SOURCE = "service"
@@ -115,7 +116,7 @@ def records_of(entry: Entry) -> list[Record]:
         return []
     common: Record = {
         **{"use_case": entry.use_case, "version": entry.version, "arm": entry.arm},
-        **{"source": SOURCE, "predicted_at": as_naive_utc(entry.at)},
+        **{"source": SOURCE, "predicted_at": naive_utc(entry.at)},
         "latency_ms": _finite(entry.latency_ms),
         **{"subject": entry.subject, "split_share": entry.split_share},
     }
@@ -136,7 +137,7 @@ def price_record_of(entry: Entry) -> Record | None:
     return _clean(
         {
             **{"use_case": entry.use_case, "version": entry.version, "arm": entry.arm},
-            **{"request": entry.request, "recommended_at": as_naive_utc(entry.at)},
+            **{"request": entry.request, "recommended_at": naive_utc(entry.at)},
             "latency_ms": _finite(entry.latency_ms),
             **{"subject": entry.subject, "split_share": entry.split_share},
             **asdict(entry.price),
@@ -147,7 +148,7 @@ def price_record_of(entry: Entry) -> Record | None:
 def _records(answer: Answer) -> Iterator[Record]:
     row: Record = {
         **{"row_key": answer.key, "series": answer.series, "row_hash": answer.row_hash},
-        "row_time": None if answer.time is None else as_naive_utc(answer.time),
+        "row_time": None if answer.time is None else naive_utc(answer.time),
         **{"scale": _number(answer.scale), "rms": _number(answer.rms)},
     }
     for target, prediction in answer.predictions.items():

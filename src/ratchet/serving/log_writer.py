@@ -24,7 +24,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ratchet.database import SERVICE_LOCK_SECONDS, connect
+from ratchet.database import SERVICE_LOCK_SECONDS, connect, naive_utc
 from ratchet.errors import DataError, UserError
 from ratchet.monitoring.log_table import (
     PREDICTIONS,
@@ -32,7 +32,6 @@ from ratchet.monitoring.log_table import (
     LogTable,
     Record,
     Truth,
-    as_naive_utc,
 )
 from ratchet.serving import journal
 from ratchet.serving.journal import JournalPosition, Line
@@ -172,7 +171,7 @@ class Writer:
         for target, truths in truths_of(rows).items():
             for state, keys in self._states(use_case, target, truths).items():
                 by_state[state] |= keys
-            self.table.join_truth(use_case, target, truths, as_naive_utc(at))
+            self.table.join_truth(use_case, target, truths, naive_utc(at))
         new = by_state["new"]
         changed = by_state["changed"] - new
         same = by_state["same"] - new - changed

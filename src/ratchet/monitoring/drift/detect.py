@@ -10,9 +10,7 @@ import pandas as pd
 
 from ratchet.config import Drift
 from ratchet.errors import ConfigError, DataError
-from ratchet.monitoring.drift import joint
 from ratchet.monitoring.drift.columns import LevelCounts, encode, kind_of, numbers
-from ratchet.monitoring.drift.measure import Statistic, measure, measure_joint
 from ratchet.monitoring.drift.null_distribution import (
     Chunks,
     NullDistribution,
@@ -26,7 +24,7 @@ from ratchet.monitoring.drift.report import (
     StatisticResult,
     judge,
 )
-from ratchet.monitoring.drift.text import describe, describe_joint
+from ratchet.monitoring.drift.statistics import Statistic, joint_features, measure, measure_joint
 
 _MIN_REFERENCE = 20  # rows: fewer say nothing of what is usual
 _MOST_ROWS = 50_000  # of either side, where rows have no order; a sample says as much
@@ -78,7 +76,7 @@ def detect(
     chunks = _chunks(before, now, drift, time, period, seed)
     levels = {name: encode(before[name], _column(now, name)) for name in names}
     measured = {name: measure(found, chunks) for name, found in levels.items()}
-    together = measure_joint(joint.features(levels, len(before) + len(now), seed), chunks)
+    together = measure_joint(joint_features(levels, len(before) + len(now), seed), chunks)
     every = [together, *(found for column in measured.values() for found in column)]
     largest = np.max([statistic.z for statistic in every], axis=0)
     usual = NullDistribution(largest[1:], chunks.independent, drift.false_alarms)
@@ -249,3 +247,46 @@ def _calibration(usual: NullDistribution, chunks: Chunks) -> dict[str, Any]:
         if usual.by_rank
         else "tail beyond the chunks, as there are too few to count",
     }
+
+
+_SHOWN = 3  # names of values never seen before
+
+
+def describe(
+    name: str,
+    levels: LevelCounts,
+    found: Mapping[str, StatisticResult],
+    measured: Sequence[Statistic],
+    chunks: Chunks,
+) -> str:
+    """Say what became of a column, by the statistic that is furthest from what is usual."""
+    if not any(statistic.moved for statistic in found.values()):
+        return f"{name} is as usual."
+    worst = max(measured, key=lambda statistic: float(statistic.z[0])).name
+    value, threshold = found[worst].value, found[worst].threshold
+    if worst == "missing":
+        before = levels.missing[chunks.base].mean()
+        return f"{name}: {value:.1%} of the values are missing, {before:.1%} were before."
+    if worst == "unseen":
+        shown = ", ".join(_new_names(levels, chunks))
+        return f"{name}: {value:.1%} of the values were not there before, such as {shown}."
+    if worst == "wasserstein":
+        return f"{name} has moved by {value:.2g} spreads, {threshold:.2g} would be usual."
+    words = {"psi": "its population stability index is", "ks": "its distributions differ by"}
+    return f"{name} has changed: {words[worst]} {value:.2g}, {threshold:.2g} would be usual."
+
+
+def describe_joint(*, moved: bool) -> str:
+    """Say what became of all columns together."""
+    return (
+        "The columns together have moved: their values, or how they go with each other."
+        if moved
+        else "The columns go together as usual."
+    )
+
+
+def _new_names(levels: LevelCounts, chunks: Chunks) -> list[str]:
+    inside = (chunks.members[:1] @ levels.counts).toarray().ravel()
+    known = np.asarray(chunks.base.astype(np.float64) @ levels.counts).ravel()
+    order = np.argsort(-np.where(known == 0, inside, 0), kind="stable")
+    return [f"'{levels.names[i]}'" for i in order[:_SHOWN] if known[i] == 0 and inside[i] > 0]

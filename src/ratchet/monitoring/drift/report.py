@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from ratchet.json_values import json_or_null
 
 Severity = Literal["NONE", "LOW", "MEDIUM", "HIGH"]
 
@@ -110,18 +111,7 @@ class DriftReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values; what is not finite becomes null."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return {**plain, "moved": self.moved}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+        return json_or_null({**asdict(self), "moved": self.moved})
 
 
 def judge(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ratchet.config.monitoring import Watch
 from ratchet.monitoring.comparison import Comparison
-from ratchet.monitoring.watch import Assessment, assess, decide, rows_under_review
+from ratchet.monitoring.evaluate_champion import Assessment, assess, decide, rows_under_review
 
 START = datetime(2024, 1, 1)
 WEEK = timedelta(days=7)

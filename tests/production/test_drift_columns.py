@@ -7,7 +7,7 @@ from kedro.framework.startup import bootstrap_project
 
 from ratchet.config import Drift
 from ratchet.config.loader import project_parameters, read_use_cases
-from ratchet.monitoring.drift.inputs import watched
+from ratchet.production.drift_check import watched
 
 
 @pytest.fixture(scope="module")

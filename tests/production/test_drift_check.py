@@ -12,7 +12,7 @@ import pytest
 from ratchet.bundle.scoring_frame import scoring_frame
 from ratchet.config import UseCase
 from ratchet.monitoring.drift import DriftReport
-from ratchet.production.drift_windows import latest_drift
+from ratchet.production.drift_check import latest_drift
 
 DAYS = 400
 SINCE = 300
