@@ -28,10 +28,10 @@ DOMAIN = {
 
 ALL = {
     *(SHARED | DOMAIN),
-    *("airflow", "catalog", "cli", "commands", "config.loader", "datasets", "environment"),
-    *("hooks", "ingest", "kedro_private", "pipeline_registry", "pipelines", "project_context"),
-    *("replay", "reproducibility", "runner", "sandbox", "search_job", "settings", "use_cases"),
-    "webhook",
+    *("airflow", "catalog", "cli", "commands", "config.checks", "config.loader", "datasets"),
+    *("environment", "hooks", "ingest", "kedro_private", "pipeline_registry", "pipelines"),
+    *("project_context", "replay", "reproducibility", "runner", "sandbox", "search_job"),
+    *("settings", "use_cases", "webhook"),
 }
 """Everything but ``serving``, which only its command imports."""
 
@@ -47,7 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "database": {"errors", "locks"},
     "dates": {"errors", "config"},
     "config": {"errors"},
-    "config.loader": {"errors", "config", "learning"},
+    "config.loader": {"errors", "config"},
+    "config.checks": {"errors", "config", "learning"},
     "progress": {"learning", "webhook"},
     "learning": set(),
     "use_cases": {"learning"},
@@ -84,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("production", *SHARED),
     },
     "pipelines": DOMAIN | SHARED,
-    "replay": DOMAIN | SHARED | {"config.loader", "pipelines", "project_context"},
+    "replay": DOMAIN | SHARED | {"config.checks", "config.loader", "pipelines", "project_context"},
     "airflow": {"errors", "config", "config.loader"},
     "serving": {
         *("compiled", "learning", "preparation", "bundle", "registry", "gate", "monitoring"),
@@ -151,8 +152,9 @@ def parts_imported(path: Path, package: tuple[str, ...]) -> Iterator[str]:
 
 
 def part_of(name: str) -> str:
-    """Part that a module belongs to: a package or module at the root, or ``config.loader``."""
-    return "config.loader" if name.startswith("config.loader") else name.split(".", maxsplit=1)[0]
+    """Part that a module belongs to: a package or module at the root, or a module of ``config``."""
+    module = ".".join(name.split(".")[:2])
+    return module if module in MAY_IMPORT else module.partition(".")[0]
 
 
 def breaches(src: Path) -> list[str]:

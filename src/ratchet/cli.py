@@ -23,6 +23,7 @@ from kedro.io import DatasetError
 
 from ratchet import progress
 from ratchet.commands import ratchet
+from ratchet.config.kedro_loader import deep_merge
 from ratchet.config.loader import loader_here, only_candidates, read_use_cases
 from ratchet.database import explain_sqlite_error, shown, tracking_uri
 from ratchet.errors import (
@@ -125,15 +126,13 @@ def _sigterm_interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _restricted(params: dict[str, Any], names: list[str], env: str | None) -> Any:
+def _restricted(params: dict[str, Any], names: list[str], env: str | None) -> dict[str, Any]:
     """Parameters of a run that tries some candidates only."""
-    from omegaconf import OmegaConf
-
     try:
         only = only_candidates(read_use_cases(loader_here(env)[0]["parameters"]), names)
     except UserError as error:
         raise click.ClickException(str(error)) from error
-    return OmegaConf.to_container(OmegaConf.merge(params, only))
+    return deep_merge(params, only)
 
 
 def _close_run() -> None:

@@ -10,14 +10,13 @@ import yaml
 from pydantic import ValidationError
 
 from ratchet.config import UseCase, loader
-from ratchet.config.loader import (
+from ratchet.config.checks import (
     check_bundles,
     check_functions,
     check_metrics,
     check_searches,
-    only_candidates,
-    read_use_cases,
 )
+from ratchet.config.loader import only_candidates, read_use_cases
 from ratchet.errors import ConfigError
 
 GOOD = yaml.safe_load(

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from ratchet.config import Target, UseCase
-from ratchet.config.loader import check_functions, check_searches, read_use_cases
+from ratchet.config.checks import check_functions, check_searches
+from ratchet.config.loader import read_use_cases
 from ratchet.errors import ConfigError
 
 LOAD = yaml.safe_load(

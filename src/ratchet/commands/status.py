@@ -12,7 +12,8 @@ from kedro.config import MissingConfigException
 from rich.table import Table
 
 from ratchet import progress
-from ratchet.config.loader import check_metrics, loader_here, read_use_cases
+from ratchet.config.checks import check_metrics
+from ratchet.config.loader import loader_here, read_use_cases
 from ratchet.kedro_private import make_catalog
 from ratchet.project_context import find_use_case, open_context
 from ratchet.registry.registry import Registry

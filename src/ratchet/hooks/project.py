@@ -13,7 +13,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import LOGGING, configure_logging
 from kedro.io import DatasetError
 
-from ratchet.config import UseCase, loader
+from ratchet.config import UseCase, checks, loader
 from ratchet.errors import ConfigError, DataError, UserError, root_cause
 from ratchet.kedro_private import file_of, forget_entry
 
@@ -58,12 +58,12 @@ class ProjectHooks:
         use_cases = loader.read_use_cases(parameters)
         read = _running(["understanding", "release", "monitoring"], pipeline, use_cases)
         _check_as_of(parameters.get("as_of"), read)
-        loader.check_functions(_running(["preprocessing"], pipeline, use_cases))
-        loader.check_bundles(_running(["release"], pipeline, use_cases))
+        checks.check_functions(_running(["preprocessing"], pipeline, use_cases))
+        checks.check_bundles(_running(["release"], pipeline, use_cases))
         if searched := _running(["classical", "recurrent"], pipeline, use_cases):
-            loader.check_searches(searched)
+            checks.check_searches(searched)
         if decided := _running(["release", "monitoring", "status"], pipeline, use_cases):
-            loader.check_metrics(decided)
+            checks.check_metrics(decided)
 
     @hook_impl
     def after_node_run(self, node: Any, catalog: Any, inputs: Mapping[str, Any]) -> None:

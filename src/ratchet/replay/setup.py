@@ -15,7 +15,7 @@ import yaml
 from kedro.config import AbstractConfigLoader
 from pydantic import ValidationError
 
-from ratchet.config import UseCase
+from ratchet.config import UseCase, checks
 from ratchet.config import loader as config_loader
 from ratchet.config.kedro_loader import deep_merge
 from ratchet.dates import local
@@ -116,7 +116,7 @@ def read_policy(path: Path, name: str, use_case: UseCase) -> UseCase:
     now = use_case.model_dump(mode="python")
     try:
         changed = UseCase.model_validate({**now, **deep_merge(_policy_part(now), content)})
-        config_loader.check_metrics({name: changed})
+        checks.check_metrics({name: changed})
     except ValidationError as error:
         raise ConfigError(f"{path}: {config_loader.explain(name, error)}") from None
     except ConfigError as error:
@@ -175,9 +175,9 @@ def training_spec(
     name, use_cases = request.use_case, config_loader.read_use_cases(loader["parameters"])
     only = _only(request, _checked(request, use_cases))
     restricted = config_loader.read_use_cases(deep_merge(loader["parameters"], only))[name]
-    config_loader.check_functions({name: restricted})
-    config_loader.check_bundles({name: restricted})
-    config_loader.check_searches({name: restricted})
+    checks.check_functions({name: restricted})
+    checks.check_bundles({name: restricted})
+    checks.check_searches({name: restricted})
     threads = {"targets": {target: {"n_jobs": 1} for target in restricted.targets}}
     params = deep_merge(only, {name: threads} if request.jobs > 1 else {})
     return TrainingSpec(
