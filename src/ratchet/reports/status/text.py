@@ -232,15 +232,15 @@ def full_text(status: UseCaseStatus) -> list[str]:
 
 def roles(status: UseCaseStatus) -> dict[str, str]:
     """Champion, previous version and challenger as text; says what is absent."""
+    champion, previous, challenger = status.champion, status.previous, status.challenger
     since = f", since {time_text(status.since)}" if status.since else ""
-    absent = {
-        "Champion": "none: no model was promoted yet",
-        "Previous": "none: there is no version to roll back to",
-        "Challenger": "none waits",
+    serves = f"{model_text(champion)}{since}" if champion else "none: no model was promoted yet"
+    no_target = "none: there is no version to roll back to"
+    return {
+        "Champion": serves,
+        "Previous": model_text(previous) if previous else no_target,
+        "Challenger": model_text(challenger) if challenger else "none waits",
     }
-    models = zip(absent, (status.champion, status.previous, status.challenger), strict=True)
-    texts = {role: model_text(model) if model else absent[role] for role, model in models}
-    return texts | ({"Champion": texts["Champion"] + since} if status.champion else {})
 
 
 def day_text(value: object) -> str:
