@@ -130,8 +130,8 @@ def _features(features: Features) -> list[Block]:
         (features.text, f"{counted(features.text_components, 'direction')} of its words"),
     ):
         for name in names:
-            said = how.format(plain(features.cyclic.get(name)))
-            encoding[name] = f"{encoding[name]}; {said}" if name in encoding else said
+            form = how.format(plain(features.cyclic.get(name)))
+            encoding[name] = f"{encoding[name]}; {form}" if name in encoding else form
     if market := features.market:
         segment = "the code of its segment, one product at one merchant"
         encoding |= dict.fromkeys(market.names, segment)

@@ -268,10 +268,10 @@ def dominating(results: TargetResults) -> tuple[str, float] | None:
 
 
 def _without_the_dominating(results: TargetResults) -> list[Block]:
-    found = dominating(results)
-    if found is None:
+    dominant = dominating(results)
+    if dominant is None:
         return []
-    name, part = found
+    name, part = dominant
     frame = scores_with_and_without(results, name)
     own = frame[frame["candidate"] == results.best].set_index("rows used")
 
@@ -395,10 +395,10 @@ def high_r2_of_naive(results: TargetResults) -> list[Finding]:
 
 def one_dominates(results: TargetResults) -> list[Finding]:
     """One series dominates the scores in units of the target."""
-    found = dominating(results)
-    if found is None:
+    dominant = dominating(results)
+    if dominant is None:
         return []
-    name, part = found
+    name, part = dominant
     return [
         Finding(
             f"Series {name} holds {share(part)} of the variance of the test rows: R², RMSE and MAE "

@@ -192,14 +192,15 @@ def idle_sources(results: TargetResults) -> list[Finding]:
 
 def unknown_target(results: TargetResults) -> list[Finding]:
     """Many rows lack the target."""
-    known = results.primary[results.target.column].notna()
-    if known.mean() >= _FEW_KNOWN:
+    has_target = results.primary[results.target.column].notna()
+    if has_target.mean() >= _FEW_KNOWN:
         return []
     return [
         Finding(
-            f"{results.name} is known for {share(known.mean())} of the rows "
-            f"({counted(int(known.sum()), 'row')}); the others taught nothing.",
-            f"Complete {results.name} for the {counted(int((~known).sum()), 'row')} that lack it.",
+            f"{results.name} is known for {share(has_target.mean())} of the rows "
+            f"({counted(int(has_target.sum()), 'row')}); the others taught nothing.",
+            f"Complete {results.name} for the {counted(int((~has_target).sum()), 'row')} that "
+            "lack it.",
         )
     ]
 
