@@ -14,6 +14,7 @@ import pytest
 
 from ratchet.config import UseCase
 from ratchet.pipelines.evaluation import judge_best
+from ratchet.reports.blocks import Chapter, Points, Text
 from ratchet.reports.target_results import TargetResults
 
 CLASSES = ["good", "fair", "bad"]
@@ -190,6 +191,20 @@ def make_results(use_case: Callable[..., UseCase]) -> Callable[..., TargetResult
             ),
             searches=dict.fromkeys(CANDIDATES, search),
         )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def text_of() -> Callable[[Chapter], str]:
+    """All sentences of a chapter, with its limits and next steps."""
+
+    def make(chapter: Chapter) -> str:
+        blocks = [block for section in chapter.sections.values() for block in section]
+        texts = [block.text for block in blocks if isinstance(block, Text)]
+        points = [item for block in blocks if isinstance(block, Points) for item in block.items]
+        findings = [f"{finding.fact} {finding.step}" for finding in chapter.findings]
+        return " ".join([*texts, *points, *findings])
 
     return make
 

@@ -9,18 +9,13 @@ import pandas as pd
 import pytest
 
 from ratchet.reports import classification
-from ratchet.reports.blocks import Chapter, Text
+from ratchet.reports.blocks import Chapter
 from ratchet.reports.formatting import share
 from ratchet.reports.target_chapter import target_chapter
 from ratchet.reports.target_results import BORDERLINE, TargetResults
 
 Make = Callable[..., TargetResults]
-
-
-def _text(chapter: Chapter) -> str:
-    blocks = [block for section in chapter.sections.values() for block in section]
-    said = [block.text for block in blocks if isinstance(block, Text)]
-    return " ".join([*said, *(f"{f.fact} {f.step}" for f in chapter.findings)])
+TextOf = Callable[[Chapter], str]
 
 
 def test_headline_of_classes(make_results: Make) -> None:
@@ -42,16 +37,16 @@ def test_confident_share_is_recomputed(make_results: Make) -> None:
     assert row["rows"] == len(sure)
 
 
-def test_no_confident_rows(make_results: Make) -> None:
+def test_no_confident_rows(text_of: TextOf, make_results: Make) -> None:
     def flatten(rows: pd.DataFrame) -> pd.DataFrame:
         columns = rows.columns[rows.columns.str.startswith("probability_")]
         return rows.assign(**{c: 0.3 * rows[c] + 0.7 / 3 for c in columns})
 
     results = make_results("grade", flatten)
-    assert "No test row is predicted with a confidence of 80%" in _text(target_chapter(results))
+    assert "No test row is predicted with a confidence of 80%" in text_of(target_chapter(results))
 
 
-def test_a_class_that_is_never_predicted(make_results: Make) -> None:
+def test_a_class_that_is_never_predicted(text_of: TextOf, make_results: Make) -> None:
     def never_good(rows: pd.DataFrame) -> pd.DataFrame:
         taken = rows["probability_good"] * 0.999
         changed = rows.assign(
@@ -63,7 +58,7 @@ def test_a_class_that_is_never_predicted(make_results: Make) -> None:
 
     results = make_results("grade", never_good)
     assert classification.never_predicted(results) == ["good"]
-    text = _text(target_chapter(results))
+    text = text_of(target_chapter(results))
     assert "good is never predicted" in text
     assert "Only 0% of the true good are predicted as good. Never predicted: good." in text
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from ratchet.reports.blocks import Chapter, Text
+from ratchet.reports.blocks import Chapter
 from ratchet.reports.chart_ids import data_charts
 from ratchet.reports.data_chapter import data_chapter
 
-
-def _text(chapter: Chapter) -> str:
-    blocks = [block for section in chapter.sections.values() for block in section]
-    said = [block.text for block in blocks if isinstance(block, Text)]
-    return " ".join([*said, *(f"{f.fact} {f.step}" for f in chapter.findings)])
+TextOf = Callable[[Chapter], str]
 
 
-def test_data_chapter(use_case: Any, data_inputs: dict[str, Any]) -> None:
+def test_data_chapter(text_of: TextOf, use_case: Any, data_inputs: dict[str, Any]) -> None:
     parts = use_case()
     chapter = data_chapter(
         **data_inputs,
@@ -24,7 +21,7 @@ def test_data_chapter(use_case: Any, data_inputs: dict[str, Any]) -> None:
         features=parts.features,
         targets=parts.targets,
     )
-    text = _text(chapter)
+    text = text_of(chapter)
     assert "holds 700 rows and 5 columns, from 2020-01-01 to 2021-12-31" in text
     assert "650 of 700 rows were kept; 50 (7.1%) were left out" in text
     assert "color 30%" in text
@@ -33,7 +30,9 @@ def test_data_chapter(use_case: Any, data_inputs: dict[str, Any]) -> None:
     assert [chart.name for chart in chapter.charts] == data_charts(parts.data)
 
 
-def test_data_without_time_is_split_at_random(use_case: Any, data_inputs: dict[str, Any]) -> None:
+def test_data_without_time_is_split_at_random(
+    text_of: TextOf, use_case: Any, data_inputs: dict[str, Any]
+) -> None:
     parts = use_case(time=False)
     profile = {name: value for name, value in data_inputs["profile"].items() if name != "span"}
     chapter = data_chapter(
@@ -43,5 +42,5 @@ def test_data_without_time_is_split_at_random(use_case: Any, data_inputs: dict[s
         features=parts.features,
         targets=parts.targets,
     )
-    assert "divided at random" in _text(chapter)
+    assert "divided at random" in text_of(chapter)
     assert [chart.name for chart in chapter.charts] == ["missing"]

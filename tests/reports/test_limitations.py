@@ -9,18 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ratchet.reports import classification, errors_by_group, limitations, regression
-from ratchet.reports.blocks import Chapter, Text
+from ratchet.reports.blocks import Chapter
 from ratchet.reports.formatting import number, share
 from ratchet.reports.target_chapter import target_chapter
 from ratchet.reports.target_results import TargetResults
 
 Make = Callable[..., TargetResults]
-
-
-def _text(chapter: Chapter) -> str:
-    blocks = [block for section in chapter.sections.values() for block in section]
-    said = [block.text for block in blocks if isinstance(block, Text)]
-    return " ".join([*said, *(f"{f.fact} {f.step}" for f in chapter.findings)])
+TextOf = Callable[[Chapter], str]
 
 
 def test_a_hard_group_becomes_a_limit_and_a_step(make_results: Make) -> None:
@@ -42,10 +37,12 @@ def test_a_hard_group_becomes_a_limit_and_a_step(make_results: Make) -> None:
     assert f"{number(times)} times the usual" in found.step
 
 
-def test_a_model_no_better_than_the_baseline_is_reported(make_results: Make) -> None:
+def test_a_model_no_better_than_the_baseline_is_reported(
+    text_of: TextOf, make_results: Make
+) -> None:
     results = make_results("points")
     results.choice["baseline"]["beaten"] = False
-    assert "does not beat the baseline" in _text(target_chapter(results))
+    assert "does not beat the baseline" in text_of(target_chapter(results))
 
 
 def test_few_test_rows_are_a_limit(make_results: Make) -> None:

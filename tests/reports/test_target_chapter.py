@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from ratchet.pipelines.reporting import create_pipeline
-from ratchet.reports.blocks import Chapter, Points, Text
+from ratchet.reports.blocks import Chapter
 from ratchet.reports.chart_ids import target_charts
 from ratchet.reports.target_chapter import objective_sentence, target_chapter
 from ratchet.reports.target_results import TargetResults
 from ratchet.reports.vega_lite import to_svg, vega_lite
 
 Make = Callable[..., TargetResults]
+TextOf = Callable[[Chapter], str]
 
 
 KINDS: list[dict[str, Any]] = [
@@ -25,33 +26,30 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-def said(chapter: Chapter) -> str:
-    blocks = [block for section in chapter.sections.values() for block in section]
-    texts = [block.text for block in blocks if isinstance(block, Text)]
-    points = [item for block in blocks if isinstance(block, Points) for item in block.items]
-    return " ".join([*texts, *points, *(f"{f.fact} {f.step}" for f in chapter.findings)])
-
-
 @pytest.mark.parametrize("name", ["grade", "points"])
 @pytest.mark.parametrize("full", [True, False])
-def test_charts_are_those_the_pipeline_expects(make_results: Make, name: str, full: bool) -> None:
+def test_charts_are_those_the_pipeline_expects(
+    text_of: TextOf, make_results: Make, name: str, full: bool
+) -> None:
     results = make_results(name, time=full, text=full, groups=full)
     chapter = target_chapter(results)
     expected = target_charts(results.target, results.data, results.features)
     assert sorted(chart.name for chart in chapter.charts) == sorted(expected)
-    assert "nan" not in said(chapter)
+    assert "nan" not in text_of(chapter)
 
 
 @pytest.mark.parametrize(
     "kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])]
 )
-def test_charts_of_series_are_those_expected(make_series: Make, kind: dict[str, Any]) -> None:
+def test_charts_of_series_are_those_expected(
+    text_of: TextOf, make_series: Make, kind: dict[str, Any]
+) -> None:
     results = make_series(**kind)
     chapter = target_chapter(results)
     expected = target_charts(results.target, results.data, results.features, results.inventory)
     assert sorted(chart.name for chart in chapter.charts) == sorted(expected)
     assert len(expected) == len(set(expected))
-    assert "nan" not in said(chapter)
+    assert "nan" not in text_of(chapter)
     for chart in chapter.charts:
         assert chart.title
         assert to_svg(vega_lite(chart))
