@@ -339,7 +339,7 @@ def _check_distinct(answers: Sequence[Answer]) -> None:
             raise of_row(RequestError(message, row=number))
 
 
-def about(serving: Serving, call: Call) -> dict[str, Any]:
+def about(serving: Serving, call: Call) -> dict[str, object]:
     """What every answer says of itself."""
     return {
         "use_case": serving.name,
@@ -349,7 +349,7 @@ def about(serving: Serving, call: Call) -> dict[str, Any]:
     }
 
 
-def as_json(answer: Answer, targets: Mapping[str, Target]) -> dict[str, Any]:
+def as_json(answer: Answer, targets: Mapping[str, Target]) -> dict[str, object]:
     """An answer as clients get it."""
     return {
         "key": answer.key,
@@ -364,7 +364,7 @@ def as_json(answer: Answer, targets: Mapping[str, Target]) -> dict[str, Any]:
     }
 
 
-def prediction_json(prediction: Prediction, target: Target) -> dict[str, Any]:
+def prediction_json(prediction: Prediction, target: Target) -> dict[str, object]:
     """A class with its probability, or a number with its interval, as clients get it."""
     if prediction.probabilities is not None:
         shown = {

@@ -113,7 +113,7 @@ class OverviewData:
     classes: list[Classes] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     watched: list[MonitoringReport] = field(default_factory=list)
-    decisions: list[dict[str, Any]] = field(default_factory=list)
+    decisions: list[dict[str, object]] = field(default_factory=list)
     trouble: str | None = None
 
 
@@ -244,7 +244,7 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _decisions(connection: sa.Connection) -> list[dict[str, Any]]:
+def _decisions(connection: sa.Connection) -> list[dict[str, object]]:
     names = ("at", "use_case", "event", "version", "actor", "reason")
     query = (
         sa.select(*(LEDGER.c[name] for name in names))

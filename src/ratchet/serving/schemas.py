@@ -356,7 +356,7 @@ def operation(
     return made
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
     """How OpenAPI describes the problems of a route."""
     shape = {"$ref": "#/components/schemas/ProblemDetails"}
     return {

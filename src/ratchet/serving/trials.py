@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from ratchet.compiled.answers import Answer, RequestError, Row
 from ratchet.monitoring.log_table import SHADOW
@@ -169,7 +168,7 @@ class TrialVerdict:
     """
 
     at: float
-    figures: dict[str, Any] | None
+    figures: dict[str, object] | None
     why: str = ""
 
 

@@ -170,7 +170,7 @@ async def predict_load(request: Request) -> Response:
     )
 
 
-def row_of(weather: Weather, inputs: Mapping[str, bool]) -> dict[str, Any]:
+def row_of(weather: Weather, inputs: Mapping[str, bool]) -> dict[str, object]:
     """The fields of the contract; working days are Monday to Friday, as in the file."""
     values = {column: getattr(weather, field) for column, field in FIELDS.items()}
     row = {name: value for name, value in values.items() if name in inputs}
@@ -181,7 +181,7 @@ def row_of(weather: Weather, inputs: Mapping[str, bool]) -> dict[str, Any]:
     return row
 
 
-def features_of(weather: Weather) -> dict[str, Any]:
+def features_of(weather: Weather) -> dict[str, object]:
     """What was asked, and the parts of the moment."""
     at = weather.Timestamp
     return {

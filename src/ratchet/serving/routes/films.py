@@ -88,7 +88,7 @@ class Film(BaseModel):
             raise ValueError("minute: expected the running time, once: as minute or as runtime")
         return self
 
-    def row(self, number: int) -> dict[str, Any]:
+    def row(self, number: int) -> dict[str, object]:
         """The fields of the table.
 
         Args:
@@ -106,7 +106,7 @@ class Film(BaseModel):
         return dates if self.minute is None else {"runtime": "minute", **dates}
 
 
-def released(text: str) -> dict[str, Any]:
+def released(text: str) -> dict[str, object]:
     """What the table of films says of a date of release, as far as it is known.
 
     A film of which the year alone is known counts as released at its end, and is described by what
@@ -199,7 +199,7 @@ async def regression(request: Request) -> Any:
     return json_response({"rating": number, **prediction, **_rest(serving, request, answer)})
 
 
-def _rest(serving: Serving, request: Request, answer: Answer) -> dict[str, Any]:
+def _rest(serving: Serving, request: Request, answer: Answer) -> dict[str, object]:
     return {
         **about(serving, call_of(request)),
         "key": answer.key,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -16,7 +14,7 @@ router = APIRouter(prefix="/health", tags=["health"])
 _LOG_IS_BEHIND = "answers do not reach the database"
 """What anybody may know of a problem whose text names files."""
 
-_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "it cannot answer yet"}}
+_NOT_READY: dict[int | str, dict[str, object]] = {503: {"description": "it cannot answer yet"}}
 
 
 @router.get("", response_model=None, responses=_NOT_READY)
@@ -40,7 +38,7 @@ async def ready(request: Request) -> Response:
     return json_response(content, 200 if state["ready"] else 503)
 
 
-def state_of(service: Service, call: Call) -> dict[str, Any]:
+def state_of(service: Service, call: Call) -> dict[str, object]:
     """How the service is, as far as a client may know."""
     models = service.models
     served = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -48,7 +47,7 @@ async def what_serves(request: Request) -> Response:
     )
 
 
-def use_case_json(service: Service, name: str, call: Call) -> dict[str, Any]:
+def use_case_json(service: Service, name: str, call: Call) -> dict[str, object]:
     """A use case, and the version that answers for it."""
     serving = service.models.champion(name)
     if serving is None:
@@ -78,7 +77,7 @@ def use_case_json(service: Service, name: str, call: Call) -> dict[str, Any]:
     }
 
 
-def version_json(serving: Serving, *, in_full: bool) -> dict[str, Any]:
+def version_json(serving: Serving, *, in_full: bool) -> dict[str, object]:
     """A version that answers, and why it is slow where that may be seen."""
     until, degraded = serving.trained_until, serving.degraded
     return {

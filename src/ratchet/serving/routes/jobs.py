@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -33,7 +33,7 @@ from ratchet.serving.security import require_scope
 router = APIRouter(tags=["training"], dependencies=[Depends(require_scope("train"))])
 
 _REFUSED = problems(400, 401, 403, 404, 413, 415, 422, 429, 503)
-_JOB: dict[int | str, dict[str, Any]] = {
+_JOB: dict[int | str, dict[str, object]] = {
     200: {"description": "the job; with `wait=1` what it has found"},
     202: {"description": "the job, which runs or waits; `Location` says where to look"},
     **_REFUSED,

@@ -179,7 +179,8 @@ def _predictions(answer: Answer, serving: Serving) -> list[dict[str, Any]]:
         target = serving.use_case.targets[name]
         content = prediction_json(prediction, target)
         chart: Markup | None = None
-        if content.get("low") is not None and content.get("high") is not None:
-            chart = interval_chart(float(content["value"]), content["low"], content["high"])
+        value, low, high = (content.get(part) for part in ("value", "low", "high"))
+        if isinstance(value, float | int) and isinstance(low, float) and isinstance(high, float):
+            chart = interval_chart(float(value), low, high)
         shown.append({"target": name, "classes": target.is_classes, "chart": chart, **content})
     return shown
