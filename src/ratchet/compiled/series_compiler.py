@@ -267,7 +267,7 @@ def _check_views(
     expected: list[View] = make_views(primary, data, use_case.features, target)
     relative = {None: 0, "level": LEVEL, "scale": SCALE}
     ours = list(zip(views.names, views.steps.tolist(), views.relative_to.tolist(), strict=True))
-    if ours != [(view.name, view.steps, relative[view.told]) for view in expected]:
+    if ours != [(view.name, view.steps, relative[view.rescaled]) for view in expected]:
         raise NotCompilable("features.windows: the compiled views are not those of the preparation")
 
 

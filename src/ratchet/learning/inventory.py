@@ -127,8 +127,8 @@ def _until(stock: Array, mean: Array, half: Array) -> Array:
         # The solution of the quadratic for sqrt(t) in the form that allows a mean of 0.
         root = 2 * stock / (half + np.sqrt(half**2 + 4 * mean * stock))
     idle = (mean == 0) & (half <= 0)
-    found = np.where(stock == 0, 0.0, np.where(idle, np.inf, np.square(root)))
-    return np.where(np.isnan(stock), np.nan, found)
+    steps = np.where(stock == 0, 0.0, np.where(idle, np.inf, np.square(root)))
+    return np.where(np.isnan(stock), np.nan, steps)
 
 
 def _halves(

@@ -44,8 +44,8 @@ def refit(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstimator:
 
 def _residual(model: ResidualRegressor, X: Any, y: Any) -> ResidualRegressor:
     base = FrozenEstimator(refit(model.base_, X, y))
-    left_over = FrozenEstimator(refit(model.estimator_, X, y - base.predict(X)))
-    return ResidualRegressor(base=base, estimator=left_over).fit(X, y)
+    residual_model = FrozenEstimator(refit(model.estimator_, X, y - base.predict(X)))
+    return ResidualRegressor(base=base, estimator=residual_model).fit(X, y)
 
 
 def _pipeline(model: Pipeline, X: Any, y: Any) -> Pipeline:

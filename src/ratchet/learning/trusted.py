@@ -225,12 +225,12 @@ def _check_nodes(
     """The children of a tree are nodes of it, and no node is anybody's child twice."""
     inner = ~np.asarray(leaf, bool)
     children = np.concatenate([np.asarray(left)[inner], np.asarray(right)[inner]]).astype(np.int64)
-    asked = np.asarray(feature)[inner].astype(np.int64)
+    used = np.asarray(feature)[inner].astype(np.int64)
     if ((children < 1) | (children >= len(inner))).any():
         raise ValueError("a node of a tree has a child that is not there")
     if len(np.unique(children)) != len(children):
         raise ValueError("a node of a tree is the child of two")
-    if ((asked < 0) | (asked >= n_features)).any():
+    if ((used < 0) | (used >= n_features)).any():
         raise ValueError("a node of a tree asks for a feature that is not there")
 
 

@@ -126,14 +126,14 @@ def price_history(panel: Panel, recent: int = 8) -> PriceHistory:
         panel: the rows.
         recent: rows whose median is the current price.
     """
-    there = panel.mask > 0
+    observed = panel.mask > 0
     prices = np.exp(panel.log_price + panel.segments.price_centre[:, None])
-    prices = np.where(there, prices, np.nan)
-    from_the_end = there[:, ::-1].cumsum(axis=1)[:, ::-1]
+    prices = np.where(observed, prices, np.nan)
+    from_the_end = observed[:, ::-1].cumsum(axis=1)[:, ::-1]
     low, median, high = np.nanquantile(prices, [0.05, 0.5, 0.95], axis=1)
     current = np.nanmedian(np.where(from_the_end <= recent, prices, np.nan), axis=1)
-    last = np.where(there, panel.steps, -np.inf).max(axis=1)
-    return PriceHistory(low, high, median, current, there.sum(axis=1), panel.steps[-1] - last)
+    last = np.where(observed, panel.steps, -np.inf).max(axis=1)
+    return PriceHistory(low, high, median, current, observed.sum(axis=1), panel.steps[-1] - last)
 
 
 @dataclass(frozen=True)

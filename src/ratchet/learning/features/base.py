@@ -60,15 +60,15 @@ def unique_names(
 
 def number_duplicates(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """Names as they are, with a number where they are taken."""
-    used, found = set(taken), []
+    used, unique = set(taken), []
     for name in names:
         free, n = name, 1
         while free in used:
             n += 1
             free = f"{name} ({n})"
         used.add(free)
-        found.append(free)
-    return found
+        unique.append(free)
+    return unique
 
 
 def xgboost_safe(category: str) -> str:

@@ -190,7 +190,9 @@ class MultiHotEncoder(Encoder):
         """Return 0/1 columns (n, all kept categories + 2 per column of ``X``)."""
         check_is_fitted(self)
         whole = getattr(self, "whole_", False)  # encoders that were stored before know 1.0 and 1
-        blocks = [_hot(_lists(X[name], whole), kept) for name, kept in self.categories_.items()]
+        blocks = [
+            _hot(_lists(X[name], whole), frequent) for name, frequent in self.categories_.items()
+        ]
         return self._frame(X, np.hstack(blocks) if blocks else np.empty((len(X), 0)))
 
     def _frequent(self, lists: list[set[str]]) -> list[str]:
@@ -200,13 +202,15 @@ class MultiHotEncoder(Encoder):
 
     def sources(self) -> list[str]:
         """For each column that `transform` returns, the one that it was made of."""
-        return [name for name, kept in self.categories_.items() for _ in [*kept, OTHER, UNKNOWN]]
+        return [
+            name for name, frequent in self.categories_.items() for _ in [*frequent, OTHER, UNKNOWN]
+        ]
 
     def _names_out(self) -> list[str]:
         return [
             f"{name}_{xgboost_safe(category)}"
-            for name, kept in self.categories_.items()
-            for category in [*kept, OTHER, UNKNOWN]
+            for name, frequent in self.categories_.items()
+            for category in [*frequent, OTHER, UNKNOWN]
         ]
 
 
@@ -370,9 +374,9 @@ def sources_of(encoder: ColumnTransformer) -> dict[str, str]:
     }
 
 
-def _hot(lists: list[set[str]], kept: list[str]) -> NDArray[np.float32]:
+def _hot(lists: list[set[str]], frequent: list[str]) -> NDArray[np.float32]:
     """0/1 columns of the kept categories, of all others together, and of none."""
-    place = {category: i for i, category in enumerate([*kept, OTHER, UNKNOWN])}
+    place = {category: i for i, category in enumerate([*frequent, OTHER, UNKNOWN])}
     hot = np.zeros((len(lists), len(place)), dtype=np.float32)
     for row, categories in enumerate(lists):
         for category in categories or (UNKNOWN,):

@@ -75,13 +75,13 @@ def history_features(
         raise ValueError(f"shrinkage must be above 0, got {shrinkage}")
     events = events[events[available].notna()]
     days = _rank_days(rows[looked_up], events[available])
-    known = {name: transform(events[name], how) for name, how in values.items()}
-    priors = {name: _prior(value, days) for name, value in known.items()}
+    transformed = {name: transform(events[name], how) for name, how in values.items()}
+    priors = {name: _prior(value, days) for name, value in transformed.items()}
     columns: dict[str, Floats] = {}
     for entity in entities:
         link = _Link(rows[entity], events[entity], days)
         columns[f"{entity}_events"] = link.count()
-        for name, value in known.items():
+        for name, value in transformed.items():
             for statistic, column in link.describe(value, priors[name], shrinkage).items():
                 columns[f"{entity}_{name}_{statistic}"] = column
     return pd.DataFrame(columns, index=rows.index)
@@ -122,17 +122,17 @@ class _Totals:
 class _Link:
     """The names of rows looked up among the names of events, one entry per row and name."""
 
-    def __init__(self, asked: pd.Series[Any], seen: pd.Series[Any], days: _Days) -> None:
+    def __init__(self, rows: pd.Series[Any], seen: pd.Series[Any], days: _Days) -> None:
         # Events that list nobody who is asked for say nothing: a single row looks at few.
-        wanted = {name for cell in asked for name in _listed(cell, str(asked.name))}
+        wanted = {name for cell in rows for name in _listed(cell, str(rows.name))}
         lists = _all_listed(seen)
         place = _listing(lists, wanted)
-        cell, name = _pairs([*asked, *(lists[at] for at in place)], str(asked.name))
-        of_row = cell < len(asked)
-        self.row, self.event = cell[of_row], place[cell[~of_row] - len(asked)]
+        cell, name = _pairs([*rows, *(lists[at] for at in place)], str(rows.name))
+        of_row = cell < len(rows)
+        self.row, self.event = cell[of_row], place[cell[~of_row] - len(rows)]
         self.key = name[of_row] * days.n + days.looked_up[self.row]
         self.event_key = name[~of_row] * days.n + days.available[self.event]
-        self.n_rows, self.n_days = len(asked), days.n
+        self.n_rows, self.n_days = len(rows), days.n
 
     def count(self) -> Floats:
         """Earlier events per name, whether or not their values are known."""
@@ -144,12 +144,12 @@ class _Link:
         use = ~np.isnan(value[self.event])
         totals = _Totals(self.event_key[use], value[self.event[use]], self.n_days)
         total, count, last = totals.before(self.key)
-        expected, known = prior[self.row], count > 0
+        expected, seen = prior[self.row], count > 0
         excess = (total - count * expected) / (count + shrinkage)
         return {
-            "mean": self._average(excess, np.ones(len(known), dtype=bool)),
-            "known": self._average(excess, known),
-            "last": self._average(last - expected, known),
+            "mean": self._average(excess, np.ones(len(seen), dtype=bool)),
+            "known": self._average(excess, seen),
+            "last": self._average(last - expected, seen),
         }
 
     def _average(self, what: Floats, among: NDArray[np.bool_]) -> Floats:

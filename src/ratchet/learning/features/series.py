@@ -188,8 +188,8 @@ def to_panel(
     laid = keyed.reindex(full)
     given = full.isin(keyed.index).reshape(len(grid), len(names))
     # A derived target is not there yet; then every row counts as known.
-    known = laid[target].notna().to_numpy().reshape(given.shape) if target in laid else given
-    is_past = np.maximum.accumulate(np.asarray(known.any(axis=1))[::-1])[::-1]
+    has_target = laid[target].notna().to_numpy().reshape(given.shape) if target in laid else given
+    is_past = np.maximum.accumulate(np.asarray(has_target.any(axis=1))[::-1])[::-1]
     open_ = np.asarray(given.any(axis=1)) & is_past
     begun = np.ones_like(given) if begins == "first_step" else given
     layout = SeriesPanel(

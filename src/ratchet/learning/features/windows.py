@@ -28,16 +28,16 @@ class View:
         name: name of the column.
         values: panel that it shows.
         steps: how many steps before the target it looks.
-        told: whether its values are those of the target (``level``), to be told in the terms of
-            the row, ``(value - level) / scale``; or a spread of them (``scale``), to be divided by
-            the scale only; or something else (``None``).
+        rescaled: ``level`` for values of the target, which become ``(value - level) / scale`` as
+            the target of the row does; ``scale`` for a spread of them, which becomes ``value /
+            scale``; ``None`` for anything else, which stays as it is.
         depth: how many steps more its values themselves look back, as a mean does.
     """
 
     name: str
     values: Panel
     steps: int
-    told: Literal["level", "scale"] | None = None
+    rescaled: Literal["level", "scale"] | None = None
     depth: int = 0
 
 
@@ -95,7 +95,7 @@ def rolling_views(target: Panel, lengths: Iterable[int], horizon: int) -> list[V
 def naive_views(target: Panel, horizon: int, seasons: Sequence[int]) -> list[View]:
     """Naive forecasts: the last value, and the value one season (or as many as needed) before.
 
-    The first season is *the* season; the others are told by their length.
+    The first season is *the* season; the others have their length in the name.
     """
     views = [View("naive_persistence", target, horizon, "level")]
     for i, season in enumerate(dict.fromkeys(seasons)):
@@ -111,14 +111,14 @@ def max_lookback(views: Iterable[View]) -> int:
 
 def complete_rows(views: Sequence[View]) -> Mask:
     """Rows of which every view is known, shape (steps, series)."""
-    found = np.ones_like(views[0].values, dtype=bool)
-    known: dict[int, Mask] = {}  # many views show one panel, at different steps
+    complete = np.ones_like(views[0].values, dtype=bool)
+    finite: dict[int, Mask] = {}  # many views show one panel, at different steps
     for view in views:
-        if id(view.values) not in known:
-            known[id(view.values)] = np.isfinite(view.values)
-        found[: view.steps] = False
-        found[view.steps :] &= known[id(view.values)][: max(len(found) - view.steps, 0)]
-    return found
+        if id(view.values) not in finite:
+            finite[id(view.values)] = np.isfinite(view.values)
+        complete[: view.steps] = False
+        complete[view.steps :] &= finite[id(view.values)][: max(len(complete) - view.steps, 0)]
+    return complete
 
 
 def select_rows(views: Sequence[View], rows: Mask, level: Panel, scale: Panel) -> pd.DataFrame:
@@ -138,16 +138,16 @@ def select_rows(views: Sequence[View], rows: Mask, level: Panel, scale: Panel) -
     taken = np.empty((len(views), len(where)), dtype=np.float32)
     for column, view in zip(taken, views, strict=True):
         values = view.values[where - view.steps, columns]
-        if view.told == "level":
+        if view.rescaled == "level":
             values = values - row_level
-        column[:] = values if view.told is None else values / row_scale
+        column[:] = values if view.rescaled is None else values / row_scale
     return pd.DataFrame(taken.T, columns=[view.name for view in views])
 
 
 def target_scaling(
     target: Panel, horizon: int, learn: str, mean: Panel, rms: Panel
 ) -> Mapping[str, Panel]:
-    """In what terms the target of each row is learned: ``z = (y - level) / scale``.
+    """How the target of each row is scaled to be learned: ``z = (y - level) / scale``.
 
     Args:
         target: the values to forecast.

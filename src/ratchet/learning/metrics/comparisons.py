@@ -98,8 +98,8 @@ def paired_gain(
             that cannot be scored, or of which there are too few for bounds.
     """
     if times is None and "time" in baseline:
-        known = task == "forecasting" or baseline["time"].notna().all()
-        times = baseline["time"] if known else None
+        has_times = task == "forecasting" or baseline["time"].notna().all()
+        times = baseline["time"] if has_times else None
     truth, first = tidy_rows(baseline, task, classes)
     _, second = tidy_rows(model, task, classes)
     check_same_rows(baseline, model, task)

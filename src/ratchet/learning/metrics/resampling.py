@@ -96,22 +96,22 @@ def resampling_units(
         season: steps of time of a season, after which errors may be alike again; 1 for none;
             ``None`` where it is not estimated how alike errors are, and blocks have to do.
     """
-    found = []
+    candidates = []
     if times is not None:
-        found.append(_blocks_of_time(influence, times, horizon, season))
+        candidates.append(_blocks_of_time(influence, times, horizon, season))
     if groups is not None:
-        found.append(_groups(influence, groups))
-    if not found:
+        candidates.append(_groups(influence, groups))
+    if not candidates:
         n = len(influence)
         return ResamplingUnits(
             "row", None, n, freedom=max(n - 1.0, _FEWEST), captured=1 - 1 / max(n, 2)
         )
-    return max(found, key=_bound_distance)[0]
+    return max(candidates, key=_bound_distance)[0]
 
 
-def _bound_distance(found: tuple[ResamplingUnits, float]) -> float:
+def _bound_distance(candidate: tuple[ResamplingUnits, float]) -> float:
     """Distance of a bound from the difference; without end where there is no spread."""
-    units, variance = found
+    units, variance = candidate
     return math.inf if units.number <= units.block else units.width(0.95) * math.sqrt(variance)
 
 
@@ -180,13 +180,13 @@ def autocorrelation_bound(values: Array, season: int = 1) -> float:
     if n < 3 or not size > 0:
         return 0.0
     first = float(centred[1:] @ centred[:-1]) / size
-    found = first + (1 + 3 * first) / n + 1.28 * math.sqrt(max(1 - first**2, 0.0) / n)
+    bound = first + (1 + 3 * first) / n + 1.28 * math.sqrt(max(1 - first**2, 0.0) / n)
     if 1 < season <= n // 2:
-        known = [float(centred[k:] @ centred[:-k]) / size for k in range(1, season + 1)]
-        error = math.sqrt((1 + 2 * sum(r**2 for r in known[:-1])) / n)  # Bartlett 1946
-        if known[-1] > 2 * error:
-            found = max(found, known[-1] ** (1 / season))
-    return min(max(found, 0.0), 1 - 1 / n)
+        correlations = [float(centred[k:] @ centred[:-k]) / size for k in range(1, season + 1)]
+        error = math.sqrt((1 + 2 * sum(r**2 for r in correlations[:-1])) / n)  # Bartlett 1946
+        if correlations[-1] > 2 * error:
+            bound = max(bound, correlations[-1] ** (1 / season))
+    return min(max(bound, 0.0), 1 - 1 / n)
 
 
 def captured_variance(n: int, block: int, memory: float) -> float:

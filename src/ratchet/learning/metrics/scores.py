@@ -282,10 +282,10 @@ def score_rows(
     Raises:
         ValueError: a metric that the task does not have, or rows that cannot be scored.
     """
-    found = find_metric(metric, task, classes or [])
+    definition = find_metric(metric, task, classes or [])
     rows = tidy_rows(frame, task, classes)
     times = frame["time"] if task == "forecasting" else None
-    draws = evaluate([found], *rows, n_bootstrap, seed, times=times, horizon=horizon)
+    draws = evaluate([definition], *rows, n_bootstrap, seed, times=times, horizon=horizon)
     return interval(draws[metric], confidence)
 
 

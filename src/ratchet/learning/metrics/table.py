@@ -275,8 +275,8 @@ def greater_is_better(name: str) -> bool:
     metric = CLASSIFICATION.get(name) or FORECASTING.get(name)
     metric = metric or (PER_CLASS.get(prefix) if label else None)
     if metric is None:
-        known = [*CLASSIFICATION, *FORECASTING, *(f"{name}_<class>" for name in PER_CLASS)]
-        raise ValueError(f"unknown metric {name!r}; known: {', '.join(known)}")
+        names = [*CLASSIFICATION, *FORECASTING, *(f"{name}_<class>" for name in PER_CLASS)]
+        raise ValueError(f"unknown metric {name!r}; known: {', '.join(names)}")
     if metric.greater_is_better is None:
         raise ValueError(f"{name!r} has no better direction")
     return metric.greater_is_better
@@ -300,8 +300,8 @@ def find_metric(name: str, task: str, classes: Sequence[str] = ()) -> Metric:
     if task == "classification" and prefix in PER_CLASS and label in classes:
         metric, code = PER_CLASS[prefix], list(classes).index(label)
         return replace(metric, name=name, value=lambda means: metric.value(means)[..., code])
-    known = [*table, *(f"{part}_<class>" for part in PER_CLASS if task == "classification")]
-    raise ValueError(f"{task} has no metric {name!r}; known: {', '.join(known)}")
+    names = [*table, *(f"{part}_<class>" for part in PER_CLASS if task == "classification")]
+    raise ValueError(f"{task} has no metric {name!r}; known: {', '.join(names)}")
 
 
 def is_better(name: str, a: float, b: float) -> bool:

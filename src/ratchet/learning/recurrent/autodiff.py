@@ -177,8 +177,8 @@ class Program:
         """Forecasts, in training with the dropout of step ``k``."""
         if inputs is not None:
             for layer, draws in zip(self._dropouts, inputs["draws"], strict=True):
-                kept = tf.cast(draws[k] >= inputs["dropout"], tf.float32)
-                layer.factor = kept / (1 - inputs["dropout"])
+                keep_mask = tf.cast(draws[k] >= inputs["dropout"], tf.float32)
+                layer.factor = keep_mask / (1 - inputs["dropout"])
         forecast, _ = self._model.stateless_call(
             list(weights), self._fixed, X, training=inputs is not None
         )

@@ -44,12 +44,12 @@ class Cell(Protocol):
             state: the previous state.
         """
 
-    def backward(self, upstream: Tensors, kept: Tensors) -> tuple[Tensors, Tensors]:
+    def backward(self, upstream: Tensors, cache: Tensors) -> tuple[Tensors, Tensors]:
         """Gradients of a step.
 
         Args:
             upstream: of the loss by the state after the step.
-            kept: what ``forward`` kept.
+            cache: what ``forward`` returned for it.
 
         Returns:
             By ``recurrent``, followed by the last gate of ``projected`` where that differs; and by
@@ -80,10 +80,10 @@ class LSTM:
         squashed = tf.tanh(new)
         return (leave * squashed, new), (gates, memory, squashed)
 
-    def backward(self, upstream: Tensors, kept: Tensors) -> tuple[Tensors, Tensors]:
+    def backward(self, upstream: Tensors, cache: Tensors) -> tuple[Tensors, Tensors]:
         """One step back."""
         d_output, d_memory = upstream
-        gates, memory, squashed = kept
+        gates, memory, squashed = cache
         enter, forget, candidate, leave = tf.split(gates, 4, axis=-1)
         d_memory += d_output * leave * (1 - squashed * squashed)
         by_gate = [
@@ -118,10 +118,10 @@ class GRU:
         output = candidate + update * (before - candidate)
         return (output,), (gates, inner, candidate, before)
 
-    def backward(self, upstream: Tensors, kept: Tensors) -> tuple[Tensors, Tensors]:
+    def backward(self, upstream: Tensors, cache: Tensors) -> tuple[Tensors, Tensors]:
         """One step back."""
         (d_output,) = upstream
-        gates, inner, candidate, before = kept
+        gates, inner, candidate, before = cache
         update, reset = tf.split(gates, 2, axis=-1)
         d_candidate = d_output * (1 - update) * (1 - candidate * candidate)
         by_gate = [
@@ -200,7 +200,7 @@ def gradients(
 def _forward(
     cell: Cell, weights: Weights, x: tf.Tensor
 ) -> tuple[tf.Tensor, Tensors, Sequence[Steps]]:
-    """Last output; what the first step kept; outputs before the later steps, and what they kept."""
+    """Last output; cache of the first step; outputs before the later steps, and their caches."""
     projecting, adding = cell.biases(weights.bias)
     steps, batch, features = x.shape
     trials, units, gates = weights.recurrent.shape
@@ -212,8 +212,8 @@ def _forward(
     state, first = cell.forward(by_step[0], start, zeros)
 
     def step(state: Tensors, inputs: Tensors) -> tuple[Tensors, Tensors]:
-        after, kept = cell.forward(inputs[0], state[0] @ weights.recurrent + adding, state)
-        return after, (state[0], *kept)
+        after, cache = cell.forward(inputs[0], state[0] @ weights.recurrent + adding, state)
+        return after, (state[0], *cache)
 
     state, later = _scan(step, state, [by_step[1:]], range(steps - 1), _one(x))
     return state[0], first, later
@@ -229,8 +229,8 @@ def _backward(
 ) -> tuple[Tensors, Sequence[Steps]]:
     """Gradients by the gates of the first step, and of the later ones."""
 
-    def step(state: Tensors, kept: Tensors) -> tuple[Tensors, Tensors]:
-        d_gates, (d_output, *others) = cell.backward(state, kept)
+    def step(state: Tensors, cache: Tensors) -> tuple[Tensors, Tensors]:
+        d_gates, (d_output, *others) = cell.backward(state, cache)
         through = tf.matmul(d_gates[0], weights.recurrent, transpose_b=True)
         return (d_output + through, *others), d_gates
 
@@ -299,11 +299,11 @@ def _scan(
     """
     if len(order) > UNROLLED:
         return _loop(step, state, inputs, order)
-    found = {}
+    by_step = {}
     for t in order:
-        state, found[t] = step(state, tuple(part[t] for part in inputs))
+        state, by_step[t] = step(state, tuple(part[t] for part in inputs))
         state = tuple(part / one for part in state)
-    return state, [list(steps) for steps in zip(*(found[t] for t in sorted(order)), strict=True)]
+    return state, [list(steps) for steps in zip(*(by_step[t] for t in sorted(order)), strict=True)]
 
 
 def _loop(
@@ -311,16 +311,16 @@ def _loop(
 ) -> tuple[Tensors, Sequence[Steps]]:
     n, start, stride = len(order), order.start, order.step
     # The first step outside of the loop says how many outputs there are, and their shapes.
-    state, found = step(state, tuple(part[start] for part in inputs))
+    state, outputs = step(state, tuple(part[start] for part in inputs))
     arrays = tuple(
         tf.TensorArray(tf.float32, n, element_shape=value.shape).write(start, value)
-        for value in found
+        for value in outputs
     )
 
     def body(i: tf.Tensor, state: Tensors, arrays: tuple[tf.TensorArray, ...]) -> tuple[Any, ...]:
         t = start + i * stride
-        state, found = step(state, tuple(tf.gather(part, t) for part in inputs))
-        written = tuple(a.write(t, value) for a, value in zip(arrays, found, strict=True))
+        state, outputs = step(state, tuple(tf.gather(part, t) for part in inputs))
+        written = tuple(a.write(t, value) for a, value in zip(arrays, outputs, strict=True))
         return i + 1, state, written
 
     _, state, arrays = tf.while_loop(

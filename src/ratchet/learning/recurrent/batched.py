@@ -133,8 +133,8 @@ class Program:
 
         def step(k: tf.Tensor, loss: tf.Tensor, variables: Variables) -> tuple[Any, ...]:
             x, y = _windows(data.X, data.y, draws.rows[k])
-            kept = tf.cast(draws.uniforms[k] >= dropout[:, None, None], tf.float32)
-            drop = kept / (1 - dropout[:, None, None])
+            keep_mask = tf.cast(draws.uniforms[k] >= dropout[:, None, None], tf.float32)
+            drop = keep_mask / (1 - dropout[:, None, None])
             value, gradient = gradients(self._cell, variables.weights, x, y, draws.counted[k], drop)
             after = _adam(variables, gradient, learning_rate * draws.corrections[k])
             return k + 1, loss + draws.share[k] * value, after

@@ -113,10 +113,10 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     try:
         card: dict[str, Any] = json.loads((folder / _CARD).read_text(encoding="utf-8"))
         hashes = card.pop("sha256")
-        found = {_NETWORK: _file_hash(folder / _NETWORK), _CARD: _hash(card)}
+        actual = {_NETWORK: _file_hash(folder / _NETWORK), _CARD: _hash(card)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder} holds no whole recurrent regressor: {error}") from error
-    damaged = [name for name in found if found[name] != hashes.get(name)]
+    damaged = [name for name in actual if actual[name] != hashes.get(name)]
     if damaged:
         raise ValueError(f"{folder} is damaged: {', '.join(damaged)} changed after it was saved")
     return card

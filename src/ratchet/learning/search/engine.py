@@ -55,12 +55,12 @@ def address() -> str:
     Raises:
         ValueError: none is set.
     """
-    if not (found := os.environ.get(ADDRESS)):
+    if not (value := os.environ.get(ADDRESS)):
         raise ValueError(
             f"engine: 'dask' needs the scheduler's address in the environment variable {ADDRESS}, "
             "such as tcp://10.0.0.5:8786"
         )
-    return found
+    return value
 
 
 class _Here(Executor):

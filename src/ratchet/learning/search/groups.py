@@ -130,7 +130,7 @@ class TrainGroups:
     y: NDArray[Any]
     folds: list[Fold]
     scorer: Scorer | None = None
-    _known: list[Hashable] = field(default_factory=list)
+    _compiled: list[Hashable] = field(default_factory=list)
 
     def __call__(self, group: Group) -> list[Outcome]:
         """Train the points of a group; one outcome each."""
@@ -172,9 +172,9 @@ class TrainGroups:
         times = {
             "fit_time": (perf_counter() - start) / len(going),
             "cpu_time": (process_time() - cpu) / len(going),
-            "compiled": program not in self._known,
+            "compiled": program not in self._compiled,
         }
-        self._known = most_recent(self._known, program)
+        self._compiled = most_recent(self._compiled, program)
         parts = {}
         for i, model, one in zip(going, models, trained, strict=True):
             part = _describe(one) | times

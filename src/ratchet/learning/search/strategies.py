@@ -165,8 +165,8 @@ def survivors(
         group = repr(points[i].get(fair)) if fair else ""
         place[i] = taken[group] if fair else 0
         taken[group] += 1
-    kept = sorted(best_first, key=lambda i: place[i])[:n]  # stable: by score among equals
-    return [points[i] for i in sorted(kept)]
+    chosen = sorted(best_first, key=lambda i: place[i])[:n]  # stable: by score among equals
+    return [points[i] for i in sorted(chosen)]
 
 
 def _seeded(param_grid: ParamGrid, seed: int) -> list[tuple[Mapping[str, Sequence[Any]], int]]:
@@ -199,11 +199,11 @@ def _side_by_side(plans: list[Plan]) -> Plan:
         going = [(plan.batches, next(plan.batches)) for plan in plans]
         while going:
             scores = iter((yield Batch([point for _, batch in going for point in batch.points])))
-            told = [(one, [next(scores) for _ in batch.points]) for one, batch in going]
+            scored = [(one, [next(scores) for _ in batch.points]) for one, batch in going]
             going = []
-            for one, found in told:
+            for one, own_scores in scored:
                 with suppress(StopIteration):
-                    going.append((one, one.send(found)))
+                    going.append((one, one.send(own_scores)))
 
     return Plan(sum(plan.total for plan in plans), batches())
 
@@ -232,9 +232,9 @@ def _once(points: list[Point]) -> Batches:
 def _halve(
     points: list[Point], kept_after: list[tuple[int, int]], fair: str, fair_rungs: int
 ) -> Batches:
-    for number, (epochs, kept) in enumerate(kept_after):
+    for number, (epochs, n_kept) in enumerate(kept_after):
         scores = yield Batch(points, epochs)
-        points = survivors(points, scores, kept, fair if number < fair_rungs else None)
+        points = survivors(points, scores, n_kept, fair if number < fair_rungs else None)
     yield Batch(points)
 
 
@@ -243,21 +243,21 @@ def _numbers(options: Sequence[Any]) -> bool:
 
 
 def _ask(values: dict[str, list[Any]], n: int, seed: int, batch_size: int) -> Batches:
-    known: dict[GridIndex, float] = {}
-    while len(known) < n:
-        size = min(batch_size, n - len(known))
-        places = _next_places(values, known, size, [seed, len(known) // batch_size])
+    evaluated: dict[GridIndex, float] = {}
+    while len(evaluated) < n:
+        size = min(batch_size, n - len(evaluated))
+        places = _next_places(values, evaluated, size, [seed, len(evaluated) // batch_size])
         scores = yield Batch(
             [
                 {name: values[name][i] for name, i in zip(values, place, strict=True)}
                 for place in places
             ]
         )
-        known.update(zip(places, scores, strict=True))
+        evaluated.update(zip(places, scores, strict=True))
 
 
 def _next_places(
-    values: dict[str, list[Any]], known: dict[GridIndex, float], size: int, seed: list[int]
+    values: dict[str, list[Any]], evaluated: dict[GridIndex, float], size: int, seed: list[int]
 ) -> list[GridIndex]:
     """New points as places in the lists of values."""
     from optuna import create_study
@@ -276,8 +276,8 @@ def _next_places(
     draws = np.random.default_rng(seed)
     sampler = TPESampler(seed=int(draws.integers(2**31)), constant_liar=True)
     study = create_study(direction="maximize", sampler=sampler)
-    worst = min(filter(math.isfinite, known.values()), default=0.0)
-    for place, score in known.items():
+    worst = min(filter(math.isfinite, evaluated.values()), default=0.0)
+    for place, score in evaluated.items():
         params = dict(zip(values, place, strict=True))
         value = score if math.isfinite(score) else worst
         study.add_trial(create_trial(params=params, distributions=space, value=value))
@@ -288,7 +288,7 @@ def _next_places(
         place = tuple(trial.params[name] for name in values)
         if tries > _TRIES * size:  # the sampler has nothing new to say
             place = tuple(int(draws.integers(len(options))) for options in values.values())
-        if place in known or place in new:
+        if place in evaluated or place in new:
             study.tell(trial, state=TrialState.FAIL)
             tries += 1
         else:

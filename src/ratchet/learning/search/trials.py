@@ -110,9 +110,9 @@ class Trials:
 
         Those that were taken further come first, those that ran away at once last.
         """
-        known = [trial for trial in self.all if trial.folds]
+        scored = [trial for trial in self.all if trial.folds]
         return sorted(
-            known,
+            scored,
             key=lambda trial: (
                 not math.isfinite(trial.score),
                 -trial.rung,
@@ -207,8 +207,8 @@ class Trials:
 
     def _before(self, trial: Trial) -> Outcome | None:
         """What can be gone on from, if it is all there."""
-        kept = self._store.read_arrays("states", trial.file) if trial.file else None
-        return Outcome(trial.record, *kept) if kept and trial.record else None
+        arrays = self._store.read_arrays("states", trial.file) if trial.file else None
+        return Outcome(trial.record, *arrays) if arrays and trial.record else None
 
     def _learn(self, trials: list[Trial], records: list[Record], epochs: int | None) -> None:
         for trial, record in zip(trials, records, strict=True):
@@ -242,8 +242,8 @@ class Trials:
             self._store.drop_states(keep={trial.key for trial in going_on})
 
     def _weights_of_state(self, file: str) -> list[NDArray[Any]] | None:
-        kept = self._store.read_arrays("states", file)
-        return kept[0] if kept else None
+        arrays = self._store.read_arrays("states", file)
+        return arrays[0] if arrays else None
 
     def _trial(self, point: Point) -> Trial:
         key = digest(self._job.estimator.get_params() | point)

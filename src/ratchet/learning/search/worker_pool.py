@@ -103,11 +103,11 @@ def choose_task(
     by_program = defaultdict(list)
     for task in waiting:
         by_program[task.program].append(task)
-    known: Counter[Hashable] = Counter(p for other in workers for p in other.programs)
+    compiled_by: Counter[Hashable] = Counter(p for other in workers for p in other.programs)
     groups = sorted(by_program.values(), key=lambda tasks: -sum(task.cost for task in tasks))
     choices = (
         [tasks for tasks in groups if tasks[0].program in worker.programs]
-        or [tasks for tasks in groups if not known[tasks[0].program]]
+        or [tasks for tasks in groups if not compiled_by[tasks[0].program]]
         or [tasks for tasks in groups if clock.pays(tasks)]
     )
     return max(choices[0], key=lambda task: task.cost) if choices else None

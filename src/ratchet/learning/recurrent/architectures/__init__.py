@@ -103,6 +103,6 @@ def architecture(name: str) -> Architecture:
         ValueError: unknown name; the message lists the known ones.
     """
     if name not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise ValueError(f"unknown architecture {name!r}; known: {known}")
+        names = ", ".join(sorted(ARCHITECTURES))
+        raise ValueError(f"unknown architecture {name!r}; known: {names}")
     return ARCHITECTURES[name]

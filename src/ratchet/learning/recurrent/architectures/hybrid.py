@@ -36,5 +36,5 @@ def time_distributed_lstm(net: Blocks, x: Tensor) -> Tensor:
 
 def multi_path(net: Blocks, x: Tensor) -> Tensor:
     """An ensemble in one network: the mean of a GRU, an LSTM and a convolution."""
-    found = net.layers.GlobalAveragePooling1D()(net.conv(3)(x))
-    return net.layers.Average()([net.gru()(x), net.lstm()(x), found])
+    convolved = net.layers.GlobalAveragePooling1D()(net.conv(3)(x))
+    return net.layers.Average()([net.gru()(x), net.lstm()(x), convolved])
