@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,7 @@ def report_trials(
     done: int,
     total: int,
     best: float,
-    finished: Sequence[tuple[dict[str, Any], float]],
+    finished: Sequence[tuple[Mapping[str, Any], float]],
 ) -> None:
     """Tell whoever follows this process which trials of a search are done; bars show none.
 
@@ -153,14 +153,14 @@ def search_progress(name: str, scoring: str) -> Iterator[OnProgress | None]:
         done: int,
         total: int,
         best: float,
-        members: int = 1,
-        finished: Sequence[tuple[dict[str, Any], float]] = (),
+        group_size: int = 1,
+        finished: Sequence[tuple[Mapping[str, Any], float]] = (),
         /,
     ) -> None:
         report_trials(name, done, total, best, finished)
         webhook.current().progress(name, done, total, best)
         score = "" if math.isnan(best) else f", best {scoring} {best:.4g}"
-        together = f" ({members} together{score})" if members > 1 else f" ({score[2:]})"
+        together = f" ({group_size} together{score})" if group_size > 1 else f" ({score[2:]})"
         show(bar, f"  {name}{together if score else ''}", done, total)
 
     try:

@@ -18,6 +18,7 @@ from sklearn.ensemble import (
     ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    VotingRegressor,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import Nystroem
@@ -40,7 +41,8 @@ from ratchet.learning.baselines import (
     SegmentColumns,
     SegmentMean,
 )
-from ratchet.learning.meta_estimators import WeightedClassifier
+from ratchet.learning.demand.regressor import DemandRegressor
+from ratchet.learning.meta_estimators import ResidualRegressor, WeightedClassifier
 
 Rows = NDArray[np.intp]
 
@@ -137,9 +139,7 @@ def forecasting_xgboost() -> Pipeline:
 
 
 def boosted_ridge() -> BaseEstimator:
-    """Linear, and histogram boosting on what it leaves over."""
-    from ratchet.learning.meta_estimators import ResidualRegressor
-
+    """Linear, and histogram boosting on its residuals."""
     return ResidualRegressor(base=ridge(), estimator=forecasting_boosting())
 
 
@@ -149,8 +149,6 @@ def mixture() -> BaseEstimator:
     Bates and Granger (1969), "The combination of forecasts": what is independent in the errors of
     several forecasts cancels in their mean.
     """
-    from sklearn.ensemble import VotingRegressor
-
     parts = [
         ("line", boosted_ridge()),
         ("forest", forecasting_extra_trees()),
@@ -161,23 +159,17 @@ def mixture() -> BaseEstimator:
 
 def demand() -> BaseEstimator:
     """Demand of many segments by price and season, each leaning on all others."""
-    from ratchet.learning.demand.regressor import DemandRegressor
-
     return DemandRegressor()
 
 
 def segment_boosting() -> BaseEstimator:
-    """Histogram boosting on what the mean of each segment leaves over."""
-    from ratchet.learning.meta_estimators import ResidualRegressor
-
+    """Histogram boosting on the residuals of the mean of each segment."""
     trees = [("columns", SegmentColumns()), ("model", HistGradientBoostingRegressor())]
     return ResidualRegressor(base=SegmentMean(), estimator=Pipeline(trees))
 
 
 def demand_boosting() -> BaseEstimator:
     """Mean of the demand of segments and of boosting, which err in different ways."""
-    from sklearn.ensemble import VotingRegressor
-
     return VotingRegressor([("demand", demand()), ("boosting", segment_boosting())])
 
 

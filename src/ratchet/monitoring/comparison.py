@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -51,7 +52,7 @@ class Comparison:
     low: float
     high: float
     lost: int = 0
-    drawn: dict[str, Any] = field(default_factory=dict)
+    drawn: Mapping[str, object] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The fields; None for what is not finite."""

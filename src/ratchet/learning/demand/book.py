@@ -505,7 +505,9 @@ def _flat(prefix: str, values: Any) -> dict[str, npt.NDArray[Any]]:
     return {f"{prefix}.{f.name}": np.asarray(getattr(values, f.name)) for f in fields(values)}
 
 
-def _nested(prefix: str, cls: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+def _nested(
+    prefix: str, cls: Any, arrays: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
     return {field.name: arrays[f"{prefix}.{field.name}"] for field in fields(cls)}
 
 

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
+from threadpoolctl import threadpool_limits
 
 from ratchet.learning.demand.panel import LEVEL, PRICE, Array
 
@@ -562,8 +563,6 @@ def advance(
     Returns:
         The same state.
     """
-    from threadpoolctl import threadpool_limits
-
     if state.n in marks(state.n):
         state.previous_ends = state.elasticity_ends(settings)
     tiles = range(state.done // TILE, until // TILE)

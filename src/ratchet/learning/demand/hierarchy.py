@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.special import ndtr
+from threadpoolctl import threadpool_limits
 
 from ratchet.learning.demand.bootstrap import Problem
 from ratchet.learning.demand.panel import (
@@ -228,8 +229,6 @@ def fit_hierarchy(
         spread: column -> standard deviation of its coefficient among segments that a prior
             worth one segment speaks for, where 0.3 does not fit the unit of the column.
     """
-    from threadpoolctl import threadpool_limits
-
     # Many small systems: further threads of BLAS spend their time waiting for each other.
     with threadpool_limits(1, user_api="blas"):
         return _fit_hierarchy(panel, design, settings, spread or {})

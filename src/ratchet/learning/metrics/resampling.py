@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ class ResamplingUnits:
             )
         return float(stdtrit(self.freedom, confidence)) / math.sqrt(self.captured)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Mapping[str, object]:
         """All but the codes."""
         return {name: value for name, value in asdict(self).items() if name != "codes"}
 

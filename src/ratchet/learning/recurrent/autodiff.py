@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypedDict
 
 import keras
 import numpy as np
@@ -83,16 +83,38 @@ VALIDATED = 1024  # validation windows at a time: bounds the memory
 Tensors = tuple[tf.Tensor, ...]
 
 
+class EpochInputs(TypedDict):
+    """What an epoch takes beside the data.
+
+    Attributes:
+        rows: windows of each step, shape (steps, batch).
+        counted: their weights in the loss of the step, likewise.
+        share: of all windows that a step sees, shape (steps,).
+        learning_rate: of each step, corrected for the bias of Adam's moments, shape (steps,).
+        dropout: share of outputs set to zero.
+        draws: of each dropout layer, shape (steps, batch, units).
+        validated: windows and weights of each step of the validation.
+    """
+
+    rows: Any
+    counted: Any
+    share: Array
+    learning_rate: Any
+    dropout: Array
+    draws: tuple[Array, ...]
+    validated: tuple[Any, Any]
+
+
 class Program:
     """What trains the networks of a specification for an epoch.
 
     Args:
         spec: what it is made for.
-        compiled: whether XLA compiles it; without, TensorFlow runs the same spec by its kernels.
+        compiled: whether XLA compiles it; without, TensorFlow runs the same graph by its kernels.
     """
 
     def __init__(self, spec: ProgramSpec, compiled: bool) -> None:
-        self._graph = spec
+        self._spec = spec
         self._model = training_copy(self._network(seed=0))
         self._dropouts = [layer for layer in self._model.layers if isinstance(layer, GivenDropout)]
         self._fixed = [np.asarray(v) for v in self._model.non_trainable_variables]
@@ -106,7 +128,7 @@ class Program:
 
     def inputs(
         self, n: int, m: int, learning_rate: float, dropout: float, seed: int, epoch: int
-    ) -> dict[str, Any]:
+    ) -> EpochInputs:
         """What an epoch takes beside the data.
 
         Args:
@@ -117,7 +139,7 @@ class Program:
             seed: of shuffles and dropout.
             epoch: from 0.
         """
-        rows, counted = schedule.batches(n, self._graph.batch_size, seed, epoch)
+        rows, counted = schedule.batches(n, self._spec.batch_size, seed, epoch)
         shape = rows.shape
         corrections = schedule.bias_corrections(epoch, len(rows))
         return {
@@ -134,7 +156,7 @@ class Program:
         }
 
     def _network(self, seed: int) -> keras.Model:
-        spec = self._graph
+        spec = self._spec
         return build_network(
             architecture=spec.architecture,
             units=spec.units,
@@ -148,7 +170,7 @@ class Program:
         )
 
     def _epoch(
-        self, variables: dict[str, Tensors], inputs: dict[str, Any], data: Tensors
+        self, variables: dict[str, Tensors], inputs: EpochInputs, data: Tensors
     ) -> tuple[dict[str, Tensors], Tensors]:
         X, y, X_val, y_val = data
         steps = inputs["rows"].shape[0]
@@ -172,7 +194,7 @@ class Program:
         return variables, (loss, *errors)
 
     def _forecast(
-        self, weights: Tensors, X: tf.Tensor, inputs: dict[str, Any] | None, k: tf.Tensor
+        self, weights: Tensors, X: tf.Tensor, inputs: EpochInputs | None, k: tf.Tensor
     ) -> tf.Tensor:
         """Forecasts, in training with the dropout of step ``k``."""
         if inputs is not None:
@@ -280,7 +302,7 @@ def _train(
         if progress.update(*(np.array([float(loss)]) for loss in losses))[0]:
             best = variables["weights"]
     variables, best = tf.nest.map_structure(np.asarray, (variables, best))
-    state = {"schedule": progress.state(0), "variables": variables, "best": best}
+    state = State(schedule=progress.state(0), variables=variables, best=best)
     return TrainResult(
         weights=list(best),
         history=progress.history(0),

@@ -54,7 +54,7 @@ class Variables(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What an epoch is told beside the data.
+    """What an epoch takes beside the data.
 
     Attributes:
         rows: windows of each step, shape (steps, batch).
@@ -76,7 +76,7 @@ class Draws(NamedTuple):
 
 
 def draw(spec: ProgramSpec, n: int, m: int, seed: int, epoch: int) -> Draws:
-    """What an epoch is told with ``n`` training and ``m`` validation windows."""
+    """Draws of an epoch with ``n`` training and ``m`` validation windows."""
     rows, counted = schedule.batches(n, spec.batch_size, seed, epoch)
     validated, weighed = schedule.in_order(m, VALIDATED)
     return Draws(
@@ -264,11 +264,10 @@ class Run:
         seed: int,
         compiled: bool,
     ) -> None:
-        self._graph, self._data, self._seed = spec, data, seed
+        self._spec, self._data, self._seed = spec, data, seed
         self._program: Program = program(spec, len(trials), compiled)
         self._dropout = np.array([trial.dropout for trial in trials], dtype=np.float32)
-        before = [state["schedule"] for state in states]
-        self._schedule = Schedule(trials, None if None in before else before)
+        self._schedule = Schedule(trials, [state["schedule"] for state in states])
         self._variables = Variables(
             *(
                 Weights(*(tf.constant(np.stack(parts)) for parts in zip(*of, strict=True)))
@@ -289,7 +288,7 @@ class Run:
         self._variables, losses = self._program.epoch(
             self._variables,
             self._data,
-            draw(self._graph, n, m, self._seed, self._schedule.epoch),
+            draw(self._spec, n, m, self._seed, self._schedule.epoch),
             rate.astype(np.float32),
             self._dropout,
         )
@@ -301,7 +300,7 @@ class Run:
 
     def _trained(self, i: int, keep_state: bool) -> TrainResult:
         schedule = self._schedule
-        state: dict[str, Any] | None = None
+        state: State | None = None
         if keep_state and schedule.active[i]:
             state = {
                 "schedule": schedule.state(i),

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ratchet.learning.recurrent.architectures import architecture
 from ratchet.learning.recurrent.architectures.blocks import keras_activation
-from ratchet.learning.recurrent.network import Predictor
+from ratchet.learning.recurrent.network import Predictor, build_network
 from ratchet.learning.recurrent.scaling import WindowScaler, count_features
 from ratchet.learning.recurrent.training import train_epochs, train_group
 from ratchet.learning.recurrent.types import ProgramSpec, TrainResult, TrialParams
@@ -263,8 +263,6 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
 
     def keras_model(self) -> Any:
         """Give the trained network as a Keras model: from scaled windows to scaled targets."""
-        from ratchet.learning.recurrent.network import build_network
-
         check_is_fitted(self)
         sizes = asdict(self.program_spec(self.n_features_in_))
         del sizes["batch_size"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -95,15 +95,9 @@ class WindowScaler:
         values: Array = np.asarray(scaled, dtype=np.float64)
         return values * self.target_span + self.target_low
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Mapping[str, int | float | list[float]]:
         """Give the state as plain numbers and lists, exactly."""
-        return {
-            "lookback": self.lookback,
-            "low": self.low.tolist(),
-            "span": self.span.tolist(),
-            "target_low": self.target_low,
-            "target_span": self.target_span,
-        }
+        return asdict(self) | {"low": self.low.tolist(), "span": self.span.tolist()}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.learning.recurrent.types import State, TrialParams
+from ratchet.learning.recurrent.types import ScheduleState, TrialParams
 
 DIVERGED = 1e3
 """Times the first validation loss at which training has run away."""
@@ -107,7 +107,7 @@ class Schedule:
 
     Args:
         trials: the candidates.
-        states: what ``state`` gave for each, to go on from there.
+        states: what ``state`` gave for each, to go on from there; none to begin.
 
     Attributes:
         epoch: epochs done.
@@ -119,7 +119,7 @@ class Schedule:
     """
 
     def __init__(
-        self, trials: Sequence[TrialParams], states: Sequence[State] | None = None
+        self, trials: Sequence[TrialParams], states: Sequence[ScheduleState | None] = ()
     ) -> None:
         n = len(trials)
         self._epochs = np.array([trial.epochs for trial in trials])
@@ -134,8 +134,8 @@ class Schedule:
         self._history: list[dict[str, list[float]]] = [
             {name: [] for name in _SERIES} for _ in trials
         ]
-        if states is not None:
-            self._restore(states)
+        if before := [state for state in states if state is not None]:
+            self._restore(before)
         self.active = self.epoch < self._epochs
 
     @property
@@ -179,8 +179,8 @@ class Schedule:
         """Of one candidate: ``loss``, ``val_loss``, ``val_mae``, ``learning_rate`` by epoch."""
         return {name: list(values) for name, values in self._history[trial].items()}
 
-    def state(self, trial: int) -> State:
-        """What ``Schedule`` needs to go on with one candidate: plain numbers and lists."""
+    def state(self, trial: int) -> ScheduleState:
+        """What ``Schedule`` needs to go on with one trial."""
         return {
             "epoch": self.epoch,
             "learning_rate": float(self.learning_rate[trial]),
@@ -207,7 +207,7 @@ class Schedule:
         for trial in np.flatnonzero(who):
             self._status[trial] = status
 
-    def _restore(self, states: Sequence[State]) -> None:
+    def _restore(self, states: Sequence[ScheduleState]) -> None:
         if len(states) != len(self._epochs) or len({state["epoch"] for state in states}) != 1:
             raise ValueError(
                 f"expected {len(self._epochs)} states of one epoch, one per trial; got epochs "

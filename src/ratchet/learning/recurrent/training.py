@@ -159,4 +159,6 @@ def _stretches(learning_rates: Sequence[float]) -> list[tuple[int, float]]:
 
 def _prepared(state: State, rate: float) -> State:
     """Go on at another rate, and take the next weights for the best so far whatever they are."""
-    return {**state, "schedule": {**state["schedule"], "learning_rate": rate, "best": np.inf}}
+    schedule = state["schedule"]
+    assert schedule is not None  # an epoch was trained
+    return {**state, "schedule": {**schedule, "learning_rate": rate, "best": np.inf}}

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-State = dict[str, Any]
+
+
+class ScheduleState(TypedDict):
+    """What ``schedule.Schedule`` needs to go on with one trial: plain numbers and lists."""
+
+    epoch: int
+    learning_rate: float
+    best: float
+    best_epoch: int
+    wait: int
+    plateau: int
+    history: dict[str, list[float]]
+
+
+class State(TypedDict):
+    """What training needs to go on with one trial.
+
+    Attributes:
+        schedule: ``None`` before the first epoch.
+        variables: weights and moments of Adam, in the structure of the program that made them.
+        best: weights of the best epoch so far.
+    """
+
+    schedule: ScheduleState | None
+    variables: Any
+    best: Sequence[Array]
 
 
 @dataclass(frozen=True)

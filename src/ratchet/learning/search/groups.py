@@ -1,4 +1,4 @@
-"""Recurrent candidates that share a spec, trained together."""
+"""Recurrent candidates that share a compiled program, trained together."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import joblib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 
-from ratchet.learning.recurrent.types import most_recent
-from ratchet.learning.search.store import Record, digest
+from ratchet.learning.recurrent import training
+from ratchet.learning.recurrent.scaling import WindowScaler
+from ratchet.learning.recurrent.types import (
+    ProgramSpec,
+    State,
+    TrainResult,
+    TrialParams,
+    most_recent,
+)
+from ratchet.learning.search.store import FoldRecord, Record, digest
 from ratchet.learning.search.strategies import Point
-
-if TYPE_CHECKING:
-    from ratchet.learning.recurrent.scaling import WindowScaler
-    from ratchet.learning.recurrent.types import ProgramSpec, State, TrainResult, TrialParams
-
 
 T = TypeVar("T")
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+FoldResult = tuple[FoldRecord, list[NDArray[Any]], State | None]
 Scorer = Callable[[BaseEstimator, ArrayLike, ArrayLike], float]
 
 
@@ -147,16 +151,16 @@ class TrainGroups:
                 outcomes[i] = outcome._replace(weights=weights)
         return outcomes
 
-    def _train(self, group: Group, going: list[int], number: int, fold: Fold) -> dict[int, Any]:
-        from ratchet.learning.recurrent.training import train_group
-
+    def _train(
+        self, group: Group, going: list[int], number: int, fold: Fold
+    ) -> dict[int, FoldResult]:
         models: list[Groupable] = [at_point(self.estimator, group.points[i]) for i in going]
         first, (program, seed) = models[0], shared(models[0], self.X.shape[1])
         learn, stop = fold
         scaler = first.fit_scaler(self.X[learn], self.y[learn])
         states = [group.before[i].states[number] for i in going] if group.before else None
         start, cpu = perf_counter(), process_time()
-        trained = train_group(
+        trained = training.train_group(
             program.spec,
             [model.trial_params() for model in models],
             scaler.windows(self.X[learn]),
@@ -169,19 +173,26 @@ class TrainGroups:
             keep_state=group.keep,
             compiled=program.compiled,
         )
-        times = {
-            "fit_time": (perf_counter() - start) / len(going),
-            "cpu_time": (process_time() - cpu) / len(going),
-            "compiled": program not in self._compiled,
-        }
+        seconds = (perf_counter() - start) / len(going)
+        cpu_seconds = (process_time() - cpu) / len(going)
+        compiled = program not in self._compiled
         self._compiled = most_recent(self._compiled, program)
         parts = {}
         for i, model, one in zip(going, models, trained, strict=True):
-            part = _describe(one) | times
-            if group.before:
-                for name in ("fit_time", "cpu_time"):
-                    part[name] += group.before[i].record["folds"][number][name]
-            part["score"] = self._score(model, one, scaler, stop)
+            before = group.before[i].record["folds"][number] if group.before else None
+            best = one.best_epoch - 1
+            part = FoldRecord(
+                val_mae=one.history["val_mae"][best] if one.best_epoch else np.nan,
+                n_parameters=sum(weight.size for weight in one.weights),
+                epochs=len(one.history["loss"]),
+                best_epoch=one.best_epoch,
+                status=one.status,
+                history=one.history,
+                fit_time=seconds + (before["fit_time"] if before else 0.0),
+                cpu_time=cpu_seconds + (before["cpu_time"] if before else 0.0),
+                compiled=compiled,
+                score=self._score(model, one, scaler, stop),
+            )
             parts[i] = (part, one.weights, one.state)
         return parts
 
@@ -193,19 +204,7 @@ class TrainGroups:
         return float(self.scorer(model.from_result(one, scaler), self.X[rows], self.y[rows]))
 
 
-def _describe(one: TrainResult) -> Record:
-    best = one.best_epoch - 1
-    return {
-        "val_mae": one.history["val_mae"][best] if one.best_epoch else np.nan,
-        "n_parameters": sum(weight.size for weight in one.weights),
-        "epochs": len(one.history["loss"]),
-        "best_epoch": one.best_epoch,
-        "status": one.status,
-        "history": one.history,
-    }
-
-
-def _from_before(group: Group, i: int, number: int) -> tuple[Record, list[NDArray[Any]], None]:
+def _from_before(group: Group, i: int, number: int) -> FoldResult:
     assert group.before is not None
     before = group.before[i]
     return before.record["folds"][number], before.weights, None

@@ -12,20 +12,39 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ratchet.learning.files import atomic_write, sweep
 
-Record = dict[str, Any]
-"""What is known of a trial besides arrays; JSON can hold it."""
+
+class FoldRecord(TypedDict):
+    """A trial on one fold, as JSON: score, losses, epochs, and seconds."""
+
+    score: float
+    val_mae: float
+    n_parameters: int
+    epochs: int
+    best_epoch: int
+    status: str
+    history: dict[str, list[float]]
+    fit_time: float
+    cpu_time: float
+    compiled: bool
+
+
+class Record(TypedDict):
+    """A trial without its arrays, as JSON."""
+
+    folds: list[FoldRecord]
+
 
 _KINDS = ("groups", "weights", "states")
 _ARRAY = "array number"
@@ -64,16 +83,16 @@ class Store:
     def __exit__(self, *error: object) -> None:
         self._lock.close()
 
-    def read_group(self, key: str) -> list[Record] | None:
+    def read_group(self, key: str) -> list[Any] | None:
         """Records of a finished group; ``None`` when there are none or the file is damaged."""
         try:
             packed = (self.folder / "groups" / f"{key}.json.gz").read_bytes()
-            records: list[Record] = json.loads(gzip.decompress(packed))
+            records: list[Any] = json.loads(gzip.decompress(packed))
         except (OSError, EOFError, ValueError, zlib.error):
             return None
         return records
 
-    def write_group(self, key: str, records: list[Record]) -> None:
+    def write_group(self, key: str, records: Sequence[Mapping[str, object]]) -> None:
         """Keep the records of a finished group."""
         packed = gzip.compress(json.dumps(records, default=_plain).encode(), mtime=0)
         self._write("groups", f"{key}.json.gz", packed)

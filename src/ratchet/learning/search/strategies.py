@@ -17,7 +17,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from ratchet.learning.search.store import digest
 
-Point = dict[str, Any]
+Point = Mapping[str, Any]
 GridIndex = tuple[int, ...]
 ParamGrid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
 
@@ -177,7 +177,7 @@ def _seeded(param_grid: ParamGrid, seed: int) -> list[tuple[Mapping[str, Sequenc
     return [(part, int(digest([seed, _content(part)])[:8], 16)) for part in parts]
 
 
-def _content(part: Mapping[str, Any]) -> dict[str, Any]:
+def _content(part: Mapping[str, Any]) -> Mapping[str, list[Any]]:
     """A grid in plain values."""
     return {
         name: _described(values) if hasattr(values, "rvs") else list(values)

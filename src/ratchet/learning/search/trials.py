@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ratchet.learning.recurrent.types import TrainResult
 from ratchet.learning.search.groups import (
     Group,
     Groupable,
@@ -21,7 +22,7 @@ from ratchet.learning.search.groups import (
     in_groups,
     shared,
 )
-from ratchet.learning.search.store import Record, Store, digest
+from ratchet.learning.search.store import FoldRecord, Record, Store, digest
 from ratchet.learning.search.strategies import Batch, Point
 from ratchet.learning.search.worker_pool import Task, WorkerPool
 
@@ -57,7 +58,7 @@ class Trial:
     file: str = ""
 
     @property
-    def folds(self) -> list[Record]:
+    def folds(self) -> list[FoldRecord]:
         """Score, losses, epochs and times, for each fold."""
         return self.record["folds"] if self.record else []
 
@@ -246,7 +247,7 @@ class Trials:
         return arrays[0] if arrays else None
 
     def _trial(self, point: Point) -> Trial:
-        key = digest(self._job.estimator.get_params() | point)
+        key = digest({**self._job.estimator.get_params(), **point})
         return self._trials.setdefault(key, Trial(point, key, len(self._trials)))
 
     def _model(self, trial: Trial) -> Groupable:
@@ -336,8 +337,6 @@ def estimators(
         best: trials with the weights of their last fold.
         names: of the columns of ``X``, where it was a frame.
     """
-    from ratchet.learning.recurrent.types import TrainResult
-
     rows, scalers, models = job.folds[-1][0], {}, []
     for trial, weights in best:
         model, fold = at_point(job.estimator, trial.point), trial.folds[-1]

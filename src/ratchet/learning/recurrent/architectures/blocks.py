@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +100,7 @@ class Blocks:
         return max(1, self.units // divisor)
 
     def _recurrent(
-        self, kind: Any, width: int | None, every_step: bool, options: dict[str, Any]
+        self, kind: Any, width: int | None, every_step: bool, options: Mapping[str, Any]
     ) -> Layer:
         settings = {"activation": self._function, "return_sequences": every_step, **options}
         return kind(width or self.units, **settings)

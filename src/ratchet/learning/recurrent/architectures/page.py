@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from textwrap import fill
 
 from ratchet.learning.files import write_text
 from ratchet.learning.recurrent.architectures import ARCHITECTURES, FAMILIES
@@ -69,12 +70,10 @@ def _family(family: str) -> str:
 
 
 def _wrapped(names: list[str]) -> str:
-    from textwrap import fill
-
     return fill(", ".join(names), width=100)
 
 
-def table() -> dict[str, Any]:
+def table() -> Mapping[str, object]:
     """The same for programs: architectures by family, with the numbers they are called by."""
     numbers = {name: number for number, name in enumerate(ARCHITECTURES, start=1)}
     return {
