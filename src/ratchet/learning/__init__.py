@@ -1,1 +1,1 @@
-"""The mathematics of the project: it knows no use case and no framework around it."""
+"""Models, metrics, features and searches; independent of use cases, Kedro, MLflow and Airflow."""

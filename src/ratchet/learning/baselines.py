@@ -23,10 +23,10 @@ from ratchet.learning.features.market import market_columns
 
 
 class _Naive(RegressorMixin, BaseEstimator):
-    """Picks a column of the rows."""
+    """Returns a column of the rows as the forecast."""
 
     def column(self) -> str:
-        """Name of the column that it picks."""
+        """Name of the column that is the forecast."""
         raise NotImplementedError
 
     def fit(self, X: pd.DataFrame, y: npt.ArrayLike) -> Self:
@@ -63,12 +63,12 @@ class Persistence(_Naive):
     """The last value that is known: the forecast of a random walk."""
 
     def column(self) -> str:
-        """Name of the column that it picks."""
+        """Name of the column that is the forecast."""
         return "naive_persistence"
 
 
 class SeasonalNaive(_Naive):
-    """The value one season before, or as many seasons as lie behind the origin.
+    """The value one season before, or as many seasons as are needed to reach the origin.
 
     Args:
         season: steps of another season than the one of the use case, of which the rows hold a
@@ -79,7 +79,7 @@ class SeasonalNaive(_Naive):
         self.season = season
 
     def column(self) -> str:
-        """Name of the column that it picks."""
+        """Name of the column that is the forecast."""
         return "naive_seasonal" if self.season is None else f"naive_seasonal_{self.season}"
 
 
@@ -88,7 +88,7 @@ Codes = npt.NDArray[np.int64]
 
 
 class _OfSegments(RegressorMixin, BaseEstimator):
-    """Predicts from what the training rows of a segment were.
+    """Predicts one value per segment, learned from its training rows.
 
     Attributes:
         values_: prediction by code of the segment, that of new ones last, shape (S + 1,).
@@ -159,7 +159,7 @@ class SeasonalValue(RegressorMixin, BaseEstimator):
 
 
 class SegmentColumns(TransformerMixin, BaseEstimator):
-    """Adds what trees cannot make: the step of the season, and what is unusual for the segment.
+    """Adds features for trees: the step of the season, and deviations from the mean of the segment.
 
     Where trees tell segments by the code alone, neighbours in the alphabet share their leaves; the
     usual price puts those together that sell at a similar one. Added are each covariate less its

@@ -48,7 +48,7 @@ Rows = NDArray[np.intp]
 
 
 def _scaled(*steps: tuple[str, BaseEstimator]) -> Pipeline:
-    """Distances and penalties need columns without gaps and of one scale."""
+    """Imputes and standardises columns, as distances and penalties need."""
     return Pipeline([("impute", SimpleImputer()), ("scale", StandardScaler()), *steps])
 
 
@@ -144,7 +144,7 @@ def boosted_ridge() -> BaseEstimator:
 
 
 def mixture() -> BaseEstimator:
-    """Mean of a boosted line, a forest and boosting, which err in different ways.
+    """Mean of boosted ridge, extra trees and boosting, whose errors differ.
 
     Bates and Granger (1969), "The combination of forecasts": what is independent in the errors of
     several forecasts cancels in their mean.
@@ -158,7 +158,7 @@ def mixture() -> BaseEstimator:
 
 
 def demand() -> BaseEstimator:
-    """Demand of many segments by price and season, each leaning on all others."""
+    """Demand of many segments by price and season, estimated by partial pooling."""
     return DemandRegressor()
 
 
@@ -169,7 +169,7 @@ def segment_boosting() -> BaseEstimator:
 
 
 def demand_boosting() -> BaseEstimator:
-    """Mean of the demand of segments and of boosting, which err in different ways."""
+    """Mean of the demand of segments and of boosting, whose errors differ."""
     return VotingRegressor([("demand", demand()), ("boosting", segment_boosting())])
 
 

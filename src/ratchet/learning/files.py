@@ -1,4 +1,4 @@
-"""Files and folders that are there whole, or as they were before.
+"""Atomic writes of files and folders.
 
 Everything is written into a folder of its own beside its place, and moved there when it is
 complete. Whoever reads meanwhile, or after ``kill -9``, sees the old content or the new one; two

@@ -1,4 +1,4 @@
-"""Fitting a finished model once more, on more rows."""
+"""Fitting a finished model again on more rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ratchet.learning.stacking import Predictions
 
 
 def refit(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstimator:
-    """Give a copy of a fitted model that has learned these rows instead.
+    """Give a copy of a fitted model, fitted on these rows instead.
 
     What is frozen inside is fitted again, too. Two things stay as they are, because they were
     learned from predictions for rows that the models had not seen: how a stack combines its models,

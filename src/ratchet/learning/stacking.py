@@ -33,7 +33,7 @@ class Predictions(TransformerMixin, BaseEstimator):
         self.models = models
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Nothing to learn: the models are fitted."""
+        """Do nothing: the models are fitted."""
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -47,7 +47,7 @@ class Predictions(TransformerMixin, BaseEstimator):
 
 
 def prediction_method(model: BaseEstimator) -> str:
-    """Method that gives what there is to know of a row: probabilities, or the value."""
+    """Name of the prediction method: ``predict_proba`` of classifiers, else ``predict``."""
     return "predict_proba" if is_classifier(model) else "predict"
 
 

@@ -139,7 +139,7 @@ def loads(content: bytes, name: str) -> Any:
 
 
 def _import_moved(content: bytes) -> None:
-    """Let the former names of modules that a file uses lead to the modules of today."""
+    """Make the former module names that a file uses importable."""
     with ZipFile(BytesIO(content)) as archive:
         schema = archive.read("schema.json").decode()
     for former, module in MOVED.items():
@@ -148,7 +148,7 @@ def _import_moved(content: bytes) -> None:
 
 
 def check_sizes(content: bytes, name: str) -> None:
-    """Make sure that a file does not grow beyond measure when it is unpacked.
+    """Check the unpacked size of a file before it is unpacked.
 
     What its parts will measure stands in the directory of the archive, beyond which Python's
     reader reads of none.
@@ -180,7 +180,7 @@ def check_sizes(content: bytes, name: str) -> None:
 
 
 def check_trees(model: Any) -> None:
-    """Make sure that every tree in a fitted model stays within its arrays and comes to an end.
+    """Check that the nodes of every tree in a fitted model are valid and form a tree.
 
     Compiled code follows the numbers without looking. Trees of scikit-learn, of its histogram
     boosting, and of XGBoost are looked at, wherever in the model they are.
@@ -201,7 +201,7 @@ def check_trees(model: Any) -> None:
 
 
 def _parts_of(model: Any) -> Iterator[Any]:
-    """A model and everything in it, each thing once."""
+    """A model and all objects in it, each once."""
     seen, left = set(), [model]
     while left:
         part = left.pop()

@@ -1,4 +1,4 @@
-"""What would have come of recommended prices: later weeks near them, and no model.
+"""Backtest of recommended prices by later weeks with prices near them, without a model.
 
 Prices are recommended from the first part of the weeks. Later some weeks happened to have prices
 near the recommended one, and others near the one before; the difference of what was earned in them
@@ -74,7 +74,7 @@ class PriceComparison:
 def compare_prices(
     recommendations: Sequence[Recommendation], unit_cost: Array, sales: Sales
 ) -> list[PriceComparison]:
-    """Hold recommendations against later rows.
+    """Compare recommendations with later rows.
 
     Args:
         recommendations: from earlier rows.

@@ -1,4 +1,4 @@
-"""Demand of all segments of a market as one object that prices them, again and again.
+"""Demand of all segments of a market as one object that gives prices on request.
 
 It holds what a price takes and no rows: draws of the response to prices, the prices tried, costs
 and limits, and what is expected to be sold. So a segment is priced for another cost or another
@@ -177,7 +177,7 @@ _NO_NUMBERS = {
 
 @dataclass(frozen=True)
 class DemandBook:
-    """Demand of S segments, and what it takes to price them.
+    """Demand of S segments and the data needed to price them.
 
     Attributes:
         keys: the segments.
@@ -516,7 +516,7 @@ def _settings(values: Mapping[str, Any]) -> PricingSettings:
 
 
 def nearest(name: str, names: Collection[str], at_most: int = 8) -> str:
-    """Names that are like another one, whatever their case; the first ones where none is.
+    """Names similar to a given one, ignoring case; the first names where none is similar.
 
     Args:
         name: the other one.
@@ -552,7 +552,7 @@ def _check_positive(**values: float | None) -> None:
 
 
 def _without_rows(settings: PricingSettings) -> Recommendation:
-    """What is said about a segment of which no row could be learned from."""
+    """Recommendation for a segment without usable training rows."""
     return Recommendation(
         outcome=Outcome.ABSTAIN,
         abstentions=(Abstention(Reason.FEW_ROWS, 0.0, float(settings.least_rows)),),

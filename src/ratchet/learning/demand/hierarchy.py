@@ -169,7 +169,7 @@ class _Variances:
 
 @dataclass(frozen=True)
 class _Elimination:
-    """What is left of the joint normal equations after each elimination; see ``_eliminate``.
+    """Remainder of the joint normal equations after each elimination; see ``_eliminate``.
 
     Matrices are named as in algebra: X design, R = weights / noise (diagonal), P = Sigma^-1.
 
@@ -206,7 +206,7 @@ class _Elimination:
 
 @dataclass(frozen=True)
 class _Posterior:
-    """Means of the joint posterior for given variances, and how they were come by."""
+    """Means of the joint posterior for given variances, and the intermediate results."""
 
     mean: Array
     product_mean: Array
@@ -269,7 +269,7 @@ def market_groups(panel: Panel, market: Market) -> Codes | None:
 
 
 def _crowded(panel: Panel, groups: Codes) -> bool:
-    """Whether every market has segments enough in a typical step."""
+    """Whether every market has enough segments in a typical step."""
     counts = np.zeros((int(groups.max()) + 1, panel.mask.shape[1]))
     np.add.at(counts, groups[panel.product_of], panel.mask)
     return bool((np.median(counts, axis=1) >= SEGMENTS_PER_MARKET).all())
@@ -598,7 +598,7 @@ def _result(
 
 
 def build_problem(hierarchy: Hierarchy, panel: Panel, design: Array) -> Problem:
-    """State what is left to iterate on: rows less their market effects, and what is known before.
+    """Build the problem of the iterations: rows less their market effects, and the prior.
 
     Args:
         hierarchy: estimated from the panel with this design.

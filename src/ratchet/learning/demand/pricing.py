@@ -1,4 +1,4 @@
-"""Prices that earn more, from draws of how demand answers prices; or why none is recommended.
+"""Prices that earn more, from draws of the demand response; or the reason why none is recommended.
 
 Profits at prices inside the range that was tried, under three forms of demand. Forecasts cannot
 tell the forms apart, profits can: so a price is recommended only where it gains under each of them,

@@ -88,7 +88,7 @@ def _check(sizes: dict[str, int], dropout: float) -> None:
 
 @contextmanager
 def _initialised(seed: int) -> Iterator[None]:
-    """Layers made inside take their seeds from this one.
+    """Derive the seeds of the layers made inside from this seed.
 
     Keras draws the seed of every initialiser that was given none from Python's own generator. It
     is put back as it was.

@@ -1,4 +1,4 @@
-"""Recurrent networks with the manners of a scikit-learn regressor."""
+"""Recurrent networks with the interface of a scikit-learn regressor."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         return forecast[:, 0] if self.horizon == 1 else forecast
 
     def program_spec(self, n_features_in: int) -> ProgramSpec:
-        """Give what a program that trains this estimator is compiled for.
+        """Give the specification of the program that trains this estimator.
 
         Args:
             n_features_in: columns of ``X``.
@@ -193,7 +193,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         )
 
     def trial_params(self) -> TrialParams:
-        """Give what such a program takes as input for this estimator.
+        """Give the inputs of that program for this estimator.
 
         Raises:
             ValueError: parameters that make no sense.
@@ -294,7 +294,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
 
 
 def _split(X: Any, y: Array) -> tuple[tuple[Any, Array], tuple[Any, Array]]:
-    """Keep the last 10 % of the rows back."""
+    """Hold out the last 10 % of the rows."""
     stop = len(X) - max(1, len(X) // 10)
     return (X[:stop], y[:stop]), (X[stop:], y[stop:])
 
@@ -307,13 +307,13 @@ _AT_LEAST_1 = ("units", "batch_size", "epochs", "patience", "lookback", "horizon
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Refuse what no network can be built or trained with.
+    """Check the parameters of a network and its training.
 
     Args:
         parameters: as ``get_params`` of the regressor gives them.
 
     Raises:
-        ValueError: a parameter is out of its range, or names what is not known.
+        ValueError: a parameter is out of its range, or names an unknown architecture or activation.
     """
     for name in _AT_LEAST_1:
         value = parameters[name]

@@ -50,7 +50,7 @@ def save(
 
 
 def save_files(model: RecurrentRegressor, stem: Path, about: Mapping[str, Any]) -> dict[str, Path]:
-    """Write a fitted regressor as files beside each other, for use without this project.
+    """Write a fitted regressor as separate files, for use without this project.
 
     Args:
         model: the regressor.
@@ -101,7 +101,7 @@ def load(folder: str | Path) -> RecurrentRegressor:
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
-    """Read what is written beside the network, after checking that both are as they were saved.
+    """Read the metadata of a saved network, after checking that neither was changed.
 
     Returns:
         ``parameters``, ``signature``, ``scaler``, ``training`` and ``metrics``.

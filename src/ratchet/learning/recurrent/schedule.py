@@ -1,4 +1,4 @@
-"""What happens when in training: shuffles, dropout draws, and when each candidate slows and stops.
+"""Schedule of training: shuffles, dropout draws, learning rates and early stopping.
 
 Every path of training follows these rules. All is drawn and decided in NumPy, since a compiled
 program may draw other numbers than one that is not.
@@ -50,7 +50,7 @@ def uniforms(shape: tuple[int, ...], seed: int, epoch: int, layer: int) -> NDArr
 def batches(
     n: int, batch_size: int, seed: int, epoch: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Which windows each step of an epoch sees, and what each counts.
+    """Windows of each step of an epoch, and their weights.
 
     The last batch is filled up with window 0 at weight 0, so that all have one shape.
 
@@ -65,7 +65,7 @@ def batches(
 
 
 def in_order(m: int, at_most: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Which windows each step of a validation sees, and what each counts in the mean of all.
+    """Windows of each step of a validation, and their weights in the mean over all.
 
     Args:
         m: windows.
@@ -84,7 +84,7 @@ def in_order(m: int, at_most: int) -> tuple[NDArray[np.int32], NDArray[np.float3
 
 
 def bias_corrections(epoch: int, steps: int) -> NDArray[np.float32]:
-    """Factors of Adam's learning rate in an epoch, for the bias of its young moments.
+    """Bias corrections of Adam's learning rate in an epoch.
 
     In single precision, as Keras computes them: in the first steps that shows in the fifth digit.
 
@@ -140,7 +140,7 @@ class Schedule:
 
     @property
     def done(self) -> bool:
-        """Whether nobody is training any more."""
+        """Whether all trials have ended."""
         return not self.active.any()
 
     def update(

@@ -72,7 +72,7 @@ def train_group(
 
 
 def has_batched_path(spec: ProgramSpec) -> bool:
-    """Whether the path for a single GRU or LSTM layer serves it."""
+    """Whether ``batched`` can train it: a single GRU or LSTM layer with tanh."""
     return spec.architecture in {"gru", "lstm"} and spec.activation == "tanh"
 
 
@@ -149,7 +149,7 @@ def train_epochs(
 
 
 def _stretches(learning_rates: Sequence[float]) -> list[tuple[int, float]]:
-    """Epochs of one learning rate, as (last epoch, rate); the last epoch of all by itself."""
+    """Runs of equal learning rates as (last epoch, rate); the last epoch is its own run."""
     ends, epoch = [], 0
     for rate, same in groupby(learning_rates[:-1]):
         epoch += len(list(same))
@@ -158,7 +158,7 @@ def _stretches(learning_rates: Sequence[float]) -> list[tuple[int, float]]:
 
 
 def _prepared(state: State, rate: float) -> State:
-    """Go on at another rate, and take the next weights for the best so far whatever they are."""
+    """Continue at another rate, and treat the next weights as the best so far."""
     schedule = state["schedule"]
     assert schedule is not None  # an epoch was trained
     return {**state, "schedule": {**schedule, "learning_rate": rate, "best": np.inf}}

@@ -102,5 +102,5 @@ MAX_PROGRAMS = 16
 
 
 def most_recent(programs: Iterable[Hashable], used: Hashable) -> list[Hashable]:
-    """Programs that a process still has after it used one; the last used comes last."""
+    """Programs that a process keeps after it used one, the last used last."""
     return [*(program for program in programs if program != used), used][-MAX_PROGRAMS:]

@@ -1,4 +1,4 @@
-"""Workers of a Dask cluster as workers."""
+"""Workers of a Dask cluster as workers of a pool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _jobs: dict[str, Job] = {}
 
 
 class _Deliver(WorkerPlugin):
-    """Hands the job to every worker once, also to those that come later."""
+    """Sends the job to every worker once, also to those that join later."""
 
     def __init__(self, name: str, job: Job) -> None:
         self.name = name
@@ -38,16 +38,16 @@ class _Deliver(WorkerPlugin):
 
 @contextmanager
 def dask_workers(address: str, job: Job) -> Iterator[list[Worker]]:
-    """One worker per worker that the cluster has now.
+    """One worker of the pool per worker of the cluster.
 
-    A task prefers its worker's worker. When that is lost, Dask gives the task to another one.
+    A task prefers its own worker. When that is lost, Dask gives the task to another one.
 
     Args:
         address: of the scheduler.
         job: what the workers do; this package has to be installed there.
 
     Raises:
-        ValueError: nobody answers, or there is no worker.
+        ValueError: no scheduler answers, or it has no worker.
     """
     try:
         client = Client(address, timeout=_SECONDS)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Where the work is done: in this process, in one process per core, or on a Dask cluster.
+"""Execution of tasks: in this process, in one process per core, or on a Dask cluster.
 
 All are executors of ``concurrent.futures`` behind the workers of a pool. Each worker is handed the
 job, with all data in it, once.
@@ -26,7 +26,7 @@ _job: Job | None = None
 
 @contextmanager
 def open_worker_pool(engine: str, job: Job, n_jobs: int | None) -> Iterator[WorkerPool]:
-    """Get workers for a job, and send them home in the end.
+    """Start workers for a job, and end them with the context.
 
     Args:
         engine: one of ``ENGINES``.
@@ -34,14 +34,14 @@ def open_worker_pool(engine: str, job: Job, n_jobs: int | None) -> Iterator[Work
         n_jobs: local processes; 1 or ``None`` for this one, -1 for one per core.
 
     Raises:
-        ValueError: Dask is asked for and no address is set, or nobody answers there.
+        ValueError: ``dask`` without an address, or no scheduler answers there.
     """
     if engine == "dask":
         from ratchet.learning.search.cluster import dask_workers
 
         with dask_workers(address(), job) as workers:
             yield WorkerPool(workers)
-    # More processes than cores would only be in each other's way.
+    # More processes than cores would slow each other down.
     elif (n := min(effective_n_jobs(n_jobs), os.cpu_count() or 1)) > 1:
         with _processes(n, job) as workers:
             yield WorkerPool(workers)
@@ -64,7 +64,7 @@ def address() -> str:
 
 
 class _Here(Executor):
-    """Works at once, in this process."""
+    """Runs tasks at once, in this process."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -100,7 +100,7 @@ def _processes(n: int, job: Job) -> Iterator[list[Worker]]:
     try:
         yield [Worker(one, _do, restart=lambda: start()[0]) for one in start(n)]
     except BaseException:
-        for pid in pids:  # whatever they are doing, nobody wants it any more
+        for pid in pids:  # their results are not needed any more
             _end(pid)
         raise
     finally:

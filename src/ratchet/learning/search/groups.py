@@ -41,10 +41,10 @@ class Groupable(Protocol):
     epochs: int
 
     def program_spec(self, n_features_in: int) -> ProgramSpec:
-        """Give what a program that trains it is compiled for."""
+        """Give the specification of the program that trains it."""
 
     def trial_params(self) -> TrialParams:
-        """Give what such a program takes as input."""
+        """Give the inputs of that program."""
 
     def seed(self) -> int:
         """Give the seed of its training."""
@@ -81,7 +81,7 @@ class Program(NamedTuple):
 
 
 def shared(model: Groupable, n_features: int) -> tuple[Program, int]:
-    """Program and seed of an estimator: candidates of one group have both in common."""
+    """Program and seed of an estimator; candidates of one group share both."""
     compiled = getattr(model, "compiled", True)
     return Program(model.program_spec(n_features), compiled), model.seed()
 
@@ -103,7 +103,7 @@ class Group(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a point.
+    """Result of training a point.
 
     Attributes:
         record: ``folds`` with a mapping each: score, losses, epochs and times.
@@ -118,7 +118,7 @@ class Outcome(NamedTuple):
 
 @dataclass
 class TrainGroups:
-    """Trains groups on every fold; holds the rows, and is handed to each worker once.
+    """Trains groups on every fold; holds the rows, and is sent to each worker once.
 
     Attributes:
         estimator: whose parameters the points set.
@@ -211,7 +211,7 @@ def _from_before(group: Group, i: int, number: int) -> FoldResult:
 
 
 def in_groups(trials: Sequence[T], kinds: Sequence[Hashable], size: int) -> list[list[T]]:
-    """Put what is of one kind together, in its order, at most ``size`` in a group."""
+    """Group trials of equal kind, in their order, at most ``size`` in a group."""
     by_kind = defaultdict(list)
     for trial, kind in zip(trials, kinds, strict=True):
         by_kind[kind].append(trial)
@@ -223,7 +223,7 @@ def in_groups(trials: Sequence[T], kinds: Sequence[Hashable], size: int) -> list
 
 
 def cost(spec: ProgramSpec, n: int, n_trials: int, epochs: int) -> float:
-    """How long a group takes, in any unit: products of matrices, and a constant per step.
+    """Estimated cost of a group in arbitrary units: matrix products, and a constant per step.
 
     Args:
         spec: the program.
@@ -243,7 +243,7 @@ _LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
 
 
 def fingerprint(job: TrainGroups) -> str:
-    """Name of what all trials have in common: rows, folds, score, and the code that trains.
+    """Hash of what all trials share: rows, folds, score, and the code that trains.
 
     The parameters of the estimator are not in it, as each trial's own name has them all.
     """

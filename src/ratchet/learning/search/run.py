@@ -1,4 +1,4 @@
-"""A search as one call, with results that files can hold."""
+"""A search as one call, with its results as a frame."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def fit_in_threads(
 
 
 def table(search: Search) -> pd.DataFrame:
-    """Give ``cv_results_`` as a frame that a file can hold: a row per point, the best first.
+    """Give ``cv_results_`` as a frame to be stored: a row per point, the best first.
 
     The point is in ``params``, as JSON: values of one parameter can be of several types, which a
     column of a file cannot. ``trial`` is its place in ``cv_results_``.

@@ -49,7 +49,7 @@ class OnProgress(Protocol):
         finished: Sequence[tuple[Point, float]] = (),
         /,
     ) -> None:
-        """Take the state of a search.
+        """Receive the state of a search.
 
         Args:
             done: fits done; of recurrent candidates, trials.
@@ -409,7 +409,7 @@ def _at_least_1(name: str, value: Any) -> None:
 
 
 def _values(estimator: Any, param_grid: Any, *, distributions: bool) -> Iterator[tuple[str, Any]]:
-    """Names with each of their values, all of them known and none without."""
+    """Names with each of their values, after checking both."""
     allowed = estimator.get_params()
     for part in [param_grid] if isinstance(param_grid, Mapping) else param_grid:
         for name, values in part.items():
@@ -427,7 +427,7 @@ def _values(estimator: Any, param_grid: Any, *, distributions: bool) -> Iterator
 
 
 def _check_value(estimator: Any, name: str, value: Any, n_features: int) -> None:
-    """Have the estimator itself, or the part of it that the name leads to, judge a value."""
+    """Let the estimator, or the nested part that the name leads to, validate a value."""
     model = at_point(estimator, {name: value})
     try:
         if is_groupable(model):

@@ -1,4 +1,4 @@
-"""What a search has finished, on disk: it survives ``kill -9`` and is not done twice.
+"""Results of a search on disk: an interrupted search continues from them.
 
 A folder holds the searches over one set of rows. Every file is written under another name and
 renamed when it is whole; one that cannot be read counts as not there. Nothing is pickled.
@@ -51,7 +51,7 @@ _ARRAY = "array number"
 
 
 def digest(content: Any) -> str:
-    """Short name for something that JSON can hold, whatever the order of its keys."""
+    """Hash of a JSON-like value, independent of the order of keys."""
     text = json.dumps(content, sort_keys=True, default=_plain)
     return sha256(text.encode()).hexdigest()[:20]
 
@@ -122,7 +122,7 @@ class Store:
             (self.folder / kind / f"{key}.npz").unlink(missing_ok=True)
 
     def drop_states(self, *, keep: Collection[str] = ()) -> None:
-        """Remove what only training in hand needs; ``keep``: first parts of names, up to a dash."""
+        """Remove states of training; ``keep``: first parts of names, up to a dash."""
         for path in (self.folder / "states").glob("*.npz"):
             if path.stem.partition("-")[0] not in keep:
                 path.unlink()
@@ -133,7 +133,7 @@ class Store:
 
 
 def pack(content: Any) -> dict[str, NDArray[Any]]:
-    """Name the arrays in nested lists and mappings, beside a text that says what is where."""
+    """Collect the arrays of nested lists and mappings, beside a JSON text of the structure."""
     arrays: list[NDArray[Any]] = []
 
     def without(part: Any) -> Any:
@@ -185,7 +185,7 @@ def _locked(path: Path) -> IO[str]:
 
 
 def _cut_back(root: Path, limit: int) -> None:
-    """Remove the folders that lie unused longest, except those that somebody has open."""
+    """Remove the folders unused for longest, except those that a process has open."""
     folders = [path for path in root.iterdir() if (path / "lock").exists()]
     for folder in sorted(folders, key=_used, reverse=True):
         # What vanishes meanwhile is no error: ``walk`` bears it, too.
@@ -211,7 +211,7 @@ def _size(path: Path) -> int:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, unless somebody has it open or has removed it already."""
+    """Remove a folder, unless a process has it open or has removed it already."""
     with suppress(FileNotFoundError, BlockingIOError), (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)

@@ -108,7 +108,7 @@ def halving(
     fair: str = "learning_rate",
     fair_rungs: int = 1,
 ) -> Plan:
-    """Train all points a little, the better ones further, the best to the end.
+    """Train all points for a few epochs, the better ones further, the best to the end.
 
     Successive halving (Jamieson and Talwalkar, 2016, "Non-stochastic best arm identification"),
     with one change: few epochs flatter high learning rates. In the first rung points compete with
@@ -170,7 +170,7 @@ def survivors(
 
 
 def _seeded(param_grid: ParamGrid, seed: int) -> list[tuple[Mapping[str, Sequence[Any]], int]]:
-    """Each grid with its own seed: of several, from what it holds, whatever stands beside it."""
+    """Each grid with its own seed; of several grids, derived from the content of each."""
     parts = [param_grid] if isinstance(param_grid, Mapping) else list(param_grid)
     if len(parts) == 1:
         return [(parts[0], seed)]
@@ -186,7 +186,7 @@ def _content(part: Mapping[str, Any]) -> Mapping[str, list[Any]]:
 
 
 def _described(distribution: Any) -> list[Any]:
-    """Name and arguments of a distribution, whose own text names a place in memory."""
+    """Name and arguments of a distribution; its ``repr`` contains a memory address."""
     kind = getattr(distribution, "dist", distribution)
     arguments = [getattr(distribution, name, None) for name in ("args", "kwds")]
     return [getattr(kind, "name", type(kind).__name__), *arguments]
@@ -259,7 +259,7 @@ def _ask(values: dict[str, list[Any]], n: int, seed: int, batch_size: int) -> Ba
 def _next_places(
     values: dict[str, list[Any]], evaluated: dict[GridIndex, float], size: int, seed: list[int]
 ) -> list[GridIndex]:
-    """New points as places in the lists of values."""
+    """New points as indices into the lists of values."""
     from optuna import create_study
     from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
     from optuna.samplers import TPESampler

@@ -1,4 +1,4 @@
-"""All trials of one search: in groups, through the workers, and onto the disk one by one."""
+"""Trials of one search: grouped, trained by the workers, and stored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ points with their scores."""
 
 @dataclass(eq=False)
 class Trial:
-    """A point and what is known of it.
+    """A point and its results so far.
 
     Attributes:
         point: its values.
@@ -69,7 +69,7 @@ class Trial:
 
 
 class Trials:
-    """Evaluates points and remembers them.
+    """Evaluates points and stores their results.
 
     Args:
         job: trains groups.
@@ -127,7 +127,7 @@ class Trials:
         return [trial for trial in self.ranked() if math.isfinite(trial.score)][: self._top_k]
 
     def evaluate(self, batch: Batch) -> list[float]:
-        """Train a batch as far as it asks, unless that is on disk; gives the scores."""
+        """Train a batch to its number of epochs, unless that is on disk; gives the scores."""
         trials = [self._trial(point) for point in batch.points]
         going = [trial for trial in trials if not self._has_ended(trial)]
         for trial in trials:
@@ -207,7 +207,7 @@ class Trials:
         return Task(name, program, effort, group)
 
     def _before(self, trial: Trial) -> Outcome | None:
-        """What can be gone on from, if it is all there."""
+        """Stored outcome to continue from; ``None`` where a part is missing."""
         arrays = self._store.read_arrays("states", trial.file) if trial.file else None
         return Outcome(trial.record, *arrays) if arrays and trial.record else None
 

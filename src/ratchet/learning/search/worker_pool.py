@@ -1,4 +1,4 @@
-"""Which worker does which task, so that all are done soon and little is compiled twice."""
+"""Assignment of tasks to workers that keeps the total time and repeated compilation low."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ATTEMPTS = 3
 
 
 class Task(NamedTuple):
-    """A piece of work.
+    """A task for a worker.
 
     Attributes:
         name: what the caller knows it by.
@@ -63,14 +63,14 @@ class Worker:
 
 
 class CostModel:
-    """What tasks have taken so far, with and without compiling."""
+    """Estimates durations of tasks, with and without compiling, from those done so far."""
 
     def __init__(self) -> None:
         self._first: dict[Hashable, tuple[float, float]] = {}
         self._rate: dict[Hashable, float] = {}
 
     def note(self, task: Task, seconds: float, *, compiled: bool) -> None:
-        """Learn from a task that is done."""
+        """Record the duration of a finished task."""
         if compiled:
             self._first[task.program] = (seconds, task.cost)
         else:
@@ -94,11 +94,13 @@ class CostModel:
 
 
 def choose_task(
-    waiting: Sequence[Task], worker: Worker, workers: Sequence[Worker], clock: CostModel
+    waiting: Sequence[Task], worker: Worker, workers: Sequence[Worker], costs: CostModel
 ) -> Task | None:
-    """Pick a worker's next task: of a program it knows, else of one that nobody knows, else help.
+    """Pick the next task of a worker.
 
-    Longest first, since a long task at the end would keep one worker busy while the others idle.
+    A task of a program that it has compiled, else of one that no worker has compiled, else one
+    where compiling again pays. Longest first, since a long task at the end would keep one worker
+    busy while the others idle.
     """
     by_program = defaultdict(list)
     for task in waiting:
@@ -108,17 +110,17 @@ def choose_task(
     choices = (
         [tasks for tasks in groups if tasks[0].program in worker.programs]
         or [tasks for tasks in groups if not compiled_by[tasks[0].program]]
-        or [tasks for tasks in groups if clock.pays(tasks)]
+        or [tasks for tasks in groups if costs.pays(tasks)]
     )
     return max(choices[0], key=lambda task: task.cost) if choices else None
 
 
 class WorkerPool:
-    """Workers that stay, with all they have compiled, from one list of tasks to the next."""
+    """Workers that keep their compiled programs from one list of tasks to the next."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self.workers = list(workers)
-        self._clock = CostModel()
+        self._costs = CostModel()
         self._running: dict[Future[Any], tuple[Worker, Task, bool, float]] = {}
         self._deaths: Counter[str] = Counter()
 
@@ -143,7 +145,7 @@ class WorkerPool:
                     self._replace(worker, task, error)
                     waiting.append(task)
                     continue
-                self._clock.note(task, perf_counter() - start, compiled=compiled)
+                self._costs.note(task, perf_counter() - start, compiled=compiled)
                 yield task, result
 
     def _hand_out(self, waiting: list[Task]) -> None:
@@ -151,12 +153,12 @@ class WorkerPool:
         for worker in self.workers:
             if worker in busy:
                 continue
-            if task := choose_task(waiting, worker, self.workers, self._clock):
+            if task := choose_task(waiting, worker, self.workers, self._costs):
                 waiting.remove(task)
                 self._begin(worker, task)
 
     def _begin(self, worker: Worker, task: Task) -> None:
-        """Give a worker a task, or its successor when it died while it had nothing to do."""
+        """Submit a task to a worker; a worker that died while idle is replaced first."""
         start = perf_counter()
         try:
             future = worker.executor.submit(worker.work, task.content)
