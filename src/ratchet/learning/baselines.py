@@ -168,7 +168,7 @@ class SegmentColumns(TransformerMixin, BaseEstimator):
     Args:
         period: steps of a season; 0 for none.
         steps: whether the number of the step stays among the columns. With it trees expect that
-            things go on as in the latest steps, without it as in all steps.
+            the latest steps continue, without it as in all steps.
 
     Attributes:
         centre_: mean log price by code of the segment, that of new ones last, shape (S + 1,).

@@ -1,12 +1,12 @@
 """Atomic writes of files and folders.
 
 Everything is written into a folder of its own beside its place, and moved there when it is
-complete. Whoever reads meanwhile, or after ``kill -9``, sees the old content or the new one; two
+complete. A reader meanwhile, or after ``kill -9``, sees the old content or the new one; two
 processes that write the same file do not meet.
 
 The folder is locked while its writer lives, and gets its name after that. The system lets go of the
 lock however the writer ends, and so the next process that writes there knows what to delete. Nobody
-waits for a lock: whoever may read a folder could hold one on it for ever.
+waits for a lock: any process that may read a folder could hold one on it for ever.
 """
 
 from __future__ import annotations
@@ -55,9 +55,6 @@ def atomic_write(
 def beside(path: str | Path) -> Iterator[Path]:
     """Give a path to write what may become ``path`` (``put_in_place``), or is deleted in the end.
 
-    Args:
-        path: where it may be; its folder is made.
-
     Yields:
         A path with the same name, in an empty folder on the same disk.
 
@@ -98,7 +95,7 @@ def put_in_place(
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all; its folder is made."""
+    """Write a text file in UTF-8 atomically; its folder is made."""
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
@@ -134,7 +131,7 @@ def _own_folder(path: Path) -> tuple[Path, int]:
     """Make the folder of a writer and lock it; the folder, and what holds the lock."""
     # Of a long name only the beginning: file systems take 255 bytes.
     folder = path.with_name(f".{path.name[:50]}.{uuid4().hex[:12]}")
-    unlocked = folder.with_name(f"{folder.name}.new")  # which nobody sweeps
+    unlocked = folder.with_name(f"{folder.name}.new")  # which no process sweeps
     unlocked.mkdir()
     descriptor = os.open(unlocked, os.O_RDONLY)
     with suppress(OSError):  # a file system without locks for folders; nothing is swept there
@@ -144,7 +141,7 @@ def _own_folder(path: Path) -> tuple[Path, int]:
 
 
 def _keep_permissions(old: Path, new: Path) -> None:
-    """Whoever could read a file can read the new one, and nobody else; its owner can write it."""
+    """Keep the permissions of the old file; the owner can write the new one."""
     with suppress(FileNotFoundError):
         mode = old.lstat().st_mode
         if stat.S_ISREG(mode) and new.is_file():

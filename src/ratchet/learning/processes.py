@@ -41,7 +41,7 @@ class ProcessLimits:
 
 
 def end_with_parent(parent: int, end: Callable[[], object] | None = None) -> None:
-    """End this process with its parent, even when that is killed and can tell nobody.
+    """End this process with its parent, even when that is killed and cannot signal it.
 
     It looks at the parent again and again. Linux could send a signal instead (PR_SET_PDEATHSIG),
     but does so when the thread ends that has started this process, and not when its process does.

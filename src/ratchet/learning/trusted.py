@@ -90,12 +90,7 @@ PARTS = 200_000
 
 
 def dump(model: Any, path: str | Path) -> None:
-    """Write a model, whole or not at all.
-
-    Args:
-        model: a fitted estimator, or a list of some.
-        path: the file, by convention ``*.skops``; its folder is made.
-    """
+    """Write a model atomically."""
     import skops.io
 
     with atomic_write(path) as partial:
@@ -118,10 +113,6 @@ def load(path: str | Path) -> Any:
 
 def loads(content: bytes, name: str) -> Any:
     """Read a model from the content of its file.
-
-    Args:
-        content: what ``dump`` wrote.
-        name: how errors call it.
 
     Raises:
         ValueError: the content is damaged or holds a type that is not trusted.
@@ -152,10 +143,6 @@ def check_sizes(content: bytes, name: str) -> None:
 
     What its parts will measure stands in the directory of the archive, beyond which Python's
     reader reads of none.
-
-    Args:
-        content: the file.
-        name: how errors call it.
 
     Raises:
         ValueError: it is no archive, or has too many parts, or too large ones.

@@ -390,10 +390,6 @@ class DemandBook:
     def from_bytes(cls, content: bytes, name: str) -> Self:
         """Read what ``to_bytes`` gave.
 
-        Args:
-            content: of the file.
-            name: how errors call it.
-
         Raises:
             ValueError: it is damaged, or no book.
         """
@@ -516,17 +512,11 @@ def _settings(values: Mapping[str, Any]) -> PricingSettings:
 
 
 def nearest(name: str, names: Collection[str], at_most: int = 8) -> str:
-    """Names similar to a given one, ignoring case; the first names where none is similar.
-
-    Args:
-        name: the other one.
-        names: all that there are.
-        at_most: how many are named.
-    """
+    """Names similar to a given one, ignoring case; the first names where none is similar."""
     distinct = sorted(set(names))
     begin = name[:1].casefold()
     alike = [each for each in distinct if each[:1].casefold() == begin] if begin else distinct
-    # To compare with many takes long, and a service does it for whoever asks.
+    # To compare with many takes long, and a service does it for every request.
     some = distinct if len(distinct) <= _COMPARED else alike[:_COMPARED]
     by_case = {each.casefold(): each for each in some}
     near = get_close_matches(name[:200].casefold(), [*by_case], at_most)

@@ -445,12 +445,6 @@ def recommend(
 
     Recommended is the price with the largest gain under the form that gains least from it.
 
-    Args:
-        responses: how demand answers prices.
-        history: prices so far.
-        offer: costs, limits and expected demand.
-        settings: all defaults without.
-
     Returns:
         One for each segment, in order.
     """

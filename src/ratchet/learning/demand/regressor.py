@@ -48,7 +48,7 @@ class ForecastSettings:
         half_life: steps after which a row counts half; ``None``: all rows count alike.
         market: see ``HierarchySettings``.
         market_season: share of the market effects of earlier seasons that forecasts expect again.
-        carry: share of the recent residuals of a segment that forecasts go on with.
+        carry: share of the recent residuals of a segment that forecasts carry forward.
         carry_half_life: steps after which a residual counts half among the recent ones.
     """
 
@@ -250,7 +250,7 @@ class DemandRegressor(RegressorMixin, BaseEstimator):
         market: effects common to all segments of a step: ``none``, ``shared``, ``product``, or
             ``auto``.
         market_season: share of the market effects of earlier seasons that forecasts expect again.
-        carry: share of the recent residuals of a segment that forecasts go on with.
+        carry: share of the recent residuals of a segment that forecasts carry forward.
         carry_half_life: steps after which a residual counts half among the recent ones.
 
     Attributes:

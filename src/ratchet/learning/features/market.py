@@ -118,11 +118,7 @@ class MarketEncoder(Encoder):
 
 
 def market_columns(covariates: Iterable[str]) -> list[str]:
-    """Columns that are made of a market: code of segment and product, step, log price, covariates.
-
-    Args:
-        covariates: their names, which follow last.
-    """
+    """Columns made of a market: codes of segment and product, step, log price, covariates."""
     return ["segment", "product", "step", "log_price", *covariates]
 
 

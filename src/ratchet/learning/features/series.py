@@ -84,11 +84,7 @@ def count_steps(times: pd.Series, frequency: str) -> int:
 
 
 def infer_frequency(times: pd.Series) -> str | None:
-    """The longest step that all times keep and at least half of whose steps have a row, if any.
-
-    Args:
-        times: when there are rows, in any order.
-    """
+    """The longest step that all times keep and at least half of whose steps have a row, if any."""
     distinct = times.drop_duplicates().sort_values()
     first, last = distinct.iloc[0], distinct.iloc[-1]
     for name in _FREQUENCIES:

@@ -79,7 +79,7 @@ def _scaled_error_rows(truth: Array, prediction: Array) -> Array:
     return np.column_stack([np.square(error / rms), np.abs(error) / scale])
 
 
-@cache  # metrics that share their statistics go on sharing them
+@cache  # keeps statistics shared between metrics
 def _of_values(statistics: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
     return lambda truth, prediction: statistics(truth[:, 0], prediction)
 

@@ -113,9 +113,6 @@ def entities_from_keys(keys: pd.Index) -> npt.NDArray[Any] | None:
     an entity if it is no date, has at least 10 values, and fewer values than there are keys. Rows
     of entities that do not matter lose little by it: few groups alone make a bound much wider.
 
-    Args:
-        keys: of n rows.
-
     Returns:
         Entity of each key, shape (n,), or ``None``.
     """

@@ -129,16 +129,7 @@ class Program:
     def inputs(
         self, n: int, m: int, learning_rate: float, dropout: float, seed: int, epoch: int
     ) -> EpochInputs:
-        """What an epoch takes beside the data.
-
-        Args:
-            n: training windows.
-            m: validation windows.
-            learning_rate: of Adam.
-            dropout: share of outputs set to zero.
-            seed: of shuffles and dropout.
-            epoch: from 0.
-        """
+        """Inputs of an epoch with ``n`` training and ``m`` validation windows."""
         rows, counted = schedule.batches(n, self._spec.batch_size, seed, epoch)
         shape = rows.shape
         corrections = schedule.bias_corrections(epoch, len(rows))
@@ -232,13 +223,7 @@ class Program:
 def _adam(
     variables: dict[str, Tensors], gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor
 ) -> dict[str, Tensors]:
-    """One step of Adam (Kingma and Ba 2015) as Keras makes it.
-
-    Args:
-        variables: weights, first and second moments.
-        gradients: of the loss, one per weight.
-        learning_rate: corrected for the bias of the young moments.
-    """
+    """One step of Adam (Kingma and Ba 2015) as in Keras; the learning rate is bias-corrected."""
     beta_1, beta_2 = schedule.BETAS
     first = tuple(
         m + (g - m) * (1 - beta_1) for m, g in zip(variables["first"], gradients, strict=True)

@@ -172,13 +172,7 @@ def _windows(X: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf
 
 
 def _adam(variables: Variables, gradient: Weights, learning_rate: tf.Tensor) -> Variables:
-    """One step of Adam (Kingma and Ba 2015) as Keras makes it.
-
-    Args:
-        variables: before the step.
-        gradient: of the loss.
-        learning_rate: of each trial, corrected for the bias of young moments.
-    """
+    """One step of Adam (Kingma and Ba 2015) as in Keras; learning rates are bias-corrected."""
     beta_1, beta_2 = schedule.BETAS
     first, second, weights = [], [], []
     for w, m, v, g in zip(*variables, gradient, strict=True):

@@ -37,7 +37,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
     Windows are scaled 0-1 per channel, and targets too, as the training rows have them. Training
     keeps the weights of the epoch with the lowest validation loss (mean squared error), halves
     the learning rate when that loss stays flat and ends when it has not fallen for ``patience``
-    epochs, or has run away.
+    epochs, or has diverged.
 
     Args:
         architecture: name of the network's shape.
@@ -247,7 +247,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
     def _take(self, trained: TrainResult, scaler: WindowScaler) -> Self:
         if trained.best_epoch == 0:
             warnings.warn(
-                "training ran away in its first epoch, and the weights are the initial ones; a "
+                "training diverged in its first epoch, and the weights are the initial ones; a "
                 "lower learning_rate may help",
                 ConvergenceWarning,
                 stacklevel=3,

@@ -26,7 +26,7 @@ _NETWORK, _CARD = "network.keras", "regressor.json"
 def save(
     model: RecurrentRegressor, folder: str | Path, metrics: Mapping[str, float] | None = None
 ) -> None:
-    """Write a fitted regressor into a new folder, whole or not at all.
+    """Write a fitted regressor atomically into a new folder.
 
     Args:
         model: the regressor.
@@ -44,7 +44,7 @@ def save(
     with atomic_write(folder, replace=False) as partial:
         partial.mkdir()
         model.keras_model().save(partial / _NETWORK)
-        content = {**_card(model), "metrics": dict(metrics or {})}
+        content: dict[str, object] = {**_card(model), "metrics": dict(metrics or {})}
         content["sha256"] = {_NETWORK: _file_hash(partial / _NETWORK), _CARD: _hash(content)}
         (partial / _CARD).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -70,11 +70,12 @@ def save_files(model: RecurrentRegressor, stem: Path, about: Mapping[str, Any]) 
         "scaler": stem.with_name(f"{stem.name}_scaler.json"),
         "card": stem.with_name(f"{stem.name}.json"),
     }
-    card = _card(model)
+    card = dict(_card(model))
+    scaler = card.pop("scaler")
     with atomic_write(files["network"]) as partial:
         model.keras_model().save(partial)
     with atomic_write(files["scaler"]) as partial:
-        partial.write_text(json.dumps(card.pop("scaler"), indent=1), encoding="utf-8")
+        partial.write_text(json.dumps(scaler, indent=1), encoding="utf-8")
     hashes = {files[kind].name: _file_hash(files[kind]) for kind in ("network", "scaler")}
     with atomic_write(files["card"]) as partial:
         content = {**card, **about, "sha256": hashes}
@@ -100,7 +101,7 @@ def load(folder: str | Path) -> RecurrentRegressor:
     )
 
 
-def read_card(folder: str | Path) -> dict[str, Any]:
+def read_card(folder: str | Path) -> Mapping[str, Any]:
     """Read the metadata of a saved network, after checking that neither was changed.
 
     Returns:
@@ -122,7 +123,7 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     return card
 
 
-def _card(model: RecurrentRegressor) -> dict[str, Any]:
+def _card(model: RecurrentRegressor) -> Mapping[str, object]:
     names = getattr(model, "feature_names_in_", None)
     return {
         "parameters": _plain(model.get_params()),
@@ -143,7 +144,7 @@ def _card(model: RecurrentRegressor) -> dict[str, Any]:
     }
 
 
-def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(parameters: Mapping[str, Any]) -> Mapping[str, object]:
     plain = {
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in parameters.items()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ratchet.learning.recurrent.types import ScheduleState, TrialParams
 
 DIVERGED = 1e3
-"""Times the first validation loss at which training has run away."""
+"""Times the first validation loss above which training counts as diverged."""
 
 BETAS = (0.9, 0.999)
 """Shares of the old moments that Adam keeps in a step, as in Keras."""
@@ -107,7 +107,7 @@ class Schedule:
 
     Args:
         trials: the candidates.
-        states: what ``state`` gave for each, to go on from there; none to begin.
+        states: what ``state`` gave for each, to continue from there; none to begin.
 
     Attributes:
         epoch: epochs done.
@@ -180,7 +180,7 @@ class Schedule:
         return {name: list(values) for name, values in self._history[trial].items()}
 
     def state(self, trial: int) -> ScheduleState:
-        """What ``Schedule`` needs to go on with one trial."""
+        """What ``Schedule`` needs to continue with one trial."""
         return {
             "epoch": self.epoch,
             "learning_rate": float(self.learning_rate[trial]),

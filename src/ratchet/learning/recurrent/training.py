@@ -42,8 +42,8 @@ def train_group(
         X_val: windows that stop and rank, shape (m, lookback, features).
         y_val: their targets, shape (m, horizon).
         seed: of initial weights, shuffles and dropout.
-        states: where to go on, one per trial, all of the same epoch.
-        until: train to this epoch at most; another call can go on from the states.
+        states: where to continue, one per trial, all of the same epoch.
+        until: train to this epoch at most; another call can continue from the states.
         keep_state: whether to return states.
         compiled: whether to compile; not worth it for an epoch or two.
 
@@ -120,7 +120,7 @@ def train_epochs(
         )
     epochs = len(learning_rates)
     # Training wants rows to judge it by. With this patience any will do, but for one thing: if the
-    # first epoch happened to hit them, later ones would seem to run away. It cannot hit this.
+    # first epoch happened to fit them, later ones would seem to diverge. It cannot fit this.
     judged = X[:1], y[:1] + 10
     patient = replace(
         trial, learning_rate=learning_rates[0], epochs=epochs, patience=3 * epochs + 6

@@ -13,7 +13,7 @@ Array = NDArray[np.float32]
 
 
 class ScheduleState(TypedDict):
-    """What ``schedule.Schedule`` needs to go on with one trial: plain numbers and lists."""
+    """What ``schedule.Schedule`` needs to continue with one trial: plain numbers and lists."""
 
     epoch: int
     learning_rate: float
@@ -25,7 +25,7 @@ class ScheduleState(TypedDict):
 
 
 class State(TypedDict):
-    """What training needs to go on with one trial.
+    """What training needs to continue with one trial.
 
     Attributes:
         schedule: ``None`` before the first epoch.
@@ -88,7 +88,7 @@ class TrainResult:
         best_epoch: number of the epoch with the lowest validation loss, from 1; 0 for the initial
             weights, when no epoch had a finite loss.
         status: ``completed`` (trained as far as asked), ``stopped`` (patience) or ``diverged``.
-        state: what training needs to go on; ``None`` when it has ended or was not asked for.
+        state: what training needs to continue; ``None`` when it has ended or was not asked for.
     """
 
     weights: list[Array]

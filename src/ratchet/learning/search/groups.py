@@ -92,7 +92,7 @@ class Group(NamedTuple):
     Attributes:
         points: they share a program and a seed; see ``shared``.
         epochs: to train to at most; ``None`` for as many as each point says.
-        keep: whether training may have to go on later.
+        keep: whether training may have to continue later.
         before: for each point what an earlier call gave; ``None`` to begin.
     """
 
@@ -108,7 +108,7 @@ class Outcome(NamedTuple):
     Attributes:
         record: ``folds`` with a mapping each: score, losses, epochs and times.
         weights: of the last fold, the one with the latest rows.
-        states: what training needs to go on, per fold; ``None`` where it has ended.
+        states: what training needs to continue, per fold; ``None`` where it has ended.
     """
 
     record: Record
@@ -223,14 +223,7 @@ def in_groups(trials: Sequence[T], kinds: Sequence[Hashable], size: int) -> list
 
 
 def cost(spec: ProgramSpec, n: int, n_trials: int, epochs: int) -> float:
-    """Estimated cost of a group in arbitrary units: matrix products, and a constant per step.
-
-    Args:
-        spec: the program.
-        n: training rows.
-        n_trials: points in the group.
-        epochs: to train.
-    """
+    """Estimated cost of a group in arbitrary units: matrix products, and a constant per step."""
     per_row = spec.lookback * spec.units * (spec.units + spec.features)
     steps = -(-n // spec.batch_size)
     return float(n_trials * epochs * (n * per_row + steps * _STEP))

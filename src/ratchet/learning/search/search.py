@@ -356,10 +356,6 @@ class Holdout(BaseCrossValidator):
 def check_search(search: Search, n_features: int) -> None:
     """Make sure that a search can be run.
 
-    Args:
-        search: the search, unfitted.
-        n_features: columns of ``X``.
-
     Raises:
         ValueError: names the parameter, what it is, and what is allowed.
     """

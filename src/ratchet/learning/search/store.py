@@ -57,7 +57,7 @@ def digest(content: Any) -> str:
 
 
 class Store:
-    """A folder of finished groups of trials, of weights, and of training to go on with.
+    """A folder of finished groups of trials, of weights, and of states of training.
 
     A context manager: while it is open no other process can open the same folder, and waits.
 

@@ -64,7 +64,7 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """Mean over the folds, greater is better; NaN when training ran away at once."""
+        """Mean over the folds, greater is better; NaN when training diverged at once."""
         return float(np.mean([fold["score"] for fold in self.folds])) if self.folds else math.nan
 
 
@@ -109,7 +109,7 @@ class Trials:
     def ranked(self) -> list[Trial]:
         """Trials from best to worst.
 
-        Those that were taken further come first, those that ran away at once last.
+        Those trained further come first, those that diverged at once last.
         """
         scored = [trial for trial in self.all if trial.folds]
         return sorted(
