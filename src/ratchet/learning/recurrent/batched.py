@@ -207,17 +207,13 @@ def train_group(
     """
     data = Data(*(tf.constant(part) for part in (X, y, X_val, y_val)))
     starts = list(states) if states is not None else [_start(spec, seed)] * len(trials)
-    size = stack or _stack(len(trials))
+    size = stack or (len(trials) if tf.config.list_physical_devices("GPU") else 1)
     trained = []
     for first in range(0, len(trials), size):
         part = slice(first, first + size)
         run = Run(spec, trials[part], data, starts[part], seed=seed, compiled=compiled)
         trained += run.train(until, keep_state=keep_state)
     return trained
-
-
-def _stack(trials: int) -> int:
-    return trials if tf.config.list_physical_devices("GPU") else 1
 
 
 def _start(spec: ProgramSpec, seed: int) -> State:

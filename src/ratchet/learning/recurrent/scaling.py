@@ -52,7 +52,9 @@ class WindowScaler:
         low = by_channel.min(axis=0).astype(np.float64)
         span = by_channel.max(axis=0).astype(np.float64) - low
         target_span = float(np.ptp(target))
-        return cls(lookback, low, _divisor(span), float(target.min()), target_span or 1.0)
+        return cls(
+            lookback, low, np.where(span > 0, span, 1.0), float(target.min()), target_span or 1.0
+        )
 
     @property
     def features(self) -> int:
@@ -118,7 +120,3 @@ def count_features(columns: int, lookback: int) -> int:
             "window of lookback x features values, oldest step first"
         )
     return columns // lookback
-
-
-def _divisor(span: Array) -> Array:
-    return np.where(span > 0, span, 1.0)

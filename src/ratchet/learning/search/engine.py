@@ -101,7 +101,8 @@ def _processes(n: int, job: Job) -> Iterator[list[Worker]]:
         yield [Worker(one, _do, restart=lambda: start()[0]) for one in start(n)]
     except BaseException:
         for pid in pids:  # their results are not needed any more
-            _end(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         raise
     finally:
         for executor in started:
@@ -118,11 +119,6 @@ def _begin(job: Job, parent: int) -> None:
 def _do(content: Any) -> Any:
     assert _job is not None
     return _job(content)
-
-
-def _end(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
 
 
 @contextmanager
