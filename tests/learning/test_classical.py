@@ -131,7 +131,7 @@ def test_class_weights_are_part_of_every_grid(request):
 
 
 @pytest.mark.parametrize(
-    ("task", "estimator", "grid", "told"),
+    ("task", "estimator", "grid", "message"),
     [
         (
             "regression",
@@ -145,11 +145,11 @@ def test_class_weights_are_part_of_every_grid(request):
         ("classification", "xgboost", {"max_depth": [1]}, "estimator__max_depth"),
     ],
 )
-def test_what_cannot_be_searched_is_told(task, estimator, grid, told):
+def test_what_cannot_be_searched_is_told(task, estimator, grid, message):
     with pytest.raises(ValueError, match=r"^(estimator|param_grid)") as error:
         check_candidate(task, estimator, grid)
 
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_good_grid_passes():
@@ -242,10 +242,10 @@ def test_trees_go_without_rare_flags():
         dtype=np.float32,
     )
 
-    found = WithoutFlags().fit(X)
+    result = WithoutFlags().fit(X)
 
-    assert list(found.transform(X)) == ["workday", "small", "slot"]
+    assert list(result.transform(X)) == ["workday", "small", "slot"]
     assert list(WithoutFlags(share=0.01).fit_transform(X)) == list(X)
-    assert list(found.transform(X.head(3))) == ["workday", "small", "slot"]
+    assert list(result.transform(X.head(3))) == ["workday", "small", "slot"]
     with pytest.raises(ValueError, match="feature names"):
-        found.transform(X.drop(columns="slot"))
+        result.transform(X.drop(columns="slot"))

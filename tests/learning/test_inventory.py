@@ -18,10 +18,10 @@ ORDER = {"lead_time": 3, "review": 1, "confidence": 0.9, "service_level": 0.95}
 
 
 def test_demand_of_one_step_is_the_forecast() -> None:
-    for given, found in zip(
+    for given, result in zip(
         (FORECAST, LOW, HIGH), expected_demand(FORECAST, LOW, HIGH, 1), strict=True
     ):
-        assert found == pytest.approx(given)
+        assert result == pytest.approx(given)
 
 
 def test_demand_grows_with_the_steps_and_its_interval_with_their_root() -> None:
@@ -61,9 +61,9 @@ def test_what_does_not_sell_lasts_for_ever() -> None:
 
 def test_an_empty_shelf_and_an_unknown_one() -> None:
     ends = steps_of_stock(FORECAST, LOW, HIGH, [0.0, np.nan, 0.0])
-    for found in ends:
-        assert found[[0, 2]].tolist() == [0.0, 0.0]
-        assert np.isnan(found[1])
+    for result in ends:
+        assert result[[0, 2]].tolist() == [0.0, 0.0]
+        assert np.isnan(result[1])
     assert np.isnan(order_quantity(FORECAST, LOW, HIGH, [0.0, np.nan, 0.0], **ORDER)[1])
 
 

@@ -341,8 +341,8 @@ def test_scorers_score_in_units_what_is_learned_in_logs(scoring, logs):
     scorer = scorer_of(scoring, logs=logs)
     scorer = get_scorer(scorer) if isinstance(scorer, str) else scorer
     score = scorer(model, learned(prediction)[:, None], learned(truth))
-    name, found = from_scorer(scoring, score, "regression")
-    assert found == pytest.approx(score_regression(truth, prediction, seed=0)[name]["value"])
+    name, result = from_scorer(scoring, score, "regression")
+    assert result == pytest.approx(score_regression(truth, prediction, seed=0)[name]["value"])
 
 
 @pytest.mark.parametrize("name", ["f1", "f1_", "speed", "spread", ""])

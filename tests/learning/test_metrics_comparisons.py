@@ -86,15 +86,15 @@ def gain(metric, task, baseline, model, **options):
 def test_gains_are_the_differences_of_the_scores(task, metric):
     baseline, model = tidy(task, 1), tidy(task, 2, skill=2)
     before, after = (scores(task, frame)[metric]["value"] for frame in (baseline, model))
-    found = gain(metric, task, baseline, model)
+    result = gain(metric, task, baseline, model)
     better = after - before if greater_is_better(metric) else before - after
     assert better != 0
-    assert found.baseline["value"] == pytest.approx(before)
-    assert found.model["value"] == pytest.approx(after)
-    assert found.difference["value"] == pytest.approx(better)
-    if found.share is not None:
-        assert found.share["value"] == pytest.approx(better / abs(before))
-    assert found.rows == 60
+    assert result.baseline["value"] == pytest.approx(before)
+    assert result.model["value"] == pytest.approx(after)
+    assert result.difference["value"] == pytest.approx(better)
+    if result.share is not None:
+        assert result.share["value"] == pytest.approx(better / abs(before))
+    assert result.rows == 60
 
 
 @pytest.mark.parametrize(("task", "metric"), ALL)
@@ -125,33 +125,35 @@ def test_errors_a_fifth_smaller_are_a_fifth_better_in_every_draw(task):
 
 def test_a_negative_score_is_bettered_by_its_size():
     baseline, model = tidy("regression", 1, skill=0.1), tidy("regression", 1, skill=0.2)
-    found = gain("r2", "regression", baseline, model)
-    assert found.baseline["value"] < found.model["value"] < 0
-    assert found.share["value"] == pytest.approx(1 - found.model["value"] / found.baseline["value"])
-    assert found.share["low"] > 0
+    result = gain("r2", "regression", baseline, model)
+    assert result.baseline["value"] < result.model["value"] < 0
+    assert result.share["value"] == pytest.approx(
+        1 - result.model["value"] / result.baseline["value"]
+    )
+    assert result.share["low"] > 0
 
 
 def test_there_is_no_share_of_a_score_of_zero():
     model = tidy("regression", 1)
     perfect = model.assign(prediction=model["truth"])
-    found = gain("rmse", "regression", perfect, model)
-    assert found.share is None
-    assert found.difference["high"] < 0
+    result = gain("rmse", "regression", perfect, model)
+    assert result.share is None
+    assert result.difference["high"] < 0
     assert gain("rmse", "regression", perfect, perfect).share == {"value": 0, "low": 0, "high": 0}
 
 
 # Draws.
 
 
-def tail(found, confidence):
-    return stats.norm.cdf(-found.drawn.width(confidence))
+def tail(result, confidence):
+    return stats.norm.cdf(-result.drawn.width(confidence))
 
 
 def test_rows_by_themselves_have_the_width_of_t():
-    found = gain("rmse", "regression", tidy("regression", 1), tidy("regression", 2))
+    result = gain("rmse", "regression", tidy("regression", 1), tidy("regression", 2))
     expected = stats.t.ppf(0.9, 59) / math.sqrt(1 - 1 / 60)
-    assert found.drawn.width(0.9) == pytest.approx(expected)
-    assert found.drawn.by == "row"
+    assert result.drawn.width(0.9) == pytest.approx(expected)
+    assert result.drawn.by == "row"
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "f1_macro", "recall_Bajo"])
@@ -166,9 +168,9 @@ def test_bounds_of_rows_equal_those_of_a_plain_loop(metric):
             for frame in pair
         )
         draws.append(sign * (after - before))
-    found = gain(metric, "classification", *pair, seed=7, n_bootstrap=100, confidence=0.8)
-    expected = np.quantile(draws, [tail(found, 0.8), 1 - tail(found, 0.8)])
-    assert [found.difference["low"], found.difference["high"]] == pytest.approx(expected)
+    result = gain(metric, "classification", *pair, seed=7, n_bootstrap=100, confidence=0.8)
+    expected = np.quantile(draws, [tail(result, 0.8), 1 - tail(result, 0.8)])
+    assert [result.difference["low"], result.difference["high"]] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
@@ -186,10 +188,10 @@ def test_bounds_of_series_equal_those_of_a_plain_loop(horizon):
         )
         draws.append((before - after) / before)
     options = {"seed": 7, "n_bootstrap": 100, "confidence": 0.8, "horizon": horizon}
-    found = gain("mase", "forecasting", *pair, **options)
-    expected = np.quantile(draws, [tail(found, 0.8), 1 - tail(found, 0.8)])
-    assert [found.share["low"], found.share["high"]] == pytest.approx(expected)
-    assert (found.drawn.by, found.drawn.number, found.drawn.block) == ("time", 50, block)
+    result = gain("mase", "forecasting", *pair, **options)
+    expected = np.quantile(draws, [tail(result, 0.8), 1 - tail(result, 0.8)])
+    assert [result.share["low"], result.share["high"]] == pytest.approx(expected)
+    assert (result.drawn.by, result.drawn.number, result.drawn.block) == ("time", 50, block)
 
 
 def test_bounds_of_groups_equal_those_of_a_plain_loop():
@@ -203,10 +205,10 @@ def test_bounds_of_groups_equal_those_of_a_plain_loop():
         )
         draws.append(before - after)
     options = {"seed": 7, "n_bootstrap": 100, "confidence": 0.8, "groups": groups}
-    found = gain("rmse", "regression", *pair, **options)
-    expected = np.quantile(draws, [tail(found, 0.8), 1 - tail(found, 0.8)])
-    assert [found.difference["low"], found.difference["high"]] == pytest.approx(expected)
-    assert found.drawn.to_json() | {"captured": 0} == {
+    result = gain("rmse", "regression", *pair, **options)
+    expected = np.quantile(draws, [tail(result, 0.8), 1 - tail(result, 0.8)])
+    assert [result.difference["low"], result.difference["high"]] == pytest.approx(expected)
+    assert result.drawn.to_json() | {"captured": 0} == {
         **{"by": "group", "number": 15, "block": 1, "freedom": 14, "captured": 0, "memory": 0}
     }
 
@@ -303,13 +305,13 @@ def errors(kind, n, repetitions):
 )
 def test_equally_good_models_are_rarely_called_better(kind, options):
     metric, nothing, called = find_metric("rmse", "regression"), np.zeros(100), {}
-    for told in ({}, options):
-        found = [
-            paired_gain_of_arrays(metric, nothing, *pair.T, **told, n_bootstrap=200, seed=0)
+    for arguments in ({}, options):
+        result = [
+            paired_gain_of_arrays(metric, nothing, *pair.T, **arguments, n_bootstrap=200, seed=0)
             for pair in errors(kind, 100, 200)
         ]
-        called[bool(told)] = np.mean(
-            [min(g.share["value"] - 0.02, g.share["low"]) > 0 for g in found]
+        called[bool(arguments)] = np.mean(
+            [min(g.share["value"] - 0.02, g.share["low"]) > 0 for g in result]
         )
     assert called[bool(options)] < 0.1
     assert called[False] > 0.15  # as rows by themselves
@@ -337,17 +339,17 @@ def test_equally_good_models_are_rarely_called_better_by_rows_either(n):
 )
 @settings(deadline=None)
 def test_memory_is_a_correlation(values, season):
-    found = autocorrelation_bound(values, season)
-    assert 0 <= found <= max(1 - 1 / len(values), 0)
-    assert found >= autocorrelation_bound(values) - 1e-12
-    assert autocorrelation_bound(3 - 2 * values, season) == pytest.approx(found, abs=1e-6)
+    result = autocorrelation_bound(values, season)
+    assert 0 <= result <= max(1 - 1 / len(values), 0)
+    assert result >= autocorrelation_bound(values) - 1e-12
+    assert autocorrelation_bound(3 - 2 * values, season) == pytest.approx(result, abs=1e-6)
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
 def test_memory_is_the_upper_end_of_what_values_show(memory):
-    found = np.array([autocorrelation_bound(one) for one in autoregression(memory, 200, 400).T])
-    assert np.mean(found >= memory) > 0.8
-    assert np.mean(found) < memory + 0.15
+    result = np.array([autocorrelation_bound(one) for one in autoregression(memory, 200, 400).T])
+    assert np.mean(result >= memory) > 0.8
+    assert np.mean(result) < memory + 0.15
 
 
 def test_memory_knows_the_season():
@@ -385,9 +387,9 @@ codes = st.lists(st.integers(0, 5), min_size=6, max_size=40).map(
 def test_groups_are_told_by_who_shares_them_and_not_by_their_names(groups, seed):
     influence = np.random.default_rng(seed).normal(size=len(groups))
     order = np.random.default_rng(seed).permutation(len(groups))
-    found = resampling_units(influence, groups=groups)
+    result = resampling_units(influence, groups=groups)
     again = resampling_units(influence[order], groups=groups.max() - groups[order])
-    assert again.to_json() == pytest.approx(found.to_json())
+    assert again.to_json() == pytest.approx(result.to_json())
     alone = resampling_units(influence, groups=np.arange(len(groups)))
     rows = resampling_units(influence)
     assert alone.width(0.95) == pytest.approx(rows.width(0.95))
@@ -395,9 +397,9 @@ def test_groups_are_told_by_who_shares_them_and_not_by_their_names(groups, seed)
 
 def test_where_nothing_is_estimated_blocks_have_to_do():
     values = autoregression(0.9, 200, 1).ravel()
-    found = resampling_units(values, times=np.arange(200), season=None)
-    assert (found.memory, found.block) == (0, 19)
-    assert found.width(0.95) < resampling_units(values, times=np.arange(200)).width(0.95)
+    result = resampling_units(values, times=np.arange(200), season=None)
+    assert (result.memory, result.block) == (0, 19)
+    assert result.width(0.95) < resampling_units(values, times=np.arange(200)).width(0.95)
 
 
 def test_of_time_and_groups_the_one_counts_that_gives_the_wider_bound():
@@ -454,8 +456,8 @@ def test_the_influence_of_rows_adds_up_to_how_the_gain_moves(which, place):
     ],
 )
 def test_entities_in_keys(keys, entities):
-    found = entities_from_keys(pd.Index(keys))
-    assert found is None if entities is None else list(found) == entities
+    result = entities_from_keys(pd.Index(keys))
+    assert result is None if entities is None else list(result) == entities
 
 
 # Names, and scores of tidy rows.
@@ -465,8 +467,8 @@ def test_entities_in_keys(keys, entities):
 def test_tidy_rows_have_the_scores_of_their_columns(task, metric):
     frame = tidy(task, 4)
     classes = CLASSES if task == "classification" else None
-    found = score_rows(metric, task, frame, classes=classes, n_bootstrap=50, seed=3)
-    assert found == pytest.approx(scores(task, frame)[metric])
+    result = score_rows(metric, task, frame, classes=classes, n_bootstrap=50, seed=3)
+    assert result == pytest.approx(scores(task, frame)[metric])
 
 
 def test_a_class_may_be_called_like_a_part_of_a_metric():

@@ -34,26 +34,26 @@ def test_statistic_is_the_formula(seed, n, horizon):
         expected = formula(gap, horizon)
     except ValueError:  # the root of a variance below 0
         return
-    found = diebold_mariano(model + gap, model, horizon=horizon)
-    assert found["statistic"] == pytest.approx(expected, rel=1e-6, abs=1e-9)
-    assert found["p_value"] == pytest.approx(stats.t.sf(expected, n - 1), rel=1e-6)
-    assert (found["times"], found["horizon"]) == (n, horizon)
+    result = diebold_mariano(model + gap, model, horizon=horizon)
+    assert result["statistic"] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert result["p_value"] == pytest.approx(stats.t.sf(expected, n - 1), rel=1e-6)
+    assert (result["times"], result["horizon"]) == (n, horizon)
 
 
 def test_one_step_ahead_it_is_the_t_test():
     baseline, model = np.random.default_rng(0).gamma(2, size=(2, 30))
-    found = diebold_mariano(baseline, model)
+    result = diebold_mariano(baseline, model)
     expected = stats.ttest_rel(baseline, model, alternative="greater")
-    assert found["statistic"] == pytest.approx(expected.statistic)
-    assert found["p_value"] == pytest.approx(expected.pvalue)
+    assert result["statistic"] == pytest.approx(expected.statistic)
+    assert result["p_value"] == pytest.approx(expected.pvalue)
 
 
 def test_a_variance_below_zero_is_weighted():
     gap = np.tile([1.0, -1.0], 10) + 0.1
-    found = diebold_mariano(gap, np.zeros(20), horizon=2)
+    result = diebold_mariano(gap, np.zeros(20), horizon=2)
     variance = (1 - 19 / 20) / 20  # 1 - 2 x 19/20, the full sum, is below 0
     small = (20 + 1 - 4 + 2 / 20) / 20
-    assert found["statistic"] == pytest.approx(0.1 * math.sqrt(small / variance))
+    assert result["statistic"] == pytest.approx(0.1 * math.sqrt(small / variance))
 
 
 def test_losses_of_one_time_count_once():

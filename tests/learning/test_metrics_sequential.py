@@ -23,8 +23,8 @@ def worlds(n: int, gain: float = 0.0) -> list[np.ndarray]:
 
 
 def decided(planned: int | None, gain: float = 0.0, n: int = 400) -> float:
-    found = [confidence_sequence(w, planned=planned).decided_at for w in worlds(n, gain)]
-    return float(np.mean([each is not None for each in found]))
+    result = [confidence_sequence(w, planned=planned).decided_at for w in worlds(n, gain)]
+    return float(np.mean([each is not None for each in result]))
 
 
 @pytest.mark.parametrize("planned", [None, DAYS])
@@ -41,16 +41,16 @@ def test_looking_every_day_is_wrong_in_at_most_one_world_of_twenty(planned):
 )
 @settings(max_examples=60, deadline=None)
 def test_bounds_hold_the_mean_and_move_with_it(values, alpha, planned):
-    found = confidence_sequence(values, alpha=alpha, planned=planned)
+    result = confidence_sequence(values, alpha=alpha, planned=planned)
     moved = confidence_sequence(np.array(values) + 7, alpha=alpha, planned=planned)
 
     n = np.arange(1, len(values) + 1)
-    np.testing.assert_allclose(found.mean, np.cumsum(values) / n, atol=1e-9)
-    assert (found.low <= found.mean).all()
-    assert (found.mean <= found.high).all()
-    assert np.isinf(found.low[: LEAST_UNITS - 1]).all()
-    np.testing.assert_allclose(moved.low, found.low + 7, atol=1e-6)
-    np.testing.assert_allclose(moved.high, found.high + 7, atol=1e-6)
+    np.testing.assert_allclose(result.mean, np.cumsum(values) / n, atol=1e-9)
+    assert (result.low <= result.mean).all()
+    assert (result.mean <= result.high).all()
+    assert np.isinf(result.low[: LEAST_UNITS - 1]).all()
+    np.testing.assert_allclose(moved.low, result.low + 7, atol=1e-6)
+    np.testing.assert_allclose(moved.high, result.high + 7, atol=1e-6)
 
 
 def test_planned_bounds_say_nothing_after_the_end_and_more_at_it():
@@ -83,20 +83,20 @@ def test_a_fair_split_passes_and_an_unfair_one_does_not():
     unfair = random.multinomial(200, [0.53, 0.47], size=(50, DAYS))
 
     wrong = np.mean([sample_ratio_p_values(each, [0.5, 0.5])[-1] < 0.01 for each in fair])
-    found = np.mean([sample_ratio_p_values(each, [0.5, 0.5])[-1] < 0.01 for each in unfair])
+    result = np.mean([sample_ratio_p_values(each, [0.5, 0.5])[-1] < 0.01 for each in unfair])
 
     assert wrong <= 0.01
-    assert found >= 0.98
+    assert result >= 0.98
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=20))
 @settings(max_examples=40, deadline=None)
 def test_p_values_only_fall(counts):
-    found = sample_ratio_p_values(counts, [0.7, 0.3])
+    result = sample_ratio_p_values(counts, [0.7, 0.3])
 
-    assert ((found > 0) | np.isclose(found, 0)).all()
-    assert (np.diff(found) <= 0).all()
-    assert (found <= 1).all()
+    assert ((result > 0) | np.isclose(result, 0)).all()
+    assert (np.diff(result) <= 0).all()
+    assert (result <= 1).all()
 
 
 @pytest.mark.parametrize("counts", [[[1, 2, 3]], [[-1, 2]], [1, 2]])

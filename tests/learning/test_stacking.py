@@ -154,7 +154,7 @@ def test_fitting_a_stack_again_leaves_its_models(labelled):
 
 
 def test_progress_is_told(measured):
-    told = []
+    reports = []
     fit_final_estimator(
         [LinearRegression().fit(*measured), Ridge().fit(*measured)],
         {"alpha": [1, 2, 3]},
@@ -162,10 +162,10 @@ def test_progress_is_told(measured):
         scoring="r2",
         cv=KFold(3),
         n_jobs=1,
-        on_progress=lambda *state: told.append(state),
+        on_progress=lambda *state: reports.append(state),
     )
 
-    done, total, best = zip(*told, strict=True)
+    done, total, best = zip(*reports, strict=True)
     assert list(done) == [0, 3, 6, 6, 9, 12, 15]  # models, then points
     assert set(total) == {15}
     assert np.isnan(best[:4]).all()

@@ -226,7 +226,7 @@ KINDS = {"forest": spoil_forest, "histogram": spoil_histogram, "boosted": spoil_
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("children_left", 10**6, "a child that is not there"),
         ("children_right", 0, "a child that is not there"),  # round in circles
@@ -234,18 +234,18 @@ KINDS = {"forest": spoil_forest, "histogram": spoil_histogram, "boosted": spoil_
         ("feature", 3, "a feature that is not there"),
     ],
 )
-def test_trees_that_lead_astray_are_told(kind, name, value, told):
+def test_trees_that_lead_astray_are_told(kind, name, value, message):
     from sklearn.pipeline import make_pipeline
 
     model = {"forest": forest, "histogram": histogram, "boosted": boosted}[kind]()
     chain = make_pipeline(model)
     trusted.check_trees([chain])
-    if told == "is the child of two":
+    if message == "is the child of two":
         spoil_twice(kind, model)
     else:
         KINDS[kind](model, name, value)
 
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         trusted.check_trees([chain])
 
 

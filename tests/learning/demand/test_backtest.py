@@ -24,20 +24,20 @@ def sales(*segments: list[tuple[float, float]]) -> Sales:
 def test_profits_near_both_prices_are_compared():
     rows = [(3.0, 8.0)] * 3 + [(2.0, 10.0)] * 4 + [(2.5, 1000.0)] * 5
 
-    (found,) = compare_prices([recommendation(3.0)], np.array([1.0]), sales(rows))
+    (result,) = compare_prices([recommendation(3.0)], np.array([1.0]), sales(rows))
 
-    assert (found.rows, found.rows_before) == (3, 4)
-    assert (found.profit, found.profit_before) == (16.0, 10.0)
-    assert found.gain_share == pytest.approx(0.6)
+    assert (result.rows, result.rows_before) == (3, 4)
+    assert (result.profit, result.profit_before) == (16.0, 10.0)
+    assert result.gain_share == pytest.approx(0.6)
 
 
 def test_rows_without_sales_count():
     rows = [(3.0, 0.0)] * 3 + [(2.0, 10.0)] * 3
 
-    (found,) = compare_prices([recommendation(3.0)], np.array([1.0]), sales(rows))
+    (result,) = compare_prices([recommendation(3.0)], np.array([1.0]), sales(rows))
 
-    assert found.profit == 0.0
-    assert found.gain_share == -1.0
+    assert result.profit == 0.0
+    assert result.gain_share == -1.0
 
 
 @pytest.mark.parametrize(
@@ -55,19 +55,19 @@ def test_too_few_rows_near_a_price_say_nothing(rows):
 def test_each_segment_has_its_own_rows_and_abstentions_have_none():
     rows = [(3.0, 8.0)] * 3 + [(2.0, 10.0)] * 3
     twice = [(price, 2 * quantity) for price, quantity in rows]
-    found = compare_prices(
+    result = compare_prices(
         [recommendation(None), recommendation(3.0), recommendation(3.0)],
         np.array([1.0, 1.0, 0.0]),
         sales(rows, rows, twice),
     )
 
-    assert [(one.segment, one.profit) for one in found] == [(1, 16.0), (2, 48.0)]
+    assert [(one.segment, one.profit) for one in result] == [(1, 16.0), (2, 48.0)]
 
 
 def test_a_thin_margin_is_no_base_for_shares():
     rows = [(3.0, 8.0)] * 3 + [(2.0, 10.0)] * 3
 
-    (found,) = compare_prices([recommendation(3.0)], np.array([1.95]), sales(rows))
+    (result,) = compare_prices([recommendation(3.0)], np.array([1.95]), sales(rows))
 
-    assert np.isnan(found.gain_share)
-    assert found.profit > found.profit_before
+    assert np.isnan(result.gain_share)
+    assert result.profit > result.profit_before

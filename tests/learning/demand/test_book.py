@@ -77,9 +77,9 @@ def test_one_segment_gets_the_price_that_all_of_them_get(book):
     together = book.price_all()
 
     assert len(together) == len(book.segments()) == len(book) == 4
-    for key, found in zip(book.segments(), together, strict=True):
-        assert same(book.price(key.merchant, key.product), found)
-    assert [found.outcome for found in together[:2]] == [Outcome.RAISE, Outcome.LOWER]
+    for key, result in zip(book.segments(), together, strict=True):
+        assert same(book.price(key.merchant, key.product), result)
+    assert [result.outcome for result in together[:2]] == [Outcome.RAISE, Outcome.LOWER]
 
 
 def test_prices_are_those_of_the_arrays_in_double_precision(book):
@@ -92,23 +92,23 @@ def test_prices_are_those_of_the_arrays_in_double_precision(book):
 def test_another_cost_is_as_if_it_had_been_the_cost(book):
     costly = make_book(offer=Offer.of(3, unit_cost=2.4, demand=100.0))
 
-    found = book.price("north", "milk", unit_cost=2.4)
+    result = book.price("north", "milk", unit_cost=2.4)
 
-    assert same(found, costly.price("north", "milk"))
-    assert found.price > book.price("north", "milk").price
+    assert same(result, costly.price("north", "milk"))
+    assert result.price > book.price("north", "milk").price
 
 
 def test_another_current_price_sells_what_the_response_says(book):
-    found = book.price("north", "milk", price=2.4)
+    result = book.price("north", "milk", price=2.4)
     curve = book.curve("north", "milk")
 
-    assert found.current_price == 2.4
+    assert result.current_price == 2.4
     at_present = np.interp(2.4, curve.price, curve.demand)
-    assert found.curve is not None
+    assert result.curve is not None
     np.testing.assert_allclose(
-        np.interp(2.4, found.curve.price, found.curve.demand), at_present, rtol=0.01
+        np.interp(2.4, result.curve.price, result.curve.demand), at_present, rtol=0.01
     )
-    assert found.gain.mean < book.price("north", "milk").gain.mean
+    assert result.gain.mean < book.price("north", "milk").gain.mean
 
 
 def test_no_more_is_sold_than_there_is(book):
@@ -116,11 +116,11 @@ def test_no_more_is_sold_than_there_is(book):
 
 
 def test_a_segment_without_rows_is_abstained_from(book):
-    found = book.price("south", "milk")
+    result = book.price("south", "milk")
 
-    assert found.outcome is Outcome.ABSTAIN
-    assert [each.reason for each in found.abstentions] == [Reason.FEW_ROWS]
-    row = book.row(SegmentKey("south", "milk"), found)
+    assert result.outcome is Outcome.ABSTAIN
+    assert [each.reason for each in result.abstentions] == [Reason.FEW_ROWS]
+    row = book.row(SegmentKey("south", "milk"), result)
     assert (row.rows, row.reason) == (0.0, Reason.FEW_ROWS.value)
     assert np.isnan(row.elasticity)
 
@@ -156,18 +156,18 @@ def test_a_segment_that_there_is_not_is_named_with_those_that_there_are(
 
 
 def test_a_row_says_what_is_known_of_a_segment(book):
-    found = book.price("north", "tea")
-    row = book.row(KEYS[0], found)
+    result = book.price("north", "tea")
+    row = book.row(KEYS[0], result)
 
     assert (row.merchant, row.product, row.outcome) == ("north", "tea", "raise")
-    assert (row.price, row.current_price, row.unit_cost) == (found.price, 2.5, 1.0)
+    assert (row.price, row.current_price, row.unit_cost) == (result.price, 2.5, 1.0)
     assert (row.gain_low, row.gain, row.gain_high) == (
-        found.gain.low,
-        found.gain.mean,
-        found.gain.high,
+        result.gain.low,
+        result.gain.mean,
+        result.gain.high,
     )
     assert (row.elasticity, row.lowest_tried, row.highest_tried) == (-1.2, 2.0, 3.0)
-    assert row.price_if_cheaper == found.price_if_cheaper
+    assert row.price_if_cheaper == result.price_if_cheaper
 
 
 def test_bytes_hold_all_of_the_book(book):
@@ -219,8 +219,8 @@ def test_a_price_takes_no_pandas():
 
 
 def test_rows_have_every_field(book):
-    found = book.price_all()
-    rows = [book.row(*each) for each in zip(book.segments(), found, strict=True)]
+    result = book.price_all()
+    rows = [book.row(*each) for each in zip(book.segments(), result, strict=True)]
 
     assert {type(getattr(row, f.name)) for row in rows for f in fields(row)} == {str, float}
 

@@ -36,10 +36,10 @@ def market_rows(segments: int = 5, seed: int = 0) -> Rows:
 
 
 def test_rows_lead_to_the_elasticity():
-    found = train_demand(market_rows(), SETTINGS, period=PERIOD)
+    result = train_demand(market_rows(), SETTINGS, period=PERIOD)
 
-    assert found.structure == Structure()
-    np.testing.assert_allclose(found.trained.mean[:, 1], -2, atol=0.15)
+    assert result.structure == Structure()
+    np.testing.assert_allclose(result.trained.mean[:, 1], -2, atol=0.15)
 
 
 def test_errors_are_those_on_later_rows_of_known_segments():
@@ -61,12 +61,12 @@ def test_errors_are_those_on_later_rows_of_known_segments():
 def test_searches_find_the_season_that_is_there():
     settings = replace(SETTINGS, search_every=50)
 
-    found = train_demand(market_rows(), settings, period=PERIOD)
+    result = train_demand(market_rows(), settings, period=PERIOD)
 
-    assert found.structure.harmonics >= 1
-    assert found.trained.start > 0
-    assert found.trained.mean.shape[1] == found.fit.design_of(market_rows()).shape[1]
-    np.testing.assert_allclose(found.trained.mean[:, 1], -2, atol=0.15)
+    assert result.structure.harmonics >= 1
+    assert result.trained.start > 0
+    assert result.trained.mean.shape[1] == result.fit.design_of(market_rows()).shape[1]
+    np.testing.assert_allclose(result.trained.mean[:, 1], -2, atol=0.15)
 
 
 def test_every_structure_is_tried_once_and_none_without_a_season_has_waves():

@@ -210,13 +210,13 @@ def test_numbers_that_float32_would_merge_are_told_apart():
     seconds = pd.DataFrame({"at": 1577836800.0 + np.arange(192), "year": 2000.0 + np.arange(192)})
 
     encoder = NumericEncoder().fit(seconds)
-    found = encoder.transform(seconds)
+    result = encoder.transform(seconds)
 
-    assert found["at"].nunique() == 192
-    assert found["at"].diff().dropna().eq(1).all()
-    assert found["year"].tolist() == seconds["year"].tolist()
+    assert result["at"].nunique() == 192
+    assert result["at"].diff().dropna().eq(1).all()
+    assert result["year"].tolist() == seconds["year"].tolist()
     later = encoder.transform(seconds + 1000)
-    assert (later["at"] - found["at"]).eq(1000).all()
+    assert (later["at"] - result["at"]).eq(1000).all()
     del encoder.offset_  # as one that was saved before there were offsets
     assert encoder.transform(seconds)["year"].tolist() == seconds["year"].tolist()
 

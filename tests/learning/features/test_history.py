@@ -64,8 +64,10 @@ def describe(
 
 def slow(rows: pd.DataFrame, events: pd.DataFrame, k: float) -> pd.DataFrame:
     """The definition, one row, name and event at a time."""
-    told = [_tell(row, events[events["date"] < row["released"]], k) for _, row in rows.iterrows()]
-    return pd.DataFrame(told, index=rows.index)
+    features = [
+        _tell(row, events[events["date"] < row["released"]], k) for _, row in rows.iterrows()
+    ]
+    return pd.DataFrame(features, index=rows.index)
 
 
 def _tell(row: pd.Series, events: pd.DataFrame, k: float) -> dict[str, float]:
@@ -186,13 +188,13 @@ def test_one_name_by_hand():
             film("2001-01-04", director=["a", "nobody", "a"]),
         ]
     )
-    told = describe(films, shrinkage=3.0).iloc[3]
+    features = describe(films, shrinkage=3.0).iloc[3]
     prior = (5 + 3 + 1) / 3
     shrunken = (5 + 1 + 3 * prior) / (2 + 3) - prior
-    assert told["director_events"] == pytest.approx(2 / 2)
-    assert told["director_rating_mean"] == pytest.approx(shrunken / 2)
-    assert told["director_rating_known"] == pytest.approx(shrunken)
-    assert told["director_rating_last"] == pytest.approx(1 - prior)
+    assert features["director_events"] == pytest.approx(2 / 2)
+    assert features["director_rating_mean"] == pytest.approx(shrunken / 2)
+    assert features["director_rating_known"] == pytest.approx(shrunken)
+    assert features["director_rating_last"] == pytest.approx(1 - prior)
 
 
 def test_index_is_kept_and_inputs_are_unchanged():

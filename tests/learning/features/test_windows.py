@@ -53,8 +53,8 @@ def test_a_window_is_told_step_by_step_oldest_first():
 def test_rolling():
     views = rolling_views(values(), [2, 4], horizon=3)
 
-    found = shown(views, (9, 0))  # the origin has value 7
-    assert found == pytest.approx(
+    result = shown(views, (9, 0))  # the origin has value 7
+    assert result == pytest.approx(
         {
             "rolling_mean_2": 6.5,
             "rolling_std_2": 0.5,
@@ -68,9 +68,9 @@ def test_rolling():
     ("horizon", "seasonal", "weekly"), [(1, 3, 5), (3, 3, 5), (4, 6, 5), (6, 6, 10)]
 )
 def test_naive_forecasts_use_the_last_seasons_that_are_known(horizon, seasonal, weekly):
-    found = shown(naive_views(values(), horizon, [3, 5, 3]), (11, 0))
+    result = shown(naive_views(values(), horizon, [3, 5, 3]), (11, 0))
 
-    assert found == {
+    assert result == {
         "naive_persistence": 12 - horizon,
         "naive_seasonal": 12 - seasonal,
         "naive_seasonal_5": 12 - weekly,
@@ -87,15 +87,15 @@ def test_naive_forecasts_use_the_last_seasons_that_are_known(horizon, seasonal, 
     ],
 )
 def test_transformations_leave_out_what_has_no_logarithm(transformation, expected):
-    found = transform(np.array([[4.0], [-1.0], [0.0], [2.0], [np.nan]]), transformation)
+    result = transform(np.array([[4.0], [-1.0], [0.0], [2.0], [np.nan]]), transformation)
 
-    np.testing.assert_allclose(found.ravel(), expected)
+    np.testing.assert_allclose(result.ravel(), expected)
 
 
 def test_log_change():
-    found = transform(np.array([[1.0], [2.0], [1.0]]), "log_change")
+    result = transform(np.array([[1.0], [2.0], [1.0]]), "log_change")
 
-    np.testing.assert_allclose(found.ravel(), [np.nan, np.log(2), -np.log(2)])
+    np.testing.assert_allclose(result.ravel(), [np.nan, np.log(2), -np.log(2)])
 
 
 def test_shift_by_more_than_there_is():
@@ -107,11 +107,11 @@ def test_rows_are_complete_where_every_view_is():
     panel[4, 1] = np.nan
     views = [*window_views([View("sold", panel, 1)], 2), View("lag_4", panel, 4)]
 
-    found = complete_rows(views)
+    result = complete_rows(views)
 
     assert max_lookback(views) == 4
-    assert np.flatnonzero(found[:, 0]).tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
-    assert np.flatnonzero(found[:, 1]).tolist() == [4, 7, 9, 10, 11]
+    assert np.flatnonzero(result[:, 0]).tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
+    assert np.flatnonzero(result[:, 1]).tolist() == [4, 7, 9, 10, 11]
 
 
 def test_reach_counts_what_values_look_back_themselves():
@@ -128,14 +128,16 @@ def test_a_target_is_told_in_the_terms_of_the_row():
     rows = np.zeros(panel.shape, dtype=bool)
     rows[5] = True
 
-    found = select_rows(views, rows, panel - 3, np.full_like(panel, 10))
+    result = select_rows(views, rows, panel - 3, np.full_like(panel, 10))
 
-    assert found["level"].tolist() == pytest.approx([0.1, 0.1])
-    assert found["spread"].tolist() == pytest.approx([0.4, 10.4])
-    assert found["other"].tolist() == [4, 104]
+    assert result["level"].tolist() == pytest.approx([0.1, 0.1])
+    assert result["spread"].tolist() == pytest.approx([0.4, 10.4])
+    assert result["other"].tolist() == [4, 104]
 
 
-def told_in(panel: np.ndarray, season: int, horizon: int, learn: str, n_train: int | None = None):
+def scaling_of(
+    panel: np.ndarray, season: int, horizon: int, learn: str, n_train: int | None = None
+):
     """The terms of each row, by what the first steps say of every series."""
     mean, rms, _ = seasonal_change(panel[:n_train], season, relative=learn == "return")
     return target_scaling(panel, horizon, learn, mean, rms)
@@ -149,12 +151,12 @@ def test_terms(learn, level, scale):
     panel = 2.0 ** np.arange(6)[:, None]
     mean = {"value": (1 + 2 + 4 + 8 + 16) / 5, "return": 1}
 
-    found = told_in(panel, season=1, horizon=1, learn=learn)
+    result = scaling_of(panel, season=1, horizon=1, learn=learn)
 
-    assert found["level"][4] == level
-    assert found["scale"][4] == (8 if learn == "return" else mean["value"])
+    assert result["level"][4] == level
+    assert result["scale"][4] == (8 if learn == "return" else mean["value"])
     squares = (1 + 4 + 16 + 64 + 256) / 5
-    assert found["rms"][4] == pytest.approx(8 if learn == "return" else np.sqrt(squares))
+    assert result["rms"][4] == pytest.approx(8 if learn == "return" else np.sqrt(squares))
 
 
 @st.composite
@@ -185,11 +187,11 @@ def features_of(panel: np.ndarray, case: dict, rows: np.ndarray) -> np.ndarray:
         *rolling_views(panel, [case["rolling"]], horizon),
         *naive_views(panel, horizon, [case["season"], 2]),
     ]
-    told = told_in(panel, case["season"], horizon, case["learn"], n_train=12)
+    scaling = scaling_of(panel, case["season"], horizon, case["learn"], n_train=12)
     usable = complete_rows(views)
     assert usable[rows].all()
-    frame = select_rows(views, rows, told["level"], told["scale"])
-    return np.column_stack([frame, told["level"][rows], told["scale"][rows]])
+    frame = select_rows(views, rows, scaling["level"], scaling["scale"])
+    return np.column_stack([frame, scaling["level"][rows], scaling["scale"][rows]])
 
 
 @settings(max_examples=60, deadline=None)

@@ -76,10 +76,10 @@ def test_gradients_by_hand_are_those_of_autodiff(name, lookback, loops):
 
     weights = backpropagation.Weights(*(tf.constant(w[None]) for w in model.get_weights()))
     x = tf.constant(X.transpose(1, 0, 2))
-    loss, found = backpropagation.gradients(CELLS[name], weights, x, y, counted, drop)
+    loss, result = backpropagation.gradients(CELLS[name], weights, x, y, counted, drop)
 
     assert_allclose(loss[0], expected_loss, rtol=TOLERANCE)
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(result, expected, strict=True):
         assert_allclose(ours[0], theirs, rtol=1e-4, atol=1e-5)
     forecast = backpropagation.forecast(CELLS[name], weights, x)
     assert_allclose(forecast[0], model(X), rtol=1e-5, atol=1e-6)

@@ -66,8 +66,8 @@ class Cluster:
     def _told(self, name: str, pattern: str) -> str:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
-            if found := re.search(pattern, (self._folder / f"{name}.log").read_text()):
-                return found[1]
+            if result := re.search(pattern, (self._folder / f"{name}.log").read_text()):
+                return result[1]
             time.sleep(0.1)
         raise AssertionError(self.log())
 
@@ -101,16 +101,16 @@ def results(fitted: Search) -> pd.DataFrame:
 
 def test_results_equal_the_local_ones_even_when_a_worker_is_lost(cluster, tmp_path):
     local = search()
-    told: list[int] = []
+    reports: list[int] = []
 
     def lose_a_worker(done: int, *_: object) -> None:
-        told.append(done)
-        if len(told) == 3:
+        reports.append(done)
+        if len(reports) == 3:
             cluster.kill_worker()
 
     remote = search(engine="dask", folder=tmp_path / "kept", on_progress=lose_a_worker)
 
-    assert told == [0, 2, 4, 6, 8, 10, 12]  # every group once
+    assert reports == [0, 2, 4, 6, 8, 10, 12]  # every group once
     pd.testing.assert_frame_equal(results(remote), results(local), rtol=1e-5)
     for one, other in zip(remote.top_estimators_, local.top_estimators_, strict=True):
         for a, b in zip(one.weights_, other.weights_, strict=True):

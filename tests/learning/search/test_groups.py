@@ -309,12 +309,12 @@ def test_lost_states_are_made_again(search, trainer, windows, tmp_path):
 
 
 def test_progress_counts_trials(search, trainer, windows):
-    told = []
-    fitted = search(group_size=4, on_progress=lambda *state: told.append(state)).fit(*windows)
+    reports = []
+    fitted = search(group_size=4, on_progress=lambda *state: reports.append(state)).fit(*windows)
 
-    done, total, best, trials, finished = zip(*told[1:], strict=True)
-    assert told[0][:2] == (0, 27)
-    assert math.isnan(told[0][2])
+    done, total, best, trials, finished = zip(*reports[1:], strict=True)
+    assert reports[0][:2] == (0, 27)
+    assert math.isnan(reports[0][2])
     assert set(total) == {27}
     assert done[-1] == 27 == sum(trials)
     assert list(np.diff((0, *done))) == list(trials)
@@ -325,12 +325,12 @@ def test_progress_counts_trials(search, trainer, windows):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_progress_ends_at_the_total(search, trainer, windows, strategy):
-    told = []
+    reports = []
     search(
-        strategy=strategy, on_progress=lambda *state: told.append(state), **STRATEGIES[strategy]
+        strategy=strategy, on_progress=lambda *state: reports.append(state), **STRATEGIES[strategy]
     ).fit(*windows)
 
-    assert told[-1][0] == told[-1][1]
+    assert reports[-1][0] == reports[-1][1]
 
 
 def test_columns_of_a_frame_keep_their_names(search, trainer, windows):
@@ -407,7 +407,7 @@ def test_a_search_all_of_whose_trials_ran_away_says_so(
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"strategy": "guess"}, "strategy: unknown 'guess'; known are .*'halving'"),
         ({"strategy": "random"}, "n_trials: expected a whole number of at least 1, got None"),
@@ -432,10 +432,10 @@ def test_a_search_all_of_whose_trials_ran_away_says_so(
     ],
 )
 def test_bad_parameters_are_named_before_anything_is_trained(
-    search, trainer, windows, monkeypatch, settings, told
+    search, trainer, windows, monkeypatch, settings, message
 ):
     monkeypatch.delenv(ADDRESS, raising=False)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         search(**settings).fit(*windows)
     assert not trainer.groups
 

@@ -47,19 +47,19 @@ def test_results_are_those_of_scikit_learn(rows, n_jobs):
 
 @pytest.mark.parametrize(("n_jobs", "steps"), [(1, 6), (2, 3), (3, 2)])
 def test_progress_is_told_before_the_first_fit_and_after_every_batch(rows, n_jobs, steps):
-    told = []
+    reports = []
     search = Search(
         tree(),
         GRID,
         scoring="accuracy",
         cv=CV,
         n_jobs=n_jobs,
-        on_progress=lambda *x: told.append(x),
+        on_progress=lambda *x: reports.append(x),
     )
 
     search.fit(*rows)
 
-    done, total, best = zip(*told, strict=True)
+    done, total, best = zip(*reports, strict=True)
     assert set(total) == {6 * 4}
     assert list(done) == [24 * i // steps for i in range(steps + 1)]
     assert np.isnan(best[0])
@@ -119,7 +119,7 @@ def test_rows_are_left_as_they_are(rows):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"strategy": "halving"}, "'halving' takes estimators that train in epochs"),
         ({"engine": "dask"}, "'dask' takes recurrent estimators, and DecisionTreeClassifier is"),
@@ -128,16 +128,16 @@ def test_rows_are_left_as_they_are(rows):
         ({"param_grid": {"max_depth": [1, -1]}}, "param_grid.max_depth: -1: .* range"),
     ],
 )
-def test_bad_parameters_are_named(rows, settings, told):
+def test_bad_parameters_are_named(rows, settings, message):
     search = Search(**({"estimator": tree(), "param_grid": GRID} | settings))
 
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         search.fit(*rows)
 
 
 @pytest.mark.parametrize("strategy", ["random", "bayesian"])
 def test_other_strategies_try_points_of_the_grid(rows, strategy):
-    told = []
+    reports = []
     search = Search(
         tree(),
         GRID,
@@ -146,12 +146,12 @@ def test_other_strategies_try_points_of_the_grid(rows, strategy):
         strategy_options={"batch_size": 3} if strategy == "bayesian" else None,
         scoring="neg_log_loss",
         cv=CV,
-        on_progress=lambda *x: told.append(x),
+        on_progress=lambda *x: reports.append(x),
     ).fit(*rows)
 
     tried = search.cv_results_["params"]
     assert len(tried) == 4 == len({str(point) for point in tried})
-    assert told[-1][:2] == (16, 16)
+    assert reports[-1][:2] == (16, 16)
     full = Search(tree(), GRID, scoring="neg_log_loss", cv=CV).fit(*rows).cv_results_
     known = dict(zip(map(str, full["params"]), full["mean_test_score"], strict=True))
     scores = dict(

@@ -66,8 +66,8 @@ def test_a_cut_or_damaged_file_is_not_there(store):
         right = read_whole(path, whole, read)
         for at in range(0, len(whole), 5):
             wrong = whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :]
-            found = read_whole(path, wrong, read)
-            assert found is None or same(found, right)  # some bytes mean nothing
+            result = read_whole(path, wrong, read)
+            assert result is None or same(result, right)  # some bytes mean nothing
 
 
 def test_nothing_is_pickled(store):

@@ -35,7 +35,7 @@ def score(point, epochs=None):
     return good - early
 
 
-def asked(plan: Plan, score=score) -> list[Batch]:
+def batches_of(plan: Plan, score=score) -> list[Batch]:
     batches = []
 
     def evaluate(batch):
@@ -51,7 +51,7 @@ def frozen(points):
 
 
 def test_grid_is_every_point_once():
-    [batch] = asked(grid(SPACE))
+    [batch] = batches_of(grid(SPACE))
 
     assert len(batch.points) == 18 == grid(SPACE).total
     assert len(set(frozen(batch.points))) == 18
@@ -60,16 +60,16 @@ def test_grid_is_every_point_once():
 
 @given(n=st.integers(1, 30), seed=st.integers(0, 1000))
 def test_random_draws_points_of_the_grid_and_none_twice(n, seed):
-    [batch] = asked(random(SPACE, n_trials=n, seed=seed))
+    [batch] = batches_of(random(SPACE, n_trials=n, seed=seed))
 
     points = frozen(batch.points)
     assert len(points) == len(set(points)) == min(n, 18)
     assert set(points) <= set(frozen(grid(SPACE).batches.send(None).points))
-    assert frozen(asked(random(SPACE, n_trials=n, seed=seed))[0].points) == points
+    assert frozen(batches_of(random(SPACE, n_trials=n, seed=seed))[0].points) == points
 
 
 def test_random_draws_from_distributions():
-    [batch] = asked(
+    [batch] = batches_of(
         random({"rate": uniform(1, 2), "units": [3]}, n_trials=50, seed=0), score=int_score
     )
 
@@ -86,7 +86,7 @@ def int_score(point, epochs=None):
 @pytest.mark.parametrize("n", [1, 7, 18, 50])
 def test_bayesian_asks_in_batches_and_nothing_twice(n):
     plan = bayesian(SPACE, n_trials=n, seed=3, batch_size=4)
-    batches = asked(plan)
+    batches = batches_of(plan)
 
     points = frozen(point for batch in batches for point in batch.points)
     assert plan.total == len(points) == len(set(points)) == min(n, 18)
@@ -95,7 +95,7 @@ def test_bayesian_asks_in_batches_and_nothing_twice(n):
 
 def test_bayesian_asks_the_same_again_for_the_same_scores_and_other_points_for_others():
     def points(score, seed):
-        return [frozen(b.points) for b in asked(bayesian(WIDE, n_trials=40, seed=seed), score)]
+        return [frozen(b.points) for b in batches_of(bayesian(WIDE, n_trials=40, seed=seed), score)]
 
     def worst(point, epochs=None):
         return -score(point)
@@ -115,7 +115,7 @@ WIDE = {
 
 def test_bayesian_finds_better_points_than_chance():
     def mean_of_last(plan):
-        points = [point for batch in asked(plan) for point in batch.points][-20:]
+        points = [point for batch in batches_of(plan) for point in batch.points][-20:]
         return sum(map(score, points)) / 20
 
     for seed in range(3):
@@ -125,7 +125,7 @@ def test_bayesian_finds_better_points_than_chance():
 
 @pytest.mark.parametrize("bad", [math.nan, -math.inf])
 def test_bayesian_bears_trials_that_ran_away(bad):
-    batches = asked(
+    batches = batches_of(
         bayesian(SPACE, n_trials=18, seed=0),
         lambda point, _: bad if point["layer"] == "gru" else 1.0,
     )
@@ -155,9 +155,9 @@ def test_each_of_several_grids_gets_its_trials(strategy):
 def test_a_grid_is_drawn_alike_whatever_stands_beside_it(strategy):
     def points(*kinds, seed=0):
         grids = [{"kind": [kind], "x": list(range(100))} for kind in kinds]
-        batches = asked(STRATEGIES[strategy](grids, n_trials=6, seed=seed), score=int_score)
-        found = [(point["kind"], point["x"]) for batch in batches for point in batch.points]
-        return {kind: [x for of, x in found if of == kind] for kind in kinds}
+        batches = batches_of(STRATEGIES[strategy](grids, n_trials=6, seed=seed), score=int_score)
+        result = [(point["kind"], point["x"]) for batch in batches for point in batch.points]
+        return {kind: [x for of, x in result if of == kind] for kind in kinds}
 
     two, three = points("a", "b"), points("new", "b", "a")
 
@@ -167,7 +167,7 @@ def test_a_grid_is_drawn_alike_whatever_stands_beside_it(strategy):
 
 
 def test_one_grid_is_drawn_by_the_seed_itself():
-    [batch] = asked(random([SPACE], n_trials=5, seed=7))
+    [batch] = batches_of(random([SPACE], n_trials=5, seed=7))
 
     assert batch.points == list(ParameterSampler(SPACE, 5, random_state=7))
 
@@ -175,7 +175,7 @@ def test_one_grid_is_drawn_by_the_seed_itself():
 def test_distributions_beside_other_grids_are_drawn_alike_again():
     def points():
         grids = [{"rate": uniform(1, 2)}, {"rate": uniform(3, 4)}]
-        [batch] = asked(random(grids, n_trials=3, seed=0), score=int_score)
+        [batch] = batches_of(random(grids, n_trials=3, seed=0), score=int_score)
         return batch.points
 
     assert points() == points()
@@ -184,7 +184,7 @@ def test_distributions_beside_other_grids_are_drawn_alike_again():
 def test_halving_keeps_half_at_each_rung():
     space = SPACE | {"dropout": [0.1, 0.2, 0.3], "batch_size": [32, 64]}
     plan = halving(space, fair_rungs=3)  # from 10 epochs on the lowest rate looks best
-    batches = asked(plan)
+    batches = batches_of(plan)
 
     assert [(len(batch.points), batch.epochs) for batch in batches] == [
         (108, 2),
@@ -202,9 +202,9 @@ def test_halving_keeps_half_at_each_rung():
 def test_halving_keeps_the_share_of_each_learning_rate_where_asked():
     space = SPACE | {"dropout": [0.1, 0.2, 0.3], "batch_size": [32, 64]}
     thirds = {"rungs": (3, 9, 27), "keep": 1 / 3}
-    _, by_default, _, _ = asked(halving(space, **thirds))
-    _, second, third, _ = asked(halving(space, **thirds, fair_rungs=2))
-    unfair = asked(halving(space, **thirds, fair_rungs=0))
+    _, by_default, _, _ = batches_of(halving(space, **thirds))
+    _, second, third, _ = batches_of(halving(space, **thirds, fair_rungs=2))
+    unfair = batches_of(halving(space, **thirds, fair_rungs=0))
 
     def shares(batch):
         return Counter(point["learning_rate"] for point in batch.points)
@@ -216,16 +216,16 @@ def test_halving_keeps_the_share_of_each_learning_rate_where_asked():
 
 
 def test_halving_without_rungs_is_the_grid():
-    assert asked(halving(SPACE, rungs=())) == asked(grid(SPACE))
+    assert batches_of(halving(SPACE, rungs=())) == batches_of(grid(SPACE))
 
 
 def test_a_rung_that_could_drop_nobody_is_left_out():
     plan = halving({"units": [8, 16, 32]})
-    batches = asked(plan, lambda point, _: point["units"])
+    batches = batches_of(plan, lambda point, _: point["units"])
 
     assert [(len(batch.points), batch.epochs) for batch in batches] == [(3, 2), (2, 4), (1, None)]
     assert plan.total == 6
-    assert asked(halving(SPACE, keep=0.99)) == asked(grid(SPACE))
+    assert batches_of(halving(SPACE, keep=0.99)) == batches_of(grid(SPACE))
 
 
 POINTS = st.lists(
