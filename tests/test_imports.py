@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "primary_metric": {"learning", "config"},
     "gate": {"learning", "config", "primary_metric", "json_values"},
     "bundle": {
-        *("learning", "preparation", "compiled", "primary_metric", "json_values"),
+        *("learning", "preparation", "compiled", "primary_metric", "json_values", "provenance"),
         *("errors", "frames", "dates", "config", "values"),
     },
     "registry": {"learning", "bundle", "errors", "database", "locks", "json_values"},

@@ -36,7 +36,7 @@ def test_they_are_rows_to_be_answered_and_truth_to_be_joined(bundle):
     without = scoring_frame(bundle, rows[:360])
     now = scoring_frame(bundle, rows[:360], None, measured(rows[360:]))
 
-    more = now.newer_than(until).difference(without.newer_than(until))
+    more = now.new_keys(until).difference(without.new_keys(until))
     assert len(more) == 20
     answers = now.predict(more)["demand"]
     assert len(answers) == 20

@@ -114,8 +114,8 @@ def test_a_day_that_comes_in_two_halves():
     now = scoring_frame(bundle(TABLE, "s350", "s351"), raw)
 
     assert list(now.new_inputs(LAST).index) == ["s352", "s353", "s355"]
-    assert list(now.newer_than(LAST)) == ["s352", "s353", "s355"]
-    assert now.first_after(LAST) == pd.Timestamp(LAST)
+    assert list(now.new_keys(LAST)) == ["s352", "s353", "s355"]
+    assert now.first_new_time(LAST) == pd.Timestamp(LAST)
 
 
 @pytest.mark.parametrize("timed", [True, False])
@@ -409,5 +409,5 @@ def test_rows_that_wait_longer_than_newer_ones_are_answered():
 
     now = scoring_frame(bundle(TABLE, "s0", "s350", "s351", time=times), raw)
 
-    assert list(now.waiting()) == ["s2", "s5"]
-    assert list(now.newer_than(LAST)) == ["s5"]
+    assert list(now.awaiting_truth()) == ["s2", "s5"]
+    assert list(now.new_keys(LAST)) == ["s5"]

@@ -356,7 +356,8 @@ def test_old_names_go_on_working_with_a_notice(registry):
 def test_without_a_way_back_on_request_only(registry):
     shutil.rmtree(registry.bundles / "films" / "b2")
     words = ("promote", "-u", "films", "--reason", "x")
-    assert told(*words).startswith("Error: films: not promoted, for there would be no way back: ")
+    refused = "Error: films: not promoted, since there would be no rollback target: "
+    assert told(*words).startswith(refused)
 
     output = type_in(*words, "--no-rollback-target").output
 

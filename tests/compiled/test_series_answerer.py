@@ -139,7 +139,7 @@ def made(settings: dict[str, Any], raw: pd.DataFrame, folder: Path) -> Bundle:
         metrics={"demand": {"test": {"rmse": {"value": 1.0}}}},
         importance={"demand": pd.DataFrame({"source": ["a"], "importance": [1], "spread": [0]})},
     )
-    contents = replace(contents, without_past=fit_fallback_models(contents))
+    contents = replace(contents, fallback_models=fit_fallback_models(contents))
     write_bundle(folder, contents, {"use_case": "made", "candidates": {"demand": "ridge"}})
     return open_bundle(folder)
 
@@ -316,7 +316,7 @@ def test_without_a_past_the_row_itself_is_answered(bundles, compiled, monkeypatc
     bundle, answerer = bundles("hours"), compiled("hours")
     second = answerer.with_fallback()
     monkeypatch.setattr(Forecasts, "see", raises(RequestError("gaps", kind="conflict")))
-    column = next(iter(bundle.without_past.values())).feature_names_in_
+    column = next(iter(bundle.fallback_models.values())).feature_names_in_
     assert "before" not in row_only_columns(bundle.use_case)
     assert not [name for name in column if name.startswith(("window_", "lag_", "before"))]
 
@@ -326,9 +326,9 @@ def test_without_a_past_the_row_itself_is_answered(bundles, compiled, monkeypatc
         features = bundle.features(pd.DataFrame([case["fields"]]))
         rows = bundle.encoder.transform(features).join(features[["series_level", "series_scale"]])
         said = answer.predictions["demand"]
-        expected = bundle.without_past["demand"].predict(rows[column])[0]
+        expected = bundle.fallback_models["demand"].predict(rows[column])[0]
         assert said.value == pytest.approx(expected, rel=1e-6, abs=1e-6)
-        ends = bundle.without_past["demand"].predict_interval(rows[column])[0]
+        ends = bundle.fallback_models["demand"].predict_interval(rows[column])[0]
         assert (said.low, said.high) == pytest.approx(tuple(ends), rel=1e-6, abs=1e-6)
         assert answer.key == case["key"]
         assert answer.basis.startswith("the row itself, without a past: ")
@@ -362,8 +362,8 @@ def test_a_version_that_learns_changes_has_no_second_model(bundles, tmp_path):
 
     bundle = made(settings, hours(360), tmp_path / "changes")
 
-    assert bundle.without_past == {}
-    assert bundles("shops").without_past == {}  # whose rows say nothing but day and shop
+    assert bundle.fallback_models == {}
+    assert bundles("shops").fallback_models == {}  # whose rows say nothing but day and shop
     assert compile_bundle(bundle).with_fallback() is None
 
 

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from ratchet.bundle.manifest import FORMAT, hash_files, write_manifest
-from ratchet.dvc import stored_versions
-from ratchet.dvc.store import VersioningError, VersionStore
-from ratchet.dvc.stored_versions import (
+from ratchet.dvc import store
+from ratchet.dvc.store import (
     DVC_TAG,
     REMOTE_TAG,
+    VersioningError,
+    VersionStore,
     find_version,
     push_versions,
     store_versions,
@@ -100,10 +101,10 @@ def test_a_version_comes_back_in_a_fresh_clone(versions, registry, files, tmp_pa
     clone = VersionStore(tmp_path / "clone/data/versions", tmp_path / "clone")
     pointer = find_version(clone, None, "films", "1")
     with pytest.raises(VersioningError, match="version 1 of films could not be fetched"):
-        clone.bring(pointer, tmp_path / "back")
+        clone.fetch(pointer, tmp_path / "back")
     remote = tmp_path / "clone/data/remote"
     remote.symlink_to(tmp_path / "project/data/remote")
-    clone.bring(pointer, tmp_path / "back")
+    clone.fetch(pointer, tmp_path / "back")
 
     assert pointer.hash == tags(registry, "1")[DVC_TAG]
     assert tags(registry, "1")[REMOTE_TAG] == "storage"
@@ -131,7 +132,7 @@ def test_clean_ups_of_dvc_see_the_pointers(versions, registry, files, tmp_path):
         own.gc(workspace=True)
     shutil.rmtree(tmp_path / "project/data/remote", ignore_errors=True)
 
-    versions.bring(versions.pointers("films")[0], tmp_path / "back")
+    versions.fetch(versions.pointers("films")[0], tmp_path / "back")
     assert (tmp_path / "back/05_model_input/train.parquet").exists()
 
 
@@ -244,7 +245,7 @@ def test_a_version_is_found_by_number_bundle_registry_and_ledger(
     later.client.delete_model_version("ratchet-films", "1")
     (versions.folder / "films/two.dvc").unlink()
     pointer = find_version(versions, later, "films", "1")
-    versions.bring(pointer, tmp_path / "back")
+    versions.fetch(pointer, tmp_path / "back")
 
     assert pointer.hash == hash_
     assert json.loads((tmp_path / "back/version.json").read_text())["bundle"] == "two"
@@ -260,7 +261,7 @@ def test_a_file_that_a_package_brings_is_named_and_not_copied(tmp_path):
     path.parent.mkdir()
     path.write_text("film\n1\n")
 
-    found = stored_versions.file_origin(path)
+    found = store.file_origin(path)
 
     assert found["package"] == "films 1.2"
     assert found["file"] == "films/data.csv"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.dvc import stored_versions
+from ratchet.dvc import store
 from ratchet.dvc.store import VersioningError
 from ratchet.hooks.versioning import VersioningHooks
 
@@ -46,8 +46,8 @@ def project(tmp_path: Path) -> Path:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """What the hooks ask for."""
     found: list[tuple[str, Any]] = []
-    monkeypatch.setattr(stored_versions, "store_versions", lambda *a: found.append(("keep", a[4])))
-    monkeypatch.setattr(stored_versions, "push_versions", lambda *a: found.append(("push", a[2])))
+    monkeypatch.setattr(store, "store_versions", lambda *a: found.append(("keep", a[4])))
+    monkeypatch.setattr(store, "push_versions", lambda *a: found.append(("push", a[2])))
     return found
 
 
@@ -88,8 +88,8 @@ def test_trouble_is_told_and_does_not_stop_the_run(project, monkeypatch, caplog)
     def fail(*_: Any) -> None:
         raise VersioningError("the disk is full")
 
-    monkeypatch.setattr(stored_versions, "store_versions", fail)
-    monkeypatch.setattr(stored_versions, "push_versions", fail)
+    monkeypatch.setattr(store, "store_versions", fail)
+    monkeypatch.setattr(store, "push_versions", fail)
     hooks = hooks_in(project)
 
     with caplog.at_level(logging.WARNING):
@@ -109,7 +109,7 @@ def test_a_worker_of_a_parallel_runner_has_no_configuration_and_does_nothing(ask
 
 
 def test_dvc_is_imported_only_where_it_is_used():
-    code = "import ratchet.settings, ratchet.dvc.stored_versions, sys; print('dvc' in sys.modules)"
+    code = "import ratchet.settings, ratchet.dvc.store, sys; print('dvc' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"

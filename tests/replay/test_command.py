@@ -266,7 +266,7 @@ def test_test_rows_of_the_day_that_learning_ended_are_answered():
     seen = SimpleNamespace(
         features=pd.DataFrame(index=times.index),
         times=times,
-        newer_than=lambda moment: times.index[times > moment],
+        new_keys=lambda moment: times.index[times > moment],
         truth=lambda target: pd.Series(dtype=float),
     )
 

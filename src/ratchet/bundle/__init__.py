@@ -1,6 +1,6 @@
-"""One version of the models of a use case, as a folder with all that answering takes.
+"""Bundle: one version of the models of a use case, as a folder with everything for answers.
 
-``write_bundle`` writes it, ``open_bundle`` checks and opens it. What lies in it and why is in
+``write_bundle`` writes it, ``open_bundle`` checks and opens it. Its files are described in
 ``docs/reference/bundle.md``.
 """
 
@@ -18,12 +18,12 @@ __all__ = ["Bundle", "BundleContents", "BundleError", "hash_rows", "open_bundle"
 def open_bundle(folder: str | Path) -> Bundle:
     """Open a bundle after making sure that it is whole and unchanged.
 
-    Every file is held against its hash in the manifest before anything in it is interpreted.
-    Models are loaded when they are first needed, against the list of types in the code.
+    Every file is compared with its hash in the manifest before anything in it is interpreted.
+    Models are loaded when they are first needed, if all types in them are trusted.
 
     Raises:
         BundleError: the folder or a file is missing, extra, changed or cut off, or the manifest is
-            not one of ours.
+            not that of a bundle.
     """
     folder = Path(folder)
     manifest, digest = read_manifest_with_digest(folder)

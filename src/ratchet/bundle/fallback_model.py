@@ -1,7 +1,7 @@
-"""A second, small model of series, for questions that nothing was measured for.
+"""Fallback model of series, for requests without measurements of the past.
 
-It sees the columns of the row to be answered alone, such as weather and calendar, and says less:
-its interval is wider. It stands beside the model of the target in the bundle.
+It uses only columns of the row to be answered, such as weather and calendar, and so has wider
+intervals. It is in the bundle beside the model of the target.
 """
 
 from __future__ import annotations
@@ -16,43 +16,31 @@ if TYPE_CHECKING:
     from ratchet.bundle.writer import BundleContents
 
 
-_SETTINGS = {"max_iter": 100, "learning_rate": 0.1, "early_stopping": False, "random_state": 0}
+_PARAMETERS = {"max_iter": 100, "learning_rate": 0.1, "early_stopping": False, "random_state": 0}
 
 
 def row_only_columns(use_case: UseCase) -> list[str]:
-    """Columns of the features that are known by their row alone: no other step is looked at."""
+    """Feature columns that depend on their own row only, and on no other step."""
     data = use_case.data
     over_steps = set()
     for name, derived in data.derive.items():
-        function = FUNCTIONS.get(derived.function)
-        if (
-            function is None
-            or function.back(derived.arguments)
-            or function.ahead(derived.arguments)
-        ):
+        function, arguments = FUNCTIONS.get(derived.function), derived.arguments
+        if function is None or function.back(arguments) or function.ahead(arguments):
             over_steps.add(name)
     return [
         name for name in use_case.features.columns if not source_columns([name], data) & over_steps
     ]
 
 
-def _has_own(use_case: UseCase) -> bool:
-    """Whether rows say more of themselves than their time and series, such as the weather."""
-    data = use_case.data
-    named = {data.time, data.series.id if data.series else None}
-    own = source_columns(row_only_columns(use_case), data) & data.columns.keys()
-    return bool(own - named)
-
-
 def fit_fallback_models(contents: BundleContents) -> dict[str, Any]:
-    """Fit it on the training rows, and calibrate its interval on the validation rows.
+    """Fit on the training rows, and calibrate the interval on the validation rows.
 
     Args:
         contents: rows, features and encoder of a version.
 
     Returns:
         Target -> the model; none where the target is learned as the change from its last value, or
-        where rows say nothing of themselves but their time and series.
+        where rows have no columns of their own, such as the weather, beside time and series.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.frozen import FrozenEstimator
@@ -61,12 +49,15 @@ def fit_fallback_models(contents: BundleContents) -> dict[str, Any]:
     from ratchet.learning.features.encoders import sources_of
     from ratchet.learning.meta_estimators import RelativeRegressor
 
-    use_case, features = contents.use_case, contents.features
-    if use_case.data.series is None or not _has_own(use_case):
+    use_case, features, data = contents.use_case, contents.features, contents.use_case.data
+    if data.series is None:
+        return {}
+    row_only = row_only_columns(use_case)
+    if not source_columns(row_only, data) & data.columns.keys() - {data.time, data.series.id}:
         return {}
     ((name, target),) = use_case.targets.items()
-    of_the_row = {apart(column) for column in row_only_columns(use_case)}
-    columns = [n for n, source in sources_of(contents.encoder).items() if source in of_the_row]
+    sources = {apart(column) for column in row_only}
+    columns = [n for n, source in sources_of(contents.encoder).items() if source in sources]
     if target.learn != "value" or not columns:
         return {}
     truth = features[f"{TARGET_PREFIX}{target.column}"]
@@ -74,7 +65,7 @@ def fit_fallback_models(contents: BundleContents) -> dict[str, Any]:
     encoded = contents.encoder.transform(labelled)[columns]
     scaled = truth / labelled[SERIES_SCALE]
     train, validation = (labelled["split"] == split for split in ("train", "validation"))
-    model = HistGradientBoostingRegressor(**_SETTINGS).fit(encoded[train], scaled[train])
+    model = HistGradientBoostingRegressor(**_PARAMETERS).fit(encoded[train], scaled[train])
     conformal = ConformalRegressor(
         estimator=FrozenEstimator(model), confidence=target.confidence, bounds=None
     )
@@ -85,5 +76,5 @@ def fit_fallback_models(contents: BundleContents) -> dict[str, Any]:
         scale=SERIES_SCALE,
         bounds=target.bounds,
     )
-    with_terms = encoded.join(labelled[[SERIES_LEVEL, SERIES_SCALE]])
-    return {name: relative.fit(with_terms[validation], truth[validation])}
+    inputs = encoded.join(labelled[[SERIES_LEVEL, SERIES_SCALE]])
+    return {name: relative.fit(inputs[validation], truth[validation])}

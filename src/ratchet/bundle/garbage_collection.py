@@ -1,4 +1,4 @@
-"""Folders of bundles that go: old versions, and what killed processes have left."""
+"""Removal of bundles: old versions, and what killed processes have left."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from pathlib import Path
 from ratchet.bundle.manifest import MANIFEST
 from ratchet.learning.files import sweep
 
-_OLD = 24 * 3600.0
-"""Seconds after which nobody is about to register a bundle any more."""
+_MAX_AGE = 24 * 3600.0
+"""Seconds after which no process is about to register a bundle any more."""
 
-_PRUNED = ".pruned"
+_REMOVED = ".pruned"
 _REGISTERED = ".registered"
 
 
 def mark_registered(folder: Path) -> None:
-    """Note beside a bundle that it was registered.
+    """Mark a bundle as registered, by a file beside it.
 
-    Whoever tracks to another database for a while finds its versions in none: they are kept.
+    It is kept then although the present tracking database, maybe another one, does not have it.
     """
     _beside(folder, _REGISTERED).touch()
 
 
 def remove_bundle(folder: Path) -> None:
-    """Take a bundle out of sight at once, then delete it."""
-    aside = _beside(folder, _PRUNED)
+    """Rename a bundle, so that it is gone at once, then delete it."""
+    renamed = _beside(folder, _REMOVED)
     with suppress(FileNotFoundError):
-        folder.rename(aside)
-        _delete(aside)
+        folder.rename(renamed)
+        _delete(renamed)
     _beside(folder, _REGISTERED).unlink(missing_ok=True)
 
 
-def collect_garbage(folder: Path, known: Collection[str]) -> None:
+def collect_garbage(folder: Path, registered: Collection[str]) -> None:
     """Delete what killed processes have left.
 
     That is what they were deleting or writing, and after a day whole bundles that they did not
-    come to register.
+    register.
 
     Args:
         folder: where the bundles of a use case are.
-        known: names of the bundles that are registered.
+        registered: names of the bundles that are registered.
     """
-    for path in folder.glob(f".*{_PRUNED}"):
+    for path in folder.glob(f".*{_REMOVED}"):
         _delete(path)
     sweep(folder)
     for path in [path for path in folder.glob("[!.]*") if not path.is_symlink()]:
-        unregistered = path.name not in known and not _beside(path, _REGISTERED).exists()
-        if unregistered and (path / MANIFEST).is_file() and _age(path) > _OLD:
+        unregistered = path.name not in registered and not _beside(path, _REGISTERED).exists()
+        if unregistered and (path / MANIFEST).is_file() and _age(path) > _MAX_AGE:
             remove_bundle(path)
 
 
 def _delete(folder: Path) -> None:
-    """Delete a folder; of a link in its place the link alone."""
+    """Delete a folder; of a link in its place only the link."""
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     else:

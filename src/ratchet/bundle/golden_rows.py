@@ -1,4 +1,4 @@
-"""Rows with the answers that a bundle must give, so that it can be rehearsed before it serves."""
+"""Golden rows: raw rows with the answers that a bundle must give, for its smoke test."""
 
 from __future__ import annotations
 
@@ -13,76 +13,77 @@ from ratchet.config import SERIES_ID, SERIES_PREFIX, UseCase
 from ratchet.dates import utc
 from ratchet.preparation.required_columns import RequiredColumns
 
-ROWS = 5
+_ROWS = 5
 _STEPS = 3
 
 _RTOL, _ATOL = 1e-4, 1e-6
-"""Single precision of networks, which other processors sum up in another order."""
+"""Networks compute in single precision, and other processors sum up in another order."""
 
 
 def golden_keys(features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase) -> list[Any]:
-    """Choose rows of the test part: some from all over it, of series some of its last steps.
+    """Choose rows of the test part, evenly spread; of series, rows of its last steps.
 
     Args:
         features: features of all rows, with ``split``.
-        typed: the typed rows; a step without a row of its own cannot be asked for.
+        typed: the typed rows; a step without a row of its own cannot be a golden row.
         use_case: the parameters.
     """
     test = features[features["split"] == "test"]
     if use_case.data.series is None:
-        return _spread(test.index, ROWS)
+        return _spread(test.index, _ROWS)
     time, series = use_case.data.time, use_case.data.series.id
     step = f"{SERIES_PREFIX}time"
     if series:
-        there = _places(typed, time, series)
-        test = test[pd.MultiIndex.from_frame(test[[step, SERIES_ID]]).isin(there)]
+        steps = _steps_of(typed, time, series)
+        test = test[pd.MultiIndex.from_frame(test[[step, SERIES_ID]]).isin(steps)]
     else:
         test = test[test[step].isin(utc(typed[time]))]
     last = np.sort(test[step].unique())[-_STEPS:]
-    return [key for at in last for key in _spread(test.index[test[step] == at], ROWS - _STEPS)]
+    return [key for at in last for key in _spread(test.index[test[step] == at], _ROWS - _STEPS)]
 
 
-def _places(typed: pd.DataFrame, time: Any, *series: Any) -> pd.MultiIndex:
+def _steps_of(typed: pd.DataFrame, time: Any, *series: Any) -> pd.MultiIndex:
     """Time, in UTC, and series of every row."""
     return pd.MultiIndex.from_arrays([utc(typed[time]), *(typed[name] for name in series)])
 
 
 def _spread(keys: pd.Index, n: int) -> list[Any]:
-    places = np.unique(np.linspace(0, len(keys) - 1, min(n, len(keys))).round().astype(int))
-    return [keys[place] for place in places]
+    positions = np.unique(np.linspace(0, len(keys) - 1, min(n, len(keys))).round().astype(int))
+    return [keys[i] for i in positions]
 
 
 def raw_fields(
     keys: list[Any], features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase
 ) -> pd.DataFrame:
-    """Raw fields of some rows, as they are given when an answer is asked for.
+    """Raw fields of some rows, as a request for an answer has them.
 
     Returns:
-        The columns that an answer needs, indexed by row key: neither targets nor what becomes known
-        only with them.
+        The columns that an answer needs, indexed by row key: neither targets nor columns that
+        become known only with them.
     """
     data, needed = use_case.data, RequiredColumns(use_case).columns
     if data.series is None:
         return typed.set_index(data.key).loc[keys].reset_index()[needed].set_axis(keys, axis=0)
     names = [data.time, data.series.id] if data.series.id else [data.time]
     wanted = features.loc[keys, [f"{SERIES_PREFIX}time", SERIES_ID][: len(names)]]
-    places = _places(typed, *names).get_indexer(
+    positions = _steps_of(typed, *names).get_indexer(
         pd.MultiIndex.from_frame(wanted.set_axis(names, axis=1))
     )
-    return typed.iloc[places][needed].set_axis(keys, axis=0)
+    return typed.iloc[positions][needed].set_axis(keys, axis=0)
 
 
-def json_records(fields: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON can hold them."""
+def json_records(fields: pd.DataFrame) -> list[dict[str, object]]:
+    """Rows in JSON types."""
     return [
-        {str(name): _as_json(value) for name, value in row.items()}
+        {str(name): json_cell(value) for name, value in row.items()}
         for row in fields.astype(object).to_dict("records")
     ]
 
 
-def _as_json(value: Any) -> Any:
+def json_cell(value: Any) -> Any:
+    """A cell in JSON types; None where it is missing."""
     if isinstance(value, list | tuple | np.ndarray):
-        return [_as_json(part) for part in value]
+        return [json_cell(part) for part in value]
     if pd.isna(value):
         return None
     if isinstance(value, pd.Timestamp):
@@ -90,10 +91,12 @@ def _as_json(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def row_answers(answers: Mapping[str, pd.DataFrame], key: Any) -> dict[str, dict[str, Any]]:
-    """Answers for one row, by target: prediction, and probabilities or interval."""
+def row_answers(answers: Mapping[str, pd.DataFrame], key: Any) -> dict[str, dict[str, object]]:
+    """Answers for one row: target -> ``prediction``, and probabilities or interval."""
     return {
-        target: {name: _as_json(value) for name, value in rows.loc[key].items() if _is_answer(name)}
+        target: {
+            name: json_cell(value) for name, value in rows.loc[key].items() if _is_answer(name)
+        }
         for target, rows in answers.items()
     }
 
@@ -103,23 +106,26 @@ def _is_answer(column: Any) -> bool:
 
 
 def compare_answers(
-    key: Any, found: Mapping[str, Any], expected: Mapping[str, Any], place: str
+    key: Any,
+    actual: Mapping[str, Mapping[str, Any]],
+    expected: Mapping[str, Mapping[str, Any]],
+    path: str,
 ) -> None:
-    """Hold answers for one row against those that it must get.
+    """Compare the answers for one row with those that it must get.
 
     Raises:
         BundleError: one differs by more than rounding.
     """
     for target, answers in expected.items():
         for name, value in answers.items():
-            given = found.get(target, {}).get(name)
-            if not _same(given, value):
+            answer = actual.get(target, {}).get(name)
+            if not _same(answer, value):
                 raise BundleError(
-                    f"{place}: row {key!r} must get {name} {value!r} for '{target}', got {given!r}"
+                    f"{path}: row {key!r} must get {name} {value!r} for '{target}', got {answer!r}"
                 )
 
 
-def _same(given: Any, value: Any) -> bool:
-    if isinstance(given, float | int) and isinstance(value, float | int):
-        return bool(np.isclose(given, value, rtol=_RTOL, atol=_ATOL))
-    return bool(given == value)
+def _same(answer: Any, expected: Any) -> bool:
+    if isinstance(answer, float | int) and isinstance(expected, float | int):
+        return bool(np.isclose(answer, expected, rtol=_RTOL, atol=_ATOL))
+    return bool(answer == expected)

@@ -1,4 +1,4 @@
-"""What a bundle consists of: the file that names every other one, with its hash."""
+"""The manifest of a bundle, with the hash of every file, and files read against these hashes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from ratchet.errors import UserError
+from ratchet.learning import trusted
 
 FORMAT = 1
 """Layout of a bundle; a reader refuses any other."""
@@ -31,30 +33,36 @@ def _is_moment(text: str) -> str:
 Moment = Annotated[str, AfterValidator(_is_moment)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
+_STRICT = ConfigDict(strict=True, extra="allow")
 
 
-class _Input(_Strict):
+@with_config(_STRICT)
+class Input(TypedDict):
+    """A column of the raw rows that an answer needs."""
+
     type: str
     nullable: bool
 
 
-class _Signature(_Strict):
-    inputs: Annotated[dict[str, _Input], Field(min_length=1)]
+@with_config(_STRICT)
+class Signature(TypedDict):
+    """Columns of the raw rows, types of the features, and columns of the answers by target."""
+
+    inputs: Annotated[dict[str, Input], Field(min_length=1)]
     features: Annotated[dict[str, str], Field(min_length=1)]
     outputs: Annotated[dict[str, list[str]], Field(min_length=1)]
 
 
-class _Manifest(_Strict):
-    """What stands in a manifest, and of which type it is."""
+@with_config(_STRICT)
+class Manifest(TypedDict):
+    """The manifest of a bundle, see ``docs/reference/bundle.md``; there may be more fields."""
 
     format: Literal[1]
     use_case: str
     created_at: Moment
     as_of: str | None
     candidates: dict[str, str]
-    signature: _Signature
+    signature: Signature
     last_row: Moment | None
     decided_until: Moment | None
     data_hash: str
@@ -63,15 +71,16 @@ class _Manifest(_Strict):
     orchestrator_run: str | None
     packages: dict[str, str]
     refit: Literal["none", "all"]
-    files: dict[str, Any]
+    files: dict[str, str]
 
 
+_MANIFEST = TypeAdapter(Manifest)
 _NAME = re.compile(r"\w[\w. -]*(/\w[\w. -]*)?")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class BundleError(UserError):
-    """A bundle is incomplete, damaged or not one of ours: the message names the file."""
+    """A bundle is incomplete, damaged or not a bundle: the message names the file."""
 
 
 def sha256_hex(content: bytes) -> str:
@@ -91,28 +100,28 @@ def bundle_digest(folder: Path) -> str:
         raise BundleError(f"{MANIFEST} is missing in bundle {folder}: {error.strerror}") from error
 
 
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+def write_manifest(folder: Path, manifest: Mapping[str, object]) -> None:
     """Write the manifest of a bundle.
 
     Raises:
-        BundleError: something is missing in it, or of another type than a reader expects.
+        BundleError: see ``check_manifest``.
     """
-    _check(dict(manifest), folder / MANIFEST)
+    check_manifest(manifest, folder / MANIFEST)
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a bundle, and nothing else.
 
     Raises:
-        BundleError: the folder or the manifest is missing, or the manifest is not one of ours.
+        BundleError: the folder or the manifest is missing, or it is not a manifest of a bundle.
     """
     return read_manifest_with_digest(folder)[0]
 
 
-def read_manifest_with_digest(folder: Path) -> tuple[dict[str, Any], str]:
-    """Read the manifest of a bundle; the digest is that of what was read, whatever comes later.
+def read_manifest_with_digest(folder: Path) -> tuple[Manifest, str]:
+    """Read the manifest of a bundle, and the SHA-256 of what was read.
 
     Raises:
         BundleError: see ``read_manifest``.
@@ -125,29 +134,38 @@ def read_manifest_with_digest(folder: Path) -> tuple[dict[str, Any], str]:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is no manifest of a bundle: {error}") from error
-    _check(manifest, path)
-    return dict(manifest), sha256_hex(content)
+    return check_manifest(manifest, path), sha256_hex(content)
 
 
-def _check(manifest: Any, path: Path) -> None:
-    if not isinstance(manifest, dict):
+def check_manifest(content: Any, path: Path) -> Manifest:
+    """Make sure that something is a manifest.
+
+    Args:
+        content: the manifest in JSON types.
+        path: where it is read or written.
+
+    Raises:
+        BundleError: a field is missing, or of another type or format than a reader expects.
+    """
+    if not isinstance(content, dict):
         raise BundleError(f"{path} is no manifest of a bundle: expected an object")
-    found = manifest.get("format")
-    if type(found) is not int or found != FORMAT:  # true is 1, too
-        raise BundleError(f"{path}: expected format {FORMAT}, found {found!r}")
+    layout = content.get("format")
+    if type(layout) is not int or layout != FORMAT:  # true is 1, too
+        raise BundleError(f"{path}: expected format {FORMAT}, found {layout!r}")
     try:
-        _Manifest.model_validate(manifest)
+        manifest = _MANIFEST.validate_python(content)
     except ValidationError as error:
         raise BundleError(f"{path}: {first_problem(error)}") from error
     for name, digest in manifest["files"].items():
         if not _NAME.fullmatch(name) or name == MANIFEST:
             raise BundleError(f"{path}: {name!r} is no file that a bundle may have")
-        if not isinstance(digest, str) or not _HASH.fullmatch(digest):
+        if not _HASH.fullmatch(digest):
             raise BundleError(f"{path}: {digest!r} is no SHA-256 of {name}")
+    return manifest
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong with what was read, and where."""
+    """The first problem of a validation, with the path of the field."""
     first = error.errors(include_url=False)[0]
     name = ".".join(map(str, first["loc"])) or "the whole"
     if first["type"] == "missing":
@@ -167,23 +185,23 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 def _hash_of_file(path: Path) -> str:
-    """Hash of a file that need not fit into memory: one that somebody has put there."""
+    """Hash of a file that need not fit into memory."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+def check_files(folder: Path, manifest: Manifest) -> None:
     """Make sure that a bundle consists of the files of its manifest, unchanged.
 
-    Nothing of them is interpreted.
+    Their content is not interpreted.
 
     Raises:
         BundleError: a file is missing, extra or changed, or is no plain file; all that are.
     """
     expected = manifest["files"]
-    there = _list_files(folder) - {MANIFEST}
-    _refuse(folder, "is missing in", sorted(expected.keys() - there))
-    _refuse(folder, "is not in the manifest of", sorted(there - expected.keys()))
+    present = _list_files(folder) - {MANIFEST}
+    _refuse(folder, "is missing in", sorted(expected.keys() - present))
+    _refuse(folder, "is not in the manifest of", sorted(present - expected.keys()))
     changed = [name for name, digest in hash_files(folder).items() if digest != expected[name]]
     _refuse(folder, "was changed or cut off after it was written into", changed)
 
@@ -194,23 +212,23 @@ def _refuse(folder: Path, what: str, names: Iterable[str]) -> None:
 
 
 def _list_files(folder: Path) -> set[str]:
-    """Paths of everything in a folder that is no folder itself.
+    """Paths of all files in a folder and its subfolders.
 
     Raises:
         BundleError: a link or a device is among them.
     """
-    found = set()
+    names = set()
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise BundleError(f"{name} in bundle {folder} is no plain file; it cannot be used")
         if path.is_file():
-            found.add(name)
-    return found
+            names.add(name)
+    return names
 
 
 class BundleFiles:
-    """The files of a bundle; each is held against its hash when it is read.
+    """The files of a bundle; each is compared with its hash when it is read.
 
     Args:
         folder: the bundle.
@@ -269,8 +287,6 @@ class BundleFiles:
         Raises:
             BundleError: see ``content``, or it is no model, or holds a type that is not trusted.
         """
-        from ratchet.learning import trusted
-
         content = self.content(name)
         try:
             return trusted.loads(content, str(self.folder / name))

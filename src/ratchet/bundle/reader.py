@@ -1,65 +1,78 @@
-"""A bundle that is read: answers of one version of the models of a use case."""
+"""Reading a bundle: answers of one version of the models of a use case."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from ratchet.bundle.context_rows import features_in_context
 from ratchet.bundle.golden_rows import compare_answers, row_answers
-from ratchet.bundle.manifest import MANIFEST, BundleError, BundleFiles, bundle_digest, first_problem
+from ratchet.bundle.manifest import (
+    MANIFEST,
+    BundleError,
+    BundleFiles,
+    Manifest,
+    bundle_digest,
+    first_problem,
+)
 from ratchet.compiled.answers import Answerer
-from ratchet.config import SERIES_PREFIX, Target, UseCase
+from ratchet.compiled.bundle import NotCompilable, compile_verified
+from ratchet.config import SERIES_COLUMNS, SERIES_PREFIX, Target, UseCase
 from ratchet.errors import UserError
 from ratchet.frames import with_columns
 from ratchet.learning.demand.book import DemandBook
+from ratchet.learning.trusted import check_trees
 from ratchet.primary_metric import primary_metric
 
 LOGGER = logging.getLogger(__name__)
 
-
-class Score(BaseModel):
-    """A score, and the ends of its interval where it is known."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-
-
 ROW_HASH = "row_hash"
-"""Column of the known rows that says which row a key names; of series there is none."""
+"""Column of ``rows.parquet``: hash of the row that a key names; of series there is none."""
 
 IN_FILE = "given"
-"""Of series, column of the known rows: whether the file had the row, or its step was empty."""
-
-_TERMS = {"id": "series", "time": "time", "scale": "scale", "rms": "rms"}
+"""Column of ``rows.parquet``, of series: whether the file had the row, or its step was empty."""
 
 FALLBACK_SUFFIX = "without_past"
-"""What the file of a second model of a target is called beside that of the first."""
+"""Part of the name of the file of a fallback model."""
 
 DEMAND_BOOK = "demand_book.npz"
 """File of what it takes to price the segments of a market."""
 
-_METRICS = TypeAdapter(dict[str, dict[str, dict[str, Score]]])
+
+class _Score(TypedDict):
+    value: float
+    low: NotRequired[float]
+    high: NotRequired[float]
+
+
+class GoldenRow(TypedDict):
+    """A row with the answers that it must get: target -> column -> value."""
+
+    key: Any
+    fields: dict[str, object]
+    answers: dict[str, dict[str, object]]
+
+
+_METRICS = TypeAdapter(dict[str, dict[str, dict[str, _Score]]])
 """Target -> part -> metric -> score. A metric that some rows do not have is NaN."""
 _IMPORTANCE = TypeAdapter(dict[str, dict[str, float]])
-_GOLDEN = TypeAdapter(list[dict[str, Any]])
+_GOLDEN = TypeAdapter(list[GoldenRow])
 
 
 class Bundle:
-    """One version of the models of a use case, with all that answering takes.
+    """One version of the models of a use case, with everything needed for answers.
 
-    Every file is compared with its hash in the manifest when it is read, which is when it is first
-    needed.
+    Files are read when they are first needed, and compared with their hashes in the manifest.
 
     Args:
         folder: the bundle.
@@ -67,7 +80,7 @@ class Bundle:
         digest: SHA-256 of the file that the manifest was read from.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], digest: str | None = None) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, digest: str | None = None) -> None:
         self.folder = folder
         self.manifest = manifest
         self._digest = digest
@@ -100,36 +113,37 @@ class Bundle:
         return {name: self._files.model(f"models/{name}.skops") for name in self.use_case.targets}
 
     @cached_property
-    def without_past(self) -> dict[str, Any]:
+    def fallback_models(self) -> dict[str, Any]:
         """Models that need nothing of the past of their series, of the targets that have one."""
         files = {name: f"models/{name}.{FALLBACK_SUFFIX}.skops" for name in self.use_case.targets}
         return {name: self._files.model(f) for name, f in files.items() if f in self._files}
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """Scores of every target's model, with their intervals.
+    def metrics(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+        """Scores of every target's model: target -> part -> metric -> ``value``, ``low``, ``high``.
 
-        The score by which the gate decides is a finite number, or is not there.
+        The primary metric of the test part is a finite number, or is missing.
         """
-        found: dict[str, Any] = self._read("metrics.json", _METRICS)
+        scores: dict[str, dict[str, dict[str, dict[str, float]]]]
+        scores = self._read("metrics.json", _METRICS)
         target, metric = primary_metric(self.use_case)
-        score = found.get(target, {}).get("test", {}).get(metric)
-        if score is not None and not np.isfinite(score["value"]):
-            place = self.folder / "metrics.json"
-            raise BundleError(f"{place}: {target}.test.{metric} cannot be {score['value']}")
-        return found
+        score = scores.get(target, {}).get("test", {}).get(metric)
+        if score is not None and not math.isfinite(score["value"]):
+            path = self.folder / "metrics.json"
+            raise BundleError(f"{path}: {target}.test.{metric} cannot be {score['value']}")
+        return scores
 
     @cached_property
     def importance(self) -> dict[str, dict[str, float]]:
-        """How much each source of features matters to every target's model."""
-        found: dict[str, dict[str, float]] = self._read("importance.json", _IMPORTANCE)
-        return found
+        """Importance of the sources of features: target -> source -> importance."""
+        importance: dict[str, dict[str, float]] = self._read("importance.json", _IMPORTANCE)
+        return importance
 
     @cached_property
-    def golden(self) -> list[dict[str, Any]]:
-        """Rows with the answers they must get: ``key``, ``fields`` and ``answers``."""
-        found: list[dict[str, Any]] = self._read("golden.json", _GOLDEN)
-        return found
+    def golden(self) -> list[GoldenRow]:
+        """Rows with the answers that they must get."""
+        rows: list[GoldenRow] = self._read("golden.json", _GOLDEN)
+        return rows
 
     def _read(self, name: str, schema: TypeAdapter[Any]) -> Any:
         """Content of a JSON file, of the types that it must have."""
@@ -141,10 +155,10 @@ class Bundle:
         return content
 
     def check_contents(self) -> None:
-        """Make sure that all but the models is what the parameters of the bundle lead to expect.
+        """Make sure that all files but the models are what the parameters of the bundle imply.
 
         Raises:
-            BundleError: a file has another content than it must have, or belongs elsewhere.
+            BundleError: the content of a file is not what it must be, or is of another use case.
         """
         data, features = self.use_case.data, self.use_case.features
         if {*self.manifest["signature"]["outputs"]} != {*self.use_case.targets}:
@@ -152,13 +166,10 @@ class Bundle:
         if data.time and self.manifest["decided_until"] is None:
             raise BundleError(f"{self.folder / MANIFEST}: 'decided_until' cannot be null")
         sources = [name for name in features.columns if name in data.columns]
+        times = ([data.row_time], ["time"]) if data.time else ([], [])
         for name, table, columns in (
-            (
-                "reference.parquet",
-                self.reference,
-                [*sources, *([data.row_time] if data.time else [])],
-            ),
-            ("rows.parquet", self.rows, ["part", *(["time"] if data.time else [])]),
+            ("reference.parquet", self.reference, [*sources, *times[0]]),
+            ("rows.parquet", self.rows, ["part", *times[1]]),
         ):
             if missing := [column for column in columns if column not in table]:
                 raise BundleError(f"{self.folder / name}: the columns {missing} are missing")
@@ -172,7 +183,7 @@ class Bundle:
         table, data = self._files.table("reference.parquet"), self.use_case.data
         if data.time is None or data.row_time in table or "time" not in table:
             return table
-        return table.assign(**{data.row_time: table["time"]})  # once called so whatever came
+        return table.assign(**{data.row_time: table["time"]})  # its name in earlier releases
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -182,9 +193,8 @@ class Bundle:
     @cached_property
     def statistics(self) -> pd.DataFrame | None:
         """Units of the series, where there are series."""
-        return (
-            self._files.table("statistics.parquet") if "statistics.parquet" in self._files else None
-        )
+        name = "statistics.parquet"
+        return self._files.table(name) if name in self._files else None
 
     @cached_property
     def context(self) -> pd.DataFrame | None:
@@ -200,7 +210,7 @@ class Bundle:
         """What it takes to price the segments of a market; ``None`` where there is no market.
 
         Raises:
-            BundleError: the file is damaged, or no book.
+            BundleError: the file is damaged, or is not a demand book.
         """
         if DEMAND_BOOK not in self._files:
             return None
@@ -216,26 +226,16 @@ class Bundle:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()) / 1e6
 
     def score(self, target: str, metric: str) -> dict[str, float] | None:
-        """A score of a target's model on its test rows, which it was released with.
-
-        Args:
-            target: name of the target.
-            metric: name of the metric.
-
-        Returns:
-            ``value``, with ``low`` and ``high`` where the interval is known; ``None`` where the
-            bundle does not say.
-        """
-        found: dict[str, float] | None = self.metrics.get(target, {}).get("test", {}).get(metric)
-        return found
+        """A score of a target's model on its test rows; ``None`` where the bundle has none."""
+        return self.metrics.get(target, {}).get("test", {}).get(metric)
 
     def features(self, raw: pd.DataFrame, as_of: Any = None) -> pd.DataFrame:
         """Make features of raw fields, with the rows of ``context`` before them.
 
         Args:
             raw: rows with the columns of ``manifest["signature"]["inputs"]``. Of series they follow
-                upon each other and upon the context; steps that lie before the origin of a
-                forecast also need what was measured at them.
+                each other and the context; steps before the origin of a forecast also need the
+                measured columns.
             as_of: last day whose rows of the context are seen; all by default.
 
         Returns:
@@ -274,41 +274,39 @@ class Bundle:
         try:
             encoded = self.encoder.transform(rows)
         except Exception as error:  # whatever the encoder raises
-            raise BundleError(
-                f"{self.folder}: features cannot be encoded: {_said(error)}"
-            ) from error
-        terms = rows.loc[:, rows.columns.str.startswith(SERIES_PREFIX)]
-        seen = encoded if terms.empty else encoded.join(terms)
-        return {name: self._predict(name, seen) for name in self.use_case.targets}
+            reason = f"features cannot be encoded: {_error_text(error)}"
+            raise BundleError(f"{self.folder}: {reason}") from error
+        series = rows.loc[:, rows.columns.str.startswith(SERIES_PREFIX)]
+        inputs = encoded if series.empty else encoded.join(series)
+        return {name: self._predict(name, inputs) for name in self.use_case.targets}
 
     def check_golden(self) -> None:
-        """Rehearse: answer the golden rows from their raw fields.
+        """Answer the golden rows from their raw fields.
 
         Raises:
-            BundleError: an answer is missing or another one than it must be.
+            BundleError: an answer is missing, or is not what it must be.
         """
-        place = f"{self.folder / 'golden.json'}"
+        path = f"{self.folder / 'golden.json'}"
         if not self.golden:
-            raise BundleError(f"{place} has no rows: nothing can be rehearsed")
-        for case in self.golden:
+            raise BundleError(f"{path} has no rows: the bundle cannot be tested")
+        for row in self.golden:
+            key = row["key"]
             try:
-                answers = self.answer(pd.DataFrame([case["fields"]]))
-            except Exception as error:  # no answer is no answer, whatever the reason
-                raise BundleError(f"{place}: row {case.get('key')!r}: {_said(error)}") from error
-            if any(case["key"] not in rows.index for rows in answers.values()):
-                raise BundleError(f"{place}: row {case['key']!r} gets no answer")
-            compare_answers(case["key"], row_answers(answers, case["key"]), case["answers"], place)
+                answers = self.answer(pd.DataFrame([row["fields"]]))
+            except Exception as error:  # whatever the models raise
+                raise BundleError(f"{path}: row {key!r}: {_error_text(error)}") from error
+            if any(key not in rows.index for rows in answers.values()):
+                raise BundleError(f"{path}: row {key!r} gets no answer")
+            compare_answers(key, row_answers(answers, key), row["answers"], path)
 
     def check_trees(self) -> None:
-        """Make sure that compiled code can follow the numbers in the models.
+        """Make sure that compiled code can follow the trees in the models.
 
         Raises:
-            BundleError: a tree leads out of its arrays, or in circles.
+            BundleError: a node points outside of its tree, or in a circle.
         """
-        from ratchet.learning.trusted import check_trees
-
-        others = {f"{name}, {FALLBACK_SUFFIX}": model for name, model in self.without_past.items()}
-        for name, model in {"the encoder": self.encoder, **self.models, **others}.items():
+        fallbacks = {f"{name}, {FALLBACK_SUFFIX}": m for name, m in self.fallback_models.items()}
+        for name, model in {"the encoder": self.encoder, **self.models, **fallbacks}.items():
             try:
                 check_trees(model)
             except ValueError as error:
@@ -316,9 +314,7 @@ class Bundle:
 
     @cached_property
     def compiled(self) -> Answerer | None:
-        """The same version as arrays, as it is served; ``None`` where it has no such form."""
-        from ratchet.compiled.bundle import NotCompilable, compile_verified
-
+        """The version as arrays, as it is served; ``None`` where it cannot be compiled."""
         try:
             return compile_verified(self, self.golden)
         except NotCompilable as error:
@@ -328,57 +324,51 @@ class Bundle:
     def latency_ms(self, n: int = 24) -> float:
         """Measure how long the answer to one row takes: the 99th percentile, in ms.
 
-        It is that from raw fields, and asked as it will be served: compiled, or else through
-        pandas. What is loaded or compiled at the first answer is not counted. What else the machine
-        does is no matter of the model: of each answer the lesser of wall and CPU time counts (CPU
-        time is more where it uses several threads), and of three rounds the quickest.
+        The row is answered from raw fields, as it will be served: compiled, or else through pandas.
+        Loading and compiling at the first answer do not count. To leave out other work of the
+        machine, each answer counts with the lesser of wall and CPU time (CPU time is more with
+        several threads), and of three rounds the quickest counts.
 
         Args:
-            n: answers in all.
+            n: number of answers.
         """
-        answer = self._answering(self.golden[0]["fields"])
+        fields, compiled = self.golden[0]["fields"], self.compiled
+
+        def answer() -> object:
+            return compiled.answer([fields]) if compiled else self.answer(pd.DataFrame([fields]))
+
         for _ in range(3):
             answer()
-        taken = np.empty((3, -(-n // 3)))
-        for place in np.ndindex(taken.shape):
+        seconds = np.empty((3, -(-n // 3)))
+        for i in np.ndindex(seconds.shape):
             wall, cpu = time.perf_counter(), time.process_time()
             answer()
-            taken[place] = min(time.perf_counter() - wall, time.process_time() - cpu)
-        return float(np.percentile(taken, 99, axis=1).min() * 1e3)
+            seconds[i] = min(time.perf_counter() - wall, time.process_time() - cpu)
+        return float(np.percentile(seconds, 99, axis=1).min() * 1e3)
 
-    def _answering(self, fields: dict[str, Any]) -> Callable[[], Any]:
-        """What answers a row when it is called."""
-        compiled = self.compiled
-        if compiled is not None:
-            return lambda: compiled.answer([fields])
-        return lambda: self.answer(pd.DataFrame([fields]))
-
-    def _predict(self, name: str, seen: pd.DataFrame) -> pd.DataFrame:
+    def _predict(self, name: str, encoded: pd.DataFrame) -> pd.DataFrame:
         model, target = self.models[name], self.use_case.targets[name]
-        known = getattr(model, "feature_names_in_", None)
-        if known is not None:
-            if missing := [column for column in known if column not in seen]:
-                raise BundleError(f"{self.folder}: the model of '{name}' lacks {missing}")
-            inputs = seen[list(known)]
-        else:
-            inputs = seen
+        columns = getattr(model, "feature_names_in_", encoded.columns)
+        if missing := [column for column in columns if column not in encoded]:
+            raise BundleError(f"{self.folder}: the model of '{name}' lacks {missing}")
         try:
-            rows = tidy_answers(model, inputs, target)
+            rows = tidy_answers(model, encoded[list(columns)], target)
         except Exception as error:  # whatever a model raises, also after an upgrade
-            raise BundleError(
-                f"{self.folder}: the model of '{name}' fails: {_said(error)}"
-            ) from error
-        return rows.join(series_terms(seen)) if target.is_series else rows
+            reason = f"the model of '{name}' fails: {_error_text(error)}"
+            raise BundleError(f"{self.folder}: {reason}") from error
+        if not target.is_series:
+            return rows
+        return rows.join(encoded[[*SERIES_COLUMNS.values()]].set_axis([*SERIES_COLUMNS], axis=1))
 
 
 def _as_lists(cells: pd.Series) -> pd.Series:
-    """Lists as lists: Parquet gives arrays, over which every answer would go more slowly."""
-    given = [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells]
-    return pd.Series(given, index=cells.index, dtype=object)
+    """Lists instead of the arrays that Parquet gives, which are slower to answer from."""
+    lists = [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells]
+    return pd.Series(lists, index=cells.index, dtype=object)
 
 
 def _with_spans(content: Any) -> Any:
-    """Parameters of a bundle from before series began and ended: there all went on throughout."""
+    """Parameters of a bundle from before series had a begin and an end: all went on throughout."""
     try:
         data, series = content["data"], content["data"]["series"]
         spans = {} if "begins" in series else {"begins": "first_step", "ends_after": 10**9}
@@ -387,47 +377,47 @@ def _with_spans(content: Any) -> Any:
         return content
 
 
-def check_functions(use_case: UseCase, place: Path) -> None:
-    """Make sure that a bundle has no function called but those of the use cases.
+def check_functions(use_case: UseCase, path: Path) -> None:
+    """Make sure that the parameters name no function outside of ``ratchet.use_cases``.
 
     Raises:
-        BundleError: it names another one.
+        BundleError: they do.
     """
     for name, derived in use_case.data.functions.items():
         if not derived.is_ours:
             raise BundleError(
-                f"{place}: data.{name}: '{derived.function}' is none of ours; a bundle may only "
+                f"{path}: data.{name}: '{derived.function}' is none of ours; a bundle may only "
                 f"have functions of ratchet.use_cases called: put it into a module there"
             )
 
 
-def _said(error: Exception) -> str:
-    """What an error says; of one that is not for users also what it is."""
+def _error_text(error: Exception) -> str:
+    """The message of an error, with its class where it is not meant for users."""
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
 def align_features(features: pd.DataFrame, expected: Mapping[str, str]) -> pd.DataFrame:
-    """Put features as they were in training: its columns in its order, numbers in its types.
+    """Columns in the order of the training rows, numbers in their types.
 
-    Whether whole numbers were read as such depends on gaps in other rows, and categories are told
-    by how they are written: 1 is not 1.0.
+    Whether whole numbers are read as integers depends on gaps in other rows, and categories depend
+    on how they are written: 1 is not 1.0.
 
     Args:
         features: frame with all expected columns, maybe among others.
         expected: column -> type, as the training rows had them.
     """
     rows = features[list(expected)]
-    kinds = [dtype.kind for dtype in rows.dtypes]  # there are hundreds of columns to a series
-    mended = {
+    kinds = [dtype.kind for dtype in rows.dtypes]  # series have hundreds of columns
+    converted = {
         name: rows[name].astype(dtype)  # type: ignore[call-overload]
         for (name, dtype), kind in zip(expected.items(), kinds, strict=True)
         if _is_other_number(rows, name, kind, dtype)
     }
-    return with_columns(rows, mended) if mended else rows
+    return with_columns(rows, converted) if converted else rows
 
 
 def _is_other_number(rows: pd.DataFrame, name: str, kind: str, dtype: str) -> bool:
-    """Whether values can be told as another kind of number without loss."""
+    """Whether values can be converted to another kind of number without loss."""
     if kind == "i":
         return dtype.startswith("float")
     if kind != "f" or not dtype.startswith("int"):
@@ -437,34 +427,23 @@ def _is_other_number(rows: pd.DataFrame, name: str, kind: str, dtype: str) -> bo
 
 
 def tidy_answers(model: Any, inputs: pd.DataFrame, target: Target) -> pd.DataFrame:
-    """Predict rows.
-
-    Args:
-        model: the fitted model of the target.
-        inputs: the columns it knows.
-        target: what is predicted.
+    """Predict rows with the fitted model of a target.
 
     Returns:
         ``prediction``, and ``low`` and ``high`` of a number or ``probability_<class>`` of classes.
     """
     if not target.is_classes:
-        told = model.predict_with_interval(inputs)
-        return pd.DataFrame(told, columns=["prediction", "low", "high"], index=inputs.index)
+        values = model.predict_with_interval(inputs)
+        return pd.DataFrame(values, columns=["prediction", "low", "high"], index=inputs.index)
     classes, probabilities = list(model.classes_), model.predict_proba(inputs)
     names = [f"probability_{name}" for name in classes]
     rows = pd.DataFrame(probabilities, columns=names, index=inputs.index)
-    rows.insert(0, "prediction", [classes[place] for place in probabilities.argmax(axis=1)])
+    rows.insert(0, "prediction", [classes[i] for i in probabilities.argmax(axis=1)])
     return rows
 
 
 def empty_answers(target: Target) -> pd.DataFrame:
-    """Give an answer without rows."""
+    """Answers of no rows."""
     ends = [f"probability_{name}" for name in sorted(target.classes or [])] or ["low", "high"]
-    terms = list(_TERMS.values()) if target.is_series else []
-    return pd.DataFrame(columns=["prediction", *ends, *terms])
-
-
-def series_terms(features: pd.DataFrame) -> pd.DataFrame:
-    """Give what scores of a series need of every row: ``series``, ``time``, ``scale``, ``rms``."""
-    terms = features[[f"{SERIES_PREFIX}{name}" for name in _TERMS]]
-    return terms.set_axis(list(_TERMS.values()), axis=1)
+    series = list(SERIES_COLUMNS) if target.is_series else []
+    return pd.DataFrame(columns=["prediction", *ends, *series])

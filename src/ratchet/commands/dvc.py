@@ -19,8 +19,14 @@ from ratchet.commands.generated_files import bring_up_to_date, text_of
 from ratchet.config.loader import loader_here, read_use_cases
 from ratchet.dvc.parameters import OVERRIDES, overrides_text
 from ratchet.dvc.stages import Project, dvc_text
-from ratchet.dvc.store import VERSION_FILE, VersionStore
-from ratchet.dvc.stored_versions import BUNDLE_FOLDER, REMOTE_TAG, file_origin, find_version
+from ratchet.dvc.store import (
+    BUNDLE_FOLDER,
+    REMOTE_TAG,
+    VERSION_FILE,
+    VersionStore,
+    file_origin,
+    find_version,
+)
 from ratchet.errors import UserError
 from ratchet.learning.files import atomic_write
 from ratchet.pipeline_registry import PHASES
@@ -81,7 +87,7 @@ def checkout(use_case: str, version: str, to: Path | None, env: str | None) -> N
     pointer = find_version(versions, _registry(env), use_case, version)
     with TemporaryDirectory(dir=versions.folder, prefix=".") as temporary:
         folder = Path(temporary) / "version"
-        versions.bring(pointer, folder)
+        versions.fetch(pointer, folder)
         about = json.loads((folder / VERSION_FILE).read_text(encoding="utf-8"))
         _check(folder, about)
         if to is None:
@@ -120,7 +126,7 @@ def push(use_case: str | None, env: str | None) -> None:
 
 def _versions(loader: AbstractConfigLoader, project: Path) -> VersionStore:
     versions = VersionStore(project / loader["versioning"]["folder"], project)
-    if not versions.exist:
+    if not versions.exists:
         raise UserError(
             f"{versions.folder} is no DVC repository: docs/how-to/version-data-and-models.md"
         )

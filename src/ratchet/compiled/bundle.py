@@ -24,7 +24,9 @@ Features, networks and boosted trees are in single precision, and are added up i
 class Version(Protocol):
     """What compiling needs of a bundle, see ``bundle.Bundle``."""
 
-    manifest: dict[str, Any]
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The manifest."""
 
     @property
     def use_case(self) -> UseCase:
@@ -43,7 +45,7 @@ class Version(Protocol):
         """Typed rows that later rows look back at, where they do."""
 
     @property
-    def without_past(self) -> dict[str, Any]:
+    def fallback_models(self) -> dict[str, Any]:
         """Models that need nothing of the past of their series."""
 
     @property
@@ -76,7 +78,7 @@ def compile_bundle(bundle: Version) -> Answerer:
         (model,) = bundle.models.values()
         return compile_series(
             *(use_case, bundle.statistics, bundle.context, bundle.encoder, model, types),
-            second=next(iter(bundle.without_past.values()), None),
+            second=next(iter(bundle.fallback_models.values()), None),
             times=bundle.rows["time"],
         )
     from ratchet.compiled.prices import CompiledBook

@@ -8,6 +8,7 @@ from ratchet.config.base import CHECKED, Derived
 from ratchet.config.data import (
     CALENDAR,
     FINDINGS,
+    SERIES_COLUMNS,
     SERIES_ID,
     SERIES_KEY,
     Column,
@@ -59,6 +60,7 @@ __all__ = [
     "LAG_PREFIXES",
     "NAIVE_PREFIX",
     "RESERVED",
+    "SERIES_COLUMNS",
     "SERIES_ID",
     "SERIES_KEY",
     "SERIES_LEVEL",

@@ -19,6 +19,14 @@ SERIES_KEY = "row"
 SERIES_ID = f"{SERIES_PREFIX}id"
 """Column that names the series of a row."""
 
+SERIES_COLUMNS = {
+    "series": SERIES_ID,
+    "time": f"{SERIES_PREFIX}time",
+    "scale": f"{SERIES_PREFIX}scale",
+    "rms": f"{SERIES_PREFIX}rms",
+}
+"""Columns of tidy rows that scores of a series need -> columns of the model input."""
+
 _JOINED = ("string", "integer", "date")
 """Types of columns that can be joined to a key: those whose values are written in one way."""
 

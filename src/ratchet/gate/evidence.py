@@ -303,7 +303,7 @@ class Holdout:
         for target, rows in answers.items():
             missing = len(self.keys.difference(rows.index))
             if missing > _MAX_UNANSWERED * len(self.keys):
-                return f"{missing} of {len(self.keys)} fresh rows get no answer for {target}"
+                return f"{missing} of {len(self.keys)} holdout rows get no answer for {target}"
         return None
 
     def _rows(

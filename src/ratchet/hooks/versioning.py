@@ -1,7 +1,7 @@
-"""Versions of data and models in DVC: made when a model is registered, pushed when a run ends.
+"""Hook that puts versions into the DVC store when they are registered, and pushes them after a run.
 
-A hook and no node, because it needs the files of the datasets and not what is in them; and because
-whatever happens to it, the decision which model serves is not held up.
+It is not a node, because it needs the files of the datasets and not their content, and because its
+failure must not delay the decision which model serves.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ REGISTERED = (".challengers", ".refitted")
 
 
 class VersioningHooks:
-    """Keeps what every registered version was made of, and what it is."""
+    """Stores data and model of every registered version in DVC."""
 
     def __init__(self) -> None:
         self._loader: Any = None
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Remember where the configuration and the project are."""
+        """Keep the configuration and the path of the project."""
         self._loader, self._project = context.config_loader, Path(context.project_path)
 
     @hook_impl
     def after_node_run(self, node: Any, catalog: Any) -> None:
-        """Keep the versions that a node has registered, before anything is decided about them."""
+        """Store the versions that a node has registered, before anything is decided about them."""
         if self._loader is not None:  # None in the processes of a parallel runner
-            self._keep(node.outputs, catalog)
+            self._store(node.outputs, catalog)
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Copy to the remote what it does not have yet, also of earlier runs."""
-        written = [name for node in pipeline.nodes for name in node.outputs]
-        if names := self._keep(written, catalog):
+        outputs = [name for node in pipeline.nodes for name in node.outputs]
+        if names := self._store(outputs, catalog):
             self._push(sorted(names), catalog)
 
-    def _keep(self, outputs: list[str], catalog: Any) -> set[str]:
-        """Keep what was not kept so far; give the use cases that were looked at."""
+    def _store(self, outputs: list[str], catalog: Any) -> set[str]:
+        """Store what was not stored so far; the use cases that have versions among the outputs."""
         names = {name.rpartition(".")[0] for name in outputs if name.endswith(REGISTERED)}
         if not names or not (versions := self._versions()):
             return set()
-        from ratchet.dvc.stored_versions import dataset_folders, store_versions
+        from ratchet.dvc.store import dataset_folders, store_versions
 
         for name in sorted(names):
             try:
@@ -67,15 +67,15 @@ class VersioningHooks:
         return names
 
     def _push(self, names: list[str], catalog: Any) -> None:
-        from ratchet.dvc.stored_versions import push_versions
+        from ratchet.dvc.store import push_versions
 
         versions = self._versions()
         if versions is None or not self._loader["versioning"]["push"]:
             return
         for name in names:
             try:
-                if told := push_versions(versions, catalog.load("registry"), name):
-                    LOGGER.info("%s: %s", name, told)
+                if summary := push_versions(versions, catalog.load("registry"), name):
+                    LOGGER.info("%s: %s", name, summary)
             except Exception as error:
                 LOGGER.warning(
                     "%s: DVC could not push; the next release tries again, or "
@@ -84,21 +84,21 @@ class VersioningHooks:
                 )
 
     def _versions(self) -> VersionStore | None:
-        """Where versions are kept; None where that is turned off, or there is no DVC."""
+        """The DVC store; None where versioning is turned off, or there is no DVC repository."""
         settings = self._loader["versioning"]
         if not settings["enabled"]:
             return None
         from ratchet.dvc.store import VersionStore
 
         versions = VersionStore(self._project / settings["folder"], self._project)
-        return versions if versions.exist else None
+        return versions if versions.exists else None
 
 
 def _files(datasets: Iterable[str], catalog: Any) -> dict[str, Path]:
     """Dataset -> its file on this machine, of those that have one."""
-    found = {}
+    files = {}
     for dataset in datasets:
         path = file_of(catalog.get(dataset))
         if path is not None and path.is_file():
-            found[dataset] = path
-    return found
+            files[dataset] = path
+    return files

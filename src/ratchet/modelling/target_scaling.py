@@ -13,6 +13,7 @@ import numpy as np
 
 from ratchet.config import (
     AHEAD_PREFIX,
+    SERIES_COLUMNS,
     SERIES_LEVEL,
     SERIES_PREFIX,
     SERIES_SCALE,
@@ -104,7 +105,4 @@ def to_target_units(values: Series, frame: DataFrame, target: Target) -> Series:
 
 def series_columns(frame: DataFrame) -> DataFrame:
     """What scores of a series need of every row: ``series``, ``time``, ``scale`` and ``rms``."""
-    names = ["series", "time", "scale", "rms"]
-    return frame[[f"{SERIES_PREFIX}{'id' if n == 'series' else n}" for n in names]].set_axis(
-        names, axis=1
-    )
+    return frame[[*SERIES_COLUMNS.values()]].set_axis([*SERIES_COLUMNS], axis=1)

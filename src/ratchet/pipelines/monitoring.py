@@ -62,12 +62,12 @@ def score_period(
         if champion is None:
             return nothing
         now = scoring_frame(champion.bundle, raw, as_of, measured)
-        due = now.newer_than(champion.since).union(now.waiting(), sort=False)
+        due = now.new_keys(champion.since).union(now.awaiting_truth(), sort=False)
         logged = prediction_log.rows(name, version=champion.version, arm=CHAMPION)
         done = pd.concat(
             [logged.loc[~logged["failed"].astype(bool), "row_hash"], champion.answered]
         )
-        hashes = now.hashes(due)
+        hashes = now.row_hashes(due)
         due = due[~is_among(hashes.reindex(due.astype(str)), done)]
         start = time.perf_counter()
         answers = now.predict(due)
@@ -122,7 +122,7 @@ def join_truth(
         bundle = registry.open_bundle(name, scored["version"])
         now, at = scoring_frame(bundle, raw, as_of, measured), dt.datetime.now(dt.UTC)
         logged = prediction_log.rows(name).index
-        hashes = now.hashes(now.given[now.given.astype(str).isin(logged)])
+        hashes = now.row_hashes(now.keys_in_file[now.keys_in_file.astype(str).isin(logged)])
         return {
             target: prediction_log.join_truth(name, target, now.truth(parameters), at, hashes)
             for target, parameters in bundle.use_case.targets.items()

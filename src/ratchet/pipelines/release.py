@@ -71,7 +71,7 @@ def register_challengers(
         statistics=statistics,
         demand_book=demand_book,
     )
-    contents = replace(contents, without_past=fit_fallback_models(contents))
+    contents = replace(contents, fallback_models=fit_fallback_models(contents))
     if run["orchestrator_run"]:  # which may try this again after it was killed
         registry.withdraw(name, run["orchestrator_run"])
     first = registry.champion(name) is None
@@ -257,7 +257,7 @@ def release_challengers(
 
 def _kept(registry: Any, name: str, version: str) -> dict[str, str]:
     """The hash by which DVC has data and model, where it has them."""
-    from ratchet.dvc.stored_versions import DVC_TAG
+    from ratchet.dvc.store import DVC_TAG
 
     tags = registry.version(name, version).tags
     return {DVC_TAG: tags[DVC_TAG]} if DVC_TAG in tags else {}
@@ -330,7 +330,7 @@ def refit_promoted(
         statistics=statistics,
         demand_book=demand_book,
     )
-    contents = replace(contents, without_past=fit_fallback_models(contents))
+    contents = replace(contents, fallback_models=fit_fallback_models(contents))
     chosen = next(
         found
         for found in release_candidates(use_case, contents, artefacts, first=True)

@@ -30,6 +30,7 @@ from ratchet.monitoring.performance import distributions, latest_answers, operat
 from ratchet.preparation.contract import read_day
 from ratchet.primary_metric import primary_metric
 from ratchet.production.champion import Champion, last_retraining_request
+from ratchet.registry.registry import Registry
 from ratchet.values import is_among, is_other
 
 
@@ -50,7 +51,7 @@ class ProductionAssessment:
         measured: what the service was handed in since, for the previous model.
     """
 
-    registry: Any
+    registry: Registry
     log: Any
     name: str
     use_case: UseCase
@@ -108,7 +109,7 @@ class ProductionAssessment:
 
     @property
     def _span(self) -> dict[str, datetime | None]:
-        return {"start": self.now.first_after(self.champion.since)}
+        return {"start": self.now.first_new_time(self.champion.since)}
 
     @cached_property
     def _windows(self) -> dict[str, pd.DataFrame]:
@@ -134,8 +135,8 @@ class ProductionAssessment:
 
     def _renamed(self, rows: pd.DataFrame) -> Any:
         """Which answered rows no model can be asked about again: other rows have their keys now."""
-        keys = self.now.given
-        hashes = self.now.hashes(keys[keys.astype(str).isin(rows.index)])
+        keys = self.now.keys_in_file
+        hashes = self.now.row_hashes(keys[keys.astype(str).isin(rows.index)])
         return is_other(rows["row_hash"], hashes.reindex(rows.index))
 
     def _against_previous(
@@ -156,7 +157,7 @@ class ProductionAssessment:
             then = scoring_frame(bundle, self.raw, self.as_of, self.measured)
             rows = rows_under_review(latest_answers(self._rows(target)), found)
             rows = rows[~self._renamed(rows)]
-            unseen = then.newer_than(training_cutoff(bundle.manifest))
+            unseen = then.new_keys(training_cutoff(bundle.manifest))
             theirs = then.predict(unseen[unseen.astype(str).isin(rows.index)])[target]
         except (KeyError, UserError) as error:
             return None, f"the previous model, version {previous}, cannot answer: {error}"
@@ -204,7 +205,9 @@ class ProductionAssessment:
         )
 
 
-def assess_without_answers(registry: Any, name: str, scored: Mapping[str, Any]) -> dict[str, Any]:
+def assess_without_answers(
+    registry: Registry, name: str, scored: Mapping[str, Any]
+) -> dict[str, Any]:
     """What is to be done where the champion did not answer.
 
     A bundle that cannot serve is replaced by the newest earlier champion that can. Data that break

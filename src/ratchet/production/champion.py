@@ -21,6 +21,7 @@ from ratchet.errors import DataError, UserError
 from ratchet.monitoring.log_table import CHAMPION
 from ratchet.registry.actions import request_retraining, roll_back
 from ratchet.registry.ledger import ConflictError
+from ratchet.registry.registry import Registry
 
 LOGGER = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Champion:
         return hashes.set_axis(rows.index.astype(str))
 
 
-def open_champion(registry: Any, log: Any, name: str) -> Champion | None:
+def open_champion(registry: Registry, log: Any, name: str) -> Champion | None:
     """Open the model that serves; None before the first promotion.
 
     Its production begins after the last row by which it was chosen, and after the last row that
@@ -102,7 +103,7 @@ def summarize(error: Exception) -> str:
     return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
 
 
-def last_retraining_request(registry: Any, name: str) -> tuple[bool, str | None]:
+def last_retraining_request(registry: Registry, name: str) -> tuple[bool, str | None]:
     """Whether a retraining was asked for since models last changed.
 
     Returns:
@@ -120,7 +121,7 @@ def last_retraining_request(registry: Any, name: str) -> tuple[bool, str | None]
     return False, None
 
 
-def carry_out(registry: Any, name: str, assessment: Mapping[str, Any], *, actor: str) -> Any:
+def carry_out(registry: Registry, name: str, assessment: Mapping[str, Any], *, actor: str) -> Any:
     """Roll back, or ask for a retraining, or leave everything as it is.
 
     Somebody else may have decided meanwhile. Then nothing is done: the next run looks again.

@@ -166,7 +166,7 @@ def _windows(now: ScoringFrame, window: str, since: Any) -> list[pd.DataFrame]:
         return []
     if now.times is None or since is None:
         return [rows]
-    cut = cut_windows(now.times.loc[rows.index], window, start=now.first_after(since))
+    cut = cut_windows(now.times.loc[rows.index], window, start=now.first_new_time(since))
     whole = cut[cut["complete"].astype(bool)]
     return [rows.loc[part.index] for _, part in whole.groupby("start", sort=True)]
 

@@ -17,6 +17,7 @@ from ratchet.dates import utc
 from ratchet.errors import UserError
 from ratchet.gate.evidence import Answers, Evidence, Holdout
 from ratchet.production.release_candidates import naive_rows
+from ratchet.registry.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class EvidenceCollector:
         measured: what the service was handed in since the raw file.
     """
 
-    registry: Any
+    registry: Registry
     name: str
     use_case: UseCase
     raw: pd.DataFrame
@@ -92,7 +93,7 @@ class EvidenceCollector:
         return scoring_frame(self._opened, self.raw, self.as_of, self.measured)
 
     def _champion_answers(self, soundness: dict[str, str | None]) -> Answers | None:
-        """What the champion says; it is the way back, and so it has to be sound, too."""
+        """What the champion says; it is the rollback target, and so has to be sound, too."""
         if self._champion is None:
             return None
         return _checked("way back", soundness, lambda: self._answers(self._opened))
@@ -124,7 +125,7 @@ class EvidenceCollector:
             return test
         try:
             champion = self._opened
-            known = None if self.use_case.data.series else self._champion_rows.knows(test)
+            known = None if self.use_case.data.series else self._champion_rows.is_known(test)
         except UserError:
             return test[:0]
         time = self.use_case.data.time

@@ -130,4 +130,4 @@ def _count_new(
     if data.series is None:
         return int(new.index.isin(rows[data.key]).sum())
     (target,) = use_case.targets.values()
-    return int((new[target.column].notna() & new.index.isin(now.given)).sum())
+    return int((new[target.column].notna() & new.index.isin(now.keys_in_file)).sum())

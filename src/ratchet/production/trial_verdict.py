@@ -11,12 +11,12 @@ from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.monitoring.trial import Trial, find_trial
 from ratchet.primary_metric import primary_metric
 from ratchet.registry.actions import hold
-from ratchet.registry.registry import RegistryError
+from ratchet.registry.registry import Registry, RegistryError
 
 _DECISIONS: dict[str, Decision] = {"better": "PROMOTE", "worse": "REJECT"}
 
 
-def trial_of_held(registry: Any, name: str, use_case: UseCase) -> Trial | None:
+def trial_of_held(registry: Registry, name: str, use_case: UseCase) -> Trial | None:
     """The trial of the challenger that was held back, where trials decide.
 
     Args:
@@ -41,7 +41,7 @@ def trial_of_held(registry: Any, name: str, use_case: UseCase) -> Trial | None:
     )
 
 
-def verdict_of_trial(registry: Any, name: str, trial: Trial) -> dict[str, Any] | None:
+def verdict_of_trial(registry: Registry, name: str, trial: Trial) -> dict[str, Any] | None:
     """A trial that has decided, as ``judge_challengers`` hands on what was judged.
 
     Returns:
@@ -80,7 +80,7 @@ def continuation(trial: Trial | None) -> dict[str, Any] | None:
     return {"version": version, "reason": reason, "trial": trial.to_json()}
 
 
-def hold_again(registry: Any, name: str, continued: dict[str, Any], actor: str) -> Any:
+def hold_again(registry: Registry, name: str, continued: dict[str, Any], actor: str) -> Any:
     """Let the version on trial stay the one that is held back, so that it goes on answering.
 
     Returns:

@@ -39,7 +39,7 @@ class UnlearnedRows:
         bundle = self.now.bundle
         last = bundle.manifest["last_row"]
         if self.now.times is not None and last is not None:
-            keys = self.now.newer_than(last)
+            keys = self.now.new_keys(last)
         else:
             learned = bundle.rows.index[bundle.rows["part"] != "test"]
             keys = self.now.features.index.difference(learned, sort=False)

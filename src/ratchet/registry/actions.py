@@ -82,8 +82,8 @@ class DecisionTransaction:
             self.check_version(self.state.champion, check)
         except RegistryError as error:
             raise RegistryError(
-                f"{self.use_case}: not promoted, for there would be no way back: {error} "
-                f"(kedro ratchet promote --no-way-back does without)"
+                f"{self.use_case}: not promoted, since there would be no rollback target: {error} "
+                f"(kedro ratchet promote --no-rollback-target does without)"
             ) from error
 
     def choose_rollback(
@@ -108,11 +108,11 @@ class DecisionTransaction:
         """The version to roll back to, if it may serve at all."""
         state, use_case = self.state, self.use_case
         if state.champion is None:
-            raise RegistryError(f"{use_case}: nothing serves yet, so there is no way back")
+            raise RegistryError(f"{use_case}: nothing serves yet, so there is no rollback target")
         earlier = state.earlier_champions
         if version is None and not earlier:
             raise RegistryError(
-                f"{use_case}: no way back from version {state.champion}, since no earlier "
+                f"{use_case}: no rollback target of version {state.champion}, since no earlier "
                 f"champion is left outside of quarantine; {self.choices()}"
             )
         target = version or earlier[0]

@@ -234,7 +234,7 @@ def _answer(stage: Path, typed: pd.DataFrame, folder: Path) -> None:
 def _answers(bundle: Bundle, seen: ScoringFrame) -> dict[str, pd.DataFrame]:
     # Test rows may share their day with the last one that was learned from.
     tested = bundle.rows.index[bundle.rows["part"] == "test"]
-    keys, later = seen.features.index, seen.newer_than(bundle.manifest["last_row"])
+    keys, later = seen.features.index, seen.new_keys(bundle.manifest["last_row"])
     times = seen.times
     assert times is not None  # rows without a time are not replayed
     predictions = bundle.predict(seen.features.loc[keys.isin(tested) | keys.isin(later)])
