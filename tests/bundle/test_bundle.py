@@ -800,7 +800,9 @@ def test_a_function_that_is_none_of_ours_is_refused_and_not_run(copy, function):
         settings["data"] |= change
         put(folder, "use_case.json", json.dumps(settings).encode())
 
-        with pytest.raises(BundleError, match=rf"use_case\.json: .*'{function}' is none of ours"):
+        with pytest.raises(
+            BundleError, match=rf"use_case\.json: .*'{function}' is not in ratchet\.use_cases"
+        ):
             open_bundle(folder).check_golden()
 
 
@@ -914,7 +916,9 @@ def test_a_function_of_somebody_else_is_told_before_anything_is_written(contents
     data = contents.use_case.data.model_copy(update={"derive": derive})
     changed = contents.use_case.model_copy(update={"data": data})
 
-    with pytest.raises(UserError, match=r"'mine\.rank' is none of ours.*put it into a module"):
+    with pytest.raises(
+        UserError, match=r"'mine\.rank' is not in ratchet\.use_cases.*put it into a module"
+    ):
         write_bundle(tmp_path / "b", replaced(contents, use_case=changed), RUN)
 
     assert list(tmp_path.iterdir()) == []

@@ -386,8 +386,8 @@ def check_functions(use_case: UseCase, path: Path) -> None:
     for name, derived in use_case.data.functions.items():
         if not derived.is_ours:
             raise BundleError(
-                f"{path}: data.{name}: '{derived.function}' is none of ours; a bundle may only "
-                f"have functions of ratchet.use_cases called: put it into a module there"
+                f"{path}: data.{name}: '{derived.function}' is not in ratchet.use_cases; a "
+                f"bundle may only call functions from there: put it into a module there"
             )
 
 

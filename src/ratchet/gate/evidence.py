@@ -317,19 +317,19 @@ class Holdout:
         is_naive = bool((self.naive[name]["candidate"] == candidate).any())
         naive = self.naive[name][self.naive[name].index.isin(self.keys)]
         columns = naive[[column for column in _ROW_COLUMNS if column in naive]]
-        ours = _join_answers(columns, answers.get(name))
-        theirs = None if champion is None else _join_answers(columns, champion.get(name))
-        if theirs is not None:  # only rows that both answer
-            keys = ours.index.intersection(theirs.index, sort=False)
-            ours, theirs = ours.loc[keys], theirs.loc[keys]
-        primary, data = self.primary.loc[ours.index], self.use_case.data
+        challenger_rows = _join_answers(columns, answers.get(name))
+        champion_rows = None if champion is None else _join_answers(columns, champion.get(name))
+        if champion_rows is not None:  # only rows that both answer
+            keys = challenger_rows.index.intersection(champion_rows.index, sort=False)
+            challenger_rows, champion_rows = challenger_rows.loc[keys], champion_rows.loc[keys]
+        primary, data = self.primary.loc[challenger_rows.index], self.use_case.data
         release = self.use_case.release
         return PairedRows(
             task=target.task,
             classes=target.classes,
-            challenger=ours,
-            champion=theirs,
-            naive=None if is_naive else naive.loc[ours.index],
+            challenger=challenger_rows,
+            champion=champion_rows,
+            naive=None if is_naive else naive.loc[challenger_rows.index],
             slices=slices_of(primary, release.slices.columns),
             horizon=self.use_case.features.horizon,
             season=data.series.season if data.series else 1,

@@ -228,11 +228,11 @@ def find_faults(rows: Sequence[Row], anchors: Mapping[str, tuple[int, str]]) -> 
         else:
             faults.append(f"{row['use_case']}: a decision has the number {row['seq']!r}")
     for use_case in sorted({row["use_case"] for row in numbered} | set(anchors)):
-        ours = [row for row in numbered if row["use_case"] == use_case]
-        ours.sort(key=lambda row: int(row["seq"]))
-        faults += [f"{use_case}: {fault}" for fault in _chain_faults(ours)]
+        own_rows = [row for row in numbered if row["use_case"] == use_case]
+        own_rows.sort(key=lambda row: int(row["seq"]))
+        faults += [f"{use_case}: {fault}" for fault in _chain_faults(own_rows)]
         if use_case in anchors:
-            faults += [f"{use_case}: {fault}" for fault in _lost(ours, *anchors[use_case])]
+            faults += [f"{use_case}: {fault}" for fault in _lost(own_rows, *anchors[use_case])]
     return faults
 
 

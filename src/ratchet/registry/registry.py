@@ -38,7 +38,7 @@ __all__ = ["Registry", "RegistryError", "Version"]
 
 
 class RegistryError(UserError):
-    """A version or its bundle is not there, or cannot serve."""
+    """A version or its bundle does not exist, or cannot serve."""
 
 
 class Registry:
@@ -209,8 +209,8 @@ class Registry:
     ) -> str:
         """Make a version whose number no decision is about.
 
-        A model that somebody has deleted in MLflow counts from 1 again: what the ledger says of the
-        earlier versions, their digests and quarantine, must not be taken for theirs.
+        A model that was deleted in MLflow counts from 1 again: digests and quarantine of earlier
+        versions in the ledger must not apply to new ones.
         """
         decided, skipped = {entry.version for entry in self.ledger.entries(use_case)}, list[str]()
         while (number := create_version(self.client, use_case, folder, tags, run_id)) in decided:
@@ -233,7 +233,7 @@ class Registry:
         """Let the aliases follow the ledger; doing it twice changes nothing.
 
         Returns:
-            One line for each alias that was moved, and for each thing that cannot be mended.
+            One line for each alias that was moved, and for each fault that cannot be repaired.
         """
         lines = [*self.checkpoint.update(use_case)]
         if registered_model(self.client, use_case) is None:
@@ -372,13 +372,13 @@ class Registry:
             yield
 
 
-def _unknown(use_case: str, version: str, known: list[str]) -> str:
+def _unknown(use_case: str, version: str, numbers: list[str]) -> str:
     """Say which versions there are instead."""
-    if not known:
+    if not numbers:
         return f"version {version} of {use_case}: nothing is registered yet; `kedro run` does it"
-    gone = version.isdecimal() and 0 < int(version) < max(map(int, known))
-    what = "it was removed from the registry" if gone else "there is no such version"
-    return f"version {version} of {use_case}: {what}; there are {', '.join(known)}"
+    is_removed = version.isdecimal() and 0 < int(version) < max(map(int, numbers))
+    what = "it was removed from the registry" if is_removed else "there is no such version"
+    return f"version {version} of {use_case}: {what}; there are {', '.join(numbers)}"
 
 
 def challenger_of(state: State, versions: Sequence[Version]) -> str | None:
