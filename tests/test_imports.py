@@ -113,8 +113,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "project_context",
     },
     "reproducibility": {
-        *("config.loader", "database", "datasets", "errors", "learning", "monitoring"),
-        *("project_context", "provenance", "sandbox"),
+        *("config.loader", "database", "datasets", "errors", "json_values", "learning"),
+        *("monitoring", "project_context", "provenance", "sandbox"),
     },
     "settings": {"config", "hooks", "catalog"},
     "search_job": DOMAIN

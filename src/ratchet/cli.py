@@ -25,7 +25,7 @@ from ratchet import progress
 from ratchet.commands import ratchet
 from ratchet.config.kedro_loader import deep_merge
 from ratchet.config.loader import loader_here, only_candidates, read_use_cases
-from ratchet.database import explain_sqlite_error, shown, tracking_uri
+from ratchet.database import explain_sqlite_error, tracking_uri
 from ratchet.errors import (
     OUT_OF_MEMORY,
     ConfigError,
@@ -190,7 +190,9 @@ def mlflow_ui(context: click.Context, env: str | None) -> None:
     loader, project = loader_here(env)
     uri = tracking_uri(loader["mlflow"]["tracking_uri"], project)
     if uri.startswith("http"):
-        raise click.ClickException(f"runs are tracked by a server: open {shown(uri)} in a browser")
+        raise click.ClickException(
+            f"runs are tracked by a server: open {hide_secrets(uri)} in a browser"
+        )
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, *context.args]
     context.exit(subprocess.run(command, check=False).returncode)
 

@@ -81,7 +81,7 @@ def database_url(uri: str, project: Path) -> str:
     url = os.environ.get("RATCHET_DATABASE_URL") or uri
     if url.startswith(("http://", "https://", "databricks")):
         raise ConfigError(
-            f"runs are tracked by a server ({shown(url)}); set RATCHET_DATABASE_URL to the "
+            f"runs are tracked by a server ({hide_secrets(url)}); set RATCHET_DATABASE_URL to the "
             f"database of decisions and predictions, such as postgresql://host/ratchet"
         )
     return _in_project(url, project)
@@ -115,10 +115,10 @@ def connect(url: str, lock_seconds: float | None = None) -> Engine:
     try:
         engine = sa.create_engine(url, **options)
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ConfigError(f"cannot use the database {shown(url)}: {error}") from error
+        raise ConfigError(f"cannot use the database {hide_secrets(url)}: {error}") from error
     sa.event.listen(engine, "handle_error", _explain)
     if url.startswith(SQLITE):
-        _follow_file(engine, Path(url.removeprefix(SQLITE).partition("?")[0]), shown(url))
+        _follow_file(engine, Path(url.removeprefix(SQLITE).partition("?")[0]), hide_secrets(url))
     if lock_seconds is not None and engine.dialect.name == "postgresql":
         sa.event.listen(engine, "connect", _lock_timeout(lock_seconds))
     return engine
@@ -178,7 +178,7 @@ def _explain(context: ExceptionContext) -> None:
     """Raise what a user can mend, in place of the error of a driver."""
     if context.engine is not None:
         url = context.engine.url.render_as_string(hide_password=True)
-        if reason := explain_sqlite_error(context.original_exception, shown(url)):
+        if reason := explain_sqlite_error(context.original_exception, hide_secrets(url)):
             raise DatabaseError(reason) from context.original_exception
 
 
@@ -213,7 +213,7 @@ def mlflow_client(uri: str) -> MlflowClient:
     try:
         return _mlflow_client(uri)
     except Exception as error:  # of MLflow, and of SQLAlchemy
-        if reason := explain_sqlite_error(error, shown(uri)):
+        if reason := explain_sqlite_error(error, hide_secrets(uri)):
             raise DatabaseError(reason) from error
         raise
 
@@ -248,8 +248,3 @@ def _is_made(path: Path, lock: Path) -> bool:
             return bool(database.execute("SELECT count(*) FROM alembic_version").fetchone()[0])
     except (OSError, sqlite3.Error):
         return False
-
-
-def shown(uri: str) -> str:
-    """An address without user, password and tokens."""
-    return hide_secrets(uri)

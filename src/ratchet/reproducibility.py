@@ -24,6 +24,7 @@ from ratchet.config.loader import loader_here, read_use_cases
 from ratchet.database import connect
 from ratchet.datasets import MeasurementsDataset
 from ratchet.errors import DataError, UserError
+from ratchet.json_values import json_value
 from ratchet.learning.files import write_text
 from ratchet.monitoring.measurements import Measurement, Measurements
 from ratchet.project_context import find_use_case
@@ -168,7 +169,7 @@ def _value_differences(where: str, first: Any, second: Any) -> Iterator[Differen
     for path in {**ours, **theirs}:
         a, b = ours.get(path, "absent"), theirs.get(path, "absent")
         if repr(a) != repr(b):  # tells -0.0 from 0.0, and finds NaN equal to itself
-            yield Difference(path, _plain(a), _plain(b), _distance(a, b))
+            yield Difference(path, json_value(a), json_value(b), _distance(a, b))
 
 
 def _leaves(path: str, tree: Any) -> Iterator[tuple[str, Any]]:
@@ -205,16 +206,9 @@ def _worst(
     pairs = [(first[column].iloc[row], second[column].iloc[row]) for row in rows]
     sizes = [_distance(*pair) for pair in pairs]
     worst = int(np.argmax([-1.0 if size is None else size for size in sizes]))
-    a, b = (_plain(value) for value in pairs[worst])
+    a, b = (json_value(value) for value in pairs[worst])
     key = str(first[first.columns[0]].iloc[rows[worst]])
     return Difference(where, a, b, sizes[worst], len(rows), key)
-
-
-def _plain(value: Any) -> Any:
-    """A value for JSON."""
-    value = value.item() if isinstance(value, np.generic) else value
-    finite = isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value))
-    return value if finite else str(value)
 
 
 def _distance(a: Any, b: Any) -> float | None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
-from ratchet.database import SQLITE, connect, database_url, shown, tracking_uri
-from ratchet.errors import ConfigError
+from ratchet.database import SQLITE, connect, database_url, tracking_uri
+from ratchet.errors import ConfigError, hide_secrets
 from ratchet.provenance import MLFLOW_RUN, actor, code_commit, orchestrator_run
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class PredictionLogDataset(AbstractDataset[NoReturn, "PredictionLog"]):
         return True
 
     def _describe(self) -> dict[str, object]:
-        return {"database": shown(self._tracking_uri)}
+        return {"database": hide_secrets(self._tracking_uri)}
 
 
 class MeasurementsDataset(AbstractDataset[NoReturn, "list[Measurement]"]):
@@ -120,7 +120,7 @@ class MeasurementsDataset(AbstractDataset[NoReturn, "list[Measurement]"]):
         return True
 
     def _describe(self) -> dict[str, object]:
-        return {"use_case": self._use_case, "database": shown(self._tracking_uri)}
+        return {"use_case": self._use_case, "database": hide_secrets(self._tracking_uri)}
 
 
 class RunDataset(AbstractDataset[NoReturn, dict[str, str | None]]):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratchet.database import SQLITE, mlflow_client, shown, tracking_uri
+from ratchet.database import SQLITE, mlflow_client, tracking_uri
 from ratchet.errors import ConfigError, hide_secrets
 from ratchet.provenance import ORCHESTRATOR_TASK, orchestrator_run
 
@@ -52,8 +52,8 @@ def _deleted(experiment: Any, uri: str) -> str:
     restore = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
     return (
         f"the experiment '{experiment.name}' was deleted, and its name stays taken; restore it "
-        f"(MLFLOW_TRACKING_URI='{shown(uri)}' {restore}), or write another name to `experiment` in "
-        f"mlflow.yml"
+        f"(MLFLOW_TRACKING_URI='{hide_secrets(uri)}' {restore}), or write another name to "
+        f"`experiment` in mlflow.yml"
     )
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 
 from ratchet.config import rewritten
-from ratchet.database import explain_sqlite_error, shown, tracking_uri
+from ratchet.database import explain_sqlite_error, tracking_uri
 from ratchet.errors import ConfigError, DatabaseError, hide_secrets
 from ratchet.hooks import RunParams, mlflow_runs
 from ratchet.hooks.mlflow_runs import open_store, tracking_to
@@ -82,7 +82,7 @@ class TrackingHooks:
             self._open_run(run_params)
         except Exception as error:  # whatever the store and its driver raise
             self._client = None
-            store = shown(tracking_uri(self._settings["tracking_uri"], self._project))
+            store = hide_secrets(tracking_uri(self._settings["tracking_uri"], self._project))
             if isinstance(error, DatabaseError):
                 raise
             if reason := explain_sqlite_error(error, store):
@@ -167,7 +167,7 @@ class TrackingHooks:
         try:
             yield
         except Exception as error:
-            store = shown(tracking_uri(self._settings["tracking_uri"], self._project))
+            store = hide_secrets(tracking_uri(self._settings["tracking_uri"], self._project))
             reason = hide_secrets(str(error))
             LOGGER.warning("This run is not tracked whole in %s: %s", store, reason)
             with suppress(Exception):

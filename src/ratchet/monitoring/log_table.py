@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
-from ratchet.database import shown
-from ratchet.errors import ConfigError
+from ratchet.errors import ConfigError, hide_secrets
 
 Record = dict[str, Any]
 """A row of the table, by column."""
@@ -204,7 +203,7 @@ class LogTable:
             with self.engine.begin() as connection:
                 yield connection
         except sa.exc.OperationalError as error:
-            where = shown(self.engine.url.render_as_string(hide_password=True))
+            where = hide_secrets(self.engine.url.render_as_string(hide_password=True))
             raise ConfigError(f"cannot log predictions in {where}: {error.orig}") from error
 
     def _make(self, table: sa.Table) -> None:

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from ratchet.database import naive_utc, shown
-from ratchet.errors import ConfigError
+from ratchet.database import naive_utc
+from ratchet.errors import ConfigError, hide_secrets
 
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _TIMES_PER_QUERY = 200
@@ -220,7 +220,7 @@ class Measurements:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.OperationalError as error:
-            where = shown(self._engine.url.render_as_string(hide_password=True))
+            where = hide_secrets(self._engine.url.render_as_string(hide_password=True))
             raise ConfigError(f"cannot keep measurements in {where}: {error.orig}") from error
 
     def _make_tables(self) -> None:
