@@ -15,7 +15,7 @@ from ratchet.errors import UserError, hide_secrets
 COMMANDS = {
     "checkout": (
         "commands.dvc:checkout",
-        "Bring data and model of a version back, also in a fresh clone.",
+        "Restore data and model of a version from DVC, also in a fresh clone.",
     ),
     "close-run": (
         "commands.airflow:close_run",
@@ -23,18 +23,18 @@ COMMANDS = {
     ),
     "drift": (
         "commands.drift:drift",
-        "Compare the newest rows with those that the champion learned from.",
+        "Compare the newest rows with those that the champion was trained on.",
     ),
     "dvc": ("commands.dvc:dvc", "Write dvc.yaml, which says what `dvc repro` runs, anew."),
     "fresh": (
         "commands.ingest:fresh",
-        "Say whether there are rows that the version that serves does not know.",
+        "Report how many rows are new to the version that serves.",
     ),
-    "hold": ("commands.release:hold", "Write down that everything stays as it is, and why."),
+    "hold": ("commands.release:hold", "Record the decision to keep everything as it is, and why."),
     "keys": ("commands.serve:keys", "Make, list and revoke keys of the service."),
     "land": (
         "commands.ingest:land",
-        "Bring a new raw file in, if it is whole, keeps its contract and the rows that are known.",
+        "Ingest a new raw file, if it is complete, meets its contract and keeps the known rows.",
     ),
     "ledger": ("commands.ledger:ledger", "List the decisions, or verify that the list is whole."),
     "manifest": (
@@ -53,7 +53,7 @@ COMMANDS = {
     ),
     "replay": (
         "replay.command:replay",
-        "Walk through past Sundays: train as of that day, gate, serve, watch, roll back.",
+        "Backtest release policies on past Sundays: train, judge, serve, watch, roll back.",
     ),
     "reproduce": (
         "commands.reproduce:reproduce",
@@ -67,7 +67,7 @@ COMMANDS = {
     "serve": ("commands.serve:serve", "Serve the models that the ledger says serve, until Ctrl-C."),
     "status": (
         "commands.status:status",
-        "Say what serves, since when, how well, and what was decided last.",
+        "Show the version that serves, since when, its scores and the latest decision.",
     ),
     "trial": (
         "commands.release:trial",
@@ -75,12 +75,15 @@ COMMANDS = {
     ),
     "verdict": (
         "commands.verdict:verdict",
-        "Say what the gate thinks of the newest challenger, before it is carried out.",
+        "Print the gate's verdict on the newest challenger, before it is applied.",
     ),
-    "watch": ("commands.verdict:watch", "Say what the monitoring found last, and what it did."),
+    "watch": (
+        "commands.verdict:watch",
+        "Print the latest result of the monitoring, and the action it took.",
+    ),
     "who-served": (
         "commands.ledger:who_served",
-        "Say which version served at a moment (in UTC unless it has a zone), and why.",
+        "Print which version served at a time (UTC unless it has a zone), and why.",
     ),
 }
 """Name -> the command in its module of ``ratchet``, and the first sentence of its help.
@@ -141,4 +144,6 @@ class Commands(click.Group):
             raise click.ClickException(message) from error
 
 
-ratchet = Commands(name="ratchet", help="Look at what serves and why, and change it by hand.")
+ratchet = Commands(
+    name="ratchet", help="Inspect which versions serve and why, and change that by hand."
+)

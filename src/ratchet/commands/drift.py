@@ -39,7 +39,7 @@ _SHOWN = 12  # columns in the table
 @click.option("--version", metavar="VERSION", help="A version; by default the one that serves.")
 @env_option
 def drift(use_case: str, scenario: str | None, version: str | None, env: str | None) -> None:
-    """Compare the newest rows with those that the champion learned from.
+    """Compare the newest rows with those that the champion was trained on.
 
     With --scenario the rows of its test time are changed first, and scored with and without. The
     report goes to data/08_reporting/<use case>/drift_<scenario>.json and .png, without scenario to

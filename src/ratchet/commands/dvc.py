@@ -76,7 +76,7 @@ def _text(loader: AbstractConfigLoader, folder: Path) -> str:
 )
 @env_option
 def checkout(use_case: str, version: str, to: Path | None, env: str | None) -> None:
-    """Bring data and model of a version back, also in a fresh clone.
+    """Restore data and model of a version from DVC, also in a fresh clone.
 
     What serves stays, and so does a raw file that is there.
     """

@@ -23,7 +23,7 @@ from ratchet.project_context import env_option, json_option, open_catalog, use_c
 @env_option
 @json_option
 def land(use_case: str, allow: tuple[str, ...], env: str | None, as_json: bool) -> None:
-    """Bring a new raw file in, if it is whole, keeps its contract and the rows that are known.
+    """Ingest a new raw file, if it is complete, meets its contract and keeps the known rows.
 
     Where it comes from is the parameter `landing.source` of the use case. A file that lacks known
     rows, has other values for them or gives their keys to rows of another time is refused, and so
@@ -39,7 +39,7 @@ def land(use_case: str, allow: tuple[str, ...], env: str | None, as_json: bool) 
 @env_option
 @json_option
 def fresh(use_case: str, as_of: str | None, env: str | None, as_json: bool) -> None:
-    """Say whether there are rows that the version that serves does not know."""
+    """Report how many rows are new to the version that serves."""
     catalog, parameters = open_catalog(env, use_case)
     raw, measured = catalog.load(f"{use_case}.raw"), catalog.load(f"{use_case}.measured")
     registry = catalog.load("registry")

@@ -42,7 +42,7 @@ def ledger(use_case: str | None, verify: bool, as_json: bool, env: str | None) -
 @click.option("--at", "text", required=True, metavar="TIME", help="2026-11-25, or with a time.")
 @env_option
 def who_served(use_case: str, text: str, env: str | None) -> None:
-    """Say which version served at a moment (in UTC unless it has a zone), and why."""
+    """Print which version served at a time (UTC unless it has a zone), and why."""
     moment = _moment(text)
     registry = open_registry(env, use_case)
     entry = registry.ledger.serving_since(use_case, moment)

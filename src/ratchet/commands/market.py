@@ -368,7 +368,7 @@ def price(
     env: str | None,
     as_json: bool,
 ) -> None:
-    """Say which price earns most, what to expect of it, or why none is recommended."""
+    """Recommend the price of the highest expected profit, or say why there is none."""
     opened = open_market(use_case, version, env)
     market = opened.bundle.use_case.market
     if with_market and market is not None and not market.iterations.market_trend:

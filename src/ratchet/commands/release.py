@@ -100,7 +100,7 @@ def rollback(use_case: str, version: str | None, reason: str, env: str | None) -
 @click.option("--judged", is_flag=True, help="About the challenger that the gate has just judged.")
 @env_option
 def hold(use_case: str, reason: str, judged: bool, env: str | None) -> None:
-    """Write down that everything stays as it is, and why."""
+    """Record the decision to keep everything as it is, and why."""
     catalog, _ = open_catalog(env, use_case)
     version, details = None, {}
     if judged:

@@ -29,7 +29,7 @@ LOG_WIDTH = 140
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--page", is_flag=True, help="Also write the page, of all use cases.")
 def status(use_case: str | None, env: str | None, as_json: bool, page: bool) -> None:
-    """Say what serves, since when, how well, and what was decided last.
+    """Show the version that serves, since when, its scores and the latest decision.
 
     The same with charts is in data/08_reporting/status.html.
     """

@@ -27,7 +27,7 @@ from ratchet.registry.registry import Registry
 @env_option
 @json_option
 def verdict(use_case: str, env: str | None, as_json: bool) -> None:
-    """Say what the gate thinks of the newest challenger, before it is carried out."""
+    """Print the gate's verdict on the newest challenger, before it is applied."""
     catalog, _ = open_catalog(env, use_case)
     judged = load_output(catalog, f"{use_case}.verdicts", "judge_challengers")[-1]
     result = judged["verdict"]
@@ -58,7 +58,7 @@ def verdict(use_case: str, env: str | None, as_json: bool) -> None:
 @env_option
 @json_option
 def watch(use_case: str, env: str | None, as_json: bool) -> None:
-    """Say what the monitoring found last, and what it did."""
+    """Print the latest result of the monitoring, and the action it took."""
     catalog, _ = open_catalog(env, use_case)
     assessment = load_output(catalog, f"{use_case}.watch", "act_on_assessment")
     alerts = [alert["text"] for alert in assessment["alerts"]]

@@ -69,7 +69,7 @@ def replay(
     env: str,
     jobs: int | None,
 ) -> None:
-    """Walk through past Sundays: train as of that day, gate, serve, watch, roll back.
+    """Backtest release policies on past Sundays: train, judge, serve, watch, roll back.
 
     The configured policy is compared with those of the files, with never and always taking the new
     model, with bare thresholds, and with the best in hindsight. The report goes to
