@@ -1,14 +1,15 @@
-"""The measurements of a use case, as a run reads them."""
+"""Measurements and the prediction log of a project, from the catalog."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
 from ratchet.database import connect
-from ratchet.datasets import MeasurementsDataset
+from ratchet.datasets import MeasurementsDataset, PredictionLogDataset
 from ratchet.monitoring.measurements import Measurement, Measurements
 
 NOW = datetime(2024, 5, 6)
@@ -52,3 +53,35 @@ def test_behind_a_server_there_are_none(tmp_path):
 def test_no_node_writes_any(tmp_path):
     with pytest.raises(DatasetError, match="handed to the service"):
         MeasurementsDataset(use_case="power", path=str(tmp_path)).save([])  # type: ignore[arg-type]
+
+
+def test_it_is_in_the_database_of_the_project(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("RATCHET_DATABASE_URL", raising=False)
+    dataset = PredictionLogDataset(path=str(tmp_path), tracking_uri="sqlite:///runs.db")
+    rows = {"rating": pd.DataFrame({"prediction": [1.0]}, index=["a"])}
+
+    log = dataset.load()
+    log.write("films", "1", rows, arm="champion", source="batch", at=datetime(2024, 1, 1))
+
+    assert (tmp_path / "runs.db").is_file()
+    assert list(dataset.load().rows("films").index) == ["a"]
+
+
+def test_a_database_of_the_environment_wins(tmp_path, monkeypatch):
+    monkeypatch.setenv("RATCHET_DATABASE_URL", f"sqlite:///{tmp_path / 'other.db'}")
+
+    PredictionLogDataset(path=str(tmp_path)).load().rows("films")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["other.db"]
+
+
+def test_it_is_not_saved_to():
+    with pytest.raises(DatasetError, match="written by its own methods"):
+        PredictionLogDataset().save("rows")
+
+
+def test_no_password_is_shown():
+    dataset = PredictionLogDataset(tracking_uri="postgresql://me:secret@host/ratchet")
+
+    assert "secret" not in str(dataset)
