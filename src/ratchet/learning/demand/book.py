@@ -43,7 +43,7 @@ _CHUNK = 1000
 _COMPARED = 1000
 """Names that a name is compared with for an error."""
 _BEYOND = 1.25
-"""Factor by which a current price may lie outside of those tried: further off nothing is known."""
+"""Factor by which a current price may lie outside of the range of prices in training."""
 
 
 class UnknownSegmentError(LookupError):
@@ -69,7 +69,7 @@ class Elasticities:
 
 @dataclass(frozen=True)
 class ExpectedDemand:
-    """Units that S segments are expected to sell in the next step at their current price.
+    """Expected units of S segments in the next step at their current price.
 
     Attributes:
         mean: shape (S,).
@@ -151,7 +151,7 @@ class SegmentPrice:
     current_demand_high: float
 
     def to_json(self) -> dict[str, str | float | None]:
-        """The row with ``None`` for what is not known, as JSON has it.
+        """The row for JSON, with ``None`` for unknown values.
 
         Without a recommended price there is neither demand nor profit at one.
         """
@@ -222,7 +222,7 @@ class DemandBook:
         return tuple(sorted({key.product for key in self.segments()}))
 
     def position(self, merchant: str, product: str) -> int | None:
-        """Where the numbers of a segment are; ``None`` for one without rows.
+        """Index of a segment; ``None`` for one without rows.
 
         Raises:
             UnknownSegmentError: there is no such segment.
@@ -241,7 +241,7 @@ class DemandBook:
         price: float | None = None,
         capacity: float | None = None,
     ) -> Recommendation:
-        """Look for the price of one segment that earns most.
+        """Find the price of one segment with the highest profit.
 
         Args:
             merchant: name of the merchant.
@@ -266,7 +266,7 @@ class DemandBook:
         price: float | None = None,
         capacity: float | None = None,
     ) -> SegmentPrice:
-        """Price a segment as ``price`` does, and say what is known of it in one row.
+        """Price a segment as ``price`` does, and give the result as one row.
 
         Raises:
             UnknownSegmentError: there is no such segment.
@@ -336,7 +336,7 @@ class DemandBook:
         return [*priced, *(_without_rows(self.settings) for _ in self.without_rows)]
 
     def row(self, key: SegmentKey, recommendation: Recommendation) -> SegmentPrice:
-        """Say what is known of a segment and its price in one row.
+        """Give a segment and its price as one row.
 
         Args:
             key: the segment.
@@ -400,7 +400,7 @@ class DemandBook:
             raise ValueError(f"{name} cannot be read: {error}") from error
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Give all that is in the book as plain arrays, to be written without pickles."""
+        """Give the book as plain arrays, to be written without pickles."""
         texts = {
             "format": _FORMAT,
             "keys": [[key.merchant, key.product] for key in self.keys],

@@ -1,4 +1,4 @@
-"""Iterations of the training of demand: steps resampled, the market drawn anew, systems solved.
+"""Iterations of the training of demand: resample steps, draw market effects, solve the systems.
 
 In iteration b the coefficients of a segment minimise
 
@@ -108,7 +108,7 @@ class Problem:
         return len(self.noise)
 
     def part(self, segments: slice) -> Problem:
-        """The same for some of the segments; arrays are views."""
+        """The problem of some of the segments; arrays are views."""
         return replace(
             self,
             design=self.design[segments],
@@ -325,7 +325,7 @@ def solve_packed(gram: NDArray[Any], right: NDArray[Any]) -> None:
 
 
 def _row_starts(size: int) -> list[int]:
-    """Where the rows of a packed upper triangle begin."""
+    """Start of each row of a packed upper triangle."""
     return [j * size - j * (j - 1) // 2 for j in range(size)]
 
 
@@ -580,7 +580,7 @@ def advance(
 
 
 def blocks(n: int, size: int) -> Iterator[slice]:
-    """Cut ``n`` things into slices of a size; the last may be shorter."""
+    """Slices of a given size over ``n`` items; the last may be shorter."""
     return (slice(first, min(first + size, n)) for first in range(0, n, size))
 
 

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -172,11 +172,6 @@ def iterate(
     if partition_size < 1:
         raise ValueError(f"partition_size is {partition_size}, expected at least 1")
     _check(problem, validation)
-    options: dict[str, Any] = {
-        "validation": validation,
-        "search": search,
-        "on_progress": on_progress,
-    }
     with ExitStack() as stack:
         name = problem.digest()
         states: _States = _Memory()
@@ -184,7 +179,14 @@ def iterate(
             store = Store(Path(checkpoint), _fingerprint(name, settings))
             states = _Disk(stack.enter_context(store))
         training = _Training(
-            problem, name, settings, states, _rounded(partition_size, BLOCK), **options
+            problem,
+            name,
+            settings,
+            states,
+            _rounded(partition_size, BLOCK),
+            validation=validation,
+            search=search,
+            on_progress=on_progress,
         )
         if training.resume():
             # A process takes seconds to start, and one without a partition would idle.
@@ -202,7 +204,9 @@ def iterate(
         engine=engine,
         n_jobs=n_jobs,
         partition_size=partition_size,
-        **options,
+        validation=validation,
+        search=search,
+        on_progress=on_progress,
     )
 
 
@@ -224,7 +228,7 @@ class _Snapshot(NamedTuple):
     """What an entry of the history is made of, for some segments.
 
     Attributes:
-        mean: (S, K) mean coefficients; nothing where nobody validates them.
+        mean: (S, K) mean coefficients; empty without validation.
         movement: (S,) of the ends of the elasticity's interval, in widths; NaN for first entries.
     """
 
