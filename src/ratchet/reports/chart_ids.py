@@ -103,7 +103,7 @@ def search_charts(name: str, network: Network) -> list[str]:
         "parameter_importance": len(parameters) > 1,
         "curves": True,
     }
-    return [f"{name}_{view}" for view, there in views.items() if there]
+    return [f"{name}_{view}" for view, is_drawn in views.items() if is_drawn]
 
 
 def loss_by(parameter: str) -> str:
