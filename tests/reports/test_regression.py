@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ratchet.reports import (
-    limitations,
-    regression,
-)
+from ratchet.reports import limitations, regression
 from ratchet.reports.formatting import number, share
 from ratchet.reports.regression import low_coverage
 from ratchet.reports.target_chapter import target_chapter

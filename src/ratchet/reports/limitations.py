@@ -10,16 +10,7 @@ import pandas as pd
 from ratchet.learning.metrics import is_better
 from ratchet.reports.blocks import Finding
 from ratchet.reports.errors_by_group import weak_groups
-from ratchet.reports.formatting import (
-    between,
-    count,
-    counted,
-    label,
-    listed,
-    number,
-    plain,
-    share,
-)
+from ratchet.reports.formatting import between, count, counted, label, listed, number, plain, share
 from ratchet.reports.phase_outputs import JudgedObjective
 from ratchet.reports.ranking import indistinguishable, ranking_table
 from ratchet.reports.target_results import HISTORY, TargetResults

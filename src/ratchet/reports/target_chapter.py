@@ -11,15 +11,7 @@ import pandas as pd
 from ratchet.reports import classification, errors_by_group, forecasting, ranking, regression
 from ratchet.reports.blocks import Block, Card, Chapter, Finding, Points, Table, Text
 from ratchet.reports.chart import Chart
-from ratchet.reports.formatting import (
-    between,
-    counted,
-    label,
-    listed,
-    number,
-    plain,
-    share,
-)
+from ratchet.reports.formatting import between, counted, label, listed, number, plain, share
 from ratchet.reports.limitations import target_findings
 from ratchet.reports.naive_forecasts import naive_blocks
 from ratchet.reports.phase_outputs import JudgedObjective
