@@ -431,10 +431,5 @@ def borderline_mistakes(results: TargetResults) -> list[Finding]:
 
 def limitations(results: TargetResults) -> list[Finding]:
     """Apply the rules that only such a target has."""
-    rules = (
-        missed_class,
-        confident_predictions,
-        borderline_mistakes,
-        class_shift,
-    )
+    rules = (missed_class, confident_predictions, borderline_mistakes, class_shift)
     return [finding for rule in rules for finding in rule(results)]

@@ -128,11 +128,7 @@ def _summaries(
     """Errors by label; a row with a list of labels counts for each of them."""
     name = str(labels.name)
     long = pd.DataFrame(
-        {
-            name: labels.array,
-            "loss": results.losses(rows).to_numpy(),
-            "truth": rows["truth"],
-        }
+        {name: labels.array, "loss": results.losses(rows).to_numpy(), "truth": rows["truth"]}
     ).explode(name)
     if not ordered:
         long = _frequent(long.fillna({name: "unknown"}), name)

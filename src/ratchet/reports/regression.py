@@ -362,9 +362,5 @@ def narrow_predictions(results: TargetResults) -> list[Finding]:
 
 def limitations(results: TargetResults) -> list[Finding]:
     """Apply the rules that only such a target has."""
-    rules = (
-        narrow_predictions,
-        low_coverage,
-        value_shift,
-    )
+    rules = (narrow_predictions, low_coverage, value_shift)
     return [finding for rule in rules for finding in rule(results)]

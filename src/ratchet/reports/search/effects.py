@@ -144,9 +144,7 @@ def _study(points: pd.DataFrame, losses: pd.Series) -> Any:
     study.add_trials(
         [
             create_trial(
-                params={name: point[name] for name in space},
-                distributions=space,
-                value=float(loss),
+                params={name: point[name] for name in space}, distributions=space, value=float(loss)
             )
             for point, loss in zip(points.to_dict("records"), losses, strict=True)
         ]
