@@ -9,7 +9,7 @@ import pytest
 import yaml
 from kedro.framework.startup import bootstrap_project
 
-from ratchet.config.loader import loader_here
+from ratchet.config.loader import project_loader
 from ratchet.errors import ConfigError, UserError
 from ratchet.sandbox import (
     Sandbox,
@@ -27,7 +27,7 @@ def place(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
 
 
 def copied(place: Sandbox):
-    return copy_configuration(place, loader_here(place.env)[0])
+    return copy_configuration(place, project_loader(place.env)[0])
 
 
 @pytest.mark.parametrize("env", ["test", "local", "tetouan"])
@@ -46,7 +46,7 @@ def test_everything_but_raw_data_is_written_into_the_folder(project, place, env)
 
 def test_nothing_else_of_the_configuration_changes(project, place, keep_only):
     keep_only(project, "films", "power", "run")
-    before = loader_here("test")[0]
+    before = project_loader("test")[0]
 
     loader = copied(place)
 
@@ -99,7 +99,7 @@ def test_an_entry_with_a_path_of_its_own_is_refused(project, place):
 
 
 def test_the_raw_file(project, place):
-    catalog = loader_here("test")[0]["catalog"]
+    catalog = project_loader("test")[0]["catalog"]
     (project / "data/01_raw/tetouan.csv").write_text("x")
 
     assert raw_file({"a.raw": {"filepath": "data/01_raw"}}, "a", project) is None

@@ -24,7 +24,7 @@ from kedro.io import DatasetError
 from ratchet import progress
 from ratchet.commands import ratchet
 from ratchet.config.kedro_loader import deep_merge
-from ratchet.config.loader import loader_here, only_candidates, read_use_cases
+from ratchet.config.loader import only_candidates, project_loader, read_use_cases
 from ratchet.database import explain_sqlite_error, tracking_uri
 from ratchet.errors import (
     OUT_OF_MEMORY,
@@ -129,7 +129,7 @@ def _sigterm_interrupts() -> Iterator[list[int]]:
 def _restricted(params: dict[str, Any], names: list[str], env: str | None) -> dict[str, Any]:
     """Parameters of a run that tries some candidates only."""
     try:
-        only = only_candidates(read_use_cases(loader_here(env)[0]["parameters"]), names)
+        only = only_candidates(read_use_cases(project_loader(env)[0]["parameters"]), names)
     except UserError as error:
         raise click.ClickException(str(error)) from error
     return deep_merge(params, only)
@@ -187,7 +187,7 @@ def _unreadable(error: DatasetError) -> str:
 @click.pass_context
 def mlflow_ui(context: click.Context, env: str | None) -> None:
     """Look at the tracked runs; other options go to `mlflow ui`."""
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     uri = tracking_uri(loader["mlflow"]["tracking_uri"], project)
     if uri.startswith("http"):
         raise click.ClickException(

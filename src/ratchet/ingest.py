@@ -17,7 +17,7 @@ from fsspec.core import url_to_fs
 from kedro.io import AbstractDataset, DatasetError
 
 from ratchet.config import FINDINGS, Landing, UseCase
-from ratchet.config.loader import loader_here, read_use_cases
+from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.datasets.raw import RawDataset, is_guessed
 from ratchet.errors import ConfigError, DataError, UserError, root_cause
 from ratchet.learning.files import beside, put_in_place
@@ -69,7 +69,7 @@ def ingest_file(name: str, env: str | None, allow: Collection[str] = ()) -> Inge
             not allowed: names file, column and rows. The old one is still there.
         ConfigError: the raw data of the use case are no file of this machine.
     """
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     use_case = find_use_case(read_use_cases(loader["parameters"]), name)
     landing = use_case.landing or Landing()
     if landing.source is None:

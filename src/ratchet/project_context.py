@@ -11,7 +11,7 @@ from kedro.config import AbstractConfigLoader
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 
-from ratchet.config.loader import loader_here, read_use_cases
+from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def open_registry(env: str | None = None, use_case: str | None = None) -> Regist
         UserError: the catalog has no registry, its database was not made yet, or there is no such
             use case; says what to do.
     """
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     check_environment(loader)
     registry = _registry(loader, project)
     _check_database(registry, project)
@@ -64,7 +64,7 @@ def open_catalog(env: str | None, use_case: str) -> tuple[Any, UseCase]:
     Raises:
         UserError: there is no such environment or use case.
     """
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     check_environment(loader)
     parameters = find_use_case(read_use_cases(loader["parameters"]), use_case)
     return open_context(project, env).catalog, parameters

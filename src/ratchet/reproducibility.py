@@ -20,7 +20,7 @@ from kedro.config import AbstractConfigLoader
 from kedro.framework.project import settings
 
 from ratchet import sandbox
-from ratchet.config.loader import loader_here, read_use_cases
+from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.database import connect
 from ratchet.datasets import MeasurementsDataset
 from ratchet.errors import DataError, UserError
@@ -318,7 +318,7 @@ def run_twice(request: RunRequest, folder: Path) -> Reproduction:
     Raises:
         UserError: a run failed, or something that both had to share changed between them.
     """
-    loader, project = loader_here(request.env)
+    loader, project = project_loader(request.env)
     find_use_case(read_use_cases(loader["parameters"]), request.use_case)
     measured = read_measurements(loader, project, request.use_case)
     if measured:

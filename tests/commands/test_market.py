@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from ratchet.bundle.manifest import bundle_digest, hash_files, write_manifest
 from ratchet.commands import ratchet
-from ratchet.config.loader import loader_here, read_use_cases
+from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.registry.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +78,7 @@ def release(project: Path, number: str, book: Any) -> None:
     """Let a version serve, with prices or without any."""
     folder = project / "data/06_models/bundles/market" / f"bundle-{number}"
     folder.mkdir(parents=True)
-    use_case = read_use_cases(loader_here()[0]["parameters"])["market"]
+    use_case = read_use_cases(project_loader()[0]["parameters"])["market"]
     (folder / "use_case.json").write_text(json.dumps(use_case.model_dump(mode="json")))
     if book is not None:
         (folder / "demand_book.npz").write_bytes(book.to_bytes())

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from ratchet.commands import ratchet
-from ratchet.config.loader import loader_here
+from ratchet.config.loader import project_loader
 from ratchet.dvc.parameters import Configuration, overrides_text
 from ratchet.dvc.used_code import used_code
 from ratchet.errors import ConfigError
@@ -197,7 +197,7 @@ def test_runs_of_dvc_take_what_experiments_have_changed(project, monkeypatch):
     bootstrap_project(project)
     monkeypatch.chdir(project)
 
-    assert loader_here("dvc")[0]["parameters"]["power"]["features"]["min_count"] == 7
+    assert project_loader("dvc")[0]["parameters"]["power"]["features"]["min_count"] == 7
 
 
 def test_a_date_that_dvc_would_fail_at_is_named(tmp_path):

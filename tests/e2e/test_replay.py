@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import ratchet
-from ratchet.config.loader import loader_here, only_candidates, read_use_cases
+from ratchet.config.loader import only_candidates, project_loader, read_use_cases
 
 pytestmark = pytest.mark.slow
 
@@ -115,7 +115,7 @@ def test_production_would_have_done_the_same(
 
     monkeypatch.chdir(project)
     bootstrap_project(project)
-    use_cases = read_use_cases(loader_here("test")[0]["parameters"])
+    use_cases = read_use_cases(project_loader("test")[0]["parameters"])
     params = only_candidates(use_cases, ["ridge"])
 
     empty_mlflow(project / "data/test/mlflow.db")

@@ -59,14 +59,14 @@ def slice_of(
     from kedro.framework.startup import bootstrap_project
     from kedro.io import DataCatalog
 
-    from ratchet.config.loader import loader_here
+    from ratchet.config.loader import project_loader
     from ratchet.preparation.contract import typed_rows
 
     project = make_project(tmp_path_factory.mktemp("slices"))
     bootstrap_project(project)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
-        loader, _ = loader_here("test")
+        loader, _ = project_loader("test")
         parameters, entries = loader["parameters"], loader["catalog"]
 
     @cache

@@ -10,7 +10,7 @@ from kedro.config import MissingConfigException
 from ratchet import webhook
 from ratchet.airflow import build_manifest, manifest_text, read_settings
 from ratchet.commands.generated_files import bring_up_to_date
-from ratchet.config.loader import loader_here, read_use_cases, remember
+from ratchet.config.loader import project_loader, read_use_cases, remember
 from ratchet.errors import ConfigError
 from ratchet.hooks.mlflow_runs import find_project_run
 from ratchet.pipeline_registry import register_pipelines
@@ -32,7 +32,7 @@ def manifest(check: bool, env: str | None) -> None:
 
 
 def _text(env: str | None) -> tuple[str, Path]:
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     try:
         config = loader["airflow"]
     except MissingConfigException:
@@ -71,7 +71,7 @@ def close_run(use_case: str, status: str, env: str | None) -> None:
 def notify(text: str, event: str, env: str | None) -> None:
     """Send a message to the webhook of the project."""
     try:
-        credentials = loader_here(env)[0]["credentials"]
+        credentials = project_loader(env)[0]["credentials"]
     except MissingConfigException:
         credentials = {}
     receiver = webhook.configure(credentials)

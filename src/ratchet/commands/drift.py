@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ratchet.bundle.scoring_frame import scoring_frame
-from ratchet.config.loader import loader_here, read_use_cases
+from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.errors import UserError
 from ratchet.frames import DataFrame
 from ratchet.json_values import json_or_null
@@ -58,7 +58,7 @@ def drift(use_case: str, scenario: str | None, version: str | None, env: str | N
 
 def _open_check(name: str, version: str | None, env: str | None) -> tuple[DriftCheck, Path]:
     """Rows of today as a bundle sees them, and where reports go."""
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     use_case = find_use_case(read_use_cases(loader["parameters"]), name)
     registry = open_registry(env, name)
     number = version or registry.champion(name)

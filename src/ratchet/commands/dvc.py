@@ -16,7 +16,7 @@ from kedro.io import CatalogConfigResolver
 
 from ratchet.bundle import open_bundle
 from ratchet.commands.generated_files import bring_up_to_date, text_of
-from ratchet.config.loader import loader_here, read_use_cases
+from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.dvc.parameters import OVERRIDES, overrides_text
 from ratchet.dvc.stages import Project, dvc_text
 from ratchet.dvc.store import (
@@ -46,7 +46,7 @@ def dvc(check: bool) -> None:
     Needed after a change of use cases, candidates, the catalog, or of what a phase imports. It goes
     by conf/base alone, so that it is the same for everybody. What experiments change is kept.
     """
-    loader, folder = loader_here("base")
+    loader, folder = project_loader("base")
     overrides = overrides_text(loader["parameters"], text_of(folder / OVERRIDES) or "")
     bring_up_to_date(folder, OVERRIDES, overrides, check=check, command=COMMAND)
     bring_up_to_date(folder, STAGES, _text(loader, folder), check=check, command=COMMAND)
@@ -82,7 +82,7 @@ def checkout(use_case: str, version: str, to: Path | None, env: str | None) -> N
     """
     if to is not None and to.exists() and any(to.iterdir()):
         raise UserError(f"--to: {to} is not empty")
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     versions = _versions(loader, project)
     pointer = find_version(versions, _registry(env), use_case, version)
     with TemporaryDirectory(dir=versions.folder, prefix=".") as temporary:
@@ -104,7 +104,7 @@ def checkout(use_case: str, version: str, to: Path | None, env: str | None) -> N
 @env_option
 def push(use_case: str | None, env: str | None) -> None:
     """Copy all versions that DVC has to its remote; what is there already is not sent again."""
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     versions = _versions(loader, project)
     all_pointers = [p for name in versions.use_cases() for p in versions.pointers(name)]
     pointers = [pointer for pointer in all_pointers if use_case in (None, pointer.use_case)]

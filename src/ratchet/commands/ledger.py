@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ratchet.config.loader import loader_here
+from ratchet.config.loader import project_loader
 from ratchet.dvc.store import VersionPointer, VersionStore
 from ratchet.errors import UserError
 from ratchet.project_context import env_option, open_registry, use_case_option
@@ -113,7 +113,7 @@ def _emptied(registry: Registry, env: str | None) -> Iterator[str]:
 
 def _recorded_decisions(env: str | None) -> list[tuple[VersionPointer, Mapping[str, Any]]]:
     """Pointers of DVC, and what each knows of the ledger that its version was decided in."""
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     versions = VersionStore(project / loader["versioning"]["folder"], project)
     pointers = [each for name in versions.use_cases() for each in versions.pointers(name)]
     recorded = [(pointer, pointer.meta.get("ledger")) for pointer in pointers]

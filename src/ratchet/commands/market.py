@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ratchet import progress
-from ratchet.config.loader import loader_here
+from ratchet.config.loader import project_loader
 from ratchet.errors import UserError
 from ratchet.learning.files import atomic_write
 from ratchet.production.market_version import (
@@ -144,7 +144,7 @@ def find_market(use_case: str | None, env: str | None) -> str:
     Raises:
         UserError: there is none, or there are several, or that one has no market.
     """
-    parameters = loader_here(env)[0]["parameters"]
+    parameters = project_loader(env)[0]["parameters"]
     use_cases = {name: one for name, one in parameters.items() if isinstance(one, Mapping)}
     markets = sorted(name for name, one in use_cases.items() if one.get("market"))
     listed = f"those with a market are {', '.join(markets)}" if markets else "none has one"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from ratchet.config import UseCase
-from ratchet.config.loader import loader_here, read_use_cases
+from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.errors import UserError
 from ratchet.hooks.mlflow_runs import find_project_run
 from ratchet.monitoring.prediction_log import PredictionLog
@@ -154,7 +154,7 @@ def trial(
     if planned is not None and planned < LEAST_DAYS:
         raise click.BadParameter(f"expected at least {LEAST_DAYS} days", param_hint="--planned")
     registry = open_registry(env, use_case)
-    parameters = read_use_cases(loader_here(env)[0]["parameters"])[use_case]
+    parameters = read_use_cases(project_loader(env)[0]["parameters"])[use_case]
     result = read_trial(registry, use_case, parameters, version, share=share, planned=planned)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))

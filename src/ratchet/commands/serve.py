@@ -12,7 +12,7 @@ from typing import Any
 import click
 from kedro.config import AbstractConfigLoader, MissingConfigException
 
-from ratchet.config.loader import loader_here
+from ratchet.config.loader import project_loader
 from ratchet.database import database_url, tracking_uri
 from ratchet.project_context import check_environment, env_option, registry_entry
 from ratchet.serving.keys import add_key, read_keys, revoke_key
@@ -59,7 +59,7 @@ def service_settings(env: str | None, given: Mapping[str, Any] | None = None) ->
         UserError: there is no such environment, the catalog has no registry, or a setting cannot
             be used.
     """
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     check_environment(loader)
     configured = {**_of_project(loader, project), **_of_file(loader), **(given or {})}
     settings = read_settings(configured, "serving")

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ratchet import progress
 from ratchet.config.checks import check_metrics
-from ratchet.config.loader import loader_here, read_use_cases
+from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.kedro_private import make_catalog
 from ratchet.project_context import find_use_case, open_context
 from ratchet.registry.registry import Registry
@@ -47,7 +47,7 @@ def status(use_case: str | None, env: str | None, as_json: bool, page: bool) -> 
 
 def _collect(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
     """Use case -> its status; the page is written where it is asked for."""
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     use_cases = read_use_cases(loader["parameters"])
     check_metrics(use_cases)
     catalog = make_catalog(open_context(project, env))

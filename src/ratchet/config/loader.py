@@ -88,7 +88,7 @@ def like_this_session() -> dict[str, Any]:
     }
 
 
-def loader_here(env: str | None = None) -> tuple[AbstractConfigLoader, Path]:
+def project_loader(env: str | None = None) -> tuple[AbstractConfigLoader, Path]:
     """Loader of the project we stand in, and its folder."""
     from kedro.utils import find_kedro_project
 
@@ -104,7 +104,7 @@ def loader_here(env: str | None = None) -> tuple[AbstractConfigLoader, Path]:
 
 def project_parameters() -> dict[str, Any]:
     """Parameters of the running session; without one, those of the project we stand in."""
-    loader = loader_here()[0] if _config_loader is None else _config_loader
+    loader = project_loader()[0] if _config_loader is None else _config_loader
     return dict(loader["parameters"])
 
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kedro.config import MissingConfigException
+
+from ratchet.config.loader import project_loader
 from ratchet.database import SQLITE, mlflow_client, tracking_uri
 from ratchet.errors import ConfigError, hide_secrets
 from ratchet.provenance import ORCHESTRATOR_TASK, orchestrator_run
@@ -113,12 +116,8 @@ def find_project_run(env: str | None, *, make: bool = False) -> TrackedRun | Non
     Returns:
         None outside of a DAG run, where runs are not tracked, or where there is none.
     """
-    from kedro.config import MissingConfigException
-
-    from ratchet.config.loader import loader_here
-
     name = orchestrator_run()
-    loader, project = loader_here(env)
+    loader, project = project_loader(env)
     settings = loader["mlflow"]
     if name is None or not settings["enabled"]:
         return None

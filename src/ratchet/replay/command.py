@@ -13,7 +13,7 @@ from kedro.framework.cli.utils import split_string
 from rich.table import Table
 
 from ratchet import progress
-from ratchet.config.loader import loader_here
+from ratchet.config.loader import project_loader
 from ratchet.learning.files import write_text
 from ratchet.project_context import use_case_option
 from ratchet.replay import page
@@ -106,7 +106,7 @@ def run(request: ReplayRequest) -> Path:
         UserError: something in the arguments or the configuration cannot be used, or nothing could
             be trained at all.
     """
-    loader, project = loader_here(request.env)
+    loader, project = project_loader(request.env)
     spec, use_case = training_spec(request, loader, project)
     policies = policies_of(request, use_case)
     incidents = incidents_of(request)

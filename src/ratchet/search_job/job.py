@@ -23,7 +23,7 @@ from kedro.framework.session import KedroSession
 
 from ratchet import progress
 from ratchet.config import Network, Target, UseCase
-from ratchet.config.loader import loader_here, project_parameters, read_use_cases
+from ratchet.config.loader import project_loader, project_parameters, read_use_cases
 from ratchet.errors import UserError
 from ratchet.learning.files import write_text
 from ratchet.learning.recurrent.saved import save_files
@@ -123,7 +123,7 @@ class Job:
 
     @cached_property
     def _project(self) -> tuple[Any, Path]:
-        return loader_here(self.order.env)
+        return project_loader(self.order.env)
 
     @cached_property
     def _sandbox(self) -> Any:
