@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from kedro.pipeline import Pipeline, node
@@ -202,7 +203,7 @@ def explain_best(
     return grouped_permutation_importance(loss, seen, groups, seed=seed)
 
 
-def collect_predictions(targets: dict[str, Any], *predictions: DataFrame) -> DataFrame:
+def collect_predictions(targets: Mapping[str, Any], *predictions: DataFrame) -> DataFrame:
     """Put the predictions of all targets into one table.
 
     Returns:
@@ -223,13 +224,13 @@ def collect_predictions(targets: dict[str, Any], *predictions: DataFrame) -> Dat
     return pd.concat(frames, ignore_index=True)
 
 
-def collect_metrics(targets: dict[str, Any], *scores: dict[str, Any]) -> dict[str, Any]:
+def collect_metrics(targets: Mapping[str, Any], *scores: dict[str, Any]) -> dict[str, Any]:
     """Scores of all targets: target -> candidate -> split -> metric -> value, low, high."""
     return dict(zip(targets, scores, strict=True))
 
 
 def collect_evaluation(
-    targets: dict[str, Any], *choices_and_judgements: dict[str, Any]
+    targets: Mapping[str, Any], *choices_and_judgements: dict[str, Any]
 ) -> dict[str, Any]:
     """Choices and judgements of all targets, by subject.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kedro.pipeline import Pipeline, node
@@ -11,6 +11,7 @@ from kedro.pipeline import Pipeline, node
 from ratchet.config import UseCase
 from ratchet.errors import UserError
 from ratchet.frames import DataFrame
+from ratchet.production.records import AssessmentRecord, DriftOutcome, ScoredPeriod
 
 LOGGER = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def score_period(
     raw: DataFrame,
     as_of: Any,
     measured: Sequence[Any] = (),
-) -> dict[str, Any]:
+) -> ScoredPeriod:
     """Let the champion answer every row that came since it began to serve, and log the answers.
 
     So are rows from the time of its test part that wait for their truth and so are in no part.
@@ -55,7 +56,7 @@ def score_period(
 
     if as_of is not None:
         read_day(as_of)  # a day that is none is no fault of the champion
-    nothing = {"version": None, "since": None, "rows": 0, "trouble": None}
+    nothing: ScoredPeriod = {"version": None, "since": None, "rows": 0, "trouble": None}
     try:
         nothing["version"] = registry.champion(name)
         champion = open_champion(registry, prediction_log, name)
@@ -94,9 +95,9 @@ def join_truth(
     name: str,
     raw: DataFrame,
     as_of: Any,
-    scored: dict[str, Any],
+    scored: ScoredPeriod,
     measured: Sequence[Any] = (),
-) -> dict[str, Any]:
+) -> Mapping[str, int]:
     """Write what came true beside the logged answers.
 
     Args:
@@ -135,13 +136,13 @@ def join_truth(
 def check_drift(
     registry: Any,
     name: str,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, object],
     raw: DataFrame,
     as_of: Any,
     seed: int,
-    scored: dict[str, Any],
+    scored: ScoredPeriod,
     measured: Sequence[Any] = (),
-) -> dict[str, Any]:
+) -> DriftOutcome:
     """Compare the inputs of the latest complete window with those the champion learned from.
 
     Args:
@@ -181,15 +182,15 @@ def assess_champion(
     registry: Any,
     prediction_log: Any,
     name: str,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, object],
     raw: DataFrame,
     as_of: Any,
     seed: int,
-    scored: dict[str, Any],
-    joined: dict[str, Any],
-    drift: dict[str, Any],
+    scored: ScoredPeriod,
+    joined: Mapping[str, int],
+    drift: DriftOutcome,
     measured: Sequence[Any] = (),
-) -> dict[str, Any]:
+) -> AssessmentRecord:
     """Say how the champion does in production, and what is to be done.
 
     Args:
@@ -234,17 +235,17 @@ def assess_champion(
         )
         return {**production.assessment(_moved(drift["report"])), "expect": expect}
     except Exception as error:  # other use cases go on
-        why = {**scored, "trouble": {"with": "data", "wrong": summarize(error)}}
+        why: ScoredPeriod = {**scored, "trouble": {"with": "data", "wrong": summarize(error)}}
         return {**assess_without_answers(registry, name, why), "expect": expect}
 
 
-def _moved(report: dict[str, Any] | None) -> list[str]:
+def _moved(report: Mapping[str, Any] | None) -> list[str]:
     """What is known to have happened to the inputs, in sentences."""
     found = [*report["columns"].values(), report["joint"]] if report else []
     return [one["text"] for one in found if one["moved"]]
 
 
-def _unscored(scored: dict[str, Any]) -> str:
+def _unscored(scored: ScoredPeriod) -> str:
     """Why nothing was answered; empty where that could be."""
     if trouble := scored["trouble"]:
         return str(trouble["wrong"])
@@ -256,11 +257,11 @@ def act_on_assessment(
     prediction_log: Any,
     run: dict[str, str | None],
     name: str,
-    parameters: dict[str, Any],
-    scored: dict[str, Any],
-    joined: dict[str, Any],
-    drift: dict[str, Any],
-    assessment: dict[str, Any],
+    parameters: Mapping[str, object],
+    scored: ScoredPeriod,
+    joined: Mapping[str, int],
+    drift: DriftOutcome,
+    assessment: AssessmentRecord,
 ) -> dict[str, Any]:
     """Roll back or ask for a retraining where that is to be done, and say what was found.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from kedro.pipeline import Pipeline, node
@@ -15,7 +16,7 @@ REPLAY_SHARE = 0.6
 
 
 def prepare_rows(
-    primary: DataFrame, data: Data, market: Market, targets: dict[str, Any]
+    primary: DataFrame, data: Data, market: Market, targets: Mapping[str, Any]
 ) -> DataFrame:
     """Code the rows of the market up to the present, as the candidate ``demand`` sees them.
 
@@ -40,7 +41,7 @@ def iterate_demand(
     market_rows: DataFrame,
     predictions: DataFrame,
     market: Market,
-    targets: dict[str, Any],
+    targets: Mapping[str, Any],
     seed: int,
     iterations: Any,
     model: Any = None,
@@ -179,7 +180,7 @@ def demand_candidate(target: Target) -> str | None:
     return next(named, None)
 
 
-def _quantity(targets: dict[str, Any]) -> Target:
+def _quantity(targets: Mapping[str, Any]) -> Target:
     """The target that is the quantity: the one that is learned in logs."""
     return next(target for target in read_targets(targets).values() if target.in_logs)
 

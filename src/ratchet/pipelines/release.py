@@ -26,7 +26,7 @@ def register_challengers(
     registry: Any,
     run: dict[str, str | None],
     name: str,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, object],
     as_of: Any,
     typed: DataFrame,
     primary: DataFrame,
@@ -133,7 +133,7 @@ def _tags(bundle: Any) -> dict[str, str]:
 def judge_challengers(
     registry: Any,
     name: str,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, object],
     seed: int,
     raw: DataFrame,
     as_of: Any,
@@ -202,7 +202,7 @@ def release_challengers(
     registry: Any,
     run: dict[str, str | None],
     name: str,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, object],
     verdicts: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Write every verdict into the ledger, let what was promoted serve, and tidy up.
@@ -267,7 +267,7 @@ def refit_promoted(
     registry: Any,
     run: dict[str, str | None],
     name: str,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, object],
     as_of: Any,
     verdicts: list[dict[str, Any]],
     typed: DataFrame,

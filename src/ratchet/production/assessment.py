@@ -27,9 +27,12 @@ from ratchet.monitoring.comparison import Comparison, compare
 from ratchet.monitoring.evaluate_champion import Assessment, evaluate_champion, rows_under_review
 from ratchet.monitoring.log_table import CHAMPION
 from ratchet.monitoring.performance import distributions, latest_answers, operations, score_windows
+from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.preparation.contract import read_day
 from ratchet.primary_metric import primary_metric
 from ratchet.production.champion import Champion, last_retraining_request
+from ratchet.production.records import AssessmentRecord, ScoredPeriod
+from ratchet.registry.ledger_chain import Entry
 from ratchet.registry.registry import Registry
 from ratchet.values import is_among, is_other
 
@@ -52,7 +55,7 @@ class ProductionAssessment:
     """
 
     registry: Registry
-    log: Any
+    log: PredictionLog
     name: str
     use_case: UseCase
     champion: Champion
@@ -62,7 +65,7 @@ class ProductionAssessment:
     seed: int
     measured: Sequence[Any] = ()
 
-    def assessment(self, moved: Sequence[str] = ()) -> dict[str, Any]:
+    def assessment(self, moved: Sequence[str] = ()) -> AssessmentRecord:
         """Score the windows, and say what is to be done.
 
         Args:
@@ -90,7 +93,9 @@ class ProductionAssessment:
             # Rows without time are one window, which says the same until models change.
             action = replace(action, action="none", reason=f"asked for already: {action.reason}")
         return {
-            **action.to_json(),
+            "action": action.action,
+            "reason": action.reason,
+            "numbers": json_or_null(action.numbers),
             "windows": {name: _records(table) for name, table in self._windows.items()},
             "distributions": {
                 name: _records(distributions(self._rows(name), one, self._watch, **self._span))
@@ -205,9 +210,7 @@ class ProductionAssessment:
         )
 
 
-def assess_without_answers(
-    registry: Registry, name: str, scored: Mapping[str, Any]
-) -> dict[str, Any]:
+def assess_without_answers(registry: Registry, name: str, scored: ScoredPeriod) -> AssessmentRecord:
     """What is to be done where the champion did not answer.
 
     A bundle that cannot serve is replaced by the newest earlier champion that can. Data that break
@@ -218,16 +221,20 @@ def assess_without_answers(
         name: name of the use case.
         scored: as ``score_period`` gives it, without answers.
     """
-    found: dict[str, Any] = {
-        **{"action": "none", "reason": "nothing serves yet", "numbers": {}},
-        **{"windows": {}, "distributions": {}, "alerts": []},
+    nothing: AssessmentRecord = {
+        "action": "none",
+        "reason": "nothing serves yet",
+        "numbers": {},
+        "windows": {},
+        "distributions": {},
+        "alerts": [],
     }
     if (trouble := scored["trouble"]) is None:
-        return found
+        return nothing
     version = scored["version"]
     reason = f"version {version} did not answer: {trouble['wrong']}"
     if trouble["with"] == "data":
-        return {**found, "reason": reason, "alerts": [failure_alert(name, reason)]}
+        return {**nothing, "reason": reason, "alerts": [failure_alert(name, reason)]}
     refused = []
     for previous in registry.ledger.state(name).earlier_champions:
         try:
@@ -235,12 +242,12 @@ def assess_without_answers(
         except UserError as error:
             refused.append(str(error))
         else:
-            return {**found, "action": "rollback", "reason": f"{reason}; version {previous} can"}
+            return {**nothing, "action": "rollback", "reason": f"{reason}; version {previous} can"}
     reason = f"{reason}; no rollback target: {'; '.join(refused) or 'there is none'}"
-    return {**found, "reason": reason, "alerts": [failure_alert(name, reason)]}
+    return {**nothing, "reason": reason, "alerts": [failure_alert(name, reason)]}
 
 
-def failure_alert(name: str, reason: str) -> dict[str, Any]:
+def failure_alert(name: str, reason: str) -> Mapping[str, object]:
     """An alert for a champion that did not answer, or cannot be watched."""
     advice = (
         f"see kedro ratchet status --use-case {name}; where the bundle is damaged, bring it back "
@@ -251,8 +258,8 @@ def failure_alert(name: str, reason: str) -> dict[str, Any]:
 
 
 def alerts_of_decision(
-    name: str, assessment: Mapping[str, Any], entry: Any
-) -> list[dict[str, Any]]:
+    name: str, assessment: AssessmentRecord, entry: Entry | None
+) -> list[Mapping[str, object]]:
     """An alert for what was done about the champion, if anything was.
 
     Args:
@@ -274,5 +281,5 @@ def _moment(time: str | None) -> datetime | None:
     return None if time is None else pd.Timestamp(time).to_pydatetime()
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def _records(table: pd.DataFrame) -> list[Mapping[str, object]]:
     return [json_or_null(row) for row in table.to_dict("records")]

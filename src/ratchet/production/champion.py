@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,8 +19,11 @@ from ratchet.bundle.smoke_test import run_smoke_test
 from ratchet.database import naive_utc
 from ratchet.errors import DataError, UserError
 from ratchet.monitoring.log_table import CHAMPION
+from ratchet.monitoring.prediction_log import PredictionLog
+from ratchet.production.records import AssessmentRecord
 from ratchet.registry.actions import request_retraining, roll_back
 from ratchet.registry.ledger import ConflictError
+from ratchet.registry.ledger_chain import Entry
 from ratchet.registry.registry import Registry
 
 LOGGER = logging.getLogger(__name__)
@@ -54,7 +57,7 @@ class Champion:
         return hashes.set_axis(rows.index.astype(str))
 
 
-def open_champion(registry: Registry, log: Any, name: str) -> Champion | None:
+def open_champion(registry: Registry, log: PredictionLog, name: str) -> Champion | None:
     """Open the model that serves; None before the first promotion.
 
     Its production begins after the last row by which it was chosen, and after the last row that
@@ -121,7 +124,9 @@ def last_retraining_request(registry: Registry, name: str) -> tuple[bool, str | 
     return False, None
 
 
-def carry_out(registry: Registry, name: str, assessment: Mapping[str, Any], *, actor: str) -> Any:
+def carry_out(
+    registry: Registry, name: str, assessment: AssessmentRecord, *, actor: str
+) -> Entry | None:
     """Roll back, or ask for a retraining, or leave everything as it is.
 
     Somebody else may have decided meanwhile. Then nothing is done: the next run looks again.
@@ -129,17 +134,21 @@ def carry_out(registry: Registry, name: str, assessment: Mapping[str, Any], *, a
     Returns:
         The ledger's entry, or None.
     """
-    asked = {
-        "reason": assessment["reason"],
-        "actor": actor,
-        "details": assessment["numbers"],
-        "expect": assessment["expect"],
+    actions: dict[str, Callable[..., Entry]] = {
+        "rollback": partial(roll_back, check=run_smoke_test),
+        "retrain": request_retraining,
     }
+    if assessment["action"] not in actions:
+        return None
     try:
-        if assessment["action"] == "rollback":
-            return roll_back(registry, name, check=run_smoke_test, **asked)
-        if assessment["action"] == "retrain":
-            return request_retraining(registry, name, **asked)
+        return actions[assessment["action"]](
+            registry,
+            name,
+            reason=assessment["reason"],
+            actor=actor,
+            details=assessment["numbers"],
+            expect=assessment["expect"],
+        )
     except ConflictError as error:
         LOGGER.warning("%s: nothing is done about the champion now: %s", name, error)
-    return None
+        return None

@@ -11,6 +11,7 @@ from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.monitoring.trial import Trial, find_trial
 from ratchet.primary_metric import primary_metric
 from ratchet.registry.actions import hold
+from ratchet.registry.ledger_chain import Entry
 from ratchet.registry.registry import Registry, RegistryError
 
 _DECISIONS: dict[str, Decision] = {"better": "PROMOTE", "worse": "REJECT"}
@@ -80,7 +81,9 @@ def continuation(trial: Trial | None) -> dict[str, Any] | None:
     return {"version": version, "reason": reason, "trial": trial.to_json()}
 
 
-def hold_again(registry: Registry, name: str, continued: dict[str, Any], actor: str) -> Any:
+def hold_again(
+    registry: Registry, name: str, continued: dict[str, Any], actor: str
+) -> Entry | None:
     """Let the version on trial stay the one that is held back, so that it goes on answering.
 
     Returns:
