@@ -163,7 +163,7 @@ def test_limits(boosted, elsewhere):
 def test_a_child_says_why(boosted, tmp_path, monkeypatch, capsys):
     """What runs in the child, called here: another answer than it must give, then a fine bundle."""
     monkeypatch.setattr(smoke_test.SmokeTestLimits, "apply", lambda limits: None)
-    monkeypatch.setattr(smoke_test, "follow_parent", lambda parent, end: None)
+    monkeypatch.setattr(smoke_test, "end_with_parent", lambda parent, end: None)
     folder = tmp_path / "b1"
     shutil.copytree(boosted, folder)
     golden = json.loads((folder / "golden.json").read_text())
