@@ -283,7 +283,10 @@ def test_a_cycle_is_found(tmp_path, files, cycle):
     assert set(cycle_between_files(tmp_path)) == {f"ratchet.{name}" for name in cycle}
 
 
-HEAVY = ("pandas", "sklearn", "mlflow", "tensorflow", "xgboost", "matplotlib", "vl_convert")
+HEAVY = (
+    *("pandas", "sklearn", "mlflow", "tensorflow", "xgboost", "matplotlib", "vl_convert"),
+    *("sqlalchemy", "kedro_viz.integrations"),
+)
 
 
 def loaded_by(command: list[str], folder: Path, first: str = "") -> set[str]:
