@@ -125,6 +125,16 @@ def test_a_value_outside_of_its_interval_is_its_end() -> None:
     assert rows(chart)["low"].astype(float)[0] == FRAME["y"][0]
 
 
+def test_the_interval_of_a_value_is_shown_at_the_pointer() -> None:
+    frame = FRAME.assign(low=[0.05, np.nan, 0.1, 0.2], high=[0.2, np.nan, 0.3, 0.4])
+    names = {"x": "x", "y": "y", "percent_axes": "y", **INTERVAL}
+    chart = Chart("c", "line", "", frame, **names)
+    shown = layers(chart, "circle")[0]["encoding"]["tooltip"]
+
+    assert [field["field"] for field in shown] == ["x", "y", "interval"]
+    assert [*rows(chart)["interval"]] == ["5.0% to 20%", "–", "10% to 30%", "20% to 40%"]
+
+
 def test_the_band_of_a_curve_is_where_there_is_an_interval() -> None:
     frame = FRAME.assign(low=FRAME["low"].where(FRAME["group"] == "two"))
     chart = Chart(

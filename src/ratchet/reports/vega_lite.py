@@ -15,6 +15,7 @@ import vl_convert
 from markupsafe import Markup
 
 from ratchet.reports.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
+from ratchet.reports.formatting import number, share
 
 Json = dict[str, object]
 
@@ -44,6 +45,7 @@ _CONFIG: Json = {
         "labelFontSize": 12,
         "labelLimit": _LABEL_WIDTH,
         "labelPadding": 5,
+        "labelSeparation": 10,
         "titleColor": _INK,
         "titleFontSize": 13,
         "titleFontWeight": "normal",
@@ -156,6 +158,14 @@ def _data(chart: Chart) -> Json:
             frame[role], types[role] = frame[role].astype(str), "string"
         else:
             types[role] = "date" if pd.api.types.is_datetime64_any_dtype(frame[role]) else "number"
+    if chart.has_interval:
+        is_percent = ("x" if chart.is_horizontal else "y") in chart.percent_axes
+        text = share if is_percent else number
+        ends = zip(frame["low"], frame["high"], strict=True)
+        frame["interval"] = [
+            f"{text(low)} to {text(high)}" if low <= high else "–" for low, high in ends
+        ]
+        types["interval"] = "string"
     if chart.has_interval and chart.kind != "curve":  # a value may lie outside of its interval
         value = frame["x" if chart.is_horizontal else "y"]
         frame["low"] = frame["low"].clip(upper=value)
@@ -213,7 +223,7 @@ def _time_axis(values: pd.Series) -> Json:
     days = (times.max() - times.min()).days
     by_span = {5: "%b %d %H:%M", 150: "%Y-%m-%d", 2500: "%b %Y"}
     form = next((form for most, form in by_span.items() if days <= most), "%Y")
-    return {"format": form, "tickCount": _tick_count(110)}
+    return {"format": form, "tickCount": _tick_count(140)}
 
 
 def _tick_count(pixels: int) -> Json:
@@ -258,22 +268,20 @@ def _tooltip(chart: Chart) -> Json:
         "y": chart.y_title,
         "group": "group" if chart.group else None,
         "text": "value" if chart.text else None,
-        "low": "from" if chart.has_interval else None,
-        "high": "to" if chart.has_interval else None,
+        "interval": "interval" if chart.has_interval else None,
     }
     fields: list[Json] = []
     for role, title in titles.items():
-        axis = role if role in ("x", "y") else "x" if chart.is_horizontal else "y"
-        values = chart.frame[chart.x if axis == "x" else chart.y]
         if title is None:
             continue
         field: Json = {"field": role, "title": title.split(";")[0].split(",")[0] or "name"}
-        if role in (*_CATEGORIES.get(chart.kind, ""), "group", "text"):
+        values = chart.frame[chart.x if role == "x" else chart.y]
+        if role not in ("x", "y") or role in _CATEGORIES.get(chart.kind, ""):
             field["type"] = "nominal"
         elif pd.api.types.is_datetime64_any_dtype(values):
             field |= {"type": "temporal", "format": "%Y-%m-%d %H:%M"}
         else:
-            form = ".3~%" if axis in chart.percent_axes else ",.4~r"
+            form = ".3~%" if role in chart.percent_axes else ",.4~r"
             field |= {"type": "quantitative", "format": form}
         fields.append(field)
     return {"tooltip": fields}
@@ -437,9 +445,9 @@ def _references(chart: Chart) -> list[Json]:
             chart.reference_title, "center" if chart.is_horizontal else "left", dx=0, dy=-3
         )
         layers += [_annotation(rule, **place), _annotation(name, **place, **{across: {"value": 0}})]
-    for number, (value, text) in enumerate(chart.vertical_lines):
+    for line, (value, text) in enumerate(chart.vertical_lines):
         x: Json = {"datum": value}
-        name = _label(text, "left", dx=4, dy=14 + 16 * number)
+        name = _label(text, "left", dx=4, dy=14 + 16 * line)
         layers += [_annotation(rule, x=x), _annotation(name, x=x, y={"value": 0})]
     return layers
 
