@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,9 +45,6 @@ def score_period(
         production), ``rows`` that were answered now; and ``trouble``, None or what is ``wrong``
         and with what: the ``bundle`` or the ``data``.
     """
-    import datetime as dt
-    import time
-
     import pandas as pd
 
     from ratchet.bundle.scoring_frame import scoring_frame
@@ -112,8 +111,6 @@ def join_truth(
     Returns:
         Target -> how many answers got a truth, or another one.
     """
-    import datetime as dt
-
     from ratchet.bundle.scoring_frame import scoring_frame
     from ratchet.production.champion import summarize
 
@@ -281,8 +278,6 @@ def act_on_assessment(
         ``distributions``, ``alerts``, ``drift``, ``scored``, ``joined``, and ``decision``: the
         number of the ledger row that was written, if any.
     """
-    import datetime as dt
-
     from ratchet.primary_metric import primary_metric
     from ratchet.production.assessment import alerts_of_decision, failure_alert
     from ratchet.production.champion import carry_out

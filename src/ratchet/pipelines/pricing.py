@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from kedro.pipeline import Pipeline, node
@@ -93,8 +95,6 @@ def recommend_prices(demand_book: Any) -> DataFrame:
     Returns:
         One row per segment, see ``learning.demand.book.SegmentPrice``.
     """
-    from dataclasses import asdict
-
     import pandas as pd
 
     found = zip(demand_book.segments(), demand_book.price_all(), strict=True)
@@ -169,8 +169,6 @@ def _last(history: DataFrame, name: str) -> float | None:
 
 def _plain(value: Any) -> float | None:
     """A number as JSON has it; ``None`` for NaN."""
-    import math
-
     return None if math.isnan(value) else float(value)
 
 
