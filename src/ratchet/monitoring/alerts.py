@@ -1,4 +1,4 @@
-"""What somebody has to be told about, and what they can do."""
+"""Alerts: what is beyond its threshold, and what to do about it."""
 
 from __future__ import annotations
 

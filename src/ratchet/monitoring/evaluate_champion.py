@@ -150,7 +150,7 @@ def assess(
     numbers["sure"] = errors is None or errors > NormalDist().inv_cdf(confidence)
     numbers["asked"] = _waiting(windows, watch, last_request, "a retraining was asked for")
     if waiting := _waiting(windows, watch, last_change, "models changed"):
-        return Assessment("none", f"{waiting}; {_told(numbers)}", numbers)
+        return Assessment("none", f"{waiting}; {_latest_window(numbers)}", numbers)
     return _by_the_rule(numbers, watch)
 
 
@@ -207,7 +207,7 @@ def decide(
 
 
 def _by_the_rule(numbers: dict[str, Any], watch: Watch) -> Assessment:
-    told, looked_at = _told(numbers), len(numbers["windows"])
+    summary, looked_at = _latest_window(numbers), len(numbers["windows"])
     rules: list[tuple[Literal["compare", "retrain"], float]] = [
         ("compare", watch.rollback_above),
         ("retrain", watch.retrain_above),
@@ -217,10 +217,10 @@ def _by_the_rule(numbers: dict[str, Any], watch: Watch) -> Assessment:
         if failed is None:
             continue
         numbers |= {"threshold": threshold, "failing": len(failed), "from": failed[0]["start"]}
-        told += f"; more than {threshold:.0%} worse in {len(failed)} of {looked_at} windows"
+        summary += f"; more than {threshold:.0%} worse in {len(failed)} of {looked_at} windows"
         held = _held_back(numbers) if action == "retrain" else ""
-        return Assessment("none" if held else action, told + held, numbers)
-    return Assessment("none", told, numbers)
+        return Assessment("none" if held else action, summary + held, numbers)
+    return Assessment("none", summary, numbers)
 
 
 def _held_back(numbers: dict[str, Any]) -> str:
@@ -303,7 +303,7 @@ def _failed(numbers: dict[str, Any], threshold: float, watch: Watch) -> list[dic
     return failed if len(failed) >= needed and failed[-1] is windows[-1] else None
 
 
-def _told(numbers: dict[str, Any]) -> str:
+def _latest_window(numbers: dict[str, Any]) -> str:
     """The latest window beside the promotion, in words."""
     latest, metric, promoted = numbers["windows"][-1], numbers["metric"], numbers["promoted"]
     when = f"from {latest['start'][:10]} on" if latest["start"] else "of all rows"

@@ -26,7 +26,7 @@ NO_ANSWER = "the model gave no finite answer"
 """Error of an answer that is no finite number, or whose probabilities are not."""
 
 KEY = ("use_case", "target", "row_key", "version", "arm", "source", "request", "failed")
-"""What an answer is told by: the same one is kept once."""
+"""Columns that identify an answer: the same one is stored once."""
 
 CHAMPION, SHADOW, CHALLENGER, WITHOUT_PAST = "champion", "shadow", "challenger", "without_past"
 """Arms: for what a version answered. As the champion; unseen, beside it; in its place, for a share
@@ -72,7 +72,7 @@ PREDICTIONS = sa.Table(
 )
 
 PRICE_KEY = ("use_case", "merchant", "product", "version", "arm", "request")
-"""What a recommended price is told by: the same one is kept once."""
+"""Columns that identify a recommended price: the same one is stored once."""
 
 PRICES = sa.Table(
     "ratchet_prices",

@@ -27,7 +27,7 @@ LOGGER = logging.getLogger(__name__)
 class PredictionLog:
     """Predictions of all use cases, with their truth once it is known.
 
-    Everything that is written may be written again: an answer is told by use case, target, row
+    Everything may be written again: an answer is identified by use case, target, row
     key, version, arm, source and request, and is kept once. Every call is one transaction, so
     that a process killed in the middle leaves all of a call or nothing.
 
@@ -82,16 +82,16 @@ class PredictionLog:
         common |= {"request": request, "predicted_at": naive_utc(at)}
         records = []
         for target, rows in predictions.items():
-            told = rows if times is None else rows.assign(time=times.reindex(rows.index))
+            answers = rows if times is None else rows.assign(time=times.reindex(rows.index))
             if hashes is not None and len(hashes):
                 keys = rows.index.astype(str)
-                told = told.assign(row_hash=hashes.reindex(keys).to_numpy())
+                answers = answers.assign(row_hash=hashes.reindex(keys).to_numpy())
                 earlier = self._hashes(use_case, target, version=version)
-                new = ~is_among(told["row_hash"].set_axis(keys), earlier)
+                new = ~is_among(answers["row_hash"].set_axis(keys), earlier)
                 again = new & keys.isin(earlier.index)
-                told = told.assign(request=np.where(again, told["row_hash"], request))
+                answers = answers.assign(request=np.where(again, answers["row_hash"], request))
             records += [
-                common | {"target": target} | record for record in records_of(told, latency_ms)
+                common | {"target": target} | record for record in records_of(answers, latency_ms)
             ]
         return self._table.insert(records)
 
@@ -207,11 +207,11 @@ class PredictionLog:
             return
         table = PREDICTIONS.c
         of_target = sa.and_(table.use_case == use_case, table.target == target)
-        told = sa.select(table.row_key, table.renamed_hash).distinct().where(of_target)
+        warned = sa.select(table.row_key, table.renamed_hash).distinct().where(of_target)
         rename = sa.update(PREDICTIONS).values(renamed_hash=sa.bindparam("hash", type_=sa.Text))
         rename = rename.where(of_target, table.row_key == sa.bindparam("of"))
         with self._table.begin() as connection:
-            known = {tuple(pair) for pair in connection.execute(told)}
+            known = {tuple(pair) for pair in connection.execute(warned)}
             new = [{"of": key, "hash": now[key]} for key in other if (key, now[key]) not in known]
             if new:
                 connection.execute(rename, new)

@@ -145,9 +145,9 @@ def _read_values(
         if wrong.any():
             del read[name]
             rounded = any(isinstance(c, float) and abs(c) >= EXACT for c in given[wrong])
-            told = show_rows(given[wrong], len(given)) + (_ROUNDED if rounded else "")
-            told += _signs(given[wrong]) if column.type == "number" else ""
-            unread[name] = f"column '{name}': expected type {column.type}; {told}"
+            examples = show_rows(given[wrong], len(given)) + (_ROUNDED if rounded else "")
+            examples += _signs(given[wrong]) if column.type == "number" else ""
+            unread[name] = f"column '{name}': expected type {column.type}; {examples}"
     return read, unread
 
 

@@ -43,12 +43,12 @@ class Revisions:
     def findings(self) -> dict[str, str]:
         """What is found, by the word of ``landing.allow``: how many rows, and the first of them."""
         moved = self.values["column"] == self.time
-        told = {
+        texts = {
             "fewer_rows": self._gone(),
             "reused_keys": self._changed(self.values[moved], "keys name rows of another time"),
             "changed_rows": self._changed(self.values[~moved], "rows have other values"),
         }
-        return {word: text for word, text in told.items() if text}
+        return {word: text for word, text in texts.items() if text}
 
     def _gone(self) -> str:
         if self.gone.empty:

@@ -180,12 +180,12 @@ class ProductionAssessment:
     def _past(self) -> list[Alert]:
         """An alert where the raw file does to known rows what is not allowed."""
         try:
-            told = describe_changed_past(self.now, self.use_case.landing, self.as_of)
+            change = describe_changed_past(self.now, self.use_case.landing, self.as_of)
         except DataError as error:
-            told = str(error)
+            change = str(error)
         advice = f"look at the raw file; kedro ratchet fresh --use-case {self.name} says it again"
-        text = f"{self.name}: {told}"
-        return [Alert("changed_past", "warning", text, advice, 1.0, 0.0)] if told else []
+        text = f"{self.name}: {change}"
+        return [Alert("changed_past", "warning", text, advice, 1.0, 0.0)] if change else []
 
     def _alerts(self) -> list[Any]:
         window = self._watch.window

@@ -90,10 +90,10 @@ def count_new_rows(
     except UserError as error:  # the contract is another one today: training goes on under it
         note = f"version {champion} cannot read these rows: {str(error).partition(chr(10))[0]}"
     rows = _count_new(known, use_case, until, bundle.rows.index, now)
-    told = f"{rows} new rows" if rows else "no new rows"
+    count_text = f"{rows} new rows" if rows else "no new rows"
     since = f"since {_on_clock(until, use_case)}, the last that" if until else "beside those that"
     note = describe_changed_past(now, use_case.landing, as_of) if now else note
-    reason = f"{told} {since} version {champion} knows" + (f"; {note}" if note else "")
+    reason = f"{count_text} {since} version {champion} knows" + (f"; {note}" if note else "")
     return NewRows(rows, champion, until, reason)
 
 

@@ -99,15 +99,17 @@ def error_from_effect(effect: Mapping[str, Any], metric: str, allowed: float) ->
         allowed: share of the score before, and of the rows, such as 0.05.
     """
     lost = effect["unanswered"] / (effect["rows"] + effect["unanswered"])
-    told = f"{lost:.1%} of the rows get no answer any more." if lost else ""
+    unanswered_text = f"{lost:.1%} of the rows get no answer any more." if lost else ""
     if not effect["metrics"]:
-        return ErrorEvidence(worse=True, kind="measured", text=told, numbers={"unanswered": lost})
+        return ErrorEvidence(
+            worse=True, kind="measured", text=unanswered_text, numbers={"unanswered": lost}
+        )
     scores = effect["metrics"][metric]
     # Of the same rows, so that chance makes no difference.
     before, after = ({"value": scores[when]["value"]} for when in ("before", "after"))
     found = error_from_scores(metric, before, after, allowed, effect["rows"])
     worse = found.worse or exceeds(lost, allowed)
-    text = " ".join([found.text, *([told] if told else [])])
+    text = " ".join([found.text, *([unanswered_text] if unanswered_text else [])])
     return replace(found, worse=worse, text=text, numbers=found.numbers | {"unanswered": lost})
 
 
