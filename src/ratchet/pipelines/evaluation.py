@@ -50,10 +50,10 @@ def score_candidates(
     """
     import pandas as pd
 
-    from ratchet.modelling.choice import by_candidate, fold_scores
+    from ratchet.modelling import choice
     from ratchet.modelling.predictions import score
 
-    models, searches, _ = by_candidate(target, fitted)
+    models, searches, _ = choice.by_candidate(target, fitted)
     frames, scores = [validation_predictions.assign(split="validation")], {}
     for name, model in models.items():
         rows = _predict(model, test, target)
@@ -64,26 +64,23 @@ def score_candidates(
             "test": score(rows, target, features, seed),
         }
         if name not in target.network_candidates:
-            metric, cv_score = fold_scores(searches[name], target)
+            metric, cv_score = choice.fold_scores(searches[name], target)
             scores[name] = {"cv": {metric: cv_score}, **scores[name]}
     return pd.concat(frames), scores
 
 
 def _predict(model: Any, frame: DataFrame, target: Target) -> DataFrame:
     """Predictions for rows, with the interval of a number."""
-    from ratchet.modelling.calibrate_and_refit import interval_confidence, select_inputs
-    from ratchet.modelling.choice import check_unchanged
-    from ratchet.modelling.predictions import tidy
-    from ratchet.modelling.target_scaling import features_and_target
+    from ratchet.modelling import calibrate_and_refit, choice, predictions, target_scaling
 
-    X, y = features_and_target(frame, target)
-    seen = select_inputs(model, X)
+    X, y = target_scaling.features_and_target(frame, target)
+    seen = calibrate_and_refit.select_inputs(model, X)
     if target.is_classes:
-        return tidy(model.predict_proba(seen), y, frame, target)
-    found = interval_confidence(model)
-    check_unchanged(target, "confidence", found=found, asked=target.confidence)
+        return predictions.tidy(model.predict_proba(seen), y, frame, target)
+    confidence = calibrate_and_refit.interval_confidence(model)
+    choice.check_unchanged(target, "confidence", found=confidence, asked=target.confidence)
     prediction, low, high = model.predict_with_interval(seen).T
-    return tidy(prediction, y, frame, target).assign(low=low, high=high)
+    return predictions.tidy(prediction, y, frame, target).assign(low=low, high=high)
 
 
 def judge_best(
@@ -183,12 +180,10 @@ def explain_best(
 
     from ratchet.learning.features.encoders import sources_of
     from ratchet.learning.importance import grouped_permutation_importance
-    from ratchet.modelling.calibrate_and_refit import select_inputs
-    from ratchet.modelling.feature_sources import columns_by_source
-    from ratchet.modelling.target_scaling import features_and_target, series_columns
+    from ratchet.modelling import calibrate_and_refit, feature_sources, target_scaling
 
-    X, y = features_and_target(test, target)
-    seen = select_inputs(best_model, X)
+    X, y = target_scaling.features_and_target(test, target)
+    seen = calibrate_and_refit.select_inputs(best_model, X)
 
     def loss(rows: DataFrame) -> float:
         if target.is_classes:
@@ -196,10 +191,12 @@ def explain_best(
             return float(log_loss(y, predicted, labels=list(best_model.classes_)))
         errors = y - best_model.predict(rows)
         if target.is_series:
-            return float((errors.abs() / series_columns(test)["scale"]).mean())
+            return float((errors.abs() / target_scaling.series_columns(test)["scale"]).mean())
         return float(root_mean_squared_error(y, y - errors))
 
-    groups = columns_by_source(list(seen.columns), sources_of(encoder), features, target)
+    groups = feature_sources.columns_by_source(
+        list(seen.columns), sources_of(encoder), features, target
+    )
     return grouped_permutation_importance(loss, seen, groups, seed=seed)
 
 
