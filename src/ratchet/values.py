@@ -194,7 +194,7 @@ HASH_HEAD = 5
 
 
 def is_other(before: pd.Series, after: pd.Series) -> np.ndarray:
-    """Where the hashes of rows, see ``preparation.row_hashes``, say that they are two.
+    """Where the hashes of rows, see ``preparation.fingerprints.row_hashes``, say that they are two.
 
     Args:
         before: hashes of some rows, missing where they are not known.

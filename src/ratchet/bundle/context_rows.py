@@ -32,7 +32,7 @@ def features_in_context(
     """Make features of raw fields, with the context rows before them.
 
     Args:
-        fields: the rows to answer, see ``preparation.typed_fields``. A row that is in the context
+        fields: the rows to answer, see ``contract.typed_fields``. A row that is in the context
             too replaces the one there.
         use_case: the parameters.
         statistics: units of the series.

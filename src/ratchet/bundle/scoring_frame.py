@@ -211,7 +211,7 @@ def scoring_frame(
         bundle: has the contract.
         raw: rows as delivered.
         as_of: last day whose rows are seen.
-        measured: measurements sent to the service since, see ``preparation.add_measured_rows``.
+        measured: measurements sent to the service since, see ``observed_rows.add_measured_rows``.
 
     Raises:
         DataError: the rows break the contract that the bundle was made under.

@@ -43,7 +43,7 @@ class Answer:
         rms: the same as a root mean square.
         not_given: optional columns that the row left out, and that a model would look at.
         basis: what a forecast is based on, where that is not the usual past.
-        row_hash: hash of what the row says, see ``preparation.row_hashes``; ``None`` of series.
+        row_hash: hash of what the row says, see ``preparation.fingerprints``; ``None`` of series.
     """
 
     key: str

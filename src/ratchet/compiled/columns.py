@@ -30,7 +30,7 @@ Columns = Mapping[str, Values]
 
 
 def calendar(clock: npt.NDArray[np.datetime64], part: str) -> Values:
-    """A part of the local time as whole numbers, see ``params.CALENDAR``.
+    """A part of the local time as whole numbers, see ``config.data.CALENDAR``.
 
     Args:
         clock: what the local clock shows, in microseconds, shape (rows,).

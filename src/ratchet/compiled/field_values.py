@@ -1,7 +1,7 @@
 """One field of a row, read as its type without pandas.
 
-A value means what it means in a file, see ``preparation.typed_fields``; what is asked of a request
-beyond that is said in ``contract.Contract.read_row``.
+A value means what it means in a file, see ``preparation.contract.typed_fields``; what is asked of a
+request beyond that is said in ``contract.Contract.read_row``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _UnfitError(ValueError):
 @program
 @dataclass(frozen=True)
 class Field:
-    """Contract of one field of a row, see ``params.Column``.
+    """Contract of one field of a row, see ``config.data.Column``.
 
     Attributes:
         type: ``integer``, ``number``, ``string``, ``date`` or ``list``.
@@ -62,7 +62,7 @@ class Field:
         first: first day of a date, ISO 8601.
         last: last day of a date.
         values: the only values, or parts of a list, that are allowed.
-        format: see ``params.Column``, as ``unit``, ``dayfirst`` and ``timezone``.
+        format: see ``config.data.Column``, as ``unit``, ``dayfirst`` and ``timezone``.
     """
 
     type: str

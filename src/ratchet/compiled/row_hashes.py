@@ -1,7 +1,7 @@
 """Hashes of requested rows, equal to those of delivered rows: the same row has the same.
 
-They are made as ``preparation.row_hashes`` makes them, of typed values and without pandas. By them
-the log tells whether what came true under a key came true of the row that was asked about.
+They are made as ``preparation.fingerprints`` makes them, of typed values and without pandas. By
+them the log tells whether what came true under a key came true of the row that was asked about.
 """
 
 from __future__ import annotations

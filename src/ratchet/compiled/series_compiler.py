@@ -201,7 +201,7 @@ def _columns(shown: Iterable[PanelColumn]) -> list[str]:
 def _views(
     data: Data, features: Features, windows: Windows, target: Target
 ) -> tuple[WindowColumns, list[PanelColumn]]:
-    """The views that ``preparation.make_views`` makes, and the panels that they show."""
+    """The views that ``window_columns.make_views`` makes, and the panels that they show."""
     assert data.series is not None
     column, horizon = target.column, windows.horizon
     value = PanelColumn(column)

@@ -35,7 +35,7 @@ def columns_by_source(
         target: what is predicted.
 
     Returns:
-        Source, as ``params.apart`` calls it -> its columns. Columns that scale a series are
+        Source, as ``config.names.apart`` calls it -> its columns. Columns that scale a series are
         no source.
     """
     groups: dict[str, list[str]] = {}

@@ -115,7 +115,7 @@ class Truth(NamedTuple):
         row_key: the row.
         value: a number, or
         label: the name of a class.
-        row_hash: hash of the row, see ``preparation.row_hashes``; empty where it is not known.
+        row_hash: hash of the row, see ``preparation.fingerprints``; empty where it is not known.
     """
 
     row_key: str

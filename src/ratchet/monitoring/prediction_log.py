@@ -72,7 +72,7 @@ class PredictionLog:
             at: when the answers were given.
             times: row key -> time of the row, for rows without a column ``time``.
             request: tells requests for the same row apart; ``""`` where a row is asked once.
-            hashes: row key, as text -> hash of the row, see ``preparation.row_hashes``. Where the
+            hashes: row key, as text -> hash of the row, see ``preparation.fingerprints``. Where the
                 version has answered another row of the same key, the hash is the request.
 
         Returns:
@@ -159,7 +159,7 @@ class PredictionLog:
             truth: row key -> truth, a number or the name of a class. Missing and infinite values
                 are left out.
             at: when it was learned.
-            hashes: row key, as text -> hash of the row, see ``preparation.row_hashes``.
+            hashes: row key, as text -> hash of the row, see ``preparation.fingerprints``.
 
         Returns:
             How many answers got a truth, or another one.

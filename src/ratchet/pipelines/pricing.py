@@ -29,7 +29,7 @@ def prepare_rows(
         targets: of which one is the quantity.
 
     Returns:
-        See ``rows.table_of_rows``.
+        See ``market_rows.table_of_rows``.
 
     Raises:
         DataError: two rows of a segment are of one step.

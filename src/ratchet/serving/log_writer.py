@@ -161,7 +161,7 @@ class Writer:
 
         Args:
             use_case: of which.
-            rows: as ``records.truths_of`` takes them.
+            rows: as ``log_entries.truths_of`` takes them.
             at: when it was learned.
 
         Raises:
