@@ -47,7 +47,7 @@ check: ## Say what this machine lacks, and how to get it
 
 ## ------------------------------------------------------------------------------------------ develop
 
-.PHONY: test test-fast lint format bench lock vega
+.PHONY: test test-fast lint format bench lock
 # Files in their order: those with few tests take the longest, and xdist would leave them to the end.
 pytest := $(python) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -79,10 +79,6 @@ lock: setup ## Write the locks anew from pyproject.toml (ARGS=--upgrade for newe
 	$(compile) $(ARGS) pyproject.toml -o requirements/run.txt
 	$(compile) $(ARGS) pyproject.toml --group airflow --constraints requirements/run.txt -o requirements/airflow.txt
 	$(compile) $(ARGS) pyproject.toml --group dev --constraints requirements/airflow.txt -o requirements/dev.txt
-
-vega: setup ## Write the script that draws charts in pages anew, after vl-convert-python has changed
-	$(python) -c 'import vl_convert; print(vl_convert.javascript_bundle(), end="")' \
-		> src/ratchet/reports/templates/vega.js
 
 ## ------------------------------------------------------------------------------------------- set-up
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
-import vl_convert
 
 from ratchet.reports import vega_lite as module
 from ratchet.reports.chart import COLORS, Chart
-from ratchet.reports.vega_lite import to_png, to_script, to_svg, vega_lite, vega_lite_sheet
+from ratchet.reports.vega_lite import (
+    to_png,
+    to_script,
+    to_svg,
+    vega_lite,
+    vega_lite_sheet,
+    vega_script,
+)
 
 FRAME = pd.DataFrame(
     {
@@ -100,10 +107,29 @@ def test_a_page_draws_the_same_without_the_title(name: str) -> None:
     assert (page["width"], "title" in page) == ("container", False)
 
 
-def test_the_script_of_pages_is_that_of_the_installed_package() -> None:
-    script = Path(module.__file__).parent / "templates" / "vega.js"
+def test_the_script_of_pages_is_bundled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Mock(return_value="draw()")
+    monkeypatch.setattr(module.vl_convert, "javascript_bundle", bundle)
+    monkeypatch.setattr(module.sys, "prefix", str(tmp_path))
 
-    assert script.read_text(encoding="utf-8") == vl_convert.javascript_bundle(), "run: make vega"
+    scripts = [vega_script(), vega_script()]
+
+    assert scripts[0] == scripts[1]
+    assert scripts[0].endswith("*/\ndraw()")
+    assert "University of Washington" in scripts[0]
+    assert bundle.call_count == 1
+
+
+def test_the_script_is_there_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "share").touch()  # a file where the folder would be
+    monkeypatch.setattr(module.vl_convert, "javascript_bundle", Mock(return_value="draw()"))
+    monkeypatch.setattr(module.sys, "prefix", str(tmp_path))
+
+    assert vega_script().endswith("draw()")
 
 
 def test_nothing_in_a_specification_ends_its_element() -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import version
 from importlib.resources import files
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
+from ratchet.learning.files import atomic_write
 from ratchet.reports.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
 from ratchet.reports.formatting import number, share
 
@@ -121,11 +126,22 @@ def to_script(chart: Chart) -> Markup:
 
 def vega_script() -> Markup:
     """Vega, Vega-Lite and Vega-Embed with their licenses, for the script element of a page."""
-    folder = files("ratchet.reports") / "templates"
-    licenses, script = (
-        (folder / name).read_text(encoding="utf-8") for name in ("vega-licenses.txt", "vega.js")
-    )
-    return Markup(f"/*\n{licenses}*/\n{script}")
+    licenses = files("ratchet.reports") / "templates" / "vega-licenses.txt"
+    return Markup(f"/*\n{licenses.read_text(encoding='utf-8')}*/\n{_bundled_script()}")
+
+
+def _bundled_script() -> str:
+    """Script of the installed vl-convert, kept beside it: bundling takes more than a CPU second."""
+    name = f"vega-{version('vl-convert-python')}.js"
+    path = Path(sys.prefix, "share", "ratchet", name)
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8")
+    script = vl_convert.javascript_bundle()
+    with suppress(OSError):  # an installation that cannot be written to bundles it every time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as draft:
+            draft.write_text(script, encoding="utf-8")
+    return script
 
 
 def _header() -> Json:
