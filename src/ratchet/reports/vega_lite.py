@@ -136,7 +136,7 @@ def _bundled_script() -> str:
     path = Path(sys.prefix, "share", "ratchet", name)
     with suppress(OSError):
         return path.read_text(encoding="utf-8")
-    script = vl_convert.javascript_bundle()
+    script = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub is wrong
     with suppress(OSError):  # an installation that cannot be written to bundles it every time
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as draft:
