@@ -29,7 +29,7 @@ from sklearn.ensemble import VotingRegressor
 from sklearn.frozen import FrozenEstimator
 
 from ratchet.compiled.estimators import compile_estimator
-from ratchet.compiled.store import dumps, loads
+from ratchet.compiled.serialization import dumps, loads
 from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
 from ratchet.learning.classical import build_estimator
 from ratchet.learning.meta_estimators import ResidualRegressor

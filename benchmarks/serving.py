@@ -77,8 +77,8 @@ def child(part: str, *arguments: object) -> dict[str, Any]:
 def compile_one(bundle: str, folder: str) -> dict[str, Any]:
     """Compile a bundle into a folder, for processes that have no pandas."""
     from ratchet.bundle import open_bundle
-    from ratchet.compiled.bundle import check_golden, compile_bundle
-    from ratchet.compiled.store import dumps
+    from ratchet.compiled.bundle_compiler import check_golden, compile_bundle
+    from ratchet.compiled.serialization import dumps
 
     opened = open_bundle(bundle)
     started = time.process_time()
@@ -101,7 +101,7 @@ def compile_one(bundle: str, folder: str) -> dict[str, Any]:
 
 def load(folder: str, name: str) -> tuple[Any, dict[str, Any]]:
     """The answerer that was compiled, and what is known of its bundle."""
-    from ratchet.compiled.store import loads
+    from ratchet.compiled.serialization import loads
 
     told: dict[str, Any] = json.loads((Path(folder) / f"{name}.json").read_text())
     return loads((Path(folder) / f"{name}.bin").read_bytes()), told
@@ -164,8 +164,8 @@ def serve(folder: str, port: str, *names: str) -> None:
     """Serve what was compiled, until the process is ended."""
     from ratchet.config import CHECKED, UseCase
     from ratchet.serving.app import create_app
-    from ratchet.serving.models import Fixed, Serving
     from ratchet.serving.processes import listen, run
+    from ratchet.serving.protocols import Fixed, Serving
     from ratchet.serving.settings import Settings
 
     found = []

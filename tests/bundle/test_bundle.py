@@ -28,7 +28,7 @@ from ratchet.bundle import (
     write_bundle,
 )
 from ratchet.bundle.manifest import hash_files, write_manifest
-from ratchet.compiled.store import dumps, loads
+from ratchet.compiled.serialization import dumps, loads
 from ratchet.config import UseCase, read_targets
 from ratchet.errors import DataError, UserError
 from ratchet.learning.classical import build_estimator
@@ -629,7 +629,7 @@ def test_latency_of_what_does_not_compile_is_that_of_pandas(written, monkeypatch
 
 
 def test_a_compiler_that_fails_leaves_the_answers_to_pandas(written, monkeypatch):
-    monkeypatch.setattr("ratchet.compiled.bundle.compile_bundle", lambda _: 1 / 0)
+    monkeypatch.setattr("ratchet.compiled.bundle_compiler.compile_bundle", lambda _: 1 / 0)
 
     assert open_bundle(written("plain")).compiled is None
 

@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ratchet.compiled import estimators
 from ratchet.compiled.estimators import NotCompilable, compile_estimator
-from ratchet.compiled.store import dumps, loads
+from ratchet.compiled.serialization import dumps, loads
 from ratchet.learning.baselines import SeasonalNaive
 from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
 from ratchet.learning.classical import ESTIMATORS, build_estimator

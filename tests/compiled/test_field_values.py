@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from ratchet.compiled import store
+from ratchet.compiled import serialization
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.contract import Contract, contract_of
 from ratchet.compiled.field_values import LARGEST_NUMBER
@@ -240,7 +240,7 @@ def test_optional_fields_that_a_model_looks_at_are_named():
 def test_a_contract_is_kept_as_a_program():
     contract = CONTRACTS["date"]
 
-    assert store.loads(store.dumps(contract)) == contract
+    assert serialization.loads(serialization.dumps(contract)) == contract
 
 
 def test_an_hour_that_comes_twice_is_no_row_that_comes_twice():

@@ -16,7 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from ratchet.compiled.estimators import NotCompilable, compile_estimator
 from ratchet.compiled.network_compiler import compile_network
 from ratchet.compiled.networks import ACTIVATIONS
-from ratchet.compiled.store import dumps, loads
+from ratchet.compiled.serialization import dumps, loads
 from ratchet.learning.calibration import ConformalRegressor
 from ratchet.learning.classical import build_estimator
 from ratchet.learning.recurrent import activations
@@ -119,7 +119,7 @@ def test_an_ensemble_on_a_ridge_with_its_interval():
 READ = """
 import sys
 import numpy as np
-from ratchet.compiled.store import loads
+from ratchet.compiled.serialization import loads
 print(loads(sys.stdin.buffer.read())(np.full((1, 15), 20.0)).tolist())
 heavy = {"pandas", "sklearn", "scipy", "keras", "tensorflow"}
 sys.exit(", ".join(heavy & set(sys.modules)) or None)

@@ -21,11 +21,16 @@ from hypothesis import strategies as st
 from ratchet.bundle import Bundle, write_bundle
 from ratchet.bundle.golden_rows import row_answers as told_by
 from ratchet.bundle.reader import ROW_HASH
-from ratchet.compiled import store
+from ratchet.compiled import serialization
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.bundle import as_row, check_answer, check_golden, compile_bundle
+from ratchet.compiled.bundle_compiler import (
+    as_row,
+    check_answer,
+    check_golden,
+    compile_bundle,
+)
 from ratchet.compiled.row_answerer import compile_rows
-from ratchet.compiled.store import NotCompilable
+from ratchet.compiled.serialization import NotCompilable
 from ratchet.config import UseCase
 from ratchet.learning.classical import build_estimator
 from ratchet.preparation.contract import typed_fields
@@ -221,7 +226,7 @@ def version(tmp_path_factory) -> Callable[[str], tuple[Bundle, Any]]:
         contents = made(kind, raw(), UseCase.model_validate(parameters), fit)
         folder: Path = base / kind
         bundle = write_bundle(folder, contents, {"use_case": kind, **RUN})
-        return bundle, store.loads(store.dumps(compile_bundle(bundle)))
+        return bundle, serialization.loads(serialization.dumps(compile_bundle(bundle)))
 
     return get
 
@@ -388,7 +393,7 @@ def test_a_derived_feature_without_a_compiled_form_is_named():
 CHILD = """
 import json, sys
 from pathlib import Path
-from ratchet.compiled.store import loads
+from ratchet.compiled.serialization import loads
 answerer = loads(Path(sys.argv[1]).read_bytes())
 (answer,) = answerer.answer([json.loads(sys.argv[2])])
 heavy = ("pandas", "sklearn", "scipy", "xgboost", "pandera", "keras", "tensorflow")
@@ -398,7 +403,7 @@ print(answer.key, *(name for name in heavy if name in sys.modules))
 
 def test_answering_loads_none_of_the_libraries(version, tmp_path):
     bundle, answerer = version("everything")
-    (tmp_path / "version").write_bytes(store.dumps(answerer))
+    (tmp_path / "version").write_bytes(serialization.dumps(answerer))
     case = bundle.golden[0]
     command = [sys.executable, "-c", CHILD, str(tmp_path / "version"), json.dumps(case["fields"])]
 

@@ -18,11 +18,11 @@ from ratchet.bundle.fallback_model import fit_fallback_models, row_only_columns
 from ratchet.bundle.reader import Bundle
 from ratchet.bundle.writer import BundleContents, write_bundle
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.bundle import check_golden, compile_bundle
-from ratchet.compiled.forecasts import Forecasts
+from ratchet.compiled.bundle_compiler import check_golden, compile_bundle
+from ratchet.compiled.forecast_inputs import Forecasts
+from ratchet.compiled.serialization import dumps, loads
 from ratchet.compiled.series_answerer import MOST_NEW_SERIES, SeriesAnswerer
 from ratchet.compiled.series_steps import Steps
-from ratchet.compiled.store import dumps, loads
 from ratchet.config import UseCase
 from ratchet.learning.classical import build_estimator
 from ratchet.modelling.calibrate_and_refit import calibrate

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from sklearn.pipeline import Pipeline
 
 from ratchet.compiled.estimators import compile_estimator
-from ratchet.compiled.store import dumps, loads
+from ratchet.compiled.serialization import dumps, loads
 from ratchet.config.market import MARKET_ESTIMATORS
 from ratchet.learning import trusted
 from ratchet.learning.baselines import LastValue, SeasonalValue, SegmentColumns, SegmentMean

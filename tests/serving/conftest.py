@@ -22,7 +22,13 @@ from ratchet.compiled.contract import Contract, contract_of
 from ratchet.config import UseCase
 from ratchet.serving.app import create_app
 from ratchet.serving.log_entries import Entry
-from ratchet.serving.models import AnswerBatch, Fixed, IngestResult, QueueFullError, Serving
+from ratchet.serving.protocols import (
+    AnswerBatch,
+    Fixed,
+    IngestResult,
+    QueueFullError,
+    Serving,
+)
 from ratchet.serving.request_context import Assignment
 from ratchet.serving.settings import Settings
 

@@ -22,8 +22,8 @@ from ratchet.serving.app import create_app
 from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.jobs.store import JobStore
 from ratchet.serving.measurements import StoredMeasurements
-from ratchet.serving.models import Fixed
 from ratchet.serving.overview import Overview
+from ratchet.serving.protocols import Fixed
 from ratchet.serving.settings import Settings
 from tests.serving.conftest import serving
 

@@ -22,7 +22,7 @@ from ratchet.serving import log as log_module
 from ratchet.serving.log import JournaledLog, TruthJoiner, read_truth
 from ratchet.serving.log_entries import Entry, as_line, of_line, records_of
 from ratchet.serving.log_writer import JoinResult
-from ratchet.serving.models import AnswerBatch, Fixed, QueueFullError, Serving
+from ratchet.serving.protocols import AnswerBatch, Fixed, QueueFullError, Serving
 from ratchet.serving.request_context import Assignment
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)

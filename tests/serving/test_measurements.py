@@ -16,7 +16,7 @@ import pytest
 from ratchet.bundle import open_bundle
 from ratchet.bundle.reader import Bundle
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.bundle import compile_bundle
+from ratchet.compiled.bundle_compiler import compile_bundle
 from ratchet.compiled.series_answerer import SeriesAnswerer
 from ratchet.database import connect
 from ratchet.monitoring.measurements import Measurements
@@ -27,7 +27,7 @@ from ratchet.serving.bundle_worker import (
     SlowAnswerer,
 )
 from ratchet.serving.measurements import StoredMeasurements, take
-from ratchet.serving.models import Fixed, IngestResult, Serving, UnavailableError
+from ratchet.serving.protocols import Fixed, IngestResult, Serving, UnavailableError
 from ratchet.serving.version_loader import LoadRequest
 from ratchet.serving.version_transfer import Source
 from tests.compiled.test_series_answerer import as_rows, days, hours, made, parameters, shops

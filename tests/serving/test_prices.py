@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ratchet.compiled.prices import CompiledBook
-from ratchet.compiled.store import dumps, loads
+from ratchet.compiled.serialization import dumps, loads
 from ratchet.monitoring.log_table import PREDICTIONS, PRICES, LogTable
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.serving.journal import Journal

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ratchet.serving.charts import interval_chart, line_chart, top_of
 from ratchet.serving.metrics import Metrics
-from ratchet.serving.models import Fixed
+from ratchet.serving.protocols import Fixed
 from ratchet.serving.request_statistics import SharedCounters, Traffic, quantile
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ratchet.bundle import Bundle, write_bundle
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.bundle import as_row, check_answer, compile_bundle
+from ratchet.compiled.bundle_compiler import as_row, check_answer, compile_bundle
 from ratchet.config import UseCase
 from ratchet.serving.bundle_worker import BundleAnswerer, SlowAnswerer
 from ratchet.serving.version_loader import LoadRequest

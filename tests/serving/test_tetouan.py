@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from ratchet.bundle import open_bundle
-from ratchet.compiled.bundle import compile_bundle
+from ratchet.compiled.bundle_compiler import compile_bundle
 from ratchet.serving.app import create_app
-from ratchet.serving.models import Fixed, Serving
+from ratchet.serving.protocols import Fixed, Serving
 from ratchet.serving.settings import Settings
 
 pytestmark = pytest.mark.slow  # a whole run comes first

@@ -8,8 +8,8 @@ import pytest
 
 from ratchet.bundle import write_bundle
 from ratchet.bundle.manifest import bundle_digest
-from ratchet.compiled.bundle import check_answer, check_golden
-from ratchet.compiled.store import loads
+from ratchet.compiled.bundle_compiler import check_answer, check_golden
+from ratchet.compiled.serialization import loads
 from ratchet.config import UseCase
 from ratchet.database import connect
 from ratchet.errors import UserError
@@ -96,7 +96,7 @@ def test_what_is_not_compiled_answers_by_its_bundle(project, written):
 
 
 def test_where_compiling_fails_for_any_reason_the_bundle_answers(project, monkeypatch):
-    monkeypatch.setattr("ratchet.compiled.bundle.compile_bundle", lambda _: 1 / 0)
+    monkeypatch.setattr("ratchet.compiled.bundle_compiler.compile_bundle", lambda _: 1 / 0)
 
     description, content = version_loader.open_version(project.source, "films", "1", project.digest)
 
@@ -105,8 +105,8 @@ def test_where_compiling_fails_for_any_reason_the_bundle_answers(project, monkey
 
 
 def test_where_the_compiled_form_cannot_be_written_the_bundle_answers(project, monkeypatch):
-    monkeypatch.setattr("ratchet.compiled.bundle.compile_bundle", lambda _: object())
-    monkeypatch.setattr("ratchet.compiled.bundle.check_golden", lambda *_: None)
+    monkeypatch.setattr("ratchet.compiled.bundle_compiler.compile_bundle", lambda _: object())
+    monkeypatch.setattr("ratchet.compiled.bundle_compiler.check_golden", lambda *_: None)
 
     description, _ = version_loader.open_version(project.source, "films", "1", project.digest)
 

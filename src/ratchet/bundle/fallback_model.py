@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ratchet.compiled.columns import FUNCTIONS
+from ratchet.compiled.derived_columns import FUNCTIONS
 from ratchet.config import SERIES_LEVEL, SERIES_SCALE, TARGET_PREFIX, UseCase, apart
 from ratchet.preparation.required_columns import source_columns
 

@@ -26,7 +26,7 @@ from ratchet.bundle.manifest import (
     first_problem,
 )
 from ratchet.compiled.answers import Answerer
-from ratchet.compiled.bundle import NotCompilable, compile_verified
+from ratchet.compiled.bundle_compiler import NotCompilable, compile_verified
 from ratchet.config import SERIES_COLUMNS, SERIES_PREFIX, Target, UseCase
 from ratchet.errors import UserError
 from ratchet.frames import with_columns

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ratchet.compiled.answers import RequestError, Row
 from ratchet.compiled.dates import in_utc
 from ratchet.compiled.field_values import LONGEST_SHOWN, Field, Values, shown
-from ratchet.compiled.store import program
+from ratchet.compiled.serialization import program
 
 if TYPE_CHECKING:
     from ratchet.config import Column, UseCase

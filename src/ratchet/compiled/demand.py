@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ratchet.compiled.models import Array, Program
-from ratchet.compiled.store import program
+from ratchet.compiled.serialization import program
 
 Codes = NDArray[np.int64]
 

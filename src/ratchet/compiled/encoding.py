@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ratchet.compiled.store import NotCompilable, program
+from ratchet.compiled.serialization import NotCompilable, program
 
 Columns = Mapping[str, Sequence[Any]]
 """Values of ``n`` rows by column; ``None`` or NaN where one is not known."""

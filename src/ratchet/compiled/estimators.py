@@ -17,7 +17,7 @@ import numpy as np
 
 from ratchet.compiled import demand, models, trees
 from ratchet.compiled.models import Array, Program
-from ratchet.compiled.store import NotCompilable, require
+from ratchet.compiled.serialization import NotCompilable, require
 from ratchet.compiled.trees import Tree
 
 Names = Sequence[str] | None

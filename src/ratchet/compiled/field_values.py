@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from ratchet.compiled.dates import DateFormat
-from ratchet.compiled.store import program
+from ratchet.compiled.serialization import program
 
 Values = dict[str, Any]
 """Typed values of a row by column of the contract; ``None`` where one is not known.

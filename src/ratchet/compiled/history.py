@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ratchet.compiled.store import NotCompilable, narrow, program
+from ratchet.compiled.serialization import NotCompilable, narrow, program
 
 if TYPE_CHECKING:
     import pandas as pd

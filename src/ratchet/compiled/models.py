@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.compiled.store import program
+from ratchet.compiled.serialization import program
 
 Array = NDArray[Any]
 Places = NDArray[np.intp]

@@ -32,7 +32,7 @@ from ratchet.compiled.networks import (
     Simple,
     Step,
 )
-from ratchet.compiled.store import NotCompilable, require
+from ratchet.compiled.serialization import NotCompilable, require
 
 
 def compile_network(model: Any) -> Network:

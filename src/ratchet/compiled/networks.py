@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from ratchet.compiled.models import Array
-from ratchet.compiled.store import program
+from ratchet.compiled.serialization import program
 
 Function = Callable[[Array], Array]
 _Into = Callable[[Array, Array], object]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.compiled.store import program
+from ratchet.compiled.serialization import program
 
 if TYPE_CHECKING:
     from ratchet.learning.demand.book import DemandBook

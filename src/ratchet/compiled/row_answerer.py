@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
-from ratchet.compiled.columns import DerivedColumn, add_columns, derived_columns
 from ratchet.compiled.contract import Contract, contract_of
 from ratchet.compiled.dates import as_microseconds, in_utc
+from ratchet.compiled.derived_columns import DerivedColumn, add_columns, derived_columns
 from ratchet.compiled.encoding import LARGEST, Encoding, compile_encoder
 from ratchet.compiled.field_values import Values
 from ratchet.compiled.history import History, compile_history
 from ratchet.compiled.models import Array, Program
 from ratchet.compiled.prices import CompiledBook
 from ratchet.compiled.row_hashes import row_hash
-from ratchet.compiled.store import NotCompilable, program
+from ratchet.compiled.serialization import NotCompilable, program
 from ratchet.config import UseCase, joined_key, plain
 
 

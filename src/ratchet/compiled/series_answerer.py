@@ -17,10 +17,10 @@ from ratchet.compiled.answers import Answer, Prediction, RequestError, Row
 from ratchet.compiled.contract import Contract
 from ratchet.compiled.encoding import Encoding
 from ratchet.compiled.field_values import Values
-from ratchet.compiled.forecasts import ForecastInputs, Forecasts
+from ratchet.compiled.forecast_inputs import ForecastInputs, Forecasts
 from ratchet.compiled.models import Program
+from ratchet.compiled.serialization import program
 from ratchet.compiled.series_steps import SeriesRow, Steps, off_grid
-from ratchet.compiled.store import program
 
 
 @program

@@ -1,4 +1,4 @@
-"""From a bundle to what forecasts see, as arrays: the compiling side of ``forecasts``."""
+"""From a bundle to what forecasts see, as arrays: the compiling side of ``forecast_inputs``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
-from ratchet.compiled.columns import DerivedColumn, derived_columns
 from ratchet.compiled.contract import contract_of
+from ratchet.compiled.derived_columns import DerivedColumn, derived_columns
 from ratchet.compiled.encoding import Encoding, NumericEncoding, Part, compile_encoder
 from ratchet.compiled.estimators import compile_estimator
-from ratchet.compiled.forecasts import LEVEL, SCALE, Forecasts, InitialRows, WindowColumns
+from ratchet.compiled.forecast_inputs import (
+    LEVEL,
+    SCALE,
+    Forecasts,
+    InitialRows,
+    WindowColumns,
+)
 from ratchet.compiled.history import microseconds
+from ratchet.compiled.serialization import NotCompilable
 from ratchet.compiled.series_answerer import Encoded, InUnits, SeriesAnswerer
 from ratchet.compiled.series_steps import PanelColumn, StepsSpec
-from ratchet.compiled.store import NotCompilable
 from ratchet.compiled.time_grid import Grid
 from ratchet.config import (
     AHEAD_PREFIX,

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.columns import DerivedColumn, Values, calendar, local_times
-from ratchet.compiled.store import program
+from ratchet.compiled.derived_columns import DerivedColumn, Values, calendar, local_times
+from ratchet.compiled.serialization import program
 from ratchet.compiled.time_grid import Grid, Moments
 
 Panel = npt.NDArray[Any]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ratchet.compiled.dates import as_microseconds, local_time
-from ratchet.compiled.store import program
+from ratchet.compiled.serialization import program
 
 Moments = npt.NDArray[np.int64]
 """Microseconds since 1970 in UTC; without a time zone what the clock shows. Shape (steps,)."""

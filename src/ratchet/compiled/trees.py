@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ratchet.compiled.models import Array, Places
-from ratchet.compiled.store import narrow, program
+from ratchet.compiled.serialization import narrow, program
 
 _AT_ONCE = 60_000  # places in trees that are followed at once: what fits a processor's cache
 _MASKS = {16: "u2", 32: "u4", 64: "u8"}  # leaves -> type of as many bits
@@ -61,8 +61,8 @@ class TreeTraversal:
     and an addition. A leaf is its own child, and what it asks is never so.
 
     Attributes:
-        feature: column that a node asks for, see ``store.narrow``; those of ``width`` and more
-            count what is missing as minus infinity, so that it answers yes.
+        feature: column that a node compares, see ``serialization.narrow``; those of ``width`` and
+            more count what is missing as minus infinity, so that the comparison is true.
         threshold: what it compares with, in the precision in which the library compares.
         child: first child, likewise.
         roots: of the trees.

@@ -24,7 +24,7 @@ from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.keys import Keys
 from ratchet.serving.log_entries import Entry, PriceRecord, of_split
 from ratchet.serving.metrics import Metrics
-from ratchet.serving.models import (
+from ratchet.serving.protocols import (
     AnswerBatch,
     AnswerLog,
     AsyncAnswerer,

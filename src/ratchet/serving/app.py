@@ -21,9 +21,9 @@ from ratchet.serving.jobs.runner import Runner
 from ratchet.serving.keys import Keys
 from ratchet.serving.metrics import Metrics
 from ratchet.serving.middleware import Bodies, Requests
-from ratchet.serving.models import AnswerLog, Measurements, Models, Truths
 from ratchet.serving.openapi import OpenApi
 from ratchet.serving.overview import Overview
+from ratchet.serving.protocols import AnswerLog, Measurements, Models, Truths
 from ratchet.serving.request_statistics import SharedCounters, Traffic
 from ratchet.serving.routes import (
     electric_load,

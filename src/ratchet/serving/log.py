@@ -23,7 +23,7 @@ from ratchet.serving.child_processes import command, environment
 from ratchet.serving.journal import Journal, JournalPosition, LogFullError
 from ratchet.serving.log_entries import Entry, as_line, of_split
 from ratchet.serving.log_writer import JoinResult
-from ratchet.serving.models import (
+from ratchet.serving.protocols import (
     AnswerBatch,
     IngestResult,
     Models,

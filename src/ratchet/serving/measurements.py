@@ -22,7 +22,7 @@ from ratchet.config import UseCase
 from ratchet.errors import ConfigError, DatabaseError
 from ratchet.monitoring.measurements import Measurement, Measurements, Written
 from ratchet.serving.bundle_worker import SlowAnswerer
-from ratchet.serving.models import IngestResult, Models, Serving, UnavailableError
+from ratchet.serving.protocols import IngestResult, Models, Serving, UnavailableError
 
 LOGGER = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ratchet.compiled.answers import Answer
-from ratchet.serving.models import AnswerLog, Models, Serving
+from ratchet.serving.protocols import AnswerLog, Models, Serving
 
 disable_created_metrics()  # a series more for each, which nobody asks for
 

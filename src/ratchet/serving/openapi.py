@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from ratchet.serving import schemas
 from ratchet.serving.answering import Service
 from ratchet.serving.errors import ProblemDetails
-from ratchet.serving.models import Serving
+from ratchet.serving.protocols import Serving
 
 _REFERENCE = "#/components/schemas/{model}"
 

@@ -25,7 +25,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from ratchet.compiled.store import loads
+from ratchet.compiled.serialization import loads
 from ratchet.database import SERVICE_LOCK_SECONDS, connect
 from ratchet.errors import ConfigError
 from ratchet.learning.processes import end_with_parent

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ratchet.config import Column, Target
 from ratchet.serving.errors import MEDIA_TYPE
-from ratchet.serving.models import Serving
+from ratchet.serving.protocols import Serving
 
 Schema = dict[str, Any]
 _STATUSES = {

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from ratchet.compiled.answers import Answer, RequestError, Row
 from ratchet.monitoring.log_table import SHADOW
 from ratchet.serving.child_processes import SETTINGS, WORKER
-from ratchet.serving.models import AnswerBatch, AnswerLog, QueueFullError, Serving
+from ratchet.serving.protocols import AnswerBatch, AnswerLog, QueueFullError, Serving
 from ratchet.serving.settings import Settings
 
 LOGGER = logging.getLogger(__name__)

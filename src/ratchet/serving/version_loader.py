@@ -75,7 +75,7 @@ def open_version(source: Source, use_case: str, version: str, digest: str | None
         UserError: it is not there, damaged, or answers otherwise than it must.
     """
     from ratchet.bundle.manifest import BundleError
-    from ratchet.compiled.store import NotCompilable
+    from ratchet.compiled.serialization import NotCompilable
 
     bundle = find(source, use_case, version, digest)
     bundle.check_contents()
@@ -103,8 +103,8 @@ def compiled_form(bundle: Any) -> bytes:
     Raises:
         NotCompilable: it has no compiled form, answers otherwise, or compiling has failed.
     """
-    from ratchet.compiled.bundle import compile_verified
-    from ratchet.compiled.store import NotCompilable, dumps
+    from ratchet.compiled.bundle_compiler import compile_verified
+    from ratchet.compiled.serialization import NotCompilable, dumps
 
     try:
         return dumps(compile_verified(bundle, bundle.golden))
@@ -115,7 +115,7 @@ def compiled_form(bundle: Any) -> bytes:
 def prices_of(bundle: Any) -> bytes:
     """What prices the segments of a market, as bytes; none where there is no market."""
     from ratchet.compiled.prices import CompiledBook
-    from ratchet.compiled.store import dumps
+    from ratchet.compiled.serialization import dumps
 
     return b"" if bundle.demand_book is None else dumps(CompiledBook.of(bundle.demand_book))
 

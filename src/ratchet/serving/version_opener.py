@@ -26,7 +26,7 @@ from ratchet.registry.ledger import Ledger
 from ratchet.registry.model_versions import DIGEST_TAG
 from ratchet.serving.bundle_worker import SlowAnswerer
 from ratchet.serving.child_processes import LOADER, take_or_start
-from ratchet.serving.models import Serving
+from ratchet.serving.protocols import Serving
 from ratchet.serving.version_loader import LoadRequest
 from ratchet.serving.version_transfer import (
     Description,
@@ -96,7 +96,7 @@ class VersionOpener:
     Args:
         ledger: knows the digest that a version was judged with.
         source: where versions come from.
-        load: makes an answerer of bytes, see ``compiled.store``.
+        load: makes an answerer of bytes, see ``compiled.serialization``.
         loader: command of the process that opens versions.
         worker: command of the process that answers slowly.
     """

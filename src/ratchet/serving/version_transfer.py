@@ -3,7 +3,7 @@
 Each version is a sealed file in memory, whose descriptor is sent over a socket: the serving process
 maps it, and copies nothing. The file holds three numbers (bytes of the description, where the
 arrays begin, bytes of the arrays), the description as JSON, and from the next page on the arrays as
-``compiled.store`` writes them.
+``compiled.serialization`` writes them.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from ratchet.errors import DataError
 from ratchet.registry.ledger import Ledger, State
 from ratchet.serving.bundle_worker import SlowAnswerer
 from ratchet.serving.child_processes import end_ahead
-from ratchet.serving.models import Serving
+from ratchet.serving.protocols import Serving
 from ratchet.serving.version_opener import LoadedVersion, OpeningFailure, VersionOpener
 from ratchet.serving.version_transfer import VersionKey
 

@@ -27,7 +27,7 @@ from ratchet.serving.answering import (
 )
 from ratchet.serving.errors import Problem, of_validation
 from ratchet.serving.json_bodies import read_rows
-from ratchet.serving.models import Serving
+from ratchet.serving.protocols import Serving
 from ratchet.serving.request_context import call_of
 from ratchet.serving.schemas import problems
 from ratchet.serving.security import require_scope

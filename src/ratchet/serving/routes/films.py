@@ -21,7 +21,7 @@ from ratchet.config import Target
 from ratchet.serving.answering import Service, about, json_response, prediction_json, service_of
 from ratchet.serving.errors import Problem, of_validation
 from ratchet.serving.json_bodies import read_rows
-from ratchet.serving.models import Serving
+from ratchet.serving.protocols import Serving
 from ratchet.serving.request_context import call_of
 from ratchet.serving.schemas import problems
 from ratchet.serving.security import require_scope

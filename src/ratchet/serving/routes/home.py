@@ -12,8 +12,8 @@ from starlette.responses import Response
 import ratchet
 from ratchet.serving.answering import Service, json_response, moment, service_of
 from ratchet.serving.jobs.specification import ARCHITECTURES, architectures, by_family
-from ratchet.serving.models import Serving
 from ratchet.serving.pages import page, wants_html
+from ratchet.serving.protocols import Serving
 from ratchet.serving.request_context import Call, call_of
 
 router = APIRouter(tags=["what serves"])

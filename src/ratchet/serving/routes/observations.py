@@ -14,7 +14,7 @@ from ratchet.serving.answering import Service, json_response, service_of
 from ratchet.serving.errors import Problem, of_row
 from ratchet.serving.idempotency import Replays
 from ratchet.serving.json_bodies import read_rows
-from ratchet.serving.models import Measurements, Truths, UnavailableError
+from ratchet.serving.protocols import Measurements, Truths, UnavailableError
 from ratchet.serving.request_context import call_of
 from ratchet.serving.schemas import problems
 from ratchet.serving.security import require_scope

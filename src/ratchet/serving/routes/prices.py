@@ -15,7 +15,7 @@ from ratchet.serving.answering import about, json_response, moment, no_prices, s
 from ratchet.serving.errors import FieldProblem, Problem, of_validation
 from ratchet.serving.json_bodies import read_json
 from ratchet.serving.log_entries import PriceRecord
-from ratchet.serving.models import Serving
+from ratchet.serving.protocols import Serving
 from ratchet.serving.request_context import call_of
 from ratchet.serving.schemas import PriceRequest, problems
 from ratchet.serving.security import require_scope

@@ -16,8 +16,8 @@ from ratchet.config import Column
 from ratchet.serving.answering import about, prediction_json, service_of
 from ratchet.serving.charts import interval_chart
 from ratchet.serving.errors import Problem
-from ratchet.serving.models import Serving
 from ratchet.serving.pages import page, read_form
+from ratchet.serving.protocols import Serving
 from ratchet.serving.request_context import call_of
 from ratchet.serving.schemas import column_schema
 from ratchet.serving.security import require_scope

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.compiled.columns import (
+from ratchet.compiled.derived_columns import (
     FUNCTIONS,
     add_columns,
     calendar,
@@ -18,7 +18,7 @@ from ratchet.compiled.columns import (
     local_times,
     offset_of,
 )
-from ratchet.compiled.store import NotCompilable
+from ratchet.compiled.serialization import NotCompilable
 from ratchet.config import CALENDAR, Data
 from ratchet.learning.features.series import calendar as calendar_of_frame
 from ratchet.use_cases import power, prices

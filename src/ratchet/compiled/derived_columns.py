@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ratchet.compiled.dates import local_time
-from ratchet.compiled.store import NotCompilable, program
+from ratchet.compiled.serialization import NotCompilable, program
 
 if TYPE_CHECKING:
     from ratchet.config import Data
@@ -247,7 +247,7 @@ def derived_columns(data: Data, names: Iterable[str]) -> list[DerivedColumn]:
         if derived.function not in FUNCTIONS:
             raise NotCompilable(
                 f"data.derive.{name}: {derived.function} is not there on arrays: add it to "
-                f"ratchet.compiled.columns.FUNCTIONS"
+                f"ratchet.compiled.derived_columns.FUNCTIONS"
             )
         sources = [text for text in texts(derived.arguments) if text in data.known_columns]
         found.append(DerivedColumn(name, derived.function, dict(derived.arguments), sources))

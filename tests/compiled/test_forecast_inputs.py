@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ratchet.bundle.context_rows import features_in_context
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.forecasts import Forecasts
+from ratchet.compiled.forecast_inputs import Forecasts
 from ratchet.compiled.series_compiler import compile_forecasts
 from ratchet.compiled.series_steps import SeriesRow
 from ratchet.config import UseCase

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ratchet.compiled.answers import Answer, Answerer, Prediction
-from ratchet.compiled.store import NotCompilable
+from ratchet.compiled.serialization import NotCompilable
 from ratchet.config import UseCase
 from ratchet.learning.demand.book import DemandBook
 

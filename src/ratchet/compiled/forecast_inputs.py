@@ -1,4 +1,4 @@
-"""What forecasts of a row see: the row itself, and the steps before it."""
+"""Inputs of the forecast of a row: values of the row itself, and of the steps before it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.columns import DerivedColumn, Values, calendar, local_times
+from ratchet.compiled.derived_columns import DerivedColumn, Values, calendar, local_times
 from ratchet.compiled.encoding import LARGEST
+from ratchet.compiled.serialization import program
 from ratchet.compiled.series_steps import (
     Panel,
     SeriesRow,
@@ -20,7 +21,6 @@ from ratchet.compiled.series_steps import (
     is_known,
     off_grid,
 )
-from ratchet.compiled.store import program
 
 _LONGEST_SHOWN = 60  # characters of a name in a message
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from ratchet.compiled.models import Chain, Linear, Pick
-from ratchet.compiled.store import dumps, loads, narrow, program
+from ratchet.compiled.serialization import dumps, loads, narrow, program
 
 LEAD = struct.Struct("<8sIQ")
 
@@ -200,7 +200,7 @@ def test_other_fields_than_a_class_has():
 READ = """
 import sys
 import numpy as np
-from ratchet.compiled.store import loads
+from ratchet.compiled.serialization import loads
 print(loads(sys.stdin.buffer.read())(np.arange(8.0).reshape(2, 4)).tolist())
 heavy = {"pandas", "sklearn", "scipy", "xgboost", "keras", "tensorflow", "skops", "mlflow"}
 sys.exit(", ".join(heavy & set(sys.modules)) or None)
