@@ -157,6 +157,9 @@ def fast(contract: Contract, row: dict[str, Any]) -> Any:
 @example("nanoseconds", 2**62)
 @example("excel", 45000.5)
 @example("weeks", 68)
+@example("seconds", "0.")
+@example("seconds", ".5")
+@example("seconds", "１")
 def test_a_value_means_what_it_means_in_a_file(name, value):
     assume(not (isinstance(value, list) and COLUMNS[name]["type"] == "string"))  # refused here
     assume(not str(value).endswith("/0001"))  # 1 January in Berlin is in UTC's year 0: refused here

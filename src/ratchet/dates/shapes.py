@@ -51,7 +51,7 @@ MONTH_NUMBERS = {
     name: number for number, month in enumerate(_MONTHS, start=1) for name in (month, month[:3])
 } | {"sept": 9}
 
-NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 """A number, which is a date only where it is said what it counts."""
 
 _DAY_LENGTH = 86_400 * 10**6
