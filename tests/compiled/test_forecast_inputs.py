@@ -187,7 +187,7 @@ def check(
         name = f"{row.series or 'load'}@"
         alone = expected[expected.index.str.startswith(name)]
         try:
-            seen = forecasts.see(forecasts.with_rows(steps, [row]), [row])
+            seen = forecasts.inputs(forecasts.with_rows(steps, [row]), [row])
         except RequestError:
             assert alone.empty
             continue
@@ -195,7 +195,7 @@ def check(
         compare(seen, alone, forecasts, 0)
         answered += 1
     if 1 < answered == len(rows):
-        seen = forecasts.see(forecasts.with_rows(steps, rows), rows)
+        seen = forecasts.inputs(forecasts.with_rows(steps, rows), rows)
         for place, row in enumerate(rows):
             name = f"{row.series}@"
             compare(seen, expected[expected.index.str.startswith(name)], forecasts, place)

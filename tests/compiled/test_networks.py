@@ -19,8 +19,7 @@ from ratchet.compiled.networks import ACTIVATIONS
 from ratchet.compiled.serialization import dumps, loads
 from ratchet.learning.calibration import ConformalRegressor
 from ratchet.learning.classical import build_estimator
-from ratchet.learning.recurrent import activations
-from ratchet.learning.recurrent.architectures import ARCHITECTURES
+from ratchet.learning.recurrent.architectures import ARCHITECTURES, blocks
 from ratchet.learning.recurrent.network import build_network
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.recurrent.scaling import WindowScaler
@@ -82,7 +81,7 @@ def test_windows_with_gaps_are_refused_as_the_network_refuses_them(gap):
             forecast(X)
 
 
-@pytest.mark.parametrize("name", sorted(set(activations.ACTIVATIONS.values())))
+@pytest.mark.parametrize("name", sorted(set(blocks.ACTIVATIONS.values())))
 def test_every_activation(name):
     from keras import activations as keras_activations
 

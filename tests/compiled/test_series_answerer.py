@@ -315,7 +315,7 @@ def raises(error: Exception) -> Callable[..., Any]:
 def test_without_a_past_the_row_itself_is_answered(bundles, compiled, monkeypatch):
     bundle, answerer = bundles("hours"), compiled("hours")
     second = answerer.with_fallback()
-    monkeypatch.setattr(Forecasts, "see", raises(RequestError("gaps", kind="conflict")))
+    monkeypatch.setattr(Forecasts, "inputs", raises(RequestError("gaps", kind="conflict")))
     column = next(iter(bundle.fallback_models.values())).feature_names_in_
     assert "before" not in row_only_columns(bundle.use_case)
     assert not [name for name in column if name.startswith(("window_", "lag_", "before"))]

@@ -147,11 +147,12 @@ def check_answer(
     if answer.key != str(key):
         raise NotCompilable(f"row {key!r} is called {answer.key!r}")
     for target, values in expected.items():
-        told = as_row(answer.predictions[target])
+        actual = as_row(answer.predictions[target])
         for name, value in values.items():
-            if not _same(told.get(name), value, tolerance):
+            if not _same(actual.get(name), value, tolerance):
                 raise NotCompilable(
-                    f"row {key!r} must get {name} {value!r} for '{target}', got {told.get(name)!r}"
+                    f"row {key!r} must get {name} {value!r} for '{target}', "
+                    f"got {actual.get(name)!r}"
                 )
 
 
@@ -163,7 +164,7 @@ def as_row(prediction: Prediction) -> dict[str, Any]:
     return {"prediction": prediction.value} | {f"probability_{name}": p for name, p in shares}
 
 
-def _same(given: Any, value: Any, tolerance: float) -> bool:
-    if isinstance(given, float | int) and isinstance(value, float | int):
-        return math.isclose(given, value, rel_tol=tolerance, abs_tol=tolerance)
-    return bool(given == value)
+def _same(actual: Any, value: Any, tolerance: float) -> bool:
+    if isinstance(actual, float | int) and isinstance(value, float | int):
+        return math.isclose(actual, value, rel_tol=tolerance, abs_tol=tolerance)
+    return bool(actual == value)

@@ -43,12 +43,12 @@ class Contract:
             RequestError: the first row that breaks the contract, or is there twice.
         """
         read = [self.read_row(row, number) for number, row in enumerate(rows)]
-        seen: dict[Hashable, int] = {}
+        first_rows: dict[Hashable, int] = {}
         for number, values in enumerate(read):
             name = [values[column] for column in self.names_row]
             # Times of one zone are compared by their clock, which shows an hour twice in autumn.
             moments = tuple(in_utc(v) if isinstance(v, dt.datetime) else v for v in name)
-            if (other := seen.setdefault(moments, number)) != number:
+            if (other := first_rows.setdefault(moments, number)) != number:
                 columns = " and ".join(f"'{column}'" for column in self.names_row)
                 raise RequestError(
                     f"row {number}: expected no two rows of one {columns}, row {other} has the "
@@ -124,17 +124,17 @@ def contract_of(use_case: UseCase, *, measured: bool = False) -> Contract:
     """
     from ratchet.preparation.required_columns import RequiredColumns, source_columns
 
-    data, needs, features = use_case.data, RequiredColumns(use_case), use_case.features
-    asked = list(data.columns) if measured else needs.columns
+    data, required, features = use_case.data, RequiredColumns(use_case), use_case.features
+    requested = list(data.columns) if measured else required.columns
     history = features.history
     looked = [*features.encoded, *([*history.entities, history.looked_up] if history else [])]
-    seen = source_columns(looked, data)
+    used = source_columns(looked, data)
     names = [data.series.id, data.time] if data.series else data.identity
     fields = {
         name: _field(
             column,
-            required=name in asked and (not column.nullable or name in needs.required),
-            seen=name in seen,
+            required=name in requested and (not column.nullable or name in required.required),
+            seen=name in used,
             may_follow=measured and name not in names,
             positive=name in data.positive,
         )
@@ -170,21 +170,21 @@ def _field(
 
 def _value(name: str, field: Field, row: Row, number: int) -> Any:
     """Read one field of a row."""
-    given = row.get(name)
+    content = row.get(name)
     try:
-        value = None if given is None else field.read(given)
+        value = None if content is None else field.read(content)
     except ValueError as error:
-        raise _refused(name, field, given, number, str(error)) from None
+        raise _refused(name, field, content, number, str(error)) from None
     if value is None and field.required and not (field.may_follow and name not in row):
         why = "it cannot be empty" if name in row else "it is missing"
         raise _refused(name, field, None, number, why)
     return value
 
 
-def _refused(name: str, field: Field, given: Any, number: int, why: str) -> RequestError:
-    told = "" if given is None else f", got {shown(given)}"
+def _refused(name: str, field: Field, content: Any, number: int, why: str) -> RequestError:
+    got = "" if content is None else f", got {shown(content)}"
     return RequestError(
-        f"row {number}, field '{name}': expected {field.expected}{told}{f'; {why}' if why else ''}",
+        f"row {number}, field '{name}': expected {field.expected}{got}{f'; {why}' if why else ''}",
         field=name,
         row=number,
     )

@@ -228,12 +228,12 @@ def _in_zone(clock: _Clock, zone: ZoneInfo) -> dt.datetime:
         if clock.offset is not None:
             moment = clock.read - dt.timedelta(minutes=clock.offset)
             return moment.replace(tzinfo=dt.UTC).astimezone(zone)
-        there = clock.read.replace(tzinfo=zone)  # of an hour that comes twice, the first
-        back = there.astimezone(dt.UTC).astimezone(zone)
+        local = clock.read.replace(tzinfo=zone)  # of an hour that comes twice, the first
+        back = local.astimezone(dt.UTC).astimezone(zone)
     except (OverflowError, ValueError):
         raise ValueError("UTC has that moment in the years 1 to 9999 no more") from None
     if back.replace(tzinfo=None) == clock.read:
-        return there
+        return local
     if clock.read.time() == dt.time():  # a day that begins later than 00:00
         return back
     raise ValueError(f"the clock of {zone.key} is put forward over it")

@@ -126,7 +126,7 @@ class Demand:
     def __call__(self, X: Array) -> Array:
         """Log quantities of shape (n,)."""
         rows = X.astype(np.float64, copy=False)
-        segment, product, step, price = (rows[:, place] for place in self.places)
+        segment, product, step, price = (rows[:, position] for position in self.places)
         own, kind = _positions(self.segments, segment), _positions(self.products, product)
         n = len(self.segments)
         at = np.where(own >= 0, own, np.where(kind >= 0, n + kind, n + len(self.products)))
@@ -161,19 +161,19 @@ class Demand:
         return np.where(product >= 0, own, means.mean(axis=1))
 
 
-def _positions(codes: Codes, wanted: Array) -> Codes:
-    whole = wanted.astype(np.int64)
+def _positions(codes: Codes, chosen: Array) -> Codes:
+    whole = chosen.astype(np.int64)
     at = np.minimum(np.searchsorted(codes, whole), len(codes) - 1)
     return np.where(codes[at] == whole, at, -1)
 
 
-def compile_demand(model: Any, places: tuple[int, ...], covariates: tuple[int, ...]) -> Program:
+def compile_demand(model: Any, positions: tuple[int, ...], covariates: tuple[int, ...]) -> Program:
     """Turn a fitted ``DemandRegressor`` into a program.
 
     Args:
         model: the regressor.
-        places: of segment, product, step and log price.
-        covariates: places of all other columns.
+        positions: columns of segment, product, step and log price.
+        covariates: positions of all other columns.
     """
     fitted, settings = model.forecast_, model.settings_
     segments, hierarchy, layout = fitted.segments, fitted.hierarchy, fitted.layout
@@ -191,7 +191,7 @@ def compile_demand(model: Any, places: tuple[int, ...], covariates: tuple[int, .
     share = settings.market_season if layout.period > 0 else 0.0
     season = share * hierarchy.market if share else np.zeros((0, 0))
     return Demand(
-        places=places,
+        places=positions,
         covariates=covariates,
         segments=segments.codes,
         products=segments.products,

@@ -119,9 +119,9 @@ def recent_mean(rows: Columns, /, *, column: str, steps: int) -> Values:
     values = rows[column]
     padded = np.concatenate([np.full(min(steps, len(values)) - 1, np.nan), values])
     windows = np.lib.stride_tricks.sliding_window_view(padded, min(steps, len(values)))
-    known = np.isfinite(windows)
-    count = known.sum(axis=1)
-    total = np.where(known, windows, 0.0).sum(axis=1)
+    finite = np.isfinite(windows)
+    count = finite.sum(axis=1)
+    total = np.where(finite, windows, 0.0).sum(axis=1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
@@ -130,8 +130,8 @@ def beyond(
 ) -> Values:
     """As ``use_cases.power.beyond``: how far a column lies above one value or below another."""
     values = rows[column]
-    found: Values = np.maximum(values - above, 0.0) + np.maximum(below - values, 0.0)
-    return found
+    result: Values = np.maximum(values - above, 0.0) + np.maximum(below - values, 0.0)
+    return result
 
 
 def together(rows: Columns, /, *, columns: Sequence[str]) -> Values:
@@ -152,8 +152,8 @@ def _whole(value: Any) -> str:
 def log_range(rows: Columns, /, *, high: str, low: str) -> Values:
     """As ``use_cases.prices.log_range``: logarithm of the highest over the lowest price."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Values = np.log(rows[high]) - np.log(rows[low])
-    return found
+        result: Values = np.log(rows[high]) - np.log(rows[low])
+    return result
 
 
 @dataclass(frozen=True)
@@ -239,10 +239,10 @@ def derived_columns(data: Data, names: Iterable[str]) -> list[DerivedColumn]:
     Raises:
         NotCompilable: one is made by a function that is not in ``FUNCTIONS``.
     """
-    wanted = set(names)
-    found = []
+    required = set(names)
+    result = []
     for name, derived in data.derive.items():
-        if name not in wanted:
+        if name not in required:
             continue
         if derived.function not in FUNCTIONS:
             raise NotCompilable(
@@ -250,8 +250,8 @@ def derived_columns(data: Data, names: Iterable[str]) -> list[DerivedColumn]:
                 f"ratchet.compiled.derived_columns.FUNCTIONS"
             )
         sources = [text for text in texts(derived.arguments) if text in data.known_columns]
-        found.append(DerivedColumn(name, derived.function, dict(derived.arguments), sources))
-    return found
+        result.append(DerivedColumn(name, derived.function, dict(derived.arguments), sources))
+    return result
 
 
 def texts(argument: Any) -> list[str]:

@@ -53,8 +53,8 @@ class NumericEncoding:
 
     def fill(self, block: Matrix, columns: Columns) -> None:
         """Write the encoded columns, shape (n, ``size``)."""
-        for place, name in enumerate(self.columns):
-            block[:, place] = np.asarray(columns[name], dtype=np.float64) - self.offset[place]
+        for position, name in enumerate(self.columns):
+            block[:, position] = np.asarray(columns[name], dtype=np.float64) - self.offset[position]
 
 
 @program
@@ -77,10 +77,10 @@ class CyclicEncoding:
 
     def fill(self, block: Matrix, columns: Columns) -> None:
         """Write the encoded columns, shape (n, ``size``)."""
-        for place, name in enumerate(self.columns):
+        for position, name in enumerate(self.columns):
             angle = 2 * np.pi * np.asarray(columns[name], dtype=np.float64) / self.period
-            block[:, 2 * place] = np.nan_to_num(np.sin(angle))
-            block[:, 2 * place + 1] = np.nan_to_num(np.cos(angle))
+            block[:, 2 * position] = np.nan_to_num(np.sin(angle))
+            block[:, 2 * position + 1] = np.nan_to_num(np.cos(angle))
 
 
 @program
@@ -107,23 +107,23 @@ class CategoryEncoding:
 
     def fill(self, block: Matrix, columns: Columns) -> None:
         """Write the encoded column, shape (n, ``size``)."""
-        place, other = self._place, len(self.kept)
+        positions, other = self._positions, len(self.kept)
         block[:] = 0
         for row, cell in zip(block, columns[self.column], strict=True):
-            found = False
+            has_item = False
             for item in cell if isinstance(cell, list) else (cell,):
                 if not _is_missing(item):
-                    row[place.get(self._told(item), other)] = found = True
-            if not found:
+                    row[positions.get(self._category_of(item), other)] = has_item = True
+            if not has_item:
                 row[other + 1] = 1
 
     @cached_property
-    def _place(self) -> dict[str, int]:
+    def _positions(self) -> dict[str, int]:
         # A category called like one of the two further columns is told by that one.
-        places = [*self.kept, OTHER, UNKNOWN]
-        return {category: place for place, category in enumerate(places)}
+        columns = [*self.kept, OTHER, UNKNOWN]
+        return {category: position for position, category in enumerate(columns)}
 
-    def _told(self, item: Any) -> str:
+    def _category_of(self, item: Any) -> str:
         if isinstance(item, str):
             return item
         if self.number == "float" and isinstance(item, int):
@@ -163,20 +163,20 @@ class TextEncoding:
             row[:] = 0 if _is_missing(cell) else self._project(str(cell))
 
     @cached_property
-    def _place(self) -> dict[str, int]:
-        return {word: place for place, word in enumerate(self.words)}
+    def _positions(self) -> dict[str, int]:
+        return {word: position for position, word in enumerate(self.words)}
 
     def _project(self, text: str) -> npt.NDArray[np.float64] | int:
         words = _WORD.findall(text.lower())
         pairs = (f"{one} {other}" for one, other in pairwise(words))
-        place = self._place
-        found = Counter(place[word] for word in chain(words, pairs) if word in place)
+        positions = self._positions
+        found = Counter(positions[word] for word in chain(words, pairs) if word in positions)
         if not found:
             return 0
-        places = list(found)
+        columns = list(found)
         counts = [1 + math.log(count) for count in found.values()]
-        weighted = np.array(counts) * self.weights[places]
-        projected: npt.NDArray[np.float64] = weighted @ self.directions[places]
+        weighted = np.array(counts) * self.weights[columns]
+        projected: npt.NDArray[np.float64] = weighted @ self.directions[columns]
         return projected / math.sqrt(weighted @ weighted)
 
 
@@ -216,7 +216,7 @@ class MarketEncoding:
 
     def fill(self, block: Matrix, columns: Columns) -> None:
         """Write the encoded columns, shape (n, ``size``)."""
-        n, (segments, products) = len(block), self._place
+        n, (segments, products) = len(block), self._positions
         merchant, product = (
             [""] * n if name is None else [str(value) for value in columns[name]]
             for name in (self.merchant, self.product)
@@ -228,12 +228,12 @@ class MarketEncoding:
         block[:, 2] = np.rint((np.array(moments) - self.origin) / self.length)
         price = np.asarray(columns[self.price], dtype=np.float64)
         block[:, 3] = np.log(np.where(price > 0, price, np.nan))
-        for place, name in enumerate(self.covariates):
+        for position, name in enumerate(self.covariates):
             values = np.asarray(columns[name], dtype=np.float64)
-            block[:, 4 + place] = np.where(np.isfinite(values), values, self.means[place])
+            block[:, 4 + position] = np.where(np.isfinite(values), values, self.means[position])
 
     @cached_property
-    def _place(self) -> tuple[dict[str, int], dict[str, int]]:
+    def _positions(self) -> tuple[dict[str, int], dict[str, int]]:
         segments, products = (
             {str(name): code for code, name in enumerate(names.tolist())}
             for names in (self.segments, self.products)
@@ -319,12 +319,12 @@ def _compile_part(part: Any, columns: list[str], types: Mapping[str, str]) -> li
     if isinstance(part, MultiHotEncoder):
         whole = getattr(part, "whole_", False)
         return [
-            CategoryEncoding(name, list(kept), _number_type(types.get(name, "")), whole)
-            for name, kept in part.categories_.items()
+            CategoryEncoding(name, list(categories), _number_type(types.get(name, "")), whole)
+            for name, categories in part.categories_.items()
         ]
     if isinstance(part, TextEncoder):
-        found = zip(part.columns_, part.words_, part.directions_, strict=True)
-        return [_compile_text(*one) for one in found if one[1] is not None]
+        projections = zip(part.columns_, part.words_, part.directions_, strict=True)
+        return [_compile_text(*one) for one in projections if one[1] is not None]
     raise NotCompilable(f"there is no program for the encoder {type(part).__name__}")
 
 
@@ -351,8 +351,10 @@ def _compile_text(column: str, words: Any, directions: Any) -> TextEncoding:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     usual = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).get_params()
-    given = words.get_params()
-    if differing := [name for name in usual if name != "min_df" and usual[name] != given[name]]:
+    parameters = words.get_params()
+    if differing := [
+        name for name in usual if name != "min_df" and usual[name] != parameters[name]
+    ]:
         raise NotCompilable(f"the words of '{column}' are told apart in another way: {differing}")
     ordered = sorted(words.vocabulary_, key=words.vocabulary_.get)
     components = np.asarray(directions.components_, dtype=np.float64)

@@ -66,14 +66,14 @@ def _compile(model: Any, names: Names) -> Compiled:
     compiler = _COMPILERS.get(_full_name(model))
     if compiler is None:
         raise NotCompilable(f"{_full_name(model)} has no compiled form")
-    known = getattr(model, "feature_names_in_", None)
-    if known is None or names is None or list(known) == list(names):
+    fitted_names = getattr(model, "feature_names_in_", None)
+    if fitted_names is None or names is None or list(fitted_names) == list(names):
         return compiler(model, names)
     try:
-        pick = models.Pick(models.places(list(known), names))
+        pick = models.Pick(models.places(list(fitted_names), names))
     except ValueError as error:
         raise NotCompilable(f"{type(model).__name__}: {error}") from error
-    inner = compiler(model, list(known))
+    inner = compiler(model, list(fitted_names))
     return Compiled(_chain(pick, inner.program), inner.names)
 
 
@@ -116,19 +116,21 @@ def _pipeline(model: Any, names: Names) -> Compiled:
 def _column_transformer(model: Any, names: Names) -> Compiled:
     names = _named(names, model)
     parts: list[Program] = []
-    found: list[str] | None = []
+    out_names: list[str] | None = []
     for _, step, columns in model.transformers_:
         if step == "drop" or not len(columns):
             continue
-        wanted = [column if isinstance(column, str) else names[column] for column in columns]
-        pick = models.Pick(models.places(wanted, names))
-        made = Compiled(models.Chain(()), wanted)
+        in_names = [column if isinstance(column, str) else names[column] for column in columns]
+        pick = models.Pick(models.places(in_names, names))
+        compiled = Compiled(models.Chain(()), in_names)
         if step != "passthrough":
-            made = _compile(step, wanted)
-        parts.append(_chain(pick, made.program))
+            compiled = _compile(step, in_names)
+        parts.append(_chain(pick, compiled.program))
         # Names that it makes up where two parts bear the same ones nobody asks for.
-        found = None if found is None or made.names is None else [*found, *made.names]
-    return Compiled(parts[0] if len(parts) == 1 else models.Beside(tuple(parts)), found)
+        out_names = (
+            None if out_names is None or compiled.names is None else [*out_names, *compiled.names]
+        )
+    return Compiled(parts[0] if len(parts) == 1 else models.Beside(tuple(parts)), out_names)
 
 
 def _voting(model: Any, names: Names) -> Compiled:
@@ -192,12 +194,12 @@ def _imputer(model: Any, names: Names) -> Compiled:
     require(not model.add_indicator, model, "adds columns that say what is missing")
     dtype = model._fit_dtype if model._fit_dtype.kind == "f" else np.dtype(np.float64)
     values = np.asarray(model.statistics_, dtype)
-    kept = np.flatnonzero(~np.isnan(values))
-    fill = models.Fill(values[kept])
-    if len(kept) == len(values):
+    columns = np.flatnonzero(~np.isnan(values))
+    fill = models.Fill(values[columns])
+    if len(columns) == len(values):
         return Compiled(fill, names)
-    found = None if names is None else [names[int(place)] for place in kept]
-    return Compiled(_chain(models.Pick(kept.astype(np.intp)), fill), found)
+    out_names = None if names is None else [names[int(column)] for column in columns]
+    return Compiled(_chain(models.Pick(columns.astype(np.intp)), fill), out_names)
 
 
 def _scaler(model: Any, names: Names) -> Compiled:
@@ -247,8 +249,8 @@ def _dummy_regressor(model: Any, names: Names) -> Compiled:
 
 def _naive(model: Any, names: Names) -> Compiled:
     names = _named(names, model)
-    [place] = models.places([model.column()], names)
-    return Compiled(models.PickOne(int(place)))
+    [position] = models.places([model.column()], names)
+    return Compiled(models.PickOne(int(position)))
 
 
 # --------------------------------------------------------------------------------------- segments
@@ -267,7 +269,7 @@ def _segment_columns(model: Any, names: Names) -> Compiled:
     names = _named(names, model)
     segment, step, price = models.places(["segment", "step", "log_price"], names)
     own = (int(segment), int(step), int(price))
-    stay = [place for place in range(len(names)) if model.steps or place != own[1]]
+    stay = [position for position in range(len(names)) if model.steps or position != own[1]]
     covariates = [n for n, name in enumerate(names) if name not in market_columns(())]
     return Compiled(
         demand.SegmentColumns(
@@ -285,9 +287,11 @@ def _demand(model: Any, names: Names) -> Compiled:
     from ratchet.learning.demand.regressor import COLUMNS
 
     names = _named(names, model)
-    found = models.places(COLUMNS, names)
+    positions = models.places(COLUMNS, names)
     covariates = models.places([name for name in names if name not in COLUMNS], names)
-    return Compiled(demand.compile_demand(model, tuple(found.tolist()), tuple(covariates.tolist())))
+    return Compiled(
+        demand.compile_demand(model, tuple(positions.tolist()), tuple(covariates.tolist()))
+    )
 
 
 # ------------------------------------------------------------------------------------------ trees
@@ -387,7 +391,7 @@ def _boosted_trees(model: Any, learner: Any, to_start: Callable[[Array], Array])
     base = np.asarray(json.loads(sizes["base_score"]), np.float64).reshape(-1)
     start = np.broadcast_to(to_start(base), outputs).astype(np.float32)
     order = np.argsort(fitted["tree_info"], kind="stable").reshape(outputs, -1).T.ravel()
-    in_order = [fitted["trees"][place] for place in order]
+    in_order = [fitted["trees"][position] for position in order]
     require(
         not any(tree["categories"] or any(tree["split_type"]) for tree in in_order),
         model,

@@ -239,7 +239,7 @@ class Field:
     def _is_among(self, value: Any) -> bool:
         if self.values is None:
             return True
-        return self._allowed.issuperset(value if self.type == "list" else [_told(value)])
+        return self._allowed.issuperset(value if self.type == "list" else [_value_text(value)])
 
 
 def shown(value: Any) -> str:
@@ -291,7 +291,7 @@ def _text(value: Any) -> str:
     raise _UnfitError
 
 
-def _told(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """A typed value as allowed values are written."""
     if isinstance(value, dt.datetime):
         return value.isoformat(sep=" ").removesuffix(" 00:00:00")

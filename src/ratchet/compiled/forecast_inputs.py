@@ -129,8 +129,8 @@ class Forecasts:
         values: dict[str, Panel] = dict(self.past.numbers)
         for name, rows in self.past.texts.items():
             panel = np.empty(self.past.given.shape, dtype=object)
-            for place, row in enumerate(rows):
-                panel[place] = row
+            for position, row in enumerate(rows):
+                panel[position] = row
             values[name] = panel
         return Steps(self.spec, self.past.times, self.past.names, self.past.given, values)
 
@@ -142,8 +142,8 @@ class Forecasts:
     @cached_property
     def _own(self) -> list[tuple[int, int]]:
         """Views of the target's step itself, with the panel of each."""
-        places = np.flatnonzero(self.views.steps == 0)
-        return [(int(place), int(self.views.shown[place])) for place in places]
+        positions = np.flatnonzero(self.views.steps == 0)
+        return [(int(position), int(self.views.shown[position])) for position in positions]
 
     @cached_property
     def _levels(self) -> npt.NDArray[np.bool_]:
@@ -155,10 +155,10 @@ class Forecasts:
 
     def with_rows(self, steps: Steps, rows: Sequence[SeriesRow]) -> Steps:
         """The steps with rows that are to be answered, where these depend on each other."""
-        there = [steps.place(row.moment) for row in rows]
+        positions = [steps.position(row.moment) for row in rows]
         alone = len({row.moment for row in rows}) == 1
         between = steps.spec.grid.is_open and any(
-            not known and place < len(steps) for place, known in there
+            not exists and position < len(steps) for position, exists in positions
         )
         ahead = any(column.ahead for column in self.derived)
         if alone and not self.looks_ahead and not (between and ahead):
@@ -167,18 +167,18 @@ class Forecasts:
         end = len(steps) + steps.spec.steps
         beside = [
             row
-            for row, (place, _) in zip(rows, there, strict=True)
-            if place < end and steps.is_known(row.series)
+            for row, (position, _) in zip(rows, positions, strict=True)
+            if position < end and steps.is_known(row.series)
         ]
-        tried = steps.copy()
-        tried.take(beside)
-        return tried
+        extended = steps.copy()
+        extended.take(beside)
+        return extended
 
     def is_far(self, steps: Steps, moment: int) -> bool:
         """Whether a moment lies so far ahead that no series has a past there."""
-        return not self.spec.grid.is_open and steps.place(moment)[0] - self.horizon >= len(steps)
+        return not self.spec.grid.is_open and steps.position(moment)[0] - self.horizon >= len(steps)
 
-    def see(self, steps: Steps, rows: Sequence[SeriesRow]) -> ForecastInputs:
+    def inputs(self, steps: Steps, rows: Sequence[SeriesRow]) -> ForecastInputs:
         """What forecasts of some rows of one time see.
 
         Args:
@@ -189,20 +189,20 @@ class Forecasts:
             RequestError: the first of them that cannot be answered, and what is missing.
         """
         moment = rows[0].moment
-        place, there = steps.place(moment)
-        if not there and not steps.spec.grid.is_open:
+        position, exists = steps.position(moment)
+        if not exists and not steps.spec.grid.is_open:
             raise off_grid(steps, rows[0])
-        if place < 0:
+        if position < 0:
             raise RequestError(self._too_early(steps, rows[0]), row=rows[0].row, kind="conflict")
         if steps.spec.grid.is_open:
-            self._check_gaps(steps, rows[0], place)
-        series, unit = self._places(steps, rows)
-        sources = self._sources(steps, rows, place)
-        views, known = self._views(steps, place, series, sources)
+            self._check_gaps(steps, rows[0], position)
+        series, unit = self._series_positions(steps, rows)
+        sources = self._sources(steps, rows, position)
+        views, known = self._views(steps, position, series, sources)
         if not known.all():
             first = int(np.argmin(known.all(axis=1)))
-            raise self._lacking(steps, rows[first], place, known[first])
-        level, scale, rms = self._terms(steps, place, series, unit)
+            raise self._lacking(steps, rows[first], position, known[first])
+        level, scale, rms = self._scales(steps, position, series, unit)
         views[:, self._levels] -= level[:, None]
         views[:, self._scaled] /= scale[:, None]
         if not (np.abs(views) <= LARGEST).all():
@@ -217,9 +217,9 @@ class Forecasts:
             rms,
         )
 
-    def _check_gaps(self, steps: Steps, row: SeriesRow, place: int) -> None:
+    def _check_gaps(self, steps: Steps, row: SeriesRow, position: int) -> None:
         """Make sure that no steps seem to be missing before a row, see ``Grid.missing``."""
-        looked_at = steps.times[max(place - self._reach, 0) : place]
+        looked_at = steps.times[max(position - self._reach, 0) : position]
         missing = steps.spec.grid.missing(looked_at, row.moment, steps.text)
         if missing is not None:
             raise RequestError(missing, row=row.row, kind="conflict")
@@ -230,7 +230,7 @@ class Forecasts:
         depths = np.array([shown.depth for shown in self.spec.shown], dtype=np.int64)
         return int((self.views.steps + depths[self.views.shown]).max(initial=0))
 
-    def see_alone(self, steps: Steps, rows: Sequence[SeriesRow]) -> ForecastInputs:
+    def inputs_alone(self, steps: Steps, rows: Sequence[SeriesRow]) -> ForecastInputs:
         """What can be said of some rows, whatever their times, without the steps before them.
 
         Views are missing, and columns that look at other steps, too; the level is 0.
@@ -239,10 +239,10 @@ class Forecasts:
             RequestError: a time is no step, or a value is missing that must be there.
         """
         for row in rows:
-            if not steps.spec.grid.is_open and not steps.place(row.moment)[1]:
+            if not steps.spec.grid.is_open and not steps.position(row.moment)[1]:
                 raise off_grid(steps, row)
         own = self._sources(steps, rows, None)
-        _, unit = self._places(steps, rows)
+        _, unit = self._series_positions(steps, rows)
         return ForecastInputs(
             {name: own[name] for name in self.sources},
             np.full((len(rows), len(self.views.names)), np.nan, dtype=np.float32),
@@ -252,7 +252,7 @@ class Forecasts:
             self.rms[unit],
         )
 
-    def _places(
+    def _series_positions(
         self, steps: Steps, rows: Sequence[SeriesRow]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Where the series of rows stand among those of the steps, and among the units."""
@@ -260,7 +260,7 @@ class Forecasts:
         return series, np.minimum(series, len(self.mean) - 1)
 
     def _sources(
-        self, steps: Steps, rows: Sequence[SeriesRow], place: int | None
+        self, steps: Steps, rows: Sequence[SeriesRow], position: int | None
     ) -> dict[str, Values]:
         """Columns of the rows themselves, which are of one time where they have a place.
 
@@ -278,15 +278,15 @@ class Forecasts:
             if not known.all():
                 row = rows[int(np.argmin(known))]
                 raise RequestError("expected a value", field=name, row=row.row)
-        moments = [row.moment for row in rows] if place is None else [rows[0].moment]
+        moments = [row.moment for row in rows] if position is None else [rows[0].moment]
         clock = local_times(moments, self.spec.grid.zone)
         for part in self.calendar:
             own[part] = np.repeat(calendar(clock, part), len(rows) // len(moments))
         for column in self.derived:
-            if (column.back or column.ahead) and place is None:
+            if (column.back or column.ahead) and position is None:
                 own[column.name] = np.full(len(rows), np.nan)
             elif column.back or column.ahead:
-                own[column.name] = self._of_steps(steps, column, own, place or 0)
+                own[column.name] = self._of_steps(steps, column, own, position or 0)
             else:
                 own[column.name] = column(own)
         self._check_size(own, rows)
@@ -306,56 +306,56 @@ class Forecasts:
             )
 
     def _of_steps(
-        self, steps: Steps, column: DerivedColumn, own: Mapping[str, Values], place: int
+        self, steps: Steps, column: DerivedColumn, own: Mapping[str, Values], position: int
     ) -> Values:
         """A derived column of a row that looks at the steps around it."""
-        low = max(place - column.back, 0)
-        high = min(place + column.ahead, max(len(steps) - 1, place)) + 1
+        low = max(position - column.back, 0)
+        high = min(position + column.ahead, max(len(steps) - 1, position)) + 1
         around = {}
         for name in column.sources:
             values, laid = own[name], steps.laid[name][low:high, 0]
             window = np.full(high - low, None if values.dtype == object else np.nan, values.dtype)
             window[: len(laid)] = laid
-            window[place - low] = values[0]
+            window[position - low] = values[0]
             around[name] = window
-        found: Values = column(around)[place - low : place - low + 1]
-        return found
+        result: Values = column(around)[position - low : position - low + 1]
+        return result
 
     def _views(
-        self, steps: Steps, place: int, series: npt.NDArray[np.int64], own: Mapping[str, Values]
+        self, steps: Steps, position: int, series: npt.NDArray[np.int64], own: Mapping[str, Values]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Values that the views show, and which are known, shape (rows, views)."""
-        at = place - self.views.steps
+        at = position - self.views.steps
         within = (at >= 0) & (at < len(steps))
-        found = steps.shown[self.views.shown, np.where(within, at, 0), series[:, None]]
-        found[:, ~within] = np.nan
+        result = steps.shown[self.views.shown, np.where(within, at, 0), series[:, None]]
+        result[:, ~within] = np.nan
         for view, number in self._own:
             shown = self.spec.shown[number]
-            found[:, view] = shown.of(own[shown.column])
-        return found, np.isfinite(found)
+            result[:, view] = shown.of(own[shown.column])
+        return result, np.isfinite(result)
 
-    def _terms(
+    def _scales(
         self,
         steps: Steps,
-        place: int,
+        position: int,
         series: npt.NDArray[np.int64],
         unit: npt.NDArray[np.int64],
     ) -> tuple[Values, Values, Values]:
         """Level, scale and root mean square of rows, as of ``features.windows.target_scaling``."""
-        origin = steps.laid[self.spec.target][place - self.horizon, series]
+        origin = steps.laid[self.spec.target][position - self.horizon, series]
         size = np.abs(origin) if self.learn == "return" else np.ones_like(origin)
         level = np.zeros_like(origin) if self.learn == "value" else origin
         return level, size * self.mean[unit], size * self.rms[unit]
 
     def _lacking(
-        self, steps: Steps, row: SeriesRow, place: int, known: npt.NDArray[np.bool_]
+        self, steps: Steps, row: SeriesRow, position: int, known: npt.NDArray[np.bool_]
     ) -> RequestError:
         """Why a row cannot be answered: a value of its own is missing, or measurements are."""
         missing: dict[str, tuple[int, int]] = {}
         panels, looks = self.views.shown[~known], self.views.steps[~known]
         for number in dict.fromkeys(panels.tolist()):
             shown, steps_back = self.spec.shown[number], looks[panels == number]
-            for column in self._made_of(shown.column, 0) if steps_back.min() == 0 else {}:
+            for column in self._source_columns(shown.column, 0) if steps_back.min() == 0 else {}:
                 value = row.values.get(column, 0.0)
                 if value is None or (isinstance(value, float) and np.isnan(value)):
                     return RequestError(
@@ -363,27 +363,29 @@ class Forecasts:
                         field=column,
                         row=row.row,
                     )
-            last = place - max(int(steps_back.min()), 1)
-            begin = place - int(steps_back.max()) - shown.depth
-            for column, first in self._made_of(shown.column, begin).items():
+            last = position - max(int(steps_back.min()), 1)
+            begin = position - int(steps_back.max()) - shown.depth
+            for column, first in self._source_columns(shown.column, begin).items():
                 low, high = missing.get(column, (first, last))
                 missing[column] = min(low, first), max(high, last)
         gaps = self._gaps(steps, steps.series(row.series), missing)
         reason = (
-            self._missing(steps, row, gaps) if gaps else self._undefined(steps, row, place, known)
+            self._missing(steps, row, gaps)
+            if gaps
+            else self._undefined(steps, row, position, known)
         )
         return RequestError(reason, row=row.row, kind="conflict")
 
     def _undefined(
-        self, steps: Steps, row: SeriesRow, place: int, known: npt.NDArray[np.bool_]
+        self, steps: Steps, row: SeriesRow, position: int, known: npt.NDArray[np.bool_]
     ) -> str:
         """Which values cannot be computed from what was measured, such as the logarithm of 0."""
         panels, looks = self.views.shown[~known], self.views.steps[~known]
         undefined = []
         for number in dict.fromkeys(panels.tolist()):
-            shown, at = self.spec.shown[number], place - looks[panels == number]
+            shown, at = self.spec.shown[number], position - looks[panels == number]
             name = shown.column if shown.form == "value" else f"{shown.form} of {shown.column}"
-            made_of = ", ".join(self._made_of(shown.column, 0))
+            made_of = ", ".join(self._source_columns(shown.column, 0))
             of = f" (made of {made_of})" if made_of and made_of != shown.column else ""
             undefined.append(f"{name}{of} {self._span(steps, int(at.min()), int(at.max()))}")
         return (
@@ -393,23 +395,23 @@ class Forecasts:
             f"logarithm is taken"
         )
 
-    def _made_of(self, column: str, first: int) -> dict[str, int]:
+    def _source_columns(self, column: str, first: int) -> dict[str, int]:
         """Columns of the contract that a column is made of, and from which step on."""
         for derived in self.spec.derived:
             if derived.name == column:
-                found: dict[str, int] = {}
+                result: dict[str, int] = {}
                 for source in derived.sources:
-                    for name, step in self._made_of(source, first - derived.back).items():
-                        found[name] = min(step, found.get(name, step))
-                return found
+                    for name, step in self._source_columns(source, first - derived.back).items():
+                        result[name] = min(step, result.get(name, step))
+                return result
         return {} if column in self.spec.calendar else {column: first}
 
     def _gaps(
-        self, steps: Steps, series: int, wanted: Mapping[str, tuple[int, int]]
+        self, steps: Steps, series: int, required: Mapping[str, tuple[int, int]]
     ) -> dict[str, tuple[int, int]]:
         """Of every column the first and the last step that is missing among the wanted."""
         gaps = {}
-        for column, (first, last) in wanted.items():
+        for column, (first, last) in required.items():
             lacking = np.flatnonzero(
                 ~is_known(steps.laid[column][max(first, 0) : last + 1, series])
             ) + max(first, 0)
@@ -424,9 +426,9 @@ class Forecasts:
         """Which measurements are missing, and what can be done."""
         name = _short(row.series)
         of = steps.text(row.moment) + (f" of {name}" if self.spec.several else "")
-        known = "" if steps.is_known(row.series) else f"series {name} is not known; "
+        unknown = "" if steps.is_known(row.series) else f"series {name} is not known; "
         last = steps.text(steps.moment(len(steps) - 1))
-        if any(low < 0 for low, _ in gaps.values()) and not known:
+        if any(low < 0 for low, _ in gaps.values()) and not unknown:
             return self._too_early(steps, row)
         missing = "; ".join(
             f"{column} {self._span(steps, low, high)}" for column, (low, high) in gaps.items()
@@ -434,8 +436,8 @@ class Forecasts:
         is_far = min((low for low, _ in gaps.values()), default=0) > len(steps)
         between = "; what lies between that and them may stay missing" if is_far else ""
         return (
-            f"{known}a forecast of {of} needs measurements that are missing: {missing}. Hand them "
-            f"in first; the last step with a row is {last}{between}, and forecasts reach "
+            f"{unknown}a forecast of {of} needs measurements that are missing: {missing}. Hand "
+            f"them in first; the last step with a row is {last}{between}, and forecasts reach "
             f"{self.horizon} step{'s' if self.horizon > 1 else ''} ahead"
         )
 
@@ -451,10 +453,10 @@ class Forecasts:
             return f"of {self._text(steps, first)}"
         return f"from {self._text(steps, first)} to {self._text(steps, last)}"
 
-    def _text(self, steps: Steps, place: int) -> str:
-        if self.spec.grid.is_open and place >= len(steps):
+    def _text(self, steps: Steps, position: int) -> str:
+        if self.spec.grid.is_open and position >= len(steps):
             return "the steps in between"
-        return steps.text(steps.moment(max(place, 0)))
+        return steps.text(steps.moment(max(position, 0)))
 
 
 def _short(name: str | None) -> str:

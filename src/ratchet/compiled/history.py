@@ -30,7 +30,7 @@ Hashes = npt.NDArray[np.uint64]
 STATISTICS = ("mean", "known", "last")
 
 
-class _Found(NamedTuple):
+class _Totals(NamedTuple):
     """What is known of names before a day: of each value a sum, a count and the last day's mean.
 
     Arrays of shape (names,) and (values, names).
@@ -65,41 +65,43 @@ class EntityStatistics:
     counts: Counts
     last: Floats
 
-    def before(self, places: Ints, days: Ints) -> _Found:
+    def before(self, positions: Ints, days: Ints) -> _Totals:
         """What is known of names before days, each of shape (names,)."""
         if not len(self.keys):
-            nothing = np.zeros((len(self.sums), len(places)))
-            return _Found(np.zeros(len(places)), nothing, nothing, nothing)
-        at = np.maximum(np.searchsorted(self.keys, places * self.n_days + days) - 1, 0)
-        seen = (self.keys[at] // self.n_days == places) & (self.keys[at] % self.n_days < days)
-        return _Found(
-            self.events[at] * seen,
-            self.sums[:, at] * seen,
-            self.counts[:, at] * seen,
-            self.last[:, at] * seen,
+            nothing = np.zeros((len(self.sums), len(positions)))
+            return _Totals(np.zeros(len(positions)), nothing, nothing, nothing)
+        at = np.maximum(np.searchsorted(self.keys, positions * self.n_days + days) - 1, 0)
+        earlier = (self.keys[at] // self.n_days == positions) & (self.keys[at] % self.n_days < days)
+        return _Totals(
+            self.events[at] * earlier,
+            self.sums[:, at] * earlier,
+            self.counts[:, at] * earlier,
+            self.last[:, at] * earlier,
         )
 
-    def without(self, place: int, day: int, own: int, values: Floats) -> _Found:
+    def without(self, position: int, day: int, own: int, values: Floats) -> _Totals:
         """What is known of a name before a day, without an event of a day before it.
 
         Args:
-            place: place of the name.
+            position: that of the name.
             day: the day.
             own: day of the event.
             values: of the event, NaN where it has none, shape (values,).
         """
-        first, end = np.searchsorted(self.keys, [place * self.n_days, place * self.n_days + day])
+        first, end = np.searchsorted(
+            self.keys, [position * self.n_days, position * self.n_days + day]
+        )
         days = self.keys[first:end] % self.n_days
         has, at = ~np.isnan(values), days == own
         counts = np.diff(self.counts[:, first:end], prepend=0) - np.outer(has, at)
         sums = np.diff(self.sums[:, first:end], prepend=0)
         sums = sums - np.outer(np.where(has, values, 0), at)
-        known = np.where(counts > 0, np.arange(len(days)), -1).max(axis=1, initial=-1)
+        newest = np.where(counts > 0, np.arange(len(days)), -1).max(axis=1, initial=-1)
         rows = np.arange(len(values))
-        last = np.where(known < 0, 0, sums[rows, known] / np.maximum(counts[rows, known], 1))
+        last = np.where(newest < 0, 0, sums[rows, newest] / np.maximum(counts[rows, newest], 1))
         events = float(self.events[end - 1] - 1)
         total = np.where(counts > 0, sums, 0).sum(axis=1)
-        return _Found(
+        return _Totals(
             np.array([events]), total[:, None], counts.sum(axis=1)[:, None], last[:, None]
         )
 
@@ -209,18 +211,18 @@ class History:
         distinct = [dict.fromkeys(lists[e][row] or ()) for row in range(n) for e in range(size)]
         cell = np.repeat(np.arange(n * size), [len(names) for names in distinct])
         texts = (f"{number % size}:{name}" for number, d in enumerate(distinct) for name in d)
-        places, row = _find(self.names.hashes, hashes_of(texts)), cell // size
-        found = self.names.before(places, days[row])
+        positions, row = _find(self.names.hashes, hashes_of(texts)), cell // size
+        totals = self.names.before(positions, days[row])
         for number in np.flatnonzero(np.isin(row, list(own))).tolist() if own else ():
             one = int(row[number])
-            self._leave_out(found, number, int(places[number]), int(days[one]), own[one])
-        known = found.counts > 0
+            self._leave_out(totals, number, int(positions[number]), int(days[one]), own[one])
+        has_values = totals.counts > 0
         expected = prior[:, row]
-        excess = (found.sums - found.counts * expected) / (found.counts + self.shrinkage)
-        told = [found.events]
-        for one, other, is_known in zip(excess, found.last - expected, known, strict=True):
-            told += [one, one * is_known, other * is_known, is_known]
-        summed = np.array([np.bincount(cell, column, n * size) for column in told])
+        excess = (totals.sums - totals.counts * expected) / (totals.counts + self.shrinkage)
+        columns = [totals.events]
+        for one, other, is_known in zip(excess, totals.last - expected, has_values, strict=True):
+            columns += [one, one * is_known, other * is_known, is_known]
+        summed = np.array([np.bincount(cell, column, n * size) for column in columns])
         listed = np.maximum(np.bincount(cell, minlength=n * size), 1)
         return self._averages(summed, listed).reshape(n, -1)
 
@@ -229,21 +231,21 @@ class History:
         means = np.empty((len(listed), 1 + 3 * len(self.values)))
         means[:, 0] = summed[0] / listed
         if len(self.values):
-            excess, seen, last, known = (summed[start::4] for start in (1, 2, 3, 4))
-            size = np.maximum(known, 1)
+            excess, weighted, last, n_known = (summed[start::4] for start in (1, 2, 3, 4))
+            size = np.maximum(n_known, 1)
             means[:, 1::3] = (excess / listed).T
-            means[:, 2::3] = (seen / size).T
+            means[:, 2::3] = (weighted / size).T
             means[:, 3::3] = (last / size).T
         return means
 
-    def _leave_out(self, found: _Found, number: int, place: int, day: int, event: int) -> None:
+    def _leave_out(self, totals: _Totals, number: int, position: int, day: int, event: int) -> None:
         """Describe a name without an event that lists it."""
         start, end = self.events.starts[event : event + 2]
-        if place not in self.events.names[start:end]:
+        if position not in self.events.names[start:end]:
             return
         own = int(self.events.days[event])
-        without = self.names.without(place, day, own, self.events.values[:, event])
-        for array, value in zip(found, without, strict=True):
+        without = self.names.without(position, day, own, self.events.values[:, event])
+        for array, value in zip(totals, without, strict=True):
             array[..., number] = value[..., 0]
 
 
@@ -253,12 +255,12 @@ def hashes_of(texts: Iterable[str]) -> Hashes:
     return np.frombuffer(b"".join(digests), dtype="<u8")[::2].astype(np.uint64)
 
 
-def _find(hashes: Hashes, wanted: Hashes) -> Ints:
+def _find(hashes: Hashes, requested: Hashes) -> Ints:
     """Place of each among hashes in order; -1 where it is not."""
     if not len(hashes):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    at = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
-    return np.where(hashes[at] == wanted, at, -1)
+        return np.full(len(requested), -1, dtype=np.int64)
+    at = np.minimum(np.searchsorted(hashes, requested), len(hashes) - 1)
+    return np.where(hashes[at] == requested, at, -1)
 
 
 def compile_history(events: pd.DataFrame, parameters: Parameters, key: str) -> History:
@@ -284,14 +286,14 @@ def compile_history(events: pd.DataFrame, parameters: Parameters, key: str) -> H
     order = np.argsort(own)
     days, values = days[order], values[:, order]
     lists = [events[entity].to_numpy()[order].tolist() for entity in parameters.entities]
-    event, place, hashes = _pairs(lists)
+    event, position, hashes = _pairs(lists)
     starts = np.searchsorted(event, np.arange(len(events) + 1))
     return History(
         entities=list(parameters.entities),
         values=list(parameters.values),
         looked_up=parameters.looked_up,
         shrinkage=float(parameters.shrinkage),
-        names=_sum_up(hashes, place, days[event], values[:, event], len(calendar) + 1),
+        names=_sum_up(hashes, position, days[event], values[:, event], len(calendar) + 1),
         calendar=calendar,
         sums=sums,
         counts=counts.astype(np.int64),
@@ -299,7 +301,7 @@ def compile_history(events: pd.DataFrame, parameters: Parameters, key: str) -> H
             hashes=own[order],
             days=days.astype(np.int32),
             values=values,
-            names=place.astype(np.int32),
+            names=position.astype(np.int32),
             starts=starts.astype(np.int32),
         ),
     )
@@ -347,11 +349,11 @@ def _cumulated(days: Ints, values: Floats) -> tuple[Floats, Floats]:
 
 
 def _sum_up(
-    hashes: Hashes, place: Ints, days: Ints, values: Floats, n_days: int
+    hashes: Hashes, position: Ints, days: Ints, values: Floats, n_days: int
 ) -> EntityStatistics:
     import pandas as pd
 
-    per_day = pd.DataFrame(values.T).groupby(place * n_days + days)
+    per_day = pd.DataFrame(values.T).groupby(position * n_days + days)
     size, sums, counts = per_day.size(), per_day.sum(), per_day.count()
     name = sums.index.to_numpy() // n_days
     last = (sums / counts).groupby(name).ffill().fillna(0)

@@ -214,10 +214,10 @@ class Value:
 
     def __call__(self, X: Array) -> Array:
         """Values of shape (n,)."""
-        found = self.model(X)[:, 0]
+        values = self.model(X)[:, 0]
         if self.function == "identity":
-            return found
-        return np.exp(found) if self.function == "exp" else logistic(found)
+            return values
+        return np.exp(values) if self.function == "exp" else logistic(values)
 
 
 @program
@@ -277,10 +277,10 @@ class Stacked:
 
     def __call__(self, X: Array) -> Array:
         """Columns of shape (n, models x classes)."""
-        found = [model(X) for model in self.models]
+        outputs = [model(X) for model in self.models]
         if self.smallest is None:
-            return np.stack(found, axis=1).astype(np.float64, copy=False)
-        joined = np.concatenate(found, axis=1, dtype=np.float64)
+            return np.stack(outputs, axis=1).astype(np.float64, copy=False)
+        joined = np.concatenate(outputs, axis=1, dtype=np.float64)
         return np.log(joined.clip(self.smallest, 1.0))
 
 
@@ -293,8 +293,8 @@ class Sum:
 
     def __call__(self, X: Array) -> Array:
         """Values of shape (n,)."""
-        found = [part(X).astype(np.float64, copy=False) for part in self.parts]
-        result: Array = np.add.reduce(found)
+        outputs = [part(X).astype(np.float64, copy=False) for part in self.parts]
+        result: Array = np.add.reduce(outputs)
         return result
 
 
@@ -313,10 +313,10 @@ class Mean:
 
     def __call__(self, X: Array) -> Array:
         """Values of shape (n,)."""
-        found = np.stack([part(X) for part in self.parts], axis=1)
+        outputs = np.stack([part(X) for part in self.parts], axis=1)
         if self.weights is None:
-            return found.mean(axis=1)
-        return np.average(found, axis=1, weights=self.weights)
+            return outputs.mean(axis=1)
+        return np.average(outputs, axis=1, weights=self.weights)
 
 
 @program
@@ -371,13 +371,13 @@ def logistic(x: Array) -> Array:
     return result
 
 
-def places(wanted: Sequence[str], columns: Sequence[str]) -> Places:
+def places(chosen: Sequence[str], columns: Sequence[str]) -> Places:
     """Places of some columns among all.
 
     Raises:
         ValueError: some are not there; names them.
     """
-    place = {name: number for number, name in enumerate(columns)}
-    if missing := [name for name in wanted if name not in place]:
+    position = {name: number for number, name in enumerate(columns)}
+    if missing := [name for name in chosen if name not in position]:
         raise ValueError(f"the columns {missing} are not among the {len(columns)} given")
-    return np.array([place[name] for name in wanted], np.intp)
+    return np.array([position[name] for name in chosen], np.intp)

@@ -257,8 +257,8 @@ class Lstm(_Recurrent):
         sums, gates, ways = work[:, : 4 * units], work[:, : 3 * units], work[:, : 2 * units]
         leave, candidate = work[:, 2 * units : 3 * units], work[:, 3 * units : 4 * units]
         contents, memory = work[:, 3 * units :], work[:, 4 * units :]
-        kept, squashed = (np.empty((n, width), np.float32) for width in (2 * units, units))
-        entered, remembered = kept[:, :units], kept[:, units:]
+        product, squashed = (np.empty((n, width), np.float32) for width in (2 * units, units))
+        entered, remembered = product[:, :units], product[:, units:]
         open_gates, activate = self._functions
         for t, step in enumerate(projected):
             state = states[t if self.every_step else 0]
@@ -266,7 +266,7 @@ class Lstm(_Recurrent):
             np.add(sums, step, sums)
             open_gates(gates, gates)
             activate(candidate, candidate)
-            np.multiply(ways, contents, kept)
+            np.multiply(ways, contents, product)
             np.add(entered, remembered, memory)
             activate(memory, squashed)
             np.multiply(squashed, leave, state[:, :units])

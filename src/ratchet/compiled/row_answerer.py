@@ -62,12 +62,12 @@ class RowAnswerer:
         read = self.contract.read_rows(rows)
         encoded = self.encoding(self._columns(read), len(read))
         _check_size(encoded, self.encoding)
-        told = {name: predictions(model, encoded) for name, model in self.models.items()}
+        answers = {name: predictions(model, encoded) for name, model in self.models.items()}
         time = self.contract.time
         return [
             Answer(
                 key=self._key(values),
-                predictions={name: column[number] for name, column in told.items()},
+                predictions={name: column[number] for name, column in answers.items()},
                 time=None if time is None or values[time] is None else in_utc(values[time]),
                 not_given=self.contract.not_given(values),
                 row_hash=row_hash(values, self.hashed),
@@ -86,22 +86,23 @@ class RowAnswerer:
 
     def _columns(self, read: Sequence[Values]) -> dict[str, Any]:
         """Values by feature."""
-        made = self._made(read) if self.parts or self.derived else {}
+        derived = self._derive(read) if self.parts or self.derived else {}
         columns: dict[str, Any] = {
-            feature: made[name] if name in made else [values[name] for values in read]
+            feature: derived[name] if name in derived else [values[name] for values in read]
             for name, feature in self.features.items()
         }
         history = self.history
         if history is not None:
-            asked = [self._looked_up(values, row) for row, values in enumerate(read)]
+            own_events = [self._own_event(values, row) for row, values in enumerate(read)]
             lists = [[values[name] for values in read] for name in history.entities]
-            told = history(lists, np.array(asked), [self._key(values) for values in read])
+            features = history(lists, np.array(own_events), [self._key(values) for values in read])
             columns |= {
-                f"{self.prefix}{name}": told[:, place] for place, name in enumerate(history.columns)
+                f"{self.prefix}{name}": features[:, position]
+                for position, name in enumerate(history.columns)
             }
         return columns
 
-    def _made(self, read: Sequence[Values]) -> Mapping[str, Any]:
+    def _derive(self, read: Sequence[Values]) -> Mapping[str, Any]:
         """Calendar and derived columns."""
         fields, time = self.contract.fields, self.contract.time
         sources = {name for column in self.derived for name in column.sources if name in fields}
@@ -118,7 +119,7 @@ class RowAnswerer:
             clock = np.array(shown, dtype="datetime64[us]")
         return add_columns(given, clock, self.parts, self.derived)
 
-    def _looked_up(self, values: Values, row: int) -> int:
+    def _own_event(self, values: Values, row: int) -> int:
         name = self.history.looked_up if self.history else ""
         if values[name] is None:
             raise RequestError(
@@ -137,22 +138,22 @@ def predictions(model: Program, encoded: Array) -> list[Prediction]:
         model: gives value and ends of an interval, shape (n, 3), or probabilities of ``classes``.
         encoded: shape (n, columns).
     """
-    found = model(encoded)
+    output = model(encoded)
     classes: Sequence[str] | None = getattr(model, "classes", None)
     if classes is None:
-        return [Prediction(value, low, high) for value, low, high in found.tolist()]
-    best = found.argmax(axis=1).tolist()
+        return [Prediction(value, low, high) for value, low, high in output.tolist()]
+    best = output.argmax(axis=1).tolist()
     return [
-        Prediction(classes[place], probabilities=dict(zip(classes, shares, strict=True)))
-        for place, shares in zip(best, found.tolist(), strict=True)
+        Prediction(classes[position], probabilities=dict(zip(classes, shares, strict=True)))
+        for position, shares in zip(best, output.tolist(), strict=True)
     ]
 
 
 def _check_size(encoded: Array, encoding: Encoding) -> None:
     """Make sure that numbers are finite ones that models can hold."""
     if np.isinf(encoded).any():
-        row, place = np.argwhere(np.isinf(encoded))[0]
-        name = plain(encoding.names[place])
+        row, column = np.argwhere(np.isinf(encoded))[0]
+        name = plain(encoding.names[column])
         raise RequestError(
             f"row {row}, field '{name}': expected a finite number up to {LARGEST:.2g}, the "
             f"largest that models hold",
@@ -213,8 +214,8 @@ def _compile_history(use_case: UseCase, context: Any) -> History | None:
         return None
     if context is None:
         raise NotCompilable("rows with history need the rows before them, and there are none")
-    asked = [*history.entities, history.looked_up]
-    if derived := [name for name in asked if name not in data.columns]:
+    sources = [*history.entities, history.looked_up]
+    if derived := [name for name in sources if name not in data.columns]:
         raise NotCompilable(f"history of the derived columns {derived} has no compiled form")
     whole = derive_columns(context.dropna(subset=data.required), data)
     return compile_history(

@@ -80,11 +80,11 @@ def dumps(tree: Any) -> bytes:
     """
     writer = _Writer()
     described = writer.describe(tree)
-    places, end = [], 0
+    layout, end = [], 0
     for array in writer.arrays:
-        places.append([array.dtype.str, list(array.shape), end])
+        layout.append([array.dtype.str, list(array.shape), end])
         end += array.nbytes + _filling(array.nbytes)
-    header = json.dumps({"tree": described, "arrays": places, "bytes": end}).encode()
+    header = json.dumps({"tree": described, "arrays": layout, "bytes": end}).encode()
     header += b" " * _filling(len(header) + _LEAD.size)
     parts = [_LEAD.pack(_MAGIC, 0, len(header))[_SUMMED:], header]
     for array in writer.arrays:
@@ -118,7 +118,7 @@ def loads(content: bytes) -> Any:
         header = json.loads(content[_LEAD.size : start])
         if start + header["bytes"] != len(content):
             raise ValueError("the arrays of a program are of another size than it says")
-        arrays = [_view(content, start, *place) for place in header["arrays"]]
+        arrays = [_view(content, start, *entry) for entry in header["arrays"]]
         return _build(header["tree"], arrays)
     except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise ValueError(f"the header of a program makes no sense: {error}") from error
@@ -194,10 +194,10 @@ def _build(described: Any, arrays: list[np.ndarray]) -> Any:
         return described
     if "program" in described:
         cls = _class(described["program"])
-        given = {name: _build(part, arrays) for name, part in described["fields"].items()}
-        if set(given) != {f.name for f in fields(cls) if f.init}:
-            raise ValueError(f"{cls.__name__} has other fields than {sorted(given)}")
-        return cls(**given)
+        values = {name: _build(part, arrays) for name, part in described["fields"].items()}
+        if set(values) != {f.name for f in fields(cls) if f.init}:
+            raise ValueError(f"{cls.__name__} has other fields than {sorted(values)}")
+        return cls(**values)
     [(kind, part)] = described.items()
     if kind in ("array", "scalar"):
         if type(part) is not int or not 0 <= part < len(arrays):

@@ -42,18 +42,18 @@ class Encoded:
     others: Encoding
     marked: Mapping[str, str]
 
-    def __call__(self, seen: ForecastInputs) -> npt.NDArray[np.float32]:
+    def __call__(self, inputs: ForecastInputs) -> npt.NDArray[np.float32]:
         """Shape (rows, columns)."""
-        size = len(seen.level)
+        size = len(inputs.level)
         numbers = np.empty((size, len(self.sources)))
-        for place, name in enumerate(self.sources):
-            numbers[:, place] = seen.sources[name]
-        everything = np.concatenate([numbers, seen.views, seen.static], axis=1)
+        for position, name in enumerate(self.sources):
+            numbers[:, position] = inputs.sources[name]
+        everything = np.concatenate([numbers, inputs.views, inputs.static], axis=1)
         encoded = (everything.take(self.places, axis=1) - self.offset).astype(np.float32)
         if not self.others.parts:
             return encoded
-        sources: dict[str, Any] = dict(seen.sources)
-        sources |= {name: seen.sources[own] for name, own in self.marked.items()}
+        sources: dict[str, Any] = dict(inputs.sources)
+        sources |= {name: inputs.sources[own] for name, own in self.marked.items()}
         return np.concatenate([encoded, self.others(sources, size)], axis=1)
 
 
@@ -72,11 +72,11 @@ class InUnits:
     bounds: tuple[float, float] | None
 
     def __call__(
-        self, encoded: npt.NDArray[np.float32], seen: ForecastInputs
+        self, encoded: npt.NDArray[np.float32], inputs: ForecastInputs
     ) -> npt.NDArray[np.float64]:
         """Value, lower and upper end, shape (n, 3)."""
         relative = self.model(encoded).astype(np.float64, copy=False)
-        values: npt.NDArray[np.float64] = seen.level[:, None] + seen.scale[:, None] * relative
+        values: npt.NDArray[np.float64] = inputs.level[:, None] + inputs.scale[:, None] * relative
         return values if self.bounds is None else values.clip(*self.bounds)
 
 
@@ -134,8 +134,8 @@ class SeriesAnswerer:
         answers: list[Answer | None] = [None] * len(typed)
         for numbers in groups.values():
             group = [typed[number] for number in numbers]
-            given = [values[number] for number in numbers]
-            answered = self._answer(steps, group, given, fall_back)
+            chosen = [values[number] for number in numbers]
+            answered = self._answer(steps, group, chosen, fall_back)
             for number, answer in zip(numbers, answered, strict=True):
                 answers[number] = answer
         alone = [number for number, answer in enumerate(answers) if answer is None]
@@ -154,9 +154,9 @@ class SeriesAnswerer:
         if not rows:
             return
         with self._turn:
-            taken = self.check_measured(rows)
+            accepted = self.check_measured(rows)
             steps = self.steps.copy()
-            steps.take(taken)
+            steps.take(accepted)
             self.__dict__["steps"] = steps
 
     def check_measured(self, rows: Sequence[Row]) -> list[SeriesRow]:
@@ -165,10 +165,10 @@ class SeriesAnswerer:
         Raises:
             RequestError: the first row that cannot.
         """
-        taken = self.read_measured(rows)
+        accepted = self.read_measured(rows)
         now = None if self.ahead is None else time.time_ns() // 1_000 + self.ahead
-        check_measurements(self.steps, taken, now, self.series)
-        return taken
+        check_measurements(self.steps, accepted, now, self.series)
+        return accepted
 
     def read_measured(self, rows: Sequence[Row]) -> list[SeriesRow]:
         """Read measurements under their contract; columns that are left out are not there.
@@ -222,7 +222,7 @@ class SeriesAnswerer:
         if fall_back and self.forecasts.is_far(steps, rows[0].moment):
             return [None] * len(rows)
         try:
-            seen = self.forecasts.see(steps, rows)
+            inputs = self.forecasts.inputs(steps, rows)
         except RequestError as error:
             if not fall_back or error.kind != "conflict":
                 raise
@@ -230,7 +230,7 @@ class SeriesAnswerer:
                 return [None]
             pairs = zip(rows, values, strict=True)  # others may have a past
             return [self._answer(steps, [one], [given], True)[0] for one, given in pairs]
-        return self._answers(steps, rows, values, seen, self.model(self.encoded(seen), seen))
+        return self._answers(steps, rows, values, inputs, self.model(self.encoded(inputs), inputs))
 
     def _answer_alone(
         self,
@@ -243,10 +243,10 @@ class SeriesAnswerer:
         if self.second is None or not numbers:
             return []
         chosen = [rows[number] for number in numbers]
-        seen = self.forecasts.see_alone(steps, chosen)
-        forecast = self.second(self.encoded(seen), seen)
+        inputs = self.forecasts.inputs_alone(steps, chosen)
+        forecast = self.second(self.encoded(inputs), inputs)
         given = [values[number] for number in numbers]
-        return self._answers(steps, chosen, given, seen, forecast, self.basis)
+        return self._answers(steps, chosen, given, inputs, forecast, self.basis)
 
     def _answers(
         self,
@@ -319,21 +319,23 @@ def check_measurements(
     _check_names(steps, rows, named)
     grid, target = steps.spec.grid, steps.spec.target
     derived = target not in steps.raw  # nobody hands it in
-    measured = [steps.place(row.moment)[0] for row in rows if derived or _is_measured(row, target)]
+    measured = [
+        steps.position(row.moment)[0] for row in rows if derived or _is_measured(row, target)
+    ]
     last = max([len(steps) - 1, *measured]) + steps.spec.steps
     ends = [row.moment for row in rows if derived or _is_measured(row, target)]
     for row in rows:
-        at, there = steps.place(row.moment)
-        if not grid.is_open and not there:
+        at, exists = steps.position(row.moment)
+        if not grid.is_open and not exists:
             raise off_grid(steps, row)
-        known = _is_measured(row, target)
-        if known and now is not None and row.moment > now:
+        has_value = _is_measured(row, target)
+        if has_value and now is not None and row.moment > now:
             raise RequestError(
                 f"{steps.text(row.moment)} is still to come: '{target}' cannot be known yet",
                 field=target,
                 row=row.row,
             )
-        if not known and grid.is_open and grid.longest is not None:
+        if not has_value and grid.is_open and grid.longest is not None:
             end = max([int(steps.times[-1]), *ends])
             if row.moment > end + grid.longest * steps.spec.steps:
                 raise RequestError(
@@ -342,7 +344,7 @@ def check_measurements(
                     field=steps.spec.time,
                     row=row.row,
                 )
-        if not known and at > last:
+        if not has_value and at > last:
             raise RequestError(
                 f"{steps.text(row.moment)} lies more than {steps.spec.steps} steps after "
                 f"{steps.text(steps.moment(len(steps) - 1))}, the last one with a row",
@@ -350,7 +352,7 @@ def check_measurements(
                 row=row.row,
             )
         value = row.values.get(target)
-        if known and steps.spec.above_zero and float(value or 0) <= 0:
+        if has_value and steps.spec.above_zero and float(value or 0) <= 0:
             raise RequestError(f"expected a number above 0, got {value}", field=target, row=row.row)
 
 

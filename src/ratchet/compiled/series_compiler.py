@@ -83,8 +83,8 @@ def compile_series(
     data = use_case.data
     ((target, parameters),) = use_case.targets.items()
     assert data.time is not None
-    known = context[data.time] if times is None else times
-    forecasts = compile_forecasts(use_case, statistics, context, longest_gap(known))
+    step_times = context[data.time] if times is None else times
+    forecasts = compile_forecasts(use_case, statistics, context, longest_gap(step_times))
     encoding = compile_encoder(encoder, types)
     ahead = None if data.ahead is None else pd.Timedelta(data.ahead) // pd.Timedelta("1us")
     return SeriesAnswerer(
@@ -108,8 +108,8 @@ def _basis(second: Any, encoder: Any) -> str:
     if second is None:
         return ""
     sources, terms = sources_of(encoder), (second.level, second.scale)
-    seen = [sources[name] for name in second.feature_names_in_ if name not in terms]
-    return f"the row itself, without a past: {', '.join(map(plain, dict.fromkeys(seen)))}"
+    used = [sources[name] for name in second.feature_names_in_ if name not in terms]
+    return f"the row itself, without a past: {', '.join(map(plain, dict.fromkeys(used)))}"
 
 
 def _encoded(forecasts: Forecasts, encoding: Encoding) -> Encoded:
@@ -126,10 +126,10 @@ def _encoded(forecasts: Forecasts, encoding: Encoding) -> Encoded:
     names = [name for part in numbers for name in part.columns]
     rows = {apart(name): name for name in forecasts.sources}
     sources = [name for name in names if name in rows]
-    places = [*sources, *forecasts.views.names, *forecasts.static_names]
-    if missing := [name for name in names if name not in places]:
+    columns = [*sources, *forecasts.views.names, *forecasts.static_names]
+    if missing := [name for name in names if name not in columns]:
         raise NotCompilable(f"the encoder knows columns that no forecast has: {missing[:5]}")
-    at = {name: place for place, name in enumerate(places)}
+    at = {name: position for position, name in enumerate(columns)}
     return Encoded(
         places=np.array([at[name] for name in names], dtype=np.int64),
         sources=[rows[name] for name in sources],
@@ -171,7 +171,7 @@ def compile_forecasts(
         raise NotCompilable("data.series: expected the parameters of a time series")
     views, shown = _views(data, features, windows, target)
     _check_views(views, context, use_case, target)
-    seen = source_columns(features.columns, data)
+    used = source_columns(features.columns, data)
     needed = derived_columns(data, source_columns([*features.columns, *_columns(shown)], data))
     grid = _grid(context[data.time], data, longest)
     spec = _steps_spec(use_case, needed, shown, views, context, grid)
@@ -190,7 +190,7 @@ def compile_forecasts(
         rms=units["rms"].to_numpy(dtype=float),
         static=static.to_numpy(dtype=float),
         static_names=list(static.columns),
-        calendar=[part for part in data.calendar if part in {*seen, *_columns(shown)}],
+        calendar=[part for part in data.calendar if part in {*used, *_columns(shown)}],
         derived=needed,
         sources=list(features.columns),
         required=[
@@ -251,10 +251,10 @@ def _views(
         name = "naive_seasonal" if i == 0 else f"naive_seasonal_{season}"
         columns.append((name, value, season * -(-horizon // season), LEVEL))
     panels = list(dict.fromkeys(shown for _, shown, _, _ in columns))
-    places = {shown: place for place, shown in enumerate(panels)}
+    positions = {shown: position for position, shown in enumerate(panels)}
     views = WindowColumns(
         names=[name for name, _, _, _ in columns],
-        shown=np.array([places[shown] for _, shown, _, _ in columns], dtype=np.int64),
+        shown=np.array([positions[shown] for _, shown, _, _ in columns], dtype=np.int64),
         steps=np.array([steps for _, _, steps, _ in columns], dtype=np.int64),
         relative_to=np.array([each for _, _, _, each in columns], dtype=np.int64),
     )
@@ -338,8 +338,8 @@ def _reach(
     for column in needed:
         depth[column.name] = column.back + max((depth.get(n, 0) for n in column.sources), default=0)
     looks = [
-        int(steps) + shown[place].depth + depth.get(shown[place].column, 0)
-        for place, steps in zip(views.shown, views.steps, strict=True)
+        int(steps) + shown[position].depth + depth.get(shown[position].column, 0)
+        for position, steps in zip(views.shown, views.steps, strict=True)
     ]
     ahead = sum(column.ahead for column in retained)
     return max(*looks, *depth.values(), 0) + horizon + ahead + 1
@@ -406,14 +406,14 @@ def _past(context: pd.DataFrame, data: Data, spec: StepsSpec) -> InitialRows:
     ids = rows[series].astype(str) if series else pd.Series(spec.target, index=rows.index)
     names = sorted(ids.unique())
     of = pd.Index(names).get_indexer(ids)
-    given = np.zeros((len(times), len(names)), dtype=bool)
-    given[at, of] = True
-    numbers = {name: np.full(given.shape, np.nan) for name in spec.numbers}
+    has_value = np.zeros((len(times), len(names)), dtype=bool)
+    has_value[at, of] = True
+    numbers = {name: np.full(has_value.shape, np.nan) for name in spec.numbers}
     for name, panel in numbers.items():
         panel[at, of] = rows[name].to_numpy(dtype=float, na_value=np.nan)
     texts = {}
     for name in spec.texts:
-        table = np.full(given.shape, None, dtype=object)
+        table = np.full(has_value.shape, None, dtype=object)
         table[at, of] = rows[name].astype(object).where(rows[name].notna(), None).to_numpy()
         texts[name] = table.tolist()
-    return InitialRows(times, names, given, numbers, texts)
+    return InitialRows(times, names, has_value, numbers, texts)

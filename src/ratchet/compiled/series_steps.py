@@ -49,27 +49,27 @@ class PanelColumn:
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.form in ("sin", "cos"):
                 angle = 2 * np.pi * values / self.length
-                place = np.sin(angle) if self.form == "sin" else np.cos(angle)
-                return np.nan_to_num(place).astype(np.float32).astype(np.float64)
+                projected = np.sin(angle) if self.form == "sin" else np.cos(angle)
+                return np.nan_to_num(projected).astype(np.float32).astype(np.float64)
             if self.form in ("mean", "std"):
                 return self._rolling(values)
             if self.form == "log1p":
-                found = np.log1p(values)
+                result = np.log1p(values)
             elif self.form == "change":
-                found = values - _before(values)
+                result = values - _before(values)
             elif self.form == "log_change":
-                found = np.log(values) - np.log(_before(values))
+                result = np.log(values) - np.log(_before(values))
             else:
-                found = values
-        return np.where(np.isfinite(found), found, np.nan)
+                result = values
+        return np.where(np.isfinite(result), result, np.nan)
 
     def _rolling(self, values: Panel) -> Panel:
-        found = np.full_like(values, np.nan)
+        result = np.full_like(values, np.nan)
         if len(values) > self.depth:
             windows = np.lib.stride_tricks.sliding_window_view(values, self.depth + 1, axis=0)
             measure = np.mean if self.form == "mean" else np.std
-            found[self.depth :] = measure(windows, axis=-1)
-        return found
+            result[self.depth :] = measure(windows, axis=-1)
+        return result
 
 
 def _before(values: Panel) -> Panel:
@@ -176,7 +176,7 @@ class Steps:
         self.held = {c: self.raw[c][:1].copy() for c in spec.absent}
         for c, values_before in self.held.items():
             values_before[:] = None if c in spec.texts else np.nan
-        self._places = {name: place for place, name in enumerate(self.names)}
+        self._places = {name: position for position, name in enumerate(self.names)}
         self.trained = len(self.names)  # the series that are known from the beginning
         self.refresh(0)
 
@@ -205,7 +205,7 @@ class Steps:
             setattr(other, part, {c: panel.copy() for c, panel in getattr(self, part).items()})
         return other
 
-    def place(self, moment: int) -> tuple[int, bool]:
+    def position(self, moment: int) -> tuple[int, bool]:
         """Where a moment stands among the steps, and whether it is one of them or of those to come.
 
         Where every row is a step, a moment between two of them would be a new one.
@@ -216,11 +216,11 @@ class Steps:
         number = self.spec.grid.step(moment)
         return (0, False) if number is None else (number - self.first, True)
 
-    def moment(self, place: int) -> int:
+    def moment(self, position: int) -> int:
         """Moment of a step, also of one to come."""
         if self.spec.grid.is_open:
-            return int(self.times[min(max(place, 0), len(self) - 1)])
-        return self.spec.grid.moment(self.first + place)
+            return int(self.times[min(max(position, 0), len(self) - 1)])
+        return self.spec.grid.moment(self.first + position)
 
     def text(self, moment: int) -> str:
         """A moment as keys of rows write it: the day alone, where all steps are days."""
@@ -240,18 +240,18 @@ class Steps:
         dirty = len(self)
         if self.spec.grid.is_open:
             for moment in sorted({row.moment for row in rows}):
-                at, there = self.place(moment)
-                if not there:
+                at, exists = self.position(moment)
+                if not exists:
                     self.times = np.insert(self.times, at, moment)
                     self.whole_days &= self.spec.grid.is_midnight(moment)
                     self._open(at, 1)
                     dirty = min(dirty, at)
         else:
-            last = max(self.place(row.moment)[0] for row in rows)
+            last = max(self.position(row.moment)[0] for row in rows)
             first, dirty = self.first, self._reach_out_to(last + 1)
             dirty = dirty if self.first == first else 0
         for row in rows:
-            at, _ = self.place(row.moment)
+            at, _ = self.position(row.moment)
             if at < 0:
                 continue
             series = self.series(row.series)
@@ -266,7 +266,7 @@ class Steps:
 
     def _add_series(self, names: Sequence[str]) -> None:
         """More series, which so far have no row; at once, for every panel is copied."""
-        self._places |= {name: place for place, name in enumerate(names, len(self.names))}
+        self._places |= {name: position for position, name in enumerate(names, len(self.names))}
         self.names += names
 
         def wider(panel: Panel) -> Panel:
@@ -342,13 +342,13 @@ class Steps:
             dirty[column.name] = start
             low = max(start - column.back, 0)
             rows = {source: self.laid[source][low:].ravel() for source in column.sources}
-            found = column(rows).reshape(size - low, -1)
-            self.laid[column.name][start:] = found[start - low :]
+            result = column(rows).reshape(size - low, -1)
+            self.laid[column.name][start:] = result[start - low :]
         for number, shown in enumerate(spec.shown):
             start = dirty[shown.column]
             low = max(start - shown.depth, 0)
-            found = shown.of(self.laid[shown.column][low:])
-            self.shown[number, start:] = found[start - low :]
+            result = shown.of(self.laid[shown.column][low:])
+            self.shown[number, start:] = result[start - low :]
 
     def _measured(self, first: int) -> dict[str, Panel]:
         """Rows from a step on; one that lacks a required value says nothing."""
@@ -363,26 +363,26 @@ class Steps:
         rows, spec = self._measured(first), self.spec
         if not spec.absent or not spec.several:
             return rows
-        given = self.given[first:]
-        begun = np.logical_or.accumulate(given, axis=0) | self.begun
+        has_value = self.given[first:]
+        begun = np.logical_or.accumulate(has_value, axis=0) | self.begun
         begun |= self.given[:first].any(axis=0)
-        open_ = begun & ~given & given.any(axis=1, keepdims=True)
+        open_ = begun & ~has_value & has_value.any(axis=1, keepdims=True)
         for column, held in spec.absent.items():
             panel = rows[column]
-            there = open_ & is_known(panel).any(axis=1, keepdims=True)
+            exists = open_ & is_known(panel).any(axis=1, keepdims=True)
             if held == "previous":
                 whole = _forward(self._measured(0)[column], self.held[column])
-                rows[column] = np.where(there, whole[first:], panel)
+                rows[column] = np.where(exists, whole[first:], panel)
             else:
-                rows[column] = np.where(there, held, panel)
+                rows[column] = np.where(exists, held, panel)
         return rows
 
 
 def is_known(values: Values) -> npt.NDArray[np.bool_]:
     """Where there is a value."""
     if values.dtype == object:
-        there: npt.NDArray[np.bool_] = (values != np.array(None)).astype(bool)
-        return there
+        known: npt.NDArray[np.bool_] = (values != np.array(None)).astype(bool)
+        return known
     return ~np.isnan(values)
 
 
@@ -390,8 +390,8 @@ def _forward(panel: Panel, before: Panel) -> Panel:
     """A panel with the last value in place of missing ones."""
     known = is_known(panel)
     last = np.maximum.accumulate(np.where(known, np.arange(len(panel))[:, None], -1), axis=0)
-    found = np.take_along_axis(panel, np.maximum(last, 0), axis=0)
-    return np.where(last < 0, before, found)
+    result = np.take_along_axis(panel, np.maximum(last, 0), axis=0)
+    return np.where(last < 0, before, result)
 
 
 def _blank(panel: Panel) -> Panel:

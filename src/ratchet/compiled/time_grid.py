@@ -57,8 +57,8 @@ class Grid:
         if moment < self.first:
             return -1
         number = int(np.searchsorted(self.times, moment))
-        there = number < len(self.times) and self.times[number] == moment
-        return number if there else None
+        exists = number < len(self.times) and self.times[number] == moment
+        return number if exists else None
 
     def moment(self, step: int) -> int:
         """Moment of a step; of one that lies behind the last that is laid out, that of the last."""

@@ -94,8 +94,8 @@ class TreeTraversal:
         yes = np.less if self.strict else np.less_equal
         node = self.roots
         for _ in range(self.depth):
-            asked = row.take(feature.take(node))
-            answer = yes(asked, threshold.take(node))
+            compared = row.take(feature.take(node))
+            answer = yes(compared, threshold.take(node))
             node = np.add(child.take(node), answer, dtype=np.intp)
         return node
 
@@ -161,16 +161,16 @@ class Masks:
     def _one(self, row: Array) -> Array:
         yes = np.less if self.strict else np.less_equal
         answer = yes(row.take(self.feature), self.threshold)
-        kept = np.where(answer, ~self.kept.dtype.type(0), self.kept)
-        result: Array = np.bitwise_and.reduce(kept, axis=0)
+        masks = np.where(answer, ~self.kept.dtype.type(0), self.kept)
+        result: Array = np.bitwise_and.reduce(masks, axis=0)
         return result
 
     def _many(self, columns: Array) -> Array:
         yes, all_of_them = np.less if self.strict else np.less_equal, ~self.kept.dtype.type(0)
         left = np.full((len(self.first), columns.shape[1]), all_of_them)
-        for feature, threshold, kept in zip(self.feature, self.threshold, self.kept, strict=True):
+        for feature, threshold, mask in zip(self.feature, self.threshold, self.kept, strict=True):
             answer = yes(columns.take(feature, axis=0), threshold[:, None])
-            left &= np.where(answer, all_of_them, kept[:, None])
+            left &= np.where(answer, all_of_them, mask[:, None])
         return left
 
     def _leaves(self, left: Array) -> Places:
@@ -201,8 +201,8 @@ class Forest:
 
     def _part(self, X: Array) -> Array:
         # One tree after another, as the library adds them up.
-        found = self.values.take(self.leaves(X), axis=0)
-        result: Array = np.add.accumulate(found, axis=1, out=found)[:, -1] / found.shape[1]
+        leaves = self.values.take(self.leaves(X), axis=0)
+        result: Array = np.add.accumulate(leaves, axis=1, out=leaves)[:, -1] / leaves.shape[1]
         return result
 
 
@@ -226,8 +226,8 @@ class Boosting:
         return _in_parts(self._part, X, self.leaves.trees)
 
     def _part(self, X: Array) -> Array:
-        found = self.values.take(self.leaves(X))
-        rounds = found.reshape(len(found), self.leaves.trees // len(self.start), len(self.start))
+        leaves = self.values.take(self.leaves(X))
+        rounds = leaves.reshape(len(leaves), self.leaves.trees // len(self.start), len(self.start))
         rounds[:, 0] += self.start
         result: Array = np.add.accumulate(rounds, axis=1, out=rounds)[:, -1]
         return result
@@ -291,10 +291,10 @@ def _walk(
     roots, end, before = [], 0, 0
     for tree in trees:
         order = _by_level(tree)
-        place = np.empty(len(tree.left), np.intp)
-        place[order] = np.arange(len(order)) + end
+        position = np.empty(len(tree.left), np.intp)
+        position[order] = np.arange(len(order)) + end
         leaf = tree.left[order] < 0
-        child = np.where(leaf, place[order], place[tree.right[order]])
+        child = np.where(leaf, position[order], position[tree.right[order]])
         column = np.where(leaf, 0, _columns(tree, width)[order])
         asked = np.where(leaf, np.nan, _thresholds(tree.threshold[order], dtype))
         parts.append((column, asked, child, order + before))
@@ -303,7 +303,7 @@ def _walk(
     columns, thresholds, children, nodes = (
         np.concatenate(part) for part in zip(*parts, strict=True)
     )
-    found = TreeTraversal(
+    traversal = TreeTraversal(
         feature=narrow(columns),
         threshold=thresholds.astype(dtype),
         child=narrow(children),
@@ -312,7 +312,7 @@ def _walk(
         width=width,
         strict=strict,
     )
-    return found, nodes
+    return traversal, nodes
 
 
 def _by_level(tree: Tree) -> Places:
@@ -338,13 +338,13 @@ def _masks(trees: Sequence[Tree], width: int, *, strict: bool, dtype: Any) -> tu
         n = len(inner)
         feature[:n, number] = _columns(tree, width)[inner]
         threshold[:n, number] = _thresholds(tree.threshold[inner], dtype)
-        for place, node in enumerate(inner):
+        for bit, node in enumerate(inner):
             low, high = spans[int(tree.left[node])]
-            kept[place, number] = (1 << bits) - 1 - ((1 << high) - (1 << low))
+            kept[bit, number] = (1 << bits) - 1 - ((1 << high) - (1 << low))
         nodes[number, : len(leaves)] = np.asarray(leaves) + before
         before += len(tree.left)
     first = np.arange(len(trees)) * most - 1
-    found = Masks(
+    result = Masks(
         feature=feature,
         threshold=threshold,
         kept=kept,
@@ -352,7 +352,7 @@ def _masks(trees: Sequence[Tree], width: int, *, strict: bool, dtype: Any) -> tu
         width=width,
         strict=strict,
     )
-    return found, nodes.ravel()
+    return result, nodes.ravel()
 
 
 def _spans(tree: Tree) -> tuple[dict[int, tuple[int, int]], list[int]]:

@@ -21,11 +21,11 @@ def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m ratchet.serving", description=__doc__)
     parser.add_argument("--settings", help=f"JSON, or a file of it; {SETTINGS} otherwise")
-    given = parser.parse_args().settings or os.environ.get(SETTINGS) or "{}"
+    text = parser.parse_args().settings or os.environ.get(SETTINGS) or "{}"
     for name in _ONE_THREAD:  # read when numpy is loaded
         os.environ.setdefault(name, "1")
     try:
-        settings = load_settings(given)
+        settings = load_settings(text)
         if settings.workers == 1 or WORKER in os.environ:
             # It imports its libraries while this process imports others.
             start_ahead(LOADER)

@@ -85,11 +85,11 @@ class Service:
             return serving
         names = list(self.models.use_cases())
         if use_case not in names:
-            there = ", ".join(sorted(names)) or "none yet"
+            existing = ", ".join(sorted(names)) or "none yet"
             raise Problem(
                 404,
                 "unknown-use-case",
-                f"there is no use case '{use_case[:60]}'; there are: {there}",
+                f"there is no use case '{use_case[:60]}'; there are: {existing}",
             )
         why = self.models.problems().get(use_case)
         detail = (
@@ -332,9 +332,9 @@ def _check_finite(answers: Sequence[Answer]) -> None:
 
 def _check_distinct(answers: Sequence[Answer]) -> None:
     """Two rows of one key in a request are a mistake, also where they come in different chunks."""
-    seen: dict[str, int] = {}
+    first_rows: dict[str, int] = {}
     for number, answer in enumerate(answers):
-        if (other := seen.setdefault(answer.key, number)) != number:
+        if (other := first_rows.setdefault(answer.key, number)) != number:
             message = f"expected no two rows of one key, row {other} has the same: {answer.key}"
             raise of_row(RequestError(message, row=number))
 

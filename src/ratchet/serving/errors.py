@@ -135,10 +135,12 @@ def of_row(error: RequestError, names: Mapping[str, str] | None = None, first: i
     """
     problems = [_of_field(each, names or {}, first) for each in (error, *error.others)]
     first_problem = problems[0]
-    place = f"row {first_problem.row}" + (f", {first_problem.field}" if first_problem.field else "")
+    position = f"row {first_problem.row}" + (
+        f", {first_problem.field}" if first_problem.field else ""
+    )
     status, kind = (409, "conflict") if error.kind == "conflict" else (422, "invalid-rows")
     return Problem(
-        status, kind, f"{place}: {first_problem.message}{_more(problems)}", errors=problems
+        status, kind, f"{position}: {first_problem.message}{_more(problems)}", errors=problems
     )
 
 
@@ -175,27 +177,27 @@ def of_validation(
 
 
 def _field(problem: Mapping[str, Any], row: int | None, fields: Sequence[str]) -> FieldProblem:
-    place = [str(part) for part in problem["loc"] if part not in ("body", "query", "path")]
+    path = [str(part) for part in problem["loc"] if part not in ("body", "query", "path")]
     return FieldProblem(
-        row=row, field=".".join(place) or None, message=_message(problem, place, fields)
+        row=row, field=".".join(path) or None, message=_message(problem, path, fields)
     )
 
 
-def _message(problem: Mapping[str, Any], place: Sequence[str], fields: Sequence[str]) -> str:
+def _message(problem: Mapping[str, Any], path: Sequence[str], fields: Sequence[str]) -> str:
     """What pydantic says, in the words of the other errors, and what it has found."""
-    kind, given = problem["type"], problem.get("input")
+    kind, value = problem["type"], problem.get("input")
     if kind == "missing":
         return "expected a value; it is missing"
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(place[-1], fields, n=1) if place else []
+        near = difflib.get_close_matches(path[-1], fields, n=1) if path else []
         return "there is no such field" + (f"; is '{near[0]}' meant?" if near else "")
-    if kind == "list_type" and isinstance(given, str):
-        return f"expected a list, in brackets, got {shown(given)}"
+    if kind == "list_type" and isinstance(value, str):
+        return f"expected a list, in brackets, got {shown(value)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = _SIZE.sub(r"expected \1", message)
     message = message.replace("Input should be", "expected", 1)
-    is_plain = given is None or isinstance(given, str | int | float)
-    return f"{message}, got {_as_json(given)}" if place and is_plain else message
+    is_plain = value is None or isinstance(value, str | int | float)
+    return f"{message}, got {_as_json(value)}" if path and is_plain else message
 
 
 def _as_json(value: Any) -> str:

@@ -41,12 +41,12 @@ def idempotency_key(request: Request) -> str | None:
     Raises:
         Problem: it is none.
     """
-    given = request.headers.get(HEADER)
-    if given is not None and not _KEY.fullmatch(given):
+    key = request.headers.get(HEADER)
+    if key is not None and not _KEY.fullmatch(key):
         raise Problem(
             422, "reused-key", "Idempotency-Key: expected up to 200 visible ASCII characters"
         )
-    return given
+    return key
 
 
 class Replays:
@@ -70,10 +70,10 @@ class Replays:
         Raises:
             Problem: the key was used for another body, or its first request is not done yet.
         """
-        given = idempotency_key(request)
-        if given is None:
+        header = idempotency_key(request)
+        if header is None:
             return await work()
-        key = (call_of(request).actor or "", request.url.path, given)
+        key = (call_of(request).actor or "", request.url.path, header)
         digest = sha256(await request.body()).digest()
         if (response := self._replay(key, digest)) is not None:
             return response

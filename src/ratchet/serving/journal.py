@@ -106,8 +106,10 @@ class Journal:
             raise LogFullError(f"{self.folder}: cannot be written: {error.strerror}") from error
         if written < len(line):
             raise LogFullError(f"{self.folder}: no space is left on the disk")
-        place = self.place
-        self.place = JournalPosition(place.segment, place.size + written, place.rows + rows)
+        position = self.place
+        self.place = JournalPosition(
+            position.segment, position.size + written, position.rows + rows
+        )
         self._is_synced = False
 
     def start_segment(self) -> None:
@@ -177,9 +179,9 @@ def read_lines(path: Path, start: int, most: int) -> Iterator[Line]:
     """
     with path.open("rb") as file:
         file.seek(start)
-        taken = 0
-        while taken < most and (line := file.readline()).endswith(b"\n"):
-            taken += len(line)
+        n_bytes = 0
+        while n_bytes < most and (line := file.readline()).endswith(b"\n"):
+            n_bytes += len(line)
             yield Line(_content(line), len(line))
 
 

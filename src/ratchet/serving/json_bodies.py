@@ -92,9 +92,9 @@ async def read_rows(request: Request, limits: Limits, columns: Sequence[str]) ->
 
 
 def _shape(field: str | None, row: int | None, message: str) -> Problem:
-    place = field or f"row {row}"
+    position = field or f"row {row}"
     errors = [FieldProblem(field=field, row=row, message=message)]
-    return Problem(422, "invalid-rows", f"{place}: {message}", errors=errors)
+    return Problem(422, "invalid-rows", f"{position}: {message}", errors=errors)
 
 
 def _kind(value: Any) -> str:

@@ -172,7 +172,7 @@ def add_key(path: Path, name: str, scopes: Iterable[str]) -> str:
     Raises:
         UserError: the name is taken or unfit, or there is no such scope.
     """
-    wanted = _scopes(scopes)
+    checked = _scopes(scopes)
     if not _NAME.fullmatch(name):
         raise UserError(
             f"a key's name may hold up to 60 of a-z, A-Z, 0-9, '.', '@', '_' and '-', got {name!r}"
@@ -180,7 +180,7 @@ def add_key(path: Path, name: str, scopes: Iterable[str]) -> str:
     token = PREFIX + secrets.token_urlsafe(32)
     key = Key(
         name=name,
-        scopes=wanted,
+        scopes=checked,
         sha256=digest_of(token),
         created_at=datetime.now(UTC).replace(microsecond=0),
     )
@@ -205,19 +205,19 @@ def revoke_key(path: Path, name: str) -> None:
         keys = read_keys(path)
         retained = [key for key in keys if key.name != name]
         if len(retained) == len(keys):
-            there = ", ".join(key.name for key in keys) or "none"
-            raise UserError(f"there is no key '{name}'; there are: {there}")
+            names = ", ".join(key.name for key in keys) or "none"
+            raise UserError(f"there is no key '{name}'; there are: {names}")
         _write(path, retained)
 
 
 def _scopes(scopes: Iterable[str]) -> tuple[Scope, ...]:
     allowed = get_args(Scope)
-    wanted = list(dict.fromkeys(scopes))
-    if unknown := [scope for scope in wanted if scope not in allowed]:
+    distinct = list(dict.fromkeys(scopes))
+    if unknown := [scope for scope in distinct if scope not in allowed]:
         raise UserError(f"no scope {', '.join(unknown)}; there are {', '.join(allowed)}")
-    if not wanted:
+    if not distinct:
         raise UserError(f"say what the key is for: one or more of {', '.join(allowed)}")
-    return tuple(scope for scope in allowed if scope in wanted)
+    return tuple(scope for scope in allowed if scope in distinct)
 
 
 def _editing(path: Path) -> AbstractContextManager[int]:

@@ -187,7 +187,7 @@ class JournaledLog:
     @property
     def waiting(self) -> int:
         """Answers that are not in the database yet."""
-        return sum(place.rows for place in self._sizes.values()) - self._written.rows
+        return sum(position.rows for position in self._sizes.values()) - self._written.rows
 
     @property
     def problem(self) -> str | None:
@@ -201,7 +201,7 @@ class JournaledLog:
         if problem is None and waiting and silence > QUIET_SECONDS:
             problem = f"the database has taken nothing for {silence:.0f} s"
         state = "full" if waiting >= self._limit else "behind" if problem else "ok"
-        size = sum(place.size for place in self._sizes.values()) - self._written.size
+        size = sum(position.size for position in self._sizes.values()) - self._written.size
         return LogStatus(state, waiting, size, problem, self._lost)
 
     async def join_truth(self, use_case: str, rows: Sequence[Mapping[str, Any]]) -> JoinResult:
@@ -364,8 +364,8 @@ def read_truth(row: Row, targets: Mapping[str, Target], number: int = 0) -> dict
     if not isinstance(key, str | int) or isinstance(key, bool) or key == "":
         raise _wrong("key", number, f"expected the key of the answer, as text; got {shown(key)}")
     if unknown := [name for name in row if name != "key" and name not in targets]:
-        there = ", ".join(["key", *targets])
-        raise _wrong(unknown[0], number, f"there is no such field; there are {there}")
+        existing = ", ".join(["key", *targets])
+        raise _wrong(unknown[0], number, f"there is no such field; there are {existing}")
     values = {
         name: _value(value, name, targets[name], number)
         for name, value in row.items()

@@ -111,7 +111,7 @@ class Writer:
         self.lost = 0
         self._places: dict[str, JournalPosition] = {}
 
-    def place(self, owner: str) -> JournalPosition:
+    def position(self, owner: str) -> JournalPosition:
         """How far the journal of an owner is written."""
         return self._places.get(owner, JournalPosition())
 
@@ -127,7 +127,7 @@ class Writer:
         """
         numbers = journal.segments(self.folder, owner)
         for number in numbers:
-            if number > self.place(owner).segment:
+            if number > self.position(owner).segment:
                 self._places[owner] = JournalPosition(number)
             while batch := self._batch(owner):
                 self._write(owner, batch)
@@ -181,25 +181,25 @@ class Writer:
 
     def _states(self, use_case: str, target: str, truths: Sequence[Truth]) -> dict[str, set[str]]:
         """Keys of rows that were answered, by what the truth is to their answers."""
-        given = {one.row_key: (one.value, one.label) for one in truths}
-        keys, table = list(given), PREDICTIONS.c
+        truth_of = {one.row_key: (one.value, one.label) for one in truths}
+        keys, table = list(truth_of), PREDICTIONS.c
         by_state: dict[str, set[str]] = {"new": set(), "changed": set(), "same": set()}
         with self.table.begin() as connection:
             for start in range(0, len(keys), _KEYS_AT_ONCE):
-                wanted = sa.select(table.row_key, table.truth_value, table.truth_label).where(
+                query = sa.select(table.row_key, table.truth_value, table.truth_label).where(
                     *(table.use_case == use_case, table.target == target),
                     table.row_key.in_(keys[start : start + _KEYS_AT_ONCE]),
                 )
-                for key, *truth in connection.execute(wanted.distinct()):
-                    is_new, is_same = truth == [None, None], tuple(truth) == given[key]
+                for key, *truth in connection.execute(query.distinct()):
+                    is_new, is_same = truth == [None, None], tuple(truth) == truth_of[key]
                     by_state["new" if is_new else "same" if is_same else "changed"].add(key)
         return by_state
 
     def _batch(self, owner: str) -> list[Line]:
-        place = self.place(owner)
-        path = journal.segment_of(self.folder, owner, place.segment)
+        position = self.position(owner)
+        path = journal.segment_of(self.folder, owner, position.segment)
         try:
-            return list(journal.read_lines(path, place.size, BATCH_BYTES))
+            return list(journal.read_lines(path, position.size, BATCH_BYTES))
         except FileNotFoundError:  # whoever followed a dead process has written it meanwhile
             return []
 
@@ -208,10 +208,10 @@ class Writer:
         entries = [entry for entry in read if entry is not None]
         self._insert([record for entry in entries for record in records_of(entry)], PREDICTIONS)
         self._insert([one for entry in entries if (one := price_record_of(entry))], PRICES)
-        place = self.place(owner)
-        size = place.size + sum(line.size for line in batch)
-        rows = place.rows + sum(1 if entry is None else entry.rows for entry in read)
-        self._places[owner] = JournalPosition(place.segment, size, rows)
+        position = self.position(owner)
+        size = position.size + sum(line.size for line in batch)
+        rows = position.rows + sum(1 if entry is None else entry.rows for entry in read)
+        self._places[owner] = JournalPosition(position.segment, size, rows)
 
     def _insert(self, records: Sequence[Record], table: sa.Table) -> None:
         try:
@@ -313,8 +313,8 @@ class _Service:
             _say({"id": question["id"], "joined": asdict(joined)})
 
     def _report(self) -> None:
-        place = self._writer.place(self._owner)
-        _say(asdict(Report(**asdict(place), error=self._error, lost=self._writer.lost)))
+        position = self._writer.position(self._owner)
+        _say(asdict(Report(**asdict(position), error=self._error, lost=self._writer.lost)))
 
 
 def _say(content: dict[str, Any]) -> None:

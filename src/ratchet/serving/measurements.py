@@ -144,8 +144,8 @@ def measurements_of(rows: Sequence[Row], use_case: UseCase) -> list[Measurement]
     for number, (row, values) in enumerate(zip(rows, contract.read_rows(rows), strict=True)):
         fields = {name: value for name, value in row.items() if name not in names}
         if not fields:
-            there = ", ".join(name for name in data.columns if name not in names)
-            raise RequestError(f"expected what was measured, any of {there}", row=number)
+            missing = ", ".join(name for name in data.columns if name not in names)
+            raise RequestError(f"expected what was measured, any of {missing}", row=number)
         series = "" if data.series.id is None else str(values[data.series.id])
         measurements.append(Measurement(time=values[data.time], series=series, fields=fields))
     return measurements

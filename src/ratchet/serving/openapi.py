@@ -44,15 +44,15 @@ class OpenApi:
     def _describe(self, serving: list[Serving]) -> Schema:
         if self._general is None:
             self._general = self._of_routes()
-        made: Schema = copy.deepcopy(self._general)
+        schema: Schema = copy.deepcopy(self._general)
         for each in serving:
             components = _components(each)
-            made["components"]["schemas"] |= components
+            schema["components"]["schemas"] |= components
             for path, describe in _BY_ROUTE.items():
-                general = made["paths"].get(path, {}).get("post")
+                general = schema["paths"].get(path, {}).get("post")
                 if general and (operation := describe(general, each, self._rows)):
-                    made["paths"][path.replace("{use_case}", each.name)] = {"post": operation}
-        return made
+                    schema["paths"][path.replace("{use_case}", each.name)] = {"post": operation}
+        return schema
 
     def _of_routes(self) -> Schema:
         app = self._app
@@ -86,14 +86,14 @@ def _mend_validation(operation: Schema) -> None:
 
 def _components(serving: Serving) -> Schema:
     """Schemas that operations refer to."""
-    made = {
+    components = {
         "row": schemas.row_schema(serving),
         "answer": schemas.answer_schema(serving),
         "truth": schemas.truth_schema(serving),
     }
     if serving.use_case.data.series is not None:
-        made["measurement"] = schemas.measurement_schema(serving)
-    return {f"{serving.name}.{kind}": schema for kind, schema in made.items()}
+        components["measurement"] = schemas.measurement_schema(serving)
+    return {f"{serving.name}.{kind}": schema for kind, schema in components.items()}
 
 
 def _ref(serving: Serving, kind: str) -> Schema:

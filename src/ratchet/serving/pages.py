@@ -101,9 +101,9 @@ def page(request: Request, template: str, **content: Any) -> HTMLResponse:
         template: file in ``templates``.
         content: what the template shows.
     """
-    made = _templates().get_template(template)
+    rendered = _templates().get_template(template)
     return HTMLResponse(
-        made.render(
+        rendered.render(
             **content,
             ratchet_version=ratchet.__version__,
             path=request.url.path,
@@ -124,16 +124,16 @@ def _address(request: Request) -> str:
 
 @cache
 def _templates() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("ratchet.serving", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["static"] = static
-    made.filters["code"] = with_code
-    return made
+    environment.globals["static"] = static
+    environment.filters["code"] = with_code
+    return environment
 
 
 def with_code(text: str) -> Markup:

@@ -62,8 +62,8 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     _raise_limit_of_files()
-    if place := os.environ.pop(WORKER, None):
-        number, descriptor, parent = map(int, place.split(":"))
+    if worker := os.environ.pop(WORKER, None):
+        number, descriptor, parent = map(int, worker.split(":"))
         # Without the process that has started it, it would hold the port against the next service.
         end_with_parent(parent, end=lambda: os.kill(os.getpid(), signal.SIGTERM))
         _run_worker(settings, socket.socket(fileno=descriptor), number)

@@ -92,11 +92,11 @@ class SharedCounters:
     def write(self, sample: Sample) -> None:
         """Let the other workers see the counters of this process."""
         content = asdict(sample) | {"process": self._process}
-        made = self._own.with_suffix(f".{os.getpid()}")
+        temporary = self._own.with_suffix(f".{os.getpid()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            made.write_text(json.dumps(content), encoding="utf-8")
-            made.replace(self._own)
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            temporary.replace(self._own)
         except OSError as error:  # requests go on without
             LOGGER.warning("Counters are not shared with the other workers: %s", error)
 
@@ -217,12 +217,12 @@ def quantile(counts: Mapping[float, float], share: float) -> float | None:
     total = counts[ends[-1]] if ends else 0.0
     if total <= 0:
         return None
-    wanted, low, below = share * total, 0.0, 0.0
+    rank, low, below = share * total, 0.0, 0.0
     for end in ends:
-        if counts[end] >= wanted:
+        if counts[end] >= rank:
             if math.isinf(end):
                 return low * 1e3
             inside = counts[end] - below
-            return (low + (end - low) * ((wanted - below) / inside if inside else 0.0)) * 1e3
+            return (low + (end - low) * ((rank - below) / inside if inside else 0.0)) * 1e3
         low, below = end, counts[end]
     return low * 1e3

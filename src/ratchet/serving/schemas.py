@@ -74,8 +74,8 @@ def column_schema(column: Column, *, optional: bool) -> Schema:
         "date": _date(column),
     }[column.type]
     if column.values is not None:
-        place = schema["items"] if column.type == "list" else schema
-        place["enum"] = list(column.values)
+        inner = schema["items"] if column.type == "list" else schema
+        inner["enum"] = list(column.values)
     if not optional:
         return schema
     if "enum" in schema:
@@ -339,7 +339,7 @@ def operation(
     """
     about = serving.use_case.about
     notes = [about.question, *([f"Source: {about.source}"] if about.source else [])]
-    made = {
+    result = {
         **base,
         "summary": summary,
         "description": "\n\n".join(" ".join(each.split()) for each in notes),
@@ -352,8 +352,8 @@ def operation(
             "description": f"answers of version {serving.version}",
             "content": {"application/json": {"schema": answer}},
         }
-        made["responses"] = {**base["responses"], "200": success}
-    return made
+        result["responses"] = {**base["responses"], "200": success}
+    return result
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, object]]:

@@ -92,14 +92,14 @@ class Sessions:
 
     def _make_secret(self, path: Path) -> bytes:
         self._folder.mkdir(parents=True, exist_ok=True)
-        made = path.with_name(f".{_FILE}.{os.getpid()}")
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        temporary = path.with_name(f".{_FILE}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             os.write(descriptor, secrets.token_bytes(_BYTES))
             os.fsync(descriptor)
             with suppress(FileExistsError):
-                os.link(made, path)
+                os.link(temporary, path)
         finally:
             os.close(descriptor)
-            made.unlink()
+            temporary.unlink()
         return path.read_bytes()

@@ -258,9 +258,9 @@ def load_settings(text: str) -> Settings:
     Raises:
         ConfigError: there is no such file, it holds no JSON, or a value cannot be used.
     """
-    place = "--settings"
+    origin = "--settings"
     if not text.lstrip().startswith("{"):
-        place, path = text, Path(text)
+        origin, path = text, Path(text)
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
@@ -268,7 +268,7 @@ def load_settings(text: str) -> Settings:
     try:
         content = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"{place}: expected JSON: {error}") from error
+        raise ConfigError(f"{origin}: expected JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{place}: expected a JSON object of settings")
-    return read_settings(content, place)
+        raise ConfigError(f"{origin}: expected a JSON object of settings")
+    return read_settings(content, origin)

@@ -103,11 +103,11 @@ def write_version(file: int, description: Description, content: bytes) -> None:
     _write_at(file, _HEAD % (len(described), start, len(content)), 0)
 
 
-def _write_at(file: int, content: bytes, place: int) -> None:
+def _write_at(file: int, content: bytes, offset: int) -> None:
     view = memoryview(content)
     while view:
-        written = os.pwrite(file, view, place)
-        view, place = view[written:], place + written
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def is_complete(file: int) -> bool:

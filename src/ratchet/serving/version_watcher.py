@@ -241,18 +241,18 @@ class Watcher:
                     await self._wake.wait()
             self._wake.clear()
 
-    def _look(self, seen: Mapping[str, Decision]) -> dict[str, tuple[Decision, State]]:
+    def _look(self, earlier: Mapping[str, Decision]) -> dict[str, tuple[Decision, State]]:
         """The states of the use cases about which something was decided since the last look.
 
         Decisions that were changed in the database concern their use case alone.
         """
         moved, unreadable = {}, {}
         newest = self._ledger.newest_decisions()
-        for name in sorted({*newest, *seen}):
-            if newest.get(name) == seen.get(name):
+        for name in sorted({*newest, *earlier}):
+            if newest.get(name) == earlier.get(name):
                 continue
             try:
-                self._check_continuity(name, seen.get(name))
+                self._check_continuity(name, earlier.get(name))
                 moved[name] = newest[name], self._ledger.state(name)
             except DataError as error:
                 unreadable[name] = str(error)
@@ -287,14 +287,16 @@ class Watcher:
         urgent: list[VersionKey] = []
         others: list[VersionKey] = []
         for name, state in self._states.items():
-            wanted = self._wanted(name, state)
+            versions = self._wanted(name, state)
             models = self._models_of(name, state)
             if _version(models.serving) != _version(self._serving(name)):
                 self.swaps += 1
                 LOGGER.info("%s: version %s serves", name, _version(models.serving))
             self._models[name] = models
-            needed |= {VersionKey(name, one) for one in (*wanted, _version(models.serving)) if one}
-            for key in [VersionKey(name, version) for version in wanted]:
+            needed |= {
+                VersionKey(name, one) for one in (*versions, _version(models.serving)) if one
+            }
+            for key in [VersionKey(name, version) for version in versions]:
                 if self._is_missing(key):
                     (urgent if key.version == state.champion else others).append(key)
         self._drop(needed)

@@ -230,11 +230,11 @@ class AirflowEngine:
             UnavailableError: Airflow cannot be reached at present.
             RefusedError: it refuses, such as where it does not know the DAG.
         """
-        place = folder.resolve()
-        if place.is_relative_to(self._project):  # commands run there, also in a container
-            place = place.relative_to(self._project)
+        path = folder.resolve()
+        if path.is_relative_to(self._project):  # commands run there, also in a container
+            path = path.relative_to(self._project)
         run = _run_id(order.job)
-        body = {"dag_run_id": run, "logical_date": None, "conf": {"folder": str(place)}}
+        body = {"dag_run_id": run, "logical_date": None, "conf": {"folder": str(path)}}
         try:
             state = self._client.call("POST", self._runs, body)["state"]
         except RefusedError as error:

@@ -47,7 +47,7 @@ async def find_job(request: Request, job: str) -> JobRow:
     return existing
 
 
-async def add_job(request: Request, wanted: TrainRequest, key: str | None) -> tuple[JobRow, bool]:
+async def add_job(request: Request, training: TrainRequest, key: str | None) -> tuple[JobRow, bool]:
     """Take a search; that which came with the same Idempotency-Key before.
 
     Returns:
@@ -58,8 +58,8 @@ async def add_job(request: Request, wanted: TrainRequest, key: str | None) -> tu
     """
     service: Service = request.app.state.service
     runner = runner_of(request)
-    check_request(service, wanted)
-    content, actor = wanted.model_dump(mode="json"), call_of(request).actor
+    check_request(service, training)
+    content, actor = training.model_dump(mode="json"), call_of(request).actor
     try:
         added = await asyncio.to_thread(runner.store.add, content, actor, key)
     except ReusedKeyError as error:
@@ -68,13 +68,13 @@ async def add_job(request: Request, wanted: TrainRequest, key: str | None) -> tu
     return added
 
 
-def check_request(service: Service, wanted: TrainRequest) -> None:
+def check_request(service: Service, training: TrainRequest) -> None:
     """Make sure that a search can be done and is not too large.
 
     Raises:
         Problem: names the field and the way out.
     """
-    name, budget = wanted.use_case, service.settings.jobs.budget
+    name, budget = training.use_case, service.settings.jobs.budget
     names = list(service.models.use_cases())
     if name not in names:
         raise Problem(
@@ -85,12 +85,12 @@ def check_request(service: Service, wanted: TrainRequest) -> None:
     serving = service.models.champion(name)
     if serving is not None and not any(t.is_series for t in serving.use_case.targets.values()):
         raise _field("use_case", f"{name} has no series, and networks forecast series here")
-    if wanted.trials > budget:
-        each = 1 if wanted.mode == "fast" else wanted.n_trials
+    if training.trials > budget:
+        each = 1 if training.mode == "fast" else training.n_trials
         raise _field(
-            "model_ids" if wanted.mode == "fast" else "n_trials",
-            f"{each} trials x {len(wanted.chosen)} networks are {wanted.trials} trials; one search "
-            f"may have {budget} (setting jobs.budget): take fewer trials or networks",
+            "model_ids" if training.mode == "fast" else "n_trials",
+            f"{each} trials x {len(training.chosen)} networks are {training.trials} trials; one "
+            f"search may have {budget} (setting jobs.budget): take fewer trials or networks",
         )
 
 

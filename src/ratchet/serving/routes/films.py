@@ -94,10 +94,10 @@ class Film(BaseModel):
         Args:
             number: that of a film that has none.
         """
-        given = self.model_dump(exclude_none=True, exclude={"minute", "runtime", "date", "film"})
+        values = self.model_dump(exclude_none=True, exclude={"minute", "runtime", "date", "film"})
         runtime = self.runtime if self.minute is None else self.minute
         key = number if self.film is None else self.film
-        return {"film": key, "runtime": runtime, **given, **released(self.date)}
+        return {"film": key, "runtime": runtime, **values, **released(self.date)}
 
     @property
     def names(self) -> dict[str, str]:

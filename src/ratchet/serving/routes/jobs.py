@@ -66,10 +66,10 @@ async def train_advanced(
     """
     content, _ = await read_json(request)
     try:
-        wanted = TrainRequest.model_validate(content)
+        training = TrainRequest.model_validate(content)
     except ValidationError as error:
         raise of_validation(error) from None
-    job, _ = await add_job(request, wanted, idempotency_key_of(request))
+    job, _ = await add_job(request, training, idempotency_key_of(request))
     if wait:
         job = await until_ended(request, job)
     response = json_response(job_json(job), 200 if job.status in ENDED else 202)
@@ -106,10 +106,10 @@ async def _job(job_id: str, request: Request) -> JobRow:
 def _after(request: Request) -> int:
     # A browser names the event only when it asks again; a page names what it was drawn with.
     first = request.query_params.get("after", "0")
-    given = request.headers.get("last-event-id", first).strip() or "0"
-    if not given.isascii() or not given.isdecimal() or len(given) > 15:
+    text = request.headers.get("last-event-id", first).strip() or "0"
+    if not text.isascii() or not text.isdecimal() or len(text) > 15:
         raise Problem(422, "invalid-rows", "Last-Event-ID: expected the id of an event")
-    return int(given)
+    return int(text)
 
 
 @router.get(

@@ -90,14 +90,14 @@ async def _take(
 
     async def take() -> Response:
         try:
-            taken = await store.take(use_case, body.rows, call.actor)
+            result = await store.take(use_case, body.rows, call.actor)
         except RequestError as error:
             service.metrics.refused.labels(use_case).inc()
             raise of_row(error) from None
         except UnavailableError as error:
             raise Problem(503, "busy", str(error), headers={"retry-after": "5"}) from None
-        counts = {"new": taken.new, "changed": taken.changed, "same": taken.same}
-        counts["unknown"] = taken.unknown
+        counts = {"new": result.new, "changed": result.changed, "same": result.same}
+        counts["unknown"] = result.unknown
         for state, count in counts.items():
             service.metrics.handed_in.labels(use_case, what, state).inc(count)
         return json_response({"use_case": use_case, **counts, "request_id": call.request_id})

@@ -68,20 +68,20 @@ async def recommend_price_of(
     return _recommend(use_case, asked, request)
 
 
-def _recommend(use_case: str, asked: PriceRequest, request: Request) -> Response:
+def _recommend(use_case: str, quantities: PriceRequest, request: Request) -> Response:
     service = service_of(request)
     champion = service.champion(use_case)
     if champion.use_case.market is None:
         raise Problem(404, "no-market", _without_market(use_case, _markets(service.models)))
-    merchant, product = _segment(_book(champion), asked)
+    merchant, product = _segment(_book(champion), quantities)
     serving = service.chosen(use_case, request, joined_key([merchant, product]))
     if serving is not champion and not _knows(serving.prices, merchant, product):
         serving, call_of(request).assignment = champion, None
     book, shown = _book(serving), dict[str, Any]()
 
     def make() -> PriceRecord:
-        row = _quote(book, merchant, product, asked)
-        shown.update(row.to_json(), date=asked.date, capacity=asked.capacity)
+        row = _quote(book, merchant, product, quantities)
+        shown.update(row.to_json(), date=quantities.date, capacity=quantities.capacity)
         return PriceRecord(**{name: shown[name] for name in _LOGGED})
 
     service.recommend(request, serving, make)
@@ -137,11 +137,11 @@ def _segment(book: DemandBook, asked: PriceRequest) -> tuple[str, str]:
     return merchant, product
 
 
-def _one(what: str, given: str | None, book: DemandBook) -> str:
+def _one(what: str, name: str | None, book: DemandBook) -> str:
     from ratchet.learning.demand.book import nearest
 
-    if given is not None:
-        return given
+    if name is not None:
+        return name
     names = book.merchants if what == "merchant" else book.products
     if len(names) == 1:
         return names[0]
@@ -155,8 +155,8 @@ def _knows(book: DemandBook | None, merchant: str, product: str) -> bool:
 
 
 def _wrong(field: str, message: str) -> Problem:
-    found = [FieldProblem(field=field, message=message)]
-    return Problem(422, "invalid-rows", f"{field}: {message}", errors=found)
+    problems = [FieldProblem(field=field, message=message)]
+    return Problem(422, "invalid-rows", f"{field}: {message}", errors=problems)
 
 
 def _markets(models: Any) -> Sequence[str]:
@@ -165,5 +165,5 @@ def _markets(models: Any) -> Sequence[str]:
 
 
 def _without_market(use_case: str, markets: Sequence[str]) -> str:
-    there = f"prices are recommended for {', '.join(markets)}" if markets else "none has one"
-    return f"{use_case} has no market: {there}; its answers are at /predict/{use_case}"
+    existing = f"prices are recommended for {', '.join(markets)}" if markets else "none has one"
+    return f"{use_case} has no market: {existing}; its answers are at /predict/{use_case}"

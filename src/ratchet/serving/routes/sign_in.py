@@ -15,24 +15,24 @@ router = APIRouter(include_in_schema=False)
 @router.get("/sign-in")
 async def show(request: Request) -> Response:
     """The form."""
-    place = safe_redirect(request.query_params.get("next", "/"))
-    return page(request, "sign_in.html.j2", next=place, wrong=False)
+    target = safe_redirect(request.query_params.get("next", "/"))
+    return page(request, "sign_in.html.j2", next=target, wrong=False)
 
 
 @router.post("/sign-in")
 async def sign_in(request: Request) -> Response:
     """Take a key, and remember the browser."""
     form = await read_form(request)
-    place, key = (
+    target, key = (
         safe_redirect(first(form, "next")),
         service_of(request).keys.find(first(form, "key")),
     )
     if key is None:
-        response = page(request, "sign_in.html.j2", next=place, wrong=True)
+        response = page(request, "sign_in.html.j2", next=target, wrong=True)
         response.status_code = 401
         return response
     sessions: Sessions = request.app.state.sessions
-    answer = RedirectResponse(place, 303)
+    answer = RedirectResponse(target, 303)
     answer.set_cookie(
         COOKIE,
         sessions.make(key),

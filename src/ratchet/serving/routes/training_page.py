@@ -73,8 +73,8 @@ async def start(request: Request) -> Response:
     form = await read_form(request)
     values = _values(form)
     try:
-        wanted = TrainRequest.model_validate(values)
-        job, _ = await add_job(request, wanted, _key(form, wanted))
+        training = TrainRequest.model_validate(values)
+        job, _ = await add_job(request, training, _key(form, training))
     except (ValidationError, Problem) as error:
         problem = of_validation(error) if isinstance(error, ValidationError) else error
         response = await _page(request, None, TrainRequest().model_dump() | values, problem)
@@ -90,11 +90,11 @@ async def cancel(job_id: str, request: Request) -> Response:
     return RedirectResponse(f"/advanced-training?job={job.id}#job", 303)
 
 
-def _key(form: Mapping[str, list[str]], wanted: TrainRequest) -> str | None:
+def _key(form: Mapping[str, list[str]], training: TrainRequest) -> str | None:
     """Tells a form that was sent twice, by a double click, from two forms."""
     if not (page_id := first(form, "form")):
         return None
-    return sha256(f"{page_id}\n{wanted.model_dump_json()}".encode()).hexdigest()[:32]
+    return sha256(f"{page_id}\n{training.model_dump_json()}".encode()).hexdigest()[:32]
 
 
 def _values(form: Mapping[str, list[str]]) -> dict[str, Any]:
@@ -166,13 +166,13 @@ def _shown(job: JobRow, unit: str | None = None) -> dict[str, Any]:
     ranking = [
         {
             **row,
-            "place": place,
-            "medal": MEDALS.get(place),
+            "place": rank,
+            "medal": MEDALS.get(rank),
             "value": row[name],
             "share": 100 * row[name] / worst if worst and row[name] is not None else None,
             "family": networks[row["model_id"]].family,
         }
-        for place, row in enumerate(rows, 1)
+        for rank, row in enumerate(rows, 1)
     ]
     return {
         **content,

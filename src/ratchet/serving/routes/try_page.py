@@ -73,8 +73,8 @@ async def show(use_case: str, request: Request) -> Response:
     service = service_of(request)
     serving = service.champion(use_case)
     example = serving.examples[0] if serving.examples else {}
-    given = {name: _as_text(example.get(name)) for name in serving.inputs}
-    return page(request, "try.html.j2", **_form(serving, given))
+    values = {name: _as_text(example.get(name)) for name in serving.inputs}
+    return page(request, "try.html.j2", **_form(serving, values))
 
 
 @router.post("/{use_case}")
@@ -84,14 +84,14 @@ async def ask(use_case: str, request: Request) -> Response:
     form = await read_form(request)
     serving = service.chosen(use_case, request)
     columns = serving.use_case.data.columns
-    given = {name: ", ".join(filter(None, form.get(name, []))) for name in serving.inputs}
-    row = {name: read_value(columns[name], text) for name, text in given.items() if text.strip()}
+    values = {name: ", ".join(filter(None, form.get(name, []))) for name in serving.inputs}
+    row = {name: read_value(columns[name], text) for name, text in values.items() if text.strip()}
     try:
         [answer] = await service.answer(request, serving, [row])
     except Problem as problem:
         if problem.status_code not in _REFUSED:
             raise
-        response = page(request, "try.html.j2", **_form(serving, given, problem))
+        response = page(request, "try.html.j2", **_form(serving, values, problem))
         response.status_code = problem.status_code
         return response
     shown = {
@@ -99,7 +99,7 @@ async def ask(use_case: str, request: Request) -> Response:
         "predictions": _predictions(answer, serving),
         "about": about(serving, call_of(request)),
     }
-    return page(request, "try.html.j2", **{**_form(serving, given), **shown})
+    return page(request, "try.html.j2", **{**_form(serving, values), **shown})
 
 
 def read_value(column: Column, text: str) -> Any:
