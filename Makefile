@@ -43,7 +43,7 @@ airflow: setup-airflow ## Start Airflow with the DAGs of the project, until Ctrl
 
 # Run as a file and without a set-up: it has to work where the environment does not.
 check: ## Say what this machine lacks, and how to get it
-	@python=$(python); [ -x $$python ] || python=$(or $(PYTHON),python3); $$python src/ratchet/environment.py $(ARGS)
+	@python=$(python); [ -x $$python ] || python=$(or $(PYTHON),python3); $$python src/ratchet/environment_checks.py $(ARGS)
 
 ## ------------------------------------------------------------------------------------------ develop
 

@@ -195,7 +195,7 @@ def sources(use_case: str) -> tuple[pd.DataFrame, str, str | None]:
     from ratchet.config.loader import read_use_cases
     from ratchet.preparation.contract import typed_rows
     from ratchet.preparation.required_columns import source_columns
-    from ratchet.preparation.rows import derive_columns
+    from ratchet.preparation.row_features import derive_columns
 
     bootstrap_project(ROOT)
     with KedroSession.create(ROOT) as session:

@@ -29,7 +29,7 @@ DOMAIN = {
 ALL = {
     *(SHARED | DOMAIN),
     *("airflow", "catalog", "cli", "commands", "config.checks", "config.loader", "datasets"),
-    *("environment", "hooks", "ingest", "kedro_private", "pipeline_registry", "pipelines"),
+    *("environment_checks", "hooks", "ingest", "kedro_private", "pipeline_registry", "pipelines"),
     *("project_context", "replay", "reproducibility", "runner", "sandbox", "search_job"),
     *("settings", "use_cases", "webhook"),
 }
@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "values": set(),
     "provenance": set(),
     "json_values": set(),
-    "environment": set(),
+    "environment_checks": set(),
     "locks": {"errors"},
     "webhook": {"errors"},
     "database": {"errors", "locks"},

@@ -8,7 +8,7 @@ from typing import Any
 from kedro.io import DataCatalog, DatasetError
 
 from ratchet.kedro_private import at_path, exchange, is_local_file, keeps_content, save_path
-from ratchet.learning.files import atomic_write
+from ratchet.learning.atomic_files import atomic_write
 
 
 class AtomicCatalog(DataCatalog):

@@ -20,7 +20,7 @@ from ratchet.config import FINDINGS, Landing, UseCase
 from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.datasets.raw import RawDataset, is_guessed
 from ratchet.errors import ConfigError, DataError, UserError, root_cause
-from ratchet.learning.files import beside, put_in_place
+from ratchet.learning.atomic_files import beside, put_in_place
 from ratchet.preparation.contract import typed_rows
 from ratchet.preparation.revisions import find_revisions
 from ratchet.project_context import find_use_case

@@ -25,7 +25,7 @@ from ratchet.database import connect
 from ratchet.datasets import MeasurementsDataset
 from ratchet.errors import DataError, UserError
 from ratchet.json_values import json_value
-from ratchet.learning.files import write_text
+from ratchet.learning.atomic_files import write_text
 from ratchet.monitoring.measurements import Measurement, Measurements
 from ratchet.project_context import find_use_case
 from ratchet.provenance import code_commit, package_versions

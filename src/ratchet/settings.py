@@ -32,11 +32,11 @@ class _Hooks:
 
     @cached_property
     def _hooks(self) -> tuple[Any, ...]:
+        from ratchet.hooks.dvc_store import VersioningHooks
         from ratchet.hooks.progress import NotificationHooks, ProgressHooks
         from ratchet.hooks.project import ProjectHooks
         from ratchet.hooks.summary import SummaryHooks
         from ratchet.hooks.tracking import TrackingHooks
-        from ratchet.hooks.versioning import VersioningHooks
         from ratchet.hooks.workflow import WorkflowHooks
 
         # Kedro calls the last hook first: the summary comes before what may fail or take long.

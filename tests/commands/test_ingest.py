@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from ratchet import ingest
 from ratchet.commands import ratchet
-from ratchet.learning import files
+from ratchet.learning import atomic_files
 
 PARAMETERS = """
 shop:
@@ -90,7 +90,7 @@ def test_what_a_killed_landing_has_left_goes_with_the_next_one(shop, monkeypatch
     folder = raw(shop).parent
     assert not raw(shop).exists()
     assert [path for path in folder.iterdir() if path.name.startswith(".shop.csv.")]
-    files.sweep_once.cache_clear()  # as in a new process
+    atomic_files.sweep_once.cache_clear()  # as in a new process
 
     assert land().exit_code == 0
     assert sorted(path.name for path in folder.iterdir()) == ["samples", "shop.csv"]

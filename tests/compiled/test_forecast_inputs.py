@@ -16,7 +16,7 @@ from ratchet.compiled.forecast_inputs import Forecasts
 from ratchet.compiled.series_compiler import compile_forecasts
 from ratchet.compiled.series_steps import SeriesRow
 from ratchet.config import UseCase
-from ratchet.preparation.rows import derive_columns
+from ratchet.preparation.row_features import derive_columns
 from ratchet.preparation.steps import lay_out_steps, only_target
 from ratchet.preparation.window_columns import series_statistics
 

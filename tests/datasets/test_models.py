@@ -24,9 +24,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeRegressor
 
 from ratchet.datasets import SkopsDataset
+from ratchet.learning.atomic_files import sweep
 from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
 from ratchet.learning.classical import ESTIMATORS, build_estimator
-from ratchet.learning.files import sweep
 from ratchet.learning.stacking import prediction_columns, stack
 
 

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from ratchet.bundle.manifest import bundle_digest
 from ratchet.database import connect
 from ratchet.errors import ConfigError
-from ratchet.learning.files import atomic_write
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.registry.actions import promote
 from ratchet.registry.ledger import Ledger
 from ratchet.registry.model_versions import registered_models

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ratchet.bundle.manifest import MANIFEST
-from ratchet.learning.files import sweep
+from ratchet.learning.atomic_files import sweep
 
 _MAX_AGE = 24 * 3600.0
 """Seconds after which no process is about to register a bundle any more."""

@@ -22,7 +22,7 @@ from ratchet.preparation.contract import read_day, typed_rows
 from ratchet.preparation.fingerprints import row_hashes
 from ratchet.preparation.required_columns import RequiredColumns
 from ratchet.preparation.revisions import Revisions, concat_changes, find_revisions
-from ratchet.preparation.rows import derive_columns
+from ratchet.preparation.row_features import derive_columns
 from ratchet.preparation.steps import lay_out_steps, only_target
 from ratchet.values import as_text, is_other
 

@@ -37,8 +37,8 @@ from ratchet.config import SERIES_ID, SERIES_PREFIX, TARGET_PREFIX, UseCase, in_
 from ratchet.dates import utc
 from ratchet.json_values import json_value
 from ratchet.learning import trusted
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.learning.demand.book import DemandBook
-from ratchet.learning.files import atomic_write
 from ratchet.preparation.fingerprints import row_hashes
 from ratchet.preparation.required_columns import RequiredColumns
 from ratchet.provenance import package_versions

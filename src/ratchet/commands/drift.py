@@ -16,7 +16,7 @@ from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.errors import UserError
 from ratchet.frames import DataFrame
 from ratchet.json_values import json_or_null
-from ratchet.learning.files import atomic_write, write_text
+from ratchet.learning.atomic_files import atomic_write, write_text
 from ratchet.monitoring.drift import DriftReport
 from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
 from ratchet.primary_metric import primary_metric

@@ -28,7 +28,7 @@ from ratchet.dvc.store import (
     find_version,
 )
 from ratchet.errors import UserError
-from ratchet.learning.files import atomic_write
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.pipeline_registry import PHASES
 from ratchet.project_context import env_option, open_registry, use_case_option
 from ratchet.registry.registry import Registry

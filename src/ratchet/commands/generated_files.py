@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ratchet.errors import UserError
-from ratchet.learning.files import write_text
+from ratchet.learning.atomic_files import write_text
 
 
 def text_of(path: Path) -> str | None:

@@ -15,7 +15,7 @@ from rich.text import Text
 from ratchet import progress
 from ratchet.config.loader import project_loader
 from ratchet.errors import UserError
-from ratchet.learning.files import atomic_write
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.production.market_version import (
     MarketVersion,
     curve_rows,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from ratchet.learning.files import write_text
+from ratchet.learning.atomic_files import write_text
 from ratchet.provenance import ORCHESTRATOR_DAG, ORCHESTRATOR_RUN, ORCHESTRATOR_TASK
 from ratchet.serving.jobs.processes import note_own_process
 from ratchet.serving.jobs.progress import Writer

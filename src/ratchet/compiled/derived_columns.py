@@ -1,4 +1,4 @@
-"""Calendar and derived columns of rows on arrays, as ``preparation.rows`` makes them of frames.
+"""Calendar and derived columns on arrays, as ``preparation.row_features`` makes them of frames.
 
 A derived column is a function of other columns, named in YAML. Here is the same function on arrays,
 under the same name: adding one is a function and a line in ``FUNCTIONS``. A column of numbers is an

@@ -207,7 +207,7 @@ def compile_rows(
 
 
 def _compile_history(use_case: UseCase, context: Any) -> History | None:
-    from ratchet.preparation.rows import derive_columns
+    from ratchet.preparation.row_features import derive_columns
 
     history, data = use_case.features.history, use_case.data
     if history is None:

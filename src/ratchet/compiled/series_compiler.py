@@ -45,7 +45,7 @@ from ratchet.learning.features.series import time_grid
 from ratchet.learning.features.windows import View
 from ratchet.learning.meta_estimators import RelativeRegressor
 from ratchet.preparation.required_columns import RequiredColumns, source_columns
-from ratchet.preparation.rows import derive_columns
+from ratchet.preparation.row_features import derive_columns
 from ratchet.preparation.steps import lay_out_steps, only_target
 from ratchet.preparation.window_columns import make_views
 

@@ -10,7 +10,7 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 from kedro_datasets.json import JSONDataset
 
-from ratchet.learning.files import atomic_write
+from ratchet.learning.atomic_files import atomic_write
 
 
 class VegaLiteDataset(JSONDataset):

@@ -9,8 +9,8 @@ from typing import Any
 from kedro.io import AbstractDataset, DatasetError
 
 from ratchet.learning import trusted
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.learning.demand.book import DemandBook
-from ratchet.learning.files import atomic_write
 
 
 class SkopsDataset(AbstractDataset[Any, Any]):

@@ -21,7 +21,7 @@ import yaml
 
 from ratchet.bundle.manifest import read_manifest
 from ratchet.errors import UserError
-from ratchet.learning.files import write_text
+from ratchet.learning.atomic_files import write_text
 from ratchet.locks import locked
 from ratchet.registry.ledger_checkpoint import CheckpointEntry, checkpoint_entry
 from ratchet.registry.registry import Registry, Version

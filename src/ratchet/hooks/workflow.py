@@ -20,7 +20,7 @@ from kedro_viz.integrations.kedro.hooks_utils import (
 from kedro_viz.integrations.kedro.run_hooks import PipelineRunStatusHook
 
 from ratchet.hooks import RunParams
-from ratchet.learning.files import write_text
+from ratchet.learning.atomic_files import write_text
 from ratchet.runner import worker
 
 Event = dict[str, object]

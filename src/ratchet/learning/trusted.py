@@ -18,7 +18,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ratchet.learning.files import atomic_write
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.learning.private_api import has_histogram_trees, histogram_trees, is_tree
 
 TRUSTED = (

@@ -13,7 +13,11 @@ from kedro.pipeline import Pipeline, node
 from ratchet.config import UseCase
 from ratchet.errors import UserError
 from ratchet.frames import DataFrame
-from ratchet.production.records import AssessmentRecord, DriftOutcome, ScoredPeriod
+from ratchet.production.monitoring_records import (
+    AssessmentRecord,
+    DriftOutcome,
+    ScoredPeriod,
+)
 
 LOGGER = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from ratchet.frames import DataFrame
 def select_rows(
     typed: DataFrame, data: Data, targets: Mapping[str, Any], seed: int
 ) -> tuple[DataFrame, dict[str, object]]:
-    """Leave out incomplete rows, derive columns and split, see ``rows.select_rows``."""
-    from ratchet.preparation import rows
+    """Leave out incomplete rows, derive columns and split, see ``row_features.select_rows``."""
+    from ratchet.preparation import row_features
 
-    return rows.select_rows(typed, data, read_targets(targets), seed)
+    return row_features.select_rows(typed, data, read_targets(targets), seed)
 
 
 def select_series(
@@ -30,12 +30,12 @@ def select_series(
 def build_features(
     primary: DataFrame, data: Data, features: Features, targets: Mapping[str, Any]
 ) -> DataFrame:
-    """Gather what a model may see of each row, see ``rows.row_features``."""
-    from ratchet.preparation import checks, rows
+    """Gather what a model may see of each row, see ``row_features.row_features``."""
+    from ratchet.preparation import checks, row_features
 
     if features.market is not None:
         checks.check_market(primary, features.market)
-    return rows.row_features(primary, data, features, read_targets(targets))
+    return row_features.row_features(primary, data, features, read_targets(targets))
 
 
 def build_windows(
@@ -53,11 +53,11 @@ def encode_features(
     seed: int,
     targets: Mapping[str, Any] | None = None,
 ) -> tuple[Any, DataFrame, DataFrame, DataFrame]:
-    """Turn features into numbers, as training rows show, see ``rows.encode_features``."""
-    from ratchet.preparation import rows
+    """Turn features into numbers, as training rows show, see ``row_features.encode_features``."""
+    from ratchet.preparation import row_features
 
     checked = None if targets is None else read_targets(targets)
-    return rows.encode_features(features_frame, features, seed, checked)
+    return row_features.encode_features(features_frame, features, seed, checked)
 
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:

@@ -12,7 +12,7 @@ from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
 from ratchet.learning.features.windows import complete_rows
 from ratchet.preparation.required_columns import RequiredColumns
-from ratchet.preparation.rows import derive_columns, row_features
+from ratchet.preparation.row_features import derive_columns, row_features
 from ratchet.preparation.steps import lay_out_steps, only_target
 from ratchet.preparation.window_columns import make_views, window_features
 

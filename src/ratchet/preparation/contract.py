@@ -24,7 +24,7 @@ from ratchet.preparation.raw_schema import (
     show_rows,
 )
 from ratchet.preparation.required_columns import RequiredColumns
-from ratchet.preparation.rows import derive_columns
+from ratchet.preparation.row_features import derive_columns
 from ratchet.values import without_blanks
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(\D.*)?", re.DOTALL)

@@ -14,7 +14,7 @@ from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
 from ratchet.learning.features.series import SeriesPanel, find_closed_times, seasonal_change
 from ratchet.learning.features.windows import complete_rows, max_lookback
-from ratchet.preparation.rows import add_columns
+from ratchet.preparation.row_features import add_columns
 from ratchet.preparation.splits import SPLITS, assign_splits, check_splits, describe
 from ratchet.preparation.steps import lay_out_steps, only_target
 from ratchet.preparation.window_columns import make_views, panel

@@ -31,7 +31,7 @@ from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.preparation.contract import read_day
 from ratchet.primary_metric import primary_metric
 from ratchet.production.champion import Champion, last_retraining_request
-from ratchet.production.records import AssessmentRecord, ScoredPeriod
+from ratchet.production.monitoring_records import AssessmentRecord, ScoredPeriod
 from ratchet.registry.ledger_chain import Entry
 from ratchet.registry.registry import Registry
 from ratchet.values import is_among, is_other

@@ -20,7 +20,7 @@ from ratchet.database import naive_utc
 from ratchet.errors import DataError, UserError
 from ratchet.monitoring.log_table import CHAMPION
 from ratchet.monitoring.prediction_log import PredictionLog
-from ratchet.production.records import AssessmentRecord
+from ratchet.production.monitoring_records import AssessmentRecord
 from ratchet.registry.actions import request_retraining, roll_back
 from ratchet.registry.ledger import ConflictError
 from ratchet.registry.ledger_chain import Entry

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from ratchet.errors import DataError, hide_secrets
-from ratchet.learning.files import write_text
+from ratchet.learning.atomic_files import write_text
 from ratchet.locks import locked
 from ratchet.registry.ledger import Ledger
 from ratchet.registry.model_versions import model_name, registered_model, registered_models

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ratchet import progress
 from ratchet.config.loader import project_loader
-from ratchet.learning.files import write_text
+from ratchet.learning.atomic_files import write_text
 from ratchet.project_context import use_case_option
 from ratchet.replay import page
 from ratchet.replay.backtest import simulate

@@ -21,7 +21,7 @@ from ratchet.bundle.scoring_frame import ScoringFrame
 from ratchet.config import UseCase
 from ratchet.dates import local
 from ratchet.errors import UserError
-from ratchet.learning.files import atomic_write
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.pipelines import classical, evaluation, preprocessing, recurrent
 from ratchet.pipelines.dataset_names import artefact_datasets
 from ratchet.preparation.contract import read_day

@@ -18,7 +18,7 @@ import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
-from ratchet.learning.files import atomic_write
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.reports.chart import COLORS, REFERENCE_COLOR, SCALE, Chart
 from ratchet.reports.formatting import number, share
 

@@ -25,7 +25,7 @@ from ratchet import progress
 from ratchet.config import Network, Target, UseCase
 from ratchet.config.loader import project_loader, project_parameters, read_use_cases
 from ratchet.errors import UserError
-from ratchet.learning.files import write_text
+from ratchet.learning.atomic_files import write_text
 from ratchet.learning.recurrent.saved import save_files
 from ratchet.modelling.calibrate_and_refit import uncalibrated
 from ratchet.pipelines.release import release_challengers

@@ -21,7 +21,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ratchet.errors import ConfigError, UserError
-from ratchet.learning.files import atomic_write
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.locks import locked
 
 LOGGER = logging.getLogger(__name__)

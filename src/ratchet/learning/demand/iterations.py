@@ -23,6 +23,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.learning.demand.bootstrap import (
     BLOCK,
     INTERVAL,
@@ -36,7 +37,6 @@ from ratchet.learning.demand.bootstrap import (
     marks,
 )
 from ratchet.learning.demand.panel import Array
-from ratchet.learning.files import atomic_write
 from ratchet.learning.search.engine import open_worker_pool
 from ratchet.learning.search.store import Store, digest
 from ratchet.learning.search.worker_pool import Task, WorkerPool

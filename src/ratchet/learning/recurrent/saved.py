@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ratchet.learning.files import atomic_write
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.recurrent.scaling import WindowScaler
 from ratchet.learning.recurrent.types import TrainResult

@@ -22,7 +22,7 @@ from typing import IO, Any, Self, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.learning.files import atomic_write, sweep
+from ratchet.learning.atomic_files import atomic_write, sweep
 
 
 class FoldRecord(TypedDict):

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from ratchet.learning.files import write_text
+from ratchet.learning.atomic_files import write_text
 from ratchet.serving.jobs.specification import Order
 from ratchet.serving.jobs.store import JobRow
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from ratchet.errors import UserError
-from ratchet.learning.files import write_text
+from ratchet.learning.atomic_files import write_text
 from ratchet.locks import LockedError, locked
 from ratchet.serving.jobs import airflow, progress
 from ratchet.serving.jobs.processes import (

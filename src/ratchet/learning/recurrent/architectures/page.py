@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from textwrap import fill
 
-from ratchet.learning.files import write_text
+from ratchet.learning.atomic_files import write_text
 from ratchet.learning.recurrent.architectures import ARCHITECTURES, FAMILIES
 from ratchet.learning.recurrent.architectures.blocks import ACTIVATIONS
 from ratchet.learning.recurrent.network import count_parameters

@@ -13,7 +13,7 @@ import pytest
 
 from ratchet.dvc import store
 from ratchet.dvc.store import VersioningError
-from ratchet.hooks.versioning import VersioningHooks
+from ratchet.hooks.dvc_store import VersioningHooks
 
 NODE = SimpleNamespace(outputs=["films.challengers"])
 RUN = SimpleNamespace(nodes=[NODE])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ratchet import environment
-from ratchet.environment import FAIL, OK, WARN, Finding
+from ratchet import environment_checks
+from ratchet.environment_checks import FAIL, OK, WARN, Finding
 
 PROJECT = Path(__file__).parents[1]
 
@@ -21,7 +21,7 @@ def project(tmp_path: Path) -> Path:
     """A project folder that has what the check looks for, and one installed package."""
     for folder in ("data", "conf/local", "requirements"):
         (tmp_path / folder).mkdir(parents=True)
-    for name in environment.SAMPLES:
+    for name in environment_checks.SAMPLES:
         sample = tmp_path / "data/01_raw/samples" / name
         sample.parent.mkdir(parents=True, exist_ok=True)
         sample.touch()
@@ -39,22 +39,22 @@ def install(project: Path, name: str, version: str) -> Path:
 
 
 def test_whole_project_passes(project):
-    findings = environment.run_checks(project)
+    findings = environment_checks.run_checks(project)
     findings.pop("disk")  # how full this machine is, is not the project's doing
 
-    assert environment.passed(findings), environment.as_table(findings)
-    assert {*findings, "disk"} == environment.CHECKS.keys()
+    assert environment_checks.passed(findings), environment_checks.as_table(findings)
+    assert {*findings, "disk"} == environment_checks.CHECKS.keys()
 
 
 @pytest.mark.parametrize(
     ("version", "status"), [((3, 11, 9), OK), ((3, 10, 4), FAIL), ((3, 12), FAIL)]
 )
 def test_only_the_locked_python_is_right(project, version, status):
-    assert environment.check_python(project, version).status == status
+    assert environment_checks.check_python(project, version).status == status
 
 
 def test_python_is_the_one_that_pyproject_asks_for():
-    wanted = ".".join(map(str, environment.PYTHON))
+    wanted = ".".join(map(str, environment_checks.PYTHON))
 
     assert f'requires-python = ">={wanted},' in (PROJECT / "pyproject.toml").read_text()
 
@@ -66,7 +66,7 @@ def test_lock_is_read_with_names_as_compared_and_markers():
         "plain==1\n"
     )
 
-    assert environment.read_pins(lock) == [
+    assert environment_checks.read_pins(lock) == [
         ("typing-extensions", "4.16.0", ""),
         ("uvloop", "0.23.0", "sys_platform != 'win32'"),
         ("plain", "1", ""),
@@ -76,7 +76,7 @@ def test_lock_is_read_with_names_as_compared_and_markers():
 def test_every_pin_of_our_own_lock_is_read():
     lock = (PROJECT / "requirements/run.txt").read_text()
 
-    assert len(environment.read_pins(lock)) == sum(
+    assert len(environment_checks.read_pins(lock)) == sum(
         "==" in line and line[0].isalnum() for line in lock.splitlines()
     )
 
@@ -84,7 +84,7 @@ def test_every_pin_of_our_own_lock_is_read():
 def test_other_version_is_found(project):
     (project / "requirements/run.txt").write_text("some-package==1.3\n")
 
-    finding = environment.check_packages(project)
+    finding = environment_checks.check_packages(project)
 
     assert finding.status == FAIL
     assert "some-package 1.2 (needs 1.3)" in finding.detail
@@ -94,14 +94,14 @@ def test_other_version_is_found(project):
 def test_missing_package_is_found(project):
     (project / "requirements/run.txt").write_text("some-package==1.2\nother==2.0\n")
 
-    assert "1 of 2 differ" in environment.check_packages(project).detail
+    assert "1 of 2 differ" in environment_checks.check_packages(project).detail
 
 
 def test_package_cut_short_counts_as_missing(project):
     (install(project, "other", "2.0") / "METADATA").unlink()
     (project / "requirements/run.txt").write_text("some-package==1.2\nother==2.0\n")
 
-    assert "other missing (needs 2.0)" in environment.check_packages(project).detail
+    assert "other missing (needs 2.0)" in environment_checks.check_packages(project).detail
 
 
 def test_package_for_another_system_is_not_asked_for(project):
@@ -109,21 +109,21 @@ def test_package_for_another_system_is_not_asked_for(project):
         "pywin32==312 ; sys_platform == 'no such system'\n"
     )
 
-    assert environment.check_packages(project).status == OK
+    assert environment_checks.check_packages(project).status == OK
 
 
 def test_markers_without_a_library_to_read_them(monkeypatch):
     monkeypatch.setitem(sys.modules, "packaging.markers", None)
     monkeypatch.setitem(sys.modules, "pip._vendor.packaging.markers", None)
 
-    assert environment.applies("")
-    assert not environment.applies(f"sys_platform == '{sys.platform}'")
+    assert environment_checks.applies("")
+    assert not environment_checks.applies(f"sys_platform == '{sys.platform}'")
 
 
 def test_missing_sample_is_named(project):
-    (project / "data/01_raw/samples" / environment.SAMPLES[0]).unlink()
+    (project / "data/01_raw/samples" / environment_checks.SAMPLES[0]).unlink()
 
-    finding = environment.check_samples(project)
+    finding = environment_checks.check_samples(project)
 
     assert finding.status == FAIL
     assert "movies.db" in finding.detail
@@ -133,7 +133,7 @@ def test_missing_sample_is_named(project):
 def test_missing_folder_is_to_be_made(project):
     (project / "conf/local").rmdir()
 
-    finding = environment.check_writable(project, "conf/local")
+    finding = environment_checks.check_writable(project, "conf/local")
 
     assert finding == Finding(FAIL, "does not exist", "mkdir -p conf/local")
 
@@ -142,21 +142,21 @@ def test_file_in_place_of_a_folder_is_not_writable(project):
     (project / "conf/local").rmdir()
     (project / "conf/local").touch()
 
-    assert environment.check_writable(project, "conf/local").status == FAIL
+    assert environment_checks.check_writable(project, "conf/local").status == FAIL
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_folder_without_write_permission(project):
     (project / "data").chmod(0o500)
 
-    assert environment.check_writable(project, "data").status == FAIL
+    assert environment_checks.check_writable(project, "data").status == FAIL
 
 
 def test_busy_port_is_found_and_free_again_afterwards(project):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        busy = environment.check_port(project, port, "VIZ_PORT")
-    free = environment.check_port(project, port, "VIZ_PORT")
+        busy = environment_checks.check_port(project, port, "VIZ_PORT")
+    free = environment_checks.check_port(project, port, "VIZ_PORT")
 
     assert busy.status == WARN
     assert "VIZ_PORT=" in busy.remedy
@@ -164,7 +164,8 @@ def test_busy_port_is_found_and_free_again_afterwards(project):
 
 
 @pytest.mark.parametrize(
-    ("check", "status"), [(environment.check_disk, FAIL), (environment.check_memory, WARN)]
+    ("check", "status"),
+    [(environment_checks.check_disk, FAIL), (environment_checks.check_memory, WARN)],
 )
 def test_room_is_compared_with_the_need(project, check, status):
     assert check(project, needed=1.0).status == OK
@@ -173,13 +174,13 @@ def test_room_is_compared_with_the_need(project, check, status):
 
 def test_room_is_not_asked_for_what_is_there(project, monkeypatch):
     usage = type("Usage", (), {"free": 2e9})
-    monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(environment_checks.shutil, "disk_usage", lambda _: usage)
 
-    whole = environment.check_disk(project)
+    whole = environment_checks.check_disk(project)
     shutil.rmtree(project / ".venv")
 
     assert whole.status == OK
-    assert environment.check_disk(project).status == FAIL
+    assert environment_checks.check_disk(project).status == FAIL
 
 
 def test_files_that_a_container_has_read_are_not_used_memory(tmp_path):
@@ -187,12 +188,14 @@ def test_files_that_a_container_has_read_are_not_used_memory(tmp_path):
     (tmp_path / "memory.current").write_text("4000\n")
     (tmp_path / "memory.stat").write_text("anon 900\nactive_file 100\ninactive_file 3000\n")
 
-    assert environment.available_memory(tmp_path) == 4000
+    assert environment_checks.available_memory(tmp_path) == 4000
 
 
 def test_program_is_found_under_any_of_its_names(project):
     def check(*names):
-        return environment.check_program(project, names=names, use="tests", how="apt install it")
+        return environment_checks.check_program(
+            project, names=names, use="tests", how="apt install it"
+        )
 
     assert check("no-such-program", "sh").status == OK
     assert check("no-such-program") == Finding(WARN, "not found; optional: tests", "apt install it")
@@ -201,7 +204,7 @@ def test_program_is_found_under_any_of_its_names(project):
 def test_check_that_breaks_does_not_hide_the_others(project):
     (project / "requirements/run.txt").unlink()
 
-    findings = environment.run_checks(project)
+    findings = environment_checks.run_checks(project)
 
     assert findings["packages"].status == FAIL
     assert "FileNotFoundError" in findings["packages"].detail
@@ -209,9 +212,9 @@ def test_check_that_breaks_does_not_hide_the_others(project):
 
 
 def test_whatever_is_not_well_has_a_remedy(tmp_path):
-    findings = environment.run_checks(tmp_path)
+    findings = environment_checks.run_checks(tmp_path)
 
-    assert not environment.passed(findings)
+    assert not environment_checks.passed(findings)
     assert all(finding.remedy for finding in findings.values() if finding.status != OK)
 
 
@@ -221,7 +224,15 @@ def test_command_prints_json_and_its_exit_code_tells(project, broken):
         (project / "conf/local").rmdir()
 
     # As `make check` runs it: a file, in isolation, without the project's packages.
-    command = [sys.executable, "-I", "-S", environment.__file__, "--json", "--project", project]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        environment_checks.__file__,
+        "--json",
+        "--project",
+        project,
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
 
     report = json.loads(result.stdout)
@@ -234,7 +245,7 @@ def test_command_prints_json_and_its_exit_code_tells(project, broken):
 def test_table_gives_the_remedy_below_its_row(capsys, project):
     (project / "conf/local").rmdir()
 
-    exit_code = environment.main(["--project", str(project)])
+    exit_code = environment_checks.main(["--project", str(project)])
 
     lines = capsys.readouterr().out.splitlines()
     row = next(number for number, line in enumerate(lines) if "conf/local/" in line)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.learning import files
-from ratchet.learning.files import atomic_write, beside, sweep, write_text
+from ratchet.learning import atomic_files
+from ratchet.learning.atomic_files import atomic_write, beside, sweep, write_text
 
 
 def killed_child(act: Callable[[], None]) -> None:
@@ -114,7 +114,7 @@ def test_what_a_killed_writer_has_left_goes_and_what_is_being_written_stays(tmp_
 
 def test_the_next_process_sweeps_where_it_writes(tmp_path, monkeypatch):
     killed_child(lambda: begin_and_die(tmp_path / "a"))
-    files.sweep_once.cache_clear()  # as in a new process
+    atomic_files.sweep_once.cache_clear()  # as in a new process
 
     write_text(tmp_path / "b", "new")
 
