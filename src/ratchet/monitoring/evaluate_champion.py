@@ -39,7 +39,7 @@ class Assessment:
 
     action: Literal["none", "retrain", "compare"]
     reason: str
-    numbers: dict[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The fields; None for what is not finite."""
@@ -59,7 +59,7 @@ class Action:
 
     action: Literal["none", "rollback", "retrain"]
     reason: str
-    numbers: dict[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The fields; None for what is not finite."""
@@ -206,7 +206,7 @@ def decide(
     return Action("retrain", _with_inputs(reason, inputs), numbers)
 
 
-def _by_the_rule(numbers: dict[str, Any], watch: Watch) -> Assessment:
+def _by_the_rule(numbers: Mapping[str, Any], watch: Watch) -> Assessment:
     summary, looked_at = _latest_window(numbers), len(numbers["windows"])
     rules: list[tuple[Literal["compare", "retrain"], float]] = [
         ("compare", watch.rollback_above),
@@ -216,14 +216,15 @@ def _by_the_rule(numbers: dict[str, Any], watch: Watch) -> Assessment:
         failed = _failed(numbers, threshold, watch)
         if failed is None:
             continue
-        numbers |= {"threshold": threshold, "failing": len(failed), "from": failed[0]["start"]}
+        more = {"threshold": threshold, "failing": len(failed), "from": failed[0]["start"]}
+        numbers = {**numbers, **more}
         summary += f"; more than {threshold:.0%} worse in {len(failed)} of {looked_at} windows"
         held = _held_back(numbers) if action == "retrain" else ""
         return Assessment("none" if held else action, summary + held, numbers)
     return Assessment("none", summary, numbers)
 
 
-def _held_back(numbers: dict[str, Any]) -> str:
+def _held_back(numbers: Mapping[str, Any]) -> str:
     """Why no retraining is asked for although the rule says so; empty where it is."""
     if not numbers.get("sure", True):
         return ", but no more than chance makes it worse"
@@ -295,7 +296,9 @@ def _standard_errors(
     return lost / math.sqrt(variance)
 
 
-def _failed(numbers: dict[str, Any], threshold: float, watch: Watch) -> list[dict[str, Any]] | None:
+def _failed(
+    numbers: Mapping[str, Any], threshold: float, watch: Watch
+) -> list[dict[str, Any]] | None:
     """Windows that fail, if there are enough and the latest is among them; else None."""
     windows = numbers["windows"]
     failed = [window for window in windows if exceeds(window["worse_by"], threshold)]
@@ -303,7 +306,7 @@ def _failed(numbers: dict[str, Any], threshold: float, watch: Watch) -> list[dic
     return failed if len(failed) >= needed and failed[-1] is windows[-1] else None
 
 
-def _latest_window(numbers: dict[str, Any]) -> str:
+def _latest_window(numbers: Mapping[str, Any]) -> str:
     """The latest window beside the promotion, in words."""
     latest, metric, promoted = numbers["windows"][-1], numbers["metric"], numbers["promoted"]
     when = f"from {latest['start'][:10]} on" if latest["start"] else "of all rows"

@@ -5,7 +5,7 @@ Without pandas: the service writes to it as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -105,7 +105,11 @@ PRICES = sa.Table(
 
 _KEYS = {PREDICTIONS.name: KEY, PRICES.name: PRICE_KEY}
 
-_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+INSERTS: Mapping[str, Callable[[sa.Table], Any]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+"""Statements of the supported databases that can skip or update rows that are there already."""
 
 
 class Truth(NamedTuple):
@@ -135,7 +139,7 @@ class LogTable:
     """
 
     def __init__(self, engine: sa.Engine) -> None:
-        if engine.dialect.name not in _INSERTS:
+        if engine.dialect.name not in INSERTS:
             raise ConfigError(
                 f"predictions are logged in SQLite or PostgreSQL, not in {engine.dialect.name}"
             )
@@ -157,7 +161,7 @@ class LogTable:
         """
         if not records:
             return 0
-        insert = _INSERTS[self.engine.dialect.name](table)
+        insert = INSERTS[self.engine.dialect.name](table)
         # RETURNING gives the rows that were new, which no row count of a driver does reliably.
         once = insert.on_conflict_do_nothing(index_elements=_KEYS[table.name]).returning(table.c.id)
         with self.begin(table) as connection:

@@ -15,13 +15,12 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ratchet.database import naive_utc
 from ratchet.errors import ConfigError, hide_secrets
+from ratchet.monitoring.log_table import INSERTS
 
-_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _TIMES_PER_QUERY = 200
 
 METADATA = sa.MetaData()
@@ -110,7 +109,7 @@ class Measurements:
     """
 
     def __init__(self, engine: sa.Engine) -> None:
-        if engine.dialect.name not in _INSERTS:
+        if engine.dialect.name not in INSERTS:
             raise ConfigError(
                 f"measurements are stored in SQLite or PostgreSQL, not in {engine.dialect.name}"
             )
@@ -145,7 +144,7 @@ class Measurements:
                 for (series, time), new in changed.items()
             ]
             if records:
-                insert = _INSERTS[self._engine.dialect.name](MEASUREMENTS)
+                insert = INSERTS[self._engine.dialect.name](MEASUREMENTS)
                 update = ("change", "fields", "first_fields", "changed_at")
                 connection.execute(
                     insert.on_conflict_do_update(
@@ -206,7 +205,7 @@ class Measurements:
 
     def _count(self, connection: sa.Connection, use_case: str, more: int) -> int:
         """Count changes, and let nobody else write until this transaction is over."""
-        insert = _INSERTS[self._engine.dialect.name](CHANGES)
+        insert = INSERTS[self._engine.dialect.name](CHANGES)
         counted = insert.values(use_case=use_case, last=more).on_conflict_do_update(
             index_elements=["use_case"], set_={"last": CHANGES.c.last + more}
         )

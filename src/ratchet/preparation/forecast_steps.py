@@ -123,7 +123,7 @@ def _left_out(
     return {**counts, "between": int(between.sum()) * known.shape[1]}
 
 
-def _too_short(empty: list[str], series: dict[str, Any], reach: int, target: Target) -> str:
+def _too_short(empty: list[str], series: Mapping[str, Any], reach: int, target: Target) -> str:
     left_out = {reason: count for reason, count in series["left_out"].items() if count}
     return (
         f"column '{target.column}': nothing is left for {empty}: a forecast looks at up to {reach} "
@@ -133,7 +133,7 @@ def _too_short(empty: list[str], series: dict[str, Any], reach: int, target: Tar
 
 
 def _way_out(
-    closed: Any, data: Data, features: Features, series: dict[str, Any], train: int
+    closed: Any, data: Data, features: Features, series: Mapping[str, Any], train: int
 ) -> str:
     """What to change, where steps are empty at regular times, or a forecast looks back too far."""
     season = data.series.season if data.series else 1
