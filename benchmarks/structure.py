@@ -1,19 +1,20 @@
-"""Figures of the structure by room: files, lines, inner imports, untyped dicts, cycles.
+"""Figures of the structure by room: files, lines, imports inside functions, untyped dicts.
 
     python benchmarks/structure.py
 
-``tests/test_structure.py`` holds the bounds. A room is a package of ``src/ratchet``. Those that
-came after commit 09d69bd (service, compiled answers, market) are also summed up by themselves.
+``tests/test_structure.py`` holds the bounds, ``tests/test_imports.py`` forbids import cycles. A
+room is a package of ``src/ratchet``. Those that came after commit 09d69bd (service, compiled
+answers, market) are also summed up by themselves.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-import networkx as nx
 
 ROOT = Path(__file__).resolve().parents[1] / "src" / "ratchet"
 NEWER = ("serving", "compiled", "learning/demand", "pipelines/pricing.py")
@@ -37,46 +38,25 @@ class Figures:
         self.untyped_dicts += other.untyped_dicts
 
 
-@dataclass
-class Structure:
-    """Figures by room, and groups of files that import each other in a circle."""
-
-    rooms: dict[str, Figures] = field(default_factory=lambda: defaultdict(Figures))
-    cycles: list[list[str]] = field(default_factory=list)
-
-    def total(self, *, newer: bool | None = None) -> Figures:
-        """Sum over all rooms, or over those that are newer (or not) than commit 09d69bd."""
-        total = Figures()
-        for room, figures in self.rooms.items():
-            if newer is None or (room in NEWER) == newer:
-                total.add(figures)
-        return total
-
-
-def measure(root: Path = ROOT) -> Structure:
-    """Read all modules of a package and count.
+def measure(root: Path = ROOT) -> dict[str, Figures]:
+    """Count by room, over all modules of a package.
 
     Args:
-        root: the folder of the package; its name is the name that modules import it by.
+        root: the folder of the package.
     """
-    structure = Structure()
-    modules = {module_name(path, root): path for path in sorted(root.rglob("*.py"))}
-    imports: nx.DiGraph[str] = nx.DiGraph()
-    for name, path in modules.items():
-        text = path.read_text(encoding="utf-8")
-        tree = ast.parse(text)
-        structure.rooms[room_of(path.relative_to(root))].add(figures_of(text, tree))
-        imports.add_edges_from((name, other) for other in imported(tree, set(modules) - {name}))
-    structure.cycles = [
-        sorted(group) for group in nx.strongly_connected_components(imports) if len(group) > 1
-    ]
-    return structure
+    rooms: dict[str, Figures] = defaultdict(Figures)
+    for path in sorted(root.rglob("*.py")):
+        rooms[room_of(path.relative_to(root))].add(figures_of(path.read_text(encoding="utf-8")))
+    return rooms
 
 
-def module_name(path: Path, root: Path) -> str:
-    """Dotted name of a module of the package."""
-    parts = [root.name, *path.relative_to(root).with_suffix("").parts]
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def total(rooms: Mapping[str, Figures], *, newer: bool | None = None) -> Figures:
+    """Sum over all rooms, or over those that are newer (or not) than commit 09d69bd."""
+    result = Figures()
+    for room, figures in rooms.items():
+        if newer is None or (room in NEWER) == newer:
+            result.add(figures)
+    return result
 
 
 def room_of(path: Path) -> str:
@@ -85,8 +65,9 @@ def room_of(path: Path) -> str:
     return newer[0] if newer else path.parts[0] if len(path.parts) > 1 else "(root)"
 
 
-def figures_of(text: str, tree: ast.Module) -> Figures:
+def figures_of(text: str) -> Figures:
     """Counts of one module."""
+    tree = ast.parse(text)
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     inner = {
         (node.lineno, node.col_offset)
@@ -101,35 +82,19 @@ def figures_of(text: str, tree: ast.Module) -> Figures:
     return Figures(1, text.count("\n"), len(inner), untyped)
 
 
-def imported(tree: ast.Module, modules: set[str]) -> set[str]:
-    """Modules of the package that a module imports, at the top or inside of a function."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                names.add(whole if whole in modules else node.module)
-    return names & modules
-
-
 def main() -> None:
     """Print the table."""
-    structure = measure()
-    print(f"{'room':24}{'files':>7}{'lines':>8}{'inner imports':>15}{'dict[str, Any]':>16}")
-    rows = [
-        *sorted(structure.rooms.items()),
-        ("since 09d69bd", structure.total(newer=True)),
-        ("older rooms", structure.total(newer=False)),
-        ("all", structure.total()),
-    ]
-    for name, row in rows:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    rooms = measure()
+    print(f"{'room':20}{'files':>7}{'lines':>8}{'inner imports':>15}{'dict[str, Any]':>16}")
+    sums = {
+        "since 09d69bd": total(rooms, newer=True),
+        "older rooms": total(rooms, newer=False),
+        "all": total(rooms),
+    }
+    for name, row in [*sorted(rooms.items()), *sums.items()]:
         counts = f"{row.files:7}{row.lines:8}{row.inner_imports:15}{row.untyped_dicts:16}"
-        print(f"{name:24}{counts}")
-    print(f"cycles between files: {len(structure.cycles)}")
-    for cycle in structure.cycles:
-        print("  " + ", ".join(cycle))
+        print(f"{name:20}{counts}")
 
 
 if __name__ == "__main__":
