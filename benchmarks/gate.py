@@ -39,7 +39,7 @@ from scipy.signal import lfilter
 
 from ratchet.config import Release, Target
 from ratchet.gate.conditions import NOISE
-from ratchet.gate.evidence import confidence_after, earlier_challengers
+from ratchet.gate.evidence import corrected_confidence, earlier_challengers
 from ratchet.gate.verdict import Evidence, PairedRows, hash_keys, judge
 from ratchet.learning.metrics import (
     ResamplingUnits,
@@ -282,7 +282,7 @@ def ten_in_a_row(repetitions: int, n_bootstrap: int, *, growing: bool) -> tuple[
         earlier = earlier_challengers(seen, "y", str(n), n, None)
         seen.append({"gain": {}, "keys_hash": str(n), "rows": {"y": n}})
         units = formerly(Case("rows", n))
-        levels = RELEASE.confidence, confidence_after(earlier, RELEASE.confidence)
+        levels = RELEASE.confidence, corrected_confidence(earlier, RELEASE.confidence)
         for part in np.array_split(np.arange(repetitions), -(-repetitions // AT_ONCE)):
             shares = drawn_shares(case, [loss[:, part] for loss in losses], n_bootstrap, units)
             better = shares[0] - RELEASE.min_gain > NOISE

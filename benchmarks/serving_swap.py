@@ -48,7 +48,7 @@ from ratchet.registry.model_versions import DIGEST_TAG
 from ratchet.serving.child_processes import LOADER, SETTINGS, LoaderProcess
 from ratchet.serving.version_loader import LoadRequest
 from ratchet.serving.version_opener import NICENESS
-from ratchet.serving.version_transfer import Source, receive_version
+from ratchet.serving.version_transfer import VersionSource, receive_version
 
 PROMOTIONS, ROLLBACKS = 20, 5
 LONGEST = 300.0  # seconds until a decision has to be seen
@@ -275,7 +275,7 @@ async def swaps(stage: Stage, promotions: int, rate: float) -> None:
 
 async def open_elsewhere(stage: Stage, version: str) -> float:
     """Open a version as the service does, for nobody; gives the seconds."""
-    source = Source("", str(stage.folder / "bundles"), stage.url)
+    source = VersionSource("", str(stage.folder / "bundles"), stage.url)
     digest = bundle_digest(stage.bundle_of(version))
     request, started = LoadRequest(source, [(stage.use_case, version, digest)]), time.perf_counter()
     process = LoaderProcess([*LOADER, str(NICENESS)])

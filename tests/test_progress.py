@@ -34,21 +34,21 @@ def terminal(monkeypatch):
 
 
 def test_wanted_at_a_terminal(terminal):
-    assert progress.wanted()
+    assert progress.is_interactive()
 
 
 @pytest.mark.parametrize("name", ["CI", "AIRFLOW_CTX_DAG_ID"])
 def test_not_wanted_by_machines(terminal, monkeypatch, name):
     monkeypatch.setenv(name, "1")
 
-    assert not progress.wanted()
+    assert not progress.is_interactive()
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_not_wanted_in_a_pipe(terminal, monkeypatch, stream):
     monkeypatch.setattr(progress.sys, stream, io.StringIO())
 
-    assert not progress.wanted()
+    assert not progress.is_interactive()
 
 
 class Pipeline:

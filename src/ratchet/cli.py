@@ -24,7 +24,7 @@ from kedro.io import DatasetError
 from ratchet import progress
 from ratchet.commands import ratchet
 from ratchet.config.kedro_loader import deep_merge
-from ratchet.config.loader import only_candidates, project_loader, read_use_cases
+from ratchet.config.loader import candidate_overrides, project_loader, read_use_cases
 from ratchet.database import explain_sqlite_error, tracking_uri
 from ratchet.errors import (
     OUT_OF_MEMORY,
@@ -129,7 +129,7 @@ def _sigterm_interrupts() -> Iterator[list[int]]:
 def _restricted(params: dict[str, Any], names: list[str], env: str | None) -> dict[str, Any]:
     """Parameters of a run that tries some candidates only."""
     try:
-        only = only_candidates(read_use_cases(project_loader(env)[0]["parameters"]), names)
+        only = candidate_overrides(read_use_cases(project_loader(env)[0]["parameters"]), names)
     except UserError as error:
         raise click.ClickException(str(error)) from error
     return deep_merge(params, only)

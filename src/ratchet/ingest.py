@@ -18,7 +18,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from ratchet.config import FINDINGS, Landing, UseCase
 from ratchet.config.loader import project_loader, read_use_cases
-from ratchet.datasets.raw import RawDataset, is_guessed
+from ratchet.datasets.raw import RawDataset, guesses_types
 from ratchet.errors import ConfigError, DataError, UserError, root_cause
 from ratchet.learning.atomic_files import beside, put_in_place
 from ratchet.preparation.contract import typed_rows
@@ -160,7 +160,7 @@ class _RawFile:
         config = {**options, "filepath": str(path)}
         dataset: Any = (
             RawDataset(name=name, config=config, data=data)
-            if is_guessed(config)
+            if guesses_types(config)
             else AbstractDataset.from_config(name, config)
         )
         return typed_rows(dataset.load(), data, dict(self.use_case.targets))

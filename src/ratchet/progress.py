@@ -25,7 +25,7 @@ _bars: dict[str, TaskID] = {}
 _send: Callable[[tuple[Any, ...]], None] | None = None
 
 
-def wanted() -> bool:
+def is_interactive() -> bool:
     """Bars are for people: not for pipes, CI or Airflow."""
     automatic = any(name in os.environ for name in ("CI", "AIRFLOW_CTX_DAG_ID"))
     return sys.stdout.isatty() and sys.stderr.isatty() and not automatic

@@ -32,7 +32,7 @@ class _Hooks:
 
     @cached_property
     def _hooks(self) -> tuple[Any, ...]:
-        from ratchet.hooks.dvc_store import VersioningHooks
+        from ratchet.hooks.dvc_store import DvcStoreHooks
         from ratchet.hooks.progress import NotificationHooks, ProgressHooks
         from ratchet.hooks.project import ProjectHooks
         from ratchet.hooks.summary import SummaryHooks
@@ -41,7 +41,7 @@ class _Hooks:
 
         # Kedro calls the last hook first: the summary comes before what may fail or take long.
         return (
-            VersioningHooks(),
+            DvcStoreHooks(),
             NotificationHooks(),
             TrackingHooks(),
             SummaryHooks(),

@@ -16,7 +16,7 @@ from ratchet.config.checks import (
     check_metrics,
     check_searches,
 )
-from ratchet.config.loader import only_candidates, read_use_cases
+from ratchet.config.loader import candidate_overrides, read_use_cases
 from ratchet.errors import ConfigError
 
 GOOD = yaml.safe_load(
@@ -104,7 +104,7 @@ def test_only_some_candidates():
     more = {**GOOD["targets"]["price"]["candidates"], "xgboost": {"estimator": "xgboost"}}
     given = parameters("targets.price.candidates", more)
 
-    only = only_candidates(read_use_cases(given), ["xgboost"])
+    only = candidate_overrides(read_use_cases(given), ["xgboost"])
 
     left_out = only["bikes"]["targets"]["price"]["candidates"]
     given["bikes"]["targets"]["price"]["candidates"] |= left_out
@@ -128,7 +128,7 @@ def test_dates_that_are_compared_are_of_one_kind_of_clock():
 
 def test_candidates_that_nobody_has():
     with pytest.raises(ConfigError, match=r"unknown \['dummy', 'oops'\]; there are \['logistic', "):
-        only_candidates(read_use_cases(parameters()), ["dummy", "ridge", "oops"])
+        candidate_overrides(read_use_cases(parameters()), ["dummy", "ridge", "oops"])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pandas._libs.parsers import STR_NA_VALUES  # type: ignore[import-not-found]
 
 from ratchet.config import Data
 from ratchet.datasets import SQLiteQueryDataset
-from ratchet.datasets.raw import DEFAULT_MISSING, RawDataset, is_guessed
+from ratchet.datasets.raw import DEFAULT_MISSING, RawDataset, guesses_types
 from ratchet.errors import DataError
 from ratchet.preparation.raw_schema import read_contract
 
@@ -52,7 +52,7 @@ def read(path: Path, form: str, data: dict[str, Any] = DATA, **entry: Any) -> pd
         "db": "ratchet.datasets.SQLiteQueryDataset",
     }
     config = {"type": kind[form], "filepath": str(path), **entry}
-    assert is_guessed(config)
+    assert guesses_types(config)
     return RawDataset(name="bug.raw", config=config, data=data).load()
 
 
@@ -151,11 +151,11 @@ def test_a_missing_file_is_told_as_ever(tmp_path):
 
 
 def test_formats_with_types_are_left_alone():
-    assert not is_guessed({"type": "pandas.ParquetDataset", "filepath": "x"})
-    assert not is_guessed({"type": "pandas.GenericDataset", "file_format": "pickle"})
-    assert not is_guessed({"type": "polars.CSVDataset", "filepath": "x"})
-    assert is_guessed({"type": "pandas.GenericDataset", "file_format": "csv"})
-    assert is_guessed({"type": "kedro_datasets.pandas.CSVDataset", "filepath": "x"})
+    assert not guesses_types({"type": "pandas.ParquetDataset", "filepath": "x"})
+    assert not guesses_types({"type": "pandas.GenericDataset", "file_format": "pickle"})
+    assert not guesses_types({"type": "polars.CSVDataset", "filepath": "x"})
+    assert guesses_types({"type": "pandas.GenericDataset", "file_format": "csv"})
+    assert guesses_types({"type": "kedro_datasets.pandas.CSVDataset", "filepath": "x"})
 
 
 MONTHS = ["2020.01", "2020.10", "", "2021.02"]

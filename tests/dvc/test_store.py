@@ -17,7 +17,7 @@ from ratchet.dvc import store
 from ratchet.dvc.store import (
     DVC_TAG,
     REMOTE_TAG,
-    VersioningError,
+    DvcStoreError,
     VersionStore,
     find_version,
     push_versions,
@@ -100,7 +100,7 @@ def test_a_version_comes_back_in_a_fresh_clone(versions, registry, files, tmp_pa
     git(tmp_path, "clone", "-q", "project", "clone")
     clone = VersionStore(tmp_path / "clone/data/versions", tmp_path / "clone")
     pointer = find_version(clone, None, "films", "1")
-    with pytest.raises(VersioningError, match="version 1 of films could not be fetched"):
+    with pytest.raises(DvcStoreError, match="version 1 of films could not be fetched"):
         clone.fetch(pointer, tmp_path / "back")
     remote = tmp_path / "clone/data/remote"
     remote.symlink_to(tmp_path / "project/data/remote")
@@ -193,7 +193,7 @@ def test_a_push_that_fails_is_told_and_done_later(versions, registry, files, tmp
     store_versions(versions, registry, "films", TARGETS, files)
     (tmp_path / "project/data/remote").write_text("a file where a folder is needed")
 
-    with pytest.raises(VersioningError, match=r"DVC in .*versions: "):
+    with pytest.raises(DvcStoreError, match=r"DVC in .*versions: "):
         push_versions(versions, registry, "films")
     assert REMOTE_TAG not in tags(registry, "1")
     (tmp_path / "project/data/remote").unlink()
@@ -228,11 +228,11 @@ def test_a_version_is_found_by_number_bundle_registry_and_ledger(
     register(later, "two", created_at="2026-11-26")
     store_versions(versions, later, "films", TARGETS, files)
 
-    with pytest.raises(VersioningError, match="name its bundle, one, two"):
+    with pytest.raises(DvcStoreError, match="name its bundle, one, two"):
         find_version(versions, None, "films", "1")
     assert find_version(versions, None, "films", "one").bundle == "one"
     assert find_version(versions, later, "films", "1").bundle == "two"
-    with pytest.raises(VersioningError, match=r"version 7 of films .* which has: 1, 1"):
+    with pytest.raises(DvcStoreError, match=r"version 7 of films .* which has: 1, 1"):
         find_version(versions, later, "films", "7")
 
     hash_ = tags(later, "1")[DVC_TAG]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import ratchet
-from ratchet.config.loader import only_candidates, project_loader, read_use_cases
+from ratchet.config.loader import candidate_overrides, project_loader, read_use_cases
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +116,7 @@ def test_production_would_have_done_the_same(
     monkeypatch.chdir(project)
     bootstrap_project(project)
     use_cases = read_use_cases(project_loader("test")[0]["parameters"])
-    params = only_candidates(use_cases, ["ridge"])
+    params = candidate_overrides(use_cases, ["ridge"])
 
     empty_mlflow(project / "data/test/mlflow.db")
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.config import Release, Target
-from ratchet.gate.evidence import confidence_after, earlier_challengers
+from ratchet.gate.evidence import corrected_confidence, earlier_challengers
 from ratchet.gate.verdict import Evidence, PairedRows, Verdict, hash_keys, judge, smallest_gain
 from ratchet.learning.metrics import bootstrap_means, bounds, paired_gain, resampling_units
 from ratchet.production.gate_evidence import EvidenceCollector
@@ -709,7 +709,7 @@ def test_a_number_of_earlier_challengers_that_is_none_is_no_promotion(earlier):
 
 @given(st.integers(1, 300), st.floats(0.5, 0.999))
 def test_over_any_number_of_challengers_the_chances_add_up_to_little(count, confidence):
-    spent = [1 - confidence_after(k, confidence) for k in range(count)]
+    spent = [1 - corrected_confidence(k, confidence) for k in range(count)]
     assert spent[0] == pytest.approx(1 - confidence)
     assert sum(spent) < 1.35 * (1 - confidence)
     assert spent == sorted(spent, reverse=True)
@@ -725,7 +725,7 @@ def test_of_ten_equally_good_challengers_before_the_same_rows_one_rarely_wins():
         first, second = np.split(np.sqrt(means), 2, axis=1)
         shares = 1 - second / first
         for which, spent in enumerate((0, earlier)):
-            low, _ = bounds(shares, units.width(confidence_after(spent, 0.95)))
+            low, _ = bounds(shares, units.width(corrected_confidence(spent, 0.95)))
             wins[which] |= (shares[0] > 0.02) & (low > 0)
     assert wins[0].mean() > 0.25  # each at the level of the first one
     assert wins[1].mean() < 0.13

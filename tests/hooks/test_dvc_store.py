@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ratchet.dvc import store
-from ratchet.dvc.store import VersioningError
-from ratchet.hooks.dvc_store import VersioningHooks
+from ratchet.dvc.store import DvcStoreError
+from ratchet.hooks.dvc_store import DvcStoreHooks
 
 NODE = SimpleNamespace(outputs=["films.challengers"])
 RUN = SimpleNamespace(nodes=[NODE])
@@ -26,8 +26,8 @@ class Catalog(dict[str, Any]):
         return name
 
 
-def hooks_in(project: Path, **settings: Any) -> VersioningHooks:
-    hooks = VersioningHooks()
+def hooks_in(project: Path, **settings: Any) -> DvcStoreHooks:
+    hooks = DvcStoreHooks()
     loader = {
         "versioning": {"enabled": True, "push": True, "folder": "data/versions", **settings},
         "parameters": {"films": {"targets": {"rating": {}}}},
@@ -86,7 +86,7 @@ def test_it_can_be_turned_off(project, asked, settings, expected):
 
 def test_trouble_is_told_and_does_not_stop_the_run(project, monkeypatch, caplog):
     def fail(*_: Any) -> None:
-        raise VersioningError("the disk is full")
+        raise DvcStoreError("the disk is full")
 
     monkeypatch.setattr(store, "store_versions", fail)
     monkeypatch.setattr(store, "push_versions", fail)
@@ -103,7 +103,7 @@ def test_trouble_is_told_and_does_not_stop_the_run(project, monkeypatch, caplog)
 
 
 def test_a_worker_of_a_parallel_runner_has_no_configuration_and_does_nothing(asked):
-    VersioningHooks().after_node_run(NODE, Catalog())
+    DvcStoreHooks().after_node_run(NODE, Catalog())
 
     assert asked == []
 

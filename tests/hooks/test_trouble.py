@@ -131,7 +131,7 @@ def test_summary_before_tracking_and_bars_after_the_store_is_open():
         "SummaryHooks",
         "TrackingHooks",
         "NotificationHooks",
-        "VersioningHooks",
+        "DvcStoreHooks",
     ]
 
 

@@ -27,7 +27,7 @@ import uvicorn
 from ratchet.database import connect
 from ratchet.registry.ledger import Ledger
 from ratchet.serving.app import create_app
-from ratchet.serving.version_transfer import Source
+from ratchet.serving.version_transfer import VersionSource
 from ratchet.serving.log import JournaledLog
 from ratchet.serving.version_opener import VersionOpener
 from ratchet.serving.settings import Settings
@@ -35,7 +35,7 @@ from ratchet.serving.version_watcher import Watcher
 
 folder, url, port, tiny = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 Tiny, loader = runpy.run_path(tiny)["Tiny"], [sys.executable, "-P", tiny]
-source = Source(url, str(folder / "bundles"), url)
+source = VersionSource(url, str(folder / "bundles"), url)
 ledger = Ledger(connect(url))
 watcher = Watcher(ledger, VersionOpener(ledger, source, Tiny, loader=loader), poll_seconds=0.05)
 log = JournaledLog(folder / "journal", url)

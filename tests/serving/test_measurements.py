@@ -29,7 +29,7 @@ from ratchet.serving.bundle_worker import (
 from ratchet.serving.measurements import StoredMeasurements, take
 from ratchet.serving.protocols import Fixed, IngestResult, Serving, UnavailableError
 from ratchet.serving.version_loader import LoadRequest
-from ratchet.serving.version_transfer import Source
+from ratchet.serving.version_transfer import VersionSource
 from tests.compiled.test_series_answerer import as_rows, days, hours, made, parameters, shops
 
 
@@ -211,7 +211,7 @@ def test_a_process_that_answers_is_told_once(tmp_path):
         "    def answer(self, rows): return [Answer('a', {'t': Prediction(float(self.seen))})]\n"
         "bundle_worker.main(lambda request: Counts())\n"
     )
-    request = LoadRequest(Source("", "", ""), [("power", "1", None)])
+    request = LoadRequest(VersionSource("", "", ""), [("power", "1", None)])
 
     async def ask() -> list[Any]:
         slow = SlowAnswerer(request, [sys.executable, str(program)])

@@ -337,9 +337,9 @@ def test_prices_come_with_a_version_whether_or_not_it_is_compiled(
         serving = opener._from_arrays(key, handover)
     else:
         from ratchet.serving.version_loader import LoadRequest
-        from ratchet.serving.version_transfer import Source
+        from ratchet.serving.version_transfer import VersionSource
 
-        request = LoadRequest(Source("", "", ""), [("market", "1", None)])
+        request = LoadRequest(VersionSource("", "", ""), [("market", "1", None)])
         serving = asyncio.run(opener._from_worker(key, handover, request))
 
     assert serving.prices is not None

@@ -15,7 +15,7 @@ from ratchet.compiled.bundle_compiler import as_row, check_answer, compile_bundl
 from ratchet.config import UseCase
 from ratchet.serving.bundle_worker import BundleAnswerer, SlowAnswerer
 from ratchet.serving.version_loader import LoadRequest
-from ratchet.serving.version_transfer import Source
+from ratchet.serving.version_transfer import VersionSource
 from tests.bundle.test_bundle import FILMS, RUN, SHOPS, classical, films, made, shops
 
 STEADY = {
@@ -76,7 +76,8 @@ def test_all_wrong_fields_are_told_through_the_process(tmp_path):
         "bundle_worker.main(lambda request: Refuses())\n"
     )
     slow = SlowAnswerer(
-        LoadRequest(Source("", "", ""), [("films", "1", None)]), [sys.executable, str(program)]
+        LoadRequest(VersionSource("", "", ""), [("films", "1", None)]),
+        [sys.executable, str(program)],
     )
 
     async def ask() -> RequestError:

@@ -19,7 +19,7 @@ from ratchet.serving import version_loader
 from ratchet.serving.bundle_worker import SlowAnswerer
 from ratchet.serving.version_loader import LoadRequest
 from ratchet.serving.version_opener import VersionOpener
-from ratchet.serving.version_transfer import Source
+from ratchet.serving.version_transfer import VersionSource
 from ratchet.serving.version_watcher import Watcher
 from tests.bundle.test_bundle import FILMS, RUN, classical, films, made
 
@@ -37,7 +37,7 @@ class Project:
         self.bundle = folder / "bundles" / "films" / "one"
         shutil.copytree(bundle.folder, self.bundle)
         url = f"sqlite:///{folder / 'ledger.db'}"
-        self.source = Source(url, str(folder / "bundles"), url)
+        self.source = VersionSource(url, str(folder / "bundles"), url)
         self.ledger, self.digest, self.notices = Ledger(connect(url)), bundle.digest, []
         self.ledger.append(
             *("films", "promote"),

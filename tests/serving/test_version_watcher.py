@@ -24,7 +24,7 @@ from ratchet.serving import version_opener
 from ratchet.serving.bundle_worker import WorkerError
 from ratchet.serving.metrics import age_of
 from ratchet.serving.version_opener import VersionOpener
-from ratchet.serving.version_transfer import Source
+from ratchet.serving.version_transfer import VersionSource
 from ratchet.serving.version_watcher import Watcher
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def decisions(tmp_path, use_cases):
 @asynccontextmanager
 async def watching(decisions, **options):
     ledger, notices = Ledger(connect(decisions.url)), []
-    source = Source("", str(decisions.folder / "bundles"), decisions.url)
+    source = VersionSource("", str(decisions.folder / "bundles"), decisions.url)
     opener = VersionOpener(ledger, source, Tiny, loader=TINY, worker=[*TINY, "worker"])
     watcher = Watcher(ledger, opener, poll_seconds=POLL, notify=notices.append, **options)
     watcher.notices = notices

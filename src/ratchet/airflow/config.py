@@ -81,7 +81,7 @@ class Job(Params):
         return cron
 
     @model_validator(mode="after")
-    def _keep_the_past_apart(self) -> Self:
+    def _separate_backfill(self) -> Self:
         if self.backfill_env == self.env:
             raise ValueError(
                 f"backfill_env: '{self.backfill_env}' is also the environment of live runs (env): "

@@ -96,7 +96,7 @@ def checkout(use_case: str, version: str, to: Path | None, env: str | None) -> N
             with atomic_write(to, replace=False) as partial:
                 shutil.move(folder, partial)
             placed = [str(to)]
-    click.echo("\n".join([_told(about), *placed, *_raw_told(about, loader, project)]))
+    click.echo("\n".join([_version_text(about), *placed, *_raw_file_notes(about, loader, project)]))
 
 
 @click.command()
@@ -186,13 +186,15 @@ def _path(loader: AbstractConfigLoader, project: Path, dataset: str) -> Path | N
     return None if path is None else project / path
 
 
-def _told(about: Mapping[str, Any]) -> str:
+def _version_text(about: Mapping[str, Any]) -> str:
     code = about["code_commit"]
     made = f"{about['use_case']}, version {about['version']} of {about['created_at']}"
     return f"{made}, made by commit {code}" if code else made
 
 
-def _raw_told(about: Mapping[str, Any], loader: AbstractConfigLoader, project: Path) -> list[str]:
+def _raw_file_notes(
+    about: Mapping[str, Any], loader: AbstractConfigLoader, project: Path
+) -> list[str]:
     """What to know of a raw file that is had from elsewhere."""
     raw = about["raw"]
     if raw is None:

@@ -37,7 +37,7 @@ from ratchet.reports.market_text import (
     value_with_interval,
 )
 from ratchet.serving.version_loader import find
-from ratchet.serving.version_transfer import Source
+from ratchet.serving.version_transfer import VersionSource
 
 if TYPE_CHECKING:
     from ratchet.reports.chart import Chart
@@ -134,7 +134,9 @@ def open_market(use_case: str | None, version: str | None, env: str | None) -> M
     # By its digest a bundle is found without MLflow, whose import takes seconds.
     digest = registry.ledger.first_detail(name, number, DIGEST_TAG)
     return MarketVersion(
-        name, number, find(Source(registry.uri, str(registry.bundles), ""), name, number, digest)
+        name,
+        number,
+        find(VersionSource(registry.uri, str(registry.bundles), ""), name, number, digest),
     )
 
 

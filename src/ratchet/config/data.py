@@ -293,7 +293,7 @@ class Data(Params):
         return self
 
     @model_validator(mode="after")
-    def _tell_columns_apart(self) -> Self:
+    def _check_distinct_columns(self) -> Self:
         ours = {"split": "the part of a row"}
         if self.series:
             ours |= dict.fromkeys(self.calendar, "a part of the time (data.calendar)")

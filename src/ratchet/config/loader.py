@@ -158,7 +158,7 @@ def _check_names(use_case: UseCase) -> None:
     check_chosen("monitoring.drift.scenarios", use_case.monitoring.drift.scenarios)
 
 
-def only_candidates(use_cases: Mapping[str, UseCase], names: Collection[str]) -> dict[str, Any]:
+def candidate_overrides(use_cases: Mapping[str, UseCase], names: Collection[str]) -> dict[str, Any]:
     """Parameters that leave out every candidate and network but some.
 
     Naive ones and the baseline always stay: they are what the others have to beat.

@@ -131,7 +131,7 @@ class Market(Params):
         return [*self.texts.values(), self.price, *self.covariates]
 
     @model_validator(mode="after")
-    def _tell_columns_apart(self) -> Self:
+    def _check_distinct_columns(self) -> Self:
         named = [self.merchant, self.product, self.price, *self.covariates]
         given = [name for name in named if name is not None]
         if twice := sorted({name for name in given if given.count(name) > 1}):

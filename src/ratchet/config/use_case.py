@@ -200,7 +200,7 @@ class UseCase(Params):
         return self
 
     @model_validator(mode="after")
-    def _tell_targets_apart(self) -> Self:
+    def _check_distinct_targets(self) -> Self:
         for (one, first), (other, second) in combinations(self.targets.items(), 2):
             if first == second:
                 raise ValueError(f"targets: '{one}' and '{other}' are the same")

@@ -41,7 +41,7 @@ _OF_THE_FORMAT = {
 """Arguments of a reader that say how a file is written, and not what its columns hold."""
 
 
-def is_guessed(config: Mapping[str, Any]) -> bool:
+def guesses_types(config: Mapping[str, Any]) -> bool:
     """Whether pandas guesses types when it reads a catalog entry."""
     return _format(config) in (*_TEXT, *_TYPED)
 

@@ -102,12 +102,12 @@ def _from_times(
     return without_zone(local(times), offset.to_numpy(), named)
 
 
-def _read(text: pd.Series, column: Column, named: NamedColumn) -> Clock:
+def _read(text: pd.Series, column: Column, named: NamedColumn) -> WallTimes:
     """Read distinct values by the unit, the format or the shape that all of them share."""
     if column.unit is not None:
-        return or_iso(read_numbers(text, column.unit), text)
+        return fill_in_iso(read_numbers(text, column.unit), text)
     if column.format is not None and column.format != "ISO8601":
-        return or_iso(read_format(text, column.format), text)
+        return fill_in_iso(read_format(text, column.format), text)
     numbers = text[text.str.fullmatch(NUMBER)]
     if column.format is None and not numbers.empty:
         raise named.error(
@@ -123,7 +123,11 @@ def _read(text: pd.Series, column: Column, named: NamedColumn) -> Clock:
 
 
 def _two_readings(
-    text: pd.Series, differ: npt.NDArray[np.bool_], first: Clock, other: Clock, named: NamedColumn
+    text: pd.Series,
+    differ: npt.NDArray[np.bool_],
+    first: WallTimes,
+    other: WallTimes,
+    named: NamedColumn,
 ) -> Exception:
     example = np.flatnonzero(differ)[0]
     one, two = (f"{_day(clock.read[example])} ({clock.how})" for clock in (first, other))
@@ -172,7 +176,7 @@ _NOT_READ = np.datetime64("NaT", "us")
 
 
 @dataclass(frozen=True, eq=False)
-class Clock:
+class WallTimes:
     """What values say.
 
     Attributes:
@@ -191,7 +195,7 @@ class Clock:
         return np.isnat(self.read)
 
 
-def read_numbers(text: pd.Series, unit: str) -> Clock:
+def read_numbers(text: pd.Series, unit: str) -> WallTimes:
     """Numbers since 1970, or since 1900 as Excel counts days.
 
     Day numbers are days of the local clock; all others are moments, and so in UTC.
@@ -208,20 +212,20 @@ def read_numbers(text: pd.Series, unit: str) -> Clock:
         step = 1000 if days else 1
         whole = (np.round(np.where(within, passed, 0) / step) * step).astype(np.int64)
     read = np.where(within, (whole + first).astype("datetime64[us]"), _NOT_READ)
-    return Clock(read, np.full(len(text), np.nan if days else 0.0), described(unit, None))
+    return WallTimes(read, np.full(len(text), np.nan if days else 0.0), described(unit, None))
 
 
-def read_format(text: pd.Series, form: str) -> Clock:
+def read_format(text: pd.Series, form: str) -> WallTimes:
     """Text that ``strptime`` reads."""
     if width := width_of(form):
         text = text.str.zfill(width)
     how = described(None, form)
     if "%z" not in form:
         read = pd.to_datetime(text, format=form, errors="coerce").to_numpy()
-        return Clock(read.astype("datetime64[us]"), np.full(len(text), np.nan), how)
+        return WallTimes(read.astype("datetime64[us]"), np.full(len(text), np.nan), how)
     moments = [_strptime(value, form) for value in text]
     offsets = [moment.utcoffset() if moment else None for moment in moments]
-    return Clock(
+    return WallTimes(
         np.array([m and m.replace(tzinfo=None) for m in moments], dtype="datetime64[us]"),
         np.array([np.nan if o is None else o.total_seconds() / 60 for o in offsets], dtype=float),
         how,
@@ -235,20 +239,20 @@ def _strptime(value: str, form: str) -> dt.datetime | None:
         return None
 
 
-def or_iso(clock: Clock, text: pd.Series) -> Clock:
+def fill_in_iso(clock: WallTimes, text: pd.Series) -> WallTimes:
     """Read what is left as ISO 8601 with a time: so dates are handed on in JSON and in bundles."""
     if not clock.unread.any():
         return clock
     with_time = text.where(clock.unread & text.str.contains("T", regex=False), "")
     iso = _read_shape(with_time, ISO)
-    return Clock(
+    return WallTimes(
         np.where(clock.unread, iso.read, clock.read),
         np.where(clock.unread, iso.offset, clock.offset),
         clock.how,
     )
 
 
-def read_shapes(text: pd.Series, *, iso: bool, dayfirst: bool | None) -> list[Clock]:
+def read_shapes(text: pd.Series, *, iso: bool, dayfirst: bool | None) -> list[WallTimes]:
     """Every way in which all values of a column can be read, or else the one that reads most.
 
     Args:
@@ -266,7 +270,7 @@ def read_shapes(text: pd.Series, *, iso: bool, dayfirst: bool | None) -> list[Cl
     return whole or [min(clocks, key=lambda clock: int(clock.unread.sum()))]
 
 
-def _read_iso(text: pd.Series) -> Clock:
+def _read_iso(text: pd.Series) -> WallTimes:
     """ISO 8601 the fast way; not all that ``_read_shape`` reads is read."""
     moments = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
     read = moments.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
@@ -274,16 +278,16 @@ def _read_iso(text: pd.Series) -> Clock:
     if text.str.contains(rf":.*(?:{OFFSET})|[Tt ]\d+(?:{OFFSET})").any():
         offset = _minutes(text.str.extract(rf"[Tt ][\d:.,]*\s*({OFFSET})$")[0])
         read += np.nan_to_num(offset * 60 * 10**6).astype("timedelta64[us]")
-    return Clock(read, offset, ISO)
+    return WallTimes(read, offset, ISO)
 
 
-def _read_shape(text: pd.Series, shape: str) -> Clock:
+def _read_shape(text: pd.Series, shape: str) -> WallTimes:
     """Text in one shape; unread where it does not fit, or where there is no such day or hour."""
     parts = text.astype(object).str.extract(f"^(?:{SHAPES[shape]}){TIME}$")
     day, day_exists = _read_day(parts)
     time, time_exists = _read_time(parts)
     read = np.where(day_exists & time_exists, day + time, _NOT_READ)
-    return Clock(read, _minutes(parts["offset"]), shape)
+    return WallTimes(read, _minutes(parts["offset"]), shape)
 
 
 def _read_day(parts: pd.DataFrame) -> tuple[Any, Any]:

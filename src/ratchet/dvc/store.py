@@ -45,7 +45,7 @@ _POINTER = ".dvc"
 _REMOTE_FOLDER = "versions"
 
 
-class VersioningError(UserError):
+class DvcStoreError(UserError):
     """A version cannot be put into DVC, or cannot be fetched from there."""
 
 
@@ -180,7 +180,7 @@ class VersionStore:
             to: the folder, which must not exist.
 
         Raises:
-            VersioningError: neither has them.
+            DvcStoreError: neither has them.
         """
         path = self._path(pointer.use_case, pointer.bundle)
         is_stored = self.pointer(pointer.use_case, pointer.bundle) is not None
@@ -191,8 +191,8 @@ class VersionStore:
             with self._repository() as repository:
                 repository.pull(targets=[str(path)], force=True)
             shutil.move(path.with_suffix(""), to)
-        except VersioningError as error:
-            raise VersioningError(
+        except DvcStoreError as error:
+            raise DvcStoreError(
                 f"version {pointer.version} of {pointer.use_case} could not be fetched. Was it "
                 f"pushed to the remote that `dvc remote list` shows? (kedro ratchet push)\n{error}"
             ) from error
@@ -218,7 +218,7 @@ class VersionStore:
         """The DVC repository, for one process at a time: DVC itself soon gives up waiting.
 
         Raises:
-            VersioningError: any error of DVC and its file systems.
+            DvcStoreError: any error of DVC and its file systems.
         """
         from dvc.repo import Repo
 
@@ -226,7 +226,7 @@ class VersionStore:
             with self._locked(), Repo(str(self.folder), config=self._config()) as repository:
                 yield repository
         except Exception as error:
-            raise VersioningError(f"DVC in {self.folder}: {error}") from error
+            raise DvcStoreError(f"DVC in {self.folder}: {error}") from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -378,7 +378,7 @@ def find_version(
         version: number of the version, or name of its bundle.
 
     Raises:
-        VersioningError: there is none, or several versions have this number; says which there are.
+        DvcStoreError: there is none, or several versions have this number; says which there are.
     """
     stored = versions.pointers(name)
     recorded = None if registry is None else _recorded_pointer(registry, name, version)
@@ -388,12 +388,12 @@ def find_version(
         matches = [each for each in stored if each.hash == recorded.hash] or [recorded]
     if len(matches) > 1:
         bundles = ", ".join(pointer.bundle for pointer in matches)
-        raise VersioningError(
+        raise DvcStoreError(
             f"several registries had a version {version} of {name}: name its bundle, {bundles}"
         )
     if not matches:
         numbers = ", ".join(pointer.version for pointer in stored) or "none yet"
-        raise VersioningError(
+        raise DvcStoreError(
             f"version {version} of {name} is not in DVC, which has: {numbers}. Pointers are in "
             f"{versions.folder / name}: were they committed, and pulled by git?"
         )

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.config import Release, Target
-from ratchet.gate.evidence import Evidence, PairedRows, check_rows, confidence_after
+from ratchet.gate.evidence import Evidence, PairedRows, check_rows, corrected_confidence
 from ratchet.gate.slices import Mask
 from ratchet.learning.metrics import Gain, greater_is_better, paired_gain, score_rows
 from ratchet.primary_metric import metric_of, primary_target
@@ -80,9 +80,9 @@ class GateCase:
     def confidence(self) -> float:
         """Level at which the challenger has to be better than the champion.
 
-        It grows with the challengers that were judged on the same rows, see ``confidence_after``.
+        It grows with the challengers judged on the same rows before, see ``corrected_confidence``.
         """
-        return confidence_after(self.evidence.earlier, self.release.confidence)
+        return corrected_confidence(self.evidence.earlier, self.release.confidence)
 
     @cached_property
     def gain(self) -> Gain:

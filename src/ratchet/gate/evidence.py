@@ -22,7 +22,7 @@ from ratchet.learning.metrics import check_same_rows, tidy_rows
 from ratchet.primary_metric import primary_target
 
 _SPENDING = 2.5
-"""Exponent of the error-spending sequence 1 / k ** 2.5, see ``confidence_after``."""
+"""Exponent of the error-spending sequence 1 / k ** 2.5, see ``corrected_confidence``."""
 
 _ROW_COLUMNS = ("truth", "series", "time", "scale", "rms")
 """Columns of tidy rows beside the answers."""
@@ -115,7 +115,7 @@ def hash_keys(rows: Mapping[str, PairedRows]) -> str:
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 
 
-def confidence_after(earlier: float, confidence: float) -> float:
+def corrected_confidence(earlier: float, confidence: float) -> float:
     """Level at which a challenger has to be better after others were judged on the same rows.
 
     The chance of error is spent over the challengers: the k-th gets 1 / k^2.5 of what the first

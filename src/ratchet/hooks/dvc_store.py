@@ -23,7 +23,7 @@ REGISTERED = (".challengers", ".refitted")
 """Outputs of the nodes that register versions."""
 
 
-class VersioningHooks:
+class DvcStoreHooks:
     """Stores data and model of every registered version in DVC."""
 
     def __init__(self) -> None:

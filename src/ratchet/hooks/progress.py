@@ -18,7 +18,7 @@ class ProgressHooks:
     @hook_impl(trylast=True)  # nobody takes the bar away when another hook stops the run here
     def before_pipeline_run(self, pipeline: Any) -> None:
         """Show the bar, on a terminal."""
-        if progress.wanted():
+        if progress.is_interactive():
             progress.start()
             progress.show("nodes", "nodes", 0, len(pipeline.nodes))
 

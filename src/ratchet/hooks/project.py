@@ -34,14 +34,14 @@ class ProjectHooks:
         self, catalog: Any, parameters: Any, save_version: Any, load_versions: Any
     ) -> None:
         """Have the raw rows of every use case read as its contract says."""
-        from ratchet.datasets.raw import RawDataset, is_guessed
+        from ratchet.datasets.raw import RawDataset, guesses_types
 
         for name, value in parameters["parameters"].items():
             entry = f"{name}.raw"
             if not isinstance(value, Mapping) or entry not in catalog:
                 continue
             config = catalog.config_resolver.resolve_pattern(entry)
-            if is_guessed(config):
+            if guesses_types(config):
                 forget_entry(catalog, entry)
                 catalog[entry] = RawDataset(
                     name=entry,

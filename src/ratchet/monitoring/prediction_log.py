@@ -178,7 +178,7 @@ class PredictionLog:
         ]
         if not truths:
             return 0
-        self._tell_renamed(use_case, target, logged, now)
+        self._warn_of_renamed(use_case, target, logged, now)
         new, mended = self._table.join_truth(use_case, target, truths, naive_utc(at))
         if mended:
             LOGGER.warning(
@@ -199,7 +199,9 @@ class PredictionLog:
             pairs = connection.execute(wanted).all()
         return pd.Series([text for _, text in pairs], [key for key, _ in pairs], dtype="str")
 
-    def _tell_renamed(self, use_case: str, target: str, logged: pd.Series, now: pd.Series) -> None:
+    def _warn_of_renamed(
+        self, use_case: str, target: str, logged: pd.Series, now: pd.Series
+    ) -> None:
         """Warn of answers whose keys name other rows now, once of each such row."""
         same = logged[logged.index.isin(now.index)]
         other = same.index[is_other(same, now.reindex(same.index))].unique()

@@ -56,7 +56,7 @@ _SMALLEST = 1e-6  # a probability of 0 would make one row outweigh all others
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedQuantity:
     """One quantity of both models, day by day.
 
     Attributes:
@@ -156,8 +156,8 @@ class Trial:
     versions: tuple[str, str]
     days: int
     rows: tuple[int, int]
-    loss: Compared
-    guards: list[Compared]
+    loss: ComparedQuantity
+    guards: list[ComparedQuantity]
     sample_ratio: SampleRatio | None = None
     planned: int | None = None
 
@@ -393,7 +393,7 @@ def _compare(
     bound: Callable[[Array], ConfidenceSequence],
     planned: int | None,
     slack: float = 0.0,
-) -> Compared:
+) -> ComparedQuantity:
     """Compare days up to the planned end, after which the bounds would say nothing.
 
     The challenger may be higher by ``slack``, as a share of the champion's.
@@ -402,7 +402,7 @@ def _compare(
     first, second = (each.loc[days].to_numpy(dtype=float) for each in (champion, challenger))
     gains = first * (1 + slack) - second
     bounds = bound(gains)
-    return Compared(
+    return ComparedQuantity(
         name=name,
         champion=_mean(first),
         challenger=_mean(second),

@@ -132,10 +132,10 @@ def _row(one: MeasuredRow, fields: Mapping[str, Any], data: Data) -> dict[str, A
 
 
 def _typed(rows: list[dict[str, Any]], data: Data) -> DataFrame:
-    return typed_parts(pd.DataFrame(rows), data)
+    return typed_partial_rows(pd.DataFrame(rows), data)
 
 
-def typed_parts(rows: DataFrame, data: Data) -> DataFrame:
+def typed_partial_rows(rows: DataFrame, data: Data) -> DataFrame:
     """Rows under the contract, in which any value may be missing but time and series.
 
     Raises:

@@ -168,7 +168,7 @@ def _with_incidents(stages: StageStore, day: pd.Timestamp, incidents: Sequence[I
 
 def _train_missing(stages: StageStore, days: Sequence[pd.Timestamp]) -> None:
     """Train what is missing, and say how far it is."""
-    bars = progress.start() if progress.wanted() else None
+    bars = progress.start() if progress.is_interactive() else None
     task = bars.add_task("trainings", total=len(days)) if bars else None
     try:
         for done, total, day in stages.train(days):

@@ -57,7 +57,7 @@ def overview(report: Report, policy: Report) -> list[str]:
     return [
         policy["name"],
         score(policy["total"]["value"]),
-        against(report, policy),
+        difference_to_first(report, policy),
         percent(policy["regret_share"]),
         count(policy["switches"]),
         count(len(policy["false_promotions"])) if policy["is_rule"] else "–",
@@ -73,7 +73,7 @@ def _left_rows(report: Report) -> bool:
     return any(policy["unanswered"] for policy in report["policies"])
 
 
-def against(report: Report, policy: Report) -> str:
+def difference_to_first(report: Report, policy: Report) -> str:
     """Mean difference of a week with its interval, in percent: above 0 the policy is worse."""
     first, compared = report["policies"][0], policy["against_first"]
     size = abs(first["total"]["value"] or 0)

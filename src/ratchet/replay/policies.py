@@ -76,9 +76,9 @@ def policies(use_case: UseCase, others: Mapping[str, UseCase]) -> list[Policy]:
     numbers = [release.min_gain, watch.retrain_above, watch.rollback_above]
     bare = " / ".join(f"{100 * number:g}" for number in numbers)
     return [
-        Policy("configured", "as the parameters say", use_case, judge_by_gate, act_by_watch),
+        Policy("configured", "as the parameters say", use_case, judge_by_gate, act_by_monitoring),
         *(
-            Policy(name, "as its file says", other, judge_by_gate, act_by_watch)
+            Policy(name, "as its file says", other, judge_by_gate, act_by_monitoring)
             for name, other in others.items()
         ),
         Policy(
@@ -166,7 +166,7 @@ def gate_evidence(
     )
 
 
-def act_by_watch(policy: Policy, history: History, state: State) -> Action | None:
+def act_by_monitoring(policy: Policy, history: History, state: State) -> Action | None:
     """The watch of production; nothing where no further window is over."""
     assert state.champion is not None
     if state.champion.failure:

@@ -203,7 +203,7 @@ def _only(request: ReplayRequest, use_case: UseCase) -> Mapping[str, object]:
     targets = use_case.targets.values()
     trained = [name for target in targets for name in target.trained_candidates]
     quick = [name for name in CANDIDATES if name in trained]
-    return config_loader.only_candidates(
+    return config_loader.candidate_overrides(
         {request.use_case: use_case}, request.candidates or quick or trained
     )
 

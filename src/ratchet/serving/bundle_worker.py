@@ -291,14 +291,14 @@ class BundleAnswerer:
         """
         import pandas as pd
 
-        from ratchet.preparation.observed_rows import typed_parts
+        from ratchet.preparation.observed_rows import typed_partial_rows
 
         data, retention = self._bundle.use_case.data, self.retention
         if retention is None:
             return
         names = [name for name in (retention.time, retention.series) if name]
         measured = pd.DataFrame([dict(row) for row in rows]).drop_duplicates(names, keep="last")
-        typed = typed_parts(measured, data).set_index(names)
+        typed = typed_partial_rows(measured, data).set_index(names)
         earlier = self._bundle.context
         together = typed.combine_first(earlier.set_index(names)).reset_index()[list(earlier)]
         self._bundle.__dict__["context"] = self._needed(together, retention)

@@ -40,7 +40,7 @@ from ratchet.serving.measurements import StoredMeasurements
 from ratchet.serving.overview import Overview
 from ratchet.serving.settings import Limits, Settings
 from ratchet.serving.version_opener import VersionOpener
-from ratchet.serving.version_transfer import Source
+from ratchet.serving.version_transfer import VersionSource
 from ratchet.serving.version_watcher import Notice, Watcher, log_notice
 from ratchet.webhook import ADDRESS, Webhook
 
@@ -308,7 +308,7 @@ def opener_of(settings: Settings, ledger: Ledger) -> VersionOpener:
     url = settings.database_url
     # MLflow is asked for versions only that the ledger has no digest of.
     tracking = settings.tracking_uri or url
-    source = Source(tracking, str(settings.bundles), url, settings.compiled)
+    source = VersionSource(tracking, str(settings.bundles), url, settings.compiled)
     return VersionOpener(ledger, source, loads)
 
 

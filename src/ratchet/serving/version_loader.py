@@ -23,7 +23,7 @@ from ratchet.learning.processes import ProcessLimits, end_with_parent
 from ratchet.serving.child_processes import end_at_once, give_way, own_output
 from ratchet.serving.version_transfer import (
     Description,
-    Source,
+    VersionSource,
     create_file,
     is_complete,
     send_version,
@@ -47,7 +47,7 @@ class LoadRequest:
         limits: what each may take.
     """
 
-    source: Source
+    source: VersionSource
     versions: Sequence[tuple[str, str, str | None]]
     parallel: int = 1
     limits: ProcessLimits = field(default=ProcessLimits())
@@ -61,14 +61,14 @@ class LoadRequest:
         """The request of a line."""
         content = json.loads(line)
         return cls(
-            Source(**content["source"]),
+            VersionSource(**content["source"]),
             [(name, version, digest) for name, version, digest in content["versions"]],
             content["parallel"],
             ProcessLimits(**content["limits"]),
         )
 
 
-def open_version(source: Source, use_case: str, version: str, digest: str | None) -> Opened:
+def open_version(source: VersionSource, use_case: str, version: str, digest: str | None) -> Opened:
     """Open a version as it was judged, compile it, and let it answer its golden rows.
 
     Raises:
@@ -120,7 +120,7 @@ def prices_of(bundle: Any) -> bytes:
     return b"" if bundle.demand_book is None else dumps(CompiledBook.of(bundle.demand_book))
 
 
-def find(source: Source, use_case: str, version: str, digest: str | None) -> Any:
+def find(source: VersionSource, use_case: str, version: str, digest: str | None) -> Any:
     """Open the bundle of a version that is what was judged.
 
     MLflow knows its folder. So does whoever knows its digest, without seconds of imports.
@@ -162,7 +162,7 @@ def _folder_with(bundles: Path, digest: str) -> Path | None:
     return None
 
 
-def size_of(source: Source, use_case: str, version: str, digest: str | None) -> float:
+def size_of(source: VersionSource, use_case: str, version: str, digest: str | None) -> float:
     """Bytes of a bundle; infinite where it takes MLflow to find it."""
     folder = _folder_with(Path(source.bundles) / use_case, digest) if digest else None
     if folder is None:

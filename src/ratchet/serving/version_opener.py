@@ -31,8 +31,8 @@ from ratchet.serving.version_loader import LoadRequest
 from ratchet.serving.version_transfer import (
     Description,
     Handover,
-    Source,
     VersionKey,
+    VersionSource,
     receive_version,
 )
 
@@ -104,7 +104,7 @@ class VersionOpener:
     def __init__(
         self,
         ledger: Ledger,
-        source: Source,
+        source: VersionSource,
         load: Callable[[Any], Answerer],
         *,
         loader: Sequence[str] = (),

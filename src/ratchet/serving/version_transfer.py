@@ -35,7 +35,7 @@ class VersionKey(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class VersionSource:
     """Where versions come from.
 
     Attributes:

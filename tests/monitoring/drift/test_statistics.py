@@ -85,14 +85,14 @@ def test_laws_of_the_distances(counts):
 
 @given(COUNTS)
 def test_share_never_seen_is_a_share(counts):
-    share = statistics.unseen(counts[:1], counts[1:])[0]
+    share = statistics.unseen_share(counts[:1], counts[1:])[0]
 
     assert 0 <= share <= 1
-    assert statistics.unseen(counts[:1], counts[:1])[0] == 0
+    assert statistics.unseen_share(counts[:1], counts[:1])[0] == 0
 
 
 def test_share_never_seen_by_hand():
-    assert statistics.unseen(np.array([[3.0, 1.0]]), np.array([[9.0, 0.0]]))[0] == 0.25
+    assert statistics.unseen_share(np.array([[3.0, 1.0]]), np.array([[9.0, 0.0]]))[0] == 0.25
 
 
 def test_a_set_without_values_differs_from_none():
@@ -104,7 +104,7 @@ def test_a_set_without_values_differs_from_none():
 
 
 def test_tenths_of_the_rows_count_together():
-    together = statistics.groups(np.full(100, 7.0), ordered=True)
+    together = statistics.psi_groups(np.full(100, 7.0), ordered=True)
 
     assert together.shape == (100, 10)
     assert (together.sum(axis=0) == 10).all()
@@ -114,7 +114,7 @@ def test_tenths_of_the_rows_count_together():
 def test_rare_categories_count_together():
     totals = np.array([1.0, 50.0, *[2.0] * 30])
 
-    together = statistics.groups(totals, ordered=False)
+    together = statistics.psi_groups(totals, ordered=False)
 
     assert together.shape == (32, 20)
     assert together[1].argmax() == 0  # the most frequent one by itself
@@ -124,11 +124,11 @@ def test_rare_categories_count_together():
 def test_without_levels_there_is_nothing_to_compare():
     empty = np.zeros((4, 0))
 
-    assert statistics.groups(np.zeros(0), ordered=False).shape == (0, 0)
+    assert statistics.psi_groups(np.zeros(0), ordered=False).shape == (0, 0)
     for values in (
         statistics.psi(empty, empty),
         statistics.kolmogorov_smirnov(empty, empty),
-        statistics.unseen(empty, empty),
+        statistics.unseen_share(empty, empty),
         statistics.wasserstein(empty, empty, np.zeros(0)),
     ):
         assert values.tolist() == [0, 0, 0, 0]

@@ -22,7 +22,7 @@ from ratchet.learning.metrics.scores import check_same_rows, tidy_rows
 from ratchet.learning.metrics.table import FORECASTING, Array, Metric, find_metric
 from ratchet.learning.metrics.validation import (
     check_same_length,
-    finite,
+    finite_array,
     forecast_rows,
     group_codes,
     time_codes,
@@ -308,7 +308,7 @@ def diebold_mariano(
     """
     from scipy.special import stdtr
 
-    first, second = finite(baseline, "baseline", 1), finite(model, "model", 1)
+    first, second = finite_array(baseline, "baseline", 1), finite_array(model, "model", 1)
     check_same_length(first, second, "model")
     gap = _by_time(first - second, times)
     n = len(gap)

@@ -24,7 +24,7 @@ from ratchet.learning.metrics.table import (
 from ratchet.learning.metrics.validation import (
     check_same_length,
     classification_rows,
-    finite,
+    finite_array,
     forecast_rows,
     label_codes,
 )
@@ -126,7 +126,7 @@ def score_regression(
     Raises:
         ValueError: no rows, shapes that do not fit, or values that are not finite.
     """
-    rows = finite(truth, "truth", 1), finite(prediction, "prediction", 1)
+    rows = finite_array(truth, "truth", 1), finite_array(prediction, "prediction", 1)
     check_same_length(*rows)
     draws = evaluate(REGRESSION.values(), *rows, n_bootstrap, seed, times=times)
     return {name: interval(values, confidence) for name, values in draws.items()}
@@ -248,7 +248,10 @@ def tidy_rows(
         return classification_rows(frame["truth"], frame[predicted], classes or [])
     if task == "forecasting":
         return forecast_rows(*(frame[name] for name in ("truth", "prediction", "scale", "rms")))
-    rows = finite(frame["truth"], "truth", 1), finite(frame["prediction"], "prediction", 1)
+    rows = (
+        finite_array(frame["truth"], "truth", 1),
+        finite_array(frame["prediction"], "prediction", 1),
+    )
     check_same_length(*rows)
     return rows
 

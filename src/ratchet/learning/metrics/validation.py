@@ -24,7 +24,7 @@ def classification_rows(
     truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[str]
 ) -> tuple[Array, Array]:
     """Give labels one-hot and probabilities, both (n, n_classes); ValueError if they are not."""
-    rows = finite(probabilities, "probabilities", 2)
+    rows = finite_array(probabilities, "probabilities", 2)
     codes = label_codes(truth, "truth", classes)
     check_same_length(codes, rows)
     if rows.shape[1] != len(classes):
@@ -55,9 +55,9 @@ def forecast_rows(
         ValueError: no rows, shapes that do not fit, values that are not finite, or a scale or rms
             not above 0.
     """
-    y, predicted = finite(truth, "truth", 1), finite(prediction, "prediction", 1)
+    y, predicted = finite_array(truth, "truth", 1), finite_array(prediction, "prediction", 1)
     check_same_length(y, predicted)
-    units = {"scale": finite(scale, "scale", 1), "rms": finite(rms, "rms", 1)}
+    units = {"scale": finite_array(scale, "scale", 1), "rms": finite_array(rms, "rms", 1)}
     for name, unit in units.items():
         check_same_length(y, unit, name)
         if (bad := unit <= 0).any():
@@ -148,7 +148,7 @@ def label_codes(labels: npt.ArrayLike, name: str, classes: Sequence[str]) -> npt
     return codes
 
 
-def finite(values: npt.ArrayLike, name: str, ndim: int) -> Array:
+def finite_array(values: npt.ArrayLike, name: str, ndim: int) -> Array:
     """Give the values as an array of ``ndim`` dimensions; ValueError if one is not finite."""
     try:
         array = np.asarray(values, dtype=np.float64)

@@ -27,7 +27,7 @@ def psi(a: Array, b: Array) -> Array:
     Half a row is added to every level, so that an empty one gives no infinite index.
 
     Args:
-        a: counts of the first sets, shape (sets, levels); the levels merged as by ``groups``.
+        a: counts of the first sets, shape (sets, levels); the levels merged as by ``psi_groups``.
         b: counts of the second sets.
 
     Returns:
@@ -40,7 +40,7 @@ def psi(a: Array, b: Array) -> Array:
     return np.where(there, ((p - q) * np.log(p / q)).sum(axis=-1), 0.0)
 
 
-def groups(totals: Array, *, ordered: bool) -> Array:
+def psi_groups(totals: Array, *, ordered: bool) -> Array:
     """Which levels the stability index counts together.
 
     Args:
@@ -70,7 +70,7 @@ def wasserstein(a: Array, b: Array, points: Array) -> Array:
     return np.abs(_difference(a, b))[..., :-1] @ np.diff(points)
 
 
-def unseen(a: Array, b: Array) -> Array:
+def unseen_share(a: Array, b: Array) -> Array:
     """Share of the values of the first sets that the second ones do not have, shape (sets,)."""
     return np.where(b == 0, a, 0.0).sum(axis=-1) / np.maximum(a.sum(axis=-1), 1)
 
@@ -128,7 +128,7 @@ def measure(levels: LevelCounts, chunks: Chunks) -> list[Statistic]:
     a, b = chunks.split(levels.counts)
     root = np.sqrt(_effective(a.sum(axis=1), b.sum(axis=1)))
     found = [_missing(levels, chunks)]
-    together = groups(a[0] + b[0], ordered=levels.points is not None)
+    together = psi_groups(a[0] + b[0], ordered=levels.points is not None)
     index = psi(a @ together, b @ together)
     found.append(_scaled("psi", index, root, chunks, power=2))
     if levels.points is not None:
@@ -136,7 +136,7 @@ def measure(levels: LevelCounts, chunks: Chunks) -> list[Statistic]:
         moved = wasserstein(a, b, levels.points / levels.spread)
         found.append(_scaled("wasserstein", moved, root, chunks))
     else:
-        found.append(_unseen(unseen(a, b), chunks))
+        found.append(_unseen(unseen_share(a, b), chunks))
     return found
 
 
