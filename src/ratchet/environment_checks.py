@@ -61,9 +61,9 @@ def check_python(project: Path, version: tuple[int, ...] = sys.version_info[:3])
     installed = ".".join(map(str, version))
     if version[:2] == PYTHON:
         return Finding(OK, installed)
-    wanted = ".".join(map(str, PYTHON))
-    remedy = f"install Python {wanted}, then: make setup PYTHON=python{wanted}"
-    return Finding(FAIL, f"{installed}, needs {wanted}", remedy)
+    required = ".".join(map(str, PYTHON))
+    remedy = f"install Python {required}, then: make setup PYTHON=python{required}"
+    return Finding(FAIL, f"{installed}, needs {required}", remedy)
 
 
 def read_pins(lock: str) -> list[Pin]:

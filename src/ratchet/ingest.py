@@ -75,17 +75,17 @@ def ingest_file(name: str, env: str | None, allow: Collection[str] = ()) -> Inge
     if landing.source is None:
         return Ingested(f"{name}: no landing.source is set; the raw file stays as it is")
     entry = loader["catalog"].get(f"{name}.raw", {})
-    place = _place(name, entry, project)
-    with beside(place) as copy:  # of the same name: by its ending some readers know what they read
+    target = _place(name, entry, project)
+    with beside(target) as copy:  # of the same name: by its ending some readers know what they read
         source = _fetch(landing.source, landing, project, copy)
         if source is None:
             return Ingested(f"{name}: nothing lies at {landing.source}")
-        if place.exists() and filecmp.cmp(copy, place, shallow=False):
+        if target.exists() and filecmp.cmp(copy, target, shallow=False):
             return Ingested(f"{name}: {source} is what is there already", source)
         file = _RawFile(name, use_case, entry)
-        rows, changes = file.check(source, copy, place, {*landing.allow, *allow})
-        put_in_place(copy, place, durable=True)
-    lines = [f"{name}: {source} with {rows} rows is in its place, {_shown(place, project)}"]
+        rows, changes = file.check(source, copy, target, {*landing.allow, *allow})
+        put_in_place(copy, target, durable=True)
+    lines = [f"{name}: {source} with {rows} rows is in its place, {_shown(target, project)}"]
     lines += [f"- {text} [{word}]" for word, text in changes.items()]
     return Ingested("\n".join(lines), source, rows, changes)
 

@@ -246,8 +246,8 @@ def describe_environment(project: Path) -> dict[str, object]:
 
 def seed(loader: AbstractConfigLoader, params: str) -> Any:
     """The seed of a run: that of the parameters, or what ``--params`` says."""
-    given = dict(part.strip().partition("=")[::2] for part in params.split(","))
-    return int(given["seed"]) if "seed" in given else loader["parameters"].get("seed")
+    values = dict(part.strip().partition("=")[::2] for part in params.split(","))
+    return int(values["seed"]) if "seed" in values else loader["parameters"].get("seed")
 
 
 def _folder_hash(folder: Path, pattern: str) -> str:

@@ -59,8 +59,8 @@ class Sandbox:
             "--namespaces": use_case,
             "--params": params,
         }
-        given = [part for option, value in options.items() if value for part in (option, value)]
-        return [sys.executable, "-m", "kedro", "run", *given]
+        arguments = [part for option, value in options.items() if value for part in (option, value)]
+        return [sys.executable, "-m", "kedro", "run", *arguments]
 
 
 def copy_configuration(sandbox: Sandbox, loader: AbstractConfigLoader) -> AbstractConfigLoader:

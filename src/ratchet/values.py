@@ -118,9 +118,11 @@ def without_blanks(values: pd.Series) -> pd.Series:
 def _converted(
     values: pd.Series, convert: Callable[[Any], Any], dtype: str
 ) -> tuple[pd.Series, pd.Series]:
-    given = values.tolist()
-    missing = [_is_missing(value) for value in given]
-    cells = [None if gap else convert(value) for value, gap in zip(given, missing, strict=True)]
+    values_list = values.tolist()
+    missing = [_is_missing(value) for value in values_list]
+    cells = [
+        None if gap else convert(value) for value, gap in zip(values_list, missing, strict=True)
+    ]
     wrong = [cell is None and not gap for cell, gap in zip(cells, missing, strict=True)]
     return _series(values, cells, dtype), pd.Series(wrong, index=values.index, dtype=bool)
 

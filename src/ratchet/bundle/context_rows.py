@@ -70,16 +70,16 @@ def _check_times(rows: pd.DataFrame, context: pd.DataFrame, data: Data) -> None:
     """
     if data.series is None or data.time is None or data.series.frequency is None:
         return
-    requested, known = utc(rows[data.time]), utc(context[data.time])
-    times = pd.concat([known, requested], ignore_index=True)
+    requested, existing = utc(rows[data.time]), utc(context[data.time])
+    times = pd.concat([existing, requested], ignore_index=True)
     steps = count_steps(times, data.series.frequency)
     if steps <= _MAX_EMPTY_STEPS + 10 * len(rows) + 2 * len(context):
         return
-    distance = np.maximum(requested - known.max(), known.min() - requested)
+    distance = np.maximum(requested - existing.max(), existing.min() - requested)
     row, far = distance.idxmax(), rows[data.time][distance.idxmax()]
     raise DataError(
         f"column '{data.time}': expected times that follow upon those that are known, "
-        f"{known.min()} to {known.max()}; row {row}: {far} lies some {steps} steps of "
+        f"{existing.min()} to {existing.max()}; row {row}: {far} lies some {steps} steps of "
         f"{data.series.frequency} from them, and nothing is known of what is in between"
     )
 

@@ -65,9 +65,9 @@ def raw_fields(
     if data.series is None:
         return typed.set_index(data.key).loc[keys].reset_index()[needed].set_axis(keys, axis=0)
     names = [data.time, data.series.id] if data.series.id else [data.time]
-    wanted = features.loc[keys, [f"{SERIES_PREFIX}time", SERIES_ID][: len(names)]]
+    keys_of_rows = features.loc[keys, [f"{SERIES_PREFIX}time", SERIES_ID][: len(names)]]
     positions = _steps_of(typed, *names).get_indexer(
-        pd.MultiIndex.from_frame(wanted.set_axis(names, axis=1))
+        pd.MultiIndex.from_frame(keys_of_rows.set_axis(names, axis=1))
     )
     return typed.iloc[positions][needed].set_axis(keys, axis=0)
 

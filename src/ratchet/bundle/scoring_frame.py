@@ -46,10 +46,10 @@ class ScoringFrame:
         Where rows have a time, it is in ``Data.row_time`` in UTC, and they are in its order.
         """
         use_case = self.bundle.use_case
-        data, needs = use_case.data, RequiredColumns(use_case)
+        data, required = use_case.data, RequiredColumns(use_case)
         if data.series is None:
-            rows = derive_columns(self.typed, data, needs.derived_for_targets)
-            rows = rows.dropna(subset=needs.required)
+            rows = derive_columns(self.typed, data, required.derived_for_targets)
+            rows = rows.dropna(subset=required.required)
         else:
             rows = derive_columns(self._laid.rows, data)[self._laid.under_way.ravel()]
         rows = rows.set_index(data.key)
@@ -92,13 +92,13 @@ class ScoringFrame:
     def is_known(self, keys: pd.Index) -> np.ndarray:
         """Which of some rows the bundle knows: by their keys, unless these name other rows now."""
         rows = self.bundle.rows
-        known = keys.isin(rows.index)
+        is_row = keys.isin(rows.index)
         if IN_FILE in rows:  # a step that was empty is known until the file has a row for it
-            known &= ~keys.isin(self.keys_in_file.difference(rows_in_file(self.bundle).index))
+            is_row &= ~keys.isin(self.keys_in_file.difference(rows_in_file(self.bundle).index))
         if ROW_HASH in rows:
-            now = self.row_hashes(keys[known]).reindex(keys[known].astype(str))
-            known[known] = ~is_other(rows[ROW_HASH].reindex(keys[known]), now)
-        return known
+            now = self.row_hashes(keys[is_row]).reindex(keys[is_row].astype(str))
+            is_row[is_row] = ~is_other(rows[ROW_HASH].reindex(keys[is_row]), now)
+        return is_row
 
     def row_hashes(self, keys: pd.Index) -> pd.Series:
         """Hashes that show whether a key still names the same row: key as text -> hash."""

@@ -156,24 +156,24 @@ def _put_into_project(
 ) -> list[str]:
     """Move the files of a version to the places that the catalog has for them."""
     targets: dict[str, Path] = {}
-    for dataset, place in about["files"].items():
+    for dataset, path in about["files"].items():
         target = _path(loader, project, dataset)
         if target is None:
             raise UserError(f"the catalog has no file for {dataset}: take --to FOLDER")
-        if place.startswith("01_raw/") and target.exists():
-            if target.read_bytes() != (folder / place).read_bytes():
+        if path.startswith("01_raw/") and target.exists():
+            if target.read_bytes() != (folder / path).read_bytes():
                 raise UserError(
                     f"{os.path.relpath(target)} is another file than that of version "
                     f"{about['version']}: move it away, or take --to FOLDER"
                 )
             continue
-        targets[place] = target
+        targets[path] = target
     bundles = _path(loader, project, "registry")
     if bundles is not None and not (bundles / about["use_case"] / about["bundle"]).exists():
         targets[BUNDLE_FOLDER] = bundles / about["use_case"] / about["bundle"]
-    for place, target in targets.items():
+    for path, target in targets.items():
         with atomic_write(target) as partial:
-            shutil.move(folder / place, partial)  # maybe from another disk
+            shutil.move(folder / path, partial)  # maybe from another disk
     return [f"  {os.path.relpath(target)}" for target in targets.values()]
 
 
@@ -188,8 +188,8 @@ def _path(loader: AbstractConfigLoader, project: Path, dataset: str) -> Path | N
 
 def _version_text(about: Mapping[str, Any]) -> str:
     code = about["code_commit"]
-    made = f"{about['use_case']}, version {about['version']} of {about['created_at']}"
-    return f"{made}, made by commit {code}" if code else made
+    origin = f"{about['use_case']}, version {about['version']} of {about['created_at']}"
+    return f"{origin}, made by commit {code}" if code else origin
 
 
 def _raw_file_notes(

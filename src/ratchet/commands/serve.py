@@ -40,9 +40,9 @@ def serve(
     """
     from ratchet.serving.child_processes import SETTINGS
 
-    given = {"host": host, "port": port, "workers": workers, "metrics_port": metrics_port}
+    options = {"host": host, "port": port, "workers": workers, "metrics_port": metrics_port}
     settings = service_settings(
-        env, {name: value for name, value in given.items() if value is not None}
+        env, {name: value for name, value in options.items() if value is not None}
     )
     environ = {**os.environ, SETTINGS: settings.model_dump_json()}
     os.execve(sys.executable, [sys.executable, "-m", "ratchet.serving"], environ)
@@ -63,9 +63,9 @@ def service_settings(env: str | None, given: Mapping[str, Any] | None = None) ->
     check_environment(loader)
     configured = {**_of_project(loader, project), **_of_file(loader), **(given or {})}
     settings = read_settings(configured, "serving")
-    places = {name: project / getattr(settings, name) for name in _PATHS}
+    folders = {name: project / getattr(settings, name) for name in _PATHS}
     jobs = settings.jobs.model_copy(update={"folder": project / settings.jobs.folder})
-    return settings.model_copy(update={**places, "jobs": jobs, "env": env})
+    return settings.model_copy(update={**folders, "jobs": jobs, "env": env})
 
 
 def _of_file(loader: AbstractConfigLoader) -> Mapping[str, object]:

@@ -162,8 +162,8 @@ def _check_space(network: Network) -> None:
 
     estimator = RecurrentRegressor()
     check_grid(estimator, network.param_grid)
-    if taken := [name for name in network.param_grid if name not in SEARCHABLE]:
-        raise ValueError(f"{taken} cannot be searched; allowed are {list(SEARCHABLE)}")
+    if misplaced := [name for name in network.param_grid if name not in SEARCHABLE]:
+        raise ValueError(f"{misplaced} cannot be searched; allowed are {list(SEARCHABLE)}")
     for name, values in network.param_grid.items():
         for value in values:
             check_parameters({**estimator.get_params(), name: value})

@@ -75,13 +75,15 @@ class Column(Params):
 
     @model_validator(mode="after")
     def _say_once_how_dates_are_written(self) -> Self:
-        said = [name for name in ("format", "unit", "dayfirst") if getattr(self, name) is not None]
-        of_dates = [*said, *(["timezone"] if self.timezone is not None else [])]
+        settings = [
+            name for name in ("format", "unit", "dayfirst") if getattr(self, name) is not None
+        ]
+        of_dates = [*settings, *(["timezone"] if self.timezone is not None else [])]
         if self.type != "date" and of_dates:
             raise ValueError(f"{of_dates}: for columns of type date only, this is a {self.type}")
-        if len(said) > 1:
+        if len(settings) > 1:
             raise ValueError(
-                f"{said}: one of them says how dates are written, leave out the others"
+                f"{settings}: one of them says how dates are written, leave out the others"
             )
         return self
 
@@ -94,8 +96,8 @@ class Column(Params):
                 raise ValueError(f"{name}: for numbers and dates only, this is a {self.type}")
             if isinstance(bound, dt.date) != (self.type == "date"):
                 kind = "date such as 2020-01-31" if self.type == "date" else "number"
-                given = f"{bound:g}" if isinstance(bound, float) else bound
-                raise ValueError(f"{name}: expected a {kind}, got {given}")
+                written = f"{bound:g}" if isinstance(bound, float) else bound
+                raise ValueError(f"{name}: expected a {kind}, got {written}")
         return self
 
     @field_validator("format")

@@ -55,10 +55,10 @@ def _check_replaced(loader: AbstractConfigLoader) -> None:
 
     One that became a number or nothing would be no use case, and a run of it would do nothing.
     """
-    given = loader.runtime_params or {}
+    runtime = loader.runtime_params or {}
     single = [
         name
-        for name, value in given.items()
+        for name, value in runtime.items()
         if not isinstance(value, Mapping) and name not in RUN_PARAMETERS
     ]
     if not single:
@@ -68,7 +68,7 @@ def _check_replaced(loader: AbstractConfigLoader) -> None:
     )["parameters"]
     for name in single:
         if isinstance(files.get(name), Mapping):
-            value = "nothing" if given[name] is None else repr(given[name])
+            value = "nothing" if runtime[name] is None else repr(runtime[name])
             raise ConfigError(
                 f"--params: '{name}' is a use case, and {value} cannot take the place of all its "
                 f"parameters; set one of them, such as --params {name}.release.min_rows=50, or "
@@ -140,9 +140,9 @@ def _check_names(use_case: UseCase) -> None:
 
     Not a part of the model: bundles of other versions keep the names that they were made with.
     """
-    if taken := [name for name in use_case.data.calendar if name in use_case.data.columns]:
+    if clashing := [name for name in use_case.data.calendar if name in use_case.data.columns]:
         raise ValueError(
-            f"data.calendar: {taken} would take the place of the columns of the file that are "
+            f"data.calendar: {clashing} would take the place of the columns of the file that are "
             f"called so; leave one of the two out"
         )
     classes = [label for target in use_case.targets.values() for label in target.classes or []]
@@ -179,9 +179,9 @@ def candidate_overrides(use_cases: Mapping[str, UseCase], names: Collection[str]
         for use_case, found in use_cases.items()
         for target, parameters in found.targets.items()
     ]
-    known = sorted({name for *_, trained in targets for name in trained})
-    if unknown := [name for name in names if name not in known]:
-        raise ConfigError(f"candidates: unknown {unknown}; there are {known}")
+    existing = sorted({name for *_, trained in targets for name in trained})
+    if unknown := [name for name in names if name not in existing]:
+        raise ConfigError(f"candidates: unknown {unknown}; there are {existing}")
     only: dict[str, Any] = {}
     for use_case, target, parameters, trained in targets:
         if trained.isdisjoint(names):

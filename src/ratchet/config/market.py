@@ -133,8 +133,8 @@ class Market(Params):
     @model_validator(mode="after")
     def _check_distinct_columns(self) -> Self:
         named = [self.merchant, self.product, self.price, *self.covariates]
-        given = [name for name in named if name is not None]
-        if twice := sorted({name for name in given if given.count(name) > 1}):
+        columns = [name for name in named if name is not None]
+        if twice := sorted({name for name in columns if columns.count(name) > 1}):
             raise ValueError(
                 f"{twice}: merchant, product, price and covariates are columns of their own; one "
                 f"that holds merchant and product together is given as merchant alone"

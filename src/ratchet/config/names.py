@@ -108,8 +108,8 @@ def apart(column: str) -> str:
 
 def in_table(column: str) -> str:
     """Name of a column of the rows in a table of predictions, whose other columns are ours."""
-    taken = column in _TABLE or column.startswith(_TABLE_PREFIXES)
-    return f"{OWN}{column}" if taken else column
+    clashes = column in _TABLE or column.startswith(_TABLE_PREFIXES)
+    return f"{OWN}{column}" if clashes else column
 
 
 def plain(column: str) -> str:
@@ -153,16 +153,16 @@ def rewritten(names: Iterable[str], unfit: str = r"\W+") -> dict[str, str]:
     """
     short = {name: re.sub(unfit, "_", _spelled(name, unfit))[:_SLUG] for name in names}
     alike = Counter(map(_folded, short.values()))
-    taken: set[str] = set()
+    used: set[str] = set()
     written: dict[str, str] = {}
     for name in sorted(short, key=lambda name: (short[name] != name, name)):
         result, mark = short[name], hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
         changed = result != name or not name
         if changed and (alike[_folded(result)] > 1 or len(name) > _SLUG or not result.strip("_")):
             result = f"{result.strip('_')}_{mark[:8]}"
-        while _folded(result) in taken:
+        while _folded(result) in used:
             result = f"{result}_{mark[:8]}"
-        taken.add(_folded(result))
+        used.add(_folded(result))
         written[name] = result
     return {name: written[name] for name in short}
 
@@ -188,11 +188,11 @@ def check_chosen(kind: str, names: Collection[str]) -> None:
     Raises:
         ValueError: one cannot; says why, and what it could be instead.
     """
-    seen: dict[str, str] = {}
+    first_names: dict[str, str] = {}
     for name in names:
         if why := _trouble(name, _CHOSEN, "letters, digits, '_', '-' and single blanks inside"):
             raise ValueError(f"{kind} {name!r}: a name {why}{_instead(name)}")
-        if (other := seen.setdefault(_folded(name), name)) != name:
+        if (other := first_names.setdefault(_folded(name), name)) != name:
             raise ValueError(f"{kind} {name!r}: '{other}' is the same to some file systems")
 
 

@@ -85,9 +85,9 @@ class UseCase(Params):
                 f"among the targets {list(self.targets)}"
             )
         others = {*self.features.columns} - {*(self.features.market or market).columns}
-        if taken := sorted(others & {*_MARKET_COLUMNS}):
+        if clashing := sorted(others & {*_MARKET_COLUMNS}):
             raise ValueError(
-                f"features: {taken} would be called like what is made of the market "
+                f"features: {clashing} would be called like what is made of the market "
                 f"{list(_MARKET_COLUMNS)}; call it otherwise in the file or in data.prepare"
             )
         return self

@@ -93,19 +93,19 @@ class RawDataset(AbstractDataset[NoReturn, Any]):
             DataError: a column of the contract stands more than once in the header, or rows have
                 more values than the header has names.
         """
-        data, given = Data.model_validate(self._data), dict(self._config.get("load_args") or {})
+        data, arguments = Data.model_validate(self._data), dict(self._config.get("load_args") or {})
         if (form := _format(self._config)) in _TYPED:
-            return self._dataset(typed_arguments(form, given, data)).load()
-        if given.get("engine") == "pyarrow":  # it infers types and takes no na_values by column
-            del given["engine"]
-        header = self._dataset({**_of_the_header(given), "nrows": 1, "dtype": "str"}).load()
+            return self._dataset(typed_arguments(form, arguments, data)).load()
+        if arguments.get("engine") == "pyarrow":  # it infers types and takes no na_values by column
+            del arguments["engine"]
+        header = self._dataset({**_of_the_header(arguments), "nrows": 1, "dtype": "str"}).load()
         if not isinstance(header, pd.DataFrame):  # several sheets
-            return self._dataset(given).load()
+            return self._dataset(arguments).load()
         names = [*header.columns, *(name for name in header.index.names if name is not None)]
-        self._check_header(names, given, data)
-        if given.get("index_col") is None:
+        self._check_header(names, arguments, data)
+        if arguments.get("index_col") is None:
             self._check_width(header)
-        return self._dataset(text_arguments(names, given, data)).load()
+        return self._dataset(text_arguments(names, arguments, data)).load()
 
     def save(self, data: NoReturn) -> NoReturn:
         """Refuse: raw data stay as delivered."""

@@ -69,12 +69,12 @@ def read_dates(
     read, offset = np.full(len(values), np.datetime64("NaT", "us")), np.full(len(values), np.nan)
     read[present], offset[present] = clock.read[codes], clock.offset[codes]
     if (wrong := np.isnat(read) & present).any():
-        said = "unit" if column.unit else "format"
+        setting = "unit" if column.unit else "format"
         raise named.error(
             wrong,
             "type date",
             f"the column is read as {clock.how}. A cell without a date has to be empty; where "
-            f"dates are written in another way, say so by {named.parameter}.{said}",
+            f"dates are written in another way, say so by {named.parameter}.{setting}",
         )
     times = pd.Series(read, index=values.index, name=values.name)
     if column.timezone is None:

@@ -78,16 +78,17 @@ def without_zone(
     Raises:
         DataError: values have offsets other than that of UTC, or only some have one.
     """
-    said = ~np.isnan(offset)
-    if not said.any() or (not offset[said].any() and said.sum() == times.notna().sum()):
+    has_offset = ~np.isnan(offset)
+    all_have = has_offset.sum() == times.notna().sum()
+    if not has_offset.any() or (all_have and not offset[has_offset].any()):
         return times
-    offsets = [_offset(minutes) for minutes in np.unique(offset[said])]
+    offsets = [_offset(minutes) for minutes in np.unique(offset[has_offset])]
     raise named.error(
-        said,
+        has_offset,
         f"times without an offset from UTC, or a time zone whose days are meant (there is "
-        f"{', '.join(offsets[:_SHOWN])}{'' if said.sum() == times.notna().sum() else ' or none'})",
+        f"{', '.join(offsets[:_SHOWN])}{'' if all_have else ' or none'})",
         f"write {named.parameter}.timezone: the name of the place whose clock it is "
-        f"(Europe/Berlin), {_fixed(offset[said])}or UTC",
+        f"(Europe/Berlin), {_fixed(offset[has_offset])}or UTC",
     )
 
 
@@ -123,11 +124,11 @@ def in_zone(
     Raises:
         DataError: there is no such local time, as clocks were put forward, or no such year in UTC.
     """
-    said = ~np.isnan(offset)
-    ahead = pd.to_timedelta(np.where(said, offset, 0), unit="m").as_unit("us")
+    has_offset = ~np.isnan(offset)
+    ahead = pd.to_timedelta(np.where(has_offset, offset, 0), unit="m").as_unit("us")
     moments = (times - ahead).dt.tz_localize("UTC").dt.tz_convert(zone)
-    clock = times[~said]
-    again = ~_is_first(clock, None if series is None else series[~said])
+    clock = times[~has_offset]
+    again = ~_is_first(clock, None if series is None else series[~has_offset])
     try:
         localized = clock.dt.tz_localize(zone, ambiguous=~again, nonexistent="shift_forward")
     except (NotImplementedError, OverflowError):  # so pandas says that Python has no such year
@@ -144,7 +145,7 @@ def in_zone(
             f"where the clock is never put forward, name that one in {named.parameter}.timezone "
             f"(Etc/GMT-1 is an hour ahead of UTC)",
         )
-    moments[~said] = localized
+    moments[~has_offset] = localized
     return moments
 
 

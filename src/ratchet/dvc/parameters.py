@@ -127,8 +127,8 @@ def _check_dates(value: Any, key: str, file: str) -> None:
         for name, inner in value.items():
             _check_dates(inner, f"{key}.{name}", file)
     elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            _check_dates(inner, f"{key}[{place}]", file)
+        for position, inner in enumerate(value):
+            _check_dates(inner, f"{key}[{position}]", file)
     elif isinstance(value, dt.date):
         raise ConfigError(f'{file}: {key}: DVC takes a date only in quotes: "{value}"')
 

@@ -81,7 +81,7 @@ yaml.SafeDumper.add_representer(
 
 def _stage(project: Project, configuration: Configuration, phase: str, name: str) -> dict[str, Any]:
     phases = project.pipelines[name].values()
-    known = project.paths({dataset for each in phases for dataset in each.datasets()})
+    written = project.paths({dataset for each in phases for dataset in each.datasets()})
     pipeline, raw = project.pipelines[name][phase], f"{name}.raw"
     inputs = pipeline.inputs() & {raw}.union(*(each.all_outputs() for each in phases))
     outputs = pipeline.all_outputs()
@@ -91,7 +91,7 @@ def _stage(project: Project, configuration: Configuration, phase: str, name: str
         "desc": f"{project.use_cases[name].about.title}: {phase}",
         "cmd": f"{PYTHON} -m kedro run --env {ENV} --pipelines {phase} --namespaces {name}",
         "deps": [
-            *_by_folder(project.paths(inputs), known, name),
+            *_by_folder(project.paths(inputs), written, name),
             *([RAW_ENTRIES] if raw in inputs else []),
             *used_code(project.folder, _modules(project, phase, name)),
             LIBRARIES,
@@ -101,7 +101,7 @@ def _stage(project: Project, configuration: Configuration, phase: str, name: str
             for entry in configuration.tracked(parameters, raw if raw in inputs else None)
             for file, keys in entry.items()
         ],
-        "outs": _by_folder(project.paths(outputs - scores), known, name),
+        "outs": _by_folder(project.paths(outputs - scores), written, name),
     }
     if scores:  # which DVC compares, and git keeps
         stage["metrics"] = [{path: {"cache": False}} for path in sorted(project.paths(scores))]

@@ -307,9 +307,9 @@ def store_versions(
 
 def _inputs_of(version: Version) -> tuple[str | None, ...]:
     """What a version was made from: hash of the rows, code, ``as_of``, parameters."""
-    made = read_manifest(version.folder)
-    parameters = made["files"].get("use_case.json")
-    return made["data_hash"], made["code_commit"], made["as_of"], parameters
+    manifest = read_manifest(version.folder)
+    parameters = manifest["files"].get("use_case.json")
+    return manifest["data_hash"], manifest["code_commit"], manifest["as_of"], parameters
 
 
 def _store(

@@ -21,9 +21,9 @@ def used_code(project: Path, modules: Iterable[str]) -> list[str]:
         Paths relative to the project, in order.
     """
     source = project / "src"
-    seen = used_modules(source, modules)
-    places = {_place(path.relative_to(source)) for path in seen}
-    return sorted(f"src/{place.as_posix()}" for place in places if place is not None)
+    files = used_modules(source, modules)
+    paths = {_place(path.relative_to(source)) for path in files}
+    return sorted(f"src/{place.as_posix()}" for place in paths if place is not None)
 
 
 def used_modules(source: Path, modules: Iterable[str]) -> set[Path]:
@@ -35,14 +35,14 @@ def used_modules(source: Path, modules: Iterable[str]) -> set[Path]:
         source: the folder that our package lies in.
         modules: dotted names; those of other packages are left out.
     """
-    seen: set[Path] = set()
+    visited: set[Path] = set()
     to_read = [_file(source, module) for module in modules]
     while to_read:
         path = to_read.pop()
-        if path is not None and path not in seen:
-            seen.add(path)
+        if path is not None and path not in visited:
+            visited.add(path)
             to_read += [_file(source, name) for name in _imported(source, path)]
-    return seen
+    return visited
 
 
 @cache
@@ -77,5 +77,5 @@ def _names(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
 
 def _place(module: Path) -> Path | None:
     """What stands for a module in the list; None for the ``__init__.py`` above the packages."""
-    place = Path(*module.parts[: 3 if module.parts[1] == "pipelines" else 2])
-    return None if place.name == "__init__.py" else place
+    path = Path(*module.parts[: 3 if module.parts[1] == "pipelines" else 2])
+    return None if path.name == "__init__.py" else path

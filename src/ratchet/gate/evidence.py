@@ -170,8 +170,8 @@ def _share_seen(
         return 1.0
     first, last = numbers.get("first_row"), numbers.get("last_row")
     if times is not None and first and last:
-        seen = (times >= pd.Timestamp(first)) & (times <= pd.Timestamp(last))
-        return math.sqrt(seen.mean())
+        within = (times >= pd.Timestamp(first)) & (times <= pd.Timestamp(last))
+        return math.sqrt(within.mean())
     rows = numbers.get("rows")
     count = rows.get(target, n) if isinstance(rows, Mapping) else n
     return math.sqrt(min(count / n, 1.0))

@@ -111,9 +111,9 @@ def _use_logging_of(folder: Path) -> None:
     """Apply ``conf/logging.yml``: Kedro looks for it in the current folder only."""
     path = folder / "conf" / "logging.yml"
     if "KEDRO_LOGGING_CONFIG" not in os.environ and path.exists():
-        wanted = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if wanted != LOGGING.data:
-            configure_logging(wanted)
+        configuration = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if configuration != LOGGING.data:
+            configure_logging(configuration)
 
 
 def _running(phases: list[str], pipeline: Any, use_cases: dict[str, UseCase]) -> dict[str, UseCase]:

@@ -268,12 +268,12 @@ class TrackingHooks:
 
 def _hide_secrets_in_logs() -> None:
     """Also in what libraries log: of an address that does not answer they print all."""
-    made = logging.getLogRecordFactory()
-    if getattr(made, "hides_secrets", False):
+    make_record = logging.getLogRecordFactory()
+    if getattr(make_record, "hides_secrets", False):
         return
 
     def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = made(*args, **kwargs)
+        record = make_record(*args, **kwargs)
         if isinstance(record.exc_info, tuple):
             trace = "".join(traceback.format_exception(*record.exc_info)).rstrip()
             if (hidden := hide_secrets(trace)) != trace:  # a text, from which nobody makes another

@@ -51,14 +51,14 @@ def log_trials(
     """
     experiment_id = client.get_run(parent_id).info.experiment_id
     by_trial = dict(list(curves.groupby("trial")))
-    for place, (_, trial) in enumerate(search.iterrows()):
+    for rank, (_, trial) in enumerate(search.iterrows()):
         tags = {"mlflow.parentRunId": parent_id, "search": name, "status": trial["status"]}
-        if place < n_best:
-            tags["top"] = str(place + 1)
+        if rank < n_best:
+            tags["top"] = str(rank + 1)
         run = client.create_run(experiment_id, run_name=_run_name(name, trial), tags=tags)
         _log(client, run.info.run_id, trial, by_trial[trial["trial"]])
-        if place < n_best:
-            log_best(run.info.run_id, place)
+        if rank < n_best:
+            log_best(run.info.run_id, rank)
         client.set_terminated(run.info.run_id, "FINISHED")
 
 

@@ -93,7 +93,7 @@ def evaluate_champion(
         last_request: when a retraining was last asked for.
         inputs: what is known to have happened to the inputs, in sentences.
     """
-    found = assess(
+    assessment = assess(
         windows,
         promoted["value"] if promoted else math.nan,
         metric,
@@ -103,8 +103,8 @@ def evaluate_champion(
         last_request=last_request,
         promoted_interval=(promoted["low"], promoted["high"]) if promoted else None,
     )
-    comparison, why = against(found) if found.action == "compare" else (None, "")
-    return decide(found, comparison, min_rows=watch.min_rows, inputs=inputs, no_way_back=why)
+    comparison, why = against(assessment) if assessment.action == "compare" else (None, "")
+    return decide(assessment, comparison, min_rows=watch.min_rows, inputs=inputs, no_way_back=why)
 
 
 def assess(
@@ -228,7 +228,7 @@ def _held_back(numbers: Mapping[str, Any]) -> str:
     """Why no retraining is asked for although the rule says so; empty where it is."""
     if not numbers.get("sure", True):
         return ", but no more than chance makes it worse"
-    return f"; {asked}" if (asked := numbers.get("asked")) else ""
+    return f"; {request}" if (request := numbers.get("asked")) else ""
 
 
 def _counted(windows: pd.DataFrame, metric: str, since: datetime | None) -> pd.DataFrame:

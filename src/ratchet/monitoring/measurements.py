@@ -165,14 +165,14 @@ class Measurements:
             limit: how many are given at most.
         """
         table = MEASUREMENTS.c
-        wanted = (
+        query = (
             sa.select(MEASUREMENTS)
             .where(table.use_case == use_case, table.change > change)
             .order_by(table.change)
             .limit(limit)
         )
         with self._begin() as connection:
-            return [_measurement(dict(row)) for row in connection.execute(wanted).mappings()]
+            return [_measurement(dict(row)) for row in connection.execute(query).mappings()]
 
     def rows(self, use_case: str, until: datetime | None = None) -> list[Measurement]:
         """All measurements, in the order of time and series.
@@ -182,12 +182,12 @@ class Measurements:
             until: those of times before this moment; without zone, in UTC.
         """
         table = MEASUREMENTS.c
-        wanted = sa.select(MEASUREMENTS).where(table.use_case == use_case)
+        query = sa.select(MEASUREMENTS).where(table.use_case == use_case)
         if until is not None:
-            wanted = wanted.where(table.row_time < naive_utc(until))
+            query = query.where(table.row_time < naive_utc(until))
         with self._begin() as connection:
-            found = connection.execute(wanted.order_by(table.row_time, table.series))
-            return [_measurement(dict(row)) for row in found.mappings()]
+            rows = connection.execute(query.order_by(table.row_time, table.series))
+            return [_measurement(dict(row)) for row in rows.mappings()]
 
     def is_there(self) -> bool:
         """Whether anything was ever handed in; no table is made to find out."""
@@ -199,9 +199,9 @@ class Measurements:
         All changes up to it can be seen. Numbers of measurements that said nothing new are left
         out among them.
         """
-        wanted = sa.select(CHANGES.c.last).where(CHANGES.c.use_case == use_case)
+        query = sa.select(CHANGES.c.last).where(CHANGES.c.use_case == use_case)
         with self._begin() as connection:
-            return int(connection.execute(wanted).scalar() or 0)
+            return int(connection.execute(query).scalar() or 0)
 
     def _count(self, connection: sa.Connection, use_case: str, more: int) -> int:
         """Count changes, and let nobody else write until this transaction is over."""
@@ -246,10 +246,10 @@ def _existing(
     times = sorted({naive_utc(row.time) for row in rows})
     existing = {}
     for start in range(0, len(times), _TIMES_PER_QUERY):
-        wanted = sa.select(MEASUREMENTS).where(
+        query = sa.select(MEASUREMENTS).where(
             table.use_case == use_case, table.row_time.in_(times[start : start + _TIMES_PER_QUERY])
         )
-        for row in connection.execute(wanted).mappings():
+        for row in connection.execute(query).mappings():
             existing[row["series"], row["row_time"]] = dict(row)
     return existing
 

@@ -118,18 +118,18 @@ def score_windows(
         ConfigError: pandas cannot read the length of the windows.
     """
     table = []
-    given = rows[~rows["failed"].astype(bool)]
-    for window, part in _by_window(given, watch.window, start, now):
+    answered = rows[~rows["failed"].astype(bool)]
+    for window, part in _by_window(answered, watch.window, start, now):
         scored = latest_answers(part)
         enough = len(scored) >= watch.min_rows
         scores = score(scored, target, horizon, seed, _DRAWS) if enough else {}
-        known = f"{len(scored)} rows with known truth, {watch.min_rows} are needed"
+        why = f"{len(scored)} rows with known truth, {watch.min_rows} are needed"
         table.append(
             {
                 **window,
                 "answers": int(part.index.nunique()),
                 "rows": len(scored),
-                "note": "" if enough else known,
+                "note": "" if enough else why,
                 **_flat(scores),
             }
         )
@@ -190,11 +190,13 @@ def operations(
         ``error_rate``, ``error`` (the commonest one), ``response_p50_ms``, ``response_ms`` (95th
         percentile), ``response_p99_ms``; NaN where no time was taken.
     """
-    seen = rows[rows["arm"] != SHADOW]
-    failed_first = seen.reset_index().sort_values("failed", ascending=False, kind="stable")
-    asked = failed_first.drop_duplicates(_REQUEST)
+    answered = rows[rows["arm"] != SHADOW]
+    failed_first = answered.reset_index().sort_values("failed", ascending=False, kind="stable")
+    requests = failed_first.drop_duplicates(_REQUEST)
     table = []
-    for span, part in _by_window(asked.assign(row_time=asked["predicted_at"]), window, start, now):
+    for span, part in _by_window(
+        requests.assign(row_time=requests["predicted_at"]), window, start, now
+    ):
         failed = part[part["failed"].astype(bool)]
         table.append(
             {
@@ -215,11 +217,11 @@ def _by_window(
 ) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """Windows and their rows in order of time; rows without time come first."""
     cut = cut_windows(rows["row_time"], window, start=start, now=now).reset_index(drop=True)
-    found = []
+    groups = []
     for _, part in cut.groupby("start", dropna=False, sort=True):
         head: dict[str, Any] = {name: part[name].iloc[0] for name in _SPAN}
-        found.append((head, rows.iloc[part.index.to_numpy()]))
-    return sorted(found, key=lambda group: not pd.isna(group[0]["start"]))
+        groups.append((head, rows.iloc[part.index.to_numpy()]))
+    return sorted(groups, key=lambda group: not pd.isna(group[0]["start"]))
 
 
 def _flat(scores: Scores) -> dict[str, float]:

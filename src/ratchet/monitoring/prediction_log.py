@@ -191,12 +191,12 @@ class PredictionLog:
     def _hashes(self, use_case: str, target: str, version: str | None = None) -> pd.Series:
         """Hashes of the rows that were answered, by row key, each pair once."""
         table = PREDICTIONS.c
-        wanted = sa.select(table.row_key, table.row_hash).distinct()
-        wanted = wanted.where(table.use_case == use_case, table.target == target, ~table.failed)
+        query = sa.select(table.row_key, table.row_hash).distinct()
+        query = query.where(table.use_case == use_case, table.target == target, ~table.failed)
         if version is not None:
-            wanted = wanted.where(table.version == version)
+            query = query.where(table.version == version)
         with self._table.begin() as connection:
-            pairs = connection.execute(wanted).all()
+            pairs = connection.execute(query).all()
         return pd.Series([text for _, text in pairs], [key for key, _ in pairs], dtype="str")
 
     def _warn_of_renamed(
@@ -213,8 +213,12 @@ class PredictionLog:
         rename = sa.update(PREDICTIONS).values(renamed_hash=sa.bindparam("hash", type_=sa.Text))
         rename = rename.where(of_target, table.row_key == sa.bindparam("of"))
         with self._table.begin() as connection:
-            known = {tuple(pair) for pair in connection.execute(warned)}
-            new = [{"of": key, "hash": now[key]} for key in other if (key, now[key]) not in known]
+            warned_pairs = {tuple(pair) for pair in connection.execute(warned)}
+            new = [
+                {"of": key, "hash": now[key]}
+                for key in other
+                if (key, now[key]) not in warned_pairs
+            ]
             if new:
                 connection.execute(rename, new)
         if new:
@@ -251,17 +255,17 @@ class PredictionLog:
         """
         table = PREDICTIONS.c
         moment = sa.func.coalesce(table.row_time, table.predicted_at)
-        wanted = sa.select(PREDICTIONS).where(table.use_case == use_case)
+        query = sa.select(PREDICTIONS).where(table.use_case == use_case)
         if target is not None:
-            wanted = wanted.where(table.target.in_([target, ""]))
+            query = query.where(table.target.in_([target, ""]))
         if version is not None:
-            wanted = wanted.where(table.version == version)
+            query = query.where(table.version == version)
         if since is not None:
-            wanted = wanted.where(moment >= naive_utc(since))
+            query = query.where(moment >= naive_utc(since))
         if arm is not None:
-            wanted = wanted.where(table.arm == arm)
+            query = query.where(table.arm == arm)
         with self._table.begin() as connection:
-            result = connection.execute(wanted.order_by(moment, table.id))
+            result = connection.execute(query.order_by(moment, table.id))
             names = list(result.keys())
             return frame_of([dict(row) for row in result.mappings()], names)
 
@@ -343,7 +347,7 @@ def split_values(values: pd.Series) -> tuple[list[float | None], list[str | None
         return [_finite(value) for value in values.astype(float).tolist()], [*nothing]
     known = values.notna().tolist()
     return [*nothing], [
-        str(value) if there else None for value, there in zip(values.tolist(), known, strict=True)
+        str(value) if exists else None for value, exists in zip(values.tolist(), known, strict=True)
     ]
 
 

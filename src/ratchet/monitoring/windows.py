@@ -73,9 +73,9 @@ def _calendar(times: pd.Series, window: str, first: pd.Timestamp) -> tuple[pd.Se
     begin = offset.rollback(first.normalize())
     edges = pd.date_range(begin, times.max() + 2 * offset, freq=offset)
     known = times.dropna()
-    place = edges.searchsorted(known, side="right") - 1
-    starts = pd.Series(edges[place], index=known.index).reindex(times.index)
-    ends = pd.Series(edges[place + 1], index=known.index).reindex(times.index)
+    positions = edges.searchsorted(known, side="right") - 1
+    starts = pd.Series(edges[positions], index=known.index).reindex(times.index)
+    ends = pd.Series(edges[positions + 1], index=known.index).reindex(times.index)
     return starts, ends
 
 

@@ -36,11 +36,11 @@ def artefact_datasets(name: str, use_case: UseCase) -> dict[str, str]:
     Returns:
         Name of the artefact -> dataset.
     """
-    found: dict[str, str] = {}
+    datasets: dict[str, str] = {}
     for target, parameters in use_case.targets.items():
-        found |= {f"{target}/{noun}": f"{name}.{target}.{noun}" for noun in ARTEFACTS}
-        found |= {
+        datasets |= {f"{target}/{noun}": f"{name}.{target}.{noun}" for noun in ARTEFACTS}
+        datasets |= {
             f"{target}/{candidate}/model": f"{name}.{target}.{candidate}.model"
             for candidate in parameters.naive_candidates
         }
-    return found
+    return datasets

@@ -74,12 +74,12 @@ def _predict(model: Any, frame: DataFrame, target: Target) -> DataFrame:
     from ratchet.modelling import calibrate_and_refit, choice, predictions, target_scaling
 
     X, y = target_scaling.features_and_target(frame, target)
-    seen = calibrate_and_refit.select_inputs(model, X)
+    inputs = calibrate_and_refit.select_inputs(model, X)
     if target.is_classes:
-        return predictions.tidy(model.predict_proba(seen), y, frame, target)
+        return predictions.tidy(model.predict_proba(inputs), y, frame, target)
     confidence = calibrate_and_refit.interval_confidence(model)
     choice.check_unchanged(target, "confidence", found=confidence, asked=target.confidence)
-    prediction, low, high = model.predict_with_interval(seen).T
+    prediction, low, high = model.predict_with_interval(inputs).T
     return predictions.tidy(prediction, y, frame, target).assign(low=low, high=high)
 
 
@@ -115,18 +115,18 @@ def _judge(scores: dict[str, dict[str, float]], target: Target) -> dict[str, Any
 
     judged = {}
     for metric, objective in target.objectives.items():
-        found = scores[metric]
+        score = scores[metric]
         sign = 1 if greater_is_better(metric) else -1
         judged[metric] = {
-            **found,
+            **score,
             "aim": objective.aim,
-            "met": sign * found["value"] >= sign * objective.aim,
-            "in_doubt": found["low"] < objective.aim < found["high"],
+            "met": sign * score["value"] >= sign * objective.aim,
+            "in_doubt": score["low"] < objective.aim < score["high"],
         }
         if objective.production is not None:
             judged[metric] |= {
                 "production": objective.production,
-                "fit_for_production": sign * found["value"] >= sign * objective.production,
+                "fit_for_production": sign * score["value"] >= sign * objective.production,
             }
     return judged
 
@@ -183,7 +183,7 @@ def explain_best(
     from ratchet.modelling import calibrate_and_refit, feature_sources, target_scaling
 
     X, y = target_scaling.features_and_target(test, target)
-    seen = calibrate_and_refit.select_inputs(best_model, X)
+    inputs = calibrate_and_refit.select_inputs(best_model, X)
 
     def loss(rows: DataFrame) -> float:
         if target.is_classes:
@@ -195,9 +195,9 @@ def explain_best(
         return float(root_mean_squared_error(y, y - errors))
 
     groups = feature_sources.columns_by_source(
-        list(seen.columns), sources_of(encoder), features, target
+        list(inputs.columns), sources_of(encoder), features, target
     )
-    return grouped_permutation_importance(loss, seen, groups, seed=seed)
+    return grouped_permutation_importance(loss, inputs, groups, seed=seed)
 
 
 def collect_predictions(targets: Mapping[str, Any], *predictions: DataFrame) -> DataFrame:

@@ -75,7 +75,7 @@ def score_period(
         due = due[~is_among(hashes.reindex(due.astype(str)), done)]
         start = time.perf_counter()
         answers = now.predict(due)
-        taken = (time.perf_counter() - start) * 1e3 / max(len(due), 1)
+        row_ms = (time.perf_counter() - start) * 1e3 / max(len(due), 1)
     except Exception as error:  # whatever rows and models raise: other use cases go on
         return {**nothing, "trouble": {"with": failing_part(error), "wrong": summarize(error)}}
     prediction_log.write(
@@ -84,7 +84,7 @@ def score_period(
         answers,
         arm=CHAMPION,
         source="batch",
-        latency_ms=taken,
+        latency_ms=row_ms,
         at=dt.datetime.now(dt.UTC),
         times=now.times,
         hashes=hashes,
@@ -242,8 +242,8 @@ def assess_champion(
 
 def _moved(report: Mapping[str, Any] | None) -> list[str]:
     """What is known to have happened to the inputs, in sentences."""
-    found = [*report["columns"].values(), report["joint"]] if report else []
-    return [one["text"] for one in found if one["moved"]]
+    statistics = [*report["columns"].values(), report["joint"]] if report else []
+    return [one["text"] for one in statistics if one["moved"]]
 
 
 def _unscored(scored: ScoredPeriod) -> str:

@@ -97,8 +97,8 @@ def recommend_prices(demand_book: Any) -> DataFrame:
     """
     import pandas as pd
 
-    found = zip(demand_book.segments(), demand_book.price_all(), strict=True)
-    return pd.DataFrame([asdict(demand_book.row(*each)) for each in found])
+    priced = zip(demand_book.segments(), demand_book.price_all(), strict=True)
+    return pd.DataFrame([asdict(demand_book.row(*each)) for each in priced])
 
 
 def replay_prices(

@@ -21,8 +21,8 @@ def search_networks(
     """
     from ratchet.modelling import networks
 
-    given = Network.model_validate(network), Windows.model_validate(windows)
-    return networks.search_networks(train, target, *given, seed, trials)
+    network_params = Network.model_validate(network), Windows.model_validate(windows)
+    return networks.search_networks(train, target, *network_params, seed, trials)
 
 
 def fit_networks(
@@ -37,8 +37,8 @@ def fit_networks(
     """Refit and calibrate the best networks, see ``modelling.networks.fit_networks``."""
     from ratchet.modelling import networks
 
-    given = Network.model_validate(network)
-    return networks.fit_networks(train, validation, target, given, seed, top, search)
+    network_params = Network.model_validate(network)
+    return networks.fit_networks(train, validation, target, network_params, seed, top, search)
 
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:

@@ -352,8 +352,8 @@ def _refitted(registry: Any, name: str, digest: str) -> dict[str, str] | None:
     """What an earlier, killed try has fitted once more already."""
     for version in registry.versions(name):
         if version.tags.get(REFIT_OF) == digest and version.folder.is_dir():
-            found = {"version": version.number, "bundle": version.bundle}
-            return {**found, "digest": version.tags["digest"]}
+            result = {"version": version.number, "bundle": version.bundle}
+            return {**result, "digest": version.tags["digest"]}
     return None
 
 
@@ -364,13 +364,13 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     rows += ["statistics"] if use_case.features.windows else []
     rows += ["demand_book"] if use_case.market else []
     artefacts, judged = artefact_datasets(name, use_case), _judged(name, use_case)
-    made = {**shared, "run": "run", "as_of": "params:as_of", **_same(*rows, *artefacts)}
+    inputs = {**shared, "run": "run", "as_of": "params:as_of", **_same(*rows, *artefacts)}
     parts = ["train", "validation", "test"] if use_case.release.refit == "all" else []
     return Pipeline(
         [
             node(
                 register_challengers,
-                inputs=made,
+                inputs=inputs,
                 outputs="challengers",
                 name="register_challengers",
             ),
@@ -391,7 +391,7 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
                 outputs="decision",
                 name="release_challengers",
             ),
-            *([_refit({**made, **_same(*parts, "verdicts")})] if parts else []),
+            *([_refit({**inputs, **_same(*parts, "verdicts")})] if parts else []),
         ],
         namespace=name,
         inputs={

@@ -56,39 +56,41 @@ def features_of(
     return _of_rows(rows, use_case, chosen)
 
 
-def _of_rows(typed: DataFrame, use_case: UseCase, asked: Any) -> DataFrame:
-    data, needs = use_case.data, RequiredColumns(use_case)
-    rows = typed if asked is None else typed[asked]
-    rows = derive_columns(rows.dropna(subset=needs.required), data, needs.derived_for_targets)
+def _of_rows(typed: DataFrame, use_case: UseCase, requested: Any) -> DataFrame:
+    data, required = use_case.data, RequiredColumns(use_case)
+    rows = typed if requested is None else typed[requested]
+    rows = derive_columns(rows.dropna(subset=required.required), data, required.derived_for_targets)
     # As in training: a row counts in history, and among those its class is told by, if it is whole.
     whole = typed.dropna(subset=data.required)
     if not whole.empty:
         whole = derive_columns(whole, data)
-    for name in needs.derived_for_targets:
+    for name in required.derived_for_targets:
         rows[name] = whole[name].reindex(rows.index) if name in whole else None
     order = [*([data.time] if data.time else []), data.key]
     rows, events = rows.sort_values(order), whole.sort_values(order)
     return row_features(rows, data, use_case.features, use_case.targets, events)
 
 
-def _of_steps(typed: DataFrame, use_case: UseCase, statistics: DataFrame, asked: Any) -> DataFrame:
+def _of_steps(
+    typed: DataFrame, use_case: UseCase, statistics: DataFrame, requested: Any
+) -> DataFrame:
     data, features, targets = use_case.data, use_case.features, use_case.targets
     target = only_target(targets)
     layout = lay_out_steps(typed, data, target, RequiredColumns(use_case).required)
     primary = derive_columns(layout.rows, data)
     views = make_views(primary, data, features, target)
     rows = complete_rows(views) & layout.under_way
-    if asked is not None:
-        rows &= _places(primary, typed[asked], use_case).reshape(rows.shape)
+    if requested is not None:
+        rows &= _places(primary, typed[requested], use_case).reshape(rows.shape)
     return window_features(primary, data, features, targets, statistics, rows, views)
 
 
-def _places(primary: DataFrame, asked: DataFrame, use_case: UseCase) -> Any:
+def _places(primary: DataFrame, requested: DataFrame, use_case: UseCase) -> Any:
     """Which rows of the laid-out steps were asked for."""
     data = use_case.data
     if data.time is None or data.series is None:
         raise DataError("data.series: expected the parameters of a time series")
     if data.series.id is None:
-        return primary[data.time].isin(asked[data.time]).to_numpy()
+        return primary[data.time].isin(requested[data.time]).to_numpy()
     laid = pd.MultiIndex.from_frame(primary[[data.time, SERIES_ID]])
-    return laid.isin(pd.MultiIndex.from_frame(asked[[data.time, data.series.id]]))
+    return laid.isin(pd.MultiIndex.from_frame(requested[[data.time, data.series.id]]))

@@ -173,18 +173,18 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
     Raises:
         DataError: a column is missing, or values break the contract.
     """
-    data, needs = use_case.data, RequiredColumns(use_case)
+    data, required = use_case.data, RequiredColumns(use_case)
     if fields.empty:
         raise DataError("there are no rows to answer")
     rows = fields.reset_index(drop=True)
     columns = {
-        name: column if name in needs.columns else column.model_copy(update={"nullable": True})
+        name: column if name in required.columns else column.model_copy(update={"nullable": True})
         for name, column in data.columns.items()
     }
     blank = [
         name
         for name, column in columns.items()
-        if column.nullable and name not in needs.required and _is_blank(rows, name, column)
+        if column.nullable and name not in required.required and _is_blank(rows, name, column)
     ]
     typed = read_contract(rows, columns, data.key, steps=_steps(data), blank=blank)
     typed = _without_others(join_keys(typed, data), data)

@@ -160,7 +160,7 @@ def _mend(filed: DataFrame, rows: DataFrame, first: DataFrame) -> DataFrame:
     for name in filed:
         known = now[name].notna()
         same = (before[name] == filed[name]).fillna(False).astype(bool) & before[name].notna()
-        taken = known & (filed[name].isna() | same)
-        if taken.any():
-            mended[name] = filed[name].where(~taken, now[name]).astype(filed[name].dtype)
+        replaced = known & (filed[name].isna() | same)
+        if replaced.any():
+            mended[name] = filed[name].where(~replaced, now[name]).astype(filed[name].dtype)
     return mended

@@ -132,21 +132,21 @@ def _read_values(
     read: dict[str, pd.Series] = {}
     unread: dict[str, str] = {}
     for name, column in columns.items():
-        given, wrong = frame[name], pd.Series(False, index=frame.index)
+        values, wrong = frame[name], pd.Series(False, index=frame.index)
         if column.type == "string":
-            read[name] = as_text(given)
+            read[name] = as_text(values)
         elif column.type == "list":
-            read[name] = as_lists(given, column.separator)
+            read[name] = as_lists(values, column.separator)
         elif column.type == "number":
-            read[name], wrong = as_numbers(without_blanks(given))
+            read[name], wrong = as_numbers(without_blanks(values))
         elif column.type == "integer":
-            read[name], wrong = as_integers(without_blanks(given))
+            read[name], wrong = as_integers(without_blanks(values))
             wrong |= False if column.nullable else read[name].isna()
         if wrong.any():
             del read[name]
-            rounded = any(isinstance(c, float) and abs(c) >= EXACT for c in given[wrong])
-            examples = show_rows(given[wrong], len(given)) + (_ROUNDED if rounded else "")
-            examples += _signs(given[wrong]) if column.type == "number" else ""
+            rounded = any(isinstance(c, float) and abs(c) >= EXACT for c in values[wrong])
+            examples = show_rows(values[wrong], len(values)) + (_ROUNDED if rounded else "")
+            examples += _signs(values[wrong]) if column.type == "number" else ""
             unread[name] = f"column '{name}': expected type {column.type}; {examples}"
     return read, unread
 

@@ -25,8 +25,8 @@ class RequiredColumns:
         """Raw columns that a row to be answered is asked for: features, and what names the row."""
         data = self.use_case.data
         named = [*self._identity, *self._seen]
-        wanted = source_columns([*named, *self._demanded_anyway], data)
-        return [name for name in data.columns if name in wanted]
+        required = source_columns([*named, *self._demanded_anyway], data)
+        return [name for name in data.columns if name in required]
 
     @cached_property
     def required(self) -> list[str]:
@@ -40,8 +40,8 @@ class RequiredColumns:
     def derived_for_targets(self) -> list[str]:
         """Derived columns that a target is made of, and no feature."""
         data = self.use_case.data
-        seen, truth = source_columns(self._seen, data), source_columns(self._targets, data)
-        return [name for name in data.derive if name in truth and name not in seen]
+        features, truth = source_columns(self._seen, data), source_columns(self._targets, data)
+        return [name for name in data.derive if name in truth and name not in features]
 
     @property
     def _targets(self) -> list[str]:
@@ -58,8 +58,8 @@ class RequiredColumns:
         """Columns whose values a model sees at the row itself."""
         features = self.use_case.features
         history = features.history
-        asked = [*history.entities, history.looked_up] if history else []
-        return [*features.encoded, *asked]
+        sources = [*history.entities, history.looked_up] if history else []
+        return [*features.encoded, *sources]
 
     @property
     def _demanded_anyway(self) -> list[str]:
@@ -74,19 +74,19 @@ class RequiredColumns:
 
 def source_columns(names: Iterable[str], data: Data) -> set[str]:
     """Columns and all columns that they are derived from."""
-    found: set[str] = set()
+    sources: set[str] = set()
     waiting = list(names)
     while waiting:
         name = waiting.pop()
-        if name in found:
+        if name in sources:
             continue
-        found.add(name)
+        sources.add(name)
         if name in data.derive:
             texts = _texts(data.derive[name].arguments)
             waiting += [text for text in texts if text in data.known_columns]
         elif name in data.calendar and data.time:
             waiting.append(data.time)
-    return found
+    return sources
 
 
 def _texts(argument: Any) -> Iterator[str]:

@@ -67,8 +67,8 @@ class Revisions:
             for name, column, before, after in values.head(_SHOWN).itertuples()
         )
         columns = ", ".join(name for name in values["column"].unique() if name)
-        place = f", in {columns}" if columns else ""
-        return f"{values.index.nunique()} of {self.known} known {what}{place} ({first})"
+        where = f", in {columns}" if columns else ""
+        return f"{values.index.nunique()} of {self.known} known {what}{where} ({first})"
 
 
 def find_revisions(known: DataFrame, new: DataFrame, data: Data) -> Revisions:
@@ -87,18 +87,18 @@ def find_revisions(known: DataFrame, new: DataFrame, data: Data) -> Revisions:
     one, other = before.loc[both], after.loc[both]
     moves = None if data.series or data.time is None else data.time
     compared = [n for n, c in data.columns.items() if n in one and not c.revised]
-    found = []
+    changes = []
     for name in sorted(compared, key=lambda name: name != moves):  # the time is the first
         differs = _differs(one[name], other[name], data.columns[name])
         pair = {"column": name, "before": one[name], "after": other[name]}
-        found.append(pd.DataFrame(pair)[differs])
+        changes.append(pd.DataFrame(pair)[differs])
         if name == moves:
             one, other = one[~differs], other[~differs]
     return Revisions(
         known=len(before),
         new=len(after),
         gone=before.index.difference(after.index, sort=False),
-        values=concat_changes(*found),
+        values=concat_changes(*changes),
         time=moves,
     )
 

@@ -98,8 +98,8 @@ def _check_order(rows: DataFrame, history: History) -> None:
     early = rows[rows[history.available] < rows[history.looked_up]]
     if not early.empty:
         first = ", ".join(
-            f"row {key!r}: {known.date()} and {asked.date()}"
-            for key, known, asked in early[[history.available, history.looked_up]]
+            f"row {key!r}: {known.date()} and {looked_up.date()}"
+            for key, known, looked_up in early[[history.available, history.looked_up]]
             .head()
             .itertuples()
         )
@@ -199,11 +199,11 @@ def _split_rows(
     if not data.time:
         ordered = ordered.sample(frac=1, random_state=seed, ignore_index=True)
     truth = has_truth(ordered, targets).to_numpy()
-    places = assign_splits(truth, data.split)
+    parts = assign_splits(truth, data.split)
     if data.time and any(target.follows_time for target in targets.values()):
         # No moment is cut in two: all of its rows are in the part of the first of them.
-        places = pd.Series(places).groupby(ordered[data.time]).transform("min").to_numpy()
-    part = np.where(truth.any(axis=1), places, -1)
+        parts = pd.Series(parts).groupby(ordered[data.time]).transform("min").to_numpy()
+    part = np.where(truth.any(axis=1), parts, -1)
     ordered["split"] = pd.Categorical.from_codes(part, dtype=pd.CategoricalDtype(list(SPLITS)))
     return ordered
 
@@ -251,7 +251,7 @@ def encode_features(
         reserved=RESERVED,
     )
     encoder.fit(features_frame[features_frame["split"] == "train"])
-    kept = features_frame.loc[:, columns.str.startswith((SERIES_PREFIX, TARGET_PREFIX))]
-    encoded = encoder.transform(features_frame).join(kept)
+    passed_on = features_frame.loc[:, columns.str.startswith((SERIES_PREFIX, TARGET_PREFIX))]
+    encoded = encoder.transform(features_frame).join(passed_on)
     parts = [encoded[features_frame["split"] == name] for name in SPLITS]
     return encoder, parts[0], parts[1], parts[2]

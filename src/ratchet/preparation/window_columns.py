@@ -223,7 +223,9 @@ def window_features(
     )
     chosen = primary[rows.ravel()].set_index(SERIES_KEY)
     views = views or make_views(primary, data, features, target)
-    seen = select_rows(views, rows, row_terms["level"], row_terms["scale"]).set_index(chosen.index)
+    columns = select_rows(views, rows, row_terms["level"], row_terms["scale"]).set_index(
+        chosen.index
+    )
     about: dict[str, Any] = {
         SERIES_ID: chosen[SERIES_ID],
         f"{SERIES_PREFIX}time": utc(chosen[data.time]),
@@ -234,7 +236,7 @@ def window_features(
     sources = chosen[named].rename(columns=apart)
     static = units.loc[:, units.columns.str.startswith(STATIC_PREFIX)]
     described = static.iloc[rows.nonzero()[1]].set_index(chosen.index)
-    frame = pd.concat([sources, seen, described, pd.DataFrame(about)], axis=1)
+    frame = pd.concat([sources, columns, described, pd.DataFrame(about)], axis=1)
     check_numbers(frame, features)
     return frame
 

@@ -78,7 +78,7 @@ class ProductionAssessment:
         target, metric = primary_metric(self.champion.bundle.use_case)
         promoted = self.champion.bundle.score(target, metric)
         since = _moment(self.champion.since)
-        asked, until = last_retraining_request(self.registry, self.name)
+        requested, until = last_retraining_request(self.registry, self.name)
         action = evaluate_champion(
             self._windows[target],
             promoted,
@@ -89,7 +89,7 @@ class ProductionAssessment:
             last_request=_moment(until),
             inputs=moved,
         )
-        if action.action == "retrain" and asked and since is None:
+        if action.action == "retrain" and requested and since is None:
             # Rows without time are one window, which says the same until models change.
             action = replace(action, action="none", reason=f"asked for already: {action.reason}")
         return {
@@ -131,12 +131,12 @@ class ProductionAssessment:
         rows = self.log.rows(self.name, target, self.champion.version, arm=CHAMPION)
         rows = rows[~is_among(rows["row_hash"], self.champion.answered)]
         times, known = rows["row_time"], self.champion.known
-        seen = times.isna()
-        seen |= new_rows(times, self.champion.since, is_among(rows["row_hash"], known))
+        is_new = times.isna()
+        is_new |= new_rows(times, self.champion.since, is_among(rows["row_hash"], known))
         if self.as_of is not None:
             days = on_clock(times, self.champion.bundle.use_case.data.timezone).dt.normalize()
-            seen &= days.isna() | (days <= read_day(self.as_of))
-        return rows[seen]
+            is_new &= days.isna() | (days <= read_day(self.as_of))
+        return rows[is_new]
 
     def _renamed(self, rows: pd.DataFrame) -> Any:
         """Which answered rows no model can be asked about again: other rows have their keys now."""
@@ -189,7 +189,7 @@ class ProductionAssessment:
 
     def _alerts(self) -> list[Any]:
         window = self._watch.window
-        asked = self.log.rows(self.name)
+        answers = self.log.rows(self.name)
         return find_alerts(
             self.name,
             self.use_case.monitoring.alerts,
@@ -202,9 +202,10 @@ class ProductionAssessment:
                 }
                 for name in self._targets
             },
-            operations=operations(asked, window),
+            operations=operations(answers, window),
             models={
-                str(version): operations(rows, window) for version, rows in asked.groupby("version")
+                str(version): operations(rows, window)
+                for version, rows in answers.groupby("version")
             },
             champion=str(self.champion.version),
         )

@@ -87,8 +87,8 @@ class DriftCheck:
             windows: as ``compare`` takes them, oldest first.
         """
         reports: list[DriftReport] = []
-        for place, window in enumerate(windows, 1):
-            error = self.error(window) if place == len(windows) else None
+        for number, window in enumerate(windows, 1):
+            error = self.error(window) if number == len(windows) else None
             reports.append(self.compare(window, earlier=reports, error=error))
         return reports
 
@@ -130,10 +130,10 @@ def answers_with_truth(now: ScoringFrame, keys: pd.Index) -> dict[str, pd.DataFr
         keys: keys of the rows that are wanted.
     """
     targets = now.bundle.use_case.targets
-    found = now.predict(now.features.index.intersection(keys, sort=False))
+    answers = now.predict(now.features.index.intersection(keys, sort=False))
     return {
         name: rows.assign(truth=now.truth(targets[name]).reindex(rows.index))
-        for name, rows in found.items()
+        for name, rows in answers.items()
     }
 
 
@@ -209,8 +209,8 @@ def importance_of(
         plain(source.removeprefix(HISTORY_PREFIX)): max(float(value), 0.0)
         for source, value in importance.items()
     }
-    made = {source: set(made_of(source)) for source in sources}
+    columns_of = {source: set(made_of(source)) for source in sources}
     return {
-        name: sum(value for source, value in sources.items() if name in made[source])
+        name: sum(value for source, value in sources.items() if name in columns_of[source])
         for name in columns
     }

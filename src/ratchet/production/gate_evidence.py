@@ -134,10 +134,10 @@ class EvidenceCollector:
 
     def _last_seen(self, challenger: Bundle | None) -> str | None:
         """Time of the last row that one of the two has used."""
-        seen = [] if challenger is None else [challenger.manifest["last_row"]]
+        last_rows = [] if challenger is None else [challenger.manifest["last_row"]]
         if self._champion is not None and not self._fresh_keys.empty:
-            seen.append(training_cutoff(self._opened.manifest))
-        return max((moment for moment in seen if moment), default=None)
+            last_rows.append(training_cutoff(self._opened.manifest))
+        return max((moment for moment in last_rows if moment), default=None)
 
 
 def _checked(what: str, soundness: dict[str, str | None], check: Callable[[], Any]) -> Any:

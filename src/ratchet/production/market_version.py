@@ -66,9 +66,9 @@ class MarketVersion:
             raise UserError(str(error)) from error
         return key
 
-    def _one(self, what: str, given: str | None, names: Sequence[str]) -> str:
-        if given is not None or len(names) == 1:
-            return names[0] if given is None else given
+    def _one(self, what: str, name: str | None, names: Sequence[str]) -> str:
+        if name is not None or len(names) == 1:
+            return names[0] if name is None else name
         raise UserError(f"--{what}: which of {len(names):,}? There are {nearest('', names)}")
 
     def select(self, merchants: Sequence[str], products: Sequence[str]) -> list[SegmentKey]:

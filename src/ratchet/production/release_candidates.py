@@ -45,10 +45,10 @@ def release_candidates(
         target: best_naive(parameters, choices[target])
         for target, parameters in use_case.targets.items()
     }
-    found = [_release_candidate(chosen, contents, artefacts)]
+    candidates = [_release_candidate(chosen, contents, artefacts)]
     if first and naive != chosen:
-        found.append(_release_candidate(naive, contents, artefacts))
-    return found
+        candidates.append(_release_candidate(naive, contents, artefacts))
+    return candidates
 
 
 def _release_candidate(

@@ -94,9 +94,9 @@ def latest_windows(
         return [rows]
     times = rows[time]
     try:
-        place = (times.max() - times) // pd.Timedelta(window)
+        number = (times.max() - times) // pd.Timedelta(window)
     except ValueError:  # a month, say, is no length
         starts = cut_windows(times, window)["start"]
-        place = starts.nunique() - starts.rank(method="dense").astype(int)
-    windows = [rows[place == back] for back in range(count - 1, -1, -1)]
+        number = starts.nunique() - starts.rank(method="dense").astype(int)
+    windows = [rows[number == back] for back in range(count - 1, -1, -1)]
     return [part for part in windows if len(part)]

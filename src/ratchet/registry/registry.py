@@ -401,8 +401,8 @@ def move_aliases(
     name, model = model_name(use_case), registered_model(client, use_case)
     now = {} if model is None else {alias: str(at) for alias, at in model.aliases.items()}
     present = {version.number for version in versions}
-    wanted = (state.champion, state.previous, challenger_of(state, versions))
-    for alias, version in zip(ALIASES, wanted, strict=True):
+    targets = (state.champion, state.previous, challenger_of(state, versions))
+    for alias, version in zip(ALIASES, targets, strict=True):
         if version is not None and version not in present:
             yield f"{alias} of {use_case}: version {version} is not in the registry any more"
         elif version is not None and now.get(alias) != version:

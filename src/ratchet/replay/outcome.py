@@ -167,11 +167,11 @@ def _false_promotions(
 
     ``sure`` says whether that is more than chance (one-sided, 95 %, paired by row).
     """
-    seen = {result.spans[0].model.version} if result.spans else set()
+    served = {result.spans[0].model.version} if result.spans else set()
     worse_models: list[Mapping[str, object]] = []
     for old, new in changes:
-        is_new = new.model.version not in seen
-        seen.add(new.model.version)
+        is_new = new.model.version not in served
+        served.add(new.model.version)
         worse = _worse_than(history, new, old) if is_new else None
         if worse is not None:
             worse_models.append(

@@ -139,12 +139,12 @@ def gate_evidence(
     """What the gate would have been shown on the day of a stage, after what was decided before."""
     time = use_case.data.time
     times: pd.Series = stage.primary[time]
-    keys, seen = times.index, [challenger.last_row]
+    keys, last_rows = times.index, [challenger.last_row]
     soundness: dict[str, str | None] = {"challenger": None, "answers": None}
     if champion is not None:
         # Whole days are seen, and so every row of the champion's last moment was.
         keys = keys[new_rows(times, champion.decided_until, None)]
-        seen += [champion.decided_until] if len(keys) else []
+        last_rows += [champion.decided_until] if len(keys) else []
         failure = champion.failure
         soundness["way back"] = failure and f"version {champion.version}: {failure}"
     return Holdout(use_case, keys, stage.naive, stage.primary).evidence(
@@ -154,7 +154,7 @@ def gate_evidence(
         soundness=soundness,
         latency_ms=challenger.latency_ms,
         size_mb=challenger.size_mb,
-        last_seen=max((moment for moment in seen if moment), default=None),
+        last_seen=max((moment for moment in last_rows if moment), default=None),
         verdicts=[
             event.numbers
             for event in events

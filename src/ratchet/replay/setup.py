@@ -137,8 +137,8 @@ def check_names(policies: Sequence[Policy]) -> None:
         UserError: a file is named like a policy that is always there.
     """
     names = [policy.name for policy in policies]
-    if taken := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"--policy: there is a policy named {taken} already: rename the file")
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"--policy: there is a policy named {duplicates} already: rename the file")
 
 
 def incidents_of(request: ReplayRequest) -> tuple[Incident, ...]:

@@ -154,8 +154,8 @@ class StageStore:
 
     def _job(self, day: pd.Timestamp) -> StageJob:
         name = str(day.date())
-        seen = local(self.typed[self.use_case.data.time]).dt.normalize() <= day
-        stage = _digest(self._trained_by, name, _hash(self.typed[seen]))
+        is_seen = local(self.typed[self.use_case.data.time]).dt.normalize() <= day
+        stage = _digest(self._trained_by, name, _hash(self.typed[is_seen]))
         answers = _digest(stage, self._all_rows)
         return StageJob(
             name,

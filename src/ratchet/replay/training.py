@@ -76,15 +76,15 @@ def _run(spec: TrainingSpec, day: str, typed: pd.DataFrame) -> tuple[UseCase, di
     """
     context, use_case, pipeline = _prepared(spec)
     name, catalog = spec.name, context.catalog
-    seen = local(typed[use_case.data.time]).dt.normalize() <= read_day(day)
+    is_seen = local(typed[use_case.data.time]).dt.normalize() <= read_day(day)
     data: dict[str, Any] = {
-        f"{name}.typed": typed[seen].reset_index(drop=True),
+        f"{name}.typed": typed[is_seen].reset_index(drop=True),
         "search_cache": joblib.Memory(None, verbose=0),
         "trials": _trials(context, name),
     }
     for node in pipeline.nodes:
-        given = {one: data[one] if one in data else catalog.load(one) for one in node.inputs}
-        data |= node.run(given)
+        inputs = {one: data[one] if one in data else catalog.load(one) for one in node.inputs}
+        data |= node.run(inputs)
     return use_case, data
 
 

@@ -39,9 +39,9 @@ def group_columns(features: Features, data: Data) -> list[str]:
 def _series_columns(features: Features, data: Data) -> list[str]:
     """Parts of the time first, then categories and a number."""
     within_a_day = {"minute", "hour", "halfhour"} & {*data.calendar}
-    taken = {*data.calendar, *TIME_PARTS, data.series.id if data.series else None}
-    categories = [name for name in features.categorical if name not in taken]
-    numbers = [name for name in features.numeric if name not in taken]
+    reserved = {*data.calendar, *TIME_PARTS, data.series.id if data.series else None}
+    categories = [name for name in features.categorical if name not in reserved]
+    numbers = [name for name in features.numeric if name not in reserved]
     parts = TIME_PARTS if within_a_day else TIME_PARTS[1:]
     return [*parts, *categories[:_MOST_SERIES_CATEGORIES], *numbers[:1]]
 

@@ -287,11 +287,11 @@ def threshold_for(results: TargetResults) -> ClassThreshold | None:
     """
     recalls = {name: results.test_scores[f"recall_{name}"]["value"] for name in results.classes}
     name = min(recalls, key=lambda key: recalls[key])
-    seen = results.validation[results.validation["truth"] == name]
+    rows = results.validation[results.validation["truth"] == name]
     truth = results.test["truth"] == name
-    if recalls[name] >= _WANTED_RECALL or seen.empty or not truth.any():
+    if recalls[name] >= _WANTED_RECALL or rows.empty or not truth.any():
         return None
-    threshold = float(seen[f"probability_{name}"].quantile(1 - _WANTED_RECALL))
+    threshold = float(rows[f"probability_{name}"].quantile(1 - _WANTED_RECALL))
     called = results.test[f"probability_{name}"] >= threshold
     return ClassThreshold(
         name=name,

@@ -80,9 +80,9 @@ def _more_rows(results: TargetResults, judged: JudgedObjective, gap: float) -> s
     n = len(results.test)
     if gap <= 0 or half / gap > 10:
         return "Judge again on newer rows; no reasonable number of rows would settle this one."
-    wanted = int(np.ceil(n * (half / gap) ** 2 / 100) * 100)
+    n_rows = int(np.ceil(n * (half / gap) ** 2 / 100) * 100)
     return (
-        f"Judge {results.name} again with more rows: about {count(max(wanted, n))} test rows "
+        f"Judge {results.name} again with more rows: about {count(max(n_rows, n))} test rows "
         f"instead of {count(n)} would settle whether the aim is reached."
     )
 

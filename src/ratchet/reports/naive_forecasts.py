@@ -113,11 +113,11 @@ def naive_sentence(results: TargetResults) -> str:
         for name in names
     ]
     reached = [number(mase(results, name)) for name in names]
-    said = f"Forecasts that learn nothing reach a MASE of {listed(reached)}: {listed(named)}."
+    sentence = f"Forecasts that learn nothing reach a MASE of {listed(reached)}: {listed(named)}."
     naive = best_naive(results)
     if results.best in names:
         return (
-            f"{said} One of them, {results.best}, is the winner: on the validation rows no "
+            f"{sentence} One of them, {results.best}, is the winner: on the validation rows no "
             "candidate that learns did better."
         )
     gain = gain_over(results, naive, results.best)
@@ -125,14 +125,14 @@ def naive_sentence(results: TargetResults) -> str:
     if verdict(gain) == BEATS:
         part = share(gain["value"] / mase(results, naive))
         return (
-            f"{said} Yes, they are beaten: {results.best} has {own}, {part} less than {naive}; "
+            f"{sentence} Yes, they are beaten: {results.best} has {own}, {part} less than {naive}; "
             f"{by}, and the interval is above 0."
         )
     if verdict(gain) == WORSE:
-        return f"{said} No: {results.best} has {own} and is worse; {by}."
+        return f"{sentence} No: {results.best} has {own} and is worse; {by}."
     return (
-        f"{said} No, not for sure: {results.best} has {own}; {by}, and the interval includes 0, so "
-        f"that these test rows cannot tell it from {naive}."
+        f"{sentence} No, not for sure: {results.best} has {own}; {by}, and the interval includes "
+        f"0, so that these test rows cannot tell it from {naive}."
     )
 
 

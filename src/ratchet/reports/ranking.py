@@ -64,8 +64,8 @@ def _chosen_by(results: TargetResults) -> str:
 
 def why_sentence(results: TargetResults) -> str:
     """Say why the winner was chosen."""
-    places = [(name, row["mean"]) for name, row in results.choice["ranking"].items()]
-    (best, first), (second, next_) = places[:2]
+    ranking = [(name, row["mean"]) for name, row in results.choice["ranking"].items()]
+    (best, first), (second, next_) = ranking[:2]
     decides = (
         "The validation rows decide, the same for every candidate"
         if results.is_series

@@ -252,13 +252,13 @@ def _color(chart: Chart) -> Json:
     if chart.group is None:
         return {"color": {"value": COLORS[0]}}
     names = chart.groups
-    colors = [COLORS[place % len(COLORS)] for place in range(len(names))]
+    colors = [COLORS[position % len(COLORS)] for position in range(len(names))]
     field = {"field": "group", "type": "nominal", "title": None}
     dashes: Json = {}
     if len(names) > len(COLORS) and chart.kind in ("line", "curve"):
         ranges = [
-            _DASH_PATTERNS[place // len(COLORS) % len(_DASH_PATTERNS)]
-            for place in range(len(names))
+            _DASH_PATTERNS[position // len(COLORS) % len(_DASH_PATTERNS)]
+            for position in range(len(names))
         ]
         scale = {"domain": names, "range": ranges}
         dashes = {"strokeDash": {**field, "scale": scale, "legend": None}}
@@ -318,15 +318,15 @@ def _intervals(chart: Chart, keep: str = _HAS_INTERVAL) -> list[Json]:
     if not chart.has_interval:
         return []
     along, across = ("x", "y") if chart.is_horizontal else ("y", "x")
-    place: Json = {across: _axis(chart, across), **_side_by_side(chart)}
+    encoding: Json = {across: _axis(chart, across), **_side_by_side(chart)}
     low, high = ({along: _axis(chart, along, end)} for end in ("low", "high"))
     line: Json = {"type": "rule", "color": _INTERVAL, "strokeWidth": 1.2}
     upright = {"orient": "vertical" if chart.is_horizontal else "horizontal"}
     cap: Json = {"type": "tick", "color": _INTERVAL, "thickness": 1.2, "size": 7, **upright}
     return [
-        _layer(line, {**place, **low, f"{along}2": {"field": "high"}}, keep),
-        _layer(cap, {**place, **low}, keep),
-        _layer(cap, {**place, **high}, keep),
+        _layer(line, {**encoding, **low, f"{along}2": {"field": "high"}}, keep),
+        _layer(cap, {**encoding, **low}, keep),
+        _layer(cap, {**encoding, **high}, keep),
     ]
 
 
@@ -445,8 +445,8 @@ def _background(chart: Chart) -> list[Json]:
     if chart.diagonal and len(chart.frame):
         both = chart.frame[[chart.x, chart.y]].to_numpy(dtype=float)
         ends = {"values": [{"end": np.nanmin(both)}, {"end": np.nanmax(both)}]}
-        place: Json = {axis: {"field": "end", "type": "quantitative"} for axis in ("x", "y")}
-        layers.append({**_layer({"type": "line", **_DASHED}, place), "data": ends})
+        encoding: Json = {axis: {"field": "end", "type": "quantitative"} for axis in ("x", "y")}
+        layers.append({**_layer({"type": "line", **_DASHED}, encoding), "data": ends})
     return layers
 
 
@@ -456,11 +456,14 @@ def _references(chart: Chart) -> list[Json]:
     rule: Json = {"type": "rule", **_DASHED}
     if chart.reference is not None and math.isfinite(chart.reference):
         along, across = ("x", "y") if chart.is_horizontal else ("y", "x")
-        place = {along: {"datum": chart.reference}}
+        encoding = {along: {"datum": chart.reference}}
         name = _label(
             chart.reference_title, "center" if chart.is_horizontal else "left", dx=0, dy=-3
         )
-        layers += [_annotation(rule, **place), _annotation(name, **place, **{across: {"value": 0}})]
+        layers += [
+            _annotation(rule, **encoding),
+            _annotation(name, **encoding, **{across: {"value": 0}}),
+        ]
     for line, (value, text) in enumerate(chart.vertical_lines):
         x: Json = {"datum": value}
         name = _label(text, "left", dx=4, dy=14 + 16 * line)

@@ -27,8 +27,8 @@ def workbook(chapters: Mapping[str, Chapter]) -> dict[str, pd.DataFrame]:
     return sheets
 
 
-def _sheet_name(wanted: str, taken: Mapping[str, object]) -> str:
-    plain = re.sub(r"[\[\]:*?/\\']", "_", wanted)
+def _sheet_name(title: str, taken: Mapping[str, object]) -> str:
+    plain = re.sub(r"[\[\]:*?/\\']", "_", title)
     name, n = plain[:_LONGEST], 1
     # Excel takes names that differ in case only for the same.
     while name.lower() in {other.lower() for other in taken}:

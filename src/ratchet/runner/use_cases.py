@@ -156,13 +156,13 @@ def _epochs(network: Network) -> float:
 
 def _entangled(pipeline: Pipeline, parts: dict[str, Pipeline], catalog: Any) -> bool:
     """Whether a part needs what another makes, or leaves in memory what others need."""
-    made = pipeline.all_outputs()
+    outputs = pipeline.all_outputs()
     for part in parts.values():
         others = pipeline - part
-        if part.inputs() & (made - part.all_outputs()):
+        if part.inputs() & (outputs - part.all_outputs()):
             return True
-        taken = part.all_outputs() & others.inputs()
-        if any(isinstance(catalog.get(name), MemoryDataset) for name in taken):
+        inputs = part.all_outputs() & others.inputs()
+        if any(isinstance(catalog.get(name), MemoryDataset) for name in inputs):
             return True
     return False
 

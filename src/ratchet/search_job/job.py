@@ -249,8 +249,8 @@ class Job:
         number = next(
             one.number for one in architectures().values() if one.name == winner.architecture
         )
-        made = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        stem = f"{self.order.request.use_case}_{number}_{made}"
+        timestamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        stem = f"{self.order.request.use_case}_{number}_{timestamp}"
         about = {
             "job": self.order.job,
             "use_case": self.order.request.use_case,

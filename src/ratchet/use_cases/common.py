@@ -54,9 +54,9 @@ def plain_numbers(
     """
 
     def plain(value: object) -> object:
-        found = re.search(r"[+-]?\d[\d.,'\s]*", value) if isinstance(value, str) else None
-        if found is None:
+        match = re.search(r"[+-]?\d[\d.,'\s]*", value) if isinstance(value, str) else None
+        if match is None:
             return value
-        return re.sub(rf"[^\d+\-{decimal}]", "", found.group()).replace(decimal, ".")
+        return re.sub(rf"[^\d+\-{decimal}]", "", match.group()).replace(decimal, ".")
 
     return frame.assign(**{name: frame[name].map(plain) for name in columns})

@@ -46,10 +46,10 @@ def daily_sales(
     lines = lines[pd.to_numeric(lines["units"]) > 0]
     lines = lines.assign(date=pd.to_datetime(lines["date"], format=date_format or "ISO8601"))
     days = lines.groupby("product")["date"].nunique()
-    kept = lines[lines["product"].isin(days.index[days >= at_least])]
-    if kept.empty:
+    sold = lines[lines["product"].isin(days.index[days >= at_least])]
+    if sold.empty:
         raise ValueError(f"no product is sold on {at_least} days (at_least)")
-    daily = kept.groupby(["product", "date"], as_index=False).agg(
+    daily = sold.groupby(["product", "date"], as_index=False).agg(
         group=("group", "first"),
         units=("units", "sum"),
         amount=("amount", "sum"),

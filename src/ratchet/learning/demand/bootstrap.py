@@ -631,8 +631,8 @@ class _Sums:
             thinned = self._draws[:, : -(-before // old) : new // old].copy()
             self._draws[:, : thinned.shape[1]] = thinned
         first = -(-before // new)
-        taken = drawn[:, first * new - before :: new]
-        self._draws[:, first : first + taken.shape[1]] = taken.transpose(2, 1, 0)
+        retained = drawn[:, first * new - before :: new]
+        self._draws[:, first : first + retained.shape[1]] = retained.transpose(2, 1, 0)
 
     def _fix_limits(self) -> None:
         first = self._draws[:, : self._first_draws]

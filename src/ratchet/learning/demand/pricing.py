@@ -201,8 +201,8 @@ def fit_responses(
             draws[form] = np.asarray(log_log, dtype=np.float64)[..., None]
             negative = np.minimum(negative, (draws[form][..., 0] < 0).mean(axis=1))
             continue
-        given = log_log if form is Form.LOG_LOG and isinstance(log_log, Hierarchy) else None
-        hierarchy = given or _fit_form(panel, layout, settings, form)
+        fitted = log_log if form is Form.LOG_LOG and isinstance(log_log, Hierarchy) else None
+        hierarchy = fitted or _fit_form(panel, layout, settings, form)
         draws[form] = _draw(hierarchy, [PRICE, -1] if form is Form.QUADRATIC else [PRICE], normal)
         if form is Form.LOG_LOG:
             negative = hierarchy.probability_negative

@@ -158,9 +158,9 @@ def _own_or_mean(own: Array, mean: Array, where: Codes) -> Array:
     return chosen
 
 
-def _positions(codes: Codes, wanted: Codes) -> Codes:
-    at = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
-    positions: Codes = np.where(codes[at] == wanted, at, -1)
+def _positions(codes: Codes, chosen: Codes) -> Codes:
+    at = np.minimum(np.searchsorted(codes, chosen), len(codes) - 1)
+    positions: Codes = np.where(codes[at] == chosen, at, -1)
     return positions
 
 

@@ -107,10 +107,10 @@ def error_from_effect(effect: Mapping[str, Any], metric: str, allowed: float) ->
     scores = effect["metrics"][metric]
     # Of the same rows, so that chance makes no difference.
     before, after = ({"value": scores[when]["value"]} for when in ("before", "after"))
-    found = error_from_scores(metric, before, after, allowed, effect["rows"])
-    worse = found.worse or exceeds(lost, allowed)
-    text = " ".join([found.text, *([unanswered_text] if unanswered_text else [])])
-    return replace(found, worse=worse, text=text, numbers=found.numbers | {"unanswered": lost})
+    error = error_from_scores(metric, before, after, allowed, effect["rows"])
+    worse = error.worse or exceeds(lost, allowed)
+    text = " ".join([error.text, *([unanswered_text] if unanswered_text else [])])
+    return replace(error, worse=worse, text=text, numbers=error.numbers | {"unanswered": lost})
 
 
 def error_from_scores(

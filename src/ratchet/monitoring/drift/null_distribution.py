@@ -125,12 +125,12 @@ def run_chunks(
     if period is not None:
         starts, phase = _in_phase(times, starts, current.iloc[0], pd.Timedelta(period))
         season = f"{phase}; {season}"
-    places = np.linspace(0, len(starts) - 1, min(chunks, len(starts))).round().astype(int)
-    runs = [np.arange(start, start + size) for start in starts[places]]
+    positions = np.linspace(0, len(starts) - 1, min(chunks, len(starts))).round().astype(int)
+    runs = [np.arange(start, start + size) for start in starts[positions]]
     members = _members([np.arange(n, n + m), *runs], n + m)
     base = np.concatenate([usable, np.zeros(m, dtype=bool)])
     independent = max(1, min(n_usable // size, len(runs)))
-    first = starts[places]
+    first = starts[positions]
     apart = np.abs(first[:, None] - first) >= size
     return Chunks(members, base, False, size, independent, season, apart)
 
@@ -266,14 +266,14 @@ def _quantiles(values: Array, chosen: npt.NDArray[np.bool_]) -> tuple[Array, Arr
     """Median and 95 % quantile of the chosen values, row by row."""
     ordered = np.sort(np.where(chosen, values, np.inf), axis=1)
     count = chosen.sum(axis=1)
-    found = []
+    quantiles = []
     for share in (0.5, 0.95):
-        place = share * (count - 1)
-        low = np.floor(place).astype(int)
+        position = share * (count - 1)
+        low = np.floor(position).astype(int)
         pair = (
             np.take_along_axis(ordered, np.minimum(at, count - 1)[:, None], axis=1)[:, 0]
             for at in (low, low + 1)
         )
         first, second = pair
-        found.append(first + (place - low) * (second - first))
-    return found[0], found[1]
+        quantiles.append(first + (position - low) * (second - first))
+    return quantiles[0], quantiles[1]

@@ -85,8 +85,8 @@ def _emptied(values: pd.Series, scenario: Scenario, rng: np.random.Generator) ->
             dtype=object,
         )
     whole = pd.api.types.is_integer_dtype(values) or pd.api.types.is_bool_dtype(values)
-    kept = values.astype(float if whole else values.dtype)
-    return kept.mask(empty)
+    result = values.astype(float if whole else values.dtype)
+    return result.mask(empty)
 
 
 def _earlier(
@@ -97,10 +97,10 @@ def _earlier(
         order = np.argsort(rows[time].to_numpy(), kind="stable")
     groups: dict[Hashable, npt.NDArray[np.intp]] = {None: np.arange(len(rows))}
     if series is not None:
-        found = rows.iloc[order].groupby(series, sort=False).indices
-        groups = {name: np.asarray(places) for name, places in found.items()}
+        positions_of = rows.iloc[order].groupby(series, sort=False).indices
+        groups = {name: np.asarray(positions) for name, positions in positions_of.items()}
     source = np.arange(len(rows))
-    for places in groups.values():
-        mine = order[places]
+    for positions in groups.values():
+        mine = order[positions]
         source[mine] = np.roll(mine, steps)
     return pd.Series(rows[name].to_numpy()[source], rows.index)

@@ -33,11 +33,11 @@ def psi(a: Array, b: Array) -> Array:
     Returns:
         Shape (sets,), 0 or more.
     """
-    there = (a.sum(axis=-1) > 0) & (b.sum(axis=-1) > 0)
+    present = (a.sum(axis=-1) > 0) & (b.sum(axis=-1) > 0)
     if a.shape[-1] == 0:
         return np.zeros(a.shape[:-1])
     p, q = (_shares(counts + 0.5) for counts in (a, b))
-    return np.where(there, ((p - q) * np.log(p / q)).sum(axis=-1), 0.0)
+    return np.where(present, ((p - q) * np.log(p / q)).sum(axis=-1), 0.0)
 
 
 def psi_groups(totals: Array, *, ordered: bool) -> Array:
@@ -77,9 +77,9 @@ def unseen_share(a: Array, b: Array) -> Array:
 
 def _difference(a: Array, b: Array) -> Array:
     """Difference of the distribution functions at every level; 0 where a set has no values."""
-    there = (a.sum(axis=-1) > 0) & (b.sum(axis=-1) > 0)
+    present = (a.sum(axis=-1) > 0) & (b.sum(axis=-1) > 0)
     difference = np.cumsum(_shares(a) - _shares(b), axis=-1)
-    return np.where(there[..., None], difference, 0.0)
+    return np.where(present[..., None], difference, 0.0)
 
 
 def _shares(counts: Array) -> Array:
@@ -127,17 +127,17 @@ def measure(levels: LevelCounts, chunks: Chunks) -> list[Statistic]:
     """
     a, b = chunks.split(levels.counts)
     root = np.sqrt(_effective(a.sum(axis=1), b.sum(axis=1)))
-    found = [_missing(levels, chunks)]
+    statistics = [_missing(levels, chunks)]
     together = psi_groups(a[0] + b[0], ordered=levels.points is not None)
     index = psi(a @ together, b @ together)
-    found.append(_scaled("psi", index, root, chunks, power=2))
+    statistics.append(_scaled("psi", index, root, chunks, power=2))
     if levels.points is not None:
-        found.append(_scaled("ks", kolmogorov_smirnov(a, b), root, chunks))
+        statistics.append(_scaled("ks", kolmogorov_smirnov(a, b), root, chunks))
         moved = wasserstein(a, b, levels.points / levels.spread)
-        found.append(_scaled("wasserstein", moved, root, chunks))
+        statistics.append(_scaled("wasserstein", moved, root, chunks))
     else:
-        found.append(_unseen(unseen_share(a, b), chunks))
-    return found
+        statistics.append(_unseen(unseen_share(a, b), chunks))
+    return statistics
 
 
 def measure_joint(features: Array, chunks: Chunks) -> Statistic:
@@ -242,13 +242,13 @@ def joint_distance(a: Array, b: Array) -> Array:
 def _unit_columns(levels: LevelCounts) -> list[Array]:
     """Columns of mean 0 and variance 1; constant ones are left out."""
     if levels.kind == "number":
-        found = [levels.counts @ _scores(np.asarray(levels.counts.sum(axis=0)).ravel())]
+        blocks = [levels.counts @ _scores(np.asarray(levels.counts.sum(axis=0)).ravel())]
     else:
         totals = np.asarray(levels.counts.sum(axis=0)).ravel()
         frequent = np.argsort(-totals, kind="stable")[:_FREQUENT]
-        found = list(levels.counts[:, frequent].toarray().T)
-    found.append(levels.missing.astype(np.float64))
-    return [(x - x.mean()) / x.std() for x in found if x.std() > 1e-12]
+        blocks = list(levels.counts[:, frequent].toarray().T)
+    blocks.append(levels.missing.astype(np.float64))
+    return [(x - x.mean()) / x.std() for x in blocks if x.std() > 1e-12]
 
 
 def _scores(rows_per_level: Array) -> Array:
