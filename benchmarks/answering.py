@@ -21,7 +21,7 @@ from harness.measure import alternate, median, print_table
 ANSWERS = """
 import json, sys, time
 import pandas as pd
-from ratchet.bundle import open_bundle
+from ratchet.bundle.reader import open_bundle
 bundle = open_bundle(sys.argv[1])
 rows = [pd.DataFrame([case["fields"]]) for case in bundle.golden]
 taken = []

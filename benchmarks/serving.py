@@ -76,7 +76,7 @@ def child(part: str, *arguments: object) -> dict[str, Any]:
 
 def compile_one(bundle: str, folder: str) -> dict[str, Any]:
     """Compile a bundle into a folder, for processes that have no pandas."""
-    from ratchet.bundle import open_bundle
+    from ratchet.bundle.reader import open_bundle
     from ratchet.compiled.bundle_compiler import check_golden, compile_bundle
     from ratchet.compiled.serialization import dumps
 
@@ -135,7 +135,7 @@ def answer_slowly(bundle: str, rows: str) -> dict[str, Any]:
     """The same by the bundle, through pandas."""
     import pandas as pd
 
-    from ratchet.bundle import open_bundle
+    from ratchet.bundle.reader import open_bundle
 
     opened = open_bundle(bundle)
     golden = [case["fields"] for case in opened.golden]

@@ -326,6 +326,11 @@ def test_commands_that_touch_no_data_load_nothing_heavy(project, command):
     assert loaded_by(command, project) == set()
 
 
+@pytest.mark.parametrize("command", ["ledger", "rollback", "verdict"])
+def test_commands_about_decisions_load_no_models(project, command):
+    assert "sklearn" not in loaded_by(["ratchet", command, "--help"], project)
+
+
 @pytest.mark.slow
 def test_a_classical_run_loads_no_tensorflow(project):
     command = ["run", "--env", "test", "--namespaces", "films", "--params", "as_of=1950-12-31"]

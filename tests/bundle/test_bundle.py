@@ -19,15 +19,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.bundle import (
-    Bundle,
-    BundleContents,
-    BundleError,
-    hash_rows,
-    open_bundle,
-    write_bundle,
-)
-from ratchet.bundle.manifest import hash_files, write_manifest
+from ratchet.bundle.manifest import BundleError, hash_files, write_manifest
+from ratchet.bundle.reader import Bundle, open_bundle
+from ratchet.bundle.writer import BundleContents, hash_rows, write_bundle
 from ratchet.compiled.serialization import dumps, loads
 from ratchet.config import UseCase, read_targets
 from ratchet.errors import DataError, UserError

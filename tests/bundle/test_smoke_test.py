@@ -14,9 +14,11 @@ from zipfile import ZipFile
 import pandas as pd
 import pytest
 
-from ratchet.bundle import BundleError, open_bundle, smoke_test, write_bundle, writer
-from ratchet.bundle.manifest import MANIFEST, bundle_digest, hash_files, read_manifest
+from ratchet.bundle import smoke_test, writer
+from ratchet.bundle.manifest import MANIFEST, BundleError, bundle_digest, hash_files, read_manifest
+from ratchet.bundle.reader import open_bundle
 from ratchet.bundle.smoke_test import SmokeTestLimits, open_tested, run_smoke_test
+from ratchet.bundle.writer import write_bundle
 from ratchet.config import UseCase
 from ratchet.database import connect
 from ratchet.learning.classical import build_estimator

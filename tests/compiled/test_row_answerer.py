@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.bundle import Bundle, write_bundle
 from ratchet.bundle.golden_rows import row_answers as told_by
-from ratchet.bundle.reader import ROW_HASH
+from ratchet.bundle.reader import ROW_HASH, Bundle
+from ratchet.bundle.writer import write_bundle
 from ratchet.compiled import serialization
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle_compiler import (

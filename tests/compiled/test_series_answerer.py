@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.bundle import open_bundle
 from ratchet.bundle.fallback_model import fit_fallback_models, row_only_columns
-from ratchet.bundle.reader import Bundle
+from ratchet.bundle.reader import Bundle, open_bundle
 from ratchet.bundle.writer import BundleContents, write_bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle_compiler import check_golden, compile_bundle

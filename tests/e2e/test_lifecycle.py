@@ -141,8 +141,8 @@ def events(folder: Path) -> list[tuple[str, str | None]]:
 
 def plant(folder: Path, load_catalog: Callable[..., Any]) -> str:
     """Promote by hand a model that promises what another one has shown."""
-    from ratchet.bundle import BundleContents, write_bundle
     from ratchet.bundle.smoke_test import run_smoke_test
+    from ratchet.bundle.writer import BundleContents, write_bundle
     from ratchet.config import UseCase
     from ratchet.registry.actions import promote
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ratchet.bundle import open_bundle
+from ratchet.bundle.reader import open_bundle
 
 pytestmark = pytest.mark.slow  # a whole run comes first
 

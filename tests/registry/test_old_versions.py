@@ -16,7 +16,7 @@ from zipfile import ZipFile
 import pytest
 import sqlalchemy as sa
 
-from ratchet.bundle import open_bundle
+from ratchet.bundle.reader import open_bundle
 from ratchet.registry.actions import promote, roll_back
 from ratchet.registry.registry import Registry
 

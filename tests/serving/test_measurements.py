@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.bundle import open_bundle
-from ratchet.bundle.reader import Bundle
+from ratchet.bundle.reader import Bundle, open_bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle_compiler import compile_bundle
 from ratchet.compiled.series_answerer import SeriesAnswerer

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ratchet.bundle import Bundle, write_bundle
+from ratchet.bundle.reader import Bundle
+from ratchet.bundle.writer import write_bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle_compiler import as_row, check_answer, compile_bundle
 from ratchet.config import UseCase

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.bundle import open_bundle
+from ratchet.bundle.reader import open_bundle
 from ratchet.compiled.bundle_compiler import compile_bundle
 from ratchet.serving.app import create_app
 from ratchet.serving.protocols import Fixed, Serving

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from ratchet.bundle import write_bundle
 from ratchet.bundle.manifest import bundle_digest
+from ratchet.bundle.writer import write_bundle
 from ratchet.compiled.bundle_compiler import check_answer, check_golden
 from ratchet.compiled.serialization import loads
 from ratchet.config import UseCase

@@ -23,7 +23,9 @@ from ratchet.bundle.manifest import (
     BundleFiles,
     Manifest,
     bundle_digest,
+    check_files,
     first_problem,
+    read_manifest_with_digest,
 )
 from ratchet.compiled.answers import Answerer
 from ratchet.compiled.bundle_compiler import NotCompilable, compile_verified
@@ -67,6 +69,22 @@ _METRICS = TypeAdapter(dict[str, dict[str, dict[str, _Score]]])
 """Target -> part -> metric -> score. A metric that some rows do not have is NaN."""
 _IMPORTANCE = TypeAdapter(dict[str, dict[str, float]])
 _GOLDEN = TypeAdapter(list[GoldenRow])
+
+
+def open_bundle(folder: str | Path) -> Bundle:
+    """Open a bundle after making sure that it is whole and unchanged.
+
+    Every file is compared with its hash in the manifest before anything in it is interpreted.
+    Models are loaded when they are first needed, if all types in them are trusted.
+
+    Raises:
+        BundleError: the folder or a file is missing, extra, changed or cut off, or the manifest is
+            not that of a bundle.
+    """
+    folder = Path(folder)
+    manifest, digest = read_manifest_with_digest(folder)
+    check_files(folder, manifest)
+    return Bundle(folder, manifest, digest)
 
 
 class Bundle:

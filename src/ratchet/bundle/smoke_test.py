@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import ratchet
-from ratchet.bundle import Bundle, open_bundle
 from ratchet.bundle.manifest import BundleError
+from ratchet.bundle.reader import Bundle, open_bundle
 from ratchet.bundle.writer import WRITTEN_DIGESTS
 from ratchet.learning.processes import ProcessLimits, end_with_parent
 

@@ -14,7 +14,6 @@ import click
 from kedro.config import AbstractConfigLoader
 from kedro.io import CatalogConfigResolver
 
-from ratchet.bundle import open_bundle
 from ratchet.commands.generated_files import bring_up_to_date, text_of
 from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.dvc.parameters import OVERRIDES, overrides_text
@@ -143,6 +142,8 @@ def _registry(env: str | None) -> Registry | None:
 
 def _check(folder: Path, about: Mapping[str, Any]) -> None:
     """Make sure that what came back is the version that was registered."""
+    from ratchet.bundle.reader import open_bundle  # loads scikit-learn
+
     digest = open_bundle(folder / BUNDLE_FOLDER).digest
     if about["digest"] and digest != about["digest"]:
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +12,6 @@ from ratchet.config import UseCase
 from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.errors import UserError
 from ratchet.hooks.mlflow_runs import find_project_run
-from ratchet.monitoring.prediction_log import PredictionLog
-from ratchet.monitoring.trial import LEAST_DAYS, Trial, find_trial
 from ratchet.primary_metric import primary_metric
 from ratchet.project_context import (
     env_option,
@@ -26,6 +25,9 @@ from ratchet.provenance import actor
 from ratchet.registry import actions
 from ratchet.registry.ledger import Entry
 from ratchet.registry.registry import Registry
+
+if TYPE_CHECKING:
+    from ratchet.monitoring.trial import Trial
 
 _HOUR = 3600
 
@@ -149,6 +151,8 @@ def trial(
     May be called every day: the bounds hold for all days at once, so that of challengers that are
     as good as the champion at most one in twenty is ever called better or worse.
     """
+    from ratchet.monitoring.trial import LEAST_DAYS  # loads SciPy
+
     if share is not None and not 0 < share < 1:
         raise click.BadParameter("expected a share between 0 and 1", param_hint="--share")
     if planned is not None and planned < LEAST_DAYS:
@@ -178,6 +182,9 @@ def read_trial(
     Raises:
         UserError: nothing serves, or no challenger has answered beside it.
     """
+    from ratchet.monitoring.prediction_log import PredictionLog
+    from ratchet.monitoring.trial import find_trial
+
     champion = registry.champion(use_case)
     if champion is None:
         raise UserError(f"{use_case}: no version serves yet, and so none is beside it")

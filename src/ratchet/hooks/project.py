@@ -127,7 +127,7 @@ def _running(phases: list[str], pipeline: Any, use_cases: dict[str, UseCase]) ->
 
 def _changed_past(name: str, landing: Any, rows: Any, catalog: Any, as_of: Any) -> str:
     """What raw file and measurements do to the rows of the champion; empty if it is not known."""
-    from ratchet.bundle import open_bundle
+    from ratchet.bundle.reader import open_bundle
     from ratchet.bundle.scoring_frame import describe_changed_past, scoring_frame
 
     if landing is not None and landing.by_hand == "ignore":

@@ -56,8 +56,8 @@ def register_challengers(
         Versions in the order in which they are to be judged: ``version``, ``bundle``, ``digest``
         and ``candidates``.
     """
-    from ratchet.bundle import BundleContents
     from ratchet.bundle.fallback_model import fit_fallback_models
+    from ratchet.bundle.writer import BundleContents
     from ratchet.production.release_candidates import release_candidates
 
     use_case = UseCase.model_validate(parameters)
@@ -101,8 +101,7 @@ def _register(
     tags: Mapping[str, str] | None = None,
 ) -> tuple[str, Any]:
     """Write a bundle and make it known: the version, and the bundle."""
-    from ratchet.bundle import write_bundle
-    from ratchet.bundle.writer import last_row_time
+    from ratchet.bundle.writer import last_row_time, write_bundle
     from ratchet.production.release_candidates import folder_name
 
     about = {
@@ -309,8 +308,8 @@ def refit_promoted(
     """
     import pandas as pd
 
-    from ratchet.bundle import BundleContents
     from ratchet.bundle.fallback_model import fit_fallback_models
+    from ratchet.bundle.writer import BundleContents
     from ratchet.modelling.calibrate_and_refit import refit
     from ratchet.production.release_candidates import release_candidates
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ratchet.bundle import Bundle
-from ratchet.bundle.reader import ROW_HASH
+from ratchet.bundle.reader import ROW_HASH, Bundle
 from ratchet.bundle.scoring_frame import rows_in_file, training_cutoff
 from ratchet.bundle.smoke_test import run_smoke_test
 from ratchet.database import naive_utc

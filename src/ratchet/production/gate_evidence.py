@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.bundle import Bundle
+from ratchet.bundle.reader import Bundle
 from ratchet.bundle.scoring_frame import ScoringFrame, new_rows, scoring_frame, training_cutoff
 from ratchet.bundle.smoke_test import run_smoke_test
 from ratchet.config import UseCase

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ratchet.bundle import Bundle
+from ratchet.bundle.reader import Bundle
 from ratchet.errors import UserError
 from ratchet.learning.demand.book import (
     DemandBook,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.bundle import open_bundle
+from ratchet.bundle.reader import open_bundle
 from ratchet.bundle.scoring_frame import (
     ScoringFrame,
     describe_changed_past,

@@ -9,10 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratchet.bundle import Bundle
 from ratchet.bundle.garbage_collection import collect_garbage, mark_registered, remove_bundle
 from ratchet.bundle.manifest import BundleError, bundle_digest
-from ratchet.bundle.smoke_test import run_smoke_test
 from ratchet.database import connect, database_url, mlflow_client
 from ratchet.errors import UserError
 from ratchet.locks import LockedError, locked
@@ -29,6 +27,8 @@ from ratchet.registry.model_versions import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from ratchet.bundle.reader import Bundle
 
 LOGGER = logging.getLogger(__name__)
 
@@ -109,6 +109,8 @@ class Registry:
             RegistryError: it is missing, or is not what was judged.
             BundleError: it is damaged, or gives other answers than it must.
         """
+        from ratchet.bundle.smoke_test import run_smoke_test  # loads scikit-learn
+
         bundle = run_smoke_test(self.folder(use_case, version))
         # Of what is open now: the folder may have been exchanged since its digest was compared.
         self.check_digest(use_case, str(version), bundle.digest)

@@ -15,7 +15,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 import ratchet
-from ratchet.bundle import hash_rows, open_bundle
+from ratchet.bundle.reader import open_bundle
+from ratchet.bundle.writer import hash_rows
 from ratchet.config import UseCase
 from ratchet.dates import local, on_clock
 from ratchet.dvc.used_code import used_modules

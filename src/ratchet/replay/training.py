@@ -16,8 +16,9 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Pipeline
 
-from ratchet.bundle import Bundle, BundleContents, open_bundle, write_bundle
+from ratchet.bundle.reader import Bundle, open_bundle
 from ratchet.bundle.scoring_frame import ScoringFrame
+from ratchet.bundle.writer import BundleContents, write_bundle
 from ratchet.config import UseCase
 from ratchet.dates import local
 from ratchet.errors import UserError

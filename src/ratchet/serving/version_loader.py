@@ -134,7 +134,7 @@ def find(source: VersionSource, use_case: str, version: str, digest: str | None)
     Raises:
         UserError: it is missing, damaged, or not what was judged.
     """
-    from ratchet.bundle import open_bundle
+    from ratchet.bundle.reader import open_bundle
 
     folder = _folder_with(Path(source.bundles) / use_case, digest) if digest else None
     if folder is not None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from ratchet.bundle import Bundle
+from ratchet.bundle.reader import Bundle
 from ratchet.config import UseCase
 from ratchet.database import connect
 from ratchet.errors import UserError

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ratchet.bundle import Bundle, open_bundle
+from ratchet.bundle.reader import Bundle, open_bundle
 from ratchet.config import UseCase
 from ratchet.errors import UserError
 from ratchet.frames import DataFrame
