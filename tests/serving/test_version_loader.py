@@ -1,7 +1,10 @@
 """Real bundles: what was judged serves, by a real child process, and nothing else does."""
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -161,3 +164,20 @@ def test_a_reason_is_one_line_of_bounded_length(project):
     assert (told.status, content) == ("refused", b"")
     assert told.reason.startswith("it is broken x")
     assert len(told.reason) == version_loader.LONGEST
+
+
+def test_what_bundles_take_is_imported_before_the_forks(written):
+    code = (
+        "import sys; from pathlib import Path; from ratchet.serving import version_loader\n"
+        "version_loader.import_libraries(); before = set(sys.modules)\n"
+        "from ratchet.bundle.reader import open_bundle\n"
+        "version_loader.compiled_form(open_bundle(Path(sys.argv[1])))\n"
+        "new, rooms = set(sys.modules) - before, ('ratchet.bundle', 'ratchet.compiled', 'skops')\n"
+        "print(*(name for name in new if name.startswith(rooms)))"
+    )
+    command = [sys.executable, "-c", code, str(written.folder)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == []

@@ -174,6 +174,11 @@ def import_libraries() -> None:
     """Import what every bundle takes, once for all forks."""
     import skops.io  # noqa: F401
 
+    import ratchet.bundle.reader
+    import ratchet.compiled.bundle_compiler
+    import ratchet.compiled.estimators
+    import ratchet.learning.trusted  # noqa: F401
+
 
 class Forks:
     """Opens versions in forks of this process, and hands over what they give.
