@@ -205,7 +205,7 @@ def test_a_failure_reaches_no_decision(ways):
     assert way["tasks"]["classical"] == "failed"
     assert done(way) == BEFORE | {"preprocess", "close_run"}
     assert called(way, "close_run")[0] == "ratchet close-run --use-case films --status FAILED"
-    (told,) = [line for line in way["log"] if "ratchet tell --event failure" in line]
+    (told,) = [line for line in way["log"] if "ratchet notify --event failure" in line]
     assert f"retrain_films: run {way['run_id']} failed" in told
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -176,12 +177,13 @@ def test_the_recurrent_phase_runs_alone_and_trains_nothing_twice(
     for name in ("05_model_input", "06_models"):
         _copy(outputs(power_project) / name, project / "data/test" / name)
     monkeypatch.chdir(project)
-    from ratchet.learning.recurrent import training
+    from ratchet.learning.search import groups
 
     def untrained(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("a finished trial was trained again")
 
-    monkeypatch.setattr(training, "train_group", untrained)
+    # What the search calls; the networks that were chosen are fitted once more on all rows.
+    monkeypatch.setattr(groups, "training", SimpleNamespace(train_group=untrained))
     run_kedro(project, "recurrent", namespaces=["power.demand.recurrent"])
 
     again = pd.read_parquet(project / "data/test/06_models/power/demand/search/recurrent.parquet")
