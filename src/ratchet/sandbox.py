@@ -126,7 +126,7 @@ def run(sandbox: Sandbox, command: list[str], *, hash_seed: int) -> float:
 
     Args:
         sandbox: where it writes.
-        command: see ``Elsewhere.command``.
+        command: see ``Sandbox.command``.
         hash_seed: Python's seed for the order of sets. Two runs with the same one would hide that
             a result depends on it.
 

@@ -41,7 +41,7 @@ class Comparison:
         low: lower bound of the gain, paired and one-sided.
         high: its upper bound.
         lost: rows that only one of the two answered.
-        drawn: what was drawn together for the bounds, see ``Units``.
+        drawn: what was drawn together for the bounds, see ``ResamplingUnits``.
     """
 
     metric: str

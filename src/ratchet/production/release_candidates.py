@@ -18,7 +18,7 @@ class ReleaseCandidate:
 
     Attributes:
         candidates: target -> name of the candidate.
-        contents: what goes into the bundle, ``bundle.BundleContents``.
+        contents: what goes into the bundle, ``bundle.writer.BundleContents``.
     """
 
     candidates: Mapping[str, str]
@@ -35,7 +35,7 @@ def release_candidates(
 
     Args:
         use_case: the parameters.
-        contents: a ``Contents`` without models, metrics and importance.
+        contents: a ``BundleContents`` without models, metrics and importance.
         artefacts: ``<target>/<artefact>``, see ``ARTEFACTS``, and ``<target>/<naive>/model``.
         first: whether nothing serves yet.
     """

@@ -228,7 +228,7 @@ class State:
 
     @property
     def previous(self) -> Model | None:
-        """The way back: the newest earlier champion that may serve again."""
+        """The rollback target: the newest earlier champion that may serve again."""
         if self.champion is None:
             return None
         version = rollback_target(

@@ -242,7 +242,7 @@ def long_block_length(n_times: int, horizon: int = 1) -> int:
     1.3 times the root of the number of time stamps, and at least twice the horizon, with the
     upper end of ``block_length``. Blocks that suit the variance of a mean best are too short for
     a decision: where errors are alike over many steps, they make a difference look surer than it
-    is. Longer ones leave few blocks, which the t distribution of ``Units.width`` makes up for
+    is. Longer ones leave few blocks, which the t distribution of their ``width`` makes up for
     (Lazarus, Lewis, Stock & Watson 2018, Journal of Business & Economic Statistics 36: this length
     for tests of means of series, with critical values that know it).
 
@@ -370,12 +370,12 @@ def bounds(draws: Array, width: float) -> tuple[Array, Array]:
     Percentiles of the draws, those that lie so far out in a normal distribution (Hesterberg 2015,
     The American Statistician 69, "expanded percentiles"): draws of n rows have the spread of n
     where n - 1 would be right, and the tail of a normal distribution where a t distribution would
-    be, which ``Units.width`` makes up for. Where the draws are too few for such a percentile, the
+    be, which their ``width`` makes up for. Where the draws are too few for such a percentile, the
     last one that they have is moved outward in proportion.
 
     Args:
         draws: shape (1 + n_bootstrap, ...), the value over all rows first.
-        width: see ``Units.width``.
+        width: see ``ResamplingUnits.width``.
 
     Returns:
         The two bounds, each of shape (...).
