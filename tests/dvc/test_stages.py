@@ -119,7 +119,7 @@ def test_a_changed_configuration_makes_the_file_stale(project, monkeypatch):
     assert "up to date" in same.output
     assert stale.exit_code == 1
     assert (project / "params.yaml").read_text().count("{}") == 4  # about, data, features, targets
-    assert "dvc.yaml is stale: write it anew with `kedro ratchet dvc`" in stale.output
+    assert "dvc.yaml is stale: regenerate it with `kedro ratchet dvc`" in stale.output
 
 
 def test_imports_are_followed_also_inside_of_functions(tmp_path):

@@ -25,7 +25,7 @@ COMMANDS = {
         "commands.drift:drift",
         "Compare the newest rows with those that the champion was trained on.",
     ),
-    "dvc": ("commands.dvc:dvc", "Write dvc.yaml, which says what `dvc repro` runs, anew."),
+    "dvc": ("commands.dvc:dvc", "Regenerate dvc.yaml, which says what `dvc repro` runs."),
     "fresh": (
         "commands.ingest:fresh",
         "Report how many rows are new to the version that serves.",
@@ -39,7 +39,7 @@ COMMANDS = {
     "ledger": ("commands.ledger:ledger", "List the decisions, or verify that the list is whole."),
     "manifest": (
         "commands.airflow:manifest",
-        "Write dags/manifest.json, from which Airflow draws the DAGs, anew.",
+        "Regenerate dags/manifest.json, from which Airflow draws the DAGs.",
     ),
     "market": ("commands.market:market", "Look at the segments of a market, and ask for prices."),
     "notify": ("commands.airflow:notify", "Send a message to the webhook of the project."),

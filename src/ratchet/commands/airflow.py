@@ -23,7 +23,7 @@ MANIFEST = "dags/manifest.json"
 @click.option("--check", is_flag=True, help="Write nothing; say whether the file is up to date.")
 @env_option
 def manifest(check: bool, env: str | None) -> None:
-    """Write dags/manifest.json, from which Airflow draws the DAGs, anew.
+    """Regenerate dags/manifest.json, from which Airflow draws the DAGs.
 
     Needed after a change of use cases, of candidates or of airflow.yml.
     """

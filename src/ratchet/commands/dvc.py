@@ -40,7 +40,7 @@ MEMORY = {"{default}": {"type": "MemoryDataset"}}
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; say whether the files are up to date.")
 def dvc(check: bool) -> None:
-    """Write dvc.yaml, which says what `dvc repro` runs, anew.
+    """Regenerate dvc.yaml, which says what `dvc repro` runs.
 
     Needed after a change of use cases, candidates, the catalog, or of what a phase imports. It goes
     by conf/base alone, so that it is the same for everybody. What experiments change is kept.

@@ -23,7 +23,7 @@ def bring_up_to_date(project: Path, name: str, text: str, *, check: bool, comman
         name: path of the file in it.
         text: what has to be in it.
         check: write nothing.
-        command: what writes it anew.
+        command: what regenerates it.
 
     Raises:
         UserError: it was to be checked alone, and is stale.
@@ -31,7 +31,7 @@ def bring_up_to_date(project: Path, name: str, text: str, *, check: bool, comman
     if text_of(project / name) == text:
         click.echo(f"{name} is up to date")
     elif check:
-        raise UserError(f"{name} is stale: write it anew with `{command}`")
+        raise UserError(f"{name} is stale: regenerate it with `{command}`")
     else:
         write_text(project / name, text)
         click.echo(f"{name} is written")
