@@ -18,7 +18,7 @@ samples := data/01_raw/samples
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ## ---------------------------------------------------------------------------------------------- use
 
@@ -78,13 +78,15 @@ lock: setup ## Write the locks anew from pyproject.toml (ARGS=--upgrade for newe
 	$(compile) $(ARGS) --no-deps requirements/samples.in -o requirements/samples.txt
 	$(compile) $(ARGS) pyproject.toml -o requirements/run.txt
 	$(compile) $(ARGS) pyproject.toml --group airflow --constraints requirements/run.txt -o requirements/airflow.txt
-	$(compile) $(ARGS) pyproject.toml --group dev --constraints requirements/airflow.txt -o requirements/dev.txt
+	$(compile) $(ARGS) pyproject.toml --group cluster --constraints requirements/airflow.txt -o requirements/cluster.txt
+	$(compile) $(ARGS) pyproject.toml --group dev --constraints requirements/cluster.txt -o requirements/dev.txt
 
 ## ------------------------------------------------------------------------------------------- set-up
 
-.PHONY: setup setup-airflow setup-dev FORCE
+.PHONY: setup setup-airflow setup-cluster setup-dev FORCE
 setup: .venv/run.txt $(samples)/lock.txt ## Make .venv and fetch the sample data (second time: nothing to do)
 setup-airflow: .venv/airflow.txt $(samples)/lock.txt ## The same with Airflow
+setup-cluster: .venv/cluster.txt $(samples)/lock.txt ## The same with Celery, Kubernetes, S3 and PostgreSQL
 setup-dev: .venv/dev.txt $(samples)/lock.txt ## The same with what development needs
 
 # A finished set-up leaves a copy of its lock behind. Contents are compared, not times: git sets those
@@ -94,14 +96,18 @@ stale = $(shell cmp -s requirements/$(1).txt $(2) || echo FORCE)
 # A lock contains those before it. The largest that was ever asked for stays.
 run_holds := run
 airflow_holds := run airflow
-dev_holds := run airflow dev
-there = $(patsubst .venv/%.txt,%,$(wildcard .venv/dev.txt .venv/airflow.txt))
+cluster_holds := run airflow cluster
+dev_holds := run airflow cluster dev
+there = $(patsubst .venv/%.txt,%,$(wildcard .venv/dev.txt .venv/cluster.txt .venv/airflow.txt))
 
 .venv/run.txt: $(call stale,run,.venv/run.txt)
 	@$(call install,$(firstword $(there) run))
 
 .venv/airflow.txt: $(call stale,airflow,.venv/airflow.txt)
 	@$(call install,$(firstword $(there) airflow))
+
+.venv/cluster.txt: $(call stale,cluster,.venv/cluster.txt)
+	@$(call install,$(firstword $(filter dev,$(there)) cluster))
 
 .venv/dev.txt: $(call stale,dev,.venv/dev.txt)
 	@$(call install,dev)
