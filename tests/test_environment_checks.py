@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ratchet import environment_checks
-from ratchet.environment_checks import FAIL, OK, WARN, Finding
+from ratchet.environment_checks import FAIL, INFO, OK, WARN, Finding
 
 PROJECT = Path(__file__).parents[1]
 
@@ -191,14 +191,60 @@ def test_files_that_a_container_has_read_are_not_used_memory(tmp_path):
     assert environment_checks.available_memory(tmp_path) == 4000
 
 
-def test_program_is_found_under_any_of_its_names(project):
-    def check(*names):
-        return environment_checks.check_program(
-            project, names=names, use="tests", how="apt install it"
-        )
+def optional(*commands: str, timeout: float = 10) -> Finding:
+    return environment_checks.check_optional(
+        Path(), commands=commands, use="tests", how="apt install it", timeout=timeout
+    )
 
-    assert check("no-such-program", "sh").status == OK
-    assert check("no-such-program") == Finding(WARN, "not found; optional: tests", "apt install it")
+
+def program(folder: Path, name: str, script: str) -> None:
+    """Put a program into a folder."""
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_optional_program_is_found_under_any_of_its_names():
+    assert optional("no-such-program", "sh").status == OK
+    assert optional("no-such-program") == Finding(
+        INFO, "not found. Optional: tests", "apt install it"
+    )
+
+
+def test_client_without_its_engine_does_not_count(tmp_path, monkeypatch):
+    program(tmp_path, "docker", "echo 'no daemon' >&2; exit 1")
+    program(tmp_path, "podman", "exit 0")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    assert optional("docker info", "podman info").detail == f"{tmp_path}/podman (podman info)"
+    assert optional("docker info").status == INFO
+    assert "docker info: no daemon" in optional("docker info").detail
+
+
+def test_program_that_hangs_does_not_hold_the_check_up(tmp_path, monkeypatch):
+    program(tmp_path, "docker", "exec sleep 60")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    assert "timed out" in optional("docker info", timeout=0.2).detail
+
+
+def test_programs_of_postgresql_are_found_off_the_path(tmp_path, monkeypatch):
+    program(tmp_path, "a-program-of-postgresql", "exit 0")
+    monkeypatch.setattr(environment_checks, "POSTGRESQL", (tmp_path,))
+
+    assert optional("a-program-of-postgresql").status == OK
+
+
+def test_nothing_optional_fails_the_check(project, monkeypatch):
+    monkeypatch.setenv("PATH", str(project))  # has no program at all
+    monkeypatch.setattr(environment_checks, "POSTGRESQL", ())
+
+    findings = environment_checks.run_checks(project)
+    absent = {name for name, finding in findings.items() if finding.status == INFO}
+
+    assert absent == {"git", "container engine", "compose", "kubectl", "PostgreSQL", "Redis"}
+    assert all("Optional: " in findings[name].detail for name in absent)
+    findings.pop("disk")
+    assert environment_checks.passed(findings)
 
 
 def test_check_that_breaks_does_not_hide_the_others(project):

