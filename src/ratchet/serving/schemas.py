@@ -7,6 +7,7 @@ These schemas describe; what checks a row is the version itself, see ``ratchet.c
 from __future__ import annotations
 
 import datetime as dt
+import html
 import math
 from collections.abc import Mapping
 from dataclasses import fields
@@ -57,6 +58,11 @@ _CLOCKS = {
     "D": "days",
     "W": "weeks",
 }
+
+
+def _escaped(words: str) -> str:
+    """A configured text, for a description: OpenAPI reads those as Markdown with HTML in it."""
+    return html.escape(words, quote=False)
 
 
 def column_schema(column: Column, *, optional: bool) -> Schema:
@@ -148,7 +154,7 @@ def truth_schema(serving: Serving) -> Schema:
         "key": {"type": "string", "description": "the key that the answer had"},
     }
     for name, target in serving.use_case.targets.items():
-        properties[name] = {"description": f"what came true of {name}", **_value(target)}
+        properties[name] = {"description": f"what came true of {_escaped(name)}", **_value(target)}
     return {
         "title": f"{serving.name}: what came true",
         "type": "object",
@@ -194,7 +200,7 @@ def prediction_schema(target: Target) -> Schema:
             },
         }
     else:
-        unit = f", in {target.unit}" if target.unit else ""
+        unit = f", in {_escaped(target.unit)}" if target.unit else ""
         end = {**_value(target), "type": ["number", "null"]}
         properties = {
             "value": {**_value(target), "description": f"the prediction{unit}"},
@@ -342,14 +348,14 @@ def operation(
     result = {
         **base,
         "summary": summary,
-        "description": "\n\n".join(" ".join(each.split()) for each in notes),
+        "description": "\n\n".join(_escaped(" ".join(each.split())) for each in notes),
         "operationId": f"{base['operationId']}_{serving.name}",
         "parameters": [each for each in base.get("parameters", []) if each["in"] != "path"],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
     }
     if answer is not None:
         success = {
-            "description": f"answers of version {serving.version}",
+            "description": f"answers of version {_escaped(serving.version)}",
             "content": {"application/json": {"schema": answer}},
         }
         result["responses"] = {**base["responses"], "200": success}
