@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.provenance import code_commit
+from ratchet.provenance import code_commit, code_version
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -44,3 +44,19 @@ def test_outside_of_a_checkout_nothing_is_known(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
 
     assert code_commit(tmp_path) is None
+
+
+def test_a_missing_part_of_the_code_is_an_error():
+    with pytest.raises(FileNotFoundError, match=r"no_such_folder: expected a file or folder"):
+        code_version(["errors.py", "no_such_folder"], ["numpy"])
+
+
+def test_the_version_of_code_follows_its_parts_and_libraries():
+    versions = {
+        code_version(["errors.py"], ["numpy"]),
+        code_version(["errors.py", "json_values.py"], ["numpy"]),
+        code_version(["errors.py"], ["pandas"]),
+        code_version(["errors.py"], ["not-installed"]),
+    }
+
+    assert len(versions) == 4

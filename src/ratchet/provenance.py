@@ -69,12 +69,17 @@ def code_version(parts: Sequence[str | Path], libraries: Sequence[str]) -> str:
     Args:
         parts: folders and files of our package.
         libraries: distributions whose versions count; one that is not installed does, too.
+
+    Raises:
+        FileNotFoundError: a part does not exist, such as one that was renamed.
     """
     package = Path(__file__).parent
     versions = package_versions(libraries)
     hashed = [f"{name} {versions.get(name)}".encode() for name in libraries]
     for part in parts:
         path = package / part
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: expected a file or folder of {package.name}")
         files = [path] if path.is_file() else sorted(path.rglob("*.py"))
         hashed += [file.read_bytes() for file in files]
     return sha256(b"\0".join(hashed)).hexdigest()[:12]

@@ -19,7 +19,7 @@ _STATISTICS = {
     "ks": "Kolmogorov-Smirnov",
     "wasserstein": "Wasserstein",
     "missing": "share missing",
-    "unseen": "share never seen",
+    "unseen": "share of new categories",
     "distance": "all columns together",
 }
 

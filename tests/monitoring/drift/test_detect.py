@@ -110,9 +110,9 @@ def test_a_category_never_seen_before():
     )
 
     assert report.moved == ["kind"]
-    unseen = report.columns["kind"].statistics["unseen"]
-    assert unseen.moved
-    assert unseen.value == pytest.approx(0.05)
+    new_categories = report.columns["kind"].statistics["unseen"]
+    assert new_categories.moved
+    assert new_categories.value == pytest.approx(0.05)
 
 
 def test_names_never_seen_before():

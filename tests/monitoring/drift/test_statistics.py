@@ -84,15 +84,15 @@ def test_laws_of_the_distances(counts):
 
 
 @given(COUNTS)
-def test_share_never_seen_is_a_share(counts):
-    share = statistics.unseen_share(counts[:1], counts[1:])[0]
+def test_share_of_new_categories_is_a_share(counts):
+    share = statistics.new_category_share(counts[:1], counts[1:])[0]
 
     assert 0 <= share <= 1
-    assert statistics.unseen_share(counts[:1], counts[:1])[0] == 0
+    assert statistics.new_category_share(counts[:1], counts[:1])[0] == 0
 
 
-def test_share_never_seen_by_hand():
-    assert statistics.unseen_share(np.array([[3.0, 1.0]]), np.array([[9.0, 0.0]]))[0] == 0.25
+def test_share_of_new_categories_by_hand():
+    assert statistics.new_category_share(np.array([[3.0, 1.0]]), np.array([[9.0, 0.0]]))[0] == 0.25
 
 
 def test_a_set_without_values_differs_from_none():
@@ -128,7 +128,7 @@ def test_without_levels_there_is_nothing_to_compare():
     for values in (
         statistics.psi(empty, empty),
         statistics.kolmogorov_smirnov(empty, empty),
-        statistics.unseen_share(empty, empty),
+        statistics.new_category_share(empty, empty),
         statistics.wasserstein(empty, empty, np.zeros(0)),
     ):
         assert values.tolist() == [0, 0, 0, 0]

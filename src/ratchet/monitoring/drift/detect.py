@@ -286,7 +286,9 @@ def describe_joint(*, moved: bool) -> str:
 
 
 def _new_names(levels: LevelCounts, chunks: Chunks) -> list[str]:
-    inside = (chunks.members[:1] @ levels.counts).toarray().ravel()
-    known = np.asarray(chunks.base.astype(np.float64) @ levels.counts).ravel()
-    order = np.argsort(-np.where(known == 0, inside, 0), kind="stable")
-    return [f"'{levels.names[i]}'" for i in order[:_SHOWN] if known[i] == 0 and inside[i] > 0]
+    """The most frequent levels of the window that the reference rows lack."""
+    window = (chunks.members[:1] @ levels.counts).toarray().ravel()
+    reference = np.asarray(chunks.base.astype(np.float64) @ levels.counts).ravel()
+    new = np.where(reference == 0, window, 0)
+    order = np.argsort(-new, kind="stable")
+    return [f"'{levels.names[i]}'" for i in order[:_SHOWN] if new[i] > 0]

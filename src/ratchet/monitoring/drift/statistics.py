@@ -70,8 +70,8 @@ def wasserstein(a: Array, b: Array, points: Array) -> Array:
     return np.abs(_difference(a, b))[..., :-1] @ np.diff(points)
 
 
-def unseen_share(a: Array, b: Array) -> Array:
-    """Share of the values of the first sets that the second ones do not have, shape (sets,)."""
+def new_category_share(a: Array, b: Array) -> Array:
+    """Share of the values of the first sets whose level the second ones lack, shape (sets,)."""
     return np.where(b == 0, a, 0.0).sum(axis=-1) / np.maximum(a.sum(axis=-1), 1)
 
 
@@ -136,7 +136,7 @@ def measure(levels: LevelCounts, chunks: Chunks) -> list[Statistic]:
         moved = wasserstein(a, b, levels.points / levels.spread)
         statistics.append(_scaled("wasserstein", moved, root, chunks))
     else:
-        statistics.append(_unseen(unseen_share(a, b), chunks))
+        statistics.append(_new_categories(new_category_share(a, b), chunks))
     return statistics
 
 
@@ -180,7 +180,7 @@ def _missing(levels: LevelCounts, chunks: Chunks) -> Statistic:
     return Statistic("missing", float(a[0, 0] / a[0, 1]), z, read)
 
 
-def _unseen(shares: Array, chunks: Chunks) -> Statistic:
+def _new_categories(shares: Array, chunks: Chunks) -> Statistic:
     root = 2 * math.sqrt(chunks.size)
     scaled = np.arcsin(np.sqrt(shares)) * root
     z, centre, width = standardise(scaled, _FLOORS["unseen"], chunks.apart)
