@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config.loader": {"errors", "config"},
     "config.checks": {"errors", "config", "learning"},
     "progress": {"learning", "webhook"},
-    "learning": set(),
+    "learning": {"provenance"},
     "use_cases": {"learning"},
     "preparation": {"learning", "errors", "frames", "dates", "config", "values"},
     "compiled": {"learning", "preparation", "errors", "frames", "dates", "config", "values"},

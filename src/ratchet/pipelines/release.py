@@ -28,13 +28,7 @@ def register_challengers(
     name: str,
     parameters: Mapping[str, object],
     as_of: Any,
-    typed: DataFrame,
-    primary: DataFrame,
-    features: DataFrame,
-    encoder: Any,
-    statistics: DataFrame | None = None,
-    demand_book: Any = None,
-    **artefacts: Any,
+    **datasets: Any,
 ) -> list[dict[str, Any]]:
     """Bundle the chosen models and register them; where nothing serves yet, the naive ones, too.
 
@@ -44,40 +38,19 @@ def register_challengers(
         name: name of the use case.
         parameters: the use case.
         as_of: last day whose rows are seen.
-        typed: the typed rows.
-        primary: the prepared rows.
-        features: their features.
-        encoder: the fitted encoder.
-        statistics: units of the series, where there are series.
-        demand_book: what it takes to price the segments of a market, where there is one.
-        artefacts: artefacts of every target and its naive models, see ``release_candidates``.
+        datasets: what a bundle is made of, see ``_candidates``.
 
     Returns:
         Versions in the order in which they are to be judged: ``version``, ``bundle``, ``digest``
         and ``candidates``.
     """
-    from ratchet.bundle.fallback_model import fit_fallback_models
-    from ratchet.bundle.writer import BundleContents
-    from ratchet.production.release_candidates import release_candidates
-
     use_case = UseCase.model_validate(parameters)
-    contents = BundleContents(
-        use_case=use_case,
-        encoder=encoder,
-        models={},
-        typed=typed,
-        primary=primary,
-        features=features,
-        statistics=statistics,
-        demand_book=demand_book,
-    )
-    contents = replace(contents, fallback_models=fit_fallback_models(contents))
     if run["orchestrator_run"]:  # which may try this again after it was killed
         registry.withdraw(name, run["orchestrator_run"])
     first = registry.champion(name) is None
     registered: list[dict[str, Any]] = []
     # The first to be judged is registered last: the newest version is the challenger.
-    for candidate in reversed(release_candidates(use_case, contents, artefacts, first=first)):
+    for candidate in reversed(_candidates(use_case, datasets, first=first)):
         version, bundle = _register(registry, run, name, as_of, candidate, refit="none")
         registered.append(
             {
@@ -88,6 +61,34 @@ def register_challengers(
             }
         )
     return registered[::-1]
+
+
+def _candidates(
+    use_case: UseCase, datasets: Mapping[str, Any], *, first: bool
+) -> list[ReleaseCandidate]:
+    """Candidates with rows, encoder and fallback models, in the order in which they are judged.
+
+    Args:
+        use_case: the parameters.
+        datasets: those that ``_rows`` names, and artefacts of every target and its
+            naive models, see ``release_candidates``.
+        first: whether nothing serves yet.
+    """
+    from ratchet.bundle.fallback_model import fit_fallback_models
+    from ratchet.bundle.writer import BundleContents
+    from ratchet.production.release_candidates import release_candidates
+
+    rows = {name: datasets[name] for name in _rows(use_case)}
+    contents = BundleContents(use_case=use_case, models={}, **rows)
+    contents = replace(contents, fallback_models=fit_fallback_models(contents))
+    return release_candidates(use_case, contents, datasets, first=first)
+
+
+def _rows(use_case: UseCase) -> list[str]:
+    """Datasets that go into a bundle beside the artefacts, by fields of ``BundleContents``."""
+    rows = ["typed", "primary", "features", "encoder"]
+    rows += ["statistics"] if use_case.features.windows else []
+    return [*rows, "demand_book"] if use_case.market else rows
 
 
 def _register(
@@ -269,16 +270,10 @@ def refit_promoted(
     parameters: Mapping[str, object],
     as_of: Any,
     verdicts: list[dict[str, Any]],
-    typed: DataFrame,
-    primary: DataFrame,
-    features: DataFrame,
-    encoder: Any,
     train: DataFrame,
     validation: DataFrame,
     test: DataFrame,
-    statistics: DataFrame | None = None,
-    demand_book: Any = None,
-    **artefacts: Any,
+    **datasets: Any,
 ) -> list[dict[str, Any]]:
     """Fit what is to be promoted once more, on all rows, and let that be promoted in its place.
 
@@ -291,16 +286,10 @@ def refit_promoted(
         parameters: the use case.
         as_of: last day whose rows are seen.
         verdicts: as ``judge_challengers`` gives them.
-        typed: the typed rows.
-        primary: the prepared rows.
-        features: their features.
-        encoder: the fitted encoder.
         train: rows for training.
         validation: rows for calibration and choice.
         test: the rows that the gate has seen.
-        statistics: units of the series, where there are series.
-        demand_book: what it takes to price the segments of a market, where there is one.
-        artefacts: as ``register_challengers`` takes them.
+        datasets: as ``register_challengers`` takes them.
 
     Returns:
         The verdicts; one that promotes names the version that was fitted once more, and with
@@ -308,10 +297,7 @@ def refit_promoted(
     """
     import pandas as pd
 
-    from ratchet.bundle.fallback_model import fit_fallback_models
-    from ratchet.bundle.writer import BundleContents
     from ratchet.modelling.calibrate_and_refit import refit
-    from ratchet.production.release_candidates import release_candidates
 
     judged = verdicts[-1]
     if judged["verdict"]["decision"] != "PROMOTE" or judged.get("by_trial"):
@@ -319,20 +305,9 @@ def refit_promoted(
     if known := _refitted(registry, name, judged["digest"]):
         return [*verdicts[:-1], {**judged, **known, "judged": judged["version"]}]
     use_case = UseCase.model_validate(parameters)
-    contents = BundleContents(
-        use_case=use_case,
-        encoder=encoder,
-        models={},
-        typed=typed,
-        primary=primary,
-        features=features,
-        statistics=statistics,
-        demand_book=demand_book,
-    )
-    contents = replace(contents, fallback_models=fit_fallback_models(contents))
     chosen = next(
         found
-        for found in release_candidates(use_case, contents, artefacts, first=True)
+        for found in _candidates(use_case, datasets, first=True)
         if dict(found.candidates) == judged["candidates"]
     )
     rows = pd.concat([train, validation, test])
@@ -359,10 +334,8 @@ def _refitted(registry: Any, name: str, digest: str) -> dict[str, str] | None:
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     """Build the phase for one use case."""
     shared = {"registry": "registry", "name": "name", "parameters": "params:use_case"}
-    rows = ["typed", "primary", "features", "encoder"]
-    rows += ["statistics"] if use_case.features.windows else []
-    rows += ["demand_book"] if use_case.market else []
-    artefacts, judged = artefact_datasets(name, use_case), _judged(name, use_case)
+    rows, artefacts = _rows(use_case), artefact_datasets(name, use_case)
+    judged = _judged(name, use_case)
     inputs = {**shared, "run": "run", "as_of": "params:as_of", **_same(*rows, *artefacts)}
     parts = ["train", "validation", "test"] if use_case.release.refit == "all" else []
     return Pipeline(

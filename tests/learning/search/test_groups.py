@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -214,19 +215,13 @@ def test_what_changes_results_starts_anew(search, trainer, windows, tmp_path, ch
 
 @pytest.mark.parametrize("changed", ["regressor.py", "groups.py"])
 def test_other_code_starts_anew(search, trainer, windows, tmp_path, monkeypatch, changed):
-    from pathlib import Path
-
-    from ratchet.learning.search import groups
-
     search(folder=tmp_path).fit(*windows)
     trainer.groups.clear()
     read = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == changed))
-    groups._code.cache_clear()
 
     search(folder=tmp_path).fit(*windows)
 
-    groups._code.cache_clear()
     assert len(trainer.groups) == 27
 
 

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -28,6 +24,7 @@ from ratchet.learning.recurrent.types import (
 )
 from ratchet.learning.search.store import FoldRecord, Record, digest
 from ratchet.learning.search.strategies import Point
+from ratchet.provenance import code_version
 
 T = TypeVar("T")
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -232,6 +229,7 @@ def cost(spec: ProgramSpec, n: int, n_trials: int, epochs: int) -> float:
 _STEP = 1e6  # what a step costs however small it is, in multiplications
 
 
+_CODE = ("learning/recurrent", "learning/search/groups.py")
 _LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
 
 
@@ -246,22 +244,6 @@ def fingerprint(job: TrainGroups) -> str:
             joblib.hash([job.X, job.y, job.folds]),
             f"{kind.__module__}.{kind.__qualname__}",
             repr(job.scorer),
-            _code(),
+            code_version(_CODE, _LIBRARIES),
         ]
     )
-
-
-@cache
-def _code() -> str:
-    learning = Path(__file__).parents[1]
-    parts = [f"{name} {_version(name)}".encode() for name in _LIBRARIES]
-    parts += [path.read_bytes() for path in sorted((learning / "recurrent").rglob("*.py"))]
-    parts += [(learning / "search" / "groups.py").read_bytes()]
-    return sha256(b"\0".join(parts)).hexdigest()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # TensorFlow goes by two names
-        return None
