@@ -47,7 +47,7 @@ check: ## Say what this machine lacks, and how to get it
 
 ## ------------------------------------------------------------------------------------------ develop
 
-.PHONY: test test-fast lint format bench lock
+.PHONY: test test-fast lint format bench docs lock
 # Files in their order: those with few tests take the longest, and xdist would leave them to the end.
 pytest := $(python) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -69,6 +69,9 @@ format: setup-dev ## Mend what ruff can mend by itself
 
 bench: setup ## Run the benchmarks
 	@set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(python) $$benchmark $(ARGS); done
+
+docs: setup-dev ## Build the site of docs in build/site (ARGS=serve: show it while it is edited)
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs $(or $(ARGS),build --quiet) --config-file docs/site/mkdocs.yml
 
 # No index address may enter a lock, and pins stay as they are unless ARGS=--upgrade.
 # Each lock binds the next, which therefore contains it.

@@ -1,6 +1,9 @@
 """The documentation holds together."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,39 @@ def test_named_modules_exist(page: Path) -> None:
     named = set(re.findall(r"`((?:[\w-]+/)+[\w-]+\.py)", page.read_text()))
     roots = (ROOT, ROOT / "src" / "ratchet", ROOT / "benchmarks")
     assert not {name for name in named if not any((root / name).exists() for root in roots)} - MADE
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_warnings_and_loads_nothing_from_elsewhere(
+    tmp_path: Path,
+) -> None:
+    """Strict: dead links and anchors, pages without a place, docstrings that do not fit."""
+    command = (sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict")
+    built = subprocess.run(
+        (*command, "--config-file", "docs/site/mkdocs.yml", "--site-dir", tmp_path),
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (built.returncode, built.stderr) == (0, "")
+    pages = {str(page.relative_to(tmp_path)) for page in tmp_path.rglob("*.html")}
+    assert pages >= {"index.html", "reference/parameters.html", "python/ratchet/gate/verdict.html"}
+    loaded = re.compile(r"""<(?:script|img|iframe)[^>]*src="?https?:|<link[^>]*href="?https?:""")
+    assert not [page for page in pages if loaded.search((tmp_path / page).read_text())]
+
+
+def test_pages_link_within_the_docs() -> None:
+    """Other files are named as code: a link to them would lead out of the site."""
+    docs = ROOT / "docs"
+    outside = {
+        (str(page.relative_to(ROOT)), link)
+        for page in docs.glob("**/*.md")
+        for link in LINK.findall(page.read_text())
+        if not (page.parent / link).resolve().is_relative_to(docs)
+    }
+    assert not outside
 
 
 def test_every_page_is_in_the_index() -> None:
