@@ -299,5 +299,7 @@ def test_history_shows_how_a_training_converged(market_project, monkeypatch):
 
     assert (said["iterations"], said["stopped_early"]) == (100, True)
     assert [row["movement"] for row in said["history"]][:3] == [None, 0.2, 0.009]
-    assert "Stopped after 100 of 2,000 iterations: the ends of the intervals stood" in result.output
+    assert (
+        "Stopped after 100 of 2,000 iterations: the ends of the intervals stopped" in result.output
+    )
     assert (market_project / "convergence.svg").read_text().startswith("<svg")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,36 @@ from ratchet.learning.demand.book import (
 )
 from ratchet.learning.demand.pricing import Recommendation
 
+_PRICED = {"outcome", "price", "gain", "gain_share"}
+"""Columns of a segment that its price has to be computed for."""
+
+
+def find_market(parameters: Mapping[str, Any], use_case: str | None) -> str:
+    """Name of the use case that was given, or of the only one with a market.
+
+    Args:
+        parameters: all parameters of the project, as the configuration has them.
+        use_case: name that was given; None for the only market.
+
+    Raises:
+        UserError: there is none, or there are several, or that one has no market.
+    """
+    use_cases = {name: one for name, one in parameters.items() if isinstance(one, Mapping)}
+    markets = sorted(name for name, one in use_cases.items() if one.get("market"))
+    listed = f"those with a market are {', '.join(markets)}" if markets else "none has one"
+    if use_case is not None:
+        if use_case in markets:
+            return use_case
+        what = "has no section market" if use_case in use_cases else "is no use case"
+        raise UserError(f"--use-case: '{use_case}' {what}; {listed}")
+    if len(markets) != 1:
+        raise UserError(
+            f"--use-case: which one? There are {', '.join(markets)}"
+            if markets
+            else "no use case has a section market: docs/how-to/bring-your-own-market.md"
+        )
+    return markets[0]
+
 
 @dataclass(frozen=True)
 class MarketVersion:
@@ -33,6 +63,11 @@ class MarketVersion:
     use_case: str
     version: str
     bundle: Bundle
+
+    @property
+    def title(self) -> str:
+        """Use case and version, as the headings of tables have them."""
+        return f"{self.use_case}, version {self.version}"
 
     @cached_property
     def book(self) -> DemandBook:
@@ -93,6 +128,34 @@ class MarketVersion:
         if not selected:
             raise UserError("these merchants do not sell these products: there is no such segment")
         return selected
+
+    def list_segments(
+        self,
+        keys: Sequence[SegmentKey],
+        *,
+        outcomes: Collection[str],
+        sort: str,
+        descending: bool,
+        shown: int,
+    ) -> tuple[list[SegmentPrice], int]:
+        """The first segments by a column, with their prices.
+
+        Args:
+            keys: the segments to choose from.
+            outcomes: outcomes of prices that are wanted; empty for all.
+            sort: column to sort by.
+            descending: whether the largest come first.
+            shown: how many are wanted; 0 for all.
+
+        Returns:
+            The segments, and how many there are in all.
+        """
+        if sort not in _PRICED and not outcomes:  # only those that are shown need a price
+            first = first_segments(self.book, keys, sort, descending, shown)
+            return quote_segments(self.book, first), len(keys)
+        priced = quote_segments(self.book, keys)
+        rows = [row for row in priced if not outcomes or row.outcome in outcomes]
+        return sort_segments(rows, sort, descending)[: shown or None], len(rows)
 
 
 def quote_segments(book: DemandBook, keys: Sequence[SegmentKey]) -> list[SegmentPrice]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
 from ratchet.config import About
+from ratchet.learning.atomic_files import atomic_write
 from ratchet.reports.blocks import SECTIONS, Chapter, Points, Table
 from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import column
-from ratchet.reports.vega_lite import to_script, vega_script
+from ratchet.reports.vega_lite import to_png, to_script, to_svg, vega_lite_sheet, vega_script
 
 _DATE = re.compile(r"(\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC)?)")
 
@@ -66,6 +68,23 @@ def render_charts(charts: Sequence[Chart]) -> str:
     """Write a page of nothing but charts."""
     page = template_environment().get_template("only_charts.html.j2")
     return page.render(charts=charts, vega=vega_script())
+
+
+def write_charts(charts: Sequence[Chart], path: Path) -> None:
+    """Draw charts into a file, one below the other.
+
+    Args:
+        charts: what to draw.
+        path: file whose ending gives the format: ``.png``, ``.svg`` or ``.html``.
+    """
+    with atomic_write(path) as partial:
+        match path.suffix.lower():
+            case ".png":
+                partial.write_bytes(to_png(vega_lite_sheet(charts)))
+            case ".svg":
+                partial.write_text(to_svg(vega_lite_sheet(charts)), encoding="utf-8")
+            case _:
+                partial.write_text(render_charts(charts), encoding="utf-8")
 
 
 def _sections(
