@@ -8,14 +8,16 @@ import re
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pandas as pd
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from ratchet.errors import UserError
 from ratchet.learning import trusted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 """Layout of a bundle; a reader refuses any other."""
@@ -24,7 +26,9 @@ MANIFEST = "manifest.json"
 
 
 def _is_moment(text: str) -> str:
-    # Not a word such as "now", which pandas knows as well.
+    import pandas as pd  # takes half a second, and most commands read no manifest
+
+    # Not a word such as "now", which pandas accepts as well.
     if not re.match(r"\d{4,}-\d\d-\d\d", text) or pd.isna(pd.Timestamp(text)):
         raise ValueError("expected a date or a time")
     return text
@@ -276,6 +280,8 @@ class BundleFiles:
         Raises:
             BundleError: see ``content``, or it is no table.
         """
+        import pandas as pd
+
         try:
             return pd.read_parquet(BytesIO(self.content(name)))
         except (ValueError, OSError) as error:

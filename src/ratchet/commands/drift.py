@@ -1,27 +1,20 @@
-"""``kedro ratchet drift``: have the inputs moved, and what would it do if they did."""
+"""``kedro ratchet drift``: drift of the newest rows, or of rows that a scenario has changed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from ratchet.bundle.scoring_frame import scoring_frame
 from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.errors import UserError
-from ratchet.frames import DataFrame
 from ratchet.json_values import json_or_null
 from ratchet.learning.atomic_files import atomic_write, write_text
-from ratchet.monitoring.drift import DriftReport
-from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
-from ratchet.primary_metric import primary_metric
-from ratchet.production.drift_check import DriftCheck
-from ratchet.production.unlearned_rows import UnlearnedRows, latest_windows
 from ratchet.project_context import (
     env_option,
     find_use_case,
@@ -29,6 +22,11 @@ from ratchet.project_context import (
     open_registry,
     use_case_option,
 )
+
+if TYPE_CHECKING:
+    from ratchet.frames import DataFrame
+    from ratchet.monitoring.drift import DriftReport
+    from ratchet.production.drift_check import DriftCheck
 
 _SHOWN = 12  # columns in the table
 
@@ -45,8 +43,12 @@ def drift(use_case: str, scenario: str | None, version: str | None, env: str | N
     report goes to data/08_reporting/<use case>/drift_<scenario>.json and .png, without scenario to
     drift_window. Ends with 3 where the severity is MEDIUM and with 4 where it is HIGH.
     """
+    from ratchet.production.unlearned_rows import newest_drift, scenario_drift
+
     check, folder = _open_check(use_case, version, env)
-    content, report, current = _newest(check) if scenario is None else _simulated(check, scenario)
+    content, report, current = (
+        newest_drift(check) if scenario is None else scenario_drift(check, scenario)
+    )
     stem = folder / f"drift_{scenario or 'window'}"
     shown = stem.relative_to(Path.cwd()) if stem.is_relative_to(Path.cwd()) else stem
     _write(stem, {"use_case": use_case, "scenario": scenario, **content}, report, check, current)
@@ -58,6 +60,9 @@ def drift(use_case: str, scenario: str | None, version: str | None, env: str | N
 
 def _open_check(name: str, version: str | None, env: str | None) -> tuple[DriftCheck, Path]:
     """Rows of today as a bundle sees them, and where reports go."""
+    from ratchet.bundle.scoring_frame import scoring_frame
+    from ratchet.production.drift_check import DriftCheck
+
     loader, project = project_loader(env)
     use_case = find_use_case(read_use_cases(loader["parameters"]), name)
     registry = open_registry(env, name)
@@ -71,45 +76,6 @@ def _open_check(name: str, version: str | None, env: str | None) -> tuple[DriftC
     reporting = project / loader["globals"]["paths"]["reporting"] / name
     now = scoring_frame(bundle, raw, params.get("as_of"), measured)
     return DriftCheck(now, use_case, int(params["seed"])), reporting
-
-
-def _simulated(check: DriftCheck, name: str) -> tuple[dict[str, object], DriftReport, DataFrame]:
-    """What a scenario does to the scores, and what is found of it."""
-    scenarios = check.use_case.monitoring.drift.scenarios
-    if name not in scenarios:
-        existing = ", ".join(scenarios) or "none; name some in monitoring.drift.scenarios"
-        raise UserError(f"--scenario: no scenario '{name}'; there are {existing}")
-    rows, use_case = UnlearnedRows(check.now), check.now.bundle.use_case
-    target, metric = primary_metric(use_case)
-    changed = rows.changed(scenarios[name], check.seed)
-    effect = scenario_effect(
-        check.now,
-        changed,
-        rows.predict,
-        use_case.targets,
-        horizon=use_case.features.horizon,
-        seed=check.seed,
-    )
-    allowed = check.use_case.monitoring.watch.rollback_above
-    current = rows.inputs(changed)
-    before = check.compare(rows.inputs(check.now))
-    report = check.compare(current, error=error_from_effect(effect[target], metric, allowed))
-    content: dict[str, object] = {
-        "change": scenarios[name].model_dump(),
-        "effect": effect,
-        "without": {"severity": before.severity, "moved": before.moved},
-    }
-    return content, report, current
-
-
-def _newest(check: DriftCheck) -> tuple[dict[str, object], DriftReport, DataFrame]:
-    """What is found in the newest rows, and in the windows before them."""
-    window = check.use_case.monitoring.watch.window
-    data, rows = check.now.bundle.use_case.data, UnlearnedRows(check.now).inputs(check.now)
-    time = data.row_time if data.time else None
-    windows = latest_windows(rows, window, check.drift.persistent, time)
-    *earlier, report = check.follow(windows)
-    return {"before": [part.severity for part in earlier]}, report, windows[-1]
 
 
 def _write(

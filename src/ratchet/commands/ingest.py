@@ -7,8 +7,6 @@ import json
 import click
 
 from ratchet.config import FINDINGS
-from ratchet.ingest import ingest_file
-from ratchet.production.new_rows import count_new_rows
 from ratchet.project_context import env_option, json_option, open_catalog, use_case_option
 
 
@@ -29,6 +27,8 @@ def land(use_case: str, allow: tuple[str, ...], env: str | None, as_json: bool) 
     rows, has other values for them or gives their keys to rows of another time is refused, and so
     is one whose last line was cut off, unless `landing.allow` or --allow say that it is meant.
     """
+    from ratchet.ingest import ingest_file
+
     result = ingest_file(use_case, env, allow)
     click.echo(json.dumps(result.to_json()) if as_json else result.text)
 
@@ -40,6 +40,8 @@ def land(use_case: str, allow: tuple[str, ...], env: str | None, as_json: bool) 
 @json_option
 def fresh(use_case: str, as_of: str | None, env: str | None, as_json: bool) -> None:
     """Report how many rows are new to the version that serves."""
+    from ratchet.production.new_rows import count_new_rows
+
     catalog, parameters = open_catalog(env, use_case)
     raw, measured = catalog.load(f"{use_case}.raw"), catalog.load(f"{use_case}.measured")
     registry = catalog.load("registry")

@@ -1,10 +1,11 @@
-"""``kedro ratchet reproduce``: does the same come out twice?"""
+"""``kedro ratchet reproduce``: run a use case twice and compare the results."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 from kedro.config import MissingConfigException
@@ -12,7 +13,9 @@ from rich.table import Table
 
 from ratchet import progress
 from ratchet.errors import UserError
-from ratchet.reproducibility import Difference, Reproduction, RunRequest, run_twice
+
+if TYPE_CHECKING:
+    from ratchet.reproducibility import Difference, Reproduction
 
 PIPELINES = "understanding,preprocessing,classical,recurrent,evaluation"
 
@@ -45,6 +48,8 @@ def reproduce(
     The runs are processes of their own and share no search. The exit code is 0 where both came out
     the same, 1 where they differ, and 2 where they could not be compared.
     """
+    from ratchet.reproducibility import RunRequest, run_twice
+
     request = RunRequest(use_case, env or os.environ.get("KEDRO_ENV") or "local", pipelines, params)
     try:
         with TemporaryDirectory(prefix="ratchet-") as temporary:

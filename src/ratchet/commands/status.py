@@ -6,19 +6,20 @@ import datetime as dt
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from kedro.config import MissingConfigException
 from rich.table import Table
 
 from ratchet import progress
-from ratchet.config.checks import check_metrics
 from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.kedro_private import make_catalog
 from ratchet.project_context import find_use_case, open_context
-from ratchet.registry.registry import Registry
-from ratchet.reports.status import text
-from ratchet.reports.status.collect import UseCaseStatus, collect
+
+if TYPE_CHECKING:
+    from ratchet.registry.registry import Registry
+    from ratchet.reports.status.collect import UseCaseStatus
 
 LOG_WIDTH = 140
 
@@ -47,6 +48,9 @@ def status(use_case: str | None, env: str | None, as_json: bool, page: bool) -> 
 
 def _collect(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
     """Use case -> its status; the page is written where it is asked for."""
+    from ratchet.config.checks import check_metrics
+    from ratchet.reports.status.collect import collect
+
     loader, project = project_loader(env)
     use_cases = read_use_cases(loader["parameters"])
     check_metrics(use_cases)
@@ -67,12 +71,14 @@ def _collect(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
 
 
 def _exists(registry: Registry) -> bool:
-    """Whether anything was ever recorded: an SQLite file that is opened would be made, empty."""
+    """Whether the database exists: opening a missing SQLite file would create an empty one."""
     url = registry.ledger.engine.url
     return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
 
 
 def _print(statuses: Sequence[UseCaseStatus], *, in_full: bool) -> None:
+    from ratchet.reports.status import text
+
     table = Table(*text.COLUMNS, title="Status")
     for each in statuses:
         table.add_row(*text.overview(each))

@@ -1,4 +1,4 @@
-"""Real rows for a look at drift: those that the champion did not learn from, as it sees them."""
+"""Rows that the champion did not learn from, and drift among them, as they are or changed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import pandas as pd
 
 from ratchet.config import Scenario
 from ratchet.dates import utc
-from ratchet.errors import DataError
+from ratchet.errors import DataError, UserError
 from ratchet.frames import with_columns
+from ratchet.monitoring.drift import DriftReport
+from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
 from ratchet.monitoring.windows import cut_windows
-from ratchet.production.drift_check import answers_with_truth
+from ratchet.primary_metric import primary_metric
+from ratchet.production.drift_check import DriftCheck, answers_with_truth
 
 if TYPE_CHECKING:
     from ratchet.bundle.scoring_frame import ScoringFrame
@@ -100,3 +103,60 @@ def latest_windows(
         number = starts.nunique() - starts.rank(method="dense").astype(int)
     windows = [rows[number == back] for back in range(count - 1, -1, -1)]
     return [part for part in windows if len(part)]
+
+
+def newest_drift(check: DriftCheck) -> tuple[dict[str, object], DriftReport, pd.DataFrame]:
+    """Look for drift in the newest window of the rows, after the windows before it.
+
+    Returns:
+        Severities of the windows before, the report of the newest one, and its rows.
+    """
+    window = check.use_case.monitoring.watch.window
+    data, rows = check.now.bundle.use_case.data, UnlearnedRows(check.now).inputs(check.now)
+    time = data.row_time if data.time else None
+    windows = latest_windows(rows, window, check.drift.persistent, time)
+    *earlier, report = check.follow(windows)
+    return {"before": [part.severity for part in earlier]}, report, windows[-1]
+
+
+def scenario_drift(
+    check: DriftCheck, name: str
+) -> tuple[dict[str, object], DriftReport, pd.DataFrame]:
+    """Change the rows as a scenario says; measure the drift and what it does to the scores.
+
+    Args:
+        check: the rows.
+        name: of the scenario, in ``monitoring.drift.scenarios``.
+
+    Returns:
+        The change, its effect on the scores and the result without it; the report; and the changed
+        rows.
+
+    Raises:
+        UserError: there is no such scenario.
+    """
+    scenarios = check.use_case.monitoring.drift.scenarios
+    if name not in scenarios:
+        existing = ", ".join(scenarios) or "none; name some in monitoring.drift.scenarios"
+        raise UserError(f"--scenario: no scenario '{name}'; there are {existing}")
+    rows, use_case = UnlearnedRows(check.now), check.now.bundle.use_case
+    target, metric = primary_metric(use_case)
+    changed = rows.changed(scenarios[name], check.seed)
+    effect = scenario_effect(
+        check.now,
+        changed,
+        rows.predict,
+        use_case.targets,
+        horizon=use_case.features.horizon,
+        seed=check.seed,
+    )
+    allowed = check.use_case.monitoring.watch.rollback_above
+    current = rows.inputs(changed)
+    before = check.compare(rows.inputs(check.now))
+    report = check.compare(current, error=error_from_effect(effect[target], metric, allowed))
+    content: dict[str, object] = {
+        "change": scenarios[name].model_dump(),
+        "effect": effect,
+        "without": {"severity": before.severity, "moved": before.moved},
+    }
+    return content, report, current

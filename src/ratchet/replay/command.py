@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.framework.cli.utils import split_string
@@ -16,19 +16,10 @@ from ratchet import progress
 from ratchet.config.loader import project_loader
 from ratchet.learning.atomic_files import write_text
 from ratchet.project_context import use_case_option
-from ratchet.replay import page
-from ratchet.replay.backtest import simulate
-from ratchet.replay.outcome import build_report
-from ratchet.replay.setup import (
-    CANDIDATES,
-    ReplayRequest,
-    incidents_of,
-    policies_of,
-    read_days,
-    read_yaml,
-    stages_of,
-    training_spec,
-)
+from ratchet.replay import QUICK_CANDIDATES
+
+if TYPE_CHECKING:
+    from ratchet.replay.setup import ReplayRequest
 
 ENV = "replay"
 
@@ -53,7 +44,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--candidates",
     default="",
     callback=split_string,
-    help=f"What is trained; {','.join(CANDIDATES)} by default.",
+    help=f"What is trained; {','.join(QUICK_CANDIDATES)} by default.",
 )
 @click.option("--incidents", type=_file, help="YAML of what goes wrong.")
 @click.option("--env", "-e", default=ENV, show_default=True, help="Environment: small grids.")
@@ -76,6 +67,8 @@ def replay(
     data/replay/<use case>/report.html and .json. What was trained is kept: the same command goes
     on where it was stopped, and another policy trains nothing.
     """
+    from ratchet.replay.setup import ReplayRequest, read_days
+
     sundays, until = read_days(first, last, every)
     request = ReplayRequest(
         use_case=use_case,
@@ -106,6 +99,17 @@ def run(request: ReplayRequest) -> Path:
         UserError: something in the arguments or the configuration cannot be used, or nothing could
             be trained at all.
     """
+    from ratchet.replay import page
+    from ratchet.replay.backtest import simulate
+    from ratchet.replay.outcome import build_report
+    from ratchet.replay.setup import (
+        incidents_of,
+        policies_of,
+        read_yaml,
+        stages_of,
+        training_spec,
+    )
+
     loader, project = project_loader(request.env)
     spec, use_case = training_spec(request, loader, project)
     policies = policies_of(request, use_case)
@@ -122,11 +126,13 @@ def run(request: ReplayRequest) -> Path:
     path = stages.folder / "report.html"
     write_text(path.with_suffix(".json"), json.dumps(report, indent=2) + "\n")
     write_text(path, page.render(report))
-    _show(report)
+    _print_summary(report)
     return path
 
 
-def _show(report: Mapping[str, Any]) -> None:
+def _print_summary(report: Mapping[str, Any]) -> None:
+    from ratchet.replay import page
+
     table = Table(*page.columns(report), title=page.title(report))
     for policy in report["policies"]:
         table.add_row(*page.overview(report, policy))

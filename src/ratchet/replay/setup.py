@@ -22,13 +22,11 @@ from ratchet.dates import local
 from ratchet.errors import ConfigError, DataError, UserError
 from ratchet.preparation.contract import typed_rows
 from ratchet.project_context import check_environment, find_use_case, open_context
+from ratchet.replay import QUICK_CANDIDATES
 from ratchet.replay.incidents import Incident, changed_rows, read_incidents
 from ratchet.replay.policies import Policy, policies
 from ratchet.replay.stages import StageStore
 from ratchet.replay.training import TrainingSpec
-
-CANDIDATES = ("ridge", "logistic", "hist_gradient_boosting")
-"""What is trained unless others are named: quick, and no worse than most."""
 
 _POLICY_KEYS = ("release", "monitoring")
 
@@ -202,7 +200,7 @@ def _only(request: ReplayRequest, use_case: UseCase) -> Mapping[str, object]:
     """Parameters that leave out all candidates but some; by default the quick ones."""
     targets = use_case.targets.values()
     trained = [name for target in targets for name in target.trained_candidates]
-    quick = [name for name in CANDIDATES if name in trained]
+    quick = [name for name in QUICK_CANDIDATES if name in trained]
     return config_loader.candidate_overrides(
         {request.use_case: use_case}, request.candidates or quick or trained
     )
