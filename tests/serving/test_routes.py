@@ -348,10 +348,12 @@ def test_metrics_count_requests_rows_classes_and_versions(stand, film):
         'ratchet_requests_total{method="POST",route="/predict/{use_case}",status="422"} 1.0',
         'ratchet_requests_total{method="GET",route="none",status="404"} 1.0',
         'ratchet_rows_total{use_case="films",version="3"} 2.0',
-        'ratchet_predicted_classes_total{label="Bajo",target="success",use_case="films"} 2.0',
+        'ratchet_predicted_classes_total{label="Bajo",target="success",use_case="films",'
+        'version="3"} 2.0',
         'ratchet_predicted_values_sum{target="rating",use_case="films"} 7.0',
         'ratchet_refused_total{use_case="films"} 1.0',
         'ratchet_model_info{digest="000300030003",use_case="films",version="3"} 1.0',
+        'ratchet_model_since_timestamp_seconds{use_case="films",version="3"} 1.7934912e+09',
         "ratchet_log_waiting_rows 1.0",
     ):
         assert line in told

@@ -100,7 +100,7 @@ def create_app(
     service = Service(
         settings,
         models,
-        Metrics(models, log),
+        Metrics(models, log, None if overview is None else overview.report),
         keys,
         log,
         measurements=measurements,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as CountOf
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from wsgiref.simple_server import WSGIServer
 
@@ -27,6 +27,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ratchet.compiled.answers import Answer
+from ratchet.serving.overview import MonitoringReport
 from ratchet.serving.protocols import AnswerLog, Models, Serving
 
 disable_created_metrics()  # a series more for each, which nobody asks for
@@ -37,6 +38,12 @@ BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 NOWHERE = "none"
 """Route where there is none: a path could be anything, and so would be labels without end."""
 
+DRIFT_SEVERITIES = {"NONE": 0.0, "LOW": 1.0, "MEDIUM": 2.0, "HIGH": 3.0}
+ALERT_LEVELS = ("warning", "critical")
+
+ReportOf = Callable[[str], MonitoringReport | None]
+"""Use case -> what its monitoring found last."""
+
 
 class Metrics:
     """Counters and histograms, and gauges that are read off what serves.
@@ -44,13 +51,16 @@ class Metrics:
     Args:
         models: what serves.
         log: where answers go.
+        report_of: what the monitoring found last; without it there are no metrics of that.
     """
 
-    def __init__(self, models: Models, log: AnswerLog | None = None) -> None:
+    def __init__(
+        self, models: Models, log: AnswerLog | None = None, report_of: ReportOf | None = None
+    ) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         for process in (ProcessCollector, PlatformCollector):
             process(registry=self.registry)
-        self.registry.register(_State(models, log))
+        self.registry.register(_State(models, log, report_of))
         self.requests = self._counter(
             "requests", "Requests by route and status.", "route", "method", "status"
         )
@@ -62,7 +72,9 @@ class Metrics:
         )
         self.rows = self._counter("rows", "Rows answered.", "use_case", "version")
         self.classes = self._counter(
-            "predicted_classes", "Rows by predicted class.", "use_case", "target", "label"
+            "predicted_classes",
+            "Rows by version and predicted class.",
+            *("use_case", "version", "target", "label"),
         )
         self.values = Summary(
             "ratchet_predicted_values",
@@ -102,7 +114,7 @@ class Metrics:
             values = [answer.predictions[target].value for answer in answers]
             classes = CountOf(value for value in values if isinstance(value, str))
             for label, count in classes.items():
-                self.classes.labels(name, target, label).inc(count)
+                self.classes.labels(name, serving.version, target, label).inc(count)
             numbers = self.values.labels(name, target) if len(classes) == 0 else None
             for value in values:
                 if numbers is not None and not isinstance(value, str):
@@ -124,37 +136,20 @@ class Metrics:
 
 
 class _State(Collector):
-    """What serves now, read when somebody asks."""
+    """What serves now and what its monitoring found, read when somebody asks."""
 
-    def __init__(self, models: Models, log: AnswerLog | None) -> None:
-        self._models, self._log = models, log
+    def __init__(self, models: Models, log: AnswerLog | None, report_of: ReportOf | None) -> None:
+        self._models, self._log, self._report_of = models, log, report_of
 
     def describe(self) -> list[Metric]:
         """Nothing: it is not known yet which use cases there are."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Versions, their age, and what waits for the prediction log."""
-        info = InfoMetricFamily("ratchet_model", "The version that serves.", labels=["use_case"])
-        age = GaugeMetricFamily(
-            "ratchet_model_age_seconds", "Time since it serves.", labels=["use_case"]
-        )
-        slow = GaugeMetricFamily(
-            "ratchet_model_degraded", "1 where it is not compiled.", labels=["use_case"]
-        )
-        ready = GaugeMetricFamily(
-            "ratchet_model_ready", "1 where the champion answers.", labels=["use_case"]
-        )
-        for name in self._models.use_cases():
-            serving = self._models.champion(name)
-            ready.add_metric([name], float(serving is not None))
-            if serving is None:
-                continue
-            about = {"version": serving.version, "digest": serving.digest[:12]}
-            info.add_metric([name], about)
-            age.add_metric([name], age_of(serving.since))
-            slow.add_metric([name], float(serving.degraded is not None))
-        yield from (info, age, slow, ready)
+        """Versions, their age, what the monitoring found, and what waits for the log."""
+        yield from self._served()
+        if self._report_of is not None:
+            yield from _monitored(self._models.use_cases(), self._report_of)
         if self._log is not None:
             yield GaugeMetricFamily(
                 "ratchet_log_waiting_rows",
@@ -162,8 +157,50 @@ class _State(Collector):
                 value=self._log.waiting,
             )
 
+    def _served(self) -> Iterator[Metric]:
+        info = InfoMetricFamily("ratchet_model", "The version that serves.", labels=["use_case"])
+        since = _gauge("model_since_timestamp_seconds", "When it began to serve.", "version")
+        age = _gauge("model_age_seconds", "Time since it serves.")
+        slow = _gauge("model_degraded", "1 where it is not compiled.")
+        ready = _gauge("model_ready", "1 where the champion answers.")
+        for name in self._models.use_cases():
+            serving = self._models.champion(name)
+            ready.add_metric([name], float(serving is not None))
+            if serving is None:
+                continue
+            about = {"version": serving.version, "digest": serving.digest[:12]}
+            info.add_metric([name], about)
+            since.add_metric([name, serving.version], _timestamp(serving.since))
+            age.add_metric([name], age_of(serving.since))
+            slow.add_metric([name], float(serving.degraded is not None))
+        yield from (info, since, age, slow, ready)
+
+
+def _monitored(use_cases: Sequence[str], report_of: ReportOf) -> Iterator[Metric]:
+    when = _gauge("monitoring_timestamp_seconds", "When the monitoring ran last.")
+    alerts = _gauge("monitoring_alerts", "Alerts that it found.", "level")
+    drift = _gauge("drift_severity", "Drift that it found: 0 none, 1 low, 2 medium, 3 high.")
+    for name in use_cases:
+        if (report := report_of(name)) is None:
+            continue
+        when.add_metric([name], report.at.timestamp())
+        found = CountOf(alert["level"] for alert in report.alerts)
+        for level in ALERT_LEVELS:
+            alerts.add_metric([name, level], found[level])
+        if report.severity in DRIFT_SEVERITIES:
+            drift.add_metric([name], DRIFT_SEVERITIES[report.severity])
+    yield from (when, alerts, drift)
+
+
+def _gauge(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"ratchet_{name}", documentation, labels=["use_case", *labels])
+
+
+def _timestamp(moment: datetime) -> float:
+    """Seconds since 1970; a moment without a zone is in UTC."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
 
 def age_of(since: datetime) -> float:
     """Seconds since a moment, which is in UTC where it has no zone."""
-    moment = since if since.tzinfo else since.replace(tzinfo=UTC)
-    return max(time.time() - moment.timestamp(), 0.0)
+    return max(time.time() - _timestamp(since), 0.0)

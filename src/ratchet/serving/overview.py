@@ -87,6 +87,8 @@ class MonitoringReport:
         alerts: what needs somebody's attention: ``level``, ``text`` and ``advice``.
         drifted: sentences about inputs that have moved.
         compared: whether inputs were compared at all.
+        severity: how serious the drift is: NONE, LOW, MEDIUM or HIGH; ``None`` where nothing was
+            compared.
     """
 
     use_case: str
@@ -96,6 +98,7 @@ class MonitoringReport:
     alerts: list[dict[str, str]]
     drifted: list[str]
     compared: bool
+    severity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class Overview:
         self._engine = connect(url, SERVICE_LOCK_SECONDS)
         self._folder, self._clock = folder, clock
         self._cached: tuple[float, OverviewData] | None = None
+        self._reports: dict[str, tuple[int, MonitoringReport | None]] = {}
 
     def read(self, use_cases: Sequence[str]) -> OverviewData:
         """What is known by now; it may take as long as the database does."""
@@ -139,7 +143,7 @@ class Overview:
         return self._cached[1]
 
     def _read(self, use_cases: Sequence[str]) -> OverviewData:
-        watched = [report for name in use_cases if (report := self._watched(name))]
+        watched = [found for name in use_cases if (found := self.report(name))]
         try:
             with self._engine.connect() as connection:
                 tables = sa.inspect(connection).get_table_names()
@@ -155,26 +159,40 @@ class Overview:
                 watched=watched, trouble=f"the database does not answer: {_kind(error)}"
             )
 
-    def _watched(self, use_case: str) -> MonitoringReport | None:
-        """What the monitoring wrote; ``None`` where it wrote nothing that can be read."""
+    def report(self, use_case: str) -> MonitoringReport | None:
+        """What the monitoring wrote; ``None`` where it wrote nothing that can be read.
+
+        A file that has not changed is not read again.
+        """
         path = self._folder / use_case / "watch.json"
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            report = content.get("drift")
-            looks = [*report["columns"].values(), report["joint"]] if report else []
-            return MonitoringReport(
-                use_case,
-                datetime.fromtimestamp(path.stat().st_mtime, UTC),
-                str(content["action"]),
-                str(content["reason"]),
-                [
-                    {key: str(alert[key]) for key in ("level", "text", "advice")}
-                    for alert in content["alerts"]
-                ],
-                [str(one["text"]) for one in looks if one["moved"]][:_DRIFTED],
-                report is not None,
-            )
-        return None
+        try:
+            changed = path.stat().st_mtime_ns
+        except OSError:
+            return None
+        if (known := self._reports.get(use_case)) is None or known[0] != changed:
+            known = self._reports[use_case] = (changed, _read_report(path, use_case, changed))
+        return known[1]
+
+
+def _read_report(path: Path, use_case: str, changed: int) -> MonitoringReport | None:
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        report = content.get("drift")
+        looks = [*report["columns"].values(), report["joint"]] if report else []
+        return MonitoringReport(
+            use_case,
+            datetime.fromtimestamp(changed / 1e9, UTC),
+            str(content["action"]),
+            str(content["reason"]),
+            [
+                {key: str(alert[key]) for key in ("level", "text", "advice")}
+                for alert in content["alerts"]
+            ],
+            [str(one["text"]) for one in looks if one["moved"]][:_DRIFTED],
+            report is not None,
+            str(report["severity"]) if report else None,
+        )
+    return None
 
 
 def _kind(error: Exception) -> str:

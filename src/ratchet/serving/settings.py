@@ -147,6 +147,8 @@ class Settings(_Group):
         public_predictions: let everybody ask for predictions, where there are keys.
         allowed_hosts: names by which clients may call the service, beside this machine's own;
             they need keys.
+        trusted_proxies: addresses or networks of proxies, beside this machine, that may say who
+            their client is and that it uses HTTPS (``X-Forwarded-For``, ``X-Forwarded-Proto``).
         use_cases: names of all use cases, whether or not something serves.
         films: use case behind ``/predict/classification`` and ``/predict/regression``.
         power: use case behind ``/predict``.
@@ -176,6 +178,7 @@ class Settings(_Group):
     keys_file: Path = Path("conf/local/api_keys.json")
     public_predictions: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     use_cases: tuple[str, ...] = ()
     films: str = "films"
     power: str = "power"
@@ -190,6 +193,19 @@ class Settings(_Group):
     env: str | None = None
     model_output: Path = Path("data/07_model_output")
     jobs: Jobs = Jobs()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f"{proxy!r}: expected an address or a network such as 172.18.0.0/16; whoever "
+                    f"is trusted can pass for any client"
+                ) from None
+        return proxies
 
     @model_validator(mode="after")
     def _keep_ports_apart(self) -> Self:

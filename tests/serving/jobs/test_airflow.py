@@ -324,6 +324,23 @@ def test_a_token_of_the_environment_does(airflow, tmp_path):
     assert "POST /auth/token" not in airflow.calls
 
 
+def test_a_password_may_be_in_a_file(airflow, tmp_path):
+    (tmp_path / "password").write_text(f"{SECRET}\n")
+    environ = {USER: "ann", f"{PASSWORD}_FILE": str(tmp_path / "password")}
+    engine = AirflowEngine(AirflowApi(url=airflow.url), tmp_path, environ)
+    store = JobStore(f"sqlite:///{tmp_path / 'jobs.db'}")
+
+    assert engine.find(store.add(FAST, None)[0], tmp_path) is None
+    assert "POST /auth/token" in airflow.calls
+
+
+def test_a_file_of_a_password_has_to_be_there(tmp_path):
+    environ = {USER: "ann", f"{PASSWORD}_FILE": str(tmp_path / "none")}
+
+    with pytest.raises(ConfigError, match=f"{PASSWORD}_FILE: .*none: No such file"):
+        Client("http://127.0.0.1:8080", environ)
+
+
 def test_without_credentials_the_service_does_not_start():
     with pytest.raises(ConfigError, match=f"{USER} and {PASSWORD}, or {TOKEN}"):
         Client("http://127.0.0.1:8080", {USER: "ann"})

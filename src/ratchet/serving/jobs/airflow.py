@@ -30,7 +30,10 @@ HOST = "airflow:"
 """Host of a job that runs there; no machine is called so."""
 
 USER, PASSWORD, TOKEN = "RATCHET_AIRFLOW_USER", "RATCHET_AIRFLOW_PASSWORD", "RATCHET_AIRFLOW_TOKEN"
-"""Environment variables with the credentials: a user and a password, or a token."""
+"""Environment variables with the credentials: a user and a password, or a token.
+
+With ``_FILE`` added, the name of a file that has the value.
+"""
 
 _SECONDS = 10.0  # that a call may take
 _ENDED = ("success", "failed")
@@ -59,13 +62,13 @@ class Client:
         environ: has the credentials.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: it has none, or names a file that cannot be read.
     """
 
     def __init__(self, url: str, environ: Mapping[str, str]) -> None:
         self._url = url.rstrip("/")
-        self._user, self._password = environ.get(USER), environ.get(PASSWORD)
-        self._token = environ.get(TOKEN)
+        self._user, self._password = environ.get(USER), _secret(environ, PASSWORD)
+        self._token = _secret(environ, TOKEN)
         if not self._token and not (self._user and self._password):
             raise ConfigError(
                 f"jobs.engine: airflow needs the credentials of a user of Airflow in the "
@@ -116,6 +119,18 @@ class Client:
         if not isinstance(answer, dict):
             raise UnavailableError(f"{method} {path}: Airflow's answer is no object of JSON")
         return answer
+
+
+def _secret(environ: Mapping[str, str], name: str) -> str | None:
+    """A variable, or what is in the file that it names with ``_FILE`` added."""
+    if value := environ.get(name):
+        return value
+    if not (path := environ.get(f"{name}_FILE")):
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{name}_FILE: {path}: {error.strerror}; expected a file") from error
 
 
 def _refusal(error: urllib.error.HTTPError, method: str, path: str) -> UserError:
