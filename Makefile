@@ -83,6 +83,7 @@ lock: setup ## Write the locks anew from pyproject.toml (ARGS=--upgrade for newe
 	$(compile) $(ARGS) pyproject.toml --group airflow --constraints requirements/run.txt -o requirements/airflow.txt
 	$(compile) $(ARGS) pyproject.toml --group cluster --constraints requirements/airflow.txt -o requirements/cluster.txt
 	$(compile) $(ARGS) pyproject.toml --group dev --constraints requirements/cluster.txt -o requirements/dev.txt
+	$(compile) $(ARGS) --group serve --constraints requirements/cluster.txt -o requirements/serve.txt
 
 ## ------------------------------------------------------------------------------------------- set-up
 

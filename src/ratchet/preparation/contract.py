@@ -6,10 +6,10 @@ import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pkgutil import resolve_name
 from typing import Any
 
 import pandas as pd
-from kedro.utils import load_obj
 
 from ratchet.config import Column, Data, Derived, Target, UseCase, joined_key
 from ratchet.dates import local
@@ -135,7 +135,7 @@ def _steps(data: Data) -> tuple[str, str | None] | None:
 
 def _prepare(raw: DataFrame, prepare: Derived) -> DataFrame:
     try:
-        return load_obj(prepare.function)(raw, **prepare.arguments)
+        return resolve_name(prepare.function)(raw, **prepare.arguments)
     except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"parameter data.prepare: {prepare.function}: {type(error).__name__}: {error}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.utils import load_obj
 
 from ratchet.config import (
     COMPUTED,
@@ -145,7 +145,7 @@ def derive_columns(rows: DataFrame, data: Data, leave: Container[str] = ()) -> D
 
 def _derive(name: str, derived: Derived, frame: DataFrame) -> Series:
     try:
-        function = load_obj(derived.function)
+        function = resolve_name(derived.function)
         return function(frame, **derived.arguments)
     except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"parameter data.derive.{name}: {derived.function}: {error}") from error
