@@ -23,6 +23,13 @@ _CONTEXT = {
 _XCOM_OF_PODS = "/airflow/xcom/return.json"
 _OUTPUT_OF_PODS = "/tmp/output"
 
+_SIDE_CAR = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+"""Of the container that holds the answer of a pod: a restricted namespace refuses it otherwise."""
+
 SKIPPED = 99
 """Exit code of a command that had nothing to do: its task counts as skipped."""
 
@@ -105,10 +112,27 @@ def _pod(
         cmds=["bash", "-c"],
         arguments=[f"cd {runner['project']} && {command}"],
         env_vars={**_environment(runner), **_CONTEXT},
-        pod_template_file=runner["pod_template_file"],
+        pod_template_file=_pod_template(runner),
+        xcom_sidecar_container_security_context=_SIDE_CAR,
         skip_on_exit_code=SKIPPED,
         **options,
     )
+
+
+def _pod_template(runner: Mapping[str, Any]) -> str | None:
+    """Path of the template of pods; a relative one belongs to the project.
+
+    Airflow would run pods without volumes and secrets where there is no such file.
+    """
+    if runner["pod_template_file"] is None:
+        return None
+    path = PROJECT / runner["pod_template_file"]
+    if not path.is_file():
+        raise ValueError(
+            f"runner.pod_template_file in airflow.yml: expected a file at {path}; mount it there "
+            f"in all of Airflow's pods, or name another one"
+        )
+    return str(path)
 
 
 def _environment(runner: Mapping[str, Any]) -> dict[str, str]:

@@ -59,3 +59,15 @@ def test_yaml_alone_adds_a_use_case(standing):
     assert "recurrent" not in found["mine"]["phases"]
     assert "logistic" in found["mine"]["targets"]["success"]["candidates"]
     assert "dummy" not in found["mine"]["targets"]["success"]["candidates"]
+
+
+def test_another_environment_has_a_manifest_of_its_own(standing):
+    done = manifest("--env", "kubernetes", "--output", "build/manifest.json")
+
+    assert done.output == "build/manifest.json is written\n"
+    runner = json.loads((standing / "build" / "manifest.json").read_text())["runner"]
+    assert runner["kind"] == "kubernetes"
+    assert manifest("--check").exit_code == 0  # that of the repository is untouched
+    (standing / "build" / "manifest.json").write_text("{}")
+    stale = manifest("--env", "kubernetes", "--output", "build/manifest.json", "--check")
+    assert "`kedro ratchet manifest --env kubernetes --output build/manifest.json`" in stale.output

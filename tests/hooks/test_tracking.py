@@ -219,6 +219,24 @@ def test_an_experiment_that_was_deleted_is_told_with_the_way_back(tmp_path, empt
     assert open_store(given, tmp_path)[1] == number
 
 
+@pytest.mark.parametrize(
+    ("configured", "location"),
+    [("artifacts", "file://{project}/artifacts"), ("s3://models/ratchet", "s3://models/ratchet")],
+)
+def test_artifacts_are_kept_where_the_configuration_says(
+    configured, location, tmp_path, empty_mlflow
+):
+    from ratchet.hooks.tracking import open_store
+
+    empty_mlflow(tmp_path / "mlflow.db")
+    given = {"tracking_uri": "sqlite:///mlflow.db", "experiment": "ratchet"}
+
+    store, number = open_store({**given, "artifact_location": configured}, tmp_path)
+
+    found = store.get_experiment(number).artifact_location
+    assert found == location.format(project=tmp_path)
+
+
 def test_metrics_of_every_class_have_a_name_of_their_own():
     from ratchet.hooks.tracking import tracked_metrics
 

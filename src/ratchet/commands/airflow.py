@@ -21,14 +21,18 @@ MANIFEST = "dags/manifest.json"
 
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; say whether the file is up to date.")
+@click.option("--output", default=MANIFEST, help="File to write, by default dags/manifest.json.")
 @env_option
-def manifest(check: bool, env: str | None) -> None:
+def manifest(check: bool, output: str, env: str | None) -> None:
     """Regenerate dags/manifest.json, from which Airflow draws the DAGs.
 
-    Needed after a change of use cases, of candidates or of airflow.yml.
+    Needed after a change of use cases, of candidates or of airflow.yml. Another environment may
+    have a manifest of its own (--env, --output), which Airflow finds by RATCHET_MANIFEST.
     """
     text, project = _text(env)
-    bring_up_to_date(project, MANIFEST, text, check=check, command="kedro ratchet manifest")
+    options = "" if output == MANIFEST else f" --output {output}"
+    options = f" --env {env}{options}" if env else options
+    bring_up_to_date(project, output, text, check=check, command=f"kedro ratchet manifest{options}")
 
 
 def _text(env: str | None) -> tuple[str, Path]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.config import MissingConfigException
 
 from ratchet.config.loader import project_loader
-from ratchet.database import SQLITE, mlflow_client, tracking_uri
+from ratchet.database import mlflow_client, tracking_uri
 from ratchet.errors import ConfigError, hide_secrets
 from ratchet.provenance import ORCHESTRATOR_TASK, orchestrator_run
 
@@ -46,9 +46,15 @@ def open_store(settings: Mapping[str, Any], project: Path) -> tuple[MlflowClient
         raise ConfigError(_deleted(experiment, uri))
     if experiment is not None:
         return client, experiment.experiment_id
-    local = uri.startswith(SQLITE)
-    location = (project / settings["artifact_location"]).as_uri() if local else None
+    location: str | None = _artifact_location(settings["artifact_location"], project)
+    if uri.startswith(("http://", "https://", "databricks")):
+        location = None  # the server has one of its own
     return client, client.create_experiment(settings["experiment"], artifact_location=location)
+
+
+def _artifact_location(configured: str, project: Path) -> str:
+    """A URI as it is; a folder as the URI of it in the project."""
+    return configured if "://" in configured else (project / configured).as_uri()
 
 
 def _deleted(experiment: Any, uri: str) -> str:

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from distributed import LocalCluster
 
 import ratchet
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.search import Holdout, Search, table
-from ratchet.learning.search.worker_pool import ADDRESS
+from ratchet.learning.search.cluster import dask_workers
+from ratchet.learning.search.worker_pool import ADDRESS, WORKERS, Task, WorkerPool
 
 pytestmark = pytest.mark.slow
 
@@ -116,6 +118,37 @@ def test_results_equal_the_local_ones_even_when_a_worker_is_lost(cluster, tmp_pa
     for one, other in zip(remote.top_estimators_, local.top_estimators_, strict=True):
         for a, b in zip(one.weights_, other.weights_, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_a_cluster_grows_with_the_tasks_that_wait(monkeypatch):
+    """As the autoscaler of an operator does: from one worker, by the number of tasks."""
+    monkeypatch.setenv(WORKERS, "3")
+    options = {"processes": False, "threads_per_worker": 1, "protocol": "tcp://"}
+    with LocalCluster(1, host="127.0.0.1", dashboard_address="127.0.0.1:0", **options) as cluster:
+        cluster.adapt(minimum=1, maximum=3, interval="100 ms", target_duration="100 ms")
+        tasks = [Task(str(number), number, 1.0, 1.0) for number in range(9)]
+
+        with dask_workers(cluster.scheduler_address, nap) as workers:
+            assert len(workers) == 3
+            sizes = [len(cluster.scheduler.workers) for _ in WorkerPool(workers).run(tasks)]
+
+    assert len(sizes) == 9
+    assert max(sizes) == 3
+
+
+def test_a_number_of_workers_is_expected(monkeypatch):
+    monkeypatch.setenv(WORKERS, "many")
+
+    with (
+        pytest.raises(ValueError, match=f"{WORKERS}: expected a number of workers.*'many'"),
+        dask_workers("tcp://127.0.0.1:9", nap),
+    ):
+        pass
 
 
 def test_nobody_at_the_address_is_named(monkeypatch):

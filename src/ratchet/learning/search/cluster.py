@@ -13,7 +13,7 @@ from uuid import uuid4
 from distributed import Client, WorkerPlugin
 from distributed import Worker as DaskWorker
 
-from ratchet.learning.search.worker_pool import ADDRESS, ONE_THREAD, Job, Worker
+from ratchet.learning.search.worker_pool import ADDRESS, ONE_THREAD, WORKERS, Job, Worker
 
 _SECONDS = 30  # to find the scheduler, and for the first worker to be there
 
@@ -40,15 +40,19 @@ class _Deliver(WorkerPlugin):
 def dask_workers(address: str, job: Job) -> Iterator[list[Worker]]:
     """One worker of the pool per worker of the cluster.
 
-    A task prefers its own worker. When that is lost, Dask gives the task to another one.
+    A task prefers its own worker. When that is lost, Dask gives the task to another one. An
+    autoscaler counts the tasks of the scheduler: where ``RATCHET_DASK_WORKERS`` names more workers
+    than there are, the pool has as many, and Dask gives the tasks of the others to whichever is
+    free or joins.
 
     Args:
         address: of the scheduler.
         job: what the workers do; this package has to be installed there.
 
     Raises:
-        ValueError: no scheduler answers, or it has no worker.
+        ValueError: no scheduler answers, it has no worker, or the variable is no number.
     """
+    most = _most_workers()
     try:
         client = Client(address, timeout=_SECONDS)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
@@ -60,19 +64,28 @@ def dask_workers(address: str, job: Job) -> Iterator[list[Worker]]:
             raise ValueError(f"{ADDRESS}: the scheduler at '{address}' has no worker") from error
         name = f"ratchet-{uuid4().hex}"
         client.register_plugin(_Deliver(name, job), name=name)
+        present = list(client.scheduler_info(n_workers=-1)["workers"])
+        expected = [None] * max(0, most - len(present))
         try:
             yield [
                 Worker(_executor(client, worker), partial(_do, name))
-                for worker in client.scheduler_info(n_workers=-1)["workers"]
+                for worker in (*present, *expected)
             ]
         finally:
             client.unregister_worker_plugin(name)  # type: ignore[no-untyped-call]
 
 
-def _executor(client: Client, worker: str) -> Executor:
-    executor: Executor = client.get_executor(  # type: ignore[no-untyped-call]
-        pure=False, workers=[worker], allow_other_workers=True
-    )
+def _most_workers() -> int:
+    value = os.environ.get(WORKERS) or "0"
+    if not value.isdecimal():
+        raise ValueError(f"{WORKERS}: expected a number of workers, such as 16, found '{value}'")
+    return int(value)
+
+
+def _executor(client: Client, worker: str | None) -> Executor:
+    """Executor of a worker; without one, of any."""
+    preferred = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
+    executor: Executor = client.get_executor(pure=False, **preferred)  # type: ignore[no-untyped-call]
     return executor
 
 

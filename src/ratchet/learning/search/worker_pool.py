@@ -14,6 +14,9 @@ from ratchet.learning.recurrent.types import most_recent
 ADDRESS = "RATCHET_DASK_ADDRESS"
 """Environment variable with the address of Dask's scheduler, such as ``tcp://10.0.0.5:8786``."""
 
+WORKERS = "RATCHET_DASK_WORKERS"
+"""Environment variable with the workers that a cluster which grows with its tasks may have."""
+
 Job = Callable[[Any], Any]
 """What workers do with the content of a task; it can be pickled and holds the data."""
 
