@@ -42,6 +42,7 @@ from ratchet.gate.conditions import NOISE
 from ratchet.gate.evidence import corrected_confidence, earlier_challengers
 from ratchet.gate.verdict import Evidence, PairedRows, hash_keys, judge
 from ratchet.learning.metrics import (
+    Resampling,
     ResamplingUnits,
     bootstrap_means,
     bounds,
@@ -258,7 +259,9 @@ def drawn_shares(
 ) -> Array:
     """Gains over all rows (index 0) and over draws, (1 + draws, repetitions)."""
     table = np.hstack(losses)
-    drawn = bootstrap_means(table, n_bootstrap, SEED, times=units.codes, block=units.block)
+    drawn = bootstrap_means(
+        table, Resampling(SEED, n_bootstrap=n_bootstrap), times=units.codes, block=units.block
+    )
     means = np.vstack([table.mean(axis=0), drawn])
     scores = means if case.task == "classification" else np.sqrt(means)
     champion, challenger = np.split(scores, 2, axis=1)

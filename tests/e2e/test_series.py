@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from ratchet.learning.metrics import paired_difference
+from ratchet.learning.metrics import Resampling, paired_difference
 from ratchet.reports.formatting import between, number, share
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ def verdict(folder: Path, use_case: str, target: str) -> str:
         own["prediction"],
         scale=own["scale"],
         times=own["time"],
-        seed=1,
+        resampling=Resampling(1),
     )
     word = "Yes, they are beaten" if gain["low"] > 0 else "No, not for sure"
     return f"{'No' if gain['high'] < 0 else word}: {best} has {number(mase_of(metrics, best))}"

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from ratchet.config import Release, Target
 from ratchet.gate.evidence import corrected_confidence, earlier_challengers
 from ratchet.gate.verdict import Evidence, PairedRows, Verdict, hash_keys, judge, smallest_gain
-from ratchet.learning.metrics import bootstrap_means, bounds, paired_gain, resampling_units
+from ratchet.learning.metrics import (
+    Resampling,
+    bootstrap_means,
+    bounds,
+    paired_gain,
+    resampling_units,
+)
 from ratchet.production.gate_evidence import EvidenceCollector
 
 N = 120
@@ -721,7 +727,9 @@ def test_of_ten_equally_good_challengers_before_the_same_rows_one_rarely_wins():
     for earlier in range(10):
         challenger = 0.8 * own + 0.6 * rng.standard_t(5, (n, 200))
         table = np.hstack([own**2, challenger**2])
-        means = np.vstack([table.mean(axis=0), bootstrap_means(table, 1000, 0)])
+        means = np.vstack(
+            [table.mean(axis=0), bootstrap_means(table, Resampling(0, n_bootstrap=1000))]
+        )
         first, second = np.split(np.sqrt(means), 2, axis=1)
         shares = 1 - second / first
         for which, spent in enumerate((0, earlier)):
@@ -814,7 +822,7 @@ def test_a_true_gain_of_the_smallest_size_is_shown_about_half_of_the_time(n):
         own, other = rng.standard_t(8, (2, n))
         errors = own, (1 - gain) * (0.8 * own + 0.6 * other)
         pair = (pd.DataFrame({"truth": 0.0, "prediction": e}, index=keys) for e in errors)
-        return paired_gain("rmse", "regression", *pair, n_bootstrap=400, seed=1)
+        return paired_gain("rmse", "regression", *pair, resampling=Resampling(1, n_bootstrap=400))
 
     smallest = np.median([smallest_gain(compared(0.1), 0.0) for _ in range(50)])
     assert 0.02 < smallest < 0.4

@@ -17,6 +17,7 @@ from ratchet.learning.metrics import (
     CLASSIFICATION,
     REGRESSION,
     SCORERS,
+    Resampling,
     calibration_table,
     confusion,
     expected_calibration_error,
@@ -78,7 +79,7 @@ def labelled_rows(draw):
 @given(labelled_rows())
 @settings(max_examples=50, deadline=None)
 def test_classification_metrics_are_those_of_scikit_learn(rows):
-    scores = score_classification(*rows, n_bootstrap=1, seed=0)
+    scores = score_classification(*rows, resampling=Resampling(0, n_bootstrap=1))
     assert values(scores) == pytest.approx(sklearn_classification(*rows), abs=1e-12)
 
 
@@ -100,28 +101,37 @@ def test_regression_metrics_are_those_of_scikit_learn(seed, n, level, noise):
         "wape": np.abs(truth - prediction).sum() / np.abs(truth).sum(),
         "spread": prediction.std(),
     }
-    scores = score_regression(truth, prediction, n_bootstrap=1, seed=0)
+    scores = score_regression(truth, prediction, resampling=Resampling(0, n_bootstrap=1))
     assert values(scores) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.1])
 @pytest.mark.parametrize("error", [0.0, 0.25])
 def test_r2_of_constant_truth_is_that_of_scikit_learn(level, error):
-    scores = score_regression([level] * 3, [level, level, level + error], seed=0)
+    scores = score_regression([level] * 3, [level, level, level + error], resampling=Resampling(0))
     # The mean of three times 0.1 is not 0.1, and scikit-learn then divides by rounding noise.
     assert scores["r2"]["value"] == sk.r2_score([0.5] * 3, [0.5, 0.5, 0.5 + error])
 
 
 def test_two_classes_have_the_halved_brier_score():
-    scores = score_classification(["a", "b"], [[0.8, 0.2], [0.6, 0.4]], ["a", "b"], seed=0)
+    scores = score_classification(
+        ["a", "b"], [[0.8, 0.2], [0.6, 0.4]], ["a", "b"], resampling=Resampling(0)
+    )
     assert scores["brier"]["value"] == pytest.approx((0.2**2 + 0.6**2) / 2)
 
 
 def test_labels_may_come_as_a_categorical_series():
     truth, probabilities = labelled(0)
     series = pd.Series(truth, index=range(100, 160), dtype="category")
-    expected = score_classification(truth, probabilities, CLASSES, n_bootstrap=5, seed=0)
-    assert score_classification(series, probabilities, CLASSES, n_bootstrap=5, seed=0) == expected
+    expected = score_classification(
+        truth, probabilities, CLASSES, resampling=Resampling(0, n_bootstrap=5)
+    )
+    assert (
+        score_classification(
+            series, probabilities, CLASSES, resampling=Resampling(0, n_bootstrap=5)
+        )
+        == expected
+    )
 
 
 # The oracle: the same rows, drawn one sample at a time and scored from scratch.
@@ -147,7 +157,7 @@ def assert_intervals(scores, draws, confidence):
 def test_intervals_of_a_classifier_equal_those_of_a_plain_loop():
     truth, probabilities = labelled(1, n=25, weights=[0.8, 0.05, 0.15])
     scores = score_classification(
-        truth, probabilities, CLASSES, n_bootstrap=80, confidence=0.8, seed=7
+        truth, probabilities, CLASSES, resampling=Resampling(7, n_bootstrap=80, confidence=0.8)
     )
     draws = resampled(
         lambda t, p: sklearn_classification(t, p, CLASSES), (truth, probabilities), 80, seed=7
@@ -159,7 +169,9 @@ def test_intervals_of_a_regressor_equal_those_of_a_plain_loop():
     rng = np.random.default_rng(2)
     truth = rng.normal(50, 1, size=8)
     prediction = truth + rng.normal(size=8)
-    scores = score_regression(truth, prediction, n_bootstrap=300, confidence=0.9, seed=3)
+    scores = score_regression(
+        truth, prediction, resampling=Resampling(3, n_bootstrap=300, confidence=0.9)
+    )
 
     def score(t, p):
         return {
@@ -175,14 +187,16 @@ def test_intervals_of_a_regressor_equal_those_of_a_plain_loop():
 
 def test_draws_of_one_row_over_and_over_have_an_r2():
     # With two rows half of the draws have constant truth.
-    scores = score_regression([1e3, 1e3 + 0.1], [1e3, 1e3], n_bootstrap=50, seed=0)
+    scores = score_regression(
+        [1e3, 1e3 + 0.1], [1e3, 1e3], resampling=Resampling(0, n_bootstrap=50)
+    )
     assert scores["r2"]["high"] == 1.0
     assert all(math.isfinite(part) for score in scores.values() for part in score.values())
 
 
 def test_intervals_hold_the_value_and_shrink_with_more_rows():
-    few = score_classification(*labelled(4, n=100), CLASSES, seed=0)
-    many = score_classification(*labelled(4, n=10_000), CLASSES, seed=0)
+    few = score_classification(*labelled(4, n=100), CLASSES, resampling=Resampling(0))
+    many = score_classification(*labelled(4, n=10_000), CLASSES, resampling=Resampling(0))
     for name in few:
         assert few[name]["low"] < few[name]["value"] < few[name]["high"]
         ratio = (many[name]["high"] - many[name]["low"]) / (few[name]["high"] - few[name]["low"])
@@ -196,7 +210,10 @@ def test_intervals_cover_the_true_accuracy_as_often_as_they_say():
         hit = rng.random(200) < 0.7
         probabilities = np.column_stack([hit, ~hit]).astype(float)
         scores = score_classification(
-            ["a"] * 200, probabilities, ["a", "b"], n_bootstrap=200, confidence=0.9, seed=seed
+            ["a"] * 200,
+            probabilities,
+            ["a", "b"],
+            resampling=Resampling(seed, n_bootstrap=200, confidence=0.9),
         )
         covered += scores["accuracy"]["low"] <= 0.7 <= scores["accuracy"]["high"]
     assert 0.84 < covered / 300 < 0.96
@@ -204,9 +221,9 @@ def test_intervals_cover_the_true_accuracy_as_often_as_they_say():
 
 def test_same_seed_same_scores_other_seed_other_intervals():
     rows = (*labelled(6), CLASSES)
-    first = score_classification(*rows, seed=1)
-    assert first == score_classification(*rows, seed=1)
-    other = score_classification(*rows, seed=2)
+    first = score_classification(*rows, resampling=Resampling(1))
+    assert first == score_classification(*rows, resampling=Resampling(1))
+    other = score_classification(*rows, resampling=Resampling(2))
     assert first != other
     assert values(first) == values(other)
 
@@ -214,13 +231,13 @@ def test_same_seed_same_scores_other_seed_other_intervals():
 def test_two_models_are_scored_on_the_same_draws():
     rng = np.random.default_rng(8)
     truth, prediction = rng.normal(size=(2, 30))
-    near = score_regression(truth, prediction, seed=1)["mae"]
-    far = score_regression(truth, truth + 2 * (prediction - truth), seed=1)["mae"]
+    near = score_regression(truth, prediction, resampling=Resampling(1))["mae"]
+    far = score_regression(truth, truth + 2 * (prediction - truth), resampling=Resampling(1))["mae"]
     assert far == pytest.approx({name: 2 * value for name, value in near.items()})
 
 
 def test_scores_are_plain_json():
-    scores = score_classification(*labelled(9), CLASSES, n_bootstrap=10, seed=0)
+    scores = score_classification(*labelled(9), CLASSES, resampling=Resampling(0, n_bootstrap=10))
     assert set(scores) >= {*CLASSIFICATION, "precision_Alto", "recall_Medio", "f1_Bajo"}
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
 
@@ -246,7 +263,7 @@ GOOD = [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]
 )
 def test_classification_refuses(truth, probabilities, message):
     with pytest.raises(ValueError, match=message):
-        score_classification(truth, probabilities, CLASSES, seed=0)
+        score_classification(truth, probabilities, CLASSES, resampling=Resampling(0))
     with pytest.raises(ValueError, match=message):
         calibration_table(truth, probabilities, CLASSES)
 
@@ -265,13 +282,13 @@ def test_classification_refuses(truth, probabilities, message):
 )
 def test_regression_refuses(truth, prediction, message):
     with pytest.raises(ValueError, match=message):
-        score_regression(truth, prediction, seed=0)
+        score_regression(truth, prediction, resampling=Resampling(0))
 
 
 @pytest.mark.parametrize("options", [{"n_bootstrap": 0}, {"confidence": 1.0}, {"confidence": 95}])
-def test_scores_refuse_draws_that_make_no_sense(options):
+def test_draws_that_make_no_sense_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
-        score_regression([1.0, 2.0], [1.0, 2.5], **options, seed=0)
+        Resampling(0, **options)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +297,9 @@ def test_scores_refuse_draws_that_make_no_sense(options):
 )
 def test_classes_that_are_ambiguous_are_refused(classes, message):
     with pytest.raises(ValueError, match=message):
-        score_classification(["a"], np.full((1, len(classes)), 1 / len(classes)), classes, seed=0)
+        score_classification(
+            ["a"], np.full((1, len(classes)), 1 / len(classes)), classes, resampling=Resampling(0)
+        )
 
 
 # Confusion, directions and names.
@@ -328,7 +347,10 @@ def test_directions(name, expected):
 
 @pytest.mark.parametrize(("prediction", "expected"), [([0.0, 0.0], 0.0), ([0.0, 1.0], np.inf)])
 def test_share_of_error_of_nothing_at_all(prediction, expected):
-    assert score_regression([0.0, 0.0], prediction, seed=0)["wape"]["value"] == expected
+    assert (
+        score_regression([0.0, 0.0], prediction, resampling=Resampling(0))["wape"]["value"]
+        == expected
+    )
 
 
 @pytest.mark.parametrize("logs", [False, True])
@@ -342,7 +364,9 @@ def test_scorers_score_in_units_what_is_learned_in_logs(scoring, logs):
     scorer = get_scorer(scorer) if isinstance(scorer, str) else scorer
     score = scorer(model, learned(prediction)[:, None], learned(truth))
     name, result = from_scorer(scoring, score, "regression")
-    assert result == pytest.approx(score_regression(truth, prediction, seed=0)[name]["value"])
+    assert result == pytest.approx(
+        score_regression(truth, prediction, resampling=Resampling(0))[name]["value"]
+    )
 
 
 @pytest.mark.parametrize("name", ["f1", "f1_", "speed", "spread", ""])
@@ -382,8 +406,8 @@ def test_scorers_name_what_scikit_learn_computes():
     labels, X = labelled(10)
     numbers = np.random.default_rng(10).normal(size=60)
     model = Classifier().fit(X, labels)
-    ours = values(score_classification(labels, X, CLASSES, n_bootstrap=1, seed=0))
-    ours |= values(score_regression(numbers, X[:, 0], n_bootstrap=1, seed=0))
+    ours = values(score_classification(labels, X, CLASSES, resampling=Resampling(0, n_bootstrap=1)))
+    ours |= values(score_regression(numbers, X[:, 0], resampling=Resampling(0, n_bootstrap=1)))
     for scoring, name in SCORERS.items():
         arguments = (model, X, labels) if name in CLASSIFICATION else (Regressor(), X, numbers)
         scorer = scorer_of(scoring)

@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ratchet.learning.metrics import diebold_mariano, forecast_rows, losses, score_forecast
+from ratchet.learning.metrics import (
+    Resampling,
+    diebold_mariano,
+    forecast_rows,
+    losses,
+    score_forecast,
+)
 
 
 def formula(gap, horizon):
@@ -86,7 +92,9 @@ def test_losses_average_to_their_metric(metric):
     truth, prediction = rng.normal(size=(2, 25))
     terms = {"scale": rng.uniform(1, 2, 25), "rms": rng.uniform(1, 2, 25)}
     mean = losses(metric, *forecast_rows(truth, prediction, **terms)).mean()
-    scores = score_forecast(truth, prediction, **terms, times=np.arange(25), seed=0)
+    scores = score_forecast(
+        truth, prediction, **terms, times=np.arange(25), resampling=Resampling(0)
+    )
     expected = scores[metric]["value"]
     assert mean == pytest.approx(expected**2 if metric.startswith("rm") else expected)
 

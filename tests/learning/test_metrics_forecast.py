@@ -14,6 +14,7 @@ from ratchet.learning.metrics import (
     FORECASTING,
     METRICS,
     REGRESSION,
+    Resampling,
     block_length,
     bootstrap_means,
     forecast_rows,
@@ -79,7 +80,7 @@ def loop_of_blocks(n_times, block, n_bootstrap, seed):
 @settings(max_examples=50, deadline=None)
 def test_metrics_are_their_formulas(seed, n_series, n_times):
     truth, prediction, terms, _ = series(seed, n_series, n_times)
-    scores = score_forecast(truth, prediction, **terms, n_bootstrap=1, seed=0)
+    scores = score_forecast(truth, prediction, **terms, resampling=Resampling(0, n_bootstrap=1))
     expected = formulas(truth, prediction, terms["scale"], terms["rms"])
     assert values(scores) == pytest.approx(expected, rel=1e-9)
     assert list(scores) == list(FORECASTING)
@@ -92,7 +93,7 @@ def test_mase_by_hand():
         scale=[4, 4, 1],
         rms=[4, 4, 2],
         times=["2017-01-01", "2017-01-02", "2017-01-02"],
-        seed=0,
+        resampling=Resampling(0),
     )
     assert scores["mase"]["value"] == pytest.approx((0.5 + 0 + 1) / 3)
     assert scores["rmsse"]["value"] == pytest.approx(math.sqrt((0.25 + 0 + 0.25) / 3))
@@ -104,9 +105,11 @@ def test_mase_of_equally_long_series_is_the_mean_of_theirs():
     of_each = []
     for one in np.unique(name):
         its = {key: term[name == one] for key, term in terms.items()}
-        scores = score_forecast(truth[name == one], prediction[name == one], **its, seed=0)
+        scores = score_forecast(
+            truth[name == one], prediction[name == one], **its, resampling=Resampling(0)
+        )
         of_each.append(scores["mase"]["value"])
-    pooled = score_forecast(truth, prediction, **terms, seed=0)["mase"]["value"]
+    pooled = score_forecast(truth, prediction, **terms, resampling=Resampling(0))["mase"]["value"]
     assert np.std(of_each) > 0.01
     assert pooled == pytest.approx(np.mean(of_each))
 
@@ -114,8 +117,10 @@ def test_mase_of_equally_long_series_is_the_mean_of_theirs():
 def test_scaled_metrics_do_not_depend_on_the_unit():
     truth, prediction, terms, _ = series(2)
     cents = {key: 100 * term if key != "times" else term for key, term in terms.items()}
-    euros = score_forecast(truth, prediction, **terms, n_bootstrap=50, seed=0)
-    scores = score_forecast(100 * truth, 100 * prediction, **cents, n_bootstrap=50, seed=0)
+    euros = score_forecast(truth, prediction, **terms, resampling=Resampling(0, n_bootstrap=50))
+    scores = score_forecast(
+        100 * truth, 100 * prediction, **cents, resampling=Resampling(0, n_bootstrap=50)
+    )
     for name in ("mase", "rmsse", "r2"):
         assert scores[name] == pytest.approx(euros[name]), name
     assert scores["mae"] == pytest.approx({k: 100 * v for k, v in euros["mae"].items()})
@@ -140,7 +145,10 @@ def test_intervals_equal_those_of_a_plain_loop(horizon):
             formulas(truth[rows], prediction[rows], *(terms[k][rows] for k in ("scale", "rms")))
         )
     scores = score_forecast(
-        truth, prediction, **terms, horizon=horizon, n_bootstrap=80, confidence=0.8, seed=7
+        truth,
+        prediction,
+        **terms,
+        resampling=Resampling(7, n_bootstrap=80, confidence=0.8, horizon=horizon),
     )
     for name, score in scores.items():
         expected = np.quantile([draw[name] for draw in draws], [0.1, 0.9])
@@ -152,8 +160,8 @@ def test_intervals_equal_those_of_a_plain_loop(horizon):
 def test_one_row_per_time_and_blocks_of_one_are_independent_rows(seed, n):
     assert block_length(n) == 1
     table = np.random.default_rng(seed).normal(size=(n, 2))
-    blocks = bootstrap_means(table, 30, seed, times=np.arange(n))
-    assert np.array_equal(blocks, bootstrap_means(table, 30, seed))
+    blocks = bootstrap_means(table, Resampling(seed, n_bootstrap=30), times=np.arange(n))
+    assert np.array_equal(blocks, bootstrap_means(table, Resampling(seed, n_bootstrap=30)))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 30))
@@ -163,14 +171,16 @@ def test_draws_are_runs_of_whole_time_stamps(seed, n_times, horizon):
     rows = rng.permutation(np.repeat(np.arange(n_times), rng.integers(1, 4, n_times)))
     per_time = np.eye(n_times)[rows]  # the means tell how often each time stamp was drawn
     block = block_length(n_times, horizon)
-    means = bootstrap_means(per_time, 20, seed, times=rows, horizon=horizon)
+    means = bootstrap_means(per_time, Resampling(seed, n_bootstrap=20, horizon=horizon), times=rows)
     for mean, drawn in zip(means, loop_of_blocks(n_times, block, 20, seed), strict=True):
         expected = np.bincount(drawn, minlength=n_times) * np.bincount(rows)
         assert mean == pytest.approx(expected / expected.sum())
 
 
 def test_every_time_stamp_is_drawn_equally_often():
-    drawn = bootstrap_means(np.eye(30), 20_000, 0, times=np.arange(30), horizon=4).mean(axis=0)
+    drawn = bootstrap_means(
+        np.eye(30), Resampling(0, n_bootstrap=20_000, horizon=4), times=np.arange(30)
+    ).mean(axis=0)
     assert drawn * 30 == pytest.approx(np.ones(30), abs=0.05)
 
 
@@ -188,29 +198,34 @@ def test_times_may_come_in_any_form_and_order(times):
     truth, prediction, terms, _ = series(4, n_series=1)
     units = {key: np.sort(terms[key]) for key in ("scale", "rms")}
     expected = score_forecast(
-        truth, prediction, **units, times=START + HOUR * np.arange(40), seed=0
+        truth, prediction, **units, times=START + HOUR * np.arange(40), resampling=Resampling(0)
     )
-    assert score_forecast(truth, prediction, **units, times=times, seed=0) == expected
+    assert (
+        score_forecast(truth, prediction, **units, times=times, resampling=Resampling(0))
+        == expected
+    )
     backwards = {key: term[::-1] for key, term in units.items()}
     turned = pd.Series(times)[::-1]
-    scores = score_forecast(truth[::-1], prediction[::-1], **backwards, times=turned, seed=0)
+    scores = score_forecast(
+        truth[::-1], prediction[::-1], **backwards, times=turned, resampling=Resampling(0)
+    )
     for name, score in scores.items():
         assert score == pytest.approx(expected[name]), name
 
 
 def test_two_models_are_scored_on_the_same_draws():
     truth, prediction, terms, _ = series(5)
-    near = score_forecast(truth, prediction, **terms, seed=1)
-    far = score_forecast(truth, truth + 2 * (prediction - truth), **terms, seed=1)
+    near = score_forecast(truth, prediction, **terms, resampling=Resampling(1))
+    far = score_forecast(truth, truth + 2 * (prediction - truth), **terms, resampling=Resampling(1))
     for name in ("mase", "rmsse", "mae"):
         assert far[name] == pytest.approx({key: 2 * value for key, value in near[name].items()})
 
 
 def test_same_seed_same_scores_other_seed_other_intervals():
     truth, prediction, terms, _ = series(6)
-    first = score_forecast(truth, prediction, **terms, seed=1)
-    assert first == score_forecast(truth, prediction, **terms, seed=1)
-    other = score_forecast(truth, prediction, **terms, seed=2)
+    first = score_forecast(truth, prediction, **terms, resampling=Resampling(1))
+    assert first == score_forecast(truth, prediction, **terms, resampling=Resampling(1))
+    other = score_forecast(truth, prediction, **terms, resampling=Resampling(2))
     assert first != other
     assert values(first) == values(other)
     assert json.loads(json.dumps(first, allow_nan=False)) == first
@@ -219,17 +234,17 @@ def test_same_seed_same_scores_other_seed_other_intervals():
 def test_series_that_err_together_count_once():
     error = np.random.default_rng(7).normal(size=60)
     rows = {"scale": np.ones(60), "rms": np.ones(60), "times": np.arange(60)}
-    one = score_forecast(np.zeros(60), error, **rows, seed=0)
+    one = score_forecast(np.zeros(60), error, **rows, resampling=Resampling(0))
     ten = {key: np.tile(term, 10) for key, term in rows.items()}
-    many = score_forecast(np.zeros(600), np.tile(error, 10), **ten, seed=0)
+    many = score_forecast(np.zeros(600), np.tile(error, 10), **ten, resampling=Resampling(0))
     assert many["mase"] == pytest.approx(one["mase"])
-    alone = score_regression(np.zeros(600), np.tile(error, 10), seed=0)["mae"]
+    alone = score_regression(np.zeros(600), np.tile(error, 10), resampling=Resampling(0))["mae"]
     assert alone["high"] - alone["low"] < 0.5 * (many["mase"]["high"] - many["mase"]["low"])
 
 
-def coverage(errors, **options):
+def coverage(errors, horizon=1, **options):
     """Share of the columns whose 95 % interval holds the true mean, 0."""
-    means = bootstrap_means(errors, 200, 0, **options)
+    means = bootstrap_means(errors, Resampling(0, n_bootstrap=200, horizon=horizon), **options)
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
     return np.mean((low <= 0) & (high >= 0))
 
@@ -280,11 +295,11 @@ def test_difference_is_that_of_the_two_scores_on_the_same_draws():
     truth, model, terms, _ = series(10)
     baseline = truth + 1.5 * (model - truth)
     units = {key: terms[key] for key in ("scale", "times")}
-    gap = paired_difference(truth, baseline, model, **units, horizon=3, seed=4)
-    mase = score_forecast(truth, model, **terms, horizon=3, seed=4)["mase"]
+    gap = paired_difference(truth, baseline, model, **units, resampling=Resampling(4, horizon=3))
+    mase = score_forecast(truth, model, **terms, resampling=Resampling(4, horizon=3))["mase"]
     # Errors half as large again: the difference is half the score in every single draw.
     assert gap == pytest.approx({key: value / 2 for key, value in mase.items()})
-    turned = paired_difference(truth, model, baseline, **units, horizon=3, seed=4)
+    turned = paired_difference(truth, model, baseline, **units, resampling=Resampling(4, horizon=3))
     assert turned == pytest.approx(
         {"value": -gap["value"], "low": -gap["high"], "high": -gap["low"]}
     )
@@ -299,15 +314,15 @@ def test_difference_tells_a_better_model_from_an_equal_one():
     persistence = truth + sign * (hard + 1)
     better = truth + sign * (hard + 0.8 + rng.normal(0, 0.1, 500))
     equal = truth + sign * (hard + 1 + rng.normal(0, 0.1, 500))
-    gap = paired_difference(truth, persistence, better, **terms, seed=0)
+    gap = paired_difference(truth, persistence, better, **terms, resampling=Resampling(0))
     assert gap["value"] == pytest.approx(0.1, abs=0.02)
     assert gap["low"] > 0
     scores = [
-        score_forecast(truth, p, **terms, rms=terms["scale"], seed=0)["mase"]
+        score_forecast(truth, p, **terms, rms=terms["scale"], resampling=Resampling(0))["mase"]
         for p in (persistence, better)
     ]
     assert scores[0]["low"] < scores[1]["high"]  # what the scores alone would not show
-    none = paired_difference(truth, persistence, equal, **terms, seed=0)
+    none = paired_difference(truth, persistence, equal, **terms, resampling=Resampling(0))
     assert none["low"] < 0 < none["high"]
 
 
@@ -319,6 +334,7 @@ GOOD = {
     "scale": [1.0, 1.0],
     "rms": [1.0, 1.0],
     "times": ["2017-01-01", "2017-01-02"],
+    "resampling": Resampling(0),
 }
 
 
@@ -339,20 +355,18 @@ GOOD = {
         ({"times": [["2017-01-01"], ["2017-01-02"]]}, "times must be one time stamp a row"),
         ({"times": np.ones((2, 1))}, "times must be one time stamp a row"),
         ({"truth": [1e200, 2.0]}, "too large"),
-        ({"horizon": 0}, "horizon must be at least 1"),
-        ({"n_bootstrap": 0}, "n_bootstrap"),
-        ({"confidence": 95}, "confidence"),
+        ({"resampling": Resampling(0, horizon=0)}, "horizon must be at least 1"),
     ],
 )
 def test_forecasts_refuse(wrong, message):
     with pytest.raises(ValueError, match=message):
-        score_forecast(**(GOOD | wrong), seed=0)
+        score_forecast(**(GOOD | wrong))
     pair = GOOD | wrong
     pair |= {"model": pair.pop("prediction"), "baseline": pair["truth"]}
     if "rms" not in wrong:
         del pair["rms"]
         with pytest.raises(ValueError, match=message):
-            paired_difference(**pair, seed=0)
+            paired_difference(**pair)
 
 
 def test_block_length_needs_a_time_stamp():
@@ -385,14 +399,14 @@ def test_mase_is_the_mean_absolute_error_of_what_a_search_learns():
     learned = [(values - level) / terms["scale"] for values in (truth, prediction)]
     score = -sk.mean_absolute_error(*learned)
     name, value = from_scorer("neg_mean_absolute_error", score, "forecasting")
-    scores = score_forecast(truth, prediction, **terms, n_bootstrap=1, seed=0)
+    scores = score_forecast(truth, prediction, **terms, resampling=Resampling(0, n_bootstrap=1))
     assert value == pytest.approx(scores[name]["value"])
 
 
 def test_metrics_of_a_task_rank_rows_by_themselves():
     truth, prediction, terms, _ = series(13)
     rows = forecast_rows(truth, prediction, terms["scale"], terms["rms"])
-    scores = score_forecast(truth, prediction, **terms, n_bootstrap=1, seed=0)
+    scores = score_forecast(truth, prediction, **terms, resampling=Resampling(0, n_bootstrap=1))
     assert METRICS["forecasting"].keys() == {*REGRESSION, "mase", "rmsse"}
     for name, metric in METRICS["forecasting"].items():
         value = metric.value(metric.statistics(*rows).mean(axis=0))

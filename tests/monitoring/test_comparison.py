@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,13 @@ from hypothesis import strategies as st
 from ratchet.config import Target
 from ratchet.errors import DataError
 from ratchet.json_values import json_or_null
-from ratchet.learning.metrics import score_classification, score_forecast, score_regression
-from ratchet.monitoring.comparison import compare, exceeds, worsening
+from ratchet.learning.metrics import (
+    Resampling,
+    score_classification,
+    score_forecast,
+    score_regression,
+)
+from ratchet.monitoring.comparison import RESAMPLING, compare, exceeds, worsening
 
 TWO = {"dummy": {"estimator": "dummy"}, "ridge": {"estimator": "ridge"}}
 RATING = Target(column="rating", task="regression", candidates=TWO)
@@ -105,7 +111,9 @@ def test_scores_are_those_of_the_metrics():
     found = compare(champion, previous, RATING, "rmse")
 
     for score, rows in ((found.champion, champion), (found.previous, previous)):
-        expected = score_regression(rows["truth"], rows["prediction"], seed=0)["rmse"]["value"]
+        expected = score_regression(rows["truth"], rows["prediction"], resampling=Resampling(0))[
+            "rmse"
+        ]["value"]
         assert score == pytest.approx(expected)
     assert found.gain == pytest.approx(found.champion - found.previous)
     assert 0 < found.low < found.gain < found.high
@@ -118,7 +126,9 @@ def test_scores_of_classes_are_those_of_the_metrics():
     found = compare(champion, previous, SUCCESS, "log_loss")
 
     table = previous[["probability_yes", "probability_no"]]
-    expected = score_classification(previous["truth"], table, ["yes", "no"], seed=0)
+    expected = score_classification(
+        previous["truth"], table, ["yes", "no"], resampling=Resampling(0)
+    )
     assert found.previous == pytest.approx(expected["log_loss"]["value"])
     assert found.low > 0
 
@@ -126,7 +136,9 @@ def test_scores_of_classes_are_those_of_the_metrics():
 def test_scores_of_series_are_those_of_the_metrics():
     champion, previous = numbers(3, previous=0.5)
 
-    found = compare(champion, previous, UNITS, "mase", horizon=2)
+    found = compare(
+        champion, previous, UNITS, "mase", resampling=replace(RESAMPLING, seed=0, horizon=2)
+    )
 
     expected = score_forecast(
         champion["truth"],
@@ -134,7 +146,7 @@ def test_scores_of_series_are_those_of_the_metrics():
         scale=champion["scale"],
         rms=champion["rms"],
         times=champion["time"],
-        seed=0,
+        resampling=Resampling(0),
     )
     assert found.previous == pytest.approx(expected["mase"]["value"])
     assert found.low > 0
@@ -228,8 +240,8 @@ def test_rows_that_follow_the_time_are_drawn_by_their_moments():
     ]
     sold = RATING.model_copy(update={"learn": "log"})
 
-    together = compare(*rows, sold, "wape", seed=0)
-    alone = compare(*rows, RATING, "wape", seed=0)
+    together = compare(*rows, sold, "wape", resampling=replace(RESAMPLING, seed=0))
+    alone = compare(*rows, RATING, "wape", resampling=replace(RESAMPLING, seed=0))
 
     assert together.drawn["by"] == "time"
     assert together.high - together.low > 2 * (alone.high - alone.low)

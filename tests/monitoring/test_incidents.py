@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from ratchet.config import Target
 from ratchet.config.monitoring import Drift, Watch
-from ratchet.learning.metrics import score_regression
+from ratchet.learning.metrics import Resampling, score_regression
 from ratchet.monitoring.comparison import compare
 from ratchet.monitoring.drift import detect
 from ratchet.monitoring.evaluate_champion import Action, assess, decide, rows_under_review
@@ -60,7 +60,7 @@ def world(seed, weeks=WEEKS):
 def promotion(model, seed):
     """Score and its interval on the test rows, before anything happens."""
     rows = world(seed + 10_000, weeks=5)
-    score = score_regression(rows["truth"], model(rows), seed=0)["rmse"]
+    score = score_regression(rows["truth"], model(rows), resampling=Resampling(0))["rmse"]
     return score["value"], (score["low"], score["high"])
 
 
@@ -201,7 +201,9 @@ def test_plain_noise_is_seldom_taken_for_anything_else():
     champion, previous, false = with_own_error("one"), with_own_error("other"), Counter()
     for seed in range(200):
         before, rows = noisy(seed + 10_000, weeks=5), noisy(seed)
-        score = score_regression(before["truth"], champion(before), n_bootstrap=200, seed=0)["rmse"]
+        score = score_regression(
+            before["truth"], champion(before), resampling=Resampling(0, n_bootstrap=200)
+        )["rmse"]
         logged = rows[["truth"]].assign(prediction=champion(rows), row_time=rows["time"])
         logged = logged.assign(failed=False, predicted_at=START)
         done = acted(rows, logged, previous, (score["value"], (score["low"], score["high"])))

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from ratchet.config import Target
 from ratchet.config.monitoring import Watch
 from ratchet.errors import ConfigError, DataError
-from ratchet.learning.metrics import score_classification, score_forecast, score_regression
+from ratchet.learning.metrics import (
+    Resampling,
+    score_classification,
+    score_forecast,
+    score_regression,
+)
 from ratchet.monitoring.performance import (
     distributions,
     latest_answers,
@@ -162,11 +167,13 @@ def test_without_any_time_there_is_one_window():
 def test_a_window_of_numbers_is_scored_as_at_the_promotion():
     frame = numbers(140, per_day=10)
 
-    windows = score_windows(logged({"rating": frame}).rows("u"), RATING, Watch(), seed=SEED)
+    windows = score_windows(
+        logged({"rating": frame}).rows("u"), RATING, Watch(), resampling=Resampling(SEED)
+    )
 
     for window, first in ((windows.iloc[0], 0), (windows.iloc[1], 70)):
         part = frame.iloc[first : first + 70]
-        expected = score_regression(part["truth"], part["prediction"], seed=SEED)
+        expected = score_regression(part["truth"], part["prediction"], resampling=Resampling(SEED))
         assert window[list(expected)].to_dict() == pytest.approx(values(expected))
 
 
@@ -176,7 +183,9 @@ def test_a_window_of_classes_is_scored_as_at_the_promotion():
     window = score_windows(logged({"success": frame}).rows("u"), SUCCESS, Watch()).iloc[0]
 
     probabilities = frame[["probability_yes", "probability_no"]]
-    expected = score_classification(frame["truth"], probabilities, ["yes", "no"], seed=SEED)
+    expected = score_classification(
+        frame["truth"], probabilities, ["yes", "no"], resampling=Resampling(SEED)
+    )
     assert window[list(expected)].to_dict() == pytest.approx(values(expected))
 
 
@@ -184,11 +193,16 @@ def test_a_window_of_a_series_is_scored_as_at_the_promotion():
     frame = numbers(70).assign(series="a", scale=0.5, rms=0.75)
     watch = Watch(window="70D")
 
-    window = score_windows(logged({"units": frame}).rows("u"), UNITS, watch, 2, SEED).iloc[0]
+    window = score_windows(
+        logged({"units": frame}).rows("u"), UNITS, watch, Resampling(SEED, horizon=2)
+    ).iloc[0]
 
     terms = {"scale": frame["scale"], "rms": frame["rms"], "times": frame["time"]}
     expected = score_forecast(
-        frame["truth"], frame["prediction"], **terms, horizon=2, n_bootstrap=200, seed=SEED
+        frame["truth"],
+        frame["prediction"],
+        **terms,
+        resampling=Resampling(SEED, n_bootstrap=200, horizon=2),
     )
     for end in ("value", "low", "high"):
         ending = "" if end == "value" else f"_{end}"

@@ -12,7 +12,7 @@ from joblib import Memory
 from ratchet.compiled.estimators import compile_estimator
 from ratchet.config import Candidate, Data, Features, Target
 from ratchet.errors import DataError
-from ratchet.learning.metrics import score_regression
+from ratchet.learning.metrics import Resampling, score_regression
 from ratchet.modelling.calibrate_and_refit import refit, uncalibrated
 from ratchet.modelling.choice import choose_best
 from ratchet.pipelines.classical import search_candidate
@@ -118,7 +118,9 @@ def test_rows_without_a_logarithm_are_predicted_and_scored(fitted):
     rows = told[told["candidate"] == "ridge"]
     assert rows["truth"].tolist() == validation["target_sold"].tolist()
     assert rows["time"].tolist() == validation["series_time"].tolist()
-    scores = score_regression(rows["truth"], rows["prediction"], n_bootstrap=1, seed=0)
+    scores = score_regression(
+        rows["truth"], rows["prediction"], resampling=Resampling(0, n_bootstrap=1)
+    )
     assert choice["ranking"]["ridge"]["validation"] == pytest.approx(scores["wape"]["value"])
     assert scores["wape"]["value"] < 0.6
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from ratchet.config import UseCase
+from ratchet.learning.metrics import Resampling
 from ratchet.pipelines.evaluation import judge_best
 from ratchet.reports.blocks import Chapter, Points, Text
 from ratchet.reports.target_results import TargetResults
@@ -131,9 +132,13 @@ def _score(rows: pd.DataFrame, is_classes: bool) -> dict[str, Any]:
     from ratchet.learning.metrics import score_classification, score_regression
 
     if not is_classes:
-        return score_regression(rows["truth"], rows["prediction"], n_bootstrap=50, seed=0)
+        return score_regression(
+            rows["truth"], rows["prediction"], resampling=Resampling(0, n_bootstrap=50)
+        )
     chances = rows[[f"probability_{c}" for c in CLASSES]]
-    return score_classification(rows["truth"], chances, CLASSES, n_bootstrap=50, seed=0)
+    return score_classification(
+        rows["truth"], chances, CLASSES, resampling=Resampling(0, n_bootstrap=50)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -443,8 +448,7 @@ def make_series(series_parameters: Callable[..., UseCase]) -> Callable[..., Targ
                     scale=rows["scale"],
                     rms=rows["rms"],
                     times=rows["time"],
-                    n_bootstrap=50,
-                    seed=0,
+                    resampling=Resampling(0, n_bootstrap=50),
                 )
                 for part, rows in of_candidate.groupby("split")
             }

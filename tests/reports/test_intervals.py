@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.learning.metrics import Resampling
 from ratchet.reports.intervals import (
     differences,
     histogram,
@@ -44,7 +45,9 @@ def test_differences_are_paired() -> None:
     truth = rng.normal(0, 3, 200)
     guess = truth + rng.normal(0, 1, 200)
     rows = {"a": (truth, guess), "same": (truth, guess), "b": (truth, guess + 0.5)}
-    gaps = differences("rmse", rows, "a", task="regression", seed=0, n_bootstrap=100)
+    gaps = differences(
+        "rmse", rows, "a", task="regression", resampling=Resampling(0, n_bootstrap=100)
+    )
     assert gaps["a"] == gaps["same"] == (0.0, 0.0, 0.0)
 
     def rmse(p: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +16,7 @@ import pandas as pd
 from ratchet.config import Release, Target
 from ratchet.gate.evidence import Evidence, PairedRows, check_rows, corrected_confidence
 from ratchet.gate.slices import Mask
-from ratchet.learning.metrics import Gain, greater_is_better, paired_gain, score_rows
+from ratchet.learning.metrics import Gain, Resampling, greater_is_better, paired_gain, score_rows
 from ratchet.primary_metric import metric_of, primary_target
 
 HOLD_ONLY = ("way back", "coverage")
@@ -57,15 +57,13 @@ class GateCase:
         evidence: predictions of both models on the same rows, and measurements.
         release: the requirements.
         targets: the targets of the use case.
-        seed: seed of the bootstrap draws.
-        n_bootstrap: number of draws.
+        resampling: how rows are drawn; its confidence is that of the release.
     """
 
     evidence: Evidence
     release: Release
     targets: Mapping[str, Target]
-    seed: int
-    n_bootstrap: int
+    resampling: Resampling
 
     @property
     def primary(self) -> str:
@@ -122,11 +120,12 @@ class GateCase:
             classes=rows.classes,
             times=None if times is None else times[selected],
             groups=None if rows.groups is None else rows.groups[selected],
-            horizon=rows.horizon,
             season=rows.season,
-            n_bootstrap=self.n_bootstrap,
-            confidence=confidence or self.release.confidence,
-            seed=self.seed,
+            resampling=replace(
+                self.resampling,
+                confidence=confidence or self.resampling.confidence,
+                horizon=rows.horizon,
+            ),
         )
 
 
@@ -231,8 +230,5 @@ def _score(case: GateCase, target: str, metric: str) -> dict[str, float]:
         rows.task,
         rows.challenger,
         classes=rows.classes,
-        horizon=rows.horizon,
-        n_bootstrap=case.n_bootstrap,
-        confidence=case.release.confidence,
-        seed=case.seed,
+        resampling=replace(case.resampling, horizon=rows.horizon),
     )

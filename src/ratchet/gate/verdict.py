@@ -32,6 +32,7 @@ from ratchet.gate.conditions import (
 )
 from ratchet.gate.evidence import Evidence, PairedRows, hash_keys
 from ratchet.json_values import json_value
+from ratchet.learning.metrics import Resampling
 
 __all__ = [
     "Condition",
@@ -113,7 +114,8 @@ def judge(
         The decision with the reason of every condition. It raises nothing: a condition whose
         evaluation fails is not met.
     """
-    case = GateCase(evidence, release, targets, seed, n_bootstrap)
+    resampling = Resampling(seed, n_bootstrap, release.confidence)
+    case = GateCase(evidence, release, targets, resampling)
     first = [_evaluate(name, check, case) for name, check in _FIRST.items()]
     failed = next((condition for condition in first if not condition.passed), None)
     skipped: dict[str, str] = {}
@@ -175,8 +177,8 @@ def _numbers(
             "smallest_gain": smallest,
             "latency_ms": case.evidence.latency_ms,
             "size_mb": case.evidence.size_mb,
-            "seed": case.seed,
-            "n_bootstrap": case.n_bootstrap,
+            "seed": case.resampling.seed,
+            "n_bootstrap": case.resampling.n_bootstrap,
         }
     )
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ratchet.config import SERIES_PREFIX, Features, Target
 from ratchet.frames import DataFrame, Series
-from ratchet.learning.metrics import score_all
+from ratchet.learning.metrics import Resampling, score_all
 from ratchet.modelling.target_scaling import series_columns, to_target_units
 
 CONFIDENT = 0.8
@@ -61,7 +61,6 @@ def score(
         target.task,
         rows,
         classes=target.classes,
-        horizon=features.horizon,
         by_time=target.follows_time,
-        seed=seed,
+        resampling=Resampling(seed, horizon=features.horizon),
     )

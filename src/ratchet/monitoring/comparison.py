@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from ratchet.errors import DataError
 from ratchet.json_values import json_or_null
 from ratchet.learning.metrics import (
     NoSpreadError,
+    Resampling,
     entities_from_keys,
     greater_is_better,
     paired_gain,
@@ -23,6 +24,9 @@ from ratchet.learning.metrics import (
 
 CONFIDENCE = 0.99
 """How sure it has to be that a model is worse: it is asked again with every window."""
+
+RESAMPLING = Resampling(seed=0, n_bootstrap=2000, confidence=CONFIDENCE)
+"""How rows are drawn, but for seed and horizon."""
 
 _KNOWN = ("truth", "time", "scale", "rms")  # what models do not predict
 
@@ -66,9 +70,7 @@ def compare(
     metric: str,
     *,
     groups: pd.Series | None = None,
-    horizon: int = 1,
-    seed: int = 0,
-    confidence: float = CONFIDENCE,
+    resampling: Resampling = RESAMPLING,
 ) -> Comparison:
     """Score both models on the rows that both answered, with the same bootstrap draws.
 
@@ -84,9 +86,7 @@ def compare(
         target: what is predicted.
         metric: a metric of the task.
         groups: what a row belongs to, by row key; by default an entity that is found in the keys.
-        horizon: steps of time between the origin of a forecast and its row.
-        seed: seed of the draws.
-        confidence: level of each of the two bounds.
+        resampling: how rows are drawn; its confidence is the level of each of the two bounds.
 
     Raises:
         DataError: rows that cannot be scored.
@@ -107,15 +107,15 @@ def compare(
         ours,
         other,
         classes=target.classes,
-        confidence=confidence,
-        seed=seed,
     )
     together = _groups(both, target) if groups is None else groups.reindex(both)
     try:
-        gain = pair(groups=together, horizon=horizon, season=None)
+        gain = pair(groups=together, season=None, resampling=resampling)
         low, high = gain.difference["low"], gain.difference["high"]
     except NoSpreadError:  # as of rows of a single moment: they say how much, and not how surely
-        gain, low, high = pair(times=np.arange(len(both))), -math.inf, math.inf
+        alone = replace(resampling, horizon=1)
+        gain = pair(times=np.arange(len(both)), resampling=alone)
+        low, high = -math.inf, math.inf
     except ValueError as error:
         raise DataError(f"logged predictions of '{target.column}': {error}") from error
     scores = gain.baseline["value"], gain.model["value"]

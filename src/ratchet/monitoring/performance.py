@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,28 +13,25 @@ import pandas as pd
 from ratchet.config import Target
 from ratchet.config.monitoring import Watch
 from ratchet.errors import DataError
-from ratchet.learning.metrics import METRICS, PER_CLASS, Scores, score_all
+from ratchet.learning.metrics import METRICS, PER_CLASS, Resampling, Scores, score_all
 from ratchet.monitoring.log_table import SHADOW
 from ratchet.monitoring.windows import cut_windows
 
 _DRAWS = 200  # a window is one of many, and its ends are read to one digit
+RESAMPLING = Resampling(seed=0)
 _SPAN = ("start", "end", "complete")
 _REQUEST = ["row_key", "version", "arm", "source", "request", "predicted_at"]
 _QUANTILES = {"response_p50_ms": 0.5, "response_ms": 0.95, "response_p99_ms": 0.99}
 
 
-def score(
-    rows: pd.DataFrame, target: Target, horizon: int = 1, seed: int = 0, n_bootstrap: int = 1000
-) -> Scores:
+def score(rows: pd.DataFrame, target: Target, resampling: Resampling = RESAMPLING) -> Scores:
     """Score tidy rows with every metric of the task, as they are scored at a promotion.
 
     Args:
         rows: ``truth`` and ``prediction``; for classes ``probability_<class>``; for series
             ``scale``, ``rms`` and ``time``.
         target: what is predicted.
-        horizon: steps of time between the origin of a forecast and its row.
-        seed: seed of the bootstrap.
-        n_bootstrap: number of draws.
+        resampling: how rows are drawn.
 
     Returns:
         Metric -> ``value`` and the ends ``low``, ``high`` of its 95 % interval.
@@ -42,10 +40,10 @@ def score(
         DataError: rows that cannot be scored, such as a truth that is none of the classes.
     """
     by_time = target.follows_time and "time" in rows and bool(rows["time"].notna().all())
-    options: dict[str, Any] = {"classes": target.classes, "horizon": horizon, "seed": seed}
-    options["by_time"] = by_time
     try:
-        return score_all(target.task, rows, **options, n_bootstrap=n_bootstrap)
+        return score_all(
+            target.task, rows, classes=target.classes, by_time=by_time, resampling=resampling
+        )
     except (KeyError, ValueError) as error:
         raise DataError(f"logged predictions of '{target.column}': {error}") from error
 
@@ -90,8 +88,7 @@ def score_windows(
     rows: pd.DataFrame,
     target: Target,
     watch: Watch,
-    horizon: int = 1,
-    seed: int = 0,
+    resampling: Resampling = RESAMPLING,
     *,
     start: datetime | None = None,
     now: datetime | None = None,
@@ -102,8 +99,7 @@ def score_windows(
         rows: of one target and one version, as ``PredictionLog.rows`` gives them.
         target: what is predicted.
         watch: length of a window, and the rows that it takes to say something.
-        horizon: steps of time between the origin of a forecast and its row.
-        seed: seed of the bootstrap.
+        resampling: seed of the draws, and the horizon.
         start: where a window begins, see ``cut_windows``.
         now: until when rows are known, see ``cut_windows``.
 
@@ -117,12 +113,12 @@ def score_windows(
         DataError: rows that cannot be scored.
         ConfigError: pandas cannot read the length of the windows.
     """
-    table = []
+    table, drawn = [], replace(resampling, n_bootstrap=_DRAWS)
     answered = rows[~rows["failed"].astype(bool)]
     for window, part in _by_window(answered, watch.window, start, now):
         scored = latest_answers(part)
         enough = len(scored) >= watch.min_rows
-        scores = score(scored, target, horizon, seed, _DRAWS) if enough else {}
+        scores = score(scored, target, drawn) if enough else {}
         why = f"{len(scored)} rows with known truth, {watch.min_rows} are needed"
         table.append(
             {

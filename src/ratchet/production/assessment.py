@@ -22,8 +22,9 @@ from ratchet.dates import on_clock
 from ratchet.errors import DataError, UserError
 from ratchet.gate.slices import groups_of
 from ratchet.json_values import json_or_null
+from ratchet.learning.metrics import Resampling
 from ratchet.monitoring.alerts import Alert, find_alerts
-from ratchet.monitoring.comparison import Comparison, compare
+from ratchet.monitoring.comparison import RESAMPLING, Comparison, compare
 from ratchet.monitoring.evaluate_champion import Assessment, evaluate_champion, rows_under_review
 from ratchet.monitoring.log_table import CHAMPION
 from ratchet.monitoring.performance import distributions, latest_answers, operations, score_windows
@@ -119,10 +120,9 @@ class ProductionAssessment:
     @cached_property
     def _windows(self) -> dict[str, pd.DataFrame]:
         horizon = self.champion.bundle.use_case.features.horizon
+        drawn = Resampling(self.seed, horizon=horizon)
         return {
-            name: score_windows(
-                self._rows(name), target, self._watch, horizon, self.seed, **self._span
-            )
+            name: score_windows(self._rows(name), target, self._watch, drawn, **self._span)
             for name, target in self._targets.items()
         }
 
@@ -173,8 +173,9 @@ class ProductionAssessment:
             self._targets[target],
             metric,
             groups=None if groups is None else pd.Series(groups, then.inputs.index.astype(str)),
-            horizon=bundle.use_case.features.horizon,
-            seed=self.seed,
+            resampling=replace(
+                RESAMPLING, seed=self.seed, horizon=bundle.use_case.features.horizon
+            ),
         ), ""
 
     def _past(self) -> list[Alert]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ratchet.bundle.scoring_frame import ScoringFrame
 from ratchet.config import HISTORY_PREFIX, Drift, UseCase, plain
+from ratchet.learning.metrics import Resampling
 from ratchet.monitoring.drift import DriftReport, ErrorEvidence, detect
 from ratchet.monitoring.drift.effect import error_from_scores, error_without_truth
 from ratchet.monitoring.performance import score
@@ -36,6 +37,11 @@ class DriftCheck:
     now: ScoringFrame
     use_case: UseCase
     seed: int
+
+    @property
+    def resampling(self) -> Resampling:
+        """How rows are drawn for the scores of the model."""
+        return Resampling(self.seed, horizon=self.now.bundle.use_case.features.horizon)
 
     @cached_property
     def drift(self) -> Drift:
@@ -111,8 +117,7 @@ class DriftCheck:
         known = mine.dropna(subset=["truth", "prediction"])
         before = bundle.score(name, metric)
         if before is not None and len(known) >= watch.min_rows:
-            horizon = bundle.use_case.features.horizon
-            now = score(known, target, horizon, self.seed)[metric]
+            now = score(known, target, self.resampling)[metric]
             if not math.isnan(now["value"]):
                 return error_from_scores(metric, before, now, watch.rollback_above, len(known))
         tested = bundle.rows.index[bundle.rows["part"] == "test"]

@@ -147,8 +147,7 @@ def scenario_drift(
         changed,
         rows.predict,
         use_case.targets,
-        horizon=use_case.features.horizon,
-        seed=check.seed,
+        resampling=check.resampling,
     )
     allowed = check.use_case.monitoring.watch.rollback_above
     current = rows.inputs(changed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ import pandas as pd
 from ratchet.config import Target, UseCase
 from ratchet.config.monitoring import Watch
 from ratchet.gate.slices import groups_of
-from ratchet.learning.metrics import greater_is_better, score_rows
+from ratchet.learning.metrics import Resampling, greater_is_better, score_rows
 from ratchet.monitoring.performance import score_windows
 from ratchet.monitoring.windows import cut_windows
 from ratchet.primary_metric import primary_metric
@@ -59,6 +59,11 @@ class History:
         return primary_metric(self.use_case)[1]
 
     @property
+    def resampling(self) -> Resampling:
+        """How rows are drawn for the scores of windows."""
+        return Resampling(self.seed, horizon=self.use_case.features.horizon)
+
+    @property
     def weeks(self) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
         """Of every Sunday the last moment of its day, and the last one of the next Sunday."""
         ends = [end_of_day(day) for day in (*self.sundays, self.until)]
@@ -81,8 +86,7 @@ class History:
                 rows,
                 self.use_case.targets[target],
                 watch,
-                self.use_case.features.horizon,
-                self.seed,
+                self.resampling,
                 start=rows["row_time"].min().to_pydatetime(),
             )
         return self._cache[what]
@@ -123,9 +127,8 @@ class History:
             target.task,
             rows,
             classes=target.classes,
-            horizon=self.use_case.features.horizon,
-            n_bootstrap=1,  # the value is of all rows, and nobody looks at the ends
-            seed=self.seed,
+            # The value is of all rows, and the ends are not used.
+            resampling=replace(self.resampling, n_bootstrap=1),
         )
         return result["value"]
 

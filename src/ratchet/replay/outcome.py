@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -189,9 +190,7 @@ def _worse_than(history: History, new: Span, old: Span) -> Mapping[str, object] 
             history.use_case.targets[history.target],
             history.metric,
             groups=history.groups,
-            horizon=history.use_case.features.horizon,
-            seed=history.seed,
-            confidence=CONFIDENCE,
+            resampling=replace(history.resampling, n_bootstrap=2000, confidence=CONFIDENCE),
         )
     except DataError:  # too few rows to say anything
         return None

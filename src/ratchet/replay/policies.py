@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ from ratchet.config import UseCase
 from ratchet.gate.evidence import Evidence, Holdout
 from ratchet.gate.verdict import Decision, judge
 from ratchet.learning.metrics import greater_is_better
-from ratchet.monitoring.comparison import Comparison, compare, exceeds, worsening
+from ratchet.monitoring.comparison import RESAMPLING, Comparison, compare, exceeds, worsening
 from ratchet.monitoring.evaluate_champion import (
     Action,
     Assessment,
@@ -227,8 +227,7 @@ def _against_previous(
         policy.use_case.targets[target],
         metric,
         groups=history.groups,
-        horizon=policy.use_case.features.horizon,
-        seed=history.seed,
+        resampling=replace(RESAMPLING, seed=history.seed, horizon=policy.use_case.features.horizon),
     ), ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from ratchet.learning.metrics import score_forecast
@@ -306,8 +308,7 @@ def scores_with_and_without(results: TargetResults, name: str) -> pd.DataFrame:
                 scale=part["scale"],
                 rms=part["rms"],
                 times=part["time"],
-                n_bootstrap=1,  # no interval is shown
-                seed=results.seed,
+                resampling=replace(results.resampling, n_bootstrap=1),  # no interval is shown
             )
             values = {label(metric): scores[metric]["value"] for metric in _METRICS}
             rows.append({"candidate": candidate, "rows used": used, **values})

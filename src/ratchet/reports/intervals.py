@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import binomtest
 
-from ratchet.learning.metrics import METRICS, bootstrap_means
+from ratchet.learning.metrics import METRICS, Resampling, bootstrap_means
 
 Array = npt.NDArray[np.float64]
 
@@ -66,10 +66,8 @@ def differences(
     best: str,
     *,
     task: str,
-    seed: int,
-    n_bootstrap: int = 1000,
+    resampling: Resampling,
     times: pd.Series | None = None,
-    horizon: int = 1,
 ) -> dict[str, tuple[float, float, float]]:
     """Difference of each candidate to the best one, by a paired bootstrap over rows.
 
@@ -81,10 +79,8 @@ def differences(
         rows: candidate -> truth and prediction, both (n, k) or (n,) as the metric takes them.
         best: the candidate to compare with.
         task: of the target.
-        seed: seed of the draws.
-        n_bootstrap: number of draws.
+        resampling: how rows are drawn.
         times: time stamp of each row of a series, to draw blocks of time; ``None`` draws rows.
-        horizon: steps from the origin of a forecast to its row.
 
     Returns:
         Candidate -> difference to the best, and the ends of its 95 % interval.
@@ -92,7 +88,7 @@ def differences(
     entry = METRICS[task][metric]
     blocks = [entry.statistics(*pair) for pair in rows.values()]
     table = np.hstack(blocks)
-    draws = bootstrap_means(table, n_bootstrap, seed, times=times, horizon=horizon)
+    draws = bootstrap_means(table, resampling, times=times)
     means = np.vstack([table.mean(axis=0), draws])
     values = dict(zip(rows, map(entry.value, np.split(means, len(blocks), axis=1)), strict=True))
     gaps = {name: value - values[best] for name, value in values.items()}

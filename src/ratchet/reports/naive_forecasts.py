@@ -81,8 +81,7 @@ def gain_over(results: TargetResults, naive: str, name: str) -> dict[str, float]
         parts[1]["prediction"],
         scale=results.test["scale"],
         times=results.test["time"],
-        horizon=results.horizon,
-        seed=results.seed,
+        resampling=results.resampling,
     )
 
 

@@ -86,9 +86,8 @@ def ranking_table(results: TargetResults) -> pd.DataFrame:
         _metric_rows(results),
         results.best,
         task=results.target.task,
-        seed=results.seed,
+        resampling=results.resampling,
         times=results.test["time"] if in_time else None,
-        horizon=results.horizon,
     )
     rows = []
     for name, chosen_by in results.choice["ranking"].items():

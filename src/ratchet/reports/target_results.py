@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.config import Data, Features, Inventory, Target, in_table
+from ratchet.learning.metrics import Resampling
 from ratchet.reports.phase_outputs import JudgedChoice, Score, Scores
 
 HISTORY = "history of "
@@ -78,6 +79,11 @@ class TargetResults:
     def horizon(self) -> int:
         """Steps from the origin of a forecast to its row; 1 where nothing is forecast."""
         return self.features.windows.horizon if self.features.windows else 1
+
+    @property
+    def resampling(self) -> Resampling:
+        """How test rows are drawn for intervals."""
+        return Resampling(self.seed, horizon=self.horizon)
 
     @cached_property
     def has_many_series(self) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from ratchet.config import Target
 from ratchet.errors import DataError
+from ratchet.learning.metrics import Resampling
 from ratchet.monitoring.drift.effect import (
     error_from_effect,
     error_from_scores,
@@ -58,7 +59,7 @@ TARGETS = {"rating": RATING, "class": CLASS, "load": LOAD}
 
 
 def test_nothing_changed_changes_no_score():
-    effect = scenario_effect(ROWS, ROWS, answer, TARGETS, seed=0)
+    effect = scenario_effect(ROWS, ROWS, answer, TARGETS, resampling=Resampling(0))
 
     for target in effect.values():
         assert target["rows"] == N
@@ -69,7 +70,7 @@ def test_nothing_changed_changes_no_score():
 
 
 def test_a_shift_makes_scores_worse():
-    effect = scenario_effect(ROWS, ROWS + 1, answer, TARGETS, seed=0)
+    effect = scenario_effect(ROWS, ROWS + 1, answer, TARGETS, resampling=Resampling(0))
 
     rating = effect["rating"]["metrics"]
     assert rating["rmse"]["before"]["value"] == pytest.approx(0.1, rel=0.2)
@@ -84,7 +85,9 @@ def test_a_shift_makes_scores_worse():
 
 
 def test_errors_of_series_keep_their_unit():
-    effect = scenario_effect(ROWS, ROWS + 1, answer, {"load": LOAD}, seed=0)["load"]
+    effect = scenario_effect(ROWS, ROWS + 1, answer, {"load": LOAD}, resampling=Resampling(0))[
+        "load"
+    ]
 
     expected = ((2 * (ROWS["x"] + 1) - TRUTH).abs() / (1 + ROWS["x"].abs())).mean()
     assert effect["metrics"]["mase"]["after"]["value"] == pytest.approx(expected)
@@ -93,7 +96,7 @@ def test_errors_of_series_keep_their_unit():
 def test_rows_that_cannot_be_answered_are_counted():
     changed = ROWS.mask(np.arange(N)[:, None] < 50)
 
-    effect = scenario_effect(ROWS, changed, answer, TARGETS, seed=0)
+    effect = scenario_effect(ROWS, changed, answer, TARGETS, resampling=Resampling(0))
 
     for target in effect.values():
         assert (target["rows"], target["unanswered"]) == (N - 50, 50)
@@ -105,13 +108,15 @@ def test_rows_without_truth_do_not_count():
     def partly(rows):
         return {"rating": answer(rows)["rating"].assign(truth=TRUTH.where(ROWS["x"] > 0))}
 
-    effect = scenario_effect(ROWS, ROWS, partly, {"rating": RATING}, seed=0)
+    effect = scenario_effect(ROWS, ROWS, partly, {"rating": RATING}, resampling=Resampling(0))
 
     assert effect["rating"]["rows"] == (ROWS["x"] > 0).sum()
 
 
 def test_no_row_left():
-    effect = scenario_effect(ROWS, ROWS * np.nan, answer, {"rating": RATING}, seed=0)["rating"]
+    effect = scenario_effect(
+        ROWS, ROWS * np.nan, answer, {"rating": RATING}, resampling=Resampling(0)
+    )["rating"]
 
     assert effect == {"rows": 0, "unanswered": N, "metrics": {}}
     evidence = error_from_effect(effect, "rmse", 0.05)
@@ -121,7 +126,7 @@ def test_no_row_left():
 
 def test_no_row_from_the_beginning():
     with pytest.raises(DataError, match="'rating': no row with a known truth"):
-        scenario_effect(ROWS * np.nan, ROWS, answer, {"rating": RATING}, seed=0)
+        scenario_effect(ROWS * np.nan, ROWS, answer, {"rating": RATING}, resampling=Resampling(0))
 
 
 @pytest.mark.parametrize(

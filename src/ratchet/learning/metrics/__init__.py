@@ -19,6 +19,7 @@ from ratchet.learning.metrics.comparisons import (
 )
 from ratchet.learning.metrics.resampling import (
     NoSpreadError,
+    Resampling,
     ResamplingUnits,
     autocorrelation_bound,
     block_length,
@@ -73,6 +74,7 @@ __all__ = [
     "Gain",
     "Metric",
     "NoSpreadError",
+    "Resampling",
     "ResamplingUnits",
     "Scores",
     "autocorrelation_bound",

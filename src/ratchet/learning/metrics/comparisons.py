@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ratchet.learning.metrics.resampling import (
+    Resampling,
     ResamplingUnits,
     bootstrap_means,
     bounds,
@@ -66,11 +67,8 @@ def paired_gain(
     classes: Sequence[str] | None = None,
     times: npt.ArrayLike | None = None,
     groups: npt.ArrayLike | None = None,
-    horizon: int = 1,
     season: int | None = 1,
-    n_bootstrap: int = 2000,
-    confidence: float = 0.95,
-    seed: int,
+    resampling: Resampling,
 ) -> Gain:
     """Say by how much a model is better than a baseline, on the same rows.
 
@@ -86,12 +84,9 @@ def paired_gain(
         classes: the labels that can occur, for classification.
         times: time stamp of each row; by default those of the column ``time``, where rows have it.
         groups: what each row belongs to, such as a customer; a row without one stands alone.
-        horizon: steps of time between the origin of a forecast and its row.
         season: steps of time of a season; 1 for none, ``None`` as in ``resampling_units``.
-        n_bootstrap: number of draws.
-        confidence: level of each of the two one-sided bounds of the gain, and of the interval of
-            the two scores.
-        seed: seed of the draws.
+        resampling: how rows are drawn; its confidence is that of each of the two one-sided bounds
+            of the gain, and of the intervals of the two scores.
 
     Raises:
         ValueError: a metric that the task does not have or that does not rank, rows that differ,
@@ -110,11 +105,8 @@ def paired_gain(
         second,
         times=times,
         groups=groups,
-        horizon=horizon,
         season=season,
-        n_bootstrap=n_bootstrap,
-        confidence=confidence,
-        seed=seed,
+        resampling=resampling,
     )
 
 
@@ -126,11 +118,8 @@ def paired_gain_of_arrays(
     *,
     times: npt.ArrayLike | None = None,
     groups: npt.ArrayLike | None = None,
-    horizon: int = 1,
     season: int | None = 1,
-    n_bootstrap: int = 2000,
-    confidence: float = 0.95,
-    seed: int,
+    resampling: Resampling,
 ) -> Gain:
     """``paired_gain`` of rows as the metrics take them.
 
@@ -141,11 +130,8 @@ def paired_gain_of_arrays(
         model: predictions of the model.
         times: time stamp of each row, shape (n,), where rows have one.
         groups: what each row belongs to, shape (n,).
-        horizon: steps of time between the origin of a forecast and its row.
         season: steps of time of a season; 1 for none, ``None`` as in ``resampling_units``.
-        n_bootstrap: number of draws.
-        confidence: level of each bound.
-        seed: seed of the draws.
+        resampling: as of ``paired_gain``.
     """
     if metric.greater_is_better is None:
         raise ValueError(f"{metric.name!r} has no better direction")
@@ -154,21 +140,19 @@ def paired_gain_of_arrays(
         influence_values(metric, both),
         times=None if times is None else time_codes(times, len(truth)),
         groups=None if groups is None else group_codes(groups, len(truth)),
-        horizon=horizon,
+        horizon=resampling.horizon,
         season=season,
     )
-    width = units.width(confidence)
-    first, second = _paired_draws(
-        metric, both, n_bootstrap, seed, times=units.codes, block=units.block
-    )
+    width = units.width(resampling.confidence)
+    first, second = _paired_draws(metric, both, resampling, times=units.codes, block=units.block)
     difference = second - first if metric.greater_is_better else first - second
     if not np.isfinite(difference).all():
         raise ValueError(f"{metric.name} of these rows is no number")
     shares = relative_to_baseline(difference, first)
     return Gain(
         metric=metric.name,
-        baseline=interval(first, confidence),
-        model=interval(second, confidence),
+        baseline=interval(first, resampling.confidence),
+        model=interval(second, resampling.confidence),
         difference=_bounded(difference, width),
         share=_bounded(shares, width) if np.isfinite(shares).all() else None,
         rows=len(truth),
@@ -211,17 +195,13 @@ def relative_to_baseline(difference: Array, baseline: Array) -> Array:
 def _paired_draws(
     metric: Metric,
     both: Array,
-    n_bootstrap: int,
-    seed: int,
+    resampling: Resampling,
     *,
     times: npt.ArrayLike | None,
-    horizon: int = 1,
     block: int | None = None,
 ) -> list[Array]:
     """Scores of both over all rows (index 0) and over the same draws (index 1 and up)."""
-    if n_bootstrap < 1:
-        raise ValueError(f"n_bootstrap must be at least 1, not {n_bootstrap}")
-    draws = bootstrap_means(both, n_bootstrap, seed, times=times, horizon=horizon, block=block)
+    draws = bootstrap_means(both, resampling, times=times, block=block)
     means = np.vstack([both.mean(axis=0), draws])
     return [metric.value(half) for half in np.split(means, 2, axis=1)]
 
@@ -238,10 +218,7 @@ def paired_difference(
     *,
     scale: npt.ArrayLike,
     times: npt.ArrayLike,
-    horizon: int = 1,
-    n_bootstrap: int = 1000,
-    confidence: float = 0.95,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, float]:
     """Say by how much a model's MASE is below that of a baseline, such as persistence.
 
@@ -255,10 +232,7 @@ def paired_difference(
         model: forecasts, shape (n,), same units.
         scale: mean absolute naive error of the row's series, shape (n,), same units, above 0.
         times: time stamp of each row, shape (n,), in any order; several series may share one.
-        horizon: steps of time between the origin of a forecast and its row.
-        n_bootstrap: number of draws.
-        confidence: share of the draws inside the interval, between 0 and 1.
-        seed: seed of the draws.
+        resampling: how rows are drawn.
 
     Returns:
         ``value``, MASE of the baseline minus MASE of the model, and its ends ``low``, ``high``.
@@ -270,8 +244,8 @@ def paired_difference(
     _, second = forecast_rows(truth, model, scale, np.ones_like(scale))
     mase = FORECASTING["mase"]
     both = np.hstack([statistics_of(mase.statistics, y, p) for p in (first, second)])
-    pair = _paired_draws(mase, both, n_bootstrap, seed, times=times, horizon=horizon)
-    return interval(pair[0] - pair[1], confidence)
+    pair = _paired_draws(mase, both, resampling, times=times)
+    return interval(pair[0] - pair[1], resampling.confidence)
 
 
 def diebold_mariano(

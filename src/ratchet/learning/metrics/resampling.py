@@ -16,6 +16,34 @@ from ratchet.learning.metrics.validation import time_codes
 Codes = npt.NDArray[np.intp]
 
 
+@dataclass(frozen=True)
+class Resampling:
+    """How rows are drawn with replacement for the intervals and bounds of scores.
+
+    Attributes:
+        seed: seed of the draws; with the number of rows, or with the number of time stamps and the
+            horizon, it decides what is drawn.
+        n_bootstrap: number of draws.
+        confidence: share of the draws inside an interval, and level of each one-sided bound.
+        horizon: steps of time between the origin of a forecast and its row.
+
+    Raises:
+        ValueError: no draws, or a confidence that does not lie between 0 and 1.
+    """
+
+    seed: int
+    n_bootstrap: int = 1000
+    confidence: float = 0.95
+    horizon: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.n_bootstrap < 1:
+            raise ValueError(f"n_bootstrap must be at least 1, not {self.n_bootstrap}")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence must lie between 0 and 1, not {self.confidence}")
+
+
 class NoSpreadError(ValueError):
     """There are too few units to tell what is chance."""
 
@@ -272,11 +300,9 @@ _RARE = 5  # draws beyond a quantile, of which it takes so many to be one
 
 def bootstrap_means(
     statistics: Array,
-    n_bootstrap: int,
-    seed: int,
+    resampling: Resampling,
     *,
     times: npt.ArrayLike | None = None,
-    horizon: int = 1,
     block: int | None = None,
 ) -> Array:
     """Average the columns over rows drawn with replacement, or over blocks of time.
@@ -293,11 +319,8 @@ def bootstrap_means(
 
     Args:
         statistics: shape (n, k).
-        n_bootstrap: number of draws.
-        seed: seed of the draws; with n, or with the number of time stamps and the horizon, it
-            decides what is drawn.
+        resampling: seed and number of the draws, and the horizon where there are times.
         times: time stamp of each row, shape (n,), in any order.
-        horizon: steps of time between the origin of a forecast and its row.
         block: number of time stamps drawn together, in the place of ``block_length``.
 
     Returns:
@@ -311,10 +334,10 @@ def bootstrap_means(
         codes = time_codes(times, len(statistics))
         sizes = np.bincount(codes).astype(np.float64)
         sums = np.column_stack([np.bincount(codes, column) for column in statistics.T])
-        length = block or block_length(len(sizes), horizon)
-    rng = np.random.default_rng(seed)
-    means = np.empty((n_bootstrap, statistics.shape[1]))
-    for start in range(0, n_bootstrap, _DRAWS_AT_ONCE):
+        length = block or block_length(len(sizes), resampling.horizon)
+    rng = np.random.default_rng(resampling.seed)
+    means = np.empty((resampling.n_bootstrap, statistics.shape[1]))
+    for start in range(0, len(means), _DRAWS_AT_ONCE):
         batch = means[start : start + _DRAWS_AT_ONCE]
         drawn = _draw(rng, len(batch), len(sums), length)
         batch[:] = drawn @ sums / (drawn @ sizes)[:, None]
@@ -325,19 +348,15 @@ def evaluate(
     metrics: Collection[Metric],
     truth: Array,
     prediction: Array,
-    n_bootstrap: int,
-    seed: int,
+    resampling: Resampling,
     *,
     times: npt.ArrayLike | None = None,
-    horizon: int = 1,
 ) -> dict[str, Array]:
     """Metrics over all rows (index 0) and over each draw (index 1 and up)."""
-    if n_bootstrap < 1:
-        raise ValueError(f"n_bootstrap must be at least 1, not {n_bootstrap}")
     sources = list(dict.fromkeys(metric.statistics for metric in metrics))
     blocks = [statistics_of(source, truth, prediction) for source in sources]
     table = np.hstack(blocks)
-    draws = bootstrap_means(table, n_bootstrap, seed, times=times, horizon=horizon)
+    draws = bootstrap_means(table, resampling, times=times)
     means = np.vstack([table.mean(axis=0), draws])
     ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
     parts = dict(zip(sources, np.split(means, ends, axis=1), strict=True))
@@ -357,8 +376,6 @@ def statistics_of(
 
 def interval(draws: Array, confidence: float) -> dict[str, float]:
     """Value (index 0) and the percentile interval of the draws (index 1 and up)."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
     with np.errstate(invalid="ignore"):  # of draws that are infinite
         low, high = np.quantile(draws[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
     return {"value": float(draws[0]), "low": float(low), "high": float(high)}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ratchet.learning.metrics.resampling import evaluate, interval
+from ratchet.learning.metrics.resampling import Resampling, evaluate, interval
 from ratchet.learning.metrics.table import (
     CLASSIFICATION,
     FORECASTING,
@@ -41,9 +41,7 @@ def score_classification(
     probabilities: npt.ArrayLike,
     classes: Sequence[str],
     *,
-    n_bootstrap: int = 1000,
-    confidence: float = 0.95,
-    seed: int,
+    resampling: Resampling,
 ) -> Scores:
     """Score a classifier with every metric of ``CLASSIFICATION`` and ``PER_CLASS``.
 
@@ -56,9 +54,7 @@ def score_classification(
         truth: labels, shape (n,).
         probabilities: shape (n, n_classes), columns in the order of ``classes``.
         classes: the labels that can occur.
-        n_bootstrap: number of draws.
-        confidence: share of the draws inside the interval, between 0 and 1.
-        seed: seed of the draws.
+        resampling: how rows are drawn.
 
     Returns:
         ``{metric: {"value": ..., "low": ..., "high": ...}}``.
@@ -70,11 +66,11 @@ def score_classification(
     rows = classification_rows(truth, probabilities, classes)
     check_class_names(classes)
     metrics = [*CLASSIFICATION.values(), *PER_CLASS.values()]
-    draws = evaluate(metrics, *rows, n_bootstrap, seed)
-    scores = {name: interval(draws[name], confidence) for name in CLASSIFICATION}
+    draws = evaluate(metrics, *rows, resampling)
+    scores = {name: interval(draws[name], resampling.confidence) for name in CLASSIFICATION}
     for name in PER_CLASS:
         for label, column in zip(classes, draws[name].T, strict=True):
-            scores[f"{name}_{label}"] = interval(column, confidence)
+            scores[f"{name}_{label}"] = interval(column, resampling.confidence)
     return scores
 
 
@@ -103,9 +99,7 @@ def score_regression(
     prediction: npt.ArrayLike,
     *,
     times: npt.ArrayLike | None = None,
-    n_bootstrap: int = 1000,
-    confidence: float = 0.95,
-    seed: int,
+    resampling: Resampling,
 ) -> Scores:
     """Score a regressor with every metric of ``REGRESSION``.
 
@@ -116,9 +110,7 @@ def score_regression(
         truth: shape (n,), in units of the target.
         prediction: shape (n,), same units.
         times: time stamp of each row, shape (n,), where rows of one moment err alike.
-        n_bootstrap: number of draws.
-        confidence: share of the draws inside the interval, between 0 and 1.
-        seed: seed of the draws.
+        resampling: how rows are drawn.
 
     Returns:
         ``{metric: {"value": ..., "low": ..., "high": ...}}``.
@@ -128,8 +120,8 @@ def score_regression(
     """
     rows = finite_array(truth, "truth", 1), finite_array(prediction, "prediction", 1)
     check_same_length(*rows)
-    draws = evaluate(REGRESSION.values(), *rows, n_bootstrap, seed, times=times)
-    return {name: interval(values, confidence) for name, values in draws.items()}
+    draws = evaluate(REGRESSION.values(), *rows, resampling, times=times)
+    return {name: interval(values, resampling.confidence) for name, values in draws.items()}
 
 
 def confusion(
@@ -165,10 +157,7 @@ def score_forecast(
     scale: npt.ArrayLike,
     rms: npt.ArrayLike,
     times: npt.ArrayLike,
-    horizon: int = 1,
-    n_bootstrap: int = 1000,
-    confidence: float = 0.95,
-    seed: int,
+    resampling: Resampling,
 ) -> Scores:
     """Score forecasts of one or several series with every metric of ``FORECASTING``.
 
@@ -195,10 +184,7 @@ def score_forecast(
         scale: mean absolute naive error of the row's series, shape (n,), same units, above 0.
         rms: root mean squared naive error of the row's series, shape (n,), same units, above 0.
         times: time stamp of each row, shape (n,), in any order; several series may share one.
-        horizon: steps of time between the origin of a forecast and its row.
-        n_bootstrap: number of draws.
-        confidence: share of the draws inside the interval, between 0 and 1.
-        seed: seed of the draws.
+        resampling: how rows are drawn.
 
     Returns:
         ``{metric: {"value": ..., "low": ..., "high": ...}}``.
@@ -209,8 +195,8 @@ def score_forecast(
     """
     rows = forecast_rows(truth, prediction, scale, rms)
     metrics = FORECASTING.values()
-    draws = evaluate(metrics, *rows, n_bootstrap, seed, times=times, horizon=horizon)
-    return {name: interval(values, confidence) for name, values in draws.items()}
+    draws = evaluate(metrics, *rows, resampling, times=times)
+    return {name: interval(values, resampling.confidence) for name, values in draws.items()}
 
 
 TRUTH_COLUMNS = {
@@ -262,10 +248,7 @@ def score_rows(
     frame: pd.DataFrame,
     *,
     classes: Sequence[str] | None = None,
-    horizon: int = 1,
-    n_bootstrap: int = 1000,
-    confidence: float = 0.95,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, float]:
     """Score tidy rows in one metric, also one of a class such as ``recall_Alto``.
 
@@ -274,10 +257,7 @@ def score_rows(
         task: a key of ``METRICS``.
         frame: see ``tidy_rows``; for forecasting with ``time``.
         classes: the labels that can occur, for classification.
-        horizon: steps of time between the origin of a forecast and its row.
-        n_bootstrap: number of draws.
-        confidence: share of the draws inside the interval, between 0 and 1.
-        seed: seed of the draws.
+        resampling: how rows are drawn.
 
     Returns:
         ``value``, ``low`` and ``high``.
@@ -288,8 +268,8 @@ def score_rows(
     definition = find_metric(metric, task, classes or [])
     rows = tidy_rows(frame, task, classes)
     times = frame["time"] if task == "forecasting" else None
-    draws = evaluate([definition], *rows, n_bootstrap, seed, times=times, horizon=horizon)
-    return interval(draws[metric], confidence)
+    draws = evaluate([definition], *rows, resampling, times=times)
+    return interval(draws[metric], resampling.confidence)
 
 
 def score_all(
@@ -297,10 +277,8 @@ def score_all(
     frame: pd.DataFrame,
     *,
     classes: Sequence[str] | None = None,
-    horizon: int = 1,
     by_time: bool = False,
-    n_bootstrap: int = 1000,
-    seed: int,
+    resampling: Resampling,
 ) -> Scores:
     """Score tidy rows with every metric of their task.
 
@@ -308,13 +286,11 @@ def score_all(
         task: a key of ``METRICS``.
         frame: see ``tidy_rows``; for forecasting with ``time``.
         classes: the labels that can occur, for classification.
-        horizon: steps of time between the origin of a forecast and its row.
         by_time: whether rows of a regression have a ``time`` too, by which they are drawn.
-        n_bootstrap: number of draws.
-        seed: seed of the draws.
+        resampling: how rows are drawn.
 
     Returns:
-        Metric -> ``value`` and the ends ``low``, ``high`` of its 95 % interval.
+        Metric -> ``value`` and the ends ``low``, ``high`` of its interval.
 
     Raises:
         KeyError: a column is missing.
@@ -322,9 +298,7 @@ def score_all(
     """
     if task == "classification":
         odds = frame[[f"probability_{name}" for name in classes or []]]
-        return score_classification(
-            frame["truth"], odds, classes or [], n_bootstrap=n_bootstrap, seed=seed
-        )
+        return score_classification(frame["truth"], odds, classes or [], resampling=resampling)
     pair = frame["truth"], frame["prediction"]
     if task == "forecasting":
         return score_forecast(
@@ -332,12 +306,10 @@ def score_all(
             scale=frame["scale"],
             rms=frame["rms"],
             times=frame["time"],
-            horizon=horizon,
-            n_bootstrap=n_bootstrap,
-            seed=seed,
+            resampling=resampling,
         )
     times = frame["time"] if by_time else None
-    return score_regression(*pair, times=times, n_bootstrap=n_bootstrap, seed=seed)
+    return score_regression(*pair, times=times, resampling=resampling)
 
 
 def check_same_rows(one: pd.DataFrame, other: pd.DataFrame, task: str) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ratchet.config import Target
 from ratchet.errors import DataError
+from ratchet.learning.metrics import Resampling
 from ratchet.monitoring.comparison import CONFIDENCE, exceeds, worsening
 from ratchet.monitoring.drift.report import ErrorEvidence
 from ratchet.monitoring.performance import score
@@ -30,8 +31,7 @@ def scenario_effect(
     predict: Callable[[Rows], Answers],
     targets: Mapping[str, Target],
     *,
-    horizon: int = 1,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, dict[str, Any]]:
     """Score a model on rows as they are and as a scenario leaves them.
 
@@ -45,8 +45,7 @@ def scenario_effect(
         predict: gives the tidy rows of every target, indexed by the row key; rows that cannot be
             answered are not among them.
         targets: what is predicted.
-        horizon: steps of time between the origin of a forecast and its row.
-        seed: seed of the bootstrap.
+        resampling: how rows are drawn.
 
     Returns:
         Target -> ``rows`` (answered in both cases), ``unanswered`` (only in the first), and
@@ -67,7 +66,7 @@ def scenario_effect(
         fixed = ["truth", *({"scale", "rms", "time"} & set(known))]
         spoilt = answered.loc[keys].assign(**known.loc[keys, fixed])
         pair = (known.loc[keys], spoilt)
-        metrics = _compare(*pair, target, horizon, seed) if len(keys) else {}
+        metrics = _compare(*pair, target, resampling) if len(keys) else {}
         effects[name] = {
             "rows": len(keys),
             "unanswered": len(known) - len(keys),
@@ -77,9 +76,9 @@ def scenario_effect(
 
 
 def _compare(
-    before: pd.DataFrame, after: pd.DataFrame, target: Target, horizon: int, seed: int
+    before: pd.DataFrame, after: pd.DataFrame, target: Target, resampling: Resampling
 ) -> dict[str, Any]:
-    first, second = (score(rows, target, horizon, seed) for rows in (before, after))
+    first, second = (score(rows, target, resampling) for rows in (before, after))
     return {
         name: {
             "before": first[name],
