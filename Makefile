@@ -71,6 +71,7 @@ bench: setup ## Run the benchmarks
 	@set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(python) $$benchmark $(ARGS); done
 
 docs: setup-dev ## Build the site of docs in build/site (ARGS=serve: show it while it is edited)
+	$(python) docs/site/generate.py
 	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs $(or $(ARGS),build --quiet) --config-file docs/site/mkdocs.yml
 
 # No index address may enter a lock, and pins stay as they are unless ARGS=--upgrade.

@@ -37,19 +37,22 @@ class Job(Params):
     Attributes:
         retrain: cron expression of the retraining; null for none, only on demand.
         monitor: cron expression of the monitoring; null likewise.
-        start_date: the earliest slot; by default the next one after the DAG is first seen.
+        start_date: the earliest slot; by default the next one after the DAG is first seen. One in
+            the past lets the newest slot before now run at once.
         owner: whom Airflow names as the owner.
         tags: further tags of the DAGs.
         retries: how often a failed task is tried again.
         retry_minutes: wait before the first retry; it doubles with every further one.
         max_retry_minutes: the longest wait.
-        deadline_hours: time after which a run is late, and somebody is told; null for never.
+        deadline_hours: a run that takes longer is reported to the webhook; null for never.
         require_approval: whether a person has to approve a promotion.
         approval_hours: time for that; without an answer it is rejected.
         data_clock: which day of the data a day stands for; by default itself.
-        env: Kedro environment of the runs; null for Kedro's default.
+        env: Kedro environment of the runs, by default Kedro's own. With one, write the manifest by
+            ``kedro ratchet manifest --env`` of it.
         backfill_env: that of back-fill runs, with data and a registry of its own.
-        pool: pool of Airflow that bounds the training tasks of all DAGs.
+        pool: pool of Airflow that bounds the training tasks of all DAGs. Airflow has to have it:
+            ``make airflow`` makes it.
         pool_slots: slots of it that a training task takes.
     """
 
@@ -102,7 +105,8 @@ class Runner(Params):
         volumes: docker: what is mounted, ``/on/the/host:/in/the/container``.
         network: docker: network of the container.
         namespace: kubernetes: namespace of the pods.
-        pod_template_file: kubernetes: template of the pods, with their volumes and resources.
+        pod_template_file: kubernetes: file that says what else the pods have (volumes, secrets,
+            resources); a relative path belongs to the project.
         environment: further variables of the commands; values may be templates of Airflow.
     """
 
@@ -130,10 +134,11 @@ class AirflowSettings(Params):
 
     Attributes:
         timezone: time zone of schedules, and of the day that a run belongs to.
-        defaults: when and how the use cases are run ...
-        use_cases: ... and what is different for one of them: name -> the same keys.
+        defaults: when and how the use cases are run.
+        use_cases: name -> keys of ``defaults`` that are different for this use case.
         runner: where the commands run.
-        mlflow_url: address of MLflow's pages, for links.
+        mlflow_url: address of MLflow's pages, for links. The store of back-fills is another one,
+            and has none (``conf/backfill/airflow.yml``).
     """
 
     timezone: str = "UTC"

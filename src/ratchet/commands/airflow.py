@@ -56,7 +56,12 @@ def _text(env: str | None) -> tuple[str, Path]:
 
 @click.command(name="close-run")
 @use_case_option
-@click.option("--status", type=click.Choice(["FINISHED", "FAILED"]), required=True)
+@click.option(
+    "--status",
+    type=click.Choice(["FINISHED", "FAILED"]),
+    required=True,
+    help="How the DAG run has ended.",
+)
 @env_option
 def close_run(use_case: str, status: str, env: str | None) -> None:
     """Close the MLflow run of the DAG run that this command is called in."""
@@ -70,7 +75,12 @@ def close_run(use_case: str, status: str, env: str | None) -> None:
 
 @click.command()
 @click.argument("text")
-@click.option("--event", type=click.Choice(["alert", "failure", "end"]), default="alert")
+@click.option(
+    "--event",
+    type=click.Choice(["alert", "failure", "end"]),
+    default="alert",
+    help="What it is about; alert by default.",
+)
 @env_option
 def notify(text: str, event: str, env: str | None) -> None:
     """Send a message to the webhook of the project."""

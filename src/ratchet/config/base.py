@@ -16,6 +16,9 @@ process that opened it: nothing that takes pandas is checked again, and none is 
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
+NOT_SET = Field(json_schema_extra={"readOnly": True})
+"""Marks a field that follows from others: parameter files do not set it."""
+
 _NUMBER = re.compile(r"\s*[+-]?[\d._]+(e[+-]?\d+)?\s*", re.IGNORECASE)
 
 
@@ -42,7 +45,9 @@ class Params(BaseModel):
 class Derived(Params):
     """Something computed by a function that YAML names.
 
-    The function takes the frame and ``arguments`` as keywords.
+    Attributes:
+        function: dotted path of a function that takes the frame, and ``arguments`` as keywords.
+        arguments: its further arguments.
     """
 
     function: str

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ratchet.config.base import CHECKED, Derived, Length, Params, Share
+from ratchet.config.base import CHECKED, NOT_SET, Derived, Length, Params, Share
 from ratchet.config.names import SERIES_PREFIX
 
 SERIES_KEY = "row"
@@ -48,17 +48,24 @@ class Column(Params):
     """Contract of one column of the raw file.
 
     Attributes:
-        type: what the values must be; ``list`` splits text at ``separator``.
+        type: what the values must be; ``list`` is text that is split at ``separator``.
         nullable: whether a value may be missing.
-        low: smallest value allowed (a number, or a date for ``date``).
+        separator: between the parts of a ``list``.
+        low: smallest value allowed: a number, or a date for ``date``.
         high: largest value allowed.
-        values: the only values allowed.
-        format: how dates are written, as ``strptime`` reads it, or ``ISO8601``.
-        unit: what dates given as numbers count, since 1970; ``excel`` for its day numbers.
-        dayfirst: whether the day stands before the month.
-        timezone: whose clock dates show, a name such as ``Europe/Berlin``; without it the clock
-            stands as it is in the file.
-        revised: whether a later file may hold another value for a row that is known.
+        values: the only values allowed; any by default.
+        format: for dates: how they are written, as ``strptime`` reads it (``"%d.%m.%Y"``), or
+            ``ISO8601``; by default any form that can be read in one way only.
+        unit: for dates that are numbers: ``s``, ``ms``, ``us``, ``ns`` since 1970 in UTC, ``D``
+            days and ``W`` weeks since 1970, ``excel`` its day numbers; without it numbers are no
+            dates.
+        dayfirst: for dates such as ``01/02/2020``: whether the day comes before the month; has to
+            be given where both can be read.
+        timezone: for dates: whose clock they show, a name such as ``Europe/Berlin`` or ``UTC``;
+            without it the clock is taken as it is in the file.
+        revised: whether a later file may hold another value for a known row, as revised statistics
+            and forecasts of weather do: such a change is no reason to refuse a file, and the row is
+            the same to the prediction log.
     """
 
     type: Literal["integer", "number", "string", "date", "list"]
@@ -136,7 +143,15 @@ class Column(Params):
 
 
 class Split(Params):
-    """Shares of the rows for validation and test; the rest is for training."""
+    """Shares of the rows for validation and test; the rest is for training.
+
+    Rows without the truth of any target are in no part.
+
+    Attributes:
+        validation: share of the rows with truth, of series of the steps at which the target is
+            known, that are for validation.
+        test: share of them that are for the test: the latest, where rows have a time.
+    """
 
     validation: Share = 0.1
     test: Share = 0.1
@@ -157,7 +172,7 @@ class Series(Params):
     Attributes:
         id: column that names the series of a row; without it all rows are one series.
         frequency: distance of two steps as pandas writes it (``30min``, ``D``); without it every
-            row is a step, whatever the time between (trading days).
+            time is a step, whatever lies between (trading days).
         season: steps of a season, for the seasonal naive forecast and the unit of the errors.
         absent: column -> what it holds at a step at which other series have a value and this one
             has no row: a number, or ``previous`` for the value before. A step at which no series
@@ -165,8 +180,9 @@ class Series(Params):
             has ended.
         begins: ``first_row``: a series begins with its first row; ``first_step``: all begin with
             the first step of the file, as where it starts in the middle of their life.
-        ends_after: steps without a row after which a series has ended with its last row; by default
-            more than two seasons, and more than twice the longest time that it had no row before.
+        ends_after: a series has ended with its last row when it lacks one at more of the later
+            steps than this; a number beyond the length of the file for never. By default two
+            seasons, or twice what it ever lacked between two rows if that is more.
     """
 
     id: str | None = None
@@ -181,19 +197,28 @@ class Data(Params):
     """The raw file and how it becomes rows.
 
     Attributes:
-        key: column that identifies a row; those of series are identified by series and time. A
-            list of columns, such as ``[shop, product, week]``, names a row together: they are
-            joined to the column ``row``.
+        key: column that identifies a row; left out for series, whose rows are identified by series
+            and time. A list of columns, such as ``[shop, product, week]``, identifies a row
+            together: they are joined to the column ``row``, as in ``A|7|2015-01-04`` (a day as
+            such, other times as ISO 8601).
         time: date column that orders the rows; without it the split is random.
-        prepare: function that gives the raw file its rows and columns, before the contract.
-        columns: contract of the raw columns; columns that are not named are dropped.
-        required: columns without which a row is left out.
-        positive: columns whose values have to be above 0; others count as missing.
-        derive: further columns, e.g. a target; each function returns one value per row.
+        prepare: makes of the raw file a table with one row per case, before the contract.
+        columns: name -> contract of a column of the file; others are dropped.
+        required: columns without which a row is left out; a step of a series is then missing, not
+            filled.
+        positive: columns of numbers that have to be above 0: others count as missing, and the
+            service refuses them; of a market its price.
+        derive: name -> function of a further column, e.g. a target: one value per row. One may
+            build on those above it.
         series: makes the rows steps of time series.
-        calendar: parts of ``time`` that become columns, see ``CALENDAR``.
-        ahead: how far after now a row may lie whose truth is known, as pandas writes it; ``None``
-            for any, where the clock of the data is not that of the world.
+        calendar: parts of ``time`` that become columns: ``minute``, ``hour``, ``halfhour`` (of the
+            day), ``dayofweek``, ``day``, ``month``, ``quarter``, ``dayofyear``, ``weekend``.
+        split: shares of the rows for validation and test; the rest is for training. Rows without
+            the truth of any target are in no part.
+        ahead: how far after now a row may lie whose truth is known, as pandas writes it, with a
+            unit; null for any, where the clock of the data is not that of the world. A row further
+            ahead is refused by name: as the last one that a model knows it would hold back all that
+            follow. Rows of the future without truth are plans, and are answered.
         key_columns: columns that are joined to the key; give them as a list in ``key``.
     """
 
@@ -208,7 +233,7 @@ class Data(Params):
     calendar: list[str] = []
     split: Split = Split()
     ahead: Length | None = "1D"
-    key_columns: list[str] = []
+    key_columns: Annotated[list[str], NOT_SET] = []
 
     @model_validator(mode="before")
     @classmethod
@@ -356,14 +381,15 @@ class Landing(Params):
         source: path of a file or a pattern such as ``/mnt/deliveries/sales-*.csv``, on this
             machine or wherever fsspec reads (``s3://bucket/sales-*.csv``). Of several files the
             last one by name is taken: put the date into the name. A relative path belongs to the
-            project.
+            project. Without it files are put in place by hand.
         storage_options: options of fsspec; secrets belong into the environment.
         allow: findings that are no reason to refuse a file: ``fewer_rows`` (known rows are gone),
             ``reused_keys`` (a key names a row of another time), ``changed_rows`` (known values are
             others now) and ``cut_line`` (the last line of a CSV file seems to be cut off).
-        by_hand: what is done where a raw file that was put in place without landing does what is
-            not allowed to the rows that the champion was made by: ``warn``, ``refuse`` to run, or
-            ``ignore`` it.
+        by_hand: what is done where a raw file that was put in place without landing does to the
+            rows of the champion what is not allowed: ``warn`` (in the log of a run, in the answer
+            of ``kedro ratchet fresh``, as an alert of the monitoring), ``refuse`` (a run that reads
+            it and ``fresh`` end with an error), or ``ignore`` it.
     """
 
     source: str | None = None

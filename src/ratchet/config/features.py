@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ratchet.config.base import Params
+from ratchet.config.base import NOT_SET, Params
 from ratchet.config.market import MarketFeatures
 
 Transformation = Literal["value", "log1p", "change", "log_change"]
@@ -17,7 +17,7 @@ class History(Params):
 
     Attributes:
         entities: list columns that name them.
-        values: column to average -> None or the transformation applied first.
+        values: column to average -> null, or ``log1p`` for what is applied first.
         looked_up: date at which a row asks; only what was known strictly before counts.
         available: date from which a row's own values are known to later rows.
         shrinkage: weight of the overall mean, in rows.
@@ -34,13 +34,14 @@ class Windows(Params):
     """What a forecast may see of its series.
 
     Attributes:
-        lookback: steps of the window that ends at the origin of the forecast.
-        horizon: steps from the origin to the target.
-        past: column -> transformation; seen up to the origin.
-        known: columns among the features that are known ahead and that windows carry too: each
-            step shows what holds ``horizon`` steps later, the last one what holds at the target.
+        lookback: steps of the window, which ends at the origin of the forecast.
+        horizon: steps from the origin to what is forecast.
+        past: column -> transformation (changes are those from the step before); seen up to the
+            origin. The target must be among them.
+        known: numeric or cyclic features that windows carry too: each step shows what holds
+            ``horizon`` steps later, the last one what holds at the target.
         seasons: further views of the target in windows: its value so many steps before the step
-            that is to be forecast; at least ``horizon``.
+            that is to be forecast, at least ``horizon``; also naive forecasts.
         lags: earlier values of the target as columns, counted from the target. Those shorter
             than the horizon are not known yet and are left out.
         rolling: lengths over which mean and spread of the target up to the origin are columns.
@@ -69,8 +70,21 @@ class Windows(Params):
 class Features(Params):
     """Columns that a model may see, by how they are encoded.
 
-    With ``windows`` these are the columns known ahead of the target time. ``market`` follows from
-    the parameters of the market, see ``market.with_market``.
+    Attributes:
+        numeric: columns taken as they are; one that single precision would round by much of its
+            range, such as seconds since 1970, as the difference from its median.
+        cyclic: column -> period (``month: 12``), as sine and cosine; missing is neutral.
+        categorical: columns of text or integers; a feature per value that at least ``min_count``
+            training rows have.
+        lists: columns of lists; likewise.
+        text: columns of short texts, as ``text_components`` directions of their weighted words.
+        min_count: rows that a value needs for a feature of its own.
+        text_components: directions per text column.
+        history: what earlier rows of the same people did.
+        windows: for series: what a forecast sees of the past. The columns above are then those
+            known ahead, taken at the time that is forecast.
+        market: what models see of a market; follows from its parameters, see
+            ``market.with_market``.
     """
 
     numeric: list[str] = []
@@ -82,7 +96,7 @@ class Features(Params):
     text_components: Annotated[int, Field(ge=1)] = 20
     history: History | None = None
     windows: Windows | None = None
-    market: MarketFeatures | None = None
+    market: Annotated[MarketFeatures | None, NOT_SET] = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:

@@ -63,7 +63,7 @@ class Iterations(Params):
 
     Attributes:
         iterations: how many at most.
-        simulated_rows: rows of a segment that the market's draw counts as; ``None`` for as many as
+        simulated_rows: rows of a segment that the market's draw counts as; by default as many as
             the spread of the segments says.
         market_trend: whether effects that all segments of a step share are taken out.
         block_length: steps of a block of the bootstrap.
@@ -71,9 +71,9 @@ class Iterations(Params):
         checkpoint_every: iterations after which what has been reached is written.
         retained_draws: draws of the coefficients that stay.
         stop_when: mean movement of the ends of the intervals, in widths, at which training stops;
-            ``None`` for never.
+            null for never.
         patience: entries of the history in a row that may not move more.
-        engine: ``local`` or ``dask``.
+        engine: where it is trained.
     """
 
     iterations: Annotated[int, Field(ge=1)] = 2000
@@ -95,7 +95,7 @@ class Market(Params):
 
     Attributes:
         merchant: column that names the merchant, such as a region, a shop or an account; without it
-            there is one.
+            there is one. A column that holds merchant and product is the merchant.
         product: column that names the product; without it there is one.
         price: column of the price of a unit; rows without a price above 0 are left out.
         covariates: further columns of numbers that move demand, such as promotion and display; a
@@ -106,7 +106,7 @@ class Market(Params):
         unit_cost: what a unit costs: a number, or the column that holds it. Without it no price is
             recommended.
         capacity: units of a step that there are at most: a number, or the column that holds it.
-        price_steps: endings that prices may have, such as 0.99; all by default.
+        price_steps: endings that prices may have, such as ``[0.99]``; any by default.
         bounds: lowest and highest price that may be recommended; within what was tried in any case.
         min_margin: least share of the price that has to remain above the unit cost.
         iterations: how the demand of every segment is trained.

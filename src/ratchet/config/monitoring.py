@@ -14,14 +14,16 @@ class Watch(Params):
     """When a model that serves is worse than it was when it was promoted.
 
     Attributes:
-        window: length of a window as pandas writes it (``7D``); rows without time are counted in
-            one window.
-        min_rows: rows with known truth below which a window says nothing.
-        rollback_above: share by which a score is worse, beyond which the window fails.
-        retrain_above: share beyond which a new training is asked for.
-        failing: windows that have to fail, the latest among them ...
-        of: ... among so many of the latest.
-        cooldown: windows after a change of models in which nothing is done.
+        window: length of a window as pandas writes it: ``7D``, ``12h``, or of the calendar, ``MS``;
+            rows without time are one window.
+        min_rows: rows with known truth below which a window has no score.
+        rollback_above: share by which a score is worse than at the promotion, beyond which the
+            window fails and the previous model is asked.
+        retrain_above: share beyond which a retraining is asked for.
+        failing: windows that have to fail, the latest among them, of the latest ``of``.
+        of: how many of the latest windows are looked at.
+        cooldown: complete windows after a change of models in which nothing is done, and after a
+            request in which no other is made.
     """
 
     window: Length = "7D"
@@ -40,14 +42,14 @@ class Watch(Params):
 
 
 class Alerts(Params):
-    """Thresholds beyond which somebody is told.
+    """Thresholds from which an alert is sent.
 
     Attributes:
         accuracy_drop: fall of accuracy since the promotion.
         r2_drop: fall of R2 since the promotion.
-        error_rate: share of requests that ended in an error.
-        response_ms: time of an answer, 95th percentile.
-        failing_model: share of errors at which the model itself counts as failing.
+        error_rate: share of requests that failed.
+        response_ms: response time, 95th percentile.
+        failing_model: share of failed requests of one version, from which the alert is critical.
     """
 
     accuracy_drop: NotNegative = 0.05
@@ -61,7 +63,7 @@ class Scenario(Params):
     """A change of the inputs, made on real rows to see what it does.
 
     Attributes:
-        columns: columns that it changes.
+        columns: columns of the file that it changes.
         kind: ``shift`` adds ``amount`` spreads of the column; ``missing`` empties the share
             ``amount`` of its rows; ``season`` takes the values of ``steps`` rows before, in the
             order of time.
@@ -79,11 +81,12 @@ class Drift(Params):
     """How inputs are compared with those of the training.
 
     Attributes:
-        columns: columns that are looked at; the features of the use case by default.
+        columns: columns that are looked at; by default features and ``windows.past``, without time
+            and ``calendar``.
         false_alarms: share of windows without drift that may raise an alarm.
-        chunks: chunks of the reference that say what is usual.
-        persistent: windows in a row after which a drift is more than a passing one.
-        important: share of the summed importance from which a column counts as important.
+        chunks: chunks of reference rows that say what is usual.
+        persistent: windows in a row after which a drift is MEDIUM.
+        important: share of the summed importance from which a column makes a drift MEDIUM.
         scenarios: name -> change of the inputs, for ``kedro ratchet drift --scenario``.
     """
 
@@ -100,9 +103,10 @@ class Monitoring(Params):
 
     Attributes:
         watch: when it is worse than it was.
-        alerts: when somebody is told.
+        alerts: when an alert is sent.
         drift: when its inputs have moved.
-        keep_days: days for which predictions are kept in the log.
+        keep_days: days for which answers stay in the log; those of the champion stay as long as it
+            serves.
     """
 
     watch: Watch = Watch()

@@ -17,9 +17,10 @@ class Slices(Params):
 
     Attributes:
         columns: columns of the rows; each of their values is a slice. A row belongs to a slice of
-            every name that a list holds; numbers with many values are cut into quarters.
-        allowance: how much worse a slice may be, as a share of the champion's error.
-        min_rows: slices of fewer rows are not looked at.
+            every name that a list holds; numbers with more than 12 values are cut into quarters.
+        allowance: how much worse a slice may be, as a share of the champion's score; it fails if it
+            is surely worse besides.
+        min_rows: slices of fewer rows are named, not looked at.
     """
 
     columns: list[str] = []
@@ -32,7 +33,8 @@ class Trial(Params):
 
     Attributes:
         days: days on which both have answered rows whose truth is known, after which the trial
-            ends. Until then newer challengers that are held back wait for their turn.
+            ends and decides at the next release. Until then newer challengers that are held back
+            wait for their turn.
     """
 
     days: Annotated[int, Field(ge=10)] = 60
@@ -43,20 +45,30 @@ class Release(Params):
 
     Attributes:
         target: the target that decides; the first one by default.
-        metric: its metric; that of the search by default.
-        min_rows: fresh rows below which nothing is decided.
-        min_gain: share by which the champion's score has to be bettered, strictly.
-        confidence: level of the one-sided bounds of the gain.
-        allowance: how much worse the other targets may be, as a share of the champion's score.
+        metric: its metric: one of its task that has a better direction, or of a class
+            (``f1_high``); by default that of the search.
+        min_rows: fresh rows of that target below which nothing is promoted; at the first promotion
+            these are the test rows.
+        min_gain: share of the champion's score by which it has to be bettered; exactly that is not
+            enough.
+        confidence: level of each one-sided bound of the gain, for the first challenger before some
+            rows; the k-th one has 1 / k^2.5 of its chance of error.
+        allowance: how much worse another target may be, as a share of the champion's score; it
+            fails if it is surely worse besides.
         slices: groups of rows in which the new model must not be much worse.
         groups: column whose value several rows share that may be wrong in the same way, such as a
-            customer or a machine; by default an entity that is found in the key. The key itself
-            says that every row stands by itself, also in time.
-        max_latency_ms: time of one answer from raw fields, as it is served, 99th percentile.
+            customer or a machine: they are drawn together. The key says that rows do not depend on
+            each other, also in time. By default an entity that is found in the key (``C17-001``);
+            of a key of several columns none where rows have a time, else the first column.
+        max_latency_ms: time of the answer to one row from its raw fields, as it is served, 99th
+            percentile.
         max_size_mb: size of the bundle.
-        refit: whether the model is fitted once more, on all rows, after it was promoted.
-        trial: let the trial of a challenger that was held back decide; off by default.
-        keep: bundles kept beside those that serve, served last, or wait for a decision.
+        refit: ``all``: what the gate lets pass is fitted once more on train, validation and test
+            before it is promoted; that version serves, with the scores and the calibration of the
+            one that was judged.
+        trial: lets the trial of a challenger that was held back decide; off by default.
+        keep: newest versions that stay with their bundles, beside champion, previous and
+            challenger; the ledger keeps all.
     """
 
     target: str | None = None

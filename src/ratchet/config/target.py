@@ -29,7 +29,12 @@ _DEFAULT_SCORER = {
 
 
 class Candidate(Params):
-    """One entry of the search: an estimator of the table and the grid to try."""
+    """One entry of the search.
+
+    Attributes:
+        estimator: name of the table of estimators.
+        param_grid: parameter, as scikit-learn calls it -> values to try.
+    """
 
     estimator: str
     param_grid: dict[str, list[Any]] = {}
@@ -39,12 +44,13 @@ class Network(Params):
     """One search among recurrent networks.
 
     Attributes:
-        architectures: names of the table, or ``all``.
+        architectures: names of the table of architectures, or ``all``.
         mode: ``optimized`` searches; ``fast`` trains every architecture for one epoch with the
             first value of each list, to see which shapes are promising.
-        strategy: ``grid``, ``random``, ``bayesian`` or ``halving``.
+        strategy: how trials are chosen.
         n_trials: trials of each architecture, for ``random`` and ``bayesian``.
-        param_grid: parameter of ``RecurrentRegressor`` -> values to try.
+        param_grid: parameter of ``RecurrentRegressor`` (``units``, ``dropout``, ``activation``,
+            ``learning_rate``, ``batch_size``, ``epochs``, ``patience``) -> values to try.
         epochs: epochs at most.
         patience: epochs without improvement after which a trial stops.
         base: classical estimator of the task whose errors the networks learn to correct; without
@@ -82,7 +88,12 @@ class Network(Params):
 
 
 class Objective(Params):
-    """Business objective for one metric: what is aimed at, what production needs at least."""
+    """Business objective for one metric.
+
+    Attributes:
+        aim: what is aimed at.
+        production: what production needs at least: the gate promotes nothing that is worse.
+    """
 
     aim: float
     production: float | None = None
@@ -93,26 +104,36 @@ class Target(Params):
 
     Attributes:
         column: the column, of the raw file or derived.
-        classes: allowed classes, for ``classification``.
-        bounds: range of the values, for numbers: predictions stay inside; `.inf` for an open end.
-        learn: in what terms the target is learned: its ``value``; of a series also the ``change``
-            since the origin of the forecast, or the relative change, the ``return``; of other
-            numbers also the ``log``arithm: rows with a value of 0 or less are left out of the
-            learning then, answers and scores are in units of the target, and an interval is a share
-            of the prediction up and down.
+        task: what is predicted: classes, numbers, or the next values of series.
+        classes: for ``classification``: the classes.
+        bounds: for numbers: range of the values; predictions stay inside. ``.inf`` for an open end.
+        unit: for numbers: unit in the report.
+        learn: in what terms the target is learned: its ``value``; for ``forecasting`` also the
+            ``change`` since the origin, or the relative change, the ``return``; for ``regression``
+            also its logarithm, ``log``: rows of 0 or less are left out of the learning then,
+            counted and scored, answers and scores are in units of the target, and intervals are
+            shares of the prediction.
         folds: for ``regression``: ``random``, or ``time`` for folds that are scored on later rows
             than those they learn from, as where rows are those of several shops in time; no moment
             is cut in two, neither by a fold nor by a part. By default ``time`` for logarithms, else
             ``random``.
-        scoring: scikit-learn scorer that the search maximises and the choice is made by.
+        scoring: scorer that the search maximises and the choice is made by. By default
+            ``neg_log_loss`` for ``classification``, ``neg_root_mean_squared_error`` for
+            ``regression`` (also ``r2``, ``neg_mean_absolute_error`` and ``neg_wape``),
+            ``neg_mean_absolute_error`` for ``forecasting``.
         cv: number of folds.
-        candidates: name -> candidate; one that is null is left out.
-        networks: name -> search among recurrent networks, for ``forecasting``; likewise.
-        stack: how many of the best candidates are stacked; 0 for no stacking.
+        candidates: name -> candidate; one that is null is left out. One has to be naive: ``dummy``,
+            of series ``persistence`` or ``seasonal``.
+        networks: for ``forecasting``: name -> search among recurrent networks; one that is null is
+            left out.
+        stack: how many of the best candidates are stacked; 0 for none. By default 3; for
+            ``forecasting``, and where folds follow the time, 0, and no other is possible.
+        stack_param_grid: grid of the linear model that combines them.
         baseline: the candidate that every other one has to beat.
         confidence: share of the rows that an interval is to cover.
         objectives: metric -> business objective.
-        engine: where the networks are trained: ``local`` or ``dask``.
+        n_jobs: processes of a search; -1 for one per core.
+        engine: where networks are trained.
     """
 
     column: str

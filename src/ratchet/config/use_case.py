@@ -23,7 +23,15 @@ _ELSEWHERE = "; text goes among the categorical, lists or text features"
 
 
 class About(Params):
-    """What the report says of the use case in words."""
+    """What the report says of the use case in words.
+
+    Attributes:
+        title: its name.
+        question: what is asked.
+        source: where the data come from.
+        goal: what the answer is for.
+        limits: what the results cannot say.
+    """
 
     title: str
     question: str
@@ -33,7 +41,19 @@ class About(Params):
 
 
 class UseCase(Params):
-    """One parameter file."""
+    """One parameter file.
+
+    Attributes:
+        about: what the report says of the use case in words.
+        data: the raw file, and how it becomes rows.
+        features: what models may see; a market may leave it out.
+        targets: name -> a column to predict: candidates, choice and objectives.
+        inventory: for series of demand: how goods are ordered.
+        market: for rows of merchants and products over time: what a price is chosen by.
+        landing: where new raw files come from, and what they may do to known rows.
+        release: when a new model takes over.
+        monitoring: how a model that serves is watched.
+    """
 
     about: About
     data: Data

@@ -50,12 +50,12 @@ class Limits(_Group):
         row_bytes: size of the body of a request about one row.
         batch_bytes: size of a body with many rows.
         batch_rows: rows of one request.
-        chunk_rows: rows that are answered before other requests get their turn.
+        chunk_rows: rows of a batch that are answered before other requests get their turn.
         rate: requests per second of one key, or of one address without a key; 0 for any number.
             This machine itself is not counted as long as no keys are needed.
         burst: requests that may come at once.
         slow_answers: requests that may wait for a version that is not compiled.
-        body_seconds: time a client has to send its request, headers included.
+        body_seconds: time a client has to send its headers, and its body.
         idle_seconds: time after which a connection is closed on which nothing is asked, or whose
             answer is not read.
     """
@@ -104,11 +104,12 @@ class Jobs(_Group):
     Attributes:
         folder: where each has a folder of its own.
         at_a_time: how many run at the same time; others wait.
-        budget: trials of all networks together that one may ask for.
+        budget: trials of all networks together that one may have.
         processes: how many processes of one train side by side; by default a core is left free.
         promote: let a winner serve at once that the gate promotes; a person decides otherwise.
         wait_seconds: how long ``?wait=1`` waits at most.
-        keep: how many jobs that have ended keep their files; the newest ones.
+        keep: jobs that have ended whose files stay in ``folder``, the newest; what became of the
+            others is in the database.
         engine: what runs them: processes of this machine, or Airflow.
         airflow: which Airflow.
     """
@@ -133,35 +134,39 @@ class Settings(_Group):
     """Settings of a serving process.
 
     Attributes:
-        host: address to listen on. Others than this machine's own need keys.
+        host: address to listen on; any that other machines can reach needs keys.
         port: port to listen on.
         workers: processes behind that port, each with one thread.
         metrics_port: a port of its own for the metrics, of several workers the first of as many
-            ports; without one they are at ``/metrics`` of the service.
-        metrics_host: address of the metrics' port.
-        database_url: database of decisions and predictions.
-        tracking_uri: where MLflow tracks; that database by default.
-        bundles: folder of the versions.
+            ports. By default they are at ``/metrics`` of the service, of several workers at 9464
+            and the ports after it.
+        metrics_host: address of the metrics' port; metrics need no key there.
+        database_url: database of decisions and predictions; follows from ``tracking_uri`` of the
+            project.
+        tracking_uri: where MLflow tracks; by default that database.
+        bundles: folder of the versions; follows from ``paths`` of the project.
         state: folder of the service's own files: the journal of answers, and the like.
-        keys_file: who may do what, see ``kedro ratchet keys``.
+        keys_file: hashes of the keys: who may do what, see ``kedro ratchet keys``.
         public_predictions: let everybody ask for predictions, where there are keys.
-        allowed_hosts: names by which clients may call the service, beside this machine's own;
+        allowed_hosts: names by which clients may call the service, beside 127.0.0.1 and localhost;
             they need keys.
         trusted_proxies: addresses or networks of proxies, beside this machine, that may say who
             their client is and that it uses HTTPS (``X-Forwarded-For``, ``X-Forwarded-Proto``).
-        use_cases: names of all use cases, whether or not something serves.
+        use_cases: names of all use cases, whether or not something serves; follows from the
+            parameter files.
         films: use case behind ``/predict/classification`` and ``/predict/regression``.
         power: use case behind ``/predict``.
         poll_seconds: how often the ledger is looked at.
-        shadow: let a challenger answer the same rows beside the champion, unseen.
+        shadow: let a challenger answer the same rows in shadow, beside the champion.
         split: use case -> share of the requests that a challenger answers in the champion's place,
             for questions whose answer changes what happens; its requests have no shadow.
         compiled: answer by compiled models where that is possible.
         queue_rows: answers that may wait for the prediction log; beyond that requests get a 503.
         stop_seconds: time that requests have to end after SIGTERM.
         limits: how much may be asked for.
-        project: folder of the project, whose code and configuration searches run with.
-        env: environment of that configuration; Kedro's default otherwise.
+        project: folder of the project, whose code and configuration searches run with; set by
+            ``kedro ratchet serve``.
+        env: environment of that configuration, Kedro's default otherwise; set likewise.
         model_output: folder with what the monitoring has found.
         jobs: how searches are run.
     """
