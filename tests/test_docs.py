@@ -1,14 +1,17 @@
 """The documentation holds together."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from inspect import getclosurevars
 from pathlib import Path
 from runpy import run_path
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]
@@ -49,6 +52,9 @@ def test_the_site_is_built_without_warnings_and_loads_nothing_from_elsewhere(
     assert (built.returncode, built.stderr) == (0, "")
     pages = {str(page.relative_to(tmp_path)) for page in tmp_path.rglob("*.html")}
     assert pages >= {"index.html", "reference/parameters.html", "python/ratchet/gate/verdict.html"}
+    description = json.loads((tmp_path / "reference" / "openapi.json").read_text())
+    assert "/predict/{use_case}" in description["paths"]
+    assert (tmp_path / "assets" / "openapi" / "swagger-ui-bundle.js").exists()
     loaded = re.compile(r"""<(?:script|img|iframe)[^>]*src="?https?:|<link[^>]*href="?https?:""")
     assert not [page for page in pages if loaded.search((tmp_path / page).read_text())]
 
@@ -104,3 +110,30 @@ def test_every_command_and_section_of_the_settings_is_in_the_reference(
             "keys of ratchet.serving.settings.Settings",
         ]
     )
+
+
+def test_the_table_of_routes_has_all_that_openapi_has_with_their_scopes() -> None:
+    app = run_path(str(ROOT / "docs" / "site" / "hooks.py"))["service"]()
+    routes = {
+        (method, route.path): (_scope(route), route.include_in_schema)
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    page = (ROOT / "docs" / "reference" / "api.md").read_text()
+    rows = re.findall(r"^\| `([A-Z]+) (/\S*)` \| (?:`(\w+)` )?\|", page, re.MULTILINE)
+    documented = {(method, path): scope for method, path, scope in rows}
+
+    assert documented.items() <= {route: scope for route, (scope, _) in routes.items()}.items()
+    assert documented.keys() >= {route for route, (_, in_schema) in routes.items() if in_schema}
+
+
+def _scope(route: APIRoute) -> str:
+    """What a key must be for, to use a route; empty where none is needed."""
+    calls = [each.call for each in route.dependant.dependencies]
+    (scope,) = [
+        getclosurevars(call).nonlocals["scope"]
+        for call in calls
+        if call.__qualname__.startswith("require_scope")
+    ] or [""]
+    return scope
