@@ -22,6 +22,8 @@ from ratchet.registry.registry import Registry
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "version_09d69bd"
 FOLDERS = sorted(path for path in FIXTURE.glob("bundles/*/*") if path.is_dir())
+NETWORK = FIXTURE / "bundles" / "nights" / "20261201T040129-2127f5f7"
+"""The bundle whose model is a network: its answers take TensorFlow, which loads for seconds."""
 
 CLASSES = {
     "ratchet.learning.calibration.TemperatureScaling",
@@ -81,7 +83,15 @@ def test_files_hold_every_class_that_models_had() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", FOLDERS, ids=lambda folder: f"{folder.parent.name}-{folder.name}"
+    "folder",
+    [
+        pytest.param(
+            folder,
+            id=f"{folder.parent.name}-{folder.name}",
+            marks=[pytest.mark.slow] if folder == NETWORK else [],
+        )
+        for folder in FOLDERS
+    ],
 )
 def test_bundle_answers_as_it_did(folder: Path) -> None:
     bundle = open_bundle(folder)
