@@ -140,7 +140,7 @@ def test_values_that_cannot_be_read_are_named_with_their_rows(contract, values, 
 @pytest.mark.parametrize(
     ("values", "way_out"),
     [
-        (["2020-01-06T00:00:00+09:00"], "Etc/GMT-9 for the clock as it stands"),
+        (["2020-01-06T00:00:00+09:00"], "Etc/GMT-9 for the local time as written"),
         (["2020-01-06T00:00+01:00", "2020-07-06T00:00+02:00"], "there is +01:00, +02:00"),
         (["2020-01-06T00:00Z", "2020-01-06T00:00"], "there is +00:00 or none"),
         ([pd.Timestamp("2020-01-06", tz=BERLIN)], f"data.columns.day.timezone: {BERLIN}, or UTC"),

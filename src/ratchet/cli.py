@@ -56,7 +56,7 @@ def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
     talkers = [logging.getLogger(name) for name in ("kedro.pipeline.node", "ratchet.runner.worker")]
     if not verbose:
         for talker in talkers:
-            talker.addFilter(_is_no_error)  # the error is told once, at the end
+            talker.addFilter(_is_no_error)  # the error is reported once, at the end
     if parent := os.environ.pop(PARENT, None):
         end_with_parent(int(parent))
     try:

@@ -149,7 +149,7 @@ def _follow_file(engine: Engine, path: Path, name: str) -> None:
     def check_same(_: Any, record: Any, __: Any) -> None:
         check_there()
         if record.info["file"] != _identity(path):
-            raise sa.exc.DisconnectionError  # whereupon the pool connects anew
+            raise sa.exc.DisconnectionError  # upon which the pool connects again
 
     sa.event.listen(engine, "do_connect", check_there)
     sa.event.listen(engine, "connect", note)
@@ -204,7 +204,7 @@ def mlflow_client(uri: str) -> MlflowClient:
     """MLflow's client of runs and models; the first of a new database makes its tables, in seconds.
 
     One process after the other: of two that find no tables, MLflow would let both make them, and
-    one fail. Once they are there, nobody waits.
+    one fail. Once they exist, no process waits.
 
     Raises:
         LockedError: another process is at it, and does not end.
@@ -240,7 +240,7 @@ def _mlflow_client(uri: str) -> MlflowClient:
 
 
 def _is_made(path: Path, lock: Path) -> bool:
-    """Whether a database has the tables of MLflow, and nobody is still making them."""
+    """Whether a database has the tables of MLflow, and no process is still creating them."""
     try:
         if not lock.is_file() or not lock.read_bytes().startswith(_MADE):
             return False

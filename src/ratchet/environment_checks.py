@@ -301,14 +301,14 @@ def run_checks(
     for name, check in checks.items():
         try:
             findings[name] = check(project)
-        except Exception as error:  # a broken machine breaks in ways nobody listed
+        except Exception as error:  # a broken machine may raise anything
             detail = f"could not be checked: {type(error).__name__}: {error}"
             findings[name] = Finding(FAIL, detail, "compare the project folder with a fresh clone")
     return findings
 
 
 def passed(findings: Mapping[str, Finding]) -> bool:
-    """Whether nothing stands in the way of a run."""
+    """Whether no failed check prevents a run."""
     return all(finding.status != FAIL for finding in findings.values())
 
 

@@ -79,7 +79,7 @@ def ingest_file(name: str, env: str | None, allow: Collection[str] = ()) -> Inge
     with beside(target) as copy:  # of the same name: by its ending some readers know what they read
         source = _fetch(landing.source, landing, project, copy)
         if source is None:
-            return Ingested(f"{name}: nothing lies at {landing.source}")
+            return Ingested(f"{name}: there is no file at {landing.source}")
         if target.exists() and filecmp.cmp(copy, target, shallow=False):
             return Ingested(f"{name}: {source} is what is there already", source)
         file = _RawFile(name, use_case, entry)

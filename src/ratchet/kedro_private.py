@@ -84,7 +84,7 @@ def keeps_content(dataset: Any, path: Path) -> bool:
 
 
 class PartRunner(SequentialRunner):
-    """Runs a part of a pipeline, and advises nobody how to go on with it alone."""
+    """Runs a part of a pipeline, without Kedro's advice on how to resume that part alone."""
 
     def _suggest_resume_scenario(self, *_: Any) -> None:
         """Say nothing: the nodes where this part goes on would leave out all other ones."""

@@ -25,7 +25,7 @@ SECONDS = 300.0
 """How long one process waits for another."""
 
 _QUIET = 2.0
-"""Seconds of waiting that nobody needs to hear of."""
+"""Seconds of waiting that are not logged."""
 
 
 class LockedError(UserError):

@@ -165,6 +165,6 @@ def _check_database(registry: Registry, project: Path) -> None:
         lost = ", ".join(f"{name} to decision {each.seq}" for name, each in recorded.items())
         raise UserError(
             f"the database {shown} is gone; {registry.checkpoint.path} knows of {lost}: bring the "
-            f"database back from a copy, or delete that file to begin anew"
+            f"database back from a copy, or delete that file to start over"
         )
     raise UserError(f"nothing was decided yet, for there is no {shown}: `kedro run` makes it")

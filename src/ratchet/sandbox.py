@@ -98,7 +98,7 @@ def copy_configuration(sandbox: Sandbox, loader: AbstractConfigLoader) -> Abstra
 
 
 def check_nothing_escapes(catalog: Mapping[str, Any], sandbox: Sandbox) -> None:
-    """Make sure that every file but the raw ones lies in the folder.
+    """Make sure that every file but the raw ones is in the folder.
 
     Args:
         catalog: the copied catalog.

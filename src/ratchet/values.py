@@ -37,7 +37,7 @@ def as_text(values: pd.Series) -> pd.Series:
         values: a column of any type.
 
     Returns:
-        ``str`` column; text is left as it stands, what is missing is NaN.
+        ``str`` column; text is left as it is, missing values are NaN.
     """
     quick = is_datetime64_any_dtype(values) or (
         isinstance(values.dtype, np.dtype) and values.dtype.kind in "iu"
@@ -57,7 +57,7 @@ def as_lists(values: pd.Series, separator: str) -> pd.Series:
 
     Args:
         values: text that is split at ``separator``, or lists, arrays, tuples or sets.
-        separator: what stands between the parts of a text.
+        separator: the text between the parts.
 
     Returns:
         Object column of lists without blanks around and without empty parts; ``None`` for what is

@@ -1,7 +1,7 @@
 """Tells a web address how a run goes: its start, its progress, its end or its failure.
 
 The address is that of a chat bot or of anything else that takes JSON by POST; ``text`` is what a
-person reads. Messages leave from a thread of their own, and trouble with the address is told once
+person reads. Messages leave from a thread of their own, and trouble with the address is logged once
 in the log and never hurts the run.
 """
 
@@ -31,7 +31,7 @@ PAUSE = 30.0
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """Follows none: whoever answers could send us to addresses that only this machine reaches."""
+    """Follows no redirect: the server could redirect us to addresses that only we can reach."""
 
     def redirect_request(self, *_: Any) -> None:
         """Nowhere: the redirection is an error."""
@@ -64,7 +64,7 @@ class Webhook:
         if self._thread is None:
             self._thread = threading.Thread(target=self._deliver, daemon=True)
             self._thread.start()
-        with suppress(queue.Full):  # nobody has listened to the last hundred
+        with suppress(queue.Full):  # the last hundred were not delivered
             self._messages.put_nowait({"event": event, "text": hide_secrets(text), **details})
 
     def progress(self, name: str, done: int, total: int, best: float) -> None:
@@ -88,7 +88,7 @@ class Webhook:
             message = self._messages.get()
             try:
                 self._post(message)
-            except Exception as error:  # whatever the network comes up with
+            except Exception as error:  # any error of the network
                 self._warn(error)
             finally:
                 self._messages.task_done()
@@ -103,7 +103,7 @@ class Webhook:
             pass
 
     def _warn(self, error: Exception) -> None:
-        # The address is a secret: whoever knows it can write to the chat.
+        # The address is a secret: everyone who has it can write to the chat.
         if not self._in_trouble:
             code = f" {error.code}" if isinstance(error, HTTPError) else ""
             LOGGER.warning("The webhook does not work: %s%s", type(error).__name__, code)

@@ -208,7 +208,7 @@ def test_what_says_that_the_last_line_was_cut_off(tmp_path, text, options, told,
 
 
 def test_nothing_was_delivered(shop):
-    assert land().output == "shop: nothing lies at deliveries/shop-*.csv\n"
+    assert land().output == "shop: there is no file at deliveries/shop-*.csv\n"
 
 
 def test_deliveries_from_elsewhere(shop):

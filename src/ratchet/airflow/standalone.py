@@ -66,7 +66,7 @@ def settings(project: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "2",  # the local executor forks as many at the start
-        # SQLite has one writer at a time; the others wait 5 seconds unless told otherwise.
+        # SQLite has one writer at a time; the others wait 5 seconds by default.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         # A training keeps all cores busy, and the API server then answers late.
@@ -114,7 +114,7 @@ def _take(lock: IO[str], home: Path) -> None:
 
 
 def _serve(group: ProcessGroup, environ: Mapping[str, str]) -> None:
-    """Start all parts, and watch them until one ends or this process is told to."""
+    """Start all parts, and watch them until one ends or this process receives SIGTERM or SIGINT."""
     group.stop()  # what a kill -9 left behind
     _check_port(environ)
     click.echo(f"Starting Airflow, which takes about a minute (log: {group.log})")

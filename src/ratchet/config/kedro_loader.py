@@ -129,7 +129,7 @@ def _default_folders(data: str) -> dict[str, str]:
 
 
 def _move_layers(catalog: Mapping[str, Any], paths: Mapping[str, str]) -> None:
-    """Change the paths of entries whose layer lies elsewhere than under ``paths.data``."""
+    """Change the paths of entries whose layer is elsewhere than under ``paths.data``."""
     defaults = _default_folders(paths["data"])
     moved = {defaults[layer]: paths[layer] for layer in LAYERS if paths[layer] != defaults[layer]}
     for entry in catalog.values():

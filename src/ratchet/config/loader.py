@@ -27,10 +27,10 @@ def remember(config_loader: AbstractConfigLoader, project_path: Path) -> None:
     """Keep the loader of the running session: it knows the environment and ``--params``.
 
     A loader reads and merges all parameter files each time it is asked, which is several times per
-    run: this one is told to keep what it has read. All callers share the nested mappings.
+    run: this one keeps the parameters that it has read. All callers share the nested mappings.
 
     Kedro keeps the pipelines that an earlier session of this process made, maybe from other use
-    cases: they are made anew.
+    cases: they are created again.
 
     Raises:
         ConfigError: ``--params`` puts a single value in the place of a use case.

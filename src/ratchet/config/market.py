@@ -188,7 +188,7 @@ def with_market(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
             time=data.get("time") or "",
             **market.model_dump(include={*MarketFeatures.model_fields} - {"time"}),
         )
-    except ValidationError:  # told where all parameters are read
+    except ValidationError:  # reported where all parameters are read
         return parameters
     columns = {*(data.get("columns") or {}), *(data.get("derive") or {})}
     price = [name for name in [market.price] if name in columns]
@@ -209,7 +209,7 @@ def with_market(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
 def _key_beside(key: Any, seen: list[str]) -> dict[str, Any]:
     """A key of its own where the only column of the key is one that models see.
 
-    Rows of a single segment are told apart by their time alone, which the index must not take away.
+    Rows of a single segment are distinguished by their time alone, which must remain a column.
     """
     names = [key] if isinstance(key, str) else key
     if not isinstance(names, list) or len(names) != 1 or names[0] not in seen:

@@ -44,7 +44,7 @@ SERIES_PREFIX = "series_"
 """How columns start that say in what terms the target of a row is learned."""
 
 SERIES_LEVEL, SERIES_SCALE = f"{SERIES_PREFIX}level", f"{SERIES_PREFIX}scale"
-"""Columns from which, and by which, the target of a row is told."""
+"""Level and scale of a row: the target is learned as its difference from the level, scaled."""
 
 COMPUTED = (
     HISTORY_PREFIX,

@@ -109,7 +109,7 @@ class MeasurementsDataset(AbstractDataset[NoReturn, "list[Measurement]"]):
         """The database; ``None`` where there is none."""
         try:
             url = database_url(tracking_uri(self._tracking_uri, self._path), self._path)
-        except ConfigError:  # MLflow is behind a server, and nobody has named a database
+        except ConfigError:  # MLflow is behind a server, and no database is configured
             return None
         if url.startswith(SQLITE):
             path = url.removeprefix(SQLITE).partition("?")[0]

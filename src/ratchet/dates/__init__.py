@@ -1,6 +1,6 @@
 """Columns of dates: read in one way only, exact to a microsecond.
 
-Without a time zone a column holds the clock as it stands in the file; with one it holds moments
+Without a time zone a column holds the local time as written in the file; with one it holds moments
 that show the local clock of that zone, so that days, hours and keys are local ones.
 
 What needs pandas is imported when it is first asked for: ``ratchet.dates.shapes`` does without.

@@ -180,7 +180,7 @@ class WallTimes:
     """What values say.
 
     Attributes:
-        read: the clock as it stands, ``NaT`` where a value cannot be read, shape (n,).
+        read: the local time as written, ``NaT`` where a value cannot be read, shape (n,).
         offset: minutes by which that clock is ahead of UTC; NaN where a value does not say.
         how: how the values are written, in words.
     """
@@ -258,7 +258,7 @@ def read_shapes(text: pd.Series, *, iso: bool, dayfirst: bool | None) -> list[Wa
     Args:
         text: distinct values.
         iso: nothing but ISO 8601 is looked for.
-        dayfirst: whether the day stands before the month; ``None`` where it is not known.
+        dayfirst: whether the day comes before the month; ``None`` where it is not known.
     """
     shapes = [name for name in SHAPES if is_allowed(name, iso, dayfirst)]
     some = text.iloc[:: max(1, len(text) // 1000)].astype(object)

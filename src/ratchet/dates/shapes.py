@@ -81,7 +81,7 @@ def is_allowed(shape: str, iso: bool, dayfirst: bool | None) -> bool:
     Args:
         shape: one of ``SHAPES``.
         iso: nothing but ISO 8601 is looked for.
-        dayfirst: whether the day stands before the month; ``None`` where it is not known.
+        dayfirst: whether the day comes before the month; ``None`` where it is not known.
     """
     if iso:
         return shape in (ISO, "YYYYMMDD")

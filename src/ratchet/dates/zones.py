@@ -23,7 +23,7 @@ class NamedColumn:
 
     @property
     def parameter(self) -> str:
-        """Where its contract stands."""
+        """Name of the parameter that holds its contract."""
         return f"data.columns.{self.name}"
 
     def error(self, wrong: Any, expected: str, way_out: str) -> DataError:
@@ -68,7 +68,7 @@ def midnight(times: pd.Series) -> pd.Series:
 def without_zone(
     times: pd.Series, offset: npt.NDArray[np.float64], named: NamedColumn
 ) -> pd.Series:
-    """The clock as it stands, where all values are of one clock.
+    """The local time as written, where all values are of one clock.
 
     Args:
         times: the clock of each value.
@@ -102,7 +102,7 @@ def _fixed(offsets: npt.NDArray[np.float64]) -> str:
     if len(np.unique(offsets)) > 1 or offsets[0] % 60 or not offsets[0]:
         return ""
     hours = int(offsets[0] // 60)  # the sign is that of POSIX
-    return f"Etc/GMT{-hours:+d} for the clock as it stands, "
+    return f"Etc/GMT{-hours:+d} for the local time as written, "
 
 
 def in_zone(

@@ -58,7 +58,7 @@ class Configuration:
             raw: the raw dataset that they read, if they do.
 
         Returns:
-            As ``params`` of a stage takes it. Of a value that a global stands for, both are named.
+            As ``params`` of a stage takes it. Of a value that comes from a global, both are named.
 
         Raises:
             ConfigError: a value is a date, which DVC cannot compare; names its place.

@@ -11,7 +11,7 @@ from pathlib import Path
 def used_code(project: Path, modules: Iterable[str]) -> list[str]:
     """Packages of ours, and modules beside them, of which something is needed.
 
-    Only the phases of ``pipelines`` are told apart: of another package the whole folder counts.
+    Only the phases of ``pipelines`` count one by one: of another package the whole folder counts.
 
     Args:
         project: the project folder.
@@ -32,7 +32,7 @@ def used_modules(source: Path, modules: Iterable[str]) -> set[Path]:
     Imports inside of functions count, too.
 
     Args:
-        source: the folder that our package lies in.
+        source: the folder that contains our package.
         modules: dotted names; those of other packages are left out.
     """
     visited: set[Path] = set()
@@ -76,6 +76,6 @@ def _names(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
 
 
 def _place(module: Path) -> Path | None:
-    """What stands for a module in the list; None for the ``__init__.py`` above the packages."""
+    """Entry of the list that covers a module; None for the ``__init__.py`` above the packages."""
     path = Path(*module.parts[: 3 if module.parts[1] == "pipelines" else 2])
     return None if path.name == "__init__.py" else path

@@ -15,7 +15,7 @@ from ratchet.hooks import RunParams
 class ProgressHooks:
     """Shows how many nodes are done and how long the rest may take."""
 
-    @hook_impl(trylast=True)  # nobody takes the bar away when another hook stops the run here
+    @hook_impl(trylast=True)  # the bar would stay when another hook stops the run here
     def before_pipeline_run(self, pipeline: Any) -> None:
         """Show the bar, on a terminal."""
         if progress.is_interactive():
@@ -39,7 +39,7 @@ class ProgressHooks:
 
 
 class NotificationHooks:
-    """Tells whoever listens; how searches get on is told by ``ratchet.progress``."""
+    """Sends events to listeners; those of searches come from ``ratchet.progress``."""
 
     def __init__(self) -> None:
         self._webhook = webhook.current()
@@ -67,7 +67,7 @@ class NotificationHooks:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """It is done; what the monitoring found is told one by one."""
+        """Send the end of the run; alerts of the monitoring one by one."""
         written = {name for node in pipeline.nodes for name in node.outputs}
         for name in sorted(name for name in written if name.endswith(".watch")):
             for alert in catalog.load(name)["alerts"]:

@@ -276,7 +276,7 @@ def _hide_secrets_in_logs() -> None:
         record = make_record(*args, **kwargs)
         if isinstance(record.exc_info, tuple):
             trace = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            if (hidden := hide_secrets(trace)) != trace:  # a text, from which nobody makes another
+            if (hidden := hide_secrets(trace)) != trace:  # of a text, which is not formatted again
                 record.exc_info, record.exc_text = None, hidden
         with suppress(Exception):  # arguments that do not fit are for the handlers to tell
             if "://" in (text := record.getMessage()):

@@ -44,7 +44,7 @@ class WorkflowHooks(PipelineRunStatusHook):
 
     @hook_impl
     def before_pipeline_run(self, run_params: RunParams, pipeline: Any) -> None:
-        """Begin anew, unless Kedro-Viz records this run itself or would record no such run."""
+        """Start a new record, unless Kedro-Viz records this run itself or would record none."""
         self._should_collect_events = False
         self._events.clear()
         if not is_sequential_runner(run_params):

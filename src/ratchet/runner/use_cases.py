@@ -36,7 +36,7 @@ class UseCaseRunner(SequentialRunner):
     nodes cannot be pickled, nodes run one after the other, as in Kedro's `SequentialRunner`. The
     first error ends all use cases.
 
-    It is for `KedroSession.run`: each process makes the catalog of that session anew.
+    It is for `KedroSession.run`: each process creates the catalog of that session again.
 
     Args:
         is_async: load and save with threads.

@@ -50,7 +50,7 @@ def answer_calls(context: Any) -> Iterator[tuple[Connection, Any]]:
             try:
                 function, *arguments = pickle.loads(call)  # noqa: S301 - our own
                 function(*arguments)
-            except Exception:  # whatever: if nobody read on, all processes would wait for ever
+            except Exception:  # any: if no thread read on, all processes would wait for ever
                 LOGGER.warning("A message of a use case is lost", exc_info=True)
 
     thread = threading.Thread(target=answer, daemon=True)

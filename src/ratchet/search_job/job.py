@@ -127,7 +127,7 @@ class Job:
 
     @cached_property
     def _sandbox(self) -> Any:
-        """The copy of the configuration, made anew: a job that goes on takes that of today."""
+        """Create the copy of the configuration again: a resumed job takes today's."""
         loader, project = self._project
         check_environment(loader)
         entry = registry_entry(loader)  # before the copy, whose globals then stand for all loaders

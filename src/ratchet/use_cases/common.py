@@ -43,7 +43,7 @@ def plain_numbers(
     Args:
         frame: rows as delivered.
         columns: columns of such numbers.
-        decimal: what stands before the decimals; other points and commas mark thousands.
+        decimal: the decimal separator; other points and commas mark thousands.
 
     Returns:
         The rows, with texts that the contract of the columns reads as numbers; other values, and

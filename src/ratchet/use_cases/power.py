@@ -67,7 +67,7 @@ def _read_times(values: pd.Series, formats: str | list[str] | None) -> pd.Series
 def earlier(frame: pd.DataFrame, *, column: str, steps: int) -> pd.Series:
     """A column known ahead, so many steps before; after, where ``steps`` is negative.
 
-    The last value stands for what lies behind the end. Rows are the steps of one series.
+    The last value is repeated beyond the end. Rows are the steps of one series.
     """
     values = frame[column]
     return values.shift(steps, fill_value=values.iloc[-1]) if steps < 0 else values.shift(steps)
@@ -86,7 +86,7 @@ def recent_mean(frame: pd.DataFrame, *, column: str, steps: int) -> pd.Series:
 def beyond(
     frame: pd.DataFrame, *, column: str, above: float = np.inf, below: float = -np.inf
 ) -> pd.Series:
-    """How far a column lies above one value or below another; 0 where it does not.
+    """How far a column is above one value or below another; 0 where it does not.
 
     Of a temperature these are cooling and heating degrees: load rises on both sides.
     """
