@@ -38,12 +38,12 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 
 
 def in_utc(moment: dt.datetime) -> dt.datetime:
-    """A moment in UTC without zone; the clock as it stands where it has none."""
+    """A moment in UTC without zone; the local time where it has none."""
     return moment if moment.tzinfo is None else moment.astimezone(dt.UTC).replace(tzinfo=None)
 
 
 def as_microseconds(moment: dt.datetime) -> int:
-    """Microseconds since 1970 in UTC, or of the clock as it stands where it has no zone."""
+    """Microseconds since 1970 in UTC, or of the local time where it has no zone."""
     return (in_utc(moment) - _EPOCH) // _MICROSECOND
 
 
@@ -64,7 +64,7 @@ def local_time(moment: int, zone: str | None) -> dt.datetime:
 
 
 class _Clock(NamedTuple):
-    """What a value says: the clock as it stands, and minutes by which it is ahead of UTC."""
+    """What a value says: the local time as written, and minutes by which it is ahead of UTC."""
 
     read: dt.datetime
     offset: int | None = None
@@ -86,8 +86,8 @@ class DateFormat:
             value: text or a number.
 
         Returns:
-            The clock as it stands, without zone; with ``timezone`` the moment as the clock of that
-            zone shows it. ``None`` for empty text.
+            The local time as written, without zone; with ``timezone`` the moment as local time of
+            that zone. ``None`` for empty text.
 
         Raises:
             ValueError: it is no date: says why.

@@ -81,7 +81,7 @@ def _codes(code: Array, new: int) -> Codes:
 class Demand:
     """Forecasts of ``DemandRegressor``.
 
-    What belongs to a segment stands in S rows, followed by one for new segments of each of the P
+    What belongs to a segment is in S rows, followed by one for new segments of each of the P
     products, and a last one for those of new products.
 
     Attributes:

@@ -128,7 +128,7 @@ def recent_mean(rows: Columns, /, *, column: str, steps: int) -> Values:
 def beyond(
     rows: Columns, /, *, column: str, above: float = np.inf, below: float = -np.inf
 ) -> Values:
-    """As ``use_cases.power.beyond``: how far a column lies above one value or below another."""
+    """As ``use_cases.power.beyond``: how far a column is above one value or below another."""
     values = rows[column]
     result: Values = np.maximum(values - above, 0.0) + np.maximum(below - values, 0.0)
     return result

@@ -22,7 +22,7 @@ Columns = Mapping[str, Sequence[Any]]
 Matrix = npt.NDArray[np.float32]
 
 _WORD = re.compile(r"(?u)\b\w\w+\b")
-"""What scikit-learn takes for a word, unless told otherwise."""
+"""What scikit-learn takes for a word by default."""
 
 _EPOCH = dt.datetime(1970, 1, 1)
 _JOINT = "\x1f"  # as features.market has it
@@ -90,24 +90,24 @@ class CategoryEncoding:
 
     Attributes:
         column: which one.
-        kept: categories with a column of their own; two more are for others and for none.
-        number: ``int`` or ``float``, where numbers are told as such; else as they come.
-        whole: whether 5.0 is told as 5.
+        categories: those with a column of their own; two more are for others and for none.
+        number: ``int`` or ``float``, where numbers are converted to it; else as they come.
+        whole: whether 5.0 is written as 5.
     """
 
     column: str
-    kept: list[str]
+    categories: list[str]
     number: str | None = None
     whole: bool = True
 
     @property
     def size(self) -> int:
         """Number of columns that come out."""
-        return len(self.kept) + 2
+        return len(self.categories) + 2
 
     def fill(self, block: Matrix, columns: Columns) -> None:
         """Write the encoded column, shape (n, ``size``)."""
-        positions, other = self._positions, len(self.kept)
+        positions, other = self._positions, len(self.categories)
         block[:] = 0
         for row, cell in zip(block, columns[self.column], strict=True):
             has_item = False
@@ -119,8 +119,8 @@ class CategoryEncoding:
 
     @cached_property
     def _positions(self) -> dict[str, int]:
-        # A category called like one of the two further columns is told by that one.
-        columns = [*self.kept, OTHER, UNKNOWN]
+        # A category called like one of the two further columns is encoded by that column.
+        columns = [*self.categories, OTHER, UNKNOWN]
         return {category: position for position, category in enumerate(columns)}
 
     def _category_of(self, item: Any) -> str:
@@ -170,12 +170,12 @@ class TextEncoding:
         words = _WORD.findall(text.lower())
         pairs = (f"{one} {other}" for one, other in pairwise(words))
         positions = self._positions
-        found = Counter(positions[word] for word in chain(words, pairs) if word in positions)
-        if not found:
+        counts = Counter(positions[word] for word in chain(words, pairs) if word in positions)
+        if not counts:
             return 0
-        columns = list(found)
-        counts = [1 + math.log(count) for count in found.values()]
-        weighted = np.array(counts) * self.weights[columns]
+        columns = list(counts)
+        log_counts = [1 + math.log(count) for count in counts.values()]
+        weighted = np.array(log_counts) * self.weights[columns]
         projected: npt.NDArray[np.float64] = weighted @ self.directions[columns]
         return projected / math.sqrt(weighted @ weighted)
 
@@ -285,7 +285,8 @@ def compile_encoder(encoder: Any, types: Mapping[str, str] | None = None) -> Enc
 
     Args:
         encoder: the ``ColumnTransformer``.
-        types: column -> type that the training rows had; numbers among categories are told as it.
+        types: column -> type that the training rows had; numbers among categories
+            are converted to it.
 
     Raises:
         NotCompilable: it holds something that there is no program for.
@@ -355,7 +356,7 @@ def _compile_text(column: str, words: Any, directions: Any) -> TextEncoding:
     if differing := [
         name for name in usual if name != "min_df" and usual[name] != parameters[name]
     ]:
-        raise NotCompilable(f"the words of '{column}' are told apart in another way: {differing}")
+        raise NotCompilable(f"the words of '{column}' are split in another way: {differing}")
     ordered = sorted(words.vocabulary_, key=words.vocabulary_.get)
     components = np.asarray(directions.components_, dtype=np.float64)
     weights = np.asarray(words.idf_, dtype=np.float64)

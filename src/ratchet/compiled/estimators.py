@@ -53,7 +53,7 @@ def compile_estimator(model: Any, columns: Sequence[str]) -> Program:
     try:
         compiled = _compile(model, list(columns)).program
     except (AttributeError, KeyError) as error:
-        # What was fitted stands in attributes that the libraries do not promise to keep.
+        # The fitted state is in attributes that the libraries do not promise to keep.
         raise NotCompilable(
             f"{type(model).__name__} is not fitted, or by another version: {error}"
         ) from error
@@ -126,7 +126,7 @@ def _column_transformer(model: Any, names: Names) -> Compiled:
         if step != "passthrough":
             compiled = _compile(step, in_names)
         parts.append(_chain(pick, compiled.program))
-        # Names that it makes up where two parts bear the same ones nobody asks for.
+        # Names that it invents where two parts have the same ones are not used.
         out_names = (
             None if out_names is None or compiled.names is None else [*out_names, *compiled.names]
         )

@@ -22,7 +22,7 @@ Values = dict[str, Any]
 """Typed values of a row by column of the contract; ``None`` where one is not known.
 
 ``integer`` is an ``int``, ``number`` a ``float``, ``string`` a ``str``, ``list`` a list of ``str``,
-``date`` a ``datetime``: with the time zone of the column, or as the clock stands without one.
+``date`` a ``datetime``: with the time zone of the column, or the local time without one.
 """
 
 LONGEST_TEXT = 1_000

@@ -175,7 +175,7 @@ class Forecasts:
         return extended
 
     def is_far(self, steps: Steps, moment: int) -> bool:
-        """Whether a moment lies so far ahead that no series has a past there."""
+        """Whether a moment is so far ahead that no series has a past there."""
         return not self.spec.grid.is_open and steps.position(moment)[0] - self.horizon >= len(steps)
 
     def inputs(self, steps: Steps, rows: Sequence[SeriesRow]) -> ForecastInputs:
@@ -434,7 +434,7 @@ class Forecasts:
             f"{column} {self._span(steps, low, high)}" for column, (low, high) in gaps.items()
         )
         is_far = min((low for low, _ in gaps.values()), default=0) > len(steps)
-        between = "; what lies between that and them may stay missing" if is_far else ""
+        between = "; the steps in between may stay missing" if is_far else ""
         return (
             f"{unknown}a forecast of {of} needs measurements that are missing: {missing}. Hand "
             f"them in first; the last step with a row is {last}{between}, and forecasts reach "

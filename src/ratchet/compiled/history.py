@@ -45,7 +45,7 @@ class _Totals(NamedTuple):
 @program
 @dataclass(frozen=True)
 class EntityStatistics:
-    """What events told of names, a row per name and day with an event.
+    """Statistics of names from events, a row per name and day with an event.
 
     Attributes:
         hashes: of the names, in order, shape (m,).
@@ -272,7 +272,7 @@ def compile_history(events: pd.DataFrame, parameters: Parameters, key: str) -> H
         key: column that identifies a row.
 
     Raises:
-        NotCompilable: two names cannot be told apart.
+        NotCompilable: two names cannot be distinguished.
     """
     from ratchet.learning.features.history import transform
 
@@ -322,9 +322,9 @@ def _pairs(lists: Sequence[Sequence[Any]]) -> tuple[Ints, Ints, Hashes]:
     for entity, cells in enumerate(lists):
         for number, cell in enumerate(cells):
             names = () if cell is None or isinstance(cell, float) else cell
-            found = [f"{entity}:{name}" for name in names if name is not None]
-            texts += found
-            event += [number] * len(found)
+            labels = [f"{entity}:{name}" for name in names if name is not None]
+            texts += labels
+            event += [number] * len(labels)
     code, distinct = pd.factorize(np.array(texts, dtype=object))
     hashes = _distinct_hashes([str(text) for text in distinct])
     order = np.argsort(hashes)

@@ -461,11 +461,11 @@ class Heads:
 
     def __call__(self, *inputs: Array) -> Array:
         """Query, value and maybe key, each (n, steps, channels)."""
-        asked, told = inputs[0], inputs[1]
-        named = inputs[2] if len(inputs) > 2 else told
-        query = _projected(asked, self.query, self.query_bias)
-        key = _projected(named, self.key, self.key_bias)
-        value = _projected(told, self.value, self.value_bias)
+        from_query, from_value = inputs[0], inputs[1]
+        from_key = inputs[2] if len(inputs) > 2 else from_value
+        query = _projected(from_query, self.query, self.query_bias)
+        key = _projected(from_key, self.key, self.key_bias)
+        value = _projected(from_value, self.value, self.value_bias)
         answers = (_softmax(query @ key.swapaxes(2, 3)) @ value).transpose(0, 2, 1, 3)
         flat = answers.reshape(-1, self.output.shape[0] * self.output.shape[1])
         result: Array = flat @ self.output.reshape(flat.shape[1], -1) + self.output_bias

@@ -36,7 +36,7 @@ class RowAnswerer:
         prefix: how columns of the history start among the features.
         encoding: features as numbers.
         models: target -> its model.
-        hashed: columns by which a row is told from others -> their types.
+        hashed: columns by which a row is identified -> their types.
         prices: what prices the segments of a market, where there is one.
     """
 

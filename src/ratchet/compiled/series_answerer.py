@@ -29,7 +29,7 @@ class Encoded:
     """From what a forecast sees to the columns of the models, in single precision.
 
     Attributes:
-        places: of the numbers, where each stands among sources, views and static columns.
+        places: of the numbers, where each is among sources, views and static columns.
         sources: columns of the rows among the numbers, in that order.
         offset: what is taken away from each number.
         others: the columns that are no numbers.
@@ -313,12 +313,12 @@ def check_measurements(
         named: column that names the series.
 
     Raises:
-        RequestError: a time is no step, lies too far ahead, a value is not above 0, or there are
+        RequestError: a time is no step, is too far ahead, a value is not above 0, or there are
             too many new series.
     """
     _check_names(steps, rows, named)
     grid, target = steps.spec.grid, steps.spec.target
-    derived = target not in steps.raw  # nobody hands it in
+    derived = target not in steps.raw  # requests do not contain it
     measured = [
         steps.position(row.moment)[0] for row in rows if derived or _is_measured(row, target)
     ]
@@ -339,14 +339,14 @@ def check_measurements(
             end = max([int(steps.times[-1]), *ends])
             if row.moment > end + grid.longest * steps.spec.steps:
                 raise RequestError(
-                    f"{steps.text(row.moment)} lies too far after {steps.text(end)}, the last step "
+                    f"{steps.text(row.moment)} is too far after {steps.text(end)}, the last step "
                     f"with '{target}'",
                     field=steps.spec.time,
                     row=row.row,
                 )
         if not has_value and at > last:
             raise RequestError(
-                f"{steps.text(row.moment)} lies more than {steps.spec.steps} steps after "
+                f"{steps.text(row.moment)} is more than {steps.spec.steps} steps after "
                 f"{steps.text(steps.moment(len(steps) - 1))}, the last one with a row",
                 field=steps.spec.time,
                 row=row.row,

@@ -135,7 +135,7 @@ class StepsSpec:
 class Steps:
     """The last steps of all series.
 
-    Where there are several, one more series stands for those without any row.
+    Where there are several, one more series represents those without any row.
 
     Args:
         spec: what is retained.
@@ -206,7 +206,7 @@ class Steps:
         return other
 
     def position(self, moment: int) -> tuple[int, bool]:
-        """Where a moment stands among the steps, and whether it is one of them or of those to come.
+        """Position of a moment among the steps, and whether it is one of them or of those to come.
 
         Where every row is a step, a moment between two of them would be a new one.
         """

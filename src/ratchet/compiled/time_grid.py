@@ -24,7 +24,7 @@ class Grid:
     """Steps in the order of time, counted from a first one.
 
     Steps of one length need no more than that; those of a calendar (working days, months, days of
-    a local clock) are laid out ahead. Without either every row is a step, whatever lies between.
+    a local clock) are laid out ahead. Without either every row is a step, at any distance.
 
     Attributes:
         zone: time zone whose clock the times show; ``None`` where they stand as they are.
@@ -61,7 +61,7 @@ class Grid:
         return number if exists else None
 
     def moment(self, step: int) -> int:
-        """Moment of a step; of one that lies behind the last that is laid out, that of the last."""
+        """Moment of a step; of one after the last that is laid out, that of the last."""
         if self.length is not None:
             return self.first + step * self.length
         assert self.times is not None

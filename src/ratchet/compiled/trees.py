@@ -133,7 +133,7 @@ class Masks:
         feature: as of ``TreeTraversal``, shape (questions, trees); trees with fewer questions ask
             some that rule out nothing.
         threshold: the same.
-        kept: bits of the leaves that a no does not rule out, the same.
+        mask: bits of the leaves that a no does not rule out, the same.
         first: number of the first leaf of a tree, less 1.
         width: columns of a row.
         strict: whether yes is below the threshold, and not at it.
@@ -141,7 +141,7 @@ class Masks:
 
     feature: Places
     threshold: Array
-    kept: Array
+    mask: Array
     first: Places
     width: int
     strict: bool
@@ -161,14 +161,14 @@ class Masks:
     def _one(self, row: Array) -> Array:
         yes = np.less if self.strict else np.less_equal
         answer = yes(row.take(self.feature), self.threshold)
-        masks = np.where(answer, ~self.kept.dtype.type(0), self.kept)
+        masks = np.where(answer, ~self.mask.dtype.type(0), self.mask)
         result: Array = np.bitwise_and.reduce(masks, axis=0)
         return result
 
     def _many(self, columns: Array) -> Array:
-        yes, all_of_them = np.less if self.strict else np.less_equal, ~self.kept.dtype.type(0)
+        yes, all_of_them = np.less if self.strict else np.less_equal, ~self.mask.dtype.type(0)
         left = np.full((len(self.first), columns.shape[1]), all_of_them)
-        for feature, threshold, mask in zip(self.feature, self.threshold, self.kept, strict=True):
+        for feature, threshold, mask in zip(self.feature, self.threshold, self.mask, strict=True):
             answer = yes(columns.take(feature, axis=0), threshold[:, None])
             left &= np.where(answer, all_of_them, mask[:, None])
         return left
@@ -330,7 +330,7 @@ def _masks(trees: Sequence[Tree], width: int, *, strict: bool, dtype: Any) -> tu
     bits = min(size for size in _MASKS if size >= most)
     shape = most - 1, len(trees)
     feature, threshold = np.zeros(shape, np.intp), np.full(shape, np.nan, dtype)
-    kept = np.full(shape, (1 << bits) - 1, _MASKS[bits])
+    mask = np.full(shape, (1 << bits) - 1, _MASKS[bits])
     nodes, before = np.zeros((len(trees), most), np.intp), 0
     for number, tree in enumerate(trees):
         inner = np.flatnonzero(tree.left >= 0)
@@ -340,14 +340,14 @@ def _masks(trees: Sequence[Tree], width: int, *, strict: bool, dtype: Any) -> tu
         threshold[:n, number] = _thresholds(tree.threshold[inner], dtype)
         for bit, node in enumerate(inner):
             low, high = spans[int(tree.left[node])]
-            kept[bit, number] = (1 << bits) - 1 - ((1 << high) - (1 << low))
+            mask[bit, number] = (1 << bits) - 1 - ((1 << high) - (1 << low))
         nodes[number, : len(leaves)] = np.asarray(leaves) + before
         before += len(tree.left)
     first = np.arange(len(trees)) * most - 1
     result = Masks(
         feature=feature,
         threshold=threshold,
-        kept=kept,
+        mask=mask,
         first=first.astype(np.intp),
         width=width,
         strict=strict,
