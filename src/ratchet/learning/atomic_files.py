@@ -4,9 +4,9 @@ Everything is written into a folder of its own beside its place, and moved there
 complete. A reader meanwhile, or after ``kill -9``, sees the old content or the new one; two
 processes that write the same file do not meet.
 
-The folder is locked while its writer lives, and gets its name after that. The system lets go of the
-lock however the writer ends, and so the next process that writes there knows what to delete. Nobody
-waits for a lock: any process that may read a folder could hold one on it for ever.
+The folder is locked while its writer runs, and gets its name after that. The system releases the
+lock however the writer ends, and so the next process that writes there knows what to delete. No
+process waits for a lock: any process that may read a folder could hold one on it for ever.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _keep_permissions(old: Path, new: Path) -> None:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Let errors name the file that was to be written, not what lies beside it."""
+    """Let errors name the file that was to be written, not the temporary one beside it."""
     try:
         yield
     except OSError as error:

@@ -229,7 +229,7 @@ class ConformalRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
 
 
 def coverage(truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> float:
-    """Give the share of rows whose truth lies inside its interval, ends included.
+    """Give the share of rows whose truth is inside its interval, ends included.
 
     Args:
         truth: shape (n,).

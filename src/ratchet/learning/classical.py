@@ -92,8 +92,8 @@ def xgboost_regressor() -> BaseEstimator:
 class WithoutFlags(TransformerMixin, BaseEstimator):
     """Leaves out columns of 0 and 1 that are set in few rows.
 
-    A half-hour of the day or a product as a column of its own bends a line; trees cut the number
-    that stands beside it, and only pay for hundreds of such columns.
+    One-hot columns, of half-hours or products, help linear models; trees split on the number
+    instead, and hundreds of such columns only cost them time.
 
     Args:
         share: share of the rows from which on a column stays.

@@ -14,7 +14,7 @@ def expected_demand(
 ) -> tuple[Array, Array, Array]:
     """Demand over several steps, from the forecast of one of them with its interval.
 
-    Assumes that this forecast stands for each of the steps, and that its errors are independent
+    Assumes that this forecast holds for each of the steps, and that its errors are independent
     from step to step. Then the expected demand grows with the number of steps, and each half of
     the interval with its square root. Where errors go together instead, a good day followed by a
     good day, the halves grow up to in proportion: the interval given here is too narrow by at

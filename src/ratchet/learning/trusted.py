@@ -59,7 +59,7 @@ TRUSTED = (
     "xgboost.sklearn.XGBRegressor",
 )
 """Types beyond skops' own defaults that our models consist of. Nothing else is ever loaded: the
-list stands in the code, not in the file, because a file could vouch for itself."""
+list is in the code, not in the file, because a file could vouch for itself."""
 
 MOVED = {
     "ratchet.learning.conformal": "ratchet.learning.calibration",
@@ -141,8 +141,8 @@ def _import_moved(content: bytes) -> None:
 def check_sizes(content: bytes, name: str) -> None:
     """Check the unpacked size of a file before it is unpacked.
 
-    What its parts will measure stands in the directory of the archive, beyond which Python's
-    reader reads of none.
+    The directory of the archive gives the unpacked size of its parts, and Python's reader reads no
+    part beyond that size.
 
     Raises:
         ValueError: it is no archive, or has too many parts, or too large ones.

@@ -8,7 +8,7 @@ where w_b are block bootstrap weights of the steps (circular blocks: Politis and
 same for all segments, and m_b ~ N(mu, Sigma) is a draw of the market, a new one for each segment
 and iteration. Over the iterations the coefficients spread like a posterior, which they would not if
 the shrunk estimate were resampled alone: segments with few rows would all stay near mu. The draw
-stands for simulated rows of a simpler model with bounded weight, the catalytic prior of Huang,
+represents simulated rows of a simpler model with bounded weight, the catalytic prior of Huang,
 Stein, Rubin and Kou (PNAS 2020).
 
 Coefficients are computed as deviations from the estimate with even weights, in coordinates in which

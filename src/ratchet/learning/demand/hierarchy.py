@@ -45,7 +45,7 @@ PRICE_LEFT = 0.25
 """Least share of the variance of prices that market effects of a product have to leave."""
 
 SEGMENTS_PER_MARKET = 3
-"""Fewest segments among which a common effect can be told from their own noise."""
+"""Fewest segments among which a common effect can be distinguished from their own noise."""
 
 _PRIOR_WEIGHT = 1.0
 _MARKET_SPREAD = 0.1
@@ -255,7 +255,7 @@ def _fit_hierarchy(
 def market_groups(panel: Panel, market: Market) -> Codes | None:
     """Give the market of each product, shape (P,); ``None`` for no market.
 
-    A common effect needs segments enough to be told from their noise: without, there is none.
+    A common effect is estimated only from enough segments to distinguish it from their noise.
     """
     P, T = panel.n_products, panel.mask.shape[1]
     shared = np.zeros(P, dtype=np.int64)

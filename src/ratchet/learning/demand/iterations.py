@@ -118,7 +118,7 @@ class IterationResult:
         history: entries after 1, 3, 10, 30 ... iterations, and one at the end.
         iterations: iterations done.
         start: iteration at which the sums began (``HistoryEntry``).
-        stopped: whether training stopped early because the intervals stood still.
+        stopped: whether training stopped early because the intervals stopped moving.
     """
 
     mean: Array
@@ -148,7 +148,7 @@ def iterate(
 
     Neither the engine, the partitions nor interruptions change a bit of the result (for conditions
     see ``bootstrap``). Where a checkpoint has more iterations than the settings, these are computed
-    anew in memory, and the checkpoint stays.
+    again in memory, and the checkpoint stays.
 
     Args:
         problem: rows and prior. Its arrays may be mapped from files; a partition is read at a time.
@@ -156,7 +156,7 @@ def iterate(
         checkpoint: folder of checkpoints, with a folder for each problem and settings.
         validation: rows of the same segments that training does not see, for the mean absolute
             error of the history; or a function that gives the error.
-        search: called every ``search_every`` iterations; a new problem starts the sums anew. It
+        search: called every ``search_every`` iterations; a new problem resets the sums. It
             has to give the same problem for the same iteration: it is called again when training
             continues after an interruption.
         on_progress: called after each partition of each round.
@@ -194,7 +194,7 @@ def iterate(
             return training.run(stack.enter_context(open_worker_pool(engine, _advance, jobs)))
     _log.warning(
         "the checkpoint in %s has more iterations than the %d of the settings; it stays, and these "
-        "are computed anew",
+        "are computed again",
         checkpoint,
         settings.iterations,
     )
@@ -276,7 +276,7 @@ class _Training:
         self._name = journal.problem
         self._reached = {part.start: self._load(part).done for part in self._parts()}
         if max(self._reached.values()) > self._end():
-            return False  # before a search is called that those who start anew have not come to
+            return False  # before a search is called that a restarted process has not reached
         if self.start:
             self._problem = self._searched_again(journal)
         return True
@@ -298,7 +298,7 @@ class _Training:
         return self._trained()
 
     def _begin(self, start: int) -> None:
-        """Start the sums anew at an iteration."""
+        """Reset the sums at an iteration."""
         self.start = start
         self._reached = {part.start: start for part in self._parts()}
         self._write_journal()
@@ -325,7 +325,7 @@ class _Training:
         if problem is None or problem.digest() != journal.problem:
             raise ValueError(
                 f"search gives another problem for iteration {journal.start} than it did when "
-                f"{self._states} was written; delete that folder to start anew"
+                f"{self._states} was written; delete that folder to start over"
             )
         return problem
 
@@ -548,7 +548,7 @@ class _Disk:
             return _Journal(**common, history=[HistoryEntry(**entry) for entry in entries])
         except (TypeError, ValueError):
             if any((self._store.folder / "states").iterdir()):
-                _log.warning("the checkpoint in %s is damaged; training starts anew", self)
+                _log.warning("the checkpoint in %s is damaged; training starts over", self)
                 self._store.drop_states()
             return None
 
@@ -562,7 +562,7 @@ class _Disk:
         if content is None and self._store.has_arrays("states", name):
             _log.warning(
                 "the checkpoint of the partition from segment %s on in %s is damaged; its "
-                "iterations are computed anew",
+                "iterations are computed again",
                 name,
                 self,
             )

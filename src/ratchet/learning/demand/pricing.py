@@ -6,7 +6,7 @@ and the interval of the gain is the union of theirs. Responses come from a hiera
 (``fit_responses``), so they lean on other segments and hold what is uncertain about them.
 
 An optimum is claimed only where the lowest and the highest price that were tried, or are allowed,
-surely earn less. Any other gain is a direction: what lies beyond has not been seen.
+surely earn less. Any other gain is a direction: there are no data beyond.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Reason(StrEnum):
     NO_ALLOWED_PRICE = "no price in the range tried is allowed"
     BELOW_COST = "no price that is allowed in the range tried is above the unit cost"
     ALREADY_BEST = "the current price is the best one"
-    GAIN_UNSURE = "the gain cannot be told from chance"
+    GAIN_UNSURE = "the gain is not significant"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ tell about its names. Three rules keep them honest and steady:
 * every statistic is an average over the names listed, and zero both for no name and for names
   never seen. How many names a record lists grows with the fame a film gains later: that number
   is no feature, nor is a sum or a maximum over the names, as both grow with it;
-* values are told as deviations from the prior, the mean of all events before the look-up. What
+* values are expressed as deviations from the prior, the mean of all events before the look-up. What
   is usual drifts over the decades, and models that learn its level go wrong on newer rows.
 
 The shrunken mean is the posterior mean of a normal model whose prior weighs as much as
@@ -123,7 +123,7 @@ class _Link:
     """The names of rows looked up among the names of events, one entry per row and name."""
 
     def __init__(self, rows: pd.Series[Any], seen: pd.Series[Any], days: _Days) -> None:
-        # Events that list nobody who is asked for say nothing: a single row looks at few.
+        # Events with none of these names add nothing: a single row looks at few.
         wanted = {name for cell in rows for name in _listed(cell, str(rows.name))}
         lists = _all_listed(seen)
         place = _listing(lists, wanted)

@@ -1,7 +1,7 @@
 """What a forecast may see of its series, as columns aligned with the target time.
 
 Every column is a *view*: one panel, looked at so many steps before the target. The origin of a
-forecast lies ``horizon`` steps before its target; views of what is not known ahead look at the
+forecast is ``horizon`` steps before its target; views of what is not known ahead look at the
 origin or before it, and so no column can hold what comes after.
 """
 

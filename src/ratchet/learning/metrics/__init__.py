@@ -2,7 +2,7 @@
 
 Every metric here is a function of means of per-row statistics: accuracy of the mean of the hits,
 F1 of the mean one-hot rows of truth, prediction and hit, R2 of the means of y, y^2 and (y - p)^2.
-Drawing rows anew only re-weights these means, so a bootstrap draw is one product of row counts
+Resampling rows only re-weights these means, so a bootstrap draw is one product of row counts
 with the table of statistics, and all metrics share the draws. For series the table is first
 summed by time stamp, and what is drawn is runs of consecutive time stamps.
 """

@@ -319,7 +319,7 @@ class Holdout(BaseCrossValidator):
     Args:
         share: of the rows that validate, between 0 and 1.
         gap: rows left out between the two, such as a horizon, so that no target of a training row
-            lies in a window of a validation row.
+            is in a window of a validation row.
     """
 
     def __init__(self, share: float = 0.1, *, gap: int = 0) -> None:

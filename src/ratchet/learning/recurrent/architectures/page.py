@@ -1,6 +1,6 @@
 """The list of the architectures: a page of the documentation, and JSON for the service.
 
-``python -m ratchet.learning.recurrent.architectures.page FILE`` makes the page anew, or the JSON
+``python -m ratchet.learning.recurrent.architectures.page FILE`` regenerates the page, or the JSON
 where the name of the file ends so. The service ships the JSON, since counting takes Keras.
 """
 
@@ -100,7 +100,7 @@ def table() -> Mapping[str, object]:
 
 
 def table_text() -> str:
-    """``table`` as it stands in the file."""
+    """``table`` as it is written to the file."""
     return json.dumps(table(), indent=2, ensure_ascii=False) + "\n"
 
 
