@@ -60,7 +60,7 @@ def _of_rows(typed: DataFrame, use_case: UseCase, requested: Any) -> DataFrame:
     data, required = use_case.data, RequiredColumns(use_case)
     rows = typed if requested is None else typed[requested]
     rows = derive_columns(rows.dropna(subset=required.required), data, required.derived_for_targets)
-    # As in training: a row counts in history, and among those its class is told by, if it is whole.
+    # As in training: only complete rows count in history and in the statistics of their class.
     whole = typed.dropna(subset=data.required)
     if not whole.empty:
         whole = derive_columns(whole, data)

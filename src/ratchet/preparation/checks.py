@@ -57,7 +57,7 @@ def check_numbers(frame: DataFrame, features: Features) -> None:
             )
     if lines:
         lines.append(
-            "Where such a number stands for a missing value, say so: na_values in load_args of the "
+            "Where such a number marks a missing value, say so: na_values in load_args of the "
             "catalog; where it is derived, mend data.derive"
         )
         raise DataError("\n".join(lines))

@@ -35,7 +35,7 @@ def row_hashes(typed: DataFrame, use_case: UseCase) -> Series:
 
 
 MISSING = "\x00"
-"""What stands for a value that a row does not have, but for a number or a time."""
+"""Marks a missing value, except of numbers and times."""
 
 
 def fingerprints(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -60,7 +60,7 @@ def list_text(parts: Iterable[object] | None) -> str:
 
 
 def hashed_columns(use_case: UseCase) -> dict[str, Column]:
-    """Columns by which a row is told from others; none of series."""
+    """Columns by which a row is identified; none of series."""
     data = use_case.data
     if data.series is not None:
         return {}

@@ -1,6 +1,6 @@
 """Data contracts: what YAML says of the raw columns, as a pandera schema.
 
-The contract stands in the parameters of the use case, next to the features and targets that use
+The contract is in the parameters of the use case, next to the features and targets that use
 its columns; a catalog ``validator:`` could not read it from there, so the first node applies it.
 """
 
@@ -155,7 +155,9 @@ def _signs(wrong: pd.Series) -> str:
     """What helps where numbers have a decimal comma, or signs such as those of currencies."""
     texts = wrong.astype(str)
     if texts.str.fullmatch(_COMMA).all():
-        return ". Where the comma stands before decimals: load_args: {decimal: ','} in the catalog"
+        return (
+            ". Where the comma is the decimal separator: load_args: {decimal: ','} in the catalog"
+        )
     if texts.str.fullmatch(_SIGNED).all():
         return (
             ". Signs of currencies and thousands are taken away by data.prepare.function: "
@@ -247,7 +249,7 @@ def check_future(times: pd.Series, wrong: pd.Series, limit: pd.Timestamp, ahead:
 
     Args:
         times: time of every row.
-        wrong: whether a row lies beyond the limit and has a truth.
+        wrong: whether a row is beyond the limit and has a truth.
         limit: now, and how far ahead of it a row may lie.
         ahead: how far that is.
 

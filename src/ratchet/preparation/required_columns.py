@@ -65,7 +65,7 @@ class RequiredColumns:
     def _demanded_anyway(self) -> list[str]:
         """Required columns that serve no target: they say which rows are looked at at all.
 
-        Of a series, what only lies behind the origin need not be known at the target.
+        Of a series, what is only before the origin need not be known at the target.
         """
         data, windows = self.use_case.data, self.use_case.features.windows
         later = source_columns([*self._targets, *(windows.past if windows else [])], data)

@@ -92,12 +92,12 @@ def _grid(times: Series, column: str, frequency: str | None, n_series: int) -> A
 
 
 def _check_size(times: Series, column: str, steps: int, n_series: int, frequency: str) -> None:
-    """Tell a time that lies far from all others before memory ends."""
+    """Report a time that is far from all others before memory runs out."""
     if steps * n_series > max(_MOST_ROWS, 100 * len(times)):
         raise DataError(
             f"column '{column}': there would be {steps} steps of {frequency} from {times.min()} "
             f"(row {times.idxmin()}) to {times.max()} (row {times.idxmax()}) for {len(times)} "
-            f"rows; correct a time that lies far from the others, or set data.series.frequency to "
+            f"rows; correct a time that is far from the others, or set data.series.frequency to "
             f"a longer step"
         )
 

@@ -107,7 +107,7 @@ def _past(primary: DataFrame, windows: Windows, target: Target) -> list[Any]:
 
 
 def _known(primary: DataFrame, features: Features, windows: Windows) -> list[Any]:
-    """What is known of the step that lies ``horizon`` ahead of each step of the window."""
+    """Values known ahead, of the step ``horizon`` after each step of the window."""
     views = []
     for column in windows.known:
         if column in features.cyclic:
