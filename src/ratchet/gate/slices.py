@@ -52,7 +52,7 @@ def groups_of(rows: pd.DataFrame, use_case: UseCase) -> npt.NDArray[Any] | None:
         use_case: the parameters.
 
     Returns:
-        A name for each row, shape (n,); ``None`` where every row stands alone.
+        A name for each row, shape (n,); ``None`` where every row is a group of its own.
     """
     named = use_case.release.groups
     if named is not None:

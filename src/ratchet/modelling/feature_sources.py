@@ -47,7 +47,7 @@ def columns_by_source(
 
 
 def _source(column: str, features: Features, target: Target) -> str:
-    """Source of a column of the features; a column of no other source stands for itself."""
+    """Source of a column of the features; a column of no other source is its own source."""
     if column.startswith((*LAG_PREFIXES, NAIVE_PREFIX)):
         return apart(target.column)
     entities = features.history.entities if features.history else []

@@ -170,7 +170,7 @@ def param_grids(network: Network) -> list[dict[str, list[Any]]]:
 def holdout_split(rows: DataFrame, target: Target, share: float, horizon: int) -> tuple[Any, Any]:
     """Places of the rows that fit and of the last rows, which stop and rank.
 
-    The cut is between two time stamps. The rows whose target lies after the origin of the first
+    The cut is between two time stamps. The rows whose target is after the origin of the first
     row held out are left out.
 
     Raises:

@@ -1,6 +1,6 @@
 """The terms in which a target is learned, and what each family of models sees of a row.
 
-The next value of a series is learned relative to where the series stands and by its own measure,
+The next value of a series is learned relative to the latest value of the series and to its scale,
 ``z = (y - level) / scale``; a row of its model input brings both. Other targets are learned as they
 are, or as their logarithm.
 """

@@ -22,7 +22,7 @@ def search_candidate(
 ) -> tuple[Any, DataFrame, DataFrame]:
     """Search and calibrate one candidate, see ``modelling.candidate_search.search_candidate``.
 
-    ``candidate`` lies inside of the target, which Kedro builds: it cannot build a model in a model,
+    ``candidate`` is inside of the target, which Kedro builds: it cannot build a model in a model,
     so the hint must not say that it is a ``config.Candidate``.
     """
     from ratchet.modelling import candidate_search
