@@ -154,5 +154,5 @@ def worsening(metric: str, before: float, now: float) -> float:
 
 
 def exceeds(value: float, threshold: float) -> bool:
-    """Whether a value lies above a threshold, by more than the rounding of 0.80 - 0.75."""
+    """Whether a value is above a threshold, by more than the rounding of 0.80 - 0.75."""
     return value > threshold and not math.isclose(value, threshold, rel_tol=1e-9, abs_tol=1e-12)

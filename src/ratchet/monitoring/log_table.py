@@ -172,7 +172,7 @@ class LogTable:
     ) -> tuple[int, int]:
         """Write truth beside every answer for these rows, in one transaction.
 
-        A truth that differs from the one that stands there replaces it; the first one is kept.
+        A truth that differs from the stored one replaces it; the first one remains as well.
 
         Args:
             use_case: name of the use case.

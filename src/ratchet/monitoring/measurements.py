@@ -123,7 +123,7 @@ class Measurements:
 
         Args:
             use_case: name of the use case.
-            rows: what was observed; of two of one time and series the later one stands.
+            rows: what was observed; of two of one time and series the later one counts.
             at: when they were handed in; without zone, in UTC.
             source: by whom, such as the name of a key.
         """
@@ -204,7 +204,7 @@ class Measurements:
             return int(connection.execute(query).scalar() or 0)
 
     def _count(self, connection: sa.Connection, use_case: str, more: int) -> int:
-        """Count changes, and let nobody else write until this transaction is over."""
+        """Count changes, and lock the table against other writers until this transaction ends."""
         insert = INSERTS[self._engine.dialect.name](CHANGES)
         counted = insert.values(use_case=use_case, last=more).on_conflict_do_update(
             index_elements=["use_case"], set_={"last": CHANGES.c.last + more}
@@ -257,7 +257,7 @@ def _existing(
 def _changed(
     old: Mapping[str, Any] | None, row: Measurement, at: datetime
 ) -> dict[str, Any] | None:
-    """What stands in the table after a row; ``None`` where it says nothing new."""
+    """Content of the table after a row; ``None`` where it changes nothing."""
     if old is None:
         return {
             "fields": _json(row.fields),

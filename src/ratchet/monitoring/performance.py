@@ -71,7 +71,7 @@ def latest_answers(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _names_of_rows(rows: pd.DataFrame) -> pd.Series:
-    """What tells rows apart: a key that was given to another row names two, told by their hashes.
+    """Identity of rows: a key that was given to another row names two, with different hashes.
 
     An answer without a hash is about the row of its key, where that names only one.
     """
@@ -172,8 +172,8 @@ def operations(
     """Count answers and errors, and how long answers took, by the time of the answer.
 
     A request that asks for several targets is one, and failed if one of them did; a failed
-    attempt and a later one are two. What a challenger has answered in the shadow is none: nobody
-    has waited for it.
+    attempt and a later one are two. An answer of a challenger in the
+    shadow is none: no client has waited for it.
 
     Args:
         rows: of one use case, as ``PredictionLog.rows`` gives them.

@@ -147,10 +147,10 @@ class PredictionLog:
         """Write down what came true, beside every answer for these rows.
 
         An answer whose row was another one, by its hash, gets no truth: its key was given to a row
-        that it was not asked about. A warning tells that once, and ``renamed_hash`` keeps the hash
+        that it was not asked about. A warning says that once, and ``renamed_hash`` keeps the hash
         of the row that the key names now.
 
-        A truth that differs from the one that stands there is a correction: it replaces it, with
+        A truth that differs from the stored one is a correction: it replaces it, with
         its own ``truth_at``; the first one is kept as ``first_truth``, and a warning is logged.
 
         Args:
@@ -364,7 +364,7 @@ def frame_of(records: Sequence[Record], names: list[str]) -> pd.DataFrame:
     """Rows of the table as a frame, indexed by row key.
 
     ``prediction``, ``truth`` and ``first_truth`` are numbers where no class names are among them;
-    ``probability_<class>`` stands for the probabilities.
+    ``probability_<class>`` means the probabilities.
     """
     frame = pd.DataFrame(records, columns=names)
     for name in _MOMENTS:

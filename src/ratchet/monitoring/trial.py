@@ -328,7 +328,7 @@ def compare_arms(
 def _since_both(
     champion: pd.DataFrame, challenger: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Answers since both have begun: a challenger may have stood beside an earlier champion."""
+    """Answers since both have begun: a challenger may have run beside an earlier champion."""
     if champion.empty or challenger.empty:
         return champion[:0], challenger[:0]
     first, second = (each["predicted_at"].min() for each in (champion, challenger))
