@@ -79,7 +79,7 @@ def _check_times(rows: pd.DataFrame, context: pd.DataFrame, data: Data) -> None:
     row, far = distance.idxmax(), rows[data.time][distance.idxmax()]
     raise DataError(
         f"column '{data.time}': expected times that follow upon those that are known, "
-        f"{existing.min()} to {existing.max()}; row {row}: {far} lies some {steps} steps of "
+        f"{existing.min()} to {existing.max()}; row {row}: {far} is some {steps} steps of "
         f"{data.series.frequency} from them, and nothing is known of what is in between"
     )
 

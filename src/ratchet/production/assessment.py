@@ -275,7 +275,7 @@ def alerts_of_decision(
     if entry.event == "rollback":
         advice = f"version {entry.champion} serves again; look why: kedro ratchet status -u {name}"
         return [Alert("rollback", "critical", text, advice, 1.0, 0.0).to_json()]
-    advice = f"train it anew: kedro run --pipelines {name}"
+    advice = f"train it again: kedro run --pipelines {name}"
     return [Alert("retrain", "warning", text, advice, 1.0, 0.0).to_json()]
 
 

@@ -60,7 +60,7 @@ def open_champion(registry: Registry, log: PredictionLog, name: str) -> Champion
     """Open the model that serves; None before the first promotion.
 
     Its production begins after the last row by which it was chosen, and after the last row that
-    another model answered in its place, whoever has changed the models.
+    another model answered in its place, after a rollback by the monitoring or by a person.
 
     Raises:
         BundleError: its bundle is damaged.
@@ -90,17 +90,17 @@ def open_champion(registry: Registry, log: PredictionLog, name: str) -> Champion
 def failing_part(error: Exception) -> str:
     """Whether it is the ``bundle`` that fails, or the ``data`` that it is given.
 
-    What nobody has foreseen says nothing against the bundle.
+    An unexpected error is no evidence against the bundle.
     """
-    foreseen = isinstance(error, UserError) and not isinstance(error, DataError)
-    return "bundle" if foreseen else "data"
+    expected = isinstance(error, UserError) and not isinstance(error, DataError)
+    return "bundle" if expected else "data"
 
 
 def summarize(error: Exception) -> str:
-    """What an error says; of one that nobody has foreseen also what it is and where."""
+    """Message of an error; of an unexpected one also its type and place."""
     if isinstance(error, UserError):
         return str(error)
-    LOGGER.debug("Not foreseen in monitoring", exc_info=error)
+    LOGGER.debug("Unexpected error in monitoring", exc_info=error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
 

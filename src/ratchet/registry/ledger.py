@@ -188,7 +188,7 @@ class Ledger:
         decision = "another process is writing" if winner is None else describe_entry(winner)
         return ConflictError(
             f"{use_case}: no {event}, since another decision came first: {decision}\n"
-            f"(kedro ratchet ledger --use-case {use_case} shows it; decide anew)"
+            f"(kedro ratchet ledger --use-case {use_case} shows it; decide again)"
         )
 
     def entries(self, use_case: str | None = None) -> list[Entry]:
@@ -369,7 +369,7 @@ def create_table(engine: Engine) -> None:
         return
     missing = missing_triggers(engine)
     if missing:
-        LOGGER.warning("triggers of the ledger are gone and made anew: %s", ", ".join(missing))
+        LOGGER.warning("triggers of the ledger are gone and created again: %s", ", ".join(missing))
     with engine.begin() as connection:
         for name in missing:
             connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")

@@ -66,7 +66,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class State:
-    """Where a use case stands after all decisions about it.
+    """State of a use case after all decisions about it.
 
     Attributes:
         seq: number of the newest decision, 0 before the first.

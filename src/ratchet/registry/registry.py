@@ -220,7 +220,7 @@ class Registry:
             skipped.append(number)
         if skipped:
             LOGGER.warning(
-                "%s: the model was made anew in MLflow; the numbers %s are those of earlier "
+                "%s: the model was created again in MLflow; the numbers %s are those of earlier "
                 "versions in the ledger and are left out (docs/how-to/promote-and-roll-back.md)",
                 *(use_case, f"{skipped[0]} to {skipped[-1]}"),
             )
@@ -363,7 +363,7 @@ class Registry:
 
         Args:
             use_case: name of the use case.
-            exclusive: whether nobody else may hold it, as adding and removing versions needs.
+            exclusive: whether no other process may hold it, as adding and removing versions needs.
 
         Raises:
             LockedError: another process holds it, and does not end.
