@@ -130,7 +130,7 @@ def simulate(
     policies: Sequence[Policy],
     incidents: tuple[Incident, ...],
 ) -> tuple[History, list[Backtest]]:
-    """Backtest every policy; what one asks for between Sundays is trained, and all begin anew.
+    """Backtest every policy; what one asks for between Sundays is trained, and all start over.
 
     Raises:
         UserError: nothing could be trained on any Sunday.

@@ -1,4 +1,4 @@
-"""The past that is replayed, and where a policy stands in it on a day."""
+"""The past that is replayed, and the state of a policy in it on a day."""
 
 from __future__ import annotations
 

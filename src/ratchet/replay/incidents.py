@@ -118,7 +118,7 @@ def changed_rows(
 
     Args:
         typed: the typed rows.
-        data: where their time stands.
+        data: which of their columns is the time.
         incidents: those of drift change the rows of their days.
         seed: seed of the draws.
 

@@ -162,7 +162,7 @@ def regret(report: Report, policy: Report) -> str:
 
 
 def hindsight(report: Report) -> Report:
-    """The policy that nobody can have."""
+    """The policy that knows the future."""
     last: Report = report["policies"][-1]
     return last
 

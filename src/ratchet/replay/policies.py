@@ -49,7 +49,7 @@ class Policy:
         meaning: what it does, in a sentence.
         use_case: the parameters, with the policy's own ``release`` and ``monitoring``.
         choose: judges what a training has brought.
-        watch: looks at the champion every day; ``None`` if nobody does.
+        watch: evaluates the champion every day; ``None`` for no monitoring.
         quarantines: whether what was rolled back may not come back.
         trains: whether models are trained after there is one.
         is_rule: whether it could be used: only hindsight knows what is to come.

@@ -88,7 +88,7 @@ def policies_of(request: ReplayRequest, use_case: UseCase) -> Sequence[Policy]:
     """
     others = {path.stem: read_policy(path, request.use_case, use_case) for path in request.policies}
     if len(others) < len(request.policies):
-        raise UserError("--policy: two files of the same name cannot be told apart")
+        raise UserError("--policy: two files have the same name, which names the policy")
     compared = policies(use_case, others)
     check_names(compared)
     return compared
