@@ -89,8 +89,8 @@ def test_the_step_that_is_forecast_is_named(make_series: Make) -> None:
         stock_orders.assumptions(one, results.inventory)[0]
         for one in (results, at_horizon(results, 3))
     )
-    assert near.startswith("The forecast of the next day stands for each of the 3 days ")
-    assert far.startswith("The forecast of the day 3 days ahead stands for each of the 3 days ")
+    assert near.startswith("The forecast of the next day is used for each of the 3 days ")
+    assert far.startswith("The forecast of the day 3 days ahead is used for each of the 3 days ")
 
 
 def test_demand_is_counted_from_the_origin_on(make_series: Make) -> None:

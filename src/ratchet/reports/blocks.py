@@ -83,7 +83,7 @@ class Card:
     Attributes:
         headline: one or two sentences.
         objectives: statement, and whether it is met: ``yes``, ``no`` or ``doubt``.
-        key_value: the number that stands out.
+        key_value: the most important number.
         key_label: what that number is.
         use: a sentence on what it can be used for.
     """

@@ -10,7 +10,7 @@ from ratchet.frames import DataFrame
 
 Kind = Literal["bar", "dots", "line", "curve", "points", "box", "heatmap", "histogram"]
 
-# Told apart by most colour-blind readers, and in grey.
+# Most colour-blind readers can distinguish them, also in grey.
 COLORS = ("#2b5c8a", "#d98032", "#6a9f58", "#8d6cab", "#b5485d", "#6f6f6f")
 SCALE = ("#f5f8fb", "#2b5c8a")
 REFERENCE_COLOR = "#8a8f98"

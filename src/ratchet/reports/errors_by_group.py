@@ -117,7 +117,7 @@ def _binned(values: pd.Series) -> pd.Series:
     whole = bool((values.dropna() % 1 == 0).all())
     form = (lambda x: f"{x:.0f}") if whole else number
     names = {bin_: f"{form(low)} to {form(high)}" for bin_, low, high in ends.itertuples()}
-    if len(set(names.values())) < len(names):  # too close to be told apart when rounded
+    if len(set(names.values())) < len(names):  # equal when rounded
         names = {bin_: str(bin_) for bin_ in names}
     return bins.cat.rename_categories(names)
 

@@ -113,7 +113,7 @@ def _sections(
 
 
 def _table_rows(table: Table) -> list[list[tuple[str, bool]]]:
-    """Cells of the rows shown: text, and whether it stands on the right as numbers do."""
+    """Cells of the rows shown: text, and whether it is aligned to the right, as numbers are."""
     frame = table.frame if table.shown is None else table.frame.head(table.shown)
     columns = []
     for position, name in enumerate(frame.columns):

@@ -324,9 +324,9 @@ def _recommendation_sentence(results: MarketResults) -> str:
         f"{counted(int(raised.sum()), 'segment')} can raise the price and "
         f"{counted(int((~raised).sum()), 'segment')} lower it: the gain is above 0 under each of "
         "three forms of demand at the lower end of its 80% interval. In "
-        f"{count(len(edge))} of them the best price lies at the edge of what was tried or is "
-        "allowed: that is a direction to try in small steps, and no optimum, for what lies beyond "
-        f"has not been seen. In {count(inside)} the optimum lies inside."
+        f"{count(len(edge))} of them the best price is at the edge of what was tried or is "
+        "allowed: that is a direction to try in small steps, and no optimum, for there are no "
+        f"data beyond. In {count(inside)} the optimum is inside."
     )
 
 
@@ -429,7 +429,7 @@ def _costs(results: MarketResults) -> list[Block]:
     text = (
         "The unit cost is an assumption, and the best price follows it: if it is 10% lower or "
         f"higher, the best price moves in {share(moved)} of the segments with a price. Where it "
-        "does not move, it lies at the edge of what was tried or is allowed."
+        "does not move, it is at the edge of what was tried or is allowed."
         if len(rows)
         else "Without recommended prices there is nothing to compare."
         if has_costs

@@ -13,11 +13,11 @@ from ratchet.reports.target_results import TargetResults
 NAIVE = {"persistence": "the last known value", "seasonal": "the value of a season before"}
 """Estimators that forecast without learning, and what they say."""
 
-BEATS, LEVEL, WORSE = "beats it", "cannot be told apart", "is worse"
+BEATS, LEVEL, WORSE = "beats it", "no significant difference", "is worse"
 
 _WORDS = {
     BEATS: "beat the best naive forecast",
-    LEVEL: "cannot be told from it",
+    LEVEL: "do not differ significantly from it",
     WORSE: "are worse",
 }
 

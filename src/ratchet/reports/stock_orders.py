@@ -191,7 +191,7 @@ def assumptions(results: TargetResults, inventory: Inventory) -> list[str]:
     """Assumptions of the calculation, and how far it held in the test time."""
     step, steps = step_name(results), inventory.lead_time + inventory.review
     return [
-        f"The forecast of {_forecast_step(results)} stands for each of the {counted(steps, step)} "
+        f"The forecast of {_forecast_step(results)} is used for each of the {counted(steps, step)} "
         "from the time it was made until the next order arrives: a weekday or a season that sells "
         "otherwise is not in it.",
         f"Errors are taken as independent from {step} to {step}, so that the interval grows with "

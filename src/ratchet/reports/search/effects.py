@@ -80,7 +80,7 @@ def effect_sentence(row: Mapping[Any, Any]) -> str:
         )
     if np.isnan(row["spread"]):
         return f"{text} No value was tried twice, so this may be chance."
-    apart = f"the middle half of the trials with one value lies {number(row['spread'])} apart"
+    apart = f"the middle half of the trials with one value is {number(row['spread'])} apart"
     if row["spread"] > row["difference"]:
         return (
             f"{text} But {apart}, more than the difference of {number(row['difference'])}: the "

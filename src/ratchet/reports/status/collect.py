@@ -20,7 +20,7 @@ from ratchet.registry.model_versions import registered_model
 from ratchet.registry.registry import Registry
 
 DECISIONS = 8
-"""How many of the last decisions are told."""
+"""How many of the last decisions are listed."""
 _OPENING, _CLOSING = ("rollback", "retrain"), ("promote", "override")
 """Events that ask for a new model, and those that bring one."""
 
