@@ -276,7 +276,7 @@ def test_wrong_arguments(registry, words, line):
 
 
 def test_an_empty_reason(registry):
-    assert "say why" in told("promote", "-u", "films", "--reason", " ", exit_code=2)
+    assert "a reason is needed" in told("promote", "-u", "films", "--reason", " ", exit_code=2)
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) & {"ledger", "promote", "rollback"}))

@@ -36,7 +36,7 @@ to_option = click.option("--to", "version", metavar="VERSION", help="Number of t
 
 def _not_empty(_: click.Context, __: click.Parameter, value: str) -> str:
     if not value.strip():
-        raise click.BadParameter("say why: whoever reads the ledger later wants to know")
+        raise click.BadParameter("a reason is needed: it is recorded in the ledger")
     return value
 
 
@@ -177,7 +177,7 @@ def read_trial(
     share: float | None = None,
     planned: int | None = None,
 ) -> Trial:
-    """The trial of a use case as it stands.
+    """The present result of the trial of a use case.
 
     Raises:
         UserError: nothing serves, or no challenger has answered beside it.

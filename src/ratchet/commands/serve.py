@@ -94,7 +94,7 @@ def _of_project(loader: AbstractConfigLoader, project: Path) -> Mapping[str, obj
 def keys() -> None:
     """Make, list and revoke keys of the service.
 
-    As soon as there is one, nobody gets in without.
+    As soon as there is one, every request needs a key.
     """
 
 

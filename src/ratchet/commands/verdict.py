@@ -76,7 +76,7 @@ def _action_taken(
     """What the monitoring did.
 
     A task that was killed after it had decided is tried again, and then finds nothing more to do:
-    the decision of its DAG run stands in the ledger.
+    the decision of its DAG run is in the ledger.
     """
     if assessment["decision"] is None and orchestrator_run():
         for entry in reversed(registry.ledger.entries(use_case)):
