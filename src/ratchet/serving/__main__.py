@@ -1,7 +1,7 @@
 """The serving process: ``python -m ratchet.serving --settings FILE``.
 
 ``kedro ratchet serve`` starts it with settings from Kedro's configuration. With several workers
-this process only holds the port, starts them, and starts those anew that have ended.
+this process only holds the port, starts them, and restarts those that have ended.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from ratchet.serving.trials import Shadow, is_challengers, subject_hash
 LOGGER = logging.getLogger(__name__)
 FAILED = "the model has failed on this row; whoever runs the service finds the reason in its log"
 _WRITTEN_AT_ONCE = 1_000
-SCALE_DIGITS = 12  # of probabilities: what lies beyond is rounding
+SCALE_DIGITS = 12  # of probabilities: further ones are rounding errors
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Service:
             if why
             else (
                 f"no version of {use_case} serves yet: `kedro run` trains one and lets it serve, "
-                f"`kedro ratchet status` says how it stands"
+                f"`kedro ratchet status` shows the state"
             )
         )
         raise Problem(503, "nothing-serves", detail, headers={"retry-after": "5"})

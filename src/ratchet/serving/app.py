@@ -65,7 +65,7 @@ DESCRIPTION = """\
 Answers of the models that serve, from raw fields. Each has a calibrated probability or a conformal
 interval, the version of the model, and the id of the request.
 
-What is wrong with a request is told as problem details (RFC 9457) that name the row and the field.
+Errors of a request are returned as problem details (RFC 9457) that name the row and the field.
 """
 
 

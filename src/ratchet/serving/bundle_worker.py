@@ -334,7 +334,7 @@ class BundleAnswerer:
         use_case, context = self._bundle.use_case, self._bundle.context
         data, windows = use_case.data, use_case.features.windows
         if data.series is None or windows is None or context is None:
-            return "the row gets no answer: what lies before it is not known"
+            return "the row gets no answer: the values before it are not known"
         ((_, target),) = use_case.targets.items()
         rows, name = context, ""
         if data.series.id is not None:

@@ -1,7 +1,7 @@
-"""What a client is told when there is no answer: problem details of RFC 9457, in JSON.
+"""Errors as clients get them: problem details of RFC 9457, in JSON.
 
-Nothing of models, files or traces is in them. Each has the id of its request, by which the log of
-the service tells the rest.
+Nothing of models, files or traces is in them. Each has the id of its request, by which the details
+are found in the log of the service.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _SIZE = re.compile(r"^\w+ should have (at (?:least|most) \d+ \w+)(?: after valid
 """How pydantic says that a list or text is too short or too long."""
 
 _MOST_FIELDS = 100
-"""Fields of a body that are told to be wrong; of more the first ones say enough."""
+"""Most fields of a body that an error lists; of more the first ones suffice."""
 
 
 class FieldProblem(BaseModel):
@@ -242,7 +242,7 @@ def problem_of(request: Request, error: Exception) -> Problem:
 
 
 def as_problem(error: HTTPException, path: str) -> Problem:
-    """The problem that an error of the framework stands for."""
+    """The problem details of an error of the framework."""
     if isinstance(error, Problem):
         return error
     details = {

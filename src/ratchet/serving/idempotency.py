@@ -1,7 +1,7 @@
 """Requests that are sent again with the same ``Idempotency-Key``: the same response, once the work.
 
-Held in memory, for a day at most: after a restart, and at another process, what is handed in again
-is told apart by the stores themselves, which know each row.
+Held in memory, for a day at most: after a restart, and at another process, the stores themselves
+recognize what is handed in again by its rows.
 """
 
 from __future__ import annotations

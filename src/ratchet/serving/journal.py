@@ -79,7 +79,7 @@ class Journal:
         self._is_synced = True
         self._finished: list[int] = []
         self._held = ExitStack()
-        # Under its name it is locked from the first moment: nobody takes its owner for dead.
+        # Under its name it is locked from the first moment: no process takes its owner for dead.
         new = folder / f".{self.owner}.new"
         self._held.enter_context(locked(new, "a new journal"))
         new.rename(lock_of(folder, self.owner))
@@ -137,7 +137,7 @@ class Journal:
             os.fdatasync(self._file)
 
     def close(self) -> None:
-        """Let go; what is not in the database yet is for whoever comes next."""
+        """Release the journal; another process writes what is not in the database yet."""
         self.sync()
         os.close(self._file)
         self._held.close()

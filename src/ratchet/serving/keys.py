@@ -73,8 +73,8 @@ class _File(BaseModel):
 class Keys:
     """The keys of a file, which is read again when it has changed.
 
-    As soon as there is such a file, nobody gets in without a key, even after it was deleted: until
-    the service is started again.
+    As soon as there is such a file, every request needs a key, even after the file was deleted,
+    until the service is started again.
 
     Args:
         path: the file; it need not be there.
@@ -123,7 +123,7 @@ class Keys:
         try:
             self._read()
         except ConfigError as error:
-            # Whoever could get in before still can, and nobody else.
+            # The keys that were valid before stay valid, and no others are.
             LOGGER.error("The keys stay as they were. %s", error)
 
     def _read(self) -> None:
@@ -236,7 +236,7 @@ def _state(path: Path) -> tuple[int, ...] | None:
     """What changes with the file; ``None`` where there is none.
 
     Raises:
-        ConfigError: nobody can say whether there is one, and so whether keys are needed.
+        ConfigError: it cannot be checked whether there is one, and so whether keys are needed.
     """
     try:
         status = path.stat()

@@ -119,7 +119,7 @@ class JournaledLog:
 
         Args:
             answered: the answers.
-            arm: for what they were given: ``champion``, or ``shadow`` where nobody sees them.
+            arm: for what they were given: ``champion``, or ``shadow`` where they are not returned.
 
         Raises:
             QueueFullError: they cannot be, and must not be sent.

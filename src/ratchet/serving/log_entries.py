@@ -203,7 +203,7 @@ def _clean(record: Record) -> Record:
 
 
 def _plain(value: Any) -> Any:
-    """Values of NumPy, and what nobody has foreseen."""
+    """Encode values of NumPy; any other as text."""
     return value.item() if hasattr(value, "item") else str(value)
 
 

@@ -290,7 +290,7 @@ class _Service:
         return True
 
     def _listen(self) -> bool:
-        """Wait for a moment, or for a question; false when nobody will ask any more."""
+        """Wait for a moment, or for a question; false when no more will come."""
         ready, _, _ = select.select([0], [], [], PAUSE)
         if not ready:
             return True

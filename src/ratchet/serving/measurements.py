@@ -107,11 +107,11 @@ class StoredMeasurements:
 
 
 def take(answerer: Answerer | SlowAnswerer, rows: Sequence[Row]) -> None:
-    """Let a version take measurements; those that it cannot take are left out and told.
+    """Let a version take measurements; those that it cannot take are left out and logged.
 
     They were right when they were handed in, by the contract of another version. Nor may one on
-    which a version fails keep it from all others, now and after every start. Where it is to be
-    found is not always told, so that the rows are halved until it stands alone.
+    which a version fails keep it from all others, now and after every start. The
+    error does not always name the row, so that the rows are halved until it is alone.
     """
     waiting = [rows]
     while waiting:

@@ -30,7 +30,7 @@ from ratchet.compiled.answers import Answer
 from ratchet.serving.overview import MonitoringReport
 from ratchet.serving.protocols import AnswerLog, Models, Serving
 
-disable_created_metrics()  # a series more for each, which nobody asks for
+disable_created_metrics()  # one more series for each, which is not needed
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 """Seconds: the bars of the service are 5 and 20 ms, the alerts of the use cases 500 ms."""

@@ -60,7 +60,7 @@ class Requests:
         try:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
-            pass  # nobody listens any more
+            pass  # the client has disconnected
         except Exception as error:
             problem = self._problem(error, scope, call)
             if status:  # half an answer was sent already: the connection has to end
@@ -82,7 +82,7 @@ class Requests:
 
 
 def _method(scope: Scope) -> str:
-    """The method; those that nobody has defined are all the same to us."""
+    """The method; all that HTTP does not define count as one."""
     defined = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     method: str = scope["method"]
     return method if method in defined else NOWHERE

@@ -1,4 +1,4 @@
-"""OpenAPI of what serves at the moment: made anew when another contract takes over."""
+"""OpenAPI of the versions that serve: generated again when a contract changes."""
 
 from __future__ import annotations
 

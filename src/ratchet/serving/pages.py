@@ -71,7 +71,7 @@ def _documentation(template: str) -> Any:
 
 
 def show_problems(app: FastAPI) -> None:
-    """Let browsers be told in a page why there is no answer, and everybody else in JSON."""
+    """Return errors as pages to browsers, and as JSON to other clients."""
 
     async def show(request: Request, error: Exception) -> Response:
         problem = problem_of(request, error)
@@ -137,7 +137,7 @@ def _templates() -> Environment:
 
 
 def with_code(text: str) -> Markup:
-    """A message in HTML; what stands between backticks is code, as in Markdown."""
+    """A message in HTML; text between backticks is code, as in Markdown."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 

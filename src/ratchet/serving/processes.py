@@ -1,7 +1,7 @@
 """Processes of a service: one, or several behind the same port.
 
-The first process opens the port before it starts workers, and keeps it: while a worker is started
-anew, its connections wait in the port instead of being refused.
+The first process opens the port before it starts workers, and keeps it: while a worker is
+restarted, its connections wait in the port instead of being refused.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def serve(settings: Settings) -> None:
         end_with_parent(parent, end=lambda: os.kill(os.getpid(), signal.SIGTERM))
         _run_worker(settings, socket.socket(fileno=descriptor), number)
         return
-    for port in settings.metrics_ports:  # told now, and not by the end of each worker
+    for port in settings.metrics_ports:  # fails here, and not later in each worker
         _open_port(settings.metrics_host, port, "kedro ratchet serve --metrics-port").close()
     check_folders(settings)
     if settings.workers == 1:
@@ -116,7 +116,7 @@ class _Server(uvicorn.Server):
             print(self._message, flush=True)  # noqa: T201 - for whoever has started it
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # A stream of events ends when it is told so, and not before: we would wait for it.
+        # A stream of events ends only on request; otherwise the shutdown would wait for it.
         self._application.state.stopping.set()
         await super().shutdown(sockets)
 
@@ -196,7 +196,7 @@ class _Workers:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        listen(settings).close()  # nobody else's port: sockets that share one would not tell
+        listen(settings).close()  # fails if the port is taken: sockets that share one do not
         self._sockets = [listen(settings, shared=True) for _ in range(settings.workers)]
         self._started = [0.0] * settings.workers
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * settings.workers
@@ -268,7 +268,7 @@ JOURNAL = "journal"
 
 
 def application(settings: Settings, worker: int = 0) -> FastAPI:
-    """The application with all that stands behind it.
+    """The application with its models, stores and background tasks.
 
     Args:
         settings: the settings.
@@ -276,7 +276,7 @@ def application(settings: Settings, worker: int = 0) -> FastAPI:
     """
     folder, url = settings.state / JOURNAL, settings.database_url
     engine = connect(url, SERVICE_LOCK_SECONDS)
-    ledger = Ledger(connect(url))  # nobody waits for it, so that it waits for others
+    ledger = Ledger(connect(url))  # in no request, and so it may wait for locks
     opener = opener_of(settings, ledger)
     models = watcher_of(settings, ledger, opener)
     measurements = StoredMeasurements(Measurements(engine), models, models.ready)

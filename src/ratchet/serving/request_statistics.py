@@ -86,7 +86,7 @@ class SharedCounters:
         self._folder, self._own = folder, folder / f"{worker}.json"
         # In containers, ids of processes come again, and files of an earlier service may be there.
         self._process = f"{worker}:{secrets.token_hex(8)}"
-        # By process: a worker that is started anew counts from 0, and what it counted before stays.
+        # By process: a restarted worker counts from 0, and what it counted before stays.
         self._others: dict[str, Sample] = {}
 
     def write(self, sample: Sample) -> None:

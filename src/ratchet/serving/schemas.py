@@ -208,7 +208,7 @@ def prediction_schema(target: Target) -> Schema:
             "high": {**end, "description": "upper end"},
             "confidence": {
                 "type": ["number", "null"],
-                "description": "share of rows whose truth lies in such an interval",
+                "description": "share of rows whose truth is in such an interval",
             },
             "unit": {"type": ["string", "null"]},
         }

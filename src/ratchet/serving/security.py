@@ -55,7 +55,7 @@ HEADERS = {
 
 
 def check_exposure(settings: Settings, keys: Keys) -> None:
-    """Make sure that nobody but this machine gets in without a key.
+    """Make sure that other machines need a key.
 
     Raises:
         ConfigError: others could; says how to make a key.
@@ -116,7 +116,7 @@ class Guard:
         self._sessions = sessions
         self._buckets = Buckets(settings.limits.rate, settings.limits.burst)
         named = {name.lower() for name in settings.allowed_hosts}
-        # Who listens on all addresses may be called by any name; without a key nobody gets in.
+        # Listening on all addresses, any host name is right; a key is needed then.
         self._names = named | {*LOOPBACK_NAMES} if settings.is_loopback or named else None
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:

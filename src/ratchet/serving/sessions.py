@@ -1,4 +1,4 @@
-"""Browsers that have shown a key once: a signed cookie stands for it until the evening.
+"""Browsers that have shown a key once: a signed cookie replaces it until the evening.
 
 The cookie holds the name of the key, its own end, and a signature over both and the key's hash; not
 the key. A key that is revoked takes its sessions along, and every worker knows them all.

@@ -234,7 +234,7 @@ class Settings(_Group):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether nobody but this machine can reach the service."""
+        """Whether only this machine can reach the service."""
         return is_loopback(self.host)
 
     @property

@@ -35,7 +35,7 @@ _PAUSE_SECONDS = 0.002
 def is_challengers(subject: str, champion: Serving, challenger: Serving, share: float) -> bool:
     """Whether a challenger answers somebody in a split.
 
-    The same subject always gets the same arm of a trial, in every process; each trial draws anew.
+    The same subject always gets the same arm of a trial, in every process; trials are independent.
 
     Args:
         subject: whom the answers are for.
@@ -62,7 +62,7 @@ class _Task:
 
 
 class Shadow:
-    """Lets challengers answer what champions have answered, while nobody waits.
+    """Lets challengers answer what champions have answered, after the response is sent.
 
     Args:
         log: where their answers go.

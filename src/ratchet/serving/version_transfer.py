@@ -116,7 +116,7 @@ def is_complete(file: int) -> bool:
 
 
 def send_version(connection: socket.socket, number: int, file: int) -> None:
-    """Send a version that is complete; nobody can change it any more."""
+    """Send a complete version, sealed against changes."""
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
     socket.send_fds(connection, [b"%d" % number], [file])
 

@@ -74,7 +74,7 @@ class Client:
                 f"jobs.engine: airflow needs the credentials of a user of Airflow in the "
                 f"environment: {USER} and {PASSWORD}, or {TOKEN}"
             )
-        # No proxy stands before this machine.
+        # No proxy is in front of this machine.
         proxies: dict[str, str] | None = {} if is_loopback(urlsplit(url).hostname) else None
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
 

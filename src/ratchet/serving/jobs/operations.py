@@ -109,7 +109,7 @@ async def cancel_job(request: Request, job: str) -> JobRow:
 
 
 async def until_ended(request: Request, job: JobRow) -> JobRow:
-    """The job when it has ended, or when nobody waits any more."""
+    """The job when it has ended, or when the client has disconnected."""
     runner, stopping = runner_of(request), request.app.state.stopping
     loop = asyncio.get_running_loop()
     until = loop.time() + runner.settings.jobs.wait_seconds
@@ -147,7 +147,7 @@ async def _pause(stopping: asyncio.Event) -> None:
 
 
 def job_json(job: JobRow) -> dict[str, Any]:
-    """A job as clients get it; what it has found stands beside its status."""
+    """A job as clients get it: its status and its results."""
     left = job.result or {}
     request = job.request
     return {

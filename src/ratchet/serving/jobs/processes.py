@@ -38,7 +38,7 @@ class Process(Protocol):
 
     @property
     def code(self) -> int | None:
-        """Exit code of one that has ended, below 0 for a signal; ``None`` where nobody knows."""
+        """Exit code of one that has ended, below 0 for a signal; ``None`` where it is unknown."""
         ...
 
     def is_alive(self) -> bool:
@@ -104,7 +104,7 @@ class UnknownProcess:
         return True
 
     def kill(self, number: int) -> None:
-        """Nobody knows yet whom to send a signal to."""
+        """Does nothing: the id of the process is not known yet."""
 
 
 Start = Callable[[Path, Order], Process]
@@ -138,7 +138,7 @@ class LocalEngine:
     def sees(self, job: JobRow, folder: Path) -> bool:
         """Whether a job is one of this machine, or of a machine that shared the folder with it.
 
-        Only one service watches a folder at a time. A container that was made anew has another
+        Only one service watches a folder at a time. A container that was created again has another
         name, and the jobs of the one before it are dead unless their lock is held.
         """
         return job.host in (None, self.host) or (folder / _LOCK).exists()

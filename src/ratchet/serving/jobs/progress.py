@@ -26,7 +26,7 @@ class Event(NamedTuple):
     Attributes:
         position: bytes up to its end.
         kind: ``stage``, ``trial`` or ``log``.
-        content: the line as it stands there.
+        content: the line as it is in the file.
         values: what it says.
     """
 

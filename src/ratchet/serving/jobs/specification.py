@@ -130,7 +130,7 @@ class TrainRequest(BaseModel):
 
 
 class Order(BaseModel):
-    """What the process of a job has to know beside the project that it stands in.
+    """What the process of a job gets, beside the project of its working directory.
 
     Attributes:
         job: id of the job.

@@ -48,7 +48,7 @@ class ReusedKeyError(UserError):
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job as it stands.
+    """The present state of a job.
 
     Attributes:
         id: its name.

@@ -1,6 +1,6 @@
 """``POST /predict``: electric load, in the words of the data of Tetouan (UCI 849).
 
-The body has the weather of a moment and no earlier load: that is what the service has been told by
+The body has the weather of a moment and no earlier load: the service gets that by
 ``/observe``. Without it the second model of the bundle answers, which sees weather and calendar
 alone: ``basis`` says so, and the interval is wider. Where another file of load serves than that of
 Tetouan, the answer says so.

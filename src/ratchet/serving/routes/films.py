@@ -110,7 +110,7 @@ def released(text: str) -> dict[str, object]:
     """What the table of films says of a date of release, as far as it is known.
 
     A film of which the year alone is known counts as released at its end, and is described by what
-    was known at its start. The first of January stands for that in the data, and does here.
+    was known at its start. The data have the first of January for that, and so does this route.
 
     Raises:
         ValueError: it is no date.

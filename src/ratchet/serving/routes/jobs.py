@@ -86,7 +86,7 @@ async def jobs(request: Request, limit: Annotated[int, Query(ge=1, le=500)] = 50
 
 @router.get("/jobs/{job_id}", response_model=None, responses=_OF_ONE)
 async def job(job_id: str, request: Request) -> Response:
-    """Say how a job stands, and what it has found when it is done."""
+    """Return the status of a job, and its results when it is done."""
     existing = await find_job(request, job_id)
     state = await asyncio.to_thread(state_of, runner_of(request), existing)
     return json_response({**job_json(existing), "progress": state})

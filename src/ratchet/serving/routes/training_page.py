@@ -69,7 +69,7 @@ async def show(request: Request, job: str | None = None) -> Response:
 
 @router.post("")
 async def start(request: Request) -> Response:
-    """Start what the form asks for; what is wrong with it is told on the page."""
+    """Start what the form asks for; the page shows what is wrong with it."""
     form = await read_form(request)
     values = _values(form)
     try:

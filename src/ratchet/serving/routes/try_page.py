@@ -39,7 +39,7 @@ class Input:
         name: of the column.
         optional: whether it may be left empty.
         kind: ``number``, ``text`` or ``choice``.
-        value: what stands in it.
+        value: its content.
         hint: what it takes.
         low: smallest number.
         high: largest number.

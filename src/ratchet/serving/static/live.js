@@ -1,4 +1,4 @@
-// Keeps a part of a page up to date. Without this script the page is loaded anew now and then.
+// Keeps a part of a page up to date. Without this script the page is reloaded now and then.
 
 const SECONDS = 5;
 const place = document.getElementById("live");
@@ -11,7 +11,7 @@ let failing = "";
 const state = () => document.getElementById("state")?.dataset.state;
 const paused = () => pause.getAttribute("aria-pressed") === "true";
 
-// What can have the focus is told by its link, its name or what it opens.
+// Elements that can have the focus are identified by their link, their name or what they open.
 const key = (each) =>
   each.getAttribute("href") || each.getAttribute("aria-label") || each.parentElement.id;
 const find = (wanted) =>

@@ -1,5 +1,5 @@
 // The page of searches: follows the job that runs, and counts what the form asks for.
-// Without this script the page works as well: it is loaded anew every few seconds.
+// Without this script the page works as well: it is reloaded every few seconds.
 
 const byId = (id) => document.getElementById(id);
 
@@ -25,7 +25,7 @@ function tell(job, text) {
 }
 
 // The stream that is read, and the last event of it. A browser opens six connections to a service at
-// most, of all tabs together: a tab that nobody sees lets go of its own.
+// most, of all tabs together: a hidden tab closes its own.
 let following = null;
 
 document.addEventListener("visibilitychange", () => {
