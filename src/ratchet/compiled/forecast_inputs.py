@@ -198,10 +198,10 @@ class Forecasts:
             self._check_gaps(steps, rows[0], position)
         series, unit = self._series_positions(steps, rows)
         sources = self._sources(steps, rows, position)
-        views, known = self._views(steps, position, series, sources)
-        if not known.all():
-            first = int(np.argmin(known.all(axis=1)))
-            raise self._lacking(steps, rows[first], position, known[first])
+        views, has_values = self._views(steps, position, series, sources)
+        if not has_values.all():
+            first = int(np.argmin(has_values.all(axis=1)))
+            raise self._lacking(steps, rows[first], position, has_values[first])
         level, scale, rms = self._scales(steps, position, series, unit)
         views[:, self._levels] -= level[:, None]
         views[:, self._scaled] /= scale[:, None]
@@ -274,9 +274,9 @@ class Forecasts:
         if self.series is not None:
             own[self.series] = np.array([row.series for row in rows], dtype=object)
         for name in self.required:
-            known = is_known(own[name])
-            if not known.all():
-                row = rows[int(np.argmin(known))]
+            has_value = is_known(own[name])
+            if not has_value.all():
+                row = rows[int(np.argmin(has_value))]
                 raise RequestError("expected a value", field=name, row=row.row)
         moments = [row.moment for row in rows] if position is None else [rows[0].moment]
         clock = local_times(moments, self.spec.grid.zone)
@@ -348,11 +348,11 @@ class Forecasts:
         return level, size * self.mean[unit], size * self.rms[unit]
 
     def _lacking(
-        self, steps: Steps, row: SeriesRow, position: int, known: npt.NDArray[np.bool_]
+        self, steps: Steps, row: SeriesRow, position: int, has_values: npt.NDArray[np.bool_]
     ) -> RequestError:
         """Why a row cannot be answered: a value of its own is missing, or measurements are."""
         missing: dict[str, tuple[int, int]] = {}
-        panels, looks = self.views.shown[~known], self.views.steps[~known]
+        panels, looks = self.views.shown[~has_values], self.views.steps[~has_values]
         for number in dict.fromkeys(panels.tolist()):
             shown, steps_back = self.spec.shown[number], looks[panels == number]
             for column in self._source_columns(shown.column, 0) if steps_back.min() == 0 else {}:
@@ -372,15 +372,15 @@ class Forecasts:
         reason = (
             self._missing(steps, row, gaps)
             if gaps
-            else self._undefined(steps, row, position, known)
+            else self._undefined(steps, row, position, has_values)
         )
         return RequestError(reason, row=row.row, kind="conflict")
 
     def _undefined(
-        self, steps: Steps, row: SeriesRow, position: int, known: npt.NDArray[np.bool_]
+        self, steps: Steps, row: SeriesRow, position: int, has_values: npt.NDArray[np.bool_]
     ) -> str:
         """Which values cannot be computed from what was measured, such as the logarithm of 0."""
-        panels, looks = self.views.shown[~known], self.views.steps[~known]
+        panels, looks = self.views.shown[~has_values], self.views.steps[~has_values]
         undefined = []
         for number in dict.fromkeys(panels.tolist()):
             shown, at = self.spec.shown[number], position - looks[panels == number]

@@ -168,19 +168,19 @@ class History:
         ]
 
     def __call__(
-        self, lists: Sequence[Sequence[Sequence[str] | None]], asked: Ints, keys: Sequence[Any]
+        self, lists: Sequence[Sequence[Sequence[str] | None]], moments: Ints, keys: Sequence[Any]
     ) -> Floats:
         """Describe rows.
 
         Args:
             lists: of each entity the names that each of ``n`` rows lists.
-            asked: when each row looks, as in ``calendar``, shape (n,).
+            moments: when each row looks, as in ``calendar``, shape (n,).
             keys: of the rows.
 
         Returns:
             Shape (n, columns).
         """
-        days = np.searchsorted(self.calendar, asked)
+        days = np.searchsorted(self.calendar, moments)
         event = self.events.find(keys)
         own = {row: int(event[row]) for row in np.flatnonzero(event >= 0).tolist()}
         own = {row: one for row, one in own.items() if self.events.days[one] < days[row]}

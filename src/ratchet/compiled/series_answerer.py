@@ -253,7 +253,7 @@ class SeriesAnswerer:
         steps: Steps,
         rows: Sequence[SeriesRow],
         values: Sequence[Values],
-        seen: ForecastInputs,
+        inputs: ForecastInputs,
         forecast: npt.NDArray[np.float64],
         basis: str | None = None,
     ) -> list[Answer]:
@@ -271,7 +271,12 @@ class SeriesAnswerer:
                 basis=basis,
             )
             for row, given, (value, low, high), scale, rms in zip(
-                rows, values, forecast.tolist(), seen.scale.tolist(), seen.rms.tolist(), strict=True
+                rows,
+                values,
+                forecast.tolist(),
+                inputs.scale.tolist(),
+                inputs.rms.tolist(),
+                strict=True,
             )
         ]
 

@@ -381,15 +381,15 @@ class Steps:
 def is_known(values: Values) -> npt.NDArray[np.bool_]:
     """Where there is a value."""
     if values.dtype == object:
-        known: npt.NDArray[np.bool_] = (values != np.array(None)).astype(bool)
-        return known
+        has_value: npt.NDArray[np.bool_] = (values != np.array(None)).astype(bool)
+        return has_value
     return ~np.isnan(values)
 
 
 def _forward(panel: Panel, before: Panel) -> Panel:
     """A panel with the last value in place of missing ones."""
-    known = is_known(panel)
-    last = np.maximum.accumulate(np.where(known, np.arange(len(panel))[:, None], -1), axis=0)
+    filled = is_known(panel)
+    last = np.maximum.accumulate(np.where(filled, np.arange(len(panel))[:, None], -1), axis=0)
     result = np.take_along_axis(panel, np.maximum(last, 0), axis=0)
     return np.where(last < 0, before, result)
 

@@ -296,8 +296,8 @@ def _walk(
         leaf = tree.left[order] < 0
         child = np.where(leaf, position[order], position[tree.right[order]])
         column = np.where(leaf, 0, _columns(tree, width)[order])
-        asked = np.where(leaf, np.nan, _thresholds(tree.threshold[order], dtype))
-        parts.append((column, asked, child, order + before))
+        split_at = np.where(leaf, np.nan, _thresholds(tree.threshold[order], dtype))
+        parts.append((column, split_at, child, order + before))
         roots.append(end)
         end, before = end + len(order), before + len(tree.left)
     columns, thresholds, children, nodes = (
