@@ -176,8 +176,8 @@ def candidate_overrides(use_cases: Mapping[str, UseCase], names: Collection[str]
     """
     targets = [
         (use_case, target, parameters, {*parameters.trained_candidates, *parameters.networks})
-        for use_case, found in use_cases.items()
-        for target, parameters in found.targets.items()
+        for use_case, each in use_cases.items()
+        for target, parameters in each.targets.items()
     ]
     existing = sorted({name for *_, trained in targets for name in trained})
     if unknown := [name for name in names if name not in existing]:

@@ -184,7 +184,7 @@ def with_market(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         return parameters
     try:
         market = Market.model_validate(parameters["market"])
-        seen = MarketFeatures(
+        features = MarketFeatures(
             time=data.get("time") or "",
             **market.model_dump(include={*MarketFeatures.model_fields} - {"time"}),
         )
@@ -192,16 +192,16 @@ def with_market(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         return parameters
     columns = {*(data.get("columns") or {}), *(data.get("derive") or {})}
     price = [name for name in [market.price] if name in columns]
-    named = [name for name in seen.names if name in columns]
+    named = [name for name in features.names if name in columns]
     return {
         **parameters,
         "data": {
             **data,
-            **_key_beside(data.get("key"), [seen.time, *seen.columns]),
+            **_key_beside(data.get("key"), [features.time, *features.columns]),
             "positive": _with(data.get("positive"), price),
             "required": _with(data.get("required"), [*named, *price]),
         },
-        "features": {**(parameters.get("features") or {}), "market": seen.model_dump()},
+        "features": {**(parameters.get("features") or {}), "market": features.model_dump()},
         "targets": _with_season(parameters.get("targets"), market.steps_of_season),
     }
 
