@@ -108,19 +108,19 @@ def _stage(project: Project, configuration: Configuration, phase: str, name: str
     return stage
 
 
-def _by_folder(paths: set[str], known: set[str], use_case: str) -> list[str]:
+def _by_folder(paths: set[str], all_files: set[str], use_case: str) -> list[str]:
     """Files that a stage reads, or writes; a folder in place of all the files in it.
 
     Args:
         paths: the files.
-        known: every file of the use case: DVC empties the folders that a stage writes.
+        all_files: every file of the use case: DVC empties the folders that a stage writes.
         use_case: its name. Folders that others have files in are never taken.
     """
     result = set()
     for path in paths:
         place = path
         for folder in Path(path).parents:
-            inside = {file for file in known if Path(file).is_relative_to(folder)}
+            inside = {file for file in all_files if Path(file).is_relative_to(folder)}
             if use_case not in folder.parts or not inside <= paths:
                 break
             place = folder.as_posix() if len(inside) > 1 else place
