@@ -189,21 +189,21 @@ def check_trees(model: Any) -> None:
 
 def _parts_of(model: Any) -> Iterator[Any]:
     """A model and all objects in it, each once."""
-    seen, left = set(), [model]
-    while left:
-        part = left.pop()
-        if id(part) in seen or isinstance(part, str | bytes | int | float | type(None)):
+    visited, to_visit = set(), [model]
+    while to_visit:
+        part = to_visit.pop()
+        if id(part) in visited or isinstance(part, str | bytes | int | float | type(None)):
             continue
-        seen.add(id(part))
+        visited.add(id(part))
         yield part
         if isinstance(part, np.ndarray):
-            left += list(part.flat) if part.dtype == object else []
+            to_visit += list(part.flat) if part.dtype == object else []
         elif isinstance(part, Mapping):
-            left += part.values()
+            to_visit += part.values()
         elif isinstance(part, list | tuple | set | frozenset):
-            left += part
+            to_visit += part
         elif type(part).__module__.startswith(("sklearn", "ratchet", "xgboost")):
-            left += getattr(part, "__dict__", {}).values()
+            to_visit += getattr(part, "__dict__", {}).values()
 
 
 def _check_nodes(

@@ -115,17 +115,17 @@ class _Totals:
         if not len(self.key):
             return np.zeros(len(key)), np.zeros(len(key)), np.zeros(len(key))
         at = np.maximum(np.searchsorted(self.key, key, side="left") - 1, 0)
-        seen = (self.key[at] < key) & (self.key[at] // self.n_days == key // self.n_days)
-        return self.sum[at] * seen, self.count[at] * seen, self.last[at] * seen
+        present = (self.key[at] < key) & (self.key[at] // self.n_days == key // self.n_days)
+        return self.sum[at] * present, self.count[at] * present, self.last[at] * present
 
 
 class _Link:
     """The names of rows looked up among the names of events, one entry per row and name."""
 
-    def __init__(self, rows: pd.Series[Any], seen: pd.Series[Any], days: _Days) -> None:
+    def __init__(self, rows: pd.Series[Any], events: pd.Series[Any], days: _Days) -> None:
         # Events with none of these names add nothing: a single row looks at few.
         wanted = {name for cell in rows for name in _listed(cell, str(rows.name))}
-        lists = _all_listed(seen)
+        lists = _all_listed(events)
         place = _listing(lists, wanted)
         cell, name = _pairs([*rows, *(lists[at] for at in place)], str(rows.name))
         of_row = cell < len(rows)
@@ -144,12 +144,12 @@ class _Link:
         use = ~np.isnan(value[self.event])
         totals = _Totals(self.event_key[use], value[self.event[use]], self.n_days)
         total, count, last = totals.before(self.key)
-        expected, seen = prior[self.row], count > 0
+        expected, has_events = prior[self.row], count > 0
         excess = (total - count * expected) / (count + shrinkage)
         return {
-            "mean": self._average(excess, np.ones(len(seen), dtype=bool)),
-            "known": self._average(excess, seen),
-            "last": self._average(last - expected, seen),
+            "mean": self._average(excess, np.ones(len(has_events), dtype=bool)),
+            "known": self._average(excess, has_events),
+            "last": self._average(last - expected, has_events),
         }
 
     def _average(self, what: Floats, among: NDArray[np.bool_]) -> Floats:

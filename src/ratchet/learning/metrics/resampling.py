@@ -236,8 +236,8 @@ def captured_variance(n: int, block: int, memory: float) -> float:
     true = 1 + 2 * float((1 - lags / n) @ alike)
     circular = (1 - lags / n) * alike + lags / n * alike[::-1]
     within = lags[: block - 1]
-    seen = 1 + 2 * float((1 - within / block) @ circular[: block - 1]) - block / n * true
-    return max(seen / true, 1e-6)
+    expected = 1 + 2 * float((1 - within / block) @ circular[: block - 1]) - block / n * true
+    return max(expected / true, 1e-6)
 
 
 def block_length(n_times: int, horizon: int = 1) -> int:

@@ -152,12 +152,12 @@ def sample_ratio_p_values(
         ValueError: shapes do not fit, shares make no sense or counts are negative.
     """
     expected = np.asarray(shares, dtype=np.float64)
-    seen = np.asarray(counts, dtype=np.float64)
-    if seen.ndim != 2 or seen.shape[1] != len(expected) or (seen < 0).any():
+    observed = np.asarray(counts, dtype=np.float64)
+    if observed.ndim != 2 or observed.shape[1] != len(expected) or (observed < 0).any():
         raise ValueError(f"counts must have shape (n, {len(expected)}) and not be negative")
     if (expected <= 0).any() or not math.isclose(expected.sum(), 1):
         raise ValueError(f"shares must be above 0 and add up to 1, got {list(shares)}")
-    total, weights = seen.cumsum(axis=0), prior * expected
+    total, weights = observed.cumsum(axis=0), prior * expected
     log_e = (
         gammaln(weights.sum())
         - gammaln(weights.sum() + total.sum(axis=1))
