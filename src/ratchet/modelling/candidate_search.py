@@ -68,8 +68,8 @@ def search_candidate(
         )
     later = features_and_scaled_target(validation, target)
     fit_with = _remember(search_cache, _fit_with)
-    seen = scored_features(validation, target)
-    held_out, final = fit_with(model, clone(model), X, y, *later, seen, n_jobs=target.n_jobs)
+    scored = scored_features(validation, target)
+    held_out, final = fit_with(model, clone(model), X, y, *later, scored, n_jobs=target.n_jobs)
     return calibrate(final, held_out, validation, target), results, held_out
 
 

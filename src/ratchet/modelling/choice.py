@@ -123,17 +123,17 @@ def fold_scores(search: DataFrame, target: Target) -> tuple[str, dict[str, float
         ConfigError: the search was made with another scoring.
     """
     best = search.iloc[0]
-    check_unchanged(target, "scoring", found=best.get("scoring"), asked=target.scorer)
+    check_unchanged(target, "scoring", fitted=best.get("scoring"), configured=target.scorer)
     folds = best[search.columns.str.fullmatch(r"split\d+_test_score")]
     values = [from_scorer(target.scorer, score, target.task)[1] for score in folds]
     name, mean = from_scorer(target.scorer, best["mean_test_score"], target.task)
     return name, {"value": mean, "low": min(values), "high": max(values)}
 
 
-def check_unchanged(target: Target, name: str, *, found: Any, asked: Any) -> None:
-    """Make sure that what was fitted, maybe in an earlier run, was fitted with a parameter."""
-    if found != asked:
+def check_unchanged(target: Target, name: str, *, fitted: Any, configured: Any) -> None:
+    """Make sure that a model, maybe of an earlier run, was fitted with the configured value."""
+    if fitted != configured:
         raise ConfigError(
-            f"parameter targets.<target of column '{target.column}'>.{name}: it is {asked}, but "
-            f"the candidates were made with {found}; run the modelling pipelines again"
+            f"parameter targets.<target of column '{target.column}'>.{name}: it is {configured}, "
+            f"but the candidates were made with {fitted}; run the modelling pipelines again"
         )

@@ -59,9 +59,9 @@ def _source(column: str, features: Features, target: Target) -> str:
     ):
         if column.startswith(prefix):
             rest = _STEP.sub("", column.removeprefix(prefix))
-            found = _longest(rest, sources)
-            if found is not None:
-                return f"{prefix}{found}" if prefix == HISTORY_PREFIX else apart(found)
+            source = _longest(rest, sources)
+            if source is not None:
+                return f"{prefix}{source}" if prefix == HISTORY_PREFIX else apart(source)
     return column
 
 

@@ -54,8 +54,8 @@ class MarketRows:
     def latest(self, values: Array, among: Flags) -> Array:
         """The last value that is known of each segment among some rows, shape (S,)."""
         latest = np.full(len(self.keys), np.nan)
-        known = among & ~np.isnan(values)
-        latest[self.segment[known]] = values[known]  # in order of time: the last one stays
+        filled = among & ~np.isnan(values)
+        latest[self.segment[filled]] = values[filled]  # in order of time: the last one stays
         return latest
 
 

@@ -74,8 +74,8 @@ def search_networks(
             refit=False,
             on_progress=_as_losses(on_progress),
         ).fit(X, residuals(base, train, target))
-    found = table(search).rename(columns={"epochs": "n_epochs"})
-    return search.top_estimators_, found.assign(scoring=LOSS), search.curves_
+    results = table(search).rename(columns={"epochs": "n_epochs"})
+    return search.top_estimators_, results.assign(scoring=LOSS), search.curves_
 
 
 def fit_networks(
