@@ -64,17 +64,17 @@ def find_alerts(
         The critical ones first.
     """
     scores = promoted or {}
-    found = [
+    found_alerts = [
         alert
         for target, table in (windows or {}).items()
         for alert in _falls(use_case, target, table, scores.get(target, {}), alerts)
     ]
     if operations is not None and len(operations):
-        found += _requests(use_case, operations.iloc[-1], alerts)
+        found_alerts += _requests(use_case, operations.iloc[-1], alerts)
     for version, table in (models or {}).items():
         if len(table) and not _is_past(table, operations):
-            found += _failing(use_case, version, champion or version, table.iloc[-1], alerts)
-    return sorted(found, key=lambda alert: alert.level != "critical")
+            found_alerts += _failing(use_case, version, champion or version, table.iloc[-1], alerts)
+    return sorted(found_alerts, key=lambda alert: alert.level != "critical")
 
 
 def _falls(
@@ -84,7 +84,7 @@ def _falls(
     promoted: Mapping[str, float],
     alerts: Alerts,
 ) -> list[Alert]:
-    found = []
+    drops = []
     for metric, threshold in (("accuracy", alerts.accuracy_drop), ("r2", alerts.r2_drop)):
         scored = windows.dropna(subset=[metric]) if metric in windows else windows.iloc[:0]
         if metric not in promoted or scored.empty:
@@ -101,12 +101,12 @@ def _falls(
                 f"see kedro ratchet status; to go back: kedro ratchet rollback --use-case "
                 f'{use_case} --reason "{metric} of {target} fell"'
             )
-            found.append(Alert(f"{metric}_drop", "warning", text, advice, fall, threshold))
-    return found
+            drops.append(Alert(f"{metric}_drop", "warning", text, advice, fall, threshold))
+    return drops
 
 
 def _requests(use_case: str, window: pd.Series, alerts: Alerts) -> list[Alert]:
-    found = []
+    request_alerts = []
     rate, response = float(window["error_rate"]), float(window["response_ms"])
     if exceeds(rate, alerts.error_rate):
         text = (
@@ -114,7 +114,7 @@ def _requests(use_case: str, window: pd.Series, alerts: Alerts) -> list[Alert]:
             f"{alerts.error_rate:.0%})"
         )
         advice = f"mend the commonest error first: {window['error']}"
-        found.append(Alert("error_rate", "warning", text, advice, rate, alerts.error_rate))
+        request_alerts.append(Alert("error_rate", "warning", text, advice, rate, alerts.error_rate))
     if exceeds(response, alerts.response_ms):
         text = (
             f"{use_case}: 5 % of {int(window['requests'])} answers took {response:.0f} ms or more "
@@ -124,8 +124,10 @@ def _requests(use_case: str, window: pd.Series, alerts: Alerts) -> list[Alert]:
             "see whether the machine is busy; a lower release.max_latency_ms keeps slow models "
             "from being promoted"
         )
-        found.append(Alert("response_ms", "warning", text, advice, response, alerts.response_ms))
-    return found
+        request_alerts.append(
+            Alert("response_ms", "warning", text, advice, response, alerts.response_ms)
+        )
+    return request_alerts
 
 
 def _is_past(requests: pd.DataFrame, operations: pd.DataFrame | None) -> bool:

@@ -28,7 +28,7 @@ CONFIDENCE = 0.99
 RESAMPLING = Resampling(seed=0, n_bootstrap=2000, confidence=CONFIDENCE)
 """How rows are drawn, but for seed and horizon."""
 
-_KNOWN = ("truth", "time", "scale", "rms")  # what models do not predict
+_GIVEN = ("truth", "time", "scale", "rms")  # columns that are no predictions
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def compare(
     lost = len(champion.index.symmetric_difference(previous.index))
     if len(both) < 2:
         return Comparison(metric, len(both), *(math.nan,) * 5, lost)
-    known = champion.loc[both, [name for name in _KNOWN if name in champion]]
-    other = previous.loc[both].drop(columns=list(known), errors="ignore").join(known)
+    shared = champion.loc[both, [name for name in _GIVEN if name in champion]]
+    other = previous.loc[both].drop(columns=list(shared), errors="ignore").join(shared)
     ours = champion.loc[both]
     if not (target.is_series or target.follows_time):
         ours, other = (rows.drop(columns="time", errors="ignore") for rows in (ours, other))

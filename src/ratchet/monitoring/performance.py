@@ -57,16 +57,16 @@ def latest_answers(rows: pd.DataFrame) -> pd.DataFrame:
     Args:
         rows: of one target, as ``PredictionLog.rows`` gives them.
     """
-    known = rows[~rows["failed"].astype(bool) & rows["truth"].notna()]
-    names = _names_of_rows(known)
-    if "truth_at" in known:
-        first_known = known["truth_at"].groupby(names.to_numpy()).transform("min")
-        in_time = (known["predicted_at"] <= first_known).to_numpy()
+    with_truth = rows[~rows["failed"].astype(bool) & rows["truth"].notna()]
+    names = _names_of_rows(with_truth)
+    if "truth_at" in with_truth:
+        first_known = with_truth["truth_at"].groupby(names.to_numpy()).transform("min")
+        in_time = (with_truth["predicted_at"] <= first_known).to_numpy()
     else:
-        in_time = np.ones(len(known), dtype=bool)
-    order = np.lexsort([known["predicted_at"].to_numpy(), in_time])
+        in_time = np.ones(len(with_truth), dtype=bool)
+    order = np.lexsort([with_truth["predicted_at"].to_numpy(), in_time])
     again = names.iloc[order].duplicated(keep="last").to_numpy()
-    latest = known.iloc[order[~again]]
+    latest = with_truth.iloc[order[~again]]
     return latest.rename(columns={"row_time": "time"}).sort_values("time", kind="stable")
 
 
@@ -159,10 +159,10 @@ def distributions(
     """
     table = []
     for window, part in _by_window(rows, watch.window, start, now):
-        known = latest_answers(part)
-        if len(known):
+        answers = latest_answers(part)
+        if len(answers):
             compared = _class_shares if target.is_classes else _spreads
-            table.append({**window, "rows": len(known), **compared(known, target)})
+            table.append({**window, "rows": len(answers), **compared(answers, target)})
     return pd.DataFrame(table, columns=None if table else ["start", "end", "complete", "rows"])
 
 
@@ -235,10 +235,10 @@ def _score_columns(target: Target) -> list[str]:
     return [f"{name}{ending}" for name in names for ending in ("", "_low", "_high")]
 
 
-def _class_shares(known: pd.DataFrame, target: Target) -> Mapping[str, float]:
+def _class_shares(answers: pd.DataFrame, target: Target) -> Mapping[str, float]:
     classes = target.classes or []
     shares = {
-        column: known[column].value_counts(normalize=True).reindex(classes, fill_value=0.0)
+        column: answers[column].value_counts(normalize=True).reindex(classes, fill_value=0.0)
         for column in ("prediction", "truth")
     }
     named = {f"predicted_{name}": float(shares["prediction"][name]) for name in classes}
@@ -246,8 +246,8 @@ def _class_shares(known: pd.DataFrame, target: Target) -> Mapping[str, float]:
     return named | {"distance": float((shares["prediction"] - shares["truth"]).abs().sum() / 2)}
 
 
-def _spreads(known: pd.DataFrame, target: Target) -> Mapping[str, float]:
-    predicted, truth = known["prediction"].astype(float), known["truth"].astype(float)
+def _spreads(answers: pd.DataFrame, target: Target) -> Mapping[str, float]:
+    predicted, truth = answers["prediction"].astype(float), answers["truth"].astype(float)
     return {
         "predicted_mean": float(predicted.mean()),
         "true_mean": float(truth.mean()),

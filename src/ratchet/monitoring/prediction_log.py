@@ -345,9 +345,9 @@ def split_values(values: pd.Series) -> tuple[list[float | None], list[str | None
     nothing: list[None] = [None] * len(values)
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return [_finite(value) for value in values.astype(float).tolist()], [*nothing]
-    known = values.notna().tolist()
+    exist = values.notna().tolist()
     return [*nothing], [
-        str(value) if exists else None for value, exists in zip(values.tolist(), known, strict=True)
+        str(value) if exists else None for value, exists in zip(values.tolist(), exist, strict=True)
     ]
 
 

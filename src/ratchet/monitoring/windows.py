@@ -32,19 +32,21 @@ def cut_windows(
     Raises:
         ConfigError: pandas cannot read the length.
     """
-    known = times.dropna()
-    if known.empty:
+    present = times.dropna()
+    if present.empty:
         nothing = pd.Series(pd.NaT, index=times.index, dtype="datetime64[us]")
         return pd.DataFrame({"start": nothing, "end": nothing, "complete": True})
-    begin = pd.Timestamp(naive_utc(start)) if start is not None else known.min()
-    until = pd.Timestamp(naive_utc(now)) if now is not None else known.max() + _usual_step(known)
+    begin = pd.Timestamp(naive_utc(start)) if start is not None else present.min()
+    until = (
+        pd.Timestamp(naive_utc(now)) if now is not None else present.max() + _usual_step(present)
+    )
     length = _fixed(window)
     if length is not None:
         passed = (times - begin) // length  # type: ignore[operator]  # the stubs lack it
         starts = begin + passed * length
         ends = starts + length
     else:
-        starts, ends = _calendar(times, window, min(begin, known.min()))
+        starts, ends = _calendar(times, window, min(begin, present.min()))
     return pd.DataFrame(
         {"start": starts, "end": ends, "complete": (ends <= until) | times.isna()},
         index=times.index,
@@ -72,10 +74,10 @@ def _calendar(times: pd.Series, window: str, first: pd.Timestamp) -> tuple[pd.Se
         ) from error
     begin = offset.rollback(first.normalize())
     edges = pd.date_range(begin, times.max() + 2 * offset, freq=offset)
-    known = times.dropna()
-    positions = edges.searchsorted(known, side="right") - 1
-    starts = pd.Series(edges[positions], index=known.index).reindex(times.index)
-    ends = pd.Series(edges[positions + 1], index=known.index).reindex(times.index)
+    present = times.dropna()
+    positions = edges.searchsorted(present, side="right") - 1
+    starts = pd.Series(edges[positions], index=present.index).reindex(times.index)
+    ends = pd.Series(edges[positions + 1], index=present.index).reindex(times.index)
     return starts, ends
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,9 @@ def detect(
     names, left_out = _columns(before, now, drift, time)
     chunks = _chunks(before, now, drift, time, period, seed)
     levels = {name: encode(before[name], _column(now, name)) for name in names}
-    measured = {name: measure(found, chunks) for name, found in levels.items()}
+    measured = {name: measure(column_levels, chunks) for name, column_levels in levels.items()}
     together = measure_joint(joint_features(levels, len(before) + len(now), seed), chunks)
-    every = [together, *(found for column in measured.values() for found in column)]
+    every = [together, *chain.from_iterable(measured.values())]
     largest = np.max([statistic.z for statistic in every], axis=0)
     usual = NullDistribution(largest[1:], chunks.independent, drift.false_alarms)
     shares = _shares(importance or {}, names)
@@ -209,17 +210,17 @@ def _judge_column(
     chunks: Chunks,
 ) -> ColumnDrift:
     p_value = usual.p_value(max(float(statistic.z[0]) for statistic in measured))
-    found = _measured(measured, usual)
-    moved = any(statistic.moved for statistic in found.values())
-    text = describe(name, levels, found, measured, chunks)
-    return ColumnDrift(levels.kind, found, p_value, moved, importance, text)
+    results = _measured(measured, usual)
+    moved = any(statistic.moved for statistic in results.values())
+    text = describe(name, levels, results, measured, chunks)
+    return ColumnDrift(levels.kind, results, p_value, moved, importance, text)
 
 
 def _judge_joint(together: Statistic, usual: NullDistribution) -> ColumnDrift:
-    found = _measured([together], usual)
+    results = _measured([together], usual)
     p_value = usual.p_value(float(together.z[0]))
-    moved = found["distance"].moved
-    return ColumnDrift("all", found, p_value, moved, 1.0, describe_joint(moved=moved))
+    moved = results["distance"].moved
+    return ColumnDrift("all", results, p_value, moved, 1.0, describe_joint(moved=moved))
 
 
 def _measured(
@@ -255,15 +256,15 @@ _SHOWN = 3  # names of values never seen before
 def describe(
     name: str,
     levels: LevelCounts,
-    found: Mapping[str, StatisticResult],
+    results: Mapping[str, StatisticResult],
     measured: Sequence[Statistic],
     chunks: Chunks,
 ) -> str:
     """Say what became of a column, by the statistic that is furthest from what is usual."""
-    if not any(statistic.moved for statistic in found.values()):
+    if not any(statistic.moved for statistic in results.values()):
         return f"{name} is as usual."
     worst = max(measured, key=lambda statistic: float(statistic.z[0])).name
-    value, threshold = found[worst].value, found[worst].threshold
+    value, threshold = results[worst].value, results[worst].threshold
     if worst == "missing":
         before = levels.missing[chunks.base].mean()
         return f"{name}: {value:.1%} of the values are missing, {before:.1%} were before."

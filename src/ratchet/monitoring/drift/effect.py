@@ -58,18 +58,18 @@ def scenario_effect(
     before, after = predict(rows), predict(changed)
     effects = {}
     for name, target in targets.items():
-        known = before[name].dropna(subset=["truth", "prediction"])
-        if known.empty:
+        with_truth = before[name].dropna(subset=["truth", "prediction"])
+        if with_truth.empty:
             raise DataError(f"target '{name}': no row with a known truth can be answered")
         answered = after[name].dropna(subset=["prediction"])
-        keys = known.index.intersection(answered.index)
-        fixed = ["truth", *({"scale", "rms", "time"} & set(known))]
-        spoilt = answered.loc[keys].assign(**known.loc[keys, fixed])
-        pair = (known.loc[keys], spoilt)
+        keys = with_truth.index.intersection(answered.index)
+        fixed = ["truth", *({"scale", "rms", "time"} & set(with_truth))]
+        spoilt = answered.loc[keys].assign(**with_truth.loc[keys, fixed])
+        pair = (with_truth.loc[keys], spoilt)
         metrics = _compare(*pair, target, resampling) if len(keys) else {}
         effects[name] = {
             "rows": len(keys),
-            "unanswered": len(known) - len(keys),
+            "unanswered": len(with_truth) - len(keys),
             "metrics": metrics,
         }
     return effects
