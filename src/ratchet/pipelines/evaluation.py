@@ -78,7 +78,7 @@ def _predict(model: Any, frame: DataFrame, target: Target) -> DataFrame:
     if target.is_classes:
         return predictions.tidy(model.predict_proba(inputs), y, frame, target)
     confidence = calibrate_and_refit.interval_confidence(model)
-    choice.check_unchanged(target, "confidence", found=confidence, asked=target.confidence)
+    choice.check_unchanged(target, "confidence", fitted=confidence, configured=target.confidence)
     prediction, low, high = model.predict_with_interval(inputs).T
     return predictions.tidy(prediction, y, frame, target).assign(low=low, high=high)
 

@@ -231,7 +231,7 @@ def release_challengers(
             {
                 **judged["verdict"],
                 **{key: judged[key] for key in NOTED if key in judged},
-                **_kept(registry, name, judged["version"]),
+                **_dvc_tag(registry, name, judged["version"]),
             },
             actor=actor,
             expect=judged["expect"] + number,
@@ -255,7 +255,7 @@ def release_challengers(
     }
 
 
-def _kept(registry: Any, name: str, version: str) -> dict[str, str]:
+def _dvc_tag(registry: Any, name: str, version: str) -> dict[str, str]:
     """The hash by which DVC has data and model, where it has them."""
     from ratchet.dvc.store import DVC_TAG
 
@@ -302,13 +302,13 @@ def refit_promoted(
     judged = verdicts[-1]
     if judged["verdict"]["decision"] != "PROMOTE" or judged.get("by_trial"):
         return verdicts  # what was tried on live requests is what serves
-    if known := _refitted(registry, name, judged["digest"]):
-        return [*verdicts[:-1], {**judged, **known, "judged": judged["version"]}]
+    if earlier := _refitted(registry, name, judged["digest"]):
+        return [*verdicts[:-1], {**judged, **earlier, "judged": judged["version"]}]
     use_case = UseCase.model_validate(parameters)
     chosen = next(
-        found
-        for found in _candidates(use_case, datasets, first=True)
-        if dict(found.candidates) == judged["candidates"]
+        candidate
+        for candidate in _candidates(use_case, datasets, first=True)
+        if dict(candidate.candidates) == judged["candidates"]
     )
     rows = pd.concat([train, validation, test])
     models = {
