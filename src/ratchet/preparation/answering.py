@@ -21,7 +21,7 @@ def features_of(
     typed: DataFrame,
     use_case: UseCase,
     statistics: DataFrame | None = None,
-    asked: Any = None,
+    requested: Any = None,
 ) -> DataFrame:
     """Make features of every row that can be answered.
 
@@ -35,8 +35,8 @@ def features_of(
             ahead of them.
         use_case: the parameters.
         statistics: units of the series, see ``series_statistics``; needed for series.
-        asked: which rows of ``typed`` are to be answered, as booleans; all by default. Of series
-            that includes steps at which other series have a row and one has none.
+        requested: which rows of ``typed`` are to be answered, as booleans; all by default. Of
+            series that includes steps at which other series have a row and one has none.
 
     Returns:
         Frame indexed by the row key, with the columns of ``{use_case}.features`` but ``split``;
@@ -48,7 +48,7 @@ def features_of(
         DataError: rows cannot be laid out on steps, or are known before they are looked up.
     """
     rows = typed.reset_index(drop=True)
-    chosen = None if asked is None else np.asarray(asked, dtype=bool)
+    chosen = None if requested is None else np.asarray(requested, dtype=bool)
     if use_case.features.windows:
         if statistics is None:
             raise ConfigError("series are answered by their statistics, and there are none")

@@ -138,8 +138,8 @@ def check_windows(primary: DataFrame, features: Features, target: Target) -> Non
     if windows is None:
         return
     shown = [name for name, transformation in windows.past.items() if transformation == "value"]
-    known = [name for name in windows.known if name in features.numeric]
-    for name in [*shown, *known]:
+    numeric_known = [name for name in windows.known if name in features.numeric]
+    for name in [*shown, *numeric_known]:
         relative = name == target.column and target.learn != "value"
         if not relative and is_coarse(primary[name].to_numpy(dtype=float, na_value=float("nan"))):
             raise ConfigError(

@@ -123,8 +123,8 @@ def _check_future(typed: DataFrame, data: Data, targets: Mapping[str, Target]) -
     columns, rows = [target.column for target in targets.values()], typed
     if data.series is None and not set(columns) <= set(typed.columns):
         rows = derive_columns(typed.dropna(subset=data.required), data)
-    known = rows[[name for name in columns if name in rows]].notna().any(axis=1)
-    wrong = late & known.reindex(typed.index, fill_value=False)
+    has_truth = rows[[name for name in columns if name in rows]].notna().any(axis=1)
+    wrong = late & has_truth.reindex(typed.index, fill_value=False)
     check_future(typed[data.time], wrong, limit, data.ahead)
 
 

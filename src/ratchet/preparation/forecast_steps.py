@@ -50,26 +50,26 @@ def select_series(
     layout = lay_out_steps(typed, data, target, data.required)
     primary = add_columns(layout.rows, data, targets)
     views = make_views(primary, data, features, target)
-    known = panel(primary, target.column)
-    part = assign_splits(np.isfinite(known).any(axis=1, keepdims=True), data.split)
+    values = panel(primary, target.column)
+    part = assign_splits(np.isfinite(values).any(axis=1, keepdims=True), data.split)
     between = _between(part, features.horizon)
-    usable = complete_rows(views) & np.isfinite(known) & ~between[:, None]
-    primary["split"] = _splits(part.repeat(known.shape[1]), usable)
-    own_scale = seasonal_change(known[part == 0], data.series.season)[2]
-    names = primary[SERIES_ID].iloc[: known.shape[1]].astype(str).to_numpy()
+    usable = complete_rows(views) & np.isfinite(values) & ~between[:, None]
+    primary["split"] = _splits(part.repeat(values.shape[1]), usable)
+    own_scale = seasonal_change(values[part == 0], data.series.season)[2]
+    names = primary[SERIES_ID].iloc[: values.shape[1]].astype(str).to_numpy()
     selection: dict[str, Any] = {
         "rows": len(typed),
         "kept": int(usable.sum()),
         "missing": {name: int(typed[name].isna().sum()) for name in data.required},
         "parts": {name: describe(rows, data) for name, rows in primary.groupby("split")},
         "series": {
-            "count": known.shape[1],
-            "steps": len(known),
+            "count": values.shape[1],
+            "steps": len(values),
             "absent": int((layout.under_way & ~layout.given).sum()),
             "holes": int((~layout.given.any(axis=1)).sum()),
             "unscaled": names[~own_scale].tolist(),
             "ended": names[layout.ended[-1]].tolist(),
-            "left_out": _left_out(known, usable, between, layout, max_lookback(views)),
+            "left_out": _left_out(values, usable, between, layout, max_lookback(views)),
         },
     }
     if empty := [name for name in SPLITS if name not in set(primary["split"].dropna())]:
@@ -94,7 +94,7 @@ def _between(part: Any, horizon: int) -> Any:
 
 
 def _left_out(
-    known: Any, usable: Any, between: Any, layout: SeriesPanel, reach: int
+    values: Any, usable: Any, between: Any, layout: SeriesPanel, reach: int
 ) -> dict[str, int]:
     """Steps of series that are not forecast, by the first reason that holds.
 
@@ -102,10 +102,10 @@ def _left_out(
     steps they look at, their truth is still to come, or a value is missing; or they lie between
     two parts.
     """
-    steps = np.arange(len(known))[:, None]
-    finite, holes = np.isfinite(known), ~layout.given.any(axis=1)
-    first = np.where(finite.any(axis=0), finite.argmax(axis=0), len(known))
-    last = len(known) - 1 - finite[::-1].argmax(axis=0)
+    steps = np.arange(len(values))[:, None]
+    finite, holes = np.isfinite(values), ~layout.given.any(axis=1)
+    first = np.where(finite.any(axis=0), finite.argmax(axis=0), len(values))
+    last = len(values) - 1 - finite[::-1].argmax(axis=0)
     seen_before = np.concatenate([np.zeros(reach + 1, dtype=int), holes.cumsum()])
     near_hole = seen_before[reach + 1 :] > seen_before[: -(reach + 1)]
     reasons = {
@@ -120,7 +120,7 @@ def _left_out(
     for reason, holds in reasons.items():
         counts[reason] = int((left & holds).sum())
         left = left & ~holds
-    return {**counts, "between": int(between.sum()) * known.shape[1]}
+    return {**counts, "between": int(between.sum()) * values.shape[1]}
 
 
 def _too_short(empty: list[str], series: Mapping[str, Any], reach: int, target: Target) -> str:

@@ -158,9 +158,9 @@ def _mend(filed: DataFrame, rows: DataFrame, first: DataFrame) -> DataFrame:
     mended = filed.copy(deep=False)
     now, before = rows.reindex(filed.index), first.reindex(filed.index)
     for name in filed:
-        known = now[name].notna()
+        measured = now[name].notna()
         same = (before[name] == filed[name]).fillna(False).astype(bool) & before[name].notna()
-        replaced = known & (filed[name].isna() | same)
+        replaced = measured & (filed[name].isna() | same)
         if replaced.any():
             mended[name] = filed[name].where(~replaced, now[name]).astype(filed[name].dtype)
     return mended

@@ -64,8 +64,8 @@ def read_contract(
             how many rows break it and the first of them.
     """
     if blank:
-        known = {name: column for name, column in columns.items() if name not in blank}
-        typed = read_contract(frame, known, key, steps=steps)
+        given = {name: column for name, column in columns.items() if name not in blank}
+        typed = read_contract(frame, given, key, steps=steps)
         nothing = {name: _without_values(columns[name], len(typed)) for name in blank}
         return typed.assign(**nothing)[list(columns)]
     frame = _with_index(frame, columns)

@@ -24,7 +24,7 @@ class RequiredColumns:
     def columns(self) -> list[str]:
         """Raw columns that a row to be answered is asked for: features, and what names the row."""
         data = self.use_case.data
-        named = [*self._identity, *self._seen]
+        named = [*self._identity, *self._inputs]
         required = source_columns([*named, *self._demanded_anyway], data)
         return [name for name in data.columns if name in required]
 
@@ -40,7 +40,7 @@ class RequiredColumns:
     def derived_for_targets(self) -> list[str]:
         """Derived columns that a target is made of, and no feature."""
         data = self.use_case.data
-        features, truth = source_columns(self._seen, data), source_columns(self._targets, data)
+        features, truth = source_columns(self._inputs, data), source_columns(self._targets, data)
         return [name for name in data.derive if name in truth and name not in features]
 
     @property
@@ -54,7 +54,7 @@ class RequiredColumns:
         return [name for name in names if name]
 
     @property
-    def _seen(self) -> list[str]:
+    def _inputs(self) -> list[str]:
         """Columns whose values a model sees at the row itself."""
         features = self.use_case.features
         history = features.history

@@ -85,9 +85,9 @@ def row_features(
     if features.history is None:
         check_numbers(gathered, features)
         return gathered
-    known = rows if events is None else events.set_index(data.key)
-    _check_order(known, features.history)
-    history = history_features(rows, known, **features.history.model_dump())
+    events_by_key = rows if events is None else events.set_index(data.key)
+    _check_order(events_by_key, features.history)
+    history = history_features(rows, events_by_key, **features.history.model_dump())
     gathered = gathered.join(history.add_prefix(HISTORY_PREFIX))
     check_numbers(gathered, features)
     return gathered
@@ -98,8 +98,8 @@ def _check_order(rows: DataFrame, history: History) -> None:
     early = rows[rows[history.available] < rows[history.looked_up]]
     if not early.empty:
         first = ", ".join(
-            f"row {key!r}: {known.date()} and {looked_up.date()}"
-            for key, known, looked_up in early[[history.available, history.looked_up]]
+            f"row {key!r}: {available.date()} and {looked_up.date()}"
+            for key, available, looked_up in early[[history.available, history.looked_up]]
             .head()
             .itertuples()
         )

@@ -34,9 +34,9 @@ def assign_splits(truth: Any, split: Split) -> Any:
     """
     shares = np.cumsum([1 - split.validation - split.test, split.validation])
     starts = []
-    for known in map(np.flatnonzero, np.asarray(truth).T):
-        if len(known):  # the slack is for rounding: 1 - 0.3 - 0.2
-            starts.append(known[(shares * len(known) + 1e-9).astype(int)])
+    for positions in map(np.flatnonzero, np.asarray(truth).T):
+        if len(positions):  # the slack is for rounding: 1 - 0.3 - 0.2
+            starts.append(positions[(shares * len(positions) + 1e-9).astype(int)])
     return np.searchsorted(np.min(starts, axis=0), np.arange(len(truth)), "right")
 
 
@@ -47,8 +47,8 @@ def count_train_steps(values: Any, split: Split) -> int:
         values: the target, missing where it is not known, shape (steps, series).
         split: the shares, counted over the steps at which it is known of any series.
     """
-    known = np.isfinite(values).any(axis=1, keepdims=True)
-    return int((assign_splits(known, split) == 0).sum())
+    has_value = np.isfinite(values).any(axis=1, keepdims=True)
+    return int((assign_splits(has_value, split) == 0).sum())
 
 
 def has_truth(rows: DataFrame, targets: Mapping[str, Target]) -> DataFrame:
@@ -68,9 +68,9 @@ def count_truth(rows: DataFrame, targets: Mapping[str, Target]) -> dict[str, dic
     """
     counts = {}
     for name, target in targets.items():
-        known = rows[target.column].notna()
-        parts = {part: int((known & (rows["split"] == part)).sum()) for part in SPLITS}
-        counts[name] = {**parts, "unknown": int((~known).sum())}
+        has_value = rows[target.column].notna()
+        parts = {part: int((has_value & (rows["split"] == part)).sum()) for part in SPLITS}
+        counts[name] = {**parts, "unknown": int((~has_value).sum())}
     return counts
 
 
@@ -110,8 +110,8 @@ def _lacking(name: str, target: Target, rows: DataFrame) -> Iterator[str]:
     where, values = f"column '{target.column}' (target '{name}')", rows[target.column]
     if target.in_logs:
         where, values = f"{where}, whose logarithm is learned", values.where(values > 0)
-    known = rows["split"].where(values.notna())
-    counts = {part: int((known == part).sum()) for part in SPLITS}
+    parts = rows["split"].where(values.notna())
+    counts = {part: int((parts == part).sum()) for part in SPLITS}
     if target.in_logs and not counts["train"]:
         yield (
             f"{where}: none of the training rows has a value above 0, and 0 and less have no "
@@ -132,7 +132,7 @@ def _lacking(name: str, target: Target, rows: DataFrame) -> Iterator[str]:
             f"{counts['validation']}: raise data.split.validation, or lower {way_out}"
         )
     if target.is_classes:
-        yield from _rare_classes(name, target, as_text(values[known.notna()]), known.dropna())
+        yield from _rare_classes(name, target, as_text(values[parts.notna()]), parts.dropna())
     elif counts["train"] < target.cv:
         yield (
             f"{where}: {target.cv} folds need at least as many training rows with truth, found "

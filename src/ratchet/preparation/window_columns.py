@@ -73,7 +73,7 @@ def make_views(primary: DataFrame, data: Data, features: Features, target: Targe
     values = panel(primary, target.column)
     channels = [
         *_past(primary, windows, target),
-        *_known(primary, features, windows),
+        *_known_ahead(primary, features, windows),
         *(
             View(f"{AHEAD_PREFIX}{target.column}_season{season}", values, season, "level")
             for season in windows.seasons
@@ -106,7 +106,7 @@ def _past(primary: DataFrame, windows: Windows, target: Target) -> list[Any]:
     ]
 
 
-def _known(primary: DataFrame, features: Features, windows: Windows) -> list[Any]:
+def _known_ahead(primary: DataFrame, features: Features, windows: Windows) -> list[Any]:
     """Values known ahead, of the step ``horizon`` after each step of the window."""
     views = []
     for column in windows.known:
@@ -153,9 +153,9 @@ def series_statistics(primary: DataFrame, data: Data, targets: Mapping[str, Targ
     target = only_target(targets)
     values = panel(primary, target.column)
     _check_returns(values, target)
-    known, season = values[: count_train_steps(values, data.split)], data.series.season
-    mean, rms, _ = seasonal_change(known, season, relative=target.learn == "return")
-    columns = {"mean": mean, "rms": rms} | (_static(known, season) if data.series.id else {})
+    train, season = values[: count_train_steps(values, data.split)], data.series.season
+    mean, rms, _ = seasonal_change(train, season, relative=target.learn == "return")
+    columns = {"mean": mean, "rms": rms} | (_static(train, season) if data.series.id else {})
     names = pd.Index(primary[SERIES_ID].iloc[: values.shape[1]], name=SERIES_ID)
     return pd.DataFrame(columns, index=names)
 
