@@ -85,7 +85,7 @@ class ProductionAssessment:
             promoted,
             metric,
             self._watch,
-            lambda found: self._against_previous(found, target, metric),
+            lambda assessed: self._against_previous(assessed, target, metric),
             since=since,
             last_request=_moment(until),
             inputs=moved,
@@ -130,9 +130,9 @@ class ProductionAssessment:
         """Logged answers of the champion since it serves, as far as this run sees."""
         rows = self.log.rows(self.name, target, self.champion.version, arm=CHAMPION)
         rows = rows[~is_among(rows["row_hash"], self.champion.answered)]
-        times, known = rows["row_time"], self.champion.known
+        times, learned_hashes = rows["row_time"], self.champion.known
         is_new = times.isna()
-        is_new |= new_rows(times, self.champion.since, is_among(rows["row_hash"], known))
+        is_new |= new_rows(times, self.champion.since, is_among(rows["row_hash"], learned_hashes))
         if self.as_of is not None:
             days = on_clock(times, self.champion.bundle.use_case.data.timezone).dt.normalize()
             is_new &= days.isna() | (days <= read_day(self.as_of))
@@ -145,7 +145,7 @@ class ProductionAssessment:
         return is_other(rows["row_hash"], hashes.reindex(rows.index))
 
     def _against_previous(
-        self, found: Assessment, target: str, metric: str
+        self, assessment: Assessment, target: str, metric: str
     ) -> tuple[Comparison | None, str]:
         """Champion and previous model on the rows that the assessment asks for.
 
@@ -160,10 +160,10 @@ class ProductionAssessment:
         try:
             bundle = self.registry.open_bundle(self.name, previous)
             then = scoring_frame(bundle, self.raw, self.as_of, self.measured)
-            rows = rows_under_review(latest_answers(self._rows(target)), found)
+            rows = rows_under_review(latest_answers(self._rows(target)), assessment)
             rows = rows[~self._renamed(rows)]
-            unseen = then.new_keys(training_cutoff(bundle.manifest))
-            theirs = then.predict(unseen[unseen.astype(str).isin(rows.index)])[target]
+            new_keys = then.new_keys(training_cutoff(bundle.manifest))
+            theirs = then.predict(new_keys[new_keys.astype(str).isin(rows.index)])[target]
         except (KeyError, UserError) as error:
             return None, f"the previous model, version {previous}, cannot answer: {error}"
         groups = groups_of(then.inputs, bundle.use_case)

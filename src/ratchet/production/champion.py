@@ -82,8 +82,8 @@ def open_champion(registry: Registry, log: PredictionLog, name: str) -> Champion
     came = before[(before["source"] == "batch") | before["truth"].notna()]
     reached = came["row_time"][came["row_time"] <= came["predicted_at"]]
     moments = [training_cutoff(bundle.manifest), reached.max()]
-    known = [pd.Timestamp(moment) for moment in moments if not pd.isna(moment)]
-    since = max(known).isoformat() if known else None
+    cutoffs = [pd.Timestamp(moment) for moment in moments if not pd.isna(moment)]
+    since = max(cutoffs).isoformat() if cutoffs else None
     return Champion(str(entry.champion), bundle, since, before["row_hash"])
 
 

@@ -52,11 +52,11 @@ class DriftCheck:
     def importance(self) -> dict[str, float]:
         """How much the target that decides lives on each of these columns."""
         bundle, data = self.now.bundle, self.now.bundle.use_case.data
-        known = set(data.known_columns)
+        contract_columns = set(data.known_columns)
         return importance_of(
             bundle.importance.get(primary_metric(bundle.use_case)[0], {}),
             self.drift.columns or [],
-            lambda name: source_columns([name], data) if name in known else {name},
+            lambda name: source_columns([name], data) if name in contract_columns else {name},
         )
 
     def compare(
@@ -114,12 +114,12 @@ class DriftCheck:
         name, metric = primary_metric(bundle.use_case)
         target, watch = bundle.use_case.targets[name], self.use_case.monitoring.watch
         mine = self._answers(window.index.difference(bundle.rows.index, sort=False), name)
-        known = mine.dropna(subset=["truth", "prediction"])
+        with_truth = mine.dropna(subset=["truth", "prediction"])
         before = bundle.score(name, metric)
-        if before is not None and len(known) >= watch.min_rows:
-            now = score(known, target, self.resampling)[metric]
+        if before is not None and len(with_truth) >= watch.min_rows:
+            now = score(with_truth, target, self.resampling)[metric]
             if not math.isnan(now["value"]):
-                return error_from_scores(metric, before, now, watch.rollback_above, len(known))
+                return error_from_scores(metric, before, now, watch.rollback_above, len(with_truth))
         tested = bundle.rows.index[bundle.rows["part"] == "test"]
         return error_without_truth(self._answers(tested, name), mine, target, watch.rollback_above)
 
@@ -190,8 +190,10 @@ def watched(use_case: UseCase, available: Iterable[str]) -> Drift:
     if drift.columns is not None:
         return drift
     past = list(features.windows.past) if features.windows else []
-    there = set(available) - {*data.calendar, data.time}
-    columns = [name for name in dict.fromkeys([*features.columns, *past]) if name in there]
+    available_columns = set(available) - {*data.calendar, data.time}
+    columns = [
+        name for name in dict.fromkeys([*features.columns, *past]) if name in available_columns
+    ]
     return drift.model_copy(update={"columns": columns})
 
 

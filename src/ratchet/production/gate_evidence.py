@@ -125,12 +125,12 @@ class EvidenceCollector:
             return test
         try:
             champion = self._opened
-            known = None if self.use_case.data.series else self._champion_rows.is_known(test)
+            is_known = None if self.use_case.data.series else self._champion_rows.is_known(test)
         except UserError:
             return test[:0]
         time = self.use_case.data.time
         times = utc(self.primary.loc[test, time]) if time else pd.Series(pd.NaT, index=test)
-        return test[new_rows(times, training_cutoff(champion.manifest), known)]
+        return test[new_rows(times, training_cutoff(champion.manifest), is_known)]
 
     def _last_seen(self, challenger: Bundle | None) -> str | None:
         """Time of the last row that one of the two has used."""

@@ -77,11 +77,13 @@ def count_new_rows(
     """
     typed = typed_rows(raw, use_case.data, use_case.targets, as_of, measured)
     targets = [t.column for t in use_case.targets.values() if t.column in typed]
-    known = typed.dropna(subset=targets, how="all") if targets else typed
-    known = known.dropna(subset=use_case.data.required)
+    complete = typed.dropna(subset=targets, how="all") if targets else typed
+    complete = complete.dropna(subset=use_case.data.required)
     champion = registry.champion(name)
     if champion is None:
-        return NewRows(len(known), None, None, f"nothing serves yet; there are {len(known)} rows")
+        return NewRows(
+            len(complete), None, None, f"nothing serves yet; there are {len(complete)} rows"
+        )
     bundle = open_bundle(registry.folder(name, champion))
     until = training_cutoff(bundle.manifest) if use_case.data.time else None
     now, note = None, ""
@@ -89,7 +91,7 @@ def count_new_rows(
         now = scoring_frame(bundle, raw, as_of, measured)
     except UserError as error:  # the contract is another one today: training goes on under it
         note = f"version {champion} cannot read these rows: {str(error).partition(chr(10))[0]}"
-    rows = _count_new(known, use_case, until, bundle.rows.index, now)
+    rows = _count_new(complete, use_case, until, bundle.rows.index, now)
     count_text = f"{rows} new rows" if rows else "no new rows"
     since = f"since {_on_clock(until, use_case)}, the last that" if until else "beside those that"
     note = describe_changed_past(now, use_case.landing, as_of) if now else note
