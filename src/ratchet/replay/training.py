@@ -221,28 +221,28 @@ def _write(folder: Path, fill: Callable[[Path], None]) -> None:
 
 def _answer(stage: Path, typed: pd.DataFrame, folder: Path) -> None:
     """Let the bundles of a stage answer their test rows and all later ones, from raw fields."""
-    seen = None
+    frame = None
     for role in ROLES:
         if not (stage / role).is_dir():
             continue
         bundle = open_bundle(stage / role)
         # Both have the same encoder and units, and so their features are the same.
-        seen = seen or ScoringFrame(bundle, typed)
-        for target, rows in _answers(bundle, seen).items():
+        frame = frame or ScoringFrame(bundle, typed)
+        for target, rows in _answers(bundle, frame).items():
             rows.to_parquet(folder / f"{role}_{target}.parquet")
 
 
-def _answers(bundle: Bundle, seen: ScoringFrame) -> dict[str, pd.DataFrame]:
+def _answers(bundle: Bundle, frame: ScoringFrame) -> dict[str, pd.DataFrame]:
     # Test rows may share their day with the last one that was learned from.
     tested = bundle.rows.index[bundle.rows["part"] == "test"]
-    keys, later = seen.features.index, seen.new_keys(bundle.manifest["last_row"])
-    times = seen.times
+    keys, later = frame.features.index, frame.new_keys(bundle.manifest["last_row"])
+    times = frame.times
     assert times is not None  # rows without a time are not replayed
-    predictions = bundle.predict(seen.features.loc[keys.isin(tested) | keys.isin(later)])
+    predictions = bundle.predict(frame.features.loc[keys.isin(tested) | keys.isin(later)])
     return {
         target: rows.assign(
             time=times.reindex(rows.index),
-            truth=seen.truth(bundle.use_case.targets[target]).reindex(rows.index),
+            truth=frame.truth(bundle.use_case.targets[target]).reindex(rows.index),
         )
         for target, rows in predictions.items()
     }
