@@ -139,9 +139,9 @@ def _features(features: Features) -> list[Block]:
         encoding |= dict.fromkeys(market.covariates, "the number as it is")
     history = features.history
     for entity in history.entities if history else []:
-        known = listed(list(history.values)) if history else ""
+        values = listed(list(history.values)) if history else ""
         encoding[f"history of {entity}"] = (
-            f"what earlier rows with the same {entity} reached in {known}"
+            f"what earlier rows with the same {entity} reached in {values}"
         )
     frame = pd.DataFrame({"feature": list(encoding), "how a model sees it": encoding.values()})
     text = f"A model may look at {counted(len(frame), 'source')} of information."

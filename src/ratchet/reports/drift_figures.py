@@ -92,8 +92,8 @@ def _distribution(name: str, reference: pd.Series, current: pd.Series) -> Chart:
 
 def _histogram(name: str, values: dict[str, np.ndarray]) -> Chart:
     before, now = (f"{np.isnan(each).mean():.0%}" for each in values.values())
-    known = {rows: each[~np.isnan(each)] for rows, each in values.items()}
-    both = np.concatenate([*known.values()])
+    present = {rows: each[~np.isnan(each)] for rows, each in values.items()}
+    both = np.concatenate([*present.values()])
     # Of a heavy tail the bulk: both sides lose the same.
     low, high = np.quantile(both, [0.005, 0.995]) if len(both) else (0.0, 1.0)
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
@@ -105,7 +105,7 @@ def _histogram(name: str, values: dict[str, np.ndarray]) -> Chart:
                 "rows": rows,
             }
         )
-        for rows, each in known.items()
+        for rows, each in present.items()
     ]
     return Chart(
         name=name,
