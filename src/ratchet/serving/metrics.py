@@ -184,9 +184,9 @@ def _monitored(use_cases: Sequence[str], report_of: ReportOf) -> Iterator[Metric
         if (report := report_of(name)) is None:
             continue
         when.add_metric([name], report.at.timestamp())
-        found = CountOf(alert["level"] for alert in report.alerts)
+        levels = CountOf(alert["level"] for alert in report.alerts)
         for level in ALERT_LEVELS:
-            alerts.add_metric([name, level], found[level])
+            alerts.add_metric([name, level], levels[level])
         if report.severity in DRIFT_SEVERITIES:
             drift.add_metric([name], DRIFT_SEVERITIES[report.severity])
     yield from (when, alerts, drift)

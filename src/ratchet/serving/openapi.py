@@ -30,16 +30,16 @@ class OpenApi:
     def __init__(self, app: FastAPI, service: Service) -> None:
         self._app, self._service = app, service
         self._general: Schema | None = None
-        self._made: tuple[tuple[tuple[str, str], ...], Schema] | None = None
+        self._cached: tuple[tuple[tuple[str, str], ...], Schema] | None = None
 
     def __call__(self) -> Schema:
         """The description."""
         models = self._service.models
         serving = [version for name in models.use_cases() if (version := models.champion(name))]
         state = tuple((each.name, each.digest) for each in serving)
-        if self._made is None or self._made[0] != state:
-            self._made = (state, self._describe(serving))
-        return self._made[1]
+        if self._cached is None or self._cached[0] != state:
+            self._cached = (state, self._describe(serving))
+        return self._cached[1]
 
     def _describe(self, serving: list[Serving]) -> Schema:
         if self._general is None:
@@ -56,22 +56,22 @@ class OpenApi:
 
     def _of_routes(self) -> Schema:
         app = self._app
-        made: Schema = get_openapi(
+        document: Schema = get_openapi(
             title=app.title,
             version=app.version,
             description=app.description,
             routes=app.routes,
         )
-        schema = ProblemDetails.model_json_schema(ref_template=_REFERENCE)
-        components = made.setdefault("components", {}).setdefault("schemas", {})
-        components |= {**schema.pop("$defs", {}), "ProblemDetails": schema}
+        problem = ProblemDetails.model_json_schema(ref_template=_REFERENCE)
+        components = document.setdefault("components", {}).setdefault("schemas", {})
+        components |= {**problem.pop("$defs", {}), "ProblemDetails": problem}
         # What FastAPI adds by itself: errors here have another shape.
         for name in ("HTTPValidationError", "ValidationError"):
             components.pop(name, None)
-        for path in made["paths"].values():
+        for path in document["paths"].values():
             for operation in path.values():
                 _mend_validation(operation)
-        return made
+        return document
 
     @property
     def _rows(self) -> int:

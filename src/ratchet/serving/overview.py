@@ -143,7 +143,7 @@ class Overview:
         return self._cached[1]
 
     def _read(self, use_cases: Sequence[str]) -> OverviewData:
-        watched = [found for name in use_cases if (found := self.report(name))]
+        watched = [report for name in use_cases if (report := self.report(name))]
         try:
             with self._engine.connect() as connection:
                 tables = sa.inspect(connection).get_table_names()
@@ -169,9 +169,9 @@ class Overview:
             changed = path.stat().st_mtime_ns
         except OSError:
             return None
-        if (known := self._reports.get(use_case)) is None or known[0] != changed:
-            known = self._reports[use_case] = (changed, _read_report(path, use_case, changed))
-        return known[1]
+        if (cached := self._reports.get(use_case)) is None or cached[0] != changed:
+            cached = self._reports[use_case] = (changed, _read_report(path, use_case, changed))
+        return cached[1]
 
 
 def _read_report(path: Path, use_case: str, changed: int) -> MonitoringReport | None:

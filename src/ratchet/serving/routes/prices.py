@@ -54,18 +54,18 @@ async def recommend_price(use_case: str, request: Request) -> Response:
     if size > limit:
         raise Problem(413, "too-large", f"a request may have {limit:,} bytes, got {size:,}")
     try:
-        asked = PriceRequest.model_validate(content, strict=True)
+        quantities = PriceRequest.model_validate(content, strict=True)
     except ValidationError as error:
         raise of_validation(error, fields=[*PriceRequest.model_fields]) from None
-    return _recommend(use_case, asked, request)
+    return _recommend(use_case, quantities, request)
 
 
 @router.get("/{use_case}", responses=problems(401, 403, 404, 422, 429, 503))
 async def recommend_price_of(
-    use_case: str, asked: Annotated[PriceRequest, Query()], request: Request
+    use_case: str, quantities: Annotated[PriceRequest, Query()], request: Request
 ) -> Response:
     """Recommend a price as `POST` does."""
-    return _recommend(use_case, asked, request)
+    return _recommend(use_case, quantities, request)
 
 
 def _recommend(use_case: str, quantities: PriceRequest, request: Request) -> Response:
@@ -96,13 +96,17 @@ def _recommend(use_case: str, quantities: PriceRequest, request: Request) -> Res
     )
 
 
-def _quote(book: DemandBook, merchant: str, product: str, asked: PriceRequest) -> SegmentPrice:
+def _quote(book: DemandBook, merchant: str, product: str, quantities: PriceRequest) -> SegmentPrice:
     """A segment with its price.
 
     Raises:
         Problem: the current price is far from all that were tried.
     """
-    changes = {"unit_cost": asked.unit_cost, "price": asked.price, "capacity": asked.capacity}
+    changes = {
+        "unit_cost": quantities.unit_cost,
+        "price": quantities.price,
+        "capacity": quantities.capacity,
+    }
     try:
         return book.quote(merchant, product, **changes)
     except ValueError as error:
@@ -120,7 +124,7 @@ def _book(serving: Serving) -> DemandBook:
     return serving.prices
 
 
-def _segment(book: DemandBook, asked: PriceRequest) -> tuple[str, str]:
+def _segment(book: DemandBook, quantities: PriceRequest) -> tuple[str, str]:
     """Names of the segment that is meant.
 
     Raises:
@@ -128,8 +132,8 @@ def _segment(book: DemandBook, asked: PriceRequest) -> tuple[str, str]:
     """
     from ratchet.learning.demand.book import UnknownSegmentError
 
-    merchant = _one("merchant", asked.merchant, book)
-    product = _one("product", asked.product, book)
+    merchant = _one("merchant", quantities.merchant, book)
+    product = _one("product", quantities.product, book)
     try:
         book.position(merchant, product)
     except UnknownSegmentError as error:
