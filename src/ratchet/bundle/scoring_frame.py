@@ -82,12 +82,12 @@ class ScoringFrame:
         """``inputs`` of the rows that are new after a cutoff, see ``new_rows``."""
         keys = self.inputs.index
         times = pd.Series(pd.NaT, keys) if self.times is None else self.times
-        known = np.ones(len(keys), dtype=bool)
+        is_known_row = np.ones(len(keys), dtype=bool)
         timeless = cutoff is None or times.isna().all()
         # Keys and hashes take a while; for rows of other times the time is enough.
-        undecided = known.copy() if timeless else (times == pd.Timestamp(cutoff)).to_numpy()
-        known[undecided] = self.is_known(keys[undecided])
-        return self.inputs[new_rows(times, cutoff, known)]
+        undecided = is_known_row.copy() if timeless else (times == pd.Timestamp(cutoff)).to_numpy()
+        is_known_row[undecided] = self.is_known(keys[undecided])
+        return self.inputs[new_rows(times, cutoff, is_known_row)]
 
     def is_known(self, keys: pd.Index) -> np.ndarray:
         """Which of some rows the bundle knows: by their keys, unless these name other rows now."""
@@ -117,32 +117,32 @@ class ScoringFrame:
         Args:
             as_of: last day whose rows are seen; later ones do not count as missing.
         """
-        data, known = self.bundle.use_case.data, rows_in_file(self.bundle)
+        data, bundle_rows = self.bundle.use_case.data, rows_in_file(self.bundle)
         if as_of is not None and data.time:
-            days = on_clock(known["time"], data.timezone).dt.normalize()
-            known = known[days <= read_day(as_of)]
+            days = on_clock(bundle_rows["time"], data.timezone).dt.normalize()
+            bundle_rows = bundle_rows[days <= read_day(as_of)]
         return Revisions(
-            known=len(known),
+            known=len(bundle_rows),
             new=len(self.typed),
-            gone=known.index.difference(self.keys_in_file, sort=False),
-            values=self._changed_steps(as_of) if data.series else self._changed_rows(known),
+            gone=bundle_rows.index.difference(self.keys_in_file, sort=False),
+            values=self._changed_steps(as_of) if data.series else self._changed_rows(bundle_rows),
             time=None if data.series else data.time,
         )
 
-    def _changed_rows(self, known: pd.DataFrame) -> pd.DataFrame:
+    def _changed_rows(self, bundle_rows: pd.DataFrame) -> pd.DataFrame:
         data = self.bundle.use_case.data
         now = self.typed.set_index(data.key)
-        now = now.loc[known.index.intersection(now.index, sort=False)]
-        known, moved = known.loc[now.index], np.zeros(len(now), dtype=bool)
+        now = now.loc[bundle_rows.index.intersection(now.index, sort=False)]
+        bundle_rows, moved = bundle_rows.loc[now.index], np.zeros(len(now), dtype=bool)
         times = concat_changes()
         if data.time and not data.columns[data.time].revised:
-            pair = {"before": known["time"], "after": utc(now[data.time])}
+            pair = {"before": bundle_rows["time"], "after": utc(now[data.time])}
             moved = (pair["before"] != pair["after"]).to_numpy()
             times = pd.DataFrame({"column": data.time, **pair})[moved]
-        if ROW_HASH not in known:
+        if ROW_HASH not in bundle_rows:
             return times
         hashes = self.row_hashes(now.index).reindex(now.index.astype(str))
-        other = known.index[is_other(known[ROW_HASH], hashes) & ~moved]
+        other = bundle_rows.index[is_other(bundle_rows[ROW_HASH], hashes) & ~moved]
         before = self.bundle.reference.reindex(
             columns=RequiredColumns(self.bundle.use_case).columns
         )
@@ -173,13 +173,13 @@ class ScoringFrame:
         Truth does not always come in the order of the rows: a row may wait for it longer than newer
         ones, by which the bundle was chosen.
         """
-        known, use_case = self.bundle.rows, self.bundle.use_case
+        bundle_rows, use_case = self.bundle.rows, self.bundle.use_case
         if self.times is None:  # all that are not known are new
             return self.features.index[:0]
         columns = [f"{TARGET_PREFIX}{target.column}" for target in use_case.targets.values()]
         keys = self.features.index[self.features[columns].isna().all(axis=1)]
-        keys = keys[keys.isin(self.keys_in_file) & ~keys.isin(known.index)]
-        first = known.loc[known["part"] == "test", "time"].min()
+        keys = keys[keys.isin(self.keys_in_file) & ~keys.isin(bundle_rows.index)]
+        first = bundle_rows.loc[bundle_rows["part"] == "test", "time"].min()
         return keys[(self.times.reindex(keys) >= first).to_numpy()]
 
     def first_new_time(self, cutoff: Any) -> dt.datetime | None:
@@ -254,8 +254,8 @@ def describe_changed_past(now: ScoringFrame, landing: Landing | None, as_of: Any
 
 def rows_in_file(bundle: Bundle) -> pd.DataFrame:
     """Rows that a bundle knows, without steps of series that were empty in its file."""
-    known = bundle.rows
-    return known[known[IN_FILE]] if IN_FILE in known else known
+    bundle_rows = bundle.rows
+    return bundle_rows[bundle_rows[IN_FILE]] if IN_FILE in bundle_rows else bundle_rows
 
 
 def new_rows(times: pd.Series, cutoff: Any, known: np.ndarray | None) -> np.ndarray:

@@ -302,12 +302,12 @@ def _known_rows(contents: BundleContents) -> pd.DataFrame:
     data = contents.use_case.data
     rows = contents.primary[contents.primary["split"].notna()].set_index(data.key)
     rows = rows.rename_axis(in_table(data.key))
-    known = pd.DataFrame({"part": rows["split"].astype(str)})
+    bundle_rows = pd.DataFrame({"part": rows["split"].astype(str)})
     hashes = row_hashes(contents.typed, contents.use_case)
     if len(hashes):
-        known[ROW_HASH] = hashes.reindex(rows.index.astype(str)).to_numpy()
+        bundle_rows[ROW_HASH] = hashes.reindex(rows.index.astype(str)).to_numpy()
     if data.series and data.time:
         names = [data.time, *([data.series.id] if data.series.id else [])]
         in_file = pd.MultiIndex.from_frame(contents.typed[names])
-        known[IN_FILE] = pd.MultiIndex.from_frame(rows[names]).isin(in_file)
-    return known.assign(time=utc(rows[data.time])) if data.time else known
+        bundle_rows[IN_FILE] = pd.MultiIndex.from_frame(rows[names]).isin(in_file)
+    return bundle_rows.assign(time=utc(rows[data.time])) if data.time else bundle_rows
