@@ -230,8 +230,8 @@ def check_optional(
             continue
         if done.returncode == 0:
             return Finding(OK, f"{path} ({command})")
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        unusable.append(f"{command}: {said[0]}")
+        messages = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        unusable.append(f"{command}: {messages[0]}")
     missing = "; ".join(unusable) or "not found"
     return Finding(INFO, f"{missing}. Optional: {use}", how)
 
