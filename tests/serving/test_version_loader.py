@@ -150,7 +150,7 @@ def test_the_folder_is_found_by_what_is_in_it(project):
     project.bundle.with_name("link").symlink_to(project.bundle)
     (project.bundle.parent / ".lock").touch()
 
-    bundle = version_loader.find(project.source, "films", "1", project.digest)
+    bundle = version_loader.open_judged_bundle(project.source, "films", "1", project.digest)
 
     assert bundle.folder == project.bundle
 

@@ -98,7 +98,7 @@ def open_market(use_case: str | None, version: str | None, env: str | None) -> M
     """
     from ratchet.production.market_version import MarketVersion, find_market
     from ratchet.registry.model_versions import DIGEST_TAG
-    from ratchet.serving.version_loader import find
+    from ratchet.serving.version_loader import open_judged_bundle
     from ratchet.serving.version_transfer import VersionSource
 
     name = find_market(project_loader(env)[0]["parameters"], use_case)
@@ -112,7 +112,7 @@ def open_market(use_case: str | None, version: str | None, env: str | None) -> M
     # With its digest a bundle is located without MLflow, whose import takes seconds.
     digest = registry.ledger.first_detail(name, number, DIGEST_TAG)
     source = VersionSource(registry.uri, str(registry.bundles), "")
-    return MarketVersion(name, number, find(source, name, number, digest))
+    return MarketVersion(name, number, open_judged_bundle(source, name, number, digest))
 
 
 @click.group()

@@ -1,4 +1,4 @@
-"""Models of segments as programs, see ``learning.baselines`` and ``learning.demand``."""
+"""Demand models of segments as programs, see ``learning.baselines`` and ``learning.demand``."""
 
 from __future__ import annotations
 

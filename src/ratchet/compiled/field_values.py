@@ -255,7 +255,7 @@ def shown(value: Any) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a text is nothing to look at twice."""
+    """Whether a text needs no further check."""
     return len(text) <= LONGEST_TEXT and text.isascii() and "\0" not in text
 
 

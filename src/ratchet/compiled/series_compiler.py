@@ -1,4 +1,4 @@
-"""From a bundle to what forecasts see, as arrays: the compiling side of ``forecast_inputs``."""
+"""Compiles the series models of a bundle, and their inputs for ``forecast_inputs``, to arrays."""
 
 from __future__ import annotations
 

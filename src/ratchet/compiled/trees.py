@@ -1,4 +1,4 @@
-"""Ensembles of trees, all of them walked side by side.
+"""Forests and boosted trees as arrays, with all trees of an ensemble evaluated side by side.
 
 A library walks one tree after another, and spends most of the time of a single row on checks and
 threads around it. Here a step is taken in every tree at once, by a handful of calls of NumPy; or,

@@ -1,4 +1,4 @@
-"""Whether a run can work: what its parameters name has to exist; other libraries know of it."""
+"""Checks that what parameters name exists: functions, estimators, metrics, architectures."""
 
 from __future__ import annotations
 

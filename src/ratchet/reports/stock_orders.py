@@ -1,4 +1,4 @@
-"""Days of stock left and order quantities from forecasts, and how they would have held."""
+"""Days of stock left and order quantities from forecasts, with their backtest on the test time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of a report as sheets of one workbook."""
+"""The tables of a report as sheets of an Excel workbook."""
 
 from __future__ import annotations
 

@@ -413,9 +413,9 @@ def _answer(answers: dict[str, Any]) -> Answer:
 
 def open_bundle_of(request: LoadRequest) -> Any:
     """Open the one version of a request, whole and smoke-tested."""
-    from ratchet.serving.version_loader import find
+    from ratchet.serving.version_loader import open_judged_bundle
 
-    bundle = find(request.source, *request.versions[0])
+    bundle = open_judged_bundle(request.source, *request.versions[0])
     bundle.check_contents()
     bundle.check_trees()
     bundle.check_golden()

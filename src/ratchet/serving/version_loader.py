@@ -1,4 +1,4 @@
-"""Process that opens, verifies and compiles versions: ``python -m ratchet.serving.version_loader``.
+"""Child process that opens, verifies and compiles bundles for the service.
 
 The libraries that a bundle takes are imported once; each version is opened in a fork of its own,
 within limits, and handed over when it is complete. One that ends its process takes no other with
@@ -77,7 +77,7 @@ def open_version(source: VersionSource, use_case: str, version: str, digest: str
     from ratchet.bundle.manifest import BundleError
     from ratchet.compiled.serialization import NotCompilable
 
-    bundle = find(source, use_case, version, digest)
+    bundle = open_judged_bundle(source, use_case, version, digest)
     bundle.check_contents()
     bundle.check_trees()
     about: dict[str, Any] = {
@@ -120,7 +120,9 @@ def prices_of(bundle: Any) -> bytes:
     return b"" if bundle.demand_book is None else dumps(CompiledBook.of(bundle.demand_book))
 
 
-def find(source: VersionSource, use_case: str, version: str, digest: str | None) -> Any:
+def open_judged_bundle(
+    source: VersionSource, use_case: str, version: str, digest: str | None
+) -> Any:
     """Open the bundle of a version that is what was judged.
 
     MLflow knows its folder. So does whoever knows its digest, without seconds of imports.
