@@ -27,7 +27,7 @@ from ratchet.pipelines import monitoring
 from ratchet.production.champion import open_champion
 from ratchet.registry import actions
 from ratchet.registry.registry import Registry, RegistryError
-from tests.bundle.test_bundle import FILMS, RUN, films, finished, made
+from tests.bundle.test_reader import FILMS, RUN, films, finished, made
 
 SETTINGS = {
     **FILMS,

@@ -35,7 +35,7 @@ from ratchet.config import UseCase
 from ratchet.learning.classical import build_estimator
 from ratchet.preparation.contract import typed_fields
 from ratchet.preparation.fingerprints import row_hashes
-from tests.bundle.test_bundle import (
+from tests.bundle.test_reader import (
     CANDIDATES,
     FILMS,
     RUN,

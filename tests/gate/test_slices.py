@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ratchet.config import UseCase
 from ratchet.gate.slices import groups_of, slices_of
-from tests.bundle.test_bundle import FILMS
+from tests.bundle.test_reader import FILMS
 
 
 def test_every_value_of_a_category_is_a_group():

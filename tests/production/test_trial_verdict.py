@@ -20,7 +20,7 @@ from ratchet.pipelines.release import (
 )
 from ratchet.registry import actions
 from ratchet.registry.registry import RegistryError
-from tests.bundle.test_bundle import FILMS
+from tests.bundle.test_reader import FILMS
 
 RUN = {"orchestrator_run": None, "mlflow_run": "run 2", "actor": "ada@host"}
 BEGIN = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -17,7 +17,7 @@ from ratchet.config import UseCase
 from ratchet.serving.bundle_worker import BundleAnswerer, SlowAnswerer
 from ratchet.serving.version_loader import LoadRequest
 from ratchet.serving.version_transfer import VersionSource
-from tests.bundle.test_bundle import FILMS, RUN, SHOPS, classical, films, made, shops
+from tests.bundle.test_reader import FILMS, RUN, SHOPS, classical, films, made, shops
 
 STEADY = {
     **SHOPS,

@@ -24,7 +24,7 @@ from ratchet.serving.version_loader import LoadRequest
 from ratchet.serving.version_opener import VersionOpener
 from ratchet.serving.version_transfer import VersionSource
 from ratchet.serving.version_watcher import Watcher
-from tests.bundle.test_bundle import FILMS, RUN, classical, films, made
+from tests.bundle.test_reader import FILMS, RUN, classical, films, made
 
 
 @pytest.fixture(scope="module")
