@@ -40,7 +40,7 @@ def locked(
 
     Args:
         path: its file, which is made; its folder has to be there.
-        what: what is protected, for whoever waits.
+        what: what is protected, for the message to those who wait.
         shared: let others hold it at the same time that want it shared as well.
         seconds: how long to wait; ``SECONDS`` by default.
 

@@ -76,7 +76,7 @@ def stop() -> None:
 
 
 def shown() -> bool:
-    """Whether there is somebody who sees bars."""
+    """Whether the terminal can show progress bars."""
     return _shown is not None or _send is not None
 
 
@@ -123,7 +123,7 @@ def report_trials(
     best: float,
     finished: Sequence[tuple[Mapping[str, Any], float]],
 ) -> None:
-    """Tell whoever follows this process which trials of a search are done; bars show none.
+    """Report to listeners which trials of a search are done; bars show none.
 
     Args:
         name: the search.

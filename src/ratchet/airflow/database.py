@@ -17,7 +17,7 @@ def main() -> None:
 
 
 def make_pool_if_absent() -> None:
-    """Make the pool where there is none: one that somebody changed stays.
+    """Create the pool where there is none: one that was changed by hand stays.
 
     ``airflow pools set`` would undo their change at every start.
     """

@@ -23,7 +23,7 @@ RETRAINING = (
 """Phases of a retraining, in their order."""
 
 FILES = ("report", "verdicts", "watch")
-"""Datasets of every use case whose files the DAGs speak of."""
+"""Datasets of every use case whose files the DAGs name."""
 
 _JUDGED = "judge_challengers"
 _AFTER = ("refit_promoted", "release_challengers")

@@ -1,4 +1,4 @@
-"""Files that are made of others, such as those of Airflow and DVC."""
+"""Files that are generated from others, such as those of Airflow and DVC."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def text_of(path: Path) -> str | None:
 
 
 def bring_up_to_date(project: Path, name: str, text: str, *, check: bool, command: str) -> None:
-    """Write a file that is made of others if it is not as they say, and tell what was done.
+    """Write a generated file if its content has changed, and print what was done.
 
     Args:
         project: the project folder.

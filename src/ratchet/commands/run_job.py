@@ -36,7 +36,7 @@ def run_job(folder: Path) -> None:
 
     with suppress(OSError):
         os.nice(_NICE)
-    # In Airflow, too, it is the job that somebody has sent, and no task of a retraining.
+    # In Airflow, too, it is the job of a client, and no task of a retraining.
     for name in (ORCHESTRATOR_RUN, ORCHESTRATOR_DAG, ORCHESTRATOR_TASK):
         os.environ.pop(name, None)
     folder = folder.resolve()
@@ -61,14 +61,14 @@ def run_job(folder: Path) -> None:
 
 
 def without_folders(message: str, *folders: Path) -> str:
-    """A message whose paths are relative: whoever has sent the job need not know the machine."""
+    """A message with relative paths: clients need not know the folders of the machine."""
     for folder in folders:
         message = message.replace(f"{folder}{os.sep}", "")
     return message
 
 
 class _ToProgress(logging.Handler):
-    """Hands lines of the log to whoever follows the job."""
+    """Writes lines of the log to the progress of the job."""
 
     def __init__(self, writer: Writer) -> None:
         super().__init__(logging.INFO)

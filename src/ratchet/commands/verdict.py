@@ -82,7 +82,7 @@ def _action_taken(
         for entry in reversed(registry.ledger.entries(use_case)):
             if entry.actor == actor() and entry.event in ("rollback", "retrain"):
                 return {"action": entry.event, "reason": entry.reason, "decision": entry.seq}
-    # Without a row in the ledger nothing was done: somebody else had decided meanwhile.
+    # Without a row in the ledger nothing was done: another decision came first.
     action = "none" if assessment["decision"] is None else assessment["action"]
     return {"action": action, "reason": assessment["reason"], "decision": assessment["decision"]}
 

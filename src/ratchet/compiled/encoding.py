@@ -36,7 +36,7 @@ LARGEST = float(np.finfo(np.float32).max)
 @program
 @dataclass(frozen=True)
 class NumericEncoding:
-    """Numbers, less what is taken away so that float32 tells them apart.
+    """Numbers, less what is taken away so that float32 distinguishes them.
 
     Attributes:
         columns: which ones, k.

@@ -133,7 +133,7 @@ class EntityEvents:
 @program
 @dataclass(frozen=True)
 class History:
-    """What earlier rows tell about the names that a row lists.
+    """Statistics from earlier rows of the names that a row lists.
 
     Attributes:
         entities: columns that list names.

@@ -345,7 +345,7 @@ class Interval:
 @program
 @dataclass(frozen=True)
 class Exponential:
-    """What another program tells in logarithms, in units.
+    """Output of another program, from logarithms to units.
 
     Attributes:
         model: gives shape (n,), or (n, 3) with an interval.

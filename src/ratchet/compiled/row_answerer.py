@@ -32,7 +32,7 @@ class RowAnswerer:
         parts: calendar columns that features are made of.
         derived: derived columns that features are made of.
         features: columns of the rows -> what they are called among the features.
-        history: what earlier rows tell, where models look at it.
+        history: statistics from earlier rows, where models use them.
         prefix: how columns of the history start among the features.
         encoding: features as numbers.
         models: target -> its model.

@@ -292,7 +292,7 @@ class WithFallback:
         self._answerer = answerer
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
-        """Answer rows, in their order; ``Answer.basis`` tells those of the second model."""
+        """Answer rows, in their order; ``Answer.basis`` marks those of the second model."""
         return self._answerer.answer(rows, fall_back=True)
 
     def observe(self, rows: Sequence[Row]) -> None:

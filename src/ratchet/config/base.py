@@ -73,7 +73,7 @@ def explain_errors(error: ValidationError, model: type[BaseModel], *place: str) 
     lines = []
     for problem in error.errors():
         location = problem["loc"]
-        if location[-1:] == ("[key]",):  # what is wrong is a key: tell it as YAML has read it
+        if location[-1:] == ("[key]",):  # a key is wrong: show it as YAML has read it
             location = (*location[:-2], str(problem["input"]).lower())
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "string_type":

@@ -179,7 +179,7 @@ def _spelled(name: str, unfit: str) -> str:
 
 
 def check_chosen(kind: str, names: Collection[str]) -> None:
-    """Make sure that names which somebody has chosen can be folders, catalog entries and tags.
+    """Make sure that names which users choose can be folders, catalog entries and tags.
 
     Args:
         kind: what is named, such as ``target``.

@@ -110,7 +110,7 @@ class Evidence:
 
 
 def hash_keys(rows: Mapping[str, PairedRows]) -> str:
-    """SHA-256 of the targets and their row keys, to tell later which rows were compared."""
+    """SHA-256 of the targets and their row keys, to show later which rows were compared."""
     keys = {name: [str(key) for key in part.challenger.index] for name, part in rows.items()}
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 
 class RunParams(TypedDict):
-    """What Kedro tells hooks of a run, as far as they look at it."""
+    """What Kedro passes to hooks about a run, as far as they use it."""
 
     run_id: str
     env: str | None

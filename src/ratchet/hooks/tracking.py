@@ -68,7 +68,7 @@ class TrackingHooks:
     @hook_impl
     def before_pipeline_run(self, run_params: RunParams, pipeline: Any, catalog: Any) -> None:
         """Open the run, so that it can be seen while it lasts."""
-        global _current  # noqa: PLW0603 - processes of use cases tell the run that goes on
+        global _current  # noqa: PLW0603 - processes of use cases report to the run
         _current = self
         self._client = None  # a notebook has several runs in one process
         self._nested: dict[str, Run] = {}
@@ -118,7 +118,7 @@ class TrackingHooks:
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
-        """In the process of a use case: tell the first one, which has nothing else to do."""
+        """In the process of a use case: report to the first process, which is otherwise idle."""
         if worker.to_parent is not None:
             worker.to_parent((_saved, dataset_name))
 
@@ -278,7 +278,7 @@ def _hide_secrets_in_logs() -> None:
             trace = "".join(traceback.format_exception(*record.exc_info)).rstrip()
             if (hidden := hide_secrets(trace)) != trace:  # of a text, which is not formatted again
                 record.exc_info, record.exc_text = None, hidden
-        with suppress(Exception):  # arguments that do not fit are for the handlers to tell
+        with suppress(Exception):  # handlers report arguments that do not fit
             if "://" in (text := record.getMessage()):
                 record.msg, record.args = hide_secrets(text), None
         return record

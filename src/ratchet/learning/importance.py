@@ -20,8 +20,8 @@ def grouped_permutation_importance(
     """Loss added when the columns of one source are shuffled together.
 
     Breiman (2001), "Random forests", by groups of columns: one genre among twenty columns of
-    genres says little when the other nineteen stay in place. Sources that tell the same hide each
-    other.
+    genres says little when the other nineteen stay in place. Sources with the
+    same information hide each other.
 
     Args:
         loss: gives the loss of the model on rows shaped like ``X``; smaller is better.

@@ -209,7 +209,7 @@ def _parts_of(model: Any) -> Iterator[Any]:
 def _check_nodes(
     left: ArrayLike, right: ArrayLike, leaf: ArrayLike, feature: ArrayLike, n_features: int
 ) -> None:
-    """The children of a tree are nodes of it, and no node is anybody's child twice."""
+    """The children of a tree are nodes of it, and no node is a child twice."""
     inner = ~np.asarray(leaf, bool)
     children = np.concatenate([np.asarray(left)[inner], np.asarray(right)[inner]]).astype(np.int64)
     used = np.asarray(feature)[inner].astype(np.int64)

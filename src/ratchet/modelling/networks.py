@@ -130,7 +130,7 @@ def predict_held_out(model: Any, frame: DataFrame, target: Target) -> DataFrame:
 
 
 def _as_losses(on_progress: Any) -> Any:
-    """The search tells scores, of which the best is the greatest; people compare losses."""
+    """The search reports scores, of which the best is the greatest; people compare losses."""
     if on_progress is None:
         return None
 

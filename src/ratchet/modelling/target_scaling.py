@@ -89,7 +89,7 @@ def scored_features(frame: DataFrame, target: Target) -> DataFrame:
 
 
 def to_target_units(values: Series, frame: DataFrame, target: Target) -> Series:
-    """Values as models tell them, in units of the target.
+    """Outputs of models, converted to units of the target.
 
     Args:
         values: shape (n,), indexed like the frame.

@@ -129,7 +129,7 @@ def _check_future(typed: DataFrame, data: Data, targets: Mapping[str, Target]) -
 
 
 def _steps(data: Data) -> tuple[str, str | None] | None:
-    """Columns that tell steps apart: their time, and their series where there are several."""
+    """Columns that identify steps: their time, and their series where there are several."""
     return (data.time, data.series.id) if data.series and data.time else None
 
 

@@ -190,7 +190,7 @@ def check_steps(typed: pd.DataFrame, time: str, series: str | None) -> None:
 
 
 def _distinguishing_columns(typed: pd.DataFrame, named: list[str]) -> str:
-    """What may tell apart the rows of one time, and what to do about it."""
+    """Columns that may distinguish the rows of one time, and what to do about it."""
     plain = [name for name in typed if name not in named and _is_plain(typed[name])]
     apart = [name for name in plain if not typed.duplicated([*named, name]).any()]
     ways_out = [

@@ -12,7 +12,7 @@ from ratchet.config import Data, UseCase
 
 @dataclass(frozen=True)
 class RequiredColumns:
-    """What answering a row takes, as the parameters tell.
+    """Columns that answering a row requires, by the parameters.
 
     Which columns a derived column is made of is read off the arguments of its function: whatever
     there is called like a column.

@@ -422,5 +422,5 @@ def _repeated(entry: Entry, event: str, actor: str, reason: str) -> bool:
 
 def _required(reason: str) -> str:
     if not (line := hide_secrets(one_line(reason))):
-        raise UserError("a reason is needed: whoever reads the ledger later wants to know why")
+        raise UserError("a reason is needed: it is recorded in the ledger")
     return line

@@ -316,7 +316,7 @@ class Ledger:
 
 @contextmanager
 def _any_text(connection: Connection) -> Iterator[None]:
-    """Let SQLite give text that is not UTF-8, too, as somebody may have written it."""
+    """Let SQLite give text that is not UTF-8, too, which other programs may have written."""
     if connection.dialect.name != "sqlite":
         yield
         return

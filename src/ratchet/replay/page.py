@@ -132,7 +132,7 @@ def verdict(report: Report) -> str:
 
 
 def _chance(compared: Report) -> str:
-    """Whether the weeks tell two policies apart."""
+    """Whether two policies differ significantly over the weeks."""
     weeks = f"{counted(compared['differ'], 'week')} of {compared['weeks']}"
     if compared["low"] is None:
         return f"They differ in {weeks}: too few weeks to tell that from chance."

@@ -209,7 +209,7 @@ class StageStore:
         )
 
     def _on_clock(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Rows by the clock that tells the days of the replay; they are kept in UTC."""
+        """Rows with times of the clock that the days of the replay follow; stored in UTC."""
         if "time" not in rows:
             return rows
         return rows.assign(time=on_clock(rows["time"], self.use_case.data.timezone))

@@ -283,7 +283,7 @@ def orders_fall_short(results: TargetResults) -> list[Finding]:
             f"{share(results.inventory.service_level)}: the forecast of {_forecast_step(results)} "
             "does not stand for the others, or its errors go together.",
             f"Order with a safety stock {number(factor)} times as large, or with a higher service "
-            "level, until more rows tell better."
+            "level, until there are more rows."
             if factor > 1
             else "",
         )

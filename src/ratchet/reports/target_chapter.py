@@ -196,7 +196,7 @@ def importance_sentence(results: TargetResults) -> str:
         f"predictions become. Without {first['source']} the {loss} rises by "
         f"{number(first['importance'])}, {part}; the first "
         f"{'is' if len(top) == 1 else f'{len(top)} are'} {listed(list(top['source']))}. Sources "
-        "that tell the same can stand in for each other and then look less important than they are."
+        "with the same information replace each other and then look less important than they are."
     )
 
 

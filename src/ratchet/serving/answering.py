@@ -108,8 +108,8 @@ class Service:
         Args:
             use_case: of which.
             request: the request.
-            subject: whom the answer is for; by default the header ``X-Subject`` tells it, and
-                without that every request is somebody else's.
+            subject: whom the answer is for; by default that of the header ``X-Subject``, and
+                without that every request has a subject of its own.
 
         Raises:
             Problem: as ``champion``.
@@ -124,7 +124,7 @@ class Service:
         return challenger if is_challengers(unit, champion, challenger, share) else champion
 
     def problems(self, call: Call) -> dict[str, str]:
-        """Use case -> why what should serve does not: in full for whoever runs the service."""
+        """Use case -> why what should serve does not: in full, for operators."""
         problems = self.models.problems()
         if self.shows_all(call):
             return dict(problems)
@@ -148,7 +148,7 @@ class Service:
         """Answer the rows of a request by one version, and write the answers down.
 
         A row of a series whose past is not known is answered by the second model of the version,
-        where it has one: ``Answer.basis`` tells.
+        where it has one: ``Answer.basis`` says so.
 
         Args:
             request: the request.

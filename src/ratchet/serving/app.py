@@ -89,7 +89,7 @@ def create_app(
         measurements: where measurements go.
         truths: where it goes what came true.
         runner: lets searches run.
-        overview: tells of the models what the page of the monitoring shows.
+        overview: gives what the page of the monitoring shows of the models.
         worker: number of this process, of several behind the same port.
 
     Raises:

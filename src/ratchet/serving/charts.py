@@ -31,7 +31,7 @@ def line_chart(*lines: Values, top: float, label: str) -> Markup:
     Args:
         lines: values of each line, the oldest first.
         top: value at the upper edge.
-        label: what it shows, for whoever does not see it.
+        label: what it shows, for screen readers.
     """
     drawn = "".join(
         f'<polyline class="line-{number}" points="{" ".join(part)}"/>'

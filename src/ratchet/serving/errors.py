@@ -112,7 +112,7 @@ class Problem(HTTPException):
         return TITLES.get(self.kind, self.kind)
 
     def response(self, request_id: str | None) -> Response:
-        """The answer that tells it."""
+        """The HTTP response of the problem."""
         content = ProblemDetails(
             type=f"urn:ratchet:{self.kind}" if self.kind in TITLES else "about:blank",
             title=self.title,
@@ -201,7 +201,7 @@ def _message(problem: Mapping[str, Any], path: Sequence[str], fields: Sequence[s
 
 
 def _as_json(value: Any) -> str:
-    """A value as whoever has sent it wrote it."""
+    """A value as the client wrote it."""
     constants = {None: "null", True: "true", False: "false"}
     return constants[value] if value is None or isinstance(value, bool) else shown(value)
 

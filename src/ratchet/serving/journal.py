@@ -2,8 +2,8 @@
 
 A folder is shared by all processes that serve a project, and each appends to files of its own,
 ``<owner>.<number>.jsonl``. For as long as it lives it holds a lock, ``<owner>.lock``: where that
-can be taken, its owner is dead, and somebody else writes the rest into the database. Each line has
-a checksum, so that one that was cut off by a power cut is recognised.
+can be taken, its owner is dead, and another process writes the rest into the database. Each line
+has a checksum, so that one that was cut off by a power cut is recognised.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JSON bodies: read once, strictly, with errors for whoever has sent them."""
+"""JSON bodies: read once, strictly, with errors for clients."""
 
 from __future__ import annotations
 

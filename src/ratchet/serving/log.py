@@ -45,7 +45,7 @@ QUIET_SECONDS = 10.0
 """Time in which nothing is written that is reported as a problem, where something waits."""
 
 TRUTH_SECONDS = 20.0
-"""How long somebody who hands truth in waits for the database."""
+"""How long a request that hands truth in waits for the database."""
 
 _LARGEST_LINE = 64_000_000
 

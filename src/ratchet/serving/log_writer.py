@@ -2,7 +2,7 @@
 
 It is a child of the process that serves, so that a slow or locked database takes nothing from
 answers. It reads the journals from their files, and reports by lines of JSON how far it has come.
-Killed at any moment it, or whoever follows, begins the file again: the log takes nothing twice.
+Killed at any moment it, or its successor, begins the file again: the log takes nothing twice.
 When its parent is gone it writes down what is left, and ends.
 """
 
@@ -200,7 +200,7 @@ class Writer:
         path = journal.segment_of(self.folder, owner, position.segment)
         try:
             return list(journal.read_lines(path, position.size, BATCH_BYTES))
-        except FileNotFoundError:  # whoever followed a dead process has written it meanwhile
+        except FileNotFoundError:  # the successor of a dead process has written it meanwhile
             return []
 
     def _write(self, owner: str, batch: Sequence[Line]) -> None:

@@ -1,7 +1,7 @@
 """Prometheus metrics of one serving process.
 
 Each process has its own numbers at an address of its own: several workers behind one port have a
-port each for their metrics, and whoever scrapes them adds up.
+port each for their metrics, and Prometheus adds them up.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Metrics:
 
 
 class _State(Collector):
-    """What serves now and what its monitoring found, read when somebody asks."""
+    """What serves now and what its monitoring found, read on request."""
 
     def __init__(self, models: Models, log: AnswerLog | None, report_of: ReportOf | None) -> None:
         self._models, self._log, self._report_of = models, log, report_of

@@ -1,4 +1,4 @@
-"""What the database and the files of the monitoring tell of the models that serve.
+"""Overview of the models that serve, from the database and the files of the monitoring.
 
 Read without pandas, by sums that the database makes, and cached for some seconds: many people may
 look at the same page.
@@ -32,7 +32,7 @@ _RUN = re.compile("[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Classes:
-    """How often each class was predicted, to somebody: what a shadow has answered does not count.
+    """How often each class was returned to clients: answers of a shadow do not count.
 
     Attributes:
         use_case: of which use case.
@@ -84,7 +84,7 @@ class MonitoringReport:
         at: when (UTC).
         action: what it did.
         reason: why.
-        alerts: what needs somebody's attention: ``level``, ``text`` and ``advice``.
+        alerts: what operators have to look at: ``level``, ``text`` and ``advice``.
         drifted: sentences about inputs that have moved.
         compared: whether inputs were compared at all.
         severity: how serious the drift is: NONE, LOW, MEDIUM or HIGH; ``None`` where nothing was

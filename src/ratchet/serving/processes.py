@@ -113,7 +113,7 @@ class _Server(uvicorn.Server):
             # again would keep a request waiting for some 50 ms each time.
             gc.collect()
             gc.freeze()
-            print(self._message, flush=True)  # noqa: T201 - for whoever has started it
+            print(self._message, flush=True)  # noqa: T201 - for the user who has started it
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # A stream of events ends only on request; otherwise the shutdown would wait for it.
@@ -235,7 +235,7 @@ class _Workers:
             WORKER: f"{number}:{descriptor}:{os.getpid()}",
         }
         command = [sys.executable, "-m", "ratchet.serving"]
-        # A session of its own: Ctrl-C goes to this process, which tells the workers.
+        # A session of its own: Ctrl-C goes to this process, which stops the workers.
         return subprocess.Popen(command, env=environ, pass_fds=[descriptor], start_new_session=True)
 
     def _stop(self) -> None:

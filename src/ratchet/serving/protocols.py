@@ -80,7 +80,7 @@ class Models(Protocol):
         ...
 
     def problems(self) -> Mapping[str, str]:
-        """Use case -> why what should serve does not, in words for anybody to read."""
+        """Use case -> why what should serve does not, without paths."""
         ...
 
     async def start(self) -> None:

@@ -62,7 +62,7 @@ def check_exposure(settings: Settings, keys: Keys) -> None:
     """
     if len(keys):
         return
-    # Through a proxy on this machine that does not tell for whom it asks, all seem to be here.
+    # Behind a proxy on this machine that does not forward the client, all seem to be local.
     named = [name for name in settings.allowed_hosts if not is_loopback(name)]
     if named or not settings.is_loopback:
         what = f"allowed_hosts: {named[0]}" if settings.is_loopback else f"host: {settings.host}"
@@ -215,7 +215,7 @@ _BEARER = HTTPBearer(
 
 
 def require_scope(scope: Scope) -> Callable[..., Awaitable[None]]:
-    """Dependency of a route: whoever asks may do that.
+    """Dependency of a route: the caller has this scope.
 
     Without keys this machine may do anything.
     """

@@ -33,7 +33,7 @@ _PAUSE_SECONDS = 0.002
 
 
 def is_challengers(subject: str, champion: Serving, challenger: Serving, share: float) -> bool:
-    """Whether a challenger answers somebody in a split.
+    """Whether the challenger answers a subject in a split.
 
     The same subject always gets the same arm of a trial, in every process; trials are independent.
 
@@ -113,7 +113,7 @@ class Shadow:
             task = await self._tasks.get()
             try:
                 await self._answer(task)
-            except QueueFullError:  # the answers that somebody waits for go first
+            except QueueFullError:  # the answers that clients wait for go first
                 self._leave_out(task.challenger.name, len(task.rows))
             except Exception as error:  # whatever a challenger does, the champion answers
                 LOGGER.warning(

@@ -125,7 +125,7 @@ def open_judged_bundle(
 ) -> Any:
     """Open the bundle of a version that is what was judged.
 
-    MLflow knows its folder. So does whoever knows its digest, without seconds of imports.
+    Its folder is looked up in MLflow, or found by its digest, which saves seconds of imports.
 
     Args:
         source: where versions come from.

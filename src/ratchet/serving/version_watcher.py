@@ -90,7 +90,7 @@ class UseCaseModels:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that somebody has to know.
+    """A message for operators.
 
     Attributes:
         use_case: of which.
@@ -121,7 +121,7 @@ class Watcher:
         use_cases: names of further use cases, beside those of the ledger.
         shadows: use case -> whether a challenger is held ready.
         poll_seconds: how often the ledger is read.
-        notify: called with what somebody has to know.
+        notify: called with messages for operators.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class Watcher:
         return [one.serving for (name, _), one in self._ready.items() if name == use_case]
 
     def problems(self) -> Mapping[str, str]:
-        """Use case -> why what should serve does not, in words for anybody to read."""
+        """Use case -> why what should serve does not, without paths."""
         reasons = {name: why for name, one in self._models.items() if (why := one.trouble)}
         reasons |= self._unreadable
         if self.ledger_error is not None:
@@ -279,7 +279,7 @@ class Watcher:
         for name, (decision, state) in moved.items():
             self._seen[name], self._states[name] = decision, state
             for key in [key for key in self._failures if key[0] == name]:
-                del self._failures[key]  # somebody has decided something: try at once
+                del self._failures[key]  # there is a new decision: try at once
 
     def _converge(self) -> None:
         """Let serve what should and can, drop what no longer does, and open what is missing."""

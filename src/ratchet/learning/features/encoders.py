@@ -64,14 +64,14 @@ class NumericEncoder(_NumberEncoder):
     """Numbers in float32; missing ones stay NaN.
 
     float32 has seven digits: of seconds since 1970 it leaves one in 128 apart. A column whose
-    values differ by less than it can tell is given as the difference from its middle.
+    values differ by less than its precision is given as the difference from its middle.
 
     Attributes:
-        offset_: what is taken away from each column, shape (k,); 0 where float32 tells all apart.
+        offset_: what is taken away from each column, shape (k,); 0 where float32 distinguishes all.
     """
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn which columns of ``X`` (n, k) float32 does not tell apart."""
+        """Learn which columns of ``X`` (n, k) float32 does not distinguish."""
         super().fit(X)
         self.offset_ = np.array([_offset(values) for values in self._numbers(X).T])
         return self
@@ -91,7 +91,7 @@ class NumericEncoder(_NumberEncoder):
 
 
 def _offset(values: NDArray[np.float64]) -> float:
-    """Middle of numbers that float32 does not tell apart; 0 for others."""
+    """Middle of numbers that float32 does not distinguish; 0 for others."""
     return float(np.nanmedian(values)) if is_coarse(values) else 0.0
 
 

@@ -1,11 +1,11 @@
-"""What is known about the people of a row before that row: features without a look ahead.
+"""Statistics of the names of a row, such as its people, from earlier rows only.
 
 A row (a film to come) lists names per entity (its directors, its cast). Events (films already
 out) list names too, carry values (a rating, takings) and become available on a date. The
-features of a row say what events that became available *strictly before* the row's look-up date
-tell about its names. Three rules keep them honest and steady:
+features of a row summarize the events with its names that became available *strictly before* the
+row's look-up date. Three rules keep them free of leakage and stable:
 
-* events of one day see nothing of each other, whatever their order in the table;
+* events of one day do not see each other, whatever their order in the table;
 * every statistic is an average over the names listed, and zero both for no name and for names
   never seen. How many names a record lists grows with the fame a film gains later: that number
   is no feature, nor is a sum or a maximum over the names, as both grow with it;

@@ -45,7 +45,7 @@ class Resampling:
 
 
 class NoSpreadError(ValueError):
-    """There are too few units to tell what is chance."""
+    """There are too few units to estimate an interval."""
 
 
 _FEWEST = 0.5

@@ -171,7 +171,7 @@ def _plain(value: Any) -> Any:
 
 
 def _locked(path: Path) -> IO[str]:
-    """Open and lock a file; the system lets go of it, however this process ends."""
+    """Open and lock a file; the system releases it, however this process ends."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,4 +1,4 @@
-"""What a change of the inputs does to the predictions, and what predictions alone can tell."""
+"""Effect of changed inputs on the scores, and evidence of a worse error without truth."""
 
 from __future__ import annotations
 

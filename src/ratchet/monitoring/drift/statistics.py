@@ -1,8 +1,8 @@
 """How much the values of a column differ between two sets of rows, and all columns together.
 
 Distances take counts of levels, for many pairs of sets at once: ``a`` and ``b`` of shape (sets,
-levels). A set without values differs from none: its statistic is 0, and the share of missing values
-tells. ``measure`` brings them to one scale, and from there back to what people read.
+levels). A set without values differs from none: its statistic is 0, and the share of missing
+values shows it. ``measure`` brings them to one scale, and from there back to what people read.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def change_text(status: UseCaseStatus) -> str:
 
 
 def severity(status: UseCaseStatus) -> str | None:
-    """Severity of the drift that was found last, if anybody has looked."""
+    """Severity in the latest drift report, if there is one."""
     return None if status.drift is None else str(status.drift["severity"])
 
 

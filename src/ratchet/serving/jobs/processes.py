@@ -1,6 +1,6 @@
 """Processes of jobs on this machine, which outlive the service that has started them.
 
-A process holds a lock in its job's folder from before it exists to after its end, whoever ends it:
+A process holds a lock in its job's folder from before it exists to after its end, however it ends:
 the lock is taken by the service and handed on. So a service that comes later knows whether there
 still is one, also where its predecessor died before it could note the process's id.
 """
@@ -78,7 +78,7 @@ class SystemProcess:
             return began(self._id) == self.started
         try:
             os.kill(self._id, 0)
-        except (ProcessLookupError, PermissionError):  # the id is somebody else's by now
+        except (ProcessLookupError, PermissionError):  # the id belongs to another process by now
             return False
         return True
 
@@ -124,7 +124,7 @@ class LocalEngine:
         self.host = socket.gethostname()
 
     def find(self, job: JobRow, folder: Path) -> Process | None:
-        """The process of a job; ``None`` where there is none that anybody knows of."""
+        """The process of a job; ``None`` where none is recorded."""
         if job.pid is not None and job.host == self.host:
             return self._find(job.pid, job.pid_started)
         if not is_running(folder):
@@ -177,7 +177,7 @@ def start_process(folder: Path, order: Order, project: Path) -> SystemProcess:
 
 
 def note_own_process(folder: Path) -> None:
-    """Let the process of a job write down which it is, for whoever finds its lock."""
+    """Let the process of a job write down its id, for others that find its lock."""
     content = {"pid": os.getpid(), "started": began(os.getpid())}
     write_text(folder / _PROCESS, json.dumps(content))
 

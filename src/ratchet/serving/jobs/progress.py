@@ -1,4 +1,4 @@
-"""How far a job is: lines of a file that its process writes and everybody reads from any place.
+"""Progress of a job: lines of a file that its process writes and others read from any position.
 
 Each line is an event in JSON, with ``event`` and ``at``. The position after a line is its id: who
 was cut off asks for what comes after the last one that was seen.

@@ -2,7 +2,7 @@
 
 Where a job runs is up to an engine: as a process of this machine, or as a run of Airflow. Either
 way it writes into a folder of its own. What it leaves there, a result or the reason of its failure,
-is read when it has ended, whoever watches by then.
+is read when it has ended, by whichever process watches then.
 """
 
 from __future__ import annotations

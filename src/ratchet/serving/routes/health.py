@@ -12,7 +12,7 @@ from ratchet.serving.routes.home import version_json
 
 router = APIRouter(prefix="/health", tags=["health"])
 _LOG_IS_BEHIND = "answers do not reach the database"
-"""What anybody may know of a problem whose text names files."""
+"""Public text of a problem whose full text names files."""
 
 _NOT_READY: dict[int | str, dict[str, object]] = {503: {"description": "it cannot answer yet"}}
 
@@ -26,7 +26,7 @@ async def health(request: Request) -> Response:
 
 @router.get("/live", response_model=None)
 async def live() -> Response:
-    """Say that the process works: for whoever would start it again otherwise."""
+    """Say that the process works, for supervisors that would restart it otherwise."""
     return json_response({"live": True})
 
 

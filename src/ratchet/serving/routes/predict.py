@@ -42,7 +42,7 @@ async def predict(use_case: str, request: Request, past: Past = "preferred") -> 
 
     A body is a row, a list of rows, or an object with a list in `rows`. Either all rows are
     answered by the same version, or none. A row of a series whose past was not measured is
-    answered from what it says itself where the version can do so: `basis` tells, and the interval
+    answered from what it says itself where the version can do so: `basis` says so, and the interval
     is wider.
     """
     service = service_of(request)

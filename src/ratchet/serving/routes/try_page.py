@@ -28,7 +28,7 @@ router = APIRouter(
 
 _ISO = "a date or time as ISO 8601 writes it"
 _REFUSED = (404, 409, 422, 503)
-"""Statuses that the page tells of; with others there is no page."""
+"""Statuses that the page shows; with others there is no page."""
 
 
 @dataclass(frozen=True)
