@@ -24,7 +24,7 @@ class DataClock(Params):
 
     Attributes:
         run: a day of the clock on the wall.
-        data: the day of the data that it stands for.
+        data: the day of the data that it represents.
     """
 
     run: dt.date
@@ -47,7 +47,7 @@ class Job(Params):
         deadline_hours: a run that takes longer is reported to the webhook; null for never.
         require_approval: whether a person has to approve a promotion.
         approval_hours: time for that; without an answer it is rejected.
-        data_clock: which day of the data a day stands for; by default itself.
+        data_clock: which day of the data a day represents; by default itself.
         env: Kedro environment of the runs, by default Kedro's own. With one, write the manifest by
             ``kedro ratchet manifest --env`` of it.
         backfill_env: that of back-fill runs, with data and a registry of its own.

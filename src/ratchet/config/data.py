@@ -172,7 +172,7 @@ class Series(Params):
     Attributes:
         id: column that names the series of a row; without it all rows are one series.
         frequency: distance of two steps as pandas writes it (``30min``, ``D``); without it every
-            time is a step, whatever lies between (trading days).
+            time is a step, however far apart (trading days).
         season: steps of a season, for the seasonal naive forecast and the unit of the errors.
         absent: column -> what it holds at a step at which other series have a value and this one
             has no row: a number, or ``previous`` for the value before. A step at which no series
@@ -345,7 +345,7 @@ class Data(Params):
 
     @property
     def timezone(self) -> str | None:
-        """Whose clock the time of the rows shows; ``None`` where it stands as in the file."""
+        """Whose clock the time of the rows shows; ``None`` where it is as in the file."""
         return self.columns[self.time].timezone if self.time else None
 
     @property

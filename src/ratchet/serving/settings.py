@@ -147,7 +147,7 @@ class Settings(_Group):
         bundles: folder of the versions; follows from ``paths`` of the project.
         state: folder of the service's own files: the journal of answers, and the like.
         keys_file: hashes of the keys: who may do what, see ``kedro ratchet keys``.
-        public_predictions: let everybody ask for predictions, where there are keys.
+        public_predictions: allow predictions without a key, where there are keys.
         allowed_hosts: names by which clients may call the service, beside 127.0.0.1 and localhost;
             they need keys.
         trusted_proxies: addresses or networks of proxies, beside this machine, that may say who

@@ -83,7 +83,7 @@ def paired_gain(
         model: tidy rows of the model.
         classes: the labels that can occur, for classification.
         times: time stamp of each row; by default those of the column ``time``, where rows have it.
-        groups: what each row belongs to, such as a customer; a row without one stands alone.
+        groups: what each row belongs to, such as a customer; a row without one is its own group.
         season: steps of time of a season; 1 for none, ``None`` as in ``resampling_units``.
         resampling: how rows are drawn; its confidence is that of each of the two one-sided bounds
             of the gain, and of the intervals of the two scores.
