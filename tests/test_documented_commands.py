@@ -247,6 +247,12 @@ def check_export(command: Command) -> None:
         assert name.startswith(("AIRFLOW__", "MLFLOW_")) or f'"{name}"' in sources, name
 
 
+def check_try_locally(command: Command) -> None:
+    """The program that the script calls knows the options."""
+    text = command.text.replace("deploy/try-locally", "python deploy/try_locally.py")
+    check_python(Command(command.page, command.line, text))
+
+
 CHECKS: dict[str, Callable[[Command], None]] = {
     "kedro": check_kedro,
     "make": check_make,
@@ -255,6 +261,7 @@ CHECKS: dict[str, Callable[[Command], None]] = {
     "python3": check_python,
     ".venv/bin/python": check_python,
     "export": check_export,
+    "deploy/try-locally": check_try_locally,
 }
 """Program -> what is checked of its arguments without running it."""
 
@@ -303,6 +310,17 @@ def test_command_within_a_text_may_lack_what_it_needs(documented_project):
 
 def test_every_program_is_checked_or_only_run():
     programs = {command.words[0] for command in COMMANDS}
-    unchecked = {"curl", "git", ".venv/bin/uv", "open", "source", "cp", "sed", "rm", "echo"}
+    unchecked = {
+        "apt-get",
+        "curl",
+        "git",
+        ".venv/bin/uv",
+        "open",
+        "source",
+        "cp",
+        "sed",
+        "rm",
+        "echo",
+    }
 
     assert programs - CHECKS.keys() == unchecked
