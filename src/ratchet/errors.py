@@ -1,4 +1,4 @@
-"""Errors that a user can mend: the message says where, what was found and what was expected."""
+"""Errors that a user can mend: the message names the place, the actual and the expected value."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from ratchet.preparation.revisions import find_revisions
 from ratchet.project_context import find_use_case
 
 NOT_COMPARED = "not_compared"
-"""What is found where the file in place is no longer read: it is no loss, and gives way."""
+"""Finding where the file in place cannot be read any more: it is replaced."""
 
 _TAIL = 1 << 16
 """Bytes at the end of a file among which its last lines are looked for."""
@@ -34,7 +34,7 @@ _TAIL = 1 << 16
 
 @dataclass(frozen=True)
 class Ingested:
-    """What became of the newest raw file of a use case.
+    """Result of ingesting the newest raw file of a use case.
 
     Attributes:
         text: that in words.

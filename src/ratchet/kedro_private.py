@@ -73,7 +73,7 @@ def at_path(dataset: Any, path: Path) -> Any:
 
 
 def keeps_content(dataset: Any, path: Path) -> bool:
-    """Whether what is there stays when it is saved: in a folder, or a file opened to append."""
+    """Whether saving keeps the present content: of a folder, or a file opened to append."""
     if not path.exists():
         return False
     if path.is_dir():

@@ -84,7 +84,7 @@ def open_context(project: Path, env: str | None, **options: Any) -> Any:
 
 
 def find_use_case(use_cases: Mapping[str, OfUseCase], name: str) -> OfUseCase:
-    """What is known of a use case by its name.
+    """The entry of a use case by its name.
 
     Raises:
         UserError: there is none of that name; says which there are.

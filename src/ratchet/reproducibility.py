@@ -91,7 +91,7 @@ class Difference:
     row: str | None = None
 
     def to_json(self) -> dict[str, object]:
-        """What is known of the difference, for a report."""
+        """The difference as JSON, for the report."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 

@@ -130,7 +130,7 @@ def test_every_account_gets_a_price_or_a_reason(project):
     assert metrics["positive_elasticities"] == 0
     report = (project / "data/08_reporting/cheese/report.html").read_text()
     assert "Who can raise or lower prices" in report
-    assert "What became of recommended prices" in report
+    assert "Outcomes of recommended prices" in report
 
 
 def test_the_bundle_prices_as_the_table_does(project):

@@ -143,7 +143,7 @@ def list_segments(
     env: str | None,
     as_json: bool,
 ) -> None:
-    """List segments: how demand answers the price, and what came of that."""
+    """List segments: elasticities, and the outcome of the search for a price."""
     from ratchet.reports.market_text import segments_table
 
     opened = open_market(use_case, version, env)

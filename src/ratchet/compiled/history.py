@@ -1,4 +1,4 @@
-"""What is known of the names of a row, looked up in sorted arrays.
+"""Statistics of the names of a row, looked up in sorted arrays.
 
 ``learning.features.history`` describes many rows by many events; here the events are summed up
 once, so that a row takes a few binary searches. Both give the same numbers.
@@ -31,7 +31,7 @@ STATISTICS = ("mean", "known", "last")
 
 
 class _Totals(NamedTuple):
-    """What is known of names before a day: of each value a sum, a count and the last day's mean.
+    """Statistics of names before a day: of each value a sum, a count and the last day's mean.
 
     Arrays of shape (names,) and (values, names).
     """
@@ -66,7 +66,7 @@ class EntityStatistics:
     last: Floats
 
     def before(self, positions: Ints, days: Ints) -> _Totals:
-        """What is known of names before days, each of shape (names,)."""
+        """Statistics of names before days, each of shape (names,)."""
         if not len(self.keys):
             nothing = np.zeros((len(self.sums), len(positions)))
             return _Totals(np.zeros(len(positions)), nothing, nothing, nothing)
@@ -80,7 +80,7 @@ class EntityStatistics:
         )
 
     def without(self, position: int, day: int, own: int, values: Floats) -> _Totals:
-        """What is known of a name before a day, without an event of a day before it.
+        """Statistics of a name before a day, without an event of a day before it.
 
         Args:
             position: that of the name.
@@ -140,7 +140,7 @@ class History:
         values: names of the values.
         looked_up: column with the date before which an event has to be known.
         shrinkage: weight of the prior, in events.
-        names: what is known of the names of all entities.
+        names: statistics of the names of all entities.
         calendar: moments at which events became known, microseconds since 1970 in UTC or of the
             clock, shape (days,).
         sums: sum of each value up to each of them, shape (values, days).

@@ -76,7 +76,7 @@ class RowAnswerer:
         ]
 
     def observe(self, rows: Sequence[Row]) -> None:
-        """Take nothing: what became of rows is seen by the next version only."""
+        """Take nothing: outcomes of rows are used by the next version only."""
 
     def _key(self, values: Values) -> str:
         names = self.contract.names_row

@@ -1,4 +1,4 @@
-"""The last steps of series as arrays: what is known of them, and what forecasts see of it.
+"""The last steps of series as arrays: their values, and what forecasts see of them.
 
 Everything that does not depend on who asks is computed when a measurement arrives.
 """

@@ -29,7 +29,7 @@ WINDOW_PREFIX = "window_"
 """How earlier values in the look-back window start in the model input."""
 
 AHEAD_PREFIX = "ahead_"
-"""How what is known ahead at each step of the window starts in the model input."""
+"""How columns of values known ahead, of each step of the window, start in the model input."""
 
 LAG_PREFIXES = ("lag_", "rolling_")
 """How further columns computed from earlier values of a series start in the model input."""

@@ -91,7 +91,7 @@ def evaluate_champion(
         against: called where the assessment asks for the previous model.
         since: when the champion began to serve, by the time of rows.
         last_request: when a retraining was last asked for.
-        inputs: what is known to have happened to the inputs, in sentences.
+        inputs: findings of the drift report about the inputs, in sentences.
     """
     assessment = assess(
         windows,
@@ -186,7 +186,7 @@ def decide(
         comparison: champion and previous model on the rows that the assessment asked for; None
             where there is no previous model, or none that answers.
         min_rows: rows below which the comparison says nothing.
-        inputs: what is known to have happened to the inputs, named in the reason of a retraining.
+        inputs: findings of the drift report about the inputs, for the reason of a retraining.
         no_way_back: why there is no comparison, where there is none.
     """
     numbers = {**assessment.numbers}

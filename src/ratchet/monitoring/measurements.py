@@ -80,7 +80,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Written:
-    """What became of measurements that were written down.
+    """Result of writing measurements.
 
     Attributes:
         new: those of times that were not known.

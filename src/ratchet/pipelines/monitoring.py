@@ -33,7 +33,7 @@ def score_period(
     """Let the champion answer every row that came since it began to serve, and log the answers.
 
     So are rows from the time of its test part that wait for their truth and so are in no part.
-    What became of the rows is not looked at. A row that is logged is not answered again. A champion
+    Outcomes of the rows are not used. A row that is logged is not answered again. A champion
     that cannot answer is no error here: what follows has to know.
 
     Args:
@@ -241,7 +241,7 @@ def assess_champion(
 
 
 def _moved(report: Mapping[str, Any] | None) -> list[str]:
-    """What is known to have happened to the inputs, in sentences."""
+    """Findings of the drift report about the inputs, in sentences."""
     statistics = [*report["columns"].values(), report["joint"]] if report else []
     return [one["text"] for one in statistics if one["moved"]]
 
@@ -264,7 +264,7 @@ def act_on_assessment(
     drift: DriftOutcome,
     assessment: AssessmentRecord,
 ) -> dict[str, Any]:
-    """Roll back or ask for a retraining where that is to be done, and say what was found.
+    """Roll back or ask for a retraining where that is the decision, and report it.
 
     Args:
         registry: versions and decisions.

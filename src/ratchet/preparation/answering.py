@@ -1,4 +1,4 @@
-"""Features of any rows, whether or not it is known what became of them."""
+"""Features of any rows, with or without known targets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def features_of(
 ) -> DataFrame:
     """Make features of every row that can be answered.
 
-    What became of a row is not looked at: neither its target nor anything that is known only after
+    No outcome of a row is used: neither its target nor anything that is known only after
     the origin of its forecast. Rows that can be learned from get the features that they have in
     training.
 

@@ -41,7 +41,7 @@ class Revisions:
 
     @property
     def findings(self) -> dict[str, str]:
-        """What is found, by the word of ``landing.allow``: how many rows, and the first of them."""
+        """Finding by the word of ``landing.allow``: how many rows, and the first of them."""
         moved = self.values["column"] == self.time
         texts = {
             "fewer_rows": self._gone(),

@@ -93,7 +93,7 @@ def make_views(primary: DataFrame, data: Data, features: Features, target: Targe
 
 
 def _past(primary: DataFrame, windows: Windows, target: Target) -> list[Any]:
-    """What is known up to the origin; the target itself in the terms of the row."""
+    """Values up to the origin; those of the target by the level and scale of the row."""
     return [
         View(
             f"{WINDOW_PREFIX}{column}",

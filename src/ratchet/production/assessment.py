@@ -70,7 +70,7 @@ class ProductionAssessment:
         """Score the windows, and say what is to be done.
 
         Args:
-            moved: what is known to have happened to the inputs, in sentences.
+            moved: findings of the drift report about the inputs, in sentences.
 
         Returns:
             ``action``, ``reason``, ``numbers``; ``windows`` and ``distributions`` by target;

@@ -1,4 +1,4 @@
-"""Drift among rows that a model did not learn from: which columns, which windows, what is found."""
+"""Drift among rows that a model did not learn from: its columns, windows and reports."""
 
 from __future__ import annotations
 

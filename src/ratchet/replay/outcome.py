@@ -1,4 +1,4 @@
-"""What came of every policy: errors week by week, regret, switches and false promotions."""
+"""Results of every policy: errors week by week, regret, switches and false promotions."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ _REPLAY_COLUMNS = {
 
 @dataclass(frozen=True)
 class MarketResults:
-    """What is known of a market and its prices.
+    """Segments, prices, histories and replay of a market.
 
     Attributes:
         market: the parameters.
@@ -477,7 +477,7 @@ def _replay(results: MarketResults) -> list[Block]:
             "time; later rows whose price happened to be near the recommended one are compared "
             "with later rows near the one before. No model takes part in it; whatever else "
             "differed between these rows does.",
-            title="What became of recommended prices",
+            title="Outcomes of recommended prices",
         ),
         Chart(
             name="replay",

@@ -71,7 +71,7 @@ class Job:
 
         Returns:
             ``result``, as ``GET /jobs/{id}`` gives it; of the winner its ``files`` and ``units``;
-            and ``challenger``, what became of it in the registry.
+            and ``challenger``, its state in the registry.
 
         Raises:
             UserError: the search cannot be done like that; says why.

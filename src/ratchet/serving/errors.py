@@ -88,7 +88,7 @@ class Problem(HTTPException):
     Args:
         status: HTTP status.
         kind: one of ``TITLES``.
-        detail: what was found, what was expected, and the way out.
+        detail: the actual and the expected value, and the way out.
         errors: the same by row and field.
         headers: further headers of the answer.
     """

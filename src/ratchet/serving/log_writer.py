@@ -82,7 +82,7 @@ class Report:
 
 @dataclass(frozen=True)
 class JoinResult:
-    """What became of the truth of rows.
+    """Result of writing the truth of rows.
 
     Attributes:
         new: rows of which some answer had no truth yet.

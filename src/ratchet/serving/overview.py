@@ -136,7 +136,7 @@ class Overview:
         self._reports: dict[str, tuple[int, MonitoringReport | None]] = {}
 
     def read(self, use_cases: Sequence[str]) -> OverviewData:
-        """What is known by now; it may take as long as the database does."""
+        """The present data of the overview; waits for the database."""
         now = self._clock()
         if self._cached is None or now - self._cached[0] > _CACHE_SECONDS:
             self._cached = (now, self._read(use_cases))

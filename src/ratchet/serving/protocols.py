@@ -181,7 +181,7 @@ class AnswerLog(Protocol):
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What became of rows that were handed in.
+    """Result of handing rows in.
 
     Attributes:
         new: rows that were not known.

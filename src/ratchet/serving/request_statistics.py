@@ -111,7 +111,7 @@ class SharedCounters:
                 buckets = {float(end): n for end, n in content.pop("buckets").items()}
                 self._others[process] = Sample(buckets=buckets, **content)
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                continue  # what is known of it stays
+                continue  # its last sample stays
         return list(self._others.values())
 
 

@@ -87,7 +87,7 @@ class OpeningFailure:
 
 
 Deliver = Callable[[VersionKey, LoadedVersion | OpeningFailure], None]
-"""Takes what became of a version."""
+"""Callback for the result of opening a version."""
 
 
 class VersionOpener:

@@ -241,7 +241,7 @@ def _draw(hierarchy: Hierarchy, columns: list[int], normal: Array) -> Array:
 
 @dataclass(frozen=True)
 class Offer:
-    """What is known about selling S segments, each of shape (S,).
+    """Costs, expected demand and allowed prices of S segments, each of shape (S,).
 
     Attributes:
         unit_cost: NaN where it is not known.

@@ -96,7 +96,7 @@ class _Days(NamedTuple):
 
 
 class _Totals:
-    """Per name and day: what is known of a name once that day is over.
+    """Per name and day: statistics of a name once that day is over.
 
     Keys are ``name * n_days + day``, so that one binary search finds a name's state before a
     day. Totals restart with each name: no rounding error leaks from one name to the next.

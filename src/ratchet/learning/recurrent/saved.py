@@ -31,7 +31,7 @@ def save(
     Args:
         model: the regressor.
         folder: where to; its parents are made.
-        metrics: what is known of its quality, kept beside it.
+        metrics: its scores, saved beside it.
 
     Raises:
         FileExistsError: the folder holds something.

@@ -260,7 +260,7 @@ def describe(
     measured: Sequence[Statistic],
     chunks: Chunks,
 ) -> str:
-    """Say what became of a column, by the statistic that is furthest from what is usual."""
+    """Describe the result of a column, by the statistic that is furthest from the usual."""
     if not any(statistic.moved for statistic in results.values()):
         return f"{name} is as usual."
     worst = max(measured, key=lambda statistic: float(statistic.z[0])).name
@@ -278,7 +278,7 @@ def describe(
 
 
 def describe_joint(*, moved: bool) -> str:
-    """Say what became of all columns together."""
+    """Describe the result of all columns together."""
     return (
         "The columns together have moved: their values, or how they go with each other."
         if moved

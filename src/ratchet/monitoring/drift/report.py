@@ -31,7 +31,7 @@ class StatisticResult:
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """What became of a column.
+    """Result of the drift tests of a column.
 
     Attributes:
         kind: ``number``, ``category`` or ``list``; ``all`` of the joint test.
@@ -80,7 +80,7 @@ class DriftReport:
         reasons: why the severity is what it is.
         rows: rows of ``reference`` and ``current``.
         span: first and last time of the window; empty without time.
-        columns: name -> what became of it, the most unusual first.
+        columns: name -> its result, the most unusual first.
         joint: all columns together.
         calibration: how thresholds were found.
         left_out: column -> why it was not looked at.
@@ -126,8 +126,8 @@ def judge(
     """Say how serious it is, and why.
 
     Args:
-        columns: what became of every column.
-        joint: what became of all together.
+        columns: result of every column.
+        joint: result of all together.
         error: whether predictions became worse, where that is known.
         earlier: reports of the windows before, oldest first, as objects or as JSON.
         persistent: windows in a row, this one counted, from which a drift lasts.

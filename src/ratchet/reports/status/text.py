@@ -176,7 +176,7 @@ def unsettled_sentence(status: UseCaseStatus) -> str:
 
 
 def inputs_text(status: UseCaseStatus) -> list[str]:
-    """What is known of the inputs: a sentence, then the reasons."""
+    """Drift of the inputs: a sentence, then the reasons."""
     if status.drift is None:
         return ["The inputs have not been compared with those of the training yet."]
     drift = status.drift

@@ -155,7 +155,7 @@ class DagRun:
         path: of the run in the API.
         seconds: time between two looks.
         clock: seconds.
-        state: what is known of its state.
+        state: its state, as far as Airflow reported it.
     """
 
     pid: int | None = None

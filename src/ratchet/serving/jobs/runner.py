@@ -266,7 +266,7 @@ class Runner:
         self._is_pruned = False
 
     def _prune(self) -> None:
-        """Remove the files of old jobs; the database keeps what became of them."""
+        """Remove the files of old jobs; the database keeps their results."""
         with suppress(FileNotFoundError):
             names = [path.name for path in self.settings.jobs.folder.iterdir() if path.is_dir()]
             for name in self.store.ended(names)[self.settings.jobs.keep :]:

@@ -1,4 +1,4 @@
-"""``/monitoring``: what serves, how it answers, and what is known of how well."""
+"""``/monitoring``: what serves, its requests, scores, drift and trials."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def overview_of(request: Request) -> Overview | None:
 def _challengers(
     service: Service, names: list[str], verdicts: TrialVerdicts
 ) -> list[dict[str, Any]]:
-    """Versions that answer beside a champion, and what is known of their trials."""
+    """Versions that answer beside a champion, and the results of their trials."""
     challengers = []
     for name in names:
         champion, beside = service.models.champion(name), service.models.challenger(name)

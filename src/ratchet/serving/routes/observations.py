@@ -37,7 +37,7 @@ _BODY = {
 
 
 class TakenRows(BaseModel):
-    """What became of the rows that were handed in."""
+    """Result for the rows that were handed in."""
 
     use_case: str
     new: int
