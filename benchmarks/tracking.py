@@ -17,8 +17,7 @@ from typing import Any
 import pandas as pd
 from harness.measure import print_table
 
-from ratchet.hooks.mlflow_runs import tracking_to
-from ratchet.hooks.trials import log_model, log_trials
+from ratchet.hooks.mlflow_runs import log_model, log_trials, tracking_to
 from ratchet.learning import trusted
 
 MODELS = Path("data", "06_models")

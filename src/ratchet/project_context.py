@@ -143,7 +143,7 @@ def registry_entry(loader: AbstractConfigLoader) -> Mapping[str, Any]:
 
 
 def _registry(loader: AbstractConfigLoader, project: Path) -> Registry:
-    from ratchet.datasets.registry import RegistryDataset
+    from ratchet.datasets.stores import RegistryDataset
 
     entry = registry_entry(loader)
     registry: Registry = RegistryDataset(

@@ -31,9 +31,9 @@ from ratchet.compiled.serialization import dumps, loads
 from ratchet.learning.baselines import SeasonalNaive
 from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
 from ratchet.learning.classical import ESTIMATORS, build_estimator
-from ratchet.learning.refitting import refit
 from ratchet.learning.stacking import final_estimator, prediction_columns, stack
 from ratchet.learning.trusted import TRUSTED, dump, load
+from ratchet.modelling.calibrate_and_refit import refit_estimator
 
 CANDIDATES = [(task, name) for task, table in ESTIMATORS.items() for name in table]
 CLASSES = ["Alto", "Bajo", "Medio"]
@@ -175,7 +175,7 @@ def test_a_forecast_with_its_interval(name, fitted):
 def test_what_was_fitted_again(fitted):
     X = rows(120, 7, "forecasting")
     for name in ("mixture", "boosted_ridge", "kernel"):
-        check(refit(fitted["forecasting", name], X, truth(X)), rows(40, 8, "forecasting"))
+        check(refit_estimator(fitted["forecasting", name], X, truth(X)), rows(40, 8, "forecasting"))
 
 
 def test_what_was_read_from_a_file(tmp_path, fitted):

@@ -15,7 +15,7 @@ from kedro.framework.startup import bootstrap_project
 from ratchet.commands import ratchet
 from ratchet.config.loader import project_loader
 from ratchet.dvc.parameters import Configuration, overrides_text
-from ratchet.dvc.used_code import used_code
+from ratchet.dvc.stages import used_code
 from ratchet.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.hooks.mlflow_runs import tracking_to
-from ratchet.hooks.trials import log_model, log_trials
+from ratchet.hooks.mlflow_runs import log_model, log_trials, tracking_to
 
 NAME = "stock.units.networks"
 SEARCH = pd.DataFrame(

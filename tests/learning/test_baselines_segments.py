@@ -15,7 +15,7 @@ from ratchet.learning import trusted
 from ratchet.learning.baselines import LastValue, SeasonalValue, SegmentColumns, SegmentMean
 from ratchet.learning.classical import MARKET, build_estimator
 from ratchet.learning.features.market import MarketEncoder, step_length
-from ratchet.learning.refitting import refit
+from ratchet.modelling.calibrate_and_refit import refit_estimator
 
 N_SEGMENTS, STEPS = 6, 60
 
@@ -68,7 +68,7 @@ def test_written_refitted_and_compiled_it_says_the_same(name, tmp_path):
     assert_allclose(run(new.to_numpy()), expected, rtol=1e-9)
     alone = np.concatenate([run(row[None]) for row in new.to_numpy()])
     assert_allclose(alone, expected, rtol=1e-9)
-    assert_allclose(refit(model, X, y).predict(new), expected, rtol=1e-9)
+    assert_allclose(refit_estimator(model, X, y).predict(new), expected, rtol=1e-9)
 
 
 def test_last_and_seasonal_values_are_those_of_the_segment():

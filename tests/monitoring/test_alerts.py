@@ -6,7 +6,7 @@ import math
 import pandas as pd
 import pytest
 
-from ratchet.config.monitoring import Alerts
+from ratchet.config.production import Alerts
 from ratchet.monitoring.alerts import find_alerts
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.config.monitoring import Watch
+from ratchet.config.production import Watch
 from ratchet.monitoring.comparison import Comparison
 from ratchet.monitoring.evaluate_champion import Assessment, assess, decide, rows_under_review
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from ratchet.config import Target
-from ratchet.config.monitoring import Drift, Watch
+from ratchet.config.production import Drift, Watch
 from ratchet.learning.metrics import Resampling, score_regression
 from ratchet.monitoring.comparison import compare
 from ratchet.monitoring.drift import detect

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.config import Target
-from ratchet.config.monitoring import Watch
+from ratchet.config.production import Watch
 from ratchet.errors import ConfigError, DataError
 from ratchet.learning.metrics import (
     Resampling,
@@ -19,6 +19,7 @@ from ratchet.learning.metrics import (
     score_regression,
 )
 from ratchet.monitoring.performance import (
+    cut_windows,
     distributions,
     latest_answers,
     operations,
@@ -26,7 +27,6 @@ from ratchet.monitoring.performance import (
     score_windows,
 )
 from ratchet.monitoring.prediction_log import PredictionLog
-from ratchet.monitoring.windows import cut_windows
 
 START = datetime(2024, 1, 1)
 DAY = timedelta(days=1)

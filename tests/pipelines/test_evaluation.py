@@ -14,7 +14,7 @@ from ratchet.config import Features, History, Target, Windows
 from ratchet.errors import ConfigError
 from ratchet.learning.features import feature_encoder
 from ratchet.modelling.choice import choose_best, fold_scores
-from ratchet.modelling.feature_sources import columns_by_source
+from ratchet.modelling.importance import columns_by_source
 from ratchet.pipelines.evaluation import (
     collect_best_scores,
     collect_evaluation,

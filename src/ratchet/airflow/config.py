@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ratchet.config.base import Params, explain_errors
-from ratchet.config.release import Positive
+from ratchet.config.production import Positive
 from ratchet.errors import ConfigError
 
 _CRON_FIELDS = 5

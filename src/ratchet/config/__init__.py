@@ -19,7 +19,6 @@ from ratchet.config.data import (
 )
 from ratchet.config.features import Features, History, Windows
 from ratchet.config.market import Iterations, Market, MarketFeatures, with_market
-from ratchet.config.monitoring import Alerts, Drift, Monitoring, Scenario, Watch
 from ratchet.config.names import (
     AHEAD_PREFIX,
     COMPUTED,
@@ -39,7 +38,16 @@ from ratchet.config.names import (
     plain,
     rewritten,
 )
-from ratchet.config.release import Release, Slices, Trial
+from ratchet.config.production import (
+    Alerts,
+    Drift,
+    Monitoring,
+    Release,
+    Scenario,
+    Slices,
+    Trial,
+    Watch,
+)
 from ratchet.config.target import (
     Candidate,
     Network,

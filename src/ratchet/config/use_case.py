@@ -12,8 +12,7 @@ from ratchet.config.base import Params, Share
 from ratchet.config.data import Data, Landing
 from ratchet.config.features import Features
 from ratchet.config.market import MARKET_ESTIMATORS, Market, with_market
-from ratchet.config.monitoring import Monitoring
-from ratchet.config.release import Release
+from ratchet.config.production import Monitoring, Release
 from ratchet.config.target import Target
 
 _NUMBERS, _NAMES = ("integer", "number"), ("string", "integer")

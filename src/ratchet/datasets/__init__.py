@@ -4,10 +4,10 @@ from ratchet.datasets.charts import ImagesDataset, VegaLiteDataset
 from ratchet.datasets.folders import FolderDataset, SearchCacheDataset
 from ratchet.datasets.models import DemandBookDataset, SkopsDataset
 from ratchet.datasets.raw import RawDataset, SQLiteQueryDataset
-from ratchet.datasets.registry import RegistryDataset
 from ratchet.datasets.stores import (
     MeasurementsDataset,
     PredictionLogDataset,
+    RegistryDataset,
     RunDataset,
 )
 

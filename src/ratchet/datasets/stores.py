@@ -1,4 +1,4 @@
-"""What the project records in its database: predictions, measurements, and the run that goes on."""
+"""Datasets over the database: registry, predictions, measurements, and the run in progress."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ratchet.provenance import MLFLOW_RUN, actor, code_commit, orchestrator_run
 if TYPE_CHECKING:
     from ratchet.monitoring.measurements import Measurement
     from ratchet.monitoring.prediction_log import PredictionLog
+from typing import Any
 
 
 class PredictionLogDataset(AbstractDataset[NoReturn, "PredictionLog"]):
@@ -155,3 +156,45 @@ class RunDataset(AbstractDataset[NoReturn, dict[str, str | None]]):
 
     def _describe(self) -> dict[str, object]:
         return {"path": str(self._path)}
+
+
+class RegistryDataset(AbstractDataset[NoReturn, Any]):
+    """Where versions, bundles and decisions are: a ``ratchet.registry.registry.Registry``.
+
+    Args:
+        path: the project folder, to which a relative SQLite path belongs. Kedro makes the keys
+            ``path`` and ``filepath`` absolute, so that ``.`` is enough.
+        tracking_uri: where MLflow tracks; ``MLFLOW_TRACKING_URI`` goes before it.
+        filepath: folder of the bundles.
+        metadata: ignored here, read by plug-ins such as Kedro-Viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        tracking_uri: str,
+        filepath: str,
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        self._path = Path(path)
+        self._tracking_uri = tracking_uri
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Any:
+        """The registry; nothing is opened before it is used."""
+        from ratchet.registry.registry import Registry
+
+        uri = tracking_uri(self._tracking_uri, self._path)
+        return Registry(uri, self._filepath, project=self._path)
+
+    def save(self, data: NoReturn) -> NoReturn:
+        """Refuse: versions are registered by the nodes that use the registry."""
+        raise DatasetError(f"{self._filepath} is filled through the registry")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, object]:
+        return {"filepath": str(self._filepath)}

@@ -27,8 +27,7 @@ from ratchet.config import rewritten
 from ratchet.database import explain_sqlite_error, tracking_uri
 from ratchet.errors import ConfigError, DatabaseError, hide_secrets
 from ratchet.hooks import RunParams, mlflow_runs
-from ratchet.hooks.mlflow_runs import open_store, tracking_to
-from ratchet.hooks.trials import log_model, log_trials
+from ratchet.hooks.mlflow_runs import log_model, log_trials, open_store, tracking_to
 from ratchet.kedro_private import file_of
 from ratchet.provenance import MLFLOW_RUN, code_commit, orchestrator_run
 from ratchet.runner import worker

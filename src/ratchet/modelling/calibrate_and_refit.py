@@ -1,4 +1,4 @@
-"""What every candidate gets at last: calibration, and answers in units of the target."""
+"""Calibration of a chosen candidate, answers in units of the target, and fitting on more rows."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, clone
+from sklearn.ensemble import VotingRegressor
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 
 from ratchet.config import SERIES_LEVEL, SERIES_SCALE, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
 from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
-from ratchet.learning.meta_estimators import LogRegressor, RelativeRegressor
-from ratchet.learning.refitting import refit as refit_estimator
-from ratchet.learning.stacking import prediction_columns, stack
+from ratchet.learning.meta_estimators import LogRegressor, RelativeRegressor, ResidualRegressor
+from ratchet.learning.stacking import Predictions, prediction_columns, stack
 from ratchet.modelling.target_scaling import features_and_scaled_target, features_and_target
 
 
@@ -114,3 +117,51 @@ def select_inputs(model: Any, X: DataFrame) -> DataFrame:
 def _conformal(model: Any) -> Any:
     outside = isinstance(model, LogRegressor | RelativeRegressor)
     return model.estimator.estimator if outside else model
+
+
+def refit_estimator(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstimator:
+    """Give a copy of a fitted model, fitted on these rows instead.
+
+    What is frozen inside is fitted again, too. Two things stay as they are, because they were
+    learned from predictions for rows that the models had not seen: how a stack combines its models,
+    and for how many epochs, at which rates, a network is trained.
+
+    Args:
+        model: a fitted regressor or classifier of this package or of scikit-learn.
+        X: rows as it takes them, length n.
+        y: targets, shape (n,).
+    """
+    if isinstance(model, FrozenEstimator):
+        return FrozenEstimator(refit_estimator(model.estimator, X, y))
+    if hasattr(model, "fit_epochs"):
+        rates = model.history_["learning_rate"][: model.best_epoch_]
+        return clone(model).fit_epochs(X, y, rates)
+    if isinstance(model, ResidualRegressor):
+        return _residual(model, X, y)
+    if isinstance(model, VotingRegressor):
+        names = [name for name, _ in model.estimators]
+        parts = [FrozenEstimator(refit_estimator(part, X, y)) for part in model.estimators_]
+        return VotingRegressor(list(zip(names, parts, strict=True))).fit(X, y)
+    if isinstance(model, Pipeline):
+        return _pipeline(model, X, y)
+    return clone(model).fit(X, y)
+
+
+def _residual(model: ResidualRegressor, X: Any, y: Any) -> ResidualRegressor:
+    base = FrozenEstimator(refit_estimator(model.base_, X, y))
+    residual_model = FrozenEstimator(refit_estimator(model.estimator_, X, y - base.predict(X)))
+    return ResidualRegressor(base=base, estimator=residual_model).fit(X, y)
+
+
+def _pipeline(model: Pipeline, X: Any, y: Any) -> Pipeline:
+    name, first = model.steps[0]
+    if isinstance(first, Predictions):
+        models = [refit_estimator(part, X, y) for part in first.models]
+        return Pipeline([(name, Predictions(models)), *model.steps[1:]])
+    steps, seen = [], X
+    for name, step in model.steps[:-1]:
+        fitted = step if step == "passthrough" else clone(step).fit(seen, y)
+        seen = seen if step == "passthrough" else fitted.transform(seen)
+        steps.append((name, fitted))
+    name, last = model.steps[-1]
+    return Pipeline([*steps, (name, refit_estimator(last, seen, y))])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ratchet.config.monitoring import Alerts
+from ratchet.config.production import Alerts
 from ratchet.json_values import json_or_null
 from ratchet.monitoring.comparison import exceeds
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ratchet.config.monitoring import Watch
+from ratchet.config.production import Watch
 from ratchet.database import naive_utc
 from ratchet.json_values import json_or_null
 from ratchet.learning.metrics import greater_is_better

@@ -179,8 +179,8 @@ def explain_best(
     from sklearn.metrics import log_loss, root_mean_squared_error
 
     from ratchet.learning.features.encoders import sources_of
-    from ratchet.learning.importance import grouped_permutation_importance
-    from ratchet.modelling import calibrate_and_refit, feature_sources, target_scaling
+    from ratchet.modelling import calibrate_and_refit, target_scaling
+    from ratchet.modelling.importance import columns_by_source, grouped_permutation_importance
 
     X, y = target_scaling.features_and_target(test, target)
     inputs = calibrate_and_refit.select_inputs(best_model, X)
@@ -194,9 +194,7 @@ def explain_best(
             return float((errors.abs() / target_scaling.series_columns(test)["scale"]).mean())
         return float(root_mean_squared_error(y, y - errors))
 
-    groups = feature_sources.columns_by_source(
-        list(inputs.columns), sources_of(encoder), features, target
-    )
+    groups = columns_by_source(list(inputs.columns), sources_of(encoder), features, target)
     return grouped_permutation_importance(loss, inputs, groups, seed=seed)
 
 

@@ -15,8 +15,7 @@ from ratchet.config import HISTORY_PREFIX, Drift, UseCase, plain
 from ratchet.learning.metrics import Resampling
 from ratchet.monitoring.drift import DriftReport, ErrorEvidence, detect
 from ratchet.monitoring.drift.effect import error_from_scores, error_without_truth
-from ratchet.monitoring.performance import score
-from ratchet.monitoring.windows import cut_windows
+from ratchet.monitoring.performance import cut_windows, score
 from ratchet.preparation.required_columns import source_columns
 from ratchet.primary_metric import primary_metric
 

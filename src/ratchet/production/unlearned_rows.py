@@ -14,7 +14,7 @@ from ratchet.errors import DataError, UserError
 from ratchet.frames import with_columns
 from ratchet.monitoring.drift import DriftReport
 from ratchet.monitoring.drift.effect import error_from_effect, scenario_effect
-from ratchet.monitoring.windows import cut_windows
+from ratchet.monitoring.performance import cut_windows
 from ratchet.primary_metric import primary_metric
 from ratchet.production.drift_check import DriftCheck, answers_with_truth
 

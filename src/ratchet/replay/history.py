@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ratchet.config import Target, UseCase
-from ratchet.config.monitoring import Watch
+from ratchet.config.production import Watch
 from ratchet.gate.slices import groups_of
 from ratchet.learning.metrics import Resampling, greater_is_better, score_rows
-from ratchet.monitoring.performance import score_windows
-from ratchet.monitoring.windows import cut_windows
+from ratchet.monitoring.performance import cut_windows, score_windows
 from ratchet.primary_metric import primary_metric
 from ratchet.registry.ledger_chain import rollback_target
 from ratchet.replay.incidents import Incident

@@ -19,7 +19,7 @@ from ratchet.bundle.reader import open_bundle
 from ratchet.bundle.writer import hash_rows
 from ratchet.config import UseCase
 from ratchet.dates import local, on_clock
-from ratchet.dvc.used_code import used_modules
+from ratchet.dvc.stages import used_modules
 from ratchet.gate.evidence import Answers
 from ratchet.learning.processes import joblib_ends_with_parent
 from ratchet.provenance import code_version

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.learning.importance import grouped_permutation_importance
+from ratchet.modelling.importance import grouped_permutation_importance
 
 
 @pytest.fixture(name="X")

@@ -19,8 +19,8 @@ from sklearn.preprocessing import StandardScaler
 
 from ratchet.learning.meta_estimators import ResidualRegressor
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
-from ratchet.learning.refitting import refit
 from ratchet.learning.stacking import Predictions, stack
+from ratchet.modelling.calibrate_and_refit import refit_estimator
 
 rng = np.random.default_rng(3)
 X = pd.DataFrame(rng.normal(size=(80, 4)), columns=list("abcd"))
@@ -86,7 +86,7 @@ MODELS: dict[str, Callable[[], Any]] = {
 def test_the_same_rows_give_the_same_model(name):
     model = MODELS[name]()
 
-    assert_allclose(refit(model, X, Y).predict(X), model.predict(X), rtol=1e-5, atol=1e-6)
+    assert_allclose(refit_estimator(model, X, Y).predict(X), model.predict(X), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", list(MODELS))
@@ -94,7 +94,7 @@ def test_other_rows_give_another_model_and_leave_the_first_one(name):
     model = MODELS[name]()
     before = model.predict(X)
 
-    again = refit(model, X, Y * 3 + 5)
+    again = refit_estimator(model, X, Y * 3 + 5)
 
     assert_allclose(model.predict(X), before)
     assert np.abs(again.predict(X) - before).mean() > 0.1
@@ -103,7 +103,7 @@ def test_other_rows_give_another_model_and_leave_the_first_one(name):
 def test_a_stack_keeps_how_it_combines():
     model = a_stack()
 
-    again = refit(model, X, Y * 2)
+    again = refit_estimator(model, X, Y * 2)
 
     assert again["combine"] is model["combine"]
     assert isinstance(again["predictions"], Predictions)
@@ -115,6 +115,6 @@ def test_classes():
         [LogisticRegression().fit(X, labels)], LogisticRegression().fit([[0, 1], [1, 0]], [0, 1])
     )
 
-    again = refit(model, X, labels)
+    again = refit_estimator(model, X, labels)
 
     assert_allclose(again.predict_proba(X), model.predict_proba(X))
