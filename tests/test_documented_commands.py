@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -244,7 +246,30 @@ def check_export(command: Command) -> None:
     sources = "".join(path.read_text() for path in ROOT.glob("src/ratchet/**/*.py"))
     for word in command.words[1:]:
         name = word.partition("=")[0]
-        assert name.startswith(("AIRFLOW__", "MLFLOW_")) or f'"{name}"' in sources, name
+        known = name == "COMPOSE_FILE" or name.startswith(("AIRFLOW__", "MLFLOW_"))
+        assert known or f'"{name}"' in sources, name
+
+
+def check_docker(command: Command) -> None:
+    """Services are in the compose file, and so is a command of ours that one runs."""
+    words = command.words
+    if words[1] != "compose":
+        return
+    services = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
+    verb, *rest = words[2:]
+    if verb in ("run", "exec"):
+        place = next(index for index, word in enumerate(rest) if word in services)
+        inner = Command(command.page, command.line, shlex.join(rest[place + 1 :]))
+        if (check := CHECKS.get(inner.words[0])) and "--entrypoint" not in rest:
+            check(inner)
+    else:
+        names = [word for word in rest if not word.startswith("-") and "=" not in word]
+        assert set(names) <= services.keys()
+
+
+def check_script(command: Command) -> None:
+    """It is there, and can be run."""
+    assert os.access(ROOT / command.words[0], os.X_OK)
 
 
 def check_try_locally(command: Command) -> None:
@@ -256,6 +281,8 @@ def check_try_locally(command: Command) -> None:
 CHECKS: dict[str, Callable[[Command], None]] = {
     "kedro": check_kedro,
     "make": check_make,
+    "deploy/make-secrets": check_script,
+    "docker": check_docker,
     "dvc": check_dvc,
     "python": check_python,
     "python3": check_python,
@@ -288,6 +315,9 @@ def example(text: str, whole: bool = True) -> Command:
             'make airflow ARGS="dags trigger retrain_power --conf \'{\\"as_off\\": 1}\'"',
             AssertionError,
         ),
+        ("docker compose up -d server", AssertionError),
+        ("docker compose run --rm train kedro ratchet statsu", AssertionError),
+        ("docker compose exec service ls", StopIteration),
         ("dvc repo", DvcParserError),
         ("dvc repro reporting_film", AssertionError),
         ("python benchmarks/gates.py", FileNotFoundError),
