@@ -8,6 +8,7 @@ process, which alone writes the file.
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from kedro_viz.integrations.kedro.run_hooks import PipelineRunStatusHook
 from ratchet.hooks import RunParams
 from ratchet.learning.atomic_files import write_text
 from ratchet.runner import worker
+
+LOGGER = logging.getLogger(__name__)
 
 Event = dict[str, object]
 """What happened, as Kedro-Viz reads it from JSON."""
@@ -71,8 +74,12 @@ class WorkflowHooks(PipelineRunStatusHook):
             worker.to_parent((_record, event))
             return
         self._events.append(event)
-        if flush:
+        if not flush:
+            return
+        try:
             write_text(self._path, json.dumps(self._events, indent=2))
+        except OSError as error:  # in a container the project may be read-only
+            LOGGER.warning("Kedro-Viz will not show this run: %s: %s", self._path, error.strerror)
 
 
 _recorder: WorkflowHooks | None = None
