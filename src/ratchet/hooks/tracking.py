@@ -275,7 +275,7 @@ def _hide_secrets_in_logs() -> None:
         record = make_record(*args, **kwargs)
         if isinstance(record.exc_info, tuple):
             trace = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            if (hidden := hide_secrets(trace)) != trace:  # of a text, which is not formatted again
+            if (hidden := hide_secrets(trace)) != trace:  # exc_text is printed as it is
                 record.exc_info, record.exc_text = None, hidden
         with suppress(Exception):  # handlers report arguments that do not fit
             if "://" in (text := record.getMessage()):

@@ -60,7 +60,7 @@ def open_champion(registry: Registry, log: PredictionLog, name: str) -> Champion
     """Open the model that serves; None before the first promotion.
 
     Its production begins after the last row by which it was chosen, and after the last row that
-    another model answered in its place, after a rollback by the monitoring or by a person.
+    another model answered in its place, by whomever the champion was changed.
 
     Raises:
         BundleError: its bundle is damaged.

@@ -39,9 +39,8 @@ def build_report(history: History, backtests: Sequence[Backtest]) -> Mapping[str
     """
     weekly = {result.policy.name: _weekly(history, result) for result in backtests}
     answered = np.isfinite(np.array(list(weekly.values())))
-    compared = answered[answered.any(axis=1)].all(
-        axis=0
-    )  # a policy that never answers does not count
+    # A policy that never answers does not count.
+    compared = answered[answered.any(axis=1)].all(axis=0)
     totals = {result.policy.name: _total(history, result, compared) for result in backtests}
     least = totals[backtests[-1].policy.name]["value"]
     first = weekly[backtests[0].policy.name]
