@@ -184,7 +184,7 @@ def test_the_rules_are_those_of_prometheus():
     ours, prometheus = (yaml.safe_load(path.read_text()) for path in files)
 
     assert ours["spec"]["groups"] == prometheus["groups"], (
-        f"{files[0]} is stale: copy the groups of {files[1]} into its spec"
+        f"{files[0]} is stale: run deploy/kubernetes/components/monitoring/copy-rules"
     )
 
 
