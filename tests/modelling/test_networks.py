@@ -10,7 +10,7 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression
 
-from ratchet.config import Network, Target, Windows
+from ratchet.config import Network, Target, Windows, series_columns
 from ratchet.errors import DataError
 from ratchet.modelling.calibrate_and_refit import (
     calibrate,
@@ -29,7 +29,6 @@ from ratchet.modelling.networks import (
 from ratchet.modelling.target_scaling import (
     features_and_scaled_target,
     features_and_target,
-    series_columns,
     to_target_units,
 )
 

@@ -29,10 +29,11 @@ from ratchet.bundle.manifest import (
 )
 from ratchet.compiled.answers import Answerer
 from ratchet.compiled.bundle_compiler import NotCompilable, compile_verified
-from ratchet.config import SERIES_COLUMNS, SERIES_PREFIX, Target, UseCase
+from ratchet.config import SERIES_COLUMNS, SERIES_PREFIX, Target, UseCase, series_columns
 from ratchet.errors import UserError
 from ratchet.frames import with_columns
 from ratchet.learning.demand.book import DemandBook
+from ratchet.learning.metrics import class_rows
 from ratchet.learning.trusted import check_trees
 from ratchet.primary_metric import primary_metric
 
@@ -376,7 +377,7 @@ class Bundle:
             raise BundleError(f"{self.folder}: {reason}") from error
         if not target.is_series:
             return rows
-        return rows.join(encoded[[*SERIES_COLUMNS.values()]].set_axis([*SERIES_COLUMNS], axis=1))
+        return rows.join(series_columns(encoded))
 
 
 def _as_lists(cells: pd.Series) -> pd.Series:
@@ -454,10 +455,7 @@ def tidy_answers(model: Any, inputs: pd.DataFrame, target: Target) -> pd.DataFra
         values = model.predict_with_interval(inputs)
         return pd.DataFrame(values, columns=["prediction", "low", "high"], index=inputs.index)
     classes, probabilities = list(model.classes_), model.predict_proba(inputs)
-    names = [f"probability_{name}" for name in classes]
-    rows = pd.DataFrame(probabilities, columns=names, index=inputs.index)
-    rows.insert(0, "prediction", [classes[i] for i in probabilities.argmax(axis=1)])
-    return rows
+    return class_rows(probabilities, classes, inputs.index)
 
 
 def empty_answers(target: Target) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from ratchet.config.data import (
     Landing,
     Series,
     Split,
+    series_columns,
 )
 from ratchet.config.features import Features, History, Windows
 from ratchet.config.market import Iterations, Market, MarketFeatures, with_market
@@ -111,5 +112,6 @@ __all__ = [
     "plain",
     "read_targets",
     "rewritten",
+    "series_columns",
     "with_market",
 ]

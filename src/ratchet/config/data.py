@@ -5,13 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ratchet.config.base import CHECKED, NOT_SET, Derived, Length, Params, Share
 from ratchet.config.names import SERIES_PREFIX
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SERIES_KEY = "row"
 """Key of a row that is made: of a series from series and time, else from ``Data.key_columns``."""
@@ -26,6 +29,12 @@ SERIES_COLUMNS = {
     "rms": f"{SERIES_PREFIX}rms",
 }
 """Columns of tidy rows that scores of a series need -> columns of the model input."""
+
+
+def series_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """What scores of a series need of every row: ``series``, ``time``, ``scale`` and ``rms``."""
+    return frame[[*SERIES_COLUMNS.values()]].set_axis([*SERIES_COLUMNS], axis=1)
+
 
 _JOINED = ("string", "integer", "date")
 """Types of columns that can be joined to a key: those whose values are written in one way."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.config import SERIES_PREFIX, Features, Target
+from ratchet.config import SERIES_PREFIX, Features, Target, series_columns
 from ratchet.frames import DataFrame, Series
-from ratchet.learning.metrics import Resampling, score_all
-from ratchet.modelling.target_scaling import series_columns, to_target_units
+from ratchet.learning.metrics import Resampling, class_rows, score_all
+from ratchet.modelling.target_scaling import to_target_units
 
 CONFIDENT = 0.8
 """Probability from which a prediction is called confident in evaluation and report."""
@@ -31,9 +31,8 @@ def tidy(predicted: Any, y: Series, frame: DataFrame, target: Target) -> DataFra
     """
     if target.is_classes:
         classes = sorted(target.classes or [])  # the order of scikit-learn's classes_
-        rows = pd.DataFrame(predicted, columns=[f"probability_{c}" for c in classes], index=y.index)
+        rows = class_rows(predicted, classes, y.index)
         rows.insert(0, "truth", y)
-        rows.insert(1, "prediction", [classes[i] for i in predicted.argmax(axis=1)])
         return rows
     rows = pd.DataFrame({"truth": y, "prediction": predicted})
     if target.follows_time:

@@ -13,7 +13,6 @@ import numpy as np
 
 from ratchet.config import (
     AHEAD_PREFIX,
-    SERIES_COLUMNS,
     SERIES_LEVEL,
     SERIES_PREFIX,
     SERIES_SCALE,
@@ -101,8 +100,3 @@ def to_target_units(values: Series, frame: DataFrame, target: Target) -> Series:
     if not target.is_series:
         return values
     return frame[SERIES_LEVEL] + frame[SERIES_SCALE] * values
-
-
-def series_columns(frame: DataFrame) -> DataFrame:
-    """What scores of a series need of every row: ``series``, ``time``, ``scale`` and ``rms``."""
-    return frame[[*SERIES_COLUMNS.values()]].set_axis([*SERIES_COLUMNS], axis=1)

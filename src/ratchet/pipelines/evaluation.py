@@ -7,7 +7,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.config import Features, Target, UseCase, read_targets
+from ratchet.config import Features, Target, UseCase, read_targets, series_columns
 from ratchet.frames import DataFrame
 from ratchet.pipelines.dataset_names import candidate_datasets
 
@@ -191,7 +191,7 @@ def explain_best(
             return float(log_loss(y, predicted, labels=list(best_model.classes_)))
         errors = y - best_model.predict(rows)
         if target.is_series:
-            return float((errors.abs() / target_scaling.series_columns(test)["scale"]).mean())
+            return float((errors.abs() / series_columns(test)["scale"]).mean())
         return float(root_mean_squared_error(y, y - errors))
 
     groups = columns_by_source(list(inputs.columns), sources_of(encoder), features, target)

@@ -242,6 +242,25 @@ def tidy_rows(
     return rows
 
 
+def class_rows(probabilities: Array, classes: Sequence[str], index: pd.Index) -> pd.DataFrame:
+    """Tidy rows of a classifier, without the truth.
+
+    Args:
+        probabilities: shape (n, n_classes), columns in the order of ``classes``.
+        classes: the labels that can occur.
+        index: row keys.
+
+    Returns:
+        ``prediction``, the class of largest probability, and ``probability_<class>``.
+    """
+    import pandas as pd
+
+    names = [f"probability_{name}" for name in classes]
+    rows = pd.DataFrame(probabilities, columns=names, index=index)
+    rows.insert(0, "prediction", [classes[i] for i in probabilities.argmax(axis=1)])
+    return rows
+
+
 def score_rows(
     metric: str,
     task: str,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import keras
 import numpy as np
@@ -23,6 +23,7 @@ from ratchet.learning.recurrent.types import (
     Array,
     ProgramSpec,
     State,
+    TrainOptions,
     TrainResult,
     TrialParams,
 )
@@ -245,24 +246,28 @@ def train_group(
     y: Array,
     X_val: Array,
     y_val: Array,
-    *,
-    seed: int,
-    states: Sequence[State] | None = None,
-    until: int | None = None,
-    keep_state: bool = False,
-    compiled: bool = True,
+    **options: Unpack[TrainOptions],
 ) -> list[TrainResult]:
     """Train trials that share a program, one after another by the same program.
 
     For arguments and results see ``ratchet.learning.recurrent.training.train_group``.
     """
-    program = program_of(spec, compiled)
+    seed, states = options["seed"], options.get("states")
+    program = program_of(spec, options.get("compiled", True))
     data = tuple(tf.constant(part) for part in (X, y, X_val, y_val))
     if states is None:
         weights = program.initial_weights(seed)
         states = [_start(trial, weights) for trial in trials]
     return [
-        _train(program, trial, data, state, seed, until, keep_state)
+        _train(
+            program,
+            trial,
+            data,
+            state,
+            seed,
+            options.get("until"),
+            options.get("keep_state", False),
+        )
         for trial, state in zip(trials, states, strict=True)
     ]
 

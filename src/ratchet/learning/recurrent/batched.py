@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +22,7 @@ from ratchet.learning.recurrent.types import (
     Array,
     ProgramSpec,
     State,
+    TrainOptions,
     TrainResult,
     TrialParams,
 )
@@ -191,12 +192,8 @@ def train_group(
     X_val: Array,
     y_val: Array,
     *,
-    seed: int,
-    states: Sequence[State] | None = None,
-    until: int | None = None,
-    keep_state: bool = False,
-    compiled: bool = True,
     stack: int | None = None,
+    **options: Unpack[TrainOptions],
 ) -> list[TrainResult]:
     """Train candidates of one GRU or LSTM layer.
 
@@ -206,13 +203,15 @@ def train_group(
     go on costing.
     """
     data = Data(*(tf.constant(part) for part in (X, y, X_val, y_val)))
+    seed, states = options["seed"], options.get("states")
+    compiled = options.get("compiled", True)
     starts = list(states) if states is not None else [_start(spec, seed)] * len(trials)
     size = stack or (len(trials) if tf.config.list_physical_devices("GPU") else 1)
     trained = []
     for first in range(0, len(trials), size):
         part = slice(first, first + size)
         run = Run(spec, trials[part], data, starts[part], seed=seed, compiled=compiled)
-        trained += run.train(until, keep_state=keep_state)
+        trained += run.train(options.get("until"), keep_state=options.get("keep_state", False))
     return trained
 
 

@@ -9,10 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Unpack
 
 import numpy as np
 
-from ratchet.learning.recurrent.types import Array, ProgramSpec, State, TrainResult, TrialParams
+from ratchet.learning.recurrent.types import (
+    Array,
+    ProgramSpec,
+    State,
+    TrainOptions,
+    TrainResult,
+    TrialParams,
+)
 
 
 def train_group(
@@ -22,12 +30,7 @@ def train_group(
     y: Array,
     X_val: Array,
     y_val: Array,
-    *,
-    seed: int,
-    states: Sequence[State] | None = None,
-    until: int | None = None,
-    keep_state: bool = False,
-    compiled: bool = True,
+    **options: Unpack[TrainOptions],
 ) -> list[TrainResult]:
     """Train trials that share a program.
 
@@ -41,11 +44,7 @@ def train_group(
         y: targets, shape (n, horizon), scaled likewise.
         X_val: windows that stop and rank, shape (m, lookback, features).
         y_val: their targets, shape (m, horizon).
-        seed: of initial weights, shuffles and dropout.
-        states: where to continue, one per trial, all of the same epoch.
-        until: train to this epoch at most; another call can continue from the states.
-        keep_state: whether to return states.
-        compiled: whether to compile; not worth it for an epoch or two.
+        options: seed, states and others, see ``TrainOptions``.
 
     Returns:
         One result per trial, in their order.
@@ -57,17 +56,13 @@ def train_group(
     _check(spec, X_val, y_val, "validation")
     from ratchet.learning.recurrent import autodiff, batched
 
-    fast = has_batched_path(spec) and compiled
+    fast = has_batched_path(spec) and options.get("compiled", True)
     train: Callable[..., list[TrainResult]] = batched.train_group if fast else autodiff.train_group
     return train(
         spec,
         trials,
         *(np.ascontiguousarray(part, dtype=np.float32) for part in (X, y, X_val, y_val)),
-        seed=seed,
-        states=states,
-        until=until,
-        keep_state=keep_state,
-        compiled=compiled,
+        **options,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Required, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,24 @@ class TrialParams:
     learning_rate: float
     epochs: int
     patience: int
+
+
+class TrainOptions(TypedDict, total=False):
+    """Keyword arguments of ``train_group``, the same in all of its implementations.
+
+    Attributes:
+        seed: of initial weights, shuffles and dropout.
+        states: where to continue, one per trial, all of the same epoch.
+        until: train to this epoch at most; another call can continue from the states.
+        keep_state: whether to return states; by default none are.
+        compiled: whether to compile, as by default; not worth it for an epoch or two.
+    """
+
+    seed: Required[int]
+    states: Sequence[State] | None
+    until: int | None
+    keep_state: bool
+    compiled: bool
 
 
 @dataclass

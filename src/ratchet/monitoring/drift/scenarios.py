@@ -12,8 +12,6 @@ from ratchet.config import Scenario
 from ratchet.errors import ConfigError
 from ratchet.monitoring.drift.columns import kind_of, numbers
 
-_TYPES = {"number", "category", "list"}
-
 
 def apply(
     rows: pd.DataFrame,
