@@ -14,6 +14,9 @@ from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
+QUIET = {"KEDRO_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "true", "CI": "true"}
+"""Variables by which tools report nothing to anybody and draw no progress."""
+
 
 class Cost(NamedTuple):
     """Seconds of a command: CPU of all its processes, and wall."""
@@ -35,12 +38,11 @@ def python(*arguments: str | Path, cwd: Path) -> Cost:
         SystemExit: the command failed; shows what it said.
     """
     command = [sys.executable, *map(str, arguments)]
-    quiet = {"KEDRO_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "true", "CI": "true"}
     before, start = children_cpu(), time.perf_counter()
     done = subprocess.run(
         command,
         cwd=cwd,
-        env=os.environ | quiet,
+        env=os.environ | QUIET,
         capture_output=True,
         text=True,
         check=False,
@@ -49,6 +51,38 @@ def python(*arguments: str | Path, cwd: Path) -> Cost:
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
     return cost
+
+
+class Peak(NamedTuple):
+    """What a command takes: CPU seconds of all its processes, and MB of the largest one."""
+
+    cpu: float
+    memory: float
+
+
+def peak(*arguments: str | Path, cwd: Path, **variables: str) -> Peak:
+    """Run this interpreter and measure it with every process it waits for.
+
+    Args:
+        arguments: of the interpreter.
+        cwd: folder that it runs in; what it says goes to ``output.txt`` there.
+        variables: of its environment, beside those of this process.
+
+    Raises:
+        SystemExit: the command failed; shows what it said.
+    """
+    command = [sys.executable, *map(str, arguments)]
+    environ = os.environ | QUIET | variables
+    with (cwd / "output.txt").open("w+") as output:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environ, stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{output.read()[-3000:]}")
+    return Peak(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
 
 
 def children_cpu() -> float:

@@ -43,15 +43,10 @@ def register_pipelines() -> dict[str, Pipeline]:
     """
     use_cases = read_use_cases(project_parameters())
     built = {
-        (phase, name): create(name, use_case)
+        name: {phase: create(name, use_case) for phase, create in PHASES.items()}
         for name, use_case in use_cases.items()
-        for phase, create in PHASES.items()
     }
-    phases = {
-        phase: Pipeline([part for (p, _), part in built.items() if p == phase]) for phase in PHASES
-    }
-    by_use_case = {
-        name: Pipeline([part for (_, u), part in built.items() if u == name]) for name in use_cases
-    }
+    phases = {phase: Pipeline([parts[phase] for parts in built.values()]) for phase in PHASES}
+    by_use_case = {name: Pipeline(list(parts.values())) for name, parts in built.items()}
     phases["status"] = status.create_pipeline(use_cases)
     return {**phases, **by_use_case, "__default__": Pipeline(list(phases.values()))}

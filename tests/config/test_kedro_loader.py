@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kedro.config import OmegaConfigLoader
 
-from ratchet.config.kedro_loader import ConfigLoader, deep_merge
+from ratchet.config.kedro_loader import ConfigLoader, deep_merge, only_use_cases
 from ratchet.settings import CONFIG_LOADER_ARGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +137,61 @@ def test_files_parameters_and_environments_are_merged_as_kedro_merges_them(tmp_p
     kind, message = read(ConfigLoader, tmp_path)
     assert kind is ValueError
     assert "Duplicate keys found in" in message
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"a": {"b": 2, "c": {"d": [4]}}, "as_of": "2010-12-31", "new": {"x": 1.5}},
+        {"a": None},
+        {"a": {"c": 7}},
+        {"a": {"b": "${globals:paths.data}"}},
+        {"a": {"b": "C:\\data"}},
+    ],
+)
+def test_runtime_parameters_are_merged_as_kedro_merges_them(params, tmp_path):
+    load(tmp_path)
+    (tmp_path / "base/parameters.yml").write_text("a: {b: 1, c: {d: [1, 2]}}\nas_of: ~")
+    (tmp_path / "local/parameters.yml").write_text("a: {e: 5}")
+
+    ours, kedros = (
+        read(kind, tmp_path, runtime_params=params) for kind in (ConfigLoader, OmegaConfigLoader)
+    )
+    assert ours == kedros
+
+
+OTHERS = {
+    "base/parameters/films.yml": "# the films\nfilms:\n  a: 1",
+    "base/parameters/power.yml": "power:\n  a: 2",
+    "base/parameters/run.yml": "seed: 3",
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "expected"),
+    [
+        ({"films"}, {}, {"films": {"a": 1}, "seed": 3}),
+        (set(), {}, {"films": {"a": 1}, "power": {"a": 2}, "seed": 3}),
+        ({"classical"}, {}, {"films": {"a": 1}, "power": {"a": 2}, "seed": 3}),
+        ({"films"}, {"local/parameters.yml": '"films": {a: 4}'}, {"films": {"a": 4}, "seed": 3}),
+        ({"films"}, {"local/parameters.yml": "{films: {a: 4}}"}, {"films": {"a": 4}, "seed": 3}),
+        ({"films"}, {"local/parameters.yml": " films: {a: 4}"}, {"films": {"a": 4}, "seed": 3}),
+        (
+            {"films"},
+            {"local/parameters.yml": "power: {a: 5}\nfilms: {a: 4}"},
+            {"films": {"a": 4}, "power": {"a": 5}, "seed": 3},
+        ),
+    ],
+)
+def test_a_run_of_some_use_cases_reads_their_files_alone(names, more, expected, tmp_path):
+    load(tmp_path)
+    for name, text in (OTHERS | more).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    with only_use_cases(names):
+        assert read(ConfigLoader, tmp_path) == expected
+    assert {"films", "power"} < read(ConfigLoader, tmp_path).keys()
 
 
 def test_lists_and_empty_values_replace_what_there_was():

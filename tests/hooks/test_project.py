@@ -55,16 +55,15 @@ def test_every_session_sees_the_use_cases_of_its_environment(project):
 
 
 def test_a_session_reads_its_parameters_once(project, monkeypatch):
-    from kedro.config import OmegaConfigLoader
     from kedro.framework.project import pipelines
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
-    read, asked = OmegaConfigLoader._read_raw_config, []
+    from ratchet.config.kedro_loader import ConfigLoader
+
+    read, asked = ConfigLoader._read, []
     monkeypatch.setattr(
-        OmegaConfigLoader,
-        "_read_raw_config",
-        lambda self, key: asked.append(key) or read(self, key),
+        ConfigLoader, "_read", lambda self, key: asked.append(key) or read(self, key)
     )
     bootstrap_project(project)
 

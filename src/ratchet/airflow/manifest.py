@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ratchet.airflow.config import AirflowSettings
@@ -11,7 +11,6 @@ from ratchet.config import Target, UseCase
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
-    from kedro.pipeline.node import Node
 
 FORMAT = 1
 """Layout of the manifest; the DAGs refuse any other."""
@@ -46,6 +45,7 @@ def build_manifest(
     Returns:
         Values that JSON knows, the same for the same project.
     """
+    nodes = {phase: _nodes(pipelines[phase]) for phase in (*RETRAINING, "monitoring")}
     return {
         "format": FORMAT,
         "timezone": settings.timezone,
@@ -58,8 +58,8 @@ def build_manifest(
                 "time": use_case.data.time is not None,
                 "landing": use_case.landing is not None and use_case.landing.source is not None,
                 "job": settings.job(name).model_dump(mode="json"),
-                "phases": _phases(name, pipelines),
-                "gate": _gate(name, pipelines["release"]),
+                "phases": {phase: of[name] for phase, of in nodes.items() if name in of},
+                "gate": _gate(name, nodes["release"][name]),
                 "targets": {
                     target: _candidates(result) for target, result in use_case.targets.items()
                 },
@@ -86,23 +86,17 @@ def _about(use_case: UseCase) -> dict[str, str]:
     return {"title": about.title, **words}
 
 
-def _phases(name: str, pipelines: Mapping[str, Pipeline]) -> dict[str, list[str]]:
-    """Phase -> its nodes in order; phases without nodes are left out."""
-    result = {
-        phase: [node.name for node in pipelines[phase].nodes if _is_of(name, node)]
-        for phase in (*RETRAINING, "monitoring")
-    }
-    return {phase: nodes for phase, nodes in result.items() if nodes}
+def _nodes(phase: Pipeline) -> dict[str, list[str]]:
+    """Use case -> its nodes in a phase, in order; those without any are left out."""
+    nodes: dict[str, list[str]] = {}
+    for node in phase.nodes:
+        nodes.setdefault((node.namespace or "").partition(".")[0], []).append(node.name)
+    return nodes
 
 
-def _is_of(name: str, node: Node) -> bool:
-    return (node.namespace or "").split(".")[0] == name
-
-
-def _gate(name: str, release: Pipeline) -> dict[str, str]:
+def _gate(name: str, release: Collection[str]) -> dict[str, str]:
     """The node that ends the judging, and the one that the rest of the release begins with."""
-    nodes = {node.name for node in release.nodes}
-    after = next(f"{name}.{node}" for node in _AFTER if f"{name}.{node}" in nodes)
+    after = next(f"{name}.{node}" for node in _AFTER if f"{name}.{node}" in release)
     return {"until": f"{name}.{_JUDGED}", "after": after}
 
 

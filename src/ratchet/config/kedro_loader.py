@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,25 @@ LAYERS = {
 }
 """Layer that runs write -> its folder under ``paths.data``."""
 
+RUN_PARAMETERS = ("seed", "as_of", "first_report")
+"""Parameters that belong to no use case."""
+
+_READ: ContextVar[frozenset[str]] = ContextVar("use_cases_that_are_read", default=frozenset())
 _GLOBAL = re.compile(r"\$\{globals:\s*([a-zA-Z]\w*(?:\.\w+)*)\s*\}")
+
+
+@contextmanager
+def only_use_cases(names: Collection[str]) -> Iterator[None]:
+    """Have no parameters read but those of some use cases, as a run of one among many takes.
+
+    All are read where one of the names is none of a use case, or where files have more to them
+    than values and globals.
+    """
+    token = _READ.set(frozenset(names))
+    try:
+        yield
+    finally:
+        _READ.reset(token)
 
 
 class ConfigLoader(OmegaConfigLoader):
@@ -51,19 +71,28 @@ class ConfigLoader(OmegaConfigLoader):
         """What both environments say, merged; None where it takes Kedro to read it."""
         if key not in self.config_patterns or key == "credentials":
             return None
-        if self.runtime_params or self._protocol != "file":
+        if self._protocol != "file" or not _is_plain(self.runtime_params or {}):
             return None
-        result: dict[str, Any] = {}
+        names = _READ.get() if key == "parameters" else frozenset()
         try:
-            for env in dict.fromkeys((self.base_env, self.env or self.default_run_env)):
-                config = self._read_environment(key, env)
-                soft = self.merge_strategy.get(key) == "soft"
-                result = deep_merge(result, config) if soft else result | config
+            result = self._read_all(key, names)
+            if not names <= result.keys():
+                result = self._read_all(key, frozenset())
         except (_NeedsKedroError, yaml.YAMLError, OSError, ValueError):
             return None
+        if result and key == "parameters":
+            result = deep_merge(result, deepcopy(self.runtime_params or {}))
         return result or None
 
-    def _read_environment(self, key: str, env: str) -> dict[str, Any]:
+    def _read_all(self, key: str, names: frozenset[str]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for env in dict.fromkeys((self.base_env, self.env or self.default_run_env)):
+            config = self._read_environment(key, env, names)
+            soft = self.merge_strategy.get(key) == "soft"
+            result = deep_merge(result, config) if soft else result | config
+        return result
+
+    def _read_environment(self, key: str, env: str, names: frozenset[str]) -> dict[str, Any]:
         folder = Path(self.conf_source, env)
         if not folder.is_dir():
             raise _NeedsKedroError
@@ -73,6 +102,8 @@ class ConfigLoader(OmegaConfigLoader):
             if not self._is_valid_config_path(path) or self._is_hidden(str(path)):
                 continue
             text = path.read_text(encoding="utf-8")
+            if names and _is_of_others(text, names):
+                continue
             content = yaml.load(text, Loader=_YamlLoader) or {}  # noqa: S506 - it is a safe one
             if not isinstance(content, dict):
                 raise _NeedsKedroError
@@ -97,6 +128,29 @@ class _YamlLoader(CParser, get_yaml_loader()):  # type: ignore[misc]
         CParser.__init__(self, stream)
         yaml.constructor.SafeConstructor.__init__(self)
         yaml.resolver.Resolver.__init__(self)
+
+
+def _is_of_others(text: str, names: frozenset[str]) -> bool:
+    """Whether a file of parameters surely has nothing of some use cases, nor of the whole run.
+
+    To see that takes a hundredth of reading it as YAML. What is written unusually, such as keys in
+    quotes, is not sure.
+    """
+    lines = [line for line in text.splitlines() if line and line[0] not in " \t#"]
+    keys = [line.partition(":")[0] for line in lines if ":" in line]
+    plain = len(keys) == len(lines) > 0 and all(key.isidentifier() for key in keys)
+    return plain and names.union(RUN_PARAMETERS).isdisjoint(keys)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value of ``--params`` is what it says, without anything to be looked up."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, str):
+        return "${" not in value and "\\" not in value and value != "???"
+    return value is None or isinstance(value, bool | int | float)
 
 
 def _with_globals(value: Any, named: Mapping[str, Any]) -> Any:

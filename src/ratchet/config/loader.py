@@ -13,11 +13,9 @@ from pydantic import ValidationError
 
 from ratchet.config import UseCase, with_market
 from ratchet.config.base import explain_errors
+from ratchet.config.kedro_loader import RUN_PARAMETERS
 from ratchet.config.names import check_chosen, check_use_case
 from ratchet.errors import ConfigError
-
-RUN_PARAMETERS = ("seed", "as_of", "first_report")
-"""Parameters that belong to no use case."""
 
 _config_loader: AbstractConfigLoader | None = None
 _project_path = Path()
