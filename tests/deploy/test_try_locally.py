@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import try_locally
+from compose_processes import PORTS, Places, Stack, compose, environment, localise, process_of
 
 from ratchet.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKED_FOR = "RATCHET_TEST_STACK"
-
-
-def _load() -> Any:
-    spec = importlib.util.spec_from_file_location("try_locally", ROOT / "deploy/try_locally.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["try_locally"] = module  # dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
-
-
-try_locally = _load()
 
 CARRIED_OVER = [
     *("init", "s3-init", "airflow-init", "mlflow", "train", "serve"),
@@ -45,8 +33,8 @@ OF_A_CONTAINER = re.compile(
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Any:
-    return try_locally.Places(Path("/stack"), {port: 30000 + port for port in try_locally.PORTS})
+def places() -> Places:
+    return Places(Path("/stack"), {port: 30000 + port for port in PORTS})
 
 
 @pytest.mark.parametrize(
@@ -60,7 +48,8 @@ def places(tmp_path: Path) -> Any:
         ("cat /run/secrets/redis_url", "cat /stack/secrets/redis_url"),
         ("/tmp/airflow", "/stack/tmp/worker/airflow"),
         ("/app/data", "/stack/project/data"),
-        ("--config.file=/etc/prometheus/prometheus.yml", None),
+        ("--f=/etc/prometheus/rules.yml", "--f=/stack/prometheus/rules.yml"),
+        ("/prometheus", "/stack/prometheus/data"),
         ("${AIRFLOW_TASKS:-2} ${WEBHOOK:-} $$HOSTNAME", "2  $HOSTNAME"),
         ("celery --app airflow.app", "celery --app airflow.app"),
         ("localhost:*,127.0.0.1:*", "localhost:*,127.0.0.1:*"),
@@ -69,14 +58,12 @@ def places(tmp_path: Path) -> Any:
     ],
 )
 def test_hosts_ports_and_folders_become_those_of_this_machine(places, text, here):
-    here = here or "--config.file=/stack/prometheus/prometheus.yml"
-
-    assert try_locally.localise(text, places, "worker") == here
+    assert localise(text, places, "worker") == here
 
 
 @pytest.mark.parametrize("name", CARRIED_OVER)
 def test_nothing_of_a_container_is_left_in_a_process(places, name):
-    process = try_locally.process_of(name, places)
+    process = process_of(name, places)
 
     texts = [*process.command, *process.environ.values(), *(process.health or [])]
     assert process.command
@@ -86,21 +73,30 @@ def test_nothing_of_a_container_is_left_in_a_process(places, name):
 def test_every_service_but_grafana_is_part_of_the_stack():
     ours = {*CARRIED_OVER, "postgres", "s3"}
 
-    assert set(try_locally.compose()) - ours == {"grafana"}
+    assert set(compose()) - ours == {"grafana"}
 
 
 def test_another_command_takes_the_place_of_the_one_in_the_file(places):
-    process = try_locally.process_of("train", places, ["kedro", "run", "--pipelines", "release"])
+    process = process_of("train", places, ["kedro", "run", "--pipelines", "release"])
 
     assert process.command == ["dumb-init", "--", "kedro", "run", "--pipelines", "release"]
+    assert process.health is None
     assert process.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:35000"
+
+
+def test_a_service_without_an_entry_point_has_that_of_its_image(places):
+    worker = process_of("airflow-worker", places)
+
+    assert worker.command[:4] == ["dumb-init", "--", "airflow", "celery"]
+    assert worker.health[:2] == ["sh", "-c"]
+    assert worker.environ["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
 
 
 def test_settings_of_this_process_do_not_reach_the_stack(places):
     environ = {"PATH": "/bin", "LANG": "C", "AIRFLOW_HOME": "/mine", "PGHOST": "db"}
     environ |= {"MLFLOW_TRACKING_URI": "http://mine", "AWS_PROFILE": "mine"}
 
-    found = try_locally.environment(places, environ)
+    found = environment(places, environ)
 
     assert found["LANG"] == "C"
     assert found["PATH"] == "/stack/bin:/bin"
@@ -129,7 +125,7 @@ def test_the_newest_postgresql_of_debian_is_taken(tmp_path, monkeypatch):
 
 
 def test_the_project_has_the_configuration_of_compose_and_small_grids(tmp_path):
-    places = try_locally.Places(tmp_path, {port: 30000 + port for port in try_locally.PORTS})
+    places = Places(tmp_path, {port: 30000 + port for port in PORTS})
 
     try_locally.make_project(places)
 
@@ -189,9 +185,9 @@ def test_a_temporary_folder_stays_only_where_something_fails(monkeypatch, tmp_pa
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Any:
+def stack(tmp_path: Path) -> Iterator[Stack]:
     """Without a process yet; whatever a test starts is ended."""
-    stack = try_locally.Stack(try_locally.Places(tmp_path, {}), dict(os.environ))
+    stack = Stack(Places(tmp_path, {}), dict(os.environ))
     yield stack
     stack.stop()
 
@@ -224,7 +220,7 @@ def test_waiting_ends_in_time(stack):
 
 @pytest.mark.slow
 @pytest.mark.stack
-def test_a_weekly_retraining_ends_in_a_promotion_that_the_service_takes_over(tmp_path):
+def test_a_weekly_retraining_ends_in_a_promotion_that_the_service_takes_over():
     """Ten minutes on two cores, and so left out unless asked for."""
     if not os.environ.get(ASKED_FOR):
         pytest.skip(f"takes ten minutes; {ASKED_FOR}=1 runs it")
