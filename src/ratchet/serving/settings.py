@@ -75,7 +75,7 @@ class AirflowApi(_Group):
     """Airflow, where searches run as runs of a DAG; credentials are in the environment.
 
     Attributes:
-        url: address of its API server.
+        url: address of its API server, without credentials, which are in the environment.
         dag: id of the DAG, see ``dags/search.py``.
         poll_seconds: how often the state of a run is looked at.
     """
