@@ -10,8 +10,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, Asset, TriggerRule
 
 from ratchet_dags.commands import BACKFILL, Commands, read, together
-from ratchet_dags.drawing import as_of_param, dag_options
-from ratchet_dags.manifest import manifest
+from ratchet_dags.drawing import as_of_param, dag_options, use_cases_to_draw
 from ratchet_dags.notes import note
 from ratchet_dags.tasks import command_task
 from ratchet_dags.waiting import earlier_run
@@ -78,5 +77,5 @@ def _as_of(commands: Commands) -> dict[str, str]:
 
 DAGS = {
     dag.dag_id: dag
-    for dag in (draw(Commands(name, about)) for name, about in manifest()["use_cases"].items())
+    for dag in (draw(Commands(name, about)) for name, about in use_cases_to_draw("monitor").items())
 }

@@ -10,8 +10,7 @@ from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG, Asset, Param, TriggerRule, chain
 
 from ratchet_dags.commands import Commands, evidence, has_to_ask, read, refusal, together
-from ratchet_dags.drawing import as_of_param, dag_options, hours
-from ratchet_dags.manifest import manifest
+from ratchet_dags.drawing import as_of_param, dag_options, hours, use_cases_to_draw
 from ratchet_dags.notes import note
 from ratchet_dags.tasks import SKIPPED, command_task, phase_task
 from ratchet_dags.waiting import earlier_run
@@ -198,5 +197,5 @@ def _recurrent(commands: Commands) -> str:
 
 DAGS = {
     dag.dag_id: dag
-    for dag in (draw(Commands(name, about)) for name, about in manifest()["use_cases"].items())
+    for dag in (draw(Commands(name, about)) for name, about in use_cases_to_draw("retrain").items())
 }

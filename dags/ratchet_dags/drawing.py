@@ -11,6 +11,7 @@ from airflow.sdk import (
     DeadlineReference,
     Param,
     SyncCallback,
+    get_parsing_context,
 )
 
 from ratchet_dags import messages
@@ -20,6 +21,20 @@ from ratchet_dags.tasks import job_options
 
 _JUST_MISSED = dt.timedelta(minutes=10)
 """A slot that has just passed when a DAG is first seen is still run; an older one is not."""
+
+
+def use_cases_to_draw(kind: str) -> dict[str, Any]:
+    """The use cases whose DAG of a kind, ``retrain`` or ``monitor``, has to be drawn.
+
+    All for the DAG processor. A task that starts needs its own DAG only, and Airflow says which
+    one: to draw those of a thousand use cases would take longer than many a task.
+    """
+    asked = get_parsing_context().dag_id
+    return {
+        name: about
+        for name, about in manifest()["use_cases"].items()
+        if asked in (None, f"{kind}_{name}")
+    }
 
 
 def hours(number: float) -> dt.timedelta:

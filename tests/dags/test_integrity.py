@@ -55,6 +55,12 @@ def test_two_dags_for_each_use_case_the_replay_and_the_search(dags):
     }
 
 
+def test_a_task_that_starts_draws_its_own_dag_alone(look):
+    drawn = look(_AIRFLOW_PARSING_CONTEXT_DAG_ID="monitor_power")["dags"]
+
+    assert set(drawn) == {"monitor_power", "replay", "search"}
+
+
 def test_parsing_loads_nothing_of_the_project(parsed):
     assert parsed["loaded"] == []
 
