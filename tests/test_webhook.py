@@ -124,6 +124,16 @@ def test_without_an_address_nothing_happens():
     assert webhook.current()._thread is None
 
 
+def test_an_empty_address_is_none(caplog):
+    """As an unset variable of Compose is."""
+    hook = webhook.Webhook("")
+    hook.send("start", "It begins.")
+    hook.wait()
+
+    assert caplog.records == []
+    assert hook._thread is None
+
+
 def test_the_address_alone_will_do(listener):
     told = webhook.configure({"webhook": listener.url})
     told.send("start", "one")

@@ -41,11 +41,11 @@ class Webhook:
     """Sends messages to an address.
 
     Args:
-        url: the address, http or https; ``None`` sends nothing.
+        url: the address, http or https; ``None``, or an empty one, sends nothing.
     """
 
     def __init__(self, url: str | None = None) -> None:
-        self.url = url
+        self.url = url or None
         self._messages: queue.Queue[Mapping[str, object]] = queue.Queue(maxsize=100)
         self._thread: threading.Thread | None = None
         self._last_progress = -PAUSE
