@@ -289,7 +289,7 @@ class Stack:
         for group in self._groups.values():
             group.check()
 
-    def wait_for(self, find: Callable[[], T], what: str, within: float = 300.0) -> T:
+    def wait_for(self, find: Callable[[], T], what: str, within: float = 600.0) -> T:
         """Wait for something to be there; it.
 
         Raises:

@@ -654,4 +654,4 @@ def run(folder: Path, keep: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="deploy/try-locally")
