@@ -322,3 +322,9 @@ def test_settings_come_as_json_or_from_a_file(tmp_path):
 )
 def test_each_worker_has_a_port_for_its_metrics(workers, first, ports):
     assert Settings(workers=workers, metrics_port=first).metrics_ports == ports
+
+
+@pytest.mark.parametrize("proxy", ["*", "proxy.example.org", "10.0.0.1/8"])
+def test_a_trusted_proxy_is_an_address_or_a_network(proxy):
+    with pytest.raises(ConfigError, match=r"trusted_proxies: .*expected an address or a network"):
+        read_settings({"trusted_proxies": ["172.18.0.1", "10.0.0.0/8", proxy]}, "serving")
