@@ -12,7 +12,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
 from ratchet.cli import cli, readable
+from ratchet.config.kedro_loader import ConfigLoader
+from ratchet.config.loader import read_use_cases
 from ratchet.errors import DataError, root_cause
+from ratchet.settings import CONFIG_LOADER_ARGS
 
 
 def loading(cause: Exception, text: str = "") -> DatasetError:
@@ -104,6 +107,35 @@ def test_a_run_of_some_candidates(monkeypatch):
     assert target["candidates"]["xgboost"] is None
     assert "ridge" not in target["candidates"]
     assert target["networks"] == {}
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize(
+    ("options", "read"),
+    [
+        (["--namespaces", "power"], {"power"}),
+        (["--pipelines", "power"], {"power"}),
+        (["--namespaces", "power", "--params", "films.features.min_count=5"], {"power", "films"}),
+        (["--namespaces", "power", "--params", "as_of=2014-02-15"], {"power"}),
+    ],
+)
+def test_a_run_reads_the_use_cases_that_it_names_or_sets_parameters_of(options, read, monkeypatch):
+    seen = {}
+
+    def run(**given):
+        loader = ConfigLoader(
+            conf_source="conf", env="test", runtime_params=given["params"], **CONFIG_LOADER_ARGS
+        )
+        seen.update(read_use_cases(loader["parameters"]))
+
+    monkeypatch.setattr("ratchet.cli.kedro_run.callback", run)
+
+    done = CliRunner().invoke(cli, ["run", "--env", "test", *options])
+
+    assert done.exit_code == 0, done.output
+    assert seen.keys() == read
+    if "films" in read:
+        assert seen["films"].features.min_count == 5
 
 
 @pytest.mark.usefixtures("settled")

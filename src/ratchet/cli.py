@@ -23,7 +23,7 @@ from kedro.io import DatasetError
 
 from ratchet import progress
 from ratchet.commands import ratchet
-from ratchet.config.kedro_loader import deep_merge, only_use_cases
+from ratchet.config.kedro_loader import RUN_PARAMETERS, deep_merge, only_use_cases
 from ratchet.config.loader import candidate_overrides, project_loader, read_use_cases
 from ratchet.database import explain_sqlite_error, tracking_uri
 from ratchet.errors import (
@@ -49,8 +49,10 @@ def cli() -> None:
 
 def run(*, verbose: bool, candidates: list[str], **options: Any) -> Any:
     """Run the pipelines; an error ends in a message, not in a traceback."""
-    named = {name.partition(".")[0] for name in options["namespaces"]}
-    with only_use_cases(named or options["pipelines"]):
+    named = {name.partition(".")[0] for name in options["namespaces"]} or {*options["pipelines"]}
+    if named:  # --params of another use case are merged into all of its parameters
+        named |= options["params"].keys() - RUN_PARAMETERS
+    with only_use_cases(named):
         return _run(verbose=verbose, candidates=candidates, **options)
 
 
