@@ -76,7 +76,7 @@ def stop() -> None:
 
 
 def shown() -> bool:
-    """Whether the terminal can show progress bars."""
+    """Whether progress bars are on a terminal: of this process, or of its parent."""
     return _shown is not None or _send is not None
 
 

@@ -140,7 +140,7 @@ def test_a_header_that_stands_twice_is_told(tmp_path, caplog):
     path.write_text("id,code,size,other,other,size.1\n1,a,1,2,3,4\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
         assert read(path, "csv")["size"].tolist() == [1]
-    assert "'other' is more than once" in caplog.text
+    assert "'other' occurs more than once" in caplog.text
     assert "size" not in caplog.text
 
 

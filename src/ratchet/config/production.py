@@ -47,7 +47,7 @@ class Release(Params):
         target: the target that decides; the first one by default.
         metric: its metric: one of its task that has a better direction, or of a class
             (``f1_high``); by default that of the search.
-        min_rows: fresh rows of that target below which nothing is promoted; at the first promotion
+        min_rows: new rows of that target below which nothing is promoted; at the first promotion
             these are the test rows.
         min_gain: share of the champion's score by which it has to be bettered; exactly that is not
             enough.
@@ -94,7 +94,7 @@ class Watch(Params):
             rows without time are one window.
         min_rows: rows with known truth below which a window has no score.
         rollback_above: share by which a score is worse than at the promotion, beyond which the
-            window fails and the previous model is asked.
+            window fails, and the previous model is compared on the same rows.
         retrain_above: share beyond which a retraining is asked for.
         failing: windows that have to fail, the latest among them, of the latest ``of``.
         of: how many of the latest windows are looked at.
@@ -118,14 +118,15 @@ class Watch(Params):
 
 
 class Alerts(Params):
-    """Thresholds from which an alert is sent.
+    """Thresholds above which an alert is sent; exactly at one there is none.
 
     Attributes:
         accuracy_drop: fall of accuracy since the promotion.
         r2_drop: fall of R2 since the promotion.
         error_rate: share of requests that failed.
         response_ms: response time, 95th percentile.
-        failing_model: share of failed requests of one version, from which the alert is critical.
+        failing_model: share of failed requests of one version, above which a critical alert is
+            sent.
     """
 
     accuracy_drop: NotNegative = 0.05

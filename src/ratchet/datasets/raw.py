@@ -90,7 +90,7 @@ class RawDataset(AbstractDataset[NoReturn, Any]):
         """Read the rows.
 
         Raises:
-            DataError: a column of the contract is more than once in the header, or rows have
+            DataError: a column of the contract occurs more than once in the header, or rows have
                 more values than the header has names.
         """
         data, arguments = Data.model_validate(self._data), dict(self._config.get("load_args") or {})
@@ -142,7 +142,7 @@ class RawDataset(AbstractDataset[NoReturn, Any]):
                 f"catalog (header: 0, names: [...])"
             )
         for name in set(twice) & doubtful:
-            LOGGER.warning("%s: '%s' is more than once in the header", self._name, name)
+            LOGGER.warning("%s: '%s' occurs more than once in the header", self._name, name)
 
     def _check_width(self, head: pd.DataFrame) -> None:
         """Tell rows that are longer than the header: pandas takes their first values for names."""

@@ -19,6 +19,8 @@ from ratchet.monitoring.log_table import SHADOW
 
 _DRAWS = 200  # a window is one of many, and its ends are read to one digit
 RESAMPLING = Resampling(seed=0)
+"""How rows are drawn for the intervals of scores, but for seed and horizon."""
+
 _SPAN = ("start", "end", "complete")
 _REQUEST = ["row_key", "version", "arm", "source", "request", "predicted_at"]
 _QUANTILES = {"response_p50_ms": 0.5, "response_ms": 0.95, "response_p99_ms": 0.99}
@@ -99,7 +101,7 @@ def score_windows(
         rows: of one target and one version, as ``PredictionLog.rows`` gives them.
         target: what is predicted.
         watch: length of a window, and the rows that it takes to say something.
-        resampling: seed of the draws, and the horizon.
+        resampling: seed, confidence and horizon of the draws; their number is that of windows.
         start: where a window begins, see ``cut_windows``.
         now: until when rows are known, see ``cut_windows``.
 

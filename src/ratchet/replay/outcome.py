@@ -15,7 +15,7 @@ from scipy import stats
 from ratchet.errors import DataError
 from ratchet.json_values import json_or_null
 from ratchet.learning.metrics import greater_is_better
-from ratchet.monitoring.comparison import compare, worsening
+from ratchet.monitoring.comparison import RESAMPLING, compare, worsening
 from ratchet.replay.backtest import Backtest
 from ratchet.replay.history import History, Span, is_number
 
@@ -191,7 +191,12 @@ def _worse_than(history: History, new: Span, old: Span) -> Mapping[str, object] 
             history.use_case.targets[history.target],
             history.metric,
             groups=history.groups,
-            resampling=replace(history.resampling, n_bootstrap=2000, confidence=CONFIDENCE),
+            resampling=replace(
+                RESAMPLING,
+                seed=history.seed,
+                confidence=CONFIDENCE,
+                horizon=history.use_case.features.horizon,
+            ),
         )
     except DataError:  # too few rows to say anything
         return None
