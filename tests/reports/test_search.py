@@ -16,8 +16,8 @@ from ratchet.reports.blocks import Table, Text
 from ratchet.reports.chart import Chart
 from ratchet.reports.chart_ids import search_charts, searched
 from ratchet.reports.search.analysis import (
-    convergence,
-    interaction,
+    convergence_chart,
+    interaction_chart,
     introduction,
     learning_sentence,
     search_analysis,
@@ -214,16 +214,16 @@ def test_trained_epochs_and_allowed_ones_are_two_columns() -> None:
 
 
 def test_best_so_far_never_rises() -> None:
-    frame = convergence(HARD["wide losses"]).frame
+    frame = convergence_chart(HARD["wide losses"]).frame
     best = frame.loc[frame["what"] == "best so far", "loss"]
     assert best.is_monotonic_decreasing
     assert best.iloc[-1] == HARD["wide losses"].trials[LOSS].min()
-    assert "y" in convergence(HARD["wide losses"]).log_axes
+    assert "y" in convergence_chart(HARD["wide losses"]).log_axes
 
 
 def test_cells_hold_the_median_of_their_pairs() -> None:
     search = make_search()
-    frame = interaction(search, "learning_rate", "units").frame.set_index(["one", "other"])
+    frame = interaction_chart(search, "learning_rate", "units").frame.set_index(["one", "other"])
     trials = search.trials
     own = trials[(trials["learning_rate"] == 0.01) & (trials["units"] == 16)][LOSS]
     assert frame.loc[("0.01", "16"), "v"] == pytest.approx(own.median())

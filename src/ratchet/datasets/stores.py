@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -16,7 +16,6 @@ from ratchet.provenance import MLFLOW_RUN, actor, code_commit, orchestrator_run
 if TYPE_CHECKING:
     from ratchet.monitoring.measurements import Measurement
     from ratchet.monitoring.prediction_log import PredictionLog
-from typing import Any
 
 
 class PredictionLogDataset(AbstractDataset[NoReturn, "PredictionLog"]):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import ast
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +18,6 @@ from ratchet.dvc.parameters import ACTING, Configuration
 if TYPE_CHECKING:
     from kedro.io import CatalogConfigResolver
     from kedro.pipeline import Pipeline
-import ast
-from collections.abc import Iterator
-from functools import cache
 
 PYTHON = ".venv/bin/python"  # as a module, and not by .venv/bin/kedro: see the Makefile
 ENV = "dvc"  # conf/local, which git does not have, would change results unseen

@@ -7,8 +7,9 @@ the last, so none closes it: ``kedro ratchet close-run`` does, at the end of the
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +20,16 @@ from kedro.config import MissingConfigException
 from ratchet.config.loader import project_loader
 from ratchet.database import mlflow_client, tracking_uri
 from ratchet.errors import ConfigError, hide_secrets
-from ratchet.provenance import ORCHESTRATOR_TASK, orchestrator_run
+from ratchet.frames import DataFrame, Series
+from ratchet.provenance import ORCHESTRATOR_TASK, orchestrator_run, package_versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from ratchet.frames import DataFrame, Series
-from ratchet.provenance import package_versions
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "xgboost-cpu", "xgboost")
+NETWORK_REQUIREMENTS = ("keras", "tensorflow-cpu", "tensorflow")
+CURVES = ("loss", "val_loss", "val_mae", "learning_rate")
 
 
 def open_store(settings: Mapping[str, Any], project: Path) -> tuple[MlflowClient, str]:
@@ -181,11 +178,6 @@ def delete_nested_runs(client: MlflowClient, run: Run) -> None:
             client.delete_run(one.info.run_id)
 
 
-REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas", "xgboost-cpu", "xgboost")
-NETWORK_REQUIREMENTS = ("keras", "tensorflow-cpu", "tensorflow")
-CURVES = ("loss", "val_loss", "val_mae", "learning_rate")
-
-
 def log_trials(
     client: MlflowClient,
     parent_id: str,
@@ -223,18 +215,18 @@ def log_trials(
         tags = {"mlflow.parentRunId": parent_id, "search": name, "status": trial["status"]}
         if rank < n_best:
             tags["top"] = str(rank + 1)
-        run = client.create_run(experiment_id, run_name=_run_name(name, trial), tags=tags)
-        _log(client, run.info.run_id, trial, by_trial[trial["trial"]])
+        run = client.create_run(experiment_id, run_name=_trial_name(name, trial), tags=tags)
+        _log_trial(client, run.info.run_id, trial, by_trial[trial["trial"]])
         if rank < n_best:
             log_best(run.info.run_id, rank)
         client.set_terminated(run.info.run_id, "FINISHED")
 
 
-def _run_name(name: str, trial: Series) -> str:
+def _trial_name(name: str, trial: Series) -> str:
     return f"{name}.trial_{trial['trial']:03d}"
 
 
-def _log(client: MlflowClient, run_id: str, trial: Series, curve: DataFrame) -> None:
+def _log_trial(client: MlflowClient, run_id: str, trial: Series, curve: DataFrame) -> None:
     """Parameters, what came out, and the losses by epoch, in one request."""
     from mlflow.entities import Metric, Param
     from mlflow.utils.time import get_current_time_millis

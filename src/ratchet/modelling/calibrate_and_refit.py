@@ -137,31 +137,31 @@ def refit_estimator(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstim
         rates = model.history_["learning_rate"][: model.best_epoch_]
         return clone(model).fit_epochs(X, y, rates)
     if isinstance(model, ResidualRegressor):
-        return _residual(model, X, y)
+        return _refit_residual(model, X, y)
     if isinstance(model, VotingRegressor):
         names = [name for name, _ in model.estimators]
         parts = [FrozenEstimator(refit_estimator(part, X, y)) for part in model.estimators_]
         return VotingRegressor(list(zip(names, parts, strict=True))).fit(X, y)
     if isinstance(model, Pipeline):
-        return _pipeline(model, X, y)
+        return _refit_pipeline(model, X, y)
     return clone(model).fit(X, y)
 
 
-def _residual(model: ResidualRegressor, X: Any, y: Any) -> ResidualRegressor:
+def _refit_residual(model: ResidualRegressor, X: Any, y: Any) -> ResidualRegressor:
     base = FrozenEstimator(refit_estimator(model.base_, X, y))
     residual_model = FrozenEstimator(refit_estimator(model.estimator_, X, y - base.predict(X)))
     return ResidualRegressor(base=base, estimator=residual_model).fit(X, y)
 
 
-def _pipeline(model: Pipeline, X: Any, y: Any) -> Pipeline:
+def _refit_pipeline(model: Pipeline, X: Any, y: Any) -> Pipeline:
     name, first = model.steps[0]
     if isinstance(first, Predictions):
         models = [refit_estimator(part, X, y) for part in first.models]
         return Pipeline([(name, Predictions(models)), *model.steps[1:]])
-    steps, seen = [], X
+    steps, inputs = [], X
     for name, step in model.steps[:-1]:
-        fitted = step if step == "passthrough" else clone(step).fit(seen, y)
-        seen = seen if step == "passthrough" else fitted.transform(seen)
+        fitted = step if step == "passthrough" else clone(step).fit(inputs, y)
+        inputs = inputs if step == "passthrough" else fitted.transform(inputs)
         steps.append((name, fitted))
     name, last = model.steps[-1]
-    return Pipeline([*steps, (name, refit_estimator(last, seen, y))])
+    return Pipeline([*steps, (name, refit_estimator(last, inputs, y))])

@@ -68,7 +68,7 @@ def full_search_blocks(search: Search) -> list[Block]:
     )
     return [
         Text(introduction(search), title=f"Search among recurrent networks: {search.name}"),
-        convergence(search),
+        convergence_chart(search),
         top,
         Text(_how_to_read(search), title=f"What made the difference ({search.name})"),
         *(
@@ -78,10 +78,10 @@ def full_search_blocks(search: Search) -> list[Block]:
         ),
         *_effects_table(search, effects),
         *_importance(search),
-        *[box(search, name) for name in search.parameters],
-        *([rate(search)] if LEARNING_RATE in search.parameters else []),
+        *[parameter_chart(search, name) for name in search.parameters],
+        *([learning_rate_chart(search)] if LEARNING_RATE in search.parameters else []),
         Text(learning_sentence(search), title=f"How the best were trained ({search.name})"),
-        curves(search),
+        loss_curves_chart(search),
     ]
 
 
@@ -183,8 +183,8 @@ def _importance(search: Search) -> list[Block]:
         )
     return [
         Text(text),
-        importance(search, values, method),
-        interaction(search, first, second),
+        importance_chart(search, values, method),
+        interaction_chart(search, first, second),
     ]
 
 
@@ -228,7 +228,7 @@ def fast_search_blocks(search: Search) -> list[Block]:
         text += f" Without a finite loss: {listed(lost)}."
     return [
         Text(text, title=f"Architectures after {epochs}: {search.name}"),
-        architectures(search, frame),
+        architectures_chart(search, frame),
         Table(
             f"{search.name} ranking",
             f"{search.name}: architectures by {LOSS}",
@@ -268,7 +268,7 @@ def _logs(values: pd.Series, axis: str) -> str:
     return axis if len(values) and low > 0 and values.max() > _WIDE * low else ""
 
 
-def convergence(search: Search) -> Chart:
+def convergence_chart(search: Search) -> Chart:
     """The best loss so far, trial by trial."""
     losses = search.trials[LOSS]
     frame = pd.concat(
@@ -292,7 +292,7 @@ def convergence(search: Search) -> Chart:
     )
 
 
-def box(search: Search, parameter: str) -> Chart:
+def parameter_chart(search: Search, parameter: str) -> Chart:
     """Losses of the trials with each value of a hyper-parameter."""
     frame = pd.concat(
         [
@@ -314,7 +314,7 @@ def box(search: Search, parameter: str) -> Chart:
     )
 
 
-def rate(search: Search) -> Chart:
+def learning_rate_chart(search: Search) -> Chart:
     """Learning rate against loss."""
     by = next((name for name in search.varying if name != LEARNING_RATE), None)
     by = by if by and search.valid[by].nunique() <= _MOST_COLORS else None
@@ -334,7 +334,7 @@ def rate(search: Search) -> Chart:
     )
 
 
-def interaction(search: Search, first: str, second: str) -> Chart:
+def interaction_chart(search: Search, first: str, second: str) -> Chart:
     """Median loss for the pairs of values of two hyper-parameters."""
     groups = dict(list(search.valid.groupby([first, second])[LOSS]))
     rows = []
@@ -360,7 +360,7 @@ def interaction(search: Search, first: str, second: str) -> Chart:
     )
 
 
-def importance(search: Search, values: pd.Series, method: str) -> Chart:
+def importance_chart(search: Search, values: pd.Series, method: str) -> Chart:
     """Share of the differences between trials by hyper-parameter."""
     return Chart(
         name=f"{search.name}_parameter_importance",
@@ -374,7 +374,7 @@ def importance(search: Search, values: pd.Series, method: str) -> Chart:
     )
 
 
-def curves(search: Search) -> Chart:
+def loss_curves_chart(search: Search) -> Chart:
     """Loss and validation loss of the best trials, epoch by epoch."""
     frames = []
     for _, trial in search.best.head(_DRAWN_CURVES).iterrows():
@@ -400,7 +400,7 @@ def curves(search: Search) -> Chart:
     )
 
 
-def architectures(search: Search, frame: pd.DataFrame) -> Chart:
+def architectures_chart(search: Search, frame: pd.DataFrame) -> Chart:
     """Losses in mode ``fast``, best first, coloured by family."""
     return Chart(
         name=f"{search.name}_architectures",
