@@ -8,8 +8,10 @@ import pwd
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -21,6 +23,7 @@ import sqlalchemy as sa
 
 if TYPE_CHECKING:
     from ratchet.learning.demand.book import DemandBook
+    from ratchet.registry.registry import Registry
 
 pytest_plugins = ["tests.stand_ins"]
 
@@ -132,6 +135,23 @@ def empty_mlflow(
         return Path(shutil.copy(made, path))
 
     return put
+
+
+@pytest.fixture(scope="session")
+def old_registry(empty_mlflow: Callable[[Path], Path]) -> Callable[[Path], Registry]:
+    """Copy the registry that commit 09d69bd has written, with ledger and bundles, to a folder."""
+    from ratchet.registry.registry import Registry
+
+    fixture = Path(__file__).parent / "fixtures" / "version_09d69bd"
+
+    def copy(folder: Path) -> Registry:
+        shutil.copytree(fixture / "bundles", folder / "bundles")
+        path = empty_mlflow(folder / "mlflow.db")
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript((fixture / "database.sql").read_text(encoding="utf-8"))
+        return Registry(f"sqlite:///{path}", folder / "bundles")
+
+    return copy
 
 
 @pytest.fixture(scope="session")

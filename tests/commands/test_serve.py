@@ -48,6 +48,20 @@ def test_an_environment_changes_single_settings(project):
     assert (settings.port, settings.limits.row_bytes) == (8000, 64 * 1024)
 
 
+def test_a_variable_goes_before_the_files_and_an_option_before_it(project, monkeypatch):
+    (project / "conf/test/serving.yml").write_text("workers: 2\n")
+    monkeypatch.setenv("RATCHET_WORKERS", "3")
+    monkeypatch.setenv("RATCHET_PORT", "8001")
+    monkeypatch.setenv("RATCHET_MODELS", "models")
+    monkeypatch.setenv("RATCHET_DATABASE_URL", "sqlite:///own.db")
+
+    settings = service_settings("test", {"port": 8002})
+
+    assert (settings.workers, settings.port) == (3, 8002)
+    assert settings.models == project / "models"
+    assert settings.database_url == f"sqlite:///{project}/own.db"
+
+
 def test_an_unknown_setting_is_named(project):
     (project / "conf/local/serving.yml").write_text("prot: 1\n")
 

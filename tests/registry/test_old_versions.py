@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,14 +47,9 @@ SERVES = {"films": "2", "nights": "2", "weather": "1"}
 
 
 @pytest.fixture
-def registry(tmp_path: Path, empty_mlflow: Callable[[Path], Path]) -> Registry:
+def registry(tmp_path: Path, old_registry: Callable[[Path], Registry]) -> Registry:
     """A copy of the registry, with its ledger and its bundles."""
-    shutil.copytree(FIXTURE / "bundles", tmp_path / "bundles")
-    path = empty_mlflow(tmp_path / "mlflow.db")
-    with sqlite3.connect(path) as connection:
-        connection.executescript((FIXTURE / "database.sql").read_text(encoding="utf-8"))
-    connection.close()
-    return Registry(f"sqlite:///{path}", tmp_path / "bundles")
+    return old_registry(tmp_path)
 
 
 def classes_in(folder: Path) -> set[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -314,6 +316,56 @@ def test_settings_come_as_json_or_from_a_file(tmp_path):
         load_settings(str(tmp_path / "none.json"))
     with pytest.raises(ConfigError, match="expected JSON"):
         load_settings("{")
+
+
+def test_variables_go_before_a_file_and_json_before_variables(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"port": 8001, "workers": 2, "host": "::1"}))
+    variables = {
+        "RATCHET_PORT": "8002",
+        "RATCHET_HOST": "",
+        "RATCHET_ALLOWED_HOSTS": "shop.example, ratchet",
+        "RATCHET_LIMITS": '{"rate": 5}',
+        "RATCHET_NO_SETTING": "1",
+    }
+
+    settings = load_settings(str(path), variables)
+
+    assert (settings.port, settings.workers, settings.host) == (8002, 2, "::1")
+    assert settings.allowed_hosts == ("shop.example", "ratchet")
+    assert (settings.limits.rate, settings.limits.burst) == (5, 200)
+    assert load_settings('{"port": 8003}', variables).port == 8003
+    assert load_settings("{}", {"RATCHET_PORT": "tcp://10.0.0.7:8000"}).port == 8000
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("many", "RATCHET_WORKERS: workers: .*integer"), ("[1", "RATCHET_WORKERS: expected JSON")],
+)
+def test_a_variable_that_cannot_be_used_is_named(value, told):
+    with pytest.raises(ConfigError, match=told):
+        load_settings("{}", {"RATCHET_WORKERS": value})
+
+
+def test_an_export_goes_before_the_database_and_its_bundles(tmp_path):
+    settings = Settings(database_url="sqlite:///own.db", bundles=Path("here"))
+    exported = settings.model_copy(update={"models": tmp_path})
+
+    assert (settings.ledger_url, settings.versions) == ("sqlite:///own.db", Path("here"))
+    assert exported.ledger_url == f"sqlite:///{tmp_path}/ledger.db"
+    assert (exported.database_url, exported.versions) == ("sqlite:///own.db", tmp_path / "bundles")
+
+
+def test_keys_may_be_content_instead_of_a_file(tmp_path):
+    path = tmp_path / "keys.json"
+    token = add_key(path, "shop", ["predict"])
+
+    keys = Keys(tmp_path / "none.json", path.read_text())
+
+    assert keys.needed
+    assert keys.find(token) == read_keys(path)[0]
+    with pytest.raises(ConfigError, match="RATCHET_API_KEYS: content: "):
+        Keys(path, "no JSON")
 
 
 @pytest.mark.parametrize(

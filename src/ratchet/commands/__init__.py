@@ -26,6 +26,10 @@ COMMANDS = {
         "Compare the newest rows with those that the champion was trained on.",
     ),
     "dvc": ("commands.dvc:dvc", "Regenerate dvc.yaml, which says what `dvc repro` runs."),
+    "export": (
+        "commands.export:export",
+        "Copy the models that serve into a folder that a container can serve.",
+    ),
     "fresh": (
         "commands.ingest:fresh",
         "Report how many rows are new to the version that serves.",

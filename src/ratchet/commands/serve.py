@@ -16,9 +16,9 @@ from ratchet.config.loader import project_loader
 from ratchet.database import database_url, tracking_uri
 from ratchet.project_context import check_environment, env_option, registry_entry
 from ratchet.serving.keys import add_key, read_keys, revoke_key
-from ratchet.serving.settings import Settings, read_settings
+from ratchet.serving.settings import Settings, environment_settings, read_settings, variable
 
-_PATHS = ("state", "keys_file", "model_output")
+_PATHS = ("state", "keys_file", "model_output", "models")
 
 
 @click.command()
@@ -61,9 +61,14 @@ def service_settings(env: str | None, given: Mapping[str, Any] | None = None) ->
     """
     loader, project = project_loader(env)
     check_environment(loader)
-    configured = {**_of_project(loader, project), **_of_file(loader), **(given or {})}
-    settings = read_settings(configured, "serving")
-    folders = {name: project / getattr(settings, name) for name in _PATHS}
+    variables = environment_settings(os.environ)
+    variables.pop("database_url", None)  # read by ``database_url``, in the project folder
+    configured = {**_of_project(loader, project), **_of_file(loader), **variables, **(given or {})}
+    places = {name: variable(name) for name in variables}
+    settings = read_settings(configured, "serving", places)
+    folders = {
+        name: project / path for name in _PATHS if (path := getattr(settings, name)) is not None
+    }
     jobs = settings.jobs.model_copy(update={"folder": project / settings.jobs.folder})
     return settings.model_copy(update={**folders, "jobs": jobs, "env": env})
 

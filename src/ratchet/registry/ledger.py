@@ -169,6 +169,13 @@ class Ledger:
             raise self.conflict(use_case, event) from None
         return _entry(row)
 
+    def copy(self, engine: Engine, use_cases: Sequence[str]) -> None:
+        """Copy all decisions about some use cases, as they are, into an empty database."""
+        rows = [row for name in use_cases for row in self._rows(name)]
+        create_table(engine)
+        with engine.begin() as connection:
+            connection.execute(TABLE.insert(), rows)
+
     def _time_after(self, last: Row | None) -> datetime:
         """Now, or just after the last decision: clocks of machines differ, and the order counts."""
         at = self._now()

@@ -1,7 +1,8 @@
 """The serving process: ``python -m ratchet.serving --settings FILE``.
 
-``kedro ratchet serve`` starts it with settings from Kedro's configuration. With several workers
-this process only holds the port, starts them, and restarts those that have ended.
+``kedro ratchet serve`` starts it with settings from Kedro's configuration; a container with
+settings from environment variables, see ``settings``. With several workers this process only holds
+the port, starts them, and restarts those that have ended.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main() -> None:
     for name in _ONE_THREAD:  # read when numpy is loaded
         os.environ.setdefault(name, "1")
     try:
-        settings = load_settings(text)
+        settings = load_settings(text, os.environ)
         if settings.workers == 1 or WORKER in os.environ:
             # It imports its libraries while this process imports others.
             start_ahead(LOADER)

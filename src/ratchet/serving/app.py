@@ -6,6 +6,7 @@ Further pages and routes are a module with a router each, and a line in ``ROUTER
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ratchet.serving.answering import Service
 from ratchet.serving.errors import add_handlers
 from ratchet.serving.idempotency import Replays
 from ratchet.serving.jobs.runner import Runner
-from ratchet.serving.keys import Keys
+from ratchet.serving.keys import CONTENT, Keys
 from ratchet.serving.metrics import Metrics
 from ratchet.serving.middleware import Bodies, Requests
 from ratchet.serving.openapi import OpenApi
@@ -95,7 +96,7 @@ def create_app(
     Raises:
         ConfigError: others than this machine could reach it without a key.
     """
-    keys = Keys(settings.keys_file)
+    keys = Keys(settings.keys_file, os.environ.get(CONTENT))
     check_exposure(settings, keys)
     service = Service(
         settings,

@@ -38,6 +38,9 @@ SCOPES: dict[Scope, str] = {
 PREFIX = "rk_"
 """How keys start, so that scanners for secrets can know them."""
 
+CONTENT = "RATCHET_API_KEYS"
+"""Environment variable with the content of a file of keys, for containers without such a file."""
+
 _NAME = re.compile(r"[\w][\w.@-]{0,59}", re.ASCII)
 _LOOK_AGAIN = 1.0  # seconds after which a change of the file counts
 
@@ -78,13 +81,15 @@ class Keys:
 
     Args:
         path: the file; it need not be there.
+        content: content of such a file, which is used in its place.
 
     Raises:
         ConfigError: it cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: str | None = None) -> None:
         self.path = path
+        self._content = content
         self._state: tuple[int, ...] | None = None
         self._looked = -_LOOK_AGAIN
         self._keys: list[Key] = []
@@ -127,6 +132,9 @@ class Keys:
             LOGGER.error("The keys stay as they were. %s", error)
 
     def _read(self) -> None:
+        if self._content:
+            self._keys, self._needed = _parse(self._content, CONTENT), True
+            return
         state = _state(self.path)
         if state == self._state:
             return
@@ -147,17 +155,22 @@ def read_keys(path: Path) -> list[Key]:
         ConfigError: it cannot be read, or holds something else.
     """
     try:
-        return _File.model_validate_json(path.read_bytes()).keys
+        return _parse(path.read_bytes(), str(path))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; expected a file of keys") from error
+
+
+def _parse(content: str | bytes, origin: str) -> list[Key]:
+    try:
+        return _File.model_validate_json(content).keys
     except ValidationError as error:
         problem = error.errors(include_input=False)[0]
         place = ".".join(map(str, problem["loc"]))
         raise ConfigError(
-            f"{path}: {place or 'content'}: {problem['msg']}; put a copy back, or delete the file "
-            f"and make new keys (kedro ratchet keys add)"
+            f"{origin}: {place or 'content'}: {problem['msg']}; put a copy back, or delete the "
+            f"file and make new keys (kedro ratchet keys add)"
         ) from error
 
 

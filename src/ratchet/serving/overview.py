@@ -126,11 +126,19 @@ class Overview:
     Args:
         url: of the database.
         folder: ``<use_case>/watch.json``, as the monitoring writes them.
+        ledger_url: of the database of the decisions, where it is another one.
         clock: seconds.
     """
 
-    def __init__(self, url: str, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        ledger_url: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._engine = connect(url, SERVICE_LOCK_SECONDS)
+        self._ledger = connect(ledger_url or url, SERVICE_LOCK_SECONDS)
         self._folder, self._clock = folder, clock
         self._cached: tuple[float, OverviewData] | None = None
         self._reports: dict[str, tuple[int, MonitoringReport | None]] = {}
@@ -148,12 +156,12 @@ class Overview:
             with self._engine.connect() as connection:
                 tables = sa.inspect(connection).get_table_names()
                 answered = P.name in tables
-                return OverviewData(
-                    classes=_classes(connection) if answered else [],
-                    scores=_scores(connection) if answered else [],
-                    watched=watched,
-                    decisions=_decisions(connection) if LEDGER.name in tables else [],
-                )
+                classes = _classes(connection) if answered else []
+                scores = _scores(connection) if answered else []
+            with self._ledger.connect() as connection:
+                decided = sa.inspect(connection).has_table(LEDGER.name)
+                decisions = _decisions(connection) if decided else []
+            return OverviewData(classes, scores, watched, decisions)
         except Exception as error:  # the page shows what else there is
             return OverviewData(
                 watched=watched, trouble=f"the database does not answer: {_kind(error)}"

@@ -30,6 +30,7 @@ from ratchet.database import SERVICE_LOCK_SECONDS, connect
 from ratchet.errors import ConfigError
 from ratchet.learning.processes import end_with_parent
 from ratchet.monitoring.measurements import Measurements
+from ratchet.registry import EXPORTED_LEDGER
 from ratchet.registry.ledger import Ledger
 from ratchet.serving.app import create_app
 from ratchet.serving.child_processes import SETTINGS, WORKER
@@ -70,11 +71,25 @@ def serve(settings: Settings) -> None:
         return
     for port in settings.metrics_ports:  # fails here, and not later in each worker
         _open_port(settings.metrics_host, port, "kedro ratchet serve --metrics-port").close()
+    check_export(settings)
     check_folders(settings)
     if settings.workers == 1:
         _run_worker(settings, listen(settings), 0)
     else:
         _Workers(settings).run()
+
+
+def check_export(settings: Settings) -> None:
+    """Make sure that a folder of exported models is one.
+
+    Raises:
+        ConfigError: there is no ledger in it.
+    """
+    if settings.models is not None and not (settings.models / EXPORTED_LEDGER).is_file():
+        raise ConfigError(
+            f"models: {settings.models} has no {EXPORTED_LEDGER}: expected a folder that `kedro "
+            f"ratchet export` has written"
+        )
 
 
 def check_folders(settings: Settings) -> None:
@@ -276,7 +291,7 @@ def application(settings: Settings, worker: int = 0) -> FastAPI:
     """
     folder, url = settings.state / JOURNAL, settings.database_url
     engine = connect(url, SERVICE_LOCK_SECONDS)
-    ledger = Ledger(connect(url))  # in no request, and so it may wait for locks
+    ledger = Ledger(connect(settings.ledger_url))  # in no request, and so it may wait for locks
     opener = opener_of(settings, ledger)
     models = watcher_of(settings, ledger, opener)
     measurements = StoredMeasurements(Measurements(engine), models, models.ready)
@@ -290,7 +305,7 @@ def application(settings: Settings, worker: int = 0) -> FastAPI:
         measurements=measurements,
         truths=TruthJoiner(log, models),
         runner=Runner(settings, JobStore(url)),
-        overview=Overview(url, settings.model_output),
+        overview=Overview(url, settings.model_output, settings.ledger_url),
         worker=worker,
     )
 
@@ -305,10 +320,10 @@ def catch_up(models: Watcher, measurements: StoredMeasurements) -> None:
 
 def opener_of(settings: Settings, ledger: Ledger) -> VersionOpener:
     """What opens the versions of a project."""
-    url = settings.database_url
+    url = settings.ledger_url
     # MLflow is asked for versions only that the ledger has no digest of.
     tracking = settings.tracking_uri or url
-    source = VersionSource(tracking, str(settings.bundles), url, settings.compiled)
+    source = VersionSource(tracking, str(settings.versions), url, settings.compiled)
     return VersionOpener(ledger, source, loads)
 
 

@@ -21,7 +21,7 @@ from starlette.types import Scope as AsgiScope
 
 from ratchet.errors import ConfigError
 from ratchet.serving.errors import Problem
-from ratchet.serving.keys import SCOPES, Key, Keys, Scope
+from ratchet.serving.keys import CONTENT, SCOPES, Key, Keys, Scope
 from ratchet.serving.request_context import SCOPE, Call, call_of
 from ratchet.serving.sessions import COOKIE, Sessions
 from ratchet.serving.settings import LOOPBACK_NAMES, Settings, is_loopback
@@ -67,8 +67,8 @@ def check_exposure(settings: Settings, keys: Keys) -> None:
     if named or not settings.is_loopback:
         what = f"allowed_hosts: {named[0]}" if settings.is_loopback else f"host: {settings.host}"
         raise ConfigError(
-            f"{what} can be reached from other machines, and there are no keys in {keys.path}: "
-            f"make one first ({HOW.format(scope='predict')}), or serve 127.0.0.1 alone"
+            f"{what} can be reached from other machines, and there are no keys in {keys.path} or "
+            f"{CONTENT}: make one first ({HOW.format(scope='predict')}), or serve 127.0.0.1 alone"
         )
 
 

@@ -1,7 +1,8 @@
 """Settings of the service: where it listens, what it reads, and how much it takes at once.
 
 ``kedro ratchet serve`` makes them of ``conf/*/serving.yml`` and of what Kedro's configuration says
-of the registry; the serving process gets them as JSON and so needs no Kedro.
+of the registry; the serving process gets them as JSON and so needs no Kedro. Each is also read from
+an environment variable, as containers are configured.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -25,9 +27,13 @@ from pydantic import (
 
 from ratchet.config.base import explain_errors
 from ratchet.errors import ConfigError
+from ratchet.registry import EXPORTED_BUNDLES, EXPORTED_LEDGER
 
 METRICS_PORT = 9464
 """Where the metrics of several workers are, if nothing else is set: one port per worker."""
+
+PREFIX = "RATCHET_"
+"""What environment variables with settings begin with: ``RATCHET_PORT``."""
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "::1")
 """How a browser on the same machine may call us."""
@@ -145,6 +151,8 @@ class Settings(_Group):
             project.
         tracking_uri: where MLflow tracks; by default that database.
         bundles: folder of the versions; follows from ``paths`` of the project.
+        models: folder that ``kedro ratchet export`` has written; its versions and decisions are
+            served instead of those of ``bundles`` and of the database. Nothing is written there.
         state: folder of the service's own files: the journal of answers, and the like.
         keys_file: hashes of the keys: who may do what, see ``kedro ratchet keys``.
         public_predictions: allow predictions without a key, where there are keys.
@@ -179,6 +187,7 @@ class Settings(_Group):
     database_url: str = "sqlite:///mlflow.db"
     tracking_uri: str | None = None
     bundles: Path = Path("data/06_models/bundles")
+    models: Path | None = None
     state: Path = Path("data/serving")
     keys_file: Path = Path("conf/local/api_keys.json")
     public_predictions: bool = False
@@ -233,6 +242,18 @@ class Settings(_Group):
         return [first + number for number in range(self.workers)]
 
     @property
+    def ledger_url(self) -> str:
+        """Database of the decisions."""
+        if self.models is None:
+            return self.database_url
+        return f"sqlite:///{(self.models / EXPORTED_LEDGER).absolute()}"
+
+    @property
+    def versions(self) -> Path:
+        """Folder of the versions that may serve."""
+        return self.bundles if self.models is None else self.models / EXPORTED_BUNDLES
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the service."""
         return is_loopback(self.host)
@@ -256,12 +277,15 @@ def is_loopback(host: str | None) -> bool:
     return (mapped or address).is_loopback
 
 
-def read_settings(content: Mapping[str, Any], place: str) -> Settings:
+def read_settings(
+    content: Mapping[str, Any], place: str, places: Mapping[str, str] | None = None
+) -> Settings:
     """Settings from what was configured.
 
     Args:
         content: their values.
-        place: where they stand, for messages.
+        place: where they were read from, for messages.
+        places: setting -> where it was read from, if elsewhere.
 
     Raises:
         ConfigError: a key is unknown or a value cannot be used; one line for each.
@@ -269,27 +293,70 @@ def read_settings(content: Mapping[str, Any], place: str) -> Settings:
     try:
         return Settings.model_validate(dict(content))
     except ValidationError as error:
-        lines = explain_errors(error, Settings)
-        raise ConfigError("\n".join(f"{place}: {line}" for line in lines)) from error
+        lines = [
+            f"{(places or {}).get(re.split('[.:]', line)[0], place)}: {line}"
+            for line in explain_errors(error, Settings)
+        ]
+        raise ConfigError("\n".join(lines)) from error
 
 
-def load_settings(text: str) -> Settings:
-    """Settings from JSON, or from a file that holds it.
+def variable(name: str) -> str:
+    """Environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def environment_settings(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Settings that environment variables give; an empty variable gives none.
+
+    Lists are JSON or separated by commas; groups such as ``limits`` are JSON.
+
+    Raises:
+        ConfigError: a variable holds broken JSON.
+    """
+    found: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        text = environ.get(variable(name), "").strip()
+        if text[:1] in {"[", "{"}:
+            try:
+                found[name] = json.loads(text)
+            except ValueError as error:
+                raise ConfigError(f"{variable(name)}: expected JSON: {error}") from error
+        elif name == "port" and text.startswith("tcp://"):
+            continue  # Kubernetes sets RATCHET_PORT where there is a Service called ratchet
+        elif text:
+            is_list = get_origin(field.annotation) is tuple
+            found[name] = [part.strip() for part in text.split(",")] if is_list else text
+    return found
+
+
+def load_settings(text: str, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from JSON, or from a file that holds it, and from environment variables.
+
+    Args:
+        text: JSON, whose settings go before those of variables; or the path of a file, whose
+            settings come after them.
+        environ: the environment; none by default.
 
     Raises:
         ConfigError: there is no such file, it holds no JSON, or a value cannot be used.
     """
-    origin = "--settings"
-    if not text.lstrip().startswith("{"):
-        origin, path = text, Path(text)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}; expected a file of settings") from error
+    given = environment_settings(environ or {})
+    places = {name: variable(name) for name in given}
+    if text.lstrip().startswith("{"):
+        content = _read_object(text, "--settings")
+        return read_settings({**given, **content}, "--settings", places)
+    try:
+        content = _read_object(Path(text).read_text(encoding="utf-8"), text)
+    except OSError as error:
+        raise ConfigError(f"{text}: {error.strerror}; expected a file of settings") from error
+    return read_settings({**content, **given}, text, places)
+
+
+def _read_object(text: str, origin: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except ValueError as error:
         raise ConfigError(f"{origin}: expected JSON: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{origin}: expected a JSON object of settings")
-    return read_settings(content, origin)
+    return content

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
 from ratchet.compiled.answers import Answer, RequestError, Row
 from ratchet.monitoring.log_table import SHADOW
@@ -229,6 +230,8 @@ class TrialVerdicts:
         return TrialVerdict(now, trial if is_of_these else None, "" if is_of_these else "too early")
 
     async def _call_command(self, use_case: str) -> tuple[int, str, str]:
+        if find_spec("kedro") is None:
+            return 1, "", "it takes Kedro, which this image does not have: kedro ratchet trial"
         command = [sys.executable, "-m", "kedro", "ratchet", "trial", "-u", use_case, "--json"]
         command += ["--env", self._settings.env] if self._settings.env else []
         environ = {key: v for key, v in os.environ.items() if key not in (SETTINGS, WORKER)}

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,7 @@ def open_judged_bundle(
     Raises:
         UserError: it is missing, damaged, or not what was judged.
     """
+    from ratchet.bundle.manifest import BundleError
     from ratchet.bundle.reader import open_bundle
 
     folder = _folder_with(Path(source.bundles) / use_case, digest) if digest else None
@@ -143,6 +145,8 @@ def open_judged_bundle(
         bundle = open_bundle(folder)
         if bundle.digest == digest:  # and was not exchanged a moment ago
             return bundle
+    if find_spec("mlflow") is None:  # as in the image of the service
+        raise BundleError(_not_found(source, use_case, version, digest))
     from ratchet.registry.registry import Registry
 
     # It says best what is wrong, and knows versions without a digest.
@@ -150,6 +154,18 @@ def open_judged_bundle(
     bundle = open_bundle(registry.folder(use_case, version))
     registry.check_digest(use_case, version, bundle.digest)
     return bundle
+
+
+def _not_found(source: VersionSource, use_case: str, version: str, digest: str | None) -> str:
+    if digest is None:
+        return (
+            f"the ledger has no digest of version {version} of {use_case}, and there is no MLflow "
+            f"here that could say which bundle it is: promote a version that a present release made"
+        )
+    return (
+        f"{Path(source.bundles) / use_case} has no bundle with the digest {digest[:12]}... of "
+        f"version {version}: mount the folder of the bundles there, or export the models anew"
+    )
 
 
 def _folder_with(bundles: Path, digest: str) -> Path | None:

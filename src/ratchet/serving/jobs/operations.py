@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import Request
@@ -54,10 +55,17 @@ async def add_job(request: Request, training: TrainRequest, key: str | None) -> 
         The job, and whether it is new.
 
     Raises:
-        Problem: the use case has nothing to search, or the search is too large.
+        Problem: the use case has nothing to search, the search is too large, or nothing can run it.
     """
     service: Service = request.app.state.service
     runner = runner_of(request)
+    if service.settings.jobs.engine == "local" and find_spec("kedro") is None:
+        raise Problem(
+            503,
+            "nothing-serves",
+            "searches take Kedro, which the image of the service does not have: let them run in "
+            "Airflow (setting jobs.engine)",
+        )
     check_request(service, training)
     content, actor = training.model_dump(mode="json"), call_of(request).actor
     try:
