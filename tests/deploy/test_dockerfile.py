@@ -55,6 +55,8 @@ def test_an_image_runs_as_an_ordinary_user_and_gets_signals(target):
     assert last(target, "USER") == "USER 10001"
     entrypoint = json.loads(last(target, "ENTRYPOINT").removeprefix("ENTRYPOINT "))
     assert entrypoint[:2] == ["dumb-init", "--"]
+    # To the children as well, and the log of predictions would lose its writer at every stop.
+    assert any("DUMB_INIT_SETSID=0" in line for line in instructions(target))
     assert last(target, "WORKDIR") == "WORKDIR /app"
     assert last(target, "VOLUME") == "VOLUME /app/data"
 
