@@ -185,7 +185,7 @@ def test_one_command_makes_all_secrets_once(made, tmp_path):
     assert before.keys() == after.keys() == CONTENT["secrets"].keys() | {"operator_key"}
     assert [name for name in before if before[name] != after[name]] == ["grafana_password"]
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
-    # Users of the containers have other ids than whoever made the files.
+    # Users of the containers have other ids than the owner of the files.
     assert {stat.S_IMODE(path.stat().st_mode) for path in made.iterdir()} == {0o644}
 
 

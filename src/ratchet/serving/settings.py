@@ -216,8 +216,8 @@ class Settings(_Group):
                 ipaddress.ip_network(proxy)
             except ValueError:
                 raise ValueError(
-                    f"{proxy!r}: expected an address or a network such as 172.18.0.0/16; whoever "
-                    f"is trusted can pass for any client"
+                    f"{proxy!r}: expected an address or a network such as 172.18.0.0/16; a "
+                    f"trusted proxy can pass for any client"
                 ) from None
         return proxies
 
