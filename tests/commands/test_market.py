@@ -303,3 +303,13 @@ def test_history_shows_how_a_training_converged(market_project, monkeypatch):
         "Stopped after 100 of 2,000 iterations: the ends of the intervals stopped" in result.output
     )
     assert (market_project / "convergence.svg").read_text().startswith("<svg")
+
+
+def test_outcomes_that_can_be_listed_are_those_of_prices():
+    """Named in the command too, whose help loads no SciPy."""
+    from ratchet.commands.market import list_segments
+    from ratchet.learning.demand.pricing import Outcome
+
+    option = next(each for each in list_segments.params if each.name == "outcome")
+
+    assert list(option.type.choices) == [*Outcome]

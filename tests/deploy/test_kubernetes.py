@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from kedro.framework.startup import bootstrap_project
 from ratchet.airflow import read_settings
 from ratchet.config.loader import project_loader
 from ratchet.learning.search.worker_pool import ADDRESS, WORKERS
+from ratchet.serving.log import JournaledLog
 from ratchet.serving.routes import health
 from ratchet.serving.settings import Settings, load_settings
 
@@ -35,8 +37,8 @@ HELM_VALUES = "airflow-values.yaml"
 OWN_GROUPS = ("kustomize.config.k8s.io", "kubernetes.dask.org", "monitoring.coreos.com")
 """Kinds that Kubernetes itself does not have."""
 
-LOG_SECONDS = 10
-"""How long the service lets its last answers reach the database: ``JournaledLog.stop``."""
+LOG_SECONDS = signature(JournaledLog.stop).parameters["seconds"].default
+"""How long the service lets its last answers reach the database."""
 
 Manifest = dict[str, Any]
 

@@ -279,11 +279,13 @@ def price_request_schema(serving: Serving) -> Schema:
 
 def price_schema(serving: Serving) -> Schema:
     """Schema of a recommended price."""
-    from ratchet.learning.demand.book import SegmentPrice  # SciPy, where there are prices
+    # They load SciPy, which only services with prices need.
+    from ratchet.learning.demand.book import SegmentPrice
+    from ratchet.learning.demand.pricing import Outcome
 
     number: Schema = {"type": ["number", "null"]}
     texts = {name: {"type": "string"} for name in ("merchant", "product", "reason", "reasons")}
-    outcomes = ["optimum", "raise", "lower", "abstain"]
+    outcomes = [outcome.value for outcome in Outcome]
     numbers = [f.name for f in fields(SegmentPrice) if f.name not in {*texts, "outcome"}]
     properties = {
         **_ABOUT,
