@@ -86,6 +86,9 @@ def _joined(lines: list[str]) -> Iterator[str]:
         except ValueError:  # a quotation goes on
             text += "\n"
             continue
+        if words[:1] == ["for"] and words[-1] != "done":
+            text += "\n"
+            continue
         if words:
             yield text.strip()
         text = ""
@@ -141,8 +144,9 @@ def _not_run(reason: str) -> Done:
     return Done(runs=False, reason=reason)
 
 
+_CLUSTER = "takes a cluster; tests/deploy/test_kubernetes.py checks what is applied"
+_SEARCH = "trains networks: tests/e2e/test_search_job.py, tests/serving/jobs"
 _SERVERS = "goes on until Ctrl-C; a test of its own starts it"
-_AIRFLOW = "takes a running Airflow: tests/e2e/test_airflow.py; here its arguments are checked"
 _DVC = "tests/e2e/test_dvc.py runs DVC on a small project; here arguments and stages are checked"
 _LONG = "takes minutes to hours; here arguments, configuration and pipelines are checked"
 
@@ -161,14 +165,23 @@ WHAT_IS_DONE = {
     "kedro ratchet reproduce": _not_run("runs a use case twice: tests/commands/test_reproduce.py"),
     "kedro ratchet serve": _not_run(_SERVERS),
     "deploy/make-secrets": _not_run("tests/deploy/test_compose.py runs it in a folder of its own"),
+    "docker": _not_run("takes a container engine: tests/deploy/test_dockerfile.py"),
     "docker compose": _not_run("takes a container engine; services and their commands are checked"),
     "docker network": _not_run("takes a container engine"),
+    "kedro ratchet trial": _not_run("needs answers of two versions: tests/serving/test_trials.py"),
     "make": _not_run("target, variables and the command behind it are checked"),
     "apt-get": _not_run("installs programs on this machine"),
     "curl": Done(runs=True),
     "deploy/try-locally": _not_run("takes ten minutes: tests/deploy/test_try_locally.py"),
+    "curl http://127.0.0.1:8000/train-advanced": _not_run(_SEARCH),
+    "curl -N": _not_run(_SEARCH),
     "dvc": _not_run(_DVC),
     "export": _not_run("the next command reads it; here it is looked for in the sources"),
+    "for": _not_run("takes a container engine and a registry of images"),
+    "head": _not_run("makes a secret for a cluster"),
+    "helm": _not_run(_CLUSTER),
+    "kind": _not_run(_CLUSTER),
+    "kubectl": _not_run(_CLUSTER),
     "git": _not_run("changes the history of the project"),
     "python": _not_run("the benchmarks take long; here file and options are checked"),
     "python3": _not_run("waits for messages until Ctrl-C; here its code is compiled"),
