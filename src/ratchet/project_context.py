@@ -11,6 +11,7 @@ from kedro.config import AbstractConfigLoader
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 
+from ratchet.config.kedro_loader import only_use_cases
 from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.errors import ConfigError, UserError
 
@@ -66,8 +67,9 @@ def open_catalog(env: str | None, use_case: str) -> tuple[Any, UseCase]:
     """
     loader, project = project_loader(env)
     check_environment(loader)
-    parameters = find_use_case(read_use_cases(loader["parameters"]), use_case)
-    return open_context(project, env).catalog, parameters
+    with only_use_cases([use_case]):
+        parameters = find_use_case(read_use_cases(loader["parameters"]), use_case)
+        return open_context(project, env).catalog, parameters
 
 
 def open_context(project: Path, env: str | None, **options: Any) -> Any:
