@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import click
 import yaml
 
-from ratchet.airflow.standalone import ProcessGroup
+from ratchet.airflow.standalone import TERM_SECONDS, ProcessGroup
 from ratchet.errors import UserError
 
 DEPLOY = Path(__file__).resolve().parent
@@ -204,6 +204,19 @@ def environment(places: Places, environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+class Container(ProcessGroup):
+    """A process with those that it starts, ended as a container is."""
+
+    def stop(self, last: str | None = None) -> None:
+        """TERM the first process, which ends its own in the right order; then end what is left."""
+        for part in self._parts.values():
+            part.terminate()
+        for part in self._parts.values():
+            with suppress(subprocess.TimeoutExpired):
+                part.wait(TERM_SECONDS)
+        super().stop(last)
+
+
 class Stack:
     """Processes by name, each in a session of its own and with a log of its own.
 
@@ -216,7 +229,7 @@ class Stack:
         self.places = places
         self.logs = places.folder / "logs"
         self._environ = environ
-        self._groups: dict[str, ProcessGroup] = {}
+        self._groups: dict[str, Container] = {}
         self._start = time.monotonic()
         self.logs.mkdir()
 
@@ -240,9 +253,9 @@ class Stack:
         """
         self._group(name, environ or {}).run(name, command)
 
-    def _group(self, name: str, environ: Mapping[str, str]) -> ProcessGroup:
+    def _group(self, name: str, environ: Mapping[str, str]) -> Container:
         log = (self.logs / f"{name}.log").open("a")
-        group = ProcessGroup(self.places.folder / name, {**self._environ, **environ}, log)
+        group = Container(self.places.folder / name, {**self._environ, **environ}, log)
         self._groups[name] = group
         return group
 
@@ -307,7 +320,7 @@ class Stack:
         """End everything with all that it has started; the stores when nothing uses them."""
         clients = [group for name, group in self._groups.items() if name not in stores]
         with ThreadPoolExecutor(max(1, len(clients))) as pool:
-            list(pool.map(ProcessGroup.stop, clients))
+            list(pool.map(Container.stop, clients))
         for name in stores:
             if name in self._groups:
                 self._groups[name].stop()

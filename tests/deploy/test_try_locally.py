@@ -206,6 +206,20 @@ def test_all_processes_are_ended_and_the_stores_last(stack, tmp_path):
         stack.check()
 
 
+def test_a_process_ends_its_own_processes_itself(stack, tmp_path):
+    """A TERM to all of them at once would end the child first."""
+    ended = tmp_path / "ended"
+    child = f"trap 'echo child >> {ended}; exit' TERM; echo ready; while :; do sleep 0.02; done"
+    end = f"sleep 0.3; echo parent >> {ended}; kill $!; wait $!; exit"
+    parent = f"bash -c \"{child}\" & trap '{end}' TERM; wait"
+    stack.start("service", ["bash", "-c", parent])
+    stack.wait_for(lambda: "ready" in (stack.logs / "service.log").read_text(), "the child")
+
+    stack.stop()
+
+    assert ended.read_text().split() == ["parent", "child"]
+
+
 def test_waiting_ends_when_a_process_has_ended(stack):
     stack.start("scheduler", ["bash", "-c", "echo out of luck; exit 3"])
 
