@@ -181,3 +181,13 @@ def test_what_bundles_take_is_imported_before_the_forks(written):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == []
+
+
+def test_a_package_that_is_not_installed_is_named():
+    def fails(*_):
+        raise ModuleNotFoundError("No module named 'keras'", name="keras")
+
+    told, _ = version_loader.opened(fails)
+
+    assert told.status == "refused"
+    assert "takes the package keras, which is not installed here" in told.reason

@@ -262,6 +262,11 @@ def opened(open_one: Callable[..., Opened], *version: Any) -> Opened:
         return open_one(*version)
     except MemoryError as error:
         reason = f"it takes more memory than it may: {error}"
+    except ModuleNotFoundError as error:
+        reason = (
+            f"opening it takes the package {error.name}, which is not installed here: serve it "
+            f"where all of requirements/run.txt is, such as the image ratchet-train"
+        )
     except Exception as error:  # whatever files raise that may be damaged
         from ratchet.errors import UserError
 
