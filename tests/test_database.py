@@ -27,22 +27,18 @@ URLS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("RATCHET_DATABASE_URL", raising=False)
-
-
 @pytest.mark.parametrize(("url", "expected"), URLS)
-def test_a_relative_file_belongs_to_the_project(monkeypatch, url, expected):
+def test_a_relative_file_belongs_to_the_project(url, expected):
     assert tracking_uri(url, PROJECT) == expected
     assert database_url(url, PROJECT) == expected
+    assert database_url("http://host", PROJECT, url) == expected
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
-    monkeypatch.setenv("RATCHET_DATABASE_URL", url)
 
-    assert tracking_uri("sqlite:///other.db", PROJECT) == expected
-    assert database_url("http://host", PROJECT) == expected
+def test_environment_variables_are_left_to_the_configuration(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    monkeypatch.setenv("RATCHET_DATABASE_URL", "sqlite:////elsewhere.db")
+
+    assert tracking_uri("sqlite://", PROJECT) == database_url("sqlite://", PROJECT) == "sqlite://"
 
 
 def test_a_server_is_no_database():
@@ -55,8 +51,8 @@ def test_a_server_is_no_database():
 def test_registry_and_log_find_the_file_of_the_project_from_anywhere(monkeypatch, tmp_path):
     from ratchet.datasets import PredictionLogDataset, RegistryDataset
 
-    monkeypatch.setenv("RATCHET_DATABASE_URL", "sqlite:///own.db")
     common = {"path": str(tmp_path / "project"), "tracking_uri": "http://host"}
+    common |= {"database_url": "sqlite:///own.db"}
     registry = RegistryDataset(filepath=str(tmp_path / "bundles"), **common).load()
     log = PredictionLogDataset(**common).load()
     (tmp_path / "sub").mkdir()

@@ -29,6 +29,15 @@ METHODS: list[tuple[type, str, list[str]]] = [
     (SequentialRunner, "_suggest_resume_scenario", ["self", "pipeline", "done_nodes", "catalog"]),
     (OmegaConfigLoader, "_is_valid_config_path", ["self", "path"]),
     (OmegaConfigLoader, "_is_hidden", ["self", "path_str"]),
+    (OmegaConfigLoader, "_get_conf_env_path", ["self", "env"]),
+    (
+        OmegaConfigLoader,
+        "_read_dir_configs",
+        [
+            *("self", "conf_path", "patterns", "key", "processed_files"),
+            "read_environment_variables",
+        ],
+    ),
     (PipelineRunStatusHook, "_add_event", ["self", "event", "flush"]),
 ]
 ATTRIBUTES: dict[str, list[str]] = {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from kedro.framework.project import settings
 from kedro.framework.startup import bootstrap_project
 
 from ratchet.config.loader import project_loader
@@ -17,6 +18,7 @@ from ratchet.sandbox import (
     copy_configuration,
     raw_file,
     run,
+    use_own_database,
 )
 
 
@@ -96,6 +98,37 @@ def test_an_entry_with_a_path_of_its_own_is_refused(project, place):
 
     with pytest.raises(ConfigError, match=r"films\.metrics writes to data/metrics\.json"):
         check_nothing_escapes(copied(place)["catalog"], place)
+
+
+@pytest.mark.parametrize("env", ["test", "local", "base"])
+@pytest.mark.parametrize("variables", ["of the project", "of the run"])
+def test_everything_is_recorded_in_the_folder(project, place, env, variables, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://production")
+    monkeypatch.setenv("RATCHET_DATABASE_URL", "postgresql://production")
+    place = Sandbox(project, place.folder, env)
+    own = copied(place)
+    use_own_database(place, own)
+    for name in ("MLFLOW_TRACKING_URI", "RATCHET_DATABASE_URL"):
+        if variables == "of the run":
+            monkeypatch.setenv(name, place.database_url)
+        elif env != "test":  # which takes none
+            monkeypatch.delenv(name)
+
+    read = type(own)(str(place.conf), env=env, **settings.CONFIG_LOADER_ARGS)
+
+    assert [read["globals"][key] for key in ("tracking_uri", "database_url")] == (
+        [place.database_url] * 2
+    )
+    for name in ("registry", "prediction_log", "{use_case}.measured"):
+        assert read["catalog"][name]["database_url"] == place.database_url
+
+
+def test_an_entry_with_a_database_of_its_own_is_refused(project, place):
+    entry = {"type": "ratchet.datasets.PredictionLogDataset", "tracking_uri": "sqlite:///mine.db"}
+    (project / "conf/test/catalog.yml").write_text(yaml.safe_dump({"prediction_log": entry}))
+
+    with pytest.raises(ConfigError, match=r"prediction_log has a tracking_uri of its own"):
+        use_own_database(place, copied(place))
 
 
 def test_the_raw_file(project, place):

@@ -58,31 +58,33 @@ def naive_utc(moment: datetime) -> datetime:
 
 
 def tracking_uri(configured: str, project: Path) -> str:
-    """Where MLflow tracks: ``MLFLOW_TRACKING_URI`` before what is configured.
+    """Where MLflow tracks.
 
     Args:
-        configured: URI of the configuration; the relative path of an SQLite file belongs to the
-            project.
-        project: the project folder.
-    """
-    return _in_project(os.environ.get("MLFLOW_TRACKING_URI") or configured, project)
-
-
-def database_url(uri: str, project: Path) -> str:
-    """Database of decisions and predictions: that of MLflow, unless it is behind a server.
-
-    Args:
-        uri: where MLflow tracks; ``RATCHET_DATABASE_URL`` goes before it.
+        configured: ``tracking_uri`` of the globals, in which ``config.kedro_loader`` has put that
+            of the environment variable.
         project: the project folder, to which the relative path of an SQLite file belongs.
+    """
+    return _in_project(configured, project)
+
+
+def database_url(uri: str, project: Path, configured: str | None = None) -> str:
+    """Database of decisions and predictions: that of MLflow, unless another one is configured.
+
+    Args:
+        uri: where MLflow tracks.
+        project: the project folder, to which the relative path of an SQLite file belongs.
+        configured: ``database_url`` of the globals, which goes before ``uri``.
 
     Raises:
-        ConfigError: MLflow tracks to a server, and ``RATCHET_DATABASE_URL`` names no database.
+        ConfigError: MLflow tracks to a server, and no database is configured.
     """
-    url = os.environ.get("RATCHET_DATABASE_URL") or uri
+    url = configured or uri
     if url.startswith(("http://", "https://", "databricks")):
         raise ConfigError(
-            f"runs are tracked by a server ({hide_secrets(url)}); set RATCHET_DATABASE_URL to the "
-            f"database of decisions and predictions, such as postgresql://host/ratchet"
+            f"runs are tracked by a server ({hide_secrets(url)}); set RATCHET_DATABASE_URL, or "
+            f"`database_url` in the globals.yml that has this tracking_uri, to the database of "
+            f"decisions and predictions, such as postgresql://host/ratchet"
         )
     return _in_project(url, project)
 

@@ -132,7 +132,7 @@ def _check_use_case(use_case: str, registry: Registry, loader: AbstractConfigLoa
 
 
 def registry_entry(loader: AbstractConfigLoader) -> Mapping[str, Any]:
-    """What the catalog says of the registry: ``tracking_uri``, and the ``filepath`` of bundles.
+    """What the catalog says of the registry: where decisions and bundles are.
 
     Raises:
         ConfigError: there is none.
@@ -151,6 +151,7 @@ def _registry(loader: AbstractConfigLoader, project: Path) -> Registry:
     registry: Registry = RegistryDataset(
         path=str(project),
         tracking_uri=entry["tracking_uri"],
+        database_url=entry.get("database_url"),
         filepath=str(project / entry["filepath"]),
     ).load()
     return registry

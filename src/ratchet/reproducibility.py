@@ -360,7 +360,9 @@ def read_measurements(
     entry = catalog.get(f"{use_case}.measured") or catalog.get("{use_case}.measured")
     if entry is None:
         return []
-    options = {name: entry[name] for name in ("tracking_uri", "read") if name in entry}
+    options = {
+        name: entry[name] for name in ("tracking_uri", "database_url", "read") if name in entry
+    }
     return MeasurementsDataset(use_case=use_case, path=str(project), **options).load()
 
 
@@ -395,6 +397,7 @@ def _run(
     own = sandbox.Sandbox(project, folder, request.env)
     copied = sandbox.copy_configuration(own, loader)
     sandbox.check_nothing_escapes(copied["catalog"], own)
+    sandbox.use_own_database(own, copied)
     if measured:
         _write_measurements(measured, own.database_url, request.use_case)
     command = own.command(request.use_case, request.pipelines, request.params)

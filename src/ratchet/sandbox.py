@@ -115,6 +115,29 @@ def check_nothing_escapes(catalog: Mapping[str, Any], sandbox: Sandbox) -> None:
             )
 
 
+def use_own_database(sandbox: Sandbox, loader: AbstractConfigLoader) -> None:
+    """Let runs of the copied configuration record in the folder, in every environment.
+
+    Args:
+        sandbox: where the copy is.
+        loader: loader of the copy.
+
+    Raises:
+        ConfigError: an entry of the catalog has a database of its own; names it.
+    """
+    shared = loader["globals"]
+    for name, entry in loader["catalog"].items():
+        for key in ("tracking_uri", "database_url"):
+            if entry.get(key) not in (None, shared.get(key)):
+                raise ConfigError(
+                    f"catalog entry {name} has a {key} of its own, which cannot be replaced by one "
+                    f"in another folder: write ${{globals:{key}}}"
+                )
+    database = sandbox.database_url
+    own = sandbox.conf / sandbox.env
+    _put(own, "globals", {"tracking_uri": database, "database_url": database})
+
+
 def raw_file(catalog: Mapping[str, Any], use_case: str, project: Path) -> Path | None:
     """The raw file of a use case, if it is one file of this machine."""
     path = project / dict(_files(catalog, raw=True)).get(f"{use_case}.raw", "")

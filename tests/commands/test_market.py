@@ -105,6 +105,7 @@ def served_project(market_project, demand_book, tmp_path_factory) -> Path:
         path.unlink()
     entry = yaml.safe_load((ROOT / "conf/base/catalog/06_models.yml").read_text())["registry"]
     entry |= {"filepath": "data/06_models/bundles", "tracking_uri": "sqlite:///mlflow.db"}
+    entry |= {"database_url": None}  # the globals are gone
     (project / "conf/base/catalog.yml").write_text(yaml.safe_dump({"registry": entry}))
     (project / "conf/base/parameters.yml").write_text("market: {market: {price: paid}}")
     return project

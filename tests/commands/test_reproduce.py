@@ -120,7 +120,7 @@ def test_both_runs_see_what_the_service_was_handed_in(monkeypatch):
         Measurement(datetime(2026, 1, 1), "", {"load": 3.0}, first={"load": 2.0}),
         Measurement(datetime(2026, 1, 2), "", {"load": 4.0}),
     ]
-    engine = connect("sqlite:///live.db")
+    engine = connect("sqlite:///data/test/mlflow.db")  # see conf/test/globals.yml
     first = [replace(measured[0], fields={"load": 2.0}), measured[1]]
     for rows in (first, measured[:1]):
         Measurements(engine).write("films", rows, at=datetime(2026, 1, 3), source="ann")
@@ -128,7 +128,7 @@ def test_both_runs_see_what_the_service_was_handed_in(monkeypatch):
     commands = pretend(monkeypatch, lambda hash_seed, content: None)
     entry = {
         "type": "ratchet.datasets.MeasurementsDataset",
-        **{"use_case": "{use_case}", "path": ".", "tracking_uri": "sqlite:///live.db"},
+        **{"use_case": "{use_case}", "path": ".", "tracking_uri": "${globals:tracking_uri}"},
     }
     Path("conf/base/catalog/02_measured.yml").write_text(
         yaml.safe_dump({"{use_case}.measured": entry})
@@ -140,7 +140,6 @@ def test_both_runs_see_what_the_service_was_handed_in(monkeypatch):
         return run(place, command, hash_seed=hash_seed)
 
     monkeypatch.setattr(sandbox, "run", look)
-    monkeypatch.setenv("RATCHET_DATABASE_URL", f"sqlite:///{Path('live.db').resolve()}")
 
     done = ask()
 

@@ -53,13 +53,25 @@ def test_a_variable_goes_before_the_files_and_an_option_before_it(project, monke
     monkeypatch.setenv("RATCHET_WORKERS", "3")
     monkeypatch.setenv("RATCHET_PORT", "8001")
     monkeypatch.setenv("RATCHET_MODELS", "models")
-    monkeypatch.setenv("RATCHET_DATABASE_URL", "sqlite:///own.db")
 
     settings = service_settings("test", {"port": 8002})
 
     assert (settings.workers, settings.port) == (3, 8002)
     assert settings.models == project / "models"
-    assert settings.database_url == f"sqlite:///{project}/own.db"
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"), [(None, "own.db"), ("local", "own.db"), ("test", "data/test/mlflow.db")]
+)
+def test_the_service_decides_where_runs_of_its_environment_do(project, monkeypatch, env, expected):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    monkeypatch.setenv("RATCHET_DATABASE_URL", "sqlite:///own.db")
+
+    settings = service_settings(env)
+
+    assert settings.database_url == f"sqlite:///{project}/{expected}"
+    uri = settings.database_url if env == "test" else "http://mlflow:5000"
+    assert settings.tracking_uri == uri
 
 
 def test_an_unknown_setting_is_named(project):

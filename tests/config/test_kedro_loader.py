@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kedro.config import OmegaConfigLoader
 
-from ratchet.config.kedro_loader import ConfigLoader, deep_merge, only_use_cases
+from ratchet.config import kedro_loader
+from ratchet.config.kedro_loader import VARIABLES, ConfigLoader, deep_merge, only_use_cases
 from ratchet.settings import CONFIG_LOADER_ARGS
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES.values():
+        monkeypatch.delenv(name, raising=False)
+    kedro_loader._warn_of_ignored.cache_clear()
 
 
 def load(folder: Path, **files: str) -> ConfigLoader:
@@ -205,3 +215,121 @@ def test_lists_and_empty_values_replace_what_there_was():
         "i": 1,
     }
     assert base["a"] == {"b": [1, 2], "c": {"d": 1}}
+
+
+MLFLOW, DATABASE = "http://mlflow:5000", "postgresql://ratchet@host/ratchet"
+USES = """
+log: {tracking_uri: "${globals:tracking_uri}", database_url: "${globals:database_url}"}
+"""
+
+
+def databases(
+    folder: Path, env: str | None, own: str = "", local: str = "", base: str = ""
+) -> tuple[str, str | None]:
+    """Where entries of the catalog are recorded: in ``apart``, an environment with ``own``."""
+    files = {"local": local, "apart": own, "base": base or BASE}
+    for name, text in files.items():
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "globals.yml").write_text(text)
+    (folder / "base/catalog.yml").write_text(USES)
+    loader = ConfigLoader(str(folder), env=env, **CONFIG_LOADER_ARGS)
+    found: tuple[str, str | None] = tuple(loader["catalog"]["log"].values())
+    named = tuple(loader["globals"][key] for key in ("tracking_uri", "database_url"))
+    assert found == named
+    return found
+
+
+BASE = "{tracking_uri: 'sqlite:///mlflow.db', database_url: ~}"
+INTERPOLATED = "{tracking_uri: 'sqlite:///${name}.db', name: own}"  # which takes Kedro to read
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", MLFLOW)
+    monkeypatch.setenv("RATCHET_DATABASE_URL", DATABASE)
+
+
+@pytest.fixture
+def said(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[pytest.LogCaptureFixture]:
+    """What the loader logs, wherever ``logging.yml`` sends it."""
+    monkeypatch.setattr(kedro_loader.LOGGER, "propagate", False)
+    kedro_loader.LOGGER.addHandler(caplog.handler)
+    yield caplog
+    kedro_loader.LOGGER.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize("env", [None, "base", "local", "apart"])
+def test_without_variables_the_files_say_where_is_recorded(env, tmp_path):
+    assert databases(tmp_path, env) == ("sqlite:///mlflow.db", None)
+
+
+@pytest.mark.parametrize("env", [None, "base", "local", "apart"])
+@pytest.mark.parametrize("name", ["plain", "${here}"])
+@pytest.mark.usefixtures("variables")
+def test_variables_replace_what_base_and_local_say(env, name, tmp_path, said):
+    base = f"{{here: x, tracking_uri: 'sqlite:///{name}.db', database_url: 'sqlite://'}}"
+    local = "{tracking_uri: 'sqlite:///local.db', database_url: 'sqlite:///'}"
+
+    found = databases(tmp_path, env, "seed: 2", local, base)
+
+    assert found == (MLFLOW, DATABASE)
+    assert not said.records
+
+
+@pytest.mark.parametrize(("given", "expected"), [(0, (MLFLOW, None)), (1, (None, DATABASE))])
+def test_one_variable_replaces_one_value(given, expected, tmp_path, monkeypatch):
+    monkeypatch.setenv([*VARIABLES.values()][given], str(expected[given]))
+    monkeypatch.setenv([*VARIABLES.values()][1 - given], "")  # an empty one is none
+
+    found = databases(tmp_path, None)
+
+    assert found == (expected[0] or "sqlite:///mlflow.db", expected[1])
+
+
+@pytest.mark.parametrize("own", ["tracking_uri: 'sqlite:///own.db'", INTERPOLATED])
+@pytest.mark.usefixtures("variables")
+def test_an_environment_with_a_database_of_its_own_keeps_it(own, tmp_path, said):
+    for _ in range(2):
+        assert databases(tmp_path, "apart", own) == ("sqlite:///own.db", None)
+
+    ((level, text),) = [(record.levelno, record.getMessage()) for record in said.records]
+    assert text.startswith("MLFLOW_TRACKING_URI and RATCHET_DATABASE_URL: ignored, because ")
+    assert f"{tmp_path}/apart/globals.yml sets a tracking_uri of its own (sqlite:///own" in text
+    assert level == logging.WARNING
+
+
+@pytest.mark.usefixtures("variables")
+def test_a_database_of_decisions_belongs_to_the_tracking_uri_beside_it(tmp_path, monkeypatch):
+    base = f"{{tracking_uri: '{MLFLOW}', database_url: '{DATABASE}'}}"
+    alone = "tracking_uri: 'sqlite:///own.db'"
+    both = f"{{tracking_uri: 'http://own', database_url: '{DATABASE}/own'}}"
+    for _ in range(2):
+        assert databases(tmp_path, "apart", alone, base=base) == ("sqlite:///own.db", None)
+        assert databases(tmp_path, "apart", both, base=base) == ("http://own", f"{DATABASE}/own")
+        assert databases(tmp_path, "apart", base=base) == (MLFLOW, DATABASE)
+        for name in VARIABLES.values():
+            monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("env", ["test", "backfill", "replay", "tetouan", "kubernetes"])
+@pytest.mark.usefixtures("variables")
+def test_our_environments_that_keep_results_apart_do(env):
+    loader = ConfigLoader(str(ROOT / "conf"), env=env, **CONFIG_LOADER_ARGS)
+    expected = f"sqlite:///data/{env}/mlflow.db" if env != "kubernetes" else "postgresql+psycopg://"
+
+    assert loader["globals"]["database_url"] is None
+    assert loader["globals"]["tracking_uri"] == loader["mlflow"]["tracking_uri"] == expected
+    for name in ("registry", "prediction_log", "{use_case}.measured"):
+        entry = loader["catalog"][name]
+        assert (entry["tracking_uri"], entry["database_url"]) == (expected, None)
+
+
+@pytest.mark.usefixtures("variables")
+def test_nothing_is_said_where_variables_agree(tmp_path, monkeypatch, said):
+    for name in VARIABLES.values():
+        monkeypatch.setenv(name, "sqlite:///own.db")
+    databases(tmp_path, "apart", "tracking_uri: 'sqlite:///own.db'")
+
+    assert not said.records

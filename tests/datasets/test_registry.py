@@ -9,14 +9,9 @@ from ratchet.datasets import RegistryDataset
 from ratchet.registry.registry import Registry
 
 
-@pytest.fixture(autouse=True)
-def no_uri_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-def make(tmp_path, uri="sqlite:///mlflow.db"):
+def make(tmp_path, uri="sqlite:///mlflow.db", **options):
     entry = {"type": "ratchet.datasets.RegistryDataset", "path": str(tmp_path)}
-    entry |= {"tracking_uri": uri, "filepath": str(tmp_path / "bundles")}
+    entry |= {"tracking_uri": uri, "filepath": str(tmp_path / "bundles"), **options}
     return DataCatalog.from_config({"registry": entry})
 
 
@@ -29,10 +24,11 @@ def test_a_relative_path_belongs_to_the_project(tmp_path):
     assert list(tmp_path.iterdir()) == []  # nothing is made before it is used
 
 
-def test_another_database(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://host/x")
+def test_decisions_may_have_a_database_of_their_own(tmp_path):
+    registry = make(tmp_path, "http://host", database_url="sqlite:///own.db").load("registry")
 
-    assert make(tmp_path).load("registry").uri == "postgresql://host/x"
+    assert registry.uri == "http://host"
+    assert registry.ledger.engine.url.database == str(tmp_path / "own.db")
 
 
 def test_it_cannot_be_saved(tmp_path):

@@ -15,12 +15,6 @@ from ratchet.monitoring.measurements import Measurement, Measurements
 NOW = datetime(2024, 5, 6)
 
 
-@pytest.fixture(autouse=True)
-def no_address(monkeypatch):
-    monkeypatch.delenv("RATCHET_DATABASE_URL", raising=False)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 def test_those_of_the_use_case_are_read(tmp_path):
     store = Measurements(connect(f"sqlite:///{tmp_path / 'mlflow.db'}"))
     store.write("power", [Measurement(NOW, "", {"load": 1})], at=NOW, source="x")
@@ -55,9 +49,7 @@ def test_no_node_writes_any(tmp_path):
         MeasurementsDataset(use_case="power", path=str(tmp_path)).save([])  # type: ignore[arg-type]
 
 
-def test_it_is_in_the_database_of_the_project(tmp_path, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("RATCHET_DATABASE_URL", raising=False)
+def test_it_is_in_the_database_of_the_project(tmp_path):
     dataset = PredictionLogDataset(path=str(tmp_path), tracking_uri="sqlite:///runs.db")
     rows = {"rating": pd.DataFrame({"prediction": [1.0]}, index=["a"])}
 
@@ -68,12 +60,16 @@ def test_it_is_in_the_database_of_the_project(tmp_path, monkeypatch):
     assert list(dataset.load().rows("films").index) == ["a"]
 
 
-def test_a_database_of_the_environment_wins(tmp_path, monkeypatch):
-    monkeypatch.setenv("RATCHET_DATABASE_URL", f"sqlite:///{tmp_path / 'other.db'}")
-
-    PredictionLogDataset(path=str(tmp_path)).load().rows("films")
+def test_a_database_beside_that_of_mlflow_is_taken(tmp_path):
+    places = {"path": str(tmp_path), "tracking_uri": "http://127.0.0.1:1"}
+    places |= {"database_url": "sqlite:///other.db"}
+    PredictionLogDataset(**places).load().rows("films")
 
     assert [path.name for path in tmp_path.iterdir()] == ["other.db"]
+
+    store = Measurements(connect(f"sqlite:///{tmp_path / 'other.db'}"))
+    store.write("power", [Measurement(NOW, "", {"load": 1})], at=NOW, source="x")
+    assert len(MeasurementsDataset(use_case="power", **places).load()) == 1
 
 
 def test_it_is_not_saved_to():
@@ -82,6 +78,12 @@ def test_it_is_not_saved_to():
 
 
 def test_no_password_is_shown():
-    dataset = PredictionLogDataset(tracking_uri="postgresql://me:secret@host/ratchet")
+    url = "postgresql://me:secret@host/ratchet"
 
-    assert "secret" not in str(dataset)
+    for dataset in (
+        PredictionLogDataset(tracking_uri=url),
+        PredictionLogDataset(database_url=url),
+        MeasurementsDataset(use_case="power", database_url=url),
+    ):
+        assert "secret" not in str(dataset)
+        assert "postgresql://host/ratchet" in str(dataset)

@@ -415,8 +415,6 @@ def test_training_and_service_use_one_database(settings, loader, postgresql, mon
     from ratchet.database import connect, database_url, tracking_uri
     from ratchet.registry.ledger import Ledger
 
-    for name in ("MLFLOW_TRACKING_URI", "RATCHET_DATABASE_URL"):
-        monkeypatch.setenv(name, "")
     uri = tracking_uri(loader["globals"]["tracking_uri"], ROOT)
     assert database_url(uri, ROOT) == settings.database_url
 

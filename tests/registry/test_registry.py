@@ -426,9 +426,7 @@ def test_a_champion_that_there_is_not_is_said(registry):
         registry.folder("films", registry.champion("films"))
 
 
-def test_a_server_without_a_database_is_said(tmp_path, monkeypatch):
-    monkeypatch.delenv("RATCHET_DATABASE_URL", raising=False)
-
+def test_a_server_without_a_database_is_said(tmp_path):
     with pytest.raises(ConfigError, match="set RATCHET_DATABASE_URL"):
         _ = Registry("http://ada:secret@host", tmp_path).ledger
 

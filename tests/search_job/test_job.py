@@ -6,8 +6,10 @@ import logging
 import math
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kedro.framework.startup import bootstrap_project
 
 from ratchet import progress
 from ratchet.commands.run_job import _ToProgress, without_folders
@@ -146,3 +148,25 @@ def test_the_log_is_told_in_short_lines(tmp_path):
     told = [each.values["text"] for each in read_all(tmp_path)]
 
     assert told == ["Running node: a: f", "x" * 200, "two"]
+
+
+@pytest.mark.parametrize("env", [None, "test"])
+def test_the_copy_decides_where_the_project_does_and_holds_no_password(
+    env, project, keep_only, monkeypatch
+):
+    keep_only(project, "prices", "run")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@mlflow")
+    monkeypatch.setenv("RATCHET_DATABASE_URL", "postgresql://ada:secret@host/ratchet")
+    bootstrap_project(project)
+    job = Job(Order(job="j", request=TrainRequest(), env=env), project / "job", Writer(project))
+
+    registry = job._catalog.load("registry")
+
+    if env is None:
+        assert registry.uri == "http://ada:secret@mlflow"
+        assert registry.ledger.engine.url.host == "host"
+    else:
+        assert registry.ledger.engine.url.database == str(project / "data/test/mlflow.db")
+    own = yaml.safe_load((job._sandbox.conf / job._sandbox.env / "catalog_job.yml").read_text())
+    assert own["registry"]["database_url"] == "${globals:database_url}"
+    assert not [path for path in job._sandbox.conf.rglob("*.yml") if "secret@" in path.read_text()]

@@ -62,7 +62,7 @@ def service_settings(env: str | None, given: Mapping[str, Any] | None = None) ->
     loader, project = project_loader(env)
     check_environment(loader)
     variables = environment_settings(os.environ)
-    variables.pop("database_url", None)  # read by ``database_url``, in the project folder
+    variables.pop("database_url", None)  # the globals have it, if it applies
     configured = {**_of_project(loader, project), **_of_file(loader), **variables, **(given or {})}
     places = {name: variable(name) for name in variables}
     settings = read_settings(configured, "serving", places)
@@ -86,7 +86,7 @@ def _of_project(loader: AbstractConfigLoader, project: Path) -> Mapping[str, obj
     uri = tracking_uri(entry["tracking_uri"], project)
     parameters = loader["parameters"]
     return {
-        "database_url": database_url(uri, project),
+        "database_url": database_url(uri, project, entry.get("database_url")),
         "tracking_uri": uri,
         "project": project,
         "model_output": loader["globals"]["paths"]["model_output"],

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,10 @@ import yaml
 from kedro.config import OmegaConfigLoader
 from omegaconf._utils import get_yaml_loader
 from yaml._yaml import CParser
+
+from ratchet.errors import hide_secrets
+
+LOGGER = logging.getLogger(__name__)
 
 LAYERS = {
     "intermediate": "02_intermediate",
@@ -25,6 +33,9 @@ LAYERS = {
     "reporting": "08_reporting",
 }
 """Layer that runs write -> its folder under ``paths.data``."""
+
+VARIABLES = {"tracking_uri": "MLFLOW_TRACKING_URI", "database_url": "RATCHET_DATABASE_URL"}
+"""Value of the globals -> environment variable that goes before it, see ``ConfigLoader``."""
 
 RUN_PARAMETERS = ("seed", "as_of", "first_report")
 """Parameters that belong to no use case."""
@@ -53,6 +64,10 @@ class ConfigLoader(OmegaConfigLoader):
     ``paths.models`` and the like need not be set: they follow from ``paths.data``. Where one is
     set, the entries of the catalog that lie in the folder of this layer follow it.
 
+    Environment variables say where is recorded, see ``VARIABLES``: they replace what the files of
+    the base and of the default environment say. Another environment that sets ``tracking_uri``
+    keeps its results apart: it has its own ``tracking_uri`` and ``database_url``, and no other.
+
     OmegaConf makes an object of every single value. Files whose values name at most globals are
     read without it; all others, and whatever has a mistake, are left to Kedro.
     """
@@ -61,11 +76,42 @@ class ConfigLoader(OmegaConfigLoader):
         config: dict[str, Any] | None = None if key in self else self._read(key)
         if config is None:
             config = super().__getitem__(key)
-        if key == "globals" and "data" in config.get("paths", {}):
-            config["paths"] = _default_folders(config["paths"]["data"]) | config["paths"]
+        if key == "globals":
+            config = config | self._databases(config)
+            if "data" in config.get("paths", {}):
+                config["paths"] = _default_folders(config["paths"]["data"]) | config["paths"]
         if key == "catalog" and "data" in self._globals.get("paths", {}):
             _move_layers(config, self._globals["paths"])
         return config
+
+    def _databases(self, merged: Mapping[str, Any]) -> dict[str, str | None]:
+        """What replaces ``tracking_uri`` and ``database_url`` of the merged files."""
+        given = {key: value for key, name in VARIABLES.items() if (value := os.environ.get(name))}
+        if not given and not merged.get("database_url"):
+            return {}
+        own = self._own_globals()
+        if "tracking_uri" not in own:
+            return {**given}
+        database = merged.get("database_url") if "database_url" in own else None
+        kept = {
+            "tracking_uri": merged["tracking_uri"],
+            "database_url": database or merged["tracking_uri"],
+        }
+        ignored = [VARIABLES[key] for key, value in given.items() if value != kept[key]]
+        if ignored and multiprocessing.parent_process() is None:  # which has said so
+            _warn_of_ignored(
+                " and ".join(ignored), own["tracking_uri"], hide_secrets(kept["tracking_uri"])
+            )
+        return {"database_url": database}
+
+    def _own_globals(self) -> dict[str, Path]:
+        """Globals that the environment itself sets -> their file; none of the default one."""
+        env = self.env or self.default_run_env
+        if env in (self.base_env, self.default_run_env):
+            return {}
+        folder, patterns = self._get_conf_env_path(env), self.config_patterns["globals"]
+        files = self._read_dir_configs(folder, patterns, "globals", set())
+        return {key: path for path, content in files.items() for key in content}
 
     def _read(self, key: str) -> dict[str, Any] | None:
         """What both environments say, merged; None where it takes Kedro to read it."""
@@ -115,6 +161,16 @@ class ConfigLoader(OmegaConfigLoader):
                 raise _NeedsKedroError
             result |= content
         return _with_globals(result, {} if key == "globals" else self._globals)
+
+
+@cache
+def _warn_of_ignored(variables: str, file: Path, uri: str) -> None:
+    """Say once per process that an environment has a database of its own."""
+    LOGGER.warning(
+        "%s: ignored, because %s sets a tracking_uri of its own (%s), which environment variables "
+        "do not replace: results of this environment are kept apart",
+        *(variables, file, uri),
+    )
 
 
 class _NeedsKedroError(Exception):

@@ -23,7 +23,8 @@ class PredictionLogDataset(AbstractDataset[NoReturn, "PredictionLog"]):
 
     Args:
         path: the project folder; Kedro makes ``.`` absolute, because of the name of this key.
-        tracking_uri: where MLflow tracks, as in ``mlflow.yml``; environment variables win.
+        tracking_uri: where MLflow tracks, as in ``mlflow.yml``.
+        database_url: the database, where it is not that of MLflow.
         metadata: ignored here, read by plug-ins such as Kedro-Viz.
     """
 
@@ -32,10 +33,12 @@ class PredictionLogDataset(AbstractDataset[NoReturn, "PredictionLog"]):
         *,
         path: str = ".",
         tracking_uri: str = "sqlite:///mlflow.db",
+        database_url: str | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> None:
         self._path = Path(path)
         self._tracking_uri = tracking_uri
+        self._database_url = database_url
         self.metadata = metadata
 
     def load(self) -> PredictionLog:
@@ -49,13 +52,13 @@ class PredictionLogDataset(AbstractDataset[NoReturn, "PredictionLog"]):
         raise DatasetError("the prediction log is written by its own methods")
 
     def _url(self) -> str:
-        return database_url(tracking_uri(self._tracking_uri, self._path), self._path)
+        return database_url(self._tracking_uri, self._path, self._database_url)
 
     def _exists(self) -> bool:
         return True
 
     def _describe(self) -> dict[str, object]:
-        return {"database": hide_secrets(self._tracking_uri)}
+        return {"database": hide_secrets(self._database_url or self._tracking_uri)}
 
 
 class MeasurementsDataset(AbstractDataset[NoReturn, "list[Measurement]"]):
@@ -64,7 +67,8 @@ class MeasurementsDataset(AbstractDataset[NoReturn, "list[Measurement]"]):
     Args:
         use_case: name of the use case.
         path: the project folder; Kedro makes ``.`` absolute, because of the name of this key.
-        tracking_uri: where MLflow tracks, as in ``mlflow.yml``; environment variables win.
+        tracking_uri: where MLflow tracks, as in ``mlflow.yml``.
+        database_url: the database, where it is not that of MLflow.
         read: whether they are read at all; otherwise there are none.
         metadata: ignored here, read by plug-ins such as Kedro-Viz.
     """
@@ -75,12 +79,14 @@ class MeasurementsDataset(AbstractDataset[NoReturn, "list[Measurement]"]):
         use_case: str,
         path: str = ".",
         tracking_uri: str = "sqlite:///mlflow.db",
+        database_url: str | None = None,
         read: bool = True,
         metadata: Mapping[str, object] | None = None,
     ) -> None:
         self._use_case = use_case
         self._path = Path(path)
         self._tracking_uri = tracking_uri
+        self._database_url = database_url
         self._read = read
         self.metadata = metadata
 
@@ -108,7 +114,7 @@ class MeasurementsDataset(AbstractDataset[NoReturn, "list[Measurement]"]):
     def _url(self) -> str | None:
         """The database; ``None`` where there is none."""
         try:
-            url = database_url(tracking_uri(self._tracking_uri, self._path), self._path)
+            url = database_url(self._tracking_uri, self._path, self._database_url)
         except ConfigError:  # MLflow is behind a server, and no database is configured
             return None
         if url.startswith(SQLITE):
@@ -120,7 +126,10 @@ class MeasurementsDataset(AbstractDataset[NoReturn, "list[Measurement]"]):
         return True
 
     def _describe(self) -> dict[str, object]:
-        return {"use_case": self._use_case, "database": hide_secrets(self._tracking_uri)}
+        return {
+            "use_case": self._use_case,
+            "database": hide_secrets(self._database_url or self._tracking_uri),
+        }
 
 
 class RunDataset(AbstractDataset[NoReturn, dict[str, str | None]]):
@@ -163,7 +172,8 @@ class RegistryDataset(AbstractDataset[NoReturn, Any]):
     Args:
         path: the project folder, to which a relative SQLite path belongs. Kedro makes the keys
             ``path`` and ``filepath`` absolute, so that ``.`` is enough.
-        tracking_uri: where MLflow tracks; ``MLFLOW_TRACKING_URI`` goes before it.
+        tracking_uri: where MLflow tracks.
+        database_url: the database of decisions, where it is not that of MLflow.
         filepath: folder of the bundles.
         metadata: ignored here, read by plug-ins such as Kedro-Viz.
     """
@@ -173,11 +183,13 @@ class RegistryDataset(AbstractDataset[NoReturn, Any]):
         *,
         path: str,
         tracking_uri: str,
+        database_url: str | None = None,
         filepath: str,
         metadata: Mapping[str, object] | None = None,
     ) -> None:
         self._path = Path(path)
         self._tracking_uri = tracking_uri
+        self._database_url = database_url
         self._filepath = Path(filepath)
         self.metadata = metadata
 
@@ -186,7 +198,7 @@ class RegistryDataset(AbstractDataset[NoReturn, Any]):
         from ratchet.registry.registry import Registry
 
         uri = tracking_uri(self._tracking_uri, self._path)
-        return Registry(uri, self._filepath, project=self._path)
+        return Registry(uri, self._filepath, self._database_url, project=self._path)
 
     def save(self, data: NoReturn) -> NoReturn:
         """Refuse: versions are registered by the nodes that use the registry."""

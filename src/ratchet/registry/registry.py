@@ -47,7 +47,7 @@ class Registry:
     Args:
         uri: where MLflow tracks.
         bundles: folder of ``<use_case>/<bundle>/``.
-        database_url: database of the ledger; by default the one that belongs to ``uri``.
+        database_url: database of the ledger; by default that of MLflow.
         project: folder that the relative path of an SQLite file belongs to; by default the
             current one.
     """
@@ -68,7 +68,7 @@ class Registry:
     @cached_property
     def ledger(self) -> Ledger:
         """The decisions."""
-        return Ledger(connect(self._database_url or database_url(self.uri, self._project)))
+        return Ledger(connect(database_url(self.uri, self._project, self._database_url)))
 
     @cached_property
     def client(self) -> MlflowClient:

@@ -135,13 +135,22 @@ class Job:
         shutil.rmtree(own.conf, ignore_errors=True)
         copied = copy_configuration(own, loader)
         check_nothing_escapes(copied["catalog"], own)
-        self._registry_of_project(own.conf / own.env, entry, project)
+        self._registry_of_project(own.conf / own.env, entry, project, copied["globals"])
         return own
 
     @staticmethod
-    def _registry_of_project(env: Path, entry: Mapping[str, Any], project: Path) -> None:
-        """Let the copy know the versions of the project: its challenger has to meet them."""
+    def _registry_of_project(
+        env: Path, entry: Mapping[str, Any], project: Path, shared: Mapping[str, Any]
+    ) -> None:
+        """Let the copy know the versions of the project: its challenger has to meet them.
+
+        Addresses that are those of the globals are left to these: one that an environment variable
+        gives may hold a password, and is written to no file.
+        """
         own = {**entry, "filepath": str(project / entry["filepath"])}
+        for key in ("tracking_uri", "database_url"):
+            if key in shared and own.get(key) == shared[key]:
+                own[key] = f"${{globals:{key}}}"
         for path in env.rglob("catalog*/**/*.yml"):  # Kedro takes an entry from one file only
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             if content.pop("registry", None):
