@@ -68,7 +68,6 @@ def settings(project: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": "2",  # the local executor forks as many at the start
         # SQLite has one writer at a time; the others wait 5 seconds by default.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         # A training keeps all cores busy, and the API server then answers late.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
     }
