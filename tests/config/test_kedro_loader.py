@@ -226,7 +226,7 @@ log: {tracking_uri: "${globals:tracking_uri}", database_url: "${globals:database
 def databases(
     folder: Path, env: str | None, own: str = "", local: str = "", base: str = ""
 ) -> tuple[str, str | None]:
-    """Where entries of the catalog are recorded: in ``apart``, an environment with ``own``."""
+    """Both databases of an entry of the catalog, of globals of three environments."""
     files = {"local": local, "apart": own, "base": base or BASE}
     for name, text in files.items():
         (folder / name).mkdir(exist_ok=True)
@@ -261,7 +261,7 @@ def said(
 
 
 @pytest.mark.parametrize("env", [None, "base", "local", "apart"])
-def test_without_variables_the_files_say_where_is_recorded(env, tmp_path):
+def test_without_variables_the_files_name_the_databases(env, tmp_path):
     assert databases(tmp_path, env) == ("sqlite:///mlflow.db", None)
 
 

@@ -155,7 +155,9 @@ def test_a_failed_run_is_marked_and_says_why(other, run_kedro):
     assert not nested
 
 
-def test_the_environment_variable_wins(project, add_shop, run_kedro, monkeypatch, tmp_path):
+def test_the_environment_variable_wins_unless_the_environment_has_its_own_store(
+    project, add_shop, run_kedro, monkeypatch, tmp_path
+):
     add_shop(project)
     elsewhere = tmp_path / "elsewhere.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
@@ -164,6 +166,13 @@ def test_the_environment_variable_wins(project, add_shop, run_kedro, monkeypatch
 
     assert elsewhere.is_file()
     assert not (project / "mlflow.db").exists()
+
+    elsewhere.unlink()
+    (project / "conf/shop/globals_own.yml").write_text("tracking_uri: sqlite:///data/own.db")
+    run_kedro(project, "understanding", env="shop", namespaces=["shop"])
+
+    assert (project / "data/own.db").is_file()
+    assert not elsewhere.exists()
 
 
 def test_runs_follow_each_other_in_one_process(other, shop, run_kedro):

@@ -64,9 +64,9 @@ class ConfigLoader(OmegaConfigLoader):
     ``paths.models`` and the like need not be set: they follow from ``paths.data``. Where one is
     set, the entries of the catalog that lie in the folder of this layer follow it.
 
-    Environment variables say where is recorded, see ``VARIABLES``: they replace what the files of
-    the base and of the default environment say. Another environment that sets ``tracking_uri``
-    keeps its results apart: it has its own ``tracking_uri`` and ``database_url``, and no other.
+    Environment variables (``VARIABLES``) replace the databases that the base and the default
+    environment name. Another environment that sets ``tracking_uri`` keeps its results apart:
+    neither the variables nor ``database_url`` of the base apply to it.
 
     OmegaConf makes an object of every single value. Files whose values name at most globals are
     read without it; all others, and whatever has a mistake, are left to Kedro.
@@ -85,7 +85,7 @@ class ConfigLoader(OmegaConfigLoader):
         return config
 
     def _databases(self, merged: Mapping[str, Any]) -> dict[str, str | None]:
-        """What replaces ``tracking_uri`` and ``database_url`` of the merged files."""
+        """Values that replace ``tracking_uri`` and ``database_url`` of the merged files."""
         given = {key: value for key, name in VARIABLES.items() if (value := os.environ.get(name))}
         if not given and not merged.get("database_url"):
             return {}
@@ -98,7 +98,7 @@ class ConfigLoader(OmegaConfigLoader):
             "database_url": database or merged["tracking_uri"],
         }
         ignored = [VARIABLES[key] for key, value in given.items() if value != kept[key]]
-        if ignored and multiprocessing.parent_process() is None:  # which has said so
+        if ignored and multiprocessing.parent_process() is None:  # children need not repeat it
             _warn_of_ignored(
                 " and ".join(ignored), own["tracking_uri"], hide_secrets(kept["tracking_uri"])
             )
