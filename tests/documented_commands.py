@@ -179,6 +179,7 @@ WHAT_IS_DONE = {
     "export": _not_run("the next command reads it; here it is looked for in the sources"),
     "for": _not_run("takes a container engine and a registry of images"),
     "head": _not_run("makes a secret for a cluster"),
+    "printf": _not_run("makes a secret for a cluster"),
     "helm": _not_run(_CLUSTER),
     "kind": _not_run(_CLUSTER),
     "kubectl": _not_run(_CLUSTER),

@@ -41,6 +41,14 @@ def mounts(service):
     return dict(volume.split(":")[:2] for volume in service.get("volumes", []))
 
 
+def test_bases_and_databases_are_the_same_everywhere():
+    (base,) = re.findall(r"^ARG BASE=(\S+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    local = (DEPLOY / "kubernetes/overlays/local/postgres.yaml").read_text()
+
+    assert {SERVICES[name]["build"]["args"]["BASE"] for name in OURS} == {base}
+    assert f"image: {SERVICES['postgres']['image']} " in local
+
+
 def test_the_file_meets_the_compose_specification():
     command = [sys.executable, "-m", "check_jsonschema"]
     command += ["--builtin-schema", "vendor.compose-spec", COMPOSE]
@@ -89,8 +97,7 @@ def test_a_container_can_do_little(name):
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not {"privileged", "cap_add", "pid", "ipc", "devices"} & service.keys()
     assert service["restart"] == ("no" if name in ONCE else "unless-stopped")
-    if name not in ONCE - {"train"}:
-        assert service["deploy"]["resources"]["limits"].keys() == {"memory", "cpus"}
+    assert service["deploy"]["resources"]["limits"].keys() == {"memory", "cpus"}
     if name not in OURS | {"prometheus", "grafana"}:  # whose images name an ordinary user
         assert int(service["user"].partition(":")[0]) > 0
 
@@ -179,6 +186,7 @@ def made(tmp_path_factory):
 def test_one_command_makes_all_secrets_once(made, tmp_path):
     before = {path.name: path.read_text() for path in made.iterdir()}
     (made / "grafana_password").unlink()
+    made.chmod(0o755)
     subprocess.run(["sh", DEPLOY / "make-secrets", made], check=True)
     after = {path.name: path.read_text() for path in made.iterdir()}
 
@@ -186,7 +194,27 @@ def test_one_command_makes_all_secrets_once(made, tmp_path):
     assert [name for name in before if before[name] != after[name]] == ["grafana_password"]
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
     # Users of the containers have other ids than the owner of the files.
-    assert {stat.S_IMODE(path.stat().st_mode) for path in made.iterdir()} == {0o644}
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made.iterdir()}
+    assert modes == dict.fromkeys(CONTENT["secrets"], 0o644) | {"operator_key": 0o600}
+    assert all(before.values())
+
+
+def test_no_secret_is_made_without_openssl(tmp_path):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("dirname", "mkdir", "chmod", "cat", "mv", "sed"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    done = subprocess.run(
+        ["/bin/sh", DEPLOY / "make-secrets", tmp_path / "secrets"],
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "openssl is missing" in done.stderr
+    assert not (tmp_path / "secrets").exists()
 
 
 def test_secrets_of_a_pair_are_the_same(made):

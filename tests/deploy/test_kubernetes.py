@@ -22,6 +22,7 @@ from kedro.framework.startup import bootstrap_project
 
 from ratchet.airflow import read_settings
 from ratchet.config.loader import project_loader
+from ratchet.database import connect, database_url, tracking_uri
 from ratchet.learning.search.worker_pool import ADDRESS, WORKERS
 from ratchet.serving.log import JournaledLog
 from ratchet.serving.routes import health
@@ -57,12 +58,13 @@ def rendered() -> dict[str, list[Manifest]]:
     return found
 
 
-@pytest.fixture
-def loader(monkeypatch: pytest.MonkeyPatch) -> AbstractConfigLoader:
-    """Configuration of the environment that runs in the cluster."""
-    monkeypatch.chdir(ROOT)
-    bootstrap_project(ROOT)
-    return project_loader("kubernetes")[0]
+@pytest.fixture(scope="module")
+def loader() -> Iterator[AbstractConfigLoader]:
+    """Configuration of the environment that runs in the cluster. Tests share it: do not change it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        bootstrap_project(ROOT)
+        yield project_loader("kubernetes")[0]
 
 
 def of_kind(objects: list[Manifest], *kinds: str) -> list[Manifest]:
@@ -409,14 +411,16 @@ def test_all_use_cases_are_served(settings):
     assert set(settings.use_cases) == names
 
 
-def test_training_and_service_use_one_database(settings, loader, postgresql, monkeypatch):
-    from sqlalchemy.engine import make_url
-
-    from ratchet.database import connect, database_url, tracking_uri
-    from ratchet.registry.ledger import Ledger
-
+def test_training_and_service_use_one_database(settings, loader):
     uri = tracking_uri(loader["globals"]["tracking_uri"], ROOT)
     assert database_url(uri, ROOT) == settings.database_url
+
+
+@pytest.mark.slow
+def test_that_database_is_named_by_the_variables_of_its_client(settings, postgresql, monkeypatch):
+    from sqlalchemy.engine import make_url
+
+    from ratchet.registry.ledger import Ledger
 
     server = make_url(postgresql())
     for name, value in {

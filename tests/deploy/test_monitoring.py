@@ -126,6 +126,13 @@ def test_routes_in_queries_exist():
             assert [route for route in routes if re.fullmatch(part, route)], part
 
 
+def test_the_alert_counts_the_requests_that_the_dashboard_shows():
+    errors = EXPRESSIONS["HighErrorRate"], QUERIES["Failed requests A"]
+    left_out = [set(re.findall(r'route!~"([^"]+)"', expression)) for expression in errors]
+
+    assert left_out[0] == left_out[1] != set()
+
+
 def test_documented_metrics_are_those_of_the_service(labels):
     page = (DEPLOY.parent / "docs/reference/serving-metrics.md").read_text()
     documented = set(re.findall(r"^\| `(ratchet_\w+)` \|", page, re.MULTILINE))
