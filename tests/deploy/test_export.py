@@ -75,9 +75,13 @@ def let_serve(registry: Registry, version: str) -> None:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path:
-    """An export of both. Tests share it: read, do not write."""
+    """An export of both, by a user who closes files to others. Tests share it: only read."""
     folder = tmp_path_factory.mktemp("export") / "models"
-    export_models(registry, folder, ["films", "weather"])
+    before = os.umask(0o077)
+    try:
+        export_models(registry, folder, ["films", "weather"])
+    finally:
+        os.umask(before)
     return folder
 
 
@@ -155,7 +159,9 @@ def test_an_export_has_what_serves_and_the_decisions_about_it(registry, exported
         folders = {path.name: path for path in (exported / EXPORTED_BUNDLES / name).iterdir()}
         versions = ["2", "1"] if name == "weather" else ["2"]
         assert {*folders} == {registry.folder(name, version).name for version in versions}
-        assert {path.stat().st_mode & 0o777 for path in folders.values()} == {0o755}
+    for path in (exported, *exported.rglob("*")):
+        expected = 0o755 if path.is_dir() else 0o644
+        assert path.stat().st_mode & 0o777 == expected, path
 
 
 def test_the_service_answers_from_an_export_by_packages_of_the_image(

@@ -60,7 +60,7 @@ def rendered() -> dict[str, list[Manifest]]:
 
 @pytest.fixture(scope="module")
 def loader() -> Iterator[AbstractConfigLoader]:
-    """Configuration of the environment that runs in the cluster. Tests share it: do not change it."""
+    """Configuration of the environment that runs in the cluster. Tests share it: only read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         bootstrap_project(ROOT)

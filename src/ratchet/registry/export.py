@@ -60,14 +60,17 @@ def export_models(registry: Registry, folder: Path, use_cases: Sequence[str]) ->
         raise UserError(f"nothing serves yet of {', '.join(use_cases) or 'any use case'}")
     registry.ledger.copy(ledger.engine, names)
     needed: set[Path] = set()
-    exported = [_export(registry, ledger, folder / EXPORTED_BUNDLES / n, n, needed) for n in names]
+    bundles = folder / EXPORTED_BUNDLES
+    exported = [_export(registry, ledger, bundles / n, n, needed) for n in names]
     ledger.engine.dispose()
+    for path in (folder, bundles, *(bundles / name for name in names)):
+        path.chmod(path.stat().st_mode | 0o055)  # the container has another user
     partial.chmod(0o644)
     partial.replace(folder / EXPORTED_LEDGER)
-    for path in (folder / EXPORTED_BUNDLES).iterdir():
+    for path in bundles.iterdir():
         if path.name not in names:
             shutil.rmtree(path)
-    for path in (folder / EXPORTED_BUNDLES).glob("*/*"):
+    for path in bundles.glob("*/*"):
         if path not in needed:
             shutil.rmtree(path)
     return exported
