@@ -263,7 +263,10 @@ def check_docker(command: Command) -> None:
     verb, *rest = words[2:]
     if verb in ("run", "exec"):
         place = next(index for index, word in enumerate(rest) if word in services)
-        inner = Command(command.page, command.line, shlex.join(rest[place + 1 :]))
+        own = services[rest[place]].get("entrypoint", []) if verb == "run" else []
+        words = [*(word for word in own if word not in ("dumb-init", "--")), *rest[place + 1 :]]
+        assert words[:1] != words[1:2], f"the entry point of {rest[place]} is that program"
+        inner = Command(command.page, command.line, shlex.join(words))
         if (check := CHECKS.get(inner.words[0])) and "--entrypoint" not in rest:
             check(inner)
     else:
@@ -321,6 +324,7 @@ def example(text: str, whole: bool = True) -> Command:
         ),
         ("docker compose up -d server", AssertionError),
         ("docker compose run --rm train kedro ratchet statsu", AssertionError),
+        ("docker compose run --rm mlflow mlflow db upgrade sqlite://", AssertionError),
         ("docker compose exec service ls", StopIteration),
         ("dvc repo", DvcParserError),
         ("dvc repro reporting_film", AssertionError),
