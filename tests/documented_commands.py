@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -96,6 +96,7 @@ def _joined(lines: list[str]) -> Iterator[str]:
         raise ValueError(f"no end of the command {text!r}")
 
 
+@cache
 def tokens(page: Path) -> list[Token]:
     """A page as its parser sees it."""
     return MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import subprocess
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -217,17 +218,28 @@ def _check_trigger(arguments: str) -> None:
         assert [name for name in conf if f'"{name}"' not in drawn] == []
 
 
-def check_dvc(command: Command) -> None:
-    """DVC takes the arguments, and the stages are in dvc.yaml."""
+@cache
+def _content(name: str) -> Any:
+    """Content of a YAML file, which takes a tenth of a second to read."""
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+@cache
+def _dvc_parser() -> ArgumentParser:
     from dvc.cli.parser import get_main_parser
 
+    return get_main_parser()
+
+
+def check_dvc(command: Command) -> None:
+    """DVC takes the arguments, and the stages are in dvc.yaml."""
     try:
-        parsed = get_main_parser().parse_args(command.words[1:])
+        parsed = _dvc_parser().parse_args(command.words[1:])
     except DvcParserError:
         if command.is_whole:
             raise
         return
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = _content("dvc.yaml")["stages"]
     if command.words[1] in ("repro", "status") or command.words[1:3] == ["exp", "run"]:
         assert set(parsed.targets or []) <= set(stages)
 
@@ -259,7 +271,7 @@ def check_docker(command: Command) -> None:
     words = command.words
     if words[1] != "compose":
         return
-    services = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
+    services = _content("deploy/compose.yaml")["services"]
     verb, *rest = words[2:]
     if verb in ("run", "exec"):
         place = next(index for index, word in enumerate(rest) if word in services)
