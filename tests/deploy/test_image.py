@@ -35,6 +35,7 @@ BASE = "localhost/ratchet-test-base"
 IMAGE = "localhost/ratchet-test-serve"
 USER = 10001
 CERTIFICATES = Path("/etc/ssl/certs")
+APT = ("var/cache/apt", "var/lib/apt/lists")
 
 IN_CONTAINER = """
 set -e
@@ -110,7 +111,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("base")
     packages = "--include=ca-certificates,python3,python3-venv"
     run("debootstrap", "--variant=minbase", packages, "bookworm", folder)
-    for name in ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt"):
+    for name in ("usr/share/doc", "usr/share/man", "usr/share/locale", *APT):
         shutil.rmtree(folder / name)
     container = run("buildah", "from", "scratch").strip()
     run("buildah", "add", "--quiet", container, folder, "/")
