@@ -185,14 +185,19 @@ def _check_run(
     candidate_overrides(read_use_cases(parameters) if candidates else {}, candidates)
 
 
+OF_MAKE = {"ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
+
+
 def check_make(command: Command) -> None:
     """The target and the variables exist, and so does the command of ours that comes of it."""
     makefile = (ROOT / "Makefile").read_text()
     for variable in re.findall(r"^(\w+)=", "\n".join(command.words[1:]), re.MULTILINE):
         assert re.search(rf"^(export )?{variable} \?=", makefile, re.MULTILINE), variable
     words = [word for word in command.words[1:] if not PLACEHOLDER.search(word)]
+    # Without what was given to the make that runs the tests: ARGS, and its own flags.
+    own = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
     planned = subprocess.run(
-        ["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        ["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=False, env=own
     )
     assert planned.returncode == 0, planned.stderr
     for line in planned.stdout.splitlines():

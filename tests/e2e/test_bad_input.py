@@ -314,7 +314,8 @@ def check(result: Result, expected: list[str]) -> None:
     assert result.exit_code not in (0, None)
     assert isinstance(result.exception, SystemExit), result.exception
     assert "Traceback" not in result.output
-    log, _, message = result.output.partition("\nError: ")
+    # Without a log before it, where another test has sent logging elsewhere.
+    log, _, message = f"\n{result.output}".partition("\nError: ")
     assert "ERROR" not in log
     assert len(message) < 700, message
     for words in expected:

@@ -198,7 +198,7 @@ def _read_report(path: Path, use_case: str, changed: int) -> MonitoringReport | 
             ],
             [str(one["text"]) for one in looks if one["moved"]][:_DRIFTED],
             report is not None,
-            str(report["severity"]) if report else None,
+            report.get("severity") if report else None,
         )
     return None
 
