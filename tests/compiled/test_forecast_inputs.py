@@ -31,6 +31,7 @@ def use_case_of(
     several: bool = False,
     zone: str | None = None,
     known: bool = True,
+    start: str = "",
     **series: Any,
 ) -> UseCase:
     """A use case with a target, a column of the past and, where it is known ahead, one more."""
@@ -63,7 +64,7 @@ def use_case_of(
             },
             "change": {"function": f"{POWER}change", "arguments": {"column": "warmth", "steps": 4}},
         }
-    seen = ["warmth", "dayofweek", *derive] if known else ["dayofweek"]
+    seen = ["dayofweek", "week", "year", *(["warmth", *derive] if known else [])]
     return UseCase.model_validate(
         {
             "about": dict.fromkeys(("title", "question", "source"), "-"),
@@ -71,7 +72,7 @@ def use_case_of(
                 "time": "time",
                 "columns": columns,
                 "series": {"frequency": frequency, "season": 3, **series},
-                "calendar": ["hour", "dayofweek"],
+                "calendar": ["hour", "dayofweek", "week", "year"],
                 "derive": derive if known else {},
             },
             "features": {
@@ -103,14 +104,16 @@ def use_case_of(
     )
 
 
-def rows_of(use_case: UseCase, size: int, seed: int, shops: int = 1) -> pd.DataFrame:
+def rows_of(
+    use_case: UseCase, size: int, seed: int, shops: int = 1, start: str = "2020-03-20"
+) -> pd.DataFrame:
     """Made rows, typed; the last steps of each shop, in the order of time."""
     draw = np.random.default_rng(seed)
     series = use_case.data.series
     assert series is not None
     zone = use_case.data.timezone
     frequency = series.frequency or "B"
-    times = pd.date_range("2020-03-20", periods=size, freq=frequency, tz=zone).as_unit("us")
+    times = pd.date_range(start, periods=size, freq=frequency, tz=zone).as_unit("us")
     parts = []
     for shop in range(shops if series.id else 1):
         part = pd.DataFrame(
@@ -228,7 +231,11 @@ CASES: list[dict[str, Any]] = [
     {"frequency": "D", "zone": "Europe/Berlin"},
     {"frequency": "B"},
     {"frequency": "W-MON", "horizon": 2},
-    {"frequency": "MS"},
+    *({"frequency": name} for name in ("W-SUN", "W-WED", "MS", "ME", "QS-FEB", "QE", "15min")),
+    {"frequency": "ME", "zone": "Europe/Berlin"},
+    {"frequency": "h", "zone": "Europe/Berlin", "start": "2020-03-28 12:00"},
+    {"frequency": "h", "zone": "Europe/Berlin", "start": "2020-10-24 08:00", "horizon": 2},
+    {"frequency": "15min", "zone": "Europe/Berlin", "start": "2020-10-24 20:00"},
     {"frequency": None},
     {"frequency": None, "horizon": 3, "zone": "America/Sao_Paulo"},
     {"several": True, "absent": {"load": 0, "flow": "previous", "kind": "previous"}},
@@ -241,7 +248,7 @@ CASES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values())) or "h")
 def test_whole_series_are_seen_alike(case):
     use_case = use_case_of(**case)
-    rows = rows_of(use_case, 40, 0, shops=3)
+    rows = rows_of(use_case, 40, 0, 3, **{k: v for k, v in case.items() if k == "start"})
     times = rows["time"].drop_duplicates()
     statistics = statistics_of(use_case, rows)
     horizon = use_case.features.horizon

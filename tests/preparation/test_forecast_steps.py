@@ -119,6 +119,39 @@ def test_a_single_series_is_called_by_its_target():
     assert selection["series"]["count"] == 1
 
 
+@pytest.mark.parametrize(
+    ("frequency", "start", "zone", "keys"),
+    [
+        *((f"W-{day}", "2020-01-01", None, []) for day in ("SUN", "WED", "FRI")),
+        ("ME", "2020-01-31", "Europe/Berlin", ["2020-01-31", "2020-02-29", "2020-03-31"]),
+        ("MS", "2020-01-01", None, ["2020-01-01", "2020-02-01", "2020-03-01"]),
+        ("QE", "2020-03-31", None, ["2020-03-31", "2020-06-30", "2020-09-30"]),
+        ("QS-NOV", "2020-02-01", None, ["2020-02-01", "2020-05-01", "2020-08-01"]),
+        ("15min", "2020-01-01", None, [f"2020-01-01T00:{minute}:00" for minute in ("00", "15")]),
+        ("h", "2020-03-29", "Europe/Berlin", [f"2020-03-29T0{hour}:00:00" for hour in (0, 1, 3)]),
+        ("h", "2020-10-25 01:00", "Europe/Berlin", [f"2020-10-25T0{h}:00:00" for h in (1, 2, 2)]),
+        ("B", "2020-01-03", None, ["2020-01-03", "2020-01-06", "2020-01-07"]),
+    ],
+)
+def test_steps_of_every_calendar_follow_upon_each_other(frequency, start, zone, keys):
+    """Weeks, months, quarters, quarters of an hour, and hours of a day that has 23 or 25."""
+    times = pd.date_range(start, periods=100, freq=frequency, tz=zone)
+    columns = {**COLUMNS, "day": {"type": "date", "timezone": zone}}
+    settings = data(columns=columns, series={"id": None, "frequency": frequency})
+    rows = frame(shops="a").assign(day=times)
+
+    primary, selection = select(rows, settings)
+    built, _ = build_windows(primary, settings, features(), targets())
+
+    assert selection["series"]["holes"] == 0
+    written = primary["row"].str.removeprefix("sold@").str.replace(r"[+-]\d{4}$", "", regex=True)
+    assert written.tolist()[: len(keys)] == keys
+    assert primary["row"].is_unique
+    values = rows["sold"].to_numpy() / built["series_scale"].iloc[0]
+    chosen = primary["split"].notna().to_numpy().nonzero()[0]
+    np.testing.assert_allclose(built["naive_seasonal"], values[chosen - 7], rtol=1e-6)
+
+
 def test_absent_rows_are_filled_and_holes_are_left():
     rows = frame()
     day = (rows["day"] - rows["day"].min()).dt.days

@@ -57,6 +57,16 @@ def _dayofweek(clock: npt.NDArray[np.datetime64]) -> Values:
     return (clock.astype("M8[D]").astype(np.int64) + 3) % 7  # 1 January 1970 was a Thursday
 
 
+def _year(clock: npt.NDArray[np.datetime64]) -> Values:
+    return clock.astype("M8[Y]").astype(np.int64) + 1970
+
+
+def _week(clock: npt.NDArray[np.datetime64]) -> Values:
+    """The week of ISO 8601: the first one of a year is that of its first Thursday."""
+    thursday = clock.astype("M8[D]") + (3 - _dayofweek(clock))
+    return _dayofyear(thursday) // 7 + 1
+
+
 _PARTS: dict[str, Callable[[npt.NDArray[np.datetime64]], Values]] = {
     "minute": _minute,
     "hour": _hour,
@@ -66,6 +76,8 @@ _PARTS: dict[str, Callable[[npt.NDArray[np.datetime64]], Values]] = {
     "month": lambda clock: _month(clock) + 1,
     "quarter": lambda clock: _month(clock) // 3 + 1,
     "dayofyear": lambda clock: _dayofyear(clock) + 1,
+    "week": _week,
+    "year": _year,
     "weekend": lambda clock: _dayofweek(clock) >= 5,
 }
 

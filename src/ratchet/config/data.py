@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
@@ -48,6 +49,8 @@ CALENDAR: dict[str, float] = {
     "month": 12,
     "quarter": 4,
     "dayofyear": 366,
+    "week": 53,
+    "year": math.inf,
     "weekend": 2,
 }
 """Calendar columns that a use case may ask for, and how many values each can take."""
@@ -180,8 +183,10 @@ class Series(Params):
 
     Attributes:
         id: column that names the series of a row; without it all rows are one series.
-        frequency: distance of two steps as pandas writes it (``30min``, ``D``); without it every
-            time is a step, however far apart (trading days).
+        frequency: distance of two steps as pandas writes it: ``15min``, ``h``, ``D``, ``B``
+            (Monday to Friday), ``W-SUN`` (weeks named by their Sunday), ``MS`` and ``ME`` (months
+            by their first or last day), ``QS-FEB`` (quarters that begin in February); without it
+            every time is a step, however far apart (trading days).
         season: steps of a season, for the seasonal naive forecast and the unit of the errors.
         absent: column -> what it holds at a step at which other series have a value and this one
             has no row: a number, or ``previous`` for the value before. A step at which no series
@@ -221,7 +226,8 @@ class Data(Params):
             build on those above it.
         series: makes the rows steps of time series.
         calendar: parts of ``time`` that become columns: ``minute``, ``hour``, ``halfhour`` (of the
-            day), ``dayofweek``, ``day``, ``month``, ``quarter``, ``dayofyear``, ``weekend``.
+            day), ``dayofweek``, ``day``, ``month``, ``quarter``, ``dayofyear``, ``week`` (of ISO
+            8601, 1 to 53: ``cyclic: {week: 53}``), ``year``, ``weekend``.
         split: shares of the rows for validation and test; the rest is for training. Rows without
             the truth of any target are in no part.
         ahead: how far after now a row may lie whose truth is known, as pandas writes it, with a

@@ -178,11 +178,11 @@ def test_calendar():
     times = pd.Series(pd.to_datetime(["2020-02-29 23:40", "2021-12-31 00:10"]), index=[7, 9])
     parts = ["minute", "hour", "halfhour", "dayofweek", "day", "month", "quarter", "dayofyear"]
 
-    result = calendar(times, [*parts, "weekend"])
+    result = calendar(times, [*parts, "week", "year", "weekend"])
 
     assert result.index.tolist() == [7, 9]
-    assert result.loc[7].tolist() == [40, 23, 47, 5, 29, 2, 1, 60, 1]
-    assert result.loc[9].tolist() == [10, 0, 0, 4, 31, 12, 4, 365, 0]
+    assert result.loc[7].tolist() == [40, 23, 47, 5, 29, 2, 1, 60, 9, 2020, 1]
+    assert result.loc[9].tolist() == [10, 0, 0, 4, 31, 12, 4, 365, 52, 2021, 0]
 
 
 def test_every_calendar_part_that_parameters_know_can_be_made():
@@ -193,7 +193,7 @@ def test_every_calendar_part_that_parameters_know_can_be_made():
     result = calendar(times, list(CALENDAR))
 
     counts = result.nunique()
-    expected = {**CALENDAR, "minute": 6}  # of 60, every tenth
+    expected = {**CALENDAR, "minute": 6, "year": 2}  # of 60, every tenth
     assert counts.to_dict() == expected
 
 

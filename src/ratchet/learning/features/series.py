@@ -230,6 +230,7 @@ def calendar(times: pd.Series, parts: Sequence[str]) -> pd.DataFrame:
     clock = times.dt
     values = {
         "halfhour": lambda: clock.hour * 2 + clock.minute // 30,
+        "week": lambda: clock.isocalendar().week.astype("int32"),
         "weekend": lambda: (clock.dayofweek >= 5).astype("int32"),
     }
     return pd.DataFrame(
