@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ from ratchet.compiled.estimators import NotCompilable, compile_estimator
 from ratchet.compiled.network_compiler import compile_network
 from ratchet.compiled.networks import ACTIVATIONS
 from ratchet.compiled.serialization import dumps, loads
+from ratchet.learning import trusted
 from ratchet.learning.calibration import ConformalRegressor
 from ratchet.learning.classical import build_estimator
-from ratchet.learning.recurrent.architectures import ARCHITECTURES, blocks
+from ratchet.learning.recurrent.architectures import ARCHITECTURES, Architecture, blocks
 from ratchet.learning.recurrent.network import build_network
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.recurrent.scaling import WindowScaler
@@ -115,6 +115,27 @@ def test_an_ensemble_on_a_ridge_with_its_interval():
     assert_allclose(found, conformal.predict_with_interval(X), rtol=1e-5, atol=1e-5)
 
 
+COMPILE = """
+import sys
+import numpy as np
+from ratchet.compiled.estimators import compile_estimator
+from ratchet.learning import trusted
+model = trusted.load(sys.argv[1])
+print(compile_estimator(model, list(model.feature_names_in_))(np.full((1, 15), 20.0)).tolist())
+sys.exit(", ".join({"keras", "tensorflow", "h5py"} & set(sys.modules)) or None)
+"""
+
+
+def test_a_saved_network_is_compiled_without_tensorflow(tmp_path):
+    model = network("multi_head_gru")
+    trusted.dump(model, tmp_path / "model.skops")
+    command = [sys.executable, "-c", COMPILE, str(tmp_path / "model.skops")]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = model.predict(pd.DataFrame(np.full((1, 15), 20.0), columns=COLUMNS))
+    assert_allclose(float(done.stdout.strip(b"[]\n")), expected[0], rtol=1e-5)
+
+
 READ = """
 import sys
 import numpy as np
@@ -125,7 +146,7 @@ sys.exit(", ".join(heavy & set(sys.modules)) or None)
 """
 
 
-def test_forecasts_need_no_tensorflow():
+def test_forecasts_need_numpy_alone():
     run = compile_estimator(network("multi_head_gru"), COLUMNS)
     done = subprocess.run(
         [sys.executable, "-c", READ], input=dumps(run), capture_output=True, check=False
@@ -134,35 +155,55 @@ def test_forecasts_need_no_tensorflow():
     assert_allclose(float(done.stdout.strip(b"[]\n")), run(np.full((1, 15), 20.0))[0], rtol=1e-6)
 
 
-def _networks() -> dict[str, Any]:
-    import keras
-    from keras import layers
-
-    x = keras.Input((4, 2))
-    other = keras.Input((4, 2))
-    first = layers.GRU(2)
-    return {
-        "the layer SimpleRNN": (x, layers.SimpleRNN(2)(x)),
-        "resets before": (x, layers.GRU(2, reset_after=False)(x)),
-        "keeps or gives its state": (x, layers.LSTM(2, return_state=True)(x)[0]),
-        "has no bias": (x, layers.Dense(2, use_bias=False)(layers.Flatten()(x))),
-        "no plain one": (x, layers.Conv1D(2, 3, padding="causal")(x)),
-        "pads or overlaps": (x, layers.AveragePooling1D(2, strides=1)(x)),
-        "scores by concat": (x, layers.Attention(score_mode="concat")([x, x])),
-        "other weights": (x, layers.MultiHeadAttention(2, 2, use_bias=False)(x, x)),
-        "works on axis 1": (x, layers.Concatenate(axis=1)([x, x])),
-        "the activation celu": (x, layers.Dense(2, activation="celu")(x)),
-        "several inputs": ([x, other], layers.Add()([x, other])),
-        "merges by None": (x, layers.Bidirectional(first, merge_mode=None)(x)[0]),
-    }
+def _shared(net: Any, x: Any) -> Any:
+    """A layer that is used twice, and paths of several lengths whose weights have one shape."""
+    step = net.dense(FEATURES)
+    once = step(x)
+    twice = net.dense(FEATURES)(step(net.dense(FEATURES)(once)))
+    sides = [net.layers.GRU(UNITS)(one) for one in (twice, x, once)]
+    return net.layers.Concatenate()([net.layers.Subtract()(sides[:2]), sides[2]])
 
 
-def test_what_has_no_compiled_form_says_so():
-    import keras
+def test_weights_go_to_their_layers_whatever_the_order_of_the_graph(monkeypatch):
+    monkeypatch.setitem(ARCHITECTURES, "shared", Architecture("shared", "", "", _shared))
+    model, X = network("shared"), windows(20, 1)
+    found = compile_network(model)(X.to_numpy(np.float64))
+    assert_allclose(found, model.predict(X), rtol=1e-5, atol=1e-6)
 
-    scaler = WindowScaler.fit(np.zeros((2, 8)), np.zeros(2), 4)
-    for message, (inputs, output) in _networks().items():
-        model = keras.Model(inputs, output)
-        fitted = SimpleNamespace(scaler_=scaler, horizon=1, keras_model=lambda m=model: m)
-        with pytest.raises(NotCompilable, match=message):
-            compile_network(fitted)
+
+def test_settings_that_matter_in_training_alone_change_nothing(monkeypatch):
+    def regularised(net: Any, x: Any) -> Any:
+        return net.gru(kernel_regularizer="l2", recurrent_dropout=0.1, name="reads")(x)
+
+    monkeypatch.setitem(ARCHITECTURES, "other", Architecture("other", "", "", regularised))
+    model, X = network("other"), windows(20, 1)
+    found = compile_network(model)(X.to_numpy(np.float64))
+    assert_allclose(found, model.predict(X), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("message", "build"),
+    {
+        "the layer SimpleRNN": lambda keras, x: keras.SimpleRNN(2)(x),
+        "resets before": lambda keras, x: keras.GRU(2, reset_after=False)(x),
+        "keeps or gives its state": lambda keras, x: keras.LSTM(2, return_state=True)(x)[0],
+        "has no bias": lambda keras, x: keras.Dense(2, use_bias=False)(keras.Flatten()(x)),
+        "no plain one": lambda keras, x: keras.Conv1D(2, 3, padding="causal")(x),
+        "pads or overlaps": lambda keras, x: keras.AveragePooling1D(2, strides=1)(x),
+        "scores by concat": lambda keras, x: keras.Attention(score_mode="concat")([x, x]),
+        "other weights": lambda keras, x: keras.MultiHeadAttention(2, 2, use_bias=False)(x, x),
+        "works on axis 1": lambda keras, x: keras.Concatenate(axis=1)([x, x]),
+        "the activation celu": lambda keras, x: keras.GRU(UNITS, activation="celu")(x),
+        "merges by None": lambda keras, x: keras.Bidirectional(keras.GRU(2), merge_mode=None)(x),
+        "is no dense layer": lambda keras, x: keras.TimeDistributed(keras.Flatten())(x),
+        "argument 'unroll'": lambda keras, x: keras.GRU(2, unroll=True)(x),
+        "unsupported operand": lambda keras, x: keras.GRU(2)(x + x),
+        "has weights of shapes": lambda keras, x: keras.GRU(UNITS + 1)(x),
+    }.items(),
+)
+def test_what_has_no_compiled_form_says_so(message, build, monkeypatch):
+    model = network("gru")
+    built = Architecture("gru", "", "", lambda net, x: build(net.layers, x))
+    monkeypatch.setitem(ARCHITECTURES, "gru", built)
+    with pytest.raises(NotCompilable, match=message):
+        compile_network(model)

@@ -29,6 +29,9 @@ from ratchet.registry.registry import Registry
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
+USE_CASES = {"films": ["2"], "nights": ["2", "1"], "weather": ["2", "1"]}
+"""Use case -> versions that an export has: the champion and its rollback target."""
+
 ONLY_LOCKED = '''
 """Finds no package whose distribution is not in requirements/serve.txt."""
 import json, sys
@@ -52,8 +55,11 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = OnlyLocked
 def registry(
     tmp_path_factory: pytest.TempPathFactory, old_registry: Callable[[Path], Registry]
 ) -> Registry:
-    """Films and weather: version 2 serves of both, of weather with 1 as rollback target."""
-    return decided(old_registry(tmp_path_factory.mktemp("project")))
+    """Version 2 of all serves: of weather with 1 as rollback target, of nights a network."""
+    made = decided(old_registry(tmp_path_factory.mktemp("project")))
+    for version in ("1", "2"):
+        let_serve(made, version, "nights")
+    return made
 
 
 def decided(registry: Registry) -> Registry:
@@ -63,9 +69,9 @@ def decided(registry: Registry) -> Registry:
     return registry
 
 
-def let_serve(registry: Registry, version: str) -> None:
+def let_serve(registry: Registry, version: str, use_case: str = "weather") -> None:
     promote(
-        *(registry, "weather", version),
+        *(registry, use_case, version),
         reason="For the test",
         actor="test",
         check=run_smoke_test,
@@ -75,11 +81,11 @@ def let_serve(registry: Registry, version: str) -> None:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path:
-    """An export of both, by a user who closes files to others. Tests share it: only read."""
+    """An export of them, by a user who closes files to others. Tests share it: only read."""
     folder = tmp_path_factory.mktemp("export") / "models"
     before = os.umask(0o077)
     try:
-        export_models(registry, folder, ["films", "weather"])
+        export_models(registry, folder, [*USE_CASES])
     finally:
         os.umask(before)
     return folder
@@ -142,8 +148,8 @@ def state_of(address: str, until: Callable[[Any], bool], seconds: float = 120) -
         time.sleep(0.2)
 
 
-def golden_row(folder: Path, use_case: str = "films") -> dict[str, Any]:
-    path = next((folder / EXPORTED_BUNDLES / use_case).glob("*/golden.json"))
+def golden_row(folder: Path, use_case: str = "films", version: str = "") -> dict[str, Any]:
+    path = next((folder / EXPORTED_BUNDLES / use_case).glob(f"*{version}/golden.json"))
     row: dict[str, Any] = json.loads(path.read_text())[0]
     return row
 
@@ -152,12 +158,11 @@ def test_an_export_has_what_serves_and_the_decisions_about_it(registry, exported
     copied = Registry("sqlite://", exported / EXPORTED_BUNDLES, f"sqlite:///{exported}/ledger.db")
 
     assert copied.ledger.verify() == []
-    assert copied.ledger.use_cases() == ["films", "weather"]
+    assert copied.ledger.use_cases() == [*USE_CASES]
     assert copied.ledger.entries("films") == registry.ledger.entries("films")
-    for name in ("films", "weather"):
+    for name, versions in USE_CASES.items():
         assert copied.champion(name) == "2"
         folders = {path.name: path for path in (exported / EXPORTED_BUNDLES / name).iterdir()}
-        versions = ["2", "1"] if name == "weather" else ["2"]
         assert {*folders} == {registry.folder(name, version).name for version in versions}
     for path in (exported, *exported.rglob("*")):
         expected = 0o755 if path.is_dir() else 0o644
@@ -167,12 +172,13 @@ def test_an_export_has_what_serves_and_the_decisions_about_it(registry, exported
 def test_the_service_answers_from_an_export_by_packages_of_the_image(
     tmp_path, exported, only_locked
 ):
-    row = golden_row(exported)
+    row, night = golden_row(exported), golden_row(exported, "nights", "2127f5f7")
     before = sorted(path.stat().st_mtime_ns for path in exported.rglob("*"))
 
     with service(tmp_path, {**only_locked, "RATCHET_MODELS": str(exported)}) as address:
         state = state_of(address, lambda state: state["ready"])
         answer = httpx.post(f"{address}/predict/films", json=row["fields"], timeout=20)
+        forecast = httpx.post(f"{address}/predict/nights", json=night["fields"], timeout=20)
         search = httpx.post(f"{address}/train-advanced", json={"use_case": "weather"}, timeout=20)
         pages = {
             page: httpx.get(f"{address}{page}", headers={"accept": "text/html"}, timeout=20)
@@ -180,13 +186,14 @@ def test_the_service_answers_from_an_export_by_packages_of_the_image(
         }
 
     assert state["status"] == "ok", state
-    assert {name: one["model_version"] for name, one in state["use_cases"].items()} == {
-        "films": "2",
-        "weather": "2",
-    }
+    served = {name: one["model_version"] for name, one in state["use_cases"].items()}
+    assert served == dict.fromkeys(USE_CASES, "2")
     assert answer.status_code == 200, answer.text
     rating = answer.json()["predictions"]["rating"]
     assert rating["value"] == pytest.approx(row["answers"]["rating"]["prediction"], abs=1e-4)
+    assert forecast.status_code == 200, forecast.text
+    low = forecast.json()["predictions"]["low"]
+    assert low["value"] == pytest.approx(night["answers"]["low"]["prediction"], abs=1e-4)
     assert {page: found.status_code for page, found in pages.items()} == dict.fromkeys(pages, 200)
     assert search.status_code == 503
     assert "searches take Kedro" in search.json()["detail"]

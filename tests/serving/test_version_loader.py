@@ -12,7 +12,7 @@ import pytest
 from ratchet.bundle.manifest import bundle_digest
 from ratchet.bundle.writer import write_bundle
 from ratchet.compiled.bundle_compiler import check_answer, check_golden
-from ratchet.compiled.serialization import loads
+from ratchet.compiled.serialization import NotCompilable, loads
 from ratchet.config import UseCase
 from ratchet.database import connect
 from ratchet.errors import UserError
@@ -191,3 +191,22 @@ def test_a_package_that_is_not_installed_is_named():
 
     assert told.status == "refused"
     assert "takes the package keras, which is not installed here" in told.reason
+    assert "compiled" not in told.reason
+
+
+def test_what_cannot_be_compiled_names_the_reason_and_the_package(project, monkeypatch):
+    def lacks(_):
+        raise NotCompilable("the layer SimpleRNN has no compiled form")
+
+    def answer(*_):
+        raise ModuleNotFoundError("No module named 'keras'", name="keras")
+
+    monkeypatch.setattr("ratchet.compiled.bundle_compiler.compile_bundle", lacks)
+    monkeypatch.setattr("ratchet.bundle.reader.tidy_answers", answer)
+
+    request = (project.source, "films", "1", project.digest)
+    told, _ = version_loader.opened(version_loader.open_version, *request)
+
+    assert told.status == "refused"
+    assert "takes the package keras, which is not installed here" in told.reason
+    assert told.reason.endswith("the layer SimpleRNN has no compiled form")

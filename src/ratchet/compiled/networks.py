@@ -1,6 +1,6 @@
 """Recurrent networks as forward passes of NumPy, in single precision as Keras computes them.
 
-``network_compiler`` makes them of Keras models. What serves needs no TensorFlow.
+``network_compiler`` makes them of fitted networks; neither needs TensorFlow.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def require(condition: Any, part: Any, reason: str) -> None:
         NotCompilable: it is not.
     """
     if not condition:
-        raise NotCompilable(f"{type(part).__name__} {reason}")
+        raise NotCompilable(f"{type(part).__name__.lstrip('_')} {reason}")
 
 
 def program(cls: Class) -> Class:

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
@@ -262,17 +262,34 @@ def opened(open_one: Callable[..., Opened], *version: Any) -> Opened:
         return open_one(*version)
     except MemoryError as error:
         reason = f"it takes more memory than it may: {error}"
-    except ModuleNotFoundError as error:
-        reason = (
-            f"opening it takes the package {error.name}, which is not installed here: serve it "
-            f"where all of requirements/run.txt is, such as the image ratchet-train"
-        )
     except Exception as error:  # whatever files raise that may be damaged
         from ratchet.errors import UserError
 
         is_ours = isinstance(error, UserError)
         reason = str(error) if is_ours else f"{type(error).__name__}: {error}"
+        for cause in _causes(error):
+            if isinstance(cause, ModuleNotFoundError):
+                reason = (
+                    f"opening it takes the package {cause.name}, which is not installed here: "
+                    f"serve it where all of requirements/run.txt is, such as the image "
+                    f"ratchet-train{_why_not_compiled(error)}"
+                )
     return Description("refused", shortened(reason)), b""
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it was raised from or after."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _why_not_compiled(error: Exception) -> str:
+    """What a version lacks that would answer without these packages if it were compiled."""
+    from ratchet.compiled.serialization import NotCompilable
+
+    reasons = [str(cause) for cause in _causes(error) if isinstance(cause, NotCompilable)]
+    return f". It has no compiled form: {reasons[0]}" if reasons else ""
 
 
 def shortened(reason: str) -> str:

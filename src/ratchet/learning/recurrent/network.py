@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ratchet.learning.recurrent.architectures import architecture as look_up
-from ratchet.learning.recurrent.architectures.blocks import Blocks, keras_activation
+from ratchet.learning.recurrent.architectures.blocks import Blocks, Tensor, keras_activation
 from ratchet.learning.recurrent.types import Array
 
 if TYPE_CHECKING:
@@ -51,17 +51,42 @@ def build_network(
     Raises:
         ValueError: unknown architecture or activation, or a size out of range.
     """
-    build = look_up(architecture).build
+    look_up(architecture)
     keras_activation(activation)
     sizes = {"units": units, "lookback": lookback, "features": features, "horizon": horizon}
     _check(sizes, dropout)
     import keras
 
     with _initialised(seed):
-        blocks = Blocks(units=units, activation=activation, dropout=dropout, lookback=lookback)
+        blocks = Blocks(
+            units=units,
+            activation=activation,
+            dropout=dropout,
+            lookback=lookback,
+            layers=keras.layers,
+        )
         windows = keras.Input((lookback, features))
-        forecast = keras.layers.Dense(horizon)(blocks.drop(build(blocks, windows)))
+        forecast = connect(blocks, windows, architecture, horizon)
     return keras.Model(windows, forecast, name=architecture)
+
+
+def connect(blocks: Blocks, windows: Tensor, architecture: str, horizon: int) -> Tensor:
+    """Connect the layers of a network.
+
+    Args:
+        blocks: what makes the layers: those of Keras, or others with the same names and arguments.
+        windows: a symbolic tensor (batch, lookback, features).
+        architecture: name of an architecture.
+        horizon: values to forecast.
+
+    Returns:
+        The forecast (batch, horizon).
+
+    Raises:
+        ValueError: unknown architecture.
+    """
+    read = look_up(architecture).build(blocks, windows)
+    return blocks.layers.Dense(horizon)(blocks.drop(read))
 
 
 def count_parameters(

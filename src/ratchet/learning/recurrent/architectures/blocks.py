@@ -52,17 +52,16 @@ class Blocks:
         activation: name of the activation of recurrent and dense layers.
         dropout: share of outputs set to zero in training.
         lookback: time steps of a window.
+        layers: ``keras.layers``, or what has layers with the same names and arguments.
     """
 
     units: int
     activation: str
     dropout: float
     lookback: int
+    layers: Any
 
     def __post_init__(self) -> None:
-        from keras import layers
-
-        self.layers = layers
         self._function = keras_activation(self.activation)
         self._dropouts = 0
 
