@@ -207,6 +207,42 @@ class Series(Params):
     ends_after: Annotated[int, Field(ge=0)] | None = None
 
 
+class Evaluation(Params):
+    """From which points in time candidates are scored: rolling origins.
+
+    The test part is cut into windows. What is predicted in a window is predicted by models that
+    have seen nothing of it; the cutoff before it is the last time that they may have seen. With
+    ``refit`` this is what a retraining at every cutoff would have predicted. The validation rows,
+    by which candidates are chosen and calibrated, are treated in the same way. For series, and for
+    other targets whose folds follow the time.
+
+    Attributes:
+        windows: windows of the test part.
+        step: steps of a window, from one cutoff to the next; of rows that are no steps of a series,
+            different times. The last ``windows * step`` steps are then the test part in the place
+            of ``data.split.test``, and as many before them, but no less than
+            ``data.split.validation``, are for validation as leave half of all to the training.
+            Without it the shares of ``data.split`` stay, and the test part is cut into ``windows``
+            windows of the same length.
+        refit: whether every candidate is fitted again before each later window, with the same
+            hyper-parameters and calibration, on all rows whose truth was known by then; a number k:
+            before every k-th window. Otherwise one fit predicts all windows.
+    """
+
+    windows: Annotated[int, Field(ge=1)] = 1
+    step: Annotated[int, Field(ge=1)] | None = None
+    refit: bool | Annotated[int, Field(ge=1)] = False
+
+    @property
+    def refits(self) -> bool:
+        """Whether candidates are fitted again for later windows."""
+        return self.windows > 1 and bool(self.refit)
+
+
+ONE_WINDOW = Evaluation()
+"""The parts are shares of the rows, and one fit of every candidate predicts the test."""
+
+
 class Data(Params):
     """The raw file and how it becomes rows.
 

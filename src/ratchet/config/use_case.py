@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from ratchet.config.base import Params, Share
-from ratchet.config.data import Data, Landing
+from ratchet.config.data import ONE_WINDOW, Data, Evaluation, Landing
 from ratchet.config.features import Features
 from ratchet.config.market import MARKET_ESTIMATORS, Market, with_market
 from ratchet.config.production import Monitoring, Release
@@ -47,6 +47,7 @@ class UseCase(Params):
         data: the raw file, and how it becomes rows.
         features: what models may see; a market may leave it out.
         targets: name -> a column to predict: candidates, choice and objectives.
+        evaluation: from which points in time candidates are scored.
         inventory: for series of demand: how goods are ordered.
         market: for rows of merchants and products over time: what a price is chosen by.
         landing: where new raw files come from, and what they may do to known rows.
@@ -58,6 +59,7 @@ class UseCase(Params):
     data: Data
     features: Features
     targets: Annotated[dict[str, Target], Field(min_length=1)]
+    evaluation: Evaluation = ONE_WINDOW
     inventory: Inventory | None = None
     market: Market | None = None
     landing: Landing | None = None
@@ -215,6 +217,19 @@ class UseCase(Params):
                 raise ValueError(
                     f"targets.{name}: its folds follow the time of the rows, which have none: name "
                     f"a date column in data.time, or set targets.{name}.folds: random"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _roll_over_times(self) -> Self:
+        if self.evaluation == ONE_WINDOW:
+            return self
+        for name, target in self.targets.items():
+            if not (target.is_series or target.follows_time):
+                raise ValueError(
+                    f"evaluation: windows follow the time, and so go with series and with "
+                    f"regressions whose folds do (targets.{name}.folds: time); leave it out, and "
+                    f"the test part is data.split.test"
                 )
         return self
 

@@ -86,13 +86,50 @@ def refit(model: Any, rows: DataFrame, target: Target) -> Any:
         rows: train, validation and test.
         target: what is predicted.
     """
+    X, y = _inputs_of_all_families(rows, target)
+    inside = uncalibrated(model, target)
+    return _around(model, refit_estimator(inside, select_inputs(inside, X), y), target)
+
+
+def refit_mean_and_first(mean: Any, first: Any, rows: DataFrame, target: Target) -> tuple[Any, Any]:
+    """A finished mean of networks and that of its first network alone, fitted on these rows.
+
+    Each network is trained once.
+
+    Args:
+        mean: as ``calibrate`` gives it.
+        first: the finished model of the first network, on the same base if there is one.
+        rows: as of ``refit``.
+        target: what is predicted.
+
+    Returns:
+        Both, the mean first.
+    """
+    X, y = _inputs_of_all_families(rows, target)
+    inside = uncalibrated(mean, target)
+    inputs = select_inputs(inside, X)
+    again = refit_estimator(inside, inputs, y)
+    alone = again
+    if isinstance(again, VotingRegressor):
+        alone = again.estimators_[0].estimator
+    elif isinstance(again, ResidualRegressor) and isinstance(
+        voting := again.estimator.estimator, VotingRegressor
+    ):
+        alone = ResidualRegressor(base=again.base, estimator=voting.estimators_[0]).fit(inputs, y)
+    return _around(mean, again, target), _around(first, alone, target)
+
+
+def _inputs_of_all_families(rows: DataFrame, target: Target) -> tuple[DataFrame, Any]:
     X, y = features_and_scaled_target(rows, target)
-    if target.is_series:  # whatever family it is from
+    if target.is_series:
         windows, _ = features_and_scaled_target(rows, target, "recurrent")
         X = X.join(windows[windows.columns.difference(X.columns, sort=False)])
-    inside = uncalibrated(model, target)
-    again = FrozenEstimator(refit_estimator(inside, select_inputs(inside, X), y))
-    finished = deepcopy(model)
+    return X, y
+
+
+def _around(model: Any, inside: Any, target: Target) -> Any:
+    """A copy of a finished model around another fitted estimator."""
+    again, finished = FrozenEstimator(inside), deepcopy(model)
     if target.is_classes:
         finished["predictions"].models = [again]
         return finished

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from ratchet.config import SERIES_PREFIX, Candidate, Features, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Index, Series
 from ratchet.learning.classical import build_estimator, folds
-from ratchet.learning.search import fit_in_threads, run_search
+from ratchet.learning.search import fit_in_threads, remember, run_search
 from ratchet.learning.stacking import fit_final_estimator, prediction_columns, stack
 from ratchet.modelling.calibrate_and_refit import calibrate, uncalibrated
 from ratchet.modelling.target_scaling import features_and_scaled_target, scored_features
@@ -53,7 +51,7 @@ def search_candidate(
     """
     X, y = features_and_scaled_target(train, target)
     _check_folds(y, target)
-    search = _remember(search_cache, run_search)
+    search = remember(search_cache, run_search)
     with search_progress(candidate.estimator, target.scorer) as on_progress:
         model, results = search(
             build_estimator(target.task, candidate.estimator, seed),
@@ -67,7 +65,7 @@ def search_candidate(
             on_progress=on_progress,
         )
     later = features_and_scaled_target(validation, target)
-    fit_with = _remember(search_cache, _fit_with)
+    fit_with = remember(search_cache, _fit_with)
     scored = scored_features(validation, target)
     held_out, final = fit_with(model, clone(model), X, y, *later, scored, n_jobs=target.n_jobs)
     return calibrate(final, held_out, validation, target), results, held_out
@@ -99,7 +97,7 @@ def stack_candidates(
     ranked = sorted(candidates, key=lambda parts: -parts[1]["mean_test_score"].max())
     best = ranked[: target.stacked]
     models = [uncalibrated(model, target) for model, _, _ in best]
-    learn = _remember(search_cache, fit_final_estimator)
+    learn = remember(search_cache, fit_final_estimator)
     with search_progress("stack", target.scorer) as on_progress:
         combine, results = learn(
             [clone(model) for model in models],
@@ -113,24 +111,6 @@ def stack_candidates(
         )
     held_out = _combine_held_out(combine, [rows for _, _, rows in best], target)
     return calibrate(stack(models, combine), held_out, validation, target), results, held_out
-
-
-def _remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function look up its earlier results, which do not depend on how it is run.
-
-    Nor on a ``fitted`` model, which follows from the other arguments: a forest that was stored and
-    read again does not look the same to the cache.
-    """
-    parameters = inspect.signature(function).parameters
-    ignored = [name for name in ("n_jobs", "on_progress", "fitted") if name in parameters]
-    remembered = search_cache.cache(function, ignore=ignored)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        # joblib writes down the repr of every argument, and that of a wide frame in full is slow.
-        with pd.option_context("display.max_rows", 4, "display.max_columns", 4):
-            return remembered(*args, **kwargs)
-
-    return call
 
 
 def _folds(rows: DataFrame, target: Target, features: Features, seed: int) -> Any:

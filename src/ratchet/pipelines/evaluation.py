@@ -7,7 +7,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.config import Features, Target, UseCase, read_targets, series_columns
+from ratchet.config import Evaluation, Features, Target, UseCase, read_targets, series_columns
 from ratchet.frames import DataFrame
 from ratchet.pipelines.dataset_names import candidate_datasets
 
@@ -48,15 +48,73 @@ def score_candidates(
     Raises:
         ConfigError: the models were made with another scoring or confidence.
     """
+    from ratchet.modelling import choice
+    from ratchet.modelling.rolling_origins import predict_rows
+
+    models, searches, _ = choice.by_candidate(target, fitted)
+    rows = {name: predict_rows(model, test, target) for name, model in models.items()}
+    return _scores(rows, validation_predictions, searches, target, features, seed)
+
+
+def score_windows(
+    test: DataFrame,
+    validation_predictions: DataFrame,
+    train: DataFrame,
+    validation: DataFrame,
+    search_cache: Any,
+    evaluation: Evaluation,
+    target: Target,
+    features: Features,
+    seed: int,
+    *fitted: Any,
+) -> tuple[DataFrame, dict[str, Any]]:
+    """Predict the windows of the test part with every candidate, fitted again as parameters say.
+
+    Args:
+        test: rows that nothing was learned from or chosen by, but for what a candidate that is
+            fitted again for a later window learns from the windows before.
+        validation_predictions: as ``choose_best`` gives them.
+        train: rows of the search.
+        validation: later rows, for calibration and choice.
+        search_cache: where finished fits are kept.
+        evaluation: the windows, and when candidates are fitted again.
+        target: what to predict.
+        features: how far ahead it is predicted.
+        seed: seed of the bootstrap.
+        fitted: models, searches and held-out predictions of ``target.all_candidates``.
+
+    Returns:
+        As ``score_candidates``; predictions of test rows have their ``window``, from 1.
+    """
+    import pandas as pd
+
+    from ratchet.modelling import choice
+    from ratchet.modelling.rolling_origins import predict_windows
+
+    models, searches, held_out = choice.by_candidate(target, fitted)
+    earlier = pd.concat([train, validation])
+    rows = predict_windows(
+        models, held_out, earlier, test, target, features, evaluation, search_cache
+    )
+    return _scores(rows, validation_predictions, searches, target, features, seed)
+
+
+def _scores(
+    predictions: Mapping[str, DataFrame],
+    validation_predictions: DataFrame,
+    searches: Mapping[str, DataFrame],
+    target: Target,
+    features: Features,
+    seed: int,
+) -> tuple[DataFrame, dict[str, Any]]:
+    """Put predictions of validation and test together, and score both, see ``score_candidates``."""
     import pandas as pd
 
     from ratchet.modelling import choice
     from ratchet.modelling.predictions import score
 
-    models, searches, _ = choice.by_candidate(target, fitted)
     frames, scores = [validation_predictions.assign(split="validation")], {}
-    for name, model in models.items():
-        rows = _predict(model, test, target)
+    for name, rows in predictions.items():
         frames.append(rows.assign(candidate=name, split="test"))
         of_candidate = validation_predictions[validation_predictions["candidate"] == name]
         scores[name] = {
@@ -67,20 +125,6 @@ def score_candidates(
             metric, cv_score = choice.fold_scores(searches[name], target)
             scores[name] = {"cv": {metric: cv_score}, **scores[name]}
     return pd.concat(frames), scores
-
-
-def _predict(model: Any, frame: DataFrame, target: Target) -> DataFrame:
-    """Predictions for rows, with the interval of a number."""
-    from ratchet.modelling import calibrate_and_refit, choice, predictions, target_scaling
-
-    X, y = target_scaling.features_and_target(frame, target)
-    inputs = calibrate_and_refit.select_inputs(model, X)
-    if target.is_classes:
-        return predictions.tidy(model.predict_proba(inputs), y, frame, target)
-    confidence = calibrate_and_refit.interval_confidence(model)
-    choice.check_unchanged(target, "confidence", fitted=confidence, configured=target.confidence)
-    prediction, low, high = model.predict_with_interval(inputs).T
-    return predictions.tidy(prediction, y, frame, target).assign(low=low, high=high)
 
 
 def judge_best(
@@ -266,7 +310,9 @@ def collect_best_scores(
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     """Build the phase for one use case."""
-    by_target = [_target_pipeline(name, *item) for item in use_case.targets.items()]
+    by_target = [
+        _target_pipeline(name, use_case.evaluation, *item) for item in use_case.targets.items()
+    ]
     collect = Pipeline(
         [
             node(
@@ -313,9 +359,13 @@ def _per_target(use_case: UseCase, noun: str) -> list[str]:
     return [f"{target}/{noun}" for target in use_case.targets]
 
 
-def _target_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
+def _target_pipeline(use_case: str, evaluation: Evaluation, name: str, target: Target) -> Pipeline:
     fitted = candidate_datasets(use_case, name, target.all_candidates)
     parameters = ["params:target", "params:features", "params:seed"]
+    parts = ["train", "validation", "test", "encoder"]
+    rolling = []
+    if evaluation.windows > 1:
+        rolling = ["train", "validation", "search_cache", "params:evaluation"]
     return Pipeline(
         [
             node(
@@ -325,8 +375,8 @@ def _target_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
                 name="choose_best",
             ),
             node(
-                score_candidates,
-                inputs=["test", "validation_predictions", *parameters, *fitted],
+                score_windows if rolling else score_candidates,
+                inputs=["test", "validation_predictions", *rolling, *parameters, *fitted],
                 outputs=["predictions", "scores"],
                 name="score_candidates",
             ),
@@ -344,9 +394,14 @@ def _target_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
             ),
         ],
         namespace=f"{use_case}.{name}",
-        inputs=fitted | {part: f"{use_case}.{part}" for part in ("validation", "test", "encoder")},
+        inputs={
+            **fitted,
+            **{part: f"{use_case}.{part}" for part in parts if rolling or part != "train"},
+            **({"search_cache": "search_cache"} if rolling else {}),
+        },
         parameters={
             "params:seed": "params:seed",
+            **({"params:evaluation": f"params:{use_case}.evaluation"} if rolling else {}),
             "params:target": f"params:{use_case}.targets.{name}",
             "params:features": f"params:{use_case}.features",
         },

@@ -5,26 +5,34 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline, node
 
-from ratchet.config import Data, Features, UseCase, read_targets
+from ratchet.config import ONE_WINDOW, Data, Evaluation, Features, UseCase, read_targets
 from ratchet.frames import DataFrame
 
 
 def select_rows(
-    typed: DataFrame, data: Data, targets: Mapping[str, Any], seed: int
+    typed: DataFrame,
+    data: Data,
+    targets: Mapping[str, Any],
+    seed: int,
+    evaluation: Evaluation = ONE_WINDOW,
 ) -> tuple[DataFrame, dict[str, object]]:
     """Leave out incomplete rows, derive columns and split, see ``row_features.select_rows``."""
     from ratchet.preparation import row_features
 
-    return row_features.select_rows(typed, data, read_targets(targets), seed)
+    return row_features.select_rows(typed, data, read_targets(targets), seed, evaluation)
 
 
 def select_series(
-    typed: DataFrame, data: Data, features: Features, targets: Mapping[str, Any]
+    typed: DataFrame,
+    data: Data,
+    features: Features,
+    targets: Mapping[str, Any],
+    evaluation: Evaluation = ONE_WINDOW,
 ) -> tuple[DataFrame, dict[str, object]]:
     """Lay series out on their steps and split these, see ``forecast_steps.select_series``."""
     from ratchet.preparation import forecast_steps
 
-    return forecast_steps.select_series(typed, data, features, read_targets(targets))
+    return forecast_steps.select_series(typed, data, features, read_targets(targets), evaluation)
 
 
 def build_features(
@@ -39,12 +47,16 @@ def build_features(
 
 
 def build_windows(
-    primary: DataFrame, data: Data, features: Features, targets: Mapping[str, Any]
+    primary: DataFrame,
+    data: Data,
+    features: Features,
+    targets: Mapping[str, Any],
+    evaluation: Evaluation = ONE_WINDOW,
 ) -> tuple[DataFrame, DataFrame]:
     """Gather what a forecast may see of each step, see ``window_columns.build_windows``."""
     from ratchet.preparation import window_columns
 
-    return window_columns.build_windows(primary, data, features, read_targets(targets))
+    return window_columns.build_windows(primary, data, features, read_targets(targets), evaluation)
 
 
 def encode_features(
@@ -62,9 +74,10 @@ def encode_features(
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     """Build the phase for one use case: rows as such, or the steps of time series."""
+    windows = [] if use_case.evaluation == ONE_WINDOW else ["params:evaluation"]
     return Pipeline(
         [
-            *(_of_series() if use_case.features.windows else _of_rows()),
+            *(_of_series(windows) if use_case.features.windows else _of_rows(windows)),
             node(
                 encode_features,
                 inputs=["features", "params:features", "params:seed", "params:targets"],
@@ -78,11 +91,11 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     )
 
 
-def _of_rows() -> list[Node]:
+def _of_rows(windows: list[str]) -> list[Node]:
     return [
         node(
             select_rows,
-            inputs=["typed", "params:data", "params:targets", "params:seed"],
+            inputs=["typed", "params:data", "params:targets", "params:seed", *windows],
             outputs=["primary", "selection"],
             name="select_rows",
         ),
@@ -95,17 +108,18 @@ def _of_rows() -> list[Node]:
     ]
 
 
-def _of_series() -> list[Node]:
+def _of_series(windows: list[str]) -> list[Node]:
+    parameters = ["params:data", "params:features", "params:targets", *windows]
     return [
         node(
             select_series,
-            inputs=["typed", "params:data", "params:features", "params:targets"],
+            inputs=["typed", *parameters],
             outputs=["primary", "selection"],
             name="select_series",
         ),
         node(
             build_windows,
-            inputs=["primary", "params:data", "params:features", "params:targets"],
+            inputs=["primary", *parameters],
             outputs=["features", "statistics"],
             name="build_windows",
         ),

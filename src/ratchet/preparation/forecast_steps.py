@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.config import SERIES_ID, Data, Features, Target
+from ratchet.config import ONE_WINDOW, SERIES_ID, Data, Evaluation, Features, Target
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
 from ratchet.learning.features.series import SeriesPanel, find_closed_times, seasonal_change
@@ -21,7 +21,11 @@ from ratchet.preparation.window_columns import make_views, panel
 
 
 def select_series(
-    typed: DataFrame, data: Data, features: Features, targets: Mapping[str, Target]
+    typed: DataFrame,
+    data: Data,
+    features: Features,
+    targets: Mapping[str, Target],
+    evaluation: Evaluation = ONE_WINDOW,
 ) -> tuple[DataFrame, dict[str, Any]]:
     """Lay the series out on their steps, and say which steps are forecast in which part.
 
@@ -34,6 +38,7 @@ def select_series(
         features: what a forecast looks at; steps from which it would look at something that is
             missing are not forecast.
         targets: the column to predict.
+        evaluation: the windows of the test part.
 
     Returns:
         One row per step and series, ordered by time and series, with its key and a column
@@ -51,7 +56,7 @@ def select_series(
     primary = add_columns(layout.rows, data, targets)
     views = make_views(primary, data, features, target)
     values = panel(primary, target.column)
-    part = assign_splits(np.isfinite(values).any(axis=1, keepdims=True), data.split)
+    part = assign_splits(np.isfinite(values).any(axis=1, keepdims=True), data.split, evaluation)
     between = _between(part, features.horizon)
     usable = complete_rows(views) & np.isfinite(values) & ~between[:, None]
     primary["split"] = _splits(part.repeat(values.shape[1]), usable)

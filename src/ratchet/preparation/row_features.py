@@ -12,11 +12,13 @@ import pandas as pd
 from ratchet.config import (
     COMPUTED,
     HISTORY_PREFIX,
+    ONE_WINDOW,
     RESERVED,
     SERIES_PREFIX,
     TARGET_PREFIX,
     Data,
     Derived,
+    Evaluation,
     Features,
     History,
     Target,
@@ -152,7 +154,11 @@ def _derive(name: str, derived: Derived, frame: DataFrame) -> Series:
 
 
 def select_rows(
-    typed: DataFrame, data: Data, targets: Mapping[str, Target], seed: int
+    typed: DataFrame,
+    data: Data,
+    targets: Mapping[str, Target],
+    seed: int,
+    evaluation: Evaluation = ONE_WINDOW,
 ) -> tuple[DataFrame, dict[str, Any]]:
     """Leave out incomplete rows, derive columns, order the rows and split them once.
 
@@ -165,6 +171,7 @@ def select_rows(
         data: required and derived columns, shares of the split.
         targets: the columns to predict.
         seed: seed of the random split.
+        evaluation: the windows of the test part.
 
     Returns:
         The rows with a column ``split``, missing where no target is known; and what was left out
@@ -178,7 +185,7 @@ def select_rows(
     dropped = {name: int(typed[name].isna().sum()) for name in data.required}
     if complete.empty:
         raise DataError(f"no row has values in all of {data.required}; missing: {dropped}")
-    primary = _split_rows(add_columns(complete, data, targets), data, targets, seed)
+    primary = _split_rows(add_columns(complete, data, targets), data, targets, seed, evaluation)
     check_splits(primary, targets)
     selection = {
         "rows": len(typed),
@@ -192,14 +199,23 @@ def select_rows(
 
 
 def _split_rows(
-    frame: DataFrame, data: Data, targets: Mapping[str, Target], seed: int
+    frame: DataFrame,
+    data: Data,
+    targets: Mapping[str, Target],
+    seed: int,
+    evaluation: Evaluation,
 ) -> DataFrame:
     # By key in any case: the order of the file is no information.
     ordered = frame.sort_values([*([data.time] if data.time else []), data.key], ignore_index=True)
     if not data.time:
         ordered = ordered.sample(frac=1, random_state=seed, ignore_index=True)
     truth = has_truth(ordered, targets).to_numpy()
-    parts = assign_splits(truth, data.split)
+    if evaluation.step is None:
+        parts = assign_splits(truth, data.split)
+    else:  # windows have so many different times, and not rows
+        codes = ordered[data.time].factorize()[0]
+        of_times = pd.DataFrame(truth).groupby(codes).any().to_numpy()
+        parts = assign_splits(of_times, data.split, evaluation)[codes]
     if data.time and any(target.follows_time for target in targets.values()):
         # No moment is cut in two: all of its rows are in the part of the first of them.
         parts = pd.Series(parts).groupby(ordered[data.time]).transform("min").to_numpy()

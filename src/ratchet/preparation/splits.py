@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.config import Data, Split, Target
+from ratchet.config import ONE_WINDOW, Data, Evaluation, Split, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Series
 from ratchet.values import as_text
@@ -17,8 +17,8 @@ from ratchet.values import as_text
 SPLITS = ("train", "validation", "test")
 
 
-def assign_splits(truth: Any, split: Split) -> Any:
-    """Part of each row or step, with the shares counted over those whose truth is known.
+def assign_splits(truth: Any, split: Split, evaluation: Evaluation = ONE_WINDOW) -> Any:
+    """Part of each row or step, counted over those whose truth is known.
 
     Truth that comes late would otherwise leave the last part short of it, or empty. Targets share
     the parts: each begins where the first of the targets has its share behind it, so that every
@@ -28,27 +28,50 @@ def assign_splits(truth: Any, split: Split) -> Any:
         truth: whether the truth of each target is known, of rows in their order; boolean, shape (n,
             targets).
         split: the shares.
+        evaluation: the windows of the test part, where they say how long it is.
 
     Returns:
         Place in ``SPLITS`` of every row, whether its truth is known or not, shape (n,).
+
+    Raises:
+        DataError: the windows leave nothing for the training.
     """
-    shares = np.cumsum([1 - split.validation - split.test, split.validation])
     starts = []
     for positions in map(np.flatnonzero, np.asarray(truth).T):
-        if len(positions):  # the slack is for rounding: 1 - 0.3 - 0.2
-            starts.append(positions[(shares * len(positions) + 1e-9).astype(int)])
+        if len(positions):
+            starts.append(positions[_starts_of_parts(len(positions), split, evaluation)])
     return np.searchsorted(np.min(starts, axis=0), np.arange(len(truth)), "right")
 
 
-def count_train_steps(values: Any, split: Split) -> int:
+def _starts_of_parts(n: int, split: Split, evaluation: Evaluation) -> Any:
+    """First of n steps for validation, and first for the test."""
+    shares = np.cumsum([1 - split.validation - split.test, split.validation])
+    by_share = (shares * n + 1e-9).astype(int)  # the slack is for rounding: 1 - 0.3 - 0.2
+    if evaluation.step is None:
+        return by_share
+    test = evaluation.windows * evaluation.step
+    validation = by_share[1] - by_share[0]
+    if evaluation.windows > 1:
+        validation = max(validation, min(test, n // 2 - test))
+    if validation + test >= n:
+        raise DataError(
+            f"evaluation: {evaluation.windows} windows of {evaluation.step} steps for the test and "
+            f"{validation} steps for validation leave none of the {n} steps with truth for the "
+            f"training: lower evaluation.windows or evaluation.step, or bring more rows"
+        )
+    return np.array([n - test - validation, n - test])
+
+
+def count_train_steps(values: Any, split: Split, evaluation: Evaluation = ONE_WINDOW) -> int:
     """How many of the first steps of series are for training.
 
     Args:
         values: the target, missing where it is not known, shape (steps, series).
         split: the shares, counted over the steps at which it is known of any series.
+        evaluation: the windows of the test part.
     """
     has_value = np.isfinite(values).any(axis=1, keepdims=True)
-    return int((assign_splits(has_value, split) == 0).sum())
+    return int((assign_splits(has_value, split, evaluation) == 0).sum())
 
 
 def has_truth(rows: DataFrame, targets: Mapping[str, Target]) -> DataFrame:

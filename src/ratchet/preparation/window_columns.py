@@ -11,6 +11,7 @@ import pandas as pd
 
 from ratchet.config import (
     AHEAD_PREFIX,
+    ONE_WINDOW,
     SERIES_ID,
     SERIES_KEY,
     SERIES_PREFIX,
@@ -18,6 +19,7 @@ from ratchet.config import (
     TARGET_PREFIX,
     WINDOW_PREFIX,
     Data,
+    Evaluation,
     Features,
     Target,
     Windows,
@@ -128,7 +130,12 @@ def _known_ahead(primary: DataFrame, features: Features, windows: Windows) -> li
     return views
 
 
-def series_statistics(primary: DataFrame, data: Data, targets: Mapping[str, Target]) -> DataFrame:
+def series_statistics(
+    primary: DataFrame,
+    data: Data,
+    targets: Mapping[str, Target],
+    evaluation: Evaluation = ONE_WINDOW,
+) -> DataFrame:
     """What the training steps say of every series.
 
     They are learned once and kept with the model: were they computed again from data that have
@@ -138,6 +145,7 @@ def series_statistics(primary: DataFrame, data: Data, targets: Mapping[str, Targ
         primary: one row per step and series, ordered by time and series.
         data: the season of the series, and the share of steps for training.
         targets: the column to predict.
+        evaluation: the windows of the test part.
 
     Returns:
         A row per series, indexed by its name: ``mean`` and ``rms``, its change over a season (in
@@ -153,7 +161,7 @@ def series_statistics(primary: DataFrame, data: Data, targets: Mapping[str, Targ
     target = only_target(targets)
     values = panel(primary, target.column)
     _check_returns(values, target)
-    train, season = values[: count_train_steps(values, data.split)], data.series.season
+    train, season = values[: count_train_steps(values, data.split, evaluation)], data.series.season
     mean, rms, _ = seasonal_change(train, season, relative=target.learn == "return")
     columns = {"mean": mean, "rms": rms} | (_static(train, season) if data.series.id else {})
     names = pd.Index(primary[SERIES_ID].iloc[: values.shape[1]], name=SERIES_ID)
@@ -247,7 +255,11 @@ def _units(statistics: DataFrame, names: Any) -> DataFrame:
 
 
 def build_windows(
-    primary: DataFrame, data: Data, features: Features, targets: Mapping[str, Target]
+    primary: DataFrame,
+    data: Data,
+    features: Features,
+    targets: Mapping[str, Target],
+    evaluation: Evaluation = ONE_WINDOW,
 ) -> tuple[DataFrame, DataFrame]:
     """Features of every step that is forecast, and the statistics of every series.
 
@@ -258,5 +270,5 @@ def build_windows(
         ConfigError: windows cannot hold what they are to show.
     """
     check_windows(primary, features, only_target(targets))
-    statistics = series_statistics(primary, data, targets)
+    statistics = series_statistics(primary, data, targets, evaluation)
     return window_features(primary, data, features, targets, statistics), statistics

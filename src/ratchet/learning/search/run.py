@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from joblib import parallel_config
@@ -80,6 +81,30 @@ def fit_in_threads(
     """
     with parallel_config(backend="threading", n_jobs=n_jobs):
         return estimator.fit(X, y)
+
+
+def remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function look up its earlier results, which do not depend on how it is run.
+
+    Nor on a ``fitted`` model and its ``target``, which follow from the other arguments: a forest
+    that was stored and read again does not look the same to the cache.
+
+    Args:
+        search_cache: a ``joblib.Memory``.
+        function: called with the same arguments.
+    """
+    import pandas as pd
+
+    parameters = inspect.signature(function).parameters
+    ignored = [name for name in ("n_jobs", "on_progress", "fitted", "target") if name in parameters]
+    remembered = search_cache.cache(function, ignore=ignored)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        # joblib writes down the repr of every argument, and that of a wide frame in full is slow.
+        with pd.option_context("display.max_rows", 4, "display.max_columns", 4):
+            return remembered(*args, **kwargs)
+
+    return call
 
 
 def table(search: Search) -> pd.DataFrame:

@@ -1,0 +1,221 @@
+"""Rolling origins: what predicts a window has seen nothing of it, and all that was known before."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratchet.config import Evaluation, Features, Split, Target, Windows
+from ratchet.errors import DataError
+from ratchet.modelling.candidate_search import search_candidate
+from ratchet.modelling.rolling_origins import fits, predict_rows, predict_windows, window_numbers
+from ratchet.preparation.splits import assign_splits
+
+NAMES = ["line", "persistence"]
+TARGET = Target(
+    column="units",
+    task="forecasting",
+    cv=2,
+    n_jobs=1,
+    baseline="persistence",
+    candidates={
+        "line": {"estimator": "ridge", "param_grid": {"model__alpha": [0.1]}},
+        "persistence": {"estimator": "persistence"},
+    },
+)
+
+
+def features(horizon: int = 1) -> Features:
+    return Features(windows=Windows(lookback=2, horizon=horizon, past={"units": "value"}))
+
+
+def frame(steps: int, n_series: int = 3, seed: int = 0, keep: float = 1.0) -> pd.DataFrame:
+    """Model input of series, of which some rows are missing."""
+    rng = np.random.default_rng(seed)
+    n = steps * n_series
+    rows = pd.DataFrame(
+        rng.normal(size=(n, 3)), columns=["window_units_1", "window_units_2", "naive_persistence"]
+    )
+    truth = rows["window_units_1"] * 2 + rng.normal(size=n)
+    rows = rows.assign(
+        series_id=np.tile([f"s{i}" for i in range(n_series)], steps),
+        series_time=pd.Timestamp("2026-01-01", tz="UTC")
+        + pd.to_timedelta(np.arange(steps).repeat(n_series), unit="D"),
+        series_level=10.0,
+        series_scale=2.0,
+        series_rms=1.0,
+        target_units=10 + 2 * truth,
+    )
+    rows.index = [f"row{i}" for i in range(n)]
+    return rows[rng.uniform(size=n) < keep]
+
+
+def parts(rows: pd.DataFrame, *at: int) -> list[pd.DataFrame]:
+    """The rows before, between and after some steps."""
+    step = (rows["series_time"] - rows["series_time"].min()).dt.days
+    return [
+        rows[(step >= first) & (step < end)]
+        for first, end in zip((0, *at), (*at, 999), strict=True)
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    windows=st.integers(1, 6),
+    step=st.integers(1, 5) | st.none(),
+    refit=st.booleans() | st.integers(1, 3),
+    horizon=st.integers(1, 4),
+    keep=st.sampled_from([0.2, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_no_fit_knows_a_row_from_the_first_origin_on(windows, step, refit, horizon, keep, seed):
+    rows = frame(60, seed=seed, keep=keep)
+    earlier, test = parts(rows, 40)
+    evaluation = Evaluation(windows=windows, step=step, refit=refit)
+
+    made = list(fits(earlier, test, features(horizon), evaluation))
+
+    pd.testing.assert_frame_equal(pd.concat([fit.rows for fit in made]), test)
+    assert made[0].known is earlier
+    days = pd.DatetimeIndex(rows["series_time"].unique()).sort_values()
+    for fit in made[1:]:
+        first = fit.rows["series_time"].min()
+        # The origin lies the horizon before the target, and what is known goes up to it.
+        origin = days[days.searchsorted(first) - horizon]
+        assert fit.known["series_time"].max() == origin < first
+        assert len(fit.known) == (rows["series_time"] <= origin).sum()
+    if not refit or windows == 1:
+        assert len(made) == 1
+    elif keep == 1 and step:
+        assert len(made) == math.ceil(math.ceil(20 / step) / int(refit))
+
+
+def searched(
+    train: pd.DataFrame, validation: pd.DataFrame
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    results = {
+        name: search_candidate(
+            *(train, validation, TARGET, features(), TARGET.candidates[name], 0),
+            joblib.Memory(None),
+        )
+        for name in NAMES
+    }
+    return {name: one[0] for name, one in results.items()}, {
+        n: one[2] for n, one in results.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def made() -> Any:
+    train, validation, test = parts(frame(60, seed=3), 30, 40)
+    return (*searched(train, validation), pd.concat([train, validation]), test)
+
+
+def predicted(made: Any, evaluation: Evaluation, test: Any = None, cache: Any = None) -> Any:
+    models, held_out, earlier, rows = made
+    return predict_windows(
+        *(models, held_out, earlier, rows if test is None else test),
+        *(TARGET, features(), evaluation, cache or joblib.Memory(None)),
+    )
+
+
+def test_predictions_do_not_hang_on_what_comes_true_from_the_cutoff_on(made):
+    evaluation, test = Evaluation(windows=4, step=5, refit=True), made[3]
+    before = predicted(made, evaluation)
+
+    for window in range(4):
+        later = window_numbers(test, evaluation) >= window
+        changed = test.assign(target_units=test["target_units"].mask(later, 99.0))
+        after = predicted(made, evaluation, changed)
+        for name in NAMES:
+            seen = before[name]["window"] <= window + 1
+            columns = ["prediction", "low", "high"]
+            pd.testing.assert_frame_equal(before[name][seen][columns], after[name][seen][columns])
+        if window < 3:  # and of the next window they do
+            assert (before["line"][~seen]["prediction"] != after["line"][~seen]["prediction"]).all()
+
+
+def test_without_refit_one_fit_predicts_all_windows(made):
+    rows = predicted(made, Evaluation(windows=4, step=5))
+
+    for name in NAMES:
+        whole = predict_rows(made[0][name], made[3], TARGET)
+        pd.testing.assert_frame_equal(rows[name].drop(columns="window"), whole)
+        assert rows[name]["window"].value_counts().to_dict() == dict.fromkeys([1, 2, 3, 4], 15)
+
+
+def test_a_refit_at_every_second_cutoff_goes_on_for_two_windows(made):
+    every, second = (
+        predicted(made, Evaluation(windows=4, step=5, refit=k))["line"] for k in (1, 2)
+    )
+
+    same = (every["prediction"] == second["prediction"]).groupby(every["window"]).all()
+    assert same.to_dict() == {1: True, 2: False, 3: True, 4: False}
+
+
+def test_fits_that_were_finished_are_not_made_again(made, tmp_path, monkeypatch):
+    evaluation, cache = (
+        Evaluation(windows=4, step=5, refit=True),
+        joblib.Memory(tmp_path, verbose=0),
+    )
+    import ratchet.modelling.rolling_origins as module
+
+    real, calls = module.refit, []
+
+    def refit(*args: Any) -> Any:
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        calls.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(module, "refit", refit)
+    with pytest.raises(KeyboardInterrupt):
+        predicted(made, evaluation, cache=cache)
+    monkeypatch.setattr(module, "refit", lambda *args: calls.append(args) or real(*args))
+    rows = predicted(made, evaluation, cache=cache)
+
+    assert len(calls) == 6  # 3 later windows of 2 candidates, none of them twice
+    monkeypatch.undo()
+    for name, one in predicted(made, evaluation).items():
+        pd.testing.assert_frame_equal(rows[name], one)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(20, 400),
+    validation=st.sampled_from([0.05, 0.1, 0.2]),
+    test=st.sampled_from([0.05, 0.1, 0.2]),
+)
+def test_one_window_of_the_share_is_the_split_by_shares(n, validation, test):
+    truth, split = np.ones((n, 1), dtype=bool), Split(validation=validation, test=test)
+    by_share = assign_splits(truth, split)
+
+    same = Evaluation(windows=1, step=int((by_share == 2).sum()))
+
+    np.testing.assert_array_equal(assign_splits(truth, split, same), by_share)
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(20, 400), windows=st.integers(2, 8), step=st.integers(1, 30))
+def test_windows_say_how_long_the_test_part_is(n, windows, step):
+    truth, split = np.ones((n, 1), dtype=bool), Split()
+    shares = np.bincount(assign_splits(truth, split))
+    evaluation = Evaluation(windows=windows, step=step)
+    if windows * step + shares[1] >= n:
+        with pytest.raises(DataError, match=r"lower evaluation\.windows"):
+            assign_splits(truth, split, evaluation)
+        return
+
+    train, validation, test = np.bincount(assign_splits(truth, split, evaluation), minlength=3)
+
+    assert test == windows * step
+    assert validation >= shares[1]
+    assert validation in (shares[1], test, n // 2 - test)
+    assert train >= 1
