@@ -114,6 +114,17 @@ def shops() -> dict[str, Any]:
     return parameters(data=data, features=features)
 
 
+def stores() -> dict[str, Any]:
+    """Daily sales of products in stores; both columns together name a series."""
+    settings = shops()
+    names = {"store": {"type": "integer"}, "product": {"type": "string"}}
+    data = settings["data"]
+    columns = {name: column for name, column in data["columns"].items() if name != "shop"}
+    data |= {"columns": names | columns, "series": data["series"] | {"id": ["store", "product"]}}
+    settings["features"] |= {"categorical": ["store", "product"]}
+    return settings
+
+
 def made(settings: dict[str, Any], raw: pd.DataFrame, folder: Path) -> Bundle:
     """A bundle with a fitted and calibrated ridge."""
     use_case = UseCase.model_validate(settings)
@@ -160,13 +171,26 @@ def days(size: int = 160) -> pd.DataFrame:
     return rows[draw.uniform(size=len(rows)) > 0.2].reset_index(drop=True)
 
 
+def of_stores() -> pd.DataFrame:
+    """The shops are products of two stores; the names of some hold the sign that joins them."""
+    rows = days(140)
+    store = pd.Series({"a": 1, "b": 1, "c": 2})
+    product = pd.Series({"a": "tea", "b": "a|b", "c": "tea"})
+    names = {"store": rows["shop"].map(store), "product": rows["shop"].map(product)}
+    return rows.drop(columns="shop").assign(**names)
+
+
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
     base, done = tmp_path_factory.mktemp("bundles"), {}
 
     def get(kind: str) -> Bundle:
         if kind not in done:
-            settings, rows = (parameters(), hours(360)) if kind == "hours" else (shops(), days(140))
+            settings, rows = {
+                "hours": lambda: (parameters(), hours(360)),
+                "shops": lambda: (shops(), days(140)),
+                "stores": lambda: (stores(), of_stores()),
+            }[kind]()
             done[kind] = made(settings, rows, base / kind)
         return done[kind]
 
@@ -199,7 +223,7 @@ def expect(bundle: Bundle, frame: pd.DataFrame, answers: list[Any]) -> None:
         assert (answer.scale, answer.rms) == pytest.approx((row["scale"], row["rms"]), rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["hours", "shops"])
+@pytest.mark.parametrize("kind", ["hours", "shops", "stores"])
 def test_golden_rows_get_their_answers(bundles, compiled, kind):
     check_golden(compiled(kind), bundles(kind).golden)
 
@@ -251,6 +275,35 @@ def test_a_shop_without_a_row_sold_nothing(bundles, compiled):
     expect(bundles("shops"), pd.concat([later, asked]), answers)
 
 
+def test_a_series_that_two_columns_name_is_answered_as_one(bundles, compiled):
+    """What one column names and what two do is one model, and one answer."""
+    answerer, alone = compiled("stores"), compiled("shops")
+    days_on = pd.date_range("2020-05-20", periods=2).strftime("%Y-%m-%d").tolist()
+    names = {"a": (1, "tea"), "b": (1, "a|b"), "c": (2, "tea")}
+    rows = [
+        {"day": days_on[0], "store": store, "product": product, "load": 5.0}
+        for store, product in names.values()
+    ]
+    answerer.observe(rows)
+    alone.observe([{"day": days_on[0], "shop": shop, "load": 5.0} for shop in names])
+
+    asked = [{**row, "day": days_on[1]} for row in rows]
+    answers = answerer.answer([{n: v for n, v in row.items() if n != "load"} for row in asked])
+
+    keys = ["1|tea@2020-05-21", r"1|a\|b@2020-05-21", "2|tea@2020-05-21"]
+    assert [answer.key for answer in answers] == keys
+    assert [answer.series for answer in answers] == [key.split("@")[0] for key in keys]
+    for answer, shop in zip(answers, names, strict=True):
+        (other,) = alone.answer([{"day": days_on[1], "shop": shop}])
+        assert (answer.scale, answer.rms) == (other.scale, other.rms)
+    frame = pd.DataFrame([*rows, *(row | {"load": np.nan} for row in asked)])
+    expect(bundles("stores"), frame, answers)
+    with pytest.raises(RequestError, match=r"field 'product': expected .* it is missing"):
+        answerer.answer([{"day": days_on[1], "store": 1}])
+    with pytest.raises(RequestError, match=r"no two rows of one 'store' and 'product' and 'day'"):
+        answerer.answer([{"day": days_on[1], "store": 1, "product": "tea"}] * 2)
+
+
 def test_a_new_shop_is_answered_once_it_has_a_past(bundles, compiled):
     answerer = compiled("shops")
     rows = days(160)
@@ -271,7 +324,7 @@ def test_many_new_shops_are_taken_at_once(compiled):
     """One by one, 10,000 names would copy all panels 10,000 times, which takes minutes."""
     answerer = compiled("shops")
     row = as_rows(days(141)[-1:])[0]
-    [name] = [column for column in (answerer.series,) if column]
+    [name] = answerer.series
 
     answerer.observe([{**row, name: f"<b>{number}"} for number in range(MOST_NEW_SERIES)])
 

@@ -146,3 +146,25 @@ def test_rows_without_series_stand_for_themselves(measured):
     raw = pd.DataFrame({"shop": ["x"], "load": [1.0]})
 
     assert len(typed_rows(raw, data, {}, measured=measured)) == 1
+
+
+def test_a_series_that_two_columns_name_goes_on_with_what_was_measured():
+    columns = {
+        "at": {"type": "date"},
+        "store": {"type": "integer"},
+        "shop": {"type": "string"},
+        "load": {"type": "number", "nullable": True},
+        "open": {"type": "integer"},
+    }
+    series = {"season": 1, "frequency": "h", "id": ["store", "shop"]}
+    data = Data.model_validate({"time": "at", "columns": columns, "series": series})
+    raw = raw_of(1.0, 2.0).assign(store=7)
+    names = {"store": 7, "shop": "x"}
+
+    corrected = of(1, "7|x", {"load": 2.0}, load=2.5, **names)
+    found = joined(raw, [corrected, of(2, "7|x", load=3.5, **names)], data)
+
+    assert found["load"].tolist() == [1.0, 2.5, 3.5]
+    assert found["series_id"].tolist() == ["7|x"] * 3
+    assert found["store"].tolist() == [7] * 3
+    assert found.dtypes.equals(typed_rows(raw, data, TARGETS).dtypes)

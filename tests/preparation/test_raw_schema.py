@@ -305,9 +305,12 @@ def test_rows_of_one_time_are_told_apart_by_a_column():
     typed = pd.DataFrame({**hours, "sold": [1.0, 2.0, 3.0, 4.0]})
 
     with pytest.raises(DataError, match=r"Column 'hr' tells them apart: .*common\.join_hour"):
-        check_steps(typed, "when", None)
+        check_steps(typed, "when", [])
     with pytest.raises(DataError, match="Leave out what is there twice"):
-        check_steps(typed.assign(hr=0), "when", None)
+        check_steps(typed.assign(hr=0), "when", [])
+    one = typed.assign(store="a")
+    with pytest.raises(DataError, match=r"each 'store'; .*write data\.series\.id: \[store, hr\]; "):
+        check_steps(one, "when", ["store"])
 
 
 def test_bounds_of_dates_are_days_of_their_clock():

@@ -252,7 +252,7 @@ def test_the_slow_path_retains_what_forecasts_look_back_at(bundle):
 
 def test_the_last_row_of_a_series_that_has_ended_is_retained():
     retained = RecentRows()
-    retained.restart(Retention("day", "shop", 10 * 86_400))
+    retained.restart(Retention("day", ["shop"], 10 * 86_400))
     days = [f"20{year}-01-{day:02}" for year in range(10, 60) for day in range(1, 29)]
 
     retained.add([{"day": "2009-01-01", "shop": "b"}, {"day": "2009-01-02", "shop": "b"}])

@@ -53,7 +53,7 @@ def fit_fallback_models(contents: BundleContents) -> dict[str, Any]:
     if data.series is None:
         return {}
     row_only = row_only_columns(use_case)
-    if not source_columns(row_only, data) & data.columns.keys() - {data.time, data.series.id}:
+    if not source_columns(row_only, data) & data.columns.keys() - {data.time, *data.series.columns}:
         return {}
     ((name, target),) = use_case.targets.items()
     sources = {apart(column) for column in row_only}

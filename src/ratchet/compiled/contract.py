@@ -129,7 +129,7 @@ def contract_of(use_case: UseCase, *, measured: bool = False) -> Contract:
     history = features.history
     looked = [*features.encoded, *([*history.entities, history.looked_up] if history else [])]
     used = source_columns(looked, data)
-    names = [data.series.id, data.time] if data.series else data.identity
+    names = [*data.series.columns, data.time] if data.series else data.identity
     fields = {
         name: _field(
             column,

@@ -106,7 +106,7 @@ class Forecasts:
         derived: derived columns of the rows.
         sources: columns of the rows themselves that models see.
         required: columns of the contract that a row to be answered must have.
-        series: column that names the series, where there are several.
+        series: column that alone names the series, where there are several.
     """
 
     spec: StepsSpec

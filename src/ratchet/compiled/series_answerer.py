@@ -21,6 +21,7 @@ from ratchet.compiled.forecast_inputs import ForecastInputs, Forecasts
 from ratchet.compiled.models import Program
 from ratchet.compiled.serialization import program
 from ratchet.compiled.series_steps import SeriesRow, Steps, off_grid
+from ratchet.config import series_name
 
 
 @program
@@ -94,7 +95,7 @@ class SeriesAnswerer:
         target: name of the target.
         column: column of the target.
         time: column of the time.
-        series: column that names the series, where there are several.
+        series: columns that name the series, where there are several.
         ahead: microseconds after now up to which something may be known; ``None`` for any.
         second: a model that sees the row itself alone; ``None`` where there is none.
         basis: what that one sees, in words.
@@ -108,7 +109,7 @@ class SeriesAnswerer:
     target: str
     column: str
     time: str
-    series: str | None
+    series: Sequence[str]
     ahead: int | None
     second: InUnits | None = None
     basis: str = ""
@@ -167,7 +168,7 @@ class SeriesAnswerer:
         """
         accepted = self.read_measured(rows)
         now = None if self.ahead is None else time.time_ns() // 1_000 + self.ahead
-        check_measurements(self.steps, accepted, now, self.series)
+        check_measurements(self.steps, accepted, now, self.series[0] if self.series else None)
         return accepted
 
     def read_measured(self, rows: Sequence[Row]) -> list[SeriesRow]:
@@ -209,9 +210,9 @@ class SeriesAnswerer:
         own = {
             name: (np.nan if value is None else float(value)) if name in self._numbers else value
             for name, value in values.items()
-            if name not in (self.time, self.series)
+            if name != self.time and self.series != [name]
         }
-        series = None if self.series is None else str(values[self.series])
+        series = series_name(values, self.series)
         return SeriesRow(self.forecasts.spec.grid.moment_of(at), series, own, number)
 
     def _answer(

@@ -96,7 +96,7 @@ def compile_series(
         target=target,
         column=parameters.column,
         time=data.time,
-        series=data.series.id if data.series else None,
+        series=data.series.columns if data.series else [],
         ahead=ahead if ahead is None else int(ahead),
         second=None if second is None else _in_units(second, encoding.names),
         basis=_basis(second, encoder),
@@ -193,10 +193,8 @@ def compile_forecasts(
         calendar=[part for part in data.calendar if part in {*used, *_columns(shown)}],
         derived=needed,
         sources=list(features.columns),
-        required=[
-            n for n in RequiredColumns(use_case).required if n not in (data.time, data.series.id)
-        ],
-        series=data.series.id,
+        required=list(spec.required),
+        series=None if data.series.id_columns else data.series.id,
     )
 
 
@@ -296,10 +294,10 @@ def _steps_spec(
         )
     sources = [name for column in over_steps for name in column.sources]
     required = [
-        n for n in RequiredColumns(use_case).required if n not in (data.time, data.series.id)
+        n for n in RequiredColumns(use_case).required if n not in (data.time, *data.series.columns)
     ]
     held = source_columns([target.column, *_columns(shown), *sources, *required], data)
-    held -= {data.time, data.series.id or data.time}
+    held -= {data.time, *data.series.columns}
     kinds = {name: data.columns[name].type for name in data.columns if name in held}
     for name, kind in kinds.items():
         if kind not in (*_NUMBERS, "string"):

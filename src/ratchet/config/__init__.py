@@ -40,6 +40,7 @@ from ratchet.config.names import (
     joined_key,
     plain,
     rewritten,
+    series_name,
 )
 from ratchet.config.production import (
     Alerts,
@@ -117,5 +118,6 @@ __all__ = [
     "read_targets",
     "rewritten",
     "series_columns",
+    "series_name",
     "with_market",
 ]

@@ -182,7 +182,9 @@ class Series(Params):
     """Rows that are steps of one or several time series.
 
     Attributes:
-        id: column that names the series of a row; without it all rows are one series.
+        id: column that names the series of a row; without it all rows are one series. A list of
+            columns, such as ``[store, product]``, names a series together: they are joined to the
+            column ``series_id``, as in ``A|7``.
         frequency: distance of two steps as pandas writes it: ``15min``, ``h``, ``D``, ``B``
             (Monday to Friday), ``W-SUN`` (weeks named by their Sunday), ``MS`` and ``ME`` (months
             by their first or last day), ``QS-FEB`` (quarters that begin in February); without it
@@ -197,6 +199,7 @@ class Series(Params):
         ends_after: a series has ended with its last row when it lacks one at more of the later
             steps than this; a number beyond the length of the file for never. By default two
             seasons, or twice what it ever lacked between two rows if that is more.
+        id_columns: columns that are joined to the name of a series; give them as a list in ``id``.
     """
 
     id: str | None = None
@@ -205,6 +208,33 @@ class Series(Params):
     absent: dict[str, float | Literal["previous"]] = {}
     begins: Literal["first_row", "first_step"] = "first_row"
     ends_after: Annotated[int, Field(ge=0)] | None = None
+    id_columns: Annotated[list[str], NOT_SET] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_columns(cls, given: Any) -> Any:
+        """A list in the place of the id names the columns that are joined to it."""
+        return _joined(given, "id", SERIES_ID, "id_columns")
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the file that name the series of a row together; none where there is one."""
+        return self.id_columns or ([self.id] if self.id else [])
+
+    @property
+    def label(self) -> str:
+        """What names a series, in words."""
+        return " and ".join(self.columns)
+
+
+def _joined(given: Any, place: str, name: str, columns: str) -> Any:
+    """Parameters in which a list of columns is a column that is joined of them."""
+    if not isinstance(given, Mapping) or not isinstance(given.get(place), list | tuple):
+        return given
+    listed = list(given[place])
+    if len(listed) == 1:
+        return {**given, place: listed[0]}
+    return {**given, place: name, columns: listed}
 
 
 class Evaluation(Params):
@@ -290,27 +320,28 @@ class Data(Params):
     @classmethod
     def _join_columns(cls, given: Any) -> Any:
         """A list in the place of the key names the columns that are joined to it."""
-        if not isinstance(given, Mapping) or not isinstance(given.get("key"), list | tuple):
-            return given
-        columns = list(given["key"])
-        if len(columns) == 1:
-            return {**given, "key": columns[0]}
-        return {**given, "key": SERIES_KEY, "key_columns": columns}
+        return _joined(given, "key", SERIES_KEY, "key_columns")
 
     @model_validator(mode="after")
     def _join_what_can_be_joined(self) -> Self:
-        names = self.key_columns
-        if names and (self.series or self.key != SERIES_KEY):
+        if self.key_columns and (self.series or self.key != SERIES_KEY):
             raise ValueError("key: expected one column, or several as a list; not of series")
-        if len({*names}) < len(names):
-            raise ValueError(f"key: {names} names a column twice")
-        for name in names:
-            column = self.columns.get(name)
-            if column and (column.type not in _JOINED or column.nullable):
-                raise ValueError(
-                    f"key: column '{name}' must have one of the types {list(_JOINED)} and not be "
-                    f"nullable, to name a row together with others"
-                )
+        id_columns = self.series.id_columns if self.series else []
+        for place, what, names in (
+            ("key", "a row", self.key_columns),
+            ("series.id", "a series", id_columns),
+        ):
+            if len({*names}) < len(names):
+                raise ValueError(f"{place}: {names} names a column twice")
+            for name in names:
+                column = self.columns.get(name)
+                if column and (column.type not in _JOINED or column.nullable):
+                    raise ValueError(
+                        f"{place}: column '{name}' must have one of the types {list(_JOINED)} and "
+                        f"not be nullable, to name {what} together with others"
+                    )
+        if self.time and self.time in id_columns:
+            raise ValueError(f"series.id: '{self.time}' is the time, which names no series")
         return self
 
     @model_validator(mode="after")
@@ -326,7 +357,7 @@ class Data(Params):
             "time": [self.time] if self.time else [],
             "required": self.required,
             "positive": self.positive,
-            "series.id": [self.series.id] if self.series and self.series.id else [],
+            "series.id": self.series.columns if self.series else [],
             "series.absent": list(self.series.absent) if self.series else [],
         }.items():
             for name in names:
@@ -378,7 +409,7 @@ class Data(Params):
             ours |= {SERIES_KEY: "the key of a row", SERIES_ID: "the name of a series"}
         elif self.key_columns:
             ours |= {SERIES_KEY: "the key of a row (data.key)"}
-        if self.series:
+        if self.series and not self.series.id_columns:
             ours.pop(self.series.id or "", None)
         for place, names in (("columns", self.columns), ("derive", self.derive)):
             for name in names:

@@ -13,7 +13,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 OWN = "column:"
@@ -129,6 +129,18 @@ def joined_key(parts: Iterable[Any]) -> str:
         by a backslash.
     """
     return _SEPARATOR.join(map(_part, parts))
+
+
+def series_name(values: Mapping[str, Any], columns: Sequence[str]) -> str | None:
+    """Name of the series of a row: what one column holds, or several as ``joined_key`` joins them.
+
+    Args:
+        values: the typed row.
+        columns: those that name the series; without any there is one series, and no name.
+    """
+    if len(columns) > 1:
+        return joined_key(values[name] for name in columns)
+    return str(values[columns[0]]) if columns else None
 
 
 def _part(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.config import Column, Data, Derived, Target, UseCase, joined_key
+from ratchet.config import Column, Data, Derived, Target, UseCase
 from ratchet.dates import local
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
@@ -20,6 +20,8 @@ from ratchet.preparation.raw_schema import (
     check_future,
     check_steps,
     check_target,
+    join_series,
+    joined_columns,
     read_contract,
     show_rows,
 )
@@ -55,9 +57,9 @@ def typed_rows(
     """
     rows = raw if data.prepare is None else _prepare(raw, data.prepare)
     typed = read_contract(rows, data.columns, data.key, steps=_steps(data))
-    typed = _without_others(join_keys(typed, data), data)
+    typed = _without_others(join_keys(join_series(typed, data), data), data)
     if data.series and data.time:
-        check_steps(typed, data.time, data.series.id)
+        check_steps(typed, data.time, data.series.columns)
     typed = add_measured_rows(typed, measured, data)
     for name, target in targets.items():
         if target.column in typed:
@@ -89,9 +91,7 @@ def join_keys(typed: DataFrame, data: Data) -> DataFrame:
     """
     if not data.key_columns:
         return typed
-    cells = [typed[name].astype(object).tolist() for name in data.key_columns]
-    joined = [joined_key(parts) for parts in zip(*cells, strict=True)]
-    keys = pd.Series(joined, index=typed.index, dtype="str")
+    keys = joined_columns(typed, data.key_columns)
     if (twice := keys.duplicated()).any():
         raise DataError(
             f"columns {data.key_columns}: expected no two rows that have the same values in all of "
@@ -128,9 +128,9 @@ def _check_future(typed: DataFrame, data: Data, targets: Mapping[str, Target]) -
     check_future(typed[data.time], wrong, limit, data.ahead)
 
 
-def _steps(data: Data) -> tuple[str, str | None] | None:
+def _steps(data: Data) -> tuple[str, list[str]] | None:
     """Columns that identify steps: their time, and their series where there are several."""
-    return (data.time, data.series.id) if data.series and data.time else None
+    return (data.time, data.series.columns) if data.series and data.time else None
 
 
 def _prepare(raw: DataFrame, prepare: Derived) -> DataFrame:
@@ -187,9 +187,9 @@ def typed_fields(fields: DataFrame, use_case: UseCase) -> DataFrame:
         if column.nullable and name not in required.required and _is_blank(rows, name, column)
     ]
     typed = read_contract(rows, columns, data.key, steps=_steps(data), blank=blank)
-    typed = _without_others(join_keys(typed, data), data)
+    typed = _without_others(join_keys(join_series(typed, data), data), data)
     if data.series and data.time:
-        check_steps(typed, data.time, data.series.id)
+        check_steps(typed, data.time, data.series.columns)
     return typed
 
 

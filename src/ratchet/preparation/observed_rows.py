@@ -11,7 +11,7 @@ import pandas as pd
 
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
-from ratchet.preparation.raw_schema import read_contract
+from ratchet.preparation.raw_schema import join_series, read_contract
 
 if TYPE_CHECKING:
     from ratchet.config import Data
@@ -37,7 +37,7 @@ class MeasuredRow(Protocol):
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """Column of the contract -> value, but for time and series."""
+        """Column of the contract -> value, but for the time and what alone names the series."""
         ...
 
     @property
@@ -65,7 +65,7 @@ def add_measured_rows(typed: DataFrame, measured: Sequence[MeasuredRow], data: D
     rows, first = _read(measured, data)
     if rows.empty:
         return typed
-    names = [data.time, *([data.series.id] if data.series.id else [])]
+    names = [data.time, *data.series.columns]
     rows, first = rows.set_index(names), first.set_index(names)
     filed = pd.MultiIndex.from_frame(typed[names]) if len(names) > 1 else pd.Index(typed[data.time])
     both = rows.index.isin(filed)
@@ -126,7 +126,8 @@ def _row(one: MeasuredRow, fields: Mapping[str, Any], data: Data) -> dict[str, A
     assert data.time is not None
     zone = "" if data.timezone is None else "+00:00"
     named = {data.time: f"{one.time.isoformat()}{zone}"}
-    if data.series.id is not None:
+    named |= {name: one.fields[name] for name in data.series.id_columns}
+    if data.series.id is not None and not data.series.id_columns:
         named[data.series.id] = one.series
     return {**{name: value for name, value in fields.items() if name in data.columns}, **named}
 
@@ -142,13 +143,13 @@ def typed_partial_rows(rows: DataFrame, data: Data) -> DataFrame:
         DataError: a row breaks it.
     """
     frame = rows.reindex(columns=list(data.columns))
-    named = [data.time, data.series.id if data.series else None]
+    named = [data.time, *(data.series.columns if data.series else [])]
     columns = {
         name: column if name in named else column.model_copy(update={"nullable": True})
         for name, column in data.columns.items()
     }
     blank = [name for name in columns if frame[name].isna().all()]
-    return read_contract(frame, columns, data.key, blank=blank)
+    return join_series(read_contract(frame, columns, data.key, blank=blank), data)
 
 
 def _mend(filed: DataFrame, rows: DataFrame, first: DataFrame) -> DataFrame:

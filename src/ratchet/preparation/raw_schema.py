@@ -6,7 +6,7 @@ its columns; a catalog ``validator:`` could not read it from there, so the first
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from ratchet.config import Column, Target
+from ratchet.config import Column, Data, Target, joined_key
 from ratchet.dates import read_dates
 from ratchet.errors import DataError
 from ratchet.values import EXACT, as_integers, as_lists, as_numbers, as_text, without_blanks
@@ -42,7 +42,7 @@ def read_contract(
     columns: Mapping[str, Column],
     key: str,
     *,
-    steps: tuple[str, str | None] | None = None,
+    steps: tuple[str, Sequence[str]] | None = None,
     blank: Collection[str] = (),
 ) -> pd.DataFrame:
     """Check a raw frame and give it types.
@@ -51,8 +51,8 @@ def read_contract(
         frame: the raw rows.
         columns: contract of each column; other columns are dropped.
         key: column whose values must be unique, where there is one.
-        steps: where rows are steps, the column of their time and the one that names their series,
-            ``None`` where all are one.
+        steps: where rows are steps, the column of their time and those that name their series,
+            none where all are one.
         blank: columns of which no value is known; they need not be there.
 
     Returns:
@@ -109,15 +109,19 @@ def _with_index(frame: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFr
 
 
 def _read_dates(
-    frame: pd.DataFrame, columns: Mapping[str, Column], steps: tuple[str, str | None] | None
+    frame: pd.DataFrame, columns: Mapping[str, Column], steps: tuple[str, Sequence[str]] | None
 ) -> tuple[dict[str, pd.Series], dict[str, str]]:
     """Columns of dates, and by name what is wrong with those that cannot be read."""
     dates: dict[str, pd.Series] = {}
     unread: dict[str, str] = {}
-    time, series = steps or (None, None)
-    one = pd.Series(0, index=frame.index)
+    time, series = steps or (None, ())
+    of_series = pd.Series(0, index=frame.index)
+    if len(series) == 1:
+        of_series = frame[series[0]]
+    elif series:
+        of_series = frame.groupby(list(series), sort=False, dropna=False).ngroup()
     for name in [name for name, column in columns.items() if column.type == "date"]:
-        of_steps = (frame[series] if series else one) if name == time else None
+        of_steps = of_series if name == time else None
         try:
             dates[name] = read_dates(frame[name], columns[name], name, of_steps)
         except DataError as error:
@@ -166,23 +170,40 @@ def _signs(wrong: pd.Series) -> str:
     return ""
 
 
-def check_steps(typed: pd.DataFrame, time: str, series: str | None) -> None:
+def joined_columns(typed: pd.DataFrame, names: Sequence[str]) -> pd.Series:
+    """Several columns as one text, see ``joined_key``; each combination is joined once."""
+    codes = typed.groupby(list(names), sort=False, observed=True).ngroup().to_numpy()
+    first = typed[list(names)].iloc[np.unique(codes, return_index=True)[1]]
+    cells = [first[name].astype(object).tolist() for name in names]
+    joined = pd.Series([joined_key(parts) for parts in zip(*cells, strict=True)], dtype="str")
+    return joined.take(codes).set_axis(typed.index)
+
+
+def join_series(typed: pd.DataFrame, data: Data) -> pd.DataFrame:
+    """Typed rows with the name of their series, where several columns name it together."""
+    if data.series is None or not data.series.id_columns:
+        return typed
+    names = joined_columns(typed, data.series.id_columns)
+    return typed.assign(**{str(data.series.id): names})
+
+
+def check_steps(typed: pd.DataFrame, time: str, series: Sequence[str]) -> None:
     """Make sure that no series has two rows at one time.
 
     Args:
         typed: rows that keep their contract.
         time: column of the time; rows without one are left out later.
-        series: column that names the series; without it all rows are one.
+        series: columns that name the series; without any all rows are one.
 
     Raises:
         DataError: how many rows come again, and the first of them.
     """
-    named = [time] if series is None else [series, time]
+    named = [*series, time]
     twice = typed[time].notna() & typed.duplicated(named, keep="first")
     if not twice.any():
         return
     moments = typed.loc[twice, named].astype(str).agg(", ".join, axis=1)
-    of_series = f" for each '{series}'" if series else ""
+    of_series = f" for each {' and '.join(map(repr, series))}" if series else ""
     raise DataError(
         f"column '{time}': expected every time once{of_series}; {show_rows(moments, len(typed))}. "
         f"{_distinguishing_columns(typed, named)}"
@@ -191,12 +212,12 @@ def check_steps(typed: pd.DataFrame, time: str, series: str | None) -> None:
 
 def _distinguishing_columns(typed: pd.DataFrame, named: list[str]) -> str:
     """Columns that may distinguish the rows of one time, and what to do about it."""
-    plain = [name for name in typed if name not in named and _is_plain(typed[name])]
+    plain = [str(name) for name in typed if name not in named and _is_plain(typed[name])]
     apart = [name for name in plain if not typed.duplicated([*named, name]).any()]
     ways_out = [
         f"Column '{name}' tells them apart: where it names the series, write data.series.id: "
-        f"{name}; where it is the hour of the day, have it joined to the time by "
-        f"data.prepare.function: ratchet.use_cases.common.join_hour"
+        f"{_listed([*named[:-1], name])}; where it is the hour of the day, have it joined to the "
+        f"time by data.prepare.function: ratchet.use_cases.common.join_hour"
         for name in apart[:1]
     ]
     clock = typed[named[-1]]
@@ -208,6 +229,10 @@ def _distinguishing_columns(typed: pd.DataFrame, named: list[str]) -> str:
     return ". ".join(ways_out) or (
         "Leave out what is there twice, or name the column of the series in data.series.id"
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
 
 
 def _is_plain(values: pd.Series) -> bool:

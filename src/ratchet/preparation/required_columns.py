@@ -50,7 +50,7 @@ class RequiredColumns:
     @property
     def _identity(self) -> list[str]:
         data = self.use_case.data
-        names = [*([data.series.id] if data.series else data.identity), data.time]
+        names = [*(data.series.columns if data.series else data.identity), data.time]
         return [name for name in names if name]
 
     @property

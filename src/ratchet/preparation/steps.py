@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ratchet.config import SERIES_ID, SERIES_KEY, Data, Target
 from ratchet.dates import midnight
 from ratchet.errors import ConfigError, DataError
@@ -44,7 +46,7 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
     """
     if data.series is None or data.time is None:
         raise ConfigError("data.series: expected the parameters of a time series")
-    named = [data.time, *([data.series.id] if data.series.id else [])]
+    named = [data.time, *data.series.columns]
     # A row that lacks a required value is a gap in its series, and not absent: something happened.
     blank = typed[[name for name in required if name not in named]].isna().any(axis=1)
     rows = with_columns(typed, {n: typed[n].mask(blank) for n in data.columns if n not in named})
@@ -57,8 +59,9 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
             f"{int(nameless.sum())} of {len(rows)} rows have none (row {nameless.idxmax()}); "
             f"where they may be left out, name the column in data.required"
         )
+    naming = [name for name in data.series.columns if name != SERIES_ID]
     layout = to_panel(
-        rows.drop(columns=[] if data.series.id in (None, SERIES_ID) else [data.series.id]),
+        rows.drop(columns=naming),
         time=data.time,
         series=SERIES_ID,
         grid=_grid(rows[data.time], data.time, data.series.frequency, rows[SERIES_ID].nunique()),
@@ -66,8 +69,11 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
         **data.series.model_dump(include={"absent", "season", "begins", "ends_after"}),
     )
     laid = layout.rows
-    if data.series.id not in (None, SERIES_ID):
-        laid[data.series.id] = laid[SERIES_ID]
+    # What names a series is known at all of its steps.
+    names = rows.drop_duplicates(SERIES_ID).sort_values(SERIES_ID)
+    places = np.tile(np.arange(len(names)), len(laid) // len(names))
+    for name in naming:
+        laid[name] = names[name].take(places).to_numpy()
     laid.insert(0, SERIES_KEY, _keys(laid, data.time))
     return layout
 

@@ -39,7 +39,8 @@ def group_columns(features: Features, data: Data) -> list[str]:
 def _series_columns(features: Features, data: Data) -> list[str]:
     """Parts of the time first, then categories and a number."""
     within_a_day = {"minute", "hour", "halfhour"} & {*data.calendar}
-    reserved = {*data.calendar, *TIME_PARTS, data.series.id if data.series else None}
+    alone = {data.series.id} if data.series else set()  # one of several is worth a chart
+    reserved = {*data.calendar, *TIME_PARTS, *alone}
     categories = [name for name in features.categorical if name not in reserved]
     numbers = [name for name in features.numeric if name not in reserved]
     parts = TIME_PARTS if within_a_day else TIME_PARTS[1:]

@@ -103,7 +103,7 @@ def _use_of_column(name: str, data: Data, features: Features, targets: Mapping[s
         "order in time": name == data.time,
         "target": name in [target.column for target in targets.values()],
         "source of a target": name in derived_from,
-        "name of the series": data.series is not None and name == data.series.id,
+        "name of the series": data.series is not None and name in data.series.columns,
         "feature": name in features.columns,
         "feature, up to the origin": features.windows is not None and name in features.windows.past,
         "history": history is not None

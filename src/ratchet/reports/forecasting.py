@@ -187,7 +187,7 @@ def series_blocks(results: TargetResults) -> list[Block]:
     chart = Chart(
         name="error_by_series",
         kind="dots",
-        title=f"{results.name}: mean scaled error by {results.data.series.id}, worst and best",
+        title=f"{results.name}: mean scaled error by {results.data.series.label}, worst and best",
         frame=shown,
         x="MASE",
         y="series",
@@ -198,11 +198,12 @@ def series_blocks(results: TargetResults) -> list[Block]:
         reference_title="all test rows",
     )
     formats = dict.fromkeys(frame.columns[1:], "number") | {"rows": "count"}
-    title = f"Worst and best {results.data.series.id}; all are in the workbook"
+    title = f"Worst and best {results.data.series.label}; all are in the workbook"
     few = shown if len(shown) < len(frame) else frame
     return [
         Text(
-            f"{_sentence(results, frame)} {TOO_NARROW}", title=f"Errors by {results.data.series.id}"
+            f"{_sentence(results, frame)} {TOO_NARROW}",
+            title=f"Errors by {results.data.series.label}",
         ),
         chart,
         Table("worst_and_best", title, few, formats),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ratchet.config import Inventory
+from ratchet.config import SERIES_ID, Inventory
 from ratchet.errors import DataError
 from ratchet.learning.inventory import expected_demand, order_quantity, steps_of_stock
 from ratchet.reports.blocks import Block, Finding, Points, Table, Text
@@ -126,8 +126,8 @@ def _origins(results: TargetResults, rows: pd.DataFrame) -> pd.Series:
     """Keys of the steps at which the forecasts of some rows were made."""
     # In order of time every series has a row for every step, forecast or not.
     keys = results.primary.index.to_series()
-    name = results.data.series.id if results.data.series else None
-    before = keys.groupby(results.primary[name], observed=True) if name else keys
+    several = results.data.series is not None and results.data.series.id is not None
+    before = keys.groupby(results.primary[SERIES_ID], observed=True) if several else keys
     return before.shift(results.horizon).loc[rows.index]
 
 

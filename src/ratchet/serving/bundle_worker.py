@@ -30,6 +30,7 @@ from ratchet.compiled.dates import as_microseconds
 from ratchet.compiled.field_values import Values
 from ratchet.compiled.row_hashes import row_hash
 from ratchet.compiled.time_grid import Grid
+from ratchet.config import series_name
 from ratchet.database import naive_utc
 from ratchet.errors import UserError
 from ratchet.learning.processes import ProcessLimits, end_with_parent
@@ -59,12 +60,12 @@ class Retention:
 
     Attributes:
         time: column of the time.
-        series: column that names the series, where there are several.
+        series: columns that name the series, where there are several.
         seconds: how far before the newest measurement a forecast may look back.
     """
 
     time: str
-    series: str | None
+    series: Sequence[str]
     seconds: float
 
 
@@ -109,8 +110,8 @@ class RecentRows:
     def _key(self, row: Row) -> Any:
         if self._retention is None:
             return object()
-        name = self._retention.series
-        return None if name is None else row.get(name), row.get(self._retention.time)
+        names = self._retention.series
+        return tuple(row.get(name) for name in names), row.get(self._retention.time)
 
     def _trim(self, retention: Retention) -> None:
         times = {key: _moment(row[retention.time]) for key, row in self._rows.items()}
@@ -269,7 +270,7 @@ class BundleAnswerer:
         if data.series is None or context is None:
             return None
         span = context[data.time].max() - context[data.time].min()
-        return Retention(data.time, data.series.id, 2 * span.total_seconds())
+        return Retention(data.time, data.series.columns, 2 * span.total_seconds())
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer rows, in their order.
@@ -296,7 +297,7 @@ class BundleAnswerer:
         data, retention = self._bundle.use_case.data, self.retention
         if retention is None:
             return
-        names = [name for name in (retention.time, retention.series) if name]
+        names = [retention.time, *retention.series]
         measured = pd.DataFrame([dict(row) for row in rows]).drop_duplicates(names, keep="last")
         typed = typed_partial_rows(measured, data).set_index(names)
         earlier = self._bundle.context
@@ -310,10 +311,10 @@ class BundleAnswerer:
         times = rows[retention.time]
         is_recent = times >= times.max() - pd.Timedelta(seconds=retention.seconds)
         before = rows[~is_recent].sort_values(retention.time)
-        if retention.series is None:
-            last = before.tail(1)
+        if retention.series:
+            last = before.drop_duplicates(list(retention.series), keep="last")
         else:
-            last = before.drop_duplicates(retention.series, keep="last")
+            last = before.tail(1)
         return rows[is_recent | rows.index.isin(last.index)]
 
     def _check_gap(self, values: Values, row: int) -> None:
@@ -338,8 +339,9 @@ class BundleAnswerer:
         ((_, target),) = use_case.targets.items()
         rows, name = context, ""
         if data.series.id is not None:
-            name = f" of '{values[data.series.id]!s:.60}'"
-            rows = rows[rows[data.series.id].astype(str) == str(values[data.series.id])]
+            series = series_name(values, data.series.columns)
+            name = f" of '{series:.60}'"
+            rows = rows[rows[data.series.id].astype(str) == series]
         measured = rows.dropna(subset=[c for c in (target.column,) if c in rows])[data.time]
         latest = (
             f"{target.column}{name} was measured last at {measured.max()}"

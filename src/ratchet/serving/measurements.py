@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from ratchet.compiled.answers import Answerer, RequestError, Row
 from ratchet.compiled.contract import Contract, contract_of
 from ratchet.compiled.series_answerer import SeriesAnswerer
-from ratchet.config import UseCase
+from ratchet.config import UseCase, series_name
 from ratchet.errors import ConfigError, DatabaseError
 from ratchet.monitoring.measurements import Measurement, Measurements, Written
 from ratchet.serving.bundle_worker import SlowAnswerer
@@ -139,14 +139,15 @@ def measurements_of(rows: Sequence[Row], use_case: UseCase) -> list[Measurement]
     contract: Contract = contract_of(use_case, measured=True)
     assert data.series is not None
     assert data.time is not None
-    names = (data.time, data.series.id)
+    names = (data.time, *data.series.columns)
+    kept = {*data.series.id_columns}  # they cannot be read off the name of the series
     measurements = []
     for number, (row, values) in enumerate(zip(rows, contract.read_rows(rows), strict=True)):
-        fields = {name: value for name, value in row.items() if name not in names}
-        if not fields:
+        fields = {n: value for n, value in row.items() if n not in names or n in kept}
+        if not fields.keys() - kept:
             missing = ", ".join(name for name in data.columns if name not in names)
             raise RequestError(f"expected what was measured, any of {missing}", row=number)
-        series = "" if data.series.id is None else str(values[data.series.id])
+        series = series_name(values, data.series.columns) or ""
         measurements.append(Measurement(time=values[data.time], series=series, fields=fields))
     return measurements
 
@@ -158,4 +159,6 @@ def row_of(measurement: Measurement, use_case: UseCase) -> Row:
     assert data.time is not None
     zone = "" if data.timezone is None else "+00:00"
     row = {data.time: f"{measurement.time.isoformat()}{zone}", **measurement.fields}
-    return row if data.series.id is None else {data.series.id: measurement.series, **row}
+    if data.series.id is None or data.series.id_columns:
+        return row
+    return {data.series.id: measurement.series, **row}

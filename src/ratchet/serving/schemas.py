@@ -134,7 +134,7 @@ def row_schema(serving: Serving) -> Schema:
 def measurement_schema(serving: Serving) -> Schema:
     """Schema of a measurement: a row of the raw file."""
     data = serving.use_case.data
-    needed = [data.time, *([data.series.id] if data.series and data.series.id else [])]
+    needed = [data.time, *(data.series.columns if data.series else [])]
     return {
         "title": f"{serving.name}: a measurement",
         "type": "object",
