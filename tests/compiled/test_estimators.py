@@ -52,7 +52,8 @@ def rows(n: int, seed: int, task: str = "regression") -> pd.DataFrame:
     if task != "forecasting":
         return X.astype("float32")
     naive = rng.normal(size=(2, n))
-    return X.astype("float64").assign(naive_persistence=naive[0], naive_seasonal=naive[1])
+    X = X.astype("float64").assign(naive_persistence=naive[0], naive_seasonal=naive[1])
+    return X.assign(series_level=2.0, series_scale=0.5)
 
 
 def truth(X: pd.DataFrame, task: str = "regression") -> np.ndarray:

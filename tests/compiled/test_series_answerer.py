@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import Memory
 
 from ratchet.bundle.fallback_model import fit_fallback_models, row_only_columns
 from ratchet.bundle.reader import Bundle, open_bundle
@@ -22,10 +23,9 @@ from ratchet.compiled.forecast_inputs import Forecasts
 from ratchet.compiled.serialization import dumps, loads
 from ratchet.compiled.series_answerer import MOST_NEW_SERIES, SeriesAnswerer
 from ratchet.compiled.series_steps import Steps
-from ratchet.config import UseCase
-from ratchet.learning.classical import build_estimator
-from ratchet.modelling.calibrate_and_refit import calibrate
-from ratchet.modelling.target_scaling import features_and_scaled_target
+from ratchet.config import Candidate, UseCase
+from ratchet.modelling.calibrate_and_refit import refit
+from ratchet.modelling.candidate_search import search_candidate
 from ratchet.pipelines.preprocessing import build_windows, encode_features, select_series
 from ratchet.preparation.contract import typed_rows
 from ratchet.serving.bundle_worker import BundleAnswerer
@@ -125,23 +125,26 @@ def stores() -> dict[str, Any]:
     return settings
 
 
-def made(settings: dict[str, Any], raw: pd.DataFrame, folder: Path) -> Bundle:
-    """A bundle with a fitted and calibrated ridge."""
+def made(
+    settings: dict[str, Any], raw: pd.DataFrame, folder: Path, candidate: Candidate | None = None
+) -> Bundle:
+    """A bundle with a fitted and calibrated candidate."""
     use_case = UseCase.model_validate(settings)
     data, features, targets = use_case.data, use_case.features, dict(use_case.targets)
     typed = typed_rows(raw, data, targets)
     primary, _ = select_series(typed, data, features, targets)
     built, statistics = build_windows(primary, data, features, targets)
-    encoder, train, validation, _ = encode_features(built, features, 0)
+    encoder, train, validation, test = encode_features(built, features, 0)
     target = targets["demand"]
-    X, y = features_and_scaled_target(train, target, "classical")
-    held = features_and_scaled_target(validation, target, "classical")[0]
-    model = build_estimator(target.task, "ridge", seed=0).fit(X, y)
-    said = pd.DataFrame({"prediction": model.predict(held)}, held.index)
+    candidate = candidate or Candidate(estimator="ridge")
+    model, _, _ = search_candidate(
+        train, validation, target, features, candidate, 0, Memory(None, verbose=0)
+    )
+    model = refit(model, pd.concat([train, validation, test]), target)
     contents = BundleContents(
         use_case=use_case,
         encoder=encoder,
-        models={"demand": calibrate(model, said, validation, target)},
+        models={"demand": model},
         typed=typed,
         primary=primary,
         features=built,
@@ -150,7 +153,9 @@ def made(settings: dict[str, Any], raw: pd.DataFrame, folder: Path) -> Bundle:
         importance={"demand": pd.DataFrame({"source": ["a"], "importance": [1], "spread": [0]})},
     )
     contents = replace(contents, fallback_models=fit_fallback_models(contents))
-    write_bundle(folder, contents, {"use_case": "made", "candidates": {"demand": "ridge"}})
+    write_bundle(
+        folder, contents, {"use_case": "made", "candidates": {"demand": candidate.estimator}}
+    )
     return open_bundle(folder)
 
 
@@ -188,10 +193,16 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]
         if kind not in done:
             settings, rows = {
                 "hours": lambda: (parameters(), hours(360)),
+                "in units": lambda: (parameters(), hours(360)),
                 "shops": lambda: (shops(), days(140)),
                 "stores": lambda: (stores(), of_stores()),
             }[kind]()
-            done[kind] = made(settings, rows, base / kind)
+            candidate = None
+            if kind == "in units":
+                settings["targets"]["demand"]["learn"] = "change"
+                grid = {"estimator__model__max_iter": [9]}
+                candidate = Candidate(estimator="unscaled_boosting", param_grid=grid)
+            done[kind] = made(settings, rows, base / kind, candidate)
         return done[kind]
 
     return get
@@ -223,7 +234,7 @@ def expect(bundle: Bundle, frame: pd.DataFrame, answers: list[Any]) -> None:
         assert (answer.scale, answer.rms) == pytest.approx((row["scale"], row["rms"]), rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["hours", "shops", "stores"])
+@pytest.mark.parametrize("kind", ["hours", "shops", "stores", "in units"])
 def test_golden_rows_get_their_answers(bundles, compiled, kind):
     check_golden(compiled(kind), bundles(kind).golden)
 
@@ -256,6 +267,15 @@ def test_rows_that_follow_upon_each_other_see_the_earlier_ones(bundles, compiled
         pd.Timestamp(at).tz_convert("UTC").hour for at in rows["at"][::-1]
     ]
     expect(bundles("hours"), rows, answers)
+
+
+def test_a_model_of_units_gets_the_terms_of_the_row(bundles, compiled):
+    bundle, answerer, rows = bundles("in units"), compiled("in units"), hours(400)[360:362]
+
+    known = bundle.models["demand"].estimator_.feature_names_in_
+
+    assert {"series_level", "series_scale"} <= {*known}
+    expect(bundle, rows, answerer.answer(as_rows(rows.drop(columns="load"))))
 
 
 def test_a_shop_without_a_row_sold_nothing(bundles, compiled):

@@ -131,6 +131,7 @@ def test_mistakes_are_told(path, value, told):
         ("param_grid", {"units": []}, "param_grid: units: expected at least one value"),
         ("param_grid", {"width": [1]}, "param_grid: width: no such parameter; allowed are"),
         ("base", "rigde", "base: estimator: unknown 'rigde'; forecasting has"),
+        ("base", "unscaled_xgboost", "base: 'unscaled_xgboost' learns the target in its units"),
         ("base_params", {"alpha": 1}, "base: param_grid.alpha: no such parameter"),
     ],
 )

@@ -33,7 +33,8 @@ def rows() -> dict[str, tuple[pd.DataFrame, pd.Series]]:
         f"naive_{name}": signal + rng.normal(size=300) / 3 for name in ("persistence", "seasonal")
     }
     forms = {"classification": (X, classes), "regression": (X, signal)}
-    return {**forms, "forecasting": (X.assign(**naive), signal)}
+    terms = {"series_level": 3.0, "series_scale": 2.0}
+    return {**forms, "forecasting": (X.assign(**naive, **terms), signal)}
 
 
 def small(task: str, name: str, seed: int = 0):
@@ -42,6 +43,7 @@ def small(task: str, name: str, seed: int = 0):
     sizes = {"n_estimators": 15, "estimator__n_estimators": 15, "max_iter": 15}
     sizes |= {f"model__{key}": size for key, size in sizes.items()}
     sizes |= {"kernel__n_components": 60, "estimator__model__max_iter": 15}
+    sizes |= {"estimator__model__n_estimators": 15}
     sizes |= {"line__estimator__model__max_iter": 15, "forest__model__n_estimators": 15}
     sizes |= {"boosting__model__max_iter": 15}
     known = model.get_params()

@@ -166,6 +166,20 @@ def _logs(model: Any, names: Names) -> Compiled:
     return Compiled(models.Exponential(_compile(model.estimator_, names).program, *_ends(model)))
 
 
+def _unscaled(model: Any, names: Names) -> Compiled:
+    names = _named(names, model)
+    level, scale = models.places([model.level, model.scale], names)
+    return Compiled(
+        models.Unscaled(
+            _compile(model.estimator_, names).program,
+            int(level),
+            int(scale),
+            models.places(list(model.by_level), names),
+            models.places(list(model.by_scale), names),
+        )
+    )
+
+
 def _ends(model: Any) -> tuple[float, float]:
     low, high = model.bounds or (None, None)
     return -math.inf if low is None else float(low), math.inf if high is None else float(high)
@@ -435,6 +449,7 @@ _COMPILERS: dict[str, Callable[[Any, Names], Compiled]] = {
     "ratchet.SegmentColumns": _segment_columns,
     "ratchet.SegmentMean": _of_segment,
     "ratchet.TemperatureScaling": _temperature,
+    "ratchet.UnscaledRegressor": _unscaled,
     "ratchet.WeightedClassifier": _weighted,
     "ratchet.WithoutFlags": _without_flags,
     "sklearn.ColumnTransformer": _column_transformer,

@@ -344,6 +344,35 @@ class Interval:
 
 @program
 @dataclass(frozen=True)
+class Unscaled:
+    """A regressor of ``(y - level) / scale`` made of one of ``y``, from inputs in units.
+
+    Attributes:
+        model: from columns in units to values, shape (n,).
+        level: place of the level among the columns.
+        scale: place of the scale.
+        by_level: places of the columns that are relative to the level and in scales.
+        by_scale: places of those that are in scales alone.
+    """
+
+    model: Program
+    level: int
+    scale: int
+    by_level: Places
+    by_scale: Places
+
+    def __call__(self, X: Array) -> Array:
+        """Relative values of shape (n,)."""
+        rows = X.astype(np.float64)
+        level, scale = rows[:, self.level].copy(), rows[:, self.scale].copy()
+        rows[:, self.by_level] = rows[:, self.by_level] * scale[:, None] + level[:, None]
+        rows[:, self.by_scale] *= scale[:, None]
+        result: Array = (self.model(rows).astype(np.float64, copy=False) - level) / scale
+        return result
+
+
+@program
+@dataclass(frozen=True)
 class Exponential:
     """Output of another program, from logarithms to units.
 

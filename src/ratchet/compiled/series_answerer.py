@@ -67,16 +67,19 @@ class InUnits:
         model: from encoded columns in single precision to value and ends of the interval, shape
             (n, 3), relative to the level and in scales.
         bounds: least and greatest value; ``None`` for none.
+        terms: whether the model sees level and scale after the encoded columns.
     """
 
     model: Program
     bounds: tuple[float, float] | None
+    terms: bool = False
 
     def __call__(
         self, encoded: npt.NDArray[np.float32], inputs: ForecastInputs
     ) -> npt.NDArray[np.float64]:
         """Value, lower and upper end, shape (n, 3)."""
-        relative = self.model(encoded).astype(np.float64, copy=False)
+        columns = np.column_stack([encoded, inputs.level, inputs.scale]) if self.terms else encoded
+        relative = self.model(columns).astype(np.float64, copy=False)
         values: npt.NDArray[np.float64] = inputs.level[:, None] + inputs.scale[:, None] * relative
         return values if self.bounds is None else values.clip(*self.bounds)
 

@@ -144,7 +144,9 @@ def _in_units(model: Any, names: Sequence[str]) -> InUnits:
     if type(model) is not RelativeRegressor or (model.level, model.scale) != terms:
         raise NotCompilable(f"{type(model).__name__}: expected a target in terms of {terms}")
     bounds = None if model.bounds is None else (float(model.bounds[0]), float(model.bounds[1]))
-    return InUnits(compile_estimator(model.estimator_, names), bounds)
+    known = not set(terms).isdisjoint(getattr(model.estimator_, "feature_names_in_", ()))
+    columns = [*names, *terms] if known else names
+    return InUnits(compile_estimator(model.estimator_, columns), bounds, known)
 
 
 def compile_forecasts(

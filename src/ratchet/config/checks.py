@@ -132,14 +132,14 @@ def _check_grids(target: Target) -> None:
 def _check_networks(target: Target) -> None:
     if not target.networks:
         return
-    from ratchet.learning.classical import check_candidate
+    from ratchet.learning.classical import check_base
 
     for name, network in target.networks.items():
         path = "base"
         try:
             if network.base is not None:
                 base = {key: [value] for key, value in network.base_params.items()}
-                check_candidate(target.task, network.base, base)
+                check_base(target.task, network.base, base)
             path = "architectures"
             _check_architectures(network)
             path = "param_grid"

@@ -42,7 +42,11 @@ from ratchet.learning.baselines import (
     SegmentMean,
 )
 from ratchet.learning.demand.regressor import DemandRegressor
-from ratchet.learning.meta_estimators import ResidualRegressor, WeightedClassifier
+from ratchet.learning.meta_estimators import (
+    ResidualRegressor,
+    UnscaledRegressor,
+    WeightedClassifier,
+)
 
 Rows = NDArray[np.intp]
 
@@ -138,6 +142,16 @@ def forecasting_xgboost() -> Pipeline:
     return _trees(xgboost_regressor())
 
 
+def unscaled_boosting() -> BaseEstimator:
+    """Histogram boosting of the target in its units, from inputs in units."""
+    return UnscaledRegressor(estimator=forecasting_boosting())
+
+
+def unscaled_xgboost() -> BaseEstimator:
+    """XGBoost's trees of the target in its units, from inputs in units."""
+    return UnscaledRegressor(estimator=forecasting_xgboost())
+
+
 def boosted_ridge() -> BaseEstimator:
     """Linear, and histogram boosting on its residuals."""
     return ResidualRegressor(base=ridge(), estimator=forecasting_boosting())
@@ -197,6 +211,8 @@ ESTIMATORS: dict[str, dict[str, Callable[[], BaseEstimator]]] = {
         "extra_trees": forecasting_extra_trees,
         "hist_gradient_boosting": forecasting_boosting,
         "xgboost": forecasting_xgboost,
+        "unscaled_boosting": unscaled_boosting,
+        "unscaled_xgboost": unscaled_xgboost,
         "kernel": kernel_regressor,
         "boosted_ridge": boosted_ridge,
         "mixture": mixture,
@@ -233,6 +249,21 @@ def check_candidate(task: str, estimator: str, param_grid: Mapping[str, Sequence
         check_grid(table[estimator](), param_grid)
     except ValueError as error:
         raise ValueError(f"param_grid.{error}") from None
+
+
+def check_base(task: str, estimator: str, param_grid: Mapping[str, Sequence[Any]]) -> None:
+    """Make sure that networks can learn what an estimator leaves over.
+
+    Raises:
+        ValueError: as of ``check_candidate``; or it learns the target in its units, while networks
+            learn it scaled.
+    """
+    check_candidate(task, estimator, param_grid)
+    if isinstance(estimators_for_task(task)[estimator](), UnscaledRegressor):
+        raise ValueError(
+            f"'{estimator}' learns the target in its units, while networks learn it scaled; take "
+            f"one that does so, too, such as 'ridge'"
+        )
 
 
 def check_grid(model: BaseEstimator, param_grid: Mapping[str, Sequence[Any]]) -> None:

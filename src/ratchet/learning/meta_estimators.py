@@ -1,7 +1,8 @@
-"""Estimators around others: relative and logarithmic targets, residuals, class weights."""
+"""Estimators around others: relative, unscaled and logarithmic targets, residuals, weights."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +23,9 @@ from sklearn.utils.validation import (
 
 Array = npt.NDArray[np.float64]
 
+_DIGITS = 1e-12
+"""Share of level and scale below which a target in units is 0 but for rounding."""
+
 
 def _has_intervals(model: RelativeRegressor | LogRegressor) -> bool:
     return hasattr(getattr(model, "estimator_", model.estimator), "predict_with_interval")
@@ -37,7 +41,8 @@ class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
 
     Args:
         estimator: regressor of the relative target. It sees all columns but ``level`` and
-            ``scale``. One in a ``FrozenEstimator`` is fitted already, on relative targets.
+            ``scale``. One in a ``FrozenEstimator`` is fitted already, on relative targets; it sees
+            them, too, where it knows them by name, as an ``UnscaledRegressor`` does.
         level: name of the column with the level, in units of the target.
         scale: name of the column with the scale, in units of the target, greater than 0.
         bounds: range of the target (low, high) to which predictions and intervals are clipped;
@@ -119,26 +124,118 @@ class RelativeRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         return tags
 
     def _parts(self, X: pd.DataFrame, *, reset: bool = False) -> tuple[pd.DataFrame, Array, Array]:
-        if not isinstance(X, pd.DataFrame):
-            raise ValueError(f"X must be a DataFrame, whose columns have names, not {type(X)}")
-        missing = [name for name in (self.level, self.scale) if name not in X.columns]
-        if missing:
-            raise ValueError(f"X lacks the columns {missing} that level and scale name")
-        validate_data(self, X, skip_check_array=True, reset=reset)
-        level, scale = self._values(X, self.level), self._values(X, self.scale)
-        if (scale <= 0).any():
-            first = int(np.argmax(scale <= 0))
-            raise ValueError(
-                f"column '{self.scale}' must be greater than 0: {int((scale <= 0).sum())} rows are "
-                f"not, the first one is '{X.index[first]}' with {scale[first]}"
-            )
-        return X.drop(columns=[self.level, self.scale]), level, scale
+        level, scale = _level_and_scale(self, X, reset=reset)
+        known = getattr(self.estimator, "feature_names_in_", ())
+        unseen = [name for name in (self.level, self.scale) if name not in known]
+        return X.drop(columns=unseen), level, scale
 
-    @staticmethod
-    def _values(X: pd.DataFrame, name: str) -> Array:
+
+def _level_and_scale(
+    model: RelativeRegressor | UnscaledRegressor, X: pd.DataFrame, *, reset: bool
+) -> tuple[Array, Array]:
+    """Level and scale of every row, shape (n,) each, after a check of both columns."""
+    if not isinstance(X, pd.DataFrame):
+        raise ValueError(f"X must be a DataFrame, whose columns have names, not {type(X)}")
+    missing = [name for name in (model.level, model.scale) if name not in X.columns]
+    if missing:
+        raise ValueError(f"X lacks the columns {missing} that level and scale name")
+    validate_data(model, X, skip_check_array=True, reset=reset)
+    terms = []
+    for name in (model.level, model.scale):
         values: Array = X[name].to_numpy(dtype=np.float64)
         assert_all_finite(values, input_name=f"column '{name}'")
-        return values
+        terms.append(values)
+    level, scale = terms
+    if (scale <= 0).any():
+        first = int(np.argmax(scale <= 0))
+        raise ValueError(
+            f"column '{model.scale}' must be greater than 0: {int((scale <= 0).sum())} rows are "
+            f"not, the first one is '{X.index[first]}' with {scale[first]}"
+        )
+    return level, scale
+
+
+class UnscaledRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
+    """A regressor of ``(y - level) / scale`` whose estimator learns ``y``, from inputs in units.
+
+    Scaled targets let one model learn from series of any size. Trees that are pooled over series in
+    their own units can tell small series from large ones at every split, and the loss of the
+    estimator is one of units: an absolute error weighs a series by its size, and Poisson and
+    Tweedie losses get counts. What goes in and what comes out stays scaled, so that it can be
+    calibrated, compared and combined like any other regressor of the same target.
+
+    Args:
+        estimator: regressor of the target in units. It sees all columns but ``level`` and
+            ``scale``, as a frame.
+        by_level: names of the columns that are scaled like the target, ``(x - level) / scale``.
+        by_scale: names of the columns that are divided by the scale alone, as a spread is.
+        level: name of the column with the level, in units of the target.
+        scale: name of the column with the scale, in units of the target, greater than 0.
+
+    Attributes:
+        estimator_: the fitted regressor in units.
+        n_features_in_: number of columns of ``X``, level and scale included.
+        feature_names_in_: their names.
+    """
+
+    def __init__(
+        self,
+        *,
+        estimator: BaseEstimator,
+        by_level: Sequence[str] = (),
+        by_scale: Sequence[str] = (),
+        level: str = "series_level",
+        scale: str = "series_scale",
+    ) -> None:
+        self.estimator = estimator
+        self.by_level = by_level
+        self.by_scale = by_scale
+        self.level = level
+        self.scale = scale
+
+    def fit(self, X: pd.DataFrame, y: npt.ArrayLike) -> Self:
+        """Fit the estimator in units of the target.
+
+        Args:
+            X: rows with the columns ``level`` and ``scale``, length n.
+            y: targets, shape (n,), relative to the level and in scales.
+
+        Raises:
+            ValueError: ``X`` is no frame, lacks a column or has a scale that is not positive;
+                lengths differ; or targets, levels or scales are not finite.
+        """
+        features, level, scale = self._in_units(X, reset=True)
+        relative: Array = column_or_1d(y, dtype=np.float64, warn=True)
+        check_consistent_length(X, relative)
+        assert_all_finite(relative, input_name="y")
+        target = level + scale * relative
+        # What cannot be below 0 is so but for a digit: a Poisson loss would not take it.
+        target[np.abs(target) < _DIGITS * (np.abs(level) + scale)] = 0.0
+        self.estimator_ = clone(self.estimator).fit(features, target)
+        return self
+
+    def predict(self, X: pd.DataFrame) -> Array:
+        """Predict the relative target: shape (n,)."""
+        check_is_fitted(self)
+        features, level, scale = self._in_units(X)
+        return (_column(self.estimator_, features) - level) / scale
+
+    def _in_units(
+        self, X: pd.DataFrame, *, reset: bool = False
+    ) -> tuple[pd.DataFrame, Array, Array]:
+        level, scale = _level_and_scale(self, X, reset=reset)
+        features = X.drop(columns=[self.level, self.scale])
+        named = [*self.by_level, *self.by_scale]
+        if missing := [name for name in named if name not in features]:
+            raise ValueError(f"X lacks the columns {missing} that by_level and by_scale name")
+        values = features[named].to_numpy(dtype=np.float64) * scale[:, None]
+        values[:, : len(self.by_level)] += level[:, None]
+        return features.assign(**dict(zip(named, values.T, strict=True))), level, scale
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = get_tags(self.estimator).input_tags.allow_nan
+        return tags
 
 
 class LogRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):

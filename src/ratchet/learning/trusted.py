@@ -46,6 +46,7 @@ TRUSTED = (
     "ratchet.learning.meta_estimators.LogRegressor",
     "ratchet.learning.meta_estimators.RelativeRegressor",
     "ratchet.learning.meta_estimators.ResidualRegressor",
+    "ratchet.learning.meta_estimators.UnscaledRegressor",
     "ratchet.learning.meta_estimators.WeightedClassifier",
     "ratchet.learning.recurrent.regressor.RecurrentRegressor",
     "ratchet.learning.recurrent.scaling.WindowScaler",

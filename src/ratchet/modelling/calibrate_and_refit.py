@@ -68,7 +68,8 @@ def _in_units(conformal: Any, validation: DataFrame, target: Target) -> Any:
         scale=SERIES_SCALE,
         bounds=target.bounds,
     )
-    return relative.fit(X[[*conformal.feature_names_in_, SERIES_LEVEL, SERIES_SCALE]], y)
+    names = [*conformal.feature_names_in_, SERIES_LEVEL, SERIES_SCALE]
+    return relative.fit(X[list(dict.fromkeys(names))], y)  # some models know the terms, too
 
 
 def uncalibrated(model: Any, target: Target) -> Any:
@@ -120,7 +121,7 @@ def refit_mean_and_first(mean: Any, first: Any, rows: DataFrame, target: Target)
 
 
 def _inputs_of_all_families(rows: DataFrame, target: Target) -> tuple[DataFrame, Any]:
-    X, y = features_and_scaled_target(rows, target)
+    X, y = features_and_scaled_target(rows, target, "unscaled")
     if target.is_series:
         windows, _ = features_and_scaled_target(rows, target, "recurrent")
         X = X.join(windows[windows.columns.difference(X.columns, sort=False)])

@@ -8,14 +8,20 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone, is_classifier
 
-from ratchet.config import SERIES_PREFIX, Candidate, Features, Target
+from ratchet.config import SERIES_LEVEL, SERIES_PREFIX, SERIES_SCALE, Candidate, Features, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Index, Series
 from ratchet.learning.classical import build_estimator, folds
+from ratchet.learning.meta_estimators import UnscaledRegressor
 from ratchet.learning.search import fit_in_threads, remember, run_search
 from ratchet.learning.stacking import fit_final_estimator, prediction_columns, stack
 from ratchet.modelling.calibrate_and_refit import calibrate, uncalibrated
-from ratchet.modelling.target_scaling import features_and_scaled_target, scored_features
+from ratchet.modelling.target_scaling import (
+    Family,
+    features_and_scaled_target,
+    scaled_columns,
+    scored_features,
+)
 from ratchet.progress import search_progress
 
 
@@ -49,12 +55,13 @@ def search_candidate(
     Raises:
         DataError: there are too few rows of a class for the folds, or for the calibration.
     """
-    X, y = features_and_scaled_target(train, target)
+    estimator, family = _build(target, features, candidate, train.columns, seed)
+    X, y = features_and_scaled_target(train, target, family)
     _check_folds(y, target)
     search = remember(search_cache, run_search)
     with search_progress(candidate.estimator, target.scorer) as on_progress:
         model, results = search(
-            build_estimator(target.task, candidate.estimator, seed),
+            estimator,
             candidate.param_grid,
             X,
             y,
@@ -64,11 +71,22 @@ def search_candidate(
             n_jobs=target.n_jobs,
             on_progress=on_progress,
         )
-    later = features_and_scaled_target(validation, target)
+    later = features_and_scaled_target(validation, target, family)
     fit_with = remember(search_cache, _fit_with)
-    scored = scored_features(validation, target)
+    scored = scored_features(validation, target, family)
     held_out, final = fit_with(model, clone(model), X, y, *later, scored, n_jobs=target.n_jobs)
     return calibrate(final, held_out, validation, target), results, held_out
+
+
+def _build(
+    target: Target, features: Features, candidate: Candidate, columns: Index, seed: int
+) -> tuple[Any, Family]:
+    """The unfitted estimator, and the family whose columns it sees."""
+    estimator = build_estimator(target.task, candidate.estimator, seed)
+    if not isinstance(estimator, UnscaledRegressor) or features.windows is None:
+        return estimator, "classical"
+    scaled = scaled_columns(columns, target, features.windows)
+    return estimator.set_params(level=SERIES_LEVEL, scale=SERIES_SCALE, **scaled), "unscaled"
 
 
 def stack_candidates(
