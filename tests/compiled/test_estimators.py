@@ -31,6 +31,7 @@ from ratchet.compiled.serialization import dumps, loads
 from ratchet.learning.baselines import SeasonalNaive
 from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
 from ratchet.learning.classical import ESTIMATORS, build_estimator
+from ratchet.learning.ensemble_selection import WeightedMeanClassifier, WeightedMeanRegressor
 from ratchet.learning.stacking import final_estimator, prediction_columns, stack
 from ratchet.learning.trusted import TRUSTED, dump, load
 from ratchet.modelling.calibrate_and_refit import refit_estimator
@@ -163,6 +164,20 @@ def test_a_stack_with_its_calibration(task, fitted):
     else:
         conformal = ConformalRegressor(estimator=FrozenEstimator(stacked), bounds=(0, 5))
         check(conformal.calibrate(stacked.predict(X).clip(0, 5), y.clip(0, 5)), rows(60, 5, task))
+
+
+@pytest.mark.parametrize("task", list(ESTIMATORS))
+def test_a_weighted_mean(task, fitted):
+    """As ensemble selection makes it, of members that know other columns each."""
+    names = [name for name in ESTIMATORS[task] if name not in ("dummy", "kernel")]
+    X = rows(60, 4, task)
+    part = ["f3", "f0"]
+    known = rows(250, 0, task)[part]
+    narrow = small(task, "extra_trees").fit(known, truth(rows(250, 0, task), task))
+    members = [*(fitted[task, name] for name in names), narrow]
+    weights = np.arange(1, len(members) + 1) / sum(range(1, len(members) + 1))
+    kind = WeightedMeanClassifier if task == "classification" else WeightedMeanRegressor
+    check(kind([FrozenEstimator(member) for member in members], list(weights)), X)
 
 
 @pytest.mark.parametrize("name", ["seasonal", "mixture", "ridge"])

@@ -101,7 +101,7 @@ def patterns_of_raw(catalog: Catalog) -> list[str]:
 def badly_named(catalog: Catalog) -> list[str]:
     """``<use_case>.<noun>``, with target and candidate between them where there are such."""
     word, place = "[a-z][a-z0-9_]*", r"\{[a-z_]+\}"
-    form = rf"({word}|{place})(\.{place})*\.({place}_)?{word}"
+    form = rf"({word}|{place})(\.{place})*(\.weighted_ensemble)?\.({place}_)?{word}"
     return [n for _, n, _ in entries(catalog) if n not in SHARED and not re.fullmatch(form, n)]
 
 

@@ -81,13 +81,20 @@ def test_defaults():
 
     assert target["price"].scorer == "neg_root_mean_squared_error"
     assert target["class"].scorer == "neg_log_loss"
-    assert target["price"].all_candidates == ["dummy", "ridge", "stack"]
+    assert target["price"].all_candidates == ["dummy", "ridge", "stack", "weighted_ensemble"]
+    assert target["price"].cross_validated_candidates == target["price"].all_candidates
 
 
 def test_no_stack_no_candidate():
     use_case = read_use_cases(parameters("targets.price.stack", 0))["bikes"]
 
     assert use_case.targets["price"].all_candidates == ["dummy", "ridge"]
+
+
+def test_no_weighted_ensemble_no_candidate():
+    use_case = read_use_cases(parameters("targets.price.weighted_ensemble", 0))["bikes"]
+
+    assert use_case.targets["price"].all_candidates == ["dummy", "ridge", "stack"]
 
 
 def test_a_candidate_that_is_null_is_left_out():
@@ -200,6 +207,11 @@ def test_unknown_keys_are_told_with_their_path_and_what_is_allowed(path, allowed
         ("targets.class.classes", None, "classification needs 'classes'"),
         ("targets.price.baseline", "mean", "baseline: 'mean' is not among the candidates"),
         ("targets.price.candidates", {"stack": {"estimator": "ridge"}}, "'stack' is kept"),
+        (
+            "targets.price.candidates",
+            {"weighted_ensemble": {"estimator": "ridge"}},
+            "'weighted_ensemble' is kept",
+        ),
         (
             "targets.price.candidates.ridge.param_grid",
             {"model__alpha": 1},

@@ -67,7 +67,10 @@ def test_a_series_is_forecast():
     assert not target.is_classes
     assert target.stacked == 0
     assert target.scorer == "neg_mean_absolute_error"
-    assert target.all_candidates == ["seasonal", "ridge", "small", "small_ensemble"]
+    made = ["seasonal", "ridge", "small", "small_ensemble", "weighted_ensemble"]
+    assert target.all_candidates == made
+    assert target.ensemble_members == ["ridge", "small", "small_ensemble"]
+    assert target.cross_validated_candidates == ["seasonal", "ridge"]
 
 
 @pytest.mark.parametrize(
@@ -170,5 +173,5 @@ def test_defaults_of_other_tasks_stay():
     )
 
     assert target.stacked == 3
-    assert target.all_candidates == ["dummy", "ridge", "stack"]
+    assert target.all_candidates == ["dummy", "ridge", "stack", "weighted_ensemble"]
     assert UseCase.model_validate(LOAD).data.series is not None

@@ -254,7 +254,9 @@ def test_classification(project):
     best = evaluation["best"]["grower"]
     assert best != "dummy"
     assert evaluation["objectives"]["grower"]["accuracy"]["met"]
-    assert set(metrics["grower"]) == {"dummy", "logistic", "forest", "stack"}
+    assert set(metrics["grower"]) == {
+        *("dummy", "logistic", "forest", "stack", "weighted_ensemble")
+    }
     assert metrics["grower"][best]["test"]["accuracy"]["value"] > 0.85
     assert set(predictions["truth_class"]) == {"ada", "ben", "cleo"}
 

@@ -17,6 +17,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ratchet.learning.ensemble_selection import WeightedMeanClassifier, WeightedMeanRegressor
 from ratchet.learning.meta_estimators import ResidualRegressor
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.stacking import Predictions, stack
@@ -79,6 +80,9 @@ MODELS: dict[str, Callable[[], Any]] = {
     "residual of frozen": residual_of_frozen,
     "network": network,
     "stack": a_stack,
+    "weighted mean": lambda: WeightedMeanRegressor(
+        [FrozenEstimator(ridge("a")), FrozenEstimator(trees().fit(X, Y))], [0.75, 0.25]
+    ),
 }
 
 
@@ -109,11 +113,12 @@ def test_a_stack_keeps_how_it_combines():
     assert isinstance(again["predictions"], Predictions)
 
 
-def test_classes():
+@pytest.mark.parametrize("weighted", [False, True])
+def test_classes(weighted):
     labels = np.where(Y > 0, "up", "down")
-    model = stack(
-        [LogisticRegression().fit(X, labels)], LogisticRegression().fit([[0, 1], [1, 0]], [0, 1])
-    )
+    line = LogisticRegression().fit(X, labels)
+    model = stack([line], LogisticRegression().fit([[0, 1], [1, 0]], [0, 1]))
+    model = WeightedMeanClassifier([model, line], [0.5, 0.5]) if weighted else model
 
     again = refit_estimator(model, X, labels)
 

@@ -31,6 +31,7 @@ NUMBER = Target(
     task="regression",
     cv=2,
     stack=0,
+    weighted_ensemble=0,
     bounds=(0, 10),
     candidates=CANDIDATES,
     objectives={"rmse": {"aim": 0.5, "production": 2.0}, "r2": {"aim": 0.999}},
@@ -41,6 +42,7 @@ CLASS = Target(
     classes=["low", "high"],  # not in the order of the alphabet
     cv=2,
     stack=0,
+    weighted_ensemble=0,
     candidates={"dummy": {"estimator": "dummy"}, "good": {"estimator": "logistic"}},
     objectives={"accuracy": {"aim": 0.9}},
 )

@@ -476,7 +476,10 @@ def make_series(series_parameters: Callable[..., UseCase]) -> Callable[..., Targ
             importance=pd.DataFrame(
                 {"source": ["units", "warmth"], "importance": [0.2, 0.0], "spread": [0.01, 0.01]}
             ),
-            searches={name: tables[name][0] if name in tables else plain for name in every},
+            searches={
+                **{name: tables[name][0] if name in tables else plain for name in every},
+                "weighted_ensemble": pd.DataFrame({"params": ['{"net": 0.25, "ridge": 0.75}']}),
+            },
             curves={name: curves for name, (_, curves) in tables.items()},
             inventory=parts.inventory,
         )

@@ -139,6 +139,11 @@ def _voting(model: Any, names: Names) -> Compiled:
     return Compiled(models.Mean(parts, None if weights is None else np.asarray(weights, float)))
 
 
+def _weighted_mean(model: Any, names: Names) -> Compiled:
+    parts = tuple(_compile(part, names).program for part in model.models)
+    return Compiled(models.Mean(parts, np.asarray(model.weights, float)))
+
+
 def _residual(model: Any, names: Names) -> Compiled:
     parts = (_compile(part, names).program for part in (model.base_, model.estimator_))
     return Compiled(models.Sum(tuple(parts)))
@@ -451,6 +456,8 @@ _COMPILERS: dict[str, Callable[[Any, Names], Compiled]] = {
     "ratchet.TemperatureScaling": _temperature,
     "ratchet.UnscaledRegressor": _unscaled,
     "ratchet.WeightedClassifier": _weighted,
+    "ratchet.WeightedMeanClassifier": _weighted_mean,
+    "ratchet.WeightedMeanRegressor": _weighted_mean,
     "ratchet.WithoutFlags": _without_flags,
     "sklearn.ColumnTransformer": _column_transformer,
     "sklearn.DummyClassifier": _dummy_classifier,

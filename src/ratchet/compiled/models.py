@@ -301,10 +301,10 @@ class Sum:
 @program
 @dataclass(frozen=True)
 class Mean:
-    """The weighted mean of regressors.
+    """The weighted mean of regressors, or of the probabilities of classifiers.
 
     Attributes:
-        parts: the regressors.
+        parts: the regressors, or the classifiers, all of the same classes in the same order.
         weights: of each; ``None`` for equal ones.
     """
 
@@ -312,7 +312,7 @@ class Mean:
     weights: Array | None
 
     def __call__(self, X: Array) -> Array:
-        """Values of shape (n,)."""
+        """Values of shape (n,), or probabilities of shape (n, classes)."""
         outputs = np.stack([part(X) for part in self.parts], axis=1)
         if self.weights is None:
             return outputs.mean(axis=1)

@@ -53,6 +53,7 @@ from ratchet.config.production import (
     Watch,
 )
 from ratchet.config.target import (
+    WEIGHTED_ENSEMBLE,
     Candidate,
     Network,
     Objective,
@@ -81,6 +82,7 @@ __all__ = [
     "SERIES_SCALE",
     "STATIC_PREFIX",
     "TARGET_PREFIX",
+    "WEIGHTED_ENSEMBLE",
     "WINDOW_PREFIX",
     "About",
     "Alerts",

@@ -15,6 +15,10 @@ _NAIVE = ("dummy", "persistence", "seasonal", "last_value")
 """Estimators that learn next to nothing: what everything else has to beat."""
 
 _STACKED = 3
+
+WEIGHTED_ENSEMBLE = "weighted_ensemble"
+"""Name of the candidate that is a weighted mean of the others."""
+
 _FOLDS = {True: "time", False: "random"}  # by whether logarithms are learned
 _LEARNED = {
     "classification": ("value",),
@@ -129,6 +133,9 @@ class Target(Params):
         stack: how many of the best candidates are stacked; 0 for none. By default 3; for
             ``forecasting``, and where folds follow the time, 0, and no other is possible.
         stack_param_grid: grid of the linear model that combines them.
+        weighted_ensemble: how many candidates may have a weight in the ``weighted_ensemble``, the
+            weighted mean that predicts the validation rows best; 0 for none. All may but the naive
+            ones; where these are fewer than two, there is none.
         baseline: the candidate that every other one has to beat.
         confidence: share of the rows that an interval is to cover.
         objectives: metric -> business objective.
@@ -149,6 +156,7 @@ class Target(Params):
     networks: dict[str, Network] = {}
     stack: Annotated[int, Field(ge=0)] | None = None
     stack_param_grid: dict[str, list[Any]] = {}
+    weighted_ensemble: Annotated[int, Field(ge=0)] = 5
     baseline: str = "dummy"
     confidence: Share = 0.9
     objectives: dict[str, Objective] = {}
@@ -169,6 +177,15 @@ class Target(Params):
         if "stack" in candidates:
             raise ValueError("the name 'stack' is kept for the stacking of the best candidates")
         return candidates
+
+    @field_validator("candidates", "networks")
+    @classmethod
+    def _reserve_weighted_ensemble(cls, named: dict[str, Any]) -> dict[str, Any]:
+        if WEIGHTED_ENSEMBLE in named:
+            raise ValueError(
+                f"the name '{WEIGHTED_ENSEMBLE}' is kept for the weighted mean of all candidates"
+            )
+        return named
 
     @model_validator(mode="after")
     def _fit_the_task(self) -> Self:
@@ -263,10 +280,34 @@ class Target(Params):
         return [*self.networks, *ensembles]
 
     @property
+    def ensemble_members(self) -> list[str]:
+        """Names of the candidates that may have a weight in the weighted ensemble, if there is one.
+
+        Not the naive ones. On few validation rows, which share a season and a level, a naive
+        forecast can seem to mend the errors of a model and make them worse afterwards; and what
+        everything has to beat should be no part of it.
+        """
+        stack = ["stack"] if self.stacked else []
+        learning = [name for name in self.candidates if name not in self.naive_candidates]
+        members = [*learning, *self.network_candidates, *stack]
+        return members if self.weighted_ensemble and len(members) > 1 else []
+
+    @property
+    def cross_validated_candidates(self) -> list[str]:
+        """Names of those whose search has scores by folds, in the metric of the choice.
+
+        Those of networks have losses of their own; and the weighted ensemble of a series may hold
+        networks.
+        """
+        without = [*self.network_candidates, *([WEIGHTED_ENSEMBLE] if self.is_series else [])]
+        return [name for name in self.all_candidates if name not in without]
+
+    @property
     def all_candidates(self) -> list[str]:
         """Names of everything that is scored."""
         stack = ["stack"] if self.stacked else []
-        return [*self.candidates, *self.network_candidates, *stack]
+        ensemble = [WEIGHTED_ENSEMBLE] if self.ensemble_members else []
+        return [*self.candidates, *self.network_candidates, *stack, *ensemble]
 
 
 def ensemble_of(network: str) -> str:

@@ -38,6 +38,8 @@ TRUSTED = (
     "ratchet.learning.demand.regressor.DemandModel",
     "ratchet.learning.demand.regressor.DemandRegressor",
     "ratchet.learning.demand.regressor.ForecastSettings",
+    "ratchet.learning.ensemble_selection.WeightedMeanClassifier",
+    "ratchet.learning.ensemble_selection.WeightedMeanRegressor",
     "ratchet.learning.features.encoders.CyclicEncoder",
     "ratchet.learning.features.encoders.MultiHotEncoder",
     "ratchet.learning.features.encoders.NumericEncoder",

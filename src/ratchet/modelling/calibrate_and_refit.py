@@ -16,6 +16,7 @@ from ratchet.config import SERIES_LEVEL, SERIES_SCALE, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
 from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
+from ratchet.learning.ensemble_selection import WeightedMeanClassifier, WeightedMeanRegressor
 from ratchet.learning.meta_estimators import LogRegressor, RelativeRegressor, ResidualRegressor
 from ratchet.learning.stacking import Predictions, prediction_columns, stack
 from ratchet.modelling.target_scaling import features_and_scaled_target, features_and_target
@@ -161,8 +162,8 @@ def refit_estimator(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstim
     """Give a copy of a fitted model, fitted on these rows instead.
 
     What is frozen inside is fitted again, too. Two things stay as they are, because they were
-    learned from predictions for rows that the models had not seen: how a stack combines its models,
-    and for how many epochs, at which rates, a network is trained.
+    learned from predictions for rows that the models had not seen: how a stack or a weighted mean
+    combines its models, and for how many epochs, at which rates, a network is trained.
 
     Args:
         model: a fitted regressor or classifier of this package or of scikit-learn.
@@ -176,13 +177,20 @@ def refit_estimator(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstim
         return clone(model).fit_epochs(X, y, rates)
     if isinstance(model, ResidualRegressor):
         return _refit_residual(model, X, y)
-    if isinstance(model, VotingRegressor):
-        names = [name for name, _ in model.estimators]
-        parts = [FrozenEstimator(refit_estimator(part, X, y)) for part in model.estimators_]
-        return VotingRegressor(list(zip(names, parts, strict=True))).fit(X, y)
+    if isinstance(model, VotingRegressor | WeightedMeanClassifier | WeightedMeanRegressor):
+        return _refit_mean(model, X, y)
     if isinstance(model, Pipeline):
         return _refit_pipeline(model, X, y)
     return clone(model).fit(X, y)
+
+
+def _refit_mean(model: Any, X: Any, y: Any) -> BaseEstimator:
+    if not isinstance(model, VotingRegressor):
+        parts = [refit_estimator(part, select_inputs(part, X), y) for part in model.models]
+        return type(model)(parts, model.weights)
+    names = [name for name, _ in model.estimators]
+    parts = [FrozenEstimator(refit_estimator(part, X, y)) for part in model.estimators_]
+    return VotingRegressor(list(zip(names, parts, strict=True))).fit(X, y)
 
 
 def _refit_residual(model: ResidualRegressor, X: Any, y: Any) -> ResidualRegressor:

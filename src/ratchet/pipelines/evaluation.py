@@ -7,7 +7,15 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.config import Evaluation, Features, Target, UseCase, read_targets, series_columns
+from ratchet.config import (
+    WEIGHTED_ENSEMBLE,
+    Evaluation,
+    Features,
+    Target,
+    UseCase,
+    read_targets,
+    series_columns,
+)
 from ratchet.frames import DataFrame
 from ratchet.pipelines.dataset_names import candidate_datasets
 
@@ -19,6 +27,15 @@ def choose_best(
     from ratchet.modelling import choice
 
     return choice.choose_best(validation, target, features, seed, *fitted)
+
+
+def select_ensemble(
+    validation: DataFrame, target: Target, seed: int, *fitted: Any
+) -> tuple[Any, DataFrame, DataFrame]:
+    """Average candidates, see ``modelling.weighted_ensemble.build_weighted_ensemble``."""
+    from ratchet.modelling import weighted_ensemble
+
+    return weighted_ensemble.build_weighted_ensemble(validation, target, seed, *fitted)
 
 
 def score_candidates(
@@ -43,7 +60,7 @@ def score_candidates(
         Predictions, one row per candidate and row of validation and test; and the scores:
         candidate -> ``cv``, ``validation`` or ``test`` -> metric -> value, low, high. For ``cv``
         low and high are the lowest and the highest fold, for the others a 95 % bootstrap interval;
-        a search that ranked by another measure, as those of networks do, has no ``cv``.
+        a candidate without scores by folds, as networks are, has no ``cv``.
 
     Raises:
         ConfigError: the models were made with another scoring or confidence.
@@ -121,7 +138,7 @@ def _scores(
             "validation": score(of_candidate, target, features, seed),
             "test": score(rows, target, features, seed),
         }
-        if name not in target.network_candidates:
+        if name in target.cross_validated_candidates:
             metric, cv_score = choice.fold_scores(searches[name], target)
             scores[name] = {"cv": {metric: cv_score}, **scores[name]}
     return pd.concat(frames), scores
@@ -310,9 +327,9 @@ def collect_best_scores(
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     """Build the phase for one use case."""
-    by_target = [
-        _target_pipeline(name, use_case.evaluation, *item) for item in use_case.targets.items()
-    ]
+    targets = use_case.targets.items()
+    ensembles = [_ensemble_pipeline(name, *item) for item in targets if item[1].ensemble_members]
+    by_target = [_target_pipeline(name, use_case.evaluation, *item) for item in targets]
     collect = Pipeline(
         [
             node(
@@ -352,11 +369,31 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
         },
         tags="evaluation",
     )
-    return Pipeline([*by_target, collect])
+    return Pipeline([*ensembles, *by_target, collect])
 
 
 def _per_target(use_case: UseCase, noun: str) -> list[str]:
     return [f"{target}/{noun}" for target in use_case.targets]
+
+
+def _ensemble_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
+    fitted = candidate_datasets(use_case, name, target.ensemble_members)
+    select = node(
+        select_ensemble,
+        inputs=["validation", "params:target", "params:seed", *fitted],
+        outputs=["model", "search", "held_out"],
+        name="select_ensemble",
+    )
+    return Pipeline(
+        [select],
+        namespace=f"{use_case}.{name}.{WEIGHTED_ENSEMBLE}",
+        inputs={"validation": f"{use_case}.validation"} | fitted,
+        parameters={
+            "params:seed": "params:seed",
+            "params:target": f"params:{use_case}.targets.{name}",
+        },
+        tags="evaluation",
+    )
 
 
 def _target_pipeline(use_case: str, evaluation: Evaluation, name: str, target: Target) -> Pipeline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ratchet.config import WEIGHTED_ENSEMBLE
 from ratchet.learning.metrics import paired_difference
 from ratchet.modelling import choice
 from ratchet.reports.blocks import Block, Table, Text
@@ -26,9 +27,11 @@ HIGH_R2 = 0.9
 
 
 def candidate_family(results: TargetResults, name: str) -> str:
-    """Family of a candidate: ``naive``, ``classical`` or ``recurrent``."""
+    """Family of a candidate: ``naive``, ``classical``, ``recurrent``, or ``ensemble`` of all."""
     if name in results.target.naive_candidates:
         return "naive"
+    if name == WEIGHTED_ENSEMBLE:
+        return "ensemble"
     return "recurrent" if name in results.target.network_candidates else "classical"
 
 

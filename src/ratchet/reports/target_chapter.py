@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from ratchet.config import WEIGHTED_ENSEMBLE
+from ratchet.modelling.weighted_ensemble import ensemble_weights
 from ratchet.reports import classification, errors_by_group, forecasting, ranking, regression
 from ratchet.reports.blocks import Block, Card, Chapter, Finding, Points, Table, Text
 from ratchet.reports.chart import Chart
@@ -204,7 +206,8 @@ def candidate_blocks(results: TargetResults) -> list[Block]:
     """The candidates, their grids, and the settings that each search chose."""
     target = results.target
     frame = pd.DataFrame([_row(results, name) for name in target.all_candidates])
-    searched = frame[~frame["candidate"].isin(target.network_candidates)]
+    without = [*target.network_candidates, WEIGHTED_ENSEMBLE]
+    searched = frame[~frame["candidate"].isin(without)]
     points = int(searched["combinations"].sum())
     order = " in the order of time" if results.is_series else ""
     text = (
@@ -218,15 +221,38 @@ def candidate_blocks(results: TargetResults) -> list[Block]:
             f" Beside them {counted(len(target.networks), 'search', 'searches')} among recurrent "
             "networks trained every trial once."
         )
+    if WEIGHTED_ENSEMBLE in results.searches:
+        text += f" {_ensemble_sentence(results.searches[WEIGHTED_ENSEMBLE])}"
     table = Table("candidates", "Candidates and their grids", frame, {"combinations": "count"})
     return [Text(text), table]
+
+
+def _ensemble_sentence(search: pd.DataFrame) -> str:
+    """How the weighted ensemble came about, and what it is made of."""
+    weights = ensemble_weights(search)
+    if len(weights) == 1:
+        only = next(iter(weights))
+        return f"No mean of candidates predicts the validation rows better than {only} alone."
+    return (
+        f"The weighted ensemble is the mean of {_weights(search)}: the weights with which their "
+        "predictions for the validation rows were best."
+    )
+
+
+def _weights(search: pd.DataFrame) -> str:
+    ordered = sorted(ensemble_weights(search).items(), key=lambda item: -item[1])
+    return listed([f"{name} {share(weight)}" for name, weight in ordered])
 
 
 def _row(results: TargetResults, name: str) -> dict[str, object]:
     target, search = results.target, results.searches.get(name)
     candidate, network = target.candidates.get(name), target.networks.get(name)
+    grid: dict[str, list[Any]] = {}
+    points: int | None = None
     if name in target.network_candidates and network is None:
-        kind, grid, points = "mean of the best networks", {}, None
+        kind = "mean of the best networks"
+    elif name == WEIGHTED_ENSEMBLE:
+        kind = "weighted mean of candidates"
     elif network:
         shapes = network.architectures
         kind = f"network: {'all architectures' if shapes == 'all' else ', '.join(shapes)}"
@@ -242,7 +268,9 @@ def _row(results: TargetResults, name: str) -> dict[str, object]:
         "estimator": kind,
         "grid": _grid(grid),
         "combinations": points,
-        "chosen": _chosen(search, grid),
+        "chosen": _weights(search)
+        if name == WEIGHTED_ENSEMBLE and search is not None
+        else _chosen(search, grid),
     }
 
 

@@ -190,6 +190,7 @@ class Job:
         target = self._use_case.targets[name]
         own = {
             "n_jobs": self.order.processes,
+            "weighted_ensemble": 0,  # the network that was asked for is what is compared
             "candidates": dict.fromkeys(
                 [each for each in target.trained_candidates if each != target.baseline]
             ),
