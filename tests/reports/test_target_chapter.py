@@ -93,12 +93,12 @@ def test_node_puts_the_tables_in_their_places(make_series: Make) -> None:
     assert {chart.name for chart in chapter.charts} == set(names)
 
 
-def test_tables_have_every_candidate_series_and_trial(make_series: Make) -> None:
+def test_tables_have_every_candidate_series_and_trial(text_of: TextOf, make_series: Make) -> None:
     chapter = target_chapter(make_series())
     tables = {table.name: table.frame for table in chapter.tables}
     chosen = tables["candidates"].set_index("candidate")["chosen"]
     assert chosen["weighted_ensemble"] == "ridge 75% and net 25%"
-    assert "The weighted ensemble is the mean of ridge 75% and net 25%" in str(chapter.blocks)
+    assert "The weighted ensemble is the mean of ridge 75% and net 25%" in text_of(chapter)
     kinds = tables["ranking"].set_index("candidate")["kind"]
     assert kinds["seasonal"] == kinds["persistence"] == "naive"
     assert kinds["ridge"] == "classical"
