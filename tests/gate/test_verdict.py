@@ -155,6 +155,31 @@ def test_a_gain_that_may_be_chance_waits():
     assert "these rows could have shown a gain above" in verdict.reason
 
 
+def test_a_verdict_says_how_likely_a_gain_of_ten_percent_was_to_be_shown():
+    rng = np.random.default_rng(2)
+    rows = rows_of("forecasting")
+    others = {
+        name: rows.champion.assign(prediction=rows.champion["truth"] + rng.normal(size=N))
+        for name in ("challenger", "champion", "naive")
+    }
+    waits = decide(replace(rows, **others))
+    first = decide(replace(rows, **{**others, "champion": None}))
+
+    for verdict, other, name in (
+        (waits, "champion", "proof"),
+        (first, "naive forecast", "naive"),
+    ):
+        assert verdict.decision == "HOLD"
+        power = verdict.numbers["power"]
+        assert 0.05 < power["probability"] < 0.9
+        told = f"a gain of 10 % over the {other} is found with probability"
+        assert f"{told} {power['probability']:.2f}" in verdict.reason
+        numbers = condition(verdict, name).numbers
+        drawn = numbers.get("y", numbers)["drawn"]
+        assert power["blocks"] == pytest.approx(drawn["number"] / drawn["block"], abs=0.05)
+    assert "found with" not in decide(rows).reason
+
+
 def accuracy_rows(champion, challenger, n=1000):
     """Rows of which so many are right, the same ones for both as far as they go."""
     frames = []

@@ -10,17 +10,19 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression
 
-from ratchet.config import Network, Target, Windows, series_columns
+from ratchet.config import Evaluation, Network, Target, Windows, series_columns
 from ratchet.errors import DataError
 from ratchet.modelling.calibrate_and_refit import (
     calibrate,
     interval_confidence,
+    refit_mean_and_first,
     select_inputs,
     uncalibrated,
 )
 from ratchet.modelling.networks import (
     assemble,
     fit_base,
+    fit_networks,
     holdout_split,
     network_estimator,
     param_grids,
@@ -204,3 +206,49 @@ def test_forecasts_stay_inside_of_their_bounds():
     seen, _ = features_and_target(low, TARGET)
     assert (model.predict(select_inputs(model, seen)) == 0).all()
     assert (model.predict_interval(select_inputs(model, seen)) == 0).all()
+
+
+class Epochs(Linear):
+    """Is fitted again as a network is."""
+
+    history_ = {"learning_rate": [0.1]}  # noqa: RUF012 - what a fitted network has
+    best_epoch_ = 1
+
+    def fit_epochs(self, X: pd.DataFrame, y: Any, rates: list[float]) -> Linear:
+        assert rates == [0.1]
+        return self.fit(X, y)
+
+
+@pytest.mark.parametrize("base", [None, "ridge"])
+def test_networks_are_trained_again_at_the_cutoffs_and_once_for_their_mean(base):
+    frame, network = rows(n_steps=60), Network(base=base, ensemble=2)
+    train, validation, test = frame[:60], frame[60:100], frame[100:]
+    target = TARGET.model_copy(update={"n_jobs": 1})
+    X, _ = features_and_scaled_target(train, target, "recurrent")
+    z = residuals(fit_base(train, target, network, seed=0), train, target)
+    top = [Epochs(error).fit_epochs(X, z, [0.1]) for error in (0.0, 0.6)]
+    evaluation, search = Evaluation(windows=2, step=10, refit=True), pd.DataFrame({"trial": [0, 1]})
+
+    def fitted(validation: pd.DataFrame) -> Any:
+        return fit_networks(
+            *(train, validation, target, network, 0, top, search),
+            horizon=3,
+            evaluation=evaluation,
+        )
+
+    best, held_out, mean, _, mean_held_out = fitted(validation)
+
+    later = np.arange(len(validation)) >= 20
+    others = fitted(validation.assign(target_load=validation["target_load"].mask(later, 0.0)))
+    for before, after in ((held_out, others[1]), (mean_held_out, others[4])):
+        pd.testing.assert_frame_equal(before, after)
+        assert list(before.index) == list(validation.index)
+    # On the same rows both are what they were, and no training is for one of them alone.
+    earlier, seen = pd.concat([train, validation]), features_and_target(test, target)[0]
+    for before, again in zip(
+        (mean, best), refit_mean_and_first(mean, best, earlier, target), strict=True
+    ):
+        inputs = select_inputs(before, seen)
+        assert again.predict(inputs) == pytest.approx(before.predict(inputs), rel=1e-5)
+    first, second = (part.predict(select_inputs(part, seen)) for part in (best, mean))
+    assert np.abs(first - second).max() > 0

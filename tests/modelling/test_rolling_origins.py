@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.config import Evaluation, Features, Split, Target, Windows
+from ratchet.config import ONE_WINDOW, Evaluation, Features, Split, Target, Windows
 from ratchet.errors import DataError
 from ratchet.modelling.candidate_search import search_candidate
 from ratchet.modelling.rolling_origins import fits, predict_rows, predict_windows, window_numbers
@@ -80,7 +80,7 @@ def test_no_fit_knows_a_row_from_the_first_origin_on(windows, step, refit, horiz
     earlier, test = parts(rows, 40)
     evaluation = Evaluation(windows=windows, step=step, refit=refit)
 
-    made = list(fits(earlier, test, features(horizon), evaluation))
+    made = list(fits(earlier, test, horizon, evaluation))
 
     pd.testing.assert_frame_equal(pd.concat([fit.rows for fit in made]), test)
     assert made[0].known is earlier
@@ -97,19 +97,20 @@ def test_no_fit_knows_a_row_from_the_first_origin_on(windows, step, refit, horiz
         assert len(made) == math.ceil(math.ceil(20 / step) / int(refit))
 
 
+Models = dict[str, Any]
+
+
 def searched(
-    train: pd.DataFrame, validation: pd.DataFrame
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    results = {
-        name: search_candidate(
+    train: pd.DataFrame, validation: pd.DataFrame, evaluation: Evaluation = ONE_WINDOW
+) -> tuple[Models, Models]:
+    """Models and held-out predictions, by candidate."""
+    models, held_out = {}, {}
+    for name in NAMES:
+        models[name], _, held_out[name] = search_candidate(
             *(train, validation, TARGET, features(), TARGET.candidates[name], 0),
-            joblib.Memory(None),
+            *(joblib.Memory(None), evaluation),
         )
-        for name in NAMES
-    }
-    return {name: one[0] for name, one in results.items()}, {
-        n: one[2] for n, one in results.items()
-    }
+    return models, held_out
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,28 @@ def test_predictions_do_not_hang_on_what_comes_true_from_the_cutoff_on(made):
             pd.testing.assert_frame_equal(before[name][seen][columns], after[name][seen][columns])
         if window < 3:  # and of the next window they do
             assert (before["line"][~seen]["prediction"] != after["line"][~seen]["prediction"]).all()
+
+
+def test_held_out_predictions_hang_on_what_came_true_before_their_window(made):
+    train, validation, _ = parts(frame(60, seed=3), 30, 40)
+    evaluation = Evaluation(windows=2, step=5, refit=True)
+    models, before = searched(train, validation, evaluation)
+    later = window_numbers(validation, evaluation) >= 1
+    changed = validation.assign(target_units=validation["target_units"].mask(later, 99.0))
+
+    after = searched(train, changed, evaluation)[1]
+    others = validation.assign(target_units=validation["target_units"].mask(~later, 99.0))
+    of_others = searched(train, others, evaluation)[1]["line"]
+
+    for name in NAMES:
+        pd.testing.assert_frame_equal(before[name], after[name])
+        assert before[name].index.equals(validation.index)
+    changes = (before["line"] != of_others)["prediction"].to_numpy()
+    np.testing.assert_array_equal(changes, later)
+    # The first window is predicted as without windows, and so is every row by the final model.
+    pd.testing.assert_frame_equal(before["line"][~later], made[1]["line"][~later])
+    final, without = (predict_rows(one["line"], made[3], TARGET) for one in (models, made[0]))
+    pd.testing.assert_series_equal(final["prediction"], without["prediction"])
 
 
 def test_without_refit_one_fit_predicts_all_windows(made):
@@ -217,5 +240,8 @@ def test_windows_say_how_long_the_test_part_is(n, windows, step):
 
     assert test == windows * step
     assert validation >= shares[1]
-    assert validation in (shares[1], test, n // 2 - test)
+    if validation > shares[1]:
+        assert validation % step == 0
+        assert validation <= test
+        assert train >= 0.6 * n
     assert train >= 1

@@ -250,10 +250,10 @@ class Evaluation(Params):
         windows: windows of the test part.
         step: steps of a window, from one cutoff to the next; of rows that are no steps of a series,
             different times. The last ``windows * step`` steps are then the test part in the place
-            of ``data.split.test``, and as many before them, but no less than
-            ``data.split.validation``, are for validation as leave half of all to the training.
-            Without it the shares of ``data.split`` stay, and the test part is cut into ``windows``
-            windows of the same length.
+            of ``data.split.test``, and the validation part before it has as many windows of this
+            length, up to ``windows``, as leave 60 % of all steps to the training, but no less than
+            ``data.split.validation``. Without it the shares of ``data.split`` stay, and the test
+            part is cut into ``windows`` windows of the same length.
         refit: whether every candidate is fitted again before each later window, with the same
             hyper-parameters and calibration, on all rows whose truth was known by then; a number k:
             before every k-th window. Otherwise one fit predicts all windows.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from ratchet.learning.metrics import (
     diebold_mariano,
     greater_is_better,
     losses,
+    power_of_comparison,
     tidy_rows,
 )
 
@@ -136,6 +138,49 @@ def smallest_gain(result: Gain, min_gain: float) -> float | None:
     value, low = result.share["value"], result.share["low"]
     ratio = 1 + low if greater_is_better(result.metric) else 1 - low
     return max(min_gain, (value - low) / ratio) if ratio > 0 else None
+
+
+POWER_FOR = 0.10
+"""Gain, as a share of the score to beat, whose chance of being shown is said with a verdict."""
+
+
+def power_numbers(case: GateCase) -> dict[str, object]:
+    """How likely these rows were to show a gain of 10 %, see ``power_of_comparison``.
+
+    Returns:
+        ``gain``; ``probability``; ``against``, the champion, or the naive forecast where there is
+        none; ``blocks``, as many independent pieces the rows are made of. Empty where nothing is
+        compared.
+    """
+    against = "naive" if case.evidence.is_first else "champion"
+    if dict(case.evidence.rows[case.primary].baselines()).get(against) is None:
+        return {}
+    confidence = case.release.confidence if against == "naive" else case.confidence
+    result = case.gain if against == "champion" else case.compare(case.primary, baseline="naive")
+    probability = power_of_comparison(result, POWER_FOR, confidence)
+    if probability is None:
+        return {}
+    blocks = result.drawn.number / result.drawn.block
+    return {
+        "gain": POWER_FOR,
+        "probability": probability,
+        "against": against,
+        "blocks": round(blocks, 1),
+    }
+
+
+def power_sentence(numbers: Mapping[str, Any]) -> str:
+    """``power_numbers`` as text; empty where there are none."""
+    if not numbers:
+        return ""
+    return (
+        f"with these {numbers['blocks']:.3g} blocks of test rows a gain of "
+        f"{percent(numbers['gain'])} over the {_AGAINST[numbers['against']]} is found with "
+        f"probability {numbers['probability']:.2f}"
+    )
+
+
+_AGAINST = {"naive": "naive forecast", "champion": "champion"}
 
 
 def gain_numbers(result: Gain, baseline: str = "champion") -> dict[str, object]:

@@ -19,6 +19,8 @@ from ratchet.gate.comparisons import (
     check_proof,
     check_slices,
     percent,
+    power_numbers,
+    power_sentence,
     smallest_gain,
 )
 from ratchet.gate.conditions import (
@@ -88,6 +90,10 @@ class Verdict:
         return cls(**{**data, "conditions": conditions})
 
 
+_COMPARED = ("gain", "proof", "naive")
+"""Conditions that more rows may decide otherwise."""
+
+
 def judge(
     evidence: Evidence,
     release: Release,
@@ -135,8 +141,9 @@ def judge(
     )
     decision = _decide(conditions, may_skip=set() if failed else {*skipped})
     smallest = _smallest_gain(case)
-    numbers = _numbers(case, conditions, smallest)
-    return Verdict(decision, _reason(decision, conditions, smallest), conditions, numbers)
+    power = _power(case)
+    numbers = _numbers(case, conditions, smallest, power)
+    return Verdict(decision, _reason(decision, conditions, smallest, power), conditions, numbers)
 
 
 def _evaluate(name: str, check: Check, case: GateCase) -> Condition:
@@ -164,8 +171,18 @@ def _smallest_gain(case: GateCase) -> float | None:
     return smallest if smallest is not None and math.isfinite(smallest) else None
 
 
+def _power(case: GateCase) -> dict[str, object]:
+    try:
+        return power_numbers(case)
+    except Exception:  # no rows that can be compared: the conditions say which
+        return {}
+
+
 def _numbers(
-    case: GateCase, conditions: tuple[Condition, ...], smallest: float | None
+    case: GateCase,
+    conditions: tuple[Condition, ...],
+    smallest: float | None,
+    power: Mapping[str, object],
 ) -> dict[str, object]:
     """The most important numbers of the conditions, and those of the run."""
     by_name = {one.name: one.numbers for one in conditions}
@@ -175,6 +192,7 @@ def _numbers(
             **by_name["proof"],
             **by_name["rows"],
             "smallest_gain": smallest,
+            "power": dict(power) or None,
             "latency_ms": case.evidence.latency_ms,
             "size_mb": case.evidence.size_mb,
             "seed": case.resampling.seed,
@@ -183,7 +201,12 @@ def _numbers(
     )
 
 
-def _reason(decision: Decision, conditions: tuple[Condition, ...], smallest: float | None) -> str:
+def _reason(
+    decision: Decision,
+    conditions: tuple[Condition, ...],
+    smallest: float | None,
+    power: Mapping[str, object],
+) -> str:
     by_name = {one.name: one for one in conditions}
     if decision == "PROMOTE":
         is_first = by_name["gain"].passed is None
@@ -196,6 +219,8 @@ def _reason(decision: Decision, conditions: tuple[Condition, ...], smallest: flo
     text = "; ".join(one.reason for one in missed)
     if decision == "HOLD" and smallest is not None:
         text += f"; these rows could have shown a gain above {percent(smallest)}"
+    if decision == "HOLD" and power and {one.name for one in missed} & {*_COMPARED}:
+        text += f"; {power_sentence(power)}"
     return f"{'Refused' if decision == 'REJECT' else 'Held back'}: {text}."
 
 

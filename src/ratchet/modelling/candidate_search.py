@@ -8,7 +8,16 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone, is_classifier
 
-from ratchet.config import SERIES_LEVEL, SERIES_PREFIX, SERIES_SCALE, Candidate, Features, Target
+from ratchet.config import (
+    ONE_WINDOW,
+    SERIES_LEVEL,
+    SERIES_PREFIX,
+    SERIES_SCALE,
+    Candidate,
+    Evaluation,
+    Features,
+    Target,
+)
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Index, Series
 from ratchet.learning.classical import build_estimator, folds
@@ -16,6 +25,7 @@ from ratchet.learning.meta_estimators import UnscaledRegressor
 from ratchet.learning.search import fit_in_threads, remember, run_search
 from ratchet.learning.stacking import fit_final_estimator, prediction_columns, stack
 from ratchet.modelling.calibrate_and_refit import calibrate, uncalibrated
+from ratchet.modelling.rolling_origins import fits
 from ratchet.modelling.target_scaling import (
     Family,
     features_and_scaled_target,
@@ -33,11 +43,13 @@ def search_candidate(
     candidate: Candidate,
     seed: int,
     search_cache: Any,
+    evaluation: Evaluation = ONE_WINDOW,
 ) -> tuple[Any, DataFrame, DataFrame]:
     """Search the grid of one candidate on the training rows, then fit it with the validation rows.
 
     The best point predicts the validation rows before it is fitted with them: these predictions
-    calibrate the final model and are what the choice between candidates goes by.
+    calibrate the final model and are what the choice between candidates goes by. Where it is fitted
+    again at cutoffs between the validation rows, it learns only from those before each.
 
     Args:
         train: rows for the search.
@@ -47,10 +59,11 @@ def search_candidate(
         candidate: estimator and grid.
         seed: the only source of randomness.
         search_cache: where finished searches are kept.
+        evaluation: the windows, and when candidates are fitted again.
 
     Returns:
         The calibrated model, fitted on train and validation; the table of the search; and the
-        predictions for the validation rows by the model fitted on train alone, not calibrated.
+        predictions for the validation rows by models fitted on earlier rows alone, not calibrated.
 
     Raises:
         DataError: there are too few rows of a class for the folds, or for the calibration.
@@ -71,10 +84,27 @@ def search_candidate(
             n_jobs=target.n_jobs,
             on_progress=on_progress,
         )
-    later = features_and_scaled_target(validation, target, family)
+    first, *later = fits(train, validation, features.horizon, evaluation)
     fit_with = remember(search_cache, _fit_with)
-    scored = scored_features(validation, target, family)
-    held_out, final = fit_with(model, clone(model), X, y, *later, scored, n_jobs=target.n_jobs)
+    held_out, final = fit_with(
+        model,
+        clone(model),
+        *(X, y, *features_and_scaled_target(validation, target, family)),
+        scored_features(first.rows, target, family),
+        n_jobs=target.n_jobs,
+    )
+    if later:
+        fit_and_predict = remember(search_cache, _fit_and_predict)
+        predicted = [
+            fit_and_predict(
+                clone(model),
+                *features_and_scaled_target(fit.known, target, family),
+                scored_features(fit.rows, target, family),
+                n_jobs=target.n_jobs,
+            )
+            for fit in later
+        ]
+        held_out = pd.concat([held_out, *predicted])
     return calibrate(final, held_out, validation, target), results, held_out
 
 
@@ -165,6 +195,13 @@ def _fit_with(
     X_all, y_all = pd.concat([X, X_new]), pd.concat([y, y_new])
     final = fit_in_threads(unfitted, X_all, y_all, n_jobs=n_jobs)
     return _predict(fitted, X_scored, X_scored.index), final
+
+
+def _fit_and_predict(
+    unfitted: Any, X: DataFrame, y: Series, X_scored: DataFrame, *, n_jobs: int
+) -> DataFrame:
+    """Predict rows by a model that is fitted on others."""
+    return _predict(fit_in_threads(unfitted, X, y, n_jobs=n_jobs), X_scored, X_scored.index)
 
 
 def _predict(model: Any, X: Any, index: Index) -> DataFrame:

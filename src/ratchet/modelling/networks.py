@@ -14,7 +14,7 @@ from sklearn.ensemble import VotingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
-from ratchet.config import SERIES_PREFIX, Network, Target, Windows
+from ratchet.config import ONE_WINDOW, SERIES_PREFIX, Evaluation, Network, Target, Windows
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Series
 from ratchet.learning.classical import build_estimator
@@ -23,6 +23,7 @@ from ratchet.learning.processes import joblib_ends_with_parent
 from ratchet.learning.search import Search, table
 from ratchet.learning.search.worker_pool import ONE_THREAD
 from ratchet.modelling.calibrate_and_refit import calibrate, select_inputs
+from ratchet.modelling.rolling_origins import fits
 from ratchet.modelling.target_scaling import features_and_scaled_target, features_and_target
 from ratchet.progress import search_progress
 
@@ -86,6 +87,9 @@ def fit_networks(
     seed: int,
     top: list[Any],
     search: DataFrame,
+    *,
+    horizon: int = 1,
+    evaluation: Evaluation = ONE_WINDOW,
 ) -> tuple[Any, ...]:
     """Let the best networks predict the validation rows, then fit them with these and calibrate.
 
@@ -97,23 +101,34 @@ def fit_networks(
         seed: the only source of randomness.
         top: the best networks, best first.
         search: table of the trials.
+        horizon: steps from the origin of a forecast to its row.
+        evaluation: the windows of the validation rows, and when networks are trained again.
 
     Returns:
         The model of the best network, fitted on train and validation; the predictions for the
-        validation rows by the network that saw the training rows alone, not calibrated. With an
+        validation rows by networks that saw earlier rows alone, not calibrated. With an
         ensemble also the mean of the best few as a model, the trials it is made of, and its
         predictions for the validation rows.
     """
-    both = pd.concat([train, validation])
-    base, base_of_both = (fit_base(rows, target, network, seed) for rows in (train, both))
     used = top[: max(1, network.ensemble)]
-    X, _ = features_and_scaled_target(both, target, "recurrent")
-    again = refit_networks(used, X, residuals(base_of_both, both, target), target.n_jobs)
+
+    def fitted_on(rows: DataFrame) -> tuple[Any, list[Any], DataFrame]:
+        base = fit_base(rows, target, network, seed)
+        X, _ = features_and_scaled_target(rows, target, "recurrent")
+        again = refit_networks(used, X, residuals(base, rows, target), target.n_jobs)
+        return base, again, rows
+
+    first, *later = fits(train, validation, horizon, evaluation)
+    parts = [((fit_base(train, target, network, seed), used, train), first.rows)]
+    parts += [(fitted_on(fit.known), fit.rows) for fit in later]
+    base_of_both, networks_of_both, both = fitted_on(pd.concat([train, validation]))
 
     def finished(n: int) -> tuple[Any, DataFrame]:
-        first = assemble(base, used[:n], train, target)
-        held_out = predict_held_out(first, validation, target)
-        model = assemble(base_of_both, again[:n], both, target)
+        held_out = pd.concat(
+            predict_held_out(assemble(base, networks[:n], known, target), rows, target)
+            for (base, networks, known), rows in parts
+        )
+        model = assemble(base_of_both, networks_of_both[:n], both, target)
         return calibrate(model, held_out, validation, target), held_out
 
     best = finished(1)

@@ -59,7 +59,7 @@ def window_numbers(rows: DataFrame, evaluation: Evaluation) -> npt.NDArray[np.in
 
 
 def fits(
-    earlier: DataFrame, rows: DataFrame, features: Features, evaluation: Evaluation
+    earlier: DataFrame, rows: DataFrame, horizon: int, evaluation: Evaluation
 ) -> Iterator[Fit]:
     """Say what each fit of a candidate learns from, and what it predicts.
 
@@ -70,7 +70,7 @@ def fits(
     Args:
         earlier: rows before the part that is predicted.
         rows: the rows of that part; at least one.
-        features: how far ahead is predicted.
+        horizon: steps from the origin of a forecast to its row.
         evaluation: the windows, and when candidates are fitted again.
     """
     every = int(evaluation.refit) if evaluation.refits else 0
@@ -86,7 +86,7 @@ def fits(
     for window in later:
         predicted = rows[number == window]
         start = int(np.searchsorted(steps, predicted[TIME].to_numpy().min()))
-        cutoff = steps[max(start - features.horizon, 0)]
+        cutoff = steps[max(start - horizon, 0)]
         yield Fit(both[times <= cutoff], predicted)
 
 
@@ -131,7 +131,7 @@ def predict_windows(
     Returns:
         Candidate -> tidy rows with ``window``, from 1.
     """
-    first, *later = fits(earlier, rows, features, evaluation)
+    first, *later = fits(earlier, rows, features.horizon, evaluation)
     parts = {name: [predict_rows(model, first.rows, target)] for name, model in models.items()}
     again = remember(search_cache, _refit_and_predict)
     recipe = [target.learn, target.bounds, target.confidence]

@@ -6,7 +6,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.config import Features, Target, UseCase
+from ratchet.config import ONE_WINDOW, Evaluation, Features, Target, UseCase
 from ratchet.frames import DataFrame
 from ratchet.pipelines.dataset_names import candidate_datasets
 
@@ -19,6 +19,7 @@ def search_candidate(
     candidate: Any,
     seed: int,
     search_cache: Any,
+    evaluation: Evaluation = ONE_WINDOW,
 ) -> tuple[Any, DataFrame, DataFrame]:
     """Search and calibrate one candidate, see ``modelling.candidate_search.search_candidate``.
 
@@ -28,7 +29,7 @@ def search_candidate(
     from ratchet.modelling import candidate_search
 
     return candidate_search.search_candidate(
-        train, validation, target, features, candidate, seed, search_cache
+        train, validation, target, features, candidate, seed, search_cache, evaluation
     )
 
 
@@ -51,14 +52,16 @@ def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     pipelines = []
     for target_name, target in use_case.targets.items():
         pipelines += [
-            _search_pipeline(name, target_name, candidate) for candidate in target.candidates
+            _search_pipeline(name, target_name, candidate, rolling=use_case.evaluation.refits)
+            for candidate in target.candidates
         ]
         if target.stacked:
             pipelines.append(_stack_pipeline(name, target_name, target))
     return Pipeline(pipelines)
 
 
-def _search_pipeline(use_case: str, target: str, candidate: str) -> Pipeline:
+def _search_pipeline(use_case: str, target: str, candidate: str, *, rolling: bool) -> Pipeline:
+    evaluation = {"params:evaluation": f"params:{use_case}.evaluation"} if rolling else {}
     search = node(
         search_candidate,
         inputs=[
@@ -69,6 +72,7 @@ def _search_pipeline(use_case: str, target: str, candidate: str) -> Pipeline:
             "params:candidate",
             "params:seed",
             "search_cache",
+            *evaluation,
         ],
         outputs=["model", "search", "held_out"],
         name="search",
@@ -83,6 +87,7 @@ def _search_pipeline(use_case: str, target: str, candidate: str) -> Pipeline:
             "params:target": parameters,
             "params:features": f"params:{use_case}.features",
             "params:candidate": f"{parameters}.candidates.{candidate}",
+            **evaluation,
         },
         tags="classical",
     )

@@ -101,17 +101,21 @@ def score_windows(
         fitted: models, searches and held-out predictions of ``target.all_candidates``.
 
     Returns:
-        As ``score_candidates``; predictions of test rows have their ``window``, from 1.
+        As ``score_candidates``; predictions have their ``window``, from 1 in each of both parts.
     """
     import pandas as pd
 
     from ratchet.modelling import choice
-    from ratchet.modelling.rolling_origins import predict_windows
+    from ratchet.modelling.rolling_origins import predict_windows, window_numbers
 
     models, searches, held_out = choice.by_candidate(target, fitted)
     earlier = pd.concat([train, validation])
     rows = predict_windows(
         models, held_out, earlier, test, target, features, evaluation, search_cache
+    )
+    numbers = pd.Series(window_numbers(validation, evaluation) + 1, validation.index)
+    validation_predictions = validation_predictions.assign(
+        window=numbers.reindex(validation_predictions.index)
     )
     return _scores(rows, validation_predictions, searches, target, features, seed)
 

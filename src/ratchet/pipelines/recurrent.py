@@ -6,7 +6,15 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node
 
-from ratchet.config import Network, Target, UseCase, Windows, ensemble_of
+from ratchet.config import (
+    ONE_WINDOW,
+    Evaluation,
+    Network,
+    Target,
+    UseCase,
+    Windows,
+    ensemble_of,
+)
 from ratchet.frames import DataFrame
 from ratchet.pipelines.dataset_names import CANDIDATE_NOUNS
 
@@ -33,26 +41,41 @@ def fit_networks(
     seed: int,
     top: list[Any],
     search: DataFrame,
+    windows: Any = None,
+    evaluation: Evaluation = ONE_WINDOW,
 ) -> tuple[Any, ...]:
     """Refit and calibrate the best networks, see ``modelling.networks.fit_networks``."""
     from ratchet.modelling import networks
 
-    network_params = Network.model_validate(network)
-    return networks.fit_networks(train, validation, target, network_params, seed, top, search)
+    horizon = 1 if windows is None else Windows.model_validate(windows).horizon
+    return networks.fit_networks(
+        train,
+        validation,
+        target,
+        Network.model_validate(network),
+        seed,
+        top,
+        search,
+        horizon=horizon,
+        evaluation=evaluation,
+    )
 
 
 def create_pipeline(name: str, use_case: UseCase) -> Pipeline:
     """Build the phase for one use case."""
     return Pipeline(
         [
-            _network_pipeline(name, target_name, *item)
+            _network_pipeline(name, target_name, *item, rolling=use_case.evaluation.refits)
             for target_name, target in use_case.targets.items()
             for item in target.networks.items()
         ]
     )
 
 
-def _network_pipeline(use_case: str, target: str, name: str, network: Network) -> Pipeline:
+def _network_pipeline(
+    use_case: str, target: str, name: str, network: Network, *, rolling: bool
+) -> Pipeline:
+    evaluation = {"params:evaluation": f"params:{use_case}.evaluation"} if rolling else {}
     ensemble = f"{use_case}.{target}.{ensemble_of(name)}"
     averaged = {f"ensemble_{noun}": f"{ensemble}.{noun}" for noun in CANDIDATE_NOUNS}
     averaged = averaged if network.ensemble else {}
@@ -68,7 +91,10 @@ def _network_pipeline(use_case: str, target: str, name: str, network: Network) -
             ),
             node(
                 fit_networks,
-                inputs=["train", "validation", *shared, "params:seed", "top", "search"],
+                inputs=[
+                    *("train", "validation", *shared, "params:seed", "top", "search"),
+                    *(["params:windows", *evaluation] if rolling else []),
+                ],
                 outputs=["model", "held_out", *averaged],
                 name="fit_networks",
             ),
@@ -85,6 +111,7 @@ def _network_pipeline(use_case: str, target: str, name: str, network: Network) -
             "params:target": parameters,
             "params:network": f"{parameters}.networks.{name}",
             "params:windows": f"params:{use_case}.features.windows",
+            **evaluation,
         },
         tags="recurrent",
     )

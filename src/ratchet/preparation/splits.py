@@ -16,6 +16,9 @@ from ratchet.values import as_text
 
 SPLITS = ("train", "validation", "test")
 
+_FOR_TRAINING = 0.6
+"""Share of the steps that windows of validation leave to the training."""
+
 
 def assign_splits(truth: Any, split: Split, evaluation: Evaluation = ONE_WINDOW) -> Any:
     """Part of each row or step, counted over those whose truth is known.
@@ -52,7 +55,8 @@ def _starts_of_parts(n: int, split: Split, evaluation: Evaluation) -> Any:
     test = evaluation.windows * evaluation.step
     validation = by_share[1] - by_share[0]
     if evaluation.windows > 1:
-        validation = max(validation, min(test, n // 2 - test))
+        windows = min(evaluation.windows, int(n * (1 - _FOR_TRAINING) - test) // evaluation.step)
+        validation = max(validation, windows * evaluation.step)
     if validation + test >= n:
         raise DataError(
             f"evaluation: {evaluation.windows} windows of {evaluation.step} steps for the test and "

@@ -25,6 +25,7 @@ from ratchet.learning.metrics import (
     long_block_length,
     paired_gain,
     paired_gain_of_arrays,
+    power_of_comparison,
     resampling_units,
     score_classification,
     score_forecast,
@@ -558,3 +559,35 @@ def test_a_single_row_says_nothing():
     rows = tidy("regression", 1).iloc[:1]
     with pytest.raises(ValueError, match="1 rows, drawn by 1, have no spread"):
         gain("rmse", "regression", rows, rows)
+
+
+@pytest.mark.parametrize(("n_times", "share"), [(12, 0.2), (28, 0.1), (60, 0.04), (60, -0.05)])
+def test_the_power_is_the_share_of_simulated_tests_that_show_the_gain(n_times, share):
+    rng, metric, n_series = np.random.default_rng(n_times), find_metric("mae", "regression"), 4
+    resampling, times = Resampling(0, 400), np.repeat(np.arange(n_times), n_series)
+    shown, told = [], []
+    for _ in range(150):
+        moods = rng.normal(0, 0.1, (n_times, 1))  # what is alike in all series of a time
+        baseline = 1 + rng.normal(0, 0.1, (n_times, n_series))
+        model = baseline * (1 - share) + moods
+        result = paired_gain_of_arrays(
+            *(metric, np.zeros((times.size, 1)), baseline.reshape(-1, 1), model.reshape(-1, 1)),
+            times=times,
+            resampling=resampling,
+        )
+        shown.append(result.share["low"] > 0)
+        told.append(power_of_comparison(result, share, 0.95))
+
+    assert np.mean(told) == pytest.approx(np.mean(shown), abs=0.12)
+
+
+def test_the_power_grows_with_the_gain_and_is_the_level_without_one():
+    first, second = tidy("regression", 1), tidy("regression", 2)
+    result = paired_gain("rmse", "regression", first, second, resampling=Resampling(0, 400))
+
+    power = [power_of_comparison(result, share, 0.95) for share in (0.0, 0.05, 0.1, 0.3)]
+
+    assert power[0] == pytest.approx(0.05, abs=1e-6)
+    assert power == sorted(power)
+    same = paired_gain("rmse", "regression", first, first, resampling=Resampling(0, 400))
+    assert power_of_comparison(same, 0.1, 0.95) is None

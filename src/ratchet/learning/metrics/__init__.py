@@ -15,6 +15,7 @@ from ratchet.learning.metrics.comparisons import (
     paired_difference,
     paired_gain,
     paired_gain_of_arrays,
+    power_of_comparison,
     relative_to_baseline,
 )
 from ratchet.learning.metrics.resampling import (
@@ -103,6 +104,7 @@ __all__ = [
     "paired_difference",
     "paired_gain",
     "paired_gain_of_arrays",
+    "power_of_comparison",
     "relative_to_baseline",
     "resampling_units",
     "score_all",

@@ -20,7 +20,13 @@ from ratchet.learning.metrics.resampling import (
     statistics_of,
 )
 from ratchet.learning.metrics.scores import check_same_rows, tidy_rows
-from ratchet.learning.metrics.table import FORECASTING, Array, Metric, find_metric
+from ratchet.learning.metrics.table import (
+    FORECASTING,
+    Array,
+    Metric,
+    find_metric,
+    greater_is_better,
+)
 from ratchet.learning.metrics.validation import (
     check_same_length,
     finite_array,
@@ -158,6 +164,39 @@ def paired_gain_of_arrays(
         rows=len(truth),
         drawn=units,
     )
+
+
+def power_of_comparison(result: Gain, share: float, confidence: float) -> float | None:
+    """Probability that rows like these show a gain of a given size.
+
+    A gain is shown where its lower bound is above 0. The bound is that of a t test (see
+    ``ResamplingUnits.width``), and so the probability is that of a noncentral t distribution
+    beyond its critical value, with the true gain in standard errors as noncentrality (Cohen 1988,
+    Statistical Power Analysis for the Behavioral Sciences, chapter 2). The standard error is that
+    of the paired differences of these rows; it goes with the ratio of the two scores, which a
+    larger gain makes smaller.
+
+    Args:
+        result: the gain of a model over a baseline on the rows.
+        share: the true gain, as a share of the baseline's score.
+        confidence: level of the bounds in ``result``.
+
+    Returns:
+        From 0 to 1; ``None`` where the gain has no share, or no spread.
+    """
+    from scipy.special import nctdtr, stdtrit
+
+    if result.share is None:
+        return None
+    quantile = float(stdtrit(result.drawn.freedom, confidence))
+    sign = 1 if greater_is_better(result.metric) else -1
+    value, low = result.share["value"], result.share["low"]
+    ratio, at_share = 1 + sign * value, 1 + sign * share
+    error = (value - low) / quantile * at_share / ratio if ratio > 0 else 0.0
+    if not error > 0:
+        return None
+    probability = 1 - float(nctdtr(result.drawn.freedom, share / error, quantile))
+    return 1.0 if math.isnan(probability) else probability  # far beyond, SciPy gives no number
 
 
 def influence_values(metric: Metric, statistics: Array) -> Array:
