@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose
 
 pytestmark = pytest.mark.slow  # a whole run comes first
 
+ENSEMBLE = "weighted_ensemble"
 TARGETS = {"success": "log_loss", "rating": "rmse"}  # both smaller is better
 CLASSES = ["Alto", "Medio", "Bajo"]
 SEARCHED = ["dummy", "extra_trees", "hist_gradient_boosting", "xgboost", "kernel", "stack"]
@@ -52,6 +53,7 @@ def test_files_are_where_the_contract_says(films_project):
             for target in TARGETS
             for name in SEARCHED
         ),
+        *(f"06_models/films/{target}/{ENSEMBLE}/model.skops" for target in TARGETS),
         "07_model_output/films/metrics.json",
         "07_model_output/films/evaluation.json",
         "07_model_output/films/predictions.parquet",
@@ -200,7 +202,7 @@ def test_every_candidate_predicts_the_same_rows(load, parts):
         for split in ("validation", "test"):
             rows = predictions.query("target == @target and split == @split")
             known = parts[split].index[parts[split][f"target_{target}"].notna()]
-            assert set(rows["candidate"]) >= set(SEARCHED)
+            assert set(rows["candidate"]) >= {*SEARCHED, ENSEMBLE}
             for candidate, own in rows.groupby("candidate"):
                 assert list(own["film"]) == list(known), candidate
             truth = rows.groupby("film")["truth"].agg(["min", "max"])
@@ -249,7 +251,7 @@ def test_metrics_are_nested_objects_of_finite_numbers(films_project):
 
     assert set(metrics) == set(TARGETS)
     for target, candidates in metrics.items():
-        assert set(candidates) >= set(SEARCHED)
+        assert set(candidates) >= {*SEARCHED, ENSEMBLE}
         for splits in candidates.values():
             assert set(splits) == {"cv", "validation", "test"}
             assert set(splits["test"]) == set(splits["validation"]) >= set(splits["cv"])

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 CONTENDERS = {
     *("persistence", "seasonal", "ridge", "extra_trees", "hist_gradient_boosting", "xgboost"),
     *("kernel", "boosted_ridge", "mixture", "recurrent", "recurrent_ensemble"),
+    "weighted_ensemble",
 }
 
 
@@ -125,7 +126,7 @@ def test_stored_models_answer_in_units(load):
     from ratchet.modelling.calibrate_and_refit import select_inputs
 
     test, predictions = load("power.test"), load("power.predictions")
-    for name in ("ridge", "recurrent", "recurrent_ensemble"):
+    for name in ("ridge", "recurrent", "recurrent_ensemble", "weighted_ensemble"):
         model = load(f"power.demand.{name}.model")
         stored = predictions[
             (predictions["split"] == "test") & (predictions["candidate"] == name)
@@ -302,6 +303,6 @@ def test_yaml_alone_adds_a_series(tmp_path, monkeypatch, make_project, run_kedro
     output = outputs(project) / "07_model_output/tides"
     scores = json.loads((output / "metrics.json").read_text())["level"]
     mase = {name: parts["test"]["mase"]["value"] for name, parts in scores.items()}
-    assert set(mase) == {"seasonal", "persistence", "ridge", "small"}
+    assert set(mase) == {"seasonal", "persistence", "ridge", "small", "weighted_ensemble"}
     assert mase["ridge"] < 0.3 * mase["seasonal"]
     assert (outputs(project) / "08_reporting/tides/report.html").exists()

@@ -296,11 +296,12 @@ def test_odd_names_lose_no_plot_and_no_row(project):
     _, metrics, predictions = outputs(project, "odd-names")
 
     assert images == set(plots)
-    assert set(metrics["best"]) == {"best", "ridge 1", "xgb"}
+    assert set(metrics["best"]) == {"best", "ridge 1", "xgb", "weighted_ensemble"}
+    assert set(metrics["data"]) == {"dummy", "logistic"}
     assert metrics["best"]["ridge 1"]["test"]["r2"]["value"] > 0.95
     assert metrics["data"]["logistic"]["test"]["recall_<=50K"]["value"] > 0.5
     assert predictions["column:candidate"].nunique() == 48  # validation and test
-    assert set(predictions["candidate"]) == {"best", "ridge 1", "xgb", "dummy", "logistic"}
+    assert set(predictions["candidate"]) == {*metrics["best"], *metrics["data"]}
 
 
 def test_odd_names_are_told_by_their_importance(project):
