@@ -16,6 +16,7 @@ from ratchet.compiled.forecast_inputs import Forecasts
 from ratchet.compiled.series_compiler import compile_forecasts
 from ratchet.compiled.series_steps import SeriesRow
 from ratchet.config import UseCase
+from ratchet.learning.features.series import on_closed_days
 from ratchet.preparation.row_features import derive_columns
 from ratchet.preparation.steps import lay_out_steps, only_target
 from ratchet.preparation.window_columns import series_statistics
@@ -113,7 +114,8 @@ def rows_of(
     assert series is not None
     zone = use_case.data.timezone
     frequency = series.frequency or "B"
-    times = pd.date_range(start, periods=size, freq=frequency, tz=zone).as_unit("us")
+    times = pd.date_range(start, periods=3 * size, freq=frequency, tz=zone).as_unit("us")
+    times = times[~on_closed_days(times, series.closed_days)][:size]
     parts = []
     for shop in range(shops if series.id else 1):
         part = pd.DataFrame(
@@ -236,6 +238,10 @@ CASES: list[dict[str, Any]] = [
     {"frequency": "h", "zone": "Europe/Berlin", "start": "2020-03-28 12:00"},
     {"frequency": "h", "zone": "Europe/Berlin", "start": "2020-10-24 08:00", "horizon": 2},
     {"frequency": "15min", "zone": "Europe/Berlin", "start": "2020-10-24 20:00"},
+    {"frequency": "D", "closed": ["Sun", "03-25"], "holidays": ["2020-04-10"]},
+    {"frequency": "B", "holidays": "US", "start": "2020-12-15"},
+    {"frequency": "6h", "closed": ["Sat", "Sun"], "zone": "Europe/Berlin"},
+    {"several": True, "frequency": "D", "closed": ["Sun"], "absent": {"load": 0}},
     {"frequency": None},
     {"frequency": None, "horizon": 3, "zone": "America/Sao_Paulo"},
     {"several": True, "absent": {"load": 0, "flow": "previous", "kind": "previous"}},
@@ -306,3 +312,23 @@ def test_gaps_and_missing_values_are_seen_alike(case, seed, share, handed, ahead
     order = draw.permutation(len(later)) if use_case.data.series.frequency else None
 
     check(use_case, statistics, context, later, asked, order)
+
+
+def test_closed_days_are_no_steps_of_the_service_either():
+    """Christmas of every year, Sundays, and the holidays of a country are known ahead."""
+    use_case = use_case_of(frequency="D", closed=["Sun", "12-25"], holidays="US", known=False)
+    rows = rows_of(use_case, 40, 0, start="2020-11-02")
+    forecasts = compile_forecasts(use_case, statistics_of(use_case, rows), rows)
+    grid, steps = forecasts.spec.grid, forecasts.steps()
+
+    def step(day: str) -> int | None:
+        return grid.step(grid.moment_of(pd.Timestamp(day).to_pydatetime()))
+
+    assert step("2020-12-26") == step("2020-12-24") + 1
+    assert [step(day) for day in ("2020-11-26", "2020-12-25", "2027-12-25", "2026-07-03")] == [
+        None
+    ] * 4
+    assert step("2021-01-02") == step("2020-12-31") + 1
+    (sunday,) = measured(rows[-1:].assign(time=pd.Timestamp("2020-12-20")), use_case, forecasts)
+    with pytest.raises(RequestError, match="2020-12-20 is no step of D without Sun, 12-25, US"):
+        forecasts.inputs(steps, [sunday])

@@ -87,6 +87,36 @@ def test_a_series_is_forecast():
         ("data.series.id", ["zone", "zone"], "series.id: ['zone', 'zone'] names a column twice"),
         ("data.series.id", ["zone", "heat"], "series.id: column 'heat' must have one of the types"),
         ("data.series.id", ["zone", "time"], "series.id: 'time' is the time, which names no ser"),
+        (
+            "data.series.closed",
+            ["Sunny"],
+            "closed.0: expected a day of the week such as Sun",
+        ),
+        (
+            "data.series.closed",
+            ["02-30"],
+            "closed.0: expected a day of the week such as Sun",
+        ),
+        (
+            "data.series",
+            {"season": 6, "closed": ["Sun"]},
+            "without a frequency every row is a step",
+        ),
+        (
+            "data.series",
+            {"season": 6, "frequency": "W-SUN", "holidays": "US"},
+            "days are closed of a frequency such as D, B, h or 30min, and not of W-SUN",
+        ),
+        (
+            "data.series.closed",
+            ["Mon", "tuesday", "Wed", "Thu", "Fri", "Sat", "Sun"],
+            "closed: all days of the week are",
+        ),
+        (
+            "data.series.holidays",
+            "no/such.csv",
+            "load.data.series.holidays: no/such.csv: expected US",
+        ),
         ("data.columns.row", {"type": "integer"}, "'row' is kept for the key of a row"),
         ("data.columns.series_id", {"type": "string"}, "'series_id' is kept for the name of a"),
         ("data.series.season", 0, "load.data.series.season: "),
@@ -175,3 +205,21 @@ def test_defaults_of_other_tasks_stay():
     assert target.stacked == 3
     assert target.all_candidates == ["dummy", "ridge", "stack", "weighted_ensemble"]
     assert UseCase.model_validate(LOAD).data.series is not None
+
+
+def test_holidays_are_read_from_a_file(tmp_path, monkeypatch):
+    file = tmp_path / "holidays.csv"
+    file.write_text("name,date\nGood Friday,2026-04-03\nNew Year,2026-01-01\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    series = read_use_cases(changed("data.series.holidays", "holidays.csv"))["load"].data.series
+
+    assert series.closed_days == ["2026-01-01", "2026-04-03"]
+    for text, told in [
+        ("date\n3.4.2026\n", r"expected a date such as .*, got '3\.4\.2026' in line 2"),
+        ("day\n2026-04-03\n", "in the column 'date' of every line, got None in line 2"),
+        ("date\n", "expected a column 'date' with a day in every line, got none"),
+    ]:
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match=told):
+            read_use_cases(changed("data.series.holidays", "holidays.csv"))

@@ -152,6 +152,34 @@ def test_steps_of_every_calendar_follow_upon_each_other(frequency, start, zone, 
     np.testing.assert_allclose(built["naive_seasonal"], values[chosen - 7], rtol=1e-6)
 
 
+def test_closed_days_are_no_holes_and_lags_count_open_ones():
+    holidays = ["2020-01-15", "2020-02-07"]
+    closed = {"closed": ["Sun", "01-15"], "holidays": holidays[1:], "season": 6}
+    settings = data(series=closed)
+    rows = frame(140)
+    open_ = (rows["day"].dt.dayofweek < 6) & ~rows["day"].isin(pd.to_datetime(holidays))
+    rows = rows[open_].reset_index(drop=True)
+
+    primary, selection = select(rows, settings)
+    built, _ = build_windows(primary, settings, features(seasons=[6]), targets())
+
+    assert selection["series"]["holes"] == 0
+    assert selection["series"]["steps"] == len(rows) / 2
+    days = rows.loc[rows["shop"] == "a", ["day", "sold"]].set_index("day")["sold"]
+    a = built[built["series_id"] == "a"]
+    assert "a@2020-02-10" in a.index  # a Monday, behind a holiday and a Sunday
+    at = days.index.get_indexer(pd.DatetimeIndex(a["series_time"]))
+    scale = a["series_scale"].to_numpy()
+    np.testing.assert_allclose(a["lag_9"], days.to_numpy()[at - 9] / scale, rtol=1e-6)
+    np.testing.assert_allclose(a["naive_seasonal"], days.to_numpy()[at - 6] / scale, rtol=1e-6)
+    late = rows.assign(day=rows["day"].mask(rows.index == 7, pd.Timestamp("2020-01-05")))
+    told = (
+        r"no rows on closed days .*Sun, 01-15, 2020-02-07\); 1 of \d+ rows are on one \(row 7: 2020"
+    )
+    with pytest.raises(DataError, match=told):
+        select(late, settings)
+
+
 def test_absent_rows_are_filled_and_holes_are_left():
     rows = frame()
     day = (rows["day"] - rows["day"].min()).dt.days
@@ -251,12 +279,13 @@ def test_a_closed_day_is_named_with_a_way_out_that_works():
 
     with pytest.raises(
         DataError,
-        match=r"no rows on Sundays: leave out data\.series\.frequency.*season to 6",
+        match=r"on Sundays: set data\.series\.closed: \[Sun\] and data\.series\.season to 6, or",
     ):
         select(rows, seen=daily)
 
-    way_out = data(series={"frequency": None, "season": 6})
-    assert select(rows, way_out, daily)[1]["parts"]["test"]["rows"] > 30
+    for way_out in ({"closed": ["Sun"]}, {"frequency": None}):
+        settings = data(series={**way_out, "season": 6})
+        assert select(rows, settings, daily)[1]["parts"]["test"]["rows"] > 30
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,9 @@ from ratchet.preparation.window_columns import make_views
 _LAID_OUT = (10_000, 1_000, 100, 10)
 """Steps of a calendar that are laid out ahead; fewer where that is beyond all years."""
 
+_CLOSED_AHEAD, _MOST_LAID_OUT = pd.Timedelta("1826D"), 200_000
+"""Where days are closed: for how long shorter steps are laid out ahead, and how many at most."""
+
 _NUMBERS = ("integer", "number")
 
 
@@ -354,25 +357,28 @@ def longest_gap(times: pd.Series) -> int | None:
 def _grid(times: pd.Series, data: Data, longest: int | None) -> Grid:
     """The steps of the known rows, and of those to come."""
     assert data.series is not None
-    frequency, zone = data.series.frequency, data.timezone
+    frequency, zone, closed = data.series.frequency, data.timezone, data.series.closed_days
     first = microseconds(times).min()
     if frequency is None:
         return Grid(zone, int(first), longest=longest)
     offset = to_offset(frequency)
-    if isinstance(offset, pd.offsets.Tick):
-        length = pd.Timedelta(offset) // pd.Timedelta("1us")
-        return Grid(zone, int(first), length=int(length), name=frequency)
-    for ahead in _LAID_OUT:
+    length = pd.Timedelta(offset) if isinstance(offset, pd.offsets.Tick) else None
+    if length is not None and not closed:
+        return Grid(zone, int(first), length=int(length // pd.Timedelta("1us")), name=frequency)
+    name = f"{frequency} without {data.series.closed_text}" if closed else frequency
+    # Steps of some minutes are laid out for longer than a few weeks.
+    more = 0 if length is None else min(_CLOSED_AHEAD // length, _MOST_LAID_OUT)
+    for ahead in (max(more, _LAID_OUT[0]), *_LAID_OUT[1:]):
         try:
             last = times.max().tz_localize(None) + ahead * offset
             ends = pd.Series([times.min(), last.tz_localize(zone) if zone else last])
-            laid = microseconds(pd.Series(time_grid(ends, frequency)))
+            laid = microseconds(pd.Series(time_grid(ends, frequency, closed)))
         except (OverflowError, ValueError):  # beyond the years that pandas or Python know
             continue
         gaps = np.diff(laid)
-        if zone is None and (gaps == gaps[0]).all():
-            return Grid(zone, int(first), length=int(gaps[0]), name=frequency)
-        return Grid(zone, int(first), times=laid, name=frequency)
+        if zone is None and not closed and (gaps == gaps[0]).all():
+            return Grid(zone, int(first), length=int(gaps[0]), name=name)
+        return Grid(zone, int(first), times=laid, name=name)
     raise NotCompilable(f"data.series.frequency: no step of {frequency} can be laid out ahead")
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+from calendar import day_abbr, day_name
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from ratchet.config.base import CHECKED, NOT_SET, Derived, Length, Params, Share
 from ratchet.config.names import SERIES_PREFIX
@@ -178,6 +180,35 @@ class Split(Params):
         return self
 
 
+WEEKDAYS = tuple(day_abbr)
+"""Days of the week as ``data.series.closed`` names them: ``Mon`` to ``Sun``."""
+
+_SHOWN_DAYS = 5
+
+_SHORT_STEPS = re.compile(r"(\d*\.?\d*(D|B|C|h|min|s))+")
+"""Frequencies of a day or less, as pandas writes them."""
+
+
+def _closed_day(day: Any) -> Any:
+    """A day on which a business has no steps, in one form: ``Sun``, ``12-25`` or ``2026-04-03``."""
+    text = day.isoformat() if type(day) is dt.date else day
+    if not isinstance(text, str):
+        return text
+    if text.lower() in (name.lower() for names in (day_name, day_abbr) for name in names):
+        return text[:3].title()
+    with suppress(ValueError):
+        dt.date.fromisoformat(f"2000-{text}" if re.fullmatch(r"\d\d-\d\d", text) else text)
+        return text
+    raise ValueError(
+        f"expected a day of the week such as Sun, a day of every year such as '12-25', or a date "
+        f"such as '2026-04-03', got {text!r}"
+    )
+
+
+ClosedDay = Annotated[str, BeforeValidator(_closed_day)]
+"""A day on which a business has no steps."""
+
+
 class Series(Params):
     """Rows that are steps of one or several time series.
 
@@ -199,6 +230,13 @@ class Series(Params):
         ends_after: a series has ended with its last row when it lacks one at more of the later
             steps than this; a number beyond the length of the file for never. By default two
             seasons, or twice what it ever lacked between two rows if that is more.
+        closed: days on which the business has no steps, by the clock of ``time``: days of the week
+            (``Sun``), of every year (``"12-25"``) and single ones (``"2026-04-03"``). They are no
+            holes: windows, lags, ``season`` and ``horizon`` count open steps, and a row on a closed
+            day is refused. Goes with a ``frequency`` of a day, or of less.
+        holidays: more closed days: ``US`` for the federal holidays of the United States, or the
+            path of a CSV file, from the folder of the project, whose column ``date`` lists them.
+            Have it list those to come: until the next training a service takes other days for open.
         id_columns: columns that are joined to the name of a series; give them as a list in ``id``.
     """
 
@@ -208,7 +246,40 @@ class Series(Params):
     absent: dict[str, float | Literal["previous"]] = {}
     begins: Literal["first_row", "first_step"] = "first_row"
     ends_after: Annotated[int, Field(ge=0)] | None = None
+    closed: list[ClosedDay] = []
+    holidays: str | list[ClosedDay] | None = None
     id_columns: Annotated[list[str], NOT_SET] = []
+
+    @model_validator(mode="after")
+    def _close_days_of_a_frequency(self) -> Self:
+        if not self.closed_days:
+            return self
+        if self.frequency is None:
+            raise ValueError(
+                "closed, holidays: without a frequency every row is a step, and a day without rows "
+                "is none; leave them out, or set frequency"
+            )
+        if not _SHORT_STEPS.fullmatch(self.frequency):
+            raise ValueError(
+                f"closed, holidays: days are closed of a frequency such as D, B, h or 30min, and "
+                f"not of {self.frequency}"
+            )
+        if {*WEEKDAYS} <= {*self.closed}:
+            raise ValueError("closed: all days of the week are, and no step is left")
+        return self
+
+    @property
+    def closed_days(self) -> list[str]:
+        """Closed days in one list: ``closed``, and ``US`` or the dates of the holidays."""
+        holidays = [self.holidays] if isinstance(self.holidays, str) else self.holidays or []
+        return [*self.closed, *holidays]
+
+    @property
+    def closed_text(self) -> str:
+        """Closed days in words; of many the first."""
+        days = self.closed_days
+        more = f" and {len(days) - _SHOWN_DAYS} more" if len(days) > _SHOWN_DAYS else ""
+        return f"{', '.join(days[:_SHOWN_DAYS])}{more}"
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
+import io
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -35,17 +38,65 @@ def remember(config_loader: AbstractConfigLoader, project_path: Path) -> None:
     """
     global _config_loader, _project_path  # Kedro calls register_pipelines() without arguments
     _check_replaced(config_loader)
-    config_loader["parameters"] = _complete(config_loader["parameters"])
+    config_loader["parameters"] = _complete(config_loader["parameters"], project_path)
     _config_loader, _project_path = config_loader, project_path
     project.pipelines.configure("ratchet.pipeline_registry")
 
 
-def _complete(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters with what follows from those of markets, for the nodes that get a part."""
+def _complete(parameters: Mapping[str, Any], project_path: Path) -> dict[str, Any]:
+    """All parameters with what follows from those of markets, for the nodes that get a part.
+
+    Of a file of holidays that is its dates: the nodes, and the bundle, read no file.
+    """
     return {
-        name: with_market(value) if isinstance(value, Mapping) else value
+        name: _with_holidays(name, with_market(value), project_path)
+        if isinstance(value, Mapping)
+        else value
         for name, value in parameters.items()
     }
+
+
+def _with_holidays(
+    name: str, given: Mapping[str, Any], project_path: Path | None = None
+) -> Mapping[str, Any]:
+    """Parameters of a use case with the dates that the file of its holidays lists.
+
+    Args:
+        name: name of the use case.
+        given: its parameters.
+        project_path: folder of the project; by default that of the session, or we stand in.
+    """
+    data = given.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    series = data.get("series")
+    series = series if isinstance(series, Mapping) else {}
+    path = series.get("holidays")
+    if not isinstance(path, str) or path == "US":
+        return given
+    from kedro.utils import find_kedro_project
+
+    folder = project_path or (_project_path if _config_loader else None)
+    place = f"parameter {name}.data.series.holidays: {path}"
+    try:
+        file = (folder or find_kedro_project(Path.cwd()) or Path.cwd()) / path
+        rows = [*csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig")))]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise ConfigError(
+            f"{place}: expected US, or the path of a CSV file from the folder of the project; it "
+            f"cannot be read: {error}"
+        ) from None
+    dates = []
+    for line, row in enumerate(rows, start=2):
+        try:
+            dates.append(dt.date.fromisoformat((row.get("date") or "").strip()).isoformat())
+        except ValueError:
+            raise ConfigError(
+                f"{place}: expected a date such as 2026-04-03 in the column 'date' of every line, "
+                f"got {row.get('date')!r} in line {line}"
+            ) from None
+    if not dates:
+        raise ConfigError(f"{place}: expected a column 'date' with a day in every line, got none")
+    return {**given, "data": {**data, "series": {**series, "holidays": sorted({*dates})}}}
 
 
 def _check_replaced(loader: AbstractConfigLoader) -> None:
@@ -124,7 +175,7 @@ def read_use_cases(parameters: Mapping[str, Any]) -> dict[str, UseCase]:
     for name, value in named.items():
         try:
             check_use_case(name, named)
-            use_cases[name] = UseCase.model_validate(value)
+            use_cases[name] = UseCase.model_validate(_with_holidays(name, value))
             _check_names(use_cases[name])
         except ValidationError as error:
             raise ConfigError(explain(name, error)) from None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.config import ONE_WINDOW, SERIES_ID, Data, Evaluation, Features, Target
+from ratchet.config import ONE_WINDOW, SERIES_ID, WEEKDAYS, Data, Evaluation, Features, Target
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
 from ratchet.learning.features.series import SeriesPanel, find_closed_times, seasonal_change
@@ -144,10 +144,12 @@ def _way_out(
     season = data.series.season if data.series else 1
     if closed is not None:
         shorter = season - season // closed.period * len(closed.names)
-        fits = f" and set data.series.season to {shorter}" if 0 < shorter < season else ""
+        fits = f" and data.series.season to {shorter}" if 0 < shorter < season else ""
+        days = [name[:3] for name in closed.names] if closed.period == len(WEEKDAYS) else []
+        way_out = f"set data.series.closed: [{', '.join(days)}]{fits}, or " if days else ""
         return (
-            f"; there are no rows on {', '.join(closed.names)}: leave out data.series.frequency, "
-            f"so that every row is a step,{fits}"
+            f"; there are no rows on {', '.join(closed.names)}: {way_out}leave out "
+            f"data.series.frequency, so that every row is a step{'' if days else fits}"
         )
     if series["left_out"]["holes"] > series["left_out"]["beginning"]:
         return "; most of them look into a hole: see data.series.frequency, or look back less far"

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ratchet.config import SERIES_ID, SERIES_KEY, Data, Target
+from ratchet.config import Series as SeriesParameters
 from ratchet.dates import midnight
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame, Series, with_columns
-from ratchet.learning.features.series import count_steps, infer_frequency, time_grid, to_panel
+from ratchet.learning.features.series import (
+    count_steps,
+    infer_frequency,
+    on_closed_days,
+    time_grid,
+    to_panel,
+)
 
 if TYPE_CHECKING:
     from ratchet.learning.features.series import SeriesPanel
@@ -64,7 +71,7 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
         rows.drop(columns=naming),
         time=data.time,
         series=SERIES_ID,
-        grid=_grid(rows[data.time], data.time, data.series.frequency, rows[SERIES_ID].nunique()),
+        grid=_grid(rows[data.time], data.time, data.series, rows[SERIES_ID].nunique()),
         target=target.column,
         **data.series.model_dump(include={"absent", "season", "begins", "ends_after"}),
     )
@@ -78,15 +85,24 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
     return layout
 
 
-def _grid(times: Series, column: str, frequency: str | None, n_series: int) -> Any:
+def _grid(times: Series, column: str, series: SeriesParameters, n_series: int) -> Any:
     """The steps; every time has to be one."""
+    frequency, closed = series.frequency, series.closed_days
     try:
         if frequency:
             _check_size(times, column, count_steps(times, frequency), n_series, frequency)
-        grid = time_grid(times, frequency)
+        grid = time_grid(times, frequency, closed)
     except ValueError as error:
         raise ConfigError(f"parameter data.series.frequency: {error}") from error
     off = times[~times.isin(grid)]
+    if not off.empty and (on_closed := on_closed_days(off, closed)).any():
+        wrong = off[on_closed]
+        first = ", ".join(f"row {row}: {time}" for row, time in wrong.head().items())
+        raise DataError(
+            f"column '{column}': expected no rows on closed days (data.series.closed and holidays: "
+            f"{series.closed_text}); {len(wrong)} of {len(times)} rows are on one ({first}); take "
+            f"the days out of there where they are open, or leave these rows out in data.prepare"
+        )
     if not off.empty:
         first = ", ".join(f"row {row}: {time}" for row, time in off.head().items())
         raise DataError(

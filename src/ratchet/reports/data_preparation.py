@@ -206,7 +206,12 @@ def _ends_by_default(data: Data) -> bool:
 
 def _frequency_text(data: Data) -> str:
     frequency = data.series.frequency if data.series else None
-    return f", {_FREQUENCIES.get(frequency, frequency)} apart" if frequency else ""
+    if data.series is None or not frequency:
+        return ""
+    closed = (
+        f", closed days left out ({data.series.closed_text})" if data.series.closed_days else ""
+    )
+    return f", {_FREQUENCIES.get(frequency, frequency)} apart{closed}"
 
 
 def _absent_sentence(series: SeriesSelection, data: Data) -> str:

@@ -12,6 +12,7 @@ from ratchet.learning.features.series import (
     calendar,
     find_closed_times,
     infer_frequency,
+    on_closed_days,
     seasonal_change,
     time_grid,
     to_panel,
@@ -163,6 +164,23 @@ def test_closed_days_and_hours():
     assert nights == (["0:00", "1:00", "23:00"], 24)
     assert find_closed_times(days, np.arange(70) % 10 > 0) is None
     assert find_closed_times(days, np.ones(70, dtype=bool)) is None
+
+
+def test_closed_days_are_days_of_the_clock():
+    hours = pd.date_range("2023-12-24 21:00", periods=30, freq="h", tz="UTC")
+    berlin = hours.tz_convert("Europe/Berlin")
+
+    assert hours[on_closed_days(hours, ["12-25"])][0].hour == 0
+    assert hours[on_closed_days(berlin, ["12-25"])][0].hour == 23
+    assert on_closed_days(hours, ["Sun"]).sum() == 3
+    assert on_closed_days(hours, ["2023-12-26"]).sum() == 3
+    assert on_closed_days(hours, ["US"]).tolist() == on_closed_days(hours, ["12-25"]).tolist()
+    july = pd.date_range("2026-07-01", "2026-07-06")  # the 4th is a Saturday
+    assert july[on_closed_days(july, ["US"])].day.tolist() == [3]
+    assert not on_closed_days(july[:0], ["US", "Sun"]).any()
+    times = july.to_series()
+    assert time_grid(times, "D", ["Sun", "US"]).day.tolist() == [1, 2, 4, 6]
+    assert time_grid(times, "C", ["US"]).day.tolist() == [1, 2, 6]
 
 
 def test_steps():

@@ -6,7 +6,7 @@ order of a frame sorted by time and then by series.
 
 from __future__ import annotations
 
-from calendar import day_name
+from calendar import day_abbr, day_name
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
+from pandas.tseries.holiday import USFederalHolidayCalendar
 
 Panel = npt.NDArray[np.float64]
 """Values of shape (steps, series); NaN where nothing is known."""
@@ -34,13 +35,16 @@ _RARELY = 0.1
 """Share of the steps with a row below which a day of the week or an hour counts as closed."""
 
 
-def time_grid(times: pd.Series, frequency: str | None) -> pd.DatetimeIndex:
+def time_grid(
+    times: pd.Series, frequency: str | None, closed: Sequence[str] = ()
+) -> pd.DatetimeIndex:
     """Steps from the first to the last time.
 
     Args:
         times: when there are rows, in any order.
         frequency: distance of two steps as pandas writes it; without it the distinct times
             themselves are the steps.
+        closed: days on which there are no steps, see ``on_closed_days``.
 
     Raises:
         ValueError: pandas does not know the frequency, or it is not above 0.
@@ -49,6 +53,11 @@ def time_grid(times: pd.Series, frequency: str | None) -> pd.DatetimeIndex:
         return pd.DatetimeIndex(times.drop_duplicates().sort_values(), name=None)
     if to_offset(frequency).n < 1:
         raise ValueError(f"expected a step above 0, got {frequency}")
+    grid = _regular_grid(times, frequency)
+    return grid[~on_closed_days(grid, closed)] if closed else grid
+
+
+def _regular_grid(times: pd.Series, frequency: str) -> pd.DatetimeIndex:
     first, last = times.min(), times.max()
     if first.tzinfo is None or isinstance(to_offset(frequency), pd.offsets.Tick):
         return pd.date_range(first, last, freq=frequency)
@@ -56,6 +65,25 @@ def time_grid(times: pd.Series, frequency: str | None) -> pd.DatetimeIndex:
     clock = pd.date_range(_day_or_time(first), last.tz_localize(None), freq=frequency)
     earlier = np.ones(len(clock), dtype=bool)  # of an hour that comes twice
     return clock.tz_localize(times.dt.tz, ambiguous=earlier, nonexistent="shift_forward")
+
+
+def on_closed_days(moments: Any, closed: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Which moments lie on closed days, by the local clock.
+
+    Args:
+        moments: times, with or without a time zone, shape (moments,).
+        closed: days of the week (``Sun``), of every year (``12-25``) and dates (``2026-04-03``);
+            ``US`` for the federal holidays of the United States, as pandas knows them.
+    """
+    days = pd.DatetimeIndex(moments).tz_localize(None).normalize()
+    weekdays = [i for i, name in enumerate(day_abbr) if name in closed]
+    result: npt.NDArray[np.bool_] = np.isin(days.dayofweek, weekdays)
+    yearly = [int(day[:2]) * 100 + int(day[3:]) for day in closed if len(day) == len("12-25")]
+    result |= np.isin(days.month * 100 + days.day, yearly)
+    dates = pd.DatetimeIndex([day for day in closed if len(day) == len("2026-04-03")])
+    if "US" in closed and len(days):
+        result |= days.isin(USFederalHolidayCalendar().holidays(days.min(), days.max()))
+    return result | days.isin(dates)
 
 
 def _day_or_time(moment: pd.Timestamp) -> pd.Timestamp:
