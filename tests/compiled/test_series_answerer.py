@@ -31,6 +31,7 @@ from ratchet.preparation.contract import typed_rows
 from ratchet.serving.bundle_worker import BundleAnswerer
 
 POWER = "ratchet.use_cases.power."
+PATHS = {"first": 1, "last": 5}
 NAIVE = {name: {"estimator": name} for name in ("persistence", "seasonal")}
 
 
@@ -196,12 +197,15 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]
                 "in units": lambda: (parameters(), hours(360)),
                 "shops": lambda: (shops(), days(140)),
                 "stores": lambda: (stores(), of_stores()),
-            }[kind]()
+            }[kind.removeprefix("paths of ")]()
             candidate = None
             if kind == "in units":
                 settings["targets"]["demand"]["learn"] = "change"
                 grid = {"estimator__model__max_iter": [9]}
                 candidate = Candidate(estimator="unscaled_boosting", param_grid=grid)
+            if kind.startswith("paths"):
+                settings["features"]["windows"] |= {"horizon": PATHS, "lags": [1, 5, 7, 30]}
+                settings["features"]["windows"] |= {"seasons": [24] if "hours" in kind else [2]}
             done[kind] = made(settings, rows, base / kind, candidate)
         return done[kind]
 
@@ -234,7 +238,10 @@ def expect(bundle: Bundle, frame: pd.DataFrame, answers: list[Any]) -> None:
         assert (answer.scale, answer.rms) == pytest.approx((row["scale"], row["rms"]), rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["hours", "shops", "stores", "in units"])
+PATH_KINDS = [f"paths of {kind}" for kind in ("hours", "shops", "stores")]
+
+
+@pytest.mark.parametrize("kind", ["hours", "shops", "stores", "in units", *PATH_KINDS])
 def test_golden_rows_get_their_answers(bundles, compiled, kind):
     check_golden(compiled(kind), bundles(kind).golden)
 
@@ -276,6 +283,50 @@ def test_a_model_of_units_gets_the_terms_of_the_row(bundles, compiled):
 
     assert {"series_level", "series_scale"} <= {*known}
     expect(bundle, rows, answerer.answer(as_rows(rows.drop(columns="load"))))
+
+
+def test_a_path_is_answered_from_the_last_known_step(bundles, compiled):
+    rows = hours(400)[360:365].drop(columns="load")
+
+    answers = compiled("paths of hours").answer(as_rows(rows))
+
+    assert [answer.step for answer in answers] == [1, 2, 3, 4, 5]
+    expect(bundles("paths of hours"), rows, answers)
+    halves = [said.high - said.value for a in answers for said in a.predictions.values()]
+    assert (np.diff(halves) >= -1e-9).all()  # low ends are cut off at 0
+    through_pandas = BundleAnswerer(bundles("paths of hours")).answer(as_rows(rows))
+    assert [(a.key, a.step, a.time) for a in through_pandas] == [
+        (a.key, a.step, a.time) for a in answers
+    ]
+    expect(bundles("paths of hours"), rows, through_pandas)
+    assert compiled("hours").answer(as_rows(rows[:2]))[0].step is None
+
+
+def test_paths_of_series_begin_where_each_was_known_last(bundles, compiled):
+    answerer, rows = compiled("paths of shops"), days(160)
+    later = rows[(rows["day"] >= "2020-05-20") & (rows["day"] < "2020-05-23")]
+    asked = pd.MultiIndex.from_product(
+        [[f"2020-05-{day}" for day in range(23, 28)], ["a", "c"]], names=["day", "shop"]
+    ).to_frame(index=False)
+
+    answerer.observe(as_rows(later))
+    answers = answerer.answer(as_rows(asked))
+
+    assert [answer.step for answer in answers] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    expect(bundles("paths of shops"), pd.concat([later, asked]), answers)
+
+
+def test_what_a_path_lacks_is_named_with_its_step(compiled):
+    answerer, rows = compiled("paths of hours"), hours(400)[360:366].drop(columns="load")
+    third = rows.assign(warmth=rows["warmth"].mask(rows.index == 362))
+
+    with pytest.raises(RequestError, match=r"a forecast of .* \(step 3\) needs it") as caught:
+        answerer.answer(as_rows(third[:3]))
+    assert (caught.value.field, caught.value.row) == ("warmth", 2)
+    with pytest.raises(RequestError, match=r"warmth from .* \(steps 2 to 3\)\. .* 1 to 5 steps"):
+        answerer.answer(as_rows(rows.iloc[[0, 3]]))
+    with pytest.raises(RequestError, match=r"needs measurements .* load of .* 1 to 5 steps ahead"):
+        answerer.answer(as_rows(rows))
 
 
 def test_a_shop_without_a_row_sold_nothing(bundles, compiled):

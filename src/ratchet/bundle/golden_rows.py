@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.bundle.manifest import BundleError
-from ratchet.config import SERIES_ID, SERIES_PREFIX, UseCase
+from ratchet.config import SERIES_ID, SERIES_PREFIX, SERIES_STEP, UseCase
 from ratchet.dates import utc
 from ratchet.preparation.required_columns import RequiredColumns
 
@@ -24,7 +24,7 @@ def golden_keys(features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase) 
     """Choose rows of the test part, evenly spread; of series, rows of its last steps.
 
     Args:
-        features: features of all rows, with ``split``.
+        features: features of all rows, with ``split``; of a path those of its first step are taken.
         typed: the typed rows; a step without a row of its own cannot be a golden row.
         use_case: the parameters.
     """
@@ -32,6 +32,8 @@ def golden_keys(features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase) 
     if use_case.data.series is None:
         return _spread(test.index, _ROWS)
     time, series = use_case.data.time, use_case.data.series.id
+    if SERIES_STEP in test:  # asked for alone, a row is answered from the step before it
+        test = test[test[SERIES_STEP] == test[SERIES_STEP].min()]
     step = f"{SERIES_PREFIX}time"
     if series:
         steps = _steps_of(typed, time, series)
@@ -58,8 +60,8 @@ def raw_fields(
     """Raw fields of some rows, as a request for an answer has them.
 
     Returns:
-        The columns that an answer needs, indexed by row key: neither targets nor columns that
-        become known only with them.
+        The columns that an answer needs, indexed by the given keys: neither targets nor columns
+        that become known only with them.
     """
     data, needed = use_case.data, RequiredColumns(use_case).columns
     if data.series is None:

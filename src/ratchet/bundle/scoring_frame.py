@@ -36,7 +36,10 @@ class ScoringFrame:
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """Features of every row that can be answered, by row key."""
+        """Features of every row that can be answered, by row key.
+
+        Of a path several are of one row, seen from other origins, see ``rows_of``.
+        """
         return features_of(self.typed, self.bundle.use_case, self.bundle.statistics)
 
     @cached_property
@@ -77,6 +80,15 @@ class ScoringFrame:
         """Time of every row, by row key, where rows have one."""
         data = self.bundle.use_case.data
         return self.inputs[data.row_time] if data.time else None
+
+    def rows_of(self, keys: pd.Index) -> pd.Index:
+        """Keys in ``inputs`` of the rows that keys of ``features`` are about, in their order."""
+        return self.bundle.use_case.features.row_keys(keys)
+
+    def times_of(self, keys: pd.Index) -> pd.Series:
+        """Time of some rows, by their keys in ``features``; rows must have a time."""
+        assert self.times is not None
+        return self.times.reindex(self.rows_of(keys)).set_axis(keys)
 
     def new_inputs(self, cutoff: Any) -> pd.DataFrame:
         """``inputs`` of the rows that are new after a cutoff, see ``new_rows``."""
@@ -165,7 +177,7 @@ class ScoringFrame:
     def new_keys(self, cutoff: Any) -> pd.Index:
         """Keys of the rows that can be answered and are new after a cutoff, see ``new_rows``."""
         keys = self.features.index
-        return keys[keys.isin(self.new_inputs(cutoff).index)]
+        return keys[self.rows_of(keys).isin(self.new_inputs(cutoff).index)]
 
     def awaiting_truth(self) -> pd.Index:
         """Keys of rows from the test part on that the bundle does not know and that have no truth.
@@ -178,9 +190,10 @@ class ScoringFrame:
             return self.features.index[:0]
         columns = [f"{TARGET_PREFIX}{target.column}" for target in use_case.targets.values()]
         keys = self.features.index[self.features[columns].isna().all(axis=1)]
-        keys = keys[keys.isin(self.keys_in_file) & ~keys.isin(bundle_rows.index)]
+        rows = self.rows_of(keys)
+        keys = keys[rows.isin(self.keys_in_file) & ~rows.isin(bundle_rows.index)]
         first = bundle_rows.loc[bundle_rows["part"] == "test", "time"].min()
-        return keys[(self.times.reindex(keys) >= first).to_numpy()]
+        return keys[(self.times_of(keys) >= first).to_numpy()]
 
     def first_new_time(self, cutoff: Any) -> dt.datetime | None:
         """Time of the first row that is new after a cutoff; None where there is none, or no time.
@@ -197,8 +210,14 @@ class ScoringFrame:
         return self.bundle.predict(self.features.loc[keys])
 
     def truth(self, target: Target) -> pd.Series:
-        """Known values of a target by row key: numbers, or names of classes."""
+        """Known values of a target by row key: numbers, or names of classes.
+
+        Of a path also by the key of the row alone, by which the service answers it.
+        """
         values = self.features[f"{TARGET_PREFIX}{target.column}"].dropna()
+        if self.bundle.use_case.features.path:
+            rows = values.set_axis(self.rows_of(values.index))
+            values = pd.concat([values, rows[~rows.index.duplicated()]])
         return as_text(values) if target.is_classes else values.astype(float)
 
 

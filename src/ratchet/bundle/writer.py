@@ -33,7 +33,14 @@ from ratchet.bundle.reader import (
     GoldenRow,
     check_functions,
 )
-from ratchet.config import SERIES_ID, SERIES_PREFIX, TARGET_PREFIX, UseCase, in_table
+from ratchet.config import (
+    SERIES_ID,
+    SERIES_PREFIX,
+    SERIES_STEP,
+    TARGET_PREFIX,
+    UseCase,
+    in_table,
+)
 from ratchet.dates import utc
 from ratchet.json_values import json_value
 from ratchet.learning import trusted
@@ -151,8 +158,9 @@ def _write_files(folder: Path, contents: BundleContents, about: Mapping[str, obj
 def _golden_rows(bundle: Bundle, contents: BundleContents) -> list[GoldenRow]:
     keys = golden_keys(contents.features, contents.typed, contents.use_case)
     fields = raw_fields(keys, contents.features, contents.typed, contents.use_case)
+    names = contents.use_case.features.row_keys(pd.Index(keys))
     rows: list[GoldenRow] = []
-    for key, row in zip(map(json_cell, keys), json_records(fields), strict=True):
+    for key, row in zip(map(json_cell, names), json_records(fields), strict=True):
         answers = row_answers(bundle.answer(pd.DataFrame([row])), key)
         rows.append({"key": key, "fields": row, "answers": answers})
     return rows
@@ -244,8 +252,10 @@ def choose_context(contents: BundleContents) -> pd.DataFrame | None:
     if use_case.data.series:
         times = features[f"{SERIES_PREFIX}time"]
         since = times[keys].min()
+        if SERIES_STEP in features:  # asked for alone, a row is answered from the step before it
+            times = times[features[SERIES_STEP] == features.loc[keys[0], SERIES_STEP]]
         steps = [
-            _rows_in_file(features.index[times == time], contents) for time in times[keys].unique()
+            _rows_in_file(times.index[times == time], contents) for time in times[keys].unique()
         ]
     differing: list[str] = []
     for context in candidate_contexts(contents.typed, contents.primary, use_case, since):
@@ -276,8 +286,10 @@ def _differing(
 ) -> list[str]:
     """Columns in which features made from raw fields differ from those of the training."""
     fields = raw_fields(keys, contents.features, contents.typed, contents.use_case)
-    features = features_in_context(fields, contents.use_case, contents.statistics, context)
-    return differing_columns(features, contents.features.loc[keys])
+    use_case, expected = contents.use_case, contents.features.loc[keys]
+    features = features_in_context(fields, use_case, contents.statistics, context)
+    expected = expected.set_axis(use_case.features.row_keys(expected.index), axis=0)
+    return differing_columns(features, expected)
 
 
 def _reference(contents: BundleContents) -> pd.DataFrame:

@@ -43,6 +43,7 @@ class Answer:
         rms: the same as a root mean square.
         not_given: optional columns that the row left out, and that a model would look at.
         basis: what a forecast is based on, where that is not the usual past.
+        step: how many steps after the last known value it is, of a path.
         row_hash: hash of what the row says, see ``preparation.fingerprints``; ``None`` of series.
     """
 
@@ -54,6 +55,7 @@ class Answer:
     rms: float | None = None
     not_given: Sequence[str] = field(default=())
     basis: str | None = None
+    step: int | None = None
     row_hash: str | None = None
 
 

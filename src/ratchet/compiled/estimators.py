@@ -167,6 +167,13 @@ def _conformal(model: Any, names: Names) -> Compiled:
     return Compiled(models.Interval(inner, float(model.quantile_), *_ends(model)))
 
 
+def _step_conformal(model: Any, names: Names) -> Compiled:
+    column = list(_named(names, model)).index(model.column)
+    inner = _compile(model.estimator_, names).program
+    steps, halves = np.asarray(model.steps_), np.asarray(model.widths_)
+    return Compiled(models.StepInterval(inner, column, steps, halves, *_ends(model)))
+
+
 def _logs(model: Any, names: Names) -> Compiled:
     return Compiled(models.Exponential(_compile(model.estimator_, names).program, *_ends(model)))
 
@@ -453,6 +460,7 @@ _COMPILERS: dict[str, Callable[[Any, Names], Compiled]] = {
     "ratchet.SeasonalValue": _of_segment,
     "ratchet.SegmentColumns": _segment_columns,
     "ratchet.SegmentMean": _of_segment,
+    "ratchet.StepConformalRegressor": _step_conformal,
     "ratchet.TemperatureScaling": _temperature,
     "ratchet.UnscaledRegressor": _unscaled,
     "ratchet.WeightedClassifier": _weighted,

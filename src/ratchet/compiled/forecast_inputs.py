@@ -24,6 +24,9 @@ from ratchet.compiled.series_steps import (
 
 _LONGEST_SHOWN = 60  # characters of a name in a message
 
+TARGET, ORIGIN, STEP = 0, -1, -2
+"""What the steps of a view follow, see ``WindowColumns.anchor``."""
+
 LEVEL, SCALE = 1, 2
 """Views in units of the target: relative to level and scale of the row, or to its scale alone."""
 
@@ -36,14 +39,34 @@ class WindowColumns:
     Attributes:
         names: names of the columns.
         shown: number of the panel of each, see ``StepsSpec.shown``.
-        steps: how many steps before the target it looks.
+        steps: how many steps before the target it looks, of a path at its last step.
         relative_to: ``LEVEL``, ``SCALE``, or 0 for what is no value of the target.
+        anchor: what its steps follow at other steps of a path: ``TARGET``, ``ORIGIN``, or a season
+            before the target, by its length; ``STEP`` for a column that holds the step itself.
     """
 
     names: Sequence[str]
     shown: npt.NDArray[np.int64]
     steps: npt.NDArray[np.int64]
     relative_to: npt.NDArray[np.int64]
+    anchor: npt.NDArray[np.int64]
+
+    @cached_property
+    def is_step(self) -> npt.NDArray[np.bool_]:
+        """Which columns hold the step of a path."""
+        return self.anchor == STEP
+
+    def looks(self, ahead: npt.NDArray[np.int64], last: int) -> npt.NDArray[np.int64]:
+        """How many steps before its target each row looks, shape (rows, views).
+
+        Args:
+            ahead: steps from the origin of each row to its target.
+            last: the last step of the path.
+        """
+        season = np.maximum(self.anchor, 1)
+        seasons = -(-ahead[:, None] // season) + last // -season
+        by_season = np.where(self.anchor > 0, season * seasons, 0)
+        return self.steps + np.where(self.anchor == ORIGIN, ahead[:, None] - last, by_season)
 
 
 @program
@@ -77,6 +100,7 @@ class ForecastInputs:
         level: what their target is relative to, shape (rows,).
         scale: in units of what.
         rms: the same as a root mean square.
+        ahead: steps from the origin to the target, of the rows of a path.
     """
 
     sources: Mapping[str, Values]
@@ -85,6 +109,7 @@ class ForecastInputs:
     level: npt.NDArray[np.float64]
     scale: npt.NDArray[np.float64]
     rms: npt.NDArray[np.float64]
+    ahead: npt.NDArray[np.int64] | None = None
 
 
 @program
@@ -96,7 +121,8 @@ class Forecasts:
         spec: what is retained of the steps.
         past: the rows that are known at first.
         views: columns that look at the steps.
-        horizon: steps from the last known one to the target.
+        horizon: steps from the last known one to the target, at most.
+        first: the first step of a path; ``None`` where one step is forecast.
         learn: in what terms the target is learned.
         mean: mean change of every series over a season; the last is that of an unknown one.
         rms: the same as a root mean square.
@@ -113,6 +139,7 @@ class Forecasts:
     past: InitialRows
     views: WindowColumns
     horizon: int
+    first: int | None
     learn: str
     mean: npt.NDArray[np.float64]
     rms: npt.NDArray[np.float64]
@@ -142,7 +169,7 @@ class Forecasts:
     @cached_property
     def _own(self) -> list[tuple[int, int]]:
         """Views of the target's step itself, with the panel of each."""
-        positions = np.flatnonzero(self.views.steps == 0)
+        positions = np.flatnonzero((self.views.steps == 0) & ~self.views.is_step)
         return [(int(position), int(self.views.shown[position])) for position in positions]
 
     @cached_property
@@ -198,11 +225,17 @@ class Forecasts:
             self._check_gaps(steps, rows[0], position)
         series, unit = self._series_positions(steps, rows)
         sources = self._sources(steps, rows, position)
-        views, has_values = self._views(steps, position, series, sources)
+        ahead = self._ahead(steps, rows, position, series)
+        looks = np.broadcast_to(self.views.steps, (len(rows), len(self.views.steps)))
+        if self.first is not None:
+            looks = self.views.looks(ahead, self.horizon)
+        views, has_values = self._views(steps, position, series, sources, looks)
         if not has_values.all():
             first = int(np.argmin(has_values.all(axis=1)))
-            raise self._lacking(steps, rows[first], position, has_values[first])
-        level, scale, rms = self._scales(steps, position, series, unit)
+            look = _Look(steps, rows[first], position, int(ahead[first]), looks[first])
+            raise self._lacking(look, has_values[first])
+        views[:, self.views.is_step] = ahead[:, None]
+        level, scale, rms = self._scales(steps, position - ahead, series, unit)
         views[:, self._levels] -= level[:, None]
         views[:, self._scaled] /= scale[:, None]
         if not (np.abs(views) <= LARGEST).all():
@@ -215,7 +248,34 @@ class Forecasts:
             level,
             scale,
             rms,
+            None if self.first is None else ahead,
         )
+
+    def _ahead(
+        self,
+        steps: Steps,
+        rows: Sequence[SeriesRow],
+        position: int,
+        series: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.int64]:
+        """Steps from the origin of each row to its target: the last one before it that is known.
+
+        Raises:
+            RequestError: the first row that is farther ahead than a path reaches.
+        """
+        if self.first is None:
+            return np.full(len(rows), self.horizon, dtype=np.int64)
+        known = np.isfinite(steps.laid[self.spec.target][:position, series])
+        behind = len(known) - 1 - known[::-1].argmax(axis=0)
+        ahead = np.maximum(position - behind, self.first)
+        ahead[~known.any(axis=0)] = self.horizon + 1
+        if (too_far := ahead > self.horizon).any():
+            number = int(np.argmax(too_far))
+            at = np.full_like(self.views.steps, self.horizon)
+            look = _Look(steps, rows[number], position, self.horizon, at)
+            gap = {self.spec.target: (position - self.horizon, position - self.horizon)}
+            raise RequestError(self._missing(look, gap), row=rows[number].row, kind="conflict")
+        return ahead
 
     def _check_gaps(self, steps: Steps, row: SeriesRow, position: int) -> None:
         """Make sure that no steps seem to be missing before a row, see ``Grid.missing``."""
@@ -322,13 +382,19 @@ class Forecasts:
         return result
 
     def _views(
-        self, steps: Steps, position: int, series: npt.NDArray[np.int64], own: Mapping[str, Values]
+        self,
+        steps: Steps,
+        position: int,
+        series: npt.NDArray[np.int64],
+        own: Mapping[str, Values],
+        looks: npt.NDArray[np.int64],
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Values that the views show, and which are known, shape (rows, views)."""
-        at = position - self.views.steps
+        at = position - looks
         within = (at >= 0) & (at < len(steps))
         result = steps.shown[self.views.shown, np.where(within, at, 0), series[:, None]]
-        result[:, ~within] = np.nan
+        result[~within] = np.nan
+        result[:, self.views.is_step] = 0.0
         for view, number in self._own:
             shown = self.spec.shown[number]
             result[:, view] = shown.of(own[shown.column])
@@ -337,29 +403,29 @@ class Forecasts:
     def _scales(
         self,
         steps: Steps,
-        position: int,
+        origins: npt.NDArray[np.int64],
         series: npt.NDArray[np.int64],
         unit: npt.NDArray[np.int64],
     ) -> tuple[Values, Values, Values]:
         """Level, scale and root mean square of rows, as of ``features.windows.target_scaling``."""
-        origin = steps.laid[self.spec.target][position - self.horizon, series]
+        origin = steps.laid[self.spec.target][origins, series]
         size = np.abs(origin) if self.learn == "return" else np.ones_like(origin)
         level = np.zeros_like(origin) if self.learn == "value" else origin
         return level, size * self.mean[unit], size * self.rms[unit]
 
-    def _lacking(
-        self, steps: Steps, row: SeriesRow, position: int, has_values: npt.NDArray[np.bool_]
-    ) -> RequestError:
+    def _lacking(self, look: _Look, has_values: npt.NDArray[np.bool_]) -> RequestError:
         """Why a row cannot be answered: a value of its own is missing, or measurements are."""
         missing: dict[str, tuple[int, int]] = {}
-        panels, looks = self.views.shown[~has_values], self.views.steps[~has_values]
+        steps, row, position = look.steps, look.row, look.position
+        panels, looks = self.views.shown[~has_values], look.looks[~has_values]
         for number in dict.fromkeys(panels.tolist()):
             shown, steps_back = self.spec.shown[number], looks[panels == number]
             for column in self._source_columns(shown.column, 0) if steps_back.min() == 0 else {}:
                 value = row.values.get(column, 0.0)
                 if value is None or (isinstance(value, float) and np.isnan(value)):
                     return RequestError(
-                        f"a forecast of {steps.text(row.moment)} needs it",
+                        f"a forecast of {steps.text(row.moment)}{self._step(look, position)} "
+                        f"needs it",
                         field=column,
                         row=row.row,
                     )
@@ -369,18 +435,18 @@ class Forecasts:
                 low, high = missing.get(column, (first, last))
                 missing[column] = min(low, first), max(high, last)
         gaps = self._gaps(steps, steps.series(row.series), missing)
-        reason = (
-            self._missing(steps, row, gaps)
-            if gaps
-            else self._undefined(steps, row, position, has_values)
-        )
+        reason = self._missing(look, gaps) if gaps else self._undefined(look, has_values)
         return RequestError(reason, row=row.row, kind="conflict")
 
-    def _undefined(
-        self, steps: Steps, row: SeriesRow, position: int, has_values: npt.NDArray[np.bool_]
-    ) -> str:
+    def _step(self, look: _Look, position: int) -> str:
+        """Which step of the path one is, in brackets; nothing for one up to the origin."""
+        number = position - (look.position - look.ahead)
+        return f" (step {number})" if self.first is not None and number > 0 else ""
+
+    def _undefined(self, look: _Look, has_values: npt.NDArray[np.bool_]) -> str:
         """Which values cannot be computed from what was measured, such as the logarithm of 0."""
-        panels, looks = self.views.shown[~has_values], self.views.steps[~has_values]
+        steps, row, position = look.steps, look.row, look.position
+        panels, looks = self.views.shown[~has_values], look.looks[~has_values]
         undefined = []
         for number in dict.fromkeys(panels.tolist()):
             shown, at = self.spec.shown[number], position - looks[panels == number]
@@ -422,8 +488,9 @@ class Forecasts:
                 gaps[column] = min(ends), max(ends)
         return gaps
 
-    def _missing(self, steps: Steps, row: SeriesRow, gaps: Mapping[str, tuple[int, int]]) -> str:
+    def _missing(self, look: _Look, gaps: Mapping[str, tuple[int, int]]) -> str:
         """Which measurements are missing, and what can be done."""
+        steps, row = look.steps, look.row
         name = _short(row.series)
         of = steps.text(row.moment) + (f" of {name}" if self.spec.several else "")
         unknown = "" if steps.is_known(row.series) else f"series {name} is not known; "
@@ -431,15 +498,27 @@ class Forecasts:
         if any(low < 0 for low, _ in gaps.values()) and not unknown:
             return self._too_early(steps, row)
         missing = "; ".join(
-            f"{column} {self._span(steps, low, high)}" for column, (low, high) in gaps.items()
+            f"{column} {self._span(steps, low, high)}{self._steps(look, low, high)}"
+            for column, (low, high) in gaps.items()
         )
+        reach = f"{self.horizon} step{'s' if self.horizon > 1 else ''}"
+        if self.first is not None and self.first < self.horizon:
+            reach = f"{self.first} to {reach}"
         is_far = min((low for low, _ in gaps.values()), default=0) > len(steps)
         between = "; the steps in between may stay missing" if is_far else ""
         return (
             f"{unknown}a forecast of {of} needs measurements that are missing: {missing}. Hand "
             f"them in first; the last step with a row is {last}{between}, and forecasts reach "
-            f"{self.horizon} step{'s' if self.horizon > 1 else ''} ahead"
+            f"{reach} ahead"
         )
+
+    def _steps(self, look: _Look, first: int, last: int) -> str:
+        """Which steps of the path some are, in brackets; nothing up to the origin."""
+        begin = self._step(look, max(first, look.position - look.ahead + 1))
+        end = self._step(look, last)
+        if not end or begin == end:
+            return end
+        return f"{begin[:-1].replace('step', 'steps')} to {end[7:]}"
 
     def _too_early(self, steps: Steps, row: SeriesRow) -> str:
         return (
@@ -457,6 +536,25 @@ class Forecasts:
         if self.spec.grid.is_open and position >= len(steps):
             return "the steps in between"
         return steps.text(steps.moment(max(position, 0)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """A row, and the steps that its forecast looks at.
+
+    Attributes:
+        steps: the steps.
+        row: the row.
+        position: its place among the steps.
+        ahead: steps from its origin to it.
+        looks: how many steps before it each view looks, shape (views,).
+    """
+
+    steps: Steps
+    row: SeriesRow
+    position: int
+    ahead: int
+    looks: npt.NDArray[np.int64]
 
 
 def _short(name: str | None) -> str:

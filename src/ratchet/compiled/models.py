@@ -373,6 +373,35 @@ class Unscaled:
 
 @program
 @dataclass(frozen=True)
+class StepInterval:
+    """A value with a conformal interval around it, by the step of a path.
+
+    Attributes:
+        model: gives shape (n,).
+        column: place of the column with the step.
+        steps: steps with a width of their own, shape (steps,).
+        halves: half the width at each.
+        low: least value there is.
+        high: greatest.
+    """
+
+    model: Program
+    column: int
+    steps: Array
+    halves: Array
+    low: float
+    high: float
+
+    def __call__(self, X: Array) -> Array:
+        """Value, lower and upper end, shape (n, 3)."""
+        value = self.model(X).astype(np.float64, copy=False)[:, None].clip(self.low, self.high)
+        at = np.searchsorted(self.steps, X[:, self.column] - 0.5)  # steps are whole numbers
+        half = self.halves[np.minimum(at, len(self.steps) - 1)][:, None]
+        return (value + np.array([0.0, -1.0, 1.0]) * half).clip(self.low, self.high)
+
+
+@program
+@dataclass(frozen=True)
 class Exponential:
     """Output of another program, from logarithms to units.
 

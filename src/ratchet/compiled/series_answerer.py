@@ -273,13 +273,15 @@ class SeriesAnswerer:
                 rms=rms,
                 not_given=self.contract.not_given(given),
                 basis=basis,
+                step=step,
             )
-            for row, given, (value, low, high), scale, rms in zip(
+            for row, given, (value, low, high), scale, rms, step in zip(
                 rows,
                 values,
                 forecast.tolist(),
                 inputs.scale.tolist(),
                 inputs.rms.tolist(),
+                [None] * len(rows) if inputs.ahead is None else inputs.ahead.tolist(),
                 strict=True,
             )
         ]

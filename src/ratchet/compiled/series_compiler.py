@@ -15,7 +15,10 @@ from ratchet.compiled.encoding import Encoding, NumericEncoding, Part, compile_e
 from ratchet.compiled.estimators import compile_estimator
 from ratchet.compiled.forecast_inputs import (
     LEVEL,
+    ORIGIN,
     SCALE,
+    STEP,
+    TARGET,
     Forecasts,
     InitialRows,
     WindowColumns,
@@ -39,10 +42,11 @@ from ratchet.config import (
     apart,
     plain,
 )
+from ratchet.config import STEP as STEP_COLUMN
 from ratchet.learning.features.base import number_duplicates
 from ratchet.learning.features.encoders import CyclicEncoder, sources_of
 from ratchet.learning.features.series import time_grid
-from ratchet.learning.features.windows import View
+from ratchet.learning.features.windows import View, seasons_back
 from ratchet.learning.meta_estimators import RelativeRegressor
 from ratchet.preparation.required_columns import RequiredColumns, source_columns
 from ratchet.preparation.row_features import derive_columns
@@ -189,7 +193,8 @@ def compile_forecasts(
         spec=spec,
         past=past,
         views=views,
-        horizon=windows.horizon,
+        horizon=windows.last,
+        first=windows.first if windows.path else None,
         learn=target.learn,
         mean=units["mean"].to_numpy(dtype=float),
         rms=units["rms"].to_numpy(dtype=float),
@@ -212,14 +217,15 @@ def _views(
 ) -> tuple[WindowColumns, list[PanelColumn]]:
     """The views that ``window_columns.make_views`` makes, and the panels that they show."""
     assert data.series is not None
-    column, horizon = target.column, windows.horizon
+    column, horizon = target.column, windows.last
     value = PanelColumn(column)
-    channels: list[tuple[str, PanelColumn, int, int]] = [
+    channels: list[tuple[str, PanelColumn, int, int, int]] = [
         (
             f"{WINDOW_PREFIX}{name}",
             PanelColumn(name, form),
             horizon,
             LEVEL if name == column and form == "value" else 0,
+            ORIGIN,
         )
         for name, form in windows.past.items()
     ]
@@ -228,40 +234,55 @@ def _views(
             period = features.cyclic[name]
             encoder = CyclicEncoder(period=period).fit(pd.DataFrame({name: [0.0]}))
             channels += [
-                (f"{AHEAD_PREFIX}{part}", PanelColumn(name, form, period), 0, 0)
+                (f"{AHEAD_PREFIX}{part}", PanelColumn(name, form, period), 0, 0, TARGET)
                 for part, form in zip(encoder.get_feature_names_out(), ("sin", "cos"), strict=True)
             ]
         else:
-            channels.append((f"{AHEAD_PREFIX}{name}", PanelColumn(name), 0, 0))
+            channels.append((f"{AHEAD_PREFIX}{name}", PanelColumn(name), 0, 0, TARGET))
     channels += [
-        (f"{AHEAD_PREFIX}{column}_season{season}", value, season, LEVEL)
+        (f"{AHEAD_PREFIX}{column}_season{season}", *_seasonal(value, season, horizon))
         for season in windows.seasons
     ]
+    if windows.path:
+        channels.append((f"{AHEAD_PREFIX}{STEP_COLUMN}", value, 0, 0, STEP))
     names = number_duplicates(channel[0] for channel in channels)
     columns = [
-        (f"{name}_{step:02d}", shown, steps + step, relative_to)
+        (f"{name}_{step:02d}", shown, steps + step, relative_to, anchor)
         for step in reversed(range(windows.lookback))
-        for name, (_, shown, steps, relative_to) in zip(names, channels, strict=True)
+        for name, (_, shown, steps, relative_to, anchor) in zip(names, channels, strict=True)
     ]
-    columns += [(f"lag_{n}", value, n, LEVEL) for n in windows.lags if n >= horizon]
+    for lag in windows.lags:
+        if lag >= horizon:
+            columns.append((f"lag_{lag}", value, lag, LEVEL, TARGET))
+        elif windows.path:
+            columns.append((f"lag_{lag}", value, horizon + lag - 1, LEVEL, ORIGIN))
     for length in windows.rolling:
         columns += [
-            (f"rolling_mean_{length}", PanelColumn(column, "mean", length), horizon, LEVEL),
-            (f"rolling_std_{length}", PanelColumn(column, "std", length), horizon, SCALE),
+            (f"rolling_mean_{length}", PanelColumn(column, "mean", length), horizon, LEVEL, ORIGIN),
+            (f"rolling_std_{length}", PanelColumn(column, "std", length), horizon, SCALE, ORIGIN),
         ]
-    columns.append(("naive_persistence", value, horizon, LEVEL))
+    columns.append(("naive_persistence", value, horizon, LEVEL, ORIGIN))
     for i, season in enumerate(dict.fromkeys([data.series.season, *windows.seasons])):
         name = "naive_seasonal" if i == 0 else f"naive_seasonal_{season}"
-        columns.append((name, value, season * -(-horizon // season), LEVEL))
-    panels = list(dict.fromkeys(shown for _, shown, _, _ in columns))
+        columns.append((name, *_seasonal(value, season, horizon)))
+    if windows.path:
+        columns.append((STEP_COLUMN, value, 0, 0, STEP))
+    titles, shown_panels, steps_back, relative, anchors = zip(*columns, strict=True)
+    panels = list(dict.fromkeys(shown_panels))
     positions = {shown: position for position, shown in enumerate(panels)}
     views = WindowColumns(
-        names=[name for name, _, _, _ in columns],
-        shown=np.array([positions[shown] for _, shown, _, _ in columns], dtype=np.int64),
-        steps=np.array([steps for _, _, steps, _ in columns], dtype=np.int64),
-        relative_to=np.array([each for _, _, _, each in columns], dtype=np.int64),
+        names=list(titles),
+        shown=np.array([positions[shown] for shown in shown_panels], dtype=np.int64),
+        steps=np.array(steps_back, dtype=np.int64),
+        relative_to=np.array(relative, dtype=np.int64),
+        anchor=np.array(anchors, dtype=np.int64),
     )
     return views, panels
+
+
+def _seasonal(value: PanelColumn, season: int, horizon: int) -> tuple[PanelColumn, int, int, int]:
+    """The value as many seasons before the target as it takes to reach the origin."""
+    return value, season * seasons_back(horizon, season), LEVEL, season
 
 
 def _check_views(
@@ -275,8 +296,16 @@ def _check_views(
     primary = derive_columns(layout.rows, data)
     expected: list[View] = make_views(primary, data, use_case.features, target)
     relative = {None: 0, "level": LEVEL, "scale": SCALE}
-    ours = list(zip(views.names, views.steps.tolist(), views.relative_to.tolist(), strict=True))
-    if ours != [(view.name, view.steps, relative[view.rescaled]) for view in expected]:
+    anchors = {"target": TARGET, "origin": ORIGIN, "step": STEP}
+    numbers = views.steps, views.relative_to, views.anchor
+    ours = list(zip(views.names, *(values.tolist() for values in numbers), strict=True))
+    if ours != [
+        (
+            *(view.name, view.steps, relative[view.rescaled]),
+            anchors.get(view.anchor, view.season),
+        )
+        for view in expected
+    ]:
         raise NotCompilable("features.windows: the compiled views are not those of the preparation")
 
 

@@ -12,6 +12,7 @@ from ratchet.config.data import (
     SERIES_COLUMNS,
     SERIES_ID,
     SERIES_KEY,
+    SERIES_STEP,
     WEEKDAYS,
     Column,
     Data,
@@ -21,7 +22,7 @@ from ratchet.config.data import (
     Split,
     series_columns,
 )
-from ratchet.config.features import Features, History, Windows
+from ratchet.config.features import Features, History, Path, Windows
 from ratchet.config.market import Iterations, Market, MarketFeatures, with_market
 from ratchet.config.names import (
     AHEAD_PREFIX,
@@ -34,11 +35,14 @@ from ratchet.config.names import (
     SERIES_PREFIX,
     SERIES_SCALE,
     STATIC_PREFIX,
+    STEP,
+    STEP_FEATURES,
     TARGET_PREFIX,
     WINDOW_PREFIX,
     apart,
     in_table,
     joined_key,
+    path_keys,
     plain,
     rewritten,
     series_name,
@@ -81,7 +85,10 @@ __all__ = [
     "SERIES_LEVEL",
     "SERIES_PREFIX",
     "SERIES_SCALE",
+    "SERIES_STEP",
     "STATIC_PREFIX",
+    "STEP",
+    "STEP_FEATURES",
     "TARGET_PREFIX",
     "WEEKDAYS",
     "WEIGHTED_ENSEMBLE",
@@ -104,6 +111,7 @@ __all__ = [
     "Monitoring",
     "Network",
     "Objective",
+    "Path",
     "Release",
     "Scenario",
     "Series",
@@ -118,6 +126,7 @@ __all__ = [
     "ensemble_of",
     "in_table",
     "joined_key",
+    "path_keys",
     "plain",
     "read_targets",
     "rewritten",

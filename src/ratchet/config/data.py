@@ -34,9 +34,17 @@ SERIES_COLUMNS = {
 """Columns of tidy rows that scores of a series need -> columns of the model input."""
 
 
+SERIES_STEP = f"{SERIES_PREFIX}step"
+"""Column with the step of a row of a path."""
+
+
 def series_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """What scores of a series need of every row: ``series``, ``time``, ``scale`` and ``rms``."""
-    return frame[[*SERIES_COLUMNS.values()]].set_axis([*SERIES_COLUMNS], axis=1)
+    """What scores of a series need of every row: ``series``, ``time``, ``scale`` and ``rms``.
+
+    Of paths also ``step``.
+    """
+    names = SERIES_COLUMNS | ({"step": SERIES_STEP} if SERIES_STEP in frame else {})
+    return frame[[*names.values()]].set_axis([*names], axis=1)
 
 
 _JOINED = ("string", "integer", "date")

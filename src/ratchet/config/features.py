@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ratchet.config.base import NOT_SET, Params
 from ratchet.config.market import MarketFeatures
+from ratchet.config.names import row_keys
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Transformation = Literal["value", "log1p", "change", "log_change"]
 
@@ -30,25 +34,55 @@ class History(Params):
     shrinkage: Annotated[float, Field(ge=0)] = 3.0
 
 
+class Path(Params):
+    """Steps that a forecast covers: its path.
+
+    A row of the model input is a series, a target time and a step: how many steps before the target
+    its origin is. One model learns all steps, with the step among its features.
+
+    Attributes:
+        first: first step that is forecast.
+        last: last step that is forecast.
+        every: steps between the origins of a series whose paths are learned from and scored; 1
+            takes every origin, and makes as many rows of each time as there are steps. Other
+            series begin at other steps. By default as few as keep the rows below some 20,000, or
+            at about one for each time where there are more; never a divisor of the season, or a
+            step would always meet the same part of it.
+    """
+
+    first: Annotated[int, Field(ge=1)] = 1
+    last: Annotated[int, Field(ge=1)]
+    every: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"last: expected at least first, {self.first}, got {self.last}")
+        return self
+
+
 class Windows(Params):
     """What a forecast may see of its series.
 
     Attributes:
         lookback: steps of the window, which ends at the origin of the forecast.
-        horizon: steps from the origin to what is forecast.
+        horizon: steps from the origin to what is forecast; ``{first: 1, last: 48}`` for a path of
+            all of these steps.
         past: column -> transformation (changes are those from the step before); seen up to the
             origin. The target must be among them.
         known: numeric or cyclic features that windows carry too: each step shows what holds
             ``horizon`` steps later, the last one what holds at the target.
         seasons: further views of the target in windows: its value so many steps before the step
-            that is to be forecast, at least ``horizon``; also naive forecasts.
+            that is to be forecast, at least ``horizon``; also naive forecasts. In a path the steps
+            beyond a season look back as many seasons as they need.
         lags: earlier values of the target as columns, counted from the target. Those shorter
-            than the horizon are not known yet and are left out.
+            than the horizon are not known yet and are left out; in a path those shorter than its
+            last step are counted from the step after the origin, so that 1 is the last known value.
         rolling: lengths over which mean and spread of the target up to the origin are columns.
     """
 
     lookback: Annotated[int, Field(ge=1)]
-    horizon: Annotated[int, Field(ge=1)] = 1
+    horizon: Annotated[int, Field(ge=1)] | Path = 1
     past: dict[str, Transformation]
     known: list[str] = []
     seasons: list[Annotated[int, Field(ge=1)]] = []
@@ -59,12 +93,35 @@ class Windows(Params):
     def _look_back_far_enough(self) -> Self:
         if not self.past:
             raise ValueError("past: at least the column to forecast is needed")
-        if early := [steps for steps in self.seasons if steps < self.horizon]:
+        early = [steps for steps in self.seasons if steps < self.last]
+        if early and self.path is None:
             raise ValueError(
                 f"seasons: {early} steps before the target are after the origin; "
-                f"expected at least the horizon, {self.horizon}"
+                f"expected at least the horizon, {self.last}"
             )
         return self
+
+    @property
+    def path(self) -> Path | None:
+        """The steps of a path; ``None`` where one step is forecast."""
+        return self.horizon if isinstance(self.horizon, Path) else None
+
+    @property
+    def ahead(self) -> str:
+        """How far ahead a forecast reaches, in words: ``1 step``, or ``1 to 48 steps``."""
+        if self.first < self.last:
+            return f"{self.first} to {self.last} steps"
+        return f"{self.last} step{'s' if self.last > 1 else ''}"
+
+    @property
+    def first(self) -> int:
+        """The first step that is forecast."""
+        return self.horizon.first if isinstance(self.horizon, Path) else self.horizon
+
+    @property
+    def last(self) -> int:
+        """The last step that is forecast."""
+        return self.horizon.last if isinstance(self.horizon, Path) else self.horizon
 
 
 class Features(Params):
@@ -116,8 +173,20 @@ class Features(Params):
 
     @property
     def horizon(self) -> int:
-        """Steps from what is known to what is predicted; 1 where there are no steps."""
-        return self.windows.horizon if self.windows else 1
+        """Steps from what is known to the last that is predicted; 1 where there are no steps."""
+        return self.windows.last if self.windows else 1
+
+    @property
+    def path(self) -> Path | None:
+        """The steps of a path; ``None`` where one step is forecast, or rows are no steps."""
+        return self.windows.path if self.windows else None
+
+    def row_keys(self, keys: pd.Index) -> pd.Index:
+        """Keys of the rows that the rows of the model input are about, see ``path_keys``.
+
+        Of a path several rows of the model input are about one row, seen from other origins.
+        """
+        return row_keys(keys) if self.path else keys
 
     @property
     def columns(self) -> list[str]:

@@ -14,7 +14,10 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OWN = "column:"
 """How a column of the rows starts where its own name is taken."""
@@ -40,6 +43,12 @@ NAIVE_PREFIX = "naive_"
 STATIC_PREFIX = "static_"
 """How columns start that describe a series as a whole, as its training part shows it."""
 
+STEP = "horizon_step"
+"""How many steps before its target the origin of a row of a path is: a feature."""
+
+STEP_FEATURES = (STEP, f"{AHEAD_PREFIX}{STEP}_00")
+"""Columns with the step, as classical models and as networks see it."""
+
 SERIES_PREFIX = "series_"
 """How columns start that say in what terms the target of a row is learned."""
 
@@ -53,6 +62,7 @@ COMPUTED = (
     *LAG_PREFIXES,
     NAIVE_PREFIX,
     STATIC_PREFIX,
+    STEP,
 )
 """How columns start that are features, but no column of the rows."""
 
@@ -86,6 +96,8 @@ USE_CASES_TAKEN = frozenset(
     )
 )
 """Pipelines, parameters, datasets and folders that a use case would stand in the place of."""
+
+_STEP_OF_KEY = re.compile(r"#\d+$")
 
 _SEPARATOR = "|"
 """Between the parts of a key of several columns."""
@@ -148,6 +160,16 @@ def _part(value: Any) -> str:
         midnight = value.time() == dt.time()
         return value.date().isoformat() if midnight else value.isoformat()
     return str(value).replace("\\", "\\\\").replace(_SEPARATOR, f"\\{_SEPARATOR}")
+
+
+def path_keys(rows: pd.Index, steps: Iterable[int]) -> pd.Index:
+    """Keys of the rows of a path: ``<series>@<time>#<step>``, by row and step."""
+    return rows.astype(str) + [f"#{step}" for step in steps]
+
+
+def row_keys(keys: pd.Index) -> pd.Index:
+    """Keys of the rows that some rows of paths are about; others stay as they are."""
+    return keys.astype(str).str.replace(_STEP_OF_KEY, "", regex=True).rename(keys.name)
 
 
 def rewritten(names: Iterable[str], unfit: str = r"\W+") -> dict[str, str]:

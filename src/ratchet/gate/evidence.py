@@ -322,7 +322,8 @@ class Holdout:
         if champion_rows is not None:  # only rows that both answer
             keys = challenger_rows.index.intersection(champion_rows.index, sort=False)
             challenger_rows, champion_rows = challenger_rows.loc[keys], champion_rows.loc[keys]
-        primary, data = self.primary.loc[challenger_rows.index], self.use_case.data
+        data, rows_of = self.use_case.data, self.use_case.features.row_keys
+        primary = self.primary.loc[rows_of(challenger_rows.index)]
         release = self.use_case.release
         return PairedRows(
             task=target.task,

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import isotonic_regression, minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.frozen import FrozenEstimator
@@ -184,10 +184,12 @@ class ConformalRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         Returns:
             Shape (n, 3), in units of the target.
         """
-        prediction = self.predict(X)
-        width = self.quantile_
-        ends = np.column_stack([prediction, prediction - width, prediction + width])
+        prediction, width = self.predict(X), self._half_widths(X)
+        ends: Array = np.column_stack([prediction, prediction - width, prediction + width])
         return np.clip(ends, *self._limits())
+
+    def _half_widths(self, X: Any) -> Any:
+        return self.quantile_
 
     @property
     def n_features_in_(self) -> int:
@@ -226,6 +228,102 @@ class ConformalRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         if outside:
             raise ValueError(f"{outside} values of y lie outside the bounds ({low}, {high})")
         return target
+
+
+class StepConformalRegressor(ConformalRegressor):
+    """A regressor with intervals for the steps of a path, wider the farther ahead.
+
+    The width of a step is the conformal quantile of the errors of its calibration rows and those of
+    the nearest steps, as many as it takes for ``pooled`` rows; widths never fall from one step to
+    the next (isotonic regression). Errors over their widths are calibrated once more, all together
+    (locally weighted split conformal, Lei et al. 2018, section 5.2): the promise holds over all
+    rows, whatever the smoothing has done.
+
+    Args:
+        estimator: the regressor, fitted and in a ``FrozenEstimator``.
+        column: column of ``X`` with the step, a whole number.
+        confidence: share of the truth inside the intervals, between 0 and 1.
+        bounds: as of ``ConformalRegressor``.
+        pooled: calibration rows that the width of a step is made of, at least.
+
+    Attributes:
+        estimator_: the fitted regressor.
+        steps_: steps with calibration rows, in order, shape (steps,).
+        widths_: half the width of an interval at each of them before clipping; other steps take the
+            width of the next one, or of the last.
+    """
+
+    def __init__(
+        self,
+        *,
+        estimator: BaseEstimator,
+        column: str,
+        confidence: float = 0.9,
+        bounds: Sequence[float | None] | None = None,
+        pooled: int = 100,
+    ) -> None:
+        super().__init__(estimator=estimator, confidence=confidence, bounds=bounds)
+        self.column = column
+        self.pooled = pooled
+
+    def fit(self, X: Any, y: npt.ArrayLike) -> Self:
+        """Calibrate a frozen estimator.
+
+        Args:
+            X: rows as the estimator takes them, a frame of length n.
+            y: targets, shape (n,).
+
+        Raises:
+            ValueError: as ``calibrate``.
+        """
+        self.estimator_ = clone(self.estimator)
+        return self.calibrate(self._predict(X), y, X[self.column])
+
+    def calibrate(
+        self, prediction: npt.ArrayLike, y: npt.ArrayLike, steps: npt.ArrayLike = ()
+    ) -> Self:
+        """Calibrate from predictions that an earlier fit of the estimator made.
+
+        Args:
+            prediction: predictions for the calibration rows, shape (n,).
+            y: their targets, shape (n,).
+            steps: their steps, shape (n,).
+
+        Raises:
+            ValueError: as ``ConformalRegressor.fit``.
+        """
+        target = self._checked_target(prediction, y)
+        check_consistent_length(target, steps)
+        self.estimator_ = clone(self.estimator)
+        errors = np.abs(target - np.clip(column_or_1d(prediction), *self._limits()))
+        assert_all_finite(errors, input_name="errors of the predictions")
+        everywhere = _conformal_quantile(errors, self.confidence)  # raises if rows are too few
+        self.steps_, place, counts = np.unique(
+            np.asarray(steps, dtype=np.float64), return_inverse=True, return_counts=True
+        )
+        least = max(self.pooled, math.ceil(self.confidence / (1 - self.confidence)))
+        raw = [self._pooled_quantile(errors, place, counts, i, least) for i in range(len(counts))]
+        widths = isotonic_regression(raw, weights=counts).x
+        widths = np.maximum(widths, np.finfo(np.float64).eps * max(everywhere, 1.0))
+        self.widths_ = widths * _conformal_quantile(errors / widths[place], self.confidence)
+        return self
+
+    def _pooled_quantile(
+        self, errors: Array, place: npt.NDArray[np.int64], counts: Any, step: int, least: int
+    ) -> float:
+        """Conformal quantile of the rows of a step, and of the steps around it."""
+        reach = 0
+        while True:
+            low, high = max(step - reach, 0), step + reach
+            if counts[low : high + 1].sum() >= min(least, len(errors)):
+                near = errors[(place >= low) & (place <= high)]
+                return _conformal_quantile(near, self.confidence)
+            reach += 1
+
+    def _half_widths(self, X: Any) -> Array:
+        at = np.searchsorted(self.steps_, X[self.column].to_numpy(dtype=np.float64) - 0.5)
+        widths: Array = self.widths_[np.minimum(at, len(self.steps_) - 1)]
+        return widths
 
 
 def coverage(truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> float:

@@ -30,6 +30,7 @@ TRUSTED = (
     "ratchet.learning.baselines.SegmentColumns",
     "ratchet.learning.baselines.SegmentMean",
     "ratchet.learning.calibration.ConformalRegressor",
+    "ratchet.learning.calibration.StepConformalRegressor",
     "ratchet.learning.calibration.TemperatureScaling",
     "ratchet.learning.classical.WithoutFlags",
     "ratchet.learning.demand.hierarchy.Hierarchy",

@@ -12,10 +12,14 @@ from sklearn.ensemble import VotingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from ratchet.config import SERIES_LEVEL, SERIES_SCALE, Target
+from ratchet.config import SERIES_LEVEL, SERIES_SCALE, SERIES_STEP, STEP_FEATURES, Target
 from ratchet.errors import DataError
 from ratchet.frames import DataFrame
-from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
+from ratchet.learning.calibration import (
+    ConformalRegressor,
+    StepConformalRegressor,
+    TemperatureScaling,
+)
 from ratchet.learning.ensemble_selection import WeightedMeanClassifier, WeightedMeanRegressor
 from ratchet.learning.meta_estimators import LogRegressor, RelativeRegressor, ResidualRegressor
 from ratchet.learning.stacking import Predictions, prediction_columns, stack
@@ -43,11 +47,18 @@ def calibrate(model: Any, held_out: DataFrame, validation: DataFrame, target: Ta
         if target.is_classes:
             scaling = TemperatureScaling(list(held_out.columns))
             return stack([model], scaling.fit(prediction_columns(held_out, classes=True), y))
+        predicted = held_out["prediction"].loc[y.index]
+        if SERIES_STEP in validation:
+            (column, *_) = (name for name in STEP_FEATURES if name in model.feature_names_in_)
+            conformal = StepConformalRegressor(
+                estimator=FrozenEstimator(model), column=column, confidence=target.confidence
+            ).calibrate(predicted, y, validation.loc[y.index, SERIES_STEP])
+            return _in_units(conformal, validation, target)
         conformal = ConformalRegressor(
             estimator=FrozenEstimator(model),
             confidence=target.confidence,
             bounds=None if target.is_series or target.in_logs else target.bounds,
-        ).calibrate(held_out["prediction"].loc[y.index], y)
+        ).calibrate(predicted, y)
     except ValueError as error:
         raise DataError(
             f"column '{target.column}': calibration on {len(y)} rows: {error}"

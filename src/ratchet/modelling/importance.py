@@ -15,6 +15,7 @@ from ratchet.config import (
     LAG_PREFIXES,
     NAIVE_PREFIX,
     SERIES_PREFIX,
+    STEP,
     WINDOW_PREFIX,
     Features,
     Target,
@@ -58,12 +59,14 @@ def _source(column: str, features: Features, target: Target) -> str:
     past = [*features.windows.past, target.column] if features.windows else []
     for prefix, sources in (
         (WINDOW_PREFIX, past),
-        (AHEAD_PREFIX, [*features.columns, *past]),
+        (AHEAD_PREFIX, [*features.columns, *past, STEP]),
         (HISTORY_PREFIX, entities),
     ):
         if column.startswith(prefix):
             rest = _STEP.sub("", column.removeprefix(prefix))
             source = _longest(rest, sources)
+            if source == STEP:
+                return source
             if source is not None:
                 return f"{prefix}{source}" if prefix == HISTORY_PREFIX else apart(source)
     return column

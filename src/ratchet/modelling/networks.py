@@ -56,7 +56,7 @@ def search_networks(
         DataError: there are too few rows to hold some out.
     """
     X, _ = features_and_scaled_target(train, target, "recurrent")
-    fitting, holding = holdout_split(train.loc[X.index], target, network.holdout, windows.horizon)
+    fitting, holding = holdout_split(train.loc[X.index], target, network.holdout, windows.last)
     # The base of the search has not seen the rows that stop and rank either.
     base = fit_base(train.loc[X.index[fitting]], target, network, seed)
     with search_progress(f"{target.column}: networks", "validation loss") as on_progress:

@@ -86,7 +86,7 @@ def score_period(
         source="batch",
         latency_ms=row_ms,
         at=dt.datetime.now(dt.UTC),
-        times=now.times,
+        times=None if now.times is None else now.times_of(due),
         hashes=hashes,
     )
     return {**nothing, "since": champion.since, "rows": len(due)}

@@ -10,11 +10,10 @@ import pandas as pd
 from ratchet.config import SERIES_ID, UseCase
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
-from ratchet.learning.features.windows import complete_rows
 from ratchet.preparation.required_columns import RequiredColumns
 from ratchet.preparation.row_features import derive_columns, row_features
 from ratchet.preparation.steps import lay_out_steps, only_target
-from ratchet.preparation.window_columns import make_views, window_features
+from ratchet.preparation.window_columns import forecast_rows, make_views, window_features
 
 
 def features_of(
@@ -36,7 +35,9 @@ def features_of(
         use_case: the parameters.
         statistics: units of the series, see ``series_statistics``; needed for series.
         requested: which rows of ``typed`` are to be answered, as booleans; all by default. Of
-            series that includes steps at which other series have a row and one has none.
+            series that includes steps at which other series have a row and one has none. Rows of a
+            path are then seen from one origin, the last step before them whose target is known, and
+            are called by their key alone; all rows are seen from several, see ``config.Path``.
 
     Returns:
         Frame indexed by the row key, with the columns of ``{use_case}.features`` but ``split``;
@@ -79,10 +80,15 @@ def _of_steps(
     layout = lay_out_steps(typed, data, target, RequiredColumns(use_case).required)
     primary = derive_columns(layout.rows, data)
     views = make_views(primary, data, features, target)
-    rows = complete_rows(views) & layout.under_way
+    chosen = None
     if requested is not None:
-        rows &= _places(primary, typed[requested], use_case).reshape(rows.shape)
-    return window_features(primary, data, features, targets, statistics, rows, views)
+        chosen = _places(primary, typed[requested], use_case).reshape(layout.under_way.shape)
+    rows = forecast_rows(primary, views, data, features, target, chosen)
+    rows = {step: complete & layout.under_way for step, complete in rows.items()}
+    return window_features(
+        *(primary, data, features, targets, statistics, rows, views),
+        one_origin=requested is not None,
+    )
 
 
 def _places(primary: DataFrame, requested: DataFrame, use_case: UseCase) -> Any:

@@ -13,11 +13,11 @@ from ratchet.config import ONE_WINDOW, SERIES_ID, WEEKDAYS, Data, Evaluation, Fe
 from ratchet.errors import ConfigError, DataError
 from ratchet.frames import DataFrame
 from ratchet.learning.features.series import SeriesPanel, find_closed_times, seasonal_change
-from ratchet.learning.features.windows import complete_rows, max_lookback
+from ratchet.learning.features.windows import max_lookback
 from ratchet.preparation.row_features import add_columns
 from ratchet.preparation.splits import SPLITS, assign_splits, check_splits, describe
 from ratchet.preparation.steps import lay_out_steps, only_target
-from ratchet.preparation.window_columns import make_views, panel
+from ratchet.preparation.window_columns import forecast_rows, make_views, panel
 
 
 def select_series(
@@ -58,7 +58,8 @@ def select_series(
     values = panel(primary, target.column)
     part = assign_splits(np.isfinite(values).any(axis=1, keepdims=True), data.split, evaluation)
     between = _between(part, features.horizon)
-    usable = complete_rows(views) & np.isfinite(values) & ~between[:, None]
+    rows = forecast_rows(primary, views, data, features, target)
+    usable = np.logical_or.reduce([*rows.values()]) & np.isfinite(values) & ~between[:, None]
     primary["split"] = _splits(part.repeat(values.shape[1]), usable)
     own_scale = seasonal_change(values[part == 0], data.series.season)[2]
     names = primary[SERIES_ID].iloc[: values.shape[1]].astype(str).to_numpy()
@@ -164,7 +165,7 @@ def _looks_back(season: int, features: Features) -> dict[str, int]:
     """Steps that a forecast looks back, by the parameter that says so."""
     windows = features.windows
     assert windows is not None
-    horizon, window = windows.horizon, windows.lookback - 1
+    horizon, window = windows.last, windows.lookback - 1
     return {
         "features.windows.lookback": horizon + window,
         "data.series.season": season * math.ceil(horizon / season),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,9 @@ from ratchet.config import (
     SERIES_ID,
     SERIES_KEY,
     SERIES_PREFIX,
+    SERIES_STEP,
     STATIC_PREFIX,
+    STEP,
     TARGET_PREFIX,
     WINDOW_PREFIX,
     Data,
@@ -24,6 +28,7 @@ from ratchet.config import (
     Target,
     Windows,
     apart,
+    path_keys,
 )
 from ratchet.dates import utc
 from ratchet.errors import ConfigError, DataError
@@ -33,9 +38,14 @@ from ratchet.learning.features.encoders import CyclicEncoder
 from ratchet.learning.features.series import seasonal_change
 from ratchet.learning.features.windows import (
     View,
+    complete_by_horizon,
+    complete_rows,
+    lag_views,
     naive_views,
     rolling_views,
+    season_view,
     select_rows,
+    spread_origins,
     target_scaling,
     transform,
     window_views,
@@ -68,29 +78,34 @@ def make_views(primary: DataFrame, data: Data, features: Features, target: Targe
         data: the season of the series.
         features: the windows, and how columns that are known ahead are encoded.
         target: what is forecast.
+
+    Returns:
+        The views of the horizon; of a path those of its last step.
     """
     windows = features.windows
     if windows is None or data.series is None:
         raise ConfigError("data.series and features.windows: expected parameters of a series")
-    values = panel(primary, target.column)
+    values, horizon = panel(primary, target.column), windows.last
+    step = np.broadcast_to(float(horizon), values.shape)
     channels = [
         *_past(primary, windows, target),
         *_known_ahead(primary, features, windows),
         *(
-            View(f"{AHEAD_PREFIX}{target.column}_season{season}", values, season, "level")
+            season_view(f"{AHEAD_PREFIX}{target.column}_season{season}", values, season, horizon)
             for season in windows.seasons
         ),
+        *([View(f"{AHEAD_PREFIX}{STEP}", step, 0, anchor="step")] if windows.path else []),
     ]
     names = number_duplicates(
         channel.name for channel in channels
     )  # `hour_sin` may be a column, too
     channels = [replace(one, name=name) for one, name in zip(channels, names, strict=True)]
-    lags = [View(f"lag_{n}", values, n, "level") for n in windows.lags if n >= windows.horizon]
     return [
         *window_views(channels, windows.lookback),
-        *lags,
-        *rolling_views(values, windows.rolling, windows.horizon),
-        *naive_views(values, windows.horizon, [data.series.season, *windows.seasons]),
+        *lag_views(values, windows.lags, horizon, path=windows.path is not None),
+        *rolling_views(values, windows.rolling, horizon),
+        *naive_views(values, horizon, [data.series.season, *windows.seasons]),
+        *([View(STEP, step, 0, anchor="step")] if windows.path else []),
     ]
 
 
@@ -100,9 +115,10 @@ def _past(primary: DataFrame, windows: Windows, target: Target) -> list[Any]:
         View(
             f"{WINDOW_PREFIX}{column}",
             transform(panel(primary, column), transformation),
-            windows.horizon,
+            windows.last,
             "level" if column == target.column and transformation == "value" else None,
             int(transformation.endswith("change")),
+            "origin",
         )
         for column, transformation in windows.past.items()
     ]
@@ -193,8 +209,10 @@ def window_features(
     features: Features,
     targets: Mapping[str, Target],
     statistics: DataFrame,
-    rows: Any = None,
+    rows: Mapping[int, Any] | None = None,
     views: Sequence[Any] | None = None,
+    *,
+    one_origin: bool = False,
 ) -> DataFrame:
     """Gather what a forecast may see, for every step that is forecast.
 
@@ -205,14 +223,18 @@ def window_features(
         targets: the column to predict.
         statistics: units of the series, see ``series_statistics``; a series that they do not know
             takes the mean of the others.
-        rows: steps that are forecast, shape (steps, series); by default those with a ``split``.
+        rows: horizon -> steps that are forecast over it, see ``forecast_rows``; by default those
+            with a ``split``.
         views: what ``make_views`` gives for these rows, where they were made before.
+        one_origin: whether each step is forecast from one origin, so that its key names the row of
+            a path, too.
 
     Returns:
-        Frame indexed by the row key, ordered by time and series: source columns of the features at
-        the target time; ``split`` where the rows have it; windows, lags, rolling and naive columns;
-        ``static_*`` where there are several series; the terms of the row (``series_*``) and
-        ``target_*``, missing where it is not known.
+        Frame indexed by the row key, of paths with the step, see ``config.names.path_keys``;
+        ordered by time and series. Source columns of the features at the target time; ``split``
+        where the rows have it; windows, lags, rolling and naive columns; ``static_*`` where there
+        are several series; the terms of the row (``series_*``) and ``target_*``, missing where it
+        is not known.
 
     Raises:
         ConfigError: the use case has no series.
@@ -223,14 +245,48 @@ def window_features(
     target = only_target(targets)
     values = panel(primary, target.column)
     _check_returns(values, target)
-    if rows is None:
-        rows = primary["split"].notna().to_numpy().reshape(values.shape)
     units = _units(statistics, primary[SERIES_ID].iloc[: values.shape[1]])
-    row_terms = target_scaling(
-        values, features.windows.horizon, target.learn, *units[["mean", "rms"]].to_numpy().T
-    )
-    chosen = primary[rows.ravel()].set_index(SERIES_KEY)
     views = views or make_views(primary, data, features, target)
+    if rows is None:
+        in_part = primary["split"].notna().to_numpy().reshape(values.shape)
+        rows = {features.windows.last: in_part}
+        if features.path:
+            paths = forecast_rows(primary, views, data, features, target)
+            rows = {step: chosen & in_part for step, chosen in paths.items()}
+    gather = partial(_gather, primary, data, features, target, units, views)
+    if not features.path:
+        (frame,) = (gather(chosen, step) for step, chosen in rows.items())
+    else:
+        frame = _in_order([gather(chosen, step) for step, chosen in rows.items()], rows)
+        if not one_origin:
+            frame.index = path_keys(frame.index, frame[SERIES_STEP]).rename(SERIES_KEY)
+    check_numbers(frame, features)
+    return frame
+
+
+def _in_order(frames: Sequence[DataFrame], rows: Mapping[int, Any]) -> DataFrame:
+    """Rows of all steps of a path by time, series and step."""
+    places = np.concatenate([np.flatnonzero(chosen) for chosen in rows.values()])
+    return pd.concat(frames).iloc[np.argsort(places, kind="stable")]
+
+
+def _gather(
+    primary: DataFrame,
+    data: Data,
+    features: Features,
+    target: Target,
+    units: DataFrame,
+    views: Sequence[Any],
+    rows: Any,
+    step: int,
+) -> DataFrame:
+    """What forecasts of some rows see, so many steps before their time."""
+    assert data.time is not None
+    assert features.windows is not None
+    values = panel(primary, target.column)
+    row_terms = target_scaling(values, step, target.learn, *units[["mean", "rms"]].to_numpy().T)
+    chosen = primary[rows.ravel()].set_index(SERIES_KEY)
+    views = [view.at(step, features.windows.last) for view in views]
     columns = select_rows(views, rows, row_terms["level"], row_terms["scale"]).set_index(
         chosen.index
     )
@@ -239,14 +295,67 @@ def window_features(
         f"{SERIES_PREFIX}time": utc(chosen[data.time]),
     }
     about |= {f"{SERIES_PREFIX}{name}": term[rows] for name, term in row_terms.items()}
+    if features.path:
+        about[SERIES_STEP] = step
     about[f"{TARGET_PREFIX}{target.column}"] = chosen[target.column].astype(float)
     named = [*features.columns, *(["split"] if "split" in chosen else [])]
     sources = chosen[named].rename(columns=apart)
     static = units.loc[:, units.columns.str.startswith(STATIC_PREFIX)]
     described = static.iloc[rows.nonzero()[1]].set_index(chosen.index)
-    frame = pd.concat([sources, columns, described, pd.DataFrame(about)], axis=1)
-    check_numbers(frame, features)
-    return frame
+    terms = pd.DataFrame(about, index=chosen.index)
+    return pd.concat([sources, columns, described, terms], axis=1)
+
+
+def forecast_rows(
+    primary: DataFrame,
+    views: Sequence[Any],
+    data: Data,
+    features: Features,
+    target: Target,
+    requested: Any = None,
+) -> dict[int, Any]:
+    """Steps of which a forecast knows everything that it looks at.
+
+    Args:
+        primary: one row per step and series, ordered by time and series.
+        views: what ``make_views`` gives for it.
+        data: the season of the series.
+        features: which steps are forecast.
+        target: what is forecast.
+        requested: steps that are to be answered, shape (steps, series): those of a path are seen
+            from the last step before them whose target is known. By default the steps of a path
+            are seen from regular origins, see ``config.Path.every``.
+
+    Returns:
+        Horizon -> which steps are forecast over it, shape (steps, series).
+    """
+    assert data.series is not None
+    assert features.windows is not None
+    windows, path = features.windows, features.windows.path
+    if path is None:
+        complete = complete_rows(views)
+        return {windows.last: complete if requested is None else complete & requested}
+    values = panel(primary, target.column)
+    horizons = range(path.first, path.last + 1)
+    if requested is None:
+        every = path.every or spread_origins(len(horizons), values.size, data.series.season)
+        names = primary[SERIES_ID].iloc[: values.shape[1]].astype(str)
+        begins = np.array([zlib.crc32(name.encode()) % every for name in names])
+        phase = (np.arange(len(values))[:, None] + begins) % every
+        wanted = {step: phase == step % every for step in horizons}
+    else:
+        steps = np.maximum(_steps_since_known(values), path.first)
+        wanted = {step: requested & (steps == step) for step in horizons}
+    known = complete_by_horizon(views, path.last, horizons)
+    return {step: wanted[step] & complete for step, complete in known}
+
+
+def _steps_since_known(values: Any) -> Any:
+    """Steps from the last known value before each step, shape (steps, series)."""
+    at = np.arange(len(values))[:, None]
+    last = np.maximum.accumulate(np.where(np.isfinite(values), at, -len(values)), axis=0)
+    before = np.concatenate([np.full_like(last[:1], -len(values)), last[:-1]])
+    return at - before
 
 
 def _units(statistics: DataFrame, names: Any) -> DataFrame:

@@ -134,7 +134,8 @@ def answers_with_truth(now: ScoringFrame, keys: pd.Index) -> dict[str, pd.DataFr
         keys: keys of the rows that are wanted.
     """
     targets = now.bundle.use_case.targets
-    answers = now.predict(now.features.index.intersection(keys, sort=False))
+    index = now.features.index
+    answers = now.predict(index[index.isin(keys) | now.rows_of(index).isin(keys)])
     return {
         name: rows.assign(truth=now.truth(targets[name]).reindex(rows.index))
         for name, rows in answers.items()

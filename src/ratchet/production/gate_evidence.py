@@ -129,7 +129,8 @@ class EvidenceCollector:
         except UserError:
             return test[:0]
         time = self.use_case.data.time
-        times = utc(self.primary.loc[test, time]) if time else pd.Series(pd.NaT, index=test)
+        named = self.use_case.features.row_keys(test)
+        times = utc(self.primary.loc[named, time]) if time else pd.Series(pd.NaT, index=test)
         return test[new_rows(times, training_cutoff(champion.manifest), is_known)]
 
     def _last_seen(self, challenger: Bundle | None) -> str | None:

@@ -58,7 +58,7 @@ class UnlearnedRows:
         """
         if self.now.times is None:
             return rows.inputs.loc[rows.inputs.index.isin(self.keys)]
-        later = rows.times >= self.now.times.loc[self.keys].min()
+        later = rows.times >= self.now.times_of(self.keys).min()
         new = self.now.new_inputs(self.now.bundle.manifest["last_row"])
         return rows.inputs[later & rows.inputs.index.isin(new.index)]
 
@@ -75,7 +75,7 @@ class UnlearnedRows:
         series = data.series.id if data.series else None
         everywhere = apply(typed, scenario, seed=seed, time=data.time, series=series)
         if data.series and data.time and self.now.times is not None:
-            mine = utc(typed[data.time]) >= self.now.times.loc[self.keys].min()
+            mine = utc(typed[data.time]) >= self.now.times_of(self.keys).min()
         else:
             mine = typed[data.key].isin(self.keys)
         columns = {name: everywhere[name].where(mine, typed[name]) for name in scenario.columns}

@@ -139,6 +139,9 @@ def gate_evidence(
     """What the gate would have been shown on the day of a stage, after what was decided before."""
     time = use_case.data.time
     times: pd.Series = stage.primary[time]
+    if use_case.features.path:  # several rows of the model input are about one row
+        (rows,) = stage.naive.values()
+        times = times.loc[use_case.features.row_keys(rows.index)].set_axis(rows.index)
     keys, last_rows = times.index, [challenger.last_row]
     soundness: dict[str, str | None] = {"challenger": None, "answers": None}
     if champion is not None:

@@ -236,12 +236,11 @@ def _answers(bundle: Bundle, frame: ScoringFrame) -> dict[str, pd.DataFrame]:
     # Test rows may share their day with the last one that was learned from.
     tested = bundle.rows.index[bundle.rows["part"] == "test"]
     keys, later = frame.features.index, frame.new_keys(bundle.manifest["last_row"])
-    times = frame.times
-    assert times is not None  # rows without a time are not replayed
-    predictions = bundle.predict(frame.features.loc[keys.isin(tested) | keys.isin(later)])
+    wanted = frame.rows_of(keys).isin(tested) | keys.isin(later)
+    predictions = bundle.predict(frame.features.loc[wanted])
     return {
         target: rows.assign(
-            time=times.reindex(rows.index),
+            time=frame.times_of(rows.index),
             truth=frame.truth(bundle.use_case.targets[target]).reindex(rows.index),
         )
         for target, rows in predictions.items()

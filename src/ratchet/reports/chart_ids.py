@@ -65,7 +65,7 @@ def target_charts(
     by_task = {
         "classification": ["confusion", "calibration", "confidence"],
         "regression": ["truth", "errors", "calibration"],
-        "forecasting": ["truth", "errors", "calibration", *_series_charts(data)],
+        "forecasting": ["truth", "errors", "calibration", *_series_charts(data, features)],
     }
     return [
         "distribution",
@@ -79,9 +79,10 @@ def target_charts(
     ]
 
 
-def _series_charts(data: Data) -> list[str]:
+def _series_charts(data: Data, features: Features) -> list[str]:
     by_series = ["error_by_series"] if data.series and data.series.id else []
-    return ["forecast", "forecast_worst", "residuals", *by_series]
+    of_path = ["error_by_step", "path"] if features.path else []
+    return [*of_path, "forecast", "forecast_worst", "residuals", *by_series]
 
 
 def searched(network: Network) -> list[str]:

@@ -69,8 +69,8 @@ def _prediction_text(target: Target, features: Features) -> str:
     unit = f" ({target.unit})" if target.unit else ""
     if target.is_series:
         learned = "" if target.learn == "value" else f", learned as the {target.learn}"
-        steps = features.windows.horizon if features.windows else 1
-        return f"the value {counted(steps, 'step')} ahead{inside}{unit}{learned}"
+        ahead = features.windows.ahead if features.windows else "1 step"
+        return f"the value {ahead} ahead{inside}{unit}{learned}"
     return f"a number{inside}{unit}"
 
 

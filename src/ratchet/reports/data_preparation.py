@@ -259,7 +259,7 @@ def window_sources(features: Features) -> dict[str, str]:
         f"earlier {name}": f"the last {back} up to the origin{how[form]}"
         for name, form in windows.past.items()
     }
-    ahead = f"{counted(windows.horizon, 'step')} ahead"
+    ahead = f"{windows.ahead} ahead"
     if windows.known:
         sources[listed(windows.known)] = f"also at each step of the window, {ahead}; networks only"
     target = "the target"
@@ -267,8 +267,12 @@ def window_sources(features: Features) -> dict[str, str]:
         sources[f"{target}, seasons before"] = (
             f"its value {listed([count(n) for n in windows.seasons])} steps before each forecast"
         )
-    if lags := [n for n in windows.lags if n >= windows.horizon]:
+    if lags := [n for n in windows.lags if n >= windows.last]:
         sources[f"{target}, single steps"] = f"{listed([count(n) for n in lags])} steps before"
+    if windows.path and (late := [n for n in windows.lags if n < windows.last]):
+        sources[f"{target}, last values"] = (
+            f"{listed([count(n) for n in late])} steps before the first one after the origin"
+        )
     if windows.rolling:
         sources[f"{target}, on average"] = (
             f"mean and spread over the last {listed([count(n) for n in windows.rolling])} steps"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from ratchet.config import Windows
 from ratchet.learning.metrics import score_forecast
 from ratchet.reports import regression
 from ratchet.reports.blocks import Block, Finding, Table, Text
@@ -56,6 +57,7 @@ _METRICS = ["r2", "rmse", "mae", "mase", "rmsse"]
 _SHOWN_ROWS = 15
 _TENTH = 0.1
 _FEW_TIMES = 30
+_MARKED_STEPS = 30
 
 
 def key_metric(results: TargetResults) -> tuple[str, str]:
@@ -65,7 +67,95 @@ def key_metric(results: TargetResults) -> tuple[str, str]:
 
 def detail_blocks(results: TargetResults) -> list[Block]:
     """Forecasts over time, and the errors."""
-    return [*forecast_blocks(results), *regression.detail_blocks(results), residual_chart(results)]
+    windows = results.features.windows
+    return [
+        *(path_blocks(results, windows) if windows else []),
+        *forecast_blocks(results),
+        *regression.detail_blocks(results),
+        residual_chart(results),
+    ]
+
+
+def path_blocks(results: TargetResults, windows: Windows) -> list[Block]:
+    """Errors by step of a path, and the last path of a typical series."""
+    if windows.path is None:
+        return []
+    frame = errors_by_step(results)
+    own = frame[frame["candidate"] == results.best]
+    near, far = own.iloc[0], own.iloc[-1]
+    scaled = results.loss_name
+    text = (
+        f"A forecast is a path of {windows.ahead}. Step {count(near['step'])} has a {scaled} of "
+        f"{number(near['value'])}, step {count(far['step'])} one of "
+        f"{number(far['value'])}; the scores above are over all steps, and times count alike."
+    )
+    if covered(results) is not None:
+        shares = own["inside"]
+        text += (
+            f" Each step has its own interval: they hold {share(shares.min())} to "
+            f"{share(shares.max())} of the truth, by step, and "
+            f"{share(results.choice['details']['coverage'])} in all."
+        )
+    errors = Chart(
+        name="error_by_step",
+        kind="line" if len(own) <= _MARKED_STEPS else "curve",
+        title=f"{results.name}: {scaled} by step, test rows",
+        frame=frame,
+        x="step",
+        y="value",
+        group="candidate",
+        low="low",
+        high="high",
+        x_title="steps after the origin",
+        y_title=f"{scaled}, with 95% interval",
+    )
+    formats = dict.fromkeys(("value", "low", "high"), "number") | {"inside": "share"}
+    table = Table("by_step", f"{_capital(scaled)} by step", frame, formats, shown=0)
+    return [
+        Text(f"{text} {TOO_NARROW}", title="Errors by step"),
+        errors,
+        table,
+        _chart(results, "path", last_path(results)),
+    ]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def errors_by_step(results: TargetResults) -> pd.DataFrame:
+    """Errors of the winner and of the best naive forecast at each step of a path.
+
+    Returns:
+        ``candidate``, ``step``, ``rows``, ``value`` (mean loss) with ``low`` and ``high``, and
+        ``inside``, the share of the truth in the intervals; missing where there are none.
+    """
+    test = results.predictions[results.predictions["split"] == "test"]
+    names = dict.fromkeys([results.best, best_naive(results)])
+    frame = []
+    for name in names:
+        rows = test[test["candidate"] == name]
+        rows = rows.assign(error=rows["prediction"] - rows["truth"])
+        losses = results.losses(rows)
+        inside = rows["truth"].between(rows["low"], rows["high"])
+        has_ends = rows["low"].notna().all()
+        for step, part in losses.groupby(rows["step"]):
+            held = inside[part.index].mean() if has_ends else float("nan")
+            summary = summarise(part, is_share=False)
+            frame.append({"candidate": name, "step": step, **summary, "inside": held})
+    return pd.DataFrame(frame)
+
+
+def last_path(results: TargetResults) -> pd.DataFrame:
+    """The last of the longest paths among the test rows, of a series with the median error."""
+    rows, origins = results.test, results.origins(results.test)
+    series = rows["series"].astype(str)
+    size = origins.groupby([series, origins]).transform("size")
+    longest = rows[size == size.max()]
+    errors = results.losses(longest).groupby(series[longest.index]).mean().sort_values()
+    name = errors.index[(len(errors) - 1) // 2]
+    of_series = longest[series[longest.index] == name].sort_values("time")
+    return of_series[origins[of_series.index] == origins[of_series.index[-1]]]
 
 
 def forecast_blocks(results: TargetResults) -> list[Block]:
@@ -112,12 +202,20 @@ def worst_stretch(results: TargetResults) -> pd.DataFrame:
 
 
 def _of_series(results: TargetResults, name: object) -> pd.DataFrame:
-    return results.test[results.test["series"] == name].sort_values("time")
+    """Test rows of a series by time; of a path those of the nearest origin of each time."""
+    rows = results.test[results.test["series"] == name]
+    if results.features.path is None:
+        return rows.sort_values("time")
+    return rows.sort_values(["time", "step"]).drop_duplicates("time")
 
 
 def _stretch_sentence(results: TargetResults, rows: pd.DataFrame) -> str:
-    steps = results.horizon
-    ahead = f"Each forecast was made {counted(steps, 'step')} before its time."
+    ahead = f"Each forecast was made {counted(results.horizon, 'step')} before its time."
+    if (path := results.features.path) is not None:
+        ahead = (
+            f"Each time is shown as it was forecast from the nearest origin that is among the test "
+            f"rows, {path.first} to {counted(path.last, 'step')} before."
+        )
     if not results.has_many_series:
         return f"The first chart shows the end of the test time, {_dates(rows)}. {ahead}"
     return (
@@ -138,7 +236,8 @@ def _chart(results: TargetResults, name: str, rows: pd.DataFrame) -> Chart:
         forecast[["low", "high"]] = rows[["low", "high"]]
     truth = pd.DataFrame({"time": rows["time"], "value": rows["truth"], "what": "truth"})
     which = f" of {rows['series'].iloc[0]}" if results.has_many_series else ""
-    what = "largest errors" if name == "forecast_worst" else "forecast and truth"
+    names = {"forecast_worst": "largest errors", "path": "a path and the truth"}
+    what = names.get(name, "forecast and truth")
     measure = results.target.unit or results.target.column
     return Chart(
         name=name,

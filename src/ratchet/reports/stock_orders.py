@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ratchet.config import SERIES_ID, Inventory
+from ratchet.config import Inventory
 from ratchet.errors import DataError
 from ratchet.learning.inventory import expected_demand, order_quantity, steps_of_stock
 from ratchet.reports.blocks import Block, Finding, Points, Table, Text
@@ -59,6 +59,8 @@ def step_name(results: TargetResults) -> str:
 def _forecast_step(results: TargetResults) -> str:
     """Which step a forecast is for, seen from the one at which it was made."""
     step = step_name(results)
+    if results.features.path:
+        return f"a mean {step} until the next order arrives"
     ahead = f"the {step} {counted(results.horizon, step)} ahead"
     return f"the next {step}" if results.horizon == 1 else ahead
 
@@ -81,7 +83,8 @@ def orders(results: TargetResults, inventory: Inventory) -> pd.DataFrame:
     Raises:
         DataError: a stock is no number or below 0.
     """
-    last = results.test.sort_values("time").groupby("series", observed=True).tail(1)
+    rows = forecasts_of_demand(results, inventory)
+    last = rows.sort_values("time").groupby("series", observed=True).tail(1)
     last = last if covered(results) is not None else last.iloc[:0].assign(low=0.0, high=0.0)
     ends = _ends(last)
     stock = _stock(results, inventory, last)
@@ -111,7 +114,7 @@ def _stock(results: TargetResults, inventory: Inventory, rows: pd.DataFrame) -> 
     column = inventory.stock
     if not isinstance(column, str):
         return np.full(len(rows), float(column))
-    stock = results.primary[column].reindex(_origins(results, rows))
+    stock = results.primary[column].reindex(results.origins(rows))
     units = pd.to_numeric(stock, errors="coerce")
     wrong = stock[stock.notna() & ~(units >= 0)]
     if len(wrong):
@@ -122,13 +125,45 @@ def _stock(results: TargetResults, inventory: Inventory, rows: pd.DataFrame) -> 
     return units.to_numpy(float)
 
 
-def _origins(results: TargetResults, rows: pd.DataFrame) -> pd.Series:
-    """Keys of the steps at which the forecasts of some rows were made."""
-    # In order of time every series has a row for every step, forecast or not.
-    keys = results.primary.index.to_series()
-    several = results.data.series is not None and results.data.series.id is not None
-    before = keys.groupby(results.primary[SERIES_ID], observed=True) if several else keys
-    return before.shift(results.horizon).loc[rows.index]
+def forecasts_of_demand(results: TargetResults, inventory: Inventory) -> pd.DataFrame:
+    """Test rows with the forecast of one step, and what was sold until the next order arrived.
+
+    The steps of a path until then are put together to a row, that of the first of them: their mean,
+    with an interval as wide as errors make it that are independent from step to step. Left out are
+    origins of which the test time has not all of these steps.
+
+    Returns:
+        Test rows, with ``demand``; missing where it is not known.
+    """
+    steps, rows = inventory.lead_time + inventory.review, results.test
+    if "step" not in rows:
+        rows = rows.sort_values(["series", "time"])
+        # From the step after the origin, which is horizon - 1 steps before that of the forecast.
+        sums = rows.groupby("series", observed=True)["truth"].transform(
+            lambda values: values[::-1].rolling(steps).sum()[::-1].shift(results.horizon - 1)
+        )
+        return rows.assign(demand=sums)
+    path = results.features.path
+    assert path is not None
+    rows = rows[rows["step"] < path.first + steps].sort_values(["series", "time", "step"])
+    used = min(steps, path.last - path.first + 1)
+    names = ["prediction", "truth"]
+    if covered(results) is not None:
+        rows = rows.assign(
+            below=(rows["prediction"] - rows["low"]) ** 2,
+            above=(rows["high"] - rows["prediction"]) ** 2,
+        )
+        names += ["below", "above"]
+    groups = rows.groupby([rows["series"].astype(str), results.origins(rows)], observed=True)
+    whole = groups["truth"].transform("size") == used
+    means = groups[names].transform("mean")
+    demand = means["truth"] * steps if path.first == 1 and used == steps else np.nan
+    first = whole & (rows["step"] == path.first)
+    rows = rows.assign(prediction=means["prediction"], demand=demand)
+    if covered(results) is not None:
+        rows["low"] = rows["prediction"] - np.sqrt(means["below"])
+        rows["high"] = rows["prediction"] + np.sqrt(means["above"])
+    return rows[first]
 
 
 def _rules(results: TargetResults, inventory: Inventory) -> dict[str, float]:
@@ -172,13 +207,17 @@ def orders_sentence(results: TargetResults, inventory: Inventory, frame: pd.Data
 
 def _forecast_dates(results: TargetResults) -> str:
     """Dates of the last forecasts, and how long before they were made."""
-    last = results.test.groupby("series", observed=True)["time"].max()
+    rows = results.test
+    if results.features.path:
+        rows = rows[rows["step"] == rows["step"].min()]
+    last = rows.groupby("series", observed=True)["time"].max()
     whole = (results.test["time"].dt.normalize() == results.test["time"]).all()
     first, final = (
         f"{time:%Y-%m-%d}" if whole else f"{time:%Y-%m-%d %H:%M}"
         for time in (last.min(), last.max())
     )
-    ahead = counted(results.horizon, step_name(results))
+    steps = results.features.path.first if results.features.path else results.horizon
+    ahead = counted(steps, step_name(results))
     if first == final:
         return f"By the forecast for {final}, made {ahead} before"
     return (
@@ -190,10 +229,19 @@ def _forecast_dates(results: TargetResults) -> str:
 def assumptions(results: TargetResults, inventory: Inventory) -> list[str]:
     """Assumptions of the calculation, and how far it held in the test time."""
     step, steps = step_name(results), inventory.lead_time + inventory.review
-    return [
+    path = results.features.path
+    used = (
         f"The forecast of {_forecast_step(results)} is used for each of the {counted(steps, step)} "
         "from the time it was made until the next order arrives: a weekday or a season that sells "
-        "otherwise is not in it.",
+        "otherwise is not in it."
+    )
+    if path and path.first == 1 and path.last >= steps:
+        used = (
+            f"The forecasts of the {counted(steps, step)} until the next order arrives are added "
+            f"up; a stock that lasts longer is used up at their mean."
+        )
+    return [
+        used,
         f"Errors are taken as independent from {step} to {step}, so that the interval grows with "
         f"the square root of the {step}s. Where errors go together, the interval for "
         f"{counted(steps, step)} should be up to {number(np.sqrt(steps))} times as wide, and the "
@@ -213,17 +261,14 @@ def order_backtest(results: TargetResults, inventory: Inventory) -> pd.DataFrame
         ``enough``.
     """
     steps = inventory.lead_time + inventory.review
-    rows = results.test.sort_values(["series", "time"])
-    # From the step after the origin, which is horizon - 1 steps before that of the forecast.
-    sums = rows.groupby("series", observed=True)["truth"].transform(
-        lambda values: values[::-1].rolling(steps).sum()[::-1].shift(results.horizon - 1)
-    )
-    rows, sums = rows[sums.notna()], sums.dropna()
+    rows = forecasts_of_demand(results, inventory)
+    rows = rows[rows["demand"].notna()]
     if rows.empty:
         return pd.DataFrame(columns=["demand", "mean", "low", "high", "level", "inside", "enough"])
     mean, low, high = expected_demand(*_ends(rows), steps)
     level = order_quantity(*_ends(rows), 0.0, **_rules(results, inventory))
-    frame = pd.DataFrame({"demand": sums, "mean": mean, "low": low, "high": high, "level": level})
+    values = {"mean": mean, "low": low, "high": high, "level": level}
+    frame = rows[["demand"]].assign(**values)
     return frame.assign(
         inside=frame["demand"].between(frame["low"], frame["high"]),
         enough=frame["demand"] <= frame["level"],

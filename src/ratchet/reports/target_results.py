@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ratchet.config import Data, Features, Inventory, Target, in_table
+from ratchet.config import SERIES_ID, Data, Features, Inventory, Target, in_table
 from ratchet.learning.metrics import Resampling
 from ratchet.reports.phase_outputs import JudgedChoice, Score, Scores
 
@@ -78,7 +78,7 @@ class TargetResults:
     @property
     def horizon(self) -> int:
         """Steps from the origin of a forecast to its row; 1 where nothing is forecast."""
-        return self.features.windows.horizon if self.features.windows else 1
+        return self.features.horizon
 
     @property
     def resampling(self) -> Resampling:
@@ -135,7 +135,24 @@ class TargetResults:
 
     def raw_columns(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Raw and derived columns of some rows, in the same order."""
-        return self.primary.loc[rows.index]
+        columns = self.primary.loc[self.features.row_keys(rows.index)]
+        return columns.set_axis(rows.index, axis=0)
+
+    def origins(self, rows: pd.DataFrame) -> pd.Series:
+        """Keys of the steps at which the forecasts of some rows were made, in their order.
+
+        Missing where the step is not among the rows that there are.
+        """
+        # In order of time every series has a row for every step, forecast or not.
+        several = self.data.series is not None and self.data.series.id is not None
+        keys = self.primary.index.to_series()
+        series = self.primary[SERIES_ID].astype(str) if several else pd.Series("", keys.index)
+        number = keys.groupby(series, observed=True).cumcount()
+        table = pd.Series(keys.to_numpy(), pd.MultiIndex.from_arrays([series, number]))
+        own = self.features.row_keys(rows.index)
+        ahead = rows["step"].to_numpy() if "step" in rows else self.horizon
+        at = pd.MultiIndex.from_arrays([series.loc[own], number.loc[own] - ahead])
+        return pd.Series(table.reindex(at).to_numpy(), rows.index)
 
     def losses(self, rows: pd.DataFrame) -> pd.Series:
         """Score of each row: 1 right or 0 wrong (classes), or absolute error (numbers).

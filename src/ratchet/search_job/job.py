@@ -302,7 +302,7 @@ class Job:
         if request.horizon != windows.horizon:
             return (
                 f"it forecasts {request.horizon} steps ahead and {request.use_case} is about "
-                f"{windows.horizon}: set features.windows.horizon to let such models serve"
+                f"{windows.ahead}: set features.windows.horizon to let such models serve"
             )
         if self._catalog.load("registry").champion(request.use_case) is None:
             return "nothing serves yet that it could be compared with: kedro run"

@@ -221,6 +221,8 @@ class Service:
         """Some rows at a time, so that other requests do not wait for a large batch."""
         answerer = serving.answerer if past_required else with_fallback(serving)
         size, answers = self.settings.limits.chunk_rows, list[Answer]()
+        if serving.use_case.features.path:  # later rows look at what earlier ones say
+            size = max(len(rows), 1)
         for first in range(0, len(rows), size):
             if first:
                 await asyncio.sleep(0)
@@ -361,6 +363,7 @@ def as_json(answer: Answer, targets: Mapping[str, Target]) -> dict[str, object]:
         },
         "not_given": list(answer.not_given),
         "basis": answer.basis,
+        **({} if answer.step is None else {"step": answer.step}),
     }
 
 

@@ -279,6 +279,8 @@ class BundleAnswerer:
             RequestError: the first row that cannot be answered.
         """
         read = self._contract.read_rows(rows)  # which names the field that is wrong
+        if self._bundle.use_case.features.path and rows:
+            return self._together(rows, read)
         return [
             self._one(number, row, values)
             for number, (row, values) in enumerate(zip(rows, read, strict=True))
@@ -348,12 +350,43 @@ class BundleAnswerer:
             if len(measured)
             else f"nothing was measured{name}"
         )
-        ahead = f"{windows.horizon} step{'s' if windows.horizon > 1 else ''}"
         return (
-            f"the row gets no answer: a forecast reaches {ahead} ahead of what was measured, and "
-            f"looks at the steps before that, without gaps; {latest}. Hand in what is missing "
-            f"between that and {values[data.time]} first"
+            f"the row gets no answer: a forecast reaches {windows.ahead} ahead of what was "
+            f"measured, and looks at the steps before that, without gaps; {latest}. Hand in "
+            f"what is missing between that and {values[data.time]} first"
         )
+
+    def _together(self, rows: Sequence[Row], read: Sequence[Values]) -> list[Answer]:
+        """Answers of the rows of paths: later ones look at what earlier ones say."""
+        import pandas as pd
+
+        from ratchet.errors import DataError
+
+        for number, values in enumerate(read):
+            self._check_gap(values, number)
+        try:
+            answers = self._bundle.answer(pd.DataFrame([dict(row) for row in rows]))
+        except DataError as error:
+            raise RequestError(str(error)) from error
+        ((name, said),) = answers.items()
+        places = {
+            (str(s), t): n
+            for n, (s, t) in enumerate(zip(said["series"], said["time"], strict=True))
+        }
+        data, result = self._bundle.use_case.data, []
+        assert data.series is not None
+        assert data.time is not None
+        column = self._bundle.use_case.targets[name].column
+        for number, values in enumerate(read):
+            moment = naive_utc(values[data.time])
+            series = series_name(values, data.series.columns) or column
+            place = places.get((series, moment))
+            if place is None:
+                raise RequestError(self._missing_past(values), row=number, kind="conflict")
+            answer = _answer({name: said.iloc[[place]]})
+            not_given = self._contract.not_given(values)
+            result.append(replace(answer, time=moment, not_given=not_given))
+        return result
 
     def _one(self, number: int, row: Row, values: Values) -> Answer:
         import pandas as pd
@@ -410,6 +443,7 @@ def _answer(answers: dict[str, Any]) -> Answer:
         series=str(terms["series"]) if "series" in terms else None,
         scale=float(terms["scale"]) if "scale" in terms else None,
         rms=float(terms["rms"]) if "rms" in terms else None,
+        step=int(row["step"]) if "step" in row else None,
     )
 
 

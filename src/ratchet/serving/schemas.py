@@ -217,8 +217,14 @@ def prediction_schema(target: Target) -> Schema:
 
 def answer_schema(serving: Serving) -> Schema:
     """Schema of the answer to one row."""
-    targets = serving.use_case.targets
+    targets, path = serving.use_case.targets, serving.use_case.features.path
     text: Schema = {"type": ["string", "null"]}
+    step = {
+        "type": "integer",
+        "minimum": path.first if path else 1,
+        "maximum": path.last if path else 1,
+        "description": "how many steps it lies after the last one whose target is known",
+    }
     return {
         "title": f"{serving.name}: an answer",
         "type": "object",
@@ -239,6 +245,7 @@ def answer_schema(serving: Serving) -> Schema:
                 **text,
                 "description": "what a forecast is based on, where that is not the usual past",
             },
+            **({"step": step} if path else {}),
         },
         "required": ["key", "predictions"],
     }

@@ -130,12 +130,14 @@ class Shadow:
     async def _answer(self, task: _Task) -> None:
         answers: list[Answer] = []
         spent = 0.0
-        for first in range(0, len(task.rows), _AT_ONCE):
+        # Of a path later rows look at what earlier ones say.
+        size = len(task.rows) if task.challenger.use_case.features.path else _AT_ONCE
+        for first in range(0, len(task.rows), size):
             while not self._is_idle():
                 await asyncio.sleep(_PAUSE_SECONDS)
             started = time.perf_counter()
             try:
-                result = task.challenger.answerer.answer(task.rows[first : first + _AT_ONCE])
+                result = task.challenger.answerer.answer(task.rows[first : first + size])
                 answers += await result if inspect.isawaitable(result) else result
             except RequestError as error:
                 raise ValueError(f"it cannot answer what the champion can: {error}") from error

@@ -2,12 +2,14 @@
 
 Every column is a *view*: one panel, looked at so many steps before the target. The origin of a
 forecast is ``horizon`` steps before its target; views of what is not known ahead look at the
-origin or before it, and so no column can hold what comes after.
+origin or before it, and so no column can hold what comes after. The rows of a path have several
+horizons: ``View.at`` gives the view of another one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,6 +20,9 @@ import pandas as pd
 from ratchet.learning.features.series import Panel
 
 Mask = npt.NDArray[np.bool_]
+
+_PATH_ROWS = 20_000
+"""Rows of all origins and steps that a search gets through quickly."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,10 @@ class View:
             the target of the row does; ``scale`` for a spread of them, which becomes ``value /
             scale``; ``None`` for anything else, which stays as it is.
         depth: how many steps more its values themselves look back, as a mean does.
+        anchor: what its steps follow where the horizon is another one: nothing (``target``), the
+            ``origin``, or the ``season`` before the target that reaches the origin; a ``step``
+            shows the horizon itself.
+        season: steps of that season.
     """
 
     name: str
@@ -39,6 +48,38 @@ class View:
     steps: int
     rescaled: Literal["level", "scale"] | None = None
     depth: int = 0
+    anchor: Literal["target", "origin", "season", "step"] = "target"
+    season: int = 1
+
+    def at(self, horizon: int, made_for: int) -> View:
+        """The view of a forecast over another horizon than the one that it was made for."""
+        if self.anchor == "step":
+            return replace(self, values=np.broadcast_to(float(horizon), self.values.shape))
+        by = 0
+        if self.anchor == "origin":
+            by = horizon - made_for
+        elif self.anchor == "season":
+            now, then = (seasons_back(n, self.season) for n in (horizon, made_for))
+            by = self.season * (now - then)
+        return replace(self, steps=self.steps + by) if by else self
+
+
+def seasons_back(horizon: int, season: int) -> int:
+    """How many seasons before its target a value is known at the origin."""
+    return -(-horizon // season)
+
+
+def spread_origins(count: int, rows: int, season: int) -> int:
+    """Steps between the origins of the paths of a series, by default.
+
+    Args:
+        count: steps of a path.
+        rows: times of all series.
+        season: steps of a season. The result has no divisor in common with it: a step of the path
+            would else always meet the same part of the season.
+    """
+    most = count * rows // max(rows, _PATH_ROWS)
+    return next((n for n in range(most, 1, -1) if math.gcd(n, season) == 1), 1)
 
 
 def shift(values: Panel, steps: int) -> Panel:
@@ -86,8 +127,8 @@ def rolling_views(target: Panel, lengths: Iterable[int], horizon: int) -> list[V
         rolling = pd.DataFrame(target).rolling(length)
         mean, spread = rolling.mean().to_numpy(), rolling.std(ddof=0).to_numpy()
         views += [
-            View(f"rolling_mean_{length}", mean, horizon, "level", length - 1),
-            View(f"rolling_std_{length}", spread, horizon, "scale", length - 1),
+            View(f"rolling_mean_{length}", mean, horizon, "level", length - 1, "origin"),
+            View(f"rolling_std_{length}", spread, horizon, "scale", length - 1, "origin"),
         ]
     return views
 
@@ -97,10 +138,36 @@ def naive_views(target: Panel, horizon: int, seasons: Sequence[int]) -> list[Vie
 
     The first season is *the* season; the others have their length in the name.
     """
-    views = [View("naive_persistence", target, horizon, "level")]
+    views = [View("naive_persistence", target, horizon, "level", anchor="origin")]
     for i, season in enumerate(dict.fromkeys(seasons)):
         name = "naive_seasonal" if i == 0 else f"naive_seasonal_{season}"
-        views.append(View(name, target, season * -(-horizon // season), "level"))
+        views.append(season_view(name, target, season, horizon))
+    return views
+
+
+def season_view(name: str, target: Panel, season: int, horizon: int) -> View:
+    """The value one season before the target, or as many as it takes to reach the origin."""
+    steps = season * seasons_back(horizon, season)
+    return View(name, target, steps, "level", anchor="season", season=season)
+
+
+def lag_views(target: Panel, lags: Iterable[int], horizon: int, *, path: bool) -> list[View]:
+    """Earlier values of the target.
+
+    Args:
+        target: the values to forecast.
+        lags: steps before the target. Those below the horizon are left out; of a path they are
+            counted from the step after the origin.
+        horizon: steps from the origin to the target, of a path to its last one.
+        path: whether there are rows of shorter horizons, too.
+    """
+    views = []
+    for lag in lags:
+        if lag >= horizon:
+            views.append(View(f"lag_{lag}", target, lag, "level"))
+        elif path:
+            steps = horizon + lag - 1
+            views.append(View(f"lag_{lag}", target, steps, "level", anchor="origin"))
     return views
 
 
@@ -119,6 +186,38 @@ def complete_rows(views: Sequence[View]) -> Mask:
         complete[: view.steps] = False
         complete[view.steps :] &= finite[id(view.values)][: max(len(complete) - view.steps, 0)]
     return complete
+
+
+def complete_by_horizon(
+    views: Sequence[View], made_for: int, horizons: Iterable[int]
+) -> Iterator[tuple[int, Mask]]:
+    """Rows of which every view is known, for each of some horizons.
+
+    Equal to ``complete_rows`` of the views at each horizon. What follows the origin is looked at
+    once, and moved.
+
+    Args:
+        views: the columns.
+        made_for: horizon that they are made for.
+        horizons: the horizons.
+    """
+    shape = views[0].values.shape
+    fixed = [view for view in views if view.anchor in ("target", "step")]
+    moving = [
+        replace(view, steps=view.steps - made_for) for view in views if view.anchor == "origin"
+    ]
+    seasonal = [view for view in views if view.anchor == "season"]
+    at_target = complete_rows(fixed) if fixed else np.ones(shape, dtype=bool)
+    at_origin = complete_rows(moving) if moving else np.ones(shape, dtype=bool)
+    by_seasons: dict[tuple[int, ...], Mask] = {}
+    for horizon in horizons:
+        seasons = tuple(seasons_back(horizon, view.season) for view in seasonal)
+        if seasonal and seasons not in by_seasons:
+            by_seasons[seasons] = complete_rows([view.at(horizon, made_for) for view in seasonal])
+        complete = at_target & by_seasons[seasons] if seasonal else at_target.copy()
+        complete[:horizon] = False
+        complete[horizon:] &= at_origin[: max(len(complete) - horizon, 0)]
+        yield horizon, complete
 
 
 def select_rows(views: Sequence[View], rows: Mask, level: Panel, scale: Panel) -> pd.DataFrame:
