@@ -308,12 +308,13 @@ ALL = ["films", "plain", "shops", "naive", "stack", pytest.param("network", mark
 
 def pipeline_answers(contents: BundleContents) -> dict[str, pd.DataFrame]:
     """What the models say of the test rows, as evaluation asks them."""
-    from ratchet.pipelines.evaluation import _predict
+    from ratchet.modelling.rolling_origins import predict_rows
 
     _, *parts = encode_features(contents.features, contents.use_case.features, 0)
     targets = contents.use_case.targets
     return {
-        name: _predict(contents.models[name], parts[2], target) for name, target in targets.items()
+        name: predict_rows(contents.models[name], parts[2], target)
+        for name, target in targets.items()
     }
 
 

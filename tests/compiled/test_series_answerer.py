@@ -24,10 +24,12 @@ from ratchet.compiled.serialization import dumps, loads
 from ratchet.compiled.series_answerer import MOST_NEW_SERIES, SeriesAnswerer
 from ratchet.compiled.series_steps import Steps
 from ratchet.config import Candidate, UseCase
+from ratchet.errors import UserError
 from ratchet.modelling.calibrate_and_refit import refit
 from ratchet.modelling.candidate_search import search_candidate
 from ratchet.pipelines.preprocessing import build_windows, encode_features, select_series
 from ratchet.preparation.contract import typed_rows
+from ratchet.production.forecast import forecast_path
 from ratchet.serving.bundle_worker import BundleAnswerer
 
 POWER = "ratchet.use_cases.power."
@@ -770,3 +772,71 @@ def test_whatever_the_time_is_it_is_answered_or_refused(request, bundles, kind):
                 ask([{**row, time: odd}])
 
     assert answerer.answer([row]) == before
+
+
+def forecast(bundle: Bundle, raw: pd.DataFrame, **options: Any) -> pd.DataFrame:
+    data, targets = bundle.use_case.data, dict(bundle.use_case.targets)
+    return forecast_path(bundle, typed_rows(raw, data, targets), **options)
+
+
+def test_the_command_forecasts_what_the_service_answers(bundles, compiled):
+    later = hours(400)[360:365].assign(load=np.nan)
+    rows = pd.concat([hours(360), later], ignore_index=True)
+
+    result = forecast(bundles("paths of hours"), rows)
+
+    answers = compiled("paths of hours").answer(as_rows(rows[360:].drop(columns="load")))
+    assert result["step"].tolist() == [1, 2, 3, 4, 5]
+    assert result["time"].tolist() == list(pd.to_datetime(rows["at"][360:]))
+    assert result["origin"].unique().tolist() == [pd.Timestamp(rows["at"][359])]
+    said = [answer.predictions["demand"] for answer in answers]
+    for name, values in {
+        "prediction": [one.value for one in said],
+        "low": [one.low for one in said],
+        "high": [one.high for one in said],
+    }.items():
+        assert result[name].tolist() == pytest.approx(values, rel=1e-6, abs=1e-6)
+    shorter = forecast(bundles("paths of hours"), rows, until=str(rows["at"][361]))
+    pd.testing.assert_frame_equal(shorter, result[:2])
+    one_step = forecast(bundles("hours"), rows)
+    assert one_step["step"].tolist() == [2, 2]
+    assert one_step["origin"].tolist() == list(pd.to_datetime(rows["at"][358:360]))
+
+
+def test_steps_to_come_need_no_rows_where_nothing_has_to_be_known_ahead(bundles):
+    rows = days(140)
+    rows = rows[(rows["shop"] != "c") | (rows["day"] < "2020-03-01")]  # which has ended
+
+    result = forecast(bundles("paths of shops"), rows)
+
+    last = pd.Timestamp(rows["day"].max())
+    assert result["series"].tolist() == ["a"] * 5 + ["b"] * 5
+    assert result["time"].tolist() == [last + pd.Timedelta(days=n) for n in range(1, 6)] * 2
+    assert set(result["origin"]) == {last}
+
+
+def test_from_an_earlier_origin_nothing_later_is_seen(bundles):
+    rows, bundle = hours(360), bundles("paths of hours")
+    origin = rows["at"][350]
+
+    result = forecast(bundle, rows, origin=origin)
+
+    changed = rows.assign(load=rows["load"].where(rows.index <= 350, 5.0))
+    pd.testing.assert_frame_equal(forecast(bundle, changed, origin=origin), result)
+    assert result["time"].tolist() == list(pd.to_datetime(rows["at"][351:356]))
+
+
+def test_what_cannot_be_forecast_is_said(bundles):
+    rows, bundle = hours(364), bundles("paths of hours")
+    rows["load"] = rows["load"].where(rows.index < 360)
+    rows.loc[362, "warmth"] = np.nan
+
+    with pytest.raises(UserError, match=r"'warmth': step 3 \(2020-04-04 .* 2 of 5 .* --until '20"):
+        forecast(bundle, rows)
+    assert len(forecast(bundle, rows, until=rows["at"][361])) == 2
+    with pytest.raises(UserError, match=r"--until 2020-06-01: .* forecasts reach 1 to 5 steps"):
+        forecast(bundle, rows, until="2020-06-01")
+    with pytest.raises(UserError, match="--origin 'soon': expected a time such as 2020-04-0"):
+        forecast(bundle, rows, origin="soon")
+    with pytest.raises(UserError, match="'load': no value is known up to 2019-01-01"):
+        forecast(bundle, rows, origin="2019-01-01")

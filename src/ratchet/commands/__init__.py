@@ -30,6 +30,10 @@ COMMANDS = {
         "commands.export:export",
         "Copy the models that serve into a folder that a container can serve.",
     ),
+    "forecast": (
+        "commands.forecast:forecast",
+        "Forecast the steps after the last known one, by the version that serves.",
+    ),
     "fresh": (
         "commands.ingest:fresh",
         "Report how many rows are new to the version that serves.",

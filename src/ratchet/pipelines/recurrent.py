@@ -47,7 +47,7 @@ def fit_networks(
     """Refit and calibrate the best networks, see ``modelling.networks.fit_networks``."""
     from ratchet.modelling import networks
 
-    horizon = 1 if windows is None else Windows.model_validate(windows).horizon
+    horizon = 1 if windows is None else Windows.model_validate(windows).last
     return networks.fit_networks(
         train,
         validation,
