@@ -20,7 +20,7 @@ from ratchet.serving.settings import Jobs, Settings
 pytestmark = pytest.mark.slow
 
 TRAINED = ("ridge", "extra_trees", "hist_gradient_boosting", "xgboost", "kernel")
-TRAINED += ("boosted_ridge", "mixture")
+TRAINED += ("boosted_ridge", "mixture", "unscaled_mixture")
 WANTED = TrainRequest(mode="fast", model_ids=[6, 10], lookback=3)
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 CONTENDERS = {
     *("persistence", "seasonal", "ridge", "extra_trees", "hist_gradient_boosting", "xgboost"),
-    *("kernel", "boosted_ridge", "mixture", "recurrent", "recurrent_ensemble"),
+    *("kernel", "boosted_ridge", "mixture", "unscaled_mixture", "recurrent", "recurrent_ensemble"),
     "weighted_ensemble",
 }
 

@@ -44,6 +44,7 @@ def small(task: str, name: str, seed: int = 0):
     sizes |= {f"model__{key}": size for key, size in sizes.items()}
     sizes |= {"kernel__n_components": 60, "estimator__model__max_iter": 15}
     sizes |= {"estimator__model__n_estimators": 15}
+    sizes |= {f"estimator__{part}__model__n_estimators": 15 for part in ("forest", "xgboost")}
     sizes |= {"line__estimator__model__max_iter": 15, "forest__model__n_estimators": 15}
     sizes |= {"boosting__model__max_iter": 15}
     known = model.get_params()

@@ -103,7 +103,7 @@ def test_a_relative_regressor_around_it_gives_units_and_intervals():
     assert outer.predict_interval(X).shape == (len(X), 2)
 
 
-@pytest.mark.parametrize("name", ["unscaled_boosting", "unscaled_xgboost"])
+@pytest.mark.parametrize("name", ["unscaled_boosting", "unscaled_xgboost", "unscaled_mixture"])
 def test_candidates_compile_are_written_and_fitted_again(name):
     X, z, *_ = rows(200, level=1.0)
     model = build_estimator("forecasting", name, 0)

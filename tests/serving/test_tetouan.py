@@ -59,7 +59,10 @@ def ask(
     as_published().to_csv(project / "data/01_raw/tetouan.csv", index=False)
     windows = {"lookback": 2, "seasons": [144], "lags": [144, 1008], "rolling": [6], "known": []}
     candidates: dict[str, Any] = dict.fromkeys(
-        ["extra_trees", "hist_gradient_boosting", "xgboost", "kernel", "boosted_ridge", "mixture"]
+        [
+            *("extra_trees", "hist_gradient_boosting", "xgboost", "kernel", "boosted_ridge"),
+            *("mixture", "unscaled_mixture"),
+        ]
     )
     candidates["ridge"] = {"estimator": "ridge", "param_grid": {"model__alpha": [10]}}
     demand = {"candidates": candidates, "networks": {"recurrent": None}, "cv": 2, "n_jobs": 1}

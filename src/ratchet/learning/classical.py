@@ -171,6 +171,16 @@ def mixture() -> BaseEstimator:
     return VotingRegressor(parts)
 
 
+def unscaled_mixture() -> BaseEstimator:
+    """Mean of extra trees, boosting and XGBoost's trees of the target in its units."""
+    parts = [
+        ("forest", forecasting_extra_trees()),
+        ("boosting", forecasting_boosting()),
+        ("xgboost", forecasting_xgboost()),
+    ]
+    return UnscaledRegressor(estimator=VotingRegressor(parts))
+
+
 def demand() -> BaseEstimator:
     """Demand of many segments by price and season, estimated by partial pooling."""
     return DemandRegressor()
@@ -216,6 +226,7 @@ ESTIMATORS: dict[str, dict[str, Callable[[], BaseEstimator]]] = {
         "kernel": kernel_regressor,
         "boosted_ridge": boosted_ridge,
         "mixture": mixture,
+        "unscaled_mixture": unscaled_mixture,
     },
 }
 
