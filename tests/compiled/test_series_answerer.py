@@ -16,6 +16,7 @@ from joblib import Memory
 
 from ratchet.bundle.fallback_model import fit_fallback_models, row_only_columns
 from ratchet.bundle.reader import Bundle, open_bundle
+from ratchet.bundle.scoring_frame import ScoringFrame
 from ratchet.bundle.writer import BundleContents, write_bundle
 from ratchet.compiled.answers import RequestError
 from ratchet.compiled.bundle_compiler import check_golden, compile_bundle
@@ -29,7 +30,7 @@ from ratchet.modelling.calibrate_and_refit import refit
 from ratchet.modelling.candidate_search import search_candidate
 from ratchet.pipelines.preprocessing import build_windows, encode_features, select_series
 from ratchet.preparation.contract import typed_rows
-from ratchet.production.forecast import forecast_path
+from ratchet.production.forecast import _grid, forecast_path
 from ratchet.serving.bundle_worker import BundleAnswerer
 
 POWER = "ratchet.use_cases.power."
@@ -774,9 +775,16 @@ def test_whatever_the_time_is_it_is_answered_or_refused(request, bundles, kind):
     assert answerer.answer([row]) == before
 
 
-def forecast(bundle: Bundle, raw: pd.DataFrame, **options: Any) -> pd.DataFrame:
+LAST_DAY = pd.Timestamp("2020-05-19")
+
+
+def scoring(bundle: Bundle, raw: pd.DataFrame) -> ScoringFrame:
     data, targets = bundle.use_case.data, dict(bundle.use_case.targets)
-    return forecast_path(bundle, typed_rows(raw, data, targets), **options)
+    return ScoringFrame(bundle, typed_rows(raw, data, targets))
+
+
+def forecast(bundle: Bundle, raw: pd.DataFrame, **options: Any) -> pd.DataFrame:
+    return forecast_path(bundle, scoring(bundle, raw).typed, **options)
 
 
 def test_the_command_forecasts_what_the_service_answers(bundles, compiled):
@@ -824,6 +832,32 @@ def test_from_an_earlier_origin_nothing_later_is_seen(bundles):
     changed = rows.assign(load=rows["load"].where(rows.index <= 350, 5.0))
     pd.testing.assert_frame_equal(forecast(bundle, changed, origin=origin), result)
     assert result["time"].tolist() == list(pd.to_datetime(rows["at"][351:356]))
+
+
+def test_closed_days_are_no_steps_to_come(bundles):
+    rows, bundle = days(140), bundles("paths of shops")
+    data = bundle.use_case.data
+    closed = data.series.model_copy(update={"closed": ["Wed"], "holidays": ["2020-05-23"]})
+    open_days = _grid(
+        pd.to_datetime(rows["day"]), data.model_copy(update={"series": closed}), LAST_DAY, 5
+    )
+
+    assert list(open_days[open_days > LAST_DAY]) == [
+        pd.Timestamp(f"2020-05-{day}") for day in (21, 22, 24, 25, 26)
+    ]
+
+
+def test_a_step_of_a_path_is_the_row_of_a_forecast_of_that_step(bundles):
+    """So that the gate can compare versions of either kind."""
+    path, one = (scoring(bundles(kind), hours(360)) for kind in ("paths of hours", "hours"))
+
+    as_path = one.keys_for(path.bundle.use_case.features)
+    as_one = path.keys_for(one.bundle.use_case.features)
+
+    assert set(as_path.str[-2:]) == {"#2"}
+    assert as_path.isin(path.features.index).sum() == (path.features["series_step"] == 2).sum()
+    assert set(as_one.dropna()) == set(path.rows_of(as_path[as_path.isin(path.features.index)]))
+    assert path.keys_for(path.bundle.use_case.features) is path.features.index
 
 
 def test_what_cannot_be_forecast_is_said(bundles):

@@ -13,7 +13,15 @@ import pandas as pd
 
 from ratchet.bundle.manifest import Manifest
 from ratchet.bundle.reader import IN_FILE, ROW_HASH, Bundle
-from ratchet.config import TARGET_PREFIX, Landing, Target, in_table
+from ratchet.config import (
+    SERIES_STEP,
+    TARGET_PREFIX,
+    Features,
+    Landing,
+    Target,
+    in_table,
+    path_keys,
+)
 from ratchet.dates import on_clock, utc
 from ratchet.errors import DataError
 from ratchet.learning.features.series import SeriesPanel
@@ -84,6 +92,19 @@ class ScoringFrame:
     def rows_of(self, keys: pd.Index) -> pd.Index:
         """Keys in ``inputs`` of the rows that keys of ``features`` are about, in their order."""
         return self.bundle.use_case.features.row_keys(keys)
+
+    def keys_for(self, features: Features) -> pd.Index:
+        """Keys of ``features`` as a use case of another horizon calls them; missing where none.
+
+        A forecast of one step, and the same step of a path, are about the same row.
+        """
+        keys, own = self.features.index, self.bundle.use_case.features
+        if (own.path is None) == (features.path is None):
+            return keys
+        if own.path is None:
+            return path_keys(keys, [own.horizon] * len(keys)).rename(keys.name)
+        is_step = self.features[SERIES_STEP] == features.horizon
+        return self.rows_of(keys).where(is_step.to_numpy())
 
     def times_of(self, keys: pd.Index) -> pd.Series:
         """Time of some rows, by their keys in ``features``; rows must have a time."""

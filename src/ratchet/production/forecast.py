@@ -15,6 +15,9 @@ from ratchet.preparation.answering import features_of
 from ratchet.preparation.required_columns import RequiredColumns
 from ratchet.preparation.steps import only_target
 
+_MOST_CLOSED = 1_000
+"""Times as many steps without closed days as are forecast, at most."""
+
 
 def forecast_path(
     bundle: Bundle, typed: pd.DataFrame, until: str | None = None, origin: str | None = None
@@ -96,9 +99,13 @@ def _grid(times: pd.Series, data: Data, last: pd.Timestamp, steps: int) -> pd.Da
     frequency = data.series.frequency
     if frequency is None:
         return time_grid(times, None)
-    end = last + (steps + 1) * to_offset(frequency)
-    grid = time_grid(pd.Series([times.min(), end]), frequency)
-    return grid[: int((grid <= last).sum()) + steps]
+    count = steps + 1
+    while True:
+        ends = pd.Series([times.min(), last + count * to_offset(frequency)])
+        grid = time_grid(ends, frequency, data.series.closed_days)
+        if (grid > last).sum() >= steps or count > _MOST_CLOSED * steps:  # some days are closed
+            return grid[: int((grid <= last).sum()) + steps]
+        count *= 2
 
 
 def _with_steps_to_come(

@@ -104,7 +104,16 @@ class EvidenceCollector:
             if bundle is vars(self).get("_opened")  # a damaged champion is not opened again
             else scoring_frame(bundle, self.raw, self.as_of, self.measured)
         )
-        return now.predict(now.features.index[now.features.index.isin(self._fresh_keys)])
+        keys = now.keys_for(self.use_case.features)
+        wanted = keys.isin(self._fresh_keys)
+        if not wanted.any() and bundle.use_case.features.windows and len(self._fresh_keys):
+            raise UserError(
+                f"it forecasts {bundle.use_case.features.windows.ahead} ahead, and none of the "
+                f"{len(self._fresh_keys)} holdout rows is of such a step: models cannot be "
+                f"compared by the same rows; let the new one serve by hand (kedro ratchet promote)"
+            )
+        answers = now.predict(now.features.index[wanted])
+        return {name: rows.set_axis(keys[wanted], axis=0) for name, rows in answers.items()}
 
     @cached_property
     def _naive(self) -> dict[str, pd.DataFrame]:
