@@ -8,15 +8,17 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from joblib import Memory
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import BaseCrossValidator, ParameterGrid, cross_val_predict
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import BaseCrossValidator, ParameterGrid
 from sklearn.pipeline import Pipeline
 
-from ratchet.learning.processes import joblib_ends_with_parent
-from ratchet.learning.search import OnProgress, run_search
+from ratchet.learning.metrics import scorer_of
+from ratchet.learning.search import FoldFits, OnProgress, out_of_fold, run_search
 
 SMALLEST = 1e-6
 """Probability below which the logarithm of none is taken: a model is never quite sure."""
@@ -82,6 +84,8 @@ def fit_final_estimator(
     logs: bool = False,
     cv: BaseCrossValidator,
     n_jobs: int = -1,
+    engine: str = "local",
+    cache: Memory | None = None,
     on_progress: OnProgress | None = None,
 ) -> tuple[BaseEstimator, pd.DataFrame]:
     """Learn how to combine models from their out-of-fold predictions.
@@ -99,6 +103,8 @@ def fit_final_estimator(
         logs: whether ``y`` are logarithms; they are scored in units of the target.
         cv: the folds.
         n_jobs: processes; -1 for one per core.
+        engine: see ``Search``.
+        cache: has the fits of searches with the same folds and score, see ``fold_fits``.
         on_progress: see ``OnProgress``.
 
     Returns:
@@ -114,17 +120,19 @@ def fit_final_estimator(
             on_progress(done, total, best)
 
     report(0)
-    out_of_fold = []
-    for i, model in enumerate(models, 1):
-        method = prediction_method(model)
-        with joblib_ends_with_parent():
-            out_of_fold.append(cross_val_predict(model, X, y, cv=cv, method=method, n_jobs=n_jobs))
-        report(i * n_folds)
+    folds = list(cv.split(X, y))
+    scorer = get_scorer(scorer_of(scoring, logs=logs))
+    predicted = []
+    with FoldFits(X, y, folds, scorer, cache=cache, engine=engine, n_jobs=n_jobs) as fold_fits:
+        for i, model in enumerate(models, 1):
+            [results] = fold_fits.fit([model])
+            predicted.append(out_of_fold(results, folds))
+            report(i * n_folds)
     classes = is_classifier(models[0])
     return run_search(
         final_estimator(classes=classes),
         param_grid,
-        np.hstack([prediction_columns(predicted, classes=classes) for predicted in out_of_fold]),
+        np.hstack([prediction_columns(part, classes=classes) for part in predicted]),
         y,
         scoring=scoring,
         logs=logs,

@@ -82,6 +82,8 @@ def search_candidate(
             logs=target.in_logs,
             cv=_folds(train.loc[y.index], target, features, seed),
             n_jobs=target.n_jobs,
+            engine=target.engine,
+            cache=search_cache,
             on_progress=on_progress,
         )
     first, *later = fits(train, validation, features.horizon, evaluation)
@@ -155,6 +157,8 @@ def stack_candidates(
             logs=target.in_logs,
             cv=folds(target.task, target.cv, seed),
             n_jobs=target.n_jobs,
+            engine=target.engine,
+            cache=search_cache,
             on_progress=on_progress,
         )
     held_out = _combine_held_out(combine, [rows for _, _, rows in best], target)

@@ -122,7 +122,6 @@ def test_rows_are_left_as_they_are(rows):
     ("settings", "message"),
     [
         ({"strategy": "halving"}, "'halving' takes estimators that train in epochs"),
-        ({"engine": "dask"}, "'dask' takes recurrent estimators, and DecisionTreeClassifier is"),
         ({"param_grid": {"max_depth": []}}, "param_grid.max_depth: expected at least one value"),
         ({"param_grid": {"deep": [1]}}, "param_grid.deep: no such parameter; .*'max_depth'"),
         ({"param_grid": {"max_depth": [1, -1]}}, "param_grid.max_depth: -1: .* range"),

@@ -120,7 +120,7 @@ class Program:
         self._dropouts = [layer for layer in self._model.layers if isinstance(layer, GivenDropout)]
         self._fixed = [np.asarray(v) for v in self._model.non_trainable_variables]
         # A function of its own: TensorFlow warns of many traces of one and the same.
-        self.epoch = tf.function(partial(self._epoch), jit_compile=compiled)
+        self.epoch = tf.function(partial(self._epoch), jit_compile=compiled, autograph=False)
 
     def initial_weights(self, seed: int) -> list[Array]:
         """Weights before the first epoch, in the order of Keras' ``get_weights``."""

@@ -235,7 +235,7 @@ def _backward(
         return (d_output + through, *others), d_gates
 
     start = (d_output, *[tf.zeros_like(d_output)] * (cell.states - 1))
-    state, d_later = _scan(step, start, later, range(len(x) - 2, -1, -1), _one(x))
+    state, d_later = _scan(step, start, later, range(x.shape[0] - 2, -1, -1), _one(x))
     return cell.backward(state, first)[0], d_later
 
 

@@ -107,7 +107,7 @@ class Program:
 
     def __init__(self, spec: ProgramSpec, compiled: bool) -> None:
         self._cell = CELLS[spec.architecture]
-        self.epoch = tf.function(self._epoch, jit_compile=compiled)
+        self.epoch = tf.function(self._epoch, jit_compile=compiled, autograph=False)
 
     def _epoch(
         self,

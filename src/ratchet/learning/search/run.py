@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from joblib import parallel_config
+from joblib import Memory, parallel_config
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator
@@ -30,6 +30,8 @@ def run_search(
     logs: bool = False,
     cv: BaseCrossValidator,
     n_jobs: int = -1,
+    engine: str = "local",
+    cache: Memory | None = None,
     on_progress: OnProgress | None = None,
 ) -> tuple[BaseEstimator, pd.DataFrame]:
     """Search a grid and fit the best point on all rows.
@@ -43,6 +45,8 @@ def run_search(
         logs: whether ``y`` are logarithms; they are scored in units of the target.
         cv: the folds.
         n_jobs: processes; -1 for one per core.
+        engine: see ``Search``.
+        cache: keeps the fits on folds, see ``fold_fits``.
         on_progress: see ``OnProgress``.
 
     Returns:
@@ -59,6 +63,8 @@ def run_search(
         n_jobs=n_jobs,
         cv=cv,
         refit=False,
+        engine=engine,
+        cache=cache,
         on_progress=on_progress,
     ).fit(X, y)
     best = fit_in_threads(at_point(estimator, search.best_params_), X, y, n_jobs=n_jobs)
@@ -96,7 +102,8 @@ def remember(search_cache: Any, function: Callable[..., Any]) -> Callable[..., A
     import pandas as pd
 
     parameters = inspect.signature(function).parameters
-    ignored = [name for name in ("n_jobs", "on_progress", "fitted", "target") if name in parameters]
+    names = ("n_jobs", "engine", "cache", "on_progress", "fitted", "target")
+    ignored = [name for name in names if name in parameters]
     remembered = search_cache.cache(function, ignore=ignored)
 
     def call(*args: Any, **kwargs: Any) -> Any:

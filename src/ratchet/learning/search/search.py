@@ -13,20 +13,19 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Memory
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import BaseCrossValidator, check_cv, cross_validate
+from sklearn.model_selection import BaseCrossValidator, check_cv
 from sklearn.utils import indexable
 
 from ratchet.learning.private_api import validate_params
 from ratchet.learning.search import strategies
 from ratchet.learning.search.engine import ENGINES, address, open_worker_pool
+from ratchet.learning.search.fold_fits import FoldFits
 from ratchet.learning.search.groups import (
-    Fold,
-    Scorer,
     TrainGroups,
     at_point,
     fingerprint,
@@ -87,8 +86,9 @@ class Search(MetaEstimatorMixin, BaseEstimator):
         random_state: seed of the strategy. Training has the estimator's.
         folder: where finished recurrent trials are kept, for a search that is started again;
             ``None`` for nowhere.
-        engine: ``local``, or ``dask`` for recurrent trials on the cluster whose scheduler's address
-            is in the environment variable ``RATCHET_DASK_ADDRESS``.
+        engine: ``local``, or ``dask`` for the cluster whose scheduler's address is in the
+            environment variable ``RATCHET_DASK_ADDRESS``.
+        cache: keeps the fits on folds of all but recurrent candidates, see ``fold_fits``.
         on_progress: called while the search runs.
 
     Attributes:
@@ -124,6 +124,7 @@ class Search(MetaEstimatorMixin, BaseEstimator):
         random_state: int = 0,
         folder: str | Path | None = None,
         engine: str = "local",
+        cache: Memory | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
         self.estimator = estimator
@@ -140,6 +141,7 @@ class Search(MetaEstimatorMixin, BaseEstimator):
         self.random_state = random_state
         self.folder = folder
         self.engine = engine
+        self.cache = cache
         self.on_progress = on_progress
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
@@ -176,24 +178,29 @@ class Search(MetaEstimatorMixin, BaseEstimator):
         """Fit every point on every fold by itself; sets what ``fit`` promises."""
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y))
-        plan, points, fits = self._plan(), list[Point](), list[dict[str, float]]()
+        plan, points, fits = self._plan(), list[Point](), list[Mapping[str, float]]()
         total = plan.total * len(splits)
-        # As many points at a time as there are workers: each chunk is points x folds fits, so
-        # that the workers idle at most a moment at its end. One point at a time would report more
-        # often, but take two workers three rounds for five folds instead of two and a half.
-        size = max(1, effective_n_jobs(self.n_jobs))
-        with Parallel(n_jobs=self.n_jobs, pre_dispatch="2*n_jobs") as parallel:
+        with FoldFits(
+            X, y, splits, self.scorer_, cache=self.cache, engine=self.engine, n_jobs=self.n_jobs
+        ) as fold_fits:
+            # As many points at a time as there are workers: each chunk is points x folds fits, so
+            # that they idle at most a moment at its end. One point at a time would report more
+            # often, but take two workers three rounds for five folds instead of two and a half.
+            size = fold_fits.n_workers
 
             def evaluate(batch: Batch) -> Sequence[float]:
                 mean: NDArray[np.float64] = np.empty(0)
                 for start in range(0, len(batch.points), size):
                     chunk = batch.points[start : start + size]
+                    results = fold_fits.fit([at_point(self.estimator, point) for point in chunk])
                     fits.extend(
-                        parallel(
-                            delayed(_fit_fold)(self.estimator, point, X, y, split, self.scorer_)
-                            for point in chunk
-                            for split in splits
-                        )
+                        {
+                            "test_score": fit.score,
+                            "fit_time": fit.fit_time,
+                            "score_time": fit.score_time,
+                        }
+                        for by_fold in results
+                        for fit in by_fold
                     )
                     points.extend(chunk)
                     mean = _by_fold(fits, "test_score", len(points)).mean(axis=1)
@@ -256,22 +263,6 @@ class Search(MetaEstimatorMixin, BaseEstimator):
     def _report(self, done: int, total: int, best: float, *group: Any) -> None:
         if self.on_progress:
             self.on_progress(done, total, best, *group)
-
-
-def _fit_fold(
-    estimator: BaseEstimator,
-    point: Point,
-    X: ArrayLike,
-    y: ArrayLike | None,
-    split: Fold,
-    scorer: Scorer,
-) -> dict[str, float]:
-    """Fit a point on one fold; ``fit_time``, ``score_time`` and ``test_score``."""
-    # One thread: the workers of the search already take all cores.
-    scores = cross_validate(
-        at_point(estimator, point), X, y, scoring=scorer, cv=[split], n_jobs=1, error_score="raise"
-    )
-    return {name: float(values[0]) for name, values in scores.items()}
 
 
 def _by_fold(fits: Sequence[Mapping[str, float]], name: str, n: int) -> NDArray[np.float64]:
@@ -363,17 +354,12 @@ def check_search(search: Search, n_features: int) -> None:
         raise ValueError(
             f"strategy: unknown {search.strategy!r}; known are {list(strategies.STRATEGIES)}"
         )
-    if not is_groupable(search.estimator):
+    if search.strategy == "halving" and not is_groupable(search.estimator):
         kind = type(search.estimator).__name__
-        if search.strategy == "halving":
-            raise ValueError(
-                f"strategy: 'halving' takes estimators that train in epochs, which {kind} does "
-                "not; use grid, random or bayesian"
-            )
-        if search.engine == "dask":
-            raise ValueError(
-                f"engine: 'dask' takes recurrent estimators, and {kind} is none; use local"
-            )
+        raise ValueError(
+            f"strategy: 'halving' takes estimators that train in epochs, which {kind} does not; "
+            "use grid, random or bayesian"
+        )
     if search.strategy in strategies.DRAWN:
         _at_least_1("n_trials", search.n_trials)
     _at_least_1("group_size", search.group_size)
