@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingRegressor
@@ -19,9 +19,8 @@ from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Series
 from ratchet.learning.classical import build_estimator
 from ratchet.learning.meta_estimators import ResidualRegressor
-from ratchet.learning.processes import joblib_ends_with_parent
 from ratchet.learning.search import Search, table
-from ratchet.learning.search.worker_pool import ONE_THREAD
+from ratchet.learning.search.engine import open_worker_pool
 from ratchet.modelling.calibrate_and_refit import calibrate, select_inputs
 from ratchet.modelling.rolling_origins import fits
 from ratchet.modelling.target_scaling import features_and_scaled_target, features_and_target
@@ -115,7 +114,8 @@ def fit_networks(
     def fitted_on(rows: DataFrame) -> tuple[Any, list[Any], DataFrame]:
         base = fit_base(rows, target, network, seed)
         X, _ = features_and_scaled_target(rows, target, "recurrent")
-        again = refit_networks(used, X, residuals(base, rows, target), target.n_jobs)
+        rest = residuals(base, rows, target)
+        again = refit_networks(used, X, rest, target.n_jobs, target.engine)
         return base, again, rows
 
     first, *later = fits(train, validation, horizon, evaluation)
@@ -217,21 +217,32 @@ def residuals(base: Any, rows: DataFrame, target: Target) -> Series:
     return y if base is None else y - base.predict(X)
 
 
-def refit_networks(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) -> list[Any]:
+@dataclass(frozen=True)
+class _RefitNetwork:
+    """Trains a copy of a fitted network on other rows for as many epochs as were best.
+
+    Attributes:
+        X: rows.
+        y: targets.
+        uses_tensorflow: see ``TrainGroups``.
+    """
+
+    X: DataFrame
+    y: Series
+    uses_tensorflow: ClassVar[bool] = True
+
+    def __call__(self, network: Any) -> Any:
+        rates = network.history_["learning_rate"][: network.best_epoch_]
+        return clone(network).fit_epochs(self.X, self.y, rates)
+
+
+def refit_networks(
+    networks: list[Any], X: DataFrame, y: Series, n_jobs: int, engine: str = "local"
+) -> list[Any]:
     """Copies of fitted networks, trained on these rows for as many epochs as were best."""
     workers = min(len(networks), effective_n_jobs(n_jobs))
-    with joblib_ends_with_parent():
-        return Parallel(n_jobs=workers)(
-            delayed(_fit_again)(network, X, y, alone=workers == 1) for network in networks
-        )
-
-
-def _fit_again(network: Any, X: DataFrame, y: Series, *, alone: bool) -> Any:
-
-    if not alone:  # TensorFlow, which the worker has not loaded yet, reads them
-        os.environ.update(ONE_THREAD)
-    rates = network.history_["learning_rate"][: network.best_epoch_]
-    return clone(network).fit_epochs(X, y, rates)
+    with open_worker_pool(engine, _RefitNetwork(X, y), workers) as pool:
+        return pool.map(networks)
 
 
 def assemble(base: Any, networks: list[Any], rows: DataFrame, target: Target) -> Any:

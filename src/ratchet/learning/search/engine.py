@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ from ratchet.learning.processes import end_with_parent
 from ratchet.learning.search.worker_pool import ADDRESS, ONE_THREAD, Job, Worker, WorkerPool
 
 ENGINES = ("local", "dask")
+
+PRELOADED = ["tensorflow", "ratchet.learning.recurrent.autodiff"]
+"""What workers that train networks would take seconds to import."""
 
 _job: Job | None = None
 
@@ -80,14 +84,20 @@ def _processes(n: int, job: Job) -> Iterator[list[Worker]]:
     """One executor of a single process each, so that a task goes where its program is compiled."""
     started: list[ProcessPoolExecutor] = []
     pids: list[int] = []
+    forked = sys.platform == "linux" and getattr(job, "uses_tensorflow", False)
+    context: Any = multiprocessing.get_context("forkserver" if forked else "spawn")
+    if forked:
+        # Workers are copies of one process that has imported TensorFlow; it stays until this one
+        # ends, for the next job.
+        context.set_forkserver_preload(PRELOADED)
 
     def start(n: int = 1) -> list[Executor]:
         new = [
             ProcessPoolExecutor(
                 1,
-                multiprocessing.get_context("spawn"),
+                context,
                 initializer=_begin,
-                initargs=(job, os.getpid()),
+                initargs=(job, None if forked else os.getpid()),
             )
             for _ in range(n)
         ]
@@ -109,10 +119,10 @@ def _processes(n: int, job: Job) -> Iterator[list[Worker]]:
             executor.shutdown()
 
 
-def _begin(job: Job, parent: int) -> None:
-    """Make a new process a worker."""
+def _begin(job: Job, parent: int | None) -> None:
+    """Make a new process a worker, which ends with a parent; by default the one it is forked of."""
     global _job  # noqa: PLW0603 - this is what the process is for
-    end_with_parent(parent)
+    end_with_parent(parent or os.getppid())
     _job = job
 
 

@@ -24,7 +24,6 @@ from sklearn.frozen import FrozenEstimator
 from ratchet.learning.processes import joblib_ends_with_parent
 from ratchet.learning.search.engine import open_worker_pool
 from ratchet.learning.search.groups import Fold, Scorer
-from ratchet.learning.search.worker_pool import Task
 
 MOST_ROWS = 1_000_000
 """Rows of a fold whose predictions are kept; those of more would fill the cache."""
@@ -245,13 +244,7 @@ def _open_workers(job: _FitFold, engine: str, n_jobs: int | None) -> Iterator[_W
             yield _Workers(n, lambda works: parallel(delayed(job)(work) for work in works))
         return
     with open_worker_pool(engine, job, n_jobs) as pool:
-
-        def run(works: Sequence[_Work]) -> list[FoldFit]:
-            tasks = [Task(str(i), i, 1.0, work) for i, work in enumerate(works)]
-            results = {task.name: result for task, result in pool.run(tasks)}
-            return [results[task.name] for task in tasks]
-
-        yield _Workers(len(pool.workers), run)
+        yield _Workers(len(pool.workers), pool.map)
 
 
 def _fold_fit(rows: str, recipe: str, fold: int, result: FoldFit | None = None) -> FoldFit | None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, process_time
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import joblib
 import numpy as np
@@ -124,6 +124,7 @@ class TrainGroups:
         folds: rows to train on and rows that stop and rank.
         scorer: greater is better; ``None`` for the negative validation loss, which is the mean
             squared error of targets scaled 0-1.
+        uses_tensorflow: tells ``engine`` what to import before workers start.
     """
 
     estimator: Any
@@ -131,6 +132,7 @@ class TrainGroups:
     y: NDArray[Any]
     folds: list[Fold]
     scorer: Scorer | None = None
+    uses_tensorflow: ClassVar[bool] = True
     _compiled: list[Hashable] = field(default_factory=list)
 
     def __call__(self, group: Group) -> list[Outcome]:
