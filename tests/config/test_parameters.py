@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from ratchet.config import UseCase, loader
 from ratchet.config.checks import (
     check_bundles,
+    check_engines,
     check_functions,
     check_metrics,
     check_searches,
@@ -433,3 +434,24 @@ def test_without_a_session_the_parameters_are_those_of_the_folder(project, monke
     assert "films" in loader.project_parameters()
     monkeypatch.setenv("KEDRO_ENV", "test")
     assert loader.project_parameters()["films"]["targets"]["rating"]["cv"] == 2
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        (None, "needs the scheduler's address in the environment variable RATCHET_DASK_ADDRESS"),
+        ("10.0.0.5", "no Dask scheduler answers at '10.0.0.5'.*no address such as tcp://"),
+        ("tcp://127.0.0.1:9", "answers at 'tcp://127.0.0.1:9'.*RATCHET_DASK_ADDRESS: .*refused"),
+    ],
+)
+def test_a_cluster_that_does_not_answer_is_told_before_a_run(monkeypatch, address, told):
+    monkeypatch.delenv("RATCHET_DASK_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RATCHET_DASK_ADDRESS", address)
+    use_cases = read_use_cases(parameters("targets.price.engine", "dask"))
+
+    with pytest.raises(
+        ConfigError, match=f"(?s)parameter bikes.targets.price.engine: .*{told}.*engine: local"
+    ):
+        check_engines(use_cases, searched=True, priced=False)
+    check_engines(use_cases, searched=False, priced=True)

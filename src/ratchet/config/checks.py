@@ -67,6 +67,31 @@ def check_searches(use_cases: Mapping[str, UseCase]) -> None:
                 raise ConfigError(f"parameter {name}.targets.{target_name}.{error}") from None
 
 
+def check_engines(use_cases: Mapping[str, UseCase], *, searched: bool, priced: bool) -> None:
+    """Make sure that a Dask scheduler answers where one is to be used.
+
+    Args:
+        use_cases: those that run.
+        searched: whether candidates are searched.
+        priced: whether demand of markets is trained.
+
+    Raises:
+        ConfigError: names the key's path, the address and where it is set.
+    """
+    from ratchet.learning.search.engine import check_scheduler
+
+    for name, use_case in use_cases.items():
+        targets = use_case.targets.items() if searched else ()
+        paths = [f"{name}.targets.{key}" for key, one in targets if one.engine == "dask"]
+        if priced and use_case.market and use_case.market.iterations.engine == "dask":
+            paths.append(f"{name}.market.iterations")
+        for path in paths:
+            try:
+                check_scheduler()
+            except ValueError as error:
+                raise ConfigError(f"parameter {path}.{error}") from error
+
+
 def check_metrics(use_cases: Mapping[str, UseCase]) -> None:
     """Make sure that models can be scored, compared and watched: all metrics are known.
 

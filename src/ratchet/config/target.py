@@ -140,7 +140,8 @@ class Target(Params):
         confidence: share of the rows that an interval is to cover.
         objectives: metric -> business objective.
         n_jobs: processes of a search; -1 for one per core.
-        engine: where networks are trained.
+        engine: where searches and stacks are fitted: here, or on the Dask cluster whose scheduler
+            is at ``RATCHET_DASK_ADDRESS``.
     """
 
     column: str

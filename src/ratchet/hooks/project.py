@@ -62,6 +62,9 @@ class ProjectHooks:
         checks.check_bundles(_running(["release"], pipeline, use_cases))
         if searched := _running(["classical", "recurrent"], pipeline, use_cases):
             checks.check_searches(searched)
+            checks.check_engines(searched, searched=True, priced=False)
+        if priced := _running(["pricing"], pipeline, use_cases):
+            checks.check_engines(priced, searched=False, priced=True)
         if decided := _running(["release", "monitoring", "status"], pipeline, use_cases):
             checks.check_metrics(decided)
 

@@ -115,7 +115,7 @@ def fit_networks(
         base = fit_base(rows, target, network, seed)
         X, _ = features_and_scaled_target(rows, target, "recurrent")
         rest = residuals(base, rows, target)
-        again = refit_networks(used, X, rest, target.n_jobs, target.engine)
+        again = refit_networks(used, X, rest, target.n_jobs)
         return base, again, rows
 
     first, *later = fits(train, validation, horizon, evaluation)
@@ -236,12 +236,10 @@ class _RefitNetwork:
         return clone(network).fit_epochs(self.X, self.y, rates)
 
 
-def refit_networks(
-    networks: list[Any], X: DataFrame, y: Series, n_jobs: int, engine: str = "local"
-) -> list[Any]:
+def refit_networks(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) -> list[Any]:
     """Copies of fitted networks, trained on these rows for as many epochs as were best."""
     workers = min(len(networks), effective_n_jobs(n_jobs))
-    with open_worker_pool(engine, _RefitNetwork(X, y), workers) as pool:
+    with open_worker_pool("local", _RefitNetwork(X, y), workers) as pool:
         return pool.map(networks)
 
 

@@ -1,4 +1,4 @@
-"""The same search on a Dask cluster of two workers on this machine."""
+"""The same searches on a Dask cluster: a worker at one address of this machine, one at another."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +17,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import LocalCluster
+from sklearn.datasets import make_classification, make_regression
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, VotingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold, StratifiedKFold
 
 import ratchet
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.search import Holdout, Search, table
 from ratchet.learning.search.cluster import dask_workers
 from ratchet.learning.search.worker_pool import ADDRESS, WORKERS, Task, WorkerPool
+from ratchet.learning.stacking import fit_final_estimator
 
 pytestmark = pytest.mark.slow
 
-HERE = ["--host", "127.0.0.1", "--no-dashboard"]
+MACHINES = ["127.0.0.1", "127.0.0.2"]
+"""Addresses that stand for machines of their own."""
 
 
 class Cluster:
@@ -35,11 +42,13 @@ class Cluster:
         self._folder = folder
         self._source = str(Path(ratchet.__file__).parents[1])
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._start("scheduler", "scheduler", *HERE, "--port", "0")
+        options = ["--host", MACHINES[0], "--no-dashboard", "--port", "0"]
+        self._start("scheduler", "scheduler", *options)
         self.address = self._told("scheduler", r"Scheduler at:\s+(tcp://127\.0\.0\.1:\d+)")
-        for name in ("worker0", "worker1"):
-            options = [*HERE, "--nthreads", "1", "--no-nanny", "--name", name]
-            options += ["--local-directory", str(folder)]
+        for name, host in zip(("worker0", "worker1"), MACHINES, strict=True):
+            (folder / name).mkdir()
+            options = ["--host", host, "--no-dashboard", "--nthreads", "1", "--no-nanny"]
+            options += ["--name", name, "--local-directory", str(folder / name)]
             self._start(name, "worker", self.address, *options)
             self._told(name, r"(Registered to)")
 
@@ -155,5 +164,51 @@ def test_nobody_at_the_address_is_named(monkeypatch):
     monkeypatch.setenv(ADDRESS, "tcp://127.0.0.1:9")
     monkeypatch.setattr("ratchet.learning.search.cluster._SECONDS", 1)
 
-    with pytest.raises(ValueError, match=f"{ADDRESS}: no Dask scheduler answers at 'tcp://127"):
+    with pytest.raises(ValueError, match=f"no Dask scheduler answers at 'tcp://127.*{ADDRESS}"):
         search(engine="dask")
+
+
+def forests(**settings: Any) -> Search:
+    """A search of a forest, and of what it is part of."""
+    X, y = make_regression(300, 6, noise=10, random_state=0)
+    forest = ExtraTreesRegressor(20, random_state=0)
+    mean = VotingRegressor([("forest", forest), ("line", Ridge())])
+    grid = {"forest__min_samples_leaf": [1, 5, 20], "line__alpha": [0.1, 10.0]}
+    scoring = "neg_mean_absolute_error"
+    return Search(mean, grid, scoring=scoring, cv=KFold(3), **settings).fit(X, y)
+
+
+def test_classical_searches_and_stacks_are_the_local_ones_when_a_worker_is_lost(cluster):
+    local = forests(n_jobs=1)
+    lost: list[int] = []
+
+    def lose_a_worker(done: int, *_: object) -> None:
+        if done and not lost:
+            lost.append(done)
+            cluster.kill_worker()
+
+    remote = forests(engine="dask", on_progress=lose_a_worker)
+
+    assert lost
+    for fold in range(3):
+        name = f"split{fold}_test_score"
+        np.testing.assert_array_equal(remote.cv_results_[name], local.cv_results_[name])
+    X, y = make_classification(200, n_informative=4, n_classes=3, random_state=0)
+    models = [LogisticRegression(), ExtraTreesClassifier(10, random_state=0)]
+    options = {"scoring": "neg_log_loss", "cv": StratifiedKFold(3)}
+    there, _ = fit_final_estimator(models, {"C": [1.0]}, X, y, engine="dask", **options)
+    here, _ = fit_final_estimator(models, {"C": [1.0]}, X, y, n_jobs=1, **options)
+    np.testing.assert_array_equal(there.coef_, here.coef_)
+
+
+def slow_square(number: float) -> float:
+    time.sleep(0.4)
+    return number**2
+
+
+def test_a_worker_killed_in_the_middle_of_a_task_loses_nothing(cluster):
+    with dask_workers(cluster.address, slow_square) as workers:
+        threading.Timer(0.6, cluster.kill_worker).start()
+        results = WorkerPool(workers).map([1.0, 2.0, 3.0, 4.0, 5.0])
+
+    assert results == [1.0, 4.0, 9.0, 16.0, 25.0]

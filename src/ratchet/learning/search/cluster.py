@@ -13,7 +13,14 @@ from uuid import uuid4
 from distributed import Client, WorkerPlugin
 from distributed import Worker as DaskWorker
 
-from ratchet.learning.search.worker_pool import ADDRESS, ONE_THREAD, WORKERS, Job, Worker
+from ratchet.learning.search.worker_pool import (
+    ADDRESS,
+    ONE_THREAD,
+    WORKERS,
+    Job,
+    Worker,
+    unreachable,
+)
 
 _SECONDS = 30  # to find the scheduler, and for the first worker to be there
 
@@ -56,12 +63,15 @@ def dask_workers(address: str, job: Job) -> Iterator[list[Worker]]:
     try:
         client = Client(address, timeout=_SECONDS)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
-        raise ValueError(f"{ADDRESS}: no Dask scheduler answers at '{address}'") from error
+        raise ValueError(unreachable(address, str(error))) from error
     with client:
         try:
             client.wait_for_workers(1, timeout=_SECONDS)
         except TimeoutError as error:
-            raise ValueError(f"{ADDRESS}: the scheduler at '{address}' has no worker") from error
+            raise ValueError(
+                f"engine: 'dask': the scheduler at '{address}' ({ADDRESS}) has no worker after "
+                f"{_SECONDS} s; start one with: python -m dask worker {address} --nthreads 1"
+            ) from error
         name = f"ratchet-{uuid4().hex}"
         client.register_plugin(_Deliver(name, job), name=name)
         present = list(client.scheduler_info(n_workers=-1)["workers"])

@@ -9,16 +9,25 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from joblib import effective_n_jobs
 
 from ratchet.learning.processes import end_with_parent
-from ratchet.learning.search.worker_pool import ADDRESS, ONE_THREAD, Job, Worker, WorkerPool
+from ratchet.learning.search.worker_pool import (
+    ADDRESS,
+    ONE_THREAD,
+    Job,
+    Worker,
+    WorkerPool,
+    unreachable,
+)
 
 ENGINES = ("local", "dask")
 
@@ -62,9 +71,32 @@ def address() -> str:
     if not (value := os.environ.get(ADDRESS)):
         raise ValueError(
             f"engine: 'dask' needs the scheduler's address in the environment variable {ADDRESS}, "
-            "such as tcp://10.0.0.5:8786"
+            "such as tcp://10.0.0.5:8786; engine: local needs none"
         )
     return value
+
+
+def check_scheduler(seconds: float = 10.0) -> None:
+    """Make sure that something answers at the address of Dask's scheduler.
+
+    Args:
+        seconds: to wait for the connection.
+
+    Raises:
+        ValueError: no address is set, or it cannot be reached.
+    """
+    value = address()
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port:
+        raise ValueError(unreachable(value, "that is no address such as tcp://10.0.0.5:8786"))
+    try:
+        socket.create_connection((host, port), timeout=seconds).close()
+    except OSError as error:
+        raise ValueError(unreachable(value, str(error))) from error
 
 
 class _Here(Executor):

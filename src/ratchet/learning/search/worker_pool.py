@@ -32,6 +32,15 @@ ONE_THREAD = {
 _ATTEMPTS = 3
 
 
+def unreachable(value: str, why: str) -> str:
+    """Message about a scheduler that does not answer: where that is set, and what to do."""
+    return (
+        f"engine: 'dask': no Dask scheduler answers at '{value}', the value of the environment "
+        f"variable {ADDRESS}: {why}\n"
+        "(start one there, as docs/how-to/scale-out.md says, or set engine: local)"
+    )
+
+
 class Task(NamedTuple):
     """A task for a worker.
 
