@@ -11,14 +11,18 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.frozen import FrozenEstimator
 
 from ratchet.config import ONE_WINDOW, Evaluation, Features, Split, Target, Windows
 from ratchet.errors import DataError
+from ratchet.learning.ensemble_selection import WeightedMeanRegressor
+from ratchet.modelling.calibrate_and_refit import calibrate, refit, uncalibrated
 from ratchet.modelling.candidate_search import search_candidate
 from ratchet.modelling.rolling_origins import fits, predict_rows, predict_windows, window_numbers
 from ratchet.preparation.splits import assign_splits
 
-NAMES = ["line", "persistence"]
+NAMES = ["line", "flat", "persistence"]
+ENSEMBLE, WEIGHTS = "weighted_ensemble", {"line": 0.25, "flat": 0.75}
 TARGET = Target(
     column="units",
     task="forecasting",
@@ -27,6 +31,7 @@ TARGET = Target(
     baseline="persistence",
     candidates={
         "line": {"estimator": "ridge", "param_grid": {"model__alpha": [0.1]}},
+        "flat": {"estimator": "ridge", "param_grid": {"model__alpha": [50]}},
         "persistence": {"estimator": "persistence"},
     },
 )
@@ -110,6 +115,10 @@ def searched(
             *(train, validation, TARGET, features(), TARGET.candidates[name], 0),
             *(joblib.Memory(None), evaluation),
         )
+    members = [FrozenEstimator(uncalibrated(models[name], TARGET)) for name in WEIGHTS]
+    held_out[ENSEMBLE] = sum(weight * held_out[name] for name, weight in WEIGHTS.items())
+    mean = WeightedMeanRegressor(members, list(WEIGHTS.values()))
+    models[ENSEMBLE] = calibrate(mean, held_out[ENSEMBLE], validation, TARGET)
     return models, held_out
 
 
@@ -122,7 +131,7 @@ def made() -> Any:
 def predicted(made: Any, evaluation: Evaluation, test: Any = None, cache: Any = None) -> Any:
     models, held_out, earlier, rows = made
     return predict_windows(
-        *(models, held_out, earlier, rows if test is None else test),
+        *(models, held_out, WEIGHTS, earlier, rows if test is None else test),
         *(TARGET, features(), evaluation, cache or joblib.Memory(None)),
     )
 
@@ -183,6 +192,16 @@ def test_a_refit_at_every_second_cutoff_goes_on_for_two_windows(made):
     assert same.to_dict() == {1: True, 2: False, 3: True, 4: False}
 
 
+def test_the_weighted_ensemble_is_the_mean_of_its_fitted_members(made):
+    models, _, earlier, test = made
+    rows = predicted(made, Evaluation(windows=2, step=10, refit=True))[ENSEMBLE]
+    known = pd.concat([earlier, test[:30]])
+
+    expected = predict_rows(refit(models[ENSEMBLE], known, TARGET), test[30:], TARGET)
+
+    pd.testing.assert_frame_equal(rows[30:].drop(columns="window"), expected)
+
+
 def test_fits_that_were_finished_are_not_made_again(made, tmp_path, monkeypatch):
     evaluation, cache = (
         Evaluation(windows=4, step=5, refit=True),
@@ -194,17 +213,17 @@ def test_fits_that_were_finished_are_not_made_again(made, tmp_path, monkeypatch)
 
     def refit(*args: Any) -> Any:
         if len(calls) == 4:
-            raise KeyboardInterrupt
+            raise RuntimeError
         calls.append(args)
         return real(*args)
 
     monkeypatch.setattr(module, "refit", refit)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RuntimeError):
         predicted(made, evaluation, cache=cache)
     monkeypatch.setattr(module, "refit", lambda *args: calls.append(args) or real(*args))
     rows = predicted(made, evaluation, cache=cache)
 
-    assert len(calls) == 6  # 3 later windows of 2 candidates, none of them twice
+    assert len(calls) == 9  # 3 later windows of 3 candidates, none of them twice
     monkeypatch.undo()
     for name, one in predicted(made, evaluation).items():
         pd.testing.assert_frame_equal(rows[name], one)

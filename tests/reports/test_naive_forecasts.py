@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from ratchet.config import Evaluation
 from ratchet.production.release_candidates import naive_rows
 from ratchet.reports import forecasting, naive_forecasts
+from ratchet.reports.chart_ids import target_charts
 from ratchet.reports.formatting import number
-from ratchet.reports.target_chapter import card
+from ratchet.reports.target_chapter import card, target_chapter
 from ratchet.reports.target_results import TargetResults
 
 Make = Callable[..., TargetResults]
@@ -84,3 +86,43 @@ def test_r2_that_flatters_is_warned_of(make_series: Make) -> None:
     single = make_series(many=False)
     assert single.scores["persistence"]["test"]["r2"]["value"] < 0.9
     assert naive_forecasts.high_r2_warning(single) == ""
+
+
+def test_the_chance_to_find_a_gain_is_told(make_series: Make) -> None:
+    text = naive_forecasts.power_sentence(make_series(errors={"ridge": 0.9}))
+
+    assert "a gain of 10% over seasonal is found by the gate with probability 0." in text
+    assert "blocks of test times" in text
+
+
+def test_windows_are_scored_one_by_one(make_series: Make) -> None:
+    results = make_series()
+    assert naive_forecasts.window_blocks(results) == []
+    times = results.predictions["time"].rank(method="dense")
+    cut = (
+        times.where(results.predictions["split"] == "test")
+        > times[results.predictions["split"] == "test"].median()
+    )
+    results = replace(results, predictions=results.predictions.assign(window=1 + cut.astype(int)))
+
+    frame = naive_forecasts.errors_by_window(results)
+
+    assert list(frame.columns[4:]) == [*list(results.choice["ranking"])[:2], "seasonal"]
+    test = results.test
+    for window, row in frame.set_index("window").iterrows():
+        own = test[test["window"] == window]
+        assert row["rows"] == len(own)
+        assert row["ridge"] == pytest.approx((own["error"].abs() / own["scale"]).mean())
+    text, chart, table = naive_forecasts.window_blocks(results)
+    assert "cut into 2 windows" in text.text
+    assert "ridge is better than seasonal in 2 of them" in text.text
+    assert chart.name == "error_by_window"
+    assert len(chart.frame) == 2 * 3
+    assert table.frame is not None
+    expected = target_charts(
+        *(results.target, results.data, results.features, results.inventory),
+        Evaluation(windows=2),
+    )
+    assert [c.name for c in target_chapter(results).charts if "window" in c.name] == [
+        name for name in expected if "window" in name
+    ]

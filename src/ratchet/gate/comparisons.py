@@ -11,6 +11,7 @@ import pandas as pd
 from ratchet.gate.conditions import NOISE, Condition, GateCase
 from ratchet.gate.slices import Mask
 from ratchet.learning.metrics import (
+    GAIN_TO_FIND,
     Gain,
     diebold_mariano,
     greater_is_better,
@@ -140,10 +141,6 @@ def smallest_gain(result: Gain, min_gain: float) -> float | None:
     return max(min_gain, (value - low) / ratio) if ratio > 0 else None
 
 
-POWER_FOR = 0.10
-"""Gain, as a share of the score to beat, whose chance of being shown is said with a verdict."""
-
-
 def power_numbers(case: GateCase) -> dict[str, object]:
     """How likely these rows were to show a gain of 10 %, see ``power_of_comparison``.
 
@@ -157,12 +154,12 @@ def power_numbers(case: GateCase) -> dict[str, object]:
         return {}
     confidence = case.release.confidence if against == "naive" else case.confidence
     result = case.gain if against == "champion" else case.compare(case.primary, baseline="naive")
-    probability = power_of_comparison(result, POWER_FOR, confidence)
+    probability = power_of_comparison(result, confidence)
     if probability is None:
         return {}
     blocks = result.drawn.number / result.drawn.block
     return {
-        "gain": POWER_FOR,
+        "gain": GAIN_TO_FIND,
         "probability": probability,
         "against": against,
         "blocks": round(blocks, 1),

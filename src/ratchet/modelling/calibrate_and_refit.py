@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, clone
+import pandas as pd
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.ensemble import VotingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from ratchet.config import SERIES_LEVEL, SERIES_SCALE, SERIES_STEP, STEP_FEATURES, Target
 from ratchet.errors import DataError
-from ratchet.frames import DataFrame
+from ratchet.frames import DataFrame, Series
 from ratchet.learning.calibration import (
     ConformalRegressor,
     StepConformalRegressor,
@@ -130,6 +131,40 @@ def refit_mean_and_first(mean: Any, first: Any, rows: DataFrame, target: Target)
     ):
         alone = ResidualRegressor(base=again.base, estimator=voting.estimators_[0]).fit(inputs, y)
     return _around(mean, again, target), _around(first, alone, target)
+
+
+def predict_uncalibrated(model: Any, rows: DataFrame, target: Target) -> Series:
+    """What the estimator inside of a finished model says of rows, in the terms in which it learns.
+
+    Args:
+        model: as ``calibrate`` gives it, of numbers.
+        rows: rows with the target.
+        target: what is predicted.
+    """
+    X, _ = _inputs_of_all_families(rows, target)
+    inside = uncalibrated(model, target)
+    return pd.Series(inside.predict(select_inputs(inside, X)), X.index)
+
+
+def around_predictions(model: Any, predicted: Series, target: Target) -> Any:
+    """A copy of a finished model whose estimator says what is given, see ``predict_uncalibrated``.
+
+    It has the calibration of the model, and knows the rows of ``predicted`` alone.
+    """
+    return _around(model, _Given(predicted), target)
+
+
+class _Given(RegressorMixin, BaseEstimator):
+    """Predictions that are known, by row key."""
+
+    def __init__(self, values: Series) -> None:
+        self.values = values
+
+    def predict(self, X: DataFrame) -> npt.NDArray[np.float64]:
+        return self.values.loc[X.index].to_numpy(np.float64)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
 
 
 def _inputs_of_all_families(rows: DataFrame, target: Target) -> tuple[DataFrame, Any]:

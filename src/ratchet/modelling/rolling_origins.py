@@ -11,11 +11,20 @@ import numpy.typing as npt
 import pandas as pd
 from joblib import parallel_config
 
-from ratchet.config import SERIES_PREFIX, Evaluation, Features, Target, ensemble_of
-from ratchet.frames import DataFrame
+from ratchet.config import (
+    SERIES_PREFIX,
+    WEIGHTED_ENSEMBLE,
+    Evaluation,
+    Features,
+    Target,
+    ensemble_of,
+)
+from ratchet.frames import DataFrame, Series
 from ratchet.learning.search import remember
 from ratchet.modelling.calibrate_and_refit import (
+    around_predictions,
     interval_confidence,
+    predict_uncalibrated,
     refit,
     refit_mean_and_first,
     select_inputs,
@@ -109,6 +118,7 @@ def predict_rows(model: Any, rows: DataFrame, target: Target) -> DataFrame:
 def predict_windows(
     models: Mapping[str, Any],
     held_out: Mapping[str, DataFrame],
+    weights: Mapping[str, float],
     earlier: DataFrame,
     rows: DataFrame,
     target: Target,
@@ -121,6 +131,8 @@ def predict_windows(
     Args:
         models: candidate -> finished model, fitted on the earlier rows.
         held_out: candidate -> its predictions of the validation rows, by which the cache knows it.
+        weights: candidate -> its weight in the weighted ensemble, which is the mean of what its
+            members predict and is not fitted beside them; empty where there is none.
         earlier: train and validation.
         rows: the test rows.
         target: what is predicted.
@@ -136,14 +148,20 @@ def predict_windows(
     again = remember(search_cache, _refit_and_predict)
     recipe = [target.learn, target.bounds, target.confidence]
     for fit in later:
+        learned = {}
         for names in _fitted_together(target):
             fitted = [models[name] for name in names]
             known_by = [held_out[name] for name in names]
             # The cache does not know frames again that pandas has taken notes in since: copies.
             frames = fit.known.copy(), fit.rows.copy()
             predicted = again(names, known_by, recipe, *frames, fitted=fitted, target=target)
-            for name, one in zip(names, predicted, strict=True):
+            for name, (one, values) in zip(names, predicted, strict=True):
                 parts[name].append(one)
+                learned[name] = values
+        if weights:
+            mean = sum(weight * learned[name] for name, weight in weights.items())
+            ensemble = around_predictions(models[WEIGHTED_ENSEMBLE], mean, target)
+            parts[WEIGHTED_ENSEMBLE].append(predict_rows(ensemble, fit.rows, target))
     windows = pd.Series(window_numbers(rows, evaluation) + 1, rows.index)
     return {
         name: pd.concat(frames).assign(window=lambda part: windows.reindex(part.index))
@@ -154,7 +172,8 @@ def predict_windows(
 def _fitted_together(target: Target) -> list[list[str]]:
     """Candidates that share a fit: the mean of the best networks of a search, and the best one."""
     ensembles = {ensemble_of(name): name for name, one in target.networks.items() if one.ensemble}
-    alone = [name for name in target.all_candidates if name not in ensembles.values()]
+    others = {*ensembles.values(), WEIGHTED_ENSEMBLE}
+    alone = [name for name in target.all_candidates if name not in others]
     return [[name, ensembles[name]] if name in ensembles else [name] for name in alone]
 
 
@@ -167,7 +186,7 @@ def _refit_and_predict(
     *,
     fitted: Sequence[Any],
     target: Target,
-) -> list[DataFrame]:
+) -> list[tuple[DataFrame, Series]]:
     """Fit a candidate again, and the one that is part of it, and predict a window with both.
 
     The cache goes by the names, the held-out predictions and what was learned of the target: these
@@ -178,4 +197,7 @@ def _refit_and_predict(
             models = [refit(fitted[0], known, target)]
         else:
             models = [*refit_mean_and_first(fitted[0], fitted[1], known, target)]
-    return [predict_rows(model, rows, target) for model in models]
+    return [
+        (predict_rows(model, rows, target), predict_uncalibrated(model, rows, target))
+        for model in models
+    ]

@@ -107,11 +107,13 @@ def score_windows(
 
     from ratchet.modelling import choice
     from ratchet.modelling.rolling_origins import predict_windows, window_numbers
+    from ratchet.modelling.weighted_ensemble import ensemble_weights
 
     models, searches, held_out = choice.by_candidate(target, fitted)
     earlier = pd.concat([train, validation])
+    weights = ensemble_weights(searches[WEIGHTED_ENSEMBLE]) if target.ensemble_members else {}
     rows = predict_windows(
-        models, held_out, earlier, test, target, features, evaluation, search_cache
+        models, held_out, weights, earlier, test, target, features, evaluation, search_cache
     )
     numbers = pd.Series(window_numbers(validation, evaluation) + 1, validation.index)
     validation_predictions = validation_predictions.assign(

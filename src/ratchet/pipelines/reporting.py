@@ -312,7 +312,8 @@ def _market_pipeline(use_case: str) -> Pipeline:
 
 
 def _charts(target: Target, use_case: UseCase) -> list[str]:
-    return target_charts(target, use_case.data, use_case.features, use_case.inventory)
+    parts = use_case.data, use_case.features, use_case.inventory, use_case.evaluation
+    return target_charts(target, *parts)
 
 
 def _draw(chapter: str, charts: list[str]):

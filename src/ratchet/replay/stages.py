@@ -31,7 +31,7 @@ _LIBRARIES = (
     *("scikit-learn", "xgboost", "xgboost-cpu", "numpy", "pandas", "scipy", "skops"),
     *("keras", "tensorflow", "tensorflow-cpu"),
 )
-_TRAINED_BY = {"data", "features", "targets"}
+_TRAINED_BY = {"data", "features", "targets", "evaluation"}
 """Parts of the parameters that decide what is trained; a policy is made of the others."""
 
 

@@ -5,7 +5,16 @@ The pipeline has to know the names before there is any data.
 
 from __future__ import annotations
 
-from ratchet.config import Data, Features, Inventory, Network, Target, rewritten
+from ratchet.config import (
+    ONE_WINDOW,
+    Data,
+    Evaluation,
+    Features,
+    Inventory,
+    Network,
+    Target,
+    rewritten,
+)
 
 ARCHITECTURE = "architecture"
 LEARNING_RATE = "learning_rate"
@@ -59,9 +68,14 @@ def data_charts(data: Data) -> list[str]:
 
 
 def target_charts(
-    target: Target, data: Data, features: Features, inventory: Inventory | None = None
+    target: Target,
+    data: Data,
+    features: Features,
+    inventory: Inventory | None = None,
+    evaluation: Evaluation = ONE_WINDOW,
 ) -> list[str]:
     """Charts of one target."""
+    by_window = ["error_by_window"] if target.is_series and evaluation.windows > 1 else []
     by_task = {
         "classification": ["confusion", "calibration", "confidence"],
         "regression": ["truth", "errors", "calibration"],
@@ -71,6 +85,7 @@ def target_charts(
         "distribution",
         "ranking",
         *by_task[target.task],
+        *by_window,
         *(["error_over_time"] if data.time else []),
         *group_charts(features, data),
         "importance",

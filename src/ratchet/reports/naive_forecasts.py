@@ -5,9 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from ratchet.config import WEIGHTED_ENSEMBLE
-from ratchet.learning.metrics import paired_difference
+from ratchet.learning.metrics import (
+    GAIN_TO_FIND,
+    paired_difference,
+    paired_gain,
+    power_of_comparison,
+)
 from ratchet.modelling import choice
 from ratchet.reports.blocks import Block, Table, Text
+from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import between, count, counted, listed, number, share, unit
 from ratchet.reports.target_results import TargetResults
 
@@ -21,6 +27,9 @@ _WORDS = {
     LEVEL: "do not differ significantly from it",
     WORSE: "are worse",
 }
+
+_FAIR = 0.5
+"""Probability to find a gain of 10 % below which more windows are advised."""
 
 HIGH_R2 = 0.9
 """R2 of a naive forecast from which R2 says little about skill."""
@@ -103,8 +112,99 @@ def naive_blocks(results: TargetResults) -> list[Block]:
         frame,
         numbers | {"relative": "share"},
     )
-    text = f"{naive_sentence(results)} {_others_sentence(frame)} {high_r2_warning(results)}"
-    return [Text(text.strip(), title="Are the naive forecasts beaten?"), table]
+    sentences = [
+        naive_sentence(results),
+        _others_sentence(frame),
+        power_sentence(results),
+        high_r2_warning(results),
+    ]
+    text = " ".join(filter(None, sentences))
+    return [Text(text, title="Are the naive forecasts beaten?"), table]
+
+
+def power_sentence(results: TargetResults) -> str:
+    """How likely the gate was to see a gain of 10 % in these rows; empty where it cannot be said.
+
+    Of the best candidate that learns: as spread out as its gain over the naive forecast would that
+    gain be, too.
+    """
+    naive = best_naive(results)
+    learns = [n for n in results.choice["ranking"] if n not in results.target.naive_candidates]
+    if not learns:
+        return ""
+    test = results.predictions[results.predictions["split"] == "test"]
+    rows = [test[test["candidate"] == name] for name in (naive, learns[0])]
+    rows[1] = rows[1].reindex(rows[0].index)
+    season = results.data.series.season if results.data.series else 1
+    try:
+        gain = paired_gain(
+            "mase", "forecasting", *rows, season=season, resampling=results.resampling
+        )
+    except ValueError:  # too few times, or a naive forecast without error
+        return ""
+    probability = power_of_comparison(gain, results.resampling.confidence)
+    if probability is None:
+        return ""
+    blocks = gain.drawn.number / gain.drawn.block
+    return (
+        f"With these {blocks:.3g} blocks of test times a gain of {share(GAIN_TO_FIND)} over "
+        f"{naive} is found by the gate with probability {probability:.2f}"
+        f"{'; more windows (evaluation.windows) raise it' if probability < _FAIR else ''}."
+    )
+
+
+def window_blocks(results: TargetResults) -> list[Block]:
+    """MASE of the winner, the next candidate and the best naive forecast in each test window."""
+    if "window" not in results.predictions:
+        return []
+    frame = errors_by_window(results)
+    shown = [*frame.columns[4:]]
+    best, naive = results.best, best_naive(results)
+    lines = frame.melt("window", shown, "candidate", "MASE")
+    chart = Chart(
+        name="error_by_window",
+        kind="line",
+        title=f"{results.name}: MASE by window of the test rows",
+        frame=lines.assign(window=lines["window"].astype(str)),
+        x="window",
+        y="MASE",
+        group="candidate",
+        x_title="window; each begins with a cutoff",
+        y_title="MASE",
+    )
+    table = Table(
+        "by_window",
+        "MASE by window of the test rows",
+        frame,
+        {"window": "count", "rows": "count"} | dict.fromkeys(shown, "number"),
+    )
+    text = (
+        f"The test rows are cut into {counted(len(frame), 'window')}; what a window shows was "
+        f"learned and chosen from rows before it alone."
+    )
+    if best != naive:
+        won = int((frame[best] < frame[naive]).sum())
+        text += f" {best} is better than {naive} in {won} of them."
+    return [Text(text, title="Scores from several cutoffs"), chart, table]
+
+
+def errors_by_window(results: TargetResults) -> pd.DataFrame:
+    """MASE of the winner, the next candidate and the best naive forecast in each test window.
+
+    Returns:
+        ``window``, ``from`` and ``to`` (times of the first and the last row), ``rows``, and a
+        column for each of the candidates.
+    """
+    test = results.predictions[results.predictions["split"] == "test"]
+    names = dict.fromkeys([*list(results.choice["ranking"])[:2], best_naive(results)])
+    scaled = (test["truth"] - test["prediction"]).abs() / test["scale"]
+    frame = test.assign(error=scaled)
+    own = frame[frame["candidate"] == results.best].groupby("window")["time"]
+    days = [moment.dt.strftime("%Y-%m-%d %H:%M") for moment in (own.min(), own.max())]
+    table = pd.DataFrame({"from": days[0], "to": days[1], "rows": own.size()})
+    for name in names:
+        table[name] = frame[frame["candidate"] == name].groupby("window")["error"].mean()
+    return table.rename_axis("window").reset_index()
 
 
 def naive_sentence(results: TargetResults) -> str:

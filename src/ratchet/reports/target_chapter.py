@@ -15,7 +15,7 @@ from ratchet.reports.blocks import Block, Card, Chapter, Finding, Points, Table,
 from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import between, counted, label, listed, number, plain, share
 from ratchet.reports.limitations import target_findings
-from ratchet.reports.naive_forecasts import naive_blocks
+from ratchet.reports.naive_forecasts import naive_blocks, window_blocks
 from ratchet.reports.phase_outputs import JudgedObjective
 from ratchet.reports.search.analysis import search_blocks
 from ratchet.reports.target_results import TargetResults
@@ -69,7 +69,7 @@ def target_chapter(results: TargetResults) -> Chapter:
                 Text(task.headline(results)),
                 ranking.metric_explanations(results),
                 *objective_blocks(results),
-                *(naive_blocks(results) if results.is_series else []),
+                *([*naive_blocks(results), *window_blocks(results)] if results.is_series else []),
                 *ranking.ranking_blocks(results),
                 *ranking.network_comparison_blocks(results),
                 *task.detail_blocks(results),

@@ -576,7 +576,7 @@ def test_the_power_is_the_share_of_simulated_tests_that_show_the_gain(n_times, s
             resampling=resampling,
         )
         shown.append(result.share["low"] > 0)
-        told.append(power_of_comparison(result, share, 0.95))
+        told.append(power_of_comparison(result, 0.95, share))
 
     assert np.mean(told) == pytest.approx(np.mean(shown), abs=0.12)
 
@@ -585,9 +585,9 @@ def test_the_power_grows_with_the_gain_and_is_the_level_without_one():
     first, second = tidy("regression", 1), tidy("regression", 2)
     result = paired_gain("rmse", "regression", first, second, resampling=Resampling(0, 400))
 
-    power = [power_of_comparison(result, share, 0.95) for share in (0.0, 0.05, 0.1, 0.3)]
+    power = [power_of_comparison(result, 0.95, share) for share in (0.0, 0.05, 0.1, 0.3)]
 
     assert power[0] == pytest.approx(0.05, abs=1e-6)
     assert power == sorted(power)
     same = paired_gain("rmse", "regression", first, first, resampling=Resampling(0, 400))
-    assert power_of_comparison(same, 0.1, 0.95) is None
+    assert power_of_comparison(same, 0.95, 0.1) is None

@@ -8,6 +8,7 @@ summed by time stamp, and what is drawn is runs of consecutive time stamps.
 """
 
 from ratchet.learning.metrics.comparisons import (
+    GAIN_TO_FIND,
     Gain,
     diebold_mariano,
     influence_values,
@@ -69,6 +70,7 @@ from ratchet.learning.metrics.validation import (
 __all__ = [
     "CLASSIFICATION",
     "FORECASTING",
+    "GAIN_TO_FIND",
     "METRICS",
     "PER_CLASS",
     "REGRESSION",

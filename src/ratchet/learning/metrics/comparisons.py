@@ -166,7 +166,13 @@ def paired_gain_of_arrays(
     )
 
 
-def power_of_comparison(result: Gain, share: float, confidence: float) -> float | None:
+GAIN_TO_FIND = 0.10
+"""Gain, as a share of the score to beat, whose chance of being shown is told with a comparison."""
+
+
+def power_of_comparison(
+    result: Gain, confidence: float, share: float = GAIN_TO_FIND
+) -> float | None:
     """Probability that rows like these show a gain of a given size.
 
     A gain is shown where its lower bound is above 0. The bound is that of a t test (see
@@ -178,8 +184,8 @@ def power_of_comparison(result: Gain, share: float, confidence: float) -> float 
 
     Args:
         result: the gain of a model over a baseline on the rows.
-        share: the true gain, as a share of the baseline's score.
         confidence: level of the bounds in ``result``.
+        share: the true gain, as a share of the baseline's score.
 
     Returns:
         From 0 to 1; ``None`` where the gain has no share, or no spread.
