@@ -72,6 +72,17 @@ def test_packages_are_those_of_a_lock_and_stay_apart_from_what_installs_them(tar
         assert all("--require-hashes" in line for line in installs)
 
 
+def test_what_comes_from_the_project_may_be_read_by_the_user_of_the_image():
+    """A checkout under umask 077 has modes that only its owner can read."""
+    for target in TARGETS:
+        for line in instructions(target):
+            assert not line.startswith("COPY ") or "--from=" in line or "MODELS" in line, line
+    for stage, folder in (("source", "src"), ("project", ".")):
+        lines = stages()[stage][1]
+        after = max(number for number, line in enumerate(lines) if line.startswith("COPY ")) + 1
+        assert lines[after].partition(" && ")[0] == f"RUN chmod -R a+rX {folder}"
+
+
 def test_the_service_says_how_it_is():
     command = last("serve", "HEALTHCHECK").partition("CMD ")[2]
 

@@ -124,8 +124,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def image(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """The image, built as the how-to says; with the certificates that this machine trusts."""
+    """The image, built as the how-to says; with the certificates that this machine trusts.
+
+    The files are as a checkout under umask 077 leaves them.
+    """
     folder = tmp_path_factory.mktemp("build")
+    context = copy_of_context(folder / "context")
     (folder / "pip.conf").write_text(f"[global]\ncert = {CERTIFICATES}/ca-certificates.crt\n")
     (folder / "uv.toml").write_text("system-certs = true\n")
     secrets = [f"--secret=id={name},src={folder / name}" for name in ("pip.conf", "uv.toml")]
@@ -134,7 +138,7 @@ def image(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image
         *("--file=deploy/Dockerfile", "--target=serve", f"--build-arg=BASE={base}", *secrets),
         *("--build-arg=VERSION=1.2.3", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"),
         *(f"--tag={IMAGE}", "."),
-        cwd=ROOT,
+        cwd=context,
     )
     container = run("buildah", "from", IMAGE).strip()
     try:
@@ -146,6 +150,17 @@ def image(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image
         )
     finally:
         run("buildah", "rm", container)
+
+
+def copy_of_context(folder: Path) -> Path:
+    """A copy of the files of the project that images are built from, closed to other users."""
+    for name in run(
+        "git", "ls-files", "deploy", "requirements", "src", ".dockerignore", cwd=ROOT
+    ).split():
+        (folder / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    run("chmod", "-R", "go=", folder)
+    return folder
 
 
 def size_of(image: str) -> int:

@@ -434,6 +434,12 @@ def test_files_of_the_code_are_not_served(stand):
         assert stand.ask("GET", path).status_code == 404
 
 
+def test_monitors_may_ask_how_the_service_is_by_head(stand):
+    for path in ("/health", "/health/live", "/health/ready"):
+        assert stand.ask("HEAD", path).status_code == stand.ask("GET", path).status_code == 200
+    assert "head" not in stand.ask("GET", "/openapi.json").json()["paths"]["/health"]
+
+
 def test_what_is_nowhere_is_a_problem(stand):
     for method, path, status in (("GET", "/nowhere", 404), ("GET", "/predict/films", 405)):
         response = stand.ask(method, path)

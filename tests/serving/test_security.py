@@ -339,6 +339,28 @@ def test_variables_go_before_a_file_and_json_before_variables(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("[::1]", ("[::1]",)),
+        ("[fe80::0:1], ratchet", ("[fe80::1]", "ratchet")),
+        ("ratchet,FE80::1", ("ratchet", "[fe80::1]")),
+        ('["[fe80::1]", "ratchet"]', ("[fe80::1]", "ratchet")),
+        ("[]", ()),
+    ],
+)
+def test_names_of_hosts_may_be_addresses_in_brackets(value, names):
+    settings = load_settings("{}", {"RATCHET_ALLOWED_HOSTS": value, "RATCHET_HOST": "[::1]"})
+
+    assert settings.allowed_hosts == names
+    assert (settings.host, settings.address) == ("::1", "http://[::1]:8000")
+
+
+def test_a_list_that_is_broken_json_is_told():
+    with pytest.raises(ConfigError, match="RATCHET_ALLOWED_HOSTS: expected JSON"):
+        load_settings("{}", {"RATCHET_ALLOWED_HOSTS": '["ratchet"'})
+
+
+@pytest.mark.parametrize(
     ("value", "told"),
     [("many", "RATCHET_WORKERS: workers: .*integer"), ("[1", "RATCHET_WORKERS: expected JSON")],
 )

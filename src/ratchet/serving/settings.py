@@ -38,6 +38,9 @@ PREFIX = "RATCHET_"
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "::1")
 """How a browser on the same machine may call us."""
 
+_LIST = re.compile(r"\[\s*(?![0-9a-fA-F:.]+])")
+"""Begin of a list in JSON; ``[::1]`` is an address."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -208,6 +211,16 @@ class Settings(_Group):
     model_output: Path = Path("data/07_model_output")
     jobs: Jobs = Jobs()
 
+    @field_validator("host", "metrics_host")
+    @classmethod
+    def _without_brackets(cls, host: str) -> str:
+        return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _as_clients_write_them(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_in_brackets(name) for name in names)
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
@@ -265,6 +278,14 @@ class Settings(_Group):
         return f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{self.port}"
 
 
+def _in_brackets(name: str) -> str:
+    """Name of a host as requests have it: addresses of IPv6 in brackets, in their short form."""
+    try:
+        return f"[{ipaddress.IPv6Address(name.removeprefix('[').removesuffix(']'))}]"
+    except ValueError:
+        return name
+
+
 def is_loopback(host: str | None) -> bool:
     """Whether an address is one of this machine that others cannot reach."""
     if host in LOOPBACK_NAMES:
@@ -308,7 +329,8 @@ def variable(name: str) -> str:
 def environment_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     """Settings that environment variables give; an empty variable gives none.
 
-    Lists are JSON or separated by commas; groups such as ``limits`` are JSON.
+    Lists are JSON or separated by commas; groups such as ``limits`` are JSON. Addresses of IPv6 may
+    be in brackets.
 
     Raises:
         ConfigError: a variable holds broken JSON.
@@ -316,7 +338,7 @@ def environment_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in Settings.model_fields.items():
         text = environ.get(variable(name), "").strip()
-        if text[:1] in {"[", "{"}:
+        if text.startswith("{") or _LIST.match(text):
             try:
                 found[name] = json.loads(text)
             except ValueError as error:

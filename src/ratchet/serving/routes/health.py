@@ -17,6 +17,7 @@ _LOG_IS_BEHIND = "answers do not reach the database"
 _NOT_READY: dict[int | str, dict[str, object]] = {503: {"description": "it cannot answer yet"}}
 
 
+@router.head("", include_in_schema=False)
 @router.get("", response_model=None, responses=_NOT_READY)
 async def health(request: Request) -> Response:
     """Say how the service is: 200 where it answers for every use case with a champion, 503 else."""
@@ -24,12 +25,14 @@ async def health(request: Request) -> Response:
     return json_response(content, 200 if content["ready"] else 503)
 
 
+@router.head("/live", include_in_schema=False)
 @router.get("/live", response_model=None)
 async def live() -> Response:
     """Say that the process works, for supervisors that would restart it otherwise."""
     return json_response({"live": True})
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", response_model=None, responses=_NOT_READY)
 async def ready(request: Request) -> Response:
     """Say whether requests may be sent here: for load balancers."""
