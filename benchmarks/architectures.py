@@ -123,17 +123,19 @@ def fit(name: str, data: Data, epochs: int) -> Run:
 
 def train(name: str, data: Data, epochs: int) -> Run:
     from ratchet.learning.recurrent import autodiff
-    from ratchet.learning.recurrent.types import ProgramSpec, TrialParams
+    from ratchet.learning.recurrent.types import ProgramSpec, TrainOptions, TrialParams
 
     autodiff.program_of.cache_clear()
     start = own_cpu()
     spec = ProgramSpec(name, UNITS, "tanh", BATCH, LOOKBACK, FEATURES, 1)
     # The patience lets no candidate stop early: `fit` does not.
     trials = [TrialParams(DROPOUT, LEARNING_RATE, epochs, patience=epochs)]
-    [begun] = autodiff.train_group(spec, trials, *data, seed=SEED, until=1, keep_state=True)
+    [begun] = autodiff.train_group(
+        spec, trials, *data, TrainOptions(seed=SEED, until=1, keep_state=True)
+    )
     after_first = own_cpu()
     assert begun.state is not None
-    autodiff.train_group(spec, trials, *data, seed=SEED, states=[begun.state])
+    autodiff.train_group(spec, trials, *data, TrainOptions(seed=SEED, states=[begun.state]))
     return Run(after_first - start, (own_cpu() - after_first) / (epochs - 1))
 
 
@@ -160,7 +162,7 @@ def report(rows: list[list[str]], ratios: list[float], epochs: int, sample: int)
 def measure_fast(names: Sequence[str]) -> None:
     """One epoch without compiling: which architectures are promising?"""
     from ratchet.learning.recurrent import autodiff
-    from ratchet.learning.recurrent.types import ProgramSpec, TrialParams
+    from ratchet.learning.recurrent.types import ProgramSpec, TrainOptions, TrialParams
 
     lookback, features = 60, 6
     data = windows(1900, 200, lookback, features)
@@ -169,7 +171,7 @@ def measure_fast(names: Sequence[str]) -> None:
         before = own_cpu()
         spec = ProgramSpec(name, UNITS, "tanh", BATCH, lookback, features, 1)
         trials = [TrialParams(DROPOUT, LEARNING_RATE, epochs=1, patience=1)]
-        autodiff.train_group(spec, trials, *data, seed=SEED, compiled=False)
+        autodiff.train_group(spec, trials, *data, TrainOptions(seed=SEED, compiled=False))
         rows.append([name, f"{own_cpu() - before:.1f}"])
     print(f"CPU seconds of an epoch on {len(data[0])} windows of {lookback} x {features}:")
     print_table(["", "CPU s"], [*rows, ["all", f"{own_cpu() - start:.1f}"]])

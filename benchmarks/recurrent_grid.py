@@ -115,14 +115,17 @@ def use_one_thread() -> None:
 def train_graph(shape: Shape, epochs: int) -> Took:
     """Train the nine candidates of a spec, one call each."""
     from ratchet.learning.recurrent.training import train_group
-    from ratchet.learning.recurrent.types import TrialParams
+    from ratchet.learning.recurrent.types import TrainOptions, TrialParams
 
     data = windows(5000, LOOKBACK, FEATURES, SEED)
     costs, best = [], np.inf
     for dropout, rate in RATES:
         before = own_cpu()
         (trained,) = train_group(
-            as_graph(shape), [TrialParams(dropout, rate, epochs, epochs)], *data, seed=SEED
+            as_graph(shape),
+            [TrialParams(dropout, rate, epochs, epochs)],
+            *data,
+            TrainOptions(seed=SEED),
         )
         costs.append(own_cpu() - before)
         best = min(best, *trained.history["val_loss"])
@@ -145,16 +148,16 @@ def peak_memory() -> float:
 def epoch_cost(shape: Shape, n: int) -> tuple[float, float]:
     """CPU seconds of an epoch on ``n`` windows, compiling apart, and GiB of the process."""
     from ratchet.learning.recurrent.training import train_group
-    from ratchet.learning.recurrent.types import TrialParams
+    from ratchet.learning.recurrent.types import TrainOptions, TrialParams
 
     data, trials = windows(n, LOOKBACK, FEATURES, SEED), [TrialParams(0.2, 5e-4, 50, 50)]
     spec, options = as_graph(shape), {"seed": SEED, "keep_state": True}
-    (trained,) = train_group(spec, trials, *data, until=1, **options)
+    (trained,) = train_group(spec, trials, *data, TrainOptions(until=1, **options))
     costs = []
     for epoch in range(2, 7):
         before = own_cpu()
         (trained,) = train_group(
-            spec, trials, *data, states=[trained.state], until=epoch, **options
+            spec, trials, *data, TrainOptions(states=[trained.state], until=epoch, **options)
         )
         costs.append(own_cpu() - before)
     return median(costs), peak_memory()

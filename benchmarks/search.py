@@ -41,11 +41,11 @@ WORSE, SHARE = 0.01, 0.30
 train_group = training.train_group
 
 
-def noted(spec: Any, trials: Any, *data: Any, **options: Any) -> Any:
+def noted(spec: Any, trials: Any, *data: Any) -> Any:
     """Train, and write down what it took."""
-    before = sum(state["schedule"]["epoch"] for state in options["states"] or ())
+    before = sum(state["schedule"]["epoch"] for state in data[-1].states or ())
     start = time.process_time()
-    trained = train_group(spec, trials, *data, **options)
+    trained = train_group(spec, trials, *data)
     cpu = time.process_time() - start
     epochs = sum(len(one.history["loss"]) for one in trained) - before
     with Path(os.environ[LOG]).open("a") as log:

@@ -71,3 +71,24 @@ def test_another_environment_has_a_manifest_of_its_own(standing):
     (standing / "build" / "manifest.json").write_text("{}")
     stale = manifest("--env", "kubernetes", "--output", "build/manifest.json", "--check")
     assert "`kedro ratchet manifest --env kubernetes --output build/manifest.json`" in stale.output
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("paths: {data: data/past}\n", "conf/past/globals.yml sets no tracking_uri"),
+        ("tracking_uri: sqlite:///data/past/mlflow.db\n", ""),
+        (None, "no environment 'past'; there are"),
+    ],
+)
+def test_backfills_decide_in_a_registry_of_their_own(standing, text, told):
+    settings = standing / "conf" / "base" / "airflow.yml"
+    settings.write_text("use_cases: {films: {backfill_env: past}}\n")
+    if text:
+        (standing / "conf" / "past").mkdir()
+        (standing / "conf" / "past" / "globals.yml").write_text(text)
+
+    done = manifest()
+
+    assert done.exit_code == bool(told)
+    assert told in done.output

@@ -31,10 +31,10 @@ from ratchet.learning.search import Holdout, Search, table
 folder = Path(sys.argv[1])
 real = training.train_group
 
-def noted(spec, trials, *data, **options):
+def noted(spec, trials, *data):
     with (folder / "trainings.txt").open("a") as log:
-        print(spec.units, options["until"], *trials, file=log, sep="|", flush=True)
-    return real(spec, trials, *data, **options)
+        print(spec.units, data[-1].until, *trials, file=log, sep="|", flush=True)
+    return real(spec, trials, *data)
 
 training.train_group = noted  # in the workers, too: they import this file
 

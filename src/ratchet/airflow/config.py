@@ -50,7 +50,7 @@ class Job(Params):
         data_clock: which day of the data a day represents; by default itself.
         env: Kedro environment of the runs, by default Kedro's own. With one, write the manifest by
             ``kedro ratchet manifest --env`` of it.
-        backfill_env: that of back-fill runs, with data and a registry of its own.
+        backfill_env: that of back-fill runs, with ``paths`` and a ``tracking_uri`` of its own.
         pool: pool of Airflow that bounds the training tasks of all DAGs. Airflow has to have it:
             ``make airflow`` makes it.
         pool_slots: slots of it that a training task takes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from kedro.config import MissingConfigException
@@ -14,7 +15,7 @@ from ratchet.config.loader import project_loader, read_use_cases, remember
 from ratchet.errors import ConfigError
 from ratchet.hooks.mlflow_runs import find_project_run
 from ratchet.pipeline_registry import register_pipelines
-from ratchet.project_context import env_option, use_case_option
+from ratchet.project_context import check_environment, env_option, use_case_option
 
 MANIFEST = "dags/manifest.json"
 
@@ -43,6 +44,8 @@ def _text(env: str | None) -> tuple[str, Path]:
         raise ConfigError("there is no airflow.yml in conf/: docs/reference/dags.md") from None
     use_cases = read_use_cases(loader["parameters"])
     settings = read_settings(config, use_cases)
+    for name in dict.fromkeys(settings.job(use_case).backfill_env for use_case in use_cases):
+        _check_backfill(name)
     remember(loader, project)
     catalog = {
         name: str(entry["filepath"])
@@ -52,6 +55,22 @@ def _text(env: str | None) -> tuple[str, Path]:
     return manifest_text(
         build_manifest(settings, use_cases, register_pipelines(), catalog)
     ), project
+
+
+def _check_backfill(env: str) -> None:
+    """Make sure that back-fills have a registry of their own.
+
+    Raises:
+        UserError: there is no such environment, or it has none.
+    """
+    loader: Any = project_loader(env)[0]
+    check_environment(loader)
+    if "tracking_uri" not in loader.own_globals():
+        raise ConfigError(
+            f"airflow: backfill_env: conf/{env}/globals.yml sets no tracking_uri: back-fills "
+            f"would decide in the registry of live runs and move what serves to the past: set one "
+            f"there, as conf/backfill/globals.yml does"
+        )
 
 
 @click.command(name="close-run")

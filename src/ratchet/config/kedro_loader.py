@@ -89,7 +89,7 @@ class ConfigLoader(OmegaConfigLoader):
         given = {key: value for key, name in VARIABLES.items() if (value := os.environ.get(name))}
         if not given and not merged.get("database_url"):
             return {}
-        own = self._own_globals()
+        own = self.own_globals()
         if "tracking_uri" not in own:
             return {**given}
         database = merged.get("database_url") if "database_url" in own else None
@@ -104,7 +104,7 @@ class ConfigLoader(OmegaConfigLoader):
             )
         return {"database_url": database}
 
-    def _own_globals(self) -> dict[str, Path]:
+    def own_globals(self) -> dict[str, Path]:
         """Globals that the environment itself sets -> their file; none of the default one."""
         env = self.env or self.default_run_env
         if env in (self.base_env, self.default_run_env):

@@ -13,7 +13,7 @@ import pytest
 from ratchet.learning.recurrent import autodiff, schedule
 from ratchet.learning.recurrent.architectures import ARCHITECTURES
 from ratchet.learning.recurrent.network import build_network
-from ratchet.learning.recurrent.types import ProgramSpec, TrainResult, TrialParams
+from ratchet.learning.recurrent.types import ProgramSpec, TrainOptions, TrainResult, TrialParams
 
 SPEC = ProgramSpec(
     "gru", units=8, activation="tanh", batch_size=16, lookback=4, features=3, horizon=2
@@ -37,7 +37,9 @@ def data(n: int = 40, m: int = 9) -> list[Any]:
 
 def train(trials: Sequence[TrialParams], name: str = "gru", **options: Any) -> list[TrainResult]:
     settings: dict[str, Any] = {"seed": SEED, "compiled": False, **options}
-    return autodiff.train_group(replace(SPEC, architecture=name), trials, *data(), **settings)
+    return autodiff.train_group(
+        replace(SPEC, architecture=name), trials, *data(), TrainOptions(**settings)
+    )
 
 
 def network(name: str, dropout: float) -> Any:

@@ -12,7 +12,7 @@ from ratchet.learning.recurrent import autodiff, backpropagation, schedule
 from ratchet.learning.recurrent.backpropagation import CELLS
 from ratchet.learning.recurrent.batched import program, train_group
 from ratchet.learning.recurrent.network import build_network
-from ratchet.learning.recurrent.types import ProgramSpec, TrialParams
+from ratchet.learning.recurrent.types import ProgramSpec, TrainOptions, TrialParams
 
 NAMES = ("gru", "lstm")
 SPEC = ProgramSpec(
@@ -130,9 +130,9 @@ def test_twenty_epochs_are_those_of_keras(name, dropout, patience):
     others = [TrialParams(0.5, 0.001, 20, 50), TrialParams(0.1, 0.05, 20, 1)]
 
     losses, weights = keras_losses(spec, trial, epochs=20)
-    (alone,) = train_group(spec, [trial], *data(spec), seed=SEED)
+    (alone,) = train_group(spec, [trial], *data(spec), TrainOptions(seed=SEED))
     _, stacked, _ = train_group(
-        spec, [others[0], trial, others[1]], *data(spec), seed=SEED, stack=3
+        spec, [others[0], trial, others[1]], *data(spec), TrainOptions(seed=SEED), stack=3
     )
 
     assert patience == 50 or len(losses) < 20
@@ -148,8 +148,10 @@ def test_trains_as_the_general_trainer_does(name, loops):
     spec = replace(SPEC, architecture=name)
     trials = [TrialParams(0.3, 0.01, 3, 9), TrialParams(0.0, 0.001, 3, 9)]
 
-    ours = train_group(spec, trials, *data(spec), seed=SEED, stack=2)
-    theirs = autodiff.train_group(spec, trials, *data(spec), seed=SEED, compiled=False)
+    ours = train_group(spec, trials, *data(spec), TrainOptions(seed=SEED), stack=2)
+    theirs = autodiff.train_group(
+        spec, trials, *data(spec), TrainOptions(seed=SEED, compiled=False)
+    )
 
     for one, other in zip(ours, theirs, strict=True):
         for series, values in other.history.items():
@@ -163,18 +165,14 @@ def test_goes_on_from_states_as_if_it_had_not_paused(stack):
     trials = [
         TrialParams(0.2, rate, 9, patience) for rate, patience in ((1e-2, 9), (3e-2, 3), (1, 1))
     ]
-    options = {"seed": SEED, "stack": stack}
-    whole = train_group(SPEC, trials, *data(), **options)
+    options = TrainOptions(seed=SEED)
+    whole = train_group(SPEC, trials, *data(), options, stack=stack)
 
-    paused = train_group(SPEC, trials, *data(), until=2, keep_state=True, **options)
+    part = replace(options, until=2, keep_state=True)
+    paused = train_group(SPEC, trials, *data(), part, stack=stack)
     kept = [i for i, one in enumerate(paused) if one.state is not None]
-    after = train_group(
-        SPEC,
-        [trials[i] for i in kept],
-        *data(),
-        states=[paused[i].state for i in kept],
-        seed=SEED,
-    )
+    rest = replace(options, states=[paused[i].state for i in kept])
+    after = train_group(SPEC, [trials[i] for i in kept], *data(), rest)
 
     assert len(kept) >= 2
     for i, ours in zip(kept, after, strict=True):
@@ -187,7 +185,10 @@ def test_goes_on_from_states_as_if_it_had_not_paused(stack):
 
 def test_a_finished_member_has_no_state():
     (trained,) = train_group(
-        SPEC, [TrialParams(0.1, 0.01, 2, 9)], *data(), seed=SEED, until=5, keep_state=True
+        SPEC,
+        [TrialParams(0.1, 0.01, 2, 9)],
+        *data(),
+        TrainOptions(seed=SEED, until=5, keep_state=True),
     )
 
     assert trained.state is None
@@ -200,7 +201,9 @@ def test_best_weights_predict_the_same_in_a_plain_keras_model(name, tmp_path):
 
     spec = replace(SPEC, architecture=name)
     *_, X_val, y_val = data(spec)
-    (trained,) = train_group(spec, [TrialParams(0.1, 0.05, 6, 9)], *data(spec), seed=SEED)
+    (trained,) = train_group(
+        spec, [TrialParams(0.1, 0.05, 6, 9)], *data(spec), TrainOptions(seed=SEED)
+    )
     model = network(spec, dropout=0.1)
     model.set_weights(trained.weights)
     model.save(tmp_path / "model.keras")
@@ -219,8 +222,8 @@ def test_best_weights_predict_the_same_in_a_plain_keras_model(name, tmp_path):
 def test_a_member_that_runs_away_leaves_the_others_alone():
     wild, calm = TrialParams(0.0, 1e30, 4, 9), TrialParams(0.0, 0.01, 4, 9)
 
-    together = train_group(SPEC, [wild, calm], *data(), seed=SEED, stack=2)
-    (alone,) = train_group(SPEC, [calm], *data(), seed=SEED)
+    together = train_group(SPEC, [wild, calm], *data(), TrainOptions(seed=SEED), stack=2)
+    (alone,) = train_group(SPEC, [calm], *data(), TrainOptions(seed=SEED))
 
     assert [one.status for one in together] == ["diverged", "completed"]
     assert all(np.isfinite(weight).all() for weight in together[0].weights)
@@ -231,7 +234,7 @@ def test_one_compilation_serves_all_members():
     program.cache_clear()
     trials = [TrialParams(dropout, rate, 2, 9) for dropout in (0.1, 0.3) for rate in (1e-2, 1e-3)]
 
-    train_group(SPEC, trials, *data(), seed=SEED, stack=1)
+    train_group(SPEC, trials, *data(), TrainOptions(seed=SEED), stack=1)
 
     compiled = program(SPEC, 1, True)
     assert program.cache_info().misses == 1
@@ -240,7 +243,8 @@ def test_one_compilation_serves_all_members():
 
 def test_same_seed_same_result():
     first, second = (
-        train_group(SPEC, [TrialParams(0.2, 0.01, 2, 9)], *data(), seed=SEED)[0] for _ in range(2)
+        train_group(SPEC, [TrialParams(0.2, 0.01, 2, 9)], *data(), TrainOptions(seed=SEED))[0]
+        for _ in range(2)
     )
 
     for one, other in zip(first.weights, second.weights, strict=True):

@@ -24,7 +24,7 @@ from ratchet.learning.meta_estimators import ResidualRegressor
 from ratchet.learning.recurrent import regressor as module
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
 from ratchet.learning.recurrent.training import train_group
-from ratchet.learning.recurrent.types import ProgramSpec, TrainResult, TrialParams
+from ratchet.learning.recurrent.types import ProgramSpec, TrainOptions, TrainResult, TrialParams
 from ratchet.learning.trusted import TRUSTED
 
 TINY = {"units": 4, "epochs": 2, "lookback": 3, "compiled": False}
@@ -121,9 +121,9 @@ def recorded(monkeypatch):
     """Collect the arrays that training is given."""
     seen = []
 
-    def record(spec, trials, *arrays, **options):
-        seen.append(arrays)
-        return train_group(spec, trials, *arrays, **options)
+    def record(spec, trials, *arguments):
+        seen.append(arguments[:-1])
+        return train_group(spec, trials, *arguments)
 
     monkeypatch.setattr(module, "train_group", record)
     return seen
@@ -267,7 +267,10 @@ def test_trained_elsewhere_it_is_the_same(fitted):
     arrays = [f(part) for part in (slice(72), slice(72, None)) for f in scale(scaler, X, y, part)]
 
     [trained] = train_group(
-        model.program_spec(6), [model.trial_params()], *arrays, seed=model.seed(), compiled=False
+        model.program_spec(6),
+        [model.trial_params()],
+        *arrays,
+        TrainOptions(seed=model.seed(), compiled=False),
     )
     other = model.from_result(trained, scaler, X.columns)
 

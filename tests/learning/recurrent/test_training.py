@@ -10,7 +10,7 @@ import pytest
 
 from ratchet.learning.recurrent import autodiff, batched
 from ratchet.learning.recurrent.training import has_batched_path, train_group
-from ratchet.learning.recurrent.types import ProgramSpec, TrialParams
+from ratchet.learning.recurrent.types import ProgramSpec, TrainOptions, TrialParams
 
 SPEC = ProgramSpec(
     "gru", units=4, activation="tanh", batch_size=8, lookback=3, features=2, horizon=1
@@ -49,14 +49,16 @@ def taken(monkeypatch):
 def test_single_layers_take_the_fast_path(taken, changes, compiled, expected):
     spec = replace(SPEC, **changes)
 
-    train_group(spec, TRIALS, *data(), seed=0, compiled=compiled)
+    train_group(spec, TRIALS, *data(), TrainOptions(seed=0, compiled=compiled))
 
     assert taken == [expected]
     assert has_batched_path(spec) or expected == "autodiff"
 
 
 def test_results_are_plain_and_in_the_order_of_the_members():
-    results = train_group(SPEC, TRIALS, *data(), seed=0, compiled=False, until=1, keep_state=True)
+    results = train_group(
+        SPEC, TRIALS, *data(), TrainOptions(seed=0, compiled=False, until=1, keep_state=True)
+    )
 
     assert len(results) == 2
     again = pickle.loads(pickle.dumps(results))
@@ -74,7 +76,7 @@ def test_refuses_what_does_not_fit_the_graph(part):
     with pytest.raises(
         ValueError, match=rf"{rows}: expected at least one window of shape \(3, 2\)"
     ):
-        train_group(SPEC, TRIALS, *parts, seed=0)
+        train_group(SPEC, TRIALS, *parts, TrainOptions(seed=0))
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -83,11 +85,11 @@ def test_refuses_what_is_not_finite(part):
     parts[part] = np.where(np.arange(len(parts[part])) == 1, np.nan, parts[part].T).T
 
     with pytest.raises(ValueError, match="not finite"):
-        train_group(SPEC, TRIALS, *parts, seed=0)
+        train_group(SPEC, TRIALS, *parts, TrainOptions(seed=0))
 
 
 def test_refuses_empty_validation():
     X, y, X_val, y_val = data()
 
     with pytest.raises(ValueError, match="validation: expected at least one window"):
-        train_group(SPEC, TRIALS, X, y, X_val[:0], y_val[:0], seed=0)
+        train_group(SPEC, TRIALS, X, y, X_val[:0], y_val[:0], TrainOptions(seed=0))

@@ -11,7 +11,7 @@ import pytest
 
 from ratchet.learning.recurrent import training
 from ratchet.learning.recurrent.regressor import RecurrentRegressor
-from ratchet.learning.recurrent.types import ProgramSpec, TrainResult, TrialParams
+from ratchet.learning.recurrent.types import ProgramSpec, TrainOptions, TrainResult, TrialParams
 from ratchet.learning.search import Holdout, Search
 
 GRID = {
@@ -48,21 +48,17 @@ class Trainer:
         y: np.ndarray,
         X_val: np.ndarray,
         y_val: np.ndarray,
-        *,
-        seed: int,
-        states: Sequence[Any] | None = None,
-        until: int | None = None,
-        keep_state: bool = False,
-        compiled: bool = True,
+        options: TrainOptions,
     ) -> list[TrainResult]:
         self.groups.append(len(trials))
-        self.kinds.append((spec, seed, compiled))
+        self.kinds.append((spec, options.seed, options.compiled))
         if self.kill_at == len(self.groups):
             raise KeyboardInterrupt
-        given = states or [{"epoch": 0, "nested": {"w": [np.zeros(3)]}, "losses": []}] * len(trials)
+        start = {"epoch": 0, "nested": {"w": [np.zeros(3)]}, "losses": []}
+        given: Sequence[Any] = options.states or [start] * len(trials)
         fold = float(len(X)) / 1e6  # folds differ
         return [
-            self._one(spec, trial, state, until, keep_state, fold)
+            self._one(spec, trial, state, options, fold)
             for trial, state in zip(trials, given, strict=True)
         ]
 
@@ -71,12 +67,11 @@ class Trainer:
         spec: ProgramSpec,
         trial: TrialParams,
         state: dict[str, Any],
-        until: int | None,
-        keep_state: bool,
+        options: TrainOptions,
         fold: float,
     ) -> TrainResult:
         stop = 7 if spec.units == 16 and trial.dropout == 0 else trial.epochs + 1
-        last = min(until or trial.epochs, trial.epochs, stop)
+        last = min(options.until or trial.epochs, trial.epochs, stop)
         name = (spec.units, trial.dropout, trial.learning_rate, state["epoch"], last)
         self.calls[name] += 1
         epochs = np.arange(state["epoch"] + 1, last + 1)
@@ -98,7 +93,7 @@ class Trainer:
             len(losses),
             "stopped" if last == stop else "completed",
             {"epoch": last, "nested": {"w": weights}, "losses": losses}
-            if keep_state and not ended
+            if options.keep_state and not ended
             else None,
         )
 

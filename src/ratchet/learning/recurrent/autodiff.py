@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict
 
 import keras
 import numpy as np
@@ -246,28 +246,19 @@ def train_group(
     y: Array,
     X_val: Array,
     y_val: Array,
-    **options: Unpack[TrainOptions],
+    options: TrainOptions,
 ) -> list[TrainResult]:
     """Train trials that share a program, one after another by the same program.
 
     For arguments and results see ``ratchet.learning.recurrent.training.train_group``.
     """
-    seed, states = options["seed"], options.get("states")
-    program = program_of(spec, options.get("compiled", True))
+    states, program = options.states, program_of(spec, options.compiled)
     data = tuple(tf.constant(part) for part in (X, y, X_val, y_val))
     if states is None:
-        weights = program.initial_weights(seed)
+        weights = program.initial_weights(options.seed)
         states = [_start(trial, weights) for trial in trials]
     return [
-        _train(
-            program,
-            trial,
-            data,
-            state,
-            seed,
-            options.get("until"),
-            options.get("keep_state", False),
-        )
+        _train(program, trial, data, state, options)
         for trial, state in zip(trials, states, strict=True)
     ]
 
@@ -277,17 +268,17 @@ def _train(
     trial: TrialParams,
     data: tuple[tf.Tensor, ...],
     start: State,
-    seed: int,
-    until: int | None,
-    keep_state: bool,
+    options: TrainOptions,
 ) -> TrainResult:
     """Train one candidate from a state on."""
     progress = schedule.Schedule([trial], [start["schedule"]])
     variables, best = start["variables"], start["best"]
-    last = trial.epochs if until is None else min(until, trial.epochs)
+    last = trial.epochs if options.until is None else min(options.until, trial.epochs)
     while not progress.done and progress.epoch < last:
         rate, epoch = float(progress.learning_rate[0]), progress.epoch
-        inputs = program.inputs(len(data[0]), len(data[2]), rate, trial.dropout, seed, epoch)
+        inputs = program.inputs(
+            len(data[0]), len(data[2]), rate, trial.dropout, options.seed, epoch
+        )
         variables, losses = program.epoch(variables, inputs, data)
         if progress.update(*(np.array([float(loss)]) for loss in losses))[0]:
             best = variables["weights"]
@@ -298,7 +289,7 @@ def _train(
         history=progress.history(0),
         best_epoch=int(progress.best_epoch[0]),
         status=progress.status(0),
-        state=state if keep_state and not progress.done else None,
+        state=state if options.keep_state and not progress.done else None,
     )
 
 

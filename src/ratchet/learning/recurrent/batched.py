@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -191,9 +191,9 @@ def train_group(
     y: Array,
     X_val: Array,
     y_val: Array,
+    options: TrainOptions,
     *,
     stack: int | None = None,
-    **options: Unpack[TrainOptions],
 ) -> list[TrainResult]:
     """Train candidates of one GRU or LSTM layer.
 
@@ -203,15 +203,14 @@ def train_group(
     go on costing.
     """
     data = Data(*(tf.constant(part) for part in (X, y, X_val, y_val)))
-    seed, states = options["seed"], options.get("states")
-    compiled = options.get("compiled", True)
-    starts = list(states) if states is not None else [_start(spec, seed)] * len(trials)
+    seed, compiled = options.seed, options.compiled
+    starts = [_start(spec, seed)] * len(trials) if options.states is None else [*options.states]
     size = stack or (len(trials) if tf.config.list_physical_devices("GPU") else 1)
     trained = []
     for first in range(0, len(trials), size):
         part = slice(first, first + size)
         run = Run(spec, trials[part], data, starts[part], seed=seed, compiled=compiled)
-        trained += run.train(options.get("until"), keep_state=options.get("keep_state", False))
+        trained += run.train(options.until, keep_state=options.keep_state)
     return trained
 
 

@@ -22,7 +22,7 @@ from ratchet.learning.recurrent.architectures.blocks import keras_activation
 from ratchet.learning.recurrent.network import Predictor, build_network
 from ratchet.learning.recurrent.scaling import WindowScaler, count_features
 from ratchet.learning.recurrent.training import train_epochs, train_group
-from ratchet.learning.recurrent.types import ProgramSpec, TrainResult, TrialParams
+from ratchet.learning.recurrent.types import ProgramSpec, TrainOptions, TrainResult, TrialParams
 
 Array = npt.NDArray[np.float64]
 
@@ -123,8 +123,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             [self.trial_params()],
             *_scaled(scaler, *rows),
             *_scaled(scaler, *validation),
-            seed=self.seed(),
-            compiled=self.compiled,
+            TrainOptions(seed=self.seed(), compiled=self.compiled),
         )
         return self._take(trained, scaler)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Unpack
 
 import numpy as np
 
@@ -30,7 +29,7 @@ def train_group(
     y: Array,
     X_val: Array,
     y_val: Array,
-    **options: Unpack[TrainOptions],
+    options: TrainOptions,
 ) -> list[TrainResult]:
     """Train trials that share a program.
 
@@ -44,7 +43,7 @@ def train_group(
         y: targets, shape (n, horizon), scaled likewise.
         X_val: windows that stop and rank, shape (m, lookback, features).
         y_val: their targets, shape (m, horizon).
-        options: seed, states and others, see ``TrainOptions``.
+        options: seed, states and others.
 
     Returns:
         One result per trial, in their order.
@@ -56,13 +55,13 @@ def train_group(
     _check(spec, X_val, y_val, "validation")
     from ratchet.learning.recurrent import autodiff, batched
 
-    fast = has_batched_path(spec) and options.get("compiled", True)
+    fast = has_batched_path(spec) and options.compiled
     train: Callable[..., list[TrainResult]] = batched.train_group if fast else autodiff.train_group
     return train(
         spec,
         trials,
         *(np.ascontiguousarray(part, dtype=np.float32) for part in (X, y, X_val, y_val)),
-        **options,
+        options,
     )
 
 
@@ -130,11 +129,7 @@ def train_epochs(
             X,
             y,
             *judged,
-            seed=seed,
-            states=states,
-            until=until,
-            keep_state=True,
-            compiled=compiled,
+            TrainOptions(seed=seed, states=states, until=until, keep_state=True, compiled=compiled),
         )
         if trained.state is None:
             break

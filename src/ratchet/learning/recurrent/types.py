@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Required, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +78,9 @@ class TrialParams:
     patience: int
 
 
-class TrainOptions(TypedDict, total=False):
-    """Keyword arguments of ``train_group``, the same in all of its implementations.
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How ``train_group`` trains, the same in all of its implementations.
 
     Attributes:
         seed: of initial weights, shuffles and dropout.
@@ -89,11 +90,11 @@ class TrainOptions(TypedDict, total=False):
         compiled: whether to compile, as by default; not worth it for an epoch or two.
     """
 
-    seed: Required[int]
-    states: Sequence[State] | None
-    until: int | None
-    keep_state: bool
-    compiled: bool
+    seed: int
+    states: Sequence[State] | None = None
+    until: int | None = None
+    keep_state: bool = False
+    compiled: bool = True
 
 
 @dataclass

@@ -18,6 +18,7 @@ from ratchet.learning.recurrent.scaling import WindowScaler
 from ratchet.learning.recurrent.types import (
     ProgramSpec,
     State,
+    TrainOptions,
     TrainResult,
     TrialParams,
     most_recent,
@@ -157,7 +158,9 @@ class TrainGroups:
         first, (program, seed) = models[0], shared(models[0], self.X.shape[1])
         learn, stop = fold
         scaler = first.fit_scaler(self.X[learn], self.y[learn])
-        states = [group.before[i].states[number] for i in going] if group.before else None
+        states = None
+        if group.before:
+            states = [s for i in going if (s := group.before[i].states[number]) is not None]
         start, cpu = perf_counter(), process_time()
         trained = training.train_group(
             program.spec,
@@ -166,11 +169,13 @@ class TrainGroups:
             scaler.targets(self.y[learn]),
             scaler.windows(self.X[stop]),
             scaler.targets(self.y[stop]),
-            seed=seed,
-            states=states,  # type: ignore[arg-type]
-            until=group.epochs,
-            keep_state=group.keep,
-            compiled=program.compiled,
+            TrainOptions(
+                seed=seed,
+                states=states,
+                until=group.epochs,
+                keep_state=group.keep,
+                compiled=program.compiled,
+            ),
         )
         seconds = (perf_counter() - start) / len(going)
         cpu_seconds = (process_time() - cpu) / len(going)
