@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from click.testing import CliRunner
 
 from ratchet.commands import ratchet
 from ratchet.commands.serve import service_settings
+from ratchet.errors import ConfigError
 from ratchet.serving.keys import Keys
 from ratchet.serving.settings import load_settings
 
@@ -124,3 +127,25 @@ def test_what_cannot_be_done_with_keys_is_told(project, arguments, told):
 
     assert result.exit_code == 1
     assert told in result.output
+
+
+def test_a_service_without_kedro_follows_the_database_of_its_environment(project, monkeypatch):
+    from ratchet.serving.__main__ import of_environment
+
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    variables = {"RATCHET_ENV": "test", "RATCHET_PORT": "8123"}
+
+    settings = of_environment(load_settings("{}", variables))
+
+    assert settings.database_url == f"sqlite:///{project}/data/test/mlflow.db"
+    assert settings.bundles == project / "data/test/06_models/bundles"
+    assert (settings.env, settings.port) == ("test", 8123)
+
+    own = {**variables, "RATCHET_DATABASE_URL": settings.database_url}
+    assert of_environment(load_settings("{}", own)).database_url == settings.database_url
+    other = {**variables, "RATCHET_DATABASE_URL": "sqlite:////elsewhere.db"}
+    with pytest.raises(ConfigError, match=r"elsewhere\.db is not the database of the environment"):
+        of_environment(load_settings("{}", other))
+    with pytest.raises(ConfigError, match="env: none: no environment 'none'; there are"):
+        of_environment(load_settings("{}", {"RATCHET_ENV": "none"}))

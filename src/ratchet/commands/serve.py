@@ -26,12 +26,14 @@ _PATHS = ("state", "keys_file", "model_output", "models")
 @click.option("--port", type=int, help="Port to listen on.")
 @click.option("--workers", type=int, help="Processes behind that port.")
 @click.option("--metrics-port", type=int, help="A port of its own for the metrics.")
+@click.option("--show-settings", is_flag=True, hidden=True, help="Print the settings as JSON.")
 @env_option
 def serve(
     host: str | None,
     port: int | None,
     workers: int | None,
     metrics_port: int | None,
+    show_settings: bool,
     env: str | None,
 ) -> None:
     """Serve the models that the ledger says serve, until Ctrl-C.
@@ -44,6 +46,9 @@ def serve(
     settings = service_settings(
         env, {name: value for name, value in options.items() if value is not None}
     )
+    if show_settings:  # of an environment, for a service that was started without Kedro
+        click.echo(settings.model_dump_json())
+        return
     environ = {**os.environ, SETTINGS: settings.model_dump_json()}
     os.execve(sys.executable, [sys.executable, "-m", "ratchet.serving"], environ)
 

@@ -13,6 +13,7 @@ from kedro.config import MissingConfigException
 from rich.table import Table
 
 from ratchet import progress
+from ratchet.config.kedro_loader import only_use_cases
 from ratchet.config.loader import project_loader, read_use_cases
 from ratchet.kedro_private import make_catalog
 from ratchet.project_context import find_use_case, open_context
@@ -54,7 +55,9 @@ def _collect(env: str | None, *, page: bool) -> dict[str, UseCaseStatus]:
     loader, project = project_loader(env)
     use_cases = read_use_cases(loader["parameters"])
     check_metrics(use_cases)
-    catalog = make_catalog(open_context(project, env))
+    # None of its parameters is loaded: those of a thousand use cases would be 290,000 entries.
+    with only_use_cases(list(use_cases)[:1]):
+        catalog = make_catalog(open_context(project, env))
     watches = {
         name: catalog.load(f"{name}.watch") if catalog.exists(f"{name}.watch") else None
         for name in use_cases

@@ -28,6 +28,14 @@ def test_initial_weights_depend_on_the_seed_and_on_nothing_before_it() -> None:
     assert not equal(weights(seed=4), first)
 
 
+def test_a_seed_gives_the_initial_weights_that_it_gave_in_earlier_releases() -> None:
+    model = build_network(
+        architecture="multi_head_gru", units=4, lookback=3, features=2, horizon=1, seed=7
+    )
+    first, *_, last, _ = (weight.ravel()[0] for weight in model.get_weights())
+    assert (first, last) == pytest.approx((0.561008, -0.400015), abs=1e-6)
+
+
 @pytest.mark.parametrize("name", ["lstm_dense", "pyramid_gru", "conv_gru"])
 def test_initial_weights_are_the_same_for_any_dropout(name: str) -> None:
     assert equal(weights(architecture=name, dropout=0.0), weights(architecture=name, dropout=0.4))

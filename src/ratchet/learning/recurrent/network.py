@@ -85,8 +85,10 @@ def connect(blocks: Blocks, windows: Tensor, architecture: str, horizon: int) ->
     Raises:
         ValueError: unknown architecture.
     """
-    read = look_up(architecture).build(blocks, windows)
-    return blocks.layers.Dense(horizon)(blocks.drop(read))
+    # The layer of the forecast is made first: layers draw their initial weights in the order in
+    # which they are made, and a seed has to go on giving the same ones.
+    forecast = blocks.layers.Dense(horizon)
+    return forecast(blocks.drop(look_up(architecture).build(blocks, windows)))
 
 
 def count_parameters(
