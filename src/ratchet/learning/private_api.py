@@ -6,9 +6,12 @@ they were read, and a test compares these with what is installed.
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-READ_IN = {"scikit-learn": "1.9"}
+READ_IN = {"scikit-learn": "1.9", "keras": "3.15"}
 """Library -> release, major and minor, in which the attributes below were read."""
 
 
@@ -42,3 +45,20 @@ def histogram_trees(model: Any) -> list[Any]:
     ``is_categorical`` and ``bitset_idx``, and ``raw_left_cat_bitsets``.
     """
     return [tree for iteration in model._predictors for tree in iteration]
+
+
+@contextmanager
+def seeds_of_layers(seed: int) -> Iterator[None]:
+    """Derive the seeds of the layers of Keras that are made inside from this seed.
+
+    Keras draws the seed of every initialiser that was given none from Python's own generator. To
+    seed that one is not enough: other threads, such as those of a Dask worker, draw from it, too.
+    """
+    from keras.src.random import seed_generator
+
+    before = seed_generator.python_random
+    seed_generator.python_random = random.Random(seed)
+    try:
+        yield
+    finally:
+        seed_generator.python_random = before

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ratchet.learning.private_api import seeds_of_layers
 from ratchet.learning.recurrent.architectures import architecture as look_up
 from ratchet.learning.recurrent.architectures.blocks import Blocks, Tensor, keras_activation
 from ratchet.learning.recurrent.types import Array
@@ -57,7 +55,7 @@ def build_network(
     _check(sizes, dropout)
     import keras
 
-    with _initialised(seed):
+    with seeds_of_layers(seed):
         blocks = Blocks(
             units=units,
             activation=activation,
@@ -111,21 +109,6 @@ def _check(sizes: dict[str, int], dropout: float) -> None:
             raise ValueError(f"{name}: expected at least 1, got {size}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout: expected a share from 0 to below 1, got {dropout}")
-
-
-@contextmanager
-def _initialised(seed: int) -> Iterator[None]:
-    """Derive the seeds of the layers made inside from this seed.
-
-    Keras draws the seed of every initialiser that was given none from Python's own generator. It
-    is put back as it was.
-    """
-    before = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before)
 
 
 class Predictor:
