@@ -242,6 +242,7 @@ CASES: list[dict[str, Any]] = [
     {"frequency": "B", "holidays": "US", "start": "2020-12-15"},
     {"frequency": "6h", "closed": ["Sat", "Sun"], "zone": "Europe/Berlin"},
     {"several": True, "frequency": "D", "closed": ["Sun"], "absent": {"load": 0}},
+    {"frequency": "h", "fill": {"load": "previous"}},
     {"frequency": None},
     {"frequency": None, "horizon": 3, "zone": "America/Sao_Paulo"},
     {"several": True, "absent": {"load": 0, "flow": "previous", "kind": "previous"}},
@@ -283,6 +284,8 @@ def test_whole_series_are_seen_alike(case):
         [
             {"horizon": 3},
             {"frequency": "B"},
+            {"fill": {"load": "interpolate", "flow": "previous"}},
+            {"fill": {"load": 2.0, "flow": "interpolate"}, "several": True, "horizon": 2},
             {"frequency": None, "learn": "change"},
             {"several": True, "absent": {"load": 0, "flow": "previous"}},
             {"several": True, "ends_after": 0, "absent": {"load": 0, "flow": "previous"}},
@@ -332,3 +335,23 @@ def test_closed_days_are_no_steps_of_the_service_either():
     (sunday,) = measured(rows[-1:].assign(time=pd.Timestamp("2020-12-20")), use_case, forecasts)
     with pytest.raises(RequestError, match="2020-12-20 is no step of D without Sun, 12-25, US"):
         forecasts.inputs(steps, [sunday])
+
+
+@pytest.mark.parametrize("rule", ["previous", "interpolate", 0.5, None])
+@pytest.mark.parametrize(("hole", "is_filled"), [(slice(20, 23), True), (slice(19, 23), False)])
+def test_a_hole_of_at_most_a_season_is_seen_alike(rule, hole, is_filled):
+    """It ends with what is handed in later; a longer one stays, as does one without a rule."""
+    fill = {} if rule is None else {"load": rule, "flow": rule}
+    use_case = use_case_of(frequency="D", fill=fill)
+    rows = rows_of(use_case, 26, 0)
+    statistics = statistics_of(use_case, rows)
+    asked = rows[25:].assign(load=np.nan, flow=np.nan)
+    rows = rows.assign(
+        **{name: rows[name].mask(rows.index.isin(rows.index[hole])) for name in fill}
+    )
+    if rule is None:
+        rows = rows.drop(rows.index[hole])
+
+    answered = check(use_case, statistics, rows[:21], rows[21 : len(rows) - 1], asked)
+
+    assert answered == (rule is not None and is_filled)

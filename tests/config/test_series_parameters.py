@@ -117,6 +117,8 @@ def test_a_series_is_forecast():
             "no/such.csv",
             "load.data.series.holidays: no/such.csv: expected US",
         ),
+        ("data.series.fill", {"heat": 0}, "data.series.fill: ['heat'] is not among features.win"),
+        ("data.series.fill", {"load": "next"}, "load.data.series.fill.load"),
         ("data.columns.row", {"type": "integer"}, "'row' is kept for the key of a row"),
         ("data.columns.series_id", {"type": "string"}, "'series_id' is kept for the name of a"),
         ("data.series.season", 0, "load.data.series.season: "),

@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.config import Data, Features, Target
+from ratchet.config import Data, Features, Target, read_targets
 from ratchet.errors import ConfigError, DataError
+from ratchet.learning.features.windows import complete_rows
 from ratchet.modelling.target_scaling import features_and_scaled_target
 from ratchet.pipelines.preprocessing import build_windows, encode_features, select_series
 from ratchet.preparation.contract import typed_rows
+from ratchet.preparation.row_features import add_columns
+from ratchet.preparation.steps import lay_out_steps
+from ratchet.preparation.window_columns import make_views
 
 COLUMNS = {
     "day": {"type": "date"},
@@ -199,6 +203,58 @@ def test_absent_rows_are_filled_and_holes_are_left():
     # The hole is seen from its own step, and from those whose views show it.
     assert selection["series"]["left_out"]["holes"] > 2
     assert selection["series"]["left_out"]["missing"] == 0
+
+
+def test_what_fills_a_hole_is_seen_and_is_no_truth():
+    rows = frame(shops="a")
+    whole = rows["sold"].copy()
+    rows.loc[50:52, "sold"] = np.nan
+    settings = data(series={"fill": {"sold": "interpolate"}})
+
+    primary, selection = select(rows, settings)
+    built, _ = build_windows(primary, settings, features(), targets())
+
+    line = np.linspace(whole[49], whole[53], 5)[1:4] / built["series_scale"].iloc[0]
+    # Two steps ahead: 55 is the first one whose origin lies behind the hole.
+    left_out = [day for day in range(48, 57) if f"a@{rows['day'][day].date()}" not in built.index]
+    assert left_out == [50, 51, 52, 53, 54]
+    assert selection["series"]["left_out"]["missing"] == 5
+    at_55 = built.loc[f"a@{rows['day'][55].date()}"]
+    np.testing.assert_allclose(at_55["window_sold_01"], line[2], rtol=1e-6)
+    np.testing.assert_allclose(
+        built.loc[f"a@{rows['day'][61].date()}", "lag_9"], line[2], rtol=1e-6
+    )
+    assert primary["sold"].isna().sum() == 3
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.integers(40, 90),
+    st.sampled_from(["previous", "interpolate", 3.0]),
+)
+def test_what_fills_a_hole_comes_from_before_the_origin(seed, step, rule):
+    draw = np.random.default_rng(seed)
+    rows = frame(shops="a", seed=seed)
+    rows["sold"] = rows["sold"].mask(draw.uniform(size=100) < 0.15)
+    own = data(series={"fill": {"sold": rule}})
+    later = rows["sold"].where(rows.index <= step - 2, draw.uniform(1, 9, 100))
+
+    def seen(values: pd.Series) -> pd.Series | None:
+        laid = lay_out_steps(
+            rows.assign(sold=values), own, read_targets(targets())["sold"], []
+        ).rows
+        primary = add_columns(laid, own, read_targets(targets()))
+        views = make_views(primary, own, features(), read_targets(targets())["sold"])
+        if not complete_rows(views)[step, 0]:
+            return None
+        return pd.Series({view.name: view.values[step - view.steps, 0] for view in views})
+
+    before, after = seen(rows["sold"]), seen(later)
+
+    assert (before is None) == (after is None)
+    if before is not None and after is not None:
+        pd.testing.assert_series_equal(before, after)
 
 
 def test_without_a_fill_absent_rows_are_missing():

@@ -21,6 +21,7 @@ from ratchet.compiled.series_steps import (
     is_known,
     off_grid,
 )
+from ratchet.learning.holes import fill_holes
 
 _LONGEST_SHOWN = 60  # characters of a name in a message
 
@@ -430,7 +431,7 @@ class Forecasts:
                         row=row.row,
                     )
             last = position - max(int(steps_back.min()), 1)
-            begin = position - int(steps_back.max()) - shown.depth
+            begin = position - int(steps_back.max()) - shown.depth + shown.limit
             for column, first in self._source_columns(shown.column, begin).items():
                 low, high = missing.get(column, (first, last))
                 missing[column] = min(low, first), max(high, last)
@@ -477,10 +478,12 @@ class Forecasts:
     ) -> dict[str, tuple[int, int]]:
         """Of every column the first and the last step that is missing among the wanted."""
         gaps = {}
+        filled = {shown.column: shown for shown in self.spec.shown if shown.fill is not None}
         for column, (first, last) in required.items():
-            lacking = np.flatnonzero(
-                ~is_known(steps.laid[column][max(first, 0) : last + 1, series])
-            ) + max(first, 0)
+            values = steps.laid[column][:, [series]]
+            if column in filled:
+                values = fill_holes(values, filled[column].fill or 0.0, filled[column].limit)
+            lacking = np.flatnonzero(~is_known(values[max(first, 0) : last + 1, 0])) + max(first, 0)
             ends = [*lacking[:1].tolist(), *lacking[-1:].tolist()]
             ends += [min(first, -1)] if first < 0 else []
             ends += [max(first, len(steps)), last] if last >= len(steps) else []

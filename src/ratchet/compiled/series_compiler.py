@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -217,12 +218,17 @@ def _views(
 ) -> tuple[WindowColumns, list[PanelColumn]]:
     """The views that ``window_columns.make_views`` makes, and the panels that they show."""
     assert data.series is not None
-    column, horizon = target.column, windows.last
-    value = PanelColumn(column)
+    column, horizon, series = target.column, windows.last, data.series
+
+    def shown(name: str, form: str = "value", length: float = 0.0) -> PanelColumn:
+        fill = series.fill.get(name)
+        return PanelColumn(name, form, length, fill, 0 if fill is None else series.season)
+
+    value = shown(column)
     channels: list[tuple[str, PanelColumn, int, int, int]] = [
         (
             f"{WINDOW_PREFIX}{name}",
-            PanelColumn(name, form),
+            shown(name, form),
             horizon,
             LEVEL if name == column and form == "value" else 0,
             ORIGIN,
@@ -246,10 +252,18 @@ def _views(
     if windows.path:
         channels.append((f"{AHEAD_PREFIX}{STEP_COLUMN}", value, 0, 0, STEP))
     names = number_duplicates(channel[0] for channel in channels)
+    past = {f"{WINDOW_PREFIX}{name}" for name in windows.past}
     columns = [
-        (f"{name}_{step:02d}", shown, steps + step, relative_to, anchor)
+        (
+            f"{name}_{step:02d}",
+            # A hole is over where the origin has a value of its own.
+            replace(seen, own=True) if not step and channel in past and seen.limit else seen,
+            steps + step,
+            relative_to,
+            anchor,
+        )
         for step in reversed(range(windows.lookback))
-        for name, (_, shown, steps, relative_to, anchor) in zip(names, channels, strict=True)
+        for name, (channel, seen, steps, relative_to, anchor) in zip(names, channels, strict=True)
     ]
     for lag in windows.lags:
         if lag >= horizon:
@@ -258,8 +272,8 @@ def _views(
             columns.append((f"lag_{lag}", value, horizon + lag - 1, LEVEL, ORIGIN))
     for length in windows.rolling:
         columns += [
-            (f"rolling_mean_{length}", PanelColumn(column, "mean", length), horizon, LEVEL, ORIGIN),
-            (f"rolling_std_{length}", PanelColumn(column, "std", length), horizon, SCALE, ORIGIN),
+            (f"rolling_mean_{length}", shown(column, "mean", length), horizon, LEVEL, ORIGIN),
+            (f"rolling_std_{length}", shown(column, "std", length), horizon, SCALE, ORIGIN),
         ]
     columns.append(("naive_persistence", value, horizon, LEVEL, ORIGIN))
     for i, season in enumerate(dict.fromkeys([data.series.season, *windows.seasons])):
@@ -269,10 +283,10 @@ def _views(
         columns.append((STEP_COLUMN, value, 0, 0, STEP))
     titles, shown_panels, steps_back, relative, anchors = zip(*columns, strict=True)
     panels = list(dict.fromkeys(shown_panels))
-    positions = {shown: position for position, shown in enumerate(panels)}
+    positions = {panel: position for position, panel in enumerate(panels)}
     views = WindowColumns(
         names=list(titles),
-        shown=np.array([positions[shown] for shown in shown_panels], dtype=np.int64),
+        shown=np.array([positions[panel] for panel in shown_panels], dtype=np.int64),
         steps=np.array(steps_back, dtype=np.int64),
         relative_to=np.array(relative, dtype=np.int64),
         anchor=np.array(anchors, dtype=np.int64),

@@ -6,7 +6,7 @@ Everything that does not depend on who asks is computed when a measurement arriv
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from ratchet.compiled.answers import RequestError
 from ratchet.compiled.derived_columns import DerivedColumn, Values, calendar, local_times
 from ratchet.compiled.serialization import program
 from ratchet.compiled.time_grid import Grid, Moments
+from ratchet.learning.holes import Fill, fill_holes
 
 Panel = npt.NDArray[Any]
 """A column of all series, shape (steps, series); NaN, or ``None``, where nothing is known."""
@@ -31,21 +32,30 @@ class PanelColumn:
         form: the ``value`` itself; ``log1p``, ``change`` or ``log_change``; ``sin`` or ``cos`` of
             its place on a circle; ``mean`` or ``std`` over so many steps.
         length: of the circle, or the steps.
+        fill: what holes of the column hold, see ``fill_holes``; ``None`` where they stay.
+        limit: steps of a hole up to which it is filled.
+        own: whether a step shows nothing where the column has no value of its own.
     """
 
     column: str
     form: str = "value"
     length: float = 0.0
+    fill: Fill | None = None
+    limit: int = 0
+    own: bool = False
 
     @property
     def depth(self) -> int:
         """How many steps before its own a value looks."""
         if self.form in ("mean", "std"):
-            return int(self.length) - 1
-        return int(self.form.endswith("change"))
+            return int(self.length) - 1 + self.limit
+        return int(self.form.endswith("change")) + self.limit
 
     def of(self, values: Panel) -> Panel:
         """What is shown of steps that follow upon each other; the first ``depth`` do not count."""
+        if self.fill is not None:
+            shown = replace(self, fill=None, limit=0).of(fill_holes(values, self.fill, self.limit))
+            return np.where(np.isfinite(values), shown, np.nan) if self.own else shown
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.form in ("sin", "cos"):
                 angle = 2 * np.pi * values / self.length
@@ -345,7 +355,7 @@ class Steps:
             result = column(rows).reshape(size - low, -1)
             self.laid[column.name][start:] = result[start - low :]
         for number, shown in enumerate(spec.shown):
-            start = dirty[shown.column]
+            start = max(dirty[shown.column] - shown.limit, 0)  # a value ends the hole before it
             low = max(start - shown.depth, 0)
             result = shown.of(self.laid[shown.column][low:])
             self.shown[number, start:] = result[start - low :]

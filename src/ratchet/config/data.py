@@ -233,6 +233,12 @@ class Series(Params):
             has no row: a number, or ``previous`` for the value before. A step at which no series
             has a row is a hole, and stays one; so do the steps before a series begins and after it
             has ended.
+        fill: column of ``features.windows.past`` -> what forecasts see in its holes, steps without
+            a value of at most one season between two with one: a number, ``previous`` for the
+            value before, or ``interpolate`` for the line to the value after. Without a rule no
+            forecast looks into a hole. What is filled is only looked at: it is no truth, neither
+            learned nor scored. No forecast sees a hole that is not over at its origin: the column
+            has to have a value of its own there.
         begins: ``first_row``: a series begins with its first row; ``first_step``: all begin with
             the first step of the file, as where it starts in the middle of their life.
         ends_after: a series has ended with its last row when it lacks one at more of the later
@@ -252,6 +258,7 @@ class Series(Params):
     frequency: Length | None = None
     season: Annotated[int, Field(ge=1)]
     absent: dict[str, float | Literal["previous"]] = {}
+    fill: dict[str, float | Literal["previous", "interpolate"]] = {}
     begins: Literal["first_row", "first_step"] = "first_row"
     ends_after: Annotated[int, Field(ge=0)] | None = None
     closed: list[ClosedDay] = []

@@ -171,6 +171,11 @@ class UseCase(Params):
                 f"features.windows.past: the target '{target.column}' is not among "
                 f"{list(windows.past)}"
             )
+        filled = self.data.series.fill if self.data.series else {}
+        if windows and (unseen := [name for name in filled if name not in windows.past]):
+            raise ValueError(
+                f"data.series.fill: {unseen} is not among features.windows.past, {[*windows.past]}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ from ratchet.config import (
     Data,
     Evaluation,
     Features,
+    Series,
     Target,
     Windows,
     apart,
@@ -50,6 +51,7 @@ from ratchet.learning.features.windows import (
     transform,
     window_views,
 )
+from ratchet.learning.holes import fill_holes
 from ratchet.preparation.checks import check_numbers, check_windows
 from ratchet.preparation.splits import count_train_steps
 from ratchet.preparation.steps import only_target
@@ -85,10 +87,10 @@ def make_views(primary: DataFrame, data: Data, features: Features, target: Targe
     windows = features.windows
     if windows is None or data.series is None:
         raise ConfigError("data.series and features.windows: expected parameters of a series")
-    values, horizon = panel(primary, target.column), windows.last
+    values, horizon = _filled(primary, target.column, data.series), windows.last
     step = np.broadcast_to(float(horizon), values.shape)
     channels = [
-        *_past(primary, windows, target),
+        *_past(primary, windows, target, data.series),
         *_known_ahead(primary, features, windows),
         *(
             season_view(f"{AHEAD_PREFIX}{target.column}_season{season}", values, season, horizon)
@@ -100,8 +102,14 @@ def make_views(primary: DataFrame, data: Data, features: Features, target: Targe
         channel.name for channel in channels
     )  # `hour_sin` may be a column, too
     channels = [replace(one, name=name) for one, name in zip(channels, names, strict=True)]
+    seen = window_views(channels, windows.lookback)
+    newest = len(seen) - len(channels)
+    for place, column in enumerate(windows.past, start=newest):
+        if column in data.series.fill:  # a hole is over where the origin has a value of its own
+            own = np.isfinite(panel(primary, column))
+            seen[place] = replace(seen[place], values=np.where(own, seen[place].values, np.nan))
     return [
-        *window_views(channels, windows.lookback),
+        *seen,
         *lag_views(values, windows.lags, horizon, path=windows.path is not None),
         *rolling_views(values, windows.rolling, horizon),
         *naive_views(values, horizon, [data.series.season, *windows.seasons]),
@@ -109,12 +117,20 @@ def make_views(primary: DataFrame, data: Data, features: Features, target: Targe
     ]
 
 
-def _past(primary: DataFrame, windows: Windows, target: Target) -> list[Any]:
+def _filled(primary: DataFrame, column: str, series: Series) -> Any:
+    """A column as forecasts see it, with what its holes hold."""
+    values = panel(primary, column)
+    if column not in series.fill:
+        return values
+    return fill_holes(values, series.fill[column], series.season)
+
+
+def _past(primary: DataFrame, windows: Windows, target: Target, series: Series) -> list[Any]:
     """Values up to the origin; those of the target by the level and scale of the row."""
     return [
         View(
             f"{WINDOW_PREFIX}{column}",
-            transform(panel(primary, column), transformation),
+            transform(_filled(primary, column, series), transformation),
             windows.last,
             "level" if column == target.column and transformation == "value" else None,
             int(transformation.endswith("change")),

@@ -176,7 +176,7 @@ def series_blocks(selection: Selection, data: Data) -> list[Block]:
         f"{counted(selection['rows'], 'row')} of the file are "
         f"{counted(series['count'], 'series', 'series')} of {counted(series['steps'], 'step')}"
         f"{_frequency_text(data)}; {count(selection['kept'])} of {counted(steps, 'step')} are "
-        f"forecast. {_absent_sentence(series, data)} {_holes_sentence(series)}"
+        f"forecast. {_absent_sentence(series, data)} {_holes_sentence(series, data)}"
     )
     if series["unscaled"]:
         text += (
@@ -228,9 +228,16 @@ def _absent_sentence(series: SeriesSelection, data: Data) -> str:
     )
 
 
-def _holes_sentence(series: SeriesSelection) -> str:
+def _holes_sentence(series: SeriesSelection, data: Data) -> str:
     if not series["holes"]:
         return "At every step there is a row, so that there are no holes."
+    if fill := data.series.fill if data.series else {}:
+        words = {"previous": "the value before", "interpolate": "the line to the value after"}
+        rules = [f"of {name} {words.get(str(rule), str(rule))}" for name, rule in fill.items()]
+        return (
+            f"At {counted(series['holes'], 'step')} no series has a row: in holes of at most a "
+            f"season forecasts see {listed(rules)}. What is filled is neither learned nor scored."
+        )
     return (
         f"At {counted(series['holes'], 'step')} no series has a row: such holes are not filled, "
         "and no forecast looks into them."
