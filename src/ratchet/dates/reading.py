@@ -62,13 +62,14 @@ def read_dates(
         values = values.dt.to_timestamp()
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return _from_times(values, column, named, series)
-    text = _as_text(values)
-    present = (text != "").to_numpy()
-    codes, distinct = pd.factorize(text[present])
+    text, cells = _distinct_cells(values)
+    written = (text != "").to_numpy()
+    codes, distinct = pd.factorize(text[written])
     clock = _read(pd.Series(distinct, dtype="str"), column, named)
-    read, offset = np.full(len(values), np.datetime64("NaT", "us")), np.full(len(values), np.nan)
-    read[present], offset[present] = clock.read[codes], clock.offset[codes]
-    if (wrong := np.isnat(read) & present).any():
+    moments, minutes = np.full(len(text), _NOT_READ), np.full(len(text), np.nan)
+    moments[written], minutes[written] = clock.read[codes], clock.offset[codes]
+    read, offset = moments[cells], minutes[cells]
+    if (wrong := np.isnat(read) & written[cells]).any():
         setting = "unit" if column.unit else "format"
         raise named.error(
             wrong,
@@ -141,6 +142,15 @@ def _two_readings(
 
 def _day(moment: Any) -> str:
     return str(moment.astype("datetime64[D]"))
+
+
+def _distinct_cells(values: pd.Series) -> tuple[pd.Series, npt.NDArray[np.intp]]:
+    """Distinct values as text, and which of them each value is: dates come again and again."""
+    comparable = pd.api.types.infer_dtype(values, skipna=True) in ("date", "string")
+    if not comparable:  # 1 equals True and 1.0
+        return _as_text(values), np.arange(len(values))
+    cells, distinct = pd.factorize(values, use_na_sentinel=False)
+    return _as_text(pd.Series(distinct, dtype=values.dtype)), cells
 
 
 def _as_text(values: pd.Series) -> pd.Series:

@@ -111,10 +111,17 @@ def _check_distance(times: Series, frequency: str) -> None:
 def _doubtful(frame: DataFrame, names: list[str]) -> list[str]:
     """Columns that are worth a look one by one: a row of a series has hundreds."""
     kinds = frame.dtypes
-    quick = [name for name in names if kinds[name].kind in "biuf"]
-    large = np.abs(frame[quick].to_numpy(dtype=float, na_value=np.nan)) > LARGEST
-    sound = {name for name, is_large in zip(quick, large.any(axis=0), strict=True) if not is_large}
-    return [name for name in names if name not in sound]
+    return [
+        name for name in names if kinds[name].kind not in "biuf" or _is_any_large(frame[name])
+    ]
+
+
+def _is_any_large(values: Series) -> bool:
+    plain = isinstance(values.dtype, np.dtype)
+    numbers = values.to_numpy() if plain else values.to_numpy(dtype=float, na_value=np.nan)
+    if not len(numbers):
+        return False
+    return bool(np.fmax.reduce(numbers) > LARGEST or np.fmin.reduce(numbers) < -LARGEST)
 
 
 def _numeric(frame: DataFrame, features: Features) -> list[str]:

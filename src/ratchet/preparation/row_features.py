@@ -266,8 +266,10 @@ def encode_features(
         market=_market(features),
         reserved=RESERVED,
     )
-    encoder.fit(features_frame[features_frame["split"] == "train"])
-    passed_on = features_frame.loc[:, columns.str.startswith((SERIES_PREFIX, TARGET_PREFIX))]
-    encoded = encoder.transform(features_frame).join(passed_on)
-    parts = [encoded[features_frame["split"] == name] for name in SPLITS]
+    passed_on = columns[columns.str.startswith((SERIES_PREFIX, TARGET_PREFIX))]
+    parts: list[DataFrame] = []
+    for name in SPLITS:
+        rows = features_frame[features_frame["split"] == name]
+        encoded = encoder.transform(rows) if parts else encoder.fit_transform(rows)
+        parts.append(pd.concat([encoded, rows[passed_on]], axis=1))
     return encoder, parts[0], parts[1], parts[2]

@@ -37,7 +37,7 @@ class Encoder(TransformerMixin, BaseEstimator):
     def _frame(self, X: Any, values: NDArray[Any]) -> pd.DataFrame:
         index = X.index if isinstance(X, pd.DataFrame) else None
         columns = self.get_feature_names_out()
-        return pd.DataFrame(values.astype(np.float32), index=index, columns=columns)
+        return pd.DataFrame(values.astype(np.float32, copy=False), index=index, columns=columns)
 
 
 def unique_names(

@@ -30,6 +30,9 @@ _COARSE = 1e-5
 _NOISE = 1e-12
 """Range of a column, as a share of its values, that float64 leaves of equal ones."""
 
+_ROWS = 100_000
+"""Rows whose numbers are held in float64 at a time."""
+
 
 class _NumberEncoder(Encoder):
     """Encoders of numbers: any array will do, NaN is allowed, infinity is not."""
@@ -39,15 +42,24 @@ class _NumberEncoder(Encoder):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Remember the columns of ``X`` (n, k)."""
-        self._numbers(X, reset=True)
+        for _ in self._numbers(X, reset=True):
+            pass
         self.names_ = unique_names(self._names_out(), self.taken, self.reserved)
         return self
 
-    def _numbers(self, X: Any, *, reset: bool = False) -> NDArray[np.float64]:
-        checked = validate_data(
-            self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan"
-        )
-        return np.asarray(checked)
+    def _numbers(self, X: Any, *, reset: bool = False) -> Iterator[NDArray[np.float64]]:
+        """Checked numbers of ``X`` (n, k), some rows at a time: of all, float64 takes much room."""
+        parts = [X]
+        if isinstance(X, pd.DataFrame) and len(X) > _ROWS:
+            parts = [X.iloc[first : first + _ROWS] for first in range(0, len(X), _ROWS)]
+        for place, part in enumerate(parts):
+            checked = validate_data(
+                *(self, part),
+                reset=reset and place == 0,
+                dtype=np.float64,
+                ensure_all_finite="allow-nan",
+            )
+            yield np.asarray(checked)
 
     def _columns(self) -> list[str]:
         numbered = [f"x{i}" for i in range(self.n_features_in_)]
@@ -73,14 +85,18 @@ class NumericEncoder(_NumberEncoder):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn which columns of ``X`` (n, k) float32 does not distinguish."""
         super().fit(X)
-        self.offset_ = np.array([_offset(values) for values in self._numbers(X).T])
+        named = isinstance(X, pd.DataFrame)
+        columns = (values for _, values in X.items()) if named else np.asarray(X).T
+        self.offset_ = np.array([_offset(np.asarray(v, dtype=np.float64)) for v in columns])
         return self
 
     def transform(self, X: Any) -> pd.DataFrame:
         """Return ``X`` (n, k) as float32."""
         check_is_fitted(self)
         # Encoders that were fitted before there were offsets are loaded without.
-        return self._frame(X, self._numbers(X) - getattr(self, "offset_", 0.0))
+        offset = getattr(self, "offset_", 0.0)
+        parts = [(numbers - offset).astype(np.float32) for numbers in self._numbers(X)]
+        return self._frame(X, np.concatenate(parts))
 
     def sources(self) -> list[str]:
         """For each column that `transform` returns, the one that it was made of."""
@@ -143,9 +159,12 @@ class CyclicEncoder(_NumberEncoder):
     def transform(self, X: Any) -> pd.DataFrame:
         """Return (n, 2k): sine and cosine of each column."""
         check_is_fitted(self)
-        angle = 2 * np.pi * self._numbers(X) / self.period
+        return self._frame(X, np.concatenate([*map(self._on_circle, self._numbers(X))]))
+
+    def _on_circle(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+        angle = 2 * np.pi * numbers / self.period
         both = np.stack([np.sin(angle), np.cos(angle)], axis=2).reshape(len(angle), -1)
-        return self._frame(X, np.nan_to_num(both))
+        return np.nan_to_num(both).astype(np.float32)
 
     def sources(self) -> list[str]:
         """For each column that `transform` returns, the one that it was made of."""
@@ -181,7 +200,7 @@ class MultiHotEncoder(Encoder):
     def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
         """Find the categories of each column of ``X`` (n, k) that are frequent enough."""
         self.whole_ = True
-        self.categories_ = {str(name): self._frequent(_lists(X[name])) for name in X.columns}
+        self.categories_ = {str(name): self._frequent(*_lists(X[name])) for name in X.columns}
         self.n_features_in_ = X.shape[1]
         self.names_ = unique_names(self._names_out(), self.taken, self.reserved)
         return self
@@ -191,12 +210,14 @@ class MultiHotEncoder(Encoder):
         check_is_fitted(self)
         whole = getattr(self, "whole_", False)  # encoders that were stored before know 1.0 and 1
         blocks = [
-            _hot(_lists(X[name], whole), frequent) for name, frequent in self.categories_.items()
+            _hot(*_lists(X[name], whole), frequent) for name, frequent in self.categories_.items()
         ]
         return self._frame(X, np.hstack(blocks) if blocks else np.empty((len(X), 0)))
 
-    def _frequent(self, lists: list[set[str]]) -> list[str]:
-        counts = Counter(category for categories in lists for category in categories)
+    def _frequent(self, lists: list[set[str]], place: NDArray[np.intp]) -> list[str]:
+        counts: Counter[str] = Counter()
+        for categories, rows in zip(lists, np.bincount(place, minlength=len(lists)), strict=True):
+            counts.update(dict.fromkeys(categories, int(rows)))
         special = {UNKNOWN, OTHER}
         return sorted(c for c, n in counts.items() if n >= self.min_count and c not in special)
 
@@ -374,21 +395,41 @@ def sources_of(encoder: ColumnTransformer) -> dict[str, str]:
     }
 
 
-def _hot(lists: list[set[str]], frequent: list[str]) -> NDArray[np.float32]:
+def _hot(
+    lists: list[set[str]], place: NDArray[np.intp], frequent: list[str]
+) -> NDArray[np.float32]:
     """0/1 columns of the kept categories, of all others together, and of none."""
-    place = {category: i for i, category in enumerate([*frequent, OTHER, UNKNOWN])}
-    hot = np.zeros((len(lists), len(place)), dtype=np.float32)
-    for row, categories in enumerate(lists):
-        for category in categories or (UNKNOWN,):
-            hot[row, place.get(category, place[OTHER])] = 1
+    columns = {category: i for i, category in enumerate([*frequent, OTHER, UNKNOWN])}
+    found = [
+        {columns.get(category, columns[OTHER]) for category in categories or (UNKNOWN,)}
+        for categories in lists
+    ]
+    hot = np.zeros((len(place), len(columns)), dtype=np.float32)
+    count = np.array([len(of_cell) for of_cell in found], dtype=np.intp)
+    flat = np.array([column for of_cell in found for column in of_cell], dtype=np.intp)
+    begin = (count.cumsum() - count)[place]
+    for nth in range(count.max(initial=0)):  # most cells have one category
+        rows = np.flatnonzero(count[place] > nth)
+        hot[rows, flat[begin[rows] + nth]] = 1
     return hot
 
 
-def _lists(column: pd.Series[Any], whole: bool = True) -> list[set[str]]:
-    """Each cell's distinct categories; missing and empty ones name none."""
+def _lists(
+    column: pd.Series[Any], whole: bool = True
+) -> tuple[list[set[str]], NDArray[np.intp]]:
+    """Categories of each distinct cell, and which of these each cell is.
+
+    Missing and empty cells name no category. Cells of objects are not compared: lists cannot be,
+    and 1 equals True.
+    """
+    if column.dtype == object:
+        cells, place = column.tolist(), np.arange(len(column))
+    else:
+        place, distinct = pd.factorize(column, use_na_sentinel=False)
+        cells = distinct.tolist()
     return [
-        {_category(item, whole) for item in _items(cell) if not _missing(item)} for cell in column
-    ]
+        {_category(item, whole) for item in _items(cell) if not _missing(item)} for cell in cells
+    ], place
 
 
 def _category(item: Any, whole: bool) -> str:
