@@ -322,10 +322,10 @@ class TimeFolds(BaseCrossValidator):
     """
 
     def __init__(self, times: ArrayLike, n_splits: int = 5, *, gap: int = 0) -> None:
-        self.times = np.asarray(times)
+        self.times = pd.Index(times).to_numpy()
         self.n_splits = n_splits
         self.gap = gap
-        n_times = len(np.unique(self.times))
+        n_times = len(pd.unique(self.times))
         self._test_size = n_times // (2 * n_splits)
         if n_times - n_splits * self._test_size - gap < 1 or self._test_size < 1:
             raise ValueError(
@@ -337,7 +337,7 @@ class TimeFolds(BaseCrossValidator):
         """Yield the rows to learn from and the rows to score, as positions."""
         if len(X) != len(self.times):
             raise ValueError(f"expected the {len(self.times)} rows with these times, got {len(X)}")
-        steps, step_of_row = np.unique(self.times, return_inverse=True)
+        step_of_row, steps = pd.factorize(self.times, sort=True)
         over_steps = TimeSeriesSplit(self.n_splits, gap=self.gap, test_size=self._test_size)
         for train, test in over_steps.split(steps):
             yield (

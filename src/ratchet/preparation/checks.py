@@ -171,16 +171,18 @@ def check_training(frame: DataFrame, features: Features, targets: Mapping[str, T
         DataError: a feature has no value in the training rows, or there are too few steps for the
             folds of a series; a line for each.
     """
-    train = frame["split"] == "train"
+    train = (frame["split"] == "train").to_numpy()
     lines = [
         f"column '{plain(name)}': none of the {train.sum()} training rows has a value, "
         f"{present.sum()} of the other rows have; leave it out of the features until there is "
         f"something to learn from"
         for name in [*map(apart, features.columns), *_computed(frame)]
-        if not (present := _present(frame[name]))[train].any()
+        if not (present := _present(frame[name]).to_numpy())[train].any()
     ]
     for name, target in targets.items():
-        lines += _too_few_steps(name, target, frame[train], features.horizon)
+        if target.is_series or target.follows_time:
+            times = frame[f"{SERIES_PREFIX}time"][train]
+            lines += _too_few_steps(name, target, times, features.horizon)
     if lines:
         raise DataError("\n".join(lines))
 
@@ -195,11 +197,9 @@ def _present(values: Series) -> Series:
     return present & (values.str.len() != 0) if values.dtype == object else present
 
 
-def _too_few_steps(name: str, target: Target, train: DataFrame, horizon: int) -> Iterator[str]:
-    if not (target.is_series or target.follows_time):
-        return
+def _too_few_steps(name: str, target: Target, times: Series, horizon: int) -> Iterator[str]:
     try:
-        folds(target.task, target.cv, 0, times=train[f"{SERIES_PREFIX}time"], horizon=horizon)
+        folds(target.task, target.cv, 0, times=times, horizon=horizon)
     except ValueError as error:
         yield (
             f"column '{target.column}' (target '{name}'): {error}: lower targets.{name}.cv"

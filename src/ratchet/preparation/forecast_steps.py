@@ -67,7 +67,9 @@ def select_series(
         "rows": len(typed),
         "kept": int(usable.sum()),
         "missing": {name: int(typed[name].isna().sum()) for name in data.required},
-        "parts": {name: describe(rows, data) for name, rows in primary.groupby("split")},
+        "parts": {
+            name: describe(rows, data) for name, rows in primary[[data.time, "split"]].groupby("split")
+        },
         "series": {
             "count": values.shape[1],
             "steps": len(values),

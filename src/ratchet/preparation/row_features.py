@@ -269,7 +269,7 @@ def encode_features(
     passed_on = columns[columns.str.startswith((SERIES_PREFIX, TARGET_PREFIX))]
     parts: list[DataFrame] = []
     for name in SPLITS:
-        rows = features_frame[features_frame["split"] == name]
+        rows = features_frame[(features_frame["split"] == name).to_numpy()]
         encoded = encoder.transform(rows) if parts else encoder.fit_transform(rows)
         parts.append(pd.concat([encoded, rows[passed_on]], axis=1))
     return encoder, parts[0], parts[1], parts[2]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ratchet.config import SERIES_ID, SERIES_KEY, Data, Target
 from ratchet.config import Series as SeriesParameters
@@ -23,6 +24,8 @@ from ratchet.learning.features.series import (
 if TYPE_CHECKING:
     from ratchet.learning.features.series import SeriesPanel
 
+
+_KEYS_AT_A_TIME = 10**6
 
 _MOST_ROWS = 10**7
 """Rows of all steps and series, some ten gigabytes, up to which nearly all may be empty."""
@@ -56,10 +59,13 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
     named = [data.time, *data.series.columns]
     # A row that lacks a required value is a gap in its series, and not absent: something happened.
     blank = typed[[name for name in required if name not in named]].isna().any(axis=1)
-    rows = with_columns(typed, {n: typed[n].mask(blank) for n in data.columns if n not in named})
+    rows = typed
+    if blank.any():
+        gaps = {name: typed[name].mask(blank) for name in data.columns if name not in named}
+        rows = with_columns(typed, gaps)
     rows = rows.dropna(subset=[name for name in required if name in named])
     ids = rows[data.series.id] if data.series.id else target.column
-    rows = rows.assign(**{SERIES_ID: ids})
+    rows = rows.assign(**{SERIES_ID: ids}).astype({SERIES_ID: "category"})
     if (nameless := rows[SERIES_ID].isna()).any():
         raise DataError(
             f"column '{data.series.id}': expected the name of a series in every row; "
@@ -133,10 +139,18 @@ def _way_out(times: Series, off: int) -> str:
 
 def _keys(laid: DataFrame, time: str) -> Series:
     """``<series>@<time>``: the local day, or the exact moment where steps are shorter."""
-    times = laid[time]
+    n_series = int((laid[time] == laid[time].iloc[0]).sum())
+    times, names = laid[time].iloc[::n_series], laid[SERIES_ID].iloc[:n_series].astype("str")
     whole_days = (times == midnight(times)).all()
     text = times.dt.strftime("%Y-%m-%d") if whole_days else _moments(times)
-    return laid[SERIES_ID].astype(str) + "@" + text
+    places, some = np.arange(len(times)), max(1, _KEYS_AT_A_TIME // n_series)
+    parts = [
+        names.iloc[np.tile(np.arange(n_series), len(part))].set_axis(range(n_series * len(part)))
+        + "@"
+        + text.iloc[part.repeat(n_series)].set_axis(range(n_series * len(part)))
+        for part in np.split(places, places[some::some])
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _moments(times: Series) -> Series:

@@ -196,8 +196,11 @@ def series_statistics(
     train, season = values[: count_train_steps(values, data.split, evaluation)], data.series.season
     mean, rms, _ = seasonal_change(train, season, relative=target.learn == "return")
     columns = {"mean": mean, "rms": rms} | (_static(train, season) if data.series.id else {})
-    names = pd.Index(primary[SERIES_ID].iloc[: values.shape[1]], name=SERIES_ID)
-    return pd.DataFrame(columns, index=names)
+    return pd.DataFrame(columns, index=_series_names(primary, values.shape[1]))
+
+
+def _series_names(primary: DataFrame, n_series: int) -> Any:
+    return pd.Index(primary[SERIES_ID].iloc[:n_series].tolist(), name=SERIES_ID)
 
 
 def _check_returns(values: Any, target: Target) -> None:
@@ -261,7 +264,7 @@ def window_features(
     target = only_target(targets)
     values = panel(primary, target.column)
     _check_returns(values, target)
-    units = _units(statistics, primary[SERIES_ID].iloc[: values.shape[1]])
+    units = _units(statistics, _series_names(primary, values.shape[1]))
     views = views or make_views(primary, data, features, target)
     if rows is None:
         in_part = primary["split"].notna().to_numpy().reshape(values.shape)
@@ -301,7 +304,9 @@ def _gather(
     assert features.windows is not None
     values = panel(primary, target.column)
     row_terms = target_scaling(values, step, target.learn, *units[["mean", "rms"]].to_numpy().T)
-    chosen = primary[rows.ravel()].set_index(SERIES_KEY)
+    named = [*features.columns, *(["split"] if "split" in primary else [])]
+    used = dict.fromkeys([SERIES_KEY, SERIES_ID, data.time, target.column, *named])
+    chosen = primary[[*used]][rows.ravel()].set_index(SERIES_KEY)
     views = [view.at(step, features.windows.last) for view in views]
     columns = select_rows(views, rows, row_terms["level"], row_terms["scale"]).set_index(
         chosen.index
@@ -314,7 +319,6 @@ def _gather(
     if features.path:
         about[SERIES_STEP] = step
     about[f"{TARGET_PREFIX}{target.column}"] = chosen[target.column].astype(float)
-    named = [*features.columns, *(["split"] if "split" in chosen else [])]
     sources = chosen[named].rename(columns=apart)
     static = units.loc[:, units.columns.str.startswith(STATIC_PREFIX)]
     described = static.iloc[rows.nonzero()[1]].set_index(chosen.index)

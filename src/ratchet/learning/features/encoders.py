@@ -85,9 +85,11 @@ class NumericEncoder(_NumberEncoder):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn which columns of ``X`` (n, k) float32 does not distinguish."""
         super().fit(X)
-        named = isinstance(X, pd.DataFrame)
-        columns = (values for _, values in X.items()) if named else np.asarray(X).T
-        self.offset_ = np.array([_offset(np.asarray(v, dtype=np.float64)) for v in columns])
+        if isinstance(X, pd.DataFrame):
+            columns = (v.to_numpy(dtype=np.float64, na_value=np.nan) for _, v in X.items())
+        else:
+            columns = iter(np.asarray(X, dtype=np.float64).T)
+        self.offset_ = np.array([*map(_offset, columns)])
         return self
 
     def transform(self, X: Any) -> pd.DataFrame:

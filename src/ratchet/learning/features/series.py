@@ -9,7 +9,7 @@ from __future__ import annotations
 from calendar import day_abbr, day_name
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -206,11 +206,15 @@ def to_panel(
         begins: whether a series begins with its ``first_row``, or with the ``first_step`` of all.
         ends_after: see ``ended_series``.
     """
-    names = pd.Index(rows[series].unique(), name=series).sort_values()
-    full = pd.MultiIndex.from_product([grid, names], names=[time, series])
-    keyed = rows.set_index([time, series])
-    laid = keyed.reindex(full)
-    given = full.isin(keyed.index).reshape(len(grid), len(names))
+    ids = rows[series].astype("category").cat.remove_unused_categories().array
+    of_row, names = ids.codes, ids.categories
+    shape = (len(grid), len(names))
+    source = np.full(len(grid) * len(names), -1)  # row that each place takes its values from
+    source[grid.get_indexer(rows[time]) * len(names) + of_row] = np.arange(len(rows))
+    given = (source >= 0).reshape(shape)
+    laid = _take(rows.drop(columns=[time, series]), source)
+    laid[time] = grid.repeat(len(names))
+    laid[series] = pd.Categorical.from_codes(np.tile(np.arange(len(names)), len(grid)), names)
     # A derived target is not there yet; then every row counts as known.
     has_target = laid[target].notna().to_numpy().reshape(given.shape) if target in laid else given
     is_past = np.maximum.accumulate(np.asarray(has_target.any(axis=1))[::-1])[::-1]
@@ -223,10 +227,27 @@ def to_panel(
         ended=ended_series(given, open_, season, ends_after),
     )
     for column, held in absent.items():
-        has = laid[column].notna().to_numpy().reshape(given.shape).any(axis=1, keepdims=True)
-        values = laid.groupby(level=series)[column].ffill() if held == "previous" else held
-        laid[column] = laid[column].mask((layout.under_way & ~given & has).ravel(), values)
-    return replace(layout, rows=laid.reset_index()[list(rows.columns)])
+        has = laid[column].notna().to_numpy().reshape(shape)
+        filled = (layout.under_way & ~given & has.any(axis=1, keepdims=True)).ravel()
+        values = _take(laid[column], _last_place(has)) if held == "previous" else held
+        laid[column] = laid[column].mask(filled, values)
+    return replace(layout, rows=laid[list(rows.columns)])
+
+
+Rows = TypeVar("Rows", pd.DataFrame, pd.Series)
+
+
+def _take(rows: Rows, places: npt.NDArray[np.int64]) -> Rows:
+    """Rows at places, numbered from 0; a row without values where the place is -1."""
+    taken = rows.set_axis(pd.RangeIndex(len(rows))).reindex(places)
+    return taken.set_axis(pd.RangeIndex(len(places)))
+
+
+def _last_place(has: Mask) -> npt.NDArray[np.int64]:
+    """Place, in the flattened panel, of the last value of a series up to each step; -1 for none."""
+    steps, series = np.arange(has.shape[0])[:, None], np.arange(has.shape[1])
+    last = np.maximum.accumulate(np.where(has, steps, -1), axis=0)
+    return np.where(last >= 0, last * has.shape[1] + series, -1).ravel()
 
 
 def ended_series(

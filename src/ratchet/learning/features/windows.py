@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ Mask = npt.NDArray[np.bool_]
 
 _PATH_ROWS = 20_000
 """Rows of all origins and steps that a search gets through quickly."""
+
+_PLACES = 2**16
+"""Places of a panel of which rolling moments are computed at a time."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +127,62 @@ def rolling_views(target: Panel, lengths: Iterable[int], horizon: int) -> list[V
     """Mean and spread of the target over so many steps up to the origin."""
     views = []
     for length in lengths:
-        rolling = pd.DataFrame(target).rolling(length)
-        mean, spread = rolling.mean().to_numpy(), rolling.std(ddof=0).to_numpy()
+        mean, spread = rolling_moments(target, length)
         views += [
             View(f"rolling_mean_{length}", mean, horizon, "level", length - 1, "origin"),
             View(f"rolling_std_{length}", spread, horizon, "scale", length - 1, "origin"),
         ]
     return views
+
+
+def rolling_moments(values: Panel, length: int) -> tuple[Panel, Panel]:
+    """Mean and standard deviation (ddof 0) of the last ``length`` steps; NaN where one is missing.
+
+    Windows of 1, 2, 4, ... steps are each two of half the length, and any length is a sum of them:
+    nothing is taken away from a sum, so that a window of equal values has no spread. The moments of
+    two windows together are those of Chan, Golub and LeVeque (1979, "Updating formulae and a
+    pairwise algorithm for computing sample variances").
+    """
+    mean, spread = np.empty_like(values), np.empty_like(values)
+    some = max(1, _PLACES // max(len(values), 1))
+    for first in range(0, values.shape[1], some):  # what they take in between fits a cache
+        part = slice(first, first + some)
+        moments = _moments(np.ascontiguousarray(values[:, part]), length)
+        mean[:, part], spread[:, part] = moments.mean, np.sqrt(moments.squares / length)
+    return mean, spread
+
+
+def _moments(values: Panel, length: int) -> _Moments:
+    moments: _Moments | None = None
+    half = _Moments(values, np.where(np.isfinite(values), 0.0, np.nan), 1)
+    while True:
+        if length & half.length:
+            moments = half if moments is None else half.after(moments)
+        if 2 * half.length > length:
+            break
+        half = half.after(half)
+    assert moments is not None
+    return moments
+
+
+class _Moments(NamedTuple):
+    """Mean, and sum of squared deviations from it, of the steps of a window up to each step."""
+
+    mean: Panel
+    squares: Panel
+    length: int
+
+    def after(self, earlier: _Moments) -> _Moments:
+        """The window of these steps and of as many as the earlier one has before them."""
+        length = self.length + earlier.length
+        mean, squares = shift(earlier.mean, self.length), shift(earlier.squares, self.length)
+        gap = self.mean - mean
+        mean += gap * (self.length / length)
+        gap *= gap
+        gap *= self.length * earlier.length / length
+        squares += self.squares
+        squares += gap
+        return _Moments(mean, squares, length)
 
 
 def naive_views(target: Panel, horizon: int, seasons: Sequence[int]) -> list[View]:
@@ -232,11 +284,11 @@ def select_rows(views: Sequence[View], rows: Mask, level: Panel, scale: Panel) -
     Returns:
         float32 frame of shape (rows, views), ordered by time and series.
     """
-    where, columns = np.nonzero(rows)
+    places, n_series = np.flatnonzero(rows), rows.shape[1]
     row_level, row_scale = level[rows], scale[rows]
-    taken = np.empty((len(views), len(where)), dtype=np.float32)
+    taken = np.empty((len(views), len(places)), dtype=np.float32)
     for column, view in zip(taken, views, strict=True):
-        values = view.values[where - view.steps, columns]
+        values = view.values.ravel()[places - view.steps * n_series]
         if view.rescaled == "level":
             values = values - row_level
         column[:] = values if view.rescaled is None else values / row_scale
