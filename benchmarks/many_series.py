@@ -1,10 +1,10 @@
 """What more series cost: every phase of a forecast of made daily sales, by rows.
 
 Each series has a level, a trend, seasons of the week and of the year, a price with promotions, days
-without a sale and, for every fourth one, a launch after the first day; units are counts. Measured are
-CPU seconds and peak memory of the phases, each group of them in a process of its own, and the disk
-that raw file and outputs take. Candidates are the seasonal naive forecast, a ridge and histogram
-boosting, one point each, two folds.
+without a sale and, for every fourth one, a launch after the first day; units are counts. Measured
+are CPU seconds and peak memory of the phases, each group of them in a process of its own, and the
+disk that raw file and outputs take. Candidates are the seasonal naive forecast, a ridge and
+histogram boosting, one point each, two folds.
 """
 
 from __future__ import annotations

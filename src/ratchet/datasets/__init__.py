@@ -10,6 +10,7 @@ from ratchet.datasets.stores import (
     RegistryDataset,
     RunDataset,
 )
+from ratchet.datasets.tables import TableDataset
 
 __all__ = [
     "DemandBookDataset",
@@ -23,5 +24,6 @@ __all__ = [
     "SQLiteQueryDataset",
     "SearchCacheDataset",
     "SkopsDataset",
+    "TableDataset",
     "VegaLiteDataset",
 ]

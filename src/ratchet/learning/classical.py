@@ -322,7 +322,7 @@ class TimeFolds(BaseCrossValidator):
     """
 
     def __init__(self, times: ArrayLike, n_splits: int = 5, *, gap: int = 0) -> None:
-        self.times = pd.Index(times).to_numpy()
+        self.times = times.to_numpy() if isinstance(times, pd.Series) else np.asarray(times)
         self.n_splits = n_splits
         self.gap = gap
         n_times = len(pd.unique(self.times))

@@ -111,9 +111,7 @@ def _check_distance(times: Series, frequency: str) -> None:
 def _doubtful(frame: DataFrame, names: list[str]) -> list[str]:
     """Columns that are worth a look one by one: a row of a series has hundreds."""
     kinds = frame.dtypes
-    return [
-        name for name in names if kinds[name].kind not in "biuf" or _is_any_large(frame[name])
-    ]
+    return [name for name in names if kinds[name].kind not in "biuf" or _is_any_large(frame[name])]
 
 
 def _is_any_large(values: Series) -> bool:

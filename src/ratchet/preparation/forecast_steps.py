@@ -63,13 +63,12 @@ def select_series(
     primary["split"] = _splits(part.repeat(values.shape[1]), usable)
     own_scale = seasonal_change(values[part == 0], data.series.season)[2]
     names = primary[SERIES_ID].iloc[: values.shape[1]].astype(str).to_numpy()
+    parted = primary[[data.time, "split"]]
     selection: dict[str, Any] = {
         "rows": len(typed),
         "kept": int(usable.sum()),
         "missing": {name: int(typed[name].isna().sum()) for name in data.required},
-        "parts": {
-            name: describe(rows, data) for name, rows in primary[[data.time, "split"]].groupby("split")
-        },
+        "parts": {name: describe(part, data) for name, part in parted.groupby("split")},
         "series": {
             "count": values.shape[1],
             "steps": len(values),
@@ -80,7 +79,7 @@ def select_series(
             "left_out": _left_out(values, usable, between, layout, max_lookback(views)),
         },
     }
-    if empty := [name for name in SPLITS if name not in set(primary["split"].dropna())]:
+    if empty := [name for name in SPLITS if name not in selection["parts"]]:
         closed = find_closed_times(layout.rows[data.time].unique(), layout.given.any(axis=1))
         way_out = _way_out(closed, data, features, selection["series"], int((part == 0).sum()))
         raise DataError(

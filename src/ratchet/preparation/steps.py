@@ -86,7 +86,9 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
     names = rows.drop_duplicates(SERIES_ID).sort_values(SERIES_ID)
     places = np.tile(np.arange(len(names)), len(laid) // len(names))
     for name in naming:
-        laid[name] = names[name].take(places).to_numpy()
+        values = names[name]
+        text = isinstance(values.dtype, pd.StringDtype)
+        laid[name] = (values.astype("category") if text else values).array.take(places)
     laid.insert(0, SERIES_KEY, _keys(laid, data.time))
     return layout
 

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
+from ratchet.learning.features import windows
 from ratchet.learning.features.series import seasonal_change
 from ratchet.learning.features.windows import (
     View,
     complete_rows,
     max_lookback,
     naive_views,
+    rolling_moments,
     rolling_views,
     select_rows,
     shift,
@@ -217,3 +220,31 @@ def test_the_origin_itself_is_seen(case):
     changed[20 - case["horizon"]] *= 2
 
     assert (features_of(panel, case, rows) != features_of(changed, case, rows)).any()
+
+
+@given(
+    hnp.arrays(
+        float,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=40),
+        elements=st.one_of(st.just(np.nan), st.floats(-1e6, 1e6), st.just(1e6 + 0.1)),
+    ),
+    st.integers(2, 40),
+)
+def test_rolling_moments_are_those_of_each_window(panel, length):
+    mean, spread = rolling_moments(panel, length)
+    assert np.isnan(mean[: length - 1]).all()
+    assert np.isnan(spread[: length - 1]).all()
+    for last in range(length - 1, len(panel)):
+        window = panel[last - length + 1 : last + 1]
+        np.testing.assert_allclose(mean[last], window.mean(axis=0), rtol=1e-12, atol=1e-9)
+        np.testing.assert_allclose(spread[last], window.std(axis=0), rtol=1e-9, atol=1e-9)
+        same = (window == window[0]).all(axis=0)
+        assert (spread[last][same] == 0).all()
+
+
+def test_rolling_moments_of_many_series_at_a_time(monkeypatch):
+    panel = np.random.default_rng(0).normal(size=(9, 7))
+    whole = rolling_moments(panel, 3)
+    monkeypatch.setattr(windows, "_PLACES", 20)
+    for one, other in zip(whole, rolling_moments(panel, 3), strict=True):
+        np.testing.assert_array_equal(one, other)

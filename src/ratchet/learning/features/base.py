@@ -37,7 +37,8 @@ class Encoder(TransformerMixin, BaseEstimator):
     def _frame(self, X: Any, values: NDArray[Any]) -> pd.DataFrame:
         index = X.index if isinstance(X, pd.DataFrame) else None
         columns = self.get_feature_names_out()
-        return pd.DataFrame(values.astype(np.float32, copy=False), index=index, columns=columns)
+        numbers = values.astype(np.float32, copy=False)
+        return pd.DataFrame(numbers, index=index, columns=columns, copy=False)
 
 
 def unique_names(

@@ -8,7 +8,7 @@ back without running code.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -61,6 +61,16 @@ class _NumberEncoder(Encoder):
             )
             yield np.asarray(checked)
 
+    def _column_by_column(
+        self, X: Any, encode: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> NDArray[np.float32]:
+        """Encoded numbers, shape (n, columns); each column lies in one piece, as in a frame."""
+        columns, n = np.empty((len(self._names_out()), len(X)), dtype=np.float32), 0
+        for numbers in self._numbers(X):
+            columns[:, n : n + len(numbers)] = encode(numbers).T
+            n += len(numbers)
+        return columns.T
+
     def _columns(self) -> list[str]:
         numbered = [f"x{i}" for i in range(self.n_features_in_)]
         return [str(name) for name in getattr(self, "feature_names_in_", numbered)]
@@ -86,10 +96,10 @@ class NumericEncoder(_NumberEncoder):
         """Learn which columns of ``X`` (n, k) float32 does not distinguish."""
         super().fit(X)
         if isinstance(X, pd.DataFrame):
-            columns = (v.to_numpy(dtype=np.float64, na_value=np.nan) for _, v in X.items())
+            numbers = (v.to_numpy(dtype=np.float64, na_value=np.nan) for _, v in X.items())
+            self.offset_ = np.array([*map(_offset, numbers)])
         else:
-            columns = iter(np.asarray(X, dtype=np.float64).T)
-        self.offset_ = np.array([*map(_offset, columns)])
+            self.offset_ = np.array([*map(_offset, np.asarray(X, dtype=np.float64).T)])
         return self
 
     def transform(self, X: Any) -> pd.DataFrame:
@@ -97,8 +107,7 @@ class NumericEncoder(_NumberEncoder):
         check_is_fitted(self)
         # Encoders that were fitted before there were offsets are loaded without.
         offset = getattr(self, "offset_", 0.0)
-        parts = [(numbers - offset).astype(np.float32) for numbers in self._numbers(X)]
-        return self._frame(X, np.concatenate(parts))
+        return self._frame(X, self._column_by_column(X, lambda numbers: numbers - offset))
 
     def sources(self) -> list[str]:
         """For each column that `transform` returns, the one that it was made of."""
@@ -161,12 +170,12 @@ class CyclicEncoder(_NumberEncoder):
     def transform(self, X: Any) -> pd.DataFrame:
         """Return (n, 2k): sine and cosine of each column."""
         check_is_fitted(self)
-        return self._frame(X, np.concatenate([*map(self._on_circle, self._numbers(X))]))
+        return self._frame(X, self._column_by_column(X, self._on_circle))
 
-    def _on_circle(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _on_circle(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         angle = 2 * np.pi * numbers / self.period
         both = np.stack([np.sin(angle), np.cos(angle)], axis=2).reshape(len(angle), -1)
-        return np.nan_to_num(both).astype(np.float32)
+        return np.asarray(np.nan_to_num(both))
 
     def sources(self) -> list[str]:
         """For each column that `transform` returns, the one that it was made of."""
@@ -212,9 +221,9 @@ class MultiHotEncoder(Encoder):
         check_is_fitted(self)
         whole = getattr(self, "whole_", False)  # encoders that were stored before know 1.0 and 1
         blocks = [
-            _hot(*_lists(X[name], whole), frequent) for name, frequent in self.categories_.items()
+            _hot(*_lists(X[name], whole), frequent).T for name, frequent in self.categories_.items()
         ]
-        return self._frame(X, np.hstack(blocks) if blocks else np.empty((len(X), 0)))
+        return self._frame(X, np.vstack(blocks).T if blocks else np.empty((len(X), 0)))
 
     def _frequent(self, lists: list[set[str]], place: NDArray[np.intp]) -> list[str]:
         counts: Counter[str] = Counter()
@@ -406,7 +415,7 @@ def _hot(
         {columns.get(category, columns[OTHER]) for category in categories or (UNKNOWN,)}
         for categories in lists
     ]
-    hot = np.zeros((len(place), len(columns)), dtype=np.float32)
+    hot = np.zeros((len(columns), len(place)), dtype=np.float32).T
     count = np.array([len(of_cell) for of_cell in found], dtype=np.intp)
     flat = np.array([column for of_cell in found for column in of_cell], dtype=np.intp)
     begin = (count.cumsum() - count)[place]
@@ -416,9 +425,7 @@ def _hot(
     return hot
 
 
-def _lists(
-    column: pd.Series[Any], whole: bool = True
-) -> tuple[list[set[str]], NDArray[np.intp]]:
+def _lists(column: pd.Series[Any], whole: bool = True) -> tuple[list[set[str]], NDArray[np.intp]]:
     """Categories of each distinct cell, and which of these each cell is.
 
     Missing and empty cells name no category. Cells of objects are not compared: lists cannot be,

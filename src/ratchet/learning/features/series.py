@@ -210,7 +210,7 @@ def to_panel(
     of_row, names = ids.codes, ids.categories
     shape = (len(grid), len(names))
     source = np.full(len(grid) * len(names), -1)  # row that each place takes its values from
-    source[grid.get_indexer(rows[time]) * len(names) + of_row] = np.arange(len(rows))
+    source[grid.get_indexer(pd.Index(rows[time])) * len(names) + of_row] = np.arange(len(rows))
     given = (source >= 0).reshape(shape)
     laid = _take(rows.drop(columns=[time, series]), source)
     laid[time] = grid.repeat(len(names))

@@ -292,7 +292,7 @@ def select_rows(views: Sequence[View], rows: Mask, level: Panel, scale: Panel) -
         if view.rescaled == "level":
             values = values - row_level
         column[:] = values if view.rescaled is None else values / row_scale
-    return pd.DataFrame(taken.T, columns=[view.name for view in views])
+    return pd.DataFrame(taken.T, columns=[view.name for view in views], copy=False)
 
 
 def target_scaling(

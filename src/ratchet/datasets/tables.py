@@ -1,0 +1,53 @@
+"""Tables of many rows that are named by text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from kedro_datasets.pandas import ParquetDataset
+
+
+class TableDataset(ParquetDataset):
+    """A Parquet file of numbers whose rows are named by an index of text, such as model input.
+
+    It is the file that ``pandas.ParquetDataset`` writes, in a quarter of the time: numbers and row
+    names, which hardly come again, have no dictionary, and Arrow is not shown the index. It asks
+    each column of a frame for attributes, which pandas looks for among the names of the rows: for
+    that it hashes all of them.
+    """
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the table."""
+        super().save(_Table(data))
+
+
+@dataclass(frozen=True)
+class _Table:
+    frame: pd.DataFrame
+
+    def to_parquet(self, file: Any, **arguments: Any) -> None:
+        """Write the frame, as the method of ``DataFrame`` does."""
+        import json
+
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        frame = self.frame
+        if not isinstance(frame.index.dtype, pd.StringDtype) or frame.index.name is None:
+            frame.to_parquet(file, **arguments)
+            return
+        plain = frame.set_axis(range(len(frame)))
+        plain[frame.index.name] = frame.index.array
+        table = pa.Table.from_pandas(plain, preserve_index=False)
+        described = json.loads(table.schema.metadata[b"pandas"])
+        of_frame = pa.Table.from_pandas(frame.iloc[:0]).schema.pandas_metadata
+        described |= {name: of_frame[name] for name in ("index_columns", "column_indexes")}
+        table = table.replace_schema_metadata({"pandas": json.dumps(described)})
+        again = [
+            field.name
+            for field in table.schema
+            if not pa.types.is_floating(field.type) and field.name != frame.index.name
+        ]
+        pq.write_table(table, file, **{"use_dictionary": again, **arguments})
