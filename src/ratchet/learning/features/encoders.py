@@ -65,11 +65,8 @@ class _NumberEncoder(Encoder):
         self, X: Any, encode: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     ) -> NDArray[np.float32]:
         """Encoded numbers, shape (n, columns); each column lies in one piece, as in a frame."""
-        columns, n = np.empty((len(self._names_out()), len(X)), dtype=np.float32), 0
-        for numbers in self._numbers(X):
-            columns[:, n : n + len(numbers)] = encode(numbers).T
-            n += len(numbers)
-        return columns.T
+        parts = [encode(numbers).T.astype(np.float32) for numbers in self._numbers(X)]
+        return np.concatenate(parts, axis=1).T
 
     def _columns(self) -> list[str]:
         numbered = [f"x{i}" for i in range(self.n_features_in_)]
