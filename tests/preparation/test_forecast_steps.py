@@ -102,6 +102,33 @@ def test_parts_are_cut_by_time():
     }
 
 
+def test_training_rows_are_drawn_where_there_are_more_than_wanted():
+    settings = data(train_rows=50)
+    primary, selection = select(frame(), settings)
+    whole, _ = select(frame())
+    split = primary["split"]
+    drawn = split == "train"
+
+    assert drawn.sum() == 50
+    assert (whole["split"][drawn] == "train").all()
+    pd.testing.assert_series_equal(
+        split[whole["split"] != "train"], whole["split"][whole["split"] != "train"]
+    )
+    assert selection["series"]["left_out"]["not_drawn"] == 90
+    assert selection["kept"] == 50 + 18 + 20
+    again = select_series(frame(), settings, features(), targets(), 1)[0]["split"]
+    assert not again.equals(split)
+    built, statistics = build_windows(primary, settings, features(), targets())
+    all_built, all_statistics = build_windows(whole, data(), features(), targets())
+    pd.testing.assert_frame_equal(built, all_built.loc[built.index])
+    pd.testing.assert_frame_equal(statistics, all_statistics)
+
+
+def test_training_rows_are_drawn_of_series_only():
+    with pytest.raises(ValueError, match="train_rows: for time series only"):
+        Data.model_validate({"key": "shop", "columns": COLUMNS, "train_rows": 50})
+
+
 def test_rows_are_named_by_series_and_time_in_the_order_of_time():
     primary, _ = select(frame().sample(frac=1, random_state=1))
 

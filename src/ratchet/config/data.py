@@ -382,6 +382,9 @@ class Data(Params):
             8601, 1 to 53: ``cyclic: {week: 53}``), ``year``, ``weekend``.
         split: shares of the rows for validation and test; the rest is for training. Rows without
             the truth of any target are in no part.
+        train_rows: of series, how many training rows are learned from at most: as many are drawn at
+            random, by the seed, where there are more. Windows still look at all rows, and so do the
+            units of each series; validation and test rows are never left out.
         ahead: how far after now a row may lie whose truth is known, as pandas writes it, with a
             unit; null for any, where the clock of the data is not that of the world. A row further
             ahead is refused by name: as the last one that a model knows it would hold back all that
@@ -399,6 +402,7 @@ class Data(Params):
     series: Series | None = None
     calendar: list[str] = []
     split: Split = Split()
+    train_rows: Annotated[int, Field(ge=1)] | None = None
     ahead: Length | None = "1D"
     key_columns: Annotated[list[str], NOT_SET] = []
 
@@ -481,6 +485,8 @@ class Data(Params):
             raise ValueError("key: rows of series are named by series and time; leave it out")
         if self.series and self.time is None:
             raise ValueError("series: time series need a 'time' column")
+        if self.train_rows is not None and not self.series:
+            raise ValueError("train_rows: for time series only (data.series)")
         if self.calendar and self.time is None:
             raise ValueError("calendar: needs a 'time' column")
         if unknown := [name for name in self.calendar if name not in CALENDAR]:

@@ -27,12 +27,15 @@ def select_series(
     data: Data,
     features: Features,
     targets: Mapping[str, Any],
+    seed: int = 0,
     evaluation: Evaluation = ONE_WINDOW,
 ) -> tuple[DataFrame, dict[str, object]]:
     """Lay series out on their steps and split these, see ``forecast_steps.select_series``."""
     from ratchet.preparation import forecast_steps
 
-    return forecast_steps.select_series(typed, data, features, read_targets(targets), evaluation)
+    return forecast_steps.select_series(
+        typed, data, features, read_targets(targets), evaluation, seed
+    )
 
 
 def build_features(
@@ -109,17 +112,17 @@ def _of_rows(windows: list[str]) -> list[Node]:
 
 
 def _of_series(windows: list[str]) -> list[Node]:
-    parameters = ["params:data", "params:features", "params:targets", *windows]
+    parameters = ["params:data", "params:features", "params:targets"]
     return [
         node(
             select_series,
-            inputs=["typed", *parameters],
+            inputs=["typed", *parameters, "params:seed", *windows],
             outputs=["primary", "selection"],
             name="select_series",
         ),
         node(
             build_windows,
-            inputs=["primary", *parameters],
+            inputs=["primary", *parameters, *windows],
             outputs=["features", "statistics"],
             name="build_windows",
         ),

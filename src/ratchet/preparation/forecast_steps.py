@@ -26,6 +26,7 @@ def select_series(
     features: Features,
     targets: Mapping[str, Target],
     evaluation: Evaluation = ONE_WINDOW,
+    seed: int = 0,
 ) -> tuple[DataFrame, dict[str, Any]]:
     """Lay the series out on their steps, and say which steps are forecast in which part.
 
@@ -39,6 +40,7 @@ def select_series(
             missing are not forecast.
         targets: the column to predict.
         evaluation: the windows of the test part.
+        seed: seed of the training steps that are drawn, see ``data.train_rows``.
 
     Returns:
         One row per step and series, ordered by time and series, with its key and a column
@@ -60,6 +62,8 @@ def select_series(
     between = _between(part, features.horizon)
     rows = forecast_rows(primary, views, data, features, target)
     usable = np.logical_or.reduce([*rows.values()]) & np.isfinite(values) & ~between[:, None]
+    not_drawn = _not_drawn(usable & (part == 0)[:, None], data.train_rows, seed)
+    usable &= ~not_drawn
     primary["split"] = _splits(part.repeat(values.shape[1]), usable)
     own_scale = seasonal_change(values[part == 0], data.series.season)[2]
     names = primary[SERIES_ID].iloc[: values.shape[1]].astype(str).to_numpy()
@@ -76,7 +80,9 @@ def select_series(
             "holes": int((~layout.given.any(axis=1)).sum()),
             "unscaled": names[~own_scale].tolist(),
             "ended": names[layout.ended[-1]].tolist(),
-            "left_out": _left_out(values, usable, between, layout, max_lookback(views)),
+            "left_out": _left_out(
+                *(values, usable, between, not_drawn, layout, max_lookback(views))
+            ),
         },
     }
     if empty := [name for name in SPLITS if name not in selection["parts"]]:
@@ -100,14 +106,25 @@ def _between(part: Any, horizon: int) -> Any:
     return part[later] > part
 
 
+def _not_drawn(train: Any, most: int | None, seed: int) -> Any:
+    """Training steps that are left out at random where there are more than ``most``."""
+    left_out = np.zeros(train.size, dtype=bool)
+    places = np.flatnonzero(train)
+    if most is not None and len(places) > most:
+        rng = np.random.default_rng(seed)
+        chosen = rng.choice(len(places), len(places) - most, replace=False, shuffle=False)
+        left_out[places[chosen]] = True
+    return left_out.reshape(train.shape)
+
+
 def _left_out(
-    values: Any, usable: Any, between: Any, layout: SeriesPanel, reach: int
+    values: Any, usable: Any, between: Any, not_drawn: Any, layout: SeriesPanel, reach: int
 ) -> dict[str, int]:
     """Steps of series that are not forecast, by the first reason that holds.
 
-    Their series has not begun or has ended, they lie too near its beginning, a hole is among the
-    steps they look at, their truth is still to come, or a value is missing; or they lie between
-    two parts.
+    Others were drawn for training, their series has not begun or has ended, they lie too near its
+    beginning, a hole is among the steps they look at, their truth is still to come, or a value is
+    missing; or they lie between two parts.
     """
     steps = np.arange(len(values))[:, None]
     finite, holes = np.isfinite(values), ~layout.given.any(axis=1)
@@ -123,7 +140,8 @@ def _left_out(
         "holes": near_hole[:, None],
         "missing": np.ones_like(usable),
     }
-    left, counts = ~(usable | between[:, None]), {}
+    counts = {"not_drawn": int(not_drawn.sum())} if not_drawn.any() else {}
+    left = ~(usable | not_drawn | between[:, None])
     for reason, holds in reasons.items():
         counts[reason] = int((left & holds).sum())
         left = left & ~holds

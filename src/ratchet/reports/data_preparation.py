@@ -13,6 +13,7 @@ _MANY_LEFT_OUT = 0.05
 _MANY_LOST = 0.05
 _FREQUENCIES = {"D": "a day", "h": "an hour", "min": "a minute", "W": "a week"}
 _REASONS = {
+    "not_drawn": "others were drawn for training (data.train_rows)",
     "not_begun": "the series has not begun",
     "ended": "the series has ended",
     "waiting": "what comes true is not known yet",
