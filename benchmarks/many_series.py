@@ -10,6 +10,7 @@ histogram boosting, one point each, two folds.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from harness.measure import peak, print_table
 from harness.project import copy_project
 
@@ -61,6 +63,7 @@ shop:
           param_grid: {model__max_iter: [100]}
 """
 _SERIES_AT_A_TIME = 500
+BARE = Path(__file__).parent / "bare/mlforecast_fit.py"
 
 
 def main() -> None:
@@ -69,37 +72,57 @@ def main() -> None:
         "--series", type=int, nargs="+", default=[200, 2000], help="numbers (default: 200 2000)"
     )
     parser.add_argument("--days", type=int, default=400, help="of each series (default: 400)")
+    parser.add_argument("--train-rows", type=int, help="data.train_rows (default: all)")
+    parser.add_argument("--share", type=float, default=0.1, help="of validation, and of test")
     parser.add_argument(
         "--phases", nargs="+", choices=PHASES, default=list(PHASES), help="which are run"
     )
+    parser.add_argument(
+        "--mlforecast", help="python of an environment with mlforecast and lightgbm, to compare"
+    )
     options = parser.parse_args()
-    rows = [row(number, options.days, options.phases) for number in options.series]
+    rows = [row(number, options) for number in options.series]
     head = ["series", "rows"]
     for phase in options.phases:
         head += [f"{phase}: CPU s", "peak MB"]
-    print_table([*head, "raw MB", "outputs MB"], rows)
+    head += ["raw MB", "outputs MB"]
+    if options.mlforecast:
+        head += ["mlforecast: CPU s", "peak MB", "MAE: boosting", "mlforecast"]
+    print_table(head, rows)
 
 
-def row(series: int, days: int, phases: list[str]) -> list[str]:
+def row(series: int, options: argparse.Namespace) -> list[str]:
     with TemporaryDirectory() as folder:
-        project = make_project(Path(folder))
+        project = make_project(Path(folder), options.train_rows, options.share)
         raw = project / "data/01_raw/shop.parquet"
-        rows = write_sales(raw, series, days)
+        rows = write_sales(raw, series, options.days)
         used = [
             peak("-m", "kedro", "run", "--pipelines", PHASES[phase], cwd=project)
-            for phase in phases
+            for phase in options.phases
         ]
         outputs = sum(path.stat().st_size for path in project.glob("data/0[2-8]*/**/*"))
         sizes = [raw.stat().st_size, outputs]
+        compared = compare(project, options) if options.mlforecast else []
     return [
         f"{series:,}",
         f"{rows:,}",
         *(f"{value:.0f}" for one in used for value in one),
         *(f"{size / 1e6:.0f}" for size in sizes),
+        *compared,
     ]
 
 
-def make_project(folder: Path) -> Path:
+def compare(project: Path, options: argparse.Namespace) -> list[str]:
+    """CPU seconds and memory of mlforecast on the same rows, and the error of both."""
+    raw, result = project / "data/01_raw/shop.parquet", project / "bare.json"
+    used = peak(BARE, raw, result, str(options.share), cwd=project, program=options.mlforecast)
+    scores = json.loads((project / "data/07_model_output/shop/metrics.json").read_text())
+    ours = scores["units"]["hist_gradient_boosting"]["test"]["mae"]["value"]
+    theirs = json.loads(result.read_text())["mae"]
+    return [f"{used.cpu:.0f}", f"{used.memory:.0f}", f"{ours:.3f}", f"{theirs:.3f}"]
+
+
+def make_project(folder: Path, train_rows: int | None, share: float) -> Path:
     """A project whose only use case is the shop."""
     project = copy_project(folder)
     for path in project.glob("conf/*/parameters/*.yml"):
@@ -107,8 +130,13 @@ def make_project(folder: Path) -> Path:
             path.unlink()
     run = project / "conf/base/parameters/run.yml"
     run.write_text(run.read_text().replace("first_report: prices", "first_report: shop"))
+    parameters = yaml.safe_load(PARAMETERS)
+    parameters["shop"]["data"] |= {
+        "train_rows": train_rows,
+        "split": {"validation": share, "test": share},
+    }
     (project / "conf/local/catalog.yml").write_text(CATALOG)
-    (project / "conf/local/parameters.yml").write_text(PARAMETERS)
+    (project / "conf/local/parameters.yml").write_text(yaml.safe_dump(parameters))
     (project / "conf/local/mlflow.yml").write_text("enabled: false\n")
     return project
 

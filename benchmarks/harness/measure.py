@@ -60,18 +60,21 @@ class Peak(NamedTuple):
     memory: float
 
 
-def peak(*arguments: str | Path, cwd: Path, **variables: str) -> Peak:
-    """Run this interpreter and measure it with every process it waits for.
+def peak(
+    *arguments: str | Path, cwd: Path, program: str = sys.executable, **variables: str
+) -> Peak:
+    """Run an interpreter and measure it with every process it waits for.
 
     Args:
         arguments: of the interpreter.
         cwd: folder that it runs in; what it says goes to ``output.txt`` there.
+        program: the interpreter; this one by default.
         variables: of its environment, beside those of this process.
 
     Raises:
         SystemExit: the command failed; shows what it said.
     """
-    command = [sys.executable, *map(str, arguments)]
+    command = [program, *map(str, arguments)]
     environ = os.environ | QUIET | variables
     with (cwd / "output.txt").open("w+") as output:
         process = subprocess.Popen(
