@@ -346,6 +346,7 @@ def make_rows(shops: list[str], frequency: str) -> pd.DataFrame:
         frames.append(
             frame.assign(
                 row=[f"{shop}@{time.isoformat()}" for time in times],
+                series_id=shop,
                 kind="small" if i % 2 else "large",
                 warmth=rng.normal(20, 5, len(times)),
                 shelf=np.nan if i == 3 else 5.0 * i,
