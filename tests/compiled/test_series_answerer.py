@@ -332,6 +332,14 @@ def test_what_a_path_lacks_is_named_with_its_step(compiled):
         answerer.answer(as_rows(rows))
 
 
+def test_a_path_at_the_first_step_that_is_retained_has_no_past(compiled):
+    answerer = compiled("paths of hours")
+    first = {"at": answerer.steps.text(int(answerer.steps.times[0])), "warmth": 9.0}
+
+    with pytest.raises(RequestError, match="would look at steps before"):
+        answerer.answer([first])
+
+
 def test_a_shop_without_a_row_sold_nothing(bundles, compiled):
     answerer = compiled("shops")
     rows = days(160)

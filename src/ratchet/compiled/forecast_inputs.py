@@ -266,10 +266,12 @@ class Forecasts:
         """
         if self.first is None:
             return np.full(len(rows), self.horizon, dtype=np.int64)
-        known = np.isfinite(steps.laid[self.spec.target][:position, series])
-        behind = len(known) - 1 - known[::-1].argmax(axis=0)
-        ahead = np.maximum(position - behind, self.first)
-        ahead[~known.any(axis=0)] = self.horizon + 1
+        begin = max(position - self.horizon, 0)
+        known = np.isfinite(steps.laid[self.spec.target][begin:position, series])
+        at = np.arange(begin, begin + len(known))[:, None]
+        origin = np.where(known, at, -1).max(axis=0, initial=-1)
+        ahead = np.maximum(position - origin, self.first)
+        ahead[origin < 0] = self.horizon + 1
         if (too_far := ahead > self.horizon).any():
             number = int(np.argmax(too_far))
             at = np.full_like(self.views.steps, self.horizon)
