@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 from typing import Any
 
 import pytest
 import yaml
 
-from ratchet.config import Target, UseCase
+from ratchet.config import Series, Target, UseCase
 from ratchet.config.checks import check_functions, check_searches
 from ratchet.config.loader import read_use_cases
 from ratchet.errors import ConfigError
@@ -207,6 +208,14 @@ def test_defaults_of_other_tasks_stay():
     assert target.stacked == 3
     assert target.all_candidates == ["dummy", "ridge", "stack", "weighted_ensemble"]
     assert UseCase.model_validate(LOAD).data.series is not None
+
+
+def test_closed_days_are_kept_in_one_form():
+    given = ["sunday", "12-25", "20260403", "2026-W15-1", dt.date(2026, 5, 1)]
+
+    series = Series(season=6, frequency="D", closed=given)
+
+    assert series.closed == ["Sun", "12-25", "2026-04-03", "2026-04-06", "2026-05-01"]
 
 
 def test_holidays_are_read_from_a_file(tmp_path, monkeypatch):

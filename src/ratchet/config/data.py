@@ -205,8 +205,9 @@ def _closed_day(day: Any) -> Any:
     if text.lower() in (name.lower() for names in (day_name, day_abbr) for name in names):
         return text[:3].title()
     with suppress(ValueError):
-        dt.date.fromisoformat(f"2000-{text}" if re.fullmatch(r"\d\d-\d\d", text) else text)
-        return text
+        if re.fullmatch(r"\d\d-\d\d", text):
+            return dt.date.fromisoformat(f"2000-{text}").isoformat()[len("2000-") :]
+        return dt.date.fromisoformat(text).isoformat()
     raise ValueError(
         f"expected a day of the week such as Sun, a day of every year such as '12-25', or a date "
         f"such as '2026-04-03', got {text!r}"
