@@ -868,6 +868,20 @@ def test_a_step_of_a_path_is_the_row_of_a_forecast_of_that_step(bundles):
     assert path.keys_for(path.bundle.use_case.features) is path.features.index
 
 
+def test_logged_answers_of_a_path_get_their_truth_whatever_its_origins_are_today(bundles):
+    now = scoring(bundles("paths of hours"), hours(360))
+    target, row = now.bundle.use_case.targets["demand"], now.inputs.index[300]
+    logged = pd.Index([row, *(f"{row}#{step}" for step in range(1, 6)), "demand@2031-01-01#1"])
+    assert not logged.isin(now.features.index).all()
+
+    truth = now.truth(target, logged)
+
+    assert truth[logged[:6]].tolist() == [hours(360)["load"][300]] * 6
+    assert logged[6] not in truth
+    plain = now.truth(target)
+    pd.testing.assert_series_equal(truth[plain.index], plain, check_names=False)
+
+
 def test_what_cannot_be_forecast_is_said(bundles):
     rows, bundle = hours(364), bundles("paths of hours")
     rows["load"] = rows["load"].where(rows.index < 360)

@@ -230,15 +230,19 @@ class ScoringFrame:
         """Answers of the bundle for some of the rows, by target."""
         return self.bundle.predict(self.features.loc[keys])
 
-    def truth(self, target: Target) -> pd.Series:
+    def truth(self, target: Target, logged: pd.Index | None = None) -> pd.Series:
         """Known values of a target by row key: numbers, or names of classes.
 
-        Of a path also by the key of the row alone, by which the service answers it.
+        Args:
+            target: the target.
+            logged: keys of logged answers, which of a path name rows of other origins than
+                ``features`` has today, or the row alone, as answers of the service do; they are
+                added.
         """
         values = self.features[f"{TARGET_PREFIX}{target.column}"].dropna()
-        if self.bundle.use_case.features.path:
-            rows = values.set_axis(self.rows_of(values.index))
-            values = pd.concat([values, rows[~rows.index.duplicated()]])
+        if self.bundle.use_case.features.path and logged is not None:
+            keys, known = values.index.union(logged, sort=False), self.inputs[target.column]
+            values = known.reindex(self.rows_of(keys)).set_axis(keys).dropna()
         return as_text(values) if target.is_classes else values.astype(float)
 
 

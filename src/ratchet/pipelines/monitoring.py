@@ -126,7 +126,9 @@ def join_truth(
         logged = prediction_log.rows(name).index
         hashes = now.row_hashes(now.keys_in_file[now.keys_in_file.astype(str).isin(logged)])
         return {
-            target: prediction_log.join_truth(name, target, now.truth(parameters), at, hashes)
+            target: prediction_log.join_truth(
+                name, target, now.truth(parameters, logged.unique()), at, hashes
+            )
             for target, parameters in bundle.use_case.targets.items()
         }
     except Exception as error:  # other use cases go on
