@@ -61,8 +61,10 @@ def select_series(
     part = assign_splits(np.isfinite(values).any(axis=1, keepdims=True), data.split, evaluation)
     between = _between(part, features.horizon)
     rows = forecast_rows(primary, views, data, features, target)
-    usable = np.logical_or.reduce([*rows.values()]) & np.isfinite(values) & ~between[:, None]
-    not_drawn = _not_drawn(usable & (part == 0)[:, None], data.train_rows, seed)
+    origins = np.sum([*rows.values()], axis=0, dtype=np.int32)
+    usable = (origins > 0) & np.isfinite(values) & ~between[:, None]
+    train = np.where(usable & (part == 0)[:, None], origins, 0)
+    not_drawn = _not_drawn(train, data.train_rows, seed)
     usable &= ~not_drawn
     primary["split"] = _splits(part.repeat(values.shape[1]), usable)
     own_scale = seasonal_change(values[part == 0], data.series.season)[2]
@@ -107,13 +109,17 @@ def _between(part: Any, horizon: int) -> Any:
 
 
 def _not_drawn(train: Any, most: int | None, seed: int) -> Any:
-    """Training steps that are left out at random where there are more than ``most``."""
+    """Training steps that are left out at random where there are more rows than ``most``.
+
+    Args:
+        train: how many training rows each step makes: of a path one for each of its origins.
+        most: rows that are learned from.
+        seed: seed of the draw.
+    """
     left_out = np.zeros(train.size, dtype=bool)
-    places = np.flatnonzero(train)
-    if most is not None and len(places) > most:
-        rng = np.random.default_rng(seed)
-        chosen = rng.choice(len(places), len(places) - most, replace=False, shuffle=False)
-        left_out[places[chosen]] = True
+    if most is not None and train.sum() > most:
+        places = np.random.default_rng(seed).permutation(np.flatnonzero(train))
+        left_out[places[train.ravel()[places].cumsum() > most]] = True
     return left_out.reshape(train.shape)
 
 
