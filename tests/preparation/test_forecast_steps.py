@@ -124,6 +124,24 @@ def test_training_rows_are_drawn_where_there_are_more_than_wanted():
     pd.testing.assert_frame_equal(statistics, all_statistics)
 
 
+def test_functions_that_derive_columns_see_names_of_series_as_text():
+    twice = {"function": "pandas.DataFrame.eval", "arguments": {"expr": "shop + shop"}}
+
+    primary, _ = select(frame(), data(derive={"twice": twice}))
+
+    assert primary["twice"].tolist() == (primary["shop"].astype(str) * 2).tolist()
+    assert primary["shop"].dtype == "category"
+
+
+def test_training_rows_of_paths_are_drawn_by_their_number():
+    settings, seen = data(train_rows=50), features(horizon={"last": 3, "every": 1}, lags=[9])
+
+    primary, _ = select(frame(), settings, seen)
+    built, _ = build_windows(primary, settings, seen, targets())
+
+    assert 48 <= (built["split"] == "train").sum() <= 50
+
+
 def test_training_rows_are_drawn_of_series_only():
     with pytest.raises(ValueError, match="train_rows: for time series only"):
         Data.model_validate({"key": "shop", "columns": COLUMNS, "train_rows": 50})

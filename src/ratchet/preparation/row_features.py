@@ -139,10 +139,17 @@ def derive_columns(rows: DataFrame, data: Data, leave: Container[str] = ()) -> D
     if data.calendar and data.time:
         rows = rows.assign(**calendar(rows[data.time], data.calendar))
     primary = rows.copy(deep=False)
+    given = _as_text(rows) if data.derive else rows
     for name, derived in data.derive.items():  # one may build on those above it
         if name not in leave:
-            primary[name] = _derive(name, derived, primary)
+            primary[name] = given[name] = _derive(name, derived, given)
     return primary
+
+
+def _as_text(rows: DataFrame) -> DataFrame:
+    """Rows with categories, such as names of series, as what they name: functions expect that."""
+    kinds = rows.dtypes[rows.dtypes == "category"]
+    return rows.astype({name: kind.categories.dtype for name, kind in kinds.items()})
 
 
 def _derive(name: str, derived: Derived, frame: DataFrame) -> Series:
