@@ -167,4 +167,7 @@ def test_a_series_that_two_columns_name_goes_on_with_what_was_measured():
     assert found["load"].tolist() == [1.0, 2.5, 3.5]
     assert found["series_id"].tolist() == ["7|x"] * 3
     assert found["store"].tolist() == [7] * 3
+    before = [of(2, "x", load=9.0, shop="x"), of(3, "7|x", load=4.0, **names)]  # of one column
+    assert joined(raw, before[:1], data)["load"].tolist() == [1.0, 2.0]
+    assert joined(raw, before, data)["load"].tolist() == [1.0, 2.0, 4.0]
     assert found.dtypes.equals(typed_rows(raw, data, TARGETS).dtypes)

@@ -125,8 +125,8 @@ def _row(one: MeasuredRow, fields: Mapping[str, Any], data: Data) -> dict[str, A
     assert data.series is not None
     assert data.time is not None
     zone = "" if data.timezone is None else "+00:00"
-    named = {data.time: f"{one.time.isoformat()}{zone}"}
-    named |= {name: one.fields[name] for name in data.series.id_columns}
+    named: dict[str, Any] = {data.time: f"{one.time.isoformat()}{zone}"}
+    named |= {name: one.fields.get(name) for name in data.series.id_columns}
     if data.series.id is not None and not data.series.id_columns:
         named[data.series.id] = one.series
     return {**{name: value for name, value in fields.items() if name in data.columns}, **named}
@@ -148,7 +148,7 @@ def typed_partial_rows(rows: DataFrame, data: Data) -> DataFrame:
         name: column if name in named else column.model_copy(update={"nullable": True})
         for name, column in data.columns.items()
     }
-    blank = [name for name in columns if frame[name].isna().all()]
+    blank = [name for name in columns if name not in named and frame[name].isna().all()]
     return join_series(read_contract(frame, columns, data.key, blank=blank), data)
 
 
