@@ -46,8 +46,8 @@ class Path(Params):
         every: steps between the origins of a series whose paths are learned from and scored; 1
             takes every origin, and makes as many rows of each time as there are steps. Other
             series begin at other steps. By default as few as keep the rows below some 20,000, or
-            at about one for each time where there are more; never a divisor of the season, or a
-            step would always meet the same part of it.
+            at about one for each time where there are more; without a divisor in common with the
+            season, or a step would always meet the same parts of it.
     """
 
     first: Annotated[int, Field(ge=1)] = 1
