@@ -175,7 +175,11 @@ def learned(project: Path) -> dict[str, Any]:
     """What trainings have left: tables of their searches but for times, and answers."""
     import pandas as pd
 
-    paths = sorted((project / LEARNED).rglob("*.parquet"))
+    paths = [
+        path
+        for path in sorted((project / LEARNED).rglob("*.parquet"))
+        if "weighted_ensemble" not in path.parts  # of the evaluation
+    ]
     tables = {str(path.relative_to(project / LEARNED)): pd.read_parquet(path) for path in paths}
     return {
         name: table.loc[:, ~table.columns.str.endswith("_time")] for name, table in tables.items()
