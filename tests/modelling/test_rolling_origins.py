@@ -229,6 +229,65 @@ def test_fits_that_were_finished_are_not_made_again(made, tmp_path, monkeypatch)
         pd.testing.assert_frame_equal(rows[name], one)
 
 
+def of_rows(column: str, learn: str = "value", **candidates: str) -> Target:
+    """A target of rows that follow the time."""
+    named = {name: {"estimator": estimator} for name, estimator in candidates.items()}
+    fixed = {"cv": 2, "n_jobs": 1, "folds": "time", "candidates": named}
+    return Target.model_validate({"column": column, "task": "regression", "learn": learn, **fixed})
+
+
+def score_rows(rows: pd.DataFrame, target: Target, weights: Any, cache: Any) -> Any:
+    """Predictions of the last third of some rows, in windows."""
+    train, validation, test = rows[:30], rows[30:40], rows[40:]
+    evaluation = Evaluation(windows=4, step=5, refit=True)
+    found = {
+        name: search_candidate(
+            *(train, validation, target, Features(numeric=["x"]), candidate, 0, cache, evaluation)
+        )
+        for name, candidate in target.candidates.items()
+    }
+    models, held_out = ({name: one[i] for name, one in found.items()} for i in (0, 2))
+    if weights:
+        members = [FrozenEstimator(uncalibrated(models[name], target)) for name in weights]
+        mean = sum(weight * held_out[name] for name, weight in weights.items())
+        ensemble = WeightedMeanRegressor(members, list(weights.values()))
+        models[ENSEMBLE] = calibrate(ensemble, mean, validation, target)
+        held_out[ENSEMBLE] = mean
+    return predict_windows(
+        *(models, held_out, weights, rows[:40], test, target, Features(numeric=["x"])),
+        *(evaluation, cache),
+    )
+
+
+@pytest.fixture
+def sold() -> pd.DataFrame:
+    """Rows of two targets that are the same before the test part."""
+    rows = frame(60, 1)[["window_units_1", "series_time"]].set_axis(["x", "series_time"], axis=1)
+    price = np.exp(1 + rows["x"])
+    return rows.assign(target_price=price, target_cost=price.where(np.arange(60) < 40, 2 * price))
+
+
+def test_a_row_without_a_logarithm_is_predicted_by_the_ensemble_as_well(sold):
+    sold.iloc[57, sold.columns.get_loc("target_price")] = 0.0
+    target = of_rows("price", "log", dummy="dummy", line="ridge", trees="extra_trees")
+
+    rows = score_rows(sold, target, {"line": 0.5, "trees": 0.5}, joblib.Memory(None))
+
+    members = np.log([rows[name]["prediction"] for name in ("line", "trees")])
+    expected = np.exp(members.mean(axis=0))
+    np.testing.assert_allclose(rows[ENSEMBLE]["prediction"], expected, rtol=1e-6)
+
+
+def test_fits_of_a_target_are_not_taken_for_those_of_another_one(sold, tmp_path):
+    cache = joblib.Memory(tmp_path, verbose=0)
+    price, cost = (of_rows(name, dummy="dummy", other="dummy") for name in ("price", "cost"))
+    score_rows(sold, price, {}, cache)
+
+    rows = score_rows(sold, cost, {}, cache)["dummy"]
+
+    pd.testing.assert_series_equal(rows["truth"], sold["target_cost"][40:], check_names=False)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(20, 400),

@@ -138,10 +138,10 @@ def predict_uncalibrated(model: Any, rows: DataFrame, target: Target) -> Series:
 
     Args:
         model: as ``calibrate`` gives it, of numbers.
-        rows: rows with the target.
+        rows: rows with the target; also those that are not learned from, as they have no logarithm.
         target: what is predicted.
     """
-    X, _ = _inputs_of_all_families(rows, target)
+    X, _ = features_and_target(rows, target)
     inside = uncalibrated(model, target)
     return pd.Series(inside.predict(select_inputs(inside, X)), X.index)
 

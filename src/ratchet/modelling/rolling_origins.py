@@ -146,7 +146,7 @@ def predict_windows(
     first, *later = fits(earlier, rows, features.horizon, evaluation)
     parts = {name: [predict_rows(model, first.rows, target)] for name, model in models.items()}
     again = remember(search_cache, _refit_and_predict)
-    recipe = [target.learn, target.bounds, target.confidence]
+    recipe = [target.column, target.learn, target.bounds, target.confidence]
     for fit in later:
         learned = {}
         for names in _fitted_together(target):
@@ -189,8 +189,8 @@ def _refit_and_predict(
 ) -> list[tuple[DataFrame, Series]]:
     """Fit a candidate again, and the one that is part of it, and predict a window with both.
 
-    The cache goes by the names, the held-out predictions and what was learned of the target: these
-    tell which model it was.
+    The cache goes by the names, the held-out predictions, and the target and how it is learned:
+    these tell which model it was.
     """
     with parallel_config(backend="threading", n_jobs=target.n_jobs):
         if len(fitted) == 1:
