@@ -85,7 +85,7 @@ def test_no_fit_knows_a_row_from_the_first_origin_on(windows, step, refit, horiz
     earlier, test = parts(rows, 40)
     evaluation = Evaluation(windows=windows, step=step, refit=refit)
 
-    made = list(fits(earlier, test, horizon, evaluation))
+    made = list(fits(earlier, test, TARGET, horizon, evaluation))
 
     pd.testing.assert_frame_equal(pd.concat([fit.rows for fit in made]), test)
     assert made[0].known is earlier
@@ -238,7 +238,7 @@ def of_rows(column: str, learn: str = "value", **candidates: str) -> Target:
 
 def score_rows(rows: pd.DataFrame, target: Target, weights: Any, cache: Any) -> Any:
     """Predictions of the last third of some rows, in windows."""
-    train, validation, test = rows[:30], rows[30:40], rows[40:]
+    train, validation, test = rows[:25], rows[25:40], rows[40:]
     evaluation = Evaluation(windows=4, step=5, refit=True)
     found = {
         name: search_candidate(
@@ -286,6 +286,17 @@ def test_fits_of_a_target_are_not_taken_for_those_of_another_one(sold, tmp_path)
     rows = score_rows(sold, cost, {}, cache)["dummy"]
 
     pd.testing.assert_series_equal(rows["truth"], sold["target_cost"][40:], check_names=False)
+
+
+def test_a_window_without_the_truth_of_a_target_is_left_out(sold):
+    unknown = np.isin(np.arange(60) // 5, [6, 9, 11])  # a window of validation, two of the test
+    sold["target_cost"] = sold["target_cost"].mask(unknown)
+
+    rows = score_rows(sold, of_rows("cost", dummy="dummy", line="ridge"), {}, joblib.Memory(None))
+
+    for one in rows.values():
+        assert one["window"].value_counts().to_dict() == {1: 5, 3: 5}
+        pd.testing.assert_index_equal(one.index, sold.index[40:][~unknown[40:]])
 
 
 @settings(max_examples=60, deadline=None)

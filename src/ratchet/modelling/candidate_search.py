@@ -86,7 +86,7 @@ def search_candidate(
             cache=search_cache,
             on_progress=on_progress,
         )
-    first, *later = fits(train, validation, features.horizon, evaluation)
+    first, *later = fits(train, validation, target, features.horizon, evaluation)
     fit_with = remember(search_cache, _fit_with)
     held_out, final = fit_with(
         model,

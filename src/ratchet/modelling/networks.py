@@ -118,7 +118,7 @@ def fit_networks(
         again = refit_networks(used, X, rest, target.n_jobs)
         return base, again, rows
 
-    first, *later = fits(train, validation, horizon, evaluation)
+    first, *later = fits(train, validation, target, horizon, evaluation)
     parts = [((fit_base(train, target, network, seed), used, train), first.rows)]
     parts += [(fitted_on(fit.known), fit.rows) for fit in later]
     base_of_both, networks_of_both, both = fitted_on(pd.concat([train, validation]))

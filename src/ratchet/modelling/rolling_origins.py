@@ -13,6 +13,7 @@ from joblib import parallel_config
 
 from ratchet.config import (
     SERIES_PREFIX,
+    TARGET_PREFIX,
     WEIGHTED_ENSEMBLE,
     Evaluation,
     Features,
@@ -68,7 +69,7 @@ def window_numbers(rows: DataFrame, evaluation: Evaluation) -> npt.NDArray[np.in
 
 
 def fits(
-    earlier: DataFrame, rows: DataFrame, horizon: int, evaluation: Evaluation
+    earlier: DataFrame, rows: DataFrame, target: Target, horizon: int, evaluation: Evaluation
 ) -> Iterator[Fit]:
     """Say what each fit of a candidate learns from, and what it predicts.
 
@@ -78,18 +79,22 @@ def fits(
 
     Args:
         earlier: rows before the part that is predicted.
-        rows: the rows of that part; at least one.
+        rows: the rows of that part; those with the truth, at least one, are predicted. A window
+            without any, as where the truth of several targets comes at different times, has no fit.
+        target: what is predicted.
         horizon: steps from the origin of a forecast to its row.
         evaluation: the windows, and when candidates are fitted again.
     """
     every = int(evaluation.refit) if evaluation.refits else 0
     number = window_numbers(rows, evaluation)
     number = number // every if every else np.zeros_like(number)
+    has_truth = rows[f"{TARGET_PREFIX}{target.column}"].notna().to_numpy()
+    given, rows, number = rows, rows[has_truth], number[has_truth]
     first, *later = np.unique(number)
     yield Fit(earlier, rows[number == first])
     if not later:
         return
-    both = pd.concat([earlier, rows])
+    both = pd.concat([earlier, given])
     times = both[TIME].to_numpy()
     steps = np.unique(times)
     for window in later:
@@ -143,7 +148,7 @@ def predict_windows(
     Returns:
         Candidate -> tidy rows with ``window``, from 1.
     """
-    first, *later = fits(earlier, rows, features.horizon, evaluation)
+    first, *later = fits(earlier, rows, target, features.horizon, evaluation)
     parts = {name: [predict_rows(model, first.rows, target)] for name, model in models.items()}
     again = remember(search_cache, _refit_and_predict)
     recipe = [target.column, target.learn, target.bounds, target.confidence]
