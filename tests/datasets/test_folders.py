@@ -55,7 +55,13 @@ def test_the_oldest_results_make_room(tmp_path):
     assert [cached.check_call_in_cache(size) for size in (30_000, 30_001)] == [False, True]
 
 
-@pytest.mark.parametrize("changed", ["learning/search/search.py", "numpy", "xgboost-cpu"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *("learning/search/search.py", "modelling/calibrate_and_refit.py"),
+        *("numpy", "xgboost-cpu", "keras"),
+    ],
+)
 def test_other_code_or_libraries_start_anew(tmp_path, monkeypatch, changed):
     folder = tmp_path / "cache"
     SearchCacheDataset(filepath=str(folder)).load().cache(make)(10)

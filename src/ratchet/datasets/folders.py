@@ -41,8 +41,11 @@ class FolderDataset(AbstractDataset[NoReturn, Path]):
         return {"filepath": str(self._filepath)}
 
 
-_CODE = ("learning", "modelling/candidate_search.py")
-_LIBRARIES = ("scikit-learn", "xgboost", "xgboost-cpu", "numpy")
+_CODE = ("learning", "modelling")
+_LIBRARIES = (
+    *("scikit-learn", "xgboost", "xgboost-cpu", "numpy"),
+    *("keras", "tensorflow", "tensorflow-cpu"),
+)
 
 
 class SearchCacheDataset(AbstractDataset[NoReturn, joblib.Memory]):
