@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import Any, ClassVar
 
 import joblib
@@ -89,6 +91,22 @@ def test_a_stack_fits_nothing_that_was_searched(measured, cache):
     assert len(CountedRidge.fits) == before
     fresh, _ = fit_final_estimator(models, {"alpha": [1.0]}, *measured, **options)
     np.testing.assert_array_equal(kept.coef_, fresh.coef_)
+
+
+def test_a_damaged_result_is_fitted_again_and_kept(measured, cache):
+    first = search(CountedRidge(), {"alpha": [1.0]}, measured, cache=cache)
+    for path in Path(cache.location).rglob("output.pkl"):
+        path.write_bytes(b"half")
+    CountedRidge.fits.clear()
+
+    with warnings.catch_warnings():  # joblib's, that it cannot read the result
+        warnings.simplefilter("ignore", UserWarning)
+        again = search(CountedRidge(), {"alpha": [1.0]}, measured, cache=cache)
+
+    assert CountedRidge.fits == [1.0] * 3
+    assert again.best_score_ == first.best_score_
+    search(CountedRidge(), {"alpha": [1.0]}, measured, cache=cache)
+    assert CountedRidge.fits == [1.0] * 3
 
 
 @pytest.mark.parametrize("changed", ["rows", "score", "parameters"])

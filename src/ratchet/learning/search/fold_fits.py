@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -205,10 +205,10 @@ class FoldFits:
     def _results(self, wanted: dict[tuple[str, int], _Work]) -> dict[tuple[str, int], FoldFit]:
         results, missing = {}, {}
         for key, work in wanted.items():
-            if self._cached is not None and self._cached.check_call_in_cache(self._rows, *key):
-                results[key] = self._cached(self._rows, *key)
-            else:
+            if (result := self._kept(key)) is None:
                 missing[key] = work
+            else:
+                results[key] = result
         # Where nothing is missing, no process has to start.
         fitted = self._workers().run([*missing.values()]) if missing else []
         for key, result in zip(missing, fitted, strict=True):
@@ -216,6 +216,13 @@ class FoldFits:
             if self._cached is not None and result.predicted is not None:
                 self._cached(self._rows, *key, result)
         return results
+
+    def _kept(self, key: tuple[str, int]) -> FoldFit | None:
+        if self._cached is not None:
+            with suppress(_NotKept):
+                result: FoldFit = self._cached(self._rows, *key)
+                return result
+        return None
 
     def _mean(self, parts: list[FoldFit], fold: int) -> FoldFit:
         """Result of the mean of regressors, as ``VotingRegressor`` gives it."""
@@ -247,8 +254,14 @@ def _open_workers(job: _FitFold, engine: str, n_jobs: int | None) -> Iterator[_W
         yield _Workers(len(pool.workers), pool.map)
 
 
-def _fold_fit(rows: str, recipe: str, fold: int, result: FoldFit | None = None) -> FoldFit | None:
+class _NotKept(LookupError):
+    """A result is not in the cache, or cannot be read."""
+
+
+def _fold_fit(rows: str, recipe: str, fold: int, result: FoldFit | None = None) -> FoldFit:
     """Result of a fit, which a cache keeps by the other arguments."""
+    if result is None:
+        raise _NotKept
     return result
 
 
