@@ -219,7 +219,7 @@ class FoldFits:
 
     def _kept(self, key: tuple[str, int]) -> FoldFit | None:
         if self._cached is not None:
-            with suppress(_NotKept):
+            with suppress(_NotKeptError):
                 result: FoldFit = self._cached(self._rows, *key)
                 return result
         return None
@@ -254,14 +254,14 @@ def _open_workers(job: _FitFold, engine: str, n_jobs: int | None) -> Iterator[_W
         yield _Workers(len(pool.workers), pool.map)
 
 
-class _NotKept(LookupError):
+class _NotKeptError(LookupError):
     """A result is not in the cache, or cannot be read."""
 
 
 def _fold_fit(rows: str, recipe: str, fold: int, result: FoldFit | None = None) -> FoldFit:
     """Result of a fit, which a cache keeps by the other arguments."""
     if result is None:
-        raise _NotKept
+        raise _NotKeptError
     return result
 
 
