@@ -75,6 +75,9 @@ MODELS: dict[str, Callable[[], Any]] = {
     "pipeline": lambda: make_pipeline(StandardScaler(), Ridge()).fit(X, Y),
     "picking": lambda: picking(ridge("a"), "a").fit(X, Y),
     "mean": lambda: VotingRegressor([("trees", trees()), ("line", LinearRegression())]).fit(X, Y),
+    "weighted mean of two": lambda: VotingRegressor(
+        [("trees", trees()), ("line", LinearRegression())], weights=[3, 1]
+    ).fit(X, Y),
     "mean of frozen": mean_of_frozen,
     "residual": lambda: ResidualRegressor(base=Ridge(), estimator=trees()).fit(X, Y),
     "residual of frozen": residual_of_frozen,

@@ -236,7 +236,8 @@ def _refit_mean(model: Any, X: Any, y: Any) -> BaseEstimator:
         return type(model)(parts, model.weights)
     names = [name for name, _ in model.estimators]
     parts = [FrozenEstimator(refit_estimator(part, X, y)) for part in model.estimators_]
-    return VotingRegressor(list(zip(names, parts, strict=True))).fit(X, y)
+    named = list(zip(names, parts, strict=True))
+    return VotingRegressor(named, weights=model.weights).fit(X, y)
 
 
 def _refit_residual(model: ResidualRegressor, X: Any, y: Any) -> ResidualRegressor:

@@ -210,8 +210,6 @@ def _fit_and_predict(
 
 def _predict(model: Any, X: Any, index: Index) -> DataFrame:
     """Probabilities with a column per class, or values in one column."""
-    import pandas as pd
-
     if is_classifier(model):
         return pd.DataFrame(model.predict_proba(X), index=index, columns=list(model.classes_))
     return pd.DataFrame({"prediction": model.predict(X)}, index=index)
