@@ -124,6 +124,15 @@ def test_training_rows_are_drawn_where_there_are_more_than_wanted():
     pd.testing.assert_frame_equal(statistics, all_statistics)
 
 
+@pytest.mark.parametrize("frequency", ["D", None])
+def test_rows_without_a_name_of_their_series_are_no_steps(frequency):
+    settings = data(required=["shop"], series={"frequency": frequency})
+    nameless = frame().assign(shop=pd.Series(None, range(200), dtype="str"))
+
+    with pytest.raises(DataError, match=r"none of 200 rows has a value in each of \['day', 'shop'"):
+        select(nameless, settings)
+
+
 def test_functions_that_derive_columns_see_names_of_series_as_text():
     twice = {"function": "pandas.DataFrame.eval", "arguments": {"expr": "shop + shop"}}
 

@@ -64,6 +64,8 @@ def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[s
         gaps = {name: typed[name].mask(blank) for name in data.columns if name not in named}
         rows = with_columns(typed, gaps)
     rows = rows.dropna(subset=[name for name in required if name in named])
+    if rows.empty:
+        raise DataError(f"none of {len(typed)} rows has a value in each of {named}, which name it")
     ids = rows[data.series.id] if data.series.id else target.column
     rows = rows.assign(**{SERIES_ID: ids}).astype({SERIES_ID: "category"})
     if (nameless := rows[SERIES_ID].isna()).any():
