@@ -134,13 +134,14 @@ def test_a_service_without_kedro_follows_the_database_of_its_environment(project
 
     monkeypatch.chdir(project)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    variables = {"RATCHET_ENV": "test", "RATCHET_PORT": "8123"}
+    limits = '{"chunk_rows": 5}'
+    variables = {"RATCHET_ENV": "test", "RATCHET_PORT": "8123", "RATCHET_LIMITS": limits}
 
     settings = of_environment(load_settings("{}", variables))
 
     assert settings.database_url == f"sqlite:///{project}/data/test/mlflow.db"
     assert settings.bundles == project / "data/test/06_models/bundles"
-    assert (settings.env, settings.port) == ("test", 8123)
+    assert (settings.env, settings.port, settings.limits.chunk_rows) == ("test", 8123, 5)
 
     own = {**variables, "RATCHET_DATABASE_URL": settings.database_url}
     assert of_environment(load_settings("{}", own)).database_url == settings.database_url

@@ -47,7 +47,7 @@ def of_environment(settings: Settings) -> Settings:
         reason = done.stderr.strip().rpartition("\n")[2].removeprefix("Error: ")
         raise ConfigError(f"env: {settings.env}: {reason}")
     project = load_settings(done.stdout.strip().rpartition("\n")[2])
-    given = settings.model_dump(exclude_unset=True)
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
     if (url := given.get("database_url", project.database_url)) != project.database_url:
         raise ConfigError(
             f"database_url: {hide_secrets(url)} is not the database of the environment "
