@@ -59,7 +59,8 @@ class Limits(_Group):
         row_bytes: size of the body of a request about one row.
         batch_bytes: size of a body with many rows.
         batch_rows: rows of one request.
-        chunk_rows: rows of a batch that are answered before other requests get their turn.
+        chunk_rows: rows of a batch that are answered before other requests get their turn; those of
+            a path look at each other, and are answered at once.
         rate: requests per second of one key, or of one address without a key; 0 for any number.
             This machine itself is not counted as long as no keys are needed.
         burst: requests that may come at once.
