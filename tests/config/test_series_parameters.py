@@ -129,6 +129,12 @@ def test_a_series_is_forecast():
         ("data.columns.hour", {"type": "integer"}, "the column name 'hour' is kept for a part of"),
         ("features.windows.lookback", 0, "load.features.windows.lookback: "),
         ("features.windows.horizon", 25, "seasons: [24] steps before the target are after"),
+        (
+            "features.windows.horizon",
+            {"last": 4, "evry": 2},
+            "load.features.windows.horizon.evry: unknown key; allowed are first, last, every",
+        ),
+        ("features.windows.horizon", {"first": 2}, "load.features.windows.horizon.last: Field req"),
         ("features.windows.past", {}, "past: at least the column to forecast"),
         ("features.windows.past", {"heat": "value"}, "the target 'load' is not among ['heat']"),
         ("features.windows.past", {"load": "sqrt"}, "load.features.windows.past.load: "),

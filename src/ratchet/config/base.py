@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -62,6 +62,10 @@ class Derived(Params):
         return _OURS.fullmatch(self.function) is not None
 
 
+_MEMBER = re.compile(r"[a-z-]+\[.*\]|constrained-[a-z]+")
+"""How pydantic calls a member of a union in the place of an error."""
+
+
 def explain_errors(error: ValidationError, model: type[BaseModel], *place: str) -> list[str]:
     """Say what is wrong with values, a line for each key: its path, and what was expected.
 
@@ -80,7 +84,8 @@ def explain_errors(error: ValidationError, model: type[BaseModel], *place: str) 
             message += _unquoted(problem["input"])
         if problem["type"] == "extra_forbidden":
             message = f"unknown key; allowed are {_allowed(model, problem['loc'])}"
-        path = ".".join(str(part) for part in (*place, *location))
+        keys = (str(part) for part in (*place, *location))
+        path = ".".join(key for key in keys if not _MEMBER.fullmatch(key))
         lines.append(f"{path}: {message}" if path else message)
     return lines
 
@@ -102,9 +107,10 @@ def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
     """Keys that may stand beside the unknown one at ``location``."""
     annotation: Any = model
     for part in location[:-1]:
-        fields = getattr(annotation, "model_fields", None)
-        # Without fields it is a mapping such as dict[str, Target], and the part is a key of it.
-        annotation = fields[str(part)].annotation if fields else _model_in(annotation)
+        inside = _model_in(annotation)
+        # What is no field is a key of a mapping such as dict[str, Target], or a member of a union.
+        fields = {} if get_origin(annotation) in (dict, list) else inside.model_fields
+        annotation = fields[part].annotation if part in fields else inside
     return ", ".join(_model_in(annotation).model_fields)
 
 
