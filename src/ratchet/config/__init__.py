@@ -22,7 +22,7 @@ from ratchet.config.data import (
     Split,
     series_columns,
 )
-from ratchet.config.features import Features, History, Path, Windows
+from ratchet.config.features import Features, ForecastPath, History, Windows
 from ratchet.config.market import Iterations, Market, MarketFeatures, with_market
 from ratchet.config.names import (
     AHEAD_PREFIX,
@@ -102,6 +102,7 @@ __all__ = [
     "Drift",
     "Evaluation",
     "Features",
+    "ForecastPath",
     "History",
     "Inventory",
     "Iterations",
@@ -111,7 +112,6 @@ __all__ = [
     "Monitoring",
     "Network",
     "Objective",
-    "Path",
     "Release",
     "Scenario",
     "Series",

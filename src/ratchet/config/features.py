@@ -34,7 +34,7 @@ class History(Params):
     shrinkage: Annotated[float, Field(ge=0)] = 3.0
 
 
-class Path(Params):
+class ForecastPath(Params):
     """Steps that a forecast covers: its path.
 
     A row of the model input is a series, a target time and a step: how many steps before the target
@@ -82,7 +82,7 @@ class Windows(Params):
     """
 
     lookback: Annotated[int, Field(ge=1)]
-    horizon: Annotated[int, Field(ge=1)] | Path = 1
+    horizon: Annotated[int, Field(ge=1)] | ForecastPath = 1
     past: dict[str, Transformation]
     known: list[str] = []
     seasons: list[Annotated[int, Field(ge=1)]] = []
@@ -102,9 +102,9 @@ class Windows(Params):
         return self
 
     @property
-    def path(self) -> Path | None:
+    def path(self) -> ForecastPath | None:
         """The steps of a path; ``None`` where one step is forecast."""
-        return self.horizon if isinstance(self.horizon, Path) else None
+        return self.horizon if isinstance(self.horizon, ForecastPath) else None
 
     @property
     def ahead(self) -> str:
@@ -116,12 +116,12 @@ class Windows(Params):
     @property
     def first(self) -> int:
         """The first step that is forecast."""
-        return self.horizon.first if isinstance(self.horizon, Path) else self.horizon
+        return self.horizon.first if isinstance(self.horizon, ForecastPath) else self.horizon
 
     @property
     def last(self) -> int:
         """The last step that is forecast."""
-        return self.horizon.last if isinstance(self.horizon, Path) else self.horizon
+        return self.horizon.last if isinstance(self.horizon, ForecastPath) else self.horizon
 
 
 class Features(Params):
@@ -177,7 +177,7 @@ class Features(Params):
         return self.windows.last if self.windows else 1
 
     @property
-    def path(self) -> Path | None:
+    def path(self) -> ForecastPath | None:
         """The steps of a path; ``None`` where one step is forecast, or rows are no steps."""
         return self.windows.path if self.windows else None
 

@@ -37,7 +37,8 @@ def features_of(
         requested: which rows of ``typed`` are to be answered, as booleans; all by default. Of
             series that includes steps at which other series have a row and one has none. Rows of a
             path are then seen from one origin, the last step before them whose target is known, and
-            are called by their key alone; all rows are seen from several, see ``config.Path``.
+            are called by their key alone; all rows are seen from several, see
+            ``config.ForecastPath``.
 
     Returns:
         Frame indexed by the row key, with the columns of ``{use_case}.features`` but ``split``;

@@ -344,7 +344,7 @@ def forecast_rows(
         target: what is forecast.
         requested: steps that are to be answered, shape (steps, series): those of a path are seen
             from the last step before them whose target is known. By default the steps of a path
-            are seen from regular origins, see ``config.Path.every``.
+            are seen from regular origins, see ``config.ForecastPath.every``.
 
     Returns:
         Horizon -> which steps are forecast over it, shape (steps, series).
