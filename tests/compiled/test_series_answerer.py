@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -338,6 +339,28 @@ def test_a_path_at_the_first_step_that_is_retained_has_no_past(compiled):
 
     with pytest.raises(RequestError, match="would look at steps before"):
         answerer.answer([first])
+
+
+def test_what_is_named_is_all_that_a_path_far_ahead_needs(compiled):
+    answerer = compiled("paths of shops")
+    asked = [
+        {"day": f"{day:%Y-%m-%d}", "shop": "a"} for day in pd.date_range("2020-06-27", "2020-07-01")
+    ]
+
+    with pytest.raises(RequestError, match="last step with 'load' is 2020-05-19; the st") as caught:
+        answerer.answer(asked[-1:])
+    first, last = re.findall(r"load from (\S+) to (\S+)\. ", str(caught.value))[0]
+    assert last == "2020-06-26"
+    named = pd.date_range("2020-05-20", last).strftime("%Y-%m-%d")
+    rows = [{"day": day, "shop": "a", "load": 1.0} for day in named]
+    answerer.observe([row for row in rows if row["day"] >= first])
+    alone = answerer.answer(asked[-1:])[0]
+    assert alone.step == 5  # the calendar of the steps between is known
+
+    answerer.observe(rows)
+    answers = answerer.answer(asked)
+    assert answers == [answerer.answer([row])[0] for row in asked]
+    assert answers[-1] == alone
 
 
 def test_a_shop_without_a_row_sold_nothing(bundles, compiled):

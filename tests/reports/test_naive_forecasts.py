@@ -107,6 +107,7 @@ def test_windows_are_scored_one_by_one(make_series: Make) -> None:
 
     frame = naive_forecasts.errors_by_window(results)
 
+    assert frame.loc[1, "to"] == f"{results.test['time'].max():%Y-%m-%d}"
     assert list(frame.columns[4:]) == [*list(results.choice["ranking"])[:2], "seasonal"]
     test = results.test
     for window, row in frame.set_index("window").iterrows():

@@ -296,6 +296,13 @@ def test_charts_of_a_sheet_have_ticks_and_small_ones_stand_side_by_side() -> Non
     assert {"0%", "1.0", "2020"} <= {*drawn}
 
 
+def test_a_line_over_whole_numbers_has_ticks_at_them_alone() -> None:
+    windows = FRAME[:3].assign(x=["1", "2", "3"])
+    drawn = texts(to_svg(vega_lite(Chart("c", "line", "Lines", windows, "x", "y"))))
+
+    assert [text for text in drawn if text.startswith(("1", "2", "3"))] == ["1", "2", "3"]
+
+
 def test_a_logarithmic_axis_with_zeros_is_linear_near_them() -> None:
     frame = pd.DataFrame({"x": [0.0, 0.3, 40.0], "y": 1.0})
     (points,) = layers(Chart("c", "points", "", frame, "x", "y", log_axes="x"), "circle")

@@ -62,7 +62,11 @@ def forecast(
         return
     table = Table(title=f"{use_case}: version {number}", title_justify="left")
     for name in rows:
-        table.add_column(str(name), justify="right" if name in _NUMBERS else "left")
+        numbers = name in _NUMBERS
+        table.add_column(str(name), justify="right" if numbers else "left", overflow="fold")
+    times = ["origin", "time"]
+    if all((rows[name] == rows[name].dt.normalize()).all() for name in times):
+        rows[times] = rows[times].apply(lambda moments: moments.dt.strftime("%Y-%m-%d"))
     for row in rows.itertuples(index=False):
         table.add_row(*(f"{v:.6g}" if isinstance(v, float) else str(v) for v in row))
     Console(soft_wrap=True).print(table)

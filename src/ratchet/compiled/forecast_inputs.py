@@ -182,9 +182,12 @@ class Forecasts:
         return self.views.relative_to > 0
 
     def with_rows(self, steps: Steps, rows: Sequence[SeriesRow]) -> Steps:
-        """The steps with rows that are to be answered, where these depend on each other."""
+        """The steps with rows that are to be answered, where these depend on each other.
+
+        And with the steps up to them, whose part of the calendar windows hold.
+        """
         positions = [steps.position(row.moment) for row in rows]
-        alone = len({row.moment for row in rows}) == 1
+        alone = len({row.moment for row in rows}) == 1 and positions[0][0] <= len(steps)
         between = steps.spec.grid.is_open and any(
             not exists and position < len(steps) for position, exists in positions
         )
@@ -198,6 +201,8 @@ class Forecasts:
             for row, (position, _) in zip(rows, positions, strict=True)
             if position < end and steps.is_known(row.series)
         ]
+        if not beside:
+            return steps
         extended = steps.copy()
         extended.take(beside)
         return extended
@@ -274,10 +279,9 @@ class Forecasts:
         ahead[origin < 0] = self.horizon + 1
         if (too_far := ahead > self.horizon).any():
             number = int(np.argmax(too_far))
-            at = np.full_like(self.views.steps, self.horizon)
-            look = _Look(steps, rows[number], position, self.horizon, at)
-            gap = {self.spec.target: (position - self.horizon, position - self.horizon)}
-            raise RequestError(self._missing(look, gap), row=rows[number].row, kind="conflict")
+            looks = self.views.looks(np.array([self.horizon]), self.horizon)[0]
+            look = _Look(steps, rows[number], position, self.horizon, looks)
+            raise self._unmeasured(look, (looks > 0) & ~self.views.is_step)
         return ahead
 
     def _check_gaps(self, steps: Steps, row: SeriesRow, position: int) -> None:
@@ -418,12 +422,10 @@ class Forecasts:
 
     def _lacking(self, look: _Look, has_values: npt.NDArray[np.bool_]) -> RequestError:
         """Why a row cannot be answered: a value of its own is missing, or measurements are."""
-        missing: dict[str, tuple[int, int]] = {}
         steps, row, position = look.steps, look.row, look.position
-        panels, looks = self.views.shown[~has_values], look.looks[~has_values]
-        for number in dict.fromkeys(panels.tolist()):
-            shown, steps_back = self.spec.shown[number], looks[panels == number]
-            for column in self._source_columns(shown.column, 0) if steps_back.min() == 0 else {}:
+        own = self.views.shown[~has_values & (look.looks == 0)]
+        for number in dict.fromkeys(own.tolist()):
+            for column in self._source_columns(self.spec.shown[number].column, 0):
                 value = row.values.get(column, 0.0)
                 if value is None or (isinstance(value, float) and np.isnan(value)):
                     return RequestError(
@@ -432,24 +434,44 @@ class Forecasts:
                         field=column,
                         row=row.row,
                     )
+        return self._unmeasured(look, ~has_values)
+
+    def _unmeasured(self, look: _Look, views: npt.NDArray[np.bool_]) -> RequestError:
+        """Which measurements some views, shape (views,), cannot do without."""
+        steps, row = look.steps, look.row
+        gaps = self._gaps(steps, steps.series(row.series), self._looked_at(look, views))
+        reason = self._missing(look, gaps) if gaps else self._undefined(look, views)
+        return RequestError(reason, row=row.row, kind="conflict")
+
+    def _looked_at(self, look: _Look, views: npt.NDArray[np.bool_]) -> dict[str, tuple[int, int]]:
+        """Of the columns that some views are made of, the first and the last step looked at.
+
+        In a path that is the target at the origin, too.
+        """
+        position, result = look.position, {}
+        panels, looks = self.views.shown[views], look.looks[views]
+        if self.first is not None:
+            origin = position - look.ahead
+            for column, first in self._source_columns(self.spec.target, origin).items():
+                result[column] = first, origin
+        for number in dict.fromkeys(panels.tolist()):
+            shown, steps_back = self.spec.shown[number], looks[panels == number]
             last = position - max(int(steps_back.min()), 1)
             begin = position - int(steps_back.max()) - shown.depth + shown.limit
             for column, first in self._source_columns(shown.column, begin).items():
-                low, high = missing.get(column, (first, last))
-                missing[column] = min(low, first), max(high, last)
-        gaps = self._gaps(steps, steps.series(row.series), missing)
-        reason = self._missing(look, gaps) if gaps else self._undefined(look, has_values)
-        return RequestError(reason, row=row.row, kind="conflict")
+                low, high = result.get(column, (first, last))
+                result[column] = min(low, first), max(high, last)
+        return result
 
     def _step(self, look: _Look, position: int) -> str:
         """Which step of the path one is, in brackets; nothing for one up to the origin."""
         number = position - (look.position - look.ahead)
         return f" (step {number})" if self.first is not None and number > 0 else ""
 
-    def _undefined(self, look: _Look, has_values: npt.NDArray[np.bool_]) -> str:
+    def _undefined(self, look: _Look, views: npt.NDArray[np.bool_]) -> str:
         """Which values cannot be computed from what was measured, such as the logarithm of 0."""
         steps, row, position = look.steps, look.row, look.position
-        panels, looks = self.views.shown[~has_values], look.looks[~has_values]
+        panels, looks = self.views.shown[views], look.looks[views]
         undefined = []
         for number in dict.fromkeys(panels.tolist()):
             shown, at = self.spec.shown[number], position - looks[panels == number]
@@ -499,7 +521,8 @@ class Forecasts:
         name = _short(row.series)
         of = steps.text(row.moment) + (f" of {name}" if self.spec.several else "")
         unknown = "" if steps.is_known(row.series) else f"series {name} is not known; "
-        last = steps.text(steps.moment(len(steps) - 1))
+        has_target = np.flatnonzero(is_known(steps.laid[self.spec.target]).any(axis=1))
+        last = int(has_target[-1]) if len(has_target) else len(steps) - 1
         if any(low < 0 for low, _ in gaps.values()) and not unknown:
             return self._too_early(steps, row)
         missing = "; ".join(
@@ -509,12 +532,12 @@ class Forecasts:
         reach = f"{self.horizon} step{'s' if self.horizon > 1 else ''}"
         if self.first is not None and self.first < self.horizon:
             reach = f"{self.first} to {reach}"
-        is_far = min((low for low, _ in gaps.values()), default=0) > len(steps)
+        is_far = min((low for low, _ in gaps.values()), default=0) > last + 1
         between = "; the steps in between may stay missing" if is_far else ""
         return (
             f"{unknown}a forecast of {of} needs measurements that are missing: {missing}. Hand "
-            f"them in first; the last step with a row is {last}{between}, and forecasts reach "
-            f"{reach} ahead"
+            f"them in first; the last step with '{self.spec.target}' is "
+            f"{steps.text(steps.moment(last))}{between}, and forecasts reach {reach} ahead"
         )
 
     def _steps(self, look: _Look, first: int, last: int) -> str:

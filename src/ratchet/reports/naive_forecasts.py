@@ -200,8 +200,10 @@ def errors_by_window(results: TargetResults) -> pd.DataFrame:
     scaled = (test["truth"] - test["prediction"]).abs() / test["scale"]
     frame = test.assign(error=scaled)
     own = frame[frame["candidate"] == results.best].groupby("window")["time"]
-    days = [moment.dt.strftime("%Y-%m-%d %H:%M") for moment in (own.min(), own.max())]
-    table = pd.DataFrame({"from": days[0], "to": days[1], "rows": own.size()})
+    ends = pd.DataFrame({"from": own.min(), "to": own.max()})
+    whole_days = all((ends[name] == ends[name].dt.normalize()).all() for name in ends)
+    form = "%Y-%m-%d" if whole_days else "%Y-%m-%d %H:%M"
+    table = ends.apply(lambda moments: moments.dt.strftime(form)).assign(rows=own.size())
     for name in names:
         table[name] = frame[frame["candidate"] == name].groupby("window")["error"].mean()
     return table.rename_axis("window").reset_index()

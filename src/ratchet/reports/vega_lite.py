@@ -32,6 +32,7 @@ _PAGE_WIDTH = f"min({_WIDTH}, windowSize()[0] || {_WIDTH})"
 """Narrow on phones. That of the chart depends on its legend, and is unknown in sheets of charts."""
 
 _LINE_LENGTH = 88  # characters of a title across a chart
+_MOST_TICKS = 12  # places of an axis that all have one
 _INK, _SOFT, _INTERVAL = "#2e3440", "#5c6370", "#7b8494"
 _DASHED: Json = {"color": REFERENCE_COLOR, "strokeWidth": 1.3, "strokeDash": [5, 4]}
 _CONFIG: Json = {
@@ -223,6 +224,10 @@ def _number_axis(chart: Chart, axis: str, values: pd.Series) -> Json:
         look = {"format": ".4~g", **({"values": ticks} if (ticks := chart.ticks(axis)) else {})}
     if axis in chart.percent_axes:
         look["format"] = ".3~%"
+    if axis == "x" and axis not in chart.log_axes and chart.kind in ("line", "curve"):
+        places = np.unique(pd.to_numeric(values).dropna())
+        if len(places) <= _MOST_TICKS and (places % 1 == 0).all():  # such as windows or steps
+            look |= {"values": places.tolist(), "format": "d"}
     if chart.kind == "bar" and not values.any():
         scale["domain"] = [0, 1]
     return {"scale": scale, "axis": look}
