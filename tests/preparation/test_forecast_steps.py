@@ -124,6 +124,14 @@ def test_training_rows_are_drawn_where_there_are_more_than_wanted():
     pd.testing.assert_frame_equal(statistics, all_statistics)
 
 
+def test_parts_that_are_shorter_than_the_horizon_are_told():
+    told = (
+        r"nothing is left for \['validation'\].* last 19 steps .* raise the shares of data\.split"
+    )
+    with pytest.raises(DataError, match=told):
+        select(frame(), None, features(horizon={"last": 20}, lags=[]))
+
+
 @pytest.mark.parametrize("frequency", ["D", None])
 def test_rows_without_a_name_of_their_series_are_no_steps(frequency):
     settings = data(required=["shop"], series={"frequency": frequency})

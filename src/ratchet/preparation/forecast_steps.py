@@ -180,6 +180,12 @@ def _way_out(
     if series["left_out"]["holes"] > series["left_out"]["beginning"]:
         return "; most of them look into a hole: see data.series.frequency, or look back less far"
     name, steps = max(_looks_back(season, features).items(), key=lambda item: item[1])
+    if steps < train and features.horizon > 1:
+        return (
+            f"; the last {features.horizon - 1} steps before the next part are in no part, for "
+            f"forecasts reach {features.horizon} steps ahead: raise the shares of data.split, or "
+            f"lower features.windows.horizon"
+        )
     return (
         f"; {name} makes it look back {steps} steps, which have to be fewer than the {train} "
         f"training steps: lower it, or bring more rows"
