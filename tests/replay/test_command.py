@@ -267,6 +267,7 @@ def test_test_rows_of_the_day_that_learning_ended_are_answered():
         features=pd.DataFrame(index=times.index),
         times=times,
         new_keys=lambda moment: times.index[times > moment],
+        rows_of=lambda keys: keys,
         truth=lambda target: pd.Series(dtype=float),
     )
 
