@@ -265,7 +265,7 @@ def test_test_rows_of_the_day_that_learning_ended_are_answered():
     )
     seen = SimpleNamespace(
         features=pd.DataFrame(index=times.index),
-        times=times,
+        times_of=lambda keys: times[keys],
         new_keys=lambda moment: times.index[times > moment],
         rows_of=lambda keys: keys,
         truth=lambda target: pd.Series(dtype=float),
