@@ -181,7 +181,9 @@ class Target(Params):
 
     @field_validator("candidates", "networks")
     @classmethod
-    def _reserve_weighted_ensemble(cls, named: dict[str, Any]) -> dict[str, Any]:
+    def _reserve_weighted_ensemble(
+        cls, named: dict[str, Candidate] | dict[str, Network]
+    ) -> dict[str, Candidate] | dict[str, Network]:
         if WEIGHTED_ENSEMBLE in named:
             raise ValueError(
                 f"the name '{WEIGHTED_ENSEMBLE}' is kept for the weighted mean of all candidates"

@@ -173,15 +173,14 @@ def _table(
     folds = [] if target.is_series else [f"split{i}_test_score" for i in range(target.cv)]
     table = []
     for number, each in enumerate(rounds):
-        row: dict[str, Any] = {"trial": number, "params": json.dumps(each.weights)}
-        row["loss"] = each.loss
-        row["mean_test_score"] = -each.loss - optimism
+        by_name = {"mean_test_score": -each.loss - optimism}
         if folds:
-            gain = row["mean_test_score"] + _mean_of(losses, each.weights)
+            gain = by_name["mean_test_score"] + _mean_of(losses, each.weights)
             for name in [*folds, "mean_test_score"]:
                 scores = {member: searches[member][name].iloc[0] for member in each.weights}
-                row[name] = _mean_of(scores, each.weights) + gain
-        table.append(row)
+                by_name[name] = _mean_of(scores, each.weights) + gain
+        weights = json.dumps(each.weights)
+        table.append({"trial": number, "params": weights, "loss": each.loss, **by_name})
     frame = pd.DataFrame(table).sort_values("loss", kind="stable", ignore_index=True)
     ranks = frame["loss"].rank(method="min").astype(np.int32)
     return frame.assign(rank_test_score=ranks, scoring=target.scorer)
