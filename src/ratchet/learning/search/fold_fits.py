@@ -205,7 +205,7 @@ class FoldFits:
     def _results(self, wanted: dict[tuple[str, int], _Work]) -> dict[tuple[str, int], FoldFit]:
         results, missing = {}, {}
         for key, work in wanted.items():
-            if (result := self._cached(key)) is None:
+            if (result := self._kept(key)) is None:
                 missing[key] = work
             else:
                 results[key] = result
@@ -217,7 +217,7 @@ class FoldFits:
                 self._cached(self._rows, *key, result)
         return results
 
-    def _cached(self, key: tuple[str, int]) -> FoldFit | None:
+    def _kept(self, key: tuple[str, int]) -> FoldFit | None:
         if self._cached is not None:
             with suppress(_NotKeptError):
                 result: FoldFit = self._cached(self._rows, *key)
