@@ -143,7 +143,8 @@ def test_a_search_that_cannot_be_done_says_why(project, monkeypatch):
 
     assert done.status == "failed"
     assert "Traceback" not in done.error
-    assert "rows" in done.error
+    assert "nothing is left for ['train', 'validation']" in done.error
+    assert "lower features.windows.horizon" in done.error
 
 
 def test_a_cancelled_search_ends_with_all_its_processes(project, monkeypatch):
