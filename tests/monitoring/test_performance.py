@@ -285,6 +285,43 @@ def test_a_row_that_service_and_batch_have_answered_counts_once():
     assert scored.index.tolist() == ["row 0", "row 1"]
 
 
+def path(steps, errors, hour=0):
+    """Answers for one row, each at another step; the truth is 10."""
+    keys = [f"a@2024-01-02#{step}" for step in steps]
+    rows = pd.DataFrame({"prediction": 10.0 + np.array(errors), "series": "a", "step": steps}, keys)
+    return rows.assign(time=pd.Timestamp(START) + pd.Timedelta(hours=hour), scale=1.0, rms=1.0)
+
+
+def test_a_row_of_a_path_counts_once_at_each_step_by_whichever_key_it_was_logged():
+    log = PredictionLog(sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool))
+    how = {"arm": "champion"}
+    log.write("u", "1", {"units": path([4, 1], [4.0, 1.0])}, source="batch", at=START, **how)
+    for request, step in enumerate([3, 2, 1]):  # of the service: all under the key of the row
+        rows = path([step], [0.1 * step]).set_axis(["a@2024-01-02"], axis=0)
+        at = START + request * timedelta(minutes=1)
+        log.write("u", "1", {"units": rows}, source="service", at=at, request=f"{step}", **how)
+    keys = ["a@2024-01-02", *(f"a@2024-01-02#{step}" for step in (1, 4))]
+    log.join_truth("u", "units", pd.Series(10.0, keys), START + DAY)
+
+    scored = latest_answers(log.rows("u"))
+
+    assert scored["step"].to_dict() == {f"a@2024-01-02#{step}": step for step in (1, 2, 3, 4)}
+    assert sorted(scored["prediction"]) == pytest.approx([10.1, 10.2, 10.3, 14.0])
+
+
+def test_rows_of_paths_from_before_steps_were_logged_have_the_step_of_their_key():
+    log = PredictionLog(sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool))
+    rows = path([4, 1], [4.0, 1.0]).drop(columns="step")
+    log.write("u", "1", {"units": rows}, arm="champion", source="batch", at=START)
+    other = numbers(1).set_axis(["film #7"], axis=0)
+    log.write("u", "1", {"rating": other}, arm="champion", source="batch", at=START)
+
+    found = log.rows("u")["step"]
+
+    assert found.dropna().to_dict() == {"a@2024-01-02#4": 4.0, "a@2024-01-02#1": 1.0}
+    assert pd.isna(found["film #7"])
+
+
 def test_a_truth_that_is_none_of_the_classes_is_told():
     frame = odds(30)
     frame.loc["row 0", "truth"] = "perhaps"

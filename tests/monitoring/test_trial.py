@@ -56,6 +56,17 @@ def test_a_better_shadow_is_told_from_the_champion_and_an_equal_one_is_not():
     assert 10 <= (better.loss.decided_after or 0) <= better.loss.days == DAYS
 
 
+def test_a_path_and_a_forecast_of_one_step_are_compared_by_the_rows_that_both_answer():
+    champion, path = logged(1.0, seed=1), logged(0.7, seed=2).assign(step=3.0)
+    options = {"metric": "rmse", "kind": "shadow"}
+
+    mixed = compare_arms(champion, path, RATING, **options)
+    paths = compare_arms(champion.assign(step=2.0), path, RATING, **options)
+
+    assert mixed.rows == (800, 800)
+    assert paths.rows == (0, 0)  # no row was answered at the same step
+
+
 def test_only_rows_that_both_have_answered_since_the_trial_began_count():
     champion, shadow = logged(1.0, seed=1), logged(0.7, seed=2, every=2)
     shadow = shadow[shadow["predicted_at"] >= START + timedelta(days=20)]

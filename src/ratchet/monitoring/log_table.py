@@ -68,6 +68,8 @@ PREDICTIONS = sa.Table(
     # Of a split: hash of whom the answer is for, and the share of the challenger at that time.
     sa.Column("subject", sa.Text),
     sa.Column("split_share", sa.Double),
+    # Of a path: how many steps after its origin the row is.
+    sa.Column("step", sa.Integer),
     sa.UniqueConstraint(*KEY, name="ratchet_predictions_once"),
 )
 

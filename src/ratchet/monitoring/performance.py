@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet.config import Target
+from ratchet.config import Target, path_keys
+from ratchet.config.names import row_keys
 from ratchet.config.production import Watch
 from ratchet.database import naive_utc
 from ratchet.errors import ConfigError, DataError
@@ -54,12 +55,14 @@ def latest_answers(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows that were answered and whose truth is known, as tidy rows in the order of time.
 
     A row that was answered more than once, in a batch or for several requests, counts once: by the
-    latest answer that was given before its truth was known, or else by the latest of all.
+    latest answer that was given before its truth was known, or else by the latest of all. Of a
+    path a row counts once with each step that it was answered at, under the key of the model input
+    (``config.path_keys``): the latest answer of all would be that of the shortest step.
 
     Args:
         rows: of one target, as ``PredictionLog.rows`` gives them.
     """
-    with_truth = rows[~rows["failed"].astype(bool) & rows["truth"].notna()]
+    with_truth = _with_steps_in_keys(rows[~rows["failed"].astype(bool) & rows["truth"].notna()])
     names = _names_of_rows(with_truth)
     if "truth_at" in with_truth:
         first_known = with_truth["truth_at"].groupby(names.to_numpy()).transform("min")
@@ -70,6 +73,22 @@ def latest_answers(rows: pd.DataFrame) -> pd.DataFrame:
     again = names.iloc[order].duplicated(keep="last").to_numpy()
     latest = with_truth.iloc[order[~again]]
     return latest.rename(columns={"row_time": "time"}).sort_values("time", kind="stable")
+
+
+def has_steps(rows: pd.DataFrame) -> bool:
+    """Whether any of some answers is of a path."""
+    return "step" in rows and bool(rows["step"].notna().any())
+
+
+def _with_steps_in_keys(rows: pd.DataFrame) -> pd.DataFrame:
+    """Answers of paths under the keys of batch answers, which name the step; others as they are."""
+    if not has_steps(rows):
+        return rows
+    is_path = rows["step"].notna().to_numpy()
+    keys = rows.index.astype(str).to_numpy(dtype=object, copy=True)
+    steps = rows.loc[is_path, "step"].astype(int)
+    keys[is_path] = path_keys(row_keys(steps.index), steps)
+    return rows.set_axis(pd.Index(keys, name=rows.index.name), axis=0)
 
 
 def _names_of_rows(rows: pd.DataFrame) -> pd.Series:

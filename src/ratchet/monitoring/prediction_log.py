@@ -65,7 +65,8 @@ class PredictionLog:
             version: number of the model version.
             predictions: target -> tidy rows, indexed by row key: ``prediction``, and where there
                 are any ``low``, ``high``, ``probability_<class>``, ``time``, ``series``,
-                ``scale``, ``rms``. A truth among the columns is left out: it is joined later.
+                ``scale``, ``rms``, of a path ``step``. A truth among the columns is left out: it is
+                joined later.
             arm: for what the model answered, such as ``champion`` or ``shadow``.
             source: ``batch`` or ``service``.
             latency_ms: time of one answer in milliseconds, or of each by row key.
@@ -251,7 +252,7 @@ class PredictionLog:
         Returns:
             Indexed by row key, in the order of their time: the columns of the table, with
             ``prediction``, ``truth`` and ``first_truth`` as numbers or class names, and
-            ``probability_<class>``.
+            ``probability_<class>``; ``step`` is NaN of what is no path.
         """
         table = PREDICTIONS.c
         moment = sa.func.coalesce(table.row_time, table.predicted_at)
@@ -300,7 +301,7 @@ class PredictionLog:
 
 
 _MOMENTS = ("row_time", "predicted_at", "truth_at")
-_NUMBERS = ("low", "high", "scale", "rms", "latency_ms")
+_NUMBERS = ("low", "high", "scale", "rms", "latency_ms", "step")
 _MERGED = ("prediction", "truth", "first_truth")
 _PROBABILITY = "probability_"
 
@@ -325,6 +326,7 @@ def records_of(rows: pd.DataFrame, latency_ms: float | pd.Series | None) -> list
         "series": [str(name) for name in rows["series"]] if "series" in rows else [None] * size,
         **{name: _column(rows, name) for name in ("low", "high", "scale", "rms")},
         "row_hash": _texts(rows, "row_hash"),
+        "step": [None if one is None else int(one) for one in _column(rows, "step")],
     }
     if "request" in rows:
         columns["request"] = rows["request"].tolist()
@@ -380,7 +382,14 @@ def frame_of(records: Sequence[Record], names: list[str]) -> pd.DataFrame:
     if any(odds):
         table = pd.DataFrame(odds, index=frame.index).add_prefix(_PROBABILITY)
         frame = pd.concat([frame, table.astype(float)], axis=1)
+    frame["step"] = frame["step"].fillna(_steps_in_keys(frame))
     return frame.drop(columns=["id", "probabilities"]).set_index("row_key")
+
+
+def _steps_in_keys(frame: pd.DataFrame) -> pd.Series:
+    """Steps of the rows of paths that were logged before there was a column for them."""
+    steps = frame["row_key"].astype("str").str.extract(r"#(\d+)$", expand=False)
+    return steps.where(frame["series"].notna()).astype(float)
 
 
 def _probabilities(rows: pd.DataFrame) -> list[str | None]:

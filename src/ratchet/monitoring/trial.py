@@ -29,7 +29,7 @@ from ratchet.learning.metrics.sequential import (
     sample_ratio_p_values,
 )
 from ratchet.monitoring.log_table import CHALLENGER, CHAMPION, SHADOW
-from ratchet.monitoring.performance import latest_answers
+from ratchet.monitoring.performance import has_steps, latest_answers
 
 Array = npt.NDArray[np.float64]
 Kind = Literal["shadow", "split"]
@@ -299,7 +299,11 @@ def compare_arms(
     """
     champion, challenger = _since_both(champion, challenger)
     bounds = partial(confidence_sequence, alpha=alpha, planned=planned)
-    scored = [_losses(latest_answers(rows), target, metric) for rows in (champion, challenger)]
+    arms = champion, challenger
+    if has_steps(champion) != has_steps(challenger):  # a row is what a path and one step share
+        one, other = (rows.drop(columns="step", errors="ignore") for rows in arms)
+        arms = one, other
+    scored = [_losses(latest_answers(rows), target, metric) for rows in arms]
     if kind == "shadow":
         common = scored[0].index.intersection(scored[1].index)
         scored = [each.loc[common] for each in scored]

@@ -162,14 +162,16 @@ class ProductionAssessment:
             then = scoring_frame(bundle, self.raw, self.as_of, self.measured)
             rows = rows_under_review(latest_answers(self._rows(target)), assessment)
             rows = rows[~self._renamed(rows)]
-            new_keys = then.new_keys(training_cutoff(bundle.manifest))
-            theirs = then.predict(new_keys[new_keys.astype(str).isin(rows.index)])[target]
+            index, new_keys = then.features.index, then.new_keys(training_cutoff(bundle.manifest))
+            names = then.keys_for(self.champion.bundle.use_case.features).astype(str)
+            both = index.isin(new_keys) & names.isin(rows.index)
+            theirs = then.predict(index[both])[target].set_axis(names[both], axis=0)
         except (KeyError, UserError) as error:
             return None, f"the previous model, version {previous}, cannot answer: {error}"
         groups = groups_of(then.inputs, bundle.use_case)
         return compare(
             rows,
-            theirs.set_axis(theirs.index.astype(str), axis=0),
+            theirs,
             self._targets[target],
             metric,
             groups=None if groups is None else pd.Series(groups, then.inputs.index.astype(str)),

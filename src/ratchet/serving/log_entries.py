@@ -149,7 +149,7 @@ def _records(answer: Answer) -> Iterator[Record]:
     row: Record = {
         **{"row_key": answer.key, "series": answer.series, "row_hash": answer.row_hash},
         "row_time": None if answer.time is None else naive_utc(answer.time),
-        **{"scale": _number(answer.scale), "rms": _number(answer.rms)},
+        **{"scale": _number(answer.scale), "rms": _number(answer.rms), "step": answer.step},
     }
     for target, prediction in answer.predictions.items():
         yield _nothing() | row | _of_target(prediction) | {"target": target}
@@ -172,7 +172,7 @@ def _of_target(prediction: Prediction) -> Record:
 
 def _nothing() -> Record:
     names = ("row_time", "prediction_value", "prediction_label", "low", "high", "probabilities")
-    return dict.fromkeys((*names, "series", "scale", "rms", "row_hash", "error"))
+    return dict.fromkeys((*names, "series", "scale", "rms", "row_hash", "step", "error"))
 
 
 def truths_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Truth]]:
