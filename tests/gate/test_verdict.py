@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.config import Release, Target
+from ratchet.gate.comparisons import power_numbers
+from ratchet.gate.conditions import GateCase
 from ratchet.gate.evidence import corrected_confidence, earlier_challengers
 from ratchet.gate.verdict import Evidence, PairedRows, Verdict, hash_keys, judge, smallest_gain
 from ratchet.learning.metrics import (
@@ -172,12 +174,71 @@ def test_a_verdict_says_how_likely_a_gain_of_ten_percent_was_to_be_shown():
         assert verdict.decision == "HOLD"
         power = verdict.numbers["power"]
         assert 0.05 < power["probability"] < 0.9
-        told = f"a gain of 10 % over the {other} is found with probability"
+        told = f"truly 10 % better than the {other} passes with probability"
         assert f"{told} {power['probability']:.2f}" in verdict.reason
         numbers = condition(verdict, name).numbers
         drawn = numbers.get("y", numbers)["drawn"]
         assert power["blocks"] == pytest.approx(drawn["number"] / drawn["block"], abs=0.05)
-    assert "found with" not in decide(rows).reason
+    assert "passes with" not in decide(rows).reason
+
+
+def simulated_verdicts(gain, release, n=150, repetitions=60, champion=1.0, naive=None, earlier=0.0):
+    """Verdicts on challengers of a true gain over a champion of independent rows, and their power.
+
+    Returns:
+        The decisions, and the claimed probabilities.
+    """
+    rng, keys = np.random.default_rng([n, int(1000 * gain)]), pd.RangeIndex(n)
+    decisions, powers = [], []
+    for _ in range(repetitions):
+        own, other = rng.standard_t(8, (2, n))
+        errors = [(1 - gain) * champion * (0.8 * own + 0.6 * other), champion * own]
+        errors += [naive * (0.8 * own + 0.6 * rng.standard_t(8, n))] if naive else []
+        frames = [pd.DataFrame({"truth": 0.0, "prediction": e}, index=keys) for e in errors]
+        rows = PairedRows("regression", None, *frames, *([] if naive else [None]), {})
+        case = GateCase(
+            evidence(rows, earlier=earlier),
+            release,
+            {"y": TARGETS["regression"]},
+            Resampling(1, 200, release.confidence),
+        )
+        powers.append(power_numbers(case, gain)["probability"])
+        decisions.append(decide(case.evidence, release).decision == "PROMOTE")
+    return np.array(decisions), np.array(powers)
+
+
+@pytest.mark.parametrize(
+    ("gain", "release", "rows"),
+    [
+        (0.1, {}, {}),
+        (0.2, {"confidence": 0.99}, {}),
+        (0.2, {}, {"earlier": 3.0}),
+        (0.1, {"min_gain": 0.12}, {"n": 400}),
+        (0.3, {"min_gain": 0.2}, {}),
+        (0.1, {"min_gain": 0.0}, {"naive": 1.0, "n": 400}),
+        (0.25, {}, {"naive": 0.85}),  # the naive forecast is better than the champion
+    ],
+)
+def test_the_power_is_the_share_of_challengers_that_the_gate_promotes(gain, release, rows):
+    promoted, powers = simulated_verdicts(gain, Release(**release), **rows)
+
+    assert powers.mean() == pytest.approx(promoted.mean(), abs=0.15)  # 2.3 errors of a share
+
+
+def test_the_power_of_a_gain_that_is_not_enough_says_so():
+    rows = rows_of("regression", challenger=0.999)
+    noise, truth = np.random.default_rng(0).normal(size=N), rows.champion["truth"]
+    rows = replace(
+        rows,
+        champion=rows.champion.assign(prediction=truth + noise),
+        challenger=rows.champion.assign(prediction=truth + noise[::-1]),
+    )
+    verdict = decide(rows, Release(min_gain=0.15))
+
+    assert verdict.numbers["power"]["probability"] < 0.5
+    assert verdict.numbers["power"]["min_gain"] == 0.15
+    assert "passes with probability 0." in verdict.reason
+    assert "as more than 15 % better is asked" in verdict.reason
 
 
 def accuracy_rows(champion, challenger, n=1000):

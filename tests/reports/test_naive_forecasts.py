@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ratchet.config import Evaluation
+from ratchet.config import Evaluation, Release
 from ratchet.production.release_candidates import naive_rows
 from ratchet.reports import forecasting, naive_forecasts
 from ratchet.reports.chart_ids import target_charts
@@ -91,8 +91,15 @@ def test_r2_that_flatters_is_warned_of(make_series: Make) -> None:
 def test_the_chance_to_find_a_gain_is_told(make_series: Make) -> None:
     text = naive_forecasts.power_sentence(make_series(errors={"ridge": 0.9}))
 
-    assert "a gain of 10% over seasonal is found by the gate with probability 0." in text
+    assert "the gate lets a first model that is truly 10% better than seasonal pass" in text
+    assert "with probability 0." in text
     assert "blocks of test times" in text
+    severe = replace(make_series(errors={"ridge": 0.9}), release=Release(confidence=0.999))
+    chances = [
+        float(text.rpartition("probability ")[2][:4])
+        for text in (text, naive_forecasts.power_sentence(severe))
+    ]
+    assert chances[0] > chances[1]
 
 
 def test_windows_are_scored_one_by_one(make_series: Make) -> None:

@@ -141,39 +141,66 @@ def smallest_gain(result: Gain, min_gain: float) -> float | None:
     return max(min_gain, (value - low) / ratio) if ratio > 0 else None
 
 
-def power_numbers(case: GateCase) -> dict[str, object]:
-    """How likely these rows were to show a gain of 10 %, see ``power_of_comparison``.
+def power_numbers(case: GateCase, gain: float = GAIN_TO_FIND) -> dict[str, object]:
+    """How likely this gate was to let a challenger pass that is truly better by a given share.
+
+    Of the comparisons of the primary target, as far as there are two models to compare: with the
+    champion, where the gain has to exceed ``min_gain``, too, at the level that goes with the
+    challengers before; and with the naive forecast, which a challenger so much better than the
+    champion would beat by a gain of its own. Both rest on the same rows and on the same challenger,
+    so that the less likely one is taken for both. See ``power_of_comparison``.
+
+    Args:
+        case: the evidence.
+        gain: the true gain over the champion, or the naive forecast where nothing serves yet.
 
     Returns:
-        ``gain``; ``probability``; ``against``, the champion, or the naive forecast where there is
-        none; ``blocks``, as many independent pieces the rows are made of. Empty where nothing is
-        compared.
+        ``gain``; ``probability``; ``min_gain``, which the gain has to exceed; ``against``, the
+        champion, or the naive forecast where there is none; ``blocks``, as many independent pieces
+        the rows are made of. Empty where nothing is compared.
     """
-    against = "naive" if case.evidence.is_first else "champion"
-    if dict(case.evidence.rows[case.primary].baselines()).get(against) is None:
+    first, release = case.evidence.is_first, case.release
+    baselines = dict(case.evidence.rows[case.primary].baselines())
+    naive = case.compare(case.primary, baseline="naive") if "naive" in baselines else None
+    result = naive if first else case.gain
+    if result is None:
         return {}
-    confidence = case.release.confidence if against == "naive" else case.confidence
-    result = case.gain if against == "champion" else case.compare(case.primary, baseline="naive")
-    probability = power_of_comparison(result, confidence)
-    if probability is None:
+    min_gain = None if first else release.min_gain
+    confidence = release.confidence if first else case.confidence
+    powers = [power_of_comparison(result, confidence, gain, min_gain)]
+    if naive is not None and not first:
+        own_gain = _gain_over_naive(naive, result.baseline["value"], gain)
+        if own_gain is not None:
+            powers.append(power_of_comparison(naive, release.confidence, own_gain))
+    known = [power for power in powers if power is not None]
+    if powers[0] is None:
         return {}
-    blocks = result.drawn.number / result.drawn.block
     return {
-        "gain": GAIN_TO_FIND,
-        "probability": probability,
-        "against": against,
-        "blocks": round(blocks, 1),
+        "gain": gain,
+        "probability": min(known),
+        "min_gain": min_gain or 0.0,
+        "against": "naive" if first else "champion",
+        "blocks": round(result.drawn.number / result.drawn.block, 1),
     }
+
+
+def _gain_over_naive(naive: Gain, champion: float, gain: float) -> float | None:
+    """Gain over the naive forecast of a model that is better than the champion by a share."""
+    sign, score = 1 if greater_is_better(naive.metric) else -1, naive.baseline["value"]
+    model = champion + sign * gain * abs(champion)
+    return sign * (model - score) / abs(score) if score else None
 
 
 def power_sentence(numbers: Mapping[str, Any]) -> str:
     """``power_numbers`` as text; empty where there are none."""
     if not numbers:
         return ""
+    gain, least = numbers["gain"], numbers["min_gain"]
+    reason = f", as more than {percent(least)} better is asked" if least >= gain else ""
     return (
-        f"with these {numbers['blocks']:.3g} blocks of test rows a gain of "
-        f"{percent(numbers['gain'])} over the {_AGAINST[numbers['against']]} is found with "
-        f"probability {numbers['probability']:.2f}"
+        f"with these {numbers['blocks']:.3g} blocks of test rows a challenger that is truly "
+        f"{percent(gain)} better than the {_AGAINST[numbers['against']]} passes with "
+        f"probability {numbers['probability']:.2f}{reason}"
     )
 
 

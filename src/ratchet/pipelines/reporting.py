@@ -15,6 +15,7 @@ from ratchet.config import (
     Features,
     Inventory,
     Market,
+    Release,
     Target,
     UseCase,
     plain,
@@ -55,6 +56,7 @@ def describe_target(
     targets: Mapping[str, Any],
     seed: int,
     inventory: Inventory | None = None,
+    release: Mapping[str, object] | None = None,
     **tables: DataFrame,
 ) -> Chapter:
     """Describe the search, the results and the use of one target.
@@ -72,6 +74,7 @@ def describe_target(
         targets: all targets, which say what this one is called.
         seed: of the intervals.
         inventory: how goods are ordered, where a forecast is used for that.
+        release: what the gate asks of a new model, where parameters say so.
         tables: ``<candidate>_search`` for each of ``target.all_candidates``, and
             ``<search>_curves`` for each of ``target.networks``.
     """
@@ -99,6 +102,7 @@ def describe_target(
         searches={name: tables[f"{name}_search"] for name in target.all_candidates},
         curves={name: tables[f"{name}_curves"] for name in target.networks},
         inventory=inventory,
+        release=Release.model_validate(release or {}),
     )
     return target_chapter(results)
 
@@ -342,6 +346,9 @@ def _target_pipeline(use_case: str, parameters: UseCase, name: str, target: Targ
         **{setting: f"params:{setting}" for setting in settings},
         **{table: table for table in tables},
     }
+    if parameters.release != Release():  # last: not every use case has it
+        settings["release"] = f"params:{use_case}.release"
+        inputs["release"] = "params:release"
     return Pipeline(
         [
             node(describe_target, inputs=inputs, outputs="chapter", name="describe_target"),

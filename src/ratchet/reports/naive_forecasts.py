@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from ratchet.config import WEIGHTED_ENSEMBLE
@@ -12,6 +14,7 @@ from ratchet.learning.metrics import (
     power_of_comparison,
 )
 from ratchet.modelling import choice
+from ratchet.primary_metric import metric_of
 from ratchet.reports.blocks import Block, Table, Text
 from ratchet.reports.chart import Chart
 from ratchet.reports.formatting import between, count, counted, listed, number, share, unit
@@ -123,10 +126,10 @@ def naive_blocks(results: TargetResults) -> list[Block]:
 
 
 def power_sentence(results: TargetResults) -> str:
-    """How likely the gate was to see a gain of 10 % in these rows; empty where it cannot be said.
+    """How likely the gate is to find a gain of 10 % in these rows; empty where it cannot be said.
 
-    Of the best candidate that learns: as spread out as its gain over the naive forecast would that
-    gain be, too.
+    By its metric and its level, for a first model, which has to beat the naive forecast. The spread
+    is that of the paired differences of the best candidate that learns.
     """
     naive = best_naive(results)
     learns = [n for n in results.choice["ranking"] if n not in results.target.naive_candidates]
@@ -136,19 +139,20 @@ def power_sentence(results: TargetResults) -> str:
     rows = [test[test["candidate"] == name] for name in (naive, learns[0])]
     rows[1] = rows[1].reindex(rows[0].index)
     season = results.data.series.season if results.data.series else 1
+    metric = metric_of(results.release, {results.name: results.target}, results.name)
+    confidence = results.release.confidence
+    resampling = replace(results.resampling, confidence=confidence)
     try:
-        gain = paired_gain(
-            "mase", "forecasting", *rows, season=season, resampling=results.resampling
-        )
+        gain = paired_gain(metric, "forecasting", *rows, season=season, resampling=resampling)
     except ValueError:  # too few times, or a naive forecast without error
         return ""
-    probability = power_of_comparison(gain, results.resampling.confidence)
+    probability = power_of_comparison(gain, confidence)
     if probability is None:
         return ""
     blocks = gain.drawn.number / gain.drawn.block
     return (
-        f"With these {blocks:.3g} blocks of test times a gain of {share(GAIN_TO_FIND)} over "
-        f"{naive} is found by the gate with probability {probability:.2f}"
+        f"With these {blocks:.3g} blocks of test times the gate lets a first model that is truly "
+        f"{share(GAIN_TO_FIND)} better than {naive} pass with probability {probability:.2f}"
         f"{'; more windows (evaluation.windows) raise it' if probability < _FAIR else ''}."
     )
 

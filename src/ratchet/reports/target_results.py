@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ratchet.config import SERIES_ID, Data, Features, Inventory, Target, in_table
+from ratchet.config import SERIES_ID, Data, Features, Inventory, Release, Target, in_table
 from ratchet.learning.metrics import Resampling
 from ratchet.reports.phase_outputs import JudgedChoice, Score, Scores
 
@@ -39,6 +39,7 @@ class TargetResults:
         searches: candidate -> table of its search.
         curves: search among recurrent networks -> losses of its trials, epoch by epoch.
         inventory: how goods are ordered, where a forecast is used for that.
+        release: what the gate asks of a new model.
     """
 
     name: str
@@ -54,6 +55,7 @@ class TargetResults:
     searches: dict[str, pd.DataFrame]
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)
     inventory: Inventory | None = None
+    release: Release = field(default_factory=Release)
 
     @property
     def best(self) -> str:

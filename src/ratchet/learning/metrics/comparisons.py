@@ -169,40 +169,48 @@ def paired_gain_of_arrays(
 GAIN_TO_FIND = 0.10
 """Gain, as a share of the score to beat, whose chance of being shown is told with a comparison."""
 
+_POINTS = 4000
+"""Quantiles of the estimated standard error over which a power is averaged."""
+
 
 def power_of_comparison(
-    result: Gain, confidence: float, share: float = GAIN_TO_FIND
+    result: Gain, confidence: float, share: float = GAIN_TO_FIND, min_gain: float | None = None
 ) -> float | None:
-    """Probability that rows like these show a gain of a given size.
+    """Probability that rows like these show a gain of a given size, and more than a minimum.
 
-    A gain is shown where its lower bound is above 0. The bound is that of a t test (see
-    ``ResamplingUnits.width``), and so the probability is that of a noncentral t distribution
-    beyond its critical value, with the true gain in standard errors as noncentrality (Cohen 1988,
-    Statistical Power Analysis for the Behavioral Sciences, chapter 2). The standard error is that
-    of the paired differences of these rows; it goes with the ratio of the two scores, which a
-    larger gain makes smaller.
+    A gain is shown where its lower bound is above 0 and its value above the minimum. The value is
+    normal around the true gain, and the bound is that of a t test (see ``ResamplingUnits.width``):
+    without a minimum this is the noncentral t distribution (Cohen 1988, Statistical Power Analysis
+    for the Behavioral Sciences, chapter 2). The standard error is that of the paired differences
+    of these rows; it goes with the ratio of the two scores, which a larger gain makes smaller.
 
     Args:
         result: the gain of a model over a baseline on the rows.
         confidence: level of the bounds in ``result``.
         share: the true gain, as a share of the baseline's score.
+        min_gain: share that the value has to exceed; ``None`` where the bound alone decides.
 
     Returns:
         From 0 to 1; ``None`` where the gain has no share, or no spread.
     """
-    from scipy.special import nctdtr, stdtrit
+    from scipy.special import gammaincinv, ndtr, stdtrit
 
     if result.share is None:
         return None
-    quantile = float(stdtrit(result.drawn.freedom, confidence))
+    freedom = result.drawn.freedom
+    quantile = float(stdtrit(freedom, confidence))
     sign = 1 if greater_is_better(result.metric) else -1
     value, low = result.share["value"], result.share["low"]
     ratio, at_share = 1 + sign * value, 1 + sign * share
     error = (value - low) / quantile * at_share / ratio if ratio > 0 else 0.0
     if not error > 0:
         return None
-    probability = 1 - float(nctdtr(result.drawn.freedom, share / error, quantile))
-    return 1.0 if math.isnan(probability) else probability  # far beyond, SciPy gives no number
+    places = (np.arange(_POINTS) + 0.5) / _POINTS
+    estimates = error * np.sqrt(2 * gammaincinv(freedom / 2, places) / freedom)  # chi distribution
+    needed = quantile * estimates
+    if min_gain is not None:
+        needed = np.maximum(needed, min_gain)
+    return float(ndtr((share - needed) / error).mean())
 
 
 def influence_values(metric: Metric, statistics: Array) -> Array:
