@@ -12,8 +12,8 @@ nothing of the errors), and by the gate. The bar: of equally good challengers at
     clusters    RMSE of rows of which ten belong to the same customer
     series      RMSE of a series, whose errors follow an autoregression
     ahead       RMSE of forecasts 48 steps ahead, whose errors are sums of 48 shocks
-    season      RMSE of a series whose errors are alike after 24 steps
-    unseen      the same, but the gate is not told of the season: what cannot be had
+    season      RMSE of a series whose errors are alike after 7 or after 24 steps
+    unseen      after 24 steps, but the gate is not told of the season: what cannot be had
 
 Then ten equally good challengers, one after the other: before the same 200 rows, and before rows
 that grow by 50 with each of them. The bar: at least one promoted in at most 10 %.
@@ -86,7 +86,8 @@ class Case:
     @property
     def name(self) -> str:
         memory = f", memory {self.memory:g}" if self.memory else ""
-        return f"{self.kind}, correlation {self.correlation:g}{memory}, {self.rows} rows"
+        season = f", after {self.season} steps" if self.season > 1 else ""
+        return f"{self.kind}, correlation {self.correlation:g}{memory}{season}, {self.rows} rows"
 
     @property
     def task(self) -> str:
@@ -116,7 +117,8 @@ def cases() -> Iterator[Case]:
     others = [("time", {"memory": 0.8}), ("clusters", {})]
     others += [("series", {"memory": memory}) for memory in (0.5, 0.8, 0.95)]
     others += [("ahead", {"horizon": 48})]
-    others += [(kind, {"memory": 0.8, "season": 24}) for kind in ("season", "unseen")]
+    others += [("season", {"memory": 0.8, "season": season}) for season in (7, 24)]
+    others += [("unseen", {"memory": 0.8, "season": 24})]
     for kind, options in others:
         for rows in SIZES:
             yield Case(kind, rows, **options)

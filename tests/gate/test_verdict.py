@@ -767,7 +767,8 @@ def test_what_was_looked_at_stands_in_the_verdict():
         "2026-01-03 11:00:00",
     )
     assert (numbers["confidence"], numbers["earlier"]) == (0.95, 0.0)
-    assert {*numbers["drawn"]} == {"by", "number", "block", "freedom", "captured", "memory"}
+    drawn = {"by", "number", "block", "freedom", "captured", "memory", "seasonal_memory"}
+    assert {*numbers["drawn"]} == drawn
 
 
 def test_the_chance_of_error_is_spent_over_challengers():

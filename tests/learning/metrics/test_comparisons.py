@@ -13,8 +13,9 @@ from scipy.signal import lfilter
 from ratchet.learning.metrics import (
     METRICS,
     PER_CLASS,
+    Autocorrelation,
     Resampling,
-    autocorrelation_bound,
+    autocorrelation_bounds,
     bootstrap_means,
     bounds,
     captured_variance,
@@ -211,8 +212,12 @@ def test_bounds_of_groups_equal_those_of_a_plain_loop():
     result = gain("rmse", "regression", *pair, **options)
     expected = np.quantile(draws, [tail(result, 0.8), 1 - tail(result, 0.8)])
     assert [result.difference["low"], result.difference["high"]] == pytest.approx(expected)
-    assert result.drawn.to_json() | {"captured": 0} == {
-        **{"by": "group", "number": 15, "block": 1, "freedom": 14, "captured": 0, "memory": 0}
+    expected = {"by": "group", "number": 15, "block": 1, "freedom": 14}
+    assert result.drawn.to_json() == {
+        **expected,
+        "captured": pytest.approx(14 / 15),
+        "memory": 0,
+        "seasonal_memory": 0,
     }
 
 
@@ -351,34 +356,72 @@ def test_equally_good_models_are_rarely_called_better_by_rows_either(n):
 )
 @settings(deadline=None)
 def test_memory_is_a_correlation(values, season):
-    result = autocorrelation_bound(values, season)
-    assert 0 <= result <= max(1 - 1 / len(values), 0)
-    assert result >= autocorrelation_bound(values) - 1e-12
-    assert autocorrelation_bound(3 - 2 * values, season) == pytest.approx(result, abs=1e-6)
+    result, n = autocorrelation_bounds(values, season), len(values)
+    assert 0 <= result.step <= max(1 - 1 / n, 0)
+    assert 0 <= result.season <= max(1 - season / n, 0)
+    assert result.step == autocorrelation_bounds(values).step
+    again = autocorrelation_bounds(3 - 2 * values, season)
+    assert [again.step, again.season] == pytest.approx([result.step, result.season], abs=1e-6)
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
 def test_memory_is_the_upper_end_of_what_values_show(memory):
-    result = np.array([autocorrelation_bound(one) for one in autoregression(memory, 200, 400).T])
+    values = autoregression(memory, 200, 400).T
+    result = np.array([autocorrelation_bounds(one).step for one in values])
     assert np.mean(result >= memory) > 0.8
     assert np.mean(result) < memory + 0.15
 
 
-def test_memory_knows_the_season():
-    values = np.random.default_rng(0).normal(size=(30, 12))
-    for step in range(1, 30):
-        values[step] += 0.8 * values[step - 1]
-    assert autocorrelation_bound(values.ravel()) < 0.3
-    assert autocorrelation_bound(values.ravel(), 12) > 0.9
+@pytest.mark.parametrize(("memory", "within"), [(0.5, 0.3), (0.8, 0.15)])
+def test_so_is_that_of_seasons(memory, within):
+    result = np.array([autocorrelation_bounds(one, 7).season for one in seasonal(memory, 210, 400)])
+    assert np.mean(result >= memory) > 0.7
+    assert np.mean(result) < memory + within
+    nothing = [autocorrelation_bounds(one, 7).season for one in seasonal(0.0, 210, 400)]
+    assert np.mean(np.array(nothing) > 0) < 0.12
+
+
+def seasonal(memory, n, count, step=0.0, season=7):
+    """Series of which each value keeps a share of the one a season before: shape (count, n)."""
+    weights = np.zeros(season + 1)
+    weights[[0, -1]] = 1, -memory
+    shocks = np.random.default_rng(0).normal(size=(count, 50 * season + n))
+    return lfilter([1], [1, -step], lfilter([1], weights, shocks))[:, 50 * season :]
+
+
+def test_autocorrelation_of_seasons_is_what_long_series_show():
+    alike, values = Autocorrelation(0.5, 0.7, 6), seasonal(0.7, 40_000, 5, step=0.5, season=6)
+    lags = np.arange(30)
+    shown = np.mean(
+        [[one[k:] @ one[: len(one) - k] / (one @ one) for k in lags] for one in values], axis=0
+    )
+    assert alike.at(lags) == pytest.approx(shown, abs=0.03)
+    assert alike.at(lags)[0] == 1
+
+
+def test_seasons_that_are_alike_do_not_count_as_a_memory_from_step_to_step():
+    """A model that is better on Mondays, by the same every week, is surely better."""
+    week = np.array([0.8, 0.1, 0.0, 0.1, 0.2, 0.2, 0.0])
+    rng = np.random.default_rng(0)
+    gains = np.tile(week, 4) + rng.normal(scale=0.1, size=28)
+    units = resampling_units(gains - gains.mean(), times=np.arange(28), season=7)
+    assert units.memory < 0.3
+    assert units.seasonal_memory > 0.6
+    drawn = bootstrap_means(
+        gains[:, None], Resampling(0, n_bootstrap=500), times=np.arange(28), block=units.block
+    )
+    low, high = bounds(np.vstack([[gains.mean()], drawn])[:, 0], units.width(0.95))
+    assert 0 < low < gains.mean() < high < 2 * gains.mean()
 
 
 @given(st.integers(2, 300), st.data())
 @settings(deadline=None)
 def test_blocks_capture_a_part_of_the_variance(n, data):
     block = data.draw(st.integers(1, n - 1))
-    memory = data.draw(st.floats(0, 1 - 1 / n))
-    assert captured_variance(n, block, 0.0) == pytest.approx(1 - block / n)
-    assert 0 < captured_variance(n, block, memory) <= 1 - block / n + 1e-9
+    memory, of_season = (data.draw(st.floats(0, 1 - 1 / n)) for _ in range(2))
+    alike = Autocorrelation(memory, of_season, data.draw(st.integers(2, 60)))
+    assert captured_variance(n, block, Autocorrelation()) == pytest.approx(1 - block / n)
+    assert 0 < captured_variance(n, block, alike) <= 1 - block / n + 1e-9
 
 
 @pytest.mark.parametrize(("memory", "block"), [(0.0, 5), (0.7, 5), (0.9, 16)])
@@ -388,7 +431,8 @@ def test_what_blocks_capture_is_what_draws_of_them_show(memory, block):
         values, Resampling(0, n_bootstrap=400), times=np.arange(50), block=block
     )
     shown = drawn.var(axis=0).mean() / values.mean(axis=0).var()
-    assert captured_variance(50, block, memory) == pytest.approx(shown, rel=0.12)
+    captured = captured_variance(50, block, Autocorrelation(memory))
+    assert captured == pytest.approx(shown, rel=0.12)
 
 
 codes = st.lists(st.integers(0, 5), min_size=6, max_size=40).map(

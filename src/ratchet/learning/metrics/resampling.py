@@ -64,6 +64,7 @@ class ResamplingUnits:
         freedom: degrees of freedom of the spread of the draws.
         captured: share of the variance of a mean that the draws are expected to have.
         memory: correlation of two consecutive time stamps that has to be reckoned with.
+        seasonal_memory: the same of two time stamps a season apart.
     """
 
     by: Literal["row", "time", "group"]
@@ -73,6 +74,7 @@ class ResamplingUnits:
     freedom: float = 1.0
     captured: float = 1.0
     memory: float = 0.0
+    seasonal_memory: float = 0.0
 
     def width(self, confidence: float) -> float:
         """Distance of a one-sided bound, in standard deviations of the draws.
@@ -111,7 +113,7 @@ def resampling_units(
     by one. With both, the one of the two that gives the wider bound is taken.
 
     A block holds only part of the variance where errors are autocorrelated over longer times. The
-    upper bound of their estimated autocorrelation (``autocorrelation_bound``) says what part of
+    upper bounds of their estimated autocorrelation (``autocorrelation_bounds``) say what part of
     the variance blocks see if errors follow an autoregression, and how many independent time
     stamps there are, which bounds the degrees of freedom. Time stamps or groups with many rows
     count more than others: the degrees of freedom are those of Kish's effective sample size (1965).
@@ -159,18 +161,19 @@ def _blocks_of_time(
     sizes = np.bincount(codes)
     n, equal = len(sums), _equal_units(sizes)
     block = long_block_length(n, horizon)
-    memory = 0.0 if season is None else autocorrelation_bound(sums, season)
-    independent = max(equal * (1 - memory) / (1 + memory), 1.0)
+    alike = Autocorrelation() if season is None else autocorrelation_bounds(sums, season)
+    freedom = min(
+        equal - 1, _equal_units(_runs(sizes, block)) / block, alike.independent_values(equal)
+    )
     units = ResamplingUnits(
         by="time",
         codes=codes,
         number=n,
         block=block,
-        freedom=max(
-            min(equal - 1, _equal_units(_runs(sizes, block)) / block, independent), _FEWEST
-        ),
-        captured=captured_variance(n, block, memory) if n > block else 1.0,
-        memory=memory,
+        freedom=max(freedom, _FEWEST),
+        captured=captured_variance(n, block, alike) if n > block else 1.0,
+        memory=alike.step,
+        seasonal_memory=alike.season,
     )
     runs = _runs(sums, block)
     return units, float(runs @ runs) / block
@@ -189,52 +192,96 @@ def _equal_units(sizes: npt.ArrayLike) -> float:
     return float(given.sum() ** 2 / np.square(given).sum())
 
 
-def autocorrelation_bound(values: Array, season: int = 1) -> float:
-    """Give the correlation of consecutive values that has to be reckoned with.
+@dataclass(frozen=True)
+class Autocorrelation:
+    """How alike the values of a seasonal autoregression are.
+
+    A multiplicative one (Box & Jenkins 1970): a value keeps a share of the one before, and a share
+    of the one a season before.
+
+    Attributes:
+        step: share kept of the value before, from 0 to below 1.
+        season: share kept of the value a season before, from 0 to below 1.
+        period: steps of a season.
+    """
+
+    step: float = 0.0
+    season: float = 0.0
+    period: int = 1
+
+    def at(self, lags: npt.NDArray[np.int_]) -> Array:
+        """Correlation of values so many steps apart, shape of ``lags``, which are 0 or more."""
+        if not self.season:
+            return np.asarray(self.step**lags, dtype=np.float64)
+        # The convolution of the two, as the autocovariances of filters in a row are.
+        furthest = math.ceil(math.log(1e-9) / math.log(self.season))
+        seasons = np.arange(-furthest, int(lags.max()) // self.period + furthest + 1)
+        kept = self.season ** np.abs(seasons)
+        alike = np.zeros(len(lags))
+        for number, share in zip(seasons, kept, strict=True):
+            alike += share * self.step ** np.abs(lags - number * self.period)
+        around = self.step ** np.abs(seasons * self.period)
+        return np.asarray(alike / (kept @ around), dtype=np.float64)
+
+    def independent_values(self, n: float) -> float:
+        """How many independent values have a mean as uncertain as ``n`` of these; at least 1."""
+        shares = [(1 - kept) / (1 + kept) for kept in (self.step, self.season)]
+        return max(n * math.prod(shares), 1.0)
+
+
+def autocorrelation_bounds(values: Array, season: int = 1) -> Autocorrelation:
+    """Give the autocorrelation of consecutive values that has to be reckoned with.
 
     The upper bound, at 90 %, of the first autocorrelation, without the bias that it has for few
-    values (Kendall 1954). Where values a season apart are surely alike, the correlation from step
-    to step that would leave as much after a season, if that is larger.
+    values (Kendall 1954). Where values a season apart are probably alike, because their
+    correlation exceeds 1.5 standard errors (Bartlett 1946), also the upper bound of that, corrected
+    for the pairs that the first season lacks.
 
     Args:
         values: in order of time, shape (n,).
         season: number of steps of a season; 1 for none.
 
     Returns:
-        From 0 to 1 - 1 / n.
+        ``step`` from 0 to 1 - 1 / n, ``season`` from 0 to 1 less the share of a season in them.
     """
     n, centred = len(values), values - values.mean()
     size = float(centred @ centred)
     if n < 3 or not size > 0:
-        return 0.0
+        return Autocorrelation()
     first = float(centred[1:] @ centred[:-1]) / size
-    bound = first + (1 + 3 * first) / n + 1.28 * math.sqrt(max(1 - first**2, 0.0) / n)
+    bound = first + (1 + 3 * first) / n + _upper_error(first, n)
+    step, alike = min(max(bound, 0.0), 1 - 1 / n), 0.0
     if 1 < season <= n // 2:
-        correlations = [float(centred[k:] @ centred[:-k]) / size for k in range(1, season + 1)]
-        error = math.sqrt((1 + 2 * sum(r**2 for r in correlations[:-1])) / n)  # Bartlett 1946
-        if correlations[-1] > 2 * error:
-            bound = max(bound, correlations[-1] ** (1 / season))
-    return min(max(bound, 0.0), 1 - 1 / n)
+        *shorter, last = (float(centred[k:] @ centred[:-k]) / size for k in range(1, season + 1))
+        if last > 1.5 * math.sqrt((1 + 2 * sum(r**2 for r in shorter)) / n):
+            last = min(last * n / (n - season), 1.0)
+            alike = min(last + _upper_error(last, n), 1 - season / n)
+    return Autocorrelation(step, alike, season)
 
 
-def captured_variance(n: int, block: int, memory: float) -> float:
+def _upper_error(correlation: float, n: int) -> float:
+    """Distance of the upper bound, at 90 %, of a correlation of ``n`` values."""
+    return 1.28 * math.sqrt(max(1 - correlation**2, 0.0) / n)
+
+
+def captured_variance(n: int, block: int, alike: Autocorrelation) -> float:
     """Share of the variance of a mean that circular blocks are expected to see.
 
-    Of an autoregression of first order: blocks miss what is alike over more than their length,
-    and what is alike in all values. Of independent values ``1 - block / n`` is left.
+    Blocks miss what is alike over more than their length, and what is alike in all values. Of
+    independent values ``1 - block / n`` is left.
 
     Args:
         n: number of values, more than ``block``.
         block: number of values drawn together.
-        memory: correlation of two consecutive values, from 0 to below 1.
+        alike: how alike the values are.
 
     Returns:
         Above 0 and below 1.
     """
     lags = np.arange(1, n)
-    alike = memory**lags
-    true = 1 + 2 * float((1 - lags / n) @ alike)
-    circular = (1 - lags / n) * alike + lags / n * alike[::-1]
+    correlated = alike.at(lags)
+    true = 1 + 2 * float((1 - lags / n) @ correlated)
+    circular = (1 - lags / n) * correlated + lags / n * correlated[::-1]
     within = lags[: block - 1]
     expected = 1 + 2 * float((1 - within / block) @ circular[: block - 1]) - block / n * true
     return max(expected / true, 1e-6)
