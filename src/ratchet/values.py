@@ -39,6 +39,8 @@ def as_text(values: pd.Series) -> pd.Series:
     Returns:
         ``str`` column; text is left as it is, missing values are NaN.
     """
+    if isinstance(values.dtype, pd.StringDtype):
+        return values.astype("str")
     quick = is_datetime64_any_dtype(values) or (
         isinstance(values.dtype, np.dtype) and values.dtype.kind in "iu"
     )

@@ -13,6 +13,9 @@ def table() -> pd.DataFrame:
             "units": [1.5, None, 2.0],
             "series": pd.Categorical(["a", "b", "a"]),
             "genres": [["x", "y"], [], ["x"]],
+            "day": pd.to_datetime(["2020-01-01", None, "2020-01-02"]).tz_localize("Europe/Berlin"),
+            "count": pd.array([1, None, 2], dtype="Int64"),
+            "name": pd.array(["x", None, "y"], dtype="str"),
         },
         index=pd.Index(["a@1", "b@1", "a@2"], name="row"),
     )
@@ -26,6 +29,9 @@ def test_a_table_is_the_file_that_pandas_writes(tmp_path, rows):
     pd.testing.assert_frame_equal(ours, theirs)
     schemas = [pq.read_schema(tmp_path / f"{name}.parquet") for name in ("ours", "pandas")]
     assert schemas[0].equals(schemas[1])
+    pd.testing.assert_frame_equal(
+        TableDataset(filepath=str(tmp_path / "ours.parquet")).load(), theirs
+    )
 
 
 def test_the_names_of_rows_are_not_hashed(tmp_path):

@@ -276,7 +276,16 @@ def encode_features(
     passed_on = columns[columns.str.startswith((SERIES_PREFIX, TARGET_PREFIX))]
     parts: list[DataFrame] = []
     for name in SPLITS:
-        rows = features_frame[(features_frame["split"] == name).to_numpy()]
+        rows = _rows_of_part(features_frame, name)
         encoded = encoder.transform(rows) if parts else encoder.fit_transform(rows)
         parts.append(pd.concat([encoded, rows[passed_on]], axis=1))
     return encoder, parts[0], parts[1], parts[2]
+
+
+def _rows_of_part(frame: DataFrame, part: str) -> DataFrame:
+    """Rows of a part; those that stand one after another, as they do in time, are not copied."""
+    chosen = (frame["split"] == part).to_numpy()
+    places = np.flatnonzero(chosen)
+    if not len(places) or places[-1] - places[0] + 1 != len(places):
+        return frame[chosen]
+    return frame.iloc[places[0] : places[-1] + 1]

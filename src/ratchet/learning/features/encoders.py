@@ -65,8 +65,13 @@ class _NumberEncoder(Encoder):
         self, X: Any, encode: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     ) -> NDArray[np.float32]:
         """Encoded numbers, shape (n, columns); each column lies in one piece, as in a frame."""
-        parts = [encode(numbers).T.astype(np.float32) for numbers in self._numbers(X)]
-        return np.concatenate(parts, axis=1).T
+        parts = (encode(numbers).T.astype(np.float32) for numbers in self._numbers(X))
+        encoded = part = next(parts)
+        if part.shape[1] == _ROWS < len(X):  # of two copies one would go again
+            encoded = np.empty((len(part), len(X)), dtype=np.float32)
+            for first in range(0, len(X), _ROWS):
+                encoded[:, first : first + _ROWS] = part if first == 0 else next(parts)
+        return encoded.T
 
     def _columns(self) -> list[str]:
         numbered = [f"x{i}" for i in range(self.n_features_in_)]
