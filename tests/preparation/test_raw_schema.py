@@ -344,3 +344,19 @@ def test_what_is_wrong_with_dates_and_with_other_columns_is_told_at_once():
     first, second = str(error.value).splitlines()
     assert "column 'day'" in first
     assert "column 'size': expected nothing above 5" in second
+
+
+@FEW
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40)), min_size=1, max_size=12),
+    st.booleans(),
+)
+def test_a_step_twice_is_found_among_few_and_many_times(rows, named):
+    typed = pd.DataFrame(rows, columns=["store", "day"])
+    typed["when"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(typed["day"], unit="D")
+    series = ["store"] if named else []
+    if typed.duplicated([*series, "when"]).any():
+        with pytest.raises(DataError, match="expected every time once"):
+            check_steps(typed, "when", series)
+    else:
+        check_steps(typed, "when", series)

@@ -69,12 +69,12 @@ def select_series(
     primary["split"] = _splits(part.repeat(values.shape[1]), usable)
     own_scale = seasonal_change(values[part == 0], data.series.season)[2]
     names = primary[SERIES_ID].iloc[: values.shape[1]].astype(str).to_numpy()
-    parted = primary[[data.time, "split"]]
+    times = {name: primary.loc[primary["split"] == name, [data.time]] for name in SPLITS}
     selection: dict[str, Any] = {
         "rows": len(typed),
         "kept": int(usable.sum()),
         "missing": {name: int(typed[name].isna().sum()) for name in data.required},
-        "parts": {name: describe(part, data) for name, part in parted.groupby("split")},
+        "parts": {name: describe(part, data) for name, part in times.items() if len(part)},
         "series": {
             "count": values.shape[1],
             "steps": len(values),

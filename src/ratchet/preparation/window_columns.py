@@ -322,7 +322,7 @@ def _gather(
     sources = chosen[named].rename(columns=apart)
     static = units.loc[:, units.columns.str.startswith(STATIC_PREFIX)]
     described = static.iloc[rows.nonzero()[1]].set_index(chosen.index)
-    terms = pd.DataFrame(about, index=chosen.index)
+    terms = pd.DataFrame(about, index=chosen.index, copy=False)
     return pd.concat([sources, columns, described, terms], axis=1)
 
 

@@ -314,7 +314,10 @@ def target_scaling(
     Returns:
         ``level``, ``scale`` and ``rms`` (scale by the root mean square), shape (steps, series).
     """
-    origin = shift(target, horizon)
-    unit = np.abs(origin) if learn == "return" else np.ones_like(target)
-    level = np.zeros_like(target) if learn == "value" else origin
-    return {"level": level, "scale": unit * mean, "rms": unit * rms}
+    # What is the same at all steps is not written out for each of them.
+    level = np.broadcast_to(0.0, target.shape) if learn == "value" else shift(target, horizon)
+    unit = np.abs(level) if learn == "return" else 1.0
+    scales = {"scale": unit * mean, "rms": unit * rms}
+    return {"level": level} | {
+        name: np.broadcast_to(values, target.shape) for name, values in scales.items()
+    }
