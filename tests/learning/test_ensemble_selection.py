@@ -20,6 +20,7 @@ from ratchet.learning.ensemble_selection import (
     best_round,
     select_ensemble,
     weighted_mean,
+    weighted_mean_of_known,
 )
 from ratchet.learning.trusted import dump, load
 
@@ -75,6 +76,23 @@ def test_what_is_no_number_gets_no_weight():
     assert best_round(select_ensemble(missing, loss, members=5)).weights == {"ridge": 1.0}
     with pytest.raises(ValueError, match="round 1: the loss is no number"):
         select_ensemble({"diverged": missing["diverged"]}, loss, members=5)
+
+
+def test_a_candidate_has_no_say_in_rows_that_it_does_not_predict():
+    part = TRUTH.copy()
+    part[: N // 2] = np.nan
+    given = {"part": part, "high": TRUTH + 1, "low": TRUTH - 0.9}
+
+    best = best_round(select_ensemble(given, loss, members=3))
+    mean = weighted_mean_of_known(given, best.weights)
+
+    assert best.loss == pytest.approx(loss(mean))
+    alone = {name: weight for name, weight in best.weights.items() if name != "part"}
+    shares = {name: weight / sum(alone.values()) for name, weight in alone.items()}
+    assert_allclose(mean[: N // 2], weighted_mean(given, shares)[: N // 2])
+    assert best.weights["part"] > 0  # it is right in the others
+    with pytest.raises(ValueError, match="round 1: the loss is no number"):
+        select_ensemble({"part": part}, loss, members=1)
 
 
 @pytest.mark.parametrize("wrong", [{"members": 0}, {"rounds": 0}, {"predictions": {}}])

@@ -9,15 +9,18 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import make_classification, make_regression
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier
 
+from ratchet.learning.search import FoldFits
 from ratchet.learning.stacking import (
     Predictions,
     final_estimator,
     fit_final_estimator,
+    out_of_fold_predictions,
     prediction_columns,
     prediction_method,
     stack,
@@ -97,6 +100,23 @@ def test_a_model_that_only_remembers_gets_no_weight(labelled):
 
     assert_allclose(combine.coef_[:, :3], 0, atol=1e-3)
     assert np.abs(combine.coef_[:, 3:]).max() > 0.1
+
+
+def test_a_stack_predicts_rows_out_of_fold(labelled):
+    X, y = labelled
+    models = [GaussianNB().fit(X, y), DecisionTreeClassifier(random_state=0).fit(X, y)]
+    combine, _ = fit_final_estimator(models, {}, X, y, scoring="accuracy", cv=CV, n_jobs=1)
+    folds = list(CV.split(X, y))
+
+    with FoldFits(X, y, folds, get_scorer("accuracy")) as fold_fits:
+        predicted = out_of_fold_predictions(stack(models, combine), y, folds, fold_fits)
+
+    method = {"cv": CV, "method": "predict_proba"}
+    columns = [
+        prediction_columns(cross_val_predict(m, X, y, **method), classes=True) for m in models
+    ]
+    by_hand = cross_val_predict(clone(combine), np.hstack(columns), y, **method)
+    assert_allclose(predicted, by_hand)
 
 
 def test_stack_predicts_by_the_fitted_models(labelled):

@@ -134,8 +134,8 @@ class Target(Params):
             ``forecasting``, and where folds follow the time, 0, and no other is possible.
         stack_param_grid: grid of the linear model that combines them.
         weighted_ensemble: how many candidates may have a weight in the ``weighted_ensemble``, the
-            weighted mean that predicts the validation rows best; 0 for none. All may but the naive
-            ones; where these are fewer than two, there is none.
+            weighted mean that predicts the rows of folds and validation best; 0 for none. All may
+            but the naive ones; where these are fewer than two, there is none.
         baseline: the candidate that every other one has to beat.
         confidence: share of the rows that an interval is to cover.
         objectives: metric -> business objective.

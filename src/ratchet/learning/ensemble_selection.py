@@ -44,8 +44,12 @@ def select_ensemble(
     never worse than that on these rows. The order of the candidates does not matter: among equals
     the first by name is taken.
 
+    A candidate may lack predictions for some of the rows, as a network does for the folds of other
+    searches: it has a say in the other rows alone, and there is no round in which a row has none.
+
     Args:
-        predictions: candidate -> predictions, all of one shape (n,) or (n, classes).
+        predictions: candidate -> predictions, all of one shape (n,) or (n, classes); NaN where it
+            has none.
         loss: of such predictions; smaller is better.
         members: how many different candidates may have a weight.
         rounds: how many times one is added.
@@ -58,19 +62,27 @@ def select_ensemble(
     """
     if not predictions or members < 1 or rounds < 1:
         raise ValueError("an ensemble needs at least one candidate, one member and one round")
-    counts = dict.fromkeys(sorted(predictions), 0)
-    total = np.zeros_like(next(iter(predictions.values())), dtype=np.float64)
+    known = {name: ~np.isnan(predictions[name]) for name in sorted(predictions)}
+    known = {name: has for name, has in known.items() if has.any()}
+    filled = {name: np.where(has, predictions[name], 0.0) for name, has in known.items()}
+    counts = dict.fromkeys(known, 0)
+    total = np.zeros(np.shape(next(iter(predictions.values()))))
+    taken = total.copy()
     history: list[Round] = []
     for size in range(1, rounds + 1):
         full = sum(count > 0 for count in counts.values()) >= members
         open_to = [name for name, count in counts.items() if count or not full]
-        losses = {name: loss((total + predictions[name]) / size) for name in open_to}
+        with np.errstate(invalid="ignore"):  # 0 / 0 of a row that none has predicted
+            losses = {
+                name: loss((total + filled[name]) / (taken + known[name])) for name in open_to
+            }
         finite = {name: value for name, value in losses.items() if np.isfinite(value)}
         if not finite:
             raise ValueError(f"round {size}: the loss is no number: {losses}")
         best = min(finite, key=lambda name: finite[name])
         counts[best] += 1
-        total += predictions[best]
+        total += filled[best]
+        taken += known[best]
         weights = {name: count / size for name, count in counts.items() if count}
         history.append(Round(weights, finite[best]))
     return history
@@ -88,6 +100,19 @@ def weighted_mean(predictions: Mapping[str, Array], weights: Mapping[str, float]
     """
     parts = [weight * np.asarray(predictions[name], np.float64) for name, weight in weights.items()]
     mean: Array = np.add.reduce(parts)
+    return mean
+
+
+def weighted_mean_of_known(predictions: Mapping[str, Array], weights: Mapping[str, float]) -> Array:
+    """Mean of the predictions of some candidates, in each row of those that predict it.
+
+    Args:
+        predictions: as of ``select_ensemble``.
+        weights: candidate -> its weight; some of these predict all rows.
+    """
+    known = {name: ~np.isnan(predictions[name]) for name in weights}
+    filled = {name: np.where(known[name], predictions[name], 0.0) for name in weights}
+    mean: Array = weighted_mean(filled, weights) / weighted_mean(known, weights)
     return mean
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 from joblib import Memory
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
+from sklearn.base import BaseEstimator, TransformerMixin, clone, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import get_scorer
-from sklearn.model_selection import BaseCrossValidator, ParameterGrid
+from sklearn.model_selection import BaseCrossValidator, ParameterGrid, cross_val_predict
 from sklearn.pipeline import Pipeline
 
 from ratchet.learning.metrics import scorer_of
-from ratchet.learning.search import FoldFits, OnProgress, out_of_fold, run_search
+from ratchet.learning.search import Fold, FoldFits, OnProgress, out_of_fold, run_search
 
 SMALLEST = 1e-6
 """Probability below which the logarithm of none is taken: a model is never quite sure."""
@@ -140,6 +140,40 @@ def fit_final_estimator(
         n_jobs=1,  # fits of milliseconds: starting workers would cost more
         on_progress=lambda done, _, best, *__: report(before + done, best),
     )
+
+
+def out_of_fold_predictions(
+    model: BaseEstimator, y: ArrayLike, folds: Sequence[Fold], fold_fits: FoldFits
+) -> NDArray[np.float64] | None:
+    """Predictions of copies of a model, or of a stack, for rows that they were not fitted on.
+
+    The linear model of a stack is fitted on the folds of the out-of-fold predictions of its models.
+
+    Args:
+        model: as ``run_search`` gives it, or ``stack``.
+        y: targets of shape (n,).
+        folds: those of ``fold_fits``.
+        fold_fits: fits models on the folds.
+
+    Returns:
+        As ``search.out_of_fold``; ``None`` where predictions are not kept, see ``FoldFit``.
+    """
+    if isinstance(model, Pipeline) and isinstance(model.steps[0][1], Predictions):
+        parts = [part.estimator for part in model.steps[0][1].models]
+        combine = model.steps[-1][1]
+        columns = []
+        for part in parts:
+            predicted = out_of_fold_predictions(part, y, folds, fold_fits)
+            if predicted is None:
+                return None
+            columns.append(prediction_columns(predicted, classes=is_classifier(combine)))
+        by_fold: NDArray[np.float64] = cross_val_predict(
+            clone(combine), np.hstack(columns), y, cv=folds, method=prediction_method(combine)
+        )
+        return by_fold
+    [results] = fold_fits.fit([clone(model)])
+    kept = all(result.predicted is not None for result in results)
+    return out_of_fold(results, folds) if kept else None
 
 
 def stack(models: Sequence[BaseEstimator], combine: BaseEstimator) -> Pipeline:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
+from sklearn.metrics import get_scorer
 
 from ratchet.config import (
     ONE_WINDOW,
@@ -22,8 +25,14 @@ from ratchet.errors import DataError
 from ratchet.frames import DataFrame, Index, Series
 from ratchet.learning.classical import build_estimator, folds
 from ratchet.learning.meta_estimators import UnscaledRegressor
-from ratchet.learning.search import fit_in_threads, remember, run_search
-from ratchet.learning.stacking import fit_final_estimator, prediction_columns, stack
+from ratchet.learning.metrics import scorer_of
+from ratchet.learning.search import FoldFits, fit_in_threads, remember, run_search
+from ratchet.learning.stacking import (
+    fit_final_estimator,
+    out_of_fold_predictions,
+    prediction_columns,
+    stack,
+)
 from ratchet.modelling.calibrate_and_refit import calibrate, uncalibrated
 from ratchet.modelling.rolling_origins import fits
 from ratchet.modelling.target_scaling import (
@@ -33,6 +42,8 @@ from ratchet.modelling.target_scaling import (
     scored_features,
 )
 from ratchet.progress import search_progress
+
+Array = NDArray[np.float64]
 
 
 def search_candidate(
@@ -163,6 +174,60 @@ def stack_candidates(
         )
     held_out = _combine_held_out(combine, [rows for _, _, rows in best], target)
     return calibrate(stack(models, combine), held_out, validation, target), results, held_out
+
+
+def fold_predictions(
+    models: Mapping[str, Any],
+    train: DataFrame,
+    target: Target,
+    features: Features,
+    seed: int,
+    search_cache: Any,
+) -> tuple[dict[str, Array], Series]:
+    """What candidates predict for the rows of the folds of their searches, fitted without them.
+
+    Args:
+        models: candidate -> finished model.
+        train: rows of the searches.
+        target: what to predict.
+        features: how far ahead it is predicted.
+        seed: seed of the folds.
+        search_cache: has the fits of the searches.
+
+    Returns:
+        Candidate -> predictions of shape (n, classes) or (n, 1), in the terms in which models
+        learn; of networks, which are not searched on these folds, they are missing. And the number
+        of the fold of each row, by row key; no rows where no candidate has predictions, as for
+        folds of more than ``fold_fits.MOST_ROWS``.
+    """
+    searched = {
+        name: uncalibrated(model, target)
+        for name, model in models.items()
+        if name not in target.network_candidates
+    }
+    scorer = get_scorer(scorer_of(target.scorer, logs=target.in_logs))
+    options = {"cache": search_cache, "engine": target.engine, "n_jobs": target.n_jobs}
+    predicted, fold = dict[str, Array](), pd.Series(dtype=np.intp)
+    families: tuple[Family, ...] = ("classical", "unscaled")
+    for family in families:
+        unscaled = family == "unscaled"
+        group = {n: m for n, m in searched.items() if isinstance(m, UnscaledRegressor) == unscaled}
+        if not group:
+            continue
+        X, y = features_and_scaled_target(train, target, family)
+        cut = list(_folds(train.loc[y.index], target, features, seed).split(X, y))
+        rows = np.concatenate([held_out for _, held_out in cut])
+        numbers = np.repeat(np.arange(len(cut)), [len(held_out) for _, held_out in cut])
+        fold = pd.Series(numbers, y.index[rows])
+        with FoldFits(X, y, cut, scorer, **options) as fold_fits:
+            for name, model in group.items():
+                values = out_of_fold_predictions(model, y, cut, fold_fits)
+                if values is not None:
+                    predicted[name] = values[rows].reshape(len(rows), -1)
+    if not predicted:
+        fold = fold.iloc[:0]
+    shape = (len(fold), len(target.classes or [""]))
+    return {name: predicted.get(name, np.full(shape, np.nan)) for name in models}, fold
 
 
 def _folds(rows: DataFrame, target: Target, features: Features, seed: int) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold
 
-from ratchet.config import SERIES_PREFIX, Target
+from ratchet.config import SERIES_PREFIX, Features, Target
 from ratchet.frames import DataFrame, Series
 from ratchet.learning.ensemble_selection import (
     Round,
@@ -20,10 +20,11 @@ from ratchet.learning.ensemble_selection import (
     WeightedMeanRegressor,
     best_round,
     select_ensemble,
-    weighted_mean,
+    weighted_mean_of_known,
 )
 from ratchet.learning.metrics import find_metric, scorers, tidy_rows
 from ratchet.modelling.calibrate_and_refit import calibrate, uncalibrated
+from ratchet.modelling.candidate_search import fold_predictions
 from ratchet.modelling.predictions import tidy
 from ratchet.modelling.target_scaling import features_and_target, to_target_units
 
@@ -32,40 +33,53 @@ Rows = NDArray[np.bool_]
 
 
 def build_weighted_ensemble(
-    validation: DataFrame, target: Target, seed: int, *fitted: Any
+    train: DataFrame,
+    validation: DataFrame,
+    target: Target,
+    features: Features,
+    seed: int,
+    search_cache: Any,
+    *fitted: Any,
 ) -> tuple[Any, DataFrame, DataFrame]:
-    """Average the candidates with the weights that are best on the validation rows.
+    """Average the candidates with the weights that are best on the rows of folds and validation.
 
-    The candidates predict these rows by models that were fitted without them. All rows choose the
-    weights of the final model. Its held-out predictions, which calibrate it and by which it is
-    compared with the other candidates, are cross-fitted: those for each part of the rows have
-    weights that the other parts chose.
+    Every row is predicted by models that were fitted without it. Validation rows alone are few, and
+    share a season and a level; folds have more rows, of other times. All rows choose the weights of
+    the final model. Its scores by folds and its held-out predictions, which calibrate it and by
+    which it is compared with the other candidates, are cross-fitted: each fold, and each part of
+    the validation rows, has weights that the other rows chose.
 
     Args:
+        train: rows that the searches cut into folds.
         validation: rows for calibration and choice.
         target: what is predicted, and how many candidates may have a weight.
-        seed: seed of the parts, where rows have no order in time.
+        features: how far ahead it is predicted.
+        seed: seed of the folds, and of the parts, where rows have no order in time.
+        search_cache: has the fits of the searches on the folds, see ``learning.search.fold_fits``.
         fitted: models, searches and held-out predictions of ``target.ensemble_members``.
 
     Returns:
         The calibrated model; the rounds of the selection, the best first, with the weights in
-        ``params``; and the held-out predictions, not calibrated.
+        ``params``; and the held-out predictions of the validation rows, not calibrated.
 
     Raises:
         DataError: there are too few rows for the calibration.
     """
     names = target.ensemble_members
-    models, searches, held_out = (
+    models, _, held_out = (
         dict(zip(names, fitted[i : i + len(names)], strict=True))
         for i in range(0, len(fitted), len(names))
     )
     y = features_and_target(validation, target)[1]
-    frame, columns = validation.loc[y.index], list(held_out[names[0]].columns)
+    columns = list(held_out[names[0]].columns)
+    by_folds, fold = fold_predictions(models, train, target, features, seed, search_cache)
+    frame = pd.concat([train.loc[fold.index], validation.loc[y.index]])
     learned = {
-        name: rows.loc[y.index, columns].to_numpy(np.float64) for name, rows in held_out.items()
+        name: np.vstack([by_folds[name], rows.loc[y.index, columns].to_numpy(np.float64)])
+        for name, rows in held_out.items()
     }
     compared = {name: _comparable(values, frame, target) for name, values in learned.items()}
-    loss = _selection_loss(y, frame, target, columns)
+    loss = _selection_loss(features_and_target(frame, target)[1], frame, target, columns)
 
     def select(rows: Rows) -> list[Round]:
         chosen = {name: values[rows] for name, values in compared.items()}
@@ -73,25 +87,19 @@ def build_weighted_ensemble(
             chosen, lambda mean: loss(mean, rows), members=target.weighted_ensemble
         )
 
-    parts = _parts(frame, target, seed)
-    cross_fitted = np.empty_like(learned[names[0]])
-    for part in np.unique(parts):
-        weights = best_round(select(parts != part)).weights
-        cross_fitted[parts == part] = weighted_mean(learned, weights)[parts == part]
-    all_rows = np.ones(len(y), dtype=bool)
-    rounds = select(all_rows)
-    table = _table(
-        rounds,
-        searches,
-        {name: loss(values, all_rows) for name, values in compared.items()},
-        loss(_comparable(cross_fitted, frame, target), all_rows),
-        target,
-    )
+    parts = np.concatenate([fold, target.cv + _parts(frame.loc[y.index], target, seed)])
+    cross_fitted = np.full_like(learned[names[0]], np.nan)
+    for part in np.unique(parts[len(fold) if target.is_series else 0 :]):
+        rows = parts == part
+        weights = best_round(select(~rows)).weights
+        cross_fitted[rows] = weighted_mean_of_known(learned, weights)[rows]
+    rounds = select(np.ones(len(frame), dtype=bool))
+    table = _table(rounds, compared, _comparable(cross_fitted, frame, target), loss, parts, target)
     weights = best_round(rounds).weights
     members = [FrozenEstimator(uncalibrated(models[name], target)) for name in weights]
     kind = WeightedMeanClassifier if target.is_classes else WeightedMeanRegressor
     model = kind(members, list(weights.values()))
-    mean = pd.DataFrame(cross_fitted, index=y.index, columns=columns)
+    mean = pd.DataFrame(cross_fitted[len(fold) :], index=y.index, columns=columns)
     return calibrate(model, mean, validation, target), table, mean
 
 
@@ -123,6 +131,8 @@ def _selection_loss(
     truth, _ = tidy_rows(tidy(same, y, frame, target), target.task, target.classes)
 
     def loss(predicted: Array, rows: Rows) -> float:
+        if np.isnan(predicted).any():
+            return np.inf
         if not target.is_classes:
             values: Array = np.exp(predicted[:, 0]) if target.in_logs else predicted[:, 0]
             values = values if target.bounds is None else values.clip(*target.bounds)
@@ -149,42 +159,43 @@ def _parts(frame: DataFrame, target: Target, seed: int) -> NDArray[np.intp]:
 
 def _table(
     rounds: Sequence[Round],
-    searches: Mapping[str, DataFrame],
-    losses: Mapping[str, float],
-    cross_fitted: float,
+    compared: Mapping[str, Array],
+    cross_fitted: Array,
+    loss: Callable[[Array, Rows], float],
+    parts: NDArray[np.intp],
     target: Target,
 ) -> DataFrame:
     """A row per round, the best first, in the form of a search.
 
-    ``loss`` is that of the rows that chose the weights; ``mean_test_score`` corrects it by as much
-    as cross-fitting changes the best round. Where candidates have scores by folds, it stands for
-    such scores: by Krogh and Vedelsby (1995), "Neural network ensembles, cross validation, and
-    active learning", the error of a mean is the mean error of its members less what averaging them
-    gains, and that gain is taken from the validation rows.
+    ``loss`` is that of the rows that chose the weights. Scores of folds (of forecasts, which are
+    chosen by the validation rows, of those) are less by as much as cross-fitting changes the best
+    round there.
 
     Args:
         rounds: of the selection, in their order.
-        searches: of every candidate.
-        losses: of every candidate, on the validation rows.
-        cross_fitted: loss of the cross-fitted predictions.
+        compared: predictions of every candidate, as the loss takes them.
+        cross_fitted: cross-fitted predictions, in the same form.
+        loss: of predictions for some of the rows.
+        parts: number of the fold of each row, from ``target.cv`` on parts of the validation rows.
         target: what is predicted.
     """
-    optimism = cross_fitted - best_round(rounds).loss
-    folds = [] if target.is_series else [f"split{i}_test_score" for i in range(target.cv)]
+    held_out = parts >= target.cv
+    scored = {"mean_test_score": held_out}
+    if not target.is_series:
+        by_fold = {f"split{i}_test_score": parts == i for i in range(target.cv)}
+        scored = {name: rows if rows.any() else held_out for name, rows in by_fold.items()}
+
+    def losses(mean: Array) -> NDArray[np.float64]:
+        return np.array([loss(mean[rows], rows) for rows in scored.values()])
+
+    best = losses(weighted_mean_of_known(compared, best_round(rounds).weights))
+    optimism = losses(cross_fitted) - best
     table = []
     for number, each in enumerate(rounds):
-        by_name = {"mean_test_score": -each.loss - optimism}
-        if folds:
-            gain = by_name["mean_test_score"] + _mean_of(losses, each.weights)
-            for name in [*folds, "mean_test_score"]:
-                scores = {member: searches[member][name].iloc[0] for member in each.weights}
-                by_name[name] = _mean_of(scores, each.weights) + gain
+        scores = -losses(weighted_mean_of_known(compared, each.weights)) - optimism
+        by_name = {"mean_test_score": scores.mean(), **dict(zip(scored, scores, strict=True))}
         weights = json.dumps(each.weights)
         table.append({"trial": number, "params": weights, "loss": each.loss, **by_name})
     frame = pd.DataFrame(table).sort_values("loss", kind="stable", ignore_index=True)
     ranks = frame["loss"].rank(method="min").astype(np.int32)
     return frame.assign(rank_test_score=ranks, scoring=target.scorer)
-
-
-def _mean_of(values: Mapping[str, float], weights: Mapping[str, float]) -> float:
-    return float(sum(weight * values[name] for name, weight in weights.items()))

@@ -30,12 +30,20 @@ def choose_best(
 
 
 def select_ensemble(
-    validation: DataFrame, target: Target, seed: int, *fitted: Any
+    train: DataFrame,
+    validation: DataFrame,
+    target: Target,
+    features: Features,
+    seed: int,
+    search_cache: Any,
+    *fitted: Any,
 ) -> tuple[Any, DataFrame, DataFrame]:
     """Average candidates, see ``modelling.weighted_ensemble.build_weighted_ensemble``."""
     from ratchet.modelling import weighted_ensemble
 
-    return weighted_ensemble.build_weighted_ensemble(validation, target, seed, *fitted)
+    return weighted_ensemble.build_weighted_ensemble(
+        train, validation, target, features, seed, search_cache, *fitted
+    )
 
 
 def score_candidates(
@@ -386,16 +394,30 @@ def _ensemble_pipeline(use_case: str, name: str, target: Target) -> Pipeline:
     fitted = candidate_datasets(use_case, name, target.ensemble_members)
     select = node(
         select_ensemble,
-        inputs=["validation", "params:target", "params:seed", *fitted],
+        inputs=[
+            "train",
+            "validation",
+            "params:target",
+            "params:features",
+            "params:seed",
+            "search_cache",
+            *fitted,
+        ],
         outputs=["model", "search", "held_out"],
         name="select_ensemble",
     )
     return Pipeline(
         [select],
         namespace=f"{use_case}.{name}.{WEIGHTED_ENSEMBLE}",
-        inputs={"validation": f"{use_case}.validation"} | fitted,
+        inputs={
+            "train": f"{use_case}.train",
+            "validation": f"{use_case}.validation",
+            "search_cache": "search_cache",
+            **fitted,
+        },
         parameters={
             "params:seed": "params:seed",
+            "params:features": f"params:{use_case}.features",
             "params:target": f"params:{use_case}.targets.{name}",
         },
         tags="evaluation",

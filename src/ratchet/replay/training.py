@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import joblib
@@ -60,7 +61,8 @@ def train(spec: TrainingSpec, day: str, typed: pd.DataFrame, folder: Path) -> No
     latency: dict[str, float] = {}
     failure = None
     try:
-        use_case, data = _run(spec, day, typed)
+        with TemporaryDirectory() as fits:
+            use_case, data = _run(spec, day, typed, joblib.Memory(fits, verbose=0))
         latency = _bundle(spec, use_case, data, day, folder)
         _keep_test_rows(spec, use_case, data, folder)
     except UserError as error:
@@ -69,8 +71,10 @@ def train(spec: TrainingSpec, day: str, typed: pd.DataFrame, folder: Path) -> No
     (folder / "stage.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
 
 
-def _run(spec: TrainingSpec, day: str, typed: pd.DataFrame) -> tuple[UseCase, dict[str, Any]]:
-    """Run the phases from the typed rows to the choice, with everything in memory.
+def _run(
+    spec: TrainingSpec, day: str, typed: pd.DataFrame, search_cache: joblib.Memory
+) -> tuple[UseCase, dict[str, Any]]:
+    """Run the phases from the typed rows to the choice, with all datasets in memory.
 
     Returns:
         The use case, and dataset -> content.
@@ -80,7 +84,7 @@ def _run(spec: TrainingSpec, day: str, typed: pd.DataFrame) -> tuple[UseCase, di
     is_seen = local(typed[use_case.data.time]).dt.normalize() <= read_day(day)
     data: dict[str, Any] = {
         f"{name}.typed": typed[is_seen].reset_index(drop=True),
-        "search_cache": joblib.Memory(None, verbose=0),
+        "search_cache": search_cache,  # the ensemble needs the fits of the searches on the folds
         "trials": _trials(context, name),
     }
     for node in pipeline.nodes:

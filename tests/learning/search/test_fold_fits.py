@@ -14,7 +14,7 @@ from sklearn.datasets import make_classification, make_regression
 from sklearn.ensemble import VotingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import get_scorer
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
+from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit, cross_val_predict
 from sklearn.svm import LinearSVC
 
 from ratchet.learning.search import FoldFits, Search, fold_fits, out_of_fold
@@ -141,6 +141,18 @@ def test_predictions_of_classes_are_those_of_scikit_learn_also_where_a_fold_lack
     with pytest.warns(RuntimeWarning, match="Number of classes in training fold"):
         theirs = cross_val_predict(LogisticRegression(), X, labels, cv=CV, method="predict_proba")
     np.testing.assert_allclose(out_of_fold(results, folds), theirs, atol=1e-12)
+
+
+def test_rows_that_no_fold_holds_out_have_no_prediction():
+    X, y = make_regression(40, random_state=0)
+    folds = list(TimeSeriesSplit(3).split(X))
+    with FoldFits(X, y, folds, get_scorer("r2")) as fits:
+        [results] = fits.fit([Ridge()])
+
+    predicted = out_of_fold(results, folds)
+
+    assert np.isnan(predicted[:10]).all()
+    assert predicted[30:] == pytest.approx(Ridge().fit(X[:30], y[:30]).predict(X[30:]))
 
 
 def test_a_classifier_without_probabilities_has_a_score_alone():

@@ -284,18 +284,20 @@ def out_of_fold(results: Sequence[FoldFit], folds: Sequence[Fold]) -> NDArray[An
 
     Args:
         results: of one estimator, by fold; with predictions.
-        folds: that hold out every row once.
+        folds: that hold out each row once at most.
 
     Returns:
-        Shape (n,), or (n, classes) with the classes in their order.
+        Shape (n,), or (n, classes) with the classes in their order; NaN for rows that no fold holds
+        out.
     """
-    n = sum(len(held_out) for _, held_out in folds)
+    n = 1 + max(int(places.max()) for fold in folds for places in fold)
     known = [result.classes for result in results if result.classes is not None]
     classes = np.unique(np.concatenate(known)) if known else np.empty(0)
-    predicted = np.zeros((n, len(classes)) if known else n)
+    predicted = np.full((n, len(classes)) if known else n, np.nan)
     for result, (_, held_out) in zip(results, folds, strict=True):
         if result.classes is None:
             predicted[held_out] = result.predicted
         else:  # a fold may lack a class
+            predicted[held_out] = 0.0
             predicted[np.ix_(held_out, np.searchsorted(classes, result.classes))] = result.predicted
     return predicted
