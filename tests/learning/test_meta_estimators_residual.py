@@ -117,3 +117,22 @@ def test_input_that_makes_no_sense():
         hybrid().fit(X, y.where(y > y.min()))
     with pytest.raises(NotFittedError):
         hybrid().predict(X)
+
+
+def test_the_second_sees_what_change_the_base_predicts():
+    rng = np.random.default_rng(0)
+    last = rng.uniform(0, 100, 400)
+    X = pd.DataFrame({"last": last, "next": last + rng.choice([-1.0, 1.0], 400)})
+    y = X["next"] + 3 * (X["next"] > X["last"])  # a rise goes on
+    tree = DecisionTreeRegressor(max_depth=2, random_state=0)
+    given = {"base": on("^next$", LinearRegression()), "estimator": tree}
+
+    without = ResidualRegressor(**given).fit(X[:300], y[:300])
+    model = ResidualRegressor(**given, change_from="last").fit(X[:300], y[:300])
+
+    errors = [np.abs(one.predict(X[300:]) - y[300:]).mean() for one in (without, model)]
+    assert errors[0] > 1
+    assert errors[1] < 0.2
+    assert list(model.estimator_.feature_names_in_) == ["last", "next", "base_change"]
+    with pytest.raises(ValueError, match="lacks the column 'last'"):
+        model.fit(X[["next"]], y)

@@ -80,6 +80,9 @@ MODELS: dict[str, Callable[[], Any]] = {
     ).fit(X, Y),
     "mean of frozen": mean_of_frozen,
     "residual": lambda: ResidualRegressor(base=Ridge(), estimator=trees()).fit(X, Y),
+    "residual of a change": lambda: ResidualRegressor(
+        base=Ridge(), estimator=trees(), change_from="a"
+    ).fit(X, Y),
     "residual of frozen": residual_of_frozen,
     "network": network,
     "stack": a_stack,

@@ -145,8 +145,13 @@ def _weighted_mean(model: Any, names: Names) -> Compiled:
 
 
 def _residual(model: Any, names: Names) -> Compiled:
-    parts = (_compile(part, names).program for part in (model.base_, model.estimator_))
-    return Compiled(models.Sum(tuple(parts)))
+    base = _compile(model.base_, names).program
+    if model.change_from is None:
+        return Compiled(models.Sum((base, _compile(model.estimator_, names).program)))
+    names = _named(names, model)
+    (place,) = models.places([model.change_from], names)
+    residual = _compile(model.estimator_, [*names, "base_change"]).program
+    return Compiled(models.SumWithChange(base, residual, int(place)))
 
 
 def _weighted(model: Any, names: Names) -> Compiled:

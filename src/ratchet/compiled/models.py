@@ -300,6 +300,29 @@ class Sum:
 
 @program
 @dataclass(frozen=True)
+class SumWithChange:
+    """A prediction, and a correction that sees by how much it differs from a column.
+
+    Attributes:
+        base: gives the prediction, shape (n,).
+        residual: gives the correction; the difference is the last column of its rows.
+        place: of the column.
+    """
+
+    base: Program
+    residual: Program
+    place: int
+
+    def __call__(self, X: Array) -> Array:
+        """Corrected predictions, shape (n,)."""
+        based = self.base(X)
+        change = (based - X[:, self.place])[:, None]
+        result: Array = based + self.residual(np.concatenate([X, change], axis=1))
+        return result
+
+
+@program
+@dataclass(frozen=True)
 class Mean:
     """The weighted mean of regressors, or of the probabilities of classifiers.
 

@@ -153,8 +153,9 @@ def unscaled_xgboost() -> BaseEstimator:
 
 
 def boosted_ridge() -> BaseEstimator:
-    """Linear, and histogram boosting on its residuals."""
-    return ResidualRegressor(base=ridge(), estimator=forecasting_boosting())
+    """Linear, and histogram boosting on its residuals, which sees what change the line predicts."""
+    trees = forecasting_boosting()
+    return ResidualRegressor(base=ridge(), estimator=trees, change_from="naive_persistence")
 
 
 def mixture() -> BaseEstimator:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
@@ -25,6 +26,9 @@ Array = npt.NDArray[np.float64]
 
 _DIGITS = 1e-12
 """Share of level and scale below which a target in units is 0 but for rounding."""
+
+_BASE_FOLDS = 3
+"""Folds of the predictions of a base that the regressor of its residuals learns from."""
 
 
 def _has_intervals(model: RelativeRegressor | LogRegressor) -> bool:
@@ -373,15 +377,25 @@ class ResidualRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     Args:
         base: the regressor that is fitted on the target.
         estimator: the regressor that is fitted on the target less the base's predictions.
+        change_from: name of a column in terms of the target, such as its last value. The estimator
+            then also sees by how much the base's prediction differs from it, in the column
+            ``base_change``: trees, which split on one column at a time, hardly find a difference of
+            columns by themselves. It learns from out-of-fold predictions of the base, as those for
+            rows that the base was fitted on are too near to the truth. ``None`` for no such column.
 
     Attributes:
         base_: the fitted base.
         estimator_: the fitted regressor of the residuals.
     """
 
-    def __init__(self, *, base: BaseEstimator, estimator: BaseEstimator) -> None:
+    change_from: str | None = None  # models that were stored before it was there have none
+
+    def __init__(
+        self, *, base: BaseEstimator, estimator: BaseEstimator, change_from: str | None = None
+    ) -> None:
         self.base = base
         self.estimator = estimator
+        self.change_from = change_from
 
     def fit(self, X: Any, y: npt.ArrayLike) -> Self:
         """Fit the base, then the other regressor on its residuals.
@@ -391,19 +405,32 @@ class ResidualRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
             y: targets, shape (n,).
 
         Raises:
-            ValueError: lengths that differ, or targets that are not finite.
+            ValueError: lengths that differ, targets that are not finite, or ``X`` is no frame with
+                the column ``change_from``.
         """
         target: Array = column_or_1d(y, dtype=np.float64, warn=True)
         check_consistent_length(X, target)
         assert_all_finite(target, input_name="y")
         self.base_ = clone(self.base).fit(X, target)
-        self.estimator_ = clone(self.estimator).fit(X, target - _column(self.base_, X))
+        residuals = target - _column(self.base_, X)
+        seen = X
+        if self.change_from is not None:
+            folds = KFold(min(_BASE_FOLDS, len(target)))  # of consecutive rows
+            seen = self._with_change(X, cross_val_predict(clone(self.base), X, target, cv=folds))
+        self.estimator_ = clone(self.estimator).fit(seen, residuals)
         return self
 
     def predict(self, X: Any) -> Array:
         """Predict the target: shape (n,), in its units."""
         check_is_fitted(self)
-        return _column(self.base_, X) + _column(self.estimator_, X)
+        based = _column(self.base_, X)
+        seen = X if self.change_from is None else self._with_change(X, based)
+        return based + _column(self.estimator_, seen)
+
+    def _with_change(self, X: Any, based: Array) -> Any:
+        if self.change_from not in getattr(X, "columns", ()):
+            raise ValueError(f"X lacks the column '{self.change_from}' that change_from names")
+        return X.assign(base_change=based - X[self.change_from].to_numpy(dtype=np.float64))
 
     @property
     def n_features_in_(self) -> int:

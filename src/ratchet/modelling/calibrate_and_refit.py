@@ -221,7 +221,8 @@ def refit_estimator(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstim
     if hasattr(model, "fit_epochs"):
         rates = model.history_["learning_rate"][: model.best_epoch_]
         return clone(model).fit_epochs(X, y, rates)
-    if isinstance(model, ResidualRegressor):
+    # One with ``change_from`` holds nothing frozen: its base is fitted on folds, too.
+    if isinstance(model, ResidualRegressor) and model.change_from is None:
         return _refit_residual(model, X, y)
     if isinstance(model, VotingRegressor | WeightedMeanClassifier | WeightedMeanRegressor):
         return _refit_mean(model, X, y)
