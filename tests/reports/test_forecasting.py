@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ratchet.reports import errors_by_group, forecasting
@@ -67,6 +68,20 @@ def test_worst_stretch_holds_the_largest_errors(
     worst = forecasting.worst_stretch(results)
     assert (len(worst), len(forecasting.median_stretch(results))) == (2, 12)
     assert worst["error"].abs().max() > 90
+
+
+def test_worst_stretch_is_found_among_series_of_any_length(make_series: Make) -> None:
+    results = make_series()
+    rows = results.predictions
+    late = rows["time"] > rows["time"].max() - pd.Timedelta("1D")
+    results = replace(results, predictions=rows[(rows["series"] != "shop 7") | late])
+    length = max(2, forecasting.stretch_length(results) // forecasting._CLOSER)
+    means = {}
+    for name, own in results.test.sort_values("time").groupby("series"):
+        of_ends = results.losses(own).rolling(min(length, len(own))).mean()
+        means[of_ends.max()] = (name, own.loc[: of_ends.idxmax()].tail(length))
+    name, expected = means[max(means)]
+    pd.testing.assert_frame_equal(forecasting.worst_stretch(results), expected)
 
 
 def test_usual_series_is_the_median_one(make_series: Make) -> None:

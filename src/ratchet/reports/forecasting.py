@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from ratchet.config import Windows
@@ -191,14 +192,20 @@ def median_stretch(results: TargetResults) -> pd.DataFrame:
 def worst_stretch(results: TargetResults) -> pd.DataFrame:
     """The test rows of one series in the stretch with the largest mean error."""
     length = max(2, stretch_length(results) // _CLOSER)
-    worst, largest = results.test.iloc[:0], -1.0
-    for name in results.test["series"].unique():
-        rows = _of_series(results, name)
-        means = results.losses(rows).rolling(min(length, len(rows))).mean().fillna(-1.0)
-        end = int(means.argmax())
-        if means.iloc[end] > largest:
-            worst, largest = rows.iloc[max(0, end + 1 - length) : end + 1], float(means.iloc[end])
-    return worst
+    rows = results.test
+    series = pd.factorize(rows["series"])[0]
+    steps = rows["step"] if results.features.path else np.zeros(len(rows))
+    order = np.lexsort([steps, rows["time"], series])
+    if results.features.path:
+        order = order[~rows[["series", "time"]].iloc[order].duplicated().to_numpy()]
+    series = series[order]
+    losses = pd.Series(results.losses(rows).to_numpy()[order]).groupby(series)
+    # A series that is shorter than a stretch is one.
+    last = losses.cumcount().to_numpy() >= np.minimum(length, losses.transform("size")) - 1
+    means = losses.rolling(length, min_periods=1).mean().to_numpy()
+    end = int(np.where(last & np.isfinite(means), means, -1.0).argmax())
+    first = max(int(np.searchsorted(series, series[end])), end + 1 - length)
+    return rows.iloc[order[first : end + 1]]
 
 
 def _of_series(results: TargetResults, name: object) -> pd.DataFrame:
@@ -318,10 +325,19 @@ def errors_by_series(results: TargetResults) -> pd.DataFrame:
         ``series``, ``rows``, ``MASE`` with ``low`` and ``high``, ``mean error``, ``bias``
         (forecast minus truth) and ``mean truth``.
     """
-    scaled = results.test["error"].abs() / results.test["scale"]
+    test = results.test
+    series, names = pd.factorize(test["series"], sort=True)
+    order, ends = np.argsort(series, kind="stable"), np.bincount(series).cumsum()[:-1]
+    values = (
+        test["error"].abs() / test["scale"],
+        test["error"].abs(),
+        test["error"],
+        test["truth"],
+    )
+    of_series = (np.split(column.to_numpy(dtype=float)[order], ends) for column in values)
     rows = []
-    for name, part in results.test.groupby("series", observed=True):
-        scaled_error = summarise(scaled.loc[part.index], is_share=False)
+    for name, scaled, size, error, truth in zip(names, *of_series, strict=True):
+        scaled_error = summarise(scaled, is_share=False)
         rows.append(
             {
                 "series": str(name),
@@ -329,9 +345,9 @@ def errors_by_series(results: TargetResults) -> pd.DataFrame:
                 "MASE": scaled_error["value"],
                 "low": scaled_error["low"],
                 "high": scaled_error["high"],
-                "mean error": part["error"].abs().mean(),
-                "bias": part["error"].mean(),
-                "mean truth": part["truth"].mean(),
+                "mean error": size.mean(),
+                "bias": error.mean(),
+                "mean truth": truth.mean(),
             }
         )
     return pd.DataFrame(rows).sort_values("MASE", ascending=False, ignore_index=True)

@@ -43,7 +43,7 @@ def mean_interval(values: npt.ArrayLike) -> tuple[float, float]:
     return float(numbers.mean() - half), float(numbers.mean() + half)
 
 
-def summarise(scores: pd.Series, *, is_share: bool) -> dict[str, float]:
+def summarise(scores: pd.Series | Array, *, is_share: bool) -> dict[str, float]:
     """Rows, mean and interval of scores: 0 or 1 per row for shares, else sizes of errors."""
     n = len(scores)
     low, high = share_interval(scores.sum(), n) if is_share else mean_interval(scores)

@@ -219,4 +219,6 @@ def empty_sources(results: TargetResults) -> list[Finding]:
 
 def _is_empty(values: pd.Series) -> pd.Series:
     """Missing, or a list without items."""
+    if pd.api.types.is_numeric_dtype(values):
+        return values.isna()
     return values.isna() | values.map(lambda value: hasattr(value, "__len__") and len(value) == 0)
