@@ -191,6 +191,7 @@ def test_unknown_keys_are_told_with_their_path_and_what_is_allowed(path, allowed
         ("data.required", ["sizes"], "bikes.data: required: 'sizes' is not among"),
         ("data.split", {"test": 0.7, "validation": 0.3}, "must leave rows for training"),
         ("data.split", {"test": 0}, "bikes.data.split.test: Input should be greater than 0"),
+        ("evaluation", {"delay": "a while"}, "bikes.evaluation.delay: "),
         ("evaluation", {"windows": 3}, "regressions whose folds do (targets.price.folds: time)"),
         ("features", {}, "bikes.features: no feature is named"),
         ("features.min_count", 0, "bikes.features.min_count: "),

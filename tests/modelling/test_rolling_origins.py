@@ -236,10 +236,18 @@ def of_rows(column: str, learn: str = "value", **candidates: str) -> Target:
     return Target.model_validate({"column": column, "task": "regression", "learn": learn, **fixed})
 
 
-def score_rows(rows: pd.DataFrame, target: Target, weights: Any, cache: Any) -> Any:
+REFITTED = Evaluation(windows=4, step=5, refit=True)
+
+
+def score_rows(
+    rows: pd.DataFrame, target: Target, weights: Any, cache: Any, evaluation: Evaluation = REFITTED
+) -> Any:
     """Predictions of the last third of some rows, in windows."""
     train, validation, test = rows[:25], rows[25:40], rows[40:]
-    evaluation = Evaluation(windows=4, step=5, refit=True)
+    if evaluation.delay:  # as the preparation leaves them out between the parts
+        wait = pd.Timedelta(evaluation.delay)
+        train = train[train["series_time"] + wait < validation["series_time"].min()]
+        validation = validation[validation["series_time"] + wait < test["series_time"].min()]
     found = {
         name: search_candidate(
             *(train, validation, target, Features(numeric=["x"]), candidate, 0, cache, evaluation)
@@ -254,7 +262,15 @@ def score_rows(rows: pd.DataFrame, target: Target, weights: Any, cache: Any) -> 
         models[ENSEMBLE] = calibrate(ensemble, mean, validation, target)
         held_out[ENSEMBLE] = mean
     return predict_windows(
-        *(models, held_out, weights, rows[:40], test, target, Features(numeric=["x"])),
+        *(
+            models,
+            held_out,
+            weights,
+            pd.concat([train, validation]),
+            test,
+            target,
+            Features(numeric=["x"]),
+        ),
         *(evaluation, cache),
     )
 
@@ -297,6 +313,32 @@ def test_a_window_without_the_truth_of_a_target_is_left_out(sold):
     for one in rows.values():
         assert one["window"].value_counts().to_dict() == {1: 5, 3: 5}
         pd.testing.assert_index_equal(one.index, sold.index[40:][~unknown[40:]])
+
+
+@pytest.mark.parametrize("delay", [None, "4D"])
+def test_a_refit_learns_no_truth_that_came_after_the_first_row_of_its_window(sold, delay):
+    target = of_rows("price", dummy="dummy", line="ridge")
+    wait = pd.Timedelta(delay or 0)
+    evaluation = Evaluation(windows=4, step=5, refit=True, delay=delay)
+
+    def first_of_window(window):
+        return sold["series_time"].iloc[40 + 5 * window]
+
+    before = score_rows(sold, target, {}, joblib.Memory(None), evaluation)
+    for window in range(1, 4):
+        # All truth of the rows and windows before that comes with or after the first row.
+        late = sold["series_time"] + wait >= first_of_window(window)
+        assert late[: 40 + 5 * window].sum() == wait.days
+        changed = sold.assign(target_price=sold["target_price"].mask(late, 99.0))
+        after = score_rows(changed, target, {}, joblib.Memory(None), evaluation)
+        for name, rows in before.items():
+            seen = rows["window"] == window + 1
+            pd.testing.assert_series_equal(
+                rows["prediction"][seen], after[name]["prediction"][seen]
+            )
+        early = sold.assign(target_price=sold["target_price"].mask(~late, 99.0))
+        moved = score_rows(early, target, {}, joblib.Memory(None), evaluation)["line"]
+        assert (moved["prediction"][seen] != before["line"]["prediction"][seen]).all()
 
 
 @settings(max_examples=60, deadline=None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ratchet.config import Data, Features, Split
+from ratchet.config import Data, Evaluation, Features, Split
 from ratchet.errors import ConfigError, DataError
 from ratchet.pipelines.preprocessing import build_features, encode_features, select_rows
 from ratchet.preparation.splits import assign_splits
@@ -96,6 +96,23 @@ def test_parts_follow_each_other_in_time_and_ties_go_by_key():
     spans = [selection["parts"][part]["span"] for part in ("train", "validation", "test")]
     assert spans == sorted(spans)
     assert spans[0][0] == str(primary["day"].min().date())
+
+
+def test_rows_whose_truth_comes_after_the_next_part_began_are_in_neither():
+    whole, _ = select(frame(300), data())
+    delay = pd.Timedelta("3D")
+    rows, selection = select_rows(frame(300), data(), TARGETS, 0, Evaluation(delay="3D"))
+
+    before, after = (one.set_index("id")["split"].astype(object) for one in (whole, rows))
+    starts = {part: whole["day"][whole["split"] == part].min() for part in ("validation", "test")}
+    parts = rows.set_index("id")
+    for part, later in (("train", "validation"), ("validation", "test")):
+        assert (parts["day"][after == part] + delay < starts[later]).all()
+        left_out = (before == part) & after.isna()
+        assert left_out.any()
+        assert (parts["day"][left_out] + delay >= starts[later]).all()
+    assert after.dropna().eq(before[after.notna()]).all()
+    assert (after == "test").sum() == (before == "test").sum() == selection["parts"]["test"]["rows"]
 
 
 @settings(max_examples=10, deadline=None, phases=[Phase.generate])

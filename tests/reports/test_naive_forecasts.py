@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -100,6 +101,24 @@ def test_the_chance_to_find_a_gain_is_told(make_series: Make) -> None:
         for text in (text, naive_forecasts.power_sentence(severe))
     ]
     assert chances[0] > chances[1]
+
+
+def test_windows_that_would_give_the_gate_a_fair_chance_are_told(make_series: Make) -> None:
+    results = replace(make_series(errors={"ridge": 0.9}), release=Release(confidence=0.999))
+    text = naive_forecasts.power_sentence(results)
+    told = re.search(r"windows: (\d+), step: (\d+), refit: true}, (\d+) of (\d+) steps", text)
+    assert told is not None
+    windows, step, tested, steps = map(int, told.groups())
+    assert windows * step == tested <= 0.25 * steps
+    assert step % results.data.series.season == 0
+    now, then = (float(p) for p in re.findall(r"(?:probability|about) (0\.\d\d)", text))
+    assert now < 0.5
+    assert now < then
+    Evaluation.model_validate({"windows": windows, "step": step, "refit": True})
+    # With half of the steps tested on, only more rows help.
+    half = results.primary.index[: 2 * len(results.test)]
+    few = replace(results, primary=results.primary.loc[half])
+    assert "steps are tested on: more rows would raise it" in naive_forecasts.power_sentence(few)
 
 
 def test_windows_are_scored_one_by_one(make_series: Make) -> None:

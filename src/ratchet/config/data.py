@@ -11,7 +11,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ratchet.config.base import CHECKED, NOT_SET, Derived, Length, Params, Share
 from ratchet.config.names import SERIES_PREFIX
@@ -324,6 +331,18 @@ def _joined(given: Any, place: str, name: str, columns: str) -> Any:
     return {**given, place: name, columns: listed}
 
 
+def _fixed_length(length: str) -> str:
+    import pandas as pd
+
+    try:
+        known = pd.Timedelta(length)
+    except ValueError:
+        known = pd.Timedelta(0)
+    if not known > pd.Timedelta(0):
+        raise ValueError(f"expected a length of time above 0, such as 30D or 12h, got {length!r}")
+    return length
+
+
 class Evaluation(Params):
     """From which points in time candidates are scored: rolling origins.
 
@@ -344,11 +363,16 @@ class Evaluation(Params):
         refit: whether every candidate is fitted again before each later window, with the same
             hyper-parameters and calibration, on all rows whose truth was known by then; a number k:
             before every k-th window. Otherwise one fit predicts all windows.
+        delay: time from the time of a row to when its truth is known, such as ``30D``; of rows that
+            are no steps of a series, whose horizon says it. Rows whose truth was not known yet when
+            the first row of a later part or window came are not learned from for it; between two
+            parts they are in neither.
     """
 
     windows: Annotated[int, Field(ge=1)] = 1
     step: Annotated[int, Field(ge=1)] | None = None
     refit: bool | Annotated[int, Field(ge=1)] = False
+    delay: Annotated[Length, AfterValidator(_fixed_length)] | None = None
 
     @property
     def refits(self) -> bool:

@@ -236,6 +236,11 @@ class UseCase(Params):
                     f"regressions whose folds do (targets.{name}.folds: time); leave it out, and "
                     f"the test part is data.split.test"
                 )
+            if target.is_series and self.evaluation.delay:
+                raise ValueError(
+                    "evaluation.delay: of series the truth is known as many steps late as "
+                    "features.windows.horizon says; leave it out"
+                )
         return self
 
     @model_validator(mode="after")

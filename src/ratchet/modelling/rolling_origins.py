@@ -75,7 +75,8 @@ def fits(
 
     The first one is the model as it is: it knows the earlier rows. Each later one knows all rows
     whose truth was known at the origin of the first forecast that it makes: those up to ``horizon``
-    steps before it.
+    steps before it, of a path its last step; of other rows those whose truth had come before the
+    first row that is predicted, see ``Evaluation.delay``.
 
     Args:
         earlier: rows before the part that is predicted.
@@ -99,6 +100,10 @@ def fits(
     steps = np.unique(times)
     for window in later:
         predicted = rows[number == window]
+        if evaluation.delay:
+            has_come = both[TIME] + pd.Timedelta(evaluation.delay) < predicted[TIME].min()
+            yield Fit(both[has_come], predicted)
+            continue
         start = int(np.searchsorted(steps, predicted[TIME].to_numpy().min()))
         cutoff = steps[max(start - horizon, 0)]
         yield Fit(both[times <= cutoff], predicted)

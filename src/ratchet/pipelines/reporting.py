@@ -346,7 +346,7 @@ def _target_pipeline(use_case: str, parameters: UseCase, name: str, target: Targ
         **{setting: f"params:{setting}" for setting in settings},
         **{table: table for table in tables},
     }
-    if parameters.release != Release():  # last: not every use case has it
+    if target.is_series and parameters.release != Release():  # last: not all have it
         settings["release"] = f"params:{use_case}.release"
         inputs["release"] = "params:release"
     return Pipeline(

@@ -227,8 +227,19 @@ def _split_rows(
         # No moment is cut in two: all of its rows are in the part of the first of them.
         parts = pd.Series(parts).groupby(ordered[data.time]).transform("min").to_numpy()
     part = np.where(truth.any(axis=1), parts, -1)
+    if evaluation.delay and data.time:
+        part[_truth_comes_late(ordered[data.time], part, evaluation.delay)] = -1
     ordered["split"] = pd.Categorical.from_codes(part, dtype=pd.CategoricalDtype(list(SPLITS)))
     return ordered
+
+
+def _truth_comes_late(times: Series, part: Any, delay: str) -> Any:
+    """Rows whose truth was not known yet when the first row of the next part came."""
+    late = np.zeros(len(times), dtype=bool)
+    for place in range(1, len(SPLITS)):
+        first = times[part == place].min()
+        late |= ((part == place - 1) & (times + pd.Timedelta(delay) >= first)).to_numpy()
+    return late
 
 
 _MARKET_NAMES = ("merchant", "product", "price", "time")

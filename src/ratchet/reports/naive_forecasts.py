@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from ratchet.config import WEIGHTED_ENSEMBLE
 from ratchet.learning.metrics import (
     GAIN_TO_FIND,
+    Gain,
     paired_difference,
     paired_gain,
     power_of_comparison,
@@ -33,6 +35,12 @@ _WORDS = {
 
 _FAIR = 0.5
 """Probability to find a gain of 10 % below which more windows are advised."""
+
+_WINDOWS = 4
+"""Windows that the test part is cut into where parameters do not say how long one is."""
+
+_MOST_TESTED = 0.25
+"""Share of the steps that windows are advised for."""
 
 HIGH_R2 = 0.9
 """R2 of a naive forecast from which R2 says little about skill."""
@@ -150,10 +158,42 @@ def power_sentence(results: TargetResults) -> str:
     if probability is None:
         return ""
     blocks = gain.drawn.number / gain.drawn.block
-    return (
+    text = (
         f"With these {blocks:.3g} blocks of test times the gate lets a first model that is truly "
-        f"{share(GAIN_TO_FIND)} better than {naive} pass with probability {probability:.2f}"
-        f"{'; more windows (evaluation.windows) raise it' if probability < _FAIR else ''}."
+        f"{share(GAIN_TO_FIND)} better than {naive} pass with probability {probability:.2f}."
+    )
+    return f"{text} {_more_windows(results, gain)}" if probability < _FAIR else text
+
+
+def _more_windows(results: TargetResults, gain: Gain) -> str:
+    """How many windows would make it as likely as not that a gain is found, and how likely.
+
+    As many as give the gate a fair chance, of at most a share of the steps: what is tested on is
+    not searched on. A window is as long as those there are, else a fourth of the test part, in
+    whole seasons. How likely a gain is found is extrapolated from the paired differences of the
+    test rows, as no prediction of earlier ones is there.
+    """
+    test = results.predictions[results.predictions["split"] == "test"]
+    tested = int(test["time"].nunique())
+    known = results.primary[results.target.column].notna()
+    steps = int(results.primary.loc[known, results.data.time].nunique())
+    season = results.data.series.season if results.data.series else 1
+    if "window" in test:
+        step = math.ceil(tested / int(test["window"].max()))
+    else:
+        step = math.ceil(tested / _WINDOWS / season) * season
+    most = int(_MOST_TESTED * steps) // step
+    if most * step <= tested:
+        return f"{tested} of {steps} steps are tested on: more rows would raise it."
+    for windows in range(tested // step + 1, most + 1):
+        probability = power_of_comparison(
+            gain, results.release.confidence, times_as_many=windows * step / tested
+        )
+        if probability is not None and probability >= _FAIR:
+            break
+    return (
+        f"With evaluation: {{windows: {windows}, step: {step}, refit: true}}, {windows * step} of "
+        f"{steps} steps, it would be about {probability or 0:.2f}."
     )
 
 

@@ -625,6 +625,25 @@ def test_the_power_is_the_share_of_simulated_tests_that_show_the_gain(n_times, s
     assert np.mean(told) == pytest.approx(np.mean(shown), abs=0.12)
 
 
+@pytest.mark.parametrize("by", ["row", "time"])
+def test_the_power_of_four_times_as_many_rows_is_extrapolated(by):
+    rng, metric = np.random.default_rng(5), find_metric("mae", "regression")
+    told, of_many = [], []
+    for _ in range(40):
+        errors = 1 + rng.normal(0, 0.2, (2, 160, 1))
+        pairs = [
+            paired_gain_of_arrays(
+                *(metric, np.zeros((n, 1)), errors[0, :n], errors[1, :n]),
+                times=np.arange(n) if by == "time" else None,
+                resampling=Resampling(0, 200),
+            )
+            for n in (40, 160)
+        ]
+        told.append(power_of_comparison(pairs[0], 0.95, 0.05, times_as_many=4))
+        of_many.append(power_of_comparison(pairs[1], 0.95, 0.05))
+    assert np.mean(told) == pytest.approx(np.mean(of_many), abs=0.1)
+
+
 def test_the_power_grows_with_the_gain_and_is_the_level_without_one():
     first, second = tidy("regression", 1), tidy("regression", 2)
     result = paired_gain("rmse", "regression", first, second, resampling=Resampling(0, 400))

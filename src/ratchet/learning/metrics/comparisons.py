@@ -174,7 +174,12 @@ _POINTS = 4000
 
 
 def power_of_comparison(
-    result: Gain, confidence: float, share: float = GAIN_TO_FIND, min_gain: float | None = None
+    result: Gain,
+    confidence: float,
+    share: float = GAIN_TO_FIND,
+    min_gain: float | None = None,
+    *,
+    times_as_many: float = 1.0,
 ) -> float | None:
     """Probability that rows like these show a gain of a given size, and more than a minimum.
 
@@ -189,6 +194,9 @@ def power_of_comparison(
         confidence: level of the bounds in ``result``.
         share: the true gain, as a share of the baseline's score.
         min_gain: share that the value has to exceed; ``None`` where the bound alone decides.
+        times_as_many: of how many times as many rows like these: the standard error falls with the
+            root of that, and the degrees of freedom grow with the number of units, or of blocks
+            of time, whose length grows with the root of the number of times.
 
     Returns:
         From 0 to 1; ``None`` where the gain has no share, or no spread.
@@ -197,12 +205,16 @@ def power_of_comparison(
 
     if result.share is None:
         return None
-    freedom = result.drawn.freedom
+    own_freedom = result.drawn.freedom
+    own_quantile = float(stdtrit(own_freedom, confidence))
+    more = math.sqrt(times_as_many) if result.drawn.by == "time" else times_as_many
+    freedom = own_freedom * more
     quantile = float(stdtrit(freedom, confidence))
     sign = 1 if greater_is_better(result.metric) else -1
     value, low = result.share["value"], result.share["low"]
     ratio, at_share = 1 + sign * value, 1 + sign * share
-    error = (value - low) / quantile * at_share / ratio if ratio > 0 else 0.0
+    error = (value - low) / own_quantile * at_share / ratio if ratio > 0 else 0.0
+    error /= math.sqrt(times_as_many)
     if not error > 0:
         return None
     places = (np.arange(_POINTS) + 0.5) / _POINTS
