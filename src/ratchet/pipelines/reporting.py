@@ -56,8 +56,7 @@ def describe_target(
     targets: Mapping[str, Any],
     seed: int,
     inventory: Inventory | None = None,
-    release: Mapping[str, object] | None = None,
-    **tables: DataFrame,
+    **others: Any,
 ) -> Chapter:
     """Describe the search, the results and the use of one target.
 
@@ -74,9 +73,9 @@ def describe_target(
         targets: all targets, which say what this one is called.
         seed: of the intervals.
         inventory: how goods are ordered, where a forecast is used for that.
-        release: what the gate asks of a new model, where parameters say so.
-        tables: ``<candidate>_search`` for each of ``target.all_candidates``, and
-            ``<search>_curves`` for each of ``target.networks``.
+        others: tables, ``<candidate>_search`` for each of ``target.all_candidates``, and
+            ``<search>_curves`` for each of ``target.networks``; and where parameters have it
+            ``release``, what the gate asks of a new model.
     """
     from ratchet.dates import on_clock
     from ratchet.reports.target_chapter import target_chapter
@@ -99,10 +98,10 @@ def describe_target(
             .str.replace(f"^{HISTORY_PREFIX}", HISTORY, regex=True)
             .map(plain)
         ),
-        searches={name: tables[f"{name}_search"] for name in target.all_candidates},
-        curves={name: tables[f"{name}_curves"] for name in target.networks},
+        searches={name: others[f"{name}_search"] for name in target.all_candidates},
+        curves={name: others[f"{name}_curves"] for name in target.networks},
         inventory=inventory,
-        release=Release.model_validate(release or {}),
+        release=Release.model_validate(others.get("release", {})),
     )
     return target_chapter(results)
 
@@ -346,7 +345,7 @@ def _target_pipeline(use_case: str, parameters: UseCase, name: str, target: Targ
         **{setting: f"params:{setting}" for setting in settings},
         **{table: table for table in tables},
     }
-    if target.is_series and parameters.release != Release():  # last: not all have it
+    if target.is_series and parameters.release != Release():  # last, as not all have it
         settings["release"] = f"params:{use_case}.release"
         inputs["release"] = "params:release"
     return Pipeline(
