@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -320,3 +322,23 @@ def test_the_same_past_gives_the_same_walk(made):
     )
 
     assert first == second
+
+
+def test_what_was_fitted_once_more_serves_in_place_of_what_was_judged(made):
+    past = made({0: 1.0, 1: 0.8}, weeks=3)
+    stages = {}
+    for at, stage in past.history.stages.items():
+        judged, naive = stage.challengers
+        rows = judged.answers["load"]
+        better = rows.assign(prediction=(rows["prediction"] + rows["truth"]) / 2)
+        again = replace(judged, version=f"{judged.version} refitted", answers={"load": better})
+        stages[at] = replace(stage, challengers=(replace(judged, refitted=again), naive))
+    history, policy = replace(past.history, stages=stages), policies(past.use_case, {})[0]
+
+    result = backtest(history, policy)
+
+    promoted = [event for event in result.events if event.event == "promote"]
+    assert promoted[0].version == f"{v(0)} refitted"
+    assert {span.model.version for span in result.spans} <= {f"{v(n)} refitted" for n in range(4)}
+    # The second one was judged as it was trained: 0.8 against 0.5 of the champion is worse.
+    assert [(one.event, one.version) for one in result.events][1] == ("reject", v(1))

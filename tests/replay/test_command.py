@@ -88,7 +88,7 @@ def test_a_policy_overrides_single_keys(tmp_path):
         ("targets: {}", "['targets']: a policy has the keys ['release', 'monitoring'] alone"),
         ("release: {min_gain: much}", "parameter power.release.min_gain: Input should be"),
         ("release: {metric: beauty}", "parameter power.release.metric: 'beauty' does not rank"),
-        ("release: {refit: all}", "release.refit: a replay judges models as they were trained"),
+        ("release: {refit: all}", "release.refit: all: models are trained once for all policies"),
         ("monitoring: {watch: {failing: 6}}", "failing: 6 windows of 5 cannot fail"),
         ("a: [", "expected YAML"),
     ],

@@ -297,7 +297,7 @@ def refit_promoted(
     """
     import pandas as pd
 
-    from ratchet.modelling.calibrate_and_refit import refit
+    from ratchet.production.release_candidates import refit_on_all
 
     judged = verdicts[-1]
     if judged["verdict"]["decision"] != "PROMOTE" or judged.get("by_trial"):
@@ -310,12 +310,7 @@ def refit_promoted(
         for candidate in _candidates(use_case, datasets, first=True)
         if dict(candidate.candidates) == judged["candidates"]
     )
-    rows = pd.concat([train, validation, test])
-    models = {
-        target: refit(model, rows, use_case.targets[target])
-        for target, model in chosen.contents.models.items()
-    }
-    again = replace(chosen, contents=replace(chosen.contents, models=models))
+    again = refit_on_all(chosen, pd.concat([train, validation, test]))
     tags = {REFIT_OF: judged["digest"]}
     version, bundle = _register(registry, run, name, as_of, again, refit="all", tags=tags)
     refitted = {"version": version, "bundle": bundle.folder.name, "digest": bundle.digest}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ratchet.config import Target, UseCase
+from ratchet.modelling.calibrate_and_refit import refit
 from ratchet.modelling.choice import best_naive
 
 
@@ -75,6 +76,21 @@ def _release_candidate(
             },
         ),
     )
+
+
+def refit_on_all(candidate: ReleaseCandidate, rows: Any) -> ReleaseCandidate:
+    """A candidate whose models are fitted once more, with their scores and calibration as before.
+
+    Args:
+        candidate: what the gate has seen.
+        rows: all rows whose truth is known: train, validation and test.
+    """
+    targets = candidate.contents.use_case.targets
+    models = {
+        target: refit(model, rows, targets[target])
+        for target, model in candidate.contents.models.items()
+    }
+    return replace(candidate, contents=replace(candidate.contents, models=models))
 
 
 def folder_name() -> str:

@@ -117,10 +117,14 @@ def _train(history: History, state: State, policy: Policy, day: pd.Timestamp) ->
     for model in reversed(stage.challengers[: None if state.champion is None else 1]):
         state.register(model)
     for judged in policy.choose(policy, history, state, stage):
+        model = judged.model
         if judged.decision == "PROMOTE":
-            state.serve(judged.model)
+            if model.refitted is not None:
+                model = model.refitted
+                state.register(model)
+            state.serve(model)
         event = judged.decision.lower()
-        state.note(day, event, judged.model.version, judged.reason, judged.numbers)
+        state.note(day, event, model.version, judged.reason, judged.numbers)
     state.prune()
 
 

@@ -154,6 +154,8 @@ def apply_incidents(
         incidents: those that cover the day of its training are its own.
         targets: the targets of the use case.
     """
+    if model.refitted is not None:
+        model = replace(model, refitted=apply_incidents(model.refitted, incidents, targets))
     for incident in incidents:
         if isinstance(incident, LatencyIncident) and incident.covers(model.as_of):
             model = replace(model, latency_ms=incident.ms)

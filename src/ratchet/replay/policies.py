@@ -288,7 +288,7 @@ def judge_with_hindsight(
         model
         for day, earlier in history.stages.items()
         if day <= stage.as_of and day in history.sundays
-        for model in earlier.challengers
+        for model in (one.refitted or one for one in earlier.challengers)
     ]
     scored = [(history.error(model, after, until), model) for model in models]
     scored = [(score, model) for score, model in scored if is_number(score)]

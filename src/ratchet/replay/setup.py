@@ -119,8 +119,11 @@ def read_policy(path: Path, name: str, use_case: UseCase) -> UseCase:
         raise ConfigError(f"{path}: {config_loader.explain(name, error)}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    if changed.release.refit != "none":
-        raise ConfigError(f"{path}: release.refit: a replay judges models as they were trained")
+    if changed.release.refit != use_case.release.refit:
+        raise ConfigError(
+            f"{path}: release.refit: {changed.release.refit}: models are trained once for all "
+            f"policies, expected {use_case.release.refit} as in the parameters; change it there"
+        )
     return changed
 
 
@@ -188,11 +191,6 @@ def _checked(request: ReplayRequest, use_cases: Mapping[str, UseCase]) -> UseCas
     use_case = find_use_case(use_cases, request.use_case)
     if use_case.data.time is None:
         raise UserError(f"{request.use_case}: rows without data.time have no past to be replayed")
-    if use_case.release.refit != "none":
-        raise UserError(
-            f"parameter {request.use_case}.release.refit: a replay judges models as they were "
-            f"trained; set it to none in conf/{request.env}"
-        )
     return use_case
 
 

@@ -23,7 +23,7 @@ from ratchet.dvc.stages import used_modules
 from ratchet.gate.evidence import Answers
 from ratchet.learning.processes import joblib_ends_with_parent
 from ratchet.provenance import code_version
-from ratchet.replay.training import ROLES, StageJob, TrainingSpec, run_stage_job
+from ratchet.replay.training import REFITTED, ROLES, StageJob, TrainingSpec, run_stage_job
 
 _SOURCE = Path(ratchet.__file__).parents[1]
 
@@ -51,6 +51,8 @@ class Model:
         latency_ms: time of one answer, 99th percentile.
         size_mb: size of its bundle.
         failure: why it does not answer the rows after its test rows; ``None`` if it does.
+        refitted: the version that serves in its place once it is promoted, fitted once more on all
+            rows; ``None`` with ``release.refit: none``.
     """
 
     version: str
@@ -63,6 +65,7 @@ class Model:
     latency_ms: float
     size_mb: float
     failure: str | None = None
+    refitted: Model | None = None
 
     def of(self, keys: pd.Index) -> Answers:
         """Answers for some of the rows, without what came true."""
@@ -222,8 +225,12 @@ class StageStore:
 
     def _model(self, day: pd.Timestamp, job: StageJob, role: str, latency_ms: float) -> Model:
         bundle = open_bundle(job.stage / role)
+        again = f"{role}_{REFITTED}"
         return Model(
-            version=job.day if role == ROLES[0] else f"{job.day} {role}",
+            refitted=(
+                self._model(day, job, again, latency_ms) if (job.stage / again).is_dir() else None
+            ),
+            version=f"{job.day} {role.removeprefix(ROLES[0]).replace('_', ' ').strip()}".strip(),
             as_of=day,
             candidates=bundle.manifest["candidates"],
             last_row=self._moment(bundle.manifest["last_row"]),
@@ -241,7 +248,8 @@ class StageStore:
     def _trained_by(self) -> str:
         parameters = self.use_case.model_dump(mode="json", include=_TRAINED_BY)
         code = code_version(code_of(self.use_case), _LIBRARIES)
-        return _digest(self.spec.name, self.seed, parameters, code)
+        refit = [self.use_case.release.refit] if self.use_case.release.refit != "none" else []
+        return _digest(self.spec.name, self.seed, parameters, code, *refit)
 
     @cached_property
     def _all_rows(self) -> str:

@@ -19,7 +19,7 @@ from kedro.pipeline import Pipeline
 
 from ratchet.bundle.reader import Bundle, open_bundle
 from ratchet.bundle.scoring_frame import ScoringFrame
-from ratchet.bundle.writer import BundleContents, write_bundle
+from ratchet.bundle.writer import BundleContents, last_row_time, write_bundle
 from ratchet.config import UseCase
 from ratchet.dates import local
 from ratchet.errors import UserError
@@ -27,10 +27,13 @@ from ratchet.learning.atomic_files import atomic_write
 from ratchet.pipelines import classical, evaluation, preprocessing, recurrent
 from ratchet.pipelines.dataset_names import artefact_datasets
 from ratchet.preparation.contract import read_day
-from ratchet.production.release_candidates import naive_rows, release_candidates
+from ratchet.production.release_candidates import naive_rows, refit_on_all, release_candidates
 
 ROLES = ("chosen", "naive")
 """What a stage has bundles of; the second only where it is another model than the first."""
+
+REFITTED = "refitted"
+"""What the bundle of a role is called that was fitted once more, see ``release.refit``."""
 
 _ANSWERS = 9
 """Answers that are timed; more of them would take longer than the training."""
@@ -156,8 +159,14 @@ def _bundle(
     latency = {}
     candidates = release_candidates(use_case, contents, artefacts, first=True)
     for role, candidate in zip(ROLES, candidates, strict=False):
-        about = {"use_case": spec.name, "candidates": dict(candidate.candidates), "as_of": day}
+        about: dict[str, object] = {"use_case": spec.name, "as_of": day}
+        about["candidates"] = dict(candidate.candidates)
         latency[role] = write_bundle(folder / role, candidate.contents, about).latency_ms(_ANSWERS)
+        if use_case.release.refit == "all":
+            rows = pd.concat([of("train"), of("validation"), of("test")])
+            again = refit_on_all(candidate, rows).contents
+            about |= {"refit": "all", "last_row": last_row_time(again, ["test"])}
+            write_bundle(folder / f"{role}_{REFITTED}", again, about)
     return latency
 
 
@@ -226,7 +235,7 @@ def _write(folder: Path, fill: Callable[[Path], None]) -> None:
 def _answer(stage: Path, typed: pd.DataFrame, folder: Path) -> None:
     """Let the bundles of a stage answer their test rows and all later ones, from raw fields."""
     frame = None
-    for role in ROLES:
+    for role in (*ROLES, *(f"{role}_{REFITTED}" for role in ROLES)):
         if not (stage / role).is_dir():
             continue
         bundle = open_bundle(stage / role)
