@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.linear_model import LinearRegression
 
 from ratchet.config import Evaluation, Network, Target, Windows, series_columns
@@ -217,6 +217,12 @@ class Epochs(Linear):
     def fit_epochs(self, X: pd.DataFrame, y: Any, rates: list[float]) -> Linear:
         assert rates == [0.1]
         return self.fit(X, y)
+
+    def continue_epochs(self, X: pd.DataFrame, y: Any, rates: list[float]) -> Linear:
+        return clone(self).fit_epochs(X, y, rates)
+
+    def program_spec(self, n_features_in: int) -> int:
+        return n_features_in
 
 
 @pytest.mark.parametrize("base", [None, "ridge"])

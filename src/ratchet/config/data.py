@@ -362,7 +362,8 @@ class Evaluation(Params):
             part is cut into ``windows`` windows of the same length.
         refit: whether every candidate is fitted again before each later window, with the same
             hyper-parameters and calibration, on all rows whose truth was known by then; a number k:
-            before every k-th window. Otherwise one fit predicts all windows.
+            before every k-th window. Networks are trained on from the weights that they have.
+            Otherwise one fit predicts all windows.
         delay: time from the time of a row to when its truth is known, such as ``30D``; of rows that
             are no steps of a series, whose horizon says it. Rows whose truth was not known yet when
             the first row of a later part or window came are not learned from for it; between two

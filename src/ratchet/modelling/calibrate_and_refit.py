@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,23 +95,36 @@ def uncalibrated(model: Any, target: Target) -> Any:
     return _conformal(model).estimator.estimator
 
 
-def refit(model: Any, rows: DataFrame, target: Target) -> Any:
+Refit = Callable[[Any, Any, Any], BaseEstimator]
+
+CONTINUED = 0.3
+"""Share of its epochs for which training of a network goes on where earlier rows have trained it.
+
+Of the groceries' second validation window, where the five best networks err by a MASE of 0.560
+without a refit: 0.530 once trained anew for all 28 epochs, 0.557, 0.563 and 0.514 once trained on
+for 3, 5 and 8.
+"""
+
+
+def refit(model: Any, rows: DataFrame, target: Target, *, continued: bool = False) -> Any:
     """The finished model with what is inside fitted on these rows; its calibration stays.
 
     Args:
         model: as ``calibrate`` gives it.
         rows: train, validation and test.
         target: what is predicted.
+        continued: see ``refit_estimator``.
     """
     X, y = _inputs_of_all_families(rows, target)
     inside = uncalibrated(model, target)
-    return _around(model, refit_estimator(inside, select_inputs(inside, X), y), target)
+    again = refit_estimator(inside, select_inputs(inside, X), y, continued=continued)
+    return _around(model, again, target)
 
 
 def refit_mean_and_first(mean: Any, first: Any, rows: DataFrame, target: Target) -> tuple[Any, Any]:
     """A finished mean of networks and that of its first network alone, fitted on these rows.
 
-    Each network is trained once.
+    Each network is trained once, and continued, see ``refit_estimator``.
 
     Args:
         mean: as ``calibrate`` gives it.
@@ -122,7 +138,7 @@ def refit_mean_and_first(mean: Any, first: Any, rows: DataFrame, target: Target)
     X, y = _inputs_of_all_families(rows, target)
     inside = uncalibrated(mean, target)
     inputs = select_inputs(inside, X)
-    again = refit_estimator(inside, inputs, y)
+    again = refit_estimator(inside, inputs, y, continued=True)
     alone = again
     if isinstance(again, VotingRegressor):
         alone = again.estimators_[0].estimator
@@ -204,7 +220,9 @@ def _conformal(model: Any) -> Any:
     return model.estimator.estimator if outside else model
 
 
-def refit_estimator(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstimator:
+def refit_estimator(
+    model: BaseEstimator, X: Any, y: npt.ArrayLike, *, continued: bool = False
+) -> BaseEstimator:
     """Give a copy of a fitted model, fitted on these rows instead.
 
     What is frozen inside is fitted again, too. Two things stay as they are, because they were
@@ -215,42 +233,53 @@ def refit_estimator(model: BaseEstimator, X: Any, y: npt.ArrayLike) -> BaseEstim
         model: a fitted regressor or classifier of this package or of scikit-learn.
         X: rows as it takes them, length n.
         y: targets, shape (n,).
+        continued: whether the training of networks goes on from their weights, as it may where few
+            of the rows are new: that takes a share of their epochs, see ``CONTINUED``.
     """
+    again = partial(refit_estimator, continued=continued)
     if isinstance(model, FrozenEstimator):
-        return FrozenEstimator(refit_estimator(model.estimator, X, y))
+        return FrozenEstimator(again(model.estimator, X, y))
     if hasattr(model, "fit_epochs"):
-        rates = model.history_["learning_rate"][: model.best_epoch_]
-        return clone(model).fit_epochs(X, y, rates)
+        return refit_network(model, X, y, continued=continued)
     # One with ``change_from`` holds nothing frozen: its base is fitted on folds, too.
     if isinstance(model, ResidualRegressor) and model.change_from is None:
-        return _refit_residual(model, X, y)
+        return _refit_residual(model, X, y, again)
     if isinstance(model, VotingRegressor | WeightedMeanClassifier | WeightedMeanRegressor):
-        return _refit_mean(model, X, y)
+        return _refit_mean(model, X, y, again)
     if isinstance(model, Pipeline):
-        return _refit_pipeline(model, X, y)
+        return _refit_pipeline(model, X, y, again)
     return clone(model).fit(X, y)
 
 
-def _refit_mean(model: Any, X: Any, y: Any) -> BaseEstimator:
+def refit_network(network: Any, X: Any, y: npt.ArrayLike, *, continued: bool) -> Any:
+    """A copy of a fitted network, trained on these rows, see ``refit_estimator``."""
+    rates = network.history_["learning_rate"][: network.best_epoch_]
+    if continued:
+        epochs = math.ceil(CONTINUED * len(rates))
+        return network.continue_epochs(X, y, rates[-epochs:])
+    return clone(network).fit_epochs(X, y, rates)
+
+
+def _refit_mean(model: Any, X: Any, y: Any, again: Refit) -> BaseEstimator:
     if not isinstance(model, VotingRegressor):
-        parts = [refit_estimator(part, select_inputs(part, X), y) for part in model.models]
+        parts = [again(part, select_inputs(part, X), y) for part in model.models]
         return type(model)(parts, model.weights)
     names = [name for name, _ in model.estimators]
-    parts = [FrozenEstimator(refit_estimator(part, X, y)) for part in model.estimators_]
+    parts = [FrozenEstimator(again(part, X, y)) for part in model.estimators_]
     named = list(zip(names, parts, strict=True))
     return VotingRegressor(named, weights=model.weights).fit(X, y)
 
 
-def _refit_residual(model: ResidualRegressor, X: Any, y: Any) -> ResidualRegressor:
-    base = FrozenEstimator(refit_estimator(model.base_, X, y))
-    residual_model = FrozenEstimator(refit_estimator(model.estimator_, X, y - base.predict(X)))
+def _refit_residual(model: ResidualRegressor, X: Any, y: Any, again: Refit) -> ResidualRegressor:
+    base = FrozenEstimator(again(model.base_, X, y))
+    residual_model = FrozenEstimator(again(model.estimator_, X, y - base.predict(X)))
     return ResidualRegressor(base=base, estimator=residual_model).fit(X, y)
 
 
-def _refit_pipeline(model: Pipeline, X: Any, y: Any) -> Pipeline:
+def _refit_pipeline(model: Pipeline, X: Any, y: Any, again: Refit) -> Pipeline:
     name, first = model.steps[0]
     if isinstance(first, Predictions):
-        models = [refit_estimator(part, X, y) for part in first.models]
+        models = [again(part, X, y) for part in first.models]
         return Pipeline([(name, Predictions(models)), *model.steps[1:]])
     steps, inputs = [], X
     for name, step in model.steps[:-1]:
@@ -258,4 +287,4 @@ def _refit_pipeline(model: Pipeline, X: Any, y: Any) -> Pipeline:
         inputs = inputs if step == "passthrough" else fitted.transform(inputs)
         steps.append((name, fitted))
     name, last = model.steps[-1]
-    return Pipeline([*steps, (name, refit_estimator(last, inputs, y))])
+    return Pipeline([*steps, (name, again(last, inputs, y))])

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 from joblib import effective_n_jobs
-from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingRegressor
 from sklearn.frozen import FrozenEstimator
@@ -21,7 +20,13 @@ from ratchet.learning.classical import build_estimator
 from ratchet.learning.meta_estimators import ResidualRegressor
 from ratchet.learning.search import Search, table
 from ratchet.learning.search.engine import open_worker_pool
-from ratchet.modelling.calibrate_and_refit import calibrate, select_inputs
+from ratchet.learning.search.worker_pool import Task
+from ratchet.modelling.calibrate_and_refit import (
+    CONTINUED,
+    calibrate,
+    refit_network,
+    select_inputs,
+)
 from ratchet.modelling.rolling_origins import fits
 from ratchet.modelling.target_scaling import features_and_scaled_target, features_and_target
 from ratchet.progress import search_progress
@@ -111,24 +116,29 @@ def fit_networks(
     """
     used = top[: max(1, network.ensemble)]
 
-    def fitted_on(rows: DataFrame) -> tuple[Any, list[Any], DataFrame]:
-        base = fit_base(rows, target, network, seed)
-        X, _ = features_and_scaled_target(rows, target, "recurrent")
-        rest = residuals(base, rows, target)
-        again = refit_networks(used, X, rest, target.n_jobs)
-        return base, again, rows
-
     first, *later = fits(train, validation, target, horizon, evaluation)
-    parts = [((fit_base(train, target, network, seed), used, train), first.rows)]
-    parts += [(fitted_on(fit.known), fit.rows) for fit in later]
-    base_of_both, networks_of_both, both = fitted_on(pd.concat([train, validation]))
+    both = pd.concat([train, validation])
+    learned = [train, *(fit.known for fit in later), both]
+    bases = [fit_base(rows, target, network, seed) for rows in learned]
+    samples = [
+        Sample(
+            features_and_scaled_target(rows, target, "recurrent")[0],
+            residuals(base, rows, target),
+            continued=rows is not both,
+        )
+        for base, rows in zip(bases[1:], learned[1:], strict=True)
+    ]
+    fitted = [used, *refit_networks(used, samples, target.n_jobs)]
 
     def finished(n: int) -> tuple[Any, DataFrame]:
-        held_out = pd.concat(
-            predict_held_out(assemble(base, networks[:n], known, target), rows, target)
-            for (base, networks, known), rows in parts
+        *models, model = (
+            assemble(base, networks[:n], rows, target)
+            for base, networks, rows in zip(bases, fitted, learned, strict=True)
         )
-        model = assemble(base_of_both, networks_of_both[:n], both, target)
+        held_out = pd.concat(
+            predict_held_out(earlier, fit.rows, target)
+            for earlier, fit in zip(models, [first, *later], strict=True)
+        )
         return calibrate(model, held_out, validation, target), held_out
 
     best = finished(1)
@@ -218,29 +228,58 @@ def residuals(base: Any, rows: DataFrame, target: Target) -> Series:
 
 
 @dataclass(frozen=True)
-class _RefitNetwork:
-    """Trains a copy of a fitted network on other rows for as many epochs as were best.
+class Sample:
+    """Rows that networks are fitted on again.
 
     Attributes:
         X: rows.
         y: targets.
-        uses_tensorflow: see ``TrainGroups``.
+        continued: whether training goes on from the fitted weights, see ``refit_network``.
     """
 
     X: DataFrame
     y: Series
+    continued: bool
+
+
+@dataclass(frozen=True)
+class _RefitNetwork:
+    """Trains a copy of a fitted network on one of several samples.
+
+    Attributes:
+        samples: the samples.
+        uses_tensorflow: see ``TrainGroups``.
+    """
+
+    samples: list[Sample]
     uses_tensorflow: ClassVar[bool] = True
 
-    def __call__(self, network: Any) -> Any:
-        rates = network.history_["learning_rate"][: network.best_epoch_]
-        return clone(network).fit_epochs(self.X, self.y, rates)
+    def __call__(self, content: tuple[int, Any]) -> Any:
+        number, network = content
+        sample = self.samples[number]
+        return refit_network(network, sample.X, sample.y, continued=sample.continued)
 
 
-def refit_networks(networks: list[Any], X: DataFrame, y: Series, n_jobs: int) -> list[Any]:
-    """Copies of fitted networks, trained on these rows for as many epochs as were best."""
-    workers = min(len(networks), effective_n_jobs(n_jobs))
-    with open_worker_pool("local", _RefitNetwork(X, y), workers) as pool:
-        return pool.map(networks)
+def refit_networks(networks: list[Any], samples: list[Sample], n_jobs: int) -> list[list[Any]]:
+    """Copies of fitted networks, trained on each of several samples."""
+    workers = min(len(networks) * len(samples), effective_n_jobs(n_jobs))
+    tasks = [
+        Task(
+            name=f"{number}.{place}",
+            # Samples of similar length share a program, see `learning.recurrent.schedule.pad`.
+            program=network.program_spec(sample.X.shape[1]),
+            cost=network.best_epoch_ * len(sample.X) * (CONTINUED if sample.continued else 1),
+            content=(number, network),
+        )
+        for number, sample in enumerate(samples)
+        for place, network in enumerate(networks)
+    ]
+    with open_worker_pool("local", _RefitNetwork(samples), workers) as pool:
+        results = {task.name: again for task, again in pool.run(tasks)}
+    return [
+        [results[f"{number}.{place}"] for place in range(len(networks))]
+        for number in range(len(samples))
+    ]
 
 
 def assemble(base: Any, networks: list[Any], rows: DataFrame, target: Target) -> Any:

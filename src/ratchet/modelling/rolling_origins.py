@@ -204,7 +204,7 @@ def _refit_and_predict(
     """
     with parallel_config(backend="threading", n_jobs=target.n_jobs):
         if len(fitted) == 1:
-            models = [refit(fitted[0], known, target)]
+            models = [refit(fitted[0], known, target, continued=True)]
         else:
             models = [*refit_mean_and_first(fitted[0], fitted[1], known, target)]
     return [

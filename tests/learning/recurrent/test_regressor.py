@@ -330,6 +330,26 @@ def test_refitting_learns_from_all_rows_and_keeps_the_last_weights():
     assert not np.allclose(model.fit_epochs(X, y, [0.05] * 4).predict(X), four)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"compiled": True, "architecture": "gru"}, marks=pytest.mark.slow)],
+)
+def test_training_continues_from_the_weights_in_their_scaling_and_leaves_the_model(options):
+    X, y = windows()
+    model = RecurrentRegressor(**{**TINY, **options}).fit_epochs(X, y, [0.05] * 6)
+    before = model.predict(X)
+
+    # At a rate of almost 0 the weights stay, whatever the rows are.
+    same = model.continue_epochs(X[:9], y[:9] + 500, [1e-12])
+    again = model.continue_epochs(X, y, [0.05] * 3)
+
+    np.testing.assert_allclose(same.predict(X), before, rtol=1e-5)
+    assert same.scaler_ is model.scaler_
+    assert again.history_["loss"][0] < model.history_["loss"][0]
+    assert again.history_["learning_rate"] == [0.05] * 3
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
 @pytest.mark.parametrize("rates", [[], [0.01, 0.0], [np.nan], [np.inf]])
 def test_refitting_needs_a_rate_for_every_epoch(rates):
     with pytest.raises(ValueError, match="one number greater than 0 per epoch"):

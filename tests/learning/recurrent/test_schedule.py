@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from ratchet.learning.recurrent import schedule
@@ -48,6 +50,16 @@ def test_each_window_counts_once_in_an_epoch(n, batch_size):
     assert rows.shape == weights.shape == (-(-n // batch_size), batch_size)
     assert sorted(rows[weights > 0]) == list(range(n))
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
+
+
+@given(st.integers(1, 300))
+def test_lengths_are_padded_to_at_most_twice_as_much(n):
+    padded = schedule.pad(np.ones((n, 2), dtype=np.float32))
+
+    assert n <= len(padded) < 2 * n + (n == 1)
+    assert padded.dtype == np.float32
+    assert (padded[:n] == 1).all()
+    assert not padded[n:].any()
 
 
 @pytest.mark.parametrize(("m", "at_most"), [(10, 4), (8, 4), (3, 16), (1, 1)])

@@ -93,3 +93,19 @@ def test_refuses_empty_validation():
 
     with pytest.raises(ValueError, match="validation: expected at least one window"):
         train_group(SPEC, TRIALS, X, y, X_val[:0], y_val[:0], TrainOptions(seed=0))
+
+
+@pytest.mark.parametrize("module", [autodiff, batched])
+def test_rows_of_similar_number_share_a_program(module):
+    X, y, *validation = data()
+    options = TrainOptions(seed=0, compiled=False, until=1)
+    spec = replace(SPEC, units=5)  # of which no other test makes the program
+
+    for n in (17, 20):
+        parts = (part.astype(np.float32) for part in (X[:n], y[:n], *validation))
+        module.train_group(spec, TRIALS[:1], *parts, options)
+
+    program = (
+        batched.program(spec, 1, False) if module is batched else autodiff.program_of(spec, False)
+    )
+    assert program.epoch.experimental_get_tracing_count() == 1

@@ -85,9 +85,10 @@ Tensors = tuple[tf.Tensor, ...]
 
 
 class EpochInputs(TypedDict):
-    """What an epoch takes beside the data.
+    """What an epoch takes beside the data; that of steps is padded, see ``schedule.pad``.
 
     Attributes:
+        steps: how many there are.
         rows: windows of each step, shape (steps, batch).
         counted: their weights in the loss of the step, likewise.
         share: of all windows that a step sees, shape (steps,).
@@ -97,6 +98,7 @@ class EpochInputs(TypedDict):
         validated: windows and weights of each step of the validation.
     """
 
+    steps: Any
     rows: Any
     counted: Any
     share: Array
@@ -134,14 +136,16 @@ class Program:
         rows, counted = schedule.batches(n, self._spec.batch_size, seed, epoch)
         shape = rows.shape
         corrections = schedule.bias_corrections(epoch, len(rows))
+        share = np.count_nonzero(counted, axis=1).astype(np.float32) / n
         return {
-            "rows": rows,
-            "counted": counted,
-            "share": np.count_nonzero(counted, axis=1).astype(np.float32) / n,
-            "learning_rate": np.float32(learning_rate) * corrections,
+            "steps": np.int32(len(rows)),
+            "rows": schedule.pad(rows),
+            "counted": schedule.pad(counted),
+            "share": schedule.pad(share),
+            "learning_rate": schedule.pad(np.float32(learning_rate) * corrections),
             "dropout": np.array(dropout, dtype=np.float32),
             "draws": tuple(
-                schedule.uniforms((*shape, layer.width), seed, epoch, number)
+                schedule.pad(schedule.uniforms((*shape, layer.width), seed, epoch, number))
                 for number, layer in enumerate(self._dropouts)
             ),
             "validated": schedule.in_order(m, VALIDATED),
@@ -165,7 +169,7 @@ class Program:
         self, variables: dict[str, Tensors], inputs: EpochInputs, data: Tensors
     ) -> tuple[dict[str, Tensors], Tensors]:
         X, y, X_val, y_val = data
-        steps = inputs["rows"].shape[0]
+        at_most = inputs["rows"].shape[0]
 
         def step(k: tf.Tensor, loss: tf.Tensor, variables: dict[str, Tensors]) -> tuple[Any, ...]:
             rows, counted = inputs["rows"][k], inputs["counted"][k]
@@ -180,7 +184,11 @@ class Program:
 
         start = (tf.constant(0), tf.constant(0.0), variables)
         _, loss, variables = tf.while_loop(
-            lambda k, *_: k < steps, step, start, maximum_iterations=steps, parallel_iterations=1
+            lambda k, *_: k < inputs["steps"],
+            step,
+            start,
+            maximum_iterations=at_most,
+            parallel_iterations=1,
         )
         errors = self._validate(variables["weights"], inputs["validated"], X_val, y_val)
         return variables, (loss, *errors)
@@ -253,12 +261,12 @@ def train_group(
     For arguments and results see ``ratchet.learning.recurrent.training.train_group``.
     """
     states, program = options.states, program_of(spec, options.compiled)
-    data = tuple(tf.constant(part) for part in (X, y, X_val, y_val))
+    data = tuple(tf.constant(schedule.pad(part)) for part in (X, y, X_val, y_val))
     if states is None:
-        weights = program.initial_weights(options.seed)
+        weights = options.weights or program.initial_weights(options.seed)
         states = [_start(trial, weights) for trial in trials]
     return [
-        _train(program, trial, data, state, options)
+        _train(program, trial, data, (len(X), len(X_val)), state, options)
         for trial, state in zip(trials, states, strict=True)
     ]
 
@@ -267,6 +275,7 @@ def _train(
     program: Program,
     trial: TrialParams,
     data: tuple[tf.Tensor, ...],
+    sizes: tuple[int, int],
     start: State,
     options: TrainOptions,
 ) -> TrainResult:
@@ -276,9 +285,7 @@ def _train(
     last = trial.epochs if options.until is None else min(options.until, trial.epochs)
     while not progress.done and progress.epoch < last:
         rate, epoch = float(progress.learning_rate[0]), progress.epoch
-        inputs = program.inputs(
-            len(data[0]), len(data[2]), rate, trial.dropout, options.seed, epoch
-        )
+        inputs = program.inputs(*sizes, rate, trial.dropout, options.seed, epoch)
         variables, losses = program.epoch(variables, inputs, data)
         if progress.update(*(np.array([float(loss)]) for loss in losses))[0]:
             best = variables["weights"]

@@ -55,9 +55,10 @@ class Variables(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What an epoch takes beside the data.
+    """What an epoch takes beside the data; that of steps is padded, see ``schedule.pad``.
 
     Attributes:
+        steps: how many there are.
         rows: windows of each step, shape (steps, batch).
         counted: what each counts in the loss of its step, likewise.
         share: of the windows that a step sees, shape (steps,).
@@ -67,6 +68,7 @@ class Draws(NamedTuple):
         weighed: what each counts.
     """
 
+    steps: np.int32
     rows: NDArray[np.int32]
     counted: Array
     share: Array
@@ -80,12 +82,16 @@ def draw(spec: ProgramSpec, n: int, m: int, seed: int, epoch: int) -> Draws:
     """Draws of an epoch with ``n`` training and ``m`` validation windows."""
     rows, counted = schedule.batches(n, spec.batch_size, seed, epoch)
     validated, weighed = schedule.in_order(m, VALIDATED)
-    return Draws(
-        rows,
+    by_step = (
         counted,
         np.count_nonzero(counted, axis=1).astype(np.float32) / np.float32(n),
         schedule.uniforms((*rows.shape, spec.units), seed, epoch, layer=0),
         schedule.bias_corrections(epoch, len(rows)),
+    )
+    return Draws(
+        np.int32(len(rows)),
+        schedule.pad(rows),
+        *map(schedule.pad, by_step),
         validated,
         weighed,
     )
@@ -130,7 +136,7 @@ class Program:
             The variables after it, and three losses of shape (trials,): of training, and mean
             squared and mean absolute error of the validation.
         """
-        steps = draws.rows.shape[0]
+        at_most = draws.rows.shape[0]
 
         def step(k: tf.Tensor, loss: tf.Tensor, variables: Variables) -> tuple[Any, ...]:
             x, y = _windows(data.X, data.y, draws.rows[k])
@@ -142,7 +148,11 @@ class Program:
 
         start = (tf.constant(0), tf.zeros_like(learning_rate), variables)
         _, loss, variables = tf.while_loop(
-            lambda k, *_: k < steps, step, start, maximum_iterations=steps, parallel_iterations=1
+            lambda k, *_: k < draws.steps,
+            step,
+            start,
+            maximum_iterations=at_most,
+            parallel_iterations=1,
         )
         return variables, (loss, *self._validate(variables.weights, data, draws))
 
@@ -202,20 +212,24 @@ def train_group(
     CPU, where a stack is hardly faster: it falls out of the caches, and trials that have stopped
     go on costing.
     """
-    data = Data(*(tf.constant(part) for part in (X, y, X_val, y_val)))
+    data = Data(*(tf.constant(schedule.pad(part)) for part in (X, y, X_val, y_val)))
     seed, compiled = options.seed, options.compiled
-    starts = [_start(spec, seed)] * len(trials) if options.states is None else [*options.states]
+    if options.states is None:
+        starts = [_start(options.weights or _initial_weights(spec, seed))] * len(trials)
+    else:
+        starts = [*options.states]
     size = stack or (len(trials) if tf.config.list_physical_devices("GPU") else 1)
     trained = []
     for first in range(0, len(trials), size):
         part = slice(first, first + size)
-        run = Run(spec, trials[part], data, starts[part], seed=seed, compiled=compiled)
+        run = Run(
+            spec, trials[part], data, (len(X), len(X_val)), starts[part], seed, compiled=compiled
+        )
         trained += run.train(options.until, keep_state=options.keep_state)
     return trained
 
 
-def _start(spec: ProgramSpec, seed: int) -> State:
-    """State before the first epoch."""
+def _initial_weights(spec: ProgramSpec, seed: int) -> list[Array]:
     network = build_network(
         architecture=spec.architecture,
         units=spec.units,
@@ -225,7 +239,11 @@ def _start(spec: ProgramSpec, seed: int) -> State:
         horizon=spec.horizon,
         seed=seed,
     )
-    weights = [np.asarray(weight) for weight in network.get_weights()]
+    return [np.asarray(weight) for weight in network.get_weights()]
+
+
+def _start(weights: Sequence[Array]) -> State:
+    """State before the first epoch."""
     zeros = [np.zeros_like(weight) for weight in weights]
     return {"schedule": None, "variables": [weights, zeros, zeros], "best": weights}
 
@@ -236,7 +254,8 @@ class Run:
     Args:
         spec: of all its trials.
         trials: the candidates.
-        data: training and validation windows.
+        data: training and validation windows, padded, see ``schedule.pad``.
+        sizes: how many there are of both.
         states: where each starts.
         seed: of shuffles and dropout.
         compiled: whether to compile.
@@ -247,12 +266,13 @@ class Run:
         spec: ProgramSpec,
         trials: Sequence[TrialParams],
         data: Data,
+        sizes: tuple[int, int],
         states: Sequence[State],
-        *,
         seed: int,
+        *,
         compiled: bool,
     ) -> None:
-        self._spec, self._data, self._seed = spec, data, seed
+        self._spec, self._data, self._sizes, self._seed = spec, data, sizes, seed
         self._program: Program = program(spec, len(trials), compiled)
         self._dropout = np.array([trial.dropout for trial in trials], dtype=np.float32)
         self._schedule = Schedule(trials, [state["schedule"] for state in states])
@@ -272,11 +292,10 @@ class Run:
 
     def _epoch(self) -> None:
         rate = self._schedule.learning_rate * self._schedule.active
-        n, m = len(self._data.X), len(self._data.X_val)
         self._variables, losses = self._program.epoch(
             self._variables,
             self._data,
-            draw(self._spec, n, m, self._seed, self._schedule.epoch),
+            draw(self._spec, *self._sizes, self._seed, self._schedule.epoch),
             rate.astype(np.float32),
             self._dropout,
         )

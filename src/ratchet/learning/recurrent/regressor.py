@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict
 from numbers import Integral, Real
 from typing import Any, Self
@@ -153,6 +154,31 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             compiled=self.compiled,
         )
         return self._take(trained, scaler)
+
+    def continue_epochs(self, X: Any, y: npt.ArrayLike, learning_rates: Sequence[float]) -> Self:
+        """Give a copy that was trained further, from these weights on and in the same scaling.
+
+        Args:
+            X: flattened windows, shape (n, lookback x features): usually the rows of the first
+                training and newer ones.
+            y: targets, shape (n,), or (n, horizon) for a horizon above 1.
+            learning_rates: of Adam, whose moments start from 0, one per epoch.
+
+        Raises:
+            ValueError: as ``fit_epochs``.
+        """
+        check_is_fitted(self)
+        model: Self = copy(self)
+        trained = train_epochs(
+            self.program_spec(self.n_features_in_),
+            self.trial_params(),
+            *_scaled(self.scaler_, *self._checked(X, y)),
+            learning_rates,
+            seed=self.seed(),
+            weights=self.weights_,
+            compiled=self.compiled,
+        )
+        return model._take(trained, self.scaler_)
 
     def predict(self, X: Any) -> Array:
         """Forecast.

@@ -7,12 +7,14 @@ program may draw other numbers than one that is not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ratchet.learning.recurrent.types import ScheduleState, TrialParams
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 DIVERGED = 1e3
 """Times the first validation loss above which training counts as diverged."""
@@ -62,6 +64,17 @@ def batches(
     rows[:n] = permutation(n, seed, epoch)
     weights = (np.arange(len(rows)) < n).reshape(steps, batch_size).astype(np.float32)
     return rows.reshape(steps, batch_size), weights / weights.sum(axis=1, keepdims=True)
+
+
+def pad(array: NDArray[Scalar]) -> NDArray[Scalar]:
+    """Fill an array up with zeros to a power of two in its first axis.
+
+    A program is compiled for the shapes of its inputs; so one serves data of similar lengths.
+    """
+    length = 1 << (len(array) - 1).bit_length()
+    padded = np.zeros((length, *array.shape[1:]), dtype=array.dtype)
+    padded[: len(array)] = array
+    return padded
 
 
 def in_order(m: int, at_most: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

@@ -89,6 +89,7 @@ def train_epochs(
     learning_rates: Sequence[float],
     *,
     seed: int,
+    weights: Sequence[Array] | None = None,
     compiled: bool = True,
 ) -> TrainResult:
     """Train for given epochs at given learning rates; the last weights are the result.
@@ -100,6 +101,7 @@ def train_epochs(
         y: targets, shape (n, horizon), scaled likewise.
         learning_rates: of Adam, one per epoch.
         seed: of initial weights, shuffles and dropout.
+        weights: initial weights instead of those of the seed.
         compiled: whether to compile.
 
     Returns:
@@ -129,7 +131,14 @@ def train_epochs(
             X,
             y,
             *judged,
-            TrainOptions(seed=seed, states=states, until=until, keep_state=True, compiled=compiled),
+            TrainOptions(
+                seed=seed,
+                weights=weights,
+                states=states,
+                until=until,
+                keep_state=True,
+                compiled=compiled,
+            ),
         )
         if trained.state is None:
             break

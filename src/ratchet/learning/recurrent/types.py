@@ -84,6 +84,7 @@ class TrainOptions:
 
     Attributes:
         seed: of initial weights, shuffles and dropout.
+        weights: initial weights of all trials, in the order of Keras, instead of those of the seed.
         states: where to continue, one per trial, all of the same epoch.
         until: train to this epoch at most; another call can continue from the states.
         keep_state: whether to return states; by default none are.
@@ -91,6 +92,7 @@ class TrainOptions:
     """
 
     seed: int
+    weights: Sequence[Array] | None = None
     states: Sequence[State] | None = None
     until: int | None = None
     keep_state: bool = False
