@@ -82,16 +82,15 @@ def draw(spec: ProgramSpec, n: int, m: int, seed: int, epoch: int) -> Draws:
     """Draws of an epoch with ``n`` training and ``m`` validation windows."""
     rows, counted = schedule.batches(n, spec.batch_size, seed, epoch)
     validated, weighed = schedule.in_order(m, VALIDATED)
-    by_step = (
-        counted,
-        np.count_nonzero(counted, axis=1).astype(np.float32) / np.float32(n),
-        schedule.uniforms((*rows.shape, spec.units), seed, epoch, layer=0),
-        schedule.bias_corrections(epoch, len(rows)),
-    )
+    share = np.count_nonzero(counted, axis=1).astype(np.float32) / np.float32(n)
+    uniforms = schedule.uniforms((*rows.shape, spec.units), seed, epoch, layer=0)
     return Draws(
         np.int32(len(rows)),
         schedule.pad(rows),
-        *map(schedule.pad, by_step),
+        schedule.pad(counted),
+        schedule.pad(share),
+        schedule.pad(uniforms),
+        schedule.pad(schedule.bias_corrections(epoch, len(rows))),
         validated,
         weighed,
     )
