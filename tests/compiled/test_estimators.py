@@ -28,6 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from ratchet.compiled import estimators
 from ratchet.compiled.estimators import NotCompilable, compile_estimator
 from ratchet.compiled.serialization import dumps, loads
+from ratchet.config import STEP
 from ratchet.learning.baselines import SeasonalNaive
 from ratchet.learning.calibration import ConformalRegressor, TemperatureScaling
 from ratchet.learning.classical import ESTIMATORS, build_estimator
@@ -186,6 +187,17 @@ def test_a_forecast_with_its_interval(name, fitted):
     X = rows(120, 6, "forecasting")
     conformal = ConformalRegressor(estimator=FrozenEstimator(model))
     check(conformal.calibrate(model.predict(X), truth(X)), X)
+
+
+@pytest.mark.parametrize("name", ["ridge", "mixture"])
+def test_a_path_with_other_weights_near_its_origin(name):
+    train, new = (
+        rows(n, seed, "forecasting").assign(
+            **{STEP: np.random.default_rng(seed).integers(1, 9, n).astype(float)}
+        )
+        for n, seed in ((250, 0), (60, 2))
+    )
+    check(small("forecasting", name).fit(train, truth(train) / train[STEP]), new)
 
 
 def test_what_was_fitted_again(fitted):

@@ -19,8 +19,10 @@ from ratchet.learning.features.windows import (
     complete_rows,
     lag_views,
     naive_views,
+    rates_near_origin,
     rolling_views,
     spread_origins,
+    systematic_sample,
     window_views,
 )
 from ratchet.pipelines.preprocessing import build_windows, select_series
@@ -193,20 +195,61 @@ def test_a_request_is_seen_from_the_last_known_step():
 
 
 @pytest.mark.parametrize(
-    ("count", "rows", "season", "every"),
-    [
-        (1, 10**6, 7, 1),
-        (48, 17_520, 48, 41),
-        (48, 10**7, 48, 47),
-        (7, 21_960, 7, 6),
-        (12, 200, 12, 1),
-    ],
+    ("count", "season", "every"),
+    [(1, 7, 1), (2, 48, 1), (3, 7, 3), (48, 48, 47), (7, 7, 6), (12, 12, 11)],
 )
-def test_origins_are_spread_by_the_number_of_rows(count, rows, season, every):
-    found = spread_origins(count, rows, season)
+def test_origins_are_spread_by_the_length_of_the_path(count, season, every):
+    found = spread_origins(count, season)
 
     assert found == every
     assert math.gcd(found, season) == 1
+
+
+@given(st.integers(1, 60), st.floats(0.02, 1.0))
+def test_near_steps_are_drawn_more_often_and_none_more_than_always(count, share):
+    rates = rates_near_origin(count, share * count)
+
+    assert rates.sum() == pytest.approx(share * count)
+    assert (rates > 0).all()
+    assert (rates <= 1 + 1e-12).all()
+    assert (np.diff(rates) <= 1e-12).all()
+
+
+@given(st.integers(1, 20), st.floats(0.05, 1.0), st.integers(0, 99))
+def test_a_sample_has_as_many_steps_of_each_place_as_the_rates_sum_up_to(count, share, seed):
+    rates, start = rates_near_origin(count, share * count), np.random.default_rng(seed).random(500)
+
+    drawn = np.stack([*systematic_sample(rates, start)])
+
+    assert np.abs(drawn.sum(axis=0) - rates.sum()).max() < 1
+    assert np.abs(drawn.mean(axis=1) - rates).max() < 0.15
+    assert drawn[rates == 1].all()
+
+
+def test_rows_that_are_learned_from_are_of_many_origins_and_those_of_the_test_of_whole_paths():
+    case = use_case({"last": 6, "every": 5})
+    frame, _ = built(case, sales(size=400))
+
+    series = frame["series_id"].astype(str)
+    origins = frame["series_time"] - pd.to_timedelta(frame[SERIES_STEP], "D")
+    for part, most in (("train", 2.0), ("validation", 2.0)):
+        rows = frame["split"] == part
+        assert origins[rows].groupby([series[rows], origins[rows]]).size().mean() < most
+    test = frame["split"] == "test"
+    whole = origins[test].groupby([series[test], origins[test]]).size()
+    assert (whole == 6).mean() > 0.8
+    steps = frame.groupby("split", observed=True)[SERIES_STEP].value_counts().unstack()
+    assert steps.loc["train", 1] > 3 * steps.loc["train", 6]
+    assert steps.loc["validation", 1] < 2 * steps.loc["validation", 6]
+
+
+def test_rows_stay_where_they_are_when_the_series_grow():
+    case = use_case({"last": 6})
+    few, _ = built(case, sales(size=200))
+    many, _ = built(case, sales(size=290))
+
+    train = few[few["split"] == "train"]
+    assert train.index.isin(many.index[many["split"] == "train"]).all()
 
 
 def test_spread_origins_cover_every_step_in_every_part():

@@ -154,6 +154,19 @@ def _residual(model: Any, names: Names) -> Compiled:
     return Compiled(models.SumWithChange(base, residual, int(place)))
 
 
+def _path(model: Any, names: Names) -> Compiled:
+    base = _compile(model.base_, names).program
+    if model.near_ is None:
+        return Compiled(base)
+    [column] = models.places([model.column], _named(names, model))
+    near = np.asarray(model.near_)
+    linear = models.Linear(np.ascontiguousarray(near[:, :-1].T), near[:, -1])
+    inputs = _compile(model.base_[:-1], names).program
+    decays = np.asarray(model.decays, np.float64)
+    near_origin = models.NearOrigin(_chain(inputs, linear), int(column), decays)
+    return Compiled(models.Sum((base, near_origin)))
+
+
 def _weighted(model: Any, names: Names) -> Compiled:
     return _compile(model.estimator_, names)
 
@@ -460,6 +473,7 @@ _COMPILERS: dict[str, Callable[[Any, Names], Compiled]] = {
     "ratchet.Persistence": _naive,
     "ratchet.Predictions": _predictions,
     "ratchet.RecurrentRegressor": _recurrent,
+    "ratchet.PathRegressor": _path,
     "ratchet.ResidualRegressor": _residual,
     "ratchet.SeasonalNaive": _naive,
     "ratchet.SeasonalValue": _of_segment,

@@ -185,6 +185,28 @@ class Linear:
 
 @program
 @dataclass(frozen=True)
+class NearOrigin:
+    """Outputs of another program that fade with the step of a path, added up.
+
+    Attributes:
+        model: gives shape (n, decays).
+        column: place of the column with the step.
+        decays: after how many steps each output has fallen to 37 %, shape (decays,).
+    """
+
+    model: Program
+    column: int
+    decays: Array
+
+    def __call__(self, X: Array) -> Array:
+        """Sums of shape (n,)."""
+        step = X[:, self.column].astype(np.float64)[:, None]
+        result: Array = (self.model(X) * np.exp(-step / self.decays)).sum(axis=1)
+        return result
+
+
+@program
+@dataclass(frozen=True)
 class Constant:
     """The same for every row.
 

@@ -43,11 +43,12 @@ class ForecastPath(Params):
     Attributes:
         first: first step that is forecast.
         last: last step that is forecast.
-        every: steps between the origins of a series whose paths are learned from and scored; 1
-            takes every origin, and makes as many rows of each time as there are steps. Other
-            series begin at other steps. By default as few as keep the rows below some 20,000, or
-            at about one for each time where there are more; without a divisor in common with the
-            season, or a step would always meet the same parts of it.
+        every: steps between the origins of a series whose paths are scored in the test part; other
+            series begin at other steps. Training and validation have as many rows of each time,
+            of steps that are drawn: 1 takes every origin, and makes as many rows of each time as
+            there are steps. By default about one row of each time, as a forecast of one step has;
+            without a divisor in common with the season, or a step would always meet the same
+            parts of it.
     """
 
     first: Annotated[int, Field(ge=1)] = 1

@@ -43,6 +43,7 @@ from ratchet.learning.baselines import (
 )
 from ratchet.learning.demand.regressor import DemandRegressor
 from ratchet.learning.meta_estimators import (
+    PathRegressor,
     ResidualRegressor,
     UnscaledRegressor,
     WeightedClassifier,
@@ -123,6 +124,11 @@ class WithoutFlags(TransformerMixin, BaseEstimator):
         return X[self.kept_]
 
 
+def forecasting_ridge() -> BaseEstimator:
+    """Linear: least squares with a quadratic penalty; near the origin of paths by other weights."""
+    return PathRegressor(model=Ridge())
+
+
 def _trees(model: BaseEstimator) -> Pipeline:
     return Pipeline([("columns", WithoutFlags()), ("model", model)])
 
@@ -155,7 +161,7 @@ def unscaled_xgboost() -> BaseEstimator:
 def boosted_ridge() -> BaseEstimator:
     """Linear, and histogram boosting on its residuals, which sees what change the line predicts."""
     trees = forecasting_boosting()
-    return ResidualRegressor(base=ridge(), estimator=trees, change_from="naive_persistence")
+    return ResidualRegressor(base=forecasting_ridge(), estimator=trees, change_from="naive_persistence")
 
 
 def mixture() -> BaseEstimator:
@@ -218,7 +224,7 @@ ESTIMATORS: dict[str, dict[str, Callable[[], BaseEstimator]]] = {
     "forecasting": {
         "persistence": Persistence,
         "seasonal": SeasonalNaive,
-        "ridge": ridge,
+        "ridge": forecasting_ridge,
         "extra_trees": forecasting_extra_trees,
         "hist_gradient_boosting": forecasting_boosting,
         "xgboost": forecasting_xgboost,

@@ -1,4 +1,4 @@
-"""Estimators around others: relative, unscaled and logarithmic targets, residuals, weights."""
+"""Estimators around others: relative, unscaled, logarithmic targets, residuals, paths, weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
@@ -454,3 +458,93 @@ class ResidualRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
 def _column(model: BaseEstimator, X: Any) -> Array:
     predicted: Array = column_or_1d(model.predict(X), dtype=np.float64)
     return predicted
+
+
+class PathRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
+    """A linear model whose weights may be other ones near the origin of a path.
+
+    The next step is nearly the last value, moved by what else is known of the last hours; far ones
+    are a matter of the season. One linear model of all steps finds the latter. What it leaves is
+    learned by the same columns times ``exp(-step / decay)``, of some decays, so that steps borrow
+    from each other and far ones stay as they are. Without a column of the step it is the linear
+    model alone.
+
+    Args:
+        model: the linear regressor; it sees columns that are imputed and standardised.
+        column: name of the column with the step, from 1.
+        decays: after how many steps the other weights have fallen to 37 %, of each set of them.
+        penalty: of the squares of those weights.
+
+    Attributes:
+        base_: the fitted pipeline of the linear model.
+        near_: weights of the columns and their intercept near the origin, shape (decays, columns +
+            1); ``None`` without a column of the step.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: BaseEstimator,
+        column: str = "horizon_step",
+        decays: Sequence[float] = (1.0, 4.0),
+        penalty: float = 1.0,
+    ) -> None:
+        self.model = model
+        self.column = column
+        self.decays = decays
+        self.penalty = penalty
+
+    def fit(self, X: Any, y: npt.ArrayLike) -> Self:
+        """Fit the linear model, and the weights near the origin on what it leaves.
+
+        Args:
+            X: rows, shape (n, columns).
+            y: targets, shape (n,).
+        """
+        target = column_or_1d(y, warn=True)
+        steps = [("impute", SimpleImputer()), ("scale", StandardScaler())]
+        self.base_ = Pipeline([*steps, ("model", clone(self.model))]).fit(X, target)
+        self.near_ = None
+        if self.column in getattr(self.base_, "feature_names_in_", ()):
+            inputs = self.base_[:-1].transform(X)
+            residuals = target - self.base_[-1].predict(inputs)
+            near = Ridge(alpha=self.penalty, fit_intercept=False)
+            columns = self._near_columns(inputs, X)
+            self.near_ = near.fit(columns, residuals).coef_.reshape(len(self.decays), -1)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Predict the target: shape (n,)."""
+        check_is_fitted(self)
+        inputs = self.base_[:-1].transform(X)
+        prediction: Array = self.base_[-1].predict(inputs)
+        if self.near_ is None:
+            return prediction
+        near = inputs @ self.near_[:, :-1].T + self.near_[:, -1]
+        return prediction + (near * self._decayed(X)).sum(axis=1)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns of ``X``."""
+        return int(self.base_.n_features_in_)
+
+    @property
+    def feature_names_in_(self) -> npt.NDArray[np.object_]:
+        """Names of the columns of ``X``, where it had names."""
+        names: npt.NDArray[np.object_] = self.base_.feature_names_in_
+        return names
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _decayed(self, X: pd.DataFrame) -> Array:
+        """``exp(-step / decay)`` of each row, shape (n, decays)."""
+        step = X[self.column].to_numpy(dtype=np.float64)[:, None]
+        return np.asarray(np.exp(-step / np.asarray(self.decays)))
+
+    def _near_columns(self, inputs: Array, X: pd.DataFrame) -> Array:
+        ones = np.ones((len(inputs), 1))
+        columns = np.hstack([inputs, ones])
+        return np.hstack([columns * decayed[:, None] for decayed in self._decayed(X).T])

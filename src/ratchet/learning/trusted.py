@@ -47,6 +47,7 @@ TRUSTED = (
     "ratchet.learning.features.encoders.TextEncoder",
     "ratchet.learning.features.market.MarketEncoder",
     "ratchet.learning.meta_estimators.LogRegressor",
+    "ratchet.learning.meta_estimators.PathRegressor",
     "ratchet.learning.meta_estimators.RelativeRegressor",
     "ratchet.learning.meta_estimators.ResidualRegressor",
     "ratchet.learning.meta_estimators.UnscaledRegressor",

@@ -60,7 +60,8 @@ def select_series(
     values = panel(primary, target.column)
     part = assign_splits(np.isfinite(values).any(axis=1, keepdims=True), data.split, evaluation)
     between = _between(part, features.horizon)
-    rows = forecast_rows(primary, views, data, features, target)
+    drawn = (part == 0)[:, None], (part == 1)[:, None]
+    rows = forecast_rows(primary, views, data, features, target, drawn=drawn)
     origins = np.sum([*rows.values()], axis=0, dtype=np.int32)
     usable = (origins > 0) & np.isfinite(values) & ~between[:, None]
     train = np.where(usable & (part == 0)[:, None], origins, 0)

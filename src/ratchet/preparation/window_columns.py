@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -43,17 +43,19 @@ from ratchet.learning.features.windows import (
     complete_rows,
     lag_views,
     naive_views,
+    rates_near_origin,
     rolling_views,
     season_view,
     select_rows,
     spread_origins,
+    systematic_sample,
     target_scaling,
     transform,
     window_views,
 )
 from ratchet.learning.holes import fill_holes
 from ratchet.preparation.checks import check_numbers, check_windows
-from ratchet.preparation.splits import count_train_steps
+from ratchet.preparation.splits import SPLITS, count_train_steps
 from ratchet.preparation.steps import only_target
 
 
@@ -270,7 +272,11 @@ def window_features(
         in_part = primary["split"].notna().to_numpy().reshape(values.shape)
         rows = {features.windows.last: in_part}
         if features.path:
-            paths = forecast_rows(primary, views, data, features, target)
+            train, validation = (
+                (primary["split"] == part).to_numpy().reshape(values.shape) for part in SPLITS[:2]
+            )
+            drawn = train, validation
+            paths = forecast_rows(primary, views, data, features, target, drawn=drawn)
             rows = {step: chosen & in_part for step, chosen in paths.items()}
     gather = partial(_gather, primary, data, features, target, units, views)
     if not features.path:
@@ -333,6 +339,7 @@ def forecast_rows(
     features: Features,
     target: Target,
     requested: Any = None,
+    drawn: tuple[Any, Any] | None = None,
 ) -> dict[int, Any]:
     """Steps of which a forecast knows everything that it looks at.
 
@@ -345,6 +352,8 @@ def forecast_rows(
         requested: steps that are to be answered, shape (steps, series): those of a path are seen
             from the last step before them whose target is known. By default the steps of a path
             are seen from regular origins, see ``config.ForecastPath.every``.
+        drawn: of paths where each time is seen from steps that are drawn instead, for training and
+            for validation, see ``_drawn_steps``; both of a shape that fits (steps, series).
 
     Returns:
         Horizon -> which steps are forecast over it, shape (steps, series).
@@ -358,16 +367,43 @@ def forecast_rows(
     values = panel(primary, target.column)
     horizons = range(path.first, path.last + 1)
     if requested is None:
-        every = path.every or spread_origins(len(horizons), values.size, data.series.season)
+        every = path.every or spread_origins(len(horizons), data.series.season)
         names = primary[SERIES_ID].iloc[: values.shape[1]].astype(str)
-        begins = np.array([zlib.crc32(name.encode()) % every for name in names])
-        phase = (np.arange(len(values))[:, None] + begins) % every
+        seeds = np.array([zlib.crc32(name.encode()) for name in names])
+        phase = (np.arange(len(values))[:, None] + seeds % every) % every
         wanted = {step: phase == step % every for step in horizons}
+        if drawn is not None:
+            of_step = _drawn_steps(len(horizons), every, len(values), seeds, *drawn)
+            elsewhere = ~(drawn[0] | drawn[1])
+            wanted = {
+                step: (wanted[step] & elsewhere) | chosen
+                for step, chosen in zip(horizons, of_step, strict=True)
+            }
     else:
         steps = np.maximum(_steps_since_known(values), path.first)
         wanted = {step: requested & (steps == step) for step in horizons}
     known = complete_by_horizon(views, path.last, horizons)
     return {step: wanted[step] & complete for step, complete in known}
+
+
+def _drawn_steps(
+    count: int, every: int, size: int, seeds: Any, train: Any, validation: Any
+) -> Iterator[Any]:
+    """Steps of a path from which each time is seen, as many as regular origins would give.
+
+    Rows of one origin share all that is known there, and those of a few origins say little of it.
+    Here each time is seen from other origins: by steps that are drawn, of a series the same ones
+    however many times follow. In training near steps are drawn more often, as they have more to
+    learn; in validation all alike, as they are scored.
+    """
+    start = np.empty((size, len(seeds)))
+    for column, seed in zip(start.T, seeds, strict=True):
+        column[:] = np.random.default_rng(seed).random(size)
+    total = count / every
+    learned = systematic_sample(rates_near_origin(count, total), start)
+    scored = systematic_sample(np.full(count, total / count), start)
+    for to_learn, to_score in zip(learned, scored, strict=True):
+        yield (to_learn & train) | (to_score & validation)
 
 
 def _steps_since_known(values: Any) -> Any:

@@ -19,10 +19,8 @@ import pandas as pd
 
 from ratchet.learning.features.series import Panel
 
+Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-
-_PATH_ROWS = 20_000
-"""Rows of all origins and steps that a search gets through quickly."""
 
 _PLACES = 2**16
 """Places of a panel of which rolling moments are computed at a time."""
@@ -72,17 +70,54 @@ def seasons_back(horizon: int, season: int) -> int:
     return -(-horizon // season)
 
 
-def spread_origins(count: int, rows: int, season: int) -> int:
+def spread_origins(count: int, season: int) -> int:
     """Steps between the origins of the paths of a series, by default.
+
+    About one row for each time, as a forecast of one step has, however many times there are.
 
     Args:
         count: steps of a path.
-        rows: times of all series.
         season: steps of a season. The result has no divisor in common with it: a step of the path
             would else always meet the same part of the season.
     """
-    most = count * rows // max(rows, _PATH_ROWS)
-    return next((n for n in range(most, 1, -1) if math.gcd(n, season) == 1), 1)
+    return next((n for n in range(count, 1, -1) if math.gcd(n, season) == 1), 1)
+
+
+def rates_near_origin(count: int, total: float) -> Array:
+    """How often each step of a path is drawn, where near ones count more: of 1, 2-3, 4-7 ... alike.
+
+    Args:
+        count: steps of the path.
+        total: steps that are drawn in all, at most ``count``.
+
+    Returns:
+        Shape (count,), at most 1 each, with the sum ``total``.
+    """
+    weights = 0.5 ** np.floor(np.log2(np.arange(1, count + 1)))
+    rates = np.zeros(count)
+    while (left := total - rates.sum()) > 1e-9 * total:  # what is above 1 goes to the others
+        weights = np.where(rates < 1, weights, 0.0)
+        rates = np.minimum(rates + left * weights / weights.sum(), 1.0)
+    return rates
+
+
+def systematic_sample(rates: Array, start: Panel) -> Iterator[Mask]:
+    """Steps that are drawn at some places, by systematic sampling (Madow 1949).
+
+    Args:
+        rates: how often each step is drawn, at most 1, shape (steps,).
+        start: an even draw from [0, 1) for each place.
+
+    Yields:
+        For each step where it is drawn: in the share of places that its rate says, and as many
+        steps at a place as the rates sum up to, rounded up or down.
+    """
+    ends = np.cumsum(rates)
+    before = np.floor(start)
+    for end in np.where(np.abs(ends - np.round(ends)) < 1e-9, np.round(ends), ends):
+        reached = np.floor(start + end)
+        yield reached > before
+        before = reached
 
 
 def shift(values: Panel, steps: int) -> Panel:
