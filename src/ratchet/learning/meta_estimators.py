@@ -521,7 +521,8 @@ class PathRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         if self.near_ is None:
             return prediction
         near = inputs @ self.near_[:, :-1].T + self.near_[:, -1]
-        return prediction + (near * self._decayed(X)).sum(axis=1)
+        prediction += (near * self._decayed(X)).sum(axis=1)
+        return prediction
 
     @property
     def n_features_in_(self) -> int:
