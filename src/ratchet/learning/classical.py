@@ -160,8 +160,8 @@ def unscaled_xgboost() -> BaseEstimator:
 
 def boosted_ridge() -> BaseEstimator:
     """Linear, and histogram boosting on its residuals, which sees what change the line predicts."""
-    trees = forecasting_boosting()
-    return ResidualRegressor(base=forecasting_ridge(), estimator=trees, change_from="naive_persistence")
+    line, trees = forecasting_ridge(), forecasting_boosting()
+    return ResidualRegressor(base=line, estimator=trees, change_from="naive_persistence")
 
 
 def mixture() -> BaseEstimator:
