@@ -189,8 +189,8 @@ def orders_sentence(results: TargetResults, inventory: Inventory, frame: pd.Data
     sure = int((frame[f"{step}s left"] < inventory.lead_time).sum())
     maybe = int((frame["fewest"] < inventory.lead_time).sum()) - sure
     text = (
-        f"{_forecast_dates(results)}: with a stock of {stock} at that time, an order that takes "
-        f"{counted(inventory.lead_time, step)} to arrive and another one "
+        f"{_forecast_dates(results, inventory)}: with a stock of {stock} at that time, an order "
+        f"that takes {counted(inventory.lead_time, step)} to arrive and another one "
         f"{counted(inventory.review, step)} later, {count(sure)} of "
         f"{counted(len(frame), 'series', 'series')} are expected to run out before an order "
         f"placed at that time arrives, and {count(maybe)} more may, if demand is at the upper end "
@@ -205,11 +205,9 @@ def orders_sentence(results: TargetResults, inventory: Inventory, frame: pd.Data
     )
 
 
-def _forecast_dates(results: TargetResults) -> str:
+def _forecast_dates(results: TargetResults, inventory: Inventory) -> str:
     """Dates of the last forecasts, and how long before they were made."""
-    rows = results.test
-    if results.features.path:
-        rows = rows[rows["step"] == rows["step"].min()]
+    rows = forecasts_of_demand(results, inventory)
     last = rows.groupby("series", observed=True)["time"].max()
     whole = (results.test["time"].dt.normalize() == results.test["time"]).all()
     first, final = (
